@@ -1,0 +1,100 @@
+import { EventEmitter } from 'node:events';
+import { parse, serialize } from 'pg-protocol';
+import type { Server, ServerUser } from './server.ts';
+
+/** Rows of a query of the proxy's own, as text by column name. */
+export type Row = Readonly<Record<string, string | null>>;
+
+/** A query of the proxy's own failed: the server's message and SQLSTATE, or the connection went. */
+export class ControlError extends Error {
+  readonly code: string;
+  constructor(message: string, code: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+interface ParsedMessage {
+  readonly name: string;
+  readonly message?: string;
+  readonly code?: string;
+  readonly status?: string;
+  readonly fields?: readonly unknown[];
+  readonly parameterName?: string;
+  readonly parameterValue?: string;
+}
+
+/**
+ * Runs one query of the proxy's own (reset, check, connect_query, auth_query, probes, SETs) on a server that nobody is
+ * linked to. While it runs the server belongs to it.
+ *
+ * With `values` it goes by the extended protocol, as pgbouncer's auth_query does, so that nothing in them can become SQL.
+ * @param timeoutMs the server is closed when there is no answer by then; 0: no limit
+ * @throws ControlError
+ */
+export function runControl(
+  server: Server,
+  sql: string,
+  options: { values?: readonly string[]; timeoutMs?: number } = {},
+): Promise<Row[]> {
+  return new Promise((resolve, reject) => {
+    const feed = new EventEmitter();
+    const rows: Row[] = [];
+    let columns: string[] = [];
+    let failure: ControlError | null = null;
+    const timer = options.timeoutMs
+      ? setTimeout(
+          () =>
+            server.close(`no answer to a query of the proxy within ${options.timeoutMs} ms`, {
+              level: 'warn',
+            }),
+          options.timeoutMs,
+        )
+      : null;
+
+    const finish = (error: ControlError | null): void => {
+      if (timer) clearTimeout(timer);
+      if (error) reject(error);
+      else resolve(rows);
+    };
+    const user: ServerUser = {
+      onServerBytes(_server, chunk) {
+        // the parser keeps what is incomplete, and the read buffer is used again
+        feed.emit('data', Buffer.from(chunk));
+      },
+      onServerClosed(_server, reason) {
+        finish(failure ?? new ControlError(reason, '08006'));
+      },
+      onServerDrain() {},
+    };
+    void parse(feed as unknown as NodeJS.ReadableStream, (raw) => {
+      const message = raw as unknown as ParsedMessage;
+      if (message.name === 'rowDescription') {
+        columns = (message.fields as { name: string }[]).map((field) => field.name);
+      } else if (message.name === 'dataRow') {
+        const values = message.fields as (string | null)[];
+        rows.push(Object.fromEntries(columns.map((column, i) => [column, values[i] ?? null])));
+      } else if (message.name === 'parameterStatus') {
+        server.noteParameter(message.parameterName ?? '', message.parameterValue ?? '');
+      } else if (message.name === 'error') {
+        failure = new ControlError(message.message ?? 'error', message.code ?? '58000');
+      } else if (message.name === 'readyForQuery') {
+        server.txStatus = (message.status ?? 'I').charCodeAt(0);
+        if (server.user === user) server.user = null;
+        finish(failure);
+      }
+    });
+    server.user = user;
+    server.write(options.values === undefined ? serialize.query(sql) : extended(sql, options.values));
+  });
+}
+
+function extended(sql: string, values: readonly string[]): Buffer {
+  return Buffer.concat([
+    serialize.parse({ text: sql }),
+    serialize.bind({ values: [...values] }),
+    serialize.describe({ type: 'P' }),
+    serialize.execute(),
+    serialize.sync(),
+  ]);
+}

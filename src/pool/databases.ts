@@ -1,0 +1,241 @@
+import type { Config, DatabaseConfig, UserConfig } from '../config/config.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { DatabaseStats, IdCounter } from '../telemetry/stats.ts';
+import { TrackedParameters } from './parameters.ts';
+import { Pool } from './pool.ts';
+import type { Server } from './server.ts';
+
+/** A user name as limits and SHOW USERS know it. */
+export interface UserState {
+  readonly name: string;
+  /** entry in [users], if there is one */
+  config: UserConfig | null;
+  clientCount: number;
+}
+
+/** An entry of [databases], or one that the `*` entry gave rise to. */
+export class Database {
+  readonly name: string;
+  config: DatabaseConfig;
+  /** made from `*` on a client's first use */
+  readonly auto: boolean;
+  readonly pools = new Map<string, Pool>();
+  readonly stats = new DatabaseStats();
+  clientCount = 0;
+  paused = false;
+  disabled = false;
+  /** the entry is gone from the configuration */
+  removed = false;
+  /** ms of performance.now() since when nobody uses it (autodb_idle_timeout) */
+  unusedSince = performance.now();
+
+  constructor(name: string, config: DatabaseConfig, auto: boolean) {
+    this.name = name;
+    this.config = config;
+    this.auto = auto;
+  }
+
+  /** Servers that exist or are being made, in all pools. */
+  get connectionCount(): number {
+    let count = 0;
+    for (const pool of this.pools.values()) count += pool.size;
+    return count;
+  }
+}
+
+/**
+ * All databases, pools and users, and what is limited across them. There is one for the whole proxy; whoever wants a
+ * connection asks it.
+ */
+export class Registry {
+  config: Config;
+  readonly log: Logger;
+  readonly ids = new IdCounter();
+  readonly tracked: TrackedParameters;
+  readonly databases = new Map<string, Database>();
+  readonly users = new Map<string, UserState>();
+  /** pools in which somebody waits */
+  readonly waitingPools = new Set<Pool>();
+  /** PAUSE without a database */
+  paused = false;
+  /** no new servers any more */
+  stopping = false;
+  #activation: NodeJS.Immediate | null = null;
+  readonly #serverWatchers = new Set<() => void>();
+
+  constructor(config: Config, log: Logger) {
+    this.config = config;
+    this.log = log;
+    this.tracked = new TrackedParameters(config.settings.track_extra_parameters);
+    this.#adopt(config);
+  }
+
+  /** Whether a routing function may name it: a configured database, or any name when there is a `*` entry. */
+  isDbkey(name: string): boolean {
+    return this.databases.has(name) || this.config.fallback !== null;
+  }
+
+  /** The database of that name; made from the `*` entry when there is one; null: no such database. */
+  find(name: string): Database | null {
+    const known = this.databases.get(name);
+    if (known !== undefined && !known.removed) return known;
+    const { fallback } = this.config;
+    if (fallback === null || name === '') return null;
+    const database = new Database(name, { ...fallback, name }, true);
+    this.databases.set(name, database);
+    this.log.info({ database: name, event: 'autodb' }, `registered new auto-database: ${name}`);
+    return database;
+  }
+
+  user(name: string): UserState {
+    let state = this.users.get(name);
+    if (state === undefined) {
+      state = { name, config: this.config.users.get(name) ?? null, clientCount: 0 };
+      this.users.set(name, state);
+    }
+    return state;
+  }
+
+  /** The pool that a user's queries in a database go through: that of the database's forced user, if it has one. */
+  pool(database: Database, clientUser: string): Pool {
+    const name = database.config.user ?? clientUser;
+    let pool = database.pools.get(name);
+    if (pool === undefined) {
+      pool = new Pool(this, database, this.user(name), {
+        user: name,
+        secret: this.#secretFor(database, name),
+        learned: null,
+      });
+      database.pools.set(name, pool);
+    }
+    return pool;
+  }
+
+  *allPools(): Generator<Pool> {
+    for (const database of this.databases.values()) yield* database.pools.values();
+  }
+
+  *allServers(): Generator<Server> {
+    for (const pool of this.allPools()) yield* pool.servers;
+  }
+
+  /**
+   * Whether one more server may be opened for a pool under the limits of its database and its user. An idle server of
+   * another pool is closed to make room, the one that has been idle longest, when `evict` is set.
+   */
+  mayConnect(pool: Pool, limits: { database: number; user: number; evict: boolean }): boolean {
+    const ofDatabase = (): Pool[] => [...pool.database.pools.values()];
+    const ofUser = (): Pool[] => [...this.allPools()].filter((each) => each.userState === pool.userState);
+    return (
+      this.#hasRoom(limits.database, ofDatabase, pool, limits.evict) &&
+      this.#hasRoom(limits.user, ofUser, pool, limits.evict)
+    );
+  }
+
+  #hasRoom(limit: number, candidates: () => Pool[], asking: Pool, evict: boolean): boolean {
+    if (limit <= 0) return true;
+    for (;;) {
+      const pools = candidates();
+      if (pools.reduce((count, each) => count + each.size, 0) < limit) return true;
+      if (!evict) return false;
+      let victim: Server | null = null;
+      for (const each of pools) {
+        const server = each === asking ? null : each.longestIdle();
+        if (server && (!victim || server.releasedAt < victim.releasedAt)) victim = server;
+      }
+      if (victim === null) return false;
+      victim.close('evicted');
+    }
+  }
+
+  /** A server is gone: room for those who wait for another, in whichever pool. */
+  serverGone(pool: Pool): void {
+    if (pool.database.clientCount === 0) pool.database.unusedSince = performance.now();
+    for (const watcher of this.#serverWatchers) watcher();
+    this.#activateSoon();
+  }
+
+  /** A server became free with nobody in its own pool waiting; others may want its place. */
+  serverIdle(): void {
+    if (this.waitingPools.size > 0) this.#activateSoon();
+    if (this.#serverWatchers.size > 0) for (const watcher of this.#serverWatchers) watcher();
+  }
+
+  /** Calls back whenever a server is gone or free, until the returned function is called (PAUSE, WAIT_CLOSE). */
+  watchServers(watcher: () => void): () => void {
+    this.#serverWatchers.add(watcher);
+    return () => this.#serverWatchers.delete(watcher);
+  }
+
+  /** Resolves when `done` holds; looked at whenever a server is gone or free. */
+  async untilServers(done: () => boolean): Promise<void> {
+    if (done()) return;
+    await new Promise<void>((resolve) => {
+      const stop = this.watchServers(() => {
+        if (!done()) return;
+        stop();
+        resolve();
+      });
+    });
+  }
+
+  /** Gives every pool with waiters a chance. */
+  activate(): void {
+    for (const pool of [...this.waitingPools]) pool.activate();
+  }
+
+  #activateSoon(): void {
+    if (this.waitingPools.size === 0 || this.#activation !== null) return;
+    this.#activation = setImmediate(() => {
+      this.#activation = null;
+      this.activate();
+    });
+  }
+
+  /**
+   * Takes over a new configuration: new databases appear, changed ones have their servers closed as they come free,
+   * those that vanished are returned, already out of reach, for their clients to be told.
+   */
+  reconfigure(config: Config): Database[] {
+    const removed: Database[] = [];
+    this.config = config;
+    for (const [name, database] of this.databases) {
+      const next =
+        config.databases.get(name) ??
+        (database.auto ? config.fallback && { ...config.fallback, name } : null);
+      if (!next) {
+        database.removed = true;
+        this.databases.delete(name);
+        for (const pool of database.pools.values()) pool.retire('database removed');
+        removed.push(database);
+      } else if (JSON.stringify(next) !== JSON.stringify(database.config)) {
+        database.config = next;
+        for (const pool of database.pools.values()) pool.retire('database configuration changed');
+      }
+    }
+    for (const [name, state] of this.users) state.config = config.users.get(name) ?? null;
+    this.#adopt(config);
+    for (const pool of this.allPools()) {
+      const { user } = pool.credentials;
+      pool.credentials.secret = this.#secretFor(pool.database, user) ?? pool.credentials.secret;
+    }
+    this.activate();
+    return removed;
+  }
+
+  #adopt(config: Config): void {
+    for (const [name, entry] of config.databases) {
+      if (!this.databases.has(name)) this.databases.set(name, new Database(name, entry, false));
+    }
+    for (const name of config.users.keys()) this.user(name);
+    // a forced user with min_pool_size has its pool without any client
+    for (const database of this.databases.values()) {
+      const minimum = database.config.min_pool_size ?? config.settings.min_pool_size;
+      if (database.config.user !== null && minimum > 0) this.pool(database, database.config.user);
+    }
+  }
+
+  #secretFor(database: Database, user: string): string | null {
+    return database.config.password ?? this.config.userlist.get(user) ?? null;
+  }
+}

@@ -1,0 +1,106 @@
+import type { LearnedSecret, ServerAuth } from '../auth/server-auth.ts';
+import { message, parseErrorFields, parseParameterStatus, startupMessage } from '../wire/messages.ts';
+import { Backend, Frontend, HEADER_BYTES, StartupCode } from '../wire/protocol.ts';
+import type { Server, ServerUser } from './server.ts';
+
+export type { LearnedSecret };
+
+/** A server refused the login, or what it said made no sense. `fields` are its ErrorResponse's, where there was one. */
+export class LoginError extends Error {
+  readonly fields: ReadonlyMap<string, string> | null;
+  constructor(message: string, fields: ReadonlyMap<string, string> | null = null) {
+    super(message);
+    this.fields = fields;
+  }
+}
+
+/** The settings that a server reported at login: what clients are welcomed with. */
+export type Welcome = ReadonlyMap<string, string>;
+
+/**
+ * Sends the StartupMessage and goes through authentication until the first ReadyForQuery ("Start-up" in the manual's
+ * "Message Flow").
+ * @throws LoginError
+ */
+export function logIn(
+  server: Server,
+  auth: ServerAuth,
+  parameters: Iterable<readonly [string, string]>,
+): Promise<Welcome> {
+  return new Promise((resolve, reject) => {
+    const welcome = new Map<string, string>();
+    let carry: Buffer = Buffer.alloc(0);
+    let failed: LoginError | null = null;
+    // Authentication can take a turn (key derivation); messages behind it wait for it.
+    let queue: Promise<void> = Promise.resolve();
+
+    const fail = (error: LoginError): void => {
+      failed ??= error;
+      if (server.user === user) server.user = null;
+      reject(failed);
+    };
+
+    const handle = async (type: number, payload: Buffer): Promise<void> => {
+      if (failed) return;
+      switch (type) {
+        case Backend.Authentication: {
+          const answer = await auth.receive(payload);
+          if (answer) server.write(message(Frontend.Password, answer));
+          return;
+        }
+        case Backend.ParameterStatus: {
+          const parameter = parseParameterStatus(payload);
+          if (!parameter) return;
+          welcome.set(parameter.name, parameter.value);
+          server.noteParameter(parameter.name, parameter.value);
+          return;
+        }
+        case Backend.BackendKeyData:
+          server.pid = payload.readInt32BE(0);
+          server.cancelKey = Buffer.from(payload.subarray(4));
+          return;
+        case Backend.ReadyForQuery:
+          if (!auth.done) throw new LoginError('server sent ReadyForQuery before AuthenticationOk');
+          if (server.user === user) server.user = null;
+          resolve(welcome);
+          return;
+        case Backend.ErrorResponse: {
+          const fields = parseErrorFields(payload);
+          throw new LoginError(`${fields.get('S') ?? 'FATAL'}: ${fields.get('M') ?? 'no message'}`, fields);
+        }
+        case Backend.NoticeResponse:
+        case Backend.NegotiateProtocolVersion:
+          return;
+        default:
+          throw new LoginError(`unexpected message during login (type 0x${type.toString(16)})`);
+      }
+    };
+
+    const user: ServerUser = {
+      onServerBytes(_server, chunk) {
+        carry = Buffer.concat([carry, chunk]);
+        while (carry.length >= HEADER_BYTES) {
+          const end = 1 + carry.readInt32BE(1);
+          // PostgreSQL limits what it sends before authentication too; a length beyond reason is another protocol.
+          if (end < HEADER_BYTES || end > 1 << 20)
+            return fail(new LoginError('bad message length during login'));
+          if (carry.length < end) return;
+          const type = carry[0]!;
+          const payload = carry.subarray(HEADER_BYTES, end);
+          carry = carry.subarray(end);
+          queue = queue
+            .then(() => handle(type, payload))
+            .catch((error: unknown) =>
+              fail(error instanceof LoginError ? error : new LoginError((error as Error).message)),
+            );
+        }
+      },
+      onServerClosed(_server, reason) {
+        void queue.then(() => fail(new LoginError(reason)));
+      },
+      onServerDrain() {},
+    };
+    server.user = user;
+    server.write(startupMessage(StartupCode.V3, parameters));
+  });
+}

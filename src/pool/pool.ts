@@ -1,0 +1,418 @@
+import type { PoolMode } from '../config/config.ts';
+import { ClientError, clientErrors } from '../wire/errors.ts';
+import { openServer, type Target } from './connect.ts';
+import { runControl } from './control.ts';
+import type { Database, Registry, UserState } from './databases.ts';
+import {
+  maxDatabaseConnections,
+  maxUserConnections,
+  poolMode,
+  poolSize,
+  reservePoolSize,
+  serverLifetime,
+} from './limits.ts';
+import { LoginError, type LearnedSecret, type Welcome } from './login.ts';
+import type { Server } from './server.ts';
+
+/** Somebody who wants a server: a client, or a query of the proxy's own. */
+export interface Waiter {
+  /** ms of performance.now() */
+  readonly waitingSince: number;
+  /** The server is the waiter's from now on, until it calls `pool.give`. */
+  onServer(server: Server): void;
+  /** There will be none. */
+  onNoServer(error: ClientError): void;
+}
+
+/** How a pool logs in to its server. */
+export interface Credentials {
+  readonly user: string;
+  /** from [databases], auth_file or auth_query: plain, md5… or SCRAM-SHA-256$… */
+  secret: string | null;
+  /** what a client's own login taught: SCRAM keys or the password */
+  learned: LearnedSecret | null;
+}
+
+/** The servers of one (database, user) pair, and the clients that wait for them. */
+export class Pool {
+  readonly registry: Registry;
+  readonly database: Database;
+  readonly userState: UserState;
+  readonly credentials: Credentials;
+
+  readonly servers = new Set<Server>();
+  /** free servers; the last one given back is the last element */
+  readonly idle: Server[] = [];
+  /** in the order in which they came */
+  readonly waiters = new Set<Waiter>();
+  /** what the first server said at login; clients are welcomed with it, without a server, from then on */
+  welcome: Welcome | null = null;
+  /** a connection is being made: one at a time for each pool */
+  opening = false;
+  /** clients that are in this pool now */
+  clientCount = 0;
+  /** ms of performance.now() since when it has had neither clients nor servers */
+  emptySince = performance.now();
+
+  #failedAt: number | null = null;
+  #failures = 0;
+  #failure: ClientError | null = null;
+  #lastLifetimeClose = 0;
+  #nextHost = 0;
+
+  constructor(registry: Registry, database: Database, userState: UserState, credentials: Credentials) {
+    this.registry = registry;
+    this.database = database;
+    this.userState = userState;
+    this.credentials = credentials;
+  }
+
+  get user(): string {
+    return this.userState.name;
+  }
+
+  get mode(): PoolMode {
+    return poolMode(this);
+  }
+
+  get paused(): boolean {
+    return this.database.paused || this.registry.paused;
+  }
+
+  /** Servers that exist or are being made. */
+  get size(): number {
+    return this.servers.size + (this.opening ? 1 : 0);
+  }
+
+  /** StartupMessage of this pool's servers. */
+  startupParameters(): [string, string][] {
+    const { config, name } = this.database;
+    const parameters: [string, string][] = [
+      ['user', this.credentials.user],
+      ['database', config.dbname ?? name],
+    ];
+    if (config.client_encoding) parameters.push(['client_encoding', config.client_encoding]);
+    if (config.datestyle) parameters.push(['datestyle', config.datestyle]);
+    if (config.timezone) parameters.push(['timezone', config.timezone]);
+    if (config.application_name) parameters.push(['application_name', config.application_name]);
+    return parameters;
+  }
+
+  /**
+   * A server for a waiter: now, when one is free and nobody came before, else later through its callbacks.
+   */
+  acquire(waiter: Waiter): Server | null {
+    if (this.waiters.size === 0 && !this.paused) {
+      const server = this.#takeIdle();
+      if (server !== null) {
+        server.state = 'active';
+        return server;
+      }
+    }
+    const failure = this.#failFast();
+    if (failure !== null) {
+      process.nextTick(() => waiter.onNoServer(failure));
+      this.activate();
+      return null;
+    }
+    this.waiters.add(waiter);
+    this.registry.waitingPools.add(this);
+    this.activate();
+    return null;
+  }
+
+  /** The waiter doesn't want a server any more. */
+  cancelWait(waiter: Waiter): void {
+    this.waiters.delete(waiter);
+  }
+
+  /** A server comes back, in an idle state; what has to be done before the next may have it is done here. */
+  give(server: Server): void {
+    server.user = null;
+    server.releasedAt = performance.now();
+    if (server.state === 'closed') return;
+    const { settings } = this.registry.config;
+    if (server.closeReason !== null) return server.close(server.closeReason);
+    if (this.paused) return server.close('pause mode');
+    if (this.#lifetimeOver(server, server.releasedAt)) return server.close('server lifetime over');
+    if ((server.needsReset || settings.server_reset_query_always) && settings.server_reset_query !== '') {
+      server.needsReset = false;
+      server.prepared.clear();
+      return this.#prepare(server, settings.server_reset_query, 'reset query failed');
+    }
+    server.needsReset = false;
+    this.#free(server);
+  }
+
+  /** Serves waiters from what is idle, and opens another server where that is allowed. */
+  activate(): void {
+    while (this.waiters.size > 0 && !this.paused) {
+      const server = this.#takeIdle();
+      if (server === null) break;
+      this.#lend(server);
+    }
+    if (this.waiters.size === 0) this.registry.waitingPools.delete(this);
+    else if (!this.paused) this.open({ evict: true });
+  }
+
+  /** Opens one more server if sizes, limits and the last failure allow it. */
+  open({ evict }: { evict: boolean }): void {
+    if (this.opening || this.#retryWaitMs() > 0 || this.registry.stopping) return;
+    const size = this.servers.size;
+    if (size >= poolSize(this) && !this.#mayUseReserve(size)) return;
+    if (
+      !this.registry.mayConnect(this, {
+        database: maxDatabaseConnections(this),
+        user: maxUserConnections(this),
+        evict,
+      })
+    )
+      return;
+    this.opening = true;
+    void this.#open();
+  }
+
+  /** A server is gone. */
+  forget(server: Server): void {
+    this.servers.delete(server);
+    const at = this.idle.indexOf(server);
+    if (at >= 0) this.idle.splice(at, 1);
+    if (this.servers.size === 0) this.emptySince = performance.now();
+    this.registry.serverGone(this);
+  }
+
+  /** Servers that are free are closed now, the others when they come back. */
+  retire(reason: string): void {
+    for (const server of [...this.servers]) {
+      if (server.state === 'idle' || server.state === 'used') server.close(reason);
+      else server.closeReason = reason;
+    }
+    // what a new server is like is not known any more
+    this.#failedAt = null;
+    this.#failure = null;
+  }
+
+  /** An error that a server sent while nobody was linked to it. Room for whoever watches a cluster's writer. */
+  onServerError(_server: Server, _sqlstate: string): void {}
+
+  /** Every waiter gets the error. */
+  failWaiters(error: ClientError): void {
+    const waiters = [...this.waiters];
+    this.waiters.clear();
+    this.registry.waitingPools.delete(this);
+    for (const waiter of waiters) waiter.onNoServer(error);
+  }
+
+  /** Takes the free server that has been idle longest, for eviction; null when there is none. */
+  longestIdle(): Server | null {
+    let found: Server | null = null;
+    for (const server of this.idle) if (!found || server.releasedAt < found.releasedAt) found = server;
+    return found;
+  }
+
+  #takeIdle(): Server | null {
+    const { settings } = this.registry.config;
+    for (;;) {
+      const server = settings.server_round_robin ? this.idle.shift() : this.idle.pop();
+      if (server === undefined) return null;
+      if (server.closeReason !== null) {
+        server.close(server.closeReason);
+      } else if (server.cancelsInFlight > 0) {
+        // found again by cancelDelivered
+        continue;
+      } else if (
+        settings.server_check_query !== '' &&
+        performance.now() - server.releasedAt >= settings.server_check_delay
+      ) {
+        const sql = settings.server_check_query === '<empty>' ? '' : settings.server_check_query;
+        this.#prepare(server, sql, 'server check query failed');
+      } else {
+        return server;
+      }
+    }
+  }
+
+  #lend(server: Server): void {
+    const waiter = this.waiters.values().next().value!;
+    this.waiters.delete(waiter);
+    if (this.waiters.size === 0) this.registry.waitingPools.delete(this);
+    server.state = 'active';
+    waiter.onServer(server);
+  }
+
+  #free(server: Server): void {
+    if (server.cancelsInFlight > 0) {
+      server.state = 'tested';
+      return;
+    }
+    server.state = 'idle';
+    if (this.paused) return server.close('pause mode');
+    if (this.waiters.size > 0) {
+      this.#lend(server);
+      return;
+    }
+    this.idle.push(server);
+    this.registry.serverIdle();
+  }
+
+  /** A cancel request has reached the server: it may be lent again. */
+  cancelDelivered(server: Server): void {
+    if (server.cancelsInFlight === 0 && server.state === 'tested' && server.user === null) this.#free(server);
+    else if (server.cancelsInFlight === 0 && server.state === 'idle' && !this.idle.includes(server))
+      this.#free(server);
+  }
+
+  /** Runs a query of the proxy's own on a server, then frees it. */
+  #prepare(server: Server, sql: string, complaint: string): void {
+    server.state = 'tested';
+    const { server_connect_timeout: timeoutMs } = this.registry.config.settings;
+    runControl(server, sql, { timeoutMs }).then(
+      () => {
+        server.releasedAt = performance.now();
+        if (server.closeReason !== null) server.close(server.closeReason);
+        else if (server.txStatus !== 0x49)
+          server.close(`${complaint}: transaction left open`, { level: 'warn' });
+        else if (server.state !== 'closed') this.#free(server);
+      },
+      (error: Error) => server.close(`${complaint}: ${error.message}`, { level: 'warn' }),
+    );
+  }
+
+  #lifetimeOver(server: Server, now: number): boolean {
+    const lifetime = serverLifetime(this);
+    if (lifetime <= 0 || now - server.connectedAt < lifetime) return false;
+    // spread out, so that connections made together do not all go together
+    const size = poolSize(this);
+    const gap = size === Infinity ? 0 : lifetime / size;
+    if (now - this.#lastLifetimeClose < gap) return false;
+    this.#lastLifetimeClose = now;
+    return true;
+  }
+
+  /** Closes idle servers that are past their time (maintenance, three times a second). */
+  expireIdle(now: number): void {
+    const { server_idle_timeout: idleTimeout } = this.registry.config.settings;
+    for (const server of [...this.idle]) {
+      if (server.closeReason !== null) server.close(server.closeReason);
+      else if (idleTimeout > 0 && now - server.releasedAt > idleTimeout) server.close('server idle timeout');
+      else if (this.#lifetimeOver(server, now)) server.close('server lifetime over');
+    }
+  }
+
+  #mayUseReserve(size: number): boolean {
+    const reserve = reservePoolSize(this);
+    const { reserve_pool_timeout: timeout } = this.registry.config.settings;
+    if (reserve <= 0 || timeout <= 0 || size >= poolSize(this) + reserve) return false;
+    const first = this.waiters.values().next().value;
+    if (first === undefined || performance.now() - first.waitingSince < timeout) return false;
+    this.registry.log.warn(
+      { database: this.database.name, user: this.user },
+      `${this.database.name}/${this.user}: taking connection from reserve_pool`,
+    );
+    return true;
+  }
+
+  /** ms until the next attempt may be made after a failed one. */
+  #retryWaitMs(): number {
+    if (this.#failedAt === null) return 0;
+    return this.#failedAt + this.registry.config.settings.server_login_retry - performance.now();
+  }
+
+  /** While logins fail and there is no server at all, clients are told so at once (server_login_retry). */
+  #failFast(): ClientError | null {
+    if (this.#failure === null || this.servers.size > 0 || this.#retryWaitMs() <= 0) return null;
+    return this.#failure;
+  }
+
+  async #open(): Promise<void> {
+    const { settings } = this.registry.config;
+    const target = this.#nextTarget();
+    const timeout = AbortSignal.timeout(Math.max(1, settings.server_connect_timeout || 2 ** 31 - 1));
+    let server: Server | null = null;
+    const onTimeout = (): void => server?.close('connect timeout');
+    timeout.addEventListener('abort', onTimeout);
+    try {
+      const opened = await openServer(this, target, timeout, (made) => {
+        server = made;
+      });
+      this.opening = false;
+      timeout.removeEventListener('abort', onTimeout);
+      this.#opened(opened.server, opened.welcome);
+    } catch (error) {
+      this.opening = false;
+      timeout.removeEventListener('abort', onTimeout);
+      this.#openFailed(server, target, error as Error);
+    }
+  }
+
+  #opened(server: Server, welcome: Welcome): void {
+    if (server.state === 'closed') return this.#openFailed(server, server, new Error('server conn crashed?'));
+    this.#failedAt = null;
+    this.#failures = 0;
+    this.#failure = null;
+    this.servers.add(server);
+    this.welcome ??= welcome;
+    const { log, config } = this.registry;
+    if (config.settings.log_connections) {
+      const tls = server.tls ? ` tls=${server.tls}` : '';
+      log.info(
+        { server: server.id, event: 'server_login' },
+        `${server.label} new connection to server (from ${server.localAddress}:${server.localPort})${tls}`,
+      );
+    }
+    server.releasedAt = performance.now();
+    const connectQuery = this.database.config.connect_query;
+    if (connectQuery) {
+      server.state = 'tested';
+      runControl(server, connectQuery, { timeoutMs: config.settings.server_connect_timeout })
+        .catch((error: Error) =>
+          log.warn({ server: server.id }, `${server.label} connect_query failed: ${error.message}`),
+        )
+        .finally(() => {
+          if (server.state !== 'closed') this.give(server);
+          this.activate();
+        });
+      return;
+    }
+    this.give(server);
+    this.activate();
+  }
+
+  #openFailed(server: Server | null, target: Target, error: Error): void {
+    this.#failedAt = performance.now();
+    this.#failures++;
+    const { log } = this.registry;
+    if (server !== null && server.state !== 'closed') server.close('login failed', { notify: false });
+    const where = `${this.database.name}/${this.user}@${target.host}:${target.port}`;
+    log.warn(
+      { database: this.database.name, user: this.user, event: 'server_login_failed' },
+      `S: ${where} ${error.message}`,
+    );
+
+    if (error instanceof LoginError && error.fields !== null) {
+      const { fields } = error;
+      const message = fields.get('M') ?? error.message;
+      // The server's own words and SQLSTATE: they say what is wrong better than we could.
+      const own = new ClientError('FATAL', fields.get('C') ?? '08P01', message, {
+        detail: fields.get('D') ?? null,
+        hint: fields.get('H') ?? null,
+      });
+      this.#failure = own;
+      if (this.servers.size === 0) this.failWaiters(own);
+      return;
+    }
+    this.#failure = clientErrors.serverLoginFailing(error.message);
+    // A server that is being restarted: those who wait get one more attempt, server_login_retry later.
+    if (this.servers.size === 0 && (this.#failures > 1 || error instanceof LoginError))
+      this.failWaiters(this.#failure);
+  }
+
+  /** Hosts of a list in turn; with load_balance_hosts = disable the same one until it fails. */
+  #nextTarget(): Target {
+    const { config } = this.database;
+    const { settings } = this.registry.config;
+    const hosts = config.hosts.length > 0 ? config.hosts : [settings.unix_socket_dir || '/tmp'];
+    if (config.load_balance_hosts === 'round-robin' || this.#failures > 0) this.#nextHost++;
+    return { host: hosts[(this.#nextHost + hosts.length - 1) % hosts.length]!, port: config.port };
+  }
+}

@@ -1,0 +1,160 @@
+import type { Socket } from 'node:net';
+import { TERMINATE, parseErrorFields, parseParameterStatus } from '../wire/messages.ts';
+import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
+import type { ParameterValues } from './parameters.ts';
+import type { Pool } from './pool.ts';
+
+/**
+ * `login`: connecting and logging in; `tested`: a reset, check or connect query of the proxy's own is running; `used`:
+ * idle for so long that it is checked before it is lent; `closed`: gone.
+ */
+export type ServerState = 'login' | 'idle' | 'used' | 'tested' | 'active' | 'closed';
+
+/** Whoever the bytes of a server go to: the client that it is linked to, or a conversation of the proxy's own. */
+export interface ServerUser {
+  /** Bytes from the server; the buffer is only valid during the call. */
+  onServerBytes(server: Server, chunk: Buffer): void;
+  /** The connection is gone, without the user having asked for it. */
+  onServerClosed(server: Server, reason: string): void;
+  /** Everything that was written has left: reading may go on at the other side. */
+  onServerDrain(server: Server): void;
+}
+
+/** A connection to PostgreSQL. */
+export class Server {
+  readonly id: number;
+  readonly pool: Pool;
+  readonly host: string;
+  readonly port: number;
+  socket: Socket;
+  state: ServerState = 'login';
+  user: ServerUser | null = null;
+
+  /** of BackendKeyData: what a CancelRequest needs */
+  pid = 0;
+  cancelKey: Buffer = Buffer.alloc(0);
+  /** transaction status of the last ReadyForQuery */
+  txStatus: number = TxStatus.Idle;
+  /** tracked parameters as the server last reported them */
+  readonly parameters: ParameterValues = [];
+  /** shared statements that this server has prepared, least recently used first (Map order) */
+  readonly prepared = new Map<unknown, true>();
+  /** `TLSv1.3/TLS_AES_256_GCM_SHA384`, or '' */
+  tls = '';
+  /** "address:port" that the socket has here */
+  localAddress = '';
+  localPort = 0;
+  remoteAddress = '';
+
+  /** ms of performance.now() */
+  readonly connectedAt: number;
+  requestedAt: number;
+  releasedAt: number;
+  /** to be closed as soon as it is free, and why */
+  closeReason: string | null = null;
+  /** cancel requests on their way to this server: it is not lent before they are delivered */
+  cancelsInFlight = 0;
+  /** state left behind that only a reset takes away (it was linked in session mode) */
+  needsReset = false;
+
+  constructor(pool: Pool, id: number, socket: Socket, host: string, port: number) {
+    this.pool = pool;
+    this.id = id;
+    this.socket = socket;
+    this.host = host;
+    this.port = port;
+    this.connectedAt = performance.now();
+    this.requestedAt = this.connectedAt;
+    this.releasedAt = this.connectedAt;
+  }
+
+  /** Start of every log line about this server, in pgbouncer's form. */
+  get label(): string {
+    const { database, user } = this.pool;
+    const address = this.host.startsWith('/') || this.host.startsWith('@') ? 'unix' : bracket(this.host);
+    return `S-0x${this.id.toString(16)}: ${database.name}/${user}@${address}:${this.port}`;
+  }
+
+  get ageSeconds(): number {
+    return Math.floor((performance.now() - this.connectedAt) / 1000);
+  }
+
+  /** Sends bytes. False: they wait in this process, and whoever feeds them should stop until `onServerDrain`. */
+  write(bytes: Buffer): boolean {
+    this.socket.write(bytes);
+    return this.socket.writableLength === 0;
+  }
+
+  /** Bytes have arrived (called by connect.ts for every read). */
+  receive(chunk: Buffer): void {
+    const user = this.user;
+    if (user !== null) user.onServerBytes(this, chunk);
+    else this.#receiveIdle(chunk);
+  }
+
+  /** Takes over a setting that a ParameterStatus reported. */
+  noteParameter(name: string, value: string): void {
+    const index = this.pool.registry.tracked.indexOf(name);
+    if (index >= 0) this.parameters[index] = value;
+  }
+
+  /**
+   * Ends the connection: politely with Terminate where the server is not in the middle of something. The pool is told;
+   * the user is told when `notify`.
+   */
+  close(reason: string, options: { notify?: boolean; level?: 'info' | 'warn' } = {}): void {
+    if (this.state === 'closed') return;
+    const wasInLogin = this.state === 'login';
+    this.state = 'closed';
+    const user = this.user;
+    this.user = null;
+    const { log, config } = this.pool.registry;
+    if (config.settings.log_disconnections || options.level === 'warn') {
+      log[options.level ?? 'info'](
+        { server: this.id, event: 'server_close', reason },
+        `${this.label} closing because: ${reason} (age=${this.ageSeconds}s)`,
+      );
+    }
+    if (!wasInLogin && !this.socket.destroyed && this.socket.writable) {
+      this.socket.end(TERMINATE);
+      // The other side normally closes at once; one that does not must not keep the socket.
+      const socket = this.socket;
+      socket.removeAllListeners('data');
+      socket.resume();
+      setTimeout(() => socket.destroy(), 1000).unref();
+    } else {
+      this.socket.destroy();
+    }
+    this.pool.forget(this);
+    if (options.notify !== false) user?.onServerClosed(this, reason);
+  }
+
+  /** What an idle server may say by itself: settings that changed, notices, and that it is going away. */
+  #receiveIdle(chunk: Buffer): void {
+    let at = 0;
+    while (at + HEADER_BYTES <= chunk.length) {
+      const type = chunk[at];
+      const end = at + 1 + chunk.readInt32BE(at + 1);
+      const payload = chunk.subarray(at + HEADER_BYTES, end);
+      if (type === Backend.ParameterStatus) {
+        const parameter = parseParameterStatus(payload);
+        if (parameter) this.noteParameter(parameter.name, parameter.value);
+      } else if (type === Backend.ErrorResponse) {
+        const fields = parseErrorFields(payload);
+        this.pool.onServerError(this, fields.get('C') ?? '');
+        this.close(`${fields.get('M') ?? 'server error'}`);
+        return;
+      } else if (type !== Backend.NoticeResponse && type !== Backend.NotificationResponse) {
+        this.close('unexpected message from an idle server', { level: 'warn' });
+        return;
+      }
+      at = end;
+    }
+    // A message cut in two while nobody listens is not worth a state of its own.
+    if (at !== chunk.length) this.close('partial message from an idle server', { level: 'warn' });
+  }
+}
+
+function bracket(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}

@@ -1,0 +1,87 @@
+import type { ClientMethod } from '../auth/client-auth.ts';
+import { runControl, type Row } from '../pool/control.ts';
+import type { Database } from '../pool/databases.ts';
+import type { Pool } from '../pool/pool.ts';
+import { ClientError, clientErrors } from '../wire/errors.ts';
+import type { Client } from './client.ts';
+
+/** What is known of a user before he says anything. */
+export interface FoundSecret {
+  /** plain text, `md5…` or `SCRAM-SHA-256$…`; null: there is none, or it must not match anything */
+  readonly secret: string | null;
+  readonly exists: boolean;
+}
+
+const NOBODY: FoundSecret = { secret: null, exists: false };
+
+/**
+ * A user's secret: from auth_file, or else by auth_query, run as auth_user on a connection that the client has no
+ * influence on (pgbouncer config.md, auth_query; CVE-2025-12819).
+ * @returns an error where the query can't be run
+ */
+export async function findSecret(
+  client: Client,
+  database: Database | null,
+  method: ClientMethod,
+): Promise<FoundSecret | ClientError> {
+  const { registry } = client.sessions;
+  const { userlist, settings } = registry.config;
+  const known = userlist.get(client.user);
+  if (known !== undefined) return { secret: known, exists: true };
+  if (method === 'any' || method === 'pam' || method === 'ldap') return { secret: null, exists: true };
+  const authUser = database?.config.auth_user ?? settings.auth_user;
+  if (!authUser || (database === null && settings.auth_dbname === null)) return NOBODY;
+
+  const name = database?.config.auth_dbname ?? settings.auth_dbname ?? database!.name;
+  const authDatabase = name === database?.name ? database : registry.find(name);
+  if (authDatabase === null)
+    return configError(client, `authentication database "${name}" is not configured`);
+  if (authDatabase.disabled) return configError(client, `authentication database "${name}" is disabled`);
+  const sql = database?.config.auth_query ?? settings.auth_query;
+  try {
+    const rows = await queryPool(registry.pool(authDatabase, authUser), sql, [client.user], (cancel) => {
+      client.onLeft = cancel;
+    });
+    const row = rows[0];
+    if (row === undefined) return NOBODY;
+    const [user, secret] = Object.values(row);
+    if (user !== client.user) return NOBODY;
+    return { secret: secret ?? null, exists: true };
+  } catch (error) {
+    if (error instanceof ClientError) return error;
+    return configError(client, `auth_query failed: ${(error as Error).message}`);
+  }
+}
+
+function configError(client: Client, reason: string): ClientError {
+  client.sessions.log.error({ client: client.id }, `${client.label} ${reason}`);
+  return clientErrors.configError();
+}
+
+/** One query of the proxy's own on a pool's server, which it waits for as a client would. */
+function queryPool(
+  pool: Pool,
+  sql: string,
+  values: readonly string[],
+  onWait: (cancel: () => void) => void,
+): Promise<Row[]> {
+  return new Promise((resolve, reject) => {
+    const waiter = {
+      waitingSince: performance.now(),
+      onServer(server: Parameters<Pool['give']>[0]): void {
+        runControl(server, sql, { values, timeoutMs: pool.registry.config.settings.server_connect_timeout })
+          .then(resolve, reject)
+          .finally(() => {
+            if (server.state !== 'closed') pool.give(server);
+          });
+      },
+      onNoServer: reject,
+    };
+    onWait(() => {
+      pool.cancelWait(waiter);
+      reject(new Error('client left'));
+    });
+    const server = pool.acquire(waiter);
+    if (server !== null) waiter.onServer(server);
+  });
+}

@@ -1,0 +1,308 @@
+import type { Socket } from 'node:net';
+import type { LearnedSecret } from '../auth/server-auth.ts';
+import type { Database } from '../pool/databases.ts';
+import type { ParameterValues } from '../pool/parameters.ts';
+import type { Pool, Waiter } from '../pool/pool.ts';
+import type { Server, ServerUser } from '../pool/server.ts';
+import type { Decision, FunctionSet } from '../functions/functions.ts';
+import { ClientError, clientErrors } from '../wire/errors.ts';
+import { TxStatus } from '../wire/protocol.ts';
+import { attach, serverLost, unlink } from './link.ts';
+import { Outstanding } from './outstanding.ts';
+import type { ClientStatement } from './prepared.ts';
+import { resumeClient } from './relay-client.ts';
+import { decided } from './query.ts';
+import { relayServerBytes } from './relay-server.ts';
+import type { Sessions } from './sessions.ts';
+
+/** `login` until ReadyForQuery; `waiting` for a server; `active` while linked; `idle` otherwise. */
+export type ClientState = 'login' | 'idle' | 'waiting' | 'active' | 'closed';
+
+const EMPTY = Buffer.alloc(0);
+
+/** A connection from an application. What happens on it is in the files beside this one, by subject. */
+export class Client implements Waiter, ServerUser {
+  readonly id: number;
+  readonly sessions: Sessions;
+  readonly connectedAt = performance.now();
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** it came through the Unix socket */
+  readonly isUnix: boolean;
+  socket: Socket;
+  state: ClientState = 'login';
+
+  // Who it is: known after start-up.
+  user = '';
+  databaseName = '';
+  database: Database | null = null;
+  pool: Pool | null = null;
+  replication: 'none' | 'logical' | 'physical' = 'none';
+  /** start-up parameters of a replication connection, which go to its server as they are */
+  readonly replicationParameters: [string, string][] = [];
+  /** minor version of protocol 3 that was agreed on */
+  minor = 0;
+  /** it only came to cancel another client's query */
+  isCancelRequest = false;
+  tls = '';
+  cancelKey = '';
+  /** what its login taught, for logging in to servers with the same secret */
+  learned: LearnedSecret | null = null;
+  /** tracked parameters as the client has set them */
+  parameters: ParameterValues = [];
+
+  // The link.
+  server: Server | null = null;
+  readonly outstanding: Outstanding;
+  waitingSince = 0;
+  /** performance.now() at the first message of the query and of the transaction that are running; 0: none */
+  queryStart = 0;
+  xactStart = 0;
+  /** when it was last told anything to do, for client_idle_timeout and SHOW CLIENTS */
+  requestedAt = this.connectedAt;
+  idleSince = this.connectedAt;
+  /** a NOTICE has said that it waits (query_wait_notify) */
+  noticedWait = false;
+
+  // Reading (relay-client.ts).
+  /** what the bytes that arrive are for: start-up, login, relay or console */
+  reader: (client: Client, chunk: Buffer) => void = () => {};
+  /** told when the client goes away while something is done for it (login) */
+  onLeft: (() => void) | null = null;
+  /** something must happen before the next message: a server, a decision */
+  blocked = false;
+  /** bytes that are not handled yet: behind a block, or an incomplete message */
+  held: Buffer = EMPTY;
+  /** a message that must be looked at whole: what has come of it */
+  collecting: { readonly size: number; have: number; readonly parts: Buffer[] } | null = null;
+  /** bytes of the current message's body that are still to come, and whether they are passed on */
+  bodyLeft = 0;
+  bodyForwarded = false;
+  /** what the user functions said of the message that is held */
+  decision: Decision | null = null;
+  /** an error was answered without the server: messages are ignored until Sync */
+  skipToSync = false;
+
+  // Writing (relay-server.ts).
+  /** the start of a server message whose rest has not come */
+  replyCarry: Buffer = EMPTY;
+  replyLeft = 0;
+  replyForwarded = true;
+  /** bytes for the client are still in this process: the server is not read meanwhile */
+  congested = false;
+  /** the transaction is over, but the bytes of its answer have not left yet */
+  unlinkWhenFlushed = false;
+
+  // Prepared statements (prepared.ts), made on first use.
+  statements: Map<string, ClientStatement> | null = null;
+  /** the database that the unnamed statement's Parse was routed to */
+  unnamedRoute: string | null = null;
+
+  readonly onData = (chunk: Buffer): void => {
+    if (this.state === 'closed') return;
+    if (this.database !== null) this.database.stats.bytesReceived += chunk.length;
+    try {
+      this.reader(this, chunk);
+    } catch (error) {
+      this.crash(error as Error);
+    }
+  };
+
+  readonly onDecision = (decision: Decision): void => {
+    try {
+      decided(this, decision);
+    } catch (error) {
+      this.crash(error as Error);
+    }
+  };
+
+  readonly #onFlushed = (): void => {
+    this.congested = false;
+    if (this.state === 'closed') return;
+    if (this.unlinkWhenFlushed) {
+      this.unlinkWhenFlushed = false;
+      unlink(this);
+    } else {
+      this.server?.socket.resume();
+    }
+  };
+
+  constructor(sessions: Sessions, id: number, socket: Socket, isUnix: boolean) {
+    this.sessions = sessions;
+    this.id = id;
+    this.socket = socket;
+    this.isUnix = isUnix;
+    this.remoteAddress = isUnix ? 'unix' : (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
+    this.remotePort = isUnix ? 0 : (socket.remotePort ?? 0);
+    this.outstanding = new Outstanding(sessions.lostParse(this));
+  }
+
+  /** Start of every log line about this client, in pgbouncer's form. */
+  get label(): string {
+    const address = this.remoteAddress.includes(':') ? `[${this.remoteAddress}]` : this.remoteAddress;
+    return `C-0x${this.id.toString(16)}: ${this.databaseName || '(nodb)'}/${this.user || '(nouser)'}@${address}:${this.remotePort}`;
+  }
+
+  /**
+   * The user functions that apply: those of the database that the client logged in to, wherever they have moved it since.
+   * Asked for each query, because a file may appear or go at any time.
+   */
+  get functions(): FunctionSet | null {
+    return this.replication === 'none' ? this.sessions.functions.setFor(this.databaseName) : null;
+  }
+
+  get ageSeconds(): number {
+    return Math.floor((performance.now() - this.connectedAt) / 1000);
+  }
+
+  /** A transaction block or a pipeline is open: the link must hold. */
+  get inTransaction(): boolean {
+    return (
+      this.server !== null &&
+      (this.server.txStatus !== TxStatus.Idle || !this.outstanding.empty || this.outstanding.unsynced)
+    );
+  }
+
+  /** Status byte for a ReadyForQuery of the proxy's own. */
+  get txStatus(): number {
+    return this.server === null ? TxStatus.Idle : this.server.txStatus;
+  }
+
+  /**
+   * Bytes of the proxy's own, or a slice of what a server sent. A slice of a server's read buffer must have left before
+   * the server is read again, hence the pause; on an encrypted connection it is copied instead, because writes there
+   * are never done at once.
+   */
+  send(bytes: Buffer, borrowed = false): void {
+    const { socket } = this;
+    if (this.database !== null) this.database.stats.bytesSent += bytes.length;
+    if (this.tls !== '') {
+      if (socket.write(borrowed ? Buffer.from(bytes) : bytes)) return;
+    } else {
+      socket.write(bytes);
+      if (socket.writableLength === 0) return;
+    }
+    if (this.congested) return;
+    this.congested = true;
+    this.server?.socket.pause();
+    socket.write(EMPTY, this.#onFlushed);
+  }
+
+  /** Passes bytes of the client's on to its server; reading stops while the server doesn't take them. */
+  forward(bytes: Buffer): void {
+    if (bytes.length > 0 && !this.server!.socket.write(bytes)) this.socket.pause();
+  }
+
+  // ServerUser
+  onServerBytes(_server: Server, chunk: Buffer): void {
+    try {
+      relayServerBytes(this, chunk);
+    } catch (error) {
+      this.crash(error as Error);
+    }
+  }
+
+  onServerClosed(server: Server, reason: string): void {
+    serverLost(this, server, reason);
+  }
+
+  onServerDrain(): void {
+    this.socket.resume();
+  }
+
+  // Waiter
+  onServer(server: Server): void {
+    if (this.state === 'closed') return this.pool!.give(server);
+    try {
+      if (attach(this, server)) resumeClient(this);
+    } catch (error) {
+      this.crash(error as Error);
+    }
+  }
+
+  onNoServer(error: ClientError): void {
+    this.close(error.message, error);
+  }
+
+  /** The client gets an error and stays. */
+  sendError(error: ClientError): void {
+    this.send(error.encode());
+  }
+
+  /**
+   * Ends the connection.
+   * @param error what the client is told first; null: nothing, it is gone already or asked for it
+   */
+  close(reason: string, error: ClientError | null = null): void {
+    if (this.state === 'closed') return;
+    const wasInLogin = this.state === 'login';
+    this.state = 'closed';
+    this.sessions.forget(this);
+    const { settings } = this.sessions.registry.config;
+    if (settings.log_disconnections && !(wasInLogin && error === null && this.user === '')) {
+      this.sessions.log.info(
+        { client: this.id, event: 'client_close', reason },
+        `${this.label} closing because: ${reason} (age=${this.ageSeconds}s)`,
+      );
+    }
+    if (error !== null && settings.log_pooler_errors) {
+      this.sessions.log.warn(
+        { client: this.id, sqlstate: error.code },
+        `${this.label} pooler error: ${error.message}`,
+      );
+    }
+    this.pool?.cancelWait(this);
+    this.onLeft?.();
+    this.#abandonServer();
+    this.#releaseStatements();
+    this.held = EMPTY;
+    this.collecting = null;
+    const { socket } = this;
+    if (socket.destroyed) return;
+    if (error === null) {
+      socket.destroySoon();
+    } else {
+      socket.end(error.encode());
+      socket.resume();
+      // One who does not read his error must not keep the socket.
+      setTimeout(() => socket.destroy(), 2000).unref();
+    }
+  }
+
+  /** An error that is a bug of ours ends this client only. */
+  crash(error: Error): void {
+    this.sessions.log.error(
+      { client: this.id, err: error },
+      `${this.label} internal error: ${error.stack ?? error.message}`,
+    );
+    this.close('internal error', clientErrors.internal());
+  }
+
+  #abandonServer(): void {
+    const { server } = this;
+    if (server === null) return;
+    this.server = null;
+    server.user = null;
+    server.socket.resume();
+    const clean =
+      this.outstanding.empty &&
+      !this.outstanding.unsynced &&
+      !this.outstanding.tainted &&
+      this.bodyLeft === 0 &&
+      server.txStatus === TxStatus.Idle &&
+      !this.congested;
+    if (clean && this.replyLeft === 0 && this.replyCarry.length === 0) {
+      server.needsReset = this.pool!.mode === 'session';
+      this.pool!.give(server);
+    } else {
+      server.close(this.outstanding.empty ? 'unclean server' : 'client disconnected with query in progress');
+    }
+    this.outstanding.clear();
+  }
+
+  #releaseStatements(): void {
+    for (const statement of this.statements?.values() ?? [])
+      this.sessions.statements.release(statement.shared);
+    this.statements = null;
+  }
+}

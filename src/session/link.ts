@@ -1,0 +1,132 @@
+import type { Database } from '../pool/databases.ts';
+import { runControl } from '../pool/control.ts';
+import type { Server } from '../pool/server.ts';
+import { clientErrors } from '../wire/errors.ts';
+import { TxStatus } from '../wire/protocol.ts';
+import type { Client } from './client.ts';
+import { resumeClient } from './relay-client.ts';
+
+/**
+ * Link and unlink: when a client has a server, and when it goes back. In transaction and statement mode the link ends
+ * with the ReadyForQuery that says idle and leaves nothing outstanding; in session mode with the client.
+ */
+
+/** Whether the client is linked now. False: it will be later, and reading is blocked until then. */
+export function link(client: Client): boolean {
+  if (client.server !== null) return true;
+  client.waitingSince = performance.now();
+  const server = client.pool!.acquire(client);
+  if (server !== null) return attach(client, server);
+  client.state = 'waiting';
+  client.blocked = true;
+  return false;
+}
+
+/**
+ * Gives a client its server. False: the server has to be brought to the client's settings first; reading goes on by
+ * itself when that is done.
+ */
+export function attach(client: Client, server: Server): boolean {
+  const stats = client.database!.stats;
+  const now = performance.now();
+  stats.serverAssignmentCount++;
+  stats.waitTime += (now - client.waitingSince) * 1000;
+  server.requestedAt = now;
+  client.server = server;
+  client.state = 'active';
+  client.noticedWait = false;
+  const sql = client.sessions.registry.tracked.difference(client.parameters, server.parameters);
+  if (sql === null) {
+    server.user = client;
+    client.blocked = false;
+    return true;
+  }
+  client.blocked = true;
+  applyParameters(client, server, sql);
+  return false;
+}
+
+function applyParameters(client: Client, server: Server, sql: string): void {
+  const { log } = client.sessions;
+  log.debug({ client: client.id, server: server.id }, `${server.label} varcache_apply: ${sql}`);
+  runControl(server, sql).then(
+    () => {
+      if (client.state === 'closed' || client.server !== server) return;
+      // The server's spelling ("ISO, MDY") is the client's from now on, so that the next comparison is an equal one.
+      for (let i = 0; i < client.parameters.length; i++) {
+        if (client.parameters[i] !== undefined && server.parameters[i] !== undefined)
+          client.parameters[i] = server.parameters[i];
+      }
+      server.user = client;
+      client.blocked = false;
+      resumeClient(client);
+    },
+    (error: Error) => {
+      server.close(`setting the client's parameters failed: ${error.message}`, {
+        level: 'warn',
+        notify: false,
+      });
+      if (client.server !== server) return;
+      client.server = null;
+      client.close('invalid server parameter', clientErrors.invalidServerParameter());
+    },
+  );
+}
+
+/** Gives the server back, if nothing speaks against it. Called at each end of a query cycle. */
+export function unlinkIfDone(client: Client): void {
+  const server = client.server!;
+  if (server.txStatus !== TxStatus.Idle || !client.outstanding.empty || client.outstanding.unsynced) return;
+  if (client.bodyLeft > 0 && client.bodyForwarded) return;
+  client.idleSince = performance.now();
+  if (client.pool!.mode === 'session' || client.replication !== 'none') {
+    if (server.closeReason !== null && client.pool!.mode !== 'session') server.close(server.closeReason);
+    return;
+  }
+  if (client.congested) client.unlinkWhenFlushed = true;
+  else unlink(client);
+}
+
+/** Gives the server back. The client must be between transactions. */
+export function unlink(client: Client): void {
+  const server = client.server;
+  if (server === null) return;
+  client.server = null;
+  client.state = 'idle';
+  client.idleSince = performance.now();
+  server.user = null;
+  if (client.outstanding.tainted) {
+    client.outstanding.clear();
+    server.close('unclean server');
+  } else {
+    client.pool!.give(server);
+  }
+}
+
+/** The connection to the server went away under a client. */
+export function serverLost(client: Client, server: Server, reason: string): void {
+  if (client.server !== server) return;
+  client.server = null;
+  client.outstanding.clear();
+  client.close(reason, clientErrors.serverLost());
+}
+
+/**
+ * Moves a client that is between transactions to another database's pool. In session mode that ends the session on the
+ * old server, as if the client had left.
+ */
+export function moveTo(client: Client, database: Database): void {
+  if (client.server !== null) {
+    client.server.needsReset = client.pool!.mode === 'session';
+    unlink(client);
+  }
+  const { registry } = client.sessions;
+  const pool = registry.pool(database, client.user);
+  pool.credentials.learned ??= client.learned;
+  client.pool!.clientCount--;
+  client.database!.clientCount--;
+  client.pool = pool;
+  client.database = database;
+  pool.clientCount++;
+  database.clientCount++;
+}

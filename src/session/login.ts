@@ -1,0 +1,234 @@
+import { authDialogue, type AuthDialogue, type AuthStep, type ClientMethod } from '../auth/client-auth.ts';
+import type { Server } from '../pool/server.ts';
+import type { Database } from '../pool/databases.ts';
+import { clientErrors, type ClientError } from '../wire/errors.ts';
+import {
+  AUTHENTICATION_OK,
+  authentication,
+  backendKeyData,
+  noticeResponse,
+  parameterStatus,
+  readyForQuery,
+} from '../wire/messages.ts';
+import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
+import { findSecret, type FoundSecret } from './auth-query.ts';
+import type { Client } from './client.ts';
+import { relayClientBytes } from './relay-client.ts';
+import { ADMIN_DATABASE } from './startup.ts';
+
+/** Who are you? The dialogue, the checks behind it, and the welcome. */
+
+const EMPTY = Buffer.alloc(0);
+/** pgbouncer takes passwords of up to 65530 bytes */
+const MAX_PASSWORD_MESSAGE = 65_600;
+/** length of the secret in a cancel key: protocol 3.0 has 4 bytes, 3.2 up to 252; PostgreSQL 18 uses 32 */
+const CANCEL_SECRET = { 0: 4, 2: 32 } as const;
+
+/** The StartupMessage is there and understood: authentication begins. */
+export function logInClient(client: Client): void {
+  client.blocked = true;
+  run(client).catch((error: unknown) => {
+    client.crash(error as Error);
+  });
+}
+
+async function run(client: Client): Promise<void> {
+  const { sessions } = client;
+  const { registry } = sessions;
+  const { settings } = registry.config;
+  const isAdmin = client.databaseName === ADMIN_DATABASE;
+  if (settings.log_connections) {
+    const tls = client.tls ? ` tls=${client.tls}` : ' tls=no';
+    const replication = client.replication === 'none' ? 'no' : client.replication;
+    sessions.log.info(
+      { client: client.id, event: 'client_login_attempt' },
+      `${client.label} login attempt: db=${client.databaseName} user=${client.user}${tls} replication=${replication}`,
+    );
+  }
+  if (sessions.draining && !isAdmin) return client.close('pooler is shut down', clientErrors.shuttingDown());
+  if (!isAdmin && sessions.clients.size > settings.max_client_conn) {
+    return client.close('no more connections allowed (max_client_conn)', clientErrors.tooManyClients());
+  }
+
+  const database = isAdmin ? null : registry.find(client.databaseName);
+  const method = sessions.methodFor(client);
+  if (method === null) return fail(client, 'login rejected', clientErrors.loginRejected());
+  if (method === 'any' && !isAdmin && database !== null && database.config.user === null) {
+    return fail(client, 'bouncer config error', clientErrors.configError());
+  }
+  const found = await findSecret(client, database, method);
+  if ((client.state as string) === 'closed') return;
+  if (found instanceof Error) return client.close(found.message, found);
+  if (!(await authenticate(client, method, found))) return;
+  if ((client.state as string) === 'closed') return;
+  if (isAdmin) return sessions.enterConsole(client);
+
+  // Only who has proved who he is hears whether a database exists.
+  if (database === null) {
+    return client.close(
+      `no such database: ${client.databaseName}`,
+      clientErrors.noSuchDatabase(client.databaseName),
+    );
+  }
+  enter(client, database, found);
+}
+
+/** Goes through the method's dialogue. False: the client was refused. */
+async function authenticate(client: Client, method: ClientMethod, found: FoundSecret): Promise<boolean> {
+  const { sessions } = client;
+  const dialogue: AuthDialogue = authDialogue(
+    method,
+    {
+      user: client.user,
+      secret: found.secret,
+      exists: found.exists,
+      tls: sessions.tlsIdentity(client),
+    },
+    { scramIterations: sessions.registry.config.settings.scram_iterations },
+  );
+  let step: AuthStep = await dialogue.begin();
+  while (step.kind === 'continue') {
+    client.send(authentication(step.authentication));
+    const payload = await nextPassword(client);
+    if (payload === null) return false;
+    step = await dialogue.receive(payload);
+  }
+  if (step.kind === 'failed') {
+    const error = step.reason.startsWith('SASL')
+      ? clientErrors.saslFailed()
+      : clientErrors.authenticationFailed(step.reason);
+    fail(client, step.reason, error);
+    return false;
+  }
+  if (step.final !== null) client.send(authentication(step.final));
+  client.learned = step.keys;
+  return true;
+}
+
+/** The payload of the client's next PasswordMessage; null when it left or sent something else. */
+function nextPassword(client: Client): Promise<Buffer | null> {
+  return new Promise((resolve) => {
+    const read = (): void => {
+      const { held } = client;
+      if (client.state === 'closed') return resolve(null);
+      if (held.length > 0 && held[0] !== Frontend.Password) {
+        client.close(
+          'unexpected message during login',
+          clientErrors.protocolViolation('unexpected message during login'),
+        );
+        return resolve(null);
+      }
+      if (held.length < HEADER_BYTES) return;
+      const size = held.readInt32BE(1) + 1;
+      if (size < HEADER_BYTES || size > MAX_PASSWORD_MESSAGE) {
+        client.close('bad password packet', clientErrors.protocolViolation('bad password packet'));
+        return resolve(null);
+      }
+      if (held.length < size) return;
+      client.held = held.subarray(size);
+      client.reader = hold;
+      resolve(held.subarray(HEADER_BYTES, size));
+    };
+    client.reader = (_client, chunk) => {
+      client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+      read();
+    };
+    client.onLeft = () => resolve(null);
+    read();
+  });
+}
+
+/** What a client sends ahead while its login is being worked on. */
+function hold(client: Client, chunk: Buffer): void {
+  client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+  if (client.held.length > MAX_PASSWORD_MESSAGE) client.socket.pause();
+}
+
+function fail(client: Client, reason: string, error: ClientError): void {
+  client.close(reason, error);
+}
+
+/** Authenticated: takes a place in the database and its pool, within the limits. */
+function enter(client: Client, database: Database, found: FoundSecret): void {
+  const { sessions } = client;
+  const { registry } = sessions;
+  const { settings } = registry.config;
+  if (database.disabled)
+    return client.close(
+      `database "${database.name}" is disabled`,
+      clientErrors.databaseDisabled(database.name),
+    );
+  const user = registry.user(client.user);
+  const userLimit = user.config?.max_user_client_connections ?? settings.max_user_client_connections;
+  if (userLimit > 0 && user.clientCount >= userLimit)
+    return client.close('max_user_client_connections', clientErrors.tooManyUserClients());
+  const databaseLimit = database.config.max_db_client_connections ?? settings.max_db_client_connections;
+  if (databaseLimit > 0 && database.clientCount >= databaseLimit) {
+    return client.close('max_db_client_connections', clientErrors.tooManyDatabaseClients());
+  }
+
+  const pool = registry.pool(database, client.user);
+  if (pool.credentials.user === client.user) {
+    pool.credentials.learned = client.learned ?? pool.credentials.learned;
+    pool.credentials.secret ??= found.secret;
+  }
+  client.database = database;
+  client.pool = pool;
+  pool.clientCount++;
+  database.clientCount++;
+  user.clientCount++;
+  if (pool.welcome !== null) return welcome(client);
+
+  // The first client of a pool waits for a server, which tells what clients are welcomed with.
+  client.waitingSince = performance.now();
+  const waiter = {
+    waitingSince: client.waitingSince,
+    onServer(server: Server): void {
+      pool.give(server);
+      if (client.state !== 'closed') welcome(client);
+    },
+    onNoServer(error: ClientError): void {
+      client.close(error.message, error);
+    },
+  };
+  client.onLeft = () => pool.cancelWait(waiter);
+  const server = pool.acquire(waiter);
+  if (server !== null) waiter.onServer(server);
+}
+
+/** AuthenticationOk, the settings, the cancel key, and the first ReadyForQuery. */
+export function welcome(client: Client): void {
+  const { sessions } = client;
+  const { tracked, config } = sessions.registry;
+  const parts = [AUTHENTICATION_OK];
+  for (const [name, value] of client.pool!.welcome!) {
+    const index = tracked.indexOf(name);
+    // What the client did not ask for is the server's default, and stays that on whichever server it gets.
+    if (index >= 0) client.parameters[index] ??= value;
+    parts.push(parameterStatus(name, index >= 0 ? client.parameters[index]! : value));
+  }
+  const key = sessions.issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET[2] : CANCEL_SECRET[0]);
+  parts.push(backendKeyData(key.pid, key.secret));
+  if (config.settings.login_notify_message !== '') {
+    parts.push(
+      noticeResponse({ severity: 'NOTICE', code: '00000', message: config.settings.login_notify_message }),
+    );
+  }
+  parts.push(readyForQuery(TxStatus.Idle));
+  client.send(Buffer.concat(parts));
+  client.database!.stats.clientLoginCount++;
+  client.onLeft = null;
+  client.state = 'idle';
+  client.idleSince = performance.now();
+  startRelay(client);
+}
+
+/** From here on the relay has the client's bytes, beginning with those that were sent ahead. */
+function startRelay(client: Client): void {
+  client.reader = relayClientBytes;
+  client.blocked = false;
+  const { held } = client;
+  client.held = EMPTY;
+  client.socket.resume();
+  if (held.length > 0) relayClientBytes(client, held);
+}

@@ -1,0 +1,269 @@
+import { Backend } from '../wire/protocol.ts';
+import type { SharedStatement } from './statements.ts';
+
+/**
+ * The ledger of replies that a linked client still has to get ("Message Flow" in PostgreSQL's manual). One entry for each
+ * message that gets an answer of its own, in the order in which they were sent. Pure: it sees message types, never bytes.
+ *
+ * Three things can be done with an expected reply: it is passed on; it is dropped, because the proxy itself sent the
+ * message (a Parse that a server had not seen yet); or it was never asked for, and the proxy puts its own in its place
+ * when its turn comes (a ParseComplete for a statement that the server knows already).
+ */
+
+/** What kind of message an entry waits for the answer of. */
+export const Request = {
+  Query: 1,
+  FunctionCall: 2,
+  Sync: 3,
+  Parse: 4,
+  Bind: 5,
+  Describe: 6,
+  Execute: 7,
+  Close: 8,
+} as const;
+export type Request = (typeof Request)[keyof typeof Request];
+
+/** What to do with a message from the server. */
+export const Reply = {
+  /** pass it on */
+  Forward: 0,
+  /** swallow it: it answers a message of the proxy's own */
+  Drop: 1,
+  /** pass it on, then end the query cycle: everything up to here was answered */
+  Ready: 2,
+  /** swallow it and send `replacement` instead */
+  Replace: 3,
+  /** nothing that was sent can have this answer: the connection is out of step and must be closed */
+  OutOfStep: 4,
+} as const;
+export type Reply = (typeof Reply)[keyof typeof Reply];
+
+interface Entry {
+  readonly request: Request;
+  /** sent by the proxy itself: its reply is not the client's */
+  readonly dropped: boolean;
+  /** bytes that stand in for a reply that was never asked for; null: the server answers */
+  readonly fake: Buffer | null;
+  /** an ErrorResponse that takes the place of the server's, for a message that was made to fail */
+  readonly replacement: Buffer | null;
+  /** the statement that a Parse makes; an error before its turn means that it was not made */
+  readonly statement: SharedStatement | null;
+  /** the client's name of that statement; null for a Parse of the proxy's own */
+  readonly clientName: string | null;
+}
+
+function plain(request: Request): Entry {
+  return { request, dropped: false, fake: null, replacement: null, statement: null, clientName: null };
+}
+
+// Entries without particulars are shared: nothing is allocated for them.
+const PLAIN: readonly Entry[] = [0, 1, 2, 3, 4, 5, 6, 7, 8].map((request) => plain(request as Request));
+const DROPPED_CLOSE: Entry = { ...plain(Request.Close), dropped: true };
+
+/** What the ledger tells about Parse messages that failed or were skipped by the server. */
+export interface LedgerEvents {
+  /** The server did not make this statement; `clientName` is set when the Parse was the client's. */
+  onParseLost(statement: SharedStatement, clientName: string | null): void;
+}
+
+export class Outstanding {
+  readonly #events: LedgerEvents;
+  #entries: Entry[] = [];
+  #head = 0;
+  /** An error was reported and no Sync has been sent since: the server ignores all until then. */
+  #skipping = false;
+  /** Between CopyInResponse and the client's CopyDone or CopyFail: the server ignores Sync and Flush. */
+  #copyIn = false;
+  #ignoredSyncs = 0;
+  /** Syncs that were taken to be ignored by a copy-in that then failed: the server may answer them after all. */
+  #doubtfulSyncs = 0;
+  /** The replacement that goes with Reply.Replace. */
+  replacement: Buffer | null = null;
+
+  constructor(events: LedgerEvents) {
+    this.#events = events;
+  }
+
+  /** Nothing is expected any more. */
+  get empty(): boolean {
+    return this.#head === this.#entries.length;
+  }
+
+  /** How many answers are expected. */
+  get size(): number {
+    return this.#entries.length - this.#head;
+  }
+
+  /** Extended-query messages have been sent that no Sync has closed yet. */
+  get unsynced(): boolean {
+    if (this.#skipping) return true;
+    if (this.empty) return false;
+    return this.#entries[this.#entries.length - 1]!.request > Request.Sync;
+  }
+
+  /** Replies may still come that nothing waits for: the server must not be used again. */
+  get tainted(): boolean {
+    return this.#doubtfulSyncs > 0;
+  }
+
+  /** A message of the client's goes to the server. */
+  sent(request: Request): void {
+    if (this.#copyIn && request === Request.Sync) {
+      this.#ignoredSyncs++;
+      return;
+    }
+    if (this.#skipping) {
+      if (request > Request.Sync) return;
+      this.#skipping = false;
+    }
+    this.#entries.push(PLAIN[request]!);
+  }
+
+  /** A Parse goes to the server, the client's own (then with its name) or one that the proxy adds. */
+  sentParse(statement: SharedStatement, clientName: string | null): void {
+    if (this.#skipping) {
+      this.#events.onParseLost(statement, clientName);
+      return;
+    }
+    this.#entries.push({ ...PLAIN[Request.Parse]!, dropped: clientName === null, statement, clientName });
+  }
+
+  /** A Close of the proxy's own goes to the server. */
+  sentClose(): void {
+    if (!this.#skipping) this.#entries.push(DROPPED_CLOSE);
+  }
+
+  /** A message that is made to fail at the server goes there; `replacement` is what the client gets for it. */
+  sentFailing(request: Request, replacement: Buffer): void {
+    if (!this.#skipping) this.#entries.push({ ...PLAIN[request]!, replacement });
+  }
+
+  /**
+   * A message is answered by the proxy itself.
+   * @returns whether the bytes can be sent now, because nothing is expected before them
+   */
+  answered(request: Request, reply: Buffer): boolean {
+    if (this.#skipping) return false;
+    if (this.empty) return true;
+    this.#entries.push({ ...PLAIN[request]!, fake: reply });
+    return false;
+  }
+
+  /** The client ended its copy-in (CopyDone or CopyFail). */
+  copyEnded(): void {
+    this.#copyIn = false;
+  }
+
+  /** Bytes of the proxy's own that are due now, before the server's next message; null when there are none. */
+  due(): Buffer | null {
+    const entry = this.#entries[this.#head];
+    if (entry === undefined || entry.fake === null) return null;
+    this.#pop();
+    return entry.fake;
+  }
+
+  /** Type byte of a message from the server: what becomes of it. */
+  reply(type: number): Reply {
+    const entry = this.#entries[this.#head];
+    switch (type) {
+      case Backend.ReadyForQuery:
+        this.#copyIn = false;
+        if (entry !== undefined && entry.request <= Request.Sync) {
+          this.#pop();
+          return Reply.Ready;
+        }
+        if (this.#doubtfulSyncs === 0) return Reply.OutOfStep;
+        this.#doubtfulSyncs--;
+        this.#skipping = false;
+        return Reply.Ready;
+      case Backend.ParseComplete:
+        return this.#complete(entry, Request.Parse);
+      case Backend.BindComplete:
+        return this.#complete(entry, Request.Bind);
+      case Backend.CloseComplete:
+        return this.#complete(entry, Request.Close);
+      case Backend.RowDescription:
+      case Backend.NoData:
+        // A simple query's RowDescription belongs to the Query.
+        if (entry !== undefined && entry.request === Request.Describe) this.#pop();
+        return entry === undefined ? Reply.OutOfStep : Reply.Forward;
+      case Backend.CommandComplete:
+      case Backend.EmptyQueryResponse:
+      case Backend.PortalSuspended:
+        this.#copyIn = false;
+        if (entry !== undefined && entry.request === Request.Execute) this.#pop();
+        return entry === undefined ? Reply.OutOfStep : Reply.Forward;
+      case Backend.CopyInResponse:
+        this.#startCopyIn();
+        return entry === undefined ? Reply.OutOfStep : Reply.Forward;
+      case Backend.ErrorResponse:
+        return this.#error(entry);
+      default:
+        return Reply.Forward;
+    }
+  }
+
+  /** Forgets everything: the link is gone. */
+  clear(): void {
+    while (!this.empty) this.#lose();
+    this.#skipping = false;
+    this.#copyIn = false;
+    this.#doubtfulSyncs = 0;
+  }
+
+  #complete(entry: Entry | undefined, request: Request): Reply {
+    if (entry === undefined || entry.request !== request) return Reply.OutOfStep;
+    this.#pop();
+    return entry.dropped ? Reply.Drop : Reply.Forward;
+  }
+
+  /**
+   * "An error inside Parse, Bind, Describe, Execute or Close": the server reads and discards messages until a Sync.
+   * An error in a Query, a FunctionCall or a Sync is followed by ReadyForQuery. With nothing outstanding it is the
+   * server's own (a shutdown), and goes to the client.
+   */
+  #error(entry: Entry | undefined): Reply {
+    if (this.#copyIn) this.#doubtfulSyncs += this.#ignoredSyncs;
+    this.#copyIn = false;
+    if (entry === undefined) return Reply.Forward;
+    this.replacement = entry.replacement;
+    if (entry.request > Request.Sync) {
+      while (!this.empty && this.#entries[this.#head]!.request > Request.Sync) this.#lose();
+      if (this.empty) this.#skipping = true;
+    }
+    return this.replacement === null ? Reply.Forward : Reply.Replace;
+  }
+
+  /**
+   * "In copy-in mode the server ignores Flush and Sync": those that were sent ahead, behind the Execute that turned out
+   * to be a COPY, get no answer. Drivers that use the extended protocol send one, and another after CopyDone.
+   */
+  #startCopyIn(): void {
+    this.#copyIn = true;
+    this.#ignoredSyncs = 0;
+    const entry = this.#entries[this.#head];
+    if (entry === undefined || entry.request !== Request.Execute) return;
+    const expected = this.#entries.slice(this.#head);
+    const kept = expected.filter((each) => each.request !== Request.Sync);
+    this.#ignoredSyncs = expected.length - kept.length;
+    this.#entries = kept;
+    this.#head = 0;
+  }
+
+  #lose(): void {
+    const entry = this.#entries[this.#head]!;
+    this.#pop();
+    if (entry.statement !== null) this.#events.onParseLost(entry.statement, entry.clientName);
+  }
+
+  #pop(): void {
+    if (++this.#head === this.#entries.length) {
+      this.#entries.length = 0;
+      this.#head = 0;
+    } else if (this.#head > 1024) {
+      // a client that never lets its pipeline run dry must not make the array grow for ever
+      this.#entries = this.#entries.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+}

@@ -1,0 +1,174 @@
+import { clientErrors } from '../wire/errors.ts';
+import { CLOSE_COMPLETE, PARSE_COMPLETE, closeStatement } from '../wire/messages.ts';
+import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
+import type { Server } from '../pool/server.ts';
+import type { Client } from './client.ts';
+import { link } from './link.ts';
+import { Request } from './outstanding.ts';
+import { route } from './query.ts';
+import { forwardRequest, Handled, noteRequest } from './relay-client.ts';
+import { parseMessage, type SharedStatement } from './statements.ts';
+
+/**
+ * Named prepared statements across servers (pgbouncer's max_prepared_statements): a client's statement is kept as the
+ * shared statement that it is, prepared on whichever server gets its Bind, and called there by the shared name.
+ */
+export interface ClientStatement {
+  readonly shared: SharedStatement;
+  /** the database that the Parse was routed to; null without user functions */
+  readonly route: string | null;
+}
+
+/** `handlePrepared`'s own result: the names have not arrived yet. */
+export const Prepared = { Incomplete: 9 } as const;
+
+/**
+ * Whether this client's named statements are tracked. In session mode a client keeps its server and there is no need;
+ * but a routing function may move it.
+ */
+export function isTracked(client: Client): boolean {
+  if (client.replication !== 'none') return false;
+  const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
+  return limit > 0 && (client.functions !== null || client.pool!.mode !== 'session');
+}
+
+/** A named Parse, whole. */
+export function parseNamed(client: Client, bytes: Buffer): Handled {
+  const nameEnd = bytes.indexOf(0, HEADER_BYTES);
+  const name = bytes.toString('latin1', HEADER_BYTES, nameEnd);
+  client.statements ??= new Map();
+  if (client.statements.has(name)) {
+    client.close(`prepared statement '${name}' was already prepared`, clientErrors.duplicateStatement(name));
+    return Handled.Later;
+  }
+  if (!link(client)) return Handled.Later;
+  const shared = client.sessions.statements.acquire(bytes.subarray(nameEnd + 1));
+  client.statements.set(name, { shared, route: client.functions === null ? null : client.database!.name });
+  client.database!.stats.clientParseCount++;
+  noteRequest(client, Request.Parse);
+  const server = client.server!;
+  if (server.prepared.delete(shared)) {
+    server.prepared.set(shared, true);
+    if (client.outstanding.answered(Request.Parse, PARSE_COMPLETE)) client.send(PARSE_COMPLETE);
+    return Handled.Done;
+  }
+  prepareOn(client, server, shared, name);
+  return Handled.Done;
+}
+
+/** Bind, Describe or Close: those of a named statement get the shared name. */
+export function handlePrepared(
+  client: Client,
+  type: number,
+  size: number,
+  bytes: Buffer,
+): Handled | typeof Prepared.Incomplete {
+  const request =
+    type === Frontend.Bind ? Request.Bind : type === Frontend.Describe ? Request.Describe : Request.Close;
+  let nameStart = HEADER_BYTES;
+  if (type === Frontend.Bind) {
+    const portalEnd = bytes.indexOf(0, HEADER_BYTES);
+    if (portalEnd < 0) return Prepared.Incomplete;
+    nameStart = portalEnd + 1;
+  } else {
+    if (bytes.length <= HEADER_BYTES) return Prepared.Incomplete;
+    // a portal lives and dies on its server
+    if (bytes[HEADER_BYTES] !== 0x53) return forwardRequest(client, request);
+    nameStart = HEADER_BYTES + 1;
+  }
+  const nameEnd = bytes.indexOf(0, nameStart);
+  if (nameEnd < 0) return Prepared.Incomplete;
+  if (type === Frontend.Bind) client.database!.stats.bindCount++;
+  if (nameEnd === nameStart) {
+    if (
+      request !== Request.Close &&
+      !route(client, type, client.server === null ? client.unnamedRoute : null)
+    )
+      return Handled.Done;
+    return forwardRequest(client, request);
+  }
+  const name = bytes.toString('latin1', nameStart, nameEnd);
+  if (request === Request.Close) return closeNamed(client, name);
+
+  const statement = client.statements?.get(name);
+  if (statement === undefined) {
+    client.close('prepared statement did not exist', clientErrors.noSuchStatement());
+    return Handled.Later;
+  }
+  if (!route(client, type, statement.route)) return Handled.Done;
+  if (!link(client)) return Handled.Later;
+  const server = client.server!;
+  noteRequest(client, request);
+  const { shared } = statement;
+  // Most recently used last. One that the server doesn't have is prepared there first.
+  if (server.prepared.delete(shared)) server.prepared.set(shared, true);
+  else prepareOn(client, server, shared, null);
+  client.outstanding.sent(request);
+  sendRenamed(client, type, size, bytes, nameStart, nameEnd, shared.serverName);
+  return Handled.Done;
+}
+
+/** The message with another statement name. Its rest, a Bind's values of any size, follows as it comes. */
+function sendRenamed(
+  client: Client,
+  type: number,
+  size: number,
+  bytes: Buffer,
+  start: number,
+  end: number,
+  name: string,
+): void {
+  const head = Buffer.concat([bytes.subarray(HEADER_BYTES, start), Buffer.from(name)]);
+  const tail = bytes.subarray(end);
+  const out = Buffer.allocUnsafe(HEADER_BYTES + head.length + tail.length);
+  out[0] = type;
+  out.writeInt32BE(size - 1 + name.length - (end - start), 1);
+  head.copy(out, HEADER_BYTES);
+  tail.copy(out, HEADER_BYTES + head.length);
+  client.forward(out);
+}
+
+/** Sends the Parse of a shared statement; `clientName` when the client waits for its answer. */
+function prepareOn(client: Client, server: Server, shared: SharedStatement, clientName: string | null): void {
+  const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
+  client.outstanding.sentParse(shared, clientName);
+  client.database!.stats.serverParseCount++;
+  client.forward(parseMessage(shared));
+  server.prepared.set(shared, true);
+  while (server.prepared.size > limit) {
+    const oldest = server.prepared.keys().next().value as SharedStatement;
+    server.prepared.delete(oldest);
+    client.outstanding.sentClose();
+    client.forward(closeStatement(oldest.serverName));
+  }
+}
+
+/** Servers keep the statement for others; only the client forgets it. */
+function closeNamed(client: Client, name: string): Handled {
+  const statement = client.statements?.get(name);
+  if (statement !== undefined) {
+    client.statements!.delete(name);
+    client.sessions.statements.release(statement.shared);
+  }
+  if (client.server === null || client.outstanding.answered(Request.Close, CLOSE_COMPLETE))
+    client.send(CLOSE_COMPLETE);
+  return Handled.Done;
+}
+
+/** DISCARD ALL or DEALLOCATE ALL has run on the client's server. */
+export function forgetStatements(client: Client): void {
+  client.server!.prepared.clear();
+  for (const statement of client.statements?.values() ?? [])
+    client.sessions.statements.release(statement.shared);
+  client.statements = null;
+}
+
+/** A Parse that was sent ahead was not carried out, because of an error before it or in it. */
+export function parseLost(client: Client, shared: SharedStatement, clientName: string | null): void {
+  client.server?.prepared.delete(shared);
+  if (clientName === null) return;
+  const statement = client.statements?.get(clientName);
+  if (statement?.shared !== shared) return;
+  client.statements!.delete(clientName);
+  client.sessions.statements.release(shared);
+}

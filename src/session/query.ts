@@ -1,0 +1,188 @@
+import { isUtf8 } from 'node:buffer';
+import type { Decision } from '../functions/functions.ts';
+import { ClientError, clientErrors } from '../wire/errors.ts';
+import { message, readyForQuery } from '../wire/messages.ts';
+import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
+import type { Client } from './client.ts';
+import { link, moveTo } from './link.ts';
+import { Request } from './outstanding.ts';
+import { isTracked, parseNamed } from './prepared.ts';
+import { forwardRequest, Handled, noteRequest, resumeClient } from './relay-client.ts';
+
+/**
+ * One Query or Parse: ask the user functions, then rewrite, move, reject or let it go. The message is looked at a second
+ * time when the decision is there.
+ */
+export function handleQueryText(client: Client, type: number, bytes: Buffer, whole: boolean): Handled {
+  const set = client.functions;
+  const { decision } = client;
+  if (set !== null && decision === null) return ask(client, type, bytes);
+  let rewritten: Buffer | null = null;
+  if (decision !== null) {
+    if (decision.kind !== 'go') return refuse(client, type, decision);
+    if (!route(client, type, decision.dbkey)) return Handled.Done;
+    if (decision.query !== null) rewritten = rewrite(client, type, bytes, decision.query);
+    // Only now is the decision used up: waiting for a server comes back here.
+    if (!link(client)) return Handled.Later;
+    client.decision = null;
+  }
+  if (type === Frontend.Parse) {
+    const named = bytes[HEADER_BYTES] !== 0;
+    if (named && isTracked(client)) return parseNamed(client, rewritten ?? bytes);
+    if (!named) client.unnamedRoute = set === null ? null : client.database!.name;
+    if (isTracked(client)) client.database!.stats.clientParseCount++;
+  }
+  const request = type === Frontend.Query ? Request.Query : Request.Parse;
+  if (rewritten === null) return forwardRequest(client, request);
+  void whole;
+  noteRequest(client, request);
+  client.outstanding.sent(request);
+  client.forward(rewritten);
+  return Handled.Done;
+}
+
+/** The decision for a query that is over user_function_max_query, which the functions never see. */
+export function tooLargeForFunctions(client: Client, sizeBytes: number): Decision {
+  return client.functions!.tooLarge(sizeBytes);
+}
+
+function ask(client: Client, type: number, bytes: Buffer): Handled {
+  const set = client.functions!;
+  const start = type === Frontend.Query ? HEADER_BYTES : bytes.indexOf(0, HEADER_BYTES) + 1;
+  const end = bytes.indexOf(0, start);
+  if (start <= 0 || end < 0) {
+    client.close(
+      'bad packet: query without end',
+      clientErrors.protocolViolation('bad packet: query without end'),
+    );
+    return Handled.Later;
+  }
+  client.blocked = true;
+  set.evaluate(
+    {
+      username: client.user,
+      query: decodeQuery(client, bytes, start, end),
+      inTransaction: client.inTransaction,
+      database: client.database!.name,
+    },
+    client.onDecision,
+  );
+  return Handled.Later;
+}
+
+/** The functions have answered: the held message is taken up again. */
+export function decided(client: Client, decision: Decision): void {
+  if (client.state === 'closed') return;
+  client.decision = decision;
+  client.blocked = false;
+  resumeClient(client);
+}
+
+/**
+ * PostgreSQL's text is in the client's encoding. UTF-8 is decoded; any other encoding is shown byte by byte (as
+ * Latin-1), which keeps ASCII readable and every byte as it was when the text is sent on.
+ */
+function decodeQuery(client: Client, bytes: Buffer, start: number, end: number): string {
+  const text = bytes.subarray(start, end);
+  return isUtf8Client(client) && isUtf8(text)
+    ? text.toString('utf8', 0, text.length)
+    : text.toString('latin1', 0, text.length);
+}
+
+function isUtf8Client(client: Client): boolean {
+  const encoding = client.parameters[0] ?? client.pool!.welcome?.get('client_encoding') ?? 'UTF8';
+  return /^(utf-?8|unicode)$/i.test(encoding);
+}
+
+/** The message with another query text; all else in it, a Parse's name and parameter types, stays. */
+function rewrite(client: Client, type: number, bytes: Buffer, query: string): Buffer {
+  const { settings } = client.sessions.registry.config;
+  const tagged = settings.rewritten_tag ? `${query}${REWRITTEN_TAG}` : query;
+  const text = Buffer.from(`${tagged}\0`, isUtf8Client(client) ? 'utf8' : 'latin1');
+  client.sessions.routing.rewrites++;
+  if (type === Frontend.Query) return message(Frontend.Query, text);
+  const name = bytes.subarray(HEADER_BYTES, bytes.indexOf(0, HEADER_BYTES) + 1);
+  const types = bytes.subarray(bytes.indexOf(0, HEADER_BYTES + name.length) + 1);
+  return message(Frontend.Parse, name, text, types);
+}
+
+/** What rewritten_tag appends. */
+const REWRITTEN_TAG = ' /* rewritten */';
+
+/**
+ * Moves the client where the routing function wants it. A move inside a transaction or pipeline would break it: it is
+ * refused, and routing_in_transaction says whether the client hears of it.
+ * @returns false when the client was given an error instead
+ */
+export function route(client: Client, type: number, dbkey: string | null): boolean {
+  if (dbkey === null || dbkey === client.database!.name) return true;
+  const { registry, routing, log } = client.sessions;
+  const target = registry.find(dbkey);
+  if (target === null) return true;
+  const from = client.database!.name;
+  if (client.inTransaction) {
+    routing.refusedMoves++;
+    log.warn(
+      { client: client.id, event: 'move_refused' },
+      `${client.label} routing to ${dbkey} refused inside a transaction`,
+    );
+    if (registry.config.settings.routing_in_transaction !== 'error') return true;
+    client.decision = null;
+    answerError(client, type, clientErrors.moveInTransaction(from, dbkey));
+    return false;
+  }
+  if (target.disabled) {
+    client.decision = null;
+    answerError(client, type, new ClientError('ERROR', '08P01', `database "${dbkey}" is disabled`));
+    return false;
+  }
+  routing.moves++;
+  moveTo(client, target);
+  return true;
+}
+
+function refuse(client: Client, type: number, decision: Exclude<Decision, { kind: 'go' }>): Handled {
+  client.decision = null;
+  if (decision.kind === 'disconnect') {
+    client.close(decision.message, new ClientError('FATAL', decision.code, decision.message));
+    return Handled.Later;
+  }
+  client.sessions.routing.rejections++;
+  const { message: text, code, hint, detail } = decision;
+  answerError(client, type, new ClientError('ERROR', code, text, { hint, detail }));
+  return Handled.Done;
+}
+
+/** A statement that no server takes: its text is a syntax error everywhere. */
+const FAILING_QUERY = message(Frontend.Query, 'pgswitchyard: a user function rejected this statement');
+const FAILING_PARSE = message(
+  Frontend.Parse,
+  '',
+  'pgswitchyard: a user function rejected this statement',
+  Buffer.alloc(2),
+);
+
+/**
+ * The client gets an ErrorResponse in place of an answer, and stays. Inside a transaction or a pipeline the server must
+ * come to the same conclusion, or it would commit what the client takes to be rolled back: it is sent something that
+ * fails, and its error is replaced by ours.
+ */
+export function answerError(client: Client, type: number, error: ClientError): void {
+  const { server, outstanding } = client;
+  const isQuery = type === Frontend.Query;
+  if (server !== null && client.inTransaction && server.txStatus !== TxStatus.Failed) {
+    const request = isQuery ? Request.Query : Request.Parse;
+    noteRequest(client, request);
+    outstanding.sentFailing(request, error.encode());
+    client.forward(isQuery ? FAILING_QUERY : FAILING_PARSE);
+    return;
+  }
+  const reply = error.encode();
+  if (isQuery) {
+    const both = Buffer.concat([reply, readyForQuery(client.txStatus)]);
+    if (server === null || outstanding.answered(Request.Query, both)) client.send(both);
+    return;
+  }
+  if (server === null || outstanding.answered(Request.Parse, reply)) client.send(reply);
+  client.skipToSync = true;
+}

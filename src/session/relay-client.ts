@@ -1,0 +1,259 @@
+import { clientErrors } from '../wire/errors.ts';
+import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
+import type { Client } from './client.ts';
+import { link } from './link.ts';
+import { Request } from './outstanding.ts';
+import { handlePrepared, isTracked, Prepared } from './prepared.ts';
+import { handleQueryText, tooLargeForFunctions } from './query.ts';
+
+/**
+ * The hot path from client to server. Headers are looked at, bodies go as they came. A message is held back only for a
+ * server or for a decision of user functions, and collected only when it must be looked at whole. A run is what has been
+ * looked at and not been sent yet; it is only ever non-empty while the client is linked.
+ */
+
+const EMPTY = Buffer.alloc(0);
+/** What a client may send ahead while it is blocked before it is no longer read. */
+const HELD_BYTES = 64 * 1024;
+/** Longest Bind, Describe or Close whose names are looked for before the rest has come. */
+const NAMES_BYTES = 16 * 1024;
+
+/** What a handler did with the message at hand. */
+export const Handled = {
+  /** pass it on as it came */
+  Forward: 0,
+  /** all that had to be sent was sent */
+  Done: 1,
+  /** not yet: reading is blocked, or more of it must come, and then it is looked at again */
+  Later: 2,
+  /** all of it is needed first */
+  NeedsAll: 3,
+  /** drop it */
+  Discard: 4,
+} as const;
+export type Handled = (typeof Handled)[keyof typeof Handled];
+
+/** Bytes have come from the client. */
+export function relayClientBytes(client: Client, chunk: Buffer): void {
+  if (client.blocked) {
+    client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+    if (client.held.length > HELD_BYTES) client.socket.pause();
+    return;
+  }
+  pump(client, client.held.length === 0 ? chunk : join(client, chunk));
+}
+
+/** What blocked the client is over: goes on with what it had sent. */
+export function resumeClient(client: Client): void {
+  if (client.blocked || client.state === 'closed') return;
+  const held = client.held;
+  client.held = EMPTY;
+  if (held.length > HELD_BYTES) client.socket.resume();
+  if (held.length > 0) pump(client, held);
+}
+
+function join(client: Client, chunk: Buffer): Buffer {
+  const all = Buffer.concat([client.held, chunk]);
+  client.held = EMPTY;
+  return all;
+}
+
+function pump(client: Client, first: Buffer): void {
+  let chunk = first;
+  let at = 0;
+  let run = 0;
+  while (at < chunk.length) {
+    const { collecting } = client;
+    if (collecting !== null) {
+      const part = Math.min(collecting.size - collecting.have, chunk.length - at);
+      collecting.parts.push(chunk.subarray(at, at + part));
+      collecting.have += part;
+      at += part;
+      run = at;
+      if (collecting.have < collecting.size) return;
+      client.collecting = null;
+      chunk = Buffer.concat([...collecting.parts, chunk.subarray(at)]);
+      at = 0;
+      run = 0;
+    }
+    if (client.bodyLeft > 0) {
+      const part = Math.min(client.bodyLeft, chunk.length - at);
+      client.bodyLeft -= part;
+      at += part;
+      if (!client.bodyForwarded || client.server === null) run = at;
+      continue;
+    }
+    const available = chunk.length - at;
+    if (available < HEADER_BYTES) break;
+    const size =
+      ((chunk[at + 1]! << 24) | (chunk[at + 2]! << 16) | (chunk[at + 3]! << 8) | chunk[at + 4]!) + 1;
+    if (size < HEADER_BYTES) return badPacket(client, 'bad message length');
+    if (size > client.sessions.registry.config.settings.max_packet_size) {
+      return client.close('packet too large', clientErrors.messageTooLarge());
+    }
+
+    const type = chunk[at]!;
+    let handled = classify(client, type, size);
+    if (handled === INSPECT) {
+      // What the handler sends must come behind what was looked at before.
+      if (at > run) client.forward(chunk.subarray(run, at));
+      run = at;
+      handled = inspect(client, type, size, chunk.subarray(at, at + Math.min(size, available)));
+      if (client.state === 'closed') return;
+      if (handled === Handled.Later) break;
+      if (handled === Handled.NeedsAll) {
+        client.collecting = { size, have: 0, parts: [] };
+        continue;
+      }
+    } else if (handled === Handled.Later) {
+      break;
+    }
+
+    const here = Math.min(size, available);
+    if (handled !== Handled.Forward) {
+      if (at > run) client.forward(chunk.subarray(run, at));
+      run = at + here;
+    }
+    at += here;
+    client.bodyLeft = size - here;
+    client.bodyForwarded = handled === Handled.Forward;
+    if (client.state === 'closed') return;
+  }
+  if (at > run) client.forward(chunk.subarray(run, at));
+  if (at < chunk.length) {
+    const rest = chunk.subarray(at);
+    client.held = client.held.length === 0 ? rest : Buffer.concat([rest, client.held]);
+  }
+}
+
+/** The message's content matters: `inspect` decides. */
+const INSPECT = 5;
+
+/** What becomes of a message, from its type alone. Enters what is forwarded in the ledger. */
+function classify(client: Client, type: number, size: number): Handled | typeof INSPECT {
+  if (client.skipToSync) {
+    if (type === Frontend.Sync || type === Frontend.Terminate) return INSPECT;
+    return Handled.Discard;
+  }
+  switch (type) {
+    case Frontend.Query:
+    case Frontend.Parse:
+      if (
+        client.functions !== null ||
+        (type === Frontend.Parse && isTracked(client)) ||
+        client.sessions.disablePqexec
+      )
+        return INSPECT;
+      return forwardRequest(client, type === Frontend.Query ? Request.Query : Request.Parse);
+    case Frontend.Bind:
+    case Frontend.Describe:
+    case Frontend.Close:
+      if (isTracked(client)) return INSPECT;
+      return forwardRequest(
+        client,
+        type === Frontend.Bind ? Request.Bind : type === Frontend.Describe ? Request.Describe : Request.Close,
+      );
+    case Frontend.Execute:
+      return forwardRequest(client, Request.Execute);
+    case Frontend.FunctionCall:
+      return forwardRequest(client, Request.FunctionCall);
+    case Frontend.Sync:
+      return forwardRequest(client, Request.Sync);
+    case Frontend.Flush:
+      // Nothing has been sent that could be flushed while there is no link.
+      return client.server === null ? Handled.Discard : Handled.Forward;
+    case Frontend.CopyData:
+      // The server has given up on this copy already, and the rest of it is still arriving.
+      return client.server === null ? Handled.Discard : Handled.Forward;
+    case Frontend.CopyDone:
+    case Frontend.CopyFail:
+      if (client.server === null) return Handled.Discard;
+      client.outstanding.copyEnded();
+      return Handled.Forward;
+    case Frontend.Terminate:
+      return INSPECT;
+    default:
+      badPacket(client, `unknown message type 0x${type.toString(16)}, ${size} bytes`);
+      return Handled.Later;
+  }
+}
+
+function inspect(client: Client, type: number, size: number, bytes: Buffer): Handled {
+  const whole = bytes.length === size;
+  switch (type) {
+    case Frontend.Terminate:
+      client.close('client close request');
+      return Handled.Later;
+    case Frontend.Sync:
+      return endSkipping(client);
+    case Frontend.Query:
+    case Frontend.Parse: {
+      if (type === Frontend.Query && client.sessions.disablePqexec) {
+        client.close('PQexec disallowed', clientErrors.pqexecDisallowed());
+        return Handled.Later;
+      }
+      const set = client.functions;
+      if (set !== null && size - HEADER_BYTES > set.maxQueryBytes && client.decision === null) {
+        client.decision = tooLargeForFunctions(client, size - HEADER_BYTES);
+      }
+      const judged = set === null || client.decision !== null;
+      if (!whole && judged && !(type === Frontend.Parse && isTracked(client) && bytes[HEADER_BYTES] !== 0)) {
+        // Too large to be judged, and the policy lets it pass: it goes through in pieces.
+        return handleQueryText(client, type, bytes, false);
+      }
+      return whole ? handleQueryText(client, type, bytes, true) : Handled.NeedsAll;
+    }
+    default: {
+      const result = handlePrepared(client, type, size, bytes);
+      if (result !== Prepared.Incomplete) return result;
+      if (whole || bytes.length > NAMES_BYTES) {
+        badPacket(client, 'statement name without end');
+        return Handled.Later;
+      }
+      return Handled.Later;
+    }
+  }
+}
+
+/** A message that is passed on and answered by the server: the link and the ledger's entry. */
+export function forwardRequest(client: Client, request: Request): Handled {
+  if (client.server === null && !link(client)) return Handled.Later;
+  noteRequest(client, request);
+  client.outstanding.sent(request);
+  return Handled.Forward;
+}
+
+/**
+ * Counts queries and transactions as pgbouncer does: one for each message that a ReadyForQuery answers, be it a Query,
+ * a FunctionCall or what a Sync closes.
+ */
+export function noteRequest(client: Client, request: Request): void {
+  const { outstanding } = client;
+  if (client.queryStart === 0) {
+    const now = performance.now();
+    client.queryStart = now;
+    client.requestedAt = now;
+    const stats = client.database!.stats;
+    stats.queryCount++;
+    if (client.xactStart === 0) {
+      client.xactStart = now;
+      stats.xactCount++;
+    }
+  } else if (request !== Request.Sync && !outstanding.empty && !outstanding.unsynced) {
+    // the first message behind one that is closed already: another query of the same pipeline
+    client.database!.stats.queryCount++;
+  }
+}
+
+/** The Sync behind an error that the proxy itself answered. */
+function endSkipping(client: Client): Handled {
+  client.skipToSync = false;
+  if (client.server !== null && (client.outstanding.unsynced || !client.outstanding.empty)) {
+    return forwardRequest(client, Request.Sync);
+  }
+  return client.sessions.answerReady(client);
+}
+
+function badPacket(client: Client, what: string): void {
+  client.close(`bad packet: ${what}`, clientErrors.protocolViolation(`bad packet: ${what}`));
+}

@@ -1,0 +1,146 @@
+import { parseParameterStatus } from '../wire/messages.ts';
+import { clientErrors } from '../wire/errors.ts';
+import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
+import type { Client } from './client.ts';
+import { unlinkIfDone } from './link.ts';
+import { Reply } from './outstanding.ts';
+import { forgetStatements } from './prepared.ts';
+
+/**
+ * The hot path from server to client. Headers are looked at, bodies go as they came: rows and copied data in one piece
+ * for each read. A run is what has been looked at and not been sent yet.
+ */
+
+const EMPTY = Buffer.alloc(0);
+/** Bytes of "DISCARD ALL" and "DEALLOCATE ALL" as CommandComplete messages. */
+const DISCARD_ALL = 17;
+const DEALLOCATE_ALL = 20;
+/** Settings and notices that must be seen whole; PostgreSQL's are far shorter. */
+const MAX_CARRY = 1 << 20;
+
+export function relayServerBytes(client: Client, received: Buffer): void {
+  const server = client.server!;
+  const { outstanding } = client;
+  let chunk = received;
+  let borrowed = true;
+  if (client.replyCarry.length > 0) {
+    chunk = Buffer.concat([client.replyCarry, received]);
+    client.replyCarry = EMPTY;
+    borrowed = false;
+  }
+  const end = chunk.length;
+  let at = 0;
+  let run = 0;
+  let ready = false;
+
+  while (at < end) {
+    if (client.replyLeft > 0) {
+      const part = Math.min(client.replyLeft, end - at);
+      client.replyLeft -= part;
+      at += part;
+      if (!client.replyForwarded) run = at;
+      continue;
+    }
+    if (end - at < HEADER_BYTES) break;
+    const type = chunk[at]!;
+    const size =
+      ((chunk[at + 1]! << 24) | (chunk[at + 2]! << 16) | (chunk[at + 3]! << 8) | chunk[at + 4]!) + 1;
+    if (size < HEADER_BYTES) return outOfStep(client, `bad length of message "${String.fromCharCode(type)}"`);
+
+    if (type === Backend.DataRow || type === Backend.CopyData) {
+      if (size <= end - at) {
+        at += size;
+      } else {
+        client.replyLeft = size - (end - at);
+        client.replyForwarded = true;
+        at = end;
+      }
+      continue;
+    }
+    if (mustBeWhole(type, size) && end - at < size) {
+      if (size > MAX_CARRY)
+        return outOfStep(client, `message "${String.fromCharCode(type)}" of ${size} bytes`);
+      break;
+    }
+
+    const verdict = outstanding.reply(type);
+    if (verdict === Reply.Ready) {
+      server.txStatus = chunk[at + HEADER_BYTES]!;
+      ready = true;
+      endQuery(client, server.txStatus);
+    } else if (verdict === Reply.OutOfStep) {
+      return outOfStep(client, `unexpected message "${String.fromCharCode(type)}"`);
+    } else if (type === Backend.ParameterStatus) {
+      noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size));
+    } else if (type === Backend.CommandComplete && (size === DISCARD_ALL || size === DEALLOCATE_ALL)) {
+      noteCommand(client, chunk.toString('latin1', at + HEADER_BYTES, at + size - 1));
+    }
+
+    const here = Math.min(size, end - at);
+    if (verdict === Reply.Drop || verdict === Reply.Replace) {
+      if (at > run) client.send(chunk.subarray(run, at), borrowed);
+      if (verdict === Reply.Replace) client.send(outstanding.replacement!);
+      run = at + here;
+    }
+    at += here;
+    client.replyLeft = size - here;
+    client.replyForwarded = verdict !== Reply.Drop && verdict !== Reply.Replace;
+
+    // What the proxy itself answers comes in its turn.
+    for (let due = outstanding.due(); due !== null; due = outstanding.due()) {
+      if (at > run) client.send(chunk.subarray(run, at), borrowed);
+      run = at;
+      client.send(due);
+    }
+  }
+  if (at > run) client.send(chunk.subarray(run, at), borrowed);
+  if (at < end) client.replyCarry = Buffer.from(chunk.subarray(at));
+  if (!ready || client.state === 'closed') return;
+  if (client.pool!.mode === 'statement' && server.txStatus !== TxStatus.Idle) {
+    client.close(
+      'transaction blocks not allowed in statement pooling mode',
+      clientErrors.statementPoolingTransaction(),
+    );
+    return;
+  }
+  if (client.replyLeft === 0 && client.replyCarry.length === 0) unlinkIfDone(client);
+}
+
+/** Messages whose content is looked at. */
+function mustBeWhole(type: number, size: number): boolean {
+  return (
+    type === Backend.ReadyForQuery ||
+    type === Backend.ParameterStatus ||
+    (type === Backend.CommandComplete && (size === DISCARD_ALL || size === DEALLOCATE_ALL))
+  );
+}
+
+function endQuery(client: Client, status: number): void {
+  const now = performance.now();
+  const stats = client.database!.stats;
+  const more = !client.outstanding.empty;
+  if (client.queryStart !== 0) stats.queryTime += (now - client.queryStart) * 1000;
+  client.queryStart = more ? now : 0;
+  if (status !== TxStatus.Idle) return;
+  if (client.xactStart !== 0) stats.xactTime += (now - client.xactStart) * 1000;
+  client.xactStart = more ? now : 0;
+  if (more) stats.xactCount++;
+}
+
+function noteParameter(client: Client, payload: Buffer): void {
+  const parameter = parseParameterStatus(payload);
+  if (parameter === null) return;
+  client.server!.noteParameter(parameter.name, parameter.value);
+  const index = client.sessions.registry.tracked.indexOf(parameter.name);
+  if (index >= 0) client.parameters[index] = parameter.value;
+}
+
+function noteCommand(client: Client, tag: string): void {
+  if (tag === 'DISCARD ALL' || tag === 'DEALLOCATE ALL') forgetStatements(client);
+}
+
+function outOfStep(client: Client, what: string): void {
+  const server = client.server!;
+  client.sessions.log.error({ client: client.id, server: server.id }, `${server.label} out of step: ${what}`);
+  server.close(`out of step: ${what}`);
+}

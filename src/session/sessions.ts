@@ -1,0 +1,134 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import type { Functions } from '../functions/functions.ts';
+import type { Database, Registry } from '../pool/databases.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { RoutingStats } from '../telemetry/stats.ts';
+import type { ClientIdentity, ClientMethod } from '../auth/client-auth.ts';
+import type { ClientTls } from '../auth/tls.ts';
+import { clientErrors, type ClientError } from '../wire/errors.ts';
+import { readyForQuery } from '../wire/messages.ts';
+import { Client } from './client.ts';
+import type { LedgerEvents } from './outstanding.ts';
+import { parseLost } from './prepared.ts';
+import { Handled } from './relay-client.ts';
+import { startSession } from './startup.ts';
+import { StatementRegistry } from './statements.ts';
+
+/** All clients of a proxy, and what they share. */
+export class Sessions {
+  readonly registry: Registry;
+  readonly functions: Functions;
+  readonly log: Logger;
+  readonly statements = new StatementRegistry();
+  readonly routing = new RoutingStats();
+  readonly clients = new Set<Client>();
+  /** by cancel key, as it was sent in BackendKeyData */
+  readonly byCancelKey = new Map<string, Client>();
+  /** TLS toward clients; null: not offered */
+  tls: ClientTls | null = null;
+  /** who answers on the admin database; null until there is a console */
+  console: AdminConsole | null = null;
+  /** SHUTDOWN or SIGTERM: nobody new, but those who are here may finish */
+  draining = false;
+  #drained: (() => void) | null = null;
+
+  constructor(registry: Registry, functions: Functions, log: Logger) {
+    this.registry = registry;
+    this.functions = functions;
+    this.log = log;
+  }
+
+  get disablePqexec(): boolean {
+    return this.registry.config.settings.disable_pqexec;
+  }
+
+  /** Takes over a new connection. */
+  accept(socket: Socket, isUnix: boolean): Client {
+    const client = new Client(this, this.registry.ids.next(), socket, isUnix);
+    this.clients.add(client);
+    startSession(client);
+    return client;
+  }
+
+  /** A client is gone; what was counted for it is given back. */
+  forget(client: Client): void {
+    this.clients.delete(client);
+    this.byCancelKey.delete(client.cancelKey);
+    if (client.pool !== null && client.database !== null) {
+      client.pool.clientCount--;
+      client.database.clientCount--;
+      this.registry.user(client.user).clientCount--;
+    }
+    if (this.draining && this.clients.size === 0) this.#drained?.();
+  }
+
+  /** Resolves when the last client has left. */
+  async untilNoClients(): Promise<void> {
+    this.draining = true;
+    if (this.clients.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#drained = resolve;
+    });
+  }
+
+  /** Disconnects the clients of a database, or all. */
+  drop(database: Database | null, error: ClientError): void {
+    for (const client of [...this.clients]) {
+      if (database === null || client.database === database) client.close(error.message, error);
+    }
+  }
+
+  /** A key for CancelRequest that no other client has: 4 bytes pid and, in protocol 3.0, 4 bytes secret. */
+  issueCancelKey(client: Client, secretBytes: number): { pid: number; secret: Buffer } {
+    for (;;) {
+      const bytes = randomBytes(4 + secretBytes);
+      bytes[0]! &= 0x7f;
+      const key = bytes.toString('latin1', 0, bytes.length);
+      if (this.byCancelKey.has(key)) continue;
+      client.cancelKey = key;
+      this.byCancelKey.set(key, client);
+      return { pid: bytes.readInt32BE(0), secret: bytes.subarray(4) };
+    }
+  }
+
+  /** How a client has to prove who it is; null: not at all welcome. */
+  methodFor(_client: Client): ClientMethod | null {
+    const { auth_type: type } = this.registry.config.settings;
+    return type === 'hba' ? null : type;
+  }
+
+  /** What TLS says of a client, for the methods that use it. */
+  tlsIdentity(client: Client): ClientIdentity['tls'] {
+    if (!(client.socket instanceof TLSSocket)) return null;
+    return {
+      certificateCn: this.tls?.commonName(client.socket) ?? null,
+      endPointHash: this.tls?.endPointHash ?? null,
+    };
+  }
+
+  /** The client has logged in to the admin database. */
+  enterConsole(client: Client): void {
+    if (this.console === null)
+      client.close('no such database: pgbouncer', clientErrors.noSuchDatabase('pgbouncer'));
+    else this.console.enter(client);
+  }
+
+  /** What a client's ledger tells about statements that were not made after all. */
+  lostParse(client: Client): LedgerEvents {
+    return { onParseLost: (statement, name) => parseLost(client, statement, name) };
+  }
+
+  /** A Sync that no server has to see. */
+  answerReady(client: Client): typeof Handled.Done {
+    client.send(readyForQuery(client.txStatus));
+    return Handled.Done;
+  }
+}
+
+/** What the admin database needs of whoever implements it. */
+export interface AdminConsole {
+  /** A client has authenticated to the admin database: it is welcomed, or refused for want of rights. */
+  enter(client: Client): void;
+}

@@ -1,0 +1,195 @@
+import { TLSSocket } from 'node:tls';
+import { clientErrors } from '../wire/errors.ts';
+import { negotiateProtocolVersion } from '../wire/messages.ts';
+import { NEWEST_MINOR } from '../wire/protocol.ts';
+import { parseOptions, parseStartup, type StartupPacket } from '../wire/startup.ts';
+import { forwardCancel } from './cancel.ts';
+import type { Client } from './client.ts';
+import { logInClient } from './login.ts';
+
+/** What a client may send before it is known: encryption requests, a cancel request, its StartupMessage. */
+
+const TLS_HANDSHAKE = 0x16;
+const EMPTY = Buffer.alloc(0);
+
+/** A new connection: its first bytes are awaited. */
+export function startSession(client: Client): void {
+  const { settings } = client.sessions.registry.config;
+  const { socket } = client;
+  client.reader = readStartup;
+  if (!client.isUnix) {
+    socket.setNoDelay(true);
+    if (settings.tcp_keepalive) socket.setKeepAlive(true, settings.tcp_keepidle * 1000);
+  }
+  listen(client);
+}
+
+/** Reads from the client's present socket, plain or encrypted. */
+function listen(client: Client): void {
+  const { socket } = client;
+  socket.on('data', client.onData);
+  socket.on('drain', () => client.server?.socket.resume());
+  socket.on('end', () =>
+    client.close(client.state === 'login' ? 'client unexpected eof during login' : 'client unexpected eof'),
+  );
+  socket.on('error', (error) => client.close(error.message));
+  socket.on('close', () => client.close('client unexpected eof'));
+}
+
+function readStartup(client: Client, chunk: Buffer): void {
+  const bytes = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+  client.held = EMPTY;
+  if (bytes[0] === TLS_HANDSHAKE && !client.isUnix && client.tls === '') {
+    if (client.sessions.tls === null) return client.close('direct TLS without client_tls_sslmode');
+    return upgrade(client, bytes, true);
+  }
+  const found = parseStartup(bytes);
+  if (found === null) {
+    client.held = bytes;
+    return;
+  }
+  const rest = bytes.subarray(found.length);
+  handle(client, found.packet, rest);
+}
+
+function handle(client: Client, packet: StartupPacket, rest: Buffer): void {
+  switch (packet.kind) {
+    case 'ssl':
+    case 'gss': {
+      // Bytes behind an encryption request could have been put there by somebody in between (CVE-2021-3935).
+      if (rest.length > 0) return refuse(client, 'received unencrypted data after an encryption request');
+      const offered =
+        packet.kind === 'ssl' && client.sessions.tls !== null && !client.isUnix && client.tls === '';
+      client.socket.write(offered ? 'S' : 'N');
+      if (offered) upgrade(client, EMPTY, false);
+      return;
+    }
+    case 'cancel':
+      if (rest.length > 0) return refuse(client, 'bytes after a cancel request');
+      forwardCancel(client, packet.pid, packet.key);
+      return;
+    case 'old':
+      return client.close('old V2 protocol not supported', clientErrors.oldProtocol());
+    case 'bad':
+      return refuse(client, packet.reason);
+    case 'startup':
+      client.held = rest;
+      return start(client, packet.minor, packet.parameters);
+  }
+}
+
+function refuse(client: Client, reason: string): void {
+  client.close(reason, clientErrors.protocolViolation(reason));
+}
+
+/** The rest of the conversation is encrypted. `first`: bytes that were read already (direct TLS). */
+function upgrade(client: Client, first: Buffer, direct: boolean): void {
+  const plain = client.socket;
+  const tls = client.sessions.tls!;
+  plain.removeAllListeners('data');
+  plain.removeAllListeners('end');
+  plain.removeAllListeners('close');
+  plain.removeAllListeners('drain');
+  if (first.length > 0) plain.unshift(first);
+  const secure = new TLSSocket(plain, { ...tls.options, isServer: true, ALPNProtocols: ['postgresql'] });
+  client.socket = secure;
+  client.tls = 'handshake';
+  secure.once('secure', () => {
+    // "direct" needs ALPN, so that no other protocol's TLS handshake can be turned into this one (protocol-flow.html)
+    if (direct && secure.alpnProtocol !== 'postgresql')
+      return client.close('direct TLS connection without ALPN');
+    const problem = tls.verifyPeer(secure);
+    if (problem !== null) return client.close(`TLS handshake failed: ${problem}`);
+    client.tls = `${secure.getProtocol()}/${secure.getCipher().name}`;
+  });
+  listen(client);
+}
+
+function start(client: Client, minor: number, parameters: ReadonlyMap<string, string>): void {
+  const { registry, tls } = client.sessions;
+  const { settings } = registry.config;
+  client.user = parameters.get('user') ?? '';
+  client.databaseName = parameters.get('database') || client.user;
+  if (tls !== null && tls.required && client.tls === '' && !client.isUnix) {
+    return client.close('SSL required', clientErrors.tlsRequired());
+  }
+  if (client.user === '') return client.close('no username supplied', clientErrors.noUser());
+
+  const unknown = [...parameters.keys()].filter((name) => name.startsWith('_pq_.'));
+  client.minor = minor === 1 ? 0 : Math.min(minor, NEWEST_MINOR);
+  if (client.minor !== minor || unknown.length > 0) {
+    client.send(negotiateProtocolVersion(0x30000 | client.minor, unknown));
+  }
+
+  const replication = parameters.get('replication');
+  if (replication !== undefined) client.replication = replicationKind(replication);
+  for (const [name, value] of parameters) {
+    if (name === 'user' || name === 'database' || name === 'replication' || name.startsWith('_pq_.'))
+      continue;
+    const isAdmin = client.databaseName === ADMIN_DATABASE;
+    if (client.replication !== 'none') {
+      client.replicationParameters.push([name, value]);
+    } else if (name === 'options') {
+      if (!isAdmin && !settings.ignore_startup_parameters.includes('options') && !takeOptions(client, value))
+        return;
+      if (settings.ignore_startup_parameters.includes('options')) takeKnownOptions(client, value);
+    } else if (
+      !takeParameter(client, name, value) &&
+      !isAdmin &&
+      !isIgnored(settings.ignore_startup_parameters, name)
+    ) {
+      return client.close(`unsupported startup parameter: ${name}`, clientErrors.unsupportedParameter(name));
+    }
+  }
+  if (settings.application_name_add_host) addHost(client);
+  logInClient(client);
+}
+
+/** The database that is not one: the console. */
+export const ADMIN_DATABASE = 'pgbouncer';
+
+function takeParameter(client: Client, name: string, value: string): boolean {
+  const index = client.sessions.registry.tracked.indexOf(name);
+  if (index < 0) return false;
+  client.parameters[index] = value;
+  return true;
+}
+
+function isIgnored(ignored: readonly string[], name: string): boolean {
+  return ignored.some((each) => each.toLowerCase() === name.toLowerCase());
+}
+
+function takeOptions(client: Client, text: string): boolean {
+  const options = parseOptions(text);
+  if (options === null) {
+    client.close('unsupported options startup parameter', clientErrors.unsupportedOptionsForm());
+    return false;
+  }
+  const { ignore_startup_parameters: ignored } = client.sessions.registry.config.settings;
+  for (const [name, value] of options) {
+    if (takeParameter(client, name, value) || isIgnored(ignored, name)) continue;
+    client.close(
+      `unsupported startup parameter in options: ${name}`,
+      clientErrors.unsupportedParameterInOptions(name),
+    );
+    return false;
+  }
+  return true;
+}
+
+function takeKnownOptions(client: Client, text: string): void {
+  for (const [name, value] of parseOptions(text) ?? []) takeParameter(client, name, value);
+}
+
+function replicationKind(value: string): 'none' | 'logical' | 'physical' {
+  if (value === 'database') return 'logical';
+  return /^(on|true|yes|1|t|y)$/i.test(value) ? 'physical' : 'none';
+}
+
+/** application_name_add_host: where the client is, behind its application's name. */
+function addHost(client: Client): void {
+  const index = client.sessions.registry.tracked.indexOf('application_name');
+  const name = client.parameters[index] || 'app';
+  const host = client.isUnix ? `unix:${client.remotePort}` : `${client.remoteAddress}:${client.remotePort}`;
+  client.parameters[index] = `${name} - ${host}`;
+}

@@ -1,0 +1,48 @@
+import { message } from '../wire/messages.ts';
+import { Frontend } from '../wire/protocol.ts';
+
+/**
+ * A prepared statement as servers know it: the text and parameter types of a Parse under a name of the proxy's own.
+ * Clients that prepare the same text with the same types share it, whatever they call it.
+ */
+export interface SharedStatement {
+  /** `PGBOUNCER_n`, as pgbouncer names them: operators find it in pg_prepared_statements */
+  readonly serverName: string;
+  /** a Parse's payload behind the statement's name: query text, NUL, parameter types */
+  readonly body: Buffer;
+  readonly key: string;
+  /** how many clients have it prepared */
+  uses: number;
+}
+
+/** All statements that some client has prepared. One for the whole proxy, handed to each session. */
+export class StatementRegistry {
+  readonly #byKey = new Map<string, SharedStatement>();
+  #next = 1;
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** The shared statement for a Parse body; each call must be matched by a `release`. */
+  acquire(body: Buffer): SharedStatement {
+    const key = body.toString('latin1', 0, body.length);
+    let statement = this.#byKey.get(key);
+    if (statement === undefined) {
+      statement = { serverName: `PGBOUNCER_${this.#next++}`, body: Buffer.from(body), key, uses: 0 };
+      this.#byKey.set(key, statement);
+    }
+    statement.uses++;
+    return statement;
+  }
+
+  /** Servers may still have it prepared: their own bounded lists forget it in time. */
+  release(statement: SharedStatement): void {
+    if (--statement.uses === 0) this.#byKey.delete(statement.key);
+  }
+}
+
+/** The Parse that prepares a shared statement on a server. */
+export function parseMessage(statement: SharedStatement): Buffer {
+  return message(Frontend.Parse, statement.serverName, statement.body);
+}

@@ -1,0 +1,65 @@
+import { queryWaitTimeout, userTimeout } from '../pool/limits.ts';
+import { clientErrors } from '../wire/errors.ts';
+import { noticeResponse } from '../wire/messages.ts';
+import { TxStatus } from '../wire/protocol.ts';
+import type { Client } from './client.ts';
+import type { Sessions } from './sessions.ts';
+
+/** One round over all clients (three times a second): whoever has taken too long is told so and disconnected. */
+export function maintainClients(sessions: Sessions, now: number): void {
+  for (const client of [...sessions.clients]) {
+    if (client.state === 'login') checkLogin(client, now);
+    else if (client.state === 'waiting') checkWaiting(client, now);
+    else if (client.server !== null) checkLinked(client, now);
+    else checkIdle(client, now);
+  }
+}
+
+function checkLogin(client: Client, now: number): void {
+  const { client_login_timeout: limit } = client.sessions.registry.config.settings;
+  if (limit > 0 && now - client.connectedAt > limit && !client.isCancelRequest) {
+    client.close('client_login_timeout', clientErrors.loginTimeout());
+  }
+}
+
+function checkWaiting(client: Client, now: number): void {
+  const waited = now - client.waitingSince;
+  const limit = queryWaitTimeout(client.pool!);
+  if (limit > 0 && waited > limit) return client.close('query_wait_timeout', clientErrors.queryWaitTimeout());
+  const { query_wait_notify: notifyAfter } = client.sessions.registry.config.settings;
+  if (notifyAfter > 0 && waited > notifyAfter * 1000 && !client.noticedWait) {
+    client.noticedWait = true;
+    client.send(
+      noticeResponse({
+        severity: 'NOTICE',
+        code: '00000',
+        message: 'No server connection available in postgres backend, client being queued',
+      }),
+    );
+  }
+}
+
+function checkLinked(client: Client, now: number): void {
+  const pool = client.pool!;
+  const queryLimit = userTimeout(pool, 'query_timeout');
+  if (queryLimit > 0 && client.queryStart !== 0 && now - client.queryStart > queryLimit) {
+    return client.close('query timeout', clientErrors.queryTimeout());
+  }
+  const open = client.server!.txStatus !== TxStatus.Idle;
+  const idleLimit = userTimeout(pool, 'idle_transaction_timeout');
+  if (idleLimit > 0 && open && client.queryStart === 0 && now - client.idleSince > idleLimit) {
+    return client.close('idle transaction timeout', clientErrors.idleTransactionTimeout());
+  }
+  const transactionLimit = userTimeout(pool, 'transaction_timeout');
+  if (transactionLimit > 0 && client.xactStart !== 0 && now - client.xactStart > transactionLimit) {
+    client.close('transaction timeout', clientErrors.transactionTimeout());
+  }
+}
+
+function checkIdle(client: Client, now: number): void {
+  if (client.pool === null) return;
+  const limit = userTimeout(client.pool, 'client_idle_timeout');
+  if (limit > 0 && client.state === 'idle' && now - client.idleSince > limit) {
+    client.close('client_idle_timeout', clientErrors.idleTimeout());
+  }
+}

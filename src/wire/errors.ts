@@ -1,0 +1,88 @@
+import { errorResponse } from './messages.ts';
+
+/**
+ * Every error that the proxy itself tells a client, once, with pgbouncer's wording where pgbouncer has one. pgbouncer
+ * uses SQLSTATE 08P01 for all of its own; codes of ours are PostgreSQL's for the same situation.
+ */
+export class ClientError extends Error {
+  readonly severity: 'ERROR' | 'FATAL';
+  readonly code: string;
+  readonly detail: string | null;
+  readonly hint: string | null;
+
+  constructor(
+    severity: 'ERROR' | 'FATAL',
+    code: string,
+    message: string,
+    more: { detail?: string | null; hint?: string | null } = {},
+  ) {
+    super(message);
+    this.severity = severity;
+    this.code = code;
+    this.detail = more.detail ?? null;
+    this.hint = more.hint ?? null;
+  }
+
+  /** The ErrorResponse that says it. */
+  encode(): Buffer {
+    return errorResponse(this);
+  }
+}
+
+function fatal(message: string, code = '08P01', hint: string | null = null): ClientError {
+  return new ClientError('FATAL', code, message, { hint });
+}
+
+/** One row an error: `clientErrors.noSuchDatabase('x')`. */
+export const clientErrors = {
+  protocolViolation: (what: string) => fatal(what),
+  oldProtocol: () => fatal('old V2 protocol not supported'),
+  tlsRequired: () => fatal('SSL required'),
+  noUser: () => fatal('no username supplied', '28000'),
+  userNameTooLong: () => fatal('username too long', '28000'),
+  unsupportedParameter: (name: string) => fatal(`unsupported startup parameter: ${name}`),
+  unsupportedOptionsForm: () =>
+    fatal("unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed"),
+  unsupportedParameterInOptions: (name: string) => fatal(`unsupported startup parameter in options: ${name}`),
+  noSuchDatabase: (name: string) => fatal(`no such database: ${name}`),
+  databaseDisabled: (name: string) => fatal(`database "${name}" is disabled`),
+  databaseRemoved: () => fatal('database removed'),
+  noSuchUser: () => fatal('no such user'),
+  passwordFailed: () => fatal('password authentication failed'),
+  saslFailed: () => fatal('SASL authentication failed'),
+  authenticationFailed: (reason: string) => fatal(reason),
+  loginRejected: () => fatal('login rejected'),
+  configError: () => fatal('bouncer config error'),
+  tooManyClients: () => fatal('no more connections allowed (max_client_conn)', '08P01'),
+  tooManyDatabaseClients: () => fatal('no more connections allowed (max_db_client_connections)'),
+  tooManyUserClients: () => fatal('no more connections allowed (max_user_client_connections)'),
+  loginTimeout: () => fatal('client_login_timeout'),
+  idleTimeout: () => fatal('client_idle_timeout'),
+  idleTransactionTimeout: () => fatal('idle transaction timeout'),
+  transactionTimeout: () => fatal('transaction timeout'),
+  queryTimeout: () => fatal('query timeout'),
+  queryWaitTimeout: () => fatal('query_wait_timeout'),
+  cancelWaitTimeout: () => fatal('cancel_wait_timeout'),
+  statementPoolingTransaction: () => fatal('transaction blocks not allowed in statement pooling mode'),
+  duplicateStatement: (name: string) => fatal(`prepared statement '${name}' was already prepared`),
+  noSuchStatement: () => fatal('prepared statement did not exist'),
+  messageTooLarge: () => fatal('packet too large'),
+  pqexecDisallowed: () => fatal('PQexec disallowed'),
+  serverLost: () => fatal('server conn crashed?', '08006'),
+  invalidServerParameter: () => fatal('invalid server parameter'),
+  serverLoginFailing: (reason: string) =>
+    fatal(`server login has been failing, cached error: ${reason} (server_login_retry)`),
+  shuttingDown: () => fatal('pooler is shut down', '57P01'),
+  forcedDisconnect: () => fatal('admin forced disconnect'),
+  databaseKilled: () => fatal('database configuration changed'),
+  internal: () => fatal('internal error', 'XX000', 'The log of the proxy says more.'),
+  moveInTransaction: (from: string, to: string) =>
+    new ClientError(
+      'ERROR',
+      '25001',
+      `routing_rules moved the query from "${from}" to "${to}" inside a transaction`,
+      {
+        hint: 'A transaction stays on the server that it began on; routing_in_transaction = keep lets the query go on there.',
+      },
+    ),
+} as const satisfies Record<string, (...args: never[]) => ClientError>;

@@ -1,0 +1,143 @@
+import { Backend, Frontend, StartupCode } from './protocol.ts';
+
+/**
+ * Encoders and decoders of the messages that the proxy itself makes or reads. Messages that are only passed on never
+ * come through here: see session/relay.
+ */
+
+/** A message from its type and payload parts. */
+export function message(type: number, ...parts: readonly (Buffer | string | number)[]): Buffer {
+  let size = 4;
+  for (const part of parts) {
+    size +=
+      typeof part === 'string' ? Buffer.byteLength(part) + 1 : typeof part === 'number' ? 4 : part.length;
+  }
+  const out = Buffer.allocUnsafe(size + 1);
+  out[0] = type;
+  out.writeInt32BE(size, 1);
+  let at = 5;
+  for (const part of parts) {
+    if (typeof part === 'string') {
+      at += out.write(part, at);
+      out[at++] = 0;
+    } else if (typeof part === 'number') {
+      at = out.writeInt32BE(part, at);
+    } else {
+      at += part.copy(out, at);
+    }
+  }
+  return out;
+}
+
+/** Fields of an ErrorResponse or NoticeResponse, by the letters of "Error and Notice Message Fields". */
+export interface ErrorFields {
+  readonly severity: string;
+  readonly code: string;
+  readonly message: string;
+  readonly detail?: string | null;
+  readonly hint?: string | null;
+}
+
+function errorBody(fields: ErrorFields): Buffer {
+  let text = `S${fields.severity}\0V${fields.severity}\0C${fields.code}\0M${fields.message}\0`;
+  if (fields.detail) text += `D${fields.detail}\0`;
+  if (fields.hint) text += `H${fields.hint}\0`;
+  return Buffer.from(`${text}\0`);
+}
+
+export function errorResponse(fields: ErrorFields): Buffer {
+  return message(Backend.ErrorResponse, errorBody(fields));
+}
+
+export function noticeResponse(fields: ErrorFields): Buffer {
+  return message(Backend.NoticeResponse, errorBody(fields));
+}
+
+/** The fields of an ErrorResponse or NoticeResponse payload, by letter; a cut payload gives what is there. */
+export function parseErrorFields(payload: Buffer): Map<string, string> {
+  const fields = new Map<string, string>();
+  let at = 0;
+  while (at < payload.length && payload[at] !== 0) {
+    const end = payload.indexOf(0, at + 1);
+    if (end < 0) break;
+    fields.set(String.fromCharCode(payload[at]!), payload.toString('utf8', at + 1, end));
+    at = end + 1;
+  }
+  return fields;
+}
+
+/** ReadyForQuery with a status byte of TxStatus. */
+export function readyForQuery(status: number): Buffer {
+  return Buffer.from([Backend.ReadyForQuery, 0, 0, 0, 5, status]);
+}
+
+export function parameterStatus(name: string, value: string): Buffer {
+  return message(Backend.ParameterStatus, name, value);
+}
+
+export function backendKeyData(pid: number, key: Buffer): Buffer {
+  return message(Backend.BackendKeyData, pid, key);
+}
+
+/** NegotiateProtocolVersion: the newest minor version that is supported and the `_pq_.` options that are unknown. */
+export function negotiateProtocolVersion(version: number, unknownOptions: readonly string[]): Buffer {
+  return message(Backend.NegotiateProtocolVersion, version, unknownOptions.length, ...unknownOptions);
+}
+
+/** Authentication ('R') from its payload: int32 code and data. */
+export function authentication(payload: Buffer): Buffer {
+  return message(Backend.Authentication, payload);
+}
+
+export const AUTHENTICATION_OK = message(Backend.Authentication, 0);
+export const PARSE_COMPLETE = message(Backend.ParseComplete);
+export const CLOSE_COMPLETE = message(Backend.CloseComplete);
+export const SYNC = message(Frontend.Sync);
+export const TERMINATE = message(Frontend.Terminate);
+
+export function query(sql: string): Buffer {
+  return message(Frontend.Query, sql);
+}
+
+/** Close of a prepared statement. */
+export function closeStatement(name: string): Buffer {
+  return message(Frontend.Close, Buffer.from('S'), name);
+}
+
+/** An untyped packet of the start-up phase: length, code, rest. */
+function startupPacket(code: number, body: Buffer): Buffer {
+  const out = Buffer.allocUnsafe(8 + body.length);
+  out.writeInt32BE(out.length, 0);
+  out.writeInt32BE(code, 4);
+  body.copy(out, 8);
+  return out;
+}
+
+/** StartupMessage; `version` as on the wire (0x00030000 is 3.0). */
+export function startupMessage(version: number, parameters: Iterable<readonly [string, string]>): Buffer {
+  let text = '';
+  for (const [name, value] of parameters) text += `${name}\0${value}\0`;
+  return startupPacket(version, Buffer.from(`${text}\0`));
+}
+
+export function cancelRequest(pid: number, key: Buffer): Buffer {
+  const body = Buffer.allocUnsafe(4 + key.length);
+  body.writeInt32BE(pid, 0);
+  key.copy(body, 4);
+  return startupPacket(StartupCode.Cancel, body);
+}
+
+export const SSL_REQUEST = startupPacket(StartupCode.Ssl, Buffer.alloc(0));
+
+/** Reads consecutive NUL-terminated strings. */
+export function cString(buffer: Buffer, at: number): { text: string; next: number } | null {
+  const end = buffer.indexOf(0, at);
+  return end < 0 ? null : { text: buffer.toString('utf8', at, end), next: end + 1 };
+}
+
+/** The name and value of a ParameterStatus payload. */
+export function parseParameterStatus(payload: Buffer): { name: string; value: string } | null {
+  const name = cString(payload, 0);
+  const value = name && cString(payload, name.next);
+  return name && value ? { name: name.text, value: value.text } : null;
+}

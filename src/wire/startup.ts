@@ -1,0 +1,108 @@
+import { cString } from './messages.ts';
+import { MAX_STARTUP_BYTES, StartupCode } from './protocol.ts';
+
+/** What a client may send before it is logged in ("Start-up", "SSL Session Encryption", "Canceling Requests"). */
+export type StartupPacket =
+  | { readonly kind: 'ssl' }
+  | { readonly kind: 'gss' }
+  | { readonly kind: 'cancel'; readonly pid: number; readonly key: Buffer }
+  | { readonly kind: 'startup'; readonly minor: number; readonly parameters: ReadonlyMap<string, string> }
+  | { readonly kind: 'old' }
+  | { readonly kind: 'bad'; readonly reason: string };
+
+/**
+ * The first packet in `bytes` and its length, or null when it is not complete yet. A packet that can't be one is `bad`,
+ * as soon as its first eight bytes tell.
+ */
+export function parseStartup(bytes: Buffer): { packet: StartupPacket; length: number } | null {
+  if (bytes.length < 4) return null;
+  const length = bytes.readInt32BE(0);
+  if (length < 8 || length > MAX_STARTUP_BYTES) {
+    return { packet: { kind: 'bad', reason: 'bad startup packet length' }, length: bytes.length };
+  }
+  if (bytes.length < length) return null;
+  return { packet: parsePacket(bytes.subarray(0, length)), length };
+}
+
+function parsePacket(bytes: Buffer): StartupPacket {
+  const code = bytes.readInt32BE(4);
+  switch (code) {
+    case StartupCode.Ssl:
+    case StartupCode.Gss:
+      if (bytes.length !== 8) return { kind: 'bad', reason: 'bad length of an encryption request' };
+      return { kind: code === StartupCode.Ssl ? 'ssl' : 'gss' };
+    case StartupCode.Cancel:
+      // pid and a key of 4 bytes, or of up to 256 since protocol 3.2
+      if (bytes.length < 16 || bytes.length > 12 + 256) return { kind: 'bad', reason: 'bad cancel request' };
+      return { kind: 'cancel', pid: bytes.readInt32BE(8), key: Buffer.from(bytes.subarray(12)) };
+    case StartupCode.V2:
+      return { kind: 'old' };
+    default:
+      if (code >>> 16 !== 3)
+        return { kind: 'bad', reason: `unsupported protocol version ${code >>> 16}.${code & 0xffff}` };
+      return parseParameters(bytes, code & 0xffff);
+  }
+}
+
+function parseParameters(bytes: Buffer, minor: number): StartupPacket {
+  const parameters = new Map<string, string>();
+  let at = 8;
+  while (at < bytes.length) {
+    const name = cString(bytes, at);
+    if (name === null) return { kind: 'bad', reason: 'startup packet without terminator' };
+    if (name.text === '') {
+      if (name.next !== bytes.length) return { kind: 'bad', reason: 'bytes after the startup packet' };
+      return { kind: 'startup', minor, parameters };
+    }
+    const value = cString(bytes, name.next);
+    if (value === null) return { kind: 'bad', reason: 'startup packet without terminator' };
+    parameters.set(name.text, value.text);
+    at = value.next;
+  }
+  return { kind: 'bad', reason: 'startup packet without terminator' };
+}
+
+/**
+ * Settings in the `options` startup parameter. pgbouncer takes `-c name=value`, `-cname=value` and `--name=value`, with
+ * backslash escapes; anything else is an error.
+ * @returns the settings, or null where the text has another form
+ */
+export function parseOptions(text: string): Map<string, string> | null {
+  const words = splitOptions(text);
+  const settings = new Map<string, string>();
+  for (let i = 0; i < words.length; i++) {
+    let word = words[i]!;
+    if (word === '-c') {
+      const next = words[++i];
+      if (next === undefined) return null;
+      word = next;
+    } else if (word.startsWith('-c') || word.startsWith('--')) {
+      word = word.slice(2);
+    } else {
+      return null;
+    }
+    const equals = word.indexOf('=');
+    if (equals <= 0) return null;
+    // PostgreSQL takes a dash for an underscore in names that come this way
+    settings.set(word.slice(0, equals).replaceAll('-', '_'), word.slice(equals + 1));
+  }
+  return settings;
+}
+
+function splitOptions(text: string): string[] {
+  const words: string[] = [];
+  let word: string | null = null;
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i]!;
+    if (char === '\\' && i + 1 < text.length) {
+      word = (word ?? '') + text[++i]!;
+    } else if (/\s/.test(char)) {
+      if (word !== null) words.push(word);
+      word = null;
+    } else {
+      word = (word ?? '') + char;
+    }
+  }
+  if (word !== null) words.push(word);
+  return words;
+}
