@@ -1,0 +1,77 @@
+/**
+ * A companion process that cleans up after this one, however it ends: children that still run are ended and
+ * temporary folders are removed also after a SIGKILL, an abort or a closed terminal.
+ *
+ * It is a shell and not a Node process because it must cost next to nothing, and it needs no signal, poll or
+ * pidfile to notice our end: its standard input is a pipe that only we hold, which the kernel closes for us.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+
+// Lines are `+p PID` (end this process), `+d PATH` (remove this folder), and the same with `-` to forget it.
+// A process gets what ends PostgreSQL and pgswitchyard at once (SIGQUIT, after a SIGCONT in case that it was
+// frozen), two seconds, then SIGKILL. Nothing here may hold a pattern character: the paths are our own.
+const SCRIPT = `
+trap '' INT TERM HUP QUIT
+pids=' ' dirs='
+'
+while read -r what item; do
+  case $what in
+    +p) pids="$pids$item " ;;
+    -p) pids="\${pids%% $item *} \${pids#* $item }" ;;
+    +d) dirs="$dirs$item
+" ;;
+    -d) dirs="\${dirs%%
+$item
+*}
+\${dirs#*
+$item
+}" ;;
+  esac
+done
+for pid in $pids; do kill -CONT "$pid"; kill -QUIT "$pid"; done 2>/dev/null
+for pid in $pids; do
+  i=0
+  while [ $i -lt 40 ] && kill -0 "$pid"; do sleep 0.05; i=$((i+1)); done
+  kill -KILL "$pid"
+done 2>/dev/null
+IFS='
+'
+for dir in $dirs; do [ -n "$dir" ] && rm -rf -- "$dir"; done
+`;
+
+let companion: ChildProcess | undefined;
+
+function tell(line: string): void {
+  if (companion === undefined) {
+    // detached: a Ctrl-C in the terminal goes to the whole foreground group and must not end it.
+    companion = spawn('/bin/sh', ['-c', SCRIPT], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+      detached: true,
+      cwd: '/',
+    });
+    companion.on('error', () => {});
+    companion.stdin?.on('error', () => {});
+    companion.unref();
+    (companion.stdin as unknown as { unref(): void } | null)?.unref();
+  }
+  companion.stdin?.write(`${line}\n`);
+}
+
+/** Ends this process when ours is gone. */
+export function reapProcess(pid: number): void {
+  tell(`+p ${pid}`);
+}
+
+/** To be called when the process has ended, since its number may be given to another one. */
+export function forgetProcess(pid: number): void {
+  tell(`-p ${pid}`);
+}
+
+/** Removes this folder when ours is gone. */
+export function reapFolder(path: string): void {
+  tell(`+d ${path}`);
+}
+
+export function forgetFolder(path: string): void {
+  tell(`-d ${path}`);
+}
