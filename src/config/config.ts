@@ -1,0 +1,86 @@
+// The shape of a whole configuration, as everything else sees it.
+import type { HbaRule, IdentMap } from './hba.ts';
+import type { Settings } from './options.ts';
+
+export type PoolMode = 'session' | 'transaction' | 'statement';
+
+/** Frozen: a reload makes another one. */
+export interface Config {
+  /** The ini file. */
+  readonly file: string;
+  readonly settings: Settings;
+  readonly databases: ReadonlyMap<string, DatabaseConfig>;
+  /** The entry `*`. */
+  readonly fallback: DatabaseConfig | null;
+  readonly users: ReadonlyMap<string, UserConfig>;
+  readonly peers: ReadonlyMap<number, PeerConfig>;
+  /** auth_file: user name to password or secret. */
+  readonly userlist: ReadonlyMap<string, string>;
+  /** auth_hba_file's rules in order; null: no such file is set. */
+  readonly hba: readonly HbaRule[] | null;
+  /** auth_ident_file: map name to its lines in order. */
+  readonly identMaps: ReadonlyMap<string, IdentMap>;
+  /** One line each, for the log. */
+  readonly warnings: readonly string[];
+  /** The options that the file names, as it writes them (SHOW CONFIG prints lists that way). */
+  readonly texts?: ReadonlyMap<string, string>;
+}
+
+/** An entry of [databases]. null: not given, so the option of [pgbouncer] holds. */
+export interface DatabaseConfig {
+  readonly name: string;
+  readonly dbname: string | null;
+  /** Names, addresses, `/folder` or `@abstract`; empty: the Unix socket in unix_socket_dir. */
+  readonly hosts: readonly string[];
+  readonly port: number;
+  readonly user: string | null;
+  readonly password: string | null;
+  readonly auth_user: string | null;
+  readonly auth_query: string | null;
+  readonly auth_dbname: string | null;
+  readonly connect_query: string | null;
+  readonly client_encoding: string | null;
+  readonly datestyle: string | null;
+  readonly timezone: string | null;
+  readonly application_name: string | null;
+  readonly topology_query: string | null;
+  readonly reader_database: string | null;
+  /** Absolute path. */
+  readonly routing_rules_file: string | null;
+  /** Absolute path. */
+  readonly rewrite_query_file: string | null;
+  readonly pool_size: number | null;
+  readonly min_pool_size: number | null;
+  readonly reserve_pool_size: number | null;
+  readonly max_db_connections: number | null;
+  readonly max_db_client_connections: number | null;
+  /** Milliseconds. */
+  readonly server_lifetime: number | null;
+  /** Milliseconds. */
+  readonly query_wait_timeout: number | null;
+  readonly pool_mode: PoolMode | null;
+  readonly load_balance_hosts: 'round-robin' | 'disable';
+}
+
+/** An entry of [users]. Times in milliseconds; null: not given. */
+export interface UserConfig {
+  readonly name: string;
+  readonly pool_mode: PoolMode | null;
+  readonly pool_size: number | null;
+  readonly reserve_pool_size: number | null;
+  readonly max_user_connections: number | null;
+  readonly max_user_client_connections: number | null;
+  readonly query_timeout: number | null;
+  readonly query_wait_timeout: number | null;
+  readonly idle_transaction_timeout: number | null;
+  readonly transaction_timeout: number | null;
+  readonly client_idle_timeout: number | null;
+}
+
+/** An entry of [peers]. */
+export interface PeerConfig {
+  readonly id: number;
+  readonly host: string;
+  readonly port: number;
+  readonly pool_size: number | null;
+}

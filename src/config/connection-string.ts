@@ -1,0 +1,289 @@
+// The values of [databases], [users] and [peers]: `key=value` pairs with a small table for each section.
+import { resolve } from 'node:path';
+import type { DatabaseConfig, PeerConfig, PoolMode, UserConfig } from './config.ts';
+import type { Diagnostics } from './diagnostics.ts';
+import { nearestHint } from './diagnostics.ts';
+import { splitList } from './option.ts';
+import { reservedDatabase } from './options.ts';
+
+type Pairs = readonly (readonly [key: string, value: string])[];
+
+/** `where`: the offset at which it went wrong. */
+export class ConnectionStringError extends Error {
+  readonly where: number;
+
+  constructor(message: string, where: number) {
+    super(message);
+    this.name = 'ConnectionStringError';
+    this.where = where;
+  }
+}
+
+/**
+ * Splits `key = value key='it''s'`. In quotes, `''` and `\'` are one quote and a backslash is otherwise itself.
+ * @throws {ConnectionStringError}
+ */
+export function parsePairs(text: string): Pairs {
+  const pairs: [string, string][] = [];
+  const key = /\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*/y;
+  // A backslash before a quote escapes it, unless the value could then not end: pgbouncer's files may hold 'x\'.
+  const quoted = /'((?:\\'|''|[^'])*)'(?=\s|$)/y;
+  const plain = /[^\s']\S*/y;
+  let at = 0;
+  while (text.slice(at).trim() !== '') {
+    key.lastIndex = at;
+    const name = key.exec(text);
+    if (name === null) throw new ConnectionStringError('expected key=value', at);
+    at = key.lastIndex;
+    const pattern = text[at] === "'" ? quoted : plain;
+    pattern.lastIndex = at;
+    const value = pattern.exec(text);
+    if (value === null) {
+      const wrong = text[at] === "'" ? 'unterminated quoted value' : 'empty value';
+      throw new ConnectionStringError(`${wrong} for ${name[1]}`, at);
+    }
+    const content = pattern === quoted ? value[1]!.replace(/''|\\'/g, "'") : value[0];
+    if (content === '') throw new ConnectionStringError(`empty value for ${name[1]}`, at);
+    pairs.push([name[1]!, content]);
+    at = pattern.lastIndex;
+  }
+  return pairs;
+}
+
+/** atoi: leading digits, garbage is 0. */
+export function atoi(text: string): number {
+  const value = Number.parseInt(/^\s*[+-]?\d+/.exec(text)?.[0] ?? '0', 10);
+  return Math.max(-2147483648, Math.min(2147483647, value));
+}
+
+type Parse = (value: string) => unknown;
+interface Key {
+  readonly parse: Parse;
+  /** Honoured already? Otherwise a warning at start names it. */
+  readonly applied: boolean;
+  readonly alias?: string;
+}
+
+class BadValue extends Error {}
+
+function words(...allowed: string[]): Parse {
+  return (value) => {
+    if (!allowed.includes(value))
+      throw new BadValue(`invalid value "${value}", one of ${allowed.join(', ')}`);
+    return value;
+  };
+}
+
+function atLeastZero(value: string): number {
+  const number = atoi(value);
+  if (number < 0) throw new BadValue(`${value} is out of range, must not be negative`);
+  return number;
+}
+
+const asText: Parse = (value) => value;
+const asMilliseconds: Parse = (value) => atLeastZero(value) * 1000;
+
+function asPort(value: string): number {
+  const port = atoi(value);
+  if (port < 1 || port > 65535) throw new BadValue(`invalid port: ${value}`);
+  return port;
+}
+
+function asAuthDatabase(value: string): string {
+  const wrong = reservedDatabase(value);
+  if (wrong !== null) throw new BadValue(wrong);
+  return value;
+}
+
+const poolMode = words('session', 'transaction', 'statement');
+const applied = (parse: Parse): Key => ({ parse, applied: true });
+const pending = (parse: Parse): Key => ({ parse, applied: false });
+
+/** What an entry of [databases] may say. */
+export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
+  application_name: applied(asText),
+  auth_dbname: pending(asAuthDatabase),
+  auth_query: pending(asText),
+  auth_user: pending(asText),
+  client_encoding: applied(asText),
+  connect_query: applied(asText),
+  datestyle: applied(asText),
+  dbname: applied(asText),
+  host: applied(splitList),
+  load_balance_hosts: applied(words('round-robin', 'disable')),
+  max_db_client_connections: pending(atLeastZero),
+  max_db_connections: applied(atLeastZero),
+  min_pool_size: applied(atLeastZero),
+  password: applied(asText),
+  pool_mode: applied(poolMode),
+  pool_size: applied(atLeastZero),
+  port: applied(asPort),
+  query_wait_timeout: applied(asMilliseconds),
+  reader_database: pending(asText),
+  reserve_pool: { parse: atLeastZero, applied: true, alias: 'reserve_pool_size' },
+  reserve_pool_size: applied(atLeastZero),
+  rewrite_query_file: applied(asText),
+  routing_rules_file: applied(asText),
+  server_lifetime: applied(asMilliseconds),
+  timezone: applied(asText),
+  topology_query: pending(asText),
+  user: applied(asText),
+};
+
+/** What an entry of [users] may say. */
+export const USER_KEYS: Readonly<Record<string, Key>> = {
+  client_idle_timeout: applied(asMilliseconds),
+  idle_transaction_timeout: applied(asMilliseconds),
+  max_user_client_connections: pending(atLeastZero),
+  max_user_connections: applied(atLeastZero),
+  pool_mode: applied(poolMode),
+  pool_size: applied(atLeastZero),
+  query_timeout: applied(asMilliseconds),
+  query_wait_timeout: applied(asMilliseconds),
+  reserve_pool_size: applied(atLeastZero),
+  transaction_timeout: pending(asMilliseconds),
+};
+
+/** What an entry of [peers] may say. */
+export const PEER_KEYS: Readonly<Record<string, Key>> = {
+  host: pending(asText),
+  pool_size: pending(atLeastZero),
+  port: pending(asPort),
+};
+
+/** Where an entry stands, and where what is wrong or unheeded with it goes. */
+export interface EntryContext {
+  readonly place: { readonly file: string; readonly line: number };
+  readonly diagnostics: Diagnostics;
+  /** Keys that nothing honours yet are added here. */
+  readonly pending: Set<string>;
+}
+
+function readKeys(
+  value: string,
+  keys: Readonly<Record<string, Key>>,
+  what: string,
+  context: EntryContext,
+): Map<string, unknown> | null {
+  const { diagnostics, place } = context;
+  let pairs: Pairs;
+  try {
+    pairs = parsePairs(value);
+  } catch (error) {
+    if (!(error instanceof ConnectionStringError)) throw error;
+    diagnostics.add(place, `syntax error in connection string: ${error.message}`, { option: what });
+    return null;
+  }
+  const result = new Map<string, unknown>();
+  for (const [name, text] of pairs) {
+    const key = Object.hasOwn(keys, name) ? keys[name]! : null;
+    if (key === null) {
+      const hint = nearestHint(name, Object.keys(keys));
+      diagnostics.add(place, `unrecognized connection parameter: ${name}`, { option: what, hint });
+      continue;
+    }
+    if (!key.applied) context.pending.add(name);
+    try {
+      result.set(key.alias ?? name, key.parse(text));
+    } catch (error) {
+      if (!(error instanceof BadValue)) throw error;
+      diagnostics.add(place, `${name}: ${error.message}`, { option: what });
+    }
+  }
+  return result;
+}
+
+/** An entry of [databases]; rule files are relative to `folder`. Null when it is no entry at all. */
+export function parseDatabase(
+  name: string,
+  value: string,
+  folder: string,
+  context: EntryContext,
+): DatabaseConfig | null {
+  if (name === 'pgbouncer') {
+    context.diagnostics.add(context.place, 'database name "pgbouncer" is reserved', { option: name });
+    return null;
+  }
+  const keys = readKeys(value, DATABASE_KEYS, name, context);
+  if (keys === null) return null;
+  const textOf = (key: string): string | null => (keys.get(key) as string | undefined) ?? null;
+  const numberOf = (key: string): number | null => (keys.get(key) as number | undefined) ?? null;
+  const fileOf = (key: string): string | null => {
+    const file = textOf(key);
+    return file === null ? null : resolve(folder, file);
+  };
+  return Object.freeze({
+    name,
+    dbname: textOf('dbname'),
+    hosts: (keys.get('host') as readonly string[] | undefined) ?? [],
+    port: numberOf('port') ?? 5432,
+    user: textOf('user'),
+    password: textOf('password'),
+    auth_user: textOf('auth_user'),
+    auth_query: textOf('auth_query'),
+    auth_dbname: textOf('auth_dbname'),
+    connect_query: textOf('connect_query'),
+    client_encoding: textOf('client_encoding'),
+    datestyle: textOf('datestyle'),
+    timezone: textOf('timezone'),
+    application_name: textOf('application_name'),
+    topology_query: textOf('topology_query'),
+    reader_database: textOf('reader_database'),
+    routing_rules_file: fileOf('routing_rules_file'),
+    rewrite_query_file: fileOf('rewrite_query_file'),
+    pool_size: numberOf('pool_size'),
+    min_pool_size: numberOf('min_pool_size'),
+    reserve_pool_size: numberOf('reserve_pool_size'),
+    max_db_connections: numberOf('max_db_connections'),
+    max_db_client_connections: numberOf('max_db_client_connections'),
+    server_lifetime: numberOf('server_lifetime'),
+    query_wait_timeout: numberOf('query_wait_timeout'),
+    pool_mode: textOf('pool_mode') as PoolMode | null,
+    load_balance_hosts: (textOf('load_balance_hosts') ?? 'round-robin') as 'round-robin' | 'disable',
+  });
+}
+
+/** An entry of [users]. */
+export function parseUser(name: string, value: string, context: EntryContext): UserConfig | null {
+  const keys = readKeys(value, USER_KEYS, name, context);
+  if (keys === null) return null;
+  const numberOf = (key: string): number | null => (keys.get(key) as number | undefined) ?? null;
+  return Object.freeze({
+    name,
+    pool_mode: (keys.get('pool_mode') as PoolMode | undefined) ?? null,
+    pool_size: numberOf('pool_size'),
+    reserve_pool_size: numberOf('reserve_pool_size'),
+    max_user_connections: numberOf('max_user_connections'),
+    max_user_client_connections: numberOf('max_user_client_connections'),
+    query_timeout: numberOf('query_timeout'),
+    query_wait_timeout: numberOf('query_wait_timeout'),
+    idle_transaction_timeout: numberOf('idle_transaction_timeout'),
+    transaction_timeout: numberOf('transaction_timeout'),
+    client_idle_timeout: numberOf('client_idle_timeout'),
+  });
+}
+
+/** An entry of [peers]; its name is the peer's id, 1 to 65535. */
+export function parsePeer(name: string, value: string, context: EntryContext): PeerConfig | null {
+  const id = atoi(name);
+  if (!/^\d+$/.test(name) || id < 1 || id > 65535) {
+    context.diagnostics.add(context.place, `peer_id ${name} is invalid`, {
+      option: name,
+      hint: '1 to 65535',
+    });
+    return null;
+  }
+  const keys = readKeys(value, PEER_KEYS, name, context);
+  if (keys === null) return null;
+  const host = keys.get('host') as string | undefined;
+  if (host === undefined) {
+    context.diagnostics.add(context.place, 'host is required for a peer', { option: name });
+    return null;
+  }
+  return Object.freeze({
+    id,
+    host,
+    port: (keys.get('port') as number | undefined) ?? 6432,
+    pool_size: (keys.get('pool_size') as number | undefined) ?? null,
+  });
+}

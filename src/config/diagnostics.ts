@@ -1,0 +1,81 @@
+// What is wrong with a configuration: collected over all files, reported together.
+
+export interface Diagnostic {
+  readonly file: string;
+  /** 1 is the first line; null: the file as a whole. */
+  readonly line: number | null;
+  /** The option or key concerned, if there is one. */
+  readonly option: string | null;
+  readonly message: string;
+  readonly hint: string | null;
+}
+
+/** A configuration that cannot be used; the message lists every problem, one a line. */
+export class ConfigError extends Error {
+  readonly diagnostics: readonly Diagnostic[];
+
+  constructor(diagnostics: readonly Diagnostic[]) {
+    super(diagnostics.map(formatDiagnostic).join('\n'));
+    this.name = 'ConfigError';
+    this.diagnostics = diagnostics;
+  }
+}
+
+/** `FILE:LINE: OPTION: MESSAGE (HINT)`. */
+export function formatDiagnostic(diagnostic: Diagnostic): string {
+  const place = diagnostic.line === null ? diagnostic.file : `${diagnostic.file}:${diagnostic.line}`;
+  const option = diagnostic.option === null ? '' : `${diagnostic.option}: `;
+  const hint = diagnostic.hint === null ? '' : ` (${diagnostic.hint})`;
+  return `${place}: ${option}${diagnostic.message}${hint}`;
+}
+
+/** Collects problems until somebody asks. */
+export class Diagnostics {
+  readonly all: Diagnostic[] = [];
+
+  add(
+    place: { file: string; line: number | null },
+    message: string,
+    more: { option?: string; hint?: string | null } = {},
+  ): void {
+    this.all.push({
+      file: place.file,
+      line: place.line,
+      option: more.option ?? null,
+      message,
+      hint: more.hint ?? null,
+    });
+  }
+
+  /** @throws {ConfigError} when anything was added. */
+  throwIfAny(): void {
+    if (this.all.length > 0) throw new ConfigError(this.all);
+  }
+}
+
+/** `did you mean X?` for the nearest name, or null when none is near. */
+export function nearestHint(name: string, known: Iterable<string>): string | null {
+  let best: string | null = null;
+  let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best === null ? null : `did you mean ${best}?`;
+}
+
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i += 1) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const substitution = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min(previous[j]! + 1, row[j - 1]! + 1, substitution));
+    }
+    previous = row;
+  }
+  return previous[b.length]!;
+}

@@ -1,0 +1,771 @@
+// THE TABLE: every option of [pgbouncer], once. The order is that of SHOW CONFIG.
+import { checkedText, flag, int, list, milliseconds, oneOf, option, path, pythonModule } from './option.ts';
+import { seconds, size, text, tlsProtocols, wholeSeconds } from './option.ts';
+import type { Option } from './option.ts';
+
+const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
+
+/** auth_query must not run on the console. */
+export function reservedDatabase(name: string): string | null {
+  if (name !== 'pgbouncer') return null;
+  return 'cannot use the reserved "pgbouncer" database as an auth_dbname';
+}
+
+export const OPTIONS = {
+  admin_users: option({
+    kind: list(),
+    default: '',
+    doc: 'Users that may run every console command. Separated by commas.',
+  }),
+  application_name_add_host: option({
+    kind: flag(),
+    default: '0',
+    effect: 'applied',
+    doc: "Appends the client's host and port to application_name at login.",
+  }),
+  auth_dbname: option({
+    kind: checkedText(reservedDatabase),
+    default: null,
+    scope: ['database'],
+    doc: 'The database of [databases] in which auth_query runs.',
+  }),
+  auth_file: option({
+    kind: path(),
+    default: null,
+    effect: 'applied',
+    doc: 'File of user names and passwords or secrets.',
+  }),
+  auth_hba_file: option({ kind: path(), default: '', doc: 'HBA file for auth_type = hba.' }),
+  auth_ident_file: option({
+    kind: path(),
+    default: null,
+    doc: 'File of user name maps for the cert and peer methods of an HBA file.',
+  }),
+  auth_ldap_options: option({
+    kind: text(),
+    default: null,
+    secret: true,
+    doc: 'LDAP settings for auth_type = ldap, written as in a pg_hba.conf line.',
+  }),
+  auth_query: option({
+    kind: text(),
+    default: `SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin`,
+    scope: ['database'],
+    doc: "Query that returns a user's name and secret; $1 is the user name.",
+  }),
+  auth_type: option({
+    kind: oneOf('any', 'trust', 'plain', 'md5', 'scram-sha-256', 'cert', 'hba', 'ldap', 'pam'),
+    default: 'md5',
+    effect: 'applied',
+    doc: 'How clients prove who they are.',
+  }),
+  auth_user: option({
+    kind: text(),
+    default: null,
+    scope: ['database'],
+    doc: 'User that runs auth_query for users that auth_file does not know.',
+  }),
+  autodb_idle_timeout: option({
+    kind: seconds(),
+    default: '3600',
+    doc: 'Databases made through `*` are forgotten after this long without use.',
+  }),
+  cancel_wait_timeout: option({
+    kind: seconds(),
+    default: '10',
+    doc: 'A cancel request that waits longer for a server connection is dropped.',
+  }),
+  client_idle_timeout: option({
+    kind: seconds(),
+    default: '0',
+    effect: 'applied',
+    scope: ['user'],
+    doc: 'Clients idle for longer, outside a transaction, are closed; 0 means never.',
+  }),
+  client_login_timeout: option({
+    kind: seconds(),
+    default: '60',
+    effect: 'applied',
+    doc: 'A client that has not logged in by then is closed; 0 means never.',
+  }),
+  client_tls13_ciphers: option({ kind: text(), default: null, doc: 'TLS 1.3 cipher suites toward clients.' }),
+  client_tls_ca_file: option({
+    kind: path(),
+    default: '',
+    effect: 'applied',
+    doc: "Root certificates that clients' certificates are checked against.",
+  }),
+  client_tls_cert_file: option({
+    kind: path(),
+    default: '',
+    effect: 'applied',
+    doc: 'Certificate shown to clients.',
+  }),
+  client_tls_ciphers: option({
+    kind: text(),
+    default: 'default',
+    doc: "TLS ciphers toward clients, in OpenSSL's syntax.",
+  }),
+  client_tls_dheparams: option({
+    kind: oneOf('none', 'auto', 'legacy'),
+    default: 'auto',
+    effect: 'accepted',
+    doc: 'DHE key exchange toward clients.',
+  }),
+  client_tls_ecdhcurve: option({
+    kind: text(),
+    default: 'auto',
+    doc: "Curve for ECDH key exchange toward clients: none, auto or a curve's name.",
+  }),
+  client_tls_key_file: option({
+    kind: path(),
+    default: '',
+    effect: 'applied',
+    doc: 'Private key of client_tls_cert_file.',
+  }),
+  client_tls_protocols: option({
+    kind: tlsProtocols(),
+    default: 'secure',
+    doc: 'TLS versions toward clients.',
+  }),
+  client_tls_sslmode: option({
+    kind: oneOf(...SSL_MODES),
+    default: 'disable',
+    effect: 'applied',
+    doc: 'TLS toward clients.',
+  }),
+  conffile: option({
+    kind: path(),
+    default: null,
+    effect: 'applied',
+    doc: 'The configuration file; when changed with SET, the next RELOAD reads the new one.',
+  }),
+  default_pool_size: option({
+    kind: int(),
+    default: '20',
+    effect: 'applied',
+    scope: ['database', 'user'],
+    doc: 'Servers per pool; 0 means no limit. Entries name it pool_size.',
+  }),
+  disable_pqexec: option({ kind: flag(), default: '0', reload: false, doc: 'Refuses simple queries.' }),
+  dns_max_ttl: option({ kind: seconds(), default: '15', doc: 'How long an answer of the DNS is used.' }),
+  dns_nxdomain_ttl: option({
+    kind: seconds(),
+    default: '15',
+    doc: 'How long a failed DNS lookup is remembered.',
+  }),
+  dns_zone_check_period: option({
+    kind: seconds(),
+    default: '0',
+    effect: 'accepted',
+    doc: 'Period of looking for changed zone serials.',
+  }),
+  idle_transaction_timeout: option({
+    kind: seconds(),
+    default: '0',
+    effect: 'applied',
+    scope: ['user'],
+    doc: 'A client idle inside a transaction for longer is closed; 0 means never.',
+  }),
+  ignore_startup_parameters: option({
+    kind: list(),
+    default: '',
+    effect: 'applied',
+    doc: 'Start-up parameters of clients that are accepted and ignored. Separated by commas.',
+  }),
+  job_name: option({
+    kind: text(),
+    default: 'pgbouncer',
+    reload: false,
+    effect: 'accepted',
+    doc: 'Alias of service_name.',
+  }),
+  listen_addr: option({
+    kind: list(),
+    default: '',
+    reload: false,
+    effect: 'applied',
+    doc: 'Addresses to listen on for TCP; `*` means all. Separated by commas.',
+  }),
+  listen_backlog: option({
+    kind: int(),
+    default: '128',
+    reload: false,
+    effect: 'applied',
+    doc: 'Length of the queue of connections that are not accepted yet.',
+  }),
+  listen_port: option({
+    kind: int(0, 65535),
+    default: '6432',
+    reload: false,
+    effect: 'applied',
+    doc: "Port to listen on, for TCP and in the Unix socket's name.",
+  }),
+  log_connections: option({ kind: flag(), default: '1', effect: 'applied', doc: 'Logs successful logins.' }),
+  log_disconnections: option({
+    kind: flag(),
+    default: '1',
+    effect: 'applied',
+    doc: 'Logs closed connections with the reason.',
+  }),
+  log_format: option({
+    kind: oneOf('auto', 'pgbouncer', 'json', 'pretty'),
+    default: 'auto',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: "Form of log lines; auto: pretty on a terminal, JSON on another stderr, pgbouncer's lines in logfile.",
+  }),
+  log_pooler_errors: option({
+    kind: flag(),
+    default: '1',
+    effect: 'applied',
+    doc: 'Logs the errors that are sent to clients.',
+  }),
+  log_stats: option({
+    kind: flag(),
+    default: '1',
+    effect: 'applied',
+    doc: 'Logs one line of statistics each stats_period.',
+  }),
+  logfile: option({
+    kind: path(),
+    default: '',
+    effect: 'applied',
+    doc: 'Log file; reopened on RELOAD and SIGHUP.',
+  }),
+  login_notify_message: option({
+    kind: text(),
+    default: '',
+    doc: 'Sent to each client as a NOTICE at login.',
+  }),
+  max_client_conn: option({ kind: int(), default: '100', effect: 'applied', doc: 'Clients allowed in all.' }),
+  max_db_client_connections: option({
+    kind: int(),
+    default: '0',
+    scope: ['database'],
+    doc: 'Clients allowed per database; 0 means no limit.',
+  }),
+  max_db_connections: option({
+    kind: int(),
+    default: '0',
+    effect: 'applied',
+    scope: ['database'],
+    doc: 'Servers allowed per database over all its pools; 0 means no limit.',
+  }),
+  max_packet_size: option({ kind: size(), default: '2147483647', doc: 'Largest message let through.' }),
+  max_prepared_statements: option({
+    kind: int(),
+    default: '200',
+    effect: 'applied',
+    doc: 'Prepared statements kept on each server in transaction and statement mode; 0 turns tracking off.',
+  }),
+  max_user_client_connections: option({
+    kind: int(),
+    default: '0',
+    scope: ['user'],
+    doc: 'Clients allowed per user; 0 means no limit.',
+  }),
+  max_user_connections: option({
+    kind: int(),
+    default: '0',
+    effect: 'applied',
+    scope: ['user'],
+    doc: 'Servers allowed per user over all its pools; 0 means no limit.',
+  }),
+  min_pool_size: option({
+    kind: int(),
+    default: '0',
+    effect: 'applied',
+    scope: ['database'],
+    doc: 'Servers that a pool in use keeps open.',
+  }),
+  peer_id: option({
+    kind: int(0, 16383),
+    default: '0',
+    doc: 'This process among its [peers]; 0 means no peering.',
+  }),
+  pidfile: option({
+    kind: path(),
+    default: '',
+    reload: false,
+    effect: 'applied',
+    doc: 'File that the process id is written to.',
+  }),
+  pkt_buf: option({
+    kind: size(0, 2147483647),
+    default: '4096',
+    reload: false,
+    effect: 'accepted',
+    doc: "Size of pgbouncer's packet buffers.",
+  }),
+  polling_frequency: option({
+    kind: seconds(),
+    default: '.1',
+    origin: 'fast-switchover',
+    doc: "Period of the health probes of a cluster's nodes.",
+  }),
+  pool_idle_timeout: option({
+    kind: seconds(),
+    default: '0',
+    doc: 'An unused empty pool is freed after this long; 0 means never.',
+  }),
+  pool_mode: option({
+    kind: oneOf('session', 'transaction', 'statement'),
+    default: 'session',
+    effect: 'applied',
+    scope: ['database', 'user'],
+    doc: 'When a server goes back to its pool.',
+  }),
+  query_timeout: option({
+    kind: seconds(),
+    default: '0',
+    effect: 'applied',
+    scope: ['user'],
+    doc: 'Longer queries are cancelled by closing the connection; 0 means never.',
+  }),
+  query_wait_notify: option({
+    kind: wholeSeconds(),
+    default: '5',
+    doc: 'A client that waits this long for a server gets a NOTICE; 0 means none.',
+  }),
+  query_wait_timeout: option({
+    kind: seconds(),
+    default: '120',
+    effect: 'applied',
+    scope: ['database', 'user'],
+    doc: 'A client that waits longer for a server is closed; 0 means never.',
+  }),
+  reader_database: option({
+    kind: text(),
+    default: null,
+    origin: 'pgswitchyard',
+    scope: ['database'],
+    doc: 'Database that the queries for readers go to.',
+  }),
+  recreate_disconnected_pools: option({
+    kind: flag('accepted'),
+    default: '1',
+    origin: 'fast-switchover',
+    doc: 'Opens connections to nodes again that were lost.',
+  }),
+  reserve_pool_size: option({
+    kind: int(),
+    default: '0',
+    effect: 'applied',
+    scope: ['database', 'user'],
+    doc: 'Additional servers per pool for clients that wait longer than reserve_pool_timeout.',
+  }),
+  reserve_pool_timeout: option({
+    kind: seconds(),
+    default: '5',
+    effect: 'applied',
+    doc: 'Wait after which a client may use the reserve pool.',
+  }),
+  resolv_conf: option({
+    kind: path(),
+    default: '',
+    reload: false,
+    effect: 'accepted',
+    doc: 'Resolver configuration file.',
+  }),
+  rewrite_query_disconnect_on_failure: option({
+    kind: flag('shown'),
+    default: 'false',
+    origin: 'fast-switchover',
+    effect: 'applied',
+    doc: 'The same as rewrite_query_on_failure = disconnect.',
+  }),
+  rewrite_query_file: option({
+    kind: path(),
+    default: null,
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    scope: ['database'],
+    doc: 'File with the function rewrite_query, relative to the configuration file.',
+  }),
+  rewrite_query_on_failure: option({
+    kind: oneOf('pass', 'error', 'disconnect'),
+    default: 'pass',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: 'What a failing rewrite_query does to the query: goes on unchanged, gets an error, or the client is closed.',
+  }),
+  rewrite_query_py_module_file: option({
+    kind: pythonModule('rewrite_query_file'),
+    default: 'not_enabled',
+    origin: 'fast-switchover',
+    effect: 'applied',
+    doc: "The fork's Python module; use rewrite_query_file.",
+  }),
+  rewritten_tag: option({
+    kind: flag('accepted'),
+    default: '0',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: 'Appends a comment to rewritten queries.',
+  }),
+  routing_in_transaction: option({
+    kind: oneOf('keep', 'error'),
+    default: 'keep',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: 'A move that routing_rules asks for inside a transaction is refused: the query goes on where it is, or gets an error.',
+  }),
+  routing_rules_disconnect_on_failure: option({
+    kind: flag('shown'),
+    default: 'false',
+    origin: 'fast-switchover',
+    effect: 'applied',
+    doc: 'The same as routing_rules_on_failure = disconnect.',
+  }),
+  routing_rules_file: option({
+    kind: path(),
+    default: null,
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    scope: ['database'],
+    doc: 'File with the function routing_rules, relative to the configuration file.',
+  }),
+  routing_rules_on_failure: option({
+    kind: oneOf('pass', 'error', 'disconnect'),
+    default: 'pass',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: 'What a failing routing_rules does to the query: stays where it is, gets an error, or the client is closed.',
+  }),
+  routing_rules_py_module_file: option({
+    kind: pythonModule('routing_rules_file'),
+    default: 'not_enabled',
+    origin: 'fast-switchover',
+    effect: 'applied',
+    doc: "The fork's Python module; use routing_rules_file.",
+  }),
+  sbuf_loopcnt: option({
+    kind: int(),
+    default: '5',
+    effect: 'accepted',
+    doc: "Fairness of pgbouncer's read loop.",
+  }),
+  scram_iterations: option({
+    kind: int(1),
+    default: '4096',
+    doc: 'Iterations of SCRAM secrets made from plain passwords.',
+  }),
+  server_check_delay: option({
+    kind: seconds(),
+    default: '30',
+    effect: 'applied',
+    doc: 'A server idle for longer is checked with server_check_query before use.',
+  }),
+  server_check_query: option({
+    kind: text(),
+    default: '<empty>',
+    effect: 'applied',
+    doc: 'Query that checks a server; `<empty>` is the empty query, an empty value means no check.',
+  }),
+  server_connect_timeout: option({
+    kind: seconds(),
+    default: '15',
+    effect: 'applied',
+    doc: 'A server connection that is not logged in by then has failed.',
+  }),
+  server_failed_delay: option({
+    kind: seconds(),
+    default: '30',
+    origin: 'fast-switchover',
+    doc: 'A failed node is taken in again after this long.',
+  }),
+  server_fast_close: option({
+    kind: flag(),
+    default: '0',
+    doc: 'In session mode, closes servers that are to be closed when their transaction ends.',
+  }),
+  server_idle_timeout: option({
+    kind: seconds(),
+    default: '600',
+    effect: 'applied',
+    doc: 'A server idle for longer is closed; 0 means never.',
+  }),
+  server_lifetime: option({
+    kind: seconds(),
+    default: '3600',
+    effect: 'applied',
+    scope: ['database'],
+    doc: 'A server older than this is closed when it is free.',
+  }),
+  server_login_retry: option({
+    kind: seconds(),
+    default: '15',
+    effect: 'applied',
+    doc: 'Pause after a failed server login; clients get its error meanwhile.',
+  }),
+  server_reset_query: option({
+    kind: text(),
+    default: 'DISCARD ALL',
+    effect: 'applied',
+    doc: 'Sent when a client leaves a server in session mode.',
+  }),
+  server_reset_query_always: option({
+    kind: flag(),
+    default: '0',
+    effect: 'applied',
+    doc: 'Sends server_reset_query in all pool modes.',
+  }),
+  server_round_robin: option({
+    kind: flag(),
+    default: '0',
+    effect: 'applied',
+    doc: 'Uses the servers of a pool in turn instead of the last used first.',
+  }),
+  server_tls13_ciphers: option({ kind: text(), default: null, doc: 'TLS 1.3 cipher suites toward servers.' }),
+  server_tls_ca_file: option({
+    kind: path(),
+    default: '',
+    effect: 'applied',
+    doc: "Root certificates that servers' certificates are checked against.",
+  }),
+  server_tls_cert_file: option({
+    kind: path(),
+    default: '',
+    effect: 'applied',
+    doc: 'Certificate shown to servers.',
+  }),
+  server_tls_ciphers: option({
+    kind: text(),
+    default: 'default',
+    doc: "TLS ciphers toward servers, in OpenSSL's syntax.",
+  }),
+  server_tls_key_file: option({
+    kind: path(),
+    default: '',
+    effect: 'applied',
+    doc: 'Private key of server_tls_cert_file.',
+  }),
+  server_tls_protocols: option({
+    kind: tlsProtocols(),
+    default: 'secure',
+    doc: 'TLS versions toward servers.',
+  }),
+  server_tls_sslmode: option({
+    kind: oneOf(...SSL_MODES),
+    default: 'prefer',
+    effect: 'applied',
+    doc: 'TLS toward servers.',
+  }),
+  service_name: option({
+    kind: text(),
+    default: null,
+    reload: false,
+    effect: 'accepted',
+    shown: false,
+    doc: 'Name of the Windows service.',
+  }),
+  so_reuseport: option({
+    kind: flag(),
+    default: '0',
+    reload: false,
+    doc: 'Lets several processes listen on one port.',
+  }),
+  stats_period: option({
+    kind: wholeSeconds(1),
+    default: '60',
+    effect: 'applied',
+    doc: 'Period of the averages in SHOW STATS and of log_stats.',
+  }),
+  stats_users: option({
+    kind: list(),
+    default: '',
+    doc: "Users that may run the console's SHOW commands. Separated by commas.",
+  }),
+  suspend_timeout: option({
+    kind: seconds(),
+    default: '10',
+    doc: 'How long SUSPEND waits for buffers to be flushed.',
+  }),
+  switchover_dry_run: option({
+    kind: flag('accepted'),
+    default: '0',
+    origin: 'pgswitchyard',
+    doc: 'Only logs what a switchover would have held.',
+  }),
+  switchover_hold_limit: option({
+    kind: int(),
+    default: '10000',
+    origin: 'pgswitchyard',
+    doc: 'Clients held per database during a switchover.',
+  }),
+  switchover_hold_timeout: option({
+    kind: seconds(),
+    default: '30',
+    origin: 'pgswitchyard',
+    doc: 'How long each client is held during a switchover.',
+  }),
+  switchover_retry: option({
+    kind: oneOf('safe', 'held_only', 'never'),
+    default: 'safe',
+    origin: 'pgswitchyard',
+    doc: 'Which statements are sent again after a switchover: those that provably had no effect, only those never sent, none.',
+  }),
+  switchover_timeout: option({
+    kind: seconds(),
+    default: '30',
+    origin: 'pgswitchyard',
+    doc: 'Without a new writer by then, waiting clients get an error.',
+  }),
+  syslog: option({ kind: flag(), default: '0', effect: 'applied', doc: 'Logs to syslog too.' }),
+  syslog_facility: option({
+    kind: text(),
+    default: 'daemon',
+    effect: 'applied',
+    doc: 'Facility for syslog.',
+  }),
+  syslog_ident: option({
+    kind: text(),
+    default: 'pgbouncer',
+    effect: 'applied',
+    doc: 'Name of the program in syslog.',
+  }),
+  tcp_defer_accept: option({
+    kind: int(),
+    default: '1',
+    effect: 'accepted',
+    doc: 'TCP_DEFER_ACCEPT of the listening sockets.',
+  }),
+  tcp_keepalive: option({
+    kind: flag(),
+    default: '1',
+    effect: 'applied',
+    doc: 'Keep-alive of TCP connections.',
+  }),
+  tcp_keepcnt: option({ kind: int(), default: '0', doc: "Keep-alive probes; 0 means the system's default." }),
+  tcp_keepidle: option({
+    kind: int(),
+    default: '0',
+    effect: 'applied',
+    doc: "Seconds before the first keep-alive probe; 0 means the system's default.",
+  }),
+  tcp_keepintvl: option({
+    kind: int(),
+    default: '0',
+    doc: "Seconds between keep-alive probes; 0 means the system's default.",
+  }),
+  tcp_socket_buffer: option({
+    kind: int(),
+    default: '0',
+    effect: 'accepted',
+    doc: "Size of the kernel's socket buffers; 0 means the system's default.",
+  }),
+  tcp_user_timeout: option({
+    kind: milliseconds(),
+    default: '0',
+    doc: "Data unacknowledged for longer closes the connection; 0 means the system's default.",
+  }),
+  topology_refresh: option({
+    kind: seconds(),
+    default: '30',
+    origin: 'pgswitchyard',
+    doc: 'Period of the topology query.',
+  }),
+  track_extra_parameters: option({
+    kind: list(),
+    default: 'IntervalStyle',
+    reload: false,
+    effect: 'applied',
+    doc: 'Further parameters that follow a client from server to server. Separated by commas.',
+  }),
+  transaction_timeout: option({
+    kind: seconds(),
+    default: '0',
+    scope: ['user'],
+    doc: 'Longer transactions are ended by closing the connection; 0 means never.',
+  }),
+  unix_socket_dir: option({
+    kind: path(),
+    default: '/tmp',
+    reload: false,
+    effect: 'applied',
+    doc: 'Folder of the Unix socket; empty means none, `@name` an abstract one.',
+  }),
+  unix_socket_group: option({ kind: text(), default: '', reload: false, doc: 'Group of the Unix socket.' }),
+  unix_socket_mode: option({
+    kind: int(0, 0o7777),
+    default: '0777',
+    reload: false,
+    doc: 'Permissions of the Unix socket.',
+  }),
+  user: option({ kind: text(), default: null, reload: false, doc: 'User to become after the start.' }),
+  user_function_isolation: option({
+    kind: oneOf('process', 'inline'),
+    default: 'process',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: "Where user functions run: in child processes or in the proxy's own.",
+  }),
+  user_function_max_query: option({
+    kind: size(0, 1073741823),
+    default: '1048576',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: 'Longer queries are not given to user functions; that is a failure under the policy.',
+  }),
+  user_function_max_result: option({
+    kind: size(1, 1073741823),
+    default: '1048576',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: 'Longest result that a user function may return.',
+  }),
+  user_function_memory_limit: option({
+    kind: int(8, 65536),
+    default: '64',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: 'Memory of a function set in MB.',
+  }),
+  user_function_timeout: option({
+    kind: milliseconds(1, 3600000),
+    default: '100',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: 'Longest time that a call of a user function may take.',
+  }),
+  user_functions_dir: option({
+    kind: path(),
+    default: 'user-functions',
+    origin: 'pgswitchyard',
+    effect: 'applied',
+    doc: 'Folder that is searched for user functions, relative to the configuration file; empty means none.',
+  }),
+  verbose: option({
+    kind: int(),
+    default: null,
+    effect: 'applied',
+    initial: 0,
+    doc: 'More log lines: 0 to 3.',
+  }),
+} as const;
+
+export type OptionName = keyof typeof OPTIONS;
+
+/**
+ * The values of [pgbouncer], under pgbouncer's names. Times of the kinds seconds, wholeSeconds and milliseconds are
+ * milliseconds; tcp_keepidle and tcp_keepintvl stay seconds; null means not set.
+ */
+export type Settings = { readonly [K in OptionName]: (typeof OPTIONS)[K]['initial'] };
+
+/** The names in SHOW CONFIG's order. */
+export const OPTION_NAMES: readonly OptionName[] = Object.keys(OPTIONS) as OptionName[];
+
+export function isOptionName(name: string): name is OptionName {
+  return Object.hasOwn(OPTIONS, name);
+}
+
+/** The row of an option, without its own type: for code that treats all options alike. */
+export function optionOf(name: OptionName): Option<unknown> {
+  return OPTIONS[name] as unknown as Option<unknown>;
+}
+
+/** What a file with an empty [pgbouncer] section means. */
+export function defaultSettings(): Settings {
+  return Object.fromEntries(OPTION_NAMES.map((name) => [name, OPTIONS[name].initial])) as unknown as Settings;
+}

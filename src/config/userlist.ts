@@ -1,0 +1,28 @@
+// auth_file: `"user" "password or secret"` a line.
+import type { Diagnostics } from './diagnostics.ts';
+
+const LINE = /^"((?:[^"]|"")*)"\s+"((?:[^"]|"")*)"/;
+
+/** The first of two entries for one user is replaced by the second, as in pgbouncer. */
+export function parseUserlist(
+  text: string,
+  file: string,
+  diagnostics: Diagnostics,
+): ReadonlyMap<string, string> {
+  const users = new Map<string, string>();
+  let number = 0;
+  for (const raw of text.replace(/^\uFEFF/, '').split('\n')) {
+    number += 1;
+    const line = raw.trim();
+    if (line === '' || line.startsWith(';') || line.startsWith('#')) continue;
+    const match = LINE.exec(line);
+    if (match === null) {
+      diagnostics.add({ file, line: number }, 'broken auth file line', {
+        hint: 'expected "user" "password"; a quote inside is written twice',
+      });
+      continue;
+    }
+    users.set(match[1]!.replaceAll('""', '"'), match[2]!.replaceAll('""', '"'));
+  }
+  return users;
+}
