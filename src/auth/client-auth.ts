@@ -1,17 +1,10 @@
-import { randomBytes } from 'node:crypto';
-import { SCRAM, SCRAM_PLUS, ScramError, ScramServer } from './scram-server.ts';
-import {
-  equals,
-  isMd5Secret,
-  md5Response,
-  md5Secret,
-  mockScramSecret,
-  parseScramSecret,
-  passwordMatches,
-  scramSecretFor,
-  type ScramSecret,
-} from './secrets.ts';
-import type { LearnedSecret } from './server-auth.ts';
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { md5Response, md5Secret } from './md5.ts';
+import { deriveKeys, sha256 } from './scram.ts';
+import { ScramServer } from './scram-server.ts';
+import { parseSecret, type LearnedSecret, type Secret } from './secrets.ts';
+
+/** Clients' logins: what the proxy asks, and what it makes of the answers. Payloads only; framing is the session's. */
 
 /** How a client proves who it is: values of auth_type and of the method column of an HBA file. */
 export type ClientMethod =
@@ -35,204 +28,246 @@ export interface ClientIdentity {
   readonly tls: {
     /** common name of the client's certificate, when it showed one that was verified */
     readonly certificateCn: string | null;
-    /** tls-server-end-point of our certificate */
+    /** tls-server-end-point of our certificate; null: SCRAM-SHA-256-PLUS is not offered */
     readonly endPointHash: Buffer | null;
   } | null;
-  /** user names that a certificate's or a peer's name may log in as; missing: only its own */
+  /** cert, peer: whether an external name may log in as `user` (an ident map); missing: only its own. @see identMapper */
   readonly mapsTo?: ((externalName: string) => boolean) | undefined;
-  /** name of the operating system's user at the other end of a Unix socket */
+  /** peer: name of the operating system's user at the other end of a Unix socket */
   readonly peerName?: (() => Promise<string | null>) | undefined;
-  /** asks somebody else about a password (LDAP, PAM) */
+  /** ldap, pam: asks somebody else about a password. A rejection is a failed login; its message goes to the log. */
   readonly checkPassword?: ((password: string) => Promise<boolean>) | undefined;
 }
 
+export interface AuthOptions {
+  /** For secrets that are made from plain passwords, and for users that there are none of. */
+  readonly scramIterations: number;
+  /** Makes the salts of users without SCRAM secret. Processes that are one proxy share it. */
+  readonly saltKey?: Buffer;
+}
+
 export type AuthStep =
-  | { readonly kind: 'continue'; /** payload of an Authentication message */ readonly authentication: Buffer }
-  | {
-      readonly kind: 'ok';
-      /** payload of AuthenticationSASLFinal, to be sent before AuthenticationOk */ readonly final: Buffer | null;
-      readonly keys: LearnedSecret | null;
-    }
-  | { readonly kind: 'failed'; /** for the log, in pgbouncer's words */ readonly reason: string };
+  /** Send this payload of an Authentication message and wait for a PasswordMessage. */
+  | { readonly kind: 'continue'; readonly authentication: Buffer }
+  /** Send `final`, a payload of AuthenticationSASLFinal, if there is one; then AuthenticationOk. */
+  | { readonly kind: 'ok'; readonly final: Buffer | null; readonly keys: LearnedSecret | null }
+  /** `reason` in pgbouncer's words; `detail` is for the log only. */
+  | { readonly kind: 'failed'; readonly reason: string; readonly detail?: string };
 
 /** One login: `begin` gives the first step; `receive` takes the payload of a PasswordMessage and gives the next. */
 export interface AuthDialogue {
   begin(): AuthStep | Promise<AuthStep>;
+  /** Never throws. */
   receive(payload: Buffer): AuthStep | Promise<AuthStep>;
 }
 
-const OK: AuthStep = { kind: 'ok', final: null, keys: null };
-const PASSWORD_FAILED: AuthStep = { kind: 'failed', reason: 'password authentication failed' };
-const SASL_FAILED: AuthStep = { kind: 'failed', reason: 'SASL authentication failed' };
+/** Longest password, in bytes; pgbouncer's MAX_PASSWORD. */
+const MAX_PASSWORD_BYTES = 65_530;
+/** First field of an Authentication message. */
+const Request = { Cleartext: 3, Md5: 5, Sasl: 10, SaslContinue: 11, SaslFinal: 12 } as const;
 
-/** The dialogue of a method. */
+const PASSWORD_FAILED = 'password authentication failed';
+const SASL_FAILED = 'SASL authentication failed';
+
+const processSaltKey = randomBytes(32);
+
+/** The dialogue for a method of auth_type or of an HBA line. */
 export function authDialogue(
   method: ClientMethod,
   identity: ClientIdentity,
-  options: { readonly scramIterations: number },
+  options: AuthOptions,
 ): AuthDialogue {
+  const { user, exists, checkPassword } = identity;
+  // pgbouncer: "disallow empty passwords"
+  const secret = exists && identity.secret ? parseSecret(identity.secret) : null;
   switch (method) {
     case 'any':
-      return decided(OK);
+      return decided(ok(null));
     case 'trust':
-      return decided(identity.exists ? OK : { kind: 'failed', reason: '"trust" authentication failed' });
+      return decided(exists ? ok(null) : failed('"trust" authentication failed'));
     case 'reject':
-      return decided({ kind: 'failed', reason: 'login rejected' });
+      return decided(failed('login rejected'));
     case 'cert':
       return decided(certificateStep(identity));
     case 'peer':
-      return { begin: () => peerStep(identity), receive: () => PASSWORD_FAILED };
+      return { begin: () => peerStep(identity), receive: unexpected };
     case 'plain':
+      return passwordDialogue((password) => matches(user, password, secret));
     case 'ldap':
     case 'pam':
-      return new PasswordDialogue(identity);
+      return passwordDialogue(async (password) => (await checkPassword?.(password.toString())) ?? false);
     case 'md5':
-      // pgbouncer: "md5 ... if the user has a SCRAM secret, SCRAM authentication is used automatically instead"
-      if (identity.secret !== null && parseScramSecret(identity.secret) !== null)
-        return new ScramDialogue(identity, options.scramIterations);
-      return new Md5Dialogue(identity);
+      // config.md: "If the user has a SCRAM secret, then SCRAM authentication is used automatically instead."
+      return secret?.kind === 'scram' ? scramDialogue(identity, secret, options) : md5Dialogue(user, secret);
     case 'scram-sha-256':
-      return new ScramDialogue(identity, options.scramIterations);
+      return scramDialogue(identity, secret, options);
   }
 }
 
+function ok(keys: LearnedSecret | null, final: Buffer | null = null): AuthStep {
+  return { kind: 'ok', final, keys };
+}
+
+function failed(reason: string, detail?: string): AuthStep {
+  return detail === undefined ? { kind: 'failed', reason } : { kind: 'failed', reason, detail };
+}
+
+function unexpected(): AuthStep {
+  return failed(PASSWORD_FAILED, 'unexpected password message');
+}
+
+/** A method that asks nothing. */
 function decided(step: AuthStep): AuthDialogue {
-  return { begin: () => step, receive: () => PASSWORD_FAILED };
+  return { begin: () => step, receive: unexpected };
+}
+
+function ask(request: number, data: Buffer | string = ''): AuthStep {
+  return { kind: 'continue', authentication: authentication(request, data) };
+}
+
+function authentication(request: number, data: Buffer | string): Buffer {
+  const code = Buffer.alloc(4);
+  code.writeInt32BE(request);
+  return Buffer.concat([code, typeof data === 'string' ? Buffer.from(data, 'latin1') : data]);
+}
+
+/** The password of a PasswordMessage; null when it is malformed, empty or too long. */
+function readPassword(payload: Buffer): Buffer | null {
+  const end = payload.length - 1;
+  // Empty passwords are never right; an LDAP server would take one for an anonymous bind (RFC 4513, section 5.1.2).
+  if (end < 1 || end > MAX_PASSWORD_BYTES || payload.indexOf(0) !== end) return null;
+  return payload.subarray(0, end);
+}
+
+function passwordDialogue(isRight: (password: Buffer) => Promise<boolean>): AuthDialogue {
+  return {
+    begin: () => ask(Request.Cleartext),
+    async receive(payload) {
+      const password = readPassword(payload);
+      if (password === null) return failed(PASSWORD_FAILED, 'empty or malformed password message');
+      try {
+        if (await isRight(password)) return ok({ password: password.toString() });
+        return failed(PASSWORD_FAILED);
+      } catch (error) {
+        return failed(PASSWORD_FAILED, (error as Error).message);
+      }
+    },
+  };
+}
+
+/** Compares a password with a secret of any kind. */
+async function matches(user: string, password: Buffer, secret: Secret | null): Promise<boolean> {
+  switch (secret?.kind) {
+    case 'plain':
+      return sameText(password, secret.password);
+    case 'md5':
+      return sameText(md5Secret(password, user), secret.text);
+    case 'scram': {
+      const { storedKey } = await deriveKeys(password, secret.salt, secret.iterations);
+      return timingSafeEqual(storedKey, secret.storedKey);
+    }
+    case undefined:
+      return false;
+  }
+}
+
+/** Takes as long wherever the texts differ, and whatever their lengths. */
+function sameText(a: Buffer | string, b: Buffer | string): boolean {
+  return timingSafeEqual(sha256(a), sha256(b));
+}
+
+function md5Dialogue(user: string, secret: Secret | null): AuthDialogue {
+  const salt = randomBytes(4);
+  return {
+    begin: () => ask(Request.Md5, salt),
+    receive(payload) {
+      const response = readPassword(payload) ?? '';
+      const stored = secret?.kind === 'md5' ? secret.text : md5Secret(plainPassword(secret), user);
+      const isRight = sameText(response, md5Response(stored, salt));
+      return isRight && secret !== null ? ok(null) : failed(PASSWORD_FAILED);
+    },
+  };
+}
+
+function plainPassword(secret: Secret | null): string {
+  return secret?.kind === 'plain' ? secret.password : '';
+}
+
+function scramDialogue(identity: ClientIdentity, secret: Secret | null, options: AuthOptions): AuthDialogue {
+  const scram = new ScramServer({
+    user: identity.user,
+    secret,
+    iterations: options.scramIterations,
+    endPointHash: identity.tls?.endPointHash ?? null,
+    saltKey: options.saltKey ?? processSaltKey,
+  });
+  let awaits: 'first' | 'final' | null = 'first';
+
+  const answer = async (payload: Buffer): Promise<AuthStep> => {
+    const message = awaits;
+    awaits = null;
+    if (message === 'first') {
+      const initial = readInitialResponse(payload);
+      if (initial === null) return failed(SASL_FAILED, 'malformed SASLInitialResponse message');
+      const reply = scram.first(initial.mechanism, initial.data);
+      awaits = 'final';
+      return ask(Request.SaslContinue, reply);
+    }
+    if (message === null) return failed(SASL_FAILED, 'unexpected SASLResponse message');
+    const final = await scram.final(payload.toString('latin1'));
+    return ok(final.learned, authentication(Request.SaslFinal, final.message));
+  };
+
+  return {
+    // A list of names, each ended by a zero byte, and one more at its end.
+    begin: () => ask(Request.Sasl, `${scram.mechanisms.join('\0')}\0\0`),
+    async receive(payload) {
+      try {
+        return await answer(payload);
+      } catch (error) {
+        return failed(SASL_FAILED, (error as Error).message);
+      }
+    },
+  };
+}
+
+/** SASLInitialResponse: mechanism, int32 length (-1: no data), data. */
+function readInitialResponse(payload: Buffer): { mechanism: string; data: string } | null {
+  const end = payload.indexOf(0);
+  if (end < 0 || payload.length < end + 5) return null;
+  const data = payload.subarray(end + 5);
+  if (payload.readInt32BE(end + 1) !== data.length || data.includes(0)) return null;
+  return { mechanism: payload.toString('latin1', 0, end), data: data.toString('latin1') };
 }
 
 function certificateStep(identity: ClientIdentity): AuthStep {
-  const name = identity.tls?.certificateCn ?? null;
-  const allowed = name !== null && (identity.mapsTo ? identity.mapsTo(name) : name === identity.user);
-  return allowed && identity.exists ? OK : { kind: 'failed', reason: 'TLS certificate name mismatch' };
+  const reason = 'certificate authentication failed';
+  if (identity.tls === null) return failed(reason, 'TLS connection required');
+  const name = identity.tls.certificateCn;
+  if (name === null) return failed(reason, 'TLS client certificate required');
+  return externalStep(identity, name, reason, 'TLS certificate name mismatch');
 }
 
 async function peerStep(identity: ClientIdentity): Promise<AuthStep> {
-  const name = identity.peerName ? await identity.peerName() : null;
-  const allowed = name !== null && (identity.mapsTo ? identity.mapsTo(name) : name === identity.user);
-  return allowed && identity.exists ? OK : { kind: 'failed', reason: 'unix socket login rejected' };
+  const reason = 'unix socket login rejected';
+  let name: string | null = null;
+  try {
+    name = (await identity.peerName?.()) ?? null;
+  } catch (error) {
+    return failed(reason, (error as Error).message);
+  }
+  if (name === null) return failed(reason, 'the peer is not known');
+  return externalStep(identity, name, reason, `the peer is ${name}`);
 }
 
-function code(number: number, ...data: Buffer[]): Buffer {
-  const head = Buffer.allocUnsafe(4);
-  head.writeInt32BE(number, 0);
-  return Buffer.concat([head, ...data]);
-}
-
-/** A PasswordMessage's text; null when it is not one NUL-terminated string. */
-function passwordOf(payload: Buffer): string | null {
-  return payload.length > 0 && payload.indexOf(0) === payload.length - 1
-    ? payload.toString('utf8', 0, payload.length - 1)
-    : null;
-}
-
-/** AuthenticationCleartextPassword: the password itself, compared here or by somebody else. */
-class PasswordDialogue implements AuthDialogue {
-  readonly #identity: ClientIdentity;
-
-  constructor(identity: ClientIdentity) {
-    this.#identity = identity;
-  }
-
-  begin(): AuthStep {
-    return { kind: 'continue', authentication: code(3) };
-  }
-
-  async receive(payload: Buffer): Promise<AuthStep> {
-    const password = passwordOf(payload);
-    const { user, secret, exists, checkPassword } = this.#identity;
-    // "An empty password is never accepted", also where an LDAP server would take it for an anonymous bind
-    if (password === null || password === '') return PASSWORD_FAILED;
-    const right = checkPassword
-      ? await checkPassword(password)
-      : secret !== null && exists && (await passwordMatches(user, password, secret));
-    return right ? { kind: 'ok', final: null, keys: { password } } : PASSWORD_FAILED;
-  }
-}
-
-/** AuthenticationMD5Password. */
-class Md5Dialogue implements AuthDialogue {
-  readonly #identity: ClientIdentity;
-  readonly #salt = randomBytes(4);
-
-  constructor(identity: ClientIdentity) {
-    this.#identity = identity;
-  }
-
-  begin(): AuthStep {
-    return { kind: 'continue', authentication: code(5, this.#salt) };
-  }
-
-  receive(payload: Buffer): AuthStep {
-    const response = passwordOf(payload);
-    const { user, secret, exists } = this.#identity;
-    if (response === null || secret === null || secret === '' || !exists) return PASSWORD_FAILED;
-    const hashed = isMd5Secret(secret) ? secret : md5Secret(user, secret);
-    return equals(Buffer.from(md5Response(hashed, this.#salt)), Buffer.from(response)) ? OK : PASSWORD_FAILED;
-  }
-}
-
-/** AuthenticationSASL with SCRAM-SHA-256, and with channel binding over TLS. */
-class ScramDialogue implements AuthDialogue {
-  readonly #identity: ClientIdentity;
-  readonly #iterations: number;
-  #scram: ScramServer | null = null;
-  #mock = false;
-  #step: 'initial' | 'final' | 'over' = 'initial';
-
-  constructor(identity: ClientIdentity, iterations: number) {
-    this.#identity = identity;
-    this.#iterations = iterations;
-  }
-
-  async begin(): Promise<AuthStep> {
-    const endPointHash = this.#identity.tls?.endPointHash ?? null;
-    this.#scram = new ScramServer(await this.#secret(), endPointHash);
-    const mechanisms = endPointHash === null ? [SCRAM] : [SCRAM_PLUS, SCRAM];
-    return { kind: 'continue', authentication: code(10, Buffer.from(`${mechanisms.join('\0')}\0\0`)) };
-  }
-
-  receive(payload: Buffer): AuthStep {
-    try {
-      return this.#step === 'initial'
-        ? this.#first(payload)
-        : this.#step === 'final'
-          ? this.#final(payload)
-          : SASL_FAILED;
-    } catch (error) {
-      if (!(error instanceof ScramError)) throw error;
-      this.#step = 'over';
-      return SASL_FAILED;
-    }
-  }
-
-  /** SASLInitialResponse: mechanism, int32 length, client-first-message. */
-  #first(payload: Buffer): AuthStep {
-    const end = payload.indexOf(0);
-    if (end < 0 || payload.length < end + 5) throw new ScramError('malformed SASLInitialResponse');
-    const mechanism = payload.toString('latin1', 0, end);
-    const length = payload.readInt32BE(end + 1);
-    if (length !== payload.length - end - 5) throw new ScramError('malformed SASLInitialResponse');
-    if (mechanism !== SCRAM && mechanism !== SCRAM_PLUS) throw new ScramError('unknown mechanism');
-    const reply = this.#scram!.first(mechanism, payload.toString('utf8', end + 5));
-    this.#step = 'final';
-    return { kind: 'continue', authentication: code(11, Buffer.from(reply)) };
-  }
-
-  #final(payload: Buffer): AuthStep {
-    this.#step = 'over';
-    const result = this.#scram!.final(payload.toString('utf8'));
-    if (result === null || this.#mock) return SASL_FAILED;
-    return { kind: 'ok', final: code(12, Buffer.from(result.message)), keys: result.keys };
-  }
-
-  async #secret(): Promise<ScramSecret> {
-    const { user, secret, exists } = this.#identity;
-    if (secret !== null && secret !== '' && exists) {
-      const scram = parseScramSecret(secret);
-      if (scram !== null) return scram;
-      if (!isMd5Secret(secret)) return scramSecretFor(user, secret, this.#iterations);
-    }
-    this.#mock = true;
-    return mockScramSecret(user, this.#iterations);
-  }
+/** Somebody else has told the name: may it log in as this user? */
+function externalStep(
+  { user, exists, mapsTo }: ClientIdentity,
+  name: string,
+  reason: string,
+  mismatch: string,
+): AuthStep {
+  if (mapsTo && !mapsTo(name)) return failed(reason, `ident map: ${name} does not have a match`);
+  if (!mapsTo && name !== user) return failed(reason, mismatch);
+  return exists ? ok(null) : failed(reason, `no such user: ${user}`);
 }

@@ -1,78 +1,116 @@
-import { randomBytes } from 'node:crypto';
-import { clientKeyOf, equals, hmac, saltedPassword, serverKeyOf, sha256, xor } from './secrets.ts';
-import { SCRAM, SCRAM_PLUS, ScramError, type LearnedKeys } from './scram-server.ts';
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import {
+  authMessage,
+  CHANNEL_BINDING_HEADER,
+  deriveKeys,
+  hmac,
+  isPrintable,
+  NONCE_BYTES,
+  parseAttributes,
+  sha256,
+  xor,
+} from './scram.ts';
+import { decodeBase64, SCRAM_KEY_BYTES, type LearnedSecret } from './secrets.ts';
 
-/** The iterations that a server may ask of us; PostgreSQL's default is 4096. */
+/** The client's part of a SCRAM exchange, toward servers (RFC 5802, section 5). */
+
+/** The server said something that makes no sense, or proved not to know the secret. */
+export class ScramError extends Error {}
+
+/** A thread is busy for some seconds with that many; a server that asks for more means no good. */
 const MAX_ITERATIONS = 10_000_000;
 
-/** The client's side of SCRAM-SHA-256, towards servers. The keys come from a password, or were learnt. */
+export interface ScramClientOptions {
+  /** The password, or the keys of a secret that is the same as the server's. */
+  readonly secret: LearnedSecret;
+  /** tls-server-end-point of the server's certificate: the exchange is bound to it */
+  readonly bindTo: Buffer | null;
+  /** True: we could have bound, but the server does not offer it; if it did, it then knows that the offer was removed. */
+  readonly couldBind: boolean;
+  /** For tests against the RFC's examples. */
+  readonly nonce?: string;
+  readonly userAttribute?: string;
+}
+
 export class ScramClient {
-  readonly mechanism: string;
-  readonly #credentials: { readonly password: string } | LearnedKeys;
-  readonly #endPointHash: Buffer | null;
-  readonly #gs2Header: string;
+  readonly #options: ScramClientOptions;
   readonly #nonce: string;
+  readonly #gs2Header: string;
+  readonly #firstBare: string;
   #serverSignature: Buffer | null = null;
+  #hasOtherSecret = false;
 
-  /** @param mechanisms what the server offers @throws ScramError when none of them is ours */
-  constructor(
-    mechanisms: readonly string[],
-    credentials: { readonly password: string } | LearnedKeys,
-    endPointHash: Buffer | null,
-    nonce?: string,
-  ) {
-    const binds = endPointHash !== null && mechanisms.includes(SCRAM_PLUS);
-    if (!binds && !mechanisms.includes(SCRAM))
-      throw new ScramError(`no SASL mechanism in common: ${mechanisms.join(', ')}`);
-    this.mechanism = binds ? SCRAM_PLUS : SCRAM;
-    this.#credentials = credentials;
-    this.#endPointHash = binds ? endPointHash : null;
-    // "y" where we could have bound: a server that did offer it then knows that the offer was taken away on its way
-    this.#gs2Header = binds ? 'p=tls-server-end-point,,' : endPointHash !== null ? 'y,,' : 'n,,';
-    this.#nonce = nonce ?? randomBytes(18).toString('base64');
+  constructor(options: ScramClientOptions) {
+    this.#options = options;
+    this.#nonce = options.nonce ?? randomBytes(NONCE_BYTES).toString('base64');
+    this.#gs2Header = options.bindTo !== null ? CHANNEL_BINDING_HEADER : options.couldBind ? 'y,,' : 'n,,';
+    // PostgreSQL takes the user name of the StartupMessage.
+    this.#firstBare = `n=${options.userAttribute ?? ''},r=${this.#nonce}`;
   }
 
-  /** client-first-message; PostgreSQL takes the user's name from the StartupMessage. */
+  /** True: the server's salt or iterations are not those of our secret, so it will refuse us. */
+  get hasOtherSecret(): boolean {
+    return this.#hasOtherSecret;
+  }
+
+  /** The client-first-message. */
   first(): string {
-    return `${this.#gs2Header}${this.#bare}`;
+    return this.#gs2Header + this.#firstBare;
   }
 
-  get #bare(): string {
-    return `n=,r=${this.#nonce}`;
-  }
-
-  /** Takes server-first-message. @returns client-final-message @throws ScramError */
+  /**
+   * Takes the server-first-message, gives the client-final-message.
+   * @throws ScramError
+   */
   async final(serverFirst: string): Promise<string> {
-    const match = /^r=([\x21-\x2b\x2d-\x7e]+),s=([A-Za-z0-9+/=]+),i=(\d{1,9})(?:,.*)?$/s.exec(serverFirst);
-    if (match === null) throw new ScramError('malformed server-first-message');
-    const [, nonce, salt, iterationText] = match as unknown as [string, string, string, string];
-    const iterations = Number(iterationText);
-    if (!nonce.startsWith(this.#nonce) || nonce === this.#nonce)
-      throw new ScramError("server's nonce does not continue ours");
+    const attributes = parseAttributes(serverFirst);
+    if (attributes === null) throw new ScramError('malformed SCRAM message (attributes expected)');
+    const [nonce, salt, count] = attributes;
+    if (nonce?.name === 'm') throw new ScramError('server requires an unsupported SCRAM extension');
+    if (nonce?.name !== 'r' || salt?.name !== 's' || count?.name !== 'i' || attributes.length !== 3)
+      throw new ScramError('malformed SCRAM message (server-first-message expected)');
+    const isOurs = nonce.value.startsWith(this.#nonce) && nonce.value.length > this.#nonce.length;
+    if (!isOurs || !isPrintable(nonce.value)) throw new ScramError('invalid SCRAM response (nonce mismatch)');
+    const saltBytes = decodeBase64(salt.value);
+    if (saltBytes === null || saltBytes.length === 0)
+      throw new ScramError('malformed SCRAM message (invalid salt)');
+    const iterations = /^[1-9][0-9]{0,9}$/.test(count.value) ? Number(count.value) : 0;
     if (iterations < 1 || iterations > MAX_ITERATIONS)
-      throw new ScramError(`server wants ${iterations} iterations`);
+      throw new ScramError('malformed SCRAM message (invalid iteration count)');
 
-    const binding = Buffer.concat([Buffer.from(this.#gs2Header), this.#endPointHash ?? Buffer.alloc(0)]);
-    const withoutProof = `c=${binding.toString('base64')},r=${nonce}`;
-    const authMessage = `${this.#bare},${serverFirst},${withoutProof}`;
-    const { clientKey, serverKey } = await this.#keys(Buffer.from(salt, 'base64'), iterations);
-    this.#serverSignature = hmac(serverKey, authMessage);
-    const proof = xor(clientKey, hmac(sha256(clientKey), authMessage));
+    const { clientKey, serverKey } = await this.#keys(saltBytes, iterations);
+    const header = Buffer.from(this.#gs2Header);
+    const { bindTo } = this.#options;
+    const binding = (bindTo === null ? header : Buffer.concat([header, bindTo])).toString('base64');
+    const withoutProof = `c=${binding},r=${nonce.value}`;
+    const signed = authMessage(this.#firstBare, serverFirst, withoutProof);
+    this.#serverSignature = hmac(serverKey, signed);
+    const proof = xor(clientKey, hmac(sha256(clientKey), signed));
     return `${withoutProof},p=${proof.toString('base64')}`;
   }
 
-  /** Takes server-final-message: the server proves that it knows the secret too. @throws ScramError */
-  verify(serverFinal: string): void {
-    const match = /^v=([A-Za-z0-9+/=]+)/.exec(serverFinal);
-    if (match === null || this.#serverSignature === null)
-      throw new ScramError('malformed server-final-message');
-    if (!equals(Buffer.from(match[1]!, 'base64'), this.#serverSignature))
-      throw new ScramError("server's signature is wrong");
+  async #keys(
+    salt: Buffer,
+    iterations: number,
+  ): Promise<{ readonly clientKey: Buffer; readonly serverKey: Buffer }> {
+    const { secret } = this.#options;
+    if ('password' in secret) return await deriveKeys(secret.password, salt, iterations);
+    this.#hasOtherSecret = secret.iterations !== iterations || !secret.salt.equals(salt);
+    return secret;
   }
 
-  async #keys(salt: Buffer, iterations: number): Promise<LearnedKeys> {
-    if ('clientKey' in this.#credentials) return this.#credentials;
-    const key = await saltedPassword(this.#credentials.password, salt, iterations);
-    return { clientKey: clientKeyOf(key), serverKey: serverKeyOf(key) };
+  /**
+   * Takes the server-final-message: proves that the server knows the secret as well.
+   * @throws ScramError
+   */
+  verify(serverFinal: string): void {
+    const [first, ...rest] = parseAttributes(serverFinal) ?? [];
+    if (first?.name === 'e')
+      throw new ScramError(`error received from server in SCRAM exchange: ${first.value}`);
+    const signature = first?.name === 'v' && rest.length === 0 ? decodeBase64(first.value) : null;
+    if (signature?.length !== SCRAM_KEY_BYTES)
+      throw new ScramError('malformed SCRAM message (malformed server signature)');
+    if (this.#serverSignature === null || !timingSafeEqual(signature, this.#serverSignature))
+      throw new ScramError('invalid server signature');
   }
 }

@@ -1,98 +1,177 @@
-import { randomBytes } from 'node:crypto';
-import { equals, hmac, sha256, xor, type ScramSecret } from './secrets.ts';
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import {
+  authMessage,
+  deriveKeys,
+  hmac,
+  isPrintable,
+  NONCE_BYTES,
+  parseAttributes,
+  SALT_BYTES,
+  SCRAM_SHA_256,
+  SCRAM_SHA_256_PLUS,
+  sha256,
+  xor,
+} from './scram.ts';
+import { decodeBase64, SCRAM_KEY_BYTES, type LearnedSecret, type Secret } from './secrets.ts';
 
-/** The two sides' SCRAM messages do not fit: what to log; the client is only told that authentication failed. */
-export class ScramError extends Error {}
+/** The server's part of a SCRAM exchange, toward clients (RFC 5802, section 5). */
 
-/** What a client's proof gave away: enough to log in, as that client, to a server with the same secret. */
-export interface LearnedKeys {
-  readonly clientKey: Buffer;
-  readonly serverKey: Buffer;
+/** The exchange is over. The message is for the log: a client is told nothing but that it failed. */
+export class ScramFailure extends Error {}
+
+export interface ScramServerOptions {
+  readonly user: string;
+  /** null: nobody can log in as this user, and the exchange must not show it */
+  readonly secret: Secret | null;
+  /** For secrets made from a plain password, and for users that there are none of. */
+  readonly iterations: number;
+  /** tls-server-end-point of our certificate; null: no channel binding can be offered */
+  readonly endPointHash: Buffer | null;
+  /** Makes salts for users without a SCRAM secret. */
+  readonly saltKey: Buffer;
+  /** For tests against the RFC's examples. */
+  readonly nonce?: string;
 }
 
-export const SCRAM = 'SCRAM-SHA-256';
-export const SCRAM_PLUS = 'SCRAM-SHA-256-PLUS';
+/** What the secret says, before the client has proved anything. */
+interface Expected {
+  readonly salt: Buffer;
+  readonly iterations: number;
+  readonly keys: Promise<{ readonly storedKey: Buffer; readonly serverKey: Buffer }>;
+}
 
-/**
- * The server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677; PostgreSQL's "SASL Authentication"), towards clients.
- * `endPointHash` is tls-server-end-point of our certificate; null: channel binding is not offered.
- */
 export class ScramServer {
-  readonly #secret: ScramSecret;
-  readonly #endPointHash: Buffer | null;
-  #usesBinding = false;
+  readonly #options: ScramServerOptions;
+  readonly #expected: Expected;
   #gs2Header = '';
+  #isBound = false;
   #clientFirstBare = '';
   #serverFirst = '';
   #nonce = '';
 
-  constructor(secret: ScramSecret, endPointHash: Buffer | null) {
-    this.#secret = secret;
-    this.#endPointHash = endPointHash;
+  constructor(options: ScramServerOptions) {
+    this.#options = options;
+    this.#expected = expect(options);
   }
 
-  /** Takes SASLInitialResponse's mechanism and client-first-message. @returns server-first-message @throws ScramError */
+  /** In the order of preference. */
+  get mechanisms(): readonly string[] {
+    return this.#options.endPointHash === null ? [SCRAM_SHA_256] : [SCRAM_SHA_256_PLUS, SCRAM_SHA_256];
+  }
+
+  /**
+   * Takes the client-first-message, gives the server-first-message.
+   * @throws ScramFailure
+   */
   first(mechanism: string, message: string): string {
-    const match =
-      /^(p=[A-Za-z0-9.-]+|n|y),([^,]*),((?:m=[^,]*,)?n=([^,]*),r=([\x21-\x2b\x2d-\x7e]+)(?:,.*)?)$/s.exec(
-        message,
-      );
-    if (match === null) throw new ScramError('malformed client-first-message');
-    const [, flag, authzid, bare, , nonce] = match as unknown as [
-      string,
-      string,
-      string,
-      string,
-      string,
-      string,
-    ];
-    if (authzid !== '') throw new ScramError('client uses an authorization identity');
-    if (bare.startsWith('m=')) throw new ScramError('client requires an unsupported extension');
-    this.#usesBinding = mechanism === SCRAM_PLUS;
-    if (this.#usesBinding) {
-      if (this.#endPointHash === null) throw new ScramError('channel binding without TLS');
-      if (flag !== 'p=tls-server-end-point') throw new ScramError(`unsupported channel binding ${flag}`);
-    } else if (flag.startsWith('p=')) {
-      throw new ScramError('channel binding without its mechanism');
-    } else if (flag === 'y' && this.#endPointHash !== null) {
-      // "y": the client could bind and believes that we can't; we offered it, so somebody took the offer away
-      throw new ScramError('channel binding negotiation was tampered with');
-    }
-    this.#gs2Header = `${flag},${authzid},`;
-    this.#clientFirstBare = bare;
-    this.#nonce = nonce + randomBytes(18).toString('base64');
-    this.#serverFirst = `r=${this.#nonce},s=${this.#secret.salt.toString('base64')},i=${this.#secret.iterations}`;
+    if (!this.mechanisms.includes(mechanism))
+      throw new ScramFailure('client selected an invalid SASL mechanism');
+    this.#isBound = mechanism === SCRAM_SHA_256_PLUS;
+    // gs2-cbind-flag "," [ authzid ] ","
+    const match = /^(n|y|p=([^,]*)),([^,]*),/.exec(message);
+    if (match === null) throw new ScramFailure('malformed SCRAM message (unexpected channel-binding flag)');
+    this.#checkBindingFlag(match[1]!, match[2]);
+    if (match[3] !== '')
+      throw new ScramFailure('client uses authorization identity, but it is not supported');
+    this.#gs2Header = match[0];
+    this.#clientFirstBare = message.slice(match[0].length);
+
+    const attributes = parseAttributes(this.#clientFirstBare);
+    if (attributes === null) throw new ScramFailure('malformed SCRAM message (attributes expected)');
+    const [user, nonce] = attributes;
+    if (user?.name === 'm') throw new ScramFailure('client requires an unsupported SCRAM extension');
+    // The user name is that of the StartupMessage; what stands here is ignored, as in PostgreSQL.
+    if (user?.name !== 'n' || nonce?.name !== 'r')
+      throw new ScramFailure('malformed SCRAM message (nonce expected)');
+    if (!isPrintable(nonce.value)) throw new ScramFailure('non-printable characters in SCRAM nonce');
+
+    this.#nonce = nonce.value + (this.#options.nonce ?? randomBytes(NONCE_BYTES).toString('base64'));
+    const { salt, iterations } = this.#expected;
+    this.#serverFirst = `r=${this.#nonce},s=${salt.toString('base64')},i=${iterations}`;
     return this.#serverFirst;
   }
 
-  /** Takes client-final-message. @returns server-final-message and the keys, or null for a wrong proof @throws ScramError */
-  final(message: string): { message: string; keys: LearnedKeys } | null {
-    const match = /^(c=([A-Za-z0-9+/=]+),r=([\x21-\x2b\x2d-\x7e]+)(?:,[^p].*)?),p=([A-Za-z0-9+/=]+)$/s.exec(
-      message,
-    );
-    if (match === null) throw new ScramError('malformed client-final-message');
-    const [, withoutProof, binding, nonce, proofText] = match as unknown as [
-      string,
-      string,
-      string,
-      string,
-      string,
-    ];
-    const header = Buffer.from(this.#gs2Header);
-    const expected = this.#usesBinding ? Buffer.concat([header, this.#endPointHash!]) : header;
-    if (!equals(Buffer.from(binding, 'base64'), expected))
-      throw new ScramError('channel binding check failed');
-    if (nonce !== this.#nonce) throw new ScramError('nonce does not match');
-    const proof = Buffer.from(proofText, 'base64');
-    if (proof.length !== 32) throw new ScramError('malformed proof');
+  /** RFC 5802, section 6: the flag must fit what was offered, or somebody in between has changed the offer. */
+  #checkBindingFlag(flag: string, type: string | undefined): void {
+    if (this.#isBound) {
+      if (type === undefined)
+        throw new ScramFailure('client selected SCRAM-SHA-256-PLUS, but sent no channel binding data');
+      if (type !== 'tls-server-end-point')
+        throw new ScramFailure(`unsupported SCRAM channel-binding type "${type}"`);
+    } else if (type !== undefined) {
+      throw new ScramFailure('client requires SCRAM channel binding, but it is not supported');
+    } else if (flag === 'y' && this.#options.endPointHash !== null) {
+      throw new ScramFailure(
+        'SCRAM channel binding negotiation error: client thinks that it is not supported',
+      );
+    }
+  }
 
-    const authMessage = `${this.#clientFirstBare},${this.#serverFirst},${withoutProof}`;
-    const clientKey = xor(proof, hmac(this.#secret.storedKey, authMessage));
-    if (!equals(sha256(clientKey), this.#secret.storedKey)) return null;
-    const { serverKey } = this.#secret;
+  /**
+   * Takes the client-final-message, gives the server-final-message, and what opens servers that have the same secret.
+   * @throws ScramFailure
+   */
+  async final(message: string): Promise<{ message: string; learned: LearnedSecret }> {
+    const attributes = parseAttributes(message);
+    const [binding, nonce] = attributes ?? [];
+    const proof = attributes?.at(-1);
+    if (binding?.name !== 'c' || nonce?.name !== 'r' || proof?.name !== 'p')
+      throw new ScramFailure('malformed SCRAM message (client-final-message expected)');
+    const clientProof = decodeBase64(proof.value);
+    if (clientProof?.length !== SCRAM_KEY_BYTES)
+      throw new ScramFailure('malformed SCRAM message (malformed proof in client-final-message)');
+    this.#checkBinding(binding.value);
+    if (!sameText(nonce.value, this.#nonce))
+      throw new ScramFailure('invalid SCRAM response (nonce mismatch)');
+
+    const { storedKey, serverKey } = await this.#expected.keys;
+    const withoutProof = message.slice(0, message.length - proof.value.length - ',p='.length);
+    const signed = authMessage(this.#clientFirstBare, this.#serverFirst, withoutProof);
+    const clientKey = xor(clientProof, hmac(storedKey, signed));
+    const isProved = timingSafeEqual(sha256(clientKey), storedKey);
+    const { secret } = this.#options;
+    if (!isProved || secret === null) throw new ScramFailure(problem(secret));
+    const { salt, iterations } = this.#expected;
     return {
-      message: `v=${hmac(serverKey, authMessage).toString('base64')}`,
-      keys: { clientKey, serverKey },
+      message: `v=${hmac(serverKey, signed).toString('base64')}`,
+      learned:
+        secret.kind === 'plain' ? { password: secret.password } : { clientKey, serverKey, salt, iterations },
     };
   }
+
+  #checkBinding(value: string): void {
+    const header = Buffer.from(this.#gs2Header, 'latin1');
+    const expected = this.#isBound ? Buffer.concat([header, this.#options.endPointHash!]) : header;
+    if (sameText(value, expected.toString('base64'))) return;
+    throw new ScramFailure(
+      this.#isBound
+        ? 'SCRAM channel binding check failed'
+        : 'unexpected SCRAM channel-binding attribute in client-final-message',
+    );
+  }
+}
+
+function expect({ user, secret, iterations, saltKey }: ScramServerOptions): Expected {
+  if (secret?.kind === 'scram') return { ...secret, keys: Promise.resolve(secret) };
+  // The salt depends on the name only, so that neither trying twice nor comparing shows which users exist.
+  const salt = createHmac('sha256', saltKey).update(user).digest().subarray(0, SALT_BYTES);
+  if (secret?.kind === 'plain') {
+    const keys = deriveKeys(secret.password, salt, iterations);
+    // Awaited in `final`, if the client gets as far as that.
+    keys.catch(() => {});
+    return { salt, iterations, keys };
+  }
+  const nothing = { storedKey: randomBytes(SCRAM_KEY_BYTES), serverKey: randomBytes(SCRAM_KEY_BYTES) };
+  return { salt, iterations, keys: Promise.resolve(nothing) };
+}
+
+function problem(secret: Secret | null): string {
+  if (secret === null) return 'no such user, or none with a password';
+  return secret.kind === 'md5'
+    ? 'an MD5 secret is of no use for SCRAM: wrong password type'
+    : 'wrong password';
+}
+
+function sameText(a: string, b: string): boolean {
+  return timingSafeEqual(sha256(a), sha256(b));
 }

@@ -1,9 +1,11 @@
-import { ScramClient } from './scram-client.ts';
-import { ScramError, type LearnedKeys } from './scram-server.ts';
-import { isMd5Secret, isScramSecret, md5Response, md5Secret } from './secrets.ts';
+import { md5Response, md5Secret } from './md5.ts';
+import { SCRAM_SHA_256, SCRAM_SHA_256_PLUS } from './scram.ts';
+import { ScramClient, ScramError } from './scram-client.ts';
+import { parseSecret, type LearnedSecret, type Secret } from './secrets.ts';
 
-/** What a client's own login taught about its password: the password itself, or SCRAM keys. */
-export type LearnedSecret = { readonly password: string } | LearnedKeys;
+/** Logging in to PostgreSQL: what the proxy answers to a server's Authentication messages. */
+
+export type { LearnedSecret };
 
 /** With what to log in to a server. */
 export interface ServerCredentials {
@@ -15,21 +17,24 @@ export interface ServerCredentials {
   readonly endPointHash: Buffer | null;
 }
 
-/** The login can't go on, and why; for the log, and for the clients that wait for this server. */
-export class ServerAuthError extends Error {}
+/** The login can't go on. The message is for the waiting clients and the log; `reason` says more, for the log only. */
+export class ServerAuthError extends Error {
+  readonly reason: string;
+  constructor(problem: string, reason: string = problem) {
+    super(`server login failed: ${problem}`);
+    this.reason = reason;
+  }
+}
 
-/** The authentication request codes of "Message Formats" (AuthenticationOk and its siblings). */
-const Code = {
-  Ok: 0,
-  Kerberos: 2,
-  Cleartext: 3,
-  Md5: 5,
-  Gss: 7,
-  GssContinue: 8,
-  Sspi: 9,
-  Sasl: 10,
-  SaslContinue: 11,
-  SaslFinal: 12,
+/** First field of an Authentication message ("Message Formats", AuthenticationOk and its siblings). */
+const Request = { Ok: 0, Cleartext: 3, Md5: 5, Sasl: 10, SaslContinue: 11, SaslFinal: 12 } as const;
+const UNSUPPORTED: Readonly<Record<number, string>> = {
+  2: 'Kerberos V5',
+  4: 'crypt',
+  6: 'SCM credentials',
+  7: 'GSSAPI',
+  8: 'GSSAPI',
+  9: 'SSPI',
 };
 
 /** One login at a server: takes the payloads of Authentication messages, gives those of the answers. */
@@ -37,11 +42,20 @@ export class ServerAuth {
   /** AuthenticationOk has come. */
   done = false;
   readonly #credentials: ServerCredentials;
+  readonly #secret: Secret | null;
   #scram: ScramClient | null = null;
-  #scramVerified = false;
+  /** Which SASL message comes next. */
+  #awaits: 'continue' | 'final' | null = null;
 
   constructor(credentials: ServerCredentials) {
     this.#credentials = credentials;
+    this.#secret = credentials.secret === null ? null : parseSecret(credentials.secret);
+  }
+
+  /** Why a refusal by the server was to be expected, for the log; null when nothing is known. */
+  get hint(): string | null {
+    if (this.#scram?.hasOtherSecret !== true) return null;
+    return `the SCRAM secret of user "${this.#credentials.user}" is not the server's: salt or iterations differ`;
   }
 
   /**
@@ -51,103 +65,107 @@ export class ServerAuth {
    */
   async receive(payload: Buffer): Promise<Buffer | null> {
     if (payload.length < 4) throw new ServerAuthError('malformed authentication request');
-    const data = payload.subarray(4);
     try {
-      return await this.#answer(payload.readInt32BE(0), data);
+      return await this.#answer(payload.readInt32BE(0), payload.subarray(4));
     } catch (error) {
-      if (error instanceof ScramError)
-        throw new ServerAuthError(`SASL authentication failed: ${error.message}`);
-      throw error;
+      throw error instanceof ScramError ? new ServerAuthError(error.message) : error;
     }
   }
 
-  async #answer(code: number, data: Buffer): Promise<Buffer | null> {
-    switch (code) {
-      case Code.Ok:
-        // A server that skips its signature has not shown that it knows the secret.
-        if (this.#scram !== null && !this.#scramVerified)
-          throw new ServerAuthError('server ended SASL early');
+  async #answer(request: number, data: Buffer): Promise<Buffer | null> {
+    switch (request) {
+      case Request.Ok:
+        // Whoever can't prove to know the secret would leave out the proof.
+        if (this.#awaits !== null)
+          throw new ServerAuthError('authentication ended before the server signature');
         this.done = true;
         return null;
-      case Code.Cleartext:
-        return cString(this.#password());
-      case Code.Md5:
-        return this.#md5(data);
-      case Code.Sasl:
-        this.#scram = new ScramClient(
-          mechanisms(data),
-          this.#scramCredentials(),
-          this.#credentials.endPointHash,
-        );
-        return initialResponse(this.#scram.mechanism, this.#scram.first());
-      case Code.SaslContinue:
-        if (this.#scram === null) throw new ServerAuthError('SASL out of order');
-        return Buffer.from(await this.#scram.final(data.toString()));
-      case Code.SaslFinal:
-        if (this.#scram === null) throw new ServerAuthError('SASL out of order');
-        this.#scram.verify(data.toString());
-        this.#scramVerified = true;
+      case Request.Cleartext:
+        return cString(this.#password('cleartext'));
+      case Request.Md5:
+        if (data.length !== 4) throw new ServerAuthError('malformed authentication request');
+        return cString(md5Response(this.#md5(), data));
+      case Request.Sasl:
+        return this.#startSasl(data);
+      case Request.SaslContinue:
+        if (this.#awaits !== 'continue') throw new ServerAuthError('unexpected AuthenticationSASLContinue');
+        // Set before the keys are there: nothing that the server sends meanwhile is taken for an answer.
+        this.#awaits = 'final';
+        return Buffer.from(await this.#scram!.final(data.toString('latin1')), 'latin1');
+      case Request.SaslFinal:
+        if (this.#awaits !== 'final') throw new ServerAuthError('unexpected AuthenticationSASLFinal');
+        this.#scram!.verify(data.toString('latin1'));
+        this.#awaits = null;
         return null;
       default:
-        throw new ServerAuthError(`server wants an unsupported authentication method (${nameOf(code)})`);
+        throw new ServerAuthError(`unsupported authentication method: ${UNSUPPORTED[request] ?? request}`);
     }
+  }
+
+  /** Without any password the empty one: the server then says, as to any other client, that it is wrong. */
+  #password(method: string): string {
+    const known = this.#knownPassword();
+    if (known !== null) return known;
+    if (this.#secret === null || this.#secret.kind === 'plain') return '';
+    throw wrongType(`cannot do ${method} authentication: wrong password type`);
   }
 
   /** The password in clear text, from wherever it is known. */
-  #password(): string {
-    const { secret, learned, user } = this.#credentials;
-    if (secret !== null && !isMd5Secret(secret) && !isScramSecret(secret)) return secret;
-    if (learned !== null && 'password' in learned) return learned.password;
-    throw new ServerAuthError(
-      secret === null
-        ? `no password for user "${user}": add it to auth_file`
-        : `server wants the password of user "${user}", and only a hash of it is known`,
-    );
+  #knownPassword(): string | null {
+    const { learned } = this.#credentials;
+    if (this.#secret?.kind === 'plain' && this.#secret.password !== '') return this.#secret.password;
+    return learned !== null && 'password' in learned ? learned.password : null;
   }
 
-  #md5(salt: Buffer): Buffer {
-    const { secret, user } = this.#credentials;
-    if (salt.length < 4) throw new ServerAuthError('malformed MD5 salt');
-    const hashed = secret !== null && isMd5Secret(secret) ? secret : md5Secret(user, this.#password());
-    return cString(md5Response(hashed, salt.subarray(0, 4)));
+  #md5(): string {
+    if (this.#secret?.kind === 'md5') return this.#secret.text;
+    return md5Secret(this.#password('MD5'), this.#credentials.user);
   }
 
-  #scramCredentials(): LearnedSecret {
-    const { secret, learned, user } = this.#credentials;
-    if (secret !== null && !isMd5Secret(secret) && !isScramSecret(secret)) return { password: secret };
+  #startSasl(data: Buffer): Buffer {
+    if (this.#scram !== null) throw new ServerAuthError('duplicate AuthenticationSASL message from server');
+    const offered = data.toString('latin1').split('\0');
+    const { endPointHash } = this.#credentials;
+    const binds = endPointHash !== null && offered.includes(SCRAM_SHA_256_PLUS);
+    const mechanism = binds ? SCRAM_SHA_256_PLUS : SCRAM_SHA_256;
+    if (!offered.includes(mechanism)) {
+      const names = offered.filter((name) => name !== '').join(', ');
+      throw new ServerAuthError(
+        "none of the server's SASL authentication mechanisms are supported",
+        `none of the server's SASL authentication mechanisms are supported: ${names}`,
+      );
+    }
+    this.#scram = new ScramClient({
+      secret: this.#scramSecret(),
+      bindTo: binds ? endPointHash : null,
+      couldBind: endPointHash !== null,
+    });
+    this.#awaits = 'continue';
+    // SASLInitialResponse: mechanism, int32 length, data
+    const first = Buffer.from(this.#scram.first(), 'latin1');
+    const length = Buffer.alloc(4);
+    length.writeInt32BE(first.length);
+    return Buffer.concat([cString(mechanism), length, first]);
+  }
+
+  #scramSecret(): LearnedSecret {
+    const { learned } = this.#credentials;
+    const password = this.#knownPassword();
+    if (password !== null) return { password };
+    if (this.#secret?.kind === 'md5') throw wrongType('cannot do SCRAM authentication: wrong password type');
     if (learned !== null) return learned;
-    if (secret === null) throw new ServerAuthError(`no password for user "${user}": add it to auth_file`);
-    throw new ServerAuthError(
-      isMd5Secret(secret)
-        ? `wrong password type: SCRAM can't be done with the MD5 hash of user "${user}"`
-        : `wrong password type: the SCRAM secret of user "${user}" works only after the user has logged in with SCRAM, and when the server holds the same secret`,
-    );
+    if (this.#secret?.kind === 'scram')
+      throw wrongType(
+        'cannot do SCRAM authentication: password is SCRAM secret but client authentication did not provide SCRAM keys',
+      );
+    return { password: '' };
   }
 }
 
-function nameOf(code: number): string {
-  if (code === Code.Gss || code === Code.GssContinue) return 'GSSAPI';
-  if (code === Code.Sspi) return 'SSPI';
-  if (code === Code.Kerberos) return 'Kerberos V5';
-  return String(code);
+function wrongType(reason: string): ServerAuthError {
+  return new ServerAuthError('wrong password type', reason);
 }
 
 function cString(text: string): Buffer {
   return Buffer.from(`${text}\0`);
-}
-
-function mechanisms(data: Buffer): string[] {
-  return data
-    .toString('latin1')
-    .split('\0')
-    .filter((name) => name !== '');
-}
-
-/** SASLInitialResponse: mechanism, int32 length, data. */
-function initialResponse(mechanism: string, first: string): Buffer {
-  const name = cString(mechanism);
-  const body = Buffer.from(first);
-  const length = Buffer.allocUnsafe(4);
-  length.writeInt32BE(body.length, 0);
-  return Buffer.concat([name, length, body]);
 }
