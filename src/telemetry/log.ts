@@ -1,0 +1,306 @@
+// The log: pino's records, written as pgbouncer's lines, as JSON or pretty, synchronously.
+import { createRequire } from 'node:module';
+import { pino } from 'pino';
+import { DescriptorSink, SyslogSink } from './log-sink.ts';
+
+/**
+ * What goes beside the message. Fixed names: event (snake_case, stable), client, server (ids), database, user, peer
+ * (address:port), tenant, version, reason, sqlstate, ms, err. Never passwords or bind values.
+ */
+export type LogFields = Readonly<Record<string, unknown>>;
+
+export interface LogMethod {
+  (message: string): void;
+  (fields: LogFields, message: string): void;
+}
+
+/** The part of the settings that the log follows. */
+export interface LogSettings {
+  readonly logfile: string;
+  readonly log_format: 'auto' | 'pgbouncer' | 'json' | 'pretty';
+  readonly syslog: boolean;
+  readonly syslog_ident: string;
+  readonly syslog_facility: string;
+  /** 0: LOG and worse; 1: DEBUG too; 2 and more: NOISE too. */
+  readonly verbose: number;
+}
+
+/** pgbouncer's names of the levels: NOISE, DEBUG, LOG, WARNING, ERROR, FATAL. */
+export interface Logger {
+  readonly trace: LogMethod;
+  readonly debug: LogMethod;
+  readonly info: LogMethod;
+  readonly warn: LogMethod;
+  readonly error: LogMethod;
+  readonly fatal: LogMethod;
+  isLevelEnabled(level: 'trace' | 'debug' | 'info'): boolean;
+  /** Closes and opens the log file, for a rotation. When that fails, the old one goes on. */
+  reopen(): void;
+  /** Follows changed settings. A log file that cannot be opened is a line in the old one. */
+  configure(settings: LogSettings): void;
+  close(): void;
+}
+
+export interface LogOptions {
+  readonly settings: LogSettings;
+  /** Nothing on stderr (-q, and -d where there is none). */
+  readonly quiet?: boolean;
+  /** Descriptor that stands for stderr. */
+  readonly stderr?: number;
+  /** Is it a terminal? */
+  readonly isTerminal?: boolean;
+}
+
+const LEVELS = { 10: 'trace', 20: 'debug', 30: 'info', 40: 'warn', 50: 'error', 60: 'fatal' } as const;
+type Level = (typeof LEVELS)[keyof typeof LEVELS];
+const PGBOUNCER_LEVELS = {
+  trace: 'NOISE',
+  debug: 'DEBUG',
+  info: 'LOG',
+  warn: 'WARNING',
+  error: 'ERROR',
+  fatal: 'FATAL',
+} as const;
+
+type Format = 'pgbouncer' | 'json' | 'pretty';
+
+/** One log record, in the forms that sinks may want. */
+interface Entry {
+  readonly level: Level;
+  readonly message: string;
+  readonly timeMs: number;
+  /** The record as a JSON line. */
+  readonly json: string;
+}
+
+/** @throws when the log file cannot be opened. */
+export function createLog(options: LogOptions): Logger {
+  const destination = new Destination(options);
+  const logger = pino(
+    {
+      level: levelOf(options.settings.verbose),
+      base: { pid: process.pid },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    destination,
+  );
+  destination.logger = logger;
+  // pino replaces its methods when the level changes, so ours look them up at each call.
+  const method =
+    (level: Level): LogMethod =>
+    (first: string | LogFields, message?: string): void => {
+      if (typeof first === 'string') logger[level](first);
+      else logger[level](first, message);
+    };
+  return {
+    trace: method('trace'),
+    debug: method('debug'),
+    info: method('info'),
+    warn: method('warn'),
+    error: method('error'),
+    fatal: method('fatal'),
+    isLevelEnabled: (level) => logger.isLevelEnabled(level),
+    reopen: () => destination.reopen(),
+    configure(settings) {
+      destination.configure(settings);
+      logger.level = levelOf(settings.verbose);
+    },
+    close: () => destination.close(),
+  };
+}
+
+function levelOf(verbose: number): Level {
+  if (verbose <= 0) return 'info';
+  return verbose === 1 ? 'debug' : 'trace';
+}
+
+/** With this on its stream, pino fills the stream's last… fields in before each write. */
+const WANTS_METADATA: unique symbol = Symbol.for('pino.metadata') as never;
+
+/** pino's stream. */
+class Destination {
+  readonly [WANTS_METADATA] = true;
+  lastLevel: keyof typeof LEVELS = 30;
+  lastMsg: string | undefined;
+  lastObj: { err?: unknown } | null | undefined;
+  logger: pino.Logger | null = null;
+
+  #settings: LogSettings;
+  readonly #isTerminal: boolean;
+  readonly #stderr: DescriptorSink | null;
+  #file: DescriptorSink | null = null;
+  #syslog: SyslogSink | null = null;
+
+  constructor({ settings, quiet = false, stderr = 2, isTerminal = process.stderr.isTTY }: LogOptions) {
+    this.#settings = settings;
+    this.#isTerminal = isTerminal;
+    this.#stderr = quiet ? null : new DescriptorSink(stderr, false);
+    if (settings.logfile !== '') this.#file = openLogfile(settings.logfile);
+    this.#openSyslog();
+  }
+
+  write(json: string): void {
+    const entry: Entry = {
+      level: LEVELS[this.lastLevel] ?? 'info',
+      message: this.lastMsg ?? messageOf(this.lastObj?.err),
+      timeMs: Date.now(),
+      json,
+    };
+    if (this.#file !== null) this.#writeTo(this.#file, entry, this.#format('logfile'));
+    if (this.#stderr !== null) this.#writeTo(this.#stderr, entry, this.#format('stderr'));
+    this.#syslog?.write(entry.level, entry.message);
+  }
+
+  #format(target: 'logfile' | 'stderr'): Format {
+    const format = this.#settings.log_format;
+    if (format !== 'auto') return format;
+    if (target === 'logfile') return 'pgbouncer';
+    return this.#isTerminal ? 'pretty' : 'json';
+  }
+
+  #writeTo(sink: DescriptorSink, entry: Entry, format: Format): void {
+    const isColoured = sink === this.#stderr && this.#isTerminal;
+    sink.write(render(entry, format, isColoured), (lost, reason) =>
+      render(lostNotice(lost, reason), format, isColoured),
+    );
+  }
+
+  reopen(): void {
+    if (this.#file === null) return;
+    try {
+      this.#file.reopen(this.#settings.logfile);
+    } catch (error) {
+      this.logger?.warn({ event: 'log_reopen' }, `could not reopen logfile: ${messageOf(error)}`);
+    }
+  }
+
+  configure(settings: LogSettings): void {
+    const old = this.#settings;
+    this.#settings = settings;
+    if (settings.logfile !== old.logfile) this.#switchFile(old.logfile);
+    const isSame =
+      settings.syslog === old.syslog &&
+      settings.syslog_ident === old.syslog_ident &&
+      settings.syslog_facility === old.syslog_facility;
+    if (!isSame) this.#openSyslog();
+  }
+
+  #switchFile(oldName: string): void {
+    const name = this.#settings.logfile;
+    try {
+      const fresh = name === '' ? null : openLogfile(name);
+      this.#file?.close();
+      this.#file = fresh;
+    } catch (error) {
+      this.#settings = { ...this.#settings, logfile: oldName };
+      this.logger?.warn({ event: 'log_reopen' }, messageOf(error));
+    }
+  }
+
+  #openSyslog(): void {
+    this.#syslog?.close();
+    this.#syslog = null;
+    const { syslog, syslog_ident, syslog_facility } = this.#settings;
+    if (!syslog) return;
+    this.#syslog = new SyslogSink(syslog_ident, syslog_facility, (reason) => {
+      this.#syslog = null;
+      this.logger?.warn({ event: 'syslog_unavailable' }, `no log lines go to syslog: ${reason}`);
+    });
+  }
+
+  close(): void {
+    this.#syslog?.close();
+    this.#syslog = null;
+    this.#file?.close();
+    this.#file = null;
+  }
+}
+
+function openLogfile(file: string): DescriptorSink {
+  try {
+    return DescriptorSink.open(file);
+  } catch (error) {
+    throw new Error(`could not open logfile: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function messageOf(error: unknown): string {
+  if (error === undefined || error === null) return '';
+  return error instanceof Error ? error.message : String(error);
+}
+
+function lostNotice(lost: number, reason: string): Entry {
+  const timeMs = Date.now();
+  const message = `${lost} log ${lost === 1 ? 'line was' : 'lines were'} lost (${reason})`;
+  const record = {
+    level: 'warn',
+    time: new Date(timeMs).toISOString(),
+    pid: process.pid,
+    event: 'log_lost',
+    lost,
+  };
+  return { level: 'warn', message, timeMs, json: `${JSON.stringify({ ...record, msg: message })}\n` };
+}
+
+function render(entry: Entry, format: Format, isColoured: boolean): string {
+  if (format === 'json') return entry.json;
+  if (format === 'pretty') return prettyPrinter(isColoured)(entry.json);
+  // pgbouncer continues a message on indented lines, so that none can pass for another record.
+  const message = entry.message.trimEnd().replaceAll('\n', '\n\t');
+  return `${timestamp(entry.timeMs)} [${process.pid}] ${PGBOUNCER_LEVELS[entry.level]} ${message}\n`;
+}
+
+type Printer = (json: string) => string;
+const printers = new Map<boolean, Printer>();
+
+/** pino-pretty is loaded with the first line that wants it. */
+function prettyPrinter(isColoured: boolean): Printer {
+  let printer = printers.get(isColoured);
+  if (printer === undefined) {
+    const { prettyFactory } = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty');
+    printer = prettyFactory({
+      colorize: isColoured,
+      translateTime: 'SYS:HH:MM:ss.l',
+      ignore: 'pid,hostname',
+      singleLine: true,
+    }) as Printer;
+    printers.set(isColoured, printer);
+  }
+  return printer;
+}
+
+/** `YYYY-MM-DD HH:MM:SS.mmm ZONE` in local time. */
+export function timestamp(timeMs: number): string {
+  const at = new Date(timeMs);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const date = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const time = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  return `${date} ${time}.${String(at.getMilliseconds()).padStart(3, '0')} ${zoneOf(at)}`;
+}
+
+/** Locales differ in the zones whose abbreviation they know. */
+const LOCALES = ['en-US', 'en-GB', 'en-AU', 'en-NZ', 'en-IN', 'en-ZA', 'ja-JP'];
+let lastZone = { offset: Number.NaN, name: '' };
+
+/** strftime's %Z: `CET`, or `+03` where the zone has no abbreviation. */
+function zoneOf(at: Date): string {
+  const offset = at.getTimezoneOffset();
+  if (offset === lastZone.offset) return lastZone.name;
+  let name = '';
+  for (const locale of LOCALES) {
+    const parts = new Intl.DateTimeFormat(locale, { timeZoneName: 'short' }).formatToParts(at);
+    const found = parts.find((part) => part.type === 'timeZoneName')?.value ?? '';
+    if (/^[A-Z]{3,5}$/.test(found)) {
+      name = found;
+      break;
+    }
+  }
+  if (name === '') {
+    const minutes = Math.abs(offset);
+    const rest = minutes % 60 === 0 ? '' : String(minutes % 60).padStart(2, '0');
+    name = `${offset > 0 ? '-' : '+'}${String(Math.floor(minutes / 60)).padStart(2, '0')}${rest}`;
+  }
+  lastZone = { offset, name };
+  return name;
+}
