@@ -33,6 +33,8 @@ export interface ClientIdentity {
   } | null;
   /** cert, peer: whether an external name may log in as `user` (an ident map); missing: only its own. @see identMapper */
   readonly mapsTo?: ((externalName: string) => boolean) | undefined;
+  /** the map's name, for the log */
+  readonly mapName?: string | null | undefined;
   /** peer: name of the operating system's user at the other end of a Unix socket */
   readonly peerName?: (() => Promise<string | null>) | undefined;
   /** ldap, pam: asks somebody else about a password. A rejection is a failed login; its message goes to the log. */
@@ -67,6 +69,8 @@ const MAX_PASSWORD_BYTES = 65_530;
 const Request = { Cleartext: 3, Md5: 5, Sasl: 10, SaslContinue: 11, SaslFinal: 12 } as const;
 
 const PASSWORD_FAILED = 'password authentication failed';
+const PAM_FAILED = 'PAM authentication failed';
+const LDAP_FAILED = 'LDAP authentication failed';
 const SASL_FAILED = 'SASL authentication failed';
 
 const processSaltKey = randomBytes(32);
@@ -92,10 +96,12 @@ export function authDialogue(
     case 'peer':
       return { begin: () => peerStep(identity), receive: unexpected };
     case 'plain':
-      return passwordDialogue((password) => matches(user, password, secret));
+      return passwordDialogue(PASSWORD_FAILED, (password) => matches(user, password, secret));
     case 'ldap':
     case 'pam':
-      return passwordDialogue(async (password) => (await checkPassword?.(password.toString())) ?? false);
+      return passwordDialogue(method === 'ldap' ? LDAP_FAILED : PAM_FAILED, async (password) => {
+        return (await checkPassword?.(password.toString())) ?? false;
+      });
     case 'md5':
       // config.md: "If the user has a SCRAM secret, then SCRAM authentication is used automatically instead."
       return secret?.kind === 'scram' ? scramDialogue(identity, secret, options) : md5Dialogue(user, secret);
@@ -139,17 +145,16 @@ function readPassword(payload: Buffer): Buffer | null {
   return payload.subarray(0, end);
 }
 
-function passwordDialogue(isRight: (password: Buffer) => Promise<boolean>): AuthDialogue {
+function passwordDialogue(reason: string, isRight: (password: Buffer) => Promise<boolean>): AuthDialogue {
   return {
     begin: () => ask(Request.Cleartext),
     async receive(payload) {
       const password = readPassword(payload);
-      if (password === null) return failed(PASSWORD_FAILED, 'empty or malformed password message');
+      if (password === null) return failed(reason, 'empty or malformed password message');
       try {
-        if (await isRight(password)) return ok({ password: password.toString() });
-        return failed(PASSWORD_FAILED);
+        return (await isRight(password)) ? ok({ password: password.toString() }) : failed(reason);
       } catch (error) {
-        return failed(PASSWORD_FAILED, (error as Error).message);
+        return failed(reason, (error as Error).message);
       }
     },
   };
@@ -240,34 +245,26 @@ function readInitialResponse(payload: Buffer): { mechanism: string; data: string
   return { mechanism: payload.toString('latin1', 0, end), data: data.toString('latin1') };
 }
 
-function certificateStep(identity: ClientIdentity): AuthStep {
+function certificateStep({ user, exists, tls, mapsTo, mapName }: ClientIdentity): AuthStep {
   const reason = 'certificate authentication failed';
-  if (identity.tls === null) return failed(reason, 'TLS connection required');
-  const name = identity.tls.certificateCn;
+  if (tls === null) return failed(reason, 'TLS connection required');
+  const name = tls.certificateCn;
   if (name === null) return failed(reason, 'TLS client certificate required');
-  return externalStep(identity, name, reason, 'TLS certificate name mismatch');
+  if (mapsTo && !mapsTo(name)) return failed(reason, `ident map: ${mapName} does not have a match`);
+  if (!mapsTo && name !== user) return failed(reason, 'TLS certificate name mismatch');
+  return exists ? ok(null) : failed(reason, `no such user: ${user}`);
 }
 
-async function peerStep(identity: ClientIdentity): Promise<AuthStep> {
+async function peerStep({ user, exists, peerName, mapsTo, mapName }: ClientIdentity): Promise<AuthStep> {
   const reason = 'unix socket login rejected';
   let name: string | null = null;
   try {
-    name = (await identity.peerName?.()) ?? null;
+    name = (await peerName?.()) ?? null;
   } catch (error) {
     return failed(reason, (error as Error).message);
   }
   if (name === null) return failed(reason, 'the peer is not known');
-  return externalStep(identity, name, reason, `the peer is ${name}`);
-}
-
-/** Somebody else has told the name: may it log in as this user? */
-function externalStep(
-  { user, exists, mapsTo }: ClientIdentity,
-  name: string,
-  reason: string,
-  mismatch: string,
-): AuthStep {
-  if (mapsTo && !mapsTo(name)) return failed(reason, `ident map: ${name} does not have a match`);
-  if (!mapsTo && name !== user) return failed(reason, mismatch);
+  if (mapsTo && !mapsTo(name)) return failed(reason, `ident map ${mapName} cannot be matched`);
+  if (!mapsTo && name !== user) return failed(reason, `the peer is ${name}`);
   return exists ? ok(null) : failed(reason, `no such user: ${user}`);
 }

@@ -224,6 +224,12 @@ test('methods that ask nothing', async (t) => {
     assert.equal(await begin('cert', identity(PASSWORD)), failure);
     assert.equal(await begin('cert', identity(null, { ...certificate('alice'), exists: false })), failure);
     const mapsTo = (name: string): boolean => name === 'bob';
+    const mapped = identity(null, { ...certificate('alice'), mapsTo, mapName: 'm' });
+    assert.deepEqual(await authDialogue('cert', mapped, OPTIONS).begin(), {
+      kind: 'failed',
+      reason: failure,
+      detail: 'ident map: m does not have a match',
+    });
     assert.equal(await begin('cert', identity(null, { ...certificate('bob'), mapsTo })), 'ok');
     assert.equal(await begin('cert', identity(null, { ...certificate('alice'), mapsTo })), failure);
   });
@@ -250,16 +256,16 @@ test('ldap and pam ask somebody else', async () => {
   const who = identity(null, { exists: true, checkPassword });
   const right = await logIn('ldap', who, PASSWORD);
   assert.deepEqual(right, { kind: 'ok', final: null, keys: { password: PASSWORD } });
-  assert.equal(reasonOf(await logIn('pam', who, 'wrong')), 'password authentication failed');
+  assert.equal(reasonOf(await logIn('pam', who, 'wrong')), 'PAM authentication failed');
   assert.deepEqual(await logIn('ldap', who, 'broken'), {
     kind: 'failed',
-    reason: 'password authentication failed',
+    reason: 'LDAP authentication failed',
     detail: 'directory is down',
   });
   // An LDAP server would let an empty one in, anonymously.
-  assert.equal(reasonOf(await logIn('ldap', who, '')), 'password authentication failed');
+  assert.equal(reasonOf(await logIn('ldap', who, '')), 'LDAP authentication failed');
   assert.deepEqual(asked, [PASSWORD, 'wrong', 'broken']);
-  assert.equal(reasonOf(await logIn('pam', identity(null), PASSWORD)), 'password authentication failed');
+  assert.equal(reasonOf(await logIn('pam', identity(null), PASSWORD)), 'PAM authentication failed');
 });
 
 test("the driver pg's own SCRAM client logs in", async (t) => {

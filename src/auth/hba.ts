@@ -1,0 +1,112 @@
+import { BlockList, isIP } from 'node:net';
+import type { HbaAddress, HbaName, HbaRule, IdentMap } from '../config/hba.ts';
+import type { ClientMethod } from './client-auth.ts';
+
+/** Which line of the HBA file is for a client, and who may be whom by an ident map. Parsing is config's. */
+
+/** What of a connection is compared with the rules. */
+export interface HbaConnection {
+  readonly user: string;
+  readonly database: string;
+  /** The client's IP address; null: a Unix socket. */
+  readonly address: string | null;
+  readonly tls: boolean;
+  /** True for physical replication, which belongs to no database. Logical replication is like any other connection. */
+  readonly replication: boolean;
+}
+
+export interface HbaMatch {
+  readonly method: ClientMethod;
+  /** Name of the ident map; null: names must be equal. */
+  readonly map: string | null;
+  readonly options: ReadonlyMap<string, string>;
+  readonly file: string;
+  readonly line: number;
+}
+
+interface CompiledRule {
+  readonly rule: HbaRule;
+  readonly match: HbaMatch;
+  /** null: any address */
+  readonly addresses: Addresses | null;
+}
+
+/** BlockList would find IPv4 addresses in IPv6 networks (`::/0` has all mapped ones), so the family is asked first. */
+interface Addresses {
+  readonly family: number;
+  readonly list: BlockList;
+}
+
+/** The rules of an HBA file, ready for questions. */
+export class Hba {
+  readonly #rules: readonly CompiledRule[];
+
+  constructor(rules: readonly HbaRule[]) {
+    this.#rules = rules.map((rule) => ({
+      rule,
+      addresses: compileAddress(rule.address),
+      match: {
+        method: rule.method === 'password' ? 'plain' : rule.method,
+        map: rule.options.get('map') ?? null,
+        options: rule.options,
+        file: rule.file,
+        line: rule.line,
+      },
+    }));
+  }
+
+  /** The first rule that fits; null: none does ("no authentication method is found"). */
+  find(connection: HbaConnection): HbaMatch | null {
+    const address = connection.address === null ? null : plainAddress(connection.address);
+    return this.#rules.find((compiled) => fits(compiled, connection, address))?.match ?? null;
+  }
+}
+
+function compileAddress(address: HbaAddress | null): Addresses | null {
+  if (address === null || address.kind === 'all') return null;
+  const list = new BlockList();
+  list.addSubnet(address.address, address.prefix, address.family === 4 ? 'ipv4' : 'ipv6');
+  return { family: address.family, list };
+}
+
+/** IPv4 clients of a socket for both families are IPv4 clients, and an interface's name says nothing of who it is. */
+function plainAddress(address: string): string {
+  const [plain] = address.split('%') as [string];
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(plain);
+  return mapped?.[1] ?? plain;
+}
+
+function fits({ rule, addresses }: CompiledRule, connection: HbaConnection, address: string | null): boolean {
+  if ((rule.type === 'local') !== (address === null)) return false;
+  if (rule.type === 'hostssl' && !connection.tls) return false;
+  if (rule.type === 'hostnossl' && connection.tls) return false;
+  if (addresses !== null && !contains(addresses, address)) return false;
+  const { user, database } = connection;
+  // "the value replication ... matches if a physical replication connection is requested", and nothing else does then.
+  const isDatabase = connection.replication
+    ? rule.databases.some((name) => isKeyword(name, 'replication'))
+    : rule.databases.some((name) => isNamed(name, database, user));
+  return isDatabase && rule.users.some((name) => isNamed(name, user, database));
+}
+
+function contains({ family, list }: Addresses, address: string | null): boolean {
+  return isIP(address ?? '') === family && list.check(address!, family === 4 ? 'ipv4' : 'ipv6');
+}
+
+function isKeyword(name: HbaName, keyword: string): boolean {
+  return !name.quoted && name.text === keyword;
+}
+
+/** `other` is the user's name for a database, and the database's for a user: what `sameuser` compares. */
+function isNamed(name: HbaName, value: string, other: string): boolean {
+  if (isKeyword(name, 'all')) return true;
+  if (isKeyword(name, 'sameuser')) return value === other;
+  if (isKeyword(name, 'replication')) return false;
+  return name.text === value;
+}
+
+/** For ClientIdentity.mapsTo: may somebody with this system name log in as `user`? Nobody may by a map that is not there. */
+export function identMapper(map: IdentMap | undefined, user: string): (systemName: string) => boolean {
+  return (systemName) =>
+    map?.some((entry) => entry.systemName === systemName && (entry.anyUser || entry.user === user)) ?? false;
+}
