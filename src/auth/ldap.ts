@@ -164,7 +164,8 @@ class Directory {
       url: this.#url,
       connectTimeout: this.#connectTimeoutMs,
       timeout: this.#requestTimeoutMs,
-      tlsOptions: tls,
+      // Any here mean ldaps to ldapts, whatever the URL says.
+      ...(this.#options.scheme === 'ldaps' ? { tlsOptions: tls } : {}),
       strictDN: false,
       createConnection: this.#once(connectTcp) as typeof connectTcp,
       createSecureConnection: this.#once(connectTls) as typeof connectTls,
