@@ -1,6 +1,6 @@
 import { clientTls } from './auth/tls.ts';
 import type { Config } from './config/config.ts';
-import { diff, loadConfig } from './config/load.ts';
+import { reloadConfig } from './config/load.ts';
 import { Functions } from './functions/functions.ts';
 import { Listener } from './listener.ts';
 import { Registry } from './pool/databases.ts';
@@ -52,14 +52,12 @@ export class Proxy {
 
   /** RELOAD: reads the files again. @throws ConfigError; nothing has changed then */
   async reload(): Promise<void> {
-    const old = this.registry.config;
-    const next = loadConfig(old.file);
+    const { config: next, diff } = reloadConfig(this.registry.config);
     const tls = clientTls(next.settings);
-    const changes = diff(old, next);
-    if (changes.needRestart.length > 0) {
+    if (diff.needRestart.length > 0) {
       this.log.warn(
         { event: 'reload' },
-        `changed, but only a restart applies it: ${changes.needRestart.join(', ')}`,
+        `changed, but only a restart applies it: ${diff.needRestart.join(', ')}`,
       );
     }
     this.sessions.tls = tls;

@@ -98,6 +98,8 @@ export class Client implements Waiter, ServerUser {
   /** the database that the unnamed statement's Parse was routed to */
   unnamedRoute: string | null = null;
 
+  readonly #outgoing: Buffer[] = [];
+
   readonly onData = (chunk: Buffer): void => {
     if (this.state === 'closed') return;
     if (this.database !== null) this.database.stats.bytesReceived += chunk.length;
@@ -188,9 +190,24 @@ export class Client implements Waiter, ServerUser {
     socket.write(EMPTY, this.#onFlushed);
   }
 
-  /** Passes bytes of the client's on to its server; reading stops while the server doesn't take them. */
+  /** Bytes for the server, in order; they leave together with `flush`, in one write where they are small. */
   forward(bytes: Buffer): void {
-    if (bytes.length > 0 && !this.server!.socket.write(bytes)) this.socket.pause();
+    this.#outgoing.push(bytes);
+  }
+
+  /** Sends what `forward` was given; reading stops while the server doesn't take it. */
+  flush(): void {
+    const pieces = this.#outgoing;
+    if (pieces.length === 0) return;
+    const socket = this.server?.socket;
+    if (socket !== undefined) {
+      if (pieces.length > 1) socket.cork();
+      let taken = true;
+      for (const piece of pieces) taken = socket.write(piece);
+      if (pieces.length > 1) socket.uncork();
+      if (!taken) this.socket.pause();
+    }
+    pieces.length = 0;
   }
 
   // ServerUser

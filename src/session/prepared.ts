@@ -105,7 +105,7 @@ export function handlePrepared(
   else prepareOn(client, server, shared, null);
   client.outstanding.sent(request);
   sendRenamed(client, type, size, bytes, nameStart, nameEnd, shared.serverName);
-  return Handled.Done;
+  return Handled.ForwardRest;
 }
 
 /** The message with another statement name. Its rest, a Bind's values of any size, follows as it comes. */

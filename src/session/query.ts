@@ -13,7 +13,7 @@ import { forwardRequest, Handled, noteRequest, resumeClient } from './relay-clie
  * One Query or Parse: ask the user functions, then rewrite, move, reject or let it go. The message is looked at a second
  * time when the decision is there.
  */
-export function handleQueryText(client: Client, type: number, bytes: Buffer, whole: boolean): Handled {
+export function handleQueryText(client: Client, type: number, bytes: Buffer): Handled {
   const set = client.functions;
   const { decision } = client;
   if (set !== null && decision === null) return ask(client, type, bytes);
@@ -30,11 +30,9 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer, who
     const named = bytes[HEADER_BYTES] !== 0;
     if (named && isTracked(client)) return parseNamed(client, rewritten ?? bytes);
     if (!named) client.unnamedRoute = set === null ? null : client.database!.name;
-    if (isTracked(client)) client.database!.stats.clientParseCount++;
   }
   const request = type === Frontend.Query ? Request.Query : Request.Parse;
   if (rewritten === null) return forwardRequest(client, request);
-  void whole;
   noteRequest(client, request);
   client.outstanding.sent(request);
   client.forward(rewritten);

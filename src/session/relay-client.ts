@@ -30,6 +30,8 @@ export const Handled = {
   NeedsAll: 3,
   /** drop it */
   Discard: 4,
+  /** what has come of it was sent in another form, and the rest is to follow */
+  ForwardRest: 5,
 } as const;
 export type Handled = (typeof Handled)[keyof typeof Handled];
 
@@ -41,6 +43,7 @@ export function relayClientBytes(client: Client, chunk: Buffer): void {
     return;
   }
   pump(client, client.held.length === 0 ? chunk : join(client, chunk));
+  client.flush();
 }
 
 /** What blocked the client is over: goes on with what it had sent. */
@@ -49,7 +52,9 @@ export function resumeClient(client: Client): void {
   const held = client.held;
   client.held = EMPTY;
   if (held.length > HELD_BYTES) client.socket.resume();
-  if (held.length > 0) pump(client, held);
+  if (held.length === 0) return;
+  pump(client, held);
+  client.flush();
 }
 
 function join(client: Client, chunk: Buffer): Buffer {
@@ -93,7 +98,7 @@ function pump(client: Client, first: Buffer): void {
     }
 
     const type = chunk[at]!;
-    let handled = classify(client, type, size);
+    let handled = classify(client, type, size, chunk, at);
     if (handled === INSPECT) {
       // What the handler sends must come behind what was looked at before.
       if (at > run) client.forward(chunk.subarray(run, at));
@@ -116,7 +121,7 @@ function pump(client: Client, first: Buffer): void {
     }
     at += here;
     client.bodyLeft = size - here;
-    client.bodyForwarded = handled === Handled.Forward;
+    client.bodyForwarded = handled === Handled.Forward || handled === Handled.ForwardRest;
     if (client.state === 'closed') return;
   }
   if (at > run) client.forward(chunk.subarray(run, at));
@@ -126,33 +131,50 @@ function pump(client: Client, first: Buffer): void {
   }
 }
 
+/** Describe and Close say with this byte that they mean a portal, which lives and dies on its server. */
+const PORTAL = 0x50;
+
 /** The message's content matters: `inspect` decides. */
-const INSPECT = 5;
+const INSPECT = 6;
 
 /** What becomes of a message, from its type alone. Enters what is forwarded in the ledger. */
-function classify(client: Client, type: number, size: number): Handled | typeof INSPECT {
+function classify(
+  client: Client,
+  type: number,
+  size: number,
+  chunk: Buffer,
+  at: number,
+): Handled | typeof INSPECT {
   if (client.skipToSync) {
     if (type === Frontend.Sync || type === Frontend.Terminate) return INSPECT;
     return Handled.Discard;
   }
   switch (type) {
     case Frontend.Query:
+      if (client.functions !== null || client.sessions.disablePqexec) return INSPECT;
+      return forwardRequest(client, Request.Query);
     case Frontend.Parse:
-      if (
-        client.functions !== null ||
-        (type === Frontend.Parse && isTracked(client)) ||
-        client.sessions.disablePqexec
-      )
-        return INSPECT;
-      return forwardRequest(client, type === Frontend.Query ? Request.Query : Request.Parse);
+      if (client.functions !== null || (chunk[at + HEADER_BYTES] !== 0 && isTracked(client))) return INSPECT;
+      return forwardRequest(client, Request.Parse);
     case Frontend.Bind:
+      // Both names empty, the portal's and the statement's: nothing to rename. (Two bytes that have not come count as no.)
+      if (
+        chunk[at + HEADER_BYTES] === 0 &&
+        chunk[at + HEADER_BYTES + 1] === 0 &&
+        client.unnamedRoute === null
+      ) {
+        client.database!.stats.bindCount++;
+        return forwardRequest(client, Request.Bind);
+      }
+      return isTracked(client) ? INSPECT : forwardRequest(client, Request.Bind);
     case Frontend.Describe:
+      if (chunk[at + HEADER_BYTES] === PORTAL || !isTracked(client))
+        return forwardRequest(client, Request.Describe);
+      return INSPECT;
     case Frontend.Close:
-      if (isTracked(client)) return INSPECT;
-      return forwardRequest(
-        client,
-        type === Frontend.Bind ? Request.Bind : type === Frontend.Describe ? Request.Describe : Request.Close,
-      );
+      if (chunk[at + HEADER_BYTES] === PORTAL || !isTracked(client))
+        return forwardRequest(client, Request.Close);
+      return INSPECT;
     case Frontend.Execute:
       return forwardRequest(client, Request.Execute);
     case Frontend.FunctionCall:
@@ -199,9 +221,9 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
       const judged = set === null || client.decision !== null;
       if (!whole && judged && !(type === Frontend.Parse && isTracked(client) && bytes[HEADER_BYTES] !== 0)) {
         // Too large to be judged, and the policy lets it pass: it goes through in pieces.
-        return handleQueryText(client, type, bytes, false);
+        return handleQueryText(client, type, bytes);
       }
-      return whole ? handleQueryText(client, type, bytes, true) : Handled.NeedsAll;
+      return whole ? handleQueryText(client, type, bytes) : Handled.NeedsAll;
     }
     default: {
       const result = handlePrepared(client, type, size, bytes);

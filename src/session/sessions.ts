@@ -103,7 +103,7 @@ export class Sessions {
   tlsIdentity(client: Client): ClientIdentity['tls'] {
     if (!(client.socket instanceof TLSSocket)) return null;
     return {
-      certificateCn: this.tls?.commonName(client.socket) ?? null,
+      certificateCn: this.tls?.certificateCn(client.socket) ?? null,
       endPointHash: this.tls?.endPointHash ?? null,
     };
   }

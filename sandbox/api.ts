@@ -1,0 +1,52 @@
+/**
+ * What the author of a rule imports: `import { reject, type RoutingRules } from 'pgswitchyard'`. At run time `reject` is
+ * a global of the isolate; this file gives it a type and a name.
+ */
+
+/** What a user function is told beside the query. Frozen. */
+export interface RoutingContext {
+  /** the database whose pool the client is in now */
+  readonly database: string;
+  /** the databases that a routing function may name */
+  readonly databases: readonly string[];
+}
+
+export type RewriteContext = RoutingContext;
+
+/**
+ * Picks the database server for a query.
+ * @param username the name that the client logged in with
+ * @param query the text of a Query or Parse message, after rewriting
+ * @param in_transaction whether a transaction or pipeline is open, in which case a move would be refused
+ * @returns the name of an entry of [databases], or null to stay
+ */
+export type RoutingRules = (
+  username: string,
+  query: string,
+  in_transaction: boolean,
+  ctx: RoutingContext,
+) => string | null;
+
+/** Changes a query on its way. @returns the new text, or null to leave it as it is */
+export type RewriteQuery = (
+  username: string,
+  query: string,
+  in_transaction: boolean,
+  ctx: RewriteContext,
+) => string | null;
+
+/** More for the client's ErrorResponse. */
+export interface RejectOptions {
+  /** SQLSTATE, five characters; 42501 (insufficient_privilege) unless given */
+  readonly code?: string;
+  readonly hint?: string;
+  readonly detail?: string;
+}
+
+/**
+ * Refuses the query: the client gets an ErrorResponse with this message and stays connected; no server sees the query.
+ * Does not return.
+ */
+export const reject: (message: string, options?: RejectOptions) => never = (
+  globalThis as unknown as { reject: (message: string, options?: RejectOptions) => never }
+).reject;

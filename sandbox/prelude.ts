@@ -1,0 +1,298 @@
+/**
+ * The first code in every isolate, run before a tenant's. It is a script of one function expression, compiled by the
+ * proxy and handed over as text: it can import nothing. It takes away what could leave the isolate's limits, freezes
+ * what remains, and wraps every call of a user function.
+ *
+ * What it hands to the outside are strings, made here; what it gets are strings. See docs/sandbox.md for the reasons.
+ */
+(maxResultLength: number) => {
+  'use strict';
+
+  const MAX_ARRAY = 5_000_000;
+  const MAX_STRING = 16_000_000;
+  const MAX_TEXT = 500;
+  const MAX_STACK = 2_000;
+  const MAX_CONSOLE_LINES = 64;
+  const MAX_CONSOLE_LENGTH = 16_384;
+
+  type AnyFunction = (...args: unknown[]) => unknown;
+  type Loose = Record<PropertyKey, unknown>;
+  const { apply, ownKeys, getOwnPropertyDescriptor, getPrototypeOf } = Reflect;
+  const { defineProperty, freeze, create } = Object;
+  const global = globalThis as unknown as Loose;
+
+  // --- what goes -----------------------------------------------------------------------------------------------------
+  const GONE = [
+    'WebAssembly',
+    'SharedArrayBuffer',
+    'Atomics',
+    'WeakRef',
+    'FinalizationRegistry',
+    'Intl',
+    'eval',
+    'Function',
+    'Iterator',
+    'AsyncDisposableStack',
+    'DisposableStack',
+    'ShadowRealm',
+    'Temporal',
+  ];
+  for (const name of GONE) delete global[name];
+  delete (Symbol as unknown as Loose)['for'];
+  const buffers = ArrayBuffer.prototype as unknown as Loose;
+  for (const name of ['resize', 'transfer', 'transferToFixedLength']) delete buffers[name];
+
+  // Code from strings: every kind of function has a constructor that makes one.
+  const noConstructor = (): never => {
+    throw new TypeError('code cannot be made from strings in a user function');
+  };
+  const functionKinds = [
+    function () {},
+    async function () {},
+    function* () {},
+    async function* () {},
+  ] as unknown as AnyFunction[];
+  for (const kind of functionKinds) {
+    defineProperty(getPrototypeOf(kind)!, 'constructor', {
+      value: noConstructor,
+      writable: false,
+      configurable: false,
+    });
+  }
+
+  // --- built-ins that run for long without ever being interrupted -----------------------------------------------------
+  const guard = (holder: object, name: string, check: (self: unknown, args: unknown[]) => void): void => {
+    const original = (holder as Loose)[name];
+    if (typeof original !== 'function') return;
+    const guarded = {
+      [name](this: unknown, ...args: unknown[]): unknown {
+        check(this, args);
+        return apply(original, this, args);
+      },
+    }[name];
+    defineProperty(holder, name, { value: guarded, writable: true, configurable: true, enumerable: false });
+  };
+  const checkLength = (self: unknown): void => {
+    const length = self === null || self === undefined ? 0 : (self as { length?: unknown }).length;
+    if (typeof length === 'number' && length > MAX_ARRAY)
+      throw new RangeError(`array too long for a user function: ${length}`);
+  };
+  for (const name of ownKeys(Array.prototype)) {
+    if (typeof name === 'string' && name !== 'constructor' && name !== 'length')
+      guard(Array.prototype, name, checkLength);
+  }
+  guard(Array, 'from', (_self, args) => checkLength(args[0]));
+  const checkText = (self: unknown, count: unknown): void => {
+    if (Number(count) * Math.max(1, String(self).length) > MAX_STRING)
+      throw new RangeError('string too long for a user function');
+  };
+  guard(String.prototype, 'repeat', (self, args) => checkText(self, args[0]));
+  guard(String.prototype, 'padStart', (_self, args) => checkText('', args[0]));
+  guard(String.prototype, 'padEnd', (_self, args) => checkText('', args[0]));
+  for (const name of [
+    'replaceAll',
+    'split',
+    'normalize',
+    'localeCompare',
+    'indexOf',
+    'lastIndexOf',
+    'includes',
+  ]) {
+    guard(String.prototype, name, (self) => {
+      if (String(self).length > MAX_STRING) throw new RangeError('string too long for a user function');
+    });
+  }
+
+  // An error's stack is made by the engine, not by whoever is asked to prepare it.
+  defineProperty(Error, 'prepareStackTrace', { value: undefined, writable: false, configurable: false });
+  defineProperty(Error, 'stackTraceLimit', { value: 10, writable: false, configurable: false });
+
+  // --- what a rule may use ---------------------------------------------------------------------------------------------
+  interface Rejection {
+    readonly message: string;
+    readonly code: string;
+    readonly hint: string | null;
+    readonly detail: string | null;
+  }
+  const clip = (text: string, limit: number): string => {
+    const cut = text.length > limit ? `${text.slice(0, limit)}…` : text;
+    // NUL separates fields on the way out
+    return cut.split('\0').join('\ufffd');
+  };
+  const REJECTED = freeze(create(null) as object);
+  let rejection: Rejection | null = null;
+  const optional = (value: unknown): string | null =>
+    typeof value === 'string' && value !== '' ? clip(value, MAX_TEXT) : null;
+  const reject = (message: unknown, more?: { code?: unknown; hint?: unknown; detail?: unknown }): never => {
+    const code = more?.code;
+    rejection = {
+      message:
+        typeof message === 'string' && message !== ''
+          ? clip(message, MAX_TEXT)
+          : 'rejected by a user function',
+      code: typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : '42501',
+      hint: optional(more?.hint),
+      detail: optional(more?.detail),
+    };
+    throw REJECTED;
+  };
+  defineProperty(global, 'reject', { value: freeze(reject), writable: false, configurable: false });
+
+  let consoleLines: string[] = [];
+  let consoleLength = 0;
+  const print = (...args: unknown[]): void => {
+    if (consoleLines.length >= MAX_CONSOLE_LINES || consoleLength >= MAX_CONSOLE_LENGTH) return;
+    const words: string[] = [];
+    for (const arg of args)
+      words.push(
+        typeof arg === 'string' ? arg : typeof arg === 'object' && arg !== null ? json(arg) : String(arg),
+      );
+    const line = clip(words.join(' '), MAX_CONSOLE_LENGTH - consoleLength);
+    consoleLength += line.length;
+    consoleLines.push(line);
+  };
+  const json = (value: object): string => {
+    try {
+      return JSON.stringify(value) ?? 'undefined';
+    } catch {
+      return '[object]';
+    }
+  };
+  const console = { log: print, info: print, warn: print, error: print, debug: print };
+  for (const name of ownKeys(console)) freeze((console as unknown as Loose)[name]);
+  defineProperty(global, 'console', { value: freeze(console), writable: false, configurable: false });
+
+  // --- freeze all that is left, so that nothing below can be changed under us -------------------------------------------
+  const seen = new Set<unknown>([globalThis]);
+  const deepFreeze = (value: unknown): void => {
+    if ((typeof value !== 'object' && typeof value !== 'function') || value === null || seen.has(value))
+      return;
+    seen.add(value);
+    freeze(value);
+    deepFreeze(getPrototypeOf(value));
+    for (const key of ownKeys(value)) {
+      const property = getOwnPropertyDescriptor(value, key);
+      if (property === undefined) continue;
+      deepFreeze(property.value);
+      deepFreeze(property.get);
+      deepFreeze(property.set);
+    }
+  };
+  for (const key of ownKeys(globalThis)) {
+    const property = getOwnPropertyDescriptor(globalThis, key);
+    if (property === undefined) continue;
+    deepFreeze(property.value);
+    if (property.configurable && key !== 'globalThis') {
+      defineProperty(
+        globalThis,
+        key,
+        'value' in property ? { writable: false, configurable: false } : { configurable: false },
+      );
+    }
+  }
+  for (const kind of functionKinds) deepFreeze(getPrototypeOf(kind));
+  deepFreeze(getPrototypeOf(getPrototypeOf([][Symbol.iterator]())!));
+  deepFreeze(getPrototypeOf(''[Symbol.iterator]()));
+  deepFreeze(getPrototypeOf(/a/[Symbol.matchAll]('a')));
+  deepFreeze(getPrototypeOf(new Map()[Symbol.iterator]()));
+  deepFreeze(getPrototypeOf(new Set()[Symbol.iterator]()));
+
+  // --- calls -------------------------------------------------------------------------------------------------------------
+  let routingRules: AnyFunction | null = null;
+  let rewriteQuery: AnyFunction | null = null;
+  let databases: readonly string[] = freeze([]);
+  let finished: string[] = [];
+  let startedAt = 0;
+
+  const describe = (error: unknown): string => {
+    try {
+      if (typeof error !== 'object' || error === null)
+        return clip(`threw ${typeof error}: ${String(error)}`, MAX_TEXT);
+      const { name, message, stack } = error as { name?: unknown; message?: unknown; stack?: unknown };
+      const head = `${typeof name === 'string' ? name : 'Error'}: ${typeof message === 'string' ? message : ''}`;
+      return `${clip(head, MAX_TEXT)}\u0001${typeof stack === 'string' ? clip(stack, MAX_STACK) : ''}`;
+    } catch {
+      return 'threw something that cannot be described';
+    }
+  };
+
+  /** One function's answer: `n` nothing, `s` a string, `r` a rejection, `f` a failure and its outcome. */
+  const ask = (
+    fn: AnyFunction,
+    username: string,
+    query: string,
+    inTransaction: boolean,
+    context: object,
+  ): string => {
+    let result: unknown;
+    try {
+      result = fn(username, query, inTransaction, context);
+    } catch (error) {
+      if (error === REJECTED && rejection !== null) return `r${JSON.stringify(rejection)}`;
+      return `fthrew\u0001${describe(error)}`;
+    }
+    if (result === null || result === undefined) return 'n';
+    if (typeof result !== 'string') return `fbad_result\u0001returned ${typeof result}, not a string or null`;
+    if (result.length > maxResultLength)
+      return `ftoo_large\u0001returned ${result.length} characters, over user_function_max_result`;
+    if (result.includes('\0')) return 'fbad_result\u0001returned a string with a NUL character';
+    return `s${result}`;
+  };
+
+  const call = (username: string, query: string, inTransaction: boolean, database: string): string => {
+    const context = freeze({ database, databases });
+    let rewritten = 'n';
+    let text = query;
+    if (rewriteQuery !== null) {
+      rewritten = ask(rewriteQuery, username, query, inTransaction, context);
+      if (rewritten[0] === 's') text = rewritten.slice(1);
+      if (rewritten[0] === 'r') return `${rewritten}\0n`;
+    }
+    const route = routingRules === null ? 'n' : ask(routingRules, username, text, inTransaction, context);
+    return `${rewritten}\0${route}`;
+  };
+
+  return {
+    /** Takes the functions over from the bundle that has run. Answers `ok` and which there are, or what is wrong. */
+    activate(names: string): string {
+      databases = freeze(names === '' ? [] : names.split('\0'));
+      const bundle = global['__pgswitchyard'] as Loose | undefined;
+      if (bundle === undefined) return 'the bundle has not run';
+      const take = (name: string): AnyFunction | null => {
+        const value = bundle[name];
+        if (value === undefined || value === null) return null;
+        if (typeof value !== 'function') throw new TypeError(`${name} is not a function`);
+        if (getPrototypeOf(value as object) === getPrototypeOf(functionKinds[1]!)) {
+          throw new TypeError(`${name} is an async function: a user function must answer at once`);
+        }
+        return value as AnyFunction;
+      };
+      try {
+        routingRules = take('routing_rules');
+        rewriteQuery = take('rewrite_query');
+      } catch (error) {
+        return describe(error);
+      }
+      return `ok${routingRules === null ? '' : ' routes'}${rewriteQuery === null ? '' : ' rewrites'}`;
+    },
+
+    /** Runs a batch: four fields a call, separated by NUL. Answers two fields a call, and one with console lines. */
+    evaluate(packed: string): string {
+      const fields = packed.split('\0');
+      finished = [];
+      consoleLines = [];
+      consoleLength = 0;
+      for (let i = 0; i + 3 < fields.length; i += 4) {
+        startedAt = Date.now();
+        finished.push(call(fields[i]!, fields[i + 1]!, fields[i + 2] === '1', fields[i + 3]!));
+      }
+      finished.push(consoleLines.join('\n'));
+      return finished.join('\0');
+    },
+
+    /** After a batch was cut off: for how many ms its current call had run, and the answers before it. */
+    progress(): string {
+      return `${Date.now() - startedAt}\0${finished.join('\0')}`;
+    },
+  };
+};

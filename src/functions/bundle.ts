@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { dirname, isAbsolute, resolve } from 'node:path';
+import { build, formatMessages, type BuildFailure, type Plugin } from 'esbuild';
+
+/** The files of a function set; null: it has no such function of its own. Both may be the same file. */
+export interface SourceFiles {
+  readonly routing: string | null;
+  readonly rewrite: string | null;
+}
+
+export interface Bundle {
+  /** a script that sets `__pgswitchyard` */
+  readonly code: string;
+  /** source map, as JSON */
+  readonly map: string;
+  /** every file that is in it, absolute */
+  readonly inputs: readonly string[];
+  /** of the code: equal hashes are equal versions */
+  readonly hash: string;
+}
+
+/** The files can't be bundled: all that is wrong, with file, line and column. */
+export class BundleError extends Error {}
+
+const BUILTINS = new Set(builtinModules.flatMap((name) => [name, `node:${name}`]));
+
+/** Refuses Node's own modules, all of them at once, and gives `pgswitchyard` its meaning. */
+const sandboxPlugin: Plugin = {
+  name: 'sandbox',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /.*/ }, ({ path, kind }) => {
+      if (kind === 'entry-point') return undefined;
+      if (path === 'pgswitchyard') return { path, namespace: 'pgswitchyard' };
+      if (!BUILTINS.has(path) && !path.startsWith('node:')) return undefined;
+      return {
+        errors: [
+          { text: `"${path}" is not available: a user function has no files, no network and no processes` },
+        ],
+      };
+    });
+    onLoad({ filter: /.*/, namespace: 'pgswitchyard' }, () => ({
+      contents: 'export const reject = globalThis.reject;',
+    }));
+  },
+};
+
+/**
+ * Puts a function set's files and all that they import into one script.
+ * @throws BundleError
+ */
+export async function bundle(files: SourceFiles): Promise<Bundle> {
+  const { routing, rewrite } = files;
+  const first = (routing ?? rewrite)!;
+  const lines = [
+    `import * as a from ${JSON.stringify(first)};`,
+    `import * as b from ${JSON.stringify(rewrite ?? first)};`,
+    // a file may hold both functions; a file of its own comes first
+    `export const routing_rules = ${routing === null ? 'b.routing_rules' : 'a.routing_rules ?? b.routing_rules'};`,
+    `export const rewrite_query = b.rewrite_query ?? a.rewrite_query;`,
+  ];
+  const folder = dirname(first);
+  try {
+    const result = await build({
+      stdin: { contents: lines.join('\n'), resolveDir: folder, sourcefile: 'pgswitchyard-entry.js' },
+      bundle: true,
+      write: false,
+      outfile: 'bundle.js',
+      format: 'iife',
+      globalName: '__pgswitchyard',
+      platform: 'neutral',
+      mainFields: ['module', 'main'],
+      conditions: ['import', 'default'],
+      target: 'es2024',
+      supported: { bigint: false, 'top-level-await': false },
+      sourcemap: 'external',
+      sourcesContent: false,
+      metafile: true,
+      absWorkingDir: folder,
+      logLevel: 'silent',
+      logOverride: { 'import-is-undefined': 'silent' },
+      plugins: [sandboxPlugin],
+    });
+    const inputs = Object.keys(result.metafile.inputs)
+      .filter((path) => path !== 'pgswitchyard-entry.js' && !path.startsWith('pgswitchyard:'))
+      .map((path) => (isAbsolute(path) ? path : resolve(folder, path)));
+    const code = result.outputFiles.find((file) => file.path.endsWith('bundle.js'))!.text;
+    const map = result.outputFiles.find((file) => file.path.endsWith('.map'))!.text;
+    refuseAsync(inputs);
+    return { code, map, inputs, hash: createHash('sha256').update(code).digest('hex').slice(0, 12) };
+  } catch (error) {
+    const { errors } = error as BuildFailure;
+    if (!Array.isArray(errors)) throw error;
+    throw new BundleError((await formatMessages(errors, { kind: 'error' })).join('\n').trim());
+  }
+}
+
+/** An async function can't answer at once; the isolate would say so too, but without a line. */
+function refuseAsync(inputs: readonly string[]): void {
+  const complaints: string[] = [];
+  for (const file of inputs) {
+    if (file.includes('/node_modules/') || file.endsWith('.json')) continue;
+    readFileSync(file, 'utf8')
+      .split('\n')
+      .forEach((line, i) => {
+        const match =
+          /\basync\s+function\s*\*?\s*(routing_rules|rewrite_query)\b|\b(routing_rules|rewrite_query)\s*(?::[^=]+)?=\s*async\b/.exec(
+            line,
+          );
+        if (match)
+          complaints.push(
+            `${file}:${i + 1}:${match.index + 1}: ${match[1] ?? match[2]} must not be async: it has to answer at once`,
+          );
+      });
+  }
+  if (complaints.length > 0) throw new BundleError(complaints.join('\n'));
+}

@@ -1,0 +1,131 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { encodeMessage, MessageReader, type HostMessage } from './host-messages.ts';
+import { hostProcessScript, preludeSource } from './prelude.ts';
+
+/**
+ * Flags of a sandbox host (docs/sandbox.md): no compiler, so no code from strings, no WebAssembly, and a data segment
+ * limit that works; a regex engine that does not backtrack for ever; no files, no network, no processes.
+ */
+const NODE_FLAGS = [
+  '--no-node-snapshot',
+  '--jitless',
+  '--enable-experimental-regexp-engine-on-excessive-backtracks',
+  '--permission',
+  '--allow-addons',
+  '--no-warnings',
+];
+/** What the isolates of one host may take together, beyond their own limits; the kernel's word is final. */
+const BASE_DATA_MB = 400;
+/** `nobody`, where the proxy runs as root */
+const UNPRIVILEGED = 65534;
+
+export interface ChildEvents {
+  onMessage(message: HostMessage): void;
+  /** The process is gone, for whatever reason; told once. */
+  onGone(): void;
+}
+
+/** A sandbox host process and the pipe to it. */
+export class HostChild {
+  readonly #child: ChildProcess;
+  readonly #reader = new MessageReader();
+  #gone = false;
+  #events: ChildEvents | null = null;
+  #isReady = false;
+  /** the last lines that it wrote to stderr: why it ended */
+  complaint = '';
+
+  constructor(memoryLimitMb: number) {
+    const root = fileURLToPath(new URL('../../', import.meta.url));
+    const flags = [...NODE_FLAGS, `--allow-fs-read=${root}`, '--allow-fs-read=/etc/alpine-release'];
+    const limits = `ulimit -c 0; ulimit -d ${(BASE_DATA_MB + memoryLimitMb) * 1024} 2>/dev/null; exec "$0" "$@"`;
+    const isRoot = process.getuid?.() === 0;
+    this.#child = spawn(
+      '/bin/sh',
+      ['-c', limits, process.execPath, ...flags, '--eval', hostProcessScript()],
+      {
+        stdio: ['pipe', 'pipe', 'pipe'],
+        env: {},
+        // where the script's one package is looked for
+        cwd: root,
+        ...(isRoot ? { uid: UNPRIVILEGED, gid: UNPRIVILEGED } : {}),
+      },
+    );
+    this.#child.on('error', () => this.#end());
+    this.#child.on('exit', () => this.#end());
+    this.#child.stdin!.on('error', () => {});
+    this.#child.stdout!.on('data', (chunk: Buffer) => this.#read(chunk));
+    this.#child.stderr!.on('data', (chunk: Buffer) => {
+      this.complaint = (this.complaint + chunk.toString()).slice(-2_000);
+    });
+    this.send({ kind: 'hello', id: 0, text: JSON.stringify({ prelude: preludeSource() }) });
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  get isGone(): boolean {
+    return this.#gone;
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** From now on somebody listens; a child that is gone already says so at once. */
+  attach(events: ChildEvents): void {
+    this.#events = events;
+    if (this.#gone) process.nextTick(() => events.onGone());
+  }
+
+  send(message: HostMessage): void {
+    if (!this.#gone) this.#child.stdin!.write(encodeMessage(message));
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+
+  /** Ends it in its own time: it stops when its input does. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#gone) return resolve();
+      this.#child.once('exit', () => resolve());
+      this.#child.stdin!.end();
+      setTimeout(() => this.kill(), 500).unref();
+    });
+  }
+
+  /** CPU time that it has had, in ms; null where the kernel doesn't say. */
+  cpuMs(): number | null {
+    try {
+      return Number(readFileSync(`/proc/${this.#child.pid}/schedstat`, 'latin1').split(' ')[0]) / 1e6;
+    } catch {
+      return null;
+    }
+  }
+
+  #read(chunk: Buffer): void {
+    let messages: HostMessage[];
+    try {
+      messages = this.#reader.push(chunk);
+    } catch {
+      // Whoever writes nonsense into the pipe has broken out of its isolate.
+      this.kill();
+      return;
+    }
+    for (const message of messages) {
+      if (message.kind === 'ready') this.#isReady = true;
+      this.#events?.onMessage(message);
+    }
+  }
+
+  #end(): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    this.#events?.onGone();
+  }
+}

@@ -1,0 +1,156 @@
+import ivm from 'isolated-vm';
+import {
+  cutOff,
+  type FailureOutcome,
+  type HostAnswer,
+  type HostCall,
+  type LoadResult,
+  type VersionCode,
+} from './host.ts';
+import { packCalls, unpackAnswers } from './packing.ts';
+
+/** How long the few lines of ours that follow a deadline may take. */
+const PROGRESS_MS = 50;
+/** Loading compiles and runs a bundle's top level: longer than a call, but not for ever. */
+const LOAD_MS = 2_000;
+
+interface Loaded {
+  readonly version: VersionCode;
+  readonly verdict: LoadResult;
+  readonly isolate: ivm.Isolate;
+  readonly evaluate: ivm.Reference<(packed: string) => string>;
+  readonly progress: ivm.Reference<() => string>;
+}
+
+/** isolated-vm's limits say only by their text which one it was. */
+function outcomeOf(error: Error, isolate: ivm.Isolate): FailureOutcome {
+  if (/timed out/i.test(error.message)) return 'deadline';
+  if (isolate.isDisposed || /memory|allocation/i.test(error.message)) return 'memory';
+  return 'threw';
+}
+
+/**
+ * The isolates of one process: loads versions, and runs batches in one crossing each. It is used in the proxy (inline)
+ * and in a sandbox host process alike.
+ */
+export class Engine {
+  readonly #prelude: string;
+  readonly #loaded = new Map<number, Loaded>();
+
+  /** @param prelude sandbox/prelude.ts as JavaScript */
+  constructor(prelude: string) {
+    this.#prelude = prelude;
+  }
+
+  load(version: VersionCode): LoadResult {
+    try {
+      const loaded = this.#build(version);
+      if (typeof loaded === 'string') return loaded;
+      this.dispose(version.id);
+      this.#loaded.set(version.id, loaded);
+      return loaded.verdict;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  }
+
+  dispose(id: number): void {
+    const loaded = this.#loaded.get(id);
+    this.#loaded.delete(id);
+    if (loaded && !loaded.isolate.isDisposed) loaded.isolate.dispose();
+  }
+
+  /** One answer for each call; calls that were cut off are failures, and those behind them are run all the same. */
+  run(id: number, calls: readonly HostCall[]): { answers: HostAnswer[]; consoleText: string } {
+    const answers: HostAnswer[] = [];
+    let consoleText = '';
+    let oneByOne = false;
+    while (answers.length < calls.length) {
+      const loaded = this.#loaded.get(id);
+      if (loaded === undefined) {
+        while (answers.length < calls.length)
+          answers.push(cutOff('no_version', 'no valid version is loaded'));
+        break;
+      }
+      const rest = oneByOne
+        ? [calls[answers.length]!]
+        : answers.length === 0
+          ? calls
+          : calls.slice(answers.length);
+      try {
+        const packed = loaded.evaluate.applySync(undefined, [packCalls(rest)], {
+          timeout: loaded.version.timeoutMs,
+        }) as string;
+        const result = unpackAnswers(packed);
+        answers.push(...result.answers);
+        consoleText += result.consoleText;
+      } catch (error) {
+        const outcome = outcomeOf(error as Error, loaded.isolate);
+        const before = this.#progress(loaded);
+        // Cut off behind the last answer: microtasks that never end. It is the last call then.
+        if (before !== null) answers.push(...before.answers.slice(0, rest.length - 1));
+        const blamed =
+          rest.length === 1 || (before !== null && before.ranMs >= loaded.version.timeoutMs * 0.5);
+        if (blamed) answers.push(cutOff(outcome, (error as Error).message));
+        else oneByOne ||= before === null || before.answers.length === 0;
+        // whatever it left behind, microtasks above all, must not reach the next call
+        this.#rebuild(loaded);
+      }
+    }
+    return { answers, consoleText };
+  }
+
+  #progress(loaded: Loaded): { ranMs: number; answers: HostAnswer[] } | null {
+    if (loaded.isolate.isDisposed) return null;
+    try {
+      const text = loaded.progress.applySync(undefined, [], { timeout: PROGRESS_MS }) as string;
+      const end = text.indexOf('\0');
+      const rest = text.slice(end + 1);
+      return {
+        ranMs: Number(text.slice(0, end)),
+        answers: rest === '' ? [] : unpackAnswers(`${rest}\0`).answers,
+      };
+    } catch {
+      return null;
+    }
+  }
+
+  #rebuild(loaded: Loaded): void {
+    const { version } = loaded;
+    this.dispose(version.id);
+    const next = this.#build(version);
+    if (typeof next !== 'string') this.#loaded.set(version.id, next);
+  }
+
+  #build(version: VersionCode): Loaded | string {
+    const isolate = new ivm.Isolate({ memoryLimit: Math.max(8, version.memoryLimitMb) });
+    try {
+      const context = isolate.createContextSync();
+      const install = context.evalSync(this.#prelude, {
+        reference: true,
+        filename: 'prelude.js',
+      }) as ivm.Reference<(max: number) => object>;
+      const calls = install.applySync(undefined, [version.maxResult], {
+        result: { reference: true },
+      }) as ivm.Reference;
+      const activate = calls.getSync('activate', { reference: true }) as ivm.Reference<
+        (names: string) => string
+      >;
+      const evaluate = calls.getSync('evaluate', { reference: true }) as Loaded['evaluate'];
+      const progress = calls.getSync('progress', { reference: true }) as Loaded['progress'];
+      context.evalSync(version.code, { filename: 'bundle.js', timeout: LOAD_MS });
+      const verdict = activate.applySync(undefined, [version.databases.join('\0')], {
+        timeout: LOAD_MS,
+      }) as string;
+      if (!verdict.startsWith('ok')) {
+        isolate.dispose();
+        return verdict;
+      }
+      return { version, verdict, isolate, evaluate, progress };
+    } catch (error) {
+      if (!isolate.isDisposed) isolate.dispose();
+      const { message, stack } = error as Error;
+      return `${message}\u0001${stack ?? ''}`;
+    }
+  }
+}

@@ -1,0 +1,44 @@
+import { createHash } from 'node:crypto';
+import { SourceMap } from 'node:module';
+import { dirname, relative, resolve } from 'node:path';
+
+/** Where failures are in the source, and which query they were about, without showing the query. */
+
+/** Maps positions in a bundle to the author's files. */
+export class Positions {
+  readonly #map: SourceMap;
+  readonly #folder: string;
+
+  /** @param folder what the map's paths are relative to, and what they are shown relative to */
+  constructor(map: string, folder: string) {
+    this.#map = new SourceMap(JSON.parse(map) as ConstructorParameters<typeof SourceMap>[0]);
+    this.#folder = folder;
+  }
+
+  /** `routing_rules.ts:12:5` of the innermost frame in the author's code, or null. */
+  find(stack: string): string | null {
+    const match = /bundle\.js:(\d+):(\d+)/.exec(stack);
+    if (match === null) return null;
+    const entry = this.#map.findEntry(Number(match[1]) - 1, Number(match[2]) - 1);
+    if (!('originalSource' in entry) || entry.originalSource === undefined) return null;
+    const file = relative(this.#folder, resolve(this.#folder, entry.originalSource));
+    return `${file}:${entry.originalLine + 1}:${entry.originalColumn + 1}`;
+  }
+}
+
+export function positionsOf(map: string, entryFile: string): Positions {
+  return new Positions(map, dirname(entryFile));
+}
+
+/** Sixteen hex digits that are the same for queries that differ only in their constants, spaces and case. */
+export function fingerprint(query: string): string {
+  const shape = query
+    .slice(0, 10_000)
+    .replace(/\/\*.*?\*\/|--[^\n]*/gs, ' ')
+    .replace(/'(?:[^']|'')*'/g, '?')
+    .replace(/\$\d+|\b\d+(?:\.\d+)?\b/g, '?')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .toLowerCase();
+  return createHash('sha256').update(shape).digest('hex').slice(0, 16);
+}

@@ -1,0 +1,279 @@
+import { dirname } from 'node:path';
+import { FunctionSet, type FunctionLog, type SetSettings } from './function-set.ts';
+import type { SandboxHost } from './host.ts';
+import { HostChild } from './child.ts';
+import { InlineHost } from './inline-host.ts';
+import { preludeSource } from './prelude.ts';
+import { ProcessHost } from './process-host.ts';
+import { sourceFiles, type DatabaseFunctions, type SourceSettings } from './sources.ts';
+import { SourceWatcher } from './watch.ts';
+
+export type { Decision, FunctionCall, FunctionLog } from './function-set.ts';
+export { FunctionSet };
+
+type Policy = 'pass' | 'error' | 'disconnect';
+
+/** The options of [pgbouncer] that concern user functions. */
+export interface FunctionSettings extends SourceSettings {
+  /** ms */
+  readonly user_function_timeout: number;
+  /** MB */
+  readonly user_function_memory_limit: number;
+  readonly user_function_isolation: 'inline' | 'process';
+  /** bytes */
+  readonly user_function_max_query: number;
+  /** characters */
+  readonly user_function_max_result: number;
+  readonly routing_rules_on_failure: Policy;
+  readonly rewrite_query_on_failure: Policy;
+  readonly routing_rules_disconnect_on_failure: boolean;
+  readonly rewrite_query_disconnect_on_failure: boolean;
+}
+
+/** A row of SHOW FUNCTIONS. */
+export interface FunctionSetRow {
+  readonly tenant: string;
+  readonly routing_rules: string;
+  readonly rewrite_query: string;
+  readonly databases: string;
+  readonly state: string;
+  readonly version: string;
+  readonly loaded_at: Date | null;
+  readonly calls: number;
+  readonly routed: number;
+  readonly rewritten: number;
+  readonly rejected: number;
+  readonly failures: number;
+  readonly last_error: string;
+}
+
+/** All function sets of a proxy, and the hosts that run them. */
+export class Functions {
+  #settings: FunctionSettings;
+  #databases: ReadonlyMap<string, DatabaseFunctions>;
+  readonly #log: FunctionLog;
+  readonly #isDbkey: (name: string) => boolean;
+  /** by database name; null: none applies. Filled as names are asked for. */
+  readonly #byDatabase = new Map<string, FunctionSet | null>();
+  /** by the files that they are made of */
+  readonly #sets = new Map<string, FunctionSet>();
+  /** hosts of sets that once had to be killed */
+  readonly #ownHosts = new Map<FunctionSet, SandboxHost>();
+  readonly #loading = new Set<Promise<void>>();
+  #shared: SandboxHost | null = null;
+  #warm: HostChild | null = null;
+  #watcher: SourceWatcher | null = null;
+  #stopped = false;
+
+  constructor(options: {
+    settings: FunctionSettings;
+    databases: Iterable<DatabaseFunctions>;
+    log: FunctionLog;
+    isDbkey: (name: string) => boolean;
+  }) {
+    this.#settings = options.settings;
+    this.#databases = byName(options.databases);
+    this.#log = options.log;
+    this.#isDbkey = options.isDbkey;
+  }
+
+  /** Loads what there is. A broken file is logged, and does not keep the proxy from starting. */
+  async start(): Promise<void> {
+    this.#watcher = new SourceWatcher((folders) => void this.#changed(folders));
+    for (const name of this.#databases.keys()) this.setFor(name);
+    this.#watch();
+    await this.#settled();
+  }
+
+  /** The set that applies to a database's clients; null: none. */
+  setFor(name: string): FunctionSet | null {
+    const known = this.#byDatabase.get(name);
+    if (known !== undefined) return known;
+    const files = sourceFiles(this.#settings, name, this.#databases.get(name));
+    const set = files === null || this.#stopped ? null : this.#setOf(files);
+    // names that clients make up must not fill the memory
+    if (this.#byDatabase.size > 10_000) this.#byDatabase.clear();
+    this.#byDatabase.set(name, set);
+    return set;
+  }
+
+  /** RELOAD: other options, other databases. Resolves when all that could be loaded is. */
+  async reconfigure(settings: FunctionSettings, databases: Iterable<DatabaseFunctions>): Promise<void> {
+    const isolationChanged = settings.user_function_isolation !== this.#settings.user_function_isolation;
+    this.#settings = settings;
+    this.#databases = byName(databases);
+    const oldHost = this.#shared;
+    if (isolationChanged) {
+      this.#shared = null;
+      this.#ownHosts.clear();
+    }
+    const setSettings = this.#setSettings();
+    await Promise.all([...this.#sets.values()].map((set) => set.configure(setSettings, this.#hostOf(set))));
+    if (isolationChanged) await oldHost?.stop();
+    await this.#refresh(null);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#watcher?.close();
+    await this.#settled();
+    await Promise.all([
+      this.#shared?.stop(),
+      ...[...this.#ownHosts.values()].map((host) => host.stop()),
+      this.#warm?.close(),
+    ]);
+  }
+
+  stats(): FunctionSetRow[] {
+    return [...this.#sets.values()].map((set) => ({
+      tenant: set.tenant,
+      routing_rules: set.files.routing ?? '',
+      rewrite_query: set.files.rewrite ?? '',
+      databases: [...this.#byDatabase]
+        .filter(([, each]) => each === set)
+        .map(([name]) => name)
+        .join(','),
+      state: set.state,
+      version: set.versionHash,
+      loaded_at: set.loadedAt,
+      calls: set.counters.calls,
+      routed: set.counters.routed,
+      rewritten: set.counters.rewritten,
+      rejected: set.counters.rejected,
+      failures: Object.values(set.counters.failures).reduce((sum, count) => sum + count, 0),
+      last_error: set.lastError,
+    }));
+  }
+
+  #setOf(files: { routing: string | null; rewrite: string | null }): FunctionSet {
+    const key = `${files.routing ?? ''}\0${files.rewrite ?? ''}`;
+    let set = this.#sets.get(key);
+    if (set === undefined) {
+      set = new FunctionSet({
+        files,
+        settings: this.#setSettings(),
+        host: this.#sharedHost(),
+        log: this.#log,
+        isDbkey: this.#isDbkey,
+      });
+      this.#sets.set(key, set);
+      this.#track(set.reload().then(() => this.#watch()));
+    }
+    return set;
+  }
+
+  #track(work: Promise<void>): void {
+    this.#loading.add(work);
+    void work.finally(() => this.#loading.delete(work));
+  }
+
+  async #settled(): Promise<void> {
+    while (this.#loading.size > 0) await Promise.all(this.#loading);
+  }
+
+  #setSettings(): SetSettings {
+    const settings = this.#settings;
+    return {
+      timeoutMs: settings.user_function_timeout,
+      memoryLimitMb: settings.user_function_memory_limit,
+      maxQueryBytes: settings.user_function_max_query,
+      maxResult: settings.user_function_max_result,
+      onRoutingFailure: settings.routing_rules_disconnect_on_failure
+        ? 'disconnect'
+        : settings.routing_rules_on_failure,
+      onRewriteFailure: settings.rewrite_query_disconnect_on_failure
+        ? 'disconnect'
+        : settings.rewrite_query_on_failure,
+      databases: [...this.#databases.keys()],
+    };
+  }
+
+  #hostOf(set: FunctionSet): SandboxHost {
+    return this.#ownHosts.get(set) ?? this.#sharedHost();
+  }
+
+  #sharedHost(): SandboxHost {
+    this.#shared ??=
+      this.#settings.user_function_isolation === 'inline'
+        ? new InlineHost(preludeSource())
+        : this.#newProcess();
+    return this.#shared;
+  }
+
+  #newProcess(): ProcessHost {
+    return new ProcessHost(() => this.#takeChild(), {
+      onKilled: (versionId) => this.#killed(versionId),
+      onStartFailed: (complaint) =>
+        this.#log.error(
+          { event: 'sandbox_failed' },
+          `sandbox process ended before it was ready: ${complaint.trim() || 'no reason given'}`,
+        ),
+    });
+  }
+
+  /** A child, and another one made ready behind it: a cold start takes long enough to be felt. */
+  #takeChild(): HostChild {
+    const child =
+      this.#warm !== null && !this.#warm.isGone
+        ? this.#warm
+        : new HostChild(this.#settings.user_function_memory_limit);
+    this.#warm = null;
+    setTimeout(() => {
+      if (!this.#stopped && this.#warm === null)
+        this.#warm = new HostChild(this.#settings.user_function_memory_limit);
+    }, 100).unref();
+    return child;
+  }
+
+  /** Whoever had to be killed gets a process of its own: the next time it harms nobody else. */
+  #killed(versionId: number): void {
+    const set = [...this.#sets.values()].find((each) => each.versionId === versionId);
+    if (set === undefined) return;
+    this.#log.error(
+      { event: 'sandbox_killed', tenant: set.tenant },
+      `sandbox process killed because of user functions in ${set.tenant}`,
+    );
+    if (this.#ownHosts.has(set)) return;
+    const host = this.#newProcess();
+    this.#ownHosts.set(set, host);
+    this.#track(set.moveTo(host));
+  }
+
+  async #changed(folders: ReadonlySet<string>): Promise<void> {
+    if (!this.#stopped) await this.#refresh(folders);
+  }
+
+  /** Looks again at which files apply where, and bundles those sets whose folders have changed (null: all). */
+  async #refresh(folders: ReadonlySet<string> | null): Promise<void> {
+    const names = new Set([...this.#byDatabase.keys(), ...this.#databases.keys()]);
+    const known = new Set(this.#sets.values());
+    this.#byDatabase.clear();
+    for (const name of names) this.setFor(name);
+    const used = new Set(this.#byDatabase.values());
+    for (const [key, set] of this.#sets) {
+      if (!used.has(set)) this.#drop(key, set);
+      else if (known.has(set) && (folders === null || set.inputs.some((file) => folders.has(dirname(file)))))
+        this.#track(set.reload());
+    }
+    await this.#settled();
+    this.#watch();
+  }
+
+  #drop(key: string, set: FunctionSet): void {
+    this.#sets.delete(key);
+    set.dispose();
+    void this.#ownHosts.get(set)?.stop();
+    this.#ownHosts.delete(set);
+    this.#log.info({ event: 'rules_removed', tenant: set.tenant }, `user functions of ${set.tenant} removed`);
+  }
+
+  #watch(): void {
+    const folder = this.#settings.user_functions_dir || null;
+    const inputs = [...this.#sets.values()].flatMap((set) => set.inputs);
+    this.#watcher?.watch(folder, new Set(inputs.map((file) => dirname(file))));
+  }
+}
+
+function byName(databases: Iterable<DatabaseFunctions>): ReadonlyMap<string, DatabaseFunctions> {
+  return new Map([...databases].map((database) => [database.name, database]));
+}

@@ -1,0 +1,62 @@
+import { existsSync, realpathSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { watch, type FSWatcher } from 'chokidar';
+
+/** Editors save in several steps, and deployments swap several files. */
+const DEBOUNCE_MS = 50;
+
+/**
+ * Watches folders, never files: a file that is replaced by renaming, or that is reached through a symbolic link which is
+ * swapped (a Kubernetes ConfigMap), goes on under another inode. Whoever is told compares contents.
+ */
+export class SourceWatcher {
+  readonly #onChange: (folders: ReadonlySet<string>) => void;
+  #watcher: FSWatcher | null = null;
+  #folders = new Set<string>();
+  #changed = new Set<string>();
+  #timer: NodeJS.Timeout | null = null;
+
+  /** @param onChange is told the folders in which something happened */
+  constructor(onChange: (folders: ReadonlySet<string>) => void) {
+    this.#onChange = onChange;
+  }
+
+  /** @param root user_functions_dir, watched with its folders; @param folders where imported files are */
+  watch(root: string | null, folders: ReadonlySet<string>): void {
+    const wanted = new Set<string>();
+    for (const folder of [...(root === null ? [] : [root]), ...folders]) {
+      wanted.add(folder);
+      if (existsSync(folder)) wanted.add(realpathSync(folder));
+    }
+    this.#watcher ??= watch([], {
+      ignoreInitial: true,
+      depth: 1,
+      ignored: (path) => path.includes('/node_modules/') && !folders.has(dirname(path)),
+    }).on('all', (_event, path) => this.#note(path));
+    // its errors (a folder that went away) say nothing that a missing event would not
+    this.#watcher.on('error', () => {});
+    const added = [...wanted].filter((folder) => !this.#folders.has(folder));
+    const removed = [...this.#folders].filter((folder) => !wanted.has(folder));
+    if (added.length > 0) this.#watcher.add(added);
+    if (removed.length > 0) this.#watcher.unwatch(removed);
+    this.#folders = wanted;
+  }
+
+  async close(): Promise<void> {
+    if (this.#timer) clearTimeout(this.#timer);
+    await this.#watcher?.close();
+  }
+
+  #note(path: string): void {
+    this.#changed.add(dirname(path));
+    this.#changed.add(path);
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      const folders = this.#changed;
+      this.#changed = new Set();
+      // a swapped link changes files that are reached by another path
+      for (const folder of [...folders]) if (existsSync(folder)) folders.add(realpathSync(folder));
+      this.#onChange(folders);
+    }, DEBOUNCE_MS);
+  }
+}
