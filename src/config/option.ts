@@ -157,14 +157,9 @@ export function seconds(): Kind<number> {
   };
 }
 
-/** Text: whole seconds (pgbouncer reads these options as integers). Value: milliseconds. */
+/** Whole seconds, for the times that pgbouncer reads as integers. Value: seconds too, unlike that of `seconds`. */
 export function wholeSeconds(min = 0): Kind<number> {
-  return {
-    label: 'whole seconds',
-    schema: { type: 'integer', minimum: min },
-    parse: (text) => parseInteger(text, min, INT_MAX) * 1000,
-    show: (value) => String(Math.round(value / 1000)),
-  };
+  return { ...int(min), label: 'whole seconds' };
 }
 
 /**

@@ -326,6 +326,7 @@ export const OPTIONS = {
   query_wait_notify: option({
     kind: wholeSeconds(),
     default: '5',
+    effect: 'applied',
     doc: 'A client that waits this long for a server gets a NOTICE; 0 means none.',
   }),
   query_wait_timeout: option({
@@ -639,15 +640,15 @@ export const OPTIONS = {
   }),
   tcp_keepcnt: option({ kind: int(), default: '0', doc: "Keep-alive probes; 0 means the system's default." }),
   tcp_keepidle: option({
-    kind: int(),
+    kind: wholeSeconds(),
     default: '0',
     effect: 'applied',
-    doc: "Seconds before the first keep-alive probe; 0 means the system's default.",
+    doc: "Time before the first keep-alive probe; 0 means the system's default.",
   }),
   tcp_keepintvl: option({
-    kind: int(),
+    kind: wholeSeconds(),
     default: '0',
-    doc: "Seconds between keep-alive probes; 0 means the system's default.",
+    doc: "Time between keep-alive probes; 0 means the system's default.",
   }),
   tcp_socket_buffer: option({
     kind: int(),
@@ -748,8 +749,9 @@ export const OPTIONS = {
 export type OptionName = keyof typeof OPTIONS;
 
 /**
- * The values of [pgbouncer], under pgbouncer's names. Times of the kinds seconds, wholeSeconds and milliseconds are
- * milliseconds; tcp_keepidle and tcp_keepintvl stay seconds; null means not set.
+ * The values of [pgbouncer], under pgbouncer's names. Times of the kinds seconds and milliseconds are
+ * milliseconds; those of the kind wholeSeconds (query_wait_notify, stats_period, tcp_keepidle, tcp_keepintvl) are seconds;
+ * null means not set.
  */
 export type Settings = { readonly [K in OptionName]: (typeof OPTIONS)[K]['initial'] };
 

@@ -69,8 +69,8 @@ test('seconds become milliseconds, with a dot and without a unit', () => {
     refusal(() => seconds().parse('-1')),
     '-1 is out of range | a time cannot be negative',
   );
-  assert.equal(wholeSeconds().parse('5'), 5000);
-  assert.equal(wholeSeconds().show(5000), '5');
+  assert.equal(wholeSeconds().parse('5'), 5, 'stays seconds');
+  assert.equal(wholeSeconds().show(5), '5');
 });
 
 test('seconds are shown as printf %g shows them', () => {
