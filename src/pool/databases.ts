@@ -148,17 +148,51 @@ export class Registry {
     }
   }
 
+  /** The pools of one database, or (null) of all. */
+  *poolsOf(database: Database | null): Generator<Pool> {
+    if (database === null) yield* this.allPools();
+    else yield* database.pools.values();
+  }
+
+  /** PAUSE, of one database or (null) of all: free servers are closed now, the others when they come free. */
+  pause(database: Database | null): void {
+    if (database === null) this.paused = true;
+    else database.paused = true;
+    for (const pool of this.poolsOf(database)) {
+      for (const server of [...pool.idle]) server.close('pause mode');
+    }
+  }
+
+  /** Ends what `pause` began; whoever waits for it to come to rest looks again. */
+  resume(database: Database | null): void {
+    if (database === null) this.paused = false;
+    else database.paused = false;
+    this.recheck();
+    this.activate();
+  }
+
+  /** Whether servers of a database, or (null) of any, exist or are being made. */
+  hasServers(database: Database | null): boolean {
+    for (const pool of this.poolsOf(database)) if (pool.size > 0) return true;
+    return false;
+  }
+
   /** A server is gone: room for those who wait for another, in whichever pool. */
   serverGone(pool: Pool): void {
     if (pool.database.clientCount === 0) pool.database.unusedSince = performance.now();
-    for (const watcher of this.#serverWatchers) watcher();
+    this.recheck();
     this.#activateSoon();
   }
 
   /** A server became free with nobody in its own pool waiting; others may want its place. */
   serverIdle(): void {
     if (this.waitingPools.size > 0) this.#activateSoon();
-    if (this.#serverWatchers.size > 0) for (const watcher of this.#serverWatchers) watcher();
+    if (this.#serverWatchers.size > 0) this.recheck();
+  }
+
+  /** Those who wait in untilServers look again. */
+  recheck(): void {
+    for (const watcher of [...this.#serverWatchers]) watcher();
   }
 
   /** Calls back whenever a server is gone or free, until the returned function is called (PAUSE, WAIT_CLOSE). */

@@ -49,6 +49,8 @@ export class Pool {
   welcome: Welcome | null = null;
   /** a connection is being made: one at a time for each pool */
   opening = false;
+  /** the server that is logging in, once there is a socket for it */
+  connecting: Server | null = null;
   /** clients that are in this pool now */
   clientCount = 0;
   /** ms of performance.now() since when it has had neither clients nor servers */
@@ -334,12 +336,15 @@ export class Pool {
     try {
       const opened = await openServer(this, target, timeout, (made) => {
         server = made;
+        this.connecting = made;
       });
       this.opening = false;
+      this.connecting = null;
       timeout.removeEventListener('abort', onTimeout);
       this.#opened(opened.server, opened.welcome);
     } catch (error) {
       this.opening = false;
+      this.connecting = null;
       timeout.removeEventListener('abort', onTimeout);
       this.#openFailed(server, target, error as Error);
     }
@@ -383,6 +388,7 @@ export class Pool {
     this.#failures++;
     const { log } = this.registry;
     if (server !== null && server.state !== 'closed') server.close('login failed', { notify: false });
+    else this.registry.recheck();
     const where = `${this.database.name}/${this.user}@${target.host}:${target.port}`;
     log.warn(
       { database: this.database.name, user: this.user, event: 'server_login_failed' },

@@ -16,6 +16,10 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
   const target = sessions.byCancelKey.get(Buffer.concat([header, secret]).toString('latin1'));
   const done = (why: string): void => requester.close(why);
   if (target === undefined) return done('failed cancel request');
+  if (target.onCancel !== null) {
+    target.onCancel();
+    return done('cancel request for console client');
+  }
   if (target.state === 'waiting') {
     cancelWaiting(target);
     return done('cancel request for a waiting client');

@@ -13,6 +13,7 @@ import type { ClientStatement } from './prepared.ts';
 import { resumeClient } from './relay-client.ts';
 import { decided } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
+import { ADMIN_DATABASE } from './startup.ts';
 import type { Sessions } from './sessions.ts';
 
 /** `login` until ReadyForQuery; `waiting` for a server; `active` while linked; `idle` otherwise. */
@@ -67,8 +68,10 @@ export class Client implements Waiter, ServerUser {
   // Reading (relay-client.ts).
   /** what the bytes that arrive are for: start-up, login, relay or console */
   reader: (client: Client, chunk: Buffer) => void = () => {};
-  /** told when the client goes away while something is done for it (login) */
+  /** told when the client goes away while something is done for it (login, a console command that waits) */
   onLeft: (() => void) | null = null;
+  /** takes a cancel request for this client; null: it goes to the client's server */
+  onCancel: (() => void) | null = null;
   /** something must happen before the next message: a server, a decision */
   blocked = false;
   /** bytes that are not handled yet: behind a block, or an incomplete message */
@@ -151,6 +154,11 @@ export class Client implements Waiter, ServerUser {
    */
   get functions(): FunctionSet | null {
     return this.replication === 'none' ? this.sessions.functions.setFor(this.databaseName) : null;
+  }
+
+  /** It talks to the admin console, or wants to. */
+  get isConsole(): boolean {
+    return this.databaseName === ADMIN_DATABASE;
   }
 
   get ageSeconds(): number {

@@ -32,6 +32,8 @@ export class Sessions {
   console: AdminConsole | null = null;
   /** SHUTDOWN or SIGTERM: nobody new, but those who are here may finish */
   draining = false;
+  /** SUSPEND: nothing is read from anybody but the console (suspend.ts) */
+  suspended = false;
   #drained: (() => void) | null = null;
 
   constructor(registry: Registry, functions: Functions, log: Logger) {
@@ -49,6 +51,7 @@ export class Sessions {
     const client = new Client(this, this.registry.ids.next(), socket, isUnix);
     this.clients.add(client);
     startSession(client);
+    if (this.suspended) socket.pause();
     return client;
   }
 
@@ -61,13 +64,19 @@ export class Sessions {
       client.database.clientCount--;
       this.registry.user(client.user).clientCount--;
     }
-    if (this.draining && this.clients.size === 0) this.#drained?.();
+    if (this.draining && !this.hasUsers) this.#drained?.();
+  }
+
+  /** Whether anybody is here besides operators on the console, who may watch to the end. */
+  get hasUsers(): boolean {
+    for (const client of this.clients) if (!client.isConsole) return true;
+    return false;
   }
 
   /** Resolves when the last client has left. */
   async untilNoClients(): Promise<void> {
     this.draining = true;
-    if (this.clients.size === 0) return;
+    if (!this.hasUsers) return;
     await new Promise<void>((resolve) => {
       this.#drained = resolve;
     });

@@ -1,0 +1,46 @@
+import { ClientError } from '../wire/errors.ts';
+import type { Sessions } from './sessions.ts';
+
+/**
+ * SUSPEND: what is in the proxy's buffers is sent, and nothing more is read from clients or servers, the console's
+ * clients excepted. Connections stay open; new ones wait in their sockets' buffers.
+ */
+
+/**
+ * Stops reading and looks whether everything has been sent. To be called until it has: what drains meanwhile may make
+ * the relay read again, and once nothing is left to drain nothing can.
+ * @returns true when all buffers are empty
+ */
+export function suspendReading(sessions: Sessions): boolean {
+  sessions.suspended = true;
+  let isFlushed = true;
+  for (const client of sessions.clients) {
+    if (client.isConsole) continue;
+    client.socket.pause();
+    if (client.socket.writableLength > 0) isFlushed = false;
+  }
+  for (const server of sessions.registry.allServers()) {
+    server.socket.pause();
+    if (server.socket.writableLength > 0) isFlushed = false;
+  }
+  return isFlushed;
+}
+
+/** suspend_timeout is over: those who have not taken their bytes are disconnected. */
+export function dropUnflushed(sessions: Sessions): void {
+  const reason = 'suspend_timeout';
+  for (const client of [...sessions.clients]) {
+    if (client.isConsole || client.socket.writableLength === 0) continue;
+    client.close(reason, new ClientError('FATAL', '08P01', reason));
+  }
+  for (const server of [...sessions.registry.allServers()]) {
+    if (server.socket.writableLength > 0) server.close(reason);
+  }
+}
+
+/** Everybody is read again. */
+export function resumeReading(sessions: Sessions): void {
+  sessions.suspended = false;
+  for (const client of sessions.clients) client.socket.resume();
+  for (const server of sessions.registry.allServers()) server.socket.resume();
+}
