@@ -43,6 +43,8 @@ export class Client implements Waiter, ServerUser {
   readonly replicationParameters: [string, string][] = [];
   /** minor version of protocol 3 that was agreed on */
   minor = 0;
+  /** it came through the Unix socket from a process of the proxy's own user: an administrator without password */
+  isOwnProcess = false;
   /** it only came to cancel another client's query */
   isCancelRequest = false;
   tls = '';

@@ -1,4 +1,4 @@
-import { authDialogue, type AuthDialogue, type AuthStep, type ClientMethod } from '../auth/client-auth.ts';
+import { authDialogue, type AuthDialogue, type AuthStep } from '../auth/client-auth.ts';
 import type { Server } from '../pool/server.ts';
 import type { Database } from '../pool/databases.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
@@ -13,6 +13,7 @@ import {
 import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import { findSecret, type FoundSecret } from './auth-query.ts';
 import type { Client } from './client.ts';
+import { identityOf, isOwnProcess, loginMethod, type LoginMethod } from './methods.ts';
 import { relayClientBytes } from './relay-client.ts';
 import { ADMIN_DATABASE } from './startup.ts';
 
@@ -51,16 +52,23 @@ async function run(client: Client): Promise<void> {
   }
 
   const database = isAdmin ? null : registry.find(client.databaseName);
-  const method = sessions.methodFor(client);
-  if (method === null) return fail(client, 'login rejected', clientErrors.loginRejected());
+  if (isAdmin && (await isOwnProcess(client))) {
+    client.isOwnProcess = true;
+    return sessions.enterConsole(client);
+  }
+  if (isClosed(client)) return;
+  const login = loginMethod(client);
+  if (login === null)
+    return fail(client, 'no authentication method is found', clientErrors.noAuthenticationMethod());
+  const { method } = login;
   if (method === 'any' && !isAdmin && database !== null && database.config.user === null) {
     return fail(client, 'bouncer config error', clientErrors.configError());
   }
   const found = await findSecret(client, database, method);
-  if ((client.state as string) === 'closed') return;
+  if (isClosed(client)) return;
   if (found instanceof Error) return client.close(found.message, found);
-  if (!(await authenticate(client, method, found))) return;
-  if ((client.state as string) === 'closed') return;
+  if (!(await authenticate(client, login, found))) return;
+  if (isClosed(client)) return;
   if (isAdmin) return sessions.enterConsole(client);
 
   // Only who has proved who he is hears whether a database exists.
@@ -74,17 +82,12 @@ async function run(client: Client): Promise<void> {
 }
 
 /** Goes through the method's dialogue. False: the client was refused. */
-async function authenticate(client: Client, method: ClientMethod, found: FoundSecret): Promise<boolean> {
-  const { sessions } = client;
+async function authenticate(client: Client, login: LoginMethod, found: FoundSecret): Promise<boolean> {
+  const { scram_iterations: scramIterations } = client.sessions.registry.config.settings;
   const dialogue: AuthDialogue = authDialogue(
-    method,
-    {
-      user: client.user,
-      secret: found.secret,
-      exists: found.exists,
-      tls: sessions.tlsIdentity(client),
-    },
-    { scramIterations: sessions.registry.config.settings.scram_iterations },
+    login.method,
+    { ...identityOf(client, login), secret: found.secret, exists: found.exists },
+    { scramIterations },
   );
   let step: AuthStep = await dialogue.begin();
   while (step.kind === 'continue') {
@@ -94,10 +97,10 @@ async function authenticate(client: Client, method: ClientMethod, found: FoundSe
     step = await dialogue.receive(payload);
   }
   if (step.kind === 'failed') {
-    const error = step.reason.startsWith('SASL')
-      ? clientErrors.saslFailed()
-      : clientErrors.authenticationFailed(step.reason);
-    fail(client, step.reason, error);
+    if (step.detail !== undefined) {
+      client.sessions.log.warn({ client: client.id }, `${client.label} login failed: ${step.detail}`);
+    }
+    fail(client, step.reason, clientErrors.authenticationFailed(step.reason));
     return false;
   }
   if (step.final !== null) client.send(authentication(step.final));
@@ -142,6 +145,11 @@ function nextPassword(client: Client): Promise<Buffer | null> {
 function hold(client: Client, chunk: Buffer): void {
   client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
   if (client.held.length > MAX_PASSWORD_MESSAGE) client.socket.pause();
+}
+
+/** It may go at any time, whatever is being awaited. */
+function isClosed(client: Client): boolean {
+  return client.state === 'closed';
 }
 
 function fail(client: Client, reason: string, error: ClientError): void {

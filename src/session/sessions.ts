@@ -1,11 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { TLSSocket } from 'node:tls';
 import type { Functions } from '../functions/functions.ts';
 import type { Database, Registry } from '../pool/databases.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { RoutingStats } from '../telemetry/stats.ts';
-import type { ClientIdentity, ClientMethod } from '../auth/client-auth.ts';
 import type { ClientTls } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { readyForQuery } from '../wire/messages.ts';
@@ -100,21 +98,6 @@ export class Sessions {
       this.byCancelKey.set(key, client);
       return { pid: bytes.readInt32BE(0), secret: bytes.subarray(4) };
     }
-  }
-
-  /** How a client has to prove who it is; null: not at all welcome. */
-  methodFor(_client: Client): ClientMethod | null {
-    const { auth_type: type } = this.registry.config.settings;
-    return type === 'hba' ? null : type;
-  }
-
-  /** What TLS says of a client, for the methods that use it. */
-  tlsIdentity(client: Client): ClientIdentity['tls'] {
-    if (!(client.socket instanceof TLSSocket)) return null;
-    return {
-      certificateCn: this.tls?.certificateCn(client.socket) ?? null,
-      endPointHash: this.tls?.endPointHash ?? null,
-    };
   }
 
   /** The client has logged in to the admin database. */
