@@ -15,7 +15,7 @@ import { findSecret, type FoundSecret } from './auth-query.ts';
 import type { Client } from './client.ts';
 import { identityOf, isOwnProcess, loginMethod, type LoginMethod } from './methods.ts';
 import { relayClientBytes } from './relay-client.ts';
-import { ADMIN_DATABASE } from './startup.ts';
+import { ADMIN_DATABASE, readFast } from './startup.ts';
 
 /** Who are you? The dialogue, the checks behind it, and the welcome. */
 
@@ -234,6 +234,7 @@ export function welcome(client: Client): void {
 /** From here on the relay has the client's bytes, beginning with those that were sent ahead. */
 function startRelay(client: Client): void {
   client.reader = relayClientBytes;
+  readFast(client);
   client.blocked = false;
   const { held } = client;
   client.held = EMPTY;

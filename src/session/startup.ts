@@ -3,6 +3,7 @@ import { clientErrors } from '../wire/errors.ts';
 import { negotiateProtocolVersion } from '../wire/messages.ts';
 import { NEWEST_MINOR } from '../wire/protocol.ts';
 import { parseOptions, parseStartup, type StartupPacket } from '../wire/startup.ts';
+import { moveToSharedRead } from '../platform/shared-read.ts';
 import { forwardCancel } from './cancel.ts';
 import type { Client } from './client.ts';
 import { logInClient } from './login.ts';
@@ -26,8 +27,21 @@ export function startSession(client: Client): void {
 
 /** Reads from the client's present socket, plain or encrypted. */
 function listen(client: Client): void {
+  client.socket.on('data', client.onData);
+  watchSocket(client);
+}
+
+/** The relay begins: a plain connection is read in the cheapest way that there is. */
+export function readFast(client: Client): void {
+  if (client.tls !== '') return;
+  const moved = moveToSharedRead(client.socket, client.onData);
+  if (moved === null) return;
+  client.socket = moved;
+  watchSocket(client);
+}
+
+function watchSocket(client: Client): void {
   const { socket } = client;
-  socket.on('data', client.onData);
   socket.on('drain', () => client.server?.socket.resume());
   socket.on('end', () =>
     client.close(client.state === 'login' ? 'client unexpected eof during login' : 'client unexpected eof'),
