@@ -1,0 +1,68 @@
+import { parseArgs } from 'node:util';
+import { versionLines } from './version.ts';
+
+/** The command line: pgbouncer's, and the demonstration. */
+
+const OPTIONS = {
+  daemon: { type: 'boolean', short: 'd', doc: 'run in background (as a daemon)' },
+  quiet: { type: 'boolean', short: 'q', doc: 'run quietly' },
+  reboot: { type: 'boolean', short: 'R', doc: 'do an online reboot' },
+  user: { type: 'string', short: 'u', doc: 'assume identity of USERNAME', value: 'USERNAME' },
+  verbose: { type: 'boolean', short: 'v', multiple: true, doc: 'increase verbosity' },
+  version: { type: 'boolean', short: 'V', doc: 'show version, then exit' },
+  help: { type: 'boolean', short: 'h', doc: 'show this help, then exit' },
+} as const;
+
+function help(): string {
+  const rows = Object.entries(OPTIONS).map(([name, option]) => {
+    const value = 'value' in option ? `=${option.value}` : '';
+    return `  -${option.short}, --${`${name}${value}`.padEnd(22)}${option.doc}`;
+  });
+  return [
+    'pgswitchyard is a connection pooler for PostgreSQL, in the place of pgbouncer.',
+    '',
+    'Usage:',
+    '  pgswitchyard [OPTION]... CONFIG_FILE',
+    '  pgswitchyard demo            two embedded servers, a proxy, and a rule to edit',
+    '',
+    'Options:',
+    ...rows,
+    '',
+    'Every option of CONFIG_FILE is explained in docs/config.md.',
+    '',
+  ].join('\n');
+}
+
+/** Runs the command. Sets the exit code; a daemon's process goes on after it returns. */
+export async function main(args: readonly string[]): Promise<void> {
+  if (args[0] === 'demo') {
+    const { demo } = await import('./demo.ts');
+    return demo(args.slice(1));
+  }
+  let parsed;
+  try {
+    parsed = parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
+  } catch (error) {
+    return usageError((error as Error).message.split('. ')[0]!);
+  }
+  const { values, positionals } = parsed;
+  if (values.help) return void process.stdout.write(help());
+  if (values.version) return void process.stdout.write(`${versionLines().join('\n')}\n`);
+  const [file, ...more] = positionals;
+  if (file === undefined) return usageError('no configuration file specified');
+  if (more.length > 0) return usageError(`too many arguments: ${more.join(' ')}`);
+  const { run } = await import('./run.ts');
+  await run({
+    file,
+    daemon: values.daemon ?? false,
+    quiet: values.quiet ?? false,
+    reboot: values.reboot ?? false,
+    verbose: values.verbose?.length ?? 0,
+    user: values.user ?? null,
+  });
+}
+
+function usageError(message: string): void {
+  process.stderr.write(`pgswitchyard: ${message}\nTry "pgswitchyard --help" for more information.\n`);
+  process.exitCode = 1;
+}

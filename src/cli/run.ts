@@ -1,0 +1,113 @@
+import { spawn } from 'node:child_process';
+import { ConfigError } from '../config/diagnostics.ts';
+import type { Config } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { becomeUser, removePidfile, StartError, writePidfile } from '../platform/process.ts';
+import { notifySystemd } from '../platform/systemd.ts';
+import { Proxy } from '../proxy.ts';
+import { createLog, type Logger } from '../telemetry/log.ts';
+import { handleSignals } from './signals.ts';
+import { versionLines } from './version.ts';
+
+/** The command line, taken apart. */
+export interface RunOptions {
+  readonly file: string;
+  readonly daemon: boolean;
+  readonly quiet: boolean;
+  readonly reboot: boolean;
+  readonly verbose: number;
+  readonly user: string | null;
+}
+
+/** Set in the process that a daemon's starter leaves behind; it says on descriptor 3 whether it is up. */
+const DAEMON_MARK = 'PGSWITCHYARD_DAEMON';
+
+/** Runs the proxy until a signal or SHUTDOWN ends it; exits with 1 when it can't start, and says why. */
+export async function run(options: RunOptions): Promise<void> {
+  const isDaemon = process.env[DAEMON_MARK] === '1';
+  try {
+    const config = withVerbosity(loadConfig(options.file), options.verbose);
+    if (options.daemon && !isDaemon) return await startDaemon(config);
+    await serve(config, options, isDaemon);
+  } catch (error) {
+    const problem = error instanceof ConfigError || error instanceof StartError ? error.message : (error as Error).message;
+    process.stderr.write(`${problem}\n`);
+    tellStarter(`failed: ${problem}`);
+    process.exit(1);
+  }
+}
+
+function withVerbosity(config: Config, verbose: number): Config {
+  if (verbose === 0) return config;
+  return { ...config, settings: { ...config.settings, verbose: config.settings.verbose + verbose } };
+}
+
+async function serve(config: Config, options: RunOptions, isDaemon: boolean): Promise<void> {
+  const { settings } = config;
+  if (options.reboot) throw new StartError('-R (online reboot) is not supported: use so_reuseport and peers for a rolling restart');
+  const user = options.user ?? settings.user;
+  if (user) becomeUser(user);
+  if (process.getuid?.() === 0 && user !== 'root') throw new StartError('PgBouncer should not run as root');
+
+  const log = createLog({ settings, quiet: options.quiet || isDaemon });
+  let proxy: Proxy;
+  try {
+    if (settings.pidfile) writePidfile(settings.pidfile, (message) => log.info(message));
+    for (const warning of config.warnings) log.warn(warning);
+    proxy = new Proxy({ config, log });
+    keepRunning(log);
+    handleSignals(proxy, log);
+    await proxy.start();
+  } catch (error) {
+    log.fatal((error as Error).message);
+    if (settings.pidfile) removePidfile(settings.pidfile);
+    tellStarter(`failed: ${(error as Error).message}`);
+    process.exit(1);
+  }
+  process.on('exit', () => {
+    if (settings.pidfile) removePidfile(settings.pidfile);
+  });
+  log.info({ event: 'started' }, `process up: ${versionLines().slice(0, 5).join(', ')}`);
+  tellStarter('ready');
+  notifySystemd('READY=1');
+}
+
+/** A bug must not end everybody's connections: it is logged with its stack, and the process goes on. */
+function keepRunning(log: Logger): void {
+  const report = (error: unknown): void => {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    log.error({ event: 'bug' }, `internal error: ${text}`);
+  };
+  process.on('uncaughtException', report);
+  process.on('unhandledRejection', report);
+}
+
+function tellStarter(message: string): void {
+  if (process.env[DAEMON_MARK] === '1' && process.send) {
+    process.send(message);
+    process.disconnect?.();
+  }
+}
+
+/**
+ * Starts this very command again, detached from terminal and session, and waits until it is up. Node can't fork.
+ * @throws StartError when it did not come up
+ */
+async function startDaemon(config: Config): Promise<void> {
+  const { pidfile, logfile, syslog } = config.settings;
+  if (!pidfile) throw new StartError('daemon needs pidfile configured');
+  if (!logfile && !syslog) throw new StartError('daemon needs logging configured: set logfile or syslog');
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    detached: true,
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    env: { ...process.env, [DAEMON_MARK]: '1' },
+  });
+  const answer = await new Promise<string>((resolve) => {
+    child.once('message', (message) => resolve(String(message)));
+    child.once('error', (error) => resolve(`failed: ${error.message}`));
+    child.once('exit', (code) => resolve(`failed: the process ended with ${code}; ${logfile} says more`));
+  });
+  if (answer !== 'ready') throw new StartError(answer.replace(/^failed: /, ''));
+  child.unref();
+  if (child.connected) child.disconnect();
+}

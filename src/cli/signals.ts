@@ -1,0 +1,47 @@
+import type { Proxy } from '../proxy.ts';
+import type { Logger } from '../telemetry/log.ts';
+
+/** pgbouncer's signals (usage.md, Signals). */
+export function handleSignals(proxy: Proxy, log: Logger): void {
+  let stopping = false;
+
+  const stop = (signal: string, mode: 'wait_for_clients' | 'wait_for_servers'): void => {
+    if (stopping) {
+      log.info(`got ${signal} while shutting down, fast exit`);
+      return exit();
+    }
+    stopping = true;
+    log.info(`got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients to disconnect' : 'server connections to be released'}`);
+    proxy.stop(mode).then(exit, (error: Error) => {
+      log.error(`shutdown failed: ${error.message}`);
+      exit();
+    });
+  };
+
+  process.on('SIGTERM', () => stop('SIGTERM', 'wait_for_clients'));
+  process.on('SIGINT', () => stop('SIGINT', 'wait_for_servers'));
+  process.on('SIGQUIT', () => {
+    log.info('got SIGQUIT, fast exit');
+    exit();
+  });
+  process.on('SIGHUP', () => {
+    log.info('got SIGHUP, re-reading config');
+    log.reopen();
+    proxy.reload().catch((error: Error) => log.error(`RELOAD failed: ${error.message}`));
+  });
+  process.on('SIGUSR1', () => {
+    log.info('got SIGUSR1, pausing all activity');
+    proxy.pause();
+  });
+  process.on('SIGUSR2', () => {
+    if (stopping) return log.info('got SIGUSR2 while shutting down, ignoring');
+    log.info('got SIGUSR2, continuing from PAUSE');
+    proxy.resume();
+  });
+
+  // Whatever has not been closed by then is closed with the process; socket files and hosts are not left behind.
+  const exit = (): void => {
+    proxy.stop('immediate').finally(() => process.exit(0));
+    setTimeout(() => process.exit(0), 1_000).unref();
+  };
+}

@@ -1,0 +1,25 @@
+import { readFileSync } from 'node:fs';
+import { SHOWN_VERSION } from '../admin/version.ts';
+
+/** What --version prints. Tools look at the first line, which is pgbouncer's. */
+export function versionLines(): string[] {
+  return [
+    SHOWN_VERSION,
+    `pgswitchyard ${packageVersion()}`,
+    `libevent ${process.versions.uv} (libuv)`,
+    `adns: libuv ${process.versions.uv}`,
+    `tls: OpenSSL ${process.versions.openssl}`,
+    `node ${process.versions.node}`,
+  ];
+}
+
+function packageVersion(): string {
+  for (const path of ['../../package.json', '../../../package.json']) {
+    try {
+      return (JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as { version: string }).version;
+    } catch {
+      // the published package has one more folder, dist/
+    }
+  }
+  return 'unknown';
+}
