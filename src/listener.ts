@@ -1,5 +1,6 @@
 import { chmodSync, existsSync, rmSync } from 'node:fs';
 import { createServer, createConnection, type Server as NetServer, type Socket } from 'node:net';
+import type { ListeningSocket } from './admin/actions.ts';
 import type { Settings } from './config/options.ts';
 import type { Logger } from './telemetry/log.ts';
 
@@ -34,6 +35,18 @@ export class Listener {
     }
     if (this.#tcp.length === 0 && this.#unix === null)
       throw new Error('nowhere to listen on: set listen_addr or unix_socket_dir');
+  }
+
+  /** What is open now. Node has no public way to a listening socket's descriptor: -1 where it has none at all. */
+  sockets(): ListeningSocket[] {
+    const port = this.#settings.listen_port;
+    const all = [...this.#tcp, ...(this.#unix === null ? [] : [this.#unix])];
+    return all.map((server) => {
+      const { _handle: handle } = server as { _handle?: { fd?: number } | null };
+      const at = server.address();
+      const address = at === null || typeof at === 'string' ? 'unix' : at.address;
+      return { fd: handle?.fd ?? -1, address, port };
+    });
   }
 
   /** No new clients over TCP. */

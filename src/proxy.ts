@@ -1,3 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { AdminActions, ListeningSocket, StopMode } from './admin/actions.ts';
+import { Console } from './admin/console.ts';
 import { clientTls } from './auth/tls.ts';
 import type { Config } from './config/config.ts';
 import { reloadConfig } from './config/load.ts';
@@ -6,20 +9,30 @@ import { Listener } from './listener.ts';
 import { Registry } from './pool/databases.ts';
 import { MAINTENANCE_MS, maintainPools } from './pool/maintenance.ts';
 import { Sessions } from './session/sessions.ts';
+import { dropUnflushed, resumeReading, suspendReading } from './session/suspend.ts';
 import { maintainClients } from './session/timeouts.ts';
 import type { Logger } from './telemetry/log.ts';
+import { DatabaseStats } from './telemetry/stats.ts';
+import { StatsHistory, statsLine } from './telemetry/stats-history.ts';
 import { clientErrors } from './wire/errors.ts';
 
-/** How a stop treats those who are still connected (SHUTDOWN and the signals). */
-export type StopMode = 'immediate' | 'wait_for_clients' | 'wait_for_servers';
+/** How often SUSPEND looks whether the buffers are empty. */
+const SUSPEND_POLL_MS = 10;
 
 /** The composition root: builds everything from a Config and owns it. */
-export class Proxy {
+export class Proxy implements AdminActions {
   readonly registry: Registry;
   readonly sessions: Sessions;
   readonly functions: Functions;
   readonly log: Logger;
+  readonly consoleStats = new DatabaseStats();
+  readonly statsHistory: StatsHistory;
+  /** resolves when everything has been closed, whoever asked for it */
+  readonly ended: Promise<void>;
+  /** a stop has begun, or waits for somebody to leave */
+  isStopping = false;
   readonly #listener: Listener;
+  #markEnded: () => void;
   #maintenance: NodeJS.Timeout | null = null;
   #stopped: Promise<void> | null = null;
 
@@ -36,6 +49,16 @@ export class Proxy {
     this.#listener = new Listener(config.settings, log, (socket, isUnix) =>
       this.sessions.accept(socket, isUnix),
     );
+    this.statsHistory = new StatsHistory(() => this.#allStats());
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.ended = promise;
+    this.#markEnded = resolve;
+    this.sessions.console = new Console(this);
+  }
+
+  *#allStats(): Generator<DatabaseStats> {
+    for (const database of this.registry.databases.values()) yield database.stats;
+    yield this.consoleStats;
   }
 
   /** Listens. @throws Error when an address can't be listened on, or the TLS files are not right. */
@@ -43,11 +66,18 @@ export class Proxy {
     this.sessions.tls = clientTls(this.registry.config.settings);
     await this.functions.start();
     await this.#listener.open();
-    this.#maintenance = setInterval(() => {
-      const now = performance.now();
+    this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
+  }
+
+  #maintain(now: number): void {
+    if (!this.sessions.suspended) {
       maintainPools(this.registry, now);
       maintainClients(this.sessions, now);
-    }, MAINTENANCE_MS);
+    }
+    const { stats_period: period, log_stats: logged } = this.registry.config.settings;
+    if (this.statsHistory.tick(now, period * 1000) && logged) {
+      this.log.info({ event: 'stats' }, statsLine(this.statsHistory.totalAverages(now)));
+    }
   }
 
   /** RELOAD: reads the files again. @throws ConfigError; nothing has changed then */
@@ -66,27 +96,63 @@ export class Proxy {
     await this.functions.reconfigure(next.settings, next.databases.values());
   }
 
+  async applySettings(config: Config): Promise<boolean> {
+    const old = this.registry.config.settings;
+    this.registry.reconfigure(config);
+    this.log.configure(config.settings);
+    await this.functions.reconfigure(config.settings, config.databases.values());
+    const { settings } = config;
+    const changesTls = Object.entries(settings).some(
+      ([name, value]) => /_tls(13)?_/.test(name) && value !== old[name as keyof typeof old],
+    );
+    if (!changesTls) return true;
+    try {
+      this.sessions.tls = clientTls(settings);
+      return true;
+    } catch (error) {
+      this.log.error(`TLS setup failed: ${(error as Error).message}`);
+      return false;
+    }
+  }
+
+  /** No server is lent any more; those that are free are closed, the others as they come free. */
   pause(): void {
-    this.registry.paused = true;
-    for (const pool of this.registry.allPools())
-      for (const server of [...pool.idle]) server.close('pause mode');
+    this.registry.pause(null);
   }
 
   resume(): void {
-    this.registry.paused = false;
-    this.registry.activate();
+    if (this.sessions.suspended) resumeReading(this.sessions);
+    this.registry.resume(null);
+  }
+
+  async suspend(): Promise<void> {
+    const { suspend_timeout: timeout } = this.registry.config.settings;
+    const giveUpAt = timeout > 0 ? performance.now() + timeout : Infinity;
+    this.sessions.suspended = true;
+    while (this.sessions.suspended && !suspendReading(this.sessions)) {
+      if (performance.now() >= giveUpAt) dropUnflushed(this.sessions);
+      await delay(SUSPEND_POLL_MS);
+    }
+  }
+
+  listeningSockets(): ListeningSocket[] {
+    return this.#listener.sockets();
   }
 
   /** Ends everything; safe to call again with a harder mode. */
   async stop(mode: StopMode): Promise<void> {
+    this.isStopping = true;
+    // the Unix socket stays, for operators
+    this.sessions.draining = true;
     this.#listener.closeTcp();
     if (mode === 'wait_for_clients') await this.sessions.untilNoClients();
     if (mode === 'wait_for_servers') {
       this.pause();
-      await this.registry.untilServers(() => [...this.registry.allServers()].length === 0);
+      await this.registry.untilServers(() => !this.registry.hasServers(null));
     }
     this.#stopped ??= this.#end();
     await this.#stopped;
+    this.#markEnded();
   }
 
   async #end(): Promise<void> {

@@ -177,6 +177,15 @@ export class Registry {
     return false;
   }
 
+  /** Whether servers that are to be closed (RECONNECT, RELOAD) are still there (WAIT_CLOSE). */
+  hasRetired(database: Database | null): boolean {
+    for (const pool of this.poolsOf(database)) {
+      for (const server of pool.servers) if (server.closeReason !== null) return true;
+      if (pool.connecting !== null && pool.connecting.closeReason !== null) return true;
+    }
+    return false;
+  }
+
   /** A server is gone: room for those who wait for another, in whichever pool. */
   serverGone(pool: Pool): void {
     if (pool.database.clientCount === 0) pool.database.unusedSince = performance.now();

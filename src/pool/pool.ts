@@ -189,6 +189,7 @@ export class Pool {
       if (server.state === 'idle' || server.state === 'used') server.close(reason);
       else server.closeReason = reason;
     }
+    if (this.connecting !== null) this.connecting.closeReason = reason;
     // what a new server is like is not known any more
     this.#failedAt = null;
     this.#failure = null;

@@ -1,0 +1,232 @@
+import { applySet } from '../config/load.ts';
+import { isOptionName, optionOf } from '../config/options.ts';
+import type { Database } from '../pool/databases.ts';
+import { ADMIN_DATABASE } from '../session/startup.ts';
+import { ClientError, clientErrors } from '../wire/errors.ts';
+import { noticeResponse } from '../wire/messages.ts';
+import type { AdminActions, StopMode } from './actions.ts';
+import { clientPhase } from './sockets.ts';
+import { commandError, type Operator } from './operator.ts';
+import { commandComplete } from './result.ts';
+
+/**
+ * One of the console's verbs. What it returns is the answer, without ReadyForQuery; null: there is none, ever.
+ * @throws ClientError for the operator
+ */
+export type Command = (operator: Operator, argument: string) => Buffer | null | Promise<Buffer | null>;
+
+/** The verb is known, but not with this argument. */
+export class UsageError extends Error {}
+
+/** Every verb but SHOW and SET, in lower case. */
+export const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
+  ['reload', reload],
+  ['pause', pause],
+  ['resume', resume],
+  ['suspend', suspend],
+  ['disable', disable],
+  ['enable', enable],
+  ['reconnect', reconnect],
+  ['kill', kill],
+  ['kill_client', killClient],
+  ['wait_close', waitClose],
+  ['shutdown', shutdown],
+]);
+
+function logCommand({ log }: AdminActions, verb: string, argument: string): void {
+  const target = argument === '' ? '' : ` '${argument}'`;
+  log.info({ event: 'console_command' }, `${verb}${target} command issued`);
+}
+
+/** The database that a command names; one of `*` comes to be by that, as it does when a client names it. */
+function databaseFor({ registry }: AdminActions, name: string, action: string): Database {
+  if (name === ADMIN_DATABASE) throw commandError(`cannot ${action} admin db: ${name}`);
+  const database = registry.find(name);
+  if (database === null) throw commandError(`no such database: ${name}`);
+  return database;
+}
+
+function refuseWhenPaused({ registry, sessions }: AdminActions): void {
+  if (registry.paused || sessions.suspended) throw commandError('already suspended/paused');
+}
+
+async function reload(operator: Operator, argument: string): Promise<Buffer> {
+  if (argument !== '') throw new UsageError();
+  operator.requireAdmin();
+  const { actions } = operator;
+  logCommand(actions, 'RELOAD', '');
+  try {
+    await actions.reload();
+  } catch (error) {
+    for (const line of (error as Error).message.split('\n')) actions.log.error(line);
+    actions.log.error('RELOAD Failed, see logs for more details');
+    throw new ClientError('ERROR', 'F0000', 'RELOAD failed, see logs for additional details');
+  }
+  return commandComplete('RELOAD');
+}
+
+async function pause(operator: Operator, argument: string): Promise<Buffer> {
+  operator.requireAdmin();
+  const { actions } = operator;
+  const { registry } = actions;
+  refuseWhenPaused(actions);
+  const database = argument === '' ? null : databaseFor(actions, argument, 'pause');
+  logCommand(actions, 'PAUSE', argument);
+  if (database === null) actions.pause();
+  else registry.pause(database);
+  const isPaused = (): boolean => (database === null ? registry.paused : database.paused);
+  const undo = (): void => {
+    if (database !== null) registry.resume(database);
+    else if (!actions.isStopping) actions.resume();
+  };
+  await operator.waitUntil(() => !isPaused() || !registry.hasServers(database), undo);
+  // Whoever goes on after PAUSE relies on it.
+  if (!isPaused()) throw commandError('pause was ended by RESUME');
+  return commandComplete('PAUSE');
+}
+
+function resume(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  const { actions } = operator;
+  const { registry, sessions } = actions;
+  logCommand(actions, 'RESUME', argument);
+  if (argument === '') {
+    if (actions.isStopping) throw commandError('pooler is shutting down');
+    if (!registry.paused && !sessions.suspended) throw commandError('pooler is not paused/suspended');
+    actions.resume();
+  } else {
+    const database = registry.databases.get(argument);
+    if (database === undefined && argument !== ADMIN_DATABASE)
+      throw commandError(`no such database: ${argument}`);
+    if (!database?.paused) throw commandError(`database ${argument} is not paused`);
+    registry.resume(database);
+  }
+  return commandComplete('RESUME');
+}
+
+async function suspend(operator: Operator, argument: string): Promise<Buffer> {
+  if (argument !== '') throw new UsageError();
+  operator.requireAdmin();
+  const { actions } = operator;
+  refuseWhenPaused(actions);
+  for (const database of actions.registry.databases.values()) {
+    if (database.paused) throw commandError('cannot suspend with paused databases');
+  }
+  logCommand(actions, 'SUSPEND', '');
+  await operator.waitFor(actions.suspend(), () => actions.resume());
+  if (!actions.sessions.suspended) throw commandError('suspend was ended by RESUME');
+  return commandComplete('SUSPEND');
+}
+
+function disable(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  if (argument === '') throw commandError('a database is required');
+  logCommand(operator.actions, 'DISABLE', argument);
+  databaseFor(operator.actions, argument, 'disable').disabled = true;
+  return commandComplete('DISABLE');
+}
+
+function enable(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  if (argument === '') throw commandError('a database is required');
+  logCommand(operator.actions, 'ENABLE', argument);
+  databaseFor(operator.actions, argument, 'enable').disabled = false;
+  return commandComplete('ENABLE');
+}
+
+function reconnect(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  const { actions } = operator;
+  logCommand(actions, 'RECONNECT', argument);
+  const database = argument === '' ? null : databaseFor(actions, argument, 'reconnect');
+  for (const pool of actions.registry.poolsOf(database)) pool.retire('obsolete connection');
+  return commandComplete('RECONNECT');
+}
+
+function kill(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  const { actions } = operator;
+  refuseWhenPaused(actions);
+  logCommand(actions, 'KILL', argument);
+  const databases =
+    argument === ''
+      ? [...actions.registry.databases.values()].filter((each) => each.pools.size > 0)
+      : [databaseFor(actions, argument, 'kill')];
+  for (const database of databases) killDatabase(actions, database);
+  return commandComplete('KILL');
+}
+
+function killDatabase({ sessions }: AdminActions, database: Database): void {
+  const error = clientErrors.databaseRemoved();
+  database.paused = true;
+  sessions.drop(database, error);
+  for (const pool of database.pools.values()) {
+    for (const server of [...pool.servers]) server.close(error.message);
+    pool.connecting?.close(error.message);
+  }
+}
+
+function killClient(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  const id = /^\d+/.exec(argument);
+  if (id === null) throw commandError('invalid client pointer supplied');
+  const wanted = Number(id[0]);
+  for (const client of operator.actions.sessions.clients) {
+    if (client.id !== wanted || clientPhase(client) === 'login') continue;
+    const error = clientErrors.forcedDisconnect();
+    client.close(error.message, error);
+    return commandComplete('KILL_CLIENT');
+  }
+  throw commandError('client not found');
+}
+
+async function waitClose(operator: Operator, argument: string): Promise<Buffer> {
+  operator.requireAdmin();
+  const { actions } = operator;
+  logCommand(actions, 'WAIT_CLOSE', argument);
+  const database = argument === '' ? null : databaseFor(actions, argument, 'wait in');
+  await operator.waitUntil(() => !actions.registry.hasRetired(database));
+  return commandComplete('WAIT_CLOSE');
+}
+
+const STOP_MODES: Readonly<Record<string, StopMode>> = {
+  '': 'immediate',
+  wait_for_clients: 'wait_for_clients',
+  wait_for_servers: 'wait_for_servers',
+};
+
+function shutdown(operator: Operator, argument: string): Buffer | null {
+  const mode = STOP_MODES[argument.toLowerCase()];
+  if (mode === undefined) throw new UsageError();
+  operator.requireAdmin();
+  const { actions } = operator;
+  const how = argument === '' ? '' : ` ${argument.toUpperCase()}`;
+  actions.log.info({ event: 'console_command' }, `SHUTDOWN${how} command issued`);
+  actions.stop(mode).catch((error: Error) => actions.log.error({ err: error }, error.message));
+  // The immediate one is answered by the connection's end.
+  return mode === 'immediate' ? null : commandComplete('SHUTDOWN');
+}
+
+/** SET key = value, of any option that a reload could change; the next RELOAD undoes it. */
+export async function setOption(operator: Operator, key: string, value: string): Promise<Buffer> {
+  operator.requireAdmin();
+  const { actions } = operator;
+  const { config } = actions.registry;
+  const done = commandComplete(`SET ${key}=${value}`);
+  if (isOptionName(key) && !optionOf(key).reload)
+    return Buffer.concat([notice(`${key} cannot be changed without a restart`), done]);
+  let next;
+  try {
+    next = applySet(config, key, value);
+  } catch (error) {
+    actions.log.error(`SET ${key}: ${(error as Error).message}`);
+    throw commandError('SET failed');
+  }
+  if (await actions.applySettings(next)) return done;
+  return Buffer.concat([notice('TLS settings could not be applied, still using old configuration'), done]);
+}
+
+/** A NOTICE for the operator. */
+export function notice(message: string, detail: string | null = null): Buffer {
+  return noticeResponse({ severity: 'NOTICE', code: '00000', message, detail });
+}

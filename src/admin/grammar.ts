@@ -1,0 +1,48 @@
+/**
+ * The console's language: one statement in each Query message, a word or two, or a SET. Words are letters, digits and
+ * underscores in either case, or anything in double quotes.
+ */
+
+export type Statement =
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'command'; readonly verb: string; readonly argument: string }
+  | { readonly kind: 'set'; readonly key: string; readonly value: string }
+  /** a SET whose key is the empty word */
+  | { readonly kind: 'bad arguments' }
+  | { readonly kind: 'unknown' };
+
+// No repetition within a repetition: what a client sends can't make matching slow.
+const WORD = '("(?:[^"]|"")*"|[0-9a-z_]+)';
+const BLANK = '[ \\t\\n\\r]';
+const END = `${BLANK}*(?:;${BLANK}*)?$`;
+
+const EMPTY = new RegExp(`^${BLANK}*(?:;${BLANK}*)*$`);
+const COMMAND = new RegExp(`^${BLANK}*${WORD}(?:${BLANK}+${WORD})?${END}`, 'i');
+const SET_TEXT = new RegExp(
+  `^${BLANK}*set${BLANK}+${WORD}${BLANK}*(?:=|to)${BLANK}*('(?:[^']|'')*')${END}`,
+  'i',
+);
+const SET_WORD = new RegExp(`^${BLANK}*set${BLANK}+${WORD}${BLANK}*(?:=|to)${BLANK}*${WORD}${END}`, 'i');
+
+/** @returns `verb` in lower case; the argument as it was written, '' when there is none */
+export function parseStatement(text: string): Statement {
+  if (EMPTY.test(text)) return { kind: 'empty' };
+  const command = COMMAND.exec(text);
+  if (command !== null) {
+    return {
+      kind: 'command',
+      verb: unquote(command[1]!).toLowerCase(),
+      argument: unquote(command[2] ?? ''),
+    };
+  }
+  const set = SET_TEXT.exec(text) ?? SET_WORD.exec(text);
+  if (set === null) return { kind: 'unknown' };
+  const key = unquote(set[1]!);
+  return key === '' ? { kind: 'bad arguments' } : { kind: 'set', key, value: unquote(set[2]!) };
+}
+
+function unquote(word: string): string {
+  const quote = word[0];
+  if (quote !== '"' && quote !== "'") return word;
+  return word.slice(1, -1).replaceAll(quote + quote, quote);
+}

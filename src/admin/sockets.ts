@@ -1,0 +1,236 @@
+import type { Socket } from 'node:net';
+import { unixPath } from '../pool/connect.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { Server } from '../pool/server.ts';
+import { Client } from '../session/client.ts';
+import { timestamp } from '../telemetry/log.ts';
+import type { AdminActions } from './actions.ts';
+import type { Column, Value } from './result.ts';
+
+/** SHOW CLIENTS, SERVERS, SOCKETS and ACTIVE_SOCKETS: one row for each connection. */
+
+export const SOCKET_COLUMNS: readonly Column[] = [
+  ['type', 'text'],
+  ['user', 'text'],
+  ['database', 'text'],
+  ['replication', 'text'],
+  ['state', 'text'],
+  ['addr', 'text'],
+  ['port', 'int4'],
+  ['local_addr', 'text'],
+  ['local_port', 'int4'],
+  ['connect_time', 'text'],
+  ['request_time', 'text'],
+  ['wait', 'int4'],
+  ['wait_us', 'int4'],
+  ['close_needed', 'int4'],
+  ['ptr', 'text'],
+  ['link', 'text'],
+  ['remote_pid', 'int4'],
+  ['tls', 'text'],
+  ['application_name', 'text'],
+  ['prepared_statements', 'int4'],
+  ['id', 'int4'],
+];
+
+export const BUFFER_COLUMNS: readonly Column[] = [
+  ['recv_pos', 'int4'],
+  ['pkt_pos', 'int4'],
+  ['pkt_remain', 'int4'],
+  ['send_pos', 'int4'],
+  ['send_remain', 'int4'],
+  ['pkt_avail', 'int4'],
+  ['send_avail', 'int4'],
+];
+
+export type ClientPhase =
+  | 'login'
+  | 'idle'
+  | 'active'
+  | 'waiting'
+  | 'active_cancel_req'
+  | 'waiting_cancel_req';
+export type ServerPhase = 'active' | 'idle' | 'used' | 'tested' | 'new' | 'active_cancel' | 'being_canceled';
+
+/** What a client is doing, in the words of SHOW CLIENTS. */
+export function clientPhase(client: Client): ClientPhase {
+  if (client.isCancelRequest) return 'active_cancel_req';
+  // The first client of a pool waits for a server before it is welcomed.
+  if (client.state === 'login') return client.pool === null ? 'login' : 'waiting';
+  if (client.state === 'waiting') return 'waiting';
+  return client.state === 'active' ? 'active' : 'idle';
+}
+
+/** What a server is doing, in the words of SHOW SERVERS. */
+export function serverPhase(server: Server, now: number): ServerPhase {
+  if (server.state === 'login') return 'new';
+  if (server.state === 'active') return 'active';
+  if (server.cancelsInFlight > 0) return 'being_canceled';
+  if (server.state === 'tested' || server.state === 'used') return server.state;
+  const { server_check_query: query, server_check_delay: delay } = server.pool.registry.config.settings;
+  return query !== '' && now - server.releasedAt >= delay ? 'used' : 'idle';
+}
+
+/** Servers of a pool, the one that is logging in included. */
+export function serversOf(pool: Pool): Server[] {
+  const { connecting } = pool;
+  return connecting === null || pool.servers.has(connecting)
+    ? [...pool.servers]
+    : [...pool.servers, connecting];
+}
+
+/** How long (ms) a client has been waiting for its query's end, or for a server. */
+export function waitOf(client: Client, now: number): number {
+  const since =
+    clientPhase(client) === 'waiting' && client.queryStart === 0 ? client.waitingSince : client.queryStart;
+  return since === 0 ? 0 : now - since;
+}
+
+/** Whole seconds, and the microseconds beside them. */
+export function splitWait(ms: number): [seconds: number, microseconds: number] {
+  return [Math.floor(ms / 1000), Math.floor((ms % 1000) * 1000)];
+}
+
+/** The word in the log's `C-0x…` and `S-0x…`. */
+function pointer(id: number): string {
+  return `0x${id.toString(16)}`;
+}
+
+/** ms of performance.now() as `YYYY-MM-DD HH:MM:SS TZ`. */
+function clockTime(ms: number): string {
+  return timestamp(performance.timeOrigin + ms).replace(/\.\d+/, '');
+}
+
+function ownAddress(socket: Socket, isUnix: boolean, port: number): [string, number] {
+  return isUnix ? ['unix', port] : [plainAddress(socket.localAddress ?? ''), socket.localPort ?? 0];
+}
+
+function plainAddress(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/, '');
+}
+
+export function clientRow(client: Client, state: string, now: number): Value[] {
+  const { registry } = client.sessions;
+  const { listen_port: listenPort } = registry.config.settings;
+  const application = client.parameters[registry.tracked.indexOf('application_name')] ?? '';
+  return [
+    'C',
+    client.user || '(nouser)',
+    client.database?.name ?? (client.databaseName || '(nodb)'),
+    client.replication,
+    state,
+    client.remoteAddress,
+    client.isUnix ? listenPort : client.remotePort,
+    ...ownAddress(client.socket, client.isUnix, listenPort),
+    clockTime(client.connectedAt),
+    clockTime(client.requestedAt),
+    ...splitWait(waitOf(client, now)),
+    0,
+    pointer(client.id),
+    client.server === null ? '' : pointer(client.server.id),
+    0,
+    client.tls === 'handshake' ? '' : client.tls,
+    application,
+    client.statements?.size ?? 0,
+    client.id,
+  ];
+}
+
+export function serverRow(server: Server, state: string): Value[] {
+  const { registry, database, user } = server.pool;
+  const isUnix = unixPath(server) !== null;
+  const linked = server.user instanceof Client ? server.user : null;
+  return [
+    'S',
+    user,
+    database.name,
+    linked?.replication ?? 'none',
+    state,
+    isUnix ? 'unix' : plainAddress(server.remoteAddress || server.host),
+    server.port,
+    isUnix ? 'unix' : plainAddress(server.localAddress),
+    server.localPort,
+    clockTime(server.connectedAt),
+    clockTime(server.requestedAt),
+    0,
+    0,
+    server.closeReason !== null,
+    pointer(server.id),
+    linked === null ? '' : pointer(linked.id),
+    server.pid,
+    server.tls,
+    server.parameters[registry.tracked.indexOf('application_name')] ?? '',
+    server.prepared.size,
+    server.id,
+  ];
+}
+
+/** Clients in the order of SHOW POOLS' rows; those that are still logging in belong to no pool. */
+function clientsByPool(actions: AdminActions): Client[] {
+  const key = (client: Client): string => client.database?.name ?? client.databaseName;
+  return [...actions.sessions.clients].sort(
+    (a, b) =>
+      compare(key(a), key(b)) || compare(a.pool?.user ?? a.user, b.pool?.user ?? b.user) || a.id - b.id,
+  );
+}
+
+export function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+export function clientRows(actions: AdminActions): Value[][] {
+  const now = performance.now();
+  return clientsByPool(actions)
+    .filter((client) => clientPhase(client) !== 'login')
+    .map((client) => clientRow(client, clientPhase(client), now));
+}
+
+/** All pools, in the order of their databases' and users' names. */
+export function poolsInOrder(actions: AdminActions): Pool[] {
+  return [...actions.registry.allPools()].sort(
+    (a, b) => compare(a.database.name, b.database.name) || compare(a.user, b.user),
+  );
+}
+
+export function serverRows(actions: AdminActions): Value[][] {
+  const now = performance.now();
+  return poolsInOrder(actions).flatMap((pool) =>
+    serversOf(pool).map((server) => serverRow(server, serverPhase(server, now))),
+  );
+}
+
+const SOCKET_STATES: Readonly<Record<ServerPhase, string>> = {
+  active: 'sv_active',
+  idle: 'sv_idle',
+  used: 'sv_used',
+  tested: 'sv_tested',
+  new: 'sv_login',
+  active_cancel: 'sv_active_cancel',
+  being_canceled: 'sv_being_canceled',
+};
+
+function socketState(client: Client): string {
+  const phase = clientPhase(client);
+  return phase === 'idle' ? 'cl_active' : `cl_${phase}`;
+}
+
+/** SHOW SOCKETS; `onlyBusy`: those with bytes that have not been dealt with (ACTIVE_SOCKETS). */
+export function socketRows(actions: AdminActions, onlyBusy: boolean): Value[][] {
+  const now = performance.now();
+  const rows: Value[][] = [];
+  for (const client of clientsByPool(actions)) {
+    const received = client.held.length + (client.collecting?.have ?? 0);
+    const unsent = client.socket.writableLength;
+    if (onlyBusy && received === 0 && unsent === 0 && client.bodyLeft === 0) continue;
+    rows.push([
+      ...clientRow(client, socketState(client), now),
+      ...[0, 0, client.bodyLeft, 0, 0, received, unsent],
+    ]);
+  }
+  for (const server of poolsInOrder(actions).flatMap(serversOf)) {
+    const unsent = server.socket.writableLength;
+    if (onlyBusy && unsent === 0) continue;
+    rows.push([...serverRow(server, SOCKET_STATES[serverPhase(server, now)]), ...[0, 0, 0, 0, 0, 0, unsent]]);
+  }
+  return rows;
+}
