@@ -57,6 +57,8 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
     proxy = new Proxy({ config, log });
     keepRunning(log);
     handleSignals(proxy, log);
+    // SHUTDOWN on the console
+    void proxy.ended.then(() => process.exit(0));
     await proxy.start();
   } catch (error) {
     log.fatal((error as Error).message);

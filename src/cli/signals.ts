@@ -3,14 +3,11 @@ import type { Logger } from '../telemetry/log.ts';
 
 /** pgbouncer's signals (usage.md, Signals). */
 export function handleSignals(proxy: Proxy, log: Logger): void {
-  let stopping = false;
-
   const stop = (signal: string, mode: 'wait_for_clients' | 'wait_for_servers'): void => {
-    if (stopping) {
+    if (proxy.isStopping) {
       log.info(`got ${signal} while shutting down, fast exit`);
       return exit();
     }
-    stopping = true;
     log.info(`got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients to disconnect' : 'server connections to be released'}`);
     proxy.stop(mode).then(exit, (error: Error) => {
       log.error(`shutdown failed: ${error.message}`);
@@ -34,7 +31,7 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
     proxy.pause();
   });
   process.on('SIGUSR2', () => {
-    if (stopping) return log.info('got SIGUSR2 while shutting down, ignoring');
+    if (proxy.isStopping) return log.info('got SIGUSR2 while shutting down, ignoring');
     log.info('got SIGUSR2, continuing from PAUSE');
     proxy.resume();
   });

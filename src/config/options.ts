@@ -15,6 +15,7 @@ export const OPTIONS = {
   admin_users: option({
     kind: list(),
     default: '',
+    effect: 'applied',
     doc: 'Users that may run every console command. Separated by commas.',
   }),
   application_name_add_host: option({
@@ -576,11 +577,13 @@ export const OPTIONS = {
   stats_users: option({
     kind: list(),
     default: '',
+    effect: 'applied',
     doc: "Users that may run the console's SHOW commands. Separated by commas.",
   }),
   suspend_timeout: option({
     kind: seconds(),
     default: '10',
+    effect: 'applied',
     doc: 'How long SUSPEND waits for buffers to be flushed.',
   }),
   switchover_dry_run: option({

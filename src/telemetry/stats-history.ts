@@ -44,7 +44,8 @@ export class StatsHistory {
   /** @param all the counters of every database that there is now */
   constructor(all: () => Iterable<DatabaseStats>, now = performance.now()) {
     this.#all = all;
-    this.#olderAt = now;
+    // a second before the start, so that the first figures are not divided by next to nothing
+    this.#olderAt = now - 1000;
     this.#newerAt = now;
   }
 
