@@ -1,0 +1,224 @@
+/** Who gets in, what is understood, what is refused. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Bouncer } from '../support/bouncer.ts';
+import { noPsql, psql } from '../support/psql.ts';
+import * as raw from '../support/raw.ts';
+import { RawClient, errorFields, rowValues } from '../support/raw.ts';
+
+// No command here needs a PostgreSQL server.
+const bouncer = await Bouncer.start(
+  { after },
+  {
+    databases: { p: 'host=127.0.0.1 port=1' },
+    userlist: { watcher: '', nobody: '' },
+    settings: { stats_users: 'watcher', admin_users: 'pgbouncer, chief' },
+  },
+);
+const target = { port: bouncer.port, host: bouncer.host };
+
+function login(user = 'pgbouncer', more: Record<string, string> = {}): Promise<RawClient> {
+  return RawClient.login(target, { user, database: 'pgbouncer', ...more });
+}
+
+async function errorOf(client: RawClient, command: string): Promise<string> {
+  const frames = await client.query(command);
+  const error = frames.find((frame) => frame.type === 'E');
+  assert.ok(error, `${command} did not fail`);
+  const fields = errorFields(error);
+  assert.equal(fields['S'], 'ERROR');
+  assert.equal(fields['C'], '08P01');
+  return fields['M']!;
+}
+
+async function tagOf(client: RawClient, command: string): Promise<string> {
+  const frames = await client.query(command);
+  const complete = frames.find((frame) => frame.type === 'C');
+  assert.ok(complete, `${command} did not succeed: ${frames.map((frame) => frame.type).join('')}`);
+  return complete.payload.toString('utf8', 0, complete.payload.length - 1);
+}
+
+test('the greeting', async () => {
+  const client = await RawClient.connect(target);
+  client.send(raw.startup({ user: 'pgbouncer', database: 'pgbouncer', search_path: 'x', made_up: '1' }));
+  const frames = await client.readUntil('Z');
+  assert.equal(frames.map((frame) => frame.type).join(''), 'RSSSSSSSKZ');
+  const parameters = frames
+    .filter((frame) => frame.type === 'S')
+    .map((frame) => frame.payload.toString('utf8').split('\0').slice(0, 2).join('='));
+  assert.deepEqual(parameters, [
+    'server_version=1.25.2/bouncer',
+    'client_encoding=UTF8',
+    'server_encoding=UTF8',
+    'DateStyle=ISO',
+    'TimeZone=GMT',
+    'standard_conforming_strings=on',
+    'is_superuser=on',
+  ]);
+  client.destroy();
+});
+
+test('whoever is in neither list is refused', async () => {
+  const client = await RawClient.connect(target);
+  client.send(raw.startup({ user: 'nobody', database: 'pgbouncer' }));
+  const frames = await client.readToEnd();
+  const fields = errorFields(frames.at(-1)!);
+  assert.equal(fields['M'], 'not allowed');
+  assert.equal(fields['S'], 'FATAL');
+  assert.equal(fields['C'], '08P01');
+});
+
+test('stats_users: SHOW, except FDS, and nothing else', async () => {
+  const client = await login('watcher');
+  assert.equal(await tagOf(client, 'SHOW STATS'), 'SHOW');
+  for (const command of [
+    'SHOW FDS',
+    'RELOAD',
+    'PAUSE',
+    'RESUME',
+    'SUSPEND',
+    'KILL p',
+    'KILL_CLIENT 1',
+    'DISABLE p',
+    'ENABLE p',
+    'RECONNECT',
+    'WAIT_CLOSE',
+    'SHUTDOWN',
+    'SHUTDOWN WAIT_FOR_CLIENTS',
+    'SET verbose = 1',
+  ]) {
+    assert.equal(await errorOf(client, command), 'admin access needed', command);
+  }
+  client.destroy();
+});
+
+test('what is no command', async () => {
+  const client = await login();
+  for (const command of [
+    'SELECT 1',
+    'SELECT version()',
+    'BEGIN',
+    'SHOW',
+    'SHOW nothing',
+    'SHOW STATS; SHOW POOLS',
+    'SET x',
+    'RELOAD now',
+    'SUSPEND p',
+    'SHUTDOWN soon',
+    `SHOW ${'"'.repeat(20_001)}`,
+  ]) {
+    assert.equal(await errorOf(client, command), `invalid command '${command}', use SHOW HELP;`);
+  }
+  assert.equal(await errorOf(client, 'SET "" = 1'), 'bad arguments');
+  assert.equal(await errorOf(client, 'SET no_such_option = 1'), 'SET failed');
+  assert.equal(await errorOf(client, 'SET pool_mode = sometimes'), 'SET failed');
+  client.destroy();
+});
+
+test('the grammar: case, quotes, blanks, semicolons, SELECT for SHOW', async () => {
+  const client = await login();
+  for (const command of [
+    'show version',
+    ' SHOW\tVERSION ; \n',
+    'select Version',
+    'SHOW "version";',
+    '"show" VERSION',
+  ]) {
+    const frames = await client.query(command);
+    const row = frames.find((frame) => frame.type === 'D');
+    assert.ok(row, command);
+    assert.deepEqual(rowValues(row), ['PgBouncer 1.25.2']);
+  }
+  assert.equal(await tagOf(client, 'SET verbose=0'), 'SET verbose=0');
+  assert.equal(await tagOf(client, "set verbose TO '0' ;"), 'SET verbose=0');
+  assert.equal(await tagOf(client, 'SET "verbose" = "0"'), 'SET verbose=0');
+  assert.equal(
+    await tagOf(client, "SET server_check_query = 'select ''x'''"),
+    "SET server_check_query=select 'x'",
+  );
+  assert.equal(await tagOf(client, 'SET server_check_query = "<empty>"'), 'SET server_check_query=<empty>');
+  client.destroy();
+});
+
+test('an empty statement gets an empty answer', async () => {
+  const client = await login();
+  for (const text of ['', ' ;', '\n']) {
+    assert.equal((await client.query(text)).map((frame) => frame.type).join(''), 'IZ');
+  }
+  client.destroy();
+});
+
+test('what drivers set and ask for at login', async () => {
+  const client = await login();
+  for (const name of [
+    'client_encoding',
+    'DateStyle',
+    'timezone',
+    'standard_conforming_strings',
+    'extra_float_digits',
+  ]) {
+    const frames = await client.query(`SET ${name} TO 'x'`);
+    assert.equal(frames.map((frame) => frame.type).join(''), 'NCZ');
+    assert.equal(errorFields(frames[0]!)['M'], 'SET ignored');
+    assert.equal(frames[1]!.payload.toString('utf8'), 'SET\0');
+  }
+  const shown = await client.query('SHOW default_transaction_isolation');
+  assert.deepEqual(rowValues(shown[1]!), ['read committed']);
+  assert.deepEqual(rowValues((await client.query('SHOW client_encoding'))[1]!), ['UTF-8']);
+  client.destroy();
+});
+
+test('SHOW HELP is a notice', async () => {
+  const client = await login();
+  const frames = await client.query('SHOW HELP');
+  assert.equal(frames.map((frame) => frame.type).join(''), 'NCZ');
+  const fields = errorFields(frames[0]!);
+  assert.equal(fields['M'], 'Console usage');
+  assert.match(fields['D']!, /^\n\tSHOW HELP\|CONFIG.*\n\tKILL_CLIENT <client_id>\n.*SHOW FUNCTIONS$/s);
+  client.destroy();
+});
+
+test('the extended protocol is refused, and the connection ends', async () => {
+  const client = await login();
+  client.send(raw.parse('', 'SHOW STATS'), raw.bind(), raw.execute(), raw.sync());
+  const frames = await client.readToEnd();
+  assert.equal(frames.map((frame) => frame.type).join(''), 'EZE');
+  assert.equal(errorFields(frames[0]!)['M'], 'extended query protocol not supported by admin console');
+  assert.equal(errorFields(frames[2]!)['M'], 'bad packet');
+});
+
+test('statements in one write are answered one after the other; one cut in pieces is put together', async () => {
+  const client = await login();
+  client.send(raw.query('SHOW VERSION'), raw.query('nonsense'), raw.query('SHOW STATE'));
+  assert.equal((await client.readUntil('Z')).map((frame) => frame.type).join(''), 'TDCZ');
+  assert.equal((await client.readUntil('Z')).map((frame) => frame.type).join(''), 'EZ');
+  assert.equal((await client.readUntil('Z')).map((frame) => frame.type).join(''), 'TDDDCZ');
+  for (const byte of raw.query('SHOW VERSION')) client.send(Buffer.from([byte]));
+  assert.equal((await client.readUntil('Z')).map((frame) => frame.type).join(''), 'TDCZ');
+  client.destroy();
+});
+
+test('psql: every SHOW, on TCP and on the Unix socket', { skip: noPsql }, async () => {
+  const names =
+    'clients config databases fds lists peers peer_pools pools servers sockets active_sockets stats stats_totals stats_averages users version totals mem dns_hosts dns_zones state functions help';
+  const script = names
+    .split(' ')
+    .map((name) => `SHOW ${name};\n`)
+    .join('');
+  for (const host of [bouncer.host, bouncer.folder]) {
+    const output = await psql({ host, port: bouncer.port, user: 'pgbouncer', database: 'pgbouncer' }, script);
+    assert.match(output, /^PgBouncer 1\.25\.2$/m);
+  }
+});
+
+test('auth_type = any: everybody may look, admin_users may do', async (t) => {
+  const open = await Bouncer.start(t, { settings: { auth_type: 'any', admin_users: 'chief' } });
+  const at = { port: open.port, host: open.host };
+  const anybody = await RawClient.login(at, { user: 'whoever', database: 'pgbouncer' });
+  assert.equal(await tagOf(anybody, 'SHOW POOLS'), 'SHOW');
+  assert.equal(await errorOf(anybody, 'RELOAD'), 'admin access needed');
+  const chief = await RawClient.login(at, { user: 'chief', database: 'pgbouncer' });
+  assert.equal(await tagOf(chief, 'RELOAD'), 'RELOAD');
+  anybody.destroy();
+  chief.destroy();
+});
