@@ -105,7 +105,7 @@ async function startDaemon(config: Config): Promise<void> {
     env: { ...process.env, [DAEMON_MARK]: '1' },
   });
   const answer = await new Promise<string>((resolve) => {
-    child.once('message', (message) => resolve(String(message)));
+    child.once('message', (message) => resolve(typeof message === 'string' ? message : 'failed: no answer'));
     child.once('error', (error) => resolve(`failed: ${error.message}`));
     child.once('exit', (code) => resolve(`failed: the process ended with ${code}; ${logfile} says more`));
   });

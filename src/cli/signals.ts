@@ -38,7 +38,7 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
 
   // Whatever has not been closed by then is closed with the process; socket files and hosts are not left behind.
   const exit = (): void => {
-    proxy.stop('immediate').finally(() => process.exit(0));
+    void proxy.stop('immediate').finally(() => process.exit(0));
     setTimeout(() => process.exit(0), 1_000).unref();
   };
 }

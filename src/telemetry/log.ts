@@ -1,5 +1,6 @@
 // The log: pino's records, written as pgbouncer's lines, as JSON or pretty, synchronously.
 import { createRequire } from 'node:module';
+import { inspect } from 'node:util';
 import { pino } from 'pino';
 import { DescriptorSink, SyslogSink } from './log-sink.ts';
 
@@ -227,7 +228,7 @@ function openLogfile(file: string): DescriptorSink {
 
 function messageOf(error: unknown): string {
   if (error === undefined || error === null) return '';
-  return error instanceof Error ? error.message : String(error);
+  return error instanceof Error ? error.message : inspect(error);
 }
 
 function lostNotice(lost: number, reason: string): Entry {
