@@ -61,7 +61,9 @@ function run(command, args, options = {}) {
 async function installPackages() {
   const count = Object.keys(lockedPackages(join(root, 'package-lock.json'))).length;
   const started = Date.now();
-  console.log(`setup: installing packages into node_modules (about 300 MB, ${count} entries in the lockfile)`);
+  console.log(
+    `setup: installing packages into node_modules (about 300 MB, ${count} entries in the lockfile)`,
+  );
   const heartbeat = setInterval(() => {
     console.log(`setup: still installing, ${Math.round((Date.now() - started) / 1000)} s`);
   }, 5000);
@@ -80,12 +82,18 @@ async function installPackages() {
 
 function explain(code, errors) {
   if (code === 127) return `npm is needed to install the packages, and cannot be started: ${errors}`;
-  if (/ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ERR_SOCKET_TIMEOUT|ENOTCACHED/.test(errors)) {
+  if (
+    /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ERR_SOCKET_TIMEOUT|ENOTCACHED/.test(
+      errors,
+    )
+  ) {
     const where = /https?:\/\/[^/\s]+/.exec(errors)?.[0] ?? 'the package registry';
     return `the packages could not be downloaded: ${where} cannot be reached. Check the network (or proxy settings) and run the same command again.`;
   }
-  if (/ENOSPC/.test(errors)) return 'the packages could not be installed: the disk is full (about 300 MB are needed).';
-  if (/EACCES|EPERM|EROFS/.test(errors)) return `the packages could not be installed: ${root} cannot be written to.`;
+  if (/ENOSPC/.test(errors))
+    return 'the packages could not be installed: the disk is full (about 300 MB are needed).';
+  if (/EACCES|EPERM|EROFS/.test(errors))
+    return `the packages could not be installed: ${root} cannot be written to.`;
   return `npm install failed (exit code ${code}):\n${errors.trim()}`;
 }
 
@@ -97,14 +105,18 @@ async function linkLibraries() {
   const links = JSON.parse(readFileSync(list, 'utf8'));
   if (links.every(({ target }) => existsSync(join(platform, target)))) return;
   const { code, errors } = await run(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: platform });
-  if (code !== 0) throw new Error(`the libraries of embedded PostgreSQL could not be linked: ${errors.trim()}`);
+  if (code !== 0)
+    throw new Error(`the libraries of embedded PostgreSQL could not be linked: ${errors.trim()}`);
 }
 
 /** The Node that npm scripts find first, and that bin/pgswitchyard starts itself with. */
 async function checkNode() {
-  const { isSupportedNode, SUPPORTED_NODE } = await import(pathToFileURL(join(root, 'bin', 'node-version.mjs')).href);
+  const { isSupportedNode, SUPPORTED_NODE } = await import(
+    pathToFileURL(join(root, 'bin', 'node-version.mjs')).href
+  );
   const own = join(modules, '.bin', 'node');
-  if (statSync(own, { throwIfNoEntry: false }) !== undefined || isSupportedNode(process.versions.node)) return;
+  if (statSync(own, { throwIfNoEntry: false }) !== undefined || isSupportedNode(process.versions.node))
+    return;
   throw new Error(
     `no Node ${SUPPORTED_NODE} is packaged for ${process.platform}-${process.arch}: install one, and run this with it ` +
       `(this is Node ${process.versions.node}).`,

@@ -13,4 +13,9 @@ const REPORTS = new Map([
 ]);
 
 export const rewrite_query: RewriteQuery = (username, query) =>
-  REPORTS.get(query.replace(/\s+/g, ' ').replace(/\s*;\s*$/, '').trim()) ?? null;
+  REPORTS.get(
+    query
+      .replace(/\s+/g, ' ')
+      .replace(/\s*;\s*$/, '')
+      .trim(),
+  ) ?? null;

@@ -1,6 +1,7 @@
 /** Sample data of the demonstration: the tables of the two examples in user-functions/. */
 
-const HERE = (server: string): string => `CREATE TABLE whereami (server text); INSERT INTO whereami VALUES ('${server}');`;
+const HERE = (server: string): string =>
+  `CREATE TABLE whereami (server text); INSERT INTO whereami VALUES ('${server}');`;
 
 export const FIRST_SERVER = `
 ${HERE('server 1')}

@@ -35,7 +35,9 @@ export async function demo(args: readonly string[]): Promise<void> {
     const servers = await Promise.all(ports.servers.map((port) => startServer(running, binaries, port)));
     await sendSql(ports.servers[0]!, FIRST_SERVER);
     await sendSql(ports.servers[1]!, SECOND_SERVER);
-    say(`  server 1: 127.0.0.1:${ports.servers[0]}, has tablea, sales, store_sales ... (pid ${servers[0]!.pid})`);
+    say(
+      `  server 1: 127.0.0.1:${ports.servers[0]}, has tablea, sales, store_sales ... (pid ${servers[0]!.pid})`,
+    );
     say(`  server 2: 127.0.0.1:${ports.servers[1]}, has tableb (pid ${servers[1]!.pid})`);
     say('Starting the proxy with pgbouncer.ini and user-functions/ ...');
     running.proxy = new Proxy({ config, log: createLog({ settings: config.settings }) });
@@ -79,7 +81,9 @@ async function choosePorts(): Promise<{ ports: { proxy: number; servers: number[
     return { ports: { proxy: wanted[0]!, servers: SERVER_PORTS }, config };
   }
   const [proxy, ...servers] = (await Promise.all(wanted.map(() => freePort()))) as [number, ...number[]];
-  say(`Port ${wanted.join(', ')} or one of them is in use: taking ${[proxy, ...servers].join(', ')} instead.`);
+  say(
+    `Port ${wanted.join(', ')} or one of them is in use: taking ${[proxy, ...servers].join(', ')} instead.`,
+  );
   let text = await readFile(CONFIG_FILE, 'utf8');
   text = text.replace(/^listen_port = .*$/m, `listen_port = ${proxy}`);
   SERVER_PORTS.forEach((port, i) => {
@@ -108,7 +112,12 @@ function freePort(): Promise<number> {
 }
 
 async function startServer(running: Running, binaries: string, port: number): Promise<PostgresServer> {
-  const server = new PostgresServer({ folder: await temporaryFolder('demo'), port, binaries, settings: { cluster_name: `server-${port}` } });
+  const server = new PostgresServer({
+    folder: await temporaryFolder('demo'),
+    port,
+    binaries,
+    settings: { cluster_name: `server-${port}` },
+  });
   running.servers.push(server);
   await server.prepare();
   await server.start();
@@ -136,7 +145,9 @@ async function showQueries(port: number): Promise<void> {
   for (const { sql, shows } of SHOWN_QUERIES) {
     const { rows } = await client.query<Record<string, unknown>>(sql);
     say(`  ${sql}`);
-    say(`    -> ${rows.map((row) => Object.values(row).join(' | ')).join('; ')}${shows ? `   (${shows})` : ''}`);
+    say(
+      `    -> ${rows.map((row) => Object.values(row).join(' | ')).join('; ')}${shows ? `   (${shows})` : ''}`,
+    );
   }
   await client.end();
 }

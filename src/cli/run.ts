@@ -30,7 +30,8 @@ export async function run(options: RunOptions): Promise<void> {
     if (options.daemon && !isDaemon) return await startDaemon(config);
     await serve(config, options, isDaemon);
   } catch (error) {
-    const problem = error instanceof ConfigError || error instanceof StartError ? error.message : (error as Error).message;
+    const problem =
+      error instanceof ConfigError || error instanceof StartError ? error.message : (error as Error).message;
     process.stderr.write(`${problem}\n`);
     tellStarter(`failed: ${problem}`);
     process.exit(1);
@@ -44,7 +45,10 @@ function withVerbosity(config: Config, verbose: number): Config {
 
 async function serve(config: Config, options: RunOptions, isDaemon: boolean): Promise<void> {
   const { settings } = config;
-  if (options.reboot) throw new StartError('-R (online reboot) is not supported: use so_reuseport and peers for a rolling restart');
+  if (options.reboot)
+    throw new StartError(
+      '-R (online reboot) is not supported: use so_reuseport and peers for a rolling restart',
+    );
   const user = options.user ?? settings.user;
   if (user) becomeUser(user);
   if (process.getuid?.() === 0 && user !== 'root') throw new StartError('PgBouncer should not run as root');

@@ -8,7 +8,9 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
       log.info(`got ${signal} while shutting down, fast exit`);
       return exit();
     }
-    log.info(`got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients to disconnect' : 'server connections to be released'}`);
+    log.info(
+      `got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients to disconnect' : 'server connections to be released'}`,
+    );
     proxy.stop(mode).then(exit, (error: Error) => {
       log.error(`shutdown failed: ${error.message}`);
       exit();

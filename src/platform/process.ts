@@ -55,7 +55,9 @@ export function becomeUser(name: string): void {
   }
   if (name === 'root') return;
   try {
-    const group = Number(execFileSync('id', ['-g', name], { stdio: ['ignore', 'pipe', 'ignore'] }).toString());
+    const group = Number(
+      execFileSync('id', ['-g', name], { stdio: ['ignore', 'pipe', 'ignore'] }).toString(),
+    );
     (process as unknown as { initgroups(user: string, group: number): void }).initgroups(name, group);
     process.setgid!(group);
     process.setuid!(name);
@@ -65,5 +67,7 @@ export function becomeUser(name: string): void {
 }
 
 function currentUser(): string {
-  return execFileSync('id', ['-un'], { stdio: ['ignore', 'pipe', 'ignore'] }).toString().trim();
+  return execFileSync('id', ['-un'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    .toString()
+    .trim();
 }
