@@ -95,7 +95,7 @@ function isUtf8Client(client: Client): boolean {
 /** The message with another query text; all else in it, a Parse's name and parameter types, stays. */
 function rewrite(client: Client, type: number, bytes: Buffer, query: string): Buffer {
   const { settings } = client.sessions.registry.config;
-  const tagged = settings.rewritten_tag ? `${query}${REWRITTEN_TAG}` : query;
+  const tagged = settings.rewritten_tag ? `${REWRITTEN_TAG}${query}` : query;
   const text = Buffer.from(`${tagged}\0`, isUtf8Client(client) ? 'utf8' : 'latin1');
   client.sessions.routing.rewrites++;
   if (type === Frontend.Query) return message(Frontend.Query, text);
@@ -104,8 +104,8 @@ function rewrite(client: Client, type: number, bytes: Buffer, query: string): Bu
   return message(Frontend.Parse, name, text, types);
 }
 
-/** What rewritten_tag appends. */
-const REWRITTEN_TAG = ' /* rewritten */';
+/** What pgbouncer-fast-switchover puts before each query that it rewrote (tag_rewritten in its rewrite_query.c). */
+const REWRITTEN_TAG = `/* rewritten: pid=${String(process.pid).padStart(5, '0')} */ `;
 
 /**
  * Moves the client where the routing function wants it. A move inside a transaction or pipeline would break it: it is
