@@ -91,6 +91,7 @@ export class Proxy implements AdminActions {
       );
     }
     this.sessions.tls = tls;
+    this.log.configure(next.settings);
     for (const database of this.registry.reconfigure(next))
       this.sessions.drop(database, clientErrors.databaseRemoved());
     await this.functions.reconfigure(next.settings, next.databases.values());

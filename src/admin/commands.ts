@@ -55,6 +55,8 @@ async function reload(operator: Operator, argument: string): Promise<Buffer> {
   operator.requireAdmin();
   const { actions } = operator;
   logCommand(actions, 'RELOAD', '');
+  // a rotated file is left even when the new configuration is refused
+  actions.log.reopen();
   try {
     await actions.reload();
   } catch (error) {
