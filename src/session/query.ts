@@ -89,7 +89,7 @@ function decodeQuery(client: Client, bytes: Buffer, start: number, end: number):
 
 function isUtf8Client(client: Client): boolean {
   const encoding = client.parameters[0] ?? client.pool!.welcome?.get('client_encoding') ?? 'UTF8';
-  return /^(utf-?8|unicode)$/i.test(encoding);
+  return encoding === 'UTF8' || /^(utf-?8|unicode)$/i.test(encoding);
 }
 
 /** The message with another query text; all else in it, a Parse's name and parameter types, stays. */
