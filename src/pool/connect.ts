@@ -78,6 +78,7 @@ export function openSocket(
 
 /**
  * Opens a connection to PostgreSQL for a pool: TCP or Unix socket, TLS as server_tls_sslmode wants it, login.
+ * @param parameters of the StartupMessage
  * @param signal ends the attempt (server_connect_timeout)
  * @param onServer told of the server object as soon as there is one, so that a timeout can close it
  * @throws ConnectError, LoginError
@@ -85,6 +86,7 @@ export function openSocket(
 export async function openServer(
   pool: Pool,
   target: Target,
+  parameters: readonly (readonly [string, string])[],
   signal: AbortSignal,
   onServer: (server: Server) => void,
 ): Promise<Opened> {
@@ -121,7 +123,7 @@ export async function openServer(
 
   const { user, secret, learned } = pool.credentials;
   const auth = new ServerAuth({ user, secret, learned, endPointHash: certificateHash });
-  const welcome = await logIn(server, auth, pool.startupParameters());
+  const welcome = await logIn(server, auth, parameters);
   return { server, welcome };
 }
 

@@ -24,6 +24,15 @@ export interface Waiter {
   onNoServer(error: ClientError): void;
 }
 
+/** Somebody who wants a server that is its own from the login to the end: a replication connection. */
+export interface DedicatedWaiter {
+  /** what its StartupMessage says beside the pool's own parameters */
+  readonly startupParameters: readonly [string, string][];
+  onOwnServer(server: Server, welcome: Welcome): void;
+  /** There will be none. */
+  onNoServer(error: ClientError): void;
+}
+
 /** How a pool logs in to its server. */
 export interface Credentials {
   readonly user: string;
@@ -45,6 +54,7 @@ export class Pool {
   readonly idle: Server[] = [];
   /** in the order in which they came */
   readonly waiters = new Set<Waiter>();
+  readonly dedicated = new Set<DedicatedWaiter>();
   /** what the first server said at login; clients are welcomed with it, without a server, from then on */
   welcome: Welcome | null = null;
   /** a connection is being made: one at a time for each pool */
@@ -128,6 +138,15 @@ export class Pool {
     this.waiters.delete(waiter);
   }
 
+  /** A connection of its own for a waiter, within the pool's limits, logged in with the waiter's parameters. */
+  acquireDedicated(waiter: DedicatedWaiter): void {
+    const failure = this.#failFast();
+    if (failure !== null) return void process.nextTick(() => waiter.onNoServer(failure));
+    this.dedicated.add(waiter);
+    this.registry.waitingPools.add(this);
+    this.activate();
+  }
+
   /** A server comes back, in an idle state; what has to be done before the next may have it is done here. */
   give(server: Server): void {
     server.user = null;
@@ -153,7 +172,7 @@ export class Pool {
       if (server === null) break;
       this.#lend(server);
     }
-    if (this.waiters.size === 0) this.registry.waitingPools.delete(this);
+    if (this.waiters.size === 0 && this.dedicated.size === 0) this.registry.waitingPools.delete(this);
     else if (!this.paused) this.open({ evict: true });
   }
 
@@ -161,7 +180,7 @@ export class Pool {
   open({ evict }: { evict: boolean }): void {
     if (this.opening || this.#retryWaitMs() > 0 || this.registry.stopping) return;
     const size = this.servers.size;
-    if (size >= poolSize(this) && !this.#mayUseReserve(size)) return;
+    if (size >= poolSize(this) && !this.#mayUseReserve(size) && !this.#makeRoom()) return;
     if (
       !this.registry.mayConnect(this, {
         database: maxDatabaseConnections(this),
@@ -171,7 +190,15 @@ export class Pool {
     )
       return;
     this.opening = true;
-    void this.#open();
+    void this.#open(this.dedicated.values().next().value ?? null);
+  }
+
+  /** Who needs a new connection can't use an idle one, but can have its place. */
+  #makeRoom(): boolean {
+    if (this.dedicated.size === 0 || this.servers.size > poolSize(this)) return false;
+    const idle = this.longestIdle();
+    idle?.close('evicted');
+    return idle !== null;
   }
 
   /** A server is gone. */
@@ -200,8 +227,9 @@ export class Pool {
 
   /** Every waiter gets the error. */
   failWaiters(error: ClientError): void {
-    const waiters = [...this.waiters];
+    const waiters = [...this.waiters, ...this.dedicated];
     this.waiters.clear();
+    this.dedicated.clear();
     this.registry.waitingPools.delete(this);
     for (const waiter of waiters) waiter.onNoServer(error);
   }
@@ -238,7 +266,7 @@ export class Pool {
   #lend(server: Server): void {
     const waiter = this.waiters.values().next().value!;
     this.waiters.delete(waiter);
-    if (this.waiters.size === 0) this.registry.waitingPools.delete(this);
+    if (this.waiters.size === 0 && this.dedicated.size === 0) this.registry.waitingPools.delete(this);
     server.state = 'active';
     waiter.onServer(server);
   }
@@ -327,7 +355,7 @@ export class Pool {
     return this.#failure;
   }
 
-  async #open(): Promise<void> {
+  async #open(dedicated: DedicatedWaiter | null): Promise<void> {
     const { settings } = this.registry.config;
     const target = this.#nextTarget();
     const timeout = AbortSignal.timeout(Math.max(1, settings.server_connect_timeout || 2 ** 31 - 1));
@@ -335,29 +363,30 @@ export class Pool {
     const onTimeout = (): void => server?.close('connect timeout');
     timeout.addEventListener('abort', onTimeout);
     try {
-      const opened = await openServer(this, target, timeout, (made) => {
+      const parameters = [...this.startupParameters(), ...(dedicated?.startupParameters ?? [])];
+      const opened = await openServer(this, target, parameters, timeout, (made) => {
         server = made;
         this.connecting = made;
       });
       this.opening = false;
       this.connecting = null;
       timeout.removeEventListener('abort', onTimeout);
-      this.#opened(opened.server, opened.welcome);
+      this.#opened(opened.server, opened.welcome, dedicated);
     } catch (error) {
       this.opening = false;
       this.connecting = null;
       timeout.removeEventListener('abort', onTimeout);
-      this.#openFailed(server, target, error as Error);
+      this.#openFailed(server, target, error as Error, dedicated);
     }
   }
 
-  #opened(server: Server, welcome: Welcome): void {
-    if (server.state === 'closed') return this.#openFailed(server, server, new Error('server conn crashed?'));
+  #opened(server: Server, welcome: Welcome, dedicated: DedicatedWaiter | null): void {
+    if (server.state === 'closed')
+      return this.#openFailed(server, server, new Error('server conn crashed?'), dedicated);
     this.#failedAt = null;
     this.#failures = 0;
     this.#failure = null;
     this.servers.add(server);
-    this.welcome ??= welcome;
     const { log, config } = this.registry;
     if (config.settings.log_connections) {
       const tls = server.tls ? ` tls=${server.tls}` : '';
@@ -367,6 +396,17 @@ export class Pool {
       );
     }
     server.releasedAt = performance.now();
+    if (dedicated !== null) {
+      if (this.dedicated.delete(dedicated)) {
+        server.state = 'active';
+        dedicated.onOwnServer(server, welcome);
+      } else {
+        server.close('replication client was closed');
+      }
+      return this.activate();
+    }
+    // one for physical replication would not say all that clients want to know
+    this.welcome ??= welcome;
     const connectQuery = this.database.config.connect_query;
     if (connectQuery) {
       server.state = 'tested';
@@ -384,10 +424,15 @@ export class Pool {
     this.activate();
   }
 
-  #openFailed(server: Server | null, target: Target, error: Error): void {
-    this.#failedAt = performance.now();
-    this.#failures++;
+  #openFailed(server: Server | null, target: Target, error: Error, dedicated: DedicatedWaiter | null): void {
     const { log } = this.registry;
+    const refused = error instanceof LoginError && error.fields !== null;
+    // A replication connection can be refused where others are not: that is its own affair.
+    const isPrivate = dedicated !== null && refused;
+    if (!isPrivate) {
+      this.#failedAt = performance.now();
+      this.#failures++;
+    }
     if (server !== null && server.state !== 'closed') server.close('login failed', { notify: false });
     else this.registry.recheck();
     const where = `${this.database.name}/${this.user}@${target.host}:${target.port}`;
@@ -396,14 +441,18 @@ export class Pool {
       `S: ${where} ${error.message}`,
     );
 
-    if (error instanceof LoginError && error.fields !== null) {
-      const { fields } = error;
+    if (refused) {
+      const fields = error.fields!;
       const message = fields.get('M') ?? error.message;
       // The server's own words and SQLSTATE: they say what is wrong better than we could.
       const own = new ClientError('FATAL', fields.get('C') ?? '08P01', message, {
         detail: fields.get('D') ?? null,
         hint: fields.get('H') ?? null,
       });
+      if (isPrivate) {
+        if (this.dedicated.delete(dedicated)) dedicated.onNoServer(own);
+        return this.activate();
+      }
       this.#failure = own;
       if (this.servers.size === 0) this.failWaiters(own);
       return;

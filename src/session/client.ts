@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { LearnedSecret } from '../auth/server-auth.ts';
+import type { PoolMode } from '../config/config.ts';
 import type { Database } from '../pool/databases.ts';
 import type { ParameterValues } from '../pool/parameters.ts';
 import type { Pool, Waiter } from '../pool/pool.ts';
@@ -158,6 +159,11 @@ export class Client implements Waiter, ServerUser {
     return this.replication === 'none' ? this.sessions.functions.setFor(this.databaseName) : null;
   }
 
+  /** When its server goes back. A replication connection keeps its own. */
+  get poolMode(): PoolMode {
+    return this.replication === 'none' ? this.pool!.mode : 'session';
+  }
+
   /** It talks to the admin console, or wants to. */
   get isConsole(): boolean {
     return this.databaseName === ADMIN_DATABASE;
@@ -311,6 +317,11 @@ export class Client implements Waiter, ServerUser {
     this.server = null;
     server.user = null;
     server.socket.resume();
+    if (this.replication !== 'none') {
+      server.close('replication client was closed');
+      this.outstanding.clear();
+      return;
+    }
     const clean =
       this.outstanding.empty &&
       !this.outstanding.unsynced &&

@@ -79,8 +79,10 @@ export function unlinkIfDone(client: Client): void {
   if (server.txStatus !== TxStatus.Idle || !client.outstanding.empty || client.outstanding.unsynced) return;
   if (client.bodyLeft > 0 && client.bodyForwarded) return;
   client.idleSince = performance.now();
-  if (client.pool!.mode === 'session' || client.replication !== 'none') {
-    if (server.closeReason !== null && client.pool!.mode !== 'session') server.close(server.closeReason);
+  if (client.poolMode === 'session') {
+    // server_fast_close: the end of the transaction is as good as that of the session
+    if (server.closeReason !== null && client.sessions.registry.config.settings.server_fast_close)
+      server.close(server.closeReason);
     return;
   }
   if (client.congested) client.unlinkWhenFlushed = true;

@@ -1,6 +1,7 @@
 import { authDialogue, type AuthDialogue, type AuthStep } from '../auth/client-auth.ts';
 import type { Server } from '../pool/server.ts';
 import type { Database } from '../pool/databases.ts';
+import type { Welcome } from '../pool/login.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import {
   AUTHENTICATION_OK,
@@ -15,6 +16,7 @@ import { findSecret, type FoundSecret } from './auth-query.ts';
 import type { Client } from './client.ts';
 import { identityOf, isOwnProcess, loginMethod, type LoginMethod } from './methods.ts';
 import { relayClientBytes } from './relay-client.ts';
+import { enterReplication } from './replication.ts';
 import { ADMIN_DATABASE, readFast } from './startup.ts';
 
 /** Who are you? The dialogue, the checks behind it, and the welcome. */
@@ -185,7 +187,8 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   pool.clientCount++;
   database.clientCount++;
   user.clientCount++;
-  if (pool.welcome !== null) return welcome(client);
+  if (client.replication !== 'none') return enterReplication(client);
+  if (pool.welcome !== null) return welcome(client, pool.welcome);
 
   // The first client of a pool waits for a server, which tells what clients are welcomed with.
   client.waitingSince = performance.now();
@@ -193,7 +196,7 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
     waitingSince: client.waitingSince,
     onServer(server: Server): void {
       pool.give(server);
-      if (client.state !== 'closed') welcome(client);
+      if (client.state !== 'closed') welcome(client, pool.welcome!);
     },
     onNoServer(error: ClientError): void {
       client.close(error.message, error);
@@ -205,11 +208,11 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
 }
 
 /** AuthenticationOk, the settings, the cancel key, and the first ReadyForQuery. */
-export function welcome(client: Client): void {
+export function welcome(client: Client, settings: Welcome): void {
   const { sessions } = client;
   const { tracked, config } = sessions.registry;
   const parts = [AUTHENTICATION_OK];
-  for (const [name, value] of client.pool!.welcome!) {
+  for (const [name, value] of settings) {
     const index = tracked.indexOf(name);
     // What the client did not ask for is the server's default, and stays that on whichever server it gets.
     if (index >= 0) client.parameters[index] ??= value;
@@ -226,7 +229,7 @@ export function welcome(client: Client): void {
   client.send(Buffer.concat(parts));
   client.database!.stats.clientLoginCount++;
   client.onLeft = null;
-  client.state = 'idle';
+  client.state = client.server === null ? 'idle' : 'active';
   client.idleSince = performance.now();
   startRelay(client);
 }

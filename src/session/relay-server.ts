@@ -96,7 +96,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
   if (at > run) client.send(chunk.subarray(run, at), borrowed);
   if (at < end) client.replyCarry = Buffer.from(chunk.subarray(at));
   if (!ready || client.state === 'closed') return;
-  if (client.pool!.mode === 'statement' && server.txStatus !== TxStatus.Idle) {
+  if (client.poolMode === 'statement' && server.txStatus !== TxStatus.Idle) {
     client.close(
       'transaction blocks not allowed in statement pooling mode',
       clientErrors.statementPoolingTransaction(),
