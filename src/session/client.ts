@@ -8,7 +8,7 @@ import type { Server, ServerUser } from '../pool/server.ts';
 import type { Decision, FunctionSet } from '../functions/functions.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
-import { attach, serverLost, unlink } from './link.ts';
+import { attach, serverLost, unlinkIfDone } from './link.ts';
 import { Outstanding } from './outstanding.ts';
 import type { ClientStatement } from './prepared.ts';
 import { resumeClient } from './relay-client.ts';
@@ -57,7 +57,7 @@ export class Client implements Waiter, ServerUser {
 
   // The link.
   server: Server | null = null;
-  readonly outstanding: Outstanding;
+  readonly outstanding = new Outstanding();
   waitingSince = 0;
   /** performance.now() at the first message of the query and of the transaction that are running; 0: none */
   queryStart = 0;
@@ -98,6 +98,8 @@ export class Client implements Waiter, ServerUser {
   congested = false;
   /** the transaction is over, but the bytes of its answer have not left yet */
   unlinkWhenFlushed = false;
+  /** the transaction is over, but a message has begun behind it */
+  unlinkLate = false;
 
   // Prepared statements (prepared.ts), made on first use.
   statements: Map<string, ClientStatement> | null = null;
@@ -127,12 +129,11 @@ export class Client implements Waiter, ServerUser {
   readonly #onFlushed = (): void => {
     this.congested = false;
     if (this.state === 'closed') return;
-    if (this.unlinkWhenFlushed) {
-      this.unlinkWhenFlushed = false;
-      unlink(this);
-    } else {
-      this.server?.socket.resume();
-    }
+    this.server?.socket.resume();
+    if (!this.unlinkWhenFlushed) return;
+    this.unlinkWhenFlushed = false;
+    // it may have asked for more meanwhile
+    if (this.server !== null) unlinkIfDone(this);
   };
 
   constructor(sessions: Sessions, id: number, socket: Socket, isUnix: boolean) {
@@ -142,7 +143,6 @@ export class Client implements Waiter, ServerUser {
     this.isUnix = isUnix;
     this.remoteAddress = isUnix ? 'unix' : (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
     this.remotePort = isUnix ? 0 : (socket.remotePort ?? 0);
-    this.outstanding = new Outstanding(sessions.lostParse(this));
   }
 
   /** Start of every log line about this client, in pgbouncer's form. */
@@ -200,9 +200,9 @@ export class Client implements Waiter, ServerUser {
       socket.write(bytes);
       if (socket.writableLength === 0) return;
     }
+    this.server?.socket.pause();
     if (this.congested) return;
     this.congested = true;
-    this.server?.socket.pause();
     socket.write(EMPTY, this.#onFlushed);
   }
 
@@ -292,7 +292,8 @@ export class Client implements Waiter, ServerUser {
     this.collecting = null;
     const { socket } = this;
     if (socket.destroyed) return;
-    if (error === null) {
+    // In the middle of a server's message an error of ours would be taken for its rest.
+    if (error === null || (this.replyLeft > 0 && this.replyForwarded)) {
       socket.destroySoon();
     } else {
       socket.end(error.encode());
@@ -314,6 +315,8 @@ export class Client implements Waiter, ServerUser {
   #abandonServer(): void {
     const { server } = this;
     if (server === null) return;
+    // or else its settings are just being applied
+    const isLinked = server.user === this;
     this.server = null;
     server.user = null;
     server.socket.resume();
@@ -323,6 +326,7 @@ export class Client implements Waiter, ServerUser {
       return;
     }
     const clean =
+      isLinked &&
       this.outstanding.empty &&
       !this.outstanding.unsynced &&
       !this.outstanding.tainted &&

@@ -77,6 +77,7 @@ function applyParameters(client: Client, server: Server, sql: string): void {
 export function unlinkIfDone(client: Client): void {
   const server = client.server!;
   if (server.txStatus !== TxStatus.Idle || !client.outstanding.empty || client.outstanding.unsynced) return;
+  // the rest of a CopyData whose COPY has failed; looked at again when it has come
   if (client.bodyLeft > 0 && client.bodyForwarded) return;
   client.idleSince = performance.now();
   if (client.poolMode === 'session') {
@@ -97,6 +98,8 @@ export function unlink(client: Client): void {
   client.state = 'idle';
   client.idleSince = performance.now();
   server.user = null;
+  // The server's drain is no longer told to this client, which may have been paused for it.
+  if (!client.blocked && client.socket.isPaused() && !client.sessions.suspended) client.socket.resume();
   if (client.outstanding.tainted) {
     client.outstanding.clear();
     server.close('unclean server');
@@ -120,6 +123,9 @@ export function serverLost(client: Client, server: Server, reason: string): void
 export function moveTo(client: Client, database: Database): void {
   if (client.server !== null) {
     client.server.needsReset = client.pool!.mode === 'session';
+    client.unlinkWhenFlushed = false;
+    // What it has still to get is in this server's read buffer, which the next client would write over.
+    if (client.congested) client.server.close('client moved with an answer unsent', { notify: false });
     unlink(client);
   }
   const { registry } = client.sessions;

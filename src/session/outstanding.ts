@@ -1,5 +1,4 @@
 import { Backend } from '../wire/protocol.ts';
-import type { SharedStatement } from './statements.ts';
 
 /**
  * The ledger of replies that a linked client still has to get ("Message Flow" in PostgreSQL's manual). One entry for each
@@ -38,36 +37,31 @@ export const Reply = {
 } as const;
 export type Reply = (typeof Reply)[keyof typeof Reply];
 
+/** Stands for the client's CopyDone or CopyFail where it was sent before the server asked for data; gets no answer. */
+const COPY_END = 9;
+
 interface Entry {
-  readonly request: Request;
+  readonly request: Request | typeof COPY_END;
   /** sent by the proxy itself: its reply is not the client's */
   readonly dropped: boolean;
   /** bytes that stand in for a reply that was never asked for; null: the server answers */
   readonly fake: Buffer | null;
   /** an ErrorResponse that takes the place of the server's, for a message that was made to fail */
   readonly replacement: Buffer | null;
-  /** the statement that a Parse makes; an error before its turn means that it was not made */
-  readonly statement: SharedStatement | null;
-  /** the client's name of that statement; null for a Parse of the proxy's own */
-  readonly clientName: string | null;
+  /** takes back what was noted when the message was sent: it failed, or an error before it made the server skip it */
+  readonly undo: (() => void) | null;
 }
 
-function plain(request: Request): Entry {
-  return { request, dropped: false, fake: null, replacement: null, statement: null, clientName: null };
+function plain(request: Entry['request']): Entry {
+  return { request, dropped: false, fake: null, replacement: null, undo: null };
 }
 
 // Entries without particulars are shared: nothing is allocated for them.
-const PLAIN: readonly Entry[] = [0, 1, 2, 3, 4, 5, 6, 7, 8].map((request) => plain(request as Request));
-const DROPPED_CLOSE: Entry = { ...plain(Request.Close), dropped: true };
-
-/** What the ledger tells about Parse messages that failed or were skipped by the server. */
-export interface LedgerEvents {
-  /** The server did not make this statement; `clientName` is set when the Parse was the client's. */
-  onParseLost(statement: SharedStatement, clientName: string | null): void;
-}
+const PLAIN: readonly Entry[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, COPY_END].map((request) =>
+  plain(request as Request),
+);
 
 export class Outstanding {
-  readonly #events: LedgerEvents;
   #entries: Entry[] = [];
   #head = 0;
   /** An error was reported and no Sync has been sent since: the server ignores all until then. */
@@ -77,28 +71,29 @@ export class Outstanding {
   #ignoredSyncs = 0;
   /** Syncs that were taken to be ignored by a copy-in that then failed: the server may answer them after all. */
   #doubtfulSyncs = 0;
+  /** The proxy answered an extended-query message at once, and no Sync has been sent since. */
+  #answeredAhead = false;
   /** The replacement that goes with Reply.Replace. */
   replacement: Buffer | null = null;
-
-  constructor(events: LedgerEvents) {
-    this.#events = events;
-  }
 
   /** Nothing is expected any more. */
   get empty(): boolean {
     return this.#head === this.#entries.length;
   }
 
-  /** How many answers are expected. */
-  get size(): number {
-    return this.#entries.length - this.#head;
+  /** An error was reported, and whatever is sent before a Sync the server throws away. */
+  get skipping(): boolean {
+    return this.#skipping;
   }
 
   /** Extended-query messages have been sent that no Sync has closed yet. */
   get unsynced(): boolean {
-    if (this.#skipping) return true;
-    if (this.empty) return false;
-    return this.#entries[this.#entries.length - 1]!.request > Request.Sync;
+    if (this.#skipping || this.#answeredAhead) return true;
+    for (let i = this.#entries.length - 1; i >= this.#head; i--) {
+      const { request } = this.#entries[i]!;
+      if (request !== COPY_END) return request > Request.Sync;
+    }
+    return false;
   }
 
   /** Replies may still come that nothing waits for: the server must not be used again. */
@@ -113,45 +108,46 @@ export class Outstanding {
       return;
     }
     if (this.#skipping) {
-      if (request > Request.Sync) return;
+      // "reads and discards messages until a Sync is reached": a Query too
+      if (request !== Request.Sync) return;
       this.#skipping = false;
     }
+    if (request <= Request.Sync) this.#answeredAhead = false;
     this.#entries.push(PLAIN[request]!);
   }
 
-  /** A Parse goes to the server, the client's own (then with its name) or one that the proxy adds. */
-  sentParse(statement: SharedStatement, clientName: string | null): void {
-    if (this.#skipping) {
-      this.#events.onParseLost(statement, clientName);
-      return;
-    }
-    this.#entries.push({ ...PLAIN[Request.Parse]!, dropped: clientName === null, statement, clientName });
+  /** A Parse goes to the server: the client's own, or one that the proxy adds, whose answer is `dropped`. */
+  sentParse(dropped: boolean, undo: () => void): void {
+    this.#push({ ...PLAIN[Request.Parse]!, dropped, undo });
   }
 
   /** A Close of the proxy's own goes to the server. */
-  sentClose(): void {
-    if (!this.#skipping) this.#entries.push(DROPPED_CLOSE);
+  sentClose(undo: () => void): void {
+    this.#push({ ...PLAIN[Request.Close]!, dropped: true, undo });
   }
 
   /** A message that is made to fail at the server goes there; `replacement` is what the client gets for it. */
   sentFailing(request: Request, replacement: Buffer): void {
-    if (!this.#skipping) this.#entries.push({ ...PLAIN[request]!, replacement });
+    this.#push({ ...PLAIN[request]!, replacement });
   }
 
   /**
    * A message is answered by the proxy itself.
    * @returns whether the bytes can be sent now, because nothing is expected before them
    */
-  answered(request: Request, reply: Buffer): boolean {
-    if (this.#skipping) return false;
-    if (this.empty) return true;
-    this.#entries.push({ ...PLAIN[request]!, fake: reply });
+  answered(request: Request, reply: Buffer, undo: (() => void) | null = null): boolean {
+    if (this.empty && !this.#skipping) {
+      if (request > Request.Sync) this.#answeredAhead = true;
+      return true;
+    }
+    this.#push({ ...PLAIN[request]!, fake: reply, undo });
     return false;
   }
 
-  /** The client ended its copy-in (CopyDone or CopyFail). */
+  /** The client ended its copy-in (CopyDone or CopyFail), perhaps before it began. */
   copyEnded(): void {
-    this.#copyIn = false;
+    if (this.#copyIn) this.#copyIn = false;
+    else if (!this.empty) this.#push(PLAIN[COPY_END]!);
   }
 
   /** Bytes of the proxy's own that are due now, before the server's next message; null when there are none. */
@@ -205,8 +201,9 @@ export class Outstanding {
 
   /** Forgets everything: the link is gone. */
   clear(): void {
-    while (!this.empty) this.#lose();
+    this.#loseUntil(this.#entries.length);
     this.#skipping = false;
+    this.#answeredAhead = false;
     this.#copyIn = false;
     this.#doubtfulSyncs = 0;
   }
@@ -228,36 +225,52 @@ export class Outstanding {
     if (entry === undefined) return Reply.Forward;
     this.replacement = entry.replacement;
     if (entry.request > Request.Sync) {
-      while (!this.empty && this.#entries[this.#head]!.request > Request.Sync) this.#lose();
+      let end = this.#head;
+      while (end < this.#entries.length && this.#entries[end]!.request !== Request.Sync) end++;
+      this.#loseUntil(end);
       if (this.empty) this.#skipping = true;
     }
     return this.replacement === null ? Reply.Forward : Reply.Replace;
   }
 
   /**
-   * "In copy-in mode the server ignores Flush and Sync": those that were sent ahead, behind the Execute that turned out
-   * to be a COPY, get no answer. Drivers that use the extended protocol send one, and another after CopyDone.
+   * "In copy-in mode the server ignores Flush and Sync": those that were sent ahead, behind the message that turned out
+   * to be a COPY and before the CopyDone, get no answer. Drivers that use the extended protocol send one, and another
+   * after CopyDone.
    */
   #startCopyIn(): void {
-    this.#copyIn = true;
     this.#ignoredSyncs = 0;
-    const entry = this.#entries[this.#head];
-    if (entry === undefined || entry.request !== Request.Execute) return;
-    const expected = this.#entries.slice(this.#head);
-    const kept = expected.filter((each) => each.request !== Request.Sync);
-    this.#ignoredSyncs = expected.length - kept.length;
-    this.#entries = kept;
+    const ahead = this.#entries.slice(this.#head);
+    const end = ahead.findIndex((each) => each.request === COPY_END);
+    this.#copyIn = end < 0;
+    const during = end < 0 ? ahead : ahead.slice(0, end);
+    const kept = during.filter((each) => each.request !== Request.Sync);
+    this.#ignoredSyncs = during.length - kept.length;
+    this.#entries = end < 0 ? kept : [...kept, ...ahead.slice(end + 1)];
     this.#head = 0;
   }
 
-  #lose(): void {
-    const entry = this.#entries[this.#head]!;
-    this.#pop();
-    if (entry.statement !== null) this.#events.onParseLost(entry.statement, entry.clientName);
+  #push(entry: Entry): void {
+    if (this.#skipping) entry.undo?.();
+    else this.#entries.push(entry);
+  }
+
+  /** The server has not done these messages. What was noted last is taken back first. */
+  #loseUntil(end: number): void {
+    const lost = this.#entries.slice(this.#head, end);
+    this.#head = end;
+    this.#trim();
+    for (let i = lost.length - 1; i >= 0; i--) lost[i]!.undo?.();
   }
 
   #pop(): void {
-    if (++this.#head === this.#entries.length) {
+    this.#head++;
+    while (this.#entries[this.#head]?.request === COPY_END) this.#head++;
+    this.#trim();
+  }
+
+  #trim(): void {
+    if (this.#head === this.#entries.length) {
       this.#entries.length = 0;
       this.#head = 0;
     } else if (this.#head > 1024) {

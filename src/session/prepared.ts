@@ -6,7 +6,7 @@ import type { Client } from './client.ts';
 import { link } from './link.ts';
 import { Request } from './outstanding.ts';
 import { route } from './query.ts';
-import { forwardRequest, Handled, noteRequest } from './relay-client.ts';
+import { badPacket, forwardRequest, Handled, noteRequest } from './relay-client.ts';
 import { parseMessage, type SharedStatement } from './statements.ts';
 
 /**
@@ -34,7 +34,12 @@ export function isTracked(client: Client): boolean {
 
 /** A named Parse, whole. */
 export function parseNamed(client: Client, bytes: Buffer): Handled {
+  if (client.outstanding.skipping) return Handled.Discard;
   const nameEnd = bytes.indexOf(0, HEADER_BYTES);
+  if (nameEnd < 0) {
+    badPacket(client, 'statement name without end');
+    return Handled.Later;
+  }
   const name = bytes.toString('latin1', HEADER_BYTES, nameEnd);
   client.statements ??= new Map();
   if (client.statements.has(name)) {
@@ -49,7 +54,8 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
   const server = client.server!;
   if (server.prepared.delete(shared)) {
     server.prepared.set(shared, true);
-    if (client.outstanding.answered(Request.Parse, PARSE_COMPLETE)) client.send(PARSE_COMPLETE);
+    const undo = (): void => forget(client, shared, name);
+    if (client.outstanding.answered(Request.Parse, PARSE_COMPLETE, undo)) client.send(PARSE_COMPLETE);
     return Handled.Done;
   }
   prepareOn(client, server, shared, name);
@@ -78,7 +84,7 @@ export function handlePrepared(
   }
   const nameEnd = bytes.indexOf(0, nameStart);
   if (nameEnd < 0) return Prepared.Incomplete;
-  if (type === Frontend.Bind) client.database!.stats.bindCount++;
+  if (client.outstanding.skipping) return Handled.Discard;
   if (nameEnd === nameStart) {
     if (
       request !== Request.Close &&
@@ -103,6 +109,7 @@ export function handlePrepared(
   // Most recently used last. One that the server doesn't have is prepared there first.
   if (server.prepared.delete(shared)) server.prepared.set(shared, true);
   else prepareOn(client, server, shared, null);
+  if (request === Request.Bind) client.database!.stats.bindCount++;
   client.outstanding.sent(request);
   sendRenamed(client, type, size, bytes, nameStart, nameEnd, shared.serverName);
   return Handled.ForwardRest;
@@ -131,14 +138,17 @@ function sendRenamed(
 /** Sends the Parse of a shared statement; `clientName` when the client waits for its answer. */
 function prepareOn(client: Client, server: Server, shared: SharedStatement, clientName: string | null): void {
   const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
-  client.outstanding.sentParse(shared, clientName);
+  client.outstanding.sentParse(clientName === null, () => {
+    server.prepared.delete(shared);
+    if (clientName !== null) forget(client, shared, clientName);
+  });
   client.database!.stats.serverParseCount++;
   client.forward(parseMessage(shared));
   server.prepared.set(shared, true);
   while (server.prepared.size > limit) {
     const oldest = server.prepared.keys().next().value as SharedStatement;
     server.prepared.delete(oldest);
-    client.outstanding.sentClose();
+    client.outstanding.sentClose(() => server.prepared.set(oldest, true));
     client.forward(closeStatement(oldest.serverName));
   }
 }
@@ -150,7 +160,8 @@ function closeNamed(client: Client, name: string): Handled {
     client.statements!.delete(name);
     client.sessions.statements.release(statement.shared);
   }
-  if (client.server === null || client.outstanding.answered(Request.Close, CLOSE_COMPLETE))
+  const undo = statement === undefined ? null : (): void => remember(client, name, statement);
+  if (client.server === null || client.outstanding.answered(Request.Close, CLOSE_COMPLETE, undo))
     client.send(CLOSE_COMPLETE);
   return Handled.Done;
 }
@@ -163,12 +174,17 @@ export function forgetStatements(client: Client): void {
   client.statements = null;
 }
 
-/** A Parse that was sent ahead was not carried out, because of an error before it or in it. */
-export function parseLost(client: Client, shared: SharedStatement, clientName: string | null): void {
-  client.server?.prepared.delete(shared);
-  if (clientName === null) return;
-  const statement = client.statements?.get(clientName);
+/** A client's Parse was not carried out, because of an error before it or in it. */
+function forget(client: Client, shared: SharedStatement, name: string): void {
+  const statement = client.statements?.get(name);
   if (statement?.shared !== shared) return;
-  client.statements!.delete(clientName);
+  client.statements!.delete(name);
   client.sessions.statements.release(shared);
+}
+
+/** A client's Close was not carried out. */
+function remember(client: Client, name: string, { shared, route }: ClientStatement): void {
+  if (client.state === 'closed' || client.statements?.has(name)) return;
+  client.statements ??= new Map();
+  client.statements.set(name, { shared: client.sessions.statements.acquire(shared.body), route });
 }

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Decision } from '../functions/functions.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { message, readyForQuery } from '../wire/messages.ts';
-import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
+import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
@@ -21,10 +21,10 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer): Ha
   if (decision !== null) {
     if (decision.kind !== 'go') return refuse(client, type, decision);
     if (!route(client, type, decision.dbkey)) return Handled.Done;
-    if (decision.query !== null) rewritten = rewrite(client, type, bytes, decision.query);
-    // Only now is the decision used up: waiting for a server comes back here.
+    // Only behind it is the decision used up: waiting for a server comes back here.
     if (!link(client)) return Handled.Later;
     client.decision = null;
+    if (decision.query !== null) rewritten = rewrite(client, type, bytes, decision.query);
   }
   if (type === Frontend.Parse) {
     const named = bytes[HEADER_BYTES] !== 0;
@@ -168,11 +168,13 @@ const FAILING_PARSE = message(
 export function answerError(client: Client, type: number, error: ClientError): void {
   const { server, outstanding } = client;
   const isQuery = type === Frontend.Query;
-  if (server !== null && client.inTransaction && server.txStatus !== TxStatus.Failed) {
+  if (server !== null && client.inTransaction) {
     const request = isQuery ? Request.Query : Request.Parse;
     noteRequest(client, request);
     outstanding.sentFailing(request, error.encode());
     client.forward(isQuery ? FAILING_QUERY : FAILING_PARSE);
+    // what follows may be about a statement that only the client believes to be there
+    client.skipToSync = !isQuery;
     return;
   }
   const reply = error.encode();

@@ -1,7 +1,7 @@
 import { clientErrors } from '../wire/errors.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
-import { link } from './link.ts';
+import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
 import { handlePrepared, isTracked, Prepared } from './prepared.ts';
 import { handleQueryText, tooLargeForFunctions } from './query.ts';
@@ -86,6 +86,12 @@ function pump(client: Client, first: Buffer): void {
       client.bodyLeft -= part;
       at += part;
       if (!client.bodyForwarded || client.server === null) run = at;
+      else if (client.bodyLeft === 0 && client.outstanding.empty) {
+        if (at > run) client.forward(chunk.subarray(run, at));
+        run = at;
+        client.flush();
+        unlinkIfDone(client);
+      }
       continue;
     }
     const available = chunk.length - at;
@@ -163,7 +169,6 @@ function classify(
         chunk[at + HEADER_BYTES + 1] === 0 &&
         client.unnamedRoute === null
       ) {
-        client.database!.stats.bindCount++;
         return forwardRequest(client, Request.Bind);
       }
       return isTracked(client) ? INSPECT : forwardRequest(client, Request.Bind);
@@ -204,6 +209,8 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
   const whole = bytes.length === size;
   switch (type) {
     case Frontend.Terminate:
+      // what it has asked for before is done, as if it had waited
+      client.flush();
       client.close('client close request');
       return Handled.Later;
     case Frontend.Sync:
@@ -240,6 +247,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
 /** A message that is passed on and answered by the server: the link and the ledger's entry. */
 export function forwardRequest(client: Client, request: Request): Handled {
   if (client.server === null && !link(client)) return Handled.Later;
+  if (request === Request.Bind) client.database!.stats.bindCount++;
   noteRequest(client, request);
   client.outstanding.sent(request);
   return Handled.Forward;
@@ -276,6 +284,6 @@ function endSkipping(client: Client): Handled {
   return client.sessions.answerReady(client);
 }
 
-function badPacket(client: Client, what: string): void {
+export function badPacket(client: Client, what: string): void {
   client.close(`bad packet: ${what}`, clientErrors.protocolViolation(`bad packet: ${what}`));
 }

@@ -39,6 +39,12 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       client.replyLeft -= part;
       at += part;
       if (!client.replyForwarded) run = at;
+      if (client.replyLeft > 0) break;
+      for (let due = outstanding.due(); due !== null; due = outstanding.due()) {
+        if (at > run) client.send(chunk.subarray(run, at), borrowed);
+        run = at;
+        client.send(due);
+      }
       continue;
     }
     if (end - at < HEADER_BYTES) break;
@@ -86,7 +92,8 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     client.replyLeft = size - here;
     client.replyForwarded = verdict !== Reply.Drop && verdict !== Reply.Replace;
 
-    // What the proxy itself answers comes in its turn.
+    // What the proxy itself answers comes in its turn, behind the whole of this message.
+    if (client.replyLeft > 0) break;
     for (let due = outstanding.due(); due !== null; due = outstanding.due()) {
       if (at > run) client.send(chunk.subarray(run, at), borrowed);
       run = at;
@@ -95,7 +102,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
   }
   if (at > run) client.send(chunk.subarray(run, at), borrowed);
   if (at < end) client.replyCarry = Buffer.from(chunk.subarray(at));
-  if (!ready || client.state === 'closed') return;
+  if (!(ready || client.unlinkLate) || client.state === 'closed') return;
   if (client.poolMode === 'statement' && server.txStatus !== TxStatus.Idle) {
     client.close(
       'transaction blocks not allowed in statement pooling mode',
@@ -103,7 +110,9 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     );
     return;
   }
-  if (client.replyLeft === 0 && client.replyCarry.length === 0) unlinkIfDone(client);
+  // the beginning of a notification may be there already: the server is kept until its end
+  client.unlinkLate = client.replyLeft > 0 || client.replyCarry.length > 0;
+  if (!client.unlinkLate) unlinkIfDone(client);
 }
 
 /** Messages whose content is looked at. */

@@ -8,8 +8,6 @@ import type { ClientTls } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { readyForQuery } from '../wire/messages.ts';
 import { Client } from './client.ts';
-import type { LedgerEvents } from './outstanding.ts';
-import { parseLost } from './prepared.ts';
 import { Handled } from './relay-client.ts';
 import { startSession } from './startup.ts';
 import { StatementRegistry } from './statements.ts';
@@ -105,11 +103,6 @@ export class Sessions {
     if (this.console === null)
       client.close('no such database: pgbouncer', clientErrors.noSuchDatabase('pgbouncer'));
     else this.console.enter(client);
-  }
-
-  /** What a client's ledger tells about statements that were not made after all. */
-  lostParse(client: Client): LedgerEvents {
-    return { onParseLost: (statement, name) => parseLost(client, statement, name) };
   }
 
   /** A Sync that no server has to see. */
