@@ -1,7 +1,7 @@
 /** pgswitchyard as its users run it: a child process with a configuration file of its own. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Client, type ClientConfig } from 'pg';
 import {
@@ -134,6 +134,11 @@ export class Bouncer {
     await writeFile(file, text);
     if (unprivileged.uid !== undefined)
       await chown(file, unprivileged.uid, unprivileged.gid ?? unprivileged.uid);
+  }
+
+  /** Removes one file beside the configuration. */
+  async removeFile(path: string): Promise<void> {
+    await rm(join(this.folder, path));
   }
 
   /** Starts the process; resolves when it says that it is up. @throws with what it printed when it ends instead. */

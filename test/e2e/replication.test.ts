@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict';
+import { execFile, spawn, spawnSync } from 'node:child_process';
+import { after, test } from 'node:test';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { removeFolder, temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { Bouncer } from '../support/bouncer.ts';
+import { Cluster, noPostgres15 } from '../support/cluster.ts';
+import { RawClient, copyData, copyDone, errorFields, query, rowValues, startup } from '../support/raw.ts';
+import { until } from '../support/wait.ts';
+
+const run = promisify(execFile);
+const noTools: string | false =
+  noPostgres15 ||
+  (spawnSync('pg_receivewal', ['--version']).status === 0
+    ? false
+    : 'pg_basebackup and its relatives are not on PATH (Debian: apt-get install postgresql-client-15)');
+
+let cluster: Cluster;
+let bouncer: Bouncer;
+if (!noTools) {
+  cluster = await Cluster.start(
+    { after },
+    { version: 15, settings: { wal_level: 'logical', max_wal_senders: '10', wal_sender_timeout: '5s' } },
+  );
+  bouncer = await Bouncer.start(
+    { after },
+    {
+      databases: { postgres: cluster.connectionString(), small: `${cluster.connectionString()} pool_size=1` },
+      settings: { pool_mode: 'transaction' },
+      userlist: { plain: '' },
+    },
+  );
+}
+
+const environment = (): NodeJS.ProcessEnv => ({
+  ...process.env,
+  PGHOST: bouncer.host,
+  PGPORT: String(bouncer.port),
+  PGUSER: 'postgres',
+  LC_ALL: 'C',
+});
+
+const senders = async (): Promise<number> =>
+  Number(
+    (
+      await cluster.sql<{ n: string }>(
+        "select count(*) n from pg_stat_activity where backend_type = 'walsender'",
+      )
+    )[0]!.n,
+  );
+const noSenders = (): Promise<unknown> =>
+  until('the WAL senders to end', async () => (await senders()) === 0);
+
+test('pg_basebackup copies the cluster', { skip: noTools }, async (t) => {
+  const folder = await temporaryFolder('backup');
+  t.after(() => removeFolder(folder));
+  const target = join(folder, 'data');
+  await run('pg_basebackup', ['-D', target, '-X', 'stream', '-c', 'fast', '-d', 'dbname=postgres'], {
+    env: environment(),
+  });
+  assert.equal(readFileSync(join(target, 'PG_VERSION'), 'utf8').trim(), '15');
+  await noSenders();
+});
+
+test('pg_receivewal streams, and its server ends with it', { skip: noTools }, async (t) => {
+  const folder = await temporaryFolder('wal');
+  t.after(() => removeFolder(folder));
+  const child = spawn('pg_receivewal', ['-D', folder, '-d', 'dbname=postgres', '--no-loop'], {
+    env: environment(),
+    stdio: 'ignore',
+  });
+  t.after(() => child.kill('SIGKILL'));
+  await until('WAL to arrive', async () => {
+    await cluster.sql('select pg_switch_wal()');
+    return readdirSync(folder).some((name) => /^[0-9A-F]{24}$/.test(name));
+  });
+  const shown = await bouncer.admin<Record<string, unknown>>('SHOW SERVERS');
+  assert.deepEqual(
+    shown.map((row) => [row['replication'], row['state']]),
+    [['physical', 'active']],
+  );
+  child.kill('SIGINT');
+  await noSenders();
+  assert.equal((await bouncer.admin('SHOW SERVERS')).length, 0);
+});
+
+test('pg_recvlogical streams changes', { skip: noTools }, async (t) => {
+  const folder = await temporaryFolder('logical');
+  t.after(() => removeFolder(folder));
+  const file = join(folder, 'out');
+  const args = ['-d', 'dbname=postgres', '--slot=s1'];
+  await run('pg_recvlogical', [...args, '--create-slot', '-P', 'test_decoding'], { env: environment() });
+  const child = spawn('pg_recvlogical', [...args, '--start', '-f', file, '-F', '1', '--no-loop'], {
+    env: environment(),
+    stdio: 'ignore',
+  });
+  t.after(() => child.kill('SIGKILL'));
+  await cluster.sql('create table moved (n int); insert into moved select generate_series(1, 2000)');
+  await until(
+    'the changes',
+    () => existsSync(file) && readFileSync(file, 'utf8').includes('n[integer]:2000'),
+  );
+  child.kill('SIGINT');
+  await noSenders();
+  await run('pg_recvlogical', [...args, '--drop-slot'], { env: environment() });
+});
+
+test(
+  'start-up parameters and options reach the server; ordinary queries work',
+  { skip: noTools },
+  async () => {
+    const raw = await RawClient.connect(bouncer);
+    raw.send(
+      startup({
+        user: 'postgres',
+        database: 'postgres',
+        replication: 'database',
+        application_name: 'sub-1',
+        options: '-c extra_float_digits=2 -c datestyle=German',
+      }),
+    );
+    const hello = await raw.readUntil('Z');
+    assert.ok(
+      hello.some(
+        (frame) => frame.type === 'S' && frame.payload.toString().startsWith('application_name\0sub-1'),
+      ),
+    );
+    const rows = await raw.query(
+      "select current_setting('extra_float_digits'), current_setting('datestyle')",
+    );
+    assert.deepEqual(rows.filter((frame) => frame.type === 'D').map(rowValues), [['2', 'German, DMY']]);
+    raw.destroy();
+    await noSenders();
+  },
+);
+
+test('CopyBoth is ended by the client, and the connection goes on', { skip: noTools }, async () => {
+  const raw = await RawClient.login(bouncer, { user: 'postgres', database: 'postgres', replication: 'true' });
+  const system = await raw.query('IDENTIFY_SYSTEM');
+  const position = rowValues(system.find((frame) => frame.type === 'D')!)[2]!;
+  raw.send(query(`START_REPLICATION PHYSICAL ${position}`));
+  await raw.readUntil('W');
+  // standby status update
+  raw.send(copyData(Buffer.concat([Buffer.from('r'), Buffer.alloc(33)])), copyDone());
+  await raw.readUntil('Z');
+  assert.equal((await raw.query('IDENTIFY_SYSTEM')).at(-1)?.type, 'Z');
+  raw.destroy();
+  await noSenders();
+});
+
+test(
+  'it counts in pool_size: it takes an idle place, and waits for one that is in use',
+  { skip: noTools },
+  async () => {
+    await bouncer.sql('select 1', { database: 'small' });
+    const first = await RawClient.login(bouncer, {
+      user: 'postgres',
+      database: 'small',
+      replication: 'database',
+    });
+    bouncer.markLog();
+    const second = await RawClient.connect(bouncer);
+    second.send(startup({ user: 'postgres', database: 'small', replication: 'database' }));
+    await bouncer.waitForLog(/login attempt: db=small user=postgres .*replication=logical/);
+    assert.equal(
+      (await bouncer.admin('SHOW SERVERS')).filter((row) => row['database'] === 'small').length,
+      1,
+    );
+    first.destroy();
+    await second.readUntil('Z');
+    second.destroy();
+    await noSenders();
+  },
+);
+
+test("a server's refusal is that client's own: others go on", { skip: noTools }, async () => {
+  await cluster.sql('create role plain login');
+  const ordinary = await bouncer.connect({ user: 'plain' });
+  const raw = await RawClient.connect(bouncer);
+  raw.send(startup({ user: 'plain', database: 'postgres', replication: 'true' }));
+  const refusal = (await raw.readToEnd()).find((frame) => frame.type === 'E')!;
+  assert.equal(errorFields(refusal)['C'], '42501');
+  assert.equal((await ordinary.query('select 7 as n')).rows[0].n, 7);
+  const again = await bouncer.sql<{ n: number }>('select 8 as n', { user: 'plain' });
+  assert.equal(again[0]!.n, 8);
+});
+
+test('a replication parameter that is no boolean is refused', { skip: noTools }, async () => {
+  const raw = await RawClient.connect(bouncer);
+  raw.send(startup({ user: 'postgres', database: 'postgres', replication: 'maybe' }));
+  const [error] = await raw.readToEnd();
+  assert.equal(errorFields(error!)['M'], 'invalid value for parameter "replication": "maybe"');
+});

@@ -1,0 +1,288 @@
+/** Routing and rewriting end to end: two real servers, real clients, and the rules of the original's documentation. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import type { Client } from 'pg';
+import { Bouncer, type BouncerOptions } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import { noPsql, psql } from '../support/psql.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, RawClient } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
+import { until } from '../support/wait.ts';
+
+const [first, second] = await Promise.all([
+  Cluster.start(
+    { after },
+    { sql: "CREATE TABLE tablea AS SELECT 'first' AS who; CREATE TABLE everywhere AS SELECT 'first' AS who" },
+  ),
+  Cluster.start(
+    { after },
+    {
+      sql: "CREATE TABLE tableb AS SELECT 'second' AS who; CREATE TABLE everywhere AS SELECT 'second' AS who",
+    },
+  ),
+]);
+
+const DATABASES = {
+  dev: first.connectionString(),
+  'dev.1': first.connectionString(),
+  'dev.2': second.connectionString(),
+};
+
+const ROUTING = `
+export function routing_rules(username: string, query: string): string | null {
+  if (/\\btablea\\b/.test(query)) return 'dev.1';
+  if (/\\btableb\\b/.test(query)) return 'dev.2';
+  return null;
+}
+`;
+
+function start(scope: Scope, files: Record<string, string>, more: BouncerOptions = {}): Promise<Bouncer> {
+  const inFolder = Object.fromEntries(
+    Object.entries(files).map(([name, text]) => [`user-functions/${name}`, text]),
+  );
+  return Bouncer.start(scope, {
+    databases: DATABASES,
+    ...more,
+    files: inFolder,
+    settings: { pool_mode: 'transaction', ...more.settings },
+  });
+}
+
+async function who(client: Client, sql: string): Promise<unknown> {
+  return (await client.query<{ who: string }>(sql)).rows[0]?.who;
+}
+
+test('one psql session selects from tables on two servers', { skip: noPsql }, async (t) => {
+  const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
+  const target = { host: bouncer.host, port: bouncer.port, user: 'postgres', database: 'dev' };
+  const output = await psql(
+    target,
+    'SELECT who FROM tablea; SELECT who FROM tableb; SELECT who FROM tablea;',
+  );
+  assert.deepEqual(output.trim().split('\n'), ['first', 'second', 'first']);
+});
+
+for (const isolation of ['inline', 'process']) {
+  test(`a regex table in an imported JSON file, edited while clients are connected (${isolation})`, async (t) => {
+    const bouncer = await start(
+      t,
+      {
+        'routing_rules.ts': `import table from './table.json';
+          const rules = (table as [string, string][]).map(([pattern, dbkey]) => [new RegExp(pattern), dbkey] as const);
+          export function routing_rules(username: string, query: string): string | null {
+            return rules.find(([pattern]) => pattern.test(query))?.[1] ?? null;
+          }`,
+        'table.json': '[["tablea", "dev.1"], ["tableb", "dev.2"]]',
+      },
+      { settings: { user_function_isolation: isolation } },
+    );
+    const client = await bouncer.connect({ database: 'dev' });
+    assert.equal(await who(client, 'SELECT who FROM tablea'), 'first');
+    assert.equal(await who(client, 'SELECT who FROM tableb'), 'second');
+    bouncer.markLog();
+    await bouncer.writeFile('user-functions/table.json', '[["everywhere", "dev.1"]]');
+    await bouncer.waitForLog(/user functions loaded/);
+    assert.equal(await who(client, 'SELECT who FROM everywhere'), 'first');
+  });
+}
+
+test('a broken rule is an error in the log, and the last good version goes on', async (t) => {
+  const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
+  const client = await bouncer.connect({ database: 'dev' });
+  await bouncer.writeFile('user-functions/routing_rules.ts', 'export function routing_rules( {');
+  await bouncer.waitForLog(/user functions not loaded, version \w+ goes on/);
+  await bouncer.waitForLog(/routing_rules\.ts:1:\d+/);
+  assert.equal(await who(client, 'SELECT who FROM tableb'), 'second');
+});
+
+test('a rule that is dropped into the folder applies at once, and one that is removed no longer does', async (t) => {
+  const bouncer = await start(t, { 'README.md': 'rules go here' });
+  const client = await bouncer.connect({ database: 'dev' });
+  await assert.rejects(client.query('SELECT who FROM tableb'), /does not exist/);
+  await bouncer.writeFile('user-functions/routing_rules.ts', ROUTING);
+  await bouncer.waitForLog(/user functions loaded/);
+  assert.equal(await who(client, 'SELECT who FROM tableb'), 'second');
+  await bouncer.removeFile('user-functions/routing_rules.ts');
+  await bouncer.waitForLog(/user functions of .* removed/);
+  assert.equal(
+    await who(client, 'SELECT who FROM everywhere'),
+    'second',
+    'the client stays where it was moved to',
+  );
+});
+
+test('a folder named after a database holds the rules of that database alone', async (t) => {
+  const bouncer = await start(t, { 'dev/routing_rules.ts': "export const routing_rules = () => 'dev.2';" });
+  const dev = await bouncer.connect({ database: 'dev' });
+  const other = await bouncer.connect({ database: 'dev.1' });
+  assert.equal(await who(dev, 'SELECT who FROM everywhere'), 'second');
+  assert.equal(await who(other, 'SELECT who FROM everywhere'), 'first');
+});
+
+test('a move inside a transaction is refused: the transaction stays on its server', async (t) => {
+  const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
+  const client = await bouncer.connect({ database: 'dev' });
+  await client.query('BEGIN');
+  assert.equal(await who(client, 'SELECT who FROM everywhere -- tableb'), 'first');
+  await client.query('COMMIT');
+  assert.ok(bouncer.logContains(/routing to dev\.2 refused inside a transaction/));
+});
+
+test('routing_in_transaction = error tells the client, and the transaction is aborted', async (t) => {
+  const bouncer = await start(
+    t,
+    { 'routing_rules.ts': ROUTING },
+    { settings: { routing_in_transaction: 'error' } },
+  );
+  const client = await bouncer.connect({ database: 'dev' });
+  await client.query('BEGIN');
+  await assert.rejects(client.query('SELECT who FROM everywhere -- tableb'), { code: '25001' });
+  await assert.rejects(client.query('SELECT 1'), { code: '25P02' });
+  await client.query('ROLLBACK');
+  assert.equal(await who(client, 'SELECT who FROM tableb'), 'second');
+});
+
+test('a prepared statement goes where its Parse was routed to, wherever its client has been since', async (t) => {
+  const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
+  const client = await bouncer.connect({ database: 'dev' });
+  const prepared = { name: 'on_second', text: 'SELECT who FROM everywhere /* tableb */' };
+  assert.equal(await who(client, 'SELECT who FROM tablea'), 'first');
+  assert.equal((await client.query(prepared)).rows[0].who, 'second');
+  assert.equal(await who(client, 'SELECT who FROM tablea'), 'first');
+  assert.equal((await client.query(prepared)).rows[0].who, 'second');
+});
+
+const REWRITE = `
+const REPORTS: Record<string, string> = {
+  'SELECT storename, SUM(total) FROM sales JOIN store USING (storeid) GROUP BY storename ORDER BY storename':
+    'SELECT storename, total FROM store_sales ORDER BY storename',
+};
+export const rewrite_query = (username: string, query: string): string | null => REPORTS[query] ?? null;
+`;
+const REPORT =
+  'SELECT storename, SUM(total) FROM sales JOIN store USING (storeid) GROUP BY storename ORDER BY storename';
+
+test("the server's log shows the rewritten query, by the simple and by the extended protocol", async (t) => {
+  await first.sql("CREATE TABLE store_sales AS SELECT 'Bonn' AS storename, 7 AS total");
+  t.after(() => first.sql('DROP TABLE store_sales'));
+  await first.configure({ settings: { log_statement: 'all' } });
+  const bouncer = await start(t, { 'rewrite_query.ts': REWRITE });
+  const client = await bouncer.connect({ database: 'dev' });
+  first.markLog();
+  assert.deepEqual((await client.query(REPORT)).rows, [{ storename: 'Bonn', total: 7 }]);
+  assert.deepEqual((await client.query({ text: REPORT, values: [] })).rows, [
+    { storename: 'Bonn', total: 7 },
+  ]);
+  assert.deepEqual((await client.query({ name: 'p', text: REPORT })).rows, [{ storename: 'Bonn', total: 7 }]);
+  await first.waitForLog(/execute PGBOUNCER_\d+: SELECT storename, total FROM store_sales/);
+  assert.equal(first.logCount(/SELECT storename, total FROM store_sales/), 3);
+  assert.ok(!first.logContains(/FROM sales JOIN store/));
+});
+
+test('in the middle of a pipeline, a longer and a shorter query take the place of the original ones', async (t) => {
+  const bouncer = await start(t, {
+    'rewrite_query.js': `export const rewrite_query = (u, q) =>
+      q === 'SELECT 1' ? "SELECT '" + 'x'.repeat(5000) + "'" : q.startsWith('SELECT 22') ? 'SELECT 3' : null;`,
+  });
+  const client = await RawClient.login({ port: bouncer.port }, { user: 'postgres', database: 'dev' });
+  t.after(() => client.destroy());
+  const one = (sql: string): Buffer[] => [raw.parse('', sql), raw.bind(), raw.execute()];
+  client.send(
+    ...one("SELECT 'a'"),
+    ...one('SELECT 1'),
+    ...one(`SELECT 22 /* ${'y'.repeat(3000)} */`),
+    ...one("SELECT 'z'"),
+    raw.sync(),
+  );
+  const frames = await client.readUntil('Z');
+  const values = frames.filter((frame) => frame.type === 'D').map((frame) => raw.rowValues(frame)[0]);
+  assert.deepEqual(values, ['a', 'x'.repeat(5000), '3', 'z']);
+});
+
+test('reject() gives its error, the server never sees the query, and the client stays', async (t) => {
+  const bouncer = await start(t, {
+    'rewrite_query.ts': `import { reject } from 'pgswitchyard';
+      export function rewrite_query(username: string, query: string): null {
+        if (/forbidden/.test(query)) reject('not today', { code: '42501', hint: 'ask tomorrow', detail: 'it is late' });
+        return null;
+      }`,
+  });
+  await first.configure({ settings: { log_statement: 'all' } });
+  first.markLog();
+  const client = await bouncer.connect({ database: 'dev' });
+  const expected = { code: '42501', message: 'not today', hint: 'ask tomorrow', detail: 'it is late' };
+  await assert.rejects(client.query('SELECT forbidden'), expected);
+  await assert.rejects(client.query('SELECT forbidden, $1::int', [1]), expected);
+  await assert.rejects(client.query({ name: 'n', text: 'SELECT forbidden' }), expected);
+  assert.equal((await client.query('SELECT 1 AS one')).rows[0].one, 1);
+  assert.ok(!first.logContains(/forbidden/));
+});
+
+test('a rejection aborts its transaction and its pipeline, as any error does', async (t) => {
+  await first.sql('CREATE TABLE ledger (n int)');
+  t.after(() => first.sql('DROP TABLE ledger'));
+  const bouncer = await start(t, {
+    'rewrite_query.ts': `import { reject } from 'pgswitchyard';
+      export const rewrite_query = (u: string, q: string): null => (/forbidden/.test(q) ? reject('no') : null);`,
+  });
+  const client = await bouncer.connect({ database: 'dev' });
+  await client.query('BEGIN');
+  await client.query('INSERT INTO ledger VALUES (1)');
+  await assert.rejects(client.query('SELECT forbidden'), /no/);
+  assert.equal((await client.query('COMMIT')).command, 'ROLLBACK');
+
+  const pipeline = await RawClient.login({ port: bouncer.port }, { user: 'postgres', database: 'dev' });
+  t.after(() => pipeline.destroy());
+  const one = (sql: string): Buffer[] => [raw.parse('', sql), raw.bind(), raw.execute()];
+  pipeline.send(
+    ...one('INSERT INTO ledger VALUES (2)'),
+    ...one('SELECT forbidden'),
+    ...one('INSERT INTO ledger VALUES (3)'),
+    raw.sync(),
+  );
+  const frames = await pipeline.readUntil('Z');
+  assert.deepEqual(frames.map((frame) => frame.type).join(''), '12CEZ');
+  assert.equal(errorFields(frames[3]!)['M'], 'no');
+  assert.deepEqual(await first.sql('SELECT n FROM ledger'), []);
+});
+
+test('on failure: pass goes on, error is told to the client, disconnect ends the connection', async (t) => {
+  const files = {
+    'routing_rules.ts':
+      "export const routing_rules = (u: string, q: string) => (q.includes('boom') ? JSON.parse('{') : null);",
+  };
+  for (const policy of ['pass', 'error', 'disconnect']) {
+    const bouncer = await start(t, files, { settings: { routing_rules_on_failure: policy } });
+    const client = await bouncer.connect({ database: 'dev' });
+    const query = client.query("SELECT 'boom' AS x");
+    if (policy === 'pass') assert.equal((await query).rows[0].x, 'boom');
+    else await assert.rejects(query, { code: '38000' });
+    if (policy === 'error') assert.equal((await client.query('SELECT 1 AS one')).rows[0].one, 1);
+    if (policy === 'disconnect')
+      await until('the disconnection', () => bouncer.logContains(/closing because: user function failed/));
+    await bouncer.waitForLog(/failed: threw: routing_rules\.ts:1:\d+: SyntaxError/);
+    assert.ok(!bouncer.logContains(/SELECT 'boom'/), 'the log has a fingerprint, never the query');
+    await bouncer.stop();
+  }
+});
+
+test('a query over user_function_max_query passes unseen, or is refused, as the policy says', async (t) => {
+  const files = { 'routing_rules.ts': "export const routing_rules = () => 'dev.2';" };
+  const large = `SELECT length('${'x'.repeat(3_000_000)}') AS n, (SELECT who FROM everywhere) AS who`;
+  const passing = await start(t, files, { settings: { user_function_max_query: 100_000 } });
+  const client = await passing.connect({ database: 'dev' });
+  assert.deepEqual((await client.query(large)).rows, [{ n: 3_000_000, who: 'first' }]);
+  assert.deepEqual((await client.query(large, [])).rows, [{ n: 3_000_000, who: 'first' }]);
+  // one that fits is seen whole, however many reads it took
+  const medium = `SELECT (SELECT who FROM everywhere) AS who /* ${'y'.repeat(90_000)} */`;
+  assert.equal((await client.query(medium)).rows[0].who, 'second');
+
+  const refusing = await start(t, files, {
+    settings: { user_function_max_query: 100_000, routing_rules_on_failure: 'error' },
+  });
+  const refused = await refusing.connect({ database: 'dev' });
+  await assert.rejects(refused.query(large), { code: '38000' });
+  await assert.rejects(refused.query(large, []), { code: '38000' });
+  assert.equal((await refused.query('SELECT who FROM everywhere')).rows[0].who, 'second');
+});
