@@ -77,6 +77,8 @@ export class Client implements Waiter, ServerUser {
   onCancel: (() => void) | null = null;
   /** something must happen before the next message: a server, a decision */
   blocked = false;
+  /** blocked until the server has answered everything that was sent */
+  awaitsAnswers = false;
   /** bytes that are not handled yet: behind a block, or an incomplete message */
   held: Buffer = EMPTY;
   /** a message that must be looked at whole: what has come of it */

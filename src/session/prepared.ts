@@ -43,6 +43,12 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
   const name = bytes.toString('latin1', HEADER_BYTES, nameEnd);
   client.statements ??= new Map();
   if (client.statements.has(name)) {
+    // Its Parse may have been skipped, because of an error that is on its way: the answers to what was sent tell.
+    if (!client.outstanding.empty && !client.outstanding.unsynced) {
+      client.blocked = true;
+      client.awaitsAnswers = true;
+      return Handled.Later;
+    }
     client.close(`prepared statement '${name}' was already prepared`, clientErrors.duplicateStatement(name));
     return Handled.Later;
   }

@@ -5,6 +5,7 @@ import type { Client } from './client.ts';
 import { unlinkIfDone } from './link.ts';
 import { Reply } from './outstanding.ts';
 import { forgetStatements } from './prepared.ts';
+import { resumeClient } from './relay-client.ts';
 
 /**
  * The hot path from server to client. Headers are looked at, bodies go as they came: rows and copied data in one piece
@@ -72,6 +73,10 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     const verdict = outstanding.reply(type);
     if (verdict === Reply.Ready) {
       server.txStatus = chunk[at + HEADER_BYTES]!;
+      if (server.txStatus !== TxStatus.Idle && client.poolMode === 'statement') {
+        if (at > run) client.send(chunk.subarray(run, at), borrowed);
+        return refuseTransaction(client);
+      }
       ready = true;
       endQuery(client, server.txStatus);
     } else if (verdict === Reply.OutOfStep) {
@@ -103,16 +108,22 @@ export function relayServerBytes(client: Client, received: Buffer): void {
   if (at > run) client.send(chunk.subarray(run, at), borrowed);
   if (at < end) client.replyCarry = Buffer.from(chunk.subarray(at));
   if (!(ready || client.unlinkLate) || client.state === 'closed') return;
-  if (client.poolMode === 'statement' && server.txStatus !== TxStatus.Idle) {
-    client.close(
-      'transaction blocks not allowed in statement pooling mode',
-      clientErrors.statementPoolingTransaction(),
-    );
-    return;
-  }
   // the beginning of a notification may be there already: the server is kept until its end
   client.unlinkLate = client.replyLeft > 0 || client.replyCarry.length > 0;
   if (!client.unlinkLate) unlinkIfDone(client);
+  if (client.awaitsAnswers && client.outstanding.empty) {
+    client.awaitsAnswers = false;
+    client.blocked = false;
+    resumeClient(client);
+  }
+}
+
+/** Instead of the ReadyForQuery that would tell the client that its transaction is open. */
+function refuseTransaction(client: Client): void {
+  client.close(
+    'transaction blocks not allowed in statement pooling mode',
+    clientErrors.statementPoolingTransaction(),
+  );
 }
 
 /** Messages whose content is looked at. */

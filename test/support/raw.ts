@@ -116,6 +116,9 @@ export class RawClient {
   socket: Socket;
   /** True once the other side has ended the connection, with or without an error. */
   closed = false;
+  /** Of BackendKeyData, after `login`: what a CancelRequest needs. */
+  backendPid = 0;
+  backendSecret = Buffer.alloc(0);
   #received = Buffer.alloc(0);
 
   private constructor(socket: Socket) {
@@ -137,7 +140,11 @@ export class RawClient {
   ): Promise<RawClient> {
     const client = await RawClient.connect(target);
     client.send(startup(parameters));
-    await client.readUntil('Z');
+    const key = (await client.readUntil('Z')).find((frame) => frame.type === 'K');
+    if (key !== undefined) {
+      client.backendPid = key.payload.readInt32BE(0);
+      client.backendSecret = Buffer.from(key.payload.subarray(4));
+    }
     return client;
   }
 

@@ -1,0 +1,271 @@
+/** The protocol in transaction mode, with clients that share servers: what one does must not reach another. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Client } from 'pg';
+import { Bouncer, type Settings } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import { noPsql, psql } from '../support/psql.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, RawClient } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
+import { until } from '../support/wait.ts';
+
+const cluster = await Cluster.start({ after }, { sql: 'CREATE TABLE numbers (n int)' });
+
+function start(scope: Scope, settings: Settings = {}): Promise<Bouncer> {
+  return Bouncer.start(scope, {
+    databases: { db: cluster.connectionString() },
+    settings: { pool_mode: 'transaction', default_pool_size: 1, ...settings },
+  });
+}
+
+async function login(scope: Scope, bouncer: Bouncer): Promise<RawClient> {
+  const client = await RawClient.login({ port: bouncer.port }, { user: 'postgres', database: 'db' });
+  scope.after(() => client.destroy());
+  return client;
+}
+
+const types = (frames: readonly raw.Frame[]): string => frames.map((frame) => frame.type).join('');
+
+test('two clients with one server: named statements of the same name are different ones', async (t) => {
+  const bouncer = await start(t);
+  const [a, b] = await Promise.all([bouncer.connect(), bouncer.connect()]);
+  for (let i = 0; i < 3; i++) {
+    assert.equal(
+      (await a.query({ name: 's', text: 'SELECT $1::int + 1 AS n', values: [i] })).rows[0].n,
+      i + 1,
+    );
+    assert.equal(
+      (await b.query({ name: 's', text: 'SELECT $1::int * 10 AS n', values: [i] })).rows[0].n,
+      i * 10,
+    );
+  }
+});
+
+test('statements beyond max_prepared_statements are closed on the server and prepared again when needed', async (t) => {
+  const bouncer = await start(t, { max_prepared_statements: 2 });
+  const client = await bouncer.connect();
+  for (let round = 0; round < 2; round++) {
+    for (let i = 0; i < 5; i++) {
+      assert.equal((await client.query({ name: `s${i}`, text: `SELECT ${i} AS n` })).rows[0].n, i);
+    }
+  }
+  const { rows } = await client.query(
+    "SELECT count(*)::int AS n FROM pg_prepared_statements WHERE name LIKE 'PGBOUNCER%'",
+  );
+  assert.equal(rows[0].n, 2);
+});
+
+test('DISCARD ALL and DEALLOCATE ALL forget the statements of their client', async (t) => {
+  const bouncer = await start(t);
+  const client = await login(t, bouncer);
+  for (const command of ['DISCARD ALL', 'DEALLOCATE ALL']) {
+    client.send(raw.parse('s', 'SELECT 1'), raw.sync());
+    assert.equal(types(await client.readUntil('Z')), '1Z');
+    client.send(raw.query(command));
+    await client.readUntil('Z');
+  }
+  client.send(raw.parse('s', 'SELECT 2'), raw.bind('s'), raw.execute(), raw.sync());
+  assert.equal(types(await client.readUntil('Z')), '12DCZ');
+});
+
+test('a Parse that fails leaves its name free', async (t) => {
+  const bouncer = await start(t);
+  const client = await login(t, bouncer);
+  client.send(raw.parse('s', 'SELEC 1'), raw.sync());
+  assert.equal(types(await client.readUntil('Z')), 'EZ');
+  client.send(raw.parse('s', 'SELECT 1'), raw.bind('s'), raw.execute(), raw.sync());
+  assert.equal(types(await client.readUntil('Z')), '12DCZ');
+});
+
+test('after an error in the middle of a pipeline the rest is skipped, and the next one is answered', async (t) => {
+  const bouncer = await start(t);
+  const client = await login(t, bouncer);
+  const one = (name: string, sql: string): Buffer[] => [raw.parse(name, sql), raw.bind(name), raw.execute()];
+  client.send(
+    ...one('a', 'SELECT 1'),
+    ...one('b', 'SELECT 1/0'),
+    ...one('c', 'SELECT 3'),
+    raw.sync(),
+    ...one('c', 'SELECT 4'),
+    raw.sync(),
+  );
+  // the planner divides already when it binds
+  assert.equal(types(await client.readUntil('Z')), '12DC1EZ');
+  const second = await client.readUntil('Z');
+  assert.equal(types(second), '12DCZ');
+  assert.deepEqual(raw.rowValues(second[2]!), ['4']);
+});
+
+test('a statement that does not exist, and one that exists already, end the connection', async (t) => {
+  const bouncer = await start(t);
+  const missing = await login(t, bouncer);
+  missing.send(raw.bind('nothing'), raw.sync());
+  assert.equal(errorFields((await missing.readToEnd())[0]!)['M'], 'prepared statement did not exist');
+  const twice = await login(t, bouncer);
+  twice.send(raw.parse('s', 'SELECT 1'), raw.parse('s', 'SELECT 2'), raw.sync());
+  const frames = await twice.readToEnd();
+  assert.equal(errorFields(frames.at(-1)!)['M'], "prepared statement 's' was already prepared");
+});
+
+test('large messages in both directions go through, and named ones as well', async (t) => {
+  const bouncer = await start(t);
+  const client = await bouncer.connect();
+  const text = 'x'.repeat(8_000_000);
+  assert.equal((await client.query('SELECT $1::text AS x', [text])).rows[0].x, text);
+  assert.equal(
+    (await client.query({ name: 'big', text: 'SELECT length($1::text) AS n', values: [text] })).rows[0].n,
+    8_000_000,
+  );
+});
+
+test('parameters follow each client to the server that both use', async (t) => {
+  const bouncer = await start(t);
+  const a = await bouncer.connect({ application_name: 'a' });
+  const b = await bouncer.connect({ application_name: 'b' });
+  await a.query("SET TimeZone = 'Asia/Tokyo'");
+  await b.query("SET DateStyle = 'German'");
+  const show = async (client: Client): Promise<unknown> =>
+    (
+      await client.query(
+        "SELECT current_setting('application_name') AS app, current_setting('TimeZone') AS zone, current_setting('DateStyle') AS style",
+      )
+    ).rows[0];
+  for (let i = 0; i < 2; i++) {
+    assert.deepEqual(await show(a), { app: 'a', zone: 'Asia/Tokyo', style: 'ISO, MDY' });
+    assert.deepEqual(await show(b), { app: 'b', zone: 'UTC', style: 'German, DMY' });
+  }
+});
+
+test(
+  'COPY in both directions, and one that fails while its data still arrives',
+  { skip: noPsql },
+  async (t) => {
+    const bouncer = await start(t);
+    const target = { host: bouncer.host, port: bouncer.port, user: 'postgres', database: 'db' };
+    t.after(() => cluster.sql('TRUNCATE numbers'));
+    const lines = Array.from({ length: 20_000 }, (_, i) => i).join('\n');
+    assert.equal(
+      (await psql(target, `COPY numbers FROM STDIN;\n${lines}\n\\.\nSELECT count(*) FROM numbers;`)).trim(),
+      '20000',
+    );
+    assert.equal((await psql(target, 'COPY numbers TO STDOUT;')).trim().split('\n').length, 20_000);
+    const client = await login(t, bouncer);
+    client.send(raw.query('COPY numbers FROM STDIN'));
+    await client.readUntil('G');
+    client.send(raw.copyData('not a number\n'));
+    const frames = await client.readUntil('Z');
+    assert.equal(types(frames), 'EZ');
+    client.send(raw.copyData('1\n'), raw.copyData('2\n'), raw.copyDone(), raw.query('SELECT 1'));
+    assert.equal(types(await client.readUntil('Z')), 'TDCZ');
+  },
+);
+
+test('COPY by the extended protocol, with the Sync that drivers send ahead', async (t) => {
+  const bouncer = await start(t);
+  t.after(() => cluster.sql('TRUNCATE numbers'));
+  const client = await login(t, bouncer);
+  client.send(raw.parse('', 'COPY numbers FROM STDIN'), raw.bind(), raw.execute(), raw.sync());
+  await client.readUntil('G');
+  client.send(raw.copyData('1\n2\n'), raw.copyDone(), raw.sync());
+  assert.equal(types(await client.readUntil('Z')), 'CZ');
+  client.send(raw.query('SELECT count(*) FROM numbers'));
+  assert.deepEqual(raw.rowValues((await client.readUntil('Z'))[1]!), ['2']);
+});
+
+test('a client that goes away at any moment leaves nothing to the next one', async (t) => {
+  const bouncer = await start(t);
+  const leaving: ((client: RawClient) => Promise<unknown> | void)[] = [
+    (client) => client.send(raw.query('BEGIN; CREATE TEMP TABLE left_behind (n int)')),
+    (client) => client.send(raw.query('SELECT pg_sleep(60)')),
+    (client) => client.send(raw.parse('', 'SELECT 1'), raw.bind()),
+    (client) => client.send(raw.query('SELECT repeat($$x$$, 1000) FROM generate_series(1, 100000)')),
+    (client) => client.send(raw.query('SELECT 1').subarray(0, 7)),
+    async (client) => {
+      client.send(raw.query('COPY numbers FROM STDIN'));
+      await client.readUntil('G');
+      client.send(raw.copyData('1\n').subarray(0, 6));
+    },
+  ];
+  for (const leave of leaving) {
+    const client = await login(t, bouncer);
+    await leave(client);
+    client.destroy();
+    const next = await bouncer.connect();
+    assert.deepEqual((await next.query("SELECT 7 AS n, to_regclass('pg_temp.left_behind') AS t")).rows, [
+      { n: 7, t: null },
+    ]);
+    await next.end();
+  }
+  assert.deepEqual(await cluster.sql('SELECT n FROM numbers'), []);
+});
+
+test('cancel reaches the query of its own client, and no other', async (t) => {
+  const bouncer = await start(t, { default_pool_size: 2 });
+  const [a, b] = await Promise.all([login(t, bouncer), login(t, bouncer)]);
+  a.send(raw.query('SELECT pg_sleep(60)'));
+  b.send(raw.query("SELECT pg_sleep(0.3), 'b'"));
+  await until('both queries to run', async () => {
+    const rows = await cluster.sql<{ n: number }>(
+      "SELECT count(*)::int AS n FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'",
+    );
+    return rows[0]!.n === 2;
+  });
+  const cancel = await RawClient.connect({ port: bouncer.port });
+  cancel.send(raw.cancelRequest(a.backendPid, a.backendSecret));
+  const cancelled = (await a.readUntil('Z')).find((frame) => frame.type === 'E');
+  assert.equal(errorFields(cancelled!)['C'], '57014');
+  assert.equal(types(await b.readUntil('Z')), 'TDCZ');
+  // one that comes too late does nothing
+  const late = await RawClient.connect({ port: bouncer.port });
+  late.send(raw.cancelRequest(a.backendPid, a.backendSecret));
+  await late.readToEnd();
+  assert.equal(types(await a.query('SELECT 1')), 'TDCZ');
+});
+
+test('cancel of a query that still waits for a server takes it back', async (t) => {
+  const bouncer = await start(t);
+  const holder = await bouncer.connect();
+  await holder.query('BEGIN');
+  const waiter = await login(t, bouncer);
+  waiter.send(raw.query('SELECT 1'));
+  await until('the client to wait', async () =>
+    (await bouncer.admin<{ cl_waiting: number }>('SHOW POOLS')).some((row) => row.cl_waiting > 0),
+  );
+  const cancel = await RawClient.connect({ port: bouncer.port });
+  cancel.send(raw.cancelRequest(waiter.backendPid, waiter.backendSecret));
+  const frames = await waiter.readUntil('Z');
+  assert.equal(errorFields(frames[0]!)['C'], '57014');
+  await holder.query('COMMIT');
+  assert.equal(types(await waiter.query('SELECT 1')), 'TDCZ');
+});
+
+test('LISTEN and NOTIFY in session mode', async (t) => {
+  const bouncer = await start(t, { pool_mode: 'session', default_pool_size: 2 });
+  const listener = await bouncer.connect();
+  const heard = new Promise<string | undefined>((resolve) => {
+    listener.on('notification', (message) => resolve(message.payload));
+  });
+  await listener.query('LISTEN news');
+  await bouncer.sql("NOTIFY news, 'hello'");
+  assert.equal(await heard, 'hello');
+});
+
+test('statement mode has no transaction blocks', async (t) => {
+  const bouncer = await start(t, { pool_mode: 'statement' });
+  const client = await bouncer.connect();
+  await assert.rejects(client.query('BEGIN'), /transaction blocks not allowed in statement pooling mode/);
+});
+
+test('session mode: the session ends with DISCARD ALL before the next client', async (t) => {
+  const bouncer = await start(t, { pool_mode: 'session' });
+  const first = await bouncer.connect();
+  await first.query('CREATE TEMP TABLE mine (n int)');
+  await first.query("SET search_path = 'pg_temp'");
+  await first.end();
+  const next = await bouncer.connect();
+  assert.deepEqual(
+    (await next.query("SELECT to_regclass('mine') AS t, current_setting('search_path') AS p")).rows,
+    [{ t: null, p: '"$user", public' }],
+  );
+});
