@@ -136,13 +136,19 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
   }
 
   const replication = parameters.get('replication');
-  if (replication !== undefined) client.replication = replicationKind(replication);
+  if (replication !== undefined) {
+    const kind = replicationKind(replication);
+    if (kind === null)
+      return client.close('bad replication parameter', clientErrors.badReplication(replication));
+    client.replication = kind;
+  }
   for (const [name, value] of parameters) {
     if (name === 'user' || name === 'database' || name === 'replication' || name.startsWith('_pq_.'))
       continue;
     const isAdmin = client.databaseName === ADMIN_DATABASE;
     if (client.replication !== 'none') {
-      client.replicationParameters.push([name, value]);
+      if (!isIgnored(settings.ignore_startup_parameters, name))
+        client.replicationParameters.push([name, value]);
     } else if (name === 'options') {
       if (!isAdmin && !settings.ignore_startup_parameters.includes('options') && !takeOptions(client, value))
         return;
@@ -195,15 +201,21 @@ function takeKnownOptions(client: Client, text: string): void {
   for (const [name, value] of parseOptions(text) ?? []) takeParameter(client, name, value);
 }
 
-function replicationKind(value: string): 'none' | 'logical' | 'physical' {
+/** A boolean as PostgreSQL reads them, or `database`; null: neither. */
+function replicationKind(value: string): 'none' | 'logical' | 'physical' | null {
   if (value === 'database') return 'logical';
-  return /^(on|true|yes|1|t|y)$/i.test(value) ? 'physical' : 'none';
+  if (/^(on|t|tr|tru|true|y|ye|yes|1)$/i.test(value)) return 'physical';
+  return /^(of|off|f|fa|fal|fals|false|n|no|0)$/i.test(value) ? 'none' : null;
 }
 
 /** application_name_add_host: where the client is, behind its application's name. */
 function addHost(client: Client): void {
   const index = client.sessions.registry.tracked.indexOf('application_name');
-  const name = client.parameters[index] || 'app';
+  const passedOn = client.replicationParameters.find(([each]) => each === 'application_name');
+  const name = (passedOn?.[1] ?? client.parameters[index]) || 'app';
   const host = client.isUnix ? `unix:${client.remotePort}` : `${client.remoteAddress}:${client.remotePort}`;
-  client.parameters[index] = `${name} - ${host}`;
+  const full = `${name} - ${host}`;
+  if (passedOn !== undefined) passedOn[1] = full;
+  else if (client.replication !== 'none') client.replicationParameters.push(['application_name', full]);
+  else client.parameters[index] = full;
 }

@@ -44,6 +44,7 @@ export const clientErrors = {
   unsupportedOptionsForm: () =>
     fatal("unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed"),
   unsupportedParameterInOptions: (name: string) => fatal(`unsupported startup parameter in options: ${name}`),
+  badReplication: (value: string) => fatal(`invalid value for parameter "replication": "${value}"`, '22023'),
   noSuchDatabase: (name: string) => fatal(`no such database: ${name}`),
   databaseDisabled: (name: string) => fatal(`database "${name}" is disabled`),
   databaseRemoved: () => fatal('database removed'),

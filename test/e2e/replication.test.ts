@@ -27,7 +27,12 @@ if (!noTools) {
   bouncer = await Bouncer.start(
     { after },
     {
-      databases: { postgres: cluster.connectionString(), small: `${cluster.connectionString()} pool_size=1` },
+      databases: {
+        postgres: cluster.connectionString(),
+        // what the tools for physical replication call the database
+        replication: cluster.connectionString(),
+        small: `${cluster.connectionString()} pool_size=1`,
+      },
       settings: { pool_mode: 'transaction' },
       userlist: { plain: '' },
     },
@@ -57,7 +62,7 @@ test('pg_basebackup copies the cluster', { skip: noTools }, async (t) => {
   const folder = await temporaryFolder('backup');
   t.after(() => removeFolder(folder));
   const target = join(folder, 'data');
-  await run('pg_basebackup', ['-D', target, '-X', 'stream', '-c', 'fast', '-d', 'dbname=postgres'], {
+  await run('pg_basebackup', ['-D', target, '-X', 'stream', '-c', 'fast'], {
     env: environment(),
   });
   assert.equal(readFileSync(join(target, 'PG_VERSION'), 'utf8').trim(), '15');
@@ -67,15 +72,18 @@ test('pg_basebackup copies the cluster', { skip: noTools }, async (t) => {
 test('pg_receivewal streams, and its server ends with it', { skip: noTools }, async (t) => {
   const folder = await temporaryFolder('wal');
   t.after(() => removeFolder(folder));
-  const child = spawn('pg_receivewal', ['-D', folder, '-d', 'dbname=postgres', '--no-loop'], {
+  const child = spawn('pg_receivewal', ['-D', folder, '--no-loop'], {
     env: environment(),
     stdio: 'ignore',
   });
   t.after(() => child.kill('SIGKILL'));
+  const received = (name: RegExp): boolean => readdirSync(folder).some((file) => name.test(file));
   await until('WAL to arrive', async () => {
-    await cluster.sql('select pg_switch_wal()');
-    return readdirSync(folder).some((name) => /^[0-9A-F]{24}$/.test(name));
+    await cluster.sql("select pg_logical_emit_message(false, 'test', 'something')");
+    return received(/\.partial$/);
   });
+  await cluster.sql('create table written (n int); select pg_switch_wal()');
+  await until('a whole segment', () => received(/^[0-9A-F]{24}$/));
   const shown = await bouncer.admin<Record<string, unknown>>('SHOW SERVERS');
   assert.deepEqual(
     shown.map((row) => [row['replication'], row['state']]),
