@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { clientErrors } from '../../src/wire/errors.ts';
+import {
+  errorResponse,
+  message,
+  parameterStatus,
+  parseErrorFields,
+  parseParameterStatus,
+} from '../../src/wire/messages.ts';
+
+const text = fc.string({ unit: 'grapheme' }).map((each) => each.replaceAll('\0', ''));
+const filled = text.filter((each) => each !== '');
+
+test('a message’s length counts itself and its parts, not its type', () => {
+  fc.assert(
+    fc.property(fc.array(fc.oneof(text, fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }))), (parts) => {
+      const bytes = message(0x51, ...parts);
+      assert.equal(bytes[0], 0x51);
+      assert.equal(bytes.readInt32BE(1), bytes.length - 1);
+    }),
+  );
+});
+
+test('error fields are read as they were written, and cut anywhere without throwing', () => {
+  fc.assert(
+    fc.property(filled, filled, filled, fc.nat(), (said, detail, hint, cut) => {
+      const payload = errorResponse({
+        severity: 'ERROR',
+        code: '22012',
+        message: said,
+        detail,
+        hint,
+      }).subarray(5);
+      assert.deepEqual(Object.fromEntries(parseErrorFields(payload)), {
+        S: 'ERROR',
+        V: 'ERROR',
+        C: '22012',
+        M: said,
+        D: detail,
+        H: hint,
+      });
+      parseErrorFields(payload.subarray(0, cut % payload.length));
+    }),
+  );
+});
+
+test('a parameter status is read as it was written; half of one is none', () => {
+  fc.assert(
+    fc.property(text, text, fc.nat(), (name, value, cut) => {
+      const payload = parameterStatus(name, value).subarray(5);
+      assert.deepEqual(parseParameterStatus(payload), { name, value });
+      assert.equal(parseParameterStatus(payload.subarray(0, cut % payload.length)), null);
+    }),
+  );
+});
+
+test('random bytes make none of the readers throw', () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), (bytes) => {
+      parseErrorFields(Buffer.from(bytes));
+      parseParameterStatus(Buffer.from(bytes));
+    }),
+  );
+});
+
+test('errors of the proxy’s own say 08P01 as pgbouncer’s do, and are fatal', () => {
+  const fields = (error: { encode(): Buffer }): Record<string, string> =>
+    Object.fromEntries(parseErrorFields(error.encode().subarray(5)));
+  for (const error of [
+    clientErrors.queryTimeout(),
+    clientErrors.serverLost(),
+    clientErrors.noSuchStatement(),
+    clientErrors.tooManyClients(),
+    clientErrors.noSuchDatabase('x'),
+  ]) {
+    assert.equal(fields(error)['C'], '08P01', error.message);
+    assert.equal(fields(error)['S'], 'FATAL', error.message);
+  }
+});
