@@ -1,0 +1,222 @@
+/** The ledger against a model of what a PostgreSQL backend answers ("Message Flow" in its manual). */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { Outstanding, Reply, Request } from '../../src/session/outstanding.ts';
+
+type Kind = 'query' | 'call' | 'sync' | 'parse' | 'bind' | 'describe' | 'execute' | 'close';
+
+/** How a message is treated by the proxy: passed on, added by it, answered by it, or made to fail. */
+type Origin = 'client' | 'own' | 'answered' | 'failing';
+
+interface Sent {
+  readonly kind: Kind;
+  readonly origin: Origin;
+  /** the server finds something wrong with it */
+  readonly fails: boolean;
+}
+
+const REQUEST: Record<Kind, Request> = {
+  query: Request.Query,
+  call: Request.FunctionCall,
+  sync: Request.Sync,
+  parse: Request.Parse,
+  bind: Request.Bind,
+  describe: Request.Describe,
+  execute: Request.Execute,
+  close: Request.Close,
+};
+
+/** The server's messages for one that goes well. */
+const ANSWERS: Record<Kind, string> = {
+  query: 'TDCZ',
+  call: 'VZ',
+  sync: 'Z',
+  parse: '1',
+  bind: '2',
+  describe: 'tT',
+  execute: 'DC',
+  close: '3',
+};
+
+/** What the client sees of its message: as above, and `e` for an error that the proxy put in the place of the server's. */
+function seen({ kind, origin, fails }: Sent): string {
+  if (origin === 'own' && !fails) return '';
+  if (origin === 'failing') return kind === 'query' ? 'eZ' : 'e';
+  if (!fails) return ANSWERS[kind];
+  return kind === 'query' || kind === 'call' || kind === 'sync' ? 'EZ' : 'E';
+}
+
+const isExtended = (kind: Kind): boolean => kind !== 'query' && kind !== 'call' && kind !== 'sync';
+
+/** The backend: it answers in order, and skips to Sync behind an error of the extended protocol. */
+class Backend {
+  #skipping = false;
+
+  receive({ kind, origin, fails }: Sent): string {
+    if (this.#skipping && kind !== 'sync') return '';
+    this.#skipping = false;
+    if (!fails && origin !== 'failing') return ANSWERS[kind];
+    this.#skipping = isExtended(kind);
+    return isExtended(kind) ? 'E' : 'EZ';
+  }
+}
+
+const sent: fc.Arbitrary<Sent> = fc
+  .tuple(
+    fc.constantFrom<Kind>('query', 'call', 'sync', 'sync', 'parse', 'bind', 'describe', 'execute', 'close'),
+    fc.constantFrom<Origin>('client', 'client', 'client', 'own', 'answered', 'failing'),
+    fc.integer({ min: 0, max: 4 }),
+  )
+  .map(([kind, origin, dice]) => {
+    const own = kind === 'parse' || kind === 'close';
+    const mayFail = kind === 'parse' || kind === 'query';
+    const possible =
+      (origin === 'own' && own) || (origin === 'answered' && own) || (origin === 'failing' && mayFail);
+    const real: Origin = possible ? origin : 'client';
+    return { kind, origin: real, fails: real !== 'answered' && dice === 0 };
+  });
+
+test('each client sees what its messages are answered with, in order, whatever is dropped, faked or replaced', () => {
+  fc.assert(
+    fc.property(
+      fc.array(sent, { maxLength: 30 }),
+      fc.array(fc.boolean(), { minLength: 30, maxLength: 30 }),
+      (program, waits) => {
+        const ledger = new Outstanding();
+        const backend = new Backend();
+        const undone: number[] = [];
+        let fromServer = '';
+        let toClient = '';
+
+        const receive = (): void => {
+          for (const type of fromServer) {
+            const verdict = ledger.reply(type.charCodeAt(0));
+            assert.notEqual(verdict, Reply.OutOfStep, `"${type}" was not expected`);
+            if (verdict === Reply.Replace) toClient += String(ledger.replacement);
+            else if (verdict !== Reply.Drop) toClient += type;
+            for (let due = ledger.due(); due !== null; due = ledger.due()) toClient += String(due);
+          }
+          fromServer = '';
+        };
+
+        program.forEach((each, i) => {
+          const { kind, origin } = each;
+          const undo = (): void => void undone.push(i);
+          if (origin === 'answered') {
+            const reply = Buffer.from(ANSWERS[kind]);
+            if (ledger.answered(REQUEST[kind], reply, undo)) toClient += String(reply);
+          } else {
+            if (origin === 'failing') ledger.sentFailing(REQUEST[kind], Buffer.from('e'));
+            else if (kind === 'parse') ledger.sentParse(origin === 'own', undo);
+            else if (origin === 'own') ledger.sentClose(undo);
+            else ledger.sent(REQUEST[kind]);
+            fromServer += backend.receive(each);
+          }
+          if (waits[i]) receive();
+        });
+        const closing: Sent = { kind: 'sync', origin: 'client', fails: false };
+        ledger.sent(Request.Sync);
+        fromServer += backend.receive(closing);
+        receive();
+
+        let skipping = false;
+        let expected = '';
+        const skipped: number[] = [];
+        const hasUndo = ({ kind, origin }: Sent): boolean =>
+          (kind === 'parse' && origin !== 'failing') || origin === 'own' || origin === 'answered';
+        [...program, closing].forEach((each, i) => {
+          if (skipping && each.kind !== 'sync') {
+            if (hasUndo(each)) skipped.push(i);
+            return;
+          }
+          const failed = each.fails || each.origin === 'failing';
+          if (failed && hasUndo(each)) skipped.push(i);
+          skipping = failed && isExtended(each.kind);
+          expected += seen(each);
+        });
+        assert.equal(toClient, expected);
+        assert.deepEqual(
+          undone.toSorted((a, b) => a - b),
+          skipped,
+        );
+        assert.ok(ledger.empty && !ledger.unsynced && !ledger.tainted && !ledger.skipping);
+      },
+    ),
+    { numRuns: 3000 },
+  );
+});
+
+const types = (ledger: Outstanding, text: string): Reply[] =>
+  [...text].map((type) => ledger.reply(type.charCodeAt(0)));
+
+test('what was noted last is taken back first', () => {
+  const ledger = new Outstanding();
+  const undone: string[] = [];
+  ledger.sent(Request.Bind);
+  for (const name of ['a', 'b', 'c']) ledger.sentParse(true, () => undone.push(name));
+  types(ledger, 'E');
+  assert.deepEqual(undone, ['c', 'b', 'a']);
+});
+
+test('a pipeline is open from an answer of the proxy’s own until the Sync', () => {
+  const ledger = new Outstanding();
+  assert.equal(ledger.answered(Request.Parse, Buffer.from('1')), true);
+  assert.ok(ledger.empty && ledger.unsynced);
+  ledger.sent(Request.Sync);
+  assert.equal(ledger.unsynced, false);
+});
+
+test('a Sync between Execute and CopyDone has no answer, wherever the server’s request for data comes', () => {
+  for (const requestAt of [0, 1, 2]) {
+    const ledger = new Outstanding();
+    ledger.sent(Request.Execute);
+    const steps = [
+      () => ledger.sent(Request.Sync),
+      () => ledger.copyEnded(),
+      () => ledger.sent(Request.Sync),
+    ];
+    steps.forEach((step, i) => {
+      if (i === requestAt) types(ledger, 'G');
+      step();
+    });
+    assert.deepEqual(types(ledger, 'CZ'), [Reply.Forward, Reply.Ready], `request before step ${requestAt}`);
+    assert.ok(ledger.empty && !ledger.tainted);
+  }
+});
+
+test('CopyDone and Sync that were sent ahead belong to their COPY', () => {
+  const ledger = new Outstanding();
+  ledger.sent(Request.Query);
+  ledger.copyEnded();
+  ledger.sent(Request.Query);
+  ledger.copyEnded();
+  ledger.sent(Request.Sync);
+  assert.deepEqual(types(ledger, 'GCZGCZZ').at(-1), Reply.Ready);
+  assert.ok(ledger.empty && !ledger.tainted);
+});
+
+test('a COPY that fails with a Sync on its way leaves the server in doubt', () => {
+  const ledger = new Outstanding();
+  ledger.sent(Request.Execute);
+  ledger.sent(Request.Sync);
+  types(ledger, 'GE');
+  assert.ok(ledger.tainted);
+});
+
+test('an answer to nothing is out of step, an error or a notice is the server’s own', () => {
+  for (const type of '123TnCIZ')
+    assert.deepEqual(types(new Outstanding(), type), [Reply.OutOfStep], `type ${type}`);
+  assert.deepEqual(types(new Outstanding(), 'ENAS'), [0, 0, 0, 0]);
+});
+
+test('the ledger of an endless pipeline does not grow', () => {
+  const ledger = new Outstanding();
+  ledger.sent(Request.Sync);
+  for (let i = 0; i < 100_000; i++) {
+    ledger.sent(Request.Query);
+    assert.equal(ledger.reply(0x5a), Reply.Ready);
+  }
+  assert.equal(ledger.reply(0x5a), Reply.Ready);
+  assert.ok(ledger.empty);
+});
