@@ -46,6 +46,8 @@ export class ProcessHost implements SandboxHost {
   readonly #events: ProcessHostEvents;
   readonly #versions = new Map<number, VersionCode>();
   readonly #loading = new Map<number, (result: LoadResult) => void>();
+  /** what the present child was sent, and whether it has said that it is there */
+  readonly #inChild = new Map<number, boolean>();
   /** in the order in which they were sent; the first is the one that is running */
   readonly #queue: Batch[] = [];
   #child: HostChild;
@@ -80,7 +82,7 @@ export class ProcessHost implements SandboxHost {
         if (!result.startsWith('ok')) this.#versions.delete(version.id);
         resolve(result);
       });
-      this.#child.send({ kind: 'load', id: version.id, text: JSON.stringify(version) });
+      this.#sendVersion(version);
     });
   }
 
@@ -97,6 +99,7 @@ export class ProcessHost implements SandboxHost {
 
   dispose(versionId: number): void {
     this.#versions.delete(versionId);
+    this.#inChild.delete(versionId);
     this.#child.send({ kind: 'dispose', id: versionId, text: '' });
   }
 
@@ -116,16 +119,27 @@ export class ProcessHost implements SandboxHost {
     return child;
   }
 
+  #sendVersion(version: VersionCode): void {
+    this.#inChild.set(version.id, false);
+    this.#child.send({ kind: 'load', id: version.id, text: JSON.stringify(version) });
+  }
+
+  /** A new child gets a version with its first batch: hundreds at once would keep everybody waiting. */
   #send(batch: Batch): void {
+    const version = this.#versions.get(batch.versionId);
+    if (version !== undefined && !this.#inChild.has(version.id)) this.#sendVersion(version);
     this.#child.send({ kind: 'batch', id: batch.id, text: `${batch.versionId}\0${packCalls(batch.calls)}` });
   }
 
   #receive(child: HostChild, message: HostMessage): void {
     if (child !== this.#child) return;
     if (message.kind === 'loaded') {
+      if (this.#inChild.has(message.id)) this.#inChild.set(message.id, true);
       const settle = this.#loading.get(message.id);
       this.#loading.delete(message.id);
       settle?.(message.text);
+      // the time that loading took is not the call's
+      if (this.#queue[0]?.versionId === message.id) this.#watchHead();
     } else if (message.kind === 'answers') {
       const batch = this.#queue[0];
       if (batch === undefined || batch.id !== message.id) return child.kill();
@@ -161,7 +175,10 @@ export class ProcessHost implements SandboxHost {
     const limit = this.#limitMs(head);
     const cpu = this.#child.cpuMs();
     const waited = performance.now() - this.#headSince;
-    const isStarting = !this.#child.isReady && waited < START_TIMEOUT_MS;
+    // Somebody's version is being loaded in front of it, or its own.
+    const isLoading =
+      (this.#loading.size > 0 || this.#inChild.get(head.versionId) === false) && waited < LOAD_TIMEOUT_MS;
+    const isStarting = isLoading || (!this.#child.isReady && waited < START_TIMEOUT_MS);
     const ran = cpu === null ? limit : this.#headCpu === null ? 0 : cpu - this.#headCpu;
     // The first look only takes the time: from then on what it uses counts.
     if (isStarting || (ran < limit * 0.5 && waited < limit * HARD_FACTOR)) {
@@ -198,10 +215,8 @@ export class ProcessHost implements SandboxHost {
 
   #restart(): void {
     if (this.#stopped) return;
+    this.#inChild.clear();
     this.#child = this.#start();
-    for (const version of this.#versions.values()) {
-      this.#child.send({ kind: 'load', id: version.id, text: JSON.stringify(version) });
-    }
   }
 
   /** One call: it is to blame. Several: they are run again one by one, and whichever it was will show itself. */

@@ -32,9 +32,10 @@ export class SourceWatcher {
       ignoreInitial: true,
       depth: 1,
       ignored: (path) => path.includes('/node_modules/') && !folders.has(dirname(path)),
-    }).on('all', (_event, path) => this.#note(path));
-    // its errors (a folder that went away) say nothing that a missing event would not
-    this.#watcher.on('error', () => {});
+    })
+      .on('all', (_event, path) => this.#note(path))
+      // a folder that went away: that says nothing that a missing event would not
+      .on('error', () => {});
     const added = [...wanted].filter((folder) => !this.#folders.has(folder));
     const removed = [...this.#folders].filter((folder) => !wanted.has(folder));
     if (added.length > 0) this.#watcher.add(added);

@@ -1,0 +1,80 @@
+/** User functions in the production sandbox, without a proxy around them. */
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { Functions, type Decision, type FunctionLog } from '../../src/functions/functions.ts';
+import type { FunctionSettings } from '../../src/functions/functions.ts';
+import type { Scope } from './scope.ts';
+
+export interface RulesOptions {
+  /** Files below user_functions_dir: path -> text. */
+  files: Record<string, string>;
+  /** Entries of [databases]. */
+  databases?: readonly string[];
+  settings?: Partial<FunctionSettings>;
+}
+
+/** A folder of rules, watched and served. */
+export class Rules {
+  readonly folder: string;
+  readonly functions: Functions;
+  /** Every line that was logged, level first. */
+  readonly lines: string[] = [];
+
+  private constructor(folder: string, options: RulesOptions) {
+    this.folder = folder;
+    const write =
+      (level: string) =>
+      (_fields: object, message: string): void => {
+        this.lines.push(`${level} ${message}`);
+      };
+    const log: FunctionLog = { info: write('LOG'), warn: write('WARNING'), error: write('ERROR') };
+    const databases = options.databases ?? ['a', 'b'];
+    this.functions = new Functions({
+      settings: {
+        user_functions_dir: folder,
+        routing_rules_file: null,
+        rewrite_query_file: null,
+        user_function_timeout: 100,
+        user_function_memory_limit: 64,
+        user_function_isolation: 'process',
+        user_function_max_query: 1_048_576,
+        user_function_max_result: 1_048_576,
+        routing_rules_on_failure: 'error',
+        rewrite_query_on_failure: 'error',
+        routing_rules_disconnect_on_failure: false,
+        rewrite_query_disconnect_on_failure: false,
+        ...options.settings,
+      },
+      databases: databases.map((name) => ({ name, routing_rules_file: null, rewrite_query_file: null })),
+      log,
+      isDbkey: (name) => databases.includes(name),
+    });
+  }
+
+  static async start(scope: Scope, options: RulesOptions): Promise<Rules> {
+    const rules = new Rules(await temporaryFolder('rules'), options);
+    for (const [path, text] of Object.entries(options.files)) await rules.write(path, text);
+    scope.after(async () => {
+      await rules.functions.stop();
+      await rm(rules.folder, { recursive: true, force: true });
+    });
+    await rules.functions.start();
+    return rules;
+  }
+
+  async write(path: string, text: string): Promise<void> {
+    const file = join(this.folder, path);
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, text);
+  }
+
+  /** What becomes of a query of user `u` in a database. */
+  ask(query: string, database = 'a'): Promise<Decision> {
+    const set = this.functions.setFor(database);
+    if (set === null) return Promise.resolve({ kind: 'go', query: null, dbkey: null });
+    return new Promise((resolve) => {
+      set.evaluate({ username: 'u', query, inTransaction: false, database }, resolve);
+    });
+  }
+}
