@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { unixPath } from '../pool/connect.ts';
+import { unixPath } from '../pool/socket.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import { Client } from '../session/client.ts';

@@ -207,7 +207,13 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
         ['ttl', 'int8'],
         ['addrs', 'text'],
       ],
-      rows: () => [],
+      rows: ({ registry }) =>
+        registry.resolver.hosts(performance.now()).map(({ host, ttlSeconds, addresses }) => [
+          host,
+          ttlSeconds,
+          // pgbouncer prints the ports too, which a lookup leaves at 0
+          addresses.map((address) => `${address.includes(':') ? `[${address}]` : address}:0`).join(','),
+        ]),
     },
   ],
   [
@@ -452,10 +458,10 @@ function listRows(actions: AdminActions): Value[][] {
     ['login_clients', loggingIn],
     ['free_servers', 0],
     ['used_servers', pools.reduce((sum, pool) => sum + pool.size, 0)],
-    ['dns_names', 0],
+    ['dns_names', registry.resolver.hosts(0).length],
     ['dns_zones', 0],
     ['dns_queries', 0],
-    ['dns_pending', 0],
+    ['dns_pending', registry.resolver.pending],
   ];
 }
 

@@ -59,6 +59,8 @@ export interface DatabaseConfig {
   /** Milliseconds. */
   readonly query_wait_timeout: number | null;
   readonly pool_mode: PoolMode | null;
+  /** How TLS toward the servers begins. */
+  readonly sslnegotiation: 'postgres' | 'direct';
   readonly load_balance_hosts: 'round-robin' | 'disable';
 }
 

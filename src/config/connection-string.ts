@@ -125,6 +125,7 @@ export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
   rewrite_query_file: applied(asText),
   routing_rules_file: applied(asText),
   server_lifetime: applied(asMilliseconds),
+  sslnegotiation: applied(words('postgres', 'direct')),
   timezone: applied(asText),
   topology_query: pending(asText),
   user: applied(asText),
@@ -239,6 +240,7 @@ export function parseDatabase(
     server_lifetime: numberOf('server_lifetime'),
     query_wait_timeout: numberOf('query_wait_timeout'),
     pool_mode: textOf('pool_mode') as PoolMode | null,
+    sslnegotiation: (textOf('sslnegotiation') ?? 'postgres') as 'postgres' | 'direct',
     load_balance_hosts: (textOf('load_balance_hosts') ?? 'round-robin') as 'round-robin' | 'disable',
   });
 }

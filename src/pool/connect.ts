@@ -1,80 +1,24 @@
-import { createConnection, type Socket } from 'node:net';
-import { connect as tlsConnect } from 'node:tls';
+import type { Socket } from 'node:net';
 import { ServerAuth } from '../auth/server-auth.ts';
 import { endPointHash, serverTls } from '../auth/tls.ts';
-import { SSL_REQUEST, cancelRequest } from '../wire/messages.ts';
-import { logIn, type Welcome } from './login.ts';
+import { setTcpOptions } from '../platform/socket-options.ts';
+import { cancelRequest } from '../wire/messages.ts';
+import { logIn, LoginError, type Welcome } from './login.ts';
 import type { Pool } from './pool.ts';
+import type { Registry } from './databases.ts';
 import { Server } from './server.ts';
-
-/** What a server's socket is read into. The relay passes slices of it on and stops reading while one is unsent. */
-const READ_BUFFER_BYTES = 32 * 1024;
-
-/** The connection could not be made: wording for the log and for clients. */
-export class ConnectError extends Error {}
+import { ConnectError, encrypt, openSocket, unixPath, type Negotiation, type Target } from './socket.ts';
 
 export interface Opened {
   readonly server: Server;
   readonly welcome: Welcome;
 }
 
-/** Where a pool's next connection goes. A folder or `@name` is a Unix socket. */
-export interface Target {
-  readonly host: string;
-  readonly port: number;
-}
+/** Whether TLS is used: not at all, where the other side has it, or in any case. */
+type Encryption = 'none' | 'offered' | 'required';
 
-/** The Unix socket's path for PostgreSQL's port number, or null for a TCP host. */
-export function unixPath(target: Target): string | null {
-  if (target.host.startsWith('/')) return `${target.host}/.s.PGSQL.${target.port}`;
-  if (target.host.startsWith('@')) return `\0${target.host.slice(1)}/.s.PGSQL.${target.port}`;
-  return null;
-}
-
-/**
- * A plain connection to a target whose reads go to `onRead`; `onRead` must be done with the buffer when it returns.
- * @throws ConnectError
- */
-export function openSocket(
-  target: Target,
-  signal: AbortSignal,
-  onRead: (chunk: Buffer) => void,
-): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const path = unixPath(target);
-    const buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
-    const onread = {
-      buffer,
-      callback(size: number): boolean {
-        onRead(buffer.subarray(0, size));
-        return true;
-      },
-    };
-    const address = path === null ? { host: target.host, port: target.port } : { path };
-    const socket = createConnection({ ...address, onread });
-    const onTimeout = (): void => void socket.destroy(new Error('connect timeout'));
-    signal.addEventListener('abort', onTimeout);
-    const fail = (error: Error & { code?: string; syscall?: string }): void => {
-      socket.destroy();
-      if (signal.aborted) return reject(new ConnectError('connect timeout'));
-      const dns = error.syscall === 'getaddrinfo';
-      reject(
-        new ConnectError(
-          dns
-            ? `server DNS lookup failed: ${error.message}`
-            : `connect failed: ${error.message || error.code}`,
-        ),
-      );
-    };
-    socket.once('error', fail);
-    socket.once('connect', () => {
-      socket.off('error', fail);
-      signal.removeEventListener('abort', onTimeout);
-      socket.setNoDelay(true);
-      resolve(socket);
-    });
-  });
-}
+/** invalid_authorization_specification: what pg_hba.conf says no to */
+const NOT_AUTHORIZED = '28000';
 
 /**
  * Opens a connection to PostgreSQL for a pool: TCP or Unix socket, TLS as server_tls_sslmode wants it, login.
@@ -90,35 +34,59 @@ export async function openServer(
   signal: AbortSignal,
   onServer: (server: Server) => void,
 ): Promise<Opened> {
-  let server: Server | null = null;
-  let answer: ((byte: number) => void) | null = null;
-  const socket = await openSocket(target, signal, (chunk) => {
-    if (answer) answer(chunk.length === 1 ? chunk[0]! : 0);
-    else server?.receive(chunk);
-  });
-  const { settings } = pool.registry.config;
-  if (settings.tcp_keepalive) socket.setKeepAlive(true, settings.tcp_keepidle * 1000);
+  let latest: Server | null = null;
+  const attempt = (encryption: Encryption): Promise<Opened> =>
+    open(pool, target, parameters, encryption, signal, (server) => {
+      latest = server;
+      onServer(server);
+    });
+  const mode = unixPath(target) === null ? pool.registry.config.settings.server_tls_sslmode : 'disable';
+  if (mode === 'disable') return await attempt('none');
+  if (mode === 'prefer') return await attempt('offered');
+  if (mode !== 'allow') return await attempt('required');
+  try {
+    return await attempt('none');
+  } catch (error) {
+    if (!(error instanceof LoginError) || error.fields?.get('C') !== NOT_AUTHORIZED) throw error;
+    (latest as Server | null)?.close('server wants TLS', { notify: false });
+    return await attempt('required');
+  }
+}
 
-  server = new Server(pool, pool.registry.ids.next(), socket, target.host, target.port);
+async function open(
+  pool: Pool,
+  target: Target,
+  parameters: readonly (readonly [string, string])[],
+  encryption: Encryption,
+  signal: AbortSignal,
+  onServer: (server: Server) => void,
+): Promise<Opened> {
+  const { settings } = pool.registry.config;
+  const opened = await openSocket(target, pool.registry.resolver, signal);
+  const { socket } = opened;
+  if (unixPath(target) === null) setTcpOptions(socket, settings);
+
+  const server = new Server(pool, pool.registry.ids.next(), socket, target.host, target.port);
   onServer(server);
   watchSocket(server, socket);
   server.localAddress = socket.localAddress ?? 'unix';
   server.localPort = socket.localPort ?? target.port;
   server.remoteAddress = socket.remoteAddress ?? '';
+  opened.onBytes = (chunk) => server.receive(chunk);
 
   let certificateHash: Buffer | null = null;
-  const tls = unixPath(target) === null ? serverTls(settings, target.host) : null;
-  if (tls && tls.mode !== 'disable' && tls.mode !== 'allow') {
-    const reply = await new Promise<number>((resolve, reject) => {
-      answer = resolve;
-      socket.once('close', () => reject(new ConnectError('server closed the connection at the SSL request')));
-      socket.write(SSL_REQUEST);
-    });
-    answer = null;
-    if (reply === 0x53) certificateHash = await startTls(server, socket, tls.options);
-    // anything but one single byte S or N could be bytes that somebody injected (CVE-2021-23222)
-    else if (reply !== 0x4e) throw new ConnectError('server answered the SSL request with garbage');
-    else if (tls.mode !== 'prefer') throw new ConnectError('server refused SSL');
+  if (encryption !== 'none') {
+    const { options } = serverTls(settings, target.host);
+    const secure = await encrypt(opened, negotiation(pool), options);
+    if (secure !== null) {
+      server.socket = secure;
+      watchSocket(server, secure);
+      server.tls = `${secure.getProtocol()}/${secure.getCipher().name}`;
+      const certificate = secure.getPeerX509Certificate();
+      certificateHash = certificate ? endPointHash(certificate.raw) : null;
+    } else if (encryption === 'required') {
+      throw new ConnectError('server refused SSL');
+    }
   }
 
   const { user, secret, learned } = pool.credentials;
@@ -127,21 +95,8 @@ export async function openServer(
   return { server, welcome };
 }
 
-/** From here on the server's socket is the encrypted one. */
-async function startTls(server: Server, plain: Socket, options: object): Promise<Buffer | null> {
-  const secure = tlsConnect({ ...options, socket: plain });
-  await new Promise<void>((resolve, reject) => {
-    secure.once('secureConnect', resolve);
-    secure.once('error', (error) => reject(new ConnectError(`TLS setup failed: ${error.message}`)));
-    secure.once('close', () => reject(new ConnectError('TLS setup failed: connection closed')));
-  });
-  secure.removeAllListeners('close');
-  server.socket = secure;
-  watchSocket(server, secure);
-  secure.on('data', (chunk: Buffer) => server.receive(chunk));
-  server.tls = `${secure.getProtocol()}/${secure.getCipher().name}`;
-  const certificate = secure.getPeerX509Certificate();
-  return certificate ? endPointHash(certificate.raw) : null;
+function negotiation(pool: Pool): Negotiation {
+  return pool.database.config.sslnegotiation;
 }
 
 function watchSocket(server: Server, socket: Socket): void {
@@ -152,18 +107,52 @@ function watchSocket(server: Server, socket: Socket): void {
 }
 
 /**
- * Sends a CancelRequest for whatever runs on a server, encrypted when the server's own connection is. PostgreSQL answers
- * by closing the connection once it has signalled the backend.
+ * Sends a CancelRequest for whatever runs on a server, encrypted when the server's own connection is.
  * @throws ConnectError
  */
 export async function sendCancel(server: Server, signal: AbortSignal): Promise<void> {
-  const plain = await openSocket(server, signal, () => {});
-  const request = cancelRequest(server.pid, server.cancelKey);
-  await new Promise<void>((resolve, reject) => {
-    signal.addEventListener('abort', () => reject(new ConnectError('connect timeout')));
-    plain.once('close', () => resolve());
-    plain.once('error', reject);
-    plain.resume();
-    plain.write(request);
-  }).finally(() => plain.destroy());
+  const { registry } = server.pool;
+  // Of a name with several addresses, only this one has the backend.
+  const target = { host: unixPath(server) === null ? server.remoteAddress : server.host, port: server.port };
+  await deliverCancel(registry, target, cancelRequest(server.pid, server.cancelKey), signal, {
+    encryption: server.tls === '' ? 'none' : 'required',
+    negotiation: negotiation(server.pool),
+    serverName: server.host,
+  });
+}
+
+/**
+ * Sends a CancelRequest and waits until the other side closes the connection, which says that it has been dealt with.
+ * @throws ConnectError
+ */
+export async function deliverCancel(
+  registry: Registry,
+  target: Target,
+  request: Buffer,
+  signal: AbortSignal,
+  tls: { encryption: Encryption; negotiation: Negotiation; serverName: string },
+): Promise<void> {
+  const opened = await openSocket(target, registry.resolver, signal);
+  const destroy = (): void => void opened.socket.destroy(new Error('connect timeout'));
+  const plain = opened.socket;
+  plain.on('error', () => {});
+  signal.addEventListener('abort', destroy);
+  try {
+    if (tls.encryption !== 'none') {
+      const { options } = serverTls(registry.config.settings, tls.serverName);
+      const secure = await encrypt(opened, tls.negotiation, options);
+      if (secure === null && tls.encryption === 'required') throw new ConnectError('server refused SSL');
+    }
+    const { socket } = opened;
+    await new Promise<void>((resolve, reject) => {
+      socket.once('close', () => (signal.aborted ? reject(new ConnectError('connect timeout')) : resolve()));
+      socket.on('error', () => {});
+      socket.resume();
+      socket.write(request);
+    });
+  } finally {
+    signal.removeEventListener('abort', destroy);
+    opened.socket.destroy();
+    plain.destroy();
+  }
 }

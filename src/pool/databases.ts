@@ -3,6 +3,7 @@ import type { Logger } from '../telemetry/log.ts';
 import { DatabaseStats, IdCounter } from '../telemetry/stats.ts';
 import { TrackedParameters } from './parameters.ts';
 import { Pool } from './pool.ts';
+import { Resolver } from './resolver.ts';
 import type { Server } from './server.ts';
 
 /** A user name as limits and SHOW USERS know it. */
@@ -52,6 +53,10 @@ export class Registry {
   readonly log: Logger;
   readonly ids = new IdCounter();
   readonly tracked: TrackedParameters;
+  readonly resolver = new Resolver({
+    ttls: () => this.config.settings,
+    onChange: (host, addresses) => this.#hostMoved(host, addresses),
+  });
   readonly databases = new Map<string, Database>();
   readonly users = new Map<string, UserState>();
   /** pools in which somebody waits */
@@ -184,6 +189,14 @@ export class Registry {
       if (pool.connecting !== null && pool.connecting.closeReason !== null) return true;
     }
     return false;
+  }
+
+  /** A name has other addresses than before: servers at those that vanished go. */
+  #hostMoved(host: string, addresses: readonly string[]): void {
+    for (const server of [...this.allServers()]) {
+      if (server.host === host && !addresses.includes(server.remoteAddress))
+        server.pool.retireServer(server, 'database configuration changed');
+    }
   }
 
   /** A server is gone: room for those who wait for another, in whichever pool. */

@@ -32,5 +32,8 @@ export function maintainPools(registry: Registry, now: number): void {
       registry.databases.delete(database.name);
     }
   }
+  const names = new Set<string>();
+  for (const server of registry.allServers()) names.add(server.host);
+  registry.resolver.maintain(names, now);
   registry.activate();
 }

@@ -1,6 +1,6 @@
 import type { PoolMode } from '../config/config.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
-import { openServer, type Target } from './connect.ts';
+import { openServer } from './connect.ts';
 import { runControl } from './control.ts';
 import type { Database, Registry, UserState } from './databases.ts';
 import {
@@ -13,6 +13,7 @@ import {
 } from './limits.ts';
 import { LoginError, type LearnedSecret, type Welcome } from './login.ts';
 import type { Server } from './server.ts';
+import type { Target } from './socket.ts';
 
 /** Somebody who wants a server: a client, or a query of the proxy's own. */
 export interface Waiter {
@@ -212,14 +213,17 @@ export class Pool {
 
   /** Servers that are free are closed now, the others when they come back. */
   retire(reason: string): void {
-    for (const server of [...this.servers]) {
-      if (server.state === 'idle' || server.state === 'used') server.close(reason);
-      else server.closeReason = reason;
-    }
+    for (const server of [...this.servers]) this.retireServer(server, reason);
     if (this.connecting !== null) this.connecting.closeReason = reason;
     // what a new server is like is not known any more
     this.#failedAt = null;
     this.#failure = null;
+  }
+
+  /** One server is closed now when it is free, else when it comes back. */
+  retireServer(server: Server, reason: string): void {
+    if (server.state === 'idle' || server.state === 'used') server.close(reason);
+    else server.closeReason = reason;
   }
 
   /** An error that a server sent while nobody was linked to it. Room for whoever watches a cluster's writer. */

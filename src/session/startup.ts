@@ -3,6 +3,7 @@ import { clientErrors } from '../wire/errors.ts';
 import { negotiateProtocolVersion } from '../wire/messages.ts';
 import { NEWEST_MINOR } from '../wire/protocol.ts';
 import { parseOptions, parseStartup, type StartupPacket } from '../wire/startup.ts';
+import { setTcpOptions } from '../platform/socket-options.ts';
 import { moveToSharedRead } from '../platform/shared-read.ts';
 import { forwardCancel } from './cancel.ts';
 import type { Client } from './client.ts';
@@ -20,7 +21,7 @@ export function startSession(client: Client): void {
   client.reader = readStartup;
   if (!client.isUnix) {
     socket.setNoDelay(true);
-    if (settings.tcp_keepalive) socket.setKeepAlive(true, settings.tcp_keepidle * 1000);
+    setTcpOptions(socket, settings);
   }
   listen(client);
 }

@@ -1,0 +1,96 @@
+import type { Socket } from 'node:net';
+
+/**
+ * TCP options that Node has no API for, by setsockopt(2) through node:ffi. Linux's numbers. Where there is no node:ffi the
+ * options have no effect, which is said once.
+ */
+
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const IPPROTO_TCP = 6;
+const TCP_KEEPIDLE = 4;
+const TCP_KEEPINTVL = 5;
+const TCP_KEEPCNT = 6;
+const TCP_USER_TIMEOUT = 18;
+
+type SetSocketOption = (fd: number, level: number, option: number, value: Buffer, size: number) => number;
+/** pgbouncer's options; times in seconds, tcp_user_timeout in ms; 0: the system's default. */
+export interface TcpSettings {
+  readonly tcp_keepalive: boolean;
+  readonly tcp_keepcnt: number;
+  readonly tcp_keepidle: number;
+  readonly tcp_keepintvl: number;
+  readonly tcp_socket_buffer: number;
+  readonly tcp_user_timeout: number;
+}
+
+/** undefined: not looked for yet; null: there is none */
+let setSocketOption: SetSocketOption | null | undefined;
+
+/** Whether `setTcpOptions` can do more than tcp_keepalive here. */
+export function hasSocketOptions(): boolean {
+  if (setSocketOption === undefined) setSocketOption = load();
+  return setSocketOption !== null;
+}
+
+/** Whether the settings name an option that needs node:ffi. */
+export function needsSocketOptions(settings: TcpSettings): boolean {
+  const {
+    tcp_keepalive: isAlive,
+    tcp_keepidle: idle,
+    tcp_keepintvl: interval,
+    tcp_keepcnt: count,
+  } = settings;
+  return (
+    settings.tcp_user_timeout > 0 ||
+    settings.tcp_socket_buffer > 0 ||
+    (isAlive && (idle > 0 || interval > 0 || count > 0))
+  );
+}
+
+/** Applies the tcp_* options to a connected TCP socket. */
+export function setTcpOptions(socket: Socket, settings: TcpSettings): void {
+  if (settings.tcp_keepalive) socket.setKeepAlive(true);
+  if (!needsSocketOptions(settings)) return;
+  const fd = (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
+  if (!hasSocketOptions() || fd < 0) {
+    if (settings.tcp_keepalive) socket.setKeepAlive(true, settings.tcp_keepidle * 1000);
+    return;
+  }
+  if (settings.tcp_keepalive) {
+    set(fd, IPPROTO_TCP, TCP_KEEPIDLE, settings.tcp_keepidle);
+    set(fd, IPPROTO_TCP, TCP_KEEPINTVL, settings.tcp_keepintvl);
+    set(fd, IPPROTO_TCP, TCP_KEEPCNT, settings.tcp_keepcnt);
+  }
+  set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, settings.tcp_user_timeout);
+  set(fd, SOL_SOCKET, SO_RCVBUF, settings.tcp_socket_buffer);
+  set(fd, SOL_SOCKET, SO_SNDBUF, settings.tcp_socket_buffer);
+}
+
+function set(fd: number, level: number, option: number, value: number): void {
+  // 0: the system's default
+  if (value === 0) return;
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(value);
+  // A value that the kernel refuses leaves the default: no reason to lose the connection.
+  setSocketOption!(fd, level, option, bytes, bytes.length);
+}
+
+function load(): SetSocketOption | null {
+  if (process.platform !== 'linux') return null;
+  const { emitWarning } = process;
+  try {
+    // "experimental": nothing that an operator could do anything about
+    process.emitWarning = () => {};
+    const ffi = process.getBuiltinModule('node:ffi');
+    const { functions } = ffi.dlopen(null, {
+      setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
+    });
+    return functions.setsockopt as unknown as SetSocketOption;
+  } catch {
+    return null;
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}

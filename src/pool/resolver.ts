@@ -1,0 +1,171 @@
+import { execFile } from 'node:child_process';
+import { lookup } from 'node:dns/promises';
+
+/**
+ * Addresses of servers' names, remembered for dns_max_ttl (dns_nxdomain_ttl where there are none). The system is asked
+ * as every other program does it, so /etc/hosts, search domains and nsswitch.conf hold.
+ */
+
+/** All addresses of a name. @throws NodeJS.ErrnoException */
+export type Lookup = (host: string) => Promise<readonly string[]>;
+
+/** The name has no address, or nobody could say. */
+export class ResolveError extends Error {}
+
+/** A row of SHOW DNS_HOSTS. */
+export interface KnownHost {
+  readonly host: string;
+  readonly ttlSeconds: number;
+  readonly addresses: readonly string[];
+}
+
+export interface ResolverOptions {
+  /** in ms; asked each time, because a reload changes them */
+  readonly ttls: () => { readonly dns_max_ttl: number; readonly dns_nxdomain_ttl: number };
+  /** a name's addresses are others than before */
+  readonly onChange: (host: string, addresses: readonly string[]) => void;
+  readonly lookup?: Lookup;
+}
+
+interface Entry {
+  addresses: readonly string[];
+  problem: string | null;
+  /** ms of performance.now() */
+  expiresAt: number;
+  /** of the address that is used next */
+  next: number;
+  pending: Promise<void> | null;
+}
+
+/** Addresses that were right before are used when a new answer takes longer than this. */
+const PATIENCE_MS = 1000;
+/** Answers that say that there is no such name, unlike those that say that nobody could be asked. */
+const NO_SUCH_NAME = new Set(['ENOTFOUND', 'ENODATA', 'EAI_NONAME', 'EAI_NODATA']);
+
+export class Resolver {
+  readonly #options: ResolverOptions;
+  readonly #lookup: Lookup;
+  readonly #entries = new Map<string, Entry>();
+  /** lookups that were ever begun, for SHOW LISTS */
+  queries = 0;
+
+  constructor(options: ResolverOptions) {
+    this.#options = options;
+    this.#lookup = options.lookup ?? systemLookup();
+  }
+
+  /** Lookups that are under way. */
+  get pending(): number {
+    let count = 0;
+    for (const entry of this.#entries.values()) if (entry.pending !== null) count++;
+    return count;
+  }
+
+  /**
+   * The name's addresses in turn, one for each call.
+   * @throws ResolveError
+   */
+  async resolve(host: string): Promise<string> {
+    let entry = this.#entries.get(host);
+    if (entry === undefined) {
+      entry = { addresses: [], problem: null, expiresAt: 0, next: 0, pending: null };
+      this.#entries.set(host, entry);
+    }
+    if (performance.now() >= entry.expiresAt) {
+      const pending = this.#refresh(host, entry);
+      await (entry.addresses.length === 0 ? pending : patience(pending));
+    }
+    const { addresses } = entry;
+    if (addresses.length === 0) throw new ResolveError(entry.problem ?? 'no address');
+    return addresses[entry.next++ % addresses.length]!;
+  }
+
+  /** Asks again for names whose time is over, of which `inUse` are used; the others are forgotten. */
+  maintain(inUse: ReadonlySet<string>, now: number): void {
+    for (const [host, entry] of this.#entries) {
+      if (now < entry.expiresAt || entry.pending !== null) continue;
+      if (inUse.has(host)) void this.#refresh(host, entry);
+      else this.#entries.delete(host);
+    }
+  }
+
+  hosts(now: number): KnownHost[] {
+    return [...this.#entries].map(([host, entry]) => ({
+      host,
+      ttlSeconds: Math.max(0, Math.floor((entry.expiresAt - now) / 1000)),
+      addresses: entry.addresses,
+    }));
+  }
+
+  #refresh(host: string, entry: Entry): Promise<void> {
+    if (entry.pending !== null) return entry.pending;
+    this.queries++;
+    const { dns_max_ttl: ttl, dns_nxdomain_ttl: failedTtl } = this.#options.ttls();
+    entry.pending = this.#lookup(host).then(
+      (addresses) => {
+        entry.pending = null;
+        entry.problem = null;
+        entry.expiresAt = performance.now() + ttl;
+        this.#take(host, entry, [...new Set(addresses)]);
+      },
+      (error: NodeJS.ErrnoException) => {
+        entry.pending = null;
+        entry.problem = error.message;
+        entry.expiresAt = performance.now() + failedTtl;
+        // Nobody could be asked: what was right before is the best that there is.
+        if (NO_SUCH_NAME.has(error.code ?? '')) this.#take(host, entry, []);
+      },
+    );
+    return entry.pending;
+  }
+
+  #take(host: string, entry: Entry, addresses: readonly string[]): void {
+    const before = entry.addresses;
+    entry.addresses = addresses;
+    // A name that is gone says nothing about its servers.
+    if (addresses.length > 0 && before.some((address) => !addresses.includes(address)))
+      this.#options.onChange(host, addresses);
+  }
+}
+
+async function patience(answer: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const over = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, PATIENCE_MS);
+  });
+  await Promise.race([answer, over]);
+  clearTimeout(timer);
+}
+
+/** libuv lets half of its four threads do lookups: so many slow ones would make all others wait. */
+const LIBUV_LOOKUPS = 2;
+
+/**
+ * getaddrinfo(3) on a thread; when those are taken, in a process of its own (getent, part of the C library), so that
+ * names whose servers don't answer never stand in the way of others.
+ */
+function systemLookup(): Lookup {
+  let running = 0;
+  return async (host) => {
+    if (running >= LIBUV_LOOKUPS) return await getent(host);
+    running++;
+    try {
+      const found = await lookup(host, { all: true, order: 'verbatim' });
+      return found.map(({ address }) => address);
+    } finally {
+      running--;
+    }
+  };
+}
+
+function getent(host: string): Promise<readonly string[]> {
+  return new Promise((resolve, reject) => {
+    execFile('getent', ['ahosts', host], { timeout: 60_000 }, (error, output) => {
+      const addresses = output.split('\n').flatMap((line) => /^\S+/.exec(line)?.[0] ?? []);
+      if (addresses.length > 0) return resolve([...new Set(addresses)]);
+      // 2: "One or more supplied key could not be found in the database"
+      const code = (error as { code?: unknown } | null)?.code === 2 ? 'ENOTFOUND' : 'EAI_AGAIN';
+      reject(Object.assign(new Error(`getent ${code} ${host}`), { code }));
+    });
+  });
+}

@@ -1,0 +1,150 @@
+import { createConnection, isIP, type Socket } from 'node:net';
+import { connect as tlsConnect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { SSL_REQUEST } from '../wire/messages.ts';
+import { ResolveError, type Resolver } from './resolver.ts';
+
+/** Connections from the proxy outwards: to servers and to peers. TCP or Unix socket, plain or encrypted. */
+
+/** What a server's socket is read into. The relay passes slices of it on and stops reading while one is unsent. */
+const READ_BUFFER_BYTES = 32 * 1024;
+
+/** The connection could not be made: wording for the log and for clients. */
+export class ConnectError extends Error {}
+
+/** Where a connection goes. A folder or `@name` is a Unix socket. */
+export interface Target {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** The Unix socket's path for PostgreSQL's port number, or null for a TCP host. */
+export function unixPath(target: Target): string | null {
+  if (target.host.startsWith('/')) return `${target.host}/.s.PGSQL.${target.port}`;
+  if (target.host.startsWith('@')) return `\0${target.host.slice(1)}/.s.PGSQL.${target.port}`;
+  return null;
+}
+
+/** A socket and where its bytes go: `onBytes` can be replaced at any time. */
+export interface OpenedSocket {
+  socket: Socket;
+  /** The chunk is only valid during the call. */
+  onBytes: (chunk: Buffer) => void;
+}
+
+/**
+ * A plain connection to a target.
+ * @throws ConnectError
+ */
+export async function openSocket(
+  target: Target,
+  resolver: Resolver,
+  signal: AbortSignal,
+): Promise<OpenedSocket> {
+  const path = unixPath(target);
+  if (path !== null) return await connect({ path }, signal);
+  const host = isIP(target.host) === 0 ? await resolve(target.host, resolver, signal) : target.host;
+  return await connect({ host, port: target.port }, signal);
+}
+
+async function resolve(host: string, resolver: Resolver, signal: AbortSignal): Promise<string> {
+  let giveUp = (): void => {};
+  const timeout = new Promise<never>((_resolve, reject) => {
+    giveUp = () => reject(new ConnectError('connect timeout'));
+    signal.addEventListener('abort', giveUp);
+  });
+  try {
+    return await Promise.race([resolver.resolve(host), timeout]);
+  } catch (error) {
+    if (!(error instanceof ResolveError)) throw error;
+    throw new ConnectError(`server DNS lookup failed: ${error.message}`);
+  } finally {
+    signal.removeEventListener('abort', giveUp);
+  }
+}
+
+function connect(
+  address: { path: string } | { host: string; port: number },
+  signal: AbortSignal,
+): Promise<OpenedSocket> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(new ConnectError('connect timeout'));
+    const buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
+    const onread = {
+      buffer,
+      callback(size: number): boolean {
+        opened.onBytes(buffer.subarray(0, size));
+        return true;
+      },
+    };
+    const socket = createConnection({ ...address, onread });
+    const opened: OpenedSocket = { socket, onBytes: () => {} };
+    const onTimeout = (): void => void socket.destroy(new Error('connect timeout'));
+    signal.addEventListener('abort', onTimeout);
+    const fail = (error: NodeJS.ErrnoException): void => {
+      socket.destroy();
+      signal.removeEventListener('abort', onTimeout);
+      if (signal.aborted) reject(new ConnectError('connect timeout'));
+      else reject(new ConnectError(`connect failed: ${error.message || error.code}`));
+    };
+    socket.once('error', fail);
+    socket.once('connect', () => {
+      socket.off('error', fail);
+      signal.removeEventListener('abort', onTimeout);
+      socket.setNoDelay(true);
+      resolve(opened);
+    });
+  });
+}
+
+/** How encryption begins: asked for with an SSLRequest, or at once, as of PostgreSQL 17 ("SSL Session Encryption"). */
+export type Negotiation = 'postgres' | 'direct';
+
+/**
+ * Encrypts a connection. Its bytes go to the same `onBytes` as before.
+ * @returns null: the other side does not speak TLS, and the connection is as it was
+ * @throws ConnectError
+ */
+export async function encrypt(
+  opened: OpenedSocket,
+  negotiation: Negotiation,
+  options: ConnectionOptions,
+): Promise<TLSSocket | null> {
+  if (negotiation === 'postgres') {
+    const answer = await askForTls(opened);
+    if (answer === 'N') return null;
+  }
+  const plain = opened.socket;
+  const secure = tlsConnect({ ...options, socket: plain });
+  await new Promise<void>((resolve, reject) => {
+    secure.once('secureConnect', resolve);
+    secure.once('error', (error) => reject(new ConnectError(`TLS setup failed: ${error.message}`)));
+    secure.once('close', () => reject(new ConnectError('TLS setup failed: connection closed')));
+  });
+  secure.removeAllListeners('close');
+  // Without it another protocol's TLS port could be talked to (protocol-flow.html).
+  if (negotiation === 'direct' && secure.alpnProtocol !== 'postgresql') {
+    secure.destroy();
+    throw new ConnectError('TLS setup failed: direct TLS without ALPN');
+  }
+  opened.socket = secure;
+  secure.on('data', (chunk: Buffer) => opened.onBytes(chunk));
+  return secure;
+}
+
+function askForTls(opened: OpenedSocket): Promise<'S' | 'N'> {
+  const { socket } = opened;
+  const { onBytes } = opened;
+  return new Promise((resolve, reject) => {
+    const onClose = (): void => reject(new ConnectError('server closed the connection at the SSL request'));
+    socket.once('close', onClose);
+    opened.onBytes = (chunk) => {
+      socket.off('close', onClose);
+      opened.onBytes = onBytes;
+      const answer = chunk.toString('latin1');
+      if (answer === 'S' || answer === 'N') resolve(answer);
+      // anything but this one byte could be what somebody injected (CVE-2021-23222)
+      else reject(new ConnectError('server answered the SSL request with garbage'));
+    };
+    socket.write(SSL_REQUEST);
+  });
+}
