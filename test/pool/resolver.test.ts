@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { Resolver, ResolveError, type Lookup } from '../../src/pool/resolver.ts';
+
+interface Asked {
+  readonly host: string;
+  answer(addresses: readonly string[]): void;
+  fail(code: string): void;
+}
+
+/** A resolver whose lookups are answered by hand, on a clock that is set by hand. */
+function setUp(
+  t: TestContext,
+  ttl = 15_000,
+): { resolver: Resolver; asked: Asked[]; changes: string[]; pass(ms: number): void } {
+  const asked: Asked[] = [];
+  const changes: string[] = [];
+  let now = 1_000_000;
+  t.mock.method(performance, 'now', () => now);
+  const lookup: Lookup = (host) =>
+    new Promise((resolve, reject) => {
+      asked.push({
+        host,
+        answer: resolve,
+        fail: (code) => reject(Object.assign(new Error(`getaddrinfo ${code} ${host}`), { code })),
+      });
+    });
+  const resolver = new Resolver({
+    ttls: () => ({ dns_max_ttl: ttl, dns_nxdomain_ttl: 5_000 }),
+    onChange: (host, addresses) => changes.push(`${host}: ${addresses.join(' ')}`),
+    lookup,
+  });
+  return {
+    resolver,
+    asked,
+    changes,
+    pass(ms) {
+      now += ms;
+    },
+  };
+}
+
+test('one lookup for all who ask; its addresses are used in turn', async (t) => {
+  const { resolver, asked } = setUp(t);
+  const both = [resolver.resolve('db'), resolver.resolve('db')];
+  assert.equal(asked.length, 1);
+  assert.equal(resolver.pending, 1);
+  asked[0]!.answer(['10.0.0.1', '10.0.0.2', '10.0.0.1']);
+  assert.deepEqual(await Promise.all(both), ['10.0.0.1', '10.0.0.2']);
+  assert.equal(await resolver.resolve('db'), '10.0.0.1');
+  assert.equal(asked.length, 1);
+  assert.equal(resolver.pending, 0);
+});
+
+test('an answer is used for dns_max_ttl, and then told of when an address vanished', async (t) => {
+  const { resolver, asked, changes, pass } = setUp(t);
+  const first = resolver.resolve('db');
+  asked[0]!.answer(['10.0.0.1', '10.0.0.2']);
+  await first;
+  pass(14_999);
+  await resolver.resolve('db');
+  assert.deepEqual(resolver.hosts(performance.now()), [
+    { host: 'db', ttlSeconds: 0, addresses: ['10.0.0.1', '10.0.0.2'] },
+  ]);
+  pass(1);
+  const second = resolver.resolve('db');
+  asked[1]!.answer(['10.0.0.2', '10.0.0.3']);
+  assert.ok(['10.0.0.2', '10.0.0.3'].includes(await second));
+  assert.deepEqual(changes, ['db: 10.0.0.2 10.0.0.3']);
+});
+
+test('a failure is remembered for dns_nxdomain_ttl', async (t) => {
+  const { resolver, asked, pass } = setUp(t);
+  const first = resolver.resolve('nowhere');
+  asked[0]!.fail('ENOTFOUND');
+  await assert.rejects(first, new ResolveError('getaddrinfo ENOTFOUND nowhere'));
+  await assert.rejects(resolver.resolve('nowhere'), ResolveError);
+  assert.equal(asked.length, 1);
+  pass(5_000);
+  const again = resolver.resolve('nowhere');
+  asked[1]!.answer(['10.0.0.9']);
+  assert.equal(await again, '10.0.0.9');
+});
+
+test('what was right before is used while nobody can be asked', async (t) => {
+  const { resolver, asked, changes, pass } = setUp(t);
+  const first = resolver.resolve('db');
+  asked[0]!.answer(['10.0.0.1']);
+  await first;
+  pass(15_000);
+  const second = resolver.resolve('db');
+  asked[1]!.fail('EAI_AGAIN');
+  assert.equal(await second, '10.0.0.1');
+  assert.deepEqual(changes, []);
+});
+
+test('a lookup that never ends holds up neither its own name for long nor any other', async (t) => {
+  const { resolver, asked, pass } = setUp(t);
+  const first = resolver.resolve('db');
+  asked[0]!.answer(['10.0.0.1']);
+  await first;
+  pass(15_000);
+  const stale = resolver.resolve('db');
+  const other = resolver.resolve('other');
+  asked[2]!.answer(['10.0.0.7']);
+  assert.equal(await other, '10.0.0.7');
+  assert.equal(await stale, '10.0.0.1');
+});
+
+test('maintenance asks again for names in use and forgets the others', async (t) => {
+  const { resolver, asked, changes, pass } = setUp(t);
+  const known = [resolver.resolve('used'), resolver.resolve('unused')];
+  for (const each of asked) each.answer(['10.0.0.1']);
+  await Promise.all(known);
+  resolver.maintain(new Set(['used']), performance.now());
+  assert.equal(asked.length, 2);
+  pass(15_000);
+  resolver.maintain(new Set(['used']), performance.now());
+  assert.deepEqual(
+    asked.slice(2).map(({ host }) => host),
+    ['used'],
+  );
+  asked[2]!.answer(['10.0.0.2']);
+  await resolver.resolve('used');
+  assert.deepEqual(changes, ['used: 10.0.0.2']);
+  assert.deepEqual(
+    resolver.hosts(performance.now()).map(({ host }) => host),
+    ['used'],
+  );
+});
+
+test("the system's lookup knows the hosts file, also when many ask at once", async () => {
+  const resolver = new Resolver({
+    ttls: () => ({ dns_max_ttl: 0, dns_nxdomain_ttl: 0 }),
+    onChange: () => {},
+  });
+  const names = ['localhost', 'LOCALHOST', 'Localhost', 'localHost', 'localhosT'];
+  for (const address of await Promise.all(names.map((name) => resolver.resolve(name)))) {
+    assert.ok(address === '127.0.0.1' || address === '::1', address);
+  }
+});
