@@ -122,10 +122,8 @@ test('hostile functions fail, and nobody else notices', { timeout: 120_000 }, as
     global.gc?.();
     return process.memoryUsage().rss < memoryBefore + 100_000_000;
   });
-  assert.ok(
-    rules.lines.every((line) => line.length < 5_000),
-    'no line of the log is large',
-  );
+  const longest = rules.lines.toSorted((a, b) => b.length - a.length)[0]!;
+  assert.ok(longest.length < 20_000, `a line of the log is large: ${longest.slice(0, 100)}`);
 });
 
 test('inline, the limits of an isolate stop what runs JavaScript', async (t) => {
