@@ -1,0 +1,182 @@
+/** What one client leaves undone must not be seen by the next one on the same server, nor keep the server from it. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { after, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { Bouncer } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import { FlakyRelay } from '../support/flaky.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, RawClient, rowValues, type Frame } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
+import { until } from '../support/wait.ts';
+
+const cluster = await Cluster.start({ after }, { sql: 'CREATE TABLE t (n int)' });
+const relay = await FlakyRelay.start({ after }, cluster);
+const bouncer = await Bouncer.start(
+  { after },
+  {
+    databases: {
+      plain: cluster.connectionString(),
+      one: cluster.connectionString(),
+      relayed: `host=127.0.0.1 port=${relay.port} dbname=postgres`,
+      other: cluster.connectionString(),
+    },
+    settings: { pool_mode: 'transaction', default_pool_size: 1 },
+    files: {
+      'user-functions/one/routing_rules.ts':
+        'export const routing_rules = (user: string, query: string): string | null => query.includes("other") ? "other" : "one";',
+    },
+  },
+);
+
+async function login(t: Scope, database = 'plain', more: Record<string, string> = {}): Promise<RawClient> {
+  const client = await RawClient.login(bouncer, { user: 'postgres', database, ...more });
+  t.after(() => client.destroy());
+  return client;
+}
+
+const first = (frames: Frame[]): string | null => {
+  const row = frames.find((frame) => frame.type === 'D');
+  assert.ok(row, `no row in ${frames.map((frame) => frame.type).join('')}`);
+  return rowValues(row)[0]!;
+};
+
+/** Asks for a row of that many bytes and reads nothing, until the server has sent it or can't send any more. */
+async function askUnread(client: RawClient, bytes: number): Promise<void> {
+  client.socket.pause();
+  client.send(raw.query(`select repeat('x', ${bytes})`));
+  await until('the server to be done or stuck', async () => {
+    const rows = await cluster.sql(
+      `select from pg_stat_activity where query = $1 and (state = 'idle' or wait_event = 'ClientWrite')`,
+      [`select repeat('x', ${bytes})`],
+    );
+    return rows.length > 0;
+  });
+}
+
+/** How many bytes the kernel and the proxy take for a client that reads nothing. */
+async function capacity(t: Scope): Promise<number> {
+  const client = await login(t);
+  await askUnread(client, 30_000_000);
+  client.destroy();
+  const [row] = (await bouncer.admin('SHOW STATS_TOTALS')).filter((each) => each['database'] === 'plain');
+  return Number(
+    row?.['sent'] ??
+      row?.['total_sent'] ??
+      Object.values(row ?? {})
+        .map(Number)
+        .sort((x, y) => y - x)[0],
+  );
+}
+
+for (const database of ['plain', 'one']) {
+  test(`a client that asks for more before it has read an answer disturbs nobody (${database})`, async (t) => {
+    const edge = await capacity(t);
+    for (let bytes = edge - 48_000; bytes <= edge + 48_000; bytes += 8000) {
+      const [slow, neighbour] = [await login(t, database), await login(t, database)];
+      await askUnread(slow, bytes);
+      slow.send(raw.query("select 'other', 'mine'"));
+      neighbour.send(raw.query("select 'other', 'theirs'"));
+      await turn();
+      slow.socket.resume();
+      assert.equal(first(await slow.readUntil('Z')), 'x'.repeat(bytes));
+      assert.equal((await slow.readUntil('Z')).at(1)!.payload.toString('latin1').slice(-4), 'mine');
+      assert.match((await neighbour.readUntil('Z')).at(1)!.payload.toString('latin1'), /theirs$/);
+      slow.destroy();
+      neighbour.destroy();
+    }
+  });
+}
+
+test('a COPY that fails in the middle of a message frees its server when the message is over', async (t) => {
+  const [copier, other] = [await login(t, 'relayed'), await login(t, 'relayed')];
+  copier.send(raw.query('copy t from stdin'), raw.copyData('no number\n'));
+  const long = raw.copyData('1\n'.repeat(10_000));
+  copier.send(long.subarray(0, 5000));
+  await copier.readUntil('Z');
+  copier.send(long.subarray(5000));
+  assert.equal(first(await other.query("select 'free'")), 'free');
+  copier.send(raw.copyDone());
+  assert.equal(first(await copier.query("select 'still here'")), 'still here');
+});
+
+test('a COPY that fails while its data is held up does not hold up its client for ever', async (t) => {
+  const copier = await login(t, 'relayed');
+  copier.send(raw.query('copy t from stdin'), raw.copyData('no number\n'));
+  const data = raw.copyData('1\n'.repeat(100_000));
+  for (let i = 0; i < 50; i++) copier.send(data);
+  await copier.readUntil('Z');
+  copier.send(raw.copyDone());
+  assert.equal(first(await copier.query("select 'still here'")), 'still here');
+});
+
+test('a client that leaves while its settings are applied leaves no answers behind', async (t) => {
+  const [here, leaving] = [
+    await login(t, 'relayed', { application_name: 'here' }),
+    await login(t, 'relayed', { application_name: 'leaving' }),
+  ];
+  await here.query('select 1');
+  relay.toClient.stall = true;
+  cluster.markLog();
+  leaving.send(raw.query("select 'not mine'"));
+  await cluster.waitForLog(/SET application_name='leaving'/);
+  bouncer.markLog();
+  leaving.destroy();
+  await bouncer.waitForLog(/client unexpected eof|closing because/);
+  here.send(raw.query("select 'mine', current_setting('application_name')"));
+  relay.toClient.stall = false;
+  relay.release();
+  const frames = await here.readUntil('Z');
+  assert.deepEqual(rowValues(frames.find((frame) => frame.type === 'D')!), ['mine', 'here']);
+});
+
+test('a server that goes away in the middle of a row: the connection ends, with nothing that looks like the rest', async (t) => {
+  const client = await login(t, 'relayed');
+  await client.query('select 1');
+  relay.toClient.dropAfterBytes = 300_000;
+  client.send(raw.query("select repeat('x', 1000000)"));
+  const bytes = await new Promise<Buffer>((resolve) => {
+    const chunks: Buffer[] = [];
+    client.socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+    client.socket.on('close', () => resolve(Buffer.concat(chunks)));
+  });
+  delete relay.toClient.dropAfterBytes;
+  assert.ok(bytes.length <= 300_000, `${bytes.length} bytes`);
+  assert.doesNotMatch(bytes.toString('latin1'), /server conn crashed/);
+  assert.ok(bouncer.logContains(/closing because: server conn crashed\?/));
+});
+
+test('a server that goes away between messages: the client is told so', async (t) => {
+  const client = await login(t, 'relayed');
+  client.send(raw.query('select pg_sleep(60)'));
+  await cluster.waitForLog(/pg_sleep\(60\)/);
+  relay.reset();
+  const error = (await client.readToEnd()).find((frame) => frame.type === 'E');
+  assert.deepEqual(
+    { ...errorFields(error!), V: undefined },
+    { S: 'FATAL', V: undefined, C: '08P01', M: 'server conn crashed?' },
+  );
+});
+
+test('what was asked for in one packet with the good-bye is done', async (t) => {
+  const client = await login(t, 'relayed');
+  client.send(raw.query('create table goodbye ()'), raw.terminate());
+  await until('the table', () =>
+    cluster.sql("select 1 from pg_class where relname = 'goodbye'").then((rows) => rows.length),
+  );
+  if (!client.closed) await once(client.socket, 'close');
+});
+
+test('a message behind an error, with a name that the error kept from being made, is skipped and not fatal', async (t) => {
+  const client = await login(t, 'relayed');
+  client.send(raw.parse('s', 'no sql'), raw.flush());
+  await client.readUntil('E');
+  client.send(raw.describe('S', 's'), raw.bind('s'), raw.execute(), raw.parse('s', 'select 1'), raw.sync());
+  assert.deepEqual(
+    (await client.readUntil('Z')).map((frame) => frame.type),
+    ['Z'],
+  );
+  client.send(raw.parse('s', "select 'again'"), raw.bind('s'), raw.execute(), raw.sync());
+  assert.equal(first(await client.readUntil('Z')), 'again');
+});
