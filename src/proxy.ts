@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AdminActions, ListeningSocket, StopMode } from './admin/actions.ts';
 import { Console } from './admin/console.ts';
-import { clientTls } from './auth/tls.ts';
+import { clientTls, serverTls } from './auth/tls.ts';
 import type { Config } from './config/config.ts';
 import { reloadConfig } from './config/load.ts';
+import { OPTION_NAMES, type Settings } from './config/options.ts';
 import { Functions } from './functions/functions.ts';
 import { Listener } from './listener.ts';
 import { Registry } from './pool/databases.ts';
@@ -64,6 +65,7 @@ export class Proxy implements AdminActions {
   /** Listens. @throws Error when an address can't be listened on, or the TLS files are not right. */
   async start(): Promise<void> {
     this.sessions.tls = clientTls(this.registry.config.settings);
+    serverTls(this.registry.config.settings, '');
     await this.functions.start();
     await this.#listener.open();
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
@@ -83,7 +85,10 @@ export class Proxy implements AdminActions {
   /** RELOAD: reads the files again. @throws ConfigError; nothing has changed then */
   async reload(): Promise<void> {
     const { config: next, diff } = reloadConfig(this.registry.config);
+    const old = this.registry.config.settings;
     const tls = clientTls(next.settings);
+    // files that are not right are an error now, not at the next connection
+    serverTls(next.settings, '');
     if (diff.needRestart.length > 0) {
       this.log.warn(
         { event: 'reload' },
@@ -94,6 +99,7 @@ export class Proxy implements AdminActions {
     this.log.configure(next.settings);
     for (const database of this.registry.reconfigure(next))
       this.sessions.drop(database, clientErrors.databaseRemoved());
+    if (changesTls(old, next.settings, 'server')) this.#renewServers();
     await this.functions.reconfigure(next.settings, next.databases.values());
   }
 
@@ -103,17 +109,23 @@ export class Proxy implements AdminActions {
     this.log.configure(config.settings);
     await this.functions.reconfigure(config.settings, config.databases.values());
     const { settings } = config;
-    const changesTls = Object.entries(settings).some(
-      ([name, value]) => /_tls(13)?_/.test(name) && value !== old[name as keyof typeof old],
-    );
-    if (!changesTls) return true;
+    const isServers = changesTls(old, settings, 'server');
     try {
-      this.sessions.tls = clientTls(settings);
+      if (changesTls(old, settings, 'client')) this.sessions.tls = clientTls(settings);
+      if (isServers) {
+        serverTls(settings, '');
+        this.#renewServers();
+      }
       return true;
     } catch (error) {
       this.log.error(`TLS setup failed: ${(error as Error).message}`);
       return false;
     }
+  }
+
+  /** Connections with the old TLS options go as they come free. */
+  #renewServers(): void {
+    for (const pool of this.registry.allPools()) pool.retire('database configuration changed');
   }
 
   /** No server is lent any more; those that are free are closed, the others as they come free. */
@@ -164,4 +176,8 @@ export class Proxy implements AdminActions {
     for (const server of [...this.registry.allServers()]) server.close('server shutting down');
     await this.functions.stop();
   }
+}
+
+function changesTls(old: Settings, next: Settings, side: 'client' | 'server'): boolean {
+  return OPTION_NAMES.some((name) => name.startsWith(`${side}_tls`) && old[name] !== next[name]);
 }

@@ -56,7 +56,7 @@ function readStartup(client: Client, chunk: Buffer): void {
   client.held = EMPTY;
   if (bytes[0] === TLS_HANDSHAKE && !client.isUnix && client.tls === '') {
     if (client.sessions.tls === null) return client.close('direct TLS without client_tls_sslmode');
-    return upgrade(client, bytes, true);
+    return upgrade(client, bytes);
   }
   const found = parseStartup(bytes);
   if (found === null) {
@@ -76,7 +76,7 @@ function handle(client: Client, packet: StartupPacket, rest: Buffer): void {
       const offered =
         packet.kind === 'ssl' && client.sessions.tls !== null && !client.isUnix && client.tls === '';
       client.socket.write(offered ? 'S' : 'N');
-      if (offered) upgrade(client, EMPTY, false);
+      if (offered) upgrade(client, EMPTY);
       return;
     }
     case 'cancel':
@@ -98,21 +98,23 @@ function refuse(client: Client, reason: string): void {
 }
 
 /** The rest of the conversation is encrypted. `first`: bytes that were read already (direct TLS). */
-function upgrade(client: Client, first: Buffer, direct: boolean): void {
+function upgrade(client: Client, first: Buffer): void {
   const plain = client.socket;
   const tls = client.sessions.tls!;
   plain.removeAllListeners('data');
   plain.removeAllListeners('end');
   plain.removeAllListeners('close');
   plain.removeAllListeners('drain');
-  if (first.length > 0) plain.unshift(first);
+  if (first.length > 0) {
+    // flowing without a listener, it would lose them
+    plain.pause();
+    plain.unshift(first);
+  }
+  // ALPN is checked where the client offers it, as pgbouncer does: Node then wants one of ours
   const secure = new TLSSocket(plain, { ...tls.options, isServer: true, ALPNProtocols: ['postgresql'] });
   client.socket = secure;
   client.tls = 'handshake';
   secure.once('secure', () => {
-    // "direct" needs ALPN, so that no other protocol's TLS handshake can be turned into this one (protocol-flow.html)
-    if (direct && secure.alpnProtocol !== 'postgresql')
-      return client.close('direct TLS connection without ALPN');
     const problem = tls.verifyPeer(secure);
     if (problem !== null) return client.close(`TLS handshake failed: ${problem}`);
     client.tls = `${secure.getProtocol()}/${secure.getCipher().name}`;
