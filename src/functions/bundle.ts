@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, isAbsolute, resolve } from 'node:path';
-import { build, formatMessages, type BuildFailure, type Plugin } from 'esbuild';
+import { build, formatMessages, type BuildFailure, type Message, type Plugin } from 'esbuild';
 
 /** The files of a function set; null: it has no such function of its own. Both may be the same file. */
 export interface SourceFiles {
@@ -82,6 +82,9 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
       logOverride: { 'import-is-undefined': 'silent' },
       plugins: [sandboxPlugin],
     });
+    // it would only warn, and make calls of BigInt() out of them
+    const bigints = result.warnings.filter((warning) => warning.id === 'bigint');
+    if (bigints.length > 0) throw new BundleError(await format(bigints));
     const inputs = Object.keys(result.metafile.inputs)
       .filter((path) => path !== 'pgswitchyard-entry.js' && !path.startsWith('pgswitchyard:'))
       .map((path) => (isAbsolute(path) ? path : resolve(folder, path)));
@@ -92,8 +95,12 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
   } catch (error) {
     const { errors } = error as BuildFailure;
     if (!Array.isArray(errors)) throw error;
-    throw new BundleError((await formatMessages(errors, { kind: 'error' })).join('\n').trim());
+    throw new BundleError(await format(errors));
   }
+}
+
+async function format(messages: Message[]): Promise<string> {
+  return (await formatMessages(messages, { kind: 'error' })).join('\n').trim();
 }
 
 /** An async function can't answer at once; the isolate would say so too, but without a line. */

@@ -14,6 +14,9 @@ const PROGRESS_MS = 50;
 /** Loading compiles and runs a bundle's top level: longer than a call, but not for ever. */
 const LOAD_MS = 2_000;
 
+/** A batch is given up after this many calls that had to be cut off: others are waiting. */
+const MAX_CUTS = 4;
+
 interface Loaded {
   readonly version: VersionCode;
   readonly verdict: LoadResult;
@@ -36,6 +39,8 @@ function outcomeOf(error: Error, isolate: ivm.Isolate): FailureOutcome {
 export class Engine {
   readonly #prelude: string;
   readonly #loaded = new Map<number, Loaded>();
+  /** versions that could not be built again after a fault */
+  readonly #broken = new Map<number, VersionCode>();
 
   /** @param prelude sandbox/prelude.ts as JavaScript */
   constructor(prelude: string) {
@@ -57,19 +62,35 @@ export class Engine {
   dispose(id: number): void {
     const loaded = this.#loaded.get(id);
     this.#loaded.delete(id);
+    this.#broken.delete(id);
     if (loaded && !loaded.isolate.isDisposed) loaded.isolate.dispose();
   }
 
-  /** One answer for each call; calls that were cut off are failures, and those behind them are run all the same. */
-  run(id: number, calls: readonly HostCall[]): { answers: HostAnswer[]; consoleText: string } {
+  /**
+   * One answer for each call; calls that were cut off are failures, and those behind them are run all the same, up to
+   * a limit. @param onCut is told each time that the batch is taken up again
+   */
+  run(
+    id: number,
+    calls: readonly HostCall[],
+    onCut: () => void = () => {},
+  ): { answers: HostAnswer[]; consoleText: string } {
     const answers: HostAnswer[] = [];
     let consoleText = '';
     let oneByOne = false;
+    let cuts = 0;
+    const broken = this.#broken.get(id);
+    if (broken !== undefined) this.#rebuild(broken);
     while (answers.length < calls.length) {
       const loaded = this.#loaded.get(id);
       if (loaded === undefined) {
         while (answers.length < calls.length)
           answers.push(cutOff('no_version', 'no valid version is loaded'));
+        break;
+      }
+      if (cuts >= MAX_CUTS) {
+        while (answers.length < calls.length)
+          answers.push(cutOff('overloaded', 'too many calls of its batch were cut off'));
         break;
       }
       const rest = oneByOne
@@ -91,10 +112,13 @@ export class Engine {
         if (before !== null) answers.push(...before.answers.slice(0, rest.length - 1));
         const blamed =
           rest.length === 1 || (before !== null && before.ranMs >= loaded.version.timeoutMs * 0.5);
-        if (blamed) answers.push(cutOff(outcome, (error as Error).message));
-        else oneByOne ||= before === null || before.answers.length === 0;
+        if (blamed) {
+          cuts++;
+          answers.push(cutOff(outcome, (error as Error).message));
+        } else oneByOne ||= before === null || before.answers.length === 0;
         // whatever it left behind, microtasks above all, must not reach the next call
-        this.#rebuild(loaded);
+        this.#rebuild(loaded.version);
+        if (answers.length < calls.length) onCut();
       }
     }
     return { answers, consoleText };
@@ -115,11 +139,11 @@ export class Engine {
     }
   }
 
-  #rebuild(loaded: Loaded): void {
-    const { version } = loaded;
+  #rebuild(version: VersionCode): void {
     this.dispose(version.id);
     const next = this.#build(version);
-    if (typeof next !== 'string') this.#loaded.set(version.id, next);
+    if (typeof next === 'string') this.#broken.set(version.id, version);
+    else this.#loaded.set(version.id, next);
   }
 
   #build(version: VersionCode): Loaded | string {

@@ -16,6 +16,8 @@ export type HostMessage =
   | { readonly kind: 'dispose'; readonly id: number; readonly text: string }
   /** proxy → host: version id, NUL, packed calls */
   | { readonly kind: 'batch'; readonly id: number; readonly text: string }
+  /** host → proxy: a call of this batch was cut off, and the batch goes on */
+  | { readonly kind: 'alive'; readonly id: number; readonly text: string }
   /** host → proxy: packed answers; in the order of the batches */
   | { readonly kind: 'answers'; readonly id: number; readonly text: string };
 
@@ -25,8 +27,10 @@ export interface Hello {
 
 export type { VersionCode };
 
-const KINDS = ['hello', 'ready', 'load', 'loaded', 'dispose', 'batch', 'answers'] as const;
+const KINDS = ['hello', 'ready', 'load', 'loaded', 'dispose', 'batch', 'alive', 'answers'] as const;
 const HEADER = 9;
+/** Nothing honest is longer, and what a host process says is not trusted. */
+const MAX_MESSAGE = 256 * 1024 * 1024;
 
 export function encodeMessage({ kind, id, text }: HostMessage): Buffer {
   const size = Buffer.byteLength(text);
@@ -52,7 +56,8 @@ export class MessageReader {
     while (this.#have >= HEADER) {
       if (this.#parts[0]!.length < HEADER) this.#join();
       const size = this.#parts[0]!.readInt32BE(0) + 4;
-      if (size < HEADER) throw new Error('malformed message between proxy and sandbox host');
+      if (size < HEADER || size > MAX_MESSAGE)
+        throw new Error('malformed message between proxy and sandbox host');
       if (this.#have < size) break;
       this.#join();
       const all = this.#parts[0]!;

@@ -36,6 +36,7 @@ function handle(message: HostMessage): void {
       const { answers, consoleText } = engine!.run(
         Number(message.text.slice(0, end)),
         unpackCalls(message.text.slice(end + 1)),
+        () => send({ kind: 'alive', id: message.id, text: '' }),
       );
       return send({ kind: 'answers', id: message.id, text: packAnswers(answers, consoleText) });
     }

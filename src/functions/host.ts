@@ -22,7 +22,7 @@ export interface HostCall {
   readonly database: string;
 }
 
-/** How a call can end that is not an answer. The last two are never held against the tenant. */
+/** How a call can end that is not an answer. The last three are never held against the tenant. */
 export type FailureOutcome =
   | 'threw'
   | 'bad_result'
@@ -66,7 +66,7 @@ export type LoadResult = string;
 
 export interface SandboxHost {
   load(version: VersionCode): Promise<LoadResult>;
-  /** `done` is called once, with one answer for each call, never before `evaluate` has returned. */
+  /** `done` is called once, with one answer for each call; it may be called before `evaluate` returns. */
   evaluate(
     versionId: number,
     calls: readonly HostCall[],

@@ -13,22 +13,40 @@ import { packCalls, unpackAnswers } from './packing.ts';
 type Done = (answers: readonly HostAnswer[], consoleText: string) => void;
 
 interface Batch {
+  readonly kind: 'batch';
   readonly id: number;
   readonly versionId: number;
   readonly calls: readonly HostCall[];
   readonly done: Done;
 }
 
+interface Load {
+  readonly kind: 'load';
+  readonly version: VersionCode;
+  /** null: it was loaded before, in a child that is gone */
+  readonly settle: ((result: LoadResult) => void) | null;
+  /** how many children did not come up for it */
+  starts: number;
+}
+
+/** What a child works on: one after the other, in the order in which they were sent. */
+type Job = Batch | Load;
+
 /** The child interrupts JavaScript itself at the deadline; what comes later than this is stuck in a built-in. */
 const GRACE_MS = 50;
 /** However starved the machine is, nobody waits longer than this many deadlines. */
 const HARD_FACTOR = 20;
-/** Loading builds an isolate and runs a bundle's top level. */
-const LOAD_TIMEOUT_MS = 5_000;
-/** After a child that did not come up. */
+/** CPU time for building an isolate and running a bundle's top level; the child itself stops that after 2 s. */
+const LOAD_LIMIT_MS = 2_500;
+/** After a child that did not come up; doubled each time. */
 const RESTART_MS = 1_000;
-/** Batches may wait for a child to start. */
+const LONGEST_RESTART_MS = 30_000;
+/** A version that is to be loaded waits for this many children to come up. */
+const LOAD_STARTS = 3;
+/** Jobs may wait for a child to start. */
 const START_TIMEOUT_MS = 10_000;
+/** A version that has ended this many processes one after the other: what it has waiting is not tried any more. */
+const KILLS = 2;
 
 export interface ProcessHostEvents {
   /** A version's call had to be ended with its process. */
@@ -45,17 +63,20 @@ export class ProcessHost implements SandboxHost {
   readonly #spawnChild: () => HostChild;
   readonly #events: ProcessHostEvents;
   readonly #versions = new Map<number, VersionCode>();
-  readonly #loading = new Map<number, (result: LoadResult) => void>();
-  /** what the present child was sent, and whether it has said that it is there */
-  readonly #inChild = new Map<number, boolean>();
+  /** what the present child was sent */
+  readonly #inChild = new Set<number>();
   /** in the order in which they were sent; the first is the one that is running */
-  readonly #queue: Batch[] = [];
+  #queue: Job[] = [];
   #child: HostChild;
   #nextBatch = 1;
   #stopped = false;
   #deadline: NodeJS.Timeout | null = null;
+  #restartTimer: NodeJS.Timeout | null = null;
   #headSince = 0;
   #headCpu: number | null = null;
+  #failedStarts = 0;
+  /** by version, kills since its last answer */
+  readonly #kills = new Map<number, number>();
 
   /** @param spawnChild gives a child, started or warm */
   constructor(spawnChild: () => HostChild, events: ProcessHostEvents) {
@@ -69,36 +90,25 @@ export class ProcessHost implements SandboxHost {
   }
 
   load(version: VersionCode): Promise<LoadResult> {
-    this.#versions.set(version.id, version);
     return new Promise((resolve) => {
-      const timer = setTimeout(() => {
-        this.#loading.delete(version.id);
-        this.#versions.delete(version.id);
-        this.#child.kill();
-        resolve(`loading took longer than ${LOAD_TIMEOUT_MS} ms`);
-      }, LOAD_TIMEOUT_MS + START_TIMEOUT_MS);
-      this.#loading.set(version.id, (result) => {
-        clearTimeout(timer);
-        if (!result.startsWith('ok')) this.#versions.delete(version.id);
-        resolve(result);
-      });
-      this.#sendVersion(version);
+      if (this.#stopped) return resolve('the sandbox is stopping');
+      this.#versions.set(version.id, version);
+      this.#add({ kind: 'load', version, settle: resolve, starts: 0 });
     });
   }
 
   evaluate(versionId: number, calls: readonly HostCall[], done: Done): void {
-    const batch = { id: this.#nextBatch++, versionId, calls, done };
-    if (this.#child.isGone) {
+    const batch: Batch = { kind: 'batch', id: this.#nextBatch++, versionId, calls, done };
+    if (this.#child.isGone || this.#stopped) {
       process.nextTick(() => fail(batch, 'overloaded', 'no sandbox process can be started'));
       return;
     }
-    this.#queue.push(batch);
-    this.#send(batch);
-    if (this.#queue.length === 1) this.#watchHead();
+    this.#add(batch);
   }
 
   dispose(versionId: number): void {
     this.#versions.delete(versionId);
+    this.#kills.delete(versionId);
     this.#inChild.delete(versionId);
     this.#child.send({ kind: 'dispose', id: versionId, text: '' });
   }
@@ -106,8 +116,24 @@ export class ProcessHost implements SandboxHost {
   async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#deadline) clearTimeout(this.#deadline);
-    for (const batch of this.#queue.splice(0)) fail(batch, 'overloaded', 'the sandbox is stopping');
+    if (this.#restartTimer) clearTimeout(this.#restartTimer);
+    for (const job of this.#queue.splice(0)) {
+      if (job.kind === 'batch') fail(job, 'overloaded', 'the sandbox is stopping');
+      else job.settle?.('the sandbox is stopping');
+    }
     await this.#child.close();
+  }
+
+  #add(job: Job): void {
+    if (job.kind === 'load') this.#inChild.add(job.version.id);
+    else if (!this.#inChild.has(job.versionId)) {
+      // A new child gets a version with its first batch: hundreds at once would keep everybody waiting.
+      const version = this.#versions.get(job.versionId);
+      if (version !== undefined) this.#add({ kind: 'load', version, settle: null, starts: 0 });
+    }
+    this.#queue.push(job);
+    this.#send(job);
+    if (this.#queue.length === 1) this.#watchHead();
   }
 
   #start(): HostChild {
@@ -119,66 +145,67 @@ export class ProcessHost implements SandboxHost {
     return child;
   }
 
-  #sendVersion(version: VersionCode): void {
-    this.#inChild.set(version.id, false);
-    this.#child.send({ kind: 'load', id: version.id, text: JSON.stringify(version) });
-  }
-
-  /** A new child gets a version with its first batch: hundreds at once would keep everybody waiting. */
-  #send(batch: Batch): void {
-    const version = this.#versions.get(batch.versionId);
-    if (version !== undefined && !this.#inChild.has(version.id)) this.#sendVersion(version);
-    this.#child.send({ kind: 'batch', id: batch.id, text: `${batch.versionId}\0${packCalls(batch.calls)}` });
+  #send(job: Job): void {
+    if (job.kind === 'load')
+      this.#child.send({ kind: 'load', id: job.version.id, text: JSON.stringify(job.version) });
+    else this.#child.send({ kind: 'batch', id: job.id, text: `${job.versionId}\0${packCalls(job.calls)}` });
   }
 
   #receive(child: HostChild, message: HostMessage): void {
-    if (child !== this.#child) return;
-    if (message.kind === 'loaded') {
-      if (this.#inChild.has(message.id)) this.#inChild.set(message.id, true);
-      const settle = this.#loading.get(message.id);
-      this.#loading.delete(message.id);
-      settle?.(message.text);
-      // the time that loading took is not the call's
-      if (this.#queue[0]?.versionId === message.id) this.#watchHead();
-    } else if (message.kind === 'answers') {
-      const batch = this.#queue[0];
-      if (batch === undefined || batch.id !== message.id) return child.kill();
-      this.#queue.shift();
-      const { answers, consoleText } = unpackAnswers(message.text);
-      if (answers.length !== batch.calls.length)
-        fail(batch, 'bad_result', 'the sandbox gave a wrong number of answers');
-      else batch.done(answers, consoleText);
-      this.#watchHead();
+    if (child !== this.#child || this.#stopped) return;
+    const head = this.#queue[0];
+    switch (message.kind) {
+      case 'ready':
+        this.#failedStarts = 0;
+        return;
+      case 'alive':
+        // one call of a batch has been cut off, the next one has its own time
+        return this.#watchHead();
+      case 'loaded':
+        if (head?.kind !== 'load' || head.version.id !== message.id) return child.kill();
+        this.#queue.shift();
+        if (!message.text.startsWith('ok')) this.#versions.delete(message.id);
+        head.settle?.(message.text);
+        return this.#watchHead();
+      case 'answers': {
+        if (head?.kind !== 'batch' || head.id !== message.id) return child.kill();
+        this.#queue.shift();
+        if (this.#kills.size > 0) this.#kills.delete(head.versionId);
+        const { answers, consoleText } = unpackAnswers(message.text);
+        if (answers.length !== head.calls.length)
+          fail(head, 'bad_result', 'the sandbox gave a wrong number of answers');
+        else head.done(answers, consoleText);
+        return this.#watchHead();
+      }
+      default:
+        child.kill();
     }
   }
 
-  /** One timer for each host: that of the batch that is running. */
+  /** One timer for each host: that of the job that is running. */
   #watchHead(): void {
     if (this.#deadline) clearTimeout(this.#deadline);
     this.#deadline = null;
     const head = this.#queue[0];
-    if (head === undefined) return;
+    if (head === undefined || this.#stopped) return;
     this.#headSince = performance.now();
     this.#headCpu = null;
     this.#deadline = setTimeout(() => this.#overdue(head), this.#limitMs(head));
   }
 
-  #limitMs(batch: Batch): number {
-    const timeoutMs = this.#versions.get(batch.versionId)?.timeoutMs ?? 100;
-    // each call of a batch has its own deadline, which the child keeps
-    return timeoutMs * batch.calls.length + GRACE_MS;
+  /** Until the next sign of life: the child says when it has cut off one call of several. */
+  #limitMs(job: Job): number {
+    if (job.kind === 'load') return LOAD_LIMIT_MS;
+    return (this.#versions.get(job.versionId)?.timeoutMs ?? 100) + GRACE_MS;
   }
 
   /** Late by the clock. Has it been running, or waiting for a processor? */
-  #overdue(head: Batch): void {
+  #overdue(head: Job): void {
     if (this.#queue[0] !== head) return;
     const limit = this.#limitMs(head);
     const cpu = this.#child.cpuMs();
     const waited = performance.now() - this.#headSince;
-    // Somebody's version is being loaded in front of it, or its own.
-    const isLoading =
-      (this.#loading.size > 0 || this.#inChild.get(head.versionId) === false) && waited < LOAD_TIMEOUT_MS;
-    const isStarting = isLoading || (!this.#child.isReady && waited < START_TIMEOUT_MS);
+    const isStarting = !this.#child.isReady && waited < START_TIMEOUT_MS;
     const ran = cpu === null ? limit : this.#headCpu === null ? 0 : cpu - this.#headCpu;
     // The first look only takes the time: from then on what it uses counts.
     if (isStarting || (ran < limit * 0.5 && waited < limit * HARD_FACTOR)) {
@@ -191,57 +218,76 @@ export class ProcessHost implements SandboxHost {
 
   #lost(child: HostChild): void {
     if (child !== this.#child || this.#stopped) return;
-    for (const [id, settle] of [...this.#loading]) {
-      this.#loading.delete(id);
-      settle(`the sandbox process ended: ${child.complaint.trim().split('\n')[0] || 'killed'}`);
-    }
-    const rest = this.#queue.splice(0);
-    if (!child.isReady) {
-      // It never came up: another one at once would not either.
-      for (const batch of rest) fail(batch, 'overloaded', 'no sandbox process can be started');
-      this.#events.onStartFailed(child.complaint);
-      setTimeout(() => this.#restart(), RESTART_MS).unref();
-      return;
-    }
-    const head = rest.shift();
-    this.#restart();
-    if (head !== undefined) this.#afterKill(head);
-    for (const batch of rest) {
-      this.#queue.push(batch);
-      this.#send(batch);
-    }
-    this.#watchHead();
+    if (!child.isReady) return this.#neverCameUp(child);
+    const [head, ...rest] = this.#queue;
+    const again: Job[] = head === undefined ? [] : this.#afterKill(head);
+    this.#restart([...again, ...rest].filter((job) => !this.#isHopeless(job)));
   }
 
-  #restart(): void {
+  /** Each further call of a version that kills would cost the others another deadline. */
+  #isHopeless(job: Job): boolean {
+    if (job.kind === 'load' || (this.#kills.get(job.versionId) ?? 0) < KILLS) return false;
+    fail(job, 'overloaded', 'suspended after repeated faults');
+    return true;
+  }
+
+  /** Another one at once would not come up either. */
+  #neverCameUp(child: HostChild): void {
+    const rest = this.#queue;
+    this.#queue = [];
+    for (const job of rest) {
+      if (job.kind === 'batch') fail(job, 'overloaded', 'no sandbox process can be started');
+      else if (++job.starts < LOAD_STARTS) this.#queue.push(job);
+      else {
+        this.#versions.delete(job.version.id);
+        job.settle?.(`no sandbox process can be started: ${firstLine(child.complaint)}`);
+      }
+    }
+    this.#events.onStartFailed(child.complaint);
     if (this.#stopped) return;
+    const pauseMs = Math.min(RESTART_MS * 2 ** this.#failedStarts++, LONGEST_RESTART_MS);
+    this.#restartTimer = setTimeout(() => this.#restart(this.#queue), pauseMs).unref();
+  }
+
+  #restart(rest: readonly Job[]): void {
+    if (this.#stopped) return;
+    this.#queue = [];
     this.#inChild.clear();
     this.#child = this.#start();
+    for (const job of rest) this.#add(job);
   }
 
-  /** One call: it is to blame. Several: they are run again one by one, and whichever it was will show itself. */
-  #afterKill(head: Batch): void {
+  /**
+   * The job that was running when the process ended. One call: it is to blame. Several: they are run again one by one,
+   * and whichever it was will show itself. @returns what is to be run again
+   */
+  #afterKill(head: Job): Job[] {
+    if (head.kind === 'load') {
+      this.#versions.delete(head.version.id);
+      if (head.settle === null) this.#events.onKilled(head.version.id);
+      else head.settle('did not come back from loading, or ended its process');
+      return [];
+    }
     if (head.calls.length === 1) {
+      const kills = (this.#kills.get(head.versionId) ?? 0) + 1;
+      this.#kills.set(head.versionId, kills);
       this.#events.onKilled(head.versionId);
       fail(head, 'killed', 'did not come back at its deadline, or ended its process');
-      return;
+      return [];
     }
     const answers: HostAnswer[] = [];
     let text = '';
-    for (const call of head.calls) {
-      const single: Batch = {
-        id: this.#nextBatch++,
-        versionId: head.versionId,
-        calls: [call],
-        done: ([answer], consoleText) => {
-          answers.push(answer!);
-          text += consoleText;
-          if (answers.length === head.calls.length) head.done(answers, text);
-        },
-      };
-      this.#queue.push(single);
-      this.#send(single);
-    }
+    return head.calls.map((call) => ({
+      kind: 'batch',
+      id: this.#nextBatch++,
+      versionId: head.versionId,
+      calls: [call],
+      done: ([answer], consoleText) => {
+        answers.push(answer!);
+        text += consoleText;
+        if (answers.length === head.calls.length) head.done(answers, text);
+      },
+    }));
   }
 }
 
@@ -250,4 +296,8 @@ function fail(batch: Batch, outcome: 'killed' | 'overloaded' | 'bad_result', mes
     batch.calls.map(() => cutOff(outcome, message)),
     '',
   );
+}
+
+function firstLine(text: string): string {
+  return text.trim().split('\n')[0] || 'no reason given';
 }

@@ -29,7 +29,8 @@ export class SourceWatcher {
       if (existsSync(folder)) wanted.add(realpathSync(folder));
     }
     this.#watcher ??= watch([], {
-      ignoreInitial: true,
+      // What is found when watching begins may have come since it was read: it is looked at again, which costs little.
+      ignoreInitial: false,
       depth: 1,
       ignored: (path) => path.includes('/node_modules/') && !folders.has(dirname(path)),
     })
