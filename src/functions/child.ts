@@ -1,12 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { forgetProcess, reapProcess } from '../platform/reaper.ts';
 import { encodeMessage, MessageReader, type HostMessage } from './host-messages.ts';
-import { hostProcessScript, preludeSource } from './prelude.ts';
+import { addonFile, hostProcessScript, preludeSource } from './prelude.ts';
 
 /**
  * Flags of a sandbox host (docs/sandbox.md): no compiler, so no code from strings, no WebAssembly, and a data segment
- * limit that works; a regex engine that does not backtrack for ever; no files, no network, no processes.
+ * limit that works; a regex engine that does not backtrack for ever; no files but isolated-vm's, no network, no processes.
  */
 const NODE_FLAGS = [
   '--no-node-snapshot',
@@ -18,7 +18,7 @@ const NODE_FLAGS = [
 ];
 /** What the isolates of one host may take together, beyond their own limits; the kernel's word is final. */
 const BASE_DATA_MB = 400;
-/** `nobody`, where the proxy runs as root */
+/** `nobody`: what it becomes where the proxy runs as root */
 const UNPRIVILEGED = 65534;
 
 export interface ChildEvents {
@@ -38,21 +38,16 @@ export class HostChild {
   complaint = '';
 
   constructor(memoryLimitMb: number) {
-    const root = fileURLToPath(new URL('../../', import.meta.url));
-    const flags = [...NODE_FLAGS, `--allow-fs-read=${root}`, '--allow-fs-read=/etc/alpine-release'];
+    const flags = [...NODE_FLAGS, `--allow-fs-read=${addonFile()}`];
     const limits = `ulimit -c 0; ulimit -d ${(BASE_DATA_MB + memoryLimitMb) * 1024} 2>/dev/null; exec "$0" "$@"`;
-    const isRoot = process.getuid?.() === 0;
+    const user = process.getuid?.() === 0 ? String(UNPRIVILEGED) : '';
     this.#child = spawn(
       '/bin/sh',
-      ['-c', limits, process.execPath, ...flags, '--eval', hostProcessScript()],
-      {
-        stdio: ['pipe', 'pipe', 'pipe'],
-        env: {},
-        // where the script's one package is looked for
-        cwd: root,
-        ...(isRoot ? { uid: UNPRIVILEGED, gid: UNPRIVILEGED } : {}),
-      },
+      ['-c', limits, process.execPath, ...flags, '--eval', hostProcessScript(), addonFile(), user],
+      { stdio: ['pipe', 'pipe', 'pipe'], env: {}, cwd: '/' },
     );
+    // It ends when its pipe does, unless something in it doesn't return just then.
+    if (this.#child.pid !== undefined) reapProcess(this.#child.pid);
     this.#child.on('error', () => this.#end());
     this.#child.on('exit', () => this.#end());
     this.#child.stdin!.on('error', () => {});
@@ -126,6 +121,7 @@ export class HostChild {
   #end(): void {
     if (this.#gone) return;
     this.#gone = true;
+    if (this.#child.pid !== undefined) forgetProcess(this.#child.pid);
     this.#events?.onGone();
   }
 }

@@ -1,0 +1,20 @@
+import type isolatedVm from 'isolated-vm';
+
+/**
+ * What stands for isolated-vm in a sandbox host process. The package's own loader looks around in the file system; here
+ * the one file that may be read is given by its path. It is the last thing that root is needed for (a checkout may be
+ * in a folder that nobody else can enter), so its rights are given up right behind it.
+ */
+const [, file, user] = process.argv;
+const addon: { exports: { ivm?: typeof isolatedVm } } = { exports: {} };
+process.dlopen(addon, file!);
+
+if (user) {
+  process.setgroups!([]);
+  process.setgid!(Number(user));
+  process.setuid!(Number(user));
+}
+
+// oxlint-disable-next-line import/no-default-export -- it takes the place of the package's own
+const ivm = addon.exports.ivm!;
+export { ivm as default };
