@@ -38,16 +38,31 @@ export class Breaker {
 
   /** @returns whether this fault opened it */
   fault(outcome: FailureOutcome, now: number): boolean {
-    if (outcome !== 'deadline' && outcome !== 'memory' && outcome !== 'killed') {
-      this.answered();
-      return false;
+    switch (outcome) {
+      case 'deadline':
+      case 'memory':
+      case 'killed':
+        break;
+      case 'overloaded':
+      case 'starved':
+      case 'no_version':
+        // it says nothing about the set: whatever was tried has to be tried again
+        this.#trial = false;
+        return false;
+      default:
+        this.answered();
+        return false;
     }
     this.#faults = [...this.#faults.filter((at) => now - at < WINDOW_MS), now];
     const opens = outcome === 'killed' || this.#trial || this.#faults.length >= FAULTS;
     if (!opens) return false;
     this.#trial = false;
-    this.#pauseMs = Math.min(this.#pauseMs === 0 ? 1_000 : this.#pauseMs * 2, LONGEST_PAUSE_MS);
-    this.#openUntil = now + this.#pauseMs;
+    this.#faults = [];
+    // Several calls of one batch may fail: that is one opening.
+    if (now >= this.#openUntil) {
+      this.#pauseMs = Math.min(this.#pauseMs === 0 ? 1_000 : this.#pauseMs * 2, LONGEST_PAUSE_MS);
+      this.#openUntil = now + this.#pauseMs;
+    }
     return true;
   }
 

@@ -64,6 +64,10 @@ interface Version {
   readonly loadedAt: Date;
 }
 
+/** What crosses at once: more would need more memory than an isolate has, and keep others waiting for longer. */
+const MAX_BATCH_CALLS = 64;
+const MAX_BATCH_LENGTH = 1_000_000;
+
 interface Pending {
   readonly call: FunctionCall;
   readonly done: (decision: Decision) => void;
@@ -276,8 +280,21 @@ export class FunctionSet {
     this.counters.calls += batch.length;
     const version = this.#version;
     if (version === null) return this.#failAll(batch, 'no_version', 'no valid version is loaded');
-    if (!this.#breaker.allows(performance.now()))
-      return this.#failAll(batch, 'overloaded', 'suspended after repeated faults');
+    if (this.#breaker.isOpen) {
+      const isTrial = this.#breaker.allows(performance.now());
+      this.#failAll(batch.slice(isTrial ? 1 : 0), 'overloaded', 'suspended after repeated faults');
+      if (isTrial) this.#send(version, batch.slice(0, 1));
+      return;
+    }
+    for (let from = 0, to = 0; to < batch.length; from = to) {
+      let size = 0;
+      while (to < batch.length && to - from < MAX_BATCH_CALLS && (to === from || size < MAX_BATCH_LENGTH))
+        size += batch[to++]!.call.query.length;
+      this.#send(version, from === 0 && to === batch.length ? batch : batch.slice(from, to));
+    }
+  }
+
+  #send(version: Version, batch: readonly Pending[]): void {
     version.host.evaluate(
       version.id,
       batch.map((each) => each.call),
@@ -285,7 +302,12 @@ export class FunctionSet {
         if (consoleText !== '') this.#print(consoleText);
         for (let i = 0; i < batch.length; i++) {
           const { call, done } = batch[i]!;
-          done(this.#decide(call, answers[i]!));
+          const { rewrite, route } = answers[i]!;
+          const failed = failureOf(rewrite) ?? failureOf(route);
+          const opened = failed !== null && this.#breaker.fault(failed.outcome, performance.now());
+          if (opened && failed.outcome !== 'killed') this.#onFault(this);
+          if (failed === null) this.#breaker.answered();
+          done(this.#decide(call, { rewrite, route }, opened));
         }
       },
     );
@@ -297,11 +319,8 @@ export class FunctionSet {
   }
 
   /** Applies the policies to an answer. */
-  #decide(call: FunctionCall, { rewrite, route }: HostAnswer): Decision {
-    if (rewrite === null && route === null) {
-      this.#breaker.answered();
-      return GO;
-    }
+  #decide(call: FunctionCall, { rewrite, route }: HostAnswer, opened = false): Decision {
+    if (rewrite === null && route === null) return GO;
     if (route !== null && 'text' in route && !this.#isDbkey(route.text)) {
       const failure: CallFailure = {
         outcome: 'unknown_dbkey',
@@ -310,13 +329,10 @@ export class FunctionSet {
       };
       return this.#decide(call, { rewrite, route: { failure } });
     }
-    // A call that was cut off failed once, whichever function it was in.
-    const failures = [rewrite, route].filter(
-      (part): part is { failure: CallFailure } => part !== null && 'failure' in part,
-    );
-    if (failures.length === 0) this.#breaker.answered();
     const { rewrites, routes } = this.#kinds();
-    if (failures.length > 0) this.#note(call, failures[0]!.failure);
+    // A call that was cut off failed once, whichever function it was in.
+    const failure = failureOf(rewrite) ?? failureOf(route);
+    if (failure !== null) this.#note(call, failure, opened);
     return (
       (rewrites && this.#outcome(rewrite, this.#settings.onRewriteFailure)) ||
       (routes && this.#outcome(route, this.#settings.onRoutingFailure)) ||
@@ -362,13 +378,12 @@ export class FunctionSet {
   }
 
   /** Counts a failure and logs it, once a second at most. */
-  #note(call: FunctionCall, failure: CallFailure): void {
+  #note(call: FunctionCall, failure: CallFailure, opened: boolean): void {
     const { outcome } = failure;
     this.counters.failures[outcome] = (this.counters.failures[outcome] ?? 0) + 1;
     const now = performance.now();
-    const opened = this.#breaker.fault(outcome, now);
     const where = this.#version === null ? '' : this.#where(this.#version, failure);
-    this.lastError = `${where}${failure.message}`;
+    this.lastError = printable(`${where}${failure.message}`);
     if (now < this.#quietUntil && !opened) {
       this.#suppressed++;
       return;
@@ -383,7 +398,7 @@ export class FunctionSet {
   }
 
   #refused(complaint: string): void {
-    this.lastError = complaint;
+    this.lastError = printable(complaint);
     const serving =
       this.#version === null ? 'there is no earlier version' : `version ${this.#version.bundle.hash} goes on`;
     this.#log.error(
@@ -396,7 +411,7 @@ export class FunctionSet {
     for (const line of text.split('\n'))
       this.#log.info(
         { event: 'function_console', tenant: this.tenant },
-        `console of ${this.tenant}: ${line}`,
+        `console of ${this.tenant}: ${printable(line)}`,
       );
   }
 
@@ -422,4 +437,16 @@ export class FunctionSet {
   #names(): string {
     return this.#entries().join(', ');
   }
+}
+
+function failureOf(part: Part): CallFailure | null {
+  return part !== null && 'failure' in part ? part.failure : null;
+}
+
+/** A function's words in a log: no line ends, no escape sequences for somebody's terminal. */
+function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]|\n(?=.)/g, (each) =>
+    each === '\n' ? ' | ' : '\ufffd',
+  );
 }

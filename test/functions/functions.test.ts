@@ -1,0 +1,236 @@
+/** Function sets: where rules come from, what is refused, what the policies do, and how versions follow each other. */
+import assert from 'node:assert/strict';
+import { mkdir, rename, rm, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { encodeMessage, MessageReader, type HostMessage } from '../../src/functions/host-messages.ts';
+import { packAnswers, packCalls, unpackAnswers, unpackCalls } from '../../src/functions/packing.ts';
+import { Rules } from '../support/rules.ts';
+import { until } from '../support/wait.ts';
+
+const STAY = { kind: 'go', query: null, dbkey: null };
+const to = (dbkey: string): object => ({ kind: 'go', query: null, dbkey });
+const rule = (dbkey: string): string => `export const routing_rules = () => '${dbkey}';`;
+
+/** fast-check's records have no prototype; what is read back has one. */
+const plainObjects = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
+
+const text = fc.string({ unit: 'binary' }).map((each) => each.replaceAll('\0', ''));
+
+test('calls and answers survive packing, whatever is in them', () => {
+  const call = fc.record({ username: text, query: text, inTransaction: fc.boolean(), database: text });
+  fc.assert(
+    fc.property(fc.array(call, { minLength: 1 }), (calls) => {
+      assert.deepEqual(unpackCalls(packCalls(calls)), plainObjects(calls));
+    }),
+  );
+  const plain = text.map((each) => each.replaceAll('\u0001', ''));
+  const part = fc.oneof(
+    fc.constant(null),
+    text.map((each) => ({ text: each })),
+    fc.record({
+      rejection: fc.record({ message: text, code: text, hint: fc.option(text), detail: fc.option(text) }),
+    }),
+    fc.record({
+      failure: fc.record({ outcome: fc.constant('threw' as const), message: plain, stack: plain }),
+    }),
+  );
+  fc.assert(
+    fc.property(fc.array(fc.record({ rewrite: part, route: part })), plain, (answers, consoleText) => {
+      const expected = plainObjects({ answers, consoleText });
+      assert.deepEqual(unpackAnswers(packAnswers(answers, consoleText)), expected);
+    }),
+  );
+});
+
+test('messages between proxy and host are put together again from any pieces', () => {
+  const message = fc.record({
+    kind: fc.constantFrom('load', 'loaded', 'batch', 'answers', 'dispose'),
+    id: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
+    text: fc.string(),
+  }) as fc.Arbitrary<HostMessage>;
+  fc.assert(
+    fc.property(
+      fc.array(message),
+      fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1 }),
+      (messages, cuts) => {
+        const all = Buffer.concat(messages.map((each) => encodeMessage(each)));
+        const reader = new MessageReader();
+        const read: HostMessage[] = [];
+        let at = 0;
+        for (let i = 0; at < all.length; i++) {
+          const next = at + cuts[i % cuts.length]!;
+          read.push(...reader.push(Buffer.from(all.subarray(at, next))));
+          at = next;
+        }
+        assert.deepEqual(read, plainObjects(messages));
+      },
+    ),
+  );
+});
+
+test('the nearest file wins, for each function by itself', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'routing_rules.ts': rule('global'),
+      'rewrite_query.ts': 'export const rewrite_query = (u: string, q: string) => `${q} -- global`;',
+      'a/routing_rules.ts': rule('own'),
+    },
+    databases: ['a', 'b', 'global', 'own'],
+  });
+  assert.deepEqual(await rules.ask('q', 'a'), { kind: 'go', query: 'q -- global', dbkey: 'own' });
+  assert.deepEqual(await rules.ask('q', 'b'), { kind: 'go', query: 'q -- global', dbkey: 'global' });
+});
+
+test('both functions may live in one file; routing sees the rewritten query', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'routing_rules.ts': `export const rewrite_query = (u: string, q: string) => q.toUpperCase();
+        export const routing_rules = (u: string, q: string) => (q === 'LOWER' ? 'b' : null);`,
+    },
+  });
+  assert.deepEqual(await rules.ask('lower'), { kind: 'go', query: 'LOWER', dbkey: 'b' });
+});
+
+test("Node's modules are refused, all of them at once, with file and line", async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'routing_rules.ts':
+        "import 'node:fs';\nimport net from 'net';\nexport const routing_rules = () => String(net);",
+    },
+  });
+  const line = rules.lines.find((each) => each.includes('not loaded'))!;
+  assert.match(line, /routing_rules\.ts:1:\d+/);
+  assert.match(line, /routing_rules\.ts:2:\d+/);
+  assert.match(line, /"node:fs" is not available/);
+});
+
+for (const [what, source, pattern] of [
+  [
+    'an async function',
+    'export async function routing_rules() {\n  return null;\n}',
+    /routing_rules\.ts:1:\d+.*must not be async/,
+  ],
+  ['a BigInt literal', 'export const routing_rules = () => String(1n);', /routing_rules\.ts:1:\d+/],
+  ['a syntax error', 'export const routing_rules = (', /routing_rules\.ts:1:\d+/],
+  [
+    'an error at the top level',
+    "export const routing_rules = () => null;\nthrow new Error('top');",
+    /routing_rules\.ts:2:\d+: .*top/,
+  ],
+  ['something that is no function', 'export const routing_rules = 5;', /routing_rules is not a function/],
+] as const) {
+  test(`${what} is refused with its place, and each call is a failure`, async (t) => {
+    const rules = await Rules.start(t, { files: { 'routing_rules.ts': source } });
+    assert.match(rules.lines.find((each) => each.includes('not loaded')) ?? '', pattern);
+    assert.equal((await rules.ask('q')).kind, 'reject');
+  });
+}
+
+for (const policy of ['pass', 'error', 'disconnect'] as const) {
+  test(`policy ${policy}: an exception, a wrong type, an unknown database and a large query`, async (t) => {
+    const rules = await Rules.start(t, {
+      files: {
+        'routing_rules.ts': `export function routing_rules(u: string, q: string): unknown {
+          if (q === 'throw') null!.x;
+          return q === 'type' ? 5 : q === 'unknown' ? 'nowhere' : null;
+        }`,
+      },
+      settings: { routing_rules_on_failure: policy, rewrite_query_on_failure: 'pass' },
+    });
+    const expected = { pass: 'go', error: 'reject', disconnect: 'disconnect' }[policy];
+    for (const query of ['throw', 'type', 'unknown'])
+      assert.equal((await rules.ask(query)).kind, expected, query);
+    assert.equal(rules.functions.setFor('a')!.tooLarge(10_000_000).kind, expected);
+    assert.deepEqual(await rules.ask('fine'), STAY);
+    const { failures } = rules.functions.stats()[0]!;
+    assert.equal(failures, 4);
+  });
+}
+
+test('the log has file, line and a fingerprint, and never the query', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'routing_rules.ts':
+        "\n\nexport const routing_rules = (u: string, q: string) => (q === 'SELECT 1' ? null : JSON.parse('{'));",
+    },
+  });
+  await rules.ask("SELECT 'my secret'");
+  const line = rules.lines.find((each) => each.includes('failed'))!;
+  assert.match(line, /threw: routing_rules\.ts:3:\d+: SyntaxError.*\[query [0-9a-f]{16}\]/);
+  assert.ok(!line.includes('secret'));
+});
+
+test('the last good version serves until a better one has been loaded', async (t) => {
+  const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
+  await rules.write('routing_rules.ts', 'export const routing_rules = (');
+  await until('the complaint', () => rules.lines.some((line) => line.includes('goes on')));
+  assert.deepEqual(await rules.ask('q'), to('b'));
+  await rules.write('routing_rules.ts', rule('a'));
+  await until(
+    'the new version',
+    async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(to('a')),
+  );
+});
+
+test('a rule behind a link that is swapped, as a ConfigMap is, is loaded again each time', async (t) => {
+  const rules = await Rules.start(t, { files: { 'v1/x': '' } });
+  const publish = async (version: string, dbkey: string): Promise<void> => {
+    await rules.write(`..${version}/routing_rules.ts`, rule(dbkey));
+    await symlink(`..${version}`, join(rules.folder, '..next'));
+    await rename(join(rules.folder, '..next'), join(rules.folder, '..data'));
+  };
+  await publish('one', 'a');
+  await symlink('..data/routing_rules.ts', join(rules.folder, 'routing_rules.ts'));
+  for (const [version, dbkey] of [
+    ['one', 'a'],
+    ['two', 'b'],
+    ['three', 'a'],
+  ] as const) {
+    if (version !== 'one') await publish(version, dbkey);
+    await until(
+      `version ${version}`,
+      async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(to(dbkey)),
+    );
+  }
+});
+
+test('a file that is imported, and a package in node_modules, are part of the rule', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'routing_rules.ts': "import { pick } from './lib/pick.ts';\nexport const routing_rules = pick;",
+      'lib/pick.ts': "import where from 'where';\nexport const pick = () => where;",
+      'node_modules/where/package.json': '{"name": "where", "main": "index.js"}',
+      'node_modules/where/index.js': "module.exports = 'b';",
+    },
+  });
+  assert.deepEqual(await rules.ask('q'), to('b'));
+  await rules.write('lib/pick.ts', "export const pick = () => 'a';");
+  await until('the change', async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(to('a')));
+});
+
+test('functions appear and vanish with their files and folders', async (t) => {
+  const rules = await Rules.start(t, { files: { 'keep/x': '' } });
+  assert.equal(rules.functions.setFor('a'), null);
+  await mkdir(join(rules.folder, 'a'));
+  await rules.write('a/routing_rules.ts', rule('b'));
+  await until('the rule', async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(to('b')));
+  await rm(join(rules.folder, 'a'), { recursive: true });
+  await until('its end', () => rules.functions.setFor('a') === null);
+});
+
+test('a set that keeps hanging is suspended, and comes back', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'routing_rules.ts':
+        "export const routing_rules = (u: string, q: string) => { if (q === 'hang') for (;;); return 'b'; };",
+    },
+    settings: { user_function_timeout: 20 },
+  });
+  for (let i = 0; i < 5; i++) await rules.ask('hang');
+  assert.equal(rules.functions.stats()[0]!.state, 'suspended');
+  assert.equal((await rules.ask('fine')).kind, 'reject');
+  await until('the trial call', async () => (await rules.ask('fine')).kind === 'go');
+  assert.equal(rules.functions.stats()[0]!.state, 'serving');
+});
