@@ -1,0 +1,237 @@
+/** Start-up: what is negotiated, what is taken, and what bad packets and bad names get. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Bouncer } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import { freePort } from '../support/ports.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, message, RawClient, rowValues, type Frame } from '../support/raw.ts';
+import { until } from '../support/wait.ts';
+
+const cluster = await Cluster.start({ after });
+const bouncer = await Bouncer.start(
+  { after },
+  {
+    databases: {
+      dev: cluster.connectionString(),
+      missing: cluster.connectionString('no_such_database'),
+      nowhere: `host=127.0.0.1 port=${await freePort()} dbname=postgres`,
+    },
+    settings: {
+      auth_type: 'md5',
+      pool_mode: 'transaction',
+      max_client_conn: 20,
+      client_login_timeout: 2,
+      ignore_startup_parameters: 'extra_float_digits',
+      server_login_retry: 1,
+    },
+    userlist: { postgres: 'secret', pgbouncer: 'secret' },
+  },
+);
+
+const USER = { user: 'postgres', database: 'dev' };
+
+/** Answers the password request with the plain password's MD5. */
+async function logIn(client: RawClient, password = 'secret', user = 'postgres'): Promise<Frame[]> {
+  const request = await client.readFrame();
+  if (request.type === 'v') return [request, ...(await logIn(client, password, user))];
+  if (request.type === 'E') return [request];
+  assert.equal(request.payload.readInt32BE(0), 5);
+  const { createHash } = await import('node:crypto');
+  const md5 = (...parts: (string | Buffer)[]): string =>
+    parts.reduce((hash, part) => hash.update(part), createHash('md5')).digest('hex');
+  client.send(raw.password(`md5${md5(md5(password, user), request.payload.subarray(4, 8))}`));
+  const frames: Frame[] = [];
+  for (;;) {
+    const frame = await client.readFrame();
+    frames.push(frame);
+    if (frame.type === 'Z' || frame.type === 'E') return frames;
+  }
+}
+
+async function connectAs(parameters: Record<string, string>, password?: string): Promise<string> {
+  const client = await RawClient.connect(bouncer);
+  client.send(raw.startup(parameters));
+  const last = (await logIn(client, password, parameters['user'])).at(-1)!;
+  client.destroy();
+  return last.type === 'Z' ? 'ok' : said(last);
+}
+
+function said(frame: Frame): string {
+  const { S: severity, C: code, M: text } = errorFields(frame);
+  return `${severity} ${code} ${text}`;
+}
+
+/** What the bytes are answered with before the connection is closed. */
+async function refused(...bytes: Buffer[]): Promise<string> {
+  const client = await RawClient.connect(bouncer);
+  client.send(...bytes);
+  const frames = await client.readToEnd();
+  return frames.map((frame) => (frame.type === 'E' ? said(frame) : frame.type)).join(', ');
+}
+
+test('a wrong password and an unknown user are told the same; a database is only told of after that', async () => {
+  const wrong = 'FATAL 08P01 password authentication failed';
+  assert.equal(await connectAs(USER), 'ok');
+  assert.equal(await connectAs(USER, 'wrong'), wrong);
+  assert.equal(await connectAs({ ...USER, user: 'nobody' }), wrong);
+  assert.equal(await connectAs({ ...USER, database: 'none' }, 'wrong'), wrong);
+  assert.equal(await connectAs({ ...USER, database: 'none' }), 'FATAL 08P01 no such database: none');
+  assert.equal(await connectAs({ user: '', database: 'dev' }), 'FATAL 28000 no username supplied');
+});
+
+test('what the server says of a database or cannot be reached for is told to the client', async () => {
+  assert.equal(
+    await connectAs({ ...USER, database: 'missing' }),
+    'FATAL 3D000 database "no_such_database" does not exist',
+  );
+  assert.match(
+    await connectAs({ ...USER, database: 'nowhere' }),
+    /^FATAL 08P01 server login has been failing, cached error: connect failed: .*ECONNREFUSED.* \(server_login_retry\)$/,
+  );
+  assert.equal(await connectAs(USER), 'ok');
+});
+
+test('start-up parameters: tracked ones apply, ignored ones do not, others are refused', async () => {
+  const client = await RawClient.connect(bouncer);
+  client.send(
+    raw.startup({
+      ...USER,
+      application_name: 'mine',
+      DateStyle: 'German',
+      extra_float_digits: '3',
+      options: '-c TimeZone=Asia/Tokyo --intervalstyle=iso_8601',
+    }),
+  );
+  const statuses = (await logIn(client))
+    .filter((frame) => frame.type === 'S')
+    .map((frame) => frame.payload.toString().split('\0').slice(0, 2).join('='));
+  for (const expected of ['application_name=mine', 'TimeZone=Asia/Tokyo'])
+    assert.ok(statuses.includes(expected), statuses.join());
+  const row = (
+    await client.query(
+      "select current_setting('application_name'), '2001-02-03'::date, current_setting('TimeZone'), '1 day'::interval",
+    )
+  ).find((frame) => frame.type === 'D');
+  assert.deepEqual(rowValues(row!), ['mine', '03.02.2001', 'Asia/Tokyo', 'P1D']);
+  client.destroy();
+
+  const parameter = (more: Record<string, string>): Promise<string> =>
+    refused(raw.startup({ ...USER, ...more }));
+  assert.equal(await parameter({ work_mem: '1' }), 'FATAL 08P01 unsupported startup parameter: work_mem');
+  assert.equal(
+    await parameter({ options: '-c work_mem=1' }),
+    'FATAL 08P01 unsupported startup parameter in options: work_mem',
+  );
+  assert.equal(
+    await parameter({ options: '-d 5' }),
+    "FATAL 08P01 unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed",
+  );
+});
+
+test('protocol 3.2 is spoken, newer versions and unknown _pq_ options are negotiated', async () => {
+  const cases = [
+    { minor: 0, options: [], negotiated: null, key: 4 },
+    { minor: 2, options: [], negotiated: null, key: 32 },
+    { minor: 1, options: [], negotiated: 0x30000, key: 4 },
+    { minor: 9999, options: ['_pq_.a', '_pq_.b'], negotiated: 0x30002, key: 32 },
+    { minor: 0, options: ['_pq_.x'], negotiated: 0x30000, key: 4 },
+  ];
+  for (const { minor, options, negotiated, key } of cases) {
+    const client = await RawClient.connect(bouncer);
+    client.send(
+      raw.startup({ ...USER, ...Object.fromEntries(options.map((name) => [name, '1'])) }, 196_608 | minor),
+    );
+    const frames = await logIn(client);
+    const answer = frames.find((frame) => frame.type === 'v')?.payload;
+    assert.equal(answer?.readInt32BE(0) ?? null, negotiated, `3.${minor}`);
+    if (answer !== undefined) {
+      assert.equal(answer.readInt32BE(4), options.length);
+      assert.equal(answer.toString('latin1', 8), options.map((name) => `${name}\0`).join(''));
+    }
+    assert.equal(frames.find((frame) => frame.type === 'K')?.payload.length, 4 + key, `3.${minor}`);
+    client.destroy();
+  }
+});
+
+test('encryption requests are answered N, in either order, and the start-up goes on', async () => {
+  const client = await RawClient.connect(bouncer);
+  client.send(raw.gssEncRequest());
+  assert.equal(String(await client.readBytes(1)), 'N');
+  client.send(raw.sslRequest());
+  assert.equal(String(await client.readBytes(1)), 'N');
+  client.send(raw.startup(USER));
+  assert.equal((await logIn(client)).at(-1)?.type, 'Z');
+  client.destroy();
+  const smuggled = await refused(raw.sslRequest(), raw.startup(USER));
+  assert.equal(smuggled, 'FATAL 08P01 received unencrypted data after an encryption request');
+});
+
+test('packets that are none: an error, the end, and nobody else notices', async (t) => {
+  const other = await bouncer.connect({ password: 'secret' });
+  t.after(() => other.end());
+  assert.equal(await refused(raw.startup(USER, 0x20000)), 'FATAL 08P01 old V2 protocol not supported');
+  assert.match(await refused(raw.startup(USER, 0x40000)), /^FATAL 08P01 unsupported protocol version 4\.0/);
+  for (const length of [0, 3, 7, 10_001, 2 ** 31 - 1, -1]) {
+    const bytes = Buffer.alloc(8);
+    bytes.writeInt32BE(length, 0);
+    assert.equal(await refused(bytes), 'FATAL 08P01 bad startup packet length', `length ${length}`);
+  }
+  await refused(Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'));
+  assert.equal((await other.query('select 1 as one')).rows[0].one, 1);
+});
+
+test('instead of a password anything else ends the login', async () => {
+  const answers = [
+    await refused(raw.startup(USER), raw.query('select 1')),
+    await refused(raw.startup(USER), message('p', Buffer.alloc(70_000))),
+  ];
+  assert.match(answers[0]!, /FATAL 08P01 unexpected message during login/);
+  assert.match(answers[1]!, /FATAL 08P01 bad password packet/);
+});
+
+test('messages that are none, and lengths that none can have', async () => {
+  const bad = async (bytes: Buffer): Promise<string> => {
+    const client = await RawClient.connect(bouncer);
+    client.send(raw.startup(USER));
+    await logIn(client);
+    client.send(bytes);
+    return said((await client.readToEnd()).at(-1)!);
+  };
+  const length = (type: string, value: number): Buffer => {
+    const bytes = Buffer.from(`${type}....`);
+    bytes.writeInt32BE(value, 1);
+    return bytes;
+  };
+  assert.match(await bad(message('z')), /^FATAL 08P01 bad packet: unknown message type 0x7a/);
+  assert.match(await bad(length('Q', 3)), /^FATAL 08P01 bad packet: bad message length/);
+  assert.match(await bad(length('Q', -1)), /^FATAL 08P01 bad packet: bad message length/);
+  assert.match(await bad(message('P', Buffer.from('no end'))), /^FATAL 08P01 bad packet: statement name/);
+  assert.match(await bad(message('B', Buffer.from('\0no end'))), /^FATAL 08P01 bad packet: statement name/);
+});
+
+test('a client that never sends its password is disconnected after client_login_timeout', async () => {
+  const client = await RawClient.connect(bouncer);
+  client.send(raw.startup(USER));
+  assert.equal(said((await client.readToEnd()).at(-1)!), 'FATAL 08P01 client_login_timeout');
+});
+
+test('a client over max_client_conn is told so, and one that leaves makes room', async (t) => {
+  const clients = await Promise.all(
+    Array.from({ length: 19 }, async () => {
+      const client = await RawClient.connect(bouncer);
+      t.after(() => client.destroy());
+      client.send(raw.startup(USER));
+      assert.equal((await logIn(client)).at(-1)?.type, 'Z');
+      return client;
+    }),
+  );
+  assert.equal(await connectAs(USER), 'ok');
+  const last = await RawClient.connect(bouncer);
+  last.send(raw.startup(USER));
+  assert.equal((await logIn(last)).at(-1)?.type, 'Z');
+  assert.equal(await connectAs(USER), 'FATAL 08P01 no more connections allowed (max_client_conn)');
+  clients[0]!.destroy();
+  await until('room', async () => (await connectAs(USER)) === 'ok');
+  last.destroy();
+});
