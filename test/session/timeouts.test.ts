@@ -1,0 +1,137 @@
+/** Whoever takes too long is told so and disconnected; the server goes with him where it is not free. */
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import { Bouncer } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, RawClient } from '../support/raw.ts';
+import { until } from '../support/wait.ts';
+
+const TIMEOUTS = [
+  'query_timeout',
+  'idle_transaction_timeout',
+  'transaction_timeout',
+  'client_idle_timeout',
+  'query_wait_timeout',
+];
+const cluster = await Cluster.start(
+  { after },
+  { sql: TIMEOUTS.map((name) => `CREATE ROLE ${name} LOGIN`).join(';') },
+);
+const bouncer = await Bouncer.start(
+  { after },
+  {
+    databases: {
+      dev: cluster.connectionString(),
+      short: `${cluster.connectionString()} server_lifetime=1`,
+      checked: `${cluster.connectionString()} min_pool_size=2`,
+    },
+    users: {
+      query_timeout: 'query_timeout=1',
+      idle_transaction_timeout: 'idle_transaction_timeout=1',
+      transaction_timeout: 'transaction_timeout=1',
+      client_idle_timeout: 'client_idle_timeout=1',
+      query_wait_timeout: 'query_wait_timeout=2 pool_size=1',
+    },
+    userlist: Object.fromEntries(TIMEOUTS.map((name) => [name, ''])),
+    settings: { pool_mode: 'transaction', query_wait_notify: 1 },
+  },
+);
+
+const login = (user: string, database = 'dev'): Promise<RawClient> =>
+  RawClient.login(bouncer, { user, database });
+
+/** The error that it was told, and how long after `start` it was gone. */
+async function farewell(client: RawClient): Promise<string> {
+  const start = performance.now();
+  const error = (await client.readToEnd()).findLast((frame) => frame.type === 'E');
+  assert.ok(error, 'no error');
+  const took = performance.now() - start;
+  assert.ok(took > 500, `only ${took} ms`);
+  const { S: severity, C: code, M: text } = errorFields(error);
+  return `${severity} ${code} ${text}`;
+}
+
+async function serverIsGone(user: string): Promise<void> {
+  await until('the server to be closed', async () => {
+    const rows = await cluster.sql('select from pg_stat_activity where usename = $1', [user]);
+    return rows.length === 0;
+  });
+}
+
+describe('timeouts', { concurrency: true }, () => {
+  test('query_timeout ends the client and the server of a query that takes longer', async () => {
+    const client = await login('query_timeout');
+    await client.query('select 1');
+    client.send(raw.query('select pg_sleep(3)'));
+    assert.equal(await farewell(client), 'FATAL 08P01 query timeout');
+    await serverIsGone('query_timeout');
+  });
+
+  test('idle_transaction_timeout ends who does nothing in a transaction', async () => {
+    const client = await login('idle_transaction_timeout');
+    await client.query('begin');
+    assert.equal(await farewell(client), 'FATAL 08P01 idle transaction timeout');
+    await serverIsGone('idle_transaction_timeout');
+  });
+
+  test('transaction_timeout ends a transaction that goes on and on', async () => {
+    const client = await login('transaction_timeout');
+    await client.query('begin');
+    assert.equal(await farewell(client), 'FATAL 08P01 transaction timeout');
+    await serverIsGone('transaction_timeout');
+  });
+
+  test('client_idle_timeout ends who does nothing, and leaves the server for others', async () => {
+    const client = await login('client_idle_timeout');
+    await client.query('select 1');
+    const [before] = await cluster.sql(
+      "select pid from pg_stat_activity where usename = 'client_idle_timeout'",
+    );
+    assert.equal(await farewell(client), 'FATAL 08P01 client_idle_timeout');
+    const next = await login('client_idle_timeout');
+    await next.query('select 1');
+    const [now] = await cluster.sql("select pid from pg_stat_activity where usename = 'client_idle_timeout'");
+    assert.deepEqual(now, before);
+    next.destroy();
+  });
+
+  test('query_wait_timeout ends who waits for a server, after a notice that he waits', async () => {
+    const [first, second] = [await login('query_wait_timeout'), await login('query_wait_timeout')];
+    await first.query('begin');
+    second.send(raw.query('select 1'));
+    const notice = await second.readFrame();
+    assert.equal(notice.type, 'N');
+    assert.equal(
+      errorFields(notice)['M'],
+      'No server connection available in postgres backend, client being queued',
+    );
+    assert.equal(await farewell(second), 'FATAL 08P01 query_wait_timeout');
+    await first.query('commit');
+    first.destroy();
+  });
+
+  test('server_lifetime replaces servers that are free, one in use stays', async () => {
+    const client = await login('postgres', 'short');
+    const pid = async (): Promise<string> =>
+      String((await client.query('select pg_backend_pid()'))[1]!.payload);
+    await client.query('begin');
+    const before = await pid();
+    bouncer.markLog();
+    await client.query('select pg_sleep(1.2)');
+    assert.equal(await pid(), before);
+    await client.query('commit');
+    await bouncer.waitForLog(/short\/postgres.*closing because: server lifetime over/);
+    assert.notEqual(await pid(), before);
+    client.destroy();
+  });
+
+  test('min_pool_size keeps servers ready once there is a client', async () => {
+    const client = await login('postgres', 'checked');
+    await until('two servers', async () => {
+      const rows = await bouncer.admin('SHOW SERVERS');
+      return rows.filter((row) => row['database'] === 'checked').length === 2;
+    });
+    client.destroy();
+  });
+});
