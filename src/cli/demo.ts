@@ -6,7 +6,12 @@ import type { Config } from '../config/config.ts';
 import { Proxy } from '../proxy.ts';
 import { createLog } from '../telemetry/log.ts';
 import { FIRST_SERVER, SECOND_SERVER, SHOWN_QUERIES } from './demo-data.ts';
-import { embeddedBinaries, PostgresServer, removeFolder, temporaryFolder } from './embedded-postgres.ts';
+import {
+  embeddedBinaries,
+  isReachableUnprivileged,
+  PostgresServer,
+  temporaryFolder,
+} from './embedded-postgres.ts';
 
 /**
  * `npm start`: two PostgreSQL servers that are thrown away afterwards, the repository's pgbouncer.ini and user-functions/,
@@ -22,11 +27,13 @@ const say = (line = ''): void => void process.stdout.write(`${line}\n`);
 interface Running {
   readonly servers: PostgresServer[];
   proxy: Proxy | null;
+  /** Ctrl-C may come while something is just being started, which fails then. */
+  isStopping: boolean;
 }
 
 /** Runs the demonstration; `--once` leaves out the waiting. */
 export async function demo(args: readonly string[]): Promise<void> {
-  const running: Running = { servers: [], proxy: null };
+  const running: Running = { servers: [], proxy: null, isStopping: false };
   const stop = stopper(running);
   try {
     const { ports, config } = await choosePorts();
@@ -40,37 +47,53 @@ export async function demo(args: readonly string[]): Promise<void> {
     );
     say(`  server 2: 127.0.0.1:${ports.servers[1]}, has tableb (pid ${servers[1]!.pid})`);
     say('Starting the proxy with pgbouncer.ini and user-functions/ ...');
-    running.proxy = new Proxy({ config, log: createLog({ settings: config.settings }) });
+    const settings = { ...config.settings, ...isolation() };
+    running.proxy = new Proxy({ config: { ...config, settings }, log: createLog({ settings }) });
     await running.proxy.start();
     await showQueries(ports.proxy);
     showWhatToDo(ports.proxy, servers[1]!);
     if (args.includes('--once')) await stop();
   } catch (error) {
-    process.stderr.write(`demo: ${(error as Error).message}\n`);
-    process.exitCode = 1;
+    if (!running.isStopping) {
+      process.stderr.write(`demo: ${(error as Error).message}\n`);
+      process.exitCode = 1;
+    }
     await stop();
   }
 }
 
-function stopper(running: Running): () => Promise<void> {
-  let stopping: Promise<void> | null = null;
-  const stop = (): Promise<void> => {
-    stopping ??= (async () => {
-      say('\nStopping ...');
-      await running.proxy?.stop('immediate');
-      await Promise.all(
-        running.servers.map(async (server) => {
-          if (server.isRunning) await server.stop('fast');
-          await removeFolder(server.folder);
-        }),
-      );
-      process.exit();
-    })();
+/** Sandbox processes give up root's rights, and then cannot even be started from a folder that is root's alone. */
+function isolation(): { user_function_isolation?: 'inline' } {
+  if (isReachableUnprivileged(CONFIG_FILE)) return {};
+  say(`  (only root may read ${CONFIG_FILE}: the rules run in this process, not in one of their own)`);
+  return { user_function_isolation: 'inline' };
+}
+
+function stopper(running: Running): () => Promise<never> {
+  let stopping: Promise<never> | null = null;
+  const stop = (): Promise<never> => {
+    running.isStopping = true;
+    stopping ??= stopAll(running);
     return stopping;
   };
   process.on('SIGINT', () => void stop());
   process.on('SIGTERM', () => void stop());
+  // The terminal was closed.
+  process.on('SIGHUP', () => void stop());
   return stop;
+}
+
+async function stopAll(running: Running): Promise<never> {
+  say('\nStopping ...');
+  try {
+    await running.proxy?.stop('immediate');
+    await Promise.all(running.servers.map((server) => server.remove()));
+  } catch (error) {
+    process.stderr.write(`demo: ${(error as Error).message}\n`);
+    process.exitCode = 1;
+  }
+  // Whatever is left of a start that was interrupted ends with this process.
+  process.exit();
 }
 
 /** The ports of pgbouncer.ini; where one is taken, free ones, in a copy of it. */

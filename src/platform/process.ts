@@ -8,22 +8,38 @@ export class StartError extends Error {}
 
 /**
  * Writes the pidfile. One that a process left behind is replaced.
- * @throws StartError when the process that it names is alive, or the file can't be written
+ * @throws StartError when the process that it names is alive, when it names none, or when it can't be written
  */
 export function writePidfile(file: string, onStale: (message: string) => void): void {
-  if (existsSync(file)) {
+  checkPidfile(file, onStale);
+  try {
+    writeFileSync(file, `${process.pid}\n`, { mode: 0o644, flag: 'wx' });
+  } catch (error) {
+    throw new StartError(`could not write pidfile '${file}': ${reason(error)}`);
+  }
+}
+
+/** Removes a pidfile that a dead process left. @throws StartError as `writePidfile` does */
+export function checkPidfile(file: string, onStale: (message: string) => void): void {
+  try {
+    if (!existsSync(file)) return;
     const pid = Number(readFileSync(file, 'latin1').trim());
-    if (pid > 0 && pid !== process.pid && isAlive(pid)) {
+    // Our own number in it: a container's processes get the same ones each time.
+    if (!(pid > 0) || (pid !== process.pid && isAlive(pid))) {
       throw new StartError(`pidfile '${file}' exists, another instance running?`);
     }
-    onStale(`stale pidfile, removing`);
+    onStale('stale pidfile, removing');
     rmSync(file, { force: true });
-  }
-  try {
-    writeFileSync(file, `${process.pid}\n`, { mode: 0o644 });
   } catch (error) {
-    throw new StartError(`${file}: ${(error as Error).message}`);
+    if (error instanceof StartError) throw error;
+    throw new StartError(`could not remove stale pidfile '${file}': ${reason(error)}`);
   }
+}
+
+/** What the system says, without Node's repetition of call and path. */
+function reason(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return /^[A-Z]+: ([^,]+)/.exec(message)?.[1] ?? message;
 }
 
 /** Removes the pidfile, if it is still this process's. */
@@ -51,18 +67,26 @@ function isAlive(pid: number): boolean {
 export function becomeUser(name: string): void {
   if (process.getuid!() !== 0) {
     if (name === currentUser()) return;
-    throw new StartError(`could not change user: the process does not run as root`);
+    throw new StartError(
+      `failed to assume identity of user '${name}': only a process that root started can do that`,
+    );
   }
   if (name === 'root') return;
+  let group: number;
   try {
-    const group = Number(
-      execFileSync('id', ['-g', name], { stdio: ['ignore', 'pipe', 'ignore'] }).toString(),
+    group = Number(
+      execFileSync('id', ['-g', '--', name], { stdio: ['ignore', 'pipe', 'ignore'] }).toString(),
     );
+  } catch {
+    throw new StartError(`could not find user '${name}' to switch to`);
+  }
+  try {
+    // @types/node does not know it.
     (process as unknown as { initgroups(user: string, group: number): void }).initgroups(name, group);
     process.setgid!(group);
     process.setuid!(name);
-  } catch {
-    throw new StartError(`could not find user '${name}'`);
+  } catch (error) {
+    throw new StartError(`failed to assume identity of user '${name}': ${reason(error)}`);
   }
 }
 

@@ -9,7 +9,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 
 // Lines are `+p PID` (end this process), `+d PATH` (remove this folder), and the same with `-` to forget it.
 // A process gets what ends PostgreSQL and pgswitchyard at once (SIGQUIT, after a SIGCONT in case that it was
-// frozen), two seconds, then SIGKILL. Nothing here may hold a pattern character: the paths are our own.
+// frozen), two seconds, then SIGKILL. A folder in which their children are still writing needs several tries.
+// Nothing here may hold a pattern character: the paths are our own.
 const SCRIPT = `
 trap '' INT TERM HUP QUIT
 pids=' ' dirs='
@@ -36,7 +37,13 @@ for pid in $pids; do
 done 2>/dev/null
 IFS='
 '
-for dir in $dirs; do [ -n "$dir" ] && rm -rf -- "$dir"; done
+for dir in $dirs; do
+  i=0
+  while [ -n "$dir" ] && [ -e "$dir" ] && [ $i -lt 40 ]; do
+    rm -rf -- "$dir" || sleep 0.05
+    i=$((i+1))
+  done
+done
 `;
 
 let companion: ChildProcess | undefined;
