@@ -42,3 +42,10 @@ export function fingerprint(query: string): string {
     .toLowerCase();
   return createHash('sha256').update(shape).digest('hex').slice(0, 16);
 }
+
+/** Text that a function made up, for a log: nothing in it moves somebody's cursor or looks like another line. */
+export function printable(text: string): string {
+  // oxlint-disable-next-line no-control-regex
+  const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/g;
+  return text.replace(controls, '\ufffd').replaceAll('\n', ' | ');
+}

@@ -1,7 +1,8 @@
 import { dirname } from 'node:path';
 import { Breaker } from './breaker.ts';
 import { bundle, type Bundle, type SourceFiles } from './bundle.ts';
-import { fingerprint, positionsOf, type Positions } from './failure.ts';
+import { failureOf, GO, refusalOf, type Decision, type FailurePolicy } from './decision.ts';
+import { fingerprint, positionsOf, printable, type Positions } from './failure.ts';
 import type {
   CallFailure,
   FailureOutcome,
@@ -11,8 +12,9 @@ import type {
   Part,
   SandboxHost,
 } from './host.ts';
+import { tryVersion } from './trial.ts';
 
-export type FailurePolicy = 'pass' | 'error' | 'disconnect';
+export type { Decision };
 
 /** What a set needs to know of the configuration; replaced as a whole on RELOAD. */
 export interface SetSettings {
@@ -33,26 +35,6 @@ export interface FunctionLog {
 }
 
 export type FunctionCall = HostCall;
-
-/** What becomes of a query. */
-export type Decision =
-  | {
-      readonly kind: 'go';
-      /** null: unchanged */ readonly query: string | null;
-      /** null: stay */ readonly dbkey: string | null;
-    }
-  | {
-      readonly kind: 'reject';
-      readonly message: string;
-      readonly code: string;
-      readonly hint: string | null;
-      readonly detail: string | null;
-    }
-  | { readonly kind: 'disconnect'; readonly message: string; readonly code: string };
-
-const GO: Decision = { kind: 'go', query: null, dbkey: null };
-/** external_routine_exception: what a failed function is to the client under the policy `error` */
-const FAILURE_SQLSTATE = '38000';
 
 interface Version {
   readonly id: number;
@@ -93,6 +75,8 @@ export class FunctionSet {
   lastError = '';
   readonly #log: FunctionLog;
   readonly #isDbkey: (name: string) => boolean;
+  readonly #onFault: (set: FunctionSet) => void;
+  readonly #tryOn: () => SandboxHost | null;
   #settings: SetSettings;
   #host: SandboxHost;
   #version: Version | null = null;
@@ -110,6 +94,10 @@ export class FunctionSet {
     host: SandboxHost;
     log: FunctionLog;
     isDbkey: (name: string) => boolean;
+    /** It has hung or eaten memory again and again. */
+    onFault: (set: FunctionSet) => void;
+    /** Where a new version is tried first, so that its loading costs nobody time; null: where it will run. */
+    tryOn: () => SandboxHost | null;
   }) {
     this.files = options.files;
     this.tenant = dirname((options.files.routing ?? options.files.rewrite)!);
@@ -117,6 +105,8 @@ export class FunctionSet {
     this.#host = options.host;
     this.#log = options.log;
     this.#isDbkey = options.isDbkey;
+    this.#onFault = options.onFault;
+    this.#tryOn = options.tryOn;
     this.#inputs = this.#entries();
   }
 
@@ -179,18 +169,14 @@ export class FunctionSet {
     this.#settings = settings;
     this.#host = host;
     return changed && this.#version !== null
-      ? this.#load(this.#version.bundle, ++this.#build)
+      ? this.#load(this.#version.bundle, ++this.#build, false)
       : Promise.resolve();
   }
 
-  /** Moves the set to another host: the one that it had it has just ended. */
+  /** Moves the set to another host. Its record goes with it: whoever is suspended stays so. */
   async moveTo(host: SandboxHost): Promise<void> {
-    const old = this.#version;
     this.#host = host;
-    if (old !== null) {
-      old.host.dispose(old.id);
-      await this.#load(old.bundle, ++this.#build);
-    }
+    if (this.#version !== null) await this.#load(this.#version.bundle, ++this.#build, false);
   }
 
   /**
@@ -210,7 +196,7 @@ export class FunctionSet {
     // the entries also by the path that they are known by, which may lead over symbolic links
     this.#inputs = [...new Set([...this.#entries(), ...made.inputs])];
     if (this.#version?.bundle.hash === made.hash) return;
-    await this.#load(made, build);
+    await this.#load(made, build, true);
   }
 
   /** The set applies to nothing any more. */
@@ -220,57 +206,37 @@ export class FunctionSet {
     this.#version = null;
   }
 
-  async #load(made: Bundle, build: number): Promise<void> {
+  async #load(made: Bundle, build: number, isNew: boolean): Promise<void> {
     const id = nextVersionId++;
     const host = this.#host;
     const { timeoutMs, memoryLimitMb, maxResult, databases } = this.#settings;
-    const result = await host.load({ id, code: made.code, databases, memoryLimitMb, maxResult, timeoutMs });
-    const version: Version = {
-      id,
-      bundle: made,
-      positions: positionsOf(made.map, this.#entry()),
-      host,
-      result,
-      loadedAt: new Date(),
-    };
-    const complaint = result.startsWith('ok') ? await this.#trial(version) : this.#explain(version, result);
+    const code = { id, code: made.code, databases, memoryLimitMb, maxResult, timeoutMs };
+    const positions = positionsOf(made.map, this.#entry());
+    const elsewhere = isNew ? this.#tryOn() : null;
+    let tried = elsewhere === null ? null : await tryVersion(elsewhere, code);
+    if (tried?.failure === null) elsewhere?.dispose(id);
+    if (build !== this.#build) return;
+    if (tried === null || tried.failure === null) tried = await tryVersion(host, code);
+    const { result, failure } = tried;
+    if (failure !== null) {
+      if (build === this.#build) this.#refused(printable(where(positions, failure) + failure.message));
+      return;
+    }
     if (build !== this.#build) {
       // a newer build has begun meanwhile
       host.dispose(id);
       return;
     }
-    if (complaint !== null) {
-      host.dispose(id);
-      return this.#refused(complaint);
-    }
     const old = this.#version;
-    this.#version = version;
-    this.#breaker.reset();
+    this.#version = { id, bundle: made, positions, host, result, loadedAt: new Date() };
     this.lastError = '';
     if (old) old.host.dispose(old.id);
+    if (!isNew) return;
+    this.#breaker.reset();
     this.#log.info(
       { event: 'rules_loaded', tenant: this.tenant, version: made.hash },
       `user functions loaded: ${this.#names()} (version ${made.hash})`,
     );
-  }
-
-  /** A call that a version must answer before it serves: null, or what it did instead. */
-  #trial(version: Version): Promise<string | null> {
-    const call = {
-      username: 'pgswitchyard',
-      query: 'SELECT 1',
-      inTransaction: false,
-      database: this.#settings.databases[0] ?? '',
-    };
-    return new Promise((resolve) => {
-      version.host.evaluate(version.id, [call], ([answer]) => {
-        for (const part of [answer?.rewrite, answer?.route]) {
-          if (part && 'failure' in part)
-            return resolve(`trial call: ${this.#where(version, part.failure)}${part.failure.message}`);
-        }
-        resolve(null);
-      });
-    });
   }
 
   #flush(): void {
@@ -334,8 +300,8 @@ export class FunctionSet {
     const failure = failureOf(rewrite) ?? failureOf(route);
     if (failure !== null) this.#note(call, failure, opened);
     return (
-      (rewrites && this.#outcome(rewrite, this.#settings.onRewriteFailure)) ||
-      (routes && this.#outcome(route, this.#settings.onRoutingFailure)) ||
+      (rewrites && this.#refusal(rewrite, this.#settings.onRewriteFailure)) ||
+      (routes && this.#refusal(route, this.#settings.onRoutingFailure)) ||
       this.#go(call, rewrite, route)
     );
   }
@@ -348,23 +314,10 @@ export class FunctionSet {
     return query === null && dbkey === null ? GO : { kind: 'go', query, dbkey };
   }
 
-  /** A rejection, or a failure whose policy is not to let the query pass; null: it goes on. */
-  #outcome(part: Part, policy: FailurePolicy): Decision | null {
-    if (part === null || 'text' in part) return null;
-    if ('rejection' in part) {
-      this.counters.rejected++;
-      return { kind: 'reject', ...part.rejection };
-    }
-    const message = `user function failed: ${part.failure.outcome}`;
-    if (policy === 'pass') return null;
-    if (policy === 'disconnect') return { kind: 'disconnect', message, code: FAILURE_SQLSTATE };
-    return {
-      kind: 'reject',
-      message,
-      code: FAILURE_SQLSTATE,
-      hint: 'The log of the proxy says more.',
-      detail: null,
-    };
+  #refusal(part: Part, policy: FailurePolicy): Decision | null {
+    const refusal = refusalOf(part, policy);
+    if (part !== null && 'rejection' in part) this.counters.rejected++;
+    return refusal;
   }
 
   /** Which functions there are. Before anything could be loaded: whatever the files may have been meant to hold. */
@@ -382,8 +335,8 @@ export class FunctionSet {
     const { outcome } = failure;
     this.counters.failures[outcome] = (this.counters.failures[outcome] ?? 0) + 1;
     const now = performance.now();
-    const where = this.#version === null ? '' : this.#where(this.#version, failure);
-    this.lastError = printable(`${where}${failure.message}`);
+    const place = this.#version === null ? '' : where(this.#version.positions, failure);
+    this.lastError = printable(`${place}${failure.message}`);
     if (now < this.#quietUntil && !opened) {
       this.#suppressed++;
       return;
@@ -415,17 +368,6 @@ export class FunctionSet {
       );
   }
 
-  #where(version: Version, failure: CallFailure): string {
-    const position = failure.stack === '' ? null : version.positions.find(failure.stack);
-    return position === null ? '' : `${position}: `;
-  }
-
-  /** A load error of the engine, with its position in the source. */
-  #explain(version: Version, problem: string): string {
-    const [message = '', stack = ''] = problem.split('\u0001');
-    return this.#where(version, { outcome: 'threw', message, stack }) + message;
-  }
-
   #entry(): string {
     return (this.files.routing ?? this.files.rewrite)!;
   }
@@ -439,14 +381,8 @@ export class FunctionSet {
   }
 }
 
-function failureOf(part: Part): CallFailure | null {
-  return part !== null && 'failure' in part ? part.failure : null;
-}
-
-/** A function's words in a log: no line ends, no escape sequences for somebody's terminal. */
-function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]|\n(?=.)/g, (each) =>
-    each === '\n' ? ' | ' : '\ufffd',
-  );
+/** `file:line:column: `, or '' when it is not known. */
+function where(positions: Positions, failure: CallFailure): string {
+  const position = failure.stack === '' ? null : positions.find(failure.stack);
+  return position === null ? '' : `${position}: `;
 }

@@ -1,10 +1,7 @@
 import { dirname } from 'node:path';
 import { FunctionSet, type FunctionLog, type SetSettings } from './function-set.ts';
-import type { SandboxHost } from './host.ts';
-import { HostChild } from './child.ts';
-import { InlineHost } from './inline-host.ts';
-import { preludeSource } from './prelude.ts';
-import { ProcessHost } from './process-host.ts';
+import { printable } from './failure.ts';
+import { Hosts } from './hosts.ts';
 import { sourceFiles, type DatabaseFunctions, type SourceSettings } from './sources.ts';
 import { SourceWatcher } from './watch.ts';
 
@@ -57,11 +54,10 @@ export class Functions {
   readonly #byDatabase = new Map<string, FunctionSet | null>();
   /** by the files that they are made of */
   readonly #sets = new Map<string, FunctionSet>();
-  /** hosts of sets that once had to be killed */
-  readonly #ownHosts = new Map<FunctionSet, SandboxHost>();
   readonly #loading = new Set<Promise<void>>();
-  #shared: SandboxHost | null = null;
-  #warm: HostChild | null = null;
+  #hosts: Hosts;
+  /** Clients are served: from now on a new version must not keep them waiting. */
+  #started = false;
   #watcher: SourceWatcher | null = null;
   #stopped = false;
 
@@ -75,6 +71,7 @@ export class Functions {
     this.#databases = byName(options.databases);
     this.#log = options.log;
     this.#isDbkey = options.isDbkey;
+    this.#hosts = this.#newHosts();
   }
 
   /** Loads what there is. A broken file is logged, and does not keep the proxy from starting. */
@@ -83,6 +80,7 @@ export class Functions {
     for (const name of this.#databases.keys()) this.setFor(name);
     this.#watch();
     await this.#settled();
+    this.#started = true;
   }
 
   /** The set that applies to a database's clients; null: none. */
@@ -99,17 +97,16 @@ export class Functions {
 
   /** RELOAD: other options, other databases. Resolves when all that could be loaded is. */
   async reconfigure(settings: FunctionSettings, databases: Iterable<DatabaseFunctions>): Promise<void> {
-    const isolationChanged = settings.user_function_isolation !== this.#settings.user_function_isolation;
+    const hostsChanged =
+      settings.user_function_isolation !== this.#settings.user_function_isolation ||
+      settings.user_function_memory_limit !== this.#settings.user_function_memory_limit;
     this.#settings = settings;
     this.#databases = byName(databases);
-    const oldHost = this.#shared;
-    if (isolationChanged) {
-      this.#shared = null;
-      this.#ownHosts.clear();
-    }
+    const old = this.#hosts;
+    if (hostsChanged) this.#hosts = this.#newHosts();
     const setSettings = this.#setSettings();
-    await Promise.all([...this.#sets.values()].map((set) => set.configure(setSettings, this.#hostOf(set))));
-    if (isolationChanged) await oldHost?.stop();
+    await Promise.all([...this.#sets.values()].map((set) => set.configure(setSettings, this.#hosts.of(set))));
+    if (hostsChanged) await old.stop();
     await this.#refresh(null);
   }
 
@@ -117,11 +114,7 @@ export class Functions {
     this.#stopped = true;
     await this.#watcher?.close();
     await this.#settled();
-    await Promise.all([
-      this.#shared?.stop(),
-      ...[...this.#ownHosts.values()].map((host) => host.stop()),
-      this.#warm?.close(),
-    ]);
+    await this.#hosts.stop();
   }
 
   stats(): FunctionSetRow[] {
@@ -152,9 +145,11 @@ export class Functions {
       set = new FunctionSet({
         files,
         settings: this.#setSettings(),
-        host: this.#sharedHost(),
+        host: this.#hosts.shared,
         log: this.#log,
         isDbkey: this.#isDbkey,
+        onFault: (faulty) => this.#separate(faulty),
+        tryOn: () => (this.#started ? this.#hosts.trial() : null),
       });
       this.#sets.set(key, set);
       this.#track(set.reload().then(() => this.#watch()));
@@ -188,44 +183,19 @@ export class Functions {
     };
   }
 
-  #hostOf(set: FunctionSet): SandboxHost {
-    return this.#ownHosts.get(set) ?? this.#sharedHost();
-  }
-
-  #sharedHost(): SandboxHost {
-    this.#shared ??=
-      this.#settings.user_function_isolation === 'inline'
-        ? new InlineHost(preludeSource())
-        : this.#newProcess();
-    return this.#shared;
-  }
-
-  #newProcess(): ProcessHost {
-    return new ProcessHost(() => this.#takeChild(), {
+  #newHosts(): Hosts {
+    return new Hosts({
+      isolation: this.#settings.user_function_isolation,
+      memoryLimitMb: this.#settings.user_function_memory_limit,
       onKilled: (versionId) => this.#killed(versionId),
       onStartFailed: (complaint) =>
         this.#log.error(
           { event: 'sandbox_failed' },
-          `sandbox process ended before it was ready: ${complaint.trim() || 'no reason given'}`,
+          `sandbox process ended before it was ready: ${printable(complaint.trim()) || 'no reason given'}`,
         ),
     });
   }
 
-  /** A child, and another one made ready behind it: a cold start takes long enough to be felt. */
-  #takeChild(): HostChild {
-    const child =
-      this.#warm !== null && !this.#warm.isGone
-        ? this.#warm
-        : new HostChild(this.#settings.user_function_memory_limit);
-    this.#warm = null;
-    setTimeout(() => {
-      if (!this.#stopped && this.#warm === null)
-        this.#warm = new HostChild(this.#settings.user_function_memory_limit);
-    }, 100).unref();
-    return child;
-  }
-
-  /** Whoever had to be killed gets a process of its own: the next time it harms nobody else. */
   #killed(versionId: number): void {
     const set = [...this.#sets.values()].find((each) => each.versionId === versionId);
     if (set === undefined) return;
@@ -233,10 +203,12 @@ export class Functions {
       { event: 'sandbox_killed', tenant: set.tenant },
       `sandbox process killed because of user functions in ${set.tenant}`,
     );
-    if (this.#ownHosts.has(set)) return;
-    const host = this.#newProcess();
-    this.#ownHosts.set(set, host);
-    this.#track(set.moveTo(host));
+    this.#separate(set);
+  }
+
+  #separate(set: FunctionSet): void {
+    const host = this.#hosts.separate(set);
+    if (host !== null) this.#track(set.moveTo(host));
   }
 
   async #changed(folders: ReadonlySet<string>): Promise<void> {
@@ -262,8 +234,7 @@ export class Functions {
   #drop(key: string, set: FunctionSet): void {
     this.#sets.delete(key);
     set.dispose();
-    void this.#ownHosts.get(set)?.stop();
-    this.#ownHosts.delete(set);
+    this.#hosts.release(set);
     this.#log.info({ event: 'rules_removed', tenant: set.tenant }, `user functions of ${set.tenant} removed`);
   }
 

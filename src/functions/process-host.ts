@@ -89,6 +89,10 @@ export class ProcessHost implements SandboxHost {
     return this.#child.pid;
   }
 
+  get isBusy(): boolean {
+    return this.#queue.length > 0;
+  }
+
   load(version: VersionCode): Promise<LoadResult> {
     return new Promise((resolve) => {
       if (this.#stopped) return resolve('the sandbox is stopping');

@@ -1,0 +1,49 @@
+import type { CallFailure, Part } from './host.ts';
+
+/** What becomes of a query whose function fails. */
+export type FailurePolicy = 'pass' | 'error' | 'disconnect';
+
+/** What becomes of a query. */
+export type Decision =
+  | {
+      readonly kind: 'go';
+      /** null: unchanged */
+      readonly query: string | null;
+      /** null: stay */
+      readonly dbkey: string | null;
+    }
+  | Refusal;
+
+export type Refusal =
+  | {
+      readonly kind: 'reject';
+      readonly message: string;
+      readonly code: string;
+      readonly hint: string | null;
+      readonly detail: string | null;
+    }
+  | { readonly kind: 'disconnect'; readonly message: string; readonly code: string };
+
+export const GO: Decision = { kind: 'go', query: null, dbkey: null };
+/** external_routine_exception: what a failed function is to the client under the policy `error` */
+const FAILURE_SQLSTATE = '38000';
+
+export function failureOf(part: Part): CallFailure | null {
+  return part !== null && 'failure' in part ? part.failure : null;
+}
+
+/** A rejection, or a failure whose policy is not to let the query pass; null: it goes on. */
+export function refusalOf(part: Part, policy: FailurePolicy): Refusal | null {
+  if (part === null || 'text' in part) return null;
+  if ('rejection' in part) return { kind: 'reject', ...part.rejection };
+  const message = `user function failed: ${part.failure.outcome}`;
+  if (policy === 'pass') return null;
+  if (policy === 'disconnect') return { kind: 'disconnect', message, code: FAILURE_SQLSTATE };
+  return {
+    kind: 'reject',
+    message,
+    code: FAILURE_SQLSTATE,
+    hint: 'The log of the proxy says more.',
+    detail: null,
+  };
+}

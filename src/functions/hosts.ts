@@ -1,0 +1,109 @@
+import { HostChild } from './child.ts';
+import type { SandboxHost } from './host.ts';
+import { InlineHost } from './inline-host.ts';
+import { preludeSource } from './prelude.ts';
+import { ProcessHost } from './process-host.ts';
+
+export interface HostsOptions {
+  readonly isolation: 'inline' | 'process';
+  readonly memoryLimitMb: number;
+  readonly onKilled: (versionId: number) => void;
+  readonly onStartFailed: (complaint: string) => void;
+}
+
+/** A process costs 45 MB: sets beyond this many share the last one. */
+const MAX_OWN_HOSTS = 8;
+/** New versions come in bursts: editors, deployments. */
+const TRIAL_IDLE_MS = 2_000;
+/** Making the next child ready must not take the processor from those that wait for this one. */
+const WARM_DELAY_MS = 100;
+
+/**
+ * The hosts of a proxy: one that all share, one each for those who have misbehaved, and one in which new versions are
+ * tried. The last is there only while it is needed.
+ */
+export class Hosts {
+  readonly #options: HostsOptions;
+  #shared: SandboxHost | null = null;
+  readonly #own = new Map<object, SandboxHost>();
+  #trial: ProcessHost | null = null;
+  #trialTimer: NodeJS.Timeout | null = null;
+  #warm: HostChild | null = null;
+  #warmTimer: NodeJS.Timeout | null = null;
+  #stopped = false;
+
+  constructor(options: HostsOptions) {
+    this.#options = options;
+  }
+
+  get shared(): SandboxHost {
+    this.#shared ??=
+      this.#options.isolation === 'inline' ? new InlineHost(preludeSource()) : this.#newProcess();
+    return this.#shared;
+  }
+
+  /** The host of a function set. */
+  of(owner: object): SandboxHost {
+    return this.#own.get(owner) ?? this.shared;
+  }
+
+  /** Gives whoever has misbehaved a process of its own: the next time it harms nobody else. Null: it has one. */
+  separate(owner: object): SandboxHost | null {
+    if (this.#options.isolation === 'inline' || this.#stopped || this.#own.has(owner)) return null;
+    const host = this.#own.size < MAX_OWN_HOSTS ? this.#newProcess() : [...this.#own.values()].at(-1)!;
+    this.#own.set(owner, host);
+    return host;
+  }
+
+  /** The owner is gone. */
+  release(owner: object): void {
+    const host = this.#own.get(owner);
+    this.#own.delete(owner);
+    if (host !== undefined && ![...this.#own.values()].includes(host)) void host.stop();
+  }
+
+  /** Where new code runs for the first time; null: inline, where nothing would be gained. */
+  trial(): SandboxHost | null {
+    if (this.#options.isolation === 'inline' || this.#stopped) return null;
+    this.#trial ??= this.#newProcess();
+    if (this.#trialTimer) clearTimeout(this.#trialTimer);
+    this.#trialTimer = setTimeout(() => this.#endTrial(), TRIAL_IDLE_MS).unref();
+    return this.#trial;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#warmTimer) clearTimeout(this.#warmTimer);
+    if (this.#trialTimer) clearTimeout(this.#trialTimer);
+    const all = new Set([...this.#own.values(), this.#shared, this.#trial]);
+    this.#own.clear();
+    await Promise.all([...[...all].map((host) => host?.stop()), this.#warm?.close()]);
+  }
+
+  #endTrial(): void {
+    const host = this.#trial;
+    if (host === null) return;
+    if (host.isBusy) {
+      this.#trialTimer = setTimeout(() => this.#endTrial(), TRIAL_IDLE_MS).unref();
+      return;
+    }
+    this.#trial = null;
+    void host.stop();
+  }
+
+  #newProcess(): ProcessHost {
+    return new ProcessHost(() => this.#takeChild(), this.#options);
+  }
+
+  /** A child, and another one made ready behind it: a cold start takes long enough to be felt. */
+  #takeChild(): HostChild {
+    const child =
+      this.#warm !== null && !this.#warm.isGone ? this.#warm : new HostChild(this.#options.memoryLimitMb);
+    this.#warm = null;
+    this.#warmTimer ??= setTimeout(() => {
+      this.#warmTimer = null;
+      if (!this.#stopped) this.#warm ??= new HostChild(this.#options.memoryLimitMb);
+    }, WARM_DELAY_MS).unref();
+    return child;
+  }
+}
