@@ -97,7 +97,11 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
         ['sv_active_cancel', 'int4'],
         ['sv_login', 'int4'],
       ],
-      rows: ({ registry }) => [...registry.config.peers.keys()].map((id) => [id, 0, 0, 0, 0]),
+      rows: ({ registry }) =>
+        [...registry.config.peers.keys()].map((id) => {
+          const { active, waiting } = registry.peers.stats(id);
+          return [id, active, waiting, active, 0];
+        }),
     },
   ],
   [
@@ -346,7 +350,7 @@ function poolRow(pool: Pool, clients: readonly Client[], now: number): Value[] {
     clients.length - waiting.length,
     waiting.length,
     cancels,
-    0,
+    pool.cancels.waiting,
     inPhase('active'),
     cancels,
     inPhase('being_canceled'),

@@ -2,6 +2,7 @@ import type { Config, DatabaseConfig, UserConfig } from '../config/config.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { DatabaseStats, IdCounter } from '../telemetry/stats.ts';
 import { TrackedParameters } from './parameters.ts';
+import { Peers } from './peers.ts';
 import { Pool } from './pool.ts';
 import { Resolver } from './resolver.ts';
 import type { Server } from './server.ts';
@@ -53,6 +54,7 @@ export class Registry {
   readonly log: Logger;
   readonly ids = new IdCounter();
   readonly tracked: TrackedParameters;
+  readonly peers = new Peers(this);
   readonly resolver = new Resolver({
     ttls: () => this.config.settings,
     onChange: (host, addresses) => this.#hostMoved(host, addresses),

@@ -13,6 +13,7 @@ import {
 } from './limits.ts';
 import { LoginError, type LearnedSecret, type Welcome } from './login.ts';
 import type { Server } from './server.ts';
+import { Slots } from './slots.ts';
 import type { Target } from './socket.ts';
 
 /** Somebody who wants a server: a client, or a query of the proxy's own. */
@@ -56,6 +57,8 @@ export class Pool {
   /** in the order in which they came */
   readonly waiters = new Set<Waiter>();
   readonly dedicated = new Set<DedicatedWaiter>();
+  /** cancel requests that are being delivered to its servers */
+  readonly cancels = new Slots();
   /** what the first server said at login; clients are welcomed with it, without a server, from then on */
   welcome: Welcome | null = null;
   /** a connection is being made: one at a time for each pool */

@@ -1,4 +1,7 @@
 import { sendCancel } from '../pool/connect.ts';
+import { poolSize } from '../pool/limits.ts';
+import { markKey, nextHop, peerOf } from '../pool/peers.ts';
+import type { Pool } from '../pool/pool.ts';
 import { ClientError } from '../wire/errors.ts';
 import { Frontend } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
@@ -11,42 +14,80 @@ import { resumeClient } from './relay-client.ts';
  */
 export function forwardCancel(requester: Client, pid: number, secret: Buffer): void {
   const { sessions } = requester;
-  const header = Buffer.allocUnsafe(4);
-  header.writeInt32BE(pid, 0);
-  const target = sessions.byCancelKey.get(Buffer.concat([header, secret]).toString('latin1'));
-  const done = (why: string): void => requester.close(why);
-  if (target === undefined) return done('failed cancel request');
+  const { config, peers } = sessions.registry;
+  const { peer_id: ownId, cancel_wait_timeout: timeout } = config.settings;
+  const key = Buffer.allocUnsafe(4 + secret.length);
+  key.writeInt32BE(pid, 0);
+  secret.copy(key, 4);
+  requester.isCancelRequest = true;
+  const signal = AbortSignal.timeout(Math.max(1, timeout || 2 ** 31 - 1));
+
+  const peer = ownId === 0 || peerOf(key) === ownId ? undefined : config.peers.get(peerOf(key));
+  if (peer !== undefined) {
+    const next = nextHop(key);
+    if (next === null) return requester.close('failed cancel request: too many hops between peers');
+    return report(
+      requester,
+      peers.forward(peer, next, signal).then(() => 'successfully sent cancel request'),
+    );
+  }
+  // on its way here the last bits may have changed
+  markKey(key, ownId);
+  const target = sessions.byCancelKey.get(key.toString('latin1'));
+  if (target === undefined) return requester.close('failed cancel request');
+  report(requester, cancel(target, signal));
+}
+
+/** The requester stays until it is known what has become of the request. */
+function report(requester: Client, outcome: Promise<string>): void {
+  outcome.then(
+    (what) => requester.close(what),
+    (error: Error) => {
+      requester.sessions.log.warn(
+        { client: requester.id },
+        `${requester.label} cancel request failed: ${error.message}`,
+      );
+      requester.close('cancel_wait_timeout');
+    },
+  );
+}
+
+async function cancel(target: Client, signal: AbortSignal): Promise<string> {
   if (target.onCancel !== null) {
     target.onCancel();
-    return done('cancel request for console client');
+    return 'cancel request for console client';
   }
   if (target.state === 'waiting') {
     cancelWaiting(target);
-    return done('cancel request for a waiting client');
+    return 'cancel request for a waiting client';
   }
+  const { pool } = target;
+  if (pool === null || !isRunning(target)) return 'cancel request for an idle client';
+  await pool.cancels.take(limit(pool), signal);
   const { server } = target;
-  // Without anything outstanding the cancel would hit the next query, or another client's.
-  if (server === null || server.user !== target || target.outstanding.empty)
-    return done('cancel request for an idle client');
-  requester.isCancelRequest = true;
-  server.cancelsInFlight++;
-  const { settings } = sessions.registry.config;
-  const signal = AbortSignal.timeout(Math.max(1, settings.cancel_wait_timeout || 2 ** 31 - 1));
-  sendCancel(server, signal)
-    .then(
-      () => done('successfully sent cancel request'),
-      (error: Error) => {
-        sessions.log.warn(
-          { client: requester.id, server: server.id },
-          `${requester.label} cancel request failed: ${error.message}`,
-        );
-        done('cancel_wait_timeout');
-      },
-    )
-    .finally(() => {
+  try {
+    // Without anything outstanding the cancel would hit the next query, or another client's.
+    if (server === null || !isRunning(target)) return 'cancel request for an idle client';
+    server.cancelsInFlight++;
+    try {
+      await sendCancel(server, signal);
+    } finally {
       server.cancelsInFlight--;
       server.pool.cancelDelivered(server);
-    });
+    }
+    return 'successfully sent cancel request';
+  } finally {
+    pool.cancels.free();
+  }
+}
+
+function isRunning(target: Client): boolean {
+  return target.server !== null && target.server.user === target && !target.outstanding.empty;
+}
+
+/** pgbouncer delivers twice as many cancel requests at a time as the pool may have servers. */
+function limit(pool: Pool): number {
+  return 2 * poolSize(pool);
 }
 
 /** The query has not left the proxy yet: it is taken back. */

@@ -274,7 +274,10 @@ export class Client implements Waiter, ServerUser {
     this.state = 'closed';
     this.sessions.forget(this);
     const { settings } = this.sessions.registry.config;
-    if (settings.log_disconnections && !(wasInLogin && error === null && this.user === '')) {
+    if (
+      settings.log_disconnections &&
+      !(wasInLogin && error === null && this.user === '' && !this.isCancelRequest)
+    ) {
       this.sessions.log.info(
         { client: this.id, event: 'client_close', reason },
         `${this.label} closing because: ${reason} (age=${this.ageSeconds}s)`,

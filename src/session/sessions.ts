@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Functions } from '../functions/functions.ts';
 import type { Database, Registry } from '../pool/databases.ts';
+import { markKey } from '../pool/peers.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { RoutingStats } from '../telemetry/stats.ts';
 import type { ClientTls } from '../auth/tls.ts';
@@ -90,6 +91,7 @@ export class Sessions {
     for (;;) {
       const bytes = randomBytes(4 + secretBytes);
       bytes[0]! &= 0x7f;
+      markKey(bytes, this.registry.config.settings.peer_id);
       const key = bytes.toString('latin1', 0, bytes.length);
       if (this.byCancelKey.has(key)) continue;
       client.cancelKey = key;

@@ -1,0 +1,41 @@
+/** Places for things that may only be done so many at a time; who finds none waits, first come, first served. */
+export class Slots {
+  taken = 0;
+  readonly #waiting = new Set<() => void>();
+
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /** Takes a place, of `limit` in all. Rejects with the signal's reason when none comes free in time. */
+  async take(limit: number, signal: AbortSignal): Promise<void> {
+    while (this.taken >= limit) await this.#turn(signal);
+    this.taken++;
+  }
+
+  free(): void {
+    this.taken--;
+    const [first] = this.#waiting;
+    first?.();
+  }
+
+  #turn(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const stop = (): void => {
+        this.#waiting.delete(go);
+        signal.removeEventListener('abort', giveUp);
+      };
+      const go = (): void => {
+        stop();
+        resolve();
+      };
+      const giveUp = (): void => {
+        stop();
+        reject(signal.reason as Error);
+      };
+      if (signal.aborted) return reject(signal.reason as Error);
+      signal.addEventListener('abort', giveUp);
+      this.#waiting.add(go);
+    });
+  }
+}
