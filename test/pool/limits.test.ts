@@ -1,0 +1,224 @@
+/** Pools by what the server sees of them: how many connections, whose, and who gets the next one. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Bouncer } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import { FlakyRelay } from '../support/flaky.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, RawClient, rowValues } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
+import { until } from '../support/wait.ts';
+
+const cluster = await Cluster.start(
+  { after },
+  {
+    sql: "CREATE ROLE other LOGIN; CREATE ROLE narrow LOGIN; CREATE ROLE capped LOGIN; ALTER ROLE other SET search_path = 'x'",
+  },
+);
+const relay = await FlakyRelay.start({ after }, cluster);
+const here = cluster.connectionString();
+const bouncer = await Bouncer.start(
+  { after },
+  {
+    databases: {
+      pair: `${here} pool_size=2`,
+      reserve: `${here} pool_size=1 reserve_pool_size=1`,
+      full: `${here} pool_size=2 max_db_connections=2`,
+      mine: `${here} pool_size=1`,
+      session: `${here} pool_size=1 pool_mode=session`,
+      user1: here,
+      user2: here,
+      relayed: `host=127.0.0.1 port=${relay.port} dbname=postgres pool_size=1`,
+      connected: `${here} pool_size=1 connect_query='set statement_timeout = 12345'`,
+    },
+    users: { capped: 'max_user_connections=1', narrow: 'pool_size=1' },
+    userlist: { other: '', narrow: '', capped: '' },
+    settings: {
+      pool_mode: 'transaction',
+      reserve_pool_timeout: 0.3,
+      server_login_retry: 0.3,
+      server_connect_timeout: 1,
+    },
+  },
+);
+
+async function login(t: Scope, database: string, user = 'postgres'): Promise<RawClient> {
+  const client = await RawClient.login(bouncer, { user, database });
+  t.after(() => client.destroy());
+  return client;
+}
+
+async function value(client: RawClient, sql: string): Promise<string | null> {
+  const row = (await client.query(sql)).find((frame) => frame.type === 'D');
+  assert.ok(row);
+  return rowValues(row)[0]!;
+}
+
+const pid = (client: RawClient): Promise<string | null> => value(client, 'select pg_backend_pid()');
+
+async function servers(database: string): Promise<{ user: unknown }[]> {
+  const rows = await bouncer.admin('SHOW SERVERS');
+  return rows.filter((row) => row['database'] === database).map((row) => ({ user: row['user'] }));
+}
+
+async function waiting(database: string): Promise<number> {
+  const rows = await bouncer.admin('SHOW POOLS');
+  return rows
+    .filter((row) => row['database'] === database)
+    .reduce((sum, row) => sum + Number(row['cl_waiting']), 0);
+}
+
+test('a pool has as many servers as its size, and the rest waits', async (t) => {
+  const clients = await Promise.all([1, 2, 3, 4].map(() => login(t, 'pair')));
+  for (const client of clients.slice(0, 2)) await client.query('begin');
+  for (const client of clients.slice(2)) client.send(raw.query("select 'served'"));
+  await until('both to wait', async () => (await waiting('pair')) === 2);
+  assert.equal((await servers('pair')).length, 2);
+  await clients[0]!.query('commit');
+  for (const client of clients.slice(2)) assert.ok(await client.readUntil('Z'));
+});
+
+test('those who wait are served in the order in which they came', async (t) => {
+  const holder = await login(t, 'mine');
+  await holder.query('begin');
+  const clients = await Promise.all(Array.from({ length: 6 }, () => login(t, 'mine')));
+  await cluster.sql('CREATE TABLE IF NOT EXISTS turns (id serial, who int)');
+  for (const [i, client] of clients.entries()) {
+    client.send(raw.query(`insert into turns (who) values (${i})`));
+    await until('one more to wait', async () => (await waiting('mine')) === i + 1);
+  }
+  await holder.query('commit');
+  await Promise.all(clients.map((client) => client.readUntil('Z')));
+  const rows = await cluster.sql<{ who: number }>('select who from turns order by id');
+  assert.deepEqual(
+    rows.map((row) => row.who),
+    [0, 1, 2, 3, 4, 5],
+  );
+});
+
+test('the server that was used last is used first', async (t) => {
+  const [a, b] = [await login(t, 'pair'), await login(t, 'pair')];
+  await a.query('begin');
+  await b.query('begin');
+  const [ofA, ofB] = [await pid(a), await pid(b)];
+  await a.query('commit');
+  await b.query('commit');
+  assert.equal(await pid(a), ofB);
+  await b.query('begin');
+  assert.equal(await pid(b), ofB);
+  assert.equal(await pid(a), ofA);
+  await b.query('commit');
+});
+
+test('the reserve is opened for who has waited for reserve_pool_timeout', async (t) => {
+  const [first, second, third] = [
+    await login(t, 'reserve'),
+    await login(t, 'reserve'),
+    await login(t, 'reserve'),
+  ];
+  await first.query('begin');
+  await second.query('begin');
+  assert.match(bouncer.log(), /taking connection from reserve_pool/);
+  third.send(raw.query('select 1'));
+  await until('the third to wait', async () => (await waiting('reserve')) === 1);
+  assert.equal((await servers('reserve')).length, 2);
+  await first.query('commit');
+  await third.readUntil('Z');
+});
+
+test('max_db_connections: a free server of another user goes, one in use stays', async (t) => {
+  const [a, b] = [await login(t, 'full'), await login(t, 'full')];
+  await a.query('begin');
+  await b.query('begin');
+  await b.query('commit');
+  bouncer.markLog();
+  const other = await login(t, 'full', 'other');
+  await other.query('begin');
+  assert.ok(bouncer.logContains(/closing because: evicted/));
+  assert.deepEqual((await servers('full')).map((row) => row.user).toSorted(), ['other', 'postgres']);
+  const waits = await login(t, 'full');
+  waits.send(raw.query('select 1'));
+  await until('one to wait', async () => (await waiting('full')) === 1);
+  assert.equal((await servers('full')).length, 2);
+  await other.query('commit');
+  await waits.readUntil('Z');
+});
+
+test('a user’s limit counts in all databases, and his pool size in each', async (t) => {
+  const first = await login(t, 'user1', 'capped');
+  await first.query('begin');
+  const second = await RawClient.connect(bouncer);
+  t.after(() => second.destroy());
+  second.send(raw.startup({ user: 'capped', database: 'user2' }));
+  await until('the second to wait', async () => (await waiting('user2')) >= 0 && second.available === 0);
+  assert.equal((await servers('user2')).length, 0);
+  await first.query('commit');
+  await second.readUntil('Z');
+  assert.equal((await servers('user1')).length, 0);
+
+  const [a, b] = [await login(t, 'user1', 'narrow'), await login(t, 'user1', 'narrow')];
+  await a.query('begin');
+  b.send(raw.query('select 1'));
+  await until('one to wait', async () => (await waiting('user1')) === 1);
+  await a.query('commit');
+  await b.readUntil('Z');
+});
+
+test('a session’s server is reset before the next client gets it', async (t) => {
+  const first = await login(t, 'session');
+  await first.query(
+    "set search_path = 'left'; create temp table behind (); listen gossip; prepare p as select 1",
+  );
+  const its = await pid(first);
+  cluster.markLog();
+  first.send(raw.terminate());
+  const second = await login(t, 'session');
+  assert.equal(await pid(second), its);
+  assert.notEqual(await value(second, 'show search_path'), 'left');
+  assert.equal(await value(second, "select count(*) from pg_class where relname = 'behind'"), '0');
+  assert.equal(await value(second, 'select count(*) from pg_prepared_statements'), '0');
+  assert.equal(cluster.logCount(/DISCARD ALL/), 1);
+});
+
+test('connect_query has run before the first client gets a server', async (t) => {
+  const client = await login(t, 'connected');
+  assert.equal(await value(client, 'show statement_timeout'), '12345ms');
+});
+
+test('a server that cannot be reached: clients are told so, and served again when it is back', async (t) => {
+  const early = await login(t, 'relayed');
+  await early.query('select 1');
+  relay.refuse = true;
+  relay.reset();
+  bouncer.markLog();
+  const late = async (): Promise<string> => {
+    const client = await RawClient.connect(bouncer);
+    t.after(() => client.destroy());
+    client.send(raw.startup({ user: 'postgres', database: 'relayed' }), raw.query('select 1'));
+    for (;;) {
+      const frame = await client.readFrame();
+      if (frame.type === 'E') return errorFields(frame)['M']!;
+      if (frame.type === 'C') return 'served';
+    }
+  };
+  assert.match(await late(), /^server login has been failing, cached error: .* \(server_login_retry\)$/);
+  relay.refuse = false;
+  await until('service', async () => (await late()) === 'served');
+});
+
+test('a server that accepts and says nothing is given up after server_connect_timeout', async (t) => {
+  const [holder, waits] = [await login(t, 'relayed'), await login(t, 'relayed')];
+  await holder.query('begin');
+  relay.toClient.blackHole = true;
+  relay.toUpstream.blackHole = true;
+  bouncer.markLog();
+  holder.destroy();
+  waits.send(raw.query("select 'at last'"));
+  await bouncer.waitForLog(/connect timeout/);
+  relay.toClient.blackHole = false;
+  relay.toUpstream.blackHole = false;
+  await until('service', async () => {
+    const client = await login(t, 'relayed');
+    return (await value(client, "select 'at last'")) === 'at last';
+  });
+});
