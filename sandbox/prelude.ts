@@ -12,6 +12,10 @@
   const MAX_STRING = 16_000_000;
   const MAX_TEXT = 500;
   const MAX_STACK = 2_000;
+  /** Of a longer error message only this much is looked at. */
+  const MAX_SEARCHED = 65_536;
+  /** Shorter queries are found in too many words to be blotted out. */
+  const MIN_SECRET = 6;
   const MAX_CONSOLE_LINES = 64;
   const MAX_CONSOLE_LENGTH = 16_384;
 
@@ -145,7 +149,7 @@
     const words: string[] = [];
     for (const arg of args)
       words.push(
-        typeof arg === 'string' ? arg : typeof arg === 'object' && arg !== null ? json(arg) : String(arg),
+        typeof arg === 'object' && arg !== null && !(arg instanceof Error) ? json(arg) : String(arg),
       );
     const line = clip(words.join(' '), MAX_CONSOLE_LENGTH - consoleLength);
     consoleLength += line.length;
@@ -161,6 +165,39 @@
   const console = { log: print, info: print, warn: print, error: print, debug: print };
   for (const name of ownKeys(console)) freeze((console as unknown as Loose)[name]);
   defineProperty(global, 'console', { value: freeze(console), writable: false, configurable: false });
+
+  // --- what is inherited may be overridden -------------------------------------------------------------------------------
+  // An assignment fails where a frozen prototype has a property of that name: `error.name = 'MyError'`, or
+  // `Sub.prototype.constructor = Sub` in older packages. As accessors the common ones can be assigned to.
+  const overridable = (prototype: object, key: string): void => {
+    const property = getOwnPropertyDescriptor(prototype, key);
+    if (property === undefined || !('value' in property) || property.configurable !== true) return;
+    const value: unknown = property.value;
+    defineProperty(prototype, key, {
+      get: () => value,
+      set(this: object, own: unknown) {
+        if (this === prototype) throw new TypeError(`cannot change ${key}: it is shared`);
+        defineProperty(this, key, { value: own, writable: true, enumerable: true, configurable: true });
+      },
+      enumerable: false,
+      configurable: false,
+    });
+  };
+  for (const name of ownKeys(globalThis)) {
+    const prototype =
+      typeof name === 'string' ? (global[name] as { prototype?: unknown } | null)?.prototype : null;
+    if (typeof prototype !== 'object' || prototype === null) continue;
+    for (const key of [
+      'constructor',
+      'toString',
+      'valueOf',
+      'name',
+      'message',
+      'hasOwnProperty',
+      'toLocaleString',
+    ])
+      overridable(prototype, key);
+  }
 
   // --- freeze all that is left, so that nothing below can be changed under us -------------------------------------------
   const seen = new Set<unknown>([globalThis]);
@@ -204,13 +241,30 @@
   let finished: string[] = [];
   let startedAt = 0;
 
-  const describe = (error: unknown): string => {
+  /** Takes the query out of an error's text: the log must not have it. */
+  const withoutQuery = (text: string, query: string): string => {
+    if (query.length < MIN_SECRET) return text;
+    const start = query.slice(0, 40);
+    let rest = text.length > MAX_SEARCHED ? text.slice(0, MAX_SEARCHED) : text;
+    let clean = '';
+    for (let at = rest.indexOf(start); at >= 0; at = rest.indexOf(start)) {
+      let end = start.length;
+      while (end < query.length && rest[at + end] === query[end]) end++;
+      clean += `${rest.slice(0, at)}[query]`;
+      rest = rest.slice(at + end);
+    }
+    return clean + rest;
+  };
+
+  const describe = (error: unknown, query: string): string => {
     try {
       if (typeof error !== 'object' || error === null)
-        return clip(`threw ${typeof error}: ${String(error)}`, MAX_TEXT);
+        return clip(withoutQuery(`threw ${typeof error}: ${String(error)}`, query), MAX_TEXT);
       const { name, message, stack } = error as { name?: unknown; message?: unknown; stack?: unknown };
       const head = `${typeof name === 'string' ? name : 'Error'}: ${typeof message === 'string' ? message : ''}`;
-      return `${clip(head, MAX_TEXT)}\u0001${typeof stack === 'string' ? clip(stack, MAX_STACK) : ''}`;
+      // A stack begins with the message, however long: only its frames are of use.
+      const frames = typeof stack === 'string' ? stack.slice(-MAX_STACK) : '';
+      return `${clip(withoutQuery(head, query), MAX_TEXT)}\u0001${clip(frames, MAX_STACK)}`;
     } catch {
       return 'threw something that cannot be described';
     }
@@ -229,7 +283,7 @@
       result = fn(username, query, inTransaction, context);
     } catch (error) {
       if (error === REJECTED && rejection !== null) return `r${JSON.stringify(rejection)}`;
-      return `fthrew\u0001${describe(error)}`;
+      return `fthrew\u0001${describe(error, query)}`;
     }
     if (result === null || result === undefined) return 'n';
     if (typeof result !== 'string') return `fbad_result\u0001returned ${typeof result}, not a string or null`;
@@ -256,6 +310,8 @@
     /** Takes the functions over from the bundle that has run. Answers `ok` and which there are, or what is wrong. */
     activate(names: string): string {
       databases = freeze(names === '' ? [] : names.split('\0'));
+      const failed = global['__pgswitchyard_failed'] as [unknown] | undefined;
+      if (failed !== undefined) return describe(failed[0], '');
       const bundle = global['__pgswitchyard'] as Loose | undefined;
       if (bundle === undefined) return 'the bundle has not run';
       const take = (name: string): AnyFunction | null => {
@@ -271,7 +327,7 @@
         routingRules = take('routing_rules');
         rewriteQuery = take('rewrite_query');
       } catch (error) {
-        return describe(error);
+        return describe(error, '');
       }
       return `ok${routingRules === null ? '' : ' routes'}${rewriteQuery === null ? '' : ' rewrites'}`;
     },

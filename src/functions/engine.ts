@@ -17,6 +17,10 @@ const LOAD_MS = 2_000;
 /** A batch is given up after this many calls that had to be cut off: others are waiting. */
 const MAX_CUTS = 4;
 
+/** What an error may say, in characters. */
+const MAX_TEXT = 500;
+const MAX_STACK = 2_000;
+
 interface Loaded {
   readonly version: VersionCode;
   readonly verdict: LoadResult;
@@ -114,7 +118,7 @@ export class Engine {
           rest.length === 1 || (before !== null && before.ranMs >= loaded.version.timeoutMs * 0.5);
         if (blamed) {
           cuts++;
-          answers.push(cutOff(outcome, (error as Error).message));
+          answers.push(cutOff(outcome, (error as Error).message.slice(0, MAX_TEXT)));
         } else oneByOne ||= before === null || before.answers.length === 0;
         // whatever it left behind, microtasks above all, must not reach the next call
         this.#rebuild(loaded.version);
@@ -162,7 +166,9 @@ export class Engine {
       >;
       const evaluate = calls.getSync('evaluate', { reference: true }) as Loaded['evaluate'];
       const progress = calls.getSync('progress', { reference: true }) as Loaded['progress'];
-      context.evalSync(version.code, { filename: 'bundle.js', timeout: LOAD_MS });
+      // What the top level throws stays inside: it is described there, where a getter that never returns is cut off.
+      const code = `"use strict";try{${version.code}\n}catch(e){var __pgswitchyard_failed=[e]}`;
+      context.evalSync(code, { filename: 'bundle.js', timeout: LOAD_MS });
       const verdict = activate.applySync(undefined, [version.databases.join('\0')], {
         timeout: LOAD_MS,
       }) as string;
@@ -174,7 +180,7 @@ export class Engine {
     } catch (error) {
       if (!isolate.isDisposed) isolate.dispose();
       const { message, stack } = error as Error;
-      return `${message}\u0001${stack ?? ''}`;
+      return `${message.slice(0, MAX_TEXT)}\u0001${(stack ?? '').slice(-MAX_STACK)}`;
     }
   }
 }
