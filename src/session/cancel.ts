@@ -92,9 +92,10 @@ function limit(pool: Pool): number {
 
 /** The query has not left the proxy yet: it is taken back. */
 function cancelWaiting(client: Client): void {
-  client.pool!.cancelWait(client);
   const type = client.held[0];
-  if (type === undefined) return client.close('cancel request during login');
+  // a Sync can't be cancelled: its answer says that nothing runs
+  if (type === undefined || type === Frontend.Sync) return;
+  client.pool!.cancelWait(client);
   client.state = 'idle';
   client.blocked = false;
   client.decision = null;
@@ -104,6 +105,7 @@ function cancelWaiting(client: Client): void {
   client.bodyLeft = size - here;
   client.bodyForwarded = false;
   const error = new ClientError('ERROR', '57014', 'canceling statement due to user request');
-  answerError(client, type === Frontend.Query ? Frontend.Query : Frontend.Parse, error);
+  const isSimple = type === Frontend.Query || type === Frontend.FunctionCall;
+  answerError(client, isSimple ? Frontend.Query : Frontend.Parse, error);
   resumeClient(client);
 }
