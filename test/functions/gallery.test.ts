@@ -1,0 +1,120 @@
+/** The rules that the repository ships, in the sandbox that production uses. */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { cp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { Rules } from '../support/rules.ts';
+import type { Scope } from '../support/scope.ts';
+
+const USER_FUNCTIONS = fileURLToPath(new URL('../../user-functions/', import.meta.url));
+const GALLERY = join(USER_FUNCTIONS, 'gallery');
+const DATABASES = ['dev', 'dev.1', 'dev.2', 'writer', 'reader'];
+
+const STORES =
+  'SELECT storename, SUM(total) FROM sales JOIN store USING (storeid) GROUP BY storename ORDER BY storename';
+const PRODUCTS =
+  'SELECT prodname, SUM(total) FROM sales JOIN product USING (productid) GROUP BY prodname ORDER BY prodname';
+
+/** What becomes of a query, in one word: `-> dbkey`, the new query, `reject CODE`, or `=` for nothing. */
+type Ask = (
+  query: string,
+  as?: { username?: string; inTransaction?: boolean; database?: string },
+) => Promise<string>;
+
+async function serve(t: Scope, folder: string): Promise<Ask> {
+  const files = await temporaryFolder('gallery');
+  await cp(folder, files, { recursive: true });
+  t.after(() => rm(files, { recursive: true }));
+  const rules = await Rules.start(t, {
+    files: {},
+    databases: DATABASES,
+    settings: { user_functions_dir: files },
+  });
+  return async (query, as = {}) => {
+    const set = rules.functions.setFor('dev');
+    assert.ok(set, 'the rules are found');
+    const decision = await new Promise<Awaited<ReturnType<Rules['ask']>>>((resolve) => {
+      set.evaluate({ username: 'app', query, inTransaction: false, database: 'dev', ...as }, resolve);
+    });
+    assert.deepEqual(set.counters.failures, {}, set.lastError);
+    if (decision.kind !== 'go') return `${decision.kind} ${decision.code}`;
+    return decision.query ?? (decision.dbkey === null ? '=' : `-> ${decision.dbkey}`);
+  };
+}
+
+test('the rules of npm start route by table and rewrite the two reports', async (t) => {
+  const ask = await serve(t, USER_FUNCTIONS);
+  assert.equal(await ask('SELECT * FROM tablea'), '-> dev.1');
+  assert.equal(await ask('SELECT * FROM tableb'), '-> dev.2');
+  assert.equal(await ask('SELECT * FROM tableabc'), '=');
+  assert.equal(await ask(STORES), 'SELECT storename, total FROM store_sales ORDER BY storename');
+  assert.equal(await ask(PRODUCTS), 'SELECT prodname, total FROM product_sales ORDER BY prodname');
+});
+
+const tests: Record<string, (ask: Ask) => Promise<void>> = {
+  'routing-by-table': async (ask) => {
+    assert.equal(await ask('select 1 from tablea'), '-> dev.1');
+    assert.equal(await ask('insert into tableb values (1)'), '-> dev.2');
+    assert.equal(await ask('select 1'), '=');
+  },
+  'routing-by-regex-table': async (ask) => {
+    assert.equal(await ask('select 1 from tablea'), '-> dev.1');
+    assert.equal(await ask('SELECT 1 FROM TABLEB'), '-> dev.2');
+    assert.equal(await ask('select 1', { username: 'report_daily' }), '-> dev.2');
+    assert.equal(await ask('select 1'), '=');
+  },
+  'rewrite-to-aggregates': async (ask) => {
+    assert.equal(await ask(STORES), 'SELECT storename, total FROM store_sales ORDER BY storename');
+    assert.equal(
+      await ask(`${PRODUCTS.toLowerCase().replaceAll(' ', '\n  ')};`),
+      'SELECT prodname, total FROM product_sales ORDER BY prodname',
+    );
+    assert.equal(await ask(`${STORES} LIMIT 1`), '=');
+    assert.equal(await ask('x'.repeat(100_000)), '=');
+  },
+  'read-only-filter': async (ask) => {
+    for (const harmless of [
+      'SELECT \'delete from t\', "update" FROM t -- drop table t',
+      'WITH x AS (SELECT 1) SELECT * FROM x',
+      '/* insert */ SELECT $1; SHOW ALL;',
+      'BEGIN',
+      '',
+      "SELECT 'it''s'",
+    ])
+      assert.equal(await ask(harmless), '=', harmless);
+    for (const writing of [
+      'DELETE FROM t',
+      'SELECT 1; DROP TABLE t',
+      'WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x',
+      'EXPLAIN ANALYZE UPDATE t SET a = 1',
+      'SELECT * INTO u FROM t',
+      'SET default_transaction_read_only = off',
+      'BEGIN READ WRITE',
+    ])
+      assert.equal(await ask(writing), 'reject 25006', writing);
+    // what PostgreSQL reads as a write, and the pattern would take for a constant or a comment
+    for (const unclear of [
+      "SELECT $$ ' $$; DELETE FROM t WHERE a = 'b'",
+      "SELECT 1 /* /* */ ' */ ; DELETE FROM t; --'",
+      "SELECT E'\\''; DELETE FROM t; --'",
+    ])
+      assert.equal(await ask(unclear), 'reject 42501', unclear);
+  },
+  'read-write-split': async (ask) => {
+    assert.equal(await ask('select 1', { username: 'report_ro' }), '-> reader');
+    assert.equal(await ask('select 1'), '-> writer');
+    assert.equal(await ask('select 1', { database: 'writer' }), '=');
+    assert.equal(await ask('select 1', { username: 'report_ro', inTransaction: true }), '=');
+  },
+};
+
+for (const [name, check] of Object.entries(tests)) {
+  test(`gallery: ${name}`, async (t) => check(await serve(t, join(GALLERY, name))));
+}
+
+test('every rule of the gallery is tested', () => {
+  assert.deepEqual(readdirSync(GALLERY).toSorted(), Object.keys(tests).toSorted());
+});
