@@ -271,7 +271,8 @@ export class Bouncer {
   /** The whole log: each line is in the file before its effect can be seen. */
   log(): string {
     const file = this.settings['logfile'];
-    return typeof file === 'string' && existsSync(file) ? readFileSync(file, 'utf8') : this.#output;
+    if (typeof file !== 'string' || file === '') return this.#output;
+    return existsSync(file) ? readFileSync(file, 'utf8') : '';
   }
 
   /** From here on, `logContains`, `logCount` and `waitForLog` look at new lines only. */

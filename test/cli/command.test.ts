@@ -1,0 +1,91 @@
+/** The command line: what is printed, and the exit codes. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { isSupportedNode } from '../../bin/node-version.mjs';
+import { Bouncer } from '../support/bouncer.ts';
+import { until } from '../support/wait.ts';
+
+const COMMAND = join(import.meta.dirname, '..', '..', 'bin', 'pgswitchyard');
+
+function run(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(process.execPath, [COMMAND, ...args], { encoding: 'utf8' });
+}
+
+test('--version: the first line is what SHOW VERSION answers', () => {
+  for (const option of ['--version', '-V']) {
+    const { status, stdout } = run(option);
+    assert.equal(status, 0);
+    assert.match(stdout, /^PgBouncer 1\.\d+\.\d+\npgswitchyard \d+\.\d+\.\d+\n/);
+    assert.match(stdout, new RegExp(`^node ${process.versions.node}$`, 'm'));
+  }
+});
+
+test('--help names every option and ends with 0', () => {
+  const { status, stdout } = run('--help');
+  assert.equal(status, 0);
+  for (const option of ['-d, --daemon', '-q, --quiet', '-v, --verbose', '-R, --reboot', '-u, --user=']) {
+    assert.ok(stdout.includes(option), option);
+  }
+});
+
+test('a command line that makes no sense ends with 1 and says why', () => {
+  const missing = run('-v');
+  assert.equal(missing.status, 1);
+  assert.match(
+    missing.stderr,
+    /no configuration file specified\nTry "pgswitchyard --help" for more information\./,
+  );
+  const unknown = run('--frobnicate', 'x.ini');
+  assert.equal(unknown.status, 1);
+  assert.match(unknown.stderr, /--frobnicate/);
+  const absent = run('/nonexistent/pgbouncer.ini');
+  assert.equal(absent.status, 1);
+  assert.match(absent.stderr, /\/nonexistent\/pgbouncer\.ini.*no such file/);
+});
+
+test(
+  'root is refused, unless a user to become is named',
+  { skip: process.getuid?.() !== 0 && 'needs root' },
+  async (t) => {
+    const bouncer = await Bouncer.prepare(t);
+    const refused = run(bouncer.configFile);
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /should not run as root/);
+    const unknown = run('-u', 'no-such-user', bouncer.configFile);
+    assert.equal(unknown.status, 1);
+    assert.match(unknown.stderr, /could not find user 'no-such-user' to switch to/);
+  },
+);
+
+/** Another Node on this machine that cannot run us. */
+const olderNode = ((): string | null => {
+  for (const node of ['/usr/bin/node', '/usr/local/bin/node']) {
+    const { status, stdout } = spawnSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' });
+    if (status === 0 && !isSupportedNode(stdout.trim())) return node;
+  }
+  return null;
+})();
+
+test(
+  'started by an older Node it runs with the packaged one; signals and exit codes come through',
+  { skip: olderNode === null && 'no other Node on this machine' },
+  async (t) => {
+    const version = spawnSync(olderNode!, [COMMAND, '--version'], { encoding: 'utf8' });
+    assert.equal(version.status, 0);
+    assert.match(version.stdout, new RegExp(`^node ${process.versions.node}$`, 'm'));
+    assert.equal(spawnSync(olderNode!, [COMMAND]).status, 1);
+
+    const bouncer = await Bouncer.prepare(t, { databases: { postgres: 'host=127.0.0.1 port=1' } });
+    const user = process.getuid?.() === 0 ? ['-u', 'root'] : [];
+    const child = spawn(olderNode!, [COMMAND, ...user, bouncer.configFile], { stdio: 'ignore' });
+    const exit = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+    await until('the proxy to start', () => bouncer.log().includes('process up'));
+    child.kill('SIGUSR1');
+    await until('the signal to arrive', () => bouncer.log().includes('got SIGUSR1'));
+    child.kill('SIGINT');
+    assert.equal(await exit, 0);
+    assert.equal(bouncer.log().split('got SIGINT').length, 2);
+  },
+);
