@@ -1,7 +1,8 @@
-import { chmodSync, existsSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, rmSync } from 'node:fs';
 import { createServer, createConnection, type Server as NetServer, type Socket } from 'node:net';
 import type { ListeningSocket } from './admin/actions.ts';
 import type { Settings } from './config/options.ts';
+import { groupId } from './platform/process.ts';
 import type { Logger } from './telemetry/log.ts';
 
 /** Accepts clients on TCP and on the Unix socket. */
@@ -89,7 +90,11 @@ export class Listener {
     await listen(server, { path, backlog: this.#settings.listen_backlog }, `unix:${path.replace('\0', '@')}`);
     this.#unix = server;
     this.#unixPath = path;
-    if (!abstract) chmodSync(path, this.#settings.unix_socket_mode);
+    if (!abstract) {
+      const { unix_socket_group: group } = this.#settings;
+      if (group !== '') chownSync(path, -1, groupId(group));
+      chmodSync(path, this.#settings.unix_socket_mode);
+    }
     this.#log.info({ event: 'listening' }, `listening on unix:${path.replace('\0', '@')}`);
   }
 

@@ -7,6 +7,7 @@ import { reloadConfig } from './config/load.ts';
 import { OPTION_NAMES, type Settings } from './config/options.ts';
 import { Functions } from './functions/functions.ts';
 import { Listener } from './listener.ts';
+import { hasSocketOptions, needsSocketOptions } from './platform/socket-options.ts';
 import { Registry } from './pool/databases.ts';
 import { MAINTENANCE_MS, maintainPools } from './pool/maintenance.ts';
 import { Sessions } from './session/sessions.ts';
@@ -66,9 +67,17 @@ export class Proxy implements AdminActions {
   async start(): Promise<void> {
     this.sessions.tls = clientTls(this.registry.config.settings);
     serverTls(this.registry.config.settings, '');
+    this.#checkSocketOptions();
     await this.functions.start();
     await this.#listener.open();
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
+  }
+
+  #checkSocketOptions(): void {
+    if (!needsSocketOptions(this.registry.config.settings) || hasSocketOptions()) return;
+    this.log.warn(
+      'no effect: tcp_keepcnt, tcp_keepintvl, tcp_user_timeout, tcp_socket_buffer need node:ffi on Linux',
+    );
   }
 
   #maintain(now: number): void {

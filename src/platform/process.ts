@@ -90,6 +90,16 @@ export function becomeUser(name: string): void {
   }
 }
 
+/** @throws StartError when there is no such group */
+export function groupId(name: string): number {
+  try {
+    const line = execFileSync('getent', ['group', name], { stdio: ['ignore', 'pipe', 'ignore'] }).toString();
+    return Number(line.split(':')[2]);
+  } catch {
+    throw new StartError(`could not find group '${name}'`);
+  }
+}
+
 function currentUser(): string {
   return execFileSync('id', ['-un'], { stdio: ['ignore', 'pipe', 'ignore'] })
     .toString()

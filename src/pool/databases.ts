@@ -105,7 +105,11 @@ export class Registry {
 
   /** The pool that a user's queries in a database go through: that of the database's forced user, if it has one. */
   pool(database: Database, clientUser: string): Pool {
-    const name = database.config.user ?? clientUser;
+    return this.poolOf(database, database.config.user ?? clientUser);
+  }
+
+  /** The pool of exactly this user: auth_query runs as auth_user also where clients' queries run as another. */
+  poolOf(database: Database, name: string): Pool {
     let pool = database.pools.get(name);
     if (pool === undefined) {
       pool = new Pool(this, database, this.user(name), {
@@ -294,6 +298,8 @@ export class Registry {
   }
 
   #secretFor(database: Database, user: string): string | null {
-    return database.config.password ?? this.config.userlist.get(user) ?? null;
+    const { user: forced, password } = database.config;
+    const own = forced === null || forced === user ? password : null;
+    return own ?? this.config.userlist.get(user) ?? null;
   }
 }

@@ -39,7 +39,7 @@ export async function findSecret(
   if (authDatabase.disabled) return configError(client, `authentication database "${name}" is disabled`);
   const sql = database?.config.auth_query ?? settings.auth_query;
   try {
-    const rows = await queryPool(registry.pool(authDatabase, authUser), sql, [client.user], (cancel) => {
+    const rows = await queryPool(registry.poolOf(authDatabase, authUser), sql, [client.user], (cancel) => {
       client.onLeft = cancel;
     });
     const row = rows[0];

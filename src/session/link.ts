@@ -113,7 +113,7 @@ export function serverLost(client: Client, server: Server, reason: string): void
   if (client.server !== server) return;
   client.server = null;
   client.outstanding.clear();
-  client.close(reason, clientErrors.serverLost());
+  client.close(reason, clientErrors.serverLost(reason));
 }
 
 /**

@@ -180,7 +180,8 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   const pool = registry.pool(database, client.user);
   if (pool.credentials.user === client.user) {
     pool.credentials.learned = client.learned ?? pool.credentials.learned;
-    pool.credentials.secret ??= found.secret;
+    // what auth_query says now is what the server will want
+    if (database.config.password === null) pool.credentials.secret = found.secret ?? pool.credentials.secret;
   }
   client.database = database;
   client.pool = pool;

@@ -30,6 +30,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     borrowed = false;
   }
   const end = chunk.length;
+  const { max_packet_size: largest } = client.sessions.registry.config.settings;
   let at = 0;
   let run = 0;
   let ready = false;
@@ -52,6 +53,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     const type = chunk[at]!;
     const size =
       ((chunk[at + 1]! << 24) | (chunk[at + 2]! << 16) | (chunk[at + 3]! << 8) | chunk[at + 4]!) + 1;
+    if (size > largest) return outOfStep(client, `message of ${size} bytes is over max_packet_size`);
     if (size < HEADER_BYTES) return outOfStep(client, `bad length of message "${String.fromCharCode(type)}"`);
 
     if (type === Backend.DataRow || type === Backend.CopyData) {

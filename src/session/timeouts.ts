@@ -8,7 +8,9 @@ import type { Sessions } from './sessions.ts';
 /** One round over all clients (three times a second): whoever has taken too long is told so and disconnected. */
 export function maintainClients(sessions: Sessions, now: number): void {
   for (const client of [...sessions.clients]) {
-    if (client.state === 'login') checkLogin(client, now);
+    // the first client of a pool waits for a server before it is welcomed
+    if (client.state === 'login' && client.pool === null) checkLogin(client, now);
+    else if (client.state === 'login') checkWaiting(client, now);
     else if (client.state === 'waiting') checkWaiting(client, now);
     else if (client.server !== null) checkLinked(client, now);
     else checkIdle(client, now);
@@ -27,7 +29,7 @@ function checkWaiting(client: Client, now: number): void {
   const limit = queryWaitTimeout(client.pool!);
   if (limit > 0 && waited > limit) return client.close('query_wait_timeout', clientErrors.queryWaitTimeout());
   const { query_wait_notify: notifyAfter } = client.sessions.registry.config.settings;
-  if (notifyAfter > 0 && waited > notifyAfter * 1000 && !client.noticedWait) {
+  if (client.state === 'waiting' && notifyAfter > 0 && waited > notifyAfter * 1000 && !client.noticedWait) {
     client.noticedWait = true;
     client.send(
       noticeResponse({
@@ -41,6 +43,8 @@ function checkWaiting(client: Client, now: number): void {
 
 function checkLinked(client: Client, now: number): void {
   const pool = client.pool!;
+  const server = client.server!;
+  if (server.closeReason !== null && isFreeToClose(client)) return server.close(server.closeReason);
   const queryLimit = userTimeout(pool, 'query_timeout');
   if (queryLimit > 0 && client.queryStart !== 0 && now - client.queryStart > queryLimit) {
     return client.close('query timeout', clientErrors.queryTimeout());
@@ -54,6 +58,13 @@ function checkLinked(client: Client, now: number): void {
   if (transactionLimit > 0 && client.xactStart !== 0 && now - client.xactStart > transactionLimit) {
     client.close('transaction timeout', clientErrors.transactionTimeout());
   }
+}
+
+/** server_fast_close: a session's server may go between two transactions, and the client with it. */
+function isFreeToClose(client: Client): boolean {
+  if (!client.sessions.registry.config.settings.server_fast_close || client.poolMode !== 'session')
+    return false;
+  return !client.inTransaction && client.queryStart === 0;
 }
 
 function checkIdle(client: Client, now: number): void {

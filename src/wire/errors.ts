@@ -66,7 +66,7 @@ export const clientErrors = {
   noSuchStatement: () => fatal('prepared statement did not exist'),
   messageTooLarge: () => fatal('packet too large'),
   pqexecDisallowed: () => fatal('PQexec disallowed'),
-  serverLost: () => fatal('server conn crashed?'),
+  serverLost: (reason = 'server conn crashed?') => fatal(reason),
   invalidServerParameter: () => fatal('invalid server parameter'),
   serverLoginFailing: (reason: string) =>
     fatal(`server login has been failing, cached error: ${reason} (server_login_retry)`),

@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Bouncer } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import { RawClient, errorFields, startup } from '../support/raw.ts';
+
+const cluster = await Cluster.start(
+  { after },
+  {
+    sql: `
+      create role app login password 'pencil';
+      create role silent login;
+      create role expired login password 'pencil' valid until '2001-01-01';
+      create role asker login superuser password 'asks';
+      create schema evil;
+      create function evil.now() returns timestamptz language sql as $$ select '1999-01-01'::timestamptz $$;
+      create table public.passwords (name text, secret text);
+      insert into public.passwords values ('app', 'elsewhere');
+    `,
+  },
+);
+await cluster.sql('create database auth');
+
+const settings = {
+  auth_type: 'scram-sha-256',
+  auth_user: 'asker',
+  pool_mode: 'transaction',
+  ignore_startup_parameters: 'search_path',
+};
+const userlist = { asker: 'asks' };
+const databases = { postgres: cluster.connectionString() };
+
+const login = (bouncer: Bouncer, user: string, password: string, database = 'postgres'): Promise<string> =>
+  bouncer.sql<{ me: string }>('select current_user as me', { user, password, database }).then(
+    ([row]) => row!.me,
+    (error: Error) => error.message,
+  );
+
+test('secrets from pg_authid: right and wrong passwords, none, expired, unknown users', async (t) => {
+  const bouncer = await Bouncer.start(t, { databases, settings, userlist });
+  assert.equal(await login(bouncer, 'app', 'pencil'), 'app');
+  for (const [user, password] of [
+    ['app', 'wrong'],
+    ['silent', ''],
+    ['silent', 'x'],
+    ['expired', 'pencil'],
+    ['nobody-knows', 'pencil'],
+  ] as const) {
+    assert.match(await login(bouncer, user, password), /SASL authentication failed|password must be/, user);
+  }
+  assert.equal((await bouncer.admin<{ user: string }>('SHOW POOLS').catch(() => [])).length, 0);
+});
+
+test('a changed password is used at once', async (t) => {
+  await cluster.sql("create role changing login password 'one'");
+  const bouncer = await Bouncer.start(t, { databases, settings, userlist });
+  assert.equal(await login(bouncer, 'changing', 'one'), 'changing');
+  await cluster.sql("alter role changing password 'two'");
+  assert.match(await login(bouncer, 'changing', 'one'), /SASL authentication failed/);
+  assert.equal(await login(bouncer, 'changing', 'two'), 'changing');
+});
+
+test('auth_query and auth_user of a database, and a quoted $1', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: {
+      own: `${cluster.connectionString()} auth_user=asker auth_query='select name, secret from public.passwords where name = $1' user=app`,
+      ...databases,
+    },
+    settings: { ...settings, auth_user: 'no-such-role' },
+    userlist,
+  });
+  assert.equal(await login(bouncer, 'app', 'elsewhere', 'own'), 'app');
+  assert.match(await login(bouncer, 'app', 'pencil', 'own'), /SASL authentication failed/);
+  assert.match(await login(bouncer, "x' or true --", 'elsewhere', 'own'), /SASL authentication failed/);
+});
+
+test('auth_dbname: the query runs there, also where the database has a forced user', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: {
+      postgres: cluster.connectionString(),
+      auth: `host=${cluster.host} port=${cluster.port} dbname=auth user=app`,
+    },
+    settings: { ...settings, auth_dbname: 'auth' },
+    userlist,
+  });
+  assert.equal(await login(bouncer, 'app', 'pencil'), 'app');
+  const who = await cluster.sql<{ usename: string }>(
+    "select usename from pg_stat_activity where datname = 'auth' and backend_type = 'client backend'",
+  );
+  assert.deepEqual(who, [{ usename: 'asker' }]);
+});
+
+test('an auth_dbname that is not there, disabled, or the console', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: { ...databases, other: cluster.connectionString() },
+    settings: { ...settings, auth_dbname: 'other', admin_users: 'asker' },
+    userlist,
+  });
+  const admin = (sql: string): Promise<unknown> =>
+    bouncer.sql(sql, { user: 'asker', password: 'asks', database: 'pgbouncer' });
+  await admin('DISABLE other');
+  assert.equal(await login(bouncer, 'app', 'pencil'), 'bouncer config error');
+  await bouncer.waitForLog(/authentication database "other" is disabled/);
+  await admin('ENABLE other');
+  await admin("SET auth_dbname = 'nowhere'");
+  assert.equal(await login(bouncer, 'app', 'pencil'), 'bouncer config error');
+  await bouncer.waitForLog(/authentication database "nowhere" is not configured/);
+  const wrong = await Bouncer.prepare(t, { databases, settings: { ...settings, auth_dbname: 'pgbouncer' } });
+  await assert.rejects(wrong.start(), /cannot use the reserved "pgbouncer" database as an auth_dbname/);
+});
+
+test("an unauthenticated client's settings do not reach the query (CVE-2025-12819)", async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases,
+    settings: { ...settings, ignore_startup_parameters: '', track_extra_parameters: 'search_path' },
+    userlist,
+  });
+  const raw = await RawClient.connect(bouncer);
+  // with it, evil.now() would make an expired password good
+  raw.send(startup({ user: 'expired', database: 'postgres', search_path: 'evil,pg_catalog' }));
+  const first = await raw.readFrame();
+  assert.equal(first.type, 'R');
+  raw.destroy();
+  assert.match(await login(bouncer, 'expired', 'pencil'), /SASL authentication failed/);
+  assert.ok(!cluster.log().includes('search_path'), 'a SET of it came to the server');
+});
+
+test('a query that fails is an error of the configuration', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases,
+    settings: { ...settings, auth_query: 'select no_such_column, $1' },
+    userlist,
+  });
+  const raw = await RawClient.connect(bouncer);
+  raw.send(startup({ user: 'app', database: 'postgres' }));
+  const error = errorFields((await raw.readToEnd()).at(-1)!);
+  assert.equal(error['M'], 'bouncer config error');
+  await bouncer.waitForLog(/auth_query failed: .*no_such_column/);
+});
