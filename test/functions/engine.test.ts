@@ -1,0 +1,201 @@
+/** Isolates and the prelude in this process, without sets or child processes around them. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { TestContext } from 'node:test';
+import { Engine } from '../../src/functions/engine.ts';
+import type { HostAnswer, HostCall } from '../../src/functions/host.ts';
+import { preludeSource } from '../../src/functions/prelude.ts';
+import { until } from '../support/wait.ts';
+
+const MAX_RESULT = 1_000;
+
+interface Running {
+  readonly verdict: string;
+  readonly ask: (...queries: string[]) => HostAnswer[];
+  readonly printed: () => string;
+  readonly cuts: () => number;
+}
+
+/** @param body of `routing_rules(username, query, in_transaction, ctx)` */
+function run(t: TestContext, body: string, top = ''): Running {
+  const engine = new Engine(preludeSource());
+  const code = `var __pgswitchyard = (() => { ${top}; return { routing_rules(username, query, in_transaction, ctx) { ${body} } }; })();`;
+  const verdict = engine.load({
+    id: 1,
+    code,
+    databases: ['a', 'b'],
+    memoryLimitMb: 32,
+    maxResult: MAX_RESULT,
+    timeoutMs: 50,
+  });
+  t.after(() => engine.dispose(1));
+  let printed = '';
+  let cuts = 0;
+  return {
+    verdict,
+    ask: (...queries) => {
+      const calls = queries.map((query): HostCall => ({
+        username: 'u',
+        query,
+        inTransaction: true,
+        database: 'a',
+      }));
+      const { answers, consoleText } = engine.run(1, calls, () => cuts++);
+      printed += consoleText;
+      return answers;
+    },
+    printed: () => printed,
+    cuts: () => cuts,
+  };
+}
+
+/** The route of an answer in one word: its text, null, `reject CODE MESSAGE` or `!outcome`. */
+function word(answer: HostAnswer | undefined): string | null {
+  const part = answer!.route;
+  if (part === null) return null;
+  if ('text' in part) return part.text;
+  if ('rejection' in part) return `reject ${part.rejection.code} ${part.rejection.message}`;
+  return `!${part.failure.outcome}`;
+}
+
+test('a function gets what it is promised', (t) => {
+  const { ask, verdict } = run(
+    t,
+    'return [username, query, in_transaction, ctx.database, ctx.databases.join("+"), Object.isFrozen(ctx)].join();',
+  );
+  assert.equal(verdict, 'ok routes');
+  assert.equal(word(ask('q')[0]), 'u,q,true,a,a+b,true');
+});
+
+test('answers come in the order of the calls, whatever became of each', (t) => {
+  const { ask, cuts } = run(
+    t,
+    "if (query === 'loop') for (;;); if (query === 'throw') null.x; return query === 'null' ? null : query;",
+  );
+  const queries = ['1', 'loop', '2', 'null', 'throw', '3', 'loop', '4'];
+  const expected = ['1', '!deadline', '2', null, '!threw', '3', '!deadline', '4'];
+  assert.deepEqual(ask(...queries).map(word), expected);
+  assert.equal(cuts(), 2, 'whoever waits is told that the batch goes on');
+});
+
+test('a batch is given up after four calls that were cut off', (t) => {
+  const { ask } = run(t, "if (query === 'loop') for (;;); return query;");
+  const words = ask('loop', 'loop', 'loop', 'loop', 'loop', 'fine').map(word);
+  assert.deepEqual(words, ['!deadline', '!deadline', '!deadline', '!deadline', '!overloaded', '!overloaded']);
+  assert.equal(word(ask('fine')[0]), 'fine');
+});
+
+test('many short calls that are late together are not to blame', (t) => {
+  const { ask } = run(t, 'const end = Date.now() + 8; while (Date.now() < end); return query;');
+  const queries = Array.from({ length: 20 }, (_, i) => `q${i}`);
+  assert.deepEqual(ask(...queries).map(word), queries);
+});
+
+test('what a call leaves behind does not reach the next one', (t) => {
+  const { ask } = run(
+    t,
+    "if (query === 'spoil') { const f = () => Promise.resolve().then(f); f(); return 'a'; } globalThis.seen = (globalThis.seen ?? 0) + 1; return String(globalThis.seen);",
+  );
+  assert.equal(word(ask('one')[0]), '1');
+  assert.equal(word(ask('spoil')[0]), '!deadline');
+  assert.equal(word(ask('one')[0]), '1', 'a new isolate');
+});
+
+test('results are checked: type, length, characters', (t) => {
+  const { ask } = run(
+    t,
+    "switch (query) { case 'number': return 5; case 'object': return {}; case 'promise': return Promise.resolve('a'); case 'long': return 'x'.repeat(1001); case 'fits': return 'x'.repeat(1000); case 'nul': return 'a\\0b'; case 'empty': return ''; }",
+  );
+  assert.deepEqual(ask('number', 'object', 'promise', 'long', 'nul', 'undefined', 'empty').map(word), [
+    '!bad_result',
+    '!bad_result',
+    '!bad_result',
+    '!too_large',
+    '!bad_result',
+    null,
+    '',
+  ]);
+  assert.equal(word(ask('fits')[0])!.length, 1_000);
+});
+
+test('reject() takes a message, a code, a hint and a detail, and nothing that is none', (t) => {
+  const { ask } = run(
+    t,
+    "if (query === 'all') reject('no', { code: '25006', hint: 'h', detail: 'd' }); if (query === 'bad') reject(5, { code: 'oops', hint: 7 }); reject('plain');",
+  );
+  const [all, bad, plain] = ask('all', 'bad', 'plain');
+  assert.deepEqual(all!.route, { rejection: { message: 'no', code: '25006', hint: 'h', detail: 'd' } });
+  assert.equal(word(bad), 'reject 42501 rejected by a user function');
+  assert.equal(word(plain), 'reject 42501 plain');
+});
+
+test("an error's text is short and without the query", (t) => {
+  const { ask } = run(
+    t,
+    "if (query.startsWith('long')) throw new Error(query + query); throw new TypeError('cannot read: ' + query + '!');",
+  );
+  const secret = "SELECT 'secret'";
+  const long = `long ${'secret '.repeat(10_000)}`;
+  const failures = ask(secret, long).map(
+    (answer) => (answer.route as { failure: { message: string } }).failure,
+  );
+  assert.equal(failures[0]!.message, 'TypeError: cannot read: [query]!');
+  assert.ok(failures[1]!.message.length <= 501);
+  assert.doesNotMatch(JSON.stringify(failures.map(({ message }) => message)), /secret/);
+});
+
+test('the console is collected, and bounded', (t) => {
+  const { ask, printed } = run(
+    t,
+    "console.log('one', 2, { three: 3 }, new Error('four')); if (query === 'flood') for (;;) { console.warn('x'.repeat(1000)); if (++globalThis.n > 1000) return null; } return null;",
+    'globalThis.n = 0',
+  );
+  ask('quiet');
+  assert.equal(printed(), 'one 2 {"three":3} Error: four');
+  ask('flood');
+  assert.ok(printed().length < 20_000);
+});
+
+test('inherited names may be overridden, and shared ones not changed', (t) => {
+  const { ask } = run(
+    t,
+    `if (query === 'shared') { Error.prototype.name = 'mine'; return 'changed'; }
+     class Mine extends Error { constructor(m) { super(m); this.name = 'Mine'; this.message = m + '!'; } }
+     function Old() {} Old.prototype = Object.create(Array.prototype); Old.prototype.constructor = Old;
+     const o = {}; o.toString = () => 'own'; o.valueOf = () => 1;
+     return [new Mine('x'), new Old().constructor.name, o, Object.keys(o).length].join();`,
+    '"use strict"',
+  );
+  assert.equal(word(ask('own')[0]), 'Mine: x!,Old,own,2');
+  assert.equal(word(ask('shared')[0]), '!threw');
+});
+
+for (const [what, top, verdict] of [
+  ['throws', "throw new RangeError('top')", /^RangeError: top/],
+  ['throws something without a description', 'throw { get message() { throw 1; } }', /cannot be described/],
+  ['never ends', 'for (;;)', /timed out/],
+  ['throws what never describes itself', 'throw { get message() { for (;;); } }', /timed out/],
+  ['throws a very long message', "throw new Error('x'.repeat(1e7))", /^Error: x{490}/],
+] as const) {
+  test(`a top level that ${what} is refused`, (t) => {
+    const running = run(t, 'return null', top);
+    assert.match(running.verdict, verdict);
+    assert.ok(running.verdict.length < 3_000);
+    assert.equal(word(running.ask('q')[0]), '!no_version');
+  });
+}
+
+test('a version that cannot be built again after a fault is tried again with the next batch', async (t) => {
+  const from = Date.now() + 300;
+  const to = from + 300;
+  const { ask } = run(
+    t,
+    "if (query === 'loop') for (;;); return query;",
+    `const now = Date.now(); if (now > ${from} && now < ${to}) throw new Error('not now')`,
+  );
+  await until('the bad time', () => Date.now() > from);
+  assert.equal(word(ask('loop')[0]), '!deadline');
+  assert.equal(word(ask('too early')[0]), '!no_version');
+  await until('its end', () => Date.now() > to);
+  assert.equal(word(ask('late')[0]), 'late');
+});
