@@ -102,16 +102,16 @@ const pending = (parse: Parse): Key => ({ parse, applied: false });
 /** What an entry of [databases] may say. */
 export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
   application_name: applied(asText),
-  auth_dbname: pending(asAuthDatabase),
-  auth_query: pending(asText),
-  auth_user: pending(asText),
+  auth_dbname: applied(asAuthDatabase),
+  auth_query: applied(asText),
+  auth_user: applied(asText),
   client_encoding: applied(asText),
   connect_query: applied(asText),
   datestyle: applied(asText),
   dbname: applied(asText),
   host: applied(splitList),
   load_balance_hosts: applied(words('round-robin', 'disable')),
-  max_db_client_connections: pending(atLeastZero),
+  max_db_client_connections: applied(atLeastZero),
   max_db_connections: applied(atLeastZero),
   min_pool_size: applied(atLeastZero),
   password: applied(asText),
@@ -135,21 +135,21 @@ export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
 export const USER_KEYS: Readonly<Record<string, Key>> = {
   client_idle_timeout: applied(asMilliseconds),
   idle_transaction_timeout: applied(asMilliseconds),
-  max_user_client_connections: pending(atLeastZero),
+  max_user_client_connections: applied(atLeastZero),
   max_user_connections: applied(atLeastZero),
   pool_mode: applied(poolMode),
   pool_size: applied(atLeastZero),
   query_timeout: applied(asMilliseconds),
   query_wait_timeout: applied(asMilliseconds),
   reserve_pool_size: applied(atLeastZero),
-  transaction_timeout: pending(asMilliseconds),
+  transaction_timeout: applied(asMilliseconds),
 };
 
 /** What an entry of [peers] may say. */
 export const PEER_KEYS: Readonly<Record<string, Key>> = {
-  host: pending(asText),
-  pool_size: pending(atLeastZero),
-  port: pending(asPort),
+  host: applied(asText),
+  pool_size: applied(atLeastZero),
+  port: applied(asPort),
 };
 
 /** Where an entry stands, and where what is wrong or unheeded with it goes. */

@@ -28,6 +28,7 @@ export const OPTIONS = {
     kind: checkedText(reservedDatabase),
     default: null,
     scope: ['database'],
+    effect: 'applied',
     doc: 'The database of [databases] in which auth_query runs.',
   }),
   auth_file: option({
@@ -36,22 +37,30 @@ export const OPTIONS = {
     effect: 'applied',
     doc: 'File of user names and passwords or secrets.',
   }),
-  auth_hba_file: option({ kind: path(), default: '', doc: 'HBA file for auth_type = hba.' }),
+  auth_hba_file: option({
+    kind: path(),
+    default: '',
+    effect: 'applied',
+    doc: 'HBA file for auth_type = hba.',
+  }),
   auth_ident_file: option({
     kind: path(),
     default: null,
+    effect: 'applied',
     doc: 'File of user name maps for the cert and peer methods of an HBA file.',
   }),
   auth_ldap_options: option({
     kind: text(),
     default: null,
     secret: true,
+    effect: 'applied',
     doc: 'LDAP settings for auth_type = ldap, written as in a pg_hba.conf line.',
   }),
   auth_query: option({
     kind: text(),
     default: `SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin`,
     scope: ['database'],
+    effect: 'applied',
     doc: "Query that returns a user's name and secret; $1 is the user name.",
   }),
   auth_type: option({
@@ -64,16 +73,19 @@ export const OPTIONS = {
     kind: text(),
     default: null,
     scope: ['database'],
+    effect: 'applied',
     doc: 'User that runs auth_query for users that auth_file does not know.',
   }),
   autodb_idle_timeout: option({
     kind: seconds(),
     default: '3600',
+    effect: 'applied',
     doc: 'Databases made through `*` are forgotten after this long without use.',
   }),
   cancel_wait_timeout: option({
     kind: seconds(),
     default: '10',
+    effect: 'applied',
     doc: 'A cancel request that waits longer for a server connection is dropped.',
   }),
   client_idle_timeout: option({
@@ -89,7 +101,12 @@ export const OPTIONS = {
     effect: 'applied',
     doc: 'A client that has not logged in by then is closed; 0 means never.',
   }),
-  client_tls13_ciphers: option({ kind: text(), default: null, doc: 'TLS 1.3 cipher suites toward clients.' }),
+  client_tls13_ciphers: option({
+    kind: text(),
+    default: null,
+    effect: 'applied',
+    doc: 'TLS 1.3 cipher suites toward clients.',
+  }),
   client_tls_ca_file: option({
     kind: path(),
     default: '',
@@ -105,6 +122,7 @@ export const OPTIONS = {
   client_tls_ciphers: option({
     kind: text(),
     default: 'default',
+    effect: 'applied',
     doc: "TLS ciphers toward clients, in OpenSSL's syntax.",
   }),
   client_tls_dheparams: option({
@@ -116,6 +134,7 @@ export const OPTIONS = {
   client_tls_ecdhcurve: option({
     kind: text(),
     default: 'auto',
+    effect: 'applied',
     doc: "Curve for ECDH key exchange toward clients: none, auto or a curve's name.",
   }),
   client_tls_key_file: option({
@@ -127,6 +146,7 @@ export const OPTIONS = {
   client_tls_protocols: option({
     kind: tlsProtocols(),
     default: 'secure',
+    effect: 'applied',
     doc: 'TLS versions toward clients.',
   }),
   client_tls_sslmode: option({
@@ -148,11 +168,23 @@ export const OPTIONS = {
     scope: ['database', 'user'],
     doc: 'Servers per pool; 0 means no limit. Entries name it pool_size.',
   }),
-  disable_pqexec: option({ kind: flag(), default: '0', reload: false, doc: 'Refuses simple queries.' }),
-  dns_max_ttl: option({ kind: seconds(), default: '15', doc: 'How long an answer of the DNS is used.' }),
+  disable_pqexec: option({
+    kind: flag(),
+    default: '0',
+    reload: false,
+    effect: 'applied',
+    doc: 'Refuses simple queries.',
+  }),
+  dns_max_ttl: option({
+    kind: seconds(),
+    default: '15',
+    effect: 'applied',
+    doc: 'How long an answer of the DNS is used.',
+  }),
   dns_nxdomain_ttl: option({
     kind: seconds(),
     default: '15',
+    effect: 'applied',
     doc: 'How long a failed DNS lookup is remembered.',
   }),
   dns_zone_check_period: option({
@@ -237,6 +269,7 @@ export const OPTIONS = {
   login_notify_message: option({
     kind: text(),
     default: '',
+    effect: 'applied',
     doc: 'Sent to each client as a NOTICE at login.',
   }),
   max_client_conn: option({ kind: int(), default: '100', effect: 'applied', doc: 'Clients allowed in all.' }),
@@ -244,6 +277,7 @@ export const OPTIONS = {
     kind: int(),
     default: '0',
     scope: ['database'],
+    effect: 'applied',
     doc: 'Clients allowed per database; 0 means no limit.',
   }),
   max_db_connections: option({
@@ -253,7 +287,12 @@ export const OPTIONS = {
     scope: ['database'],
     doc: 'Servers allowed per database over all its pools; 0 means no limit.',
   }),
-  max_packet_size: option({ kind: size(), default: '2147483647', doc: 'Largest message let through.' }),
+  max_packet_size: option({
+    kind: size(),
+    default: '2147483647',
+    effect: 'applied',
+    doc: 'Largest message let through.',
+  }),
   max_prepared_statements: option({
     kind: int(),
     default: '200',
@@ -264,6 +303,7 @@ export const OPTIONS = {
     kind: int(),
     default: '0',
     scope: ['user'],
+    effect: 'applied',
     doc: 'Clients allowed per user; 0 means no limit.',
   }),
   max_user_connections: option({
@@ -283,6 +323,7 @@ export const OPTIONS = {
   peer_id: option({
     kind: int(0, 16383),
     default: '0',
+    effect: 'applied',
     doc: 'This process among its [peers]; 0 means no peering.',
   }),
   pidfile: option({
@@ -308,6 +349,7 @@ export const OPTIONS = {
   pool_idle_timeout: option({
     kind: seconds(),
     default: '0',
+    effect: 'applied',
     doc: 'An unused empty pool is freed after this long; 0 means never.',
   }),
   pool_mode: option({
@@ -451,6 +493,7 @@ export const OPTIONS = {
   scram_iterations: option({
     kind: int(1),
     default: '4096',
+    effect: 'applied',
     doc: 'Iterations of SCRAM secrets made from plain passwords.',
   }),
   server_check_delay: option({
@@ -480,6 +523,7 @@ export const OPTIONS = {
   server_fast_close: option({
     kind: flag(),
     default: '0',
+    effect: 'applied',
     doc: 'In session mode, closes servers that are to be closed when their transaction ends.',
   }),
   server_idle_timeout: option({
@@ -519,7 +563,12 @@ export const OPTIONS = {
     effect: 'applied',
     doc: 'Uses the servers of a pool in turn instead of the last used first.',
   }),
-  server_tls13_ciphers: option({ kind: text(), default: null, doc: 'TLS 1.3 cipher suites toward servers.' }),
+  server_tls13_ciphers: option({
+    kind: text(),
+    default: null,
+    effect: 'applied',
+    doc: 'TLS 1.3 cipher suites toward servers.',
+  }),
   server_tls_ca_file: option({
     kind: path(),
     default: '',
@@ -535,6 +584,7 @@ export const OPTIONS = {
   server_tls_ciphers: option({
     kind: text(),
     default: 'default',
+    effect: 'applied',
     doc: "TLS ciphers toward servers, in OpenSSL's syntax.",
   }),
   server_tls_key_file: option({
@@ -546,6 +596,7 @@ export const OPTIONS = {
   server_tls_protocols: option({
     kind: tlsProtocols(),
     default: 'secure',
+    effect: 'applied',
     doc: 'TLS versions toward servers.',
   }),
   server_tls_sslmode: option({
@@ -566,6 +617,7 @@ export const OPTIONS = {
     kind: flag(),
     default: '0',
     reload: false,
+    effect: 'applied',
     doc: 'Lets several processes listen on one port.',
   }),
   stats_period: option({
@@ -641,7 +693,12 @@ export const OPTIONS = {
     effect: 'applied',
     doc: 'Keep-alive of TCP connections.',
   }),
-  tcp_keepcnt: option({ kind: int(), default: '0', doc: "Keep-alive probes; 0 means the system's default." }),
+  tcp_keepcnt: option({
+    kind: int(),
+    default: '0',
+    effect: 'applied',
+    doc: "Keep-alive probes; 0 means the system's default.",
+  }),
   tcp_keepidle: option({
     kind: wholeSeconds(),
     default: '0',
@@ -651,17 +708,19 @@ export const OPTIONS = {
   tcp_keepintvl: option({
     kind: wholeSeconds(),
     default: '0',
+    effect: 'applied',
     doc: "Time between keep-alive probes; 0 means the system's default.",
   }),
   tcp_socket_buffer: option({
     kind: int(),
     default: '0',
-    effect: 'accepted',
+    effect: 'applied',
     doc: "Size of the kernel's socket buffers; 0 means the system's default.",
   }),
   tcp_user_timeout: option({
     kind: milliseconds(),
     default: '0',
+    effect: 'applied',
     doc: "Data unacknowledged for longer closes the connection; 0 means the system's default.",
   }),
   topology_refresh: option({
@@ -681,6 +740,7 @@ export const OPTIONS = {
     kind: seconds(),
     default: '0',
     scope: ['user'],
+    effect: 'applied',
     doc: 'Longer transactions are ended by closing the connection; 0 means never.',
   }),
   unix_socket_dir: option({
@@ -690,14 +750,27 @@ export const OPTIONS = {
     effect: 'applied',
     doc: 'Folder of the Unix socket; empty means none, `@name` an abstract one.',
   }),
-  unix_socket_group: option({ kind: text(), default: '', reload: false, doc: 'Group of the Unix socket.' }),
+  unix_socket_group: option({
+    kind: text(),
+    default: '',
+    reload: false,
+    effect: 'applied',
+    doc: 'Group of the Unix socket.',
+  }),
   unix_socket_mode: option({
     kind: int(0, 0o7777),
     default: '0777',
     reload: false,
+    effect: 'applied',
     doc: 'Permissions of the Unix socket.',
   }),
-  user: option({ kind: text(), default: null, reload: false, doc: 'User to become after the start.' }),
+  user: option({
+    kind: text(),
+    default: null,
+    reload: false,
+    effect: 'applied',
+    doc: 'User to become after the start.',
+  }),
   user_function_isolation: option({
     kind: oneOf('process', 'inline'),
     default: 'process',
