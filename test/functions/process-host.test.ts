@@ -1,0 +1,173 @@
+/** Sandbox processes and their supervisor: real children, killed in every way. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { TestContext } from 'node:test';
+import { HostChild } from '../../src/functions/child.ts';
+import type { HostAnswer, HostCall, VersionCode } from '../../src/functions/host.ts';
+import { ProcessHost } from '../../src/functions/process-host.ts';
+import { until, within } from '../support/wait.ts';
+
+/** Nothing interrupts this: the conversion is one call of a built-in. */
+const STUCK = "BigInt('9'.repeat(15000000));";
+const ECHO = `if (query === 'loop') for (;;); if (query === 'stuck') ${STUCK} return query;`;
+
+function version(id: number, body: string, timeoutMs = 60, top = ''): VersionCode {
+  const code = `var __pgswitchyard = (() => { ${top}; return { routing_rules(username, query) { ${body} } }; })();`;
+  return { id, code, databases: [], memoryLimitMb: 32, maxResult: 1_000, timeoutMs };
+}
+
+class Supervised {
+  readonly killed: number[] = [];
+  readonly complaints: string[] = [];
+  readonly host: ProcessHost;
+  /** of how many children to come each is ended before it is ready */
+  failStarts = 0;
+  starts = 0;
+
+  constructor(t: TestContext) {
+    this.host = new ProcessHost(
+      () => {
+        this.starts++;
+        const child = new HostChild(32);
+        if (this.failStarts-- > 0) child.kill();
+        return child;
+      },
+      {
+        onKilled: (id) => this.killed.push(id),
+        onStartFailed: (complaint) => this.complaints.push(complaint),
+      },
+    );
+    t.after(() => this.host.stop());
+  }
+
+  /** The routes of a batch: a text, or `!outcome`. */
+  ask(versionId: number, ...queries: string[]): Promise<string[]> {
+    const calls = queries.map((query): HostCall => ({
+      username: '',
+      query,
+      inTransaction: false,
+      database: '',
+    }));
+    return within(
+      queries.join(),
+      new Promise<string[]>((resolve) => {
+        this.host.evaluate(versionId, calls, (answers) => resolve(answers.map(word)));
+      }),
+      10_000,
+    );
+  }
+}
+
+function word({ route }: HostAnswer): string {
+  if (route === null) return 'null';
+  return 'text' in route ? route.text : 'failure' in route ? `!${route.failure.outcome}` : 'rejected';
+}
+
+test('whoever is stuck in a built-in is killed with its process; all others are answered, in order', async (t) => {
+  const sandbox = new Supervised(t);
+  assert.equal(await sandbox.host.load(version(1, ECHO)), 'ok routes');
+  assert.equal(await sandbox.host.load(version(2, ECHO)), 'ok routes');
+  const order: string[] = [];
+  const note = async (name: string, answers: Promise<string[]>): Promise<string[]> => {
+    const all = await answers;
+    order.push(name);
+    return all;
+  };
+  const answers = await Promise.all([
+    note('first', sandbox.ask(2, 'a')),
+    note('stuck', sandbox.ask(1, 'stuck')),
+    note('behind', sandbox.ask(2, 'b', 'c')),
+    note('own', sandbox.ask(1, 'd')),
+    note('last', sandbox.ask(2, 'e')),
+  ]);
+  assert.deepEqual(answers, [['a'], ['!killed'], ['b', 'c'], ['d'], ['e']]);
+  assert.deepEqual(order, ['first', 'stuck', 'behind', 'own', 'last']);
+  assert.deepEqual(sandbox.killed, [1]);
+});
+
+test('in a batch of several, only the call that is stuck fails', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, ECHO));
+  assert.deepEqual(await sandbox.ask(1, 'a', 'stuck', 'b', 'loop', 'c'), [
+    'a',
+    '!killed',
+    'b',
+    '!deadline',
+    'c',
+  ]);
+});
+
+test('a version that kills again and again does not keep the others waiting for each of its calls', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, ECHO));
+  await sandbox.host.load(version(2, ECHO));
+  const stuck = Array.from({ length: 10 }, () => sandbox.ask(1, 'stuck'));
+  assert.deepEqual(await sandbox.ask(2, 'fine'), ['fine']);
+  const outcomes = (await Promise.all(stuck)).flat();
+  assert.deepEqual(outcomes.slice(0, 2), ['!killed', '!killed']);
+  assert.deepEqual(new Set(outcomes.slice(2)), new Set(['!overloaded']));
+  assert.deepEqual(
+    await sandbox.ask(1, 'fine'),
+    ['fine'],
+    'the supervisor bears no grudge: that is the breaker',
+  );
+});
+
+test('calls that are slow one by one have their time, however many there are in a batch', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, 'const end = Date.now() + 20; while (Date.now() < end); return query;'));
+  const queries = Array.from({ length: 30 }, (_, i) => `q${i}`);
+  assert.deepEqual(await sandbox.ask(1, ...queries), queries);
+  assert.deepEqual(sandbox.killed, []);
+});
+
+test('a child that is killed from outside is replaced, and what it had loaded is there again', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, ECHO));
+  await sandbox.host.load(version(2, ECHO));
+  const first = sandbox.host.pid!;
+  process.kill(first, 'SIGKILL');
+  await until('another child', () => sandbox.host.pid !== first);
+  assert.deepEqual(await sandbox.ask(1, 'a'), ['a']);
+  assert.deepEqual(await sandbox.ask(2, 'b'), ['b']);
+  assert.deepEqual(sandbox.killed, [], 'nobody was running');
+});
+
+test('a version whose loading never ends is refused, and those behind it are answered', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, ECHO));
+  const bad = sandbox.host.load(version(2, ECHO, 60, STUCK.repeat(100)));
+  const behind = sandbox.ask(1, 'behind');
+  const also = sandbox.host.load(version(3, ECHO));
+  assert.match(await within('its end', bad), /did not come back from loading|timed out/);
+  assert.deepEqual(await behind, ['behind']);
+  assert.equal(await also, 'ok routes');
+  assert.deepEqual(await sandbox.ask(2, 'a'), ['!no_version']);
+});
+
+test('where no child comes up, calls fail at once and what is to be loaded waits for the next one', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, ECHO));
+  sandbox.failStarts = 1;
+  const first = sandbox.host.pid!;
+  process.kill(first, 'SIGKILL');
+  await until('a failed start', () => sandbox.complaints.length === 1);
+  assert.deepEqual(await sandbox.ask(1, 'now'), ['!overloaded']);
+  const loading = sandbox.host.load(version(2, ECHO));
+  assert.equal(await within('the next child', loading, 10_000), 'ok routes');
+  assert.deepEqual(await sandbox.ask(1, 'later'), ['later']);
+});
+
+test('stop() answers whatever is waiting, and the child is gone', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, ECHO, 5_000));
+  const pid = sandbox.host.pid!;
+  const running = sandbox.ask(1, 'loop');
+  const loading = sandbox.host.load(version(2, ECHO));
+  await sandbox.host.stop();
+  assert.deepEqual(await running, ['!overloaded']);
+  assert.match(await loading, /stopping/);
+  assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
+  assert.deepEqual(await sandbox.ask(1, 'too late'), ['!overloaded']);
+  assert.equal(sandbox.starts, 1);
+});
