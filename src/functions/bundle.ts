@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
-import { dirname, isAbsolute, resolve } from 'node:path';
+import { basename, dirname, isAbsolute, resolve } from 'node:path';
 import { build, formatMessages, type BuildFailure, type Message, type Plugin } from 'esbuild';
 
 /** The files of a function set; null: it has no such function of its own. Both may be the same file. */
@@ -23,6 +23,9 @@ export interface Bundle {
 
 /** The files can't be bundled: all that is wrong, with file, line and column. */
 export class BundleError extends Error {}
+
+/** What imports a set's files and gives their functions out: no file of the author's. */
+export const ENTRY = 'pgswitchyard-entry.js';
 
 const BUILTINS = new Set(builtinModules.flatMap((name) => [name, `node:${name}`]));
 
@@ -53,9 +56,15 @@ const sandboxPlugin: Plugin = {
 export async function bundle(files: SourceFiles): Promise<Bundle> {
   const { routing, rewrite } = files;
   const first = (routing ?? rewrite)!;
+  const names = [routing ?? rewrite!, rewrite ?? routing!].map((file) => JSON.stringify(basename(file)));
   const lines = [
     `import * as a from ${JSON.stringify(first)};`,
     `import * as b from ${JSON.stringify(rewrite ?? first)};`,
+    // most likely a name that is misspelt, and the rule would never be called
+    ...['a', 'b'].map(
+      (file, i) =>
+        `if (${file}.routing_rules == null && ${file}.rewrite_query == null) throw new Error(${names[i]} + ' exports neither routing_rules nor rewrite_query');`,
+    ),
     // a file may hold both functions; a file of its own comes first
     `export const routing_rules = ${routing === null ? 'b.routing_rules' : 'a.routing_rules ?? b.routing_rules'};`,
     `export const rewrite_query = b.rewrite_query ?? a.rewrite_query;`,
@@ -63,7 +72,7 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
   const folder = dirname(first);
   try {
     const result = await build({
-      stdin: { contents: lines.join('\n'), resolveDir: folder, sourcefile: 'pgswitchyard-entry.js' },
+      stdin: { contents: lines.join('\n'), resolveDir: folder, sourcefile: ENTRY },
       bundle: true,
       write: false,
       outfile: 'bundle.js',
@@ -86,7 +95,7 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
     const bigints = result.warnings.filter((warning) => warning.id === 'bigint');
     if (bigints.length > 0) throw new BundleError(await format(bigints));
     const inputs = Object.keys(result.metafile.inputs)
-      .filter((path) => path !== 'pgswitchyard-entry.js' && !path.startsWith('pgswitchyard:'))
+      .filter((path) => path !== ENTRY && !path.startsWith('pgswitchyard:'))
       .map((path) => (isAbsolute(path) ? path : resolve(folder, path)));
     const code = result.outputFiles.find((file) => file.path.endsWith('bundle.js'))!.text;
     const map = result.outputFiles.find((file) => file.path.endsWith('.map'))!.text;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { SourceMap } from 'node:module';
 import { dirname, relative, resolve } from 'node:path';
+import { ENTRY } from './bundle.ts';
 
 /** Where failures are in the source, and which query they were about, without showing the query. */
 
@@ -17,12 +18,14 @@ export class Positions {
 
   /** `routing_rules.ts:12:5` of the innermost frame in the author's code, or null. */
   find(stack: string): string | null {
-    const match = /bundle\.js:(\d+):(\d+)/.exec(stack);
-    if (match === null) return null;
-    const entry = this.#map.findEntry(Number(match[1]) - 1, Number(match[2]) - 1);
-    if (!('originalSource' in entry) || entry.originalSource === undefined) return null;
-    const file = relative(this.#folder, resolve(this.#folder, entry.originalSource));
-    return `${file}:${entry.originalLine + 1}:${entry.originalColumn + 1}`;
+    for (const [, line, column] of stack.matchAll(/bundle\.js:(\d+):(\d+)/g)) {
+      const entry = this.#map.findEntry(Number(line) - 1, Number(column) - 1);
+      if (!('originalSource' in entry) || entry.originalSource === undefined) continue;
+      if (entry.originalSource.endsWith(ENTRY)) continue;
+      const file = relative(this.#folder, resolve(this.#folder, entry.originalSource));
+      return `${file}:${entry.originalLine + 1}:${entry.originalColumn + 1}`;
+    }
+    return null;
   }
 }
 

@@ -15,6 +15,6 @@ if (user) {
   process.setuid!(Number(user));
 }
 
-// oxlint-disable-next-line import/no-default-export -- it takes the place of the package's own
 const ivm = addon.exports.ivm!;
+// oxlint-disable-next-line import/no-default-export -- it takes the place of the package's own
 export { ivm as default };

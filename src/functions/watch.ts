@@ -28,20 +28,23 @@ export class SourceWatcher {
       wanted.add(folder);
       if (existsSync(folder)) wanted.add(realpathSync(folder));
     }
+    const before = this.#folders;
+    this.#folders = wanted;
     this.#watcher ??= watch([], {
       // What is found when watching begins may have come since it was read: it is looked at again, which costs little.
       ignoreInitial: false,
       depth: 1,
-      ignored: (path) => path.includes('/node_modules/') && !folders.has(dirname(path)),
+      // of packages only the folders that something was imported from
+      ignored: (path) =>
+        path.includes('/node_modules/') && !this.#folders.has(path) && !this.#folders.has(dirname(path)),
     })
       .on('all', (_event, path) => this.#note(path))
       // a folder that went away: that says nothing that a missing event would not
       .on('error', () => {});
-    const added = [...wanted].filter((folder) => !this.#folders.has(folder));
-    const removed = [...this.#folders].filter((folder) => !wanted.has(folder));
+    const added = [...wanted].filter((folder) => !before.has(folder));
+    const removed = [...before].filter((folder) => !wanted.has(folder));
     if (added.length > 0) this.#watcher.add(added);
     if (removed.length > 0) this.#watcher.unwatch(removed);
-    this.#folders = wanted;
   }
 
   async close(): Promise<void> {
