@@ -43,10 +43,15 @@ export interface RejectOptions {
   readonly detail?: string;
 }
 
+type Reject = (message: string, options?: RejectOptions) => never;
+
+/** Outside of an isolate, that is in the author's own tests: an error that shows what the client would get. */
+const rejectInTests: Reject = (message, options) => {
+  throw Object.assign(new Error(message), { name: 'Rejection', code: '42501', ...options });
+};
+
 /**
  * Refuses the query: the client gets an ErrorResponse with this message and stays connected; no server sees the query.
  * Does not return.
  */
-export const reject: (message: string, options?: RejectOptions) => never = (
-  globalThis as unknown as { reject: (message: string, options?: RejectOptions) => never }
-).reject;
+export const reject: Reject = (globalThis as { reject?: Reject }).reject ?? rejectInTests;

@@ -1,5 +1,5 @@
 import type { RoutingRules } from 'pgswitchyard';
-import table from './routes.json';
+import table from './routes.json' with { type: 'json' };
 
 /**
  * The rules are data: whoever changes a route edits routes.json, and saving it is enough. The first line whose two
