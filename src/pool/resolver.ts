@@ -62,10 +62,10 @@ export class Resolver {
   }
 
   /**
-   * The name's addresses in turn, one for each call.
+   * The name's addresses, beginning with another one in each call: they are used in turn.
    * @throws ResolveError
    */
-  async resolve(host: string): Promise<string> {
+  async resolve(host: string): Promise<readonly string[]> {
     let entry = this.#entries.get(host);
     if (entry === undefined) {
       entry = { addresses: [], problem: null, expiresAt: 0, next: 0, pending: null };
@@ -77,7 +77,8 @@ export class Resolver {
     }
     const { addresses } = entry;
     if (addresses.length === 0) throw new ResolveError(entry.problem ?? 'no address');
-    return addresses[entry.next++ % addresses.length]!;
+    const first = entry.next++ % addresses.length;
+    return [...addresses.slice(first), ...addresses.slice(0, first)];
   }
 
   /** Asks again for names whose time is over, of which `inUse` are used; the others are forgotten. */

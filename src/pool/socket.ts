@@ -42,11 +42,22 @@ export async function openSocket(
 ): Promise<OpenedSocket> {
   const path = unixPath(target);
   if (path !== null) return await connect({ path }, signal);
-  const host = isIP(target.host) === 0 ? await resolve(target.host, resolver, signal) : target.host;
-  return await connect({ host, port: target.port }, signal);
+  const { port } = target;
+  if (isIP(target.host) !== 0) return await connect({ host: target.host, port }, signal);
+  // "localhost" is often two addresses of which a server has one: who refuses at once is not the last word
+  let refusal: unknown;
+  for (const host of await resolve(target.host, resolver, signal)) {
+    try {
+      return await connect({ host, port }, signal);
+    } catch (error) {
+      refusal = error;
+      if (signal.aborted) break;
+    }
+  }
+  throw refusal;
 }
 
-async function resolve(host: string, resolver: Resolver, signal: AbortSignal): Promise<string> {
+async function resolve(host: string, resolver: Resolver, signal: AbortSignal): Promise<readonly string[]> {
   let giveUp = (): void => {};
   const timeout = new Promise<never>((_resolve, reject) => {
     giveUp = () => reject(new ConnectError('connect timeout'));
