@@ -185,14 +185,13 @@ export class Pool {
     if (this.opening || this.#retryWaitMs() > 0 || this.registry.stopping) return;
     const size = this.servers.size;
     if (size >= poolSize(this) && !this.#mayUseReserve(size) && !this.#makeRoom()) return;
-    if (
-      !this.registry.mayConnect(this, {
+    const isAllowed = (): boolean =>
+      this.registry.mayConnect(this, {
         database: maxDatabaseConnections(this),
         user: maxUserConnections(this),
         evict,
-      })
-    )
-      return;
+      });
+    if (!isAllowed() && !(this.#makeRoom() && isAllowed())) return;
     this.opening = true;
     void this.#open(this.dedicated.values().next().value ?? null);
   }

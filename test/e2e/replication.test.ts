@@ -31,6 +31,8 @@ if (!noTools) {
         postgres: cluster.connectionString(),
         // what the tools for physical replication call the database
         replication: cluster.connectionString(),
+        limited: `${cluster.connectionString()} max_db_connections=3`,
+        single: `${cluster.connectionString()} max_db_connections=1`,
         small: `${cluster.connectionString()} pool_size=1`,
       },
       settings: { pool_mode: 'transaction' },
@@ -200,4 +202,30 @@ test('a replication parameter that is no boolean is refused', { skip: noTools },
   raw.send(startup({ user: 'postgres', database: 'postgres', replication: 'maybe' }));
   const [error] = await raw.readToEnd();
   assert.equal(errorFields(error!)['M'], 'invalid value for parameter "replication": "maybe"');
+});
+
+test('CREATE SUBSCRIPTION through the proxy', { skip: noTools }, async (t) => {
+  const subscriber = await Cluster.start(t, { sql: 'create table shared (n int)' });
+  await cluster.sql('create table shared (n int); create publication p for table shared');
+  await cluster.sql('insert into shared values (1)');
+  const target = `host=${bouncer.host} port=${bouncer.port} user=postgres dbname=limited`;
+  await subscriber.sql(`create subscription s connection '${target}' publication p`);
+  await cluster.sql('insert into shared values (2)');
+  await until('both rows', async () => {
+    const rows = await subscriber.sql<{ n: number }>('select n from shared order by n');
+    return rows.map(({ n }) => n).join() === '1,2';
+  });
+  await subscriber.sql('drop subscription s');
+  await noSenders();
+});
+
+test('max_db_connections: an idle server of the same pool makes room', { skip: noTools }, async () => {
+  await bouncer.sql('select 1', { database: 'single' });
+  const raw = await RawClient.login(bouncer, {
+    user: 'postgres',
+    database: 'single',
+    replication: 'database',
+  });
+  raw.destroy();
+  await noSenders();
 });
