@@ -190,3 +190,26 @@ test('tcp_keepalive and its relatives are set on both sides', { skip: noSs }, as
     await until('the keep-alive timer', () => /timer:\(keepalive,1min(2\d|30)/.test(list()));
   }
 });
+
+test('max_client_conn, max_db_client_connections and max_user_client_connections', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: {
+      postgres: cluster.connectionString(),
+      few: `${cluster.connectionString()} max_db_client_connections=1`,
+    },
+    users: { rationed: 'max_user_client_connections=1' },
+    settings: { max_client_conn: 3, pool_mode: 'transaction' },
+    userlist: { rationed: '' },
+  });
+  await cluster.sql('create role rationed login');
+  const first = await bouncer.connect({ database: 'few', user: 'rationed' });
+  await assert.rejects(bouncer.sql('select 1', { database: 'few' }), /max_db_client_connections/);
+  await assert.rejects(bouncer.sql('select 1', { user: 'rationed' }), /max_user_client_connections/);
+  await first.end();
+  await until('the place to be free', async () => {
+    const rows = await bouncer.admin<{ name: string; current_client_connections: number }>('SHOW DATABASES');
+    return rows.find(({ name }) => name === 'few')?.current_client_connections === 0;
+  });
+  for (let i = 0; i < 3; i++) await bouncer.connect();
+  await assert.rejects(bouncer.sql('select 1'), /no more connections allowed \(max_client_conn\)/);
+});
