@@ -93,17 +93,18 @@ const message = fc.oneof(
   },
   {
     weight: 1,
-    arbitrary: fc
-      .tuple(data, ending, fc.boolean())
-      .map(([rows, end, early]) => [
-        raw.parse('', 'copy t from stdin'),
-        raw.bind(),
-        raw.execute(),
-        ...(early ? [raw.sync()] : []),
-        ...rows.map((row) => raw.copyData(row)),
-        end,
-        raw.sync(),
-      ]),
+    arbitrary: fc.tuple(data, ending, fc.boolean()).map(([rows, end, early]) => [
+      raw.parse('', 'copy t from stdin'),
+      raw.bind(),
+      raw.execute(),
+      ...(early ? [raw.sync()] : []),
+      ...rows.map((row) => raw.copyData(row)),
+      end,
+      raw.sync(),
+      // or else a later Bind would begin the COPY again, and what follows would be no CopyData
+      raw.close('S'),
+      raw.sync(),
+    ]),
   },
 );
 
