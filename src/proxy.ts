@@ -13,6 +13,7 @@ import { MAINTENANCE_MS, maintainPools } from './pool/maintenance.ts';
 import { Sessions } from './session/sessions.ts';
 import { dropUnflushed, resumeReading, suspendReading } from './session/suspend.ts';
 import { maintainClients } from './session/timeouts.ts';
+import { Switchovers } from './switchover/switchovers.ts';
 import type { Logger } from './telemetry/log.ts';
 import { DatabaseStats } from './telemetry/stats.ts';
 import { StatsHistory, statsLine } from './telemetry/stats-history.ts';
@@ -27,6 +28,7 @@ export class Proxy implements AdminActions {
   readonly sessions: Sessions;
   readonly functions: Functions;
   readonly log: Logger;
+  readonly switchovers: Switchovers;
   readonly consoleStats = new DatabaseStats();
   readonly statsHistory: StatsHistory;
   /** resolves when everything has been closed, whoever asked for it */
@@ -41,6 +43,7 @@ export class Proxy implements AdminActions {
   constructor({ config, log }: { config: Config; log: Logger }) {
     this.log = log;
     this.registry = new Registry(config, log);
+    this.switchovers = new Switchovers(this.registry);
     this.functions = new Functions({
       settings: config.settings,
       databases: config.databases.values(),
@@ -70,6 +73,7 @@ export class Proxy implements AdminActions {
     this.#checkSocketOptions();
     await this.functions.start();
     await this.#listener.open();
+    this.switchovers.reconfigure();
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
   }
 
@@ -108,6 +112,7 @@ export class Proxy implements AdminActions {
     this.log.configure(next.settings);
     for (const database of this.registry.reconfigure(next))
       this.sessions.drop(database, clientErrors.databaseRemoved());
+    this.switchovers.reconfigure();
     if (changesTls(old, next.settings, 'server')) this.#renewServers();
     await this.functions.reconfigure(next.settings, next.databases.values());
   }
@@ -179,6 +184,7 @@ export class Proxy implements AdminActions {
 
   async #end(): Promise<void> {
     this.registry.stopping = true;
+    this.switchovers.stop();
     if (this.#maintenance) clearInterval(this.#maintenance);
     this.#listener.closeUnix();
     this.sessions.drop(null, clientErrors.shuttingDown());

@@ -102,10 +102,10 @@ function negotiation(pool: Pool): Negotiation {
 function watchSocket(server: Server, socket: Socket): void {
   socket.on('error', (error) => {
     server.pool.registry.log.debug({ server: server.id, err: error }, `${server.label} ${error.message}`);
-    server.close('server conn crashed?');
+    server.lost('server conn crashed?');
   });
-  socket.on('close', () => server.close('server conn crashed?'));
-  socket.on('end', () => server.close('server conn crashed?'));
+  socket.on('close', () => server.lost('server conn crashed?'));
+  socket.on('end', () => server.lost('server conn crashed?'));
   socket.on('drain', () => server.user?.onServerDrain(server));
 }
 

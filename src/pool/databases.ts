@@ -1,6 +1,7 @@
 import type { Config, DatabaseConfig, UserConfig } from '../config/config.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { DatabaseStats, IdCounter } from '../telemetry/stats.ts';
+import type { Cluster } from './cluster.ts';
 import { TrackedParameters } from './parameters.ts';
 import { Peers } from './peers.ts';
 import { Pool } from './pool.ts';
@@ -26,6 +27,12 @@ export class Database {
   clientCount = 0;
   paused = false;
   disabled = false;
+  /** who watches its cluster (topology_query); null: nobody */
+  cluster: Cluster | null = null;
+  /** it stands for one node of another database's cluster, and is there as long as the node is */
+  isNode = false;
+  /** false: a node that does not answer, so that no connections are made in advance */
+  isUp = true;
   /** the entry is gone from the configuration */
   removed = false;
   /** ms of performance.now() since when nobody uses it (autodb_idle_timeout) */
@@ -67,6 +74,8 @@ export class Registry {
   paused = false;
   /** no new servers any more */
   stopping = false;
+  /** names that stand for a database of the moment, as dev@readers */
+  resolveAlias: (name: string) => Database | null = () => null;
   #activation: NodeJS.Immediate | null = null;
   readonly #serverWatchers = new Set<() => void>();
 
@@ -79,13 +88,15 @@ export class Registry {
 
   /** Whether a routing function may name it: a configured database, or any name when there is a `*` entry. */
   isDbkey(name: string): boolean {
-    return this.databases.has(name) || this.config.fallback !== null;
+    return this.databases.has(name) || this.config.fallback !== null || this.resolveAlias(name) !== null;
   }
 
   /** The database of that name; made from the `*` entry when there is one; null: no such database. */
   find(name: string): Database | null {
     const known = this.databases.get(name);
     if (known !== undefined && !known.removed) return known;
+    const alias = this.resolveAlias(name);
+    if (alias !== null) return alias;
     const { fallback } = this.config;
     if (fallback === null || name === '') return null;
     const database = new Database(name, { ...fallback, name }, true);
@@ -262,6 +273,7 @@ export class Registry {
     const removed: Database[] = [];
     this.config = config;
     for (const [name, database] of this.databases) {
+      if (database.isNode) continue;
       const next =
         config.databases.get(name) ??
         (database.auto ? config.fallback && { ...config.fallback, name } : null);

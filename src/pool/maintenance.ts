@@ -11,10 +11,10 @@ export function maintainPools(registry: Registry, now: number): void {
     for (const [user, pool] of database.pools) {
       pool.expireIdle(now);
       const wanted = Math.min(minPoolSize(pool), poolSize(pool));
-      const used = pool.clientCount > 0 || database.config.user !== null;
+      const used = pool.clientCount > 0 || (database.isNode ? database.isUp : database.config.user !== null);
       if (wanted > pool.size && used && !pool.paused && !database.disabled) pool.open({ evict: false });
       const empty = pool.size === 0 && pool.clientCount === 0 && pool.waiters.size === 0;
-      if (!empty) pool.emptySince = now;
+      if (!empty || (database.isNode && database.isUp)) pool.emptySince = now;
       else if (settings.pool_idle_timeout > 0 && now - pool.emptySince > settings.pool_idle_timeout) {
         registry.log.info(
           { database: database.name, user },
@@ -26,6 +26,7 @@ export function maintainPools(registry: Registry, now: number): void {
     if (database.clientCount > 0 || database.connectionCount > 0) database.unusedSince = now;
     else if (
       database.auto &&
+      !database.isNode &&
       settings.autodb_idle_timeout > 0 &&
       now - database.unusedSince > settings.autodb_idle_timeout
     ) {

@@ -2,6 +2,7 @@ import type { PoolMode } from '../config/config.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { openServer } from './connect.ts';
 import { runControl } from './control.ts';
+import { isAlarm } from './cluster.ts';
 import type { Database, Registry, UserState } from './databases.ts';
 import {
   maxDatabaseConnections,
@@ -44,6 +45,13 @@ export interface Credentials {
   learned: LearnedSecret | null;
 }
 
+/** Fails on a server in recovery, and works on whatever speaks SQL. */
+const WRITER_CHECK = 'SELECT 1 / (CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END)';
+
+function isAt(server: Server, { host, port }: Target): boolean {
+  return server.host === host && server.port === port;
+}
+
 /** The servers of one (database, user) pair, and the clients that wait for them. */
 export class Pool {
   readonly registry: Registry;
@@ -75,6 +83,8 @@ export class Pool {
   #failure: ClientError | null = null;
   #lastLifetimeClose = 0;
   #nextHost = 0;
+  /** ends the attempt to connect that is being made */
+  #attempt: AbortController | null = null;
 
   constructor(registry: Registry, database: Database, userState: UserState, credentials: Credentials) {
     this.registry = registry;
@@ -93,6 +103,11 @@ export class Pool {
 
   get paused(): boolean {
     return this.database.paused || this.registry.paused;
+  }
+
+  /** Nothing is lent or opened: PAUSE, or the cluster's writer is not known. */
+  get #stopped(): boolean {
+    return this.paused || this.database.cluster?.held === true;
   }
 
   /** Servers that exist or are being made. */
@@ -118,7 +133,7 @@ export class Pool {
    * A server for a waiter: now, when one is free and nobody came before, else later through its callbacks.
    */
   acquire(waiter: Waiter): Server | null {
-    if (this.waiters.size === 0 && !this.paused) {
+    if (this.waiters.size === 0 && !this.#stopped) {
       const server = this.#takeIdle();
       if (server !== null) {
         server.state = 'active';
@@ -134,6 +149,7 @@ export class Pool {
     this.waiters.add(waiter);
     this.registry.waitingPools.add(this);
     this.activate();
+    if (this.waiters.has(waiter)) this.database.cluster?.onHeld();
     return null;
   }
 
@@ -171,7 +187,7 @@ export class Pool {
 
   /** Serves waiters from what is idle, and opens another server where that is allowed. */
   activate(): void {
-    while (this.waiters.size > 0 && !this.paused) {
+    while (this.waiters.size > 0 && !this.#stopped) {
       const server = this.#takeIdle();
       if (server === null) break;
       this.#lend(server);
@@ -182,7 +198,8 @@ export class Pool {
 
   /** Opens one more server if sizes, limits and the last failure allow it. */
   open({ evict }: { evict: boolean }): void {
-    if (this.opening || this.#retryWaitMs() > 0 || this.registry.stopping) return;
+    if (this.opening || this.#retryWaitMs() > 0 || this.registry.stopping || this.database.cluster?.held)
+      return;
     const size = this.servers.size;
     if (size >= poolSize(this) && !this.#mayUseReserve(size) && !this.#makeRoom()) return;
     const isAllowed = (): boolean =>
@@ -228,8 +245,29 @@ export class Pool {
     else server.closeReason = reason;
   }
 
-  /** An error that a server sent while nobody was linked to it. Room for whoever watches a cluster's writer. */
-  onServerError(_server: Server, _sqlstate: string): void {}
+  /** Closes what goes elsewhere than to the writer, as it comes free. */
+  retireElsewhere(writer: Target): void {
+    for (const server of [...this.servers])
+      if (!isAt(server, writer)) this.retireServer(server, 'not the writer');
+  }
+
+  /**
+   * The writer has changed, or has come back: what goes elsewhere is closed at once, in the middle of whatever is done
+   * there, and past failures do not count any more.
+   */
+  moveTo(writer: Target): void {
+    this.#failedAt = null;
+    this.#failures = 0;
+    this.#failure = null;
+    this.#attempt?.abort(new Error('switchover'));
+    this.connecting?.close('switchover');
+    for (const server of [...this.servers]) if (!isAt(server, writer)) server.close('switchover');
+  }
+
+  /** An error that a server sent while nobody was linked to it. */
+  onServerError(server: Server, sqlstate: string): void {
+    if (isAlarm(sqlstate)) this.database.cluster?.serverError(server, sqlstate);
+  }
 
   /** Every waiter gets the error. */
   failWaiters(error: ClientError): void {
@@ -254,6 +292,10 @@ export class Pool {
       if (server === undefined) return null;
       if (server.closeReason !== null) {
         server.close(server.closeReason);
+      } else if (server.epoch !== (this.database.cluster?.epoch ?? server.epoch)) {
+        // the node may have been demoted under it
+        server.epoch = this.database.cluster!.epoch;
+        this.#prepare(server, WRITER_CHECK, 'not the writer any more');
       } else if (server.cancelsInFlight > 0) {
         // found again by cancelDelivered
         continue;
@@ -284,7 +326,7 @@ export class Pool {
     }
     server.state = 'idle';
     if (this.paused) return server.close('pause mode');
-    if (this.waiters.size > 0) {
+    if (this.waiters.size > 0 && !this.#stopped) {
       this.#lend(server);
       return;
     }
@@ -357,6 +399,8 @@ export class Pool {
 
   /** While logins fail and there is no server at all, clients are told so at once (server_login_retry). */
   #failFast(): ClientError | null {
+    const { cluster } = this.database;
+    if (cluster?.held) return cluster.refusal();
     if (this.#failure === null || this.servers.size > 0 || this.#retryWaitMs() <= 0) return null;
     return this.#failure;
   }
@@ -364,7 +408,12 @@ export class Pool {
   async #open(dedicated: DedicatedWaiter | null): Promise<void> {
     const { settings } = this.registry.config;
     const target = this.#nextTarget();
-    const timeout = AbortSignal.timeout(Math.max(1, settings.server_connect_timeout || 2 ** 31 - 1));
+    const attempt = new AbortController();
+    this.#attempt = attempt;
+    const timeout = AbortSignal.any([
+      attempt.signal,
+      AbortSignal.timeout(Math.max(1, settings.server_connect_timeout || 2 ** 31 - 1)),
+    ]);
     let server: Server | null = null;
     const onTimeout = (): void => server?.close('connect timeout');
     timeout.addEventListener('abort', onTimeout);
@@ -382,6 +431,7 @@ export class Pool {
       this.opening = false;
       this.connecting = null;
       timeout.removeEventListener('abort', onTimeout);
+      if (attempt.signal.aborted) return this.activate();
       this.#openFailed(server, target, error as Error, dedicated);
     }
   }
@@ -433,6 +483,16 @@ export class Pool {
   #openFailed(server: Server | null, target: Target, error: Error, dedicated: DedicatedWaiter | null): void {
     const { log } = this.registry;
     const refused = error instanceof LoginError && error.fields !== null;
+    const { cluster } = this.database;
+    // Neither the network nor the server's state is the clients' fault: they wait until the cluster has a writer.
+    if (cluster !== null && (!refused || isAlarm(error.fields!.get('C') ?? ''))) {
+      cluster.connectFailed(target, error.message);
+      if (cluster.held) {
+        if (server !== null && server.state !== 'closed') server.close('login failed', { notify: false });
+        this.registry.recheck();
+        return;
+      }
+    }
     // A replication connection can be refused where others are not: that is its own affair.
     const isPrivate = dedicated !== null && refused;
     if (!isPrivate) {
@@ -471,8 +531,9 @@ export class Pool {
 
   /** Hosts of a list in turn; with load_balance_hosts = disable the same one until it fails. */
   #nextTarget(): Target {
-    const { config } = this.database;
+    const { config, cluster } = this.database;
     const { settings } = this.registry.config;
+    if (cluster !== null && cluster.target !== null) return cluster.target;
     const hosts = config.hosts.length > 0 ? config.hosts : [settings.unix_socket_dir || '/tmp'];
     if (config.load_balance_hosts === 'round-robin' || this.#failures > 0) this.#nextHost++;
     return { host: hosts[(this.#nextHost + hosts.length - 1) % hosts.length]!, port: config.port };

@@ -54,6 +54,8 @@ export class Server {
   closeReason: string | null = null;
   /** cancel requests on their way to this server: it is not lent before they are delivered */
   cancelsInFlight = 0;
+  /** of the cluster when it was made or last checked (cluster.ts) */
+  epoch = 0;
   /** state left behind that only a reset takes away (it was linked in session mode) */
   needsReset = false;
 
@@ -64,6 +66,7 @@ export class Server {
     this.host = host;
     this.port = port;
     this.connectedAt = performance.now();
+    this.epoch = pool.database.cluster?.epoch ?? 0;
     this.requestedAt = this.connectedAt;
     this.releasedAt = this.connectedAt;
   }
@@ -96,6 +99,14 @@ export class Server {
   noteParameter(name: string, value: string): void {
     const index = this.pool.registry.tracked.indexOf(name);
     if (index >= 0) this.parameters[index] = value;
+  }
+
+  /** The other side has ended the connection, or it broke. */
+  lost(reason: string): void {
+    if (this.state === 'closed') return;
+    // first of all: nobody must be given another that goes to the same place
+    if (this.state !== 'login') this.pool.database.cluster?.serverLost(this, reason);
+    this.close(reason);
   }
 
   /**

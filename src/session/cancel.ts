@@ -96,6 +96,7 @@ function cancelWaiting(client: Client): void {
   // a Sync can't be cancelled: its answer says that nothing runs
   if (type === undefined || type === Frontend.Sync) return;
   client.pool!.cancelWait(client);
+  client.verdict = null;
   client.state = 'idle';
   client.blocked = false;
   client.decision = null;

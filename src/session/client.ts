@@ -14,6 +14,7 @@ import type { ClientStatement } from './prepared.ts';
 import { resumeClient } from './relay-client.ts';
 import { decided } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
+import { refuseWaiting } from './switchover.ts';
 import { ADMIN_DATABASE } from './startup.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -88,6 +89,12 @@ export class Client implements Waiter, ServerUser {
   bodyForwarded = false;
   /** what the user functions said of the message that is held */
   decision: Decision | null = null;
+  /** bytes since the transaction began, while nothing has been answered (switchover.ts) */
+  kept: Buffer | null = null;
+  /** stands for the question whether a server that failed is gone */
+  verdict: symbol | null = null;
+  /** what the next message is answered with: its transaction was lost while nothing was outstanding */
+  lostTransaction: ClientError | null = null;
   /** an error was answered without the server: messages are ignored until Sync */
   skipToSync = false;
 
@@ -195,6 +202,7 @@ export class Client implements Waiter, ServerUser {
    */
   send(bytes: Buffer, borrowed = false): void {
     const { socket } = this;
+    this.kept = null;
     if (this.database !== null) this.database.stats.bytesSent += bytes.length;
     if (this.tls !== '') {
       if (socket.write(borrowed ? Buffer.from(bytes) : bytes)) return;
@@ -256,7 +264,8 @@ export class Client implements Waiter, ServerUser {
   }
 
   onNoServer(error: ClientError): void {
-    this.close(error.message, error);
+    if (error.severity === 'ERROR') refuseWaiting(this, error);
+    else this.close(error.message, error);
   }
 
   /** The client gets an error and stays. */

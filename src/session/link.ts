@@ -1,10 +1,11 @@
 import type { Database } from '../pool/databases.ts';
-import { runControl } from '../pool/control.ts';
+import { ControlError, runControl } from '../pool/control.ts';
 import type { Server } from '../pool/server.ts';
 import { clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { resumeClient } from './relay-client.ts';
+import { lostInCluster } from './switchover.ts';
 
 /**
  * Link and unlink: when a client has a server, and when it goes back. In transaction and statement mode the link ends
@@ -68,9 +69,22 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       });
       if (client.server !== server) return;
       client.server = null;
+      if (client.database!.cluster !== null && isLoss(error)) return linkAgain(client);
       client.close('invalid server parameter', clientErrors.invalidServerParameter());
     },
   );
+}
+
+/** The connection went away, rather than that the setting was refused. */
+function isLoss(error: Error): boolean {
+  return error instanceof ControlError && /^(?:08|57)/.test(error.code);
+}
+
+/** Nothing of the client's has been sent yet: any other server does as well. */
+function linkAgain(client: Client): void {
+  client.state = 'waiting';
+  const server = client.pool!.acquire(client);
+  if (server !== null && attach(client, server)) resumeClient(client);
 }
 
 /** Gives the server back, if nothing speaks against it. Called at each end of a query cycle. */
@@ -111,6 +125,8 @@ export function unlink(client: Client): void {
 /** The connection to the server went away under a client. */
 export function serverLost(client: Client, server: Server, reason: string): void {
   if (client.server !== server) return;
+  const { cluster } = client.database!;
+  if (cluster !== null && client.replication === 'none') return lostInCluster(client, server, cluster);
   client.server = null;
   client.outstanding.clear();
   client.close(reason, clientErrors.serverLost(reason));

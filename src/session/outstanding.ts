@@ -96,6 +96,14 @@ export class Outstanding {
     return false;
   }
 
+  /** How many ReadyForQuery messages are still to come. */
+  get readies(): number {
+    let count = 0;
+    for (let i = this.#head; i < this.#entries.length; i++)
+      if (this.#entries[i]!.request <= Request.Sync) count++;
+    return count;
+  }
+
   /** Replies may still come that nothing waits for: the server must not be used again. */
   get tainted(): boolean {
     return this.#doubtfulSyncs > 0;

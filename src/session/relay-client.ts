@@ -4,6 +4,7 @@ import type { Client } from './client.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
 import { handlePrepared, isTracked, Prepared } from './prepared.ts';
+import { keepForReplay, tellLostTransaction } from './switchover.ts';
 import { handleQueryText, tooLargeForFunctions } from './query.ts';
 
 /**
@@ -37,6 +38,7 @@ export type Handled = (typeof Handled)[keyof typeof Handled];
 
 /** Bytes have come from the client. */
 export function relayClientBytes(client: Client, chunk: Buffer): void {
+  if (client.database!.cluster !== null) keepForReplay(client, chunk);
   if (client.blocked) {
     client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
     if (client.held.length > HELD_BYTES) client.socket.pause();
@@ -152,7 +154,8 @@ function classify(
   at: number,
 ): Handled | typeof INSPECT {
   if (client.skipToSync) {
-    if (type === Frontend.Sync || type === Frontend.Terminate) return INSPECT;
+    if (type === Frontend.Sync || type === Frontend.Terminate || client.lostTransaction !== null)
+      return INSPECT;
     return Handled.Discard;
   }
   switch (type) {
@@ -207,6 +210,8 @@ function classify(
 
 function inspect(client: Client, type: number, size: number, bytes: Buffer): Handled {
   const whole = bytes.length === size;
+  if (client.lostTransaction !== null && type !== Frontend.Terminate)
+    return tellLostTransaction(client, type);
   switch (type) {
     case Frontend.Terminate:
       // what it has asked for before is done, as if it had waited

@@ -6,6 +6,7 @@ import { unlinkIfDone } from './link.ts';
 import { Reply } from './outstanding.ts';
 import { forgetStatements } from './prepared.ts';
 import { resumeClient } from './relay-client.ts';
+import { takeError } from './switchover.ts';
 
 /**
  * The hot path from server to client. Headers are looked at, bodies go as they came: rows and copied data in one piece
@@ -22,6 +23,7 @@ const MAX_CARRY = 1 << 20;
 export function relayServerBytes(client: Client, received: Buffer): void {
   const server = client.server!;
   const { outstanding } = client;
+  const { cluster } = client.database!;
   let chunk = received;
   let borrowed = true;
   if (client.replyCarry.length > 0) {
@@ -66,12 +68,19 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       }
       continue;
     }
-    if (mustBeWhole(type, size) && end - at < size) {
+    if (
+      (mustBeWhole(type, size) || (type === Backend.ErrorResponse && cluster !== null)) &&
+      end - at < size
+    ) {
       if (size > MAX_CARRY)
         return outOfStep(client, `message "${String.fromCharCode(type)}" of ${size} bytes`);
       break;
     }
 
+    if (type === Backend.ErrorResponse && cluster !== null) {
+      const payload = chunk.subarray(at + HEADER_BYTES, at + size);
+      if (takeError(client, cluster, chunk.subarray(run, at), payload)) return;
+    }
     const verdict = outstanding.reply(type);
     if (verdict === Reply.Ready) {
       server.txStatus = chunk[at + HEADER_BYTES]!;

@@ -74,6 +74,29 @@ export const clientErrors = {
   forcedDisconnect: () => fatal('admin forced disconnect'),
   databaseKilled: () => fatal('database configuration changed'),
   internal: () => fatal('internal error', 'XX000', 'The log of the proxy says more.'),
+  transactionLost: () =>
+    new ClientError('ERROR', '57P01', 'the server went away during a switchover', {
+      detail: 'The transaction that was open was rolled back.',
+      hint: 'Retry the transaction: this connection can be used.',
+    }),
+  outcomeUnknown: () =>
+    new ClientError('ERROR', '08007', 'the connection to the server was lost while a statement ran', {
+      detail: 'It is not known whether the statement, or the COMMIT, has taken effect.',
+      hint: 'Check before doing it again: this connection can be used.',
+    }),
+  noWriter: () =>
+    new ClientError('ERROR', '57P03', 'no server takes writes now', {
+      detail: 'None was found within switchover_timeout; the search goes on.',
+    }),
+  // class 57, operator intervention; subclasses from I to Z are left to implementations by the SQL standard
+  heldTooMany: () =>
+    new ClientError(
+      'ERROR',
+      '57S01',
+      'too many clients wait for the end of a switchover (switchover_hold_limit)',
+    ),
+  heldTooLong: () =>
+    new ClientError('ERROR', '57S02', 'the switchover took too long (switchover_hold_timeout)'),
   moveInTransaction: (from: string, to: string) =>
     new ClientError(
       'ERROR',

@@ -1,0 +1,101 @@
+import { Backend, Frontend, HEADER_BYTES } from '../wire/protocol.ts';
+
+/**
+ * What may be sent again behind a switchover: one plain statement that runs in a transaction of its own, or the first of
+ * one, of which nothing has been told to the client. What is not recognized is not repeated.
+ */
+
+/** Longest text that is kept for being sent again. */
+export const REPLAY_BYTES = 64 * 1024;
+
+/** Statements that do all that they do inside their transaction, so that its end by FATAL leaves nothing behind. */
+const PLAIN = /^(?:select|insert|update|delete|merge|with|values|table|begin|start)\b/i;
+
+/**
+ * Whether bytes of a client are one such statement and nothing else: a Query, or Parse, Bind, Describe, Execute, Sync.
+ * @param textOf the text of a named prepared statement; null: there is none
+ */
+export function isReplayable(bytes: Buffer, textOf: (name: string) => string | null): boolean {
+  let text: string | null = null;
+  let order = '';
+  for (let at = 0; at < bytes.length;) {
+    if (bytes.length - at < HEADER_BYTES) return false;
+    const end = at + 1 + bytes.readInt32BE(at + 1);
+    if (end < at + HEADER_BYTES || end > bytes.length) return false;
+    const body = bytes.subarray(at + HEADER_BYTES, end);
+    const type = bytes[at]!;
+    order += String.fromCharCode(type);
+    if (type === Frontend.Query) text = zeroEnded(body, 0);
+    else if (type === Frontend.Parse) text = zeroEnded(body, body.indexOf(0) + 1);
+    else if (type === Frontend.Bind) {
+      const name = zeroEnded(body, body.indexOf(0) + 1);
+      if (name !== '' || !order.includes('P')) text = name === '' ? null : (textOf(name) ?? text);
+    }
+    at = end;
+  }
+  return /^(?:Q|P?D?BD?ES)$/.test(order) && text !== null && isPlainStatement(text);
+}
+
+function zeroEnded(body: Buffer, start: number): string {
+  const end = body.indexOf(0, start);
+  return body.toString('latin1', start, end < 0 ? body.length : end);
+}
+
+/** Names of the statements that Parse messages in these bytes make. */
+export function parsedNames(bytes: Buffer): string[] {
+  const names: string[] = [];
+  for (let at = 0; at + HEADER_BYTES <= bytes.length; at += 1 + bytes.readInt32BE(at + 1))
+    if (bytes[at] === Frontend.Parse) names.push(zeroEnded(bytes, at + HEADER_BYTES));
+  return names.filter((name) => name !== '');
+}
+
+/** One statement, of a kind that is known to be transactional. */
+export function isPlainStatement(sql: string): boolean {
+  const text = withoutQuoted(sql);
+  if (text === null) return false;
+  const statement = text.trim().replace(/;\s*$/, '').trim();
+  return !statement.includes(';') && PLAIN.test(statement.replace(/^[\s(]+/, ''));
+}
+
+// One pass of alternatives without nested repetition: whatever a client sends takes linear time.
+const QUOTED = /'[^']*'|"[^"]*"|--[^\n]*|\/\*[^*]*\*+(?:[^*/][^*]*\*+)*\/|\$([A-Za-z_]\w*)?\$/g;
+
+/** The text without literals, quoted names and comments; null where it is not certain what is in them. */
+function withoutQuoted(sql: string): string | null {
+  let out = '';
+  let at = 0;
+  QUOTED.lastIndex = 0;
+  for (let match = QUOTED.exec(sql); match !== null; match = QUOTED.exec(sql)) {
+    const found = match[0];
+    // a backslash may escape the quote, in E'' and with standard_conforming_strings = off; comments may be nested
+    if (found.startsWith("'") && found.includes('\\')) return null;
+    if (found.startsWith('/*') && found.includes('/*', 2)) return null;
+    out += `${sql.slice(at, match.index)} `;
+    at = QUOTED.lastIndex;
+    if (found.startsWith('$')) {
+      const end = sql.indexOf(found, at);
+      if (end < 0) return null;
+      at = end + found.length;
+      QUOTED.lastIndex = at;
+    }
+  }
+  const rest = out + sql.slice(at);
+  return /['"]|\/\*/.test(rest) ? null : rest;
+}
+
+/** Whether what a server has said so far can be forgotten: nothing is done yet, and there is no warning. */
+export function isForgettable(answer: Buffer): boolean {
+  for (let at = 0; at + HEADER_BYTES <= answer.length; at += 1 + answer.readInt32BE(at + 1)) {
+    const type = answer[at];
+    if (
+      type !== Backend.ParseComplete &&
+      type !== Backend.BindComplete &&
+      type !== Backend.ParameterDescription &&
+      type !== Backend.RowDescription &&
+      type !== Backend.NoData &&
+      type !== Backend.DataRow
+    )
+      return false;
+  }
+  return true;
+}

@@ -1,0 +1,202 @@
+import { isAlarm, type Cluster } from '../pool/cluster.ts';
+import type { Server } from '../pool/server.ts';
+import { ClientError, clientErrors } from '../wire/errors.ts';
+import { parseErrorFields, readyForQuery } from '../wire/messages.ts';
+import { Frontend, TxStatus } from '../wire/protocol.ts';
+import type { Client } from './client.ts';
+import { answerError } from './query.ts';
+import { Handled, resumeClient } from './relay-client.ts';
+import { isForgettable, isReplayable, parsedNames, REPLAY_BYTES } from './replay.ts';
+
+/**
+ * Clients of a database whose cluster is watched, when their server goes away: they stay. What was open is told to be
+ * rolled back where that is certain, and to be unknown where it is not; one statement that provably had no effect is
+ * sent again.
+ */
+
+const EMPTY = Buffer.alloc(0);
+
+/** Remembers what a client has sent since its transaction began, for as long as nothing was answered. */
+export function keepForReplay(client: Client, chunk: Buffer): void {
+  const isStart =
+    !client.blocked &&
+    client.held.length === 0 &&
+    client.bodyLeft === 0 &&
+    client.collecting === null &&
+    !client.inTransaction;
+  if (isStart) client.kept = chunk.length <= REPLAY_BYTES ? chunk : null;
+  else if (client.kept !== null) {
+    const size = client.kept.length + chunk.length;
+    client.kept = size <= REPLAY_BYTES ? Buffer.concat([client.kept, chunk]) : null;
+  }
+}
+
+/**
+ * Looks at an error that a server reports.
+ * @param before what came in the same piece before the error, and was not sent to the client yet
+ * @param payload of the ErrorResponse
+ * @returns true: the link has ended, and what becomes of the client is decided later
+ */
+export function takeError(client: Client, cluster: Cluster, before: Buffer, payload: Buffer): boolean {
+  const fields = parseErrorFields(payload);
+  const code = fields.get('C') ?? '';
+  if (!isAlarm(code) || client.replication !== 'none') return false;
+  const server = client.server!;
+  const isFatal = /^(?:FATAL|PANIC)$/.test(fields.get('V') ?? fields.get('S') ?? '');
+  cluster.serverError(server, code);
+  const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
+  const kept = hasNoEffect && isForgettable(before) ? replay(client, server, cluster) : null;
+  if (!isFatal && (kept === null || !cluster.held)) return false;
+  if (kept === null && before.length > 0) client.send(before, true);
+
+  const original = new ClientError(isFatal ? 'FATAL' : 'ERROR', code, fields.get('M') ?? 'server error', {
+    detail: fields.get('D') ?? null,
+    hint: fields.get('H') ?? null,
+  });
+  const loss = detach(client, server);
+  server.close(`${code} ${original.message}`, { notify: false });
+  client.state = 'waiting';
+  client.blocked = true;
+  client.waitingSince = performance.now();
+  if (kept !== null) {
+    forgetParsed(client, kept);
+    client.held = kept;
+  }
+  const verdict = (client.verdict = Symbol('verdict'));
+  cluster.whenJudged(server, (gone) => {
+    if (client.state !== 'waiting' || client.verdict !== verdict) return;
+    client.verdict = null;
+    client.state = 'idle';
+    client.blocked = false;
+    if (gone && kept !== null) {
+      client.sessions.log.debug({ client: client.id }, `${client.label} statement is sent again`);
+    } else if (gone) {
+      tell(client, cluster, loss, clientErrors.transactionLost());
+    } else if (isFatal) {
+      return client.close(original.message, original);
+    } else {
+      client.held = EMPTY;
+      client.send(Buffer.concat([original.encode(), readyForQuery(TxStatus.Idle)]));
+    }
+    resumeClient(client);
+  });
+  return true;
+}
+
+/** The connection of a linked client ended without a word. */
+export function lostInCluster(client: Client, server: Server, cluster: Cluster): void {
+  const loss = detach(client, server);
+  client.state = 'idle';
+  const isBusy = loss.readies > 0 || loss.isUnsynced;
+  tell(client, cluster, loss, isBusy ? clientErrors.outcomeUnknown() : clientErrors.transactionLost());
+  if (client.awaitsAnswers) {
+    client.awaitsAnswers = false;
+    client.blocked = false;
+  }
+  resumeClient(client);
+}
+
+/** What the client still has to be told of. */
+interface Loss {
+  /** ReadyForQuery messages that it waits for */
+  readonly readies: number;
+  /** messages are outstanding that no Sync has closed yet */
+  readonly isUnsynced: boolean;
+  /** it knows of the error already, and its Sync is still to come */
+  readonly isSkipping: boolean;
+  readonly inTransaction: boolean;
+}
+
+function detach(client: Client, server: Server): Loss {
+  const { outstanding } = client;
+  const loss: Loss = {
+    readies: outstanding.readies,
+    isUnsynced: outstanding.unsynced,
+    isSkipping: outstanding.skipping,
+    inTransaction: server.txStatus !== TxStatus.Idle,
+  };
+  client.server = null;
+  server.user = null;
+  outstanding.clear();
+  client.queryStart = 0;
+  client.xactStart = 0;
+  client.idleSince = performance.now();
+  client.unlinkWhenFlushed = false;
+  client.unlinkLate = false;
+  client.replyCarry = EMPTY;
+  client.kept = client.state === 'closed' ? null : client.kept;
+  // nobody will tell that the server has taken what it was sent
+  if (!client.blocked && client.socket.isPaused() && !client.sessions.suspended) client.socket.resume();
+  return loss;
+}
+
+/** Every query that waits for its end gets the error; one who waits for nothing is told at his next message. */
+function tell(client: Client, cluster: Cluster, loss: Loss, error: ClientError): void {
+  if (client.replyLeft > 0 && client.replyForwarded) return client.close(error.message);
+  client.replyLeft = 0;
+  if (loss.inTransaction || loss.readies > 0 || loss.isUnsynced) cluster.transactionBroken();
+  const parts: Buffer[] = [];
+  for (let i = 0; i < loss.readies; i++) parts.push(error.encode(), readyForQuery(TxStatus.Idle));
+  if (loss.isUnsynced) {
+    if (!loss.isSkipping) parts.push(error.encode());
+    client.skipToSync = true;
+  }
+  if (parts.length > 0) client.send(Buffer.concat(parts));
+  else if (loss.inTransaction) {
+    client.lostTransaction = error;
+    // makes the relay look at the next message
+    client.skipToSync = true;
+  }
+}
+
+/** The first message behind a transaction that was lost while its client said nothing. */
+export function tellLostTransaction(client: Client, type: number): Handled {
+  const error = client.lostTransaction!;
+  client.lostTransaction = null;
+  client.skipToSync = false;
+  client.decision = null;
+  client.kept = null;
+  if (type === Frontend.Sync) client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
+  else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
+  return Handled.Discard;
+}
+
+/** Nobody will give this waiting client a server: its query gets an error, and it stays. */
+export function refuseWaiting(client: Client, error: ClientError): void {
+  const type = client.held[0];
+  if (type === undefined || client.state !== 'waiting') return client.close(error.message, error);
+  client.state = 'idle';
+  client.blocked = false;
+  client.decision = null;
+  client.kept = null;
+  client.verdict = null;
+  const size = client.held.readInt32BE(1) + 1;
+  const here = Math.min(size, client.held.length);
+  client.held = client.held.subarray(here);
+  client.bodyLeft = size - here;
+  client.bodyForwarded = false;
+  if (type === Frontend.Sync) client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
+  else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
+  resumeClient(client);
+}
+
+/** The bytes that can be sent again; null: there is more to it than that. */
+function replay(client: Client, server: Server, cluster: Cluster): Buffer | null {
+  const { kept } = client;
+  if (kept === null || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
+  const textOf = (name: string): string | null => {
+    const body = client.statements?.get(name)?.shared.body;
+    return body === undefined ? null : body.toString('latin1', 0, body.indexOf(0));
+  };
+  return isReplayable(kept, textOf) ? kept : null;
+}
+
+/** The server has made statements that the client does not know of yet: their Parse comes again. */
+function forgetParsed(client: Client, kept: Buffer): void {
+  for (const name of parsedNames(kept)) {
+    const statement = client.statements?.get(name);
+    if (statement === undefined) continue;
+    client.statements!.delete(name);
+    client.sessions.statements.release(statement.shared);
+  }
+}

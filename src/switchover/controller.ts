@@ -1,0 +1,501 @@
+import type { DatabaseConfig } from '../config/config.ts';
+import { Database, type Registry } from '../pool/databases.ts';
+import type { Cluster } from '../pool/cluster.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { Server } from '../pool/server.ts';
+import type { Target } from '../pool/socket.ts';
+import { clientErrors, type ClientError } from '../wire/errors.ts';
+import { Discovery } from './discovery.ts';
+import type { SwitchoverHistory } from './history.ts';
+import { Hold } from './hold.ts';
+import { betterWriter, isSameServer, isSuccessor, nodeKey, type Node } from './node.ts';
+import { Probe, type Evidence } from './probe.ts';
+import { promote } from './planned.ts';
+import { deploymentOf, type Deployment, type TopologyRow } from './topology.ts';
+
+/** While nobody knows who the writer is, its nodes are asked as often as this. */
+const URGENT_MS = 5;
+/** Least time for a probe's answer: a busy machine is not a dead one. */
+const DEADLINE_MS = 1000;
+/** Applications that write where they must not would have the writer asked for each of their errors. */
+const READ_ONLY_TRUST_MS = 1000;
+/** How often a topology that has a blue/green deployment is looked at. */
+const DEPLOYMENT_MS = 1000;
+
+/**
+ * Watches the cluster behind one database with a topology_query. Serving: the pools go to the writer, or to the
+ * configured host where none is known. Holding: something was seen that a writer in good health does not do; nothing is
+ * lent until a node has said, asked after that, that it is the writer.
+ */
+export class ClusterController implements Cluster {
+  readonly database: Database;
+  /** as it was when this began: another one is another cluster */
+  readonly config: DatabaseConfig;
+  readonly nodes = new Map<string, Node>();
+  epoch = 0;
+  readonly #registry: Registry;
+  readonly #history: SwitchoverHistory;
+  readonly #discovery: Discovery;
+  #writer: Node | null = null;
+  #timeline: number | null = null;
+  #hold: Hold | null = null;
+  #deployment: Deployment | null = null;
+  #blueGreen = new Map<Node, 'source' | 'target'>();
+  #isDiscovered = false;
+  #readOnlyTrustedUntil = 0;
+  #nextReader = 0;
+  #stopped = false;
+
+  constructor(registry: Registry, database: Database, history: SwitchoverHistory) {
+    this.#registry = registry;
+    this.database = database;
+    this.config = database.config;
+    this.#history = history;
+    this.#discovery = new Discovery({
+      sql: database.config.topology_query!,
+      refreshMs: () => this.#refreshMs(),
+      pools: () => this.#pools(),
+      onTopology: (rows) => this.#onTopology(rows),
+      onFailure: (message, retryMs) =>
+        this.#log('error', 'topology_failed', `topology query failed: ${message}; again in ${retryMs} ms`),
+    });
+    const { hosts, port } = database.config;
+    const { unix_socket_dir: folder } = this.#settings;
+    for (const host of hosts.length > 0 ? hosts : [folder || '/tmp'])
+      this.#ensureNode({ host, port }).isSeed = true;
+  }
+
+  get writer(): Node | null {
+    return this.#writer;
+  }
+
+  get state(): 'serving' | 'holding' {
+    return this.#hold === null ? 'serving' : 'holding';
+  }
+
+  get held(): boolean {
+    return this.#hold !== null && !this.#settings.switchover_dry_run;
+  }
+
+  get target(): Target | null {
+    return this.#settings.switchover_dry_run ? null : (this.#writer?.target ?? null);
+  }
+
+  get mayRetry(): boolean {
+    return this.#settings.switchover_retry === 'safe';
+  }
+
+  start(): void {
+    for (const node of this.nodes.values()) node.probe.start();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#discovery.stop();
+    this.#hold?.end();
+    this.#hold = null;
+    for (const node of [...this.nodes.values()]) this.#removeNode(node);
+  }
+
+  /** NOTIFY TOPOLOGY, RELOAD: looks at everything now. */
+  notify(): void {
+    for (const node of this.nodes.values()) node.probe.kick();
+    this.#discovery.refresh();
+  }
+
+  /** The database that a query for a reader goes to now: that of the next reader in turn, or the writer's. */
+  reader(): Database {
+    const now = performance.now();
+    const readers = [...this.nodes.values()].filter(
+      (node) => node.role === 'reader' && node.readerFrom <= now && node.database.isUp,
+    );
+    if (readers.length === 0) return this.database;
+    this.#nextReader = (this.#nextReader + 1) % readers.length;
+    return readers[this.#nextReader]!.database;
+  }
+
+  // Cluster: what pools and sessions see
+
+  refusal(): ClientError | null {
+    return this.held && this.#hold!.isOverdue ? clientErrors.noWriter() : null;
+  }
+
+  onHeld(): void {
+    this.#hold?.limit(this.#settings.switchover_hold_limit);
+  }
+
+  serverLost(server: Server, reason: string): void {
+    if (this.#concerns(server)) this.#beginHold(`server connection lost: ${reason}`);
+  }
+
+  serverError(server: Server, sqlstate: string): void {
+    if (sqlstate === '25006' && performance.now() < this.#readOnlyTrustedUntil) return;
+    if (this.#concerns(server)) this.#beginHold(`server reported ${sqlstate}`, sqlstate === '25006');
+  }
+
+  connectFailed(target: Target, reason: string): void {
+    if (this.#concerns(target)) this.#beginHold(reason);
+  }
+
+  whenJudged(server: Server, tell: (gone: boolean) => void): void {
+    if (this.#hold !== null) this.#hold.judge(tell);
+    else setImmediate(tell, this.#writer !== null && nodeKey(server) !== this.#writer.key);
+  }
+
+  transactionBroken(): void {
+    const entry = this.#hold?.entry ?? this.#history.entries.at(-1);
+    if (entry?.database === this.database.name) entry.transactionsBroken++;
+  }
+
+  /** Only what the writer does matters; before one is known, all do. */
+  #concerns(target: Target): boolean {
+    return !this.#stopped && (this.#writer === null || nodeKey(target) === this.#writer.key);
+  }
+
+  /**
+   * SWITCHOVER db TO node.
+   * @throws Error saying why not; everything is as it was then
+   */
+  async switchTo(name: string): Promise<void> {
+    const node = this.nodes.get(name) ?? [...this.nodes.values()].find((each) => each.target.host === name);
+    if (node === undefined) throw new Error(`no such node: ${name}`);
+    const writer = this.#writer;
+    if (writer === null || this.#hold !== null) throw new Error('the writer is not known now');
+    if (node === writer) throw new Error(`${node.key} is the writer already`);
+    if (node.role !== 'reader') throw new Error(`${node.key} is not a standby in good health`);
+    this.#beginHold(`SWITCHOVER TO ${node.key}`, false, true);
+    try {
+      await promote(this.#registry, this.database, writer, node, this.#settings.switchover_timeout || 30_000);
+      node.probe.kick();
+    } finally {
+      const hold = this.#hold as Hold | null;
+      if (hold !== null) hold.isPlanned = false;
+      this.#evaluate();
+    }
+  }
+
+  // evidence
+
+  #onEvidence(node: Node, evidence: Evidence): void {
+    const role = evidence.recovering ? 'reader' : 'writer';
+    node.lastProbe = performance.now();
+    node.evidence = evidence;
+    node.failure = '';
+    node.database.isUp = true;
+    if (role !== node.role) {
+      node.role = role;
+      node.lastChange = node.lastProbe;
+      this.#log('info', 'node_role', `${node.key} is a ${role} (timeline ${evidence.timeline ?? 'unknown'})`);
+    }
+    if (node === this.#writer && this.#hold === null && role === 'writer') this.#timeline = evidence.timeline;
+    this.#evaluate();
+    if (!this.#isDiscovered) {
+      this.#isDiscovered = true;
+      this.#discovery.refresh();
+    }
+  }
+
+  #onProbeFailure(node: Node, reason: string, isAlive: boolean): void {
+    const now = performance.now();
+    if (node.failure === '') {
+      node.lastChange = now;
+      this.#log('warn', 'node_failed', `${node.key} does not answer: ${reason}`);
+    }
+    node.failure = reason;
+    if (isAlive) {
+      // It has no room for us, or no account: that is no reason to stop everybody else.
+      if (this.#hold !== null && (node === this.#writer || this.#writer === null) && !this.#hold.isGone)
+        this.#release(this.#writer);
+      return;
+    }
+    node.role = 'unknown';
+    node.database.isUp = false;
+    node.readerFrom = now + this.#settings.server_failed_delay;
+    if (node !== this.#writer) return;
+    this.#beginHold(`probe failed: ${reason}`);
+    this.#hold?.gone();
+    this.#evaluate();
+  }
+
+  /** Looks at what all nodes say of themselves. */
+  #evaluate(): void {
+    if (this.#stopped) return;
+    const writer = this.#writer;
+    const best = this.#bestWriter();
+    if (this.#hold === null) {
+      if (writer === null) {
+        if (best !== null) this.#adopt(best);
+      } else if (writer.role === 'reader') {
+        this.#beginHold(`${writer.key} is in recovery`);
+        this.#hold!.gone();
+      } else if (best !== null && best !== writer && !isSameServer(best, writer) && this.#isAhead(best)) {
+        this.#beginHold(`${best.key} is the writer now`);
+      }
+    }
+    const hold = this.#hold as Hold | null;
+    if (hold !== null && hold.isDeployment !== true && !hold.isPlanned) {
+      if (writer?.role === 'reader') hold.gone();
+      if (best !== null) this.#release(best);
+    } else if (hold?.isPlanned && best !== null && best !== writer) {
+      this.#release(best);
+    }
+    this.#fence();
+  }
+
+  #isAhead(node: Node): boolean {
+    if (this.#blueGreen.get(node) === 'target' && this.#deployment?.isDone) return true;
+    return this.#timeline !== null && (node.evidence?.timeline ?? 0) > this.#timeline;
+  }
+
+  #bestWriter(): Node | null {
+    let best: Node | null = null;
+    for (const node of this.nodes.values()) {
+      const part = this.#blueGreen.get(node);
+      const isDone = this.#deployment?.isDone === true;
+      if (isDone && part === 'target' && node.role === 'writer') return node;
+      // green takes no writes before it is done, and blue none after
+      if ((part === 'target') !== isDone && part !== undefined) continue;
+      if (!isSuccessor(node, this.#writer, this.#timeline)) continue;
+      best = best === null ? node : betterWriter(best, node, this.#writer);
+    }
+    return best;
+  }
+
+  /** Two that both say that they are the writer: one of them is of the past. */
+  #fence(): void {
+    const writer = this.#writer;
+    if (writer === null || writer.role !== 'writer') return;
+    for (const node of this.nodes.values()) {
+      const isSecond = node !== writer && node.role === 'writer' && !isSameServer(node, writer);
+      if (isSecond && !node.isFenced && !this.#blueGreen.has(node)) {
+        this.#log(
+          'error',
+          'two_writers',
+          `TWO WRITERS: ${writer.key} (timeline ${writer.evidence?.timeline ?? 'unknown'}) is used, ` +
+            `${node.key} (timeline ${node.evidence?.timeline ?? 'unknown'}) is fenced off; it must be stopped or rewound`,
+        );
+      }
+      node.isFenced = isSecond;
+    }
+  }
+
+  #adopt(node: Node): void {
+    this.#writer = node;
+    this.#timeline = node.evidence?.timeline ?? null;
+    this.#log('info', 'writer_found', `the writer is ${node.key}`);
+    if (this.target === null) return;
+    for (const pool of this.database.pools.values()) pool.retireElsewhere(node.target);
+  }
+
+  // holding
+
+  #beginHold(reason: string, isReadOnly = false, isPlanned = false): void {
+    if (this.#hold !== null || this.#stopped) return;
+    const writer = this.#writer;
+    const now = performance.now();
+    this.#log('warn', 'switchover_hold', `${reason}; transactions wait while the writer is looked for`);
+    this.#hold = new Hold({
+      database: this.database,
+      settings: this.#settings,
+      isReadOnly,
+      isPlanned,
+      entry: {
+        database: this.database.name,
+        at: new Date(),
+        from: writer?.key ?? '',
+        to: '',
+        detectedBy: reason,
+        detectionMs: writer === null || writer.lastProbe === 0 ? 0 : now - writer.lastProbe,
+        writerFoundMs: null,
+        resumedMs: null,
+        clientsHeld: 0,
+        transactionsBroken: 0,
+        startedAt: now,
+      },
+      onOverdue: () =>
+        this.#log('error', 'no_writer', `no writer within switchover_timeout; the search goes on`),
+    });
+    for (const node of this.nodes.values()) {
+      if (node !== writer) node.probe.kick();
+    }
+    if (writer !== null && !isPlanned) {
+      writer.role = 'unknown';
+      writer.probe.renew();
+    }
+    if (this.#settings.switchover_dry_run)
+      this.#log('warn', 'dry_run', 'switchover_dry_run: nothing is held');
+  }
+
+  /** The writer is known: on with it. null: nothing could be learned, and everything goes on as it was. */
+  #release(node: Node | null): void {
+    const hold = this.#hold!;
+    const old = this.#writer;
+    const isMove = node !== old;
+    this.#hold = null;
+    this.#writer = node;
+    if (node !== null) this.#timeline = node.evidence?.timeline ?? this.#timeline;
+    this.epoch++;
+    if (hold.isReadOnly && !isMove) this.#readOnlyTrustedUntil = performance.now() + READ_ONLY_TRUST_MS;
+    const foundMs = performance.now() - hold.entry.startedAt;
+    hold.entry.writerFoundMs = foundMs;
+    hold.entry.to = node?.key ?? '';
+    hold.entry.clientsHeld = Math.max(hold.entry.clientsHeld, hold.countHeld());
+    if (isMove || hold.isGone) this.#history.begin(hold.entry);
+    if (isMove && old !== null) old.readerFrom = performance.now() + this.#settings.server_failed_delay;
+    const what = isMove
+      ? `the writer is ${node?.key} (was ${old?.key ?? 'unknown'})`
+      : hold.isGone
+        ? `${node?.key} is the writer again`
+        : 'false alarm';
+    this.#log(
+      isMove || hold.isGone ? 'warn' : 'info',
+      'switchover_end',
+      `${what}, after ${foundMs.toFixed(1)} ms, ${hold.entry.clientsHeld} clients held, detected by: ${hold.entry.detectedBy}`,
+    );
+    const { target } = this;
+    hold.end(isMove);
+    if (target !== null && (isMove || hold.isGone))
+      for (const pool of this.database.pools.values()) pool.moveTo(target);
+    for (const pool of this.database.pools.values()) pool.activate();
+    this.#registry.recheck();
+    hold.entry.resumedMs = performance.now() - hold.entry.startedAt;
+    if (isMove || hold.isGone) this.#discovery.refresh();
+  }
+
+  // nodes
+
+  #onTopology(rows: readonly TopologyRow[]): void {
+    const { port } = this.database.config;
+    const listed = new Set<Node>();
+    this.#blueGreen.clear();
+    for (const row of rows) {
+      const target = { host: row.host, port: row.port ?? port };
+      const isNew = !this.nodes.has(nodeKey(target));
+      const node = this.#ensureNode(target);
+      listed.add(node);
+      node.label = [row.role, row.status].filter(Boolean).join(' ');
+      if (row.role?.startsWith('BLUE_GREEN_'))
+        this.#blueGreen.set(node, row.role.endsWith('_TARGET') ? 'target' : 'source');
+      if (isNew) {
+        this.#log('info', 'node_added', `node ${node.key} found by the topology query`);
+        node.probe.start();
+      }
+    }
+    for (const node of [...this.nodes.values()]) {
+      if (listed.has(node) || node.isSeed || node === this.#writer) continue;
+      this.#log('info', 'node_removed', `node ${node.key} has left the topology`);
+      this.#removeNode(node);
+    }
+    this.#onDeployment(deploymentOf(rows));
+  }
+
+  #onDeployment(deployment: Deployment | null): void {
+    const before = this.#deployment;
+    this.#deployment = deployment;
+    if (deployment?.isSwitching && this.#hold === null) this.#beginHold('blue/green switchover in progress');
+    const hold = this.#hold;
+    // the old environment is still there, and says that it is the writer
+    if (hold !== null) hold.isDeployment = deployment?.isSwitching === true;
+    if (deployment?.isDone && !before?.isDone && this.#writer !== null)
+      this.#log('warn', 'blue_green_done', 'the blue/green switchover is done');
+    this.#evaluate();
+  }
+
+  #ensureNode(target: Target): Node {
+    const key = nodeKey(target);
+    const known = this.nodes.get(key);
+    if (known !== undefined) return known;
+    const { config, name } = this.database;
+    const database = new Database(
+      `${name}@${key}`,
+      {
+        ...config,
+        name: `${name}@${key}`,
+        dbname: config.dbname ?? name,
+        hosts: [target.host],
+        port: target.port,
+        topology_query: null,
+        reader_database: null,
+        min_pool_size: Math.max(1, config.min_pool_size ?? this.#settings.min_pool_size),
+      },
+      true,
+    );
+    database.isNode = true;
+    database.isUp = false;
+    const node: Node = {
+      key,
+      target,
+      isSeed: false,
+      database,
+      probe: new Probe(target, {
+        pool: () => this.#credentialsFor(database),
+        intervalMs: () =>
+          this.#hold === null
+            ? this.#settings.polling_frequency
+            : Math.min(URGENT_MS, this.#settings.polling_frequency),
+        deadlineMs: () => Math.max(DEADLINE_MS, 3 * this.#settings.polling_frequency),
+        onEvidence: (evidence) => this.#onEvidence(node, evidence),
+        onFailure: (reason, isAlive) => this.#onProbeFailure(node, reason, isAlive),
+      }),
+      role: 'unknown',
+      evidence: null,
+      failure: '',
+      readerFrom: 0,
+      lastProbe: 0,
+      lastChange: performance.now(),
+      isFenced: false,
+      label: '',
+    };
+    this.nodes.set(key, node);
+    this.#registry.databases.set(database.name, database);
+    return node;
+  }
+
+  #removeNode(node: Node): void {
+    this.nodes.delete(node.key);
+    node.probe.stop();
+    node.database.removed = true;
+    this.#registry.databases.delete(node.database.name);
+    for (const pool of node.database.pools.values()) pool.retire('node left the cluster');
+  }
+
+  /** Who asks: the forced user, the one who looks up passwords, or the first who has logged in. */
+  #credentialsFor(node: Database): Pool | null {
+    const { config, pools } = this.database;
+    const user =
+      config.user ?? config.auth_user ?? this.#settings.auth_user ?? pools.keys().next().value ?? null;
+    if (!user) return null;
+    const pool = this.#registry.pool(node, user);
+    const known = pools.get(user)?.credentials;
+    pool.credentials.learned ??= known?.learned ?? null;
+    pool.credentials.secret ??= known?.secret ?? null;
+    return pool;
+  }
+
+  *#pools(): Generator<Pool> {
+    const nodes = [...this.nodes.values()].filter((node) => node.role !== 'unknown');
+    nodes.sort((a, b) => Number(b === this.#writer) - Number(a === this.#writer));
+    for (const node of nodes) {
+      const pool = this.#credentialsFor(node.database);
+      if (pool !== null) yield pool;
+    }
+  }
+
+  #refreshMs(): number {
+    const refresh = this.#settings.topology_refresh || 30_000;
+    if (this.#deployment === null || this.#deployment.isDone) return refresh;
+    if (this.#deployment.isUnderWay) return Math.max(URGENT_MS, this.#settings.polling_frequency);
+    return Math.min(refresh, DEPLOYMENT_MS);
+  }
+
+  get #settings(): Registry['config']['settings'] {
+    return this.#registry.config.settings;
+  }
+
+  #log(level: 'info' | 'warn' | 'error', event: string, message: string): void {
+    this.#registry.log[level](
+      { database: this.database.name, event },
+      `switchover ${this.database.name}: ${message}`,
+    );
+  }
+}

@@ -1,0 +1,79 @@
+import type { Pool } from '../pool/pool.ts';
+import { queryNode } from './query.ts';
+import { parseTopology, type TopologyRow } from './topology.ts';
+
+const FIRST_RETRY_MS = 1000;
+/** A topology query that takes longer has failed. */
+const QUERY_MS = 5000;
+
+export interface DiscoveryEvents {
+  readonly sql: string;
+  /** ms until the next round when this one goes well */
+  refreshMs(): number;
+  /** pools of the nodes that answer, the most trusted one first */
+  pools(): Iterable<Pool>;
+  onTopology(rows: readonly TopologyRow[]): void;
+  onFailure(message: string, retryMs: number): void;
+}
+
+/** Runs the topology query, through whichever node answers, again and again. */
+export class Discovery {
+  readonly #events: DiscoveryEvents;
+  #timer: NodeJS.Timeout | null = null;
+  #running = false;
+  #again = false;
+  #stopped = false;
+  #failures = 0;
+
+  constructor(events: DiscoveryEvents) {
+    this.#events = events;
+  }
+
+  /** Asks now. A round that is running already may have seen the old state: another one follows it. */
+  refresh(): void {
+    if (this.#stopped) return;
+    if (this.#running) {
+      this.#again = true;
+      return;
+    }
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#running = true;
+    void this.#round().then((delayMs) => {
+      this.#running = false;
+      if (this.#stopped || delayMs === null) return;
+      if (this.#again) {
+        this.#again = false;
+        this.refresh();
+      } else {
+        this.#timer = setTimeout(() => this.refresh(), delayMs);
+      }
+    });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+  }
+
+  /** @returns ms until the next round; null: nobody can be asked, and the first evidence begins again */
+  async #round(): Promise<number | null> {
+    const problems: string[] = [];
+    for (const pool of [...this.#events.pools()]) {
+      try {
+        const rows = parseTopology(await queryNode(pool, this.#events.sql, QUERY_MS));
+        if (this.#stopped) return null;
+        this.#failures = 0;
+        this.#events.onTopology(rows);
+        return this.#events.refreshMs();
+      } catch (error) {
+        problems.push(`${pool.database.name}: ${(error as Error).message}`);
+      }
+      if (this.#stopped) return null;
+    }
+    if (problems.length === 0) return null;
+    const retryMs = Math.min(this.#events.refreshMs(), FIRST_RETRY_MS * 2 ** this.#failures++);
+    this.#events.onFailure(problems.join('; '), retryMs);
+    return retryMs;
+  }
+}

@@ -1,0 +1,30 @@
+/** One switchover, or alarm, as SHOW SWITCHOVERS tells it. Durations are ms since it was detected. */
+export interface Switchover {
+  readonly database: string;
+  readonly at: Date;
+  readonly from: string;
+  /** the same node: it was a false alarm or a restart; '': not over yet */
+  to: string;
+  readonly detectedBy: string;
+  /** ms from the last sign of life of the old writer to the detection */
+  readonly detectionMs: number;
+  writerFoundMs: number | null;
+  /** ms until the first statement was on its way to the new writer */
+  resumedMs: number | null;
+  clientsHeld: number;
+  transactionsBroken: number;
+  readonly startedAt: number;
+}
+
+const KEPT = 100;
+
+/** The last switchovers of all databases, the oldest first. */
+export class SwitchoverHistory {
+  readonly entries: Switchover[] = [];
+
+  begin(entry: Switchover): Switchover {
+    this.entries.push(entry);
+    if (this.entries.length > KEPT) this.entries.shift();
+    return entry;
+  }
+}

@@ -1,0 +1,123 @@
+import type { Settings } from '../config/options.ts';
+import type { Database } from '../pool/databases.ts';
+import type { Pool, Waiter } from '../pool/pool.ts';
+import { clientErrors, type ClientError } from '../wire/errors.ts';
+import type { Switchover } from './history.ts';
+
+/** How exact switchover_hold_timeout is. */
+const CHECK_MS = 50;
+
+/** The time in which nobody knows who the writer is: who waits, for how long, and what is to be told to whom. */
+export class Hold {
+  readonly entry: Switchover;
+  /** it began with 25006 */
+  readonly isReadOnly: boolean;
+  /** the SWITCHOVER command waits for transactions: the old writer's word does not end it */
+  isPlanned: boolean;
+  /** a blue/green switchover is in progress: no node's word ends it */
+  isDeployment = false;
+  /** switchover_timeout has passed: nobody waits any more */
+  isOverdue = false;
+  /** the old writer has been asked, and is not there or is none any more */
+  isGone = false;
+  readonly #database: Database;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #judges: ((gone: boolean) => void)[] = [];
+
+  constructor(options: {
+    database: Database;
+    settings: Settings;
+    entry: Switchover;
+    isReadOnly: boolean;
+    isPlanned: boolean;
+    onOverdue: () => void;
+  }) {
+    const { settings } = options;
+    this.#database = options.database;
+    this.entry = options.entry;
+    this.isReadOnly = options.isReadOnly;
+    this.isPlanned = options.isPlanned;
+    if (settings.switchover_dry_run) return;
+    if (settings.switchover_timeout > 0) {
+      this.#timers.push(
+        setTimeout(() => {
+          this.isOverdue = true;
+          options.onOverdue();
+          for (const pool of this.#database.pools.values()) pool.failWaiters(clientErrors.noWriter());
+        }, settings.switchover_timeout),
+      );
+    }
+    if (settings.switchover_hold_timeout > 0) {
+      this.#timers.push(setInterval(() => this.#expire(settings.switchover_hold_timeout), CHECK_MS));
+    }
+  }
+
+  /** Clients that wait now. */
+  countHeld(): number {
+    let count = 0;
+    for (const pool of this.#database.pools.values()) count += pool.waiters.size + pool.dedicated.size;
+    return count;
+  }
+
+  /** The oldest go until no more than `limit` wait; 0: no limit. */
+  limit(limit: number): void {
+    let count = this.countHeld();
+    this.entry.clientsHeld = Math.max(this.entry.clientsHeld, count);
+    for (; limit > 0 && count > limit; count--) {
+      const oldest = this.#oldest();
+      if (oldest === null) return;
+      evict(oldest, clientErrors.heldTooMany());
+    }
+  }
+
+  /** Calls back as soon as it is known whether the old writer is gone. */
+  judge(tell: (gone: boolean) => void): void {
+    if (this.isGone) setImmediate(tell, true);
+    else this.#judges.push(tell);
+  }
+
+  /** The old writer does not answer, or says that it is none. */
+  gone(): void {
+    if (this.isGone) return;
+    this.isGone = true;
+    this.#tell(true);
+  }
+
+  /** It is over. */
+  end(isMove = false): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#tell(this.isGone || isMove);
+  }
+
+  #tell(gone: boolean): void {
+    const judges = this.#judges;
+    this.#judges = [];
+    for (const tell of judges) tell(gone);
+  }
+
+  #expire(timeoutMs: number): void {
+    const now = performance.now();
+    for (;;) {
+      const oldest = this.#oldest();
+      if (oldest === null) return;
+      // who has waited for a server before has not been held for so long
+      if (now - Math.max(oldest.waiter.waitingSince, this.entry.startedAt) < timeoutMs) return;
+      evict(oldest, clientErrors.heldTooLong());
+    }
+  }
+
+  #oldest(): { pool: Pool; waiter: Waiter } | null {
+    let found: { pool: Pool; waiter: Waiter } | null = null;
+    for (const pool of this.#database.pools.values()) {
+      const waiter = pool.waiters.values().next().value;
+      if (waiter !== undefined && (found === null || waiter.waitingSince < found.waiter.waitingSince))
+        found = { pool, waiter };
+    }
+    return found;
+  }
+}
+
+function evict({ pool, waiter }: { pool: Pool; waiter: Waiter }, error: ClientError): void {
+  pool.cancelWait(waiter);
+  waiter.onNoServer(error);
+}

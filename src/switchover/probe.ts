@@ -1,0 +1,207 @@
+import { openServer } from '../pool/connect.ts';
+import { ControlError, runControl, type Row } from '../pool/control.ts';
+import { LoginError } from '../pool/login.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { Server } from '../pool/server.ts';
+import type { Target } from '../pool/socket.ts';
+
+/** What a node says of itself. */
+export interface Evidence {
+  readonly recovering: boolean;
+  /** of the WAL that it writes, or replays; null where it does not tell */
+  readonly timeline: number | null;
+  /** bytes of WAL written, or replayed */
+  readonly position: bigint | null;
+  /** seconds since the last replayed transaction; null for a writer */
+  readonly lagSeconds: number | null;
+  /** when its postmaster started: two addresses with the same one are one server */
+  readonly instance: string | null;
+}
+
+export interface ProbeEvents {
+  /** Credentials; null: nobody is known yet who could log in. */
+  pool(): Pool | null;
+  /** ms until the next question */
+  intervalMs(): number;
+  /** ms within which an answer must come */
+  deadlineMs(): number;
+  onEvidence(evidence: Evidence): void;
+  /** The evidence is void. `isAlive`: the node is there and refuses this connection for a reason of its own. */
+  onFailure(reason: string, isAlive: boolean): void;
+}
+
+// The timeline of a writer is in its WAL file's name; pg_control_checkpoint() would still tell the old one until the
+// checkpoint behind the promotion.
+const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
+ CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id::bigint FROM pg_control_checkpoint())
+ ELSE ('x' || lpad(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 16, '0'))::bit(64)::bigint END AS timeline,
+ CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn,
+ CASE WHEN NOT pg_is_in_recovery() THEN NULL
+ WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+ ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END AS lag,
+ pg_postmaster_start_time() AS started`;
+/** For servers that are not quite PostgreSQL and refuse the other one. */
+const SHORT_QUESTION = 'SELECT pg_is_in_recovery() AS recovering';
+
+/** Asks one node on a connection that is kept for it, again and again. */
+export class Probe {
+  readonly target: Target;
+  readonly #events: ProbeEvents;
+  #server: Server | null = null;
+  #question = QUESTION;
+  #stopped = false;
+  /** counts `renew`: what was asked before the last one is void */
+  #doubts = 0;
+  #attempt: AbortController | null = null;
+  #wake: () => void = () => {};
+  #kicked = false;
+
+  constructor(target: Target, events: ProbeEvents) {
+    this.target = target;
+    this.#events = events;
+  }
+
+  start(): void {
+    void this.#run();
+  }
+
+  /** Asks now rather than at the next turn. */
+  kick(): void {
+    this.#kicked = true;
+    this.#wake();
+  }
+
+  /**
+   * Asks now, on a new connection: a postmaster that is shutting down refuses those, while an old one may still answer
+   * before the signal reaches it.
+   */
+  renew(): void {
+    this.#doubts++;
+    this.#attempt?.abort(new Error('evidence is void'));
+    this.#server?.close('evidence is void');
+    this.kick();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#attempt?.abort(new Error('stopped'));
+    this.#server?.close('not watched any more');
+    this.kick();
+  }
+
+  /** Runs a query on the connection when nobody else uses it. @throws ControlError */
+  async query(sql: string, timeoutMs: number): Promise<Row[]> {
+    const server = this.#server;
+    if (server === null || server.state === 'closed')
+      throw new ControlError('no connection to this node', '08003');
+    return await this.#ask(server, sql, timeoutMs);
+  }
+
+  #queue: Promise<unknown> = Promise.resolve();
+
+  #ask(server: Server, sql: string, timeoutMs: number): Promise<Row[]> {
+    const answer = this.#queue.then(() => {
+      if (server.state === 'closed') throw new ControlError('connection lost', '08006');
+      return runControl(server, sql, { timeoutMs });
+    });
+    this.#queue = answer.catch(() => {});
+    return answer;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      this.#kicked = false;
+      const pool = this.#events.pool();
+      if (pool !== null) await this.#round(pool);
+      await this.#pause();
+    }
+  }
+
+  async #round(pool: Pool): Promise<void> {
+    const doubts = this.#doubts;
+    const isVoid = (): boolean => this.#stopped || this.#doubts !== doubts;
+    try {
+      const evidence = await this.#once(pool);
+      if (!isVoid()) this.#events.onEvidence(evidence);
+    } catch (error) {
+      this.#server?.close('probe failed', { notify: false });
+      this.#server = null;
+      if (!isVoid()) this.#events.onFailure((error as Error).message, isRefusal(error as Error));
+    }
+  }
+
+  async #once(pool: Pool): Promise<Evidence> {
+    const deadline = this.#events.deadlineMs();
+    if (this.#server === null || this.#server.state === 'closed') {
+      this.#server = null;
+      this.#server = await this.#connect(pool, deadline);
+    }
+    let row: Row | undefined;
+    try {
+      [row] = await this.#ask(this.#server, this.#question, deadline);
+    } catch (error) {
+      const refused =
+        error instanceof ControlError &&
+        !/^(08|57P|53|25)/.test(error.code) &&
+        this.#server.state !== 'closed';
+      if (!refused || this.#question === SHORT_QUESTION) throw error;
+      this.#question = SHORT_QUESTION;
+      [row] = await this.#ask(this.#server, this.#question, deadline);
+    }
+    return {
+      recovering: row?.['recovering'] === 't',
+      timeline: row?.['timeline'] ? Number(row['timeline']) : null,
+      position: parseLsn(row?.['lsn'] ?? null),
+      lagSeconds: row?.['lag'] ? Math.max(0, Number(row['lag'])) : null,
+      instance: row?.['started'] ?? null,
+    };
+  }
+
+  async #connect(pool: Pool, deadlineMs: number): Promise<Server> {
+    const attempt = new AbortController();
+    this.#attempt = attempt;
+    let made: Server | null = null;
+    const timer = setTimeout(() => attempt.abort(new Error('connect timeout')), deadlineMs);
+    attempt.signal.addEventListener('abort', () => made?.close('connect timeout'));
+    const parameters = pool.startupParameters().filter(([name]) => name !== 'application_name');
+    parameters.push(['application_name', 'pgswitchyard probe']);
+    try {
+      const { server } = await openServer(pool, this.target, parameters, attempt.signal, (each) => {
+        made = each;
+      });
+      if (server.state === 'closed') throw new Error('server conn crashed?');
+      server.state = 'tested';
+      server.socket.once('close', () => this.kick());
+      return server;
+    } catch (error) {
+      (made as Server | null)?.close('probe failed', { notify: false });
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      this.#attempt = null;
+    }
+  }
+
+  #pause(): Promise<void> {
+    if (this.#kicked || this.#stopped) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, this.#events.intervalMs());
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+/** It answers, but not to us: no free connection, no such role. Class 57 says that it is going or coming. */
+function isRefusal(error: Error): boolean {
+  const code = error instanceof LoginError ? (error.fields?.get('C') ?? '') : '';
+  return code !== '' && !code.startsWith('57');
+}
+
+/** `16/B374D848` in bytes. */
+function parseLsn(text: string | null): bigint | null {
+  const match = /^([0-9A-F]+)\/([0-9A-F]+)$/i.exec(text ?? '');
+  return match === null ? null : (BigInt(`0x${match[1]}`) << 32n) + BigInt(`0x${match[2]}`);
+}

@@ -1,0 +1,39 @@
+import { ControlError, runControl, type Row } from '../pool/control.ts';
+import type { Pool, Waiter } from '../pool/pool.ts';
+import type { Server } from '../pool/server.ts';
+
+/**
+ * One query of the proxy's own on a server of a node's pool, which it waits for as a client would.
+ * @param timeoutMs for the waiting, and again for the answer
+ * @throws ControlError, ClientError
+ */
+export function queryNode(pool: Pool, sql: string, timeoutMs: number): Promise<Row[]> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      pool.cancelWait(waiter);
+      reject(new ControlError(`no connection within ${timeoutMs} ms`, '08001'));
+    }, timeoutMs);
+    const waiter: Waiter = {
+      waitingSince: performance.now(),
+      onServer(server: Server): void {
+        clearTimeout(timer);
+        runControl(server, sql, { timeoutMs })
+          .then(resolve, reject)
+          .finally(() => {
+            if (server.state === 'closed') return;
+            // whatever the query has left open must not be another's
+            if (server.txStatus === 0x49) pool.give(server);
+            else server.close('transaction left open');
+          });
+      },
+      onNoServer(error): void {
+        clearTimeout(timer);
+        reject(error);
+      },
+    };
+    const server = pool.acquire(waiter);
+    if (server !== null) {
+      waiter.onServer(server);
+    }
+  });
+}

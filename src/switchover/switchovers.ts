@@ -1,0 +1,65 @@
+import type { Database, Registry } from '../pool/databases.ts';
+import { ClusterController } from './controller.ts';
+import { SwitchoverHistory } from './history.ts';
+
+/** All clusters of a proxy: one controller for each database with a topology_query. */
+export class Switchovers {
+  readonly controllers = new Map<string, ClusterController>();
+  readonly history = new SwitchoverHistory();
+  readonly #registry: Registry;
+
+  constructor(registry: Registry) {
+    this.#registry = registry;
+    registry.resolveAlias = (name) => this.#resolve(name);
+  }
+
+  /** Begins to watch what the configuration has, and ends what it has no more (start, RELOAD). */
+  reconfigure(): void {
+    const { databases } = this.#registry;
+    for (const [name, controller] of this.controllers) {
+      const { database } = controller;
+      if (databases.get(name) === database && this.#isSame(controller)) continue;
+      controller.stop();
+      database.cluster = null;
+      this.controllers.delete(name);
+    }
+    for (const database of [...databases.values()]) {
+      if (database.config.topology_query === null || database.isNode) continue;
+      const known = this.controllers.get(database.name);
+      if (known !== undefined) {
+        known.notify();
+        continue;
+      }
+      const controller = new ClusterController(this.#registry, database, this.history);
+      this.controllers.set(database.name, controller);
+      database.cluster = controller;
+      controller.start();
+    }
+  }
+
+  stop(): void {
+    for (const controller of this.controllers.values()) {
+      controller.stop();
+      controller.database.cluster = null;
+    }
+    this.controllers.clear();
+  }
+
+  #isSame({ database, config }: ClusterController): boolean {
+    return JSON.stringify(database.config) === JSON.stringify(config);
+  }
+
+  /** `dev@writer`, `dev@readers`, and what reader_database calls the latter. Nodes are databases of their own. */
+  #resolve(name: string): Database | null {
+    const at = name.lastIndexOf('@');
+    if (at > 0) {
+      const controller = this.controllers.get(name.slice(0, at));
+      const role = name.slice(at + 1);
+      if (controller === undefined) return null;
+      return role === 'writer' ? controller.database : role === 'readers' ? controller.reader() : null;
+    }
+    for (const controller of this.controllers.values())
+      if (controller.database.config.reader_database === name) return controller.reader();
+    return null;
+  }
+}

@@ -1,0 +1,152 @@
+/** A primary, its standbys and a proxy that watches them, and clients that write to it. */
+import { Client } from 'pg';
+import { Bouncer, type Settings } from '../support/bouncer.ts';
+import { Cluster, type Row } from '../support/cluster.ts';
+import type { Scope } from '../support/scope.ts';
+import { until } from '../support/wait.ts';
+
+/** What a table says of the cluster: the simplest of topology queries. */
+export const TOPOLOGY = "topology_query='select endpoint, port from nodes'";
+
+export interface Setup {
+  readonly primary: Cluster;
+  readonly standbys: Cluster[];
+  readonly bouncer: Bouncer;
+}
+
+export interface SetupOptions {
+  standbys?: number;
+  settings?: Settings;
+  /** over the whole entry in [databases] */
+  database?: (primary: Cluster) => string;
+}
+
+/** Starts it all, and waits until the proxy knows every node. */
+export async function setUp(scope: Scope, options: SetupOptions = {}): Promise<Setup> {
+  const primary = await Cluster.start(scope, {
+    settings: { wal_keep_size: '64MB', hot_standby_feedback: 'on' },
+    sql: `CREATE TABLE nodes (endpoint text, port int);
+      CREATE TABLE ledger (writer int, n int, at timestamptz DEFAULT clock_timestamp());`,
+  });
+  const standbys: Cluster[] = [];
+  for (let i = 0; i < (options.standbys ?? 1); i++) standbys.push(await primary.createStandby());
+  for (const each of [primary, ...standbys])
+    await primary.sql('INSERT INTO nodes VALUES ($1, $2)', [each.host, each.port]);
+  for (const standby of standbys) await standby.caughtUpWith(primary);
+  const entry = options.database?.(primary) ?? `${primary.connectionString()} ${TOPOLOGY}`;
+  const bouncer = await Bouncer.start(scope, {
+    databases: { dev: entry },
+    settings: {
+      pool_mode: 'transaction',
+      auth_user: 'postgres',
+      polling_frequency: 0.1,
+      server_failed_delay: 1,
+      topology_refresh: 1,
+      ...options.settings,
+    },
+  });
+  await until('all nodes to be known', () =>
+    [primary, ...standbys].every((each) =>
+      bouncer.logContains(new RegExp(`${each.host}:${each.port} is a (?:writer|reader)`)),
+    ),
+  );
+  return { primary, standbys, bouncer };
+}
+
+/** Clean shutdown, then promotion of the standby, which has received all of it. */
+export async function planned(primary: Cluster, standby: Cluster): Promise<void> {
+  await primary.stop('fast');
+  await standby.promote();
+}
+
+/** Brings a stopped server back as a standby of another. */
+export async function rejoin(old: Cluster, primary: Cluster): Promise<void> {
+  await old.server.writeDataFile('standby.signal', '');
+  old.server.settings['primary_conninfo'] =
+    `host=${primary.host} port=${primary.port} user=postgres application_name=standby_${old.port}`;
+  old.server.settings['recovery_target_timeline'] = 'latest';
+  await old.start();
+}
+
+/** How a writer says what it writes. */
+export type Protocol = 'simple' | 'extended' | 'prepared';
+
+/** A client that writes the numbers from 1 on into the ledger, one autocommit statement after the other. */
+export class Writer {
+  readonly client: Client;
+  readonly errors: { code: string | undefined; message: string; n: number }[] = [];
+  /** acknowledged */
+  readonly done: number[] = [];
+  readonly #id: number;
+  readonly #protocol: Protocol;
+  #next = 0;
+  #stop = false;
+  #loop: Promise<void> = Promise.resolve();
+  isLost = false;
+
+  private constructor(client: Client, id: number, protocol: Protocol) {
+    this.client = client;
+    this.#id = id;
+    this.#protocol = protocol;
+    client.on('error', () => {
+      this.isLost = true;
+    });
+  }
+
+  static async start(bouncer: Bouncer, id: number, protocol: Protocol): Promise<Writer> {
+    const writer = new Writer(await bouncer.connect(), id, protocol);
+    writer.#loop = writer.#run();
+    return writer;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stop && !this.isLost) {
+      const n = ++this.#next;
+      try {
+        await this.#write(n);
+        this.done.push(n);
+      } catch (error) {
+        this.errors.push({
+          code: (error as { code?: string }).code,
+          message: (error as Error).message,
+          n,
+        });
+      }
+    }
+  }
+
+  #write(n: number): Promise<unknown> {
+    if (this.#protocol === 'simple')
+      return this.client.query(`INSERT INTO ledger (writer, n) VALUES (${this.#id}, ${n})`);
+    const text = 'INSERT INTO ledger (writer, n) VALUES ($1, $2)';
+    const values = [this.#id, n];
+    return this.client.query(
+      this.#protocol === 'prepared' ? { name: 'write', text, values } : { text, values },
+    );
+  }
+
+  /** Waits until this many more statements have been acknowledged. */
+  async progress(more: number): Promise<void> {
+    const goal = this.done.length + more;
+    await until(`${more} more writes`, () => this.done.length >= goal || this.isLost);
+    if (this.isLost) throw new Error('the writer has lost its connection');
+  }
+
+  async stop(): Promise<void> {
+    this.#stop = true;
+    await this.#loop;
+  }
+
+  /** What the ledger says of this writer: acknowledged and missing, and there more than once. */
+  async audit(cluster: Cluster): Promise<{ missing: number[]; doubled: number[] }> {
+    const rows = await cluster.sql<Row & { n: number; times: string }>(
+      'SELECT n, count(*) AS times FROM ledger WHERE writer = $1 GROUP BY n',
+      [this.#id],
+    );
+    const found = new Map(rows.map((row) => [row.n, Number(row.times)]));
+    return {
+      missing: this.done.filter((n) => !found.has(n)),
+      doubled: [...found].filter(([, times]) => times > 1).map(([n]) => n),
+    };
+  }
+}

@@ -1,0 +1,45 @@
+/** Planned switchovers under load: no statement fails, no client is dropped, nothing is lost or done twice. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { planned, rejoin, setUp, Writer, type Protocol } from './pair.ts';
+
+const PROTOCOLS: Protocol[] = ['simple', 'extended', 'prepared'];
+
+test('there and back again under load: no failed statement, nothing lost, nothing twice', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const [standby] = standbys;
+  assert.ok(standby);
+  const idle = await bouncer.connect();
+  await idle.query("SET application_name = 'idler'");
+  await idle.query({
+    name: 'where',
+    text: 'SELECT pg_is_in_recovery() AS recovering, $1::int AS n',
+    values: [1],
+  });
+  const writers = await Promise.all(
+    Array.from({ length: 9 }, (_, i) => Writer.start(bouncer, i, PROTOCOLS[i % 3]!)),
+  );
+  await Promise.all(writers.map((each) => each.progress(20)));
+
+  await planned(primary, standby);
+  await Promise.all(writers.map((each) => each.progress(20)));
+  await rejoin(primary, standby);
+  await primary.caughtUpWith(standby);
+  await planned(standby, primary);
+  await Promise.all(writers.map((each) => each.progress(20)));
+
+  await Promise.all(writers.map((each) => each.stop()));
+  for (const writer of writers) {
+    assert.deepEqual(writer.errors, []);
+    assert.equal(writer.isLost, false);
+    assert.deepEqual(await writer.audit(primary), { missing: [], doubled: [] });
+  }
+  const { rows } = await idle.query({
+    name: 'where',
+    text: 'SELECT pg_is_in_recovery() AS recovering, $1::int AS n',
+    values: [2],
+  });
+  assert.deepEqual(rows, [{ recovering: false, n: 2 }]);
+  const [setting] = (await idle.query('SHOW application_name')).rows as [{ application_name: string }];
+  assert.equal(setting.application_name, 'idler');
+});
