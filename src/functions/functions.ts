@@ -106,7 +106,7 @@ export class Functions {
     if (hostsChanged) this.#hosts = this.#newHosts();
     const setSettings = this.#setSettings();
     await Promise.all([...this.#sets.values()].map((set) => set.configure(setSettings, this.#hosts.of(set))));
-    if (hostsChanged) await old.stop();
+    if (hostsChanged) await old.retire();
     await this.#refresh(null);
   }
 

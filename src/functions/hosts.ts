@@ -24,8 +24,8 @@ const WARM_DELAY_MS = 100;
  */
 export class Hosts {
   readonly #options: HostsOptions;
-  #shared: SandboxHost | null = null;
-  readonly #own = new Map<object, SandboxHost>();
+  #shared: InlineHost | ProcessHost | null = null;
+  readonly #own = new Map<object, ProcessHost>();
   #trial: ProcessHost | null = null;
   #trialTimer: NodeJS.Timeout | null = null;
   #warm: HostChild | null = null;
@@ -59,7 +59,7 @@ export class Hosts {
   release(owner: object): void {
     const host = this.#own.get(owner);
     this.#own.delete(owner);
-    if (host !== undefined && ![...this.#own.values()].includes(host)) void host.stop();
+    if (host !== undefined && ![...this.#own.values()].includes(host)) void host.retire();
   }
 
   /** Where new code runs for the first time; null: inline, where nothing would be gained. */
@@ -69,6 +69,13 @@ export class Hosts {
     if (this.#trialTimer) clearTimeout(this.#trialTimer);
     this.#trialTimer = setTimeout(() => this.#endTrial(), TRIAL_IDLE_MS).unref();
     return this.#trial;
+  }
+
+  /** Ends them when what they were given is answered. */
+  async retire(): Promise<void> {
+    const all = new Set([...this.#own.values(), this.#shared]);
+    await Promise.all([...all].map((host) => (host instanceof ProcessHost ? host.retire() : null)));
+    await this.stop();
   }
 
   async stop(): Promise<void> {

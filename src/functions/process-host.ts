@@ -45,6 +45,8 @@ const LONGEST_RESTART_MS = 30_000;
 const LOAD_STARTS = 3;
 /** Jobs may wait for a child to start. */
 const START_TIMEOUT_MS = 10_000;
+/** Whoever is retired has this long for what it was given. */
+const RETIRE_MS = 5_000;
 /** A version that has ended this many processes one after the other: what it has waiting is not tried any more. */
 const KILLS = 2;
 
@@ -71,6 +73,7 @@ export class ProcessHost implements SandboxHost {
   #nextBatch = 1;
   #stopped = false;
   #deadline: NodeJS.Timeout | null = null;
+  #onIdle: (() => void) | null = null;
   #restartTimer: NodeJS.Timeout | null = null;
   #headSince = 0;
   #headCpu: number | null = null;
@@ -126,6 +129,17 @@ export class ProcessHost implements SandboxHost {
       else job.settle?.('the sandbox is stopping');
     }
     await this.#child.close();
+  }
+
+  /** Ends it when what it was given is answered. Nothing more comes. */
+  async retire(): Promise<void> {
+    if (this.isBusy && !this.#stopped) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+        setTimeout(resolve, RETIRE_MS).unref();
+      });
+    }
+    await this.stop();
   }
 
   #add(job: Job): void {
@@ -191,6 +205,7 @@ export class ProcessHost implements SandboxHost {
     if (this.#deadline) clearTimeout(this.#deadline);
     this.#deadline = null;
     const head = this.#queue[0];
+    if (head === undefined) this.#onIdle?.();
     if (head === undefined || this.#stopped) return;
     this.#headSince = performance.now();
     this.#headCpu = null;

@@ -18,6 +18,7 @@ export interface RulesOptions {
 export class Rules {
   readonly folder: string;
   readonly functions: Functions;
+  readonly settings: FunctionSettings;
   /** Every line that was logged, level first. */
   readonly lines: string[] = [];
 
@@ -30,22 +31,23 @@ export class Rules {
       };
     const log: FunctionLog = { info: write('LOG'), warn: write('WARNING'), error: write('ERROR') };
     const databases = options.databases ?? ['a', 'b'];
+    this.settings = {
+      user_functions_dir: folder,
+      routing_rules_file: null,
+      rewrite_query_file: null,
+      user_function_timeout: 100,
+      user_function_memory_limit: 64,
+      user_function_isolation: 'process',
+      user_function_max_query: 1_048_576,
+      user_function_max_result: 1_048_576,
+      routing_rules_on_failure: 'error',
+      rewrite_query_on_failure: 'error',
+      routing_rules_disconnect_on_failure: false,
+      rewrite_query_disconnect_on_failure: false,
+      ...options.settings,
+    };
     this.functions = new Functions({
-      settings: {
-        user_functions_dir: folder,
-        routing_rules_file: null,
-        rewrite_query_file: null,
-        user_function_timeout: 100,
-        user_function_memory_limit: 64,
-        user_function_isolation: 'process',
-        user_function_max_query: 1_048_576,
-        user_function_max_result: 1_048_576,
-        routing_rules_on_failure: 'error',
-        rewrite_query_on_failure: 'error',
-        routing_rules_disconnect_on_failure: false,
-        rewrite_query_disconnect_on_failure: false,
-        ...options.settings,
-      },
+      settings: this.settings,
       databases: databases.map((name) => ({ name, routing_rules_file: null, rewrite_query_file: null })),
       log,
       isDbkey: (name) => databases.includes(name),

@@ -1,0 +1,128 @@
+/** Who shares a sandbox process with whom, and what a whole proxy's functions do when one set misbehaves. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import test from 'node:test';
+import type { TestContext } from 'node:test';
+import type { FunctionSettings } from '../../src/functions/functions.ts';
+import { Rules } from '../support/rules.ts';
+import { until } from '../support/wait.ts';
+
+const GOOD = "export const routing_rules = (u, q) => (q === 'to b' ? 'b' : null);";
+const BAD = `export function routing_rules(u, q) {
+  if (q === 'stuck') BigInt('9'.repeat(15000000));
+  if (q === 'loop') for (;;);
+  return q === 'to b' ? 'b' : null;
+}`;
+const TO_B = { kind: 'go', query: null, dbkey: 'b' };
+
+function start(t: TestContext, settings: Partial<FunctionSettings> = {}): Promise<Rules> {
+  return Rules.start(t, {
+    files: { 'good/routing_rules.js': GOOD, 'bad/routing_rules.js': BAD },
+    databases: ['good', 'bad', 'b'],
+    settings: { user_function_timeout: 50, ...settings },
+  });
+}
+
+/** Sandbox processes of this test's process; those of other tests in the file are gone by then. */
+function sandboxes(): string[] {
+  const children = readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'latin1').trim();
+  return children.split(' ').filter((pid) => {
+    try {
+      return pid !== '' && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('--jitless');
+    } catch {
+      return false; // it has just ended
+    }
+  });
+}
+
+const stateOf = (rules: Rules, name: string): string =>
+  rules.functions.stats().find((row) => row.databases.split(',').includes(name))!.state;
+
+test('a set that had to be killed stays suspended while it moves to a process of its own', async (t) => {
+  const rules = await start(t);
+  const [stuck, other] = await Promise.all([rules.ask('stuck', 'bad'), rules.ask('to b', 'good')]);
+  assert.equal(stuck.kind, 'reject');
+  assert.deepEqual(other, TO_B);
+  assert.equal(stateOf(rules, 'bad'), 'suspended');
+  assert.equal((await rules.ask('to b', 'bad')).kind, 'reject');
+  await until('the trial', async () => (await rules.ask('to b', 'bad')).kind === 'go');
+  assert.equal(stateOf(rules, 'bad'), 'serving');
+  assert.ok(
+    rules.lines.some((line) => /sandbox process killed because of user functions in .*bad/.test(line)),
+  );
+
+  // The next time nobody else notices: the shared process is another one.
+  const slow = rules.ask('stuck', 'bad');
+  const from = performance.now();
+  for (let i = 0; i < 20; i++) assert.deepEqual(await rules.ask('to b', 'good'), TO_B);
+  const waitedMs = performance.now() - from;
+  assert.equal((await slow).kind, 'reject');
+  assert.ok(waitedMs < 20 * 50, `twenty calls took ${waitedMs} ms`);
+});
+
+test('a new version ends a suspension at once', async (t) => {
+  const rules = await start(t);
+  for (let i = 0; i < 5; i++) await rules.ask('loop', 'bad');
+  assert.equal(stateOf(rules, 'bad'), 'suspended');
+  await rules.write('bad/routing_rules.js', `${GOOD} // mended`);
+  await until('the new version', () => stateOf(rules, 'bad') === 'serving', 900);
+  assert.deepEqual(await rules.ask('to b', 'bad'), TO_B);
+});
+
+test('many calls, and long ones, that arrive together are all answered, in order', async (t) => {
+  const rules = await start(t, { user_function_timeout: 500 });
+  const order: number[] = [];
+  const ask = async (query: string, i: number): Promise<void> => {
+    assert.equal((await rules.ask(query, 'good')).kind, 'go');
+    order.push(i);
+  };
+  const queries = Array.from({ length: 500 }, (_, i) => (i % 20 === 0 ? 'x'.repeat(1_000_000) : 'short'));
+  await Promise.all(queries.map(ask));
+  assert.deepEqual(
+    order,
+    queries.map((_, i) => i),
+  );
+  assert.deepEqual(rules.functions.setFor('good')!.counters.failures, {});
+});
+
+test('a rule cannot forge lines of the log', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'a/routing_rules.js':
+        "export const routing_rules = (u, q) => { if (q === 'SELECT 1') return null; console.log('\\x1b[2J one'); throw new Error('two\\nFATAL three\\x1b[2J'); };",
+    },
+    databases: ['a'],
+  });
+  await rules.ask('q', 'a');
+  const printed = rules.lines.filter((line) => /one|two|three/.test(line));
+  assert.equal(printed.length, 2);
+  // oxlint-disable-next-line no-control-regex
+  for (const line of printed) assert.doesNotMatch(line, /[\u0000-\u001f]/);
+});
+
+test('another isolation is taken over while calls go on, and leaves no process behind', async (t) => {
+  const rules = await start(t, { user_function_timeout: 500 });
+  await rules.ask('stuck', 'bad');
+  const databases = ['good', 'bad', 'b'].map((name) => ({
+    name,
+    routing_rules_file: null,
+    rewrite_query_file: null,
+  }));
+  let answered = 0;
+  let going = true;
+  const traffic = (async () => {
+    while (going) {
+      assert.deepEqual(await rules.ask('to b', 'good'), TO_B);
+      answered++;
+    }
+  })();
+  for (const isolation of ['inline', 'process', 'inline'] as const) {
+    const settings = { ...rules.settings, user_function_isolation: isolation };
+    await rules.functions.reconfigure(settings, databases);
+    const from = answered;
+    await until('more answers', () => answered > from);
+  }
+  going = false;
+  await traffic;
+  await until('all sandbox processes to be gone', () => sandboxes().length === 0);
+});
