@@ -14,6 +14,17 @@ const PROGRESS_MS = 50;
 /** Loading compiles and runs a bundle's top level: longer than a call, but not for ever. */
 const LOAD_MS = 2_000;
 
+/**
+ * For a batch together. Every crossing leaves a timer behind in isolated-vm, and long ones pile up until popping them
+ * overflows its stack; what takes longer is run again alone, with all the time that a call has.
+ */
+const MAX_BATCH_MS = 100;
+/**
+ * Whoever was cut off without having had the processor for half of its time is run again alone, with twice the time,
+ * this often: 16 deadlines by the clock. What hangs uses its share long before that, on whatever busy machine.
+ */
+const MAX_STARVED = 4;
+
 /** A batch is given up after this many calls that had to be cut off: others are waiting. */
 const MAX_CUTS = 4;
 
@@ -34,6 +45,18 @@ function outcomeOf(error: Error, isolate: ivm.Isolate): FailureOutcome {
   if (/timed out/i.test(error.message)) return 'deadline';
   if (isolate.isDisposed || /memory|allocation/i.test(error.message)) return 'memory';
   return 'threw';
+}
+
+/** Whether the call at which a crossing of so many was cut off is to blame: the deadline is for each call by itself. */
+function hadItsTime(
+  outcome: FailureOutcome,
+  calls: number,
+  limitMs: number,
+  timeoutMs: number,
+  ranMs: number,
+): boolean {
+  if (outcome !== 'deadline') return calls === 1;
+  return limitMs >= timeoutMs && (calls === 1 || ranMs >= timeoutMs * 0.95);
 }
 
 /**
@@ -81,7 +104,10 @@ export class Engine {
   ): { answers: HostAnswer[]; consoleText: string } {
     const answers: HostAnswer[] = [];
     let consoleText = '';
+    // the next call has a crossing of its own; or all that are left have
+    let alone = false;
     let oneByOne = false;
+    let starved = 0;
     let cuts = 0;
     const broken = this.#broken.get(id);
     if (broken !== undefined) this.#rebuild(broken);
@@ -97,30 +123,41 @@ export class Engine {
           answers.push(cutOff('overloaded', 'too many calls of its batch were cut off'));
         break;
       }
-      const rest = oneByOne
+      const { timeoutMs } = loaded.version;
+      alone ||= oneByOne;
+      const rest = alone
         ? [calls[answers.length]!]
         : answers.length === 0
           ? calls
           : calls.slice(answers.length);
+      const limitMs = alone ? timeoutMs * 2 ** starved : Math.min(timeoutMs, MAX_BATCH_MS);
+      const cpuBefore = process.threadCpuUsage();
       try {
         const packed = loaded.evaluate.applySync(undefined, [packCalls(rest)], {
-          timeout: loaded.version.timeoutMs,
+          timeout: limitMs,
         }) as string;
         const result = unpackAnswers(packed);
         answers.push(...result.answers);
         consoleText += result.consoleText;
+        alone = false;
+        starved = 0;
       } catch (error) {
+        const cpu = process.threadCpuUsage(cpuBefore);
         const outcome = outcomeOf(error as Error, loaded.isolate);
         const before = this.#progress(loaded);
         // Cut off behind the last answer: microtasks that never end. It is the last call then.
         if (before !== null) answers.push(...before.answers.slice(0, rest.length - 1));
-        // One that had only begun is run again, with all its time: a busy machine may have kept it waiting.
-        const blamed =
-          rest.length === 1 || (before !== null && before.ranMs >= loaded.version.timeoutMs * 0.9);
-        if (blamed) {
+        const usedMs = (cpu.user + cpu.system) / 1_000;
+        const wasStarved = outcome === 'deadline' && usedMs < Math.min(limitMs, timeoutMs) / 2;
+        if (wasStarved && ++starved > MAX_STARVED) {
+          answers.push(cutOff('starved', 'the machine had no time for it'));
+          starved = 0;
+        } else if (!wasStarved && hadItsTime(outcome, rest.length, limitMs, timeoutMs, before?.ranMs ?? 0)) {
           cuts++;
+          starved = 0;
           answers.push(cutOff(outcome, (error as Error).message.slice(0, MAX_TEXT)));
-        } else oneByOne ||= before === null || before.answers.length === 0;
+        } else if (before === null) oneByOne = true;
+        else alone = true;
         // whatever it left behind, microtasks above all, must not reach the next call
         this.#rebuild(loaded.version);
         if (answers.length < calls.length) onCut();
