@@ -74,7 +74,8 @@ export class Hosts {
   /** Ends them when what they were given is answered. */
   async retire(): Promise<void> {
     const all = new Set([...this.#own.values(), this.#shared]);
-    await Promise.all([...all].map((host) => (host instanceof ProcessHost ? host.retire() : null)));
+    const children = [...all].filter((host) => host instanceof ProcessHost);
+    await Promise.all(children.map((host) => host.retire()));
     await this.stop();
   }
 
