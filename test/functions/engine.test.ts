@@ -188,14 +188,15 @@ for (const [what, top, verdict] of [
 
 test('a version that cannot be built again after a fault is tried again with the next batch', async (t) => {
   const from = Date.now() + 300;
-  const to = from + 300;
+  const to = from + 1_000;
   const { ask } = run(
     t,
     "if (query === 'loop') for (;;); return query;",
     `const now = Date.now(); if (now > ${from} && now < ${to}) throw new Error('not now')`,
   );
   await until('the bad time', () => Date.now() > from);
-  assert.equal(word(ask('loop')[0]), '!deadline');
+  // on a busy machine it may have to be run again, and then there is nothing left to run it
+  assert.match(word(ask('loop')[0])!, /^!(?:deadline|no_version)$/);
   assert.equal(word(ask('too early')[0]), '!no_version');
   await until('its end', () => Date.now() > to);
   assert.equal(word(ask('late')[0]), 'late');
