@@ -46,7 +46,8 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   cluster.serverError(server, code);
   const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
   const kept = hasNoEffect && isForgettable(before) ? replay(client, server, cluster) : null;
-  if (!isFatal && (kept === null || !cluster.held)) return false;
+  // A session's server has more than this statement: it is given up for FATAL only.
+  if (!isFatal && (kept === null || !cluster.held || client.poolMode === 'session')) return false;
   if (kept === null && before.length > 0) client.send(before, true);
 
   const original = new ClientError(isFatal ? 'FATAL' : 'ERROR', code, fields.get('M') ?? 'server error', {

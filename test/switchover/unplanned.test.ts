@@ -1,0 +1,150 @@
+/** The writer crashes, freezes, is cut off, or is no writer any more: who is told what, and that everybody stays. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { DatabaseError } from 'pg';
+import { FlakyRelay } from '../support/flaky.ts';
+import { until } from '../support/wait.ts';
+import { setUp, Writer } from './pair.ts';
+
+const PROTOCOLS = ['simple', 'extended', 'prepared'] as const;
+
+function codeOf(promise: Promise<unknown>): Promise<string | undefined> {
+  return promise.then(
+    () => undefined,
+    (error: unknown) => (error as DatabaseError).code,
+  );
+}
+
+test('a crash: what ran is told to be unknown, nothing acknowledged is lost, nobody is dropped', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const standby = standbys[0]!;
+  await primary.configure({ settings: { synchronous_standby_names: '*' } });
+  const idle = await bouncer.connect();
+  const inTransaction = await bouncer.connect();
+  await idle.query('SELECT 1');
+  const writers = await Promise.all(
+    Array.from({ length: 6 }, (_, i) => Writer.start(bouncer, i, PROTOCOLS[i % 3]!)),
+  );
+  await Promise.all(writers.map((each) => each.progress(20)));
+  await inTransaction.query('BEGIN; INSERT INTO ledger (writer, n) VALUES (100, 1)');
+
+  await primary.kill();
+  await standby.promote();
+  await Promise.all(writers.map((each) => each.progress(20)));
+  await Promise.all(writers.map((each) => each.stop()));
+  for (const writer of writers) {
+    assert.ok(writer.errors.length <= 1, JSON.stringify(writer.errors));
+    for (const { code } of writer.errors) assert.equal(code, '08007');
+    assert.equal(writer.isLost, false);
+    assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
+  }
+
+  // told at the next statement, once, and then it may begin again
+  const commit = await inTransaction.query('COMMIT').catch((error: unknown) => error as DatabaseError);
+  assert.ok(commit instanceof Error);
+  assert.equal(commit.code, '57P01');
+  assert.match(commit.detail ?? '', /rolled back/);
+  assert.match(commit.hint ?? '', /Retry/);
+  await inTransaction.query('BEGIN; INSERT INTO ledger (writer, n) VALUES (100, 2)');
+  await inTransaction.query('COMMIT');
+  assert.deepEqual(await standby.sql('SELECT n FROM ledger WHERE writer = 100'), [{ n: 2 }]);
+  await idle.query('SELECT 1');
+});
+
+test('a frozen writer, of which nothing closes, is found by its probe', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const standby = standbys[0]!;
+  const writer = await Writer.start(bouncer, 1, 'simple');
+  await writer.progress(10);
+  primary.freeze();
+  await bouncer.waitForLog(/probe failed/);
+  await standby.promote();
+  await writer.progress(10);
+  await writer.stop();
+  assert.deepEqual(
+    writer.errors.map((error) => error.code),
+    ['08007'],
+  );
+  assert.equal(writer.isLost, false);
+
+  // It comes back, and still takes itself for the writer.
+  primary.thaw();
+  await bouncer.waitForLog(/TWO WRITERS: .* is fenced off/);
+  const client = await bouncer.connect();
+  assert.deepEqual((await client.query('SELECT inet_server_port() AS port')).rows, [{ port: standby.port }]);
+});
+
+test('pg_terminate_backend reaches the client, and the others go on', async (t) => {
+  const { primary, bouncer } = await setUp(t);
+  const victim = await bouncer.connect();
+  const other = await bouncer.connect();
+  await victim.query('BEGIN');
+  const [row] = (await victim.query('SELECT pg_backend_pid() AS pid')).rows as [{ pid: number }];
+  const running = codeOf(victim.query('SELECT pg_sleep(60)'));
+  await until('the query to run', async () => {
+    const [found] = await primary.sql(
+      "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND query ~ 'pg_sleep'",
+      [row.pid],
+    );
+    return found;
+  });
+  const lost = new Promise((resolve) => victim.once('end', resolve));
+  await primary.sql('SELECT pg_terminate_backend($1)', [row.pid]);
+  assert.equal(await running, '57P01');
+  await lost;
+  await other.query('SELECT 1');
+  await bouncer.waitForLog(/false alarm/);
+});
+
+test('demoted while connections stay: a write is refused, and goes to the new writer', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, { standbys: 1 });
+  const standby = standbys[0]!;
+  const client = await bouncer.connect();
+  // what a demoted Aurora writer looks like: connections stay, writes are refused
+  await standby.promote();
+  await primary.sql('ALTER SYSTEM SET default_transaction_read_only = on');
+  await primary.sql('SELECT pg_reload_conf()');
+  await client.query('INSERT INTO ledger (writer, n) VALUES (1, 1)');
+  const [{ port }] = (await client.query('SELECT inet_server_port() AS port')).rows as [{ port: number }];
+  assert.equal(port, standby.port);
+  assert.deepEqual(await standby.sql('SELECT n FROM ledger WHERE writer = 1'), [{ n: 1 }]);
+});
+
+test("an application's own read-only transaction gets its 25006", async (t) => {
+  const { primary, bouncer } = await setUp(t);
+  const client = await bouncer.connect();
+  const write = 'INSERT INTO ledger (writer, n) VALUES (1, 1)';
+  assert.equal(await codeOf(client.query(`BEGIN READ ONLY; ${write}`)), '25006');
+  await client.query('ROLLBACK');
+  await client.query('SET default_transaction_read_only = on');
+  for (let i = 0; i < 3; i++) assert.equal(await codeOf(client.query(write)), '25006');
+});
+
+test('the network to the writer is cut: nothing closes, and nothing comes', async (t) => {
+  let relay: FlakyRelay | undefined;
+  const { primary, standbys, bouncer } = await setUp(t, {
+    database: (cluster) => `${cluster.connectionString()} topology_query='select endpoint, port from nodes'`,
+  });
+  relay = await FlakyRelay.start(t, { host: primary.host, port: primary.port });
+  await primary.sql('UPDATE nodes SET port = $1 WHERE port = $2', [relay.port, primary.port]);
+  // the configured address is that of the relay from now on
+  bouncer.databases['dev'] =
+    `host=${primary.host} port=${relay.port} dbname=postgres topology_query='select endpoint, port from nodes'`;
+  bouncer.markLog();
+  await bouncer.reload();
+  await bouncer.waitForLog(new RegExp(`the writer is .*:${relay.port}`));
+  await bouncer.waitForLog(new RegExp(`:${standbys[0]!.port} is a reader`));
+  const writer = await Writer.start(bouncer, 1, 'extended');
+  await writer.progress(10);
+  relay.toUpstream.blackHole = true;
+  relay.toClient.blackHole = true;
+  await bouncer.waitForLog(/probe failed/);
+  await standbys[0]!.promote();
+  await writer.progress(10);
+  await writer.stop();
+  assert.equal(writer.isLost, false);
+  assert.deepEqual(
+    writer.errors.map((error) => error.code),
+    ['08007'],
+  );
+});
