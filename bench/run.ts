@@ -9,6 +9,7 @@ import {
   removeFolder,
   temporaryFolder,
 } from '../src/cli/embedded-postgres.ts';
+import { forgetFolder, reapFolder } from '../src/platform/reaper.ts';
 import { freePort } from '../test/support/ports.ts';
 import { cpuMs, idleClients, rssKb } from './processes.ts';
 import { startTargets, type Target } from './targets.ts';
@@ -49,6 +50,7 @@ function pgbench(
   clients: number,
 ): { transactions: number; tps: number; latenciesUs: number[] } | null {
   const folder = mkdtempSync(join(tmpdir(), 'pgswitchyard-pgbench-'));
+  reapFolder(folder);
   const database = target.pid === null ? 'postgres' : 'bench';
   const args = [
     '-h',
@@ -68,6 +70,7 @@ function pgbench(
   const { stdout, stderr, status } = spawnSync('pgbench', args, { encoding: 'utf8' });
   if (status !== 0) {
     rmSync(folder, { recursive: true });
+    forgetFolder(folder);
     // pgbouncer before 1.21 knows nothing of prepared statements
     if (target.name === 'pgbouncer' && mode === 'prepared') return null;
     throw new Error(`pgbench on ${target.name}: ${stderr}`);
@@ -80,6 +83,7 @@ function pgbench(
       .map((line) => Number(line.split(' ')[2])),
   );
   rmSync(folder, { recursive: true });
+  forgetFolder(folder);
   const number = (pattern: RegExp): number => Number(pattern.exec(stdout)?.[1] ?? 0);
   return { transactions: number(/actually processed: (\d+)/), tps: number(/tps = ([\d.]+)/), latenciesUs };
 }
