@@ -2,6 +2,7 @@ import type { Config } from '../config/config.ts';
 import type { Functions } from '../functions/functions.ts';
 import type { Registry } from '../pool/databases.ts';
 import type { Sessions } from '../session/sessions.ts';
+import type { Switchovers } from '../switchover/switchovers.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { StatsHistory } from '../telemetry/stats-history.ts';
 import type { DatabaseStats } from '../telemetry/stats.ts';
@@ -22,6 +23,7 @@ export interface AdminActions {
   readonly registry: Registry;
   readonly sessions: Sessions;
   readonly functions: Pick<Functions, 'stats'>;
+  readonly switchovers: Pick<Switchovers, 'controllers' | 'history'>;
   readonly log: Logger;
   /** the console's own row in SHOW STATS */
   readonly consoleStats: DatabaseStats;

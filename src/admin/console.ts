@@ -16,6 +16,7 @@ import { parseStatement } from './grammar.ts';
 import { HELP } from './help.ts';
 import { commandError, Operator } from './operator.ts';
 import { commandComplete, dataRow, EMPTY_QUERY_RESPONSE, rowDescription } from './result.ts';
+import { notifyTopology, switchOver } from './switchover.ts';
 import { TABLES } from './tables.ts';
 import { PGBOUNCER_VERSION } from './version.ts';
 
@@ -209,6 +210,10 @@ async function answerTo(operator: Operator, text: string): Promise<Buffer | null
       if (FAKED.has(statement.key.toLowerCase()))
         return Buffer.concat([notice('SET ignored'), commandComplete('SET')]);
       return await setOption(operator, statement.key, statement.value);
+    case 'notify topology':
+      return notifyTopology(operator, statement.database);
+    case 'switchover':
+      return await switchOver(operator, statement.database, statement.node);
     case 'command': {
       const { verb, argument } = statement;
       // pgbouncer takes SELECT for SHOW: some tools can't say anything else

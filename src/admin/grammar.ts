@@ -1,5 +1,5 @@
 /**
- * The console's language: one statement in each Query message, a word or two, or a SET. Words are letters, digits and
+ * The console's language: one statement in each Query message, a word or two, a SET, or one about clusters. Words are letters, digits and
  * underscores in either case, or anything in double quotes.
  */
 
@@ -7,6 +7,8 @@ export type Statement =
   | { readonly kind: 'empty' }
   | { readonly kind: 'command'; readonly verb: string; readonly argument: string }
   | { readonly kind: 'set'; readonly key: string; readonly value: string }
+  | { readonly kind: 'notify topology'; readonly database: string }
+  | { readonly kind: 'switchover'; readonly database: string; readonly node: string }
   /** a SET whose key is the empty word */
   | { readonly kind: 'bad arguments' }
   | { readonly kind: 'unknown' };
@@ -24,9 +26,18 @@ const SET_TEXT = new RegExp(
 );
 const SET_WORD = new RegExp(`^${BLANK}*set${BLANK}+${WORD}${BLANK}*(?:=|to)${BLANK}*${WORD}${END}`, 'i');
 
+const NOTIFY = new RegExp(`^${BLANK}*notify${BLANK}+topology(?:${BLANK}+${WORD})?${END}`, 'i');
+const NODE = '("[^"]*"|[0-9a-z_.:/[\\]-]+)';
+const SWITCHOVER = new RegExp(`^${BLANK}*switchover${BLANK}+${WORD}${BLANK}+to${BLANK}+${NODE}${END}`, 'i');
+
 /** @returns `verb` in lower case; the argument as it was written, '' when there is none */
 export function parseStatement(text: string): Statement {
   if (EMPTY.test(text)) return { kind: 'empty' };
+  const notify = NOTIFY.exec(text);
+  if (notify !== null) return { kind: 'notify topology', database: unquote(notify[1] ?? '') };
+  const switchover = SWITCHOVER.exec(text);
+  if (switchover !== null)
+    return { kind: 'switchover', database: unquote(switchover[1]!), node: unquote(switchover[2]!) };
   const command = COMMAND.exec(text);
   if (command !== null) {
     return {

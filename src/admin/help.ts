@@ -19,5 +19,8 @@ export const HELP = [
   'SHUTDOWN',
   'SHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS',
   'WAIT_CLOSE [<db>]',
+  'NOTIFY TOPOLOGY [<db>]',
+  'SWITCHOVER <db> TO <node>',
+  'SHOW TOPOLOGY|SWITCHOVERS',
   'SHOW FUNCTIONS',
 ].join('\n\t');

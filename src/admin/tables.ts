@@ -31,6 +31,7 @@ import {
   TOTALS_COLUMNS,
   totalsRows,
 } from './stats-tables.ts';
+import { SWITCHOVER_COLUMNS, switchoverRows, TOPOLOGY_COLUMNS, topologyRows } from './switchover.ts';
 import { SHOWN_VERSION } from './version.ts';
 
 /** What a SHOW command answers. */
@@ -46,6 +47,8 @@ const CONSOLE_POOL_SIZE = 2;
 
 /** Every SHOW command that answers with rows, by its name in lower case. */
 export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
+  ['topology', { columns: TOPOLOGY_COLUMNS, rows: topologyRows }],
+  ['switchovers', { columns: SWITCHOVER_COLUMNS, rows: switchoverRows }],
   ['clients', { columns: SOCKET_COLUMNS, rows: clientRows }],
   ['servers', { columns: SOCKET_COLUMNS, rows: serverRows }],
   [

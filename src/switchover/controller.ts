@@ -160,18 +160,21 @@ export class ClusterController implements Cluster {
     const node = this.nodes.get(name) ?? [...this.nodes.values()].find((each) => each.target.host === name);
     if (node === undefined) throw new Error(`no such node: ${name}`);
     const writer = this.#writer;
-    if (writer === null || this.#hold !== null) throw new Error('the writer is not known now');
+    if (writer === null || this.state === 'holding') throw new Error('the writer is not known now');
     if (node === writer) throw new Error(`${node.key} is the writer already`);
     if (node.role !== 'reader') throw new Error(`${node.key} is not a standby in good health`);
-    this.#beginHold(`SWITCHOVER TO ${node.key}`, false, true);
+    const hold = this.#beginHold(`SWITCHOVER TO ${node.key}`, false, true);
+    if (hold === null) throw new Error('the proxy is stopping');
     try {
       await promote(this.#registry, this.database, writer, node, this.#settings.switchover_timeout || 30_000);
-      node.probe.kick();
-    } finally {
-      const hold = this.#hold as Hold | null;
-      if (hold !== null) hold.isPlanned = false;
+    } catch (error) {
+      hold.isPlanned = false;
       this.#evaluate();
+      throw error;
     }
+    node.probe.kick();
+    // Both say that they are writers now. Only the new one's word ends it: nothing may be written to the old one again.
+    if (hold === this.#hold) await new Promise((resolve) => hold.judge(resolve));
   }
 
   // evidence
@@ -289,8 +292,8 @@ export class ClusterController implements Cluster {
 
   // holding
 
-  #beginHold(reason: string, isReadOnly = false, isPlanned = false): void {
-    if (this.#hold !== null || this.#stopped) return;
+  #beginHold(reason: string, isReadOnly = false, isPlanned = false): Hold | null {
+    if (this.#hold !== null || this.#stopped) return null;
     const writer = this.#writer;
     const now = performance.now();
     this.#log('warn', 'switchover_hold', `${reason}; transactions wait while the writer is looked for`);
@@ -324,6 +327,7 @@ export class ClusterController implements Cluster {
     }
     if (this.#settings.switchover_dry_run)
       this.#log('warn', 'dry_run', 'switchover_dry_run: nothing is held');
+    return this.#hold;
   }
 
   /** The writer is known: on with it. null: nothing could be learned, and everything goes on as it was. */

@@ -116,7 +116,8 @@ test("an application's own read-only transaction gets its 25006", async (t) => {
   const write = 'INSERT INTO ledger (writer, n) VALUES (1, 1)';
   assert.equal(await codeOf(client.query(`BEGIN READ ONLY; ${write}`)), '25006');
   await client.query('ROLLBACK');
-  await client.query('SET default_transaction_read_only = on');
+  await primary.sql('ALTER ROLE postgres SET default_transaction_read_only = on');
+  await bouncer.admin('RECONNECT');
   for (let i = 0; i < 3; i++) assert.equal(await codeOf(client.query(write)), '25006');
 });
 

@@ -1,0 +1,103 @@
+/** Clusters on the console, and as names that routing functions and clients may use. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { until } from '../support/wait.ts';
+import { planned, setUp, Writer } from './pair.ts';
+
+interface TopologyRow extends Record<string, unknown> {
+  node: string;
+  role: string;
+  state: string;
+  timeline: string;
+  lag_bytes: string | null;
+}
+
+test('SHOW TOPOLOGY, SHOW SWITCHOVERS and NOTIFY TOPOLOGY', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, { standbys: 2, settings: { topology_refresh: 60 } });
+  const rows = await bouncer.admin<TopologyRow>('SHOW TOPOLOGY');
+  const byNode = new Map(rows.map((row) => [row.node, row]));
+  const writer = byNode.get(`dev@127.0.0.1:${primary.port}`);
+  assert.equal(writer?.role, 'writer');
+  assert.equal(writer.state, 'serving');
+  for (const { port } of standbys) {
+    const reader = byNode.get(`dev@127.0.0.1:${port}`);
+    assert.equal(reader?.role, 'reader');
+    assert.equal(reader.state, 'ready');
+    assert.match(reader.lag_bytes ?? '', /^\d+$/);
+  }
+  assert.deepEqual(await bouncer.admin('SHOW SWITCHOVERS'), []);
+
+  await planned(primary, standbys[0]!);
+  const client = await bouncer.connect();
+  await client.query('SELECT 1');
+  const [entry] = await bouncer.admin('SHOW SWITCHOVERS');
+  assert.equal(entry?.['from'], `127.0.0.1:${primary.port}`);
+  assert.equal(entry['to'], `127.0.0.1:${standbys[0]!.port}`);
+  assert.ok(Number(entry['writer_found_ms']) > 0);
+
+  // a node that is taken out is drained, and one look is enough to see it
+  await standbys[0]!.sql('DELETE FROM nodes WHERE port = $1', [standbys[1]!.port]);
+  await bouncer.admin('NOTIFY TOPOLOGY dev');
+  await bouncer.waitForLog(new RegExp(`node .*:${standbys[1]!.port} has left the topology`));
+});
+
+test('dev@writer, dev@readers and a node are databases', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, {
+    standbys: 2,
+    database: (cluster) =>
+      `${cluster.connectionString()} reader_database=reports topology_query='select endpoint, port from nodes'`,
+  });
+  const portOf = async (database: string): Promise<number | undefined> =>
+    (await bouncer.sql<{ port: number }>('SELECT inet_server_port() AS port', { database }))[0]?.port;
+  assert.equal(await portOf('dev@writer'), primary.port);
+  assert.equal(await portOf(`dev@127.0.0.1:${standbys[1]!.port}`), standbys[1]!.port);
+  for (const name of ['dev@readers', 'reports']) {
+    const seen = new Set([await portOf(name), await portOf(name)]);
+    assert.deepEqual(seen, new Set(standbys.map((each) => each.port)));
+  }
+  await assert.rejects(portOf('dev@nobody'));
+
+  // connections are made in advance
+  await until('a connection to each node', async () => {
+    const pools = await bouncer.admin('SHOW POOLS');
+    return [primary, ...standbys].every(({ port }) =>
+      pools.some((row) => row['database'] === `dev@127.0.0.1:${port}` && Number(row['sv_idle']) >= 1),
+    );
+  });
+});
+
+test('SWITCHOVER waits for transactions, promotes, and nobody notices', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const standby = standbys[0]!;
+  const writers = await Promise.all([1, 2, 3].map((id) => Writer.start(bouncer, id, 'extended')));
+  const open = await bouncer.connect();
+  await open.query('BEGIN');
+  await open.query('INSERT INTO ledger (writer, n) VALUES (50, 1)');
+  const done = bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standby.port}`);
+  await bouncer.waitForLog(/SWITCHOVER TO .*; transactions wait/);
+  await open.query('COMMIT');
+  await done;
+  await Promise.all(writers.map((each) => each.progress(10)));
+  await Promise.all(writers.map((each) => each.stop()));
+  for (const writer of writers) {
+    assert.deepEqual(writer.errors, []);
+    assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
+  }
+  assert.deepEqual(await standby.sql('SELECT n FROM ledger WHERE writer = 50'), [{ n: 1 }]);
+  // the old one was not told, and is kept away from clients
+  assert.deepEqual(await primary.sql('SELECT pg_is_in_recovery() AS recovering'), [{ recovering: false }]);
+  await bouncer.waitForLog(/TWO WRITERS/);
+  await assert.rejects(bouncer.admin('SWITCHOVER dev TO nowhere'), /no such node/);
+});
+
+test('SWITCHOVER gives up where a transaction does not end, and everything is as before', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, { settings: { switchover_timeout: 0.5 } });
+  const open = await bouncer.connect();
+  await open.query('BEGIN');
+  await assert.rejects(
+    bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standbys[0]!.port}`),
+    /transactions are still open/,
+  );
+  assert.deepEqual(await bouncer.sql('SELECT inet_server_port() AS port'), [{ port: primary.port }]);
+  await open.query('COMMIT');
+});
