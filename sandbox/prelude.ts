@@ -25,6 +25,20 @@
   const { defineProperty, freeze, create } = Object;
   const global = globalThis as unknown as Loose;
 
+  /** As it was before the guards below: of the prelude's own strings the length is known. */
+  const split = Function.prototype.call.bind(String.prototype.split) as unknown as (
+    text: string,
+    separator: string,
+  ) => string[];
+  const join = Function.prototype.call.bind(Array.prototype.join) as unknown as (
+    parts: readonly string[],
+    separator: string,
+  ) => string;
+  const includes = Function.prototype.call.bind(String.prototype.includes) as unknown as (
+    text: string,
+    part: string,
+  ) => boolean;
+
   // --- what goes -----------------------------------------------------------------------------------------------------
   const GONE = [
     'WebAssembly',
@@ -239,6 +253,8 @@
   let rewriteQuery: AnyFunction | null = null;
   let databases: readonly string[] = freeze([]);
   let finished: string[] = [];
+  /** that of the last call: most are about the same database */
+  let context: { readonly database: string; readonly databases: readonly string[] } | null = null;
   let startedAt = 0;
 
   /** Takes the query out of an error's text: the log must not have it. */
@@ -289,12 +305,12 @@
     if (typeof result !== 'string') return `fbad_result\u0001returned ${typeof result}, not a string or null`;
     if (result.length > maxResultLength)
       return `ftoo_large\u0001returned ${result.length} characters, over user_function_max_result`;
-    if (result.includes('\0')) return 'fbad_result\u0001returned a string with a NUL character';
+    if (includes(result, '\0')) return 'fbad_result\u0001returned a string with a NUL character';
     return `s${result}`;
   };
 
   const call = (username: string, query: string, inTransaction: boolean, database: string): string => {
-    const context = freeze({ database, databases });
+    if (context?.database !== database) context = freeze({ database, databases });
     let rewritten = 'n';
     let text = query;
     if (rewriteQuery !== null) {
@@ -334,16 +350,16 @@
 
     /** Runs a batch: four fields a call, separated by NUL. Answers two fields a call, and one with console lines. */
     evaluate(packed: string): string {
-      const fields = packed.split('\0');
+      const fields = split(packed, '\0');
       finished = [];
       consoleLines = [];
       consoleLength = 0;
       for (let i = 0; i + 3 < fields.length; i += 4) {
         startedAt = Date.now();
-        finished.push(call(fields[i]!, fields[i + 1]!, fields[i + 2] === '1', fields[i + 3]!));
+        finished[finished.length] = call(fields[i]!, fields[i + 1]!, fields[i + 2] === '1', fields[i + 3]!);
       }
-      finished.push(consoleLines.join('\n'));
-      return finished.join('\0');
+      finished[finished.length] = consoleLines.length === 0 ? '' : join(consoleLines, '\n');
+      return join(finished, '\0');
     },
 
     /** After a batch was cut off: for how many ms its current call had run, and the answers before it. */

@@ -7,7 +7,7 @@ import {
   type LoadResult,
   type VersionCode,
 } from './host.ts';
-import { packCalls, unpackAnswers } from './packing.ts';
+import { packAnswers, packCalls, unpackAnswers, unpackCalls } from './packing.ts';
 
 /** How long the few lines of ours that follow a deadline may take. */
 const PROGRESS_MS = 50;
@@ -59,6 +59,25 @@ function hadItsTime(
   return limitMs >= timeoutMs && (calls === 1 || ranMs >= timeoutMs * 0.95);
 }
 
+/** A crossing that did not come back by itself. */
+interface Cut {
+  readonly error: Error;
+  /** CPU time that it has had, in ms */
+  readonly usedMs: number;
+}
+
+/** One crossing. */
+function attempt({ isolate, evaluate }: Loaded, packed: string, limitMs: number): string | Cut {
+  // asking the isolate is a fifth of what asking the kernel costs
+  const before = isolate.cpuTime;
+  try {
+    return evaluate.applySync(undefined, [packed], { timeout: limitMs }) as string;
+  } catch (error) {
+    const usedMs = isolate.isDisposed ? 0 : Number(isolate.cpuTime - before) / 1e6;
+    return { error: error as Error, usedMs };
+  }
+}
+
 /**
  * The isolates of one process: loads versions, and runs batches in one crossing each. It is used in the proxy (inline)
  * and in a sandbox host process alike.
@@ -94,23 +113,28 @@ export class Engine {
   }
 
   /**
-   * One answer for each call; calls that were cut off are failures, and those behind them are run all the same, up to
-   * a limit. @param onCut is told each time that the batch is taken up again
+   * Runs a packed batch. Calls that were cut off are failures, and those behind them are run all the same, up to a limit.
+   * @param onCut is told each time that the batch is taken up again
+   * @returns packed answers, one for each call
    */
-  run(
-    id: number,
-    calls: readonly HostCall[],
-    onCut: () => void = () => {},
-  ): { answers: HostAnswer[]; consoleText: string } {
+  run(id: number, packed: string, onCut: () => void = () => {}): string {
+    const broken = this.#broken.get(id);
+    if (broken !== undefined) this.#rebuild(broken);
+    const loaded = this.#loaded.get(id);
+    const first = loaded && attempt(loaded, packed, Math.min(loaded.version.timeoutMs, MAX_BATCH_MS));
+    return typeof first === 'string' ? first : this.#takeUp(id, unpackCalls(packed), first ?? null, onCut);
+  }
+
+  /** @param first how the attempt to run all of them at once ended */
+  #takeUp(id: number, calls: readonly HostCall[], first: Cut | null, onCut: () => void): string {
     const answers: HostAnswer[] = [];
+    let cut = first;
     let consoleText = '';
     // the next call has a crossing of its own; or all that are left have
     let alone = false;
     let oneByOne = false;
     let starved = 0;
     let cuts = 0;
-    const broken = this.#broken.get(id);
-    if (broken !== undefined) this.#rebuild(broken);
     while (answers.length < calls.length) {
       const loaded = this.#loaded.get(id);
       if (loaded === undefined) {
@@ -125,45 +149,38 @@ export class Engine {
       }
       const { timeoutMs } = loaded.version;
       alone ||= oneByOne;
-      const rest = alone
-        ? [calls[answers.length]!]
-        : answers.length === 0
-          ? calls
-          : calls.slice(answers.length);
+      const rest = alone ? [calls[answers.length]!] : calls.slice(answers.length);
       const limitMs = alone ? timeoutMs * 2 ** starved : Math.min(timeoutMs, MAX_BATCH_MS);
-      const cpuBefore = process.threadCpuUsage();
-      try {
-        const packed = loaded.evaluate.applySync(undefined, [packCalls(rest)], {
-          timeout: limitMs,
-        }) as string;
-        const result = unpackAnswers(packed);
+      const ended = cut ?? attempt(loaded, packCalls(rest), limitMs);
+      cut = null;
+      if (typeof ended === 'string') {
+        const result = unpackAnswers(ended);
         answers.push(...result.answers);
         consoleText += result.consoleText;
         alone = false;
         starved = 0;
-      } catch (error) {
-        const cpu = process.threadCpuUsage(cpuBefore);
-        const outcome = outcomeOf(error as Error, loaded.isolate);
-        const before = this.#progress(loaded);
-        // Cut off behind the last answer: microtasks that never end. It is the last call then.
-        if (before !== null) answers.push(...before.answers.slice(0, rest.length - 1));
-        const usedMs = (cpu.user + cpu.system) / 1_000;
-        const wasStarved = outcome === 'deadline' && usedMs < Math.min(limitMs, timeoutMs) / 2;
-        if (wasStarved && ++starved > MAX_STARVED) {
-          answers.push(cutOff('starved', 'the machine had no time for it'));
-          starved = 0;
-        } else if (!wasStarved && hadItsTime(outcome, rest.length, limitMs, timeoutMs, before?.ranMs ?? 0)) {
-          cuts++;
-          starved = 0;
-          answers.push(cutOff(outcome, (error as Error).message.slice(0, MAX_TEXT)));
-        } else if (before === null) oneByOne = true;
-        else alone = true;
-        // whatever it left behind, microtasks above all, must not reach the next call
-        this.#rebuild(loaded.version);
-        if (answers.length < calls.length) onCut();
+        continue;
       }
+      const { error, usedMs } = ended;
+      const outcome = outcomeOf(error, loaded.isolate);
+      const before = this.#progress(loaded);
+      // Cut off behind the last answer: microtasks that never end. It is the last call then.
+      if (before !== null) answers.push(...before.answers.slice(0, rest.length - 1));
+      const wasStarved = outcome === 'deadline' && usedMs < Math.min(limitMs, timeoutMs) / 2;
+      if (wasStarved && ++starved > MAX_STARVED) {
+        answers.push(cutOff('starved', 'the machine had no time for it'));
+        starved = 0;
+      } else if (!wasStarved && hadItsTime(outcome, rest.length, limitMs, timeoutMs, before?.ranMs ?? 0)) {
+        cuts++;
+        starved = 0;
+        answers.push(cutOff(outcome, error.message.slice(0, MAX_TEXT)));
+      } else if (before === null) oneByOne = true;
+      else alone = true;
+      // whatever it left behind, microtasks above all, must not reach the next call
+      this.#rebuild(loaded.version);
+      if (answers.length < calls.length) onCut();
     }
-    return { answers, consoleText };
+    return packAnswers(answers, consoleText);
   }
 
   #progress(loaded: Loaded): { ranMs: number; answers: HostAnswer[] } | null {

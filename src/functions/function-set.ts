@@ -82,7 +82,10 @@ export class FunctionSet {
   #version: Version | null = null;
   readonly #breaker = new Breaker();
   #pending: Pending[] = [];
-  #flushing = false;
+  /** batches that were sent and are not answered */
+  #inFlight = 0;
+  /** a flush is due, or something is in flight */
+  #isBusy = false;
   #build = 0;
   #inputs: readonly string[];
   #quietUntil = 0;
@@ -138,15 +141,20 @@ export class FunctionSet {
   }
 
   /**
-   * Asks the functions about a query. The calls of one turn of the event loop cross into the isolate together.
+   * Asks the functions about a query. The calls of one turn of the event loop cross into the isolate together, and what
+   * comes while the isolate is busy with them crosses together when it is done: a host works on one batch at a time
+   * anyway, and fewer and larger ones cost less.
    * @param done is called once, never before `evaluate` has returned
    */
   evaluate(call: FunctionCall, done: (decision: Decision) => void): void {
     this.#pending.push({ call, done });
-    if (this.#flushing) return;
-    this.#flushing = true;
+    if (!this.#isBusy) this.#schedule();
+  }
+
+  #schedule(): void {
+    this.#isBusy = true;
     // behind the reads of all sockets that are ready in this turn
-    setImmediate(() => this.#flush());
+    setImmediate(this.#flush);
   }
 
   /** The decision for a query that is too large to be evaluated (user_function_max_query). */
@@ -239,11 +247,23 @@ export class FunctionSet {
     );
   }
 
-  #flush(): void {
+  readonly #flush = (): void => {
     const batch = this.#pending;
     this.#pending = [];
-    this.#flushing = false;
     this.counters.calls += batch.length;
+    this.#inFlight = 1;
+    this.#sendAll(batch);
+    this.#answered();
+  };
+
+  /** What is in flight has become one batch less. */
+  #answered(): void {
+    if (--this.#inFlight > 0) return;
+    if (this.#pending.length > 0) this.#schedule();
+    else this.#isBusy = false;
+  }
+
+  #sendAll(batch: readonly Pending[]): void {
     const version = this.#version;
     if (version === null) return this.#failAll(batch, 'no_version', 'no valid version is loaded');
     if (this.#breaker.isOpen) {
@@ -261,6 +281,7 @@ export class FunctionSet {
   }
 
   #send(version: Version, batch: readonly Pending[]): void {
+    this.#inFlight++;
     version.host.evaluate(
       version.id,
       batch.map((each) => each.call),
@@ -275,6 +296,7 @@ export class FunctionSet {
           if (failed === null) this.#breaker.answered();
           done(this.#decide(call, { rewrite, route }, opened));
         }
+        this.#answered();
       },
     );
   }

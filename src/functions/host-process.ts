@@ -2,7 +2,6 @@ import { readSync, writeSync } from 'node:fs';
 import { Engine } from './engine.ts';
 import { encodeMessage, MessageReader, type Hello, type HostMessage } from './host-messages.ts';
 import type { VersionCode } from './host.ts';
-import { packAnswers, unpackCalls } from './packing.ts';
 
 /**
  * Main of a sandbox host process: isolates and nothing else. It has an empty environment, no descriptors but its pipes,
@@ -33,12 +32,10 @@ function handle(message: HostMessage): void {
       return engine!.dispose(message.id);
     case 'batch': {
       const end = message.text.indexOf('\0');
-      const { answers, consoleText } = engine!.run(
-        Number(message.text.slice(0, end)),
-        unpackCalls(message.text.slice(end + 1)),
-        () => send({ kind: 'alive', id: message.id, text: '' }),
+      const text = engine!.run(Number(message.text.slice(0, end)), message.text.slice(end + 1), () =>
+        send({ kind: 'alive', id: message.id, text: '' }),
       );
-      return send({ kind: 'answers', id: message.id, text: packAnswers(answers, consoleText) });
+      return send({ kind: 'answers', id: message.id, text });
     }
     default:
       throw new Error(`unexpected message: ${message.kind}`);

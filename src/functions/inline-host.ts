@@ -1,5 +1,6 @@
 import { Engine } from './engine.ts';
 import type { HostAnswer, HostCall, LoadResult, SandboxHost, VersionCode } from './host.ts';
+import { packCalls, unpackAnswers } from './packing.ts';
 
 /** Isolates in the proxy's own process: fast, and only as safe as isolated-vm's limits (docs/sandbox.md). */
 export class InlineHost implements SandboxHost {
@@ -18,7 +19,7 @@ export class InlineHost implements SandboxHost {
     calls: readonly HostCall[],
     done: (answers: readonly HostAnswer[], consoleText: string) => void,
   ): void {
-    const { answers, consoleText } = this.#engine.run(versionId, calls);
+    const { answers, consoleText } = unpackAnswers(this.#engine.run(versionId, packCalls(calls)));
     done(answers, consoleText);
   }
 

@@ -4,6 +4,7 @@ import test from 'node:test';
 import type { TestContext } from 'node:test';
 import { Engine } from '../../src/functions/engine.ts';
 import type { HostAnswer, HostCall } from '../../src/functions/host.ts';
+import { packCalls, unpackAnswers } from '../../src/functions/packing.ts';
 import { preludeSource } from '../../src/functions/prelude.ts';
 import { until } from '../support/wait.ts';
 
@@ -40,7 +41,7 @@ function run(t: TestContext, body: string, top = ''): Running {
         inTransaction: true,
         database: 'a',
       }));
-      const { answers, consoleText } = engine.run(1, calls, () => cuts++);
+      const { answers, consoleText } = unpackAnswers(engine.run(1, packCalls(calls), () => cuts++));
       printed += consoleText;
       return answers;
     },
