@@ -1,3 +1,4 @@
+import type { ClientError } from '../wire/errors.ts';
 import { Backend } from '../wire/protocol.ts';
 
 /**
@@ -34,6 +35,8 @@ export const Reply = {
   Replace: 3,
   /** nothing that was sent can have this answer: the connection is out of step and must be closed */
   OutOfStep: 4,
+  /** the message was one that ends its client's connection, and nothing before it has failed: `ending` says why */
+  End: 5,
 } as const;
 export type Reply = (typeof Reply)[keyof typeof Reply];
 
@@ -48,12 +51,14 @@ interface Entry {
   readonly fake: Buffer | null;
   /** an ErrorResponse that takes the place of the server's, for a message that was made to fail */
   readonly replacement: Buffer | null;
+  /** what ends the client's connection when the server comes to this message, and does not skip it */
+  readonly ending: ClientError | null;
   /** takes back what was noted when the message was sent: it failed, or an error before it made the server skip it */
   readonly undo: (() => void) | null;
 }
 
 function plain(request: Entry['request']): Entry {
-  return { request, dropped: false, fake: null, replacement: null, undo: null };
+  return { request, dropped: false, fake: null, replacement: null, ending: null, undo: null };
 }
 
 // Entries without particulars are shared: nothing is allocated for them.
@@ -75,6 +80,8 @@ export class Outstanding {
   #answeredAhead = false;
   /** The replacement that goes with Reply.Replace. */
   replacement: Buffer | null = null;
+  /** The error that goes with Reply.End. */
+  ending: ClientError | null = null;
 
   /** Nothing is expected any more. */
   get empty(): boolean {
@@ -137,6 +144,11 @@ export class Outstanding {
   /** A message that is made to fail at the server goes there; `replacement` is what the client gets for it. */
   sentFailing(request: Request, replacement: Buffer): void {
     this.#push({ ...PLAIN[request]!, replacement });
+  }
+
+  /** A message that fails at the server goes there in the place of one that ends its client's connection. */
+  sentEnding(request: Request, error: ClientError): void {
+    this.#push({ ...PLAIN[request]!, ending: error });
   }
 
   /**
@@ -231,6 +243,8 @@ export class Outstanding {
     if (this.#copyIn) this.#doubtfulSyncs += this.#ignoredSyncs;
     this.#copyIn = false;
     if (entry === undefined) return Reply.Forward;
+    this.ending = entry.ending;
+    if (entry.ending !== null) return Reply.End;
     this.replacement = entry.replacement;
     if (entry.request > Request.Sync) {
       let end = this.#head;

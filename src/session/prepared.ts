@@ -1,5 +1,5 @@
-import { clientErrors } from '../wire/errors.ts';
-import { CLOSE_COMPLETE, PARSE_COMPLETE, closeStatement } from '../wire/messages.ts';
+import { clientErrors, type ClientError } from '../wire/errors.ts';
+import { CLOSE_COMPLETE, message, PARSE_COMPLETE, closeStatement } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Server } from '../pool/server.ts';
 import type { Client } from './client.ts';
@@ -42,16 +42,7 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
   }
   const name = bytes.toString('latin1', HEADER_BYTES, nameEnd);
   client.statements ??= new Map();
-  if (client.statements.has(name)) {
-    // Its Parse may have been skipped, because of an error that is on its way: the answers to what was sent tell.
-    if (!client.outstanding.empty && !client.outstanding.unsynced) {
-      client.blocked = true;
-      client.awaitsAnswers = true;
-      return Handled.Later;
-    }
-    client.close(`prepared statement '${name}' was already prepared`, clientErrors.duplicateStatement(name));
-    return Handled.Later;
-  }
+  if (client.statements.has(name)) return nameError(client, clientErrors.duplicateStatement(name));
   if (!link(client)) return Handled.Later;
   const shared = client.sessions.statements.acquire(bytes.subarray(nameEnd + 1));
   client.statements.set(name, { shared, route: client.functions === null ? null : client.database!.name });
@@ -103,10 +94,7 @@ export function handlePrepared(
   if (request === Request.Close) return closeNamed(client, name);
 
   const statement = client.statements?.get(name);
-  if (statement === undefined) {
-    client.close('prepared statement did not exist', clientErrors.noSuchStatement());
-    return Handled.Later;
-  }
+  if (statement === undefined) return nameError(client, clientErrors.noSuchStatement());
   if (!route(client, type, statement.route)) return Handled.Done;
   if (!link(client)) return Handled.Later;
   const server = client.server!;
@@ -119,6 +107,36 @@ export function handlePrepared(
   client.outstanding.sent(request);
   sendRenamed(client, type, size, bytes, nameStart, nameEnd, shared.serverName);
   return Handled.ForwardRest;
+}
+
+/** Fails on every server, whatever state its transaction is in. */
+const FAILING_PARSE = message(
+  Frontend.Parse,
+  '',
+  'pgswitchyard: a prepared statement that did not exist, or existed already',
+  Buffer.alloc(2),
+);
+
+/**
+ * A name that is unknown, or taken: that ends the connection. But what was sent before may turn out to have failed, and
+ * then the server skips the message up to Sync, and the name may mean something else: the answers tell.
+ */
+function nameError(client: Client, error: ClientError): Handled {
+  const { outstanding } = client;
+  if (outstanding.readies > 0) {
+    client.blocked = true;
+    client.awaitsAnswers = true;
+    return Handled.Later;
+  }
+  if (outstanding.empty) {
+    client.close(error.message, error);
+    return Handled.Later;
+  }
+  // Answers of a pipeline may come only with its Sync: the server is given something to say, or to skip.
+  outstanding.sentEnding(Request.Parse, error);
+  client.forward(FAILING_PARSE);
+  client.skipToSync = true;
+  return Handled.Done;
 }
 
 /** The message with another statement name. Its rest, a Bind's values of any size, follows as it comes. */

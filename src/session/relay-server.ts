@@ -90,6 +90,9 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       }
       ready = true;
       endQuery(client, server.txStatus);
+    } else if (verdict === Reply.End) {
+      if (at > run) client.send(chunk.subarray(run, at), borrowed);
+      return client.close(outstanding.ending!.message, outstanding.ending);
     } else if (verdict === Reply.OutOfStep) {
       return outOfStep(client, `unexpected message "${String.fromCharCode(type)}"`);
     } else if (type === Backend.ParameterStatus) {
@@ -122,7 +125,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
   // the beginning of a notification may be there already: the server is kept until its end
   client.unlinkLate = client.replyLeft > 0 || client.replyCarry.length > 0;
   if (!client.unlinkLate) unlinkIfDone(client);
-  if (client.awaitsAnswers && client.outstanding.empty) {
+  if (client.awaitsAnswers && client.outstanding.readies === 0) {
     client.awaitsAnswers = false;
     client.blocked = false;
     resumeClient(client);

@@ -186,3 +186,36 @@ test('a message behind an error, with a name that the error kept from being made
   client.send(raw.parse('s', "select 'again'"), raw.bind('s'), raw.execute(), raw.sync());
   assert.equal(first(await client.readUntil('Z')), 'again');
 });
+
+test('a name that is unknown or taken behind an error that is on its way is skipped and not fatal', async (t) => {
+  const client = await login(t);
+  // the names that an error keeps from being made, and from being closed
+  client.send(raw.parse('s', "select 'first'"), raw.sync());
+  await client.readUntil('Z');
+  client.send(
+    ...[
+      raw.parse('', 'no sql'),
+      raw.bind('unknown'),
+      raw.parse('s', 'select 2'),
+      raw.close('S', 's'),
+      raw.sync(),
+    ],
+    ...[raw.parse('new', 'select 3'), raw.bind('s'), raw.execute(), raw.sync()],
+  );
+  const frames = [...(await client.readUntil('Z')), ...(await client.readUntil('Z'))];
+  assert.equal(frames.map((frame) => frame.type).join(''), 'EZ12DCZ');
+  assert.equal(first(frames), 'first');
+});
+
+for (const [what, message, error] of [
+  ['unknown', raw.bind('unknown'), 'prepared statement did not exist'],
+  ['taken', raw.parse('s', 'select 2'), "prepared statement 's' was already prepared"],
+] as const) {
+  test(`a name that is ${what} in a pipeline without an error ends the connection, behind the answers`, async (t) => {
+    const client = await login(t);
+    client.send(raw.parse('s', 'select 1'), raw.describe('S', 's'), message, raw.execute(), raw.sync());
+    const frames = await client.readToEnd();
+    assert.equal(frames.map((frame) => frame.type).join(''), '1tTE');
+    assert.deepEqual([errorFields(frames.at(-1)!)['S'], errorFields(frames.at(-1)!)['M']], ['FATAL', error]);
+  });
+}

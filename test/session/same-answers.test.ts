@@ -151,10 +151,7 @@ async function answers(client: RawClient, bytes: Buffer, cuts: readonly number[]
   return frames.map(shown);
 }
 
-/**
- * pgbouncer ends the connection where PostgreSQL only has an error: a name that is unknown, or that is taken. It does so
- * as soon as it sees the name, behind an error that makes the server skip the message too.
- */
+/** The connection ends where PostgreSQL only has an error: at a name that is unknown, or that is taken. */
 const NAME_ERROR = /^E FATAL 08P01 prepared statement/;
 
 test('random messages in random pieces get the answers that PostgreSQL itself gives', async () => {
@@ -176,7 +173,7 @@ test('random messages in random pieces get the answers that PostgreSQL itself gi
           const expected = await answers(direct, bytes, []);
           const actual = await answers(proxied, bytes, sorted);
           if (NAME_ERROR.test(actual.at(-1)!) || actual.at(-1) === CUT) {
-            assert.match(expected.join('\n'), /^E ERROR /m);
+            assert.match(expected[actual.length - 1] ?? '', /^E ERROR /);
             actual.pop();
             expected.length = actual.length;
           }
