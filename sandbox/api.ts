@@ -9,6 +9,20 @@ export interface RoutingContext {
   readonly database: string;
   /** the databases that a routing function may name */
   readonly databases: readonly string[];
+  /** the nodes of the cluster that the client is in (topology_query); empty where none is watched */
+  readonly nodes: readonly ClusterNode[];
+}
+
+/** A server of a cluster, as its last probe saw it. */
+export interface ClusterNode {
+  /** what a routing function returns to go to just this one: `dev@10.0.0.7:5432` */
+  readonly name: string;
+  /** `unknown`: it does not answer, or is fenced off */
+  readonly role: 'writer' | 'reader' | 'unknown';
+  /** bytes of WAL that a reader has not replayed yet; null: not known, or no reader */
+  readonly lag_bytes: number | null;
+  /** seconds since the last transaction that a reader has replayed, 0 when it has replayed all that it received */
+  readonly lag_seconds: number | null;
 }
 
 export type RewriteContext = RoutingContext;

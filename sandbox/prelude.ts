@@ -255,6 +255,9 @@
   let finished: string[] = [];
   /** that of the last call: most are about the same database */
   let context: { readonly database: string; readonly databases: readonly string[] } | null = null;
+  const NO_NODES: readonly object[] = freeze([]);
+  let nodes = NO_NODES;
+  let nodesText = '';
   let startedAt = 0;
 
   /** Takes the query out of an error's text: the log must not have it. */
@@ -309,8 +312,20 @@
     return `s${result}`;
   };
 
-  const call = (username: string, query: string, inTransaction: boolean, database: string): string => {
-    if (context?.database !== database) context = freeze({ database, databases });
+  /** What a function is told beside the query. */
+  const contextOf = (database: string, text: string): object => {
+    if (text !== nodesText) {
+      nodes = text === '' ? NO_NODES : (JSON.parse(text) as object[]);
+      for (const node of nodes) freeze(node);
+      freeze(nodes);
+      nodesText = text;
+      context = null;
+    }
+    if (context?.database !== database) context = freeze({ database, databases, nodes });
+    return context;
+  };
+
+  const call = (username: string, query: string, inTransaction: boolean, context: object): string => {
     let rewritten = 'n';
     let text = query;
     if (rewriteQuery !== null) {
@@ -348,15 +363,20 @@
       return `ok${routingRules === null ? '' : ' routes'}${rewriteQuery === null ? '' : ' rewrites'}`;
     },
 
-    /** Runs a batch: four fields a call, separated by NUL. Answers two fields a call, and one with console lines. */
+    /** Runs a batch: five fields a call, separated by NUL. Answers two fields a call, and one with console lines. */
     evaluate(packed: string): string {
       const fields = split(packed, '\0');
       finished = [];
       consoleLines = [];
       consoleLength = 0;
-      for (let i = 0; i + 3 < fields.length; i += 4) {
+      for (let i = 0; i + 4 < fields.length; i += 5) {
         startedAt = Date.now();
-        finished[finished.length] = call(fields[i]!, fields[i + 1]!, fields[i + 2] === '1', fields[i + 3]!);
+        finished[finished.length] = call(
+          fields[i]!,
+          fields[i + 1]!,
+          fields[i + 2] === '1',
+          contextOf(fields[i + 3]!, fields[i + 4]!),
+        );
       }
       finished[finished.length] = consoleLines.length === 0 ? '' : join(consoleLines, '\n');
       return join(finished, '\0');

@@ -1,5 +1,6 @@
 import { isSameServer, type Node } from '../switchover/node.ts';
 import type { ClusterController } from '../switchover/controller.ts';
+import { lagBytes } from '../switchover/readers.ts';
 import { timestamp } from '../telemetry/log.ts';
 import type { AdminActions } from './actions.ts';
 import { commandError, type Operator } from './operator.ts';
@@ -46,9 +47,6 @@ function topologyRow(controller: ClusterController, node: Node): Value[] {
   const now = performance.now();
   const { writer } = controller;
   const { evidence } = node;
-  const written = writer?.evidence?.position ?? null;
-  const replayed = evidence?.position ?? null;
-  const lag = node.role === 'reader' && written !== null && replayed !== null ? written - replayed : null;
   return [
     controller.database.name,
     node.database.name,
@@ -57,7 +55,7 @@ function topologyRow(controller: ClusterController, node: Node): Value[] {
     node.role,
     stateOf(controller, node, now),
     evidence?.timeline ?? null,
-    lag === null ? null : String(lag > 0n ? lag : 0n),
+    lagBytes(node, writer),
     evidence?.lagSeconds ?? null,
     node.lastProbe === 0 ? null : Math.round(now - node.lastProbe),
     Math.round(now - node.lastChange),

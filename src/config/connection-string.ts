@@ -59,8 +59,6 @@ export function atoi(text: string): number {
 type Parse = (value: string) => unknown;
 interface Key {
   readonly parse: Parse;
-  /** Honoured already? Otherwise a warning at start names it. */
-  readonly applied: boolean;
   readonly alias?: string;
 }
 
@@ -96,68 +94,65 @@ function asAuthDatabase(value: string): string {
 }
 
 const poolMode = words('session', 'transaction', 'statement');
-const applied = (parse: Parse): Key => ({ parse, applied: true });
-const pending = (parse: Parse): Key => ({ parse, applied: false });
+const plain = (parse: Parse): Key => ({ parse });
 
 /** What an entry of [databases] may say. */
 export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
-  application_name: applied(asText),
-  auth_dbname: applied(asAuthDatabase),
-  auth_query: applied(asText),
-  auth_user: applied(asText),
-  client_encoding: applied(asText),
-  connect_query: applied(asText),
-  datestyle: applied(asText),
-  dbname: applied(asText),
-  host: applied(splitList),
-  load_balance_hosts: applied(words('round-robin', 'disable')),
-  max_db_client_connections: applied(atLeastZero),
-  max_db_connections: applied(atLeastZero),
-  min_pool_size: applied(atLeastZero),
-  password: applied(asText),
-  pool_mode: applied(poolMode),
-  pool_size: applied(atLeastZero),
-  port: applied(asPort),
-  query_wait_timeout: applied(asMilliseconds),
-  reader_database: pending(asText),
-  reserve_pool: { parse: atLeastZero, applied: true, alias: 'reserve_pool_size' },
-  reserve_pool_size: applied(atLeastZero),
-  rewrite_query_file: applied(asText),
-  routing_rules_file: applied(asText),
-  server_lifetime: applied(asMilliseconds),
-  sslnegotiation: applied(words('postgres', 'direct')),
-  timezone: applied(asText),
-  topology_query: pending(asText),
-  user: applied(asText),
+  application_name: plain(asText),
+  auth_dbname: plain(asAuthDatabase),
+  auth_query: plain(asText),
+  auth_user: plain(asText),
+  client_encoding: plain(asText),
+  connect_query: plain(asText),
+  datestyle: plain(asText),
+  dbname: plain(asText),
+  host: plain(splitList),
+  load_balance_hosts: plain(words('round-robin', 'disable')),
+  max_db_client_connections: plain(atLeastZero),
+  max_db_connections: plain(atLeastZero),
+  min_pool_size: plain(atLeastZero),
+  password: plain(asText),
+  pool_mode: plain(poolMode),
+  pool_size: plain(atLeastZero),
+  port: plain(asPort),
+  query_wait_timeout: plain(asMilliseconds),
+  reader_database: plain(asText),
+  reserve_pool: { parse: atLeastZero, alias: 'reserve_pool_size' },
+  reserve_pool_size: plain(atLeastZero),
+  rewrite_query_file: plain(asText),
+  routing_rules_file: plain(asText),
+  server_lifetime: plain(asMilliseconds),
+  sslnegotiation: plain(words('postgres', 'direct')),
+  timezone: plain(asText),
+  topology_query: plain(asText),
+  user: plain(asText),
 };
 
 /** What an entry of [users] may say. */
 export const USER_KEYS: Readonly<Record<string, Key>> = {
-  client_idle_timeout: applied(asMilliseconds),
-  idle_transaction_timeout: applied(asMilliseconds),
-  max_user_client_connections: applied(atLeastZero),
-  max_user_connections: applied(atLeastZero),
-  pool_mode: applied(poolMode),
-  pool_size: applied(atLeastZero),
-  query_timeout: applied(asMilliseconds),
-  query_wait_timeout: applied(asMilliseconds),
-  reserve_pool_size: applied(atLeastZero),
-  transaction_timeout: applied(asMilliseconds),
+  client_idle_timeout: plain(asMilliseconds),
+  idle_transaction_timeout: plain(asMilliseconds),
+  max_user_client_connections: plain(atLeastZero),
+  max_user_connections: plain(atLeastZero),
+  pool_mode: plain(poolMode),
+  pool_size: plain(atLeastZero),
+  query_timeout: plain(asMilliseconds),
+  query_wait_timeout: plain(asMilliseconds),
+  reserve_pool_size: plain(atLeastZero),
+  transaction_timeout: plain(asMilliseconds),
 };
 
 /** What an entry of [peers] may say. */
 export const PEER_KEYS: Readonly<Record<string, Key>> = {
-  host: applied(asText),
-  pool_size: applied(atLeastZero),
-  port: applied(asPort),
+  host: plain(asText),
+  pool_size: plain(atLeastZero),
+  port: plain(asPort),
 };
 
 /** Where an entry stands, and where what is wrong or unheeded with it goes. */
 export interface EntryContext {
   readonly place: { readonly file: string; readonly line: number };
   readonly diagnostics: Diagnostics;
-  /** Keys that nothing honours yet are added here. */
-  readonly pending: Set<string>;
 }
 
 function readKeys(
@@ -183,7 +178,6 @@ function readKeys(
       diagnostics.add(place, `unrecognized connection parameter: ${name}`, { option: what, hint });
       continue;
     }
-    if (!key.applied) context.pending.add(name);
     try {
       result.set(key.alias ?? name, key.parse(text));
     } catch (error) {

@@ -28,7 +28,7 @@ default keep their value when their line is gone, and a second \`[pgbouncer]\` s
 (with a warning that names what is lost).
 
 "Reload" says whether RELOAD and SET apply a change; "none" in the column "Effect": accepted, nothing here for it to
-act on; "not yet": accepted, nothing honours it yet.
+act on.
 `;
 
 export function configMarkdown(): string {
@@ -50,7 +50,7 @@ function table(names: readonly OptionName[]): string {
     const option = optionOf(name);
     const value =
       option.default === null ? 'not set' : option.default === '' ? 'empty' : `\`${option.default}\``;
-    const effect = { applied: 'yes', accepted: 'none', pending: 'not yet' }[option.effect];
+    const effect = { applied: 'yes', accepted: 'none' }[option.effect];
     const scope = option.scope.length === 0 ? '' : ` Also per ${option.scope.join(' and ')}.`;
     const cells = [
       `\`${name}\``,

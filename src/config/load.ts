@@ -65,7 +65,6 @@ class Loader {
   readonly #databases = new Map<string, DatabaseConfig>();
   readonly #users = new Map<string, UserConfig>();
   readonly #peers = new Map<number, PeerConfig>();
-  readonly #pending = new Set<string>();
   readonly #warnings: string[] = [];
   #hasMain = false;
 
@@ -102,7 +101,7 @@ class Loader {
   }
 
   entry(entry: Entry): void {
-    const context: EntryContext = { place: entry, diagnostics: this.#diagnostics, pending: this.#pending };
+    const context: EntryContext = { place: entry, diagnostics: this.#diagnostics };
     if (entry.section === 'pgbouncer') {
       this.#setOption(entry);
     } else if (entry.section === 'databases') {
@@ -215,10 +214,7 @@ class Loader {
   #warnAboutEffects(): void {
     const named = [...this.#entries.keys()].toSorted();
     const accepted = named.filter((name) => optionOf(name).effect === 'accepted');
-    const pending = named.filter((name) => optionOf(name).effect === 'pending');
     if (accepted.length > 0) this.#warnings.push(`options without effect: ${accepted.join(', ')}`);
-    const all = [...new Set([...pending, ...[...this.#pending].toSorted()])];
-    if (all.length > 0) this.#warnings.push(`options that are not honoured yet: ${all.join(', ')}`);
   }
 }
 

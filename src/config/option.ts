@@ -27,8 +27,8 @@ export interface Kind<T> {
 /** The sections other than [pgbouncer] whose entries may override an option. */
 export type Scope = 'database' | 'user';
 export type Origin = 'pgbouncer' | 'fast-switchover' | 'pgswitchyard';
-/** applied: honoured; accepted: can have no effect here, by nature; pending: nothing honours it yet. */
-export type Effect = 'applied' | 'accepted' | 'pending';
+/** applied: honoured; accepted: can have no effect here, by nature. */
+export type Effect = 'applied' | 'accepted';
 
 export interface Option<T> {
   readonly kind: Kind<NonNullable<T>>;
@@ -53,7 +53,7 @@ interface Row<T> {
   readonly scope?: readonly Scope[];
   /** Default: pgbouncer. */
   readonly origin?: Origin;
-  /** Default: pending. */
+  /** Default: applied. */
   readonly effect?: Effect;
   readonly secret?: boolean;
   readonly shown?: boolean;
@@ -73,7 +73,7 @@ export function option<T>(
     reload: row.reload ?? true,
     scope: row.scope ?? [],
     origin: row.origin ?? 'pgbouncer',
-    effect: row.effect ?? 'pending',
+    effect: row.effect ?? 'applied',
     secret: row.secret ?? false,
     shown: row.shown ?? true,
     doc: row.doc,

@@ -20,6 +20,8 @@ export interface HostCall {
   readonly query: string;
   readonly inTransaction: boolean;
   readonly database: string;
+  /** JSON of ctx.nodes; none where no cluster is watched */
+  readonly nodes?: string;
 }
 
 /** How a call can end that is not an answer. The last three are never held against the tenant. */

@@ -9,7 +9,7 @@ export function packCalls(calls: readonly HostCall[]): string {
   let packed = '';
   for (let i = 0; i < calls.length; i++) {
     const call = calls[i]!;
-    packed += `${i === 0 ? '' : '\0'}${call.username}\0${call.query}\0${call.inTransaction ? '1' : '0'}\0${call.database}`;
+    packed += `${i === 0 ? '' : '\0'}${call.username}\0${call.query}\0${call.inTransaction ? '1' : '0'}\0${call.database}\0${call.nodes ?? ''}`;
   }
   return packed;
 }
@@ -17,12 +17,13 @@ export function packCalls(calls: readonly HostCall[]): string {
 export function unpackCalls(packed: string): HostCall[] {
   const fields = packed.split('\0');
   const calls: HostCall[] = [];
-  for (let i = 0; i + 3 < fields.length; i += 4) {
+  for (let i = 0; i + 4 < fields.length; i += 5) {
     calls.push({
       username: fields[i]!,
       query: fields[i + 1]!,
       inTransaction: fields[i + 2] === '1',
       database: fields[i + 3]!,
+      nodes: fields[i + 4]!,
     });
   }
   return calls;

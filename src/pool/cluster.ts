@@ -13,6 +13,8 @@ export interface Cluster {
   readonly target: Target | null;
   /** Counts the times at which the writer was found, be it the old one: servers from before are checked before use. */
   readonly epoch: number;
+  /** What user functions are told of the nodes: ctx.nodes as JSON. */
+  readonly nodesJson: string;
   /** A statement that provably had no effect may be sent again (switchover_retry = safe). */
   readonly mayRetry: boolean;
   /** Why somebody who would have to wait gets an error instead; null: he may wait. */

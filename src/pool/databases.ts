@@ -29,6 +29,8 @@ export class Database {
   disabled = false;
   /** who watches its cluster (topology_query); null: nobody */
   cluster: Cluster | null = null;
+  /** the cluster that it is, or is a node of; null: none that anybody watches */
+  topology: Cluster | null = null;
   /** it stands for one node of another database's cluster, and is there as long as the node is */
   isNode = false;
   /** false: a node that does not answer, so that no connections are made in advance */
@@ -74,8 +76,8 @@ export class Registry {
   paused = false;
   /** no new servers any more */
   stopping = false;
-  /** names that stand for a database of the moment, as dev@readers */
-  resolveAlias: (name: string) => Database | null = () => null;
+  /** names that stand for a database of the moment, as dev@readers; `current` is kept for as long as it will do */
+  resolveAlias: (name: string, current?: Database | null) => Database | null = () => null;
   #activation: NodeJS.Immediate | null = null;
   readonly #serverWatchers = new Set<() => void>();
 
@@ -91,11 +93,11 @@ export class Registry {
     return this.databases.has(name) || this.config.fallback !== null || this.resolveAlias(name) !== null;
   }
 
-  /** The database of that name; made from the `*` entry when there is one; null: no such database. */
-  find(name: string): Database | null {
+  /** The database of that name, or `current` where that does for an alias; made from the `*` entry when there is one; null: no such database. */
+  find(name: string, current: Database | null = null): Database | null {
     const known = this.databases.get(name);
     if (known !== undefined && !known.removed) return known;
-    const alias = this.resolveAlias(name);
+    const alias = this.resolveAlias(name, current);
     if (alias !== null) return alias;
     const { fallback } = this.config;
     if (fallback === null || name === '') return null;

@@ -40,6 +40,8 @@ export class Client implements Waiter, ServerUser {
   databaseName = '';
   database: Database | null = null;
   pool: Pool | null = null;
+  /** the name that stands for its database of the moment, as dev@readers; null: it is the database's own */
+  via: string | null = null;
   replication: 'none' | 'logical' | 'physical' = 'none';
   /** start-up parameters of a replication connection, which go to its server as they are */
   readonly replicationParameters: [string, string][] = [];

@@ -12,9 +12,16 @@ import { lostInCluster } from './switchover.ts';
  * with the ReadyForQuery that says idle and leaves nothing outstanding; in session mode with the client.
  */
 
+/** Another node has taken over what the client asked for. */
+function follow(client: Client, alias: string): void {
+  const target = client.sessions.registry.resolveAlias(alias, client.database);
+  if (target !== null && target !== client.database) moveTo(client, target);
+}
+
 /** Whether the client is linked now. False: it will be later, and reading is blocked until then. */
 export function link(client: Client): boolean {
   if (client.server !== null) return true;
+  if (client.via !== null) follow(client, client.via);
   client.waitingSince = performance.now();
   const server = client.pool!.acquire(client);
   if (server !== null) return attach(client, server);

@@ -62,6 +62,7 @@ function ask(client: Client, type: number, bytes: Buffer): Handled {
       query: decodeQuery(client, bytes, start, end),
       inTransaction: client.inTransaction,
       database: client.database!.name,
+      nodes: client.database!.topology?.nodesJson ?? '',
     },
     client.onDecision,
   );
@@ -115,8 +116,13 @@ const REWRITTEN_TAG = `/* rewritten: pid=${String(process.pid).padStart(5, '0')}
 export function route(client: Client, type: number, dbkey: string | null): boolean {
   if (dbkey === null || dbkey === client.database!.name) return true;
   const { registry, routing, log } = client.sessions;
-  const target = registry.find(dbkey);
+  const target = registry.find(dbkey, client.database);
   if (target === null) return true;
+  const via = target.name === dbkey ? null : dbkey;
+  if (target === client.database) {
+    client.via = via;
+    return true;
+  }
   const from = client.database!.name;
   if (client.inTransaction) {
     routing.refusedMoves++;
@@ -136,6 +142,7 @@ export function route(client: Client, type: number, dbkey: string | null): boole
   }
   routing.moves++;
   moveTo(client, target);
+  client.via = via;
   return true;
 }
 

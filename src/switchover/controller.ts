@@ -11,6 +11,7 @@ import { Hold } from './hold.ts';
 import { betterWriter, isSameServer, isSuccessor, nodeKey, type Node } from './node.ts';
 import { Probe, type Evidence } from './probe.ts';
 import { promote } from './planned.ts';
+import { Readers } from './readers.ts';
 import { deploymentOf, type Deployment, type TopologyRow } from './topology.ts';
 
 /** While nobody knows who the writer is, its nodes are asked as often as this. */
@@ -43,7 +44,7 @@ export class ClusterController implements Cluster {
   #blueGreen = new Map<Node, 'source' | 'target'>();
   #isDiscovered = false;
   #readOnlyTrustedUntil = 0;
-  #nextReader = 0;
+  readonly #readers = new Readers(this.nodes);
   #stopped = false;
 
   constructor(registry: Registry, database: Database, history: SwitchoverHistory) {
@@ -81,6 +82,10 @@ export class ClusterController implements Cluster {
     return this.#settings.switchover_dry_run ? null : (this.#writer?.target ?? null);
   }
 
+  get nodesJson(): string {
+    return this.#readers.json(this.#writer);
+  }
+
   get mayRetry(): boolean {
     return this.#settings.switchover_retry === 'safe';
   }
@@ -99,19 +104,16 @@ export class ClusterController implements Cluster {
 
   /** NOTIFY TOPOLOGY, RELOAD: looks at everything now. */
   notify(): void {
-    for (const node of this.nodes.values()) node.probe.kick();
+    for (const node of this.nodes.values()) {
+      if (node.readerFrom === Infinity) node.readerFrom = 0;
+      node.probe.kick();
+    }
     this.#discovery.refresh();
   }
 
-  /** The database that a query for a reader goes to now: that of the next reader in turn, or the writer's. */
-  reader(): Database {
-    const now = performance.now();
-    const readers = [...this.nodes.values()].filter(
-      (node) => node.role === 'reader' && node.readerFrom <= now && node.database.isUp,
-    );
-    if (readers.length === 0) return this.database;
-    this.#nextReader = (this.#nextReader + 1) % readers.length;
-    return readers[this.#nextReader]!.database;
+  /** The database that a query for a reader goes to now; without a reader, the writer's. */
+  reader(current: Database | null): Database {
+    return this.#readers.choose(current) ?? this.database;
   }
 
   // Cluster: what pools and sessions see
@@ -213,16 +215,24 @@ export class ClusterController implements Cluster {
     }
     node.role = 'unknown';
     node.database.isUp = false;
-    node.readerFrom = now + this.#settings.server_failed_delay;
+    this.#setAside(node);
+    this.#readers.changed();
     if (node !== this.#writer) return;
     this.#beginHold(`probe failed: ${reason}`);
     this.#hold?.gone();
     this.#evaluate();
   }
 
+  /** It is not used as a reader for a while; with recreate_disconnected_pools = 0 until somebody asks for it. */
+  #setAside(node: Node): void {
+    const { server_failed_delay: delayMs, recreate_disconnected_pools: isTakenBack } = this.#settings;
+    node.readerFrom = isTakenBack ? performance.now() + delayMs : Infinity;
+  }
+
   /** Looks at what all nodes say of themselves. */
   #evaluate(): void {
     if (this.#stopped) return;
+    this.#readers.changed();
     const writer = this.#writer;
     const best = this.#bestWriter();
     if (this.#hold === null) {
@@ -345,7 +355,8 @@ export class ClusterController implements Cluster {
     hold.entry.to = node?.key ?? '';
     hold.entry.clientsHeld = Math.max(hold.entry.clientsHeld, hold.countHeld());
     if (isMove || hold.isGone) this.#history.begin(hold.entry);
-    if (isMove && old !== null) old.readerFrom = performance.now() + this.#settings.server_failed_delay;
+    if (isMove && old !== null) this.#setAside(old);
+    this.#readers.changed();
     const what = isMove
       ? `the writer is ${node?.key} (was ${old?.key ?? 'unknown'})`
       : hold.isGone
@@ -360,6 +371,8 @@ export class ClusterController implements Cluster {
     hold.end(isMove);
     if (target !== null && (isMove || hold.isGone))
       for (const pool of this.database.pools.values()) pool.moveTo(target);
+    if (isMove && this.#settings.switchover_retry === 'never')
+      for (const pool of this.database.pools.values()) pool.failWaiters(clientErrors.notSentAgain());
     for (const pool of this.database.pools.values()) pool.activate();
     this.#registry.recheck();
     hold.entry.resumedMs = performance.now() - hold.entry.startedAt;
@@ -425,6 +438,7 @@ export class ClusterController implements Cluster {
       true,
     );
     database.isNode = true;
+    database.topology = this;
     database.isUp = false;
     const node: Node = {
       key,

@@ -10,7 +10,7 @@ export class Switchovers {
 
   constructor(registry: Registry) {
     this.#registry = registry;
-    registry.resolveAlias = (name) => this.#resolve(name);
+    registry.resolveAlias = (name, current = null) => this.#resolve(name, current);
   }
 
   /** Begins to watch what the configuration has, and ends what it has no more (start, RELOAD). */
@@ -21,6 +21,7 @@ export class Switchovers {
       if (databases.get(name) === database && this.#isSame(controller)) continue;
       controller.stop();
       database.cluster = null;
+      database.topology = null;
       this.controllers.delete(name);
     }
     for (const database of [...databases.values()]) {
@@ -33,6 +34,7 @@ export class Switchovers {
       const controller = new ClusterController(this.#registry, database, this.history);
       this.controllers.set(database.name, controller);
       database.cluster = controller;
+      database.topology = controller;
       controller.start();
     }
   }
@@ -41,6 +43,7 @@ export class Switchovers {
     for (const controller of this.controllers.values()) {
       controller.stop();
       controller.database.cluster = null;
+      controller.database.topology = null;
     }
     this.controllers.clear();
   }
@@ -50,16 +53,16 @@ export class Switchovers {
   }
 
   /** `dev@writer`, `dev@readers`, and what reader_database calls the latter. Nodes are databases of their own. */
-  #resolve(name: string): Database | null {
+  #resolve(name: string, current: Database | null): Database | null {
     const at = name.lastIndexOf('@');
     if (at > 0) {
       const controller = this.controllers.get(name.slice(0, at));
       const role = name.slice(at + 1);
       if (controller === undefined) return null;
-      return role === 'writer' ? controller.database : role === 'readers' ? controller.reader() : null;
+      return role === 'writer' ? controller.database : role === 'readers' ? controller.reader(current) : null;
     }
     for (const controller of this.controllers.values())
-      if (controller.database.config.reader_database === name) return controller.reader();
+      if (controller.database.config.reader_database === name) return controller.reader(current);
     return null;
   }
 }

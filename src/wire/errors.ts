@@ -88,6 +88,11 @@ export const clientErrors = {
     new ClientError('ERROR', '57P03', 'no server takes writes now', {
       detail: 'None was found within switchover_timeout; the search goes on.',
     }),
+  notSentAgain: () =>
+    new ClientError('ERROR', '57P01', 'the server changed while the statement waited', {
+      detail: 'It was not sent to any server (switchover_retry = never).',
+      hint: 'Retry it: this connection can be used.',
+    }),
   // class 57, operator intervention; subclasses from I to Z are left to implementations by the SQL standard
   heldTooMany: () =>
     new ClientError(

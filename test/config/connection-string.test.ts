@@ -10,7 +10,6 @@ function context(): EntryContext & { problems(): string[] } {
   return {
     place: { file: 'f.ini', line: 7 },
     diagnostics,
-    pending: new Set(),
     problems: () => diagnostics.all.map(formatDiagnostic),
   };
 }
@@ -73,7 +72,6 @@ test('a database: hosts, aliases, times in ms, rule files beside the ini file', 
   assert.equal(database?.connect_query, 'select 1');
   assert.equal(database?.topology_query, 'select endpoint from t');
   assert.equal(database?.load_balance_hosts, 'round-robin');
-  assert.deepEqual([...at.pending], ['topology_query']);
 });
 
 test('a database without anything is its own name on the Unix socket', () => {

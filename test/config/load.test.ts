@@ -127,14 +127,11 @@ test('a folder for user functions that is only the default may be missing; empty
   assert.equal(configFromText('[pgbouncer]\nuser_functions_dir =\n').settings.user_functions_dir, '');
 });
 
-test('one warning for options that nothing honours yet, one for those that cannot have an effect', () => {
+test('options that cannot have an effect are named in one warning', () => {
   const config = configFromText(
     '[pgbouncer]\ntopology_refresh = 5\npkt_buf = 8192\npool_mode = session\n[databases]\nd = topology_query=q\n',
   );
-  assert.deepEqual(config.warnings, [
-    'options without effect: pkt_buf',
-    'options that are not honoured yet: topology_refresh, topology_query',
-  ]);
+  assert.deepEqual(config.warnings, ['options without effect: pkt_buf']);
   assert.deepEqual(configFromText('[pgbouncer]\n').warnings, []);
 });
 

@@ -11,7 +11,7 @@ import type { Scope } from '../support/scope.ts';
 
 const USER_FUNCTIONS = fileURLToPath(new URL('../../user-functions/', import.meta.url));
 const GALLERY = join(USER_FUNCTIONS, 'gallery');
-const DATABASES = ['dev', 'dev.1', 'dev.2', 'writer', 'reader'];
+const DATABASES = ['dev', 'dev@writer', 'dev.1', 'dev.2', 'writer', 'reader'];
 
 const STORES =
   'SELECT storename, SUM(total) FROM sales JOIN store USING (storeid) GROUP BY storename ORDER BY storename';
@@ -21,7 +21,7 @@ const PRODUCTS =
 /** What becomes of a query, in one word: `-> dbkey`, the new query, `reject CODE`, or `=` for nothing. */
 type Ask = (
   query: string,
-  as?: { username?: string; inTransaction?: boolean; database?: string },
+  as?: { username?: string; inTransaction?: boolean; database?: string; nodes?: string },
 ) => Promise<string>;
 
 async function serve(t: Scope, folder: string): Promise<Ask> {
@@ -102,6 +102,22 @@ const tests: Record<string, (ask: Ask) => Promise<void>> = {
       "SELECT E'\\''; DELETE FROM t; --'",
     ])
       assert.equal(await ask(unclear), 'reject 42501', unclear);
+  },
+  'reads-from-fresh-readers': async (ask) => {
+    const at = (lagOfB: number | null): { nodes: string } => ({
+      nodes: JSON.stringify([
+        { name: 'dev', role: 'writer', lag_bytes: null, lag_seconds: null },
+        { name: 'dev.1', role: 'reader', lag_bytes: 1e6, lag_seconds: 60 },
+        { name: 'dev.2', role: 'reader', lag_bytes: 0, lag_seconds: lagOfB },
+      ]),
+    });
+    assert.equal(await ask('select 1', at(0)), '-> dev.2');
+    assert.equal(await ask(' SELECT 1', at(0)), '-> dev.2');
+    assert.equal(await ask('select 1', at(7)), '-> dev@writer');
+    assert.equal(await ask('select 1', at(null)), '-> dev@writer');
+    assert.equal(await ask('select 1 for update', at(0)), '-> dev@writer');
+    assert.equal(await ask('update t set a = 1', at(0)), '-> dev@writer');
+    assert.equal(await ask('select 1', { ...at(0), inTransaction: true }), '=');
   },
   'read-write-split': async (ask) => {
     assert.equal(await ask('select 1', { username: 'report_ro' }), '-> reader');

@@ -1,0 +1,13 @@
+import type { RoutingRules } from 'pgswitchyard';
+
+/**
+ * For a database `dev` with a topology_query: what only reads goes to a standby that is no more than five seconds behind,
+ * all else to the writer. A SELECT may write too (a function), or have to see what its own session has just written:
+ * where that matters, decide by the user, as in ../read-write-split.
+ */
+export const routing_rules: RoutingRules = (_username, query, in_transaction, ctx) => {
+  if (in_transaction) return null;
+  const reads = /^\s*select\b/i.test(query) && !/\bfor\s+(update|share|no\s+key|key)\b/i.test(query);
+  const fresh = ctx.nodes.find((node) => node.role === 'reader' && (node.lag_seconds ?? Infinity) <= 5);
+  return reads && fresh !== undefined ? fresh.name : 'dev@writer';
+};
