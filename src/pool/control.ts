@@ -29,19 +29,22 @@ interface ParsedMessage {
  * linked to. While it runs the server belongs to it.
  *
  * With `values` it goes by the extended protocol, as pgbouncer's auth_query does, so that nothing in them can become SQL.
+ * `afterStrays`: the query is empty, and its answer begins with EmptyQueryResponse; what comes before that is left over
+ * from whoever had the server.
  * @param timeoutMs the server is closed when there is no answer by then; 0: no limit
  * @throws ControlError
  */
 export function runControl(
   server: Server,
   sql: string,
-  options: { values?: readonly string[]; timeoutMs?: number } = {},
+  options: { values?: readonly string[]; timeoutMs?: number; afterStrays?: boolean } = {},
 ): Promise<Row[]> {
   return new Promise((resolve, reject) => {
     const feed = new EventEmitter();
     const rows: Row[] = [];
     let columns: string[] = [];
     let failure: ControlError | null = null;
+    let isAnswered = options.afterStrays !== true;
     const timer = options.timeoutMs
       ? setTimeout(
           () =>
@@ -78,7 +81,9 @@ export function runControl(
         server.noteParameter(message.parameterName ?? '', message.parameterValue ?? '');
       } else if (message.name === 'error') {
         failure = new ControlError(message.message ?? 'error', message.code ?? '58000');
-      } else if (message.name === 'readyForQuery') {
+      } else if (message.name === 'emptyQuery') {
+        isAnswered = true;
+      } else if (message.name === 'readyForQuery' && isAnswered) {
         server.txStatus = (message.status ?? 'I').charCodeAt(0);
         if (server.user === user) server.user = null;
         finish(failure);

@@ -176,6 +176,7 @@ export class Pool {
     if (server.closeReason !== null) return server.close(server.closeReason);
     if (this.paused) return server.close('pause mode');
     if (this.#lifetimeOver(server, server.releasedAt)) return server.close('server lifetime over');
+    if (server.inDoubt) return this.#settle(server);
     if ((server.needsReset || settings.server_reset_query_always) && settings.server_reset_query !== '') {
       server.needsReset = false;
       server.prepared.clear();
@@ -339,6 +340,17 @@ export class Pool {
     if (server.cancelsInFlight === 0 && server.state === 'tested' && server.user === null) this.#free(server);
     else if (server.cancelsInFlight === 0 && server.state === 'idle' && !this.idle.includes(server))
       this.#free(server);
+  }
+
+  /** Whatever a server has still to say to its last user is behind it when it answers something else. */
+  #settle(server: Server): void {
+    server.inDoubt = false;
+    server.state = 'tested';
+    const { server_connect_timeout: timeoutMs } = this.registry.config.settings;
+    runControl(server, '', { timeoutMs, afterStrays: true }).then(
+      () => this.give(server),
+      (error: Error) => server.close(`unclean server: ${error.message}`),
+    );
   }
 
   /** Runs a query of the proxy's own on a server, then frees it. */

@@ -59,6 +59,9 @@ export class Server {
   /** state left behind that only a reset takes away (it was linked in session mode) */
   needsReset = false;
 
+  /** answers may still come that nobody waits for */
+  inDoubt = false;
+
   constructor(pool: Pool, id: number, socket: Socket, host: string, port: number) {
     this.pool = pool;
     this.id = id;

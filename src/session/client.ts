@@ -345,12 +345,12 @@ export class Client implements Waiter, ServerUser {
       isLinked &&
       this.outstanding.empty &&
       !this.outstanding.unsynced &&
-      !this.outstanding.tainted &&
       this.bodyLeft === 0 &&
       server.txStatus === TxStatus.Idle &&
       !this.congested;
     if (clean && this.replyLeft === 0 && this.replyCarry.length === 0) {
       server.needsReset = this.pool!.mode === 'session';
+      server.inDoubt = this.outstanding.tainted;
       this.pool!.give(server);
     } else {
       server.close(this.outstanding.empty ? 'unclean server' : 'client disconnected with query in progress');

@@ -123,10 +123,9 @@ export function unlink(client: Client): void {
   if (!client.blocked && client.socket.isPaused() && !client.sessions.suspended) client.socket.resume();
   if (client.outstanding.tainted) {
     client.outstanding.clear();
-    server.close('unclean server');
-  } else {
-    client.pool!.give(server);
+    server.inDoubt = true;
   }
+  client.pool!.give(server);
 }
 
 /** The connection to the server went away under a client. */

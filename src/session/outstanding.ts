@@ -111,7 +111,7 @@ export class Outstanding {
     return count;
   }
 
-  /** Replies may still come that nothing waits for: the server must not be used again. */
+  /** Replies may still come that nothing waits for: the server must not be used again before they have. */
   get tainted(): boolean {
     return this.#doubtfulSyncs > 0;
   }

@@ -210,5 +210,5 @@ function forget(client: Client, shared: SharedStatement, name: string): void {
 function remember(client: Client, name: string, { shared, route }: ClientStatement): void {
   if (client.state === 'closed' || client.statements?.has(name)) return;
   client.statements ??= new Map();
-  client.statements.set(name, { shared: client.sessions.statements.acquire(shared.body), route });
+  client.statements.set(name, { shared: client.sessions.statements.retain(shared), route });
 }

@@ -36,9 +36,17 @@ export class StatementRegistry {
     return statement;
   }
 
+  /** Takes back a `release`: the same statement, also when nobody else has used it since. */
+  retain(statement: SharedStatement): SharedStatement {
+    statement.uses++;
+    if (!this.#byKey.has(statement.key)) this.#byKey.set(statement.key, statement);
+    return statement;
+  }
+
   /** Servers may still have it prepared: their own bounded lists forget it in time. */
   release(statement: SharedStatement): void {
-    if (--statement.uses === 0) this.#byKey.delete(statement.key);
+    if (--statement.uses === 0 && this.#byKey.get(statement.key) === statement)
+      this.#byKey.delete(statement.key);
   }
 }
 

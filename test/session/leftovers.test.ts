@@ -219,3 +219,32 @@ for (const [what, message, error] of [
     assert.deepEqual([errorFields(frames.at(-1)!)['S'], errorFields(frames.at(-1)!)['M']], ['FATAL', error]);
   });
 }
+
+test('a COPY that fails on its data, or before it, with a Sync sent ahead keeps its server', async (t) => {
+  await cluster.sql('CREATE OR REPLACE VIEW readonly AS SELECT 1 AS n GROUP BY 1');
+  const pid = async (): Promise<string | null> => first(await client.query('select pg_backend_pid()'));
+  const client = await login(t);
+  const before = await pid();
+  bouncer.markLog();
+  for (const table of ['t', 'readonly']) {
+    client.send(raw.parse('', `copy ${table} from stdin`), raw.bind(), raw.execute(), raw.sync());
+    await client.readUntil('G');
+    client.send(raw.copyData('no number\n'), raw.copyDone(), raw.sync());
+    client.send(raw.query("select 'next'"));
+    // one answer more, or less, to the two Syncs
+    const frames = await client.readUntil('C');
+    assert.equal(first(frames), 'next');
+    await client.readUntil('Z');
+    assert.equal(await pid(), before, table);
+  }
+  assert.ok(!bouncer.logContains(/unclean server|out of step/));
+});
+
+test('a statement that was made and closed behind an error does not exist', async (t) => {
+  const client = await login(t);
+  const lost = [raw.parse('b', "select 'b'"), raw.close('S', 'b'), raw.bind('b')];
+  client.send(raw.parse('', 'no sql'), ...lost, raw.sync(), raw.bind('b'), raw.sync());
+  const frames = await client.readToEnd();
+  assert.equal(frames.map((frame) => frame.type).join(''), 'EZE');
+  assert.equal(errorFields(frames[2]!)['M'], 'prepared statement did not exist');
+});
