@@ -50,11 +50,11 @@ export type ClientPhase =
   | 'waiting'
   | 'active_cancel_req'
   | 'waiting_cancel_req';
-export type ServerPhase = 'active' | 'idle' | 'used' | 'tested' | 'new' | 'active_cancel' | 'being_canceled';
+export type ServerPhase = 'active' | 'idle' | 'used' | 'tested' | 'new' | 'being_canceled';
 
 /** What a client is doing, in the words of SHOW CLIENTS. */
 export function clientPhase(client: Client): ClientPhase {
-  if (client.isCancelRequest) return 'active_cancel_req';
+  if (client.isCancelRequest) return client.cancelIsSent ? 'active_cancel_req' : 'waiting_cancel_req';
   // The first client of a pool waits for a server before it is welcomed.
   if (client.state === 'login') return client.pool === null ? 'login' : 'waiting';
   if (client.state === 'waiting') return 'waiting';
@@ -116,7 +116,7 @@ export function clientRow(client: Client, state: string, now: number): Value[] {
   return [
     'C',
     client.user || '(nouser)',
-    client.database?.name ?? (client.databaseName || '(nodb)'),
+    (client.database ?? client.cancelPool?.database)?.name ?? (client.databaseName || '(nodb)'),
     client.replication,
     state,
     client.remoteAddress,
@@ -127,13 +127,50 @@ export function clientRow(client: Client, state: string, now: number): Value[] {
     ...splitWait(waitOf(client, now)),
     0,
     pointer(client.id),
-    client.server === null ? '' : pointer(client.server.id),
+    linkOf(client),
     0,
     client.tls === 'handshake' ? '' : client.tls,
     application,
     client.statements?.size ?? 0,
     client.id,
   ];
+}
+
+/** Its server; of a cancel request the connection that takes it there. */
+function linkOf(client: Client): string {
+  if (client.server !== null) return pointer(client.server.id);
+  for (const { id, requesterId } of client.cancelPool?.cancels.deliveries ?? [])
+    if (requesterId === client.id) return pointer(id);
+  return '';
+}
+
+/** Connections that take a cancel request to the server are rows of their own. */
+function cancelRows(pool: Pool): Value[][] {
+  const [host = 'unix'] = pool.database.config.hosts;
+  const isUnix = unixPath({ host, port: 0 }) !== null;
+  return [...pool.cancels.deliveries].map(({ id, requesterId, startedAt, isSent }) => [
+    'S',
+    pool.user,
+    pool.database.name,
+    'none',
+    isSent ? 'active_cancel' : 'new',
+    isUnix ? 'unix' : host,
+    pool.database.config.port,
+    isUnix ? 'unix' : '',
+    0,
+    clockTime(startedAt),
+    clockTime(startedAt),
+    0,
+    0,
+    0,
+    pointer(id),
+    pointer(requesterId),
+    0,
+    '',
+    '',
+    0,
+    id,
+  ]);
 }
 
 export function serverRow(server: Server, state: string): Value[] {
@@ -167,7 +204,8 @@ export function serverRow(server: Server, state: string): Value[] {
 
 /** Clients in the order of SHOW POOLS' rows; those that are still logging in belong to no pool. */
 function clientsByPool(actions: AdminActions): Client[] {
-  const key = (client: Client): string => client.database?.name ?? client.databaseName;
+  const key = (client: Client): string =>
+    (client.database ?? client.cancelPool?.database)?.name ?? client.databaseName;
   return [...actions.sessions.clients].sort(
     (a, b) =>
       compare(key(a), key(b)) || compare(a.pool?.user ?? a.user, b.pool?.user ?? b.user) || a.id - b.id,
@@ -194,9 +232,10 @@ export function poolsInOrder(actions: AdminActions): Pool[] {
 
 export function serverRows(actions: AdminActions): Value[][] {
   const now = performance.now();
-  return poolsInOrder(actions).flatMap((pool) =>
-    serversOf(pool).map((server) => serverRow(server, serverPhase(server, now))),
-  );
+  return poolsInOrder(actions).flatMap((pool) => [
+    ...serversOf(pool).map((server) => serverRow(server, serverPhase(server, now))),
+    ...cancelRows(pool),
+  ]);
 }
 
 const SOCKET_STATES: Readonly<Record<ServerPhase, string>> = {
@@ -205,7 +244,6 @@ const SOCKET_STATES: Readonly<Record<ServerPhase, string>> = {
   used: 'sv_used',
   tested: 'sv_tested',
   new: 'sv_login',
-  active_cancel: 'sv_active_cancel',
   being_canceled: 'sv_being_canceled',
 };
 
@@ -219,6 +257,7 @@ export function socketRows(actions: AdminActions, onlyBusy: boolean): Value[][] 
   const now = performance.now();
   const rows: Value[][] = [];
   for (const client of clientsByPool(actions)) {
+    if (client.isCancelRequest) continue;
     const received = client.held.length + (client.collecting?.have ?? 0);
     const unsent = client.socket.writableLength;
     if (onlyBusy && received === 0 && unsent === 0 && client.bodyLeft === 0) continue;

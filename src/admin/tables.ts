@@ -1,7 +1,6 @@
 import { showConfig } from '../config/load.ts';
 import type { Database } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
-import type { Server } from '../pool/server.ts';
 import type { Client } from '../session/client.ts';
 import { ADMIN_DATABASE } from '../session/startup.ts';
 import { timestamp } from '../telemetry/log.ts';
@@ -102,8 +101,8 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
       ],
       rows: ({ registry }) =>
         [...registry.config.peers.keys()].map((id) => {
-          const { active, waiting } = registry.peers.stats(id);
-          return [id, active, waiting, active, 0];
+          const { active, waiting, connecting } = registry.peers.cancelsTo(id);
+          return [id, active, waiting, active, connecting];
         }),
     },
   ],
@@ -345,23 +344,23 @@ function poolRow(pool: Pool, clients: readonly Client[], now: number): Value[] {
   const inPhase = (...phases: string[]): number =>
     servers.filter((server) => phases.includes(serverPhase(server, now))).length;
   const waiting = clients.filter((client) => clientPhase(client) === 'waiting');
-  const cancels = servers.reduce((sum: number, server: Server) => sum + server.cancelsInFlight, 0);
+  const { cancels } = pool;
   const longest = Math.max(0, ...waiting.map((client) => waitOf(client, now)));
   return [
     pool.database.name,
     pool.user,
     clients.length - waiting.length,
     waiting.length,
-    cancels,
-    pool.cancels.waiting,
+    cancels.active,
+    cancels.waiting,
     inPhase('active'),
-    cancels,
+    cancels.active,
     inPhase('being_canceled'),
     inPhase('idle'),
     inPhase('used'),
     inPhase('tested'),
     // a connection that is being made has no socket yet
-    inPhase('new') + (pool.opening && pool.connecting === null ? 1 : 0),
+    inPhase('new') + (pool.opening && pool.connecting === null ? 1 : 0) + cancels.connecting,
     ...splitWait(longest),
     pool.mode,
     balancing(pool.database),

@@ -113,7 +113,7 @@ function watchSocket(server: Server, socket: Socket): void {
  * Sends a CancelRequest for whatever runs on a server, encrypted when the server's own connection is.
  * @throws ConnectError
  */
-export async function sendCancel(server: Server, signal: AbortSignal): Promise<void> {
+export async function sendCancel(server: Server, signal: AbortSignal, onSent: () => void): Promise<void> {
   const { registry } = server.pool;
   // Of a name with several addresses, only this one has the backend.
   const target = { host: unixPath(server) === null ? server.remoteAddress : server.host, port: server.port };
@@ -121,6 +121,7 @@ export async function sendCancel(server: Server, signal: AbortSignal): Promise<v
     encryption: server.tls === '' ? 'none' : 'required',
     negotiation: negotiation(server.pool),
     serverName: server.host,
+    onSent,
   });
 }
 
@@ -133,7 +134,7 @@ export async function deliverCancel(
   target: Target,
   request: Buffer,
   signal: AbortSignal,
-  tls: { encryption: Encryption; negotiation: Negotiation; serverName: string },
+  how: { encryption: Encryption; negotiation: Negotiation; serverName: string; onSent: () => void },
 ): Promise<void> {
   const opened = await openSocket(target, registry.resolver, signal);
   const destroy = (): void => void opened.socket.destroy(new Error('connect timeout'));
@@ -141,10 +142,10 @@ export async function deliverCancel(
   plain.on('error', () => {});
   signal.addEventListener('abort', destroy);
   try {
-    if (tls.encryption !== 'none') {
-      const { options } = serverTls(registry.config.settings, tls.serverName);
-      const secure = await encrypt(opened, tls.negotiation, options);
-      if (secure === null && tls.encryption === 'required') throw new ConnectError('server refused SSL');
+    if (how.encryption !== 'none') {
+      const { options } = serverTls(registry.config.settings, how.serverName);
+      const secure = await encrypt(opened, how.negotiation, options);
+      if (secure === null && how.encryption === 'required') throw new ConnectError('server refused SSL');
     }
     const { socket } = opened;
     await new Promise<void>((resolve, reject) => {
@@ -152,6 +153,7 @@ export async function deliverCancel(
       socket.on('error', () => {});
       socket.resume();
       socket.write(request);
+      how.onSent();
     });
   } finally {
     signal.removeEventListener('abort', destroy);

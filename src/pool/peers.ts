@@ -1,8 +1,8 @@
 import type { PeerConfig } from '../config/config.ts';
 import { cancelRequest } from '../wire/messages.ts';
+import { Cancels } from './cancels.ts';
 import { deliverCancel } from './connect.ts';
 import type { Registry } from './databases.ts';
-import { Slots } from './slots.ts';
 import { unixPath } from './socket.ts';
 
 /**
@@ -34,15 +34,9 @@ export function nextHop(key: Buffer): Buffer | null {
   return next;
 }
 
-export interface PeerStats {
-  /** being delivered */
-  readonly active: number;
-  readonly waiting: number;
-}
-
 export class Peers {
   readonly #registry: Registry;
-  readonly #slots = new Map<number, Slots>();
+  readonly #cancels = new Map<number, Cancels>();
 
   constructor(registry: Registry) {
     this.#registry = registry;
@@ -51,33 +45,41 @@ export class Peers {
   /**
    * Hands a cancel request on; at most twice pool_size at a time, as to servers.
    * @param key pid and secret
+   * @param onSent told when it is on its way
    * @throws ConnectError, or the signal's reason
    */
-  async forward(peer: PeerConfig, key: Buffer, signal: AbortSignal): Promise<void> {
+  async forward(
+    peer: PeerConfig,
+    key: Buffer,
+    signal: AbortSignal,
+    requesterId: number,
+    onSent: () => void,
+  ): Promise<void> {
     const { settings } = this.#registry.config;
-    const slots = this.#slotsOf(peer.id);
-    await slots.take(2 * (peer.pool_size ?? settings.default_pool_size) || Infinity, signal);
-    try {
-      const mode = unixPath(peer) === null ? settings.server_tls_sslmode : 'disable';
-      const isPlain = mode === 'disable' || mode === 'allow';
-      await deliverCancel(this.#registry, peer, cancelRequest(key.readInt32BE(0), key.subarray(4)), signal, {
-        encryption: isPlain ? 'none' : mode === 'prefer' ? 'offered' : 'required',
-        negotiation: 'postgres',
-        serverName: peer.host,
-      });
-    } finally {
-      slots.free();
-    }
+    const cancels = this.cancelsTo(peer.id);
+    const limit = 2 * (peer.pool_size ?? settings.default_pool_size) || Infinity;
+    const mode = unixPath(peer) === null ? settings.server_tls_sslmode : 'disable';
+    const isPlain = mode === 'disable' || mode === 'allow';
+    const request = cancelRequest(key.readInt32BE(0), key.subarray(4));
+    await cancels.inTurn(limit, signal, () =>
+      cancels.deliver(this.#registry.ids, requesterId, (delivery) =>
+        deliverCancel(this.#registry, peer, request, signal, {
+          encryption: isPlain ? 'none' : mode === 'prefer' ? 'offered' : 'required',
+          negotiation: 'postgres',
+          serverName: peer.host,
+          onSent: () => {
+            delivery.isSent = true;
+            onSent();
+          },
+        }),
+      ),
+    );
   }
 
-  stats(id: number): PeerStats {
-    const slots = this.#slots.get(id);
-    return { active: slots?.taken ?? 0, waiting: slots?.waiting ?? 0 };
-  }
-
-  #slotsOf(id: number): Slots {
-    let slots = this.#slots.get(id);
-    if (slots === undefined) this.#slots.set(id, (slots = new Slots()));
-    return slots;
+  /** Requests on their way to a peer. */
+  cancelsTo(id: number): Cancels {
+    let cancels = this.#cancels.get(id);
+    if (cancels === undefined) this.#cancels.set(id, (cancels = new Cancels()));
+    return cancels;
   }
 }

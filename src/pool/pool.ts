@@ -1,5 +1,6 @@
 import type { PoolMode } from '../config/config.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
+import { Cancels } from './cancels.ts';
 import { openServer } from './connect.ts';
 import { runControl } from './control.ts';
 import { isAlarm } from './cluster.ts';
@@ -14,7 +15,6 @@ import {
 } from './limits.ts';
 import { LoginError, type LearnedSecret, type Welcome } from './login.ts';
 import type { Server } from './server.ts';
-import { Slots } from './slots.ts';
 import type { Target } from './socket.ts';
 
 /** Somebody who wants a server: a client, or a query of the proxy's own. */
@@ -66,7 +66,7 @@ export class Pool {
   readonly waiters = new Set<Waiter>();
   readonly dedicated = new Set<DedicatedWaiter>();
   /** cancel requests that are being delivered to its servers */
-  readonly cancels = new Slots();
+  readonly cancels = new Cancels();
   /** what the first server said at login; clients are welcomed with it, without a server, from then on */
   welcome: Welcome | null = null;
   /** a connection is being made: one at a time for each pool */

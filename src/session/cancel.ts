@@ -28,18 +28,21 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
     if (next === null) return requester.close('failed cancel request: too many hops between peers');
     return report(
       requester,
-      peers.forward(peer, next, signal).then(() => 'successfully sent cancel request'),
+      peers
+        .forward(peer, next, signal, requester.id, () => (requester.cancelIsSent = true))
+        .then(() => 'successfully sent cancel request'),
+      signal,
     );
   }
   // on its way here the last bits may have changed
   markKey(key, ownId);
   const target = sessions.byCancelKey.get(key.toString('latin1'));
   if (target === undefined) return requester.close('failed cancel request');
-  report(requester, cancel(target, signal));
+  report(requester, cancel(requester, target, signal), signal);
 }
 
 /** The requester stays until it is known what has become of the request. */
-function report(requester: Client, outcome: Promise<string>): void {
+function report(requester: Client, outcome: Promise<string>, signal: AbortSignal): void {
   outcome.then(
     (what) => requester.close(what),
     (error: Error) => {
@@ -47,38 +50,54 @@ function report(requester: Client, outcome: Promise<string>): void {
         { client: requester.id },
         `${requester.label} cancel request failed: ${error.message}`,
       );
-      requester.close('cancel_wait_timeout');
+      requester.close(signal.aborted ? 'cancel_wait_timeout' : 'failed cancel request');
     },
   );
 }
 
-async function cancel(target: Client, signal: AbortSignal): Promise<string> {
+async function cancel(requester: Client, target: Client, signal: AbortSignal): Promise<string> {
   if (target.onCancel !== null) {
     target.onCancel();
     return 'cancel request for console client';
   }
   if (target.state === 'waiting') {
-    cancelWaiting(target);
+    target.pool!.cancelWait(target);
+    target.verdict = null;
+    target.state = 'idle';
+    target.blocked = false;
+    takeBack(target);
+    resumeClient(target);
     return 'cancel request for a waiting client';
   }
   const { pool } = target;
-  if (pool === null || !isRunning(target)) return 'cancel request for an idle client';
-  await pool.cancels.take(limit(pool), signal);
-  const { server } = target;
-  try {
+  if (pool === null || !isRunning(target)) return cancelHeld(target);
+  requester.cancelPool = pool;
+  return await pool.cancels.inTurn(limit(pool), signal, async () => {
+    const { server } = target;
     // Without anything outstanding the cancel would hit the next query, or another client's.
-    if (server === null || !isRunning(target)) return 'cancel request for an idle client';
+    if (server === null || !isRunning(target)) return cancelHeld(target);
     server.cancelsInFlight++;
     try {
-      await sendCancel(server, signal);
+      await pool.cancels.deliver(pool.registry.ids, requester.id, (delivery) =>
+        sendCancel(server, signal, () => {
+          delivery.isSent = true;
+          requester.cancelIsSent = true;
+        }),
+      );
     } finally {
       server.cancelsInFlight--;
       server.pool.cancelDelivered(server);
     }
     return 'successfully sent cancel request';
-  } finally {
-    pool.cancels.free();
-  }
+  });
+}
+
+/** Its query may be held back while the server is brought to its settings, or while the user functions are asked. */
+function cancelHeld(target: Client): string {
+  const isHeld = target.blocked && !target.awaitsAnswers && target.held.length > 0;
+  if (!isHeld || target.state === 'closed') return 'cancel request for an idle client';
+  target.isCanceled = true;
+  return 'cancel request for a query that was not sent yet';
 }
 
 function isRunning(target: Client): boolean {
@@ -90,15 +109,12 @@ function limit(pool: Pool): number {
   return 2 * poolSize(pool);
 }
 
-/** The query has not left the proxy yet: it is taken back. */
-function cancelWaiting(client: Client): void {
+/** The message that is held has not left the proxy yet: it gets an error, and no server sees it. */
+export function takeBack(client: Client): void {
+  client.isCanceled = false;
   const type = client.held[0];
   // a Sync can't be cancelled: its answer says that nothing runs
   if (type === undefined || type === Frontend.Sync) return;
-  client.pool!.cancelWait(client);
-  client.verdict = null;
-  client.state = 'idle';
-  client.blocked = false;
   client.decision = null;
   const size = client.held.readInt32BE(1) + 1;
   const here = Math.min(size, client.held.length);
@@ -108,5 +124,4 @@ function cancelWaiting(client: Client): void {
   const error = new ClientError('ERROR', '57014', 'canceling statement due to user request');
   const isSimple = type === Frontend.Query || type === Frontend.FunctionCall;
   answerError(client, isSimple ? Frontend.Query : Frontend.Parse, error);
-  resumeClient(client);
 }

@@ -51,6 +51,9 @@ export class Client implements Waiter, ServerUser {
   isOwnProcess = false;
   /** it only came to cancel another client's query */
   isCancelRequest = false;
+  /** the pool of the client whose query it is to cancel, and whether the request is on its way to the server */
+  cancelPool: Pool | null = null;
+  cancelIsSent = false;
   tls = '';
   cancelKey = '';
   /** what its login taught, for logging in to servers with the same secret */
@@ -89,6 +92,8 @@ export class Client implements Waiter, ServerUser {
   /** bytes of the current message's body that are still to come, and whether they are passed on */
   bodyLeft = 0;
   bodyForwarded = false;
+  /** the message that is held is to be answered with an error, as soon as it is looked at again */
+  isCanceled = false;
   /** what the user functions said of the message that is held */
   decision: Decision | null = null;
   /** bytes since the transaction began, while nothing has been answered (switchover.ts) */

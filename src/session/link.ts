@@ -67,7 +67,10 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       }
       server.user = client;
       client.blocked = false;
+      const { isCanceled } = client;
       resumeClient(client);
+      // nothing may have been sent that an answer would come for
+      if (isCanceled && client.server === server) unlinkIfDone(client);
     },
     (error: Error) => {
       server.close(`setting the client's parameters failed: ${error.message}`, {

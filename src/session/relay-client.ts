@@ -1,5 +1,6 @@
 import { clientErrors } from '../wire/errors.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
+import { takeBack } from './cancel.ts';
 import type { Client } from './client.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
@@ -51,11 +52,11 @@ export function relayClientBytes(client: Client, chunk: Buffer): void {
 /** What blocked the client is over: goes on with what it had sent. */
 export function resumeClient(client: Client): void {
   if (client.blocked || client.state === 'closed') return;
-  const held = client.held;
+  if (client.isCanceled) takeBack(client);
+  const { held } = client;
   client.held = EMPTY;
   if (held.length > HELD_BYTES) client.socket.resume();
-  if (held.length === 0) return;
-  pump(client, held);
+  if (held.length > 0) pump(client, held);
   client.flush();
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
+import { FlakyRelay } from '../support/flaky.ts';
 import { RawClient, cancelRequest, errorFields, query, startup, type Frame } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 
@@ -16,7 +17,9 @@ const one = await Bouncer.prepare({ after }, options(1));
 const two = await Bouncer.prepare({ after }, options(2));
 const { port } = one;
 two.settings['listen_port'] = port;
-const peers = `[peers]\n1 = host=${one.folder} port=${port}\n2 = host=${two.folder} port=${port} pool_size=3\n9 = host=${one.folder} port=${port}\n`;
+// speaks for process 1 on TCP
+const relay = await FlakyRelay.start({ after }, { port });
+const peers = `[peers]\n1 = host=${one.folder} port=${port}\n2 = host=${two.folder} port=${port} pool_size=3\n9 = host=${one.folder} port=${port}\n8 = host=127.0.0.1 port=${relay.port}\n`;
 for (const each of [one, two]) {
   await each.writeFiles();
   await each.writeFile('peers.ini', peers);
@@ -101,10 +104,22 @@ test('SHOW PEERS and SHOW PEER_POOLS', async () => {
     { peer_id: 1, host: one.folder, port, pool_size: 20 },
     { peer_id: 2, host: two.folder, port, pool_size: 3 },
     { peer_id: 9, host: one.folder, port, pool_size: 20 },
+    { peer_id: 8, host: '127.0.0.1', port: relay.port, pool_size: 20 },
   ]);
   const idle = { cl_active_cancel_req: 0, cl_waiting_cancel_req: 0, sv_active_cancel: 0, sv_login: 0 };
   assert.deepEqual(
     await two.sql('SHOW PEER_POOLS', console),
-    [1, 2, 9].map((peer_id) => ({ peer_id, ...idle })),
+    [1, 2, 9, 8].map((peer_id) => ({ peer_id, ...idle })),
   );
+  const row = async (): Promise<Record<string, unknown> | undefined> =>
+    (await two.sql('SHOW PEER_POOLS', console)).find(({ peer_id: id }) => id === 8);
+  // its answer to the request for TLS is awaited
+  relay.toUpstream.stall = true;
+  const sending = send(socket(two), Buffer.from([0, 8, 0, 7]).readInt32BE(0), Buffer.from([1, 2, 3, 3]));
+  await until('a connection to be made', async () => (await row())?.['sv_login'] === 1);
+  assert.deepEqual(await row(), { peer_id: 8, ...idle, cl_waiting_cancel_req: 1, sv_login: 1 });
+  relay.toUpstream.stall = false;
+  relay.release();
+  await sending;
+  assert.deepEqual(await row(), { peer_id: 8, ...idle });
 });

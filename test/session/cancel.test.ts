@@ -3,18 +3,21 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
+import { FlakyRelay } from '../support/flaky.ts';
 import * as raw from '../support/raw.ts';
 import { errorFields, RawClient, rowValues, type Frame } from '../support/raw.ts';
 import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
 
 const cluster = await Cluster.start({ after });
+const relay = await FlakyRelay.start({ after }, cluster);
 const bouncer = await Bouncer.start(
   { after },
   {
     databases: {
       one: `${cluster.connectionString()} pool_size=1`,
       many: `${cluster.connectionString()} pool_size=5`,
+      relayed: `host=127.0.0.1 port=${relay.port} dbname=postgres pool_size=1`,
     },
     settings: { pool_mode: 'transaction' },
   },
@@ -134,4 +137,77 @@ test('a request with a key that nobody has gets no answer', async () => {
   const requester = await RawClient.connect(bouncer);
   requester.send(raw.cancelRequest(1, Buffer.alloc(4)));
   assert.deepEqual(await requester.readToEnd(), []);
+});
+
+async function named(t: Scope, name: string): Promise<Cancellable> {
+  const one = await login(t, 'relayed');
+  await one.client.query(`set application_name = '${name}'`);
+  return one;
+}
+
+for (const [what, messages, answers] of [
+  ['alone', [raw.query("select 'never'")], 'EZ'],
+  ['with another behind it', [raw.query("select 'never'"), raw.query("select 'second'")], 'EZTDCZ'],
+  [
+    'by the extended protocol',
+    [raw.parse('', "select 'never'"), raw.bind(), raw.execute(), raw.sync()],
+    'EZ',
+  ],
+] as const) {
+  test(`a query that is held back while its client’s settings are applied is cancelled (${what})`, async (t) => {
+    const other = await named(t, 'other');
+    const { client, cancel } = await named(t, 'mine');
+    await other.client.query('select 1');
+    cluster.markLog();
+    relay.toClient.stall = true;
+    client.send(...messages);
+    await cluster.waitForLog(/SET application_name='mine'/);
+    await cancel();
+    relay.toClient.stall = false;
+    relay.release();
+    let seen = '';
+    while (seen.length < answers.length) seen += (await client.readFrame()).type;
+    assert.equal(seen, answers);
+    // the only server is free
+    assert.equal(code(await other.client.query('select 1')), undefined);
+    assert.ok(!cluster.logContains(/never/));
+  });
+}
+
+test('requests on their way and those that wait are told from each other, and end at cancel_wait_timeout', async (t) => {
+  await bouncer.reload({ cancel_wait_timeout: 3 });
+  t.after(() => bouncer.reload({ cancel_wait_timeout: 10 }));
+  const { client, cancel } = await login(t, 'relayed');
+  client.send(raw.query("select pg_sleep(60), 'slow'"));
+  await runs('slow');
+  bouncer.markLog();
+  relay.toUpstream.stall = true;
+  const requests = Promise.all([cancel(), cancel(), cancel()]);
+  const pool = await until('two to be on their way', async () =>
+    (await bouncer.admin('SHOW POOLS')).find(
+      (row) => row['database'] === 'relayed' && row['cl_active_cancel_req'] === 2,
+    ),
+  );
+  assert.deepEqual(
+    [pool['cl_waiting_cancel_req'], pool['sv_active_cancel'], pool['sv_active'], pool['cl_active']],
+    [1, 2, 1, 1],
+  );
+  const clients = (await bouncer.admin('SHOW CLIENTS')).filter((row) =>
+    String(row['state']).endsWith('cancel_req'),
+  );
+  assert.deepEqual(
+    clients.map((row) => [row['user'], row['database'], row['state']]).toSorted(),
+    ['active_cancel_req', 'active_cancel_req', 'waiting_cancel_req'].map((state) => [
+      '(nouser)',
+      'relayed',
+      state,
+    ]),
+  );
+  const servers = (await bouncer.admin('SHOW SERVERS')).filter((row) => row['state'] === 'active_cancel');
+  const links = clients.map((row) => row['link']).filter((link) => link !== '');
+  assert.deepEqual(servers.map((row) => row['ptr']).toSorted(), links.toSorted());
+  await requests;
+  assert.equal(bouncer.logCount(/closing because: cancel_wait_timeout/), 3);
+  relay.toUpstream.stall = false;
+  relay.release();
 });

@@ -1,0 +1,61 @@
+import type { IdCounter } from '../telemetry/stats.ts';
+import { Slots } from './slots.ts';
+
+/** A connection of its own that takes one cancel request to a server or to a peer. */
+export interface CancelDelivery {
+  readonly id: number;
+  /** of the client that asked for it */
+  readonly requesterId: number;
+  /** ms of performance.now() */
+  readonly startedAt: number;
+  /** There is a connection, and the request has been sent on it. */
+  isSent: boolean;
+}
+
+/** Cancel requests on their way to one pool's servers, or to one peer: only so many at a time. */
+export class Cancels {
+  readonly deliveries = new Set<CancelDelivery>();
+  readonly #slots = new Slots();
+
+  /** sent, and not taken yet */
+  get active(): number {
+    let count = 0;
+    for (const { isSent } of this.deliveries) if (isSent) count++;
+    return count;
+  }
+
+  /** their connection is being made */
+  get connecting(): number {
+    return this.deliveries.size - this.active;
+  }
+
+  /** not sent yet: there is no place, or no connection */
+  get waiting(): number {
+    return this.#slots.waiting + this.connecting;
+  }
+
+  /** Waits for a place and holds it while `work` is done. Rejects with the signal's reason when none comes free. */
+  async inTurn<T>(limit: number, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    await this.#slots.take(limit, signal);
+    try {
+      return await work();
+    } finally {
+      this.#slots.free();
+    }
+  }
+
+  /** Registers a delivery while `send` works on it. */
+  async deliver(
+    ids: IdCounter,
+    requesterId: number,
+    send: (delivery: CancelDelivery) => Promise<void>,
+  ): Promise<void> {
+    const delivery = { id: ids.next(), requesterId, startedAt: performance.now(), isSent: false };
+    this.deliveries.add(delivery);
+    try {
+      await send(delivery);
+    } finally {
+      this.deliveries.delete(delivery);
+    }
+  }
+}
