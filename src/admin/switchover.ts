@@ -39,7 +39,7 @@ export const SWITCHOVER_COLUMNS: readonly Column[] = [
 
 export function topologyRows({ switchovers }: AdminActions): Value[][] {
   return [...switchovers.controllers.values()].flatMap((controller) =>
-    [...controller.nodes.values()].map((node) => topologyRow(controller, node)),
+    [...controller.nodes].map((node) => topologyRow(controller, node)),
   );
 }
 

@@ -35,6 +35,8 @@ interface Entry {
   /** of the address that is used next */
   next: number;
   pending: Promise<void> | null;
+  /** the addresses are kept, whatever the name says meanwhile */
+  isPinned: boolean;
 }
 
 /** Addresses that were right before are used when a new answer takes longer than this. */
@@ -66,12 +68,8 @@ export class Resolver {
    * @throws ResolveError
    */
   async resolve(host: string): Promise<readonly string[]> {
-    let entry = this.#entries.get(host);
-    if (entry === undefined) {
-      entry = { addresses: [], problem: null, expiresAt: 0, next: 0, pending: null };
-      this.#entries.set(host, entry);
-    }
-    if (performance.now() >= entry.expiresAt) {
+    const entry = this.#entry(host);
+    if (performance.now() >= entry.expiresAt && !(entry.isPinned && entry.addresses.length > 0)) {
       const pending = this.#refresh(host, entry);
       await (entry.addresses.length === 0 ? pending : patience(pending));
     }
@@ -81,10 +79,32 @@ export class Resolver {
     return [...addresses.slice(first), ...addresses.slice(0, first)];
   }
 
+  /** Keeps a name's addresses as they are now, for as long as the name is moving from one server to another. */
+  pin(host: string): void {
+    this.#entry(host).isPinned = true;
+  }
+
+  /** The name counts again, from the next use on. */
+  unpin(host: string): void {
+    const entry = this.#entries.get(host);
+    if (entry === undefined || !entry.isPinned) return;
+    entry.isPinned = false;
+    entry.expiresAt = 0;
+  }
+
+  #entry(host: string): Entry {
+    let entry = this.#entries.get(host);
+    if (entry === undefined) {
+      entry = { addresses: [], problem: null, expiresAt: 0, next: 0, pending: null, isPinned: false };
+      this.#entries.set(host, entry);
+    }
+    return entry;
+  }
+
   /** Asks again for names whose time is over, of which `inUse` are used; the others are forgotten. */
   maintain(inUse: ReadonlySet<string>, now: number): void {
     for (const [host, entry] of this.#entries) {
-      if (now < entry.expiresAt || entry.pending !== null) continue;
+      if (now < entry.expiresAt || entry.pending !== null || entry.isPinned) continue;
       if (inUse.has(host)) void this.#refresh(host, entry);
       else this.#entries.delete(host);
     }
@@ -122,6 +142,7 @@ export class Resolver {
 
   #take(host: string, entry: Entry, addresses: readonly string[]): void {
     const before = entry.addresses;
+    if (entry.isPinned && before.length > 0) return;
     entry.addresses = addresses;
     // A name that is gone says nothing about its servers.
     if (addresses.length > 0 && before.some((address) => !addresses.includes(address)))

@@ -1,27 +1,24 @@
 import type { DatabaseConfig } from '../config/config.ts';
-import { Database, type Registry } from '../pool/databases.ts';
+import type { Database, Registry } from '../pool/databases.ts';
 import type { Cluster } from '../pool/cluster.ts';
-import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import type { Target } from '../pool/socket.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
+import { BlueGreen } from './blue-green.ts';
 import { Discovery } from './discovery.ts';
 import type { SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
-import { betterWriter, isSameServer, isSuccessor, nodeKey, type Node } from './node.ts';
-import { Probe, type Evidence } from './probe.ts';
+import { betterWriter, isKin, isSameServer, isSuccessor, nodeKey, type Lineage, type Node } from './node.ts';
+import { Nodes } from './nodes.ts';
+import type { Evidence } from './probe.ts';
 import { promote } from './planned.ts';
 import { Readers } from './readers.ts';
-import { deploymentOf, type Deployment, type TopologyRow } from './topology.ts';
+import type { TopologyRow } from './topology.ts';
 
 /** While nobody knows who the writer is, its nodes are asked as often as this. */
 const URGENT_MS = 5;
-/** Least time for a probe's answer: a busy machine is not a dead one. */
-const DEADLINE_MS = 1000;
 /** Applications that write where they must not would have the writer asked for each of their errors. */
 const READ_ONLY_TRUST_MS = 1000;
-/** How often a topology that has a blue/green deployment is looked at. */
-const DEPLOYMENT_MS = 1000;
 
 /**
  * Watches the cluster behind one database with a topology_query. Serving: the pools go to the writer, or to the
@@ -32,19 +29,19 @@ export class ClusterController implements Cluster {
   readonly database: Database;
   /** as it was when this began: another one is another cluster */
   readonly config: DatabaseConfig;
-  readonly nodes = new Map<string, Node>();
+  readonly nodes: Nodes;
   epoch = 0;
   readonly #registry: Registry;
   readonly #history: SwitchoverHistory;
   readonly #discovery: Discovery;
   #writer: Node | null = null;
-  #timeline: number | null = null;
+  /** of the writer, also when it is gone */
+  #lineage: Lineage | null = null;
   #hold: Hold | null = null;
-  #deployment: Deployment | null = null;
-  #blueGreen = new Map<Node, 'source' | 'target'>();
+  readonly #blueGreen: BlueGreen;
   #isDiscovered = false;
   #readOnlyTrustedUntil = 0;
-  readonly #readers = new Readers(this.nodes);
+  readonly #readers: Readers;
   #stopped = false;
 
   constructor(registry: Registry, database: Database, history: SwitchoverHistory) {
@@ -52,10 +49,20 @@ export class ClusterController implements Cluster {
     this.database = database;
     this.config = database.config;
     this.#history = history;
+    this.nodes = new Nodes(registry, database, this, {
+      intervalMs: () => {
+        const { polling_frequency: pollingMs } = this.#settings;
+        return this.#hold === null ? pollingMs : Math.min(URGENT_MS, pollingMs);
+      },
+      onEvidence: (node, evidence) => this.#onEvidence(node, evidence),
+      onFailure: (node, reason, isAlive) => this.#onProbeFailure(node, reason, isAlive),
+    });
+    this.#readers = new Readers(this.nodes);
+    this.#blueGreen = new BlueGreen(registry.resolver);
     this.#discovery = new Discovery({
       sql: database.config.topology_query!,
       refreshMs: () => this.#refreshMs(),
-      pools: () => this.#pools(),
+      pools: () => this.nodes.pools(this.#writer),
       onTopology: (rows) => this.#onTopology(rows),
       onFailure: (message, retryMs) =>
         this.#log('error', 'topology_failed', `topology query failed: ${message}; again in ${retryMs} ms`),
@@ -63,7 +70,7 @@ export class ClusterController implements Cluster {
     const { hosts, port } = database.config;
     const { unix_socket_dir: folder } = this.#settings;
     for (const host of hosts.length > 0 ? hosts : [folder || '/tmp'])
-      this.#ensureNode({ host, port }).isSeed = true;
+      this.nodes.ensure({ host, port }).isSeed = true;
   }
 
   get writer(): Node | null {
@@ -91,7 +98,7 @@ export class ClusterController implements Cluster {
   }
 
   start(): void {
-    for (const node of this.nodes.values()) node.probe.start();
+    for (const node of this.nodes) node.probe.start();
   }
 
   stop(): void {
@@ -99,12 +106,12 @@ export class ClusterController implements Cluster {
     this.#discovery.stop();
     this.#hold?.end();
     this.#hold = null;
-    for (const node of [...this.nodes.values()]) this.#removeNode(node);
+    for (const node of [...this.nodes]) this.nodes.remove(node);
   }
 
   /** NOTIFY TOPOLOGY, RELOAD: looks at everything now. */
   notify(): void {
-    for (const node of this.nodes.values()) {
+    for (const node of this.nodes) {
       if (node.readerFrom === Infinity) node.readerFrom = 0;
       node.probe.kick();
     }
@@ -159,7 +166,7 @@ export class ClusterController implements Cluster {
    * @throws Error saying why not; everything is as it was then
    */
   async switchTo(name: string): Promise<void> {
-    const node = this.nodes.get(name) ?? [...this.nodes.values()].find((each) => each.target.host === name);
+    const node = this.nodes.byKey.get(name) ?? [...this.nodes].find((each) => each.target.host === name);
     if (node === undefined) throw new Error(`no such node: ${name}`);
     const writer = this.#writer;
     if (writer === null || this.state === 'holding') throw new Error('the writer is not known now');
@@ -192,7 +199,7 @@ export class ClusterController implements Cluster {
       node.lastChange = node.lastProbe;
       this.#log('info', 'node_role', `${node.key} is a ${role} (timeline ${evidence.timeline ?? 'unknown'})`);
     }
-    if (node === this.#writer && this.#hold === null && role === 'writer') this.#timeline = evidence.timeline;
+    if (node === this.#writer && this.#hold === null && role === 'writer') this.#lineage = evidence;
     this.#evaluate();
     if (!this.#isDiscovered) {
       this.#isDiscovered = true;
@@ -256,19 +263,17 @@ export class ClusterController implements Cluster {
   }
 
   #isAhead(node: Node): boolean {
-    if (this.#blueGreen.get(node) === 'target' && this.#deployment?.isDone) return true;
-    return this.#timeline !== null && (node.evidence?.timeline ?? 0) > this.#timeline;
+    if (this.#blueGreen.isTarget(node) && this.#blueGreen.isDone) return true;
+    const { timeline } = this.#lineage ?? { timeline: null };
+    return timeline !== null && (node.evidence?.timeline ?? 0) > timeline;
   }
 
   #bestWriter(): Node | null {
     let best: Node | null = null;
-    for (const node of this.nodes.values()) {
-      const part = this.#blueGreen.get(node);
-      const isDone = this.#deployment?.isDone === true;
-      if (isDone && part === 'target' && node.role === 'writer') return node;
-      // green takes no writes before it is done, and blue none after
-      if ((part === 'target') !== isDone && part !== undefined) continue;
-      if (!isSuccessor(node, this.#writer, this.#timeline)) continue;
+    for (const node of this.nodes) {
+      if (!this.#blueGreen.mayWrite(node)) continue;
+      if (this.#blueGreen.isTarget(node) && node.role === 'writer') return node;
+      if (!isSuccessor(node, this.#writer, this.#lineage)) continue;
       best = best === null ? node : betterWriter(best, node, this.#writer);
     }
     return best;
@@ -278,9 +283,14 @@ export class ClusterController implements Cluster {
   #fence(): void {
     const writer = this.#writer;
     if (writer === null || writer.role !== 'writer') return;
-    for (const node of this.nodes.values()) {
-      const isSecond = node !== writer && node.role === 'writer' && !isSameServer(node, writer);
-      if (isSecond && !node.isFenced && !this.#blueGreen.has(node)) {
+    for (const node of this.nodes) {
+      const isSecond =
+        node !== writer &&
+        node.role === 'writer' &&
+        !isSameServer(node, writer) &&
+        isKin(node, this.#lineage) &&
+        !this.#blueGreen.has(node);
+      if (isSecond && !node.isFenced) {
         this.#log(
           'error',
           'two_writers',
@@ -294,7 +304,7 @@ export class ClusterController implements Cluster {
 
   #adopt(node: Node): void {
     this.#writer = node;
-    this.#timeline = node.evidence?.timeline ?? null;
+    this.#lineage = node.evidence;
     this.#log('info', 'writer_found', `the writer is ${node.key}`);
     if (this.target === null) return;
     for (const pool of this.database.pools.values()) pool.retireElsewhere(node.target);
@@ -328,7 +338,7 @@ export class ClusterController implements Cluster {
       onOverdue: () =>
         this.#log('error', 'no_writer', `no writer within switchover_timeout; the search goes on`),
     });
-    for (const node of this.nodes.values()) {
+    for (const node of this.nodes) {
       if (node !== writer) node.probe.kick();
     }
     if (writer !== null && !isPlanned) {
@@ -347,7 +357,7 @@ export class ClusterController implements Cluster {
     const isMove = node !== old;
     this.#hold = null;
     this.#writer = node;
-    if (node !== null) this.#timeline = node.evidence?.timeline ?? this.#timeline;
+    if (node !== null) this.#lineage = node.evidence ?? this.#lineage;
     this.epoch++;
     if (hold.isReadOnly && !isMove) this.#readOnlyTrustedUntil = performance.now() + READ_ONLY_TRUST_MS;
     const foundMs = performance.now() - hold.entry.startedAt;
@@ -383,127 +393,36 @@ export class ClusterController implements Cluster {
 
   #onTopology(rows: readonly TopologyRow[]): void {
     const { port } = this.database.config;
-    const listed = new Set<Node>();
-    this.#blueGreen.clear();
+    const listed = new Map<Node, TopologyRow>();
     for (const row of rows) {
       const target = { host: row.host, port: row.port ?? port };
-      const isNew = !this.nodes.has(nodeKey(target));
-      const node = this.#ensureNode(target);
-      listed.add(node);
+      const isNew = !this.nodes.byKey.has(nodeKey(target));
+      const node = this.nodes.ensure(target);
+      listed.set(node, row);
       node.label = [row.role, row.status].filter(Boolean).join(' ');
-      if (row.role?.startsWith('BLUE_GREEN_'))
-        this.#blueGreen.set(node, row.role.endsWith('_TARGET') ? 'target' : 'source');
       if (isNew) {
         this.#log('info', 'node_added', `node ${node.key} found by the topology query`);
         node.probe.start();
       }
     }
-    for (const node of [...this.nodes.values()]) {
+    for (const node of [...this.nodes]) {
       if (listed.has(node) || node.isSeed || node === this.#writer) continue;
       this.#log('info', 'node_removed', `node ${node.key} has left the topology`);
-      this.#removeNode(node);
+      this.nodes.remove(node);
     }
-    this.#onDeployment(deploymentOf(rows));
-  }
-
-  #onDeployment(deployment: Deployment | null): void {
-    const before = this.#deployment;
-    this.#deployment = deployment;
-    if (deployment?.isSwitching && this.#hold === null) this.#beginHold('blue/green switchover in progress');
-    const hold = this.#hold;
+    const isDone = this.#blueGreen.update(listed);
+    const { isSwitching } = this.#blueGreen;
+    if (isSwitching && this.#hold === null) this.#beginHold('blue/green switchover in progress');
     // the old environment is still there, and says that it is the writer
-    if (hold !== null) hold.isDeployment = deployment?.isSwitching === true;
-    if (deployment?.isDone && !before?.isDone && this.#writer !== null)
+    if (this.#hold !== null) this.#hold.isDeployment = isSwitching;
+    if (isDone && this.#writer !== null)
       this.#log('warn', 'blue_green_done', 'the blue/green switchover is done');
     this.#evaluate();
   }
 
-  #ensureNode(target: Target): Node {
-    const key = nodeKey(target);
-    const known = this.nodes.get(key);
-    if (known !== undefined) return known;
-    const { config, name } = this.database;
-    const database = new Database(
-      `${name}@${key}`,
-      {
-        ...config,
-        name: `${name}@${key}`,
-        dbname: config.dbname ?? name,
-        hosts: [target.host],
-        port: target.port,
-        topology_query: null,
-        reader_database: null,
-        min_pool_size: Math.max(1, config.min_pool_size ?? this.#settings.min_pool_size),
-      },
-      true,
-    );
-    database.isNode = true;
-    database.topology = this;
-    database.isUp = false;
-    const node: Node = {
-      key,
-      target,
-      isSeed: false,
-      database,
-      probe: new Probe(target, {
-        pool: () => this.#credentialsFor(database),
-        intervalMs: () =>
-          this.#hold === null
-            ? this.#settings.polling_frequency
-            : Math.min(URGENT_MS, this.#settings.polling_frequency),
-        deadlineMs: () => Math.max(DEADLINE_MS, 3 * this.#settings.polling_frequency),
-        onEvidence: (evidence) => this.#onEvidence(node, evidence),
-        onFailure: (reason, isAlive) => this.#onProbeFailure(node, reason, isAlive),
-      }),
-      role: 'unknown',
-      evidence: null,
-      failure: '',
-      readerFrom: 0,
-      lastProbe: 0,
-      lastChange: performance.now(),
-      isFenced: false,
-      label: '',
-    };
-    this.nodes.set(key, node);
-    this.#registry.databases.set(database.name, database);
-    return node;
-  }
-
-  #removeNode(node: Node): void {
-    this.nodes.delete(node.key);
-    node.probe.stop();
-    node.database.removed = true;
-    this.#registry.databases.delete(node.database.name);
-    for (const pool of node.database.pools.values()) pool.retire('node left the cluster');
-  }
-
-  /** Who asks: the forced user, the one who looks up passwords, or the first who has logged in. */
-  #credentialsFor(node: Database): Pool | null {
-    const { config, pools } = this.database;
-    const user =
-      config.user ?? config.auth_user ?? this.#settings.auth_user ?? pools.keys().next().value ?? null;
-    if (!user) return null;
-    const pool = this.#registry.pool(node, user);
-    const known = pools.get(user)?.credentials;
-    pool.credentials.learned ??= known?.learned ?? null;
-    pool.credentials.secret ??= known?.secret ?? null;
-    return pool;
-  }
-
-  *#pools(): Generator<Pool> {
-    const nodes = [...this.nodes.values()].filter((node) => node.role !== 'unknown');
-    nodes.sort((a, b) => Number(b === this.#writer) - Number(a === this.#writer));
-    for (const node of nodes) {
-      const pool = this.#credentialsFor(node.database);
-      if (pool !== null) yield pool;
-    }
-  }
-
   #refreshMs(): number {
-    const refresh = this.#settings.topology_refresh || 30_000;
-    if (this.#deployment === null || this.#deployment.isDone) return refresh;
-    if (this.#deployment.isUnderWay) return Math.max(URGENT_MS, this.#settings.polling_frequency);
-    return Math.min(refresh, DEPLOYMENT_MS);
+    const { topology_refresh: refreshMs, polling_frequency: pollingMs } = this.#settings;
+    return this.#blueGreen.refreshMs(refreshMs || 30_000, Math.max(URGENT_MS, pollingMs));
   }
 
   get #settings(): Registry['config']['settings'] {

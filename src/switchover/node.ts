@@ -32,15 +32,31 @@ export function nodeKey({ host, port }: Target): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** What is known of the writer that was, also when it is gone. */
+export interface Lineage {
+  readonly timeline: number | null;
+  readonly system: string | null;
+}
+
+/** Whether a node descends from the same initdb, as far as is known. */
+export function isKin(node: Node, known: Lineage | null): boolean {
+  const system = node.evidence?.system ?? null;
+  return system === null || known === null || known.system === null || known.system === system;
+}
+
 /**
  * Whether a node may become, or be again, the writer.
  *
  * A promoted standby always begins a timeline of its own, higher than the one that it followed. So one with a lower
  * timeline is a writer of the past. The same timeline at another node is right only where the old writer is not there:
- * a standby that was started as a primary without promotion.
+ * a standby that was started as a primary without promotion. Timelines of another cluster say nothing at all.
  */
-export function isSuccessor(candidate: Node, old: Node | null, oldTimeline: number | null): boolean {
+export function isSuccessor(candidate: Node, old: Node | null, known: Lineage | null): boolean {
   if (candidate.role !== 'writer') return false;
+  if (known === null) return true;
+  // made anew at the same address, somebody has decided that this is it
+  if (!isKin(candidate, known)) return candidate === old;
+  const { timeline: oldTimeline } = known;
   const timeline = candidate.evidence?.timeline ?? null;
   if (timeline === null || oldTimeline === null) return true;
   if (timeline > oldTimeline) return true;

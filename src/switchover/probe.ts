@@ -14,6 +14,8 @@ export interface Evidence {
   readonly position: bigint | null;
   /** seconds since the last replayed transaction; null for a writer */
   readonly lagSeconds: number | null;
+  /** system identifier: what does not descend from the same initdb is another cluster; null where it does not tell */
+  readonly system: string | null;
   /** when its postmaster started: two addresses with the same one are one server */
   readonly instance: string | null;
 }
@@ -39,7 +41,8 @@ const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
  CASE WHEN NOT pg_is_in_recovery() THEN NULL
  WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
  ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END AS lag,
- pg_postmaster_start_time() AS started`;
+ pg_postmaster_start_time() AS started,
+ (SELECT system_identifier FROM pg_control_system()) AS system`;
 /** For servers that are not quite PostgreSQL and refuse the other one. */
 const SHORT_QUESTION = 'SELECT pg_is_in_recovery() AS recovering';
 
@@ -153,6 +156,7 @@ export class Probe {
       timeline: row?.['timeline'] ? Number(row['timeline']) : null,
       position: parseLsn(row?.['lsn'] ?? null),
       lagSeconds: row?.['lag'] ? Math.max(0, Number(row['lag'])) : null,
+      system: row?.['system'] ?? null,
       instance: row?.['started'] ?? null,
     };
   }

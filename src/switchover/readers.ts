@@ -3,11 +3,11 @@ import type { Node } from './node.ts';
 
 /** What rules and clients see of a cluster's nodes: who serves reads now, and ctx.nodes. */
 export class Readers {
-  readonly #nodes: ReadonlyMap<string, Node>;
+  readonly #nodes: Iterable<Node>;
   #next = 0;
   #json: string | null = null;
 
-  constructor(nodes: ReadonlyMap<string, Node>) {
+  constructor(nodes: Iterable<Node>) {
     this.#nodes = nodes;
   }
 
@@ -22,7 +22,7 @@ export class Readers {
    */
   choose(current: Database | null): Database | null {
     const now = performance.now();
-    const readers = [...this.#nodes.values()].filter((node) => servesReads(node, now));
+    const readers = [...this.#nodes].filter((node) => servesReads(node, now));
     if (readers.length === 0) return null;
     if (current !== null && readers.some((node) => node.database === current)) return current;
     this.#next = (this.#next + 1) % readers.length;
@@ -32,7 +32,7 @@ export class Readers {
   /** ctx.nodes (sandbox/api.ts) as JSON. */
   json(writer: Node | null): string {
     this.#json ??= JSON.stringify(
-      [...this.#nodes.values()].map((node) => ({
+      [...this.#nodes].map((node) => ({
         name: node.database.name,
         role: node.role === 'writer' && node !== writer ? 'unknown' : node.role,
         lag_bytes: lagBytes(node, writer),

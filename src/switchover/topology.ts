@@ -63,6 +63,8 @@ export interface Deployment {
   readonly isSwitching: boolean;
   /** the target has taken over */
   readonly isDone: boolean;
+  /** the names lead to where they should */
+  readonly isSettled: boolean;
 }
 
 const SOURCE = 'BLUE_GREEN_DEPLOYMENT_SOURCE';
@@ -70,6 +72,7 @@ const TARGET = 'BLUE_GREEN_DEPLOYMENT_TARGET';
 /** SWITCHOVER_INITIATED still takes writes: the guardrails are being checked. */
 const SWITCHING = new Set(['SWITCHOVER_IN_PROGRESS']);
 const UNDER_WAY = new Set(['SWITCHOVER_INITIATED', 'SWITCHOVER_IN_PROGRESS']);
+const SETTLED = new Set(['SWITCHOVER_COMPLETED']);
 const DONE = new Set(['SWITCHOVER_IN_POST_PROCESSING', 'SWITCHOVER_COMPLETED']);
 
 export function deploymentOf(rows: readonly TopologyRow[]): Deployment | null {
@@ -80,5 +83,6 @@ export function deploymentOf(rows: readonly TopologyRow[]): Deployment | null {
     isUnderWay: is(UNDER_WAY) && !is(DONE),
     isSwitching: is(SWITCHING) && !is(DONE),
     isDone: is(DONE),
+    isSettled: is(SETTLED),
   };
 }

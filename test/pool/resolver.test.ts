@@ -164,3 +164,21 @@ test('an address that refuses is not the last word', async (t) => {
   const nowhere = openSocket({ host: 'db', port: 1 }, resolver, AbortSignal.timeout(5000));
   await assert.rejects(nowhere, /connect failed: .*ECONNREFUSED/);
 });
+
+test('a pinned name keeps its addresses, and is looked up again when it is let go', async (t) => {
+  const { resolver, asked, changes, pass } = setUp(t);
+  const first = resolver.resolve('db');
+  asked[0]!.answer(['10.0.0.1']);
+  assert.deepEqual(await first, ['10.0.0.1']);
+  resolver.pin('db');
+  pass(60_000);
+  resolver.maintain(new Set(['db']), performance.now());
+  assert.deepEqual(await resolver.resolve('db'), ['10.0.0.1']);
+  assert.equal(asked.length, 1);
+  resolver.unpin('db');
+  const second = resolver.resolve('db');
+  assert.equal(asked.length, 2);
+  asked[1]!.answer(['10.0.0.2']);
+  assert.deepEqual(await second, ['10.0.0.2']);
+  assert.deepEqual(changes, ['db: 10.0.0.2']);
+});

@@ -17,6 +17,8 @@ export interface Setup {
 export interface SetupOptions {
   standbys?: number;
   settings?: Settings;
+  /** beside the configuration: path -> text */
+  files?: Record<string, string>;
   /** over the whole entry in [databases] */
   database?: (primary: Cluster) => string;
 }
@@ -36,6 +38,7 @@ export async function setUp(scope: Scope, options: SetupOptions = {}): Promise<S
   const entry = options.database?.(primary) ?? `${primary.connectionString()} ${TOPOLOGY}`;
   const bouncer = await Bouncer.start(scope, {
     databases: { dev: entry },
+    files: options.files ?? {},
     settings: {
       pool_mode: 'transaction',
       auth_user: 'postgres',

@@ -1,0 +1,125 @@
+import type { Cluster } from '../pool/cluster.ts';
+import { Database, type Registry } from '../pool/databases.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { Target } from '../pool/socket.ts';
+import { nodeKey, type Node } from './node.ts';
+import { Probe, type Evidence } from './probe.ts';
+
+/** Least time for a probe's answer, in ms: a busy machine is not a dead one. */
+const DEADLINE_MS = 1000;
+
+export interface NodeEvents {
+  /** ms between two probes of a node */
+  intervalMs(): number;
+  onEvidence(node: Node, evidence: Evidence): void;
+  onFailure(node: Node, reason: string, isAlive: boolean): void;
+}
+
+/** The nodes of one cluster, each with its probe and a database of its own, which is in the registry while it is here. */
+export class Nodes {
+  readonly byKey = new Map<string, Node>();
+  readonly #registry: Registry;
+  readonly #owner: Database;
+  readonly #cluster: Cluster;
+  readonly #events: NodeEvents;
+
+  /** @param owner the database with the topology_query */
+  constructor(registry: Registry, owner: Database, cluster: Cluster, events: NodeEvents) {
+    this.#registry = registry;
+    this.#owner = owner;
+    this.#cluster = cluster;
+    this.#events = events;
+  }
+
+  [Symbol.iterator](): IterableIterator<Node> {
+    return this.byKey.values();
+  }
+
+  /** The node at this address; a new one is not probed before its probe is started. */
+  ensure(target: Target): Node {
+    const key = nodeKey(target);
+    const known = this.byKey.get(key);
+    if (known !== undefined) return known;
+    const database = this.#databaseOf(target, key);
+    const node: Node = {
+      key,
+      target,
+      isSeed: false,
+      database,
+      probe: new Probe(target, {
+        pool: () => this.#credentialsFor(database),
+        intervalMs: () => this.#events.intervalMs(),
+        deadlineMs: () => Math.max(DEADLINE_MS, 3 * this.#registry.config.settings.polling_frequency),
+        onEvidence: (evidence) => this.#events.onEvidence(node, evidence),
+        onFailure: (reason, isAlive) => this.#events.onFailure(node, reason, isAlive),
+      }),
+      role: 'unknown',
+      evidence: null,
+      failure: '',
+      readerFrom: 0,
+      lastProbe: 0,
+      lastChange: performance.now(),
+      isFenced: false,
+      label: '',
+    };
+    this.byKey.set(key, node);
+    this.#registry.databases.set(database.name, database);
+    return node;
+  }
+
+  /** Its connections are closed as soon as they are free. */
+  remove(node: Node): void {
+    this.byKey.delete(node.key);
+    node.probe.stop();
+    node.database.removed = true;
+    this.#registry.databases.delete(node.database.name);
+    for (const pool of node.database.pools.values()) pool.retire('node left the cluster');
+  }
+
+  /** Pools of the nodes that answer, that of `first` before all others. */
+  *pools(first: Node | null): Generator<Pool> {
+    const nodes = [...this].filter((node) => node.role !== 'unknown');
+    nodes.sort((a, b) => Number(b === first) - Number(a === first));
+    for (const node of nodes) {
+      const pool = this.#credentialsFor(node.database);
+      if (pool !== null) yield pool;
+    }
+  }
+
+  #databaseOf({ host, port }: Target, key: string): Database {
+    const { config } = this.#owner;
+    const name = `${this.#owner.name}@${key}`;
+    const minimum = config.min_pool_size ?? this.#registry.config.settings.min_pool_size;
+    const database = new Database(
+      name,
+      {
+        ...config,
+        name,
+        dbname: config.dbname ?? this.#owner.name,
+        hosts: [host],
+        port,
+        topology_query: null,
+        reader_database: null,
+        min_pool_size: Math.max(1, minimum),
+      },
+      true,
+    );
+    database.isNode = true;
+    database.topology = this.#cluster;
+    database.isUp = false;
+    return database;
+  }
+
+  /** Who asks: the forced user, the one who looks up passwords, or the first who has logged in. */
+  #credentialsFor(node: Database): Pool | null {
+    const { config, pools } = this.#owner;
+    const { auth_user: authUser } = this.#registry.config.settings;
+    const user = config.user ?? config.auth_user ?? authUser ?? pools.keys().next().value ?? null;
+    if (!user) return null;
+    const pool = this.#registry.pool(node, user);
+    const known = pools.get(user)?.credentials;
+    pool.credentials.learned ??= known?.learned ?? null;
+    pool.credentials.secret ??= known?.secret ?? null;
+    return pool;
+  }
+}

@@ -1,0 +1,57 @@
+/** Which node may become the writer, from what nodes say of themselves alone. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { betterWriter, isSuccessor, type Lineage, type Node, type Role } from '../../src/switchover/node.ts';
+
+interface Said {
+  role?: Role;
+  timeline?: number | null;
+  system?: string | null;
+  failure?: string;
+}
+
+/** Only what the decision looks at. */
+function node({ role = 'writer', timeline = 1, system = 'a', failure = '' }: Said = {}): Node {
+  const evidence = {
+    recovering: role === 'reader',
+    timeline,
+    position: null,
+    lagSeconds: null,
+    system,
+    instance: null,
+  };
+  return { key: 'n', role, evidence, failure, isSeed: false } as unknown as Node;
+}
+
+const KNOWN: Lineage = { timeline: 3, system: 'a' };
+const GONE = node({ role: 'unknown', timeline: 3, failure: 'connection refused' });
+
+test('a successor is a writer of a higher timeline, or of the same one where the old writer is gone', () => {
+  const there = node({ timeline: 3 });
+  assert.equal(isSuccessor(node({ timeline: 4 }), there, KNOWN), true);
+  assert.equal(isSuccessor(node({ timeline: 4, role: 'reader' }), there, KNOWN), false);
+  assert.equal(isSuccessor(node({ timeline: 2 }), there, KNOWN), false);
+  assert.equal(isSuccessor(node({ timeline: 3 }), there, KNOWN), false);
+  assert.equal(isSuccessor(node({ timeline: 3 }), GONE, KNOWN), true);
+  assert.equal(isSuccessor(node({ timeline: 2 }), GONE, KNOWN), false);
+  assert.equal(isSuccessor(there, there, KNOWN), true);
+  assert.equal(isSuccessor(node({ timeline: null }), there, KNOWN), true);
+  assert.equal(isSuccessor(node(), null, null), true);
+});
+
+test('a server of another cluster is none, whatever its timeline, unless it was made anew at the same address', () => {
+  assert.equal(isSuccessor(node({ timeline: 9, system: 'b' }), GONE, KNOWN), false);
+  assert.equal(isSuccessor(node({ timeline: 4, system: null }), GONE, KNOWN), true);
+  const anew = node({ timeline: 1, system: 'b' });
+  assert.equal(isSuccessor(anew, anew, KNOWN), true);
+});
+
+test('of two writers the higher timeline is the better one, then the one that was there', () => {
+  const low = node({ timeline: 1 });
+  const high = node({ timeline: 2 });
+  assert.equal(betterWriter(low, high, low), high);
+  assert.equal(betterWriter(high, low, low), high);
+  const twin = node({ timeline: 2 });
+  assert.equal(betterWriter(high, twin, twin), twin);
+  assert.equal(betterWriter(high, twin, high), high);
+});

@@ -1,0 +1,98 @@
+/** Who reads where: rules that see the nodes, names for the readers, and nodes that come and go. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Client } from 'pg';
+import { until } from '../support/wait.ts';
+import { planned, rejoin, setUp } from './pair.ts';
+
+async function portOf(client: Client): Promise<number> {
+  const { rows } = await client.query<{ port: number }>('SELECT inet_server_port() AS port');
+  return rows[0]!.port;
+}
+
+test('a rule sees roles and lag, and splits reads from writes', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, {
+    files: {
+      'user-functions/routing_rules.ts': `export function routing_rules(_user, query, inTransaction, ctx) {
+        if (inTransaction || !query.includes('port')) return null;
+        const fresh = ctx.nodes.find((node) => node.role === 'reader' && node.lag_seconds <= 5);
+        return query.includes('for update') ? 'dev@writer' : fresh?.name ?? null;
+      }`,
+    },
+  });
+  const standby = standbys[0]!;
+  const client = await bouncer.connect();
+  assert.equal(await portOf(client), standby.port);
+  const { rows } = await client.query('SELECT inet_server_port() AS port /* for update */');
+  assert.deepEqual(rows, [{ port: primary.port }]);
+  // on a node that was named the rule still sees the cluster
+  assert.equal(await portOf(client), standby.port);
+  assert.equal(await portOf(client), standby.port);
+});
+
+test('who asked for the readers follows them: a reader dies, the last becomes the writer, the old writer comes back', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, { standbys: 2 });
+  const client = await bouncer.connect({ database: 'dev@readers' });
+  const first = await portOf(client);
+  const own = standbys.find((each) => each.port === first)!;
+  const other = standbys.find((each) => each !== own)!;
+  await own.stop();
+  await bouncer.waitForLog(new RegExp(`:${own.port} does not answer`));
+  assert.equal(await portOf(client), other.port);
+
+  await planned(primary, other);
+  const writer = await bouncer.connect();
+  assert.equal(await portOf(writer), other.port);
+  // nobody else is there
+  assert.equal(await portOf(client), other.port);
+
+  await rejoin(primary, other);
+  await bouncer.waitForLog(new RegExp(`:${primary.port} is a reader`));
+  await until('the old writer to be read from', async () => (await portOf(client)) === primary.port);
+  assert.equal(await portOf(writer), other.port);
+});
+
+test('recreate_disconnected_pools = 0: a node that has failed is not taken in again before it is asked for', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, {
+    settings: { recreate_disconnected_pools: 0, server_failed_delay: 0 },
+  });
+  const standby = standbys[0]!;
+  const client = await bouncer.connect({ database: 'dev@readers' });
+  assert.equal(await portOf(client), standby.port);
+  await standby.stop();
+  await bouncer.waitForLog(/does not answer/);
+  bouncer.markLog();
+  await standby.start();
+  await bouncer.waitForLog(new RegExp(`:${standby.port} is a reader`));
+  assert.equal(await portOf(client), primary.port);
+  await bouncer.admin('NOTIFY TOPOLOGY dev');
+  assert.equal(await portOf(client), standby.port);
+});
+
+test('two standbys are promoted one after the other: the first stays, the second is fenced off', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, { standbys: 2 });
+  const [first, second] = standbys as [(typeof standbys)[0], (typeof standbys)[0]];
+  const client = await bouncer.connect();
+  assert.equal(await portOf(client), primary.port);
+  // The old writer lives on: the higher timeline wins.
+  await first.promote();
+  await bouncer.waitForLog(
+    new RegExp(`TWO WRITERS: .*:${first.port} .* is used, .*:${primary.port} .* is fenced off`),
+  );
+  assert.equal(await portOf(client), first.port);
+  // Both are on timeline 2 now: who was there first stays.
+  await second.promote();
+  await bouncer.waitForLog(
+    new RegExp(`TWO WRITERS: .*:${first.port} .* is used, .*:${second.port} .* is fenced off`),
+  );
+  assert.equal(await portOf(client), first.port);
+  const states = await bouncer.admin('SHOW TOPOLOGY');
+  assert.deepEqual(
+    new Map(states.map((row) => [row['port'], row['state']])),
+    new Map([
+      [primary.port, 'fenced'],
+      [first.port, 'serving'],
+      [second.port, 'fenced'],
+    ]),
+  );
+});
