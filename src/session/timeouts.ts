@@ -25,8 +25,6 @@ function checkLogin(client: Client, now: number): void {
 }
 
 function checkWaiting(client: Client, now: number): void {
-  // switchover_timeout and switchover_hold_timeout instead
-  if (client.pool!.database.cluster?.held) return;
   const waited = now - client.waitingSince;
   const limit = queryWaitTimeout(client.pool!);
   if (limit > 0 && waited > limit) return client.close('query_wait_timeout', clientErrors.queryWaitTimeout());
