@@ -42,6 +42,8 @@ export class Client implements Waiter, ServerUser {
   pool: Pool | null = null;
   /** the name that stands for its database of the moment, as dev@readers; null: it is the database's own */
   via: string | null = null;
+  /** the database's cluster was watched when it logged in: its session may go on at another node */
+  inCluster = false;
   replication: 'none' | 'logical' | 'physical' = 'none';
   /** start-up parameters of a replication connection, which go to its server as they are */
   readonly replicationParameters: [string, string][] = [];

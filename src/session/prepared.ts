@@ -24,12 +24,12 @@ export const Prepared = { Incomplete: 9 } as const;
 
 /**
  * Whether this client's named statements are tracked. In session mode a client keeps its server and there is no need;
- * but a routing function may move it.
+ * but a routing function or a switchover may move it.
  */
 export function isTracked(client: Client): boolean {
   if (client.replication !== 'none') return false;
   const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
-  return limit > 0 && (client.functions !== null || client.pool!.mode !== 'session');
+  return limit > 0 && (client.functions !== null || client.inCluster || client.pool!.mode !== 'session');
 }
 
 /** A named Parse, whole. */

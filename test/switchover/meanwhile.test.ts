@@ -133,13 +133,18 @@ test('prepared statements and settings are on the new writer as they were on the
   assert.deepEqual(rows, [{ n: 2, app: 'kept', zone: 'Asia/Tokyo', port: standbys[0]!.port }]);
 });
 
-test('session pooling: who is between transactions is dropped with the session, and others wait', async (t) => {
+test('session pooling: who is between transactions goes on in a session of the new writer', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
-  const writer = await Writer.start(bouncer, 1, 'simple');
+  const idle = await bouncer.connect();
+  const where = { name: 'where', text: 'SELECT inet_server_port() AS port, $1::int AS n', values: [1] };
+  assert.deepEqual((await idle.query(where)).rows, [{ port: primary.port, n: 1 }]);
+  await idle.query("SET application_name = 'kept'");
+  const writer = await Writer.start(bouncer, 1, 'prepared');
   await writer.progress(5);
   await planned(primary, standbys[0]!);
-  await writer.progress(5).catch(() => {});
+  await writer.progress(5);
   await writer.stop();
-  const audit = await writer.audit(standbys[0]!);
-  assert.deepEqual(audit, { missing: [], doubled: [] });
+  assert.deepEqual(await writer.audit(standbys[0]!), { missing: [], doubled: [] });
+  assert.deepEqual((await idle.query(where)).rows, [{ port: standbys[0]!.port, n: 1 }]);
+  assert.deepEqual((await idle.query('SHOW application_name')).rows, [{ application_name: 'kept' }]);
 });
