@@ -3,9 +3,10 @@ import type { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 
 /**
- * Who is at the other end of a Unix socket? The kernel knows (SO_PEERCRED, unix(7)), and Node does not ask it. perl does,
- * in a child that inherits the descriptor: perl-base is part of every Debian, and asking takes some 10 ms, so it is done
- * only where the answer decides something (the HBA method `peer`, the console's own user).
+ * Who is at the other end of a Unix socket? The kernel knows (SO_PEERCRED, unix(7)). node:ffi asks it at once, where Node
+ * has that. For the user's name, or without node:ffi, perl does, in a child that inherits the descriptor: perl-base is part
+ * of every Debian, and asking takes some 10 ms, so it is done only where the answer decides something (the HBA method
+ * `peer`, the console's own user).
  */
 
 export interface PeerCredentials {
@@ -14,6 +15,52 @@ export interface PeerCredentials {
   readonly gid: number;
   /** Name of the uid; null: it has none. */
   readonly user: string | null;
+}
+
+/** Process, user and group at the other end of a Unix socket, as they were when it connected. */
+export type PeerIds = Omit<PeerCredentials, 'user'>;
+
+type GetSocketOption = (fd: number, level: number, option: number, value: Buffer, size: Buffer) => number;
+
+// Linux's numbers
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+
+/** undefined: not looked for yet; null: there is none */
+let getSocketOption: GetSocketOption | null | undefined;
+
+/** What the kernel says at once; null: it can't be asked that way. */
+export function peerIds(socket: Socket): PeerIds | null {
+  getSocketOption ??= loadGetSocketOption();
+  const fd = descriptor(socket);
+  if (getSocketOption === null || fd < 0) return null;
+  const value = Buffer.alloc(12);
+  const size = Buffer.alloc(4);
+  size.writeInt32LE(value.length);
+  if (getSocketOption(fd, SOL_SOCKET, SO_PEERCRED, value, size) !== 0) return null;
+  return { pid: value.readInt32LE(0), uid: value.readUInt32LE(4), gid: value.readUInt32LE(8) };
+}
+
+function loadGetSocketOption(): GetSocketOption | null {
+  if (process.platform !== 'linux') return null;
+  const { emitWarning } = process;
+  try {
+    // "experimental": nothing that an operator could do anything about
+    process.emitWarning = () => {};
+    const { functions } = process.getBuiltinModule('node:ffi').dlopen(null, {
+      getsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'pointer'], return: 'i32' },
+    });
+    return functions.getsockopt as unknown as GetSocketOption;
+  } catch {
+    return null;
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}
+
+/** Not public, but there since Node 0.x: the descriptor of the socket's handle. -1: it is closed. */
+function descriptor(socket: Socket): number {
+  return (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
 }
 
 /** The kernel could not be asked. */
@@ -35,9 +82,8 @@ print join(" ", $pid, $uid, $gid, defined $name ? $name : ""), "\\n";
  * @throws PeerError
  */
 export async function peerCredentials(socket: Socket): Promise<PeerCredentials> {
-  // Not public, but there since Node 0.x: the descriptor of the socket's handle.
-  const fd = (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd;
-  if (fd === undefined || fd < 0) throw new PeerError('the socket is closed');
+  const fd = descriptor(socket);
+  if (fd < 0) throw new PeerError('the socket is closed');
   const child = spawn('perl', ['-e', SCRIPT], {
     stdio: ['ignore', 'pipe', 'pipe', fd],
     env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin', LC_ALL: 'C' },

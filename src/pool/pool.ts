@@ -15,7 +15,7 @@ import {
 } from './limits.ts';
 import { LoginError, type LearnedSecret, type Welcome } from './login.ts';
 import type { Server } from './server.ts';
-import type { Target } from './socket.ts';
+import { unixPath, type Target } from './socket.ts';
 
 /** Somebody who wants a server: a client, or a query of the proxy's own. */
 export interface Waiter {
@@ -458,9 +458,10 @@ export class Pool {
     const { log, config } = this.registry;
     if (config.settings.log_connections) {
       const tls = server.tls ? ` tls=${server.tls}` : '';
+      const from = unixPath(server) === null ? ` (from ${server.localEnd})` : '';
       log.info(
         { server: server.id, event: 'server_login' },
-        `${server.label} new connection to server (from ${server.localAddress}:${server.localPort})${tls}`,
+        `${server.label} new connection to server${from}${tls}`,
       );
     }
     server.releasedAt = performance.now();

@@ -81,6 +81,11 @@ export class Server {
     return `S-0x${this.id.toString(16)}: ${database.name}/${user}@${address}:${this.port}`;
   }
 
+  /** `address:port` of the connection's end here, for the log. */
+  get localEnd(): string {
+    return `${bracket(this.localAddress)}:${this.localPort}`;
+  }
+
   get ageSeconds(): number {
     return Math.floor((performance.now() - this.connectedAt) / 1000);
   }

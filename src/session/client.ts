@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { peerIds } from '../auth/peer.ts';
 import type { LearnedSecret } from '../auth/server-auth.ts';
 import type { PoolMode } from '../config/config.ts';
 import type { Database } from '../pool/databases.ts';
@@ -32,6 +33,8 @@ export class Client implements Waiter, ServerUser {
   readonly remotePort: number;
   /** it came through the Unix socket */
   readonly isUnix: boolean;
+  /** the process at the other end of the Unix socket; 0: not known, or another machine's affair */
+  readonly remotePid: number;
   socket: Socket;
   state: ClientState = 'login';
 
@@ -160,13 +163,20 @@ export class Client implements Waiter, ServerUser {
     this.socket = socket;
     this.isUnix = isUnix;
     this.remoteAddress = isUnix ? 'unix' : (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
-    this.remotePort = isUnix ? 0 : (socket.remotePort ?? 0);
+    this.remotePort = isUnix ? sessions.registry.config.settings.listen_port : (socket.remotePort ?? 0);
+    this.remotePid = isUnix ? (peerIds(socket)?.pid ?? 0) : 0;
   }
 
   /** Start of every log line about this client, in pgbouncer's form. */
   get label(): string {
-    const address = this.remoteAddress.includes(':') ? `[${this.remoteAddress}]` : this.remoteAddress;
-    return `C-0x${this.id.toString(16)}: ${this.databaseName || '(nodb)'}/${this.user || '(nouser)'}@${address}:${this.remotePort}`;
+    return `C-0x${this.id.toString(16)}: ${this.databaseName || '(nodb)'}/${this.user || '(nouser)'}@${this.address}`;
+  }
+
+  /** `10.0.0.1:5432`, `[::1]:5432` or `unix(pid):port`, as pgbouncer writes it. */
+  get address(): string {
+    const { remoteAddress: host, remotePort: port } = this;
+    if (this.isUnix) return `unix(${this.remotePid}):${port}`;
+    return `${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
   /**

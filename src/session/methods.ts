@@ -4,7 +4,7 @@ import { Hba, identMapper } from '../auth/hba.ts';
 import { authenticateLdap } from '../auth/ldap.ts';
 import { ldapOptions, parseLdapOptions } from '../auth/ldap-options.ts';
 import { authenticatePam } from '../auth/pam.ts';
-import { peerCredentials } from '../auth/peer.ts';
+import { peerCredentials, peerIds } from '../auth/peer.ts';
 import type { Config } from '../config/config.ts';
 import type { Client } from './client.ts';
 
@@ -86,7 +86,7 @@ function checkPassword(
 export async function isOwnProcess(client: Client): Promise<boolean> {
   if (!client.isUnix || client.user !== 'pgbouncer') return false;
   try {
-    return (await peerCredentials(client.socket)).uid === process.getuid?.();
+    return (peerIds(client.socket) ?? (await peerCredentials(client.socket))).uid === process.getuid?.();
   } catch (error) {
     client.sessions.log.warn({ client: client.id }, `${client.label} ${(error as Error).message}`);
     return false;

@@ -216,8 +216,7 @@ function addHost(client: Client): void {
   const index = client.sessions.registry.tracked.indexOf('application_name');
   const passedOn = client.replicationParameters.find(([each]) => each === 'application_name');
   const name = (passedOn?.[1] ?? client.parameters[index]) || 'app';
-  const host = client.isUnix ? `unix:${client.remotePort}` : `${client.remoteAddress}:${client.remotePort}`;
-  const full = `${name} - ${host}`;
+  const full = `${name} - ${client.address}`;
   if (passedOn !== undefined) passedOn[1] = full;
   else if (client.replication !== 'none') client.replicationParameters.push(['application_name', full]);
   else client.parameters[index] = full;
