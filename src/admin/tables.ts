@@ -383,9 +383,9 @@ function databaseRows(actions: AdminActions): Value[][] {
       Math.floor((config.server_lifetime || settings.server_lifetime) / 1000),
       config.pool_mode,
       balancing(database),
-      config.max_db_connections ?? settings.max_db_connections,
+      config.max_db_connections || settings.max_db_connections,
       database.connectionCount,
-      config.max_db_client_connections ?? settings.max_db_client_connections,
+      config.max_db_client_connections || settings.max_db_client_connections,
       database.clientCount,
       database.paused,
       database.disabled,
@@ -441,9 +441,9 @@ function userRows(actions: AdminActions): Value[][] {
       padded(entry?.pool_size),
       padded(entry?.reserve_pool_size),
       entry?.pool_mode ?? null,
-      entry?.max_user_connections ?? config.settings.max_user_connections,
+      entry?.max_user_connections || config.settings.max_user_connections,
       connections.get(name) ?? 0,
-      entry?.max_user_client_connections ?? config.settings.max_user_client_connections,
+      entry?.max_user_client_connections || config.settings.max_user_client_connections,
       clients.get(name) ?? 0,
     ];
   });

@@ -466,7 +466,7 @@ export const OPTIONS = {
     kind: seconds(),
     default: '3600',
     scope: ['database'],
-    doc: 'A server older than this is closed when it is free.',
+    doc: 'A server older than this is closed when it is free. 0: each is used once.',
   }),
   server_login_retry: option({
     kind: seconds(),

@@ -1,4 +1,5 @@
 import type { PoolMode } from '../config/config.ts';
+import type { UserState } from './databases.ts';
 import type { Pool } from './pool.ts';
 
 /**
@@ -34,34 +35,36 @@ export function poolMode({ userState, database, registry }: Pool): PoolMode {
 
 /** 0: unlimited */
 export function maxDatabaseConnections({ database, registry }: Pool): number {
-  return database.config.max_db_connections ?? registry.config.settings.max_db_connections;
+  return database.config.max_db_connections || registry.config.settings.max_db_connections;
 }
 
 /** 0: unlimited */
 export function maxUserConnections({ userState, registry }: Pool): number {
-  return userState.config?.max_user_connections ?? registry.config.settings.max_user_connections;
+  return userState.config?.max_user_connections || registry.config.settings.max_user_connections;
 }
 
-/** ms; 0: none */
+/** ms; 0: a server is used once */
 export function serverLifetime({ database, registry }: Pool): number {
-  return database.config.server_lifetime ?? registry.config.settings.server_lifetime;
+  return database.config.server_lifetime || registry.config.settings.server_lifetime;
 }
 
-type UserTimeout =
-  | 'query_timeout'
-  | 'idle_transaction_timeout'
-  | 'transaction_timeout'
-  | 'client_idle_timeout';
+/** A timeout of a pool's servers that their user's entry may override, in ms; 0: none. */
+export function serverTimeout(
+  { userState, registry }: Pool,
+  name: 'query_timeout' | 'idle_transaction_timeout' | 'transaction_timeout',
+): number {
+  return userState.config?.[name] || registry.config.settings[name];
+}
 
-/** A timeout that a user's entry may override, in ms; 0: none. */
-export function userTimeout(pool: Pool, name: UserTimeout): number {
-  return pool.userState.config?.[name] ?? pool.registry.config.settings[name];
+/** Of the user who has logged in, whomever the pool's servers belong to; ms, 0: none. */
+export function clientIdleTimeout({ config }: UserState, { registry }: Pool): number {
+  return config?.client_idle_timeout || registry.config.settings.client_idle_timeout;
 }
 
 /** ms; 0: none */
-export function queryWaitTimeout({ userState, database, registry }: Pool): number {
+export function queryWaitTimeout({ config }: UserState, { database, registry }: Pool): number {
   return (
-    userState.config?.query_wait_timeout ??
+    config?.query_wait_timeout ??
     database.config.query_wait_timeout ??
     registry.config.settings.query_wait_timeout
   );

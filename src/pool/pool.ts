@@ -8,6 +8,7 @@ import type { Database, Registry, UserState } from './databases.ts';
 import {
   maxDatabaseConnections,
   maxUserConnections,
+  minPoolSize,
   poolMode,
   poolSize,
   reservePoolSize,
@@ -21,6 +22,8 @@ import { unixPath, type Target } from './socket.ts';
 export interface Waiter {
   /** ms of performance.now() */
   readonly waitingSince: number;
+  /** start of log lines about it */
+  readonly label?: string;
   /** The server is the waiter's from now on, until it calls `pool.give`. */
   onServer(server: Server): void;
   /** There will be none. */
@@ -134,7 +137,7 @@ export class Pool {
    */
   acquire(waiter: Waiter): Server | null {
     if (this.waiters.size === 0 && !this.#stopped) {
-      const server = this.#takeIdle();
+      const server = this.#takeReady();
       if (server !== null) {
         server.state = 'active';
         return server;
@@ -167,15 +170,18 @@ export class Pool {
     this.activate();
   }
 
-  /** A server comes back, in an idle state; what has to be done before the next may have it is done here. */
-  give(server: Server): void {
+  /**
+   * A server comes back, in an idle state; what has to be done before the next may have it is done here. `isNew`: nobody
+   * has used it yet.
+   */
+  give(server: Server, isNew = false): void {
     server.user = null;
     server.releasedAt = performance.now();
     if (server.state === 'closed') return;
     const { settings } = this.registry.config;
     if (server.closeReason !== null) return server.close(server.closeReason);
     if (this.paused) return server.close('pause mode');
-    if (this.#lifetimeOver(server, server.releasedAt)) return server.close('server lifetime over');
+    if (!isNew && this.#lifetimeOver(server, server.releasedAt)) return server.close('server lifetime over');
     if (server.inDoubt) return this.#settle(server);
     if ((server.needsReset || settings.server_reset_query_always) && settings.server_reset_query !== '') {
       server.needsReset = false;
@@ -189,12 +195,24 @@ export class Pool {
   /** Serves waiters from what is idle, and opens another server where that is allowed. */
   activate(): void {
     while (this.waiters.size > 0 && !this.#stopped) {
-      const server = this.#takeIdle();
+      const server = this.#takeReady();
       if (server === null) break;
       this.#lend(server);
     }
-    if (this.waiters.size === 0 && this.dedicated.size === 0) this.registry.waitingPools.delete(this);
-    else if (!this.paused) this.open({ evict: true });
+    if (this.waiters.size === 0 && this.dedicated.size === 0) {
+      this.registry.waitingPools.delete(this);
+    } else if (!this.paused) {
+      // Who waits for a server that is being reset or checked needs no other.
+      let coming = this.#countTested();
+      while (coming < this.waiters.size && this.#checkIdle()) coming++;
+      if (this.dedicated.size > 0 || coming < this.waiters.size) this.open({ evict: true });
+    }
+  }
+
+  #countTested(): number {
+    let count = 0;
+    for (const { state } of this.servers) if (state === 'tested') count++;
+    return count;
   }
 
   /** Opens one more server if sizes, limits and the last failure allow it. */
@@ -286,30 +304,49 @@ export class Pool {
     return found;
   }
 
-  #takeIdle(): Server | null {
+  /** A free server that can be used as it is: the one that was used last, or with server_round_robin first. */
+  #takeReady(): Server | null {
     const { settings } = this.registry.config;
-    for (;;) {
-      const server = settings.server_round_robin ? this.idle.shift() : this.idle.pop();
-      if (server === undefined) return null;
+    const { idle } = this;
+    for (let i = idle.length - 1; i >= 0; i--) {
+      const at = settings.server_round_robin ? idle.length - 1 - i : i;
+      const server = idle[at]!;
       if (server.closeReason !== null) {
         server.close(server.closeReason);
-      } else if (server.epoch !== (this.database.cluster?.epoch ?? server.epoch)) {
-        // the node may have been demoted under it
-        server.epoch = this.database.cluster!.epoch;
-        this.#prepare(server, WRITER_CHECK, 'not the writer any more');
-      } else if (server.cancelsInFlight > 0) {
-        // found again by cancelDelivered
-        continue;
-      } else if (
-        settings.server_check_query !== '' &&
-        performance.now() - server.releasedAt >= settings.server_check_delay
-      ) {
-        const sql = settings.server_check_query === '<empty>' ? '' : settings.server_check_query;
-        this.#prepare(server, sql, 'server check query failed');
-      } else {
-        return server;
+        return this.#takeReady();
       }
+      if (this.#needsWriterCheck(server) || this.#needsCheck(server) || server.cancelsInFlight > 0) continue;
+      idle.splice(at, 1);
+      return server;
     }
+    return null;
+  }
+
+  /** The node may have been demoted under it. */
+  #needsWriterCheck(server: Server): boolean {
+    return server.epoch !== (this.database.cluster?.epoch ?? server.epoch);
+  }
+
+  /** It has been free for server_check_delay. */
+  #needsCheck(server: Server): boolean {
+    const { server_check_query: query, server_check_delay: delay } = this.registry.config.settings;
+    return query !== '' && performance.now() - server.releasedAt >= delay;
+  }
+
+  /** Begins to check one free server that can't be used as it is. False: there is none. */
+  #checkIdle(): boolean {
+    const { server_check_query: query } = this.registry.config.settings;
+    if (this.#stopped) return false;
+    const server = this.idle.findLast((each) => each.cancelsInFlight === 0);
+    if (server === undefined) return false;
+    this.idle.splice(this.idle.indexOf(server), 1);
+    if (this.#needsWriterCheck(server)) {
+      server.epoch = this.database.cluster!.epoch;
+      this.#prepare(server, WRITER_CHECK, 'not the writer any more');
+    } else {
+      this.#prepare(server, query === '<empty>' ? '' : query, 'server check query failed');
+    }
+    return true;
   }
 
   #lend(server: Server): void {
@@ -371,7 +408,7 @@ export class Pool {
 
   #lifetimeOver(server: Server, now: number): boolean {
     const lifetime = serverLifetime(this);
-    if (lifetime <= 0 || now - server.connectedAt < lifetime) return false;
+    if (now - server.connectedAt < lifetime) return false;
     // spread out, so that connections made together do not all go together
     const size = poolSize(this);
     const gap = size === Infinity ? 0 : lifetime / size;
@@ -383,11 +420,18 @@ export class Pool {
   /** Closes idle servers that are past their time (maintenance, three times a second). */
   expireIdle(now: number): void {
     const { server_idle_timeout: idleTimeout } = this.registry.config.settings;
+    const minimum = minPoolSize(this);
     for (const server of [...this.idle]) {
+      const isExpendable = minimum === 0 || this.servers.size > minimum;
       if (server.closeReason !== null) server.close(server.closeReason);
-      else if (idleTimeout > 0 && now - server.releasedAt > idleTimeout) server.close('server idle timeout');
+      else if (idleTimeout > 0 && now - server.releasedAt > idleTimeout && isExpendable)
+        server.close('server idle timeout');
       else if (this.#lifetimeOver(server, now)) server.close('server lifetime over');
     }
+    // the sizes may have been changed
+    const most = poolSize(this) + reservePoolSize(this);
+    while (this.servers.size > most && this.idle.length > 0)
+      this.longestIdle()!.close('too many servers in the pool');
   }
 
   #mayUseReserve(size: number): boolean {
@@ -398,7 +442,7 @@ export class Pool {
     if (first === undefined || performance.now() - first.waitingSince < timeout) return false;
     this.registry.log.warn(
       { database: this.database.name, user: this.user },
-      `${this.database.name}/${this.user}: taking connection from reserve_pool`,
+      `${first.label ?? `${this.database.name}/${this.user}:`} taking connection from reserve_pool`,
     );
     return true;
   }
@@ -484,12 +528,12 @@ export class Pool {
           log.warn({ server: server.id }, `${server.label} connect_query failed: ${error.message}`),
         )
         .finally(() => {
-          if (server.state !== 'closed') this.give(server);
+          if (server.state !== 'closed') this.give(server, true);
           this.activate();
         });
       return;
     }
-    this.give(server);
+    this.give(server, true);
     this.activate();
   }
 

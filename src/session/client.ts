@@ -295,8 +295,9 @@ export class Client implements Waiter, ServerUser {
   /**
    * Ends the connection.
    * @param error what the client is told first; null: nothing, it is gone already or asked for it
+   * @param serverReason why a server goes with it that can't be given back; null: because the client went
    */
-  close(reason: string, error: ClientError | null = null): void {
+  close(reason: string, error: ClientError | null = null, serverReason: string | null = null): void {
     if (this.state === 'closed') return;
     const wasInLogin = this.state === 'login';
     this.state = 'closed';
@@ -319,7 +320,7 @@ export class Client implements Waiter, ServerUser {
     }
     this.pool?.cancelWait(this);
     this.onLeft?.();
-    this.#abandonServer();
+    this.#abandonServer(serverReason);
     this.#releaseStatements();
     this.held = EMPTY;
     this.collecting = null;
@@ -345,7 +346,7 @@ export class Client implements Waiter, ServerUser {
     this.close('internal error', clientErrors.internal());
   }
 
-  #abandonServer(): void {
+  #abandonServer(reason: string | null): void {
     const { server } = this;
     if (server === null) return;
     // or else its settings are just being applied
@@ -370,7 +371,9 @@ export class Client implements Waiter, ServerUser {
       server.inDoubt = this.outstanding.tainted;
       this.pool!.give(server);
     } else {
-      server.close(this.outstanding.empty ? 'unclean server' : 'client disconnected with query in progress');
+      server.close(
+        reason ?? (this.outstanding.empty ? 'unclean server' : 'client disconnected with query in progress'),
+      );
     }
     this.outstanding.clear();
   }

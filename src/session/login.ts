@@ -169,12 +169,20 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
       clientErrors.databaseDisabled(database.name),
     );
   const user = registry.user(client.user);
-  const userLimit = user.config?.max_user_client_connections ?? settings.max_user_client_connections;
+  const userLimit = user.config?.max_user_client_connections || settings.max_user_client_connections;
   if (userLimit > 0 && user.clientCount >= userLimit)
-    return client.close('max_user_client_connections', clientErrors.tooManyUserClients());
-  const databaseLimit = database.config.max_db_client_connections ?? settings.max_db_client_connections;
+    return fail(
+      client,
+      'no more connections allowed (max_user_client_connections)',
+      clientErrors.tooManyUserClients(),
+    );
+  const databaseLimit = database.config.max_db_client_connections || settings.max_db_client_connections;
   if (databaseLimit > 0 && database.clientCount >= databaseLimit) {
-    return client.close('max_db_client_connections', clientErrors.tooManyDatabaseClients());
+    return fail(
+      client,
+      'no more connections allowed (max_db_client_connections)',
+      clientErrors.tooManyDatabaseClients(),
+    );
   }
 
   const pool = registry.pool(database, client.user);
@@ -197,8 +205,9 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   client.waitingSince = performance.now();
   const waiter = {
     waitingSince: client.waitingSince,
+    label: client.label,
     onServer(server: Server): void {
-      pool.give(server);
+      pool.give(server, true);
       if (client.state !== 'closed') welcome(client, pool.welcome!);
     },
     onNoServer(error: ClientError): void {

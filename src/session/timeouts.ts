@@ -1,5 +1,5 @@
-import { queryWaitTimeout, userTimeout } from '../pool/limits.ts';
-import { clientErrors } from '../wire/errors.ts';
+import { clientIdleTimeout, queryWaitTimeout, serverTimeout } from '../pool/limits.ts';
+import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { noticeResponse } from '../wire/messages.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
@@ -10,7 +10,7 @@ export function maintainClients(sessions: Sessions, now: number): void {
   for (const client of [...sessions.clients]) {
     // the first client of a pool waits for a server before it is welcomed
     if (client.state === 'login' && client.pool === null) checkLogin(client, now);
-    else if (client.state === 'login') checkWaiting(client, now);
+    else if (client.state === 'login') checkWelcome(client, now);
     else if (client.state === 'waiting') checkWaiting(client, now);
     else if (client.server !== null) checkLinked(client, now);
     else checkIdle(client, now);
@@ -24,9 +24,24 @@ function checkLogin(client: Client, now: number): void {
   }
 }
 
+/** It waits for the first server of its pool, which tells what clients are welcomed with. */
+function checkWelcome(client: Client, now: number): void {
+  const { client_login_timeout: limit } = client.sessions.registry.config.settings;
+  checkWaiting(client, now);
+  if (limit > 0 && now - client.connectedAt > limit)
+    client.close('client_login_timeout (server down)', clientErrors.loginTimeoutServerDown());
+}
+
 function checkWaiting(client: Client, now: number): void {
   const waited = now - client.waitingSince;
-  const limit = queryWaitTimeout(client.pool!);
+  const { registry, draining } = client.sessions;
+  if (draining && registry.paused)
+    return client.close('server shutting down', clientErrors.serverShuttingDown());
+  const user = registry.user(client.user);
+  const { query_timeout: queryLimit } = client.sessions.registry.config.settings;
+  if (queryLimit > 0 && waited > queryLimit)
+    return client.close('query_timeout', clientErrors.queryTimeoutWaiting());
+  const limit = queryWaitTimeout(user, client.pool!);
   if (limit > 0 && waited > limit) return client.close('query_wait_timeout', clientErrors.queryWaitTimeout());
   const { query_wait_notify: notifyAfter } = client.sessions.registry.config.settings;
   if (client.state === 'waiting' && notifyAfter > 0 && waited > notifyAfter * 1000 && !client.noticedWait) {
@@ -45,19 +60,24 @@ function checkLinked(client: Client, now: number): void {
   const pool = client.pool!;
   const server = client.server!;
   if (server.closeReason !== null && isFreeToClose(client)) return server.close(server.closeReason);
-  const queryLimit = userTimeout(pool, 'query_timeout');
+  const queryLimit = serverTimeout(pool, 'query_timeout');
   if (queryLimit > 0 && client.queryStart !== 0 && now - client.queryStart > queryLimit) {
-    return client.close('query timeout', clientErrors.queryTimeout());
+    return end(client, clientErrors.queryTimeout());
   }
   const open = client.server!.txStatus !== TxStatus.Idle;
-  const idleLimit = userTimeout(pool, 'idle_transaction_timeout');
+  const idleLimit = serverTimeout(pool, 'idle_transaction_timeout');
   if (idleLimit > 0 && open && client.queryStart === 0 && now - client.idleSince > idleLimit) {
-    return client.close('idle transaction timeout', clientErrors.idleTransactionTimeout());
+    return end(client, clientErrors.idleTransactionTimeout());
   }
-  const transactionLimit = userTimeout(pool, 'transaction_timeout');
+  const transactionLimit = serverTimeout(pool, 'transaction_timeout');
   if (transactionLimit > 0 && client.xactStart !== 0 && now - client.xactStart > transactionLimit) {
-    client.close('transaction timeout', clientErrors.transactionTimeout());
+    end(client, clientErrors.transactionTimeout());
   }
+}
+
+/** Its server goes for the same reason. */
+function end(client: Client, error: ClientError): void {
+  client.close(error.message, error, error.message);
 }
 
 /** server_fast_close: a session's server may go between two transactions, and the client with it. */
@@ -69,7 +89,7 @@ function isFreeToClose(client: Client): boolean {
 
 function checkIdle(client: Client, now: number): void {
   if (client.pool === null) return;
-  const limit = userTimeout(client.pool, 'client_idle_timeout');
+  const limit = clientIdleTimeout(client.sessions.registry.user(client.user), client.pool);
   if (limit > 0 && client.state === 'idle' && now - client.idleSince > limit) {
     client.close('client_idle_timeout', clientErrors.idleTimeout());
   }

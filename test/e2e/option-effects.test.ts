@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { after, test } from 'node:test';
+import type { ClientConfig } from 'pg';
 import { hasSocketOptions } from '../../src/platform/socket-options.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
@@ -212,4 +213,23 @@ test('max_client_conn, max_db_client_connections and max_user_client_connections
   });
   for (let i = 0; i < 3; i++) await bouncer.connect();
   await assert.rejects(bouncer.sql('select 1'), /no more connections allowed \(max_client_conn\)/);
+});
+
+test('application_name_add_host, and the process behind a Unix socket', async (t) => {
+  const bouncer = await Bouncer.start(t, { databases, settings: { application_name_add_host: 1 } });
+  const name = async (more: ClientConfig): Promise<unknown> =>
+    (await bouncer.sql('show application_name', more))[0]!['application_name'];
+  assert.match(String(await name({ application_name: 'shop' })), /^shop - 127\.0\.0\.1:\d+$/);
+  assert.match(String(await name({})), /^app - 127\.0\.0\.1:\d+$/);
+  const unix = { host: bouncer.folder, application_name: 'shop' };
+  assert.equal(await name(unix), `shop - unix(${process.pid}):${bouncer.port}`);
+  assert.match(
+    bouncer.log(),
+    new RegExp(`C-0x\\w+: .+/postgres@unix\\(${process.pid}\\):${bouncer.port} login attempt`),
+  );
+
+  const client = await bouncer.connect(unix);
+  const row = (await bouncer.admin('SHOW CLIENTS')).find(({ addr }) => addr === 'unix');
+  assert.deepEqual([row?.['remote_pid'], row?.['port']], [process.pid, bouncer.port]);
+  await client.end();
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
+import { FlakyRelay } from '../support/flaky.ts';
 import * as raw from '../support/raw.ts';
 import { errorFields, RawClient } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
@@ -24,6 +25,7 @@ const bouncer = await Bouncer.start(
     databases: {
       dev: cluster.connectionString(),
       short: `${cluster.connectionString()} server_lifetime=1`,
+      forced: `${cluster.connectionString()} user=postgres`,
       checked: `${cluster.connectionString()} min_pool_size=2`,
     },
     users: {
@@ -66,6 +68,7 @@ describe('timeouts', { concurrency: true }, () => {
     client.send(raw.query('select pg_sleep(3)'));
     assert.equal(await farewell(client), 'FATAL 08P01 query timeout');
     await serverIsGone('query_timeout');
+    assert.match(bouncer.log(), /S-0x\w+: dev\/query_timeout@\S+ closing because: query timeout \(age=/);
   });
 
   test('idle_transaction_timeout ends who does nothing in a transaction', async () => {
@@ -73,6 +76,10 @@ describe('timeouts', { concurrency: true }, () => {
     await client.query('begin');
     assert.equal(await farewell(client), 'FATAL 08P01 idle transaction timeout');
     await serverIsGone('idle_transaction_timeout');
+    assert.match(
+      bouncer.log(),
+      /S-0x\w+: dev\/idle_transaction_timeout@\S+ closing because: idle transaction timeout \(age=/,
+    );
   });
 
   test('transaction_timeout ends a transaction that goes on and on', async () => {
@@ -80,6 +87,10 @@ describe('timeouts', { concurrency: true }, () => {
     await client.query('begin');
     assert.equal(await farewell(client), 'FATAL 08P01 transaction timeout');
     await serverIsGone('transaction_timeout');
+    assert.match(
+      bouncer.log(),
+      /S-0x\w+: dev\/transaction_timeout@\S+ closing because: transaction timeout \(age=/,
+    );
   });
 
   test('client_idle_timeout ends who does nothing, and leaves the server for others', async () => {
@@ -94,6 +105,12 @@ describe('timeouts', { concurrency: true }, () => {
     const [now] = await cluster.sql("select pid from pg_stat_activity where usename = 'client_idle_timeout'");
     assert.deepEqual(now, before);
     next.destroy();
+  });
+
+  test('client_idle_timeout of the user who logged in, where servers are another’s', async () => {
+    const client = await login('client_idle_timeout', 'forced');
+    await client.query('select 1');
+    assert.equal(await farewell(client), 'FATAL 08P01 client_idle_timeout');
   });
 
   test('query_wait_timeout ends who waits for a server, after a notice that he waits', async () => {
@@ -134,4 +151,48 @@ describe('timeouts', { concurrency: true }, () => {
     });
     client.destroy();
   });
+});
+
+test('who waits for a server falls under query_timeout, who waits to be welcomed under client_login_timeout', async (t) => {
+  const relay = await FlakyRelay.start(t, cluster);
+  const slow = await Bouncer.start(t, {
+    databases: {
+      one: `${cluster.connectionString()} pool_size=1`,
+      down: `host=127.0.0.1 port=${relay.port} dbname=postgres`,
+    },
+    settings: { pool_mode: 'transaction', query_timeout: 1 },
+  });
+  const first = await RawClient.login(slow, { user: 'postgres', database: 'one' });
+  await first.query('begin');
+  const second = await RawClient.login(slow, { user: 'postgres', database: 'one' });
+  second.send(raw.query('select 1'));
+  assert.equal(await farewell(second), 'FATAL 08P01 query_timeout');
+
+  relay.toUpstream.stall = true;
+  await slow.admin('SET query_timeout = 0');
+  await slow.admin('SET client_login_timeout = 1');
+  const third = await RawClient.connect(slow);
+  third.send(raw.startup({ user: 'postgres', database: 'down' }));
+  assert.equal(await farewell(third), 'FATAL 08P01 client_login_timeout (server down)');
+  assert.match(
+    slow.log(),
+    /C-0x\w+: down\/postgres@\S+ closing because: client_login_timeout \(server down\)/,
+  );
+  first.destroy();
+});
+
+test('SHUTDOWN WAIT_FOR_SERVERS: who waits for a server is told so', async (t) => {
+  const ending = await Bouncer.start(t, {
+    databases: { one: `${cluster.connectionString()} pool_size=1` },
+    settings: { pool_mode: 'transaction' },
+  });
+  const first = await RawClient.login(ending, { user: 'postgres', database: 'one' });
+  await first.query('begin');
+  const second = await RawClient.login(ending, { user: 'postgres', database: 'one' });
+  second.send(raw.query('select 1'));
+  await ending.admin('SHUTDOWN WAIT_FOR_SERVERS');
+  const error = (await second.readToEnd()).findLast((frame) => frame.type === 'E');
+  assert.equal(error && errorFields(error)['M'], 'server shutting down');
+  await first.query('commit');
+  await ending.exited();
 });
