@@ -141,7 +141,7 @@ function reconnect(operator: Operator, argument: string): Buffer {
   const { actions } = operator;
   logCommand(actions, 'RECONNECT', argument);
   const database = argument === '' ? null : databaseFor(actions, argument, 'reconnect');
-  for (const pool of actions.registry.poolsOf(database)) pool.retire('obsolete connection');
+  for (const pool of actions.registry.poolsOf(database)) pool.retire('database configuration changed');
   return commandComplete('RECONNECT');
 }
 

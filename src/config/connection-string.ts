@@ -4,7 +4,6 @@ import type { DatabaseConfig, PeerConfig, PoolMode, UserConfig } from './config.
 import type { Diagnostics } from './diagnostics.ts';
 import { nearestHint } from './diagnostics.ts';
 import { splitList } from './option.ts';
-import { reservedDatabase } from './options.ts';
 
 type Pairs = readonly (readonly [key: string, value: string])[];
 
@@ -87,19 +86,13 @@ function asPort(value: string): number {
   return port;
 }
 
-function asAuthDatabase(value: string): string {
-  const wrong = reservedDatabase(value);
-  if (wrong !== null) throw new BadValue(wrong);
-  return value;
-}
-
 const poolMode = words('session', 'transaction', 'statement');
 const plain = (parse: Parse): Key => ({ parse });
 
 /** What an entry of [databases] may say. */
 export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
   application_name: plain(asText),
-  auth_dbname: plain(asAuthDatabase),
+  auth_dbname: plain(asText),
   auth_query: plain(asText),
   auth_user: plain(asText),
   client_encoding: plain(asText),

@@ -25,6 +25,7 @@ const NOT_AUTHORIZED = '28000';
  * @param parameters of the StartupMessage
  * @param signal ends the attempt (server_connect_timeout)
  * @param onServer told of the server object as soon as there is one, so that a timeout can close it
+ * @param firstId of the server that is made
  * @throws ConnectError, LoginError
  */
 export async function openServer(
@@ -33,10 +34,11 @@ export async function openServer(
   parameters: readonly (readonly [string, string])[],
   signal: AbortSignal,
   onServer: (server: Server) => void,
+  firstId = pool.registry.ids.next(),
 ): Promise<Opened> {
   let latest: Server | null = null;
-  const attempt = (encryption: Encryption): Promise<Opened> =>
-    open(pool, target, parameters, encryption, signal, (server) => {
+  const attempt = (encryption: Encryption, id = firstId): Promise<Opened> =>
+    open(pool, id, target, parameters, encryption, signal, (server) => {
       latest = server;
       onServer(server);
     });
@@ -49,12 +51,13 @@ export async function openServer(
   } catch (error) {
     if (!(error instanceof LoginError) || error.fields?.get('C') !== NOT_AUTHORIZED) throw error;
     (latest as Server | null)?.close('server wants TLS', { notify: false });
-    return await attempt('required');
+    return await attempt('required', pool.registry.ids.next());
   }
 }
 
 async function open(
   pool: Pool,
+  id: number,
   target: Target,
   parameters: readonly (readonly [string, string])[],
   encryption: Encryption,
@@ -66,12 +69,12 @@ async function open(
   const { socket } = opened;
   if (unixPath(target) === null) setTcpOptions(socket, settings);
 
-  const server = new Server(pool, pool.registry.ids.next(), socket, target.host, target.port);
-  onServer(server);
+  const server = new Server(pool, id, socket, target.host, target.port);
   watchSocket(server, socket);
   server.localAddress = socket.localAddress ?? 'unix';
   server.localPort = socket.localPort ?? target.port;
   server.remoteAddress = socket.remoteAddress ?? '';
+  onServer(server);
   opened.onBytes = (chunk) => server.receive(chunk);
 
   let certificateHash: Buffer | null = null;

@@ -281,7 +281,7 @@ export class Registry {
         (database.auto ? config.fallback && { ...config.fallback, name } : null);
       if (!next) {
         database.removed = true;
-        this.databases.delete(name);
+        this.forget(database);
         for (const pool of database.pools.values()) pool.retire('database removed');
         removed.push(database);
       } else if (JSON.stringify(next) !== JSON.stringify(database.config)) {
@@ -297,6 +297,15 @@ export class Registry {
     }
     this.activate();
     return removed;
+  }
+
+  /** A database is no more. */
+  forget({ name }: Database): void {
+    this.databases.delete(name);
+    this.log.warn(
+      { database: name },
+      `dropping database '${name}' as it does not exist anymore or inactive auto-database`,
+    );
   }
 
   #adopt(config: Config): void {

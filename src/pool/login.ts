@@ -2,6 +2,7 @@ import type { LearnedSecret, ServerAuth } from '../auth/server-auth.ts';
 import { message, parseErrorFields, parseParameterStatus, startupMessage } from '../wire/messages.ts';
 import { Backend, Frontend, HEADER_BYTES, StartupCode } from '../wire/protocol.ts';
 import type { Server, ServerUser } from './server.ts';
+import { ConnectError } from './socket.ts';
 
 export type { LearnedSecret };
 
@@ -20,7 +21,7 @@ export type Welcome = ReadonlyMap<string, string>;
 /**
  * Sends the StartupMessage and goes through authentication until the first ReadyForQuery ("Start-up" in the manual's
  * "Message Flow").
- * @throws LoginError
+ * @throws LoginError, or ConnectError when the connection was closed meanwhile
  */
 export function logIn(
   server: Server,
@@ -30,11 +31,11 @@ export function logIn(
   return new Promise((resolve, reject) => {
     const welcome = new Map<string, string>();
     let carry: Buffer = Buffer.alloc(0);
-    let failed: LoginError | null = null;
+    let failed: Error | null = null;
     // Authentication can take a turn (key derivation); messages behind it wait for it.
     let queue: Promise<void> = Promise.resolve();
 
-    const fail = (error: LoginError): void => {
+    const fail = (error: Error): void => {
       failed ??= error;
       if (server.user === user) server.user = null;
       reject(failed);
@@ -96,7 +97,7 @@ export function logIn(
         }
       },
       onServerClosed(_server, reason) {
-        void queue.then(() => fail(new LoginError(reason)));
+        void queue.then(() => fail(new ConnectError(reason)));
       },
       onServerDrain() {},
     };

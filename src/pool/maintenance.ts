@@ -30,7 +30,7 @@ export function maintainPools(registry: Registry, now: number): void {
       settings.autodb_idle_timeout > 0 &&
       now - database.unusedSince > settings.autodb_idle_timeout
     ) {
-      registry.databases.delete(database.name);
+      registry.forget(database);
     }
   }
   const names = new Set<string>();

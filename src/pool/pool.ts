@@ -15,8 +15,8 @@ import {
   serverLifetime,
 } from './limits.ts';
 import { LoginError, type LearnedSecret, type Welcome } from './login.ts';
-import type { Server } from './server.ts';
-import { unixPath, type Target } from './socket.ts';
+import { serverLabel, type Server } from './server.ts';
+import { ConnectError, unixPath, type Target } from './socket.ts';
 
 /** Somebody who wants a server: a client, or a query of the proxy's own. */
 export interface Waiter {
@@ -24,6 +24,8 @@ export interface Waiter {
   readonly waitingSince: number;
   /** start of log lines about it */
   readonly label?: string;
+  /** it is still logging in, and is told at once that servers refuse a login */
+  readonly isLogin?: boolean;
   /** The server is the waiter's from now on, until it calls `pool.give`. */
   onServer(server: Server): void;
   /** There will be none. */
@@ -35,8 +37,8 @@ export interface DedicatedWaiter {
   /** what its StartupMessage says beside the pool's own parameters */
   readonly startupParameters: readonly [string, string][];
   onOwnServer(server: Server, welcome: Welcome): void;
-  /** There will be none. */
-  onNoServer(error: ClientError): void;
+  /** There will be none; `reason` is for the log, where it says something else. */
+  onNoServer(error: ClientError, reason?: string): void;
 }
 
 /** How a pool logs in to its server. */
@@ -50,6 +52,19 @@ export interface Credentials {
 
 /** Fails on a server in recovery, and works on whatever speaks SQL. */
 const WRITER_CHECK = 'SELECT 1 / (CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END)';
+
+/** The server's own words and SQLSTATE: they say what is wrong better than we could. */
+function ownWords({ fields, message }: LoginError): ClientError {
+  return new ClientError('FATAL', fields!.get('C') ?? '08P01', fields!.get('M') ?? message, {
+    detail: fields!.get('D') ?? null,
+    hint: fields!.get('H') ?? null,
+  });
+}
+
+/** Why a connection was not made, in pgbouncer's words: the system's own are for the log. */
+function reasonOf(error: Error): string {
+  return error instanceof ConnectError ? error.reason : error.message;
+}
 
 function isAt(server: Server, { host, port }: Target): boolean {
   return server.host === host && server.port === port;
@@ -288,13 +303,14 @@ export class Pool {
     if (isAlarm(sqlstate)) this.database.cluster?.serverError(server, sqlstate);
   }
 
-  /** Every waiter gets the error. */
-  failWaiters(error: ClientError): void {
-    const waiters = [...this.waiters, ...this.dedicated];
-    this.waiters.clear();
+  /** Every waiter gets the error, or only those that are still logging in. */
+  failWaiters(error: ClientError, { onlyLogins = false } = {}): void {
+    const told = [...this.waiters].filter((waiter) => !onlyLogins || waiter.isLogin === true);
+    for (const waiter of told) this.waiters.delete(waiter);
+    const dedicated = [...this.dedicated];
     this.dedicated.clear();
-    this.registry.waitingPools.delete(this);
-    for (const waiter of waiters) waiter.onNoServer(error);
+    if (this.waiters.size === 0) this.registry.waitingPools.delete(this);
+    for (const waiter of [...told, ...dedicated]) waiter.onNoServer(error);
   }
 
   /** Takes the free server that has been idle longest, for eviction; null when there is none. */
@@ -470,15 +486,18 @@ export class Pool {
       attempt.signal,
       AbortSignal.timeout(Math.max(1, settings.server_connect_timeout || 2 ** 31 - 1)),
     ]);
+    const id = this.registry.ids.next();
+    const startedAt = performance.now();
     let server: Server | null = null;
     const onTimeout = (): void => server?.close('connect timeout');
     timeout.addEventListener('abort', onTimeout);
     try {
       const parameters = [...this.startupParameters(), ...(dedicated?.startupParameters ?? [])];
-      const opened = await openServer(this, target, parameters, timeout, (made) => {
+      const onServer = (made: Server): void => {
         server = made;
         this.connecting = made;
-      });
+      };
+      const opened = await openServer(this, target, parameters, timeout, onServer, id);
       this.opening = false;
       this.connecting = null;
       timeout.removeEventListener('abort', onTimeout);
@@ -488,8 +507,22 @@ export class Pool {
       this.connecting = null;
       timeout.removeEventListener('abort', onTimeout);
       if (attempt.signal.aborted) return this.activate();
+      if ((server as Server | null) === null) this.#logUnmade(id, startedAt, target, error as Error);
       this.#openFailed(server, target, error as Error, dedicated);
     }
+  }
+
+  /** A server that never came to be is closed like any other, as far as the log is concerned. */
+  #logUnmade(id: number, startedAt: number, { host, port }: Target, error: Error): void {
+    const { log, config } = this.registry;
+    const label = serverLabel(id, this.database.name, this.user, host, port);
+    log.warn({ server: id, event: 'connect_failed' }, `${label} ${error.message}`);
+    if (!config.settings.log_disconnections) return;
+    const age = Math.floor((performance.now() - startedAt) / 1000);
+    log.info(
+      { server: id, event: 'server_close' },
+      `${label} closing because: ${reasonOf(error)} (age=${age}s)`,
+    );
   }
 
   #opened(server: Server, welcome: Welcome, dedicated: DedicatedWaiter | null): void {
@@ -556,34 +589,27 @@ export class Pool {
       this.#failedAt = performance.now();
       this.#failures++;
     }
-    if (server !== null && server.state !== 'closed') server.close('login failed', { notify: false });
-    else this.registry.recheck();
-    const where = `${this.database.name}/${this.user}@${target.host}:${target.port}`;
-    log.warn(
-      { database: this.database.name, user: this.user, event: 'server_login_failed' },
-      `S: ${where} ${error.message}`,
-    );
-
-    if (refused) {
-      const fields = error.fields!;
-      const message = fields.get('M') ?? error.message;
-      // The server's own words and SQLSTATE: they say what is wrong better than we could.
-      const own = new ClientError('FATAL', fields.get('C') ?? '08P01', message, {
-        detail: fields.get('D') ?? null,
-        hint: fields.get('H') ?? null,
-      });
-      if (isPrivate) {
-        if (this.dedicated.delete(dedicated)) dedicated.onNoServer(own);
-        return this.activate();
-      }
-      this.#failure = own;
-      if (this.servers.size === 0) this.failWaiters(own);
-      return;
+    const reason = refused ? 'login failed' : reasonOf(error);
+    if (server !== null && server.state !== 'closed') {
+      const { fields } = error as LoginError;
+      const what = refused
+        ? `server login failed: ${fields!.get('S') ?? 'FATAL'} ${fields!.get('M') ?? ''}`
+        : error.message;
+      log.warn({ server: server.id, event: 'server_login_failed' }, `${server.label} ${what}`);
+      server.close(error instanceof LoginError ? 'login failed' : reason, { notify: false });
+    } else {
+      this.registry.recheck();
     }
-    this.#failure = clientErrors.serverLoginFailing(error.message);
-    // A server that is being restarted: those who wait get one more attempt, server_login_retry later.
-    if (this.servers.size === 0 && (this.#failures > 1 || error instanceof LoginError))
-      this.failWaiters(this.#failure);
+    if (isPrivate) {
+      if (this.dedicated.delete(dedicated)) dedicated.onNoServer(ownWords(error as LoginError), reason);
+      return this.activate();
+    }
+    this.#failure = refused ? ownWords(error as LoginError) : clientErrors.serverLoginFailing(reason);
+    // Who is logged in already waits on: the server may be about to come back.
+    if (this.servers.size === 0 && error instanceof LoginError)
+      this.failWaiters(refused ? this.#failure : clientErrors.serverLoginFailed(error.message), {
+        onlyLogins: true,
+      });
   }
 
   /** Hosts of a list in turn; with load_balance_hosts = disable the same one until it fails. */

@@ -3,6 +3,7 @@ import { TERMINATE, parseErrorFields, parseParameterStatus } from '../wire/messa
 import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { ParameterValues } from './parameters.ts';
 import type { Pool } from './pool.ts';
+import { unixPath } from './socket.ts';
 
 /**
  * `login`: connecting and logging in; `tested`: a reset, check or connect query of the proxy's own is running; `used`:
@@ -77,8 +78,14 @@ export class Server {
   /** Start of every log line about this server, in pgbouncer's form. */
   get label(): string {
     const { database, user } = this.pool;
-    const address = this.host.startsWith('/') || this.host.startsWith('@') ? 'unix' : bracket(this.host);
-    return `S-0x${this.id.toString(16)}: ${database.name}/${user}@${address}:${this.port}`;
+    const isUnix = unixPath(this) !== null;
+    return serverLabel(
+      this.id,
+      database.name,
+      user,
+      isUnix ? this.host : this.remoteAddress || this.host,
+      this.port,
+    );
   }
 
   /** `address:port` of the connection's end here, for the log. */
@@ -172,6 +179,12 @@ export class Server {
     // A message cut in two while nobody listens is not worth a state of its own.
     if (at !== chunk.length) this.close('partial message from an idle server', { level: 'warn' });
   }
+}
+
+/** Start of a log line about a connection to a server, whether or not it has come to be. */
+export function serverLabel(id: number, database: string, user: string, host: string, port: number): string {
+  const address = unixPath({ host, port }) === null ? bracket(host) : 'unix';
+  return `S-0x${id.toString(16)}: ${database}/${user}@${address}:${port}`;
 }
 
 function bracket(host: string): string {

@@ -8,8 +8,14 @@ import { ResolveError, type Resolver } from './resolver.ts';
 /** What a server's socket is read into. The relay passes slices of it on and stops reading while one is unsent. */
 const READ_BUFFER_BYTES = 32 * 1024;
 
-/** The connection could not be made: wording for the log and for clients. */
-export class ConnectError extends Error {}
+/** The connection could not be made. `reason`: pgbouncer's words for it; the message may say more. */
+export class ConnectError extends Error {
+  readonly reason: string;
+  constructor(reason: string, details = '') {
+    super(details === '' ? reason : `${reason}: ${details}`);
+    this.reason = reason;
+  }
+}
 
 /** Where a connection goes. A folder or `@name` is a Unix socket. */
 export interface Target {
@@ -67,7 +73,7 @@ async function resolve(host: string, resolver: Resolver, signal: AbortSignal): P
     return await Promise.race([resolver.resolve(host), timeout]);
   } catch (error) {
     if (!(error instanceof ResolveError)) throw error;
-    throw new ConnectError(`server DNS lookup failed: ${error.message}`);
+    throw new ConnectError('server DNS lookup failed', error.message);
   } finally {
     signal.removeEventListener('abort', giveUp);
   }
@@ -95,7 +101,7 @@ function connect(
       socket.destroy();
       signal.removeEventListener('abort', onTimeout);
       if (signal.aborted) reject(new ConnectError('connect timeout'));
-      else reject(new ConnectError(`connect failed: ${error.message || error.code}`));
+      else reject(new ConnectError('connect failed', error.message || error.code));
     };
     socket.once('error', fail);
     socket.once('connect', () => {

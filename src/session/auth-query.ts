@@ -4,6 +4,7 @@ import type { Database } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import type { Client } from './client.ts';
+import { ADMIN_DATABASE } from './startup.ts';
 
 /** What is known of a user before he says anything. */
 export interface FoundSecret {
@@ -30,13 +31,17 @@ export async function findSecret(
   if (known !== undefined) return { secret: known, exists: true };
   if (method === 'any' || method === 'pam' || method === 'ldap') return { secret: null, exists: true };
   const authUser = database?.config.auth_user ?? settings.auth_user;
-  if (!authUser || (database === null && settings.auth_dbname === null)) return NOBODY;
-
-  const name = database?.config.auth_dbname ?? settings.auth_dbname ?? database!.name;
+  if (!authUser) return NOBODY;
+  // the console has no servers that could be asked; a database that is unknown has none either
+  const ownName = database?.name ?? (client.isConsole ? ADMIN_DATABASE : null);
+  const name = database?.config.auth_dbname ?? settings.auth_dbname ?? ownName;
+  if (name === null) return NOBODY;
+  if (name === ADMIN_DATABASE)
+    return configError(client, `cannot use the reserved "${name}" database as an auth_dbname`);
   const authDatabase = name === database?.name ? database : registry.find(name);
   if (authDatabase === null)
     return configError(client, `authentication database "${name}" is not configured`);
-  if (authDatabase.disabled) return configError(client, `authentication database "${name}" is disabled`);
+  if (authDatabase.disabled) return clientErrors.authDatabaseDisabled(name);
   const sql = database?.config.auth_query ?? settings.auth_query;
   try {
     const rows = await queryPool(registry.poolOf(authDatabase, authUser), sql, [client.user], (cancel) => {
@@ -68,6 +73,7 @@ function queryPool(
   return new Promise((resolve, reject) => {
     const waiter = {
       waitingSince: performance.now(),
+      isLogin: true,
       onServer(server: Parameters<Pool['give']>[0]): void {
         runControl(server, sql, { values, timeoutMs: pool.registry.config.settings.server_connect_timeout })
           .then(resolve, reject)

@@ -206,6 +206,7 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   const waiter = {
     waitingSince: client.waitingSince,
     label: client.label,
+    isLogin: true,
     onServer(server: Server): void {
       pool.give(server, true);
       if (client.state !== 'closed') welcome(client, pool.welcome!);

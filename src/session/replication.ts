@@ -22,8 +22,8 @@ export function enterReplication(client: Client): void {
       client.database!.stats.waitTime += (performance.now() - client.waitingSince) * 1000;
       welcome(client, settings);
     },
-    onNoServer(error): void {
-      client.close(error.message, error);
+    onNoServer(error, reason): void {
+      client.close(reason ?? error.message, error);
     },
   };
   client.waitingSince = performance.now();

@@ -46,6 +46,7 @@ export const clientErrors = {
   unsupportedParameterInOptions: (name: string) => fatal(`unsupported startup parameter in options: ${name}`),
   badReplication: (value: string) => fatal(`invalid value for parameter "replication": "${value}"`, '22023'),
   noSuchDatabase: (name: string) => fatal(`no such database: ${name}`),
+  authDatabaseDisabled: (name: string) => fatal(`authentication database "${name}" is disabled`),
   databaseDisabled: (name: string) => fatal(`database "${name}" is disabled`),
   databaseRemoved: () => fatal('database removed'),
   authenticationFailed: (reason: string) => fatal(reason),
@@ -73,6 +74,7 @@ export const clientErrors = {
   serverLoginFailing: (reason: string) =>
     fatal(`server login has been failing, cached error: ${reason} (server_login_retry)`),
   serverShuttingDown: () => fatal('server shutting down'),
+  serverLoginFailed: (reason: string) => fatal(reason),
   shuttingDown: () => fatal('pooler is shut down', '57P01'),
   forcedDisconnect: () => fatal('admin forced disconnect'),
   databaseKilled: () => fatal('database configuration changed'),

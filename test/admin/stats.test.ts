@@ -75,6 +75,15 @@ test('prepared statements are counted', async () => {
   assert.equal(now['bind_count']! - before['bind_count']!, 5);
   assert.equal(now['client_parse_count']! - before['client_parse_count']!, 1);
   assert.equal(now['server_parse_count']! - before['server_parse_count']!, 1);
+
+  // the unnamed statement, and what is not tracked, do not count
+  await client.query('SELECT $1::int', [1]);
+  await bouncer.admin('SET max_prepared_statements = 0');
+  await client.query({ name: 'r', text: 'SELECT $1::int + 1', values: [1] });
+  await bouncer.admin('SET max_prepared_statements = 200');
+  const later = await totals('b');
+  for (const name of ['bind_count', 'client_parse_count', 'server_parse_count'])
+    assert.equal(later[name], now[name], name);
   await client.end();
 });
 

@@ -83,12 +83,11 @@ test('a database without anything is its own name on the Unix socket', () => {
 
 test('mistakes name the entry, the key and the nearest known key', () => {
   const at = context();
-  parseDatabase('db', 'hots=a port=70000 pool_mode=Session auth_dbname=pgbouncer min_pool_size=-1', '/', at);
+  parseDatabase('db', 'hots=a port=70000 pool_mode=Session min_pool_size=-1', '/', at);
   assert.deepEqual(at.problems(), [
     'f.ini:7: db: unrecognized connection parameter: hots (did you mean host?)',
     'f.ini:7: db: port: invalid port: 70000',
     'f.ini:7: db: pool_mode: invalid value "Session", one of session, transaction, statement',
-    'f.ini:7: db: auth_dbname: cannot use the reserved "pgbouncer" database as an auth_dbname',
     'f.ini:7: db: min_pool_size: -1 is out of range, must not be negative',
   ]);
 });

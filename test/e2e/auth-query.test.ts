@@ -99,12 +99,18 @@ test('an auth_dbname that is not there, disabled, or the console', async (t) => 
   const admin = (sql: string): Promise<unknown> =>
     bouncer.sql(sql, { user: 'asker', password: 'asks', database: 'pgbouncer' });
   await admin('DISABLE other');
-  assert.equal(await login(bouncer, 'app', 'pencil'), 'bouncer config error');
-  await bouncer.waitForLog(/authentication database "other" is disabled/);
+  assert.equal(await login(bouncer, 'app', 'pencil'), 'authentication database "other" is disabled');
   await admin('ENABLE other');
   await admin("SET auth_dbname = 'nowhere'");
   assert.equal(await login(bouncer, 'app', 'pencil'), 'bouncer config error');
   await bouncer.waitForLog(/authentication database "nowhere" is not configured/);
+
+  bouncer.databases['own'] = `${cluster.connectionString()} auth_dbname=pgbouncer`;
+  await bouncer.writeFiles();
+  await admin('RELOAD');
+  bouncer.markLog();
+  assert.equal(await login(bouncer, 'app', 'pencil', 'own'), 'bouncer config error');
+  assert.ok(bouncer.logContains(/cannot use the reserved "pgbouncer" database as an auth_dbname/));
   const wrong = await Bouncer.prepare(t, { databases, settings: { ...settings, auth_dbname: 'pgbouncer' } });
   await assert.rejects(wrong.start(), /cannot use the reserved "pgbouncer" database as an auth_dbname/);
 });

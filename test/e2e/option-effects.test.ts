@@ -48,8 +48,8 @@ test('server_fast_close: after RECONNECT a session ends with its transaction', a
   assert.equal((await busy.query('select 2 as n')).rows[0].n, 2);
   await busy.query('commit');
   await until('the busy session to end', () => ended.has('busy'));
-  assert.equal(ended.get('idle'), 'obsolete connection');
-  assert.equal(ended.get('busy'), 'obsolete connection');
+  assert.equal(ended.get('idle'), 'database configuration changed');
+  assert.equal(ended.get('busy'), 'database configuration changed');
 });
 
 test('without server_fast_close the session goes on', async (t) => {

@@ -29,6 +29,7 @@ const bouncer = await Bouncer.start(
       user1: here,
       user2: here,
       relayed: `host=127.0.0.1 port=${relay.port} dbname=postgres pool_size=1`,
+      refusing: `${here} user=other`,
       connected: `${here} pool_size=1 connect_query='set statement_timeout = 12345'`,
     },
     users: { capped: 'max_user_connections=1', narrow: 'pool_size=1' },
@@ -185,25 +186,53 @@ test('connect_query has run before the first client gets a server', async (t) =>
   assert.equal(await value(client, 'show statement_timeout'), '12345ms');
 });
 
-test('a server that cannot be reached: clients are told so, and served again when it is back', async (t) => {
+test('a server that cannot be reached: new clients are told so, those who wait already are served when it is back', async (t) => {
   const early = await login(t, 'relayed');
   await early.query('select 1');
   relay.refuse = true;
   relay.reset();
   bouncer.markLog();
-  const late = async (): Promise<string> => {
-    const client = await RawClient.connect(bouncer);
-    t.after(() => client.destroy());
-    client.send(raw.startup({ user: 'postgres', database: 'relayed' }), raw.query('select 1'));
-    for (;;) {
-      const frame = await client.readFrame();
-      if (frame.type === 'E') return errorFields(frame)['M']!;
-      if (frame.type === 'C') return 'served';
-    }
-  };
-  assert.match(await late(), /^server login has been failing, cached error: .* \(server_login_retry\)$/);
+  const waits = await login(t, 'relayed');
+  waits.send(raw.query("select 'at last'"));
+  // two attempts, server_login_retry apart
+  await until(
+    'failures',
+    () => bouncer.logCount(/S-0x\w+: relayed\S+ closing because: connect failed \(age/) >= 2,
+  );
+  await bouncer.admin('SET server_login_retry = 60');
+  const late = await RawClient.login(bouncer, { user: 'postgres', database: 'relayed' });
+  late.send(raw.query('select 1'));
+  const error = (await late.readToEnd()).find((frame) => frame.type === 'E')!;
+  assert.equal(
+    errorFields(error)['M'],
+    'server login has been failing, cached error: connect failed (server_login_retry)',
+  );
   relay.refuse = false;
-  await until('service', async () => (await late()) === 'served');
+  await bouncer.admin("SET server_login_retry = '0.3'");
+  await waits.readUntil('Z');
+});
+
+test('a server that refuses the login: who is logged in already waits on', async (t) => {
+  const client = await login(t, 'refusing');
+  await client.query('select 1');
+  await cluster.sql(
+    "ALTER ROLE other NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'other'",
+  );
+  await until('the server to be gone', async () => (await servers('refusing')).length === 0);
+  bouncer.markLog();
+  client.send(raw.query("select 'at last'"));
+  await bouncer.waitForLog(
+    /S-0x\w+: refusing\/other@\S+ server login failed: FATAL role "other" is not permitted to log in/,
+  );
+  assert.ok(bouncer.logContains(/S-0x\w+: refusing\/other@\S+ closing because: login failed \(age/));
+  await bouncer.admin('SET server_login_retry = 60');
+  const late = await RawClient.login(bouncer, { user: 'postgres', database: 'refusing' });
+  late.send(raw.query('select 1'));
+  const error = (await late.readToEnd()).find((frame) => frame.type === 'E')!;
+  assert.match(errorFields(error)['M']!, /role "other" is not permitted to log in/);
+  await cluster.sql('ALTER ROLE other LOGIN');
+  await bouncer.admin("SET server_login_retry = '0.3'");
+  await client.readUntil('Z');
 });
 
 test('a server that accepts and says nothing is given up after server_connect_timeout', async (t) => {
