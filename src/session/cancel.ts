@@ -60,6 +60,7 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
     target.onCancel();
     return 'cancel request for console client';
   }
+  if (target.verdict?.isLost === true) return 'cancel request for a query that has ended';
   if (target.state === 'waiting') {
     target.pool!.cancelWait(target);
     target.verdict = null;

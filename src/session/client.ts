@@ -101,10 +101,14 @@ export class Client implements Waiter, ServerUser {
   isCanceled = false;
   /** what the user functions said of the message that is held */
   decision: Decision | null = null;
-  /** bytes since the transaction began, while nothing has been answered (switchover.ts) */
-  kept: Buffer | null = null;
-  /** stands for the question whether a server that failed is gone */
-  verdict: symbol | null = null;
+  /** what it has sent since its transaction began; behind the first answer only the beginning (switchover.ts) */
+  readonly kept: Buffer[] = [];
+  /** `kept` is all of it, and nothing has been answered */
+  keepsAll = false;
+  /** a COMMIT has been answered since the last ReadyForQuery */
+  hasCommitted = false;
+  /** stands for the question whether a server that failed is gone; `isLost`: what ran there is not sent again */
+  verdict: { readonly isLost: boolean } | null = null;
   /** what the next message is answered with: its transaction was lost while nothing was outstanding */
   lostTransaction: ClientError | null = null;
   /** an error was answered without the server: messages are ignored until Sync */
@@ -221,7 +225,8 @@ export class Client implements Waiter, ServerUser {
    */
   send(bytes: Buffer, borrowed = false): void {
     const { socket } = this;
-    this.kept = null;
+    this.keepsAll = false;
+    if (this.kept.length > 1) this.kept.length = 1;
     if (this.database !== null) this.database.stats.bytesSent += bytes.length;
     if (this.tls !== '') {
       if (socket.write(borrowed ? Buffer.from(bytes) : bytes)) return;
@@ -323,6 +328,7 @@ export class Client implements Waiter, ServerUser {
     this.#abandonServer(serverReason);
     this.#releaseStatements();
     this.held = EMPTY;
+    this.kept.length = 0;
     this.collecting = null;
     const { socket } = this;
     if (socket.destroyed) return;

@@ -8,6 +8,7 @@ import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
 import { isTracked, parseNamed } from './prepared.ts';
 import { forwardRequest, Handled, noteRequest, resumeClient } from './relay-client.ts';
+import { noteRewritten } from './switchover.ts';
 
 /**
  * One Query or Parse: ask the user functions, then rewrite, move, reject or let it go. The message is looked at a second
@@ -24,7 +25,10 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer): Ha
     // Only behind it is the decision used up: waiting for a server comes back here.
     if (!link(client)) return Handled.Later;
     client.decision = null;
-    if (decision.query !== null) rewritten = rewrite(client, type, bytes, decision.query);
+    if (decision.query !== null) {
+      rewritten = rewrite(client, type, bytes, decision.query);
+      noteRewritten(client, decision.query);
+    }
   }
   if (type === Frontend.Parse) {
     const named = bytes[HEADER_BYTES] !== 0;

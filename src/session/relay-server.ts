@@ -17,6 +17,14 @@ const EMPTY = Buffer.alloc(0);
 /** Bytes of "DISCARD ALL" and "DEALLOCATE ALL" as CommandComplete messages. */
 const DISCARD_ALL = 17;
 const DEALLOCATE_ALL = 20;
+/** ... and of "COMMIT" and "PREPARE TRANSACTION". */
+const COMMIT = 12;
+const PREPARE_TRANSACTION = 25;
+/**
+ * Where a cluster is watched, messages up to this size go to the client in one piece: one whose server has died in the
+ * middle of a message could not be told so, and would have to go.
+ */
+const WHOLE_BYTES = 64 * 1024;
 /** Settings and notices that must be seen whole; PostgreSQL's are far shorter. */
 const MAX_CARRY = 1 << 20;
 
@@ -61,6 +69,8 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     if (type === Backend.DataRow || type === Backend.CopyData) {
       if (size <= end - at) {
         at += size;
+      } else if (cluster !== null && size <= WHOLE_BYTES) {
+        break;
       } else {
         client.replyLeft = size - (end - at);
         client.replyForwarded = true;
@@ -69,7 +79,8 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       continue;
     }
     if (
-      (mustBeWhole(type, size) || (type === Backend.ErrorResponse && cluster !== null)) &&
+      (mustBeWhole(type, size) ||
+        (cluster !== null && (size <= WHOLE_BYTES || type === Backend.ErrorResponse))) &&
       end - at < size
     ) {
       if (size > MAX_CARRY)
@@ -99,6 +110,12 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size));
     } else if (type === Backend.CommandComplete && (size === DISCARD_ALL || size === DEALLOCATE_ALL)) {
       noteCommand(client, chunk.toString('latin1', at + HEADER_BYTES, at + size - 1));
+    } else if (
+      type === Backend.CommandComplete &&
+      cluster !== null &&
+      (size === COMMIT || size === PREPARE_TRANSACTION)
+    ) {
+      client.hasCommitted ||= /^(?:COMMIT|PREP)/.test(chunk.toString('latin1', at + HEADER_BYTES, at + size));
     }
 
     const here = Math.min(size, end - at);
@@ -155,7 +172,9 @@ function endQuery(client: Client, status: number): void {
   const more = !client.outstanding.empty;
   if (client.queryStart !== 0) stats.queryTime += (now - client.queryStart) * 1000;
   client.queryStart = more ? now : 0;
+  client.hasCommitted = false;
   if (status !== TxStatus.Idle) return;
+  client.kept.length = 0;
   if (client.xactStart !== 0) stats.xactTime += (now - client.xactStart) * 1000;
   client.xactStart = more ? now : 0;
   if (more) stats.xactCount++;

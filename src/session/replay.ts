@@ -5,14 +5,23 @@ import { Backend, Frontend, HEADER_BYTES } from '../wire/protocol.ts';
  * one, of which nothing has been told to the client. What is not recognized is not repeated.
  */
 
-/** Longest text that is kept for being sent again. */
-export const REPLAY_BYTES = 64 * 1024;
+/** The most that is kept of a client for being sent again. */
+export const REPLAY_BYTES = 1 << 20;
 
 /** Statements that do all that they do inside their transaction, so that its end by FATAL leaves nothing behind. */
 const PLAIN = /^(?:select|insert|update|delete|merge|with|values|table|begin|start)\b/i;
 
+/** Statements that commit in the middle, or work outside of transactions. */
+const COMMITS_INSIDE =
+  /^(?:call|do|vacuum|analyze|analyse|reindex|cluster|create\s+subscription)\b|\bconcurrently\b/i;
+
+/** A Query, or messages of the extended protocol that execute once. */
+const ONE_STATEMENT = /^(?:Q|P?H?D?H?BD?H?EH?S?)$/;
+/** Without Execute nothing is done: a driver prepares a statement, or waits for the end of its pipeline. */
+const NO_STATEMENT = /^[PDBCH]*[SH]$/;
+
 /**
- * Whether bytes of a client are one such statement and nothing else: a Query, or Parse, Bind, Describe, Execute, Sync.
+ * Whether bytes of a client are one such statement and nothing else, or execute none at all.
  * @param textOf the text of a named prepared statement; null: there is none
  */
 export function isReplayable(bytes: Buffer, textOf: (name: string) => string | null): boolean {
@@ -33,7 +42,36 @@ export function isReplayable(bytes: Buffer, textOf: (name: string) => string | n
     }
     at = end;
   }
-  return /^(?:Q|P?D?BD?ES)$/.test(order) && text !== null && isPlainStatement(text);
+  if (NO_STATEMENT.test(order)) return true;
+  return ONE_STATEMENT.test(order) && text !== null && isPlainStatement(text);
+}
+
+/**
+ * Whether what runs can't have committed anything, as far as its beginning tells: several statements in one string are
+ * one transaction too, but for a COMMIT among them.
+ * @param bytes of a client since its transaction began; their end may be missing
+ */
+export function isAtomic(bytes: Buffer, textOf: (name: string) => string | null): boolean {
+  let isKnown = false;
+  let end = 0;
+  for (let at = 0; at + HEADER_BYTES <= bytes.length; at = end) {
+    const type = bytes[at];
+    end = at + 1 + bytes.readInt32BE(at + 1);
+    if (end < at + HEADER_BYTES) return false;
+    const body = bytes.subarray(at + HEADER_BYTES, end);
+    let text: string | null;
+    if (type === Frontend.Query) text = zeroEnded(body, 0);
+    else if (type === Frontend.Parse) text = zeroEnded(body, body.indexOf(0) + 1);
+    else if (type === Frontend.Bind) {
+      const name = zeroEnded(body, body.indexOf(0) + 1);
+      if (name === '') continue;
+      text = textOf(name);
+    } else continue;
+    const plain = text === null ? null : withoutQuoted(text);
+    if (plain === null || COMMITS_INSIDE.test(plain.trim())) return false;
+    isKnown = true;
+  }
+  return isKnown;
 }
 
 function zeroEnded(body: Buffer, start: number): string {

@@ -6,7 +6,14 @@ import { Frontend, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { answerError } from './query.ts';
 import { Handled, resumeClient } from './relay-client.ts';
-import { isForgettable, isReplayable, parsedNames, REPLAY_BYTES } from './replay.ts';
+import {
+  isAtomic,
+  isForgettable,
+  isPlainStatement,
+  isReplayable,
+  parsedNames,
+  REPLAY_BYTES,
+} from './replay.ts';
 
 /**
  * Clients of a database whose cluster is watched, when their server goes away: they stay. What was open is told to be
@@ -15,6 +22,8 @@ import { isForgettable, isReplayable, parsedNames, REPLAY_BYTES } from './replay
  */
 
 const EMPTY = Buffer.alloc(0);
+/** Pieces of a statement that are kept as they came. */
+const MAX_PIECES = 64;
 
 /** Remembers what a client has sent since its transaction began, for as long as nothing was answered. */
 export function keepForReplay(client: Client, chunk: Buffer): void {
@@ -24,10 +33,21 @@ export function keepForReplay(client: Client, chunk: Buffer): void {
     client.bodyLeft === 0 &&
     client.collecting === null &&
     !client.inTransaction;
-  if (isStart) client.kept = chunk.length <= REPLAY_BYTES ? chunk : null;
-  else if (client.kept !== null) {
-    const size = client.kept.length + chunk.length;
-    client.kept = size <= REPLAY_BYTES ? Buffer.concat([client.kept, chunk]) : null;
+  const { kept } = client;
+  if (isStart) {
+    kept.length = 0;
+    client.keepsAll = true;
+  } else if (!client.keepsAll) return;
+  kept.push(chunk);
+  if (kept.length === 1) return;
+  let size = 0;
+  for (const piece of kept) size += piece.length;
+  if (size > REPLAY_BYTES) {
+    client.keepsAll = false;
+    kept.length = 1;
+  } else if (kept.length > MAX_PIECES) {
+    kept[0] = Buffer.concat(kept);
+    kept.length = 1;
   }
 }
 
@@ -54,6 +74,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
     detail: fields.get('D') ?? null,
     hint: fields.get('H') ?? null,
   });
+  const error = whatIsLost(client, server, original);
   const loss = detach(client, server);
   server.close(`${code} ${original.message}`, { notify: false });
   client.state = 'waiting';
@@ -63,7 +84,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
     forgetParsed(client, kept);
     client.held = kept;
   }
-  const verdict = (client.verdict = Symbol('verdict'));
+  const verdict = (client.verdict = { isLost: kept === null });
   cluster.whenJudged(server, (gone) => {
     if (client.state !== 'waiting' || client.verdict !== verdict) return;
     client.verdict = null;
@@ -72,7 +93,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
     if (gone && kept !== null) {
       client.sessions.log.debug({ client: client.id }, `${client.label} statement is sent again`);
     } else if (gone) {
-      tell(client, cluster, loss, clientErrors.transactionLost());
+      tell(client, cluster, loss, error);
     } else if (isFatal) {
       return client.close(original.message, original);
     } else {
@@ -125,7 +146,7 @@ function detach(client: Client, server: Server): Loss {
   client.unlinkWhenFlushed = false;
   client.unlinkLate = false;
   client.replyCarry = EMPTY;
-  client.kept = client.state === 'closed' ? null : client.kept;
+  client.hasCommitted = false;
   // nobody will tell that the server has taken what it was sent
   if (!client.blocked && client.socket.isPaused() && !client.sessions.suspended) client.socket.resume();
   return loss;
@@ -156,7 +177,6 @@ export function tellLostTransaction(client: Client, type: number): Handled {
   client.lostTransaction = null;
   client.skipToSync = false;
   client.decision = null;
-  client.kept = null;
   if (type === Frontend.Sync) client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
   else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
   return Handled.Discard;
@@ -169,7 +189,6 @@ export function refuseWaiting(client: Client, error: ClientError): void {
   client.state = 'idle';
   client.blocked = false;
   client.decision = null;
-  client.kept = null;
   client.verdict = null;
   const size = client.held.readInt32BE(1) + 1;
   const here = Math.min(size, client.held.length);
@@ -183,13 +202,31 @@ export function refuseWaiting(client: Client, error: ClientError): void {
 
 /** The bytes that can be sent again; null: there is more to it than that. */
 function replay(client: Client, server: Server, cluster: Cluster): Buffer | null {
-  const { kept } = client;
-  if (kept === null || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
-  const textOf = (name: string): string | null => {
-    const body = client.statements?.get(name)?.shared.body;
-    return body === undefined ? null : body.toString('latin1', 0, body.indexOf(0));
-  };
-  return isReplayable(kept, textOf) ? kept : null;
+  if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
+  const kept = client.kept.length === 1 ? client.kept[0]! : Buffer.concat(client.kept);
+  return isReplayable(kept, (name) => textOf(client, name)) ? kept : null;
+}
+
+/** The text of a named prepared statement, as servers know it; null: there is none. */
+function textOf(client: Client, name: string): string | null {
+  const body = client.statements?.get(name)?.shared.body;
+  return body === undefined ? null : body.toString('latin1', 0, body.indexOf(0));
+}
+
+/** The server runs another text than the one that is kept (rewrite_query): that one decides. */
+export function noteRewritten(client: Client, text: string): void {
+  if (client.kept.length === 0 || isPlainStatement(text)) return;
+  client.kept.length = 0;
+  client.keepsAll = false;
+}
+
+/** What a client is told whose server was shut down in the middle of something: not more than is certain. */
+function whatIsLost(client: Client, server: Server, original: ClientError): ClientError {
+  if (client.hasCommitted) return clientErrors.outcomeUnknown();
+  const isRolledBack =
+    server.txStatus !== TxStatus.Idle ||
+    (client.kept.length > 0 && isAtomic(Buffer.concat(client.kept), (name) => textOf(client, name)));
+  return isRolledBack ? clientErrors.transactionLost() : clientErrors.interrupted(original.message);
 }
 
 /** The server has made statements that the client does not know of yet: their Parse comes again. */

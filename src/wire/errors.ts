@@ -84,6 +84,11 @@ export const clientErrors = {
       detail: 'The transaction that was open was rolled back.',
       hint: 'Retry the transaction: this connection can be used.',
     }),
+  interrupted: (reason: string) =>
+    new ClientError('ERROR', '57P01', reason, {
+      detail: 'What ran may have committed a part of its work before.',
+      hint: 'Check before doing it again: this connection can be used.',
+    }),
   outcomeUnknown: () =>
     new ClientError('ERROR', '08007', 'the connection to the server was lost while a statement ran', {
       detail: 'It is not known whether the statement, or the COMMIT, has taken effect.',

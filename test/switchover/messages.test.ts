@@ -1,0 +1,196 @@
+/** What happens to single messages when the writer is shut down under them: what is sent again, and who is told what. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { test, type TestContext } from 'node:test';
+import { Client } from 'pg';
+import type { Cluster } from '../support/cluster.ts';
+import * as raw from '../support/raw.ts';
+import { RawClient, type Frame } from '../support/raw.ts';
+import { until } from '../support/wait.ts';
+import { setUp, type Setup, type SetupOptions } from './pair.ts';
+
+async function logIn({ bouncer }: Setup): Promise<RawClient> {
+  const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
+  client.send(raw.query('SELECT 1'));
+  await client.readUntil('Z');
+  return client;
+}
+
+/** Waits until as many statements sleep at the server. */
+async function sleeping(cluster: Cluster, count: number): Promise<void> {
+  await until(`${count} statements to run`, async () => {
+    const rows = await cluster.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+    return rows.length === count;
+  });
+}
+
+const types = (frames: Frame[]): string => frames.map((frame) => frame.type).join('');
+
+function codes(frames: Frame[]): (string | undefined)[] {
+  return frames.filter((frame) => frame.type === 'E').map((frame) => raw.errorFields(frame)['C']);
+}
+
+function details(frames: Frame[]): string {
+  return frames
+    .filter((frame) => frame.type === 'E')
+    .map((frame) => raw.errorFields(frame)['D'] ?? '')
+    .join();
+}
+
+async function pairOf(t: TestContext, options: SetupOptions = {}): Promise<Setup & { standby: Cluster }> {
+  const setup = await setUp(t, options);
+  await setup.primary.sql(`CREATE PROCEDURE work() LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO ledger VALUES (7, 7); COMMIT; PERFORM pg_sleep(60); END $$`);
+  await setup.standbys[0]!.caughtUpWith(setup.primary);
+  return { ...setup, standby: setup.standbys[0]! };
+}
+
+const SLEEP =
+  '(SELECT 1 FROM (SELECT pg_sleep(CASE WHEN inet_server_port() = PORT THEN 60 ELSE 0 END)) AS s)';
+
+test('a fast shutdown: one statement is sent again, of the others not more is said than is certain', async (t) => {
+  const setup = await pairOf(t);
+  const { primary, standby } = setup;
+  const sleep = SLEEP.replace('PORT', String(primary.port));
+  const insert = (n: number): string => `INSERT INTO ledger (writer, n) VALUES (${sleep}, ${n})`;
+  const clients = await Promise.all(Array.from({ length: 7 }, () => logIn(setup)));
+  const [simple, extended, flushed, large, several, procedure, committed] = clients as [
+    RawClient,
+    RawClient,
+    RawClient,
+    RawClient,
+    RawClient,
+    RawClient,
+    RawClient,
+  ];
+  simple.send(raw.query(insert(1)));
+  extended.send(raw.parse('e', insert(2)), raw.bind('e'), raw.describe('P'), raw.execute(), raw.sync());
+  flushed.send(raw.parse('', insert(3)), raw.bind(), raw.execute(), raw.flush());
+  large.send(raw.query(`/* ${'x'.repeat(300_000)} */ ${insert(4)}`));
+  several.send(raw.query(`INSERT INTO ledger VALUES (5, 5); SELECT ${sleep}`));
+  procedure.send(raw.query('CALL work()'));
+  // one is told of its COMMIT, and what follows it is cut
+  committed.send(raw.query('BEGIN'));
+  await committed.readUntil('Z');
+  committed.send(raw.query(`INSERT INTO ledger VALUES (6, 6); COMMIT; SELECT ${sleep}`));
+  await sleeping(primary, 7);
+  await primary.stop();
+  await standby.promote();
+
+  assert.equal(types(await simple.readUntil('Z')), 'CZ');
+  assert.equal(types(await extended.readUntil('Z')), '12nCZ');
+  assert.equal(types(await flushed.readUntil('C')), '12C');
+  flushed.send(raw.sync());
+  await flushed.readUntil('Z');
+  assert.equal(types(await large.readUntil('Z')), 'CZ');
+  const told = await several.readUntil('Z');
+  assert.deepEqual(codes(told), ['57P01']);
+  assert.match(details(told), /rolled back/);
+  const called = await procedure.readUntil('Z');
+  assert.deepEqual(codes(called), ['57P01']);
+  assert.doesNotMatch(details(called), /rolled back/);
+  assert.deepEqual(codes(await committed.readUntil('Z')), ['08007']);
+  for (const client of clients) assert.equal(types(await client.query('SELECT 2')), 'TDCZ');
+  const rows = await standby.sql('SELECT n FROM ledger ORDER BY n');
+  assert.deepEqual(
+    rows.map((row) => row['n']),
+    [1, 2, 3, 4, 6, 7],
+  );
+});
+
+test('a client that cancels while it is found out what became of its server is told what is lost', async (t) => {
+  const setup = await pairOf(t);
+  const { primary, standby, bouncer } = setup;
+  const client = await logIn(setup);
+  client.send(raw.query('CALL work()'));
+  await sleeping(primary, 1);
+  const [row] = await primary.sql<{ pid: number }>(
+    "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'",
+  );
+  const [postmaster] = (await readFile(`${primary.server.dataFolder}/postmaster.pid`, 'utf8')).split('\n');
+  // nothing answers the probe any more, while the backend still can end
+  process.kill(Number(postmaster), 'SIGSTOP');
+  process.kill(row!.pid, 'SIGTERM');
+  await bouncer.waitForLog(/transactions wait/);
+  const request = await RawClient.connect(bouncer);
+  request.send(raw.cancelRequest(client.backendPid, client.backendSecret));
+  await request.readToEnd();
+  await bouncer.waitForLog(/probe failed|does not answer/);
+  await standby.promote();
+  assert.deepEqual(codes(await client.readUntil('Z')), ['57P01']);
+  assert.equal(types(await client.query('SELECT 2')), 'TDCZ');
+  process.kill(Number(postmaster), 'SIGCONT');
+});
+
+test('a crash in the middle of a long answer: the client gets an error and stays', async (t) => {
+  const setup = await pairOf(t);
+  const { primary, standby } = setup;
+  const client = await logIn(setup);
+  client.send(raw.query("SELECT repeat('x', 5000) FROM generate_series(1, 20000)"));
+  await client.readUntil('D');
+  client.socket.pause();
+  await primary.kill();
+  await standby.promote();
+  client.socket.resume();
+  assert.deepEqual(codes(await client.readUntil('Z')), ['08007']);
+  assert.equal(types(await client.query('SELECT 2')), 'TDCZ');
+});
+
+test('what is sent again is what the client wrote, and is judged by what it was rewritten to', async (t) => {
+  const setup = await pairOf(t, {
+    files: {
+      'user-functions/rewrite_query.ts': `
+        export const rewrite_query = (_user: string, query: string): string | null =>
+          query === 'SELECT work()' ? 'CALL work()' : query.replace(/, (\\d+)\\)$/, (_all, n) => ', ' + (Number(n) + 1) + ')');`,
+    },
+  });
+  const { primary, standby } = setup;
+  const sleep = SLEEP.replace('PORT', String(primary.port));
+  const plain = await logIn(setup);
+  const parsed = await logIn(setup);
+  const called = await logIn(setup);
+  plain.send(raw.query(`INSERT INTO ledger (writer, n) VALUES (${sleep}, 1)`));
+  parsed.send(
+    raw.parse('p', `INSERT INTO ledger (writer, n) VALUES (${sleep}, 11)`),
+    raw.bind('p'),
+    raw.execute(),
+    raw.sync(),
+  );
+  called.send(raw.query('SELECT work()'));
+  await sleeping(primary, 3);
+  await primary.stop();
+  await standby.promote();
+  assert.equal(types(await plain.readUntil('Z')), 'CZ');
+  assert.equal(types(await parsed.readUntil('Z')), '12CZ');
+  const told = await called.readUntil('Z');
+  assert.deepEqual(codes(told), ['57P01']);
+  assert.doesNotMatch(details(told), /rolled back/);
+  const rows = await standby.sql('SELECT n FROM ledger ORDER BY n');
+  assert.deepEqual(
+    rows.map((row) => row['n']),
+    [2, 7, 12],
+  );
+});
+
+test('preparing a statement and waiting for the end of a pipeline are sent again too', async (t) => {
+  const setup = await pairOf(t);
+  const { primary, standby } = setup;
+  const client = await logIn(setup);
+  const locker = new Client({
+    host: primary.host,
+    port: primary.port,
+    user: 'postgres',
+    database: 'postgres',
+  });
+  locker.on('error', () => {});
+  await locker.connect();
+  await locker.query('BEGIN; LOCK ledger');
+  client.send(raw.parse('later', 'DELETE FROM ledger'), raw.describe('S', 'later'), raw.sync());
+  await until('the lock to be waited for', async () => {
+    const rows = await primary.sql('SELECT 1 FROM pg_locks WHERE NOT granted');
+    return rows.length > 0;
+  });
+  await primary.stop();
+  await standby.promote();
+  assert.equal(types(await client.readUntil('Z')), '1tnZ');
+});
