@@ -45,10 +45,20 @@ export class TrackedParameters {
       if (current !== undefined && current.toLowerCase() === wanted.toLowerCase()) continue;
       // A parameter that this server never reported (an older version) can't be compared: setting it could be an error.
       if (current === undefined && i >= ALWAYS.length) continue;
-      sql = `${sql ?? ''}SET ${quoteName(this.names[i]!)}=${quoteLiteral(wanted)};`;
+      sql = `${sql ?? ''}${assignment(this.names[i]!, wanted)};`;
     }
     return sql;
   }
+}
+
+/**
+ * SET takes a list of names, of which each would be quoted by itself; the value as it is reported is the whole list, which
+ * only set_config takes.
+ */
+function assignment(name: string, value: string): string {
+  return name.toLowerCase() === 'search_path'
+    ? `SELECT pg_catalog.set_config('search_path',${quoteLiteral(value)},false)`
+    : `SET ${quoteName(name)}=${quoteLiteral(value)}`;
 }
 
 function quoteName(name: string): string {

@@ -60,11 +60,7 @@ function applyParameters(client: Client, server: Server, sql: string): void {
   runControl(server, sql).then(
     () => {
       if (client.state === 'closed' || client.server !== server) return;
-      // The server's spelling ("ISO, MDY") is the client's from now on, so that the next comparison is an equal one.
-      for (let i = 0; i < client.parameters.length; i++) {
-        if (client.parameters[i] !== undefined && server.parameters[i] !== undefined)
-          client.parameters[i] = server.parameters[i];
-      }
+      takeCanonical(client, server);
       server.user = client;
       client.blocked = false;
       const { isCanceled } = client;
@@ -83,6 +79,21 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       client.close('invalid server parameter', clientErrors.invalidServerParameter());
     },
   );
+}
+
+/** The server's spelling ("ISO, MDY") is the client's from now on, so that the next comparison is an equal one. */
+function takeCanonical(client: Client, server: Server): void {
+  const { registry, log } = client.sessions;
+  for (let i = 0; i < client.parameters.length; i++) {
+    const own = client.parameters[i];
+    const canonical = server.parameters[i];
+    if (own === undefined || canonical === undefined || own === canonical) continue;
+    log.debug(
+      { client: client.id },
+      `${client.label} varcache_set_canonical: setting ${registry.tracked.names[i]} to its canonical version ${own} -> ${canonical}`,
+    );
+    client.parameters[i] = canonical;
+  }
 }
 
 /** The connection went away, rather than that the setting was refused. */

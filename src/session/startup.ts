@@ -185,7 +185,8 @@ function isIgnored(ignored: readonly string[], name: string): boolean {
 function takeOptions(client: Client, text: string): boolean {
   const options = parseOptions(text);
   if (options === null) {
-    client.close('unsupported options startup parameter', clientErrors.unsupportedOptionsForm());
+    const error = clientErrors.unsupportedOptionsForm();
+    client.close(error.message, error);
     return false;
   }
   const { ignore_startup_parameters: ignored } = client.sessions.registry.config.settings;

@@ -119,6 +119,40 @@ test('large messages in both directions go through, and named ones as well', asy
   );
 });
 
+test('a list of names follows its client as it is, and so does the server’s own', async (t) => {
+  const lists = await Bouncer.start(t, {
+    databases: { dev: `${cluster.connectionString()} pool_size=1` },
+    settings: { pool_mode: 'transaction', track_extra_parameters: 'search_path' },
+  });
+  const [one, two, three] = [
+    await lists.connect(),
+    await lists.connect(),
+    await lists.connect({ options: '-c search_path=c,"D\\ e"' }),
+  ];
+  const path = async (client: Client): Promise<unknown> =>
+    (await client.query<{ search_path: string }>('show search_path')).rows[0]!.search_path;
+  await one.query('set search_path to a, b');
+  for (let i = 0; i < 2; i++) {
+    assert.equal(await path(one), 'a, b');
+    assert.equal(await path(two), '"$user", public');
+    assert.equal(await path(three), 'c,"D e"');
+  }
+});
+
+test('with -v the log tells of parameters that are set, and of their canonical form', async (t) => {
+  const verbose = await Bouncer.start(t, {
+    databases: { dev: cluster.connectionString() },
+    settings: { pool_mode: 'transaction', verbose: 1 },
+  });
+  const client = await verbose.connect({ options: '-c DateStyle=ISO' });
+  for (let i = 0; i < 3; i++) await client.query('select 1');
+  assert.equal(verbose.logCount(/varcache_apply: .*SET DateStyle='ISO'/), 1);
+  assert.equal(
+    verbose.logCount(/varcache_set_canonical: setting DateStyle to its canonical version ISO -> ISO, MDY/),
+    1,
+  );
+});
+
 test('parameters follow each client to the server that both use', async (t) => {
   const bouncer = await start(t);
   const a = await bouncer.connect({ application_name: 'a' });
