@@ -37,6 +37,8 @@ export interface BouncerOptions {
   ini?: string;
   /** More arguments of the command line. */
   args?: string[];
+  /** Another one than this checkout's bin/pgswitchyard. */
+  command?: string;
 }
 
 /** A running pgswitchyard. */
@@ -157,7 +159,7 @@ export class Bouncer {
     this.#output = '';
     const child = spawn(
       process.execPath,
-      [COMMAND, ...this.#asUser(), ...(this.#options.args ?? []), this.configFile],
+      [this.#options.command ?? COMMAND, ...this.#asUser(), ...(this.#options.args ?? []), this.configFile],
       {
         cwd: this.folder,
         stdio: ['ignore', 'pipe', 'pipe'],

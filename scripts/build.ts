@@ -1,0 +1,30 @@
+/**
+ * `npm run build`: the package as it is published, in dist/ or the folder that is given. Node strips types in a checkout,
+ * but not in node_modules. `npm publish dist` publishes it.
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { preludeSource } from '../src/functions/prelude.ts';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const out = resolve(process.argv[2] ?? join(root, 'dist'));
+
+rmSync(out, { recursive: true, force: true });
+const tsc = join(root, 'node_modules', '.bin', 'tsc');
+execFileSync(tsc, ['-p', join(root, 'tsconfig.build.json'), '--outDir', out], { stdio: 'inherit' });
+// A script, to which tsc would add an export.
+writeFileSync(join(out, 'sandbox', 'prelude.js'), preludeSource());
+for (const path of ['bin', 'docs', 'user-functions', 'pgbouncer.ini', 'README.md', 'CHANGELOG.md', 'LICENSE'])
+  cpSync(join(root, path), join(out, path), { recursive: true });
+
+const { name, version, description, license, bin, type, dependencies, engines } = JSON.parse(
+  readFileSync(join(root, 'package.json'), 'utf8'),
+) as Record<string, unknown>;
+const exports = {
+  '.': { types: './sandbox/api.d.ts', default: './sandbox/api.js' },
+  './package.json': './package.json',
+};
+const published = { name, version, description, license, bin, type, exports, dependencies, engines };
+writeFileSync(join(out, 'package.json'), `${JSON.stringify(published, null, 2)}\n`);
