@@ -13,6 +13,11 @@ export class LoginError extends Error {
     super(message);
     this.fields = fields;
   }
+
+  /** FATAL, as a rule */
+  get severity(): string {
+    return this.fields?.get('S') ?? 'FATAL';
+  }
 }
 
 /** The settings that a server reported at login: what clients are welcomed with. */

@@ -24,8 +24,6 @@ export interface Waiter {
   readonly waitingSince: number;
   /** start of log lines about it */
   readonly label?: string;
-  /** it is still logging in, and is told at once that servers refuse a login */
-  readonly isLogin?: boolean;
   /** The server is the waiter's from now on, until it calls `pool.give`. */
   onServer(server: Server): void;
   /** There will be none. */
@@ -235,7 +233,9 @@ export class Pool {
     if (this.opening || this.#retryWaitMs() > 0 || this.registry.stopping || this.database.cluster?.held)
       return;
     const size = this.servers.size;
-    if (size >= poolSize(this) && !this.#mayUseReserve(size) && !this.#makeRoom()) return;
+    // One more is needed to know what clients are welcomed with.
+    const isFull = size >= poolSize(this) && this.welcome !== null;
+    if (isFull && !this.#mayUseReserve(size) && !this.#makeRoom()) return;
     const isAllowed = (): boolean =>
       this.registry.mayConnect(this, {
         database: maxDatabaseConnections(this),
@@ -269,6 +269,7 @@ export class Pool {
     for (const server of [...this.servers]) this.retireServer(server, reason);
     if (this.connecting !== null) this.connecting.closeReason = reason;
     // what a new server is like is not known any more
+    this.welcome = null;
     this.#failedAt = null;
     this.#failure = null;
   }
@@ -303,14 +304,13 @@ export class Pool {
     if (isAlarm(sqlstate)) this.database.cluster?.serverError(server, sqlstate);
   }
 
-  /** Every waiter gets the error, or only those that are still logging in. */
-  failWaiters(error: ClientError, { onlyLogins = false } = {}): void {
-    const told = [...this.waiters].filter((waiter) => !onlyLogins || waiter.isLogin === true);
-    for (const waiter of told) this.waiters.delete(waiter);
-    const dedicated = [...this.dedicated];
+  /** Every waiter gets the error. */
+  failWaiters(error: ClientError): void {
+    const waiters = [...this.waiters, ...this.dedicated];
+    this.waiters.clear();
     this.dedicated.clear();
-    if (this.waiters.size === 0) this.registry.waitingPools.delete(this);
-    for (const waiter of [...told, ...dedicated]) waiter.onNoServer(error);
+    this.registry.waitingPools.delete(this);
+    for (const waiter of waiters) waiter.onNoServer(error);
   }
 
   /** Takes the free server that has been idle longest, for eviction; null when there is none. */
@@ -589,27 +589,30 @@ export class Pool {
       this.#failedAt = performance.now();
       this.#failures++;
     }
-    const reason = refused ? 'login failed' : reasonOf(error);
+    const own = refused ? ownWords(error) : null;
+    // pgbouncer's words: the server's own, but for a replication connection
+    const reason = isPrivate ? 'login failed' : (own?.message ?? reasonOf(error));
     if (server !== null && server.state !== 'closed') {
-      const { fields } = error as LoginError;
-      const what = refused
-        ? `server login failed: ${fields!.get('S') ?? 'FATAL'} ${fields!.get('M') ?? ''}`
-        : error.message;
+      const what = refused ? `server login failed: ${error.severity} ${own!.message}` : error.message;
       log.warn({ server: server.id, event: 'server_login_failed' }, `${server.label} ${what}`);
-      server.close(error instanceof LoginError ? 'login failed' : reason, { notify: false });
+      server.close(reason, { notify: false });
     } else {
       this.registry.recheck();
     }
     if (isPrivate) {
-      if (this.dedicated.delete(dedicated)) dedicated.onNoServer(ownWords(error as LoginError), reason);
+      if (this.dedicated.delete(dedicated)) dedicated.onNoServer(own!, reason);
       return this.activate();
     }
-    this.#failure = refused ? ownWords(error as LoginError) : clientErrors.serverLoginFailing(reason);
-    // Who is logged in already waits on: the server may be about to come back.
-    if (this.servers.size === 0 && error instanceof LoginError)
-      this.failWaiters(refused ? this.#failure : clientErrors.serverLoginFailed(error.message), {
-        onlyLogins: true,
-      });
+    this.#failure = clientErrors.serverLoginFailing(reason);
+    // Whom nobody answers waits on, since the server may come back; to be refused is to be told.
+    if (error instanceof LoginError && this.#hasNoUsable)
+      this.failWaiters(own ?? clientErrors.serverLoginFailed(error.message));
+  }
+
+  /** There are no servers, or those that there are will be closed as they come free. */
+  get #hasNoUsable(): boolean {
+    for (const { closeReason } of this.servers) if (closeReason === null) return false;
+    return true;
   }
 
   /** Hosts of a list in turn; with load_balance_hosts = disable the same one until it fails. */

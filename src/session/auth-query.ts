@@ -11,6 +11,8 @@ export interface FoundSecret {
   /** plain text, `md5…` or `SCRAM-SHA-256$…`; null: there is none, or it must not match anything */
   readonly secret: string | null;
   readonly exists: boolean;
+  /** auth_query was asked and does not know him */
+  readonly isUnknown?: boolean;
 }
 
 const NOBODY: FoundSecret = { secret: null, exists: false };
@@ -48,7 +50,7 @@ export async function findSecret(
       client.onLeft = cancel;
     });
     const row = rows[0];
-    if (row === undefined) return NOBODY;
+    if (row === undefined) return { ...NOBODY, isUnknown: true };
     const [user, secret] = Object.values(row);
     if (user !== client.user) return NOBODY;
     return { secret: secret ?? null, exists: true };
@@ -73,7 +75,6 @@ function queryPool(
   return new Promise((resolve, reject) => {
     const waiter = {
       waitingSince: performance.now(),
-      isLogin: true,
       onServer(server: Parameters<Pool['give']>[0]): void {
         runControl(server, sql, { values, timeoutMs: pool.registry.config.settings.server_connect_timeout })
           .then(resolve, reject)

@@ -102,7 +102,9 @@ async function authenticate(client: Client, login: LoginMethod, found: FoundSecr
     if (step.detail !== undefined) {
       client.sessions.log.warn({ client: client.id }, `${client.label} login failed: ${step.detail}`);
     }
-    fail(client, step.reason, clientErrors.authenticationFailed(step.reason));
+    // for the log only: the client hears the same as with a wrong password
+    const reason = found.isUnknown === true ? 'no such user' : step.reason;
+    fail(client, reason, clientErrors.authenticationFailed(step.reason));
     return false;
   }
   if (step.final !== null) client.send(authentication(step.final));
@@ -173,14 +175,14 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   if (userLimit > 0 && user.clientCount >= userLimit)
     return fail(
       client,
-      'no more connections allowed (max_user_client_connections)',
+      'client connections exceeded (max_user_client_connections)',
       clientErrors.tooManyUserClients(),
     );
   const databaseLimit = database.config.max_db_client_connections || settings.max_db_client_connections;
   if (databaseLimit > 0 && database.clientCount >= databaseLimit) {
     return fail(
       client,
-      'no more connections allowed (max_db_client_connections)',
+      'client connections exceeded (max_db_client_connections)',
       clientErrors.tooManyDatabaseClients(),
     );
   }
@@ -206,7 +208,6 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   const waiter = {
     waitingSince: client.waitingSince,
     label: client.label,
-    isLogin: true,
     onServer(server: Server): void {
       pool.give(server, true);
       if (client.state !== 'closed') welcome(client, pool.welcome!);

@@ -151,10 +151,8 @@ export function relayServerBytes(client: Client, received: Buffer): void {
 
 /** Instead of the ReadyForQuery that would tell the client that its transaction is open. */
 function refuseTransaction(client: Client): void {
-  client.close(
-    'transaction blocks not allowed in statement pooling mode',
-    clientErrors.statementPoolingTransaction(),
-  );
+  const error = clientErrors.statementPoolingTransaction();
+  client.close(error.message, error, error.message);
 }
 
 /** Messages whose content is looked at. */

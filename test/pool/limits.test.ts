@@ -212,7 +212,7 @@ test('a server that cannot be reached: new clients are told so, those who wait a
   await waits.readUntil('Z');
 });
 
-test('a server that refuses the login: who is logged in already waits on', async (t) => {
+test('a server that refuses the login: everybody who waits is told, and who comes later as well', async (t) => {
   const client = await login(t, 'refusing');
   await client.query('select 1');
   await cluster.sql(
@@ -220,19 +220,42 @@ test('a server that refuses the login: who is logged in already waits on', async
   );
   await until('the server to be gone', async () => (await servers('refusing')).length === 0);
   bouncer.markLog();
-  client.send(raw.query("select 'at last'"));
-  await bouncer.waitForLog(
-    /S-0x\w+: refusing\/other@\S+ server login failed: FATAL role "other" is not permitted to log in/,
-  );
-  assert.ok(bouncer.logContains(/S-0x\w+: refusing\/other@\S+ closing because: login failed \(age/));
   await bouncer.admin('SET server_login_retry = 60');
+  const message = async (asking: RawClient): Promise<string[]> => {
+    asking.send(raw.query('select 1'));
+    const error = (await asking.readToEnd()).find((frame) => frame.type === 'E')!;
+    return [errorFields(error)['C']!, errorFields(error)['M']!];
+  };
+  const refusal = 'role "other" is not permitted to log in';
+  assert.deepEqual(await message(client), ['28000', refusal]);
+  assert.ok(
+    bouncer.logContains(/S-0x\w+: refusing\/other@\S+ server login failed: FATAL role "other" is not/),
+  );
+  assert.equal(
+    bouncer.logCount(/[CS]-0x\w+: \S+ closing because: role "other" is not permitted to log in \(age/),
+    2,
+  );
   const late = await RawClient.login(bouncer, { user: 'postgres', database: 'refusing' });
-  late.send(raw.query('select 1'));
-  const error = (await late.readToEnd()).find((frame) => frame.type === 'E')!;
-  assert.match(errorFields(error)['M']!, /role "other" is not permitted to log in/);
+  assert.deepEqual(await message(late), [
+    '08P01',
+    `server login has been failing, cached error: ${refusal} (server_login_retry)`,
+  ]);
   await cluster.sql('ALTER ROLE other LOGIN');
   await bouncer.admin("SET server_login_retry = '0.3'");
-  await client.readUntil('Z');
+});
+
+test('after RECONNECT clients are welcomed with what a new server says, be the pool full', async (t) => {
+  const holder = await login(t, 'mine');
+  await holder.query('begin');
+  await cluster.sql("ALTER ROLE postgres SET timezone = 'Europe/Rome'");
+  await bouncer.admin('RECONNECT mine');
+  const client = await RawClient.connect(bouncer);
+  t.after(() => client.destroy());
+  client.send(raw.startup({ user: 'postgres', database: 'mine' }));
+  const settings = (await client.readUntil('Z')).filter((frame) => frame.type === 'S');
+  assert.ok(settings.some((frame) => frame.payload.toString() === 'TimeZone\0Europe/Rome\0'));
+  await cluster.sql('ALTER ROLE postgres RESET timezone');
+  await holder.query('commit');
 });
 
 test('a server that accepts and says nothing is given up after server_connect_timeout', async (t) => {
