@@ -282,8 +282,12 @@ export class Pool {
 
   /** Closes what goes elsewhere than to the writer, as it comes free. */
   retireElsewhere(writer: Target): void {
-    for (const server of [...this.servers])
-      if (!isAt(server, writer)) this.retireServer(server, 'not the writer');
+    for (const server of [...this.servers]) {
+      if (isAt(server, writer)) continue;
+      // a session would keep it
+      if (server.user?.inTransaction === false) server.close('not the writer');
+      else this.retireServer(server, 'not the writer');
+    }
   }
 
   /**
@@ -291,12 +295,17 @@ export class Pool {
    * there, and past failures do not count any more.
    */
   moveTo(writer: Target): void {
-    this.#failedAt = null;
-    this.#failures = 0;
-    this.#failure = null;
+    this.forgetFailures();
     this.#attempt?.abort(new Error('switchover'));
     this.connecting?.close('switchover');
     for (const server of [...this.servers]) if (!isAt(server, writer)) server.close('switchover');
+  }
+
+  /** Connects that failed do not keep the next one waiting. */
+  forgetFailures(): void {
+    this.#failedAt = null;
+    this.#failures = 0;
+    this.#failure = null;
   }
 
   /** An error that a server sent while nobody was linked to it. */
@@ -380,7 +389,7 @@ export class Pool {
     }
     server.state = 'idle';
     if (this.paused) return server.close('pause mode');
-    if (this.waiters.size > 0 && !this.#stopped) {
+    if (this.waiters.size > 0 && !this.#stopped && !this.#needsWriterCheck(server)) {
       this.#lend(server);
       return;
     }

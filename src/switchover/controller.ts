@@ -1,6 +1,7 @@
 import type { DatabaseConfig } from '../config/config.ts';
 import type { Database, Registry } from '../pool/databases.ts';
 import type { Cluster } from '../pool/cluster.ts';
+import type { Waiter } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import type { Target } from '../pool/socket.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
@@ -52,7 +53,7 @@ export class ClusterController implements Cluster {
     this.nodes = new Nodes(registry, database, this, {
       intervalMs: () => {
         const { polling_frequency: pollingMs } = this.#settings;
-        return this.#hold === null ? pollingMs : Math.min(URGENT_MS, pollingMs);
+        return this.#hold === null || this.#hold.isOverdue ? pollingMs : Math.min(URGENT_MS, pollingMs);
       },
       onEvidence: (node, evidence) => this.#onEvidence(node, evidence),
       onFailure: (node, reason, isAlive) => this.#onProbeFailure(node, reason, isAlive),
@@ -104,8 +105,10 @@ export class ClusterController implements Cluster {
   stop(): void {
     this.#stopped = true;
     this.#discovery.stop();
-    this.#hold?.end();
+    const hold = this.#hold;
     this.#hold = null;
+    hold?.end();
+    for (const go of [...(hold?.linked.values() ?? [])]) go();
     for (const node of [...this.nodes]) this.nodes.remove(node);
   }
 
@@ -130,7 +133,18 @@ export class ClusterController implements Cluster {
   }
 
   onHeld(): void {
-    this.#hold?.limit(this.#settings.switchover_hold_limit);
+    if (this.held) this.#hold!.limit(this.#settings.switchover_hold_limit);
+  }
+
+  waitWithServer(waiter: Waiter, go: () => void): void {
+    const refusal = this.refusal();
+    if (refusal !== null) return void process.nextTick(() => waiter.onNoServer(refusal));
+    this.#hold!.linked.set(waiter, go);
+    this.onHeld();
+  }
+
+  letGo(waiter: Waiter): void {
+    this.#hold?.linked.delete(waiter);
   }
 
   serverLost(server: Server, reason: string): void {
@@ -165,25 +179,40 @@ export class ClusterController implements Cluster {
    * SWITCHOVER db TO node.
    * @throws Error saying why not; everything is as it was then
    */
-  async switchTo(name: string): Promise<void> {
-    const node = this.nodes.byKey.get(name) ?? [...this.nodes].find((each) => each.target.host === name);
-    if (node === undefined) throw new Error(`no such node: ${name}`);
+  async switchTo(name: string, all: Iterable<ClusterController>): Promise<void> {
+    const node = this.nodes.named(name);
     const writer = this.#writer;
     if (writer === null || this.state === 'holding') throw new Error('the writer is not known now');
     if (node === writer) throw new Error(`${node.key} is the writer already`);
     if (node.role !== 'reader') throw new Error(`${node.key} is not a standby in good health`);
-    const hold = this.#beginHold(`SWITCHOVER TO ${node.key}`, false, true);
-    if (hold === null) throw new Error('the proxy is stopping');
+    if (this.#settings.switchover_dry_run) throw new Error('switchover_dry_run is on');
+    // Nothing may be written to the old writer any more through whichever database.
+    const same = [...all].filter((each) => each.#writer !== null && isSameServer(each.#writer, writer));
+    const held = [...new Set([this, ...same])];
+    if (held.some((each) => each.state === 'holding'))
+      throw new Error('the writer is not known now in another database of this cluster');
+    const holds = held.map((each) => each.#beginHold(`SWITCHOVER TO ${node.key}`, false, true));
     try {
-      await promote(this.#registry, this.database, writer, node, this.#settings.switchover_timeout || 30_000);
+      await promote(
+        held.map((each) => each.database),
+        writer,
+        node,
+        this.#settings.switchover_timeout || 30_000,
+      );
     } catch (error) {
-      hold.isPlanned = false;
-      this.#evaluate();
+      for (const [i, each] of held.entries()) each.#giveUp(holds[i]!);
       throw error;
     }
     node.probe.kick();
-    // Both say that they are writers now. Only the new one's word ends it: nothing may be written to the old one again.
-    if (hold === this.#hold) await new Promise((resolve) => hold.judge(resolve));
+    // Both say that they are writers now. Only the new one's word ends it.
+    await Promise.all(
+      held.map((each, i) => each.#hold !== holds[i] || new Promise((resolve) => holds[i]!.judge(resolve))),
+    );
+  }
+
+  #giveUp(hold: Hold | null): void {
+    if (hold !== null) hold.isPlanned = false;
+    this.#evaluate();
   }
 
   // evidence
@@ -193,7 +222,10 @@ export class ClusterController implements Cluster {
     node.lastProbe = performance.now();
     node.evidence = evidence;
     node.failure = '';
-    node.database.isUp = true;
+    if (!node.database.isUp) {
+      node.database.isUp = true;
+      for (const pool of node.database.pools.values()) pool.forgetFailures();
+    }
     if (role !== node.role) {
       node.role = role;
       node.lastChange = node.lastProbe;
@@ -381,9 +413,10 @@ export class ClusterController implements Cluster {
     hold.end(isMove);
     if (target !== null && (isMove || hold.isGone))
       for (const pool of this.database.pools.values()) pool.moveTo(target);
-    if (isMove && this.#settings.switchover_retry === 'never')
+    if (isMove && target !== null && this.#settings.switchover_retry === 'never')
       for (const pool of this.database.pools.values()) pool.failWaiters(clientErrors.notSentAgain());
     for (const pool of this.database.pools.values()) pool.activate();
+    for (const go of [...hold.linked.values()]) go();
     this.#registry.recheck();
     hold.entry.resumedMs = performance.now() - hold.entry.startedAt;
     if (isMove || hold.isGone) this.#discovery.refresh();

@@ -19,7 +19,13 @@ const plainObjects = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
 const text = fc.string({ unit: 'binary' }).map((each) => each.replaceAll('\0', ''));
 
 test('calls and answers survive packing, whatever is in them', () => {
-  const call = fc.record({ username: text, query: text, inTransaction: fc.boolean(), database: text });
+  const call = fc.record({
+    username: text,
+    query: text,
+    inTransaction: fc.boolean(),
+    database: text,
+    nodes: text,
+  });
   fc.assert(
     fc.property(fc.array(call, { minLength: 1 }), (calls) => {
       assert.deepEqual(unpackCalls(packCalls(calls)), plainObjects(calls));
