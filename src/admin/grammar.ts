@@ -27,7 +27,7 @@ const SET_TEXT = new RegExp(
 const SET_WORD = new RegExp(`^${BLANK}*set${BLANK}+${WORD}${BLANK}*(?:=|to)${BLANK}*${WORD}${END}`, 'i');
 
 const NOTIFY = new RegExp(`^${BLANK}*notify${BLANK}+topology(?:${BLANK}+${WORD})?${END}`, 'i');
-const NODE = '("[^"]*"|[0-9a-z_.:/[\\]-]+)';
+const NODE = '("[^"]*"|[0-9a-z_.:@/[\\]-]+)';
 const SWITCHOVER = new RegExp(`^${BLANK}*switchover${BLANK}+${WORD}${BLANK}+to${BLANK}+${NODE}${END}`, 'i');
 
 /** @returns `verb` in lower case; the argument as it was written, '' when there is none */

@@ -1,5 +1,6 @@
 import { isSameServer, type Node } from '../switchover/node.ts';
 import type { ClusterController } from '../switchover/controller.ts';
+import { switchTo } from '../switchover/planned.ts';
 import { lagBytes } from '../switchover/readers.ts';
 import { timestamp } from '../telemetry/log.ts';
 import type { AdminActions } from './actions.ts';
@@ -114,7 +115,8 @@ export async function switchOver(operator: Operator, name: string, node: string)
   const controller = controllerOf(operator, name);
   operator.actions.log.info({ event: 'console_command' }, `SWITCHOVER '${name}' TO '${node}' command issued`);
   try {
-    await controller.switchTo(node);
+    const { registry, switchovers } = operator.actions;
+    await switchTo(controller, node, switchovers.controllers.values(), registry.config.settings);
   } catch (error) {
     throw commandError(`switchover failed: ${(error as Error).message}`);
   }

@@ -1,4 +1,5 @@
 import type { ClientError } from '../wire/errors.ts';
+import type { Waiter } from './pool.ts';
 import type { Server } from './server.ts';
 import type { Target } from './socket.ts';
 
@@ -21,6 +22,13 @@ export interface Cluster {
   refusal(): ClientError | null;
   /** Somebody began to wait while it is held: who came first may have to go. */
   onHeld(): void;
+  /**
+   * Somebody who has a server of his own, in session pooling, waits while it is held.
+   * @param go told at the end of it, with the server or without
+   */
+  waitWithServer(waiter: Waiter, go: () => void): void;
+  /** He doesn't wait any more. */
+  letGo(waiter: Waiter): void;
   /** The other side ended a connection, or it broke. */
   serverLost(server: Server, reason: string): void;
   /** A server reported an error that a writer in good health does not: 57P01, 57P02, 57P03, 25006. */

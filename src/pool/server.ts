@@ -17,6 +17,8 @@ export interface ServerUser {
   onServerBytes(server: Server, chunk: Buffer): void;
   /** The connection is gone, without the user having asked for it. */
   onServerClosed(server: Server, reason: string): void;
+  /** Something is open or outstanding; undefined: it is always so. */
+  readonly inTransaction?: boolean;
   /** Everything that was written has left: reading may go on at the other side. */
   onServerDrain(server: Server): void;
 }

@@ -63,8 +63,9 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
   if (target.verdict?.isLost === true) return 'cancel request for a query that has ended';
   if (target.state === 'waiting') {
     target.pool!.cancelWait(target);
+    target.database!.cluster?.letGo(target);
     target.verdict = null;
-    target.state = 'idle';
+    target.state = target.server === null ? 'idle' : 'active';
     target.blocked = false;
     takeBack(target);
     resumeClient(target);

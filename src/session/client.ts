@@ -324,6 +324,7 @@ export class Client implements Waiter, ServerUser {
       );
     }
     this.pool?.cancelWait(this);
+    this.database?.cluster?.letGo(this);
     this.onLeft?.();
     this.#abandonServer(serverReason);
     this.#releaseStatements();

@@ -5,7 +5,7 @@ import { clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { resumeClient } from './relay-client.ts';
-import { lostInCluster } from './switchover.ts';
+import { lostInCluster, waitsWithServer } from './switchover.ts';
 
 /**
  * Link and unlink: when a client has a server, and when it goes back. In transaction and statement mode the link ends
@@ -20,7 +20,7 @@ function follow(client: Client, alias: string): void {
 
 /** Whether the client is linked now. False: it will be later, and reading is blocked until then. */
 export function link(client: Client): boolean {
-  if (client.server !== null) return true;
+  if (client.server !== null) return !waitsWithServer(client);
   if (client.via !== null) follow(client, client.via);
   client.waitingSince = performance.now();
   const server = client.pool!.acquire(client);

@@ -252,7 +252,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
 
 /** A message that is passed on and answered by the server: the link and the ledger's entry. */
 export function forwardRequest(client: Client, request: Request): Handled {
-  if (client.server === null && !link(client)) return Handled.Later;
+  if ((client.server === null || client.database!.cluster !== null) && !link(client)) return Handled.Later;
   noteRequest(client, request);
   client.outstanding.sent(request);
   return Handled.Forward;

@@ -105,8 +105,26 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   return true;
 }
 
+/** Whether a client that has a server has to wait with it before it begins anything: the writer is not known. */
+export function waitsWithServer(client: Client): boolean {
+  const { cluster } = client.database!;
+  if (cluster === null || !cluster.held || client.poolMode !== 'session') return false;
+  if (client.inTransaction || client.replication !== 'none') return false;
+  client.state = 'waiting';
+  client.blocked = true;
+  client.waitingSince = performance.now();
+  cluster.waitWithServer(client, () => {
+    if (client.state !== 'waiting' || client.server === null) return;
+    client.state = 'active';
+    client.blocked = false;
+    resumeClient(client);
+  });
+  return true;
+}
+
 /** The connection of a linked client ended without a word. */
 export function lostInCluster(client: Client, server: Server, cluster: Cluster): void {
+  if (client.state === 'waiting') client.blocked = false;
   const loss = detach(client, server);
   client.state = 'idle';
   const isBusy = loss.readies > 0 || loss.isUnsynced;
@@ -138,6 +156,7 @@ function detach(client: Client, server: Server): Loss {
     inTransaction: server.txStatus !== TxStatus.Idle,
   };
   client.server = null;
+  client.database!.cluster?.letGo(client);
   server.user = null;
   outstanding.clear();
   client.queryStart = 0;
@@ -186,7 +205,7 @@ export function tellLostTransaction(client: Client, type: number): Handled {
 export function refuseWaiting(client: Client, error: ClientError): void {
   const type = client.held[0];
   if (type === undefined || client.state !== 'waiting') return client.close(error.message, error);
-  client.state = 'idle';
+  client.state = client.server === null ? 'idle' : 'active';
   client.blocked = false;
   client.decision = null;
   client.verdict = null;

@@ -12,7 +12,6 @@ import { Hold } from './hold.ts';
 import { betterWriter, isKin, isSameServer, isSuccessor, nodeKey, type Lineage, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
 import type { Evidence } from './probe.ts';
-import { promote } from './planned.ts';
 import { Readers } from './readers.ts';
 import type { TopologyRow } from './topology.ts';
 
@@ -175,44 +174,18 @@ export class ClusterController implements Cluster {
     return !this.#stopped && (this.#writer === null || nodeKey(target) === this.#writer.key);
   }
 
-  /**
-   * SWITCHOVER db TO node.
-   * @throws Error saying why not; everything is as it was then
-   */
-  async switchTo(name: string, all: Iterable<ClusterController>): Promise<void> {
-    const node = this.nodes.named(name);
-    const writer = this.#writer;
-    if (writer === null || this.state === 'holding') throw new Error('the writer is not known now');
-    if (node === writer) throw new Error(`${node.key} is the writer already`);
-    if (node.role !== 'reader') throw new Error(`${node.key} is not a standby in good health`);
-    if (this.#settings.switchover_dry_run) throw new Error('switchover_dry_run is on');
-    // Nothing may be written to the old writer any more through whichever database.
-    const same = [...all].filter((each) => each.#writer !== null && isSameServer(each.#writer, writer));
-    const held = [...new Set([this, ...same])];
-    if (held.some((each) => each.state === 'holding'))
-      throw new Error('the writer is not known now in another database of this cluster');
-    const holds = held.map((each) => each.#beginHold(`SWITCHOVER TO ${node.key}`, false, true));
-    try {
-      await promote(
-        held.map((each) => each.database),
-        writer,
-        node,
-        this.#settings.switchover_timeout || 30_000,
-      );
-    } catch (error) {
-      for (const [i, each] of held.entries()) each.#giveUp(holds[i]!);
-      throw error;
-    }
-    node.probe.kick();
-    // Both say that they are writers now. Only the new one's word ends it.
-    await Promise.all(
-      held.map((each, i) => each.#hold !== holds[i] || new Promise((resolve) => holds[i]!.judge(resolve))),
-    );
-  }
-
-  #giveUp(hold: Hold | null): void {
-    if (hold !== null) hold.isPlanned = false;
-    this.#evaluate();
+  /** SWITCHOVER: everybody waits until another node is the writer, or until it is given up. */
+  holdForSwitchover(node: Node): { over(): Promise<void>; giveUp(): void } {
+    const hold = this.#beginHold(`SWITCHOVER TO ${node.key}`, false, true);
+    return {
+      over: async () => {
+        if (hold !== null && hold === this.#hold) await new Promise((resolve) => hold.judge(resolve));
+      },
+      giveUp: () => {
+        if (hold !== null) hold.isPlanned = false;
+        this.#evaluate();
+      },
+    };
   }
 
   // evidence

@@ -56,7 +56,7 @@ export class Discovery {
     if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
-  /** @returns ms until the next round; null: nobody can be asked, and the first evidence begins again */
+  /** @returns ms until the next round; null: it was stopped */
   async #round(): Promise<number | null> {
     const problems: string[] = [];
     for (const pool of [...this.#events.pools()]) {
@@ -71,7 +71,8 @@ export class Discovery {
       }
       if (this.#stopped) return null;
     }
-    if (problems.length === 0) return null;
+    // nobody can be asked now
+    if (problems.length === 0) return Math.min(this.#events.refreshMs(), FIRST_RETRY_MS);
     const retryMs = Math.min(this.#events.refreshMs(), FIRST_RETRY_MS * 2 ** this.#failures++);
     this.#events.onFailure(problems.join('; '), retryMs);
     return retryMs;

@@ -1,6 +1,6 @@
 import type { Settings } from '../config/options.ts';
 import type { Database } from '../pool/databases.ts';
-import type { Pool, Waiter } from '../pool/pool.ts';
+import type { Waiter } from '../pool/pool.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import type { Switchover } from './history.ts';
 
@@ -20,6 +20,8 @@ export class Hold {
   isOverdue = false;
   /** the old writer has been asked, and is not there or is none any more */
   isGone = false;
+  /** who waits with a server of his own, and is told when it is over; the oldest first */
+  readonly linked = new Map<Waiter, () => void>();
   readonly #database: Database;
   readonly #timers: NodeJS.Timeout[] = [];
   #judges: ((gone: boolean) => void)[] = [];
@@ -44,6 +46,7 @@ export class Hold {
           this.isOverdue = true;
           options.onOverdue();
           for (const pool of this.#database.pools.values()) pool.failWaiters(clientErrors.noWriter());
+          for (const waiter of [...this.linked.keys()]) this.#evict(waiter, clientErrors.noWriter());
         }, settings.switchover_timeout),
       );
     }
@@ -54,7 +57,7 @@ export class Hold {
 
   /** Clients that wait now. */
   countHeld(): number {
-    let count = 0;
+    let count = this.linked.size;
     for (const pool of this.#database.pools.values()) count += pool.waiters.size + pool.dedicated.size;
     return count;
   }
@@ -66,7 +69,7 @@ export class Hold {
     for (; limit > 0 && count > limit; count--) {
       const oldest = this.#oldest();
       if (oldest === null) return;
-      evict(oldest, clientErrors.heldTooMany());
+      this.#evict(oldest, clientErrors.heldTooMany());
     }
   }
 
@@ -101,23 +104,24 @@ export class Hold {
       const oldest = this.#oldest();
       if (oldest === null) return;
       // who has waited for a server before has not been held for so long
-      if (now - Math.max(oldest.waiter.waitingSince, this.entry.startedAt) < timeoutMs) return;
-      evict(oldest, clientErrors.heldTooLong());
+      if (now - Math.max(oldest.waitingSince, this.entry.startedAt) < timeoutMs) return;
+      this.#evict(oldest, clientErrors.heldTooLong());
     }
   }
 
-  #oldest(): { pool: Pool; waiter: Waiter } | null {
-    let found: { pool: Pool; waiter: Waiter } | null = null;
+  #oldest(): Waiter | null {
+    let found = this.linked.keys().next().value ?? null;
     for (const pool of this.#database.pools.values()) {
       const waiter = pool.waiters.values().next().value;
-      if (waiter !== undefined && (found === null || waiter.waitingSince < found.waiter.waitingSince))
-        found = { pool, waiter };
+      if (waiter !== undefined && (found === null || waiter.waitingSince < found.waitingSince))
+        found = waiter;
     }
     return found;
   }
-}
 
-function evict({ pool, waiter }: { pool: Pool; waiter: Waiter }, error: ClientError): void {
-  pool.cancelWait(waiter);
-  waiter.onNoServer(error);
+  #evict(waiter: Waiter, error: ClientError): void {
+    this.linked.delete(waiter);
+    for (const pool of this.#database.pools.values()) pool.cancelWait(waiter);
+    waiter.onNoServer(error);
+  }
 }

@@ -67,6 +67,19 @@ export class Nodes {
     return node;
   }
 
+  /**
+   * As the console names it: `host:port`, `dev@host:port`, or a host that has one node only.
+   * @throws Error
+   */
+  named(name: string): Node {
+    const at = [...this].filter((node) => node.target.host === name);
+    if (at.length > 1)
+      throw new Error(`more than one node at ${name}: ${at.map((node) => node.key).join(', ')}`);
+    const found = this.byKey.get(name) ?? [...this].find((node) => node.database.name === name) ?? at[0];
+    if (found === undefined) throw new Error(`no such node: ${name}`);
+    return found;
+  }
+
   /** Its connections are closed as soon as they are free. */
   remove(node: Node): void {
     this.byKey.delete(node.key);

@@ -1,8 +1,50 @@
-import type { Database, Registry } from '../pool/databases.ts';
-import type { Node } from './node.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Settings } from '../config/options.ts';
+import type { Database } from '../pool/databases.ts';
+import type { ClusterController } from './controller.ts';
+import { isSameServer, type Node } from './node.ts';
 
 /** What may be slept between two questions about how far the standby is. */
 const POLL_MS = 5;
+/** How long it may take where switchover_timeout is 0. */
+const DEFAULT_MS = 30_000;
+/** A promotion that was ordered can't be taken back: it is waited for, also when there is less time than this. */
+const PROMOTION_S = 15;
+
+/**
+ * SWITCHOVER db TO node.
+ * @param all the clusters of this proxy: through none of them may anything be written to the old writer any more
+ * @throws Error saying why not; everything is as it was then
+ */
+export async function switchTo(
+  controller: ClusterController,
+  name: string,
+  all: Iterable<ClusterController>,
+  settings: Settings,
+): Promise<void> {
+  const node = controller.nodes.named(name);
+  const { writer } = controller;
+  if (settings.switchover_dry_run) throw new Error('switchover_dry_run is on');
+  if (writer === null || controller.state === 'holding') throw new Error('the writer is not known now');
+  if (node === writer) throw new Error(`${node.key} is the writer already`);
+  if (node.role !== 'reader') throw new Error(`${node.key} is not a standby in good health`);
+  const same = [...all].filter((each) => each.writer !== null && isSameServer(each.writer, writer));
+  const concerned = [...new Set([controller, ...same])];
+  if (concerned.some((each) => each.state === 'holding'))
+    throw new Error('another database of this cluster does not know its writer now');
+
+  const holds = concerned.map((each) => each.holdForSwitchover(node));
+  try {
+    const databases = concerned.map((each) => each.database);
+    await promote(databases, writer, node, settings.switchover_timeout || DEFAULT_MS);
+  } catch (error) {
+    for (const hold of holds) hold.giveUp();
+    throw error;
+  }
+  node.probe.kick();
+  // Both say that they are writers now. Only the new one's word ends it.
+  await Promise.all(holds.map((hold) => hold.over()));
+}
 
 /**
  * What SWITCHOVER does while everybody waits: lets the open transactions end, waits until the standby has replayed what
@@ -10,23 +52,23 @@ const POLL_MS = 5;
  * @param timeoutMs for all of it
  * @throws Error saying what did not happen; the writer is as it was then
  */
-export async function promote(
-  registry: Registry,
-  database: Database,
+async function promote(
+  databases: readonly Database[],
   writer: Node,
   standby: Node,
   timeoutMs: number,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   const left = (): number => Math.max(1, Math.round(deadline - performance.now()));
-  const isQuiet = (): boolean => {
-    for (const pool of database.pools.values())
-      for (const server of pool.servers)
-        if (server.state === 'active' || server.state === 'tested') return false;
-    return true;
-  };
-  await within(registry.untilServers(isQuiet), left(), 'transactions are still open');
+  while (databases.some(isBusy)) {
+    if (performance.now() > deadline) throw new Error('transactions are still open');
+    await sleep(POLL_MS);
+  }
 
+  // commits with synchronous_commit = off are not on disk yet; this one takes them with it
+  await writer.probe
+    .query("SELECT pg_logical_emit_message(true, 'pgswitchyard', '')", left())
+    .catch(() => {});
   const [written] = await writer.probe.query('SELECT pg_current_wal_flush_lsn() AS lsn', left());
   for (;;) {
     const [row] = await standby.probe.query(
@@ -35,22 +77,22 @@ export async function promote(
     );
     if (row?.['done'] === 't') break;
     if (performance.now() > deadline) throw new Error(`${standby.key} lags behind`);
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    await sleep(POLL_MS);
   }
 
-  const seconds = Math.max(1, Math.floor(left() / 1000));
-  const [row] = await standby.probe.query(`SELECT pg_promote(true, ${seconds}) AS done`, left() + 1000);
+  const seconds = Math.max(PROMOTION_S, Math.floor(left() / 1000));
+  const [row] = await standby.probe.query(
+    `SELECT pg_promote(true, ${seconds}) AS done`,
+    (seconds + 1) * 1000,
+  );
   if (row?.['done'] !== 't') throw new Error(`${standby.key} was not promoted in time`);
 }
 
-async function within(promise: Promise<void>, timeoutMs: number, complaint: string): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(complaint)), timeoutMs);
-  });
-  try {
-    await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+/** Somebody is in the middle of something. In session pooling servers stay with clients that do nothing. */
+function isBusy(database: Database): boolean {
+  for (const pool of database.pools.values())
+    for (const server of pool.servers)
+      if (server.state === 'tested' || (server.state === 'active' && server.user?.inTransaction !== false))
+        return true;
+  return false;
 }

@@ -43,6 +43,8 @@ const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
  ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END AS lag,
  pg_postmaster_start_time() AS started,
  (SELECT system_identifier FROM pg_control_system()) AS system`;
+/** Why a connection is closed that the other side has ended (connect.ts). */
+const CRASHED = 'server conn crashed?';
 /** For servers that are not quite PostgreSQL and refuse the other one. */
 const SHORT_QUESTION = 'SELECT pg_is_in_recovery() AS recovering';
 
@@ -58,6 +60,8 @@ export class Probe {
   #attempt: AbortController | null = null;
   #wake: () => void = () => {};
   #kicked = false;
+  /** the last question was cut off */
+  #wasCut = false;
 
   constructor(target: Target, events: ProbeEvents) {
     this.target = target;
@@ -126,9 +130,16 @@ export class Probe {
     try {
       const evidence = await this.#once(pool);
       if (!isVoid()) this.#events.onEvidence(evidence);
+      this.#wasCut = false;
     } catch (error) {
       this.#server?.close('probe failed', { notify: false });
       this.#server = null;
+      // An administrator may have ended this connection as any other: a new one tells.
+      if (!this.#wasCut && isCut(error as Error)) {
+        this.#wasCut = true;
+        this.kick();
+        return;
+      }
       if (!isVoid()) this.#events.onFailure((error as Error).message, isRefusal(error as Error));
     }
   }
@@ -173,7 +184,7 @@ export class Probe {
       const { server } = await openServer(pool, this.target, parameters, attempt.signal, (each) => {
         made = each;
       });
-      if (server.state === 'closed') throw new Error('server conn crashed?');
+      if (server.state === 'closed') throw new Error(CRASHED);
       server.state = 'tested';
       server.socket.once('close', () => this.kick());
       return server;
@@ -196,6 +207,11 @@ export class Probe {
       };
     });
   }
+}
+
+/** The connection was there, and was ended by the other side before it had answered. */
+function isCut(error: Error): boolean {
+  return error instanceof ControlError && (error.code === '57P01' || error.message === CRASHED);
 }
 
 /** It answers, but not to us: no free connection, no such role. Class 57 says that it is going or coming. */

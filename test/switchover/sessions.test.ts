@@ -1,0 +1,125 @@
+/** Session pooling, where clients keep their servers between transactions, and databases that share a cluster. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Discovery } from '../../src/switchover/discovery.ts';
+import { until } from '../support/wait.ts';
+import { setUp, TOPOLOGY, Writer } from './pair.ts';
+
+const WHERE = 'SELECT inet_server_port() AS port, pg_backend_pid() AS pid';
+
+test('SWITCHOVER in session pooling: sessions that do nothing are no open transactions, and new ones wait', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
+  const standby = standbys[0]!;
+  const idle = await bouncer.connect();
+  await idle.query(WHERE);
+  const writers = await Promise.all(
+    (['simple', 'extended', 'prepared'] as const).map((each, i) => Writer.start(bouncer, i, each)),
+  );
+  await Promise.all(writers.map((each) => each.progress(10)));
+  await bouncer.admin(`SWITCHOVER dev TO "dev@127.0.0.1:${standby.port}"`);
+  await Promise.all(writers.map((each) => each.progress(10)));
+  await Promise.all(writers.map((each) => each.stop()));
+  for (const writer of writers) {
+    assert.deepEqual(writer.errors, []);
+    assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
+  }
+  const [row] = (await idle.query<{ port: number }>(WHERE)).rows;
+  assert.equal(row?.port, standby.port);
+  await assert.rejects(bouncer.admin('SWITCHOVER dev TO 127.0.0.1'), /more than one node/);
+  assert.ok(primary);
+});
+
+test('a session waits with its server, and has it still when nothing has changed; limits and cancel hold', async (t) => {
+  const { primary, bouncer } = await setUp(t, {
+    settings: { pool_mode: 'session', switchover_hold_limit: 1 },
+    database: (cluster) => `${cluster.connectionString()} topology_query='select * from nodes'`,
+  });
+  await primary.sql('DELETE FROM nodes WHERE port <> $1', [primary.port]);
+  await primary.sql(`ALTER TABLE nodes ADD role text DEFAULT 'BLUE_GREEN_DEPLOYMENT_SOURCE',
+    ADD status text DEFAULT 'AVAILABLE'`);
+  await bouncer.admin('NOTIFY TOPOLOGY dev');
+  const [first, second] = [await bouncer.connect(), await bouncer.connect()];
+  const before = (await second.query(WHERE)).rows;
+  await second.query('CREATE TEMP TABLE mine (n int)');
+  await first.query(WHERE);
+  await primary.sql("UPDATE nodes SET status = 'SWITCHOVER_IN_PROGRESS'");
+  await bouncer.admin('NOTIFY TOPOLOGY dev');
+  await bouncer.waitForLog(/in progress; transactions wait/);
+  const oldest = first.query(WHERE).catch((error: unknown) => (error as { code: string }).code);
+  await until('the first to wait', async () => (await waiting(bouncer)) === 1);
+  const held = second.query(`${WHERE}, (SELECT count(*)::int FROM mine) AS n`);
+  assert.equal(await oldest, '57S01');
+  await primary.sql("UPDATE nodes SET status = 'AVAILABLE'");
+  const [after] = (await held).rows;
+  assert.deepEqual(after, { ...before[0], n: 0 });
+  await first.query(WHERE);
+});
+
+test('SWITCHOVER holds every database of the cluster; commits that are not on disk are not lost', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const standby = standbys[0]!;
+  await primary.configure({ settings: { wal_writer_delay: '10s' } });
+  bouncer.databases['app'] = `${primary.connectionString()} ${TOPOLOGY}`;
+  await bouncer.reload();
+  await bouncer.waitForLog(/switchover app: the writer is/);
+  const writer = await Writer.start(bouncer, 1, 'simple');
+  const open = await bouncer.connect({ database: 'app' });
+  await open.query('BEGIN; SET LOCAL synchronous_commit = off; INSERT INTO ledger VALUES (2, 1)');
+  const done = bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standby.port}`);
+  await bouncer.waitForLog(/switchover app: SWITCHOVER TO .*; transactions wait/);
+  await open.query('COMMIT');
+  await done;
+  await open.query('INSERT INTO ledger VALUES (2, 2)');
+  await writer.progress(5);
+  await writer.stop();
+  assert.deepEqual(writer.errors, []);
+  assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
+  const rows = await standby.sql('SELECT n FROM ledger WHERE writer = 2 ORDER BY n');
+  assert.deepEqual(rows, [{ n: 1 }, { n: 2 }]);
+});
+
+test('a server from before the last change is checked before the next client has it', async (t) => {
+  const { primary, bouncer } = await setUp(t, { settings: { default_pool_size: 1 } });
+  await primary.configure({ settings: { log_statement: 'all' } });
+  const [first, second] = [await bouncer.connect(), await bouncer.connect()];
+  await primary.sql('CREATE ROLE other LOGIN');
+  bouncer.userlist['other'] = '';
+  await bouncer.reload();
+  const other = await bouncer.connect({ user: 'other' });
+  const [{ pid }] = (await other.query(WHERE)).rows as [{ pid: number }];
+  await first.query('BEGIN');
+  const next = second.query('SELECT 2');
+  await until('the second to wait', async () => (await waiting(bouncer)) === 1);
+  // an alarm that is none
+  await primary.sql('SELECT pg_terminate_backend($1)', [pid]);
+  await bouncer.waitForLog(/false alarm|is the writer again/);
+  await first.query('COMMIT');
+  await next;
+  await primary.waitForLog(/CASE WHEN pg_is_in_recovery\(\) THEN 0 ELSE 1 END/);
+});
+
+test('with nobody to ask the topology is asked for again later', async (t) => {
+  let rounds = 0;
+  const discovery = new Discovery({
+    sql: '',
+    refreshMs: () => 1,
+    pools: () => {
+      rounds++;
+      return [];
+    },
+    onTopology: () => {},
+    onFailure: () => {},
+  });
+  t.after(() => discovery.stop());
+  discovery.refresh();
+  await until('a second round', () => rounds > 1);
+});
+
+async function waiting(bouncer: {
+  admin(text: string): Promise<Record<string, unknown>[]>;
+}): Promise<number> {
+  const rows = await bouncer.admin('SHOW POOLS');
+  return rows
+    .filter((row) => row['database'] === 'dev')
+    .reduce((sum, row) => sum + Number(row['cl_waiting']), 0);
+}
