@@ -48,7 +48,7 @@ async function run(client: Client): Promise<void> {
       `${client.label} login attempt: db=${client.databaseName} user=${client.user}${tls} replication=${replication}`,
     );
   }
-  if (sessions.draining && !isAdmin) return client.close('pooler is shut down', clientErrors.shuttingDown());
+  if (sessions.draining && !isAdmin) return client.close('pooler is shut down', clientErrors.shutDown());
   if (!isAdmin && sessions.clients.size > settings.max_client_conn) {
     return client.close('no more connections allowed (max_client_conn)', clientErrors.tooManyClients());
   }

@@ -14,12 +14,11 @@ import { takeError } from './switchover.ts';
  */
 
 const EMPTY = Buffer.alloc(0);
-/** Bytes of "DISCARD ALL" and "DEALLOCATE ALL" as CommandComplete messages. */
-const DISCARD_ALL = 17;
-const DEALLOCATE_ALL = 20;
-/** ... and of "COMMIT" and "PREPARE TRANSACTION". */
-const COMMIT = 12;
-const PREPARE_TRANSACTION = 25;
+/** CommandComplete's tags that mean something here; compared as bytes, so that no string is made of all the others. */
+const DISCARD_ALL = Buffer.from('DISCARD ALL\0');
+const DEALLOCATE_ALL = Buffer.from('DEALLOCATE ALL\0');
+const COMMIT = Buffer.from('COMMIT\0');
+const PREPARE_TRANSACTION = Buffer.from('PREPARE TRANSACTION\0');
 /**
  * Where a cluster is watched, messages up to this size go to the client in one piece: one whose server has died in the
  * middle of a message could not be told so, and would have to go.
@@ -108,14 +107,12 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       return outOfStep(client, `unexpected message "${String.fromCharCode(type)}"`);
     } else if (type === Backend.ParameterStatus) {
       noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size));
-    } else if (type === Backend.CommandComplete && (size === DISCARD_ALL || size === DEALLOCATE_ALL)) {
-      noteCommand(client, chunk.toString('latin1', at + HEADER_BYTES, at + size - 1));
-    } else if (
-      type === Backend.CommandComplete &&
-      cluster !== null &&
-      (size === COMMIT || size === PREPARE_TRANSACTION)
-    ) {
-      client.hasCommitted ||= /^(?:COMMIT|PREP)/.test(chunk.toString('latin1', at + HEADER_BYTES, at + size));
+    } else if (type === Backend.CommandComplete) {
+      if (isTag(DISCARD_ALL, chunk, at, size) || isTag(DEALLOCATE_ALL, chunk, at, size)) {
+        forgetStatements(client);
+      } else if (cluster !== null) {
+        client.hasCommitted ||= isTag(COMMIT, chunk, at, size) || isTag(PREPARE_TRANSACTION, chunk, at, size);
+      }
     }
 
     const here = Math.min(size, end - at);
@@ -160,7 +157,7 @@ function mustBeWhole(type: number, size: number): boolean {
   return (
     type === Backend.ReadyForQuery ||
     type === Backend.ParameterStatus ||
-    (type === Backend.CommandComplete && (size === DISCARD_ALL || size === DEALLOCATE_ALL))
+    (type === Backend.CommandComplete && (isSizeOf(DISCARD_ALL, size) || isSizeOf(DEALLOCATE_ALL, size)))
   );
 }
 
@@ -186,8 +183,12 @@ function noteParameter(client: Client, payload: Buffer): void {
   if (index >= 0) client.parameters[index] = parameter.value;
 }
 
-function noteCommand(client: Client, tag: string): void {
-  if (tag === 'DISCARD ALL' || tag === 'DEALLOCATE ALL') forgetStatements(client);
+function isSizeOf(tag: Buffer, size: number): boolean {
+  return size === HEADER_BYTES + tag.length;
+}
+
+function isTag(tag: Buffer, chunk: Buffer, at: number, size: number): boolean {
+  return isSizeOf(tag, size) && chunk.compare(tag, 0, tag.length, at + HEADER_BYTES, at + size) === 0;
 }
 
 function outOfStep(client: Client, what: string): void {

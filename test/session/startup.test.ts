@@ -77,7 +77,7 @@ test('a wrong password and an unknown user are told the same; a database is only
   assert.equal(await connectAs({ ...USER, user: 'nobody' }), wrong);
   assert.equal(await connectAs({ ...USER, database: 'none' }, 'wrong'), wrong);
   assert.equal(await connectAs({ ...USER, database: 'none' }), 'FATAL 08P01 no such database: none');
-  assert.equal(await connectAs({ user: '', database: 'dev' }), 'FATAL 28000 no username supplied');
+  assert.equal(await connectAs({ user: '', database: 'dev' }), 'FATAL 08P01 no username supplied');
 });
 
 test('what the server says of a database or cannot be reached for is told to the client', async () => {
