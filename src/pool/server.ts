@@ -59,6 +59,8 @@ export class Server {
   cancelsInFlight = 0;
   /** of the cluster when it was made or last checked (cluster.ts) */
   epoch = 0;
+  /** it asks a node of a cluster how it is, many times a second where there is no answer: not worth a line each time */
+  isProbe = false;
   /** state left behind that only a reset takes away (it was linked in session mode) */
   needsReset = false;
 
@@ -137,7 +139,7 @@ export class Server {
     const user = this.user;
     this.user = null;
     const { log, config } = this.pool.registry;
-    if (config.settings.log_disconnections || options.level === 'warn') {
+    if ((config.settings.log_disconnections && !this.isProbe) || options.level === 'warn') {
       log[options.level ?? 'info'](
         { server: this.id, event: 'server_close', reason },
         `${this.label} closing because: ${reason} (age=${this.ageSeconds}s)`,

@@ -105,6 +105,8 @@ export class Client implements Waiter, ServerUser {
   readonly kept: Buffer[] = [];
   /** `kept` is all of it, and nothing has been answered */
   keepsAll = false;
+  /** `parameters` before its transaction changed them; null: it has not */
+  parametersBefore: ParameterValues | null = null;
   /** a COMMIT has been answered since the last ReadyForQuery */
   hasCommitted = false;
   /** stands for the question whether a server that failed is gone; `isLost`: what ran there is not sent again */

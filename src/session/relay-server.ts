@@ -170,6 +170,7 @@ function endQuery(client: Client, status: number): void {
   client.hasCommitted = false;
   if (status !== TxStatus.Idle) return;
   client.kept.length = 0;
+  client.parametersBefore = null;
   if (client.xactStart !== 0) stats.xactTime += (now - client.xactStart) * 1000;
   client.xactStart = more ? now : 0;
   if (more) stats.xactCount++;
@@ -180,7 +181,9 @@ function noteParameter(client: Client, payload: Buffer): void {
   if (parameter === null) return;
   client.server!.noteParameter(parameter.name, parameter.value);
   const index = client.sessions.registry.tracked.indexOf(parameter.name);
-  if (index >= 0) client.parameters[index] = parameter.value;
+  if (index < 0) return;
+  if (client.database!.cluster !== null) client.parametersBefore ??= [...client.parameters];
+  client.parameters[index] = parameter.value;
 }
 
 function isSizeOf(tag: Buffer, size: number): boolean {

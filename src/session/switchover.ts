@@ -1,7 +1,7 @@
 import { isAlarm, type Cluster } from '../pool/cluster.ts';
 import type { Server } from '../pool/server.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
-import { parseErrorFields, readyForQuery } from '../wire/messages.ts';
+import { parameterStatus, parseErrorFields, readyForQuery } from '../wire/messages.ts';
 import { Frontend, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { answerError } from './query.ts';
@@ -166,9 +166,23 @@ function detach(client: Client, server: Server): Loss {
   client.unlinkLate = false;
   client.replyCarry = EMPTY;
   client.hasCommitted = false;
+  rollBackParameters(client);
   // nobody will tell that the server has taken what it was sent
   if (!client.blocked && client.socket.isPaused() && !client.sessions.suspended) client.socket.resume();
   return loss;
+}
+
+/** What a transaction has set goes with it, and the client is told so as a server would tell. */
+function rollBackParameters(client: Client): void {
+  const { parametersBefore: before, parameters } = client;
+  client.parametersBefore = null;
+  if (before === null || client.state === 'closed') return;
+  client.parameters = before;
+  if (client.replyLeft > 0 && client.replyForwarded) return;
+  for (const [i, name] of client.sessions.registry.tracked.names.entries()) {
+    const value = before[i] ?? client.pool!.welcome?.get(name);
+    if (value !== undefined && value !== parameters[i]) client.send(parameterStatus(name, value));
+  }
 }
 
 /** Every query that waits for its end gets the error; one who waits for nothing is told at his next message. */

@@ -344,11 +344,14 @@ export class ClusterController implements Cluster {
         this.#log('error', 'no_writer', `no writer within switchover_timeout; the search goes on`),
     });
     for (const node of this.nodes) {
-      if (node !== writer) node.probe.kick();
-    }
-    if (writer !== null && !isPlanned) {
-      writer.role = 'unknown';
-      writer.probe.renew();
+      // what it has said before is void, under whichever name
+      const isDoubted = writer !== null && !isPlanned && (node === writer || isSameServer(node, writer));
+      if (isDoubted) {
+        node.role = 'unknown';
+        node.probe.renew();
+      } else {
+        node.probe.kick();
+      }
     }
     if (this.#settings.switchover_dry_run)
       this.#log('warn', 'dry_run', 'switchover_dry_run: nothing is held');

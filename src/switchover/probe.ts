@@ -183,6 +183,7 @@ export class Probe {
     try {
       const { server } = await openServer(pool, this.target, parameters, attempt.signal, (each) => {
         made = each;
+        each.isProbe = true;
       });
       if (server.state === 'closed') throw new Error(CRASHED);
       server.state = 'tested';

@@ -36,6 +36,8 @@ test('a restart of the writer is a delay for those between transactions', async 
   await primary.start();
   await written;
   assert.equal((await primary.sql('SELECT 1 FROM ledger')).length, 2);
+  // it was asked many times, and refused each of them
+  assert.ok(!bouncer.logContains(/closing because: probe failed/));
 });
 
 test('switchover_hold_limit: the oldest goes first, with an SQLSTATE of its own', async (t) => {

@@ -1,6 +1,6 @@
 /** What keeps its meaning in the middle of a switchover: PAUSE, RELOAD, timeouts, cancel; and what switchover_retry says. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { once, type EventEmitter } from 'node:events';
 import { connect } from 'node:net';
 import { test } from 'node:test';
 import type { Client, DatabaseError } from 'pg';
@@ -147,4 +147,23 @@ test('session pooling: who is between transactions goes on in a session of the n
   assert.deepEqual(await writer.audit(standbys[0]!), { missing: [], doubled: [] });
   assert.deepEqual((await idle.query(where)).rows, [{ port: standbys[0]!.port, n: 1 }]);
   assert.deepEqual((await idle.query('SHOW application_name')).rows, [{ application_name: 'kept' }]);
+});
+
+test('what a transaction has set is gone with it, and the client is told so', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const client = await bouncer.connect();
+  await client.query("SET TimeZone = 'Europe/Rome'");
+  await client.query('BEGIN');
+  await client.query("SET TimeZone = 'Asia/Tokyo'");
+  const told: string[] = [];
+  (client as unknown as { connection: EventEmitter }).connection.on(
+    'parameterStatus',
+    (status: { parameterName: string; parameterValue: string }) => {
+      if (status.parameterName === 'TimeZone') told.push(status.parameterValue);
+    },
+  );
+  await planned(primary, standbys[0]!);
+  assert.equal(await codeOf(client.query('COMMIT')), '57P01');
+  assert.deepEqual((await client.query('SHOW TimeZone')).rows, [{ TimeZone: 'Europe/Rome' }]);
+  assert.deepEqual(told, ['Europe/Rome']);
 });

@@ -1,7 +1,7 @@
 /** Planned switchovers under load: no statement fails, no client is dropped, nothing is lost or done twice. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { planned, rejoin, setUp, Writer, type Protocol } from './pair.ts';
+import { planned, rejoin, setUp, TOPOLOGY, Writer, type Protocol } from './pair.ts';
 
 const PROTOCOLS: Protocol[] = ['simple', 'extended', 'prepared'];
 
@@ -42,4 +42,25 @@ test('there and back again under load: no failed statement, nothing lost, nothin
   assert.deepEqual(rows, [{ recovering: false, n: 2 }]);
   const [setting] = (await idle.query('SHOW application_name')).rows as [{ application_name: string }];
   assert.equal(setting.application_name, 'idler');
+});
+
+test('one server under two names: no name vouches for the other', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, {
+    database: (cluster) => `host=localhost port=${cluster.port} dbname=postgres ${TOPOLOGY}`,
+  });
+  await primary.sql("INSERT INTO nodes VALUES ('nowhere.invalid', 5432)");
+  await bouncer.admin('NOTIFY TOPOLOGY dev');
+  await bouncer.waitForLog(/nowhere.invalid:5432 does not answer/);
+  const writer = await Writer.start(bouncer, 1, 'simple');
+  await writer.progress(5);
+  bouncer.markLog();
+  await planned(primary, standbys[0]!);
+  await writer.progress(5);
+  await writer.stop();
+  assert.deepEqual(writer.errors, []);
+  assert.deepEqual(await writer.audit(standbys[0]!), { missing: [], doubled: [] });
+  assert.ok(!bouncer.logContains(new RegExp(`the writer is 127.0.0.1:${primary.port} `)));
+  const [entry, ...more] = await bouncer.admin('SHOW SWITCHOVERS');
+  assert.deepEqual(more, []);
+  assert.equal(entry?.['to'], `127.0.0.1:${standbys[0]!.port}`);
 });
