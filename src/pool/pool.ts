@@ -193,6 +193,7 @@ export class Pool {
     if (server.state === 'closed') return;
     const { settings } = this.registry.config;
     if (server.closeReason !== null) return server.close(server.closeReason);
+    if (this.database.removed) return server.close('database removed');
     if (this.paused) return server.close('pause mode');
     if (!isNew && this.#lifetimeOver(server, server.releasedAt)) return server.close('server lifetime over');
     if (server.inDoubt) return this.#settle(server);

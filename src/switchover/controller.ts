@@ -54,6 +54,7 @@ export class ClusterController implements Cluster {
         const { polling_frequency: pollingMs } = this.#settings;
         return this.#hold === null || this.#hold.isOverdue ? pollingMs : Math.min(URGENT_MS, pollingMs);
       },
+      isWriter: (node) => node === this.#writer,
       onEvidence: (node, evidence) => this.#onEvidence(node, evidence),
       onFailure: (node, reason, isAlive) => this.#onProbeFailure(node, reason, isAlive),
     });
@@ -206,6 +207,7 @@ export class ClusterController implements Cluster {
     }
     if (node === this.#writer && this.#hold === null && role === 'writer') this.#lineage = evidence;
     this.#evaluate();
+    node.watch.judged(false);
     if (!this.#isDiscovered) {
       this.#isDiscovered = true;
       this.#discovery.refresh();
@@ -220,6 +222,7 @@ export class ClusterController implements Cluster {
     }
     node.failure = reason;
     if (isAlive) {
+      node.watch.judged(false);
       // It has no room for us, or no account: that is no reason to stop everybody else.
       if (this.#hold !== null && (node === this.#writer || this.#writer === null) && !this.#hold.isGone)
         this.#release(this.#writer);
@@ -229,6 +232,7 @@ export class ClusterController implements Cluster {
     node.database.isUp = false;
     this.#setAside(node);
     this.#readers.changed();
+    node.watch.judged(true);
     if (node !== this.#writer) return;
     this.#beginHold(`probe failed: ${reason}`);
     this.#hold?.gone();

@@ -1,5 +1,6 @@
 import type { Database } from '../pool/databases.ts';
 import type { Target } from '../pool/socket.ts';
+import type { NodeWatch } from './node-watch.ts';
 import type { Evidence, Probe } from './probe.ts';
 
 export type Role = 'unknown' | 'writer' | 'reader';
@@ -13,6 +14,8 @@ export interface Node {
   /** the database whose pools go to this node: `dev@host:port` */
   readonly database: Database;
   readonly probe: Probe;
+  /** what its own clients are told */
+  readonly watch: NodeWatch;
   /** by the last answer; `unknown` as soon as the connection that gave it is gone */
   role: Role;
   evidence: Evidence | null;

@@ -2,6 +2,7 @@ import type { Cluster } from '../pool/cluster.ts';
 import { Database, type Registry } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Target } from '../pool/socket.ts';
+import { NodeWatch } from './node-watch.ts';
 import { nodeKey, type Node } from './node.ts';
 import { Probe, type Evidence } from './probe.ts';
 
@@ -11,6 +12,7 @@ const DEADLINE_MS = 1000;
 export interface NodeEvents {
   /** ms between two probes of a node */
   intervalMs(): number;
+  isWriter(node: Node): boolean;
   onEvidence(node: Node, evidence: Evidence): void;
   onFailure(node: Node, reason: string, isAlive: boolean): void;
 }
@@ -41,9 +43,19 @@ export class Nodes {
     const known = this.byKey.get(key);
     if (known !== undefined) return known;
     const database = this.#databaseOf(target, key);
+    const watch = new NodeWatch(this.#cluster, {
+      isWriter: () => this.#events.isWriter(node),
+      ask: () => {
+        if (database.removed) return false;
+        node.probe.renew();
+        return true;
+      },
+    });
+    database.cluster = watch;
     const node: Node = {
       key,
       target,
+      watch,
       isSeed: false,
       database,
       probe: new Probe(target, {
@@ -85,6 +97,7 @@ export class Nodes {
     this.byKey.delete(node.key);
     node.probe.stop();
     node.database.removed = true;
+    node.watch.judged(true);
     this.#registry.databases.delete(node.database.name);
     for (const pool of node.database.pools.values()) pool.retire('node left the cluster');
   }

@@ -96,3 +96,44 @@ test('two standbys are promoted one after the other: the first stays, the second
     ]),
   );
 });
+
+test('a reader goes away under its clients: what ran goes on at another, and who was ended by hand is told so', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, { standbys: 2 });
+  const reader = await bouncer.connect({ database: 'dev@readers' });
+  const first = await portOf(reader);
+  const own = standbys.find((each) => each.port === first)!;
+  const other = standbys.find((each) => each !== own)!;
+  const victim = await bouncer.connect({ database: `dev@127.0.0.1:${first}` });
+  victim.on('error', () => {});
+  const sleep = `SELECT inet_server_port() AS port, pg_sleep(CASE WHEN inet_server_port() = ${first} THEN 60 ELSE 0 END)`;
+  const running = async (count: number): Promise<number[]> => {
+    let pids: number[] = [];
+    await until('the queries to run', async () => {
+      const rows = await own.sql<{ pid: number }>(
+        "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' ORDER BY query_start",
+      );
+      pids = rows.map((row) => row.pid);
+      return pids.length === count;
+    });
+    return pids;
+  };
+  const ended = victim.query(sleep).catch((error: unknown) => (error as { code: string }).code);
+  const [pid] = await running(1);
+  await own.sql('SELECT pg_terminate_backend($1)', [pid]);
+  assert.equal(await ended, '57P01');
+
+  const moved = reader.query<{ port: number }>(sleep);
+  await running(1);
+  await own.stop();
+  assert.equal((await moved).rows[0]?.port, other.port);
+  const lost = reader
+    .query('SELECT pg_sleep(60)')
+    .catch((error: unknown) => (error as { code: string }).code);
+  await until('the query to run', async () => {
+    const rows = await other.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+    return rows.length > 0;
+  });
+  await other.kill();
+  assert.equal(await lost, '08007');
+  assert.equal(await portOf(reader), primary.port);
+});
