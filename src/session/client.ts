@@ -102,8 +102,10 @@ export class Client implements Waiter, ServerUser {
   /** what the user functions said of the message that is held */
   decision: Decision | null = null;
   /** what it has sent since its transaction began; behind the first answer only the beginning (switchover.ts) */
-  readonly kept: Buffer[] = [];
-  /** `kept` is all of it, and nothing has been answered */
+  kept: Buffer | null = null;
+  /** what came behind `kept`; null: nothing */
+  keptMore: Buffer[] | null = null;
+  /** the two are all of it, and nothing has been answered */
   keepsAll = false;
   /** `parameters` before its transaction changed them; null: it has not */
   parametersBefore: ParameterValues | null = null;
@@ -228,7 +230,7 @@ export class Client implements Waiter, ServerUser {
   send(bytes: Buffer, borrowed = false): void {
     const { socket } = this;
     this.keepsAll = false;
-    if (this.kept.length > 1) this.kept.length = 1;
+    this.keptMore = null;
     if (this.database !== null) this.database.stats.bytesSent += bytes.length;
     if (this.tls !== '') {
       if (socket.write(borrowed ? Buffer.from(bytes) : bytes)) return;
@@ -331,7 +333,7 @@ export class Client implements Waiter, ServerUser {
     this.#abandonServer(serverReason);
     this.#releaseStatements();
     this.held = EMPTY;
-    this.kept.length = 0;
+    this.kept = null;
     this.collecting = null;
     const { socket } = this;
     if (socket.destroyed) return;

@@ -169,7 +169,7 @@ function endQuery(client: Client, status: number): void {
   client.queryStart = more ? now : 0;
   client.hasCommitted = false;
   if (status !== TxStatus.Idle) return;
-  client.kept.length = 0;
+  client.kept = null;
   client.parametersBefore = null;
   if (client.xactStart !== 0) stats.xactTime += (now - client.xactStart) * 1000;
   client.xactStart = more ? now : 0;

@@ -33,22 +33,24 @@ export function keepForReplay(client: Client, chunk: Buffer): void {
     client.bodyLeft === 0 &&
     client.collecting === null &&
     !client.inTransaction;
-  const { kept } = client;
   if (isStart) {
-    kept.length = 0;
+    client.kept = chunk;
+    client.keptMore = null;
     client.keepsAll = true;
-  } else if (!client.keepsAll) return;
-  kept.push(chunk);
-  if (kept.length === 1) return;
-  let size = 0;
-  for (const piece of kept) size += piece.length;
-  if (size > REPLAY_BYTES) {
-    client.keepsAll = false;
-    kept.length = 1;
-  } else if (kept.length > MAX_PIECES) {
-    kept[0] = Buffer.concat(kept);
-    kept.length = 1;
+  } else if (client.keepsAll && client.kept !== null) {
+    keepMore(client, client.kept, chunk);
   }
+}
+
+function keepMore(client: Client, first: Buffer, chunk: Buffer): void {
+  const more = (client.keptMore ??= []);
+  more.push(chunk);
+  let size = first.length;
+  for (const piece of more) size += piece.length;
+  if (size > REPLAY_BYTES) client.keepsAll = false;
+  else if (more.length > MAX_PIECES) client.kept = Buffer.concat([first, ...more]);
+  else return;
+  client.keptMore = null;
 }
 
 /**
@@ -236,8 +238,13 @@ export function refuseWaiting(client: Client, error: ClientError): void {
 /** The bytes that can be sent again; null: there is more to it than that. */
 function replay(client: Client, server: Server, cluster: Cluster): Buffer | null {
   if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
-  const kept = client.kept.length === 1 ? client.kept[0]! : Buffer.concat(client.kept);
+  const kept = keptBytes(client);
+  if (kept === null) return null;
   return isReplayable(kept, (name) => textOf(client, name)) ? kept : null;
+}
+
+function keptBytes({ kept, keptMore }: Client): Buffer | null {
+  return kept === null || keptMore === null ? kept : Buffer.concat([kept, ...keptMore]);
 }
 
 /** The text of a named prepared statement, as servers know it; null: there is none. */
@@ -248,17 +255,17 @@ function textOf(client: Client, name: string): string | null {
 
 /** The server runs another text than the one that is kept (rewrite_query): that one decides. */
 export function noteRewritten(client: Client, text: string): void {
-  if (client.kept.length === 0 || isPlainStatement(text)) return;
-  client.kept.length = 0;
+  if (client.kept === null || isPlainStatement(text)) return;
+  client.kept = null;
   client.keepsAll = false;
 }
 
 /** What a client is told whose server was shut down in the middle of something: not more than is certain. */
 function whatIsLost(client: Client, server: Server, original: ClientError): ClientError {
   if (client.hasCommitted) return clientErrors.outcomeUnknown();
+  const kept = keptBytes(client);
   const isRolledBack =
-    server.txStatus !== TxStatus.Idle ||
-    (client.kept.length > 0 && isAtomic(Buffer.concat(client.kept), (name) => textOf(client, name)));
+    server.txStatus !== TxStatus.Idle || (kept !== null && isAtomic(kept, (name) => textOf(client, name)));
   return isRolledBack ? clientErrors.transactionLost() : clientErrors.interrupted(original.message);
 }
 

@@ -140,7 +140,8 @@ export class Nodes {
   #credentialsFor(node: Database): Pool | null {
     const { config, pools } = this.#owner;
     const { auth_user: authUser } = this.#registry.config.settings;
-    const user = config.user ?? config.auth_user ?? authUser ?? pools.keys().next().value ?? null;
+    const first = pools.keys().next().value ?? node.pools.keys().next().value;
+    const user = config.user ?? config.auth_user ?? authUser ?? first ?? null;
     if (!user) return null;
     const pool = this.#registry.pool(node, user);
     const known = pools.get(user)?.credentials;

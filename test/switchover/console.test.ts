@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { until } from '../support/wait.ts';
-import { planned, setUp, Writer } from './pair.ts';
+import { planned, setUp, TOPOLOGY, Writer } from './pair.ts';
 
 interface TopologyRow extends Record<string, unknown> {
   node: string;
@@ -100,4 +100,31 @@ test('SWITCHOVER gives up where a transaction does not end, and everything is as
   );
   assert.deepEqual(await bouncer.sql('SELECT inet_server_port() AS port'), [{ port: primary.port }]);
   await open.query('COMMIT');
+});
+
+test('a SWITCHOVER that can not be done leaves everything as it was', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, {
+    settings: { switchover_timeout: 0.5, auth_user: 'watcher' },
+    database: (cluster) => `${cluster.connectionString()} ${TOPOLOGY}`,
+    sql: 'CREATE ROLE watcher LOGIN; GRANT SELECT ON nodes TO watcher',
+  });
+  const standby = standbys[0]!;
+  const writer = await Writer.start(bouncer, 1, 'extended');
+  await writer.progress(5);
+  const target = `127.0.0.1:${standby.port}`;
+  await assert.rejects(bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${primary.port}`), /is the writer already/);
+  await assert.rejects(
+    bouncer.admin(`SWITCHOVER dev TO ${target}`),
+    /permission denied for function pg_promote/,
+  );
+  await writer.progress(5);
+  await standby.sql('SELECT pg_wal_replay_pause()');
+  await writer.progress(5);
+  await assert.rejects(bouncer.admin(`SWITCHOVER dev TO ${target}`), /lags behind/);
+  await writer.progress(5);
+  await writer.stop();
+  assert.equal(writer.errors.filter((error) => error.code !== '57P03').length, 0);
+  assert.deepEqual(await writer.audit(primary), { missing: [], doubled: [] });
+  assert.deepEqual(await standby.sql('SELECT pg_is_in_recovery() AS recovering'), [{ recovering: true }]);
+  assert.deepEqual(await bouncer.admin('SHOW SWITCHOVERS'), []);
 });

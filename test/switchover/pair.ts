@@ -19,6 +19,8 @@ export interface SetupOptions {
   settings?: Settings;
   /** beside the configuration: path -> text */
   files?: Record<string, string>;
+  /** run on the primary at first */
+  sql?: string;
   /** over the whole entry in [databases] */
   database?: (primary: Cluster) => string;
 }
@@ -28,7 +30,8 @@ export async function setUp(scope: Scope, options: SetupOptions = {}): Promise<S
   const primary = await Cluster.start(scope, {
     settings: { wal_keep_size: '64MB', hot_standby_feedback: 'on' },
     sql: `CREATE TABLE nodes (endpoint text, port int);
-      CREATE TABLE ledger (writer int, n int, at timestamptz DEFAULT clock_timestamp());`,
+      CREATE TABLE ledger (writer int, n int, at timestamptz DEFAULT clock_timestamp());
+      ${options.sql ?? ''}`,
   });
   const standbys: Cluster[] = [];
   for (let i = 0; i < (options.standbys ?? 1); i++) standbys.push(await primary.createStandby());
