@@ -1,8 +1,9 @@
 import { isAlarm, type Cluster } from '../pool/cluster.ts';
 import type { Server } from '../pool/server.ts';
+import { runControl } from '../pool/control.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { parameterStatus, parseErrorFields, readyForQuery } from '../wire/messages.ts';
-import { Frontend, TxStatus } from '../wire/protocol.ts';
+import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { answerError } from './query.ts';
 import { Handled, resumeClient } from './relay-client.ts';
@@ -68,8 +69,10 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   cluster.serverError(server, code);
   const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
   const kept = hasNoEffect && isForgettable(before) ? replay(client, server, cluster) : null;
-  // A session's server has more than this statement: it is given up for FATAL only.
-  if (!isFatal && (kept === null || !cluster.held || client.poolMode === 'session')) return false;
+  if (!isFatal && (kept === null || !cluster.held)) return false;
+  // A session's server has more than this statement: it is given up only when the node is.
+  const isParked = !isFatal && client.poolMode === 'session';
+  if (isParked && !endsCycle(kept!)) return false;
   if (kept === null && before.length > 0) client.send(before, true);
 
   const original = new ClientError(isFatal ? 'FATAL' : 'ERROR', code, fields.get('M') ?? 'server error', {
@@ -78,7 +81,8 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   });
   const error = whatIsLost(client, server, original);
   const loss = detach(client, server);
-  server.close(`${code} ${original.message}`, { notify: false });
+  const settled = isParked ? park(server) : null;
+  if (!isParked) server.close(`${code} ${original.message}`, { notify: false });
   client.state = 'waiting';
   client.blocked = true;
   client.waitingSince = performance.now();
@@ -88,7 +92,13 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   }
   const verdict = (client.verdict = { isLost: kept === null });
   cluster.whenJudged(server, (gone) => {
+    if (isParked && (gone || client.verdict !== verdict)) server.close('not the writer any more');
     if (client.state !== 'waiting' || client.verdict !== verdict) return;
+    if (isParked && !gone)
+      return void settled!.then(() => {
+        if (client.state !== 'waiting' || client.verdict !== verdict) return server.close('session lost');
+        goOnWith(client, server, kept!, original);
+      });
     client.verdict = null;
     client.state = 'idle';
     client.blocked = false;
@@ -99,12 +109,45 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
     } else if (isFatal) {
       return client.close(original.message, original);
     } else {
-      client.held = EMPTY;
-      client.send(Buffer.concat([original.encode(), readyForQuery(TxStatus.Idle)]));
+      refuseKept(client, kept!, original);
     }
     resumeClient(client);
   });
   return true;
+}
+
+/** Of what is held the first part is answered with an error; what has come behind it is still to be done. */
+function refuseKept(client: Client, kept: Buffer, error: ClientError): void {
+  client.held = client.held.subarray(kept.length);
+  client.skipToSync = !endsCycle(kept);
+  const ready = client.skipToSync ? EMPTY : readyForQuery(TxStatus.Idle);
+  client.send(Buffer.concat([error.encode(), ready]));
+}
+
+/** Whether messages end with one that ReadyForQuery answers. */
+function endsCycle(bytes: Buffer): boolean {
+  return bytes[0] === Frontend.Query || bytes[bytes.length - HEADER_BYTES] === Frontend.Sync;
+}
+
+/** What the server still says of a statement that it has refused is taken from it. */
+async function park(server: Server): Promise<void> {
+  server.state = 'tested';
+  const { server_connect_timeout: timeoutMs } = server.pool.registry.config.settings;
+  await runControl(server, '', { timeoutMs, afterStrays: true }).catch(() => {});
+}
+
+/** The node is as it was: the client has its session back. */
+function goOnWith(client: Client, server: Server, kept: Buffer, error: ClientError): void {
+  if (server.state !== 'closed') {
+    server.state = 'active';
+    server.user = client;
+    client.server = server;
+  }
+  client.verdict = null;
+  client.state = client.server === null ? 'idle' : 'active';
+  client.blocked = false;
+  refuseKept(client, kept, error);
+  resumeClient(client);
 }
 
 /** Whether a client that has a server has to wait with it before it begins anything: the writer is not known. */

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Discovery } from '../../src/switchover/discovery.ts';
+import * as raw from '../support/raw.ts';
+import { RawClient } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 import { setUp, TOPOLOGY, Writer } from './pair.ts';
 
@@ -123,3 +125,30 @@ async function waiting(bouncer: {
     .filter((row) => row['database'] === 'dev')
     .reduce((sum, row) => sum + Number(row['cl_waiting']), 0);
 }
+
+test('a session whose write is refused: sent again to a new writer, and its own affair where there is none', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
+  const standby = standbys[0]!;
+  const write = (n: number): string => `INSERT INTO ledger (writer, n) VALUES (1, ${n})`;
+  const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
+  await client.query('CREATE TEMP TABLE mine (n int)');
+  await client.query('SET default_transaction_read_only = on');
+  // the second comes while it is found out what the first error means
+  client.send(raw.query(write(1)));
+  client.send(raw.query('SELECT count(*) FROM mine'));
+  const refused = await client.readUntil('Z');
+  assert.deepEqual(refused.map((frame) => frame.type).join(''), 'EZ');
+  assert.equal(raw.errorFields(refused[0]!)['C'], '25006');
+  assert.equal((await client.readUntil('Z')).map((frame) => frame.type).join(''), 'TDCZ');
+  client.send(raw.parse('', write(2)), raw.bind(), raw.execute(), raw.sync());
+  assert.ok((await client.readUntil('Z')).some((frame) => frame.type === 'E'));
+  await client.query('SET default_transaction_read_only = off');
+
+  await standby.promote();
+  await primary.sql('ALTER SYSTEM SET default_transaction_read_only = on');
+  await primary.sql('SELECT pg_reload_conf()');
+  const other = await bouncer.connect();
+  await other.query(write(3));
+  assert.equal((await other.query<{ port: number }>(WHERE)).rows[0]?.port, standby.port);
+  assert.deepEqual(await standby.sql('SELECT n FROM ledger'), [{ n: 3 }]);
+});
