@@ -28,7 +28,13 @@ export async function switchTo(
   if (writer === null || controller.state === 'holding') throw new Error('the writer is not known now');
   if (node === writer) throw new Error(`${node.key} is the writer already`);
   if (node.role !== 'reader') throw new Error(`${node.key} is not a standby in good health`);
-  const same = [...all].filter((each) => each.writer !== null && isSameServer(each.writer, writer));
+  const same = [...all].filter(
+    (each) =>
+      each.writer !== null &&
+      isSameServer(each.writer, writer) &&
+      // one that does not know the node could not go there
+      [...each.nodes].some((known) => known.role === 'reader' && isSameServer(known, node)),
+  );
   const concerned = [...new Set([controller, ...same])];
   if (concerned.some((each) => each.state === 'holding'))
     throw new Error('another database of this cluster does not know its writer now');

@@ -62,8 +62,12 @@ test('SWITCHOVER holds every database of the cluster; commits that are not on di
   const standby = standbys[0]!;
   await primary.configure({ settings: { wal_writer_delay: '10s' } });
   bouncer.databases['app'] = `${primary.connectionString()} ${TOPOLOGY}`;
+  bouncer.databases['alone'] =
+    `${primary.connectionString()} topology_query='select endpoint from nodes where port = ${primary.port}'`;
   await bouncer.reload();
   await bouncer.waitForLog(/switchover app: the writer is/);
+  await bouncer.waitForLog(/switchover alone: the writer is/);
+  await bouncer.waitForLog(new RegExp(`switchover app: .*:${standby.port} is a reader`));
   const writer = await Writer.start(bouncer, 1, 'simple');
   const open = await bouncer.connect({ database: 'app' });
   await open.query('BEGIN; SET LOCAL synchronous_commit = off; INSERT INTO ledger VALUES (2, 1)');
@@ -72,6 +76,7 @@ test('SWITCHOVER holds every database of the cluster; commits that are not on di
   await open.query('COMMIT');
   await done;
   await open.query('INSERT INTO ledger VALUES (2, 2)');
+  assert.deepEqual(await bouncer.sql('SELECT 1 AS one', { database: 'alone' }), [{ one: 1 }]);
   await writer.progress(5);
   await writer.stop();
   assert.deepEqual(writer.errors, []);
