@@ -73,7 +73,7 @@ export function serverPhase(server: Server, now: number): ServerPhase {
 
 /** Servers of a pool, the one that is logging in included. */
 export function serversOf(pool: Pool): Server[] {
-  const { connecting } = pool;
+  const { connecting } = pool.opener;
   return connecting === null || pool.servers.has(connecting)
     ? [...pool.servers]
     : [...pool.servers, connecting];

@@ -360,7 +360,7 @@ function poolRow(pool: Pool, clients: readonly Client[], now: number): Value[] {
     inPhase('used'),
     inPhase('tested'),
     // a connection that is being made has no socket yet
-    inPhase('new') + (pool.opening && pool.connecting === null ? 1 : 0) + cancels.connecting,
+    inPhase('new') + (pool.opener.isOpening && pool.opener.connecting === null ? 1 : 0) + cancels.connecting,
     ...splitWait(longest),
     pool.mode,
     balancing(pool.database),

@@ -205,7 +205,7 @@ export class Registry {
   hasRetired(database: Database | null): boolean {
     for (const pool of this.poolsOf(database)) {
       for (const server of pool.servers) if (server.closeReason !== null) return true;
-      if (pool.connecting !== null && pool.connecting.closeReason !== null) return true;
+      if (pool.opener.connecting !== null && pool.opener.connecting.closeReason !== null) return true;
     }
     return false;
   }

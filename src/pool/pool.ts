@@ -1,7 +1,6 @@
 import type { PoolMode } from '../config/config.ts';
-import { ClientError, clientErrors } from '../wire/errors.ts';
+import type { ClientError } from '../wire/errors.ts';
 import { Cancels } from './cancels.ts';
-import { openServer } from './connect.ts';
 import { runControl } from './control.ts';
 import { isAlarm } from './cluster.ts';
 import type { Database, Registry, UserState } from './databases.ts';
@@ -14,9 +13,10 @@ import {
   reservePoolSize,
   serverLifetime,
 } from './limits.ts';
-import { LoginError, type LearnedSecret, type Welcome } from './login.ts';
-import { serverLabel, type Server } from './server.ts';
-import { ConnectError, unixPath, type Target } from './socket.ts';
+import type { LearnedSecret, Welcome } from './login.ts';
+import { Opener } from './opener.ts';
+import type { Server } from './server.ts';
+import type { Target } from './socket.ts';
 
 /** Somebody who wants a server: a client, or a query of the proxy's own. */
 export interface Waiter {
@@ -51,19 +51,6 @@ export interface Credentials {
 /** Fails on a server in recovery, and works on whatever speaks SQL. */
 const WRITER_CHECK = 'SELECT 1 / (CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END)';
 
-/** The server's own words and SQLSTATE: they say what is wrong better than we could. */
-function ownWords({ fields, message }: LoginError): ClientError {
-  return new ClientError('FATAL', fields!.get('C') ?? '08P01', fields!.get('M') ?? message, {
-    detail: fields!.get('D') ?? null,
-    hint: fields!.get('H') ?? null,
-  });
-}
-
-/** Why a connection was not made, in pgbouncer's words: the system's own are for the log. */
-function reasonOf(error: Error): string {
-  return error instanceof ConnectError ? error.reason : error.message;
-}
-
 function isAt(server: Server, { host, port }: Target): boolean {
   return server.host === host && server.port === port;
 }
@@ -85,22 +72,13 @@ export class Pool {
   readonly cancels = new Cancels();
   /** what the first server said at login; clients are welcomed with it, without a server, from then on */
   welcome: Welcome | null = null;
-  /** a connection is being made: one at a time for each pool */
-  opening = false;
-  /** the server that is logging in, once there is a socket for it */
-  connecting: Server | null = null;
+  readonly opener = new Opener(this);
   /** clients that are in this pool now */
   clientCount = 0;
   /** ms of performance.now() since when it has had neither clients nor servers */
   emptySince = performance.now();
 
-  #failedAt: number | null = null;
-  #failures = 0;
-  #failure: ClientError | null = null;
   #lastLifetimeClose = 0;
-  #nextHost = 0;
-  /** ends the attempt to connect that is being made */
-  #attempt: AbortController | null = null;
 
   constructor(registry: Registry, database: Database, userState: UserState, credentials: Credentials) {
     this.registry = registry;
@@ -128,7 +106,7 @@ export class Pool {
 
   /** Servers that exist or are being made. */
   get size(): number {
-    return this.servers.size + (this.opening ? 1 : 0);
+    return this.servers.size + (this.opener.isOpening ? 1 : 0);
   }
 
   /** StartupMessage of this pool's servers. */
@@ -231,7 +209,12 @@ export class Pool {
 
   /** Opens one more server if sizes, limits and the last failure allow it. */
   open({ evict }: { evict: boolean }): void {
-    if (this.opening || this.#retryWaitMs() > 0 || this.registry.stopping || this.database.cluster?.held)
+    if (
+      this.opener.isOpening ||
+      this.opener.retryWaitMs > 0 ||
+      this.registry.stopping ||
+      this.database.cluster?.held
+    )
       return;
     const size = this.servers.size;
     // One more is needed to know what clients are welcomed with.
@@ -244,8 +227,7 @@ export class Pool {
         evict,
       });
     if (!isAllowed() && !(this.#makeRoom() && isAllowed())) return;
-    this.opening = true;
-    void this.#open(this.dedicated.values().next().value ?? null);
+    this.opener.begin(this.dedicated.values().next().value ?? null);
   }
 
   /** Who needs a new connection can't use an idle one, but can have its place. */
@@ -268,11 +250,10 @@ export class Pool {
   /** Servers that are free are closed now, the others when they come back. */
   retire(reason: string): void {
     for (const server of [...this.servers]) this.retireServer(server, reason);
-    if (this.connecting !== null) this.connecting.closeReason = reason;
+    if (this.opener.connecting !== null) this.opener.connecting.closeReason = reason;
     // what a new server is like is not known any more
     this.welcome = null;
-    this.#failedAt = null;
-    this.#failure = null;
+    this.opener.forgetFailures();
   }
 
   /** One server is closed now when it is free, else when it comes back. */
@@ -296,17 +277,9 @@ export class Pool {
    * there, and past failures do not count any more.
    */
   moveTo(writer: Target): void {
-    this.forgetFailures();
-    this.#attempt?.abort(new Error('switchover'));
-    this.connecting?.close('switchover');
+    this.opener.forgetFailures();
+    this.opener.abort('switchover');
     for (const server of [...this.servers]) if (!isAt(server, writer)) server.close('switchover');
-  }
-
-  /** Connects that failed do not keep the next one waiting. */
-  forgetFailures(): void {
-    this.#failedAt = null;
-    this.#failures = 0;
-    this.#failure = null;
   }
 
   /** An error that a server sent while nobody was linked to it. */
@@ -473,165 +446,10 @@ export class Pool {
     return true;
   }
 
-  /** ms until the next attempt may be made after a failed one. */
-  #retryWaitMs(): number {
-    if (this.#failedAt === null) return 0;
-    return this.#failedAt + this.registry.config.settings.server_login_retry - performance.now();
-  }
-
   /** While logins fail and there is no server at all, clients are told so at once (server_login_retry). */
   #failFast(): ClientError | null {
     const { cluster } = this.database;
     if (cluster?.held) return cluster.refusal();
-    if (this.#failure === null || this.servers.size > 0 || this.#retryWaitMs() <= 0) return null;
-    return this.#failure;
-  }
-
-  async #open(dedicated: DedicatedWaiter | null): Promise<void> {
-    const { settings } = this.registry.config;
-    const target = this.#nextTarget();
-    const attempt = new AbortController();
-    this.#attempt = attempt;
-    const timeout = AbortSignal.any([
-      attempt.signal,
-      AbortSignal.timeout(Math.max(1, settings.server_connect_timeout || 2 ** 31 - 1)),
-    ]);
-    const id = this.registry.ids.next();
-    const startedAt = performance.now();
-    let server: Server | null = null;
-    const onTimeout = (): void => server?.close('connect timeout');
-    timeout.addEventListener('abort', onTimeout);
-    try {
-      const parameters = [...this.startupParameters(), ...(dedicated?.startupParameters ?? [])];
-      const onServer = (made: Server): void => {
-        server = made;
-        this.connecting = made;
-      };
-      const opened = await openServer(this, target, parameters, timeout, onServer, id);
-      this.opening = false;
-      this.connecting = null;
-      timeout.removeEventListener('abort', onTimeout);
-      this.#opened(opened.server, opened.welcome, dedicated);
-    } catch (error) {
-      this.opening = false;
-      this.connecting = null;
-      timeout.removeEventListener('abort', onTimeout);
-      if (attempt.signal.aborted) return this.activate();
-      if ((server as Server | null) === null) this.#logUnmade(id, startedAt, target, error as Error);
-      this.#openFailed(server, target, error as Error, dedicated);
-    }
-  }
-
-  /** A server that never came to be is closed like any other, as far as the log is concerned. */
-  #logUnmade(id: number, startedAt: number, { host, port }: Target, error: Error): void {
-    const { log, config } = this.registry;
-    const label = serverLabel(id, this.database.name, this.user, host, port);
-    log.warn({ server: id, event: 'connect_failed' }, `${label} ${error.message}`);
-    if (!config.settings.log_disconnections) return;
-    const age = Math.floor((performance.now() - startedAt) / 1000);
-    log.info(
-      { server: id, event: 'server_close' },
-      `${label} closing because: ${reasonOf(error)} (age=${age}s)`,
-    );
-  }
-
-  #opened(server: Server, welcome: Welcome, dedicated: DedicatedWaiter | null): void {
-    if (server.state === 'closed')
-      return this.#openFailed(server, server, new Error('server conn crashed?'), dedicated);
-    this.#failedAt = null;
-    this.#failures = 0;
-    this.#failure = null;
-    this.servers.add(server);
-    const { log, config } = this.registry;
-    if (config.settings.log_connections) {
-      const tls = server.tls ? ` tls=${server.tls}` : '';
-      const from = unixPath(server) === null ? ` (from ${server.localEnd})` : '';
-      log.info(
-        { server: server.id, event: 'server_login' },
-        `${server.label} new connection to server${from}${tls}`,
-      );
-    }
-    server.releasedAt = performance.now();
-    if (dedicated !== null) {
-      if (this.dedicated.delete(dedicated)) {
-        server.state = 'active';
-        dedicated.onOwnServer(server, welcome);
-      } else {
-        server.close('replication client was closed');
-      }
-      return this.activate();
-    }
-    // one for physical replication would not say all that clients want to know
-    this.welcome ??= welcome;
-    const connectQuery = this.database.config.connect_query;
-    if (connectQuery) {
-      server.state = 'tested';
-      runControl(server, connectQuery, { timeoutMs: config.settings.server_connect_timeout })
-        .catch((error: Error) =>
-          log.warn({ server: server.id }, `${server.label} connect_query failed: ${error.message}`),
-        )
-        .finally(() => {
-          if (server.state !== 'closed') this.give(server, true);
-          this.activate();
-        });
-      return;
-    }
-    this.give(server, true);
-    this.activate();
-  }
-
-  #openFailed(server: Server | null, target: Target, error: Error, dedicated: DedicatedWaiter | null): void {
-    const { log } = this.registry;
-    const refused = error instanceof LoginError && error.fields !== null;
-    const { cluster } = this.database;
-    // Neither the network nor the server's state is the clients' fault: they wait until the cluster has a writer.
-    if (cluster !== null && (!refused || isAlarm(error.fields!.get('C') ?? ''))) {
-      cluster.connectFailed(target, error.message);
-      if (cluster.held) {
-        if (server !== null && server.state !== 'closed') server.close('login failed', { notify: false });
-        this.registry.recheck();
-        return;
-      }
-    }
-    // A replication connection can be refused where others are not: that is its own affair.
-    const isPrivate = dedicated !== null && refused;
-    if (!isPrivate) {
-      this.#failedAt = performance.now();
-      this.#failures++;
-    }
-    const own = refused ? ownWords(error) : null;
-    // pgbouncer's words: the server's own, but for a replication connection
-    const reason = isPrivate ? 'login failed' : (own?.message ?? reasonOf(error));
-    if (server !== null && server.state !== 'closed') {
-      const what = refused ? `server login failed: ${error.severity} ${own!.message}` : error.message;
-      log.warn({ server: server.id, event: 'server_login_failed' }, `${server.label} ${what}`);
-      server.close(reason, { notify: false });
-    } else {
-      this.registry.recheck();
-    }
-    if (isPrivate) {
-      if (this.dedicated.delete(dedicated)) dedicated.onNoServer(own!, reason);
-      return this.activate();
-    }
-    this.#failure = clientErrors.serverLoginFailing(reason);
-    // Whom nobody answers waits on, since the server may come back; to be refused is to be told.
-    if (error instanceof LoginError && this.#hasNoUsable)
-      this.failWaiters(own ?? clientErrors.serverLoginFailed(error.message));
-  }
-
-  /** There are no servers, or those that there are will be closed as they come free. */
-  get #hasNoUsable(): boolean {
-    for (const { closeReason } of this.servers) if (closeReason === null) return false;
-    return true;
-  }
-
-  /** Hosts of a list in turn; with load_balance_hosts = disable the same one until it fails. */
-  #nextTarget(): Target {
-    const { config, cluster } = this.database;
-    const { settings } = this.registry.config;
-    if (cluster !== null && cluster.target !== null) return cluster.target;
-    const hosts = config.hosts.length > 0 ? config.hosts : [settings.unix_socket_dir || '/tmp'];
-    if (config.load_balance_hosts === 'round-robin' || this.#failures > 0) this.#nextHost++;
-    return { host: hosts[(this.#nextHost + hosts.length - 1) % hosts.length]!, port: config.port };
+    return this.servers.size > 0 || this.opener.retryWaitMs <= 0 ? null : this.opener.failure;
   }
 }

@@ -198,7 +198,7 @@ export class ClusterController implements Cluster {
     node.failure = '';
     if (!node.database.isUp) {
       node.database.isUp = true;
-      for (const pool of node.database.pools.values()) pool.forgetFailures();
+      for (const pool of node.database.pools.values()) pool.opener.forgetFailures();
     }
     if (role !== node.role) {
       node.role = role;
