@@ -194,3 +194,47 @@ test('preparing a statement and waiting for the end of a pipeline are sent again
   await standby.promote();
   assert.equal(types(await client.readUntil('Z')), '1tnZ');
 });
+
+test('"already committed locally" is never sent again', async (t) => {
+  const setup = await pairOf(t);
+  const { primary, standby } = setup;
+  const client = await logIn(setup);
+  await primary.configure({ settings: { synchronous_standby_names: 'nobody' } });
+  client.send(raw.query('INSERT INTO ledger (writer, n) VALUES (1, 1)'));
+  await until('the commit to wait for a standby', async () => {
+    const rows = await primary.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+    return rows.length > 0;
+  });
+  await primary.stop();
+  await standby.promote();
+  const told = await client.readUntil('Z');
+  assert.equal(types(told), 'NEZ');
+  assert.deepEqual(codes(told), ['08007']);
+  assert.equal((await standby.sql('SELECT 1 FROM ledger')).length, 1);
+});
+
+test('COPY in both directions ends with an error, and its client stays', async (t) => {
+  const setup = await pairOf(t);
+  const { primary, standby } = setup;
+  const [simple, extended, out] = [await logIn(setup), await logIn(setup), await logIn(setup)];
+  const copy = 'COPY ledger (writer, n) FROM STDIN';
+  simple.send(raw.query(copy));
+  extended.send(raw.parse('', copy), raw.bind(), raw.execute(), raw.sync());
+  out.send(raw.query("COPY (SELECT repeat('x', 1000) FROM generate_series(1, 200000)) TO STDOUT"));
+  for (const client of [simple, extended]) {
+    await client.readUntil('G');
+    client.send(raw.copyData('1\t1\n'));
+  }
+  await out.readUntil('d');
+  out.socket.pause();
+  await primary.stop();
+  await standby.promote();
+  out.socket.resume();
+  simple.send(raw.copyData('1\t2\n'), raw.copyDone());
+  extended.send(raw.copyData('1\t2\n'), raw.copyDone(), raw.sync());
+  for (const client of [simple, extended]) assert.deepEqual(codes(await client.readUntil('Z')), ['57P01']);
+  // one that could not take the FATAL any more was cut off without a word
+  assert.match(codes(await out.readUntil('Z')).join(), /^(?:57P01|08007)$/);
+  for (const client of [simple, extended, out]) assert.equal(types(await client.query('SELECT 2')), 'TDCZ');
+  assert.deepEqual(await standby.sql('SELECT * FROM ledger'), []);
+});
