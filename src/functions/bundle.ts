@@ -22,20 +22,34 @@ export interface Bundle {
 }
 
 /** The files can't be bundled: all that is wrong, with file, line and column. */
-export class BundleError extends Error {}
+export class BundleError extends Error {
+  /** What was read, or looked for in vain, before that: a change there may mend it. */
+  inputs: readonly string[] = [];
+}
 
 /** What imports a set's files and gives their functions out: no file of the author's. */
 export const ENTRY = 'pgswitchyard-entry.js';
 
 const BUILTINS = new Set(builtinModules.flatMap((name) => [name, `node:${name}`]));
 
-/** Refuses Node's own modules, all of them at once, and gives `pgswitchyard` its meaning. */
-const sandboxPlugin: Plugin = {
+/**
+ * What may be imported, whatever its links are called. The proxy reads these files with its own rights, and a rule can put
+ * what it imports into a query: passwords and keys must not be within reach.
+ */
+const IMPORTABLE = /\.(?:[cm]?[jt]s|json)$/;
+
+/**
+ * Refuses Node's own modules and what is no code, all of it at once, and gives `pgswitchyard` its meaning.
+ * @param inputs gets every file that is read or looked for
+ */
+const sandboxPlugin = (inputs: Set<string>): Plugin => ({
   name: 'sandbox',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /.*/ }, ({ path, kind }) => {
+    onResolve({ filter: /.*/ }, ({ path, kind, resolveDir }) => {
       if (kind === 'entry-point') return undefined;
       if (path === 'pgswitchyard') return { path, namespace: 'pgswitchyard' };
+      if (/^\.{0,2}\//.test(path))
+        inputs.add(resolve(resolveDir, path)).add(resolve(resolveDir, path, 'index'));
       if (!BUILTINS.has(path) && !path.startsWith('node:')) return undefined;
       return {
         errors: [
@@ -46,8 +60,13 @@ const sandboxPlugin: Plugin = {
     onLoad({ filter: /.*/, namespace: 'pgswitchyard' }, () => ({
       contents: 'export const reject = globalThis.reject;',
     }));
+    onLoad({ filter: /.*/, namespace: 'file' }, ({ path, with: attributes }) => {
+      inputs.add(path);
+      if (IMPORTABLE.test(path) && (attributes['type'] ?? 'json') === 'json') return undefined;
+      return { errors: [{ text: `${path} can't be imported: only TypeScript, JavaScript and JSON can` }] };
+    });
   },
-};
+});
 
 /**
  * Puts a function set's files and all that they import into one script.
@@ -70,6 +89,7 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
     `export const rewrite_query = b.rewrite_query ?? a.rewrite_query;`,
   ];
   const folder = dirname(first);
+  const looked = new Set<string>();
   try {
     const result = await build({
       stdin: { contents: lines.join('\n'), resolveDir: folder, sourcefile: ENTRY },
@@ -89,7 +109,7 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
       absWorkingDir: folder,
       logLevel: 'silent',
       logOverride: { 'import-is-undefined': 'silent' },
-      plugins: [sandboxPlugin],
+      plugins: [sandboxPlugin(looked)],
     });
     // it would only warn, and make calls of BigInt() out of them
     const bigints = result.warnings.filter((warning) => warning.id === 'bigint');
@@ -103,8 +123,10 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
     return { code, map, inputs, hash: createHash('sha256').update(code).digest('hex').slice(0, 12) };
   } catch (error) {
     const { errors } = error as BuildFailure;
-    if (!Array.isArray(errors)) throw error;
-    throw new BundleError(await format(errors));
+    const refused =
+      error instanceof BundleError || !Array.isArray(errors) ? error : new BundleError(await format(errors));
+    if (refused instanceof BundleError) refused.inputs = [...looked];
+    throw refused;
   }
 }
 

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { Breaker } from './breaker.ts';
-import { bundle, type Bundle, type SourceFiles } from './bundle.ts';
+import { bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
 import { failureOf, GO, refusalOf, type Decision, type FailurePolicy } from './decision.ts';
 import { fingerprint, positionsOf, printable, type Positions } from './failure.ts';
 import type {
@@ -197,7 +197,9 @@ export class FunctionSet {
     try {
       made = await bundle(this.files);
     } catch (error) {
-      if (build === this.#build) this.#refused((error as Error).message);
+      if (build !== this.#build) return;
+      if (error instanceof BundleError) this.#inputs = [...new Set([...this.#inputs, ...error.inputs])];
+      this.#refused((error as Error).message);
       return;
     }
     if (build !== this.#build) return;

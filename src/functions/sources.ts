@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SourceFiles } from './bundle.ts';
 
@@ -21,9 +21,19 @@ const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
 function inFolder(folder: string, name: string): string | null {
   for (const extension of EXTENSIONS) {
     const file = join(folder, name + extension);
-    if (existsSync(file)) return file;
+    if (isThere(file)) return file;
   }
   return null;
+}
+
+/** A symbolic link that leads nowhere just now is a rule that can't be read, and not a rule that was taken away. */
+function isThere(file: string): boolean {
+  try {
+    lstatSync(file);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**

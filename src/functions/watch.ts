@@ -1,5 +1,5 @@
-import { existsSync, realpathSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, realpathSync, watch as watchFolder, type FSWatcher as FolderWatcher } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
 
 /** Editors save in several steps, and deployments swap several files. */
@@ -12,8 +12,10 @@ const DEBOUNCE_MS = 50;
 export class SourceWatcher {
   readonly #onChange: (folders: ReadonlySet<string>) => void;
   #watcher: FSWatcher | null = null;
-  #folders = new Set<string>();
+  readonly #folders = new Set<string>();
   #changed = new Set<string>();
+  /** while user_functions_dir is not there: waits for it */
+  #awaiting: FolderWatcher | null = null;
   #timer: NodeJS.Timeout | null = null;
 
   /** @param onChange is told the folders in which something happened */
@@ -23,13 +25,14 @@ export class SourceWatcher {
 
   /** @param root user_functions_dir, watched with its folders; @param folders where imported files are */
   watch(root: string | null, folders: ReadonlySet<string>): void {
-    const wanted = new Set<string>();
+    this.#awaiting?.close();
+    this.#awaiting = root === null || existsSync(root) ? null : this.#await(root);
+    // Of one that is gone nothing is heard any more, also when it comes again.
+    for (const folder of this.#folders) if (!existsSync(folder)) this.#folders.delete(folder);
+    const before = new Set(this.#folders);
     for (const folder of [...(root === null ? [] : [root]), ...folders]) {
-      wanted.add(folder);
-      if (existsSync(folder)) wanted.add(realpathSync(folder));
+      if (existsSync(folder)) this.#folders.add(folder).add(realpathSync(folder));
     }
-    const before = this.#folders;
-    this.#folders = wanted;
     this.#watcher ??= watch([], {
       // What is found when watching begins may have come since it was read: it is looked at again, which costs little.
       ignoreInitial: false,
@@ -41,14 +44,32 @@ export class SourceWatcher {
       .on('all', (_event, path) => this.#note(path))
       // a folder that went away: that says nothing that a missing event would not
       .on('error', () => {});
-    const added = [...wanted].filter((folder) => !before.has(folder));
-    const removed = [...before].filter((folder) => !wanted.has(folder));
+    // Those that nothing is imported from any more stay: chokidar would be deaf to whatever is in them from then on.
+    const added = [...this.#folders].filter((folder) => !before.has(folder));
     if (added.length > 0) this.#watcher.add(added);
-    if (removed.length > 0) this.#watcher.unwatch(removed);
+  }
+
+  /** The nearest folder above that is there tells when the next one comes. */
+  #await(root: string): FolderWatcher | null {
+    let missing = root;
+    while (!existsSync(dirname(missing))) missing = dirname(missing);
+    try {
+      const watcher = watchFolder(dirname(missing), (_event, name) => {
+        if (name === basename(missing) && existsSync(missing)) this.#note(missing);
+      });
+      watcher.on('error', () => watcher.close());
+      // it may have come just before
+      if (existsSync(missing)) this.#note(missing);
+      return watcher;
+    } catch {
+      // a folder that may not be read: RELOAD looks again
+      return null;
+    }
   }
 
   async close(): Promise<void> {
     if (this.#timer) clearTimeout(this.#timer);
+    this.#awaiting?.close();
     await this.#watcher?.close();
   }
 
