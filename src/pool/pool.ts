@@ -28,6 +28,8 @@ export interface Waiter {
   onServer(server: Server): void;
   /** There will be none. */
   onNoServer(error: ClientError): void;
+  /** The node is gone: whoever may go elsewhere does. */
+  onNodeGone?(): void;
 }
 
 /** Somebody who wants a server that is its own from the login to the end: a replication connection. */
@@ -280,6 +282,11 @@ export class Pool {
     this.opener.forgetFailures();
     this.opener.abort('switchover');
     for (const server of [...this.servers]) if (!isAt(server, writer)) server.close('switchover');
+  }
+
+  /** The node that its servers go to does not answer. */
+  nodeGone(): void {
+    for (const waiter of [...this.waiters]) waiter.onNodeGone?.();
   }
 
   /** An error that a server sent while nobody was linked to it. */

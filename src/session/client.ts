@@ -296,6 +296,18 @@ export class Client implements Waiter, ServerUser {
     else this.close(error.message, error);
   }
 
+  onNodeGone(): void {
+    const { via, pool, database, sessions } = this;
+    if (via === null || this.state !== 'waiting') return;
+    const target = sessions.registry.resolveAlias(via, database);
+    if (target === null || target === database) return;
+    pool!.cancelWait(this);
+    this.state = 'idle';
+    this.blocked = false;
+    // link() finds the other node
+    resumeClient(this);
+  }
+
   /** The client gets an error and stays. */
   sendError(error: ClientError): void {
     this.send(error.encode());

@@ -233,6 +233,7 @@ export class ClusterController implements Cluster {
     this.#setAside(node);
     this.#readers.changed();
     node.watch.judged(true);
+    for (const pool of node.database.pools.values()) pool.nodeGone();
     if (node !== this.#writer) return;
     this.#beginHold(`probe failed: ${reason}`);
     this.#hold?.gone();

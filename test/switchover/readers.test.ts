@@ -137,3 +137,22 @@ test('a reader goes away under its clients: what ran goes on at another, and who
   assert.equal(await lost, '08007');
   assert.equal(await portOf(reader), primary.port);
 });
+
+test('who waits for a reader that goes away goes on at another', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, {
+    settings: { default_pool_size: 1, min_pool_size: 0 },
+  });
+  const standby = standbys[0]!;
+  const busy = await bouncer.connect({ database: 'dev@readers' });
+  const waiting = await bouncer.connect({ database: 'dev@readers' });
+  await busy.query('BEGIN');
+  assert.equal(await portOf(busy), standby.port);
+  const answer = portOf(waiting);
+  await until('the client to wait', async () =>
+    (await bouncer.admin('SHOW POOLS')).some(
+      (row) => row['database'] === `dev@127.0.0.1:${standby.port}` && row['cl_waiting'] === 1,
+    ),
+  );
+  await standby.kill();
+  assert.equal(await answer, primary.port);
+});
