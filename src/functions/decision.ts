@@ -1,4 +1,4 @@
-import type { CallFailure, Part } from './host.ts';
+import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part } from './host.ts';
 
 /** What becomes of a query whose function fails. */
 export type FailurePolicy = 'pass' | 'error' | 'disconnect';
@@ -27,6 +27,23 @@ export type Refusal =
 export const GO: Decision = { kind: 'go', query: null, dbkey: null };
 /** external_routine_exception: what a failed function is to the client under the policy `error` */
 const FAILURE_SQLSTATE = '38000';
+
+/** An answer in which what the proxy can't do is a failure. */
+export function checked(call: HostCall, answer: HostAnswer, isDbkey: (name: string) => boolean): HostAnswer {
+  const { rewrite, route } = answer;
+  // oxlint-disable-next-line no-control-regex
+  if (call.isBytes && rewrite !== null && 'text' in rewrite && /[^\0-\xff]/.test(rewrite.text)) {
+    const message = 'returned characters over U+00FF, and client_encoding is not UTF-8';
+    return checked(call, { rewrite: badResult('bad_result', message), route }, isDbkey);
+  }
+  if (route !== null && 'text' in route && !isDbkey(route.text))
+    return { rewrite, route: badResult('unknown_dbkey', `"${route.text.slice(0, 64)}" is no database`) };
+  return answer;
+}
+
+function badResult(outcome: FailureOutcome, message: string): Part {
+  return { failure: { outcome, message, stack: '' } };
+}
 
 export function failureOf(part: Part): CallFailure | null {
   return part !== null && 'failure' in part ? part.failure : null;

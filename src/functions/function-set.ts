@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import { Breaker } from './breaker.ts';
 import { bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
-import { failureOf, GO, refusalOf, type Decision, type FailurePolicy } from './decision.ts';
+import { checked, failureOf, GO, refusalOf, type Decision, type FailurePolicy } from './decision.ts';
 import { fingerprint, positionsOf, printable, type Positions } from './failure.ts';
 import type {
   CallFailure,
@@ -309,16 +309,9 @@ export class FunctionSet {
   }
 
   /** Applies the policies to an answer. */
-  #decide(call: FunctionCall, { rewrite, route }: HostAnswer, opened = false): Decision {
-    if (rewrite === null && route === null) return GO;
-    if (route !== null && 'text' in route && !this.#isDbkey(route.text)) {
-      const failure: CallFailure = {
-        outcome: 'unknown_dbkey',
-        message: `"${route.text.slice(0, 64)}" is no database`,
-        stack: '',
-      };
-      return this.#decide(call, { rewrite, route: { failure } });
-    }
+  #decide(call: FunctionCall, answer: HostAnswer, opened = false): Decision {
+    if (answer.rewrite === null && answer.route === null) return GO;
+    const { rewrite, route } = checked(call, answer, this.#isDbkey);
     const { rewrites, routes } = this.#kinds();
     // A call that was cut off failed once, whichever function it was in.
     const failure = failureOf(rewrite) ?? failureOf(route);

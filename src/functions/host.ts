@@ -20,6 +20,8 @@ export interface HostCall {
   readonly query: string;
   readonly inTransaction: boolean;
   readonly database: string;
+  /** the query is in no encoding of ours: each of its characters is a byte, and so must be those of another query */
+  readonly isBytes?: boolean;
   /** JSON of ctx.nodes; none where no cluster is watched */
   readonly nodes?: string;
 }

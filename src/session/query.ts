@@ -66,6 +66,7 @@ function ask(client: Client, type: number, bytes: Buffer): Handled {
       query: decodeQuery(client, bytes, start, end),
       inTransaction: client.inTransaction,
       database: client.database!.name,
+      isBytes: !isUtf8Client(client),
       nodes: client.database!.topology?.nodesJson ?? '',
     },
     client.onDecision,

@@ -1,0 +1,66 @@
+/** What a rewritten query may be: any text that the client's own encoding can hold. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Bouncer } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, RawClient, rowValues } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
+
+const server = await Cluster.start({ after });
+
+const RULE = `const texts: Record<string, string> = {
+  "SELECT 'empty'": '',
+  "SELECT 'several'": "SELECT 'one'; SELECT 'two'",
+  "SELECT 'accent'": "SELECT 'é'",
+  "SELECT 'euro'": "SELECT '€'",
+  "SELECT 'emoji'": "SELECT '😀😀'",
+  // its lower bytes would be a quote and an end of the text
+  "SELECT 'forged'": "SELECT 'ħ\\u0100'",
+};
+export const rewrite_query = (username: string, query: string): string | null => texts[query] ?? null;
+`;
+
+async function connect(scope: Scope, encoding: string): Promise<RawClient> {
+  const bouncer = await Bouncer.start(scope, {
+    databases: { dev: server.connectionString() },
+    settings: { pool_mode: 'transaction', rewrite_query_on_failure: 'error' },
+    files: { 'user-functions/rewrite_query.ts': RULE },
+  });
+  return RawClient.login(bouncer, { user: 'postgres', database: 'dev', client_encoding: encoding });
+}
+
+/** The rows' only values, and errors' SQLSTATEs. */
+function outcome(frames: raw.Frame[]): (string | null | undefined)[] {
+  return frames.flatMap((frame) =>
+    frame.type === 'D' ? rowValues(frame) : frame.type === 'E' ? [errorFields(frame)['C']] : [],
+  );
+}
+
+async function both(client: RawClient, sql: string): Promise<unknown[]> {
+  const simple = outcome(await client.query(sql));
+  client.send(raw.parse('', sql), raw.bind(), raw.execute(), raw.sync());
+  return [...simple, '|', ...outcome(await client.readUntil('Z'))];
+}
+
+test('a rewritten text may be empty, of several statements, and of any characters', async (t) => {
+  const client = await connect(t, 'UTF8');
+  assert.deepEqual(await both(client, "SELECT 'empty'"), ['|']);
+  // a Parse takes one statement only; the server says so
+  assert.deepEqual(await both(client, "SELECT 'several'"), ['one', 'two', '|', '42601']);
+  assert.deepEqual(await both(client, "SELECT 'emoji'"), ['😀😀', '|', '😀😀']);
+  assert.deepEqual(await both(client, "SELECT 'as it is'"), ['as it is', '|', 'as it is']);
+});
+
+for (const encoding of ['LATIN1', 'SQL_ASCII']) {
+  test(`characters that a client with ${encoding} can't have are a failure, and reach no server`, async (t) => {
+    const client = await connect(t, encoding);
+    for (const name of ['euro', 'emoji', 'forged'])
+      assert.deepEqual(await both(client, `SELECT '${name}'`), ['38000', '|', '38000']);
+    if (encoding === 'LATIN1') {
+      const row = (await client.query("SELECT 'accent'")).find((frame) => frame.type === 'D')!;
+      assert.equal(row.payload.toString('latin1').at(-1), 'é');
+    }
+    assert.deepEqual(await both(client, "SELECT 'as it is'"), ['as it is', '|', 'as it is']);
+  });
+}
