@@ -5,7 +5,7 @@ import type { RoutingRules } from 'pgswitchyard';
  * the new rule.
  */
 export const routing_rules: RoutingRules = (username, query, in_transaction) => {
-  if (/\btablea\b/.test(query)) return 'dev.1';
+  if (/\b(?:tablea|\w*sales)\b/.test(query)) return 'dev.1';
   if (/\btableb\b/.test(query)) return 'dev.2';
   return null; // stay where we are
 };

@@ -180,6 +180,8 @@ function showWhatToDo(port: number, second: PostgresServer): void {
   say(`  psql -h 127.0.0.1 -p ${port} -U postgres dev          a session of your own; try the queries above`);
   say(`  psql -h 127.0.0.1 -p ${port} -U postgres pgbouncer    the console: SHOW POOLS; SHOW HELP;`);
   say(`Edit ${RULES}routing_rules.ts and save: the next query follows the new rule (a line here says so).`);
-  say(`Kill server 2 (kill -9 ${second.pid}): queries on tablea go on, those on tableb get an error.`);
+  say(
+    `Kill server 2 (kill -9 ${second.pid}): queries on tablea go on, those on tableb get an error within 5 s.`,
+  );
   say('Ctrl-C ends all of it and leaves nothing behind.');
 }

@@ -83,6 +83,30 @@ test('it takes other ports when its own are in use, serves until Ctrl-C, and lea
     { said_by: 'tableb on server 2' },
   ]);
 
+  // wherever the session is
+  const report =
+    'SELECT storename, SUM(total) FROM sales JOIN store USING (storeid) GROUP BY storename ORDER BY storename';
+  assert.equal((await client.query(report)).rows.length, 2);
+
+  process.kill(Number(/kill -9 (\d+)/.exec(demo.output())?.[1]), 'SIGKILL');
+  // its backends notice in their own time
+  await until('server 2 to be gone', () =>
+    client.query('SELECT said_by FROM tableb').then(
+      () => false,
+      () => true,
+    ),
+  );
+  const another = new Client({ host: '127.0.0.1', port, user: 'postgres', database: 'dev' });
+  another.on('error', () => {});
+  await another.connect();
+  assert.equal((await another.query('SELECT said_by FROM tablea')).rows.length, 1);
+  const asked = performance.now();
+  await assert.rejects(
+    another.query('SELECT said_by FROM tableb'),
+    /query_wait_timeout|server login has been failing/,
+  );
+  assert.ok(performance.now() - asked < 15_000);
+
   demo.child.kill('SIGINT');
   assert.equal(await demo.exit, 0, demo.output());
   assert.deepEqual(readdirSync(demo.folder), []);

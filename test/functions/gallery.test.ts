@@ -49,6 +49,7 @@ test('the rules of npm start route by table and rewrite the two reports', async 
   const ask = await serve(t, USER_FUNCTIONS);
   assert.equal(await ask('SELECT * FROM tablea'), '-> dev.1');
   assert.equal(await ask('SELECT * FROM tableb'), '-> dev.2');
+  assert.equal(await ask('SELECT * FROM store_sales'), '-> dev.1');
   assert.equal(await ask('SELECT * FROM tableabc'), '=');
   assert.equal(await ask(STORES), 'SELECT storename, total FROM store_sales ORDER BY storename');
   assert.equal(await ask(PRODUCTS), 'SELECT prodname, total FROM product_sales ORDER BY prodname');
