@@ -185,6 +185,8 @@ export class FunctionSet {
   async moveTo(host: SandboxHost): Promise<void> {
     this.#host = host;
     if (this.#version !== null) await this.#load(this.#version.bundle, ++this.#build, false);
+    // a newer version that was on its way has been overtaken by this
+    await this.reload();
   }
 
   /**

@@ -1,9 +1,12 @@
 /** Who shares a sandbox process with whom, and what a whole proxy's functions do when one set misbehaves. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
-import type { FunctionSettings } from '../../src/functions/functions.ts';
+import { FunctionSet, type Decision, type FunctionSettings } from '../../src/functions/functions.ts';
+import { InlineHost } from '../../src/functions/inline-host.ts';
+import { preludeSource } from '../../src/functions/prelude.ts';
 import { Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 
@@ -125,4 +128,40 @@ test('another isolation is taken over while calls go on, and leaves no process b
   going = false;
   await traffic;
   await until('all sandbox processes to be gone', () => sandboxes().length === 0);
+});
+
+test('a version that is being loaded while its set moves to another host is not lost', async (t) => {
+  const rules = await Rules.start(t, { files: {} });
+  // where nobody watches
+  await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'a';");
+  const set = new FunctionSet({
+    files: { routing: join(rules.folder, 'more/than/one/routing_rules.ts'), rewrite: null },
+    settings: {
+      timeoutMs: 100,
+      memoryLimitMb: 64,
+      maxQueryBytes: 1_000_000,
+      maxResult: 1_000_000,
+      onRoutingFailure: 'error',
+      onRewriteFailure: 'error',
+      databases: ['a', 'b'],
+    },
+    host: new InlineHost(preludeSource()),
+    log: { info() {}, warn() {}, error() {} },
+    isDbkey: () => true,
+    onFault: () => {},
+    tryOn: () => null,
+  });
+  await set.reload();
+  await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'b';");
+  const other = new InlineHost(preludeSource());
+  t.after(async () => {
+    set.dispose();
+    await other.stop();
+  });
+  await Promise.all([set.reload(), set.moveTo(other)]);
+  const call = { username: 'u', query: 'SELECT 1', inTransaction: false, database: 'a' };
+  const decision = await new Promise<Decision>((resolve) => {
+    set.evaluate(call, resolve);
+  });
+  assert.deepEqual(decision, { kind: 'go', query: null, dbkey: 'b' });
 });
