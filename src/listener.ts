@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, existsSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, linkSync, renameSync, rmSync } from 'node:fs';
 import { createServer, createConnection, type Server as NetServer, type Socket } from 'node:net';
 import type { ListeningSocket } from './admin/actions.ts';
 import type { Settings } from './config/options.ts';
@@ -13,6 +13,8 @@ export class Listener {
   readonly #tcp: NetServer[] = [];
   #unix: NetServer | null = null;
   #unixPath: string | null = null;
+  /** another process listens on the same sockets now, and will remove the socket file */
+  #isHandedOver = false;
 
   constructor(settings: Settings, log: Logger, accept: (socket: Socket, isUnix: boolean) => void) {
     this.#settings = settings;
@@ -38,6 +40,49 @@ export class Listener {
       throw new Error('nowhere to listen on: set listen_addr or unix_socket_dir');
   }
 
+  /**
+   * Listens on sockets that somebody else has bound: systemd's, or those of the process that is replaced. Neither
+   * listen_addr nor unix_socket_dir counts then.
+   * @throws Error when one of them is no listening socket; nothing is left open then
+   */
+  async adopt(descriptors: readonly number[]): Promise<void> {
+    try {
+      for (const fd of descriptors) {
+        const server = createServer((socket) => {
+          const isUnix = typeof server.address() === 'string';
+          if (!isUnix) socket.setNoDelay(true);
+          this.#accept(socket, isUnix);
+        });
+        await listen(server, { fd }, `descriptor ${fd}`);
+        const at = server.address();
+        if (at === null || typeof at === 'string') {
+          this.#unix = server;
+          this.#unixPath = at;
+        } else {
+          this.#tcp.push(server);
+        }
+        const where = at === null || typeof at === 'string' ? `unix:${at ?? ''}` : `${at.address}:${at.port}`;
+        this.#log.info({ event: 'listening' }, `listening on ${where} (descriptor ${fd})`);
+      }
+    } catch (error) {
+      this.#isHandedOver = true;
+      this.closeTcp();
+      this.closeUnix();
+      throw error;
+    }
+  }
+
+  /** Descriptors of all listening sockets, for the process that takes over: it goes on with them. */
+  handOver(): number[] {
+    this.#isHandedOver = true;
+    return this.sockets().map(({ fd }) => fd);
+  }
+
+  /** Whether another process has the sockets too. */
+  get isHandedOver(): boolean {
+    return this.#isHandedOver;
+  }
+
   /** What is open now. Node has no public way to a listening socket's descriptor: -1 where it has none at all. */
   sockets(): ListeningSocket[] {
     const port = this.#settings.listen_port;
@@ -56,9 +101,15 @@ export class Listener {
   }
 
   closeUnix(): void {
+    const path = this.#unixPath;
+    const isFile = path !== null && path !== '' && !path.startsWith('\0');
+    // Closing removes the file: a second name for it puts it back at once.
+    const kept = isFile && this.#isHandedOver ? `${path}.${process.pid}` : null;
+    if (kept !== null) linkSync(path!, kept);
     this.#unix?.close();
+    if (kept !== null) renameSync(kept, path!);
+    else if (isFile) rmSync(path, { force: true });
     this.#unix = null;
-    if (this.#unixPath && !this.#unixPath.startsWith('\0')) rmSync(this.#unixPath, { force: true });
     this.#unixPath = null;
   }
 

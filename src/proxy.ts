@@ -36,11 +36,22 @@ export class Proxy implements AdminActions {
   /** a stop has begun, or waits for somebody to leave */
   isStopping = false;
   readonly #listener: Listener;
+  readonly #inherited: readonly number[];
   #markEnded: () => void;
   #maintenance: NodeJS.Timeout | null = null;
   #stopped: Promise<void> | null = null;
 
-  constructor({ config, log }: { config: Config; log: Logger }) {
+  /** @param inherited listening sockets to go on with, instead of opening some */
+  constructor({
+    config,
+    log,
+    inherited = [],
+  }: {
+    config: Config;
+    log: Logger;
+    inherited?: readonly number[];
+  }) {
+    this.#inherited = inherited;
     this.log = log;
     this.registry = new Registry(config, log);
     this.switchovers = new Switchovers(this.registry);
@@ -72,7 +83,7 @@ export class Proxy implements AdminActions {
     serverTls(this.registry.config.settings, '');
     this.#checkSocketOptions();
     await this.functions.start();
-    await this.#listener.open();
+    await (this.#inherited.length > 0 ? this.#listener.adopt(this.#inherited) : this.#listener.open());
     this.switchovers.reconfigure();
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
   }
@@ -166,11 +177,17 @@ export class Proxy implements AdminActions {
     return this.#listener.sockets();
   }
 
+  handOver(): number[] {
+    return this.#listener.handOver();
+  }
+
   /** Ends everything; safe to call again with a harder mode. */
   async stop(mode: StopMode): Promise<void> {
     this.isStopping = true;
     // the Unix socket stays, for operators
-    this.sessions.draining = true;
+    // Who has come in before another process took over is served to the end; that one answers operators, too.
+    if (this.#listener.isHandedOver) this.#listener.closeUnix();
+    else this.sessions.draining = true;
     this.#listener.closeTcp();
     if (mode === 'wait_for_clients') await this.sessions.untilNoClients();
     if (mode === 'wait_for_servers') {

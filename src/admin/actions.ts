@@ -46,4 +46,6 @@ export interface AdminActions {
   /** SHUTDOWN: resolves when everything is closed. */
   stop(mode: StopMode): Promise<void>;
   listeningSockets(): ListeningSocket[];
+  /** Descriptors of the listening sockets, which go on in another process; this one is to be shut down then. */
+  handOver(): number[];
 }

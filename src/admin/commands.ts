@@ -1,5 +1,6 @@
 import { applySet } from '../config/load.ts';
 import { isOptionName, optionOf } from '../config/options.ts';
+import { canPassDescriptors, sendDescriptors } from '../platform/descriptors.ts';
 import type { Database } from '../pool/databases.ts';
 import { ADMIN_DATABASE } from '../session/startup.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
@@ -31,6 +32,7 @@ export const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['kill_client', killClient],
   ['wait_close', waitClose],
   ['shutdown', shutdown],
+  ['takeover', takeOver],
 ]);
 
 function logCommand({ log }: AdminActions, verb: string, argument: string): void {
@@ -207,6 +209,23 @@ function shutdown(operator: Operator, argument: string): Buffer | null {
   actions.stop(mode).catch((error: Error) => actions.log.error({ err: error }, error.message));
   // The immediate one is answered by the connection's end.
   return mode === 'immediate' ? null : commandComplete('SHUTDOWN');
+}
+
+/**
+ * What a new process says that was started with -R: its listening sockets come with a notice, and SHUTDOWN
+ * WAIT_FOR_CLIENTS follows when it listens on them. pgbouncer has SHOW FDS for that, which sends more than sockets.
+ */
+function takeOver(operator: Operator, argument: string): Buffer {
+  if (argument !== '') throw new UsageError();
+  const { actions, client } = operator;
+  operator.requireAdmin();
+  if (!client.isOwnProcess) throw commandError('only a process of the same user can take over');
+  const fd = (client.socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
+  if (!canPassDescriptors() || fd < 0) throw commandError('descriptors cannot be passed here');
+  const descriptors = actions.handOver();
+  actions.log.info({ event: 'takeover' }, `passing ${descriptors.length} listening sockets to a new process`);
+  sendDescriptors(fd, notice('listening sockets'), descriptors);
+  return commandComplete('TAKEOVER');
 }
 
 /** SET key = value, of any option that a reload could change; the next RELOAD undoes it. */

@@ -1,12 +1,14 @@
 import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { ConfigError } from '../config/diagnostics.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { becomeUser, removePidfile, StartError, writePidfile } from '../platform/process.ts';
-import { notifySystemd } from '../platform/systemd.ts';
+import { notifySystemd, startWatchdog, systemdSockets } from '../platform/systemd.ts';
 import { Proxy } from '../proxy.ts';
 import { createLog, type Logger } from '../telemetry/log.ts';
 import { handleSignals } from './signals.ts';
+import { Takeover } from './takeover.ts';
 import { versionLines } from './version.ts';
 
 /** The command line, taken apart. */
@@ -45,10 +47,6 @@ function withVerbosity(config: Config, verbose: number): Config {
 
 async function serve(config: Config, options: RunOptions, isDaemon: boolean): Promise<void> {
   const { settings } = config;
-  if (options.reboot)
-    throw new StartError(
-      '-R (online reboot) is not supported: use so_reuseport and peers for a rolling restart',
-    );
   const user = options.user ?? settings.user;
   if (user) becomeUser(user);
   if (process.getuid?.() === 0 && user !== 'root') throw new StartError('PgBouncer should not run as root');
@@ -56,14 +54,20 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
   const log = createLog({ settings, quiet: options.quiet || isDaemon });
   let proxy: Proxy;
   try {
+    const takeover = options.reboot ? Takeover.begin(settings) : null;
+    if (options.reboot && takeover === null) log.info('old process not found, try to continue normally');
+    // the old process's pidfile is this one's from now on
+    if (settings.pidfile && takeover !== null) rmSync(settings.pidfile, { force: true });
     if (settings.pidfile) writePidfile(settings.pidfile, (message) => log.info(message));
     for (const warning of config.warnings) log.warn(warning);
-    proxy = new Proxy({ config, log });
+    const inherited = takeover?.descriptors ?? systemdSockets();
+    proxy = new Proxy({ config, log, inherited });
     keepRunning(log);
     handleSignals(proxy, log);
     // SHUTDOWN on the console
     void proxy.ended.then(() => process.exit(0));
     await proxy.start();
+    takeover?.finish();
   } catch (error) {
     log.fatal((error as Error).message);
     if (settings.pidfile) removePidfile(settings.pidfile);
@@ -76,6 +80,7 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
   log.info({ event: 'started' }, `process up: ${versionLines().slice(0, 5).join(', ')}`);
   tellStarter('ready');
   notifySystemd('READY=1');
+  startWatchdog();
 }
 
 /** A bug must not end everybody's connections: it is logged with its stack, and the process goes on. */

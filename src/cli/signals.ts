@@ -1,3 +1,4 @@
+import { notifyReloading, notifySystemd } from '../platform/systemd.ts';
 import type { Proxy } from '../proxy.ts';
 import type { Logger } from '../telemetry/log.ts';
 
@@ -11,6 +12,7 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
     log.info(
       `got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients disconnect' : 'servers connections to be released'}`,
     );
+    notifySystemd('STOPPING=1');
     proxy.stop(mode).then(exit, (error: Error) => {
       log.error(`shutdown failed: ${error.message}`);
       exit();
@@ -26,7 +28,11 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
   process.on('SIGHUP', () => {
     log.info('got SIGHUP, re-reading config');
     log.reopen();
-    proxy.reload().catch((error: Error) => log.error(`RELOAD failed: ${error.message}`));
+    notifyReloading();
+    proxy
+      .reload()
+      .catch((error: Error) => log.error(`RELOAD failed: ${error.message}`))
+      .finally(() => notifySystemd('READY=1'));
   });
   process.on('SIGUSR1', () => {
     if (proxy.registry.paused) return log.info('got SIGUSR1, but already paused/suspended');

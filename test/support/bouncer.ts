@@ -93,6 +93,14 @@ export class Bouncer {
     return bouncer;
   }
 
+  /** Starts another process with the same files, address and folder, and these arguments. */
+  async successor(scope: Scope, args: string[]): Promise<Bouncer> {
+    const next = new Bouncer(this.folder, this.port, { ...this.#options, args });
+    scope.after(() => next.stop());
+    await next.start();
+    return next;
+  }
+
   get configFile(): string {
     return join(this.folder, 'pgbouncer.ini');
   }
@@ -154,17 +162,20 @@ export class Bouncer {
     throw new Error(`the proxy did not start:\n${this.output || this.log().slice(mark)}`);
   }
 
+  /** What starts the process. */
+  commandLine(): [string, ...string[]] {
+    const { command = COMMAND, args = [] } = this.#options;
+    return [process.execPath, command, ...this.#asUser(), ...args, this.configFile];
+  }
+
   /** Starts the process and does not wait for anything. */
   spawn(): ChildProcess {
     this.#output = '';
-    const child = spawn(
-      process.execPath,
-      [this.#options.command ?? COMMAND, ...this.#asUser(), ...(this.#options.args ?? []), this.configFile],
-      {
-        cwd: this.folder,
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    );
+    const [program, ...args] = this.commandLine();
+    const child = spawn(program, args, {
+      cwd: this.folder,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     this.#child = child;
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
