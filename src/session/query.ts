@@ -43,9 +43,28 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer): Ha
   return Handled.Done;
 }
 
-/** The decision for a query that is over user_function_max_query, which the functions never see. */
-export function tooLargeForFunctions(client: Client, sizeBytes: number): Decision {
-  return client.functions!.tooLarge(sizeBytes);
+/** What a Parse may hold behind its text: the types of 65,535 parameters. */
+const MAX_TYPES_BYTES = 2 + 65_535 * 4;
+
+/**
+ * The decision for a query that is over user_function_max_query, which the functions never see. Null: it is not, or that is
+ * not known before all of it has come.
+ */
+export function tooLargeForFunctions(
+  client: Client,
+  type: number,
+  size: number,
+  bytes: Buffer,
+): Decision | null {
+  const set = client.functions!;
+  let length = size - HEADER_BYTES - 1;
+  if (length <= set.maxQueryBytes) return null;
+  if (type === Frontend.Parse) {
+    const start = bytes.indexOf(0, HEADER_BYTES) + 1;
+    length = bytes.length === size ? bytes.indexOf(0, start) - start : size - start - MAX_TYPES_BYTES;
+    if (length <= set.maxQueryBytes) return null;
+  }
+  return set.tooLarge(length);
 }
 
 function ask(client: Client, type: number, bytes: Buffer): Handled {

@@ -228,9 +228,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
         return Handled.Later;
       }
       const set = client.functions;
-      if (set !== null && size - HEADER_BYTES > set.maxQueryBytes && client.decision === null) {
-        client.decision = tooLargeForFunctions(client, size - HEADER_BYTES);
-      }
+      if (set !== null) client.decision ??= tooLargeForFunctions(client, type, size, bytes);
       const judged = set === null || client.decision !== null;
       if (!whole && judged && !(type === Frontend.Parse && isTracked(client) && bytes[HEADER_BYTES] !== 0)) {
         // Too large to be judged, and the policy lets it pass: it goes through in pieces.
