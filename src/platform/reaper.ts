@@ -10,7 +10,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 // Lines are `+p PID` (end this process), `+d PATH` (remove this folder), and the same with `-` to forget it.
 // A process gets what ends PostgreSQL and pgswitchyard at once (SIGQUIT, after a SIGCONT in case that it was
 // frozen), two seconds, then SIGKILL. A folder in which their children are still writing needs several tries.
-// Nothing here may hold a pattern character: the paths are our own.
+// Nothing here may hold a pattern character: the paths are our own. What is not in a list is left alone: to cut it out
+// would double the list each time.
 const SCRIPT = `
 trap '' INT TERM HUP QUIT
 pids=' ' dirs='
@@ -18,15 +19,17 @@ pids=' ' dirs='
 while read -r what item; do
   case $what in
     +p) pids="$pids$item " ;;
-    -p) pids="\${pids%% $item *} \${pids#* $item }" ;;
+    -p) case $pids in *" $item "*) pids="\${pids%% $item *} \${pids#* $item }" ;; esac ;;
     +d) dirs="$dirs$item
 " ;;
-    -d) dirs="\${dirs%%
+    -d) case $dirs in *"
+$item
+"*) dirs="\${dirs%%
 $item
 *}
 \${dirs#*
 $item
-}" ;;
+}" ;; esac ;;
   esac
 done
 for pid in $pids; do kill -CONT "$pid"; kill -QUIT "$pid"; done 2>/dev/null

@@ -1,0 +1,28 @@
+/** What is cleaned up after a process that was killed. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { until } from '../support/wait.ts';
+
+const REAPER = new URL('../../src/platform/reaper.ts', import.meta.url).href;
+
+test('a folder is removed after SIGKILL, and what was never registered can be forgotten any number of times', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pgswitchyard-reaped-'));
+  const script = `
+    const { forgetFolder, forgetProcess, reapFolder } = await import(${JSON.stringify(REAPER)});
+    reapFolder(process.argv[1]);
+    for (let i = 0; i < 64; i++) { forgetFolder('/nonexistent/' + i); forgetProcess(2 ** 30 + i); }
+    console.log('up');
+    setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script, folder], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await once(child.stdout, 'data');
+  assert.equal(existsSync(folder), true);
+  child.kill('SIGKILL');
+  await until('the folder to go', () => !existsSync(folder));
+});
