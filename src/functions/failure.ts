@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { SourceMap } from 'node:module';
 import { dirname, relative, resolve } from 'node:path';
 import { ENTRY } from './bundle.ts';
+import type { CallFailure } from './host.ts';
 
 /** Where failures are in the source, and which query they were about, without showing the query. */
 
@@ -31,6 +32,12 @@ export class Positions {
 
 export function positionsOf(map: string, entryFile: string): Positions {
   return new Positions(map, dirname(entryFile));
+}
+
+/** `file:line:column: `, or '' when it is not known. */
+export function where(positions: Positions, failure: CallFailure): string {
+  const position = failure.stack === '' ? null : positions.find(failure.stack);
+  return position === null ? '' : `${position}: `;
 }
 
 /** Sixteen hex digits that are the same for queries that differ only in their constants, spaces and case. */

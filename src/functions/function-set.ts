@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import { Breaker } from './breaker.ts';
 import { bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
 import { checked, failureOf, GO, refusalOf, type Decision, type FailurePolicy } from './decision.ts';
-import { fingerprint, positionsOf, printable, type Positions } from './failure.ts';
+import { fingerprint, positionsOf, printable, where, type Positions } from './failure.ts';
 import type {
   CallFailure,
   FailureOutcome,
@@ -87,6 +87,8 @@ export class FunctionSet {
   /** a flush is due, or something is in flight */
   #isBusy = false;
   #build = 0;
+  /** The first attempt to load it has not ended yet: calls wait for that. */
+  #isNew = true;
   #inputs: readonly string[];
   #quietUntil = 0;
   #suppressed = 0;
@@ -195,6 +197,18 @@ export class FunctionSet {
    */
   async reload(): Promise<void> {
     const build = ++this.#build;
+    await this.#bundleAndLoad(build);
+    if (build === this.#build) this.#open();
+  }
+
+  /** Calls no longer wait: there is a version now, or a complaint. */
+  #open(): void {
+    if (!this.#isNew) return;
+    this.#isNew = false;
+    if (this.#isBusy) this.#schedule();
+  }
+
+  async #bundleAndLoad(build: number): Promise<void> {
     let made: Bundle;
     try {
       made = await bundle(this.files);
@@ -211,9 +225,11 @@ export class FunctionSet {
     await this.#load(made, build, true);
   }
 
-  /** The set applies to nothing any more. */
+  /** The set applies to nothing any more. What it was asked before that is answered. */
   dispose(): void {
     this.#build++;
+    this.#isNew = false;
+    this.#sendAll(this.#takePending());
     if (this.#version) this.#version.host.dispose(this.#version.id);
     this.#version = null;
   }
@@ -252,13 +268,18 @@ export class FunctionSet {
   }
 
   readonly #flush = (): void => {
+    if (this.#isNew) return;
+    this.#inFlight++;
+    this.#sendAll(this.#takePending());
+    this.#answered();
+  };
+
+  #takePending(): Pending[] {
     const batch = this.#pending;
     this.#pending = [];
     this.counters.calls += batch.length;
-    this.#inFlight = 1;
-    this.#sendAll(batch);
-    this.#answered();
-  };
+    return batch;
+  }
 
   /** What is in flight has become one batch less. */
   #answered(): void {
@@ -398,10 +419,4 @@ export class FunctionSet {
   #names(): string {
     return this.#entries().join(', ');
   }
-}
-
-/** `file:line:column: `, or '' when it is not known. */
-function where(positions: Positions, failure: CallFailure): string {
-  const position = failure.stack === '' ? null : positions.find(failure.stack);
-  return position === null ? '' : `${position}: `;
 }

@@ -59,6 +59,7 @@ export class Functions {
   /** Clients are served: from now on a new version must not keep them waiting. */
   #started = false;
   #watcher: SourceWatcher | null = null;
+  #refreshes = 0;
   #stopped = false;
 
   constructor(options: {
@@ -215,20 +216,43 @@ export class Functions {
     if (!this.#stopped) await this.#refresh(folders);
   }
 
-  /** Looks again at which files apply where, and bundles those sets whose folders have changed (null: all). */
+  /**
+   * Looks again at which files apply where, and bundles those sets whose folders have changed (null: all). Where other
+   * files apply than before, what applied goes on until they have been loaded.
+   */
   async #refresh(folders: ReadonlySet<string> | null): Promise<void> {
-    const names = new Set([...this.#byDatabase.keys(), ...this.#databases.keys()]);
+    const refresh = ++this.#refreshes;
+    const before = new Map(this.#byDatabase);
     const known = new Set(this.#sets.values());
     this.#byDatabase.clear();
-    for (const name of names) this.setFor(name);
-    const used = new Set(this.#byDatabase.values());
-    for (const [key, set] of this.#sets) {
-      if (!used.has(set)) this.#drop(key, set);
-      else if (known.has(set) && (folders === null || set.inputs.some((file) => folders.has(dirname(file)))))
+    const wanted = new Map<string, FunctionSet | null>();
+    for (const name of new Set([...before.keys(), ...this.#databases.keys()])) {
+      wanted.set(name, this.setFor(name));
+    }
+    const handOver = (): void => {
+      for (const [name, set] of wanted) {
+        const last = before.get(name) ?? null;
+        const waits = set !== null && set.versionId === null && last !== null && last.versionId !== null;
+        this.#byDatabase.set(name, waits ? last : set);
+      }
+    };
+    handOver();
+    this.#dropUnused(wanted);
+    for (const set of this.#sets.values()) {
+      if (known.has(set) && (folders === null || set.inputs.some((file) => folders.has(dirname(file)))))
         this.#track(set.reload());
     }
     await this.#settled();
+    // the one that has begun meanwhile does the rest
+    if (refresh !== this.#refreshes) return;
+    handOver();
+    this.#dropUnused(wanted);
     this.#watch();
+  }
+
+  #dropUnused(wanted: ReadonlyMap<string, FunctionSet | null>): void {
+    const used = new Set([...wanted.values(), ...this.#byDatabase.values()]);
+    for (const [key, set] of this.#sets) if (!used.has(set)) this.#drop(key, set);
   }
 
   #drop(key: string, set: FunctionSet): void {

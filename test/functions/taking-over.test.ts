@@ -1,0 +1,46 @@
+/** What serves while other files come to apply to a database. */
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Rules } from '../support/rules.ts';
+import { until } from '../support/wait.ts';
+
+const rule = (dbkey: string): string => `export const routing_rules = () => '${dbkey}';`;
+const to = (dbkey: string | null): object => ({ kind: 'go', query: null, dbkey });
+
+test('the first query of a database that nobody had named waits until its rules are loaded', async (t) => {
+  const rules = await Rules.start(t, { files: { 'from-star/routing_rules.ts': rule('b') } });
+  const asked = [1, 2, 3].map(() => rules.ask('SELECT 1', 'from-star'));
+  for (const decision of await Promise.all(asked)) assert.deepEqual(decision, to('b'));
+});
+
+test('a first version that is broken keeps nobody waiting', async (t) => {
+  const rules = await Rules.start(t, { files: { 'from-star/routing_rules.ts': 'export const' } });
+  for (let i = 0; i < 2; i++) assert.equal((await rules.ask('SELECT 1', 'from-star')).kind, 'reject');
+});
+
+test('whatever is dropped in, no query goes without the rules that were there before', async (t) => {
+  const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
+  let isDone = false;
+  const asking = (async (): Promise<void> => {
+    while (!isDone) {
+      const decision = await rules.ask('SELECT 1');
+      assert.ok(decision.kind === 'go' && decision.dbkey === 'b', JSON.stringify(decision));
+    }
+  })();
+  const steps = [
+    ['rewrite_query.ts', 'export const rewrite_query = (', /rewrite_query\.ts:1/],
+    ['rewrite_query.ts', 'export const rewrite_query = () => null;', /loaded: .*rewrite_query\.ts/],
+    ['a/routing_rules.ts', 'throw new Error("at the top");', /at the top/],
+    ['a/routing_rules.ts', rule('b'), /loaded: .*a\/routing_rules\.ts/],
+  ] as const;
+  for (const [file, text, line] of steps) {
+    await rules.write(file, text);
+    await Promise.race([asking, until(`${line}`, () => rules.lines.some((each) => line.test(each)))]);
+  }
+  await rm(join(rules.folder, 'a'), { recursive: true });
+  await until('the rules of all', () => rules.lines.some((line) => /\/a removed/.test(line)));
+  isDone = true;
+  await asking;
+});
