@@ -1,9 +1,19 @@
-import { chmodSync, chownSync, existsSync, linkSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, rmSync } from 'node:fs';
+import { lookup } from 'node:dns/promises';
 import { createServer, createConnection, type Server as NetServer, type Socket } from 'node:net';
+import { getSystemErrorMessage } from 'node:util';
 import type { ListeningSocket } from './admin/actions.ts';
-import type { Settings } from './config/options.ts';
+import { optionOf, type Settings } from './config/options.ts';
+import { bindUnix, canPassDescriptors, closeOnExec } from './platform/descriptors.ts';
 import { groupId } from './platform/process.ts';
 import type { Logger } from './telemetry/log.ts';
+
+/** Listening sockets that somebody else has bound: systemd, or the process that is replaced. */
+export interface InheritedSockets {
+  readonly descriptors: readonly number[];
+  /** systemd goes on with its own, and keeps their files */
+  readonly from: 'systemd' | 'old process';
+}
 
 /** Accepts clients on TCP and on the Unix socket. */
 export class Listener {
@@ -11,10 +21,11 @@ export class Listener {
   readonly #log: Logger;
   readonly #accept: (socket: Socket, isUnix: boolean) => void;
   readonly #tcp: NetServer[] = [];
-  #unix: NetServer | null = null;
-  #unixPath: string | null = null;
-  /** another process listens on the same sockets now, and will remove the socket file */
-  #isHandedOver = false;
+  readonly #unix: NetServer[] = [];
+  /** the socket's file, which goes with this process; null: there is none, or it is somebody else's */
+  #unixFile: string | null = null;
+  /** another process listens on the same sockets now */
+  isHandedOver = false;
 
   constructor(settings: Settings, log: Logger, accept: (socket: Socket, isUnix: boolean) => void) {
     this.#settings = settings;
@@ -23,71 +34,57 @@ export class Listener {
   }
 
   /**
-   * Opens every address of listen_addr and the Unix socket.
-   * @throws Error with the address and the reason; nothing is left open then
+   * Opens every address of listen_addr and the Unix socket. An address that can't be had is a warning as long as there is
+   * another one.
+   * @throws Error with the reason; nothing is left open then
    */
   async open(): Promise<void> {
     const { listen_addr: addresses, listen_port: port, unix_socket_dir: folder } = this.#settings;
     try {
       for (const address of addresses) await this.#openTcp(address, port);
+      if (addresses.length > 0 && this.#tcp.length === 0)
+        throw new Error(`failed to listen on any address in listen_addr list: ${addresses.join(', ')}`);
       if (folder) await this.#openUnix(folder, port);
     } catch (error) {
       this.closeTcp();
       this.closeUnix();
       throw error;
     }
-    if (this.#tcp.length === 0 && this.#unix === null)
-      throw new Error('nowhere to listen on: set listen_addr or unix_socket_dir');
+    if (this.#tcp.length + this.#unix.length === 0) throw new Error('nowhere to listen on');
   }
 
   /**
-   * Listens on sockets that somebody else has bound: systemd's, or those of the process that is replaced. Neither
-   * listen_addr nor unix_socket_dir counts then.
-   * @throws Error when one of them is no listening socket; nothing is left open then
+   * Listens on sockets that are open already; neither listen_addr nor unix_socket_dir counts then.
+   * @throws Error when one of them is no listening socket
    */
-  async adopt(descriptors: readonly number[]): Promise<void> {
-    try {
-      for (const fd of descriptors) {
-        const server = createServer((socket) => {
-          const isUnix = typeof server.address() === 'string';
-          if (!isUnix) socket.setNoDelay(true);
-          this.#accept(socket, isUnix);
-        });
-        await listen(server, { fd }, `descriptor ${fd}`);
-        const at = server.address();
-        if (at === null || typeof at === 'string') {
-          this.#unix = server;
-          this.#unixPath = at;
-        } else {
-          this.#tcp.push(server);
-        }
-        const where = at === null || typeof at === 'string' ? `unix:${at ?? ''}` : `${at.address}:${at.port}`;
-        this.#log.info({ event: 'listening' }, `listening on ${where} (descriptor ${fd})`);
-      }
-    } catch (error) {
-      this.#isHandedOver = true;
-      this.closeTcp();
-      this.closeUnix();
-      throw error;
+  async adopt({ descriptors, from }: InheritedSockets): Promise<void> {
+    if (from === 'systemd') this.#warnOfIgnored();
+    for (const fd of descriptors) {
+      const server = this.#server();
+      await listen(server, { fd, backlog: this.#settings.listen_backlog }, this.#log);
+      closeOnExec(fd);
+      const at = server.address();
+      const isUnix = at === null || typeof at === 'string';
+      if (isUnix) this.#unix.push(server);
+      else this.#tcp.push(server);
+      if (isUnix && from === 'old process') this.#unixFile = this.#ownUnixFile();
+      const where = isUnix ? 'unix' : `${at.address}:${at.port}`;
+      this.#log.info(
+        { event: 'listening' },
+        from === 'systemd' ? `socket passed from service manager (fd ${fd})` : `got pooler socket: ${where}`,
+      );
     }
   }
 
-  /** Descriptors of all listening sockets, for the process that takes over: it goes on with them. */
-  handOver(): number[] {
-    this.#isHandedOver = true;
+  /** Descriptors of all listening sockets, for the process that takes over. */
+  descriptors(): number[] {
     return this.sockets().map(({ fd }) => fd);
-  }
-
-  /** Whether another process has the sockets too. */
-  get isHandedOver(): boolean {
-    return this.#isHandedOver;
   }
 
   /** What is open now. Node has no public way to a listening socket's descriptor: -1 where it has none at all. */
   sockets(): ListeningSocket[] {
     const port = this.#settings.listen_port;
-    const all = [...this.#tcp, ...(this.#unix === null ? [] : [this.#unix])];
-    return all.map((server) => {
+    return [...this.#tcp, ...this.#unix].map((server) => {
       const { _handle: handle } = server as { _handle?: { fd?: number } | null };
       const at = server.address();
       const address = at === null || typeof at === 'string' ? 'unix' : at.address;
@@ -101,73 +98,93 @@ export class Listener {
   }
 
   closeUnix(): void {
-    const path = this.#unixPath;
-    const isFile = path !== null && path !== '' && !path.startsWith('\0');
-    // Closing removes the file: a second name for it puts it back at once.
-    const kept = isFile && this.#isHandedOver ? `${path}.${process.pid}` : null;
-    if (kept !== null) linkSync(path!, kept);
-    this.#unix?.close();
-    if (kept !== null) renameSync(kept, path!);
-    else if (isFile) rmSync(path, { force: true });
-    this.#unix = null;
-    this.#unixPath = null;
+    for (const server of this.#unix.splice(0)) server.close();
+    if (this.#unixFile !== null && !this.isHandedOver) rmSync(this.#unixFile, { force: true });
+    this.#unixFile = null;
   }
 
-  async #openTcp(address: string, port: number): Promise<void> {
-    // `*` means every address, IPv6's included where there is any (pgbouncer config.md, listen_addr)
-    const host = address === '*' ? undefined : address;
-    const server = this.#server(false);
+  /** A name may have several addresses; `*` means every one, IPv6's included where there is any (config.md, listen_addr). */
+  async #openTcp(name: string, port: number): Promise<void> {
     const { listen_backlog: backlog, so_reuseport: reusePort } = this.#settings;
-    await listen(
-      server,
-      { ...(host === undefined ? {} : { host }), port, backlog, reusePort },
-      `${address}:${port}`,
-    );
-    this.#tcp.push(server);
-    this.#log.info(
-      { event: 'listening' },
-      `listening on ${address === '*' ? '*' : address.includes(':') ? `[${address}]` : address}:${port}`,
-    );
+    for (const host of name === '*' ? [undefined] : await addressesOf(name, port)) {
+      const where = `${host === undefined ? '*' : host.includes(':') ? `[${host}]` : host}:${port}`;
+      const server = this.#server();
+      // or `::` would take IPv4's port too
+      const options = host === undefined ? {} : { host, ipv6Only: true };
+      try {
+        await listen(server, { ...options, port, backlog, reusePort }, this.#log);
+      } catch (error) {
+        this.#log.warn({ event: 'listen_failed' }, `cannot listen on ${where}: ${reason(error)}`);
+        continue;
+      }
+      this.#tcp.push(server);
+      this.#log.info({ event: 'listening' }, `listening on ${where}`);
+    }
   }
 
   async #openUnix(folder: string, port: number): Promise<void> {
-    const abstract = folder.startsWith('@');
-    const path = abstract ? `\0${folder.slice(1)}/.s.PGSQL.${port}` : `${folder}/.s.PGSQL.${port}`;
-    if (!abstract && existsSync(path)) {
-      if (await answers(path)) throw new Error(`unix socket is in use, cannot continue: ${path}`);
-      rmSync(path);
+    const path = unixSocketPath(folder, port);
+    const file = this.#ownUnixFile();
+    if (file !== null) {
+      // PostgreSQL's
+      if (existsSync(`${file}.lock`)) throw new Error(`unix port ${port} is in use`);
+      // nobody listens there any more: that has been looked at
+      rmSync(file, { force: true });
     }
-    const server = this.#server(true);
-    await listen(server, { path, backlog: this.#settings.listen_backlog }, `unix:${path.replace('\0', '@')}`);
-    this.#unix = server;
-    this.#unixPath = path;
-    if (!abstract) {
+    const server = this.#server();
+    const fd = canPassDescriptors() ? bindUnix(path) : -1;
+    const where = `unix:${path.replace('\0', '@')}`;
+    try {
+      const { listen_backlog: backlog } = this.#settings;
+      await listen(server, fd >= 0 ? { fd, backlog } : { path, backlog }, this.#log);
+    } catch (error) {
+      this.#log.warn({ event: 'listen_failed' }, `cannot listen on ${where}: ${reason(error)}`);
+      throw new Error('failed to create unix socket', { cause: error });
+    }
+    this.#unix.push(server);
+    if (file !== null) {
+      this.#unixFile = file;
       const { unix_socket_group: group } = this.#settings;
-      if (group !== '') chownSync(path, -1, groupId(group));
-      chmodSync(path, this.#settings.unix_socket_mode);
+      if (group !== '') chownSync(file, -1, groupId(group));
+      chmodSync(file, this.#settings.unix_socket_mode);
     }
-    this.#log.info({ event: 'listening' }, `listening on unix:${path.replace('\0', '@')}`);
+    this.#log.info({ event: 'listening' }, `listening on ${where}`);
   }
 
-  #server(isUnix: boolean): NetServer {
-    return createServer({ noDelay: !isUnix }, (socket) => this.#accept(socket, isUnix));
+  #warnOfIgnored(): void {
+    const { listen_addr: addresses, unix_socket_dir: folder } = this.#settings;
+    const ignored = [
+      ...(addresses.length > 0 ? ['cf_listen_addr'] : []),
+      ...(folder !== '' && folder !== optionOf('unix_socket_dir').initial ? ['cf_unix_socket_dir'] : []),
+    ];
+    for (const name of ignored) this.#log.warn(`sockets passed from service manager, ${name} ignored`);
   }
-}
 
-function listen(server: NetServer, options: object, where: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error) => reject(new Error(`cannot listen on ${where}: ${error.message}`)));
-    server.listen(options, () => {
-      server.removeAllListeners('error');
-      // out of descriptors: the client is lost, the listener stays
-      server.on('error', () => {});
-      resolve();
+  /** The file that unix_socket_dir stands for. */
+  #ownUnixFile(): string | null {
+    const { unix_socket_dir: folder, listen_port: port } = this.#settings;
+    const path = unixSocketPath(folder, port);
+    return path.startsWith('\0') ? null : path;
+  }
+
+  #server(): NetServer {
+    const server = createServer((socket) => {
+      const isUnix = this.#unix.includes(server);
+      if (!isUnix) socket.setNoDelay(true);
+      this.#accept(socket, isUnix);
     });
-  });
+    return server;
+  }
 }
 
-/** Whether somebody accepts connections on a socket file, or it was left behind. */
-function answers(path: string): Promise<boolean> {
+/** Where the Unix socket is; `\0` at its start: an abstract one. */
+export function unixSocketPath(folder: string, port: number): string {
+  const name = `.s.PGSQL.${port}`;
+  return folder.startsWith('@') ? `\0${folder.slice(1)}/${name}` : `${folder}/${name}`;
+}
+
+/** Whether somebody accepts connections on a Unix socket, or its file was left behind. */
+export function isInUse(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = createConnection({ path });
     socket.once('connect', () => {
@@ -175,5 +192,33 @@ function answers(path: string): Promise<boolean> {
       resolve(true);
     });
     socket.once('error', () => resolve(false));
+  });
+}
+
+async function addressesOf(name: string, port: number): Promise<string[]> {
+  try {
+    return [...new Set((await lookup(name, { all: true })).map(({ address }) => address))];
+  } catch (error) {
+    throw new Error(`getaddrinfo('${name}', '${port}') = ${(error as NodeJS.ErrnoException).code}`, {
+      cause: error,
+    });
+  }
+}
+
+/** What the system says, without Node's repetition of address and call. */
+function reason(error: unknown): string {
+  const { errno, message } = error as NodeJS.ErrnoException;
+  return errno === undefined ? message : `bind(): ${getSystemErrorMessage(errno)}`;
+}
+
+function listen(server: NetServer, options: object, log: Logger): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(options, () => {
+      server.removeAllListeners('error');
+      // out of descriptors: the client is lost, the listener stays
+      server.on('error', (error) => log.error(`accept() failed: ${error.message}`));
+      resolve();
+    });
   });
 }

@@ -6,7 +6,7 @@ import type { Config } from './config/config.ts';
 import { reloadConfig } from './config/load.ts';
 import { OPTION_NAMES, type Settings } from './config/options.ts';
 import { Functions } from './functions/functions.ts';
-import { Listener } from './listener.ts';
+import { Listener, type InheritedSockets } from './listener.ts';
 import { hasSocketOptions, needsSocketOptions } from './platform/socket-options.ts';
 import { Registry } from './pool/databases.ts';
 import { MAINTENANCE_MS, maintainPools } from './pool/maintenance.ts';
@@ -36,7 +36,7 @@ export class Proxy implements AdminActions {
   /** a stop has begun, or waits for somebody to leave */
   isStopping = false;
   readonly #listener: Listener;
-  readonly #inherited: readonly number[];
+  readonly #inherited: InheritedSockets | null;
   #markEnded: () => void;
   #maintenance: NodeJS.Timeout | null = null;
   #stopped: Promise<void> | null = null;
@@ -45,11 +45,11 @@ export class Proxy implements AdminActions {
   constructor({
     config,
     log,
-    inherited = [],
+    inherited = null,
   }: {
     config: Config;
     log: Logger;
-    inherited?: readonly number[];
+    inherited?: InheritedSockets | null;
   }) {
     this.#inherited = inherited;
     this.log = log;
@@ -83,7 +83,7 @@ export class Proxy implements AdminActions {
     serverTls(this.registry.config.settings, '');
     this.#checkSocketOptions();
     await this.functions.start();
-    await (this.#inherited.length > 0 ? this.#listener.adopt(this.#inherited) : this.#listener.open());
+    await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
     this.switchovers.reconfigure();
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
   }
@@ -178,14 +178,19 @@ export class Proxy implements AdminActions {
   }
 
   handOver(): number[] {
-    return this.#listener.handOver();
+    this.#listener.isHandedOver = true;
+    return this.#listener.descriptors();
+  }
+
+  takeBack(): void {
+    if (!this.isStopping) this.#listener.isHandedOver = false;
   }
 
   /** Ends everything; safe to call again with a harder mode. */
   async stop(mode: StopMode): Promise<void> {
     this.isStopping = true;
-    // the Unix socket stays, for operators
-    // Who has come in before another process took over is served to the end; that one answers operators, too.
+    // Who has come in before another process took over is served to the end; that one answers operators, too. Otherwise
+    // the Unix socket stays, for them.
     if (this.#listener.isHandedOver) this.#listener.closeUnix();
     else this.sessions.draining = true;
     this.#listener.closeTcp();

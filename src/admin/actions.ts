@@ -48,4 +48,6 @@ export interface AdminActions {
   listeningSockets(): ListeningSocket[];
   /** Descriptors of the listening sockets, which go on in another process; this one is to be shut down then. */
   handOver(): number[];
+  /** The other process is gone before it said that it listens: this one goes on as before. */
+  takeBack(): void;
 }

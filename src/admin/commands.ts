@@ -223,6 +223,7 @@ function takeOver(operator: Operator, argument: string): Buffer {
   const fd = (client.socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
   if (!canPassDescriptors() || fd < 0) throw commandError('descriptors cannot be passed here');
   const descriptors = actions.handOver();
+  client.socket.once('close', () => actions.takeBack());
   actions.log.info({ event: 'takeover' }, `passing ${descriptors.length} listening sockets to a new process`);
   sendDescriptors(fd, notice('listening sockets'), descriptors);
   return commandComplete('TAKEOVER');

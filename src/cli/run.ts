@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
-import { rmSync } from 'node:fs';
 import { ConfigError } from '../config/diagnostics.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { becomeUser, removePidfile, StartError, writePidfile } from '../platform/process.ts';
+import type { Settings } from '../config/options.ts';
+import { isInUse, unixSocketPath } from '../listener.ts';
+import { becomeUser, removePidfile, replacePidfile, StartError, writePidfile } from '../platform/process.ts';
 import { notifySystemd, startWatchdog, systemdSockets } from '../platform/systemd.ts';
 import { Proxy } from '../proxy.ts';
 import { createLog, type Logger } from '../telemetry/log.ts';
@@ -52,21 +53,23 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
   if (process.getuid?.() === 0 && user !== 'root') throw new StartError('PgBouncer should not run as root');
 
   const log = createLog({ settings, quiet: options.quiet || isDaemon });
-  let proxy: Proxy;
   try {
-    const takeover = options.reboot ? Takeover.begin(settings) : null;
-    if (options.reboot && takeover === null) log.info('old process not found, try to continue normally');
-    // the old process's pidfile is this one's from now on
-    if (settings.pidfile && takeover !== null) rmSync(settings.pidfile, { force: true });
-    if (settings.pidfile) writePidfile(settings.pidfile, (message) => log.info(message));
+    const activated = systemdSockets();
+    if (options.reboot && activated !== null) throw new StartError('cannot reboot under service manager');
+    const takeover = options.reboot ? takeOver(settings, log) : null;
+    if (takeover === null) {
+      if (activated === null) await refuseSecond(settings);
+      if (settings.pidfile) writePidfile(settings.pidfile, (message) => log.info(message));
+    }
     for (const warning of config.warnings) log.warn(warning);
-    const inherited = takeover?.descriptors ?? systemdSockets();
-    proxy = new Proxy({ config, log, inherited });
+    const proxy = new Proxy({ config, log, inherited: takeover?.sockets ?? activated });
     keepRunning(log);
     handleSignals(proxy, log);
     // SHUTDOWN on the console
     void proxy.ended.then(() => process.exit(0));
     await proxy.start();
+    // the old process may end at once, and takes a pidfile with it that is still its own
+    if (settings.pidfile && takeover !== null) replacePidfile(settings.pidfile);
     takeover?.finish();
   } catch (error) {
     log.fatal((error as Error).message);
@@ -81,6 +84,20 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
   tellStarter('ready');
   notifySystemd('READY=1');
   startWatchdog();
+}
+
+/** -R. @returns null: there is nobody to replace */
+function takeOver(settings: Settings, log: Logger): Takeover | null {
+  log.warn('Online restart is deprecated, use so_reuseport instead');
+  const takeover = Takeover.begin(settings);
+  if (takeover === null) log.info('old process not found, try to continue normally');
+  return takeover;
+}
+
+/** Two processes with one Unix socket would take it from each other. */
+async function refuseSecond({ unix_socket_dir: folder, listen_port: port }: Settings): Promise<void> {
+  if (folder && (await isInUse(unixSocketPath(folder, port))))
+    throw new StartError('unix socket is in use, cannot continue');
 }
 
 /** A bug must not end everybody's connections: it is logged with its stack, and the process goes on. */

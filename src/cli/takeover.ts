@@ -1,6 +1,7 @@
 import { closeSync, readSync, writeSync } from 'node:fs';
 import type { Settings } from '../config/options.ts';
 import { canPassDescriptors, connectUnix, receiveDescriptors } from '../platform/descriptors.ts';
+import { unixSocketPath, type InheritedSockets } from '../listener.ts';
 import { StartError } from '../platform/process.ts';
 import { message } from '../wire/messages.ts';
 import { Backend, Frontend, HEADER_BYTES } from '../wire/protocol.ts';
@@ -10,12 +11,12 @@ import { Backend, Frontend, HEADER_BYTES } from '../wire/protocol.ts';
  * All of it happens before there is anything else to do, so reads may block.
  */
 export class Takeover {
-  readonly descriptors: readonly number[];
+  readonly sockets: InheritedSockets;
   readonly #fd: number;
 
   private constructor(fd: number, descriptors: readonly number[]) {
     this.#fd = fd;
-    this.descriptors = descriptors;
+    this.sockets = { descriptors, from: 'old process' };
   }
 
   /**
@@ -26,8 +27,7 @@ export class Takeover {
   static begin({ unix_socket_dir: folder, listen_port: port }: Settings): Takeover | null {
     if (!folder) throw new StartError('cannot reboot if unix dir not configured');
     if (!canPassDescriptors()) throw new StartError('-R needs Linux and a Node that has node:ffi (26)');
-    const name = `.s.PGSQL.${port}`;
-    const fd = connectUnix(folder.startsWith('@') ? `\0${folder.slice(1)}/${name}` : `${folder}/${name}`);
+    const fd = connectUnix(unixSocketPath(folder, port));
     if (fd < 0) return null;
     const startup = Buffer.from(`user\0pgbouncer\0database\0pgbouncer\0\0`);
     const head = Buffer.alloc(8);
@@ -48,11 +48,19 @@ export class Takeover {
 
   /** This process listens: the old one may stop doing so. */
   finish(): void {
-    say(this.#fd, 'SHUTDOWN WAIT_FOR_CLIENTS');
-    untilReady(() => read(this.#fd));
+    try {
+      say(this.#fd, 'SHUTDOWN WAIT_FOR_CLIENTS');
+      untilReady(() => read(this.#fd));
+    } catch (error) {
+      // one that has nobody to wait for may end before it has answered
+      if (!(error instanceof ClosedError)) throw error;
+    }
     closeSync(this.#fd);
   }
 }
+
+/** The old process has closed the connection, with a last word or without. */
+class ClosedError extends StartError {}
 
 function say(fd: number, command: string): void {
   writeSync(fd, message(Frontend.Query, command));
@@ -60,8 +68,13 @@ function say(fd: number, command: string): void {
 
 function read(fd: number): Buffer {
   const chunk = Buffer.alloc(16 * 1024);
-  const size = readSync(fd, chunk);
-  if (size === 0) throw new StartError('the old process has closed the connection');
+  let size = 0;
+  try {
+    size = readSync(fd, chunk);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ECONNRESET') throw error;
+  }
+  if (size === 0) throw new ClosedError('the old process has closed the connection');
   return chunk.subarray(0, size);
 }
 
@@ -73,8 +86,9 @@ function untilReady(next: () => Buffer): void {
     while (rest.length >= HEADER_BYTES && rest.length > rest.readInt32BE(1)) {
       const end = rest.readInt32BE(1) + 1;
       if (rest[0] === Backend.ErrorResponse) {
-        const text = /(?:^|\0)M([^\0]*)/.exec(rest.toString('utf8', HEADER_BYTES, end))?.[1];
-        throw new StartError(`the old process refused: ${text}`);
+        const fields = rest.toString('utf8', HEADER_BYTES, end);
+        const problem = `the old process refused: ${/(?:^|\0)M([^\0]*)/.exec(fields)?.[1]}`;
+        throw /(?:^|\0)SFATAL\0/.test(fields) ? new ClosedError(problem) : new StartError(problem);
       }
       if (rest[0] === Backend.ReadyForQuery) return;
       rest = rest.subarray(end);

@@ -12,12 +12,16 @@ const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
 const CMSG_HEADER = 16;
 const MAX_DESCRIPTORS = 64;
 
 interface Libc {
   readonly socket: (domain: number, type: number, protocol: number) => number;
+  readonly bind: (fd: number, address: Buffer, size: number) => number;
   readonly connect: (fd: number, address: Buffer, size: number) => number;
+  readonly fcntl: (fd: number, command: number, value: number) => number;
   readonly sendmsg: (fd: number, message: Buffer, flags: number) => bigint;
   readonly recvmsg: (fd: number, message: Buffer, flags: number) => bigint;
 }
@@ -38,17 +42,35 @@ export function canPassDescriptors(): boolean {
  * @returns -1: nobody listens there
  */
 export function connectUnix(path: string, kind: 'stream' | 'datagram' = 'stream'): number {
-  const { socket, connect } = system();
-  const fd = socket(AF_UNIX, kind === 'stream' ? SOCK_STREAM : SOCK_DGRAM, 0);
+  return openUnix(path, kind === 'stream' ? SOCK_STREAM : SOCK_DGRAM, system().connect);
+}
+
+/**
+ * A Unix socket that is bound and does not listen yet. Other than Node's own it does not remove its file when it is closed,
+ * which another process may have taken over.
+ * @returns -1: it can't be bound
+ */
+export function bindUnix(path: string): number {
+  return openUnix(path, SOCK_STREAM, system().bind);
+}
+
+function openUnix(path: string, kind: number, open: Libc['connect']): number {
+  const fd = system().socket(AF_UNIX, kind, 0);
   if (fd < 0) return -1;
   const isAbstract = path.startsWith('\0');
   const name = Buffer.from(path);
   const address = Buffer.alloc(2 + name.length + (isAbstract ? 0 : 1));
   address.writeUInt16LE(AF_UNIX, 0);
   name.copy(address, 2);
-  if (connect(fd, address, address.length) === 0) return fd;
+  closeOnExec(fd);
+  if (open(fd, address, address.length) === 0) return fd;
   closeSync(fd);
   return -1;
+}
+
+/** What is started from here does not get this descriptor. */
+export function closeOnExec(fd: number): void {
+  if (canPassDescriptors()) libc!.fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 /** Sends bytes, and the descriptors with them. @throws Error when the kernel takes neither */
@@ -117,7 +139,9 @@ function load(): Libc | null {
     pointerTo = (bytes) => BigInt(ffi.getRawPointer(bytes));
     const { functions } = ffi.dlopen(null, {
       socket: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
+      bind: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
       connect: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
+      fcntl: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
       sendmsg: { arguments: ['i32', 'pointer', 'i32'], return: 'i64' },
       recvmsg: { arguments: ['i32', 'pointer', 'i32'], return: 'i64' },
     });

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 
 /** What a daemon does with its process: the pidfile, and who it runs as. */
 
@@ -14,6 +14,16 @@ export function writePidfile(file: string, onStale: (message: string) => void): 
   checkPidfile(file, onStale);
   try {
     writeFileSync(file, `${process.pid}\n`, { mode: 0o644, flag: 'wx' });
+  } catch (error) {
+    throw new StartError(`could not write pidfile '${file}': ${reason(error)}`);
+  }
+}
+
+/** Makes the pidfile of the process that is replaced this one's; there is one at every moment. */
+export function replacePidfile(file: string): void {
+  try {
+    writeFileSync(`${file}.${process.pid}`, `${process.pid}\n`, { mode: 0o644 });
+    renameSync(`${file}.${process.pid}`, file);
   } catch (error) {
     throw new StartError(`could not write pidfile '${file}': ${reason(error)}`);
   }

@@ -41,13 +41,14 @@ export function startWatchdog(): void {
 /** The first descriptor that systemd passes (sd_listen_fds(3)). */
 const FIRST_SOCKET = 3;
 
-/** Listening sockets that systemd has opened for this process (socket activation); none: there are no such. */
-export function systemdSockets(): number[] {
+/** Listening sockets that systemd has opened for this process (socket activation); null: there are no such. */
+export function systemdSockets(): { descriptors: number[]; from: 'systemd' } | null {
   const { LISTEN_PID: pid, LISTEN_FDS: count } = process.env;
-  if (Number(pid) !== process.pid) return [];
+  if (Number(pid) !== process.pid || !(Number(count) > 0)) return null;
   // what is started from here is not meant
   delete process.env['LISTEN_PID'];
   delete process.env['LISTEN_FDS'];
   delete process.env['LISTEN_FDNAMES'];
-  return Array.from({ length: Math.max(0, Number(count) || 0) }, (_, i) => FIRST_SOCKET + i);
+  const descriptors = Array.from({ length: Number(count) }, (_, i) => FIRST_SOCKET + i);
+  return { descriptors, from: 'systemd' };
 }

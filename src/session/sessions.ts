@@ -61,7 +61,7 @@ export class Sessions {
       client.database.clientCount--;
       this.registry.user(client.user).clientCount--;
     }
-    if (this.draining && !this.hasUsers) this.#drained?.();
+    if (this.#drained !== null && !this.hasUsers) this.#drained();
   }
 
   /** Whether anybody is here besides operators on the console, who may watch to the end. */
@@ -72,7 +72,6 @@ export class Sessions {
 
   /** Resolves when the last client has left. */
   async untilNoClients(): Promise<void> {
-    this.draining = true;
     if (!this.hasUsers) return;
     await new Promise<void>((resolve) => {
       this.#drained = resolve;

@@ -1,56 +1,141 @@
-/** Listening sockets that come from elsewhere: from the process that is replaced (-R), and from systemd. */
+/** -R: a new process goes on with the listening sockets of the one that runs. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import { Client } from 'pg';
+import { after, test } from 'node:test';
+import { Client, type ClientConfig } from 'pg';
+import { killIfThere } from '../../src/cli/embedded-postgres.ts';
+import { reapProcess } from '../../src/platform/reaper.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
+import { RawClient, startup } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
 
-test('-R: a new process goes on with the sockets, and the old one ends with its last client', async (t) => {
-  const cluster = await Cluster.start(t);
-  const old = await Bouncer.prepare(t, { databases: { dev: cluster.connectionString() } });
-  const pidfile = join(old.folder, 'pid');
-  old.settings['pidfile'] = pidfile;
+const cluster = await Cluster.start({ after });
+
+/** A proxy with a pidfile, over a database that exists. */
+async function startOld(scope: Scope): Promise<Bouncer> {
+  const old = await Bouncer.prepare(scope, { databases: { dev: cluster.connectionString() } });
+  old.settings['pidfile'] = join(old.folder, 'pid');
   await old.writeFiles();
   await old.start();
-  const client = await old.connect();
-  await client.query('BEGIN');
+  return old;
+}
 
-  // somebody who connects all the time, and is never refused
+function pidIn(bouncer: Bouncer): number {
+  return Number(readFileSync(join(bouncer.folder, 'pid'), 'latin1'));
+}
+
+/** Somebody who connects all the time, and is never refused. */
+function knock(at: ClientConfig): { connected: number; end(): Promise<void> } {
   let isOver = false;
-  let connected = 0;
+  const self = {
+    connected: 0,
+    end: async (): Promise<void> => {
+      isOver = true;
+      await knocking;
+    },
+  };
   const knocking = (async () => {
     while (!isOver) {
-      const each = new Client(old.connection());
+      const each = new Client(at);
       await each.connect();
       await each.end();
-      connected++;
+      self.connected++;
     }
   })();
+  return self;
+}
+
+test('-R: a new process goes on with the sockets, and the old one ends with its last client', async (t) => {
+  const old = await startOld(t);
+  const client = await old.connect();
+  await client.query('BEGIN');
+  const tcp = knock(old.connection());
+  const unix = knock({ ...old.connection(), host: old.folder });
   const next = await old.successor(t, ['-R']);
-  const before = connected;
-  await until('more to connect', () => connected >= before + 5);
-  isOver = true;
-  await knocking;
+  const [tcpBefore, unixBefore] = [tcp.connected, unix.connected];
+  await until('more to connect', () => tcp.connected > tcpBefore + 5 && unix.connected > unixBefore + 5);
   assert.deepEqual(await next.sql('SELECT 1 AS one'), [{ one: 1 }]);
-  const unix = new Client({ ...old.connection(), host: old.folder });
-  await unix.connect();
-  assert.deepEqual((await unix.query('SELECT 2 AS two')).rows, [{ two: 2 }]);
-  await unix.end();
+  assert.deepEqual(await next.sql('SELECT 2 AS two', { host: old.folder }), [{ two: 2 }]);
 
   // the old one's client has not noticed
   await client.query('COMMIT');
   assert.equal(old.isRunning, true);
   await client.end();
   assert.deepEqual(await old.exited(), { code: 0, signal: null });
+  const after = unix.connected;
+  await until('more to connect', () => unix.connected > after + 5);
+  await Promise.all([tcp.end(), unix.end()]);
+  assert.equal(pidIn(old), next.pid);
+
+  // and so on, also when nobody is there to wait for
+  const third = await next.successor(t, ['-R']);
+  assert.deepEqual(await next.exited(), { code: 0, signal: null });
+  assert.deepEqual(await third.sql('SELECT 3 AS three', { host: old.folder }), [{ three: 3 }]);
+  assert.equal(pidIn(old), third.pid);
+  assert.deepEqual(readdirSync(old.folder).toSorted(), [
+    `.s.PGSQL.${old.port}`,
+    'log',
+    'pgbouncer.ini',
+    'pid',
+    'userlist.txt',
+  ]);
+  await third.stop('SIGTERM');
+  assert.equal(existsSync(join(old.folder, `.s.PGSQL.${old.port}`)), false);
+  assert.equal(existsSync(join(old.folder, 'pid')), false);
+});
+
+test('-R: who has connected to the old process and not logged in yet is served by it', async (t) => {
+  const old = await startOld(t);
+  const early = await RawClient.connect({ port: old.port });
+  await until('it to be accepted', async () => {
+    const [row] = await old
+      .admin<{ items: string }>(`SHOW LISTS`)
+      .then((rows) => rows.filter((each) => (each as { list?: string }).list === 'used_clients'));
+    return Number(row?.items) === 2;
+  });
+  await old.successor(t, ['-R']);
+  early.send(startup({ user: 'postgres', database: 'dev' }));
+  const hello = await early.readUntil('Z');
+  assert.equal(
+    hello.some(({ type }) => type === 'K'),
+    true,
+  );
+  early.destroy();
+  assert.deepEqual(await old.exited(), { code: 0, signal: null });
+});
+
+test('-R -d: the command returns when the daemon has taken over', async (t) => {
+  const old = await startOld(t);
+  const client = await old.connect();
+  const next = old.prepareSuccessor(t, ['-R', '-d']);
+  next.spawn();
+  assert.deepEqual(await next.exited(), { code: 0, signal: null }, next.output);
+  const pid = pidIn(old);
+  reapProcess(pid);
+  t.after(() => killIfThere(pid, 'SIGKILL'));
+  assert.notEqual(pid, old.pid);
   assert.deepEqual(await next.sql('SELECT 1 AS one'), [{ one: 1 }]);
-  assert.equal(Number(readFileSync(pidfile, 'latin1')), next.pid);
-  assert.equal(existsSync(join(old.folder, `.s.PGSQL.${old.port}`)), true);
+  await client.end();
+  assert.deepEqual(await old.exited(), { code: 0, signal: null });
+  process.kill(pid, 'SIGTERM');
+  await until('the daemon to end', () => !existsSync(join(old.folder, 'pid')));
+});
+
+test('-R: one that can not go on leaves everything to the old process', async (t) => {
+  const old = await startOld(t);
+  // the certificate is looked at when the sockets are there already
+  old.settings['client_tls_sslmode'] = 'require';
+  old.settings['client_tls_cert_file'] = old.settings['client_tls_key_file'] = old.configFile;
+  await old.writeFiles();
+  await assert.rejects(old.successor(t, ['-R']), /TLS|PEM|key/);
+  assert.equal(pidIn(old), old.pid);
+  assert.equal((await old.admin('SHOW VERSION')).length, 1);
+  assert.deepEqual(await old.sql('SELECT 1 AS one', { host: old.folder }), [{ one: 1 }]);
+  await old.stop('SIGTERM');
+  assert.equal(existsSync(join(old.folder, `.s.PGSQL.${old.port}`)), false);
 });
 
 test('-R without a process to replace starts as usual', async (t) => {
@@ -62,78 +147,4 @@ test('-R without a process to replace starts as usual', async (t) => {
 test('TAKEOVER is for processes of the same user on the Unix socket', async (t) => {
   const bouncer = await Bouncer.start(t);
   await assert.rejects(bouncer.admin('TAKEOVER'), /only a process of the same user can take over/);
-});
-
-test('socket activation: listens on what systemd has opened, and on nothing else', async (t) => {
-  const sockets = [createServer(), createServer()];
-  t.after(() => sockets.forEach((each) => each.close()));
-  const bouncer = await Bouncer.prepare(t, {});
-  sockets[0]!.listen(0, '127.0.0.1');
-  sockets[1]!.listen(0, '127.0.0.2');
-  await Promise.all(sockets.map((each) => once(each, 'listening')));
-  const ports = sockets.map((each) => (each.address() as { port: number }).port);
-  const fds = sockets.map((each) => (each as unknown as { _handle: { fd: number } })._handle.fd);
-  const command = bouncer
-    .commandLine()
-    .map((word) => `'${word}'`)
-    .join(' ');
-  // the shell knows its own number, which stays when it becomes the proxy
-  const child = spawn('/bin/sh', ['-c', `LISTEN_PID=$$ LISTEN_FDS=2 exec ${command}`], {
-    stdio: ['ignore', 'ignore', 'ignore', ...fds],
-  });
-  t.after(async () => {
-    if (child.exitCode === null && child.kill('SIGQUIT')) await once(child, 'exit');
-  });
-  await bouncer.waitForLog(/process up/);
-  // or this process would accept clients as well
-  for (const each of sockets) each.close();
-  for (const [i, port] of ports.entries()) {
-    const client = new Client({
-      host: `127.0.0.${i + 1}`,
-      port,
-      user: 'pgbouncer',
-      database: 'pgbouncer',
-    });
-    await client.connect();
-    const { rows } = await client.query<{ addr: string }>('SHOW FDS');
-    assert.deepEqual(
-      rows.map((row) => row.addr),
-      ['127.0.0.1', '127.0.0.2'],
-    );
-    await client.end();
-  }
-  await assert.rejects(bouncer.connect({ database: 'pgbouncer' }));
-});
-
-test('systemd hears of the start, of reloads, of the end, and that it is alive', async (t) => {
-  const bouncer = await Bouncer.prepare(t, {});
-  const path = join(bouncer.folder, 'notify');
-  // Node can't listen on a datagram socket of this kind
-  const perl = spawn('perl', [
-    '-MIO::Socket::UNIX',
-    '-e',
-    '$|=1; $s=IO::Socket::UNIX->new(Type=>SOCK_DGRAM, Local=>$ARGV[0]) or die; chmod 0777, $ARGV[0]; print "up\n"; while (defined $s->recv($_, 4096)) { print "$_\n" }',
-    path,
-  ]);
-  t.after(() => perl.kill());
-  let heard = '';
-  perl.stdout.setEncoding('utf8').on('data', (text: string) => {
-    heard += text;
-  });
-  await until('the receiver', () => heard.includes('up'));
-  const [program, ...args] = bouncer.commandLine();
-  const child = spawn(program, args, {
-    stdio: 'ignore',
-    env: { ...process.env, NOTIFY_SOCKET: path, WATCHDOG_USEC: '200000' },
-  });
-  t.after(async () => {
-    if (child.exitCode === null && child.kill('SIGKILL')) await once(child, 'exit');
-  });
-  await until('READY=1', () => /^READY=1$/m.test(heard));
-  await until('WATCHDOG=1', () => /^WATCHDOG=1$/m.test(heard));
-  child.kill('SIGHUP');
-  await until('the reload', () => /^RELOADING=1\nMONOTONIC_USEC=\d+$[^]*^READY=1$/m.test(heard));
-  child.kill('SIGTERM');
-  await once(child, 'exit');
-  await until('STOPPING=1', () => /^STOPPING=1$/m.test(heard));
 });

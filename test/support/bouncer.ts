@@ -95,9 +95,15 @@ export class Bouncer {
 
   /** Starts another process with the same files, address and folder, and these arguments. */
   async successor(scope: Scope, args: string[]): Promise<Bouncer> {
+    const next = this.prepareSuccessor(scope, args);
+    await next.start();
+    return next;
+  }
+
+  /** The same, not started. */
+  prepareSuccessor(scope: Scope, args: string[]): Bouncer {
     const next = new Bouncer(this.folder, this.port, { ...this.#options, args });
     scope.after(() => next.stop());
-    await next.start();
     return next;
   }
 
