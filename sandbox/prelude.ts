@@ -253,6 +253,8 @@
   let rewriteQuery: AnyFunction | null = null;
   let databases: readonly string[] = freeze([]);
   let finished: string[] = [];
+  /** what rewriting gave, while routing runs; '' before that */
+  let half = '';
   /** that of the last call: most are about the same database */
   let context: { readonly database: string; readonly databases: readonly string[] } | null = null;
   const NO_NODES: readonly object[] = freeze([]);
@@ -325,15 +327,25 @@
     return context;
   };
 
-  const call = (username: string, query: string, inTransaction: boolean, context: object): string => {
+  const call = (
+    username: string,
+    query: string,
+    inTransaction: boolean,
+    routeOnly: boolean,
+    context: object,
+  ): string => {
     let rewritten = 'n';
     let text = query;
-    if (rewriteQuery !== null) {
+    half = '';
+    rejection = null;
+    if (rewriteQuery !== null && !routeOnly) {
       rewritten = ask(rewriteQuery, username, query, inTransaction, context);
       if (rewritten[0] === 's') text = rewritten.slice(1);
       if (rewritten[0] === 'r') return `${rewritten}\0n`;
     }
-    const route = routingRules === null ? 'n' : ask(routingRules, username, text, inTransaction, context);
+    if (routingRules === null) return `${rewritten}\0n`;
+    half = rewritten;
+    const route = ask(routingRules, username, text, inTransaction, context);
     return `${rewritten}\0${route}`;
   };
 
@@ -374,7 +386,8 @@
         finished[finished.length] = call(
           fields[i]!,
           fields[i + 1]!,
-          fields[i + 2] === '1',
+          fields[i + 2]![0] === '1',
+          fields[i + 2]!.length > 1,
           contextOf(fields[i + 3]!, fields[i + 4]!),
         );
       }
@@ -382,9 +395,9 @@
       return join(finished, '\0');
     },
 
-    /** After a batch was cut off: for how many ms its current call had run, and the answers before it. */
+    /** After a batch was cut off: for how many ms its current call had run, what came of rewriting, the answers before. */
     progress(): string {
-      return `${Date.now() - startedAt}\0${finished.join('\0')}`;
+      return `${Date.now() - startedAt}\0${half}\0${finished.join('\0')}`;
     },
   };
 };

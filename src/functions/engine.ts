@@ -5,9 +5,10 @@ import {
   type HostAnswer,
   type HostCall,
   type LoadResult,
+  type Part,
   type VersionCode,
 } from './host.ts';
-import { packAnswers, packCalls, unpackAnswers, unpackCalls } from './packing.ts';
+import { packAnswers, packCalls, unpackAnswers, unpackCalls, unpackPart } from './packing.ts';
 
 /** How long the few lines of ours that follow a deadline may take. */
 const PROGRESS_MS = 50;
@@ -135,6 +136,8 @@ export class Engine {
     let oneByOne = false;
     let starved = 0;
     let cuts = 0;
+    // what became of the next call's rewriting, when that was cut off: its routing is asked all the same
+    let cutRewrite: Part = null;
     while (answers.length < calls.length) {
       const loaded = this.#loaded.get(id);
       if (loaded === undefined) {
@@ -142,20 +145,24 @@ export class Engine {
           answers.push(cutOff('no_version', 'no valid version is loaded'));
         break;
       }
-      if (cuts >= MAX_CUTS) {
+      if (cuts >= MAX_CUTS && cutRewrite === null) {
         while (answers.length < calls.length)
           answers.push(cutOff('overloaded', 'too many calls of its batch were cut off'));
         break;
       }
       const { timeoutMs } = loaded.version;
       alone ||= oneByOne;
-      const rest = alone ? [calls[answers.length]!] : calls.slice(answers.length);
+      const next = calls[answers.length]!;
+      const rest =
+        cutRewrite !== null ? [{ ...next, routeOnly: true }] : alone ? [next] : calls.slice(answers.length);
       const limitMs = alone ? timeoutMs * 2 ** starved : Math.min(timeoutMs, MAX_BATCH_MS);
       const ended = cut ?? attempt(loaded, packCalls(rest), limitMs);
       cut = null;
       if (typeof ended === 'string') {
         const result = unpackAnswers(ended);
-        answers.push(...result.answers);
+        if (cutRewrite === null) answers.push(...result.answers);
+        else answers.push({ rewrite: cutRewrite, route: result.answers[0]!.route });
+        cutRewrite = null;
         consoleText += result.consoleText;
         alone = false;
         starved = 0;
@@ -169,11 +176,21 @@ export class Engine {
       const wasStarved = outcome === 'deadline' && usedMs < Math.min(limitMs, timeoutMs) / 2;
       if (wasStarved && ++starved > MAX_STARVED) {
         answers.push(cutOff('starved', 'the machine had no time for it'));
+        cutRewrite = null;
         starved = 0;
       } else if (!wasStarved && hadItsTime(outcome, rest.length, limitMs, timeoutMs, before?.ranMs ?? 0)) {
         cuts++;
         starved = 0;
-        answers.push(cutOff(outcome, error.message.slice(0, MAX_TEXT)));
+        const failed = cutOff(outcome, error.message.slice(0, MAX_TEXT));
+        const half = before?.half ?? null;
+        if (half === '' && cutRewrite === null) {
+          cutRewrite = failed.rewrite;
+          alone = true;
+        } else {
+          const rewrite = cutRewrite ?? (half === null ? failed.rewrite : unpackPart(half));
+          answers.push({ rewrite, route: failed.route });
+          cutRewrite = null;
+        }
       } else if (before === null) oneByOne = true;
       else alone = true;
       // whatever it left behind, microtasks above all, must not reach the next call
@@ -183,14 +200,17 @@ export class Engine {
     return packAnswers(answers, consoleText);
   }
 
-  #progress(loaded: Loaded): { ranMs: number; answers: HostAnswer[] } | null {
+  /** `half`: what rewriting gave, when the call was cut off in its routing; '' when before that */
+  #progress(loaded: Loaded): { ranMs: number; half: string; answers: HostAnswer[] } | null {
     if (loaded.isolate.isDisposed) return null;
     try {
       const text = loaded.progress.applySync(undefined, [], { timeout: PROGRESS_MS }) as string;
-      const end = text.indexOf('\0');
+      const ran = text.indexOf('\0');
+      const end = text.indexOf('\0', ran + 1);
       const rest = text.slice(end + 1);
       return {
-        ranMs: Number(text.slice(0, end)),
+        ranMs: Number(text.slice(0, ran)),
+        half: text.slice(ran + 1, end),
         answers: rest === '' ? [] : unpackAnswers(`${rest}\0`).answers,
       };
     } catch {

@@ -22,6 +22,8 @@ export interface HostCall {
   readonly database: string;
   /** the query is in no encoding of ours: each of its characters is a byte, and so must be those of another query */
   readonly isBytes?: boolean;
+  /** its rewriting was cut off: only routing is asked, inside the engine */
+  readonly routeOnly?: boolean;
   /** JSON of ctx.nodes; none where no cluster is watched */
   readonly nodes?: string;
 }

@@ -9,7 +9,7 @@ export function packCalls(calls: readonly HostCall[]): string {
   let packed = '';
   for (let i = 0; i < calls.length; i++) {
     const call = calls[i]!;
-    packed += `${i === 0 ? '' : '\0'}${call.username}\0${call.query}\0${call.inTransaction ? '1' : '0'}\0${call.database}\0${call.nodes ?? ''}`;
+    packed += `${i === 0 ? '' : '\0'}${call.username}\0${call.query}\0${call.inTransaction ? '1' : '0'}${call.routeOnly ? 'r' : ''}\0${call.database}\0${call.nodes ?? ''}`;
   }
   return packed;
 }
@@ -46,7 +46,7 @@ export function unpackAnswer(rewrite: string, route: string): HostAnswer {
     : { rewrite: unpackPart(rewrite), route: unpackPart(route) };
 }
 
-function unpackPart(field: string): Part {
+export function unpackPart(field: string): Part {
   switch (field[0]) {
     case 's':
       return { text: field.slice(1) };
