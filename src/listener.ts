@@ -103,16 +103,15 @@ export class Listener {
     this.#unixFile = null;
   }
 
-  /** A name may have several addresses; `*` means every one, IPv6's included where there is any (config.md, listen_addr). */
+  /** A name may have several addresses; `*` means every one, IPv6's included (pgbouncer config.md, listen_addr). */
   async #openTcp(name: string, port: number): Promise<void> {
     const { listen_backlog: backlog, so_reuseport: reusePort } = this.#settings;
-    for (const host of name === '*' ? [undefined] : await addressesOf(name, port)) {
-      const where = `${host === undefined ? '*' : host.includes(':') ? `[${host}]` : host}:${port}`;
+    for (const host of name === '*' ? ['0.0.0.0', '::'] : await addressesOf(name, port)) {
+      const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
       const server = this.#server();
-      // or `::` would take IPv4's port too
-      const options = host === undefined ? {} : { host, ipv6Only: true };
       try {
-        await listen(server, { ...options, port, backlog, reusePort }, this.#log);
+        // or `::` would take IPv4's port too
+        await listen(server, { host, port, ipv6Only: true, backlog, reusePort }, this.#log);
       } catch (error) {
         this.#log.warn({ event: 'listen_failed' }, `cannot listen on ${where}: ${reason(error)}`);
         continue;

@@ -29,7 +29,7 @@ const DAEMON_MARK = 'PGSWITCHYARD_DAEMON';
 export async function run(options: RunOptions): Promise<void> {
   const isDaemon = process.env[DAEMON_MARK] === '1';
   try {
-    const config = withVerbosity(loadConfig(options.file), options.verbose);
+    const config = loadConfig(options.file, null, { verbose: options.verbose });
     if (options.daemon && !isDaemon) return await startDaemon(config);
     await serve(config, options, isDaemon);
   } catch (error) {
@@ -39,11 +39,6 @@ export async function run(options: RunOptions): Promise<void> {
     tellStarter(`failed: ${problem}`);
     process.exit(1);
   }
-}
-
-function withVerbosity(config: Config, verbose: number): Config {
-  if (verbose === 0) return config;
-  return { ...config, settings: { ...config.settings, verbose: config.settings.verbose + verbose } };
 }
 
 async function serve(config: Config, options: RunOptions, isDaemon: boolean): Promise<void> {
@@ -66,7 +61,7 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
     keepRunning(log);
     handleSignals(proxy, log);
     // SHUTDOWN on the console
-    void proxy.ended.then(() => process.exit(0));
+    void proxy.ended.then(() => process.exit());
     await proxy.start();
     // the old process may end at once, and takes a pidfile with it that is still its own
     if (settings.pidfile && takeover !== null) replacePidfile(settings.pidfile);

@@ -13,10 +13,15 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
       `got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients disconnect' : 'servers connections to be released'}`,
     );
     notifySystemd('STOPPING=1');
-    proxy.stop(mode).then(exit, (error: Error) => {
-      log.error(`shutdown failed: ${error.message}`);
-      exit();
-    });
+    if (proxy.sessions.suspended) {
+      log.fatal('suspend was in progress, going down immediately');
+      process.exitCode = 1;
+      return exit();
+    }
+    proxy
+      .stop(mode)
+      .catch((error: Error) => log.error(`shutdown failed: ${error.message}`))
+      .finally(exit);
   };
 
   process.on('SIGTERM', () => stop('SIGTERM', 'wait_for_clients'));
@@ -35,7 +40,8 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
       .finally(() => notifySystemd('READY=1'));
   });
   process.on('SIGUSR1', () => {
-    if (proxy.registry.paused) return log.info('got SIGUSR1, but already paused/suspended');
+    if (proxy.registry.paused || proxy.sessions.suspended)
+      return log.info('got SIGUSR1, but already paused/suspended');
     log.info('got SIGUSR1, pausing all activity');
     proxy.pause();
   });
@@ -49,7 +55,7 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
 
   // Whatever has not been closed by then is closed with the process; socket files and hosts are not left behind.
   const exit = (): void => {
-    void proxy.stop('immediate').finally(() => process.exit(0));
-    setTimeout(() => process.exit(0), 1_000).unref();
+    void proxy.stop('immediate').finally(() => process.exit());
+    setTimeout(() => process.exit(), 1_000).unref();
   };
 }

@@ -28,26 +28,34 @@ const TLS_FILES = ['ca_file', 'cert_file', 'key_file'] as const;
  * Reads the ini file and all that it names. Paths are relative to the working directory, those of rule files and
  * user_functions_dir to the ini file's folder.
  * @param previous On a reload: pgbouncer's options without a default keep their value when their line is gone.
+ * @param commandLine Values that count unless the file names them.
  * @throws {ConfigError} with every problem.
  */
-export function loadConfig(file: string, previous: Config | null = null): Config {
+export function loadConfig(
+  file: string,
+  previous: Config | null = null,
+  commandLine: Partial<Settings> = {},
+): Config {
   const diagnostics = new Diagnostics();
-  return build(readIni(file, diagnostics), file, diagnostics, previous);
+  return build(readIni(file, diagnostics), file, diagnostics, {
+    ...initialSettings(previous),
+    ...commandLine,
+  });
 }
 
 /** loadConfig for text at hand; `file` gives the name in problems and the folder of rule files. */
 export function configFromText(text: string, file = 'pgbouncer.ini'): Config {
   const diagnostics = new Diagnostics();
-  return build(parseIni(text, file, diagnostics), file, diagnostics, null);
+  return build(parseIni(text, file, diagnostics), file, diagnostics, initialSettings(null));
 }
 
 function build(
   events: readonly IniEvent[],
   file: string,
   diagnostics: Diagnostics,
-  previous: Config | null,
+  initial: Mutable,
 ): Config {
-  const loader = new Loader(file, diagnostics, previous);
+  const loader = new Loader(file, diagnostics, initial);
   for (const event of events) {
     if (event.kind === 'section') loader.enterSection(event.name, event);
     else loader.entry(event);
@@ -68,11 +76,11 @@ class Loader {
   readonly #warnings: string[] = [];
   #hasMain = false;
 
-  constructor(file: string, diagnostics: Diagnostics, previous: Config | null) {
+  constructor(file: string, diagnostics: Diagnostics, initial: Mutable) {
     this.#file = resolve(file);
     this.#folder = dirname(this.#file);
     this.#diagnostics = diagnostics;
-    this.#settings = initialSettings(previous);
+    this.#settings = initial;
   }
 
   enterSection(name: string, place: Place): void {

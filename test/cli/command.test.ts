@@ -59,6 +59,32 @@ test(
   },
 );
 
+test('-v counts unless the file says how verbose, and a reload leaves it', async (t) => {
+  const bouncer = await Bouncer.start(t, { args: ['-v', '-v'] });
+  const verbose = async (): Promise<string | undefined> => {
+    const rows = await bouncer.admin<{ key: string; value: string }>('SHOW CONFIG');
+    return rows.find(({ key }) => key === 'verbose')?.value;
+  };
+  assert.equal(await verbose(), '2');
+  await bouncer.reload();
+  assert.equal(await verbose(), '2');
+  bouncer.markLog();
+  await bouncer.admin('SHOW VERSION');
+  assert.ok(bouncer.logContains(/ (DEBUG|NOISE) /));
+  await bouncer.stop();
+  bouncer.settings['verbose'] = 1;
+  await bouncer.writeFiles();
+  await bouncer.start();
+  assert.equal(await verbose(), '1');
+});
+
+test('-q: nothing on stderr, and the log is complete', async (t) => {
+  const bouncer = await Bouncer.start(t, { args: ['-q'] });
+  await bouncer.stop('SIGINT');
+  assert.equal(bouncer.output, '');
+  assert.match(bouncer.log(), /process up[^]*got SIGINT/);
+});
+
 /** Another Node on this machine that cannot run us. */
 const olderNode = ((): string | null => {
   for (const node of ['/usr/bin/node', '/usr/local/bin/node']) {

@@ -92,6 +92,48 @@ test('SIGUSR1 pauses, SIGUSR2 goes on', async (t) => {
   await bouncer.waitForLog(/got SIGUSR2, but not paused\/suspended/);
 });
 
+/** The console stays open: SUSPEND ends with it. */
+async function suspend(bouncer: Bouncer): Promise<void> {
+  const admin = await bouncer.connect({ user: 'pgbouncer', database: 'pgbouncer' });
+  await admin.query('SUSPEND');
+}
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  test(`${signal} during SUSPEND ends it at once, with status 1`, async (t) => {
+    const bouncer = await start(t);
+    await bouncer.connect();
+    await suspend(bouncer);
+    bouncer.signal(signal);
+    assert.deepEqual(await bouncer.exited(), { code: 1, signal: null });
+    assert.ok(bouncer.logContains(/FATAL suspend was in progress, going down immediately/));
+    assert.ok(!existsSync(join(bouncer.folder, `.s.PGSQL.${bouncer.port}`)));
+  });
+}
+
+test('SIGUSR1 does not pause what is suspended; SIGUSR2 ends the SUSPEND', async (t) => {
+  const bouncer = await start(t);
+  const client = await bouncer.connect();
+  await suspend(bouncer);
+  bouncer.signal('SIGUSR1');
+  await bouncer.waitForLog(/got SIGUSR1, but already paused\/suspended/);
+  bouncer.signal('SIGUSR2');
+  await bouncer.waitForLog(/got SIGUSR2, continuing from SUSPEND/);
+  assert.deepEqual((await client.query('select 1 as one')).rows, [{ one: 1 }]);
+});
+
+test('SIGUSR2 while shutting down changes nothing', async (t) => {
+  const bouncer = await start(t);
+  const client = await bouncer.connect();
+  await client.query('begin');
+  bouncer.signal('SIGINT');
+  await bouncer.waitForLog(/got SIGINT, shutting down/);
+  bouncer.signal('SIGUSR2');
+  await bouncer.waitForLog(/got SIGUSR2 while shutting down, ignoring/);
+  await client.query('commit');
+  await client.end();
+  assert.deepEqual(await bouncer.exited(), { code: 0, signal: null });
+});
+
 test('SIGHUP reads the configuration again and reopens the log; a broken one changes nothing', async (t) => {
   const bouncer = await start(t);
   const log = join(bouncer.folder, 'log');
