@@ -4,7 +4,7 @@ import { createServer, createConnection, type Server as NetServer, type Socket }
 import { getSystemErrorMessage } from 'node:util';
 import type { ListeningSocket } from './admin/actions.ts';
 import { optionOf, type Settings } from './config/options.ts';
-import { bindUnix, canPassDescriptors, closeOnExec } from './platform/descriptors.ts';
+import { bindUnix, canPassDescriptors, closeOnExec, fdOf } from './platform/descriptors.ts';
 import { groupId } from './platform/process.ts';
 import type { Logger } from './telemetry/log.ts';
 
@@ -81,14 +81,13 @@ export class Listener {
     return this.sockets().map(({ fd }) => fd);
   }
 
-  /** What is open now. Node has no public way to a listening socket's descriptor: -1 where it has none at all. */
+  /** What is open now. */
   sockets(): ListeningSocket[] {
     const port = this.#settings.listen_port;
     return [...this.#tcp, ...this.#unix].map((server) => {
-      const { _handle: handle } = server as { _handle?: { fd?: number } | null };
       const at = server.address();
       const address = at === null || typeof at === 'string' ? 'unix' : at.address;
-      return { fd: handle?.fd ?? -1, address, port };
+      return { fd: fdOf(server), address, port };
     });
   }
 

@@ -1,6 +1,6 @@
 import { applySet } from '../config/load.ts';
 import { isOptionName, optionOf } from '../config/options.ts';
-import { canPassDescriptors, sendDescriptors } from '../platform/descriptors.ts';
+import { canPassDescriptors, fdOf, sendDescriptors } from '../platform/descriptors.ts';
 import type { Database } from '../pool/databases.ts';
 import { ADMIN_DATABASE } from '../session/startup.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
@@ -220,7 +220,7 @@ function takeOver(operator: Operator, argument: string): Buffer {
   const { actions, client } = operator;
   operator.requireAdmin();
   if (!client.isOwnProcess) throw commandError('only a process of the same user can take over');
-  const fd = (client.socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
+  const fd = fdOf(client.socket);
   if (!canPassDescriptors() || fd < 0) throw commandError('descriptors cannot be passed here');
   const descriptors = actions.handOver();
   client.socket.once('close', () => actions.takeBack());

@@ -105,7 +105,7 @@ function ownAddress(socket: Socket, isUnix: boolean, port: number): [string, num
   return isUnix ? ['unix', port] : [plainAddress(socket.localAddress ?? ''), socket.localPort ?? 0];
 }
 
-function plainAddress(address: string): string {
+export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/, '');
 }
 

@@ -5,6 +5,7 @@ import type { Client } from '../session/client.ts';
 import { ADMIN_DATABASE } from '../session/startup.ts';
 import { timestamp } from '../telemetry/log.ts';
 import type { AdminActions } from './actions.ts';
+import { DESCRIPTOR_COLUMNS, descriptorRows } from './fds.ts';
 import type { Column, Value } from './result.ts';
 import {
   BUFFER_COLUMNS,
@@ -254,23 +255,7 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
   [
     'fds',
     {
-      columns: [
-        ['fd', 'int4'],
-        ['task', 'text'],
-        ['user', 'text'],
-        ['database', 'text'],
-        ['addr', 'text'],
-        ['port', 'int4'],
-        ['cancel', 'int8'],
-        ['link', 'int4'],
-        ['client_encoding', 'text'],
-        ['std_strings', 'text'],
-        ['datestyle', 'text'],
-        ['timezone', 'text'],
-        ['password', 'text'],
-        ['scram_client_key', 'bytea'],
-        ['scram_server_key', 'bytea'],
-      ],
+      columns: DESCRIPTOR_COLUMNS,
       rows: descriptorRows,
       isForAdmins: true,
     },
@@ -490,21 +475,4 @@ function memoryRows(actions: AdminActions): Value[][] {
     ['external_kib', 1, kib(external), 0, kib(external)],
     ['rss_kib', 1, kib(rss), 0, kib(rss)],
   ];
-}
-
-/** Only the listening sockets: nobody takes over the others, and their secrets are nobody's business. */
-function descriptorRows(actions: AdminActions): Value[][] {
-  return actions
-    .listeningSockets()
-    .map((socket) => [
-      socket.fd,
-      'pooler',
-      null,
-      null,
-      socket.address,
-      socket.port,
-      0,
-      0,
-      ...new Array<null>(7).fill(null),
-    ]);
 }

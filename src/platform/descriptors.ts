@@ -30,6 +30,11 @@ interface Libc {
 let libc: Libc | null | undefined;
 let pointerTo: (bytes: Buffer) => bigint;
 
+/** The descriptor of a socket or a listener, which Node has no public way to; -1: it has none, or is closed. */
+export function fdOf(socket: object): number {
+  return (socket as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
+}
+
 /** Whether descriptors can be passed here. */
 export function canPassDescriptors(): boolean {
   if (libc === undefined) libc = load();
