@@ -7,6 +7,7 @@ import { reloadConfig } from './config/load.ts';
 import { OPTION_NAMES, type Settings } from './config/options.ts';
 import { Functions } from './functions/functions.ts';
 import { Listener, type InheritedSockets } from './listener.ts';
+import { notifyReloading, notifySystemd } from './platform/systemd.ts';
 import { hasSocketOptions, needsSocketOptions } from './platform/socket-options.ts';
 import { Registry } from './pool/databases.ts';
 import { MAINTENANCE_MS, maintainPools } from './pool/maintenance.ts';
@@ -101,13 +102,23 @@ export class Proxy implements AdminActions {
       maintainClients(this.sessions, now);
     }
     const { stats_period: period, log_stats: logged } = this.registry.config.settings;
-    if (this.statsHistory.tick(now, period * 1000) && logged) {
-      this.log.info({ event: 'stats' }, statsLine(this.statsHistory.totalAverages(now)));
-    }
+    if (!this.statsHistory.tick(now, period * 1000)) return;
+    const line = statsLine(this.statsHistory.totalAverages(now));
+    if (logged) this.log.info({ event: 'stats' }, line);
+    notifySystemd(`STATUS=${line.replaceAll(' us', ' μs')}`);
   }
 
   /** RELOAD: reads the files again. @throws ConfigError; nothing has changed then */
   async reload(): Promise<void> {
+    notifyReloading();
+    try {
+      await this.#reload();
+    } finally {
+      notifySystemd('READY=1');
+    }
+  }
+
+  async #reload(): Promise<void> {
     const { config: next, diff } = reloadConfig(this.registry.config);
     const old = this.registry.config.settings;
     const tls = clientTls(next.settings);
@@ -188,6 +199,8 @@ export class Proxy implements AdminActions {
 
   /** Ends everything; safe to call again with a harder mode. */
   async stop(mode: StopMode): Promise<void> {
+    // the service goes on where another process has taken over
+    if (!this.isStopping && !this.#listener.isHandedOver) notifySystemd('STOPPING=1');
     this.isStopping = true;
     // Who has come in before another process took over is served to the end; that one answers operators, too. Otherwise
     // the Unix socket stays, for them.

@@ -206,9 +206,17 @@ function shutdown(operator: Operator, argument: string): Buffer | null {
   const { actions } = operator;
   const how = argument === '' ? '' : ` ${argument.toUpperCase()}`;
   actions.log.info({ event: 'console_command' }, `SHUTDOWN${how} command issued`);
-  actions.stop(mode).catch((error: Error) => actions.log.error({ err: error }, error.message));
-  // The immediate one is answered by the connection's end.
-  return mode === 'immediate' ? null : commandComplete('SHUTDOWN');
+  const stop = (): void => {
+    actions.stop(mode).catch((error: Error) => actions.log.error({ err: error }, error.message));
+  };
+  if (mode === 'immediate') {
+    // it is answered by the connection's end
+    stop();
+    return null;
+  }
+  // after the answer: where there is nobody to wait for, the connection ends with it
+  setImmediate(stop);
+  return commandComplete('SHUTDOWN');
 }
 
 /**

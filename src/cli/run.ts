@@ -48,10 +48,11 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
   if (process.getuid?.() === 0 && user !== 'root') throw new StartError('PgBouncer should not run as root');
 
   const log = createLog({ settings, quiet: options.quiet || isDaemon });
+  let takeover: Takeover | null = null;
   try {
     const activated = systemdSockets();
     if (options.reboot && activated !== null) throw new StartError('cannot reboot under service manager');
-    const takeover = options.reboot ? takeOver(settings, log) : null;
+    if (options.reboot) takeover = takeOver(settings, log);
     if (takeover === null) {
       if (activated === null) await refuseSecond(settings);
       if (settings.pidfile) writePidfile(settings.pidfile, (message) => log.info(message));
@@ -77,7 +78,7 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
   });
   log.info({ event: 'started' }, `process up: ${versionLines().slice(0, 5).join(', ')}`);
   tellStarter('ready');
-  notifySystemd('READY=1');
+  notifySystemd('READY=1', ...(takeover === null ? [] : [`MAINPID=${process.pid}`]));
   startWatchdog();
 }
 

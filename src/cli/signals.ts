@@ -1,4 +1,3 @@
-import { notifyReloading, notifySystemd } from '../platform/systemd.ts';
 import type { Proxy } from '../proxy.ts';
 import type { Logger } from '../telemetry/log.ts';
 
@@ -12,7 +11,6 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
     log.info(
       `got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients disconnect' : 'servers connections to be released'}`,
     );
-    notifySystemd('STOPPING=1');
     if (proxy.sessions.suspended) {
       log.fatal('suspend was in progress, going down immediately');
       process.exitCode = 1;
@@ -33,11 +31,7 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
   process.on('SIGHUP', () => {
     log.info('got SIGHUP, re-reading config');
     log.reopen();
-    notifyReloading();
-    proxy
-      .reload()
-      .catch((error: Error) => log.error(`RELOAD failed: ${error.message}`))
-      .finally(() => notifySystemd('READY=1'));
+    proxy.reload().catch((error: Error) => log.error(`RELOAD failed: ${error.message}`));
   });
   process.on('SIGUSR1', () => {
     if (proxy.registry.paused || proxy.sessions.suspended)

@@ -97,7 +97,7 @@ function writeAll(fd: number, bytes: Buffer, patienceMs: number): number {
 const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 /** syslog's severities for pino's levels. */
-const SEVERITY: Readonly<Record<string, number>> = {
+export const SEVERITY: Readonly<Record<string, number>> = {
   trace: 7,
   debug: 7,
   info: 6,

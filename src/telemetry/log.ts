@@ -1,8 +1,9 @@
 // The log: pino's records, written as pgbouncer's lines, as JSON or pretty, synchronously.
+import { fstatSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { inspect } from 'node:util';
 import { pino } from 'pino';
-import { DescriptorSink, SyslogSink } from './log-sink.ts';
+import { DescriptorSink, SEVERITY, SyslogSink } from './log-sink.ts';
 
 /**
  * What goes beside the message. Fixed names: event (snake_case, stable), client, server (ids), database, user, peer
@@ -63,7 +64,7 @@ const PGBOUNCER_LEVELS = {
   fatal: 'FATAL',
 } as const;
 
-type Format = 'pgbouncer' | 'json' | 'pretty';
+type Format = 'pgbouncer' | 'json' | 'pretty' | 'journal';
 
 /** One log record, in the forms that sinks may want. */
 interface Entry {
@@ -129,6 +130,8 @@ class Destination {
 
   #settings: LogSettings;
   readonly #isTerminal: boolean;
+  /** stderr goes to systemd's journal, which knows time and process itself */
+  readonly #isJournal: boolean;
   readonly #stderr: DescriptorSink | null;
   #file: DescriptorSink | null = null;
   #syslog: SyslogSink | null = null;
@@ -136,6 +139,7 @@ class Destination {
   constructor({ settings, quiet = false, stderr = 2, isTerminal = process.stderr.isTTY }: LogOptions) {
     this.#settings = settings;
     this.#isTerminal = isTerminal;
+    this.#isJournal = !quiet && isJournal(stderr);
     this.#stderr = quiet ? null : new DescriptorSink(stderr, false);
     if (settings.logfile !== '') this.#file = openLogfile(settings.logfile);
     this.#openSyslog();
@@ -157,6 +161,7 @@ class Destination {
     const format = this.#settings.log_format;
     if (format !== 'auto') return format;
     if (target === 'logfile') return 'pgbouncer';
+    if (this.#isJournal) return 'journal';
     return this.#isTerminal ? 'pretty' : 'json';
   }
 
@@ -218,6 +223,14 @@ class Destination {
   }
 }
 
+/** Whether systemd says of this very descriptor that it is the journal's (systemd.exec(5), $JOURNAL_STREAM). */
+function isJournal(fd: number): boolean {
+  const stream = process.env['JOURNAL_STREAM'];
+  if (!stream) return false;
+  const { dev, ino } = fstatSync(fd, { bigint: true });
+  return stream === `${dev}:${ino}`;
+}
+
 function openLogfile(file: string): DescriptorSink {
   try {
     return DescriptorSink.open(file);
@@ -249,6 +262,8 @@ function render(entry: Entry, format: Format, isColoured: boolean): string {
   if (format === 'pretty') return prettyPrinter(isColoured)(entry.json);
   // pgbouncer continues a message on indented lines, so that none can pass for another record.
   const message = entry.message.trimEnd().replaceAll('\n', '\n\t');
+  // each line is a record of its own (sd-daemon(3))
+  if (format === 'journal') return `${message.replaceAll(/^/gm, `<${SEVERITY[entry.level]}>`)}\n`;
   return `${timestamp(entry.timeMs)} [${process.pid}] ${PGBOUNCER_LEVELS[entry.level]} ${message}\n`;
 }
 

@@ -355,6 +355,15 @@ test('SHUTDOWN WAIT_FOR_CLIENTS: nobody new, those who are here may finish', asy
   assert.deepEqual(await bouncer.exited(), { code: 0, signal: null });
 });
 
+test('SHUTDOWN WAIT_FOR_CLIENTS and WAIT_FOR_SERVERS are answered although there is nobody to wait for', async (t) => {
+  for (const command of ['SHUTDOWN WAIT_FOR_CLIENTS', 'SHUTDOWN WAIT_FOR_SERVERS']) {
+    const bouncer = await start(t);
+    const admin = await console(bouncer);
+    assert.equal((await admin.query(command)).command, 'SHUTDOWN');
+    assert.deepEqual(await bouncer.exited(), { code: 0, signal: null });
+  }
+});
+
 test('SHUTDOWN WAIT_FOR_SERVERS: ends when the last server is free', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);

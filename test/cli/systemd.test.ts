@@ -1,57 +1,137 @@
 /** What systemd gives to the process and hears from it: sockets, notifications, the watchdog. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import {
+  closeSync,
+  existsSync,
+  linkSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  statSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Client } from 'pg';
 import { Bouncer } from '../support/bouncer.ts';
+import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
 
-test('socket activation: listens on what systemd has opened, and on nothing else', async (t) => {
-  const sockets = [createServer(), createServer()];
-  t.after(() => sockets.forEach((each) => each.close()));
-  const bouncer = await Bouncer.prepare(t, {});
-  sockets[0]!.listen(0, '127.0.0.1');
-  sockets[1]!.listen(0, '127.0.0.2');
-  await Promise.all(sockets.map((each) => once(each, 'listening')));
-  const ports = sockets.map((each) => (each.address() as { port: number }).port);
-  const fds = sockets.map((each) => (each as unknown as { _handle: { fd: number } })._handle.fd);
+/** Starts the process with these descriptors as systemd does. */
+function activate(scope: Scope, bouncer: Bouncer, fds: number[]): ChildProcess {
   const command = bouncer
     .commandLine()
     .map((word) => `'${word}'`)
     .join(' ');
+  const marks = `LISTEN_PID=$$ LISTEN_FDS=${fds.length} LISTEN_FDNAMES=${fds.map(() => 'x').join(':')}`;
   // the shell knows its own number, which stays when it becomes the proxy
-  const child = spawn('/bin/sh', ['-c', `LISTEN_PID=$$ LISTEN_FDS=2 exec ${command}`], {
+  const child = spawn('/bin/sh', ['-c', `${marks} exec ${command}`], {
     stdio: ['ignore', 'ignore', 'ignore', ...fds],
+  });
+  scope.after(async () => {
+    if (child.exitCode === null && child.kill('SIGQUIT')) await once(child, 'exit');
+  });
+  return child;
+}
+
+test('socket activation: listens on what systemd has opened, and on nothing else', async (t) => {
+  const sockets = [createServer(), createServer(), createServer()];
+  t.after(() => sockets.forEach((each) => each.close()));
+  // a rule, so that there is a process that it starts
+  const bouncer = await Bouncer.prepare(t, {
+    databases: { dev: 'host=127.0.0.1 port=1' },
+    files: { 'user-functions/rewrite_query.ts': 'export const rewrite_query = () => null;\n' },
+  });
+  const path = join(bouncer.folder, '.s.PGSQL.1234');
+  sockets[0]!.listen(0, '127.0.0.1');
+  sockets[1]!.listen(0, '127.0.0.2');
+  sockets[2]!.listen(path);
+  await Promise.all(sockets.map((each) => once(each, 'listening')));
+  const ports = sockets.slice(0, 2).map((each) => (each.address() as { port: number }).port);
+  const fds = sockets.map((each) => (each as unknown as { _handle: { fd: number } })._handle.fd);
+  const inodes = fds.map((fd) => readlinkSync(`/proc/self/fd/${fd}`));
+  const child = activate(t, bouncer, fds);
+  await bouncer.waitForLog(/process up/);
+  assert.ok(bouncer.logContains(/LOG socket passed from service manager \(fd 3\)/));
+  for (const name of ['cf_listen_addr', 'cf_unix_socket_dir'])
+    assert.ok(
+      bouncer.logContains(new RegExp(`WARNING sockets passed from service manager, ${name} ignored`)),
+    );
+  // or this process would accept clients as well; the socket's file goes with it here, other than systemd's
+  const kept = `${path}.kept`;
+  linkSync(path, kept);
+  for (const each of sockets) each.close();
+  renameSync(kept, path);
+
+  const admin = { user: 'pgbouncer', database: 'pgbouncer' };
+  const targets = [
+    ...ports.map((port, i) => ({ host: `127.0.0.${i + 1}`, port })),
+    { host: bouncer.folder, port: 1234 },
+  ];
+  for (const target of targets) {
+    const rows = await bouncer.sql<{ addr: string }>('SHOW FDS', { ...admin, ...target });
+    assert.deepEqual(
+      rows.map((row) => row.addr),
+      ['127.0.0.1', '127.0.0.2', 'unix'],
+    );
+  }
+  await assert.rejects(bouncer.connect(admin));
+
+  // a child that lives longer would keep the port open, and nobody would answer
+  const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'latin1')
+    .split(' ')
+    .filter(Boolean);
+  assert.ok(children.length > 0);
+  for (const pid of children) {
+    const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+    assert.deepEqual(
+      open.filter((each) => inodes.includes(each)),
+      [],
+    );
+  }
+  child.kill('SIGTERM');
+  await once(child, 'exit');
+  assert.ok(existsSync(path));
+});
+
+test("socket activation and -R: the sockets are not the old process's to give", async (t) => {
+  const socket = createServer().listen(0, '127.0.0.1');
+  await once(socket, 'listening');
+  t.after(() => socket.close());
+  const bouncer = await Bouncer.prepare(t, { args: ['-R'] });
+  const child = activate(t, bouncer, [(socket as unknown as { _handle: { fd: number } })._handle.fd]);
+  const [code] = (await once(child, 'exit')) as [number];
+  assert.equal(code, 1);
+  assert.ok(bouncer.logContains(/FATAL cannot reboot under service manager/));
+});
+
+test('stderr that is the journal gets priorities in place of times', async (t) => {
+  const bouncer = await Bouncer.prepare(t, { settings: { listen_addr: '203.0.113.1, 127.0.0.1' } });
+  const file = join(bouncer.folder, 'journal');
+  const fd = openSync(file, 'a');
+  t.after(() => closeSync(fd));
+  const { dev, ino } = statSync(file, { bigint: true });
+  const [program, ...args] = bouncer.commandLine();
+  const child = spawn(program, args, {
+    stdio: ['ignore', 'ignore', fd],
+    env: { ...process.env, JOURNAL_STREAM: `${dev}:${ino}` },
   });
   t.after(async () => {
     if (child.exitCode === null && child.kill('SIGQUIT')) await once(child, 'exit');
   });
   await bouncer.waitForLog(/process up/);
-  // or this process would accept clients as well
-  for (const each of sockets) each.close();
-  for (const [i, port] of ports.entries()) {
-    const client = new Client({
-      host: `127.0.0.${i + 1}`,
-      port,
-      user: 'pgbouncer',
-      database: 'pgbouncer',
-    });
-    await client.connect();
-    const { rows } = await client.query<{ addr: string }>('SHOW FDS');
-    assert.deepEqual(
-      rows.map((row) => row.addr),
-      ['127.0.0.1', '127.0.0.2'],
-    );
-    await client.end();
-  }
-  await assert.rejects(bouncer.connect({ database: 'pgbouncer' }));
+  const lines = readFileSync(file, 'utf8').split('\n');
+  assert.match(lines[0]!, /^<4>cannot listen on 203\.0\.113\.1:\d+: bind\(\): /);
+  assert.match(lines[1]!, /^<6>listening on 127\.0\.0\.1:\d+$/);
+  // the file is pgbouncer's, as ever
+  assert.match(bouncer.log(), /^\d{4}-.* WARNING cannot listen on /);
 });
 
 test('systemd hears of the start, of reloads, of the end, and that it is alive', async (t) => {
-  const bouncer = await Bouncer.prepare(t, {});
+  const bouncer = await Bouncer.prepare(t, { settings: { stats_period: 1 } });
   const path = join(bouncer.folder, 'notify');
   // Node can't listen on a datagram socket of this kind
   const perl = spawn('perl', [
@@ -78,7 +158,11 @@ test('systemd hears of the start, of reloads, of the end, and that it is alive',
   await until('WATCHDOG=1', () => /^WATCHDOG=1$/m.test(heard));
   child.kill('SIGHUP');
   await until('the reload', () => /^RELOADING=1\nMONOTONIC_USEC=\d+$[^]*^READY=1$/m.test(heard));
-  child.kill('SIGTERM');
+  await until('the statistics', () => /^STATUS=stats: \d+ xacts\/s, .* wait \d+ μs$/m.test(heard));
+  heard = '';
+  await bouncer.admin('RELOAD');
+  await until('the reload', () => /^RELOADING=1\n[^]*^READY=1$/m.test(heard));
+  await bouncer.admin('SHUTDOWN WAIT_FOR_CLIENTS');
   await once(child, 'exit');
   await until('STOPPING=1', () => /^STOPPING=1$/m.test(heard));
 });
