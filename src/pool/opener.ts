@@ -131,6 +131,7 @@ export class Opener {
     }
     server.releasedAt = performance.now();
     if (dedicated !== null) {
+      server.isDedicated = true;
       if (this.pool.dedicated.delete(dedicated)) {
         server.state = 'active';
         dedicated.onOwnServer(server, welcome);

@@ -59,6 +59,8 @@ export class Server {
   cancelsInFlight = 0;
   /** of the cluster when it was made or last checked (cluster.ts) */
   epoch = 0;
+  /** for one replication connection alone */
+  isDedicated = false;
   /** it asks a node of a cluster how it is, many times a second where there is no answer: not worth a line each time */
   isProbe = false;
   /** state left behind that only a reset takes away (it was linked in session mode) */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Settings } from '../config/options.ts';
 import type { Database } from '../pool/databases.ts';
+import type { Server } from '../pool/server.ts';
 import type { ClusterController } from './controller.ts';
 import { isSameServer, type Node } from './node.ts';
 
@@ -94,11 +95,17 @@ async function promote(
   if (row?.['done'] !== 't') throw new Error(`${standby.key} was not promoted in time`);
 }
 
-/** Somebody is in the middle of something. In session pooling servers stay with clients that do nothing. */
+/**
+ * Somebody is in the middle of something. In session pooling servers stay with clients that do nothing; what replicates
+ * goes on for ever, and has nothing to lose.
+ */
 function isBusy(database: Database): boolean {
   for (const pool of database.pools.values())
     for (const server of pool.servers)
-      if (server.state === 'tested' || (server.state === 'active' && server.user?.inTransaction !== false))
-        return true;
+      if (server.state === 'tested' || hasTransaction(server)) return true;
   return false;
+}
+
+function hasTransaction(server: Server): boolean {
+  return server.state === 'active' && !server.isDedicated && server.user?.inTransaction !== false;
 }

@@ -31,6 +31,19 @@ test('SWITCHOVER in session pooling: sessions that do nothing are no open transa
   assert.ok(primary);
 });
 
+test('SWITCHOVER does not wait for replication connections, which end with the old writer', async (t) => {
+  const { standbys, bouncer } = await setUp(t);
+  const receiver = await RawClient.connect(bouncer);
+  receiver.send(raw.startup({ user: 'postgres', database: 'dev', replication: 'true' }));
+  await receiver.readUntil('Z');
+  const system = await receiver.query('IDENTIFY_SYSTEM');
+  const [, , position] = raw.rowValues(system.find((frame) => frame.type === 'D')!);
+  receiver.send(raw.query(`START_REPLICATION PHYSICAL ${position}`));
+  await receiver.readUntil('W');
+  await bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standbys[0]!.port}`);
+  await receiver.readToEnd();
+});
+
 test('a session waits with its server, and has it still when nothing has changed; limits and cancel hold', async (t) => {
   const { primary, bouncer } = await setUp(t, {
     settings: { pool_mode: 'session', switchover_hold_limit: 1 },
