@@ -101,8 +101,7 @@ async function promote(
  */
 function isBusy(database: Database): boolean {
   for (const pool of database.pools.values())
-    for (const server of pool.servers)
-      if (server.state === 'tested' || hasTransaction(server)) return true;
+    for (const server of pool.servers) if (server.state === 'tested' || hasTransaction(server)) return true;
   return false;
 }
 
