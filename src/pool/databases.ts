@@ -78,6 +78,9 @@ export class Registry {
   stopping = false;
   /** names that stand for a database of the moment, as dev@readers; `current` is kept for as long as it will do */
   resolveAlias: (name: string, current?: Database | null) => Database | null = () => null;
+  /** told of each database with a topology_query when its first pool is made, and when it is no more */
+  onFirstPool: (database: Database) => void = () => {};
+  onForgotten: (database: Database) => void = () => {};
   #activation: NodeJS.Immediate | null = null;
   readonly #serverWatchers = new Set<() => void>();
 
@@ -131,6 +134,7 @@ export class Registry {
         learned: null,
       });
       database.pools.set(name, pool);
+      if (database.config.topology_query !== null && database.pools.size === 1) this.onFirstPool(database);
     }
     return pool;
   }
@@ -300,8 +304,10 @@ export class Registry {
   }
 
   /** A database is no more. */
-  forget({ name }: Database): void {
+  forget(database: Database): void {
+    const { name } = database;
     this.databases.delete(name);
+    this.onForgotten(database);
     this.log.warn(
       { database: name },
       `dropping database '${name}' as it does not exist anymore or inactive auto-database`,

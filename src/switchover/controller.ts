@@ -7,9 +7,10 @@ import type { Target } from '../pool/socket.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { BlueGreen } from './blue-green.ts';
 import { Discovery } from './discovery.ts';
+import { Election } from './election.ts';
 import type { SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
-import { betterWriter, isKin, isSameServer, isSuccessor, nodeKey, type Lineage, type Node } from './node.ts';
+import { isSameServer, nodeKey, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
 import type { Evidence } from './probe.ts';
 import { Readers } from './readers.ts';
@@ -35,11 +36,12 @@ export class ClusterController implements Cluster {
   readonly #history: SwitchoverHistory;
   readonly #discovery: Discovery;
   #writer: Node | null = null;
-  /** of the writer, also when it is gone */
-  #lineage: Lineage | null = null;
+  readonly #election: Election;
   #hold: Hold | null = null;
   readonly #blueGreen: BlueGreen;
   #isDiscovered = false;
+  /** the topology query has been answered, whatever the answer was */
+  #hasTopology = false;
   #readOnlyTrustedUntil = 0;
   readonly #readers: Readers;
   #stopped = false;
@@ -60,13 +62,19 @@ export class ClusterController implements Cluster {
     });
     this.#readers = new Readers(this.nodes);
     this.#blueGreen = new BlueGreen(registry.resolver);
+    this.#election = new Election(this.nodes, this.#blueGreen, (message) =>
+      this.#log('error', 'two_writers', message),
+    );
     this.#discovery = new Discovery({
       sql: database.config.topology_query!,
       refreshMs: () => this.#refreshMs(),
       pools: () => this.nodes.pools(this.#writer),
       onTopology: (rows) => this.#onTopology(rows),
-      onFailure: (message, retryMs) =>
-        this.#log('error', 'topology_failed', `topology query failed: ${message}; again in ${retryMs} ms`),
+      onFailure: (message, retryMs) => {
+        this.#log('error', 'topology_failed', `topology query failed: ${message}; again in ${retryMs} ms`);
+        this.#hasTopology = true;
+        this.#lookedAround();
+      },
     });
     const { hosts, port } = database.config;
     const { unix_socket_dir: folder } = this.#settings;
@@ -100,6 +108,12 @@ export class ClusterController implements Cluster {
 
   start(): void {
     for (const node of this.nodes) node.probe.start();
+    if (this.database.pools.size > 0) this.used();
+  }
+
+  /** Somebody wants a connection. The first ones wait until the nodes have been looked at, once. */
+  used(): void {
+    if (this.#writer === null && this.#hold === null) this.#beginHold('first look', { isFirst: true });
   }
 
   stop(): void {
@@ -152,8 +166,9 @@ export class ClusterController implements Cluster {
   }
 
   serverError(server: Server, sqlstate: string): void {
-    if (sqlstate === '25006' && performance.now() < this.#readOnlyTrustedUntil) return;
-    if (this.#concerns(server)) this.#beginHold(`server reported ${sqlstate}`, sqlstate === '25006');
+    const isReadOnly = sqlstate === '25006';
+    if (isReadOnly && performance.now() < this.#readOnlyTrustedUntil) return;
+    if (this.#concerns(server)) this.#beginHold(`server reported ${sqlstate}`, { isReadOnly });
   }
 
   connectFailed(target: Target, reason: string): void {
@@ -177,7 +192,7 @@ export class ClusterController implements Cluster {
 
   /** SWITCHOVER: everybody waits until another node is the writer, or until it is given up. */
   holdForSwitchover(node: Node): { over(): Promise<void>; giveUp(): void } {
-    const hold = this.#beginHold(`SWITCHOVER TO ${node.key}`, false, true);
+    const hold = this.#beginHold(`SWITCHOVER TO ${node.key}`, { isPlanned: true });
     return {
       over: async () => {
         if (hold !== null && hold === this.#hold) await new Promise((resolve) => hold.judge(resolve));
@@ -205,7 +220,7 @@ export class ClusterController implements Cluster {
       node.lastChange = node.lastProbe;
       this.#log('info', 'node_role', `${node.key} is a ${role} (timeline ${evidence.timeline ?? 'unknown'})`);
     }
-    if (node === this.#writer && this.#hold === null && role === 'writer') this.#lineage = evidence;
+    if (node === this.#writer && this.#hold === null && role === 'writer') this.#election.lineage = evidence;
     this.#evaluate();
     node.watch.judged(false);
     if (!this.#isDiscovered) {
@@ -234,7 +249,7 @@ export class ClusterController implements Cluster {
     this.#readers.changed();
     node.watch.judged(true);
     for (const pool of node.database.pools.values()) pool.nodeGone();
-    if (node !== this.#writer) return;
+    if (node !== this.#writer) return this.#lookedAround();
     this.#beginHold(`probe failed: ${reason}`);
     this.#hold?.gone();
     this.#evaluate();
@@ -251,14 +266,19 @@ export class ClusterController implements Cluster {
     if (this.#stopped) return;
     this.#readers.changed();
     const writer = this.#writer;
-    const best = this.#bestWriter();
+    const best = this.#election.best(this.#writer);
     if (this.#hold === null) {
       if (writer === null) {
         if (best !== null) this.#adopt(best);
       } else if (writer.role === 'reader') {
         this.#beginHold(`${writer.key} is in recovery`);
         this.#hold!.gone();
-      } else if (best !== null && best !== writer && !isSameServer(best, writer) && this.#isAhead(best)) {
+      } else if (
+        best !== null &&
+        best !== writer &&
+        !isSameServer(best, writer) &&
+        this.#election.isAhead(best)
+      ) {
         this.#beginHold(`${best.key} is the writer now`);
       }
     }
@@ -269,52 +289,13 @@ export class ClusterController implements Cluster {
     } else if (hold?.isPlanned && best !== null && best !== writer) {
       this.#release(best);
     }
-    this.#fence();
-  }
-
-  #isAhead(node: Node): boolean {
-    if (this.#blueGreen.isTarget(node) && this.#blueGreen.isDone) return true;
-    const { timeline } = this.#lineage ?? { timeline: null };
-    return timeline !== null && (node.evidence?.timeline ?? 0) > timeline;
-  }
-
-  #bestWriter(): Node | null {
-    let best: Node | null = null;
-    for (const node of this.nodes) {
-      if (!this.#blueGreen.mayWrite(node)) continue;
-      if (this.#blueGreen.isTarget(node) && node.role === 'writer') return node;
-      if (!isSuccessor(node, this.#writer, this.#lineage)) continue;
-      best = best === null ? node : betterWriter(best, node, this.#writer);
-    }
-    return best;
-  }
-
-  /** Two that both say that they are the writer: one of them is of the past. */
-  #fence(): void {
-    const writer = this.#writer;
-    if (writer === null || writer.role !== 'writer') return;
-    for (const node of this.nodes) {
-      const isSecond =
-        node !== writer &&
-        node.role === 'writer' &&
-        !isSameServer(node, writer) &&
-        isKin(node, this.#lineage) &&
-        !this.#blueGreen.has(node);
-      if (isSecond && !node.isFenced) {
-        this.#log(
-          'error',
-          'two_writers',
-          `TWO WRITERS: ${writer.key} (timeline ${writer.evidence?.timeline ?? 'unknown'}) is used, ` +
-            `${node.key} (timeline ${node.evidence?.timeline ?? 'unknown'}) is fenced off; it must be stopped or rewound`,
-        );
-      }
-      node.isFenced = isSecond;
-    }
+    this.#election.fence(this.#writer);
+    this.#lookedAround();
   }
 
   #adopt(node: Node): void {
     this.#writer = node;
-    this.#lineage = node.evidence;
+    this.#election.lineage = node.evidence;
     this.#log('info', 'writer_found', `the writer is ${node.key}`);
     if (this.target === null) return;
     for (const pool of this.database.pools.values()) pool.retireElsewhere(node.target);
@@ -322,16 +303,18 @@ export class ClusterController implements Cluster {
 
   // holding
 
-  #beginHold(reason: string, isReadOnly = false, isPlanned = false): Hold | null {
+  #beginHold(reason: string, { isReadOnly = false, isPlanned = false, isFirst = false } = {}): Hold | null {
     if (this.#hold !== null || this.#stopped) return null;
     const writer = this.#writer;
     const now = performance.now();
-    this.#log('warn', 'switchover_hold', `${reason}; transactions wait while the writer is looked for`);
+    if (!isFirst)
+      this.#log('warn', 'switchover_hold', `${reason}; transactions wait while the writer is looked for`);
     this.#hold = new Hold({
       database: this.database,
       settings: this.#settings,
       isReadOnly,
       isPlanned,
+      isFirst,
       entry: {
         database: this.database.name,
         at: new Date(),
@@ -358,7 +341,7 @@ export class ClusterController implements Cluster {
         node.probe.kick();
       }
     }
-    if (this.#settings.switchover_dry_run)
+    if (this.#settings.switchover_dry_run && !isFirst)
       this.#log('warn', 'dry_run', 'switchover_dry_run: nothing is held');
     return this.#hold;
   }
@@ -366,11 +349,12 @@ export class ClusterController implements Cluster {
   /** The writer is known: on with it. null: nothing could be learned, and everything goes on as it was. */
   #release(node: Node | null): void {
     const hold = this.#hold!;
+    if (hold.isFirst) return this.#endFirstLook(hold, node);
     const old = this.#writer;
     const isMove = node !== old;
     this.#hold = null;
     this.#writer = node;
-    if (node !== null) this.#lineage = node.evidence ?? this.#lineage;
+    if (node !== null) this.#election.lineage = node.evidence ?? this.#election.lineage;
     this.epoch++;
     if (hold.isReadOnly && !isMove) this.#readOnlyTrustedUntil = performance.now() + READ_ONLY_TRUST_MS;
     const foundMs = performance.now() - hold.entry.startedAt;
@@ -396,11 +380,29 @@ export class ClusterController implements Cluster {
       for (const pool of this.database.pools.values()) pool.moveTo(target);
     if (isMove && target !== null && this.#settings.switchover_retry === 'never')
       for (const pool of this.database.pools.values()) pool.failWaiters(clientErrors.notSentAgain());
+    this.#resume(hold);
+    hold.entry.resumedMs = performance.now() - hold.entry.startedAt;
+    if (isMove || hold.isGone) this.#discovery.refresh();
+  }
+
+  /** All nodes have been asked, and there is no writer among them: as configured, then. */
+  #lookedAround(): void {
+    if (!this.#hold?.isFirst || !this.#hasTopology || this.#hold.isDeployment) return;
+    for (const node of this.nodes) if (node.lastProbe === 0 && node.failure === '') return;
+    this.#endFirstLook(this.#hold, null);
+  }
+
+  #endFirstLook(hold: Hold, node: Node | null): void {
+    this.#hold = null;
+    if (node !== null) this.#adopt(node);
+    hold.end();
+    this.#resume(hold);
+  }
+
+  #resume(hold: Hold): void {
     for (const pool of this.database.pools.values()) pool.activate();
     for (const go of [...hold.linked.values()]) go();
     this.#registry.recheck();
-    hold.entry.resumedMs = performance.now() - hold.entry.startedAt;
-    if (isMove || hold.isGone) this.#discovery.refresh();
   }
 
   // nodes
@@ -431,6 +433,7 @@ export class ClusterController implements Cluster {
     if (this.#hold !== null) this.#hold.isDeployment = isSwitching;
     if (isDone && this.#writer !== null)
       this.#log('warn', 'blue_green_done', 'the blue/green switchover is done');
+    this.#hasTopology = true;
     this.#evaluate();
   }
 

@@ -12,6 +12,8 @@ export class Hold {
   readonly entry: Switchover;
   /** it began with 25006 */
   readonly isReadOnly: boolean;
+  /** nobody has known a writer before: the configured host serves where there is none */
+  readonly isFirst: boolean;
   /** the SWITCHOVER command waits for transactions: the old writer's word does not end it */
   isPlanned: boolean;
   /** a blue/green switchover is in progress: no node's word ends it */
@@ -32,6 +34,7 @@ export class Hold {
     entry: Switchover;
     isReadOnly: boolean;
     isPlanned: boolean;
+    isFirst: boolean;
     onOverdue: () => void;
   }) {
     const { settings } = options;
@@ -39,6 +42,7 @@ export class Hold {
     this.entry = options.entry;
     this.isReadOnly = options.isReadOnly;
     this.isPlanned = options.isPlanned;
+    this.isFirst = options.isFirst;
     if (settings.switchover_dry_run) return;
     if (settings.switchover_timeout > 0) {
       this.#timers.push(

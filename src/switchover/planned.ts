@@ -7,6 +7,8 @@ import { isSameServer, type Node } from './node.ts';
 
 /** What may be slept between two questions about how far the standby is. */
 const POLL_MS = 5;
+/** An answer may take as long as this when the time is almost over: what is said then is what was waited for. */
+const ANSWER_MS = 1000;
 /** How long it may take where switchover_timeout is 0. */
 const DEFAULT_MS = 30_000;
 /** A promotion that was ordered can't be taken back: it is waited for, also when there is less time than this. */
@@ -66,7 +68,7 @@ async function promote(
   timeoutMs: number,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
-  const left = (): number => Math.max(1, Math.round(deadline - performance.now()));
+  const left = (): number => Math.max(ANSWER_MS, Math.round(deadline - performance.now()));
   while (databases.some(isBusy)) {
     if (performance.now() > deadline) throw new Error('transactions are still open');
     await sleep(POLL_MS);

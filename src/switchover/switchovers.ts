@@ -11,41 +11,51 @@ export class Switchovers {
   constructor(registry: Registry) {
     this.#registry = registry;
     registry.resolveAlias = (name, current = null) => this.#resolve(name, current);
+    registry.onFirstPool = (database) => this.#used(database);
+    registry.onForgotten = (database) => this.#forget(database);
   }
 
   /** Begins to watch what the configuration has, and ends what it has no more (start, RELOAD). */
   reconfigure(): void {
     const { databases } = this.#registry;
-    for (const [name, controller] of this.controllers) {
+    for (const controller of [...this.controllers.values()]) {
       const { database } = controller;
-      if (databases.get(name) === database && this.#isSame(controller)) continue;
-      controller.stop();
-      database.cluster = null;
-      database.topology = null;
-      this.controllers.delete(name);
+      if (databases.get(database.name) !== database || !this.#isSame(controller)) this.#forget(database);
     }
     for (const database of [...databases.values()]) {
-      if (database.config.topology_query === null || database.isNode) continue;
+      if (database.config.topology_query === null) continue;
       const known = this.controllers.get(database.name);
-      if (known !== undefined) {
-        known.notify();
-        continue;
-      }
-      const controller = new ClusterController(this.#registry, database, this.history);
-      this.controllers.set(database.name, controller);
-      database.cluster = controller;
-      database.topology = controller;
-      controller.start();
+      if (known !== undefined) known.notify();
+      // one that came from the `*` entry may be nothing but a name that somebody has tried
+      else if (!database.auto || database.pools.size > 0) this.#watch(database);
     }
   }
 
+  #watch(database: Database): void {
+    const controller = new ClusterController(this.#registry, database, this.history);
+    this.controllers.set(database.name, controller);
+    database.cluster = controller;
+    database.topology = controller;
+    controller.start();
+  }
+
+  #used(database: Database): void {
+    const known = this.controllers.get(database.name);
+    if (known !== undefined) known.used();
+    else if (database.auto) this.#watch(database);
+  }
+
+  #forget(database: Database): void {
+    const controller = this.controllers.get(database.name);
+    if (controller?.database !== database) return;
+    controller.stop();
+    database.cluster = null;
+    database.topology = null;
+    this.controllers.delete(database.name);
+  }
+
   stop(): void {
-    for (const controller of this.controllers.values()) {
-      controller.stop();
-      controller.database.cluster = null;
-      controller.database.topology = null;
-    }
-    this.controllers.clear();
+    for (const { database } of [...this.controllers.values()]) this.#forget(database);
   }
 
   #isSame({ database, config }: ClusterController): boolean {

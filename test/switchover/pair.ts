@@ -94,9 +94,8 @@ export class Writer {
     this.client = client;
     this.#id = id;
     this.#protocol = protocol;
-    client.on('error', () => {
-      this.isLost = true;
-    });
+    // either may come alone; without a connection every query is refused at once, and the loop would never let go
+    for (const event of ['error', 'end']) client.on(event, () => (this.isLost = true));
   }
 
   static async start(bouncer: Bouncer, id: number, protocol: Protocol): Promise<Writer> {

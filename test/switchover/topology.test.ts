@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { until } from '../support/wait.ts';
 import { Cluster } from '../support/cluster.ts';
+import { planned, setUp, TOPOLOGY } from './pair.ts';
 import { parseTopology } from '../../src/switchover/topology.ts';
 
 test('pg_stat_replication tells the standbys; a new one is connected, one that has gone is drained', async (t) => {
@@ -26,6 +27,41 @@ test('pg_stat_replication tells the standbys; a new one is connected, one that h
   await standby.remove();
   await bouncer.waitForLog(new RegExp(`node .*:${standby.port} has left the topology`));
   assert.deepEqual(await nodes(), [primary.port]);
+});
+
+test('the first query goes to the writer, although the configured host is a standby', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const standby = standbys[0]!;
+  bouncer.databases['late'] = `${standby.connectionString()} ${TOPOLOGY}`;
+  // nobody there is a writer: the configured host it is, as without a topology
+  bouncer.databases['alone'] = `${standby.connectionString()} topology_query='SELECT inet_server_addr()'`;
+  await bouncer.writeFiles();
+  await bouncer.admin('RELOAD');
+  const portOf = (database: string): Promise<unknown> =>
+    bouncer.sql('SELECT inet_server_port() AS port', { database });
+  assert.deepEqual(await Promise.all([portOf('late'), portOf('alone')]), [
+    [{ port: primary.port }],
+    [{ port: standby.port }],
+  ]);
+});
+
+test('databases that come from the * entry have clusters of their own', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  bouncer.databases['*'] = `host=${primary.host} port=${primary.port} ${TOPOLOGY}`;
+  bouncer.settings['autodb_idle_timeout'] = 1;
+  await bouncer.writeFiles();
+  await bouncer.admin('RELOAD');
+  const client = await bouncer.connect({ database: 'postgres' });
+  const nodes = async (): Promise<unknown[]> =>
+    (await bouncer.admin('SHOW TOPOLOGY')).filter((row) => row['database'] === 'postgres');
+  await until('both nodes', async () => (await nodes()).length === 2);
+  await planned(primary, standbys[0]!);
+  const { rows } = await client.query('SELECT inet_server_port() AS port');
+  assert.deepEqual(rows, [{ port: standbys[0]!.port }]);
+  await client.end();
+  await bouncer.admin('RECONNECT postgres');
+  await bouncer.waitForLog(/dropping database 'postgres'/);
+  assert.deepEqual(await nodes(), []);
 });
 
 test('a topology query that fails is an error in the log, and the configured host serves on', async (t) => {
