@@ -95,7 +95,7 @@ export class Writer {
     this.#id = id;
     this.#protocol = protocol;
     // either may come alone; without a connection every query is refused at once, and the loop would never let go
-    for (const event of ['error', 'end']) client.on(event, () => (this.isLost = true));
+    for (const event of ['error', 'end'] as const) client.on(event, () => (this.isLost = true));
   }
 
   static async start(bouncer: Bouncer, id: number, protocol: Protocol): Promise<Writer> {
