@@ -73,6 +73,8 @@ export class FunctionSet {
   readonly files: SourceFiles;
   readonly counters: SetCounters = { calls: 0, routed: 0, rewritten: 0, rejected: 0, failures: {} };
   lastError = '';
+  /** what the files hold now could not be loaded */
+  #isRefused = false;
   readonly #log: FunctionLog;
   readonly #isDbkey: (name: string) => boolean;
   readonly #onFault: (set: FunctionSet) => void;
@@ -221,7 +223,7 @@ export class FunctionSet {
     if (build !== this.#build) return;
     // the entries also by the path that they are known by, which may lead over symbolic links
     this.#inputs = [...new Set([...this.#entries(), ...made.inputs])];
-    if (this.#version?.bundle.hash === made.hash) return;
+    if (this.#version?.bundle.hash === made.hash) return this.#restored();
     await this.#load(made, build, true);
   }
 
@@ -258,13 +260,11 @@ export class FunctionSet {
     const old = this.#version;
     this.#version = { id, bundle: made, positions, host, result, loadedAt: new Date() };
     this.lastError = '';
+    this.#isRefused = false;
     if (old) old.host.dispose(old.id);
     if (!isNew) return;
     this.#breaker.reset();
-    this.#log.info(
-      { event: 'rules_loaded', tenant: this.tenant, version: made.hash },
-      `user functions loaded: ${this.#names()} (version ${made.hash})`,
-    );
+    this.#logLoaded();
   }
 
   readonly #flush = (): void => {
@@ -390,7 +390,23 @@ export class FunctionSet {
     );
   }
 
+  /** The files are again what serves. That is only worth a word where the last thing that was said is a complaint. */
+  #restored(): void {
+    if (!this.#isRefused) return;
+    this.#isRefused = false;
+    this.lastError = '';
+    this.#logLoaded();
+  }
+
+  #logLoaded(): void {
+    this.#log.info(
+      { event: 'rules_loaded', tenant: this.tenant, version: this.versionHash },
+      `user functions loaded: ${this.#names()} (version ${this.versionHash})`,
+    );
+  }
+
   #refused(complaint: string): void {
+    this.#isRefused = true;
     this.lastError = printable(complaint);
     const serving =
       this.#version === null ? 'there is no earlier version' : `version ${this.#version.bundle.hash} goes on`;

@@ -173,6 +173,11 @@ test('the last good version serves until a better one has been loaded', async (t
   await rules.write('routing_rules.ts', 'export const routing_rules = (');
   await until('the complaint', () => rules.lines.some((line) => line.includes('goes on')));
   assert.deepEqual(await rules.ask('q'), to('b'));
+  // taken back: that is said too
+  const loaded = (): number => rules.lines.filter((line) => line.includes('functions loaded')).length;
+  await rules.write('routing_rules.ts', rule('b'));
+  await until('the good news', () => loaded() === 2);
+  assert.equal(rules.functions.stats()[0]!.last_error, '');
   await rules.write('routing_rules.ts', rule('a'));
   await until(
     'the new version',
