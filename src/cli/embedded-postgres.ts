@@ -7,8 +7,8 @@
  * in the user data base.
  */
 import { spawn, execFile, type ChildProcess } from 'node:child_process';
-import { existsSync, openSync, closeSync, readFileSync, statSync } from 'node:fs';
-import { chown, chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { existsSync, openSync, closeSync, mkdtempSync, readFileSync, statSync } from 'node:fs';
+import { chown, chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -29,7 +29,8 @@ const START_STOP_MS = 60_000;
 
 /** A folder under the system's temporary one that PostgreSQL's user owns, removed when this process ends. */
 export async function temporaryFolder(name: string): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), `pgswitchyard-${name}-`));
+  // at once: we may end before an answer to `mkdtemp` is heard, and nobody would know of the folder
+  const folder = mkdtempSync(join(tmpdir(), `pgswitchyard-${name}-`));
   reapFolder(folder);
   await giveToPostgres(folder);
   return folder;
