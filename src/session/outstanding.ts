@@ -103,6 +103,11 @@ export class Outstanding {
     return false;
   }
 
+  /** The server waits for the client's data: until then there are no more answers. */
+  get inCopy(): boolean {
+    return this.#copyIn;
+  }
+
   /** How many ReadyForQuery messages are still to come. */
   get readies(): number {
     let count = 0;

@@ -123,12 +123,12 @@ const FAILING_PARSE = message(
  */
 function nameError(client: Client, error: ClientError): Handled {
   const { outstanding } = client;
-  if (outstanding.readies > 0) {
+  if (outstanding.readies > 0 && !outstanding.inCopy) {
     client.blocked = true;
     client.awaitsAnswers = true;
     return Handled.Later;
   }
-  if (outstanding.empty) {
+  if (outstanding.empty || outstanding.inCopy) {
     client.close(error.message, error);
     return Handled.Later;
   }

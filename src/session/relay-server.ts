@@ -135,15 +135,20 @@ export function relayServerBytes(client: Client, received: Buffer): void {
   }
   if (at > run) client.send(chunk.subarray(run, at), borrowed);
   if (at < end) client.replyCarry = Buffer.from(chunk.subarray(at));
-  if (!(ready || client.unlinkLate) || client.state === 'closed') return;
+  if (!(ready || client.unlinkLate) || client.state === 'closed') return resumeAwaiting(client);
   // the beginning of a notification may be there already: the server is kept until its end
   client.unlinkLate = client.replyLeft > 0 || client.replyCarry.length > 0;
   if (!client.unlinkLate) unlinkIfDone(client);
-  if (client.awaitsAnswers && client.outstanding.readies === 0) {
-    client.awaitsAnswers = false;
-    client.blocked = false;
-    resumeClient(client);
-  }
+  resumeAwaiting(client);
+}
+
+/** Goes on with what waits for the answers to all that was sent before; none come while the server waits for data. */
+function resumeAwaiting(client: Client): void {
+  if (!client.awaitsAnswers || client.state === 'closed') return;
+  if (client.outstanding.readies > 0 && !client.outstanding.inCopy) return;
+  client.awaitsAnswers = false;
+  client.blocked = false;
+  resumeClient(client);
 }
 
 /** Instead of the ReadyForQuery that would tell the client that its transaction is open. */

@@ -220,6 +220,17 @@ for (const [what, message, error] of [
   });
 }
 
+test('a name that is unknown in the middle of a COPY ends the connection, before the data and with the server asking for them', async (t) => {
+  for (const isAhead of [true, false]) {
+    const client = await login(t);
+    client.send(raw.query('copy t from stdin'));
+    if (!isAhead) await client.readUntil('G');
+    client.send(raw.bind('unknown'), raw.copyDone(), raw.sync());
+    const frames = await client.readToEnd();
+    assert.equal(errorFields(frames.at(-1)!)['M'], 'prepared statement did not exist');
+  }
+});
+
 test('a COPY that fails on its data, or before it, with a Sync sent ahead keeps its server', async (t) => {
   await cluster.sql('CREATE OR REPLACE VIEW readonly AS SELECT 1 AS n GROUP BY 1');
   const pid = async (): Promise<string | null> => first(await client.query('select pg_backend_pid()'));
