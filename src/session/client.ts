@@ -12,6 +12,7 @@ import { TxStatus } from '../wire/protocol.ts';
 import { attach, serverLost, unlinkIfDone } from './link.ts';
 import { Outstanding } from './outstanding.ts';
 import type { ClientStatement } from './prepared.ts';
+import type { SharedStatement } from './statements.ts';
 import { resumeClient } from './relay-client.ts';
 import { decided } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
@@ -132,6 +133,8 @@ export class Client implements Waiter, ServerUser {
 
   // Prepared statements (prepared.ts), made on first use.
   statements: Map<string, ClientStatement> | null = null;
+  /** of which the server has not said yet whether it has them, or no more; and how many Syncs had been sent before */
+  undecided: Map<SharedStatement, { readonly syncs: number }> | null = null;
   /** the database that the unnamed statement's Parse was routed to */
   unnamedRoute: string | null = null;
 

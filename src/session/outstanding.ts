@@ -55,10 +55,12 @@ interface Entry {
   readonly ending: ClientError | null;
   /** takes back what was noted when the message was sent: it failed, or an error before it made the server skip it */
   readonly undo: (() => void) | null;
+  /** told that the server has carried it out */
+  readonly done: (() => void) | null;
 }
 
 function plain(request: Entry['request']): Entry {
-  return { request, dropped: false, fake: null, replacement: null, ending: null, undo: null };
+  return { request, dropped: false, fake: null, replacement: null, ending: null, undo: null, done: null };
 }
 
 // Entries without particulars are shared: nothing is allocated for them.
@@ -78,6 +80,8 @@ export class Outstanding {
   #doubtfulSyncs = 0;
   /** The proxy answered an extended-query message at once, and no Sync has been sent since. */
   #answeredAhead = false;
+  /** How many Syncs have been sent: what came before the last one may fail without what came after it. */
+  syncs = 0;
   /** The replacement that goes with Reply.Replace. */
   replacement: Buffer | null = null;
   /** The error that goes with Reply.End. */
@@ -133,17 +137,18 @@ export class Outstanding {
       this.#skipping = false;
     }
     if (request <= Request.Sync) this.#answeredAhead = false;
+    if (request === Request.Sync) this.syncs++;
     this.#entries.push(PLAIN[request]!);
   }
 
   /** A Parse goes to the server: the client's own, or one that the proxy adds, whose answer is `dropped`. */
-  sentParse(dropped: boolean, undo: () => void): void {
-    this.#push({ ...PLAIN[Request.Parse]!, dropped, undo });
+  sentParse(dropped: boolean, undo: () => void, done: () => void): void {
+    this.#push({ ...PLAIN[Request.Parse]!, dropped, undo, done });
   }
 
   /** A Close of the proxy's own goes to the server. */
-  sentClose(undo: () => void): void {
-    this.#push({ ...PLAIN[Request.Close]!, dropped: true, undo });
+  sentClose(undo: () => void, done: () => void): void {
+    this.#push({ ...PLAIN[Request.Close]!, dropped: true, undo, done });
   }
 
   /** A message that is made to fail at the server goes there; `replacement` is what the client gets for it. */
@@ -236,6 +241,7 @@ export class Outstanding {
   #complete(entry: Entry | undefined, request: Request): Reply {
     if (entry === undefined || entry.request !== request) return Reply.OutOfStep;
     this.#pop();
+    entry.done?.();
     return entry.dropped ? Reply.Drop : Reply.Forward;
   }
 

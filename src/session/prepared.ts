@@ -44,7 +44,12 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
   client.statements ??= new Map();
   if (client.statements.has(name)) return nameError(client, clientErrors.duplicateStatement(name));
   if (!link(client)) return Handled.Later;
-  const shared = client.sessions.statements.acquire(bytes.subarray(nameEnd + 1));
+  const { statements } = client.sessions;
+  const shared = statements.acquire(bytes.subarray(nameEnd + 1));
+  if (isInDoubt(client, shared)) {
+    statements.release(shared);
+    return waitForAnswers(client);
+  }
   client.statements.set(name, { shared, route: client.functions === null ? null : client.database!.name });
   client.database!.stats.clientParseCount++;
   noteRequest(client, Request.Parse);
@@ -97,9 +102,10 @@ export function handlePrepared(
   if (statement === undefined) return nameError(client, clientErrors.noSuchStatement());
   if (!route(client, type, statement.route)) return Handled.Done;
   if (!link(client)) return Handled.Later;
+  const { shared } = statement;
+  if (isInDoubt(client, shared)) return waitForAnswers(client);
   const server = client.server!;
   noteRequest(client, request);
-  const { shared } = statement;
   // Most recently used last. One that the server doesn't have is prepared there first.
   if (server.prepared.delete(shared)) server.prepared.set(shared, true);
   else prepareOn(client, server, shared, null);
@@ -123,11 +129,7 @@ const FAILING_PARSE = message(
  */
 function nameError(client: Client, error: ClientError): Handled {
   const { outstanding } = client;
-  if (outstanding.readies > 0 && !outstanding.inCopy) {
-    client.blocked = true;
-    client.awaitsAnswers = true;
-    return Handled.Later;
-  }
+  if (outstanding.readies > 0 && !outstanding.inCopy) return waitForAnswers(client);
   if (outstanding.empty || outstanding.inCopy) {
     client.close(error.message, error);
     return Handled.Later;
@@ -137,6 +139,32 @@ function nameError(client: Client, error: ClientError): Handled {
   client.forward(FAILING_PARSE);
   client.skipToSync = true;
   return Handled.Done;
+}
+
+/** Goes on with this message when the server has answered all that it will answer by itself (relay-server.ts). */
+function waitForAnswers(client: Client): Handled {
+  client.blocked = true;
+  client.awaitsAnswers = true;
+  return Handled.Later;
+}
+
+/**
+ * Whether the server may have it prepared or not: the Parse or Close that decides has not been answered, and a Sync was
+ * sent behind it, so that it may fail without this message being skipped too.
+ */
+function isInDoubt(client: Client, shared: SharedStatement): boolean {
+  const since = client.undecided?.get(shared);
+  return since !== undefined && since.syncs !== client.outstanding.syncs && !client.outstanding.inCopy;
+}
+
+/** A Parse or Close of a shared statement is on its way. @returns to be called when it is known what became of it */
+function undecided(client: Client, shared: SharedStatement): () => void {
+  const since = { syncs: client.outstanding.syncs };
+  const all = (client.undecided ??= new Map());
+  all.set(shared, since);
+  return () => {
+    if (all.get(shared) === since) all.delete(shared);
+  };
 }
 
 /** The message with another statement name. Its rest, a Bind's values of any size, follows as it comes. */
@@ -162,17 +190,25 @@ function sendRenamed(
 /** Sends the Parse of a shared statement; `clientName` when the client waits for its answer. */
 function prepareOn(client: Client, server: Server, shared: SharedStatement, clientName: string | null): void {
   const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
-  client.outstanding.sentParse(clientName === null, () => {
+  const decided = undecided(client, shared);
+  const undo = (): void => {
+    decided();
     server.prepared.delete(shared);
     if (clientName !== null) forget(client, shared, clientName);
-  });
+  };
+  client.outstanding.sentParse(clientName === null, undo, decided);
   client.database!.stats.serverParseCount++;
   client.forward(parseMessage(shared));
   server.prepared.set(shared, true);
   while (server.prepared.size > limit) {
     const oldest = server.prepared.keys().next().value as SharedStatement;
     server.prepared.delete(oldest);
-    client.outstanding.sentClose(() => server.prepared.set(oldest, true));
+    const closed = undecided(client, oldest);
+    const keep = (): void => {
+      closed();
+      server.prepared.set(oldest, true);
+    };
+    client.outstanding.sentClose(keep, closed);
     client.forward(closeStatement(oldest.serverName));
   }
 }

@@ -220,6 +220,25 @@ for (const [what, message, error] of [
   });
 }
 
+test('what a failed part of a pipeline was to prepare is prepared again by the next part', async (t) => {
+  const text = 'select 4711';
+  const client = await login(t);
+  client.send(raw.execute('nothing'), raw.parse('a', text), raw.sync());
+  client.send(raw.parse('b', text), raw.bind('b'), raw.execute(), raw.sync());
+  // one that the client has, and this server not: the Parse is the proxy's own
+  client.send(raw.query('deallocate all'));
+  const frames: Frame[] = [];
+  for (let i = 0; i < 3; i++) frames.push(...(await client.readUntil('Z')));
+  assert.equal(frames.map((frame) => frame.type).join(''), 'EZ12DCZCZ');
+  client.send(raw.parse('c', text), raw.sync());
+  await client.readUntil('Z');
+  await bouncer.admin('RECONNECT');
+  client.send(raw.execute('nothing'), raw.bind('c'), raw.sync());
+  client.send(raw.bind('c'), raw.execute(), raw.sync());
+  const again = [...(await client.readUntil('Z')), ...(await client.readUntil('Z'))];
+  assert.equal(again.map((frame) => frame.type).join(''), 'EZ2DCZ');
+});
+
 test('a name that is unknown in the middle of a COPY ends the connection, before the data and with the server asking for them', async (t) => {
   for (const isAhead of [true, false]) {
     const client = await login(t);

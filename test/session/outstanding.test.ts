@@ -86,6 +86,7 @@ test('each client sees what its messages are answered with, in order, whatever i
         const ledger = new Outstanding();
         const backend = new Backend();
         const undone: number[] = [];
+        const done: number[] = [];
         let fromServer = '';
         let toClient = '';
 
@@ -108,8 +109,8 @@ test('each client sees what its messages are answered with, in order, whatever i
             if (ledger.answered(REQUEST[kind], reply, undo)) toClient += String(reply);
           } else {
             if (origin === 'failing') ledger.sentFailing(REQUEST[kind], Buffer.from('e'));
-            else if (kind === 'parse') ledger.sentParse(origin === 'own', undo);
-            else if (origin === 'own') ledger.sentClose(undo);
+            else if (kind === 'parse') ledger.sentParse(origin === 'own', undo, () => done.push(i));
+            else if (origin === 'own') ledger.sentClose(undo, () => done.push(i));
             else ledger.sent(REQUEST[kind]);
             fromServer += backend.receive(each);
           }
@@ -123,6 +124,7 @@ test('each client sees what its messages are answered with, in order, whatever i
         let skipping = false;
         let expected = '';
         const skipped: number[] = [];
+        const carriedOut: number[] = [];
         const hasUndo = ({ kind, origin }: Sent): boolean =>
           (kind === 'parse' && origin !== 'failing') || origin === 'own' || origin === 'answered';
         [...program, closing].forEach((each, i) => {
@@ -132,6 +134,7 @@ test('each client sees what its messages are answered with, in order, whatever i
           }
           const failed = each.fails || each.origin === 'failing';
           if (failed && hasUndo(each)) skipped.push(i);
+          if (!failed && hasUndo(each) && each.origin !== 'answered') carriedOut.push(i);
           skipping = failed && isExtended(each.kind);
           expected += seen(each);
         });
@@ -140,6 +143,7 @@ test('each client sees what its messages are answered with, in order, whatever i
           undone.toSorted((a, b) => a - b),
           skipped,
         );
+        assert.deepEqual(done, carriedOut);
         assert.ok(ledger.empty && !ledger.unsynced && !ledger.tainted && !ledger.skipping);
       },
     ),
@@ -154,7 +158,7 @@ test('what was noted last is taken back first', () => {
   const ledger = new Outstanding();
   const undone: string[] = [];
   ledger.sent(Request.Bind);
-  for (const name of ['a', 'b', 'c']) ledger.sentParse(true, () => undone.push(name));
+  for (const name of ['a', 'b', 'c']) ledger.sentParse(true, () => undone.push(name), assert.fail);
   types(ledger, 'E');
   assert.deepEqual(undone, ['c', 'b', 'a']);
 });
