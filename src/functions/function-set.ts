@@ -61,6 +61,8 @@ export interface SetCounters {
   routed: number;
   rewritten: number;
   rejected: number;
+  /** moves that were asked for inside a transaction or pipeline */
+  refusedMoves: number;
   readonly failures: Partial<Record<FailureOutcome, number>>;
 }
 
@@ -71,7 +73,14 @@ export class FunctionSet {
   /** whose functions these are: the folder that they come from */
   readonly tenant: string;
   readonly files: SourceFiles;
-  readonly counters: SetCounters = { calls: 0, routed: 0, rewritten: 0, rejected: 0, failures: {} };
+  readonly counters: SetCounters = {
+    calls: 0,
+    routed: 0,
+    rewritten: 0,
+    rejected: 0,
+    refusedMoves: 0,
+    failures: {},
+  };
   lastError = '';
   /** what the files hold now could not be loaded */
   #isRefused = false;
@@ -173,6 +182,11 @@ export class FunctionSet {
       { username: '', query: '', inTransaction: false, database: '' },
       { rewrite: { failure }, route: { failure } },
     );
+  }
+
+  /** A move that it wanted was not made: a transaction or pipeline was open. */
+  noteRefusedMove(): void {
+    this.counters.refusedMoves++;
   }
 
   /** Takes over changed settings; a version that was loaded with others is loaded again. */

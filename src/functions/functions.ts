@@ -40,6 +40,7 @@ export interface FunctionSetRow {
   readonly routed: number;
   readonly rewritten: number;
   readonly rejected: number;
+  readonly refused_moves: number;
   readonly failures: number;
   readonly last_error: string;
 }
@@ -134,6 +135,7 @@ export class Functions {
       routed: set.counters.routed,
       rewritten: set.counters.rewritten,
       rejected: set.counters.rejected,
+      refused_moves: set.counters.refusedMoves,
       failures: Object.values(set.counters.failures).reduce((sum, count) => sum + count, 0),
       last_error: set.lastError,
     }));

@@ -88,19 +88,17 @@ export function handlePrepared(
   if (nameEnd < 0) return Prepared.Incomplete;
   if (client.outstanding.skipping) return Handled.Discard;
   if (nameEnd === nameStart) {
-    if (
-      request !== Request.Close &&
-      !route(client, type, client.server === null ? client.unnamedRoute : null)
-    )
-      return Handled.Done;
-    return forwardRequest(client, request);
+    // where there is a server, it is the one that has it
+    const home = request === Request.Close || client.server !== null ? null : client.unnamedRoute;
+    return route(client, type, home) ?? forwardRequest(client, request);
   }
   const name = bytes.toString('latin1', nameStart, nameEnd);
   if (request === Request.Close) return closeNamed(client, name);
 
   const statement = client.statements?.get(name);
   if (statement === undefined) return nameError(client, clientErrors.noSuchStatement());
-  if (!route(client, type, statement.route)) return Handled.Done;
+  const elsewhere = route(client, type, statement.route);
+  if (elsewhere !== null) return elsewhere;
   if (!link(client)) return Handled.Later;
   const { shared } = statement;
   if (isInDoubt(client, shared)) return waitForAnswers(client);
@@ -142,7 +140,7 @@ function nameError(client: Client, error: ClientError): Handled {
 }
 
 /** Goes on with this message when the server has answered all that it will answer by itself (relay-server.ts). */
-function waitForAnswers(client: Client): Handled {
+export function waitForAnswers(client: Client): Handled {
   client.blocked = true;
   client.awaitsAnswers = true;
   return Handled.Later;

@@ -6,7 +6,7 @@ import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
-import { isTracked, parseNamed } from './prepared.ts';
+import { isTracked, parseNamed, waitForAnswers } from './prepared.ts';
 import { forwardRequest, Handled, noteRequest, resumeClient } from './relay-client.ts';
 import { noteRewritten } from './switchover.ts';
 
@@ -21,7 +21,8 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer): Ha
   let rewritten: Buffer | null = null;
   if (decision !== null) {
     if (decision.kind !== 'go') return refuse(client, type, decision);
-    if (!route(client, type, decision.dbkey)) return Handled.Done;
+    const elsewhere = route(client, type, decision.dbkey);
+    if (elsewhere !== null) return elsewhere;
     // Only behind it is the decision used up: waiting for a server comes back here.
     if (!link(client)) return Handled.Later;
     client.decision = null;
@@ -122,7 +123,6 @@ function rewrite(client: Client, type: number, bytes: Buffer, query: string): Bu
   const { settings } = client.sessions.registry.config;
   const tagged = settings.rewritten_tag ? `${REWRITTEN_TAG}${query}` : query;
   const text = Buffer.from(`${tagged}\0`, isUtf8Client(client) ? 'utf8' : 'latin1');
-  client.sessions.routing.rewrites++;
   if (type === Frontend.Query) return message(Frontend.Query, text);
   const name = bytes.subarray(HEADER_BYTES, bytes.indexOf(0, HEADER_BYTES) + 1);
   const types = bytes.subarray(bytes.indexOf(0, HEADER_BYTES + name.length) + 1);
@@ -134,40 +134,42 @@ const REWRITTEN_TAG = `/* rewritten: pid=${String(process.pid).padStart(5, '0')}
 
 /**
  * Moves the client where the routing function wants it. A move inside a transaction or pipeline would break it: it is
- * refused, and routing_in_transaction says whether the client hears of it.
- * @returns false when the client was given an error instead
+ * refused, and routing_in_transaction says whether the client hears of it. What was sent before and
+ * ends by itself, with a Sync or as a Query, is waited for: only then is it known whether a transaction is open.
+ * @returns null when the message is to go on; or what became of it
  */
-export function route(client: Client, type: number, dbkey: string | null): boolean {
-  if (dbkey === null || dbkey === client.database!.name) return true;
-  const { registry, routing, log } = client.sessions;
+export function route(client: Client, type: number, dbkey: string | null): Handled | null {
+  if (dbkey === null || dbkey === client.database!.name) return null;
+  const { registry, log } = client.sessions;
   const target = registry.find(dbkey, client.database);
-  if (target === null) return true;
+  if (target === null) return null;
   const via = target.name === dbkey ? null : dbkey;
   if (target === client.database) {
     client.via = via;
-    return true;
+    return null;
   }
   const from = client.database!.name;
   if (client.inTransaction) {
-    routing.refusedMoves++;
+    const { readies, unsynced, inCopy } = client.outstanding;
+    if (readies > 0 && !unsynced && !inCopy) return waitForAnswers(client);
+    client.functions?.noteRefusedMove();
     log.warn(
       { client: client.id, event: 'move_refused' },
       `${client.label} routing to ${dbkey} refused inside a transaction`,
     );
-    if (registry.config.settings.routing_in_transaction !== 'error') return true;
+    if (registry.config.settings.routing_in_transaction !== 'error') return null;
     client.decision = null;
     answerError(client, type, clientErrors.moveInTransaction(from, dbkey));
-    return false;
+    return Handled.Done;
   }
   if (target.disabled) {
     client.decision = null;
     answerError(client, type, new ClientError('ERROR', '08P01', `database "${dbkey}" is disabled`));
-    return false;
+    return Handled.Done;
   }
-  routing.moves++;
   moveTo(client, target);
   client.via = via;
-  return true;
+  return null;
 }
 
 function refuse(client: Client, type: number, decision: Exclude<Decision, { kind: 'go' }>): Handled {
@@ -176,7 +178,6 @@ function refuse(client: Client, type: number, decision: Exclude<Decision, { kind
     client.close(decision.message, new ClientError('FATAL', decision.code, decision.message));
     return Handled.Later;
   }
-  client.sessions.routing.rejections++;
   const { message: text, code, hint, detail } = decision;
   answerError(client, type, new ClientError('ERROR', code, text, { hint, detail }));
   return Handled.Done;

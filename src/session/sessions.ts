@@ -4,7 +4,6 @@ import type { Functions } from '../functions/functions.ts';
 import type { Database, Registry } from '../pool/databases.ts';
 import { markKey } from '../pool/peers.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { RoutingStats } from '../telemetry/stats.ts';
 import type { ClientTls } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { readyForQuery } from '../wire/messages.ts';
@@ -19,7 +18,6 @@ export class Sessions {
   readonly functions: Functions;
   readonly log: Logger;
   readonly statements = new StatementRegistry();
-  readonly routing = new RoutingStats();
   readonly clients = new Set<Client>();
   /** by cancel key, as it was sent in BackendKeyData */
   readonly byCancelKey = new Map<string, Client>();

@@ -22,15 +22,6 @@ export class DatabaseStats {
   }
 }
 
-/** What user functions did to a proxy's queries. */
-export class RoutingStats {
-  moves = 0;
-  /** moves asked for inside a transaction or pipeline */
-  refusedMoves = 0;
-  rewrites = 0;
-  rejections = 0;
-}
-
 /** Ids of clients and servers come from one counter, as in pgbouncer's SHOW CLIENTS and SHOW SERVERS. */
 export class IdCounter {
   #last = 0;

@@ -129,6 +129,42 @@ test('a move inside a transaction is refused: the transaction stays on its serve
   assert.ok(bouncer.logContains(/routing to dev\.2 refused inside a transaction/));
 });
 
+test('queries that are sent ahead each go to their server; in a pipeline without Sync and in a transaction all stay', async (t) => {
+  const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
+  const client = await RawClient.login({ port: bouncer.port }, { user: 'postgres', database: 'dev' });
+  const servers = async (...messages: Buffer[]): Promise<(string | null)[]> => {
+    const readies = messages.filter((each) => 'QS'.includes(String.fromCharCode(each[0]!))).length;
+    client.send(...messages);
+    const frames: raw.Frame[] = [];
+    for (let i = 0; i < readies; i++) frames.push(...(await client.readUntil('Z')));
+    return frames.filter(({ type }) => type === 'D').map((row) => raw.rowValues(row)[0]!);
+  };
+  const simple = (table: string): Buffer => raw.query(`SELECT who FROM everywhere -- ${table}`);
+  const extended = (table: string): Buffer[] => [
+    raw.parse('', `SELECT who FROM everywhere -- ${table}`),
+    raw.bind(),
+    raw.execute(),
+  ];
+  const named = [
+    ...[raw.parse('a', 'SELECT who FROM everywhere -- tablea'), raw.sync()],
+    ...[raw.parse('b', 'SELECT who FROM everywhere -- tableb'), raw.sync()],
+    ...['a', 'b', 'a'].flatMap((name) => [raw.bind(name), raw.execute(), raw.sync()]),
+  ];
+  const apart = ['first', 'second', 'first'];
+  assert.deepEqual(await servers(simple('tablea'), simple('tableb'), simple('tablea')), apart);
+  const synced = ['tablea', 'tableb', 'tablea'].flatMap((table) => [...extended(table), raw.sync()]);
+  assert.deepEqual(await servers(...synced), apart);
+  assert.deepEqual(await servers(...named), apart);
+  assert.deepEqual(await servers(...extended('tablea'), ...extended('tableb'), raw.sync()), [
+    'first',
+    'first',
+  ]);
+  const transaction = [raw.query('BEGIN'), simple('tableb'), raw.query('COMMIT'), simple('tableb')];
+  assert.deepEqual(await servers(...transaction), ['first', 'second']);
+  const console = await bouncer.connect({ user: 'pgbouncer', database: 'pgbouncer' });
+  assert.equal((await console.query('SHOW FUNCTIONS')).rows[0].refused_moves, '2');
+});
+
 test('routing_in_transaction = error tells the client, and the transaction is aborted', async (t) => {
   const bouncer = await start(
     t,
