@@ -59,6 +59,7 @@ export class Proxy implements AdminActions {
     this.functions = new Functions({
       settings: config.settings,
       databases: config.databases.values(),
+      fallback: config.fallback,
       log,
       isDbkey: (name) => this.registry.isDbkey(name),
     });
@@ -136,14 +137,14 @@ export class Proxy implements AdminActions {
       this.sessions.drop(database, clientErrors.databaseRemoved());
     this.switchovers.reconfigure();
     if (changesTls(old, next.settings, 'server')) this.#renewServers();
-    await this.functions.reconfigure(next.settings, next.databases.values());
+    await this.functions.reconfigure(next.settings, next.databases.values(), next.fallback);
   }
 
   async applySettings(config: Config): Promise<boolean> {
     const old = this.registry.config.settings;
     this.registry.reconfigure(config);
     this.log.configure(config.settings);
-    await this.functions.reconfigure(config.settings, config.databases.values());
+    await this.functions.reconfigure(config.settings, config.databases.values(), config.fallback);
     const { settings } = config;
     const isServers = changesTls(old, settings, 'server');
     try {

@@ -49,6 +49,8 @@ export interface FunctionSetRow {
 export class Functions {
   #settings: FunctionSettings;
   #databases: ReadonlyMap<string, DatabaseFunctions>;
+  /** the `*` entry: what it says counts for all names that have no entry */
+  #fallback: DatabaseFunctions | null;
   readonly #log: FunctionLog;
   readonly #isDbkey: (name: string) => boolean;
   /** by database name; null: none applies. Filled as names are asked for. */
@@ -66,11 +68,13 @@ export class Functions {
   constructor(options: {
     settings: FunctionSettings;
     databases: Iterable<DatabaseFunctions>;
+    fallback?: DatabaseFunctions | null;
     log: FunctionLog;
     isDbkey: (name: string) => boolean;
   }) {
     this.#settings = options.settings;
     this.#databases = byName(options.databases);
+    this.#fallback = options.fallback ?? null;
     this.#log = options.log;
     this.#isDbkey = options.isDbkey;
     this.#hosts = this.#newHosts();
@@ -79,7 +83,7 @@ export class Functions {
   /** Loads what there is. A broken file is logged, and does not keep the proxy from starting. */
   async start(): Promise<void> {
     this.#watcher = new SourceWatcher((folders) => void this.#changed(folders));
-    for (const name of this.#databases.keys()) this.setFor(name);
+    for (const name of this.#names()) this.setFor(name);
     this.#watch();
     await this.#settled();
     this.#started = true;
@@ -89,7 +93,7 @@ export class Functions {
   setFor(name: string): FunctionSet | null {
     const known = this.#byDatabase.get(name);
     if (known !== undefined) return known;
-    const files = sourceFiles(this.#settings, name, this.#databases.get(name));
+    const files = sourceFiles(this.#settings, name, this.#databases.get(name) ?? this.#fallback ?? undefined);
     const set = files === null || this.#stopped ? null : this.#setOf(files);
     // names that clients make up must not fill the memory
     if (this.#byDatabase.size > 10_000) this.#byDatabase.clear();
@@ -98,12 +102,17 @@ export class Functions {
   }
 
   /** RELOAD: other options, other databases. Resolves when all that could be loaded is. */
-  async reconfigure(settings: FunctionSettings, databases: Iterable<DatabaseFunctions>): Promise<void> {
+  async reconfigure(
+    settings: FunctionSettings,
+    databases: Iterable<DatabaseFunctions>,
+    fallback: DatabaseFunctions | null = null,
+  ): Promise<void> {
     const hostsChanged =
       settings.user_function_isolation !== this.#settings.user_function_isolation ||
       settings.user_function_memory_limit !== this.#settings.user_function_memory_limit;
     this.#settings = settings;
     this.#databases = byName(databases);
+    this.#fallback = fallback;
     const old = this.#hosts;
     if (hostsChanged) this.#hosts = this.#newHosts();
     const setSettings = this.#setSettings();
@@ -139,6 +148,11 @@ export class Functions {
       failures: Object.values(set.counters.failures).reduce((sum, count) => sum + count, 0),
       last_error: set.lastError,
     }));
+  }
+
+  /** Entries of [databases]. */
+  #names(): string[] {
+    return [...this.#databases.keys(), ...(this.#fallback === null ? [] : ['*'])];
   }
 
   #setOf(files: { routing: string | null; rewrite: string | null }): FunctionSet {
@@ -228,7 +242,7 @@ export class Functions {
     const known = new Set(this.#sets.values());
     this.#byDatabase.clear();
     const wanted = new Map<string, FunctionSet | null>();
-    for (const name of new Set([...before.keys(), ...this.#databases.keys()])) {
+    for (const name of new Set([...before.keys(), ...this.#names()])) {
       wanted.set(name, this.setFor(name));
     }
     const handOver = (): void => {

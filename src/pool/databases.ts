@@ -54,6 +54,11 @@ export class Database {
   }
 }
 
+/** Names that the `*` entry does not stand for: none at all, its own, and the console's. */
+const NO_DBKEYS: ReadonlySet<string> = new Set(['', '*', 'pgbouncer']);
+/** PostgreSQL's NAMEDATALEN, less the NUL */
+const MAX_NAME_BYTES = 63;
+
 /**
  * All databases, pools and users, and what is limited across them. There is one for the whole proxy; whoever wants a
  * connection asks it.
@@ -91,9 +96,10 @@ export class Registry {
     this.#adopt(config);
   }
 
-  /** Whether a routing function may name it: a configured database, or any name when there is a `*` entry. */
+  /** Whether a routing function may name it: a configured database, or any server's when there is a `*` entry. */
   isDbkey(name: string): boolean {
-    return this.databases.has(name) || this.config.fallback !== null || this.resolveAlias(name) !== null;
+    if (this.databases.has(name) || this.resolveAlias(name) !== null) return true;
+    return this.config.fallback !== null && !NO_DBKEYS.has(name) && Buffer.byteLength(name) <= MAX_NAME_BYTES;
   }
 
   /** The database of that name, or `current` where that does for an alias; made from the `*` entry when there is one; null: no such database. */

@@ -129,6 +129,32 @@ test('a move inside a transaction is refused: the transaction stays on its serve
   assert.ok(bouncer.logContains(/routing to dev\.2 refused inside a transaction/));
 });
 
+test('the rule of the * entry is for all databases without one, and may name any but the console', async (t) => {
+  const bouncer = await start(
+    t,
+    { 'any.ts': 'export const routing_rules = (u, q) => /to:(.*)$/.exec(q)?.[1] ?? null;' },
+    {
+      databases: {
+        dev: first.connectionString(),
+        '*': `host=${second.host} port=${second.port} routing_rules_file=user-functions/any.ts`,
+      },
+      settings: { routing_rules_on_failure: 'error' },
+    },
+  );
+  const named = await bouncer.connect({ database: 'dev' });
+  assert.equal(await who(named, 'SELECT who FROM everywhere --to:postgres'), 'first');
+  const other = await bouncer.connect({ database: 'postgres' });
+  assert.equal(await who(other, 'SELECT who FROM everywhere'), 'second');
+  assert.equal(await who(other, 'SELECT who FROM everywhere --to:dev'), 'first');
+  for (const name of ['', '*', 'pgbouncer', 'x'.repeat(64)]) {
+    const naming = other.query(`SELECT 1 --to:${name}`);
+    await assert.rejects(naming, { code: '38000', message: /unknown_dbkey/ }, name);
+  }
+  assert.equal(await who(other, 'SELECT who FROM everywhere --to:postgres'), 'second');
+  const [row] = await bouncer.admin('SHOW FUNCTIONS');
+  assert.deepEqual([row!['databases'], row!['failures']], ['*,postgres', '4']);
+});
+
 test('queries that are sent ahead each go to their server; in a pipeline without Sync and in a transaction all stay', async (t) => {
   const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
   const client = await RawClient.login({ port: bouncer.port }, { user: 'postgres', database: 'dev' });
