@@ -33,7 +33,7 @@ export function checked(call: HostCall, answer: HostAnswer, isDbkey: (name: stri
   const { rewrite, route } = answer;
   // oxlint-disable-next-line no-control-regex
   if (call.isBytes && rewrite !== null && 'text' in rewrite && /[^\0-\xff]/.test(rewrite.text)) {
-    const message = 'returned characters over U+00FF, and client_encoding is not UTF-8';
+    const message = 'returned characters over U+00FF for a query that is not in UTF-8';
     return checked(call, { rewrite: badResult('bad_result', message), route }, isDbkey);
   }
   if (route !== null && 'text' in route && !isDbkey(route.text))

@@ -20,7 +20,7 @@ export interface HostCall {
   readonly query: string;
   readonly inTransaction: boolean;
   readonly database: string;
-  /** the query is in no encoding of ours: each of its characters is a byte, and so must be those of another query */
+  /** the query is not in UTF-8: each of its characters is a byte, and so must be those of another query */
   readonly isBytes?: boolean;
   /** its rewriting was cut off: only routing is asked, inside the engine */
   readonly routeOnly?: boolean;

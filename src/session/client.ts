@@ -100,6 +100,8 @@ export class Client implements Waiter, ServerUser {
   bodyForwarded = false;
   /** the message that is held is to be answered with an error, as soon as it is looked at again */
   isCanceled = false;
+  /** the user functions were shown the bytes of the message that is held, and answer in bytes (query.ts) */
+  askedInBytes = false;
   /** what the user functions said of the message that is held */
   decision: Decision | null = null;
   /** what it has sent since its transaction began; behind the first answer only the beginning (switchover.ts) */

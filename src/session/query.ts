@@ -70,23 +70,24 @@ export function tooLargeForFunctions(
 
 function ask(client: Client, type: number, bytes: Buffer): Handled {
   const set = client.functions!;
-  const start = type === Frontend.Query ? HEADER_BYTES : bytes.indexOf(0, HEADER_BYTES) + 1;
-  const end = bytes.indexOf(0, start);
-  if (start <= 0 || end < 0) {
+  const text = textOf(type, bytes);
+  if (text === null) {
     client.close(
       'bad packet: query without end',
       clientErrors.protocolViolation('bad packet: query without end'),
     );
     return Handled.Later;
   }
+  const isBytes = isInBytes(client, text);
+  client.askedInBytes = isBytes;
   client.blocked = true;
   set.evaluate(
     {
       username: client.user,
-      query: decodeQuery(client, bytes, start, end),
+      query: isBytes ? text.toString('latin1', 0, text.length) : text.toString('utf8', 0, text.length),
       inTransaction: client.inTransaction,
       database: client.database!.name,
-      isBytes: !isUtf8Client(client),
+      isBytes,
       nodes: client.database!.topology?.nodesJson ?? '',
     },
     client.onDecision,
@@ -102,27 +103,27 @@ export function decided(client: Client, decision: Decision): void {
   resumeClient(client);
 }
 
-/**
- * PostgreSQL's text is in the client's encoding. UTF-8 is decoded; any other encoding is shown byte by byte (as
- * Latin-1), which keeps ASCII readable and every byte as it was when the text is sent on.
- */
-function decodeQuery(client: Client, bytes: Buffer, start: number, end: number): string {
-  const text = bytes.subarray(start, end);
-  return isUtf8Client(client) && isUtf8(text)
-    ? text.toString('utf8', 0, text.length)
-    : text.toString('latin1', 0, text.length);
+/** The text of a Query or Parse; null: it has no end. */
+function textOf(type: number, bytes: Buffer): Buffer | null {
+  const start = type === Frontend.Query ? HEADER_BYTES : bytes.indexOf(0, HEADER_BYTES) + 1;
+  const end = bytes.indexOf(0, start);
+  return start <= 0 || end < 0 ? null : bytes.subarray(start, end);
 }
 
-function isUtf8Client(client: Client): boolean {
+/**
+ * PostgreSQL's text is in the client's encoding. UTF-8 is decoded; any other encoding, and what is no UTF-8, is shown byte
+ * by byte (as Latin-1), which keeps ASCII readable and every byte as it was when the text is sent on.
+ */
+function isInBytes(client: Client, text: Buffer): boolean {
   const encoding = client.parameters[0] ?? client.pool!.welcome?.get('client_encoding') ?? 'UTF8';
-  return encoding === 'UTF8' || /^(utf-?8|unicode)$/i.test(encoding);
+  return !((encoding === 'UTF8' || /^(utf-?8|unicode)$/i.test(encoding)) && isUtf8(text));
 }
 
 /** The message with another query text; all else in it, a Parse's name and parameter types, stays. */
 function rewrite(client: Client, type: number, bytes: Buffer, query: string): Buffer {
   const { settings } = client.sessions.registry.config;
   const tagged = settings.rewritten_tag ? `${REWRITTEN_TAG}${query}` : query;
-  const text = Buffer.from(`${tagged}\0`, isUtf8Client(client) ? 'utf8' : 'latin1');
+  const text = Buffer.from(`${tagged}\0`, client.askedInBytes ? 'latin1' : 'utf8');
   if (type === Frontend.Query) return message(Frontend.Query, text);
   const name = bytes.subarray(HEADER_BYTES, bytes.indexOf(0, HEADER_BYTES) + 1);
   const types = bytes.subarray(bytes.indexOf(0, HEADER_BYTES + name.length) + 1);
