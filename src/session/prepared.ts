@@ -199,7 +199,8 @@ function prepareOn(client: Client, server: Server, shared: SharedStatement, clie
   client.forward(parseMessage(shared));
   server.prepared.set(shared, true);
   while (server.prepared.size > limit) {
-    const oldest = server.prepared.keys().next().value as SharedStatement;
+    const oldest = oldestOf(client, server);
+    if (oldest === null || oldest === shared) break;
     server.prepared.delete(oldest);
     const closed = undecided(client, oldest);
     const keep = (): void => {
@@ -209,6 +210,15 @@ function prepareOn(client: Client, server: Server, shared: SharedStatement, clie
     client.outstanding.sentClose(keep, closed);
     client.forward(closeStatement(oldest.serverName));
   }
+}
+
+/** What to close for another: not what may never have come into being, of which the next time tells more. */
+function oldestOf(client: Client, server: Server): SharedStatement | null {
+  for (const each of server.prepared.keys()) {
+    const shared = each as SharedStatement;
+    if (!isInDoubt(client, shared)) return shared;
+  }
+  return null;
 }
 
 /** Servers keep the statement for others; only the client forgets it. */
