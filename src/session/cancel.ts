@@ -6,7 +6,7 @@ import { ClientError } from '../wire/errors.ts';
 import { Frontend } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { answerError } from './query.ts';
-import { resumeClient } from './relay-client.ts';
+import { dropHeld, resumeClient } from './relay-client.ts';
 
 /**
  * A CancelRequest: a connection of its own that carries the key of the client whose query is to be cancelled. It gets no
@@ -118,11 +118,7 @@ export function takeBack(client: Client): void {
   // a Sync can't be cancelled: its answer says that nothing runs
   if (type === undefined || type === Frontend.Sync) return;
   client.decision = null;
-  const size = client.held.readInt32BE(1) + 1;
-  const here = Math.min(size, client.held.length);
-  client.held = client.held.subarray(here);
-  client.bodyLeft = size - here;
-  client.bodyForwarded = false;
+  dropHeld(client);
   const error = new ClientError('ERROR', '57014', 'canceling statement due to user request');
   const isSimple = type === Frontend.Query || type === Frontend.FunctionCall;
   answerError(client, isSimple ? Frontend.Query : Frontend.Parse, error);

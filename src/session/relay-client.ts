@@ -248,6 +248,15 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
   }
 }
 
+/** The first of the messages that are held back is not sent to any server: what is still to come of it is thrown away. */
+export function dropHeld(client: Client): void {
+  const size = client.held.readInt32BE(1) + 1;
+  const here = Math.min(size, client.held.length);
+  client.held = client.held.subarray(here);
+  client.bodyLeft = size - here;
+  client.bodyForwarded = false;
+}
+
 /** A message that is passed on and answered by the server: the link and the ledger's entry. */
 export function forwardRequest(client: Client, request: Request): Handled {
   if ((client.server === null || client.database!.cluster !== null) && !link(client)) return Handled.Later;

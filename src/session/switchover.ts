@@ -6,7 +6,7 @@ import { parameterStatus, parseErrorFields, readyForQuery } from '../wire/messag
 import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { answerError } from './query.ts';
-import { Handled, resumeClient } from './relay-client.ts';
+import { dropHeld, Handled, resumeClient } from './relay-client.ts';
 import {
   isAtomic,
   isForgettable,
@@ -268,11 +268,7 @@ export function refuseWaiting(client: Client, error: ClientError): void {
   client.blocked = false;
   client.decision = null;
   client.verdict = null;
-  const size = client.held.readInt32BE(1) + 1;
-  const here = Math.min(size, client.held.length);
-  client.held = client.held.subarray(here);
-  client.bodyLeft = size - here;
-  client.bodyForwarded = false;
+  dropHeld(client);
   if (type === Frontend.Sync) client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
   else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
   resumeClient(client);
