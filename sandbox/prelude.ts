@@ -361,8 +361,9 @@
         const value = bundle[name];
         if (value === undefined || value === null) return null;
         if (typeof value !== 'function') throw new TypeError(`${name} is not a function`);
-        if (getPrototypeOf(value as object) === getPrototypeOf(functionKinds[1]!)) {
-          throw new TypeError(`${name} is an async function: a user function must answer at once`);
+        const kind = getPrototypeOf(value as object);
+        if (kind === getPrototypeOf(functionKinds[1]!) || kind === getPrototypeOf(functionKinds[3]!)) {
+          throw new TypeError(`${name} must not be async: it has to answer at once`);
         }
         return value as AnyFunction;
       };

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { Breaker } from './breaker.ts';
-import { bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
+import { asyncPlaces, bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
 import { checked, failureOf, GO, refusalOf, type Decision, type FailurePolicy } from './decision.ts';
 import { fingerprint, positionsOf, printable, where, type Positions } from './failure.ts';
 import type {
@@ -263,7 +263,10 @@ export class FunctionSet {
     if (tried === null || tried.failure === null) tried = await tryVersion(host, code);
     const { result, failure } = tried;
     if (failure !== null) {
-      if (build === this.#build) this.#refused(printable(where(positions, failure) + failure.message));
+      const place = / must not be async: /.test(failure.message)
+        ? (await asyncPlaces(made.inputs, dirname(this.#entry()))).map((each) => `${each}: `).join('')
+        : where(positions, failure);
+      if (build === this.#build) this.#refused(printable(place + failure.message));
       return;
     }
     if (build !== this.#build) {

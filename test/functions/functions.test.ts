@@ -118,6 +118,11 @@ for (const [what, source, pattern] of [
     'export async function routing_rules() {\n  return null;\n}',
     /routing_rules\.ts:1:\d+.*must not be async/,
   ],
+  [
+    'an async function with a type of its own',
+    '// async function routing_rules\nexport const routing_rules: (u: string) => Promise<null> =\n  async () => null;',
+    /\nrouting_rules\.ts:3:3: .*must not be async/,
+  ],
   ['a BigInt literal', 'export const routing_rules = () => String(1n);', /routing_rules\.ts:1:\d+/],
   ['a syntax error', 'export const routing_rules = (', /routing_rules\.ts:1:\d+/],
   [
@@ -133,6 +138,18 @@ for (const [what, source, pattern] of [
     assert.equal((await rules.ask('q')).kind, 'reject');
   });
 }
+
+test("async functions beside the rules, and the word in comments and texts, are nobody's business", async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'routing_rules.ts': `// not an async function routing_rules
+        export const text = 'const rewrite_query = async';
+        export async function unused(): Promise<void> {}
+        export const routing_rules = () => 'b';`,
+    },
+  });
+  assert.deepEqual(await rules.ask('q'), { kind: 'go', query: null, dbkey: 'b' });
+});
 
 for (const policy of ['pass', 'error', 'disconnect'] as const) {
   test(`policy ${policy}: an exception, a wrong type, an unknown database and a large query`, async (t) => {
