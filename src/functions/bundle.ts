@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { builtinModules } from 'node:module';
-import { basename, dirname, isAbsolute, relative, resolve } from 'node:path';
+import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { build, formatMessages, transform, type BuildFailure, type Message, type Plugin } from 'esbuild';
 
 /** The files of a function set; null: it has no such function of its own. Both may be the same file. */
@@ -15,7 +15,7 @@ export interface Bundle {
   readonly code: string;
   /** source map, as JSON */
   readonly map: string;
-  /** every file that is in it, absolute */
+  /** every file that is in it, or says where another one is, absolute */
   readonly inputs: readonly string[];
   /** of the code: equal hashes are equal versions */
   readonly hash: string;
@@ -50,6 +50,7 @@ const sandboxPlugin = (inputs: Set<string>): Plugin => ({
       if (path === 'pgswitchyard') return { path, namespace: 'pgswitchyard' };
       if (/^\.{0,2}\//.test(path))
         inputs.add(resolve(resolveDir, path)).add(resolve(resolveDir, path, 'index'));
+      else for (const place of packagePlaces(path, resolveDir)) inputs.add(place);
       if (!BUILTINS.has(path) && !path.startsWith('node:')) return undefined;
       return {
         errors: [
@@ -67,6 +68,26 @@ const sandboxPlugin = (inputs: Set<string>): Plugin => ({
     });
   },
 });
+
+/** Where a package is looked for: it may be installed later, its folders one after the other. */
+function packagePlaces(path: string, from: string): string[] {
+  const [scopeOrName = '', ...rest] = path.split('/');
+  const name = path.startsWith('@') ? join(scopeOrName, rest[0] ?? '') : scopeOrName;
+  const places: string[] = [];
+  for (let folder = from, last = ''; folder !== last; last = folder, folder = dirname(folder)) {
+    const packages = join(folder, 'node_modules');
+    places.push(join(packages, scopeOrName), join(packages, name), join(packages, name, 'package.json'));
+  }
+  return places;
+}
+
+/** The package.json that led to a file of a package. */
+function manifestsOf(files: readonly string[]): string[] {
+  const folders = files.map((file) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(file)?.[0]);
+  return [...new Set(folders)]
+    .filter((folder) => folder !== undefined)
+    .map((folder) => join(folder, 'package.json'));
+}
 
 /**
  * Puts a function set's files and all that they import into one script.
@@ -114,11 +135,12 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
     // it would only warn, and make calls of BigInt() out of them
     const bigints = result.warnings.filter((warning) => warning.id === 'bigint');
     if (bigints.length > 0) throw new BundleError(await format(bigints));
-    const inputs = Object.keys(result.metafile.inputs)
+    const files = Object.keys(result.metafile.inputs)
       .filter((path) => path !== ENTRY && !path.startsWith('pgswitchyard:'))
       .map((path) => (isAbsolute(path) ? path : resolve(folder, path)));
     const code = result.outputFiles.find((file) => file.path.endsWith('bundle.js'))!.text;
     const map = result.outputFiles.find((file) => file.path.endsWith('.map'))!.text;
+    const inputs = [...files, ...manifestsOf(files)];
     return { code, map, inputs, hash: createHash('sha256').update(code).digest('hex').slice(0, 12) };
   } catch (error) {
     const { errors } = error as BuildFailure;
@@ -130,7 +152,9 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
 }
 
 async function format(messages: Message[]): Promise<string> {
-  return (await formatMessages(messages, { kind: 'error' })).join('\n').trim();
+  // a rule that can't be read is not a mistake in a line of ours
+  const shown = messages.map((each) => (each.location?.file === ENTRY ? { ...each, location: null } : each));
+  return (await formatMessages(shown, { kind: 'error' })).join('\n').trim();
 }
 
 /** `file:line:column` of each async function in the author's own files, relative to a folder: the isolate knows no places. */

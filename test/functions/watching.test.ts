@@ -1,6 +1,6 @@
 /** Which changes of which files and folders are noticed. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -27,6 +27,27 @@ for (const [what, file] of [
     assert.match(rules.lines[0] ?? '', /not loaded.*routing_rules\.ts[^]*Could not resolve/);
     await rules.write(file!.endsWith('.ts') ? file! : `${file}.ts`, "export const to = 'b';");
     await answers(rules, 'b');
+  });
+}
+
+for (const name of ['where', '@scope/where']) {
+  test(`the package ${name} is installed later, and its package.json names another file then`, async (t) => {
+    const rules = await Rules.start(t, { files: { 'routing_rules.ts': importing(name) } });
+    const complaints = (): number => rules.lines.filter((line) => line.includes('Could not resolve')).length;
+    for (const part of [
+      'node_modules',
+      ...name.split('/').map((_, i, all) => all.slice(0, i + 1).join('/')),
+    ]) {
+      const before = complaints();
+      await mkdir(join(rules.folder, part === 'node_modules' ? part : `node_modules/${part}`));
+      await until(`a look at ${part}`, () => complaints() > before);
+    }
+    await rules.write(`node_modules/${name}/package.json`, '{"main": "lib/index.js"}');
+    await rules.write(`node_modules/${name}/lib/index.js`, "exports.to = 'b';");
+    await answers(rules, 'b');
+    await rules.write(`node_modules/${name}/other.js`, "exports.to = 'a';");
+    await rules.write(`node_modules/${name}/package.json`, '{"main": "other.js"}');
+    await answers(rules, 'a');
   });
 }
 
