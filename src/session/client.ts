@@ -137,6 +137,8 @@ export class Client implements Waiter, ServerUser {
   statements: Map<string, ClientStatement> | null = null;
   /** of which the server has not said yet whether it has them, or no more; and how many Syncs had been sent before */
   undecided: Map<SharedStatement, { readonly syncs: number }> | null = null;
+  /** whether they are tracked in session mode; null: it has none (prepared.ts) */
+  isSessionTracked: boolean | null = null;
   /** the database that the unnamed statement's Parse was routed to */
   unnamedRoute: string | null = null;
 

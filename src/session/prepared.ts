@@ -24,12 +24,15 @@ export const Prepared = { Incomplete: 9 } as const;
 
 /**
  * Whether this client's named statements are tracked. In session mode a client keeps its server and there is no need;
- * but a routing function or a switchover may move it.
+ * but a routing function or a switchover may move it. Functions come and go, and the statements that a session has stay
+ * what they are.
  */
 export function isTracked(client: Client): boolean {
   if (client.replication !== 'none') return false;
   const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
-  return limit > 0 && (client.functions !== null || client.inCluster || client.pool!.mode !== 'session');
+  if (limit === 0) return false;
+  if (client.inCluster || client.pool!.mode !== 'session') return true;
+  return (client.isSessionTracked ??= client.functions !== null || client.statements !== null);
 }
 
 /** A named Parse, whole. */
@@ -237,6 +240,7 @@ function closeNamed(client: Client, name: string): Handled {
 /** DISCARD ALL or DEALLOCATE ALL has run on the client's server. */
 export function forgetStatements(client: Client): void {
   client.server!.prepared.clear();
+  client.isSessionTracked = null;
   for (const statement of client.statements?.values() ?? [])
     client.sessions.statements.release(statement.shared);
   client.statements = null;

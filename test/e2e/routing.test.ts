@@ -155,6 +155,27 @@ test('the rule of the * entry is for all databases without one, and may name any
   assert.deepEqual([row!['databases'], row!['failures']], ['*,postgres', '4']);
 });
 
+test('rules that come and go leave the prepared statements of a session alone', async (t) => {
+  const settings = { pool_mode: 'session' };
+  const bouncer = await start(t, { 'nothing.txt': '' }, { settings });
+  const clients: RawClient[] = [];
+  const works = async (client: RawClient): Promise<void> => {
+    client.send(raw.bind('same'), raw.execute(), raw.sync());
+    const row = (await client.readUntil('Z')).find(({ type }) => type === 'D');
+    assert.deepEqual(row && raw.rowValues(row), ['first']);
+  };
+  for (const sets of [1, 0]) {
+    const client = await RawClient.login({ port: bouncer.port }, { user: 'postgres', database: 'dev' });
+    client.send(raw.parse('same', 'SELECT who FROM everywhere'), raw.sync());
+    await client.readUntil('Z');
+    clients.push(client);
+    if (sets === 1) await bouncer.writeFile('user-functions/routing_rules.ts', ROUTING);
+    else await bouncer.removeFile('user-functions/routing_rules.ts');
+    await until('the change', async () => (await bouncer.admin('SHOW FUNCTIONS')).length === sets);
+    for (const each of clients) await works(each);
+  }
+});
+
 test('queries that are sent ahead each go to their server; in a pipeline without Sync and in a transaction all stay', async (t) => {
   const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
   const client = await RawClient.login({ port: bouncer.port }, { user: 'postgres', database: 'dev' });
