@@ -1,26 +1,21 @@
 import { showConfig } from '../config/load.ts';
-import type { Database } from '../pool/databases.ts';
-import type { Pool } from '../pool/pool.ts';
-import type { Client } from '../session/client.ts';
-import { ADMIN_DATABASE } from '../session/startup.ts';
 import { timestamp } from '../telemetry/log.ts';
 import type { AdminActions } from './actions.ts';
 import { DESCRIPTOR_COLUMNS, descriptorRows } from './fds.ts';
-import type { Column, Value } from './result.ts';
 import {
-  BUFFER_COLUMNS,
-  clientPhase,
-  clientRows,
-  compare,
-  poolsInOrder,
-  serverPhase,
-  serverRows,
-  serversOf,
-  SOCKET_COLUMNS,
-  socketRows,
-  splitWait,
-  waitOf,
-} from './sockets.ts';
+  DATABASE_COLUMNS,
+  databaseRows,
+  LIST_COLUMNS,
+  listRows,
+  MEMORY_COLUMNS,
+  memoryRows,
+  POOL_COLUMNS,
+  poolRows,
+  USER_COLUMNS,
+  userRows,
+} from './pool-tables.ts';
+import type { Column, Value } from './result.ts';
+import { BUFFER_COLUMNS, clientRows, serverRows, SOCKET_COLUMNS, socketRows } from './sockets.ts';
 import {
   STATS_AVERAGES_COLUMNS,
   STATS_COLUMNS,
@@ -42,9 +37,6 @@ export interface Table {
   readonly isForAdmins?: boolean;
 }
 
-/** Servers of the console's own pool: there is none, but pgbouncer shows this size. */
-const CONSOLE_POOL_SIZE = 2;
-
 /** Every SHOW command that answers with rows, by its name in lower case. */
 export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
   ['topology', { columns: TOPOLOGY_COLUMNS, rows: topologyRows }],
@@ -65,31 +57,7 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
       rows: (actions) => socketRows(actions, true),
     },
   ],
-  [
-    'pools',
-    {
-      columns: [
-        ['database', 'text'],
-        ['user', 'text'],
-        ['cl_active', 'int4'],
-        ['cl_waiting', 'int4'],
-        ['cl_active_cancel_req', 'int4'],
-        ['cl_waiting_cancel_req', 'int4'],
-        ['sv_active', 'int4'],
-        ['sv_active_cancel', 'int4'],
-        ['sv_being_canceled', 'int4'],
-        ['sv_idle', 'int4'],
-        ['sv_used', 'int4'],
-        ['sv_tested', 'int4'],
-        ['sv_login', 'int4'],
-        ['maxwait', 'int4'],
-        ['maxwait_us', 'int4'],
-        ['pool_mode', 'text'],
-        ['load_balance_hosts', 'text'],
-      ],
-      rows: poolRows,
-    },
-  ],
+  ['pools', { columns: POOL_COLUMNS, rows: poolRows }],
   [
     'peer_pools',
     {
@@ -107,31 +75,7 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
         }),
     },
   ],
-  [
-    'databases',
-    {
-      columns: [
-        ['name', 'text'],
-        ['host', 'text'],
-        ['port', 'int4'],
-        ['database', 'text'],
-        ['force_user', 'text'],
-        ['pool_size', 'int4'],
-        ['min_pool_size', 'int4'],
-        ['reserve_pool_size', 'int4'],
-        ['server_lifetime', 'int4'],
-        ['pool_mode', 'text'],
-        ['load_balance_hosts', 'text'],
-        ['max_connections', 'int4'],
-        ['current_connections', 'int4'],
-        ['max_client_connections', 'int4'],
-        ['current_client_connections', 'int4'],
-        ['paused', 'int4'],
-        ['disabled', 'int4'],
-      ],
-      rows: databaseRows,
-    },
-  ],
+  ['databases', { columns: DATABASE_COLUMNS, rows: databaseRows }],
   [
     'peers',
     {
@@ -150,32 +94,8 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
         ]),
     },
   ],
-  [
-    'users',
-    {
-      columns: [
-        ['name', 'text'],
-        ['pool_size', 'text'],
-        ['reserve_pool_size', 'text'],
-        ['pool_mode', 'text'],
-        ['max_user_connections', 'int4'],
-        ['current_connections', 'int4'],
-        ['max_user_client_connections', 'int4'],
-        ['current_client_connections', 'int4'],
-      ],
-      rows: userRows,
-    },
-  ],
-  [
-    'lists',
-    {
-      columns: [
-        ['list', 'text'],
-        ['items', 'int4'],
-      ],
-      rows: listRows,
-    },
-  ],
+  ['users', { columns: USER_COLUMNS, rows: userRows }],
+  ['lists', { columns: LIST_COLUMNS, rows: listRows }],
   ['stats', { columns: STATS_COLUMNS, rows: statsRows }],
   ['stats_totals', { columns: STATS_TOTALS_COLUMNS, rows: statsTotalsRows }],
   ['stats_averages', { columns: STATS_AVERAGES_COLUMNS, rows: statsAveragesRows }],
@@ -193,19 +113,7 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
         showConfig(registry.config).map((row) => [row.key, row.value, row.default, row.changeable]),
     },
   ],
-  [
-    'mem',
-    {
-      columns: [
-        ['name', 'text'],
-        ['size', 'int4'],
-        ['used', 'int4'],
-        ['free', 'int4'],
-        ['memtotal', 'int4'],
-      ],
-      rows: memoryRows,
-    },
-  ],
+  ['mem', { columns: MEMORY_COLUMNS, rows: memoryRows }],
   [
     'dns_hosts',
     {
@@ -301,180 +209,3 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
     },
   ],
 ]);
-
-function consoleClients({ sessions }: AdminActions): Client[] {
-  return [...sessions.clients].filter((client) => client.isConsole && client.state !== 'login');
-}
-
-/** pgbouncer shows it where there is a list of hosts to balance over. */
-function balancing({ config }: Database): string | null {
-  return config.hosts.length > 1 ? config.load_balance_hosts : null;
-}
-
-function poolRows(actions: AdminActions): Value[][] {
-  const now = performance.now();
-  const clients = new Map<Pool, Client[]>();
-  for (const client of actions.sessions.clients) {
-    if (client.pool === null) continue;
-    const others = clients.get(client.pool);
-    if (others === undefined) clients.set(client.pool, [client]);
-    else others.push(client);
-  }
-  const rows = poolsInOrder(actions).map((pool) => poolRow(pool, clients.get(pool) ?? [], now));
-  const ofConsole = [ADMIN_DATABASE, ADMIN_DATABASE, consoleClients(actions).length];
-  rows.push([...ofConsole, ...new Array<number>(12).fill(0), 'statement', null]);
-  return rows.sort((a, b) => compare(String(a[0]), String(b[0])) || compare(String(a[1]), String(b[1])));
-}
-
-function poolRow(pool: Pool, clients: readonly Client[], now: number): Value[] {
-  const servers = serversOf(pool);
-  const inPhase = (...phases: string[]): number =>
-    servers.filter((server) => phases.includes(serverPhase(server, now))).length;
-  const waiting = clients.filter((client) => clientPhase(client) === 'waiting');
-  const { cancels } = pool;
-  const longest = Math.max(0, ...waiting.map((client) => waitOf(client, now)));
-  return [
-    pool.database.name,
-    pool.user,
-    clients.length - waiting.length,
-    waiting.length,
-    cancels.active,
-    cancels.waiting,
-    inPhase('active'),
-    cancels.active,
-    inPhase('being_canceled'),
-    inPhase('idle'),
-    inPhase('used'),
-    inPhase('tested'),
-    // a connection that is being made has no socket yet
-    inPhase('new') + (pool.opener.isOpening && pool.opener.connecting === null ? 1 : 0) + cancels.connecting,
-    ...splitWait(longest),
-    pool.mode,
-    balancing(pool.database),
-  ];
-}
-
-function databaseRows(actions: AdminActions): Value[][] {
-  const { settings } = actions.registry.config;
-  const rows = [...actions.registry.databases.values()].map((database): Value[] => {
-    const { config } = database;
-    return [
-      database.name,
-      config.hosts.length > 0 ? config.hosts.join(',') : null,
-      config.port,
-      config.dbname ?? database.name,
-      config.user,
-      config.pool_size ?? settings.default_pool_size,
-      config.min_pool_size ?? settings.min_pool_size,
-      config.reserve_pool_size ?? settings.reserve_pool_size,
-      Math.floor((config.server_lifetime || settings.server_lifetime) / 1000),
-      config.pool_mode,
-      balancing(database),
-      config.max_db_connections || settings.max_db_connections,
-      database.connectionCount,
-      config.max_db_client_connections || settings.max_db_client_connections,
-      database.clientCount,
-      database.paused,
-      database.disabled,
-    ];
-  });
-  rows.push([
-    ADMIN_DATABASE,
-    null,
-    settings.listen_port,
-    ADMIN_DATABASE,
-    ADMIN_DATABASE,
-    CONSOLE_POOL_SIZE,
-    settings.min_pool_size,
-    settings.reserve_pool_size,
-    Math.floor(settings.server_lifetime / 1000),
-    'statement',
-    null,
-    settings.max_db_connections,
-    0,
-    settings.max_db_client_connections,
-    consoleClients(actions).length,
-    false,
-    false,
-  ]);
-  return rows.sort((a, b) => compare(String(a[0]), String(b[0])));
-}
-
-/** Users of auth_file, of [users], and those that have been here. */
-function userNames({ registry: { config, users } }: AdminActions): string[] {
-  const names = new Set([ADMIN_DATABASE, ...config.userlist.keys(), ...config.users.keys(), ...users.keys()]);
-  for (const { user } of config.databases.values()) if (user !== null) names.add(user);
-  return [...names].sort(compare);
-}
-
-function userRows(actions: AdminActions): Value[][] {
-  const { registry, sessions } = actions;
-  const { config } = registry;
-  const connections = new Map<string, number>();
-  for (const pool of registry.allPools()) {
-    connections.set(pool.user, (connections.get(pool.user) ?? 0) + pool.size);
-  }
-  const clients = new Map<string, number>();
-  for (const client of sessions.clients) {
-    if (client.state === 'login') continue;
-    clients.set(client.user, (clients.get(client.user) ?? 0) + 1);
-  }
-  const padded = (size: number | null | undefined): string =>
-    size === null || size === undefined ? '' : String(size).padStart(9);
-  return userNames(actions).map((name) => {
-    const entry = config.users.get(name);
-    return [
-      name,
-      padded(entry?.pool_size),
-      padded(entry?.reserve_pool_size),
-      entry?.pool_mode ?? null,
-      entry?.max_user_connections || config.settings.max_user_connections,
-      connections.get(name) ?? 0,
-      entry?.max_user_client_connections || config.settings.max_user_client_connections,
-      clients.get(name) ?? 0,
-    ];
-  });
-}
-
-function listRows(actions: AdminActions): Value[][] {
-  const { registry, sessions } = actions;
-  const pools = [...registry.allPools()];
-  const loggingIn = [...sessions.clients].filter((client) => clientPhase(client) === 'login').length;
-  return [
-    ['databases', registry.databases.size + 1],
-    ['users', userNames(actions).length],
-    ['peers', registry.config.peers.size],
-    ['pools', pools.length + 1],
-    ['peer_pools', registry.config.peers.size],
-    ['free_clients', 0],
-    ['used_clients', sessions.clients.size],
-    ['login_clients', loggingIn],
-    ['free_servers', 0],
-    ['used_servers', pools.reduce((sum, pool) => sum + pool.size, 0)],
-    ['dns_names', registry.resolver.hosts(0).length],
-    ['dns_zones', 0],
-    ['dns_queries', 0],
-    ['dns_pending', registry.resolver.pending],
-  ];
-}
-
-/** pgbouncer's slabs have no counterpart: how many objects there are, and the process's memory in KiB. */
-function memoryRows(actions: AdminActions): Value[][] {
-  const { registry, sessions } = actions;
-  const pools = [...registry.allPools()];
-  const objects: [string, number][] = [
-    ['user_cache', userNames(actions).length],
-    ['db_cache', registry.databases.size + 1],
-    ['pool_cache', pools.length + 1],
-    ['server_cache', pools.reduce((sum, pool) => sum + pool.size, 0)],
-    ['client_cache', sessions.clients.size],
-  ];
-  const { rss, heapTotal, heapUsed, external } = process.memoryUsage();
-  const kib = (bytes: number): number => Math.round(bytes / 1024);
-  return [
-    ...objects.map(([name, used]): Value[] => [name, 0, used, 0, 0]),
-    ['heap_kib', 1, kib(heapUsed), kib(heapTotal - heapUsed), kib(heapTotal)],
-    ['external_kib', 1, kib(external), 0, kib(external)],
-    ['rss_kib', 1, kib(rss), 0, kib(rss)],
-  ];
-}
