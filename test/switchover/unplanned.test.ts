@@ -96,6 +96,27 @@ test('pg_terminate_backend reaches the client, and the others go on', async (t) 
   await bouncer.waitForLog(/false alarm/);
 });
 
+test("a probe's connection that is ended by hand says nothing about the writer", async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const writer = await Writer.start(bouncer, 1, 'extended');
+  const probes = "backend_type = 'client backend' AND application_name = 'pgswitchyard probe'";
+  for (const node of [primary, ...standbys]) {
+    const count = async (): Promise<unknown> =>
+      (await node.sql(`SELECT pid FROM pg_stat_activity WHERE ${probes}`))[0]?.['pid'];
+    const before = await count();
+    await node.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${probes}`);
+    await until('another probe', async () => {
+      const now = await count();
+      return now !== undefined && now !== before;
+    });
+  }
+  await writer.progress(10);
+  await writer.stop();
+  assert.deepEqual(writer.errors, []);
+  assert.ok(!bouncer.logContains(/does not answer|switchover dev: the writer is .* \(was/));
+  assert.deepEqual(await bouncer.admin('SHOW SWITCHOVERS'), []);
+});
+
 test('demoted while connections stay: a write is refused, and goes to the new writer', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { standbys: 1 });
   const standby = standbys[0]!;
