@@ -1,5 +1,5 @@
-import { lstatSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, lstatSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { SourceFiles } from './bundle.ts';
 
 /** What says where user functions are. All paths are absolute. */
@@ -26,13 +26,16 @@ function inFolder(folder: string, name: string): string | null {
   return null;
 }
 
-/** A symbolic link that leads nowhere just now is a rule that can't be read, and not a rule that was taken away. */
+/**
+ * A symbolic link that leads nowhere just now is a rule that can't be read, and not a rule that was taken away; so is what
+ * may be in a folder that is there and may not be looked into.
+ */
 function isThere(file: string): boolean {
   try {
     lstatSync(file);
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EACCES' && existsSync(dirname(file));
   }
 }
 

@@ -1,5 +1,7 @@
 /** Routing and rewriting end to end: two real servers, real clients, and the rules of the original's documentation. */
 import assert from 'node:assert/strict';
+import { chmod } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { Client } from 'pg';
 import { Bouncer, type BouncerOptions } from '../support/bouncer.ts';
@@ -328,6 +330,26 @@ test('a rejection aborts its transaction and its pipeline, as any error does', a
   assert.deepEqual(frames.map((frame) => frame.type).join(''), '12CEZ');
   assert.equal(errorFields(frames[3]!)['M'], 'no');
   assert.deepEqual(await first.sql('SELECT n FROM ledger'), []);
+});
+
+test('rules in a folder that may not be looked into are rules that cannot be read, and not none', async (t) => {
+  const settings = { rewrite_query_on_failure: 'error' };
+  const bouncer = await start(
+    t,
+    { 'dev/rewrite_query.ts': 'export const rewrite_query = () => null;' },
+    { settings },
+  );
+  const client = await bouncer.connect({ database: 'dev' });
+  await client.query('SELECT 1');
+  await bouncer.stop();
+  await chmod(join(bouncer.folder, 'user-functions/dev'), 0);
+  await bouncer.start();
+  const other = await bouncer.connect({ database: 'dev' });
+  await assert.rejects(other.query('SELECT 1'), { code: '38000', message: /no_version/ });
+  await bouncer.waitForLog(/not loaded, there is no earlier version: .*dev\/rewrite_query\.ts/);
+  await chmod(join(bouncer.folder, 'user-functions/dev'), 0o755);
+  await bouncer.admin('RELOAD');
+  await other.query('SELECT 1');
 });
 
 test('on failure: pass goes on, error is told to the client, disconnect ends the connection', async (t) => {
