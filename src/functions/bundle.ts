@@ -121,7 +121,9 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
       globalName: '__pgswitchyard',
       platform: 'neutral',
       mainFields: ['module', 'main'],
-      conditions: ['import', 'default'],
+      // what packages have for browsers needs nothing of Node's
+      conditions: ['browser', 'import', 'default'],
+      define: { 'process.env.NODE_ENV': '"production"' },
       target: 'es2024',
       supported: { bigint: false, 'top-level-await': false },
       sourcemap: 'external',

@@ -238,6 +238,19 @@ test('a file that is imported, and a package in node_modules, are part of the ru
   await until('the change', async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(to('a')));
 });
 
+test('of a package the build that needs no Node is taken', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'routing_rules.ts': "import { where } from 'where';\nexport const routing_rules = where;",
+      'node_modules/where/package.json': '{"exports": {"browser": "./browser.js", "default": "./node.js"}}',
+      'node_modules/where/browser.js':
+        "exports.where = () => (process.env.NODE_ENV === 'production' ? 'b' : undefined);",
+      'node_modules/where/node.js': "require('node:fs');",
+    },
+  });
+  assert.deepEqual(await rules.ask('q'), to('b'));
+});
+
 test('functions appear and vanish with their files and folders', async (t) => {
   const rules = await Rules.start(t, { files: { 'keep/x': '' } });
   assert.equal(rules.functions.setFor('a'), null);
