@@ -137,11 +137,15 @@ function authentication(request: number, data: Buffer | string): Buffer {
   return Buffer.concat([code, typeof data === 'string' ? Buffer.from(data, 'latin1') : data]);
 }
 
-/** The password of a PasswordMessage; null when it is malformed, empty or too long. */
-function readPassword(payload: Buffer): Buffer | null {
+/**
+ * The password of a PasswordMessage, or what is wrong with it. An empty one is never right: an LDAP server would take it
+ * for an anonymous bind (RFC 4513, section 5.1.2).
+ */
+function readPassword(payload: Buffer): Buffer | AuthStep {
   const end = payload.length - 1;
-  // Empty passwords are never right; an LDAP server would take one for an anonymous bind (RFC 4513, section 5.1.2).
-  if (end < 1 || end > MAX_PASSWORD_BYTES || payload.indexOf(0) !== end) return null;
+  if (end === 0 && payload[0] === 0) return failed('empty password returned by client');
+  if (end < 0 || end > MAX_PASSWORD_BYTES || payload.indexOf(0) !== end)
+    return failed(PASSWORD_FAILED, 'malformed password message');
   return payload.subarray(0, end);
 }
 
@@ -150,7 +154,7 @@ function passwordDialogue(reason: string, isRight: (password: Buffer) => Promise
     begin: () => ask(Request.Cleartext),
     async receive(payload) {
       const password = readPassword(payload);
-      if (password === null) return failed(reason, 'empty or malformed password message');
+      if (!Buffer.isBuffer(password)) return password;
       try {
         return (await isRight(password)) ? ok({ password: password.toString() }) : failed(reason);
       } catch (error) {
@@ -186,7 +190,8 @@ function md5Dialogue(user: string, secret: Secret | null): AuthDialogue {
   return {
     begin: () => ask(Request.Md5, salt),
     receive(payload) {
-      const response = readPassword(payload) ?? '';
+      const response = readPassword(payload);
+      if (!Buffer.isBuffer(response)) return response;
       const stored = secret?.kind === 'md5' ? secret.text : md5Secret(plainPassword(secret), user);
       const isRight = sameText(response, md5Response(stored, salt));
       return isRight && secret !== null ? ok(null) : failed(PASSWORD_FAILED);

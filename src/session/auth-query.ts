@@ -33,6 +33,9 @@ export async function findSecret(
   if (known !== undefined) return { secret: known, exists: true };
   if (method === 'any' || method === 'pam' || method === 'ldap') return { secret: null, exists: true };
   const authUser = database?.config.auth_user ?? settings.auth_user;
+  // the console's own user exists without being configured, and has no password
+  if (client.user === ADMIN_DATABASE && (client.isConsole || !authUser))
+    return { secret: null, exists: true };
   if (!authUser) return NOBODY;
   // the console has no servers that could be asked; a database that is unknown has none either
   const ownName = database?.name ?? (client.isConsole ? ADMIN_DATABASE : null);

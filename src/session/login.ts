@@ -63,18 +63,25 @@ async function run(client: Client): Promise<void> {
   if (login === null)
     return fail(client, 'no authentication method is found', clientErrors.noAuthenticationMethod());
   const { method } = login;
-  if (method === 'any' && !isAdmin && database !== null && database.config.user === null) {
+  if (method === 'any' && !isAdmin && (database === null || database.config.user === null)) {
+    sessions.log.error({ client: client.id }, `${client.label} auth_type=any requires forced user`);
     return fail(client, 'bouncer config error', clientErrors.configError());
   }
   const found = await findSecret(client, database, method);
   if (isClosed(client)) return;
   if (found instanceof Error) return client.close(found.message, found);
+  if (!found.exists) sessions.log.info({ client: client.id }, `${client.label} no such user: ${client.user}`);
   if (!(await authenticate(client, login, found))) return;
   if (isClosed(client)) return;
   if (isAdmin) return sessions.enterConsole(client);
 
   // Only who has proved who he is hears whether a database exists.
   if (database === null) {
+    if (settings.log_connections)
+      sessions.log.info(
+        { client: client.id },
+        `${client.label} login failed: db=${client.databaseName} user=${client.user}`,
+      );
     return client.close(
       `no such database: ${client.databaseName}`,
       clientErrors.noSuchDatabase(client.databaseName),

@@ -221,4 +221,15 @@ test('auth_type = any: everybody may look, admin_users may do', async (t) => {
   assert.equal(await tagOf(chief, 'RELOAD'), 'RELOAD');
   anybody.destroy();
   chief.destroy();
+  // any needs a forced user, which a database that is not there has not
+  const stranger = await RawClient.connect(at);
+  stranger.send(raw.startup({ user: 'whoever', database: 'none' }));
+  assert.equal(errorFields((await stranger.readToEnd())[0]!)['M'], 'bouncer config error');
+});
+
+test('the user pgbouncer exists without an auth_file', async (t) => {
+  const open = await Bouncer.start(t, { settings: { auth_file: '', auth_type: 'trust' } });
+  const operator = await RawClient.login(open, { user: 'pgbouncer', database: 'pgbouncer' });
+  assert.equal(await tagOf(operator, 'RELOAD'), 'RELOAD');
+  operator.destroy();
 });

@@ -78,6 +78,17 @@ test('a wrong password and an unknown user are told the same; a database is only
   assert.equal(await connectAs({ ...USER, database: 'none' }, 'wrong'), wrong);
   assert.equal(await connectAs({ ...USER, database: 'none' }), 'FATAL 08P01 no such database: none');
   assert.equal(await connectAs({ user: '', database: 'dev' }), 'FATAL 08P01 no username supplied');
+  // for the log only
+  assert.ok(bouncer.logContains(/C-0x\w+: dev\/nobody@\S+ no such user: nobody$/m));
+  assert.ok(bouncer.logContains(/C-0x\w+: none\/postgres@\S+ login failed: db=none user=postgres$/m));
+});
+
+test('an empty password has an error of its own', async () => {
+  const client = await RawClient.connect(bouncer);
+  client.send(raw.startup(USER));
+  await client.readFrame();
+  client.send(raw.password(''));
+  assert.equal(said(await client.readFrame()), 'FATAL 08P01 empty password returned by client');
 });
 
 test('what the server says of a database or cannot be reached for is told to the client', async () => {
