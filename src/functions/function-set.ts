@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import { Breaker } from './breaker.ts';
 import { asyncPlaces, bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
 import { checked, failureOf, GO, refusalOf, type Decision, type FailurePolicy } from './decision.ts';
-import { fingerprint, positionsOf, printable, where, type Positions } from './failure.ts';
+import { positionsOf, printable, where, type Positions } from './failure.ts';
 import type {
   CallFailure,
   FailureOutcome,
@@ -12,9 +12,10 @@ import type {
   Part,
   SandboxHost,
 } from './host.ts';
+import { SetRecord, type FunctionLog } from './record.ts';
 import { tryVersion } from './trial.ts';
 
-export type { Decision };
+export type { Decision, FunctionLog };
 
 /** What a set needs to know of the configuration; replaced as a whole on RELOAD. */
 export interface SetSettings {
@@ -25,13 +26,6 @@ export interface SetSettings {
   readonly onRoutingFailure: FailurePolicy;
   readonly onRewriteFailure: FailurePolicy;
   readonly databases: readonly string[];
-}
-
-/** The part of a pino logger that is used here. */
-export interface FunctionLog {
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
 }
 
 export type FunctionCall = HostCall;
@@ -55,17 +49,6 @@ interface Pending {
   readonly done: (decision: Decision) => void;
 }
 
-/** Counters of a set, for the console. */
-export interface SetCounters {
-  calls: number;
-  routed: number;
-  rewritten: number;
-  rejected: number;
-  /** moves that were asked for inside a transaction or pipeline */
-  refusedMoves: number;
-  readonly failures: Partial<Record<FailureOutcome, number>>;
-}
-
 let nextVersionId = 1;
 
 /** The user functions that apply to one or more databases: one bundle, one isolate, one record. */
@@ -73,18 +56,7 @@ export class FunctionSet {
   /** whose functions these are: the folder that they come from */
   readonly tenant: string;
   readonly files: SourceFiles;
-  readonly counters: SetCounters = {
-    calls: 0,
-    routed: 0,
-    rewritten: 0,
-    rejected: 0,
-    refusedMoves: 0,
-    failures: {},
-  };
-  lastError = '';
-  /** what the files hold now could not be loaded */
-  #isRefused = false;
-  readonly #log: FunctionLog;
+  readonly record: SetRecord;
   readonly #isDbkey: (name: string) => boolean;
   readonly #onFault: (set: FunctionSet) => void;
   readonly #tryOn: () => SandboxHost | null;
@@ -101,8 +73,6 @@ export class FunctionSet {
   /** The first attempt to load it has not ended yet: calls wait for that. */
   #isNew = true;
   #inputs: readonly string[];
-  #quietUntil = 0;
-  #suppressed = 0;
 
   constructor(options: {
     files: SourceFiles;
@@ -119,11 +89,11 @@ export class FunctionSet {
     this.tenant = dirname((options.files.routing ?? options.files.rewrite)!);
     this.#settings = options.settings;
     this.#host = options.host;
-    this.#log = options.log;
     this.#isDbkey = options.isDbkey;
     this.#onFault = options.onFault;
     this.#tryOn = options.tryOn;
     this.#inputs = this.#entries();
+    this.record = new SetRecord(this.tenant, this.#inputs.join(', '), options.log);
   }
 
   get maxQueryBytes(): number {
@@ -172,7 +142,7 @@ export class FunctionSet {
 
   /** The decision for a query that is too large to be evaluated (user_function_max_query). */
   tooLarge(sizeBytes: number): Decision {
-    this.counters.calls++;
+    this.record.counters.calls++;
     const failure: CallFailure = {
       outcome: 'too_large',
       message: `query of ${sizeBytes} bytes is over user_function_max_query (${this.#settings.maxQueryBytes})`,
@@ -186,7 +156,7 @@ export class FunctionSet {
 
   /** A move that it wanted was not made: a transaction or pipeline was open. */
   noteRefusedMove(): void {
-    this.counters.refusedMoves++;
+    this.record.counters.refusedMoves++;
   }
 
   /** Takes over changed settings; a version that was loaded with others is loaded again. */
@@ -231,13 +201,13 @@ export class FunctionSet {
     } catch (error) {
       if (build !== this.#build) return;
       if (error instanceof BundleError) this.#inputs = [...new Set([...this.#inputs, ...error.inputs])];
-      this.#refused((error as Error).message);
+      this.record.refused(this.versionHash, (error as Error).message);
       return;
     }
     if (build !== this.#build) return;
     // the entries also by the path that they are known by, which may lead over symbolic links
     this.#inputs = [...new Set([...this.#entries(), ...made.inputs])];
-    if (this.#version?.bundle.hash === made.hash) return this.#restored();
+    if (this.#version?.bundle.hash === made.hash) return this.record.restored(made.hash);
     await this.#load(made, build, true);
   }
 
@@ -266,7 +236,7 @@ export class FunctionSet {
       const place = / must not be async: /.test(failure.message)
         ? (await asyncPlaces(made.inputs, dirname(this.#entry()))).map((each) => `${each}: `).join('')
         : where(positions, failure);
-      if (build === this.#build) this.#refused(printable(place + failure.message));
+      if (build === this.#build) this.record.refused(this.versionHash, printable(place + failure.message));
       return;
     }
     if (build !== this.#build) {
@@ -276,12 +246,10 @@ export class FunctionSet {
     }
     const old = this.#version;
     this.#version = { id, bundle: made, positions, host, result, loadedAt: new Date() };
-    this.lastError = '';
-    this.#isRefused = false;
     if (old) old.host.dispose(old.id);
-    if (!isNew) return;
+    if (!isNew) return this.record.forgive();
     this.#breaker.reset();
-    this.#logLoaded();
+    this.record.loaded(made.hash);
   }
 
   readonly #flush = (): void => {
@@ -294,7 +262,7 @@ export class FunctionSet {
   #takePending(): Pending[] {
     const batch = this.#pending;
     this.#pending = [];
-    this.counters.calls += batch.length;
+    this.record.counters.calls += batch.length;
     return batch;
   }
 
@@ -328,7 +296,7 @@ export class FunctionSet {
       version.id,
       batch.map((each) => each.call),
       (answers, consoleText) => {
-        if (consoleText !== '') this.#print(consoleText);
+        if (consoleText !== '') this.record.printed(consoleText);
         for (let i = 0; i < batch.length; i++) {
           const { call, done } = batch[i]!;
           const { rewrite, route } = answers[i]!;
@@ -355,7 +323,7 @@ export class FunctionSet {
     const { rewrites, routes } = this.#kinds();
     // A call that was cut off failed once, whichever function it was in.
     const failure = failureOf(rewrite) ?? failureOf(route);
-    if (failure !== null) this.#note(call, failure, opened);
+    if (failure !== null) this.record.failed(call.query, failure, this.#place(failure), opened);
     return (
       (rewrites && this.#refusal(rewrite, this.#settings.onRewriteFailure)) ||
       (routes && this.#refusal(route, this.#settings.onRoutingFailure)) ||
@@ -366,14 +334,14 @@ export class FunctionSet {
   #go(call: FunctionCall, rewrite: Part, route: Part): Decision {
     const query = rewrite !== null && 'text' in rewrite && rewrite.text !== call.query ? rewrite.text : null;
     const dbkey = route !== null && 'text' in route ? route.text : null;
-    if (query !== null) this.counters.rewritten++;
-    if (dbkey !== null) this.counters.routed++;
+    if (query !== null) this.record.counters.rewritten++;
+    if (dbkey !== null) this.record.counters.routed++;
     return query === null && dbkey === null ? GO : { kind: 'go', query, dbkey };
   }
 
   #refusal(part: Part, policy: FailurePolicy): Decision | null {
     const refusal = refusalOf(part, policy);
-    if (part !== null && 'rejection' in part) this.counters.rejected++;
+    if (part !== null && 'rejection' in part) this.record.counters.rejected++;
     return refusal;
   }
 
@@ -387,58 +355,8 @@ export class FunctionSet {
     return { rewrites: result.includes('rewrites'), routes: result.includes('routes') };
   }
 
-  /** Counts a failure and logs it, once a second at most. */
-  #note(call: FunctionCall, failure: CallFailure, opened: boolean): void {
-    const { outcome } = failure;
-    this.counters.failures[outcome] = (this.counters.failures[outcome] ?? 0) + 1;
-    const now = performance.now();
-    const place = this.#version === null ? '' : where(this.#version.positions, failure);
-    this.lastError = printable(`${place}${failure.message}`);
-    if (now < this.#quietUntil && !opened) {
-      this.#suppressed++;
-      return;
-    }
-    const more = this.#suppressed > 0 ? ` (and ${this.#suppressed} more failures since the last line)` : '';
-    this.#quietUntil = now + 1_000;
-    this.#suppressed = 0;
-    this.#log.warn(
-      { event: 'function_failed', tenant: this.tenant, outcome, query: fingerprint(call.query) },
-      `user function of ${this.tenant} failed: ${outcome}: ${this.lastError} [query ${fingerprint(call.query)}]${more}${opened ? '; suspended' : ''}`,
-    );
-  }
-
-  /** The files are again what serves. That is only worth a word where the last thing that was said is a complaint. */
-  #restored(): void {
-    if (!this.#isRefused) return;
-    this.#isRefused = false;
-    this.lastError = '';
-    this.#logLoaded();
-  }
-
-  #logLoaded(): void {
-    this.#log.info(
-      { event: 'rules_loaded', tenant: this.tenant, version: this.versionHash },
-      `user functions loaded: ${this.#names()} (version ${this.versionHash})`,
-    );
-  }
-
-  #refused(complaint: string): void {
-    this.#isRefused = true;
-    this.lastError = printable(complaint);
-    const serving =
-      this.#version === null ? 'there is no earlier version' : `version ${this.#version.bundle.hash} goes on`;
-    this.#log.error(
-      { event: 'rules_refused', tenant: this.tenant },
-      `user functions not loaded, ${serving}: ${this.#names()}\n${complaint}`,
-    );
-  }
-
-  #print(text: string): void {
-    for (const line of text.split('\n'))
-      this.#log.info(
-        { event: 'function_console', tenant: this.tenant },
-        `console of ${this.tenant}: ${printable(line)}`,
-      );
+  #place(failure: CallFailure): string {
+    return this.#version === null ? '' : where(this.#version.positions, failure);
   }
 
   #entry(): string {
@@ -447,9 +365,5 @@ export class FunctionSet {
 
   #entries(): string[] {
     return [...new Set([this.files.routing, this.files.rewrite])].filter((file) => file !== null);
-  }
-
-  #names(): string {
-    return this.#entries().join(', ');
   }
 }

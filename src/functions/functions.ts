@@ -140,13 +140,13 @@ export class Functions {
       state: set.state,
       version: set.versionHash,
       loaded_at: set.loadedAt,
-      calls: set.counters.calls,
-      routed: set.counters.routed,
-      rewritten: set.counters.rewritten,
-      rejected: set.counters.rejected,
-      refused_moves: set.counters.refusedMoves,
-      failures: Object.values(set.counters.failures).reduce((sum, count) => sum + count, 0),
-      last_error: set.lastError,
+      calls: set.record.counters.calls,
+      routed: set.record.counters.routed,
+      rewritten: set.record.counters.rewritten,
+      rejected: set.record.counters.rejected,
+      refused_moves: set.record.counters.refusedMoves,
+      failures: Object.values(set.record.counters.failures).reduce((sum, count) => sum + count, 0),
+      last_error: set.record.lastError,
     }));
   }
 

@@ -39,7 +39,7 @@ async function serve(t: Scope, folder: string): Promise<Ask> {
     const decision = await new Promise<Awaited<ReturnType<Rules['ask']>>>((resolve) => {
       set.evaluate({ username: 'app', query, inTransaction: false, database: 'dev', ...as }, resolve);
     });
-    assert.deepEqual(set.counters.failures, {}, set.lastError);
+    assert.deepEqual(set.record.counters.failures, {}, set.record.lastError);
     if (decision.kind !== 'go') return `${decision.kind} ${decision.code}`;
     return decision.query ?? (decision.dbkey === null ? '=' : `-> ${decision.dbkey}`);
   };

@@ -85,7 +85,7 @@ test('many calls, and long ones, that arrive together are all answered, in order
     order,
     queries.map((_, i) => i),
   );
-  assert.deepEqual(rules.functions.setFor('good')!.counters.failures, {});
+  assert.deepEqual(rules.functions.setFor('good')!.record.counters.failures, {});
 });
 
 test('a rule cannot forge lines of the log', async (t) => {

@@ -1,0 +1,113 @@
+import { fingerprint, printable } from './failure.ts';
+import type { CallFailure, FailureOutcome } from './host.ts';
+
+/** The part of a pino logger that is used here. */
+export interface FunctionLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** Counters of a set, for the console. */
+export interface SetCounters {
+  calls: number;
+  routed: number;
+  rewritten: number;
+  rejected: number;
+  /** moves that were asked for inside a transaction or pipeline */
+  refusedMoves: number;
+  readonly failures: Partial<Record<FailureOutcome, number>>;
+}
+
+/** At most one line for failures in this time, in ms: a broken rule fails with every query. */
+const QUIET_MS = 1_000;
+
+/** What is told of a set of user functions, in the log and on the console. */
+export class SetRecord {
+  readonly counters: SetCounters = {
+    calls: 0,
+    routed: 0,
+    rewritten: 0,
+    rejected: 0,
+    refusedMoves: 0,
+    failures: {},
+  };
+  /** the last failure or complaint about the files; '' when the files have been loaded since */
+  lastError = '';
+  /** what the files hold now could not be loaded */
+  #isRefused = false;
+  #quietUntil = 0;
+  #suppressed = 0;
+  readonly #tenant: string;
+  readonly #names: string;
+  readonly #log: FunctionLog;
+
+  /** @param names of the files, for the log */
+  constructor(tenant: string, names: string, log: FunctionLog) {
+    this.#tenant = tenant;
+    this.#names = names;
+    this.#log = log;
+  }
+
+  /**
+   * A call failed.
+   * @param place `file:line: `, or ''
+   * @param opened its set has been suspended because of it
+   */
+  failed(query: string, { outcome, message }: CallFailure, place: string, opened: boolean): void {
+    this.counters.failures[outcome] = (this.counters.failures[outcome] ?? 0) + 1;
+    this.lastError = printable(`${place}${message}`);
+    const now = performance.now();
+    if (now < this.#quietUntil && !opened) {
+      this.#suppressed++;
+      return;
+    }
+    const more = this.#suppressed > 0 ? ` (and ${this.#suppressed} more failures since the last line)` : '';
+    this.#quietUntil = now + QUIET_MS;
+    this.#suppressed = 0;
+    this.#log.warn(
+      { event: 'function_failed', tenant: this.#tenant, outcome, query: fingerprint(query) },
+      `user function of ${this.#tenant} failed: ${outcome}: ${this.lastError} [query ${fingerprint(query)}]${more}${opened ? '; suspended' : ''}`,
+    );
+  }
+
+  /** @param version hash of the code that serves now */
+  loaded(version: string): void {
+    this.forgive();
+    this.#log.info(
+      { event: 'rules_loaded', tenant: this.#tenant, version },
+      `user functions loaded: ${this.#names} (version ${version})`,
+    );
+  }
+
+  /** The files are again what serves. That is only worth a word where the last thing that was said is a complaint. */
+  restored(version: string): void {
+    if (this.#isRefused) this.loaded(version);
+  }
+
+  /** The same code has been loaded once more. */
+  forgive(): void {
+    this.#isRefused = false;
+    this.lastError = '';
+  }
+
+  /** @param serving hash of the code that goes on meanwhile; '': there is none */
+  refused(serving: string, complaint: string): void {
+    this.#isRefused = true;
+    this.lastError = printable(complaint);
+    const rest = serving === '' ? 'there is no earlier version' : `version ${serving} goes on`;
+    this.#log.error(
+      { event: 'rules_refused', tenant: this.#tenant },
+      `user functions not loaded, ${rest}: ${this.#names}\n${complaint}`,
+    );
+  }
+
+  /** Lines that the functions printed. */
+  printed(text: string): void {
+    for (const line of text.split('\n'))
+      this.#log.info(
+        { event: 'function_console', tenant: this.#tenant },
+        `console of ${this.#tenant}: ${printable(line)}`,
+      );
+  }
+}
