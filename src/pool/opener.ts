@@ -184,7 +184,7 @@ export class Opener {
     if (server !== null && server.state !== 'closed') {
       const what = refused ? `server login failed: ${error.severity} ${own!.message}` : error.message;
       log.warn({ server: server.id, event: 'server_login_failed' }, `${server.label} ${what}`);
-      server.close(reason, { notify: false });
+      server.close(refused ? 'login failed' : reason, { notify: false });
     } else {
       this.pool.registry.recheck();
     }
