@@ -84,6 +84,7 @@ export class Proxy implements AdminActions {
     this.sessions.tls = clientTls(this.registry.config.settings);
     serverTls(this.registry.config.settings, '');
     this.#checkSocketOptions();
+    this.#warnOfAuthFiles();
     await this.functions.start();
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
     this.switchovers.reconfigure();
@@ -95,6 +96,10 @@ export class Proxy implements AdminActions {
     this.log.warn(
       'no effect: tcp_keepcnt, tcp_keepintvl, tcp_user_timeout, tcp_socket_buffer need node:ffi on Linux',
     );
+  }
+
+  #warnOfAuthFiles(): void {
+    for (const problem of this.registry.config.authProblems) this.log.warn({ event: 'auth_files' }, problem);
   }
 
   #maintain(now: number): void {
@@ -135,15 +140,17 @@ export class Proxy implements AdminActions {
     this.log.configure(next.settings);
     for (const database of this.registry.reconfigure(next))
       this.sessions.drop(database, clientErrors.databaseRemoved());
+    this.#warnOfAuthFiles();
     this.switchovers.reconfigure();
     if (changesTls(old, next.settings, 'server')) this.#renewServers();
     await this.functions.reconfigure(next.settings, next.databases.values(), next.fallback);
   }
 
   async applySettings(config: Config): Promise<boolean> {
-    const old = this.registry.config.settings;
+    const { settings: old, authProblems } = this.registry.config;
     this.registry.reconfigure(config);
     this.log.configure(config.settings);
+    if (config.authProblems !== authProblems) this.#warnOfAuthFiles();
     await this.functions.reconfigure(config.settings, config.databases.values(), config.fallback);
     const { settings } = config;
     const isServers = changesTls(old, settings, 'server');

@@ -20,6 +20,8 @@ export interface Config {
   readonly hba: readonly HbaRule[] | null;
   /** auth_ident_file: map name to its lines in order. */
   readonly identMaps: ReadonlyMap<string, IdentMap>;
+  /** What of the three could not be read and does not count: one line each, for the log. */
+  readonly authProblems: readonly string[];
   /** One line each, for the log. */
   readonly warnings: readonly string[];
   /** The options that the file names, as it writes them (SHOW CONFIG prints lists that way). */

@@ -17,11 +17,17 @@ import { parseUserlist } from './userlist.ts';
 type Mutable = { -readonly [K in OptionName]: unknown };
 type Entry = Extract<IniEvent, { kind: 'entry' }>;
 type Place = { readonly file: string; readonly line: number | null };
-type AuthFiles = Pick<Config, 'userlist' | 'hba' | 'identMaps'>;
+type AuthFiles = Pick<Config, 'userlist' | 'hba' | 'identMaps' | 'authProblems'>;
 
 const SECTIONS = ['pgbouncer', 'databases', 'users', 'peers'];
 /** Read while the configuration is loaded, so SET reads them again. */
 const AUTH_OPTIONS: readonly OptionName[] = ['auth_file', 'auth_hba_file', 'auth_ident_file', 'auth_type'];
+/** What a line of each file is called in the log. */
+const AUTH_LINES = {
+  auth_file: 'auth file',
+  auth_hba_file: 'hba config',
+  auth_ident_file: 'ident map',
+} as const;
 const TLS_FILES = ['ca_file', 'cert_file', 'key_file'] as const;
 
 /**
@@ -37,16 +43,14 @@ export function loadConfig(
   commandLine: Partial<Settings> = {},
 ): Config {
   const diagnostics = new Diagnostics();
-  return build(readIni(file, diagnostics), file, diagnostics, {
-    ...initialSettings(previous),
-    ...commandLine,
-  });
+  const settings = { ...initialSettings(previous), ...commandLine };
+  return build(readIni(file, diagnostics), file, diagnostics, settings, previous);
 }
 
 /** loadConfig for text at hand; `file` gives the name in problems and the folder of rule files. */
 export function configFromText(text: string, file = 'pgbouncer.ini'): Config {
   const diagnostics = new Diagnostics();
-  return build(parseIni(text, file, diagnostics), file, diagnostics, initialSettings(null));
+  return build(parseIni(text, file, diagnostics), file, diagnostics, initialSettings(null), null);
 }
 
 function build(
@@ -54,13 +58,14 @@ function build(
   file: string,
   diagnostics: Diagnostics,
   initial: Mutable,
+  previous: Config | null,
 ): Config {
   const loader = new Loader(file, diagnostics, initial);
   for (const event of events) {
     if (event.kind === 'section') loader.enterSection(event.name, event);
     else loader.entry(event);
   }
-  return loader.finish();
+  return loader.finish(previous);
 }
 
 class Loader {
@@ -143,7 +148,7 @@ class Loader {
     }
   }
 
-  finish(): Config {
+  finish(previous: Config | null): Config {
     if (!this.#hasMain && this.#diagnostics.all.length === 0) {
       this.#diagnostics.add({ file: this.#file, line: null }, 'main section missing from config file', {
         hint: '[pgbouncer] is required',
@@ -151,7 +156,7 @@ class Loader {
     }
     this.#resolvePaths();
     const settings = this.#settings as Settings;
-    const auth = readAuthFiles(settings, this.#diagnostics, (name) => this.#placeOf(name));
+    const auth = readAuthFiles(settings, this.#diagnostics, previous, (name) => this.#placeOf(name));
     this.#checkTlsFiles(settings, 'client');
     this.#checkTlsFiles(settings, 'server');
     this.#diagnostics.throwIfAny();
@@ -244,13 +249,19 @@ function parseOption(name: OptionName, text: string): unknown {
   return option.kind.parse(text);
 }
 
+/**
+ * A line that can't be read does not count, as in pgbouncer. Nor does an auth_file that has never been there: auth_query
+ * may know everybody.
+ */
 function readAuthFiles(
   settings: Settings,
   diagnostics: Diagnostics,
+  previous: Config | null,
   placeOf: (name: OptionName) => Place,
 ): AuthFiles {
+  const authProblems: string[] = [];
   const read = <T>(
-    name: 'auth_file' | 'auth_hba_file' | 'auth_ident_file',
+    name: keyof typeof AUTH_LINES,
     parse: (text: string, file: string, diagnostics: Diagnostics) => T,
   ): T | null => {
     const file = settings[name];
@@ -259,21 +270,29 @@ function readAuthFiles(
     try {
       text = readFileSync(file, 'utf8');
     } catch (error) {
-      diagnostics.add(placeOf(name), `could not open ${name} "${file}": ${reasonOf(error)}`, {
-        option: name,
-      });
+      const problem = `could not open ${name} "${file}": ${reasonOf(error)}`;
+      const isNews = previous !== null && !previous.authProblems.includes(problem);
+      if (name === 'auth_file' && !isNews) authProblems.push(problem);
+      else diagnostics.add(placeOf(name), problem, { option: name });
       return null;
     }
-    return parse(text, file, diagnostics);
+    const lines = new Diagnostics();
+    const result = parse(text, file, lines);
+    for (const { line, message, hint } of lines.all) {
+      const more = hint === null ? '' : ` (${hint})`;
+      authProblems.push(`could not parse ${AUTH_LINES[name]} line ${line}: ${message}${more} [${file}]`);
+    }
+    return result;
   };
 
   const userlist = read('auth_file', parseUserlist) ?? new Map<string, string>();
-  if (settings.auth_type !== 'hba') return { userlist, hba: null, identMaps: new Map() };
+  if (settings.auth_type !== 'hba') return { userlist, hba: null, identMaps: new Map(), authProblems };
   if (settings.auth_hba_file === '') {
     diagnostics.add(placeOf('auth_type'), 'auth_type = hba needs auth_hba_file', { option: 'auth_type' });
   }
   const hba = read('auth_hba_file', parseHba);
-  return { userlist, hba, identMaps: read('auth_ident_file', parseIdent) ?? new Map() };
+  const identMaps = read('auth_ident_file', parseIdent) ?? new Map();
+  return { userlist, hba, identMaps, authProblems };
 }
 
 /**
@@ -292,7 +311,7 @@ export function applySet(config: Config, key: string, value: string): Config {
   const texts = new Map(config.texts).set(key, value);
   if (!AUTH_OPTIONS.includes(key)) return Object.freeze({ ...config, settings, texts });
   const diagnostics = new Diagnostics();
-  const auth = readAuthFiles(settings, diagnostics, () => ({ file: 'SET', line: null }));
+  const auth = readAuthFiles(settings, diagnostics, config, () => ({ file: 'SET', line: null }));
   diagnostics.throwIfAny();
   return Object.freeze({ ...config, settings, texts, ...auth });
 }

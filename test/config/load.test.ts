@@ -86,7 +86,8 @@ pool_mode = transactions
 listen_port = 70000
 log_connections = yes
 query_timeout = -1
-auth_file = /nonexistent/userlist.txt
+auth_type = hba
+auth_hba_file = /nonexistent/hba.conf
 routing_rules_py_module_file = /etc/rules.py
 routing_rules_file = /nonexistent/r.ts
 user_functions_dir = /nonexistent/f
@@ -104,12 +105,12 @@ x = y
     /^p\.ini:4: listen_port: 70000 is out of range \(allowed: 0 to 65535\)$/,
     /^p\.ini:5: log_connections: invalid value "yes" \(write 1\)$/,
     /^p\.ini:6: query_timeout: -1 is out of range/,
-    /^p\.ini:8: routing_rules_py_module_file: .*routing_rules_file.*docs\/porting-python-rules\.md/,
-    /^p\.ini:13: unknown section: \[databses\] \(did you mean databases\?\)$/,
-    /^p\.ini:9: routing_rules_file: could not read/,
-    /^p\.ini:10: user_functions_dir: "\/nonexistent\/f" is not a folder$/,
-    /^p\.ini:7: auth_file: could not open auth_file "\/nonexistent\/userlist.txt": no such file or directory$/,
-    /^p\.ini:12: client_tls_key_file: could not read/,
+    /^p\.ini:9: routing_rules_py_module_file: .*routing_rules_file.*docs\/porting-python-rules\.md/,
+    /^p\.ini:14: unknown section: \[databses\] \(did you mean databases\?\)$/,
+    /^p\.ini:10: routing_rules_file: could not read/,
+    /^p\.ini:11: user_functions_dir: "\/nonexistent\/f" is not a folder$/,
+    /^p\.ini:8: auth_hba_file: could not open auth_hba_file "\/nonexistent\/hba.conf": no such file or directory$/,
+    /^p\.ini:13: client_tls_key_file: could not read/,
   ];
   assert.equal(problems.length, expected.length, problems.join('\n'));
   expected.forEach((pattern, index) => assert.match(problems[index]!, pattern));
@@ -222,6 +223,37 @@ test('auth_type = hba reads the HBA and ident files, and needs the former', (t) 
   assert.equal(configFromText(`[pgbouncer]\n${files}`).hba, null);
   const [problem] = problemsOf(() => configFromText('[pgbouncer]\nauth_type = hba\n', 'p.ini'));
   assert.equal(problem, 'p.ini:2: auth_type: auth_type = hba needs auth_hba_file');
+});
+
+test('lines of auth files that nobody understands do not count; an auth_file may be missing from the start', (t) => {
+  const folder = folderOf(t);
+  const at = (name: string): string => join(folder, name);
+  writeFileSync(at('users'), '"a" "x"\nb y\n"c" "z"\n');
+  writeFileSync(at('hba'), 'host all all samenet trust\nlocal all all trust\n');
+  writeFileSync(at('ident'), 'm root\nm root app\n');
+  const files = `auth_file = ${at('users')}\nauth_hba_file = ${at('hba')}\nauth_ident_file = ${at('ident')}\n`;
+  writeFileSync(at('p.ini'), `[pgbouncer]\nauth_type = hba\n${files}`);
+  const config = loadConfig(at('p.ini'));
+  assert.deepEqual([...config.userlist.keys()], ['a', 'c']);
+  assert.deepEqual(
+    config.hba?.map(({ line }) => line),
+    [2],
+  );
+  assert.equal(config.identMaps.get('m')?.length, 1);
+  const expected = [
+    /^could not parse auth file line 2: /,
+    /^could not parse hba config line 1: invalid address/,
+  ];
+  expected.push(/^could not parse ident map line 1: expected three fields.* \[.*ident\]$/);
+  expected.forEach((pattern, index) => assert.match(config.authProblems[index]!, pattern));
+  assert.deepEqual(reloadConfig(config).config.authProblems, config.authProblems);
+
+  rmSync(at('users'));
+  const first = loadConfig(at('p.ini'));
+  assert.match(first.authProblems[0]!, /^could not open auth_file ".*users": no such file or directory$/);
+  assert.equal(first.userlist.size, 0);
+  assert.deepEqual(reloadConfig(first).config.authProblems, first.authProblems);
+  assert.throws(() => reloadConfig(config), /could not open auth_file/);
 });
 
 test('the manual and the schema name every option', () => {
