@@ -33,9 +33,9 @@ export async function run(options: RunOptions): Promise<void> {
     if (options.daemon && !isDaemon) return await startDaemon(config);
     await serve(config, options, isDaemon);
   } catch (error) {
-    const problem =
-      error instanceof ConfigError || error instanceof StartError ? error.message : (error as Error).message;
-    process.stderr.write(`${problem}\n`);
+    const last = error instanceof ConfigError ? '\ncannot load config file' : '';
+    const problem = `${(error as Error).message}${last}`;
+    if (!options.quiet) process.stderr.write(`${problem}\n`);
     tellStarter(`failed: ${problem}`);
     process.exit(1);
   }

@@ -42,7 +42,9 @@ test('a command line that makes no sense ends with 1 and says why', () => {
   assert.match(unknown.stderr, /--frobnicate/);
   const absent = run('/nonexistent/pgbouncer.ini');
   assert.equal(absent.status, 1);
-  assert.match(absent.stderr, /\/nonexistent\/pgbouncer\.ini.*no such file/);
+  assert.match(absent.stderr, /\/nonexistent\/pgbouncer\.ini.*no such file.*\ncannot load config file\n$/);
+  const quiet = run('-q', '/nonexistent/pgbouncer.ini');
+  assert.deepEqual([quiet.status, quiet.stdout, quiet.stderr], [1, '', '']);
 });
 
 test(
