@@ -76,10 +76,11 @@ export class Sessions {
     });
   }
 
-  /** Disconnects the clients of a database, or all. */
+  /** Disconnects the clients of a database, or all but operators: those stay until the process is gone. */
   drop(database: Database | null, error: ClientError): void {
     for (const client of [...this.clients]) {
-      if (database === null || client.database === database) client.close(error.message, error);
+      const isMeant = database === null ? !client.isConsole : client.database === database;
+      if (isMeant) client.close(error.message, error);
     }
   }
 
