@@ -136,10 +136,7 @@ export class Console implements AdminConsole {
         case Frontend.Execute:
           return this.#refuse(operator, 'extended query protocol not supported by admin console');
         default:
-          return this.#refuse(
-            operator,
-            `unsupported packet type for admin console: ${String.fromCharCode(held[0]!)}`,
-          );
+          return this.#refuse(operator, `unsupported packet type for admin console: ${held[0]}`);
       }
     }
     if (operator.isBusy && client.held.length > MAX_STATEMENT_BYTES) client.socket.pause();
@@ -188,6 +185,7 @@ export class Console implements AdminConsole {
 
   #complain({ client }: Operator, error: ClientError): void {
     this.#actions.log.error({ client: client.id, sqlstate: error.code }, error.message);
+    client.logPoolerError(error);
     client.send(Buffer.concat([error.encode(), READY]));
   }
 }

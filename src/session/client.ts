@@ -320,6 +320,13 @@ export class Client implements Waiter, ServerUser {
     this.send(error.encode());
   }
 
+  /** log_pooler_errors: what the client is told stands in the log, too. */
+  logPoolerError(error: ClientError): void {
+    const { registry, log } = this.sessions;
+    if (!registry.config.settings.log_pooler_errors) return;
+    log.warn({ client: this.id, sqlstate: error.code }, `${this.label} pooler error: ${error.message}`);
+  }
+
   /**
    * Ends the connection.
    * @param error what the client is told first; null: nothing, it is gone already or asked for it
@@ -340,12 +347,7 @@ export class Client implements Waiter, ServerUser {
         `${this.label} closing because: ${reason} (age=${this.ageSeconds}s)`,
       );
     }
-    if (error !== null && settings.log_pooler_errors) {
-      this.sessions.log.warn(
-        { client: this.id, sqlstate: error.code },
-        `${this.label} pooler error: ${error.message}`,
-      );
-    }
+    if (error !== null) this.logPoolerError(error);
     this.pool?.cancelWait(this);
     this.database?.cluster?.letGo(this);
     this.onLeft?.();

@@ -185,6 +185,13 @@ test('the extended protocol is refused, and the connection ends', async () => {
   assert.equal(frames.map((frame) => frame.type).join(''), 'EZE');
   assert.equal(errorFields(frames[0]!)['M'], 'extended query protocol not supported by admin console');
   assert.equal(errorFields(frames[2]!)['M'], 'bad packet');
+  const other = await login();
+  bouncer.markLog();
+  other.send(raw.sync());
+  const message = errorFields((await other.readToEnd())[0]!)['M'];
+  assert.equal(message, 'unsupported packet type for admin console: 83');
+  assert.ok(bouncer.logContains(/ ERROR unsupported packet type for admin console: 83$/m));
+  assert.ok(bouncer.logContains(/ WARNING C-0x\w+: \S+ pooler error: unsupported packet type/));
 });
 
 test('statements in one write are answered one after the other; one cut in pieces is put together', async () => {
