@@ -125,7 +125,7 @@ export class Proxy implements AdminActions {
   }
 
   async #reload(): Promise<void> {
-    const { config: next, diff } = reloadConfig(this.registry.config);
+    const { config: next, diff, keptUsers } = reloadConfig(this.registry.config);
     const old = this.registry.config.settings;
     const tls = clientTls(next.settings);
     // files that are not right are an error now, not at the next connection
@@ -136,6 +136,11 @@ export class Proxy implements AdminActions {
         `changed, but only a restart applies it: ${diff.needRestart.join(', ')}`,
       );
     }
+    for (const database of keptUsers)
+      this.log.warn(
+        { event: 'reload', database },
+        `losing forced user not supported, keeping old setting: ${database}`,
+      );
     this.sessions.tls = tls;
     this.log.configure(next.settings);
     for (const database of this.registry.reconfigure(next))

@@ -385,13 +385,23 @@ function difference(old: ReadonlyMap<string, unknown>, fresh: ReadonlyMap<string
   };
 }
 
+export interface Reload {
+  readonly config: Config;
+  readonly diff: ConfigDiff;
+  /** Databases that would lose the user that they force, and keep it. */
+  readonly keptUsers: readonly string[];
+}
+
 /**
  * RELOAD: reads `conffile` again. The new configuration keeps the running values of what needs a restart; `diff` names
  * them.
  * @throws {ConfigError} and the old configuration stays in force.
  */
-export function reloadConfig(old: Config): { readonly config: Config; readonly diff: ConfigDiff } {
-  const fresh = loadConfig(old.settings.conffile ?? old.file, old);
+export function reloadConfig(old: Config): Reload {
+  const loaded = loadConfig(old.settings.conffile ?? old.file, old);
+  const databases = new Map(loaded.databases);
+  const keptUsers = keepForcedUsers(databases, old.databases);
+  const fresh = { ...loaded, databases };
   const changes = diff(old, fresh);
   const running = Object.fromEntries(changes.needRestart.map((name) => [name, old.settings[name]]));
   const texts = new Map(fresh.texts);
@@ -401,5 +411,24 @@ export function reloadConfig(old: Config): { readonly config: Config; readonly d
     else texts.set(name, text);
   }
   const settings = Object.freeze({ ...fresh.settings, ...running }) as Settings;
-  return { config: Object.freeze({ ...fresh, settings, texts }), diff: changes };
+  return { config: Object.freeze({ ...fresh, settings, texts }), diff: changes, keptUsers };
+}
+
+/**
+ * As in pgbouncer the user that a database forces can become another, but not none.
+ * @returns the names of the databases that keep it so
+ */
+function keepForcedUsers(
+  databases: Map<string, DatabaseConfig>,
+  old: ReadonlyMap<string, DatabaseConfig>,
+): string[] {
+  const kept: string[] = [];
+  for (const [name, entry] of databases) {
+    const before = old.get(name);
+    if (entry.user !== null || before === undefined || before.user === null) continue;
+    const password = entry.password ?? before.password;
+    databases.set(name, Object.freeze({ ...entry, user: before.user, password }));
+    kept.push(name);
+  }
+  return kept;
 }

@@ -56,6 +56,21 @@ export class Database {
 
 /** Names that the `*` entry does not stand for: none at all, its own, and the console's. */
 const NO_DBKEYS: ReadonlySet<string> = new Set(['', '*', 'pgbouncer']);
+/** What may change while a database's servers stay. */
+const NOT_OF_SERVERS: ReadonlySet<string> = new Set([
+  'auth_dbname',
+  'auth_query',
+  'auth_user',
+  'max_db_client_connections',
+  'max_db_connections',
+  'min_pool_size',
+  'pool_size',
+  'query_wait_timeout',
+  'reserve_pool_size',
+  'rewrite_query_file',
+  'routing_rules_file',
+  'server_lifetime',
+] satisfies (keyof DatabaseConfig)[]);
 /** PostgreSQL's NAMEDATALEN, less the NUL */
 const MAX_NAME_BYTES = 63;
 
@@ -294,9 +309,11 @@ export class Registry {
         this.forget(database);
         for (const pool of database.pools.values()) pool.retire('database removed');
         removed.push(database);
-      } else if (JSON.stringify(next) !== JSON.stringify(database.config)) {
+      } else {
+        const isOther = !haveSameServers(next, database.config);
         database.config = next;
-        for (const pool of database.pools.values()) pool.retire('database configuration changed');
+        if (isOther)
+          for (const pool of database.pools.values()) pool.retire('database configuration changed');
       }
     }
     for (const [name, state] of this.users) state.config = config.users.get(name) ?? null;
@@ -337,4 +354,11 @@ export class Registry {
     const own = forced === null || forced === user ? password : null;
     return own ?? this.config.userlist.get(user) ?? null;
   }
+}
+
+/** Limits, and who may log in, say nothing of the servers that there are. */
+function haveSameServers(one: DatabaseConfig, other: DatabaseConfig): boolean {
+  const ofServers = (config: DatabaseConfig): string =>
+    JSON.stringify(config, (key, value: unknown) => (NOT_OF_SERVERS.has(key) ? undefined : value));
+  return ofServers(one) === ofServers(other);
 }

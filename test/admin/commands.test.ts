@@ -303,6 +303,36 @@ test('RELOAD reads new databases; a broken file is an error, and nothing changes
   await bouncer.sql('SELECT 1', { database: 'c' });
 });
 
+test('RELOAD: limits leave the servers alone, a new dbname does not; a forced user stays', async (t) => {
+  const bouncer = await start(t);
+  const forced = `${cluster.connectionString()} user=postgres`;
+  const set = async (entry: string): Promise<void> => {
+    bouncer.databases['c'] = entry;
+    await bouncer.reload();
+  };
+  await set(forced);
+  const client = await bouncer.connect({ database: 'c' });
+  const backend = async (): Promise<string> =>
+    Object.values((await client.query('SELECT pg_backend_pid(), current_database()')).rows[0]!).join(' ');
+  const first = await backend();
+  await set(`${forced} pool_size=3 max_db_connections=9 reserve_pool_size=1`);
+  assert.equal(await backend(), first);
+  const [row] = await bouncer.admin<{ pool_size: number }>('SHOW DATABASES').then(ofC);
+  assert.equal(row!.pool_size, 3);
+  await set(`${cluster.connectionString()} dbname=template1`);
+  assert.match(await backend(), / template1$/);
+  assert.ok(bouncer.logContains(/closing because: database configuration changed/));
+  assert.ok(bouncer.logContains(/WARNING losing forced user not supported, keeping old setting: c$/m));
+  const [kept] = await bouncer.admin<{ force_user: string }>('SHOW DATABASES').then(ofC);
+  assert.equal(kept!.force_user, 'postgres');
+  await client.end();
+});
+
+/** The row of the database c. */
+function ofC<T>(rows: T[]): T[] {
+  return rows.filter((row) => (row as { name?: string }).name === 'c');
+}
+
 test('SUSPEND stops everybody but the console; RESUME', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
