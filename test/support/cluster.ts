@@ -201,6 +201,10 @@ export class Cluster {
       'the server to read its settings',
       () => this.log().indexOf('reloading configuration', mark) >= 0,
     );
+    // A new connection is accepted when all processes have been told, and a checkpoint is made when the
+    // checkpointer, which switches synchronous replication on and off, has listened.
+    await this.#forgetClient();
+    if (change.settings !== undefined) await this.sql('CHECKPOINT');
   }
 
   async #writeHba(lines: string[]): Promise<void> {
