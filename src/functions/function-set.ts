@@ -325,8 +325,8 @@ export class FunctionSet {
     const failure = failureOf(rewrite) ?? failureOf(route);
     if (failure !== null) this.record.failed(call.query, failure, this.#place(failure), opened);
     return (
-      (rewrites && this.#refusal(rewrite, this.#settings.onRewriteFailure)) ||
-      (routes && this.#refusal(route, this.#settings.onRoutingFailure)) ||
+      (rewrites && this.#refusal(call, rewrite, this.#settings.onRewriteFailure)) ||
+      (routes && this.#refusal(call, route, this.#settings.onRoutingFailure)) ||
       this.#go(call, rewrite, route)
     );
   }
@@ -339,8 +339,8 @@ export class FunctionSet {
     return query === null && dbkey === null ? GO : { kind: 'go', query, dbkey };
   }
 
-  #refusal(part: Part, policy: FailurePolicy): Decision | null {
-    const refusal = refusalOf(part, policy);
+  #refusal(call: FunctionCall, part: Part, policy: FailurePolicy): Decision | null {
+    const refusal = refusalOf(call.query, part, policy);
     if (part !== null && 'rejection' in part) this.record.counters.rejected++;
     return refusal;
   }

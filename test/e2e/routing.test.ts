@@ -372,6 +372,20 @@ test('on failure: pass goes on, error is told to the client, disconnect ends the
   }
 });
 
+test('on failure: error lets a transaction be rolled back by a function that always fails', async (t) => {
+  const files = { 'dev/rewrite_query.ts': 'export const rewrite_query = (u: string, q: string) => null!.x;' };
+  const bouncer = await start(t, files, { settings: { rewrite_query_on_failure: 'pass' } });
+  const client = await bouncer.connect({ database: 'dev' });
+  await client.query('BEGIN');
+  await bouncer.reload({ rewrite_query_on_failure: 'error' });
+  await assert.rejects(client.query('SELECT 1'), { code: '38000' });
+  await assert.rejects(client.query('COMMIT'), { code: '38000' });
+  for (const refused of ['ROLLBACK; SELECT 1', 'ROLLBACK AND CHAIN'])
+    await assert.rejects(client.query(refused), { code: '38000' });
+  assert.equal((await client.query(' rollback work;')).command, 'ROLLBACK');
+  await assert.rejects(client.query('SELECT 1'), { code: '38000', message: /^user function failed/ });
+});
+
 test('a query over user_function_max_query passes unseen, or is refused, as the policy says', async (t) => {
   const files = { 'routing_rules.ts': "export const routing_rules = () => 'dev.2';" };
   const large = `SELECT length('${'x'.repeat(3_000_000)}') AS n, (SELECT who FROM everywhere) AS who`;
