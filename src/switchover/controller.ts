@@ -8,7 +8,7 @@ import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { BlueGreen } from './blue-green.ts';
 import { Discovery } from './discovery.ts';
 import { Election } from './election.ts';
-import type { SwitchoverHistory } from './history.ts';
+import { newEntry, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
 import { isSameServer, nodeKey, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
@@ -57,6 +57,7 @@ export class ClusterController implements Cluster {
         return this.#hold === null || this.#hold.isOverdue ? pollingMs : Math.min(URGENT_MS, pollingMs);
       },
       isWriter: (node) => node === this.#writer,
+      onChange: (event, message) => this.#log('info', event, message),
       onEvidence: (node, evidence) => this.#onEvidence(node, evidence),
       onFailure: (node, reason, isAlive) => this.#onProbeFailure(node, reason, isAlive),
     });
@@ -265,32 +266,38 @@ export class ClusterController implements Cluster {
   #evaluate(): void {
     if (this.#stopped) return;
     this.#readers.changed();
-    const writer = this.#writer;
     const best = this.#election.best(this.#writer);
-    if (this.#hold === null) {
-      if (writer === null) {
-        if (best !== null) this.#adopt(best);
-      } else if (writer.role === 'reader') {
-        this.#beginHold(`${writer.key} is in recovery`);
-        this.#hold!.gone();
-      } else if (
-        best !== null &&
-        best !== writer &&
-        !isSameServer(best, writer) &&
-        this.#election.isAhead(best)
-      ) {
-        this.#beginHold(`${best.key} is the writer now`);
-      }
-    }
-    const hold = this.#hold as Hold | null;
-    if (hold !== null && hold.isDeployment !== true && !hold.isPlanned) {
-      if (writer?.role === 'reader') hold.gone();
-      if (best !== null) this.#release(best);
-    } else if (hold?.isPlanned && best !== null && best !== writer) {
-      this.#release(best);
-    }
+    if (this.#hold === null) this.#judgeWriter(best);
+    if (this.#hold !== null) this.#judgeHold(this.#hold, best);
     this.#election.fence(this.#writer);
     this.#lookedAround();
+  }
+
+  /** Nobody waits: is the writer still the one? */
+  #judgeWriter(best: Node | null): void {
+    const writer = this.#writer;
+    if (writer === null) {
+      if (best !== null) this.#adopt(best);
+    } else if (writer.role === 'reader') {
+      this.#beginHold(`${writer.key} is in recovery`);
+    } else if (
+      best !== null &&
+      best !== writer &&
+      !isSameServer(best, writer) &&
+      this.#election.isAhead(best)
+    ) {
+      this.#beginHold(`${best.key} is the writer now`);
+    }
+  }
+
+  /** Everybody waits: is there a writer to go on with? */
+  #judgeHold(hold: Hold, best: Node | null): void {
+    if (hold.isPlanned) {
+      if (best !== null && best !== this.#writer) this.#release(best);
+    } else if (!hold.isDeployment) {
+      if (this.#writer?.role === 'reader') hold.gone();
+      if (best !== null) this.#release(best);
+    }
   }
 
   #adopt(node: Node): void {
@@ -306,7 +313,6 @@ export class ClusterController implements Cluster {
   #beginHold(reason: string, { isReadOnly = false, isPlanned = false, isFirst = false } = {}): Hold | null {
     if (this.#hold !== null || this.#stopped) return null;
     const writer = this.#writer;
-    const now = performance.now();
     if (!isFirst)
       this.#log('warn', 'switchover_hold', `${reason}; transactions wait while the writer is looked for`);
     this.#hold = new Hold({
@@ -315,19 +321,7 @@ export class ClusterController implements Cluster {
       isReadOnly,
       isPlanned,
       isFirst,
-      entry: {
-        database: this.database.name,
-        at: new Date(),
-        from: writer?.key ?? '',
-        to: '',
-        detectedBy: reason,
-        detectionMs: writer === null || writer.lastProbe === 0 ? 0 : now - writer.lastProbe,
-        writerFoundMs: null,
-        resumedMs: null,
-        clientsHeld: 0,
-        transactionsBroken: 0,
-        startedAt: now,
-      },
+      entry: newEntry(this.database.name, writer, reason),
       onOverdue: () =>
         this.#log('error', 'no_writer', `no writer within switchover_timeout; the search goes on`),
     });
@@ -408,24 +402,7 @@ export class ClusterController implements Cluster {
   // nodes
 
   #onTopology(rows: readonly TopologyRow[]): void {
-    const { port } = this.database.config;
-    const listed = new Map<Node, TopologyRow>();
-    for (const row of rows) {
-      const target = { host: row.host, port: row.port ?? port };
-      const isNew = !this.nodes.byKey.has(nodeKey(target));
-      const node = this.nodes.ensure(target);
-      listed.set(node, row);
-      node.label = [row.role, row.status].filter(Boolean).join(' ');
-      if (isNew) {
-        this.#log('info', 'node_added', `node ${node.key} found by the topology query`);
-        node.probe.start();
-      }
-    }
-    for (const node of [...this.nodes]) {
-      if (listed.has(node) || node.isSeed || node === this.#writer) continue;
-      this.#log('info', 'node_removed', `node ${node.key} has left the topology`);
-      this.nodes.remove(node);
-    }
+    const listed = this.nodes.update(rows);
     const isDone = this.#blueGreen.update(listed);
     const { isSwitching } = this.#blueGreen;
     if (isSwitching && this.#hold === null) this.#beginHold('blue/green switchover in progress');

@@ -1,3 +1,5 @@
+import type { Node } from './node.ts';
+
 /** One switchover, or alarm, as SHOW SWITCHOVERS tells it. Durations are ms since it was detected. */
 export interface Switchover {
   readonly database: string;
@@ -14,6 +16,24 @@ export interface Switchover {
   clientsHeld: number;
   transactionsBroken: number;
   readonly startedAt: number;
+}
+
+/** One that begins now. `writer`: the old one; null: none is known. */
+export function newEntry(database: string, writer: Node | null, detectedBy: string): Switchover {
+  const now = performance.now();
+  return {
+    database,
+    at: new Date(),
+    from: writer?.key ?? '',
+    to: '',
+    detectedBy,
+    detectionMs: writer === null || writer.lastProbe === 0 ? 0 : now - writer.lastProbe,
+    writerFoundMs: null,
+    resumedMs: null,
+    clientsHeld: 0,
+    transactionsBroken: 0,
+    startedAt: now,
+  };
 }
 
 const KEPT = 100;

@@ -5,6 +5,7 @@ import type { Target } from '../pool/socket.ts';
 import { NodeWatch } from './node-watch.ts';
 import { nodeKey, type Node } from './node.ts';
 import { Probe, type Evidence } from './probe.ts';
+import type { TopologyRow } from './topology.ts';
 
 /** Least time for a probe's answer, in ms: a busy machine is not a dead one. */
 const DEADLINE_MS = 1000;
@@ -13,6 +14,8 @@ export interface NodeEvents {
   /** ms between two probes of a node */
   intervalMs(): number;
   isWriter(node: Node): boolean;
+  /** A node has come or gone. */
+  onChange(event: string, message: string): void;
   onEvidence(node: Node, evidence: Evidence): void;
   onFailure(node: Node, reason: string, isAlive: boolean): void;
 }
@@ -77,6 +80,31 @@ export class Nodes {
     this.byKey.set(key, node);
     this.#registry.databases.set(database.name, database);
     return node;
+  }
+
+  /**
+   * What the topology query says: new nodes are probed, and those that it does not name any more leave, but for the writer
+   * and what is configured.
+   * @returns the nodes that it names
+   */
+  update(rows: readonly TopologyRow[]): Map<Node, TopologyRow> {
+    const listed = new Map<Node, TopologyRow>();
+    for (const row of rows) {
+      const target = { host: row.host, port: row.port ?? this.#owner.config.port };
+      const isNew = !this.byKey.has(nodeKey(target));
+      const node = this.ensure(target);
+      listed.set(node, row);
+      node.label = [row.role, row.status].filter(Boolean).join(' ');
+      if (!isNew) continue;
+      this.#events.onChange('node_added', `node ${node.key} found by the topology query`);
+      node.probe.start();
+    }
+    for (const node of [...this]) {
+      if (listed.has(node) || node.isSeed || this.#events.isWriter(node)) continue;
+      this.#events.onChange('node_removed', `node ${node.key} has left the topology`);
+      this.remove(node);
+    }
+    return listed;
   }
 
   /**
