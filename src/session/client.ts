@@ -19,6 +19,7 @@ import { relayServerBytes } from './relay-server.ts';
 import { refuseWaiting } from './switchover.ts';
 import { ADMIN_DATABASE } from './startup.ts';
 import type { Sessions } from './sessions.ts';
+import { UnnamedStatement } from './unnamed.ts';
 
 /** `login` until ReadyForQuery; `waiting` for a server; `active` while linked; `idle` otherwise. */
 export type ClientState = 'login' | 'idle' | 'waiting' | 'active' | 'closed';
@@ -136,9 +137,10 @@ export class Client implements Waiter, ServerUser {
   // Prepared statements (prepared.ts), made on first use.
   statements: Map<string, ClientStatement> | null = null;
   /** of which the server has not said yet whether it has them, or no more; and how many Syncs had been sent before */
-  undecided: Map<SharedStatement, { readonly syncs: number }> | null = null;
+  undecided: Map<SharedStatement | UnnamedStatement, { readonly syncs: number }> | null = null;
   /** whether they are tracked in session mode; null: it has none (prepared.ts) */
   isSessionTracked: boolean | null = null;
+  readonly unnamed = new UnnamedStatement();
   /** the database that the unnamed statement's Parse was routed to */
   unnamedRoute: string | null = null;
 

@@ -41,6 +41,7 @@ export function attach(client: Client, server: Server): boolean {
   stats.waitTime += (now - client.waitingSince) * 1000;
   server.requestedAt = now;
   client.server = server;
+  client.unnamed.isHere = false;
   client.state = 'active';
   client.noticedWait = false;
   const sql = client.sessions.registry.tracked.difference(client.parameters, server.parameters);

@@ -82,6 +82,8 @@ export class Outstanding {
   #answeredAhead = false;
   /** How many Syncs have been sent: what came before the last one may fail without what came after it. */
   syncs = 0;
+  /** The last error has taken a Parse without particulars along, and no later one is still to be answered. */
+  lostParse = false;
   /** The replacement that goes with Reply.Replace. */
   replacement: Buffer | null = null;
   /** The error that goes with Reply.End. */
@@ -257,9 +259,12 @@ export class Outstanding {
     this.ending = entry.ending;
     if (entry.ending !== null) return Reply.End;
     this.replacement = entry.replacement;
+    this.lostParse = false;
     if (entry.request > Request.Sync) {
       let end = this.#head;
       while (end < this.#entries.length && this.#entries[end]!.request !== Request.Sync) end++;
+      const lastParse = this.#entries.lastIndexOf(PLAIN[Request.Parse]!);
+      this.lostParse = lastParse >= this.#head && lastParse < end;
       this.#loseUntil(end);
       if (this.empty) this.#skipping = true;
     }

@@ -8,6 +8,7 @@ import { Request } from './outstanding.ts';
 import { route } from './query.ts';
 import { badPacket, forwardRequest, Handled, noteRequest } from './relay-client.ts';
 import { parseMessage, type SharedStatement } from './statements.ts';
+import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';
 
 /**
  * Named prepared statements across servers (pgbouncer's max_prepared_statements): a client's statement is kept as the
@@ -18,6 +19,8 @@ export interface ClientStatement {
   /** the database that the Parse was routed to; null without user functions */
   readonly route: string | null;
 }
+
+type Statement = SharedStatement | UnnamedStatement;
 
 /** `handlePrepared`'s own result: the names have not arrived yet. */
 export const Prepared = { Incomplete: 9 } as const;
@@ -93,7 +96,12 @@ export function handlePrepared(
   if (nameEnd === nameStart) {
     // where there is a server, it is the one that has it
     const home = request === Request.Close || client.server !== null ? null : client.unnamedRoute;
-    return route(client, type, home) ?? forwardRequest(client, request);
+    const elsewhere = route(client, type, home);
+    if (elsewhere !== null) return elsewhere;
+    if (!link(client)) return Handled.Later;
+    if (request === Request.Close) client.unnamed.dropped();
+    else if (!bringUnnamed(client)) return waitForAnswers(client);
+    return forwardRequest(client, request);
   }
   const name = bytes.toString('latin1', nameStart, nameEnd);
   if (request === Request.Close) return closeNamed(client, name);
@@ -153,18 +161,18 @@ export function waitForAnswers(client: Client): Handled {
  * Whether the server may have it prepared or not: the Parse or Close that decides has not been answered, and a Sync was
  * sent behind it, so that it may fail without this message being skipped too.
  */
-function isInDoubt(client: Client, shared: SharedStatement): boolean {
-  const since = client.undecided?.get(shared);
+export function isInDoubt(client: Client, statement: Statement): boolean {
+  const since = client.undecided?.get(statement);
   return since !== undefined && since.syncs !== client.outstanding.syncs && !client.outstanding.inCopy;
 }
 
-/** A Parse or Close of a shared statement is on its way. @returns to be called when it is known what became of it */
-function undecided(client: Client, shared: SharedStatement): () => void {
+/** A Parse or Close of the proxy's own is on its way. @returns to be called when it is known what became of it */
+export function undecided(client: Client, statement: Statement): () => void {
   const since = { syncs: client.outstanding.syncs };
   const all = (client.undecided ??= new Map());
-  all.set(shared, since);
+  all.set(statement, since);
   return () => {
-    if (all.get(shared) === since) all.delete(shared);
+    if (all.get(statement) === since) all.delete(statement);
   };
 }
 

@@ -9,6 +9,7 @@ import { Request } from './outstanding.ts';
 import { isTracked, parseNamed, waitForAnswers } from './prepared.ts';
 import { forwardRequest, Handled, noteRequest, resumeClient } from './relay-client.ts';
 import { noteRewritten } from './switchover.ts';
+import { noteUnnamedParse } from './unnamed.ts';
 
 /**
  * One Query or Parse: ask the user functions, then rewrite, move, reject or let it go. The message is looked at a second
@@ -35,6 +36,12 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer): Ha
     const named = bytes[HEADER_BYTES] !== 0;
     if (named && isTracked(client)) return parseNamed(client, rewritten ?? bytes);
     if (!named) client.unnamedRoute = set === null ? null : client.database!.name;
+    if (!named && isTracked(client)) {
+      if (!link(client)) return Handled.Later;
+      noteUnnamedParse(client, rewritten ?? bytes);
+    }
+  } else {
+    client.unnamed.dropped();
   }
   const request = type === Frontend.Query ? Request.Query : Request.Parse;
   if (rewritten === null) return forwardRequest(client, request);
@@ -201,6 +208,8 @@ const FAILING_PARSE = message(
 export function answerError(client: Client, type: number, error: ClientError): void {
   const { server, outstanding } = client;
   const isQuery = type === Frontend.Query;
+  // what the server is sent in its place has no name either
+  if (type === Frontend.Parse) client.unnamed.lost();
   if (server !== null && client.inTransaction) {
     const request = isQuery ? Request.Query : Request.Parse;
     noteRequest(client, request);

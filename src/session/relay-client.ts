@@ -7,6 +7,7 @@ import { Request } from './outstanding.ts';
 import { handlePrepared, isTracked, Prepared } from './prepared.ts';
 import { keepForReplay, tellLostTransaction } from './switchover.ts';
 import { handleQueryText, tooLargeForFunctions } from './query.ts';
+import { isKept, noteUnnamedParse } from './unnamed.ts';
 
 /**
  * The hot path from client to server. Headers are looked at, bodies go as they came. A message is held back only for a
@@ -162,15 +163,20 @@ function classify(
   switch (type) {
     case Frontend.Query:
       if (client.functions !== null || client.sessions.disablePqexec) return INSPECT;
+      client.unnamed.dropped();
       return forwardRequest(client, Request.Query);
     case Frontend.Parse:
-      if (client.functions !== null || (chunk[at + HEADER_BYTES] !== 0 && isTracked(client))) return INSPECT;
-      return forwardRequest(client, Request.Parse);
+      if (client.functions !== null) return INSPECT;
+      return isTracked(client)
+        ? classifyParse(client, size, chunk, at)
+        : forwardRequest(client, Request.Parse);
     case Frontend.Bind:
       // Both names empty, the portal's and the statement's: nothing to rename. (Two bytes that have not come count as no.)
       if (
         chunk[at + HEADER_BYTES] === 0 &&
         chunk[at + HEADER_BYTES + 1] === 0 &&
+        client.server !== null &&
+        client.unnamed.isHere &&
         client.unnamedRoute === null
       ) {
         return forwardRequest(client, Request.Bind);
@@ -209,6 +215,14 @@ function classify(
   }
 }
 
+/** Where statements are tracked, a named one goes by its name, and an unnamed one is kept. */
+function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled | typeof INSPECT {
+  if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return INSPECT;
+  const handled = forwardRequest(client, Request.Parse);
+  if (handled === Handled.Forward) noteUnnamedParse(client, chunk, at, size);
+  return handled;
+}
+
 function inspect(client: Client, type: number, size: number, bytes: Buffer): Handled {
   const whole = bytes.length === size;
   if (client.lostTransaction !== null && type !== Frontend.Terminate)
@@ -230,7 +244,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
       const set = client.functions;
       if (set !== null) client.decision ??= tooLargeForFunctions(client, type, size, bytes);
       const judged = set === null || client.decision !== null;
-      if (!whole && judged && !(type === Frontend.Parse && isTracked(client) && bytes[HEADER_BYTES] !== 0)) {
+      if (!whole && judged && !(type === Frontend.Parse && mustBeWhole(client, size, bytes))) {
         // Too large to be judged, and the policy lets it pass: it goes through in pieces.
         return handleQueryText(client, type, bytes);
       }
@@ -246,6 +260,11 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
       return Handled.Later;
     }
   }
+}
+
+/** Of a Parse all is needed where its statement is tracked. */
+function mustBeWhole(client: Client, size: number, bytes: Buffer): boolean {
+  return isTracked(client) && (bytes[HEADER_BYTES] !== 0 || isKept(size));
 }
 
 /** The first of the messages that are held back is not sent to any server: what is still to come of it is thrown away. */

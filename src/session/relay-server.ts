@@ -105,6 +105,8 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       return client.close(outstanding.ending!.message, outstanding.ending);
     } else if (verdict === Reply.OutOfStep) {
       return outOfStep(client, `unexpected message "${String.fromCharCode(type)}"`);
+    } else if (type === Backend.ErrorResponse) {
+      if (outstanding.lostParse) client.unnamed.lost();
     } else if (type === Backend.ParameterStatus) {
       noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size));
     } else if (type === Backend.CommandComplete) {

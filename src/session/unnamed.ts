@@ -1,0 +1,86 @@
+import { closeStatement } from '../wire/messages.ts';
+import type { Client } from './client.ts';
+import { isInDoubt, undecided } from './prepared.ts';
+
+/**
+ * The unnamed prepared statement across servers. Drivers that prepare and execute in two pipelines without a name (sqlx,
+ * pgx's describe mode) find another server behind the second one, or the same with the statement of somebody else. So the
+ * client's last Parse is kept, and sent again before the first message about it on each link.
+ */
+const EMPTY = Buffer.alloc(0);
+/** Longest Parse that is kept. What is longer exists until its link ends. */
+const KEPT_BYTES = 64 * 1024;
+const ROUND = 256;
+
+export class UnnamedStatement {
+  /** what the client's server holds as the unnamed statement, if any, is this client's */
+  isHere = false;
+  #buffer = EMPTY;
+  #size = 0;
+
+  /** A new one is on its way to the server: the Parse begins at `at`. Only what is whole can be kept. */
+  parsed(chunk: Buffer, at: number, size: number): void {
+    this.isHere = true;
+    if (size > KEPT_BYTES || size > chunk.length - at) return this.dropped();
+    if (this.#buffer.length < size) this.#buffer = Buffer.allocUnsafeSlow(Math.ceil(size / ROUND) * ROUND);
+    chunk.copy(this.#buffer, 0, at, at + size);
+    this.#size = size;
+  }
+
+  /** There is none any more, or none that can be sent again: a Query or a Close drops it. */
+  dropped(): void {
+    this.#size = 0;
+  }
+
+  /** The Parse has failed, or an error before it made the server skip it. */
+  lost(): void {
+    this.#size = 0;
+    this.isHere = false;
+  }
+
+  /** The Parse that made it; null: there is none. */
+  get parse(): Buffer | null {
+    return this.#size === 0 ? null : Buffer.from(this.#buffer.subarray(0, this.#size));
+  }
+}
+
+/** A Parse that should be collected before it is passed on. */
+export function isKept(size: number): boolean {
+  return size <= KEPT_BYTES;
+}
+
+/** A Parse without a name is on its way to the client's server. */
+export function noteUnnamedParse(
+  client: Client,
+  bytes: Buffer,
+  at = 0,
+  size = bytes.readInt32BE(1) + 1,
+): void {
+  if (!client.outstanding.skipping) client.unnamed.parsed(bytes, at, size);
+}
+
+/**
+ * Brings the statement to the client's server, where it may be another's that is there. Where there is none, the server is
+ * to say so.
+ * @returns false: it is not known yet what is there; ask again when what was sent has been answered
+ */
+export function bringUnnamed(client: Client): boolean {
+  const { unnamed, outstanding } = client;
+  if (unnamed.isHere || outstanding.inCopy) return true;
+  if (client.undecided?.has(unnamed)) return !isInDoubt(client, unnamed);
+  const forget = undecided(client, unnamed);
+  const done = (): void => {
+    forget();
+    unnamed.isHere = true;
+  };
+  const { parse } = unnamed;
+  if (parse === null) {
+    outstanding.sentClose(forget, done);
+    client.forward(closeStatement(''));
+  } else {
+    client.database!.stats.serverParseCount++;
+    outstanding.sentParse(true, forget, done);
+    client.forward(parse);
+  }
+  return true;
+}
