@@ -56,7 +56,28 @@
     'Temporal',
   ];
   for (const name of GONE) delete global[name];
-  delete (Symbol as unknown as Loose)['for'];
+
+  // The engine's own registry of symbols is not this realm's alone, and never forgets: packages get one that ends with it.
+  const symbols = new Map<string, symbol>();
+  const keys = new Map<symbol, string>();
+  const registry = {
+    for(key: unknown): symbol {
+      const name = `${key as string}`;
+      let symbol = symbols.get(name);
+      if (symbol === undefined) {
+        symbol = Symbol(name);
+        symbols.set(name, symbol);
+        keys.set(symbol, name);
+      }
+      return symbol;
+    },
+    keyFor(symbol: unknown): string | undefined {
+      if (typeof symbol !== 'symbol') throw new TypeError('Symbol.keyFor takes a symbol');
+      return keys.get(symbol);
+    },
+  };
+  defineProperty(Symbol, 'for', { value: registry.for });
+  defineProperty(Symbol, 'keyFor', { value: registry.keyFor });
   const buffers = ArrayBuffer.prototype as unknown as Loose;
   for (const name of ['resize', 'transfer', 'transferToFixedLength']) delete buffers[name];
 

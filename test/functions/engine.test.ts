@@ -172,6 +172,15 @@ test('inherited names may be overridden, and shared ones not changed', (t) => {
   assert.equal(word(ask('shared')[0]), '!threw');
 });
 
+test('Symbol.for is there, and ends with its isolate', (t) => {
+  const body = `
+    const symbol = Symbol.for(query);
+    if (symbol !== Symbol.for(query) || Symbol.keyFor(symbol) !== query || Symbol.keyFor(Symbol()) !== undefined) return 'none';
+    return [String(symbol), symbol.description, Symbol.for.prototype, Object.isFrozen(Symbol.for)].join();`;
+  const [one, other] = [run(t, body), run(t, body)];
+  for (const { ask } of [one, other]) assert.equal(word(ask('a key')[0]), 'Symbol(a key),a key,,true');
+});
+
 for (const [what, top, verdict] of [
   ['throws', "throw new RangeError('top')", /^RangeError: top/],
   ['throws something without a description', 'throw { get message() { throw 1; } }', /cannot be described/],
