@@ -9,7 +9,7 @@ export function maintainPools(registry: Registry, now: number): void {
   const { settings } = registry.config;
   for (const database of [...registry.databases.values()]) {
     for (const [user, pool] of database.pools) {
-      pool.expireIdle(now);
+      pool.upkeep.expireIdle(now);
       const wanted = Math.min(minPoolSize(pool), poolSize(pool));
       const used = pool.clientCount > 0 || (database.isNode ? database.isUp : database.config.user !== null);
       if (wanted > pool.size && used && !pool.paused && !database.disabled) pool.open({ evict: false });

@@ -1,22 +1,14 @@
 import type { PoolMode } from '../config/config.ts';
 import type { ClientError } from '../wire/errors.ts';
 import { Cancels } from './cancels.ts';
-import { runControl } from './control.ts';
 import { isAlarm } from './cluster.ts';
 import type { Database, Registry, UserState } from './databases.ts';
-import {
-  maxDatabaseConnections,
-  maxUserConnections,
-  minPoolSize,
-  poolMode,
-  poolSize,
-  reservePoolSize,
-  serverLifetime,
-} from './limits.ts';
+import { maxDatabaseConnections, maxUserConnections, poolMode, poolSize, reservePoolSize } from './limits.ts';
 import type { LearnedSecret, Welcome } from './login.ts';
 import { Opener } from './opener.ts';
 import type { Server } from './server.ts';
 import type { Target } from './socket.ts';
+import { Upkeep } from './upkeep.ts';
 
 /** Somebody who wants a server: a client, or a query of the proxy's own. */
 export interface Waiter {
@@ -50,9 +42,6 @@ export interface Credentials {
   learned: LearnedSecret | null;
 }
 
-/** Fails on a server in recovery, and works on whatever speaks SQL. */
-const WRITER_CHECK = 'SELECT 1 / (CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END)';
-
 function isAt(server: Server, { host, port }: Target): boolean {
   return server.host === host && server.port === port;
 }
@@ -75,12 +64,11 @@ export class Pool {
   /** what the first server said at login; clients are welcomed with it, without a server, from then on */
   welcome: Welcome | null = null;
   readonly opener = new Opener(this);
+  readonly upkeep = new Upkeep(this);
   /** clients that are in this pool now */
   clientCount = 0;
   /** ms of performance.now() since when it has had neither clients nor servers */
   emptySince = performance.now();
-
-  #lastLifetimeClose = 0;
 
   constructor(registry: Registry, database: Database, userState: UserState, credentials: Credentials) {
     this.registry = registry;
@@ -175,15 +163,13 @@ export class Pool {
     if (server.closeReason !== null) return server.close(server.closeReason);
     if (this.database.removed) return server.close('database removed');
     if (this.paused) return server.close('pause mode');
-    if (!isNew && this.#lifetimeOver(server, server.releasedAt)) return server.close('server lifetime over');
-    if (server.inDoubt) return this.#settle(server);
-    if ((server.needsReset || settings.server_reset_query_always) && settings.server_reset_query !== '') {
-      server.needsReset = false;
-      server.prepared.clear();
-      return this.#prepare(server, settings.server_reset_query, 'reset query failed');
-    }
+    if (!isNew && this.upkeep.isOverAge(server, server.releasedAt))
+      return server.close('server lifetime over');
+    if (server.inDoubt) return this.upkeep.settle(server);
+    if ((server.needsReset || settings.server_reset_query_always) && settings.server_reset_query !== '')
+      return this.upkeep.reset(server);
     server.needsReset = false;
-    this.#free(server);
+    this.free(server);
   }
 
   /** Serves waiters from what is idle, and opens another server where that is allowed. */
@@ -198,7 +184,7 @@ export class Pool {
     } else if (!this.paused) {
       // Who waits for a server that is being reset or checked needs no other.
       let coming = this.#countTested();
-      while (coming < this.waiters.size && this.#checkIdle()) coming++;
+      while (coming < this.waiters.size && !this.#stopped && this.upkeep.checkIdle()) coming++;
       if (this.dedicated.size > 0 || coming < this.waiters.size) this.open({ evict: true });
     }
   }
@@ -321,38 +307,11 @@ export class Pool {
         server.close(server.closeReason);
         return this.#takeReady();
       }
-      if (this.#needsWriterCheck(server) || this.#needsCheck(server) || server.cancelsInFlight > 0) continue;
+      if (!this.upkeep.isFit(server)) continue;
       idle.splice(at, 1);
       return server;
     }
     return null;
-  }
-
-  /** The node may have been demoted under it. */
-  #needsWriterCheck(server: Server): boolean {
-    return server.epoch !== (this.database.cluster?.epoch ?? server.epoch);
-  }
-
-  /** It has been free for server_check_delay. */
-  #needsCheck(server: Server): boolean {
-    const { server_check_query: query, server_check_delay: delay } = this.registry.config.settings;
-    return query !== '' && performance.now() - server.releasedAt >= delay;
-  }
-
-  /** Begins to check one free server that can't be used as it is. False: there is none. */
-  #checkIdle(): boolean {
-    const { server_check_query: query } = this.registry.config.settings;
-    if (this.#stopped) return false;
-    const server = this.idle.findLast((each) => each.cancelsInFlight === 0);
-    if (server === undefined) return false;
-    this.idle.splice(this.idle.indexOf(server), 1);
-    if (this.#needsWriterCheck(server)) {
-      server.epoch = this.database.cluster!.epoch;
-      this.#prepare(server, WRITER_CHECK, 'not the writer any more');
-    } else {
-      this.#prepare(server, query === '<empty>' ? '' : query, 'server check query failed');
-    }
-    return true;
   }
 
   #lend(server: Server): void {
@@ -363,14 +322,15 @@ export class Pool {
     waiter.onServer(server);
   }
 
-  #free(server: Server): void {
+  /** The next may have it as it is. */
+  free(server: Server): void {
     if (server.cancelsInFlight > 0) {
       server.state = 'tested';
       return;
     }
     server.state = 'idle';
     if (this.paused) return server.close('pause mode');
-    if (this.waiters.size > 0 && !this.#stopped && !this.#needsWriterCheck(server)) {
+    if (this.waiters.size > 0 && !this.#stopped && this.upkeep.isCurrent(server)) {
       this.#lend(server);
       return;
     }
@@ -380,64 +340,9 @@ export class Pool {
 
   /** A cancel request has reached the server: it may be lent again. */
   cancelDelivered(server: Server): void {
-    if (server.cancelsInFlight === 0 && server.state === 'tested' && server.user === null) this.#free(server);
+    if (server.cancelsInFlight === 0 && server.state === 'tested' && server.user === null) this.free(server);
     else if (server.cancelsInFlight === 0 && server.state === 'idle' && !this.idle.includes(server))
-      this.#free(server);
-  }
-
-  /** Whatever a server has still to say to its last user is behind it when it answers something else. */
-  #settle(server: Server): void {
-    server.inDoubt = false;
-    server.state = 'tested';
-    const { server_connect_timeout: timeoutMs } = this.registry.config.settings;
-    runControl(server, '', { timeoutMs, afterStrays: true }).then(
-      () => this.give(server),
-      (error: Error) => server.close(`unclean server: ${error.message}`),
-    );
-  }
-
-  /** Runs a query of the proxy's own on a server, then frees it. */
-  #prepare(server: Server, sql: string, complaint: string): void {
-    server.state = 'tested';
-    const { server_connect_timeout: timeoutMs } = this.registry.config.settings;
-    runControl(server, sql, { timeoutMs }).then(
-      () => {
-        server.releasedAt = performance.now();
-        if (server.closeReason !== null) server.close(server.closeReason);
-        else if (server.txStatus !== 0x49)
-          server.close(`${complaint}: transaction left open`, { level: 'warn' });
-        else if (server.state !== 'closed') this.#free(server);
-      },
-      (error: Error) => server.close(`${complaint}: ${error.message}`, { level: 'warn' }),
-    );
-  }
-
-  #lifetimeOver(server: Server, now: number): boolean {
-    const lifetime = serverLifetime(this);
-    if (now - server.connectedAt < lifetime) return false;
-    // spread out, so that connections made together do not all go together
-    const size = poolSize(this);
-    const gap = size === Infinity ? 0 : lifetime / size;
-    if (now - this.#lastLifetimeClose < gap) return false;
-    this.#lastLifetimeClose = now;
-    return true;
-  }
-
-  /** Closes idle servers that are past their time (maintenance, three times a second). */
-  expireIdle(now: number): void {
-    const { server_idle_timeout: idleTimeout } = this.registry.config.settings;
-    const minimum = minPoolSize(this);
-    for (const server of [...this.idle]) {
-      const isExpendable = minimum === 0 || this.servers.size > minimum;
-      if (server.closeReason !== null) server.close(server.closeReason);
-      else if (idleTimeout > 0 && now - server.releasedAt > idleTimeout && isExpendable)
-        server.close('server idle timeout');
-      else if (this.#lifetimeOver(server, now)) server.close('server lifetime over');
-    }
-    // the sizes may have been changed
-    const most = poolSize(this) + reservePoolSize(this);
-    while (this.servers.size > most && this.idle.length > 0)
-      this.longestIdle()!.close('too many servers in the pool');
+      this.free(server);
   }
 
   #mayUseReserve(size: number): boolean {
