@@ -7,7 +7,7 @@ import type { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
 import { RawClient, type Frame } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
-import { setUp, type Setup, type SetupOptions } from './pair.ts';
+import { planned, setUp, type Setup, type SetupOptions } from './pair.ts';
 
 async function logIn({ bouncer }: Setup): Promise<RawClient> {
   const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
@@ -194,6 +194,20 @@ test('preparing a statement and waiting for the end of a pipeline are sent again
   await standby.promote();
   assert.equal(types(await client.readUntil('Z')), '1tnZ');
 });
+
+for (const mode of ['transaction', 'session']) {
+  test(`an unnamed statement is executed at the new writer (${mode} pooling)`, async (t) => {
+    const setup = await pairOf(t, { settings: { pool_mode: mode } });
+    const client = await logIn(setup);
+    client.send(raw.parse('', 'SELECT inet_server_port() + $1::int'), raw.sync());
+    assert.equal(types(await client.readUntil('Z')), '1Z');
+    await planned(setup.primary, setup.standby);
+    client.send(raw.bind('', ['0']), raw.execute(), raw.sync());
+    const frames = await client.readUntil('Z');
+    assert.equal(types(frames), '2DCZ');
+    assert.deepEqual(raw.rowValues(frames[1]!), [String(setup.standby.port)]);
+  });
+}
 
 test('"already committed locally" is never sent again', async (t) => {
   const setup = await pairOf(t);
