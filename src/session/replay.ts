@@ -22,7 +22,7 @@ const NO_STATEMENT = /^[PDBCH]*[SH]$/;
 
 /**
  * Whether bytes of a client are one such statement and nothing else, or execute none at all.
- * @param textOf the text of a named prepared statement; null: there is none
+ * @param textOf the text of a prepared statement that is there already, '' for the unnamed one; null: there is none
  */
 export function isReplayable(bytes: Buffer, textOf: (name: string) => string | null): boolean {
   let text: string | null = null;
@@ -38,7 +38,7 @@ export function isReplayable(bytes: Buffer, textOf: (name: string) => string | n
     else if (type === Frontend.Parse) text = zeroEnded(body, body.indexOf(0) + 1);
     else if (type === Frontend.Bind) {
       const name = zeroEnded(body, body.indexOf(0) + 1);
-      if (name !== '' || !order.includes('P')) text = name === '' ? null : (textOf(name) ?? text);
+      if (name !== '' || !order.includes('P')) text = textOf(name) ?? text;
     }
     at = end;
   }

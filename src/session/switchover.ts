@@ -288,7 +288,7 @@ function keptBytes({ kept, keptMore }: Client): Buffer | null {
 
 /** The text of a named prepared statement, as servers know it; null: there is none. */
 function textOf(client: Client, name: string): string | null {
-  const body = client.statements?.get(name)?.shared.body;
+  const body = name === '' ? client.unnamed.body : client.statements?.get(name)?.shared.body;
   return body === undefined ? null : body.toString('latin1', 0, body.indexOf(0));
 }
 

@@ -1,4 +1,5 @@
 import { closeStatement } from '../wire/messages.ts';
+import { HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { isInDoubt, undecided } from './prepared.ts';
 
@@ -41,6 +42,11 @@ export class UnnamedStatement {
   /** The Parse that made it; null: there is none. */
   get parse(): Buffer | null {
     return this.#size === 0 ? null : Buffer.from(this.#buffer.subarray(0, this.#size));
+  }
+
+  /** Its text, a zero byte and what follows in the Parse; undefined: there is none. */
+  get body(): Buffer | undefined {
+    return this.parse?.subarray(HEADER_BYTES + 1);
   }
 }
 

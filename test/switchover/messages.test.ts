@@ -172,6 +172,30 @@ test('what is sent again is what the client wrote, and is judged by what it was 
   );
 });
 
+test('an unnamed statement of an earlier pipeline is sent again by its text', async (t) => {
+  const setup = await pairOf(t);
+  const { primary, standby } = setup;
+  const sleep = SLEEP.replace('PORT', String(primary.port));
+  const [plain, called] = [await logIn(setup), await logIn(setup)];
+  for (const [client, text] of [
+    [plain, `INSERT INTO ledger (writer, n) VALUES (${sleep}, 1)`],
+    [called, 'CALL work()'],
+  ] as const) {
+    client.send(raw.parse('', text), raw.describe('S'), raw.sync());
+    await client.readUntil('Z');
+  }
+  for (const client of [plain, called]) client.send(raw.bind(), raw.execute(), raw.sync());
+  await sleeping(primary, 2);
+  await primary.stop();
+  await standby.promote();
+  assert.equal(types(await plain.readUntil('Z')), '2CZ');
+  const told = await called.readUntil('Z');
+  assert.deepEqual(codes(told), ['57P01']);
+  assert.doesNotMatch(details(told), /rolled back/);
+  const rows = await standby.sql('SELECT n FROM ledger ORDER BY n');
+  assert.deepEqual(rows, [{ n: 1 }, { n: 7 }]);
+});
+
 test('preparing a statement and waiting for the end of a pipeline are sent again too', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby } = setup;
