@@ -3,7 +3,7 @@ import type { AdminActions, ListeningSocket, StopMode } from './admin/actions.ts
 import { Console } from './admin/console.ts';
 import { clientTls, serverTls } from './auth/tls.ts';
 import type { Config } from './config/config.ts';
-import { reloadConfig } from './config/load.ts';
+import { reloadConfig } from './config/change.ts';
 import { OPTION_NAMES, type Settings } from './config/options.ts';
 import { Functions } from './functions/functions.ts';
 import { Listener, type InheritedSockets } from './listener.ts';

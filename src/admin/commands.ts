@@ -1,4 +1,4 @@
-import { applySet } from '../config/load.ts';
+import { applySet } from '../config/change.ts';
 import { isOptionName, optionOf } from '../config/options.ts';
 import { canPassDescriptors, fdOf, sendDescriptors } from '../platform/descriptors.ts';
 import type { Database } from '../pool/databases.ts';

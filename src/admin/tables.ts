@@ -1,4 +1,4 @@
-import { showConfig } from '../config/load.ts';
+import { showConfig } from '../config/show.ts';
 import { timestamp } from '../telemetry/log.ts';
 import type { AdminActions } from './actions.ts';
 import { DESCRIPTOR_COLUMNS, descriptorRows } from './fds.ts';

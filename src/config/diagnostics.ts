@@ -29,15 +29,14 @@ export function formatDiagnostic(diagnostic: Diagnostic): string {
   return `${place}: ${option}${diagnostic.message}${hint}`;
 }
 
+/** What a problem is about: a line, or a file as a whole. */
+export type Place = Pick<Diagnostic, 'file' | 'line'>;
+
 /** Collects problems until somebody asks. */
 export class Diagnostics {
   readonly all: Diagnostic[] = [];
 
-  add(
-    place: { file: string; line: number | null },
-    message: string,
-    more: { option?: string; hint?: string | null } = {},
-  ): void {
+  add(place: Place, message: string, more: { option?: string; hint?: string | null } = {}): void {
     this.all.push({
       file: place.file,
       line: place.line,

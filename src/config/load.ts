@@ -1,33 +1,22 @@
-// Files to a Config, or all that is wrong with them; what RELOAD, SET and SHOW CONFIG do with one.
-import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+// The ini file and all that it names to a Config, or all that is wrong with them.
+import { accessSync, constants, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
+import { readAuthFiles } from './auth-files.ts';
 import type { Config, DatabaseConfig, PeerConfig, UserConfig } from './config.ts';
 import { parseDatabase, parsePeer, parseUser } from './connection-string.ts';
 import type { EntryContext } from './connection-string.ts';
 import { Diagnostics, nearestHint } from './diagnostics.ts';
-import { parseHba, parseIdent } from './hba.ts';
+import type { Place } from './diagnostics.ts';
 import { parseIni, readIni, reasonOf } from './ini.ts';
 import type { IniEvent } from './ini.ts';
 import { ValueError } from './option.ts';
 import { OPTION_NAMES, isOptionName, optionOf } from './options.ts';
 import type { OptionName, Settings } from './options.ts';
-import { parseUserlist } from './userlist.ts';
 
 type Mutable = { -readonly [K in OptionName]: unknown };
 type Entry = Extract<IniEvent, { kind: 'entry' }>;
-type Place = { readonly file: string; readonly line: number | null };
-type AuthFiles = Pick<Config, 'userlist' | 'hba' | 'identMaps' | 'authProblems'>;
 
 const SECTIONS = ['pgbouncer', 'databases', 'users', 'peers'];
-/** Read while the configuration is loaded, so SET reads them again. */
-const AUTH_OPTIONS: readonly OptionName[] = ['auth_file', 'auth_hba_file', 'auth_ident_file', 'auth_type'];
-/** What a line of each file is called in the log. */
-const AUTH_LINES = {
-  auth_file: 'auth file',
-  auth_hba_file: 'hba config',
-  auth_ident_file: 'ident map',
-} as const;
 const TLS_FILES = ['ca_file', 'cert_file', 'key_file'] as const;
 
 /**
@@ -242,193 +231,9 @@ function initialSettings(previous: Config | null): Mutable {
 }
 
 /** @throws {ValueError} */
-function parseOption(name: OptionName, text: string): unknown {
+export function parseOption(name: OptionName, text: string): unknown {
   const option = optionOf(name);
   // An empty text says "not set" where that is possible.
   if (text === '' && option.initial === null) return null;
   return option.kind.parse(text);
-}
-
-/**
- * A line that can't be read does not count, as in pgbouncer. Nor does an auth_file that has never been there: auth_query
- * may know everybody.
- */
-function readAuthFiles(
-  settings: Settings,
-  diagnostics: Diagnostics,
-  previous: Config | null,
-  placeOf: (name: OptionName) => Place,
-): AuthFiles {
-  const authProblems: string[] = [];
-  const read = <T>(
-    name: keyof typeof AUTH_LINES,
-    parse: (text: string, file: string, diagnostics: Diagnostics) => T,
-  ): T | null => {
-    const file = settings[name];
-    if (file === null || file === '') return null;
-    let text: string;
-    try {
-      text = readFileSync(file, 'utf8');
-    } catch (error) {
-      const problem = `could not open ${name} "${file}": ${reasonOf(error)}`;
-      const isNews = previous !== null && !previous.authProblems.includes(problem);
-      if (name === 'auth_file' && !isNews) authProblems.push(problem);
-      else diagnostics.add(placeOf(name), problem, { option: name });
-      return null;
-    }
-    const lines = new Diagnostics();
-    const result = parse(text, file, lines);
-    for (const { line, message, hint } of lines.all) {
-      const more = hint === null ? '' : ` (${hint})`;
-      authProblems.push(`could not parse ${AUTH_LINES[name]} line ${line}: ${message}${more} [${file}]`);
-    }
-    return result;
-  };
-
-  const userlist = read('auth_file', parseUserlist) ?? new Map<string, string>();
-  if (settings.auth_type !== 'hba') return { userlist, hba: null, identMaps: new Map(), authProblems };
-  if (settings.auth_hba_file === '') {
-    diagnostics.add(placeOf('auth_type'), 'auth_type = hba needs auth_hba_file', { option: 'auth_type' });
-  }
-  const hba = read('auth_hba_file', parseHba);
-  const identMaps = read('auth_ident_file', parseIdent) ?? new Map();
-  return { userlist, hba, identMaps, authProblems };
-}
-
-/**
- * What SET key = value makes of a configuration. The next reload undoes it.
- * @throws {ValueError} unknown option, not changeable, or no such value. @throws {ConfigError} a file cannot be used.
- */
-export function applySet(config: Config, key: string, value: string): Config {
-  if (!isOptionName(key)) throw new ValueError(`unknown option: ${key}`, nearestHint(key, OPTION_NAMES));
-  if (!optionOf(key).reload) throw new ValueError(`${key} cannot be changed without a restart`);
-  let parsed = parseOption(key, value);
-  const relative =
-    key === 'routing_rules_file' || key === 'rewrite_query_file' || key === 'user_functions_dir';
-  if (relative && typeof parsed === 'string' && parsed !== '') parsed = resolve(dirname(config.file), parsed);
-
-  const settings = Object.freeze({ ...config.settings, [key]: parsed });
-  const texts = new Map(config.texts).set(key, value);
-  if (!AUTH_OPTIONS.includes(key)) return Object.freeze({ ...config, settings, texts });
-  const diagnostics = new Diagnostics();
-  const auth = readAuthFiles(settings, diagnostics, config, () => ({ file: 'SET', line: null }));
-  diagnostics.throwIfAny();
-  return Object.freeze({ ...config, settings, texts, ...auth });
-}
-
-/** A row of SHOW CONFIG; null is SQL's NULL. */
-export interface ConfigRow {
-  readonly key: string;
-  readonly value: string | null;
-  readonly default: string | null;
-  readonly changeable: 'yes' | 'no';
-}
-
-/** SHOW CONFIG. A secret's value is starred out. */
-export function showConfig(config: Config): readonly ConfigRow[] {
-  return OPTION_NAMES.filter((name) => optionOf(name).shown).map((name) => ({
-    key: name,
-    value: showValue(config, name),
-    default: optionOf(name).default,
-    changeable: optionOf(name).reload ? 'yes' : 'no',
-  }));
-}
-
-function showValue(config: Config, name: OptionName): string | null {
-  const option = optionOf(name);
-  const value = config.settings[name];
-  if (value === null) return null;
-  if (option.secret && value !== '') return '********';
-  // Lists keep the blanks, and our folder the form, that the file gave them.
-  if (Array.isArray(value) || name === 'user_functions_dir') {
-    return config.texts?.get(name) ?? option.default;
-  }
-  return option.kind.show(value as NonNullable<unknown>);
-}
-
-/** What differs between two configurations; `*` is the fallback database's name. */
-export interface ConfigDiff {
-  readonly changed: readonly OptionName[];
-  /** Those of `changed` that only a restart applies. */
-  readonly needRestart: readonly OptionName[];
-  readonly databases: Difference;
-  readonly users: Difference;
-}
-
-export interface Difference {
-  readonly added: readonly string[];
-  readonly removed: readonly string[];
-  readonly changed: readonly string[];
-}
-
-export function diff(old: Config, fresh: Config): ConfigDiff {
-  const changed = OPTION_NAMES.filter((name) => !isDeepStrictEqual(old.settings[name], fresh.settings[name]));
-  return {
-    changed,
-    needRestart: changed.filter((name) => !optionOf(name).reload),
-    databases: difference(withFallback(old), withFallback(fresh)),
-    users: difference(old.users, fresh.users),
-  };
-}
-
-function withFallback(config: Config): ReadonlyMap<string, DatabaseConfig> {
-  if (config.fallback === null) return config.databases;
-  return new Map(config.databases).set('*', config.fallback);
-}
-
-function difference(old: ReadonlyMap<string, unknown>, fresh: ReadonlyMap<string, unknown>): Difference {
-  const names = [...fresh.keys()];
-  return {
-    added: names.filter((name) => !old.has(name)),
-    removed: [...old.keys()].filter((name) => !fresh.has(name)),
-    changed: names.filter((name) => old.has(name) && !isDeepStrictEqual(old.get(name), fresh.get(name))),
-  };
-}
-
-export interface Reload {
-  readonly config: Config;
-  readonly diff: ConfigDiff;
-  /** Databases that would lose the user that they force, and keep it. */
-  readonly keptUsers: readonly string[];
-}
-
-/**
- * RELOAD: reads `conffile` again. The new configuration keeps the running values of what needs a restart; `diff` names
- * them.
- * @throws {ConfigError} and the old configuration stays in force.
- */
-export function reloadConfig(old: Config): Reload {
-  const loaded = loadConfig(old.settings.conffile ?? old.file, old);
-  const databases = new Map(loaded.databases);
-  const keptUsers = keepForcedUsers(databases, old.databases);
-  const fresh = { ...loaded, databases };
-  const changes = diff(old, fresh);
-  const running = Object.fromEntries(changes.needRestart.map((name) => [name, old.settings[name]]));
-  const texts = new Map(fresh.texts);
-  for (const name of changes.needRestart) {
-    const text = old.texts?.get(name);
-    if (text === undefined) texts.delete(name);
-    else texts.set(name, text);
-  }
-  const settings = Object.freeze({ ...fresh.settings, ...running }) as Settings;
-  return { config: Object.freeze({ ...fresh, settings, texts }), diff: changes, keptUsers };
-}
-
-/**
- * As in pgbouncer the user that a database forces can become another, but not none.
- * @returns the names of the databases that keep it so
- */
-function keepForcedUsers(
-  databases: Map<string, DatabaseConfig>,
-  old: ReadonlyMap<string, DatabaseConfig>,
-): string[] {
-  const kept: string[] = [];
-  for (const [name, entry] of databases) {
-    const before = old.get(name);
-    if (entry.user !== null || before === undefined || before.user === null) continue;
-    const password = entry.password ?? before.password;
-    databases.set(name, Object.freeze({ ...entry, user: before.user, password }));
-    kept.push(name);
-  }
-  return kept;
 }

@@ -4,17 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
+import { applySet, diff, reloadConfig } from '../../src/config/change.ts';
 import { ConfigError } from '../../src/config/diagnostics.ts';
 import { configMarkdown, configSchema } from '../../src/config/docs.ts';
-import {
-  applySet,
-  configFromText,
-  diff,
-  loadConfig,
-  reloadConfig,
-  showConfig,
-} from '../../src/config/load.ts';
+import { configFromText, loadConfig } from '../../src/config/load.ts';
 import { OPTION_NAMES } from '../../src/config/options.ts';
+import { showConfig } from '../../src/config/show.ts';
 
 function folderOf(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'config-'));
