@@ -31,8 +31,11 @@ export interface Cluster {
   letGo(waiter: Waiter): void;
   /** The other side ended a connection, or it broke. */
   serverLost(server: Server, reason: string): void;
-  /** A server reported an error that a writer in good health does not: 57P01, 57P02, 57P03, 25006. */
-  serverError(server: Server, sqlstate: string): void;
+  /**
+   * A server reported an error that a writer in good health does not: 57P01, 57P02, 57P03, 25006.
+   * @returns whether it is being found out what it means, so that `whenJudged` is worth waiting for
+   */
+  serverError(server: Server, sqlstate: string): boolean;
   /** A connection could not be made; the SQLSTATE, where there was one. */
   connectFailed(target: Target, reason: string): void;
   /** Tells once whether the node of a server that failed is gone or no writer any more, or whether it is as it was. */

@@ -66,10 +66,10 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   if (!isAlarm(code) || client.replication !== 'none') return false;
   const server = client.server!;
   const isFatal = /^(?:FATAL|PANIC)$/.test(fields.get('V') ?? fields.get('S') ?? '');
-  cluster.serverError(server, code);
+  const isDoubted = cluster.serverError(server, code);
   const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
   const kept = hasNoEffect && isForgettable(before) ? replay(client, server, cluster) : null;
-  if (!isFatal && (kept === null || !cluster.held)) return false;
+  if (!isFatal && (kept === null || !isDoubted)) return false;
   // A session's server has more than this statement: it is given up only when the node is.
   const isParked = !isFatal && client.poolMode === 'session';
   if (isParked && !endsCycle(kept!)) return false;
@@ -80,16 +80,15 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
     hint: fields.get('H') ?? null,
   });
   const error = whatIsLost(client, server, original);
+  const answered = Buffer.from(before);
   const loss = detach(client, server);
   const settled = isParked ? park(server) : null;
-  if (!isParked) server.close(`${code} ${original.message}`, { notify: false });
+  if (isFatal || !endsCycle(kept!)) server.close(`${code} ${original.message}`, { notify: false });
+  else if (!isParked) giveBack(client, server);
   client.state = 'waiting';
   client.blocked = true;
   client.waitingSince = performance.now();
-  if (kept !== null) {
-    forgetParsed(client, kept);
-    client.held = kept;
-  }
+  if (kept !== null) client.held = kept;
   const verdict = (client.verdict = { isLost: kept === null });
   cluster.whenJudged(server, (gone) => {
     if (isParked && (gone || client.verdict !== verdict)) server.close('not the writer any more');
@@ -97,31 +96,34 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
     if (isParked && !gone)
       return void settled!.then(() => {
         if (client.state !== 'waiting' || client.verdict !== verdict) return server.close('session lost');
-        goOnWith(client, server, kept!, original);
+        goOnWith(client, server);
+        refuseKept(client, kept!, answered, original);
+        resumeClient(client);
       });
     client.verdict = null;
     client.state = 'idle';
     client.blocked = false;
     if (gone && kept !== null) {
+      forgetParsed(client, kept);
       client.sessions.log.debug({ client: client.id }, `${client.label} statement is sent again`);
     } else if (gone) {
       tell(client, cluster, loss, error);
     } else if (isFatal) {
       return client.close(original.message, original);
     } else {
-      refuseKept(client, kept!, original);
+      refuseKept(client, kept!, answered, original);
     }
     resumeClient(client);
   });
   return true;
 }
 
-/** Of what is held the first part is answered with an error; what has come behind it is still to be done. */
-function refuseKept(client: Client, kept: Buffer, error: ClientError): void {
+/** Of what is held the first part gets its answer after all; what has come behind it is still to be done. */
+function refuseKept(client: Client, kept: Buffer, answered: Buffer, error: ClientError): void {
   client.held = client.held.subarray(kept.length);
   client.skipToSync = !endsCycle(kept);
   const ready = client.skipToSync ? EMPTY : readyForQuery(TxStatus.Idle);
-  client.send(Buffer.concat([error.encode(), ready]));
+  client.send(Buffer.concat([answered, error.encode(), ready]));
 }
 
 /** Whether messages end with one that ReadyForQuery answers. */
@@ -136,8 +138,14 @@ async function park(server: Server): Promise<void> {
   await runControl(server, '', { timeoutMs, afterStrays: true }).catch(() => {});
 }
 
+/** A transaction's server is the next one's as soon as it has said all. */
+function giveBack(client: Client, server: Server): void {
+  server.inDoubt = true;
+  client.pool!.give(server);
+}
+
 /** The node is as it was: the client has its session back. */
-function goOnWith(client: Client, server: Server, kept: Buffer, error: ClientError): void {
+function goOnWith(client: Client, server: Server): void {
   if (server.state !== 'closed') {
     server.state = 'active';
     server.user = client;
@@ -146,8 +154,6 @@ function goOnWith(client: Client, server: Server, kept: Buffer, error: ClientErr
   client.verdict = null;
   client.state = client.server === null ? 'idle' : 'active';
   client.blocked = false;
-  refuseKept(client, kept, error);
-  resumeClient(client);
 }
 
 /** Whether a client that has a server has to wait with it before it begins anything: the writer is not known. */

@@ -7,10 +7,11 @@ import type { Target } from '../pool/socket.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { BlueGreen } from './blue-green.ts';
 import { Discovery } from './discovery.ts';
+import { Doubt } from './doubt.ts';
 import { Election } from './election.ts';
 import { newEntry, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
-import { isSameServer, nodeKey, type Node } from './node.ts';
+import { isSameServer, nodeKey, readOnlySince, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
 import type { Evidence } from './probe.ts';
 import { Readers } from './readers.ts';
@@ -18,8 +19,6 @@ import type { TopologyRow } from './topology.ts';
 
 /** While nobody knows who the writer is, its nodes are asked as often as this. */
 const URGENT_MS = 5;
-/** Applications that write where they must not would have the writer asked for each of their errors. */
-const READ_ONLY_TRUST_MS = 1000;
 
 /**
  * Watches the cluster behind one database with a topology_query. Serving: the pools go to the writer, or to the
@@ -42,7 +41,7 @@ export class ClusterController implements Cluster {
   #isDiscovered = false;
   /** the topology query has been answered, whatever the answer was */
   #hasTopology = false;
-  #readOnlyTrustedUntil = 0;
+  readonly #doubt = new Doubt();
   readonly #readers: Readers;
   #stopped = false;
 
@@ -124,6 +123,7 @@ export class ClusterController implements Cluster {
     this.#hold = null;
     hold?.end();
     for (const go of [...(hold?.linked.values() ?? [])]) go();
+    for (const tell of this.#doubt.handOver()) tell(false);
     for (const node of [...this.nodes]) this.nodes.remove(node);
   }
 
@@ -166,10 +166,14 @@ export class ClusterController implements Cluster {
     if (this.#concerns(server)) this.#beginHold(`server connection lost: ${reason}`);
   }
 
-  serverError(server: Server, sqlstate: string): void {
-    const isReadOnly = sqlstate === '25006';
-    if (isReadOnly && performance.now() < this.#readOnlyTrustedUntil) return;
-    if (this.#concerns(server)) this.#beginHold(`server reported ${sqlstate}`, { isReadOnly });
+  serverError(server: Server, sqlstate: string): boolean {
+    if (this.#stopped || this.#settings.switchover_dry_run) return false;
+    if (this.#concerns(server)) {
+      if (sqlstate !== '25006') this.#beginHold(`server reported ${sqlstate}`);
+      // many applications have such errors of their own: nobody else waits for what the nodes say
+      else for (const node of this.nodes) node.probe.kick();
+    }
+    return true;
   }
 
   connectFailed(target: Target, reason: string): void {
@@ -178,7 +182,8 @@ export class ClusterController implements Cluster {
 
   whenJudged(server: Server, tell: (gone: boolean) => void): void {
     if (this.#hold !== null) this.#hold.judge(tell);
-    else setImmediate(tell, this.#writer !== null && nodeKey(server) !== this.#writer.key);
+    else if (this.#stopped || !this.#concerns(server)) setImmediate(tell, !this.#stopped);
+    else this.#doubt.judge(tell);
   }
 
   transactionBroken(): void {
@@ -210,6 +215,9 @@ export class ClusterController implements Cluster {
   #onEvidence(node: Node, evidence: Evidence): void {
     const role = evidence.recovering ? 'reader' : 'writer';
     node.lastProbe = performance.now();
+    node.readOnlySince = readOnlySince(node, evidence);
+    if (node.readOnlySince === evidence.askedAt)
+      this.#log('warn', 'node_read_only', `${node.key} does not take writes any more`);
     node.evidence = evidence;
     node.failure = '';
     if (!node.database.isUp) {
@@ -269,6 +277,7 @@ export class ClusterController implements Cluster {
     const best = this.#election.best(this.#writer);
     if (this.#hold === null) this.#judgeWriter(best);
     if (this.#hold !== null) this.#judgeHold(this.#hold, best);
+    else this.#judgeDoubt();
     this.#election.fence(this.#writer);
     this.#lookedAround();
   }
@@ -300,6 +309,14 @@ export class ClusterController implements Cluster {
     }
   }
 
+  /** Who lets the old writer refuse writes before he promotes another is waited for, by the writes. */
+  #judgeDoubt(): void {
+    const { switchover_timeout: timeoutMs } = this.#settings;
+    const since = this.#writer?.readOnlySince ?? 0;
+    const isComing = since > 0 && (timeoutMs === 0 || performance.now() - since < timeoutMs);
+    if (!isComing) this.#doubt.answered(this.nodes);
+  }
+
   #adopt(node: Node): void {
     this.#writer = node;
     this.#election.lineage = node.evidence;
@@ -310,7 +327,7 @@ export class ClusterController implements Cluster {
 
   // holding
 
-  #beginHold(reason: string, { isReadOnly = false, isPlanned = false, isFirst = false } = {}): Hold | null {
+  #beginHold(reason: string, { isPlanned = false, isFirst = false } = {}): Hold | null {
     if (this.#hold !== null || this.#stopped) return null;
     const writer = this.#writer;
     if (!isFirst)
@@ -318,13 +335,13 @@ export class ClusterController implements Cluster {
     this.#hold = new Hold({
       database: this.database,
       settings: this.#settings,
-      isReadOnly,
       isPlanned,
       isFirst,
       entry: newEntry(this.database.name, writer, reason),
       onOverdue: () =>
         this.#log('error', 'no_writer', `no writer within switchover_timeout; the search goes on`),
     });
+    for (const tell of this.#doubt.handOver()) this.#hold.judge(tell);
     for (const node of this.nodes) {
       // what it has said before is void, under whichever name
       const isDoubted = writer !== null && !isPlanned && (node === writer || isSameServer(node, writer));
@@ -350,7 +367,6 @@ export class ClusterController implements Cluster {
     this.#writer = node;
     if (node !== null) this.#election.lineage = node.evidence ?? this.#election.lineage;
     this.epoch++;
-    if (hold.isReadOnly && !isMove) this.#readOnlyTrustedUntil = performance.now() + READ_ONLY_TRUST_MS;
     const foundMs = performance.now() - hold.entry.startedAt;
     hold.entry.writerFoundMs = foundMs;
     hold.entry.to = node?.key ?? '';

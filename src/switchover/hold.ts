@@ -10,8 +10,6 @@ const CHECK_MS = 50;
 /** The time in which nobody knows who the writer is: who waits, for how long, and what is to be told to whom. */
 export class Hold {
   readonly entry: Switchover;
-  /** it began with 25006 */
-  readonly isReadOnly: boolean;
   /** nobody has known a writer before: the configured host serves where there is none */
   readonly isFirst: boolean;
   /** the SWITCHOVER command waits for transactions: the old writer's word does not end it */
@@ -32,7 +30,6 @@ export class Hold {
     database: Database;
     settings: Settings;
     entry: Switchover;
-    isReadOnly: boolean;
     isPlanned: boolean;
     isFirst: boolean;
     onOverdue: () => void;
@@ -40,7 +37,6 @@ export class Hold {
     const { settings } = options;
     this.#database = options.database;
     this.entry = options.entry;
-    this.isReadOnly = options.isReadOnly;
     this.isPlanned = options.isPlanned;
     this.isFirst = options.isFirst;
     if (settings.switchover_dry_run) return;

@@ -43,8 +43,10 @@ export class NodeWatch implements Cluster {
     if (this.#events.isWriter() && !server.isProbe) this.#topology.serverLost(server, reason);
   }
 
-  serverError(server: Server, sqlstate: string): void {
+  serverError(server: Server, sqlstate: string): boolean {
     if (this.#events.isWriter()) this.#topology.serverError(server, sqlstate);
+    // who asked for this node means it
+    return false;
   }
 
   refusal(): null {

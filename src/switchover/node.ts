@@ -25,6 +25,8 @@ export interface Node {
   readerFrom: number;
   lastProbe: number;
   lastChange: number;
+  /** it is no standby, and has begun to refuse writes while it was watched */
+  readOnlySince: number;
   /** it says that it is the writer while a better one does too */
   isFenced: boolean;
   /** role and status columns of the topology query */
@@ -76,6 +78,14 @@ export function betterWriter(a: Node, b: Node, current: Node | null): Node {
   if (a === current || b === current) return a === current ? a : b;
   if (a.isSeed !== b.isSeed) return a.isSeed ? b : a;
   return a;
+}
+
+/** What `Node.readOnlySince` becomes with new evidence. */
+export function readOnlySince(node: Node, { recovering, readOnly, askedAt }: Evidence): number {
+  if (recovering || !readOnly) return 0;
+  const before = node.evidence;
+  const wasWritable = before !== null && !before.recovering && !before.readOnly;
+  return wasWritable ? askedAt : node.readOnlySince;
 }
 
 /** Two addresses of one server. */

@@ -74,6 +74,7 @@ export class Nodes {
       readerFrom: 0,
       lastProbe: 0,
       lastChange: performance.now(),
+      readOnlySince: 0,
       isFenced: false,
       label: '',
     };

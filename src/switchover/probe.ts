@@ -18,6 +18,10 @@ export interface Evidence {
   readonly system: string | null;
   /** when its postmaster started: two addresses with the same one are one server */
   readonly instance: string | null;
+  /** transactions that may write have to ask for it (default_transaction_read_only); a standby's are never allowed to */
+  readonly readOnly: boolean;
+  /** when the question was sent; ms of performance.now() */
+  readonly askedAt: number;
 }
 
 export interface ProbeEvents {
@@ -42,6 +46,7 @@ const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
  WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
  ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END AS lag,
  pg_postmaster_start_time() AS started,
+ current_setting('transaction_read_only') AS read_only,
  (SELECT system_identifier FROM pg_control_system()) AS system`;
 /** Why a connection is closed that the other side has ended (connect.ts). */
 const CRASHED = 'server conn crashed?';
@@ -150,6 +155,7 @@ export class Probe {
       this.#server = null;
       this.#server = await this.#connect(pool, deadline);
     }
+    const askedAt = performance.now();
     let row: Row | undefined;
     try {
       [row] = await this.#ask(this.#server, this.#question, deadline);
@@ -169,6 +175,8 @@ export class Probe {
       lagSeconds: row?.['lag'] ? Math.max(0, Number(row['lag'])) : null,
       system: row?.['system'] ?? null,
       instance: row?.['started'] ?? null,
+      readOnly: row?.['read_only'] === 'on',
+      askedAt,
     };
   }
 

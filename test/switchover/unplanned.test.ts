@@ -131,6 +131,44 @@ test('demoted while connections stay: a write is refused, and goes to the new wr
   assert.deepEqual(await standby.sql('SELECT n FROM ledger WHERE writer = 1'), [{ n: 1 }]);
 });
 
+test('a writer that refuses writes before another is promoted: they wait, and reads go on', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, { settings: { default_pool_size: 2 } });
+  const standby = standbys[0]!;
+  const writers = await Promise.all(PROTOCOLS.map((protocol, i) => Writer.start(bouncer, i, protocol)));
+  await Promise.all(writers.map((each) => each.progress(10)));
+  const reader = await bouncer.connect();
+  await primary.sql('ALTER SYSTEM SET default_transaction_read_only = on');
+  await primary.sql('SELECT pg_reload_conf()');
+  await bouncer.waitForLog(/does not take writes any more/);
+  // more of them wait than there are servers
+  await until('all writers to wait', async () => {
+    const clients = await bouncer.admin('SHOW CLIENTS');
+    return clients.filter((each) => each['state'] === 'waiting').length === writers.length;
+  });
+  for (let i = 0; i < 20; i++) await reader.query('SELECT count(*) FROM ledger');
+  await standby.promote();
+  await Promise.all(writers.map((each) => each.progress(10)));
+  for (const writer of writers) {
+    await writer.stop();
+    assert.deepEqual(writer.errors, []);
+    assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
+  }
+});
+
+test('a writer that refuses writes, and no other: their errors come behind switchover_timeout, then at once', async (t) => {
+  const { primary, bouncer } = await setUp(t, { settings: { switchover_timeout: 0.5 } });
+  const client = await bouncer.connect();
+  const write = 'INSERT INTO ledger (writer, n) VALUES (1, 1)';
+  await client.query(write);
+  await primary.sql('ALTER SYSTEM SET default_transaction_read_only = on');
+  await primary.sql('SELECT pg_reload_conf()');
+  for (let i = 0; i < 3; i++) assert.equal(await codeOf(client.query(write)), '25006');
+  const prepared = { name: 'w', text: write };
+  assert.equal(await codeOf(client.query(prepared)), '25006');
+  await client.query('SET default_transaction_read_only = off');
+  await client.query(prepared);
+});
+
 test("an application's own read-only transaction gets its 25006", async (t) => {
   const { primary, bouncer } = await setUp(t);
   const client = await bouncer.connect();
