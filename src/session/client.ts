@@ -109,7 +109,9 @@ export class Client implements Waiter, ServerUser {
   kept: Buffer | null = null;
   /** what came behind `kept`; null: nothing */
   keptMore: Buffer[] | null = null;
-  /** the two are all of it, and nothing has been answered */
+  /** how many messages at its beginning the proxy itself has answered */
+  keptAnswered = 0;
+  /** the two are all of it, and no server has answered */
   keepsAll = false;
   /** `parameters` before its transaction changed them; null: it has not */
   parametersBefore: ParameterValues | null = null;

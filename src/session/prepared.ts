@@ -6,6 +6,7 @@ import type { Client } from './client.ts';
 import { link } from './link.ts';
 import { Request } from './outstanding.ts';
 import { route } from './query.ts';
+import { answerAhead } from './switchover.ts';
 import { badPacket, forwardRequest, Handled, noteRequest } from './relay-client.ts';
 import { parseMessage, type SharedStatement } from './statements.ts';
 import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';
@@ -63,7 +64,7 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
   if (server.prepared.delete(shared)) {
     server.prepared.set(shared, true);
     const undo = (): void => forget(client, shared, name);
-    if (client.outstanding.answered(Request.Parse, PARSE_COMPLETE, undo)) client.send(PARSE_COMPLETE);
+    if (client.outstanding.answered(Request.Parse, PARSE_COMPLETE, undo)) answerAhead(client, PARSE_COMPLETE);
     return Handled.Done;
   }
   prepareOn(client, server, shared, name);
@@ -241,7 +242,7 @@ function closeNamed(client: Client, name: string): Handled {
   }
   const undo = statement === undefined ? null : (): void => remember(client, name, statement);
   if (client.server === null || client.outstanding.answered(Request.Close, CLOSE_COMPLETE, undo))
-    client.send(CLOSE_COMPLETE);
+    answerAhead(client, CLOSE_COMPLETE);
   return Handled.Done;
 }
 

@@ -37,6 +37,7 @@ export function keepForReplay(client: Client, chunk: Buffer): void {
   if (isStart) {
     client.kept = chunk;
     client.keptMore = null;
+    client.keptAnswered = 0;
     client.keepsAll = true;
   } else if (client.keepsAll && client.kept !== null) {
     keepMore(client, client.kept, chunk);
@@ -52,6 +53,16 @@ function keepMore(client: Client, first: Buffer, chunk: Buffer): void {
   else if (more.length > MAX_PIECES) client.kept = Buffer.concat([first, ...more]);
   else return;
   client.keptMore = null;
+}
+
+/** Sends what the proxy itself answers to the first messages of a pipeline: those behind them can still be sent again. */
+export function answerAhead(client: Client, reply: Buffer): void {
+  const { keepsAll, keptMore } = client;
+  client.send(reply);
+  if (!keepsAll) return;
+  client.keptAnswered++;
+  client.keepsAll = true;
+  client.keptMore = keptMore;
 }
 
 /**
@@ -288,8 +299,13 @@ function replay(client: Client, server: Server, cluster: Cluster): Buffer | null
   return isReplayable(kept, (name) => textOf(client, name)) ? kept : null;
 }
 
-function keptBytes({ kept, keptMore }: Client): Buffer | null {
-  return kept === null || keptMore === null ? kept : Buffer.concat([kept, ...keptMore]);
+/** What was kept and is not answered; null: nothing was kept. */
+function keptBytes({ kept, keptMore, keptAnswered }: Client): Buffer | null {
+  if (kept === null) return null;
+  let bytes = keptMore === null ? kept : Buffer.concat([kept, ...keptMore]);
+  for (let i = 0; i < keptAnswered && bytes.length >= HEADER_BYTES; i++)
+    bytes = bytes.subarray(1 + bytes.readInt32BE(1));
+  return bytes;
 }
 
 /** The text of a named prepared statement, as servers know it; null: there is none. */

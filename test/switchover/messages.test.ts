@@ -172,6 +172,21 @@ test('what is sent again is what the client wrote, and is judged by what it was 
   );
 });
 
+test('what the proxy has answered itself is not asked again, and the rest of the pipeline is sent again', async (t) => {
+  const setup = await pairOf(t, { settings: { default_pool_size: 1 } });
+  const { primary, standby } = setup;
+  const text = `SELECT $1::text FROM ${SLEEP.replace('PORT', String(primary.port))} AS s WHERE $1 = 'b'`;
+  const [first, second] = [await logIn(setup), await logIn(setup)];
+  first.send(raw.parse('a', text), raw.sync());
+  assert.equal(types(await first.readUntil('Z')), '1Z');
+  second.send(raw.close('S', 'none'), raw.parse('b', text), raw.bind('b', ['b']), raw.execute(), raw.sync());
+  await sleeping(primary, 1);
+  await planned(primary, standby);
+  assert.equal(types(await second.readUntil('Z')), '312DCZ');
+  second.send(raw.bind('b', ['a']), raw.execute(), raw.sync());
+  assert.equal(types(await second.readUntil('Z')), '2CZ');
+});
+
 test('an unnamed statement of an earlier pipeline is sent again by its text', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby } = setup;
