@@ -12,6 +12,11 @@ export class ControlError extends Error {
     super(message);
     this.code = code;
   }
+
+  /** The connection went away, rather than that the query was refused. */
+  get isLoss(): boolean {
+    return /^(?:08|57)/.test(this.code);
+  }
 }
 
 interface ParsedMessage {

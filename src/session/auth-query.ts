@@ -1,5 +1,5 @@
 import type { ClientMethod } from '../auth/client-auth.ts';
-import { runControl, type Row } from '../pool/control.ts';
+import { ControlError, runControl, type Row } from '../pool/control.ts';
 import type { Database } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
@@ -49,7 +49,7 @@ export async function findSecret(
   if (authDatabase.disabled) return clientErrors.authDatabaseDisabled(name);
   const sql = database?.config.auth_query ?? settings.auth_query;
   try {
-    const rows = await queryPool(registry.poolOf(authDatabase, authUser), sql, [client.user], (cancel) => {
+    const rows = await lookUp(registry.poolOf(authDatabase, authUser), sql, [client.user], (cancel) => {
       client.onLeft = cancel;
     });
     const row = rows[0];
@@ -66,6 +66,22 @@ export async function findSecret(
 function configError(client: Client, reason: string): ClientError {
   client.sessions.log.error({ client: client.id }, `${client.label} ${reason}`);
   return clientErrors.configError();
+}
+
+/** How often a connection may be lost in a switchover before the login fails. */
+const ATTEMPTS = 3;
+
+/** A query that only looks something up: where the writer is being looked for, it is asked again of the next one. */
+async function lookUp(...query: Parameters<typeof queryPool>): Promise<Row[]> {
+  const [pool] = query;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await queryPool(...query);
+    } catch (error) {
+      const isLoss = error instanceof ControlError && error.isLoss;
+      if (!isLoss || pool.database.cluster === null || attempt === ATTEMPTS) throw error;
+    }
+  }
 }
 
 /** One query of the proxy's own on a pool's server, which it waits for as a client would. */

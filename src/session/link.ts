@@ -76,7 +76,8 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       });
       if (client.server !== server) return;
       client.server = null;
-      if (client.database!.cluster !== null && isLoss(error)) return linkAgain(client);
+      const isLoss = error instanceof ControlError && error.isLoss;
+      if (client.database!.cluster !== null && isLoss) return linkAgain(client);
       client.close('invalid server parameter', clientErrors.invalidServerParameter());
     },
   );
@@ -95,11 +96,6 @@ function takeCanonical(client: Client, server: Server): void {
     );
     client.parameters[i] = canonical;
   }
-}
-
-/** The connection went away, rather than that the setting was refused. */
-function isLoss(error: Error): boolean {
-  return error instanceof ControlError && /^(?:08|57)/.test(error.code);
 }
 
 /** Nothing of the client's has been sent yet: any other server does as well. */

@@ -291,3 +291,19 @@ test('COPY in both directions ends with an error, and its client stays', async (
   for (const client of [simple, extended, out]) assert.equal(types(await client.query('SELECT 2')), 'TDCZ');
   assert.deepEqual(await standby.sql('SELECT * FROM ledger'), []);
 });
+
+test('who logs in by auth_query while the writer goes away is looked up at the new one', async (t) => {
+  const setup = await setUp(t, { sql: 'CREATE ROLE app LOGIN' });
+  const { primary, standbys, bouncer } = setup;
+  await standbys[0]!.caughtUpWith(primary);
+  const sleep = SLEEP.replace('PORT', String(primary.port));
+  bouncer.settings['auth_query'] =
+    `SELECT rolname, rolpassword FROM pg_authid, ${sleep} AS slept WHERE rolname = $1`;
+  await bouncer.reload();
+  const login = bouncer.connect({ user: 'app' });
+  await sleeping(primary, 1);
+  await planned(primary, standbys[0]!);
+  const client = await login;
+  const { rows } = await client.query<{ port: number }>('SELECT inet_server_port() AS port');
+  assert.equal(rows[0]?.port, standbys[0]!.port);
+});
