@@ -1,5 +1,5 @@
 import { TLSSocket } from 'node:tls';
-import { clientErrors } from '../wire/errors.ts';
+import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { negotiateProtocolVersion } from '../wire/messages.ts';
 import { NEWEST_MINOR } from '../wire/protocol.ts';
 import { parseOptions, parseStartup, type StartupPacket } from '../wire/startup.ts';
@@ -12,6 +12,8 @@ import { logInClient } from './login.ts';
 /** What a client may send before it is known: encryption requests, a cancel request, its StartupMessage. */
 
 const TLS_HANDSHAKE = 0x16;
+/** pgbouncer's MAX_USERNAME, which counts the terminator; PostgreSQL's own names end at 63 bytes */
+const MAX_USER_BYTES = 128;
 const EMPTY = Buffer.alloc(0);
 
 /** A new connection: its first bytes are awaited. */
@@ -54,10 +56,8 @@ function watchSocket(client: Client): void {
 function readStartup(client: Client, chunk: Buffer): void {
   const bytes = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
   client.held = EMPTY;
-  if (bytes[0] === TLS_HANDSHAKE && !client.isUnix && client.tls === '') {
-    if (client.sessions.tls === null) return client.close('direct TLS without client_tls_sslmode');
+  if (bytes[0] === TLS_HANDSHAKE && !client.isUnix && client.tls === '' && client.sessions.tls !== null)
     return upgrade(client, bytes);
-  }
   const found = parseStartup(bytes);
   if (found === null) {
     client.held = bytes;
@@ -72,7 +72,10 @@ function handle(client: Client, packet: StartupPacket, rest: Buffer): void {
     case 'ssl':
     case 'gss': {
       // Bytes behind an encryption request could have been put there by somebody in between (CVE-2021-3935).
-      if (rest.length > 0) return refuse(client, 'received unencrypted data after an encryption request');
+      if (rest.length > 0) {
+        const what = packet.kind === 'ssl' ? 'SSL' : 'GSSAPI encryption';
+        return refuse(client, `received unencrypted data after ${what} request`);
+      }
       const offered =
         packet.kind === 'ssl' && client.sessions.tls !== null && !client.isUnix && client.tls === '';
       client.socket.write(offered ? 'S' : 'N');
@@ -131,6 +134,8 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
     return client.close('SSL required', clientErrors.tlsRequired());
   }
   if (client.user === '') return client.close('no username supplied', clientErrors.noUser());
+  if (Buffer.byteLength(client.user) >= MAX_USER_BYTES)
+    return client.close('username too long', clientErrors.userNameTooLong());
 
   const unknown = [...parameters.keys()].filter((name) => name.startsWith('_pq_.'));
   client.minor = minor === 1 ? 0 : Math.min(minor, NEWEST_MINOR);
@@ -161,7 +166,7 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
       !isAdmin &&
       !isIgnored(settings.ignore_startup_parameters, name)
     ) {
-      return client.close(`unsupported startup parameter: ${name}`, clientErrors.unsupportedParameter(name));
+      return refuseParameter(client, clientErrors.unsupportedParameter(name), value);
     }
   }
   if (settings.application_name_add_host) addHost(client);
@@ -192,13 +197,16 @@ function takeOptions(client: Client, text: string): boolean {
   const { ignore_startup_parameters: ignored } = client.sessions.registry.config.settings;
   for (const [name, value] of options) {
     if (takeParameter(client, name, value) || isIgnored(ignored, name)) continue;
-    client.close(
-      `unsupported startup parameter in options: ${name}`,
-      clientErrors.unsupportedParameterInOptions(name),
-    );
+    refuseParameter(client, clientErrors.unsupportedParameterInOptions(name), value);
     return false;
   }
   return true;
+}
+
+/** The value is in the log only. */
+function refuseParameter(client: Client, error: ClientError, value: string): void {
+  client.sessions.log.warn({ client: client.id }, `${client.label} ${error.message}=${value}`);
+  client.close(error.message, error);
 }
 
 function takeKnownOptions(client: Client, text: string): void {

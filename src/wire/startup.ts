@@ -1,5 +1,5 @@
 import { cString } from './messages.ts';
-import { MAX_STARTUP_BYTES, StartupCode } from './protocol.ts';
+import { HEADER_BYTES, MAX_STARTUP_BYTES, StartupCode } from './protocol.ts';
 
 /** What a client may send before it is logged in ("Start-up", "SSL Session Encryption", "Canceling Requests"). */
 export type StartupPacket =
@@ -10,18 +10,35 @@ export type StartupPacket =
   | { readonly kind: 'old' }
   | { readonly kind: 'bad'; readonly reason: string };
 
+/** Length and code: what each of these packets begins with. */
+const HEAD_BYTES = 8;
+
 /**
  * The first packet in `bytes` and its length, or null when it is not complete yet. A packet that can't be one is `bad`,
  * as soon as its first eight bytes tell.
  */
 export function parseStartup(bytes: Buffer): { packet: StartupPacket; length: number } | null {
-  if (bytes.length < 4) return null;
+  // the length begins with a zero: anything else is the type of a message, which would come after the login
+  if (bytes.length > 0 && bytes[0] !== 0) return bad(bytes, misplaced(bytes));
+  if (bytes.length < HEAD_BYTES) return null;
   const length = bytes.readInt32BE(0);
-  if (length < 8 || length > MAX_STARTUP_BYTES) {
-    return { packet: { kind: 'bad', reason: 'bad startup packet length' }, length: bytes.length };
-  }
+  if (length < HEAD_BYTES || length > MAX_STARTUP_BYTES) return bad(bytes, badHeader(bytes));
   if (bytes.length < length) return null;
   return { packet: parsePacket(bytes.subarray(0, length)), length };
+}
+
+function bad(bytes: Buffer, reason: string): { packet: StartupPacket; length: number } {
+  return { packet: { kind: 'bad', reason }, length: bytes.length };
+}
+
+/** pgbouncer's words, with the bytes as it writes them. */
+function badHeader(bytes: Buffer): string {
+  return `bad packet header: '${bytes.toString('hex', 0, HEAD_BYTES)}'`;
+}
+
+function misplaced(bytes: Buffer): string {
+  const isWhole = bytes.length >= HEADER_BYTES && bytes.length > bytes.readUInt32BE(1);
+  return isWhole ? 'bad packet' : 'client sent partial pkt in startup phase';
 }
 
 function parsePacket(bytes: Buffer): StartupPacket {
@@ -38,8 +55,7 @@ function parsePacket(bytes: Buffer): StartupPacket {
     case StartupCode.V2:
       return { kind: 'old' };
     default:
-      if (code >>> 16 !== 3)
-        return { kind: 'bad', reason: `unsupported protocol version ${code >>> 16}.${code & 0xffff}` };
+      if (code >>> 16 !== 3) return { kind: 'bad', reason: badHeader(bytes) };
       return parseParameters(bytes, code & 0xffff);
   }
 }

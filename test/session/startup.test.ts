@@ -138,6 +138,9 @@ test('start-up parameters: tracked ones apply, ignored ones do not, others are r
     await parameter({ options: '-d 5' }),
     "FATAL 08P01 unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed",
   );
+  assert.match(bouncer.log(), / WARNING C-0x.* unsupported startup parameter: work_mem=1$/m);
+  assert.match(bouncer.log(), / WARNING C-0x.* unsupported startup parameter in options: work_mem=1$/m);
+  assert.equal(await parameter({ user: 'u'.repeat(128) }), 'FATAL 08P01 username too long');
 });
 
 test('protocol 3.2 is spoken, newer versions and unknown _pq_ options are negotiated', async () => {
@@ -174,21 +177,40 @@ test('encryption requests are answered N, in either order, and the start-up goes
   client.send(raw.startup(USER));
   assert.equal((await logIn(client)).at(-1)?.type, 'Z');
   client.destroy();
-  const smuggled = await refused(raw.sslRequest(), raw.startup(USER));
-  assert.equal(smuggled, 'FATAL 08P01 received unencrypted data after an encryption request');
+  const smuggled = [
+    await refused(raw.sslRequest(), raw.startup(USER)),
+    await refused(raw.gssEncRequest(), raw.startup(USER)),
+  ];
+  assert.deepEqual(smuggled, [
+    'FATAL 08P01 received unencrypted data after SSL request',
+    'FATAL 08P01 received unencrypted data after GSSAPI encryption request',
+  ]);
 });
 
 test('packets that are none: an error, the end, and nobody else notices', async (t) => {
   const other = await bouncer.connect({ password: 'secret' });
   t.after(() => other.end());
   assert.equal(await refused(raw.startup(USER, 0x20000)), 'FATAL 08P01 old V2 protocol not supported');
-  assert.match(await refused(raw.startup(USER, 0x40000)), /^FATAL 08P01 unsupported protocol version 4\.0/);
-  for (const length of [0, 3, 7, 10_001, 2 ** 31 - 1, -1]) {
+  const packets = [raw.startup(USER, 0x40000), raw.startup(USER, 0x10000)];
+  for (const length of [0, 3, 7, 10_001]) {
     const bytes = Buffer.alloc(8);
     bytes.writeInt32BE(length, 0);
-    assert.equal(await refused(bytes), 'FATAL 08P01 bad startup packet length', `length ${length}`);
+    packets.push(bytes);
   }
-  await refused(Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'));
+  for (const bytes of packets) {
+    const head = bytes.toString('hex', 0, 8);
+    assert.equal(await refused(bytes), `FATAL 08P01 bad packet header: '${head}'`);
+  }
+  const early = [
+    raw.query('select 1'),
+    Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+    Buffer.from([0x16, 3, 1, 2, 0]),
+  ];
+  assert.deepEqual(await Promise.all(early.map((bytes) => refused(bytes))), [
+    'FATAL 08P01 bad packet',
+    'FATAL 08P01 client sent partial pkt in startup phase',
+    'FATAL 08P01 client sent partial pkt in startup phase',
+  ]);
   assert.equal((await other.query('select 1 as one')).rows[0].one, 1);
 });
 
