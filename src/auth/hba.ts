@@ -85,8 +85,8 @@ function fits({ rule, addresses }: CompiledRule, connection: HbaConnection, addr
   // "the value replication ... matches if a physical replication connection is requested", and nothing else does then.
   const isDatabase = connection.replication
     ? rule.databases.some((name) => isKeyword(name, 'replication'))
-    : rule.databases.some((name) => isNamed(name, database, user));
-  return isDatabase && rule.users.some((name) => isNamed(name, user, database));
+    : rule.databases.some((name) => isDatabaseName(name, database, user));
+  return isDatabase && rule.users.some((name) => isKeyword(name, 'all') || name.text === user);
 }
 
 function contains({ family, list }: Addresses, address: string | null): boolean {
@@ -97,12 +97,11 @@ function isKeyword(name: HbaName, keyword: string): boolean {
   return !name.quoted && name.text === keyword;
 }
 
-/** `other` is the user's name for a database, and the database's for a user: what `sameuser` compares. */
-function isNamed(name: HbaName, value: string, other: string): boolean {
+function isDatabaseName(name: HbaName, database: string, user: string): boolean {
   if (isKeyword(name, 'all')) return true;
-  if (isKeyword(name, 'sameuser')) return value === other;
+  if (isKeyword(name, 'sameuser')) return database === user;
   if (isKeyword(name, 'replication')) return false;
-  return name.text === value;
+  return name.text === database;
 }
 
 /** For ClientIdentity.mapsTo: may somebody with this system name log in as `user`? Nobody may by a map that is not there. */

@@ -82,14 +82,20 @@ function next(cursor: Cursor): Token | null {
 
 class BadRule extends Error {}
 
-function takeNames(cursor: Cursor, what: string, file: string, depth = 0): HbaName[] {
+/** Words that PostgreSQL knows and pgbouncer does not: nobody is a member of anything here. */
+const MEMBERSHIP = ['samerole', 'samegroup'];
+
+function takeNames(cursor: Cursor, what: 'database' | 'user', file: string, depth = 0): HbaName[] {
   const names: HbaName[] = [];
   for (;;) {
     const token = next(cursor);
     if (token === null) throw new BadRule(`missing ${what}`);
     if (!token.quoted && token.text.startsWith('@')) {
-      names.push(...includedNames(resolve(dirname(file), token.text.slice(1)), depth));
+      names.push(...includedNames(resolve(dirname(file), token.text.slice(1)), what, depth));
     } else {
+      const isMembership = what === 'database' ? MEMBERSHIP.includes(token.text) : token.text.startsWith('+');
+      // a line that never fits would leave its clients to the next one
+      if (isMembership && !token.quoted) throw new BadRule(`"${token.text}" is not supported`);
       names.push({ text: token.text, quoted: token.quoted });
     }
     if (!token.more) return names;
@@ -97,7 +103,7 @@ function takeNames(cursor: Cursor, what: string, file: string, depth = 0): HbaNa
 }
 
 /** The names of an `@file`: separated by commas, blanks or line ends. */
-function includedNames(file: string, depth: number): HbaName[] {
+function includedNames(file: string, what: 'database' | 'user', depth: number): HbaName[] {
   if (depth >= 10) throw new BadRule(`include nesting level too deep (${file})`);
   let text: string;
   try {
@@ -110,7 +116,7 @@ function includedNames(file: string, depth: number): HbaName[] {
     const tokens = tokenize(line);
     if (tokens === null) throw new BadRule(`syntax error in "${file}"`);
     const cursor: Cursor = { tokens: tokens.map((token) => ({ ...token, more: false })), at: 0 };
-    while (cursor.at < tokens.length) names.push(...takeNames(cursor, 'name', file, depth + 1));
+    while (cursor.at < tokens.length) names.push(...takeNames(cursor, what, file, depth + 1));
   }
   return names;
 }

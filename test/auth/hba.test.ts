@@ -105,6 +105,9 @@ test('names', () => {
   assert.ok(fits('"all"', 'all', { database: 'all' }));
   assert.ok(!fits('all', '"all"'));
   assert.ok(fits('"sameuser"', 'all', { database: 'sameuser' }));
+  // For users there is but one.
+  assert.ok(fits('all', 'replication', { user: 'replication' }));
+  assert.ok(!fits('all', 'sameuser', { database: 'alice' }));
 });
 
 test('physical replication is matched by its own word only', () => {

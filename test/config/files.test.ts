@@ -89,16 +89,20 @@ host all all
 local all "open trust
 host all all all cert
 local all all trust nonsense
+local samerole all reject
+host all bob,+staff all reject
 `);
   assert.equal(rules.length, 0);
   assert.deepEqual(
     problems.map((problem) => problem.split(':')[1]),
-    ['1', '2', '3', '4', '5', '6', '7', '8', '9'],
+    ['1', '2', '3', '4', '5', '6', '7', '8', '9', '10', '11'],
   );
   assert.match(problems[0]!, /unknown connection type "hostgss"/);
   assert.match(problems[3]!, /unsupported method "kerberos"/);
   assert.match(problems[4]!, /peer is possible on local lines only/);
   assert.match(problems[5]!, /missing address/);
+  assert.match(problems[9]!, /"samerole" is not supported/);
+  assert.match(problems[10]!, /"\+staff" is not supported/);
 });
 
 test('ident maps keep their order; all is special unless quoted', () => {
