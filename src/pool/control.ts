@@ -34,6 +34,7 @@ interface ParsedMessage {
  * linked to. While it runs the server belongs to it.
  *
  * With `values` it goes by the extended protocol, as pgbouncer's auth_query does, so that nothing in them can become SQL.
+ * `byPosition`: columns are called 0, 1, ..., since several may have the same name.
  * `afterStrays`: the query is empty, and its answer begins with EmptyQueryResponse; what comes before that is left over
  * from whoever had the server.
  * @param timeoutMs the server is closed when there is no answer by then; 0: no limit
@@ -42,7 +43,12 @@ interface ParsedMessage {
 export function runControl(
   server: Server,
   sql: string,
-  options: { values?: readonly string[]; timeoutMs?: number; afterStrays?: boolean } = {},
+  options: {
+    values?: readonly string[];
+    byPosition?: boolean;
+    timeoutMs?: number;
+    afterStrays?: boolean;
+  } = {},
 ): Promise<Row[]> {
   return new Promise((resolve, reject) => {
     const feed = new EventEmitter();
@@ -78,7 +84,8 @@ export function runControl(
     void parse(feed as unknown as NodeJS.ReadableStream, (raw) => {
       const message = raw as unknown as ParsedMessage;
       if (message.name === 'rowDescription') {
-        columns = (message.fields as { name: string }[]).map((field) => field.name);
+        const fields = message.fields as { name: string }[];
+        columns = fields.map(({ name }, i) => (options.byPosition === true ? String(i) : name));
       } else if (message.name === 'dataRow') {
         const values = message.fields as (string | null)[];
         rows.push(Object.fromEntries(columns.map((column, i) => [column, values[i] ?? null])));

@@ -29,10 +29,13 @@ export async function findSecret(
 ): Promise<FoundSecret | ClientError> {
   const { registry } = client.sessions;
   const { userlist, settings } = registry.config;
+  const authUser = database?.config.auth_user ?? settings.auth_user;
+  const { auth_type: type } = settings;
+  if (authUser && !client.isConsole && (type === 'pam' || type === 'ldap'))
+    return configError(client, `${type.toUpperCase()} can't be used together with database authentication`);
   const known = userlist.get(client.user);
   if (known !== undefined) return { secret: known, exists: true };
   if (method === 'any' || method === 'pam' || method === 'ldap') return { secret: null, exists: true };
-  const authUser = database?.config.auth_user ?? settings.auth_user;
   // the console's own user exists without being configured, and has no password
   if (client.user === ADMIN_DATABASE && (client.isConsole || !authUser))
     return { secret: null, exists: true };
@@ -54,11 +57,15 @@ export async function findSecret(
     });
     const row = rows[0];
     if (row === undefined) return { ...NOBODY, isUnknown: true };
-    const [user, secret] = Object.values(row);
+    const columns = Object.keys(row).length;
+    if (columns !== 2) return configError(client, `expected 2 columns from auth_query, not ${columns}`);
+    const [user, secret] = [row[0], row[1]];
     if (user !== client.user) return NOBODY;
     return { secret: secret ?? null, exists: true };
   } catch (error) {
     if (error instanceof ClientError) return error;
+    // it left: nobody hears what the query says
+    if (client.state === 'closed') return NOBODY;
     return configError(client, `auth_query failed: ${(error as Error).message}`);
   }
 }
@@ -95,7 +102,8 @@ function queryPool(
     const waiter = {
       waitingSince: performance.now(),
       onServer(server: Parameters<Pool['give']>[0]): void {
-        runControl(server, sql, { values, timeoutMs: pool.registry.config.settings.server_connect_timeout })
+        const { server_connect_timeout: timeoutMs } = pool.registry.config.settings;
+        runControl(server, sql, { values, byPosition: true, timeoutMs })
           .then(resolve, reject)
           .finally(() => {
             if (server.state !== 'closed') pool.give(server);

@@ -131,6 +131,29 @@ test("an unauthenticated client's settings do not reach the query (CVE-2025-1281
   assert.ok(!cluster.log().includes('search_path'), 'a SET of it came to the server');
 });
 
+test('columns count by their place, and there are two of them', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: {
+      same: `${cluster.connectionString()} user=app auth_query='select name as x, secret as x from public.passwords where name = $1'`,
+      three: `${cluster.connectionString()} auth_query='select name, secret, 1 from public.passwords where name = $1'`,
+    },
+    settings,
+    userlist,
+  });
+  assert.equal(await login(bouncer, 'app', 'elsewhere', 'same'), 'app');
+  assert.equal(await login(bouncer, 'app', 'elsewhere', 'three'), 'bouncer config error');
+  assert.ok(bouncer.logContains(/ERROR .*expected 2 columns from auth_query, not 3/));
+});
+
+test('PAM and LDAP know the passwords themselves: an auth_user beside them is a mistake', async (t) => {
+  for (const auth_type of ['pam', 'ldap']) {
+    const bouncer = await Bouncer.start(t, { databases, settings: { ...settings, auth_type }, userlist });
+    assert.equal(await login(bouncer, 'app', 'pencil'), 'bouncer config error');
+    const reason = `${auth_type.toUpperCase()} can't be used together with database authentication`;
+    assert.ok(bouncer.logContains(new RegExp(`ERROR .*${reason}`)));
+  }
+});
+
 test('a query that fails is an error of the configuration', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases,
