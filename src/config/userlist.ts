@@ -1,7 +1,8 @@
 // auth_file: `"user" "password or secret"` a line.
 import type { Diagnostics } from './diagnostics.ts';
 
-const LINE = /^"((?:[^"]|"")*)"\s+"((?:[^"]|"")*)"/;
+/** What stands between the two is skipped, as in pgbouncer: a comma, say. */
+const LINE = /^"((?:[^"]|"")*)"[^"]+"((?:[^"]|"")*)"/;
 
 /** The first of two entries for one user is replaced by the second, as in pgbouncer. */
 export function parseUserlist(

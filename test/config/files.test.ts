@@ -16,7 +16,11 @@ function hba(text: string, file = 'hba.conf'): { rules: readonly HbaRule[]; prob
 
 test('userlist: doubled quotes, comments, the last entry of a user wins, more fields are ignored', () => {
   const diagnostics = new Diagnostics();
-  const users = parseUserlist('; c\n# c\n\n"a" "x"\n"b ""q""" "p""w;#"  "more"\n"a" "y"\n', 'u', diagnostics);
+  const users = parseUserlist(
+    '; c\n# c\n\n"a" "x"\n"b ""q""" "p""w;#"  "more"\n"a", "y"\n',
+    'u',
+    diagnostics,
+  );
   assert.deepEqual(
     [...users],
     [
