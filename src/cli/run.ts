@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { flushCompileCache } from 'node:module';
 import { ConfigError } from '../config/diagnostics.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
@@ -28,6 +29,8 @@ const DAEMON_MARK = 'PGSWITCHYARD_DAEMON';
 /** Runs the proxy until a signal or SHUTDOWN ends it; exits with 1 when it can't start, and says why. */
 export async function run(options: RunOptions): Promise<void> {
   const isDaemon = process.env[DAEMON_MARK] === '1';
+  // everything is loaded, and this is still whoever may write there
+  flushCompileCache();
   try {
     const config = loadConfig(options.file, null, { verbose: options.verbose });
     if (options.daemon && !isDaemon) return await startDaemon(config);

@@ -1,7 +1,8 @@
 /** The command line: what is printed, and the exit codes. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { join } from 'node:path';
+import { accessSync, constants } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { isSupportedNode } from '../../bin/node-version.mjs';
 import { Bouncer } from '../support/bouncer.ts';
@@ -45,6 +46,23 @@ test('a command line that makes no sense ends with 1 and says why', () => {
   assert.match(absent.stderr, /\/nonexistent\/pgbouncer\.ini.*no such file.*\ncannot load config file\n$/);
   const quiet = run('-q', '/nonexistent/pgbouncer.ini');
   assert.deepEqual([quiet.status, quiet.stdout, quiet.stderr], [1, '', '']);
+});
+
+test('what a start has compiled is there for the next one', (t) => {
+  try {
+    accessSync(join(dirname(COMMAND), '..', 'node_modules'), constants.W_OK);
+  } catch {
+    return t.skip('nothing can be kept in this checkout');
+  }
+  const env: NodeJS.ProcessEnv = { ...process.env, NODE_DEBUG_NATIVE: 'COMPILE_CACHE' };
+  delete env['NODE_COMPILE_CACHE'];
+  const start = (): string =>
+    spawnSync(process.execPath, [COMMAND, '/nonexistent/pgbouncer.ini'], { encoding: 'utf8', env }).stderr;
+  start();
+  assert.match(
+    start(),
+    /reading cache from .*\/node_modules\/\.cache\/pgswitchyard\/.*src\/proxy\.ts.*success/,
+  );
 });
 
 test(
