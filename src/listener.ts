@@ -206,7 +206,10 @@ async function addressesOf(name: string, port: number): Promise<string[]> {
 /** What the system says, without Node's repetition of address and call. */
 function reason(error: unknown): string {
   const { errno, message } = error as NodeJS.ErrnoException;
-  return errno === undefined ? message : `bind(): ${getSystemErrorMessage(errno)}`;
+  if (errno === undefined) return message;
+  const text = getSystemErrorMessage(errno);
+  // libuv's messages are the C library's without the capital
+  return `bind(): ${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 }
 
 function listen(server: NetServer, options: object, log: Logger): Promise<void> {

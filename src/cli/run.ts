@@ -5,7 +5,14 @@ import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Settings } from '../config/options.ts';
 import { isInUse, unixSocketPath } from '../listener.ts';
-import { becomeUser, removePidfile, replacePidfile, StartError, writePidfile } from '../platform/process.ts';
+import {
+  becomeUser,
+  nameProcess,
+  removePidfile,
+  replacePidfile,
+  StartError,
+  writePidfile,
+} from '../platform/process.ts';
 import { notifySystemd, startWatchdog, systemdSockets } from '../platform/systemd.ts';
 import { Proxy } from '../proxy.ts';
 import { createLog, type Logger } from '../telemetry/log.ts';
@@ -31,6 +38,7 @@ export async function run(options: RunOptions): Promise<void> {
   const isDaemon = process.env[DAEMON_MARK] === '1';
   // everything is loaded, and this is still whoever may write there
   flushCompileCache();
+  nameProcess('pgswitchyard');
   try {
     const config = loadConfig(options.file, null, { verbose: options.verbose });
     if (options.daemon && !isDaemon) return await startDaemon(config);

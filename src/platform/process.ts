@@ -7,6 +7,18 @@ import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'nod
 export class StartError extends Error {}
 
 /**
+ * Gives the process the command's name, for pgrep, killall and top, which would know it as Node's. Not process.title: that
+ * would take the place of the arguments, too. To be called while the process is still its starter's.
+ */
+export function nameProcess(name: string): void {
+  try {
+    writeFileSync('/proc/self/comm', name);
+  } catch {
+    // not Linux
+  }
+}
+
+/**
  * Writes the pidfile. One that a process left behind is replaced.
  * @throws StartError when the process that it names is alive, when it names none, or when it can't be written
  */

@@ -22,6 +22,7 @@ test('a daemon is up when the command returns, has left the terminal, and ends b
   assert.equal((await bouncer.admin('SHOW VERSION')).length, 1);
   for (const descriptor of [0, 1, 2])
     assert.equal(readlinkSync(`/proc/${pid}/fd/${descriptor}`), '/dev/null');
+  assert.equal(readFileSync(`/proc/${pid}/comm`, 'latin1'), 'pgswitchyard\n');
   // Its own session: field 6 of stat, after the name in parentheses.
   const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ');
   assert.equal(Number(fields?.[3]), pid);
