@@ -142,7 +142,12 @@ function peerProblem(socket: TLSSocket): string | null {
   const handle = (socket as unknown as { _handle?: { verifyError?: () => Error | null } })._handle;
   if (typeof handle?.verifyError !== 'function') return 'certificate verification failed: no result';
   const error = handle.verifyError();
-  return error ? `certificate verification failed: ${error.message}` : null;
+  return error ? `certificate verification failed: ${tlsProblem(error)}` : null;
+}
+
+/** OpenSSL's words, without the place in its source and without Node's advice on its own command line. */
+export function tlsProblem(error: Error & { readonly reason?: string }): string {
+  return error.reason ?? error.message.replace(/; if the root CA .*$/s, '');
 }
 
 function commonName(socket: TLSSocket): string | null {

@@ -1,5 +1,6 @@
 import { createConnection, isIP, type Socket } from 'node:net';
 import { connect as tlsConnect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { tlsProblem } from '../auth/tls.ts';
 import { SSL_REQUEST } from '../wire/messages.ts';
 import { ResolveError, type Resolver } from './resolver.ts';
 
@@ -134,7 +135,7 @@ export async function encrypt(
   const secure = tlsConnect({ ...options, socket: plain });
   await new Promise<void>((resolve, reject) => {
     secure.once('secureConnect', resolve);
-    secure.once('error', (error) => reject(new ConnectError(`TLS setup failed: ${error.message}`)));
+    secure.once('error', (error) => reject(new ConnectError(`TLS setup failed: ${tlsProblem(error)}`)));
     secure.once('close', () => reject(new ConnectError('TLS setup failed: connection closed')));
   });
   secure.removeAllListeners('close');

@@ -1,4 +1,5 @@
 import { TLSSocket } from 'node:tls';
+import { tlsProblem } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { negotiateProtocolVersion } from '../wire/messages.ts';
 import { NEWEST_MINOR } from '../wire/protocol.ts';
@@ -12,6 +13,8 @@ import { logInClient } from './login.ts';
 /** What a client may send before it is known: encryption requests, a cancel request, its StartupMessage. */
 
 const TLS_HANDSHAKE = 0x16;
+/** what stands for the protocol and the cipher until they are agreed on */
+const HANDSHAKE = 'handshake';
 /** pgbouncer's MAX_USERNAME, which counts the terminator; PostgreSQL's own names end at 63 bytes */
 const MAX_USER_BYTES = 128;
 const EMPTY = Buffer.alloc(0);
@@ -46,11 +49,26 @@ export function readFast(client: Client): void {
 function watchSocket(client: Client): void {
   const { socket } = client;
   socket.on('drain', () => client.server?.socket.resume());
-  socket.on('end', () =>
-    client.close(client.state === 'login' ? 'client unexpected eof during login' : 'client unexpected eof'),
-  );
-  socket.on('error', (error) => client.close(error.message));
+  socket.on('end', () => {
+    if (client.tls === HANDSHAKE) return refuseHandshake(client, 'unexpected eof while reading');
+    client.close(client.state === 'login' ? 'client unexpected eof during login' : 'client unexpected eof');
+  });
+  socket.on('error', (error) => {
+    if (client.tls !== HANDSHAKE) return client.close(error.message);
+    const isGone = (error as NodeJS.ErrnoException).code === 'ECONNRESET';
+    refuseHandshake(client, isGone ? 'unexpected eof while reading' : tlsProblem(error));
+  });
   socket.on('close', () => client.close('client unexpected eof'));
+}
+
+/** Nobody is known yet, and nothing can be said: only the log tells. */
+function refuseHandshake(client: Client, reason: string): void {
+  if (client.state === 'closed') return;
+  client.sessions.log.warn(
+    { client: client.id },
+    `${client.label} TLS handshake error: handshake failed: ${reason}`,
+  );
+  client.close(`TLS handshake failed: ${reason}`);
 }
 
 function readStartup(client: Client, chunk: Buffer): void {
@@ -116,10 +134,10 @@ function upgrade(client: Client, first: Buffer): void {
   // ALPN is checked where the client offers it, as pgbouncer does: Node then wants one of ours
   const secure = new TLSSocket(plain, { ...tls.options, isServer: true, ALPNProtocols: ['postgresql'] });
   client.socket = secure;
-  client.tls = 'handshake';
+  client.tls = HANDSHAKE;
   secure.once('secure', () => {
     const problem = tls.verifyPeer(secure);
-    if (problem !== null) return client.close(`TLS handshake failed: ${problem}`);
+    if (problem !== null) return refuseHandshake(client, problem);
     client.tls = `${secure.getProtocol()}/${secure.getCipher().name}`;
   });
   listen(client);

@@ -182,6 +182,33 @@ test('client_tls_sslmode: each mode with clients of each kind', async (t) => {
   }
 });
 
+test('a handshake that fails is a warning', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases,
+    settings: { ...clientTls, client_tls_sslmode: 'verify-ca' },
+  });
+  const strange = { cert: readFileSync(tlsFile('other-ca.crt')), key: readFileSync(tlsFile('other-ca.key')) };
+  for (const options of [{}, strange]) assert.notEqual(await logIn(bouncer, options), 'ok');
+  const raw = await RawClient.connect(bouncer);
+  raw.send(sslRequest());
+  await raw.readBytes(1);
+  raw.send(Buffer.from('no TLS at all'));
+  await raw.readToEnd();
+  const gone = await RawClient.connect(bouncer);
+  gone.send(sslRequest());
+  await gone.readBytes(1);
+  gone.destroy();
+  for (const reason of [
+    'peer did not return a certificate',
+    'certificate verification failed: .*',
+    'wrong version number',
+    'unexpected eof while reading',
+  ]) {
+    const line = ` WARNING C-0x[0-9a-f]+: \\(nodb\\)/\\(nouser\\)@127\\.0\\.0\\.1:\\d+ TLS handshake error: handshake failed: ${reason}$`;
+    await bouncer.waitForLog(new RegExp(line, 'm'));
+  }
+});
+
 function direct(bouncer: Bouncer, options: ConnectionOptions): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connectTls({
