@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import { ServerAuth } from '../auth/server-auth.ts';
-import { endPointHash, serverTls } from '../auth/tls.ts';
+import { endPointHash, serverTls, type SslMode } from '../auth/tls.ts';
 import { setTcpOptions } from '../platform/socket-options.ts';
 import { cancelRequest } from '../wire/messages.ts';
-import { logIn, LoginError, type Welcome } from './login.ts';
+import { logIn, type Welcome } from './login.ts';
 import type { Pool } from './pool.ts';
 import type { Registry } from './databases.ts';
 import { Server } from './server.ts';
@@ -17,16 +17,19 @@ export interface Opened {
 /** Whether TLS is used: not at all, where the other side has it, or in any case. */
 type Encryption = 'none' | 'offered' | 'required';
 
-/** invalid_authorization_specification: what pg_hba.conf says no to */
-const NOT_AUTHORIZED = '28000';
+/** `allow` asks for TLS as `prefer` does, in pgbouncer too. */
+export function encryptionTo(target: Target, mode: SslMode): Encryption {
+  if (mode === 'disable' || unixPath(target) !== null) return 'none';
+  return mode === 'allow' || mode === 'prefer' ? 'offered' : 'required';
+}
 
 /**
  * Opens a connection to PostgreSQL for a pool: TCP or Unix socket, TLS as server_tls_sslmode wants it, login.
  * @param parameters of the StartupMessage
  * @param signal ends the attempt (server_connect_timeout)
  * @param onServer told of the server object as soon as there is one, so that a timeout can close it
- * @param firstId of the server that is made
- * @throws ConnectError, LoginError
+ * @param id of the server that is made
+ * @throws ConnectError, LoginError from login.ts
  */
 export async function openServer(
   pool: Pool,
@@ -34,37 +37,10 @@ export async function openServer(
   parameters: readonly (readonly [string, string])[],
   signal: AbortSignal,
   onServer: (server: Server) => void,
-  firstId = pool.registry.ids.next(),
-): Promise<Opened> {
-  let latest: Server | null = null;
-  const attempt = (encryption: Encryption, id = firstId): Promise<Opened> =>
-    open(pool, id, target, parameters, encryption, signal, (server) => {
-      latest = server;
-      onServer(server);
-    });
-  const mode = unixPath(target) === null ? pool.registry.config.settings.server_tls_sslmode : 'disable';
-  if (mode === 'disable') return await attempt('none');
-  if (mode === 'prefer') return await attempt('offered');
-  if (mode !== 'allow') return await attempt('required');
-  try {
-    return await attempt('none');
-  } catch (error) {
-    if (!(error instanceof LoginError) || error.fields?.get('C') !== NOT_AUTHORIZED) throw error;
-    (latest as Server | null)?.close('server wants TLS', { notify: false });
-    return await attempt('required', pool.registry.ids.next());
-  }
-}
-
-async function open(
-  pool: Pool,
-  id: number,
-  target: Target,
-  parameters: readonly (readonly [string, string])[],
-  encryption: Encryption,
-  signal: AbortSignal,
-  onServer: (server: Server) => void,
+  id = pool.registry.ids.next(),
 ): Promise<Opened> {
   const { settings } = pool.registry.config;
+  const encryption = encryptionTo(target, settings.server_tls_sslmode);
   const opened = await openSocket(target, pool.registry.resolver, signal);
   const { socket } = opened;
   if (unixPath(target) === null) setTcpOptions(socket, settings);

@@ -1,9 +1,8 @@
 import type { PeerConfig } from '../config/config.ts';
 import { cancelRequest } from '../wire/messages.ts';
 import { Cancels } from './cancels.ts';
-import { deliverCancel } from './connect.ts';
+import { deliverCancel, encryptionTo } from './connect.ts';
 import type { Registry } from './databases.ts';
-import { unixPath } from './socket.ts';
 
 /**
  * Several processes behind one address (so_reuseport, or a load balancer): a cancel request may come to one that does not
@@ -58,13 +57,11 @@ export class Peers {
     const { settings } = this.#registry.config;
     const cancels = this.cancelsTo(peer.id);
     const limit = 2 * (peer.pool_size ?? settings.default_pool_size) || Infinity;
-    const mode = unixPath(peer) === null ? settings.server_tls_sslmode : 'disable';
-    const isPlain = mode === 'disable' || mode === 'allow';
     const request = cancelRequest(key.readInt32BE(0), key.subarray(4));
     await cancels.inTurn(limit, signal, () =>
       cancels.deliver(this.#registry.ids, requesterId, (delivery) =>
         deliverCancel(this.#registry, peer, request, signal, {
-          encryption: isPlain ? 'none' : mode === 'prefer' ? 'offered' : 'required',
+          encryption: encryptionTo(peer, settings.server_tls_sslmode),
           negotiation: 'postgres',
           serverName: peer.host,
           onSent: () => {

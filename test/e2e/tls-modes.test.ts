@@ -69,7 +69,7 @@ test('server_tls_sslmode: each mode with servers of each kind', async (t) => {
   };
   const expected: Record<string, (boolean | RegExp)[]> = {
     disable: [false, false, /no encryption/],
-    allow: [false, false, true],
+    allow: [false, true, true],
     prefer: [false, true, true],
     require: [/server refused SSL/, true, true],
     'verify-ca': [/server refused SSL/, true, true],
