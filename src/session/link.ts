@@ -70,10 +70,11 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       if (isCanceled && client.server === server) unlinkIfDone(client);
     },
     (error: Error) => {
-      server.close(`setting the client's parameters failed: ${error.message}`, {
-        level: 'warn',
-        notify: false,
-      });
+      log.error(
+        { client: client.id, server: server.id },
+        `${server.label} varcache_apply failed: ERROR: ${error.message}`,
+      );
+      server.close('invalid server parameter', { notify: false });
       if (client.server !== server) return;
       client.server = null;
       const isLoss = error instanceof ControlError && error.isLoss;

@@ -143,6 +143,18 @@ test('start-up parameters: tracked ones apply, ignored ones do not, others are r
   assert.equal(await parameter({ user: 'u'.repeat(128) }), 'FATAL 08P01 username too long');
 });
 
+test('a setting that the server refuses costs both connections, and the log says which one it was', async () => {
+  const client = await RawClient.connect(bouncer);
+  client.send(raw.startup({ ...USER, client_encoding: 'nosuch' }));
+  await logIn(client);
+  client.send(raw.query('select 1'));
+  assert.equal(said((await client.readToEnd()).at(-1)!), 'FATAL 08P01 invalid server parameter');
+  const failed =
+    / ERROR S-0x\S+ \S+ varcache_apply failed: ERROR: invalid value for parameter "client_encoding": "nosuch"$/m;
+  assert.match(bouncer.log(), failed);
+  assert.match(bouncer.log(), / LOG S-0x\S+ \S+ closing because: invalid server parameter \(age=\d+s\)$/m);
+});
+
 test('protocol 3.2 is spoken, newer versions and unknown _pq_ options are negotiated', async () => {
   const cases = [
     { minor: 0, options: [], negotiated: null, key: 4 },
