@@ -75,8 +75,9 @@ export class Client implements Waiter, ServerUser {
   /** performance.now() at the first message of the query and of the transaction that are running; 0: none */
   queryStart = 0;
   xactStart = 0;
-  /** when it was last told anything to do, for client_idle_timeout and SHOW CLIENTS */
+  /** when it was last told anything to do, for SHOW CLIENTS */
   requestedAt = this.connectedAt;
+  /** when its last query ended, for idle_transaction_timeout and client_idle_timeout */
   idleSince = this.connectedAt;
   /** a NOTICE has said that it waits (query_wait_notify) */
   noticedWait = false;

@@ -112,7 +112,6 @@ export function unlinkIfDone(client: Client): void {
   if (server.txStatus !== TxStatus.Idle || !client.outstanding.empty || client.outstanding.unsynced) return;
   // the rest of a CopyData whose COPY has failed; looked at again when it has come
   if (client.bodyLeft > 0 && client.bodyForwarded) return;
-  client.idleSince = performance.now();
   if (client.poolMode === 'session') {
     // server_fast_close: the end of the transaction is as good as that of the session
     if (server.closeReason !== null && client.sessions.registry.config.settings.server_fast_close)

@@ -174,6 +174,7 @@ function endQuery(client: Client, status: number): void {
   const more = !client.outstanding.empty;
   if (client.queryStart !== 0) stats.queryTime += (now - client.queryStart) * 1000;
   client.queryStart = more ? now : 0;
+  client.idleSince = now;
   client.hasCommitted = false;
   if (status !== TxStatus.Idle) return;
   client.kept = null;

@@ -82,6 +82,14 @@ describe('timeouts', { concurrency: true }, () => {
     );
   });
 
+  test('idle_transaction_timeout counts from the end of the last query of the transaction', async () => {
+    const client = await login('idle_transaction_timeout');
+    await client.query('begin');
+    await client.query('select pg_sleep(1.2)');
+    // not at once: it has been idle for no time yet
+    assert.equal(await farewell(client), 'FATAL 08P01 idle transaction timeout');
+  });
+
   test('transaction_timeout ends a transaction that goes on and on', async () => {
     const client = await login('transaction_timeout');
     await client.query('begin');
