@@ -166,7 +166,7 @@ function killDatabase({ sessions }: AdminActions, database: Database): void {
   sessions.drop(database, error);
   for (const pool of database.pools.values()) {
     for (const server of [...pool.servers]) server.close(error.message);
-    pool.opener.connecting?.close(error.message);
+    pool.opener.abort(error.message);
   }
 }
 

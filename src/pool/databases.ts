@@ -203,11 +203,15 @@ export class Registry {
     else yield* database.pools.values();
   }
 
-  /** PAUSE, of one database or (null) of all: free servers are closed now, the others when they come free. */
+  /**
+   * PAUSE, of one database or (null) of all: free servers and those that are logging in are closed now, the others when
+   * they come free.
+   */
   pause(database: Database | null): void {
     if (database === null) this.paused = true;
     else database.paused = true;
     for (const pool of this.poolsOf(database)) {
+      pool.opener.abort('pause mode');
       for (const server of [...pool.idle]) server.close('pause mode');
     }
   }

@@ -50,8 +50,8 @@ export class Opener {
 
   /** Gives up the attempt that is being made; the pool begins another one when it needs one. */
   abort(reason: string): void {
-    this.#attempt?.abort(new Error(reason));
     this.connecting?.close(reason);
+    this.#attempt?.abort(new Error(reason));
   }
 
   /** Connects that failed do not keep the next one waiting. */
@@ -96,7 +96,10 @@ export class Opener {
       this.isOpening = false;
       this.connecting = null;
       timeout.removeEventListener('abort', onTimeout);
-      if (attempt.signal.aborted) return this.pool.activate();
+      if (attempt.signal.aborted) {
+        this.pool.registry.recheck();
+        return this.pool.activate();
+      }
       if ((server as Server | null) === null) this.#logUnmade(id, startedAt, target, error as Error);
       this.#openFailed(server, target, error as Error, dedicated);
     }

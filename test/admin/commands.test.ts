@@ -4,6 +4,7 @@ import { after, test } from 'node:test';
 import type { Client } from 'pg';
 import { Bouncer, type Settings } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
+import { FlakyRelay } from '../support/flaky.ts';
 import * as raw from '../support/raw.ts';
 import { RawClient, errorFields } from '../support/raw.ts';
 import type { Scope } from '../support/scope.ts';
@@ -67,6 +68,25 @@ test('PAUSE waits for an open transaction; RESUME lets the others go on', async 
   assert.equal((await second.query('RESUME')).command, 'RESUME');
   assert.deepEqual((await answer.promise).rows, [{ two: 2 }]);
   await assert.rejects(second.query('RESUME'), /pooler is not paused\/suspended/);
+});
+
+test('PAUSE does not wait for a server whose login hangs', async (t) => {
+  const relay = await FlakyRelay.start(t, cluster);
+  relay.toUpstream.stall = true;
+  const bouncer = await Bouncer.start(t, {
+    databases: { hanging: `host=${relay.host} port=${relay.port} dbname=postgres` },
+    settings: { server_connect_timeout: 3600 },
+  });
+  const admin = await console(bouncer);
+  const client = bouncer.connect();
+  await until('the login', async () => (await pool(admin, 'hanging'))['sv_login'] === 1);
+  assert.equal((await admin.query('PAUSE')).command, 'PAUSE');
+  assert.match(bouncer.log(), /S-0x\w+: hanging\/postgres@\S+ closing because: pause mode \(age=/);
+
+  // the client has been waiting for it, and goes on
+  relay.toUpstream.stall = false;
+  await admin.query('RESUME');
+  assert.equal((await (await client).query('SELECT 1')).rowCount, 1);
 });
 
 test('PAUSE of one database leaves the other alone', async (t) => {
