@@ -58,7 +58,7 @@ export function clientPhase(client: Client): ClientPhase {
   // The first client of a pool waits for a server before it is welcomed.
   if (client.state === 'login') return client.pool === null ? 'login' : 'waiting';
   if (client.state === 'waiting') return 'waiting';
-  return client.state === 'active' ? 'active' : 'idle';
+  return client.server === null ? 'idle' : 'active';
 }
 
 /** What a server is doing, in the words of SHOW SERVERS. */
@@ -185,8 +185,9 @@ export function serverRow(server: Server, state: string): Value[] {
     state,
     isUnix ? 'unix' : plainAddress(server.remoteAddress || server.host),
     server.port,
-    isUnix ? 'unix' : plainAddress(server.localAddress),
-    server.localPort,
+    ...(isUnix
+      ? ['unix', registry.config.settings.listen_port]
+      : [plainAddress(server.localAddress), server.localPort]),
     clockTime(server.connectedAt),
     clockTime(server.requestedAt),
     0,

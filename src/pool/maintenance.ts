@@ -27,6 +27,8 @@ export function maintainPools(registry: Registry, now: number): void {
     else if (
       database.auto &&
       !database.isNode &&
+      // forgotten, it would come back without its PAUSE
+      !database.paused &&
       settings.autodb_idle_timeout > 0 &&
       now - database.unusedSince > settings.autodb_idle_timeout
     ) {

@@ -122,6 +122,19 @@ test('pool_idle_timeout frees empty pools, autodb_idle_timeout automatic databas
   assert.equal((await bouncer.sql<{ n: number }>('select 3 as n', { database: 'postgres' }))[0]!.n, 3);
 });
 
+test('an automatic database that is paused is not forgotten', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: { '*': `host=${cluster.host} port=${cluster.port}` },
+    settings: { autodb_idle_timeout: 0.5 },
+  });
+  const names = async (): Promise<string[]> =>
+    (await bouncer.admin<{ name: string }>('SHOW DATABASES')).map(({ name }) => name);
+  await bouncer.admin('PAUSE postgres');
+  await bouncer.admin('RECONNECT template1');
+  await until('the later one to go', async () => !(await names()).includes('template1'));
+  assert.ok((await names()).includes('postgres'));
+});
+
 test('disable_pqexec refuses simple queries', async (t) => {
   const bouncer = await Bouncer.start(t, { databases, settings: { disable_pqexec: 1 } });
   await assert.rejects(bouncer.sql('select 1'), /PQexec disallowed/);
