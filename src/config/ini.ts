@@ -18,7 +18,7 @@ export type IniEvent =
 /** How deep %include may nest. */
 const MAX_DEPTH = 10;
 
-const SECTION = /^\s*\[([^\]\r\n]*)\]\s*$/;
+const SECTION = /^\s*\[([^\]\r\n]*)\]/;
 const INCLUDE = /^\s*%include\s+(.*?)\s*$/;
 const ENTRY = /^\s*(?:'((?:[^']|'')*)'|([A-Za-z0-9_.*-]+))\s*=[^\S\n]*(.*)$/s;
 
@@ -66,27 +66,30 @@ function parseInto(reader: Reader, text: string, file: string, depth: number): v
   let number = 0;
   for (const raw of text.replace(/^\uFEFF/, '').split('\n')) {
     number += 1;
-    const line = raw.trimEnd();
-    const start = line.trimStart();
-    if (start === '' || start.startsWith(';') || start.startsWith('#')) continue;
-    const place = { file, line: number };
+    parseLine(reader, raw.trimEnd(), { file, line: number }, depth);
+  }
+}
 
-    if (start.startsWith('%')) {
-      const include = INCLUDE.exec(line);
-      if (include === null || include[1] === '')
-        reader.diagnostics.add(place, `syntax error: "${cut(start)}"`);
-      else readInto(reader, include[1]!, depth + 1, place);
-    } else if (start.startsWith('[')) {
-      const section = SECTION.exec(line);
-      if (section === null) {
-        reader.diagnostics.add(place, `syntax error in a section's name: "${cut(start)}"`);
-        continue;
-      }
-      reader.section = section[1]!;
-      reader.events.push({ kind: 'section', name: reader.section, ...place });
-    } else {
-      parseEntry(reader, line, place);
+function parseLine(reader: Reader, line: string, place: { file: string; line: number }, depth: number): void {
+  const start = line.trimStart();
+  if (start === '' || start.startsWith(';') || start.startsWith('#')) return;
+
+  if (start.startsWith('%')) {
+    const include = INCLUDE.exec(line);
+    if (include === null || include[1] === '') reader.diagnostics.add(place, `syntax error: "${cut(start)}"`);
+    else readInto(reader, include[1]!, depth + 1, place);
+  } else if (start.startsWith('[')) {
+    const section = SECTION.exec(line);
+    if (section === null) {
+      reader.diagnostics.add(place, `syntax error in a section's name: "${cut(start)}"`);
+      return;
     }
+    reader.section = section[1]!;
+    reader.events.push({ kind: 'section', name: reader.section, ...place });
+    // what follows is read like a line of its own: a comment, or even an entry
+    parseLine(reader, line.slice(section[0].length), place, depth);
+  } else {
+    parseEntry(reader, line, place);
   }
 }
 

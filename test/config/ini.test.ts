@@ -37,6 +37,16 @@ test('comments count at the start of a line only, blanks before them allowed', (
   assert.deepEqual(entries, [['s', 'k', 'v ; kept']]);
 });
 
+test('behind the name of a section a line goes on as if it began there', () => {
+  const { entries, problems } = parse('[a] ; the first\nk = 1\n[b]# the second\nk = 2\n[c] k = 3\n');
+  assert.deepEqual(problems, []);
+  assert.deepEqual(entries, [
+    ['a', 'k', '1'],
+    ['b', 'k', '2'],
+    ['c', 'k', '3'],
+  ]);
+});
+
 test('keys may be quoted with single quotes and hold . * -', () => {
   const { entries } = parse("[databases]\n'my db''s' = x\n* = y\na.b-1 = z\n");
   assert.deepEqual(entries, [
