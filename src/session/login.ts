@@ -56,6 +56,8 @@ async function run(client: Client): Promise<void> {
   const database = isAdmin ? null : registry.find(client.databaseName);
   if (isAdmin && (await isOwnProcess(client))) {
     client.isOwnProcess = true;
+    if (settings.log_connections)
+      sessions.log.info({ client: client.id }, `${client.label} pgbouncer access from unix socket`);
     return sessions.enterConsole(client);
   }
   if (isClosed(client)) return;

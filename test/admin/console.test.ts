@@ -1,5 +1,6 @@
 /** Who gets in, what is understood, what is refused. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { noPsql, psql } from '../support/psql.ts';
@@ -217,6 +218,26 @@ test('psql: every SHOW, on TCP and on the Unix socket', { skip: noPsql }, async 
     assert.match(output, /^PgBouncer 1\.25\.2$/m);
   }
 });
+
+test(
+  'the user pgbouncer of the proxy’s own uid is an administrator on the Unix socket, whatever auth_type says',
+  { skip: noPsql || process.platform !== 'linux' },
+  async (t) => {
+    const strict = await Bouncer.start(t, { settings: { auth_type: 'scram-sha-256', admin_users: '' } });
+    const [, uid] = /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${strict.pid}/status`, 'utf8'))!;
+    const at = { host: strict.folder, port: strict.port, database: 'pgbouncer', uid: Number(uid) };
+    assert.match(await psql({ ...at, user: 'pgbouncer' }, 'SHOW FDS;'), /^\d+\|pooler\|/m);
+    assert.match(
+      strict.log(),
+      /C-0x\w+: pgbouncer\/pgbouncer@unix\(\d+\):\d+ pgbouncer access from unix socket/,
+    );
+    await assert.rejects(psql({ ...at, user: 'postgres' }, 'SHOW STATE;'), /FATAL/);
+    await assert.rejects(
+      psql({ ...at, host: strict.host, user: 'pgbouncer' }, 'SHOW STATE;'),
+      /FATAL|password/,
+    );
+  },
+);
 
 test('auth_type = any: everybody may look, admin_users may do', async (t) => {
   const open = await Bouncer.start(t, { settings: { auth_type: 'any', admin_users: 'chief' } });

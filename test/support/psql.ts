@@ -19,6 +19,8 @@ export interface Target {
   user?: string;
   database?: string;
   password?: string;
+  /** As which user of this machine; only root can be another than itself. */
+  uid?: number;
 }
 
 function environment(target: Target): NodeJS.ProcessEnv {
@@ -44,6 +46,7 @@ export async function psql(target: Target, script: string, args: string[] = []):
   const child = run('psql', ['-XAtq', '-v', 'ON_ERROR_STOP=1', '-f', '-', ...args], {
     env: environment(target),
     maxBuffer: 64 * 1024 * 1024,
+    ...(target.uid === undefined ? {} : { uid: target.uid }),
   });
   child.child.stdin?.end(script);
   return (await child).stdout;
