@@ -408,11 +408,17 @@ export class Client implements Waiter, ServerUser {
       server.inDoubt = this.outstanding.tainted;
       this.pool!.give(server);
     } else {
-      server.close(
-        reason ?? (this.outstanding.empty ? 'unclean server' : 'client disconnected with query in progress'),
-      );
+      server.close(reason ?? this.#leftBehind(server));
     }
     this.outstanding.clear();
+  }
+
+  /** Why nobody else can have its server, in pgbouncer's words. */
+  #leftBehind(server: Server): string {
+    if (!this.outstanding.empty) return 'client disconnected with query in progress';
+    if (server.txStatus !== TxStatus.Idle || this.outstanding.unsynced)
+      return 'client disconnect while server was not ready';
+    return 'client disconnect before everything was sent to the server';
   }
 
   #releaseStatements(): void {

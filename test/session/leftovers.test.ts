@@ -267,7 +267,7 @@ test('a COPY that fails on its data, or before it, with a Sync sent ahead keeps 
     await client.readUntil('Z');
     assert.equal(await pid(), before, table);
   }
-  assert.ok(!bouncer.logContains(/unclean server|out of step/));
+  assert.ok(!bouncer.logContains(/client disconnect|out of step/));
 });
 
 test('a statement that was made and closed behind an error does not exist', async (t) => {
@@ -277,4 +277,26 @@ test('a statement that was made and closed behind an error does not exist', asyn
   const frames = await client.readToEnd();
   assert.equal(frames.map((frame) => frame.type).join(''), 'EZE');
   assert.equal(errorFields(frames[2]!)['M'], 'prepared statement did not exist');
+});
+
+test('why a server goes with its client is in the log: a query, or a transaction, was not over', async (t) => {
+  const closing = (reason: string): RegExp =>
+    new RegExp(`S-0x\\w+: plain/postgres@\\S+ closing because: ${reason} \\(age=`);
+  const [open, busy] = [await login(t), await login(t)];
+  await open.query('begin');
+  bouncer.markLog();
+  open.send(raw.terminate());
+  await bouncer.waitForLog(closing('client disconnect while server was not ready'));
+  assert.ok(!bouncer.logContains(/query in progress/), 'there was none');
+
+  busy.send(raw.query('select pg_sleep(61)'));
+  await until('the query to run', async () => {
+    const rows = await cluster.sql("select from pg_stat_activity where query = 'select pg_sleep(61)'");
+    return rows.length > 0;
+  });
+  busy.end();
+  await bouncer.waitForLog(closing('client disconnected with query in progress'));
+  await cluster.sql(
+    "select pg_terminate_backend(pid) from pg_stat_activity where query = 'select pg_sleep(61)'",
+  );
 });
