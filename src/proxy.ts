@@ -225,6 +225,10 @@ export class Proxy implements AdminActions {
       this.pause();
       await this.registry.untilServers(() => !this.registry.hasServers(null));
     }
+    if (mode !== 'immediate' && this.#stopped === null) {
+      const what = mode === 'wait_for_clients' ? 'client' : 'server';
+      this.log.info({ event: 'drained' }, `${what} connections dropped, exiting`);
+    }
     this.#stopped ??= this.#end();
     await this.#stopped;
     this.#markEnded();

@@ -34,6 +34,7 @@ test('SIGTERM: nobody new comes in, and the process ends with its last client', 
   assert.ok(bouncer.isRunning);
   await client.end();
   assert.deepEqual(await bouncer.exited(), { code: 0, signal: null });
+  assert.ok(bouncer.logContains(/LOG client connections dropped, exiting$/m));
   assert.ok(!existsSync(join(bouncer.folder, `.s.PGSQL.${bouncer.port}`)));
 });
 
@@ -57,6 +58,7 @@ test('SIGINT: transactions may end, idle clients do not keep it', async (t) => {
   assert.ok(bouncer.isRunning);
   await busy.query('commit');
   assert.deepEqual(await bouncer.exited(), { code: 0, signal: null });
+  assert.ok(bouncer.logContains(/LOG server connections dropped, exiting$/m));
 });
 
 test('SIGQUIT: at once, with status 0', async (t) => {
