@@ -33,6 +33,8 @@ export class Opener {
   /** what those hear who come while logins fail */
   failure: ClientError | null = null;
   #failedAt: number | null = null;
+  /** since when all attempts have failed, with no server left (ms of performance.now()) */
+  #failingSince: number | null = null;
   #failures = 0;
   #nextHost = 0;
   /** ends the attempt to connect that is being made */
@@ -57,6 +59,7 @@ export class Opener {
   /** Connects that failed do not keep the next one waiting. */
   forgetFailures(): void {
     this.#failedAt = null;
+    this.#failingSince = null;
     this.#failures = 0;
     this.failure = null;
   }
@@ -196,7 +199,11 @@ export class Opener {
       return this.pool.activate();
     }
     this.failure = clientErrors.serverLoginFailing(reason);
-    // Whom nobody answers waits on, since the server may come back; to be refused is to be told.
+    // Who came when logins were failing already was let in for another attempt only: this one.
+    if (this.pool.servers.size > 0) this.#failingSince = null;
+    else if (this.#failingSince === null) this.#failingSince = performance.now();
+    else this.pool.failWaiters(this.failure, this.#failingSince);
+    // The others whom nobody answers wait on, since the server may come back; to be refused is to be told.
     if (error instanceof LoginError && this.#hasNoUsable)
       this.pool.failWaiters(own ?? clientErrors.serverLoginFailed(error.message));
   }

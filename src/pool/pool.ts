@@ -26,6 +26,8 @@ export interface Waiter {
 
 /** Somebody who wants a server that is its own from the login to the end: a replication connection. */
 export interface DedicatedWaiter {
+  /** ms of performance.now() */
+  readonly waitingSince: number;
   /** what its StartupMessage says beside the pool's own parameters */
   readonly startupParameters: readonly [string, string][];
   onOwnServer(server: Server, welcome: Welcome): void;
@@ -280,12 +282,15 @@ export class Pool {
     if (isAlarm(sqlstate)) this.database.cluster?.serverError(server, sqlstate);
   }
 
-  /** Every waiter gets the error. */
-  failWaiters(error: ClientError): void {
-    const waiters = [...this.waiters, ...this.dedicated];
-    this.waiters.clear();
-    this.dedicated.clear();
-    this.registry.waitingPools.delete(this);
+  /** Every waiter gets the error, or those who came after `since` (ms of performance.now()). */
+  failWaiters(error: ClientError, since = -Infinity): void {
+    const isMeant = ({ waitingSince }: Waiter | DedicatedWaiter): boolean => waitingSince > since;
+    const waiters = [...this.waiters, ...this.dedicated].filter(isMeant);
+    for (const waiter of waiters) {
+      this.waiters.delete(waiter as Waiter);
+      this.dedicated.delete(waiter as DedicatedWaiter);
+    }
+    if (this.waiters.size === 0 && this.dedicated.size === 0) this.registry.waitingPools.delete(this);
     for (const waiter of waiters) waiter.onNoServer(error);
   }
 

@@ -9,7 +9,9 @@ import { welcome } from './login.ts';
  */
 export function enterReplication(client: Client): void {
   const pool = client.pool!;
+  client.waitingSince = performance.now();
   const waiter: DedicatedWaiter = {
+    waitingSince: client.waitingSince,
     startupParameters: [
       ['replication', client.replication === 'logical' ? 'database' : 'true'],
       ...client.replicationParameters,
@@ -26,7 +28,6 @@ export function enterReplication(client: Client): void {
       client.close(reason ?? error.message, error);
     },
   };
-  client.waitingSince = performance.now();
   client.onLeft = () => pool.dedicated.delete(waiter);
   pool.acquireDedicated(waiter);
 }

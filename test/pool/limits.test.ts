@@ -55,6 +55,8 @@ async function value(client: RawClient, sql: string): Promise<string | null> {
   return rowValues(row)[0]!;
 }
 
+const errorOf = (frame: raw.Frame): string => (frame.type === 'E' ? errorFields(frame)['M']! : '');
+
 const pid = (client: RawClient): Promise<string | null> => value(client, 'select pg_backend_pid()');
 
 async function servers(database: string): Promise<{ user: unknown }[]> {
@@ -207,8 +209,16 @@ test('a server that cannot be reached: new clients are told so, those who wait a
     errorFields(error)['M'],
     'server login has been failing, cached error: connect failed (server_login_retry)',
   );
-  relay.refuse = false;
+  // behind server_login_retry somebody new is worth another attempt, and no more than that
   await bouncer.admin("SET server_login_retry = '0.3'");
+  await until('another failure', async () => {
+    const another = await RawClient.login(bouncer, { user: 'postgres', database: 'relayed' });
+    bouncer.markLog();
+    another.send(raw.query('select 1'));
+    assert.match((await another.readToEnd()).map(errorOf).join(), /cached error: connect failed/);
+    return bouncer.logContains(/S-0x\w+: relayed\S+ closing because: connect failed \(age/);
+  });
+  relay.refuse = false;
   await waits.readUntil('Z');
 });
 
