@@ -112,7 +112,8 @@ export function statsLine(average: StatValues): string {
   return (
     `stats: ${average.xactCount} xacts/s, ${average.queryCount} queries/s,` +
     ` ${average.clientParseCount} client parses/s, ${average.serverParseCount} server parses/s,` +
-    ` ${average.bindCount} binds/s, in ${average.bytesReceived} B/s, out ${average.bytesSent} B/s,` +
+    ` ${average.bindCount} binds/s, ${average.clientLoginCount} client logins/s,` +
+    ` in ${average.bytesReceived} B/s, out ${average.bytesSent} B/s,` +
     ` xact ${average.xactTime} us, query ${average.queryTime} us, wait ${average.waitTime} us`
   );
 }

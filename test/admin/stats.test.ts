@@ -134,7 +134,7 @@ test('only databases that were used appear, and the console itself; TOTALS is th
 
 test('a line in the log each stats_period, unless log_stats is 0', async () => {
   const line =
-    /stats: \d+ xacts\/s, \d+ queries\/s, \d+ client parses\/s, \d+ server parses\/s, \d+ binds\/s, in \d+ B\/s, out \d+ B\/s, xact \d+ us, query \d+ us, wait \d+ us$/m;
+    /stats: \d+ xacts\/s, \d+ queries\/s, \d+ client parses\/s, \d+ server parses\/s, \d+ binds\/s, \d+ client logins\/s, in \d+ B\/s, out \d+ B\/s, xact \d+ us, query \d+ us, wait \d+ us$/m;
   await admin.query('SET log_stats = 0');
   await admin.query('SET stats_period = 1');
   bouncer.markLog();
@@ -181,6 +181,6 @@ test('averages: events and bytes a second, times for each event, over the last p
   assert.equal(quiet.queryTime, 0);
   assert.equal(
     statsLine(quiet),
-    'stats: 0 xacts/s, 0 queries/s, 0 client parses/s, 0 server parses/s, 0 binds/s, in 0 B/s, out 0 B/s, xact 0 us, query 0 us, wait 0 us',
+    'stats: 0 xacts/s, 0 queries/s, 0 client parses/s, 0 server parses/s, 0 binds/s, 0 client logins/s, in 0 B/s, out 0 B/s, xact 0 us, query 0 us, wait 0 us',
   );
 });
