@@ -1,8 +1,16 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { builtinModules } from 'node:module';
 import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path';
-import { build, formatMessages, transform, type BuildFailure, type Message, type Plugin } from 'esbuild';
+import {
+  formatMessages,
+  transform,
+  type BuildFailure,
+  type Loader,
+  type Message,
+  type Plugin,
+} from 'esbuild';
+import { buildInTime } from './esbuild.ts';
+import { endlessManifest, readSource } from './source-file.ts';
 
 /** The files of a function set; null: it has no such function of its own. Both may be the same file. */
 export interface SourceFiles {
@@ -33,10 +41,12 @@ export const ENTRY = 'pgswitchyard-entry.js';
 const BUILTINS = new Set(builtinModules.flatMap((name) => [name, `node:${name}`]));
 
 /**
- * What may be imported, whatever its links are called. The proxy reads these files with its own rights, and a rule can put
- * what it imports into a query: passwords and keys must not be within reach.
+ * How a file is read, whatever the links to it are called; null: not at all. The proxy reads these files with its own
+ * rights, and a rule can put what it imports into a query: passwords and keys must not be within reach.
  */
-const IMPORTABLE = /\.(?:[cm]?[jt]s|json)$/;
+function loaderOf(file: string): Loader | null {
+  return (/\.(?:[cm]?([jt]s)|(json))$/.exec(file)?.slice(1).find(Boolean) as Loader | undefined) ?? null;
+}
 
 /**
  * Refuses Node's own modules and what is no code, all of it at once, and gives `pgswitchyard` its meaning.
@@ -45,12 +55,19 @@ const IMPORTABLE = /\.(?:[cm]?[jt]s|json)$/;
 const sandboxPlugin = (inputs: Set<string>): Plugin => ({
   name: 'sandbox',
   setup({ onResolve, onLoad }) {
+    const looked = new Set<string>();
     onResolve({ filter: /.*/ }, ({ path, kind, resolveDir }) => {
       if (kind === 'entry-point') return undefined;
       if (path === 'pgswitchyard') return { path, namespace: 'pgswitchyard' };
-      if (/^\.{0,2}\//.test(path))
-        inputs.add(resolve(resolveDir, path)).add(resolve(resolveDir, path, 'index'));
-      else for (const place of packagePlaces(path, resolveDir)) inputs.add(place);
+      const places = /^\.{0,2}\//.test(path)
+        ? [resolve(resolveDir, path), resolve(resolveDir, path, 'index')]
+        : packagePlaces(path, resolveDir);
+      for (const place of places) inputs.add(place);
+      for (const place of [resolveDir, ...places]) {
+        const endless = endlessManifest(place, looked);
+        if (endless !== null)
+          return { errors: [{ text: `${endless} can't be read: it is no regular file, or has no end` }] };
+      }
       if (!BUILTINS.has(path) && !path.startsWith('node:')) return undefined;
       return {
         errors: [
@@ -61,10 +78,16 @@ const sandboxPlugin = (inputs: Set<string>): Plugin => ({
     onLoad({ filter: /.*/, namespace: 'pgswitchyard' }, () => ({
       contents: 'export const reject = globalThis.reject;',
     }));
-    onLoad({ filter: /.*/, namespace: 'file' }, ({ path, with: attributes }) => {
+    onLoad({ filter: /.*/, namespace: 'file' }, async ({ path, with: attributes }) => {
       inputs.add(path);
-      if (IMPORTABLE.test(path) && (attributes['type'] ?? 'json') === 'json') return undefined;
-      return { errors: [{ text: `${path} can't be imported: only TypeScript, JavaScript and JSON can` }] };
+      const loader = loaderOf(path);
+      if (loader === null || (attributes['type'] ?? 'json') !== 'json')
+        return { errors: [{ text: `${path} can't be imported: only TypeScript, JavaScript and JSON can` }] };
+      try {
+        return { contents: await readSource(path), loader };
+      } catch (error) {
+        return { errors: [{ text: `${path} can't be read: ${(error as Error).message}` }] };
+      }
     });
   },
 });
@@ -112,7 +135,7 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
   const folder = dirname(first);
   const looked = new Set<string>();
   try {
-    const result = await build({
+    const result = await buildInTime({
       stdin: { contents: lines.join('\n'), resolveDir: folder, sourcefile: ENTRY },
       bundle: true,
       write: false,
@@ -126,6 +149,8 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
       define: { 'process.env.NODE_ENV': '"production"' },
       target: 'es2024',
       supported: { bigint: false, 'top-level-await': false },
+      // Node takes types away without asking any tsconfig.json, and what one extends may be any file
+      tsconfigRaw: '{}',
       sourcemap: 'external',
       sourcesContent: false,
       metafile: true,
@@ -146,9 +171,12 @@ export async function bundle(files: SourceFiles): Promise<Bundle> {
     return { code, map, inputs, hash: createHash('sha256').update(code).digest('hex').slice(0, 12) };
   } catch (error) {
     const { errors } = error as BuildFailure;
+    const { message } = error as Error;
     const refused =
-      error instanceof BundleError || !Array.isArray(errors) ? error : new BundleError(await format(errors));
-    if (refused instanceof BundleError) refused.inputs = [...looked];
+      error instanceof BundleError
+        ? error
+        : new BundleError(Array.isArray(errors) ? await format(errors) : message);
+    refused.inputs = [...looked];
     throw refused;
   }
 }
@@ -163,12 +191,12 @@ async function format(messages: Message[]): Promise<string> {
 export async function asyncPlaces(inputs: readonly string[], folder: string): Promise<string[]> {
   const places = await Promise.all(
     inputs.map(async (file) => {
-      const loader = /\.[cm]?([jt]s)$/.exec(file)?.[1];
-      if (loader === undefined || file.includes('/node_modules/')) return [];
+      const loader = loaderOf(file);
+      if (loader === null || loader === 'json' || file.includes('/node_modules/')) return [];
       try {
         const supported = { 'async-await': false, 'async-generator': false, generator: false };
-        await transform(await readFile(file, 'utf8'), {
-          loader: loader as 'js' | 'ts',
+        await transform(await readSource(file), {
+          loader,
           logLevel: 'silent',
           supported,
         });
