@@ -279,6 +279,7 @@ export class Functions {
   }
 
   #watch(): void {
+    if (this.#stopped) return;
     const folder = this.#settings.user_functions_dir || null;
     const inputs = [...this.#sets.values()].flatMap((set) => set.inputs);
     this.#watcher?.watch(folder, new Set(inputs.map((file) => dirname(file))));
