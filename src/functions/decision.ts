@@ -37,8 +37,13 @@ export function checked(call: HostCall, answer: HostAnswer, isDbkey: (name: stri
     return checked(call, { rewrite: badResult('bad_result', message), route }, isDbkey);
   }
   if (route !== null && 'text' in route && !isDbkey(route.text))
-    return { rewrite, route: badResult('unknown_dbkey', `"${route.text.slice(0, 64)}" is no database`) };
+    return { rewrite, route: badResult('unknown_dbkey', `${shown(route.text)} is no database`) };
   return answer;
+}
+
+/** A text that should be a name. It may just as well be the query, and that must not be logged. */
+function shown(name: string): string {
+  return /^[\w.@:$-]{1,63}$/.test(name) ? `"${name}"` : `a text of ${name.length} characters`;
 }
 
 function badResult(outcome: FailureOutcome, message: string): Part {

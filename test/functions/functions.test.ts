@@ -185,6 +185,22 @@ test('the log has file, line and a fingerprint, and never the query', async (t) 
   assert.ok(!line.includes('secret'));
 });
 
+test('a query that is returned in place of a name is not shown, and a name is', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'routing_rules.ts':
+        "export const routing_rules = (u: string, q: string) => (q === 'SELECT 1' ? null : q);",
+    },
+  });
+  const shown = (text: string): boolean =>
+    [...rules.lines, rules.functions.stats()[0]!.last_error].some((line) => line.includes(text));
+  await rules.ask("SELECT 'my secret'");
+  assert.ok(shown('unknown_dbkey: a text of 18 characters is no database'));
+  assert.ok(!shown('secret'));
+  await rules.ask('dev.3');
+  assert.ok(shown('"dev.3" is no database'));
+});
+
 test('the last good version serves until a better one has been loaded', async (t) => {
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
   await rules.write('routing_rules.ts', 'export const routing_rules = (');
