@@ -8,7 +8,8 @@ import {
   type SandboxHost,
   type VersionCode,
 } from './host.ts';
-import { packCalls, unpackAnswers } from './packing.ts';
+import { packCalls } from './packing.ts';
+import { unpackUntrusted } from './untrusted.ts';
 
 type Done = (answers: readonly HostAnswer[], consoleText: string) => void;
 
@@ -187,9 +188,11 @@ export class ProcessHost implements SandboxHost {
         return this.#watchHead();
       case 'answers': {
         if (head?.kind !== 'batch' || head.id !== message.id) return child.kill();
+        const unpacked = unpackUntrusted(message.text);
+        if (unpacked === null) return child.kill();
         this.#queue.shift();
         if (this.#kills.size > 0) this.#kills.delete(head.versionId);
-        const { answers, consoleText } = unpackAnswers(message.text);
+        const { answers, consoleText } = unpacked;
         if (answers.length !== head.calls.length)
           fail(head, 'bad_result', 'the sandbox gave a wrong number of answers');
         else head.done(answers, consoleText);

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
-import { HostChild } from '../../src/functions/child.ts';
+import { HostChild, type ChildEvents } from '../../src/functions/child.ts';
+import type { HostMessage } from '../../src/functions/host-messages.ts';
 import type { HostAnswer, HostCall, VersionCode } from '../../src/functions/host.ts';
 import { ProcessHost } from '../../src/functions/process-host.ts';
 import { until, within } from '../support/wait.ts';
@@ -157,6 +158,59 @@ test('where no child comes up, calls fail at once and what is to be loaded waits
   assert.equal(await within('the next child', loading, 10_000), 'ok routes');
   assert.deepEqual(await sandbox.ask(1, 'later'), ['later']);
 });
+
+/** A child that somebody has broken out in: it answers batches with this. */
+function takenOver(answers: string): HostChild {
+  let events: ChildEvents | null = null;
+  const child = {
+    isReady: true,
+    isGone: false,
+    complaint: '',
+    attach: (given: ChildEvents) => {
+      events = given;
+    },
+    send: ({ kind, id }: HostMessage) => {
+      if (kind === 'load') setImmediate(() => events!.onMessage({ kind: 'loaded', id, text: 'ok routes' }));
+      if (kind === 'batch') setImmediate(() => events!.onMessage({ kind: 'answers', id, text: answers }));
+    },
+    kill: () => setImmediate(() => events!.onGone()),
+    cpuMs: () => 0,
+    close: () => Promise.resolve(),
+  };
+  return child as unknown as HostChild;
+}
+
+for (const answers of [
+  'n\0r{\0',
+  'n\0r{}\0',
+  'n\0rnull\0',
+  'n\0r{"message":5,"code":"42501"}\0',
+  'n\0r{"message":"x","code":"42501","hint":{}}\0',
+  'n\0r{"message":"x","code":"42","hint":null,"detail":null}\0',
+  'n\0r{"message":"x\\u0000y","code":"42501","hint":null,"detail":null}\0',
+]) {
+  test(`a child that answers ${JSON.stringify(answers)} is ended`, async (t) => {
+    const killed: number[] = [];
+    const children = [takenOver(answers), new HostChild(32)];
+    const host = new ProcessHost(() => children.shift()!, {
+      onKilled: (id) => killed.push(id),
+      onStartFailed: () => {},
+    });
+    t.after(async () => {
+      await host.stop();
+      await children[0]?.close();
+    });
+    await host.load(version(1, ECHO));
+    const ask = (): Promise<string[]> =>
+      new Promise((resolve) => {
+        const call = { username: '', query: 'a', inTransaction: false, database: '' };
+        host.evaluate(1, [call], (all) => resolve(all.map(word)));
+      });
+    assert.deepEqual(await within('the end', ask()), ['!killed']);
+    assert.deepEqual(killed, [1]);
+    assert.deepEqual(await within('the next child', ask(), 10_000), ['a']);
+  });
+}
 
 test('stop() answers whatever is waiting, and the child is gone', async (t) => {
   const sandbox = new Supervised(t);
