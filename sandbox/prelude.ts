@@ -21,7 +21,7 @@
 
   type AnyFunction = (...args: unknown[]) => unknown;
   type Loose = Record<PropertyKey, unknown>;
-  const { apply, ownKeys, getOwnPropertyDescriptor, getPrototypeOf } = Reflect;
+  const { apply, construct, ownKeys, getOwnPropertyDescriptor, getPrototypeOf } = Reflect;
   const { defineProperty, freeze, create } = Object;
   const global = globalThis as unknown as Loose;
 
@@ -78,8 +78,26 @@
   };
   defineProperty(Symbol, 'for', { value: registry.for });
   defineProperty(Symbol, 'keyFor', { value: registry.keyFor });
-  const buffers = ArrayBuffer.prototype as unknown as Loose;
-  for (const name of ['resize', 'transfer', 'transferToFixedLength']) delete buffers[name];
+
+  // A buffer that may grow has its memory beside the isolate's limit.
+  const AnyBuffer = ArrayBuffer;
+  const { ArrayBuffer: FixedBuffer } = {
+    ArrayBuffer: function (length: unknown, options?: { readonly maxByteLength?: unknown }) {
+      if (new.target === undefined) throw new TypeError("Constructor ArrayBuffer requires 'new'");
+      if (options?.maxByteLength !== undefined)
+        throw new TypeError('a user function has no buffers that can be resized');
+      return construct(AnyBuffer, [length], new.target) as unknown;
+    },
+  };
+  for (const key of ['isView', 'prototype', Symbol.species])
+    defineProperty(FixedBuffer, key, getOwnPropertyDescriptor(AnyBuffer, key)!);
+  for (const name of ['resize', 'resizable', 'maxByteLength', 'transfer', 'transferToFixedLength'])
+    delete (AnyBuffer.prototype as unknown as Loose)[name];
+  for (const [holder, name] of [
+    [AnyBuffer.prototype, 'constructor'],
+    [global, 'ArrayBuffer'],
+  ] as const)
+    defineProperty(holder, name, { value: FixedBuffer });
 
   // Code from strings: every kind of function has a constructor that makes one.
   const noConstructor = (): never => {
@@ -299,6 +317,7 @@
   };
 
   const describe = (error: unknown, query: string): string => {
+    if (error === REJECTED) return 'reject() outside of a call';
     try {
       if (typeof error !== 'object' || error === null)
         return clip(withoutQuery(`threw ${typeof error}: ${String(error)}`, query), MAX_TEXT);
@@ -375,7 +394,8 @@
     activate(names: string): string {
       databases = freeze(names === '' ? [] : names.split('\0'));
       const failed = global['__pgswitchyard_failed'] as [unknown] | undefined;
-      if (failed !== undefined) return describe(failed[0], '');
+      // whatever it calls itself, it is no `ok`
+      if (failed !== undefined) return describe(failed[0], '').replace(/^ok/, 'Error: ok');
       const bundle = global['__pgswitchyard'] as Loose | undefined;
       if (bundle === undefined) return 'the bundle has not run';
       const take = (name: string): AnyFunction | null => {

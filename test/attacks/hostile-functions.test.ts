@@ -75,6 +75,11 @@ const ESCAPES: Record<string, string> = {
     "try { reject('x'); } catch (e) { return e.constructor.constructor('return 1')() ? 'b' : null; }",
   'Function by a stack overflow':
     "const f = () => f(); try { f(); } catch (e) { return e.constructor.constructor('return 1')() ? 'b' : null; }",
+  'a buffer that can be resized': "return new ArrayBuffer(8, { maxByteLength: 1e9 }) ? 'b' : null;",
+  'a buffer that can be resized, by another':
+    "return new new Uint8Array(8).buffer.constructor(8, { maxByteLength: 1e9 }) ? 'b' : null;",
+  'a buffer that can be resized, by a class':
+    "class Mine extends ArrayBuffer {} return new Mine(8, { maxByteLength: 1e9 }) ? 'b' : null;",
   'globals that are gone':
     "for (const name of ['process', 'require', 'module', 'fetch', 'setTimeout', 'WebAssembly', 'SharedArrayBuffer', 'Atomics', 'eval', 'Function', 'Intl', 'WeakRef']) if (name in globalThis) return 'b'; throw new Error('nothing there');",
   'import()': "return import('node:fs') ? 'b' : null;",

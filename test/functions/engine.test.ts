@@ -211,3 +211,8 @@ test('a version that cannot be built again after a fault is tried again with the
   await until('its end', () => Date.now() > to);
   assert.equal(word(ask('late')[0]), 'late');
 });
+
+test('what a top level throws is a refusal, whatever it calls itself', (t) => {
+  assert.match(run(t, '', "throw { name: 'ok routes', message: '' }").verdict, /^Error: ok routes/);
+  assert.match(run(t, '', "reject('x')").verdict, /^reject\(\) outside of a call/);
+});
