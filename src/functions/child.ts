@@ -21,6 +21,15 @@ const BASE_DATA_MB = 400;
 /** `nobody`: what it becomes where the proxy runs as root */
 const UNPRIVILEGED = 65534;
 
+/** What somebody sends: an operator, the kernel that is short of memory. What code does to its own process is another one. */
+const OUTSIDE: ReadonlySet<NodeJS.Signals | null> = new Set([
+  'SIGKILL',
+  'SIGTERM',
+  'SIGINT',
+  'SIGHUP',
+  'SIGQUIT',
+] as const);
+
 export interface ChildEvents {
   onMessage(message: HostMessage): void;
   /** The process is gone, for whatever reason; told once. */
@@ -34,6 +43,8 @@ export class HostChild {
   #gone = false;
   #events: ChildEvents | null = null;
   #isReady = false;
+  #killed = false;
+  #endedBy: NodeJS.Signals | null = null;
   /** the last lines that it wrote to stderr: why it ended */
   complaint = '';
 
@@ -49,7 +60,10 @@ export class HostChild {
     // It ends when its pipe does, unless something in it doesn't return just then.
     if (this.#child.pid !== undefined) reapProcess(this.#child.pid);
     this.#child.on('error', () => this.#end());
-    this.#child.on('exit', () => this.#end());
+    this.#child.on('exit', (_code, signal) => {
+      if (!this.#killed && OUTSIDE.has(signal)) this.#endedBy = signal;
+      this.#end();
+    });
     this.#child.stdin!.on('error', () => {});
     this.#child.stdout!.on('data', (chunk: Buffer) => this.#read(chunk));
     this.#child.stderr!.on('data', (chunk: Buffer) => {
@@ -70,6 +84,11 @@ export class HostChild {
     return this.#isReady;
   }
 
+  /** The signal that has ended it, where neither the proxy nor anything that ran in it has done that. */
+  get endedBy(): NodeJS.Signals | null {
+    return this.#endedBy;
+  }
+
   /** From now on somebody listens; a child that is gone already says so at once. */
   attach(events: ChildEvents): void {
     this.#events = events;
@@ -81,6 +100,7 @@ export class HostChild {
   }
 
   kill(): void {
+    this.#killed = true;
     this.#child.kill('SIGKILL');
   }
 

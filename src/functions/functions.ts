@@ -205,6 +205,11 @@ export class Functions {
       isolation: this.#settings.user_function_isolation,
       memoryLimitMb: this.#settings.user_function_memory_limit,
       onKilled: (versionId) => this.#killed(versionId),
+      onAccident: (signal) =>
+        this.#log.warn(
+          { event: 'sandbox_ended', signal },
+          `sandbox process ended by ${signal}, which is not the proxy's: another one takes over`,
+        ),
       onStartFailed: (complaint) =>
         this.#log.error(
           { event: 'sandbox_failed' },

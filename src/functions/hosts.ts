@@ -8,6 +8,7 @@ export interface HostsOptions {
   readonly isolation: 'inline' | 'process';
   readonly memoryLimitMb: number;
   readonly onKilled: (versionId: number) => void;
+  readonly onAccident: (signal: NodeJS.Signals) => void;
   readonly onStartFailed: (complaint: string) => void;
 }
 

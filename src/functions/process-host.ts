@@ -19,6 +19,8 @@ interface Batch {
   readonly versionId: number;
   readonly calls: readonly HostCall[];
   readonly done: Done;
+  /** how many children were ended from outside while it ran */
+  accidents: number;
 }
 
 interface Load {
@@ -28,6 +30,7 @@ interface Load {
   readonly settle: ((result: LoadResult) => void) | null;
   /** how many children did not come up for it */
   starts: number;
+  accidents: number;
 }
 
 /** What a child works on: one after the other, in the order in which they were sent. */
@@ -48,12 +51,19 @@ const LOAD_STARTS = 3;
 const START_TIMEOUT_MS = 10_000;
 /** Whoever is retired has this long for what it was given. */
 const RETIRE_MS = 5_000;
+/**
+ * Whoever was at work when its child was ended from outside has done nothing, and is run again; but the kernel may have ended it
+ * for the memory that it took.
+ */
+const ACCIDENTS = 2;
 /** A version that has ended this many processes one after the other: what it has waiting is not tried any more. */
 const KILLS = 2;
 
 export interface ProcessHostEvents {
   /** A version's call had to be ended with its process. */
   onKilled(versionId: number): void;
+  /** Somebody else ended a child; another one takes over. */
+  onAccident(signal: NodeJS.Signals): void;
   /** A child ended before it was ready; what it said on stderr. */
   onStartFailed(complaint: string): void;
 }
@@ -101,12 +111,12 @@ export class ProcessHost implements SandboxHost {
     return new Promise((resolve) => {
       if (this.#stopped) return resolve('the sandbox is stopping');
       this.#versions.set(version.id, version);
-      this.#add({ kind: 'load', version, settle: resolve, starts: 0 });
+      this.#add({ kind: 'load', version, settle: resolve, starts: 0, accidents: 0 });
     });
   }
 
   evaluate(versionId: number, calls: readonly HostCall[], done: Done): void {
-    const batch: Batch = { kind: 'batch', id: this.#nextBatch++, versionId, calls, done };
+    const batch: Batch = { kind: 'batch', id: this.#nextBatch++, versionId, calls, done, accidents: 0 };
     if (this.#child.isGone || this.#stopped) {
       process.nextTick(() => fail(batch, 'overloaded', 'no sandbox process can be started'));
       return;
@@ -148,7 +158,7 @@ export class ProcessHost implements SandboxHost {
     else if (!this.#inChild.has(job.versionId)) {
       // A new child gets a version with its first batch: hundreds at once would keep everybody waiting.
       const version = this.#versions.get(job.versionId);
-      if (version !== undefined) this.#add({ kind: 'load', version, settle: null, starts: 0 });
+      if (version !== undefined) this.#add({ kind: 'load', version, settle: null, starts: 0, accidents: 0 });
     }
     this.#queue.push(job);
     this.#send(job);
@@ -240,9 +250,11 @@ export class ProcessHost implements SandboxHost {
 
   #lost(child: HostChild): void {
     if (child !== this.#child || this.#stopped) return;
+    if (child.endedBy !== null) this.#events.onAccident(child.endedBy);
     if (!child.isReady) return this.#neverCameUp(child);
     const [head, ...rest] = this.#queue;
-    const again: Job[] = head === undefined ? [] : this.#afterKill(head);
+    const isAccident = head !== undefined && child.endedBy !== null && ++head.accidents <= ACCIDENTS;
+    const again: Job[] = head === undefined ? [] : isAccident ? [head] : this.#afterKill(head);
     this.#restart([...again, ...rest].filter((job) => !this.#isHopeless(job)));
   }
 
@@ -253,9 +265,13 @@ export class ProcessHost implements SandboxHost {
     return true;
   }
 
-  /** Another one at once would not come up either. */
+  /** Another one at once would not come up either, unless it was an accident. */
   #neverCameUp(child: HostChild): void {
     const rest = this.#queue;
+    if (child.endedBy !== null && this.#failedStarts < ACCIDENTS) {
+      this.#failedStarts++;
+      return this.#restart(rest);
+    }
     this.#queue = [];
     for (const job of rest) {
       if (job.kind === 'batch') fail(job, 'overloaded', 'no sandbox process can be started');
@@ -301,6 +317,7 @@ export class ProcessHost implements SandboxHost {
     let text = '';
     return head.calls.map((call) => ({
       kind: 'batch',
+      accidents: 0,
       id: this.#nextBatch++,
       versionId: head.versionId,
       calls: [call],

@@ -20,6 +20,7 @@ function version(id: number, body: string, timeoutMs = 60, top = ''): VersionCod
 class Supervised {
   readonly killed: number[] = [];
   readonly complaints: string[] = [];
+  readonly accidents: string[] = [];
   readonly host: ProcessHost;
   /** of how many children to come each is ended before it is ready */
   failStarts = 0;
@@ -35,6 +36,7 @@ class Supervised {
       },
       {
         onKilled: (id) => this.killed.push(id),
+        onAccident: (signal) => this.accidents.push(signal),
         onStartFailed: (complaint) => this.complaints.push(complaint),
       },
     );
@@ -134,6 +136,26 @@ test('a child that is killed from outside is replaced, and what it had loaded is
   assert.deepEqual(sandbox.killed, [], 'nobody was running');
 });
 
+test('a call during which the child is killed from outside is run again, and held against nobody', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(
+    version(1, 'const end = Date.now() + 200; while (Date.now() < end); return query;', 2_000),
+  );
+  const answers = Promise.all([sandbox.ask(1, 'a'), sandbox.ask(1, 'b', 'c')]);
+  const first = sandbox.host.pid!;
+  process.kill(first, 'SIGKILL');
+  assert.deepEqual(await answers, [['a'], ['b', 'c']]);
+  assert.notEqual(sandbox.host.pid, first);
+  // one that has not come up yet
+  const second = sandbox.host.pid!;
+  process.kill(second, 'SIGKILL');
+  await until('another child', () => sandbox.host.pid !== second);
+  process.kill(sandbox.host.pid!, 'SIGKILL');
+  assert.deepEqual(await sandbox.ask(1, 'd'), ['d']);
+  assert.deepEqual([sandbox.killed, sandbox.complaints], [[], []]);
+  assert.deepEqual(sandbox.accidents, ['SIGKILL', 'SIGKILL', 'SIGKILL']);
+});
+
 test('a version whose loading never ends is refused, and those behind it are answered', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
@@ -159,25 +181,57 @@ test('where no child comes up, calls fail at once and what is to be loaded waits
   assert.deepEqual(await sandbox.ask(1, 'later'), ['later']);
 });
 
-/** A child that somebody has broken out in: it answers batches with this. */
-function takenOver(answers: string): HostChild {
+/** A child that loads whatever it is given. */
+function standIn(
+  onBatch: (id: number, events: ChildEvents) => void,
+  endedBy: NodeJS.Signals | null,
+): HostChild {
   let events: ChildEvents | null = null;
   const child = {
     isReady: true,
     isGone: false,
+    endedBy,
     complaint: '',
     attach: (given: ChildEvents) => {
       events = given;
     },
     send: ({ kind, id }: HostMessage) => {
       if (kind === 'load') setImmediate(() => events!.onMessage({ kind: 'loaded', id, text: 'ok routes' }));
-      if (kind === 'batch') setImmediate(() => events!.onMessage({ kind: 'answers', id, text: answers }));
+      if (kind === 'batch') setImmediate(() => onBatch(id, events!));
     },
     kill: () => setImmediate(() => events!.onGone()),
     cpuMs: () => 0,
     close: () => Promise.resolve(),
   };
   return child as unknown as HostChild;
+}
+
+/** Somebody has broken out in it: it answers batches with this. */
+function takenOver(answers: string): HostChild {
+  return standIn((id, events) => events.onMessage({ kind: 'answers', id, text: answers }), null);
+}
+
+for (const [ends, outcome] of [
+  [2, 'a'],
+  [3, '!killed'],
+] as const) {
+  test(`a call whose process is ended ${ends} times from outside: ${outcome}`, async (t) => {
+    const killed: number[] = [];
+    const children = Array.from({ length: ends }, () => standIn((_id, events) => events.onGone(), 'SIGKILL'));
+    const host = new ProcessHost(() => children.pop() ?? new HostChild(32), {
+      onKilled: (id) => killed.push(id),
+      onAccident: () => {},
+      onStartFailed: () => {},
+    });
+    t.after(() => host.stop());
+    await host.load(version(1, ECHO));
+    const answer = new Promise<string>((resolve) => {
+      const call = { username: '', query: 'a', inTransaction: false, database: '' };
+      host.evaluate(1, [call], ([only]) => resolve(word(only!)));
+    });
+    assert.equal(await within('the answer', answer, 10_000), outcome);
+    assert.deepEqual(killed, outcome === 'a' ? [] : [1]);
+  });
 }
 
 for (const answers of [
@@ -194,6 +248,7 @@ for (const answers of [
     const children = [takenOver(answers), new HostChild(32)];
     const host = new ProcessHost(() => children.shift()!, {
       onKilled: (id) => killed.push(id),
+      onAccident: () => {},
       onStartFailed: () => {},
     });
     t.after(async () => {
