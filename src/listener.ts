@@ -4,7 +4,8 @@ import { createServer, createConnection, type Server as NetServer, type Socket }
 import { getSystemErrorMessage } from 'node:util';
 import type { ListeningSocket } from './admin/actions.ts';
 import { optionOf, type Settings } from './config/options.ts';
-import { bindUnix, canPassDescriptors, closeOnExec, fdOf } from './platform/descriptors.ts';
+import { bindUnix, canPassDescriptors, closeOnExec } from './platform/descriptors.ts';
+import { fdOf } from './platform/libc.ts';
 import { groupId } from './platform/process.ts';
 import type { Logger } from './telemetry/log.ts';
 

@@ -1,6 +1,7 @@
 import { applySet } from '../config/change.ts';
 import { isOptionName, optionOf } from '../config/options.ts';
-import { canPassDescriptors, fdOf, sendDescriptors } from '../platform/descriptors.ts';
+import { canPassDescriptors, sendDescriptors } from '../platform/descriptors.ts';
+import { fdOf } from '../platform/libc.ts';
 import type { Database } from '../pool/databases.ts';
 import { ADMIN_DATABASE } from '../session/startup.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';

@@ -1,4 +1,4 @@
-import { fdOf } from '../platform/descriptors.ts';
+import { fdOf } from '../platform/libc.ts';
 import { unixPath } from '../pool/socket.ts';
 import type { Server } from '../pool/server.ts';
 import { Client } from '../session/client.ts';

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
+import { fdOf, loadLibc } from '../platform/libc.ts';
 
 /**
  * Who is at the other end of a Unix socket? The kernel knows (SO_PEERCRED, unix(7)). node:ffi asks it at once, where Node
@@ -31,8 +32,8 @@ let getSocketOption: GetSocketOption | null | undefined;
 
 /** What the kernel says at once; null: it can't be asked that way. */
 export function peerIds(socket: Socket): PeerIds | null {
-  getSocketOption ??= loadGetSocketOption();
-  const fd = descriptor(socket);
+  if (getSocketOption === undefined) getSocketOption = loadGetSocketOption();
+  const fd = fdOf(socket);
   if (getSocketOption === null || fd < 0) return null;
   const value = Buffer.alloc(12);
   const size = Buffer.alloc(4);
@@ -42,25 +43,10 @@ export function peerIds(socket: Socket): PeerIds | null {
 }
 
 function loadGetSocketOption(): GetSocketOption | null {
-  if (process.platform !== 'linux') return null;
-  const { emitWarning } = process;
-  try {
-    // "experimental": nothing that an operator could do anything about
-    process.emitWarning = () => {};
-    const { functions } = process.getBuiltinModule('node:ffi').dlopen(null, {
-      getsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'pointer'], return: 'i32' },
-    });
-    return functions.getsockopt as unknown as GetSocketOption;
-  } catch {
-    return null;
-  } finally {
-    process.emitWarning = emitWarning;
-  }
-}
-
-/** Not public, but there since Node 0.x: the descriptor of the socket's handle. -1: it is closed. */
-function descriptor(socket: Socket): number {
-  return (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
+  const functions = loadLibc<{ getsockopt: GetSocketOption }>({
+    getsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'pointer'], return: 'i32' },
+  });
+  return functions?.getsockopt ?? null;
 }
 
 /** The kernel could not be asked. */
@@ -82,7 +68,7 @@ print join(" ", $pid, $uid, $gid, defined $name ? $name : ""), "\\n";
  * @throws PeerError
  */
 export async function peerCredentials(socket: Socket): Promise<PeerCredentials> {
-  const fd = descriptor(socket);
+  const fd = fdOf(socket);
   if (fd < 0) throw new PeerError('the socket is closed');
   const child = spawn('perl', ['-e', SCRIPT], {
     stdio: ['ignore', 'pipe', 'pipe', fd],

@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { withFfi } from './libc.ts';
 
 /**
  * Descriptors passed over a Unix socket (SCM_RIGHTS, unix(7)), which Node has no API for: sendmsg(2) and recvmsg(2) through
@@ -29,11 +30,6 @@ interface Libc {
 /** undefined: not looked for yet; null: there is no node:ffi, or this is not Linux */
 let libc: Libc | null | undefined;
 let pointerTo: (bytes: Buffer) => bigint;
-
-/** The descriptor of a socket or a listener, which Node has no public way to; -1: it has none, or is closed. */
-export function fdOf(socket: object): number {
-  return (socket as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
-}
 
 /** Whether descriptors can be passed here. */
 export function canPassDescriptors(): boolean {
@@ -135,25 +131,15 @@ function system(): Libc {
 }
 
 function load(): Libc | null {
-  if (process.platform !== 'linux') return null;
-  const { emitWarning } = process;
-  try {
-    // "experimental": nothing that an operator could do anything about
-    process.emitWarning = () => {};
-    const ffi = process.getBuiltinModule('node:ffi');
+  return withFfi((ffi) => {
     pointerTo = (bytes) => BigInt(ffi.getRawPointer(bytes));
-    const { functions } = ffi.dlopen(null, {
+    return ffi.dlopen(null, {
       socket: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
       bind: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
       connect: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
       fcntl: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
       sendmsg: { arguments: ['i32', 'pointer', 'i32'], return: 'i64' },
       recvmsg: { arguments: ['i32', 'pointer', 'i32'], return: 'i64' },
-    });
-    return functions as unknown as Libc;
-  } catch {
-    return null;
-  } finally {
-    process.emitWarning = emitWarning;
-  }
+    }).functions as unknown as Libc;
+  });
 }

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { fdOf, loadLibc } from './libc.ts';
 
 /**
  * TCP options that Node has no API for, by setsockopt(2) through node:ffi. Linux's numbers. Where there is no node:ffi the
@@ -30,7 +31,7 @@ let setSocketOption: SetSocketOption | null | undefined;
 
 /** Whether `setTcpOptions` can do more than tcp_keepalive here. */
 export function hasSocketOptions(): boolean {
-  if (setSocketOption === undefined) setSocketOption = load();
+  if (setSocketOption === undefined) setSocketOption = loadSetSocketOption();
   return setSocketOption !== null;
 }
 
@@ -53,7 +54,7 @@ export function needsSocketOptions(settings: TcpSettings): boolean {
 export function setTcpOptions(socket: Socket, settings: TcpSettings): void {
   if (settings.tcp_keepalive) socket.setKeepAlive(true);
   if (!needsSocketOptions(settings)) return;
-  const fd = (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
+  const fd = fdOf(socket);
   if (!hasSocketOptions() || fd < 0) {
     if (settings.tcp_keepalive) socket.setKeepAlive(true, settings.tcp_keepidle * 1000);
     return;
@@ -77,20 +78,9 @@ function set(fd: number, level: number, option: number, value: number): void {
   setSocketOption!(fd, level, option, bytes, bytes.length);
 }
 
-function load(): SetSocketOption | null {
-  if (process.platform !== 'linux') return null;
-  const { emitWarning } = process;
-  try {
-    // "experimental": nothing that an operator could do anything about
-    process.emitWarning = () => {};
-    const ffi = process.getBuiltinModule('node:ffi');
-    const { functions } = ffi.dlopen(null, {
-      setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
-    });
-    return functions.setsockopt as unknown as SetSocketOption;
-  } catch {
-    return null;
-  } finally {
-    process.emitWarning = emitWarning;
-  }
+function loadSetSocketOption(): SetSocketOption | null {
+  const functions = loadLibc<{ setsockopt: SetSocketOption }>({
+    setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
+  });
+  return functions?.setsockopt ?? null;
 }

@@ -1,0 +1,35 @@
+/**
+ * Functions of the C library that Node has no API for, through node:ffi (Node 26). Whoever uses them says what becomes of
+ * him without.
+ */
+
+type Ffi = typeof import('node:ffi');
+type Definitions = Parameters<Ffi['dlopen']>[1];
+
+/**
+ * @param definitions of the functions, as node:ffi wants them; structures and constants are Linux's
+ * @returns them by name, called synchronously; null where there is no node:ffi, or no Linux
+ */
+export function loadLibc<T>(definitions: Definitions): T | null {
+  return withFfi((ffi) => ffi.dlopen(null, definitions).functions as T);
+}
+
+/** Gives node:ffi to `work`; null where there is none, or where `work` throws. */
+export function withFfi<T>(work: (ffi: Ffi) => T): T | null {
+  if (process.platform !== 'linux') return null;
+  const { emitWarning } = process;
+  try {
+    // "experimental": nothing that an operator could do anything about
+    process.emitWarning = () => {};
+    return work(process.getBuiltinModule('node:ffi'));
+  } catch {
+    return null;
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}
+
+/** The descriptor of a socket or a listener, which Node has no public way to; -1: it has none, or is closed. */
+export function fdOf(socket: object): number {
+  return (socket as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
+}
