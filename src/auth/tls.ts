@@ -2,11 +2,13 @@ import { constants, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import {
+  checkServerIdentity,
   createSecureContext,
   DEFAULT_CIPHERS,
   getCACertificates,
   getCiphers,
   type ConnectionOptions,
+  type PeerCertificate,
   type SecureContext,
   type SecureContextOptions,
   type SecureVersion,
@@ -192,8 +194,15 @@ export function serverTls(settings: ServerTlsSettings, host: string): ServerTls 
   };
   // SNI is for names only (RFC 6066, section 3).
   if (isIP(host) === 0) options.servername = host;
-  if (mode !== 'verify-full') options.checkServerIdentity = () => undefined;
+  options.checkServerIdentity = mode === 'verify-full' ? checkIdentity : () => undefined;
   return { mode, options };
+}
+
+/** As Node's, and a certificate without other names may have an address as its CN, as libtls and libpq take it. */
+function checkIdentity(host: string, certificate: PeerCertificate): Error | undefined {
+  const { subject, subjectaltname: names } = certificate;
+  if (isIP(host) !== 0 && !names && subject?.CN === host) return undefined;
+  return checkServerIdentity(host, certificate);
 }
 
 function secureContext(

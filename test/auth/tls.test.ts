@@ -5,7 +5,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { connect, type ConnectionOptions } from 'node:tls';
+import { connect, type ConnectionOptions, type PeerCertificate } from 'node:tls';
 import { once } from 'node:events';
 import { promisify } from 'node:util';
 import { createServer, type AddressInfo } from 'node:net';
@@ -279,6 +279,19 @@ test('a new certificate is taken by the next call, a new CA by the next settings
   const { secureContext } = serverTls(loaded, 'a').options;
   assert.equal(serverTls(loaded, 'b').options.secureContext, secureContext);
   assert.notEqual(serverTls({ ...loaded }, 'a').options.secureContext, secureContext);
+});
+
+test('verify-full: the names of a certificate', () => {
+  const { checkServerIdentity: check } = serverTls(serverTlsSettings(), 'x').options;
+  const isRight = (host: string, CN: string, subjectaltname?: string): boolean =>
+    check!(host, { subject: { CN }, subjectaltname } as PeerCertificate) === undefined;
+  assert.ok(isRight('db.example.com', 'db.example.com'));
+  assert.ok(isRight('db.example.com', 'x', 'DNS:*.example.com'));
+  assert.ok(isRight('192.0.2.1', 'x', 'IP Address:192.0.2.1'));
+  assert.ok(isRight('192.0.2.1', '192.0.2.1'));
+  assert.ok(!isRight('192.0.2.1', '192.0.2.2'));
+  assert.ok(!isRight('192.0.2.1', '192.0.2.1', 'DNS:db.example.com'));
+  assert.ok(!isRight('db.example.com', 'other.example.com'));
 });
 
 test('SNI is for names', () => {
