@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
-import { ConfigError } from '../config/diagnostics.ts';
+import { ConfigError, formatDiagnostic } from '../config/diagnostics.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Settings } from '../config/options.ts';
@@ -33,6 +34,8 @@ export interface RunOptions {
 /** Set in the process that a daemon's starter leaves behind; it says on descriptor 3 whether it is up. */
 const DAEMON_MARK = 'PGSWITCHYARD_DAEMON';
 
+const CANNOT_LOAD = 'cannot load config file';
+
 /** Runs the proxy until a signal or SHUTDOWN ends it; exits with 1 when it can't start, and says why. */
 export async function run(options: RunOptions): Promise<void> {
   const isDaemon = process.env[DAEMON_MARK] === '1';
@@ -44,11 +47,27 @@ export async function run(options: RunOptions): Promise<void> {
     if (options.daemon && !isDaemon) return await startDaemon(config);
     await serve(config, options, isDaemon);
   } catch (error) {
-    const last = error instanceof ConfigError ? '\ncannot load config file' : '';
+    const last = error instanceof ConfigError ? `\n${CANNOT_LOAD}` : '';
+    if (error instanceof ConfigError) logProblems(error);
     const problem = `${(error as Error).message}${last}`;
     if (!options.quiet) process.stderr.write(`${problem}\n`);
     tellStarter(`failed: ${problem}`);
     process.exit(1);
+  }
+}
+
+/** The log that the file names has them as well: stderr may be nobody's. */
+function logProblems({ diagnostics, settings }: ConfigError): void {
+  if (settings === null) return;
+  // a log that root makes could not be written to by the user that is become later
+  if (process.getuid?.() === 0 && !settings.syslog && !existsSync(settings.logfile)) return;
+  try {
+    const log = createLog({ settings, quiet: true });
+    for (const diagnostic of diagnostics) log.error(formatDiagnostic(diagnostic));
+    log.fatal(CANNOT_LOAD);
+    log.close();
+  } catch {
+    // the log can't be opened: what is wrong is told on stderr
   }
 }
 

@@ -1,4 +1,5 @@
 // What is wrong with a configuration: collected over all files, reported together.
+import type { Settings } from './options.ts';
 
 export interface Diagnostic {
   readonly file: string;
@@ -13,11 +14,14 @@ export interface Diagnostic {
 /** A configuration that cannot be used; the message lists every problem, one a line. */
 export class ConfigError extends Error {
   readonly diagnostics: readonly Diagnostic[];
+  /** What was right, over the defaults: the log is to have the problems, too. */
+  readonly settings: Settings | null;
 
-  constructor(diagnostics: readonly Diagnostic[]) {
+  constructor(diagnostics: readonly Diagnostic[], settings: Settings | null = null) {
     super(diagnostics.map(formatDiagnostic).join('\n'));
     this.name = 'ConfigError';
     this.diagnostics = diagnostics;
+    this.settings = settings;
   }
 }
 
@@ -47,8 +51,8 @@ export class Diagnostics {
   }
 
   /** @throws {ConfigError} when anything was added. */
-  throwIfAny(): void {
-    if (this.all.length > 0) throw new ConfigError(this.all);
+  throwIfAny(settings: Settings | null = null): void {
+    if (this.all.length > 0) throw new ConfigError(this.all, settings);
   }
 }
 

@@ -148,7 +148,7 @@ class Loader {
     const auth = readAuthFiles(settings, this.#diagnostics, previous, (name) => this.#placeOf(name));
     this.#checkTlsFiles(settings, 'client');
     this.#checkTlsFiles(settings, 'server');
-    this.#diagnostics.throwIfAny();
+    this.#diagnostics.throwIfAny(settings);
 
     this.#warnAboutEffects();
     const fallback = this.#databases.get('*') ?? null;

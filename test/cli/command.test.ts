@@ -105,6 +105,17 @@ test('-q: nothing on stderr, and the log is complete', async (t) => {
   assert.match(bouncer.log(), /process up[^]*got SIGINT/);
 });
 
+test('what is wrong with the configuration is in its log, too, with and without -q', async (t) => {
+  const bouncer = await Bouncer.prepare(t, { ini: 'pool_mode = sometimes\n', args: ['-q'] });
+  await bouncer.writeFile('log', '');
+  await assert.rejects(bouncer.start());
+  assert.equal(bouncer.output, '');
+  assert.match(
+    bouncer.log(),
+    / ERROR \S+pgbouncer\.ini:\d+: pool_mode: invalid value "sometimes"[^]* FATAL cannot load config file$/m,
+  );
+});
+
 /** Another Node on this machine that cannot run us. */
 const olderNode = ((): string | null => {
   for (const node of ['/usr/bin/node', '/usr/local/bin/node']) {
