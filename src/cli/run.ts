@@ -17,6 +17,7 @@ import {
 import { notifySystemd, startWatchdog, systemdSockets } from '../platform/systemd.ts';
 import { Proxy } from '../proxy.ts';
 import { createLog, type Logger } from '../telemetry/log.ts';
+import { descriptorLimitLine } from './descriptor-limit.ts';
 import { handleSignals } from './signals.ts';
 import { Takeover } from './takeover.ts';
 import { versionLines } from './version.ts';
@@ -87,6 +88,8 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
       if (activated === null) await refuseSecond(settings);
       if (settings.pidfile) writePidfile(settings.pidfile, (message) => log.info(message));
     }
+    const limit = descriptorLimitLine(config);
+    if (limit !== null) log.info(limit);
     for (const warning of config.warnings) log.warn(warning);
     const proxy = new Proxy({ config, log, inherited: takeover?.sockets ?? activated });
     keepRunning(log);

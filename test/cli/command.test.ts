@@ -105,6 +105,23 @@ test('-q: nothing on stderr, and the log is complete', async (t) => {
   assert.match(bouncer.log(), /process up[^]*got SIGINT/);
 });
 
+test(
+  'the log begins with what the kernel allows and the configuration could need',
+  { skip: process.platform !== 'linux' && 'Linux only' },
+  async (t) => {
+    const bouncer = await Bouncer.start(t, {
+      databases: { own: 'pool_size=7', forced: 'user=x', half: 'user=x pool_size=5' },
+      settings: { max_client_conn: 50, default_pool_size: 3 },
+      userlist: { a: '', b: '' },
+    });
+    // four users of own; with two of the harness
+    assert.match(
+      bouncer.log(),
+      /^\S+ \S+ UTC \[\d+\] LOG kernel file descriptor limit: \d+ \(hard: \d+\); max_client_conn: 50, max expected fd use: 96$/m,
+    );
+  },
+);
+
 test('what is wrong with the configuration is in its log, too, with and without -q', async (t) => {
   const bouncer = await Bouncer.prepare(t, { ini: 'pool_mode = sometimes\n', args: ['-q'] });
   await bouncer.writeFile('log', '');

@@ -123,11 +123,13 @@ test('stderr that is the journal gets priorities in place of times', async (t) =
     if (child.exitCode === null && child.kill('SIGQUIT')) await once(child, 'exit');
   });
   await bouncer.waitForLog(/process up/);
-  const lines = readFileSync(file, 'utf8').split('\n');
+  const lines = readFileSync(file, 'utf8')
+    .split('\n')
+    .filter((line) => !line.includes('file descriptor limit'));
   assert.match(lines[0]!, /^<4>cannot listen on 203\.0\.113\.1:\d+: bind\(\): /);
   assert.match(lines[1]!, /^<6>listening on 127\.0\.0\.1:\d+$/);
   // the file is pgbouncer's, as ever
-  assert.match(bouncer.log(), /^\d{4}-.* WARNING cannot listen on /);
+  assert.match(bouncer.log(), /^\d{4}-.* WARNING cannot listen on /m);
 });
 
 test('systemd hears of the start, of reloads, of the end, and that it is alive', async (t) => {
