@@ -1,7 +1,7 @@
 /** Where it listens: every address that can be had, and a Unix socket that is nobody else's. */
 import assert from 'node:assert/strict';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createConnection, createServer } from 'node:net';
 import { once } from 'node:events';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -62,6 +62,28 @@ test('a second process with the same Unix socket does not start, and takes nothi
   await assert.rejects(second.start(), /unix socket is in use, cannot continue/);
   assert.equal((await second.exited()).code, 1);
   assert.equal((await first.sql('SHOW VERSION', { ...admin, host: first.folder })).length, 1);
+});
+
+test('a process that accepts nobody just now has its socket nevertheless', async (t) => {
+  const bouncer = await Bouncer.start(t, { settings: { listen_backlog: 1 } });
+  const path = join(bouncer.folder, `.s.PGSQL.${bouncer.port}`);
+  bouncer.signal('SIGSTOP');
+  try {
+    // until the queue is full
+    for (let code = ''; code !== 'EAGAIN';) {
+      const socket = createConnection({ path });
+      t.after(() => socket.destroy());
+      code = await new Promise((resolve) => {
+        socket.once('connect', () => resolve(''));
+        socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+      });
+    }
+    const second = bouncer.prepareSuccessor(t, []);
+    await assert.rejects(second.start(), /unix socket is in use, cannot continue/);
+    assert.ok(existsSync(path));
+  } finally {
+    bouncer.signal('SIGCONT');
+  }
 });
 
 test('a socket file that a dead process left is replaced; one of a PostgreSQL server is not', async (t) => {
