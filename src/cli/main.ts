@@ -41,9 +41,9 @@ export async function main(args: readonly string[]): Promise<void> {
   }
   let parsed;
   try {
-    parsed = parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
+    parsed = parseArgs({ args: args.map(unabbreviated), options: OPTIONS, allowPositionals: true });
   } catch (error) {
-    return usageError((error as Error).message.split('. ')[0]!);
+    return usageError(getoptWords((error as Error).message));
   }
   const { values, positionals } = parsed;
   if (values.help) return void process.stdout.write(help());
@@ -60,6 +60,25 @@ export async function main(args: readonly string[]): Promise<void> {
     verbose: values.verbose?.length ?? 0,
     user: values.user ?? null,
   });
+}
+
+/** getopt_long(3) takes the beginning of a long option for it, if there is no other. */
+function unabbreviated(argument: string): string {
+  const [, name, rest] = /^--([a-z]+)(=.*)?$/s.exec(argument) ?? [];
+  if (name === undefined) return argument;
+  const meant = Object.keys(OPTIONS).filter((option) => option.startsWith(name));
+  return meant.length === 1 ? `--${meant[0]}${rest ?? ''}` : argument;
+}
+
+/** What Node says of a command line, in the words of getopt_long(3). */
+function getoptWords(message: string): string {
+  const [, unknown] = /^Unknown option '(-[^']*)'/.exec(message) ?? [];
+  if (unknown?.startsWith('--')) return `unrecognized option '${unknown}'`;
+  if (unknown !== undefined) return `invalid option -- '${unknown.slice(1)}'`;
+  const [, short, long] = /^Option '-(.), (--[a-z]+)/.exec(message) ?? [];
+  if (message.includes('argument missing')) return `option requires an argument -- '${short}'`;
+  if (message.includes('does not take an argument')) return `option '${long}' doesn't allow an argument`;
+  return message.split('. ')[0]!;
 }
 
 function usageError(message: string): void {

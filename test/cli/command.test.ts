@@ -38,9 +38,19 @@ test('a command line that makes no sense ends with 1 and says why', () => {
     missing.stderr,
     /no configuration file specified\nTry "pgswitchyard --help" for more information\./,
   );
-  const unknown = run('--frobnicate', 'x.ini');
-  assert.equal(unknown.status, 1);
-  assert.match(unknown.stderr, /--frobnicate/);
+  for (const [argument, complaint] of [
+    ['--frobnicate', "unrecognized option '--frobnicate'"],
+    ['-x', "invalid option -- 'x'"],
+    ['-u', "option requires an argument -- 'u'"],
+    ['--quiet=1', "option '--quiet' doesn't allow an argument"],
+    // verbose or version?
+    ['--ver', "unrecognized option '--ver'"],
+  ] as const) {
+    const { status, stderr } = run(argument);
+    assert.equal(status, 1);
+    assert.equal(stderr.split('\n')[0], `pgswitchyard: ${complaint}`);
+  }
+  assert.match(run('--vers').stdout, /^PgBouncer 1\./);
   const absent = run('/nonexistent/pgbouncer.ini');
   assert.equal(absent.status, 1);
   assert.match(absent.stderr, /\/nonexistent\/pgbouncer\.ini.*no such file.*\ncannot load config file\n$/);
