@@ -77,6 +77,9 @@ export class Client implements Waiter, ServerUser {
   xactStart = 0;
   /** when it was last told anything to do, for SHOW CLIENTS */
   requestedAt = this.connectedAt;
+  /** it has sent more since its query began, or since `heardAt`: looked at in each round of maintenance (timeouts.ts) */
+  hasSentMore = false;
+  heardAt = 0;
   /** when its last query ended, for idle_transaction_timeout and client_idle_timeout */
   idleSince = this.connectedAt;
   /** a NOTICE has said that it waits (query_wait_notify) */
@@ -151,6 +154,7 @@ export class Client implements Waiter, ServerUser {
 
   readonly onData = (chunk: Buffer): void => {
     if (this.state === 'closed') return;
+    this.hasSentMore = true;
     if (this.database !== null) this.database.stats.bytesReceived += chunk.length;
     try {
       this.reader(this, chunk);

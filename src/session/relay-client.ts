@@ -294,6 +294,7 @@ export function noteRequest(client: Client, request: Request): void {
     const now = performance.now();
     client.queryStart = now;
     client.requestedAt = now;
+    client.hasSentMore = false;
     const stats = client.database!.stats;
     stats.queryCount++;
     if (client.xactStart === 0) {

@@ -62,7 +62,7 @@ function checkLinked(client: Client, now: number): void {
   const server = client.server!;
   if (server.closeReason !== null && isFreeToClose(client)) return server.close(server.closeReason);
   const queryLimit = serverTimeout(pool, 'query_timeout');
-  if (queryLimit > 0 && client.queryStart !== 0 && now - client.queryStart > queryLimit) {
+  if (queryLimit > 0 && client.queryStart !== 0 && now - lastRequest(client, now) > queryLimit) {
     return end(client, clientErrors.queryTimeout());
   }
   const open = client.server!.txStatus !== TxStatus.Idle;
@@ -74,6 +74,18 @@ function checkLinked(client: Client, now: number): void {
   if (transactionLimit > 0 && client.xactStart !== 0 && now - client.xactStart > transactionLimit) {
     end(client, clientErrors.transactionTimeout());
   }
+}
+
+/**
+ * query_timeout counts from the last that the client has sent, as in pgbouncer: a COPY whose data keeps coming and a
+ * replication connection that keeps answering go on.
+ */
+function lastRequest(client: Client, now: number): number {
+  if (client.hasSentMore) {
+    client.hasSentMore = false;
+    client.heardAt = now;
+  }
+  return Math.max(client.queryStart, client.heardAt);
 }
 
 /** Its server goes for the same reason. */

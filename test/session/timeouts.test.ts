@@ -17,7 +17,11 @@ const TIMEOUTS = [
 ];
 const cluster = await Cluster.start(
   { after },
-  { sql: TIMEOUTS.map((name) => `CREATE ROLE ${name} LOGIN`).join(';') },
+  {
+    sql:
+      TIMEOUTS.map((name) => `CREATE ROLE ${name} LOGIN`).join(';') +
+      '; CREATE ROLE copying LOGIN; CREATE TABLE copied (n int); GRANT ALL ON copied TO copying',
+  },
 );
 const bouncer = await Bouncer.start(
   { after },
@@ -30,12 +34,13 @@ const bouncer = await Bouncer.start(
     },
     users: {
       query_timeout: 'query_timeout=1',
+      copying: 'query_timeout=1',
       idle_transaction_timeout: 'idle_transaction_timeout=1',
       transaction_timeout: 'transaction_timeout=1',
       client_idle_timeout: 'client_idle_timeout=1',
       query_wait_timeout: 'query_wait_timeout=2 pool_size=1',
     },
-    userlist: Object.fromEntries(TIMEOUTS.map((name) => [name, ''])),
+    userlist: Object.fromEntries([...TIMEOUTS, 'copying'].map((name) => [name, ''])),
     settings: { pool_mode: 'transaction', query_wait_notify: 1 },
   },
 );
@@ -69,6 +74,22 @@ describe('timeouts', { concurrency: true }, () => {
     assert.equal(await farewell(client), 'FATAL 08P01 query timeout');
     await serverIsGone('query_timeout');
     assert.match(bouncer.log(), /S-0x\w+: dev\/query_timeout@\S+ closing because: query timeout \(age=/);
+  });
+
+  test('query_timeout counts from what the client sent last: a COPY that goes on is not ended', async () => {
+    const client = await login('copying');
+    client.send(raw.query('copy copied from stdin'));
+    await client.readUntil('G');
+    const start = performance.now();
+    await until('more than query_timeout', () => {
+      client.send(raw.copyData('1\n'));
+      return performance.now() - start > 2000;
+    });
+    client.send(raw.copyDone());
+    assert.match(String((await client.readUntil('Z'))[0]!.payload), /^COPY \d+/);
+    // it ends who sends nothing more
+    client.send(raw.query('copy copied from stdin'));
+    assert.equal(await farewell(client), 'FATAL 08P01 query timeout');
   });
 
   test('idle_transaction_timeout ends who does nothing in a transaction', async () => {
