@@ -153,15 +153,17 @@ function askForTls(opened: OpenedSocket): Promise<'S' | 'N'> {
   const { socket } = opened;
   const { onBytes } = opened;
   return new Promise((resolve, reject) => {
-    const onClose = (): void => reject(new ConnectError('server closed the connection at the SSL request'));
+    const onClose = (): void =>
+      reject(new ConnectError('server conn crashed?', 'closed instead of an answer to the SSL request'));
     socket.once('close', onClose);
     opened.onBytes = (chunk) => {
       socket.off('close', onClose);
       opened.onBytes = onBytes;
       const answer = chunk.toString('latin1');
       if (answer === 'S' || answer === 'N') resolve(answer);
-      // anything but this one byte could be what somebody injected (CVE-2021-23222)
-      else reject(new ConnectError('server answered the SSL request with garbage'));
+      else if (!/^[SN]/.test(answer)) reject(new ConnectError('bad sslreq answer'));
+      // it could be what somebody in between has put there (CVE-2021-23222)
+      else reject(new ConnectError('received unencrypted data after SSL response'));
     };
     socket.write(SSL_REQUEST);
   });
