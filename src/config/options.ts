@@ -299,16 +299,16 @@ export const OPTIONS = {
     origin: 'fast-switchover',
     doc: "Period of the health probes of a cluster's nodes.",
   }),
-  pool_idle_timeout: option({
-    kind: seconds(),
-    default: '0',
-    doc: 'An unused empty pool is freed after this long; 0 means never.',
-  }),
   pool_mode: option({
     kind: oneOf('session', 'transaction', 'statement'),
     default: 'session',
     scope: ['database', 'user'],
     doc: 'When a server goes back to its pool.',
+  }),
+  pool_idle_timeout: option({
+    kind: seconds(),
+    default: '0',
+    doc: 'An unused empty pool is freed after this long; 0 means never.',
   }),
   query_timeout: option({
     kind: seconds(),
