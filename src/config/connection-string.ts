@@ -71,14 +71,17 @@ function words(...allowed: string[]): Parse {
   };
 }
 
-function atLeastZero(value: string): number {
+/** pgbouncer's own way to say "not set" is -1. */
+function unlessNegative(value: string): number | undefined {
   const number = atoi(value);
-  if (number < 0) throw new BadValue(`${value} is out of range, must not be negative`);
-  return number;
+  return number < 0 ? undefined : number;
 }
 
 const asText: Parse = (value) => value;
-const asMilliseconds: Parse = (value) => atLeastZero(value) * 1000;
+const asMilliseconds: Parse = (value) => {
+  const seconds = unlessNegative(value);
+  return seconds === undefined ? undefined : seconds * 1000;
+};
 
 function asPort(value: string): number {
   const port = atoi(value);
@@ -101,17 +104,17 @@ export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
   dbname: plain(asText),
   host: plain(splitList),
   load_balance_hosts: plain(words('round-robin', 'disable')),
-  max_db_client_connections: plain(atLeastZero),
-  max_db_connections: plain(atLeastZero),
-  min_pool_size: plain(atLeastZero),
+  max_db_client_connections: plain(unlessNegative),
+  max_db_connections: plain(unlessNegative),
+  min_pool_size: plain(unlessNegative),
   password: plain(asText),
   pool_mode: plain(poolMode),
-  pool_size: plain(atLeastZero),
+  pool_size: plain(unlessNegative),
   port: plain(asPort),
   query_wait_timeout: plain(asMilliseconds),
   reader_database: plain(asText),
-  reserve_pool: { parse: atLeastZero, alias: 'reserve_pool_size' },
-  reserve_pool_size: plain(atLeastZero),
+  reserve_pool: { parse: unlessNegative, alias: 'reserve_pool_size' },
+  reserve_pool_size: plain(unlessNegative),
   rewrite_query_file: plain(asText),
   routing_rules_file: plain(asText),
   server_lifetime: plain(asMilliseconds),
@@ -125,20 +128,20 @@ export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
 export const USER_KEYS: Readonly<Record<string, Key>> = {
   client_idle_timeout: plain(asMilliseconds),
   idle_transaction_timeout: plain(asMilliseconds),
-  max_user_client_connections: plain(atLeastZero),
-  max_user_connections: plain(atLeastZero),
+  max_user_client_connections: plain(unlessNegative),
+  max_user_connections: plain(unlessNegative),
   pool_mode: plain(poolMode),
-  pool_size: plain(atLeastZero),
+  pool_size: plain(unlessNegative),
   query_timeout: plain(asMilliseconds),
   query_wait_timeout: plain(asMilliseconds),
-  reserve_pool_size: plain(atLeastZero),
+  reserve_pool_size: plain(unlessNegative),
   transaction_timeout: plain(asMilliseconds),
 };
 
 /** What an entry of [peers] may say. */
 export const PEER_KEYS: Readonly<Record<string, Key>> = {
   host: plain(asText),
-  pool_size: plain(atLeastZero),
+  pool_size: plain(unlessNegative),
   port: plain(asPort),
 };
 

@@ -83,13 +83,27 @@ test('a database without anything is its own name on the Unix socket', () => {
 
 test('mistakes name the entry, the key and the nearest known key', () => {
   const at = context();
-  parseDatabase('db', 'hots=a port=70000 pool_mode=Session min_pool_size=-1', '/', at);
+  parseDatabase('db', 'hots=a port=70000 pool_mode=Session', '/', at);
   assert.deepEqual(at.problems(), [
     'f.ini:7: db: unrecognized connection parameter: hots (did you mean host?)',
     'f.ini:7: db: port: invalid port: 70000',
     'f.ini:7: db: pool_mode: invalid value "Session", one of session, transaction, statement',
-    'f.ini:7: db: min_pool_size: -1 is out of range, must not be negative',
   ]);
+});
+
+test('a negative number says that it is not set, as in pgbouncer', () => {
+  const at = context();
+  const database = parseDatabase(
+    'db',
+    'pool_size=3 pool_size=-1 min_pool_size=-1 query_wait_timeout=-1',
+    '/',
+    at,
+  );
+  assert.equal(database?.pool_size, null);
+  assert.equal(database?.min_pool_size, null);
+  assert.equal(database?.query_wait_timeout, null);
+  assert.equal(parseUser('u', 'max_user_connections=-1', at)?.max_user_connections, null);
+  assert.deepEqual(at.problems(), []);
 });
 
 test('the name pgbouncer is reserved', () => {
