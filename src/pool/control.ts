@@ -37,6 +37,7 @@ interface ParsedMessage {
  * `byPosition`: columns are called 0, 1, ..., since several may have the same name.
  * `afterStrays`: the query is empty, and its answer begins with EmptyQueryResponse; what comes before that is left over
  * from whoever had the server.
+ * @param onParameter told of settings that the server reports as changed
  * @param timeoutMs the server is closed when there is no answer by then; 0: no limit
  * @throws ControlError
  */
@@ -48,6 +49,7 @@ export function runControl(
     byPosition?: boolean;
     timeoutMs?: number;
     afterStrays?: boolean;
+    onParameter?: (name: string, value: string) => void;
   } = {},
 ): Promise<Row[]> {
   return new Promise((resolve, reject) => {
@@ -90,7 +92,9 @@ export function runControl(
         const values = message.fields as (string | null)[];
         rows.push(Object.fromEntries(columns.map((column, i) => [column, values[i] ?? null])));
       } else if (message.name === 'parameterStatus') {
-        server.noteParameter(message.parameterName ?? '', message.parameterValue ?? '');
+        const { parameterName: name = '', parameterValue: value = '' } = message;
+        server.noteParameter(name, value);
+        options.onParameter?.(name, value);
       } else if (message.name === 'error') {
         failure = new ControlError(message.message ?? 'error', message.code ?? '58000');
       } else if (message.name === 'emptyQuery') {

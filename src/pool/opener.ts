@@ -1,6 +1,6 @@
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { isAlarm } from './cluster.ts';
-import { openServer } from './connect.ts';
+import { openServer, type Opened } from './connect.ts';
 import { runControl } from './control.ts';
 import { LoginError, type Welcome } from './login.ts';
 import type { DedicatedWaiter, Pool } from './pool.ts';
@@ -91,10 +91,11 @@ export class Opener {
         this.connecting = made;
       };
       const opened = await openServer(this.pool, target, parameters, timeout, onServer, id);
+      const welcome = dedicated === null ? await this.#runConnectQuery(opened) : opened.welcome;
       this.isOpening = false;
       this.connecting = null;
       timeout.removeEventListener('abort', onTimeout);
-      this.#opened(opened.server, opened.welcome, dedicated);
+      this.#opened(opened.server, welcome, dedicated);
     } catch (error) {
       this.isOpening = false;
       this.connecting = null;
@@ -106,6 +107,25 @@ export class Opener {
       if ((server as Server | null) === null) this.#logUnmade(id, startedAt, target, error as Error);
       this.#openFailed(server, target, error as Error, dedicated);
     }
+  }
+
+  /**
+   * connect_query belongs to the login: what it sets is what clients are welcomed with, and it takes its time from
+   * server_connect_timeout. That it fails does not matter.
+   */
+  async #runConnectQuery({ server, welcome }: Opened): Promise<Welcome> {
+    const { connect_query: query } = this.pool.database.config;
+    if (query === null) return welcome;
+    const settings = new Map(welcome);
+    const onParameter = (name: string, value: string): void => void settings.set(name, value);
+    try {
+      await runControl(server, query, { onParameter });
+    } catch (error) {
+      const { message } = error as Error;
+      if (server.state === 'closed') throw new ConnectError(message);
+      this.pool.registry.log.warn({ server: server.id }, `${server.label} connect_query failed: ${message}`);
+    }
+    return settings;
   }
 
   /** A server that never came to be is closed like any other, as far as the log is concerned. */
@@ -148,19 +168,6 @@ export class Opener {
     }
     // one for physical replication would not say all that clients want to know
     this.pool.welcome ??= welcome;
-    const connectQuery = this.pool.database.config.connect_query;
-    if (connectQuery) {
-      server.state = 'tested';
-      runControl(server, connectQuery, { timeoutMs: config.settings.server_connect_timeout })
-        .catch((error: Error) =>
-          log.warn({ server: server.id }, `${server.label} connect_query failed: ${error.message}`),
-        )
-        .finally(() => {
-          if (server.state !== 'closed') this.pool.give(server, true);
-          this.pool.activate();
-        });
-      return;
-    }
     this.pool.give(server, true);
     this.pool.activate();
   }

@@ -30,7 +30,8 @@ const bouncer = await Bouncer.start(
       user2: here,
       relayed: `host=127.0.0.1 port=${relay.port} dbname=postgres pool_size=1`,
       refusing: `${here} user=other`,
-      connected: `${here} pool_size=1 connect_query='set statement_timeout = 12345'`,
+      connected: `${here} pool_size=1 connect_query='set statement_timeout = 12345; set timezone = ''Europe/Rome'''`,
+      dawdling: `${here} connect_query='select pg_sleep(3600)'`,
     },
     users: { capped: 'max_user_connections=1', narrow: 'pool_size=1' },
     userlist: { other: '', narrow: '', capped: '' },
@@ -186,6 +187,27 @@ test('a session’s server is reset before the next client gets it', async (t) =
 test('connect_query has run before the first client gets a server', async (t) => {
   const client = await login(t, 'connected');
   assert.equal(await value(client, 'show statement_timeout'), '12345ms');
+});
+
+test('what connect_query sets is what clients are welcomed with, unless they want something else', async (t) => {
+  const timezone = (client: RawClient): Promise<string | null> => value(client, 'show timezone');
+  assert.equal(await timezone(await login(t, 'connected')), 'Europe/Rome');
+  const other = await RawClient.login(bouncer, { user: 'postgres', database: 'connected', TimeZone: 'UTC' });
+  t.after(() => other.destroy());
+  assert.equal(await timezone(other), 'UTC');
+  assert.equal(await timezone(await login(t, 'connected')), 'Europe/Rome');
+});
+
+test('a connection whose connect_query takes too long does not come to be', async (t) => {
+  bouncer.markLog();
+  const client = await RawClient.connect(bouncer);
+  t.after(() => client.destroy());
+  client.send(raw.startup({ user: 'postgres', database: 'dawdling' }));
+  const pools = (): Promise<Record<string, unknown>[]> => bouncer.admin('SHOW POOLS');
+  await until('the query', async () =>
+    (await pools()).some((row) => row['database'] === 'dawdling' && row['sv_login'] === 1),
+  );
+  await bouncer.waitForLog(/S-0x\w+: dawdling\/\S+ closing because: connect timeout/);
 });
 
 test('a server that cannot be reached: new clients are told so, those who wait already are served when it is back', async (t) => {
