@@ -189,7 +189,7 @@ export function serverRow(server: Server, state: string): Value[] {
       ? ['unix', registry.config.settings.listen_port]
       : [plainAddress(server.localAddress), server.localPort]),
     clockTime(server.connectedAt),
-    clockTime(server.requestedAt),
+    clockTime(Math.max(server.requestedAt, server.releasedAt, linked?.requestedAt ?? 0)),
     0,
     0,
     server.closeReason !== null,
