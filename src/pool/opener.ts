@@ -227,7 +227,10 @@ export class Opener {
     const { settings } = this.pool.registry.config;
     if (cluster !== null && cluster.target !== null) return cluster.target;
     const hosts = config.hosts.length > 0 ? config.hosts : [settings.unix_socket_dir || '/tmp'];
-    if (config.load_balance_hosts === 'round-robin' || this.#failures > 0) this.#nextHost++;
-    return { host: hosts[(this.#nextHost + hosts.length - 1) % hosts.length]!, port: config.port };
+    const inTurn = config.load_balance_hosts === 'round-robin';
+    if (!inTurn && this.#failures > 0) this.#nextHost++;
+    const host = hosts[this.#nextHost % hosts.length]!;
+    if (inTurn) this.#nextHost++;
+    return { host, port: config.port };
   }
 }
