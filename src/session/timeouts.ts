@@ -1,4 +1,5 @@
 import { clientIdleTimeout, queryWaitTimeout, serverTimeout } from '../pool/limits.ts';
+import type { Server } from '../pool/server.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { noticeResponse } from '../wire/messages.ts';
 import { TxStatus } from '../wire/protocol.ts';
@@ -62,7 +63,7 @@ function checkLinked(client: Client, now: number): void {
   const server = client.server!;
   if (server.closeReason !== null && isFreeToClose(client)) return server.close(server.closeReason);
   const queryLimit = serverTimeout(pool, 'query_timeout');
-  if (queryLimit > 0 && client.queryStart !== 0 && now - lastRequest(client, now) > queryLimit) {
+  if (queryLimit > 0 && now - lastRequest(client, server, now) > queryLimit) {
     return end(client, clientErrors.queryTimeout());
   }
   const open = client.server!.txStatus !== TxStatus.Idle;
@@ -78,9 +79,12 @@ function checkLinked(client: Client, now: number): void {
 
 /**
  * query_timeout counts from the last that the client has sent, as in pgbouncer: a COPY whose data keeps coming and a
- * replication connection that keeps answering go on.
+ * replication connection that keeps answering go on. While a server is brought to the client's settings it counts from
+ * when the client got it; now: nothing runs.
  */
-function lastRequest(client: Client, now: number): number {
+function lastRequest(client: Client, server: Server, now: number): number {
+  if (server.user !== client) return server.requestedAt;
+  if (client.queryStart === 0) return now;
   if (client.hasSentMore) {
     client.hasSentMore = false;
     client.heardAt = now;

@@ -210,6 +210,26 @@ test('who waits for a server falls under query_timeout, who waits to be welcomed
   first.destroy();
 });
 
+test('query_timeout holds while a server is brought to the client’s settings', async (t) => {
+  const relay = await FlakyRelay.start(t, cluster);
+  const stalled = await Bouncer.start(t, {
+    databases: { relayed: `host=127.0.0.1 port=${relay.port} dbname=postgres` },
+    settings: { pool_mode: 'transaction', query_timeout: 1 },
+  });
+  const first = await RawClient.login(stalled, { user: 'postgres', database: 'relayed' });
+  await first.query('select 1');
+  const second = await RawClient.login(stalled, {
+    user: 'postgres',
+    database: 'relayed',
+    application_name: 'other',
+  });
+  relay.toUpstream.stall = true;
+  second.send(raw.query('select 1'));
+  assert.equal(await farewell(second), 'FATAL 08P01 query timeout');
+  assert.ok(stalled.logContains(/S-0x\w+: relayed\/postgres@\S+ closing because: query timeout/));
+  first.destroy();
+});
+
 test('SHUTDOWN WAIT_FOR_SERVERS: who waits for a server is told so', async (t) => {
   const ending = await Bouncer.start(t, {
     databases: { one: `${cluster.connectionString()} pool_size=1` },
