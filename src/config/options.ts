@@ -314,7 +314,7 @@ export const OPTIONS = {
     kind: seconds(),
     default: '0',
     scope: ['user'],
-    doc: 'Longer queries are cancelled by closing the connection; 0 means never.',
+    doc: 'Longer queries, counted from what the client sent last, are cancelled by closing the connection; 0 means never.',
   }),
   query_wait_notify: option({
     kind: wholeSeconds(),
