@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Breaker } from './breaker.ts';
 import { asyncPlaces, bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
@@ -103,6 +104,11 @@ export class FunctionSet {
   /** Files that the set is made of, as far as they are known. */
   get inputs(): readonly string[] {
     return this.#inputs;
+  }
+
+  /** Whether its files are where they were. */
+  get isThere(): boolean {
+    return this.#entries().every((file) => existsSync(file));
   }
 
   /** Hash of the code that serves; '' while there is none. */

@@ -259,8 +259,11 @@ export class Functions {
     };
     handOver();
     this.#dropUnused(wanted);
+    const applying = new Set(wanted.values());
     for (const set of this.#sets.values()) {
-      if (known.has(set) && (folders === null || set.inputs.some((file) => folders.has(dirname(file)))))
+      // what goes on only until another set has been loaded may have been taken away: that is no mistake
+      if (!known.has(set) || (!applying.has(set) && !set.isThere)) continue;
+      if (folders === null || set.inputs.some((file) => folders.has(dirname(file))))
         this.#track(set.reload());
     }
     await this.#settled();

@@ -110,3 +110,21 @@ test('a rule that is a link follows its target, which may be away for a while', 
   await writeFile(target, rule('b'));
   await answers(rules, 'b');
 });
+
+test('a rule that another one takes the place of is no mistake', async (t) => {
+  const rules = await Rules.start(t, {
+    files: { 'a/routing_rules.ts': rule('a'), 'routing_rules.js': rule('b') },
+  });
+  await answers(rules, 'a');
+  await rm(join(rules.folder, 'a/routing_rules.ts'));
+  await rules.write('a/routing_rules.mjs', rule('b'));
+  await until('the other one', () => rules.lines.some((line) => /loaded: .*\.mjs/.test(line)));
+  await until('the removal', () => rules.lines.some((line) => line.includes('removed')));
+  await rm(join(rules.folder, 'a'), { recursive: true });
+  await until('the removal', () => rules.lines.filter((line) => line.includes('removed')).length === 2);
+  await answers(rules, 'b');
+  assert.deepEqual(
+    rules.lines.filter((line) => !line.startsWith('LOG')),
+    [],
+  );
+});
