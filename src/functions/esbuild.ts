@@ -7,6 +7,8 @@ import { build, stop, type BuildOptions, type BuildResult, type SameShape } from
 
 /** Far more than the largest packages take on a busy machine. */
 const LONGEST_MS = 10_000;
+/** Hundreds of sets at once would all be late. */
+const MOST_AT_ONCE = 4;
 
 /** The process ended, by itself or because of somebody else's files: there is another one now. */
 class Interrupted extends Error {}
@@ -15,6 +17,9 @@ class Interrupted extends Error {}
 const running = new Set<() => void>();
 /** the last of those that are tried again */
 let again: Promise<unknown> = Promise.resolve();
+/** those that wait for their turn */
+const waiting: (() => void)[] = [];
+let atWork = 0;
 
 /**
  * `esbuild.build`, which has to come back.
@@ -23,10 +28,16 @@ let again: Promise<unknown> = Promise.resolve();
 export async function buildInTime<T extends BuildOptions>(
   options: SameShape<BuildOptions, T>,
 ): Promise<BuildResult<T>> {
+  if (atWork >= MOST_AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
+  else atWork++;
   try {
     return await attempt<T>(options);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
+  } finally {
+    const next = waiting.shift();
+    if (next === undefined) atWork--;
+    else next();
   }
   // One after the other: who is to blame interrupts nobody but itself.
   const turn = again.then(() => attempt<T>(options));
