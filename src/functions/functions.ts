@@ -116,7 +116,9 @@ export class Functions {
     const old = this.#hosts;
     if (hostsChanged) this.#hosts = this.#newHosts();
     const setSettings = this.#setSettings();
-    await Promise.all([...this.#sets.values()].map((set) => set.configure(setSettings, this.#hosts.of(set))));
+    await Promise.all(
+      [...this.#sets.values()].map((set) => set.configure(setSettings, this.#hosts.of(set.files))),
+    );
     if (hostsChanged) await old.retire();
     await this.#refresh(null);
   }
@@ -162,7 +164,7 @@ export class Functions {
       set = new FunctionSet({
         files,
         settings: this.#setSettings(),
-        host: this.#hosts.shared,
+        host: this.#hosts.of(files),
         log: this.#log,
         isDbkey: this.#isDbkey,
         onFault: (faulty) => this.#separate(faulty),
@@ -229,7 +231,7 @@ export class Functions {
   }
 
   #separate(set: FunctionSet): void {
-    const host = this.#hosts.separate(set);
+    const host = this.#hosts.separate(set.files);
     if (host !== null) this.#track(set.moveTo(host));
   }
 
@@ -282,7 +284,7 @@ export class Functions {
   #drop(key: string, set: FunctionSet): void {
     this.#sets.delete(key);
     set.dispose();
-    this.#hosts.release(set);
+    this.#hosts.release(set.files);
     this.#log.info({ event: 'rules_removed', tenant: set.tenant }, `user functions of ${set.tenant} removed`);
   }
 

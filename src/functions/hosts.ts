@@ -12,6 +12,11 @@ export interface HostsOptions {
   readonly onStartFailed: (complaint: string) => void;
 }
 
+/**
+ * An isolate takes 2.7 MB of its process's data limit (child.ts): so many leave half of that to what the rules themselves
+ * keep, and to the one that wants too much.
+ */
+const SETS_A_PROCESS = 64;
 /** A process costs 45 MB: sets beyond this many share the last one. */
 const MAX_OWN_HOSTS = 8;
 /** New versions come in bursts: editors, deployments. */
@@ -19,13 +24,19 @@ const TRIAL_IDLE_MS = 2_000;
 /** Making the next child ready must not take the processor from those that wait for this one. */
 const WARM_DELAY_MS = 100;
 
+/** A host and whose versions it holds. */
+interface Shared {
+  readonly host: InlineHost | ProcessHost;
+  readonly owners: Set<object>;
+}
+
 /**
- * The hosts of a proxy: one that all share, one each for those who have misbehaved, and one in which new versions are
- * tried. The last is there only while it is needed.
+ * The hosts of a proxy: one that all share, several where there are many sets, one each for those who have misbehaved, and
+ * one in which new versions are tried. The last is there only while it is needed.
  */
 export class Hosts {
   readonly #options: HostsOptions;
-  #shared: InlineHost | ProcessHost | null = null;
+  readonly #shared: Shared[] = [];
   readonly #own = new Map<object, ProcessHost>();
   #trial: ProcessHost | null = null;
   #trialTimer: NodeJS.Timeout | null = null;
@@ -37,15 +48,21 @@ export class Hosts {
     this.#options = options;
   }
 
-  get shared(): SandboxHost {
-    this.#shared ??=
-      this.#options.isolation === 'inline' ? new InlineHost(preludeSource()) : this.#newProcess();
-    return this.#shared;
-  }
-
   /** The host of a function set. */
   of(owner: object): SandboxHost {
-    return this.#own.get(owner) ?? this.shared;
+    const own = this.#own.get(owner);
+    if (own !== undefined) return own;
+    const isInline = this.#options.isolation === 'inline';
+    let shared =
+      this.#shared.find(({ owners }) => owners.has(owner)) ??
+      this.#shared.find(({ owners }) => isInline || owners.size < SETS_A_PROCESS);
+    if (shared === undefined) {
+      const host = isInline ? new InlineHost(preludeSource()) : this.#newProcess();
+      shared = { host, owners: new Set() };
+      this.#shared.push(shared);
+    }
+    shared.owners.add(owner);
+    return shared.host;
   }
 
   /** Gives whoever has misbehaved a process of its own: the next time it harms nobody else. Null: it has one. */
@@ -53,6 +70,8 @@ export class Hosts {
     if (this.#options.isolation === 'inline' || this.#stopped || this.#own.has(owner)) return null;
     const host = this.#own.size < MAX_OWN_HOSTS ? this.#newProcess() : [...this.#own.values()].at(-1)!;
     this.#own.set(owner, host);
+    // its version is still where it was: that process goes on
+    for (const { owners } of this.#shared) owners.delete(owner);
     return host;
   }
 
@@ -61,6 +80,16 @@ export class Hosts {
     const host = this.#own.get(owner);
     this.#own.delete(owner);
     if (host !== undefined && ![...this.#own.values()].includes(host)) void host.retire();
+    this.#leave(owner);
+  }
+
+  /** A process that nobody is left in is kept while it is the only one. */
+  #leave(owner: object): void {
+    for (const { owners } of this.#shared) owners.delete(owner);
+    const empty = this.#shared.findIndex(({ owners }) => owners.size === 0);
+    if (empty < 0 || this.#shared.length === 1) return;
+    const [{ host } = { host: null }] = this.#shared.splice(empty, 1);
+    if (host instanceof ProcessHost) void host.retire();
   }
 
   /** Where new code runs for the first time; null: inline, where nothing would be gained. */
@@ -74,7 +103,7 @@ export class Hosts {
 
   /** Ends them when what they were given is answered. */
   async retire(): Promise<void> {
-    const all = new Set([...this.#own.values(), this.#shared]);
+    const all = new Set([...this.#own.values(), ...this.#shared.map(({ host }) => host)]);
     const children = [...all].filter((host) => host instanceof ProcessHost);
     await Promise.all(children.map((host) => host.retire()));
     await this.stop();
@@ -84,7 +113,7 @@ export class Hosts {
     this.#stopped = true;
     if (this.#warmTimer) clearTimeout(this.#warmTimer);
     if (this.#trialTimer) clearTimeout(this.#trialTimer);
-    const all = new Set([...this.#own.values(), this.#shared, this.#trial]);
+    const all = new Set([...this.#own.values(), ...this.#shared.map(({ host }) => host), this.#trial]);
     this.#own.clear();
     await Promise.all([...[...all].map((host) => host?.stop()), this.#warm?.close()]);
   }

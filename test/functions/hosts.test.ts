@@ -165,3 +165,22 @@ test('a version that is being loaded while its set moves to another host is not 
   });
   assert.deepEqual(decision, { kind: 'go', query: null, dbkey: 'b' });
 });
+
+test('hundreds of sets have room, also when all their processes end at once', async (t) => {
+  const names = Array.from({ length: 160 }, (_, i) => `t${i}`);
+  const files = Object.fromEntries(
+    names.map((name) => [`${name}/routing_rules.js`, `export const routing_rules = () => '${name}';`]),
+  );
+  const rules = await Rules.start(t, { files, databases: names });
+  const all = async (): Promise<string[]> => {
+    const decisions = await Promise.all(names.map((name) => rules.ask('q', name)));
+    return decisions.map((decision) => (decision.kind === 'go' ? (decision.dbkey ?? '') : decision.message));
+  };
+  assert.deepEqual(await all(), names);
+  for (const pid of sandboxes()) process.kill(Number(pid), 'SIGKILL');
+  assert.deepEqual(await all(), names);
+  assert.deepEqual(
+    rules.lines.filter((line) => line.startsWith('ERROR')),
+    [],
+  );
+});
