@@ -138,6 +138,10 @@
     if (typeof name === 'string' && name !== 'constructor' && name !== 'length')
       guard(Array.prototype, name, checkLength);
   }
+  // what is spread into the new array may be as long
+  guard(Array.prototype, 'concat', (_self, args) => {
+    for (let i = 0; i < args.length; i++) if (typeof args[i] === 'object') checkLength(args[i]);
+  });
   guard(Array, 'from', (_self, args) => checkLength(args[0]));
   const checkText = (self: unknown, count: unknown): void => {
     if (Number(count) * Math.max(1, String(self).length) > MAX_STRING)

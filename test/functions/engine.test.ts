@@ -216,3 +216,12 @@ test('what a top level throws is a refusal, whatever it calls itself', (t) => {
   assert.match(run(t, '', "throw { name: 'ok routes', message: '' }").verdict, /^Error: ok routes/);
   assert.match(run(t, '', "reject('x')").verdict, /^reject\(\) outside of a call/);
 });
+
+test('what is spread into an array by concat has a length too', (t) => {
+  const long = '{ length: 2 ** 32 - 1, [Symbol.isConcatSpreadable]: true }';
+  const { ask } = run(
+    t,
+    `if (query === 'short') return String(['a'].concat('b', ['c'])); [].concat(${long});`,
+  );
+  assert.deepEqual(ask('short', 'long').map(word), ['a,b,c', '!threw']);
+});
