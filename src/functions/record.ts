@@ -22,6 +22,9 @@ export interface SetCounters {
 /** At most one line for failures in this time, in ms: a broken rule fails with every query. */
 const QUIET_MS = 1_000;
 
+/** Lines that a set may print in QUIET_MS: more is no help to anybody, and the log is everybody's. */
+const MAX_PRINTED = 100;
+
 /** What is told of a set of user functions, in the log and on the console. */
 export class SetRecord {
   readonly counters: SetCounters = {
@@ -38,6 +41,8 @@ export class SetRecord {
   #isRefused = false;
   #quietUntil = 0;
   #suppressed = 0;
+  #printUntil = 0;
+  #printed = 0;
   readonly #tenant: string;
   readonly #names: string;
   readonly #log: FunctionLog;
@@ -104,10 +109,22 @@ export class SetRecord {
 
   /** Lines that the functions printed. */
   printed(text: string): void {
-    for (const line of text.split('\n'))
-      this.#log.info(
-        { event: 'function_console', tenant: this.#tenant },
-        `console of ${this.#tenant}: ${printable(line)}`,
-      );
+    const now = performance.now();
+    if (now >= this.#printUntil) {
+      if (this.#printed > MAX_PRINTED)
+        this.#print(`(${this.#printed - MAX_PRINTED} more lines were left out)`);
+      this.#printUntil = now + QUIET_MS;
+      this.#printed = 0;
+    }
+    for (const line of text.split('\n')) {
+      if (this.#printed++ < MAX_PRINTED) this.#print(printable(line));
+    }
+  }
+
+  #print(line: string): void {
+    this.#log.info(
+      { event: 'function_console', tenant: this.#tenant },
+      `console of ${this.#tenant}: ${line}`,
+    );
   }
 }

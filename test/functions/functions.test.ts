@@ -291,3 +291,23 @@ test('a set that keeps hanging is suspended, and comes back', async (t) => {
   await until('the trial call', async () => (await rules.ask('fine')).kind === 'go');
   assert.equal(rules.functions.stats()[0]!.state, 'serving');
 });
+
+test('a set that prints without end fills no log, and says what it has left out', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'routing_rules.js':
+        "export const routing_rules = (u, q) => (q === 'lines' ? console.log('x\\n'.repeat(5000)) : console.log(q));",
+    },
+  });
+  const printed = (): string[] => rules.lines.filter((line) => line.includes('console of'));
+  await until('the first second', async () => {
+    for (let i = 0; i < 20; i++) await rules.ask('lines');
+    return printed().length >= 100;
+  });
+  await until('a line of the next second', async () => {
+    await rules.ask('again');
+    return printed().some((line) => line.endsWith('again'));
+  });
+  assert.ok(printed().length < 400, `${printed().length} lines`);
+  assert.ok(printed().some((line) => /\(\d{4,} more lines were left out\)/.test(line)));
+});
