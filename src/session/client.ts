@@ -11,8 +11,7 @@ import { ClientError, clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { attach, serverLost, unlinkIfDone } from './link.ts';
 import { Outstanding } from './outstanding.ts';
-import type { ClientStatement } from './prepared.ts';
-import type { SharedStatement } from './statements.ts';
+import type { ClientStatement, Undecided } from './prepared.ts';
 import { resumeClient } from './relay-client.ts';
 import { decided } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
@@ -142,10 +141,12 @@ export class Client implements Waiter, ServerUser {
 
   // Prepared statements (prepared.ts), made on first use.
   statements: Map<string, ClientStatement> | null = null;
-  /** of which the server has not said yet whether it has them, or no more; and how many Syncs had been sent before */
-  undecided: Map<SharedStatement | UnnamedStatement, { readonly syncs: number }> | null = null;
+  /** of which it is not known yet whether they exist, or do no more; and how many Syncs had been sent before */
+  undecided: Map<Undecided, { readonly syncs: number }> | null = null;
   /** whether they are tracked in session mode; null: it has none (prepared.ts) */
   isSessionTracked: boolean | null = null;
+  /** DISCARD ALL or DEALLOCATE ALL may have been sent, and not been answered yet */
+  mayDiscard = false;
   readonly unnamed = new UnnamedStatement();
   /** the database that the unnamed statement's Parse was routed to */
   unnamedRoute: string | null = null;

@@ -43,6 +43,16 @@ export type Reply = (typeof Reply)[keyof typeof Reply];
 /** Stands for the client's CopyDone or CopyFail where it was sent before the server asked for data; gets no answer. */
 const COPY_END = 9;
 
+/** What the sender has noted of a message, and what becomes of that. */
+export interface Effect {
+  /** takes it back: the message failed, or an error before it made the server skip it */
+  undo?(): void;
+  /** told that it has been carried out */
+  done?(): void;
+  /** notes it once more: it was lost with all prepared statements, which were dropped before its turn */
+  again?(): void;
+}
+
 interface Entry {
   readonly request: Request | typeof COPY_END;
   /** sent by the proxy itself: its reply is not the client's */
@@ -53,14 +63,11 @@ interface Entry {
   readonly replacement: Buffer | null;
   /** what ends the client's connection when the server comes to this message, and does not skip it */
   readonly ending: ClientError | null;
-  /** takes back what was noted when the message was sent: it failed, or an error before it made the server skip it */
-  readonly undo: (() => void) | null;
-  /** told that the server has carried it out */
-  readonly done: (() => void) | null;
+  readonly effect: Effect | null;
 }
 
 function plain(request: Entry['request']): Entry {
-  return { request, dropped: false, fake: null, replacement: null, ending: null, undo: null, done: null };
+  return { request, dropped: false, fake: null, replacement: null, ending: null, effect: null };
 }
 
 // Entries without particulars are shared: nothing is allocated for them.
@@ -144,13 +151,13 @@ export class Outstanding {
   }
 
   /** A Parse goes to the server: the client's own, or one that the proxy adds, whose answer is `dropped`. */
-  sentParse(dropped: boolean, undo: () => void, done: () => void): void {
-    this.#push({ ...PLAIN[Request.Parse]!, dropped, undo, done });
+  sentParse(dropped: boolean, effect: Effect): void {
+    this.#push({ ...PLAIN[Request.Parse]!, dropped, effect });
   }
 
   /** A Close of the proxy's own goes to the server. */
-  sentClose(undo: () => void, done: () => void): void {
-    this.#push({ ...PLAIN[Request.Close]!, dropped: true, undo, done });
+  sentClose(effect: Effect): void {
+    this.#push({ ...PLAIN[Request.Close]!, dropped: true, effect });
   }
 
   /** A message that is made to fail at the server goes there; `replacement` is what the client gets for it. */
@@ -167,13 +174,19 @@ export class Outstanding {
    * A message is answered by the proxy itself.
    * @returns whether the bytes can be sent now, because nothing is expected before them
    */
-  answered(request: Request, reply: Buffer, undo: (() => void) | null = null): boolean {
+  answered(request: Request, reply: Buffer, effect: Effect | null = null): boolean {
     if (this.empty && !this.#skipping) {
       if (request > Request.Sync) this.#answeredAhead = true;
+      effect?.done?.();
       return true;
     }
-    this.#push({ ...PLAIN[request]!, fake: reply, undo });
+    this.#push({ ...PLAIN[request]!, fake: reply, effect });
     return false;
+  }
+
+  /** All prepared statements are gone, by something that was sent before what is still to be answered. */
+  noteAgain(): void {
+    for (let i = this.#head; i < this.#entries.length; i++) this.#entries[i]!.effect?.again?.();
   }
 
   /** The client ended its copy-in (CopyDone or CopyFail), perhaps before it began. */
@@ -187,6 +200,7 @@ export class Outstanding {
     const entry = this.#entries[this.#head];
     if (entry === undefined || entry.fake === null) return null;
     this.#pop();
+    entry.effect?.done?.();
     return entry.fake;
   }
 
@@ -243,7 +257,7 @@ export class Outstanding {
   #complete(entry: Entry | undefined, request: Request): Reply {
     if (entry === undefined || entry.request !== request) return Reply.OutOfStep;
     this.#pop();
-    entry.done?.();
+    entry.effect?.done?.();
     return entry.dropped ? Reply.Drop : Reply.Forward;
   }
 
@@ -289,7 +303,7 @@ export class Outstanding {
   }
 
   #push(entry: Entry): void {
-    if (this.#skipping) entry.undo?.();
+    if (this.#skipping) entry.effect?.undo?.();
     else this.#entries.push(entry);
   }
 
@@ -298,7 +312,7 @@ export class Outstanding {
     const lost = this.#entries.slice(this.#head, end);
     this.#head = end;
     this.#trim();
-    for (let i = lost.length - 1; i >= 0; i--) lost[i]!.undo?.();
+    for (let i = lost.length - 1; i >= 0; i--) lost[i]!.effect?.undo?.();
   }
 
   #pop(): void {

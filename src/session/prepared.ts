@@ -4,7 +4,7 @@ import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Server } from '../pool/server.ts';
 import type { Client } from './client.ts';
 import { link } from './link.ts';
-import { Request } from './outstanding.ts';
+import { Request, type Effect } from './outstanding.ts';
 import { route } from './query.ts';
 import { answerAhead } from './switchover.ts';
 import { badPacket, forwardRequest, Handled, noteRequest } from './relay-client.ts';
@@ -21,7 +21,8 @@ export interface ClientStatement {
   readonly route: string | null;
 }
 
-type Statement = SharedStatement | UnnamedStatement;
+/** A statement that servers have, or the client's name of one. */
+export type Undecided = SharedStatement | UnnamedStatement | string;
 
 /** `handlePrepared`'s own result: the names have not arrived yet. */
 export const Prepared = { Incomplete: 9 } as const;
@@ -48,6 +49,7 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
     return Handled.Later;
   }
   const name = bytes.toString('latin1', HEADER_BYTES, nameEnd);
+  if (awaitsDiscard(client) || isInDoubt(client, name)) return waitForAnswers(client);
   client.statements ??= new Map();
   if (client.statements.has(name)) return nameError(client, clientErrors.duplicateStatement(name));
   if (!link(client)) return Handled.Later;
@@ -57,17 +59,27 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
     statements.release(shared);
     return waitForAnswers(client);
   }
-  client.statements.set(name, { shared, route: client.functions === null ? null : client.database!.name });
+  const statement = { shared, route: client.functions === null ? null : client.database!.name };
+  client.statements.set(name, statement);
   client.database!.stats.clientParseCount++;
   noteRequest(client, Request.Parse);
+  const done = undecided(client, name);
+  const effect = {
+    undo: () => {
+      done();
+      if (client.statements?.get(name)?.shared === shared) take(client, name);
+    },
+    done,
+    again: () => remember(client, name, statement),
+  };
   const server = client.server!;
   if (server.prepared.delete(shared)) {
     server.prepared.set(shared, true);
-    const undo = (): void => forget(client, shared, name);
-    if (client.outstanding.answered(Request.Parse, PARSE_COMPLETE, undo)) answerAhead(client, PARSE_COMPLETE);
+    if (client.outstanding.answered(Request.Parse, PARSE_COMPLETE, effect))
+      answerAhead(client, PARSE_COMPLETE);
     return Handled.Done;
   }
-  prepareOn(client, server, shared, name);
+  prepareOn(client, server, shared, effect);
   return Handled.Done;
 }
 
@@ -105,8 +117,10 @@ export function handlePrepared(
     return forwardRequest(client, request);
   }
   const name = bytes.toString('latin1', nameStart, nameEnd);
+  if (isInDoubt(client, name)) return waitForAnswers(client);
   if (request === Request.Close) return closeNamed(client, name);
 
+  if (awaitsDiscard(client)) return waitForAnswers(client);
   const statement = client.statements?.get(name);
   if (statement === undefined) return nameError(client, clientErrors.noSuchStatement());
   const elsewhere = route(client, type, statement.route);
@@ -118,7 +132,7 @@ export function handlePrepared(
   noteRequest(client, request);
   // Most recently used last. One that the server doesn't have is prepared there first.
   if (server.prepared.delete(shared)) server.prepared.set(shared, true);
-  else prepareOn(client, server, shared, null);
+  else prepareOn(client, server, shared);
   if (request === Request.Bind) client.database!.stats.bindCount++;
   client.outstanding.sent(request);
   sendRenamed(client, type, size, bytes, nameStart, nameEnd, shared.serverName);
@@ -159,21 +173,21 @@ export function waitForAnswers(client: Client): Handled {
 }
 
 /**
- * Whether the server may have it prepared or not: the Parse or Close that decides has not been answered, and a Sync was
- * sent behind it, so that it may fail without this message being skipped too.
+ * Whether it may exist or not: the Parse or Close that decides has not been answered, and a Sync was sent behind it, so
+ * that it may fail without this message being skipped too.
  */
-export function isInDoubt(client: Client, statement: Statement): boolean {
-  const since = client.undecided?.get(statement);
+export function isInDoubt(client: Client, what: Undecided): boolean {
+  const since = client.undecided?.get(what);
   return since !== undefined && since.syncs !== client.outstanding.syncs && !client.outstanding.inCopy;
 }
 
-/** A Parse or Close of the proxy's own is on its way. @returns to be called when it is known what became of it */
-export function undecided(client: Client, statement: Statement): () => void {
+/** A Parse or Close is on its way. @returns to be called when it is known what became of it */
+export function undecided(client: Client, what: Undecided): () => void {
   const since = { syncs: client.outstanding.syncs };
   const all = (client.undecided ??= new Map());
-  all.set(statement, since);
+  all.set(what, since);
   return () => {
-    if (all.get(statement) === since) all.delete(statement);
+    if (all.get(what) === since) all.delete(what);
   };
 }
 
@@ -197,31 +211,79 @@ function sendRenamed(
   client.forward(out);
 }
 
-/** Sends the Parse of a shared statement; `clientName` when the client waits for its answer. */
-function prepareOn(client: Client, server: Server, shared: SharedStatement, clientName: string | null): void {
+const DISCARD = /^(?:discard|deallocate(?:\s+prepare)?)\s+all\b/i;
+/** Longest text and rest of a message that are looked at for it. */
+const DISCARD_BYTES = 64;
+/** what it begins with, in lower case */
+const LETTER_D = 0x64;
+
+/**
+ * A query is on its way that may drop all prepared statements. What is not seen here (behind a comment, or in a statement
+ * of several) is noticed when it has run: only a named statement that was used before, without waiting, is missed then.
+ */
+export function noteDiscard(client: Client, chunk: Buffer, at: number, end: number): void {
+  if ((chunk[at]! | 0x20) !== LETTER_D || end - at > DISCARD_BYTES) return;
+  if (DISCARD.test(chunk.toString('latin1', at, end))) client.mayDiscard = true;
+}
+
+/** Whether there are statements to speak of is only known when what was sent before has been answered. */
+function awaitsDiscard(client: Client): boolean {
+  if (!client.mayDiscard) return false;
+  const { readies, inCopy } = client.outstanding;
+  if (readies > 0 && !inCopy) return true;
+  client.mayDiscard = false;
+  return false;
+}
+
+/** Sends the Parse of a shared statement. @param own what is noted of the client's own Parse; null: the proxy adds it */
+function prepareOn(
+  client: Client,
+  server: Server,
+  shared: SharedStatement,
+  own: Required<Effect> | null = null,
+): void {
   const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
   const decided = undecided(client, shared);
-  const undo = (): void => {
-    decided();
-    server.prepared.delete(shared);
-    if (clientName !== null) forget(client, shared, clientName);
-  };
-  client.outstanding.sentParse(clientName === null, undo, decided);
+  client.outstanding.sentParse(own === null, {
+    undo: () => {
+      decided();
+      server.prepared.delete(shared);
+      own?.undo();
+    },
+    done: () => {
+      decided();
+      own?.done();
+    },
+    again: () => {
+      server.prepared.set(shared, true);
+      own?.again();
+    },
+  });
   client.database!.stats.serverParseCount++;
   client.forward(parseMessage(shared));
   server.prepared.set(shared, true);
   while (server.prepared.size > limit) {
     const oldest = oldestOf(client, server);
     if (oldest === null || oldest === shared) break;
-    server.prepared.delete(oldest);
-    const closed = undecided(client, oldest);
-    const keep = (): void => {
-      closed();
-      server.prepared.set(oldest, true);
-    };
-    client.outstanding.sentClose(keep, closed);
-    client.forward(closeStatement(oldest.serverName));
+    closeOn(client, server, oldest);
   }
+}
+
+/** Sends the Close of a shared statement. */
+function closeOn(client: Client, server: Server, shared: SharedStatement): void {
+  let isThere = server.prepared.delete(shared);
+  const closed = undecided(client, shared);
+  client.outstanding.sentClose({
+    undo: () => {
+      closed();
+      if (isThere) server.prepared.set(shared, true);
+    },
+    done: closed,
+    again: () => {
+      isThere = server.prepared.delete(shared);
+    },
+  });
+  client.forward(closeStatement(shared.serverName));
 }
 
 /** What to close for another: not what may never have come into being, of which the next time tells more. */
@@ -235,35 +297,46 @@ function oldestOf(client: Client, server: Server): SharedStatement | null {
 
 /** Servers keep the statement for others; only the client forgets it. */
 function closeNamed(client: Client, name: string): Handled {
-  const statement = client.statements?.get(name);
-  if (statement !== undefined) {
-    client.statements!.delete(name);
-    client.sessions.statements.release(statement.shared);
-  }
-  const undo = statement === undefined ? null : (): void => remember(client, name, statement);
-  if (client.server === null || client.outstanding.answered(Request.Close, CLOSE_COMPLETE, undo))
+  let statement = take(client, name);
+  if (client.server === null) {
     answerAhead(client, CLOSE_COMPLETE);
+    return Handled.Done;
+  }
+  const done = undecided(client, name);
+  const effect = {
+    undo: () => {
+      done();
+      if (statement !== undefined) remember(client, name, statement);
+    },
+    done,
+    again: () => {
+      statement = take(client, name);
+    },
+  };
+  if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, effect)) answerAhead(client, CLOSE_COMPLETE);
   return Handled.Done;
 }
 
-/** DISCARD ALL or DEALLOCATE ALL has run on the client's server. */
+/** The client has it no more. */
+function take(client: Client, name: string): ClientStatement | undefined {
+  const statement = client.statements?.get(name);
+  if (statement === undefined) return undefined;
+  client.statements!.delete(name);
+  client.sessions.statements.release(statement.shared);
+  return statement;
+}
+
+/** DISCARD ALL or DEALLOCATE ALL has run on the client's server: there is only what was sent behind it. */
 export function forgetStatements(client: Client): void {
   client.server!.prepared.clear();
   client.isSessionTracked = null;
   for (const statement of client.statements?.values() ?? [])
     client.sessions.statements.release(statement.shared);
   client.statements = null;
+  client.outstanding.noteAgain();
 }
 
-/** A client's Parse was not carried out, because of an error before it or in it. */
-function forget(client: Client, shared: SharedStatement, name: string): void {
-  const statement = client.statements?.get(name);
-  if (statement?.shared !== shared) return;
-  client.statements!.delete(name);
-  client.sessions.statements.release(shared);
-}
-
-/** A client's Close was not carried out. */
+/** The client has it again. */
 function remember(client: Client, name: string, { shared, route }: ClientStatement): void {
   if (client.state === 'closed' || client.statements?.has(name)) return;
   client.statements ??= new Map();

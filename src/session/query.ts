@@ -7,7 +7,7 @@ import type { Client } from './client.ts';
 import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
 import { isTracked, parseNamed, waitForAnswers } from './prepared.ts';
-import { forwardRequest, Handled, noteRequest, resumeClient } from './relay-client.ts';
+import { forwardRequest, Handled, noteQuery, noteRequest, resumeClient } from './relay-client.ts';
 import { noteRewritten } from './switchover.ts';
 import { noteUnnamedParse } from './unnamed.ts';
 
@@ -41,7 +41,7 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer): Ha
       noteUnnamedParse(client, rewritten ?? bytes);
     }
   } else {
-    client.unnamed.dropped();
+    noteQuery(client, rewritten ?? bytes);
   }
   const request = type === Frontend.Query ? Request.Query : Request.Parse;
   if (rewritten === null) return forwardRequest(client, request);

@@ -4,7 +4,7 @@ import { takeBack } from './cancel.ts';
 import type { Client } from './client.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
-import { handlePrepared, isTracked, Prepared } from './prepared.ts';
+import { handlePrepared, isTracked, noteDiscard, Prepared } from './prepared.ts';
 import { keepForReplay, tellLostTransaction } from './switchover.ts';
 import { handleQueryText, tooLargeForFunctions } from './query.ts';
 import { isKept, noteUnnamedParse } from './unnamed.ts';
@@ -163,8 +163,7 @@ function classify(
   switch (type) {
     case Frontend.Query:
       if (client.functions !== null || client.sessions.disablePqexec) return INSPECT;
-      client.unnamed.dropped();
-      return forwardRequest(client, Request.Query);
+      return forwardQuery(client, size, chunk, at);
     case Frontend.Parse:
       if (client.functions !== null) return INSPECT;
       return isTracked(client)
@@ -213,6 +212,19 @@ function classify(
       badPacket(client, `unknown message type 0x${type.toString(16)}, ${size} bytes`);
       return Handled.Later;
   }
+}
+
+/** A Query that nobody judges. */
+function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled {
+  noteQuery(client, chunk, at, size);
+  return forwardRequest(client, Request.Query);
+}
+
+/** What a Query does to prepared statements, unless the server throws it away with all that comes before a Sync. */
+export function noteQuery(client: Client, bytes: Buffer, at = 0, size = bytes.length): void {
+  if (client.outstanding.skipping) return;
+  client.unnamed.dropped();
+  noteDiscard(client, bytes, at + HEADER_BYTES, at + size);
 }
 
 /** Where statements are tracked, a named one goes by its name, and an unnamed one is kept. */

@@ -1,7 +1,7 @@
 import { closeStatement } from '../wire/messages.ts';
 import { HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
-import { isInDoubt, undecided } from './prepared.ts';
+import { isInDoubt, noteDiscard, undecided } from './prepared.ts';
 
 /**
  * The unnamed prepared statement across servers. Drivers that prepare and execute in two pipelines without a name (sqlx,
@@ -62,7 +62,9 @@ export function noteUnnamedParse(
   at = 0,
   size = bytes.readInt32BE(1) + 1,
 ): void {
-  if (!client.outstanding.skipping) client.unnamed.parsed(bytes, at, size);
+  if (client.outstanding.skipping) return;
+  client.unnamed.parsed(bytes, at, size);
+  noteDiscard(client, bytes, at + HEADER_BYTES + 1, at + size);
 }
 
 /**
@@ -81,11 +83,11 @@ export function bringUnnamed(client: Client): boolean {
   };
   const { parse } = unnamed;
   if (parse === null) {
-    outstanding.sentClose(forget, done);
+    outstanding.sentClose({ undo: forget, done });
     client.forward(closeStatement(''));
   } else {
     client.database!.stats.serverParseCount++;
-    outstanding.sentParse(true, forget, done);
+    outstanding.sentParse(true, { undo: forget, done });
     client.forward(parse);
   }
   return true;

@@ -106,11 +106,11 @@ test('each client sees what its messages are answered with, in order, whatever i
           const undo = (): void => void undone.push(i);
           if (origin === 'answered') {
             const reply = Buffer.from(ANSWERS[kind]);
-            if (ledger.answered(REQUEST[kind], reply, undo)) toClient += String(reply);
+            if (ledger.answered(REQUEST[kind], reply, { undo })) toClient += String(reply);
           } else {
             if (origin === 'failing') ledger.sentFailing(REQUEST[kind], Buffer.from('e'));
-            else if (kind === 'parse') ledger.sentParse(origin === 'own', undo, () => done.push(i));
-            else if (origin === 'own') ledger.sentClose(undo, () => done.push(i));
+            else if (kind === 'parse') ledger.sentParse(origin === 'own', { undo, done: () => done.push(i) });
+            else if (origin === 'own') ledger.sentClose({ undo, done: () => done.push(i) });
             else ledger.sent(REQUEST[kind]);
             fromServer += backend.receive(each);
           }
@@ -158,7 +158,8 @@ test('what was noted last is taken back first', () => {
   const ledger = new Outstanding();
   const undone: string[] = [];
   ledger.sent(Request.Bind);
-  for (const name of ['a', 'b', 'c']) ledger.sentParse(true, () => undone.push(name), assert.fail);
+  for (const name of ['a', 'b', 'c'])
+    ledger.sentParse(true, { undo: () => undone.push(name), done: assert.fail });
   types(ledger, 'E');
   assert.deepEqual(undone, ['c', 'b', 'a']);
 });

@@ -1,0 +1,125 @@
+/** Named prepared statements in pipelines: what one part of a pipeline does to them is so for the parts behind it. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Bouncer } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, RawClient, rowValues } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
+
+const cluster = await Cluster.start({ after });
+const bouncer = await Bouncer.start(
+  { after },
+  {
+    databases: { db: cluster.connectionString() },
+    settings: { pool_mode: 'transaction', default_pool_size: 1 },
+  },
+);
+
+async function login(t: Scope, target: { port: number } = bouncer): Promise<RawClient> {
+  const database = target === bouncer ? 'db' : 'postgres';
+  const client = await RawClient.login(target, { user: 'postgres', database });
+  t.after(() => client.destroy());
+  return client;
+}
+
+const types = (frames: readonly raw.Frame[]): string => frames.map((frame) => frame.type).join('');
+const run = (name: string): Buffer[] => [raw.bind(name), raw.execute(), raw.sync()];
+
+for (const command of ['DISCARD ALL', 'deallocate all', 'select 1; deallocate all']) {
+  test(`what is prepared in the pipeline behind ${command} is there afterwards`, async (t) => {
+    const client = await login(t);
+    client.send(raw.query(command), raw.parse('s', 'select 7'), raw.sync());
+    await client.readUntil('Z');
+    assert.equal(types(await client.readUntil('Z')), '1Z');
+    client.send(...run('s'));
+    assert.equal(types(await client.readUntil('Z')), '2DCZ');
+    // now the server has had it before
+    client.send(raw.query(command), raw.parse('s', 'select 7'), raw.sync());
+    await client.readUntil('Z');
+    assert.equal(types(await client.readUntil('Z')), '1Z');
+    client.send(...run('s'));
+    assert.equal(types(await client.readUntil('Z')), '2DCZ');
+  });
+}
+
+test('a statement that is prepared and used in the pipeline behind DISCARD ALL is prepared anew', async (t) => {
+  const [client, other] = [await login(t), await login(t)];
+  other.send(raw.parse('other', 'select 8'), raw.sync());
+  await other.readUntil('Z');
+  for (const discard of [
+    [raw.query('DISCARD ALL')],
+    [raw.parse('', 'DISCARD ALL'), raw.bind(), raw.execute(), raw.sync()],
+  ]) {
+    client.send(...discard, raw.parse('mine', 'select 8'), ...run('mine'));
+    await client.readUntil('Z');
+    assert.equal(types(await client.readUntil('Z')), '12DCZ');
+  }
+  other.send(...run('other'));
+  assert.equal(types(await other.readUntil('Z')), '2DCZ');
+});
+
+test('what is prepared behind DISCARD ALL without a Sync between them is there afterwards', async (t) => {
+  const client = await login(t);
+  const discard = [raw.parse('', 'DISCARD ALL'), raw.bind(), raw.execute()];
+  client.send(...discard, raw.parse('s', 'select 9'), raw.sync());
+  assert.equal(types(await client.readUntil('Z')), '12C1Z');
+  client.send(...run('s'));
+  assert.equal(types(await client.readUntil('Z')), '2DCZ');
+});
+
+test('a Close that a failed part of a pipeline has not reached does not bring back what DEALLOCATE ALL dropped', async (t) => {
+  const client = await login(t);
+  client.send(raw.parse('s', 'select 1'), raw.sync());
+  await client.readUntil('Z');
+  client.send(
+    raw.query('select 1; deallocate all'),
+    raw.execute('no such portal'),
+    raw.close('S', 's'),
+    raw.sync(),
+  );
+  await client.readUntil('Z');
+  assert.equal(types(await client.readUntil('Z')), 'EZ');
+  client.send(raw.parse('s', 'select 2'), ...run('s'));
+  assert.deepEqual(rowValues((await client.readUntil('Z'))[2]!), ['2']);
+});
+
+test('a name that is closed behind a part that failed stays closed', async (t) => {
+  for (const target of [cluster, bouncer]) {
+    const client = await login(t, target);
+    client.send(raw.parse('s', 'select 1'), raw.sync());
+    await client.readUntil('Z');
+    client.send(
+      raw.execute('no such portal'),
+      raw.close('S', 's'),
+      raw.parse('s', 'select 2'),
+      raw.sync(),
+      raw.close('S', 's'),
+      raw.sync(),
+    );
+    assert.equal(types(await client.readUntil('Z')), 'EZ');
+    assert.equal(types(await client.readUntil('Z')), '3Z');
+    client.send(raw.parse('s', 'select 3'), ...run('s'));
+    assert.deepEqual(rowValues((await client.readUntil('Z'))[2]!), ['3']);
+  }
+});
+
+test('a name whose Parse was skipped is not there for the next part of the pipeline', async (t) => {
+  const other = await login(t);
+  other.send(raw.parse('s', 'select 4'), raw.sync());
+  await other.readUntil('Z');
+  const client = await login(t);
+  client.send(raw.execute('no such portal'), raw.parse('s', 'select 4'), raw.sync(), ...run('s'));
+  assert.equal(types(await client.readUntil('Z')), 'EZ');
+  assert.equal(errorFields((await client.readToEnd())[0]!)['M'], 'prepared statement did not exist');
+});
+
+test('a Query that the server throws away, behind an error and before the Sync, leaves the unnamed statement', async (t) => {
+  const client = await login(t);
+  client.send(raw.parse('', 'select 5'), raw.execute('no such portal'), raw.flush());
+  await client.readUntil('E');
+  client.send(raw.query('select 6'), raw.sync());
+  await client.readUntil('Z');
+  client.send(...run(''));
+  assert.deepEqual(rowValues((await client.readUntil('Z'))[1]!), ['5']);
+});
