@@ -27,6 +27,7 @@ interface ParsedMessage {
   readonly fields?: readonly unknown[];
   readonly parameterName?: string;
   readonly parameterValue?: string;
+  readonly text?: string;
 }
 
 /**
@@ -95,6 +96,8 @@ export function runControl(
         const { parameterName: name = '', parameterValue: value = '' } = message;
         server.noteParameter(name, value);
         options.onParameter?.(name, value);
+      } else if (message.name === 'commandComplete') {
+        if (message.text === 'DISCARD ALL' || message.text === 'DEALLOCATE ALL') server.prepared.clear();
       } else if (message.name === 'error') {
         failure = new ControlError(message.message ?? 'error', message.code ?? '58000');
       } else if (message.name === 'emptyQuery') {

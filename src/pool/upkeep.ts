@@ -62,7 +62,6 @@ export class Upkeep {
   /** Runs server_reset_query. */
   reset(server: Server): void {
     server.needsReset = false;
-    server.prepared.clear();
     this.#prepare(server, this.#pool.registry.config.settings.server_reset_query, 'reset query failed');
   }
 

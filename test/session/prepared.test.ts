@@ -123,3 +123,25 @@ test('a Query that the server throws away, behind an error and before the Sync, 
   client.send(...run(''));
   assert.deepEqual(rowValues((await client.readUntil('Z'))[1]!), ['5']);
 });
+
+for (const reset of ['RESET ALL', 'SELECT 1; DEALLOCATE ALL', 'DISCARD ALL']) {
+  test(`statements are where they were said to be behind server_reset_query_always with ${reset}`, async (t) => {
+    const always = await Bouncer.start(t, {
+      databases: { db: cluster.connectionString() },
+      settings: {
+        pool_mode: 'transaction',
+        default_pool_size: 1,
+        server_reset_query: reset,
+        server_reset_query_always: 1,
+      },
+    });
+    const client = await RawClient.login(always, { user: 'postgres', database: 'db' });
+    t.after(() => client.destroy());
+    client.send(raw.parse('s', 'select 1'), raw.sync());
+    await client.readUntil('Z');
+    for (let i = 0; i < 2; i++) {
+      client.send(...run('s'));
+      assert.equal(types(await client.readUntil('Z')), '2DCZ');
+    }
+  });
+}
