@@ -12,6 +12,7 @@ import { TxStatus } from '../wire/protocol.ts';
 import { attach, serverLost, unlinkIfDone } from './link.ts';
 import { Outstanding } from './outstanding.ts';
 import type { ClientStatement, Undecided } from './prepared.ts';
+import type { SharedStatement } from './statements.ts';
 import { resumeClient } from './relay-client.ts';
 import { decided } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
@@ -143,6 +144,8 @@ export class Client implements Waiter, ServerUser {
   statements: Map<string, ClientStatement> | null = null;
   /** of which it is not known yet whether they exist, or do no more; and how many Syncs had been sent before */
   undecided: Map<Undecided, { readonly syncs: number }> | null = null;
+  /** of the last Bind of a named one */
+  lastBound: SharedStatement | null = null;
   /** whether they are tracked in session mode; null: it has none (prepared.ts) */
   isSessionTracked: boolean | null = null;
   /** DISCARD ALL or DEALLOCATE ALL may have been sent, and not been answered yet */

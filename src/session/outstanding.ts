@@ -129,6 +129,14 @@ export class Outstanding {
     return count;
   }
 
+  /** How many portals are still to be made. */
+  get binds(): number {
+    let count = 0;
+    for (let i = this.#head; i < this.#entries.length; i++)
+      if (this.#entries[i]!.request === Request.Bind) count++;
+    return count;
+  }
+
   /** Replies may still come that nothing waits for: the server must not be used again before they have. */
   get tainted(): boolean {
     return this.#doubtfulSyncs > 0;

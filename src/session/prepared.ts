@@ -133,7 +133,10 @@ export function handlePrepared(
   // Most recently used last. One that the server doesn't have is prepared there first.
   if (server.prepared.delete(shared)) server.prepared.set(shared, true);
   else prepareOn(client, server, shared);
-  if (request === Request.Bind) client.database!.stats.bindCount++;
+  if (request === Request.Bind) {
+    client.database!.stats.bindCount++;
+    client.lastBound = shared;
+  }
   client.outstanding.sent(request);
   sendRenamed(client, type, size, bytes, nameStart, nameEnd, shared.serverName);
   return Handled.ForwardRest;
@@ -315,6 +318,23 @@ function closeNamed(client: Client, name: string): Handled {
   };
   if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, effect)) answerAhead(client, CLOSE_COMPLETE);
   return Handled.Done;
+}
+
+/** "cached plan must not change result type", in any language: the code and the routine that it comes from. */
+const STALE = [Buffer.from('C0A000\0'), Buffer.from('RRevalidateCachedQuery\0')];
+
+/**
+ * After a change of the schema a statement may only have an error left, until it is prepared anew. Drivers do that, and
+ * must not get what others have prepared before.
+ */
+export function retireStale(client: Client, chunk: Buffer, at: number, end: number): void {
+  const error = chunk.subarray(at, end);
+  if (!STALE.every((field) => error.includes(field))) return;
+  const { statements } = client.sessions;
+  // of several that were bound it is not known which one it is
+  if (client.outstanding.binds > 1)
+    for (const { shared } of client.statements!.values()) statements.retire(shared);
+  else if (client.lastBound !== null) statements.retire(client.lastBound);
 }
 
 /** The client has it no more. */

@@ -4,7 +4,7 @@ import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { unlinkIfDone } from './link.ts';
 import { Reply } from './outstanding.ts';
-import { forgetStatements } from './prepared.ts';
+import { forgetStatements, retireStale } from './prepared.ts';
 import { resumeClient } from './relay-client.ts';
 import { takeError } from './switchover.ts';
 
@@ -91,6 +91,8 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       const payload = chunk.subarray(at + HEADER_BYTES, at + size);
       if (takeError(client, cluster, chunk.subarray(run, at), payload)) return;
     }
+    if (type === Backend.ErrorResponse && client.statements !== null)
+      retireStale(client, chunk, at, at + size);
     const verdict = outstanding.reply(type);
     if (verdict === Reply.Ready) {
       server.txStatus = chunk[at + HEADER_BYTES]!;

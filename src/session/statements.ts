@@ -13,6 +13,8 @@ export interface SharedStatement {
   readonly key: string;
   /** how many clients have it prepared */
   uses: number;
+  /** its result has changed since it was prepared: servers only have errors for it, and who prepares it again gets another */
+  isStale: boolean;
 }
 
 /** All statements that some client has prepared. One for the whole proxy, handed to each session. */
@@ -29,7 +31,13 @@ export class StatementRegistry {
     const key = body.toString('latin1', 0, body.length);
     let statement = this.#byKey.get(key);
     if (statement === undefined) {
-      statement = { serverName: `PGBOUNCER_${this.#next++}`, body: Buffer.from(body), key, uses: 0 };
+      statement = {
+        serverName: `PGBOUNCER_${this.#next++}`,
+        body: Buffer.from(body),
+        key,
+        uses: 0,
+        isStale: false,
+      };
       this.#byKey.set(key, statement);
     }
     statement.uses++;
@@ -39,8 +47,14 @@ export class StatementRegistry {
   /** Takes back a `release`: the same statement, also when nobody else has used it since. */
   retain(statement: SharedStatement): SharedStatement {
     statement.uses++;
-    if (!this.#byKey.has(statement.key)) this.#byKey.set(statement.key, statement);
+    if (!statement.isStale && !this.#byKey.has(statement.key)) this.#byKey.set(statement.key, statement);
     return statement;
+  }
+
+  /** Who has it prepared keeps it; who prepares the same text from now on gets another. */
+  retire(statement: SharedStatement): void {
+    statement.isStale = true;
+    if (this.#byKey.get(statement.key) === statement) this.#byKey.delete(statement.key);
   }
 
   /** Servers may still have it prepared: their own bounded lists forget it in time. */

@@ -145,3 +145,32 @@ for (const reset of ['RESET ALL', 'SELECT 1; DEALLOCATE ALL', 'DISCARD ALL']) {
     }
   });
 }
+
+test('a statement whose result has changed is prepared anew by whoever closes it and prepares it again', async (t) => {
+  await cluster.sql('CREATE TABLE changing (a int)');
+  const clients = [await login(t), await login(t)];
+  for (const client of clients) {
+    client.send(raw.parse('s', 'select * from changing'), ...run('s'));
+    assert.equal(types(await client.readUntil('Z')), '12CZ');
+  }
+  await cluster.sql('ALTER TABLE changing ADD b int');
+  for (const client of clients) {
+    client.send(...run('s'));
+    assert.equal(errorFields((await client.readUntil('Z'))[0]!)['C'], '0A000');
+    client.send(raw.close('S', 's'), raw.parse('s', 'select * from changing'), ...run('s'));
+    assert.equal(types(await client.readUntil('Z')), '312CZ');
+  }
+});
+
+test('of several statements that were bound, the one whose result has changed is prepared anew', async (t) => {
+  await cluster.sql('CREATE TABLE another (a int)');
+  const client = await login(t);
+  const prepare = [raw.parse('s', 'select * from another'), raw.parse('u', 'select 1')];
+  client.send(...prepare, ...run('s'));
+  await client.readUntil('Z');
+  await cluster.sql('ALTER TABLE another ADD b int');
+  client.send(raw.bind('s'), raw.execute(), raw.bind('u'), raw.execute(), raw.sync());
+  assert.equal(types(await client.readUntil('Z')), 'EZ');
+  client.send(raw.close('S', 's'), raw.close('S', 'u'), ...prepare, ...run('s'));
+  assert.equal(types(await client.readUntil('Z')), '33112CZ');
+});
