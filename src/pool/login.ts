@@ -20,6 +20,9 @@ export class LoginError extends Error {
   }
 }
 
+/** int32 pid and a secret, which has 4 bytes in protocol 3.0 */
+const MIN_KEY_DATA = 8;
+
 /** The settings that a server reported at login: what clients are welcomed with. */
 export type Welcome = ReadonlyMap<string, string>;
 
@@ -62,6 +65,7 @@ export function logIn(
           return;
         }
         case Backend.BackendKeyData:
+          if (payload.length < MIN_KEY_DATA) throw new LoginError('bad cancel key');
           server.pid = payload.readInt32BE(0);
           server.cancelKey = Buffer.from(payload.subarray(4));
           return;

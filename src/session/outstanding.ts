@@ -37,6 +37,8 @@ export const Reply = {
   OutOfStep: 4,
   /** the message was one that ends its client's connection, and nothing before it has failed: `ending` says why */
   End: 5,
+  /** no server sends such a message to a client that is logged in */
+  Unknown: 6,
 } as const;
 export type Reply = (typeof Reply)[keyof typeof Reply];
 
@@ -248,8 +250,17 @@ export class Outstanding {
         return entry === undefined ? Reply.OutOfStep : Reply.Forward;
       case Backend.ErrorResponse:
         return this.#error(entry);
-      default:
+      case Backend.ParameterDescription:
+      case Backend.FunctionCallResponse:
+      case Backend.CopyOutResponse:
+      case Backend.CopyBothResponse:
+      case Backend.CopyDone:
+      case Backend.NoticeResponse:
+      case Backend.NotificationResponse:
+      case Backend.ParameterStatus:
         return Reply.Forward;
+      default:
+        return Reply.Unknown;
     }
   }
 

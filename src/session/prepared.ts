@@ -7,7 +7,7 @@ import { link } from './link.ts';
 import { Request, type Effect } from './outstanding.ts';
 import { route } from './query.ts';
 import { answerAhead } from './switchover.ts';
-import { badPacket, forwardRequest, Handled, noteRequest } from './relay-client.ts';
+import { forwardRequest, Handled, nameWithoutEnd, noteRequest } from './relay-client.ts';
 import { parseMessage, type SharedStatement } from './statements.ts';
 import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';
 
@@ -45,7 +45,7 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
   if (client.outstanding.skipping) return Handled.Discard;
   const nameEnd = bytes.indexOf(0, HEADER_BYTES);
   if (nameEnd < 0) {
-    badPacket(client, 'statement name without end');
+    nameWithoutEnd(client, Frontend.Parse);
     return Handled.Later;
   }
   const name = bytes.toString('latin1', HEADER_BYTES, nameEnd);

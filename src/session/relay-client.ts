@@ -102,9 +102,9 @@ function pump(client: Client, first: Buffer): void {
     if (available < HEADER_BYTES) break;
     const size =
       ((chunk[at + 1]! << 24) | (chunk[at + 2]! << 16) | (chunk[at + 3]! << 8) | chunk[at + 4]!) + 1;
-    if (size < HEADER_BYTES) return badPacket(client, 'bad message length');
-    if (size > client.sessions.registry.config.settings.max_packet_size) {
-      return client.close('packet too large', clientErrors.messageTooLarge());
+    if (size < HEADER_BYTES || size > client.sessions.registry.config.settings.max_packet_size) {
+      sendBefore(client, chunk, run, at);
+      return refuse(client, `bad packet header: '${chunk.toString('hex', at, at + 8)}'`);
     }
 
     const type = chunk[at]!;
@@ -120,6 +120,9 @@ function pump(client: Client, first: Buffer): void {
         client.collecting = { size, have: 0, parts: [] };
         continue;
       }
+    } else if (handled === UNKNOWN) {
+      sendBefore(client, chunk, run, at);
+      return unknownPacket(client, type);
     } else if (handled === Handled.Later) {
       break;
     }
@@ -146,6 +149,8 @@ const PORTAL = 0x50;
 
 /** The message's content matters: `inspect` decides. */
 const INSPECT = 6;
+/** There is no such message. */
+const UNKNOWN = 7;
 
 /** What becomes of a message, from its type alone. Enters what is forwarded in the ledger. */
 function classify(
@@ -154,7 +159,7 @@ function classify(
   size: number,
   chunk: Buffer,
   at: number,
-): Handled | typeof INSPECT {
+): Handled | typeof INSPECT | typeof UNKNOWN {
   if (client.skipToSync) {
     if (type === Frontend.Sync || type === Frontend.Terminate || client.lostTransaction !== null)
       return INSPECT;
@@ -209,9 +214,22 @@ function classify(
     case Frontend.Terminate:
       return INSPECT;
     default:
-      badPacket(client, `unknown message type 0x${type.toString(16)}, ${size} bytes`);
-      return Handled.Later;
+      return UNKNOWN;
   }
+}
+
+/** The messages before one that ends the connection are sent, as if it had come later. */
+function sendBefore(client: Client, chunk: Buffer, run: number, at: number): void {
+  if (at > run) client.forward(chunk.subarray(run, at));
+  client.flush();
+}
+
+function unknownPacket(client: Client, type: number): void {
+  client.sessions.log.error(
+    { client: client.id },
+    `${client.label} unknown pkt from client: ${type}/0x${type.toString(16)}`,
+  );
+  refuse(client, 'unknown pkt');
 }
 
 /** A Query that nobody judges. */
@@ -265,10 +283,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
     default: {
       const result = handlePrepared(client, type, size, bytes);
       if (result !== Prepared.Incomplete) return result;
-      if (whole || bytes.length > NAMES_BYTES) {
-        badPacket(client, 'statement name without end');
-        return Handled.Later;
-      }
+      if (whole || bytes.length > NAMES_BYTES) nameWithoutEnd(client, type);
       return Handled.Later;
     }
   }
@@ -328,6 +343,15 @@ function endSkipping(client: Client): Handled {
   return client.sessions.answerReady(client);
 }
 
-export function badPacket(client: Client, what: string): void {
-  client.close(`bad packet: ${what}`, clientErrors.protocolViolation(`bad packet: ${what}`));
+/** A message about a prepared statement that can't be one. */
+export function nameWithoutEnd(client: Client, type: number): void {
+  client.sessions.log.error(
+    { client: client.id },
+    `${client.label} failed to parse prepared statement packet type '${String.fromCharCode(type)}'`,
+  );
+  refuse(client, 'failed to parse packet');
+}
+
+function refuse(client: Client, reason: string): void {
+  client.close(reason, clientErrors.protocolViolation(reason));
 }

@@ -62,8 +62,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     const type = chunk[at]!;
     const size =
       ((chunk[at + 1]! << 24) | (chunk[at + 2]! << 16) | (chunk[at + 3]! << 8) | chunk[at + 4]!) + 1;
-    if (size > largest) return outOfStep(client, `message of ${size} bytes is over max_packet_size`);
-    if (size < HEADER_BYTES) return outOfStep(client, `bad length of message "${String.fromCharCode(type)}"`);
+    if (size > largest || size < HEADER_BYTES) return server.close('bad pkt header');
 
     if (type === Backend.DataRow || type === Backend.CopyData) {
       if (size <= end - at) {
@@ -105,6 +104,8 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     } else if (verdict === Reply.End) {
       if (at > run) client.send(chunk.subarray(run, at), borrowed);
       return client.close(outstanding.ending!.message, outstanding.ending);
+    } else if (verdict === Reply.Unknown) {
+      return unknownPacket(client, type);
     } else if (verdict === Reply.OutOfStep) {
       return outOfStep(client, `unexpected message "${String.fromCharCode(type)}"`);
     } else if (type === Backend.ErrorResponse) {
@@ -202,6 +203,13 @@ function isSizeOf(tag: Buffer, size: number): boolean {
 
 function isTag(tag: Buffer, chunk: Buffer, at: number, size: number): boolean {
   return isSizeOf(tag, size) && chunk.compare(tag, 0, tag.length, at + HEADER_BYTES, at + size) === 0;
+}
+
+function unknownPacket(client: Client, type: number): void {
+  const server = client.server!;
+  const name = type > 0x20 && type < 0x7f ? String.fromCharCode(type) : `\\x${type.toString(16)}`;
+  client.sessions.log.error({ server: server.id }, `${server.label} unknown pkt: '${name}'`);
+  server.close('unknown pkt');
 }
 
 function outOfStep(client: Client, what: string): void {

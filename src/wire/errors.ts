@@ -67,7 +67,6 @@ export const clientErrors = {
   statementPoolingTransaction: () => fatal('transaction blocks not allowed in statement pooling mode'),
   duplicateStatement: (name: string) => fatal(`prepared statement '${name}' was already prepared`),
   noSuchStatement: () => fatal('prepared statement did not exist'),
-  messageTooLarge: () => fatal('packet too large'),
   pqexecDisallowed: () => fatal('PQexec disallowed'),
   serverLost: (reason = 'server conn crashed?') => fatal(reason),
   invalidServerParameter: () => fatal('invalid server parameter'),
