@@ -143,7 +143,7 @@ export class Client implements Waiter, ServerUser {
   // Prepared statements (prepared.ts), made on first use.
   statements: Map<string, ClientStatement> | null = null;
   /** of which it is not known yet whether they exist, or do no more; and how many Syncs had been sent before */
-  undecided: Map<Undecided, { readonly syncs: number }> | null = null;
+  undecided: Map<Undecided, { readonly syncs: number; readonly isClose: boolean }> | null = null;
   /** of the last Bind of a named one */
   lastBound: SharedStatement | null = null;
   /** whether they are tracked in session mode; null: it has none (prepared.ts) */

@@ -49,7 +49,7 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
     return Handled.Later;
   }
   const name = bytes.toString('latin1', HEADER_BYTES, nameEnd);
-  if (awaitsDiscard(client) || isInDoubt(client, name)) return waitForAnswers(client);
+  if (awaitsDiscard(client) || isInDoubt(client, name, true)) return waitForAnswers(client);
   client.statements ??= new Map();
   if (client.statements.has(name)) return nameError(client, clientErrors.duplicateStatement(name));
   if (!link(client)) return Handled.Later;
@@ -67,7 +67,7 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
   const effect = {
     undo: () => {
       done();
-      if (client.statements?.get(name)?.shared === shared) take(client, name);
+      if (client.statements?.get(name) === statement) take(client, name);
     },
     done,
     again: () => remember(client, name, statement),
@@ -178,15 +178,17 @@ export function waitForAnswers(client: Client): Handled {
 /**
  * Whether it may exist or not: the Parse or Close that decides has not been answered, and a Sync was sent behind it, so
  * that it may fail without this message being skipped too.
+ * @param unlessClosed not where a Close is what decides: then there is none, or one that is to be replaced
  */
-export function isInDoubt(client: Client, what: Undecided): boolean {
+export function isInDoubt(client: Client, what: Undecided, unlessClosed = false): boolean {
   const since = client.undecided?.get(what);
-  return since !== undefined && since.syncs !== client.outstanding.syncs && !client.outstanding.inCopy;
+  if (since === undefined || (unlessClosed && since.isClose)) return false;
+  return since.syncs !== client.outstanding.syncs && !client.outstanding.inCopy;
 }
 
 /** A Parse or Close is on its way. @returns to be called when it is known what became of it */
-export function undecided(client: Client, what: Undecided): () => void {
-  const since = { syncs: client.outstanding.syncs };
+export function undecided(client: Client, what: Undecided, isClose = false): () => void {
+  const since = { syncs: client.outstanding.syncs, isClose };
   const all = (client.undecided ??= new Map());
   all.set(what, since);
   return () => {
@@ -305,7 +307,7 @@ function closeNamed(client: Client, name: string): Handled {
     answerAhead(client, CLOSE_COMPLETE);
     return Handled.Done;
   }
-  const done = undecided(client, name);
+  const done = undecided(client, name, true);
   const effect = {
     undo: () => {
       done();
@@ -357,8 +359,9 @@ export function forgetStatements(client: Client): void {
 }
 
 /** The client has it again. */
-function remember(client: Client, name: string, { shared, route }: ClientStatement): void {
+function remember(client: Client, name: string, statement: ClientStatement): void {
   if (client.state === 'closed' || client.statements?.has(name)) return;
   client.statements ??= new Map();
-  client.statements.set(name, { shared: client.sessions.statements.retain(shared), route });
+  client.sessions.statements.retain(statement.shared);
+  client.statements.set(name, statement);
 }

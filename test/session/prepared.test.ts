@@ -104,6 +104,24 @@ test('a name that is closed behind a part that failed stays closed', async (t) =
   }
 });
 
+test('a part of a pipeline that failed takes nothing from the next one, which prepares the same again', async (t) => {
+  const client = await login(t);
+  client.send(raw.parse('first', 'select 6'), raw.sync());
+  await client.readUntil('Z');
+  client.send(
+    raw.execute('no such portal'),
+    raw.parse('s', 'select 6'),
+    raw.close('S', 's'),
+    raw.sync(),
+    raw.parse('s', 'select 6'),
+    raw.sync(),
+  );
+  assert.equal(types(await client.readUntil('Z')), 'EZ');
+  assert.equal(types(await client.readUntil('Z')), '1Z');
+  client.send(...run('s'));
+  assert.equal(types(await client.readUntil('Z')), '2DCZ');
+});
+
 test('a name whose Parse was skipped is not there for the next part of the pipeline', async (t) => {
   const other = await login(t);
   other.send(raw.parse('s', 'select 4'), raw.sync());
