@@ -15,35 +15,59 @@ const PLAIN = /^(?:select|insert|update|delete|merge|with|values|table|begin|sta
 const COMMITS_INSIDE =
   /^(?:call|do|vacuum|analyze|analyse|reindex|cluster|create\s+subscription)\b|\bconcurrently\b/i;
 
-/** A Query, or messages of the extended protocol that execute once. */
-const ONE_STATEMENT = /^(?:Q|P?H?D?H?BD?H?EH?S?)$/;
+/**
+ * A Query, or messages of the extended protocol that execute once, or twice where the first is BEGIN, without those that
+ * only ask (Describe, Flush) or tidy up (Close).
+ */
+const ONE_STATEMENT = /^(?:Q|(?:P?BE){1,2}S?)$/;
 /** Without Execute nothing is done: a driver prepares a statement, or waits for the end of its pipeline. */
 const NO_STATEMENT = /^[PDBCH]*[SH]$/;
+const BEGIN = /^[\s(]*(?:begin|start)\b/i;
+
+/** What bytes of a client are that can be sent again. */
+export interface Replayable {
+  /** a BEGIN and the first statement behind it: the transaction is open when that has failed */
+  readonly opensTransaction: boolean;
+  /** more has come behind the ReadyForQuery that ends it: a server that has ended before has not looked at it */
+  readonly hasMore: boolean;
+}
 
 /**
- * Whether bytes of a client are one such statement and nothing else, or execute none at all.
+ * What bytes of a client are that begin with one such statement, or with messages that execute none at all; null:
+ * anything else.
  * @param textOf the text of a prepared statement that is there already, '' for the unnamed one; null: there is none
  */
-export function isReplayable(bytes: Buffer, textOf: (name: string) => string | null): boolean {
-  let text: string | null = null;
+export function replayable(bytes: Buffer, textOf: (name: string) => string | null): Replayable | null {
+  let unnamed: string | null = null;
+  let bound: string | null = null;
+  const executed: (string | null)[] = [];
   let order = '';
+  let isOver = false;
+  let hasMore = false;
   for (let at = 0; at < bytes.length;) {
-    if (bytes.length - at < HEADER_BYTES) return false;
+    if (bytes.length - at < HEADER_BYTES) return null;
     const end = at + 1 + bytes.readInt32BE(at + 1);
-    if (end < at + HEADER_BYTES || end > bytes.length) return false;
+    if (end < at + HEADER_BYTES || end > bytes.length) return null;
     const body = bytes.subarray(at + HEADER_BYTES, end);
     const type = bytes[at]!;
+    at = end;
+    hasMore = isOver;
+    if (isOver) continue;
     order += String.fromCharCode(type);
-    if (type === Frontend.Query) text = zeroEnded(body, 0);
-    else if (type === Frontend.Parse) text = zeroEnded(body, body.indexOf(0) + 1);
+    isOver = type === Frontend.Query || type === Frontend.Sync;
+    if (type === Frontend.Query) executed.push(zeroEnded(body, 0));
+    else if (type === Frontend.Parse && body[0] === 0) unnamed = zeroEnded(body, 1);
     else if (type === Frontend.Bind) {
       const name = zeroEnded(body, body.indexOf(0) + 1);
-      if (name !== '' || !order.includes('P')) text = textOf(name) ?? text;
-    }
-    at = end;
+      bound = name === '' ? (unnamed ?? textOf('')) : textOf(name);
+    } else if (type === Frontend.Execute) executed.push(bound);
   }
-  if (NO_STATEMENT.test(order)) return true;
-  return ONE_STATEMENT.test(order) && text !== null && isPlainStatement(text);
+  if (NO_STATEMENT.test(order)) return { opensTransaction: false, hasMore };
+  if (!ONE_STATEMENT.test(order.replaceAll(/[DHC]/g, ''))) return null;
+  if (!executed.every((text) => text !== null && isPlainStatement(text))) return null;
+  const opensTransaction = executed.length > 1;
+  if (opensTransaction && !BEGIN.test(withoutQuoted(executed[0]!)!)) return null;
+  return { opensTransaction, hasMore };
 }
 
 /**
@@ -125,7 +149,9 @@ function withoutQuoted(sql: string): string | null {
 export function isForgettable(answer: Buffer): boolean {
   for (let at = 0; at + HEADER_BYTES <= answer.length; at += 1 + answer.readInt32BE(at + 1)) {
     const type = answer[at];
+    if (type === Backend.CommandComplete && BEGIN.test(zeroEnded(answer, at + HEADER_BYTES))) continue;
     if (
+      type !== Backend.CloseComplete &&
       type !== Backend.ParseComplete &&
       type !== Backend.BindComplete &&
       type !== Backend.ParameterDescription &&

@@ -11,8 +11,8 @@ import {
   isAtomic,
   isForgettable,
   isPlainStatement,
-  isReplayable,
   parsedNames,
+  replayable,
   REPLAY_BYTES,
 } from './replay.ts';
 
@@ -79,10 +79,11 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   const isFatal = /^(?:FATAL|PANIC)$/.test(fields.get('V') ?? fields.get('S') ?? '');
   const isDoubted = cluster.serverError(server, code);
   const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
-  const kept = hasNoEffect && isForgettable(before) ? replay(client, server, cluster) : null;
+  const again = hasNoEffect && isForgettable(before) ? replay(client, server, cluster, isFatal) : null;
+  const kept = again?.bytes ?? null;
   if (!isFatal && (kept === null || !isDoubted)) return false;
-  // A session's server has more than this statement: it is given up only when the node is.
-  const isParked = !isFatal && client.poolMode === 'session';
+  // A session's server has more than this statement, and one has the transaction: it is given up only when the node is.
+  const isParked = !isFatal && (client.poolMode === 'session' || again!.opensTransaction);
   if (isParked && !endsCycle(kept!)) return false;
   if (kept === null && before.length > 0) client.send(before, true);
 
@@ -133,7 +134,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
 function refuseKept(client: Client, kept: Buffer, answered: Buffer, error: ClientError): void {
   client.held = client.held.subarray(kept.length);
   client.skipToSync = !endsCycle(kept);
-  const ready = client.skipToSync ? EMPTY : readyForQuery(TxStatus.Idle);
+  const ready = client.skipToSync ? EMPTY : readyForQuery(client.txStatus);
   client.send(Buffer.concat([answered, error.encode(), ready]));
 }
 
@@ -291,12 +292,19 @@ export function refuseWaiting(client: Client, error: ClientError): void {
   resumeClient(client);
 }
 
-/** The bytes that can be sent again; null: there is more to it than that. */
-function replay(client: Client, server: Server, cluster: Cluster): Buffer | null {
+/** What can be sent again; null: there is more to it than that. */
+function replay(
+  client: Client,
+  server: Server,
+  cluster: Cluster,
+  isFatal: boolean,
+): { bytes: Buffer; opensTransaction: boolean } | null {
   if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
-  const kept = keptBytes(client);
-  if (kept === null) return null;
-  return isReplayable(kept, (name) => textOf(client, name)) ? kept : null;
+  const bytes = keptBytes(client);
+  const found = bytes === null ? null : replayable(bytes, (name) => textOf(client, name));
+  // a server that is still there does what comes behind
+  if (found === null || (found.hasMore && !isFatal)) return null;
+  return { bytes: bytes!, opensTransaction: found.opensTransaction };
 }
 
 /** What was kept and is not answered; null: nothing was kept. */

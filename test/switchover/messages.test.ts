@@ -234,6 +234,63 @@ test('preparing a statement and waiting for the end of a pipeline are sent again
   assert.equal(types(await client.readUntil('Z')), '1tnZ');
 });
 
+/** As drivers send it that begin a transaction with its first statement. */
+const beginWith = (sql: string, begin = 'BEGIN'): Buffer =>
+  Buffer.concat([
+    ...[raw.parse('', begin), raw.bind(), raw.execute()],
+    ...[raw.parse('', sql), raw.bind(), raw.describe('P'), raw.execute(), raw.sync()],
+  ]);
+
+test('a BEGIN together with the first statement, what closes something, and what comes behind a Sync are sent again', async (t) => {
+  const setup = await pairOf(t);
+  const { primary, standby } = setup;
+  const sleep = SLEEP.replace('PORT', String(primary.port));
+  const insert = (n: number): string => `INSERT INTO ledger (writer, n) VALUES (${sleep}, ${n})`;
+  const [begins, closes, pipelines] = [await logIn(setup), await logIn(setup), await logIn(setup)];
+  begins.send(beginWith(insert(1)));
+  closes.send(
+    ...[raw.close('S'), raw.parse('', insert(2)), raw.bind(), raw.execute(), raw.close('P'), raw.sync()],
+  );
+  pipelines.send(
+    ...[raw.parse('', insert(3)), raw.bind(), raw.execute(), raw.sync()],
+    ...[raw.parse('', 'CALL work()'), raw.bind(), raw.sync(), raw.query('SELECT 4')],
+  );
+  await sleeping(primary, 3);
+  await primary.stop();
+  await standby.promote();
+  const begun = await begins.readUntil('Z');
+  assert.equal(types(begun), '12C12nCZ');
+  assert.equal(begun.at(-1)!.payload.toString(), 'T');
+  assert.equal(types(await begins.query('COMMIT')), 'CZ');
+  assert.equal(types(await closes.readUntil('Z')), '312C3Z');
+  assert.equal(types(await pipelines.readUntil('Z')), '12CZ');
+  assert.equal(types(await pipelines.readUntil('Z')), '12Z');
+  assert.equal(types(await pipelines.readUntil('Z')), 'TDCZ');
+  const rows = await standby.sql('SELECT n FROM ledger ORDER BY n');
+  assert.deepEqual(rows, [{ n: 1 }, { n: 2 }, { n: 3 }]);
+});
+
+test('the first write of a transaction that is refused: sent again with its BEGIN, or its own affair', async (t) => {
+  const setup = await pairOf(t);
+  const { primary, standby, bouncer } = setup;
+  const insert = 'INSERT INTO ledger (writer, n) VALUES (1, 1)';
+  const client = await logIn(setup);
+  client.send(beginWith(insert, 'BEGIN READ ONLY'));
+  const refused = await client.readUntil('Z');
+  assert.equal(types(refused), '12C12nEZ');
+  assert.deepEqual(codes(refused), ['25006']);
+  assert.equal(refused.at(-1)!.payload.toString(), 'E');
+  assert.equal(types(await client.query('ROLLBACK')), 'CZ');
+
+  await primary.configure({ settings: { default_transaction_read_only: 'on' } });
+  await bouncer.waitForLog(/does not take writes any more/);
+  client.send(beginWith(insert));
+  await standby.promote();
+  assert.equal(types(await client.readUntil('Z')), '12C12nCZ');
+  assert.equal(types(await client.query('COMMIT')), 'CZ');
+  assert.equal((await standby.sql('SELECT 1 FROM ledger')).length, 1);
+});
+
 for (const mode of ['transaction', 'session']) {
   test(`an unnamed statement is executed at the new writer (${mode} pooling)`, async (t) => {
     const setup = await pairOf(t, { settings: { pool_mode: mode } });
