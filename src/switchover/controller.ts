@@ -204,7 +204,7 @@ export class ClusterController implements Cluster {
         if (hold !== null && hold === this.#hold) await new Promise((resolve) => hold.judge(resolve));
       },
       giveUp: () => {
-        if (hold !== null) hold.isPlanned = false;
+        if (hold !== null && hold === this.#hold) hold.notPlanned();
         this.#evaluate();
       },
     };

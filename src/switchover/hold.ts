@@ -12,7 +12,7 @@ export class Hold {
   readonly entry: Switchover;
   /** nobody has known a writer before: the configured host serves where there is none */
   readonly isFirst: boolean;
-  /** the SWITCHOVER command waits for transactions: the old writer's word does not end it */
+  /** the SWITCHOVER command waits for transactions: the old writer's word does not end it, and the command has a limit */
   isPlanned: boolean;
   /** a blue/green switchover is in progress: no node's word ends it */
   isDeployment = false;
@@ -23,6 +23,8 @@ export class Hold {
   /** who waits with a server of his own, and is told when it is over; the oldest first */
   readonly linked = new Map<Waiter, () => void>();
   readonly #database: Database;
+  readonly #timeoutMs: number;
+  readonly #onOverdue: () => void;
   readonly #timers: NodeJS.Timeout[] = [];
   #judges: ((gone: boolean) => void)[] = [];
 
@@ -39,20 +41,32 @@ export class Hold {
     this.entry = options.entry;
     this.isPlanned = options.isPlanned;
     this.isFirst = options.isFirst;
+    this.#timeoutMs = settings.switchover_dry_run ? 0 : settings.switchover_timeout;
+    this.#onOverdue = options.onOverdue;
+    if (!this.isPlanned) this.#limitSearch();
     if (settings.switchover_dry_run) return;
-    if (settings.switchover_timeout > 0) {
-      this.#timers.push(
-        setTimeout(() => {
-          this.isOverdue = true;
-          options.onOverdue();
-          for (const pool of this.#database.pools.values()) pool.failWaiters(clientErrors.noWriter());
-          for (const waiter of [...this.linked.keys()]) this.#evict(waiter, clientErrors.noWriter());
-        }, settings.switchover_timeout),
-      );
-    }
     if (settings.switchover_hold_timeout > 0) {
       this.#timers.push(setInterval(() => this.#expire(settings.switchover_hold_timeout), CHECK_MS));
     }
+  }
+
+  /** SWITCHOVER has given up, or is over: what is not known now is looked for as at any other time. */
+  notPlanned(): void {
+    if (!this.isPlanned) return;
+    this.isPlanned = false;
+    this.#limitSearch();
+  }
+
+  #limitSearch(): void {
+    if (this.#timeoutMs === 0) return;
+    this.#timers.push(
+      setTimeout(() => {
+        this.isOverdue = true;
+        this.#onOverdue();
+        for (const pool of this.#database.pools.values()) pool.failWaiters(clientErrors.noWriter());
+        for (const waiter of [...this.linked.keys()]) this.#evict(waiter, clientErrors.noWriter());
+      }, this.#timeoutMs),
+    );
   }
 
   /** Clients that wait now. */
