@@ -82,7 +82,7 @@ export function logIn(
         case Backend.NegotiateProtocolVersion:
           return;
         default:
-          throw new LoginError(`unexpected message during login (type 0x${type.toString(16)})`);
+          throw new LoginError('unknown pkt from server');
       }
     };
 
@@ -92,8 +92,7 @@ export function logIn(
         while (carry.length >= HEADER_BYTES) {
           const end = 1 + carry.readInt32BE(1);
           // PostgreSQL limits what it sends before authentication too; a length beyond reason is another protocol.
-          if (end < HEADER_BYTES || end > 1 << 20)
-            return fail(new LoginError('bad message length during login'));
+          if (end < HEADER_BYTES || end > 1 << 20) return fail(new LoginError('bad pkt header'));
           if (carry.length < end) return;
           const type = carry[0]!;
           const payload = carry.subarray(HEADER_BYTES, end);

@@ -11,6 +11,8 @@ import { errorFields, RawClient, rowValues } from '../support/raw.ts';
 const cluster = await Cluster.start({ after });
 /** What is put in the place of the next answer to a query. */
 let answer: Buffer | null = null;
+/** What the next connection is answered with instead of a login. */
+let greeting: Buffer | null = null;
 const upstreams = new Set<Socket>();
 const between = createServer((client) => {
   const server = connect(cluster.port, cluster.host);
@@ -21,6 +23,11 @@ const between = createServer((client) => {
   }
   server.pipe(client);
   client.on('data', (chunk: Buffer) => {
+    if (greeting !== null) {
+      client.write(greeting);
+      greeting = null;
+      return;
+    }
     if (answer === null || chunk[0] !== 0x51) return void server.write(chunk);
     client.write(answer);
     answer = null;
@@ -73,5 +80,33 @@ for (const [what, bytes, said, logged] of faults) {
     const next = await RawClient.login(bouncer, { user: 'postgres', database: 'db' });
     t.after(() => next.destroy());
     assert.deepEqual(rowValues((await next.query('select 2'))[1]!), ['2']);
+  });
+}
+
+const AUTHENTICATED = raw.message('R', Buffer.alloc(4));
+const refusals: [string, string, Buffer, string][] = [
+  ['a message that does not exist', 'disable', raw.message('q'), 'unknown pkt from server'],
+  ['what is no message at all', 'disable', Buffer.from('HTTP/1.1 400'), 'bad pkt header'],
+  [
+    'a cancel key that is none',
+    'disable',
+    Buffer.concat([AUTHENTICATED, raw.message('K', Buffer.alloc(4))]),
+    'bad cancel key',
+  ],
+  ['neither yes nor no to TLS', 'require', Buffer.from('E'), 'bad sslreq answer'],
+  ['more than its yes to TLS', 'require', Buffer.from('S+'), 'received unencrypted data after SSL response'],
+];
+
+for (const [what, sslmode, bytes, said] of refusals) {
+  test(`a server that answers the login with ${what} is closed with the reason`, async (t) => {
+    await bouncer.reload({ server_tls_sslmode: sslmode, server_login_retry: '0.1' });
+    t.after(() => bouncer.reload({ server_tls_sslmode: 'disable' }));
+    await bouncer.admin('RECONNECT');
+    bouncer.markLog();
+    greeting = bytes;
+    const client = await RawClient.connect(bouncer);
+    t.after(() => client.destroy());
+    client.send(raw.startup({ user: 'postgres', database: 'db' }), raw.query('select 1'));
+    await bouncer.waitForLog(new RegExp(`S-0x\\w+: db\\S+ closing because: ${said} \\(age`));
   });
 }
