@@ -97,8 +97,12 @@ function end(client: Client, error: ClientError): void {
   client.close(error.message, error, error.message);
 }
 
-/** server_fast_close: a session's server may go between two transactions, and the client with it. */
+/**
+ * A replication connection may never come to an end by itself, so its server goes at once. server_fast_close: a session's
+ * server may go between two transactions, and the client with it.
+ */
 function isFreeToClose(client: Client): boolean {
+  if (client.replication !== 'none') return true;
   if (!client.sessions.registry.config.settings.server_fast_close || client.poolMode !== 'session')
     return false;
   return !client.inTransaction && client.queryStart === 0;

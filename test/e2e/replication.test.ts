@@ -160,6 +160,18 @@ test('CopyBoth is ended by the client, and the connection goes on', { skip: noTo
   await noSenders();
 });
 
+test('RECONNECT ends it, in the middle of the stream', { skip: noTools }, async () => {
+  const raw = await RawClient.login(bouncer, { user: 'postgres', database: 'postgres', replication: 'true' });
+  const system = await raw.query('IDENTIFY_SYSTEM');
+  raw.send(query(`START_REPLICATION PHYSICAL ${rowValues(system.find((frame) => frame.type === 'D')!)[2]!}`));
+  await raw.readUntil('W');
+  await bouncer.admin('RECONNECT postgres');
+  await bouncer.admin('WAIT_CLOSE postgres');
+  const error = (await raw.readToEnd()).findLast((frame) => frame.type === 'E');
+  assert.equal(error && errorFields(error)['M'], 'database configuration changed');
+  await noSenders();
+});
+
 test(
   'it counts in pool_size: it takes an idle place, and waits for one that is in use',
   { skip: noTools },
