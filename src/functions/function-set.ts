@@ -160,9 +160,9 @@ export class FunctionSet {
     );
   }
 
-  /** A move that it wanted was not made: a transaction or pipeline was open. */
-  noteRefusedMove(): void {
-    this.record.counters.refusedMoves++;
+  /** A move that it wanted was not made: a transaction or pipeline was open. @returns whether that is worth a line */
+  noteRefusedMove(): boolean {
+    return this.record.moveRefused();
   }
 
   /** Takes over changed settings; a version that was loaded with others is loaded again. */

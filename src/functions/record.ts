@@ -22,6 +22,8 @@ export interface SetCounters {
 /** At most one line for failures in this time, in ms: a broken rule fails with every query. */
 const QUIET_MS = 1_000;
 
+/** Refused moves that are told of in QUIET_MS. */
+const MAX_MOVES = 10;
 /** Lines that a set may print in QUIET_MS: more is no help to anybody, and the log is everybody's. */
 const MAX_PRINTED = 100;
 
@@ -41,6 +43,8 @@ export class SetRecord {
   #isRefused = false;
   #quietUntil = 0;
   #suppressed = 0;
+  #movesUntil = 0;
+  #moves = 0;
   #printUntil = 0;
   #printed = 0;
   readonly #tenant: string;
@@ -74,6 +78,17 @@ export class SetRecord {
       { event: 'function_failed', tenant: this.#tenant, outcome, query: fingerprint(query) },
       `user function of ${this.#tenant} failed: ${outcome}: ${this.lastError} [query ${fingerprint(query)}]${more}${opened ? '; suspended' : ''}`,
     );
+  }
+
+  /** A move was refused. @returns whether to say so: a transaction may ask for one with each of its queries */
+  moveRefused(): boolean {
+    this.counters.refusedMoves++;
+    const now = performance.now();
+    if (now >= this.#movesUntil) {
+      this.#movesUntil = now + QUIET_MS;
+      this.#moves = 0;
+    }
+    return this.#moves++ < MAX_MOVES;
   }
 
   /** @param version hash of the code that serves now */

@@ -160,11 +160,12 @@ export function route(client: Client, type: number, dbkey: string | null): Handl
   if (client.inTransaction) {
     const { readies, unsynced, inCopy } = client.outstanding;
     if (readies > 0 && !unsynced && !inCopy) return waitForAnswers(client);
-    client.functions?.noteRefusedMove();
-    log.warn(
-      { client: client.id, event: 'move_refused' },
-      `${client.label} routing to ${dbkey} refused inside a transaction`,
-    );
+    if (client.functions?.noteRefusedMove() ?? true) {
+      log.warn(
+        { client: client.id, event: 'move_refused' },
+        `${client.label} routing to ${dbkey} refused inside a transaction`,
+      );
+    }
     if (registry.config.settings.routing_in_transaction !== 'error') return null;
     client.decision = null;
     answerError(client, type, clientErrors.moveInTransaction(from, dbkey));
