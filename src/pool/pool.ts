@@ -1,5 +1,6 @@
 import type { PoolMode } from '../config/config.ts';
 import type { ClientError } from '../wire/errors.ts';
+import { TxStatus } from '../wire/protocol.ts';
 import { Cancels } from './cancels.ts';
 import { isAlarm } from './cluster.ts';
 import type { Database, Registry, UserState } from './databases.ts';
@@ -44,8 +45,21 @@ export interface Credentials {
   learned: LearnedSecret | null;
 }
 
+/** Why a server is closed as soon as what runs there is done, also under a session. */
+export const NOT_THE_WRITER = 'not the writer';
+
 function isAt(server: Server, { host, port }: Target): boolean {
   return server.host === host && server.port === port;
+}
+
+/** One statement runs there, outside of a transaction block, that has begun later than that. */
+function hasBegunAfter(server: Server, since: number): boolean {
+  return (
+    server.state === 'active' &&
+    server.txStatus === TxStatus.Idle &&
+    server.user?.inTransaction === true &&
+    (server.user.queryStart ?? 0) > since
+  );
 }
 
 /** The servers of one (database, user) pair, and the clients that wait for them. */
@@ -257,19 +271,25 @@ export class Pool {
     for (const server of [...this.servers]) {
       if (isAt(server, writer)) continue;
       // a session would keep it
-      if (server.user?.inTransaction === false) server.close('not the writer');
-      else this.retireServer(server, 'not the writer');
+      if (server.user?.inTransaction === false) server.close(NOT_THE_WRITER);
+      else this.retireServer(server, NOT_THE_WRITER);
     }
   }
 
   /**
    * The writer has changed, or has come back: what goes elsewhere is closed at once, in the middle of whatever is done
    * there, and past failures do not count any more.
+   * @param readOnlySince when the old writer was seen to refuse writes: a statement that has begun after that only reads,
+   * and gets its answer; 0: it does not refuse them
    */
-  moveTo(writer: Target): void {
+  moveTo(writer: Target, readOnlySince = 0): void {
     this.opener.forgetFailures();
     this.opener.abort('switchover');
-    for (const server of [...this.servers]) if (!isAt(server, writer)) server.close('switchover');
+    for (const server of [...this.servers]) {
+      if (isAt(server, writer)) continue;
+      if (readOnlySince > 0 && hasBegunAfter(server, readOnlySince)) server.closeReason = NOT_THE_WRITER;
+      else server.close('switchover');
+    }
   }
 
   /** The node that its servers go to does not answer. */

@@ -1,5 +1,6 @@
 import type { Database } from '../pool/databases.ts';
 import { ControlError, runControl } from '../pool/control.ts';
+import { NOT_THE_WRITER } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import { clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
@@ -114,7 +115,8 @@ export function unlinkIfDone(client: Client): void {
   if (client.bodyLeft > 0 && client.bodyForwarded) return;
   if (client.poolMode === 'session') {
     // server_fast_close: the end of the transaction is as good as that of the session
-    if (server.closeReason !== null && client.sessions.registry.config.settings.server_fast_close)
+    const { server_fast_close: isFast } = client.sessions.registry.config.settings;
+    if (server.closeReason === NOT_THE_WRITER || (server.closeReason !== null && isFast))
       server.close(server.closeReason);
     return;
   }

@@ -215,8 +215,8 @@ export class ClusterController implements Cluster {
   #onEvidence(node: Node, evidence: Evidence): void {
     const role = evidence.recovering ? 'reader' : 'writer';
     node.lastProbe = performance.now();
-    node.readOnlySince = readOnlySince(node, evidence);
-    if (node.readOnlySince === evidence.askedAt)
+    node.readOnlySince = readOnlySince(node, evidence, node.lastProbe);
+    if (node.readOnlySince === node.lastProbe)
       this.#log('warn', 'node_read_only', `${node.key} does not take writes any more`);
     node.evidence = evidence;
     node.failure = '';
@@ -387,7 +387,7 @@ export class ClusterController implements Cluster {
     const { target } = this;
     hold.end(isMove);
     if (target !== null && (isMove || hold.isGone))
-      for (const pool of this.database.pools.values()) pool.moveTo(target);
+      for (const pool of this.database.pools.values()) pool.moveTo(target, old?.readOnlySince);
     if (isMove && target !== null && this.#settings.switchover_retry === 'never')
       for (const pool of this.database.pools.values()) pool.failWaiters(clientErrors.notSentAgain());
     this.#resume(hold);

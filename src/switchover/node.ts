@@ -25,7 +25,7 @@ export interface Node {
   readerFrom: number;
   lastProbe: number;
   lastChange: number;
-  /** it is no standby, and has begun to refuse writes while it was watched */
+  /** when it was first seen to be no standby and to refuse writes, while it was watched */
   readOnlySince: number;
   /** it says that it is the writer while a better one does too */
   isFenced: boolean;
@@ -80,12 +80,12 @@ export function betterWriter(a: Node, b: Node, current: Node | null): Node {
   return a;
 }
 
-/** What `Node.readOnlySince` becomes with new evidence. */
-export function readOnlySince(node: Node, { recovering, readOnly, askedAt }: Evidence): number {
+/** What `Node.readOnlySince` becomes with new evidence that has come `now`. */
+export function readOnlySince(node: Node, { recovering, readOnly }: Evidence, now: number): number {
   if (recovering || !readOnly) return 0;
   const before = node.evidence;
   const wasWritable = before !== null && !before.recovering && !before.readOnly;
-  return wasWritable ? askedAt : node.readOnlySince;
+  return wasWritable ? now : node.readOnlySince;
 }
 
 /** Two addresses of one server. */

@@ -155,6 +155,33 @@ test('a writer that refuses writes before another is promoted: they wait, and re
   }
 });
 
+for (const mode of ['transaction', 'session']) {
+  test(`what reads at a writer that refuses writes gets its answer when another is promoted (${mode} pooling)`, async (t) => {
+    const { primary, standbys, bouncer } = await setUp(t, { settings: { pool_mode: mode } });
+    const standby = standbys[0]!;
+    const [reader, open] = [await bouncer.connect(), await bouncer.connect()];
+    await reader.query('SELECT 1');
+    await primary.sql('ALTER SYSTEM SET default_transaction_read_only = on');
+    await primary.sql('SELECT pg_reload_conf()');
+    await bouncer.waitForLog(/does not take writes any more/);
+    await primary.sql('SELECT pg_advisory_lock(1)');
+    await open.query('BEGIN');
+    const where = 'SELECT inet_server_port() AS port';
+    const reading = reader.query(`${where}, pg_advisory_xact_lock(1)`);
+    await until('the reader to wait', async () => {
+      const rows = await primary.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
+      return rows.length > 0;
+    });
+    await standby.promote();
+    await bouncer.waitForLog(/the writer is \S+ \(was/);
+    assert.equal(await codeOf(open.query('SELECT 1')), '57P01');
+    await primary.sql('SELECT pg_advisory_unlock(1)');
+    assert.equal((await reading).rows[0].port, primary.port);
+    for (const client of [reader, open])
+      assert.deepEqual((await client.query(where)).rows, [{ port: standby.port }]);
+  });
+}
+
 test('a writer that refuses writes, and no other: their errors come behind switchover_timeout, then at once', async (t) => {
   const { primary, bouncer } = await setUp(t, { settings: { switchover_timeout: 0.5 } });
   const client = await bouncer.connect();
