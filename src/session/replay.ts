@@ -9,7 +9,11 @@ import { Backend, Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 export const REPLAY_BYTES = 1 << 20;
 
 /** Statements that do all that they do inside their transaction, so that its end by FATAL leaves nothing behind. */
-const PLAIN = /^(?:select|insert|update|delete|merge|with|values|table|begin|start)\b/i;
+const PLAIN =
+  /^(?:select|insert|update|delete|merge|with|values|table|begin|start|show|explain|set|reset|lock|notify|truncate|comment|grant|revoke|refresh)\b/i;
+/** What CREATE, ALTER and DROP are about where they are such statements: no databases, tablespaces or subscriptions. */
+const DEFINITION =
+  /^(?:create|alter|drop)\s+(?:or\s+replace\s+|temp(?:orary)?\s+|unlogged\s+|unique\s+|recursive\s+|materialized\s+|foreign\s+)*(?:table|index|view|sequence|schema|function|procedure|aggregate|type|domain|trigger|rule|policy|role|user|group|extension)\b/i;
 
 /** Statements that commit in the middle, or work outside of transactions. */
 const COMMITS_INSIDE =
@@ -116,7 +120,8 @@ export function isPlainStatement(sql: string): boolean {
   const text = withoutQuoted(sql);
   if (text === null) return false;
   const statement = text.trim().replace(/;\s*$/, '').trim();
-  return !statement.includes(';') && PLAIN.test(statement.replace(/^[\s(]+/, ''));
+  if (statement.includes(';') || /\bconcurrently\b/i.test(statement)) return false;
+  return PLAIN.test(statement.replace(/^[\s(]+/, '')) || DEFINITION.test(statement);
 }
 
 // One pass of alternatives without nested repetition: whatever a client sends takes linear time.

@@ -1,0 +1,92 @@
+/** What may be sent again behind a switchover, by its text and by the messages that carry it. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isPlainStatement, replayable } from '../../src/session/replay.ts';
+import * as raw from '../support/raw.ts';
+
+test('one transactional statement is plain', () => {
+  for (const sql of [
+    'select 1',
+    ' INSERT INTO t VALUES (1); ',
+    '/* hint */ (SELECT 1) UNION (SELECT 2)',
+    "UPDATE t SET a = 'x;y' -- ;",
+    'WITH w AS (SELECT 1) DELETE FROM t',
+    'BEGIN',
+    'START TRANSACTION READ WRITE',
+    'show transaction_isolation',
+    "SET search_path = 'a', b",
+    'EXPLAIN SELECT 1',
+    'truncate t',
+    'create table t (a int)',
+    'CREATE UNIQUE INDEX i ON t (a)',
+    'create or replace function f() returns int language sql as $$ select 1; $$',
+    'drop materialized view v',
+    'ALTER TABLE t ADD COLUMN b int',
+    'REFRESH MATERIALIZED VIEW v',
+  ])
+    assert.equal(isPlainStatement(sql), true, sql);
+});
+
+test('what commits inside, works outside of transactions, or is more than one, is not', () => {
+  for (const sql of [
+    '',
+    'CALL p()',
+    'DO $$ begin commit; end $$',
+    'VACUUM t',
+    'ANALYZE',
+    'CLUSTER t',
+    'REINDEX TABLE t',
+    'CREATE INDEX CONCURRENTLY i ON t (a)',
+    'drop index concurrently i',
+    'ALTER TABLE t DETACH PARTITION p CONCURRENTLY',
+    'CREATE DATABASE d',
+    'DROP DATABASE d',
+    'ALTER DATABASE d SET TABLESPACE s',
+    "CREATE TABLESPACE s LOCATION '/x'",
+    "CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p",
+    "ALTER SYSTEM SET work_mem = '1MB'",
+    'COPY t FROM STDIN',
+    'COMMIT',
+    "PREPARE TRANSACTION 'x'",
+    'EXECUTE q',
+    'INSERT INTO t VALUES (1); COMMIT; SELECT 1',
+    "SELECT E'\\'; COMMIT; --'",
+  ])
+    assert.equal(isPlainStatement(sql), false, sql);
+});
+
+test('messages that execute one statement, or BEGIN and one more, or none', () => {
+  const texts = new Map([
+    ['w', 'INSERT INTO t VALUES (1)'],
+    ['c', 'CALL p()'],
+    ['b', 'BEGIN'],
+  ]);
+  const of = (...messages: Buffer[]): ReturnType<typeof replayable> =>
+    replayable(Buffer.concat(messages), (name) => texts.get(name) ?? null);
+  const one = { opensTransaction: false, hasMore: false };
+  const execute = (name: string): Buffer => Buffer.concat([raw.bind(name), raw.execute()]);
+
+  assert.deepEqual(of(raw.query('SELECT 1')), one);
+  assert.deepEqual(of(execute('w'), raw.sync()), one);
+  assert.deepEqual(of(execute('w'), raw.flush()), one);
+  assert.deepEqual(of(raw.parse('', 'SELECT 1'), raw.describe('S'), raw.sync()), one);
+  assert.deepEqual(
+    of(raw.close('S', 'x'), raw.parse('', 'SELECT 1'), execute(''), raw.close('P'), raw.sync()),
+    one,
+  );
+  assert.deepEqual(of(execute('b'), execute('w'), raw.sync()), { opensTransaction: true, hasMore: false });
+  assert.deepEqual(of(execute('w'), raw.sync(), execute('c'), raw.sync()), {
+    opensTransaction: false,
+    hasMore: true,
+  });
+
+  assert.equal(of(execute('c'), raw.sync()), null);
+  assert.equal(of(execute('w'), execute('w'), raw.sync()), null);
+  assert.equal(of(execute('b'), execute('c'), raw.sync()), null);
+  assert.equal(of(execute('b'), execute('w'), execute('w'), raw.sync()), null);
+  assert.equal(of(execute('unknown'), raw.sync()), null);
+  // what is bound is the unnamed statement, not the one that was parsed last
+  texts.set('', 'CALL p()');
+  assert.equal(of(raw.parse('w', 'SELECT 1'), execute(''), raw.sync()), null);
+  assert.equal(of(raw.query('SELECT 1').subarray(0, 7)), null);
+});
