@@ -91,7 +91,11 @@ export function runControl(
         columns = fields.map(({ name }, i) => (options.byPosition === true ? String(i) : name));
       } else if (message.name === 'dataRow') {
         const values = message.fields as (string | null)[];
-        rows.push(Object.fromEntries(columns.map((column, i) => [column, values[i] ?? null])));
+        const row: Record<string, string | null> = {};
+        // of several columns of one name the first counts
+        for (const [i, column] of columns.entries())
+          if (!Object.hasOwn(row, column)) row[column] = values[i] ?? null;
+        rows.push(row);
       } else if (message.name === 'parameterStatus') {
         const { parameterName: name = '', parameterValue: value = '' } = message;
         server.noteParameter(name, value);

@@ -82,6 +82,17 @@ test('a topology query that fails is an error in the log, and the configured hos
   });
 });
 
+test('of several columns named `endpoint` the first counts', async (t) => {
+  const primary = await Cluster.start(t);
+  const bouncer = await Bouncer.start(t, {
+    databases: {
+      dev: `${primary.connectionString()} topology_query='SELECT ''localhost'' AS endpoint, ''::1'' AS endpoint'`,
+    },
+    settings: { auth_user: 'postgres' },
+  });
+  await bouncer.waitForLog(/node localhost:\d+ found by the topology query/);
+});
+
 test('the column `endpoint`, or the only one, is a host; a port, a role and a status may be beside it', () => {
   assert.deepEqual(parseTopology([{ endpoint: 'a', port: '7', role: 'blue', status: null }]), [
     { host: 'a', port: 7, role: 'BLUE', status: null },
