@@ -37,9 +37,10 @@ export interface ProbeEvents {
 }
 
 // The timeline of a writer is in its WAL file's name; pg_control_checkpoint() would still tell the old one until the
-// checkpoint behind the promotion.
+// checkpoint behind the promotion. A standby's is that of its stream, which only some roles are told, or of its restart point.
 const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
- CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id::bigint FROM pg_control_checkpoint())
+ CASE WHEN pg_is_in_recovery() THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()),
+ (SELECT received_tli FROM pg_stat_wal_receiver))::bigint
  ELSE ('x' || lpad(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 16, '0'))::bit(64)::bigint END AS timeline,
  CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn,
  CASE WHEN NOT pg_is_in_recovery() THEN NULL
@@ -160,11 +161,9 @@ export class Probe {
     try {
       [row] = await this.#ask(this.#server, this.#question, deadline);
     } catch (error) {
-      const refused =
-        error instanceof ControlError &&
-        !/^(08|57P|53|25)/.test(error.code) &&
-        this.#server.state !== 'closed';
-      if (!refused || this.#question === SHORT_QUESTION) throw error;
+      // what it was asked is unknown there, or not allowed; anything else may be over the next time
+      const isRefused = error instanceof ControlError && /^(?:42|0A)/.test(error.code);
+      if (!isRefused || this.#question === SHORT_QUESTION) throw error;
       this.#question = SHORT_QUESTION;
       [row] = await this.#ask(this.#server, this.#question, deadline);
     }
@@ -218,13 +217,18 @@ export class Probe {
   }
 }
 
-/** The connection was there, and was ended by the other side before it had answered. */
+/** The query was cancelled: by somebody, by statement_timeout, by replay on a standby. */
+const CANCELLED = new Set(['57014', '40001']);
+
+/** The connection was there, and was ended or interrupted by the other side before it had answered. */
 function isCut(error: Error): boolean {
-  return error instanceof ControlError && (error.code === '57P01' || error.message === CRASHED);
+  if (!(error instanceof ControlError)) return false;
+  return error.code === '57P01' || CANCELLED.has(error.code) || error.message === CRASHED;
 }
 
-/** It answers, but not to us: no free connection, no such role. Class 57 says that it is going or coming. */
+/** It answers, but not to us: no free connection, no such role, no time. Class 57 says that it is going or coming. */
 function isRefusal(error: Error): boolean {
+  if (error instanceof ControlError) return CANCELLED.has(error.code);
   const code = error instanceof LoginError ? (error.fields?.get('C') ?? '') : '';
   return code !== '' && !code.startsWith('57');
 }

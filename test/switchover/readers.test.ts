@@ -50,6 +50,10 @@ test('who asked for the readers follows them: a reader dies, the last becomes th
   await bouncer.waitForLog(new RegExp(`:${primary.port} is a reader`));
   await until('the old writer to be read from', async () => (await portOf(client)) === primary.port);
   assert.equal(await portOf(writer), other.port);
+  await until('it to follow the new timeline', async () => {
+    const rows = await bouncer.admin('SHOW TOPOLOGY');
+    return rows.find((row) => row['port'] === primary.port)?.['timeline'] === '2';
+  });
 });
 
 test('recreate_disconnected_pools = 0: a node that has failed is not taken in again before it is asked for', async (t) => {
