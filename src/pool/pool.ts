@@ -292,8 +292,9 @@ export class Pool {
     }
   }
 
-  /** The node that its servers go to does not answer. */
-  nodeGone(): void {
+  /** The node that its servers go to does not answer: a smart shutdown must not wait for those that are free. */
+  nodeGone(reason: string): void {
+    for (const server of [...this.idle]) server.close(reason);
     for (const waiter of [...this.waiters]) waiter.onNodeGone?.();
   }
 

@@ -257,7 +257,7 @@ export class ClusterController implements Cluster {
     this.#setAside(node);
     this.#readers.changed();
     node.watch.judged(true);
-    for (const pool of node.database.pools.values()) pool.nodeGone();
+    for (const pool of node.database.pools.values()) pool.nodeGone(reason);
     if (node !== this.#writer) return this.#lookedAround();
     this.#beginHold(`probe failed: ${reason}`);
     this.#hold?.gone();

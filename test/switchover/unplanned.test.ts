@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { DatabaseError } from 'pg';
 import { FlakyRelay } from '../support/flaky.ts';
-import { until } from '../support/wait.ts';
+import { until, within } from '../support/wait.ts';
 import { setUp, Writer } from './pair.ts';
 
 const PROTOCOLS = ['simple', 'extended', 'prepared'] as const;
@@ -115,6 +115,40 @@ test("a probe's connection that is ended by hand says nothing about the writer",
   assert.deepEqual(writer.errors, []);
   assert.ok(!bouncer.logContains(/does not answer|switchover dev: the writer is .* \(was/));
   assert.deepEqual(await bouncer.admin('SHOW SWITCHOVERS'), []);
+});
+
+test("a probe's query that is cancelled says nothing either, and its successors tell as much as before", async (t) => {
+  const { primary, bouncer } = await setUp(t);
+  const locker = await bouncer.connect();
+  await locker.query('BEGIN; LOCK pg_stat_wal_receiver');
+  await primary.sql('SELECT 1');
+  await until('the probe to be cancelled', async () => {
+    const rows = await primary.sql(`SELECT pg_cancel_backend(pid) AS done FROM pg_stat_activity
+      WHERE application_name = 'pgswitchyard probe' AND wait_event_type = 'Lock'`);
+    return rows[0]?.['done'];
+  });
+  await locker.query('ROLLBACK');
+  const before = (await bouncer.admin('SHOW TOPOLOGY'))[0]!;
+  await until('the next probe', async () => {
+    const [row] = await bouncer.admin('SHOW TOPOLOGY');
+    return Number(row!['last_probe_ms']) < Number(before['last_probe_ms']);
+  });
+  const [row] = await bouncer.admin('SHOW TOPOLOGY');
+  assert.deepEqual([row!['port'], row!['role'], row!['timeline']], [primary.port, 'writer', '1']);
+  assert.ok(!bouncer.logContains(/does not answer|transactions wait/));
+});
+
+test('a smart shutdown of the old writer does not wait for connections that nobody uses', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const writer = await Writer.start(bouncer, 1, 'prepared');
+  await writer.progress(10);
+  primary.markLog();
+  const stopping = primary.stop('smart');
+  await primary.waitForLog(/received smart shutdown request/);
+  await standbys[0]!.promote();
+  await within('the old writer to end', stopping);
+  await writer.progress(10);
+  await writer.stop();
 });
 
 test('demoted while connections stay: a write is refused, and goes to the new writer', async (t) => {
