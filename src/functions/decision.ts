@@ -57,6 +57,10 @@ export function failureOf(part: Part): CallFailure | null {
 /** The end of a transaction that takes nothing from it. Refused because of a failure, its client would be stuck in the transaction. */
 const ROLLBACK = /^\s*(?:rollback|abort)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
 
+export function isRollback(query: string): boolean {
+  return ROLLBACK.test(query);
+}
+
 /** A rejection, or a failure whose policy is not to let the query pass; null: it goes on. */
 export function refusalOf(query: string, part: Part, policy: FailurePolicy): Refusal | null {
   if (part === null || 'text' in part) return null;
@@ -64,7 +68,7 @@ export function refusalOf(query: string, part: Part, policy: FailurePolicy): Ref
   const message = `user function failed: ${part.failure.outcome}`;
   if (policy === 'pass') return null;
   if (policy === 'disconnect') return { kind: 'disconnect', message, code: FAILURE_SQLSTATE };
-  if (ROLLBACK.test(query)) return null;
+  if (isRollback(query)) return null;
   return {
     kind: 'reject',
     message,

@@ -125,6 +125,8 @@ export class Client implements Waiter, ServerUser {
   verdict: { readonly isLost: boolean } | null = null;
   /** what the next message is answered with: its transaction was lost while nothing was outstanding */
   lostTransaction: ClientError | null = null;
+  /** it had failed before, so that nothing but its end is expected */
+  lostHadFailed = false;
   /** an error was answered without the server: messages are ignored until Sync */
   skipToSync = false;
 

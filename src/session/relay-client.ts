@@ -5,7 +5,7 @@ import type { Client } from './client.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
 import { handlePrepared, isTracked, noteDiscard, Prepared } from './prepared.ts';
-import { keepForReplay, tellLostTransaction } from './switchover.ts';
+import { keepForReplay, rollsBackFailed, tellLostTransaction } from './switchover.ts';
 import { handleQueryText, tooLargeForFunctions } from './query.ts';
 import { isKept, noteUnnamedParse } from './unnamed.ts';
 
@@ -255,8 +255,8 @@ function classifyParse(client: Client, size: number, chunk: Buffer, at: number):
 
 function inspect(client: Client, type: number, size: number, bytes: Buffer): Handled {
   const whole = bytes.length === size;
-  if (client.lostTransaction !== null && type !== Frontend.Terminate)
-    return tellLostTransaction(client, type);
+  const isLost = client.lostTransaction !== null && type !== Frontend.Terminate;
+  if (isLost && !rollsBackFailed(client, type, bytes)) return tellLostTransaction(client, type);
   switch (type) {
     case Frontend.Terminate:
       // what it has asked for before is done, as if it had waited

@@ -1,3 +1,4 @@
+import { isRollback } from '../functions/decision.ts';
 import { isAlarm, type Cluster } from '../pool/cluster.ts';
 import type { Server } from '../pool/server.ts';
 import { runControl } from '../pool/control.ts';
@@ -208,6 +209,7 @@ interface Loss {
   /** it knows of the error already, and its Sync is still to come */
   readonly isSkipping: boolean;
   readonly inTransaction: boolean;
+  readonly hasFailed: boolean;
 }
 
 function detach(client: Client, server: Server): Loss {
@@ -217,6 +219,7 @@ function detach(client: Client, server: Server): Loss {
     isUnsynced: outstanding.unsynced,
     isSkipping: outstanding.skipping,
     inTransaction: server.txStatus !== TxStatus.Idle,
+    hasFailed: server.txStatus === TxStatus.Failed,
   };
   client.server = null;
   client.database!.cluster?.letGo(client);
@@ -262,9 +265,28 @@ function tell(client: Client, cluster: Cluster, loss: Loss, error: ClientError):
   if (parts.length > 0) client.send(Buffer.concat(parts));
   else if (loss.inTransaction) {
     client.lostTransaction = error;
+    client.lostHadFailed = loss.hasFailed;
     // makes the relay look at the next message
     client.skipToSync = true;
   }
+}
+
+/**
+ * Whether the first message behind a transaction that was lost is the ROLLBACK of one that had failed before: its client
+ * knows that it is lost, and gets what it asks for.
+ */
+export function rollsBackFailed(client: Client, type: number, bytes: Buffer): boolean {
+  if (!client.lostHadFailed) return false;
+  const from = bytes.indexOf(0, HEADER_BYTES) + 1;
+  let text: string | null = null;
+  if (type === Frontend.Query) text = bytes.toString('latin1', HEADER_BYTES, from - 1);
+  else if (type === Frontend.Parse) text = bytes.toString('latin1', from, bytes.indexOf(0, from));
+  else if (type === Frontend.Bind)
+    text = textOf(client, bytes.toString('latin1', from, bytes.indexOf(0, from)));
+  if (text === null || !isRollback(text)) return false;
+  client.lostTransaction = null;
+  client.skipToSync = false;
+  return true;
 }
 
 /** The first message behind a transaction that was lost while its client said nothing. */

@@ -149,6 +149,33 @@ test('session pooling: who is between transactions goes on in a session of the n
   assert.deepEqual((await idle.query('SHOW application_name')).rows, [{ application_name: 'kept' }]);
 });
 
+test('the ROLLBACK of a transaction that had failed before is no news to its client; anything else is', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const named = (text: string): { name: string; text: string } => ({ name: text, text });
+  const ends = [
+    'ROLLBACK',
+    'abort;',
+    { text: 'ROLLBACK', values: [] },
+    named('rollback'),
+    'COMMIT',
+    'SELECT 1',
+  ] as const;
+  const clients = await Promise.all(ends.map(() => bouncer.connect()));
+  await clients[3]!.query(named('rollback'));
+  for (const client of clients) {
+    await client.query('BEGIN');
+    await assert.rejects(client.query('SELECT 1 / 0'));
+  }
+  await planned(primary, standbys[0]!);
+  for (const [i, client] of clients.entries()) {
+    const answer = client.query(ends[i] as string);
+    if (i < 4) assert.equal((await answer).command, 'ROLLBACK');
+    else await assert.rejects(answer, { code: '57P01' });
+    const { rows } = await client.query('SELECT inet_server_port() AS port');
+    assert.deepEqual(rows, [{ port: standbys[0]!.port }]);
+  }
+});
+
 test('what a transaction has set is gone with it, and the client is told so', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t);
   const client = await bouncer.connect();
