@@ -5,7 +5,7 @@ import type { Server } from '../pool/server.ts';
 import { clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
-import { resumeClient } from './relay-client.ts';
+import { beginQuery, resumeClient } from './relay-client.ts';
 import { lostInCluster, waitsWithServer } from './switchover.ts';
 
 /**
@@ -24,6 +24,7 @@ export function link(client: Client): boolean {
   if (client.server !== null) return !waitsWithServer(client);
   if (client.via !== null) follow(client, client.via);
   client.waitingSince = performance.now();
+  beginQuery(client, client.waitingSince);
   const server = client.pool!.acquire(client);
   if (server !== null) return attach(client, server);
   client.state = 'waiting';

@@ -7,7 +7,7 @@ import type { Client } from './client.ts';
 import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
 import { isTracked, parseNamed, waitForAnswers } from './prepared.ts';
-import { forwardRequest, Handled, noteQuery, noteRequest, resumeClient } from './relay-client.ts';
+import { dropQuery, forwardRequest, Handled, noteQuery, noteRequest, resumeClient } from './relay-client.ts';
 import { noteRewritten } from './switchover.ts';
 import { noteUnnamedParse } from './unnamed.ts';
 
@@ -220,6 +220,7 @@ export function answerError(client: Client, type: number, error: ClientError): v
     client.skipToSync = !isQuery;
     return;
   }
+  if (server === null) dropQuery(client);
   const reply = error.encode();
   if (isQuery) {
     const both = Buffer.concat([reply, readyForQuery(client.txStatus)]);

@@ -7,7 +7,7 @@ import { parameterStatus, parseErrorFields, readyForQuery } from '../wire/messag
 import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { answerError } from './query.ts';
-import { dropHeld, Handled, resumeClient } from './relay-client.ts';
+import { dropHeld, dropQuery, Handled, resumeClient } from './relay-client.ts';
 import {
   isAtomic,
   isForgettable,
@@ -309,8 +309,10 @@ export function refuseWaiting(client: Client, error: ClientError): void {
   client.decision = null;
   client.verdict = null;
   dropHeld(client);
-  if (type === Frontend.Sync) client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
-  else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
+  if (type === Frontend.Sync) {
+    dropQuery(client);
+    client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
+  } else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
   resumeClient(client);
 }
 

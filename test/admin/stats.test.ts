@@ -16,6 +16,7 @@ const bouncer = await Bouncer.start(
       a: cluster.connectionString(),
       b: cluster.connectionString(),
       unused: cluster.connectionString(),
+      one: `${cluster.connectionString()} pool_size=1`,
     },
     settings: { pool_mode: 'transaction' },
   },
@@ -66,6 +67,33 @@ test('simple queries and transactions are counted one by one', async () => {
   await client.end();
 });
 
+test('waiting for a server is a part of the query and of its transaction, which count from their arrival', async () => {
+  const [first, second] = [
+    await bouncer.connect({ database: 'one' }),
+    await bouncer.connect({ database: 'one' }),
+  ];
+  await first.query('BEGIN');
+  const before = await totals('one');
+  const waiting = second.query('SELECT 1');
+  await until('the second to wait', async () => {
+    const { rows } = await admin.query<{ database: string; cl_waiting: number }>('SHOW POOLS');
+    return rows.find((each) => each.database === 'one')?.cl_waiting === 1;
+  });
+  const during = await totals('one');
+  assert.equal(during['query_count'], before['query_count']! + 1);
+  assert.equal(during['xact_count'], before['xact_count']! + 1);
+  await first.query('SELECT pg_sleep(0.05)');
+  await first.query('COMMIT');
+  await waiting;
+  const now = await totals('one');
+  const grown = (name: string): number => now[name]! - before[name]!;
+  assert.equal(grown('query_count'), 3);
+  assert.ok(grown('wait_time') >= 50_000);
+  assert.ok(grown('query_time') >= grown('wait_time') + 50_000);
+  await first.end();
+  await second.end();
+});
+
 test('prepared statements are counted', async () => {
   const client = await bouncer.connect({ database: 'b' });
   const before = await totals('b');
@@ -111,7 +139,7 @@ test('only databases that were used appear, and the console itself; TOTALS is th
   const { rows } = await admin.query<Record<string, string>>('SHOW STATS');
   assert.deepEqual(
     rows.map((row) => row['database']),
-    ['a', 'b', 'pgbouncer'],
+    ['a', 'b', 'one', 'pgbouncer'],
   );
   const sum = rows.reduce((all, row) => all + Number(row['total_bind_count']), 0);
   const all = await admin.query<{ name: string; value: string }>('SHOW TOTALS');
