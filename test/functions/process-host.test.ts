@@ -1,5 +1,6 @@
 /** Sandbox processes and their supervisor: real children, killed in every way. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
 import { HostChild, type ChildEvents } from '../../src/functions/child.ts';
@@ -154,6 +155,23 @@ test('a call during which the child is killed from outside is run again, and hel
   assert.deepEqual(await sandbox.ask(1, 'd'), ['d']);
   assert.deepEqual([sandbox.killed, sandbox.complaints], [[], []]);
   assert.deepEqual(sandbox.accidents, ['SIGKILL', 'SIGKILL', 'SIGKILL']);
+});
+
+test('a call that had no processor is run again, and not taken for one that hangs', async (t) => {
+  const sandbox = new Supervised(t);
+  const timeoutMs = 100;
+  await sandbox.host.load(version(1, 'let n = 0; while (n < 1_500_000) n++; return query;', timeoutMs));
+  const { pid } = sandbox.host;
+  const ranMs = (): number => Number(readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ')[0]) / 1e6;
+  const before = ranMs();
+  const answer = sandbox.ask(1, 'a');
+  await until('the call to run', () => ranMs() > before + 3);
+  process.kill(pid!, 'SIGSTOP');
+  const stopped = performance.now();
+  await until('its deadline to pass', () => performance.now() > stopped + timeoutMs * 2);
+  process.kill(pid!, 'SIGCONT');
+  assert.deepEqual(await answer, ['a']);
+  assert.deepEqual(sandbox.killed, []);
 });
 
 test('a version whose loading never ends is refused, and those behind it are answered', async (t) => {
