@@ -139,10 +139,10 @@ export class Engine {
 
   /**
    * Runs a packed batch. Calls that were cut off are failures, and those behind them are run all the same, up to a limit.
-   * @param onCut is told each time that the batch is taken up again
+   * @param onCut is told each time that the batch is taken up again, and how long, in ms, the next call may take
    * @returns packed answers, one for each call
    */
-  run(id: number, packed: string, onCut: () => void = () => {}): string {
+  run(id: number, packed: string, onCut: (nextMs: number) => void = () => {}): string {
     const broken = this.#broken.get(id);
     if (broken !== undefined) this.#rebuild(broken);
     const loaded = this.#loaded.get(id);
@@ -151,7 +151,12 @@ export class Engine {
   }
 
   /** @param first how the attempt to run all of them at once ended */
-  #takeUp(id: number, calls: readonly HostCall[], first: Cut | null, onCut: () => void): string {
+  #takeUp(
+    id: number,
+    calls: readonly HostCall[],
+    first: Cut | null,
+    onCut: (nextMs: number) => void,
+  ): string {
     const answers: HostAnswer[] = [];
     let cut = first;
     let consoleText = '';
@@ -219,7 +224,7 @@ export class Engine {
       else alone = true;
       // whatever it left behind, microtasks above all, must not reach the next call
       this.#rebuild(loaded.version);
-      if (answers.length < calls.length) onCut();
+      if (answers.length < calls.length) onCut(loaded.version.timeoutMs * 2 ** starved);
     }
     return packAnswers(answers, consoleText);
   }

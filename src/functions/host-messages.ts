@@ -16,7 +16,7 @@ export type HostMessage =
   | { readonly kind: 'dispose'; readonly id: number; readonly text: string }
   /** proxy → host: version id, NUL, packed calls */
   | { readonly kind: 'batch'; readonly id: number; readonly text: string }
-  /** host → proxy: a call of this batch was cut off, and the batch goes on */
+  /** host → proxy: a call of this batch was cut off, and the batch goes on; how long its next call may take, in ms */
   | { readonly kind: 'alive'; readonly id: number; readonly text: string }
   /** host → proxy: packed answers; in the order of the batches */
   | { readonly kind: 'answers'; readonly id: number; readonly text: string };

@@ -32,8 +32,8 @@ function handle(message: HostMessage): void {
       return engine!.dispose(message.id);
     case 'batch': {
       const end = message.text.indexOf('\0');
-      const text = engine!.run(Number(message.text.slice(0, end)), message.text.slice(end + 1), () =>
-        send({ kind: 'alive', id: message.id, text: '' }),
+      const text = engine!.run(Number(message.text.slice(0, end)), message.text.slice(end + 1), (nextMs) =>
+        send({ kind: 'alive', id: message.id, text: String(nextMs) }),
       );
       return send({ kind: 'answers', id: message.id, text });
     }

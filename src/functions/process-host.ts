@@ -87,6 +87,8 @@ export class ProcessHost implements SandboxHost {
   #onIdle: (() => void) | null = null;
   #restartTimer: NodeJS.Timeout | null = null;
   #headSince = 0;
+  /** what the child gives the call that is running, in ms; 0: what its version has */
+  #nextMs = 0;
   #headCpu: number | null = null;
   #failedStarts = 0;
   /** by version, kills since its last answer */
@@ -189,7 +191,7 @@ export class ProcessHost implements SandboxHost {
         return;
       case 'alive':
         // one call of a batch has been cut off, the next one has its own time
-        return this.#watchHead();
+        return this.#watchHead(Number(message.text) + GRACE_MS);
       case 'loaded':
         if (head?.kind !== 'load' || head.version.id !== message.id) return child.kill();
         this.#queue.shift();
@@ -214,7 +216,8 @@ export class ProcessHost implements SandboxHost {
   }
 
   /** One timer for each host: that of the job that is running. */
-  #watchHead(): void {
+  #watchHead(nextMs = 0): void {
+    this.#nextMs = nextMs;
     if (this.#deadline) clearTimeout(this.#deadline);
     this.#deadline = null;
     const head = this.#queue[0];
@@ -227,8 +230,17 @@ export class ProcessHost implements SandboxHost {
 
   /** Until the next sign of life: the child says when it has cut off one call of several. */
   #limitMs(job: Job): number {
+    // whoever was starved has more; what the child says is not trusted
+    return Math.min(Math.max(this.#plainLimitMs(job), this.#nextMs || 0), this.#hardLimitMs(job));
+  }
+
+  #plainLimitMs(job: Job): number {
     if (job.kind === 'load') return LOAD_LIMIT_MS;
     return (this.#versions.get(job.versionId)?.timeoutMs ?? 100) + GRACE_MS;
+  }
+
+  #hardLimitMs(job: Job): number {
+    return this.#plainLimitMs(job) * HARD_FACTOR;
   }
 
   /** Late by the clock. Has it been running, or waiting for a processor? */
@@ -240,7 +252,7 @@ export class ProcessHost implements SandboxHost {
     const isStarting = !this.#child.isReady && waited < START_TIMEOUT_MS;
     const ran = cpu === null ? limit : this.#headCpu === null ? 0 : cpu - this.#headCpu;
     // The first look only takes the time: from then on what it uses counts.
-    if (isStarting || (ran < limit * 0.5 && waited < limit * HARD_FACTOR)) {
+    if (isStarting || (ran < limit * 0.5 && waited < this.#hardLimitMs(head))) {
       this.#headCpu ??= isStarting ? null : cpu;
       this.#deadline = setTimeout(() => this.#overdue(head), isStarting ? 20 : Math.max(10, limit / 4));
       return;
