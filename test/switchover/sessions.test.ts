@@ -163,8 +163,7 @@ test('a session whose write is refused: sent again to a new writer, and its own 
   await client.query('SET default_transaction_read_only = off');
 
   await standby.promote();
-  await primary.sql('ALTER SYSTEM SET default_transaction_read_only = on');
-  await primary.sql('SELECT pg_reload_conf()');
+  await primary.configure({ settings: { default_transaction_read_only: 'on' } });
   const other = await bouncer.connect();
   await other.query(write(3));
   assert.equal((await other.query<{ port: number }>(WHERE)).rows[0]?.port, standby.port);

@@ -157,8 +157,7 @@ test('demoted while connections stay: a write is refused, and goes to the new wr
   const client = await bouncer.connect();
   // what a demoted Aurora writer looks like: connections stay, writes are refused
   await standby.promote();
-  await primary.sql('ALTER SYSTEM SET default_transaction_read_only = on');
-  await primary.sql('SELECT pg_reload_conf()');
+  await primary.configure({ settings: { default_transaction_read_only: 'on' } });
   await client.query('INSERT INTO ledger (writer, n) VALUES (1, 1)');
   const [{ port }] = (await client.query('SELECT inet_server_port() AS port')).rows as [{ port: number }];
   assert.equal(port, standby.port);
@@ -171,8 +170,7 @@ test('a writer that refuses writes before another is promoted: they wait, and re
   const writers = await Promise.all(PROTOCOLS.map((protocol, i) => Writer.start(bouncer, i, protocol)));
   await Promise.all(writers.map((each) => each.progress(10)));
   const reader = await bouncer.connect();
-  await primary.sql('ALTER SYSTEM SET default_transaction_read_only = on');
-  await primary.sql('SELECT pg_reload_conf()');
+  await primary.configure({ settings: { default_transaction_read_only: 'on' } });
   await bouncer.waitForLog(/does not take writes any more/);
   // more of them wait than there are servers
   await until('all writers to wait', async () => {
@@ -195,8 +193,7 @@ for (const mode of ['transaction', 'session']) {
     const standby = standbys[0]!;
     const [reader, open] = [await bouncer.connect(), await bouncer.connect()];
     await reader.query('SELECT 1');
-    await primary.sql('ALTER SYSTEM SET default_transaction_read_only = on');
-    await primary.sql('SELECT pg_reload_conf()');
+    await primary.configure({ settings: { default_transaction_read_only: 'on' } });
     await bouncer.waitForLog(/does not take writes any more/);
     await primary.sql('SELECT pg_advisory_lock(1)');
     await open.query('BEGIN');
@@ -221,8 +218,7 @@ test('a writer that refuses writes, and no other: their errors come behind switc
   const client = await bouncer.connect();
   const write = 'INSERT INTO ledger (writer, n) VALUES (1, 1)';
   await client.query(write);
-  await primary.sql('ALTER SYSTEM SET default_transaction_read_only = on');
-  await primary.sql('SELECT pg_reload_conf()');
+  await primary.configure({ settings: { default_transaction_read_only: 'on' } });
   for (let i = 0; i < 3; i++) assert.equal(await codeOf(client.query(write)), '25006');
   const prepared = { name: 'w', text: write };
   assert.equal(await codeOf(client.query(prepared)), '25006');
