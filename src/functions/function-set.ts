@@ -111,6 +111,16 @@ export class FunctionSet {
     return this.#entries().every((file) => existsSync(file));
   }
 
+  /** By function the file that it comes from; '' for one that there is none of. One file may hold both. */
+  get origins(): { readonly routing: string; readonly rewrite: string } {
+    const { routing, rewrite } = this.files;
+    const { routes, rewrites } = this.#kinds();
+    return {
+      routing: routing ?? (routes ? rewrite : null) ?? '',
+      rewrite: rewrite ?? (rewrites ? routing : null) ?? '',
+    };
+  }
+
   /** Hash of the code that serves; '' while there is none. */
   get versionHash(): string {
     return this.#version?.bundle.hash ?? '';

@@ -133,8 +133,8 @@ export class Functions {
   stats(): FunctionSetRow[] {
     return [...this.#sets.values()].map((set) => ({
       tenant: set.tenant,
-      routing_rules: set.files.routing ?? '',
-      rewrite_query: set.files.rewrite ?? '',
+      routing_rules: set.origins.routing,
+      rewrite_query: set.origins.rewrite,
       databases: [...this.#byDatabase]
         .filter(([, each]) => each === set)
         .map(([name]) => name)

@@ -97,6 +97,9 @@ test('both functions may live in one file; routing sees the rewritten query', as
     },
   });
   assert.deepEqual(await rules.ask('lower'), { kind: 'go', query: 'LOWER', dbkey: 'b' });
+  const { routing_rules: routing, rewrite_query: rewrite } = rules.functions.stats()[0]!;
+  assert.match(routing, /\/routing_rules\.ts$/);
+  assert.equal(rewrite, routing);
 });
 
 test("Node's modules are refused, all of them at once, with file and line", async (t) => {
