@@ -10,6 +10,7 @@ import type { Decision, FunctionSet } from '../functions/functions.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { attach, serverLost, unlinkIfDone } from './link.ts';
+import { leave } from './leave.ts';
 import { Outstanding } from './outstanding.ts';
 import type { ClientStatement, Undecided } from './prepared.ts';
 import type { SharedStatement } from './statements.ts';
@@ -348,40 +349,7 @@ export class Client implements Waiter, ServerUser {
    * @param serverReason why a server goes with it that can't be given back; null: because the client went
    */
   close(reason: string, error: ClientError | null = null, serverReason: string | null = null): void {
-    if (this.state === 'closed') return;
-    const wasInLogin = this.state === 'login';
-    this.state = 'closed';
-    this.sessions.forget(this);
-    const { settings } = this.sessions.registry.config;
-    if (
-      settings.log_disconnections &&
-      !(wasInLogin && error === null && this.user === '' && !this.isCancelRequest)
-    ) {
-      this.sessions.log.info(
-        { client: this.id, event: 'client_close', reason },
-        `${this.label} closing because: ${reason} (age=${this.ageSeconds}s)`,
-      );
-    }
-    if (error !== null) this.logPoolerError(error);
-    this.pool?.cancelWait(this);
-    this.database?.cluster?.letGo(this);
-    this.onLeft?.();
-    this.#abandonServer(serverReason);
-    this.#releaseStatements();
-    this.held = EMPTY;
-    this.kept = null;
-    this.collecting = null;
-    const { socket } = this;
-    if (socket.destroyed) return;
-    // In the middle of a server's message an error of ours would be taken for its rest.
-    if (error === null || (this.replyLeft > 0 && this.replyForwarded)) {
-      socket.destroySoon();
-    } else {
-      socket.end(error.encode());
-      socket.resume();
-      // One who does not read his error must not keep the socket.
-      setTimeout(() => socket.destroy(), 2000).unref();
-    }
+    if (this.state !== 'closed') leave(this, reason, error, serverReason);
   }
 
   /** An error that is a bug of ours ends this client only. */
@@ -391,49 +359,5 @@ export class Client implements Waiter, ServerUser {
       `${this.label} internal error: ${error.stack ?? error.message}`,
     );
     this.close('internal error', clientErrors.internal());
-  }
-
-  #abandonServer(reason: string | null): void {
-    const { server } = this;
-    if (server === null) return;
-    // or else its settings are just being applied
-    const isLinked = server.user === this;
-    this.server = null;
-    server.user = null;
-    server.socket.resume();
-    if (this.replication !== 'none') {
-      server.close('replication client was closed');
-      this.outstanding.clear();
-      return;
-    }
-    const clean =
-      isLinked &&
-      this.outstanding.empty &&
-      !this.outstanding.unsynced &&
-      this.bodyLeft === 0 &&
-      server.txStatus === TxStatus.Idle &&
-      !this.congested;
-    if (clean && this.replyLeft === 0 && this.replyCarry.length === 0) {
-      server.needsReset = this.pool!.mode === 'session';
-      server.inDoubt = this.outstanding.tainted;
-      this.pool!.give(server);
-    } else {
-      server.close(reason ?? this.#leftBehind(server));
-    }
-    this.outstanding.clear();
-  }
-
-  /** Why nobody else can have its server, in pgbouncer's words. */
-  #leftBehind(server: Server): string {
-    if (!this.outstanding.empty) return 'client disconnected with query in progress';
-    if (server.txStatus !== TxStatus.Idle || this.outstanding.unsynced)
-      return 'client disconnect while server was not ready';
-    return 'client disconnect before everything was sent to the server';
-  }
-
-  #releaseStatements(): void {
-    for (const statement of this.statements?.values() ?? [])
-      this.sessions.statements.release(statement.shared);
-    this.statements = null;
   }
 }
