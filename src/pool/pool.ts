@@ -285,8 +285,9 @@ export class Pool {
   moveTo(writer: Target, readOnlySince = 0): void {
     this.opener.forgetFailures();
     this.opener.abort('switchover');
+    const { resolver } = this.registry;
     for (const server of [...this.servers]) {
-      if (isAt(server, writer)) continue;
+      if (isAt(server, writer) && resolver.leadsTo(server.host, server.remoteAddress)) continue;
       if (readOnlySince > 0 && hasBegunAfter(server, readOnlySince)) server.closeReason = NOT_THE_WRITER;
       else server.close('switchover');
     }

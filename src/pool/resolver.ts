@@ -32,6 +32,8 @@ interface Entry {
   problem: string | null;
   /** ms of performance.now() */
   expiresAt: number;
+  /** when the system was asked last; ms of performance.now() */
+  askedAt: number;
   /** of the address that is used next */
   next: number;
   pending: Promise<void> | null;
@@ -41,6 +43,8 @@ interface Entry {
 
 /** Addresses that were right before are used when a new answer takes longer than this. */
 const PATIENCE_MS = 1000;
+/** Names whose servers are in doubt are asked for as often as this. */
+const DOUBT_MS = 1000;
 /** Answers that say that there is no such name, unlike those that say that nobody could be asked. */
 const NO_SUCH_NAME = new Set(['ENOTFOUND', 'ENODATA', 'EAI_NONAME', 'EAI_NODATA']);
 
@@ -79,6 +83,19 @@ export class Resolver {
     return [...addresses.slice(first), ...addresses.slice(0, first)];
   }
 
+  /** The server at this name is not what it was: the name may lead elsewhere, whatever is left of dns_max_ttl. */
+  doubt(host: string): void {
+    const entry = this.#entries.get(host);
+    if (entry === undefined || entry.isPinned || performance.now() - entry.askedAt < DOUBT_MS) return;
+    void this.#refresh(host, entry);
+  }
+
+  /** False: the name has other addresses now. */
+  leadsTo(host: string, address: string): boolean {
+    const addresses = this.#entries.get(host)?.addresses ?? [];
+    return addresses.length === 0 || addresses.includes(address);
+  }
+
   /** Keeps a name's addresses as they are now, for as long as the name is moving from one server to another. */
   pin(host: string): void {
     this.#entry(host).isPinned = true;
@@ -95,7 +112,15 @@ export class Resolver {
   #entry(host: string): Entry {
     let entry = this.#entries.get(host);
     if (entry === undefined) {
-      entry = { addresses: [], problem: null, expiresAt: 0, next: 0, pending: null, isPinned: false };
+      entry = {
+        addresses: [],
+        problem: null,
+        expiresAt: 0,
+        askedAt: 0,
+        next: 0,
+        pending: null,
+        isPinned: false,
+      };
       this.#entries.set(host, entry);
     }
     return entry;
@@ -121,6 +146,7 @@ export class Resolver {
   #refresh(host: string, entry: Entry): Promise<void> {
     if (entry.pending !== null) return entry.pending;
     this.queries++;
+    entry.askedAt = performance.now();
     const { dns_max_ttl: ttl, dns_nxdomain_ttl: failedTtl } = this.#options.ttls();
     entry.pending = this.#lookup(host).then(
       (addresses) => {

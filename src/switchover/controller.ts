@@ -214,6 +214,7 @@ export class ClusterController implements Cluster {
 
   #onEvidence(node: Node, evidence: Evidence): void {
     const role = evidence.recovering ? 'reader' : 'writer';
+    if (role === 'reader') this.#doubtName(node);
     node.lastProbe = performance.now();
     node.readOnlySince = readOnlySince(node, evidence, node.lastProbe);
     if (node.readOnlySince === node.lastProbe)
@@ -252,6 +253,7 @@ export class ClusterController implements Cluster {
         this.#release(this.#writer);
       return;
     }
+    this.#doubtName(node);
     node.role = 'unknown';
     node.database.isUp = false;
     this.#setAside(node);
@@ -262,6 +264,11 @@ export class ClusterController implements Cluster {
     this.#beginHold(`probe failed: ${reason}`);
     this.#hold?.gone();
     this.#evaluate();
+  }
+
+  /** Where the writer is looked for, the name of a node that is none may lead to it meanwhile. */
+  #doubtName({ target }: Node): void {
+    if (this.#hold !== null) this.#registry.resolver.doubt(target.host);
   }
 
   /** It is not used as a reader for a while; with recreate_disconnected_pools = 0 until somebody asks for it. */

@@ -152,6 +152,9 @@ export class Probe {
 
   async #once(pool: Pool): Promise<Evidence> {
     const deadline = this.#events.deadlineMs();
+    const { resolver } = pool.registry;
+    if (this.#server !== null && !resolver.leadsTo(this.target.host, this.#server.remoteAddress))
+      this.#server.close('the name leads elsewhere');
     if (this.#server === null || this.#server.state === 'closed') {
       this.#server = null;
       this.#server = await this.#connect(pool, deadline);

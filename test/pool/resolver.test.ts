@@ -58,6 +58,32 @@ test('one lookup for all who ask; its addresses are used in turn', async (t) => 
   assert.equal(resolver.pending, 0);
 });
 
+test('a name whose server is in doubt is asked for again, at most once a second', async (t) => {
+  const { resolver, asked, changes, pass } = setUp(t);
+  const first = resolver.resolve('db');
+  asked[0]!.answer(['10.0.0.1']);
+  await first;
+  pass(999);
+  resolver.doubt('db');
+  resolver.doubt('never asked for');
+  assert.equal(asked.length, 1);
+  pass(1);
+  resolver.doubt('db');
+  resolver.doubt('db');
+  assert.equal(asked.length, 2);
+  assert.ok(resolver.leadsTo('db', '10.0.0.1'));
+  asked[1]!.answer(['10.0.0.2']);
+  assert.deepEqual(await resolver.resolve('db'), ['10.0.0.1']);
+  assert.deepEqual(await resolver.resolve('db'), ['10.0.0.2']);
+  assert.deepEqual(changes, ['db: 10.0.0.2']);
+  assert.ok(!resolver.leadsTo('db', '10.0.0.1'));
+  assert.ok(resolver.leadsTo('10.0.0.1', '10.0.0.1'));
+  pass(1000);
+  resolver.pin('db');
+  resolver.doubt('db');
+  assert.equal(asked.length, 2);
+});
+
 test('an answer is used for dns_max_ttl, and then told of when an address vanished', async (t) => {
   const { resolver, asked, changes, pass } = setUp(t);
   const first = resolver.resolve('db');
