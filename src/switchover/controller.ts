@@ -11,14 +11,17 @@ import { Doubt } from './doubt.ts';
 import { Election } from './election.ts';
 import { newEntry, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
-import { isSameServer, nodeKey, readOnlySince, type Node } from './node.ts';
+import { isSameServer, nodeKey, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
 import type { Evidence } from './probe.ts';
 import { Readers } from './readers.ts';
+import { noteAnswer, noteFailure, type News } from './reports.ts';
 import type { TopologyRow } from './topology.ts';
 
 /** While nobody knows who the writer is, its nodes are asked as often as this. */
 const URGENT_MS = 5;
+/** What has not come after that long is not waited for with a third of a processor. */
+const URGENT_FOR_MS = 30_000;
 
 /**
  * Watches the cluster behind one database with a topology_query. Serving: the pools go to the writer, or to the
@@ -53,7 +56,7 @@ export class ClusterController implements Cluster {
     this.nodes = new Nodes(registry, database, this, {
       intervalMs: () => {
         const { polling_frequency: pollingMs } = this.#settings;
-        return this.#hold === null || this.#hold.isOverdue ? pollingMs : Math.min(URGENT_MS, pollingMs);
+        return this.#isUrgent ? Math.min(URGENT_MS, pollingMs) : pollingMs;
       },
       isWriter: (node) => node === this.#writer,
       onChange: (event, message) => this.#log('info', event, message),
@@ -100,6 +103,11 @@ export class ClusterController implements Cluster {
 
   get nodesJson(): string {
     return this.#readers.json(this.#writer);
+  }
+
+  get #isUrgent(): boolean {
+    const hold = this.#hold;
+    return hold !== null && !hold.isOverdue && performance.now() - hold.entry.startedAt < URGENT_FOR_MS;
   }
 
   get mayRetry(): boolean {
@@ -213,24 +221,10 @@ export class ClusterController implements Cluster {
   // evidence
 
   #onEvidence(node: Node, evidence: Evidence): void {
-    const role = evidence.recovering ? 'reader' : 'writer';
-    if (role === 'reader') this.#doubtName(node);
-    node.lastProbe = performance.now();
-    node.readOnlySince = readOnlySince(node, evidence, node.lastProbe);
-    if (node.readOnlySince === node.lastProbe)
-      this.#log('warn', 'node_read_only', `${node.key} does not take writes any more`);
-    node.evidence = evidence;
-    node.failure = '';
-    if (!node.database.isUp) {
-      node.database.isUp = true;
-      for (const pool of node.database.pools.values()) pool.opener.forgetFailures();
-    }
-    if (role !== node.role) {
-      node.role = role;
-      node.lastChange = node.lastProbe;
-      this.#log('info', 'node_role', `${node.key} is a ${role} (timeline ${evidence.timeline ?? 'unknown'})`);
-    }
-    if (node === this.#writer && this.#hold === null && role === 'writer') this.#election.lineage = evidence;
+    if (evidence.recovering) this.#doubtName(node);
+    this.#tell(noteAnswer(node, evidence));
+    if (node === this.#writer && this.#hold === null && !evidence.recovering)
+      this.#election.lineage = evidence;
     this.#evaluate();
     node.watch.judged(false);
     if (!this.#isDiscovered) {
@@ -240,12 +234,7 @@ export class ClusterController implements Cluster {
   }
 
   #onProbeFailure(node: Node, reason: string, isAlive: boolean): void {
-    const now = performance.now();
-    if (node.failure === '') {
-      node.lastChange = now;
-      this.#log('warn', 'node_failed', `${node.key} does not answer: ${reason}`);
-    }
-    node.failure = reason;
+    this.#tell(noteFailure(node, reason, isAlive));
     if (isAlive) {
       node.watch.judged(false);
       // It has no room for us, or no account: that is no reason to stop everybody else.
@@ -254,8 +243,6 @@ export class ClusterController implements Cluster {
       return;
     }
     this.#doubtName(node);
-    node.role = 'unknown';
-    node.database.isUp = false;
     this.#setAside(node);
     this.#readers.changed();
     node.watch.judged(true);
@@ -444,6 +431,10 @@ export class ClusterController implements Cluster {
 
   get #settings(): Registry['config']['settings'] {
     return this.#registry.config.settings;
+  }
+
+  #tell(news: readonly News[]): void {
+    for (const { level, event, message } of news) this.#log(level, event, message);
   }
 
   #log(level: 'info' | 'warn' | 'error', event: string, message: string): void {

@@ -80,14 +80,6 @@ export function betterWriter(a: Node, b: Node, current: Node | null): Node {
   return a;
 }
 
-/** What `Node.readOnlySince` becomes with new evidence that has come `now`. */
-export function readOnlySince(node: Node, { recovering, readOnly }: Evidence, now: number): number {
-  if (recovering || !readOnly) return 0;
-  const before = node.evidence;
-  const wasWritable = before !== null && !before.recovering && !before.readOnly;
-  return wasWritable ? now : node.readOnlySince;
-}
-
 /** Two addresses of one server. */
 export function isSameServer(a: Node, b: Node): boolean {
   const started = a.evidence?.instance ?? null;

@@ -1,0 +1,56 @@
+import type { Node } from './node.ts';
+import type { Evidence } from './probe.ts';
+
+/** What a node's probe brings is noted at the node, and what is new about it goes to the log. */
+export interface News {
+  readonly level: 'info' | 'warn';
+  readonly event: string;
+  readonly message: string;
+}
+
+/** The node has answered. @returns what is new */
+export function noteAnswer(node: Node, evidence: Evidence): News[] {
+  const news: News[] = [];
+  const now = performance.now();
+  const role = evidence.recovering ? 'reader' : 'writer';
+  node.lastProbe = now;
+  node.readOnlySince = readOnlySince(node, evidence, now);
+  if (node.readOnlySince === now) {
+    const message = `${node.key} does not take writes any more`;
+    news.push({ level: 'warn', event: 'node_read_only', message });
+  }
+  node.evidence = evidence;
+  node.failure = '';
+  if (!node.database.isUp) {
+    node.database.isUp = true;
+    for (const pool of node.database.pools.values()) pool.opener.forgetFailures();
+  }
+  if (role !== node.role) {
+    node.role = role;
+    node.lastChange = now;
+    const message = `${node.key} is a ${role} (timeline ${evidence.timeline ?? 'unknown'})`;
+    news.push({ level: 'info', event: 'node_role', message });
+  }
+  return news;
+}
+
+/** The node has not answered; `isAlive`: it is there, and refuses the probe for a reason of its own. @returns what is new */
+export function noteFailure(node: Node, reason: string, isAlive: boolean): News[] {
+  const isNew = node.failure === '';
+  node.failure = reason;
+  if (isNew) node.lastChange = performance.now();
+  if (!isAlive) {
+    node.role = 'unknown';
+    node.database.isUp = false;
+  }
+  const message = `${node.key} does not answer: ${reason}`;
+  return isNew ? [{ level: 'warn', event: 'node_failed', message }] : [];
+}
+
+/** What `Node.readOnlySince` becomes with evidence that has come `now`. */
+function readOnlySince(node: Node, { recovering, readOnly }: Evidence, now: number): number {
+  if (recovering || !readOnly) return 0;
+  const before = node.evidence;
+  const wasWritable = before !== null && !before.recovering && !before.readOnly;
+  return wasWritable ? now : node.readOnlySince;
+}
