@@ -293,6 +293,21 @@ export class Pool {
     }
   }
 
+  /** Whoever waits gets the free servers of another pool that were made as this one's are, and go where this one's go now. */
+  takeOver(from: Pool): void {
+    for (let wanted = this.waiters.size; wanted > 0; wanted--) {
+      const server = from.idle.findLast((each) => each.closeReason === null && each.cancelsInFlight === 0);
+      if (server === undefined || this.servers.size >= poolSize(this)) return;
+      const limits = { database: maxDatabaseConnections(this), user: 0, evict: false };
+      if (!this.registry.mayConnect(this, limits)) return;
+      from.forget(server);
+      server.pool = this;
+      server.epoch = this.database.cluster?.epoch ?? 0;
+      this.servers.add(server);
+      this.idle.push(server);
+    }
+  }
+
   /** The node that its servers go to does not answer: a smart shutdown must not wait for those that are free. */
   nodeGone(reason: string): void {
     for (const server of [...this.idle]) server.close(reason);

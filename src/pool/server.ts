@@ -28,7 +28,8 @@ export interface ServerUser {
 /** A connection to PostgreSQL. */
 export class Server {
   readonly id: number;
-  readonly pool: Pool;
+  /** whose it is now (Pool.takeOver) */
+  pool: Pool;
   readonly host: string;
   readonly port: number;
   socket: Socket;
@@ -67,6 +68,9 @@ export class Server {
   isProbe = false;
   /** state left behind that only a reset takes away (it was linked in session mode) */
   needsReset = false;
+
+  /** what was written last could not be sent: the other side does not have its end */
+  sendFailed = false;
 
   /** answers may still come that nobody waits for */
   inDoubt = false;

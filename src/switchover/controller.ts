@@ -384,9 +384,18 @@ export class ClusterController implements Cluster {
       for (const pool of this.database.pools.values()) pool.moveTo(target, old?.readOnlySince);
     if (isMove && target !== null && this.#settings.switchover_retry === 'never')
       for (const pool of this.database.pools.values()) pool.failWaiters(clientErrors.notSentAgain());
+    if (isMove && node !== null && target !== null) this.#useSpares(node);
     this.#resume(hold);
     hold.entry.resumedMs = performance.now() - hold.entry.startedAt;
     if (isMove || hold.isGone) this.#discovery.refresh();
+  }
+
+  /** The connections that were made in advance are there before any new one could be. */
+  #useSpares(node: Node): void {
+    for (const pool of this.database.pools.values()) {
+      const spare = node.database.pools.get(pool.user);
+      if (spare !== undefined) pool.takeOver(spare);
+    }
   }
 
   /** All nodes have been asked, and there is no writer among them: as configured, then. */

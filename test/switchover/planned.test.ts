@@ -1,6 +1,7 @@
 /** Planned switchovers under load: no statement fails, no client is dropped, nothing is lost or done twice. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { until } from '../support/wait.ts';
 import { planned, rejoin, setUp, TOPOLOGY, Writer, type Protocol } from './pair.ts';
 
 const PROTOCOLS: Protocol[] = ['simple', 'extended', 'prepared'];
@@ -42,6 +43,29 @@ test('there and back again under load: no failed statement, nothing lost, nothin
   assert.deepEqual(rows, [{ recovering: false, n: 2 }]);
   const [setting] = (await idle.query('SHOW application_name')).rows as [{ application_name: string }];
   assert.equal(setting.application_name, 'idler');
+});
+
+test('who waits gets the connection that was made to the new writer in advance', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const [standby] = standbys;
+  assert.ok(standby);
+  const client = await bouncer.connect();
+  await client.query('SELECT 1');
+  const spare = await until('a connection to the standby', async () => {
+    const servers = await bouncer.admin('SHOW SERVERS');
+    const database = `dev@${standby.host}:${standby.port}`;
+    return servers.find((each) => each['database'] === database && each['state'] === 'idle');
+  });
+  await primary.stop();
+  const next = client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+  await until('the client to wait', async () => {
+    const clients = await bouncer.admin('SHOW CLIENTS');
+    return clients.some((each) => each['state'] === 'waiting');
+  });
+  await standby.promote();
+  assert.deepEqual((await next).rows, [{ pid: Number(spare['remote_pid']) }]);
+  const [server] = (await bouncer.admin('SHOW SERVERS')).filter((each) => each['database'] === 'dev');
+  assert.equal(server?.['id'], spare['id']);
 });
 
 test('one server under two names: no name vouches for the other', async (t) => {
