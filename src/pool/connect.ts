@@ -81,6 +81,7 @@ function negotiation(pool: Pool): Negotiation {
 function watchSocket(server: Server, socket: Socket): void {
   socket.on('error', (error) => {
     server.pool.registry.log.debug({ server: server.id, err: error }, `${server.label} ${error.message}`);
+    server.sendFailed = (error as NodeJS.ErrnoException).syscall === 'write';
     server.lost('server conn crashed?');
   });
   socket.on('close', () => server.lost('server conn crashed?'));

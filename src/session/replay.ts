@@ -21,18 +21,23 @@ const COMMITS_INSIDE =
 
 /**
  * A Query, or messages of the extended protocol that execute once, or twice where the first is BEGIN, without those that
- * only ask (Describe, Flush) or tidy up (Close).
+ * only ask (Describe, Flush) or tidy up (Close). Their end may not have come yet: without a Sync nothing is committed.
  */
-const ONE_STATEMENT = /^(?:Q|(?:P?BE){1,2}S?)$/;
-/** Without Execute nothing is done: a driver prepares a statement, or waits for the end of its pipeline. */
-const NO_STATEMENT = /^[PDBCH]*[SH]$/;
+const ONE_STATEMENT = /^(?:Q|(?:P?BE){1,2}P?B?S?)$/;
+/** Without Execute nothing is done: a driver prepares a statement, or has not sent more yet. */
+const NO_STATEMENT = /^[PDBCH]*S?$/;
 const BEGIN = /^[\s(]*(?:begin|start)\b/i;
 
 /** What bytes of a client are that can be sent again. */
 export interface Replayable {
   /** a BEGIN and the first statement behind it: the transaction is open when that has failed */
   readonly opensTransaction: boolean;
-  /** more has come behind the ReadyForQuery that ends it: a server that has ended before has not looked at it */
+  /** what makes the server end it has come, a Query or a Sync: before that nothing can be committed */
+  readonly isWhole: boolean;
+  /**
+   * more has come behind the ReadyForQuery that ends it, or half a message: a server that has ended before has done
+   * nothing about it
+   */
   readonly hasMore: boolean;
 }
 
@@ -49,9 +54,13 @@ export function replayable(bytes: Buffer, textOf: (name: string) => string | nul
   let isOver = false;
   let hasMore = false;
   for (let at = 0; at < bytes.length;) {
-    if (bytes.length - at < HEADER_BYTES) return null;
-    const end = at + 1 + bytes.readInt32BE(at + 1);
-    if (end < at + HEADER_BYTES || end > bytes.length) return null;
+    const isCut = bytes.length - at < HEADER_BYTES;
+    const end = isCut ? Infinity : at + 1 + bytes.readInt32BE(at + 1);
+    if (end < at + HEADER_BYTES) return null;
+    if (end > bytes.length) {
+      hasMore = true;
+      break;
+    }
     const body = bytes.subarray(at + HEADER_BYTES, end);
     const type = bytes[at]!;
     at = end;
@@ -66,12 +75,12 @@ export function replayable(bytes: Buffer, textOf: (name: string) => string | nul
       bound = name === '' ? (unnamed ?? textOf('')) : textOf(name);
     } else if (type === Frontend.Execute) executed.push(bound);
   }
-  if (NO_STATEMENT.test(order)) return { opensTransaction: false, hasMore };
+  if (NO_STATEMENT.test(order)) return { opensTransaction: false, isWhole: isOver, hasMore };
   if (!ONE_STATEMENT.test(order.replaceAll(/[DHC]/g, ''))) return null;
   if (!executed.every((text) => text !== null && isPlainStatement(text))) return null;
   const opensTransaction = executed.length > 1;
   if (opensTransaction && !BEGIN.test(withoutQuoted(executed[0]!)!)) return null;
-  return { opensTransaction, hasMore };
+  return { opensTransaction, isWhole: isOver, hasMore };
 }
 
 /**

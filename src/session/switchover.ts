@@ -15,6 +15,7 @@ import {
   parsedNames,
   replayable,
   REPLAY_BYTES,
+  type Replayable,
 } from './replay.ts';
 
 /**
@@ -80,7 +81,9 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   const isFatal = /^(?:FATAL|PANIC)$/.test(fields.get('V') ?? fields.get('S') ?? '');
   const isDoubted = cluster.serverError(server, code);
   const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
-  const again = hasNoEffect && isForgettable(before) ? replay(client, server, cluster, isFatal) : null;
+  const found = hasNoEffect && isForgettable(before) ? replay(client, server, cluster) : null;
+  // a server that is still there does what comes behind
+  const again = found !== null && found.hasMore && !isFatal ? null : found;
   const kept = again?.bytes ?? null;
   if (!isFatal && (kept === null || !isDoubted)) return false;
   // A session's server has more than this statement, and one has the transaction: it is given up only when the node is.
@@ -101,7 +104,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   client.state = 'waiting';
   client.blocked = true;
   client.waitingSince = performance.now();
-  if (kept !== null) client.held = kept;
+  if (kept !== null) takeUp(client, kept);
   const verdict = (client.verdict = { isLost: kept === null });
   cluster.whenJudged(server, (gone) => {
     if (isParked && (gone || client.verdict !== verdict)) server.close('not the writer any more');
@@ -129,6 +132,14 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
     resumeClient(client);
   });
   return true;
+}
+
+/** What the client has sent is to be looked at once more. */
+function takeUp(client: Client, kept: Buffer): void {
+  client.held = kept;
+  // half a message is whole again when its rest has come
+  client.bodyLeft = 0;
+  client.collecting = null;
 }
 
 /** Of what is held the first part gets its answer after all; what has come behind it is still to be done. */
@@ -189,8 +200,17 @@ export function waitsWithServer(client: Client): boolean {
 /** The connection of a linked client ended without a word. */
 export function lostInCluster(client: Client, server: Server, cluster: Cluster): void {
   if (client.state === 'waiting') client.blocked = false;
+  const again = replay(client, server, cluster);
   const loss = detach(client, server);
   client.state = 'idle';
+  // Of what the server does not have the end of it has done nothing.
+  if (again !== null && (server.sendFailed ? !(again.isWhole && again.hasMore) : !again.isWhole)) {
+    forgetParsed(client, again.bytes);
+    takeUp(client, again.bytes);
+    client.awaitsAnswers = false;
+    client.blocked = false;
+    return resumeClient(client);
+  }
   const isBusy = loss.readies > 0 || loss.isUnsynced;
   tell(client, cluster, loss, isBusy ? clientErrors.outcomeUnknown() : clientErrors.transactionLost());
   if (client.awaitsAnswers) {
@@ -316,19 +336,16 @@ export function refuseWaiting(client: Client, error: ClientError): void {
   resumeClient(client);
 }
 
-/** What can be sent again; null: there is more to it than that. */
+/** What can be sent again where the server has done nothing about it; null: there is more to it than that. */
 function replay(
   client: Client,
   server: Server,
   cluster: Cluster,
-  isFatal: boolean,
-): { bytes: Buffer; opensTransaction: boolean } | null {
+): (Replayable & { readonly bytes: Buffer }) | null {
   if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
   const bytes = keptBytes(client);
   const found = bytes === null ? null : replayable(bytes, (name) => textOf(client, name));
-  // a server that is still there does what comes behind
-  if (found === null || (found.hasMore && !isFatal)) return null;
-  return { bytes: bytes!, opensTransaction: found.opensTransaction };
+  return found === null ? null : { ...found, bytes: bytes! };
 }
 
 /** What was kept and is not answered; null: nothing was kept. */

@@ -63,20 +63,25 @@ test('messages that execute one statement, or BEGIN and one more, or none', () =
   ]);
   const of = (...messages: Buffer[]): ReturnType<typeof replayable> =>
     replayable(Buffer.concat(messages), (name) => texts.get(name) ?? null);
-  const one = { opensTransaction: false, hasMore: false };
+  const one = { opensTransaction: false, isWhole: true, hasMore: false };
   const execute = (name: string): Buffer => Buffer.concat([raw.bind(name), raw.execute()]);
 
   assert.deepEqual(of(raw.query('SELECT 1')), one);
   assert.deepEqual(of(execute('w'), raw.sync()), one);
-  assert.deepEqual(of(execute('w'), raw.flush()), one);
+  assert.deepEqual(of(execute('w'), raw.flush()), { ...one, isWhole: false });
   assert.deepEqual(of(raw.parse('', 'SELECT 1'), raw.describe('S'), raw.sync()), one);
   assert.deepEqual(
     of(raw.close('S', 'x'), raw.parse('', 'SELECT 1'), execute(''), raw.close('P'), raw.sync()),
     one,
   );
-  assert.deepEqual(of(execute('b'), execute('w'), raw.sync()), { opensTransaction: true, hasMore: false });
+  assert.deepEqual(of(execute('b'), execute('w'), raw.sync()), {
+    opensTransaction: true,
+    isWhole: true,
+    hasMore: false,
+  });
   assert.deepEqual(of(execute('w'), raw.sync(), execute('c'), raw.sync()), {
     opensTransaction: false,
+    isWhole: true,
     hasMore: true,
   });
 
@@ -88,5 +93,33 @@ test('messages that execute one statement, or BEGIN and one more, or none', () =
   // what is bound is the unnamed statement, not the one that was parsed last
   texts.set('', 'CALL p()');
   assert.equal(of(raw.parse('w', 'SELECT 1'), execute(''), raw.sync()), null);
-  assert.equal(of(raw.query('SELECT 1').subarray(0, 7)), null);
+});
+
+test('what has not come whole yet has done nothing', () => {
+  const of = (bytes: Buffer): ReturnType<typeof replayable> => replayable(bytes, () => null);
+  const whole = Buffer.concat([
+    raw.parse('', 'SELECT 1'),
+    raw.bind(),
+    raw.describe('P'),
+    raw.execute(),
+    raw.sync(),
+  ]);
+  for (let end = 0; end < whole.length; end++) {
+    const found = of(whole.subarray(0, end));
+    assert.ok(found !== null, `cut at ${end}`);
+    assert.equal(found.isWhole, false);
+    assert.equal(found.opensTransaction, false);
+  }
+  assert.deepEqual(of(raw.parse('', 'CALL p()')), {
+    opensTransaction: false,
+    isWhole: false,
+    hasMore: false,
+  });
+  assert.deepEqual(of(raw.query('CALL p()').subarray(0, 7)), {
+    opensTransaction: false,
+    isWhole: false,
+    hasMore: true,
+  });
+  const executed = Buffer.concat([raw.parse('', 'CALL p()'), raw.bind(), raw.execute()]);
+  assert.equal(of(Buffer.concat([executed, raw.sync().subarray(0, 3)])), null);
 });

@@ -7,7 +7,8 @@ import type { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
 import { RawClient, type Frame } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
-import { planned, setUp, type Setup, type SetupOptions } from './pair.ts';
+import { FlakyRelay } from '../support/flaky.ts';
+import { planned, setUp, TOPOLOGY, type Setup, type SetupOptions } from './pair.ts';
 
 async function logIn({ bouncer }: Setup): Promise<RawClient> {
   const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
@@ -170,6 +171,58 @@ test('what is sent again is what the client wrote, and is judged by what it was 
     rows.map((row) => row['n']),
     [2, 7, 12],
   );
+});
+
+for (const [end, go] of [
+  ['is shut down', (primary: Cluster) => primary.stop()],
+  ['crashes', (primary: Cluster) => primary.kill()],
+] as const) {
+  test(`a pipeline or a message of which the writer has half when it ${end} goes on at the new one`, async (t) => {
+    const setup = await pairOf(t);
+    const { primary, standby, bouncer } = setup;
+    const [parsed, cut] = [await logIn(setup), await logIn(setup)];
+    const insert = (n: number): string => `INSERT INTO ledger (writer, n) VALUES (1, ${n})`;
+    parsed.send(raw.parse('', insert(1)));
+    const query = raw.query(`${insert(2)} /* ${'x'.repeat(100_000)} */`);
+    cut.send(query.subarray(0, 50_000));
+    await until('both to have a server', async () => {
+      const servers = await bouncer.admin('SHOW SERVERS');
+      return servers.filter((each) => each['database'] === 'dev' && each['state'] === 'active').length === 2;
+    });
+    await go(primary);
+    await standby.promote();
+    await bouncer.waitForLog(/the writer is .* \(was /);
+    parsed.send(raw.bind(), raw.execute(), raw.sync());
+    cut.send(query.subarray(50_000));
+    assert.equal(types(await parsed.readUntil('Z')), '12CZ');
+    assert.equal(types(await cut.readUntil('Z')), 'CZ');
+    assert.deepEqual(await standby.sql('SELECT n FROM ledger ORDER BY n'), [{ n: 1 }, { n: 2 }]);
+  });
+}
+
+test('a statement that could not be sent to a server that has gone is sent to the next', async (t) => {
+  const relays: FlakyRelay[] = [];
+  const setup = await setUp(t, {
+    standbys: 0,
+    database: (cluster) => `${cluster.connectionString()} ${TOPOLOGY}`,
+  });
+  const { primary, bouncer } = setup;
+  relays.push(await FlakyRelay.start(t, { host: primary.host, port: primary.port }));
+  bouncer.databases['dev'] = `host=127.0.0.1 port=${relays[0]!.port} dbname=postgres ${TOPOLOGY}`;
+  await bouncer.reload();
+  const client = await logIn(setup);
+  client.send(raw.parse('', 'INSERT INTO ledger (writer, n) VALUES (1, 1)'));
+  await until('it to have a server', async () => {
+    const servers = await bouncer.admin('SHOW SERVERS');
+    return servers.some((each) => each['database'] === 'dev' && each['state'] === 'active');
+  });
+  // when the proxy goes on, the client's message is the first that it sees, and then what has become of the server
+  process.kill(bouncer.pid, 'SIGSTOP');
+  client.send(raw.bind(), raw.execute(), raw.sync());
+  relays[0]!.reset();
+  process.kill(bouncer.pid, 'SIGCONT');
+  assert.equal(types(await client.readUntil('Z')), '12CZ');
+  assert.deepEqual(await primary.sql('SELECT n FROM ledger'), [{ n: 1 }]);
 });
 
 test('what the proxy has answered itself is not asked again, and the rest of the pipeline is sent again', async (t) => {
