@@ -159,11 +159,15 @@ function withoutQuoted(sql: string): string | null {
   return /['"]|\/\*/.test(rest) ? null : rest;
 }
 
-/** Whether what a server has said so far can be forgotten: nothing is done yet, and there is no warning. */
-export function isForgettable(answer: Buffer): boolean {
+/**
+ * Whether what a server has said so far can be forgotten: nothing is done yet, and there is no warning.
+ * @param isWhole as in Replayable: what has no end yet may have been executed, and is not committed
+ */
+export function isForgettable(answer: Buffer, isWhole: boolean): boolean {
   for (let at = 0; at + HEADER_BYTES <= answer.length; at += 1 + answer.readInt32BE(at + 1)) {
     const type = answer[at];
-    if (type === Backend.CommandComplete && BEGIN.test(zeroEnded(answer, at + HEADER_BYTES))) continue;
+    if (type === Backend.CommandComplete && (!isWhole || BEGIN.test(zeroEnded(answer, at + HEADER_BYTES))))
+      continue;
     if (
       type !== Backend.CloseComplete &&
       type !== Backend.ParseComplete &&

@@ -81,9 +81,10 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   const isFatal = /^(?:FATAL|PANIC)$/.test(fields.get('V') ?? fields.get('S') ?? '');
   const isDoubted = cluster.serverError(server, code);
   const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
-  const found = hasNoEffect && isForgettable(before) ? replay(client, server, cluster) : null;
+  const found = hasNoEffect ? replay(client, server, cluster) : null;
   // a server that is still there does what comes behind
-  const again = found !== null && found.hasMore && !isFatal ? null : found;
+  const isSafe = found !== null && isForgettable(before, found.isWhole) && (isFatal || !found.hasMore);
+  const again = isSafe ? found : null;
   const kept = again?.bytes ?? null;
   if (!isFatal && (kept === null || !isDoubted)) return false;
   // A session's server has more than this statement, and one has the transaction: it is given up only when the node is.

@@ -180,23 +180,30 @@ for (const [end, go] of [
   test(`a pipeline or a message of which the writer has half when it ${end} goes on at the new one`, async (t) => {
     const setup = await pairOf(t);
     const { primary, standby, bouncer } = setup;
-    const [parsed, cut] = [await logIn(setup), await logIn(setup)];
+    const [parsed, cut, executed] = [await logIn(setup), await logIn(setup), await logIn(setup)];
     const insert = (n: number): string => `INSERT INTO ledger (writer, n) VALUES (1, ${n})`;
     parsed.send(raw.parse('', insert(1)));
+    executed.send(raw.parse('', insert(3)), raw.bind(), raw.execute());
     const query = raw.query(`${insert(2)} /* ${'x'.repeat(100_000)} */`);
     cut.send(query.subarray(0, 50_000));
-    await until('both to have a server', async () => {
+    await until('all to have a server', async () => {
       const servers = await bouncer.admin('SHOW SERVERS');
-      return servers.filter((each) => each['database'] === 'dev' && each['state'] === 'active').length === 2;
+      return servers.filter((each) => each['database'] === 'dev' && each['state'] === 'active').length === 3;
+    });
+    await until('one to be executed', async () => {
+      const sql = "SELECT 1 FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND query ~ '^INSERT'";
+      return (await primary.sql(sql)).length === 1;
     });
     await go(primary);
     await standby.promote();
     await bouncer.waitForLog(/the writer is .* \(was /);
     parsed.send(raw.bind(), raw.execute(), raw.sync());
     cut.send(query.subarray(50_000));
+    executed.send(raw.sync());
     assert.equal(types(await parsed.readUntil('Z')), '12CZ');
     assert.equal(types(await cut.readUntil('Z')), 'CZ');
-    assert.deepEqual(await standby.sql('SELECT n FROM ledger ORDER BY n'), [{ n: 1 }, { n: 2 }]);
+    assert.equal(types(await executed.readUntil('Z')), '12CZ');
+    assert.deepEqual(await standby.sql('SELECT n FROM ledger ORDER BY n'), [{ n: 1 }, { n: 2 }, { n: 3 }]);
   });
 }
 
