@@ -159,25 +159,35 @@ function withoutQuoted(sql: string): string | null {
   return /['"]|\/\*/.test(rest) ? null : rest;
 }
 
-/**
- * Whether what a server has said so far can be forgotten: nothing is done yet, and there is no warning.
- * @param isWhole as in Replayable: what has no end yet may have been executed, and is not committed
- */
-export function isForgettable(answer: Buffer, isWhole: boolean): boolean {
+const SAYS_NOTHING: ReadonlySet<number> = new Set([
+  Backend.CloseComplete,
+  Backend.ParseComplete,
+  Backend.BindComplete,
+  Backend.ParameterDescription,
+  Backend.RowDescription,
+  Backend.NoData,
+  Backend.DataRow,
+]);
+
+/** What a server has said of a statement before it went. */
+export interface Said {
+  /** all of it can be forgotten: nothing is done yet, and there is no warning */
+  readonly isForgettable: boolean;
+  /** the statement was executed, whether or not that has been committed */
+  readonly isExecuted: boolean;
+}
+
+/** @param isWhole as in Replayable: what has no end yet may have been executed, and is not committed */
+export function said(answer: Buffer, isWhole: boolean): Said {
+  let isForgettable = true;
+  let isExecuted = false;
   for (let at = 0; at + HEADER_BYTES <= answer.length; at += 1 + answer.readInt32BE(at + 1)) {
-    const type = answer[at];
-    if (type === Backend.CommandComplete && (!isWhole || BEGIN.test(zeroEnded(answer, at + HEADER_BYTES))))
-      continue;
-    if (
-      type !== Backend.CloseComplete &&
-      type !== Backend.ParseComplete &&
-      type !== Backend.BindComplete &&
-      type !== Backend.ParameterDescription &&
-      type !== Backend.RowDescription &&
-      type !== Backend.NoData &&
-      type !== Backend.DataRow
-    )
-      return false;
+    const type = answer[at]!;
+    if (type === Backend.CommandComplete) {
+      if (BEGIN.test(zeroEnded(answer, at + HEADER_BYTES))) continue;
+      isExecuted = true;
+      if (isWhole) isForgettable = false;
+    } else if (!SAYS_NOTHING.has(type)) isForgettable = false;
   }
-  return true;
+  return { isForgettable, isExecuted };
 }

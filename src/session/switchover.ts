@@ -10,11 +10,11 @@ import { answerError } from './query.ts';
 import { dropHeld, dropQuery, Handled, resumeClient } from './relay-client.ts';
 import {
   isAtomic,
-  isForgettable,
   isPlainStatement,
   parsedNames,
   replayable,
   REPLAY_BYTES,
+  said,
   type Replayable,
 } from './replay.ts';
 
@@ -82,9 +82,9 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   const isDoubted = cluster.serverError(server, code);
   const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
   const found = hasNoEffect ? replay(client, server, cluster) : null;
+  const { isForgettable, isExecuted } = said(before, found?.isWhole ?? true);
   // a server that is still there does what comes behind
-  const isSafe = found !== null && isForgettable(before, found.isWhole) && (isFatal || !found.hasMore);
-  const again = isSafe ? found : null;
+  const again = isForgettable && (isFatal || found?.hasMore !== true) ? found : null;
   const kept = again?.bytes ?? null;
   if (!isFatal && (kept === null || !isDoubted)) return false;
   // A session's server has more than this statement, and one has the transaction: it is given up only when the node is.
@@ -96,7 +96,8 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
     detail: fields.get('D') ?? null,
     hint: fields.get('H') ?? null,
   });
-  const error = whatIsLost(client, server, original);
+  const isUncertain = client.hasCommitted || (found !== null && isExecuted);
+  const error = isUncertain ? clientErrors.outcomeUnknown() : whatIsLost(client, server, original);
   const answered = Buffer.from(before);
   const loss = detach(client, server);
   const settled = isParked ? park(server) : null;
@@ -373,7 +374,6 @@ export function noteRewritten(client: Client, text: string): void {
 
 /** What a client is told whose server was shut down in the middle of something: not more than is certain. */
 function whatIsLost(client: Client, server: Server, original: ClientError): ClientError {
-  if (client.hasCommitted) return clientErrors.outcomeUnknown();
   const kept = keptBytes(client);
   const isRolledBack =
     server.txStatus !== TxStatus.Idle || (kept !== null && isAtomic(kept, (name) => textOf(client, name)));

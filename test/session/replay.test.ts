@@ -1,7 +1,7 @@
 /** What may be sent again behind a switchover, by its text and by the messages that carry it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isPlainStatement, replayable } from '../../src/session/replay.ts';
+import { isPlainStatement, replayable, said } from '../../src/session/replay.ts';
 import * as raw from '../support/raw.ts';
 
 test('one transactional statement is plain', () => {
@@ -122,4 +122,19 @@ test('what has not come whole yet has done nothing', () => {
   });
   const executed = Buffer.concat([raw.parse('', 'CALL p()'), raw.bind(), raw.execute()]);
   assert.equal(of(Buffer.concat([executed, raw.sync().subarray(0, 3)])), null);
+});
+
+test('what a server has said before it went', () => {
+  const rows = Buffer.concat([raw.message('1'), raw.message('2'), raw.message('T'), raw.message('D')]);
+  const tag = (text: string): Buffer => raw.message('C', Buffer.from(`${text}\0`));
+  const nothing = { isForgettable: true, isExecuted: false };
+  assert.deepEqual(said(Buffer.alloc(0), true), nothing);
+  assert.deepEqual(said(rows, true), nothing);
+  assert.deepEqual(said(Buffer.concat([tag('BEGIN'), rows]), true), nothing);
+  // the Sync was sent: it may have been committed
+  const executed = Buffer.concat([rows, tag('INSERT 0 1')]);
+  assert.deepEqual(said(executed, true), { isForgettable: false, isExecuted: true });
+  assert.deepEqual(said(executed, false), { isForgettable: true, isExecuted: true });
+  // a warning may be "already committed locally"
+  assert.deepEqual(said(raw.message('N'), false), { isForgettable: false, isExecuted: false });
 });

@@ -18,7 +18,7 @@ test('there and back again under load: no failed statement, nothing lost, nothin
     values: [1],
   });
   const writers = await Promise.all(
-    Array.from({ length: 9 }, (_, i) => Writer.start(bouncer, i, PROTOCOLS[i % 3]!)),
+    Array.from({ length: 6 }, (_, i) => Writer.start(bouncer, i, PROTOCOLS[i % 3]!)),
   );
   await Promise.all(writers.map((each) => each.progress(20)));
 
