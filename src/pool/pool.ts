@@ -295,12 +295,16 @@ export class Pool {
 
   /** Whoever waits gets the free servers of another pool that were made as this one's are, and go where this one's go now. */
   takeOver(from: Pool): void {
+    // who logs in waits for what the first server of the pool says
+    const welcome = this.welcome ?? from.welcome;
+    if (welcome === null) return;
     for (let wanted = this.waiters.size; wanted > 0; wanted--) {
       const server = from.idle.findLast((each) => each.closeReason === null && each.cancelsInFlight === 0);
       if (server === undefined || this.servers.size >= poolSize(this)) return;
       const limits = { database: maxDatabaseConnections(this), user: 0, evict: false };
       if (!this.registry.mayConnect(this, limits)) return;
       from.forget(server);
+      this.welcome = welcome;
       server.pool = this;
       server.epoch = this.database.cluster?.epoch ?? 0;
       this.servers.add(server);

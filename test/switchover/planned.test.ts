@@ -68,6 +68,28 @@ test('who waits gets the connection that was made to the new writer in advance',
   assert.equal(server?.['id'], spare['id']);
 });
 
+test('who logs in first while the writer is looked for is welcomed by the connection that was made in advance', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const [standby] = standbys;
+  assert.ok(standby);
+  const database = `dev@${standby.host}:${standby.port}`;
+  await until('a connection to the standby', async () => {
+    const servers = await bouncer.admin('SHOW SERVERS');
+    return servers.some((each) => each['database'] === database && each['state'] === 'idle');
+  });
+  await primary.stop();
+  await bouncer.waitForLog(/does not answer/);
+  const login = bouncer.connect();
+  await until('it to wait', async () => {
+    const clients = await bouncer.admin('SHOW CLIENTS');
+    return clients.some((each) => each['database'] === 'dev' && each['state'] === 'waiting');
+  });
+  await standby.promote();
+  const client = await login;
+  const { rows } = await client.query<{ port: number }>('SELECT inet_server_port() AS port');
+  assert.equal(rows[0]?.port, standby.port);
+});
+
 test('one server under two names: no name vouches for the other', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, {
     database: (cluster) => `host=localhost port=${cluster.port} dbname=postgres ${TOPOLOGY}`,
