@@ -297,7 +297,7 @@ export class Pool {
   takeOver(from: Pool): void {
     // who logs in waits for what the first server of the pool says
     const welcome = this.welcome ?? from.welcome;
-    if (welcome === null) return;
+    if (welcome === null || this.paused) return;
     for (let wanted = this.waiters.size; wanted > 0; wanted--) {
       const server = from.idle.findLast((each) => each.closeReason === null && each.cancelsInFlight === 0);
       if (server === undefined || this.servers.size >= poolSize(this)) return;

@@ -9,7 +9,7 @@ import { BlueGreen } from './blue-green.ts';
 import { Discovery } from './discovery.ts';
 import { Doubt } from './doubt.ts';
 import { Election } from './election.ts';
-import { newEntry, type SwitchoverHistory } from './history.ts';
+import { newEntry, noteFound, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
 import { isSameServer, nodeKey, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
@@ -361,23 +361,12 @@ export class ClusterController implements Cluster {
     this.#writer = node;
     if (node !== null) this.#election.lineage = node.evidence ?? this.#election.lineage;
     this.epoch++;
-    const foundMs = performance.now() - hold.entry.startedAt;
-    hold.entry.writerFoundMs = foundMs;
-    hold.entry.to = node?.key ?? '';
-    hold.entry.clientsHeld = Math.max(hold.entry.clientsHeld, hold.countHeld());
-    if (isMove || hold.isGone) this.#history.begin(hold.entry);
+    const how = isMove ? 'moved' : hold.isGone ? 'returned' : 'false alarm';
+    const message = noteFound(hold.entry, node, how, hold.countHeld());
+    if (how !== 'false alarm') this.#history.begin(hold.entry);
     if (isMove && old !== null) this.#setAside(old);
     this.#readers.changed();
-    const what = isMove
-      ? `the writer is ${node?.key} (was ${old?.key ?? 'unknown'})`
-      : hold.isGone
-        ? `${node?.key} is the writer again`
-        : 'false alarm';
-    this.#log(
-      isMove || hold.isGone ? 'warn' : 'info',
-      'switchover_end',
-      `${what}, after ${foundMs.toFixed(1)} ms, ${hold.entry.clientsHeld} clients held, detected by: ${hold.entry.detectedBy}`,
-    );
+    this.#log(how === 'false alarm' ? 'info' : 'warn', 'switchover_end', message);
     const { target } = this;
     hold.end(isMove);
     if (target !== null && (isMove || hold.isGone))

@@ -36,6 +36,28 @@ export function newEntry(database: string, writer: Node | null, detectedBy: stri
   };
 }
 
+/**
+ * The writer is found. `how`: it is another one than before, it was gone and is there again, or nothing was the matter.
+ * @returns what the log says of it
+ */
+export function noteFound(
+  entry: Switchover,
+  writer: Node | null,
+  how: 'moved' | 'returned' | 'false alarm',
+  held: number,
+): string {
+  const foundMs = performance.now() - entry.startedAt;
+  entry.writerFoundMs = foundMs;
+  entry.to = writer?.key ?? '';
+  entry.clientsHeld = Math.max(entry.clientsHeld, held);
+  const what = {
+    moved: `the writer is ${writer?.key} (was ${entry.from || 'unknown'})`,
+    returned: `${writer?.key} is the writer again`,
+    'false alarm': 'false alarm',
+  }[how];
+  return `${what}, after ${foundMs.toFixed(1)} ms, ${entry.clientsHeld} clients held, detected by: ${entry.detectedBy}`;
+}
+
 const KEPT = 100;
 
 /** The last switchovers of all databases, the oldest first. */
