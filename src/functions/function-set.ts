@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Breaker } from './breaker.ts';
 import { asyncPlaces, bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
@@ -14,6 +13,7 @@ import type {
   SandboxHost,
 } from './host.ts';
 import { SetRecord, type FunctionLog } from './record.ts';
+import { isThere } from './sources.ts';
 import { tryVersion } from './trial.ts';
 
 export type { Decision, FunctionLog };
@@ -108,7 +108,7 @@ export class FunctionSet {
 
   /** Whether its files are where they were. */
   get isThere(): boolean {
-    return this.#entries().every((file) => existsSync(file));
+    return this.#entries().every(isThere);
   }
 
   /** By function the file that it comes from; '' for one that there is none of. One file may hold both. */
@@ -217,7 +217,9 @@ export class FunctionSet {
     } catch (error) {
       if (build !== this.#build) return;
       if (error instanceof BundleError) this.#inputs = [...new Set([...this.#inputs, ...error.inputs])];
-      this.record.refused(this.versionHash, (error as Error).message);
+      // taken away meanwhile, which is no mistake: whoever watches the folder finds what takes its place
+      if (this.#version === null || this.isThere)
+        this.record.refused(this.versionHash, (error as Error).message);
       return;
     }
     if (build !== this.#build) return;

@@ -30,7 +30,7 @@ function inFolder(folder: string, name: string): string | null {
  * A symbolic link that leads nowhere just now is a rule that can't be read, and not a rule that was taken away; so is what
  * may be in a folder that is there and may not be looked into.
  */
-function isThere(file: string): boolean {
+export function isThere(file: string): boolean {
   try {
     lstatSync(file);
     return true;
