@@ -89,7 +89,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   if (!isFatal && (kept === null || !isDoubted)) return false;
   // A session's server has more than this statement, and one has the transaction: it is given up only when the node is.
   const isParked = !isFatal && (client.poolMode === 'session' || again!.opensTransaction);
-  if (isParked && !endsCycle(kept!)) return false;
+  if (isParked && !again!.isWhole) return false;
   if (kept === null && before.length > 0) client.send(before, true);
 
   const original = new ClientError(isFatal ? 'FATAL' : 'ERROR', code, fields.get('M') ?? 'server error', {
@@ -101,7 +101,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   const answered = Buffer.from(before);
   const loss = detach(client, server);
   const settled = isParked ? park(server) : null;
-  if (isFatal || !endsCycle(kept!)) server.close(`${code} ${original.message}`, { notify: false });
+  if (isFatal || !again!.isWhole) server.close(`${code} ${original.message}`, { notify: false });
   else if (!isParked) giveBack(client, server);
   client.state = 'waiting';
   client.blocked = true;
@@ -115,7 +115,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
       return void settled!.then(() => {
         if (client.state !== 'waiting' || client.verdict !== verdict) return server.close('session lost');
         goOnWith(client, server);
-        refuseKept(client, kept!, answered, original);
+        refuseKept(client, again!, answered, original);
         resumeClient(client);
       });
     client.verdict = null;
@@ -129,7 +129,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
     } else if (isFatal) {
       return client.close(original.message, original);
     } else {
-      refuseKept(client, kept!, answered, original);
+      refuseKept(client, again!, answered, original);
     }
     resumeClient(client);
   });
@@ -145,16 +145,11 @@ function takeUp(client: Client, kept: Buffer): void {
 }
 
 /** Of what is held the first part gets its answer after all; what has come behind it is still to be done. */
-function refuseKept(client: Client, kept: Buffer, answered: Buffer, error: ClientError): void {
-  client.held = client.held.subarray(kept.length);
-  client.skipToSync = !endsCycle(kept);
+function refuseKept(client: Client, kept: Kept, answered: Buffer, error: ClientError): void {
+  client.held = client.held.subarray(kept.bytes.length);
+  client.skipToSync = !kept.isWhole;
   const ready = client.skipToSync ? EMPTY : readyForQuery(client.txStatus);
   client.send(Buffer.concat([answered, error.encode(), ready]));
-}
-
-/** Whether messages end with one that ReadyForQuery answers. */
-function endsCycle(bytes: Buffer): boolean {
-  return bytes[0] === Frontend.Query || bytes[bytes.length - HEADER_BYTES] === Frontend.Sync;
 }
 
 /** What the server still says of a statement that it has refused is taken from it. */
@@ -338,12 +333,13 @@ export function refuseWaiting(client: Client, error: ClientError): void {
   resumeClient(client);
 }
 
-/** What can be sent again where the server has done nothing about it; null: there is more to it than that. */
-function replay(
-  client: Client,
-  server: Server,
-  cluster: Cluster,
-): (Replayable & { readonly bytes: Buffer }) | null {
+/** What a client has sent, and can be sent again where the server has done nothing about it. */
+interface Kept extends Replayable {
+  readonly bytes: Buffer;
+}
+
+/** null: there is more to it than that. */
+function replay(client: Client, server: Server, cluster: Cluster): Kept | null {
   if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
   const bytes = keptBytes(client);
   const found = bytes === null ? null : replayable(bytes, (name) => textOf(client, name));
