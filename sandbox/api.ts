@@ -32,22 +32,22 @@ export type RewriteContext = RoutingContext;
  * @param username the name that the client logged in with
  * @param query the text of a Query or Parse message, after rewriting
  * @param in_transaction whether a transaction or pipeline is open, in which case a move would be refused
- * @returns the name of an entry of [databases], or null to stay
+ * @returns the name of an entry of [databases], or null or undefined to stay
  */
 export type RoutingRules = (
   username: string,
   query: string,
   in_transaction: boolean,
   ctx: RoutingContext,
-) => string | null;
+) => string | null | undefined;
 
-/** Changes a query on its way. @returns the new text, or null to leave it as it is */
+/** Changes a query on its way. @returns the new text, or null or undefined to leave it as it is */
 export type RewriteQuery = (
   username: string,
   query: string,
   in_transaction: boolean,
   ctx: RewriteContext,
-) => string | null;
+) => string | null | undefined;
 
 /** More for the client's ErrorResponse. */
 export interface RejectOptions {

@@ -76,7 +76,8 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
   const { settings } = config;
   const user = options.user ?? settings.user;
   if (user) becomeUser(user);
-  if (process.getuid?.() === 0 && user !== 'root') throw new StartError('PgBouncer should not run as root');
+  if (process.getuid?.() === 0 && user !== 'root')
+    throw new StartError('pgswitchyard should not run as root: start it with -u USER, or as another user');
 
   const log = createLog({ settings, quiet: options.quiet || isDaemon });
   let takeover: Takeover | null = null;

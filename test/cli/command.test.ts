@@ -82,7 +82,7 @@ test(
     const bouncer = await Bouncer.prepare(t);
     const refused = run(bouncer.configFile);
     assert.equal(refused.status, 1);
-    assert.match(refused.stderr, /should not run as root/);
+    assert.match(refused.stderr, /pgswitchyard should not run as root: start it with -u USER/);
     const unknown = run('-u', 'no-such-user', bouncer.configFile);
     assert.equal(unknown.status, 1);
     assert.match(unknown.stderr, /could not find user 'no-such-user' to switch to/);

@@ -1,7 +1,7 @@
 /** The rules that the repository ships, in the sandbox that production uses. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
-import { cp, rm } from 'node:fs/promises';
+import { cp, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,8 @@ import type { Scope } from '../support/scope.ts';
 
 const USER_FUNCTIONS = fileURLToPath(new URL('../../user-functions/', import.meta.url));
 const GALLERY = join(USER_FUNCTIONS, 'gallery');
+/** As `npm install` makes it beside a rule that imports packages. */
+const PACKAGES = fileURLToPath(new URL('../../node_modules/', import.meta.url));
 const DATABASES = ['dev', 'dev@writer', 'dev.1', 'dev.2', 'writer', 'reader'];
 
 const STORES =
@@ -18,7 +20,7 @@ const STORES =
 const PRODUCTS =
   'SELECT prodname, SUM(total) FROM sales JOIN product USING (productid) GROUP BY prodname ORDER BY prodname';
 
-/** What becomes of a query, in one word: `-> dbkey`, the new query, `reject CODE`, or `=` for nothing. */
+/** What becomes of a query, in one line: the new query, `-> dbkey`, `reject CODE`, or `=` for nothing. */
 type Ask = (
   query: string,
   as?: { username?: string; inTransaction?: boolean; database?: string; nodes?: string },
@@ -27,6 +29,7 @@ type Ask = (
 async function serve(t: Scope, folder: string): Promise<Ask> {
   const files = await temporaryFolder('gallery');
   await cp(folder, files, { recursive: true });
+  await symlink(PACKAGES, join(files, 'node_modules'));
   t.after(() => rm(files, { recursive: true }));
   const rules = await Rules.start(t, {
     files: {},
@@ -41,7 +44,8 @@ async function serve(t: Scope, folder: string): Promise<Ask> {
     });
     assert.deepEqual(set.record.counters.failures, {}, set.record.lastError);
     if (decision.kind !== 'go') return `${decision.kind} ${decision.code}`;
-    return decision.query ?? (decision.dbkey === null ? '=' : `-> ${decision.dbkey}`);
+    const route = decision.dbkey === null ? null : `-> ${decision.dbkey}`;
+    return [decision.query, route].filter((part) => part !== null).join(' ') || '=';
   };
 }
 
@@ -51,8 +55,8 @@ test('the rules of npm start route by table and rewrite the two reports', async 
   assert.equal(await ask('SELECT * FROM tableb'), '-> dev.2');
   assert.equal(await ask('SELECT * FROM store_sales'), '-> dev.1');
   assert.equal(await ask('SELECT * FROM tableabc'), '=');
-  assert.equal(await ask(STORES), 'SELECT storename, total FROM store_sales ORDER BY storename');
-  assert.equal(await ask(PRODUCTS), 'SELECT prodname, total FROM product_sales ORDER BY prodname');
+  assert.equal(await ask(STORES), 'SELECT storename, total FROM store_sales ORDER BY storename -> dev.1');
+  assert.equal(await ask(PRODUCTS), 'SELECT prodname, total FROM product_sales ORDER BY prodname -> dev.1');
 });
 
 const tests: Record<string, (ask: Ask) => Promise<void>> = {
@@ -103,6 +107,65 @@ const tests: Record<string, (ask: Ask) => Promise<void>> = {
       "SELECT E'\\''; DELETE FROM t; --'",
     ])
       assert.equal(await ask(unclear), 'reject 42501', unclear);
+  },
+  'tenant-filter': async (ask) => {
+    const acme = { username: 'acme_app' };
+    const filtered = async (query: string): Promise<string> =>
+      (await ask(query, acme)).replaceAll(/\s+/g, ' ').replaceAll('( ', '(').replaceAll(' )', ')');
+    assert.match(
+      await filtered('select * from orders where total > $1'),
+      /FROM \(SELECT \* FROM public ?\.orders WHERE \(tenant_id = \(1\)\)\) AS orders/,
+    );
+    for (const hidden of [
+      'select count(*) from orders o join public.customers c using (customer_id)',
+      'select 1 from customers where exists (select from orders)',
+      'select id from orders union all select id from customers',
+      'select (select max(total) from orders)',
+    ]) {
+      const text = await filtered(hidden);
+      assert.equal(
+        text.match(/tenant_id = \(1\)/g)?.length ?? 0,
+        hidden.match(/\b(?:from|join) (?:public\.)?(?:orders|customers)/g)!.length,
+        text,
+      );
+    }
+    assert.match(await ask('select * from orders', { username: 'globex_app' }), /tenant_id = \(2\)/);
+    assert.equal(await ask('BEGIN', acme), '=');
+    for (const refused of [
+      'select * from invoices',
+      'select * from other.orders',
+      'select * from "Orders"',
+      'select * from pg_catalog.pg_class',
+      'select query_to_xml(total, true, true, name) from orders',
+      "select 'orders'::regclass",
+      'select * from generate_series(1, 3) g',
+      'update orders set tenant_id = 2',
+      'with x as (delete from orders returning *) select * from x',
+      'with orders as (select 1) select * from orders',
+      'select * into mine from orders',
+      'select 1; select 2',
+      'commit; select * from orders',
+      'prepare p as select * from orders',
+      'not sql at all',
+      `select '${'x'.repeat(5_000)}'`,
+    ])
+      assert.match(await ask(refused, acme), /^reject/, refused);
+    assert.match(await ask('select * from orders', { username: 'nobody' }), /^reject/);
+  },
+  'routing-by-parsed-tables': async (ask) => {
+    assert.equal(await ask('select sum(total) from sales join stores using (id)'), '-> dev.2');
+    assert.equal(await ask('select sum(total) from sales join customers using (id)'), '-> dev');
+    assert.equal(await ask("select 'sales', sales from ledger stores"), '-> dev');
+    assert.equal(await ask('delete from sales'), '-> dev');
+    assert.equal(await ask('select from sales where'), '-> dev');
+    assert.equal(await ask('select 1 from sales', { inTransaction: true }), '=');
+  },
+  'both-in-one-file': async (ask) => {
+    const report = 'SELECT storename, SUM(total)\n FROM sales JOIN store USING (storeid) GROUP BY storename;';
+    assert.equal(await ask(report), 'SELECT storename, total FROM store_sales -> dev.2');
+    assert.equal(await ask('select total from store_sales'), '-> dev.2');
+    assert.equal(await ask('select 1'), '-> dev');
+    assert.equal(await ask('select 1', { inTransaction: true }), '=');
   },
   'reads-from-fresh-readers': async (ask) => {
     const at = (lagOfB: number | null): { nodes: string } => ({
