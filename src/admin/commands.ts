@@ -17,6 +17,10 @@ import { commandComplete } from './result.ts';
  */
 export type Command = (operator: Operator, argument: string) => Buffer | null | Promise<Buffer | null>;
 
+/** How much the DETAIL of a refused RELOAD holds; the log has all of it. */
+const MISTAKES_SHOWN = 10;
+const MISTAKE_CHARACTERS = 500;
+
 /** The verb is known, but not with this argument. */
 export class UsageError extends Error {}
 
@@ -63,11 +67,21 @@ async function reload(operator: Operator, argument: string): Promise<Buffer> {
   try {
     await actions.reload();
   } catch (error) {
-    for (const line of (error as Error).message.split('\n')) actions.log.error(line);
+    const lines = (error as Error).message.split('\n');
+    for (const line of lines) actions.log.error(line);
     actions.log.error('RELOAD Failed, see logs for more details');
-    throw new ClientError('ERROR', 'F0000', 'RELOAD failed, see logs for additional details');
+    throw new ClientError('ERROR', 'F0000', 'RELOAD failed, see logs for additional details', {
+      detail: shortened(lines),
+    });
   }
   return commandComplete('RELOAD');
+}
+
+/** As many of the mistakes as fit a terminal. */
+function shortened(lines: readonly string[]): string {
+  const shown = lines.slice(0, MISTAKES_SHOWN).map((line) => line.slice(0, MISTAKE_CHARACTERS));
+  const more = lines.length - shown.length;
+  return [...shown, ...(more > 0 ? [`and ${more} more`] : [])].join('\n');
 }
 
 async function pause(operator: Operator, argument: string): Promise<Buffer> {
@@ -250,8 +264,9 @@ export async function setOption(operator: Operator, key: string, value: string):
   try {
     next = applySet(config, key, value);
   } catch (error) {
-    actions.log.error(`SET ${key}: ${(error as Error).message}`);
-    throw commandError('SET failed');
+    const { message } = error as Error;
+    actions.log.error(`SET ${key}: ${message}`);
+    throw new ClientError('ERROR', '08P01', 'SET failed', { detail: shortened(message.split('\n')) });
   }
   if (await actions.applySettings(next)) return done;
   return Buffer.concat([notice('TLS settings could not be applied, still using old configuration'), done]);

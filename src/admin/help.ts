@@ -1,4 +1,4 @@
-/** DETAIL of the NOTICE that SHOW HELP sends: pgbouncer's list, and at its end what is ours. */
+/** DETAIL of the NOTICE that SHOW HELP sends: pgbouncer's list, with ours beside its relatives. */
 export const HELP = [
   '',
   'SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION',
@@ -6,6 +6,7 @@ export const HELP = [
   'SHOW FDS|SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE',
   'SHOW DNS_HOSTS|DNS_ZONES',
   'SHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS',
+  'SHOW FUNCTIONS|TOPOLOGY|SWITCHOVERS',
   'SET key = arg',
   'RELOAD',
   'PAUSE [<db>]',
@@ -21,6 +22,4 @@ export const HELP = [
   'WAIT_CLOSE [<db>]',
   'NOTIFY TOPOLOGY [<db>]',
   'SWITCHOVER <db> TO <node>',
-  'SHOW TOPOLOGY|SWITCHOVERS',
-  'SHOW FUNCTIONS',
 ].join('\n\t');

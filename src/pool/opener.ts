@@ -32,6 +32,8 @@ export class Opener {
   connecting: Server | null = null;
   /** what those hear who come while logins fail */
   failure: ClientError | null = null;
+  /** a sentence about the last attempt, if it failed; for clients that waited in vain */
+  lastFailure: string | null = null;
   #failedAt: number | null = null;
   /** since when all attempts have failed, with no server left (ms of performance.now()) */
   #failingSince: number | null = null;
@@ -62,6 +64,7 @@ export class Opener {
     this.#failingSince = null;
     this.#failures = 0;
     this.failure = null;
+    this.lastFailure = null;
   }
 
   /** ms until the next attempt may be made after a failed one. */
@@ -188,6 +191,8 @@ export class Opener {
     // A replication connection can be refused where others are not: that is its own affair.
     const isPrivate = dedicated !== null && refused;
     if (!isPrivate) {
+      const where = `database "${this.pool.database.name}"`;
+      this.lastFailure = `The last attempt to connect to a server of ${where} failed: ${error.message}.`;
       this.#failedAt = performance.now();
       this.#failures++;
     }

@@ -44,7 +44,8 @@ function checkWaiting(client: Client, now: number): void {
   if (queryLimit > 0 && waited > queryLimit)
     return client.close('query_timeout', clientErrors.queryTimeoutWaiting());
   const limit = queryWaitTimeout(user, client.pool!);
-  if (limit > 0 && waited > limit) return client.close('query_wait_timeout', clientErrors.queryWaitTimeout());
+  if (limit > 0 && waited > limit)
+    return client.close('query_wait_timeout', clientErrors.queryWaitTimeout(client.pool!.opener.lastFailure));
   const { query_wait_notify: notifyAfter } = client.sessions.registry.config.settings;
   if (client.state === 'waiting' && notifyAfter > 0 && waited > notifyAfter * 1000 && !client.noticedWait) {
     client.noticedWait = true;

@@ -62,7 +62,8 @@ export const clientErrors = {
   transactionTimeout: () => fatal('transaction timeout'),
   queryTimeout: () => fatal('query timeout'),
   queryTimeoutWaiting: () => fatal('query_timeout'),
-  queryWaitTimeout: () => fatal('query_wait_timeout'),
+  queryWaitTimeout: (detail: string | null = null) =>
+    new ClientError('FATAL', '08P01', 'query_wait_timeout', { detail }),
   cancelWaitTimeout: () => fatal('cancel_wait_timeout'),
   statementPoolingTransaction: () => fatal('transaction blocks not allowed in statement pooling mode'),
   duplicateStatement: (name: string) => fatal(`prepared statement '${name}' was already prepared`),

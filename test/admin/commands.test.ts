@@ -318,6 +318,11 @@ test('RELOAD reads new databases; a broken file is an error, and nothing changes
   await assert.rejects(bouncer.admin('RELOAD'), {
     message: 'RELOAD failed, see logs for additional details',
     code: 'F0000',
+    detail: /^.+pgbouncer\.ini:\d+: .*no_such_option/,
+  });
+  await assert.rejects(bouncer.admin("SET pool_mode = 'sometimes'"), {
+    message: 'SET failed',
+    detail: /invalid value "sometimes"/,
   });
   assert.ok(bouncer.logContains(/no_such_option/));
   await bouncer.sql('SELECT 1', { database: 'c' });

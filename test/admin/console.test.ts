@@ -175,7 +175,10 @@ test('SHOW HELP is a notice', async () => {
   assert.equal(frames.map((frame) => frame.type).join(''), 'NCZ');
   const fields = errorFields(frames[0]!);
   assert.equal(fields['M'], 'Console usage');
-  assert.match(fields['D']!, /^\n\tSHOW HELP\|CONFIG.*\n\tKILL_CLIENT <client_id>\n.*SHOW FUNCTIONS$/s);
+  assert.match(
+    fields['D']!,
+    /^\n\tSHOW HELP\|CONFIG.*\n\tKILL_CLIENT <client_id>\n.*SWITCHOVER <db> TO <node>$/s,
+  );
   client.destroy();
 });
 

@@ -244,6 +244,30 @@ test('a server that cannot be reached: new clients are told so, those who wait a
   await waits.readUntil('Z');
 });
 
+test('query_wait_timeout says why the last attempt to connect failed', async (t) => {
+  const client = await login(t, 'relayed');
+  await client.query('select 1');
+  relay.refuse = true;
+  relay.reset();
+  bouncer.markLog();
+  client.send(raw.query('select 1'));
+  await bouncer.waitForLog(/S-0x\w+: relayed\S+ closing because: connect failed/);
+  await bouncer.admin("SET query_wait_timeout = '0.1'");
+  const error = (await client.readToEnd()).findLast((frame) => frame.type === 'E')!;
+  await bouncer.admin('SET query_wait_timeout = 120');
+  relay.refuse = false;
+  await until('the server is back', async () => {
+    const next = await RawClient.login(bouncer, { user: 'postgres', database: 'relayed' });
+    next.send(raw.query('select 1'));
+    const answers = await next.readUntil('Z').catch(() => []);
+    next.destroy();
+    return answers.length > 0;
+  });
+  const { M: message, D: detail } = errorFields(error);
+  assert.equal(message, 'query_wait_timeout');
+  assert.match(detail!, /^The last attempt to connect to a server of database "relayed" failed: /);
+});
+
 test('a server that refuses the login: everybody who waits is told, and who comes later as well', async (t) => {
   const client = await login(t, 'refusing');
   await client.query('select 1');

@@ -27,23 +27,27 @@ interface Pair {
 export class FlakyRelay {
   readonly toUpstream: Toxics = {};
   readonly toClient: Toxics = {};
-  /** New connections are reset at once, as by a machine where nobody listens any more. */
-  refuse = false;
-  readonly #server: Server;
+  readonly #target: { host: string; port: number };
+  #port = 0;
+  #server: Server;
   readonly #pairs = new Set<Pair>();
   readonly #held: (() => void)[] = [];
 
   private constructor(target: { host: string; port: number }) {
+    this.#target = target;
+    this.#server = this.#makeServer();
+  }
+
+  #makeServer(): Server {
     // Half-open connections are passed on as such.
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (client) =>
-      this.#accept(client, target),
-    );
+    return createServer({ allowHalfOpen: true, noDelay: true }, (client) => this.#accept(client));
   }
 
   static async start(scope: Scope, target: { host?: string; port: number }): Promise<FlakyRelay> {
     const relay = new FlakyRelay({ host: '127.0.0.1', ...target });
     relay.#server.listen(0, '127.0.0.1');
     await once(relay.#server, 'listening');
+    relay.#port = (relay.#server.address() as AddressInfo).port;
     scope.after(() => relay.stop());
     return relay;
   }
@@ -53,20 +57,22 @@ export class FlakyRelay {
   }
 
   get port(): number {
-    return (this.#server.address() as AddressInfo).port;
+    return this.#port;
+  }
+
+  /** New connections are refused, as by a machine where nothing listens; those that exist go on. */
+  set refuse(refused: boolean) {
+    if (refused === !this.#server.listening) return;
+    if (refused) this.#server.close();
+    else this.#server = this.#makeServer().listen(this.#port, '127.0.0.1');
   }
 
   get connections(): number {
     return this.#pairs.size;
   }
 
-  #accept(client: Socket, target: { host: string; port: number }): void {
-    if (this.refuse) {
-      client.on('error', () => {});
-      client.resetAndDestroy();
-      return;
-    }
-    const upstream = connect({ ...target, allowHalfOpen: true, noDelay: true });
+  #accept(client: Socket): void {
+    const upstream = connect({ ...this.#target, allowHalfOpen: true, noDelay: true });
     const pair = { client, upstream };
     this.#pairs.add(pair);
     this.#pump(client, upstream, this.toUpstream, pair);
