@@ -43,8 +43,11 @@ export class Server {
   txStatus: number = TxStatus.Idle;
   /** tracked parameters as the server last reported them */
   readonly parameters: ParameterValues = [];
-  /** shared statements that this server has prepared, least recently used first (Map order) */
-  readonly prepared = new Map<unknown, true>();
+  /**
+   * shared statements that this server has prepared, least recently used first (Map order), with the position of their Parse
+   * in the ledger of its client; negative: it is answered
+   */
+  readonly prepared = new Map<unknown, number>();
   /** `TLSv1.3/TLS_AES_256_GCM_SHA384`, or '' */
   tls = '';
   /** "address:port" that the socket has here */

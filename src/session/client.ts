@@ -13,7 +13,6 @@ import { attach, serverLost, unlinkIfDone } from './link.ts';
 import { leave } from './leave.ts';
 import { Outstanding } from './outstanding.ts';
 import type { ClientStatement, Undecided } from './prepared.ts';
-import type { SharedStatement } from './statements.ts';
 import { resumeClient } from './relay-client.ts';
 import { decided } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
@@ -147,8 +146,8 @@ export class Client implements Waiter, ServerUser {
   statements: Map<string, ClientStatement> | null = null;
   /** of which it is not known yet whether they exist, or do no more; and how many Syncs had been sent before */
   undecided: Map<Undecided, { readonly syncs: number; readonly isClose: boolean }> | null = null;
-  /** of the last Bind of a named one */
-  lastBound: SharedStatement | null = null;
+  /** DISCARD ALL or DEALLOCATE ALL was answered: what has a lower position in the ledger is gone */
+  discardedBefore = 0;
   /** whether they are tracked in session mode; null: it has none (prepared.ts) */
   isSessionTracked: boolean | null = null;
   /** DISCARD ALL or DEALLOCATE ALL may have been sent, and not been answered yet */
@@ -232,12 +231,12 @@ export class Client implements Waiter, ServerUser {
     return Math.floor((performance.now() - this.connectedAt) / 1000);
   }
 
-  /** A transaction block or a pipeline is open: the link must hold. */
+  /**
+   * A transaction block or a pipeline is open: the link must hold. The one question to ask of a linked client before its
+   * server goes back, or before anything is moved, held, sent again, ended or reported to user functions.
+   */
   get inTransaction(): boolean {
-    return (
-      this.server !== null &&
-      (this.server.txStatus !== TxStatus.Idle || !this.outstanding.empty || this.outstanding.unsynced)
-    );
+    return this.server !== null && (this.server.txStatus !== TxStatus.Idle || this.outstanding.busy);
   }
 
   /** Status byte for a ReadyForQuery of the proxy's own. */

@@ -3,7 +3,6 @@ import { ControlError, runControl } from '../pool/control.ts';
 import { NOT_THE_WRITER } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import { clientErrors } from '../wire/errors.ts';
-import { TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { beginQuery, resumeClient } from './relay-client.ts';
 import { lostInCluster, waitsWithServer } from './switchover.ts';
@@ -111,7 +110,7 @@ function linkAgain(client: Client): void {
 /** Gives the server back, if nothing speaks against it. Called at each end of a query cycle. */
 export function unlinkIfDone(client: Client): void {
   const server = client.server!;
-  if (server.txStatus !== TxStatus.Idle || !client.outstanding.empty || client.outstanding.unsynced) return;
+  if (client.inTransaction) return;
   // the rest of a CopyData whose COPY has failed; looked at again when it has come
   if (client.bodyLeft > 0 && client.bodyForwarded) return;
   if (client.poolMode === 'session') {

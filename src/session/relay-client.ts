@@ -319,7 +319,7 @@ export function noteRequest(client: Client, request: Request): void {
   const { outstanding } = client;
   if (client.queryStart === 0) {
     beginQuery(client, performance.now());
-  } else if (request !== Request.Sync && !outstanding.empty && !outstanding.unsynced) {
+  } else if (request !== Request.Sync && outstanding.readies > 0 && !outstanding.unsynced) {
     // the first message behind one that is closed already: another query of the same pipeline
     client.database!.stats.queryCount++;
   }
@@ -349,7 +349,7 @@ export function dropQuery(client: Client): void {
 /** The Sync behind an error that the proxy itself answered. */
 function endSkipping(client: Client): Handled {
   client.skipToSync = false;
-  if (client.server !== null && (client.outstanding.unsynced || !client.outstanding.empty)) {
+  if (client.server !== null && client.outstanding.busy) {
     return forwardRequest(client, Request.Sync);
   }
   return client.sessions.answerReady(client);

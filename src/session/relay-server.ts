@@ -78,6 +78,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     }
     if (
       (mustBeWhole(type, size) ||
+        (type === Backend.ErrorResponse && client.statements !== null && size <= WHOLE_BYTES) ||
         (cluster !== null && (size <= WHOLE_BYTES || type === Backend.ErrorResponse))) &&
       end - at < size
     ) {
@@ -90,9 +91,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       const payload = chunk.subarray(at + HEADER_BYTES, at + size);
       if (takeError(client, cluster, chunk.subarray(run, at), payload)) return;
     }
-    if (type === Backend.ErrorResponse && client.statements !== null)
-      retireStale(client, chunk, at, at + size);
-    const verdict = outstanding.reply(type);
+    let verdict = outstanding.reply(type);
     if (verdict === Reply.Ready) {
       server.txStatus = chunk[at + HEADER_BYTES]!;
       if (server.txStatus !== TxStatus.Idle && client.poolMode === 'statement') {
@@ -101,15 +100,19 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       }
       ready = true;
       endQuery(client, server.txStatus);
-    } else if (verdict === Reply.End) {
-      if (at > run) client.send(chunk.subarray(run, at), borrowed);
-      return client.close(outstanding.ending!.message, outstanding.ending);
     } else if (verdict === Reply.Unknown) {
       return unknownPacket(client, type);
     } else if (verdict === Reply.OutOfStep) {
       return outOfStep(client, `unexpected message "${String.fromCharCode(type)}"`);
     } else if (type === Backend.ErrorResponse) {
       if (outstanding.lostParse) client.unnamed.lost();
+      if (outstanding.failed !== null && verdict === Reply.Forward) {
+        const other = retireStale(client, outstanding.failed, chunk.subarray(at, at + size));
+        if (other !== null) {
+          verdict = Reply.Replace;
+          outstanding.replacement = other;
+        }
+      }
     } else if (type === Backend.ParameterStatus) {
       noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size));
     } else if (type === Backend.CommandComplete) {
@@ -150,7 +153,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
 /** Goes on with what waits for the answers to all that was sent before; none come while the server waits for data. */
 function resumeAwaiting(client: Client): void {
   if (!client.awaitsAnswers || client.state === 'closed') return;
-  if (client.outstanding.readies > 0 && !client.outstanding.inCopy) return;
+  if (!client.outstanding.empty && !client.outstanding.inCopy) return;
   client.awaitsAnswers = false;
   client.blocked = false;
   resumeClient(client);
@@ -174,7 +177,7 @@ function mustBeWhole(type: number, size: number): boolean {
 function endQuery(client: Client, status: number): void {
   const now = performance.now();
   const stats = client.database!.stats;
-  const more = !client.outstanding.empty;
+  const more = client.outstanding.busy;
   if (client.queryStart !== 0) stats.queryTime += (now - client.queryStart) * 1000;
   client.queryStart = more ? now : 0;
   client.idleSince = now;

@@ -36,12 +36,15 @@ export interface ErrorFields {
   readonly message: string;
   readonly detail?: string | null;
   readonly hint?: string | null;
+  /** of PostgreSQL's source, which drivers tell errors by */
+  readonly routine?: string | null;
 }
 
 function errorBody(fields: ErrorFields): Buffer {
   let text = `S${fields.severity}\0V${fields.severity}\0C${fields.code}\0M${fields.message}\0`;
   if (fields.detail) text += `D${fields.detail}\0`;
   if (fields.hint) text += `H${fields.hint}\0`;
+  if (fields.routine) text += `R${fields.routine}\0`;
   return Buffer.from(`${text}\0`);
 }
 
@@ -93,6 +96,7 @@ export const AUTHENTICATION_OK = message(Backend.Authentication, 0);
 export const PARSE_COMPLETE = message(Backend.ParseComplete);
 export const CLOSE_COMPLETE = message(Backend.CloseComplete);
 export const SYNC = message(Frontend.Sync);
+export const FLUSH = message(Frontend.Flush);
 export const TERMINATE = message(Frontend.Terminate);
 
 export function query(sql: string): Buffer {
