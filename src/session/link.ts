@@ -62,6 +62,9 @@ function applyParameters(client: Client, server: Server, sql: string): void {
   runControl(server, sql).then(
     () => {
       if (client.state === 'closed' || client.server !== server) return;
+      // it has answered, and said in the same breath that it is going away
+      if (server.state === 'closed') return linkAgain(client, 'server conn crashed?');
+      client.lostWhileSet = 0;
       takeCanonical(client, server);
       server.user = client;
       client.blocked = false;
@@ -77,9 +80,8 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       );
       server.close('invalid server parameter', { notify: false });
       if (client.server !== server) return;
+      if (error instanceof ControlError && error.isLoss) return linkAgain(client, error.message);
       client.server = null;
-      const isLoss = error instanceof ControlError && error.isLoss;
-      if (client.database!.cluster !== null && isLoss) return linkAgain(client);
       client.close('invalid server parameter', clientErrors.invalidServerParameter());
     },
   );
@@ -100,8 +102,14 @@ function takeCanonical(client: Client, server: Server): void {
   }
 }
 
+/** How many servers in a row may be lost before they had the client's settings. */
+const MAX_LOST = 3;
+
 /** Nothing of the client's has been sent yet: any other server does as well. */
-function linkAgain(client: Client): void {
+function linkAgain(client: Client, reason: string): void {
+  client.server = null;
+  client.lostWhileSet++;
+  if (client.lostWhileSet === MAX_LOST) return client.close(reason, clientErrors.serverLost(reason));
   client.state = 'waiting';
   const server = client.pool!.acquire(client);
   if (server !== null && attach(client, server)) resumeClient(client);
