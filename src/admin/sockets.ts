@@ -259,7 +259,7 @@ export function socketRows(actions: AdminActions, onlyBusy: boolean): Value[][] 
   const rows: Value[][] = [];
   for (const client of clientsByPool(actions)) {
     if (client.isCancelRequest) continue;
-    const received = client.held.length + (client.collecting?.have ?? 0);
+    const received = client.held.length + (client.collecting?.length ?? 0);
     const unsent = client.socket.writableLength;
     if (onlyBusy && received === 0 && unsent === 0 && client.bodyLeft === 0) continue;
     rows.push([

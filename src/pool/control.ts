@@ -1,5 +1,14 @@
-import { EventEmitter } from 'node:events';
-import { parse, serialize } from 'pg-protocol';
+import { serialize } from 'pg-protocol';
+import { FrameReader } from '../wire/frames.ts';
+import {
+  cString,
+  parseColumns,
+  parseErrorFields,
+  parseParameterStatus,
+  parseRow,
+  query,
+} from '../wire/messages.ts';
+import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Server, ServerUser } from './server.ts';
 
 /** Rows of a query of the proxy's own, as text by column name. */
@@ -19,102 +28,199 @@ export class ControlError extends Error {
   }
 }
 
-interface ParsedMessage {
-  readonly name: string;
-  readonly message?: string;
-  readonly code?: string;
-  readonly status?: string;
-  readonly fields?: readonly unknown[];
-  readonly parameterName?: string;
-  readonly parameterValue?: string;
-  readonly text?: string;
+/** The most that an answer to a query of the proxy's own may have, in bytes, and the longest message in it. */
+const MAX_ANSWER_BYTES = 16 << 20;
+/** What a query of the proxy's own may take where server_connect_timeout is 0, in ms: pgbouncer's default for that. */
+const DEFAULT_TIMEOUT_MS = 15_000;
+
+/**
+ * How long a query of the proxy's own may take, in ms: what a login may. It runs where a client waits for its server, and a
+ * server that is silent for so long is as good as gone.
+ */
+export function ownQueryTimeout(server: Server): number {
+  return server.pool.registry.config.settings.server_connect_timeout || DEFAULT_TIMEOUT_MS;
+}
+
+const TX_STATUSES: ReadonlySet<number> = new Set(Object.values(TxStatus));
+
+/** What the answers to a client's messages may have besides. */
+const STRAYS: ReadonlySet<number> = new Set([
+  Backend.CloseComplete,
+  Backend.PortalSuspended,
+  Backend.ParameterDescription,
+  Backend.FunctionCallResponse,
+  Backend.CopyOutResponse,
+  Backend.CopyData,
+  Backend.CopyDone,
+]);
+
+interface ControlOptions {
+  readonly values?: readonly string[];
+  readonly byPosition?: boolean;
+  readonly timeoutMs?: number;
+  readonly afterStrays?: boolean;
+  readonly onParameter?: (name: string, value: string) => void;
 }
 
 /**
  * Runs one query of the proxy's own (reset, check, connect_query, auth_query, probes, SETs) on a server that nobody is
- * linked to. While it runs the server belongs to it.
+ * linked to. While it runs the server belongs to it. A server that gives no answer in time, or one that makes no sense, is
+ * closed, with a line in the log that says why.
  *
  * With `values` it goes by the extended protocol, as pgbouncer's auth_query does, so that nothing in them can become SQL.
  * `byPosition`: columns are called 0, 1, ..., since several may have the same name.
  * `afterStrays`: the query is empty, and its answer begins with EmptyQueryResponse; what comes before that is left over
  * from whoever had the server.
  * @param onParameter told of settings that the server reports as changed
- * @param timeoutMs the server is closed when there is no answer by then; 0: no limit
+ * @param timeoutMs the server is closed when there is no answer by then; without it `ownQueryTimeout`
  * @throws ControlError
  */
-export function runControl(
-  server: Server,
-  sql: string,
-  options: {
-    values?: readonly string[];
-    byPosition?: boolean;
-    timeoutMs?: number;
-    afterStrays?: boolean;
-    onParameter?: (name: string, value: string) => void;
-  } = {},
-): Promise<Row[]> {
+export function runControl(server: Server, sql: string, options: ControlOptions = {}): Promise<Row[]> {
   return new Promise((resolve, reject) => {
-    const feed = new EventEmitter();
-    const rows: Row[] = [];
-    let columns: string[] = [];
-    let failure: ControlError | null = null;
-    let isAnswered = options.afterStrays !== true;
-    const timer = options.timeoutMs
-      ? setTimeout(
-          () =>
-            server.close(`no answer to a query of the proxy within ${options.timeoutMs} ms`, {
-              level: 'warn',
-            }),
-          options.timeoutMs,
-        )
-      : null;
-
-    const finish = (error: ControlError | null): void => {
-      if (timer) clearTimeout(timer);
-      if (error) reject(error);
-      else resolve(rows);
-    };
-    const user: ServerUser = {
-      onServerBytes(_server, chunk) {
-        // the parser keeps what is incomplete, and the read buffer is used again
-        feed.emit('data', Buffer.from(chunk));
-      },
-      onServerClosed(_server, reason) {
-        finish(failure ?? new ControlError(reason, '08006'));
-      },
-      onServerDrain() {},
-    };
-    void parse(feed as unknown as NodeJS.ReadableStream, (raw) => {
-      const message = raw as unknown as ParsedMessage;
-      if (message.name === 'rowDescription') {
-        const fields = message.fields as { name: string }[];
-        columns = fields.map(({ name }, i) => (options.byPosition === true ? String(i) : name));
-      } else if (message.name === 'dataRow') {
-        const values = message.fields as (string | null)[];
-        const row: Record<string, string | null> = {};
-        // of several columns of one name the first counts
-        for (const [i, column] of columns.entries())
-          if (!Object.hasOwn(row, column)) row[column] = values[i] ?? null;
-        rows.push(row);
-      } else if (message.name === 'parameterStatus') {
-        const { parameterName: name = '', parameterValue: value = '' } = message;
-        server.noteParameter(name, value);
-        options.onParameter?.(name, value);
-      } else if (message.name === 'commandComplete') {
-        if (message.text === 'DISCARD ALL' || message.text === 'DEALLOCATE ALL') server.prepared.clear();
-      } else if (message.name === 'error') {
-        failure = new ControlError(message.message ?? 'error', message.code ?? '58000');
-      } else if (message.name === 'emptyQuery') {
-        isAnswered = true;
-      } else if (message.name === 'readyForQuery' && isAnswered) {
-        server.txStatus = (message.status ?? 'I').charCodeAt(0);
-        if (server.user === user) server.user = null;
-        finish(failure);
-      }
-    });
-    server.user = user;
-    server.write(options.values === undefined ? serialize.query(sql) : extended(sql, options.values));
+    new Conversation(server, options, resolve, reject).begin(sql);
   });
+}
+
+/** One query and its answer. */
+class Conversation implements ServerUser {
+  readonly #server: Server;
+  readonly #options: ControlOptions;
+  readonly #resolve: (rows: Row[]) => void;
+  readonly #reject: (error: Error) => void;
+  readonly #reader = new FrameReader(MAX_ANSWER_BYTES);
+  readonly #rows: Row[] = [];
+  #received = 0;
+  #columns: string[] = [];
+  #failure: ControlError | null = null;
+  #isAnswered: boolean;
+  #isOver = false;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(
+    server: Server,
+    options: ControlOptions,
+    resolve: (rows: Row[]) => void,
+    reject: (error: Error) => void,
+  ) {
+    this.#server = server;
+    this.#options = options;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#isAnswered = options.afterStrays !== true;
+  }
+
+  begin(sql: string): void {
+    const { values, timeoutMs } = this.#options;
+    const limit = timeoutMs || ownQueryTimeout(this.#server);
+    this.#timer = setTimeout(() => {
+      this.#server.close(`no answer to a query of the proxy within ${limit} ms`, { level: 'warn' });
+    }, limit);
+    this.#server.user = this;
+    this.#server.write(values === undefined ? query(sql) : extended(sql, values));
+  }
+
+  onServerBytes(server: Server, chunk: Buffer): void {
+    this.#received += chunk.length;
+    this.#reader.push(chunk);
+    for (let frame = this.#reader.next(); frame !== null; frame = this.#reader.next()) {
+      if (!this.#handle(frame[0]!, frame.subarray(HEADER_BYTES))) {
+        const type = JSON.stringify(String.fromCharCode(frame[0]!));
+        return this.#lose(
+          `unexpected answer to a query of the proxy: message ${type} of ${frame.length} bytes`,
+        );
+      }
+      if (!this.#isOver) continue;
+      // what the server says behind it is for whoever has it next; it may be that it is going away
+      const rest = this.#reader.rest();
+      if (rest.length > 0) server.receive(rest);
+      return;
+    }
+    if (this.#reader.isBroken) this.#lose('bad pkt header');
+    else if (this.#received > MAX_ANSWER_BYTES) this.#lose('too long an answer to a query of the proxy');
+  }
+
+  onServerClosed(_server: Server, reason: string): void {
+    this.#finish(this.#failure ?? new ControlError(reason, '08006'));
+  }
+
+  onServerDrain(): void {}
+
+  /** What the server says is no answer: whatever it says next cannot be relied on. */
+  #lose(reason: string): void {
+    this.#server.close(reason, { level: 'warn' });
+  }
+
+  /** @returns false: no such message can come here */
+  #handle(type: number, payload: Buffer): boolean {
+    const server = this.#server;
+    switch (type) {
+      case Backend.RowDescription: {
+        const columns = parseColumns(payload);
+        if (columns === null) return false;
+        this.#columns = this.#options.byPosition === true ? columns.map((_, i) => String(i)) : columns;
+        return true;
+      }
+      case Backend.DataRow: {
+        const values = parseRow(payload);
+        if (values === null || values.length !== this.#columns.length) return !this.#isAnswered;
+        this.#addRow(values);
+        return true;
+      }
+      case Backend.ParameterStatus: {
+        const parameter = parseParameterStatus(payload);
+        if (parameter === null) return false;
+        server.noteParameter(parameter.name, parameter.value);
+        this.#options.onParameter?.(parameter.name, parameter.value);
+        return true;
+      }
+      case Backend.CommandComplete: {
+        const tag = cString(payload, 0)?.text;
+        if (tag === 'DISCARD ALL' || tag === 'DEALLOCATE ALL') server.prepared.clear();
+        return tag !== undefined;
+      }
+      case Backend.ErrorResponse: {
+        const fields = parseErrorFields(payload);
+        this.#failure = new ControlError(fields.get('M') ?? 'error', fields.get('C') ?? '58000');
+        return true;
+      }
+      case Backend.EmptyQueryResponse:
+        this.#isAnswered = true;
+        return true;
+      case Backend.ReadyForQuery: {
+        const status = payload[0];
+        if (payload.length !== 1 || !TX_STATUSES.has(status!)) return false;
+        if (!this.#isAnswered) return true;
+        server.txStatus = status!;
+        if (server.user === this) server.user = null;
+        this.#finish(this.#failure);
+        return true;
+      }
+      case Backend.ParseComplete:
+      case Backend.BindComplete:
+      case Backend.NoData:
+      case Backend.NoticeResponse:
+      case Backend.NotificationResponse:
+        return true;
+      default:
+        // left over from whoever had the server: only a client's answer has these
+        return !this.#isAnswered && STRAYS.has(type);
+    }
+  }
+
+  #addRow(values: (string | null)[]): void {
+    const row: Record<string, string | null> = {};
+    // of several columns of one name the first counts
+    for (const [i, column] of this.#columns.entries())
+      if (!Object.hasOwn(row, column)) row[column] = values[i] ?? null;
+    this.#rows.push(row);
+  }
+
+  #finish(error: ControlError | null): void {
+    this.#isOver = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    if (error) this.#reject(error);
+    else this.#resolve(this.#rows);
+  }
 }
 
 function extended(sql: string, values: readonly string[]): Buffer {

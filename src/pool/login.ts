@@ -1,4 +1,5 @@
 import type { LearnedSecret, ServerAuth } from '../auth/server-auth.ts';
+import { FrameReader } from '../wire/frames.ts';
 import { message, parseErrorFields, parseParameterStatus, startupMessage } from '../wire/messages.ts';
 import { Backend, Frontend, HEADER_BYTES, StartupCode } from '../wire/protocol.ts';
 import type { Server, ServerUser } from './server.ts';
@@ -20,6 +21,8 @@ export class LoginError extends Error {
   }
 }
 
+/** PostgreSQL limits what it sends before authentication too; a length beyond reason is another protocol. */
+const MAX_LOGIN_BYTES = 1 << 20;
 /** int32 pid and a secret, which has 4 bytes in protocol 3.0 */
 const MIN_KEY_DATA = 8;
 
@@ -38,7 +41,8 @@ export function logIn(
 ): Promise<Welcome> {
   return new Promise((resolve, reject) => {
     const welcome = new Map<string, string>();
-    let carry: Buffer = Buffer.alloc(0);
+    const reader = new FrameReader(MAX_LOGIN_BYTES);
+    let isDone = false;
     let failed: Error | null = null;
     // Authentication can take a turn (key derivation); messages behind it wait for it.
     let queue: Promise<void> = Promise.resolve();
@@ -49,9 +53,12 @@ export function logIn(
       reject(failed);
     };
 
-    const handle = async (type: number, payload: Buffer): Promise<void> => {
+    const handle = async (frame: Buffer): Promise<void> => {
       if (failed) return;
-      switch (type) {
+      // behind the login a server may say that it is going away
+      if (isDone) return server.receive(frame);
+      const payload = frame.subarray(HEADER_BYTES);
+      switch (frame[0]!) {
         case Backend.Authentication: {
           const answer = await auth.receive(payload);
           if (answer) server.write(message(Frontend.Password, answer));
@@ -72,6 +79,7 @@ export function logIn(
         case Backend.ReadyForQuery:
           if (!auth.done) throw new LoginError('server sent ReadyForQuery before AuthenticationOk');
           if (server.user === user) server.user = null;
+          isDone = true;
           resolve(welcome);
           return;
         case Backend.ErrorResponse: {
@@ -88,21 +96,17 @@ export function logIn(
 
     const user: ServerUser = {
       onServerBytes(_server, chunk) {
-        carry = Buffer.concat([carry, chunk]);
-        while (carry.length >= HEADER_BYTES) {
-          const end = 1 + carry.readInt32BE(1);
-          // PostgreSQL limits what it sends before authentication too; a length beyond reason is another protocol.
-          if (end < HEADER_BYTES || end > 1 << 20) return fail(new LoginError('bad pkt header'));
-          if (carry.length < end) return;
-          const type = carry[0]!;
-          const payload = carry.subarray(HEADER_BYTES, end);
-          carry = carry.subarray(end);
+        // the messages wait for their turn, and the read buffer is used again
+        reader.push(Buffer.from(chunk));
+        for (let frame = reader.next(); frame !== null; frame = reader.next()) {
+          const whole = frame;
           queue = queue
-            .then(() => handle(type, payload))
+            .then(() => handle(whole))
             .catch((error: unknown) =>
               fail(error instanceof LoginError ? error : new LoginError((error as Error).message)),
             );
         }
+        if (reader.isBroken) fail(new LoginError('bad pkt header'));
       },
       onServerClosed(_server, reason) {
         void queue.then(() => fail(new ConnectError(reason)));

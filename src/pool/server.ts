@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frames.ts';
 import { TERMINATE, parseErrorFields, parseParameterStatus } from '../wire/messages.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { ParameterValues } from './parameters.ts';
@@ -43,8 +44,11 @@ export class Server {
   txStatus: number = TxStatus.Idle;
   /** tracked parameters as the server last reported them */
   readonly parameters: ParameterValues = [];
-  /** shared statements that this server has prepared, least recently used first (Map order) */
-  readonly prepared = new Map<unknown, true>();
+  /**
+   * shared statements that this server has prepared, least recently used first (Map order), with the position of their Parse
+   * in the ledger of its client; negative: it is answered
+   */
+  readonly prepared = new Map<unknown, number>();
   /** `TLSv1.3/TLS_AES_256_GCM_SHA384`, or '' */
   tls = '';
   /** "address:port" that the socket has here */
@@ -169,10 +173,16 @@ export class Server {
 
   /** What an idle server may say by itself: settings that changed, notices, and that it is going away. */
   #receiveIdle(chunk: Buffer): void {
+    const { max_packet_size: largest } = this.pool.registry.config.settings;
     let at = 0;
-    while (at + HEADER_BYTES <= chunk.length) {
+    for (let end = 0; at < chunk.length; at = end) {
+      const size = frameSize(chunk, at, largest);
+      if (size === BAD_HEADER) return this.close('bad pkt header', { level: 'warn' });
+      end = at + size;
+      // A message cut in two while nobody listens is not worth a state of its own.
+      if (size === INCOMPLETE || end > chunk.length)
+        return this.close('partial message from an idle server', { level: 'warn' });
       const type = chunk[at];
-      const end = at + 1 + chunk.readInt32BE(at + 1);
       const payload = chunk.subarray(at + HEADER_BYTES, end);
       if (type === Backend.ParameterStatus) {
         const parameter = parseParameterStatus(payload);
@@ -186,10 +196,7 @@ export class Server {
         this.close('unexpected message from an idle server', { level: 'warn' });
         return;
       }
-      at = end;
     }
-    // A message cut in two while nobody listens is not worth a state of its own.
-    if (at !== chunk.length) this.close('partial message from an idle server', { level: 'warn' });
   }
 }
 

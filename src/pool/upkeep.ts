@@ -52,8 +52,7 @@ export class Upkeep {
   settle(server: Server): void {
     server.inDoubt = false;
     server.state = 'tested';
-    const { server_connect_timeout: timeoutMs } = this.#pool.registry.config.settings;
-    runControl(server, '', { timeoutMs, afterStrays: true }).then(
+    runControl(server, '', { afterStrays: true }).then(
       () => this.#pool.give(server),
       (error: Error) => server.close(`unclean server: ${error.message}`),
     );
@@ -68,8 +67,7 @@ export class Upkeep {
   /** Runs a query of the proxy's own on a server, then frees it. */
   #prepare(server: Server, sql: string, complaint: string): void {
     server.state = 'tested';
-    const { server_connect_timeout: timeoutMs } = this.#pool.registry.config.settings;
-    runControl(server, sql, { timeoutMs }).then(
+    runControl(server, sql).then(
       () => {
         server.releasedAt = performance.now();
         if (server.closeReason !== null) server.close(server.closeReason);

@@ -102,8 +102,7 @@ function queryPool(
     const waiter = {
       waitingSince: performance.now(),
       onServer(server: Parameters<Pool['give']>[0]): void {
-        const { server_connect_timeout: timeoutMs } = pool.registry.config.settings;
-        runControl(server, sql, { values, byPosition: true, timeoutMs })
+        runControl(server, sql, { values, byPosition: true })
           .then(resolve, reject)
           .finally(() => {
             if (server.state !== 'closed') pool.give(server);

@@ -8,12 +8,12 @@ import type { Pool, Waiter } from '../pool/pool.ts';
 import type { Server, ServerUser } from '../pool/server.ts';
 import type { Decision, FunctionSet } from '../functions/functions.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
+import { Carry } from '../wire/frames.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { attach, serverLost, unlinkIfDone } from './link.ts';
 import { leave } from './leave.ts';
 import { Outstanding } from './outstanding.ts';
 import type { ClientStatement, Undecided } from './prepared.ts';
-import type { SharedStatement } from './statements.ts';
 import { resumeClient } from './relay-client.ts';
 import { decided } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
@@ -71,6 +71,8 @@ export class Client implements Waiter, ServerUser {
 
   // The link.
   server: Server | null = null;
+  /** how many servers in a row were lost while they were brought to its settings */
+  lostWhileSet = 0;
   readonly outstanding = new Outstanding();
   waitingSince = 0;
   /** performance.now() at the first message of the query and of the transaction that are running; 0: none */
@@ -81,6 +83,9 @@ export class Client implements Waiter, ServerUser {
   /** it has sent more since its query began, or since `heardAt`: looked at in each round of maintenance (timeouts.ts) */
   hasSentMore = false;
   heardAt = 0;
+  /** position in the ledger at which its open pipeline was last seen with everything answered, and since when */
+  idlePosition = -1;
+  idleInPipelineSince = 0;
   /** when its last query ended, for idle_transaction_timeout and client_idle_timeout */
   idleSince = this.connectedAt;
   /** a NOTICE has said that it waits (query_wait_notify) */
@@ -99,8 +104,10 @@ export class Client implements Waiter, ServerUser {
   awaitsAnswers = false;
   /** bytes that are not handled yet: behind a block, or an incomplete message */
   held: Buffer = EMPTY;
+  /** it is not read, because so much is held already */
+  isHeldBack = false;
   /** a message that must be looked at whole: what has come of it */
-  collecting: { readonly size: number; have: number; readonly parts: Buffer[] } | null = null;
+  collecting: Carry | null = null;
   /** bytes of the current message's body that are still to come, and whether they are passed on */
   bodyLeft = 0;
   bodyForwarded = false;
@@ -133,7 +140,7 @@ export class Client implements Waiter, ServerUser {
 
   // Writing (relay-server.ts).
   /** the start of a server message whose rest has not come */
-  replyCarry: Buffer = EMPTY;
+  readonly replyCarry = new Carry();
   replyLeft = 0;
   replyForwarded = true;
   /** bytes for the client are still in this process: the server is not read meanwhile */
@@ -147,8 +154,8 @@ export class Client implements Waiter, ServerUser {
   statements: Map<string, ClientStatement> | null = null;
   /** of which it is not known yet whether they exist, or do no more; and how many Syncs had been sent before */
   undecided: Map<Undecided, { readonly syncs: number; readonly isClose: boolean }> | null = null;
-  /** of the last Bind of a named one */
-  lastBound: SharedStatement | null = null;
+  /** DISCARD ALL or DEALLOCATE ALL was answered: what has a lower position in the ledger is gone */
+  discardedBefore = 0;
   /** whether they are tracked in session mode; null: it has none (prepared.ts) */
   isSessionTracked: boolean | null = null;
   /** DISCARD ALL or DEALLOCATE ALL may have been sent, and not been answered yet */
@@ -232,12 +239,12 @@ export class Client implements Waiter, ServerUser {
     return Math.floor((performance.now() - this.connectedAt) / 1000);
   }
 
-  /** A transaction block or a pipeline is open: the link must hold. */
+  /**
+   * A transaction block or a pipeline is open: the link must hold. The one question to ask of a linked client before its
+   * server goes back, or before anything is moved, held, sent again, ended or reported to user functions.
+   */
   get inTransaction(): boolean {
-    return (
-      this.server !== null &&
-      (this.server.txStatus !== TxStatus.Idle || !this.outstanding.empty || this.outstanding.unsynced)
-    );
+    return this.server !== null && (this.server.txStatus !== TxStatus.Idle || this.outstanding.busy);
   }
 
   /** Status byte for a ReadyForQuery of the proxy's own. */

@@ -1,6 +1,4 @@
-import type { Server } from '../pool/server.ts';
 import type { ClientError } from '../wire/errors.ts';
-import { TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 
 /** The end of a client: what is told to whom, and what becomes of its server. */
@@ -52,6 +50,7 @@ function abandonServer(client: Client, reason: string | null): void {
   if (server === null) return;
   // or else its settings are just being applied
   const isLinked = server.user === client;
+  const { inTransaction } = client;
   client.server = null;
   server.user = null;
   server.socket.resume();
@@ -60,28 +59,21 @@ function abandonServer(client: Client, reason: string | null): void {
     outstanding.clear();
     return;
   }
-  const isClean =
-    isLinked &&
-    outstanding.empty &&
-    !outstanding.unsynced &&
-    client.bodyLeft === 0 &&
-    server.txStatus === TxStatus.Idle &&
-    !client.congested;
+  const isClean = isLinked && !inTransaction && client.bodyLeft === 0 && !client.congested;
   if (isClean && client.replyLeft === 0 && client.replyCarry.length === 0) {
     server.needsReset = client.pool!.mode === 'session';
     server.inDoubt = outstanding.tainted;
     client.pool!.give(server);
   } else {
-    server.close(reason ?? leftBehind(client, server));
+    server.close(reason ?? leftBehind(client, inTransaction));
   }
   outstanding.clear();
 }
 
 /** Why nobody else can have its server, in pgbouncer's words. */
-function leftBehind({ outstanding }: Client, server: Server): string {
+function leftBehind({ outstanding }: Client, inTransaction: boolean): string {
   if (!outstanding.empty) return 'client disconnected with query in progress';
-  if (server.txStatus !== TxStatus.Idle || outstanding.unsynced)
-    return 'client disconnect while server was not ready';
+  if (inTransaction) return 'client disconnect while server was not ready';
   return 'client disconnect before everything was sent to the server';
 }
 

@@ -3,7 +3,6 @@ import { ControlError, runControl } from '../pool/control.ts';
 import { NOT_THE_WRITER } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import { clientErrors } from '../wire/errors.ts';
-import { TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { beginQuery, resumeClient } from './relay-client.ts';
 import { lostInCluster, waitsWithServer } from './switchover.ts';
@@ -63,6 +62,9 @@ function applyParameters(client: Client, server: Server, sql: string): void {
   runControl(server, sql).then(
     () => {
       if (client.state === 'closed' || client.server !== server) return;
+      // it has answered, and said in the same breath that it is going away
+      if (server.state === 'closed') return linkAgain(client, 'server conn crashed?');
+      client.lostWhileSet = 0;
       takeCanonical(client, server);
       server.user = client;
       client.blocked = false;
@@ -78,9 +80,8 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       );
       server.close('invalid server parameter', { notify: false });
       if (client.server !== server) return;
+      if (error instanceof ControlError && error.isLoss) return linkAgain(client, error.message);
       client.server = null;
-      const isLoss = error instanceof ControlError && error.isLoss;
-      if (client.database!.cluster !== null && isLoss) return linkAgain(client);
       client.close('invalid server parameter', clientErrors.invalidServerParameter());
     },
   );
@@ -101,8 +102,14 @@ function takeCanonical(client: Client, server: Server): void {
   }
 }
 
+/** How many servers in a row may be lost before they had the client's settings. */
+const MAX_LOST = 3;
+
 /** Nothing of the client's has been sent yet: any other server does as well. */
-function linkAgain(client: Client): void {
+function linkAgain(client: Client, reason: string): void {
+  client.server = null;
+  client.lostWhileSet++;
+  if (client.lostWhileSet === MAX_LOST) return client.close(reason, clientErrors.serverLost(reason));
   client.state = 'waiting';
   const server = client.pool!.acquire(client);
   if (server !== null && attach(client, server)) resumeClient(client);
@@ -111,7 +118,7 @@ function linkAgain(client: Client): void {
 /** Gives the server back, if nothing speaks against it. Called at each end of a query cycle. */
 export function unlinkIfDone(client: Client): void {
   const server = client.server!;
-  if (server.txStatus !== TxStatus.Idle || !client.outstanding.empty || client.outstanding.unsynced) return;
+  if (client.inTransaction) return;
   // the rest of a CopyData whose COPY has failed; looked at again when it has come
   if (client.bodyLeft > 0 && client.bodyForwarded) return;
   if (client.poolMode === 'session') {

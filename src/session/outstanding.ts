@@ -1,4 +1,3 @@
-import type { ClientError } from '../wire/errors.ts';
 import { Backend } from '../wire/protocol.ts';
 
 /**
@@ -8,8 +7,18 @@ import { Backend } from '../wire/protocol.ts';
  * Three things can be done with an expected reply: it is passed on; it is dropped, because the proxy itself sent the
  * message (a Parse that a server had not seen yet); or it was never asked for, and the proxy puts its own in its place
  * when its turn comes (a ParseComplete for a statement that the server knows already).
+ *
+ * The ledger also knows whether a pipeline is open. The server begins an implicit transaction with the first message of
+ * the extended protocol and ends it with the answer to a Sync, a Query or a FunctionCall. Flush brings the answers earlier
+ * and ends nothing, so a pipeline can be open with nothing left to answer, and the status byte of the last ReadyForQuery
+ * says nothing about it.
+ *
+ *     entries:   answered | Execute  Sync | Parse  Bind  Execute
+ *                         ^ #head                               ^ end
+ *     #isOpen: messages of the extended protocol stand after the last message that ReadyForQuery answers
+ *
+ * Every operation takes constant time, whatever is outstanding; what is taken back is paid for when it is sent.
  */
-
 /** What kind of message an entry waits for the answer of. */
 export const Request = {
   Query: 1,
@@ -35,8 +44,6 @@ export const Reply = {
   Replace: 3,
   /** nothing that was sent can have this answer: the connection is out of step and must be closed */
   OutOfStep: 4,
-  /** the message was one that ends its client's connection, and nothing before it has failed: `ending` says why */
-  End: 5,
   /** no server sends such a message to a client that is logged in */
   Unknown: 6,
 } as const;
@@ -44,6 +51,8 @@ export type Reply = (typeof Reply)[keyof typeof Reply];
 
 /** Stands for the client's CopyDone or CopyFail where it was sent before the server asked for data; gets no answer. */
 const COPY_END = 9;
+/** A Sync that the server has ignored, because it came in the middle of a COPY; gets no answer. */
+const IGNORED = 10;
 
 /** What the sender has noted of a message, and what becomes of that. */
 export interface Effect {
@@ -51,56 +60,117 @@ export interface Effect {
   undo?(): void;
   /** told that it has been carried out */
   done?(): void;
-  /** notes it once more: it was lost with all prepared statements, which were dropped before its turn */
-  again?(): void;
 }
 
-interface Entry {
-  readonly request: Request | typeof COPY_END;
+/** A message that is on its way. */
+export interface Entry {
+  readonly request: Request | typeof COPY_END | typeof IGNORED;
   /** sent by the proxy itself: its reply is not the client's */
   readonly dropped: boolean;
   /** bytes that stand in for a reply that was never asked for; null: the server answers */
   readonly fake: Buffer | null;
   /** an ErrorResponse that takes the place of the server's, for a message that was made to fail */
   readonly replacement: Buffer | null;
-  /** what ends the client's connection when the server comes to this message, and does not skip it */
-  readonly ending: ClientError | null;
   readonly effect: Effect | null;
+  /** what the message is about, for whoever looks at its error; null: nothing in particular */
+  readonly subject: object | null;
 }
 
-function plain(request: Entry['request']): Entry {
-  return { request, dropped: false, fake: null, replacement: null, ending: null, effect: null };
+function plain(request: Entry['request'], subject: object | null = null): Entry {
+  return { request, dropped: false, fake: null, replacement: null, effect: null, subject };
+}
+
+/** An entry for messages about one thing, to be made once and given to `sentAbout` each time. */
+export function entryAbout(request: Request, subject: object): Entry {
+  return plain(request, subject);
 }
 
 // Entries without particulars are shared: nothing is allocated for them.
-const PLAIN: readonly Entry[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, COPY_END].map((request) =>
+const PLAIN: readonly Entry[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, COPY_END, IGNORED].map((request) =>
   plain(request as Request),
 );
+const PLAIN_PARSE = PLAIN[Request.Parse]!;
+
+/** Answered entries are dropped from the front when there are this many, and more of them than of the others. */
+const TRIM_AT = 1024;
+
+/** Positions in the ledger, in ascending order: added at the end, taken from the front. */
+class Positions {
+  #all: number[] = [];
+  #head = 0;
+
+  /** The lowest one; Infinity: there is none. */
+  get first(): number {
+    return this.#head < this.#all.length ? this.#all[this.#head]! : Infinity;
+  }
+
+  add(position: number): void {
+    this.#all.push(position);
+  }
+
+  /** Takes the lowest one away. @returns how many steps that took */
+  take(): number {
+    this.#head++;
+    if (this.#head === this.#all.length) return this.clear();
+    if (this.#head < TRIM_AT || this.#head * 2 < this.#all.length) return 1;
+    this.#all = this.#all.slice(this.#head);
+    this.#head = 0;
+    return 1 + this.#all.length;
+  }
+
+  clear(): number {
+    this.#all.length = 0;
+    this.#head = 0;
+    return 1;
+  }
+}
 
 export class Outstanding {
   #entries: Entry[] = [];
   #head = 0;
+  /** position of the first of #entries: every message has one of its own, and they only ever grow */
+  #base = 0;
+  /** where the Syncs are that the server will answer */
+  readonly #syncs = new Positions();
+  /** where CopyDone and CopyFail were sent before the server asked for data */
+  readonly #copyEnds = new Positions();
+  /** position of the last message that ReadyForQuery answers, and of the last Parse without particulars */
+  #lastClosing = -1;
+  #lastParse = -1;
+  #readies = 0;
+  /** Extended-query messages were sent, by the client or for it, after the last that ReadyForQuery answers. */
+  #isOpen = false;
   /** An error was reported and no Sync has been sent since: the server ignores all until then. */
   #skipping = false;
   /** Between CopyInResponse and the client's CopyDone or CopyFail: the server ignores Sync and Flush. */
   #copyIn = false;
+  /** A copy-in runs whose end was sent before the server asked for data. */
+  #copyAhead = false;
   #ignoredSyncs = 0;
   /** Syncs that were taken to be ignored by a copy-in that then failed: the server may answer them after all. */
   #doubtfulSyncs = 0;
-  /** The proxy answered an extended-query message at once, and no Sync has been sent since. */
-  #answeredAhead = false;
   /** How many Syncs have been sent: what came before the last one may fail without what came after it. */
   syncs = 0;
   /** The last error has taken a Parse without particulars along, and no later one is still to be answered. */
   lostParse = false;
+  /** What the message was about that the last error answers. */
+  failed: object | null = null;
   /** The replacement that goes with Reply.Replace. */
   replacement: Buffer | null = null;
-  /** The error that goes with Reply.End. */
-  ending: ClientError | null = null;
+  /** Entries that were looked at or moved so far: what a test of linear time counts. */
+  steps = 0;
 
-  /** Nothing is expected any more. */
+  /** Nothing is expected any more. A pipeline may still be open. */
   get empty(): boolean {
     return this.#head === this.#entries.length;
+  }
+
+  /**
+   * The server is, or will be, in a transaction of the pipeline's or in the middle of an answer. Whether a server is between
+   * transactions is only known with its last status byte in addition (Client.inTransaction).
+   */
+  get busy(): boolean {
+    return this.#isOpen || this.#head !== this.#entries.length;
   }
 
   /** An error was reported, and whatever is sent before a Sync the server throws away. */
@@ -108,14 +178,9 @@ export class Outstanding {
     return this.#skipping;
   }
 
-  /** Extended-query messages have been sent that no Sync has closed yet. */
+  /** Extended-query messages have been sent, or answered, that no Sync has closed yet. */
   get unsynced(): boolean {
-    if (this.#skipping || this.#answeredAhead) return true;
-    for (let i = this.#entries.length - 1; i >= this.#head; i--) {
-      const { request } = this.#entries[i]!;
-      if (request !== COPY_END) return request > Request.Sync;
-    }
-    return false;
+    return this.#isOpen;
   }
 
   /** The server waits for the client's data: until then there are no more answers. */
@@ -125,18 +190,7 @@ export class Outstanding {
 
   /** How many ReadyForQuery messages are still to come. */
   get readies(): number {
-    let count = 0;
-    for (let i = this.#head; i < this.#entries.length; i++)
-      if (this.#entries[i]!.request <= Request.Sync) count++;
-    return count;
-  }
-
-  /** How many portals are still to be made. */
-  get binds(): number {
-    let count = 0;
-    for (let i = this.#head; i < this.#entries.length; i++)
-      if (this.#entries[i]!.request === Request.Bind) count++;
-    return count;
+    return this.#readies;
   }
 
   /** Replies may still come that nothing waits for: the server must not be used again before they have. */
@@ -144,25 +198,50 @@ export class Outstanding {
     return this.#doubtfulSyncs > 0;
   }
 
+  /** The position of the next message that is sent. */
+  get nextPosition(): number {
+    return this.#base + this.#entries.length;
+  }
+
+  /** The position of the first message that is not answered; what was sent before has a lower one. */
+  get position(): number {
+    return this.#base + this.#head;
+  }
+
   /** A message of the client's goes to the server. */
   sent(request: Request): void {
-    if (this.#copyIn && request === Request.Sync) {
-      this.#ignoredSyncs++;
+    if (request === Request.Sync) {
+      if (this.#copyIn) {
+        this.#ignoredSyncs++;
+        return;
+      }
+      this.#skipping = false;
+      this.syncs++;
+      this.#syncs.add(this.nextPosition);
+    } else if (this.#skipping) {
+      // "reads and discards messages until a Sync is reached": a Query too
       return;
     }
-    if (this.#skipping) {
-      // "reads and discards messages until a Sync is reached": a Query too
-      if (request !== Request.Sync) return;
-      this.#skipping = false;
+    if (request <= Request.Sync) {
+      this.#readies++;
+      this.#isOpen = false;
+      this.#lastClosing = this.nextPosition;
+    } else {
+      this.#isOpen = true;
+      if (request === Request.Parse) this.#lastParse = this.nextPosition;
     }
-    if (request <= Request.Sync) this.#answeredAhead = false;
-    if (request === Request.Sync) this.syncs++;
+    this.steps++;
     this.#entries.push(PLAIN[request]!);
   }
 
+  /** A message of the extended protocol goes to the server, about what its entry says (entryAbout). */
+  sentAbout(entry: Entry): void {
+    this.#push(entry);
+  }
+
   /** A Parse goes to the server: the client's own, or one that the proxy adds, whose answer is `dropped`. */
-  sentParse(dropped: boolean, effect: Effect): void {
-    this.#push({ ...PLAIN[Request.Parse]!, dropped, effect });
+  sentParse(dropped: boolean, effect: Effect, subject: object | null = null): void {
+    this.#push({ ...PLAIN_PARSE, dropped, effect, subject });
   }
 
   /** A Close of the proxy's own goes to the server. */
@@ -175,18 +254,15 @@ export class Outstanding {
     this.#push({ ...PLAIN[request]!, replacement });
   }
 
-  /** A message that fails at the server goes there in the place of one that ends its client's connection. */
-  sentEnding(request: Request, error: ClientError): void {
-    this.#push({ ...PLAIN[request]!, ending: error });
-  }
-
   /**
    * A message is answered by the proxy itself.
    * @returns whether the bytes can be sent now, because nothing is expected before them
    */
   answered(request: Request, reply: Buffer, effect: Effect | null = null): boolean {
     if (this.empty && !this.#skipping) {
-      if (request > Request.Sync) this.#answeredAhead = true;
+      if (request > Request.Sync) this.#isOpen = true;
+      // it takes a position like any other
+      this.#base++;
       effect?.done?.();
       return true;
     }
@@ -194,22 +270,22 @@ export class Outstanding {
     return false;
   }
 
-  /** All prepared statements are gone, by something that was sent before what is still to be answered. */
-  noteAgain(): void {
-    for (let i = this.#head; i < this.#entries.length; i++) this.#entries[i]!.effect?.again?.();
-  }
-
   /** The client ended its copy-in (CopyDone or CopyFail), perhaps before it began. */
   copyEnded(): void {
-    if (this.#copyIn) this.#copyIn = false;
-    else if (!this.empty) this.#push(PLAIN[COPY_END]!);
+    if (this.#copyIn) {
+      this.#copyIn = false;
+    } else if (!this.empty && !this.#skipping) {
+      this.#copyEnds.add(this.nextPosition);
+      this.steps++;
+      this.#entries.push(PLAIN[COPY_END]!);
+    }
   }
 
   /** Bytes of the proxy's own that are due now, before the server's next message; null when there are none. */
   due(): Buffer | null {
     const entry = this.#entries[this.#head];
     if (entry === undefined || entry.fake === null) return null;
-    this.#pop();
+    this.#pop(entry);
     entry.effect?.done?.();
     return entry.fake;
   }
@@ -220,12 +296,14 @@ export class Outstanding {
     switch (type) {
       case Backend.ReadyForQuery:
         this.#copyIn = false;
+        this.#copyAhead = false;
         if (entry !== undefined && entry.request <= Request.Sync) {
-          this.#pop();
+          this.#pop(entry);
           return Reply.Ready;
         }
         if (this.#doubtfulSyncs === 0) return Reply.OutOfStep;
         this.#doubtfulSyncs--;
+        if (this.#skipping) this.#isOpen = false;
         this.#skipping = false;
         return Reply.Ready;
       case Backend.ParseComplete:
@@ -237,17 +315,20 @@ export class Outstanding {
       case Backend.RowDescription:
       case Backend.NoData:
         // A simple query's RowDescription belongs to the Query.
-        if (entry !== undefined && entry.request === Request.Describe) this.#pop();
+        if (entry !== undefined && entry.request === Request.Describe) this.#pop(entry);
         return entry === undefined ? Reply.OutOfStep : Reply.Forward;
       case Backend.CommandComplete:
       case Backend.EmptyQueryResponse:
       case Backend.PortalSuspended:
         this.#copyIn = false;
-        if (entry !== undefined && entry.request === Request.Execute) this.#pop();
+        this.#copyAhead = false;
+        if (entry !== undefined && entry.request === Request.Execute) this.#pop(entry);
         return entry === undefined ? Reply.OutOfStep : Reply.Forward;
       case Backend.CopyInResponse:
-        this.#startCopyIn();
-        return entry === undefined ? Reply.OutOfStep : Reply.Forward;
+        if (entry === undefined || (entry.request !== Request.Execute && entry.request !== Request.Query))
+          return Reply.OutOfStep;
+        this.#startCopyIn(entry);
+        return Reply.Forward;
       case Backend.ErrorResponse:
         return this.#error(entry);
       case Backend.ParameterDescription:
@@ -266,16 +347,20 @@ export class Outstanding {
 
   /** Forgets everything: the link is gone. */
   clear(): void {
-    this.#loseUntil(this.#entries.length);
+    this.#loseUntil(this.nextPosition);
+    this.#syncs.clear();
+    this.#copyEnds.clear();
+    this.#readies = 0;
+    this.#isOpen = false;
     this.#skipping = false;
-    this.#answeredAhead = false;
     this.#copyIn = false;
+    this.#copyAhead = false;
     this.#doubtfulSyncs = 0;
   }
 
   #complete(entry: Entry | undefined, request: Request): Reply {
     if (entry === undefined || entry.request !== request) return Reply.OutOfStep;
-    this.#pop();
+    this.#pop(entry);
     entry.effect?.done?.();
     return entry.dropped ? Reply.Drop : Reply.Forward;
   }
@@ -286,18 +371,17 @@ export class Outstanding {
    * server's own (a shutdown), and goes to the client.
    */
   #error(entry: Entry | undefined): Reply {
-    if (this.#copyIn) this.#doubtfulSyncs += this.#ignoredSyncs;
+    if (this.#copyIn || this.#copyAhead) this.#doubtfulSyncs += this.#ignoredSyncs;
     this.#copyIn = false;
-    if (entry === undefined) return Reply.Forward;
-    this.ending = entry.ending;
-    if (entry.ending !== null) return Reply.End;
-    this.replacement = entry.replacement;
+    this.#copyAhead = false;
+    this.failed = null;
     this.lostParse = false;
+    if (entry === undefined) return Reply.Forward;
+    this.replacement = entry.replacement;
+    this.failed = entry.subject;
     if (entry.request > Request.Sync) {
-      let end = this.#head;
-      while (end < this.#entries.length && this.#entries[end]!.request !== Request.Sync) end++;
-      const lastParse = this.#entries.lastIndexOf(PLAIN[Request.Parse]!);
-      this.lostParse = lastParse >= this.#head && lastParse < end;
+      const end = Math.min(this.#syncs.first, this.nextPosition);
+      this.lostParse = this.#lastParse >= this.position && this.#lastParse < end;
       this.#loseUntil(end);
       if (this.empty) this.#skipping = true;
     }
@@ -309,45 +393,82 @@ export class Outstanding {
    * to be a COPY and before the CopyDone, get no answer. Drivers that use the extended protocol send one, and another
    * after CopyDone.
    */
-  #startCopyIn(): void {
+  #startCopyIn(entry: Entry): void {
     this.#ignoredSyncs = 0;
-    const ahead = this.#entries.slice(this.#head);
-    const end = ahead.findIndex((each) => each.request === COPY_END);
-    this.#copyIn = end < 0;
-    const during = end < 0 ? ahead : ahead.slice(0, end);
-    const kept = during.filter((each) => each.request !== Request.Sync);
-    this.#ignoredSyncs = during.length - kept.length;
-    this.#entries = end < 0 ? kept : [...kept, ...ahead.slice(end + 1)];
-    this.#head = 0;
+    const end = this.#copyEnds.first;
+    while (this.#syncs.first < end) {
+      const at = this.#syncs.first;
+      this.steps += 1 + this.#syncs.take();
+      this.#entries[at - this.#base] = PLAIN[IGNORED]!;
+      this.#readies--;
+      this.#ignoredSyncs++;
+      // it was taken for the end of the pipeline
+      if (at === this.#lastClosing) this.#isOpen = entry.request > Request.Sync;
+    }
+    this.#copyIn = end === Infinity;
+    if (this.#copyIn) return;
+    this.#copyAhead = true;
+    this.steps += this.#copyEnds.take();
+    this.#entries[end - this.#base] = PLAIN[IGNORED]!;
   }
 
   #push(entry: Entry): void {
-    if (this.#skipping) entry.effect?.undo?.();
-    else this.#entries.push(entry);
+    if (this.#skipping) return entry.effect?.undo?.();
+    if (entry.request <= Request.Sync) {
+      this.#readies++;
+      this.#lastClosing = this.nextPosition;
+    }
+    this.#isOpen = entry.request > Request.Sync;
+    this.steps++;
+    this.#entries.push(entry);
   }
 
-  /** The server has not done these messages. What was noted last is taken back first. */
+  /** The server has not done these messages, up to a position. What was noted last is taken back first. */
   #loseUntil(end: number): void {
-    const lost = this.#entries.slice(this.#head, end);
-    this.#head = end;
-    this.#trim();
+    const lost = this.#entries.slice(this.#head, end - this.#base);
+    this.steps += lost.length;
+    for (const { request } of lost) {
+      if (request <= Request.Sync) this.#readies--;
+      else if (request === COPY_END) this.steps += this.#copyEnds.take();
+    }
+    this.#head = end - this.#base;
+    this.#skipUnanswered();
     for (let i = lost.length - 1; i >= 0; i--) lost[i]!.effect?.undo?.();
   }
 
-  #pop(): void {
+  #pop(entry: Entry): void {
+    this.steps++;
+    if (entry.request <= Request.Sync) {
+      this.#readies--;
+      if (entry.request === Request.Sync) this.steps += this.#syncs.take();
+    }
     this.#head++;
-    while (this.#entries[this.#head]?.request === COPY_END) this.#head++;
+    this.#skipUnanswered();
+  }
+
+  /** What gets no answer is over when its turn comes. */
+  #skipUnanswered(): void {
+    const entries = this.#entries;
+    for (let entry = entries[this.#head]; entry !== undefined; entry = entries[this.#head]) {
+      if (entry.request < COPY_END) break;
+      if (entry.request === COPY_END) this.steps += this.#copyEnds.take();
+      this.steps++;
+      this.#head++;
+    }
     this.#trim();
   }
 
   #trim(): void {
     if (this.#head === this.#entries.length) {
+      this.#base += this.#head;
       this.#entries.length = 0;
       this.#head = 0;
-    } else if (this.#head > 1024) {
+    } else if (this.#head > TRIM_AT && this.#head * 2 > this.#entries.length) {
       // a client that never lets its pipeline run dry must not make the array grow for ever
+      this.#base += this.#head;
       this.#entries = this.#entries.slice(this.#head);
       this.#head = 0;
+      this.steps += this.#entries.length;
     }
   }
 }

@@ -1,14 +1,14 @@
 import { clientErrors, type ClientError } from '../wire/errors.ts';
-import { CLOSE_COMPLETE, message, PARSE_COMPLETE, closeStatement } from '../wire/messages.ts';
+import { CLOSE_COMPLETE, FLUSH, PARSE_COMPLETE, closeStatement, errorResponse } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Server } from '../pool/server.ts';
 import type { Client } from './client.ts';
 import { link } from './link.ts';
 import { Request, type Effect } from './outstanding.ts';
-import { route } from './query.ts';
+import { answerError, route } from './query.ts';
 import { answerAhead } from './switchover.ts';
 import { forwardRequest, Handled, nameWithoutEnd, noteRequest } from './relay-client.ts';
-import { parseMessage, type SharedStatement } from './statements.ts';
+import { parseMessage, SharedStatement } from './statements.ts';
 import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';
 
 /**
@@ -19,10 +19,17 @@ export interface ClientStatement {
   readonly shared: SharedStatement;
   /** the database that the Parse was routed to; null without user functions */
   readonly route: string | null;
+  /** position of its Parse in the ledger */
+  readonly sentAt: number;
+  /** its Parse failed, or was skipped behind an error: no server need have it, and its next use prepares it */
+  isUnmade: boolean;
 }
 
 /** A statement that servers have, or the client's name of one. */
 export type Undecided = SharedStatement | UnnamedStatement | string;
+
+/** In place of the position of a Parse on the server that is answered. */
+const ANSWERED = -1;
 
 /** `handlePrepared`'s own result: the names have not arrived yet. */
 export const Prepared = { Incomplete: 9 } as const;
@@ -50,8 +57,8 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
   }
   const name = bytes.toString('latin1', HEADER_BYTES, nameEnd);
   if (awaitsDiscard(client) || isInDoubt(client, name, true)) return waitForAnswers(client);
-  client.statements ??= new Map();
-  if (client.statements.has(name)) return nameError(client, clientErrors.duplicateStatement(name));
+  if (find(client, name)?.isUnmade === false)
+    return nameError(client, clientErrors.duplicateStatement(nameText(name)));
   if (!link(client)) return Handled.Later;
   const { statements } = client.sessions;
   const shared = statements.acquire(bytes.subarray(nameEnd + 1));
@@ -59,22 +66,26 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
     statements.release(shared);
     return waitForAnswers(client);
   }
-  const statement = { shared, route: client.functions === null ? null : client.database!.name };
-  client.statements.set(name, statement);
+  const statement = {
+    shared,
+    route: client.functions === null ? null : client.database!.name,
+    sentAt: client.outstanding.nextPosition,
+    isUnmade: false,
+  };
+  take(client, name);
+  (client.statements ??= new Map()).set(name, statement);
   client.database!.stats.clientParseCount++;
   noteRequest(client, Request.Parse);
   const done = undecided(client, name);
   const effect = {
     undo: () => {
       done();
-      if (client.statements?.get(name) === statement) take(client, name);
+      statement.isUnmade = true;
     },
     done,
-    again: () => remember(client, name, statement),
   };
   const server = client.server!;
-  if (server.prepared.delete(shared)) {
-    server.prepared.set(shared, true);
+  if (touch(server, shared)) {
     if (client.outstanding.answered(Request.Parse, PARSE_COMPLETE, effect))
       answerAhead(client, PARSE_COMPLETE);
     return Handled.Done;
@@ -121,8 +132,8 @@ export function handlePrepared(
   if (request === Request.Close) return closeNamed(client, name);
 
   if (awaitsDiscard(client)) return waitForAnswers(client);
-  const statement = client.statements?.get(name);
-  if (statement === undefined) return nameError(client, clientErrors.noSuchStatement());
+  const statement = find(client, name);
+  if (statement === undefined) return nameError(client, clientErrors.noSuchStatement(nameText(name)));
   const elsewhere = route(client, type, statement.route);
   if (elsewhere !== null) return elsewhere;
   if (!link(client)) return Handled.Later;
@@ -130,46 +141,50 @@ export function handlePrepared(
   if (isInDoubt(client, shared)) return waitForAnswers(client);
   const server = client.server!;
   noteRequest(client, request);
-  // Most recently used last. One that the server doesn't have is prepared there first.
-  if (server.prepared.delete(shared)) server.prepared.set(shared, true);
-  else prepareOn(client, server, shared);
-  if (request === Request.Bind) {
-    client.database!.stats.bindCount++;
-    client.lastBound = shared;
-  }
-  client.outstanding.sent(request);
+  // One that the server doesn't have is prepared there first.
+  if (!touch(server, shared)) prepareOn(client, server, shared);
+  if (request === Request.Bind) client.database!.stats.bindCount++;
+  client.outstanding.sentAbout(request === Request.Bind ? shared.bind : shared.describe);
   sendRenamed(client, type, size, bytes, nameStart, nameEnd, shared.serverName);
   return Handled.ForwardRest;
 }
 
-/** Fails on every server, whatever state its transaction is in. */
-const FAILING_PARSE = message(
-  Frontend.Parse,
-  '',
-  'pgswitchyard: a prepared statement that did not exist, or existed already',
-  Buffer.alloc(2),
-);
+/** The most recently used is the last. @returns whether the server has it */
+function touch(server: Server, shared: SharedStatement): boolean {
+  const since = server.prepared.get(shared);
+  if (since === undefined) return false;
+  server.prepared.delete(shared);
+  server.prepared.set(shared, since);
+  return true;
+}
+
+/** A name as its client wrote it. */
+function nameText(name: string): string {
+  return Buffer.from(name, 'latin1').toString();
+}
 
 /**
- * A name that is unknown, or taken: that ends the connection. But what was sent before may turn out to have failed, and
+ * A name that is unknown, or taken: an error as PostgreSQL's. But what was sent before may turn out to have failed, and
  * then the server skips the message up to Sync, and the name may mean something else: the answers tell.
  */
 function nameError(client: Client, error: ClientError): Handled {
   const { outstanding } = client;
-  if (outstanding.readies > 0 && !outstanding.inCopy) return waitForAnswers(client);
-  if (outstanding.empty || outstanding.inCopy) {
-    client.close(error.message, error);
+  if (outstanding.inCopy) {
+    const reason = 'unexpected message about a prepared statement during COPY from stdin';
+    client.close(reason, clientErrors.protocolViolation(reason));
     return Handled.Later;
   }
-  // Answers of a pipeline may come only with its Sync: the server is given something to say, or to skip.
-  outstanding.sentEnding(Request.Parse, error);
-  client.forward(FAILING_PARSE);
-  client.skipToSync = true;
+  if (!outstanding.empty) return waitForAnswers(client);
+  answerError(client, Frontend.Bind, error);
+  // the server may be sent a Parse that fails, which drops it
+  client.unnamed.isHere = false;
   return Handled.Done;
 }
 
-/** Goes on with this message when the server has answered all that it will answer by itself (relay-server.ts). */
+/** Goes on with this message when the server has answered all that was sent before it (relay-server.ts). */
 export function waitForAnswers(client: Client): Handled {
+  // or else the answers of a pipeline may come with its Sync only
+  if (client.outstanding.unsynced) client.forward(FLUSH);
   client.blocked = true;
   client.awaitsAnswers = true;
   return Handled.Later;
@@ -234,8 +249,8 @@ export function noteDiscard(client: Client, chunk: Buffer, at: number, end: numb
 /** Whether there are statements to speak of is only known when what was sent before has been answered. */
 function awaitsDiscard(client: Client): boolean {
   if (!client.mayDiscard) return false;
-  const { readies, inCopy } = client.outstanding;
-  if (readies > 0 && !inCopy) return true;
+  const { empty, inCopy } = client.outstanding;
+  if (!empty && !inCopy) return true;
   client.mayDiscard = false;
   return false;
 }
@@ -249,6 +264,7 @@ function prepareOn(
 ): void {
   const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
   const decided = undecided(client, shared);
+  const sentAt = client.outstanding.nextPosition;
   client.outstanding.sentParse(own === null, {
     undo: () => {
       decided();
@@ -257,16 +273,13 @@ function prepareOn(
     },
     done: () => {
       decided();
+      if (server.prepared.get(shared) === sentAt) server.prepared.set(shared, ANSWERED);
       own?.done();
-    },
-    again: () => {
-      server.prepared.set(shared, true);
-      own?.again();
     },
   });
   client.database!.stats.serverParseCount++;
   client.forward(parseMessage(shared));
-  server.prepared.set(shared, true);
+  server.prepared.set(shared, sentAt);
   while (server.prepared.size > limit) {
     const oldest = oldestOf(client, server);
     if (oldest === null || oldest === shared) break;
@@ -276,33 +289,38 @@ function prepareOn(
 
 /** Sends the Close of a shared statement. */
 function closeOn(client: Client, server: Server, shared: SharedStatement): void {
-  let isThere = server.prepared.delete(shared);
+  const sentAt = server.prepared.get(shared)!;
+  const discards = client.discardedBefore;
+  server.prepared.delete(shared);
   const closed = undecided(client, shared);
   client.outstanding.sentClose({
     undo: () => {
       closed();
-      if (isThere) server.prepared.set(shared, true);
+      const isDiscarded = client.discardedBefore !== discards && sentAt < client.discardedBefore;
+      if (!isDiscarded) server.prepared.set(shared, ANSWERED);
     },
     done: closed,
-    again: () => {
-      isThere = server.prepared.delete(shared);
-    },
   });
   client.forward(closeStatement(shared.serverName));
 }
 
+/** So many are looked at for one that can be closed. */
+const MAX_CANDIDATES = 16;
+
 /** What to close for another: not what may never have come into being, of which the next time tells more. */
 function oldestOf(client: Client, server: Server): SharedStatement | null {
+  let left = MAX_CANDIDATES;
   for (const each of server.prepared.keys()) {
     const shared = each as SharedStatement;
     if (!isInDoubt(client, shared)) return shared;
+    if (--left === 0) break;
   }
   return null;
 }
 
 /** Servers keep the statement for others; only the client forgets it. */
 function closeNamed(client: Client, name: string): Handled {
-  let statement = take(client, name);
+  const statement = take(client, name);
   if (client.server === null) {
     answerAhead(client, CLOSE_COMPLETE);
     return Handled.Done;
@@ -314,29 +332,43 @@ function closeNamed(client: Client, name: string): Handled {
       if (statement !== undefined) remember(client, name, statement);
     },
     done,
-    again: () => {
-      statement = take(client, name);
-    },
   };
   if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, effect)) answerAhead(client, CLOSE_COMPLETE);
   return Handled.Done;
 }
 
 /** "cached plan must not change result type", in any language: the code and the routine that it comes from. */
-const STALE = [Buffer.from('C0A000\0'), Buffer.from('RRevalidateCachedQuery\0')];
+const STALE = [Buffer.from('\0C0A000\0'), Buffer.from('\0RRevalidateCachedQuery\0')];
+/** "bind message has 3 result formats but query has 4 columns" */
+const OTHER_COLUMNS = [Buffer.from('\0C08P01\0'), Buffer.from('\0RPortalSetResultFormat\0')];
+const STALE_ERROR = errorResponse({
+  severity: 'ERROR',
+  code: '0A000',
+  message: 'cached plan must not change result type',
+  routine: 'RevalidateCachedQuery',
+});
 
 /**
  * After a change of the schema a statement may only have an error left, until it is prepared anew. Drivers do that, and
  * must not get what others have prepared before.
+ * @param subject what the error is about, as the ledger has it
+ * @returns what the client gets in its place; null: it is passed on. A server that has prepared the statement after the
+ * change finds fault with its Bind, where the server that the client knows would have said that the result has changed.
  */
-export function retireStale(client: Client, chunk: Buffer, at: number, end: number): void {
-  const error = chunk.subarray(at, end);
-  if (!STALE.every((field) => error.includes(field))) return;
-  const { statements } = client.sessions;
-  // of several that were bound it is not known which one it is
-  if (client.outstanding.binds > 1)
-    for (const { shared } of client.statements!.values()) statements.retire(shared);
-  else if (client.lastBound !== null) statements.retire(client.lastBound);
+export function retireStale(client: Client, subject: object, error: Buffer): Buffer | null {
+  if (!(subject instanceof SharedStatement)) return null;
+  const isElsewhere = OTHER_COLUMNS.every((field) => error.includes(field));
+  if (!isElsewhere && !STALE.every((field) => error.includes(field))) return null;
+  client.sessions.statements.retire(subject);
+  return isElsewhere ? STALE_ERROR : null;
+}
+
+/** The client's statement of a name; undefined: there is none, or it went with all others. */
+function find(client: Client, name: string): ClientStatement | undefined {
+  const statement = client.statements?.get(name);
+  if (statement === undefined || statement.sentAt >= client.discardedBefore) return statement;
+  take(client, name);
+  return undefined;
 }
 
 /** The client has it no more. */
@@ -350,17 +382,23 @@ function take(client: Client, name: string): ClientStatement | undefined {
 
 /** DISCARD ALL or DEALLOCATE ALL has run on the client's server: there is only what was sent behind it. */
 export function forgetStatements(client: Client): void {
-  client.server!.prepared.clear();
+  const { prepared } = client.server!;
+  const before = client.outstanding.position;
+  client.discardedBefore = before;
+  for (const [shared, sentAt] of prepared) if (sentAt < before) prepared.delete(shared);
   client.isSessionTracked = null;
-  for (const statement of client.statements?.values() ?? [])
-    client.sessions.statements.release(statement.shared);
-  client.statements = null;
-  client.outstanding.noteAgain();
+  // In the order in which they were sent, but for those whose Close failed: `find` knows better.
+  for (const [name, { sentAt }] of client.statements ?? []) {
+    if (sentAt >= before) break;
+    take(client, name);
+  }
+  if (client.statements?.size === 0) client.statements = null;
 }
 
 /** The client has it again. */
 function remember(client: Client, name: string, statement: ClientStatement): void {
   if (client.state === 'closed' || client.statements?.has(name)) return;
+  if (statement.sentAt < client.discardedBefore) return;
   client.statements ??= new Map();
   client.sessions.statements.retain(statement.shared);
   client.statements.set(name, statement);

@@ -1,4 +1,5 @@
 import { clientErrors } from '../wire/errors.ts';
+import { BAD_HEADER, Carry, frameSize, INCOMPLETE } from '../wire/frames.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import { takeBack } from './cancel.ts';
 import type { Client } from './client.ts';
@@ -43,7 +44,10 @@ export function relayClientBytes(client: Client, chunk: Buffer): void {
   if (client.database!.cluster !== null) keepForReplay(client, chunk);
   if (client.blocked) {
     client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
-    if (client.held.length > HELD_BYTES) client.socket.pause();
+    if (client.held.length > HELD_BYTES) {
+      client.isHeldBack = true;
+      client.socket.pause();
+    }
     return;
   }
   pump(client, client.held.length === 0 ? chunk : join(client, chunk));
@@ -56,9 +60,12 @@ export function resumeClient(client: Client): void {
   if (client.isCanceled) takeBack(client);
   const { held } = client;
   client.held = EMPTY;
-  if (held.length > HELD_BYTES) client.socket.resume();
   if (held.length > 0) pump(client, held);
   client.flush();
+  // What blocks it now may leave as much as before: it is read on when there is room.
+  if (!client.isHeldBack || client.held.length > HELD_BYTES) return;
+  client.isHeldBack = false;
+  if (!client.sessions.suspended) client.socket.resume();
 }
 
 function join(client: Client, chunk: Buffer): Buffer {
@@ -74,14 +81,10 @@ function pump(client: Client, first: Buffer): void {
   while (at < chunk.length) {
     const { collecting } = client;
     if (collecting !== null) {
-      const part = Math.min(collecting.size - collecting.have, chunk.length - at);
-      collecting.parts.push(chunk.subarray(at, at + part));
-      collecting.have += part;
-      at += part;
-      run = at;
-      if (collecting.have < collecting.size) return;
+      const all = collecting.join(chunk.subarray(at));
+      if (all === null) return;
       client.collecting = null;
-      chunk = Buffer.concat([...collecting.parts, chunk.subarray(at)]);
+      chunk = all;
       at = 0;
       run = 0;
     }
@@ -99,10 +102,9 @@ function pump(client: Client, first: Buffer): void {
       continue;
     }
     const available = chunk.length - at;
-    if (available < HEADER_BYTES) break;
-    const size =
-      ((chunk[at + 1]! << 24) | (chunk[at + 2]! << 16) | (chunk[at + 3]! << 8) | chunk[at + 4]!) + 1;
-    if (size < HEADER_BYTES || size > client.sessions.registry.config.settings.max_packet_size) {
+    const size = frameSize(chunk, at, client.sessions.registry.config.settings.max_packet_size);
+    if (size === INCOMPLETE) break;
+    if (size === BAD_HEADER) {
       sendBefore(client, chunk, run, at);
       return refuse(client, `bad packet header: '${chunk.toString('hex', at, at + 8)}'`);
     }
@@ -117,8 +119,9 @@ function pump(client: Client, first: Buffer): void {
       if (client.state === 'closed') return;
       if (handled === Handled.Later) break;
       if (handled === Handled.NeedsAll) {
-        client.collecting = { size, have: 0, parts: [] };
-        continue;
+        client.collecting = new Carry();
+        client.collecting.keep(chunk.subarray(at), size);
+        return;
       }
     } else if (handled === UNKNOWN) {
       sendBefore(client, chunk, run, at);
@@ -319,7 +322,7 @@ export function noteRequest(client: Client, request: Request): void {
   const { outstanding } = client;
   if (client.queryStart === 0) {
     beginQuery(client, performance.now());
-  } else if (request !== Request.Sync && !outstanding.empty && !outstanding.unsynced) {
+  } else if (request !== Request.Sync && outstanding.readies > 0 && !outstanding.unsynced) {
     // the first message behind one that is closed already: another query of the same pipeline
     client.database!.stats.queryCount++;
   }
@@ -349,7 +352,7 @@ export function dropQuery(client: Client): void {
 /** The Sync behind an error that the proxy itself answered. */
 function endSkipping(client: Client): Handled {
   client.skipToSync = false;
-  if (client.server !== null && (client.outstanding.unsynced || !client.outstanding.empty)) {
+  if (client.server !== null && client.outstanding.busy) {
     return forwardRequest(client, Request.Sync);
   }
   return client.sessions.answerReady(client);

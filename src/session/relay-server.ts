@@ -1,5 +1,6 @@
 import { parseParameterStatus } from '../wire/messages.ts';
 import { clientErrors } from '../wire/errors.ts';
+import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frames.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { unlinkIfDone } from './link.ts';
@@ -13,7 +14,6 @@ import { takeError } from './switchover.ts';
  * for each read. A run is what has been looked at and not been sent yet.
  */
 
-const EMPTY = Buffer.alloc(0);
 /** CommandComplete's tags that mean something here; compared as bytes, so that no string is made of all the others. */
 const DISCARD_ALL = Buffer.from('DISCARD ALL\0');
 const DEALLOCATE_ALL = Buffer.from('DEALLOCATE ALL\0');
@@ -24,6 +24,7 @@ const PREPARE_TRANSACTION = Buffer.from('PREPARE TRANSACTION\0');
  * middle of a message could not be told so, and would have to go.
  */
 const WHOLE_BYTES = 64 * 1024;
+const READY_BYTES = HEADER_BYTES + 1;
 /** Settings and notices that must be seen whole; PostgreSQL's are far shorter. */
 const MAX_CARRY = 1 << 20;
 
@@ -34,8 +35,9 @@ export function relayServerBytes(client: Client, received: Buffer): void {
   let chunk = received;
   let borrowed = true;
   if (client.replyCarry.length > 0) {
-    chunk = Buffer.concat([client.replyCarry, received]);
-    client.replyCarry = EMPTY;
+    const all = client.replyCarry.join(received);
+    if (all === null) return;
+    chunk = all;
     borrowed = false;
   }
   const end = chunk.length;
@@ -58,11 +60,10 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       }
       continue;
     }
-    if (end - at < HEADER_BYTES) break;
+    const size = frameSize(chunk, at, largest);
+    if (size === INCOMPLETE) break;
+    if (size === BAD_HEADER) return server.close('bad pkt header');
     const type = chunk[at]!;
-    const size =
-      ((chunk[at + 1]! << 24) | (chunk[at + 2]! << 16) | (chunk[at + 3]! << 8) | chunk[at + 4]!) + 1;
-    if (size > largest || size < HEADER_BYTES) return server.close('bad pkt header');
 
     if (type === Backend.DataRow || type === Backend.CopyData) {
       if (size <= end - at) {
@@ -78,6 +79,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     }
     if (
       (mustBeWhole(type, size) ||
+        (type === Backend.ErrorResponse && client.statements !== null && size <= WHOLE_BYTES) ||
         (cluster !== null && (size <= WHOLE_BYTES || type === Backend.ErrorResponse))) &&
       end - at < size
     ) {
@@ -90,10 +92,9 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       const payload = chunk.subarray(at + HEADER_BYTES, at + size);
       if (takeError(client, cluster, chunk.subarray(run, at), payload)) return;
     }
-    if (type === Backend.ErrorResponse && client.statements !== null)
-      retireStale(client, chunk, at, at + size);
-    const verdict = outstanding.reply(type);
+    let verdict = outstanding.reply(type);
     if (verdict === Reply.Ready) {
+      if (size !== READY_BYTES) return outOfStep(client, `message "Z" of ${size} bytes`);
       server.txStatus = chunk[at + HEADER_BYTES]!;
       if (server.txStatus !== TxStatus.Idle && client.poolMode === 'statement') {
         if (at > run) client.send(chunk.subarray(run, at), borrowed);
@@ -101,15 +102,19 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       }
       ready = true;
       endQuery(client, server.txStatus);
-    } else if (verdict === Reply.End) {
-      if (at > run) client.send(chunk.subarray(run, at), borrowed);
-      return client.close(outstanding.ending!.message, outstanding.ending);
     } else if (verdict === Reply.Unknown) {
       return unknownPacket(client, type);
     } else if (verdict === Reply.OutOfStep) {
       return outOfStep(client, `unexpected message "${String.fromCharCode(type)}"`);
     } else if (type === Backend.ErrorResponse) {
       if (outstanding.lostParse) client.unnamed.lost();
+      if (outstanding.failed !== null && verdict === Reply.Forward) {
+        const other = retireStale(client, outstanding.failed, chunk.subarray(at, at + size));
+        if (other !== null) {
+          verdict = Reply.Replace;
+          outstanding.replacement = other;
+        }
+      }
     } else if (type === Backend.ParameterStatus) {
       noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size));
     } else if (type === Backend.CommandComplete) {
@@ -139,7 +144,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     }
   }
   if (at > run) client.send(chunk.subarray(run, at), borrowed);
-  if (at < end) client.replyCarry = Buffer.from(chunk.subarray(at));
+  if (at < end) client.replyCarry.keep(chunk.subarray(at), frameSize(chunk, at, largest) || HEADER_BYTES);
   if (!(ready || client.unlinkLate) || client.state === 'closed') return resumeAwaiting(client);
   // the beginning of a notification may be there already: the server is kept until its end
   client.unlinkLate = client.replyLeft > 0 || client.replyCarry.length > 0;
@@ -150,7 +155,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
 /** Goes on with what waits for the answers to all that was sent before; none come while the server waits for data. */
 function resumeAwaiting(client: Client): void {
   if (!client.awaitsAnswers || client.state === 'closed') return;
-  if (client.outstanding.readies > 0 && !client.outstanding.inCopy) return;
+  if (!client.outstanding.empty && !client.outstanding.inCopy) return;
   client.awaitsAnswers = false;
   client.blocked = false;
   resumeClient(client);
@@ -174,7 +179,7 @@ function mustBeWhole(type: number, size: number): boolean {
 function endQuery(client: Client, status: number): void {
   const now = performance.now();
   const stats = client.database!.stats;
-  const more = !client.outstanding.empty;
+  const more = client.outstanding.busy;
   if (client.queryStart !== 0) stats.queryTime += (now - client.queryStart) * 1000;
   client.queryStart = more ? now : 0;
   client.idleSince = now;

@@ -1,20 +1,30 @@
 import { message } from '../wire/messages.ts';
 import { Frontend } from '../wire/protocol.ts';
+import { entryAbout, Request, type Entry } from './outstanding.ts';
 
 /**
  * A prepared statement as servers know it: the text and parameter types of a Parse under a name of the proxy's own.
  * Clients that prepare the same text with the same types share it, whatever they call it.
  */
-export interface SharedStatement {
+export class SharedStatement {
   /** `PGBOUNCER_n`, as pgbouncer names them: operators find it in pg_prepared_statements */
   readonly serverName: string;
   /** a Parse's payload behind the statement's name: query text, NUL, parameter types */
   readonly body: Buffer;
   readonly key: string;
+  /** what the ledger gets for a Bind and for a Describe of it */
+  readonly bind: Entry = entryAbout(Request.Bind, this);
+  readonly describe: Entry = entryAbout(Request.Describe, this);
   /** how many clients have it prepared */
-  uses: number;
+  uses = 0;
   /** its result has changed since it was prepared: servers only have errors for it, and who prepares it again gets another */
-  isStale: boolean;
+  isStale = false;
+
+  constructor(serverName: string, body: Buffer, key: string) {
+    this.serverName = serverName;
+    this.body = body;
+    this.key = key;
+  }
 }
 
 /** All statements that some client has prepared. One for the whole proxy, handed to each session. */
@@ -31,13 +41,7 @@ export class StatementRegistry {
     const key = body.toString('latin1', 0, body.length);
     let statement = this.#byKey.get(key);
     if (statement === undefined) {
-      statement = {
-        serverName: `PGBOUNCER_${this.#next++}`,
-        body: Buffer.from(body),
-        key,
-        uses: 0,
-        isStale: false,
-      };
+      statement = new SharedStatement(`PGBOUNCER_${this.#next++}`, Buffer.from(body), key);
       this.#byKey.set(key, statement);
     }
     statement.uses++;
@@ -51,10 +55,16 @@ export class StatementRegistry {
     return statement;
   }
 
-  /** Who has it prepared keeps it; who prepares the same text from now on gets another. */
+  /**
+   * A client keeps the statement that it has; whoever prepares the same text from now on gets another. The one that is given
+   * out now may be a later one than the one that failed, and may have been prepared before the change all the same.
+   */
   retire(statement: SharedStatement): void {
     statement.isStale = true;
-    if (this.#byKey.get(statement.key) === statement) this.#byKey.delete(statement.key);
+    const current = this.#byKey.get(statement.key);
+    if (current === undefined) return;
+    current.isStale = true;
+    this.#byKey.delete(statement.key);
   }
 
   /** Servers may still have it prepared: their own bounded lists forget it in time. */

@@ -247,7 +247,7 @@ function detach(client: Client, server: Server): Loss {
   client.idleSince = performance.now();
   client.unlinkWhenFlushed = false;
   client.unlinkLate = false;
-  client.replyCarry = EMPTY;
+  client.replyCarry.clear();
   client.hasCommitted = false;
   rollBackParameters(client);
   // nobody will tell that the server has taken what it was sent

@@ -67,9 +67,8 @@ function checkLinked(client: Client, now: number): void {
   if (queryLimit > 0 && now - lastRequest(client, server, now) > queryLimit) {
     return end(client, clientErrors.queryTimeout());
   }
-  const open = client.server!.txStatus !== TxStatus.Idle;
   const idleLimit = serverTimeout(pool, 'idle_transaction_timeout');
-  if (idleLimit > 0 && open && client.queryStart === 0 && now - client.idleSince > idleLimit) {
+  if (idleLimit > 0 && now - idleInTransactionSince(client, server, now) > idleLimit) {
     return end(client, clientErrors.idleTransactionTimeout());
   }
   const transactionLimit = serverTimeout(pool, 'transaction_timeout');
@@ -91,6 +90,25 @@ function lastRequest(client: Client, server: Server, now: number): number {
     client.heardAt = now;
   }
   return Math.max(client.queryStart, client.heardAt);
+}
+
+/**
+ * Since when a client with an open transaction has done nothing, in ms; `now`: it has none, or something runs. In a pipeline
+ * the server says nothing of its state, so it counts from when all was first seen to be answered.
+ */
+function idleInTransactionSince(client: Client, server: Server, now: number): number {
+  const { outstanding } = client;
+  if (client.queryStart === 0) return server.txStatus === TxStatus.Idle ? now : client.idleSince;
+  const isIdle = outstanding.unsynced && outstanding.empty && !client.blocked && client.bodyLeft === 0;
+  if (!isIdle || client.held.length > 0 || client.collecting !== null) {
+    client.idlePosition = -1;
+    return now;
+  }
+  if (client.idlePosition !== outstanding.position) {
+    client.idlePosition = outstanding.position;
+    client.idleInPipelineSince = now;
+  }
+  return client.idleInPipelineSince;
 }
 
 /** Its server goes for the same reason. */

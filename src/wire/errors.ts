@@ -66,8 +66,10 @@ export const clientErrors = {
     new ClientError('FATAL', '08P01', 'query_wait_timeout', { detail }),
   cancelWaitTimeout: () => fatal('cancel_wait_timeout'),
   statementPoolingTransaction: () => fatal('transaction blocks not allowed in statement pooling mode'),
-  duplicateStatement: (name: string) => fatal(`prepared statement '${name}' was already prepared`),
-  noSuchStatement: () => fatal('prepared statement did not exist'),
+  duplicateStatement: (name: string) =>
+    new ClientError('ERROR', '42P05', `prepared statement "${name}" already exists`),
+  noSuchStatement: (name: string) =>
+    new ClientError('ERROR', '26000', `prepared statement "${name}" does not exist`),
   pqexecDisallowed: () => fatal('PQexec disallowed'),
   serverLost: (reason = 'server conn crashed?') => fatal(reason),
   invalidServerParameter: () => fatal('invalid server parameter'),

@@ -36,12 +36,15 @@ export interface ErrorFields {
   readonly message: string;
   readonly detail?: string | null;
   readonly hint?: string | null;
+  /** of PostgreSQL's source, which drivers tell errors by */
+  readonly routine?: string | null;
 }
 
 function errorBody(fields: ErrorFields): Buffer {
   let text = `S${fields.severity}\0V${fields.severity}\0C${fields.code}\0M${fields.message}\0`;
   if (fields.detail) text += `D${fields.detail}\0`;
   if (fields.hint) text += `H${fields.hint}\0`;
+  if (fields.routine) text += `R${fields.routine}\0`;
   return Buffer.from(`${text}\0`);
 }
 
@@ -93,6 +96,7 @@ export const AUTHENTICATION_OK = message(Backend.Authentication, 0);
 export const PARSE_COMPLETE = message(Backend.ParseComplete);
 export const CLOSE_COMPLETE = message(Backend.CloseComplete);
 export const SYNC = message(Frontend.Sync);
+export const FLUSH = message(Frontend.Flush);
 export const TERMINATE = message(Frontend.Terminate);
 
 export function query(sql: string): Buffer {
@@ -140,4 +144,37 @@ export function parseParameterStatus(payload: Buffer): { name: string; value: st
   const name = cString(payload, 0);
   const value = name && cString(payload, name.next);
   return name && value ? { name: name.text, value: value.text } : null;
+}
+
+/** Behind a column's name: table, column, type, its size, its modifier, and the format. */
+const COLUMN_BYTES = 4 + 2 + 4 + 2 + 4 + 2;
+
+/** The names of the columns of a RowDescription payload; null: it is none. */
+export function parseColumns(payload: Buffer): string[] | null {
+  if (payload.length < 2) return null;
+  const columns: string[] = [];
+  let at = 2;
+  for (let left = payload.readUInt16BE(0); left > 0; left--) {
+    const name = cString(payload, at);
+    if (name === null) return null;
+    columns.push(name.text);
+    at = name.next + COLUMN_BYTES;
+  }
+  return at === payload.length ? columns : null;
+}
+
+/** The values of a DataRow payload, as text; null: it is none. */
+export function parseRow(payload: Buffer): (string | null)[] | null {
+  if (payload.length < 2) return null;
+  const values: (string | null)[] = [];
+  let at = 2;
+  for (let left = payload.readUInt16BE(0); left > 0; left--) {
+    if (payload.length - at < 4) return null;
+    const size = payload.readInt32BE(at);
+    at += 4;
+    if (size < -1 || size > payload.length - at) return null;
+    values.push(size < 0 ? null : payload.toString('utf8', at, at + size));
+    if (size > 0) at += size;
+  }
+  return at === payload.length ? values : null;
 }

@@ -6,7 +6,7 @@ import { Bouncer, type Settings } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import { noPsql, psql } from '../support/psql.ts';
 import * as raw from '../support/raw.ts';
-import { errorFields, RawClient } from '../support/raw.ts';
+import { errorFields, RawClient, type Frame } from '../support/raw.ts';
 import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
 
@@ -14,7 +14,7 @@ const cluster = await Cluster.start({ after }, { sql: 'CREATE TABLE numbers (n i
 
 function start(scope: Scope, settings: Settings = {}): Promise<Bouncer> {
   return Bouncer.start(scope, {
-    databases: { db: cluster.connectionString() },
+    databases: { db: cluster.connectionString(), postgres: cluster.connectionString() },
     settings: { pool_mode: 'transaction', default_pool_size: 1, ...settings },
   });
 }
@@ -97,15 +97,76 @@ test('after an error in the middle of a pipeline the rest is skipped, and the ne
   assert.deepEqual(raw.rowValues(second[2]!), ['4']);
 });
 
-test('a statement that does not exist, and one that exists already, end the connection', async (t) => {
+test('a statement that does not exist, and one that exists already, are errors as in PostgreSQL', async (t) => {
   const bouncer = await start(t);
-  const missing = await login(t, bouncer);
-  missing.send(raw.bind('nothing'), raw.sync());
-  assert.equal(errorFields((await missing.readToEnd())[0]!)['M'], 'prepared statement did not exist');
-  const twice = await login(t, bouncer);
-  twice.send(raw.parse('s', 'SELECT 1'), raw.parse('s', 'SELECT 2'), raw.sync());
-  const frames = await twice.readToEnd();
-  assert.equal(errorFields(frames.at(-1)!)['M'], "prepared statement 's' was already prepared");
+  const text = (frame: Frame): string => `${errorFields(frame)['C']} ${errorFields(frame)['M']}`;
+  for (const target of [bouncer, cluster]) {
+    const client = await RawClient.login(target, { user: 'postgres', database: 'postgres' });
+    t.after(() => client.destroy());
+    for (const message of [raw.bind('nö'), raw.describe('S', 'nö')]) {
+      client.send(message, raw.parse('skipped', 'SELECT 1'), raw.sync());
+      const frames = await client.readUntil('Z');
+      assert.equal(types(frames), 'EZ');
+      assert.equal(text(frames[0]!), '26000 prepared statement "nö" does not exist');
+    }
+    client.send(raw.parse('s', 'SELECT 1'), raw.parse('s', 'SELECT 2'), raw.sync());
+    const frames = await client.readUntil('Z');
+    assert.equal(types(frames), '1EZ');
+    assert.equal(text(frames[1]!), '42P05 prepared statement "s" already exists');
+    client.send(raw.bind('s'), raw.execute(), raw.sync());
+    assert.deepEqual(raw.rowValues((await client.readUntil('Z'))[1]!), ['1']);
+  }
+});
+
+test('a name error in a transaction block or a pipeline undoes what was done before, as in PostgreSQL', async (t) => {
+  const bouncer = await start(t);
+  await cluster.sql('CREATE TABLE named (n int)');
+  for (const target of [bouncer, cluster]) {
+    const client = await RawClient.login(target, { user: 'postgres', database: 'postgres' });
+    t.after(() => client.destroy());
+    client.send(raw.parse('', 'INSERT INTO named VALUES (1)'), raw.bind(), raw.execute(), raw.flush());
+    await client.readUntil('C');
+    client.send(raw.bind('nothing'), raw.execute(), raw.sync());
+    assert.equal(types(await client.readUntil('Z')), 'EZ');
+    await client.query('BEGIN');
+    client.send(raw.bind('nothing'), raw.sync());
+    const frames = await client.readUntil('Z');
+    assert.equal(frames.at(-1)!.payload.toString(), 'E');
+    await client.query('ROLLBACK');
+  }
+  assert.deepEqual(await cluster.sql('SELECT * FROM named'), []);
+});
+
+test('a Parse that failed, or was skipped, is made up for by the next use of its name', async (t) => {
+  const bouncer = await start(t);
+  const client = await login(t, bouncer);
+  client.send(raw.parse('bad', 'SELECT no_such_column'), raw.parse('good', 'SELECT 5'), raw.sync());
+  const failed = await client.readUntil('Z');
+  assert.equal(types(failed), 'EZ');
+  client.send(raw.bind('good'), raw.execute(), raw.sync(), raw.bind('bad'), raw.execute(), raw.sync());
+  assert.deepEqual(raw.rowValues((await client.readUntil('Z'))[1]!), ['5']);
+  const again = await client.readUntil('Z');
+  assert.equal(types(again), 'EZ');
+  assert.equal(errorFields(again[0]!)['M'], errorFields(failed[0]!)['M']);
+  // the name is free, and so is the connection
+  client.send(raw.parse('bad', 'SELECT 6'), raw.bind('bad'), raw.execute(), raw.sync());
+  assert.deepEqual(raw.rowValues((await client.readUntil('Z'))[2]!), ['6']);
+});
+
+test('a name is free again behind DEALLOCATE ALL in the same pipeline', async (t) => {
+  const bouncer = await start(t);
+  for (const target of [bouncer, cluster]) {
+    const client = await RawClient.login(target, { user: 'postgres', database: 'postgres' });
+    t.after(() => client.destroy());
+    client.send(
+      raw.parse('a', 'SELECT 1'),
+      ...[raw.parse('', '/* all */ DEALLOCATE ALL'), raw.bind(), raw.execute()],
+      ...[raw.parse('a', 'SELECT 2'), raw.bind('a'), raw.execute(), raw.sync()],
+    );
+    const frames = await client.readUntil('Z');
+    assert.equal(types(frames), '112C12DCZ');
+    assert.deepEqual(raw.rowValues(frames[6]!), ['2']);
+  }
 });
 
 test('large messages in both directions go through, and named ones as well', async (t) => {

@@ -122,14 +122,14 @@ test('a part of a pipeline that failed takes nothing from the next one, which pr
   assert.equal(types(await client.readUntil('Z')), '2DCZ');
 });
 
-test('a name whose Parse was skipped is not there for the next part of the pipeline', async (t) => {
+test('a name whose Parse was skipped is made for the next part of the pipeline', async (t) => {
   const other = await login(t);
   other.send(raw.parse('s', 'select 4'), raw.sync());
   await other.readUntil('Z');
   const client = await login(t);
   client.send(raw.execute('no such portal'), raw.parse('s', 'select 4'), raw.sync(), ...run('s'));
   assert.equal(types(await client.readUntil('Z')), 'EZ');
-  assert.equal(errorFields((await client.readToEnd())[0]!)['M'], 'prepared statement did not exist');
+  assert.equal(types(await client.readUntil('Z')), '2DCZ');
 });
 
 test('a Query that the server throws away, behind an error and before the Sync, leaves the unnamed statement', async (t) => {
@@ -178,6 +178,42 @@ test('a statement whose result has changed is prepared anew by whoever closes it
     client.send(raw.close('S', 's'), raw.parse('s', 'select * from changing'), ...run('s'));
     assert.equal(types(await client.readUntil('Z')), '312CZ');
   }
+});
+
+test('a Describe finds a result that has changed, too, and later generations are not handed out', async (t) => {
+  await cluster.sql('CREATE TABLE described (a int)');
+  const text = 'select * from described';
+  const [first, second] = [await login(t), await login(t)];
+  for (const client of [first, second]) {
+    client.send(raw.parse('s', text), ...run('s'));
+    assert.equal(types(await client.readUntil('Z')), '12CZ');
+  }
+  await cluster.sql('ALTER TABLE described ADD b int');
+  first.send(raw.describe('S', 's'), raw.sync());
+  assert.equal(errorFields((await first.readUntil('Z'))[1]!)['C'], '0A000');
+  first.send(raw.close('S', 's'), raw.parse('s', text), raw.describe('S', 's'), raw.sync());
+  assert.equal(types(await first.readUntil('Z')), '31tTZ');
+  await cluster.sql('ALTER TABLE described ADD c int');
+  // this one's statement is two changes old, and the one that it would be given one
+  second.send(...run('s'));
+  assert.equal(errorFields((await second.readUntil('Z'))[0]!)['C'], '0A000');
+  second.send(raw.close('S', 's'), raw.parse('s', text), ...run('s'));
+  assert.equal(types(await second.readUntil('Z')), '312CZ');
+});
+
+test('a Bind for the columns of before the change, on a server that prepared after it, says what PostgreSQL would', async (t) => {
+  await cluster.sql('CREATE TABLE widened (a int, b int)');
+  const client = await login(t);
+  client.send(raw.parse('s', 'select * from widened'), ...run('s'));
+  await client.readUntil('Z');
+  await cluster.sql('ALTER TABLE widened ADD c int');
+  await bouncer.admin('RECONNECT');
+  // no parameters, and the formats of two results
+  const bind = raw.message('B', Buffer.from('\0s\0\0\0\0\0\0\x02\0\0\0\0', 'latin1'));
+  client.send(bind, raw.execute(), raw.sync());
+  const [error] = await client.readUntil('Z');
+  const { C: code, R: routine } = errorFields(error!);
+  assert.deepEqual([code, routine], ['0A000', 'RevalidateCachedQuery']);
 });
 
 test('of several statements that were bound, the one whose result has changed is prepared anew', async (t) => {

@@ -71,7 +71,6 @@ test('errors of the proxy’s own say 08P01 as pgbouncer’s do, and are fatal',
   for (const error of [
     clientErrors.queryTimeout(),
     clientErrors.serverLost(),
-    clientErrors.noSuchStatement(),
     clientErrors.tooManyClients(),
     clientErrors.noSuchDatabase('x'),
   ]) {
