@@ -167,7 +167,7 @@ export class Proxy implements AdminActions {
       }
       return true;
     } catch (error) {
-      this.log.error(`TLS setup failed: ${(error as Error).message}`);
+      this.log.error((error as Error).message);
       return false;
     }
   }
@@ -184,7 +184,8 @@ export class Proxy implements AdminActions {
 
   resume(): void {
     if (this.sessions.suspended) resumeReading(this.sessions);
-    this.registry.resume(null);
+    // a stop that waits for servers needs its pause
+    if (!this.sessions.endsWaiting) this.registry.resume(null);
   }
 
   async suspend(): Promise<void> {
@@ -222,6 +223,9 @@ export class Proxy implements AdminActions {
     this.#listener.closeTcp();
     if (mode === 'wait_for_clients') await this.sessions.untilNoClients();
     if (mode === 'wait_for_servers') {
+      this.sessions.endsWaiting = true;
+      // what runs on a server must be able to end
+      if (this.sessions.suspended) resumeReading(this.sessions);
       this.pause();
       await this.registry.untilServers(() => !this.registry.hasServers(null));
     }

@@ -32,8 +32,8 @@ export interface DedicatedWaiter {
   /** what its StartupMessage says beside the pool's own parameters */
   readonly startupParameters: readonly [string, string][];
   onOwnServer(server: Server, welcome: Welcome): void;
-  /** There will be none; `reason` is for the log, where it says something else. */
-  onNoServer(error: ClientError, reason?: string): void;
+  /** There will be none. */
+  onNoServer(error: ClientError): void;
 }
 
 /** How a pool logs in to its server. */
@@ -221,9 +221,10 @@ export class Pool {
     )
       return;
     const size = this.servers.size;
-    // One more is needed to know what clients are welcomed with.
-    const isFull = size >= poolSize(this) && this.welcome !== null;
-    if (isFull && !this.#mayUseReserve(size) && !this.#makeRoom()) return;
+    const isFull = size >= poolSize(this);
+    // One more is needed to know what clients are welcomed with. A replication connection tells its own client only.
+    const needsWelcome = isFull && this.welcome === null && this.waiters.size > 0;
+    if (isFull && !needsWelcome && !this.#mayUseReserve(size) && !this.#makeRoom()) return;
     const isAllowed = (): boolean =>
       this.registry.mayConnect(this, {
         database: maxDatabaseConnections(this),
@@ -231,7 +232,7 @@ export class Pool {
         evict,
       });
     if (!isAllowed() && !(this.#makeRoom() && isAllowed())) return;
-    this.opener.begin(this.dedicated.values().next().value ?? null);
+    this.opener.begin(needsWelcome ? null : (this.dedicated.values().next().value ?? null));
   }
 
   /** Who needs a new connection can't use an idle one, but can have its place. */

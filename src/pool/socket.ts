@@ -1,6 +1,6 @@
 import { createConnection, isIP, type Socket } from 'node:net';
 import { connect as tlsConnect, type ConnectionOptions, type TLSSocket } from 'node:tls';
-import { tlsProblem } from '../auth/tls.ts';
+import { certificateProblem, tlsProblem } from '../auth/tls.ts';
 import { SSL_REQUEST } from '../wire/messages.ts';
 import { ResolveError, type Resolver } from './resolver.ts';
 
@@ -135,8 +135,10 @@ export async function encrypt(
   const secure = tlsConnect({ ...options, socket: plain });
   await new Promise<void>((resolve, reject) => {
     secure.once('secureConnect', resolve);
-    secure.once('error', (error) => reject(new ConnectError(`TLS setup failed: ${tlsProblem(error)}`)));
-    secure.once('close', () => reject(new ConnectError('TLS setup failed: connection closed')));
+    secure.once('error', (error) =>
+      reject(handshakeError(certificateProblem(secure, error) ?? tlsProblem(error))),
+    );
+    secure.once('close', () => reject(handshakeError('connection closed')));
   });
   secure.removeAllListeners('close');
   // Without it another protocol's TLS port could be talked to (protocol-flow.html).
@@ -147,6 +149,11 @@ export async function encrypt(
   opened.socket = secure;
   secure.on('data', (chunk: Buffer) => opened.onBytes(chunk));
   return secure;
+}
+
+/** pgbouncer's words, which logs are searched for. */
+function handshakeError(problem: string): ConnectError {
+  return new ConnectError(`TLS handshake error: handshake failed: ${problem}`);
 }
 
 function askForTls(opened: OpenedSocket): Promise<'S' | 'N'> {

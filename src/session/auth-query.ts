@@ -60,7 +60,7 @@ export async function findSecret(
     const columns = Object.keys(row).length;
     if (columns !== 2) return configError(client, `expected 2 columns from auth_query, not ${columns}`);
     const [user, secret] = [row[0], row[1]];
-    if (user !== client.user) return NOBODY;
+    if (user !== client.user) return { ...NOBODY, isUnknown: true };
     return { secret: secret ?? null, exists: true };
   } catch (error) {
     if (error instanceof ClientError) return error;

@@ -71,7 +71,7 @@ async function refused(...bytes: Buffer[]): Promise<string> {
 }
 
 test('a wrong password and an unknown user are told the same; a database is only told of after that', async () => {
-  const wrong = 'FATAL 08P01 password authentication failed';
+  const wrong = 'FATAL 28P01 password authentication failed';
   assert.equal(await connectAs(USER), 'ok');
   assert.equal(await connectAs(USER, 'wrong'), wrong);
   assert.equal(await connectAs({ ...USER, user: 'nobody' }), wrong);
@@ -88,7 +88,7 @@ test('an empty password has an error of its own', async () => {
   client.send(raw.startup(USER));
   await client.readFrame();
   client.send(raw.password(''));
-  assert.equal(said(await client.readFrame()), 'FATAL 08P01 empty password returned by client');
+  assert.equal(said(await client.readFrame()), 'FATAL 28P01 empty password returned by client');
 });
 
 test('what the server says of a database or cannot be reached for is told to the client', async () => {
