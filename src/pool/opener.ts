@@ -125,6 +125,7 @@ export class Opener {
       if (server.state === 'closed') throw new ConnectError(message);
       this.pool.registry.log.warn({ server: server.id }, `${server.label} connect_query failed: ${message}`);
     }
+    server.noteDefaults();
     return settings;
   }
 

@@ -2,6 +2,7 @@ import type { ClientMethod } from '../auth/client-auth.ts';
 import { ControlError, runControl, type Row } from '../pool/control.ts';
 import type { Database } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
+import type { Server } from '../pool/server.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import type { Client } from './client.ts';
 import { ADMIN_DATABASE } from './startup.ts';
@@ -103,7 +104,8 @@ function queryPool(
       waitingSince: performance.now(),
       onServer(server: Parameters<Pool['give']>[0]): void {
         const { server_connect_timeout: timeoutMs } = pool.registry.config.settings;
-        runControl(server, sql, { values, byPosition: true, timeoutMs })
+        restoreDefaults(server, timeoutMs)
+          .then(() => runControl(server, sql, { values, byPosition: true, timeoutMs }))
           .then(resolve, reject)
           .finally(() => {
             if (server.state !== 'closed') pool.give(server);
@@ -118,4 +120,13 @@ function queryPool(
     const server = pool.acquire(waiter);
     if (server !== null) waiter.onServer(server);
   });
+}
+
+/** A client that logs in as auth_user uses the same servers: what it has set there is not for others. */
+async function restoreDefaults(server: Server, timeoutMs: number): Promise<void> {
+  const { tracked } = server.pool.registry;
+  const sql = tracked.difference([], server);
+  if (sql === null) return;
+  await runControl(server, sql, { timeoutMs });
+  tracked.noteReset([], server);
 }

@@ -242,14 +242,15 @@ export function welcome(client: Client, settings: Welcome): void {
   const { sessions } = client;
   const { tracked, config } = sessions.registry;
   const parts = [AUTHENTICATION_OK];
-  for (const [name, value] of settings) {
+  for (const [name, own] of settings) {
     const index = tracked.indexOf(name);
-    // What the client did not ask for is the server's default, and stays that on whichever server it gets.
-    if (index >= 0) {
-      const asked = client.parameters[index];
-      client.parameters[index] = asked === undefined ? value : canonicalValue(name, asked, value);
-    }
-    parts.push(parameterStatus(name, index >= 0 ? client.parameters[index]! : value));
+    const asked = client.parameters[index];
+    const value = asked === undefined ? own : canonicalValue(name, asked, own);
+    parts.push(parameterStatus(name, value));
+    if (index < 0) continue;
+    // What the client did not ask for is the server's default, and some of it stays that on whichever server it gets.
+    if (asked !== undefined || tracked.isKept(index)) client.parameters[index] = value;
+    client.told[index] = value;
   }
   const key = sessions.issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET[2] : CANCEL_SECRET[0]);
   parts.push(backendKeyData(key.pid, key.secret));

@@ -200,7 +200,7 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
 export const ADMIN_DATABASE = 'pgbouncer';
 
 function takeParameter(client: Client, name: string, value: string): boolean {
-  const index = client.sessions.registry.tracked.indexOf(name);
+  const index = client.sessions.registry.tracked.indexAtStartup(name);
   if (index < 0) return false;
   client.parameters[index] = value;
   return true;
