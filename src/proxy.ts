@@ -143,6 +143,7 @@ export class Proxy implements AdminActions {
       );
     this.sessions.tls = tls;
     this.log.configure(next.settings);
+    this.#listener.reconfigure(next.settings);
     for (const database of this.registry.reconfigure(next))
       this.sessions.drop(database, clientErrors.databaseRemoved());
     this.#warnOfAuthFiles();
@@ -155,6 +156,7 @@ export class Proxy implements AdminActions {
     const { settings: old, authProblems } = this.registry.config;
     this.registry.reconfigure(config);
     this.log.configure(config.settings);
+    this.#listener.reconfigure(config.settings);
     if (config.authProblems !== authProblems) this.#warnOfAuthFiles();
     await this.functions.reconfigure(config.settings, config.databases.values(), config.fallback);
     const { settings } = config;
