@@ -250,7 +250,7 @@ test(
     await bouncer.admin('SET tcp_socket_buffer = 12288');
     await bouncer.admin('RECONNECT');
     await check('127.0.0.1', 'postgres', 24_576);
-    for (const size of [1, 2147483647, -1]) {
+    for (const size of [1, 2147483647]) {
       await bouncer.admin(`SET tcp_socket_buffer = '${size}'`);
       await bouncer.admin('RECONNECT');
       assert.equal(
