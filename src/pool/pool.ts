@@ -307,6 +307,8 @@ export class Pool {
       from.forget(server);
       this.welcome = welcome;
       server.pool = this;
+      // it may have logged in before the node became the writer, and reports that with its next answer only
+      server.parameters[this.registry.tracked.indexOf('in_hot_standby')] = undefined;
       server.epoch = this.database.cluster?.epoch ?? 0;
       this.servers.add(server);
       this.idle.push(server);

@@ -249,7 +249,7 @@ export function welcome(client: Client, settings: Welcome): void {
     parts.push(parameterStatus(name, value));
     if (index < 0) continue;
     // What the client did not ask for is the server's default, and some of it stays that on whichever server it gets.
-    if (asked !== undefined || tracked.isKept(index)) client.parameters[index] = value;
+    if (tracked.isKept(index)) client.parameters[index] ??= own;
     client.told[index] = value;
   }
   const key = sessions.issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET[2] : CANCEL_SECRET[0]);

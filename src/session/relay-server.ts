@@ -93,7 +93,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     }
     if (type === Backend.ErrorResponse && client.statements !== null)
       retireStale(client, chunk, at, at + size);
-    const verdict = outstanding.reply(type);
+    let verdict = outstanding.reply(type);
     if (verdict === Reply.Ready) {
       server.txStatus = chunk[at + HEADER_BYTES]!;
       if (server.txStatus !== TxStatus.Idle && client.poolMode === 'statement') {
@@ -112,7 +112,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     } else if (type === Backend.ErrorResponse) {
       if (outstanding.lostParse) client.unnamed.lost();
     } else if (type === Backend.ParameterStatus) {
-      noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size));
+      if (!noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size))) verdict = Reply.Drop;
     } else if (type === Backend.CommandComplete) {
       if (isTag(DISCARD_ALL, chunk, at, size) || isTag(DEALLOCATE_ALL, chunk, at, size)) {
         forgetStatements(client);
@@ -192,22 +192,25 @@ function endQuery(client: Client, status: number): void {
   if (more) stats.xactCount++;
 }
 
-function noteParameter(client: Client, payload: Buffer): void {
+/** False: the client knows it already, from another server. */
+function noteParameter(client: Client, payload: Buffer): boolean {
   const parameter = parseParameterStatus(payload);
-  if (parameter === null) return;
+  if (parameter === null) return true;
   const server = client.server!;
   server.noteParameter(parameter.name, parameter.value);
   const { tracked } = client.sessions.registry;
   const index = tracked.indexOf(parameter.name);
-  if (index < 0) return;
+  if (index < 0) return true;
+  const isNews = tracked.isKept(index) || client.told[index] !== parameter.value;
   client.told[index] = parameter.value;
-  if (!tracked.isSettable(index)) return;
+  if (!tracked.isSettable(index)) return isNews;
   if (client.database!.cluster !== null) client.parametersBefore ??= [...client.parameters];
   const isDefault = !tracked.isKept(index) && parameter.value === server.defaults[index];
   client.parameters[index] = isDefault ? undefined : parameter.value;
-  if (index !== tracked.readOnly) return;
+  if (index !== tracked.readOnly) return isNews;
   if (isDefault) client.readOnly = 'known';
   else client.readOnly = client.hasSet ? 'likely' : 'unknown';
+  return isNews;
 }
 
 function isSizeOf(tag: Buffer, size: number): boolean {
