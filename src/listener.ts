@@ -6,6 +6,8 @@ import type { ListeningSocket } from './admin/actions.ts';
 import { optionOf, type Settings } from './config/options.ts';
 import { bindUnix, canPassDescriptors, closeOnExec } from './platform/descriptors.ts';
 import { fdOf } from './platform/libc.ts';
+import { setBuffers } from './platform/socket-options.ts';
+import { bindTcp } from './platform/tcp-sockets.ts';
 import { groupId } from './platform/process.ts';
 import type { Logger } from './telemetry/log.ts';
 
@@ -68,6 +70,7 @@ export class Listener {
       const isUnix = at === null || typeof at === 'string';
       if (isUnix) this.#unix.push(server);
       else this.#tcp.push(server);
+      if (!isUnix) setBuffers(fd, this.#settings);
       if (isUnix && from === 'old process') this.#unixFile = this.#ownUnixFile();
       const where = isUnix ? 'unix' : `${at.address}:${at.port}`;
       this.#log.info(
@@ -75,6 +78,11 @@ export class Listener {
         from === 'systemd' ? `socket passed from service manager (fd ${fd})` : `got pooler socket: ${where}`,
       );
     }
+  }
+
+  /** The options have changed: the next connections have buffers of another size. */
+  reconfigure(settings: Settings): void {
+    for (const server of this.#tcp) setBuffers(fdOf(server), settings);
   }
 
   /** Descriptors of all listening sockets, for the process that takes over. */
@@ -110,8 +118,11 @@ export class Listener {
       const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
       const server = this.#server();
       try {
+        const fd = this.#settings.tcp_socket_buffer === 0 ? -1 : bindTcp(host, port, this.#settings);
         // or `::` would take IPv4's port too
-        await listen(server, { host, port, ipv6Only: true, backlog, reusePort }, this.#log);
+        const own = { host, port, ipv6Only: true, backlog, reusePort };
+        await listen(server, fd >= 0 ? { fd, backlog } : own, this.#log);
+        if (fd < 0) setBuffers(fdOf(server), this.#settings);
       } catch (error) {
         this.#log.warn({ event: 'listen_failed' }, `cannot listen on ${where}: ${reason(error)}`);
         continue;

@@ -143,6 +143,7 @@ export class Proxy implements AdminActions {
       );
     this.sessions.tls = tls;
     this.log.configure(next.settings);
+    this.#listener.reconfigure(next.settings);
     for (const database of this.registry.reconfigure(next))
       this.sessions.drop(database, clientErrors.databaseRemoved());
     this.#warnOfAuthFiles();
@@ -155,6 +156,7 @@ export class Proxy implements AdminActions {
     const { settings: old, authProblems } = this.registry.config;
     this.registry.reconfigure(config);
     this.log.configure(config.settings);
+    this.#listener.reconfigure(config.settings);
     if (config.authProblems !== authProblems) this.#warnOfAuthFiles();
     await this.functions.reconfigure(config.settings, config.databases.values(), config.fallback);
     const { settings } = config;
@@ -167,7 +169,7 @@ export class Proxy implements AdminActions {
       }
       return true;
     } catch (error) {
-      this.log.error(`TLS setup failed: ${(error as Error).message}`);
+      this.log.error((error as Error).message);
       return false;
     }
   }
@@ -184,7 +186,8 @@ export class Proxy implements AdminActions {
 
   resume(): void {
     if (this.sessions.suspended) resumeReading(this.sessions);
-    this.registry.resume(null);
+    // a stop that waits for servers needs its pause
+    if (!this.sessions.endsWaiting) this.registry.resume(null);
   }
 
   async suspend(): Promise<void> {
@@ -222,6 +225,9 @@ export class Proxy implements AdminActions {
     this.#listener.closeTcp();
     if (mode === 'wait_for_clients') await this.sessions.untilNoClients();
     if (mode === 'wait_for_servers') {
+      this.sessions.endsWaiting = true;
+      // what runs on a server must be able to end
+      if (this.sessions.suspended) resumeReading(this.sessions);
       this.pause();
       await this.registry.untilServers(() => !this.registry.hasServers(null));
     }

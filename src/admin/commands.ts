@@ -96,7 +96,7 @@ async function pause(operator: Operator, argument: string): Promise<Buffer> {
   const isPaused = (): boolean => (database === null ? registry.paused : database.paused);
   const undo = (): void => {
     if (database !== null) registry.resume(database);
-    else if (!actions.isStopping) actions.resume();
+    else if (!actions.sessions.endsWaiting) actions.resume();
   };
   await operator.waitUntil(() => !isPaused() || !registry.hasServers(database), undo);
   // Whoever goes on after PAUSE relies on it.
@@ -110,8 +110,10 @@ function resume(operator: Operator, argument: string): Buffer {
   const { registry, sessions } = actions;
   logCommand(actions, 'RESUME', argument);
   if (argument === '') {
-    if (actions.isStopping) throw commandError('pooler is shutting down');
-    if (!registry.paused && !sessions.suspended) throw commandError('pooler is not paused/suspended');
+    const isPaused = registry.paused || sessions.suspended;
+    if (sessions.endsWaiting || (actions.isStopping && !isPaused))
+      throw commandError('pooler is shutting down');
+    if (!isPaused) throw commandError('pooler is not paused/suspended');
     actions.resume();
   } else {
     const database = registry.databases.get(argument);

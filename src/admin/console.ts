@@ -1,3 +1,4 @@
+import { clientLimitReached } from '../pool/limits.ts';
 import type { Client } from '../session/client.ts';
 import type { AdminConsole } from '../session/sessions.ts';
 import { ADMIN_DATABASE } from '../session/startup.ts';
@@ -59,6 +60,9 @@ export class Console implements AdminConsole {
     const isAdmin = this.#rightsOf(client);
     if (isAdmin === null)
       return client.close('not allowed', new ClientError('FATAL', '08P01', 'not allowed'));
+    const refusal = this.#limitReached(client);
+    if (refusal !== null) return client.close(refusal.message, refusal);
+    client.sessions.countOnConsole(client);
     const operator = new Operator(client, this.#actions, isAdmin);
     this.#welcome(client);
     client.onCancel = () => operator.cancel();
@@ -79,6 +83,15 @@ export class Console implements AdminConsole {
     if (client.isOwnProcess || admins.includes(client.user)) return true;
     // Whoever comes in without an identity may look.
     return watchers.includes(client.user) || method === 'any' ? false : null;
+  }
+
+  /** The limits for clients are for those who watch: an administrator is never shut out. */
+  #limitReached(client: Client): ClientError | null {
+    const { admin_users: admins, max_db_client_connections: limit } = this.#settings;
+    if (client.isOwnProcess || admins.includes(client.user)) return null;
+    const { registry, sessions } = this.#actions;
+    const database = { count: sessions.onConsole.size, limit };
+    return clientLimitReached(registry.user(client.user), database, this.#settings);
   }
 
   get #settings(): AdminActions['registry']['config']['settings'] {

@@ -19,6 +19,17 @@ export type ClientMethod =
   | 'pam'
   | 'reject';
 
+/** Methods that find the user's password right or wrong. Their dialogue hides whether the user exists. */
+export function asksPassword(method: ClientMethod): boolean {
+  return PASSWORD_METHODS.includes(method);
+}
+const PASSWORD_METHODS: readonly ClientMethod[] = ['plain', 'md5', 'scram-sha-256', 'ldap', 'pam'];
+
+/** Methods that let a known user in without asking for anything, so that an unknown one has nothing to hide in. */
+export function asksNothing(method: ClientMethod): boolean {
+  return method === 'trust' || method === 'peer' || method === 'cert';
+}
+
 /** What is known of a client before it has proved anything. */
 export interface ClientIdentity {
   readonly user: string;

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { parseLdapPairs } from '../config/ldap-pairs.ts';
 
 /** Options of LDAP authentication, named as in PostgreSQL ("LDAP Authentication" in its manual) and pgbouncer. */
 
@@ -48,25 +49,13 @@ const KEYS = [
 ] as const;
 type Key = (typeof KEYS)[number];
 
-/** `key=value`, separated by blanks or commas; either may be in double quotes, with doubled quotes inside. */
-const PAIR = /[\s,]*(?:"((?:[^"]|"")*)"|([^\s,="]+))=(?:"((?:[^"]|"")*)"|([^\s,"]*))(?=[\s,]|$)/y;
-
 /**
  * The value of auth_ldap_options.
  * @throws LdapOptionError
  */
 export function parseLdapOptions(text: string): LdapOptions {
-  const pairs = new Map<string, string>();
-  const trimmed = text.trimEnd();
-  let at = 0;
-  while (at < trimmed.length) {
-    PAIR.lastIndex = at;
-    const match = PAIR.exec(trimmed);
-    if (match === null) throw new LdapOptionError(`malformed LDAP options at "${trimmed.slice(at)}"`);
-    const [, quotedKey, key, quotedValue, value] = match;
-    pairs.set(quotedKey?.replaceAll('""', '"') ?? key!, quotedValue?.replaceAll('""', '"') ?? value!);
-    at = PAIR.lastIndex;
-  }
+  const pairs = parseLdapPairs(text);
+  if ('malformed' in pairs) throw new LdapOptionError(`malformed LDAP options at "${pairs.malformed}"`);
   return ldapOptions(pairs);
 }
 

@@ -142,9 +142,18 @@ function peerProblem(socket: TLSSocket): string | null {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return 'client certificate required';
   const handle = (socket as unknown as { _handle?: { verifyError?: () => Error | null } })._handle;
-  if (typeof handle?.verifyError !== 'function') return 'certificate verification failed: no result';
+  if (typeof handle?.verifyError !== 'function') return verifyFailed('no result');
   const error = handle.verifyError();
-  return error ? `certificate verification failed: ${tlsProblem(error)}` : null;
+  return error ? verifyFailed(tlsProblem(error)) : null;
+}
+
+function verifyFailed(why: string): string {
+  return `certificate verify failed (${why})`;
+}
+
+/** Why a server's certificate was not accepted, after the socket's `error`; null: the handshake failed otherwise. */
+export function certificateProblem(socket: TLSSocket, error: Error): string | null {
+  return socket.authorizationError ? verifyFailed(tlsProblem(error)) : null;
 }
 
 /** OpenSSL's words, without the place in its source and without Node's advice on its own command line. */

@@ -31,7 +31,10 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
   process.on('SIGHUP', () => {
     log.info('got SIGHUP, re-reading config');
     log.reopen();
-    proxy.reload().catch((error: Error) => log.error(`RELOAD failed: ${error.message}`));
+    proxy.reload().catch((error: Error) => {
+      for (const line of error.message.split('\n')) log.error(line);
+      log.error('RELOAD Failed, see logs for more details');
+    });
   });
   process.on('SIGUSR1', () => {
     if (proxy.registry.paused || proxy.sessions.suspended)
@@ -40,9 +43,12 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
     proxy.pause();
   });
   process.on('SIGUSR2', () => {
-    if (proxy.isStopping) return log.info('got SIGUSR2 while shutting down, ignoring');
-    if (proxy.sessions.suspended) log.info('got SIGUSR2, continuing from SUSPEND');
-    else if (proxy.registry.paused) log.info('got SIGUSR2, continuing from PAUSE');
+    const { registry, sessions } = proxy;
+    const isHeld = registry.paused || sessions.suspended;
+    if (sessions.endsWaiting || (proxy.isStopping && !isHeld))
+      return log.info('got SIGUSR2 while shutting down, ignoring');
+    if (sessions.suspended) log.info('got SIGUSR2, continuing from SUSPEND');
+    else if (registry.paused) log.info('got SIGUSR2, continuing from PAUSE');
     else return log.info('got SIGUSR2, but not paused/suspended');
     proxy.resume();
   });

@@ -9,6 +9,8 @@ export interface Diagnostic {
   readonly option: string | null;
   readonly message: string;
   readonly hint: string | null;
+  /** What fails by it, in the words that logs are searched for; null: the line says nothing before its place. */
+  readonly failure: string | null;
 }
 
 /** A configuration that cannot be used; the message lists every problem, one a line. */
@@ -25,12 +27,13 @@ export class ConfigError extends Error {
   }
 }
 
-/** `FILE:LINE: OPTION: MESSAGE (HINT)`. */
+/** `[FAILURE: ]FILE:LINE: OPTION: MESSAGE (HINT)`. */
 export function formatDiagnostic(diagnostic: Diagnostic): string {
   const place = diagnostic.line === null ? diagnostic.file : `${diagnostic.file}:${diagnostic.line}`;
   const option = diagnostic.option === null ? '' : `${diagnostic.option}: `;
   const hint = diagnostic.hint === null ? '' : ` (${diagnostic.hint})`;
-  return `${place}: ${option}${diagnostic.message}${hint}`;
+  const failure = diagnostic.failure === null ? '' : `${diagnostic.failure}: `;
+  return `${failure}${place}: ${option}${diagnostic.message}${hint}`;
 }
 
 /** What a problem is about: a line, or a file as a whole. */
@@ -40,13 +43,18 @@ export type Place = Pick<Diagnostic, 'file' | 'line'>;
 export class Diagnostics {
   readonly all: Diagnostic[] = [];
 
-  add(place: Place, message: string, more: { option?: string; hint?: string | null } = {}): void {
+  add(
+    place: Place,
+    message: string,
+    more: { option?: string; hint?: string | null; failure?: string } = {},
+  ): void {
     this.all.push({
       file: place.file,
       line: place.line,
       option: more.option ?? null,
       message,
       hint: more.hint ?? null,
+      failure: more.failure ?? null,
     });
   }
 

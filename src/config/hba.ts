@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { isIP } from 'node:net';
 import type { Diagnostics } from './diagnostics.ts';
 import { reasonOf } from './ini.ts';
+import { parseLdapPairs } from './ldap-pairs.ts';
 
 /** A database or user name of a rule; a quoted one has no special meaning (`"all"` is the database all). */
 export interface HbaName {
@@ -48,24 +49,32 @@ interface Token {
   readonly quoted: boolean;
   /** A comma follows. */
   readonly more: boolean;
+  /** Where it ends in its line, a comma included. */
+  readonly end: number;
 }
 
 const TOKEN = /\s*(?:"((?:[^"]|"")*)"|([^\s",#]+(?:"[^"]*"[^\s",#]*)*))(\s*,)?/y;
 
-/** The tokens of a line; null when it is malformed. */
-function tokenize(line: string): Token[] | null {
+/** The tokens of a line, as many as there are before `badAt`, where it is malformed; null: it is well formed. */
+interface Tokens {
+  readonly line: string;
+  readonly tokens: readonly Token[];
+  readonly badAt: number | null;
+}
+
+function tokenize(line: string): Tokens {
   const tokens: Token[] = [];
   let at = 0;
   for (;;) {
-    if (/^\s*(#.*)?$/.test(line.slice(at))) return tokens;
+    if (/^\s*(#.*)?$/.test(line.slice(at))) return { line, tokens, badAt: null };
     TOKEN.lastIndex = at;
     const match = TOKEN.exec(line);
-    if (match === null) return null;
+    if (match === null) return { line, tokens, badAt: at };
     const quoted = match[1] !== undefined;
     // An option's value may be quoted inside the token: ldapserver="a b".
     const text = quoted ? match[1]!.replaceAll('""', '"') : match[2]!.replaceAll('"', '');
-    tokens.push({ text, quoted, more: match[3] !== undefined });
     at = TOKEN.lastIndex;
+    tokens.push({ text, quoted, more: match[3] !== undefined, end: at });
   }
 }
 
@@ -113,8 +122,8 @@ function includedNames(file: string, what: 'database' | 'user', depth: number): 
   }
   const names: HbaName[] = [];
   for (const line of text.split('\n')) {
-    const tokens = tokenize(line);
-    if (tokens === null) throw new BadRule(`syntax error in "${file}"`);
+    const { tokens, badAt } = tokenize(line);
+    if (badAt !== null) throw new BadRule(`syntax error in "${file}"`);
     const cursor: Cursor = { tokens: tokens.map((token) => ({ ...token, more: false })), at: 0 };
     while (cursor.at < tokens.length) names.push(...takeNames(cursor, what, file, depth + 1));
   }
@@ -169,8 +178,8 @@ function bitsOfIpv6(address: string): string {
   return all.map((group) => Number.parseInt(group, 16).toString(2).padStart(16, '0')).join('');
 }
 
-function parseRule(tokens: readonly Token[], file: string, line: number): HbaRule {
-  const cursor: Cursor = { tokens, at: 0 };
+function parseRule(found: Tokens, file: string, line: number): HbaRule {
+  const cursor: Cursor = { tokens: found.tokens, at: 0 };
   const type = next(cursor)!.text;
   if (type !== 'local' && type !== 'host' && type !== 'hostssl' && type !== 'hostnossl') {
     throw new BadRule(`unknown connection type "${type}"; local, host, hostssl or hostnossl`);
@@ -178,13 +187,23 @@ function parseRule(tokens: readonly Token[], file: string, line: number): HbaRul
   const databases = takeNames(cursor, 'database', file);
   const users = takeNames(cursor, 'user', file);
   const address = type === 'local' ? null : takeAddress(cursor);
-  const name = next(cursor)?.text;
+  const token = next(cursor);
+  const name = token?.text;
   if (name === undefined) throw new BadRule('missing authentication method');
   const method = METHODS.find((known) => known === name);
   if (method === undefined) throw new BadRule(`unsupported method "${name}"; one of ${METHODS.join(', ')}`);
   if (method === 'peer' && type !== 'local') throw new BadRule('peer is possible on local lines only');
   if (method === 'cert' && type !== 'hostssl') throw new BadRule('cert is possible on hostssl lines only');
-  return { file, line, type, databases, users, address, method, options: takeOptions(cursor) };
+  const options = method === 'ldap' ? ldapOptions(found.line.slice(token!.end)) : takeOptions(cursor);
+  if (method !== 'ldap' && found.badAt !== null) throw new BadRule('syntax error');
+  return { file, line, type, databases, users, address, method, options };
+}
+
+/** They are written as in auth_ldap_options: names may be quoted too, and commas may stand between them. */
+function ldapOptions(text: string): ReadonlyMap<string, string> {
+  const pairs = parseLdapPairs(text, { comments: true });
+  if ('malformed' in pairs) throw new BadRule(`unexpected "${pairs.malformed}"; options are name=value`);
+  return pairs;
 }
 
 function takeOptions(cursor: Cursor): Map<string, string> {
@@ -198,11 +217,7 @@ function takeOptions(cursor: Cursor): Map<string, string> {
 }
 
 /** Lines with tokens; a backslash at a line's end continues it. */
-function* tokenLines(
-  text: string,
-  file: string,
-  diagnostics: Diagnostics,
-): Generator<{ line: number; tokens: Token[] }> {
+function* tokenLines(text: string): Generator<{ number: number; found: Tokens }> {
   let number = 0;
   let start = 0;
   let pendingText = '';
@@ -215,18 +230,18 @@ function* tokenLines(
       continue;
     }
     pendingText = '';
-    const tokens = tokenize(line);
-    if (tokens === null) diagnostics.add({ file, line: start }, 'syntax error');
-    else if (tokens.length > 0) yield { line: start, tokens };
+    const found = tokenize(line);
+    if (found.tokens.length > 0 || found.badAt !== null) yield { number: start, found };
   }
 }
 
 /** The rules in order. Problems go to `diagnostics`, with file and line. */
 export function parseHba(text: string, file: string, diagnostics: Diagnostics): readonly HbaRule[] {
   const rules: HbaRule[] = [];
-  for (const { line, tokens } of tokenLines(text, file, diagnostics)) {
+  for (const { number: line, found } of tokenLines(text)) {
     try {
-      rules.push(parseRule(tokens, file, line));
+      if (found.tokens.length === 0) throw new BadRule('syntax error');
+      rules.push(parseRule(found, file, line));
     } catch (error) {
       if (!(error instanceof BadRule)) throw error;
       diagnostics.add({ file, line }, error.message);
@@ -242,7 +257,12 @@ export function parseIdent(
   diagnostics: Diagnostics,
 ): ReadonlyMap<string, IdentMap> {
   const maps = new Map<string, IdentEntry[]>();
-  for (const { line, tokens } of tokenLines(text, file, diagnostics)) {
+  for (const { number: line, found } of tokenLines(text)) {
+    if (found.badAt !== null) {
+      diagnostics.add({ file, line }, 'syntax error');
+      continue;
+    }
+    const { tokens } = found;
     const [map, systemName, user, ...rest] = tokens;
     if (map === undefined || systemName === undefined || user === undefined || rest.length > 0) {
       diagnostics.add({ file, line }, 'expected three fields: map, system name, user');

@@ -209,7 +209,22 @@ class Loader {
     for (const what of TLS_FILES) {
       const name = `${side}_tls_${what}` as const;
       const entry = this.#entries.get(name);
-      if (entry !== undefined) this.#checkFile(settings[name], entry);
+      if (entry !== undefined) this.#checkTlsFile(settings[name], entry);
+    }
+  }
+
+  /** pgbouncer's words at both ends of the line, which logs are searched for. */
+  #checkTlsFile(file: string | null, entry: Entry): void {
+    if (file === null || file === '') return;
+    try {
+      accessSync(file, constants.R_OK);
+    } catch (error) {
+      const why = reasonOf(error);
+      this.#diagnostics.add(
+        entry,
+        `could not read "${file}": ${why.charAt(0).toUpperCase()}${why.slice(1)}`,
+        { option: entry.key, failure: 'TLS setup failed' },
+      );
     }
   }
 

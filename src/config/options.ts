@@ -622,7 +622,7 @@ export const OPTIONS = {
   tcp_socket_buffer: option({
     kind: int(),
     default: '0',
-    doc: "Size of the kernel's socket buffers; 0 means the system's default.",
+    doc: "Size of the kernel's socket buffers, in bytes; 0 means the system's default.",
   }),
   tcp_user_timeout: option({
     kind: milliseconds(),
@@ -639,7 +639,7 @@ export const OPTIONS = {
     kind: list(),
     default: 'IntervalStyle',
     reload: false,
-    doc: 'Further parameters that follow a client from server to server. Separated by commas.',
+    doc: 'Parameters that follow a client from server to server, beside those that PostgreSQL reports by itself. Separated by commas.',
   }),
   transaction_timeout: option({
     kind: seconds(),

@@ -50,7 +50,20 @@ export function needsSocketOptions(settings: TcpSettings): boolean {
   );
 }
 
-/** Applies the tcp_* options to a connected TCP socket. */
+/**
+ * Sets the sizes of a socket's buffers, for one that neither listens nor is connected yet (tcp-sockets.ts), or for one that
+ * listens: its next connections inherit them.
+ */
+export function setBuffers(
+  fd: number,
+  { tcp_socket_buffer: size }: Pick<TcpSettings, 'tcp_socket_buffer'>,
+): void {
+  if (!hasSocketOptions() || fd < 0) return;
+  set(fd, SOL_SOCKET, SO_RCVBUF, size);
+  set(fd, SOL_SOCKET, SO_SNDBUF, size);
+}
+
+/** Applies the tcp_* options to a connected TCP socket, but for the buffers: it has had them from the beginning. */
 export function setTcpOptions(socket: Socket, settings: TcpSettings): void {
   if (settings.tcp_keepalive) socket.setKeepAlive(true);
   if (!needsSocketOptions(settings)) return;
@@ -65,8 +78,6 @@ export function setTcpOptions(socket: Socket, settings: TcpSettings): void {
     set(fd, IPPROTO_TCP, TCP_KEEPCNT, settings.tcp_keepcnt);
   }
   set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, settings.tcp_user_timeout);
-  set(fd, SOL_SOCKET, SO_RCVBUF, settings.tcp_socket_buffer);
-  set(fd, SOL_SOCKET, SO_SNDBUF, settings.tcp_socket_buffer);
 }
 
 function set(fd: number, level: number, option: number, value: number): void {

@@ -41,7 +41,7 @@ export async function openServer(
 ): Promise<Opened> {
   const { settings } = pool.registry.config;
   const encryption = encryptionTo(target, settings.server_tls_sslmode);
-  const opened = await openSocket(target, pool.registry.resolver, signal);
+  const opened = await openSocket(target, pool.registry.resolver, settings, signal);
   const { socket } = opened;
   if (unixPath(target) === null) setTcpOptions(socket, settings);
 
@@ -71,6 +71,7 @@ export async function openServer(
   const { user, secret, learned } = pool.credentials;
   const auth = new ServerAuth({ user, secret, learned, endPointHash: certificateHash });
   const welcome = await logIn(server, auth, parameters);
+  server.noteLogin();
   return { server, welcome };
 }
 
@@ -116,7 +117,7 @@ export async function deliverCancel(
   signal: AbortSignal,
   how: { encryption: Encryption; negotiation: Negotiation; serverName: string; onSent: () => void },
 ): Promise<void> {
-  const opened = await openSocket(target, registry.resolver, signal);
+  const opened = await openSocket(target, registry.resolver, registry.config.settings, signal);
   const destroy = (): void => void opened.socket.destroy(new Error('connect timeout'));
   const plain = opened.socket;
   plain.on('error', () => {});

@@ -1,4 +1,6 @@
+import { clientErrors, type ClientError } from '../wire/errors.ts';
 import type { PoolMode } from '../config/config.ts';
+import type { Settings } from '../config/options.ts';
 import type { UserState } from './databases.ts';
 import type { Pool } from './pool.ts';
 
@@ -54,6 +56,21 @@ export function serverTimeout(
   name: 'query_timeout' | 'idle_transaction_timeout' | 'transaction_timeout',
 ): number {
   return userState.config?.[name] || registry.config.settings[name];
+}
+
+/**
+ * What a client hears that would be one too many; null: there is room. Where both limits are reached the database's is
+ * named.
+ * @param database how many clients it has, and how many it may have; 0: any number
+ */
+export function clientLimitReached(
+  user: UserState,
+  database: { readonly count: number; readonly limit: number },
+  settings: Pick<Settings, 'max_user_client_connections'>,
+): ClientError | null {
+  if (database.limit > 0 && database.count >= database.limit) return clientErrors.tooManyDatabaseClients();
+  const limit = user.config?.max_user_client_connections || settings.max_user_client_connections;
+  return limit > 0 && user.clientCount >= limit ? clientErrors.tooManyUserClients() : null;
 }
 
 /** Of the user who has logged in, whomever the pool's servers belong to; ms, 0: none. */

@@ -128,6 +128,7 @@ export class Opener {
       if (server.state === 'closed') throw new ConnectError(message);
       this.pool.registry.log.warn({ server: server.id }, `${server.label} connect_query failed: ${message}`);
     }
+    server.noteDefaults();
     return settings;
   }
 
@@ -183,7 +184,8 @@ export class Opener {
     if (cluster !== null && (!refused || isAlarm(error.fields!.get('C') ?? ''))) {
       cluster.connectFailed(target, error.message);
       if (cluster.held) {
-        if (server !== null && server.state !== 'closed') server.close('login failed', { notify: false });
+        if (server !== null && server.state !== 'closed')
+          server.close(refused ? ownWords(error).message : reasonOf(error), { notify: false });
         this.pool.registry.recheck();
         return;
       }
@@ -197,17 +199,16 @@ export class Opener {
       this.#failures++;
     }
     const own = refused ? ownWords(error) : null;
-    // pgbouncer's words: the server's own, but for a replication connection
-    const reason = isPrivate ? 'login failed' : (own?.message ?? reasonOf(error));
+    const reason = own?.message ?? reasonOf(error);
     if (server !== null && server.state !== 'closed') {
       const what = refused ? `server login failed: ${error.severity} ${own!.message}` : error.message;
       log.warn({ server: server.id, event: 'server_login_failed' }, `${server.label} ${what}`);
-      server.close(refused ? 'login failed' : reason, { notify: false });
+      server.close(reason, { notify: false });
     } else {
       this.pool.registry.recheck();
     }
     if (isPrivate) {
-      if (this.pool.dedicated.delete(dedicated)) dedicated.onNoServer(own!, reason);
+      if (this.pool.dedicated.delete(dedicated)) dedicated.onNoServer(clientErrors.loginFailed(own!));
       return this.pool.activate();
     }
     this.failure = clientErrors.serverLoginFailing(reason);

@@ -1,30 +1,68 @@
 /**
- * Settings that follow a client from server to server: the ones that PostgreSQL reports with ParameterStatus and that
- * pgbouncer tracks (config.md, track_extra_parameters). A value list has one place for each name.
+ * Settings that follow a client from server to server: those that PostgreSQL 14 to 18 reports with ParameterStatus
+ * ("Asynchronous Operations" in its protocol-flow.html), and what track_extra_parameters names. A value list has one place
+ * for each name.
  */
 
-const ALWAYS = [
+/**
+ * A client keeps what it was welcomed with, or has set since, on every server: drivers read and write by it. The first of
+ * them is looked at by place.
+ */
+const KEPT = [
   'client_encoding',
   'DateStyle',
   'TimeZone',
   'standard_conforming_strings',
   'application_name',
+  'IntervalStyle',
 ];
+/**
+ * A client has a value of its own only after it has set one. Else each server's own default applies, so that nobody writes
+ * to a server that its operator has made read-only.
+ */
+const OWN = ['default_transaction_read_only', 'search_path', 'scram_iterations', 'session_authorization'];
+/** Nobody can set these: a client is told where its present server differs from the last one. */
+const REPORTED = ['in_hot_standby', 'is_superuser', 'server_version', 'server_encoding', 'integer_datetimes'];
 
 export type ParameterValues = (string | undefined)[];
 
+/** What of a server's settings is looked at. */
+export interface ServerParameters {
+  /** as it last reported them */
+  readonly parameters: ParameterValues;
+  /** as its own configuration has them, which RESET leads back to */
+  readonly reset: ParameterValues;
+  /** of a client that has set nothing: `reset`, and what connect_query has made of it */
+  readonly defaults: ParameterValues;
+}
+
 export class TrackedParameters {
   readonly names: readonly string[];
+  /** where default_transaction_read_only is */
+  readonly readOnly: number;
   readonly #index = new Map<string, number>();
+  /** places before it are of what a client keeps; then come those that it may set, and those that it may not */
+  readonly #firstOwn: number;
+  readonly #firstReported: number;
+  /** of OWN: those that track_extra_parameters names, too */
+  readonly #listed: ReadonlySet<string>;
 
   /** @param extra names of track_extra_parameters */
   constructor(extra: readonly string[]) {
-    const names = [...ALWAYS];
+    const names = [...KEPT];
+    const isIn = (list: readonly string[], name: string): boolean =>
+      list.some((known) => known.toLowerCase() === name.toLowerCase());
     for (const name of extra) {
-      if (!names.some((known) => known.toLowerCase() === name.toLowerCase())) names.push(name);
+      if (!isIn(names, name) && !isIn(OWN, name) && !isIn(REPORTED, name)) names.push(name);
     }
+    this.#firstOwn = names.length;
+    this.readOnly = this.#firstOwn + OWN.indexOf('default_transaction_read_only');
+    names.push(...OWN);
+    this.#firstReported = names.length;
+    names.push(...REPORTED);
     this.names = names;
     names.forEach((name, i) => this.#index.set(name.toLowerCase(), i));
+    this.#listed = new Set(extra.map((name) => name.toLowerCase()));
   }
 
   /** The place of a parameter, or -1 when it isn't tracked; names are compared without case. */
@@ -32,22 +70,74 @@ export class TrackedParameters {
     return this.#index.get(name.toLowerCase()) ?? -1;
   }
 
-  /**
-   * The SET statements that bring a server to a client's settings, or null when they agree already. What a client never
-   * set is left as the server has it.
-   */
-  difference(client: ParameterValues, server: ParameterValues): string | null {
+  /** The place of a parameter that a StartupMessage may set, or -1. */
+  indexAtStartup(name: string): number {
+    const index = this.indexOf(name);
+    if (index < this.#firstOwn) return index;
+    return index < this.#firstReported && this.#listed.has(name.toLowerCase()) ? index : -1;
+  }
+
+  /** Whether a client has what it was welcomed with until it sets something else. */
+  isKept(index: number): boolean {
+    return index < this.#firstOwn;
+  }
+
+  /** Whether a client may set it. */
+  isSettable(index: number): boolean {
+    return index < this.#firstReported;
+  }
+
+  /** The statements that bring a server to a client's settings, or null when they agree already. */
+  difference(client: ParameterValues, server: ServerParameters): string | null {
+    const { parameters, defaults } = server;
     let sql: string | null = null;
-    for (let i = 0; i < this.names.length; i++) {
+    for (let i = 0; i < this.#firstReported; i++) {
       const wanted = client[i];
-      if (wanted === undefined || wanted === server[i]) continue;
-      const current = server[i];
-      if (current !== undefined && current.toLowerCase() === wanted.toLowerCase()) continue;
+      const current = parameters[i];
+      if (wanted === current) continue;
+      if (wanted === undefined) {
+        if (i < this.#firstOwn || current === defaults[i]) continue;
+        sql = `${sql ?? ''}${this.#restoration(i, server)};`;
+        continue;
+      }
+      if (i < this.#firstOwn && current?.toLowerCase() === wanted.toLowerCase()) continue;
       // A parameter that this server never reported (an older version) can't be compared: setting it could be an error.
-      if (current === undefined && i >= ALWAYS.length) continue;
+      if (current === undefined && i >= KEPT.length) continue;
       sql = `${sql ?? ''}${assignment(this.names[i]!, wanted)};`;
     }
     return sql;
+  }
+
+  /** RESET, unlike SET, lets the server's configuration decide from then on. */
+  #restoration(index: number, { reset, defaults }: ServerParameters): string {
+    const name = this.names[index]!;
+    const value = defaults[index];
+    return value === undefined || value === reset[index] ? `RESET ${name}` : assignment(name, value);
+  }
+
+  /** What `difference` has reset is what the server's configuration says now. */
+  noteReset(client: ParameterValues, { parameters, reset, defaults }: ServerParameters): void {
+    for (let i = this.#firstOwn; i < this.#firstReported; i++) {
+      if (client[i] !== undefined || reset[i] !== defaults[i]) continue;
+      reset[i] = parameters[i];
+      defaults[i] = parameters[i];
+    }
+  }
+
+  /**
+   * What a client has to be told of its present server, of that which it does not keep.
+   * @param told what it was told last; brought up to date
+   * @returns names and values; null: nothing
+   */
+  news(told: ParameterValues, { parameters }: ServerParameters): [string, string][] | null {
+    let news: [string, string][] | null = null;
+    for (let i = this.#firstOwn; i < this.names.length; i++) {
+      const value = parameters[i];
+      if (value === undefined || value === told[i]) continue;
+      told[i] = value;
+      (news ??= []).push([this.names[i]!, value]);
+    }
+    return news;
   }
 }
 

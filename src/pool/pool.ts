@@ -32,8 +32,8 @@ export interface DedicatedWaiter {
   /** what its StartupMessage says beside the pool's own parameters */
   readonly startupParameters: readonly [string, string][];
   onOwnServer(server: Server, welcome: Welcome): void;
-  /** There will be none; `reason` is for the log, where it says something else. */
-  onNoServer(error: ClientError, reason?: string): void;
+  /** There will be none. */
+  onNoServer(error: ClientError): void;
 }
 
 /** How a pool logs in to its server. */
@@ -224,9 +224,10 @@ export class Pool {
     )
       return;
     const size = this.servers.size;
-    // One more is needed to know what clients are welcomed with.
-    const isFull = size >= poolSize(this) && this.welcome !== null;
-    if (isFull && !this.#mayUseReserve(size) && !this.#makeRoom()) return;
+    const isFull = size >= poolSize(this);
+    // One more is needed to know what clients are welcomed with. A replication connection tells its own client only.
+    const needsWelcome = isFull && this.welcome === null && this.waiters.size > 0;
+    if (isFull && !needsWelcome && !this.#mayUseReserve(size) && !this.#makeRoom()) return;
     const isAllowed = (): boolean =>
       this.registry.mayConnect(this, {
         database: maxDatabaseConnections(this),
@@ -234,7 +235,7 @@ export class Pool {
         evict,
       });
     if (!isAllowed() && !(this.#makeRoom() && isAllowed())) return;
-    this.opener.begin(this.dedicated.values().next().value ?? null);
+    this.opener.begin(needsWelcome ? null : (this.dedicated.values().next().value ?? null));
   }
 
   /** Who needs a new connection can't use an idle one, but can have its place. */
@@ -309,6 +310,8 @@ export class Pool {
       from.forget(server);
       this.welcome = welcome;
       server.pool = this;
+      // it may have logged in before the node became the writer, and reports that with its next answer only
+      server.parameters[this.registry.tracked.indexOf('in_hot_standby')] = undefined;
       server.epoch = this.database.cluster?.epoch ?? 0;
       this.servers.add(server);
       this.idle.push(server);

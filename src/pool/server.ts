@@ -44,6 +44,9 @@ export class Server {
   txStatus: number = TxStatus.Idle;
   /** tracked parameters as the server last reported them */
   readonly parameters: ParameterValues = [];
+  /** as its configuration has them, and as connect_query has left them (parameters.ts) */
+  reset: ParameterValues = [];
+  defaults: ParameterValues = [];
   /**
    * shared statements that this server has prepared, least recently used first (Map order), with the position of their Parse
    * in the ledger of its client; negative: it is answered
@@ -130,6 +133,17 @@ export class Server {
   noteParameter(name: string, value: string): void {
     const index = this.pool.registry.tracked.indexOf(name);
     if (index >= 0) this.parameters[index] = value;
+  }
+
+  /** It has logged in: nobody has set anything yet. */
+  noteLogin(): void {
+    this.reset = [...this.parameters];
+    this.defaults = [...this.parameters];
+  }
+
+  /** connect_query is done. */
+  noteDefaults(): void {
+    this.defaults = [...this.parameters];
   }
 
   /** The other side has ended the connection, or it broke. */

@@ -1,6 +1,8 @@
 import { createConnection, isIP, type Socket } from 'node:net';
 import { connect as tlsConnect, type ConnectionOptions, type TLSSocket } from 'node:tls';
-import { tlsProblem } from '../auth/tls.ts';
+import { certificateProblem, tlsProblem } from '../auth/tls.ts';
+import type { TcpSettings } from '../platform/socket-options.ts';
+import { prepareConnection } from '../platform/tcp-sockets.ts';
 import { SSL_REQUEST } from '../wire/messages.ts';
 import { ResolveError, type Resolver } from './resolver.ts';
 
@@ -45,17 +47,18 @@ export interface OpenedSocket {
 export async function openSocket(
   target: Target,
   resolver: Resolver,
+  settings: Pick<TcpSettings, 'tcp_socket_buffer'>,
   signal: AbortSignal,
 ): Promise<OpenedSocket> {
   const path = unixPath(target);
-  if (path !== null) return await connect({ path }, signal);
+  if (path !== null) return await connect({ path }, settings, signal);
   const { port } = target;
-  if (isIP(target.host) !== 0) return await connect({ host: target.host, port }, signal);
+  if (isIP(target.host) !== 0) return await connect({ host: target.host, port }, settings, signal);
   // "localhost" is often two addresses of which a server has one: who refuses at once is not the last word
   let refusal: unknown;
   for (const host of await resolve(target.host, resolver, signal)) {
     try {
-      return await connect({ host, port }, signal);
+      return await connect({ host, port }, settings, signal);
     } catch (error) {
       refusal = error;
       if (signal.aborted) break;
@@ -82,6 +85,7 @@ async function resolve(host: string, resolver: Resolver, signal: AbortSignal): P
 
 function connect(
   address: { path: string } | { host: string; port: number },
+  settings: Pick<TcpSettings, 'tcp_socket_buffer'>,
   signal: AbortSignal,
 ): Promise<OpenedSocket> {
   return new Promise((resolve, reject) => {
@@ -95,6 +99,7 @@ function connect(
       },
     };
     const socket = createConnection({ ...address, onread });
+    if ('host' in address) prepareConnection(socket, address.host, settings);
     const opened: OpenedSocket = { socket, onBytes: () => {} };
     const onTimeout = (): void => void socket.destroy(new Error('connect timeout'));
     signal.addEventListener('abort', onTimeout);
@@ -135,8 +140,10 @@ export async function encrypt(
   const secure = tlsConnect({ ...options, socket: plain });
   await new Promise<void>((resolve, reject) => {
     secure.once('secureConnect', resolve);
-    secure.once('error', (error) => reject(new ConnectError(`TLS setup failed: ${tlsProblem(error)}`)));
-    secure.once('close', () => reject(new ConnectError('TLS setup failed: connection closed')));
+    secure.once('error', (error) =>
+      reject(handshakeError(certificateProblem(secure, error) ?? tlsProblem(error))),
+    );
+    secure.once('close', () => reject(handshakeError('connection closed')));
   });
   secure.removeAllListeners('close');
   // Without it another protocol's TLS port could be talked to (protocol-flow.html).
@@ -147,6 +154,11 @@ export async function encrypt(
   opened.socket = secure;
   secure.on('data', (chunk: Buffer) => opened.onBytes(chunk));
   return secure;
+}
+
+/** pgbouncer's words, which logs are searched for. */
+function handshakeError(problem: string): ConnectError {
+  return new ConnectError(`TLS handshake error: handshake failed: ${problem}`);
 }
 
 function askForTls(opened: OpenedSocket): Promise<'S' | 'N'> {

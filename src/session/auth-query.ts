@@ -2,6 +2,7 @@ import type { ClientMethod } from '../auth/client-auth.ts';
 import { ControlError, runControl, type Row } from '../pool/control.ts';
 import type { Database } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
+import type { Server } from '../pool/server.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import type { Client } from './client.ts';
 import { ADMIN_DATABASE } from './startup.ts';
@@ -60,7 +61,7 @@ export async function findSecret(
     const columns = Object.keys(row).length;
     if (columns !== 2) return configError(client, `expected 2 columns from auth_query, not ${columns}`);
     const [user, secret] = [row[0], row[1]];
-    if (user !== client.user) return NOBODY;
+    if (user !== client.user) return { ...NOBODY, isUnknown: true };
     return { secret: secret ?? null, exists: true };
   } catch (error) {
     if (error instanceof ClientError) return error;
@@ -102,7 +103,8 @@ function queryPool(
     const waiter = {
       waitingSince: performance.now(),
       onServer(server: Parameters<Pool['give']>[0]): void {
-        runControl(server, sql, { values, byPosition: true })
+        restoreDefaults(server)
+          .then(() => runControl(server, sql, { values, byPosition: true }))
           .then(resolve, reject)
           .finally(() => {
             if (server.state !== 'closed') pool.give(server);
@@ -117,4 +119,13 @@ function queryPool(
     const server = pool.acquire(waiter);
     if (server !== null) waiter.onServer(server);
   });
+}
+
+/** A client that logs in as auth_user uses the same servers: what it has set there is not for others. */
+async function restoreDefaults(server: Server): Promise<void> {
+  const { tracked } = server.pool.registry;
+  const sql = tracked.difference([], server);
+  if (sql === null) return;
+  await runControl(server, sql);
+  tracked.noteReset([], server);
 }

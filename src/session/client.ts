@@ -68,6 +68,15 @@ export class Client implements Waiter, ServerUser {
   learned: LearnedSecret | null = null;
   /** tracked parameters as the client has set them */
   parameters: ParameterValues = [];
+  /** tracked parameters as it was last told */
+  readonly told: ParameterValues = [];
+  /**
+   * Whether its default_transaction_read_only is one that it has set: `unknown` until the server is asked, since a server
+   * reports it in the same way when its configuration has been changed; `likely`: a SET has just been done
+   */
+  readOnly: 'known' | 'likely' | 'unknown' = 'known';
+  /** a SET has been answered since the last ReadyForQuery */
+  hasSet = false;
 
   // The link.
   server: Server | null = null;

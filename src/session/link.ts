@@ -3,7 +3,9 @@ import { ControlError, runControl } from '../pool/control.ts';
 import { NOT_THE_WRITER } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import { clientErrors } from '../wire/errors.ts';
+import { parameterStatus } from '../wire/messages.ts';
 import type { Client } from './client.ts';
+import { askReadOnly } from './read-only.ts';
 import { beginQuery, resumeClient } from './relay-client.ts';
 import { lostInCluster, waitsWithServer } from './switchover.ts';
 
@@ -45,8 +47,9 @@ export function attach(client: Client, server: Server): boolean {
   client.unnamed.isHere = false;
   client.state = 'active';
   client.noticedWait = false;
-  const sql = client.sessions.registry.tracked.difference(client.parameters, server.parameters);
+  const sql = client.sessions.registry.tracked.difference(client.parameters, server);
   if (sql === null) {
+    tellNews(client, server);
     server.user = client;
     client.blocked = false;
     return true;
@@ -65,7 +68,9 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       // it has answered, and said in the same breath that it is going away
       if (server.state === 'closed') return linkAgain(client, 'server conn crashed?');
       client.lostWhileSet = 0;
+      client.sessions.registry.tracked.noteReset(client.parameters, server);
       takeCanonical(client, server);
+      tellNews(client, server);
       server.user = client;
       client.blocked = false;
       const { isCanceled } = client;
@@ -102,6 +107,16 @@ function takeCanonical(client: Client, server: Server): void {
   }
 }
 
+/** What it should know of its server, which is not the one that it had before. */
+function tellNews(client: Client, server: Server): void {
+  const news = client.sessions.registry.tracked.news(client.told, server);
+  if (news === null || (client.replyLeft > 0 && client.replyForwarded)) return;
+  const { keepsAll, keptMore } = client;
+  client.send(Buffer.concat(news.map(([name, value]) => parameterStatus(name, value))));
+  // it is no answer to what was sent, which can still be sent again
+  client.keepsAll = keepsAll;
+  client.keptMore = keptMore;
+}
 /** How many servers in a row may be lost before they had the client's settings. */
 const MAX_LOST = 3;
 
@@ -146,7 +161,8 @@ export function unlink(client: Client): void {
     client.outstanding.clear();
     server.inDoubt = true;
   }
-  client.pool!.give(server);
+  if (client.readOnly === 'known') client.pool!.give(server);
+  else askReadOnly(client, server);
 }
 
 /** The connection to the server went away under a client. */

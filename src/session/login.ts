@@ -1,6 +1,14 @@
-import { authDialogue, type AuthDialogue, type AuthStep } from '../auth/client-auth.ts';
+import {
+  asksNothing,
+  asksPassword,
+  authDialogue,
+  type AuthDialogue,
+  type AuthStep,
+} from '../auth/client-auth.ts';
 import type { Server } from '../pool/server.ts';
+import { canonicalValue } from '../pool/canonical.ts';
 import type { Database } from '../pool/databases.ts';
+import { clientLimitReached } from '../pool/limits.ts';
 import type { Welcome } from '../pool/login.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import {
@@ -12,6 +20,7 @@ import {
   readyForQuery,
 } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
+import { isTerminate, mayBeTerminate } from '../wire/startup.ts';
 import { findSecret, type FoundSecret } from './auth-query.ts';
 import type { Client } from './client.ts';
 import { identityOf, isOwnProcess, loginMethod, type LoginMethod } from './methods.ts';
@@ -73,6 +82,8 @@ async function run(client: Client): Promise<void> {
   if (isClosed(client)) return;
   if (found instanceof Error) return client.close(found.message, found);
   if (!found.exists) sessions.log.info({ client: client.id }, `${client.label} no such user: ${client.user}`);
+  if (found.isUnknown === true && asksNothing(method))
+    return fail(client, 'no such user', clientErrors.noSuchUser());
   if (!(await authenticate(client, login, found))) return;
   if (isClosed(client)) return;
   if (isAdmin) return sessions.enterConsole(client);
@@ -113,7 +124,10 @@ async function authenticate(client: Client, login: LoginMethod, found: FoundSecr
     }
     // for the log only: the client hears the same as with a wrong password
     const reason = found.isUnknown === true ? 'no such user' : step.reason;
-    fail(client, reason, clientErrors.authenticationFailed(step.reason));
+    const error = asksPassword(login.method)
+      ? clientErrors.passwordFailed(step.reason)
+      : clientErrors.authenticationFailed(step.reason);
+    fail(client, reason, error);
     return false;
   }
   if (step.final !== null) client.send(authentication(step.final));
@@ -127,6 +141,11 @@ function nextPassword(client: Client): Promise<Buffer | null> {
     const read = (): void => {
       const { held } = client;
       if (client.state === 'closed') return resolve(null);
+      if (isTerminate(held)) {
+        client.close('client close request');
+        return resolve(null);
+      }
+      if (mayBeTerminate(held)) return;
       if (held.length > 0 && held[0] !== Frontend.Password) {
         client.close(
           'unexpected message during login',
@@ -180,21 +199,9 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
       clientErrors.databaseDisabled(database.name),
     );
   const user = registry.user(client.user);
-  const userLimit = user.config?.max_user_client_connections || settings.max_user_client_connections;
-  if (userLimit > 0 && user.clientCount >= userLimit)
-    return fail(
-      client,
-      'client connections exceeded (max_user_client_connections)',
-      clientErrors.tooManyUserClients(),
-    );
-  const databaseLimit = database.config.max_db_client_connections || settings.max_db_client_connections;
-  if (databaseLimit > 0 && database.clientCount >= databaseLimit) {
-    return fail(
-      client,
-      'client connections exceeded (max_db_client_connections)',
-      clientErrors.tooManyDatabaseClients(),
-    );
-  }
+  const limit = database.config.max_db_client_connections || settings.max_db_client_connections;
+  const refusal = clientLimitReached(user, { count: database.clientCount, limit }, settings);
+  if (refusal !== null) return client.close(refusal.message, refusal);
 
   const pool = registry.pool(database, client.user);
   if (pool.credentials.user === client.user) {
@@ -235,11 +242,15 @@ export function welcome(client: Client, settings: Welcome): void {
   const { sessions } = client;
   const { tracked, config } = sessions.registry;
   const parts = [AUTHENTICATION_OK];
-  for (const [name, value] of settings) {
+  for (const [name, own] of settings) {
     const index = tracked.indexOf(name);
-    // What the client did not ask for is the server's default, and stays that on whichever server it gets.
-    if (index >= 0) client.parameters[index] ??= value;
-    parts.push(parameterStatus(name, index >= 0 ? client.parameters[index]! : value));
+    const asked = client.parameters[index];
+    const value = asked === undefined ? own : canonicalValue(name, asked, own);
+    parts.push(parameterStatus(name, value));
+    if (index < 0) continue;
+    // What the client did not ask for is the server's default, and some of it stays that on whichever server it gets.
+    if (tracked.isKept(index)) client.parameters[index] ??= own;
+    client.told[index] = value;
   }
   const key = sessions.issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET[2] : CANCEL_SECRET[0]);
   parts.push(backendKeyData(key.pid, key.secret));

@@ -17,6 +17,7 @@ import { takeError } from './switchover.ts';
 /** CommandComplete's tags that mean something here; compared as bytes, so that no string is made of all the others. */
 const DISCARD_ALL = Buffer.from('DISCARD ALL\0');
 const DEALLOCATE_ALL = Buffer.from('DEALLOCATE ALL\0');
+const SET = Buffer.from('SET\0');
 const COMMIT = Buffer.from('COMMIT\0');
 const PREPARE_TRANSACTION = Buffer.from('PREPARE TRANSACTION\0');
 /**
@@ -116,10 +117,12 @@ export function relayServerBytes(client: Client, received: Buffer): void {
         }
       }
     } else if (type === Backend.ParameterStatus) {
-      noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size));
+      if (!noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size))) verdict = Reply.Drop;
     } else if (type === Backend.CommandComplete) {
       if (isTag(DISCARD_ALL, chunk, at, size) || isTag(DEALLOCATE_ALL, chunk, at, size)) {
         forgetStatements(client);
+      } else if (isTag(SET, chunk, at, size)) {
+        client.hasSet = true;
       } else if (cluster !== null) {
         client.hasCommitted ||= isTag(COMMIT, chunk, at, size) || isTag(PREPARE_TRANSACTION, chunk, at, size);
       }
@@ -172,7 +175,8 @@ function mustBeWhole(type: number, size: number): boolean {
   return (
     type === Backend.ReadyForQuery ||
     type === Backend.ParameterStatus ||
-    (type === Backend.CommandComplete && (isSizeOf(DISCARD_ALL, size) || isSizeOf(DEALLOCATE_ALL, size)))
+    (type === Backend.CommandComplete &&
+      (isSizeOf(DISCARD_ALL, size) || isSizeOf(DEALLOCATE_ALL, size) || isSizeOf(SET, size)))
   );
 }
 
@@ -184,6 +188,7 @@ function endQuery(client: Client, status: number): void {
   client.queryStart = more ? now : 0;
   client.idleSince = now;
   client.hasCommitted = false;
+  client.hasSet = false;
   if (status !== TxStatus.Idle) return;
   client.kept = null;
   client.parametersBefore = null;
@@ -192,14 +197,25 @@ function endQuery(client: Client, status: number): void {
   if (more) stats.xactCount++;
 }
 
-function noteParameter(client: Client, payload: Buffer): void {
+/** False: the client knows it already, from another server. */
+function noteParameter(client: Client, payload: Buffer): boolean {
   const parameter = parseParameterStatus(payload);
-  if (parameter === null) return;
-  client.server!.noteParameter(parameter.name, parameter.value);
-  const index = client.sessions.registry.tracked.indexOf(parameter.name);
-  if (index < 0) return;
+  if (parameter === null) return true;
+  const server = client.server!;
+  server.noteParameter(parameter.name, parameter.value);
+  const { tracked } = client.sessions.registry;
+  const index = tracked.indexOf(parameter.name);
+  if (index < 0) return true;
+  const isNews = tracked.isKept(index) || client.told[index] !== parameter.value;
+  client.told[index] = parameter.value;
+  if (!tracked.isSettable(index)) return isNews;
   if (client.database!.cluster !== null) client.parametersBefore ??= [...client.parameters];
-  client.parameters[index] = parameter.value;
+  const isDefault = !tracked.isKept(index) && parameter.value === server.defaults[index];
+  client.parameters[index] = isDefault ? undefined : parameter.value;
+  if (index !== tracked.readOnly) return isNews;
+  if (isDefault) client.readOnly = 'known';
+  else client.readOnly = client.hasSet ? 'likely' : 'unknown';
+  return isNews;
 }
 
 function isSizeOf(tag: Buffer, size: number): boolean {

@@ -24,8 +24,8 @@ export function enterReplication(client: Client): void {
       client.database!.stats.waitTime += (performance.now() - client.waitingSince) * 1000;
       welcome(client, settings);
     },
-    onNoServer(error, reason): void {
-      client.close(reason ?? error.message, error);
+    onNoServer(error): void {
+      client.close(error.message, error);
     },
   };
   client.onLeft = () => pool.dedicated.delete(waiter);

@@ -19,6 +19,8 @@ export class Sessions {
   readonly log: Logger;
   readonly statements = new StatementRegistry();
   readonly clients = new Set<Client>();
+  /** those on the admin database, each of whom counts for its user */
+  readonly onConsole = new Set<Client>();
   /** by cancel key, as it was sent in BackendKeyData */
   readonly byCancelKey = new Map<string, Client>();
   /** TLS toward clients; null: not offered */
@@ -27,9 +29,11 @@ export class Sessions {
   console: AdminConsole | null = null;
   /** SHUTDOWN or SIGTERM: nobody new, but those who are here may finish */
   draining = false;
+  /** SHUTDOWN WAIT_FOR_SERVERS or SIGINT: whoever waits for a server is disconnected, and nothing is resumed any more */
+  endsWaiting = false;
   /** SUSPEND: nothing is read from anybody but the console (suspend.ts) */
   suspended = false;
-  #drained: (() => void) | null = null;
+  readonly #drained = new Set<() => void>();
 
   constructor(registry: Registry, functions: Functions, log: Logger) {
     this.registry = registry;
@@ -59,7 +63,10 @@ export class Sessions {
       client.database.clientCount--;
       this.registry.user(client.user).clientCount--;
     }
-    if (this.#drained !== null && !this.hasUsers) this.#drained();
+    if (this.onConsole.delete(client)) this.registry.user(client.user).clientCount--;
+    if (this.#drained.size === 0 || this.hasUsers) return;
+    for (const resolve of this.#drained) resolve();
+    this.#drained.clear();
   }
 
   /** Whether anybody is here besides operators on the console, who may watch to the end. */
@@ -72,7 +79,7 @@ export class Sessions {
   async untilNoClients(): Promise<void> {
     if (!this.hasUsers) return;
     await new Promise<void>((resolve) => {
-      this.#drained = resolve;
+      this.#drained.add(resolve);
     });
   }
 
@@ -103,6 +110,12 @@ export class Sessions {
     if (this.console === null)
       client.close('no such database: pgbouncer', clientErrors.noSuchDatabase('pgbouncer'));
     else this.console.enter(client);
+  }
+
+  /** It is on the console from now on. */
+  countOnConsole(client: Client): void {
+    this.onConsole.add(client);
+    this.registry.user(client.user).clientCount++;
   }
 
   /** A Sync that no server has to see. */

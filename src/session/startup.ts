@@ -3,7 +3,7 @@ import { tlsProblem } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { negotiateProtocolVersion } from '../wire/messages.ts';
 import { NEWEST_MINOR } from '../wire/protocol.ts';
-import { parseOptions, parseStartup, type StartupPacket } from '../wire/startup.ts';
+import { isTerminate, parseOptions, parseStartup, type StartupPacket } from '../wire/startup.ts';
 import { setTcpOptions } from '../platform/socket-options.ts';
 import { moveToSharedRead } from '../platform/shared-read.ts';
 import { forwardCancel } from './cancel.ts';
@@ -18,6 +18,8 @@ const HANDSHAKE = 'handshake';
 /** pgbouncer's MAX_USERNAME, which counts the terminator; PostgreSQL's own names end at 63 bytes */
 const MAX_USER_BYTES = 128;
 const EMPTY = Buffer.alloc(0);
+/** Why a client is closed that has sent Terminate, in pgbouncer's words. */
+const LEFT = 'client close request';
 
 /** A new connection: its first bytes are awaited. */
 export function startSession(client: Client): void {
@@ -90,10 +92,11 @@ function handle(client: Client, packet: StartupPacket, rest: Buffer): void {
     case 'ssl':
     case 'gss': {
       // Bytes behind an encryption request could have been put there by somebody in between (CVE-2021-3935).
-      if (rest.length > 0) {
+      if (rest.length > 0 && !isTerminate(rest)) {
         const what = packet.kind === 'ssl' ? 'SSL' : 'GSSAPI encryption';
         return refuse(client, `received unencrypted data after ${what} request`);
       }
+      if (rest.length > 0) return client.close(LEFT);
       const offered =
         packet.kind === 'ssl' && client.sessions.tls !== null && !client.isUnix && client.tls === '';
       client.socket.write(offered ? 'S' : 'N');
@@ -104,6 +107,8 @@ function handle(client: Client, packet: StartupPacket, rest: Buffer): void {
       if (rest.length > 0) return refuse(client, 'bytes after a cancel request');
       forwardCancel(client, packet.pid, packet.key);
       return;
+    case 'terminate':
+      return client.close(LEFT);
     case 'old':
       return client.close('old V2 protocol not supported', clientErrors.oldProtocol());
     case 'bad':
@@ -195,7 +200,7 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
 export const ADMIN_DATABASE = 'pgbouncer';
 
 function takeParameter(client: Client, name: string, value: string): boolean {
-  const index = client.sessions.registry.tracked.indexOf(name);
+  const index = client.sessions.registry.tracked.indexAtStartup(name);
   if (index < 0) return false;
   client.parameters[index] = value;
   return true;

@@ -6,6 +6,7 @@ import { ClientError, clientErrors } from '../wire/errors.ts';
 import { parameterStatus, parseErrorFields, readyForQuery } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
+import { forgetUnknownReadOnly } from './read-only.ts';
 import { answerError } from './query.ts';
 import { dropHeld, dropQuery, Handled, resumeClient } from './relay-client.ts';
 import {
@@ -257,14 +258,19 @@ function detach(client: Client, server: Server): Loss {
 
 /** What a transaction has set goes with it, and the client is told so as a server would tell. */
 function rollBackParameters(client: Client): void {
-  const { parametersBefore: before, parameters } = client;
+  const { parametersBefore: before } = client;
   client.parametersBefore = null;
+  forgetUnknownReadOnly(client);
   if (before === null || client.state === 'closed') return;
+  const { parameters } = client;
   client.parameters = before;
   if (client.replyLeft > 0 && client.replyForwarded) return;
   for (const [i, name] of client.sessions.registry.tracked.names.entries()) {
+    if (before[i] === parameters[i]) continue;
     const value = before[i] ?? client.pool!.welcome?.get(name);
-    if (value !== undefined && value !== parameters[i]) client.send(parameterStatus(name, value));
+    if (value === undefined || value === client.told[i]) continue;
+    client.told[i] = value;
+    client.send(parameterStatus(name, value));
   }
 }
 

@@ -36,8 +36,8 @@ function checkWelcome(client: Client, now: number): void {
 
 function checkWaiting(client: Client, now: number): void {
   const waited = now - client.waitingSince;
-  const { registry, draining } = client.sessions;
-  if (draining && registry.paused)
+  const { registry } = client.sessions;
+  if (client.sessions.endsWaiting)
     return client.close('server shutting down', clientErrors.serverShuttingDown());
   const user = registry.user(client.user);
   const { query_timeout: queryLimit } = client.sessions.registry.config.settings;

@@ -50,6 +50,8 @@ export const clientErrors = {
   databaseDisabled: (name: string) => fatal(`database "${name}" is disabled`),
   databaseRemoved: () => fatal('database removed'),
   authenticationFailed: (reason: string) => fatal(reason),
+  passwordFailed: (reason: string) => fatal(reason, '28P01'),
+  noSuchUser: () => fatal('no such user'),
   noAuthenticationMethod: () => fatal('no authentication method is found'),
   configError: () => fatal('bouncer config error'),
   tooManyClients: () => fatal('no more connections allowed (max_client_conn)'),
@@ -77,6 +79,12 @@ export const clientErrors = {
     fatal(`server login has been failing, cached error: ${reason} (server_login_retry)`),
   serverShuttingDown: () => fatal('server shutting down'),
   serverLoginFailed: (reason: string) => fatal(reason),
+  // of a replication connection: pgbouncer's words, and the server's beneath them
+  loginFailed: ({ message, detail, hint }: ClientError) =>
+    new ClientError('FATAL', '08P01', 'login failed', {
+      detail: detail === null ? message : `${message}\n${detail}`,
+      hint,
+    }),
   shutDown: () => fatal('pooler is shut down'),
   shuttingDown: () => fatal('pooler is shut down', '57P01'),
   forcedDisconnect: () => fatal('admin forced disconnect'),

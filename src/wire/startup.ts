@@ -1,4 +1,4 @@
-import { cString } from './messages.ts';
+import { TERMINATE, cString } from './messages.ts';
 import { HEADER_BYTES, MAX_STARTUP_BYTES, StartupCode } from './protocol.ts';
 
 /** What a client may send before it is logged in ("Start-up", "SSL Session Encryption", "Canceling Requests"). */
@@ -8,6 +8,8 @@ export type StartupPacket =
   | { readonly kind: 'cancel'; readonly pid: number; readonly key: Buffer }
   | { readonly kind: 'startup'; readonly minor: number; readonly parameters: ReadonlyMap<string, string> }
   | { readonly kind: 'old' }
+  /** a client that leaves before it has said anything */
+  | { readonly kind: 'terminate' }
   | { readonly kind: 'bad'; readonly reason: string };
 
 /** Length and code: what each of these packets begins with. */
@@ -18,6 +20,8 @@ const HEAD_BYTES = 8;
  * as soon as its first eight bytes tell.
  */
 export function parseStartup(bytes: Buffer): { packet: StartupPacket; length: number } | null {
+  if (isTerminate(bytes)) return { packet: { kind: 'terminate' }, length: TERMINATE.length };
+  if (mayBeTerminate(bytes)) return null;
   // the length begins with a zero: anything else is the type of a message, which would come after the login
   if (bytes.length > 0 && bytes[0] !== 0) return bad(bytes, misplaced(bytes));
   if (bytes.length < HEAD_BYTES) return null;
@@ -25,6 +29,17 @@ export function parseStartup(bytes: Buffer): { packet: StartupPacket; length: nu
   if (length < HEAD_BYTES || length > MAX_STARTUP_BYTES) return bad(bytes, badHeader(bytes));
   if (bytes.length < length) return null;
   return { packet: parsePacket(bytes.subarray(0, length)), length };
+}
+
+/** Whether `bytes` begin with a Terminate message. */
+export function isTerminate(bytes: Buffer): boolean {
+  return bytes.length >= TERMINATE.length && bytes.subarray(0, TERMINATE.length).equals(TERMINATE);
+}
+
+/** Whether `bytes` are the beginning of a Terminate message whose end has not come. */
+export function mayBeTerminate(bytes: Buffer): boolean {
+  const { length } = bytes;
+  return length > 0 && length < TERMINATE.length && TERMINATE.subarray(0, length).equals(bytes);
 }
 
 function bad(bytes: Buffer, reason: string): { packet: StartupPacket; length: number } {

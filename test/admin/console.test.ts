@@ -6,6 +6,7 @@ import { Bouncer } from '../support/bouncer.ts';
 import { noPsql, psql } from '../support/psql.ts';
 import * as raw from '../support/raw.ts';
 import { RawClient, errorFields, rowValues } from '../support/raw.ts';
+import { until } from '../support/wait.ts';
 
 // No command here needs a PostgreSQL server.
 const bouncer = await Bouncer.start(
@@ -67,6 +68,74 @@ test('whoever is in neither list is refused', async () => {
   assert.equal(fields['M'], 'not allowed');
   assert.equal(fields['S'], 'FATAL');
   assert.equal(fields['C'], '08P01');
+});
+
+test('limits for clients hold for those who watch, and never for administrators', async (t) => {
+  const limited = await Bouncer.start(t, {
+    databases: { p: 'host=127.0.0.1 port=1' },
+    users: { watcher: 'max_user_client_connections=1', second: 'max_user_client_connections=5' },
+    userlist: { watcher: '', second: '', third: '', chief: '' },
+    settings: {
+      stats_users: 'watcher, second, third',
+      admin_users: 'pgbouncer, chief',
+      max_db_client_connections: 4,
+      max_user_client_connections: 2,
+    },
+  });
+  const inTcp = { port: limited.port, host: limited.host };
+  const unix = { path: `${limited.folder}/.s.PGSQL.${limited.port}` };
+  const attempt = async (
+    user: string,
+    target: typeof inTcp | typeof unix = inTcp,
+  ): Promise<RawClient | string> => {
+    const client = await RawClient.connect(target);
+    t.after(() => client.destroy());
+    client.send(raw.startup({ user, database: 'pgbouncer' }));
+    for (;;) {
+      const frame = await client.readFrame();
+      if (frame.type === 'Z') return client;
+      if (frame.type === 'E') return `${errorFields(frame)['C']} ${errorFields(frame)['M']}`;
+    }
+  };
+  const OF_USER = '08P01 client connections exceeded (max_user_client_connections)';
+  const OF_DATABASE = '08P01 client connections exceeded (max_db_client_connections)';
+  const isIn = (got: RawClient | string): RawClient => {
+    if (typeof got === 'string') assert.fail(got);
+    return got;
+  };
+  const first = isIn(await attempt('watcher'));
+  assert.equal(await attempt('watcher'), OF_USER);
+  isIn(await attempt('second'));
+  // administrators count, and are let in all the same
+  for (const user of ['chief', 'chief', 'chief', 'pgbouncer', 'pgbouncer', 'pgbouncer'])
+    isIn(await attempt(user));
+  assert.equal(await attempt('second'), OF_DATABASE);
+  // both limits are reached
+  assert.equal(await attempt('watcher'), OF_DATABASE);
+  isIn(await attempt('pgbouncer', unix));
+  const admin = isIn(await attempt('chief'));
+  const counted = async (table: string, name: string): Promise<string | null | undefined> => {
+    const frames = await admin.query(`SHOW ${table}`);
+    const columns = frames.find((frame) => frame.type === 'T')!.payload.toString('latin1');
+    assert.ok(columns.includes('current_client_connections'));
+    const rows = frames.filter((frame) => frame.type === 'D').map(rowValues);
+    const row = rows.find(([first]) => first === name)!;
+    return table === 'USERS' ? row.at(-1) : row.at(-3);
+  };
+  assert.equal(await counted('USERS', 'watcher'), '1');
+  assert.equal(await counted('USERS', 'chief'), '4');
+  // a place comes free with its client; the database's limit is out of the way
+  await admin.query('SET max_db_client_connections = 0');
+  assert.equal(await attempt('watcher'), OF_USER);
+  first.destroy();
+  await until('the place to be free', async () => typeof (await attempt('watcher')) !== 'string');
+  // the user's clients of the console and of databases are counted together
+  await admin.query('SET max_user_client_connections = 1');
+  isIn(await attempt('third'));
+  assert.equal(await attempt('third'), OF_USER);
+  const ordinary = await RawClient.connect(inTcp);
+  ordinary.send(raw.startup({ user: 'third', database: 'p' }));
+  assert.equal(errorFields((await ordinary.readToEnd()).at(-1)!)['M'], OF_USER.slice(6));
 });
 
 test('stats_users: SHOW, except FDS, and nothing else', async () => {

@@ -67,6 +67,38 @@ host all all fe80:: ffff:: md5
   assert.deepEqual(rules[5]!.address, { kind: 'cidr', family: 6, address: 'fe80::', prefix: 16 });
 });
 
+test('hba: options of ldap are written as in auth_ldap_options, with quoted names and commas', () => {
+  const expected = [
+    ['ldapserver', 'a b'],
+    ['ldapprefix', 'cn='],
+    ['ldapsuffix', ', dc=example "x"'],
+  ];
+  const lines = [
+    'host all all all ldap ldapserver="a b" ldapprefix="cn=" ldapsuffix=", dc=example ""x"""',
+    'host all all all ldap "ldapserver"="a b", "ldapprefix"="cn=","ldapsuffix"=", dc=example ""x"""  # tail',
+    'host all all all ldap, ldapserver="a b" , ldapprefix=cn= ldapsuffix=", dc=example ""x"""\t',
+    'host all all all ldap "ldapserver=a b" "ldapprefix=cn=" "ldapsuffix=, dc=example ""x"""',
+    'host all all all ldap ldapserver="a b" \\\n  ldapprefix=cn=, ldapsuffix=", dc=example ""x"""',
+    '"host" all "all" all "ldap" "ldapserver"="a b",ldapprefix=cn=,ldapsuffix=", dc=example ""x"""',
+  ];
+  for (const line of lines) {
+    const { rules, problems } = hba(`${line}\n`);
+    assert.deepEqual(problems, [], line);
+    assert.deepEqual([...rules[0]!.options], expected, line);
+  }
+  assert.deepEqual([...hba('local all all ldap # nothing\n').rules[0]!.options], []);
+  for (const [bad, rest] of [
+    ['ldapserver', 'ldapserver'],
+    ['ldapserver=a "open', '"open'],
+    ['ldapserver="a"b', 'ldapserver="a"b'],
+    ['="a"', '="a"'],
+  ] as const) {
+    const { rules, problems } = hba(`host all all all ldap ${bad}\n`);
+    assert.equal(rules.length, 0, bad);
+    assert.deepEqual(problems, [`hba.conf:1: unexpected "${rest}"; options are name=value`]);
+  }
+});
+
 test('hba: @file holds names, beside the HBA file', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'hba-'));
   t.after(() => rmSync(folder, { recursive: true }));

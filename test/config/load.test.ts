@@ -105,7 +105,7 @@ x = y
     /^p\.ini:10: routing_rules_file: could not read/,
     /^p\.ini:11: user_functions_dir: "\/nonexistent\/f" is not a folder$/,
     /^p\.ini:8: auth_hba_file: could not open auth_hba_file "\/nonexistent\/hba.conf": no such file or directory$/,
-    /^p\.ini:13: client_tls_key_file: could not read/,
+    /^TLS setup failed: p\.ini:13: client_tls_key_file: could not read .*: No such file or directory$/,
   ];
   assert.equal(problems.length, expected.length, problems.join('\n'));
   expected.forEach((pattern, index) => assert.match(problems[index]!, pattern));

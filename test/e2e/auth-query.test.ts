@@ -3,6 +3,7 @@ import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import { RawClient, errorFields, startup } from '../support/raw.ts';
+import { until } from '../support/wait.ts';
 
 const cluster = await Cluster.start(
   { after },
@@ -49,6 +50,73 @@ test('secrets from pg_authid: right and wrong passwords, none, expired, unknown 
     assert.match(await login(bouncer, user, password), /SASL authentication failed|password must be/, user);
   }
   assert.equal((await bouncer.admin<{ user: string }>('SHOW POOLS').catch(() => [])).length, 0);
+});
+
+test('somebody whom auth_query does not know: told at once without a password, hidden where one is asked for', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases,
+    settings: { ...settings, auth_type: 'trust', auth_hba_file: 'hba.conf' },
+    userlist,
+    files: {
+      'hba.conf': [
+        'local all all peer map=m',
+        ...['trust', 'md5', 'password', 'scram-sha-256', 'reject'].map(
+          (m) => `host all by-${m},app ::1/128 ${m}`,
+        ),
+        ...['trust', 'md5', 'password', 'scram-sha-256', 'reject'].map((m) => `host all by-${m} all ${m}`),
+        'host all app all trust',
+      ].join('\n'),
+      ident: 'm root app\nm nobody app\nm root stranger\nm nobody stranger\n',
+    },
+  });
+  const attempt = async (user: string, host = bouncer.host): Promise<string> => {
+    const target = host.startsWith('/')
+      ? { path: `${host}/.s.PGSQL.${bouncer.port}` }
+      : { host, port: bouncer.port };
+    const client = await RawClient.connect(target);
+    t.after(() => client.destroy());
+    client.send(startup({ user, database: 'postgres' }));
+    for (;;) {
+      const frame = await client.readFrame();
+      if (frame.type === 'E') return `${errorFields(frame)['C']} ${errorFields(frame)['M']}`;
+      if (frame.type === 'Z') return 'in';
+      if (frame.payload.readInt32BE(0) !== 0 && frame.type === 'R') return 'asked for a password';
+    }
+  };
+  // auth_type = trust
+  assert.equal(await attempt('nobody-knows'), '08P01 no such user');
+  assert.equal(await attempt('app'), 'in');
+  bouncer.settings['auth_type'] = 'hba';
+  bouncer.settings['auth_ident_file'] = 'ident';
+  await bouncer.writeFiles();
+  bouncer.signal('SIGHUP');
+  await until('the HBA file', async () => (await attempt('by-md5')) === 'asked for a password');
+  assert.equal(await attempt('by-trust'), '08P01 no such user');
+  for (const method of ['md5', 'password', 'scram-sha-256'])
+    assert.equal(await attempt(`by-${method}`), 'asked for a password', method);
+  assert.equal(await attempt('by-reject'), '08P01 login rejected');
+  assert.equal(await attempt('stranger', bouncer.folder), '08P01 no such user');
+  assert.ok(bouncer.logContains(/C-0x\w+: postgres\/by-trust@\S+ no such user: by-trust$/m));
+});
+
+test('a wrong password and an unknown user are 28P01 with each method that asks for one', async (t) => {
+  const bouncer = await Bouncer.start(t, { databases, settings, userlist });
+  for (const method of ['plain', 'md5', 'scram-sha-256']) {
+    bouncer.settings['auth_type'] = method;
+    await bouncer.writeFiles();
+    bouncer.signal('SIGHUP');
+    await until(method, async () => {
+      const raw = await RawClient.connect(bouncer);
+      raw.send(startup({ user: 'nobody', database: 'postgres' }));
+      const code = (await raw.readFrame()).payload.readInt32BE(0);
+      raw.destroy();
+      return code === { plain: 3, md5: 5, 'scram-sha-256': 10 }[method];
+    });
+    for (const user of ['asker', 'app', 'silent', 'nobody-knows']) {
+      const failing = bouncer.connect({ user, password: 'wrong', database: 'postgres' });
+      await assert.rejects(failing, { code: '28P01', severity: 'FATAL' }, `${method}, ${user}`);
+    }
+  }
 });
 
 test('a changed password is used at once', async (t) => {

@@ -8,7 +8,7 @@ import { Cluster } from '../support/cluster.ts';
 import { noSlapd, startSlapd } from '../support/slapd.ts';
 
 const PASSWORD = 'pässword';
-const REFUSED = { severity: 'FATAL', code: '08P01' };
+const REFUSED = { severity: 'FATAL', code: '28P01' };
 
 /** A server that wants the same password. */
 async function server(t: { after(work: () => Promise<void> | void): void }): Promise<Cluster> {

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { after, test } from 'node:test';
 import type { ClientConfig } from 'pg';
+import type { Socket } from 'node:net';
 import { hasSocketOptions } from '../../src/platform/socket-options.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
@@ -203,6 +204,79 @@ test('tcp_keepalive and its relatives are set on both sides', { skip: noSs }, as
     // other timers show while something is on its way
     await until('the keep-alive timer', () => /timer:\(keepalive,1min(2\d|30)/.test(list()));
   }
+});
+
+test(
+  'tcp_socket_buffer is there before the handshake, so that a small one still moves a megabyte',
+  { skip: noSs },
+  async (t) => {
+    const bouncer = await Bouncer.start(t, {
+      databases: { ...databases, named: `host=localhost port=${cluster.port} dbname=postgres` },
+      settings: { tcp_socket_buffer: 8192 },
+    });
+    const ends = (filter: string): { buffers: string; scale: number }[] => {
+      const text = execFileSync('ss', ['-tnmiOH', 'state', 'established', filter], { encoding: 'utf8' });
+      return text
+        .trim()
+        .split('\n')
+        .map((line) => ({
+          buffers: /rb\d+.*?tb\d+/.exec(line)![0].replace(/,t\d+/, ''),
+          // what the other side was told of our window; without the size it is 5 and more
+          scale: Number(/wscale:\d+,(\d+)/.exec(line)![1]),
+        }));
+    };
+    const megabyte = 'x'.repeat(1 << 20);
+    const check = async (host: string, database: string, twice: number): Promise<void> => {
+      const client = await bouncer.connect({ host, database });
+      const { rows } = await client.query('select $1::text as x, pg_backend_pid() as pid', [megabyte]);
+      assert.equal(rows[0].x, megabyte);
+      const [address] = await cluster.sql<{ port: number }>(
+        'select client_port as port from pg_stat_activity where pid = $1',
+        [rows[0].pid],
+      );
+      const { localPort } = (client as unknown as { connection: { stream: Socket } }).connection.stream;
+      const found = [
+        ...ends(`( dport = :${localPort} and sport = :${bouncer.port} )`),
+        ...ends(`( sport = :${address!.port} )`),
+      ];
+      // the kernel doubles the sizes
+      const expected = { buffers: `rb${twice},tb${twice}`, scale: 0 };
+      assert.deepEqual(found, [expected, expected], `${host}, ${database}`);
+      await client.end();
+    };
+    await check('127.0.0.1', 'postgres', 16_384);
+    await check('127.0.0.1', 'named', 16_384);
+    // the option can be changed
+    await bouncer.admin('SET tcp_socket_buffer = 12288');
+    await bouncer.admin('RECONNECT');
+    await check('127.0.0.1', 'postgres', 24_576);
+    for (const size of [1, 2147483647]) {
+      await bouncer.admin(`SET tcp_socket_buffer = '${size}'`);
+      await bouncer.admin('RECONNECT');
+      assert.equal(
+        (await bouncer.sql('select $1::text as x'.replace('$1', `'${megabyte}'`)))[0]!['x'],
+        megabyte,
+      );
+    }
+  },
+);
+
+test('listening sockets of each kind have tcp_socket_buffer', { skip: noSs }, async (t) => {
+  const bouncer = await Bouncer.prepare(t, {
+    databases,
+    settings: { tcp_socket_buffer: 8192, listen_addr: '127.0.0.1, ::1, localhost', so_reuseport: 1 },
+  });
+  await bouncer.start();
+  const text = execFileSync('ss', ['-tlnmOH', `( sport = :${bouncer.port} )`], { encoding: 'utf8' });
+  assert.ok(text.includes(`127.0.0.1:${bouncer.port}`), text);
+  for (const line of text.trim().split('\n')) assert.match(line, /rb16384,.*tb16384,/);
+  assert.equal((await bouncer.sql('select 1 as n'))[0]!['n'], 1);
+  // an address that is taken is told as before
+  const second = await Bouncer.prepare(t, {
+    databases,
+    settings: { tcp_socket_buffer: 8192, listen_port: bouncer.port, unix_socket_dir: '' },
+  });
+  await assert.rejects(second.start(), /cannot listen on 127\.0\.0\.1:\d+: bind\(\): Address already in use/);
 });
 
 test('max_client_conn, max_db_client_connections and max_user_client_connections', async (t) => {

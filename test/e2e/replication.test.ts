@@ -34,6 +34,7 @@ if (!noTools) {
         limited: `${cluster.connectionString()} max_db_connections=3`,
         single: `${cluster.connectionString()} max_db_connections=1`,
         small: `${cluster.connectionString()} pool_size=1`,
+        fresh: `${cluster.connectionString()} pool_size=2`,
       },
       settings: { pool_mode: 'transaction' },
       userlist: { plain: '' },
@@ -197,13 +198,55 @@ test(
   },
 );
 
+test('pool_size holds in a pool that never had an ordinary client', { skip: noTools }, async (t) => {
+  const connect = async (more: Record<string, string>): Promise<RawClient> => {
+    const client = await RawClient.connect(bouncer);
+    t.after(() => client.destroy());
+    client.send(startup({ user: 'postgres', database: 'fresh', ...more }));
+    return client;
+  };
+  for (const replication of ['database', 'true']) {
+    const two = [await connect({ replication }), await connect({ replication })];
+    for (const client of two) await client.readUntil('Z');
+    const waiting = [await connect({ replication }), await connect({ replication })];
+    await until('two to wait', async () => {
+      const [row] = (await bouncer.admin('SHOW POOLS')).filter((each) => each['database'] === 'fresh');
+      return Number(row?.['cl_waiting']) === 2;
+    });
+    // the console's commands make the pool look again
+    await bouncer.admin('RESUME').catch(() => {});
+    assert.equal(await senders(), 2, replication);
+    two[0]!.destroy();
+    await Promise.race(waiting.map((client) => client.readUntil('Z')));
+    assert.equal(await senders(), 2, replication);
+    for (const client of [...two, ...waiting]) client.destroy();
+    await noSenders();
+    await until('the pool to be empty', async () => {
+      const rows = await bouncer.admin('SHOW SERVERS');
+      return rows.every((each) => each['database'] !== 'fresh');
+    });
+  }
+  // an ordinary client comes in beside them: it needs to hear what a server says
+  const full = [await connect({ replication: 'true' }), await connect({ replication: 'true' })];
+  for (const client of full) await client.readUntil('Z');
+  const ordinary = await connect({});
+  await ordinary.readUntil('Z');
+  assert.equal(await senders(), 2);
+});
+
 test("a server's refusal is that client's own: others go on", { skip: noTools }, async () => {
   await cluster.sql('create role plain login');
   const ordinary = await bouncer.connect({ user: 'plain' });
   const raw = await RawClient.connect(bouncer);
   raw.send(startup({ user: 'plain', database: 'postgres', replication: 'true' }));
   const refusal = (await raw.readToEnd()).find((frame) => frame.type === 'E')!;
-  assert.equal(errorFields(refusal)['C'], '42501');
+  const { C: code, M: text, D: detail } = errorFields(refusal);
+  assert.deepEqual([code, text], ['08P01', 'login failed']);
+  assert.match(detail!, /^(permission denied to start WAL sender|must be superuser or replication role)/);
+  assert.ok(
+    bouncer.logContains(new RegExp(`S-0x\\w+: \\S+ closing because: ${detail!.split('\n')[0]} \\(age`)),
+  );
+  assert.ok(bouncer.logContains(/C-0x\w+: \S+ closing because: login failed \(age/));
   assert.equal((await ordinary.query('select 7 as n')).rows[0].n, 7);
   const again = await bouncer.sql<{ n: number }>('select 8 as n', { user: 'plain' });
   assert.equal(again[0]!.n, 8);

@@ -86,7 +86,10 @@ test('server_tls_sslmode: each mode with servers of each kind', async (t) => {
     }
   }
   await bouncer.admin(`SET server_tls_ca_file = '${tlsFile('other-ca.crt')}'`);
-  assert.match(String(await ssl('tls')), /TLS setup failed/);
+  const problem = /TLS handshake error: handshake failed: certificate verify failed \(.+\)/;
+  assert.match(String(await ssl('tls')), problem);
+  const line = new RegExp(`WARNING S-0x\\w+: tls/app@127\\.0\\.0\\.1:\\d+ ${problem.source}$`, 'm');
+  assert.ok(bouncer.logContains(line));
   await bouncer.admin("SET server_tls_sslmode = 'require'");
   assert.equal(await ssl('tls'), true);
   assert.equal(await ssl('direct'), true);
@@ -200,7 +203,7 @@ test('a handshake that fails is a warning', async (t) => {
   gone.destroy();
   for (const reason of [
     'peer did not return a certificate',
-    'certificate verification failed: .*',
+    'certificate verify failed \\(.+\\)',
     'wrong version number',
     'unexpected eof while reading',
   ]) {
@@ -266,4 +269,66 @@ test('new certificates are used after RELOAD, and nobody is disconnected', async
   assert.equal(still.getPeerCertificate().subject.CN, 'app');
   still.destroy();
   assert.equal((await before.query('select 6 as n')).rows[0].n, 6);
+});
+
+test('a RELOAD that finds a TLS file missing says so in one line, with file and line of the option', async (t) => {
+  const bouncer = await Bouncer.prepare(t, {
+    databases,
+    settings: { ...clientTls, client_tls_sslmode: 'prefer' },
+  });
+  await bouncer.start();
+  for (const option of [
+    'client_tls_key_file',
+    'client_tls_cert_file',
+    'client_tls_ca_file',
+    'server_tls_ca_file',
+  ]) {
+    const before = bouncer.settings[option];
+    for (const how of ['RELOAD', 'SIGHUP']) {
+      bouncer.settings[option] = '/nowhere/file.pem';
+      await bouncer.writeFiles();
+      bouncer.markLog();
+      if (how === 'RELOAD') await assert.rejects(bouncer.admin('RELOAD'), /RELOAD failed/);
+      else bouncer.signal('SIGHUP');
+      await bouncer.waitForLog(
+        new RegExp(
+          ` ERROR TLS setup failed: ${bouncer.configFile}:\\d+: ${option}: .*"/nowhere/file\\.pem".*: No such file or directory$`,
+          'm',
+        ),
+      );
+    }
+    if (before === undefined) delete bouncer.settings[option];
+    else bouncer.settings[option] = before;
+  }
+  await bouncer.reload();
+  bouncer.markLog();
+  await bouncer.admin("SET server_tls_ca_file = '/nowhere/file.pem'");
+  assert.ok(
+    bouncer.logContains(
+      / ERROR TLS setup failed: (?!TLS).*"\/nowhere\/file\.pem".*: No such file or directory$/m,
+    ),
+  );
+});
+
+test('a certificate with another name is not accepted either', async (t) => {
+  const relay = createServer((client) => {
+    const server = connectTcp(both.port, '127.0.0.1');
+    for (const socket of [client, server]) socket.on('error', () => {});
+    client.pipe(server).pipe(client);
+  });
+  relay.listen(0, '127.0.0.2');
+  await once(relay, 'listening');
+  t.after(() => relay.close());
+  const bouncer = await Bouncer.start(t, {
+    databases: { named: `host=127.0.0.2 port=${(relay.address() as AddressInfo).port} dbname=postgres` },
+    settings: {
+      server_tls_sslmode: 'verify-full',
+      server_tls_ca_file: tlsFile('ca.crt'),
+      server_login_retry: 0.1,
+    },
+  });
+  bouncer.connect().catch(() => {});
+  await bouncer.waitForLog(
+    /WARNING S-0x\w+: named\/\S+ TLS handshake error: handshake failed: certificate verify failed \(.*127\.0\.0\.2.*\)$/m,
+  );
 });

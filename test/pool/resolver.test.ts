@@ -183,11 +183,21 @@ test('an address that refuses is not the last word', async (t) => {
     lookup: () => Promise.resolve(['127.0.0.2', '127.0.0.1']),
   });
   for (let i = 0; i < 2; i++) {
-    const { socket } = await openSocket({ host: 'db', port }, resolver, AbortSignal.timeout(5000));
+    const { socket } = await openSocket(
+      { host: 'db', port },
+      resolver,
+      { tcp_socket_buffer: 0 },
+      AbortSignal.timeout(5000),
+    );
     assert.equal(socket.remoteAddress, '127.0.0.1');
     socket.destroy();
   }
-  const nowhere = openSocket({ host: 'db', port: 1 }, resolver, AbortSignal.timeout(5000));
+  const nowhere = openSocket(
+    { host: 'db', port: 1 },
+    resolver,
+    { tcp_socket_buffer: 0 },
+    AbortSignal.timeout(5000),
+  );
   await assert.rejects(nowhere, /connect failed: .*ECONNREFUSED/);
 });
 

@@ -1,8 +1,10 @@
 /** Start-up: what is negotiated, what is taken, and what bad packets and bad names get. */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { Client as PgClient } from 'pg';
 import { Bouncer } from '../support/bouncer.ts';
-import { Cluster } from '../support/cluster.ts';
+import { Cluster, TLS_FOLDER } from '../support/cluster.ts';
 import { freePort } from '../support/ports.ts';
 import * as raw from '../support/raw.ts';
 import { errorFields, message, RawClient, rowValues, type Frame } from '../support/raw.ts';
@@ -28,6 +30,8 @@ const bouncer = await Bouncer.start(
     userlist: { postgres: 'secret', pgbouncer: 'secret' },
   },
 );
+
+const tlsFile = (name: string): string => join(TLS_FOLDER, name);
 
 const USER = { user: 'postgres', database: 'dev' };
 
@@ -71,7 +75,7 @@ async function refused(...bytes: Buffer[]): Promise<string> {
 }
 
 test('a wrong password and an unknown user are told the same; a database is only told of after that', async () => {
-  const wrong = 'FATAL 08P01 password authentication failed';
+  const wrong = 'FATAL 28P01 password authentication failed';
   assert.equal(await connectAs(USER), 'ok');
   assert.equal(await connectAs(USER, 'wrong'), wrong);
   assert.equal(await connectAs({ ...USER, user: 'nobody' }), wrong);
@@ -88,7 +92,7 @@ test('an empty password has an error of its own', async () => {
   client.send(raw.startup(USER));
   await client.readFrame();
   client.send(raw.password(''));
-  assert.equal(said(await client.readFrame()), 'FATAL 08P01 empty password returned by client');
+  assert.equal(said(await client.readFrame()), 'FATAL 28P01 empty password returned by client');
 });
 
 test('what the server says of a database or cannot be reached for is told to the client', async () => {
@@ -224,6 +228,76 @@ test('packets that are none: an error, the end, and nobody else notices', async 
     'FATAL 08P01 client sent partial pkt in startup phase',
   ]);
   assert.equal((await other.query('select 1 as one')).rows[0].one, 1);
+});
+
+test('Terminate before the login is over closes without a word, and without a warning', async () => {
+  const tls = { key: tlsFile('server.key'), cert: tlsFile('server.crt') };
+  const other = await Bouncer.start(
+    { after },
+    {
+      databases: { dev: cluster.connectionString() },
+      settings: {
+        auth_type: 'scram-sha-256',
+        client_tls_sslmode: 'prefer',
+        client_tls_key_file: tls.key,
+        client_tls_cert_file: tls.cert,
+      },
+      userlist: { postgres: 'secret' },
+    },
+  );
+  bouncer.markLog();
+  const unix = { path: `${other.folder}/.s.PGSQL.${other.port}` };
+  const closing = async (client: RawClient, what: string): Promise<void> =>
+    assert.deepEqual(await client.readToEnd(), [], what);
+  for (const target of [bouncer, other, unix]) {
+    const what = JSON.stringify('path' in target ? 'unix' : target.port);
+    const first = await RawClient.connect(target);
+    first.send(raw.terminate());
+    await closing(first, `first, ${what}`);
+
+    const bytewise = await RawClient.connect(target);
+    for (const byte of raw.terminate()) bytewise.send(Buffer.from([byte]));
+    await closing(bytewise, `byte by byte, ${what}`);
+
+    for (const request of [raw.sslRequest(), raw.gssEncRequest()]) {
+      const together = await RawClient.connect(target);
+      together.send(request, raw.terminate());
+      await closing(together, `in one piece with an encryption request, ${what}`);
+    }
+    const refused = await RawClient.connect(target);
+    refused.send(raw.gssEncRequest());
+    assert.equal((await refused.readBytes(1)).toString(), 'N');
+    refused.send(raw.terminate());
+    await closing(refused, `after a refused encryption request, ${what}`);
+
+    const asked = await RawClient.connect(target);
+    asked.send(raw.startup(USER));
+    assert.equal((await asked.readFrame()).type, 'R');
+    asked.send(raw.terminate());
+    await closing(asked, `instead of a password, ${what}`);
+  }
+  const plain = await RawClient.connect(bouncer);
+  plain.send(raw.sslRequest());
+  assert.equal((await plain.readBytes(1)).toString(), 'N');
+  plain.send(raw.terminate());
+  await closing(plain, 'after an SSLRequest that was answered N');
+  const encrypted = await RawClient.connect(other);
+  encrypted.send(raw.sslRequest());
+  assert.equal((await encrypted.readBytes(1)).toString(), 'S');
+  await encrypted.startTls();
+  encrypted.send(raw.terminate());
+  await closing(encrypted, 'after the handshake');
+  for (const each of [bouncer, other])
+    assert.equal(each.logCount(/ WARNING | ERROR |pooler error|TLS handshake/), 0);
+
+  // node-postgres ends a connection in this way before it has begun
+  const client = new PgClient(other.connection({ password: 'secret' }));
+  let failure: Error | null = null;
+  client.on('error', (error: Error) => (failure = error));
+  // it never hears of its end
+  client.connect().catch((error: Error) => (failure = error));
+  await client.end();
+  assert.equal(failure, null);
 });
 
 test('instead of a password anything else ends the login', async () => {

@@ -1,0 +1,60 @@
+import { canonicalEncoding } from '../wire/encodings.ts';
+
+/**
+ * Settings in the spelling in which PostgreSQL reports them, as far as that can be told without asking a server: a client
+ * that named one in its StartupMessage is welcomed with it before it has a server.
+ */
+
+/**
+ * @param value as a client has written it
+ * @param own the server's own value, which has the parts that the client left out
+ * @returns PostgreSQL's spelling; `value` itself where it is none that PostgreSQL takes, or one of a time zone
+ */
+export function canonicalValue(name: string, value: string, own: string): string {
+  switch (name.toLowerCase()) {
+    case 'client_encoding':
+      return canonicalEncoding(value);
+    case 'standard_conforming_strings':
+    case 'default_transaction_read_only':
+      return canonicalBoolean(value);
+    case 'intervalstyle':
+      return /^(postgres|postgres_verbose|sql_standard|iso_8601)$/i.test(value) ? value.toLowerCase() : value;
+    case 'datestyle':
+      return canonicalDateStyle(value, own);
+    default:
+      return value;
+  }
+}
+
+function canonicalBoolean(value: string): string {
+  if (/^(on|t|tr|tru|true|y|ye|yes|1)$/i.test(value)) return 'on';
+  return /^(of|off|f|fa|fal|fals|false|n|no|0)$/i.test(value) ? 'off' : value;
+}
+
+const STYLES: readonly (readonly [RegExp, string])[] = [
+  [/^iso$/i, 'ISO'],
+  [/^sql$/i, 'SQL'],
+  [/^postgres/i, 'Postgres'],
+  [/^german/i, 'German'],
+];
+const ORDERS: readonly (readonly [RegExp, string])[] = [
+  [/^ymd$/i, 'YMD'],
+  [/^(dmy$|euro)/i, 'DMY'],
+  [/^(mdy|us|noneuro.*)$/i, 'MDY'],
+];
+
+/** `style, order`, of which either may be left out. German without an order means day first. */
+function canonicalDateStyle(value: string, own: string): string {
+  let [style, order] = own.split(', ');
+  let hasOrder = false;
+  for (const word of value.split(',').map((each) => each.trim())) {
+    const named = STYLES.find(([pattern]) => pattern.test(word))?.[1];
+    const ordered = ORDERS.find(([pattern]) => pattern.test(word))?.[1];
+    if (named === undefined && ordered === undefined) return value;
+    style = named ?? style;
+    order = ordered ?? order;
+    hasOrder ||= ordered !== undefined;
+    if (named === 'German' && !hasOrder) order = 'DMY';
+  }
+  return `${style}, ${order}`;
+}
