@@ -26,6 +26,11 @@ import { UnnamedStatement } from './unnamed.ts';
 export type ClientState = 'login' | 'idle' | 'waiting' | 'active' | 'closed';
 
 const EMPTY = Buffer.alloc(0);
+/**
+ * Bytes for a client that may wait in this process before its messages are no longer looked at. What a server sends never
+ * comes to that much, because the server is not read while anything waits: only answers of the proxy's own do.
+ */
+const UNSENT_BYTES = 128 * 1024;
 
 /** A connection from an application. What happens on it is in the files beside this one, by subject. */
 export class Client implements Waiter, ServerUser {
@@ -97,6 +102,12 @@ export class Client implements Waiter, ServerUser {
   blocked = false;
   /** blocked until the server has answered everything that was sent */
   awaitsAnswers = false;
+  /** it does not take its answers, or its server gives none: nothing more is looked at meanwhile */
+  halted = false;
+  /** halted because the server owes more answers than MAX_AHEAD (relay-client.ts) */
+  isAhead = false;
+  /** goes on with what it had sent, after it was halted */
+  onTaken: (client: Client) => void = resumeClient;
   /** bytes that are not handled yet: behind a block, or an incomplete message */
   held: Buffer = EMPTY;
   /** a message that must be looked at whole: what has come of it */
@@ -182,10 +193,12 @@ export class Client implements Waiter, ServerUser {
     this.congested = false;
     if (this.state === 'closed') return;
     this.server?.socket.resume();
-    if (!this.unlinkWhenFlushed) return;
-    this.unlinkWhenFlushed = false;
-    // it may have asked for more meanwhile
-    if (this.server !== null) unlinkIfDone(this);
+    if (this.unlinkWhenFlushed) {
+      this.unlinkWhenFlushed = false;
+      // it may have asked for more meanwhile
+      if (this.server !== null) unlinkIfDone(this);
+    }
+    if (this.halted && !this.isAhead) this.goOn();
   };
 
   constructor(sessions: Sessions, id: number, socket: Socket, isUnix: boolean) {
@@ -262,9 +275,30 @@ export class Client implements Waiter, ServerUser {
       if (socket.writableLength === 0) return;
     }
     this.server?.socket.pause();
+    if (socket.writableLength > UNSENT_BYTES && !this.halted) {
+      this.halted = true;
+      socket.pause();
+    }
     if (this.congested) return;
     this.congested = true;
     socket.write(EMPTY, this.#onFlushed);
+  }
+
+  /** What halted it is over. */
+  goOn(): void {
+    this.halted = false;
+    this.readOn();
+    try {
+      this.onTaken(this);
+    } catch (error) {
+      this.crash(error as Error);
+    }
+  }
+
+  /** Reads on, unless it must not be read for another reason. */
+  readOn(): void {
+    if (this.halted || (this.sessions.suspended && !this.isConsole)) return;
+    if (this.server?.socket.writableNeedDrain !== true) this.socket.resume();
   }
 
   /** Bytes for the server, in order; they leave together with `flush`, in one write where they are small. */
@@ -301,7 +335,7 @@ export class Client implements Waiter, ServerUser {
   }
 
   onServerDrain(): void {
-    this.socket.resume();
+    this.readOn();
   }
 
   // Waiter

@@ -1,4 +1,5 @@
 import { clientErrors } from '../wire/errors.ts';
+import { FLUSH } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import { takeBack } from './cancel.ts';
 import type { Client } from './client.ts';
@@ -18,6 +19,11 @@ import { isKept, noteUnnamedParse } from './unnamed.ts';
 const EMPTY = Buffer.alloc(0);
 /** What a client may send ahead while it is blocked before it is no longer read. */
 const HELD_BYTES = 64 * 1024;
+/**
+ * Answers that a client may be ahead of its server. More are not asked for before some have come: each takes memory here,
+ * and what the proxy itself answers costs no server any, so that nothing else would end it.
+ */
+export const MAX_AHEAD = 16 * 1024;
 /** Longest Bind, Describe or Close whose names are looked for before the rest has come. */
 const NAMES_BYTES = 16 * 1024;
 
@@ -41,23 +47,48 @@ export type Handled = (typeof Handled)[keyof typeof Handled];
 /** Bytes have come from the client. */
 export function relayClientBytes(client: Client, chunk: Buffer): void {
   if (client.database!.cluster !== null) keepForReplay(client, chunk);
-  if (client.blocked) {
+  if (client.blocked || client.halted) {
     client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
     if (client.held.length > HELD_BYTES) client.socket.pause();
     return;
   }
   pump(client, client.held.length === 0 ? chunk : join(client, chunk));
+  if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
   client.flush();
+}
+
+/**
+ * The client waits until its server has caught up. The server may keep its answers back until a Sync or Flush, and the
+ * client's Sync may be among what is not read now.
+ */
+function haltAhead(client: Client): void {
+  // not in the middle of a message
+  if (client.bodyLeft > 0 || client.server === null) return;
+  client.forward(FLUSH);
+  client.isAhead = true;
+  client.halted = true;
+  client.socket.pause();
+}
+
+/** The server has answered something: whether it has caught up. */
+export function resumeAhead(client: Client): void {
+  if (client.outstanding.size > MAX_AHEAD / 2) return;
+  client.isAhead = false;
+  // or else it goes on when its answers have left
+  if (!client.congested) client.goOn();
 }
 
 /** What blocked the client is over: goes on with what it had sent. */
 export function resumeClient(client: Client): void {
   if (client.blocked || client.state === 'closed') return;
   if (client.isCanceled) takeBack(client);
+  if (client.isAhead) return resumeAhead(client);
+  if (client.halted) return;
   const { held } = client;
   client.held = EMPTY;
-  if (held.length > HELD_BYTES) client.socket.resume();
+  if (held.length > HELD_BYTES) client.readOn();
   if (held.length > 0) pump(client, held);
+  if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
   client.flush();
 }
 
@@ -136,6 +167,8 @@ function pump(client: Client, first: Buffer): void {
     client.bodyLeft = size - here;
     client.bodyForwarded = handled === Handled.Forward || handled === Handled.ForwardRest;
     if (client.state === 'closed') return;
+    // what it was answered here has not left
+    if (client.halted) break;
   }
   if (at > run) client.forward(chunk.subarray(run, at));
   if (at < chunk.length) {

@@ -19,6 +19,8 @@ export class Sessions {
   readonly log: Logger;
   readonly statements = new StatementRegistry();
   readonly clients = new Set<Client>();
+  /** sockets of clients that are gone and have not taken what they were sent (leave.ts) */
+  readonly lingering = new Set<Socket>();
   /** by cancel key, as it was sent in BackendKeyData */
   readonly byCancelKey = new Map<string, Client>();
   /** TLS toward clients; null: not offered */
@@ -60,6 +62,11 @@ export class Sessions {
       this.registry.user(client.user).clientCount--;
     }
     if (this.#drained !== null && !this.hasUsers) this.#drained();
+  }
+
+  /** Connections that max_client_conn counts. */
+  get connectionCount(): number {
+    return this.clients.size + this.lingering.size;
   }
 
   /** Whether anybody is here besides operators on the console, who may watch to the end. */

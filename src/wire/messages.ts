@@ -93,6 +93,7 @@ export const AUTHENTICATION_OK = message(Backend.Authentication, 0);
 export const PARSE_COMPLETE = message(Backend.ParseComplete);
 export const CLOSE_COMPLETE = message(Backend.CloseComplete);
 export const SYNC = message(Frontend.Sync);
+export const FLUSH = message(Frontend.Flush);
 export const TERMINATE = message(Frontend.Terminate);
 
 export function query(sql: string): Buffer {

@@ -1,0 +1,41 @@
+/**
+ * Foreign text on its way to people: names, errors and queries may hold anything. Control characters would move a terminal's
+ * cursor or forge a line, and bidirectional ones show a text in another order than it has (CVE-2021-42574).
+ */
+
+/** C0, DEL, C1; the line and paragraph separators; Unicode's bidirectional marks, embeddings, overrides and isolates. */
+const UNPRINTABLE =
+  // oxlint-disable-next-line no-control-regex
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+/** Those but tab and newline. */
+const UNPRINTABLE_IN_LINES =
+  // oxlint-disable-next-line no-control-regex
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
+function escape(char: string): string {
+  const code = char.charCodeAt(0);
+  return (
+    SHORT[char] ??
+    (code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`)
+  );
+}
+
+/** The text on one line, with `\n`, `\x1b` or `\u202e` for what can't be shown. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, escape);
+}
+
+/** As `printable`, but lines stay lines and tabs stay tabs. */
+export function printableLines(text: string): string {
+  return text.replace(UNPRINTABLE_IN_LINES, escape);
+}
+
+/** The beginning of a text that is longer than `limit` characters, and how long it was. */
+export function cut(text: string, limit: number): string {
+  if (text.length <= limit) return text;
+  // not between the halves of a surrogate pair
+  const end = (text.charCodeAt(limit - 1) & 0xfc00) === 0xd800 ? limit - 1 : limit;
+  return `${text.slice(0, end)}... (cut from ${text.length} characters)`;
+}
