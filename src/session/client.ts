@@ -31,6 +31,8 @@ const EMPTY = Buffer.alloc(0);
  * comes to that much, because the server is not read while anything waits: only answers of the proxy's own do.
  */
 const UNSENT_BYTES = 128 * 1024;
+/** What a client may send ahead, while its messages are not looked at, before it is no longer read. */
+export const HELD_BYTES = 64 * 1024;
 
 /** A connection from an application. What happens on it is in the files beside this one, by subject. */
 export class Client implements Waiter, ServerUser {
@@ -68,6 +70,9 @@ export class Client implements Waiter, ServerUser {
   cancelPool: Pool | null = null;
   cancelIsSent = false;
   tls = '';
+  /** kinds of encryption that it has asked for: each once, as PostgreSQL takes them */
+  askedSsl = false;
+  askedGss = false;
   cancelKey = '';
   /** what its login taught, for logging in to servers with the same secret */
   learned: LearnedSecret | null = null;
@@ -287,17 +292,18 @@ export class Client implements Waiter, ServerUser {
   /** What halted it is over. */
   goOn(): void {
     this.halted = false;
-    this.readOn();
     try {
       this.onTaken(this);
     } catch (error) {
       this.crash(error as Error);
     }
+    this.readOn();
   }
 
   /** Reads on, unless it must not be read for another reason. */
   readOn(): void {
-    if (this.halted || (this.sessions.suspended && !this.isConsole)) return;
+    if (this.halted || this.held.length > HELD_BYTES) return;
+    if (this.sessions.suspended && !this.isConsole) return;
     if (this.server?.socket.writableNeedDrain !== true) this.socket.resume();
   }
 

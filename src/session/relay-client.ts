@@ -2,7 +2,7 @@ import { clientErrors } from '../wire/errors.ts';
 import { FLUSH } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import { takeBack } from './cancel.ts';
-import type { Client } from './client.ts';
+import { HELD_BYTES, type Client } from './client.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
 import { handlePrepared, isTracked, noteDiscard, Prepared } from './prepared.ts';
@@ -17,8 +17,6 @@ import { isKept, noteUnnamedParse } from './unnamed.ts';
  */
 
 const EMPTY = Buffer.alloc(0);
-/** What a client may send ahead while it is blocked before it is no longer read. */
-const HELD_BYTES = 64 * 1024;
 /**
  * Answers that a client may be ahead of its server. More are not asked for before some have come: each takes memory here,
  * and what the proxy itself answers costs no server any, so that nothing else would end it.
@@ -86,10 +84,11 @@ export function resumeClient(client: Client): void {
   if (client.halted) return;
   const { held } = client;
   client.held = EMPTY;
-  if (held.length > HELD_BYTES) client.readOn();
   if (held.length > 0) pump(client, held);
   if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
   client.flush();
+  // not before most of it is dealt with, or it would grow by each message that blocks anew
+  if (held.length > HELD_BYTES) client.readOn();
 }
 
 function join(client: Client, chunk: Buffer): Buffer {

@@ -94,6 +94,11 @@ function handle(client: Client, packet: StartupPacket, rest: Buffer): void {
         const what = packet.kind === 'ssl' ? 'SSL' : 'GSSAPI encryption';
         return refuse(client, `received unencrypted data after ${what} request`);
       }
+      // or a client could ask without end, and read none of the answers
+      if (packet.kind === 'ssl' ? client.askedSsl : client.askedGss)
+        return refuse(client, `second ${packet.kind === 'ssl' ? 'SSL' : 'GSSAPI encryption'} request`);
+      if (packet.kind === 'ssl') client.askedSsl = true;
+      else client.askedGss = true;
       const offered =
         packet.kind === 'ssl' && client.sessions.tls !== null && !client.isUnix && client.tls === '';
       client.socket.write(offered ? 'S' : 'N');

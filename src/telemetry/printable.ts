@@ -27,15 +27,13 @@ export function printable(text: string): string {
   return text.replace(UNPRINTABLE, escape);
 }
 
-/** As `printable`, but lines stay lines and tabs stay tabs. */
-export function printableLines(text: string): string {
-  return text.replace(UNPRINTABLE_IN_LINES, escape);
-}
-
-/** The beginning of a text that is longer than `limit` characters, and how long it was. */
-export function cut(text: string, limit: number): string {
-  if (text.length <= limit) return text;
-  // not between the halves of a surrogate pair
-  const end = (text.charCodeAt(limit - 1) & 0xfc00) === 0xd800 ? limit - 1 : limit;
-  return `${text.slice(0, end)}... (cut from ${text.length} characters)`;
+/**
+ * Text for a log record: as `printable`, but lines stay lines and tabs stay tabs, and of what is longer than `limit`
+ * characters only the beginning, with a word about the rest.
+ */
+export function loggable(text: string, limit: number): string {
+  const isLong = text.length > limit;
+  const shown = (isLong ? text.slice(0, limit) : text).replace(UNPRINTABLE_IN_LINES, escape);
+  if (!isLong && shown.length <= limit) return shown;
+  return `${shown.slice(0, limit)}... (cut, of ${text.length} characters)`;
 }
