@@ -1,3 +1,4 @@
+import { setImmediate as othersTurn } from 'node:timers/promises';
 import { clientLimitReached } from '../pool/limits.ts';
 import type { Client } from '../session/client.ts';
 import type { AdminConsole } from '../session/sessions.ts';
@@ -18,7 +19,7 @@ import { HELP } from './help.ts';
 import { commandError, Operator } from './operator.ts';
 import { commandComplete, dataRow, EMPTY_QUERY_RESPONSE, rowDescription } from './result.ts';
 import { notifyTopology, switchOver } from './switchover.ts';
-import { TABLES } from './tables.ts';
+import { TABLES, type Table } from './tables.ts';
 import { PGBOUNCER_VERSION } from './version.ts';
 
 /** Longest statement that is read; a SET of auth_query is the longest that makes sense. */
@@ -66,7 +67,14 @@ export class Console implements AdminConsole {
     const operator = new Operator(client, this.#actions, isAdmin);
     this.#welcome(client);
     client.onCancel = () => operator.cancel();
-    client.onLeft = () => this.#left();
+    client.onLeft = () => {
+      operator.taken();
+      this.#left();
+    };
+    client.onTaken = () => {
+      operator.taken();
+      this.#read(operator);
+    };
     client.reader = (_client, chunk) => {
       client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
       this.#read(operator);
@@ -128,7 +136,13 @@ export class Console implements AdminConsole {
   /** Handles the messages that are there, one after the other. */
   #read(operator: Operator): void {
     const { client } = operator;
-    while (!operator.isBusy && !operator.isGone && client.held.length >= HEADER_BYTES) {
+    while (
+      !operator.isBusy &&
+      !operator.isGone &&
+      // what it was answered has not left
+      !client.halted &&
+      client.held.length >= HEADER_BYTES
+    ) {
       const { held } = client;
       const size = held.readInt32BE(1) + 1;
       if (size < HEADER_BYTES || size > MAX_STATEMENT_BYTES) return end(client, 'incomplete pkt');
@@ -152,7 +166,7 @@ export class Console implements AdminConsole {
           return this.#refuse(operator, `unsupported packet type for admin console: ${held[0]}`);
       }
     }
-    if (operator.isBusy && client.held.length > MAX_STATEMENT_BYTES) client.socket.pause();
+    if ((operator.isBusy || client.halted) && client.held.length > MAX_STATEMENT_BYTES) client.socket.pause();
   }
 
   #refuse(operator: Operator, message: string): void {
@@ -190,7 +204,7 @@ export class Console implements AdminConsole {
         operator.isBusy = false;
         client.state = 'idle';
         client.idleSince = performance.now();
-        client.socket.resume();
+        client.readOn();
         this.#read(operator);
       })
       .catch((error: unknown) => client.crash(error as Error));
@@ -228,7 +242,7 @@ async function answerTo(operator: Operator, text: string): Promise<Buffer | null
     case 'command': {
       const { verb, argument } = statement;
       // pgbouncer takes SELECT for SHOW: some tools can't say anything else
-      if (verb === 'show' || verb === 'select') return show(operator, argument.toLowerCase());
+      if (verb === 'show' || verb === 'select') return await show(operator, argument.toLowerCase());
       const command = COMMANDS.get(verb);
       if (command === undefined) throw new UsageError();
       return await command(operator, argument);
@@ -236,7 +250,7 @@ async function answerTo(operator: Operator, text: string): Promise<Buffer | null
   }
 }
 
-function show(operator: Operator, name: string): Buffer {
+async function show(operator: Operator, name: string): Promise<Buffer | null> {
   const faked = FAKED.get(name);
   if (faked !== undefined) {
     return Buffer.concat([rowDescription([[name, 'text']]), dataRow([faked]), commandComplete('SHOW')]);
@@ -245,9 +259,29 @@ function show(operator: Operator, name: string): Buffer {
   const table = TABLES.get(name);
   if (table === undefined) throw new UsageError();
   if (table.isForAdmins === true) operator.requireAdmin();
-  return Buffer.concat([
-    rowDescription(table.columns),
-    ...table.rows(operator.actions).map(dataRow),
-    commandComplete('SHOW'),
-  ]);
+  return await sendTable(operator, table);
+}
+
+/** Rows that are made and sent in one go, before everybody else has their turn. */
+const SLICE_ROWS = 100;
+
+/**
+ * Sends a table slice by slice: between two of them all other connections are served, and the client must have taken one
+ * before the next is made. What becomes of the world meanwhile is the rows' affair.
+ * @returns its end, with the rows of the last slice; null: the client has left
+ */
+async function sendTable(operator: Operator, table: Table): Promise<Buffer | null> {
+  const { client, actions } = operator;
+  let parts = [rowDescription(table.columns)];
+  for (const row of table.rows(actions)) {
+    if (parts.length > SLICE_ROWS) {
+      client.send(Buffer.concat(parts));
+      parts = [];
+      await othersTurn();
+      await operator.untilTaken();
+      if (operator.isGone) return null;
+    }
+    parts.push(dataRow(row));
+  }
+  return Buffer.concat([...parts, commandComplete('SHOW')]);
 }

@@ -1,10 +1,11 @@
 import { fdOf } from '../platform/libc.ts';
 import { unixPath } from '../pool/socket.ts';
+import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import { Client } from '../session/client.ts';
 import type { AdminActions } from './actions.ts';
 import type { Column, Value } from './result.ts';
-import { clientPhase, plainAddress, poolsInOrder, serversOf } from './sockets.ts';
+import { clientPhase, liveServersOf, plainAddress, poolsInOrder } from './sockets.ts';
 
 /**
  * SHOW FDS: the descriptors of what listens, of clients and of servers. As in pgbouncer, those with TLS and those of the
@@ -33,30 +34,32 @@ const SHOWN_PARAMETERS = ['client_encoding', 'standard_conforming_strings', 'Dat
 /** password, scram_client_key, scram_server_key: nobody needs them, no connection changes hands */
 const NO_SECRETS: readonly Value[] = [null, null, null];
 
-export function descriptorRows(actions: AdminActions): Value[][] {
-  const rows: Value[][] = actions
-    .listeningSockets()
-    .map(({ fd, address, port }) => [
-      fd,
-      'pooler',
-      null,
-      null,
-      address,
-      port,
-      0,
-      0,
-      ...new Array<null>(7).fill(null),
-    ]);
-  const clients = [...actions.sessions.clients].filter((client) => !client.isConsole && !usesTls(client));
-  for (const client of clients) if (clientPhase(client) === 'login') rows.push(clientRow(client));
+export function* descriptorRows(actions: AdminActions): Generator<Value[]> {
+  for (const { fd, address, port } of actions.listeningSockets())
+    yield [fd, 'pooler', null, null, address, port, 0, 0, ...new Array<null>(7).fill(null)];
+  const loggingIn: Client[] = [];
+  const byPool = new Map<Pool, Client[]>();
+  for (const client of actions.sessions.clients) {
+    if (client.isConsole || usesTls(client)) continue;
+    if (clientPhase(client) === 'login') loggingIn.push(client);
+    if (client.pool === null) continue;
+    const others = byPool.get(client.pool);
+    if (others === undefined) byPool.set(client.pool, [client]);
+    else others.push(client);
+  }
+  yield* clientRows(loggingIn);
   for (const pool of poolsInOrder(actions)) {
-    for (const client of clients) if (client.pool === pool) rows.push(clientRow(client));
-    for (const server of serversOf(pool)) {
+    yield* clientRows(byPool.get(pool) ?? []);
+    for (const server of liveServersOf(pool)) {
       const linked = server.user instanceof Client ? server.user : null;
-      if (server.tls === '' && !(linked !== null && linked.tls !== '')) rows.push(serverRow(server, linked));
+      if (server.tls === '' && !(linked !== null && linked.tls !== '')) yield serverRow(server, linked);
     }
   }
-  return rows;
+}
+
+/** Who has left since is passed over. */
+function* clientRows(clients: readonly Client[]): Generator<Value[]> {
+  for (const client of clients) if (client.state !== 'closed') yield clientRow(client);
 }
 
 function usesTls({ tls, server }: Client): boolean {

@@ -18,6 +18,7 @@ export class Operator {
   /** what a cancel request does to the command that waits; null: none waits */
   #onCancel: (() => void) | null = null;
   #isCanceled = false;
+  #onTaken: (() => void) | null = null;
 
   constructor(client: Client, actions: AdminActions, isAdmin: boolean) {
     this.client = client;
@@ -54,6 +55,20 @@ export class Operator {
     if (!this.#isCanceled) return;
     this.#isCanceled = false;
     throw new ClientError('ERROR', '57014', 'canceling statement due to user request');
+  }
+
+  /** Resolves when the client has taken what it was sent, or has left; at once where little of it is unsent. */
+  async untilTaken(): Promise<void> {
+    if (!this.client.halted || this.isGone) return;
+    await new Promise<void>((resolve) => {
+      this.#onTaken = resolve;
+    });
+  }
+
+  /** The client has taken what it was sent, or has left. */
+  taken(): void {
+    this.#onTaken?.();
+    this.#onTaken = null;
   }
 
   /** A cancel request has come for this client. */

@@ -83,8 +83,7 @@ function balancing({ config }: Database): string | null {
   return config.hosts.length > 1 ? config.load_balance_hosts : null;
 }
 
-export function poolRows(actions: AdminActions): Value[][] {
-  const now = performance.now();
+export function* poolRows(actions: AdminActions): Generator<Value[]> {
   const clients = new Map<Pool, Client[]>();
   for (const client of actions.sessions.clients) {
     if (client.pool === null) continue;
@@ -92,65 +91,91 @@ export function poolRows(actions: AdminActions): Value[][] {
     if (others === undefined) clients.set(client.pool, [client]);
     else others.push(client);
   }
-  const rows = poolsInOrder(actions).map((pool) => poolRow(pool, clients.get(pool) ?? [], now));
   const ofConsole = [ADMIN_DATABASE, ADMIN_DATABASE, consoleClients(actions).length];
-  rows.push([...ofConsole, ...new Array<number>(12).fill(0), 'statement', null]);
-  return rows.sort((a, b) => compare(String(a[0]), String(b[0])) || compare(String(a[1]), String(b[1])));
+  const consoleRow: Value[] = [...ofConsole, ...new Array<number>(12).fill(0), 'statement', null];
+  let isConsoleDue = true;
+  for (const pool of poolsInOrder(actions)) {
+    const order = compare(pool.database.name, ADMIN_DATABASE) || compare(pool.user, ADMIN_DATABASE);
+    if (isConsoleDue && order > 0) {
+      isConsoleDue = false;
+      yield consoleRow;
+    }
+    yield poolRow(pool, clients.get(pool) ?? [], performance.now());
+  }
+  if (isConsoleDue) yield consoleRow;
 }
 
 function poolRow(pool: Pool, clients: readonly Client[], now: number): Value[] {
-  const servers = serversOf(pool);
-  const inPhase = (...phases: string[]): number =>
-    servers.filter((server) => phases.includes(serverPhase(server, now))).length;
-  const waiting = clients.filter((client) => clientPhase(client) === 'waiting');
+  const servers = { active: 0, idle: 0, used: 0, tested: 0, new: 0, being_canceled: 0 };
+  for (const server of serversOf(pool)) servers[serverPhase(server, now)]++;
+  let present = 0;
+  let waiting = 0;
+  let longest = 0;
+  for (const client of clients) {
+    if (client.state === 'closed') continue;
+    present++;
+    if (clientPhase(client) !== 'waiting') continue;
+    waiting++;
+    longest = Math.max(longest, waitOf(client, now));
+  }
   const { cancels } = pool;
-  const longest = Math.max(0, ...waiting.map((client) => waitOf(client, now)));
   return [
     pool.database.name,
     pool.user,
-    clients.length - waiting.length,
-    waiting.length,
+    present - waiting,
+    waiting,
     cancels.active,
     cancels.waiting,
-    inPhase('active'),
+    servers.active,
     cancels.active,
-    inPhase('being_canceled'),
-    inPhase('idle'),
-    inPhase('used'),
-    inPhase('tested'),
+    servers.being_canceled,
+    servers.idle,
+    servers.used,
+    servers.tested,
     // a connection that is being made has no socket yet
-    inPhase('new') + (pool.opener.isOpening && pool.opener.connecting === null ? 1 : 0) + cancels.connecting,
+    servers.new + (pool.opener.isOpening && pool.opener.connecting === null ? 1 : 0) + cancels.connecting,
     ...splitWait(longest),
     pool.mode,
     balancing(pool.database),
   ];
 }
 
-export function databaseRows(actions: AdminActions): Value[][] {
+export function* databaseRows(actions: AdminActions): Generator<Value[]> {
+  const { databases } = actions.registry;
+  for (const name of [...databases.keys(), ADMIN_DATABASE].sort(compare)) {
+    const database = databases.get(name);
+    if (database !== undefined) yield databaseRow(actions, database);
+    else if (name === ADMIN_DATABASE) yield consoleDatabaseRow(actions);
+  }
+}
+
+function databaseRow({ registry }: AdminActions, database: Database): Value[] {
+  const { settings } = registry.config;
+  const { config } = database;
+  return [
+    database.name,
+    config.hosts.length > 0 ? config.hosts.join(',') : null,
+    config.port,
+    config.dbname ?? database.name,
+    config.user,
+    config.pool_size ?? settings.default_pool_size,
+    config.min_pool_size ?? settings.min_pool_size,
+    config.reserve_pool_size ?? settings.reserve_pool_size,
+    Math.floor((config.server_lifetime || settings.server_lifetime) / 1000),
+    config.pool_mode,
+    balancing(database),
+    config.max_db_connections || settings.max_db_connections,
+    database.connectionCount,
+    config.max_db_client_connections || settings.max_db_client_connections,
+    database.clientCount,
+    database.paused,
+    database.disabled,
+  ];
+}
+
+function consoleDatabaseRow(actions: AdminActions): Value[] {
   const { settings } = actions.registry.config;
-  const rows = [...actions.registry.databases.values()].map((database): Value[] => {
-    const { config } = database;
-    return [
-      database.name,
-      config.hosts.length > 0 ? config.hosts.join(',') : null,
-      config.port,
-      config.dbname ?? database.name,
-      config.user,
-      config.pool_size ?? settings.default_pool_size,
-      config.min_pool_size ?? settings.min_pool_size,
-      config.reserve_pool_size ?? settings.reserve_pool_size,
-      Math.floor((config.server_lifetime || settings.server_lifetime) / 1000),
-      config.pool_mode,
-      balancing(database),
-      config.max_db_connections || settings.max_db_connections,
-      database.connectionCount,
-      config.max_db_client_connections || settings.max_db_client_connections,
-      database.clientCount,
-      database.paused,
-      database.disabled,
-    ];
-  });
-  rows.push([
+  return [
     ADMIN_DATABASE,
     null,
     settings.listen_port,
@@ -168,8 +193,7 @@ export function databaseRows(actions: AdminActions): Value[][] {
     consoleClients(actions).length,
     false,
     false,
-  ]);
-  return rows.sort((a, b) => compare(String(a[0]), String(b[0])));
+  ];
 }
 
 /** Users of auth_file, of [users], and those that have been here. */
@@ -179,7 +203,7 @@ function userNames({ registry: { config, users } }: AdminActions): string[] {
   return [...names].sort(compare);
 }
 
-export function userRows(actions: AdminActions): Value[][] {
+export function* userRows(actions: AdminActions): Generator<Value[]> {
   const { registry, sessions } = actions;
   const { config } = registry;
   const connections = new Map<string, number>();
@@ -193,9 +217,9 @@ export function userRows(actions: AdminActions): Value[][] {
   }
   const padded = (size: number | null | undefined): string =>
     size === null || size === undefined ? '' : String(size).padStart(9);
-  return userNames(actions).map((name) => {
+  for (const name of userNames(actions)) {
     const entry = config.users.get(name);
-    return [
+    yield [
       name,
       padded(entry?.pool_size),
       padded(entry?.reserve_pool_size),
@@ -205,7 +229,7 @@ export function userRows(actions: AdminActions): Value[][] {
       entry?.max_user_client_connections || config.settings.max_user_client_connections,
       clients.get(name) ?? 0,
     ];
-  });
+  }
 }
 
 export function listRows(actions: AdminActions): Value[][] {

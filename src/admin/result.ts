@@ -1,3 +1,4 @@
+import { printable } from '../telemetry/printable.ts';
 import { message } from '../wire/messages.ts';
 import { Backend } from '../wire/protocol.ts';
 
@@ -32,7 +33,7 @@ export function rowDescription(columns: readonly Column[]): Buffer {
 export function dataRow(values: readonly Value[]): Buffer {
   const parts = values.flatMap((value) => {
     if (value === null) return [-1];
-    const bytes = Buffer.from(typeof value === 'boolean' ? String(Number(value)) : String(value));
+    const bytes = Buffer.from(typeof value === 'boolean' ? String(Number(value)) : printable(String(value)));
     return [bytes.length, bytes];
   });
   return message(Backend.DataRow, int16(values.length), ...parts);

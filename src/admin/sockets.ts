@@ -139,38 +139,39 @@ export function clientRow(client: Client, state: string, now: number): Value[] {
 /** Its server; of a cancel request the connection that takes it there. */
 function linkOf(client: Client): string {
   if (client.server !== null) return pointer(client.server.id);
-  for (const { id, requesterId } of client.cancelPool?.cancels.deliveries ?? [])
-    if (requesterId === client.id) return pointer(id);
-  return '';
+  const delivery = client.cancelPool?.cancels.deliveries.get(client.id);
+  return delivery === undefined ? '' : pointer(delivery.id);
 }
 
 /** Connections that take a cancel request to the server are rows of their own. */
-function cancelRows(pool: Pool): Value[][] {
+function* cancelRows(pool: Pool): Generator<Value[]> {
   const [host = 'unix'] = pool.database.config.hosts;
   const isUnix = unixPath({ host, port: 0 }) !== null;
-  return [...pool.cancels.deliveries].map(({ id, requesterId, startedAt, isSent }) => [
-    'S',
-    pool.user,
-    pool.database.name,
-    'none',
-    isSent ? 'active_cancel' : 'new',
-    isUnix ? 'unix' : host,
-    pool.database.config.port,
-    isUnix ? 'unix' : '',
-    0,
-    clockTime(startedAt),
-    clockTime(startedAt),
-    0,
-    0,
-    0,
-    pointer(id),
-    pointer(requesterId),
-    0,
-    '',
-    '',
-    0,
-    id,
-  ]);
+  for (const { id, requesterId, startedAt, isSent } of [...pool.cancels.deliveries.values()]) {
+    yield [
+      'S',
+      pool.user,
+      pool.database.name,
+      'none',
+      isSent ? 'active_cancel' : 'new',
+      isUnix ? 'unix' : host,
+      pool.database.config.port,
+      isUnix ? 'unix' : '',
+      0,
+      clockTime(startedAt),
+      clockTime(startedAt),
+      0,
+      0,
+      0,
+      pointer(id),
+      pointer(requesterId),
+      0,
+      '',
+      '',
+      0,
+      id,
+    ];
+  }
 }
 
 export function serverRow(server: Server, state: string): Value[] {
@@ -203,25 +204,41 @@ export function serverRow(server: Server, state: string): Value[] {
   ];
 }
 
-/** Clients in the order of SHOW POOLS' rows; those that are still logging in belong to no pool. */
-function clientsByPool(actions: AdminActions): Client[] {
-  const key = (client: Client): string =>
-    (client.database ?? client.cancelPool?.database)?.name ?? client.databaseName;
-  return [...actions.sessions.clients].sort(
-    (a, b) =>
-      compare(key(a), key(b)) || compare(a.pool?.user ?? a.user, b.pool?.user ?? b.user) || a.id - b.id,
-  );
+/**
+ * Clients in the order of SHOW POOLS' rows; those that are still logging in belong to no pool. They are those that are here
+ * now: who has left when its turn comes is passed over.
+ */
+function* clientsByPool(actions: AdminActions): Generator<Client> {
+  const groups = new Map<string, Map<string, Client[]>>();
+  for (const client of actions.sessions.clients) {
+    const database = (client.database ?? client.cancelPool?.database)?.name ?? client.databaseName;
+    const ofUsers = getOrMake(groups, database, () => new Map<string, Client[]>());
+    getOrMake(ofUsers, client.pool?.user ?? client.user, (): Client[] => []).push(client);
+  }
+  for (const [, ofUsers] of inOrder(groups))
+    for (const [, clients] of inOrder(ofUsers))
+      for (const client of clients) if (client.state !== 'closed') yield client;
+}
+
+function getOrMake<T>(map: Map<string, T>, key: string, make: () => T): T {
+  let value = map.get(key);
+  if (value === undefined) map.set(key, (value = make()));
+  return value;
+}
+
+function inOrder<T>(map: ReadonlyMap<string, T>): [string, T][] {
+  return [...map].sort(([a], [b]) => compare(a, b));
 }
 
 export function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-export function clientRows(actions: AdminActions): Value[][] {
-  const now = performance.now();
-  return clientsByPool(actions)
-    .filter((client) => clientPhase(client) !== 'login')
-    .map((client) => clientRow(client, clientPhase(client), now));
+export function* clientRows(actions: AdminActions): Generator<Value[]> {
+  for (const client of clientsByPool(actions)) {
+    const phase = clientPhase(client);
+    if (phase !== 'login') yield clientRow(client, phase, performance.now());
+  }
 }
 
 /** All pools, in the order of their databases' and users' names. */
@@ -231,12 +248,16 @@ export function poolsInOrder(actions: AdminActions): Pool[] {
   );
 }
 
-export function serverRows(actions: AdminActions): Value[][] {
-  const now = performance.now();
-  return poolsInOrder(actions).flatMap((pool) => [
-    ...serversOf(pool).map((server) => serverRow(server, serverPhase(server, now))),
-    ...cancelRows(pool),
-  ]);
+export function* serverRows(actions: AdminActions): Generator<Value[]> {
+  for (const pool of poolsInOrder(actions)) {
+    for (const server of liveServersOf(pool)) yield serverRow(server, serverPhase(server, performance.now()));
+    yield* cancelRows(pool);
+  }
+}
+
+/** Those that a pool has now; who is gone when its turn comes is passed over. */
+export function* liveServersOf(pool: Pool): Generator<Server> {
+  for (const server of serversOf(pool)) if (server.state !== 'closed') yield server;
 }
 
 const SOCKET_STATES: Readonly<Record<ServerPhase, string>> = {
@@ -254,23 +275,23 @@ function socketState(client: Client): string {
 }
 
 /** SHOW SOCKETS; `onlyBusy`: those with bytes that have not been dealt with (ACTIVE_SOCKETS). */
-export function socketRows(actions: AdminActions, onlyBusy: boolean): Value[][] {
-  const now = performance.now();
-  const rows: Value[][] = [];
+export function* socketRows(actions: AdminActions, onlyBusy: boolean): Generator<Value[]> {
   for (const client of clientsByPool(actions)) {
     if (client.isCancelRequest) continue;
     const received = client.held.length + (client.collecting?.length ?? 0);
     const unsent = client.socket.writableLength;
     if (onlyBusy && received === 0 && unsent === 0 && client.bodyLeft === 0) continue;
-    rows.push([
-      ...clientRow(client, socketState(client), now),
+    yield [
+      ...clientRow(client, socketState(client), performance.now()),
       ...[0, 0, client.bodyLeft, 0, 0, received, unsent],
-    ]);
+    ];
   }
-  for (const server of poolsInOrder(actions).flatMap(serversOf)) {
-    const unsent = server.socket.writableLength;
-    if (onlyBusy && unsent === 0) continue;
-    rows.push([...serverRow(server, SOCKET_STATES[serverPhase(server, now)]), ...[0, 0, 0, 0, 0, 0, unsent]]);
+  for (const pool of poolsInOrder(actions)) {
+    for (const server of liveServersOf(pool)) {
+      const unsent = server.socket.writableLength;
+      if (onlyBusy && unsent === 0) continue;
+      const state = SOCKET_STATES[serverPhase(server, performance.now())];
+      yield [...serverRow(server, state), ...[0, 0, 0, 0, 0, 0, unsent]];
+    }
   }
-  return rows;
 }

@@ -84,20 +84,17 @@ function averageValues({ statsHistory }: AdminActions, stats: DatabaseStats): nu
   return STAT_NAMES.map((name) => averages[name]);
 }
 
-export function statsRows(actions: AdminActions): Value[][] {
-  return usedDatabases(actions).map(({ name, stats }) => [
-    name,
-    ...totalValues([stats]),
-    ...averageValues(actions, stats),
-  ]);
+export function* statsRows(actions: AdminActions): Generator<Value[]> {
+  for (const { name, stats } of usedDatabases(actions))
+    yield [name, ...totalValues([stats]), ...averageValues(actions, stats)];
 }
 
-export function statsTotalsRows(actions: AdminActions): Value[][] {
-  return usedDatabases(actions).map(({ name, stats }) => [name, ...totalValues([stats])]);
+export function* statsTotalsRows(actions: AdminActions): Generator<Value[]> {
+  for (const { name, stats } of usedDatabases(actions)) yield [name, ...totalValues([stats])];
 }
 
-export function statsAveragesRows(actions: AdminActions): Value[][] {
-  return usedDatabases(actions).map(({ name, stats }) => [name, ...averageValues(actions, stats)]);
+export function* statsAveragesRows(actions: AdminActions): Generator<Value[]> {
+  for (const { name, stats } of usedDatabases(actions)) yield [name, ...averageValues(actions, stats)];
 }
 
 export function totalsRows(actions: AdminActions): Value[][] {

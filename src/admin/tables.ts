@@ -32,7 +32,8 @@ import { SHOWN_VERSION } from './version.ts';
 /** What a SHOW command answers. */
 export interface Table {
   readonly columns: readonly Column[];
-  rows(actions: AdminActions): Value[][];
+  /** Rows, each made when it is asked for where there may be many. Time may pass between two of them. */
+  rows(actions: AdminActions): Iterable<Value[]>;
   /** not for stats_users */
   readonly isForAdmins?: boolean;
 }

@@ -5,6 +5,7 @@ import { configFromText, loadConfig } from '../config/load.ts';
 import type { Config } from '../config/config.ts';
 import { Proxy } from '../proxy.ts';
 import { createLog } from '../telemetry/log.ts';
+import { onLauncherGone } from './launcher.ts';
 import { FIRST_SERVER, SECOND_SERVER, SHOWN_QUERIES } from './demo-data.ts';
 import {
   embeddedBinaries,
@@ -80,6 +81,7 @@ function stopper(running: Running): () => Promise<never> {
   process.on('SIGTERM', () => void stop());
   // The terminal was closed.
   process.on('SIGHUP', () => void stop());
+  onLauncherGone(() => void stop());
   return stop;
 }
 

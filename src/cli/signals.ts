@@ -1,5 +1,6 @@
 import type { Proxy } from '../proxy.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { onLauncherGone } from './launcher.ts';
 
 /** pgbouncer's signals (usage.md, Signals). */
 export function handleSignals(proxy: Proxy, log: Logger): void {
@@ -26,6 +27,11 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
   process.on('SIGINT', () => stop('SIGINT', 'wait_for_servers'));
   process.on('SIGQUIT', () => {
     log.info('got SIGQUIT, fast exit');
+    exit();
+  });
+  onLauncherGone(() => {
+    log.fatal('the process that started this one is gone without a signal, fast exit');
+    process.exitCode = 1;
     exit();
   });
   process.on('SIGHUP', () => {

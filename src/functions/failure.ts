@@ -44,8 +44,9 @@ export function where(positions: Positions, failure: CallFailure): string {
 export function fingerprint(query: string): string {
   const shape = query
     .slice(0, 10_000)
-    .replace(/\/\*.*?\*\/|--[^\n]*/gs, ' ')
-    .replace(/'(?:[^']|'')*'/g, '?')
+    // what has no end goes to the end, so that the rest is not looked at again from each of its beginnings
+    .replace(/\/\*(?:[^*]|\*(?!\/))*(?:\*\/|$)|--[^\n]*/g, ' ')
+    .replace(/'(?:[^']|'')*(?:'|$)/g, '?')
     .replace(/\$\d+|\b\d+(?:\.\d+)?\b/g, '?')
     .replace(/\s+/g, ' ')
     .trim()

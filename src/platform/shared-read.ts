@@ -23,8 +23,8 @@ interface WithHandle {
 export function moveToSharedRead(accepted: Socket, onChunk: (chunk: Buffer) => void): Socket | null {
   const holder = accepted as unknown as WithHandle;
   const handle = holder._handle;
-  if (!handle || accepted.destroyed || accepted.readableLength > 0 || accepted.writableLength > 0)
-    return null;
+  if (!handle || accepted.destroyed || accepted.errored !== null) return null;
+  if (accepted.readableLength > 0 || accepted.writableLength > 0) return null;
   let moved: Socket;
   try {
     const options = {
@@ -42,6 +42,8 @@ export function moveToSharedRead(accepted: Socket, onChunk: (chunk: Buffer) => v
     return null;
   }
   accepted.removeAllListeners();
+  // what it still has to report is about the same connection
+  accepted.on('error', (error) => moved.destroy(error));
   holder._handle = null;
   moved.read(0);
   moved.resume();

@@ -14,13 +14,14 @@ export interface CancelDelivery {
 
 /** Cancel requests on their way to one pool's servers, or to one peer: only so many at a time. */
 export class Cancels {
-  readonly deliveries = new Set<CancelDelivery>();
+  /** by requester */
+  readonly deliveries = new Map<number, CancelDelivery>();
   readonly #slots = new Slots();
 
   /** sent, and not taken yet */
   get active(): number {
     let count = 0;
-    for (const { isSent } of this.deliveries) if (isSent) count++;
+    for (const { isSent } of this.deliveries.values()) if (isSent) count++;
     return count;
   }
 
@@ -51,11 +52,11 @@ export class Cancels {
     send: (delivery: CancelDelivery) => Promise<void>,
   ): Promise<void> {
     const delivery = { id: ids.next(), requesterId, startedAt: performance.now(), isSent: false };
-    this.deliveries.add(delivery);
+    this.deliveries.set(requesterId, delivery);
     try {
       await send(delivery);
     } finally {
-      this.deliveries.delete(delivery);
+      this.deliveries.delete(requesterId);
     }
   }
 }

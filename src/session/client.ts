@@ -26,6 +26,13 @@ import { UnnamedStatement } from './unnamed.ts';
 export type ClientState = 'login' | 'idle' | 'waiting' | 'active' | 'closed';
 
 const EMPTY = Buffer.alloc(0);
+/**
+ * Bytes for a client that may wait in this process before its messages are no longer looked at. What a server sends never
+ * comes to that much, because the server is not read while anything waits: only answers of the proxy's own do.
+ */
+const UNSENT_BYTES = 128 * 1024;
+/** What a client may send ahead, while its messages are not looked at, before it is no longer read. */
+export const HELD_BYTES = 64 * 1024;
 
 /** A connection from an application. What happens on it is in the files beside this one, by subject. */
 export class Client implements Waiter, ServerUser {
@@ -63,6 +70,9 @@ export class Client implements Waiter, ServerUser {
   cancelPool: Pool | null = null;
   cancelIsSent = false;
   tls = '';
+  /** kinds of encryption that it has asked for: each once, as PostgreSQL takes them */
+  askedSsl = false;
+  askedGss = false;
   cancelKey = '';
   /** what its login taught, for logging in to servers with the same secret */
   learned: LearnedSecret | null = null;
@@ -111,6 +121,12 @@ export class Client implements Waiter, ServerUser {
   blocked = false;
   /** blocked until the server has answered everything that was sent */
   awaitsAnswers = false;
+  /** it does not take its answers, or its server gives none: nothing more is looked at meanwhile */
+  halted = false;
+  /** halted because the server owes more answers than MAX_AHEAD (relay-client.ts) */
+  isAhead = false;
+  /** goes on with what it had sent, after it was halted */
+  onTaken: (client: Client) => void = resumeClient;
   /** bytes that are not handled yet: behind a block, or an incomplete message */
   held: Buffer = EMPTY;
   /** it is not read, because so much is held already */
@@ -198,10 +214,12 @@ export class Client implements Waiter, ServerUser {
     this.congested = false;
     if (this.state === 'closed') return;
     this.server?.socket.resume();
-    if (!this.unlinkWhenFlushed) return;
-    this.unlinkWhenFlushed = false;
-    // it may have asked for more meanwhile
-    if (this.server !== null) unlinkIfDone(this);
+    if (this.unlinkWhenFlushed) {
+      this.unlinkWhenFlushed = false;
+      // it may have asked for more meanwhile
+      if (this.server !== null) unlinkIfDone(this);
+    }
+    if (this.halted && !this.isAhead) this.goOn();
   };
 
   constructor(sessions: Sessions, id: number, socket: Socket, isUnix: boolean) {
@@ -278,9 +296,31 @@ export class Client implements Waiter, ServerUser {
       if (socket.writableLength === 0) return;
     }
     this.server?.socket.pause();
+    if (socket.writableLength > UNSENT_BYTES && !this.halted) {
+      this.halted = true;
+      socket.pause();
+    }
     if (this.congested) return;
     this.congested = true;
     socket.write(EMPTY, this.#onFlushed);
+  }
+
+  /** What halted it is over. */
+  goOn(): void {
+    this.halted = false;
+    try {
+      this.onTaken(this);
+    } catch (error) {
+      this.crash(error as Error);
+    }
+    this.readOn();
+  }
+
+  /** Reads on, unless it must not be read for another reason. */
+  readOn(): void {
+    if (this.halted || this.held.length > HELD_BYTES) return;
+    if (this.sessions.suspended && !this.isConsole) return;
+    if (this.server?.socket.writableNeedDrain !== true) this.socket.resume();
   }
 
   /** Bytes for the server, in order; they leave together with `flush`, in one write where they are small. */
@@ -317,7 +357,7 @@ export class Client implements Waiter, ServerUser {
   }
 
   onServerDrain(): void {
-    this.socket.resume();
+    this.readOn();
   }
 
   // Waiter

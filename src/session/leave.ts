@@ -4,8 +4,11 @@ import type { Client } from './client.ts';
 /** The end of a client: what is told to whom, and what becomes of its server. */
 
 const EMPTY = Buffer.alloc(0);
-/** One who does not read his error must not keep the socket, in ms. */
-const LINGER_MS = 2000;
+/**
+ * How long the socket of a client that is gone stays open for what it has not taken yet: the rest of a result, or an error.
+ * A client that reads nothing gets no more than that; in ms.
+ */
+export const LINGER_MS = 2000;
 
 /** `Client.close`, which says what the parameters are. */
 export function leave(
@@ -33,16 +36,29 @@ export function leave(
   client.held = EMPTY;
   client.kept = null;
   client.collecting = null;
-  const { socket } = client;
-  if (socket.destroyed) return;
+  if (client.socket.destroyed) return;
   // In the middle of a server's message an error of ours would be taken for its rest.
-  if (error === null || (client.replyLeft > 0 && client.replyForwarded)) {
-    socket.destroySoon();
-  } else {
-    socket.end(error.encode());
-    socket.resume();
-    setTimeout(() => socket.destroy(), LINGER_MS).unref();
-  }
+  if (error === null || (client.replyLeft > 0 && client.replyForwarded)) client.socket.destroySoon();
+  else sayLast(client, error);
+  if (!client.socket.destroyed) linger(client);
+}
+
+function sayLast({ socket }: Client, error: ClientError): void {
+  socket.end(error.encode());
+  // closed with something unread, the kernel would send a reset, and the client would not see the error
+  socket.resume();
+}
+
+/** The socket goes when everything has been taken and the other side has closed, or else when its time is over. */
+function linger({ socket, sessions }: Client): void {
+  // it still has a descriptor, and counts in max_client_conn
+  if (socket.writableLength > 0) sessions.lingering.add(socket);
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  timer.unref();
+  socket.once('close', () => {
+    clearTimeout(timer);
+    sessions.lingering.delete(socket);
+  });
 }
 
 function abandonServer(client: Client, reason: string | null): void {

@@ -156,7 +156,7 @@ export function unlink(client: Client): void {
   client.idleSince = performance.now();
   server.user = null;
   // The server's drain is no longer told to this client, which may have been paused for it.
-  if (!client.blocked && client.socket.isPaused() && !client.sessions.suspended) client.socket.resume();
+  if (!client.blocked && client.socket.isPaused()) client.readOn();
   if (client.outstanding.tainted) {
     client.outstanding.clear();
     server.inDoubt = true;

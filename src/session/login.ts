@@ -36,6 +36,9 @@ const MAX_PASSWORD_MESSAGE = 65_600;
 /** length of the secret in a cancel key: protocol 3.0 has 4 bytes, 3.2 up to 252; PostgreSQL 18 uses 32 */
 const CANCEL_SECRET = { 0: 4, 2: 32 } as const;
 
+/** pgbouncer's words for the log */
+const REPLICATION = { none: 'no', logical: 'database', physical: 'yes' } as const;
+
 /** The StartupMessage is there and understood: authentication begins. */
 export function logInClient(client: Client): void {
   client.blocked = true;
@@ -51,19 +54,19 @@ async function run(client: Client): Promise<void> {
   const isAdmin = client.databaseName === ADMIN_DATABASE;
   if (settings.log_connections) {
     const tls = client.tls ? ` tls=${client.tls}` : ' tls=no';
-    const replication = client.replication === 'none' ? 'no' : client.replication;
     sessions.log.info(
       { client: client.id, event: 'client_login_attempt' },
-      `${client.label} login attempt: db=${client.databaseName} user=${client.user}${tls} replication=${replication}`,
+      `${client.label} login attempt: db=${client.databaseName} user=${client.user}${tls} replication=${REPLICATION[client.replication]}`,
     );
   }
   if (sessions.draining && !isAdmin) return client.close('pooler is shut down', clientErrors.shutDown());
-  if (!isAdmin && sessions.clients.size > settings.max_client_conn) {
+  if (!isAdmin && sessions.connectionCount > settings.max_client_conn) {
     return client.close('no more connections allowed (max_client_conn)', clientErrors.tooManyClients());
   }
 
   const database = isAdmin ? null : registry.find(client.databaseName);
   if (isAdmin && (await isOwnProcess(client))) {
+    if (isClosed(client)) return;
     client.isOwnProcess = true;
     if (settings.log_connections)
       sessions.log.info({ client: client.id }, `${client.label} pgbouncer access from unix socket`);

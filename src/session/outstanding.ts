@@ -173,6 +173,11 @@ export class Outstanding {
     return this.#isOpen || this.#head !== this.#entries.length;
   }
 
+  /** Answers that are still to come, the proxy's own included. */
+  get size(): number {
+    return this.#entries.length - this.#head;
+  }
+
   /** An error was reported, and whatever is sent before a Sync the server throws away. */
   get skipping(): boolean {
     return this.#skipping;

@@ -1,8 +1,9 @@
 import { clientErrors } from '../wire/errors.ts';
 import { BAD_HEADER, Carry, frameSize, INCOMPLETE } from '../wire/frames.ts';
+import { FLUSH } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import { takeBack } from './cancel.ts';
-import type { Client } from './client.ts';
+import { HELD_BYTES, type Client } from './client.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
 import { handlePrepared, isTracked, noteDiscard, Prepared } from './prepared.ts';
@@ -17,8 +18,11 @@ import { isKept, noteUnnamedParse } from './unnamed.ts';
  */
 
 const EMPTY = Buffer.alloc(0);
-/** What a client may send ahead while it is blocked before it is no longer read. */
-const HELD_BYTES = 64 * 1024;
+/**
+ * Answers that a client may be ahead of its server. More are not asked for before some have come: each takes memory here,
+ * and what the proxy itself answers costs no server any, so that nothing else would end it.
+ */
+export const MAX_AHEAD = 16 * 1024;
 /** Longest Bind, Describe or Close whose names are looked for before the rest has come. */
 const NAMES_BYTES = 16 * 1024;
 
@@ -42,7 +46,7 @@ export type Handled = (typeof Handled)[keyof typeof Handled];
 /** Bytes have come from the client. */
 export function relayClientBytes(client: Client, chunk: Buffer): void {
   if (client.database!.cluster !== null) keepForReplay(client, chunk);
-  if (client.blocked) {
+  if (client.blocked || client.halted) {
     client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
     if (client.held.length > HELD_BYTES) {
       client.isHeldBack = true;
@@ -51,21 +55,46 @@ export function relayClientBytes(client: Client, chunk: Buffer): void {
     return;
   }
   pump(client, client.held.length === 0 ? chunk : join(client, chunk));
+  if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
   client.flush();
+}
+
+/**
+ * The client waits until its server has caught up. The server may keep its answers back until a Sync or Flush, and the
+ * client's Sync may be among what is not read now.
+ */
+function haltAhead(client: Client): void {
+  // not in the middle of a message
+  if (client.bodyLeft > 0 || client.server === null) return;
+  client.forward(FLUSH);
+  client.isAhead = true;
+  client.halted = true;
+  client.socket.pause();
+}
+
+/** The server has answered something: whether it has caught up. */
+export function resumeAhead(client: Client): void {
+  if (client.outstanding.size > MAX_AHEAD / 2) return;
+  client.isAhead = false;
+  // or else it goes on when its answers have left
+  if (!client.congested) client.goOn();
 }
 
 /** What blocked the client is over: goes on with what it had sent. */
 export function resumeClient(client: Client): void {
   if (client.blocked || client.state === 'closed') return;
   if (client.isCanceled) takeBack(client);
+  if (client.isAhead) return resumeAhead(client);
+  if (client.halted) return;
   const { held } = client;
   client.held = EMPTY;
   if (held.length > 0) pump(client, held);
+  if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
   client.flush();
   // What blocks it now may leave as much as before: it is read on when there is room.
   if (!client.isHeldBack || client.held.length > HELD_BYTES) return;
   client.isHeldBack = false;
-  if (!client.sessions.suspended) client.socket.resume();
+  client.readOn();
 }
 
 function join(client: Client, chunk: Buffer): Buffer {
@@ -139,6 +168,8 @@ function pump(client: Client, first: Buffer): void {
     client.bodyLeft = size - here;
     client.bodyForwarded = handled === Handled.Forward || handled === Handled.ForwardRest;
     if (client.state === 'closed') return;
+    // what it was answered here has not left
+    if (client.halted) break;
   }
   if (at > run) client.forward(chunk.subarray(run, at));
   if (at < chunk.length) {

@@ -6,7 +6,7 @@ import type { Client } from './client.ts';
 import { unlinkIfDone } from './link.ts';
 import { Reply } from './outstanding.ts';
 import { forgetStatements, retireStale } from './prepared.ts';
-import { resumeClient } from './relay-client.ts';
+import { resumeAhead, resumeClient } from './relay-client.ts';
 import { takeError } from './switchover.ts';
 
 /**
@@ -157,6 +157,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
 
 /** Goes on with what waits for the answers to all that was sent before; none come while the server waits for data. */
 function resumeAwaiting(client: Client): void {
+  if (client.isAhead && client.state !== 'closed') resumeAhead(client);
   if (!client.awaitsAnswers || client.state === 'closed') return;
   if (!client.outstanding.empty && !client.outstanding.inCopy) return;
   client.awaitsAnswers = false;

@@ -21,6 +21,8 @@ export class Sessions {
   readonly clients = new Set<Client>();
   /** those on the admin database, each of whom counts for its user */
   readonly onConsole = new Set<Client>();
+  /** sockets of clients that are gone and have not taken what they were sent (leave.ts) */
+  readonly lingering = new Set<Socket>();
   /** by cancel key, as it was sent in BackendKeyData */
   readonly byCancelKey = new Map<string, Client>();
   /** TLS toward clients; null: not offered */
@@ -67,6 +69,11 @@ export class Sessions {
     if (this.#drained.size === 0 || this.hasUsers) return;
     for (const resolve of this.#drained) resolve();
     this.#drained.clear();
+  }
+
+  /** Connections that max_client_conn counts. */
+  get connectionCount(): number {
+    return this.clients.size + this.lingering.size;
   }
 
   /** Whether anybody is here besides operators on the console, who may watch to the end. */

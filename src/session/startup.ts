@@ -97,6 +97,11 @@ function handle(client: Client, packet: StartupPacket, rest: Buffer): void {
         return refuse(client, `received unencrypted data after ${what} request`);
       }
       if (rest.length > 0) return client.close(LEFT);
+      // or a client could ask without end, and read none of the answers
+      if (packet.kind === 'ssl' ? client.askedSsl : client.askedGss)
+        return refuse(client, `second ${packet.kind === 'ssl' ? 'SSL' : 'GSSAPI encryption'} request`);
+      if (packet.kind === 'ssl') client.askedSsl = true;
+      else client.askedGss = true;
       const offered =
         packet.kind === 'ssl' && client.sessions.tls !== null && !client.isUnix && client.tls === '';
       client.socket.write(offered ? 'S' : 'N');

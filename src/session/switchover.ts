@@ -252,7 +252,7 @@ function detach(client: Client, server: Server): Loss {
   client.hasCommitted = false;
   rollBackParameters(client);
   // nobody will tell that the server has taken what it was sent
-  if (!client.blocked && client.socket.isPaused() && !client.sessions.suspended) client.socket.resume();
+  if (!client.blocked && client.socket.isPaused()) client.readOn();
   return loss;
 }
 

@@ -3,6 +3,7 @@ import { fstatSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { inspect } from 'node:util';
 import { pino } from 'pino';
+import { loggable } from './printable.ts';
 import { DescriptorSink, SEVERITY, SyslogSink } from './log-sink.ts';
 
 /**
@@ -92,8 +93,9 @@ export function createLog(options: LogOptions): Logger {
   const method =
     (level: Level): LogMethod =>
     (first: string | LogFields, message?: string): void => {
-      if (typeof first === 'string') logger[level](first);
-      else logger[level](first, message);
+      if (!logger.isLevelEnabled(level)) return;
+      if (typeof first === 'string') logger[level](loggable(first, MAX_MESSAGE));
+      else logger[level](loggableFields(first), loggable(message ?? '', MAX_MESSAGE));
     };
   return {
     trace: method('trace'),
@@ -109,6 +111,29 @@ export function createLog(options: LogOptions): Logger {
       logger.level = levelOf(settings.verbose);
     },
     close: () => destination.close(),
+  };
+}
+
+/** Whatever somebody sends or a server answers, a record stays short; in characters. */
+const MAX_MESSAGE = 4096;
+const MAX_FIELD = 1024;
+
+function loggableFields(fields: LogFields): LogFields {
+  const out: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(fields)) {
+    if (typeof value === 'string') out[name] = loggable(value, MAX_FIELD);
+    else if (value instanceof Error) out[name] = loggableError(value);
+    else out[name] = value;
+  }
+  return out;
+}
+
+/** What pino makes of an error. */
+function loggableError({ name, message, stack }: Error): object {
+  return {
+    type: name,
+    message: loggable(message, MAX_FIELD),
+    stack: loggable(stack ?? '', MAX_MESSAGE),
   };
 }
 
@@ -280,6 +305,8 @@ function prettyPrinter(isColoured: boolean): Printer {
       translateTime: 'SYS:HH:MM:ss.l',
       ignore: 'pid,hostname',
       singleLine: true,
+      // as in pgbouncer's form: none of its lines can pass for another record
+      messageFormat: (record, key) => (record[key] as string).replaceAll('\n', '\n\t'),
     }) as Printer;
     printers.set(isColoured, printer);
   }

@@ -186,7 +186,7 @@ test(
     bouncer.markLog();
     const second = await RawClient.connect(bouncer);
     second.send(startup({ user: 'postgres', database: 'small', replication: 'database' }));
-    await bouncer.waitForLog(/login attempt: db=small user=postgres .*replication=logical/);
+    await bouncer.waitForLog(/login attempt: db=small user=postgres .*replication=database/);
     assert.equal(
       (await bouncer.admin('SHOW SERVERS')).filter((row) => row['database'] === 'small').length,
       1,

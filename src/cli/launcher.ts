@@ -1,0 +1,24 @@
+import { Socket } from 'node:net';
+import { closeOnExec } from '../platform/descriptors.ts';
+
+/**
+ * An old Node that runs bin/pgswitchyard starts this process and passes signals on to it. It holds the other end of a
+ * pipe: whatever ends it, the kernel closes that end. Who supervises the old process must not take this one for stopped
+ * while it goes on listening.
+ */
+
+/** The pipe's descriptor; what is started from here is not told of it. */
+const { PGSWITCHYARD_LAUNCHER: descriptor } = process.env;
+delete process.env['PGSWITCHYARD_LAUNCHER'];
+
+/** Calls back when the process that started this one is gone; never where nothing but a signal could tell. */
+export function onLauncherGone(gone: () => void): void {
+  if (descriptor === undefined) return;
+  const fd = Number(descriptor);
+  closeOnExec(fd);
+  const pipe = new Socket({ fd, readable: true, writable: false });
+  pipe.on('error', () => {});
+  pipe.once('close', gone);
+  pipe.resume();
+  pipe.unref();
+}

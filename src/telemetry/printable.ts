@@ -1,0 +1,39 @@
+/**
+ * Foreign text on its way to people: names, errors and queries may hold anything. Control characters would move a terminal's
+ * cursor or forge a line, and bidirectional ones show a text in another order than it has (CVE-2021-42574).
+ */
+
+/** C0, DEL, C1; the line and paragraph separators; Unicode's bidirectional marks, embeddings, overrides and isolates. */
+const UNPRINTABLE =
+  // oxlint-disable-next-line no-control-regex
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+/** Those but tab and newline. */
+const UNPRINTABLE_IN_LINES =
+  // oxlint-disable-next-line no-control-regex
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
+function escape(char: string): string {
+  const code = char.charCodeAt(0);
+  return (
+    SHORT[char] ??
+    (code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`)
+  );
+}
+
+/** The text on one line, with `\n`, `\x1b` or `\u202e` for what can't be shown. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, escape);
+}
+
+/**
+ * Text for a log record: as `printable`, but lines stay lines and tabs stay tabs, and of what is longer than `limit`
+ * characters only the beginning, with a word about the rest.
+ */
+export function loggable(text: string, limit: number): string {
+  const isLong = text.length > limit;
+  const shown = (isLong ? text.slice(0, limit) : text).replace(UNPRINTABLE_IN_LINES, escape);
+  if (!isLong && shown.length <= limit) return shown;
+  return `${shown.slice(0, limit)}... (cut, of ${text.length} characters)`;
+}
