@@ -20,7 +20,7 @@ export const HELP = [
   'SHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS',
   'WAIT_CLOSE [<db>]',
   'NOTIFY TOPOLOGY [<db>]',
-  'SWITCHOVER <db> TO <node>',
+  'SWITCHOVER <db> TO <node> [WAIT <seconds>]',
   'SHOW TOPOLOGY|SWITCHOVERS',
   'SHOW FUNCTIONS',
 ].join('\n\t');
