@@ -8,8 +8,8 @@ import type { News } from './reports.ts';
 
 /** A stream of an older timeline is seen at once, and a standby that follows needs less than that to change to the new one. */
 const OLD_STREAM_MS = 2000;
-/** A receiver that has lost its sender tries again every 5 s (wal_retrieve_retry_interval). */
-const NO_RECEIVER_MS = 10_000;
+/** A standby whose sender was away for a moment has a receiver again after one attempt, or the next. */
+const ATTEMPTS = 2;
 /** A standby whose timeline can't be seen, and that has replayed nothing for so long although there is something, is stuck. */
 const STUCK_MS = 10_000;
 /** A receiver that ends at once, because it can't go on from where its standby is, is not one that follows. */
@@ -134,7 +134,7 @@ function doubtOf(
   if (source.kind === 'none')
     return {
       why: `has no WAL receiver (timeline ${timeline ?? 'unknown'}, the writer's is ${writersTimeline ?? 'unknown'})`,
-      graceMs: NO_RECEIVER_MS,
+      graceMs: Math.max(OLD_STREAM_MS, ATTEMPTS * source.retryMs),
       isOtherHistory: isBelow(timeline, writersTimeline),
     };
   const sender = source.sender === null ? undefined : at(nodeKey(source.sender));

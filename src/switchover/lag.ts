@@ -1,8 +1,10 @@
 import type { Node } from './node.ts';
 import type { Evidence } from './question.ts';
 
-/** More samples than that are thinned: the older half loses every second one. */
+/** More samples than that are thinned. */
 const MAX_SAMPLES = 512;
+/** A lag is told that is too low by no more than one part in so many. */
+const PRECISION = 16;
 
 /** A position that the writer had reached, and when; ms of performance.now(). */
 interface Sample {
@@ -68,10 +70,17 @@ export class Lag {
     return low;
   }
 
+  /** Leaves out what makes a gap of no more than a sixteenth of its age: as many samples remain as the age has digits. */
   #thin(): void {
-    const half = this.#samples.length >> 1;
-    const old = this.#samples.splice(0, half).filter((_, i) => i % 2 === 0);
-    this.#samples.unshift(...old);
+    const all = this.#samples;
+    const now = all.at(-1)!.at;
+    let kept = 1;
+    for (let i = 1; i < all.length; i++) {
+      const next = all[i + 1];
+      const isNeeded = next === undefined || next.at - all[kept - 1]!.at > (now - next.at) / PRECISION;
+      if (isNeeded) all[kept++] = all[i]!;
+    }
+    all.length = kept;
   }
 }
 

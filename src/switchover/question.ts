@@ -11,6 +11,8 @@ export interface Source {
   readonly kind: 'receives' | 'restores' | 'none' | 'unknown';
   /** process ID of the WAL receiver: another one means that it was restarted */
   readonly pid: string | null;
+  /** ms between two attempts to get WAL from a sender that is not there (wal_retrieve_retry_interval) */
+  readonly retryMs: number;
   /** where the WAL comes from, as primary_conninfo names it; null: the role may not see it (pg_read_all_stats) */
   readonly sender: Target | null;
 }
@@ -55,6 +57,7 @@ export const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
  CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END AS paused,
  r.pid AS receiver, r.received_tli, r.sender_host, r.sender_port,
  current_setting('restore_command', true) AS restore_command,
+ extract(epoch FROM current_setting('wal_retrieve_retry_interval')::interval) AS retry,
  pg_postmaster_start_time() AS started,
  current_setting('default_transaction_read_only') AS read_only,
  CASE WHEN starts_with(current_setting('synchronous_standby_names'), '${MARK_START}')
@@ -85,16 +88,20 @@ export function evidenceFrom(row: Row | undefined, askedAt: number): Evidence {
   };
 }
 
+/** PostgreSQL's own default of wal_retrieve_retry_interval */
+const DEFAULT_RETRY_S = 5;
+
 function sourceFrom(row: Row | undefined, position: bigint | null): Source {
   const pid = row?.['receiver'] ?? null;
+  const retryMs = Number(row?.['retry'] ?? DEFAULT_RETRY_S) * 1000;
   if (pid !== null) {
     const { sender_host: host, sender_port: port } = row!;
     const sender = host && port ? { host, port: Number(port) } : null;
-    return { kind: 'receives', pid, sender };
+    return { kind: 'receives', pid, retryMs, sender };
   }
   // without a position it is no standby that replays WAL: a reader of shared storage has no receiver either
   const kind = position === null ? 'unknown' : row?.['restore_command'] ? 'restores' : 'none';
-  return { kind, pid: null, sender: null };
+  return { kind, pid: null, retryMs, sender: null };
 }
 
 /** `16/B374D848` in bytes. */
