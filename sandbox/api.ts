@@ -19,9 +19,25 @@ export interface ClusterNode {
   readonly name: string;
   /** `unknown`: it does not answer, or is fenced off */
   readonly role: 'writer' | 'reader' | 'unknown';
-  /** bytes of WAL that a reader has not replayed yet; null: not known, or no reader */
+  /**
+   * `serving`: the writer. `ready`: a reader. `paused`: a reader whose replay somebody has paused. `recovering`: not read
+   * from yet, after a failure or before it has followed the writer. `orphaned`: it does not follow the writer and never
+   * will by itself; its data are of the past. `fenced`: a writer of the past. `alias`: another address of the writer.
+   * `asked`: it has not answered yet. `failed`: it does not answer.
+   */
+  readonly state:
+    | 'serving'
+    | 'ready'
+    | 'paused'
+    | 'recovering'
+    | 'orphaned'
+    | 'fenced'
+    | 'alias'
+    | 'asked'
+    | 'failed';
+  /** bytes of WAL that the writer has written and a reader has not replayed; null: not known, or no reader */
   readonly lag_bytes: number | null;
-  /** seconds since the last transaction that a reader has replayed, 0 when it has replayed all that it received */
+  /** seconds since the writer wrote the oldest byte that a reader has not replayed, 0: none; null: not known, or no reader */
   readonly lag_seconds: number | null;
 }
 

@@ -242,7 +242,7 @@ export class Proxy implements AdminActions {
 
   async #end(): Promise<void> {
     this.registry.stopping = true;
-    this.switchovers.stop();
+    await this.switchovers.stop();
     if (this.#maintenance) clearInterval(this.#maintenance);
     this.#listener.closeUnix();
     this.sessions.drop(null, clientErrors.shuttingDown());

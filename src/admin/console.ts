@@ -238,7 +238,7 @@ async function answerTo(operator: Operator, text: string): Promise<Buffer | null
     case 'notify topology':
       return notifyTopology(operator, statement.database);
     case 'switchover':
-      return await switchOver(operator, statement.database, statement.node);
+      return await switchOver(operator, statement);
     case 'command': {
       const { verb, argument } = statement;
       // pgbouncer takes SELECT for SHOW: some tools can't say anything else

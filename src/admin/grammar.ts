@@ -8,7 +8,8 @@ export type Statement =
   | { readonly kind: 'command'; readonly verb: string; readonly argument: string }
   | { readonly kind: 'set'; readonly key: string; readonly value: string }
   | { readonly kind: 'notify topology'; readonly database: string }
-  | { readonly kind: 'switchover'; readonly database: string; readonly node: string }
+  /** `wait`: seconds */
+  | { readonly kind: 'switchover'; readonly database: string; readonly node: string; readonly wait: number }
   /** a SET whose key is the empty word */
   | { readonly kind: 'bad arguments' }
   | { readonly kind: 'unknown' };
@@ -28,7 +29,10 @@ const SET_WORD = new RegExp(`^${BLANK}*set${BLANK}+${WORD}${BLANK}*(?:=|to)${BLA
 
 const NOTIFY = new RegExp(`^${BLANK}*notify${BLANK}+topology(?:${BLANK}+${WORD})?${END}`, 'i');
 const NODE = '("[^"]*"|[0-9a-z_.:@/[\\]-]+)';
-const SWITCHOVER = new RegExp(`^${BLANK}*switchover${BLANK}+${WORD}${BLANK}+to${BLANK}+${NODE}${END}`, 'i');
+const SWITCHOVER = new RegExp(
+  `^${BLANK}*switchover${BLANK}+${WORD}${BLANK}+to${BLANK}+${NODE}(?:${BLANK}+wait${BLANK}+([0-9]{1,6}))?${END}`,
+  'i',
+);
 
 /** @returns `verb` in lower case; the argument as it was written, '' when there is none */
 export function parseStatement(text: string): Statement {
@@ -37,7 +41,12 @@ export function parseStatement(text: string): Statement {
   if (notify !== null) return { kind: 'notify topology', database: unquote(notify[1] ?? '') };
   const switchover = SWITCHOVER.exec(text);
   if (switchover !== null)
-    return { kind: 'switchover', database: unquote(switchover[1]!), node: unquote(switchover[2]!) };
+    return {
+      kind: 'switchover',
+      database: unquote(switchover[1]!),
+      node: unquote(switchover[2]!),
+      wait: Number(switchover[3] ?? 0),
+    };
   const command = COMMAND.exec(text);
   if (command !== null) {
     return {

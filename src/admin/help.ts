@@ -21,5 +21,5 @@ export const HELP = [
   'SHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS',
   'WAIT_CLOSE [<db>]',
   'NOTIFY TOPOLOGY [<db>]',
-  'SWITCHOVER <db> TO <node>',
+  'SWITCHOVER <db> TO <node> [WAIT <seconds>]',
 ].join('\n\t');

@@ -1,9 +1,10 @@
-import { isSameServer, type Node } from '../switchover/node.ts';
+import type { Node } from '../switchover/node.ts';
 import type { ClusterController } from '../switchover/controller.ts';
-import { switchTo } from '../switchover/planned.ts';
-import { lagBytes } from '../switchover/readers.ts';
+import { PlannedSwitchover } from '../switchover/planned.ts';
+import { stateOf } from '../switchover/readers.ts';
 import { timestamp } from '../telemetry/log.ts';
 import type { AdminActions } from './actions.ts';
+import { notice } from './commands.ts';
 import { commandError, type Operator } from './operator.ts';
 import { commandComplete, type Column, type Value } from './result.ts';
 
@@ -46,33 +47,26 @@ export function topologyRows({ switchovers }: AdminActions): Value[][] {
 
 function topologyRow(controller: ClusterController, node: Node): Value[] {
   const now = performance.now();
-  const { writer } = controller;
+  const { writer, lag } = controller;
   const { evidence } = node;
   return [
     controller.database.name,
     node.database.name,
     node.target.host,
     node.target.port,
-    node.role,
-    stateOf(controller, node, now),
+    // one that was replaced still takes itself for the writer
+    node.isFenced ? 'unknown' : node.role,
+    node === writer && node.failure === '' && node.role !== 'unknown'
+      ? controller.state
+      : stateOf(node, writer, now),
     evidence?.timeline ?? null,
-    lagBytes(node, writer),
-    evidence?.lagSeconds ?? null,
+    lag.bytes(node),
+    lag.seconds(node, now),
     node.lastProbe === 0 ? null : Math.round(now - node.lastProbe),
     Math.round(now - node.lastChange),
     node.label,
-    node.failure,
+    node.failure || node.following.why,
   ];
-}
-
-function stateOf(controller: ClusterController, node: Node, now: number): string {
-  const { writer } = controller;
-  if (node.failure !== '') return 'failed';
-  if (node.role === 'unknown') return 'asked';
-  if (node === writer) return controller.state;
-  if (node.isFenced) return 'fenced';
-  if (writer !== null && node.role === 'writer' && isSameServer(node, writer)) return 'alias';
-  return node.readerFrom > now ? 'recovering' : 'ready';
 }
 
 export function switchoverRows({ switchovers }: AdminActions): Value[][] {
@@ -109,16 +103,46 @@ export function notifyTopology(operator: Operator, name: string): Buffer {
   return commandComplete('NOTIFY');
 }
 
-/** SWITCHOVER db TO node: answered when the node is the writer. */
-export async function switchOver(operator: Operator, name: string, node: string): Promise<Buffer> {
+/**
+ * SWITCHOVER db TO node [WAIT n]: answered when the node is the writer, with notices of what is left to be done by hand. To
+ * the old writer, it takes back one that can't be finished.
+ */
+export async function switchOver(
+  operator: Operator,
+  { database, node: name, wait }: { database: string; node: string; wait: number },
+): Promise<Buffer> {
   operator.requireAdmin();
-  const controller = controllerOf(operator, name);
-  operator.actions.log.info({ event: 'console_command' }, `SWITCHOVER '${name}' TO '${node}' command issued`);
+  const controller = controllerOf(operator, database);
+  const { log, registry, switchovers } = operator.actions;
+  log.info({ event: 'console_command' }, `SWITCHOVER '${database}' TO '${name}' command issued`);
+  let left: string[];
   try {
-    const { registry, switchovers } = operator.actions;
-    await switchTo(controller, node, switchovers.controllers.values(), registry.config.settings);
+    if (await takenBack(controller, name)) return commandComplete('SWITCHOVER');
+    const switchover = new PlannedSwitchover({
+      controller,
+      name,
+      all: switchovers.controllers.values(),
+      settings: registry.config.settings,
+      waitMs: wait * 1000,
+      log: (level, message) =>
+        log[level]({ database, event: 'switchover' }, `switchover ${database}: ${message}`),
+    });
+    left = await switchover.run();
   } catch (error) {
     throw commandError(`switchover failed: ${(error as Error).message}`);
   }
-  return commandComplete('SWITCHOVER');
+  return Buffer.concat([...left.map((line) => notice(line)), commandComplete('SWITCHOVER')]);
+}
+
+/** Whether it was a SWITCHOVER to the writer, which takes back what another one has begun. @throws Error */
+async function takenBack(controller: ClusterController, name: string): Promise<boolean> {
+  const { planned, writer, nodes, fences } = controller;
+  if (nodes.named(name) !== writer) return false;
+  if (planned === null) {
+    await fences.takeBack(writer);
+  } else {
+    planned.takeBack();
+    await planned.over;
+  }
+  return true;
 }

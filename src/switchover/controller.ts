@@ -9,11 +9,14 @@ import { BlueGreen } from './blue-green.ts';
 import { Discovery } from './discovery.ts';
 import { Doubt } from './doubt.ts';
 import { Election } from './election.ts';
+import { Fences } from './fences.ts';
 import { newEntry, noteFound, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
+import { Lag } from './lag.ts';
 import { isSameServer, nodeKey, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
-import type { Evidence } from './probe.ts';
+import type { PlannedSwitchover } from './planned.ts';
+import type { Evidence } from './question.ts';
 import { Readers } from './readers.ts';
 import { noteAnswer, noteFailure, type News } from './reports.ts';
 import type { TopologyRow } from './topology.ts';
@@ -22,6 +25,17 @@ import type { TopologyRow } from './topology.ts';
 const URGENT_MS = 5;
 /** What has not come after that long is not waited for with a third of a processor. */
 const URGENT_FOR_MS = 30_000;
+
+/** What a SWITCHOVER does with those who wait for it. */
+export interface PlannedHold {
+  readonly isOver: boolean;
+  /** resolves when another node is the writer, or when it was given up */
+  readonly over: Promise<void>;
+  /** The promotion was asked for: those who wait too long from now on are told. */
+  promoting(): void;
+  /** The writer stays the one that it was, unless it is gone. */
+  giveUp(why: string): void;
+}
 
 /**
  * Watches the cluster behind one database with a topology_query. Serving: the pools go to the writer, or to the
@@ -45,7 +59,11 @@ export class ClusterController implements Cluster {
   /** the topology query has been answered, whatever the answer was */
   #hasTopology = false;
   readonly #doubt = new Doubt();
+  readonly lag = new Lag();
   readonly #readers: Readers;
+  /** the SWITCHOVER of this cluster that is under way; set and cleared by itself */
+  planned: PlannedSwitchover | null = null;
+  readonly fences: Fences;
   #stopped = false;
 
   constructor(registry: Registry, database: Database, history: SwitchoverHistory) {
@@ -59,11 +77,18 @@ export class ClusterController implements Cluster {
         return this.#isUrgent ? Math.min(URGENT_MS, pollingMs) : pollingMs;
       },
       isWriter: (node) => node === this.#writer,
+      isHeld: (node) => this.#hold?.isPlanned === true && this.#isAtWriter(node),
       onChange: (event, message) => this.#log('info', event, message),
       onEvidence: (node, evidence) => this.#onEvidence(node, evidence),
       onFailure: (node, reason, isAlive) => this.#onProbeFailure(node, reason, isAlive),
     });
-    this.#readers = new Readers(this.nodes);
+    this.fences = new Fences({
+      open: (node) => this.nodes.openSession(node),
+      isRunning: () => this.planned !== null,
+      isWriter: (node) => node === this.#writer,
+      log: (level, event, message) => this.#log(level, event, message),
+    });
+    this.#readers = new Readers(this.nodes, this.lag);
     this.#blueGreen = new BlueGreen(registry.resolver);
     this.#election = new Election(this.nodes, this.#blueGreen, (message) =>
       this.#log('error', 'two_writers', message),
@@ -126,6 +151,8 @@ export class ClusterController implements Cluster {
 
   stop(): void {
     this.#stopped = true;
+    this.planned?.cancel('the database is not watched any more');
+    this.fences.stop();
     this.#discovery.stop();
     const hold = this.#hold;
     this.#hold = null;
@@ -204,18 +231,44 @@ export class ClusterController implements Cluster {
     return !this.#stopped && (this.#writer === null || nodeKey(target) === this.#writer.key);
   }
 
-  /** SWITCHOVER: everybody waits until another node is the writer, or until it is given up. */
-  holdForSwitchover(node: Node): { over(): Promise<void>; giveUp(): void } {
+  /** SWITCHOVER: everybody waits until another node is the writer, or until it is given up. null: everybody waits already. */
+  holdForSwitchover(node: Node): PlannedHold | null {
     const hold = this.#beginHold(`SWITCHOVER TO ${node.key}`, { isPlanned: true });
+    if (hold === null) return null;
     return {
-      over: async () => {
-        if (hold !== null && hold === this.#hold) await new Promise((resolve) => hold.judge(resolve));
+      get isOver() {
+        return hold.isOver;
       },
-      giveUp: () => {
-        if (hold !== null && hold === this.#hold) hold.notPlanned();
+      over: hold.over,
+      promoting: () => hold.promoting(),
+      giveUp: (why) => {
+        if (hold !== this.#hold) return;
+        this.#log('warn', 'switchover_given_up', `SWITCHOVER TO ${node.key} is given up: ${why}`);
+        hold.notPlanned();
         this.#evaluate();
+        this.#activateNodes();
       },
     };
+  }
+
+  /** The databases whose clients a SWITCHOVER holds: its own, and the writer's own names. */
+  *heldDatabases(): Generator<Database> {
+    yield this.database;
+    for (const node of this.nodes) if (this.#isAtWriter(node)) yield node.database;
+  }
+
+  /** Whether a connection goes to the writer, under whichever of its names. */
+  isAtWriter(target: Target): boolean {
+    const node = this.nodes.byKey.get(nodeKey(target));
+    return node !== undefined && this.#isAtWriter(node);
+  }
+
+  #isAtWriter(node: Node): boolean {
+    return this.#writer !== null && (node === this.#writer || isSameServer(node, this.#writer));
+  }
+
+  #activateNodes(): void {
+    for (const { database } of this.nodes) for (const pool of database.pools.values()) pool.activate();
   }
 
   // evidence
@@ -223,9 +276,12 @@ export class ClusterController implements Cluster {
   #onEvidence(node: Node, evidence: Evidence): void {
     if (evidence.recovering) this.#doubtName(node);
     this.#tell(noteAnswer(node, evidence));
-    if (node === this.#writer && this.#hold === null && !evidence.recovering)
-      this.#election.lineage = evidence;
+    if (node === this.#writer && !evidence.recovering) {
+      this.lag.note(evidence);
+      if (this.#hold === null) this.#election.lineage = evidence;
+    }
     this.#evaluate();
+    this.fences.answered(node);
     node.watch.judged(false);
     if (!this.#isDiscovered) {
       this.#isDiscovered = true;
@@ -238,8 +294,9 @@ export class ClusterController implements Cluster {
     if (isAlive) {
       node.watch.judged(false);
       // It has no room for us, or no account: that is no reason to stop everybody else.
-      if (this.#hold !== null && (node === this.#writer || this.#writer === null) && !this.#hold.isGone)
-        this.#release(this.#writer);
+      const hold = this.#hold;
+      const isAsked = node === this.#writer || this.#writer === null;
+      if (hold !== null && !hold.isPlanned && isAsked && !hold.isGone) this.#release(this.#writer);
       return;
     }
     this.#doubtName(node);
@@ -273,7 +330,15 @@ export class ClusterController implements Cluster {
     if (this.#hold !== null) this.#judgeHold(this.#hold, best);
     else this.#judgeDoubt();
     this.#election.fence(this.#writer);
+    this.#judgeStandbys();
     this.#lookedAround();
+  }
+
+  /** Which standbys follow the writer, and which never will. */
+  #judgeStandbys(): void {
+    const writer = this.#hold === null ? this.#writer : null;
+    for (const node of this.nodes)
+      this.#tell(node.following.judge(node, writer, (key) => this.nodes.byKey.get(key)));
   }
 
   /** Nobody waits: is the writer still the one? */
@@ -312,11 +377,19 @@ export class ClusterController implements Cluster {
   }
 
   #adopt(node: Node): void {
-    this.#writer = node;
+    this.#setWriter(node);
     this.#election.lineage = node.evidence;
     this.#log('info', 'writer_found', `the writer is ${node.key}`);
     if (this.target === null) return;
     for (const pool of this.database.pools.values()) pool.retireElsewhere(node.target);
+  }
+
+  #setWriter(node: Node | null): void {
+    const isMove = node !== this.#writer;
+    this.#writer = node;
+    if (!isMove) return;
+    this.lag.reset();
+    if (node?.evidence) this.lag.note(node.evidence);
   }
 
   // holding
@@ -327,7 +400,7 @@ export class ClusterController implements Cluster {
     if (!isFirst)
       this.#log('warn', 'switchover_hold', `${reason}; transactions wait while the writer is looked for`);
     this.#hold = new Hold({
-      database: this.database,
+      databases: isPlanned ? () => this.heldDatabases() : () => [this.database],
       settings: this.#settings,
       isPlanned,
       isFirst,
@@ -358,15 +431,16 @@ export class ClusterController implements Cluster {
     const old = this.#writer;
     const isMove = node !== old;
     this.#hold = null;
-    this.#writer = node;
+    this.#setWriter(node);
     if (node !== null) this.#election.lineage = node.evidence ?? this.#election.lineage;
     this.epoch++;
-    const how = isMove ? 'moved' : hold.isGone ? 'returned' : 'false alarm';
+    const unmoved = hold.isGivenUp ? 'given up' : 'false alarm';
+    const how = isMove ? 'moved' : hold.isGone ? 'returned' : unmoved;
     const message = noteFound(hold.entry, node, how, hold.countHeld());
-    if (how !== 'false alarm') this.#history.begin(hold.entry);
+    if (isMove || hold.isGone) this.#history.begin(hold.entry);
     if (isMove && old !== null) this.#setAside(old);
     this.#readers.changed();
-    this.#log(how === 'false alarm' ? 'info' : 'warn', 'switchover_end', message);
+    this.#log(isMove || hold.isGone ? 'warn' : 'info', 'switchover_end', message);
     const { target } = this;
     hold.end(isMove);
     if (target !== null && (isMove || hold.isGone))
@@ -403,6 +477,7 @@ export class ClusterController implements Cluster {
 
   #resume(hold: Hold): void {
     for (const pool of this.database.pools.values()) pool.activate();
+    this.#activateNodes();
     for (const go of [...hold.linked.values()]) go();
     this.#registry.recheck();
   }

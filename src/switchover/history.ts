@@ -37,13 +37,14 @@ export function newEntry(database: string, writer: Node | null, detectedBy: stri
 }
 
 /**
- * The writer is found. `how`: it is another one than before, it was gone and is there again, or nothing was the matter.
+ * The writer is found. `how`: it is another one than before, it was gone and is there again, a
+ * SWITCHOVER was given up, or nothing was the matter.
  * @returns what the log says of it
  */
 export function noteFound(
   entry: Switchover,
   writer: Node | null,
-  how: 'moved' | 'returned' | 'false alarm',
+  how: 'moved' | 'returned' | 'given up' | 'false alarm',
   held: number,
 ): string {
   const foundMs = performance.now() - entry.startedAt;
@@ -53,6 +54,7 @@ export function noteFound(
   const what = {
     moved: `the writer is ${writer?.key} (was ${entry.from || 'unknown'})`,
     returned: `${writer?.key} is the writer again`,
+    'given up': `the writer is still ${writer?.key}`,
     'false alarm': 'false alarm',
   }[how];
   return `${what}, after ${foundMs.toFixed(1)} ms, ${entry.clientsHeld} clients held, detected by: ${entry.detectedBy}`;

@@ -1,6 +1,6 @@
 import type { Settings } from '../config/options.ts';
 import type { Database } from '../pool/databases.ts';
-import type { Waiter } from '../pool/pool.ts';
+import type { Pool, Waiter } from '../pool/pool.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import type { Switchover } from './history.ts';
 
@@ -14,6 +14,8 @@ export class Hold {
   readonly isFirst: boolean;
   /** the SWITCHOVER command waits for transactions: the old writer's word does not end it, and the command has a limit */
   isPlanned: boolean;
+  /** the SWITCHOVER command has given up */
+  isGivenUp = false;
   /** a blue/green switchover is in progress: no node's word ends it */
   isDeployment = false;
   /** switchover_timeout has passed: nobody waits any more */
@@ -22,14 +24,20 @@ export class Hold {
   isGone = false;
   /** who waits with a server of his own, and is told when it is over; the oldest first */
   readonly linked = new Map<Waiter, () => void>();
-  readonly #database: Database;
+  readonly #databases: () => Iterable<Database>;
   readonly #timeoutMs: number;
   readonly #onOverdue: () => void;
   readonly #timers: NodeJS.Timeout[] = [];
+  #isLimited = false;
+  #isOver = false;
+  /** resolves when nobody waits for it any more */
+  readonly over: Promise<void>;
+  #end: () => void = () => {};
   #judges: ((gone: boolean) => void)[] = [];
 
   constructor(options: {
-    database: Database;
+    /** whose clients wait */
+    databases: () => Iterable<Database>;
     settings: Settings;
     entry: Switchover;
     isPlanned: boolean;
@@ -37,12 +45,13 @@ export class Hold {
     onOverdue: () => void;
   }) {
     const { settings } = options;
-    this.#database = options.database;
+    this.#databases = options.databases;
     this.entry = options.entry;
     this.isPlanned = options.isPlanned;
     this.isFirst = options.isFirst;
     this.#timeoutMs = settings.switchover_dry_run ? 0 : settings.switchover_timeout;
     this.#onOverdue = options.onOverdue;
+    this.over = new Promise((resolve) => (this.#end = resolve));
     if (!this.isPlanned) this.#limitSearch();
     if (settings.switchover_dry_run) return;
     if (settings.switchover_hold_timeout > 0) {
@@ -50,20 +59,31 @@ export class Hold {
     }
   }
 
+  *#pools(): Generator<Pool> {
+    for (const database of this.#databases()) yield* database.pools.values();
+  }
+
+  /** SWITCHOVER has asked for the promotion: it may take long, and those who wait are told after a while. */
+  promoting(): void {
+    this.#limitSearch();
+  }
+
   /** SWITCHOVER has given up, or is over: what is not known now is looked for as at any other time. */
   notPlanned(): void {
     if (!this.isPlanned) return;
     this.isPlanned = false;
+    this.isGivenUp = true;
     this.#limitSearch();
   }
 
   #limitSearch(): void {
-    if (this.#timeoutMs === 0) return;
+    if (this.#timeoutMs === 0 || this.#isLimited) return;
+    this.#isLimited = true;
     this.#timers.push(
       setTimeout(() => {
         this.isOverdue = true;
         this.#onOverdue();
-        for (const pool of this.#database.pools.values()) pool.failWaiters(clientErrors.noWriter());
+        for (const pool of this.#pools()) pool.failWaiters(clientErrors.noWriter());
         for (const waiter of [...this.linked.keys()]) this.#evict(waiter, clientErrors.noWriter());
       }, this.#timeoutMs),
     );
@@ -72,7 +92,7 @@ export class Hold {
   /** Clients that wait now. */
   countHeld(): number {
     let count = this.linked.size;
-    for (const pool of this.#database.pools.values()) count += pool.waiters.size + pool.dedicated.size;
+    for (const pool of this.#pools()) count += pool.waiters.size + pool.dedicated.size;
     return count;
   }
 
@@ -100,9 +120,15 @@ export class Hold {
     this.#tell(true);
   }
 
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
   /** It is over. */
   end(isMove = false): void {
     for (const timer of this.#timers) clearInterval(timer);
+    this.#isOver = true;
+    this.#end();
     this.#tell(this.isGone || isMove);
   }
 
@@ -125,7 +151,7 @@ export class Hold {
 
   #oldest(): Waiter | null {
     let found = this.linked.keys().next().value ?? null;
-    for (const pool of this.#database.pools.values()) {
+    for (const pool of this.#pools()) {
       const waiter = pool.waiters.values().next().value;
       if (waiter !== undefined && (found === null || waiter.waitingSince < found.waitingSince))
         found = waiter;
@@ -135,7 +161,7 @@ export class Hold {
 
   #evict(waiter: Waiter, error: ClientError): void {
     this.linked.delete(waiter);
-    for (const pool of this.#database.pools.values()) pool.cancelWait(waiter);
+    for (const pool of this.#pools()) pool.cancelWait(waiter);
     waiter.onNoServer(error);
   }
 }

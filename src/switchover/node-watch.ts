@@ -1,22 +1,35 @@
 import type { Cluster } from '../pool/cluster.ts';
+import type { Waiter } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
+import type { ClientError } from '../wire/errors.ts';
+
+export interface NodeWatchEvents {
+  isWriter(): boolean;
+  /** a SWITCHOVER away from the node is under way */
+  isHeld(): boolean;
+  /** Has the node asked now how it is; false: nobody asks it any more. */
+  ask(): boolean;
+}
 
 /**
- * What clients and pools see who were led to one node, by its name or as a reader. Nobody waits for a writer there; but
+ * What clients and pools see who were led to one node, by its name or as a reader. Nobody waits for a writer there, except
+ * while a SWITCHOVER takes the writer away from the node; but
  * when the node goes away its clients stay, and those who asked for the readers go on at another.
  */
 export class NodeWatch implements Cluster {
-  readonly held = false;
   readonly target = null;
   readonly epoch = 0;
   readonly #topology: Cluster;
-  readonly #events: { isWriter(): boolean; ask(): boolean };
+  readonly #events: NodeWatchEvents;
   #judges: ((gone: boolean) => void)[] = [];
 
-  /** @param events `ask` has the node asked now how it is; false: nobody asks it any more */
-  constructor(topology: Cluster, events: { isWriter(): boolean; ask(): boolean }) {
+  constructor(topology: Cluster, events: NodeWatchEvents) {
     this.#topology = topology;
     this.#events = events;
+  }
+
+  get held(): boolean {
+    return this.#events.isHeld();
   }
 
   get nodesJson(): string {
@@ -49,13 +62,22 @@ export class NodeWatch implements Cluster {
     return false;
   }
 
-  refusal(): null {
-    return null;
+  refusal(): ClientError | null {
+    return this.held ? this.#topology.refusal() : null;
   }
 
-  onHeld(): void {}
-  waitWithServer(): void {}
-  letGo(): void {}
+  onHeld(): void {
+    if (this.held) this.#topology.onHeld();
+  }
+
+  waitWithServer(waiter: Waiter, go: () => void): void {
+    this.#topology.waitWithServer(waiter, go);
+  }
+
+  letGo(waiter: Waiter): void {
+    this.#topology.letGo(waiter);
+  }
+
   connectFailed(): void {}
   transactionBroken(): void {}
 }

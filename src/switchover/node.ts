@@ -1,7 +1,9 @@
 import type { Database } from '../pool/databases.ts';
 import type { Target } from '../pool/socket.ts';
+import type { Following } from './following.ts';
 import type { NodeWatch } from './node-watch.ts';
-import type { Evidence, Probe } from './probe.ts';
+import type { Probe } from './probe.ts';
+import type { Evidence } from './question.ts';
 
 export type Role = 'unknown' | 'writer' | 'reader';
 
@@ -29,6 +31,8 @@ export interface Node {
   readOnlySince: number;
   /** it says that it is the writer while a better one does too */
   isFenced: boolean;
+  /** whether it follows the writer, while it is a standby */
+  readonly following: Following;
   /** role and status columns of the topology query */
   label: string;
 }

@@ -2,18 +2,25 @@ import type { Cluster } from '../pool/cluster.ts';
 import { Database, type Registry } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Target } from '../pool/socket.ts';
+import { Following } from './following.ts';
 import { NodeWatch } from './node-watch.ts';
 import { nodeKey, type Node } from './node.ts';
-import { Probe, type Evidence } from './probe.ts';
+import { OwnSession } from './own-session.ts';
+import { Probe } from './probe.ts';
+import type { Evidence } from './question.ts';
 import type { TopologyRow } from './topology.ts';
 
 /** Least time for a probe's answer, in ms: a busy machine is not a dead one. */
 const DEADLINE_MS = 1000;
+/** A session of the proxy's own has to be there within this time, in ms. */
+const SESSION_MS = 5000;
 
 export interface NodeEvents {
   /** ms between two probes of a node */
   intervalMs(): number;
   isWriter(node: Node): boolean;
+  /** a SWITCHOVER away from this node holds also those who asked for it by name */
+  isHeld(node: Node): boolean;
   /** A node has come or gone. */
   onChange(event: string, message: string): void;
   onEvidence(node: Node, evidence: Evidence): void;
@@ -48,6 +55,7 @@ export class Nodes {
     const database = this.#databaseOf(target, key);
     const watch = new NodeWatch(this.#cluster, {
       isWriter: () => this.#events.isWriter(node),
+      isHeld: () => this.#events.isHeld(node),
       ask: () => {
         if (database.removed) return false;
         node.probe.renew();
@@ -76,6 +84,7 @@ export class Nodes {
       lastChange: performance.now(),
       readOnlySince: 0,
       isFenced: false,
+      following: new Following(),
       label: '',
     };
     this.byKey.set(key, node);
@@ -138,6 +147,17 @@ export class Nodes {
     for (const node of nodes) {
       const pool = this.#credentialsFor(node.database);
       if (pool !== null) yield pool;
+    }
+  }
+
+  /** A session of the proxy's own, as the role that probes. @throws Error */
+  async openSession(node: Node): Promise<OwnSession> {
+    const pool = this.#credentialsFor(node.database);
+    if (pool === null) throw new Error('nobody is known who could log in (auth_user)');
+    try {
+      return await OwnSession.open(pool, node.target, SESSION_MS);
+    } catch (error) {
+      throw new Error(`no connection to ${node.key}: ${(error as Error).message}`, { cause: error });
     }
   }
 

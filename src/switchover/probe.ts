@@ -4,25 +4,7 @@ import { LoginError } from '../pool/login.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import type { Target } from '../pool/socket.ts';
-
-/** What a node says of itself. */
-export interface Evidence {
-  readonly recovering: boolean;
-  /** of the WAL that it writes, or replays; null where it does not tell */
-  readonly timeline: number | null;
-  /** bytes of WAL written, or replayed */
-  readonly position: bigint | null;
-  /** seconds since the last replayed transaction; null for a writer */
-  readonly lagSeconds: number | null;
-  /** system identifier: what does not descend from the same initdb is another cluster; null where it does not tell */
-  readonly system: string | null;
-  /** when its postmaster started: two addresses with the same one are one server */
-  readonly instance: string | null;
-  /** transactions that may write have to ask for it (default_transaction_read_only); a standby's are never allowed to */
-  readonly readOnly: boolean;
-  /** when the question was sent; ms of performance.now() */
-  readonly askedAt: number;
-}
+import { evidenceFrom, QUESTION, SHORT_QUESTION, type Evidence } from './question.ts';
 
 export interface ProbeEvents {
   /** Credentials; null: nobody is known yet who could log in. */
@@ -36,30 +18,14 @@ export interface ProbeEvents {
   onFailure(reason: string, isAlive: boolean): void;
 }
 
-// The timeline of a writer is in its WAL file's name; pg_control_checkpoint() would still tell the old one until the
-// checkpoint behind the promotion. A standby's is that of its stream, which only some roles are told, or of its restart point.
-const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
- CASE WHEN pg_is_in_recovery() THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()),
- (SELECT received_tli FROM pg_stat_wal_receiver))::bigint
- ELSE ('x' || lpad(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 16, '0'))::bit(64)::bigint END AS timeline,
- CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn,
- CASE WHEN NOT pg_is_in_recovery() THEN NULL
- WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
- ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END AS lag,
- pg_postmaster_start_time() AS started,
- current_setting('transaction_read_only') AS read_only,
- (SELECT system_identifier FROM pg_control_system()) AS system`;
 /** Why a connection is closed that the other side has ended (connect.ts). */
 const CRASHED = 'server conn crashed?';
-/** For servers that are not quite PostgreSQL and refuse the other one. */
-const SHORT_QUESTION = 'SELECT pg_is_in_recovery() AS recovering';
-
 /** Asks one node on a connection that is kept for it, again and again. */
 export class Probe {
   readonly target: Target;
   readonly #events: ProbeEvents;
   #server: Server | null = null;
-  #question = QUESTION;
+  #question: string = QUESTION;
   #stopped = false;
   /** counts `renew`: what was asked before the last one is void */
   #doubts = 0;
@@ -170,16 +136,7 @@ export class Probe {
       this.#question = SHORT_QUESTION;
       [row] = await this.#ask(this.#server, this.#question, deadline);
     }
-    return {
-      recovering: row?.['recovering'] === 't',
-      timeline: row?.['timeline'] ? Number(row['timeline']) : null,
-      position: parseLsn(row?.['lsn'] ?? null),
-      lagSeconds: row?.['lag'] ? Math.max(0, Number(row['lag'])) : null,
-      system: row?.['system'] ?? null,
-      instance: row?.['started'] ?? null,
-      readOnly: row?.['read_only'] === 'on',
-      askedAt,
-    };
+    return evidenceFrom(row, askedAt);
   }
 
   async #connect(pool: Pool, deadlineMs: number): Promise<Server> {
@@ -234,10 +191,4 @@ function isRefusal(error: Error): boolean {
   if (error instanceof ControlError) return CANCELLED.has(error.code);
   const code = error instanceof LoginError ? (error.fields?.get('C') ?? '') : '';
   return code !== '' && !code.startsWith('57');
-}
-
-/** `16/B374D848` in bytes. */
-function parseLsn(text: string | null): bigint | null {
-  const match = /^([0-9A-F]+)\/([0-9A-F]+)$/i.exec(text ?? '');
-  return match === null ? null : (BigInt(`0x${match[1]}`) << 32n) + BigInt(`0x${match[2]}`);
 }

@@ -1,14 +1,17 @@
 import type { Database } from '../pool/databases.ts';
-import type { Node } from './node.ts';
+import type { Lag } from './lag.ts';
+import { isSameServer, type Node } from './node.ts';
 
 /** What rules and clients see of a cluster's nodes: who serves reads now, and ctx.nodes. */
 export class Readers {
   readonly #nodes: Iterable<Node>;
+  readonly #lag: Lag;
   #next = 0;
   #json: string | null = null;
 
-  constructor(nodes: Iterable<Node>) {
+  constructor(nodes: Iterable<Node>, lag: Lag) {
     this.#nodes = nodes;
+    this.#lag = lag;
   }
 
   /** Something has become known of a node. */
@@ -35,8 +38,9 @@ export class Readers {
       [...this.#nodes].map((node) => ({
         name: node.database.name,
         role: node.role === 'writer' && node !== writer ? 'unknown' : node.role,
-        lag_bytes: lagBytes(node, writer),
-        lag_seconds: node.role === 'reader' ? (node.evidence?.lagSeconds ?? null) : null,
+        state: stateOf(node, writer),
+        lag_bytes: this.#lag.bytes(node),
+        lag_seconds: this.#lag.seconds(node),
       })),
     );
     return this.#json;
@@ -44,13 +48,29 @@ export class Readers {
 }
 
 function servesReads(node: Node, now: number): boolean {
-  return node.role === 'reader' && node.readerFrom <= now && node.database.isUp;
+  return node.role === 'reader' && node.readerFrom <= now && node.database.isUp && node.following.isReadable;
 }
 
-/** Bytes of WAL that the writer had written at its last probe and a reader has not replayed; null: not known. */
-export function lagBytes(node: Node, writer: Node | null): number | null {
-  const written = writer?.evidence?.position ?? null;
-  const replayed = node.evidence?.position ?? null;
-  if (node.role !== 'reader' || written === null || replayed === null) return null;
-  return Math.max(0, Number(written - replayed));
+/** What SHOW TOPOLOGY and ctx.nodes call the state of a node. */
+export type NodeState =
+  | 'serving'
+  | 'ready'
+  | 'paused'
+  | 'recovering'
+  | 'orphaned'
+  | 'fenced'
+  | 'alias'
+  | 'asked'
+  | 'failed';
+
+/** @param writer the cluster's, or the one that was while another is looked for */
+export function stateOf(node: Node, writer: Node | null, now = performance.now()): NodeState {
+  if (node.failure !== '') return 'failed';
+  if (node.role === 'unknown') return 'asked';
+  if (node === writer) return 'serving';
+  if (node.isFenced) return 'fenced';
+  if (writer !== null && node.role === 'writer' && isSameServer(node, writer)) return 'alias';
+  if (node.following.isOrphaned) return 'orphaned';
+  if (!node.following.isReadable || node.readerFrom > now) return 'recovering';
+  return node.evidence?.isPaused === true ? 'paused' : 'ready';
 }

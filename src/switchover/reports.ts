@@ -1,5 +1,5 @@
 import type { Node } from './node.ts';
-import type { Evidence } from './probe.ts';
+import type { Evidence } from './question.ts';
 
 /** What a node's probe brings is noted at the node, and what is new about it goes to the log. */
 export interface News {
@@ -27,6 +27,7 @@ export function noteAnswer(node: Node, evidence: Evidence): News[] {
   }
   if (role !== node.role) {
     node.role = role;
+    if (role === 'writer') node.following.reset();
     node.lastChange = now;
     const message = `${node.key} is a ${role} (timeline ${evidence.timeline ?? 'unknown'})`;
     news.push({ level: 'info', event: 'node_role', message });

@@ -7,6 +7,7 @@ export class Switchovers {
   readonly controllers = new Map<string, ClusterController>();
   readonly history = new SwitchoverHistory();
   readonly #registry: Registry;
+  #stopped = false;
 
   constructor(registry: Registry) {
     this.#registry = registry;
@@ -17,9 +18,15 @@ export class Switchovers {
 
   /** Begins to watch what the configuration has, and ends what it has no more (start, RELOAD). */
   reconfigure(): void {
+    if (this.#stopped) return;
     const { databases } = this.#registry;
     for (const controller of [...this.controllers.values()]) {
-      const { database } = controller;
+      const { database, planned } = controller;
+      // There is no way back: the old entry's nodes are watched until the promoted one is the writer.
+      if (planned?.phase === 'promoting' && databases.get(database.name) === database) {
+        if (!this.#isSame(controller)) void planned.over.then(() => this.reconfigure());
+        continue;
+      }
       if (databases.get(database.name) !== database || !this.#isSame(controller)) this.#forget(database);
     }
     for (const database of [...databases.values()]) {
@@ -54,8 +61,13 @@ export class Switchovers {
     this.controllers.delete(database.name);
   }
 
-  stop(): void {
+  /** Ends it all. Resolves when every SWITCHOVER that was under way has put back what it had changed, if it may. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    const running = [...this.controllers.values()].flatMap(({ planned }) => planned ?? []);
+    const open = running.filter((each) => each.phase !== 'promoting').map((each) => each.over);
     for (const { database } of [...this.controllers.values()]) this.#forget(database);
+    await Promise.all(open);
   }
 
   #isSame({ database, config }: ClusterController): boolean {

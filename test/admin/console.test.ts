@@ -246,7 +246,7 @@ test('SHOW HELP is a notice', async () => {
   assert.equal(fields['M'], 'Console usage');
   assert.match(
     fields['D']!,
-    /^\n\tSHOW HELP\|CONFIG.*\n\tKILL_CLIENT <client_id>\n.*SWITCHOVER <db> TO <node>$/s,
+    /^\n\tSHOW HELP\|CONFIG.*\n\tKILL_CLIENT <client_id>\n.*SWITCHOVER <db> TO <node> \[WAIT <seconds>\]$/s,
   );
   client.destroy();
 });

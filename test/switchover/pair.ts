@@ -1,5 +1,5 @@
 /** A primary, its standbys and a proxy that watches them, and clients that write to it. */
-import { Client } from 'pg';
+import { Client, type ClientConfig } from 'pg';
 import { Bouncer, type Settings } from '../support/bouncer.ts';
 import { Cluster, type Row } from '../support/cluster.ts';
 import type { Scope } from '../support/scope.ts';
@@ -17,6 +17,8 @@ export interface Setup {
 export interface SetupOptions {
   standbys?: number;
   settings?: Settings;
+  /** of the servers */
+  postgres?: Record<string, string>;
   /** beside the configuration: path -> text */
   files?: Record<string, string>;
   /** run on the primary at first */
@@ -28,7 +30,7 @@ export interface SetupOptions {
 /** Starts it all, and waits until the proxy knows every node. */
 export async function setUp(scope: Scope, options: SetupOptions = {}): Promise<Setup> {
   const primary = await Cluster.start(scope, {
-    settings: { wal_keep_size: '64MB', hot_standby_feedback: 'on' },
+    settings: { wal_keep_size: '64MB', hot_standby_feedback: 'on', ...options.postgres },
     sql: `CREATE TABLE nodes (endpoint text, port int);
       CREATE TABLE ledger (writer int, n int, at timestamptz DEFAULT clock_timestamp());
       ${options.sql ?? ''}`,
@@ -98,8 +100,13 @@ export class Writer {
     for (const event of ['error', 'end'] as const) client.on(event, () => (this.isLost = true));
   }
 
-  static async start(bouncer: Bouncer, id: number, protocol: Protocol): Promise<Writer> {
-    const writer = new Writer(await bouncer.connect(), id, protocol);
+  static async start(
+    bouncer: Bouncer,
+    id: number,
+    protocol: Protocol,
+    more: ClientConfig = {},
+  ): Promise<Writer> {
+    const writer = new Writer(await bouncer.connect(more), id, protocol);
     writer.#loop = writer.#run();
     return writer;
   }

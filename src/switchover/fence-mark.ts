@@ -1,0 +1,27 @@
+/**
+ * What SWITCHOVER writes into synchronous_standby_names of the old writer: the name of a standby that does not exist. No
+ * commit is acknowledged there then. The name says by whom, on which timeline, and what the setting was before.
+ *
+ * A name in double quotes may be anything (PostgreSQL's documentation of synchronous_standby_names).
+ */
+export interface Mark {
+  /** of the writer that was fenced: a node on a higher one has been promoted since */
+  readonly timeline: number;
+  /** synchronous_standby_names in postgresql.auto.conf before; '': it was not there */
+  readonly before: string;
+}
+
+export const MARK_START = '"pgswitchyard fence, timeline ';
+const MARK = /^"pgswitchyard fence, timeline (\d+), before: ((?:[^"]|"")*)"$/;
+
+/** The value of synchronous_standby_names. */
+export function markText({ timeline, before }: Mark): string {
+  return `${MARK_START}${timeline}, before: ${before.replaceAll('"', '""')}"`;
+}
+
+/** @returns null where the setting is no mark of ours */
+export function markOf(setting: string | null): Mark | null {
+  const match = MARK.exec(setting ?? '');
+  if (match === null) return null;
+  return { timeline: Number(match[1]), before: match[2]!.replaceAll('""', '"') };
+}

@@ -1,0 +1,285 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { markOf, markText, type Mark } from './fence-mark.ts';
+import { literal, OWN_NAMES, type OwnSession } from './own-session.ts';
+
+/**
+ * Keeps a server from acknowledging writes, whoever asks for them: through this proxy, through another, or directly.
+ *
+ * default_transaction_read_only = on makes transactions read-only that do not ask for something else, and
+ * synchronous_standby_names = a standby that does not exist lets nobody's COMMIT be answered, COMMIT PREPARED included,
+ * unless the session has set synchronous_commit to local or off. Both are set by ALTER SYSTEM, so that they outlast a
+ * crash of this proxy. Then all sessions are ended that began before the settings held.
+ */
+
+/** How long one statement of the proxy's own may take. */
+const STATEMENT_MS = 5000;
+/** How long the server may take to read its settings, and sessions to end. */
+const EFFECT_MS = 5000;
+const POLL_MS = 5;
+
+/** How the settings were before, so that they can be put back. */
+export interface Fence {
+  readonly mark: Mark;
+  /** somebody else had made it read-only, and takes that back by himself */
+  readonly wasReadOnly: boolean;
+}
+
+export interface FenceOptions {
+  /** of the writer */
+  readonly timeline: number;
+  /** process IDs of sessions that write nothing, since this proxy holds their clients */
+  readonly keep: readonly number[];
+  /** opens one more session at the same server */
+  readonly open: () => Promise<OwnSession>;
+  /** @throws where it is to be given up */
+  readonly check: () => void;
+}
+
+/** Who may do what. */
+interface Rights {
+  readonly me: string;
+  readonly isSuperuser: boolean;
+  /** as server_version_num */
+  readonly version: number;
+}
+
+/** What the role of a session may not do that fencing takes, as sentences; empty: nothing is missing. */
+export async function missingForFence(session: OwnSession, keep: readonly number[]): Promise<string[]> {
+  const [row] = await session.query(
+    `SELECT rolsuper AS super, current_user AS me, current_setting('server_version_num') AS version,
+    coalesce(current_setting('allow_alter_system', true), 'on') AS alter_system,
+    has_function_privilege('pg_reload_conf()', 'EXECUTE') AS reload,
+    pg_has_role('pg_signal_backend', 'USAGE') AS signal, pg_has_role('pg_read_all_stats', 'USAGE') AS stats
+    FROM pg_roles WHERE rolname = current_user`,
+    STATEMENT_MS,
+  );
+  const rights: Rights = {
+    me: row?.['me'] ?? '',
+    isSuperuser: row?.['super'] === 't',
+    version: Number(row?.['version'] ?? 0),
+  };
+  const { me, isSuperuser } = rights;
+  const missing: string[] = [];
+  if (row?.['alter_system'] !== 'on') missing.push('ALTER SYSTEM is switched off there (allow_alter_system)');
+  if (row?.['reload'] !== 't')
+    missing.push(`GRANT EXECUTE ON FUNCTION pg_reload_conf() TO "${me}" is missing there`);
+  if (isSuperuser) return missing;
+  missing.push(...(await missingParameters(session, rights)));
+  if (row?.['signal'] !== 't')
+    missing.push(`GRANT pg_signal_backend TO "${me}" is missing: it may not end sessions`);
+  if (row?.['stats'] !== 't')
+    missing.push(`GRANT pg_read_all_stats TO "${me}" is missing: it may not see which sessions there are`);
+  else {
+    const supers = await session.query(
+      `SELECT a.pid, a.usename, a.application_name FROM (${sessionsToEnd(keep)}) AS ending
+      JOIN pg_stat_activity AS a USING (pid) JOIN pg_roles AS r ON r.oid = a.usesysid WHERE r.rolsuper LIMIT 5`,
+      STATEMENT_MS,
+    );
+    if (supers.length > 0) {
+      const named = supers.map(
+        (each) => `${each['usename']} (${each['application_name']}, pid ${each['pid']})`,
+      );
+      missing.push(`only a superuser may end sessions of superusers: ${named.join(', ')}`);
+    }
+  }
+  return missing;
+}
+
+async function missingParameters(session: OwnSession, { me, version }: Rights): Promise<string[]> {
+  if (version < 150_000) return [`"${me}" is no superuser, and ALTER SYSTEM needs one before PostgreSQL 15`];
+  const names = ['default_transaction_read_only', 'synchronous_standby_names'];
+  const [row] = await session.query(
+    `SELECT ${names.map((name) => `has_parameter_privilege('${name}', 'ALTER SYSTEM') AS ${name}`).join(', ')}`,
+    STATEMENT_MS,
+  );
+  const lacking = names.filter((name) => row?.[name] !== 't');
+  return lacking.length === 0
+    ? []
+    : [`GRANT ALTER SYSTEM ON PARAMETER ${lacking.join(', ')} TO "${me}" is missing`];
+}
+
+/** Roles and databases that make their transactions writable in spite of the fence's default, as sentences. */
+export async function escapes(session: OwnSession): Promise<string[]> {
+  const rows = await session.query(
+    `SELECT coalesce('role ' || r.rolname, 'all roles') || coalesce(' in database ' || d.datname, '') AS who
+    FROM pg_db_role_setting AS s LEFT JOIN pg_roles AS r ON r.oid = s.setrole
+    LEFT JOIN pg_database AS d ON d.oid = s.setdatabase, unnest(s.setconfig) AS setting
+    WHERE lower(setting) ~ '^default_transaction_read_only=(off|of|false|f|no|n|0)$'`,
+    STATEMENT_MS,
+  );
+  return rows.map(
+    (row) => `default_transaction_read_only is set to off for ${row['who']}, which a fence can not change`,
+  );
+}
+
+/**
+ * Raises the fence. After that nobody has a session there that began before, and no commit is answered.
+ * @throws Error, ControlError; the caller lowers it then
+ * @param onBegin told before anything is changed, what lowering it has to put back
+ */
+export async function raiseFence(
+  session: OwnSession,
+  { timeline, keep, open, check }: FenceOptions,
+  onBegin: (fence: Fence) => void,
+): Promise<void> {
+  // its own commits are not to wait for a standby that does not exist
+  await session.query('SET synchronous_commit = local', STATEMENT_MS);
+  const fence = await fenceFor(session, timeline);
+  const names = markText(fence.mark);
+  check();
+  onBegin(fence);
+  await session.query(`ALTER SYSTEM SET synchronous_standby_names = ${literal(names)}`, STATEMENT_MS);
+  await session.query('ALTER SYSTEM SET default_transaction_read_only = on', STATEMENT_MS);
+  await session.query('SELECT pg_reload_conf()', STATEMENT_MS);
+  const since = await untilHolds(session, names, open, check);
+  await endSessions(session, keep, since, check);
+}
+
+async function fenceFor(session: OwnSession, timeline: number): Promise<Fence> {
+  const [row] = await session.query(
+    `SELECT names.setting AS names, names.source, names.sourcefile, read_only.reset_val AS read_only
+    FROM pg_settings AS names, pg_settings AS read_only
+    WHERE names.name = 'synchronous_standby_names' AND read_only.name = 'default_transaction_read_only'`,
+    STATEMENT_MS,
+  );
+  const names = row?.['names'] ?? '';
+  const left = markOf(names);
+  // what an earlier attempt has left behind is no setting of the operator's
+  if (left !== null) return { mark: { timeline, before: left.before }, wasReadOnly: false };
+  // The file is not told to every role: a value that is put back by ALTER SYSTEM at least stays in force.
+  const file = row?.['sourcefile'] ?? null;
+  const isOwn = file === null ? row?.['source'] === 'configuration file' : file.endsWith('auto.conf');
+  return { mark: { timeline, before: isOwn ? names : '' }, wasReadOnly: row?.['read_only'] === 'on' };
+}
+
+/**
+ * Waits until new sessions begin read-only and a commit of one of them hangs.
+ * @returns the server's time, from which on every session begins like that
+ */
+async function untilHolds(
+  session: OwnSession,
+  names: string,
+  open: () => Promise<OwnSession>,
+  check: () => void,
+): Promise<string> {
+  const deadline = performance.now() + EFFECT_MS;
+  for (;;) {
+    check();
+    const fresh = await open();
+    try {
+      const [row] = await fresh.query(
+        `SELECT current_setting('default_transaction_read_only') AS read_only,
+        current_setting('synchronous_standby_names') AS names, clock_timestamp() AS now,
+        (SELECT count(*) FROM pg_stat_replication WHERE sync_priority > 0) AS synchronous`,
+        STATEMENT_MS,
+      );
+      // a WAL sender that has not read the settings yet would still let commits go on
+      const isRead = row?.['read_only'] === 'on' && row['names'] === names && row['synchronous'] === '0';
+      if (isRead && (await hangs(session, fresh))) return row['now'] ?? '';
+    } finally {
+      fresh.close();
+    }
+    if (performance.now() > deadline)
+      throw new Error(
+        'default_transaction_read_only = on and synchronous_standby_names have no effect on new sessions there: ' +
+          'a command-line option of the server, or a setting of the role or database, may override them',
+      );
+    await sleep(POLL_MS);
+  }
+}
+
+/** Whether a commit is not answered. One that writes nothing but a message into the WAL is tried. */
+async function hangs(session: OwnSession, fresh: OwnSession): Promise<boolean> {
+  await fresh.query('SET synchronous_commit = on', STATEMENT_MS);
+  let isAnswered = false;
+  const commit = fresh
+    .query(
+      "BEGIN READ WRITE; SELECT pg_logical_emit_message(true, 'pgswitchyard', ''); COMMIT",
+      STATEMENT_MS + EFFECT_MS,
+    )
+    .finally(() => (isAnswered = true));
+  commit.catch(() => {});
+  for (;;) {
+    if (isAnswered) {
+      await commit;
+      return false;
+    }
+    const [row] = await session.query(
+      `SELECT CASE WHEN wait_event = 'SyncRep' THEN pg_terminate_backend(pid) END AS hung
+      FROM pg_stat_activity WHERE pid = ${fresh.pid}`,
+      STATEMENT_MS,
+    );
+    if (row?.['hung'] === 't') return true;
+    await sleep(POLL_MS);
+  }
+}
+
+/**
+ * Sessions that could write. Those that only send WAL to a standby or a subscriber can't; what else PostgreSQL runs by
+ * itself (autovacuum, background workers) shows in the WAL.
+ */
+function sessionsToEnd(keep: readonly number[]): string {
+  return `SELECT pid FROM pg_stat_activity AS each LEFT JOIN pg_stat_replication AS sender USING (pid)
+    WHERE pid <> pg_backend_pid() AND NOT (pid = ANY ('{${keep.join(',')}}'))
+    AND each.application_name NOT IN (${OWN_NAMES.map(literal).join(', ')})
+    AND (each.backend_type = 'client backend' OR (each.backend_type = 'walsender' AND each.datid IS NOT NULL
+    AND sender.state NOT IN ('streaming', 'catchup')))`;
+}
+
+async function endSessions(
+  session: OwnSession,
+  keep: readonly number[],
+  since: string,
+  check: () => void,
+): Promise<void> {
+  const deadline = performance.now() + EFFECT_MS;
+  for (;;) {
+    check();
+    const rows = await session.query(
+      `SELECT pid, usename, application_name, pg_terminate_backend(pid) FROM (${sessionsToEnd(keep)}) AS ending
+      JOIN pg_stat_activity USING (pid) WHERE backend_start <= ${literal(since)}`,
+      STATEMENT_MS,
+    );
+    if (rows.length === 0) return;
+    if (performance.now() > deadline) {
+      const named = rows
+        .slice(0, 5)
+        .map((row) => `${row['usename']} (${row['application_name']}, pid ${row['pid']})`);
+      throw new Error(`sessions do not end there: ${named.join(', ')}`);
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+/**
+ * Puts the settings back, and waits until the server has read them.
+ * @throws Error, ControlError
+ */
+export async function lowerFence(
+  session: OwnSession,
+  { mark, wasReadOnly }: Fence,
+  open: () => Promise<OwnSession>,
+): Promise<void> {
+  await session.query('SET synchronous_commit = local', STATEMENT_MS);
+  if (!wasReadOnly) await session.query('ALTER SYSTEM RESET default_transaction_read_only', STATEMENT_MS);
+  await session.query(
+    mark.before === ''
+      ? 'ALTER SYSTEM RESET synchronous_standby_names'
+      : `ALTER SYSTEM SET synchronous_standby_names = ${literal(mark.before)}`,
+    STATEMENT_MS,
+  );
+  await session.query('SELECT pg_reload_conf()', STATEMENT_MS);
+  const deadline = performance.now() + EFFECT_MS;
+  for (;;) {
+    const fresh = await open();
+    let names: string;
+    try {
+      const [row] = await fresh.query('SHOW synchronous_standby_names', STATEMENT_MS);
+      names = row?.['synchronous_standby_names'] ?? '';
+    } finally {
+      fresh.close();
+    }
+    if (markOf(names) === null || performance.now() > deadline) return;
+    await sleep(POLL_MS);
+  }
+}

@@ -1,0 +1,113 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { lowerFence, type Fence } from './fence.ts';
+import { markOf } from './fence-mark.ts';
+import type { Node } from './node.ts';
+import { OwnSession } from './own-session.ts';
+
+const RETRY_MS = 1000;
+/** After a failure that a setting or a right must mend. */
+const LATE_RETRY_MS = 30_000;
+
+export interface FencesEvents {
+  open(node: Node): Promise<OwnSession>;
+  /** a SWITCHOVER runs, and its fence is its own affair */
+  isRunning(): boolean;
+  isWriter(node: Node): boolean;
+  log(level: 'info' | 'warn' | 'error', event: string, message: string): void;
+}
+
+/** Fences that a SWITCHOVER has left behind: those that have done their part are lowered, of the others the log tells. */
+export class Fences {
+  readonly #events: FencesEvents;
+  readonly #told = new Set<Node>();
+  readonly #lowering = new Set<Node>();
+  #stopped = false;
+
+  constructor(events: FencesEvents) {
+    this.#events = events;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** A node has answered. One that is a standby now, or was promoted since, needs its fence no more. */
+  answered(node: Node): void {
+    const { evidence } = node;
+    const mark = markOf(evidence?.fence ?? null);
+    if (evidence === null || mark === null) return void this.#told.delete(node);
+    if (this.#stopped || this.#events.isRunning() || this.#lowering.has(node)) return;
+    if (evidence.recovering || (evidence.timeline ?? 0) > mark.timeline) {
+      void this.#lower(node, { mark, wasReadOnly: false });
+    } else if (this.#events.isWriter(node) && !this.#told.has(node)) {
+      this.#told.add(node);
+      const message =
+        `${node.key} is fenced by a SWITCHOVER and takes no writes. Where no other node is about to be promoted, ` +
+        `SWITCHOVER to ${node.key} itself takes that back`;
+      this.#events.log('warn', 'fence_left', message);
+    }
+  }
+
+  /** The operator says that no other node will be promoted. @throws Error */
+  async takeBack(node: Node): Promise<void> {
+    const mark = markOf(node.evidence?.fence ?? null);
+    if (mark === null) throw new Error(`${node.key} is the writer already`);
+    await this.#once(node, { mark, wasReadOnly: false });
+  }
+
+  /** The writer could not be reached when its fence was to be lowered: again and again, for as long as it is the writer. */
+  async lowerLater(node: Node, fence: Fence, why: string): Promise<void> {
+    this.#lowering.add(node);
+    this.#events.log(
+      'error',
+      'fence_left',
+      `${node.key} stays fenced: ${why}; again every second. ${byHand(fence)}`,
+    );
+    while (!this.#stopped && this.#events.isWriter(node)) {
+      await sleep(RETRY_MS, undefined, { ref: false });
+      try {
+        await this.#once(node, fence);
+        break;
+      } catch {
+        // it is still away
+      }
+    }
+    this.#lowering.delete(node);
+  }
+
+  async #lower(node: Node, fence: Fence): Promise<void> {
+    this.#lowering.add(node);
+    try {
+      await this.#once(node, fence);
+    } catch (error) {
+      const message = `the fence of ${node.key} could not be taken back: ${(error as Error).message}. ${byHand(fence)}`;
+      this.#events.log('error', 'fence_left', message);
+      await sleep(LATE_RETRY_MS, undefined, { ref: false });
+    } finally {
+      this.#lowering.delete(node);
+    }
+  }
+
+  async #once(node: Node, fence: Fence): Promise<void> {
+    const open = (): Promise<OwnSession> => this.#events.open(node);
+    const session = await open();
+    try {
+      await lowerFence(session, fence, open);
+    } finally {
+      session.close();
+    }
+    this.#events.log(
+      'info',
+      'fence_lowered',
+      `${node.key} is not fenced any more: its settings are as before`,
+    );
+  }
+}
+
+function byHand({ mark: { before } }: Fence): string {
+  const names =
+    before === ''
+      ? 'ALTER SYSTEM RESET synchronous_standby_names'
+      : `ALTER SYSTEM SET synchronous_standby_names = '${before.replaceAll("'", "''")}'`;
+  return `By hand: ALTER SYSTEM RESET default_transaction_read_only; ${names}; SELECT pg_reload_conf()`;
+}

@@ -1,0 +1,166 @@
+import { nodeKey, type Node } from './node.ts';
+import type { News } from './reports.ts';
+
+/**
+ * Whether a standby follows the writer. One that does not will never catch up: its data are of the past, however little
+ * of its own WAL it has left to replay.
+ */
+
+/** A stream of an older timeline is seen at once, and a standby that follows needs less than that to change to the new one. */
+const OLD_STREAM_MS = 2000;
+/** A standby whose sender was away for a moment has a receiver again after one attempt, or the next. */
+const ATTEMPTS = 2;
+/** A standby whose timeline can't be seen, and that has replayed nothing for so long although there is something, is stuck. */
+const STUCK_MS = 10_000;
+/** A receiver that ends at once, because it can't go on from where its standby is, is not one that follows. */
+const FIRM_MS = 1000;
+
+/** Why a standby does not follow the writer. */
+interface Doubt {
+  /** for the log and SHOW TOPOLOGY */
+  readonly why: string;
+  /** ms for which it is believed that this is about to end */
+  readonly graceMs: number;
+  /** its positions may be those of another history: nothing can be said of its lag */
+  readonly isOtherHistory: boolean;
+}
+
+/** What is known of how a standby gets its WAL. Times are of performance.now(), in ms; 0: never. */
+export class Following {
+  /** it does not follow the writer, and nothing says that it will */
+  isOrphaned = false;
+  /** why it does not follow the writer now; null: it does, or there is no writer to follow */
+  #doubt: Doubt | null = null;
+  #doubtedSince = 0;
+  /** since when its receiver has been there without interruption */
+  #goodSince = 0;
+  #receiver: string | null = null;
+  /** it has followed the writer, since it is a standby */
+  #hasFollowed = false;
+  #position: bigint | null = null;
+  #movedAt = 0;
+
+  /** It is no standby now. */
+  reset(): void {
+    this.isOrphaned = false;
+    this.#hasFollowed = false;
+    this.#forget();
+  }
+
+  #forget(): void {
+    this.#doubt = null;
+    this.#doubtedSince = 0;
+    this.#goodSince = 0;
+  }
+
+  /** Whether reads may go there. One that has never been seen to follow has to show it first. */
+  get isReadable(): boolean {
+    return !this.isOrphaned && (this.#doubt === null || this.#hasFollowed);
+  }
+
+  get isLagUnknown(): boolean {
+    return this.isOrphaned || this.#doubt?.isOtherHistory === true;
+  }
+
+  /** Why it does not follow; '': it does. */
+  get why(): string {
+    return this.#doubt?.why ?? '';
+  }
+
+  /**
+   * Judges a standby by its last answer and the writer's.
+   * @param writer null: none is known now, and nobody is behind it
+   * @param at the node at an address that a standby streams from
+   * @returns what is new
+   */
+  judge(
+    node: Node,
+    writer: Node | null,
+    at: (key: string) => Node | undefined,
+    now = performance.now(),
+  ): News[] {
+    const { evidence } = node;
+    if (evidence === null || node.role !== 'reader') return [];
+    if (evidence.position !== this.#position) {
+      this.#position = evidence.position;
+      this.#movedAt = now;
+    }
+    if (writer === null || writer.role !== 'writer') {
+      if (!this.isOrphaned) this.#forget();
+      return [];
+    }
+    const doubt = doubtOf(node, writer, at, now - this.#movedAt >= STUCK_MS);
+    return doubt === null ? this.#follows(node, writer, now) : this.#doubted(node, writer, doubt, now);
+  }
+
+  #follows(node: Node, writer: Node, now: number): News[] {
+    const receiver = node.evidence?.source?.pid ?? null;
+    if (this.#goodSince === 0 || receiver !== this.#receiver) this.#goodSince = now;
+    this.#receiver = receiver;
+    if (this.#doubt !== null && now - this.#goodSince < FIRM_MS) return [];
+    this.#doubt = null;
+    this.#doubtedSince = 0;
+    this.#hasFollowed = true;
+    if (!this.isOrphaned) return [];
+    this.isOrphaned = false;
+    node.lastChange = now;
+    const message = `${node.key} follows the writer ${writer.key} again, and is read from`;
+    return [{ level: 'info', event: 'node_follows', message }];
+  }
+
+  #doubted(node: Node, writer: Node, doubt: Doubt, now: number): News[] {
+    if (this.#doubtedSince === 0) this.#doubtedSince = now;
+    this.#goodSince = 0;
+    this.#doubt = doubt;
+    if (this.isOrphaned || now - this.#doubtedSince < doubt.graceMs) return [];
+    this.isOrphaned = true;
+    node.lastChange = now;
+    const message = `ORPHANED: ${node.key} ${doubt.why}; nothing is read from it. ${remedy(writer)}`;
+    return [{ level: 'warn', event: 'node_orphaned', message }];
+  }
+}
+
+function doubtOf(
+  node: Node,
+  writer: Node,
+  at: (key: string) => Node | undefined,
+  isStuck: boolean,
+): Doubt | null {
+  const { source, timeline, isTimelineCurrent, position } = node.evidence!;
+  const { timeline: writersTimeline, position: written } = writer.evidence!;
+  // it does not tell how it gets its data, as a reader of shared storage
+  if (source === null || source.kind === 'unknown') return null;
+  const from = source.sender === null ? '' : `, streams from ${nodeKey(source.sender)}`;
+  if (source.kind === 'none')
+    return {
+      why: `has no WAL receiver (timeline ${timeline ?? 'unknown'}, the writer's is ${writersTimeline ?? 'unknown'})`,
+      graceMs: Math.max(OLD_STREAM_MS, ATTEMPTS * source.retryMs),
+      isOtherHistory: isBelow(timeline, writersTimeline),
+    };
+  const sender = source.sender === null ? undefined : at(nodeKey(source.sender));
+  if (isBelow(timeline, writersTimeline)) {
+    const why = `is on timeline ${timeline}${from}, the writer ${writer.key} is on timeline ${writersTimeline}`;
+    if (isTimelineCurrent) return { why, graceMs: OLD_STREAM_MS, isOtherHistory: true };
+    // The timeline is that of its last restart point, which says little. What follows the writer goes on replaying.
+    const isBehind = position !== null && written !== null && position < written;
+    if (isBehind && isStuck) return { why, graceMs: 0, isOtherHistory: true };
+  }
+  if (sender === undefined || sender === node || sender === writer) return null;
+  const isElsewhere = sender.role === 'writer' ? sender.isFenced : sender.following.isOrphaned;
+  if (!isElsewhere) return null;
+  const why = `streams from ${sender.key}, which is not the writer and does not follow it`;
+  return { why, graceMs: OLD_STREAM_MS, isOtherHistory: true };
+}
+
+function isBelow(timeline: number | null, writers: number | null): boolean {
+  return timeline !== null && writers !== null && timeline < writers;
+}
+
+/** How a standby is made to follow the writer, as a sentence or two. */
+export function remedy({ target: { host, port } }: Node): string {
+  return (
+    `Point it to the writer: ALTER SYSTEM SET primary_conninfo = 'host=${host} port=${port} user=...'; ` +
+    'SELECT pg_reload_conf(). If its log says then that the new timeline forked off before its own position, ' +
+    `stop it and run pg_rewind --source-server='host=${host} port=${port} dbname=postgres' -D its_data_directory`
+  );
+}

@@ -1,0 +1,91 @@
+import type { Node } from './node.ts';
+import type { Evidence } from './question.ts';
+
+/** More samples than that are thinned. */
+const MAX_SAMPLES = 512;
+/** A lag is told that is too low by no more than one part in so many. */
+const PRECISION = 16;
+
+/** A position that the writer had reached, and when; ms of performance.now(). */
+interface Sample {
+  readonly position: bigint;
+  readonly at: number;
+}
+
+/**
+ * How far the standbys of a cluster are behind its writer. All positions and times are seen from here, so that neither the
+ * servers' clocks nor what a standby believes to have received plays a part.
+ */
+export class Lag {
+  readonly #samples: Sample[] = [];
+
+  /** Another node is the writer: what the old one had written may be nobody's history any more. */
+  reset(): void {
+    this.#samples.length = 0;
+  }
+
+  /** The writer has told how far it is. */
+  note({ position, askedAt: at }: Evidence): void {
+    if (position === null) return;
+    const last = this.#samples.at(-1);
+    if (last !== undefined && position === last.position) return;
+    if (last !== undefined && position < last.position) this.reset();
+    this.#samples.push({ position, at });
+    if (this.#samples.length > MAX_SAMPLES) this.#thin();
+  }
+
+  /** Samples that are kept. */
+  get size(): number {
+    return this.#samples.length;
+  }
+
+  /** Bytes of WAL that the writer had written at its last probe and a reader has not replayed; null: not known. */
+  bytes(node: Node): number | null {
+    const written = this.#samples.at(-1)?.position ?? null;
+    const replayed = replayedBy(node);
+    if (written === null || replayed === null) return null;
+    return Math.max(0, Number(written - replayed));
+  }
+
+  /** Seconds since the writer has written the oldest byte that a reader has not replayed; null: not known. */
+  seconds(node: Node, now = performance.now()): number | null {
+    const replayed = replayedBy(node);
+    if (replayed === null || this.#samples.length === 0) return null;
+    const index = this.#firstAfter(replayed);
+    const sample = this.#samples[index];
+    if (sample === undefined) return 0;
+    const seen = Math.round(Math.max(0, now - sample.at)) / 1000;
+    // it was behind before the writer was first asked: only the two servers' clocks tell for how long
+    return index > 0 ? seen : Math.max(seen, node.evidence?.lagSeconds ?? 0);
+  }
+
+  #firstAfter(position: bigint): number {
+    let low = 0;
+    let high = this.#samples.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#samples[middle]!.position > position) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  /** Leaves out what makes a gap of no more than a sixteenth of its age: as many samples remain as the age has digits. */
+  #thin(): void {
+    const all = this.#samples;
+    const now = all.at(-1)!.at;
+    let kept = 1;
+    for (let i = 1; i < all.length; i++) {
+      const next = all[i + 1];
+      const isNeeded = next === undefined || next.at - all[kept - 1]!.at > (now - next.at) / PRECISION;
+      if (isNeeded) all[kept++] = all[i]!;
+    }
+    all.length = kept;
+  }
+}
+
+/** What a reader has replayed of the writer's WAL; null: not known, or it is none of the writer's. */
+function replayedBy(node: Node): bigint | null {
+  if (node.role !== 'reader' || node.following.isLagUnknown) return null;
+  return node.evidence?.position ?? null;
+}
