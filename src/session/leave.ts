@@ -2,6 +2,8 @@ import type { Server } from '../pool/server.ts';
 import type { ClientError } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
+import { releaseStatement } from './prepared.ts';
+import { forgetAllUntracked } from './rejudge.ts';
 
 /** The end of a client: what is told to whom, and what becomes of its server. */
 
@@ -86,6 +88,7 @@ function leftBehind({ outstanding }: Client, server: Server): string {
 }
 
 function releaseStatements(client: Client): void {
-  for (const { shared } of client.statements?.values() ?? []) client.sessions.statements.release(shared);
+  for (const statement of client.statements?.values() ?? []) releaseStatement(client, statement);
   client.statements = null;
+  forgetAllUntracked(client);
 }

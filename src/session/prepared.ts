@@ -5,7 +5,16 @@ import type { Server } from '../pool/server.ts';
 import type { Client } from './client.ts';
 import { link } from './link.ts';
 import { Request, type Effect } from './outstanding.ts';
-import { route } from './query.ts';
+import { answerError } from './query.ts';
+import {
+  adoptUntracked,
+  forgetAllUntracked,
+  forgetUntracked,
+  reviewNamed,
+  reviewUnnamed,
+  reviewUntracked,
+  type Generations,
+} from './rejudge.ts';
 import { answerAhead } from './switchover.ts';
 import { forwardRequest, Handled, nameWithoutEnd, noteRequest } from './relay-client.ts';
 import { parseMessage, type SharedStatement } from './statements.ts';
@@ -16,9 +25,15 @@ import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';
  * shared statement that it is, prepared on whichever server gets its Bind, and called there by the shared name.
  */
 export interface ClientStatement {
-  readonly shared: SharedStatement;
+  /** what servers have of it */
+  shared: SharedStatement;
+  /** what the client's Parse said, where user functions have changed that; null: they have not */
+  original: SharedStatement | null;
   /** the database that the Parse was routed to; null without user functions */
-  readonly route: string | null;
+  route: string | null;
+  /** under which functions it was judged (rejudge.ts) */
+  originGeneration: number;
+  targetGeneration: number;
 }
 
 /** A statement that servers have, or the client's name of one. */
@@ -33,15 +48,26 @@ export const Prepared = { Incomplete: 9 } as const;
  * what they are.
  */
 export function isTracked(client: Client): boolean {
-  if (client.replication !== 'none') return false;
-  const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
-  if (limit === 0) return false;
+  if (!mayBeTracked(client)) return false;
   if (client.inCluster || client.pool!.mode !== 'session') return true;
-  return (client.isSessionTracked ??= client.functions !== null || client.statements !== null);
+  if (client.isSessionTracked) return true;
+  client.isSessionTracked = client.statements !== null || client.functions !== null;
+  client.hasUntracked ||= !client.isSessionTracked;
+  return client.isSessionTracked;
 }
 
-/** A named Parse, whole. */
-export function parseNamed(client: Client, bytes: Buffer): Handled {
+/** Whether statements can be tracked, now or when user functions come to apply: their texts are kept. */
+export function mayBeTracked(client: Client): boolean {
+  return (
+    client.replication === 'none' && client.sessions.registry.config.settings.max_prepared_statements !== 0
+  );
+}
+
+/**
+ * A named Parse, whole.
+ * @param original as the client sent it
+ */
+export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judged: Generations): Handled {
   if (client.outstanding.skipping) return Handled.Discard;
   const nameEnd = bytes.indexOf(0, HEADER_BYTES);
   if (nameEnd < 0) {
@@ -59,8 +85,15 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
     statements.release(shared);
     return waitForAnswers(client);
   }
-  const statement = { shared, route: client.functions === null ? null : client.database!.name };
+  const statement: ClientStatement = {
+    shared,
+    original: original === bytes ? null : client.sessions.originals.acquire(original.subarray(nameEnd + 1)),
+    route: client.functions === null ? null : client.database!.name,
+    originGeneration: judged.originGeneration,
+    targetGeneration: judged.targetGeneration,
+  };
   client.statements.set(name, statement);
+  forgetUntracked(client, name);
   client.database!.stats.clientParseCount++;
   noteRequest(client, Request.Parse);
   const done = undecided(client, name);
@@ -106,25 +139,28 @@ export function handlePrepared(
   const nameEnd = bytes.indexOf(0, nameStart);
   if (nameEnd < 0) return Prepared.Incomplete;
   if (client.outstanding.skipping) return Handled.Discard;
-  if (nameEnd === nameStart) {
-    // where there is a server, it is the one that has it
-    const home = request === Request.Close || client.server !== null ? null : client.unnamedRoute;
-    const elsewhere = route(client, type, home);
-    if (elsewhere !== null) return elsewhere;
+  const name = bytes.toString('latin1', nameStart, nameEnd);
+  if (!isTracked(client)) return reviewUntracked(client, type, name) ?? forwardRequest(client, request);
+  if (name === '') {
+    const held = request === Request.Close ? null : reviewUnnamed(client, type);
+    if (held !== null) return held;
     if (!link(client)) return Handled.Later;
     if (request === Request.Close) client.unnamed.dropped();
     else if (!bringUnnamed(client)) return waitForAnswers(client);
     return forwardRequest(client, request);
   }
-  const name = bytes.toString('latin1', nameStart, nameEnd);
   if (isInDoubt(client, name)) return waitForAnswers(client);
   if (request === Request.Close) return closeNamed(client, name);
 
   if (awaitsDiscard(client)) return waitForAnswers(client);
-  const statement = client.statements?.get(name);
+  const statement = client.statements?.get(name) ?? adoptUntracked(client, name);
+  if (statement === undefined && client.hasUntracked) {
+    answerError(client, type, clientErrors.mustBePrepared(name));
+    return Handled.Done;
+  }
   if (statement === undefined) return nameError(client, clientErrors.noSuchStatement());
-  const elsewhere = route(client, type, statement.route);
-  if (elsewhere !== null) return elsewhere;
+  const held = reviewNamed(client, type, statement);
+  if (held !== null) return held;
   if (!link(client)) return Handled.Later;
   const { shared } = statement;
   if (isInDoubt(client, shared)) return waitForAnswers(client);
@@ -303,6 +339,7 @@ function oldestOf(client: Client, server: Server): SharedStatement | null {
 /** Servers keep the statement for others; only the client forgets it. */
 function closeNamed(client: Client, name: string): Handled {
   let statement = take(client, name);
+  forgetUntracked(client, name);
   if (client.server === null) {
     answerAhead(client, CLOSE_COMPLETE);
     return Handled.Done;
@@ -344,16 +381,23 @@ function take(client: Client, name: string): ClientStatement | undefined {
   const statement = client.statements?.get(name);
   if (statement === undefined) return undefined;
   client.statements!.delete(name);
-  client.sessions.statements.release(statement.shared);
+  releaseStatement(client, statement);
   return statement;
+}
+
+/** A client has it no more, for whatever reason. */
+export function releaseStatement({ sessions }: Client, { shared, original }: ClientStatement): void {
+  sessions.statements.release(shared);
+  if (original !== null) sessions.originals.release(original);
 }
 
 /** DISCARD ALL or DEALLOCATE ALL has run on the client's server: there is only what was sent behind it. */
 export function forgetStatements(client: Client): void {
   client.server!.prepared.clear();
-  client.isSessionTracked = null;
-  for (const statement of client.statements?.values() ?? [])
-    client.sessions.statements.release(statement.shared);
+  client.isSessionTracked = false;
+  client.hasUntracked = false;
+  forgetAllUntracked(client);
+  for (const statement of client.statements?.values() ?? []) releaseStatement(client, statement);
   client.statements = null;
   client.outstanding.noteAgain();
 }
@@ -363,5 +407,6 @@ function remember(client: Client, name: string, statement: ClientStatement): voi
   if (client.state === 'closed' || client.statements?.has(name)) return;
   client.statements ??= new Map();
   client.sessions.statements.retain(statement.shared);
+  if (statement.original !== null) client.sessions.originals.retain(statement.original);
   client.statements.set(name, statement);
 }
