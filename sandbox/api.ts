@@ -7,6 +7,11 @@
 export interface RoutingContext {
   /** the database whose pool the client is in now */
   readonly database: string;
+  /**
+   * the database that the client logged in to: the entry of [databases], also where the client said `dev@readers`.
+   * Returned by a routing function, it takes the client back there
+   */
+  readonly login_database: string;
   /** the databases that a routing function may name */
   readonly databases: readonly string[];
   /** the nodes of the cluster that the client is in (topology_query); empty where none is watched */

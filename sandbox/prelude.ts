@@ -299,7 +299,14 @@
   /** what rewriting gave, while routing runs; '' before that */
   let half = '';
   /** that of the last call: most are about the same database */
-  let context: { readonly database: string; readonly databases: readonly string[] } | null = null;
+  let context: {
+    readonly database: string;
+    readonly login_database: string;
+    readonly databases: readonly string[];
+  } | null = null;
+  /** the names of the last call that brought its own */
+  let nameable: readonly string[] = databases;
+  let nameableText = '';
   const NO_NODES: readonly object[] = freeze([]);
   let nodes = NO_NODES;
   let nodesText = '';
@@ -359,7 +366,7 @@
   };
 
   /** What a function is told beside the query. */
-  const contextOf = (database: string, text: string): object => {
+  const contextOf = (database: string, text: string, login: string, names: string): object => {
     if (text !== nodesText) {
       nodes = text === '' ? NO_NODES : (JSON.parse(text) as object[]);
       for (const node of nodes) freeze(node);
@@ -367,7 +374,18 @@
       nodesText = text;
       context = null;
     }
-    if (context?.database !== database) context = freeze({ database, databases, nodes });
+    if (names !== nameableText) {
+      nameable = freeze(split(names, '\u0001'));
+      nameableText = names;
+    }
+    const login_database = login === '' ? database : login;
+    const shown = names === '' ? databases : nameable;
+    if (
+      context?.database !== database ||
+      context.login_database !== login_database ||
+      context.databases !== shown
+    )
+      context = freeze({ database, login_database, databases: shown, nodes });
     return context;
   };
 
@@ -421,20 +439,20 @@
       return `ok${routingRules === null ? '' : ' routes'}${rewriteQuery === null ? '' : ' rewrites'}`;
     },
 
-    /** Runs a batch: five fields a call, separated by NUL. Answers two fields a call, and one with console lines. */
+    /** Runs a batch: seven fields a call, separated by NUL. Answers two fields a call, and one with console lines. */
     evaluate(packed: string): string {
       const fields = split(packed, '\0');
       finished = [];
       consoleLines = [];
       consoleLength = 0;
-      for (let i = 0; i + 4 < fields.length; i += 5) {
+      for (let i = 0; i + 6 < fields.length; i += 7) {
         startedAt = Date.now();
         finished[finished.length] = call(
           fields[i]!,
           fields[i + 1]!,
           fields[i + 2]![0] === '1',
           fields[i + 2]!.length > 1,
-          contextOf(fields[i + 3]!, fields[i + 4]!),
+          contextOf(fields[i + 3]!, fields[i + 4]!, fields[i + 5]!, fields[i + 6]!),
         );
       }
       finished[finished.length] = consoleLines.length === 0 ? '' : join(consoleLines, '\n');

@@ -61,7 +61,7 @@ export class Proxy implements AdminActions {
       databases: config.databases.values(),
       fallback: config.fallback,
       log,
-      isDbkey: (name) => this.registry.isDbkey(name),
+      entryOf: (name) => this.registry.entryOf(name),
     });
     this.sessions = new Sessions(this.registry, this.functions, log);
     this.#listener = new Listener(config.settings, log, (socket, isUnix) =>

@@ -1,6 +1,6 @@
 // The shape of a whole configuration, as everything else sees it.
 import type { HbaRule, IdentMap } from './hba.ts';
-import type { Settings } from './options.ts';
+import type { Settings, Unjudged } from './options.ts';
 
 export type PoolMode = 'session' | 'transaction' | 'statement';
 
@@ -51,6 +51,10 @@ export interface DatabaseConfig {
   readonly routing_rules_file: string | null;
   /** Absolute path. */
   readonly rewrite_query_file: string | null;
+  /** Names that functions of its own may return besides those of its own databases; `*`: all. */
+  readonly routing_targets: readonly string[];
+  /** What its clients may do past the user functions that apply to it. */
+  readonly user_functions_allow: readonly Unjudged[] | null;
   readonly pool_size: number | null;
   readonly min_pool_size: number | null;
   readonly reserve_pool_size: number | null;

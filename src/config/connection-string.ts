@@ -3,7 +3,9 @@ import { resolve } from 'node:path';
 import type { DatabaseConfig, PeerConfig, PoolMode, UserConfig } from './config.ts';
 import type { Diagnostics } from './diagnostics.ts';
 import { nearestHint } from './diagnostics.ts';
-import { splitList } from './option.ts';
+import { splitList, ValueError } from './option.ts';
+import type { Kind } from './option.ts';
+import { OPTIONS, type Unjudged } from './options.ts';
 
 type Pairs = readonly (readonly [key: string, value: string])[];
 
@@ -89,6 +91,18 @@ function asPort(value: string): number {
   return port;
 }
 
+/** A value that [pgbouncer] takes under the same name. */
+function asOption<T>(kind: Kind<T>): Parse {
+  return (value) => {
+    try {
+      return kind.parse(value);
+    } catch (error) {
+      if (!(error instanceof ValueError)) throw error;
+      throw new BadValue(`${error.message}, ${error.hint}`);
+    }
+  };
+}
+
 const poolMode = words('session', 'transaction', 'statement');
 const plain = (parse: Parse): Key => ({ parse });
 
@@ -117,11 +131,13 @@ export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
   reserve_pool_size: plain(unlessNegative),
   rewrite_query_file: plain(asText),
   routing_rules_file: plain(asText),
+  routing_targets: plain(splitList),
   server_lifetime: plain(asMilliseconds),
   sslnegotiation: plain(words('postgres', 'direct')),
   timezone: plain(asText),
   topology_query: plain(asText),
   user: plain(asText),
+  user_functions_allow: plain(asOption(OPTIONS.user_functions_allow.kind)),
 };
 
 /** What an entry of [users] may say. */
@@ -222,6 +238,8 @@ export function parseDatabase(
     reader_database: textOf('reader_database'),
     routing_rules_file: fileOf('routing_rules_file'),
     rewrite_query_file: fileOf('rewrite_query_file'),
+    routing_targets: (keys.get('routing_targets') as readonly string[] | undefined) ?? [],
+    user_functions_allow: (keys.get('user_functions_allow') as readonly Unjudged[] | undefined) ?? null,
     pool_size: numberOf('pool_size'),
     min_pool_size: numberOf('min_pool_size'),
     reserve_pool_size: numberOf('reserve_pool_size'),

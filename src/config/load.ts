@@ -65,6 +65,8 @@ class Loader {
   /** Where each option was set last. */
   readonly #entries = new Map<OptionName, Entry>();
   readonly #databases = new Map<string, DatabaseConfig>();
+  /** Where each database stands. */
+  readonly #places = new Map<string, Entry>();
   readonly #users = new Map<string, UserConfig>();
   readonly #peers = new Map<number, PeerConfig>();
   readonly #warnings: string[] = [];
@@ -110,6 +112,7 @@ class Loader {
       const database = parseDatabase(entry.key, entry.value, this.#folder, context);
       if (database === null) return;
       this.#databases.set(database.name, database);
+      this.#places.set(database.name, entry);
       this.#checkFile(database.routing_rules_file, entry);
       this.#checkFile(database.rewrite_query_file, entry);
     } else if (entry.section === 'users') {
@@ -144,6 +147,7 @@ class Loader {
       });
     }
     this.#resolvePaths();
+    this.#checkTargets();
     const settings = this.#settings as Settings;
     const auth = readAuthFiles(settings, this.#diagnostics, previous, (name) => this.#placeOf(name));
     this.#checkTlsFiles(settings, 'client');
@@ -165,6 +169,25 @@ class Loader {
       warnings: this.#warnings,
       texts,
     });
+  }
+
+  /** routing_targets may name what a routing function could name: entries, and parts of their clusters. */
+  #checkTargets(): void {
+    const readers = new Set([...this.#databases.values()].map((each) => each.reader_database));
+    const isKnown = (name: string): boolean =>
+      name === '*' || this.#databases.has(name) || this.#databases.has('*') || readers.has(name);
+    for (const { name, routing_targets: targets } of this.#databases.values()) {
+      for (const target of targets) {
+        const at = target.lastIndexOf('@');
+        const owner = at > 0 ? this.#databases.get(target.slice(0, at)) : undefined;
+        if (isKnown(target) || (owner !== undefined && owner.topology_query !== null)) continue;
+        const hint = nearestHint(target, [...this.#databases.keys()]);
+        this.#diagnostics.add(this.#places.get(name)!, `routing_targets: no such database: "${target}"`, {
+          option: name,
+          hint,
+        });
+      }
+    }
   }
 
   #placeOf(name: OptionName): Place {

@@ -224,6 +224,23 @@ export function list(): Kind<readonly string[]> {
   };
 }
 
+/** A list in which only these words may stand. */
+export function words<const T extends string>(...allowed: readonly T[]): Kind<readonly T[]> {
+  return {
+    label: `list of ${allowed.map((word) => `\`${word}\``).join(', ')}`,
+    schema: { type: 'string' },
+    parse(value) {
+      const all = splitList(value);
+      for (const word of all) {
+        if (!(allowed as readonly string[]).includes(word))
+          throw new ValueError(`invalid value "${word}"`, `one or more of ${allowed.join(', ')}`);
+      }
+      return all as readonly T[];
+    },
+    show: (value) => value.join(', '),
+  };
+}
+
 export function splitList(value: string): readonly string[] {
   return value
     .split(',')

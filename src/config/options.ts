@@ -1,9 +1,13 @@
 // THE TABLE: every option of [pgbouncer], once. The order is that of SHOW CONFIG.
 import { checkedText, flag, int, list, milliseconds, oneOf, option, path, pythonModule } from './option.ts';
-import { seconds, size, text, tlsProtocols, wholeSeconds } from './option.ts';
+import { seconds, size, text, tlsProtocols, wholeSeconds, words } from './option.ts';
 import type { Option } from './option.ts';
 
 const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
+
+/** What user functions can't judge, and user_functions_allow lets through. */
+export const UNJUDGED = ['function_call', 'replication'] as const;
+export type Unjudged = (typeof UNJUDGED)[number];
 
 /** auth_query must not run on the console. */
 export function reservedDatabase(name: string): string | null {
@@ -700,6 +704,13 @@ export const OPTIONS = {
     default: '100',
     origin: 'pgswitchyard',
     doc: 'Longest time that a call of a user function may take.',
+  }),
+  user_functions_allow: option({
+    kind: words(...UNJUDGED),
+    default: '',
+    origin: 'pgswitchyard',
+    scope: ['database'],
+    doc: 'What clients may do past the user functions that apply to their database: function_call, replication. Separated by commas; empty: nothing.',
   }),
   user_functions_dir: option({
     kind: path(),

@@ -28,15 +28,18 @@ export const GO: Decision = { kind: 'go', query: null, dbkey: null };
 /** external_routine_exception: what a failed function is to the client under the policy `error` */
 const FAILURE_SQLSTATE = '38000';
 
+/** Whether the functions that were asked may name this database. A name that they may not is to them one that there is not. */
+export type MayName = (name: string, call: HostCall) => boolean;
+
 /** An answer in which what the proxy can't do is a failure. */
-export function checked(call: HostCall, answer: HostAnswer, isDbkey: (name: string) => boolean): HostAnswer {
+export function checked(call: HostCall, answer: HostAnswer, isDbkey: MayName): HostAnswer {
   const { rewrite, route } = answer;
   // oxlint-disable-next-line no-control-regex
   if (call.isBytes && rewrite !== null && 'text' in rewrite && /[^\0-\xff]/.test(rewrite.text)) {
     const message = 'returned characters over U+00FF for a query that is not in UTF-8';
     return checked(call, { rewrite: badResult('bad_result', message), route }, isDbkey);
   }
-  if (route !== null && 'text' in route && !isDbkey(route.text))
+  if (route !== null && 'text' in route && !isDbkey(route.text, call))
     return { rewrite, route: badResult('unknown_dbkey', `${shown(route.text)} is no database`) };
   return answer;
 }

@@ -1,7 +1,15 @@
 import { dirname } from 'node:path';
 import { Breaker } from './breaker.ts';
 import { asyncPlaces, bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
-import { checked, failureOf, GO, refusalOf, type Decision, type FailurePolicy } from './decision.ts';
+import {
+  checked,
+  failureOf,
+  GO,
+  refusalOf,
+  type Decision,
+  type FailurePolicy,
+  type MayName,
+} from './decision.ts';
 import { positionsOf, printable, where, type Positions } from './failure.ts';
 import type {
   CallFailure,
@@ -51,6 +59,7 @@ interface Pending {
 }
 
 let nextVersionId = 1;
+let nextGeneration = 1;
 
 /** The user functions that apply to one or more databases: one bundle, one isolate, one record. */
 export class FunctionSet {
@@ -58,9 +67,10 @@ export class FunctionSet {
   readonly tenant: string;
   readonly files: SourceFiles;
   readonly record: SetRecord;
-  readonly #isDbkey: (name: string) => boolean;
+  readonly #isDbkey: MayName;
   readonly #onFault: (set: FunctionSet) => void;
   readonly #tryOn: () => SandboxHost | null;
+  #generation = nextGeneration++;
   #settings: SetSettings;
   #host: SandboxHost;
   #version: Version | null = null;
@@ -80,7 +90,7 @@ export class FunctionSet {
     settings: SetSettings;
     host: SandboxHost;
     log: FunctionLog;
-    isDbkey: (name: string) => boolean;
+    isDbkey: MayName;
     /** It has hung or eaten memory again and again. */
     onFault: (set: FunctionSet) => void;
     /** Where a new version is tried first, so that its loading costs nobody time; null: where it will run. */
@@ -95,6 +105,19 @@ export class FunctionSet {
     this.#tryOn = options.tryOn;
     this.#inputs = this.#entries();
     this.record = new SetRecord(this.tenant, this.#inputs.join(', '), options.log);
+  }
+
+  /**
+   * Another number, unique among all sets, whenever a query might be judged otherwise than before: statements that were
+   * prepared under another are judged again. Never 0.
+   */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** What the functions may name has changed. */
+  judgeAgain(): void {
+    this.#generation = nextGeneration++;
   }
 
   get maxQueryBytes(): number {
@@ -178,6 +201,7 @@ export class FunctionSet {
   /** Takes over changed settings; a version that was loaded with others is loaded again. */
   configure(settings: SetSettings, host: SandboxHost): Promise<void> {
     const changed = JSON.stringify(settings) !== JSON.stringify(this.#settings) || host !== this.#host;
+    if (changed) this.judgeAgain();
     this.#settings = settings;
     this.#host = host;
     return changed && this.#version !== null
@@ -264,6 +288,7 @@ export class FunctionSet {
     }
     const old = this.#version;
     this.#version = { id, bundle: made, positions, host, result, loadedAt: new Date() };
+    this.judgeAgain();
     if (old) old.host.dispose(old.id);
     if (!isNew) return this.record.forgive();
     this.#breaker.reset();

@@ -1,12 +1,16 @@
 import { dirname } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { GO } from './decision.ts';
 import { FunctionSet, type FunctionLog, type SetSettings } from './function-set.ts';
 import { printable } from './failure.ts';
 import { Hosts } from './hosts.ts';
-import { sourceFiles, type DatabaseFunctions, type SourceSettings } from './sources.ts';
+import { areOperators, sourceFiles, type DatabaseFunctions, type SourceSettings } from './sources.ts';
+import type { Unjudged } from '../config/options.ts';
+import type { SourceFiles } from './bundle.ts';
 import { SourceWatcher } from './watch.ts';
 
 export type { Decision, FunctionCall, FunctionLog } from './function-set.ts';
-export { FunctionSet };
+export { FunctionSet, GO };
 
 type Policy = 'pass' | 'error' | 'disconnect';
 
@@ -25,6 +29,7 @@ export interface FunctionSettings extends SourceSettings {
   readonly rewrite_query_on_failure: Policy;
   readonly routing_rules_disconnect_on_failure: boolean;
   readonly rewrite_query_disconnect_on_failure: boolean;
+  readonly user_functions_allow: readonly Unjudged[];
 }
 
 /** A row of SHOW FUNCTIONS. */
@@ -45,6 +50,15 @@ export interface FunctionSetRow {
   readonly last_error: string;
 }
 
+/** What the functions of an entry's own may name besides its own databases. */
+interface Rights {
+  readonly targets: ReadonlySet<string>;
+  readonly shown: string;
+}
+
+/** How many names of databases are remembered. */
+const MAX_NAMES = 10_000;
+
 /** All function sets of a proxy, and the hosts that run them. */
 export class Functions {
   #settings: FunctionSettings;
@@ -52,7 +66,11 @@ export class Functions {
   /** the `*` entry: what it says counts for all names that have no entry */
   #fallback: DatabaseFunctions | null;
   readonly #log: FunctionLog;
-  readonly #isDbkey: (name: string) => boolean;
+  readonly #entryOf: (name: string) => string | null;
+  /** by entry; filled as they are asked for */
+  readonly #rights = new Map<string, Rights>();
+  /** by the files of a set; filled as they are asked for */
+  #operators = new WeakMap<SourceFiles, boolean>();
   /** by database name; null: none applies. Filled as names are asked for. */
   readonly #byDatabase = new Map<string, FunctionSet | null>();
   /** by the files that they are made of */
@@ -70,13 +88,14 @@ export class Functions {
     databases: Iterable<DatabaseFunctions>;
     fallback?: DatabaseFunctions | null;
     log: FunctionLog;
-    isDbkey: (name: string) => boolean;
+    /** the entry of [databases] that a name leads to; null: there is no such database */
+    entryOf: (name: string) => string | null;
   }) {
     this.#settings = options.settings;
     this.#databases = byName(options.databases);
     this.#fallback = options.fallback ?? null;
     this.#log = options.log;
-    this.#isDbkey = options.isDbkey;
+    this.#entryOf = options.entryOf;
     this.#hosts = this.#newHosts();
   }
 
@@ -89,14 +108,58 @@ export class Functions {
     this.#started = true;
   }
 
+  /** Whether clients of a database may do what its functions can't judge. */
+  allows(entry: string, what: Unjudged): boolean {
+    const own = (this.#databases.get(entry) ?? this.#fallback)?.user_functions_allow;
+    return (own ?? this.#settings.user_functions_allow).includes(what);
+  }
+
+  /** Whether the functions of a set, asked for an entry's clients, may name a database. */
+  mayName({ files }: Pick<FunctionSet, 'files'>, entry: string, name: string): boolean {
+    const target = this.#entryOf(name);
+    if (target === null) return false;
+    if (target === entry || this.#areOperators(files)) return true;
+    const { targets } = this.#rightsOf(entry);
+    return target.startsWith(`${entry}.`) || targets.has(name) || targets.has(target) || targets.has('*');
+  }
+
+  /** What ctx.databases shows to them, separated by U+0001; '': all that are configured. */
+  nameable({ files }: FunctionSet, entry: string): string {
+    return this.#areOperators(files) ? '' : this.#rightsOf(entry).shown;
+  }
+
+  #areOperators(files: SourceFiles): boolean {
+    let known = this.#operators.get(files);
+    if (known === undefined) this.#operators.set(files, (known = areOperators(this.#settings, files)));
+    return known;
+  }
+
+  #shownTo(entry: string | null): string[] {
+    return entry === null ? [] : this.#rightsOf(entry).shown.split('\u0001');
+  }
+
+  #rightsOf(entry: string): Rights {
+    let rights = this.#rights.get(entry);
+    if (rights === undefined) {
+      const targets = new Set((this.#databases.get(entry) ?? this.#fallback)?.routing_targets);
+      const variants = [...this.#databases.keys()].filter((name) => name.startsWith(`${entry}.`));
+      const names = targets.has('*') ? this.#databases.keys() : [entry, ...variants, ...targets];
+      rights = { targets, shown: [...new Set(names)].join('\u0001') };
+      // names that clients make up must not fill the memory
+      if (this.#rights.size > MAX_NAMES) this.#rights.clear();
+      this.#rights.set(entry, rights);
+    }
+    return rights;
+  }
+
   /** The set that applies to a database's clients; null: none. */
   setFor(name: string): FunctionSet | null {
     const known = this.#byDatabase.get(name);
     if (known !== undefined) return known;
     const files = sourceFiles(this.#settings, name, this.#databases.get(name) ?? this.#fallback ?? undefined);
-    const set = files === null || this.#stopped ? null : this.#setOf(files);
+    const set = files === null || this.#stopped ? null : this.#setOf(files, name);
     // names that clients make up must not fill the memory
-    if (this.#byDatabase.size > 10_000) this.#byDatabase.clear();
+    if (this.#byDatabase.size > MAX_NAMES) this.#byDatabase.clear();
     this.#byDatabase.set(name, set);
     return set;
   }
@@ -110,14 +173,20 @@ export class Functions {
     const hostsChanged =
       settings.user_function_isolation !== this.#settings.user_function_isolation ||
       settings.user_function_memory_limit !== this.#settings.user_function_memory_limit;
+    const before = [this.#databases, this.#fallback];
     this.#settings = settings;
     this.#databases = byName(databases);
     this.#fallback = fallback;
+    this.#rights.clear();
+    this.#operators = new WeakMap();
+    if (!isDeepStrictEqual(before, [this.#databases, fallback]))
+      for (const set of this.#sets.values()) set.judgeAgain();
     const old = this.#hosts;
     if (hostsChanged) this.#hosts = this.#newHosts();
-    const setSettings = this.#setSettings();
     await Promise.all(
-      [...this.#sets.values()].map((set) => set.configure(setSettings, this.#hosts.of(set.files))),
+      [...this.#sets.values()].map((set) =>
+        set.configure(this.#setSettings(set.files, this.#anEntryOf(set)), this.#hosts.of(set.files)),
+      ),
     );
     if (hostsChanged) await old.retire();
     await this.#refresh(null);
@@ -157,23 +226,43 @@ export class Functions {
     return [...this.#databases.keys(), ...(this.#fallback === null ? [] : ['*'])];
   }
 
-  #setOf(files: { routing: string | null; rewrite: string | null }): FunctionSet {
+  /** An entry whose clients a set's functions judge; null: there is none just now. */
+  #anEntryOf(set: FunctionSet): string | null {
+    for (const [name, each] of this.#byDatabase) if (each === set) return name;
+    return null;
+  }
+
+  /** @param entry one that they apply to */
+  #setOf(files: SourceFiles, entry: string): FunctionSet {
     const key = `${files.routing ?? ''}\0${files.rewrite ?? ''}`;
     let set = this.#sets.get(key);
     if (set === undefined) {
       set = new FunctionSet({
         files,
-        settings: this.#setSettings(),
+        settings: this.#setSettings(files, entry),
         host: this.#hosts.of(files),
         log: this.#log,
-        isDbkey: this.#isDbkey,
+        isDbkey: (name, call) =>
+          this.mayName({ files }, call.entry ?? call.loginDatabase ?? call.database, name),
         onFault: (faulty) => this.#separate(faulty),
         tryOn: () => (this.#started ? this.#hosts.trial() : null),
       });
       this.#sets.set(key, set);
+      this.#warnOfMixed(files);
       this.#track(set.reload().then(() => this.#watch()));
     }
     return set;
+  }
+
+  /** A routing function of the operator's that may name less than others do, because of the file that it runs with. */
+  #warnOfMixed(files: SourceFiles): void {
+    const { routing, rewrite } = files;
+    if (routing === null || rewrite === null || this.#areOperators(files)) return;
+    if (!areOperators(this.#settings, { routing, rewrite: null })) return;
+    this.#log.warn(
+      { event: 'rules_mixed', tenant: dirname(rewrite) },
+      `${routing} runs in one isolate with ${rewrite}, which is a database's own: it may only name what that database's functions may (routing_targets adds more)`,
+    );
   }
 
   #track(work: Promise<void>): void {
@@ -185,7 +274,7 @@ export class Functions {
     while (this.#loading.size > 0) await Promise.all(this.#loading);
   }
 
-  #setSettings(): SetSettings {
+  #setSettings(files: SourceFiles, entry: string | null): SetSettings {
     const settings = this.#settings;
     return {
       timeoutMs: settings.user_function_timeout,
@@ -198,7 +287,8 @@ export class Functions {
       onRewriteFailure: settings.rewrite_query_disconnect_on_failure
         ? 'disconnect'
         : settings.rewrite_query_on_failure,
-      databases: [...this.#databases.keys()],
+      // a tenant's are told again with each call, because each entry has its own
+      databases: this.#areOperators(files) ? [...this.#databases.keys()] : this.#shownTo(entry),
     };
   }
 

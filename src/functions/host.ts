@@ -6,7 +6,7 @@ export interface VersionCode {
   readonly id: number;
   /** the bundle: a script that sets `__pgswitchyard` */
   readonly code: string;
-  /** names that ctx.databases shows */
+  /** names that ctx.databases shows, unless a call says otherwise */
   readonly databases: readonly string[];
   readonly memoryLimitMb: number;
   /** characters */
@@ -24,6 +24,12 @@ export interface HostCall {
   readonly isBytes?: boolean;
   /** its rewriting was cut off: only routing is asked, inside the engine */
   readonly routeOnly?: boolean;
+  /** the entry of [databases] that the client logged in to: ctx.login_database; none: `database` */
+  readonly loginDatabase?: string;
+  /** the entry whose functions are asked, by which a routing function's answer is judged; none: that of the login */
+  readonly entry?: string;
+  /** names that ctx.databases shows, separated by U+0001; none: those of the version */
+  readonly nameable?: string;
   /** JSON of ctx.nodes; none where no cluster is watched */
   readonly nodes?: string;
 }

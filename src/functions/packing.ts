@@ -9,7 +9,7 @@ export function packCalls(calls: readonly HostCall[]): string {
   let packed = '';
   for (let i = 0; i < calls.length; i++) {
     const call = calls[i]!;
-    packed += `${i === 0 ? '' : '\0'}${call.username}\0${call.query}\0${call.inTransaction ? '1' : '0'}${call.routeOnly ? 'r' : ''}\0${call.database}\0${call.nodes ?? ''}`;
+    packed += `${i === 0 ? '' : '\0'}${call.username}\0${call.query}\0${call.inTransaction ? '1' : '0'}${call.routeOnly ? 'r' : ''}\0${call.database}\0${call.nodes ?? ''}\0${call.loginDatabase ?? ''}\0${call.nameable ?? ''}`;
   }
   return packed;
 }
@@ -17,13 +17,16 @@ export function packCalls(calls: readonly HostCall[]): string {
 export function unpackCalls(packed: string): HostCall[] {
   const fields = packed.split('\0');
   const calls: HostCall[] = [];
-  for (let i = 0; i + 4 < fields.length; i += 5) {
+  for (let i = 0; i + 6 < fields.length; i += 7) {
     calls.push({
       username: fields[i]!,
       query: fields[i + 1]!,
-      inTransaction: fields[i + 2] === '1',
+      inTransaction: fields[i + 2]![0] === '1',
+      ...(fields[i + 2]!.length > 1 && { routeOnly: true }),
       database: fields[i + 3]!,
       nodes: fields[i + 4]!,
+      loginDatabase: fields[i + 5]!,
+      nameable: fields[i + 6]!,
     });
   }
   return calls;

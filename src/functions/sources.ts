@@ -1,5 +1,5 @@
 import { existsSync, lstatSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { SourceFiles } from './bundle.ts';
 
 /** What says where user functions are. All paths are absolute. */
@@ -14,6 +14,10 @@ export interface DatabaseFunctions {
   readonly name: string;
   readonly routing_rules_file: string | null;
   readonly rewrite_query_file: string | null;
+  /** names that functions of its own may return besides those of its own databases; `*`: all */
+  readonly routing_targets?: readonly string[];
+  /** what its clients may do past the functions; null: as [pgbouncer] says */
+  readonly user_functions_allow?: readonly string[] | null;
 }
 
 const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
@@ -61,4 +65,21 @@ export function sourceFiles(
   const routing = find('routing_rules_file', 'routing_rules');
   const rewrite = find('rewrite_query_file', 'rewrite_query');
   return routing === null && rewrite === null ? null : { routing, rewrite };
+}
+
+/**
+ * Whether functions are the operator's, and not a tenant's: all of their files are named by [pgbouncer], or lie in
+ * user_functions_dir itself. Where the two functions come from different files, both run in one isolate and could change
+ * each other's answers, so that one file of a tenant's makes both a tenant's.
+ */
+export function areOperators(settings: SourceSettings, { routing, rewrite }: SourceFiles): boolean {
+  return [routing, rewrite].every((file) => file === null || isOperators(settings, file));
+}
+
+function isOperators(settings: SourceSettings, file: string): boolean {
+  if (file === settings.routing_rules_file || file === settings.rewrite_query_file) return true;
+  return (
+    dirname(file) === settings.user_functions_dir &&
+    EXTENSIONS.some((extension) => ['routing_rules', 'rewrite_query'].includes(basename(file, extension)))
+  );
 }

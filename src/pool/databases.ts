@@ -19,6 +19,11 @@ export interface UserState {
 /** An entry of [databases], or one that the `*` entry gave rise to. */
 export class Database {
   readonly name: string;
+  /**
+   * Name of the entry that it belongs to, by which user functions are looked up: its own name; for a node of a cluster, that
+   * of the database with the topology_query.
+   */
+  readonly entry: string;
   config: DatabaseConfig;
   /** made from `*` on a client's first use */
   readonly auto: boolean;
@@ -40,8 +45,9 @@ export class Database {
   /** ms of performance.now() since when nobody uses it (autodb_idle_timeout) */
   unusedSince = performance.now();
 
-  constructor(name: string, config: DatabaseConfig, auto: boolean) {
+  constructor(name: string, config: DatabaseConfig, auto: boolean, entry = name) {
     this.name = name;
+    this.entry = entry;
     this.config = config;
     this.auto = auto;
   }
@@ -69,10 +75,12 @@ const NOT_OF_SERVERS: ReadonlySet<string> = new Set([
   'reserve_pool_size',
   'rewrite_query_file',
   'routing_rules_file',
+  'routing_targets',
   'server_lifetime',
+  'user_functions_allow',
 ] satisfies (keyof DatabaseConfig)[]);
-/** PostgreSQL's NAMEDATALEN, less the NUL */
-const MAX_NAME_BYTES = 63;
+/** `dev@writer`, `dev@readers`, `dev@host:port`: names that stand for a part of a cluster, and never for a new database. */
+const PART_OF_CLUSTER = /^(.+)@(?:(writer|readers)|[^@]+:\d+)$/s;
 
 /**
  * All databases, pools and users, and what is limited across them. There is one for the whole proxy; whoever wants a
@@ -111,10 +119,16 @@ export class Registry {
     this.#adopt(config);
   }
 
-  /** Whether a routing function may name it: a configured database, or any server's when there is a `*` entry. */
-  isDbkey(name: string): boolean {
-    if (this.databases.has(name) || this.resolveAlias(name) !== null) return true;
-    return this.config.fallback !== null && !NO_DBKEYS.has(name) && Buffer.byteLength(name) <= MAX_NAME_BYTES;
+  /**
+   * Name of the entry that a name leads to: itself, that of the cluster that it is a part of, or one that the `*` entry stands
+   * for. Null: no such database.
+   */
+  entryOf(name: string): string | null {
+    const database = this.databases.get(name) ?? this.resolveAlias(name);
+    if (database !== null) return database.entry;
+    if (this.config.fallback === null || NO_DBKEYS.has(name) || cutName(name) !== name) return null;
+    const part = PART_OF_CLUSTER.exec(name);
+    return part === null ? name : this.#newCluster(part);
   }
 
   /** The database of that name, or `current` where that does for an alias; made from the `*` entry when there is one; null: no such database. */
@@ -124,11 +138,24 @@ export class Registry {
     const alias = this.resolveAlias(name, current);
     if (alias !== null) return alias;
     const { fallback } = this.config;
-    if (fallback === null || name === '') return null;
+    if (fallback === null || NO_DBKEYS.has(name)) return null;
+    if (cutName(name) !== name) return this.find(cutName(name), current);
+    const part = PART_OF_CLUSTER.exec(name);
+    if (part !== null) {
+      // nobody has used the cluster yet, so nothing is known of its nodes: its writer is where the search for them begins
+      const cluster = this.#newCluster(part);
+      return cluster === null ? null : this.find(cluster);
+    }
     const database = new Database(name, { ...fallback, name }, true);
     this.databases.set(name, database);
     this.log.info({ database: name, event: 'autodb' }, `registered new auto-database: ${name}`);
     return database;
+  }
+
+  /** The cluster of which a name that nobody knows would be the writer or the readers; null: there is none. */
+  #newCluster([, name, role]: RegExpExecArray): string | null {
+    const config = this.databases.get(name!)?.config ?? this.config.fallback;
+    return role !== undefined && config?.topology_query != null ? name! : null;
   }
 
   user(name: string): UserState {
@@ -358,6 +385,23 @@ export class Registry {
     const own = forced === null || forced === user ? password : null;
     return own ?? this.config.userlist.get(user) ?? null;
   }
+}
+
+/** Longest name that PostgreSQL has, in bytes: NAMEDATALEN less the NUL. */
+const MAX_NAME_BYTES = 63;
+
+/**
+ * A name as PostgreSQL cuts it: to 63 bytes, at the border of a character (truncate_identifier, pg_mbcliplen). Servers cut
+ * what they are sent, so a longer name reaches the database or role of the shorter one.
+ */
+export function cutName(name: string): string {
+  // a character has at most three bytes for each of its UTF-16 units
+  if (name.length * 3 <= MAX_NAME_BYTES || Buffer.byteLength(name) <= MAX_NAME_BYTES) return name;
+  const bytes = Buffer.from(name);
+  let end = MAX_NAME_BYTES;
+  // a byte 10xxxxxx goes on with the character before it
+  while ((bytes[end]! & 0xc0) === 0x80) end--;
+  return bytes.toString('utf8', 0, end);
 }
 
 /** Limits, and who may log in, say nothing of the servers that there are. */

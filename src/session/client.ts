@@ -14,8 +14,9 @@ import { attach, serverLost, unlinkIfDone } from './link.ts';
 import { leave } from './leave.ts';
 import { Outstanding } from './outstanding.ts';
 import type { ClientStatement, Undecided } from './prepared.ts';
+import type { UntrackedStatement } from './rejudge.ts';
 import { resumeClient } from './relay-client.ts';
-import { decided } from './query.ts';
+import { decided, type Judgement } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
 import { refuseWaiting } from './switchover.ts';
 import { ADMIN_DATABASE } from './startup.ts';
@@ -51,6 +52,8 @@ export class Client implements Waiter, ServerUser {
   // Who it is: known after start-up.
   user = '';
   databaseName = '';
+  /** the entry of [databases] that it logged in to, whose user functions apply, under whatever name it came */
+  entry = '';
   database: Database | null = null;
   pool: Pool | null = null;
   /** the name that stands for its database of the moment, as dev@readers; null: it is the database's own */
@@ -140,8 +143,10 @@ export class Client implements Waiter, ServerUser {
   isCanceled = false;
   /** the user functions were shown the bytes of the message that is held, and answer in bytes (query.ts) */
   askedInBytes = false;
-  /** what the user functions said of the message that is held */
-  decision: Decision | null = null;
+  /** what the user functions have said of the message that is held */
+  decision: Judgement | null = null;
+  /** generation of the functions that are being asked about it */
+  askedGeneration = 0;
   /** what it has sent since its transaction began; behind the first answer only the beginning (switchover.ts) */
   kept: Buffer | null = null;
   /** what came behind `kept`; null: nothing */
@@ -181,8 +186,12 @@ export class Client implements Waiter, ServerUser {
   undecided: Map<Undecided, { readonly syncs: number; readonly isClose: boolean }> | null = null;
   /** DISCARD ALL or DEALLOCATE ALL was answered: what has a lower position in the ledger is gone */
   discardedBefore = 0;
-  /** whether they are tracked in session mode; null: it has none (prepared.ts) */
-  isSessionTracked: boolean | null = null;
+  /** they are tracked in session mode (prepared.ts) */
+  isSessionTracked = false;
+  /** its session may have statements from before they were tracked */
+  hasUntracked = false;
+  /** those that are not tracked, by name (rejudge.ts) */
+  untracked: Map<string, UntrackedStatement> | null = null;
   /** DISCARD ALL or DEALLOCATE ALL may have been sent, and not been answered yet */
   mayDiscard = false;
   readonly unnamed = new UnnamedStatement();
@@ -249,7 +258,23 @@ export class Client implements Waiter, ServerUser {
    * Asked for each query, because a file may appear or go at any time.
    */
   get functions(): FunctionSet | null {
-    return this.replication === 'none' ? this.sessions.functions.setFor(this.databaseName) : null;
+    return this.replication === 'none' ? this.sessions.functions.setFor(this.entry) : null;
+  }
+
+  /**
+   * Those of the database that the client was moved to, which judge what comes from elsewhere too. Null: it is where it
+   * logged in, or there are none, or they are the same set.
+   */
+  get targetFunctions(): FunctionSet | null {
+    const { entry } = this.database!;
+    if (entry === this.entry || this.replication !== 'none') return null;
+    const set = this.sessions.functions.setFor(entry);
+    return set === this.functions ? null : set;
+  }
+
+  /** There are functions that must be asked about its queries. */
+  get isJudged(): boolean {
+    return this.functions !== null || this.targetFunctions !== null;
   }
 
   /** When its server goes back. A replication connection keeps its own. */

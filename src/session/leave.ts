@@ -1,5 +1,7 @@
 import type { ClientError } from '../wire/errors.ts';
 import type { Client } from './client.ts';
+import { releaseStatement } from './prepared.ts';
+import { forgetAllUntracked } from './rejudge.ts';
 
 /** The end of a client: what is told to whom, and what becomes of its server. */
 
@@ -94,6 +96,7 @@ function leftBehind({ outstanding }: Client, inTransaction: boolean): string {
 }
 
 function releaseStatements(client: Client): void {
-  for (const { shared } of client.statements?.values() ?? []) client.sessions.statements.release(shared);
+  for (const statement of client.statements?.values() ?? []) releaseStatement(client, statement);
   client.statements = null;
+  forgetAllUntracked(client);
 }

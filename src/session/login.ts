@@ -25,6 +25,7 @@ import { findSecret, type FoundSecret } from './auth-query.ts';
 import type { Client } from './client.ts';
 import { identityOf, isOwnProcess, loginMethod, type LoginMethod } from './methods.ts';
 import { relayClientBytes } from './relay-client.ts';
+import { isPastFunctions } from './query.ts';
 import { enterReplication } from './replication.ts';
 import { ADMIN_DATABASE, readFast } from './startup.ts';
 
@@ -206,6 +207,11 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   const refusal = clientLimitReached(user, { count: database.clientCount, limit }, settings);
   if (refusal !== null) return client.close(refusal.message, refusal);
 
+  client.entry = database.entry;
+  if (client.replication !== 'none' && isPastFunctions(client, 'replication')) {
+    const error = clientErrors.replicationRefused(client.entry);
+    return fail(client, error.message, error);
+  }
   const pool = registry.pool(database, client.user);
   if (pool.credentials.user === client.user) {
     pool.credentials.learned = client.learned ?? pool.credentials.learned;

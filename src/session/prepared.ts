@@ -5,7 +5,16 @@ import type { Server } from '../pool/server.ts';
 import type { Client } from './client.ts';
 import { link } from './link.ts';
 import { Request, type Effect } from './outstanding.ts';
-import { answerError, route } from './query.ts';
+import { answerError } from './query.ts';
+import {
+  adoptUntracked,
+  forgetUntrackedBefore,
+  forgetUntracked,
+  reviewNamed,
+  reviewUnnamed,
+  reviewUntracked,
+  type Generations,
+} from './rejudge.ts';
 import { answerAhead } from './switchover.ts';
 import { forwardRequest, Handled, nameWithoutEnd, noteRequest } from './relay-client.ts';
 import { parseMessage, SharedStatement } from './statements.ts';
@@ -16,13 +25,19 @@ import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';
  * shared statement that it is, prepared on whichever server gets its Bind, and called there by the shared name.
  */
 export interface ClientStatement {
-  readonly shared: SharedStatement;
+  /** what servers have of it */
+  shared: SharedStatement;
+  /** what the client's Parse said, where user functions have changed that; null: they have not */
+  original: SharedStatement | null;
   /** the database that the Parse was routed to; null without user functions */
-  readonly route: string | null;
+  route: string | null;
   /** position of its Parse in the ledger */
   readonly sentAt: number;
   /** its Parse failed, or was skipped behind an error: no server need have it, and its next use prepares it */
   isUnmade: boolean;
+  /** under which functions it was judged (rejudge.ts) */
+  originGeneration: number;
+  targetGeneration: number;
 }
 
 /** A statement that servers have, or the client's name of one. */
@@ -40,15 +55,26 @@ export const Prepared = { Incomplete: 9 } as const;
  * what they are.
  */
 export function isTracked(client: Client): boolean {
-  if (client.replication !== 'none') return false;
-  const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
-  if (limit === 0) return false;
+  if (!mayBeTracked(client)) return false;
   if (client.inCluster || client.pool!.mode !== 'session') return true;
-  return (client.isSessionTracked ??= client.functions !== null || client.statements !== null);
+  if (client.isSessionTracked) return true;
+  client.isSessionTracked = client.statements !== null || client.functions !== null;
+  client.hasUntracked ||= !client.isSessionTracked;
+  return client.isSessionTracked;
 }
 
-/** A named Parse, whole. */
-export function parseNamed(client: Client, bytes: Buffer): Handled {
+/** Whether statements can be tracked, now or when user functions come to apply: their texts are kept. */
+export function mayBeTracked(client: Client): boolean {
+  return (
+    client.replication === 'none' && client.sessions.registry.config.settings.max_prepared_statements !== 0
+  );
+}
+
+/**
+ * A named Parse, whole.
+ * @param original as the client sent it
+ */
+export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judged: Generations): Handled {
   if (client.outstanding.skipping) return Handled.Discard;
   const nameEnd = bytes.indexOf(0, HEADER_BYTES);
   if (nameEnd < 0) {
@@ -66,14 +92,18 @@ export function parseNamed(client: Client, bytes: Buffer): Handled {
     statements.release(shared);
     return waitForAnswers(client);
   }
-  const statement = {
+  const statement: ClientStatement = {
     shared,
+    original: original === bytes ? null : client.sessions.originals.acquire(original.subarray(nameEnd + 1)),
     route: client.functions === null ? null : client.database!.name,
     sentAt: client.outstanding.nextPosition,
     isUnmade: false,
+    originGeneration: judged.originGeneration,
+    targetGeneration: judged.targetGeneration,
   };
   take(client, name);
   (client.statements ??= new Map()).set(name, statement);
+  forgetUntracked(client, name);
   client.database!.stats.clientParseCount++;
   noteRequest(client, Request.Parse);
   const done = undecided(client, name);
@@ -117,25 +147,28 @@ export function handlePrepared(
   const nameEnd = bytes.indexOf(0, nameStart);
   if (nameEnd < 0) return Prepared.Incomplete;
   if (client.outstanding.skipping) return Handled.Discard;
-  if (nameEnd === nameStart) {
-    // where there is a server, it is the one that has it
-    const home = request === Request.Close || client.server !== null ? null : client.unnamedRoute;
-    const elsewhere = route(client, type, home);
-    if (elsewhere !== null) return elsewhere;
+  const name = bytes.toString('latin1', nameStart, nameEnd);
+  if (!isTracked(client)) return reviewUntracked(client, type, name) ?? forwardRequest(client, request);
+  if (name === '') {
+    const held = request === Request.Close ? null : reviewUnnamed(client, type);
+    if (held !== null) return held;
     if (!link(client)) return Handled.Later;
     if (request === Request.Close) client.unnamed.dropped();
     else if (!bringUnnamed(client)) return waitForAnswers(client);
     return forwardRequest(client, request);
   }
-  const name = bytes.toString('latin1', nameStart, nameEnd);
   if (isInDoubt(client, name)) return waitForAnswers(client);
   if (request === Request.Close) return closeNamed(client, name);
 
   if (awaitsDiscard(client)) return waitForAnswers(client);
-  const statement = find(client, name);
+  const statement = find(client, name) ?? adoptUntracked(client, name);
+  if (statement === undefined && client.hasUntracked) {
+    answerError(client, type, clientErrors.mustBePrepared(name));
+    return Handled.Done;
+  }
   if (statement === undefined) return nameError(client, clientErrors.noSuchStatement(nameText(name)));
-  const elsewhere = route(client, type, statement.route);
-  if (elsewhere !== null) return elsewhere;
+  const held = reviewNamed(client, type, statement);
+  if (held !== null) return held;
   if (!link(client)) return Handled.Later;
   const { shared } = statement;
   if (isInDoubt(client, shared)) return waitForAnswers(client);
@@ -321,6 +354,7 @@ function oldestOf(client: Client, server: Server): SharedStatement | null {
 /** Servers keep the statement for others; only the client forgets it. */
 function closeNamed(client: Client, name: string): Handled {
   const statement = take(client, name);
+  forgetUntracked(client, name);
   if (client.server === null) {
     answerAhead(client, CLOSE_COMPLETE);
     return Handled.Done;
@@ -376,8 +410,14 @@ function take(client: Client, name: string): ClientStatement | undefined {
   const statement = client.statements?.get(name);
   if (statement === undefined) return undefined;
   client.statements!.delete(name);
-  client.sessions.statements.release(statement.shared);
+  releaseStatement(client, statement);
   return statement;
+}
+
+/** A client has it no more, for whatever reason. */
+export function releaseStatement({ sessions }: Client, { shared, original }: ClientStatement): void {
+  sessions.statements.release(shared);
+  if (original !== null) sessions.originals.release(original);
 }
 
 /** DISCARD ALL or DEALLOCATE ALL has run on the client's server: there is only what was sent behind it. */
@@ -386,13 +426,15 @@ export function forgetStatements(client: Client): void {
   const before = client.outstanding.position;
   client.discardedBefore = before;
   for (const [shared, sentAt] of prepared) if (sentAt < before) prepared.delete(shared);
-  client.isSessionTracked = null;
+  client.isSessionTracked = false;
   // In the order in which they were sent, but for those whose Close failed: `find` knows better.
   for (const [name, { sentAt }] of client.statements ?? []) {
     if (sentAt >= before) break;
     take(client, name);
   }
   if (client.statements?.size === 0) client.statements = null;
+  forgetUntrackedBefore(client, before);
+  client.hasUntracked = client.untracked !== null;
 }
 
 /** The client has it again. */
@@ -401,5 +443,6 @@ function remember(client: Client, name: string, statement: ClientStatement): voi
   if (statement.sentAt < client.discardedBefore) return;
   client.statements ??= new Map();
   client.sessions.statements.retain(statement.shared);
+  if (statement.original !== null) client.sessions.originals.retain(statement.original);
   client.statements.set(name, statement);
 }

@@ -1,44 +1,72 @@
 import { isUtf8 } from 'node:buffer';
-import type { Decision } from '../functions/functions.ts';
+import type { Unjudged } from '../config/options.ts';
+import { GO, type Decision, type FunctionSet } from '../functions/functions.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { message, readyForQuery } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
-import { isTracked, parseNamed, waitForAnswers } from './prepared.ts';
+import { isTracked, mayBeTracked, parseNamed, waitForAnswers } from './prepared.ts';
+import { generationOf, parseUnnamed, parseUntracked, type Generations } from './rejudge.ts';
 import { dropQuery, forwardRequest, Handled, noteQuery, noteRequest, resumeClient } from './relay-client.ts';
 import { noteRewritten } from './switchover.ts';
 import { noteUnnamedParse } from './unnamed.ts';
 
+/** What has been found out about the message that is held. */
+export interface Judgement extends Generations {
+  /** what the functions of the database say that the client logged in to */
+  readonly origin: Decision;
+  /** what those of the database say that it has been moved to; null: not known yet */
+  target: Decision | null;
+  targetGeneration: number;
+  /** the entry that `target` is about */
+  targetEntry: string;
+}
+
+/** What is to become of a text that may go to a server. */
+export interface Verdict extends Generations {
+  /** null: unchanged */
+  readonly query: string | null;
+}
+
+/** There are no functions to be asked. */
+const UNJUDGED: Verdict = { query: null, originGeneration: 0, targetGeneration: 0 };
+
+/** A text that is to be judged. */
+export interface Judged {
+  /** over user_function_max_query: its length in bytes, and the functions never see it; 0: they do */
+  readonly tooLong: number;
+  /** null: it has no end */
+  text(): Buffer | null;
+}
+
 /**
- * One Query or Parse: ask the user functions, then rewrite, move, reject or let it go. The message is looked at a second
- * time when the decision is there.
+ * One Query or Parse: ask the user functions, then rewrite, move, reject or let it go. The message is looked at again when
+ * there is a decision.
+ * @param tooLong as `tooLongForFunctions` says
  */
-export function handleQueryText(client: Client, type: number, bytes: Buffer): Handled {
-  const set = client.functions;
-  const { decision } = client;
-  if (set !== null && decision === null) return ask(client, type, bytes);
+export function handleQueryText(client: Client, type: number, bytes: Buffer, tooLong: number): Handled {
+  const verdict = judge(client, type, { tooLong, text: () => textOf(type, bytes) });
+  if (typeof verdict === 'number') return verdict;
   let rewritten: Buffer | null = null;
-  if (decision !== null) {
-    if (decision.kind !== 'go') return refuse(client, type, decision);
-    const elsewhere = route(client, type, decision.dbkey);
-    if (elsewhere !== null) return elsewhere;
-    // Only behind it is the decision used up: waiting for a server comes back here.
-    if (!link(client)) return Handled.Later;
-    client.decision = null;
-    if (decision.query !== null) {
-      rewritten = rewrite(client, type, bytes, decision.query);
-      noteRewritten(client, decision.query);
-    }
+  if (verdict.query !== null) {
+    rewritten = rewrite(client, type, bytes, verdict.query);
+    noteRewritten(client, verdict.query);
   }
   if (type === Frontend.Parse) {
     const named = bytes[HEADER_BYTES] !== 0;
-    if (named && isTracked(client)) return parseNamed(client, rewritten ?? bytes);
-    if (!named) client.unnamedRoute = set === null ? null : client.database!.name;
-    if (!named && isTracked(client)) {
+    if (named && isTracked(client)) return parseNamed(client, rewritten ?? bytes, bytes, verdict);
+    if (!named) client.unnamedRoute = client.functions === null ? null : client.database!.name;
+    if (verdict !== UNJUDGED) {
+      return !named && isTracked(client)
+        ? parseUnnamed(client, bytes, rewritten, verdict)
+        : parseUntracked(client, bytes, rewritten, verdict);
+    }
+    if (named) return parseUntracked(client, bytes, null, verdict);
+    if (mayBeTracked(client)) {
       if (!link(client)) return Handled.Later;
-      noteUnnamedParse(client, rewritten ?? bytes);
+      noteUnnamedParse(client, bytes);
     }
   } else {
     noteQuery(client, rewritten ?? bytes);
@@ -51,33 +79,85 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer): Ha
   return Handled.Done;
 }
 
+/**
+ * What becomes of a text: first the functions of the database are asked that the client logged in to, which may move it;
+ * then those of the database that it is in now, about the text that the first have made of it. Those do not move it on, so
+ * that two databases can't send it round in circles.
+ * @param stays it was routed before: only its text is judged
+ * @returns a verdict when the client is where the text is to go, and linked if there are functions; or what became of the
+ *   message meanwhile
+ */
+export function judge(client: Client, type: number, judged: Judged, stays = false): Handled | Verdict {
+  let { decision } = client;
+  if (decision === null) {
+    const set = client.functions;
+    if (set === null && client.targetFunctions === null) return UNJUDGED;
+    if (set !== null && judged.tooLong === 0) return ask(client, set, client.entry, judged.text());
+    decision = client.decision = {
+      origin: set === null ? GO : set.tooLarge(judged.tooLong),
+      originGeneration: generationOf(set),
+      target: null,
+      targetGeneration: 0,
+      targetEntry: '',
+    };
+  }
+  const { origin } = decision;
+  if (origin.kind !== 'go') return refuse(client, type, origin);
+  if (!stays) {
+    const elsewhere = route(client, type, origin.dbkey);
+    if (elsewhere !== null) return elsewhere;
+  }
+  const { entry } = client.database!;
+  const target = client.targetFunctions;
+  if (target === null) {
+    decision.target = null;
+    decision.targetGeneration = 0;
+  } else if (decision.target === null || decision.targetEntry !== entry) {
+    const tooLong = tooLongForTarget(client, target, origin, judged);
+    if (tooLong === 0) return ask(client, target, entry, origin.query ?? judged.text());
+    decision.target = target.tooLarge(tooLong);
+    decision.targetGeneration = target.generation;
+    decision.targetEntry = entry;
+  }
+  if (decision.target !== null && decision.target.kind !== 'go') return refuse(client, type, decision.target);
+  // Only behind it is the decision used up: waiting for a server comes back here.
+  if (!link(client)) return Handled.Later;
+  client.decision = null;
+  const { originGeneration, targetGeneration } = decision;
+  return { query: decision.target?.query ?? origin.query, originGeneration, targetGeneration };
+}
+
+function tooLongForTarget(
+  client: Client,
+  target: FunctionSet,
+  origin: Extract<Decision, { kind: 'go' }>,
+  judged: Judged,
+): number {
+  if (origin.query === null) return judged.tooLong;
+  const length = Buffer.byteLength(origin.query, client.askedInBytes ? 'latin1' : 'utf8');
+  return length > target.maxQueryBytes ? length : 0;
+}
+
 /** What a Parse may hold behind its text: the types of 65,535 parameters. */
 const MAX_TYPES_BYTES = 2 + 65_535 * 4;
 
 /**
- * The decision for a query that is over user_function_max_query, which the functions never see. Null: it is not, or that is
- * not known before all of it has come.
+ * The length of a text that is over user_function_max_query, which the functions never see. 0: it is not, or that is not
+ * known before all of it has come.
  */
-export function tooLargeForFunctions(
-  client: Client,
-  type: number,
-  size: number,
-  bytes: Buffer,
-): Decision | null {
-  const set = client.functions!;
+export function tooLongForFunctions(client: Client, type: number, size: number, bytes: Buffer): number {
+  const { maxQueryBytes } = (client.functions ?? client.targetFunctions)!;
   let length = size - HEADER_BYTES - 1;
-  if (length <= set.maxQueryBytes) return null;
+  if (length <= maxQueryBytes) return 0;
   if (type === Frontend.Parse) {
     const start = bytes.indexOf(0, HEADER_BYTES) + 1;
     length = bytes.length === size ? bytes.indexOf(0, start) - start : size - start - MAX_TYPES_BYTES;
-    if (length <= set.maxQueryBytes) return null;
   }
-  return set.tooLarge(length);
+  return length > maxQueryBytes ? length : 0;
 }
 
-function ask(client: Client, type: number, bytes: Buffer): Handled {
-  const set = client.functions!;
-  const text = textOf(type, bytes);
+/** @param entry whose functions they are */
+function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | string | null): Handled {
   if (text === null) {
     client.close(
       'bad packet: query without end',
@@ -85,29 +165,65 @@ function ask(client: Client, type: number, bytes: Buffer): Handled {
     );
     return Handled.Later;
   }
-  const isBytes = isInBytes(client, text);
-  client.askedInBytes = isBytes;
+  let query = text;
+  if (typeof query !== 'string') {
+    client.askedInBytes = isInBytes(client, query);
+    query = query.toString(client.askedInBytes ? 'latin1' : 'utf8', 0, query.length);
+  }
+  const { functions } = client.sessions;
+  const database = client.database!;
+  const seesNodes = database.topology !== null && functions.mayName(set, entry, database.entry);
+  client.askedGeneration = set.generation;
   client.blocked = true;
   set.evaluate(
     {
       username: client.user,
-      query: isBytes ? text.toString('latin1', 0, text.length) : text.toString('utf8', 0, text.length),
+      query,
       inTransaction: client.inTransaction,
-      database: client.database!.name,
-      isBytes,
-      nodes: client.database!.topology?.nodesJson ?? '',
+      database: database.name,
+      loginDatabase: client.entry,
+      entry,
+      nameable: functions.nameable(set, entry),
+      isBytes: client.askedInBytes,
+      nodes: seesNodes ? database.topology!.nodesJson : '',
+      // a rewriting that both have in common has been done
+      routeOnly: entry !== client.entry && isSharedFile(set.files.rewrite, client.functions?.files.rewrite),
     },
     client.onDecision,
   );
   return Handled.Later;
 }
 
+function isSharedFile(file: string | null, other: string | null | undefined): boolean {
+  return file !== null && file === other;
+}
+
 /** The functions have answered: the held message is taken up again. */
 export function decided(client: Client, decision: Decision): void {
   if (client.state === 'closed') return;
-  client.decision = decision;
+  const generation = client.askedGeneration;
+  if (client.decision === null) {
+    client.decision = {
+      origin: decision,
+      originGeneration: generation,
+      target: null,
+      targetGeneration: 0,
+      targetEntry: '',
+    };
+  } else {
+    client.decision.target = decision;
+    client.decision.targetGeneration = generation;
+    client.decision.targetEntry = client.database!.entry;
+  }
   client.blocked = false;
   resumeClient(client);
+}
+
+/** Whether functions apply where the client is, or where it came in, that can't judge what it wants to do. */
+export function isPastFunctions(client: Client, what: Unjudged): boolean {
+  const { functions } = client.sessions;
+  const bars = (entry: string): boolean => functions.setFor(entry) !== null && !functions.allows(entry, what);
+  return bars(client.entry) || (client.database !== null && bars(client.database.entry));
 }
 
 /** The text of a Query or Parse; null: it has no end. */
@@ -128,13 +244,21 @@ function isInBytes(client: Client, text: Buffer): boolean {
 
 /** The message with another query text; all else in it, a Parse's name and parameter types, stays. */
 function rewrite(client: Client, type: number, bytes: Buffer, query: string): Buffer {
+  if (type === Frontend.Query) return message(Frontend.Query, rewrittenText(client, query));
+  const behindName = bytes.indexOf(0, HEADER_BYTES) + 1;
+  const body = rewriteBody(client, bytes.subarray(behindName), query);
+  return message(Frontend.Parse, bytes.subarray(HEADER_BYTES, behindName), body);
+}
+
+/** What a Parse holds behind its statement's name, with another query text. */
+export function rewriteBody(client: Client, body: Buffer, query: string): Buffer {
+  return Buffer.concat([rewrittenText(client, query), body.subarray(body.indexOf(0) + 1)]);
+}
+
+function rewrittenText(client: Client, query: string): Buffer {
   const { settings } = client.sessions.registry.config;
   const tagged = settings.rewritten_tag ? `${REWRITTEN_TAG}${query}` : query;
-  const text = Buffer.from(`${tagged}\0`, client.askedInBytes ? 'latin1' : 'utf8');
-  if (type === Frontend.Query) return message(Frontend.Query, text);
-  const name = bytes.subarray(HEADER_BYTES, bytes.indexOf(0, HEADER_BYTES) + 1);
-  const types = bytes.subarray(bytes.indexOf(0, HEADER_BYTES + name.length) + 1);
-  return message(Frontend.Parse, name, text, types);
+  return Buffer.from(`${tagged}\0`, client.askedInBytes ? 'latin1' : 'utf8');
 }
 
 /** What pgbouncer-fast-switchover puts before each query that it rewrote (tag_rewritten in its rewrite_query.c). */
@@ -201,6 +325,9 @@ const FAILING_PARSE = message(
   Buffer.alloc(2),
 );
 
+/** A FunctionCall that no server takes: there is no function with this OID. */
+const FAILING_CALL = message(Frontend.FunctionCall, Buffer.alloc(10));
+
 /**
  * The client gets an ErrorResponse in place of an answer, and stays. Inside a transaction or a pipeline the server must
  * come to the same conclusion, or it would commit what the client takes to be rolled back: it is sent something that
@@ -208,23 +335,32 @@ const FAILING_PARSE = message(
  */
 export function answerError(client: Client, type: number, error: ClientError): void {
   const { server, outstanding } = client;
-  const isQuery = type === Frontend.Query;
+  // messages that are answered with ReadyForQuery by themselves
+  const endsItself = type === Frontend.Query || type === Frontend.FunctionCall;
   // what the server is sent in its place has no name either
   if (type === Frontend.Parse) client.unnamed.lost();
   if (server !== null && client.inTransaction) {
-    const request = isQuery ? Request.Query : Request.Parse;
+    const [request, failing] =
+      type === Frontend.Query
+        ? ([Request.Query, FAILING_QUERY] as const)
+        : type === Frontend.FunctionCall
+          ? ([Request.FunctionCall, FAILING_CALL] as const)
+          : ([Request.Parse, FAILING_PARSE] as const);
     noteRequest(client, request);
     outstanding.sentFailing(request, error.encode());
-    client.forward(isQuery ? FAILING_QUERY : FAILING_PARSE);
+    client.forward(failing);
+    // it takes the place of the statement that the server has
+    if (failing === FAILING_PARSE) client.unnamed.isHere = false;
     // what follows may be about a statement that only the client believes to be there
-    client.skipToSync = !isQuery;
+    client.skipToSync = !endsItself;
     return;
   }
   if (server === null) dropQuery(client);
   const reply = error.encode();
-  if (isQuery) {
+  if (endsItself) {
+    const request = type === Frontend.Query ? Request.Query : Request.FunctionCall;
     const both = Buffer.concat([reply, readyForQuery(client.txStatus)]);
-    if (server === null || outstanding.answered(Request.Query, both)) client.send(both);
+    if (server === null || outstanding.answered(request, both)) client.send(both);
     return;
   }
   if (server === null || outstanding.answered(Request.Parse, reply)) client.send(reply);

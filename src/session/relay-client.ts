@@ -6,9 +6,9 @@ import { takeBack } from './cancel.ts';
 import { HELD_BYTES, type Client } from './client.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
-import { handlePrepared, isTracked, noteDiscard, Prepared } from './prepared.ts';
+import { handlePrepared, isTracked, mayBeTracked, noteDiscard, Prepared } from './prepared.ts';
 import { keepForReplay, rollsBackFailed, tellLostTransaction } from './switchover.ts';
-import { handleQueryText, tooLargeForFunctions } from './query.ts';
+import { answerError, handleQueryText, isPastFunctions, tooLongForFunctions } from './query.ts';
 import { isKept, noteUnnamedParse } from './unnamed.ts';
 
 /**
@@ -201,11 +201,11 @@ function classify(
   }
   switch (type) {
     case Frontend.Query:
-      if (client.functions !== null || client.sessions.disablePqexec) return INSPECT;
+      if (client.isJudged || client.sessions.disablePqexec || client.replication !== 'none') return INSPECT;
       return forwardQuery(client, size, chunk, at);
     case Frontend.Parse:
-      if (client.functions !== null) return INSPECT;
-      return isTracked(client)
+      if (client.isJudged) return INSPECT;
+      return mayBeTracked(client)
         ? classifyParse(client, size, chunk, at)
         : forwardRequest(client, Request.Parse);
     case Frontend.Bind:
@@ -215,13 +215,14 @@ function classify(
         chunk[at + HEADER_BYTES + 1] === 0 &&
         client.server !== null &&
         client.unnamed.isHere &&
-        client.unnamedRoute === null
+        client.unnamedRoute === null &&
+        !client.isJudged
       ) {
         return forwardRequest(client, Request.Bind);
       }
-      return isTracked(client) ? INSPECT : forwardRequest(client, Request.Bind);
+      return isTracked(client) || client.isJudged ? INSPECT : forwardRequest(client, Request.Bind);
     case Frontend.Describe:
-      if (chunk[at + HEADER_BYTES] === PORTAL || !isTracked(client))
+      if (chunk[at + HEADER_BYTES] === PORTAL || !(isTracked(client) || client.isJudged))
         return forwardRequest(client, Request.Describe);
       return INSPECT;
     case Frontend.Close:
@@ -231,7 +232,7 @@ function classify(
     case Frontend.Execute:
       return forwardRequest(client, Request.Execute);
     case Frontend.FunctionCall:
-      return forwardRequest(client, Request.FunctionCall);
+      return client.isJudged ? INSPECT : forwardRequest(client, Request.FunctionCall);
     case Frontend.Sync:
       return forwardRequest(client, Request.Sync);
     case Frontend.Flush:
@@ -279,7 +280,7 @@ export function noteQuery(client: Client, bytes: Buffer, at = 0, size = bytes.le
   noteDiscard(client, bytes, at + HEADER_BYTES, at + size);
 }
 
-/** Where statements are tracked, a named one goes by its name, and an unnamed one is kept. */
+/** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
 function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled | typeof INSPECT {
   if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return INSPECT;
   const handled = forwardRequest(client, Request.Parse);
@@ -305,14 +306,25 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
         client.close('PQexec disallowed', clientErrors.pqexecDisallowed());
         return Handled.Later;
       }
-      const set = client.functions;
-      if (set !== null) client.decision ??= tooLargeForFunctions(client, type, size, bytes);
-      const judged = set === null || client.decision !== null;
-      if (!whole && judged && !(type === Frontend.Parse && mustBeWhole(client, size, bytes))) {
-        // Too large to be judged, and the policy lets it pass: it goes through in pieces.
-        return handleQueryText(client, type, bytes);
+      if (client.replication !== 'none' && isPastFunctions(client, 'replication')) {
+        // they were not there when it logged in
+        const error = clientErrors.replicationRefused(client.entry);
+        client.close(error.message, error);
+        return Handled.Later;
       }
-      return whole ? handleQueryText(client, type, bytes) : Handled.NeedsAll;
+      const isJudged = client.isJudged;
+      const tooLong = isJudged ? tooLongForFunctions(client, type, size, bytes) : 0;
+      const needsText = isJudged && tooLong === 0;
+      if (!whole && !needsText && !(type === Frontend.Parse && mustBeWhole(client, size, bytes))) {
+        // Too large to be judged, and the policy lets it pass: it goes through in pieces.
+        return handleQueryText(client, type, bytes, tooLong);
+      }
+      return whole ? handleQueryText(client, type, bytes, tooLong) : Handled.NeedsAll;
+    }
+    case Frontend.FunctionCall: {
+      if (!isPastFunctions(client, 'function_call')) return forwardRequest(client, Request.FunctionCall);
+      answerError(client, type, clientErrors.functionCallRefused(client.entry));
+      return Handled.Done;
     }
     default: {
       const result = handlePrepared(client, type, size, bytes);
@@ -323,9 +335,9 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
   }
 }
 
-/** Of a Parse all is needed where its statement is tracked. */
+/** Of a Parse all is needed where its text is kept. */
 function mustBeWhole(client: Client, size: number, bytes: Buffer): boolean {
-  return isTracked(client) && (bytes[HEADER_BYTES] !== 0 || isKept(size));
+  return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));
 }
 
 /** The first of the messages that are held back is not sent to any server: what is still to come of it is thrown away. */

@@ -18,6 +18,8 @@ export class Sessions {
   readonly functions: Functions;
   readonly log: Logger;
   readonly statements = new StatementRegistry();
+  /** the texts that clients sent of statements that user functions have rewritten; no server has them */
+  readonly originals = new StatementRegistry();
   readonly clients = new Set<Client>();
   /** those on the admin database, each of whom counts for its user */
   readonly onConsole = new Set<Client>();
@@ -90,10 +92,16 @@ export class Sessions {
     });
   }
 
-  /** Disconnects the clients of a database, or all but operators: those stay until the process is gone. */
+  /**
+   * Disconnects the clients of a database, or all but operators: those stay until the process is gone. With an entry that was
+   * removed go those who logged in to it as well, wherever they were moved: there are no functions for them any more.
+   */
   drop(database: Database | null, error: ClientError): void {
     for (const client of [...this.clients]) {
-      const isMeant = database === null ? !client.isConsole : client.database === database;
+      const isMeant =
+        database === null
+          ? !client.isConsole
+          : client.database === database || (database.removed && client.entry === database.name);
       if (isMeant) client.close(error.message, error);
     }
   }

@@ -4,6 +4,7 @@ import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { negotiateProtocolVersion } from '../wire/messages.ts';
 import { NEWEST_MINOR } from '../wire/protocol.ts';
 import { isTerminate, parseOptions, parseStartup, type StartupPacket } from '../wire/startup.ts';
+import { cutName } from '../pool/databases.ts';
 import { setTcpOptions } from '../platform/socket-options.ts';
 import { moveToSharedRead } from '../platform/shared-read.ts';
 import { forwardCancel } from './cancel.ts';
@@ -164,6 +165,7 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
   if (client.user === '') return client.close('no username supplied', clientErrors.noUser());
   if (Buffer.byteLength(client.user) >= MAX_USER_BYTES)
     return client.close('username too long', clientErrors.userNameTooLong());
+  cutNames(client);
 
   const unknown = [...parameters.keys()].filter((name) => name.startsWith('_pq_.'));
   client.minor = minor === 1 ? 0 : Math.min(minor, NEWEST_MINOR);
@@ -199,6 +201,22 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
   }
   if (settings.application_name_add_host) addHost(client);
   logInClient(client);
+}
+
+/**
+ * Names that PostgreSQL would cut are cut here, before anything is looked up by them: what is found for the longer name must
+ * not be less than what is found for the database, or the role, that it reaches. Names that are configured stand as they are.
+ */
+function cutNames(client: Client): void {
+  const { config } = client.sessions.registry;
+  const { user, databaseName } = client;
+  if (!config.userlist.has(user) && !config.users.has(user)) client.user = cutName(user);
+  if (!config.databases.has(databaseName)) client.databaseName = cutName(databaseName);
+  if (client.user === user && client.databaseName === databaseName) return;
+  client.sessions.log.info(
+    { client: client.id, event: 'name_cut' },
+    `${client.label} a name of more than 63 bytes was cut, as PostgreSQL does`,
+  );
 }
 
 /** The database that is not one: the console. */

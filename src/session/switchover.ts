@@ -6,6 +6,7 @@ import { ClientError, clientErrors } from '../wire/errors.ts';
 import { parameterStatus, parseErrorFields, readyForQuery } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
+import { releaseStatement } from './prepared.ts';
 import { forgetUnknownReadOnly } from './read-only.ts';
 import { answerError } from './query.ts';
 import { dropHeld, dropQuery, Handled, resumeClient } from './relay-client.ts';
@@ -388,6 +389,6 @@ function forgetParsed(client: Client, kept: Buffer): void {
     const statement = client.statements?.get(name);
     if (statement === undefined) continue;
     client.statements!.delete(name);
-    client.sessions.statements.release(statement.shared);
+    releaseStatement(client, statement);
   }
 }

@@ -2,6 +2,7 @@ import { closeStatement } from '../wire/messages.ts';
 import { HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { isInDoubt, noteDiscard, undecided } from './prepared.ts';
+import type { Generations } from './rejudge.ts';
 
 /**
  * The unnamed prepared statement across servers. Drivers that prepare and execute in two pipelines without a name (sqlx,
@@ -16,27 +17,65 @@ const ROUND = 256;
 export class UnnamedStatement {
   /** what the client's server holds as the unnamed statement, if any, is this client's */
   isHere = false;
+  /** under which functions its text was judged (rejudge.ts) */
+  originGeneration = 0;
+  targetGeneration = 0;
+  /** how many there have been */
+  serial = 0;
+  /** the last Parse was too long to be kept */
+  isUnkept = false;
   #buffer = EMPTY;
   #size = 0;
+  /** the Parse as the client sent it, where user functions have changed its text; null: they have not */
+  #original: Buffer | null = null;
 
   /** A new one is on its way to the server: the Parse begins at `at`. Only what is whole can be kept. */
   parsed(chunk: Buffer, at: number, size: number): void {
     this.isHere = true;
-    if (size > KEPT_BYTES || size > chunk.length - at) return this.dropped();
+    this.serial++;
+    this.#original = null;
+    this.originGeneration = 0;
+    this.targetGeneration = 0;
+    this.isUnkept = size > KEPT_BYTES || size > chunk.length - at;
+    if (this.isUnkept) {
+      this.#size = 0;
+      return;
+    }
     if (this.#buffer.length < size) this.#buffer = Buffer.allocUnsafeSlow(Math.ceil(size / ROUND) * ROUND);
     chunk.copy(this.#buffer, 0, at, at + size);
     this.#size = size;
   }
 
-  /** There is none any more, or none that can be sent again: a Query or a Close drops it. */
+  /** The one that was just noted was judged. @param original the client's Parse, where that is another */
+  judged({ originGeneration, targetGeneration }: Generations, original: Buffer | null): void {
+    this.originGeneration = originGeneration;
+    this.targetGeneration = targetGeneration;
+    if (original !== null && original.length > KEPT_BYTES) this.isUnkept = true;
+    this.#original = original === null ? null : Buffer.from(original);
+  }
+
+  /** User functions want another text now: the server has to be told. */
+  replace(parse: Buffer): void {
+    this.parsed(parse, 0, parse.length);
+    this.isHere = false;
+  }
+
+  /** There is none any more: a Query or a Close drops it. */
   dropped(): void {
     this.#size = 0;
+    this.#original = null;
+    this.isUnkept = false;
   }
 
   /** The Parse has failed, or an error before it made the server skip it. */
   lost(): void {
-    this.#size = 0;
+    this.dropped();
     this.isHere = false;
+  }
+
+  /** The Parse as the client sent it; null: there is none, or it is not kept. */
+  get original(): Buffer | null {
+    return this.isUnkept ? null : (this.#original ?? this.parse);
   }
 
   /** The Parse that made it; null: there is none. */

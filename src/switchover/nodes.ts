@@ -178,6 +178,7 @@ export class Nodes {
         min_pool_size: Math.max(1, minimum),
       },
       true,
+      this.#owner.entry,
     );
     database.isNode = true;
     database.topology = this.#cluster;

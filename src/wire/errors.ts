@@ -123,6 +123,26 @@ export const clientErrors = {
     ),
   heldTooLong: () =>
     new ClientError('ERROR', '57S02', 'the switchover took too long (switchover_hold_timeout)'),
+  functionCallRefused: (entry: string) =>
+    new ClientError('ERROR', '42501', 'function calls by the fast-path protocol are not allowed here', {
+      detail: `User functions apply to database "${entry}", and can't judge a FunctionCall message.`,
+      hint: 'Call the function in a SELECT, or set user_functions_allow = function_call for the database.',
+    }),
+  replicationRefused: (entry: string) =>
+    fatal(
+      `replication connections to database "${entry}" are not allowed: user functions apply to it`,
+      '42501',
+      'user_functions_allow = replication lets them in, unjudged.',
+    ),
+  mustBePrepared: (name: string) =>
+    new ClientError(
+      'ERROR',
+      '26000',
+      name === ''
+        ? 'the unnamed prepared statement must be prepared again'
+        : `prepared statement "${name}" must be prepared again`,
+      { detail: 'The user functions have changed since, and its text is not there to be judged.' },
+    ),
   moveInTransaction: (from: string, to: string) =>
     new ClientError(
       'ERROR',

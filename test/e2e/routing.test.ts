@@ -141,7 +141,7 @@ test('the rule of the * entry is for all databases without one, and may name any
     {
       databases: {
         dev: first.connectionString(),
-        '*': `host=${second.host} port=${second.port} routing_rules_file=user-functions/any.ts`,
+        '*': `host=${second.host} port=${second.port} routing_rules_file=user-functions/any.ts routing_targets=*`,
       },
       settings: { routing_rules_on_failure: 'error' },
     },

@@ -13,7 +13,7 @@ const bouncer = await Bouncer.start(
   {
     databases: {
       plain: cluster.connectionString(),
-      judged: cluster.connectionString(),
+      judged: `${cluster.connectionString()} routing_targets=other`,
       other: cluster.connectionString().replace('dbname=postgres', 'dbname=template1'),
     },
     settings: { pool_mode: 'transaction', default_pool_size: 1 },

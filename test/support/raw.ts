@@ -61,6 +61,12 @@ export const copyData = (data: string | Buffer): Buffer => message('d', Buffer.f
 export const copyDone = (): Buffer => message('c');
 export const copyFail = (reason: string): Buffer => message('f', cstring(reason));
 
+/** A FunctionCall with arguments in text form; the result too. */
+export function functionCall(oid: number, ...values: string[]): Buffer {
+  const encoded = values.map((value) => Buffer.concat([int32(Buffer.byteLength(value)), Buffer.from(value)]));
+  return message('F', int32(oid), int16(0), int16(values.length), ...encoded, int16(0));
+}
+
 export function parse(name: string, sql: string, parameterTypes: number[] = []): Buffer {
   return message(
     'P',
@@ -96,6 +102,16 @@ export function errorFields(frame: Frame): Record<string, string> {
     if (field !== '') fields[field.charAt(0)] = field.slice(1);
   }
   return fields;
+}
+
+/** Types of the messages; an error is its SQLSTATE, ReadyForQuery has its status: `1 2 D C ZI`. */
+export function shown(frames: readonly Frame[]): string {
+  return frames
+    .map((frame) => {
+      if (frame.type === 'E') return errorFields(frame)['C'];
+      return frame.type === 'Z' ? `Z${frame.payload.toString()}` : frame.type;
+    })
+    .join(' ');
 }
 
 /** The columns of a DataRow as text; null is NULL. */

@@ -12,6 +12,8 @@ export interface RulesOptions {
   /** Entries of [databases]. */
   databases?: readonly string[];
   settings?: Partial<FunctionSettings>;
+  /** routing_targets of each of them; unless given, all databases. */
+  targets?: readonly string[];
 }
 
 /** A folder of rules, watched and served. */
@@ -44,13 +46,19 @@ export class Rules {
       rewrite_query_on_failure: 'error',
       routing_rules_disconnect_on_failure: false,
       rewrite_query_disconnect_on_failure: false,
+      user_functions_allow: [],
       ...options.settings,
     };
     this.functions = new Functions({
       settings: this.settings,
-      databases: databases.map((name) => ({ name, routing_rules_file: null, rewrite_query_file: null })),
+      databases: databases.map((name) => ({
+        name,
+        routing_rules_file: null,
+        rewrite_query_file: null,
+        routing_targets: options.targets ?? ['*'],
+      })),
       log,
-      isDbkey: (name) => databases.includes(name),
+      entryOf: (name) => (databases.includes(name) ? name : null),
     });
   }
 

@@ -1,0 +1,381 @@
+/** A rule that rejects is a guard: whatever a client calls the database, and whatever it sends, no server sees it unjudged. */
+import assert from 'node:assert/strict';
+import { after, beforeEach, test } from 'node:test';
+import { Bouncer, type Settings } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, RawClient, rowValues, shown } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
+import { until } from '../support/wait.ts';
+
+const GUARD = `
+export function rewrite_query(username: string, query: string): string | null {
+  if (query.includes('forbidden')) reject('not allowed', { code: '42501' });
+  if (query.includes('broken')) throw new Error('broken');
+  return null;
+}`;
+/** As long as a name can be, and one that ends before the border of a character. */
+const LONGEST = 'd'.repeat(63);
+const SHORTER = `e${'é'.repeat(31)}`.slice(0, -1) + 'x';
+const POLICIES = ['error', 'disconnect', 'pass'] as const;
+
+const cluster = await Cluster.start(
+  { after },
+  {
+    settings: { wal_level: 'logical' },
+    sql: `CREATE ROLE limited LOGIN;
+      CREATE TABLE seen (what text);
+      CREATE FUNCTION see(what text) RETURNS text LANGUAGE sql AS 'INSERT INTO seen VALUES (what) RETURNING what';`,
+  },
+);
+await cluster.sql(`CREATE DATABASE ${LONGEST}`);
+await cluster.sql(`CREATE DATABASE "${SHORTER}"`);
+const seeOid = Number(
+  (await cluster.sql<{ oid: string }>("SELECT 'see'::regproc::oid::text AS oid"))[0]!.oid,
+);
+
+const topology = `topology_query='SELECT ''127.0.0.1'' AS host, ${cluster.port} AS port'`;
+const inFolder = (...names: string[]): Record<string, string> =>
+  Object.fromEntries(names.map((name) => [`user-functions/${name}/rewrite_query.ts`, GUARD]));
+
+function start(scope: Scope, settings: Settings = {}): Promise<Bouncer> {
+  return Bouncer.start(scope, {
+    databases: {
+      guarded: `${cluster.connectionString()} ${topology} reader_database=guarded_ro`,
+      open: cluster.connectionString(),
+      allowed: `${cluster.connectionString()} user_functions_allow='function_call, replication'`,
+      unloadable: cluster.connectionString(),
+      '*': `host=${cluster.host} port=${cluster.port} ${topology}`,
+    },
+    settings: { pool_mode: 'transaction', ...settings },
+    files: {
+      ...inFolder('guarded', 'allowed', LONGEST, SHORTER, 'template1'),
+      'user-functions/unloadable/rewrite_query.ts': 'not TypeScript at all',
+    },
+  });
+}
+
+const [error, disconnect, pass] = await Promise.all(
+  POLICIES.map((policy) => start({ after }, { rewrite_query_on_failure: policy })),
+);
+const bouncers = { error: error!, disconnect: disconnect!, pass: pass! };
+
+beforeEach(() => cluster.sql('TRUNCATE seen'));
+
+async function login(
+  t: Scope,
+  bouncer: Bouncer,
+  database: string,
+  more: Record<string, string> = {},
+): Promise<RawClient> {
+  const client = await RawClient.login(bouncer, { user: 'postgres', database, ...more });
+  t.after(() => client.destroy());
+  return client;
+}
+
+/** The text of an insert that says where it comes from. */
+const insert = (what: string): string => `INSERT INTO seen VALUES ('${what}')`;
+const seen = async (): Promise<string[]> =>
+  (await cluster.sql<{ what: string }>('SELECT what FROM seen ORDER BY what')).map(({ what }) => what);
+const inPipeline = (sql: string, name = ''): Buffer[] => [
+  raw.parse(name, sql),
+  raw.bind(name),
+  raw.execute(),
+];
+
+/** Each way in which a text gets to a server, as messages that end with one ReadyForQuery. */
+const WAYS: Record<string, (sql: string) => Buffer[]> = {
+  'a Query': (sql) => [raw.query(sql)],
+  'the second statement of a Query': (sql) => [raw.query(`SELECT 1; ${sql}`)],
+  'SQL PREPARE': (sql) => [raw.query(`PREPARE p AS ${sql}`)],
+  'an unnamed Parse': (sql) => [...inPipeline(sql), raw.sync()],
+  'a named Parse': (sql) => [...inPipeline(sql, 's'), raw.sync()],
+  'a Parse that is described first': (sql) => [
+    raw.parse('d', sql),
+    raw.describe('S', 'd'),
+    raw.bind('d'),
+    raw.execute(),
+    raw.sync(),
+  ],
+  'a named portal': (sql) => [raw.parse('', sql), raw.bind('', [], 'p'), raw.execute('p'), raw.sync()],
+};
+
+const LOGINS: Record<string, string> = {
+  'its name': 'guarded',
+  'the alias of its writer': 'guarded@writer',
+  'the alias of its readers': 'guarded@readers',
+  'the name of reader_database': 'guarded_ro',
+  "a node's name": `guarded@127.0.0.1:${cluster.port}`,
+  'a name that only * knows': 'template1',
+  'the alias of a writer that only * knows': 'template1@writer',
+  'the alias of readers that only * knows': 'template1@readers',
+  'a name that PostgreSQL cuts': `${LONGEST}and more`,
+  'a name that is cut in the middle of a character': `${SHORTER}é`,
+};
+
+async function knowNodes(bouncer: Bouncer): Promise<void> {
+  // so that the nodes are known by name
+  await bouncer.sql('SELECT 1', { database: 'guarded' });
+  await until('the node', async () =>
+    (await bouncer.admin('SHOW TOPOLOGY')).some((row) => row['role'] === 'writer'),
+  );
+}
+await Promise.all(Object.values(bouncers).map(knowNodes));
+
+for (const [how, database] of Object.entries(LOGINS)) {
+  for (const policy of POLICIES) {
+    test(`who logs in by ${how} is judged by the entry's functions (${policy})`, async (t) => {
+      const bouncer = bouncers[policy];
+      for (const [way, messages] of Object.entries(WAYS)) {
+        const client = await login(t, bouncer, database);
+        client.send(...messages("SELECT 'forbidden'"));
+        assert.equal(shown(await client.readUntil('Z')), '42501 ZI', way);
+        client.send(...messages("SELECT 'broken'"));
+        if (policy === 'error') assert.equal(shown(await client.readUntil('Z')), '38000 ZI', way);
+        else if (policy === 'pass') assert.match(shown(await client.readUntil('Z')), / ZI$/, way);
+        else
+          assert.deepEqual(
+            (await client.readToEnd()).map((frame) => errorFields(frame)['S']),
+            ['FATAL'],
+            way,
+          );
+        client.destroy();
+      }
+    });
+  }
+}
+
+test('what is refused has not been seen by the server in any of these ways', async (t) => {
+  for (const database of Object.values(LOGINS).filter((name) => name.startsWith('guarded'))) {
+    for (const [way, messages] of Object.entries(WAYS)) {
+      const client = await login(t, bouncers.pass, database);
+      client.send(...messages(insert('forbidden')));
+      assert.equal(shown(await client.readUntil('Z')), '42501 ZI', way);
+      client.destroy();
+    }
+  }
+  assert.deepEqual(await seen(), []);
+  assert.ok(!cluster.logContains(/forbidden/));
+});
+
+test('a name with a part of a cluster that nobody knows is no database, also where there is a * entry', async () => {
+  for (const name of ['open@writer', 'open@readers', 'template1@1.2.3.4:5', 'pgbouncer@writer', '*']) {
+    const client = await RawClient.connect(bouncers.error);
+    client.send(raw.startup({ user: 'postgres', database: name }));
+    const last = (await client.readToEnd()).at(-1)!;
+    assert.match(errorFields(last)['M']!, /^no such database/, name);
+  }
+});
+
+test('a user name that PostgreSQL would cut is shown to the functions as the role that it reaches', async (t) => {
+  const role = 'r'.repeat(63);
+  const bouncer = await Bouncer.start(t, {
+    databases: { dev: cluster.connectionString() },
+    settings: { auth_type: 'trust', pool_mode: 'transaction' },
+    userlist: { [role]: '' },
+    files: {
+      'user-functions/rewrite_query.ts': `export const rewrite_query = (user) => "SELECT '" + user + "', current_user";`,
+    },
+  });
+  await cluster.sql(`CREATE ROLE ${role} LOGIN`);
+  const client = await RawClient.login(bouncer, { user: `${role}xyz`, database: 'dev' });
+  t.after(() => client.destroy());
+  const rows = (await client.query('SELECT 1')).filter(({ type }) => type === 'D');
+  assert.deepEqual(rows.map(rowValues), [[role, role]]);
+  assert.ok(bouncer.logContains(/a name of more than 63 bytes was cut/));
+});
+
+for (const policy of POLICIES) {
+  test(`a FunctionCall is refused where functions apply, and leaves what a failed one leaves (${policy})`, async (t) => {
+    const bouncer = bouncers[policy];
+    const call = raw.functionCall(seeOid, 'called');
+    for (const database of ['guarded', 'guarded@writer', 'guarded@readers', 'unloadable']) {
+      const client = await login(t, bouncer, database);
+      client.send(call);
+      assert.equal(shown(await client.readUntil('Z')), '42501 ZI', database);
+      client.destroy();
+    }
+    const client = await login(t, bouncer, 'guarded');
+    // in a transaction: it is aborted
+    await client.query('BEGIN');
+    await client.query(insert('before'));
+    client.send(call);
+    assert.equal(shown(await client.readUntil('Z')), '42501 ZE');
+    assert.equal(shown(await client.query('COMMIT')), 'C ZI');
+    // in a pipeline: what was done in it before is undone, and what comes behind is another
+    client.send(...inPipeline(insert('piped')), call, ...inPipeline(insert('behind')), raw.sync());
+    assert.equal(shown(await client.readUntil('Z')), '1 2 C 42501 ZI');
+    assert.equal(shown(await client.readUntil('Z')), '1 2 C ZI');
+    // behind an error it is skipped, up to the Sync
+    client.send(raw.parse('', 'SELECT 1/'), call, raw.sync());
+    assert.equal(shown(await client.readUntil('Z')), '42601 ZI');
+    // statements stay
+    client.send(raw.parse('', "SELECT 'still here'"), raw.sync());
+    await client.readUntil('Z');
+    await client.query('BEGIN').catch(() => {});
+    client.send(raw.parse('', "SELECT 'still here'"), raw.sync(), call);
+    await client.readUntil('Z');
+    assert.equal(shown(await client.readUntil('Z')), '42501 ZE');
+    client.send(...inPipeline('ROLLBACK', 'rollback'), raw.sync());
+    assert.equal(shown(await client.readUntil('Z')), '1 2 C ZI');
+    client.send(raw.bind(), raw.execute(), raw.sync());
+    assert.equal(shown(await client.readUntil('Z')), '2 D C ZI');
+    // large ones are thrown away as they come
+    client.send(raw.functionCall(seeOid, 'x'.repeat(300_000)));
+    assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
+    assert.equal(shown(await client.query('SELECT 1')), 'T D C ZI');
+    assert.deepEqual(await seen(), ['behind']);
+  });
+}
+
+test('a Query or FunctionCall inside of a COPY is never carried out: the server ends the connection', async (t) => {
+  for (const inside of [raw.query(insert('inside')), raw.functionCall(seeOid, 'called')]) {
+    const client = await login(t, bouncers.error, 'guarded');
+    client.send(raw.query('COPY seen FROM STDIN'));
+    await client.readUntil('G');
+    client.send(raw.copyData('copied\n'), inside);
+    assert.equal(errorFields(await client.readFrame())['C'], '08P01');
+    await cluster.waitForLog(/protocol synchronization was lost/);
+    cluster.markLog();
+  }
+  assert.deepEqual(await seen(), []);
+});
+
+test('a FunctionCall goes through where there are no functions, and where user_functions_allow says so', async (t) => {
+  for (const database of ['open', 'allowed']) {
+    const client = await login(t, bouncers.error, database);
+    client.send(raw.functionCall(seeOid, database));
+    assert.equal(shown(await client.readUntil('Z')), 'V ZI', database);
+    assert.equal(
+      shown(await client.query("SELECT 'forbidden'")),
+      database === 'open' ? 'T D C ZI' : '42501 ZI',
+    );
+  }
+  assert.deepEqual(await seen(), ['allowed', 'open']);
+});
+
+test('replication connections are refused where functions apply, also where those could not be loaded', async () => {
+  for (const replication of ['database', 'true']) {
+    for (const database of [
+      'guarded',
+      'guarded@writer',
+      'guarded@readers',
+      'guarded_ro',
+      'unloadable',
+      'template1',
+    ]) {
+      const client = await RawClient.connect(bouncers.pass);
+      client.send(raw.startup({ user: 'postgres', database, replication }));
+      const fields = errorFields((await client.readToEnd()).at(-1)!);
+      assert.equal(`${fields['S']} ${fields['C']}`, 'FATAL 42501', database);
+      assert.match(fields['M']!, /replication connections to database .* are not allowed/);
+    }
+  }
+});
+
+test('replication connections go through where there are no functions, and where user_functions_allow says so', async (t) => {
+  for (const database of ['open', 'allowed']) {
+    const client = await login(t, bouncers.error, database, { replication: 'database' });
+    assert.equal(shown(await client.query(insert(database))), 'C ZI');
+  }
+  assert.deepEqual(await seen(), ['allowed', 'open']);
+});
+
+test('functions that come to apply end replication connections at their next query', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: { dev: cluster.connectionString() },
+    settings: { pool_mode: 'transaction' },
+    files: { 'user-functions/README.md': '' },
+  });
+  const client = await login(t, bouncer, 'dev', { replication: 'database' });
+  assert.equal(shown(await client.query(insert('before'))), 'C ZI');
+  await bouncer.writeFile('user-functions/rewrite_query.ts', GUARD);
+  await bouncer.waitForLog(/user functions loaded/);
+  client.send(raw.query(insert('after')));
+  assert.equal(errorFields((await client.readToEnd()).at(-1)!)['C'], '42501');
+  assert.deepEqual(await seen(), ['before']);
+});
+
+test('user_functions_allow of [pgbouncer] counts for databases that do not say anything else', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: {
+      dev: cluster.connectionString(),
+      strict: `${cluster.connectionString()} user_functions_allow=replication`,
+    },
+    settings: { pool_mode: 'transaction', user_functions_allow: 'function_call' },
+    files: { 'user-functions/rewrite_query.ts': GUARD },
+  });
+  const call = async (database: string): Promise<string> => {
+    const client = await login(t, bouncer, database);
+    client.send(raw.functionCall(seeOid, database));
+    return shown(await client.readUntil('Z'));
+  };
+  assert.equal(await call('dev'), 'V ZI');
+  assert.equal(await call('strict'), '42501 ZI');
+  await bouncer.reload({ user_functions_allow: '' });
+  assert.equal(await call('dev'), '42501 ZI');
+});
+
+test('what is sent while a decision is pending waits for it, and for its own', async (t) => {
+  const client = await login(t, bouncers.error, 'guarded');
+  client.send(
+    raw.query(insert('first')),
+    raw.query(insert('forbidden')),
+    ...inPipeline(insert('second')),
+    raw.sync(),
+    raw.functionCall(seeOid, 'called'),
+    ...inPipeline(insert('forbidden')),
+    raw.sync(),
+  );
+  const answers: string[] = [];
+  for (let i = 0; i < 5; i++) answers.push(shown(await client.readUntil('Z')));
+  assert.deepEqual(answers, ['C ZI', '42501 ZI', '1 2 C ZI', '42501 ZI', '42501 ZI']);
+  assert.deepEqual(await seen(), ['first', 'second']);
+});
+
+test('two clients whose statements are one on the server were each judged', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: { dev: cluster.connectionString() },
+    settings: { pool_mode: 'transaction', default_pool_size: 1 },
+    userlist: { limited: '' },
+    files: {
+      'user-functions/rewrite_query.ts': `export const rewrite_query = (user) => user === 'limited' ? reject('no') : null;`,
+    },
+  });
+  const full = await login(t, bouncer, 'dev');
+  const limited = await RawClient.login(bouncer, { user: 'limited', database: 'dev' });
+  t.after(() => limited.destroy());
+  full.send(...inPipeline('SELECT 1', 's'), raw.sync());
+  assert.equal(shown(await full.readUntil('Z')), '1 2 D C ZI');
+  limited.send(...inPipeline('SELECT 1', 's'), raw.sync());
+  assert.equal(shown(await limited.readUntil('Z')), '42501 ZI');
+});
+
+test('start-up parameters reach no server unless they are tracked, and never as text that is run', async () => {
+  for (const [name, value] of [
+    ['options', '-c role=postgres'],
+    ['options', '-c session_preload_libraries=x'],
+    ['role', 'postgres'],
+    ['search_path', 'x'],
+  ] as const) {
+    const client = await RawClient.connect(bouncers.error);
+    client.send(raw.startup({ user: 'postgres', database: 'guarded', [name]: value }));
+    assert.match(errorFields((await client.readToEnd()).at(-1)!)['M']!, /unsupported startup parameter/);
+  }
+});
+
+test('a client whose login database is removed is disconnected, wherever its functions have moved it', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: {
+      dev: `${cluster.connectionString()} routing_targets=open`,
+      open: cluster.connectionString(),
+    },
+    settings: { pool_mode: 'transaction' },
+    files: { 'user-functions/dev/routing_rules.ts': "export const routing_rules = () => 'open';" },
+  });
+  const client = await login(t, bouncer, 'dev');
+  await client.query('SELECT 1');
+  delete bouncer.databases['dev'];
+  await bouncer.reload();
+  assert.match(errorFields((await client.readToEnd()).at(-1)!)['M']!, /database removed/);
+});

@@ -1,0 +1,348 @@
+/** What the functions of one tenant may name, and what those of another say to what comes from there. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { configFromText } from '../../src/config/load.ts';
+import { Bouncer, type BouncerOptions } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import * as raw from '../support/raw.ts';
+import { RawClient, rowValues, shown, type Frame } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
+import { until } from '../support/wait.ts';
+
+const cluster = await Cluster.start(
+  { after },
+  {
+    sql: 'CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; CREATE TABLE t (n int); GRANT ALL ON t TO bob, alice',
+  },
+);
+const topology = `topology_query='SELECT ''127.0.0.1'' AS host, ${cluster.port} AS port'`;
+const alice = `${cluster.connectionString()} user=alice`;
+const bob = `${cluster.connectionString()} user=bob`;
+
+/** Goes where the query says, and shows what ctx has when it is asked. */
+const ROUTER = `
+export const routing_rules = (user, query) => /to:(\\S+)/.exec(query)?.[1] ?? null;
+export const rewrite_query = (user, query, inTransaction, ctx) =>
+  query.includes('show ctx') ? "select '" + JSON.stringify(ctx) + "'" : null;`;
+/** A guard that leaves its mark on what it lets through, and would send it on. */
+const GUARD = `
+export const rewrite_query = (user, query, inTransaction, ctx) => {
+  if (query.includes('forbidden')) reject('bob says no');
+  if (query.includes('broken')) throw new Error('bob is broken');
+  return query.replace('mark', 'bob:' + ctx.login_database + ':' + ctx.database);
+};
+export const routing_rules = () => 'alice';`;
+
+function start(scope: Scope, more: BouncerOptions = {}): Promise<Bouncer> {
+  return Bouncer.start(scope, {
+    ...more,
+    databases: {
+      alice: `${alice} ${topology}`,
+      'alice.reports': alice,
+      alicex: alice,
+      bob: `${bob} ${topology} reader_database=bob_ro`,
+      free: cluster.connectionString(),
+      ...more.databases,
+    },
+    settings: {
+      pool_mode: 'transaction',
+      routing_rules_on_failure: 'error',
+      rewrite_query_on_failure: 'error',
+      auth_user: 'postgres',
+      ...more.settings,
+    },
+    files: { 'user-functions/alice/routing_rules.ts': ROUTER, ...more.files },
+  });
+}
+
+async function login(t: Scope, bouncer: Bouncer, database = 'alice'): Promise<RawClient> {
+  const client = await RawClient.login(bouncer, { user: 'postgres', database });
+  t.after(() => client.destroy());
+  return client;
+}
+
+async function knowNodes(bouncer: Bouncer, ...databases: string[]): Promise<void> {
+  for (const database of databases) await bouncer.sql('SELECT 1', { database });
+  await until('the nodes', async () => {
+    const rows = await bouncer.admin('SHOW TOPOLOGY');
+    return databases.every((name) =>
+      rows.some((row) => row['database'] === name && row['role'] === 'writer'),
+    );
+  });
+}
+
+const value = (frames: Frame[]): string | null => rowValues(frames.find(({ type }) => type === 'D')!)[0]!;
+const where = 'select current_user --';
+
+test("a tenant's functions name its own databases, their variants and nodes, and nothing else", async (t) => {
+  const bouncer = await start(t);
+  await knowNodes(bouncer, 'bob', 'alice');
+  const client = await login(t, bouncer);
+  const own = ['alice', 'alice.reports', 'alice@writer', 'alice@readers', `alice@127.0.0.1:${cluster.port}`];
+  for (const name of own) {
+    assert.equal(value(await client.query(`${where} to:${name}`)), 'alice', name);
+    await client.query('select 1 -- to:alice');
+  }
+  const failures = new Set<string>();
+  const others = [
+    'bob',
+    'bob@writer',
+    'bob@readers',
+    `bob@127.0.0.1:${cluster.port}`,
+    'bob_ro',
+    'free',
+    'alicex',
+  ];
+  for (const name of [...others, 'nobody', 'alice.nobody', 'pgbouncer']) {
+    const frames = await client.query(`${where} to:${name}`);
+    assert.equal(shown(frames), '38000 ZI', name);
+    const { last_error: last } = (await bouncer.admin('SHOW FUNCTIONS')).find(
+      (row) => row['databases'] === 'alice',
+    )!;
+    failures.add(
+      String(last)
+        .replace(`"${name}"`, 'NAME')
+        .replace(/\[query \w+\]|^[\d:. -]+(?:UTC)?/g, ''),
+    );
+  }
+  assert.equal(failures.size, 1, [...failures].join('\n'));
+  // what the client still has is its own
+  assert.equal(value(await client.query(where)), 'alice');
+});
+
+test('a file that a database names is its own, whoever else names it; each client is judged by its own database', async (t) => {
+  const bouncer = await start(t, {
+    databases: {
+      one: `${alice} routing_rules_file=shared.ts routing_targets=free`,
+      two: `${bob} routing_rules_file=shared.ts`,
+    },
+    files: { 'shared.ts': ROUTER },
+  });
+  const [one, two] = [await login(t, bouncer, 'one'), await login(t, bouncer, 'two')];
+  assert.equal(value(await one.query(`${where} to:free`)), 'postgres');
+  assert.equal(shown(await two.query(`${where} to:free`)), '38000 ZI');
+  assert.equal(shown(await two.query(`${where} to:one`)), '38000 ZI');
+  assert.equal(value(await two.query(`${where} to:two`)), 'bob');
+  const databases = async (client: RawClient): Promise<unknown> =>
+    (JSON.parse(value(await client.query('show ctx'))!) as { databases: unknown }).databases;
+  assert.deepEqual([await databases(one), await databases(two)], [['one', 'free'], ['two']]);
+});
+
+test("the operator's functions name all", async (t) => {
+  const bouncer = await start(t, {
+    files: { 'user-functions/routing_rules.ts': ROUTER, 'user-functions/alice/routing_rules.ts': ROUTER },
+  });
+  const client = await login(t, bouncer, 'bob');
+  for (const [name, user] of [
+    ['alice', 'alice'],
+    ['free', 'postgres'],
+    ['bob@writer', 'bob'],
+  ] as const)
+    assert.equal(value(await client.query(`${where} to:${name}`)), user);
+  const inOption = await start(t, {
+    settings: { routing_rules_file: 'rules/all.ts' },
+    files: { 'rules/all.ts': ROUTER },
+  });
+  const other = await login(t, inOption, 'bob');
+  assert.equal(value(await other.query(`${where} to:free`)), 'postgres');
+});
+
+test("the operator's function that runs beside a tenant's may name what the tenant's may, and the log says so", async (t) => {
+  const bouncer = await start(t, {
+    files: {
+      'user-functions/routing_rules.ts': ROUTER,
+      'user-functions/bob/rewrite_query.ts': 'export const rewrite_query = () => null;',
+    },
+  });
+  assert.ok(bouncer.logContains(/routing_rules\.ts runs in one isolate with .*bob\/rewrite_query\.ts/));
+  const client = await login(t, bouncer, 'bob');
+  assert.equal(shown(await client.query(`${where} to:free`)), '38000 ZI');
+  assert.equal(value(await client.query(`${where} to:bob@writer`)), 'bob');
+});
+
+test('routing_targets adds more, and a RELOAD that takes it away is heeded by what was prepared before', async (t) => {
+  const bouncer = await start(t, { databases: { alice: `${alice} routing_targets='free, bob'` } });
+  const client = await login(t, bouncer);
+  for (const [name, user] of [
+    ['free', 'postgres'],
+    ['bob', 'bob'],
+    ['bob@writer', 'bob'],
+  ] as const)
+    assert.equal(value(await client.query(`${where} to:${name}`)), user);
+  client.send(raw.parse('s', `${where} to:bob`), raw.bind('s'), raw.execute(), raw.sync());
+  assert.equal(value(await client.readUntil('Z')), 'bob');
+  await client.query(`${where} to:alice`);
+  bouncer.databases['alice'] = `${alice} routing_targets=free`;
+  await bouncer.reload();
+  assert.equal(shown(await client.query(`${where} to:bob`)), '38000 ZI');
+  client.send(raw.bind('s'), raw.execute(), raw.sync());
+  assert.equal(shown(await client.readUntil('Z')), '38000 ZI');
+  assert.equal(value(await client.query(where)), 'alice');
+});
+
+test('routing_targets = * lets a database name all, a node alone is possible, and one that is unknown is an error', async (t) => {
+  const all = await start(t, { databases: { alice: `${alice} routing_targets=*` } });
+  const client = await login(t, all);
+  assert.equal(value(await client.query(`${where} to:free`)), 'postgres');
+
+  const readers = await start(t, { databases: { alice: `${alice} routing_targets=bob@readers` } });
+  await knowNodes(readers, 'bob');
+  const other = await login(t, readers);
+  assert.equal(value(await other.query(`${where} to:bob@readers`)), 'bob');
+  const ctx = JSON.parse(value(await other.query('show ctx'))!) as { nodes: unknown; databases: unknown };
+  assert.deepEqual(ctx.nodes, [], 'the nodes of a cluster that may not be named are not shown');
+  assert.deepEqual(ctx.databases, ['alice', 'alice.reports', 'bob@readers']);
+  await other.query(`${where} to:alice`);
+  assert.equal(shown(await other.query(`${where} to:bob`)), '38000 ZI');
+
+  const ini =
+    '[databases]\na = host=x\nb = host=y routing_targets=a,c\nd = host=z user_functions_allow=all\n[pgbouncer]\n';
+  assert.throws(() => configFromText(ini, 'p.ini'), {
+    message:
+      /p\.ini:4: d: user_functions_allow: invalid value "all", one or more of function_call, replication[\s\S]*p\.ini:3: b: routing_targets: no such database: "c"/,
+  });
+  assert.deepEqual(
+    configFromText('[databases]\na = routing_targets=b\n* = host=x\n[pgbouncer]\n').databases.get('a')!
+      .routing_targets,
+    ['b'],
+  );
+});
+
+test('ctx tells where the client logged in and where it is, and shows only what may be named', async (t) => {
+  const bouncer = await start(t, { databases: { alice: `${alice} routing_targets=free ${topology}` } });
+  await knowNodes(bouncer, 'alice');
+  const node = `alice@127.0.0.1:${cluster.port}`;
+  for (const [name, database] of [
+    ['alice', 'alice'],
+    ['alice@writer', 'alice'],
+    [node, node],
+  ] as const) {
+    const client = await login(t, bouncer, name);
+    const ctx = JSON.parse(value(await client.query('show ctx'))!) as Record<string, unknown>;
+    assert.equal(ctx['login_database'], 'alice');
+    assert.equal(ctx['database'], database);
+    assert.deepEqual(ctx['databases'], ['alice', 'alice.reports', 'free']);
+    assert.deepEqual(
+      (ctx['nodes'] as { name: string }[]).map((each) => each.name),
+      [node],
+    );
+    await client.query(`${where} to:free`);
+    const moved = JSON.parse(value(await client.query('show ctx'))!) as Record<string, unknown>;
+    assert.deepEqual([moved['login_database'], moved['database']], ['alice', 'free']);
+  }
+});
+
+const GUARDED: BouncerOptions = {
+  databases: {
+    alice: `${alice} ${topology} routing_targets=bob`,
+    bob: `${bob} ${topology} reader_database=bob_ro routing_targets=alice`,
+  },
+  files: { 'user-functions/bob/rewrite_query.ts': GUARD },
+};
+
+for (const to of ['bob', 'bob@writer', 'bob@readers']) {
+  test(`the target's functions judge all that comes from elsewhere (${to})`, async (t) => {
+    const bouncer = await start(t, GUARDED);
+    await knowNodes(bouncer, 'bob');
+    const client = await login(t, bouncer);
+    const ask = async (...messages: Buffer[]): Promise<string> => {
+      client.send(...messages, raw.sync());
+      return shown(await client.readUntil('Z'));
+    };
+    // the query that moves it, and those that follow while it is there
+    assert.equal(shown(await client.query(`select 'forbidden' --to:${to}`)), '42501 ZI');
+    assert.match(value(await client.query(`select 'mark' --to:${to}`))!, /^bob:alice:bob/);
+    assert.equal(value(await client.query(where)), 'bob');
+    assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
+    assert.equal(shown(await client.query("select 'broken'")), '38000 ZI');
+    assert.match(value(await client.query("select 'mark'"))!, /^bob:alice:bob/);
+    for (const name of ['', 's']) assert.equal(await ask(raw.parse(name, "select 'forbidden'")), '42501 ZI');
+    await client.query('begin');
+    assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZE');
+    await client.query('rollback');
+    // it is the origin's that is asked first: bob's sees what alice's has made of it
+    assert.match(value(await client.query('show ctx'))!, /login_database/);
+    client.send(raw.functionCall(1234));
+    assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
+
+    // statements that were prepared at home are judged where they come to be executed
+    await client.query('select 1 --to:alice');
+    for (const name of ['f', '']) {
+      assert.equal(await ask(raw.parse(name, "select 'forbidden'")), '1 ZI');
+      assert.equal(await ask(raw.bind(name), raw.execute()), '2 D C ZI');
+    }
+    assert.equal(
+      await ask(raw.parse('begin', `begin --to:${to}`), raw.bind('begin'), raw.execute()),
+      '1 2 C ZT',
+    );
+    assert.equal(await ask(raw.bind('f'), raw.execute()), '42501 ZE');
+    await client.query('rollback');
+    assert.equal(await ask(raw.bind('f'), raw.execute()), '2 D C ZI', 'at home it goes on');
+
+    // and those that were prepared there, when its functions have changed
+    assert.equal(await ask(raw.parse('t', `insert into t values (1) --to:${to}`)), '1 ZI');
+    bouncer.markLog();
+    await bouncer.writeFile('user-functions/bob/rewrite_query.ts', GUARD.replace("'forbidden'", "'into t'"));
+    await bouncer.waitForLog(/user functions loaded/);
+    assert.equal(await ask(raw.bind('t'), raw.execute()), '42501 ZI');
+    assert.equal((await cluster.sql<{ n: string }>('select count(*) as n from t'))[0]!.n, '0');
+  });
+}
+
+for (const policy of ['error', 'disconnect', 'pass']) {
+  test(`functions of the target that can't be loaded fail by the policy, as for its own clients (${policy})`, async (t) => {
+    const bouncer = await start(t, {
+      ...GUARDED,
+      files: { 'user-functions/bob/rewrite_query.ts': 'export const' },
+      settings: { rewrite_query_on_failure: policy, routing_rules_on_failure: policy },
+    });
+    const client = await login(t, bouncer);
+    client.send(raw.query(`${where} to:bob`));
+    if (policy === 'pass') assert.equal(value(await client.readUntil('Z')), 'bob');
+    else if (policy === 'error') assert.equal(shown(await client.readUntil('Z')), '38000 ZI');
+    else await assert.rejects(client.readUntil('Z'), /user function failed: no_version/);
+  });
+}
+
+test('two databases that send their queries to each other do not go round in circles', async (t) => {
+  const bouncer = await start(t, {
+    databases: { alice: `${alice} routing_targets=bob`, bob: `${bob} routing_targets=alice` },
+    files: {
+      'user-functions/alice/routing_rules.ts': "export const routing_rules = () => 'bob';",
+      'user-functions/bob/routing_rules.ts': "export const routing_rules = () => 'alice';",
+    },
+  });
+  const [one, other] = [await login(t, bouncer, 'alice'), await login(t, bouncer, 'bob')];
+  for (let i = 0; i < 2; i++) {
+    assert.equal(value(await one.query(where)), 'bob');
+    assert.equal(value(await other.query(where)), 'alice');
+  }
+});
+
+test('a rewriting that both databases share is done once', async (t) => {
+  const bouncer = await start(t, {
+    databases: { alice: `${alice} routing_targets=bob` },
+    files: {
+      'user-functions/rewrite_query.ts':
+        "export const rewrite_query = (user, query) => query.replace('x', 'xx');",
+      'user-functions/alice/routing_rules.ts': "export const routing_rules = () => 'bob';",
+      'user-functions/bob/routing_rules.ts':
+        "export const routing_rules = (user, query) => (query.includes('forbidden') ? reject('no') : null);",
+    },
+  });
+  const client = await login(t, bouncer);
+  assert.equal(value(await client.query("select 'x'")), 'xx');
+  assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
+});
+
+test('the functions of the target are asked also when there are none any more where the client logged in', async (t) => {
+  const bouncer = await start(t, GUARDED);
+  const client = await login(t, bouncer);
+  await client.query('select 1 --to:bob');
+  await bouncer.removeFile('user-functions/alice/routing_rules.ts');
+  await bouncer.waitForLog(/user functions of .*alice removed/);
+  assert.equal(value(await client.query(where)), 'bob');
+  assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
+  client.send(raw.parse('', "select 'forbidden'"), raw.sync());
+  assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
+});

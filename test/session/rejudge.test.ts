@@ -1,0 +1,272 @@
+/** Statements that were prepared under an older version of the functions are judged again at their next use. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Bouncer, type Settings } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, RawClient, rowValues, shown, type Frame } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
+import { until } from '../support/wait.ts';
+
+const [cluster, second] = await Promise.all([
+  Cluster.start({ after }, { sql: "CREATE TABLE t (n int); CREATE TABLE place AS SELECT 'first' AS at" }),
+  Cluster.start({ after }, { sql: "CREATE TABLE place AS SELECT 'second' AS at" }),
+]);
+
+/** By folder: a version that lets all pass, then one that is told by the first line of each test. */
+const OPEN = 'export const rewrite_query = () => null;';
+const STRICT = `export const rewrite_query = (user, query) => (query.includes('into t') ? reject('no more') : null);`;
+
+interface Kind {
+  readonly settings: Settings;
+  /** without a text nothing can be judged: the statement has to be prepared again */
+  readonly refused: string;
+}
+const KINDS: Record<string, Kind> = {
+  transaction: { settings: { pool_mode: 'transaction' }, refused: '42501' },
+  session: { settings: { pool_mode: 'session' }, refused: '42501' },
+  'session, not tracked': {
+    settings: { pool_mode: 'session', max_prepared_statements: 0 },
+    refused: '26000',
+  },
+};
+
+async function start(
+  scope: Scope,
+  settings: Settings,
+  version: string,
+  name = 'rewrite_query',
+): Promise<Bouncer> {
+  return Bouncer.start(scope, {
+    databases: {
+      dev: cluster.connectionString(),
+      'dev.2': second.connectionString(),
+      open: cluster.connectionString(),
+    },
+    settings: { default_pool_size: 2, ...settings },
+    files: { [`user-functions/dev/${name}.ts`]: version },
+  });
+}
+
+async function login(t: Scope, bouncer: Bouncer): Promise<RawClient> {
+  const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
+  t.after(() => client.destroy());
+  return client;
+}
+
+async function serve(bouncer: Bouncer, version: string, name = 'rewrite_query'): Promise<void> {
+  bouncer.markLog();
+  await bouncer.writeFile(`user-functions/dev/${name}.ts`, version);
+  await bouncer.waitForLog(/user functions loaded/);
+}
+
+async function ask(client: RawClient, ...messages: Buffer[]): Promise<string> {
+  client.send(...messages, raw.sync());
+  return shown(await client.readUntil('Z'));
+}
+
+const count = async (): Promise<number> =>
+  Number((await cluster.sql<{ n: string }>('SELECT count(*) AS n FROM t'))[0]!.n);
+const value = (frames: Frame[]): string | null => rowValues(frames.find(({ type }) => type === 'D')!)[0]!;
+
+for (const [what, { settings, refused }] of Object.entries(KINDS)) {
+  test(`a rule that is tightened is asked about what was prepared before (${what})`, async (t) => {
+    await cluster.sql('TRUNCATE t');
+    const bouncer = await start(t, settings, OPEN);
+    const client = await login(t, bouncer);
+    const prepared = async (): Promise<void> => {
+      for (const name of ['', 's']) {
+        await ask(client, raw.close('S', name));
+        assert.equal(await ask(client, raw.parse(name, 'insert into t values (1)')), '1 ZI');
+      }
+    };
+    await prepared();
+    // the unnamed one was the first, and is gone where nobody keeps it
+    await ask(client, raw.parse('', 'insert into t values (1)'));
+    assert.equal(await ask(client, raw.bind('s'), raw.execute()), '2 C ZI');
+    await serve(bouncer, STRICT);
+    for (const name of ['s', '']) {
+      assert.equal(await ask(client, raw.bind(name), raw.execute()), `${refused} ZI`, `Bind of "${name}"`);
+      assert.equal(await ask(client, raw.describe('S', name)), `${refused} ZI`, `Describe of "${name}"`);
+      // again and again, and in a transaction, which is aborted
+      assert.equal(await ask(client, raw.bind(name), raw.execute()), `${refused} ZI`);
+      // by name: a Query, or another Parse without a name, would take the unnamed one away
+      await ask(client, raw.close('S', 'begin'), raw.parse('begin', 'begin'));
+      assert.equal(await ask(client, raw.bind('begin'), raw.execute()), '2 C ZT');
+      assert.equal(await ask(client, raw.bind(name), raw.execute()), `${refused} ZE`);
+      assert.equal(shown(await client.query('commit')), 'C ZI');
+      if (name === '') break;
+      // in a pipeline: what was done in it before is undone, and what follows is skipped up to the Sync
+      const piped = [raw.parse('other', 'select 1'), raw.bind('other'), raw.execute()];
+      const more = [raw.bind(name), raw.execute(), raw.bind('other'), raw.execute()];
+      assert.equal(await ask(client, ...piped, ...more), `1 2 D C ${refused} ZI`);
+      await ask(client, raw.close('S', 'other'), raw.parse('', 'insert into t values (1)'));
+      await serve(bouncer, OPEN);
+      await ask(client, raw.parse('', 'insert into t values (1)'));
+      await serve(bouncer, STRICT);
+    }
+    assert.equal(await count(), 1);
+    assert.equal(shown(await client.query('select 1')), 'T D C ZI');
+    // what may go on goes on, under its own name
+    await serve(bouncer, OPEN);
+    if (refused === '26000') {
+      assert.equal(await ask(client, raw.bind('s'), raw.execute()), '26000 ZI');
+      await ask(client, raw.close('S', 's'));
+      await ask(client, raw.parse('s', 'insert into t values (1)'));
+    }
+    assert.equal(await ask(client, raw.bind('s'), raw.execute()), '2 C ZI');
+    assert.equal(await count(), 2);
+  });
+
+  test(`functions that come to apply are asked about what was prepared before there were any (${what})`, async (t) => {
+    await cluster.sql('TRUNCATE t');
+    const bouncer = await start(t, settings, '', '../nothing');
+    const client = await login(t, bouncer);
+    for (const name of ['s', 'harmless', ''])
+      await ask(client, raw.parse(name, name === 'harmless' ? 'select 1' : 'insert into t values (1)'));
+    await bouncer.writeFile('user-functions/dev/rewrite_query.ts', STRICT);
+    await bouncer.waitForLog(/user functions loaded/);
+    for (const name of ['s', ''])
+      assert.equal(await ask(client, raw.bind(name), raw.execute()), `${refused} ZI`, `"${name}"`);
+    assert.equal(
+      await ask(client, raw.bind('harmless'), raw.execute()),
+      refused === '26000' ? '26000 ZI' : '2 D C ZI',
+    );
+    assert.equal(await count(), 0);
+  });
+
+  test(`a name that SQL PREPARE has made can't be bound unjudged (${what})`, async (t) => {
+    await cluster.sql('TRUNCATE t');
+    const bouncer = await start(t, settings, '', '../nothing');
+    const client = await login(t, bouncer);
+    await client.query('prepare p as insert into t values (1)');
+    await ask(client, raw.parse('p', 'select 1'));
+    await bouncer.writeFile('user-functions/dev/rewrite_query.ts', STRICT);
+    await bouncer.waitForLog(/user functions loaded/);
+    client.send(raw.bind('p'), raw.execute(), raw.sync());
+    await until('an answer', () => client.available > 0 || client.closed);
+    assert.equal(await count(), 0);
+    assert.ok(bouncer.isRunning);
+  });
+}
+
+test('a version that loads after one that could not be is asked about what had passed without it', async (t) => {
+  await cluster.sql('TRUNCATE t');
+  const bouncer = await start(t, { pool_mode: 'transaction' }, 'export const');
+  const client = await login(t, bouncer);
+  for (const name of ['s', '']) await ask(client, raw.parse(name, 'insert into t values (1)'));
+  assert.equal(await ask(client, raw.bind('s'), raw.execute()), '2 C ZI');
+  await serve(bouncer, STRICT);
+  assert.equal(await ask(client, raw.bind('s'), raw.execute()), '42501 ZI');
+  assert.equal(await ask(client, raw.bind(''), raw.execute()), '42501 ZI');
+  assert.equal(await count(), 1);
+});
+
+test('a stricter policy counts for what was prepared before', async (t) => {
+  const version = "export const rewrite_query = () => { throw new Error('no'); };";
+  const bouncer = await start(t, { pool_mode: 'transaction' }, version);
+  const client = await login(t, bouncer);
+  for (const name of ['s', '']) await ask(client, raw.parse(name, 'select 1'));
+  assert.equal(await ask(client, raw.bind('s'), raw.execute()), '2 D C ZI');
+  await bouncer.reload({ rewrite_query_on_failure: 'error' });
+  assert.equal(await ask(client, raw.bind('s'), raw.execute()), '38000 ZI');
+  assert.equal(await ask(client, raw.bind(''), raw.execute()), '38000 ZI');
+  await bouncer.reload({ rewrite_query_on_failure: 'disconnect' });
+  client.send(raw.bind('s'), raw.execute(), raw.sync());
+  assert.equal(errorFields((await client.readToEnd()).at(-1)!)['S'], 'FATAL');
+});
+
+for (const pool_mode of ['transaction', 'session']) {
+  test(`another rewriting is prepared in place of the old one, with the same parameters (${pool_mode})`, async (t) => {
+    const version = (word: string): string =>
+      `export const rewrite_query = (user, query) => query.includes('select') ? query.replace('text', "'${word} ' ||") : null;`;
+    const bouncer = await start(t, { pool_mode }, version('one'));
+    const client = await login(t, bouncer);
+    const run = async (name: string): Promise<string | null> => {
+      client.send(raw.describe('S', name), raw.bind(name, ['x']), raw.execute(), raw.sync());
+      return value(await client.readUntil('Z'));
+    };
+    for (const name of ['s', '']) await ask(client, raw.parse(name, 'select text $1', [25]));
+    for (const name of ['s', '']) assert.equal(await run(name), 'one x');
+    for (const word of ['two', 'three']) {
+      await serve(bouncer, version(word));
+      for (const name of ['s', '']) assert.equal(await run(name), `${word} x`);
+      for (const name of ['s', '']) assert.equal(await run(name), `${word} x`);
+    }
+    // no rewriting any more: the text that the client sent
+    await serve(bouncer, 'export const rewrite_query = () => null;');
+    client.send(raw.bind('s', ['x']), raw.execute(), raw.sync());
+    assert.match(shown(await client.readUntil('Z')), /ZI$/);
+    // the functions are gone
+    await serve(bouncer, version('four'));
+    assert.equal(await run('s'), 'four x');
+    await bouncer.removeFile('user-functions/dev/rewrite_query.ts');
+    await bouncer.waitForLog(/user functions of .* removed/);
+    client.send(raw.bind('s', ['x']), raw.execute(), raw.sync());
+    assert.match(shown(await client.readUntil('Z')), /ZI$/);
+  });
+
+  test(`another route is followed by what was prepared before (${pool_mode})`, async (t) => {
+    const version = (to: string | null): string => `export const routing_rules = () => ${to && `'${to}'`};`;
+    const bouncer = await start(t, { pool_mode }, version('dev.2'), 'routing_rules');
+    const client = await login(t, bouncer);
+    const run = async (name: string): Promise<string | null> => {
+      client.send(raw.bind(name), raw.execute(), raw.sync());
+      return value(await client.readUntil('Z'));
+    };
+    for (const name of ['s', '']) await ask(client, raw.parse(name, 'select at from place'));
+    for (const name of ['s', '']) assert.equal(await run(name), 'second');
+    await serve(bouncer, version('dev'), 'routing_rules');
+    for (const name of ['s', '']) assert.equal(await run(name), 'first', name);
+    for (const name of ['s', '']) assert.equal(await run(name), 'first', name);
+    await serve(bouncer, version(null), 'routing_rules');
+    assert.equal(await run('s'), 'first');
+    // inside a transaction it stays
+    await client.query('begin');
+    await serve(bouncer, version('dev.2'), 'routing_rules');
+    assert.equal(await run('s'), 'first');
+    await client.query('commit');
+  });
+}
+
+test('an unnamed statement that is too long to be kept has to be prepared again', async (t) => {
+  const bouncer = await start(t, { pool_mode: 'session' }, OPEN);
+  const client = await login(t, bouncer);
+  const long = `select 1 -- ${'x'.repeat(100_000)}`;
+  await ask(client, raw.parse('', long));
+  assert.equal(await ask(client, raw.bind(), raw.execute()), '2 D C ZI');
+  await serve(bouncer, STRICT);
+  client.send(raw.bind(), raw.execute(), raw.sync());
+  const frames = await client.readUntil('Z');
+  assert.equal(shown(frames), '26000 ZI');
+  assert.match(errorFields(frames[0]!)['M']!, /must be prepared again/);
+  assert.equal(await ask(client, raw.parse('', long), raw.bind(), raw.execute()), '1 2 D C ZI');
+});
+
+test('a Parse that the server skips does not vouch for the unnamed statement that is there', async (t) => {
+  await cluster.sql('TRUNCATE t');
+  const bouncer = await start(t, { pool_mode: 'session' }, OPEN);
+  const client = await login(t, bouncer);
+  await ask(client, raw.parse('', 'insert into t values (1)'));
+  await serve(bouncer, STRICT);
+  // all at once: the Bind fails at the server, which skips the Parse behind it
+  client.send(
+    ...[raw.parse('x', 'select 1'), raw.bind('x', ['too', 'many']), raw.parse('', 'select 1'), raw.sync()],
+    ...[raw.bind(), raw.execute(), raw.sync()],
+  );
+  assert.equal(shown(await client.readUntil('Z')), '1 08P01 ZI');
+  assert.equal(shown(await client.readUntil('Z')), '26000 ZI');
+  assert.equal(await count(), 0);
+});
+
+test("another tenant's new version makes nobody else's statements be judged again", async (t) => {
+  const bouncer = await start(t, { pool_mode: 'transaction' }, OPEN);
+  const client = await login(t, bouncer);
+  await ask(client, raw.parse('s', 'select 1'));
+  bouncer.markLog();
+  await bouncer.writeFile('user-functions/open/rewrite_query.ts', OPEN);
+  await bouncer.waitForLog(/user functions loaded/);
+  await ask(client, raw.bind('s'), raw.execute());
+  const own = (await bouncer.admin('SHOW FUNCTIONS')).find((row) => row['databases'] === 'dev')!;
+  assert.equal(own['calls'], '1');
+});
