@@ -81,6 +81,7 @@ function abandonServer(client: Client, reason: string | null): void {
   if (isClean && client.replyLeft === 0 && client.replyCarry.length === 0) {
     server.needsReset = client.pool!.mode === 'session';
     server.inDoubt = outstanding.tainted;
+    if (outstanding.mixed) server.closeReason ??= 'query in the middle of a pipeline';
     client.pool!.give(server);
   } else {
     server.close(reason ?? leftBehind(client, inTransaction));

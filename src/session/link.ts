@@ -157,9 +157,11 @@ export function unlink(client: Client): void {
   server.user = null;
   // The server's drain is no longer told to this client, which may have been paused for it.
   if (!client.blocked && client.socket.isPaused()) client.readOn();
-  if (client.outstanding.tainted) {
+  const { tainted, mixed } = client.outstanding;
+  if (tainted || mixed) {
     client.outstanding.clear();
-    server.inDoubt = true;
+    server.inDoubt = tainted;
+    if (mixed) server.closeReason ??= 'query in the middle of a pipeline';
   }
   if (client.readOnly === 'known') client.pool!.give(server);
   else askReadOnly(client, server);

@@ -140,6 +140,10 @@ export class Outstanding {
   #readies = 0;
   /** Extended-query messages were sent, by the client or for it, after the last that ReadyForQuery answers. */
   #isOpen = false;
+  /** An Execute was among them. */
+  #hasExecuted = false;
+  /** A Query or FunctionCall was sent in the middle of a pipeline, behind an Execute. */
+  #isMixed = false;
   /** An error was reported and no Sync has been sent since: the server ignores all until then. */
   #skipping = false;
   /** Between CopyInResponse and the client's CopyDone or CopyFail: the server ignores Sync and Flush. */
@@ -203,6 +207,14 @@ export class Outstanding {
     return this.#doubtfulSyncs > 0;
   }
 
+  /**
+   * A Query or FunctionCall came in the middle of a pipeline. PostgreSQL up to 18.4 may then say to the next Sync that it is
+   * idle and still be in the transaction, and nobody else must be given such a server.
+   */
+  get mixed(): boolean {
+    return this.#isMixed;
+  }
+
   /** The position of the next message that is sent. */
   get nextPosition(): number {
     return this.#base + this.#entries.length;
@@ -228,12 +240,14 @@ export class Outstanding {
       return;
     }
     if (request <= Request.Sync) {
+      if (this.#hasExecuted) this.#endExecuted(request);
       this.#readies++;
       this.#isOpen = false;
       this.#lastClosing = this.nextPosition;
     } else {
       this.#isOpen = true;
-      if (request === Request.Parse) this.#lastParse = this.nextPosition;
+      if (request === Request.Execute) this.#hasExecuted = true;
+      else if (request === Request.Parse) this.#lastParse = this.nextPosition;
     }
     this.steps++;
     this.#entries.push(PLAIN[request]!);
@@ -357,10 +371,17 @@ export class Outstanding {
     this.#copyEnds.clear();
     this.#readies = 0;
     this.#isOpen = false;
+    this.#hasExecuted = false;
+    this.#isMixed = false;
     this.#skipping = false;
     this.#copyIn = false;
     this.#copyAhead = false;
     this.#doubtfulSyncs = 0;
+  }
+
+  #endExecuted(request: Request): void {
+    this.#hasExecuted = false;
+    if (request !== Request.Sync) this.#isMixed = true;
   }
 
   #complete(entry: Entry | undefined, request: Request): Reply {
@@ -420,6 +441,7 @@ export class Outstanding {
   #push(entry: Entry): void {
     if (this.#skipping) return entry.effect?.undo?.();
     if (entry.request <= Request.Sync) {
+      if (this.#hasExecuted) this.#endExecuted(entry.request as Request);
       this.#readies++;
       this.#lastClosing = this.nextPosition;
     }
