@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import { FunctionSet, type FunctionLog, type SetSettings } from './function-set.ts';
 import { printable } from './failure.ts';
 import { Hosts } from './hosts.ts';
+import type { Excess } from './shares.ts';
 import { sourceFiles, type DatabaseFunctions, type SourceSettings } from './sources.ts';
 import { SourceWatcher } from './watch.ts';
 
@@ -169,6 +170,7 @@ export class Functions {
         isDbkey: this.#isDbkey,
         onFault: (faulty) => this.#separate(faulty),
         tryOn: () => (this.#started ? this.#hosts.trial() : null),
+        apart: () => this.#hosts.apart(),
       });
       this.#sets.set(key, set);
       this.#track(set.reload().then(() => this.#watch()));
@@ -217,11 +219,26 @@ export class Functions {
           { event: 'sandbox_failed' },
           `sandbox process ended before it was ready: ${printable(complaint.trim()) || 'no reason given'}`,
         ),
+      onExcess: (versionId, excess) => this.#takesTooMuch(versionId, excess),
     });
   }
 
+  /** It gets a process of its own. That is no fault: it stays below its limits, and others feel it all the same. */
+  #takesTooMuch(versionId: number, excess: Excess): void {
+    const set = this.#setOfVersion(versionId);
+    if (set === undefined || !this.#separate(set)) return;
+    this.#log.info(
+      { event: 'sandbox_separated', tenant: set.tenant, excess },
+      `user functions of ${set.tenant} take much ${excess}: they get a sandbox process of their own`,
+    );
+  }
+
+  #setOfVersion(versionId: number): FunctionSet | undefined {
+    return [...this.#sets.values()].find((each) => each.versionId === versionId);
+  }
+
   #killed(versionId: number): void {
-    const set = [...this.#sets.values()].find((each) => each.versionId === versionId);
+    const set = this.#setOfVersion(versionId);
     if (set === undefined) return;
     this.#log.error(
       { event: 'sandbox_killed', tenant: set.tenant },
@@ -230,9 +247,11 @@ export class Functions {
     this.#separate(set);
   }
 
-  #separate(set: FunctionSet): void {
+  /** @returns whether there was something to separate it from */
+  #separate(set: FunctionSet): boolean {
     const host = this.#hosts.separate(set.files);
     if (host !== null) this.#track(set.moveTo(host));
+    return host !== null;
   }
 
   async #changed(folders: ReadonlySet<string>): Promise<void> {

@@ -96,6 +96,8 @@ function ask(client: Client, type: number, bytes: Buffer): Handled {
       database: client.database!.name,
       isBytes,
       nodes: client.database!.topology?.nodesJson ?? '',
+      clientId: client.id,
+      address: client.remoteAddress,
     },
     client.onDecision,
   );

@@ -112,6 +112,11 @@ export const clientErrors = {
     ),
   heldTooLong: () =>
     new ClientError('ERROR', '57S02', 'the switchover took too long (switchover_hold_timeout)'),
+  notJudged: (reason: string) =>
+    new ClientError('ERROR', '53000', `the user functions could not be asked about the query: ${reason}`, {
+      detail: 'It was not sent to any server.',
+      hint: 'Retry it: this connection can be used. The log of the proxy says more.',
+    }),
   moveInTransaction: (from: string, to: string) =>
     new ClientError(
       'ERROR',

@@ -150,6 +150,7 @@ test('a version that is being loaded while its set moves to another host is not 
     isDbkey: () => true,
     onFault: () => {},
     tryOn: () => null,
+    apart: () => null,
   });
   await set.reload();
   await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'b';");
