@@ -27,6 +27,8 @@ const LONGEST_PACE_MS = 2_000;
 /** A version that could not be loaded apart is not tried again there for so long. */
 const APART_RETRY_MS = 5_000;
 
+const SUSPENDED = 'suspended: several clients have run into its limits, and nobody was answered';
+
 /** The version that serves. */
 export interface Serving {
   readonly id: number;
@@ -143,7 +145,6 @@ export class Batcher {
     const now = performance.now();
     if (version === null) return this.#failAll('no_version', 'no valid version is loaded');
     if (this.#breaker.isDue(now)) return this.#probe(version);
-    if (this.#breaker.isOpen) return this.#failAll('suspended', 'suspended after faults of several clients');
     const batch = this.#takeBatch(now);
     if (batch.length > 0) this.#send(version, batch);
     this.#drained();
@@ -158,14 +159,20 @@ export class Batcher {
       const pending = this.#waiting[at]!;
       if (pending.done === null) continue;
       const penalty = this.#penalties.of(pending.call, now);
-      if (penalty !== null) {
+      if (penalty === 'hard' && this.#breaker.isOpen) {
+        this.#refuse(pending, 'suspended', SUSPENDED);
+        continue;
+      }
+      if (penalty !== null && !this.#breaker.isOpen) {
         this.#apart.push({ pending, penalty });
         continue;
       }
-      if (batch.length > 0 && (pending.isAlone || length >= MAX_BATCH_LENGTH)) break;
+      // a suspended set is tried by those that have had no costly call, one at a time
+      const isAlone = pending.isAlone || this.#breaker.isOpen;
+      if (batch.length > 0 && (isAlone || length >= MAX_BATCH_LENGTH)) break;
       batch.push(pending);
       length += pending.call.query.length;
-      if (pending.isAlone || batch.length === MAX_BATCH_CALLS) {
+      if (isAlone || batch.length === MAX_BATCH_CALLS) {
         at++;
         break;
       }
@@ -258,6 +265,7 @@ export class Batcher {
   #nextApart(): void {
     if (this.#apartInFlight !== null || this.#apart.length === 0) return;
     const now = performance.now();
+    if (this.#breaker.isOpen) this.#refuseCostly();
     // whoever only shares an address with others that were costly waits for none of them
     let at = this.#apart.findIndex(({ penalty }) => penalty === 'soft');
     if (at < 0 && now >= this.#apartFrom) at = 0;
@@ -276,11 +284,20 @@ export class Batcher {
       this.#answer(pending, answer);
       const failed = failureOf(answer.rewrite) ?? failureOf(answer.route);
       const ended = performance.now();
-      if (failed !== null && isCostly(failed.outcome))
+      if (failed === null) this.#penalties.clear(pending.call);
+      else if (isCostly(failed.outcome))
         this.#apartFrom = ended + Math.min((ended - now) * PACE, LONGEST_PACE_MS);
       this.#nextApart();
       this.#drained();
     });
+  }
+
+  /** The set is suspended: those whose calls were costly do not wait to make it worse. */
+  #refuseCostly(): void {
+    const all = this.#apart;
+    this.#apart = all.filter(({ penalty }) => penalty === 'soft');
+    for (const { pending, penalty } of all)
+      if (penalty === 'hard') this.#refuse(pending, 'suspended', SUSPENDED);
   }
 
   async #runApart(pending: Pending): Promise<HostAnswer> {

@@ -21,9 +21,9 @@ interface Fault {
 
 /**
  * Whether a function set is broken for everybody. It is suspended only when several clients, with several kinds of short
- * queries, have run into its deadline, its memory limit or the end of its process, and nobody was answered meanwhile: what
- * one client sends never decides for the others. Suspended, it is tried after 1, 2, 4 … 60 s with a query of the proxy's
- * own. What only throws or returns nonsense is cheap, and never counts.
+ * queries, have run into its deadline, its memory limit or the end of its process, and nobody was answered meanwhile. That
+ * ends with the first answer: to a client, or to a query of the proxy's own after 1, 2, 4 … 60 s. What only throws or returns
+ * nonsense is cheap, and never counts.
  */
 export class Breaker {
   #faults: Fault[] = [];
@@ -53,9 +53,7 @@ export class Breaker {
 
   /** A client's call was answered, if only by an exception. */
   answered(): void {
-    if (this.isOpen) return;
-    if (this.#faults.length > 0) this.#faults = [];
-    this.#pauseMs = 0;
+    if (this.#pauseMs > 0 || this.#faults.length > 0) this.reset();
   }
 
   /** A client's call was costly (isCostly). @returns whether the set is suspended because of it */
@@ -71,7 +69,7 @@ export class Breaker {
     return true;
   }
 
-  /** A new version starts with a clean record. */
+  /** It starts again with a clean record. */
   reset(): void {
     this.#faults = [];
     this.#openUntil = 0;

@@ -92,13 +92,13 @@ test('it is tried after 1, 2, 4 … 60 seconds, and only an answer to a client m
   assert.equal(pause(), 1);
 });
 
-test('calls from before it opened neither close it nor make the pause longer', () => {
+test('the first answer to a client closes it; further faults do not make the pause longer', () => {
   const breaker = new Breaker();
   faults(breaker, 5, 5, 5);
-  breaker.answered();
-  assert.equal(breaker.isOpen, true);
   assert.equal(faults(breaker, 50, 50, 50), false);
   assert.equal(breaker.isDue(1_100), true);
+  breaker.answered();
+  assert.equal(breaker.isOpen, false);
 });
 
 test('when it could not be tried, it is tried again a second later', () => {

@@ -266,3 +266,26 @@ test('what is spread into an array by concat has a length too', (t) => {
   );
   assert.deepEqual(ask('short', 'long').map(word), ['a,b,c', '!threw']);
 });
+
+test('what is printed while a value is made into text is left out, and the limits hold after it', (t) => {
+  const { ask, printed } = run(
+    t,
+    `const deep = (n) => ({ toJSON() { if (n > 0) for (let i = 0; i < 3; i++) console.log(deep(n - 1)); return 'x'.repeat(10_000); } });
+     for (let i = 0; i < 10; i++) console.log(deep(3), { toString: null }, 'y'.repeat(5_000));
+     console.log({ toJSON() { throw new Error('not me'); } }); return null;`,
+  );
+  ask('q');
+  assert.ok(printed().length > 10_000 && printed().length < 17_000, `${printed().length} characters`);
+  assert.ok(!printed().includes('\n\n'));
+});
+
+test('a database that is no name at all is a failure of a few characters', (t) => {
+  const engine = new Engine(preludeSource());
+  t.after(() => engine.dispose(1));
+  const code = "var __pgswitchyard = { routing_rules: () => 'x'.repeat(100_000) };";
+  engine.load({ id: 1, code, databases: [], memoryLimitMb: 32, maxResult: 1_000_000, timeoutMs: 100 });
+  const call = { username: '', query: 'q', inTransaction: false, database: '' };
+  const packed = engine.run(1, packCalls([call]));
+  assert.ok(packed.length < 200);
+  assert.equal(word(unpackAnswers(packed).answers[0]), '!too_large');
+});
