@@ -18,6 +18,11 @@
   const MIN_SECRET = 6;
   const MAX_CONSOLE_LINES = 64;
   const MAX_CONSOLE_LENGTH = 16_384;
+  /** A batch ends after the call that passes one of these: others wait for their turn. */
+  const BATCH_MS = 20;
+  const BATCH_LENGTH = 262_144;
+  /** No database's name is longer, whatever alias it is given by. */
+  const MAX_ROUTE = 1_000;
 
   type AnyFunction = (...args: unknown[]) => unknown;
   type Loose = Record<PropertyKey, unknown>;
@@ -175,8 +180,9 @@
     readonly hint: string | null;
     readonly detail: string | null;
   }
+  /** @param limit characters; a limit below none is none */
   const clip = (text: string, limit: number): string => {
-    const cut = text.length > limit ? `${text.slice(0, limit)}…` : text;
+    const cut = text.length > limit ? `${text.slice(0, limit > 0 ? limit : 0)}…` : text;
     // NUL separates fields on the way out
     return cut.split('\0').join('\ufffd');
   };
@@ -201,16 +207,28 @@
 
   let consoleLines: string[] = [];
   let consoleLength = 0;
+  let isPrinting = false;
+  const consoleIsFull = (): boolean =>
+    consoleLines.length >= MAX_CONSOLE_LINES || consoleLength >= MAX_CONSOLE_LENGTH;
   const print = (...args: unknown[]): void => {
-    if (consoleLines.length >= MAX_CONSOLE_LINES || consoleLength >= MAX_CONSOLE_LENGTH) return;
-    const words: string[] = [];
-    for (const arg of args)
-      words.push(
-        typeof arg === 'object' && arg !== null && !(arg instanceof Error) ? json(arg) : String(arg),
-      );
-    const line = clip(words.join(' '), MAX_CONSOLE_LENGTH - consoleLength);
-    consoleLength += line.length;
-    consoleLines.push(line);
+    // what is printed while a value is made into text would go round the limits
+    if (isPrinting || consoleIsFull()) return;
+    isPrinting = true;
+    try {
+      const room = MAX_CONSOLE_LENGTH - consoleLength;
+      let line = '';
+      for (let i = 0; i < args.length && line.length <= room; i++) {
+        const arg = args[i];
+        const word =
+          typeof arg === 'object' && arg !== null && !(arg instanceof Error) ? json(arg) : String(arg);
+        line += `${i === 0 ? '' : ' '}${clip(word, room)}`;
+      }
+      line = clip(line, room);
+      consoleLength += line.length;
+      consoleLines[consoleLines.length] = line;
+    } finally {
+      isPrinting = false;
+    }
   };
   const json = (value: object): string => {
     try {
@@ -255,6 +273,16 @@
     ])
       overridable(prototype, key);
   }
+
+  // --- where the bundle leaves its functions, and what it has thrown ------------------------------------------------------
+  // As properties that can be assigned to and never made into accessors: an accessor could throw at whoever looks.
+  for (const name of ['__pgswitchyard', '__pgswitchyard_failed'])
+    defineProperty(global, name, {
+      value: undefined,
+      writable: true,
+      enumerable: false,
+      configurable: false,
+    });
 
   // --- freeze all that is left, so that nothing below can be changed under us -------------------------------------------
   const seen = new Set<unknown>([globalThis]);
@@ -311,6 +339,7 @@
   let nodes = NO_NODES;
   let nodesText = '';
   let startedAt = 0;
+  const maxRouteLength = maxResultLength < MAX_ROUTE ? maxResultLength : MAX_ROUTE;
 
   /** Takes the query out of an error's text: the log must not have it. */
   const withoutQuery = (text: string, query: string): string => {
@@ -349,6 +378,7 @@
     query: string,
     inTransaction: boolean,
     context: object,
+    maxLength: number,
   ): string => {
     let result: unknown;
     try {
@@ -359,8 +389,8 @@
     }
     if (result === null || result === undefined) return 'n';
     if (typeof result !== 'string') return `fbad_result\u0001returned ${typeof result}, not a string or null`;
-    if (result.length > maxResultLength)
-      return `ftoo_large\u0001returned ${result.length} characters, over user_function_max_result`;
+    if (result.length > maxLength)
+      return `ftoo_large\u0001returned ${result.length} characters, over ${maxLength === maxResultLength ? 'user_function_max_result' : 'the length of any name'}`;
     if (includes(result, '\0')) return 'fbad_result\u0001returned a string with a NUL character';
     return `s${result}`;
   };
@@ -401,67 +431,106 @@
     half = '';
     rejection = null;
     if (rewriteQuery !== null && !routeOnly) {
-      rewritten = ask(rewriteQuery, username, query, inTransaction, context);
+      rewritten = ask(rewriteQuery, username, query, inTransaction, context, maxResultLength);
       if (rewritten[0] === 's') text = rewritten.slice(1);
       if (rewritten[0] === 'r') return `${rewritten}\0n`;
     }
     if (routingRules === null) return `${rewritten}\0n`;
     half = rewritten;
-    const route = ask(routingRules, username, text, inTransaction, context);
+    const route = ask(routingRules, username, text, inTransaction, context, maxRouteLength);
     return `${rewritten}\0${route}`;
   };
 
+  const callSafely: typeof call = (username, query, inTransaction, routeOnly, context) => {
+    try {
+      return call(username, query, inTransaction, routeOnly, context);
+    } catch (error) {
+      const failed = `fthrew\u0001${describe(error, query)}`;
+      return `${failed}\0${failed}`;
+    }
+  };
+
+  const activate = (names: string): string => {
+    databases = freeze(names === '' ? [] : split(names, '\0'));
+    const failed = global['__pgswitchyard_failed'] as [unknown] | undefined;
+    // whatever it calls itself, it is no `ok`
+    if (failed !== undefined) return describe(failed[0], '').replace(/^ok/, 'Error: ok');
+    const bundle = global['__pgswitchyard'] as Loose | undefined;
+    if (bundle === undefined || bundle === null) return 'the bundle has not run';
+    const take = (name: string): AnyFunction | null => {
+      const value = bundle[name];
+      if (value === undefined || value === null) return null;
+      if (typeof value !== 'function') throw new TypeError(`${name} is not a function`);
+      const kind = getPrototypeOf(value as object);
+      if (kind === getPrototypeOf(functionKinds[1]!) || kind === getPrototypeOf(functionKinds[3]!)) {
+        throw new TypeError(`${name} must not be async: it has to answer at once`);
+      }
+      return value as AnyFunction;
+    };
+    routingRules = take('routing_rules');
+    rewriteQuery = take('rewrite_query');
+    return `ok${routingRules === null ? '' : ' routes'}${rewriteQuery === null ? '' : ' rewrites'}`;
+  };
+
+  const evaluate = (packed: string): string => {
+    const fields = split(packed, '\0');
+    finished = [];
+    consoleLines = [];
+    consoleLength = 0;
+    isPrinting = false;
+    let length = 0;
+    const begunAt = Date.now();
+    startedAt = begunAt;
+    for (let i = 0; i + 6 < fields.length; i += 7) {
+      const answer = callSafely(
+        fields[i]!,
+        fields[i + 1]!,
+        fields[i + 2]![0] === '1',
+        fields[i + 2]!.length > 1,
+        contextOf(fields[i + 3]!, fields[i + 4]!, fields[i + 5]!, fields[i + 6]!),
+      );
+      finished[finished.length] = answer;
+      length += answer.length;
+      startedAt = Date.now();
+      if (startedAt - begunAt >= BATCH_MS || length >= BATCH_LENGTH) break;
+    }
+    finished[finished.length] = consoleLines.length === 0 ? '' : join(consoleLines, '\n');
+    return join(finished, '\0');
+  };
+
+  /**
+   * What the outside calls. Whatever is thrown out of an isolate is copied there, after the deadline and by reading its
+   * properties: so nothing that a tenant made may be thrown out of here.
+   */
   return {
     /** Takes the functions over from the bundle that has run. Answers `ok` and which there are, or what is wrong. */
     activate(names: string): string {
-      databases = freeze(names === '' ? [] : names.split('\0'));
-      const failed = global['__pgswitchyard_failed'] as [unknown] | undefined;
-      // whatever it calls itself, it is no `ok`
-      if (failed !== undefined) return describe(failed[0], '').replace(/^ok/, 'Error: ok');
-      const bundle = global['__pgswitchyard'] as Loose | undefined;
-      if (bundle === undefined) return 'the bundle has not run';
-      const take = (name: string): AnyFunction | null => {
-        const value = bundle[name];
-        if (value === undefined || value === null) return null;
-        if (typeof value !== 'function') throw new TypeError(`${name} is not a function`);
-        const kind = getPrototypeOf(value as object);
-        if (kind === getPrototypeOf(functionKinds[1]!) || kind === getPrototypeOf(functionKinds[3]!)) {
-          throw new TypeError(`${name} must not be async: it has to answer at once`);
-        }
-        return value as AnyFunction;
-      };
       try {
-        routingRules = take('routing_rules');
-        rewriteQuery = take('rewrite_query');
+        return activate(names);
       } catch (error) {
-        return describe(error, '');
+        return describe(error, '').replace(/^ok/, 'Error: ok');
       }
-      return `ok${routingRules === null ? '' : ' routes'}${rewriteQuery === null ? '' : ' rewrites'}`;
     },
 
-    /** Runs a batch: seven fields a call, separated by NUL. Answers two fields a call, and one with console lines. */
+    /**
+     * Runs a batch: seven fields a call, separated by NUL. Answers two fields a call, for the first call and as many as there
+     * was time for, and one with console lines.
+     */
     evaluate(packed: string): string {
-      const fields = split(packed, '\0');
-      finished = [];
-      consoleLines = [];
-      consoleLength = 0;
-      for (let i = 0; i + 6 < fields.length; i += 7) {
-        startedAt = Date.now();
-        finished[finished.length] = call(
-          fields[i]!,
-          fields[i + 1]!,
-          fields[i + 2]![0] === '1',
-          fields[i + 2]!.length > 1,
-          contextOf(fields[i + 3]!, fields[i + 4]!, fields[i + 5]!, fields[i + 6]!),
-        );
+      try {
+        return evaluate(packed);
+      } catch {
+        return '';
       }
-      finished[finished.length] = consoleLines.length === 0 ? '' : join(consoleLines, '\n');
-      return join(finished, '\0');
     },
 
     /** After a batch was cut off: for how many ms its current call had run, what came of rewriting, the answers before. */
     progress(): string {
-      return `${Date.now() - startedAt}\0${half}\0${finished.join('\0')}`;
+      try {
+        return `${Date.now() - startedAt}\0${half}\0${join(finished, '\0')}`;
+      } catch {
+        return '';
+      }
     },
   };
 };

@@ -683,7 +683,7 @@ export const OPTIONS = {
   }),
   user_function_max_query: option({
     kind: size(0, 1073741823),
-    default: '1048576',
+    default: '65536',
     origin: 'pgswitchyard',
     doc: 'Longer queries are not given to user functions; that is a failure under the policy.',
   }),

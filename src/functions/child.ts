@@ -18,6 +18,11 @@ const NODE_FLAGS = [
 ];
 /** What the isolates of one host may take together, beyond their own limits; the kernel's word is final. */
 const BASE_DATA_MB = 400;
+/**
+ * Bytes of the longest message with answers, beside what the last of its calls may return: the prelude ends a batch at 256 Ki
+ * characters of at most three bytes, and bounds what is printed.
+ */
+const ANSWERS_BYTES = 1024 * 1024;
 /** `nobody`: what it becomes where the proxy runs as root */
 const UNPRIVILEGED = 65534;
 
@@ -39,7 +44,7 @@ export interface ChildEvents {
 /** A sandbox host process and the pipe to it. */
 export class HostChild {
   readonly #child: ChildProcess;
-  readonly #reader = new MessageReader();
+  readonly #reader = new MessageReader(ANSWERS_BYTES);
   #gone = false;
   #events: ChildEvents | null = null;
   #isReady = false;
@@ -97,6 +102,16 @@ export class HostChild {
 
   send(message: HostMessage): void {
     if (!this.#gone) this.#child.stdin!.write(encodeMessage(message));
+  }
+
+  /** Whether the proxy has ended it. */
+  get wasKilled(): boolean {
+    return this.#killed;
+  }
+
+  /** @param characters what a call of one of its versions may return */
+  allowResult(characters: number): void {
+    this.#reader.allow(ANSWERS_BYTES + 3 * characters);
   }
 
   kill(): void {

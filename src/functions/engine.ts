@@ -31,8 +31,8 @@ const MAX_LATE_MS = 25;
  */
 const MAX_STARVED = 4;
 
-/** A batch is given up after this many calls that had to be cut off: others are waiting. */
-const MAX_CUTS = 4;
+/** The heap of an isolate is measured once in this time, in ms: asking takes 6 µs, and nothing grows much meanwhile. */
+const MEASURE_MS = 5;
 
 /** What an error may say, in characters. */
 const MAX_TEXT = 500;
@@ -44,6 +44,9 @@ interface Loaded {
   readonly isolate: ivm.Isolate;
   readonly evaluate: ivm.Reference<(packed: string) => string>;
   readonly progress: ivm.Reference<() => string>;
+  /** what it holds, as it was measured last, and when that was (performance.now()) */
+  heapBytes: number;
+  measuredAt: number;
 }
 
 /** isolated-vm's limits say only by their text which one it was. */
@@ -63,6 +66,16 @@ function hadItsTime(
 ): boolean {
   if (outcome !== 'deadline') return calls === 1;
   return limitMs >= timeoutMs && (calls === 1 || ranMs >= timeoutMs * 0.95);
+}
+
+/** Whether a call was cut off without having had the processor for half of its time. */
+function isStarved(outcome: FailureOutcome, usedMs: number, limitMs: number): boolean {
+  return outcome === 'deadline' && usedMs < limitMs / 2;
+}
+
+/** Routing that was to be asked after rewriting was cut off. Null is an answer only where there is one. */
+function notAsked(answer: HostAnswer | null): Part {
+  return answer === null ? cutOff('overloaded', 'its isolate could not be built again').route : null;
 }
 
 /** The limit in whole ms, so that the deadlines of many crossings meet. */
@@ -138,95 +151,119 @@ export class Engine {
   }
 
   /**
-   * Runs a packed batch. Calls that were cut off are failures, and those behind them are run all the same, up to a limit.
-   * @param onCut is told each time that the batch is taken up again, and how long, in ms, the next call may take
-   * @returns packed answers, one for each call
+   * Runs a packed batch. It ends early after a call that was cut off, and when the isolate cannot be built again; the
+   * isolate itself ends it when it has taken its time or has answers enough (sandbox/prelude.ts).
+   * @param onCut is told each time that a call is begun again, and how long, in ms, it may take
+   * @returns packed answers of the first calls, and what they printed; possibly of none
    */
   run(id: number, packed: string, onCut: (nextMs: number) => void = () => {}): string {
     const broken = this.#broken.get(id);
-    if (broken !== undefined) this.#rebuild(broken);
+    if (broken !== undefined) this.#rebuild(broken, onCut);
     const loaded = this.#loaded.get(id);
-    const first = loaded && attempt(loaded, packed, Math.min(loaded.version.timeoutMs, MAX_BATCH_MS));
-    return typeof first === 'string' ? first : this.#takeUp(id, unpackCalls(packed), first ?? null, onCut);
+    if (loaded === undefined) return packAnswers([], '');
+    const first = attempt(loaded, packed, Math.min(loaded.version.timeoutMs, MAX_BATCH_MS));
+    return typeof first === 'string' ? first : this.#afterCut(loaded, packed, first, onCut);
   }
 
-  /** @param first how the attempt to run all of them at once ended */
-  #takeUp(
-    id: number,
-    calls: readonly HostCall[],
-    first: Cut | null,
-    onCut: (nextMs: number) => void,
-  ): string {
-    const answers: HostAnswer[] = [];
-    let cut = first;
-    let consoleText = '';
-    // the next call has a crossing of its own; or all that are left have
-    let alone = false;
-    let oneByOne = false;
-    let starved = 0;
-    let cuts = 0;
-    // what became of the next call's rewriting, when that was cut off: its routing is asked all the same
-    let cutRewrite: Part = null;
-    while (answers.length < calls.length) {
-      const loaded = this.#loaded.get(id);
-      if (loaded === undefined) {
-        while (answers.length < calls.length)
-          answers.push(cutOff('no_version', 'no valid version is loaded'));
-        break;
-      }
-      if (cuts >= MAX_CUTS && cutRewrite === null) {
-        while (answers.length < calls.length)
-          answers.push(cutOff('overloaded', 'too many calls of its batch were cut off'));
-        break;
-      }
-      const { timeoutMs } = loaded.version;
-      alone ||= oneByOne;
-      const next = calls[answers.length]!;
-      const rest =
-        cutRewrite !== null ? [{ ...next, routeOnly: true }] : alone ? [next] : calls.slice(answers.length);
-      const limitMs = alone ? timeoutMs * 2 ** starved : Math.min(timeoutMs, MAX_BATCH_MS);
-      const ended = cut ?? attempt(loaded, packCalls(rest), limitMs);
-      cut = null;
-      if (typeof ended === 'string') {
-        const result = unpackAnswers(ended);
-        if (cutRewrite === null) answers.push(...result.answers);
-        else answers.push({ rewrite: cutRewrite, route: result.answers[0]!.route });
-        cutRewrite = null;
-        consoleText += result.consoleText;
-        alone = false;
-        starved = 0;
-        continue;
-      }
-      const { error, usedMs } = ended;
-      const outcome = outcomeOf(error, loaded.isolate);
-      const before = this.#progress(loaded);
-      // Cut off behind the last answer: microtasks that never end. It is the last call then.
-      if (before !== null) answers.push(...before.answers.slice(0, rest.length - 1));
-      const wasStarved = outcome === 'deadline' && usedMs < Math.min(limitMs, timeoutMs) / 2;
-      if (wasStarved && ++starved > MAX_STARVED) {
-        answers.push(cutOff('starved', 'the machine had no time for it'));
-        cutRewrite = null;
-        starved = 0;
-      } else if (!wasStarved && hadItsTime(outcome, rest.length, limitMs, timeoutMs, before?.ranMs ?? 0)) {
-        cuts++;
-        starved = 0;
-        const failed = cutOff(outcome, error.message.slice(0, MAX_TEXT));
-        const half = before?.half ?? null;
-        if (half === '' && cutRewrite === null) {
-          cutRewrite = failed.rewrite;
-          alone = true;
-        } else {
-          const rewrite = cutRewrite ?? (half === null ? failed.rewrite : unpackPart(half));
-          answers.push({ rewrite, route: failed.route });
-          cutRewrite = null;
-        }
-      } else if (before === null) oneByOne = true;
-      else alone = true;
-      // whatever it left behind, microtasks above all, must not reach the next call
-      this.#rebuild(loaded.version);
-      if (answers.length < calls.length) onCut(loaded.version.timeoutMs * 2 ** starved);
+  /** Bytes that a version's isolate holds, its buffers included; 0: there is no isolate. */
+  heapBytes(id: number): number {
+    const loaded = this.#loaded.get(id);
+    if (loaded === undefined || loaded.isolate.isDisposed) return 0;
+    const now = performance.now();
+    if (now - loaded.measuredAt > MEASURE_MS) {
+      const heap = loaded.isolate.getHeapStatisticsSync();
+      loaded.heapBytes = heap.total_heap_size + heap.malloced_memory + heap.externally_allocated_size;
+      loaded.measuredAt = now;
     }
+    return loaded.heapBytes;
+  }
+
+  /**
+   * A crossing of all calls was cut off. What was answered before stands. The call that was running is to blame only if it
+   * had all of its own time, and had the processor in it: otherwise it is run again, alone.
+   */
+  #afterCut(from: Loaded, packed: string, first: Cut, onCut: (nextMs: number) => void): string {
+    const { version } = from;
+    const calls = unpackCalls(packed);
+    const before = this.#progress(from);
+    // Cut off after the last answer: microtasks that never end. It is the last call then.
+    const answers = [...(before?.answers ?? [])].slice(0, calls.length - 1);
+    const outcome = outcomeOf(first.error, from.isolate);
+    const limitMs = Math.min(version.timeoutMs, MAX_BATCH_MS);
+    const isKnown = before !== null || calls.length === 1;
+    const wasStarved = isStarved(outcome, first.usedMs, limitMs);
+    if (
+      isKnown &&
+      !wasStarved &&
+      hadItsTime(outcome, calls.length, limitMs, version.timeoutMs, before?.ranMs ?? 0)
+    ) {
+      const failed = cutOff(outcome, first.error.message.slice(0, MAX_TEXT));
+      answers.push(this.#afterBlame(version, calls[answers.length]!, failed, before?.half ?? null, onCut));
+      return packAnswers(answers, '');
+    }
+    // whatever it left behind, microtasks above all, must not reach the next call
+    this.#rebuild(version, onCut);
+    // nobody knows which one it was: whoever waits for the answers sends them again one by one
+    if (!isKnown) return packAnswers([], '');
+    const { answer, consoleText } = this.#runAlone(
+      version,
+      calls[answers.length]!,
+      wasStarved ? 1 : 0,
+      onCut,
+    );
+    if (answer !== null) answers.push(answer);
     return packAnswers(answers, consoleText);
+  }
+
+  /**
+   * One call by itself, with all the time that a call has, and with more where it did not have the processor.
+   * @returns null: its isolate could not be built again
+   */
+  #runAlone(
+    version: VersionCode,
+    call: HostCall,
+    starvedBefore: number,
+    onCut: (nextMs: number) => void,
+  ): { answer: HostAnswer | null; consoleText: string } {
+    const packed = packCalls([call]);
+    for (let starved = starvedBefore; starved <= MAX_STARVED; starved++) {
+      const loaded = this.#loaded.get(version.id);
+      if (loaded === undefined) return { answer: null, consoleText: '' };
+      const limitMs = version.timeoutMs * 2 ** starved;
+      onCut(limitMs);
+      const ended = attempt(loaded, packed, limitMs);
+      if (typeof ended === 'string') {
+        const { answers, consoleText } = unpackAnswers(ended);
+        return { answer: answers[0] ?? null, consoleText };
+      }
+      const outcome = outcomeOf(ended.error, loaded.isolate);
+      const half = this.#progress(loaded)?.half ?? null;
+      if (!isStarved(outcome, ended.usedMs, version.timeoutMs)) {
+        const failed = cutOff(outcome, ended.error.message.slice(0, MAX_TEXT));
+        return { answer: this.#afterBlame(version, call, failed, half, onCut), consoleText: '' };
+      }
+      this.#rebuild(version, onCut);
+    }
+    return { answer: cutOff('starved', 'the machine had no time for it'), consoleText: '' };
+  }
+
+  /**
+   * The answer of a call that was cut off through its own fault. Where that was in its rewriting, its routing is asked all
+   * the same; where it was in its routing, what rewriting gave stands.
+   * @param half null: nobody knows where it was
+   */
+  #afterBlame(
+    version: VersionCode,
+    call: HostCall,
+    failed: HostAnswer,
+    half: string | null,
+    onCut: (nextMs: number) => void,
+  ): HostAnswer {
+    this.#rebuild(version, onCut);
+    if (half === null || call.routeOnly) return failed;
+    if (half !== '') return { rewrite: unpackPart(half), route: failed.route };
+    const { answer } = this.#runAlone(version, { ...call, routeOnly: true }, 0, onCut);
+    return { rewrite: failed.rewrite, route: answer?.route ?? notAsked(answer) };
   }
 
   /** `half`: what rewriting gave, when the call was cut off in its routing; '' when before that */
@@ -235,6 +272,7 @@ export class Engine {
     try {
       const text = loaded.progress.applySync(undefined, [], { timeout: PROGRESS_MS }) as string;
       const ran = text.indexOf('\0');
+      if (ran < 0) return null;
       const end = text.indexOf('\0', ran + 1);
       const rest = text.slice(end + 1);
       return {
@@ -247,7 +285,9 @@ export class Engine {
     }
   }
 
-  #rebuild(version: VersionCode): void {
+  /** @param onCut hears that this takes as long as loading may */
+  #rebuild(version: VersionCode, onCut: (nextMs: number) => void): void {
+    onCut(LOAD_MS);
     this.dispose(version.id);
     const next = this.#build(version);
     if (typeof next === 'string') this.#broken.set(version.id, version);
@@ -271,7 +311,8 @@ export class Engine {
       const evaluate = calls.getSync('evaluate', { reference: true }) as Loaded['evaluate'];
       const progress = calls.getSync('progress', { reference: true }) as Loaded['progress'];
       // What the top level throws stays inside: it is described there, where a getter that never returns is cut off.
-      const code = `"use strict";try{${version.code}\n}catch(e){var __pgswitchyard_failed=[e]}`;
+      // The prelude has made both names before, as plain properties that nothing can turn into accessors.
+      const code = `"use strict";try{${version.code}\n}catch(e){__pgswitchyard_failed=[e]}void 0`;
       context.evalSync(code, { filename: 'bundle.js', timeout: LOAD_MS });
       const verdict = activate.applySync(undefined, [version.databases.join('\0')], {
         timeout: LOAD_MS,
@@ -280,7 +321,7 @@ export class Engine {
         isolate.dispose();
         return verdict;
       }
-      return { version, verdict, isolate, evaluate, progress };
+      return { version, verdict, isolate, evaluate, progress, heapBytes: 0, measuredAt: -Infinity };
     } catch (error) {
       if (!isolate.isDisposed) isolate.dispose();
       const { message, stack } = error as Error;

@@ -40,18 +40,39 @@ export function where(positions: Positions, failure: CallFailure): string {
   return position === null ? '' : `${position}: `;
 }
 
-/** Sixteen hex digits that are the same for queries that differ only in their constants, spaces and case. */
+/** Of a longer query only this much is looked at, in characters. */
+const MAX_SHAPE = 10_000;
+/** A piece of SQL at a time: space, a comment to the end of its line, the start of one that is closed, a constant, a word. */
+const PIECES =
+  /(?<space>\s+|--[^\n]*)|(?<comment>\/\*)|(?<text>')|(?<number>\$\d+|\d+(?:\.\d+)?\b)|[\w\u0080-\uffff]+|[^]/gy;
+
+/** Sixteen hex digits that are the same for queries that differ only in their constants, spaces, comments and case. */
 export function fingerprint(query: string): string {
-  const shape = query
-    .slice(0, 10_000)
-    // what has no end goes to the end, so that the rest is not looked at again from each of its beginnings
-    .replace(/\/\*(?:[^*]|\*(?!\/))*(?:\*\/|$)|--[^\n]*/g, ' ')
-    .replace(/'(?:[^']|'')*(?:'|$)/g, '?')
-    .replace(/\$\d+|\b\d+(?:\.\d+)?\b/g, '?')
-    .replace(/\s+/g, ' ')
-    .trim()
-    .toLowerCase();
-  return createHash('sha256').update(shape).digest('hex').slice(0, 16);
+  return createHash('sha256')
+    .update(shapeOf(query.slice(0, MAX_SHAPE)))
+    .digest('hex')
+    .slice(0, 16);
+}
+
+function shapeOf(sql: string): string {
+  let shape = '';
+  PIECES.lastIndex = 0;
+  for (let piece = PIECES.exec(sql); piece !== null; piece = PIECES.exec(sql)) {
+    const { space, comment, text, number } = piece.groups!;
+    if (comment !== undefined) PIECES.lastIndex = endOf('*/', sql, PIECES.lastIndex);
+    if (text !== undefined) PIECES.lastIndex = endOf("'", sql, PIECES.lastIndex);
+    const isSpace = space !== undefined || comment !== undefined;
+    const word = isSpace ? ' ' : text !== undefined || number !== undefined ? '?' : piece[0];
+    // two pieces of one constant, with a quote in it, are one
+    if (!((isSpace && shape.endsWith(' ')) || (text !== undefined && shape.endsWith('?')))) shape += word;
+  }
+  return shape.trim().toLowerCase();
+}
+
+/** What is not closed goes on to the end. */
+function endOf(closing: string, sql: string, from: number): number {
+  const at = sql.indexOf(closing, from);
+  return at < 0 ? sql.length : at + closing.length;
 }
 
 /** Text that a function made up, for a log: nothing in it moves somebody's cursor or looks like another line. */

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { Breaker } from './breaker.ts';
+import { Batcher } from './batcher.ts';
 import { asyncPlaces, bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
 import {
   checked,
@@ -13,12 +13,12 @@ import {
 import { positionsOf, printable, where, type Positions } from './failure.ts';
 import type {
   CallFailure,
-  FailureOutcome,
   HostAnswer,
   HostCall,
   LoadResult,
   Part,
   SandboxHost,
+  VersionCode,
 } from './host.ts';
 import { SetRecord, type FunctionLog } from './record.ts';
 import { isThere } from './sources.ts';
@@ -44,18 +44,11 @@ interface Version {
   readonly bundle: Bundle;
   readonly positions: Positions;
   readonly host: SandboxHost;
+  /** as its hosts are given it */
+  readonly code: VersionCode;
   /** what loading it gave */
   readonly result: LoadResult;
   readonly loadedAt: Date;
-}
-
-/** What crosses at once: more would need more memory than an isolate has, and keep others waiting for longer. */
-const MAX_BATCH_CALLS = 64;
-const MAX_BATCH_LENGTH = 1_000_000;
-
-interface Pending {
-  readonly call: FunctionCall;
-  readonly done: (decision: Decision) => void;
 }
 
 let nextVersionId = 1;
@@ -74,15 +67,9 @@ export class FunctionSet {
   #settings: SetSettings;
   #host: SandboxHost;
   #version: Version | null = null;
-  readonly #breaker = new Breaker();
-  #pending: Pending[] = [];
-  /** batches that were sent and are not answered */
-  #inFlight = 0;
-  /** a flush is due, or something is in flight */
-  #isBusy = false;
+  readonly #batcher: Batcher;
+  #warnedAbout = '';
   #build = 0;
-  /** The first attempt to load it has not ended yet: calls wait for that. */
-  #isNew = true;
   #inputs: readonly string[];
 
   constructor(options: {
@@ -95,6 +82,8 @@ export class FunctionSet {
     onFault: (set: FunctionSet) => void;
     /** Where a new version is tried first, so that its loading costs nobody time; null: where it will run. */
     tryOn: () => SandboxHost | null;
+    /** Where calls run that cost others too much; null: alone, but where all others do. */
+    apart: () => SandboxHost | null;
   }) {
     this.files = options.files;
     this.tenant = dirname((options.files.routing ?? options.files.rewrite)!);
@@ -105,6 +94,13 @@ export class FunctionSet {
     this.#tryOn = options.tryOn;
     this.#inputs = this.#entries();
     this.record = new SetRecord(this.tenant, this.#inputs.join(', '), options.log);
+    this.#batcher = new Batcher({
+      serving: () => this.#version,
+      decide: (call, answer, opened) => this.#decide(call, answer, opened),
+      onPrinted: (text) => this.record.printed(text),
+      onOpened: () => this.#onFault(this),
+      apart: options.apart,
+    });
   }
 
   /**
@@ -154,7 +150,7 @@ export class FunctionSet {
   }
 
   get state(): 'serving' | 'no version' | 'suspended' {
-    if (this.#breaker.isOpen) return 'suspended';
+    if (this.#batcher.isSuspended) return 'suspended';
     return this.#version === null ? 'no version' : 'serving';
   }
 
@@ -163,25 +159,15 @@ export class FunctionSet {
   }
 
   /**
-   * Asks the functions about a query. The calls of one turn of the event loop cross into the isolate together, and what
-   * comes while the isolate is busy with them crosses together when it is done: a host works on one batch at a time
-   * anyway, and fewer and larger ones cost less.
+   * Asks the functions about a query.
    * @param done is called once, never before `evaluate` has returned
    */
   evaluate(call: FunctionCall, done: (decision: Decision) => void): void {
-    this.#pending.push({ call, done });
-    if (!this.#isBusy) this.#schedule();
-  }
-
-  #schedule(): void {
-    this.#isBusy = true;
-    // behind the reads of all sockets that are ready in this turn
-    setImmediate(this.#flush);
+    this.#batcher.evaluate(call, done);
   }
 
   /** The decision for a query that is too large to be evaluated (user_function_max_query). */
   tooLarge(sizeBytes: number): Decision {
-    this.record.counters.calls++;
     const failure: CallFailure = {
       outcome: 'too_large',
       message: `query of ${sizeBytes} bytes is over user_function_max_query (${this.#settings.maxQueryBytes})`,
@@ -224,14 +210,7 @@ export class FunctionSet {
   async reload(): Promise<void> {
     const build = ++this.#build;
     await this.#bundleAndLoad(build);
-    if (build === this.#build) this.#open();
-  }
-
-  /** Calls no longer wait: there is a version now, or a complaint. */
-  #open(): void {
-    if (!this.#isNew) return;
-    this.#isNew = false;
-    if (this.#isBusy) this.#schedule();
+    if (build === this.#build) this.#batcher.open();
   }
 
   async #bundleAndLoad(build: number): Promise<void> {
@@ -256,10 +235,10 @@ export class FunctionSet {
   /** The set applies to nothing any more. What it was asked before that is answered. */
   dispose(): void {
     this.#build++;
-    this.#isNew = false;
-    this.#sendAll(this.#takePending());
-    if (this.#version) this.#version.host.dispose(this.#version.id);
-    this.#version = null;
+    this.#batcher.close(() => {
+      if (this.#version) this.#version.host.dispose(this.#version.id);
+      this.#version = null;
+    });
   }
 
   async #load(made: Bundle, build: number, isNew: boolean): Promise<void> {
@@ -287,80 +266,19 @@ export class FunctionSet {
       return;
     }
     const old = this.#version;
-    this.#version = { id, bundle: made, positions, host, result, loadedAt: new Date() };
+    this.#version = { id, bundle: made, positions, host, code, result, loadedAt: new Date() };
     this.judgeAgain();
     if (old) old.host.dispose(old.id);
-    if (!isNew) return this.record.forgive();
-    this.#breaker.reset();
-    this.record.loaded(made.hash);
-  }
-
-  readonly #flush = (): void => {
-    if (this.#isNew) return;
-    this.#inFlight++;
-    this.#sendAll(this.#takePending());
-    this.#answered();
-  };
-
-  #takePending(): Pending[] {
-    const batch = this.#pending;
-    this.#pending = [];
-    this.record.counters.calls += batch.length;
-    return batch;
-  }
-
-  /** What is in flight has become one batch less. */
-  #answered(): void {
-    if (--this.#inFlight > 0) return;
-    if (this.#pending.length > 0) this.#schedule();
-    else this.#isBusy = false;
-  }
-
-  #sendAll(batch: readonly Pending[]): void {
-    const version = this.#version;
-    if (version === null) return this.#failAll(batch, 'no_version', 'no valid version is loaded');
-    if (this.#breaker.isOpen) {
-      const isTrial = this.#breaker.allows(performance.now());
-      this.#failAll(batch.slice(isTrial ? 1 : 0), 'overloaded', 'suspended after repeated faults');
-      if (isTrial) this.#send(version, batch.slice(0, 1));
-      return;
-    }
-    for (let from = 0, to = 0; to < batch.length; from = to) {
-      let size = 0;
-      while (to < batch.length && to - from < MAX_BATCH_CALLS && (to === from || size < MAX_BATCH_LENGTH))
-        size += batch[to++]!.call.query.length;
-      this.#send(version, from === 0 && to === batch.length ? batch : batch.slice(from, to));
-    }
-  }
-
-  #send(version: Version, batch: readonly Pending[]): void {
-    this.#inFlight++;
-    version.host.evaluate(
-      version.id,
-      batch.map((each) => each.call),
-      (answers, consoleText) => {
-        if (consoleText !== '') this.record.printed(consoleText);
-        for (let i = 0; i < batch.length; i++) {
-          const { call, done } = batch[i]!;
-          const { rewrite, route } = answers[i]!;
-          const failed = failureOf(rewrite) ?? failureOf(route);
-          const opened = failed !== null && this.#breaker.fault(failed.outcome, performance.now());
-          if (opened && failed.outcome !== 'killed') this.#onFault(this);
-          if (failed === null) this.#breaker.answered();
-          done(this.#decide(call, { rewrite, route }, opened));
-        }
-        this.#answered();
-      },
-    );
-  }
-
-  #failAll(batch: readonly Pending[], outcome: FailureOutcome, message: string): void {
-    const failure = { failure: { outcome, message, stack: '' } };
-    for (const { call, done } of batch) done(this.#decide(call, { rewrite: failure, route: failure }));
+    if (isNew) {
+      this.#batcher.reset();
+      this.record.loaded(made.hash);
+    } else this.record.forgive();
+    this.#warnOfPassing(made);
   }
 
   /** Applies the policies to an answer. */
   #decide(call: FunctionCall, answer: HostAnswer, opened = false): Decision {
+    this.record.counters.calls++;
     if (answer.rewrite === null && answer.route === null) return GO;
     const { rewrite, route } = checked(call, answer, this.#isDbkey);
     const { rewrites, routes } = this.#kinds();
@@ -388,6 +306,21 @@ export class FunctionSet {
     return refusal;
   }
 
+  /** A rule that refuses queries is a guard, and some would get past it. */
+  #warnOfPassing(made: Bundle): void {
+    const { onRewriteFailure, onRoutingFailure, maxQueryBytes } = this.#settings;
+    const { rewrites, routes } = this.#kinds();
+    const options = [
+      rewrites && onRewriteFailure === 'pass' ? 'rewrite_query_on_failure' : '',
+      routes && onRoutingFailure === 'pass' ? 'routing_rules_on_failure' : '',
+    ].filter((option) => option !== '');
+    // once for each version, and again when the options change
+    const about = `${made.hash} ${options.join()} ${maxQueryBytes}`;
+    if (options.length === 0 || about === this.#warnedAbout || !canReject(made.code)) return;
+    this.#warnedAbout = about;
+    this.record.passes(options, maxQueryBytes);
+  }
+
   /** Which functions there are. Before anything could be loaded: whatever the files may have been meant to hold. */
   #kinds(): { rewrites: boolean; routes: boolean } {
     const result = this.#version?.result;
@@ -409,4 +342,9 @@ export class FunctionSet {
   #entries(): string[] {
     return [...new Set([this.files.routing, this.files.rewrite])].filter((file) => file !== null);
   }
+}
+
+/** Whether a bundle uses `reject` beyond the line that takes it over from the isolate (bundle.ts). */
+function canReject(code: string): boolean {
+  return /\breject\d*\b/.test(code.replace(/^.*\breject\d* = globalThis\.reject;$/gm, ''));
 }

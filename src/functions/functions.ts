@@ -4,9 +4,10 @@ import { GO } from './decision.ts';
 import { FunctionSet, type FunctionLog, type SetSettings } from './function-set.ts';
 import { printable } from './failure.ts';
 import { Hosts } from './hosts.ts';
-import { areOperators, sourceFiles, type DatabaseFunctions, type SourceSettings } from './sources.ts';
 import type { Unjudged } from '../config/options.ts';
 import type { SourceFiles } from './bundle.ts';
+import type { Excess } from './shares.ts';
+import { areOperators, sourceFiles, type DatabaseFunctions, type SourceSettings } from './sources.ts';
 import { SourceWatcher } from './watch.ts';
 
 export type { Decision, FunctionCall, FunctionLog } from './function-set.ts';
@@ -246,6 +247,7 @@ export class Functions {
           this.mayName({ files }, call.entry ?? call.loginDatabase ?? call.database, name),
         onFault: (faulty) => this.#separate(faulty),
         tryOn: () => (this.#started ? this.#hosts.trial() : null),
+        apart: () => this.#hosts.apart(),
       });
       this.#sets.set(key, set);
       this.#warnOfMixed(files);
@@ -307,11 +309,26 @@ export class Functions {
           { event: 'sandbox_failed' },
           `sandbox process ended before it was ready: ${printable(complaint.trim()) || 'no reason given'}`,
         ),
+      onExcess: (versionId, excess) => this.#takesTooMuch(versionId, excess),
     });
   }
 
+  /** It gets a process of its own. That is no fault: it stays below its limits, and others feel it all the same. */
+  #takesTooMuch(versionId: number, excess: Excess): void {
+    const set = this.#setOfVersion(versionId);
+    if (set === undefined || !this.#separate(set)) return;
+    this.#log.info(
+      { event: 'sandbox_separated', tenant: set.tenant, excess },
+      `user functions of ${set.tenant} take much ${excess}: they get a sandbox process of their own`,
+    );
+  }
+
+  #setOfVersion(versionId: number): FunctionSet | undefined {
+    return [...this.#sets.values()].find((each) => each.versionId === versionId);
+  }
+
   #killed(versionId: number): void {
-    const set = [...this.#sets.values()].find((each) => each.versionId === versionId);
+    const set = this.#setOfVersion(versionId);
     if (set === undefined) return;
     this.#log.error(
       { event: 'sandbox_killed', tenant: set.tenant },
@@ -320,9 +337,11 @@ export class Functions {
     this.#separate(set);
   }
 
-  #separate(set: FunctionSet): void {
+  /** @returns whether there was something to separate it from */
+  #separate(set: FunctionSet): boolean {
     const host = this.#hosts.separate(set.files);
     if (host !== null) this.#track(set.moveTo(host));
+    return host !== null;
   }
 
   async #changed(folders: ReadonlySet<string>): Promise<void> {

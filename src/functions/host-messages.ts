@@ -18,7 +18,7 @@ export type HostMessage =
   | { readonly kind: 'batch'; readonly id: number; readonly text: string }
   /** host → proxy: a call of this batch was cut off, and the batch goes on; how long its next call may take, in ms */
   | { readonly kind: 'alive'; readonly id: number; readonly text: string }
-  /** host → proxy: packed answers; in the order of the batches */
+  /** host → proxy: bytes that the version's isolate holds, NUL, packed answers; in the order of the batches */
   | { readonly kind: 'answers'; readonly id: number; readonly text: string };
 
 export interface Hello {
@@ -29,8 +29,10 @@ export type { VersionCode };
 
 const KINDS = ['hello', 'ready', 'load', 'loaded', 'dispose', 'batch', 'alive', 'answers'] as const;
 const HEADER = 9;
-/** Nothing honest is longer, and what a host process says is not trusted. */
+/** What the proxy says to a host process is trusted; nothing that it sends is longer. */
 const MAX_MESSAGE = 256 * 1024 * 1024;
+/** All that a host process says but answers: a few numbers, and why a version could not be loaded. */
+const MAX_SMALL = 16 * 1024;
 
 export function encodeMessage({ kind, id, text }: HostMessage): Buffer {
   const size = Buffer.byteLength(text);
@@ -46,6 +48,21 @@ export function encodeMessage({ kind, id, text }: HostMessage): Buffer {
 export class MessageReader {
   #parts: Buffer[] = [];
   #have = 0;
+  /** bytes; null: the other end is trusted */
+  #maxAnswers: number | null;
+
+  /**
+   * @param maxAnswers where the other end is a host process: bytes of the longest message with answers. Any other message
+   * is short.
+   */
+  constructor(maxAnswers: number | null = null) {
+    this.#maxAnswers = maxAnswers;
+  }
+
+  /** Messages with answers may be this long from now on, in bytes. */
+  allow(maxAnswers: number): void {
+    if (this.#maxAnswers !== null) this.#maxAnswers = Math.max(this.#maxAnswers, maxAnswers);
+  }
 
   /** @throws Error on bytes that are no message: the stream can't be used any more */
   push(chunk: Buffer): HostMessage[] {
@@ -56,7 +73,7 @@ export class MessageReader {
     while (this.#have >= HEADER) {
       if (this.#parts[0]!.length < HEADER) this.#join();
       const size = this.#parts[0]!.readInt32BE(0) + 4;
-      if (size < HEADER || size > MAX_MESSAGE)
+      if (size < HEADER || size > this.#limit(this.#parts[0]![4]!))
         throw new Error('malformed message between proxy and sandbox host');
       if (this.#have < size) break;
       this.#join();
@@ -72,6 +89,11 @@ export class MessageReader {
       this.#have -= size;
     }
     return messages;
+  }
+
+  #limit(kind: number): number {
+    if (this.#maxAnswers === null) return MAX_MESSAGE;
+    return KINDS[kind] === 'answers' ? this.#maxAnswers : MAX_SMALL;
   }
 
   #join(): void {

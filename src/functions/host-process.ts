@@ -32,10 +32,11 @@ function handle(message: HostMessage): void {
       return engine!.dispose(message.id);
     case 'batch': {
       const end = message.text.indexOf('\0');
-      const text = engine!.run(Number(message.text.slice(0, end)), message.text.slice(end + 1), (nextMs) =>
+      const id = Number(message.text.slice(0, end));
+      const answers = engine!.run(id, message.text.slice(end + 1), (nextMs) =>
         send({ kind: 'alive', id: message.id, text: String(nextMs) }),
       );
-      return send({ kind: 'answers', id: message.id, text });
+      return send({ kind: 'answers', id: message.id, text: `${engine!.heapBytes(id)}\0${answers}` });
     }
     default:
       throw new Error(`unexpected message: ${message.kind}`);

@@ -32,20 +32,46 @@ export interface HostCall {
   readonly nameable?: string;
   /** JSON of ctx.nodes; none where no cluster is watched */
   readonly nodes?: string;
+  /** number of the client's connection, by which costly calls are counted; it does not cross into an isolate */
+  readonly clientId?: number;
+  /** where the client connects from, for clients that come back under another number */
+  readonly address?: string;
 }
 
-/** How a call can end that is not an answer. The last three are never held against the tenant. */
-export type FailureOutcome =
-  | 'threw'
-  | 'bad_result'
-  | 'unknown_dbkey'
-  | 'too_large'
-  | 'deadline'
-  | 'memory'
-  | 'killed'
-  | 'no_version'
-  | 'overloaded'
-  | 'starved';
+/**
+ * How a call can end that is not an answer, and whether that is the rule's own failure on that very query. If it is, the
+ * policy decides what becomes of the query. If not, the query could not be judged: it gets an error, whatever the policy.
+ */
+const IS_OWN = {
+  threw: true,
+  bad_result: true,
+  unknown_dbkey: true,
+  too_large: true,
+  deadline: true,
+  memory: true,
+  /** the call, alone in its process, ended the process or did not come back */
+  killed: true,
+  /** the files cannot be loaded, and never could be */
+  no_version: true,
+  /** it waited too long, or no sandbox process can be started */
+  overloaded: false,
+  starved: false,
+  /** its process was ended from outside again and again */
+  lost: false,
+  /** the set has failed for many clients, and is left alone for a while */
+  suspended: false,
+} as const;
+
+export type FailureOutcome = keyof typeof IS_OWN;
+
+export function isFailureOutcome(text: string): text is FailureOutcome {
+  return Object.hasOwn(IS_OWN, text);
+}
+
+/** Whether the proxy could not ask the rule, rather than the rule having failed on the query. */
+export function isPlatformFailure(outcome: FailureOutcome): boolean {
+  return !IS_OWN[outcome];
+}
 
 export interface Rejection {
   readonly message: string;
@@ -77,8 +103,14 @@ export interface HostAnswer {
 export type LoadResult = string;
 
 export interface SandboxHost {
+  /** Calls hold the proxy up while they run. */
+  readonly isInline: boolean;
   load(version: VersionCode): Promise<LoadResult>;
-  /** `done` is called once, with one answer for each call; it may be called before `evaluate` returns. */
+  /**
+   * `done` is called once; it may be called before `evaluate` returns. It gets the answers of the first calls: one for
+   * each of them, or fewer when the batch was ended early (time, size, a call that was cut off, a process that ended).
+   * The rest has not been run. A batch of one call always has its answer.
+   */
   evaluate(
     versionId: number,
     calls: readonly HostCall[],

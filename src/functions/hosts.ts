@@ -2,7 +2,8 @@ import { HostChild } from './child.ts';
 import type { SandboxHost } from './host.ts';
 import { InlineHost } from './inline-host.ts';
 import { preludeSource } from './prelude.ts';
-import { ProcessHost } from './process-host.ts';
+import { ProcessHost, type ProcessHostEvents } from './process-host.ts';
+import type { Excess } from './shares.ts';
 
 export interface HostsOptions {
   readonly isolation: 'inline' | 'process';
@@ -10,6 +11,8 @@ export interface HostsOptions {
   readonly onKilled: (versionId: number) => void;
   readonly onAccident: (signal: NodeJS.Signals) => void;
   readonly onStartFailed: (complaint: string) => void;
+  /** A version takes more of the process that it shares than its part. */
+  readonly onExcess: (versionId: number, excess: Excess) => void;
 }
 
 /**
@@ -21,6 +24,8 @@ const SETS_A_PROCESS = 64;
 const MAX_OWN_HOSTS = 8;
 /** New versions come in bursts: editors, deployments. */
 const TRIAL_IDLE_MS = 2_000;
+/** Nobody has run anything apart for so long: its process is ended. */
+const APART_IDLE_MS = 30_000;
 /** Making the next child ready must not take the processor from those that wait for this one. */
 const WARM_DELAY_MS = 100;
 
@@ -31,8 +36,9 @@ interface Shared {
 }
 
 /**
- * The hosts of a proxy: one that all share, several where there are many sets, one each for those who have misbehaved, and
- * one in which new versions are tried. The last is there only while it is needed.
+ * The hosts of a proxy: one that all share, several where there are many sets, one each for those that have misbehaved or
+ * take much, one in which new versions are tried, and one for calls that have cost others too much. The last two are there
+ * only while they are needed.
  */
 export class Hosts {
   readonly #options: HostsOptions;
@@ -40,6 +46,8 @@ export class Hosts {
   readonly #own = new Map<object, ProcessHost>();
   #trial: ProcessHost | null = null;
   #trialTimer: NodeJS.Timeout | null = null;
+  #apart: ProcessHost | null = null;
+  #apartTimer: NodeJS.Timeout | null = null;
   #warm: HostChild | null = null;
   #warmTimer: NodeJS.Timeout | null = null;
   #stopped = false;
@@ -65,14 +73,39 @@ export class Hosts {
     return shared.host;
   }
 
-  /** Gives whoever has misbehaved a process of its own: the next time it harms nobody else. Null: it has one. */
+  /** Gives a set a process of its own, so that it costs nobody else anything. Null: it has one. */
   separate(owner: object): SandboxHost | null {
     if (this.#options.isolation === 'inline' || this.#stopped || this.#own.has(owner)) return null;
-    const host = this.#own.size < MAX_OWN_HOSTS ? this.#newProcess() : [...this.#own.values()].at(-1)!;
+    const host = this.#own.size < MAX_OWN_HOSTS ? this.#newProcess() : this.#leastShared();
     this.#own.set(owner, host);
     // its version is still where it was: that process goes on
     for (const { owners } of this.#shared) owners.delete(owner);
     return host;
+  }
+
+  #leastShared(): ProcessHost {
+    const owners = new Map<ProcessHost, number>();
+    for (const host of this.#own.values()) owners.set(host, (owners.get(host) ?? 0) + 1);
+    return [...owners].toSorted(([, a], [, b]) => a - b)[0]![0];
+  }
+
+  /**
+   * Where calls run that are known to cost much, each in a batch of its own; null: inline, where there is no other place.
+   * A host that it has given before may be gone: whoever uses it asks each time, and loads its version there first.
+   */
+  apart(): SandboxHost | null {
+    if (this.#options.isolation === 'inline' || this.#stopped) return null;
+    // What they do there is no news: the set that they are of tells of each failure.
+    this.#apart ??= this.#newProcess({ onKilled: () => {}, onExcess: () => {} });
+    if (this.#apartTimer) clearTimeout(this.#apartTimer);
+    this.#apartTimer = setTimeout(() => this.#endApart(), APART_IDLE_MS).unref();
+    return this.#apart;
+  }
+
+  #endApart(): void {
+    const host = this.#apart;
+    this.#apart = null;
+    void host?.retire();
   }
 
   /** The owner is gone. */
@@ -103,7 +136,11 @@ export class Hosts {
 
   /** Ends them when what they were given is answered. */
   async retire(): Promise<void> {
-    const all = new Set([...this.#own.values(), ...this.#shared.map(({ host }) => host)]);
+    const all = new Set<InlineHost | ProcessHost>([
+      ...this.#own.values(),
+      ...this.#shared.map(({ host }) => host),
+    ]);
+    if (this.#apart !== null) all.add(this.#apart);
     const children = [...all].filter((host) => host instanceof ProcessHost);
     await Promise.all(children.map((host) => host.retire()));
     await this.stop();
@@ -113,7 +150,13 @@ export class Hosts {
     this.#stopped = true;
     if (this.#warmTimer) clearTimeout(this.#warmTimer);
     if (this.#trialTimer) clearTimeout(this.#trialTimer);
-    const all = new Set([...this.#own.values(), ...this.#shared.map(({ host }) => host), this.#trial]);
+    if (this.#apartTimer) clearTimeout(this.#apartTimer);
+    const all = new Set([
+      ...this.#own.values(),
+      ...this.#shared.map(({ host }) => host),
+      this.#trial,
+      this.#apart,
+    ]);
     this.#own.clear();
     await Promise.all([...[...all].map((host) => host?.stop()), this.#warm?.close()]);
   }
@@ -129,8 +172,8 @@ export class Hosts {
     void host.stop();
   }
 
-  #newProcess(): ProcessHost {
-    return new ProcessHost(() => this.#takeChild(), this.#options);
+  #newProcess(events: Partial<ProcessHostEvents> = {}): ProcessHost {
+    return new ProcessHost(() => this.#takeChild(), { ...this.#options, ...events });
   }
 
   /** A child, and another one made ready behind it: a cold start takes long enough to be felt. */

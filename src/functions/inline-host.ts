@@ -1,9 +1,17 @@
 import { Engine } from './engine.ts';
-import type { HostAnswer, HostCall, LoadResult, SandboxHost, VersionCode } from './host.ts';
+import {
+  cutOff,
+  type HostAnswer,
+  type HostCall,
+  type LoadResult,
+  type SandboxHost,
+  type VersionCode,
+} from './host.ts';
 import { packCalls, unpackAnswers } from './packing.ts';
 
 /** Isolates in the proxy's own process: fast, and only as safe as isolated-vm's limits (docs/sandbox.md). */
 export class InlineHost implements SandboxHost {
+  readonly isInline = true;
   readonly #engine: Engine;
 
   constructor(prelude: string) {
@@ -20,6 +28,8 @@ export class InlineHost implements SandboxHost {
     done: (answers: readonly HostAnswer[], consoleText: string) => void,
   ): void {
     const { answers, consoleText } = unpackAnswers(this.#engine.run(versionId, packCalls(calls)));
+    if (answers.length === 0 && calls.length === 1)
+      answers.push(cutOff('overloaded', 'its isolate could not be built again'));
     done(answers, consoleText);
   }
 

@@ -34,9 +34,21 @@ export function unpackCalls(packed: string): HostCall[] {
 
 const NOTHING: HostAnswer = { rewrite: null, route: null };
 
-/** Reads answers; the field behind the last one is what the functions printed. */
-export function unpackAnswers(packed: string): { answers: HostAnswer[]; consoleText: string } {
-  const fields = packed.split('\0');
+/**
+ * Reads answers; the field after the last one is what the functions printed.
+ * @returns null where there are more answers than calls
+ */
+export function unpackAnswers(packed: string): { answers: HostAnswer[]; consoleText: string };
+export function unpackAnswers(
+  packed: string,
+  calls: number,
+): { answers: HostAnswer[]; consoleText: string } | null;
+export function unpackAnswers(
+  packed: string,
+  calls?: number,
+): { answers: HostAnswer[]; consoleText: string } | null {
+  const fields = calls === undefined ? packed.split('\0') : packed.split('\0', calls * 2 + 2);
+  if (calls !== undefined && fields.length > calls * 2 + 1) return null;
   const answers: HostAnswer[] = [];
   let at = 0;
   for (; at + 1 < fields.length; at += 2) answers.push(unpackAnswer(fields[at]!, fields[at + 1]!));

@@ -9,6 +9,7 @@ import {
   type VersionCode,
 } from './host.ts';
 import { packCalls } from './packing.ts';
+import { Shares, type Excess } from './shares.ts';
 import { unpackUntrusted } from './untrusted.ts';
 
 type Done = (answers: readonly HostAnswer[], consoleText: string) => void;
@@ -21,6 +22,10 @@ interface Batch {
   readonly done: Done;
   /** how many children were ended from outside while it ran */
   accidents: number;
+  /** how many children ended by themselves while it ran, alone */
+  deaths: number;
+  /** how often its isolate was not there and could not be built */
+  misses: number;
 }
 
 interface Load {
@@ -31,6 +36,7 @@ interface Load {
   /** how many children did not come up for it */
   starts: number;
   accidents: number;
+  deaths: number;
 }
 
 /** What a child works on: one after the other, in the order in which they were sent. */
@@ -56,12 +62,16 @@ const RETIRE_MS = 5_000;
  * for the memory that it took.
  */
 const ACCIDENTS = 2;
-/** A version that has ended this many processes one after the other: what it has waiting is not tried any more. */
-const KILLS = 2;
+/** Jobs wait for a version that its child could not build again until it has been tried this often. */
+const MISSES = 3;
+/** A child that says more often than this that one job goes on is not ours any more. */
+const MAX_SIGNS = 100;
 
 export interface ProcessHostEvents {
   /** A version's call had to be ended with its process. */
   onKilled(versionId: number): void;
+  /** A version takes more of a shared child than its part: its neighbours would be better off without it. */
+  onExcess(versionId: number, excess: Excess): void;
   /** Somebody else ended a child; another one takes over. */
   onAccident(signal: NodeJS.Signals): void;
   /** A child ended before it was ready; what it said on stderr. */
@@ -69,10 +79,12 @@ export interface ProcessHostEvents {
 }
 
 /**
- * A child process that evaluates, and its supervisor. The child is killed when it doesn't come back at a deadline or
- * dies by itself: the call that was running is a failure, those behind it are run again in the next child.
+ * A child process that evaluates, and its supervisor. The child is killed when it doesn't come back at a deadline. The
+ * call that was running then is a failure, if it ran alone; the jobs after it are run again in the next child. Whatever else
+ * ends a child, nobody is blamed before it has ended another one, in which it was alone.
  */
 export class ProcessHost implements SandboxHost {
+  readonly isInline = false;
   readonly #spawnChild: () => HostChild;
   readonly #events: ProcessHostEvents;
   readonly #versions = new Map<number, VersionCode>();
@@ -91,8 +103,10 @@ export class ProcessHost implements SandboxHost {
   #nextMs = 0;
   #headCpu: number | null = null;
   #failedStarts = 0;
-  /** by version, kills since its last answer */
-  readonly #kills = new Map<number, number>();
+  /** when the job that is running began, and how often its child has said that it goes on */
+  #headBegan = 0;
+  #headSigns = 0;
+  readonly #shares = new Shares();
 
   /** @param spawnChild gives a child, started or warm */
   constructor(spawnChild: () => HostChild, events: ProcessHostEvents) {
@@ -113,23 +127,30 @@ export class ProcessHost implements SandboxHost {
     return new Promise((resolve) => {
       if (this.#stopped) return resolve('the sandbox is stopping');
       this.#versions.set(version.id, version);
-      this.#add({ kind: 'load', version, settle: resolve, starts: 0, accidents: 0 });
+      this.#add({ kind: 'load', version, settle: resolve, starts: 0, accidents: 0, deaths: 0 });
     });
   }
 
   evaluate(versionId: number, calls: readonly HostCall[], done: Done): void {
-    const batch: Batch = { kind: 'batch', id: this.#nextBatch++, versionId, calls, done, accidents: 0 };
-    if (this.#child.isGone || this.#stopped) {
-      process.nextTick(() => fail(batch, 'overloaded', 'no sandbox process can be started'));
-      return;
-    }
-    this.#add(batch);
+    const batch: Batch = {
+      kind: 'batch',
+      id: this.#nextBatch++,
+      versionId,
+      calls,
+      done,
+      accidents: 0,
+      deaths: 0,
+      misses: 0,
+    };
+    // where there is no child at the moment, it waits for the next one
+    if (this.#stopped) process.nextTick(() => fail(batch, 'overloaded', 'the sandbox is stopping'));
+    else this.#add(batch);
   }
 
   dispose(versionId: number): void {
     this.#versions.delete(versionId);
-    this.#kills.delete(versionId);
     this.#inChild.delete(versionId);
+    this.#shares.forget(versionId);
     this.#child.send({ kind: 'dispose', id: versionId, text: '' });
   }
 
@@ -156,15 +177,18 @@ export class ProcessHost implements SandboxHost {
   }
 
   #add(job: Job): void {
-    if (job.kind === 'load') this.#inChild.add(job.version.id);
-    else if (!this.#inChild.has(job.versionId)) {
+    if (job.kind === 'load') {
+      this.#inChild.add(job.version.id);
+      this.#child.allowResult(job.version.maxResult);
+    } else if (!this.#inChild.has(job.versionId)) {
       // A new child gets a version with its first batch: hundreds at once would keep everybody waiting.
       const version = this.#versions.get(job.versionId);
-      if (version !== undefined) this.#add({ kind: 'load', version, settle: null, starts: 0, accidents: 0 });
+      if (version !== undefined)
+        this.#add({ kind: 'load', version, settle: null, starts: 0, accidents: 0, deaths: 0 });
     }
     this.#queue.push(job);
     this.#send(job);
-    if (this.#queue.length === 1) this.#watchHead();
+    if (this.#queue.length === 1) this.#beginHead();
   }
 
   #start(): HostChild {
@@ -190,29 +214,54 @@ export class ProcessHost implements SandboxHost {
         this.#failedStarts = 0;
         return;
       case 'alive':
-        // one call of a batch has been cut off, the next one has its own time
+        // a call is begun again, or its isolate built again, and has its own time
+        if (++this.#headSigns > MAX_SIGNS) return child.kill();
         return this.#watchHead(Number(message.text) + GRACE_MS);
       case 'loaded':
         if (head?.kind !== 'load' || head.version.id !== message.id) return child.kill();
         this.#queue.shift();
-        if (!message.text.startsWith('ok')) this.#versions.delete(message.id);
+        if (!message.text.startsWith('ok')) this.#notLoaded(head);
         head.settle?.(message.text);
-        return this.#watchHead();
-      case 'answers': {
+        return this.#beginHead();
+      case 'answers':
         if (head?.kind !== 'batch' || head.id !== message.id) return child.kill();
-        const unpacked = unpackUntrusted(message.text);
-        if (unpacked === null) return child.kill();
-        this.#queue.shift();
-        if (this.#kills.size > 0) this.#kills.delete(head.versionId);
-        const { answers, consoleText } = unpacked;
-        if (answers.length !== head.calls.length)
-          fail(head, 'bad_result', 'the sandbox gave a wrong number of answers');
-        else head.done(answers, consoleText);
-        return this.#watchHead();
-      }
+        return this.#answered(child, head, message.text);
       default:
         child.kill();
     }
+  }
+
+  #answered(child: HostChild, head: Batch, text: string): void {
+    const unpacked = unpackUntrusted(text, head.calls.length);
+    if (unpacked === null) return child.kill();
+    const { answers, consoleText, heapBytes } = unpacked;
+    this.#queue.shift();
+    const missed = answers.length === 0 && head.calls.length === 1;
+    if (missed && ++head.misses < MISSES) {
+      this.#inChild.delete(head.versionId);
+      this.#add(head);
+    } else if (missed) fail(head, 'overloaded', 'its version could not be loaded again');
+    else head.done(answers, consoleText);
+    const excess = this.#shares.note(
+      head.versionId,
+      performance.now() - this.#headBegan,
+      heapBytes,
+      this.#inChild.size,
+    );
+    this.#beginHead();
+    if (excess !== null) this.#events.onExcess(excess.versionId, excess.excess);
+  }
+
+  /** A version that was loaded before may be loaded again later: the child may have had no memory or no time. */
+  #notLoaded(load: Load): void {
+    if (load.settle === null) this.#inChild.delete(load.version.id);
+    else this.#versions.delete(load.version.id);
+  }
+
+  #beginHead(): void {
+    this.#headBegan = performance.now();
+    this.#headSigns = 0;
+    this.#watchHead();
   }
 
   /** One timer for each host: that of the job that is running. */
@@ -264,17 +313,9 @@ export class ProcessHost implements SandboxHost {
     if (child !== this.#child || this.#stopped) return;
     if (child.endedBy !== null) this.#events.onAccident(child.endedBy);
     if (!child.isReady) return this.#neverCameUp(child);
-    const [head, ...rest] = this.#queue;
-    const isAccident = head !== undefined && child.endedBy !== null && ++head.accidents <= ACCIDENTS;
-    const again: Job[] = head === undefined ? [] : isAccident ? [head] : this.#afterKill(head);
-    this.#restart([...again, ...rest].filter((job) => !this.#isHopeless(job)));
-  }
-
-  /** Each further call of a version that kills would cost the others another deadline. */
-  #isHopeless(job: Job): boolean {
-    if (job.kind === 'load' || (this.#kills.get(job.versionId) ?? 0) < KILLS) return false;
-    fail(job, 'overloaded', 'suspended after repeated faults');
-    return true;
+    const head = this.#queue.shift();
+    const again = head === undefined ? [] : this.#afterEnd(head, child);
+    this.#restart([...again, ...this.#queue]);
   }
 
   /** Another one at once would not come up either, unless it was an accident. */
@@ -286,11 +327,13 @@ export class ProcessHost implements SandboxHost {
     }
     this.#queue = [];
     for (const job of rest) {
-      if (job.kind === 'batch') fail(job, 'overloaded', 'no sandbox process can be started');
+      // calls wait for the next child: whoever sent them knows how long they may
+      if (job.kind === 'batch') this.#queue.push(job);
+      else if (job.settle === null) this.#inChild.delete(job.version.id);
       else if (++job.starts < LOAD_STARTS) this.#queue.push(job);
       else {
         this.#versions.delete(job.version.id);
-        job.settle?.(`no sandbox process can be started: ${firstLine(child.complaint)}`);
+        job.settle(`no sandbox process can be started: ${firstLine(child.complaint)}`);
       }
     }
     this.#events.onStartFailed(child.complaint);
@@ -303,46 +346,37 @@ export class ProcessHost implements SandboxHost {
     if (this.#stopped) return;
     this.#queue = [];
     this.#inChild.clear();
+    this.#shares.clear();
     this.#child = this.#start();
     for (const job of rest) this.#add(job);
   }
 
-  /**
-   * The job that was running when the process ended. One call: it is to blame. Several: they are run again one by one,
-   * and whichever it was will show itself. @returns what is to be run again
-   */
-  #afterKill(head: Job): Job[] {
-    if (head.kind === 'load') {
-      this.#versions.delete(head.version.id);
-      if (head.settle === null) this.#events.onKilled(head.version.id);
-      else head.settle('did not come back from loading, or ended its process');
-      return [];
-    }
-    if (head.calls.length === 1) {
-      const kills = (this.#kills.get(head.versionId) ?? 0) + 1;
-      this.#kills.set(head.versionId, kills);
+  /** The job that was running when its process ended. @returns what is to be run again, before all others */
+  #afterEnd(head: Job, child: HostChild): Job[] {
+    if (child.endedBy !== null && ++head.accidents <= ACCIDENTS) return [head];
+    // what was full, or broken, may have been so because of others: in the next child it comes first, and is alone
+    const isAlone = head.kind === 'load' ? head.settle === null : head.calls.length === 1;
+    if (isAlone && child.endedBy === null && !child.wasKilled && ++head.deaths === 1) return [head];
+    if (head.kind === 'load') return this.#afterFatalLoad(head);
+    // whichever call it was: they are sent again one by one
+    if (head.calls.length > 1) head.done([], '');
+    else if (child.endedBy !== null) fail(head, 'lost', 'its process was ended from outside again and again');
+    else {
       this.#events.onKilled(head.versionId);
       fail(head, 'killed', 'did not come back at its deadline, or ended its process');
-      return [];
     }
-    const answers: HostAnswer[] = [];
-    let text = '';
-    return head.calls.map((call) => ({
-      kind: 'batch',
-      accidents: 0,
-      id: this.#nextBatch++,
-      versionId: head.versionId,
-      calls: [call],
-      done: ([answer], consoleText) => {
-        answers.push(answer!);
-        text += consoleText;
-        if (answers.length === head.calls.length) head.done(answers, text);
-      },
-    }));
+    return [];
+  }
+
+  #afterFatalLoad(head: Load): Job[] {
+    this.#versions.delete(head.version.id);
+    if (head.settle === null) this.#events.onKilled(head.version.id);
+    else head.settle('did not come back from loading, or ended its process');
+    return [];
   }
 }
 
-function fail(batch: Batch, outcome: 'killed' | 'overloaded' | 'bad_result', message: string): void {
+function fail(batch: Batch, outcome: 'killed' | 'lost' | 'overloaded', message: string): void {
   batch.done(
     batch.calls.map(() => cutOff(outcome, message)),
     '',

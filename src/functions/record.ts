@@ -27,6 +27,11 @@ const MAX_MOVES = 10;
 /** Lines that a set may print in QUIET_MS: more is no help to anybody, and the log is everybody's. */
 const MAX_PRINTED = 100;
 
+/** Characters of one batch's console: the sandbox sends no more, if nobody has broken out of it. */
+const MAX_PRINTED_TEXT = 20_000;
+/** Characters in QUIET_MS. */
+const MAX_PRINTED_LENGTH = 65_536;
+
 /** What is told of a set of user functions, in the log and on the console. */
 export class SetRecord {
   readonly counters: SetCounters = {
@@ -47,6 +52,7 @@ export class SetRecord {
   #moves = 0;
   #printUntil = 0;
   #printed = 0;
+  #printedLength = 0;
   readonly #tenant: string;
   readonly #names: string;
   readonly #log: FunctionLog;
@@ -122,17 +128,33 @@ export class SetRecord {
     );
   }
 
-  /** Lines that the functions printed. */
-  printed(text: string): void {
+  /**
+   * What serves can reject, and does not see all queries.
+   * @param options that say `pass`
+   * @param maxQueryBytes user_function_max_query
+   */
+  passes(options: readonly string[], maxQueryBytes: number): void {
+    this.#log.warn(
+      { event: 'rules_can_be_passed', tenant: this.#tenant },
+      `user functions of ${this.#tenant} can reject queries, but ${options.join(' and ')} = pass lets queries through that they fail on, and those over user_function_max_query (${maxQueryBytes} bytes), which they never see: set error or disconnect`,
+    );
+  }
+
+  /** Lines that the functions printed. What is over the limits is not looked at. */
+  printed(printed: string): void {
+    const text = printed.slice(0, MAX_PRINTED_TEXT);
     const now = performance.now();
     if (now >= this.#printUntil) {
       if (this.#printed > MAX_PRINTED)
         this.#print(`(${this.#printed - MAX_PRINTED} more lines were left out)`);
       this.#printUntil = now + QUIET_MS;
       this.#printed = 0;
+      this.#printedLength = 0;
     }
     for (const line of text.split('\n')) {
-      if (this.#printed++ < MAX_PRINTED) this.#print(printable(line));
+      this.#printedLength += line.length;
+      if (this.#printed++ < MAX_PRINTED && this.#printedLength <= MAX_PRINTED_LENGTH)
+        this.#print(printable(line));
     }
   }
 

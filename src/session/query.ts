@@ -188,6 +188,8 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
       nodes: seesNodes ? database.topology!.nodesJson : '',
       // a rewriting that both have in common has been done
       routeOnly: entry !== client.entry && isSharedFile(set.files.rewrite, client.functions?.files.rewrite),
+      clientId: client.id,
+      address: client.remoteAddress,
     },
     client.onDecision,
   );

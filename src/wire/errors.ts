@@ -143,6 +143,11 @@ export const clientErrors = {
         : `prepared statement "${name}" must be prepared again`,
       { detail: 'The user functions have changed since, and its text is not there to be judged.' },
     ),
+  notJudged: (reason: string) =>
+    new ClientError('ERROR', '53000', `the user functions could not be asked about the query: ${reason}`, {
+      detail: 'It was not sent to any server.',
+      hint: 'Retry it: this connection can be used. The log of the proxy says more.',
+    }),
   moveInTransaction: (from: string, to: string) =>
     new ClientError(
       'ERROR',

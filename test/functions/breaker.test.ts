@@ -1,62 +1,110 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Breaker } from '../../src/functions/breaker.ts';
+import type { HostCall } from '../../src/functions/host.ts';
 
-test('five deadlines within ten seconds open it, exceptions never do', () => {
+const call = (clientId: number, query: string): HostCall => ({
+  username: 'u',
+  query,
+  inTransaction: false,
+  database: 'a',
+  clientId,
+});
+
+/** Faults of as many clients with as many kinds of queries. @returns whether one of them has opened it */
+function faults(breaker: Breaker, count: number, clients: number, texts: number, now = 0): boolean {
+  const opened = Array.from({ length: count }, (_, i) =>
+    breaker.fault(call(i % clients, `SELECT ${'x'.repeat((i % texts) + 1)}`), now + i),
+  );
+  return opened.includes(true);
+}
+
+test('several clients with several kinds of queries open it', () => {
   const breaker = new Breaker();
-  for (let i = 0; i < 100; i++) assert.equal(breaker.fault('threw', i), false);
-  for (let i = 0; i < 4; i++) assert.equal(breaker.fault('deadline', i * 1_000), false);
-  assert.equal(breaker.fault('memory', 4_000), true);
+  assert.equal(faults(breaker, 4, 4, 4), false);
+  assert.equal(breaker.fault(call(9, 'other'), 5), true);
   assert.equal(breaker.isOpen, true);
-  assert.equal(breaker.allows(4_500), false);
+  assert.equal(breaker.isDue(500), false);
+  assert.equal(breaker.isDue(1_005), true);
+});
+
+for (const [what, clients, texts] of [
+  ['one client with many queries', 1, 1_000],
+  ['two clients with many queries', 2, 1_000],
+  ['many clients with one query', 1_000, 1],
+  ['many clients with two queries', 1_000, 2],
+] as const) {
+  test(`${what} never open it`, () => {
+    const breaker = new Breaker();
+    assert.equal(faults(breaker, 1_000, clients, texts), false);
+  });
+}
+
+test('queries that differ in constants, comments and spaces are one kind', () => {
+  const breaker = new Breaker();
+  for (let i = 0; i < 100; i++)
+    assert.equal(breaker.fault(call(i, `select  ${i} /* ${'x'.repeat(i)} */ , 'text ${i}'`), i), false);
+});
+
+test('long queries never open it', () => {
+  const breaker = new Breaker();
+  for (let i = 0; i < 100; i++)
+    assert.equal(breaker.fault(call(i, `SELECT ${'x'.repeat(5_000 + i)}`), i), false);
+});
+
+test('while anybody is answered it stays closed', () => {
+  const breaker = new Breaker();
+  for (let i = 0; i < 20; i++) {
+    assert.equal(faults(breaker, 4, 4, 4, i * 10), false);
+    breaker.answered();
+  }
 });
 
 test('faults that are far apart are forgotten', () => {
   const breaker = new Breaker();
-  for (let i = 0; i < 20; i++) assert.equal(breaker.fault('deadline', i * 3_000), false);
+  for (let i = 0; i < 20; i++)
+    assert.equal(breaker.fault(call(i, `SELECT ${'x'.repeat(i + 1)}`), i * 3_000), false);
 });
 
-test('one kill opens it; trials come after 1, 2, 4 … 60 seconds, and an answer closes it', () => {
+test('it is tried after 1, 2, 4 … 60 seconds, and only an answer to a client makes the pauses short again', () => {
   const breaker = new Breaker();
   let now = 0;
-  const pauses: number[] = [];
-  assert.equal(breaker.fault('killed', now), true);
-  for (let i = 0; i < 8; i++) {
+  const pause = (): number => {
     const since = now;
-    while (!breaker.allows(now)) now += 100;
-    pauses.push((now - since) / 1_000);
-    assert.equal(breaker.fault('deadline', now), true);
+    while (!breaker.isDue(now)) now += 100;
+    return (now - since) / 1_000;
+  };
+  faults(breaker, 5, 5, 5, -4);
+  const pauses: number[] = [];
+  for (let i = 0; i < 8; i++) {
+    pauses.push(pause());
+    breaker.tried(false, now);
   }
   assert.deepEqual(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-  assert.equal(breaker.allows(now + 60_000), true);
+  pause();
+  breaker.tried(true, now);
+  assert.equal(breaker.isOpen, false);
+  assert.equal(faults(breaker, 5, 5, 5, now), true, 'its own query alone is no proof');
+  assert.equal(pause(), 60.1);
+  breaker.tried(true, now);
+  breaker.answered();
+  faults(breaker, 5, 5, 5, now - 4);
+  assert.equal(pause(), 1);
+});
+
+test('the first answer to a client closes it; further faults do not make the pause longer', () => {
+  const breaker = new Breaker();
+  faults(breaker, 5, 5, 5);
+  assert.equal(faults(breaker, 50, 50, 50), false);
+  assert.equal(breaker.isDue(1_100), true);
   breaker.answered();
   assert.equal(breaker.isOpen, false);
-  assert.equal(breaker.fault('killed', now + 61_000), true);
-  assert.equal(breaker.allows(now + 62_000), true, 'the pauses begin again at one second');
 });
 
-test('one trial at a time, and one that says nothing is made again', () => {
+test('when it could not be tried, it is tried again a second later', () => {
   const breaker = new Breaker();
-  breaker.fault('killed', 0);
-  assert.equal(breaker.allows(1_000), true);
-  assert.equal(breaker.allows(1_000), false);
-  // the sandbox had no process: the set is neither good nor bad
-  assert.equal(breaker.fault('overloaded', 1_001), false);
-  assert.equal(breaker.isOpen, true);
-  assert.equal(breaker.allows(1_002), true);
-});
-
-test('answers to calls from before it opened do not close it', () => {
-  const breaker = new Breaker();
-  breaker.fault('killed', 0);
-  breaker.answered();
-  assert.equal(breaker.isOpen, true);
-});
-
-test('the calls of one batch that is killed are one opening', () => {
-  const breaker = new Breaker();
-  breaker.fault('killed', 0);
-  breaker.fault('killed', 1);
-  breaker.fault('killed', 2);
-  assert.equal(breaker.allows(1_000), true);
+  faults(breaker, 5, 5, 5);
+  breaker.postpone(2_000);
+  assert.equal(breaker.isDue(2_900), false);
+  assert.equal(breaker.isDue(3_000), true);
 });

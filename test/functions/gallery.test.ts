@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { temporaryFolder } from '../../src/cli/embedded-postgres.ts';
-import { Rules } from '../support/rules.ts';
+import { Rules, type RulesOptions } from '../support/rules.ts';
 import type { Scope } from '../support/scope.ts';
 
 const USER_FUNCTIONS = fileURLToPath(new URL('../../user-functions/', import.meta.url));
@@ -26,7 +26,7 @@ type Ask = (
   as?: { username?: string; inTransaction?: boolean; database?: string; nodes?: string },
 ) => Promise<string>;
 
-async function serve(t: Scope, folder: string): Promise<Ask> {
+async function serve(t: Scope, folder: string, more: RulesOptions['settings'] = {}): Promise<Ask> {
   const files = await temporaryFolder('gallery');
   await cp(folder, files, { recursive: true });
   await symlink(PACKAGES, join(files, 'node_modules'));
@@ -34,7 +34,7 @@ async function serve(t: Scope, folder: string): Promise<Ask> {
   const rules = await Rules.start(t, {
     files: {},
     databases: DATABASES,
-    settings: { user_functions_dir: files },
+    settings: { user_functions_dir: files, ...more },
   });
   return async (query, as = {}) => {
     const set = rules.functions.setFor('dev');
@@ -88,6 +88,9 @@ const tests: Record<string, (ask: Ask) => Promise<void>> = {
       'BEGIN',
       '',
       "SELECT 'it''s'",
+      'SELECT 1 WHERE a IN ($1,$2)',
+      'SELECT 1 -- delete\r\n, 2 /* drop */ /* alter */',
+      'SELECT "a""b;delete"',
     ])
       assert.equal(await ask(harmless), '=', harmless);
     for (const writing of [
@@ -98,6 +101,10 @@ const tests: Record<string, (ask: Ask) => Promise<void>> = {
       'SELECT * INTO u FROM t',
       'SET default_transaction_read_only = off',
       'BEGIN READ WRITE',
+      'SELECT 1 --\r; DELETE FROM t',
+      'SELECT 1 /**/; DELETE FROM t /**/',
+      "SELECT '--'; DELETE FROM t",
+      'SELECT "/*"; DELETE FROM t --*/',
     ])
       assert.equal(await ask(writing), 'reject 25006', writing);
     // what PostgreSQL reads as a write, and the pattern would take for a constant or a comment
@@ -105,6 +112,9 @@ const tests: Record<string, (ask: Ask) => Promise<void>> = {
       "SELECT $$ ' $$; DELETE FROM t WHERE a = 'b'",
       "SELECT 1 /* /* */ ' */ ; DELETE FROM t; --'",
       "SELECT E'\\''; DELETE FROM t; --'",
+      "SELECT $a1$ ' $a1$; DELETE FROM t WHERE a = 'b'",
+      "SELECT 1 /*/*/ ' */ ; DELETE FROM t; --'",
+      "SELECT 1 /* */ /* /* ' */ ; DELETE FROM t; --'",
     ])
       assert.equal(await ask(unclear), 'reject 42501', unclear);
   },
@@ -198,3 +208,55 @@ for (const [name, check] of Object.entries(tests)) {
 test('every rule of the gallery is tested', () => {
   assert.deepEqual(readdirSync(GALLERY).toSorted(), Object.keys(tests).toSorted());
 });
+
+/** Texts of which a query of 1 MB is made: whatever a rule looks at each of their characters a few times at most. */
+const CLASSES: Record<string, string> = {
+  letters: 'a',
+  words: 'sales ',
+  capitals: 'SELECT ',
+  'one word of rules': 'sales',
+  'words for locking': 'for ',
+  'the start of a comment in words': 'select /*',
+  digits: '7',
+  spaces: ' ',
+  lines: '\n',
+  'carriage returns': '\r',
+  quotes: "'",
+  'double quotes': '"',
+  'constants in constants': `'"`,
+  dollars: '$',
+  'dollars and letters': '$a',
+  'dollars and spaces': '$a ',
+  slashes: '/',
+  stars: '*',
+  'starts of comments': '/*',
+  comments: '/**/',
+  'ends of comments': '*/',
+  dashes: '-',
+  'comments to the end of the line': '--\n',
+  parentheses: '(',
+  semicolons: ';',
+  'semicolons and spaces': ' ; ',
+  backslashes: '\\',
+  'characters over ASCII': 'é',
+  'characters over Latin-1': '\u6f22',
+  controls: '\u0001',
+};
+const HEADS = ['', 'select 1 ', 'select 1 /*', "select '", 'select "', 'select 1 --', 'select $a$'];
+const MEGABYTE = 1_000_000;
+
+// Compiled, such a rule takes some ms for a query of 1 MB; one that is quadratic takes many minutes, and is cut off.
+for (const folder of ['..', ...readdirSync(GALLERY)]) {
+  test(`${folder === '..' ? 'the rules of npm start' : `gallery: ${folder}`}: linear in the length of a query`, async (t) => {
+    const ask = await serve(t, join(GALLERY, folder), {
+      user_function_isolation: 'inline',
+      user_function_timeout: 5_000,
+    });
+    for (const [name, text] of Object.entries(CLASSES)) {
+      for (const head of HEADS) {
+        const query = (head + text.repeat(Math.ceil(MEGABYTE / text.length))).slice(0, MEGABYTE);
+        assert.match(await ask(query), /^(?:=|->.*|reject .*|select .*)$/is, `${head}${name}`);
+      }
+    }
+  });
+}

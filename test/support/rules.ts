@@ -2,7 +2,12 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { temporaryFolder } from '../../src/cli/embedded-postgres.ts';
-import { Functions, type Decision, type FunctionLog } from '../../src/functions/functions.ts';
+import {
+  Functions,
+  type Decision,
+  type FunctionCall,
+  type FunctionLog,
+} from '../../src/functions/functions.ts';
 import type { FunctionSettings } from '../../src/functions/functions.ts';
 import type { Scope } from './scope.ts';
 
@@ -40,7 +45,7 @@ export class Rules {
       user_function_timeout: 100,
       user_function_memory_limit: 64,
       user_function_isolation: 'process',
-      user_function_max_query: 1_048_576,
+      user_function_max_query: 65_536,
       user_function_max_result: 1_048_576,
       routing_rules_on_failure: 'error',
       rewrite_query_on_failure: 'error',
@@ -79,12 +84,12 @@ export class Rules {
     await writeFile(file, text);
   }
 
-  /** What becomes of a query of user `u` in a database. */
-  ask(query: string, database = 'a'): Promise<Decision> {
+  /** What becomes of a query of user `u` in a database. `as`: what else is known of the call. */
+  ask(query: string, database = 'a', as: Partial<FunctionCall> = {}): Promise<Decision> {
     const set = this.functions.setFor(database);
     if (set === null) return Promise.resolve({ kind: 'go', query: null, dbkey: null });
     return new Promise((resolve) => {
-      set.evaluate({ username: 'u', query, inTransaction: false, database }, resolve);
+      set.evaluate({ username: 'u', query, inTransaction: false, database, ...as }, resolve);
     });
   }
 }

@@ -2,10 +2,10 @@ import { reject, type RewriteQuery } from 'pgswitchyard';
 
 /**
  * Lets only statements through that read. Set `rewrite_query_on_failure = error` with it, or a query that this function
- * fails on passes unseen.
+ * fails on, or that is over user_function_max_query, passes unseen.
  *
  * It looks at words, so it is a guard rail and no substitute for GRANT: a function that is called in a SELECT may still
- * write.
+ * write. It looks at each character of a query a few times at most, however the query is made.
  */
 const READS = new Set(
   'select values table with show explain begin start commit end rollback abort savepoint release declare fetch close'.split(
@@ -14,14 +14,15 @@ const READS = new Set(
 );
 /** Also where a statement begins harmlessly: WITH x AS (DELETE ...), SELECT ... INTO, EXPLAIN ANALYZE UPDATE. */
 const WRITES = /\b(?:insert|update|delete|merge|truncate|into|create|drop|alter|copy|call|do|write)\b/i;
-/** Comments, constants and quoted names, whose words mean nothing. */
-const NOT_SQL = /--[^\n]*|\/\*[^*]*(?:\*(?!\/)[^*]*)*\*\/|'[^']*'|"[^"]*"/g;
-/** What that pattern reads otherwise than PostgreSQL does: escapes, dollar quotes, a comment in a comment. */
-const UNCLEAR = /\\|\$[^\s$]*\$|\/\*(?:[^*/]|\*(?!\/)|\/(?!\*))*\/\*/;
+/** What PostgreSQL may read as an escape, or as one end of a dollar quote. */
+const UNCLEAR = /\\|\$(?:[a-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$/i;
+/** Where a comment, a constant or a quoted name begins, whose words mean nothing. */
+const OPENING = /--|\/\*|['"]/g;
+const LINE_END = /[\n\r]/g;
 
 export const rewrite_query: RewriteQuery = (username, query) => {
-  if (UNCLEAR.test(query)) reject('backslashes, dollar quotes and nested comments are not allowed here');
-  for (const statement of query.replace(NOT_SQL, ' ').split(';')) {
+  if (UNCLEAR.test(query)) reject('backslashes and dollar quotes are not allowed here');
+  for (const statement of withoutQuoted(query).split(';')) {
     const [first] = /[a-z]+/i.exec(statement) ?? [];
     if (first === undefined) continue;
     if (!READS.has(first.toLowerCase()) || WRITES.test(statement)) {
@@ -33,3 +34,33 @@ export const rewrite_query: RewriteQuery = (username, query) => {
   }
   return null;
 };
+
+/** The query with a space in place of each comment, constant and quoted name. */
+function withoutQuoted(query: string): string {
+  const parts: string[] = [];
+  let at = 0;
+  let nextComment = 0;
+  OPENING.lastIndex = 0;
+  for (let match = OPENING.exec(query); match !== null; match = OPENING.exec(query)) {
+    const [opening] = match;
+    const from = match.index + opening.length;
+    const closing = opening === '/*' ? '*/' : opening;
+    const end = opening === '--' ? lineEnd(query, from) : query.indexOf(closing, from);
+    if (opening === '/*') {
+      // found once for all comments before it
+      if (nextComment >= 0 && nextComment < from) nextComment = query.indexOf('/*', from);
+      if (nextComment >= 0 && (end < 0 || nextComment < end)) reject('nested comments are not allowed here');
+    }
+    parts.push(query.slice(at, match.index));
+    at = end < 0 ? query.length : opening === '--' ? end : end + closing.length;
+    OPENING.lastIndex = at;
+  }
+  parts.push(query.slice(at));
+  return parts.join(' ');
+}
+
+/** For PostgreSQL a carriage return ends a comment, too. */
+function lineEnd(query: string, from: number): number {
+  LINE_END.lastIndex = from;
+  return LINE_END.exec(query)?.index ?? -1;
+}

@@ -1,0 +1,368 @@
+import { Breaker, isCostly } from './breaker.ts';
+import { failureOf, type Decision } from './decision.ts';
+import {
+  cutOff,
+  isPlatformFailure,
+  type FailureOutcome,
+  type HostAnswer,
+  type HostCall,
+  type SandboxHost,
+  type VersionCode,
+} from './host.ts';
+import { Penalties, type Penalty } from './penalties.ts';
+
+/** What crosses at once: more would need more memory than an isolate has. */
+const MAX_BATCH_CALLS = 64;
+/** characters */
+const MAX_BATCH_LENGTH = 1_000_000;
+/** A call that has had no answer for so long gets an error. docs/user-functions.md has this number. */
+const MAX_WAIT_MS = 30_000;
+/** How exactly that is kept, and penalties that are over are forgotten. */
+const LOOK_MS = 1_000;
+/** A call that was sent and not run so often, alone, gets an error. */
+const MAX_TRIES = 3;
+/** A costly call that ran apart lets the next one wait so many times as long as it has taken. */
+const PACE = 4;
+const LONGEST_PACE_MS = 2_000;
+/** A version that could not be loaded apart is not tried again there for so long. */
+const APART_RETRY_MS = 5_000;
+
+const SUSPENDED = 'suspended: several clients have run into its limits, and nobody was answered';
+
+/** The version that serves. */
+export interface Serving {
+  readonly id: number;
+  readonly code: VersionCode;
+  readonly host: SandboxHost;
+}
+
+interface Pending {
+  readonly call: HostCall;
+  /** null: it has been called */
+  done: ((decision: Decision) => void) | null;
+  readonly since: number;
+  /** It was in a batch of which nothing was answered. */
+  isAlone: boolean;
+  tries: number;
+}
+
+export interface BatcherOptions {
+  /** null: there is none */
+  readonly serving: () => Serving | null;
+  readonly decide: (call: HostCall, answer: HostAnswer, opened: boolean) => Decision;
+  readonly onPrinted: (text: string) => void;
+  /** The set has been suspended. */
+  readonly onOpened: () => void;
+  /** Where calls run that cost others too much; null: alone, but where all others do */
+  readonly apart: () => SandboxHost | null;
+}
+
+/**
+ * The calls of one function set on their way to its host and back: gathers them into batches, one at a time, so that sets
+ * which share a host take turns. Calls that have proven costly run apart from all others, one by one.
+ */
+export class Batcher {
+  readonly #options: BatcherOptions;
+  readonly #breaker = new Breaker();
+  readonly #penalties = new Penalties();
+  /** in the order in which they came */
+  #waiting: Pending[] = [];
+  #inFlight: readonly Pending[] | null = null;
+  #isScheduled = false;
+  /** The first attempt to load it has not ended yet: calls wait for that. */
+  #isNew = true;
+  #isProbing = false;
+  #apart: { readonly pending: Pending; readonly penalty: Penalty }[] = [];
+  #apartInFlight: Pending | null = null;
+  /** costly calls wait until then */
+  #apartFrom = 0;
+  #apartTimer: NodeJS.Timeout | null = null;
+  /** where the version was loaded for calls that run apart */
+  #apartAt: { readonly host: SandboxHost; readonly id: number } | null = null;
+  #apartBrokenUntil = 0;
+  #look: NodeJS.Timeout | null = null;
+  #onDrained: (() => void) | null = null;
+
+  constructor(options: BatcherOptions) {
+    this.#options = options;
+  }
+
+  get isSuspended(): boolean {
+    return this.#breaker.isOpen;
+  }
+
+  /**
+   * Takes a call. The calls of one turn of the event loop cross into the isolate together, and so do those that come while
+   * it is busy.
+   * @param done is called once, never before `evaluate` has returned
+   */
+  evaluate(call: HostCall, done: (decision: Decision) => void): void {
+    this.#waiting.push({ call, done, since: performance.now(), isAlone: false, tries: 0 });
+    this.#look ??= setTimeout(this.#lookAround, LOOK_MS).unref();
+    this.#schedule();
+  }
+
+  /** Calls no longer wait: there is a version now, or a complaint. */
+  open(): void {
+    if (!this.#isNew) return;
+    this.#isNew = false;
+    this.#schedule();
+  }
+
+  /** A new version serves: nothing is held against it. */
+  reset(): void {
+    this.#breaker.reset();
+    this.#penalties.reset();
+    this.#apartBrokenUntil = 0;
+    this.#apartFrom = 0;
+    this.#leaveApart();
+    this.#nextApart();
+  }
+
+  /** Nothing more comes. @param onDrained is called when all calls have been answered; at once, if there are none */
+  close(onDrained: () => void): void {
+    this.#isNew = false;
+    this.#onDrained = onDrained;
+    if (this.#waiting.length > 0 && this.#inFlight === null) this.#flush();
+    this.#drained();
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#inFlight !== null || this.#isNew || this.#isProbing) return;
+    if (this.#waiting.length === 0) return;
+    this.#isScheduled = true;
+    // after the reads of all sockets that are ready in this turn
+    setImmediate(this.#onTurn);
+  }
+
+  readonly #onTurn = (): void => {
+    this.#isScheduled = false;
+    if (this.#inFlight === null && !this.#isProbing) this.#flush();
+  };
+
+  #flush(): void {
+    const version = this.#options.serving();
+    const now = performance.now();
+    if (version === null) return this.#failAll('no_version', 'no valid version is loaded');
+    if (this.#breaker.isDue(now)) return this.#probe(version);
+    const batch = this.#takeBatch(now);
+    if (batch.length > 0) this.#send(version, batch);
+    this.#drained();
+  }
+
+  /** The next calls that may cross together. Whatever is to run apart leaves the queue. */
+  #takeBatch(now: number): Pending[] {
+    const batch: Pending[] = [];
+    let length = 0;
+    let at = 0;
+    for (; at < this.#waiting.length; at++) {
+      const pending = this.#waiting[at]!;
+      if (pending.done === null) continue;
+      const penalty = this.#penalties.of(pending.call, now);
+      if (penalty === 'hard' && this.#breaker.isOpen) {
+        this.#refuse(pending, 'suspended', SUSPENDED);
+        continue;
+      }
+      if (penalty !== null && !this.#breaker.isOpen) {
+        this.#apart.push({ pending, penalty });
+        continue;
+      }
+      // a suspended set is tried by those that have had no costly call, one at a time
+      const isAlone = pending.isAlone || this.#breaker.isOpen;
+      if (batch.length > 0 && (isAlone || length >= MAX_BATCH_LENGTH)) break;
+      batch.push(pending);
+      length += pending.call.query.length;
+      if (isAlone || batch.length === MAX_BATCH_CALLS) {
+        at++;
+        break;
+      }
+    }
+    this.#waiting = at === this.#waiting.length ? [] : this.#waiting.slice(at);
+    if (this.#apart.length > 0) this.#nextApart();
+    return batch;
+  }
+
+  #send(version: Serving, batch: readonly Pending[]): void {
+    this.#inFlight = batch;
+    version.host.evaluate(
+      version.id,
+      batch.map((each) => each.call),
+      (answers, consoleText) => {
+        this.#inFlight = null;
+        if (consoleText !== '') this.#options.onPrinted(consoleText);
+        for (let i = 0; i < answers.length; i++) this.#answer(batch[i]!, answers[i]!);
+        if (answers.length < batch.length) this.#again(batch.slice(answers.length), answers.length === 0);
+        if (this.#onDrained !== null && this.#waiting.length > 0) this.#flush();
+        else this.#schedule();
+        this.#drained();
+      },
+    );
+  }
+
+  /** What was sent and not run comes first in the next batch. */
+  #again(rest: readonly Pending[], nothingAnswered: boolean): void {
+    const again = rest.filter((pending) => {
+      // nobody knows which of them it was
+      if (nothingAnswered) pending.isAlone = true;
+      if (!nothingAnswered || ++pending.tries < MAX_TRIES) return true;
+      this.#refuse(pending, 'overloaded', 'its batch was ended again and again');
+      return false;
+    });
+    this.#waiting = [...again, ...this.#waiting];
+  }
+
+  #answer(pending: Pending, answer: HostAnswer): void {
+    const failed = failureOf(answer.rewrite) ?? failureOf(answer.route);
+    let opened = false;
+    if (failed === null) this.#breaker.answered();
+    else if (isCostly(failed.outcome)) {
+      const now = performance.now();
+      this.#penalties.add(pending.call, now);
+      // who has ended a process from outside is not known
+      opened = failed.outcome !== 'lost' && this.#breaker.fault(pending.call, now);
+      if (opened) this.#options.onOpened();
+    } else if (!isPlatformFailure(failed.outcome)) this.#breaker.answered();
+    this.#finish(pending, answer, opened);
+  }
+
+  #finish(pending: Pending, answer: HostAnswer, opened: boolean): void {
+    const { done, call } = pending;
+    if (done === null) return;
+    pending.done = null;
+    done(this.#options.decide(call, answer, opened));
+  }
+
+  #refuse(pending: Pending, outcome: FailureOutcome, message: string): void {
+    this.#finish(pending, cutOff(outcome, message), false);
+  }
+
+  #failAll(outcome: FailureOutcome, message: string): void {
+    const all = [...this.#waiting, ...this.#apart.map(({ pending }) => pending)];
+    this.#waiting = [];
+    this.#apart = [];
+    for (const pending of all) this.#refuse(pending, outcome, message);
+    this.#drained();
+  }
+
+  /** The proxy's own query finds out whether a suspended set works again. Calls wait meanwhile. */
+  #probe(version: Serving): void {
+    this.#isProbing = true;
+    version.host.evaluate(version.id, [ownCall(version.code)], ([answer]) => {
+      this.#isProbing = false;
+      // an answer that is missing says as little as one that could not be had
+      const failed = failureOf(answer?.rewrite ?? null) ?? failureOf(answer?.route ?? null);
+      const now = performance.now();
+      if (answer === undefined || (failed !== null && isPlatformFailure(failed.outcome)))
+        this.#breaker.postpone(now);
+      else if (this.#options.serving()?.id === version.id) this.#breaker.tried(failed === null, now);
+      if (this.#onDrained !== null) this.#flush();
+      else this.#schedule();
+    });
+  }
+
+  // --- calls that run apart ----------------------------------------------------------------------------------------------
+
+  #nextApart(): void {
+    if (this.#apartInFlight !== null || this.#apart.length === 0) return;
+    const now = performance.now();
+    if (this.#breaker.isOpen) this.#refuseCostly();
+    // whoever only shares an address with others that were costly waits for none of them
+    let at = this.#apart.findIndex(({ penalty }) => penalty === 'soft');
+    if (at < 0 && now >= this.#apartFrom) at = 0;
+    if (at < 0) {
+      this.#apartTimer ??= setTimeout(() => {
+        this.#apartTimer = null;
+        this.#nextApart();
+      }, this.#apartFrom - now).unref();
+      return;
+    }
+    const [{ pending } = { pending: null }] = this.#apart.splice(at, 1);
+    if (pending?.done === null || pending === null) return this.#nextApart();
+    this.#apartInFlight = pending;
+    void this.#runApart(pending).then((answer) => {
+      this.#apartInFlight = null;
+      this.#answer(pending, answer);
+      const failed = failureOf(answer.rewrite) ?? failureOf(answer.route);
+      const ended = performance.now();
+      if (failed === null) this.#penalties.clear(pending.call);
+      else if (isCostly(failed.outcome))
+        this.#apartFrom = ended + Math.min((ended - now) * PACE, LONGEST_PACE_MS);
+      this.#nextApart();
+      this.#drained();
+    });
+  }
+
+  /** The set is suspended: those whose calls were costly do not wait to make it worse. */
+  #refuseCostly(): void {
+    const all = this.#apart;
+    this.#apart = all.filter(({ penalty }) => penalty === 'soft');
+    for (const { pending, penalty } of all)
+      if (penalty === 'hard') this.#refuse(pending, 'suspended', SUSPENDED);
+  }
+
+  async #runApart(pending: Pending): Promise<HostAnswer> {
+    const version = this.#options.serving();
+    if (version === null) return cutOff('no_version', 'no valid version is loaded');
+    const host = this.#options.apart();
+    if (host !== null && !(await this.#loadApart(host, version)))
+      return cutOff('overloaded', 'its version could not be loaded apart from others');
+    return new Promise((resolve) => {
+      (host ?? version.host).evaluate(version.id, [pending.call], ([answer], consoleText) => {
+        if (consoleText !== '') this.#options.onPrinted(consoleText);
+        resolve(answer ?? cutOff('overloaded', 'it was not run'));
+      });
+    });
+  }
+
+  async #loadApart(host: SandboxHost, version: Serving): Promise<boolean> {
+    if (this.#apartAt?.host === host && this.#apartAt.id === version.id) return true;
+    if (performance.now() < this.#apartBrokenUntil) return false;
+    this.#leaveApart();
+    const result = await host.load(version.code);
+    if (!result.startsWith('ok')) {
+      this.#apartBrokenUntil = performance.now() + APART_RETRY_MS;
+      return false;
+    }
+    this.#apartAt = { host, id: version.id };
+    return true;
+  }
+
+  #leaveApart(): void {
+    this.#apartAt?.host.dispose(this.#apartAt.id);
+    this.#apartAt = null;
+  }
+
+  // --- the end of waiting ------------------------------------------------------------------------------------------------
+
+  readonly #lookAround = (): void => {
+    this.#look = null;
+    const now = performance.now();
+    this.#penalties.expire(now);
+    const apart = this.#apart.map(({ pending }) => pending);
+    const sent = [...(this.#inFlight ?? []), ...(this.#apartInFlight === null ? [] : [this.#apartInFlight])];
+    const all = [...this.#waiting, ...apart, ...sent];
+    for (const pending of all) {
+      if (now - pending.since > MAX_WAIT_MS)
+        this.#refuse(pending, 'overloaded', `not answered within ${MAX_WAIT_MS / 1000} s`);
+    }
+    this.#waiting = this.#waiting.filter(({ done }) => done !== null);
+    this.#apart = this.#apart.filter(({ pending }) => pending.done !== null);
+    if (all.length > 0 || !this.#penalties.isEmpty)
+      this.#look = setTimeout(this.#lookAround, LOOK_MS).unref();
+  };
+
+  #drained(): void {
+    if (this.#onDrained === null || this.#inFlight !== null || this.#isProbing) return;
+    if (this.#waiting.length > 0 || this.#apart.length > 0 || this.#apartInFlight !== null) return;
+    const onDrained = this.#onDrained;
+    this.#onDrained = null;
+    if (this.#look !== null) clearTimeout(this.#look);
+    this.#leaveApart();
+    onDrained();
+  }
+}
+
+/** What a suspended set is tried with: no client can make it fail. */
+function ownCall({ databases }: VersionCode): HostCall {
+  return { username: 'pgswitchyard', query: 'SELECT 1', inTransaction: false, database: databases[0] ?? '' };
+}

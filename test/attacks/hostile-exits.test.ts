@@ -1,0 +1,92 @@
+/**
+ * Whatever leaves an isolate as an exception is copied by the host, after the deadline and by reading its properties. So
+ * nothing that a rule has made may leave it like that, from no place where the host looks at what a rule could have replaced.
+ */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Rules } from '../support/rules.ts';
+import { until, within } from '../support/wait.ts';
+
+/** It never returns to whoever looks at it. */
+const EVIL =
+  'const evil = () => new Proxy(Object.create(null), { get() { for (;;); }, getPrototypeOf() { for (;;); }, getOwnPropertyDescriptor() { for (;;); }, ownKeys() { for (;;); } });';
+const GETTERS =
+  'const evil = () => ({ get name() { for (;;); }, get message() { for (;;); }, get stack() { for (;;); }, toString() { for (;;); } });';
+const STACK =
+  "const evil = () => Object.defineProperty(new Error('x'), 'stack', { get() { for (;;); }, configurable: true });";
+const NESTED =
+  'const evil = () => ({ get message() { throw evil(); }, get stack() { throw evil(); }, get name() { throw evil(); } });';
+
+const NAMES = ['__pgswitchyard_failed', '__pgswitchyard'];
+const onGlobal = (property: string): Record<string, string> =>
+  Object.fromEntries(
+    NAMES.map((name) => [
+      `${name}: ${property}`,
+      `try { Object.defineProperty(globalThis, '${name}', { ${property}, configurable: true }); } catch {}`,
+    ]),
+  );
+
+/** The top level of a rule. */
+const TOPS: Record<string, string> = {
+  ...onGlobal('get() { throw evil(); }'),
+  ...onGlobal('set() { throw evil(); }'),
+  ...onGlobal('value: evil(), writable: true'),
+  ...onGlobal('value: { get 0() { throw evil(); } }, writable: true'),
+  ...onGlobal('value: null, writable: false'),
+  'the failure assigned': 'globalThis.__pgswitchyard_failed = evil();',
+  'the failure a list': 'globalThis.__pgswitchyard_failed = [evil()];',
+  'the failure a list with a getter':
+    'globalThis.__pgswitchyard_failed = Object.defineProperty([], 0, { get() { throw evil(); } });',
+  'all of the globals frozen': 'Object.freeze(globalThis);',
+  'another prototype of globals': 'Object.setPrototypeOf(globalThis, evil());',
+  'a rejected promise': 'Promise.reject(evil());',
+  'a promise that throws later': 'Promise.resolve().then(() => { throw evil(); });',
+  'a thenable': 'Promise.resolve({ get then() { throw evil(); } });',
+  'an async function': '(async () => { throw evil(); })();',
+  'a top level that throws': 'throw evil();',
+  'deep, a top level that throws': 'const f = () => { try { f(); } finally { throw evil(); } }; f();',
+};
+/** Where routing_rules comes from. */
+const RULES: Record<string, string> = {
+  'a function that throws': 'export const routing_rules = () => { throw evil(); };',
+  'a function that throws deep down':
+    'const f = () => { try { f(); } finally { throw evil(); } }; export const routing_rules = f;',
+  'a function that returns it': 'export const routing_rules = () => evil();',
+  'a function with a hostile prototype':
+    'export const routing_rules = new Proxy(() => null, { getPrototypeOf() { throw evil(); }, apply() { throw evil(); } });',
+  'no function': 'export const routing_rules = evil();',
+  'a rejection of it': 'export const routing_rules = () => { reject(evil(), evil()); };',
+  'printing it': 'export const routing_rules = () => { console.log(evil(), [evil()]); };',
+  'a promise of it': 'export const routing_rules = () => Promise.reject(evil());',
+};
+const GOOD = "export const routing_rules = (u, q) => (q === 'to b' ? 'b' : null);";
+const TO_B = { kind: 'go', query: null, dbkey: 'b' };
+
+for (const isolation of ['inline', 'process'] as const) {
+  test(`${isolation}: nothing hostile leaves an isolate`, { timeout: 240_000 }, async (t) => {
+    const rows: [string, string][] = [];
+    for (const [kind, evil] of Object.entries({ EVIL, GETTERS, STACK, NESTED })) {
+      for (const [name, top] of Object.entries(TOPS))
+        rows.push([`${kind}, ${name}`, `${evil}\n${top}\n${GOOD}`]);
+      for (const [name, rule] of Object.entries(RULES)) rows.push([`${kind}, ${name}`, `${evil}\n${rule}`]);
+    }
+    const files = Object.fromEntries(
+      rows.map(([, text], i) => [
+        `t${i}/routing_rules.js`,
+        `import { reject } from 'pgswitchyard';\nexport const used = reject;\n${text}`,
+      ]),
+    );
+    const rules = await Rules.start(t, {
+      files: { 'good/routing_rules.js': GOOD, ...files },
+      databases: ['good', 'b', ...rows.map((_, i) => `t${i}`)],
+      settings: { user_function_isolation: isolation, user_function_timeout: 20 },
+    });
+    for (const [i, [name]] of rows.entries()) {
+      const both = Promise.all([rules.ask('x', `t${i}`), rules.ask('to b', 'good')]);
+      const [decision, other] = await within(name, both, 20_000);
+      assert.deepEqual(other, TO_B, name);
+      assert.ok(JSON.stringify(decision).length < 1_000, name);
+    }
+    await until('no line to be long', () => rules.lines.every((line) => line.length < 20_000));
+  });
+}

@@ -1,0 +1,251 @@
+/**
+ * Several clients of one set, and several sets in one sandbox process: what one of them does makes no query of another pass
+ * unjudged, fail, or wait for more than its turn.
+ */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Rules } from '../support/rules.ts';
+import { until, within } from '../support/wait.ts';
+
+/** Rejects writes; hangs, ends its process or eats memory over the word that says so. */
+const GUARD = `import { reject } from 'pgswitchyard';
+export function rewrite_query(u, q) {
+  if (q.includes('loop')) for (;;);
+  if (q.includes('stuck')) BigInt('9'.repeat(15000000));
+  if (q.includes('eat')) { const all = []; for (;;) all.push(new Array(1000).fill(all.length)); }
+  if (/insert/i.test(q)) reject('read-only', { code: '25006' });
+  return null;
+}`;
+const STAY = { kind: 'go', query: null, dbkey: null };
+const POLICIES = ['pass', 'error', 'disconnect'] as const;
+const PATIENCE_MS = 30_000;
+
+for (const policy of POLICIES) {
+  for (const poison of ['loop', 'stuck', 'eat']) {
+    test(`policy ${policy}: a client that sends "${poison}" again and again decides nothing for others`, async (t) => {
+      const rules = await Rules.start(t, {
+        files: { 'a/rewrite_query.js': GUARD },
+        settings: { user_function_timeout: 50, rewrite_query_on_failure: policy },
+      });
+      const own = { pass: 'go', error: 'reject', disconnect: 'disconnect' }[policy];
+      let going = true;
+      t.after(() => {
+        going = false;
+      });
+      let poisoned = 0;
+      const attack = async (clientId: number): Promise<void> => {
+        while (going) {
+          const decision = await rules.ask(`select ${poison} /* ${poisoned++} */`, 'a', { clientId });
+          assert.equal(decision.kind, own);
+        }
+      };
+      const attacks = [attack(1), attack(1), attack(2)];
+      for (let i = 0; i < 15; i++) {
+        const [read, write] = await within(
+          'the answers for others',
+          Promise.all([
+            rules.ask('select 1', 'a', { clientId: 10 + i }),
+            rules.ask(`insert into t values (${i})`, 'a', { clientId: 10 + i }),
+          ]),
+          PATIENCE_MS,
+        );
+        assert.deepEqual(read, STAY);
+        assert.ok(write.kind === 'reject' && write.code === '25006', JSON.stringify(write));
+        assert.equal(rules.functions.stats()[0]!.state, 'serving');
+      }
+      going = false;
+      await within('the end of the attack', Promise.all(attacks), PATIENCE_MS);
+      assert.ok(poisoned >= 3);
+    });
+  }
+}
+
+test('connections that send one such query each, and come back under another number, are run apart together', async (t) => {
+  const rules = await Rules.start(t, {
+    files: { 'a/rewrite_query.js': GUARD },
+    settings: { user_function_timeout: 50 },
+  });
+  let going = true;
+  t.after(() => {
+    going = false;
+  });
+  let clientId = 1_000;
+  const attack = async (): Promise<void> => {
+    while (going) {
+      const query = `select loop ${'x'.repeat(clientId % 50)} /* ${clientId} */`;
+      await rules.ask(query, 'a', { clientId: clientId++, address: '10.0.0.66' });
+    }
+  };
+  const attacks = Array.from({ length: 8 }, attack);
+  for (let i = 0; i < 100; i++) {
+    const as = { clientId: i, address: '10.0.0.1' };
+    const [read, write] = await Promise.all([rules.ask('select 1', 'a', as), rules.ask('insert', 'a', as)]);
+    assert.deepEqual(read, STAY);
+    assert.ok(write.kind === 'reject' && write.code === '25006', JSON.stringify(write));
+  }
+  // somebody else from there is judged, too
+  const other = await rules.ask('insert', 'a', { clientId: 1, address: '10.0.0.66' });
+  assert.ok(other.kind === 'reject' && other.code === '25006', JSON.stringify(other));
+  going = false;
+  await within('the end of the attack', Promise.all(attacks), PATIENCE_MS);
+});
+
+for (const policy of POLICIES) {
+  test(`policy ${policy}: a set that is broken for everybody is suspended, and lets nothing pass unjudged meanwhile`, async (t) => {
+    const rules = await Rules.start(t, {
+      files: {
+        'a/rewrite_query.js':
+          "export function rewrite_query(u, q) { if (q === 'SELECT 1') return null; for (;;); }",
+      },
+      settings: { user_function_timeout: 20, rewrite_query_on_failure: policy },
+    });
+    const kinds = ['select a', 'select b, c', 'insert into t select d', 'update t', 'delete'];
+    for (const [i, query] of kinds.entries()) await rules.ask(query, 'a', { clientId: i });
+    assert.equal(rules.functions.stats()[0]!.state, 'suspended');
+    for (const [clientId, query] of ['insert', 'select 1', 'select c'].entries()) {
+      const decision = await rules.ask(query, 'a', { clientId });
+      assert.ok(decision.kind === 'reject' && decision.code === '53000', JSON.stringify(decision));
+      assert.match(decision.message, /suspended/);
+      assert.deepEqual(await rules.ask('ROLLBACK', 'a', { clientId }), STAY);
+    }
+    // whoever has done nothing is judged all the same: this is the rule's own failure on that very query
+    const other = await rules.ask('select x', 'a', { clientId: 77 });
+    assert.equal(other.kind, { pass: 'go', error: 'reject', disconnect: 'disconnect' }[policy]);
+    assert.ok(other.kind === 'go' || other.code === '38000');
+    // its own query is answered, and then clients are asked about again
+    await until(
+      'the next attempt',
+      async () => (await rules.ask('SELECT 1', 'a', { clientId: 1 })).kind === 'go',
+    );
+    assert.equal(rules.functions.stats()[0]!.state, 'serving');
+  });
+}
+
+test('a rule that can reject is told of what passes it, once for each version', async (t) => {
+  const said = (rules: Rules): number => rules.lines.filter((line) => / can reject /.test(line)).length;
+  const rejecting = { 'a/rewrite_query.js': GUARD };
+  const passing = await Rules.start(t, {
+    files: { ...rejecting, 'b/rewrite_query.js': 'export const rewrite_query = () => null;' },
+    settings: { rewrite_query_on_failure: 'pass' },
+  });
+  assert.equal(said(passing), 1);
+  assert.match(
+    passing.lines.find((line) => / can reject /.test(line)) ?? '',
+    /WARNING .*rewrite_query_on_failure = pass .*user_function_max_query \(65536 bytes\)/,
+  );
+  await passing.write('a/rewrite_query.js', GUARD.replace('read-only', 'reading only'));
+  await until('the next version', () => said(passing) === 2);
+  const guarding = await Rules.start(t, { files: rejecting });
+  assert.equal(said(guarding), 0);
+  const decisions = POLICIES.map((policy) => [policy, policy === 'pass' ? passing : guarding] as const);
+  for (const [policy, rules] of decisions)
+    assert.equal(rules.functions.setFor('a')!.tooLarge(65_537).kind, policy === 'pass' ? 'go' : 'reject');
+});
+
+test(
+  'sets that fill a process together are separated, and no other is blamed',
+  { timeout: 120_000 },
+  async (t) => {
+    const hogs = Array.from({ length: 7 }, (_, i) => `hog${i}`);
+    const keeps = `const kept = []; export function rewrite_query(u, q) {
+    if (q === 'keep' && kept.length < 45) kept.push(new Array(131072).fill(0.5 + kept.length));
+    if (q === 'use') return String(new Array(2000000).fill(0.5).length);
+    return null;
+  }`;
+    const rules = await Rules.start(t, {
+      files: Object.fromEntries([...hogs, 'good'].map((name) => [`${name}/rewrite_query.js`, keeps])),
+      databases: [...hogs, 'good'],
+      settings: { user_function_timeout: 1_000 },
+    });
+    for (let i = 0; i < 45; i++) {
+      const kept = await Promise.all(hogs.map((name) => rules.ask('keep', name)));
+      assert.deepEqual(
+        kept,
+        hogs.map(() => STAY),
+      );
+      assert.deepEqual(await rules.ask('use', 'good'), { kind: 'go', query: '2000000', dbkey: null });
+    }
+    assert.ok(rules.lines.some((line) => /take much memory/.test(line)));
+    for (const row of rules.functions.stats())
+      assert.equal(row.failures, 0, `${row.tenant}: ${row.last_error}`);
+    assert.deepEqual(
+      rules.lines.filter((line) => /^(?:ERROR|WARNING)/.test(line)),
+      [],
+    );
+  },
+);
+
+test('a rule that takes nearly all of its time gets a process of its own; others wait for their turn only', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'slow/rewrite_query.js':
+        'export function rewrite_query() { const end = Date.now() + 60; while (Date.now() < end); return null; }',
+      'good/rewrite_query.js': 'export const rewrite_query = () => null;',
+    },
+    databases: ['slow', 'good'],
+    settings: { user_function_timeout: 2_000 },
+  });
+  let going = true;
+  t.after(() => {
+    going = false;
+  });
+  let slow = 0;
+  const work = async (): Promise<void> => {
+    while (going) {
+      assert.deepEqual(await rules.ask('select 1', 'slow'), STAY);
+      slow++;
+    }
+  };
+  const all = Array.from({ length: 40 }, work);
+  let most = 0;
+  const separated = (): boolean => rules.lines.some((line) => /slow take much time/.test(line));
+  await until('its own process', async () => {
+    const before = slow;
+    assert.deepEqual(await rules.ask('select 1', 'good'), STAY);
+    most = Math.max(most, slow - before);
+    return separated();
+  });
+  // one that runs, one that is next, and one that was answered in the same turn
+  assert.ok(most <= 3, `${most} calls of the other set came first`);
+  going = false;
+  await Promise.all(all);
+  assert.equal(rules.functions.stats().find((row) => row.tenant.endsWith('slow'))!.failures, 0);
+});
+
+test('long results of many clients come one after the other, and none is lost', async (t) => {
+  const rules = await Rules.start(t, {
+    files: { 'a/rewrite_query.js': "export const rewrite_query = (u, q) => q + '\\u4e00'.repeat(900_000);" },
+    settings: { user_function_timeout: 2_000 },
+  });
+  const decisions = await Promise.all(Array.from({ length: 40 }, (_, i) => rules.ask(`${i}`)));
+  for (const [i, decision] of decisions.entries()) {
+    assert.ok(decision.kind === 'go' && decision.query!.length === 900_000 + String(i).length);
+    assert.ok(decision.query!.startsWith(String(i)));
+  }
+  assert.deepEqual(
+    rules.lines.filter((line) => /^(?:ERROR|WARNING)/.test(line)),
+    [],
+  );
+});
+
+test('what is printed is bounded for each batch and each second, also from within toJSON', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'a/rewrite_query.js': `
+        const deep = (n) => ({ toJSON() { for (let i = 0; i < 50; i++) console.log(deep(n - 1), 'x'.repeat(100000)); return 'y'.repeat(100000); } });
+        export function rewrite_query(u, q) {
+          if (q === 'SELECT 1') return null;
+          for (let i = 0; i < 200; i++) console.log(deep(q.length), deep(2), 'z'.repeat(1000000));
+          return null;
+        }`,
+    },
+    settings: { user_function_timeout: 1_000 },
+  });
+  const from = performance.now();
+  for (let i = 0; i < 10; i++) await Promise.all(['a', 'b', 'c'].map((query) => rules.ask(query)));
+  const seconds = Math.ceil((performance.now() - from) / 1_000) + 1;
+  const printed = rules.lines.filter((line) => line.includes('console of'));
+  const length = printed.reduce((sum, line) => sum + line.length, 0);
+  assert.ok(printed.length > 0);
+  assert.ok(length < seconds * 80_000, `${length} characters in ${seconds} s`);
+});

@@ -1,0 +1,40 @@
+/** Which version of a shared sandbox process takes too much of it. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Shares } from '../../src/functions/shares.ts';
+
+const MB = 1024 * 1024;
+
+test('the largest has to leave when all together hold too much, whoever it was that grew', () => {
+  const shares = new Shares();
+  assert.equal(shares.note(1, 1, 60 * MB, 3, 0), null);
+  assert.equal(shares.note(2, 1, 70 * MB, 3, 0), null);
+  assert.deepEqual(shares.note(3, 1, 40 * MB, 3, 0), { versionId: 2, excess: 'memory' });
+  assert.equal(shares.note(3, 1, 40 * MB, 3, 0), null, 'it is told once');
+  shares.forget(2);
+  assert.equal(shares.note(3, 1, 41 * MB, 2, 0), null);
+  assert.deepEqual(shares.note(3, 1, 120 * MB, 2, 0), { versionId: 3, excess: 'memory' });
+});
+
+test('what a version holds no more does not count', () => {
+  const shares = new Shares();
+  for (let i = 0; i < 100; i++) assert.equal(shares.note(1, 1, (i % 2) * 100 * MB, 2, i), null);
+});
+
+test('whoever has had more than 300 ms of a second has to leave', () => {
+  const shares = new Shares();
+  for (let i = 0; i < 3; i++) assert.equal(shares.note(1, 100, MB, 2, i * 100), null);
+  assert.deepEqual(shares.note(1, 10, MB, 2, 400), { versionId: 1, excess: 'time' });
+  assert.equal(shares.note(2, 100, MB, 2, 450), null);
+});
+
+test('short work in each second is nobody too much', () => {
+  const shares = new Shares();
+  for (let second = 0; second < 10; second++)
+    for (let i = 0; i < 2; i++) assert.equal(shares.note(1, 100, MB, 2, second * 1_100 + i), null);
+});
+
+test('a version that has its process to itself takes nothing from anybody', () => {
+  const shares = new Shares();
+  for (let i = 0; i < 20; i++) assert.equal(shares.note(1, 1_000, 500 * MB, 1, i), null);
+});
