@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { parse, serialize } from 'pg-protocol';
+import { Backend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Server, ServerUser } from './server.ts';
 
 /** Rows of a query of the proxy's own, as text by column name. */
@@ -38,9 +39,12 @@ interface ParsedMessage {
  * `byPosition`: columns are called 0, 1, ..., since several may have the same name.
  * `afterStrays`: the query is empty, and its answer begins with EmptyQueryResponse; what comes before that is left over
  * from whoever had the server.
+ *
+ * What follows the answer in the same read, a FATAL as a rule, goes to the server as what an idle one says: a promise
+ * that is kept may leave a server that is closed. The caller has to look before it uses the server again.
  * @param onParameter told of settings that the server reports as changed
  * @param timeoutMs the server is closed when there is no answer by then; 0: no limit
- * @throws ControlError
+ * @throws ControlError; 08P01 where the answer makes no sense, and then the server is closed
  */
 export function runControl(
   server: Server,
@@ -59,6 +63,8 @@ export function runControl(
     let columns: string[] = [];
     let failure: ControlError | null = null;
     let isAnswered = options.afterStrays !== true;
+    let isDone = false;
+    const frames = new Frames(options.afterStrays === true ? null : EXPECTED);
     const timer = options.timeoutMs
       ? setTimeout(
           () =>
@@ -70,14 +76,26 @@ export function runControl(
       : null;
 
     const finish = (error: ControlError | null): void => {
+      isDone = true;
       if (timer) clearTimeout(timer);
       if (error) reject(error);
       else resolve(rows);
     };
     const user: ServerUser = {
       onServerBytes(_server, chunk) {
-        // the parser keeps what is incomplete, and the read buffer is used again
-        feed.emit('data', Buffer.from(chunk));
+        try {
+          for (let at = 0; at < chunk.length && !isDone;) {
+            const end = frames.next(chunk, at);
+            // the parser keeps what is incomplete, and the read buffer is used again
+            feed.emit('data', Buffer.from(chunk.subarray(at, end)));
+            at = end;
+            if (isDone && at < chunk.length) server.receive(chunk.subarray(at));
+          }
+        } catch (error) {
+          const reason = `the answer to a query of the proxy makes no sense: ${(error as Error).message}`;
+          server.close(reason, { notify: false, level: 'warn' });
+          finish(new ControlError(reason, '08P01'));
+        }
       },
       onServerClosed(_server, reason) {
         finish(failure ?? new ControlError(reason, '08006'));
@@ -115,6 +133,74 @@ export function runControl(
     server.user = user;
     server.write(options.values === undefined ? serialize.query(sql) : extended(sql, options.values));
   });
+}
+
+/** The longest message that an answer to the proxy may have. */
+const MAX_MESSAGE_BYTES = 1 << 24;
+
+/** What may stand in an answer: no COPY, and nothing of the login. */
+const EXPECTED: ReadonlySet<number> = new Set([
+  Backend.BindComplete,
+  Backend.CloseComplete,
+  Backend.CommandComplete,
+  Backend.DataRow,
+  Backend.EmptyQueryResponse,
+  Backend.ErrorResponse,
+  Backend.NoData,
+  Backend.NoticeResponse,
+  Backend.NotificationResponse,
+  Backend.ParameterDescription,
+  Backend.ParameterStatus,
+  Backend.ParseComplete,
+  Backend.PortalSuspended,
+  Backend.ReadyForQuery,
+  Backend.RowDescription,
+]);
+
+/** Finds the ends of the messages in an answer that comes in pieces. */
+class Frames {
+  readonly #expected: ReadonlySet<number> | null;
+  readonly #header = Buffer.alloc(HEADER_BYTES);
+  #headerBytes = 0;
+  /** bytes of the current message's body that are still to come */
+  #left = 0;
+
+  /** @param expected types that may come; null: whatever is left over from somebody else */
+  constructor(expected: ReadonlySet<number> | null) {
+    this.#expected = expected;
+  }
+
+  /**
+   * Where the next ReadyForQuery in `chunk` ends, looked for from `from` on; the chunk's end where there is none.
+   * @throws Error when a message cannot be part of an answer
+   */
+  next(chunk: Buffer, from: number): number {
+    let at = from;
+    while (at < chunk.length) {
+      if (this.#left === 0) {
+        const part = chunk.copy(this.#header, this.#headerBytes, at, at + HEADER_BYTES - this.#headerBytes);
+        this.#headerBytes += part;
+        at += part;
+        if (this.#headerBytes < HEADER_BYTES) break;
+        this.#headerBytes = 0;
+        this.#left = this.#header.readInt32BE(1) - (HEADER_BYTES - 1);
+        this.#check();
+      }
+      const part = Math.min(this.#left, chunk.length - at);
+      this.#left -= part;
+      at += part;
+      if (this.#left === 0 && this.#header[0] === Backend.ReadyForQuery) break;
+    }
+    return at;
+  }
+
+  #check(): void {
+    const type = this.#header[0]!;
+    if (this.#expected?.has(type) === false)
+      throw new Error(`message type 0x${type.toString(16).padStart(2, '0')}`);
+    if (this.#left < 0 || this.#left > MAX_MESSAGE_BYTES)
+      throw new Error(`message of ${this.#left + HEADER_BYTES} bytes`);
+  }
 }
 
 function extended(sql: string, values: readonly string[]): Buffer {

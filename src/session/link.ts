@@ -63,6 +63,7 @@ function applyParameters(client: Client, server: Server, sql: string): void {
   runControl(server, sql).then(
     () => {
       if (client.state === 'closed' || client.server !== server) return;
+      if (server.state === 'closed') return lostBeforeUse(client);
       takeCanonical(client, server);
       server.user = client;
       client.blocked = false;
@@ -78,12 +79,19 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       );
       server.close('invalid server parameter', { notify: false });
       if (client.server !== server) return;
-      client.server = null;
       const isLoss = error instanceof ControlError && error.isLoss;
-      if (client.database!.cluster !== null && isLoss) return linkAgain(client);
+      if (isLoss) return lostBeforeUse(client);
+      client.server = null;
       client.close('invalid server parameter', clientErrors.invalidServerParameter());
     },
   );
+}
+
+/** The server ended while the proxy prepared it for a client, of which it has seen nothing. */
+function lostBeforeUse(client: Client): void {
+  client.server = null;
+  if (client.database!.cluster !== null) linkAgain(client);
+  else client.close('server conn crashed?', clientErrors.serverLost());
 }
 
 /** The server's spelling ("ISO, MDY") is the client's from now on, so that the next comparison is an equal one. */

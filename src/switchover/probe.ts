@@ -170,6 +170,8 @@ export class Probe {
       this.#question = SHORT_QUESTION;
       [row] = await this.#ask(this.#server, this.#question, deadline);
     }
+    // the node's last words may have come with the answer
+    if (this.#server.state === 'closed') throw new ControlError(CRASHED, '08006');
     return {
       recovering: row?.['recovering'] === 't',
       timeline: row?.['timeline'] ? Number(row['timeline']) : null,

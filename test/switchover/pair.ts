@@ -99,7 +99,9 @@ export class Writer {
   }
 
   static async start(bouncer: Bouncer, id: number, protocol: Protocol): Promise<Writer> {
-    const writer = new Writer(await bouncer.connect(), id, protocol);
+    // of its own, so that servers have to be set up again and again
+    const application_name = `writer ${id}`;
+    const writer = new Writer(await bouncer.connect({ application_name }), id, protocol);
     writer.#loop = writer.#run();
     return writer;
   }
