@@ -3,10 +3,10 @@ import { CLOSE_COMPLETE, message, PARSE_COMPLETE, closeStatement } from '../wire
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Server } from '../pool/server.ts';
 import type { Client } from './client.ts';
+import { answerAhead } from './kept.ts';
 import { link } from './link.ts';
 import { Request, type Effect } from './outstanding.ts';
 import { route } from './query.ts';
-import { answerAhead } from './switchover.ts';
 import { forwardRequest, Handled, nameWithoutEnd, noteRequest } from './relay-client.ts';
 import { parseMessage, type SharedStatement } from './statements.ts';
 import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';

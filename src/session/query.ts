@@ -4,6 +4,7 @@ import { ClientError, clientErrors } from '../wire/errors.ts';
 import { message, readyForQuery } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
+import { forgetKept } from './kept.ts';
 import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
 import { isTracked, parseNamed, waitForAnswers } from './prepared.ts';
@@ -88,6 +89,7 @@ function ask(client: Client, type: number, bytes: Buffer): Handled {
   const isBytes = isInBytes(client, text);
   client.askedInBytes = isBytes;
   client.blocked = true;
+  client.isAsked = true;
   set.evaluate(
     {
       username: client.user,
@@ -104,8 +106,13 @@ function ask(client: Client, type: number, bytes: Buffer): Handled {
 
 /** The functions have answered: the held message is taken up again. */
 export function decided(client: Client, decision: Decision): void {
+  client.isAsked = false;
   if (client.state === 'closed') return;
-  client.decision = decision;
+  const { isStale } = client;
+  client.isStale = false;
+  // its server went away meanwhile: what comes first now may be another message
+  if (client.verdict !== null) return;
+  if (!isStale) client.decision = decision;
   client.blocked = false;
   resumeClient(client);
 }
@@ -224,6 +231,7 @@ export function answerError(client: Client, type: number, error: ClientError): v
   const reply = error.encode();
   if (isQuery) {
     const both = Buffer.concat([reply, readyForQuery(client.txStatus)]);
+    forgetKept(client);
     if (server === null || outstanding.answered(Request.Query, both)) client.send(both);
     return;
   }

@@ -2,10 +2,11 @@ import { clientErrors } from '../wire/errors.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import { takeBack } from './cancel.ts';
 import type { Client } from './client.ts';
+import { keepForReplay } from './kept.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
 import { handlePrepared, isTracked, noteDiscard, Prepared } from './prepared.ts';
-import { keepForReplay, rollsBackFailed, tellLostTransaction } from './switchover.ts';
+import { rollsBackFailed, tellLostTransaction } from './switchover.ts';
 import { handleQueryText, tooLargeForFunctions } from './query.ts';
 import { isKept, noteUnnamedParse } from './unnamed.ts';
 
@@ -53,6 +54,12 @@ export function relayClientBytes(client: Client, chunk: Buffer): void {
 /** What blocked the client is over: goes on with what it had sent. */
 export function resumeClient(client: Client): void {
   if (client.blocked || client.state === 'closed') return;
+  if (client.isAsked) {
+    // asked again when the answer has come, which is not about this message
+    client.isStale = true;
+    client.blocked = true;
+    return;
+  }
   if (client.isCanceled) takeBack(client);
   const { held } = client;
   client.held = EMPTY;

@@ -17,6 +17,8 @@ export interface Setup {
 export interface SetupOptions {
   standbys?: number;
   settings?: Settings;
+  /** of the PostgreSQL servers */
+  server?: Record<string, string>;
   /** beside the configuration: path -> text */
   files?: Record<string, string>;
   /** run on the primary at first */
@@ -28,7 +30,7 @@ export interface SetupOptions {
 /** Starts it all, and waits until the proxy knows every node. */
 export async function setUp(scope: Scope, options: SetupOptions = {}): Promise<Setup> {
   const primary = await Cluster.start(scope, {
-    settings: { wal_keep_size: '64MB', hot_standby_feedback: 'on' },
+    settings: { wal_keep_size: '64MB', hot_standby_feedback: 'on', ...options.server },
     sql: `CREATE TABLE nodes (endpoint text, port int);
       CREATE TABLE ledger (writer int, n int, at timestamptz DEFAULT clock_timestamp());
       ${options.sql ?? ''}`,
