@@ -71,6 +71,9 @@ interface ControlOptions {
  * `byPosition`: columns are called 0, 1, ..., since several may have the same name.
  * `afterStrays`: the query is empty, and its answer begins with EmptyQueryResponse; what comes before that is left over
  * from whoever had the server.
+ *
+ * What follows the answer in the same read, a FATAL as a rule, goes to the server as what an idle one says: a promise
+ * that is kept may leave a server that is closed. The caller has to look before it uses the server again.
  * @param onParameter told of settings that the server reports as changed
  * @param timeoutMs the server is closed when there is no answer by then; without it `ownQueryTimeout`
  * @throws ControlError

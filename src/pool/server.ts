@@ -76,7 +76,7 @@ export class Server {
   /** state left behind that only a reset takes away (it was linked in session mode) */
   needsReset = false;
 
-  /** what was written last could not be sent: the other side does not have its end */
+  /** what was written last has not been sent, and will not be: the other side does not have its end */
   sendFailed = false;
 
   /** answers may still come that nobody waits for */
@@ -171,7 +171,9 @@ export class Server {
         `${this.label} closing because: ${reason} (age=${this.ageSeconds}s)`,
       );
     }
-    if (!wasInLogin && !this.socket.destroyed && this.socket.writable) {
+    // what waits for encryption may have left already
+    if (this.tls === '' && this.socket.writableLength > 0) this.sendFailed = true;
+    if (!wasInLogin && !this.sendFailed && !this.socket.destroyed && this.socket.writable) {
       this.socket.end(TERMINATE);
       // The other side normally closes at once; one that does not must not keep the socket.
       const socket = this.socket;

@@ -141,24 +141,35 @@ export class Client implements Waiter, ServerUser {
   bodyForwarded = false;
   /** the message that is held is to be answered with an error, as soon as it is looked at again */
   isCanceled = false;
+  /** the user functions have been asked about the message that is held; `isStale`: it is another one by now */
+  isAsked = false;
+  isStale = false;
   /** the user functions were shown the bytes of the message that is held, and answer in bytes (query.ts) */
   askedInBytes = false;
   /** what the user functions have said of the message that is held */
   decision: Judgement | null = null;
   /** generation of the functions that are being asked about it */
   askedGeneration = 0;
-  /** what it has sent since its transaction began; behind the first answer only the beginning (switchover.ts) */
+  /** what it has sent since its transaction began; after the first answer only the beginning (kept.ts) */
   kept: Buffer | null = null;
   /** what came behind `kept`; null: nothing */
   keptMore: Buffer[] | null = null;
   /** how many messages at its beginning the proxy itself has answered */
   keptAnswered = 0;
+  /** how many ReadyForQuery messages have come since its beginning */
+  keptCycles = 0;
+  /** the server was sent another text than the one that is kept (rewrite_query) */
+  keptIsRewritten = false;
   /** the two are all of it, and no server has answered */
   keepsAll = false;
+  /** the two are all of it, whatever was answered */
+  keptWhole = false;
   /** `parameters` before its transaction changed them; null: it has not */
   parametersBefore: ParameterValues | null = null;
-  /** a COMMIT has been answered since the last ReadyForQuery */
-  hasCommitted = false;
+  /** statements that have been answered since the last ReadyForQuery, be it in part */
+  completed = 0;
+  /** the end of a transaction has been answered since then, or a warning, which may speak of a commit */
+  hasEnded = false;
   /** stands for the question whether a server that failed is gone; `isLost`: what ran there is not sent again */
   verdict: { readonly isLost: boolean } | null = null;
   /** what the next message is answered with: its transaction was lost while nothing was outstanding */
@@ -312,7 +323,10 @@ export class Client implements Waiter, ServerUser {
   send(bytes: Buffer, borrowed = false): void {
     const { socket } = this;
     this.keepsAll = false;
-    this.keptMore = null;
+    if (this.keptMore !== null) {
+      this.keptMore = null;
+      this.keptWhole = false;
+    }
     if (this.database !== null) this.database.stats.bytesSent += bytes.length;
     if (this.tls !== '') {
       if (socket.write(borrowed ? Buffer.from(bytes) : bytes)) return;

@@ -123,8 +123,9 @@ const MAX_LOST = 3;
 /** Nothing of the client's has been sent yet: any other server does as well. */
 function linkAgain(client: Client, reason: string): void {
   client.server = null;
-  client.lostWhileSet++;
-  if (client.lostWhileSet === MAX_LOST) return client.close(reason, clientErrors.serverLost(reason));
+  // In a cluster the next one comes from the node that is found to be the writer.
+  if (client.database!.cluster === null && ++client.lostWhileSet === MAX_LOST)
+    return client.close(reason, clientErrors.serverLost(reason));
   client.state = 'waiting';
   const server = client.pool!.acquire(client);
   if (server !== null && attach(client, server)) resumeClient(client);

@@ -202,6 +202,16 @@ export class Outstanding {
     return this.#readies;
   }
 
+  /** The requests that are not answered yet, in the order in which they were sent. Not for the hot path. */
+  get requests(): Request[] {
+    const requests: Request[] = [];
+    for (let i = this.#head; i < this.#entries.length; i++) {
+      const { request } = this.#entries[i]!;
+      if (request !== COPY_END && request !== IGNORED) requests.push(request);
+    }
+    return requests;
+  }
+
   /** Replies may still come that nothing waits for: the server must not be used again before they have. */
   get tainted(): boolean {
     return this.#doubtfulSyncs > 0;

@@ -3,6 +3,7 @@ import { CLOSE_COMPLETE, FLUSH, PARSE_COMPLETE, closeStatement, errorResponse } 
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Server } from '../pool/server.ts';
 import type { Client } from './client.ts';
+import { answerAhead } from './kept.ts';
 import { link } from './link.ts';
 import { Request, type Effect } from './outstanding.ts';
 import { answerError } from './query.ts';
@@ -15,7 +16,6 @@ import {
   reviewUntracked,
   type Generations,
 } from './rejudge.ts';
-import { answerAhead } from './switchover.ts';
 import { forwardRequest, Handled, nameWithoutEnd, noteRequest } from './relay-client.ts';
 import { parseMessage, SharedStatement } from './statements.ts';
 import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';

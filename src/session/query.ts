@@ -5,6 +5,7 @@ import { ClientError, clientErrors } from '../wire/errors.ts';
 import { message, readyForQuery } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
+import { forgetKept } from './kept.ts';
 import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
 import { isTracked, mayBeTracked, parseNamed, waitForAnswers } from './prepared.ts';
@@ -175,6 +176,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
   const seesNodes = database.topology !== null && functions.mayName(set, entry, database.entry);
   client.askedGeneration = set.generation;
   client.blocked = true;
+  client.isAsked = true;
   set.evaluate(
     {
       username: client.user,
@@ -202,7 +204,18 @@ function isSharedFile(file: string | null, other: string | null | undefined): bo
 
 /** The functions have answered: the held message is taken up again. */
 export function decided(client: Client, decision: Decision): void {
+  client.isAsked = false;
   if (client.state === 'closed') return;
+  const { isStale } = client;
+  client.isStale = false;
+  // its server went away meanwhile: what comes first now may be another message
+  if (client.verdict !== null) return;
+  if (!isStale) noteDecision(client, decision);
+  client.blocked = false;
+  resumeClient(client);
+}
+
+function noteDecision(client: Client, decision: Decision): void {
   const generation = client.askedGeneration;
   if (client.decision === null) {
     client.decision = {
@@ -217,8 +230,6 @@ export function decided(client: Client, decision: Decision): void {
     client.decision.targetGeneration = generation;
     client.decision.targetEntry = client.database!.entry;
   }
-  client.blocked = false;
-  resumeClient(client);
 }
 
 /** Whether functions apply where the client is, or where it came in, that can't judge what it wants to do. */
@@ -362,6 +373,7 @@ export function answerError(client: Client, type: number, error: ClientError): v
   if (endsItself) {
     const request = type === Frontend.Query ? Request.Query : Request.FunctionCall;
     const both = Buffer.concat([reply, readyForQuery(client.txStatus)]);
+    forgetKept(client);
     if (server === null || outstanding.answered(request, both)) client.send(both);
     return;
   }

@@ -4,10 +4,11 @@ import { FLUSH } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import { takeBack } from './cancel.ts';
 import { HELD_BYTES, type Client } from './client.ts';
+import { keepForReplay } from './kept.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
 import { handlePrepared, isTracked, mayBeTracked, noteDiscard, Prepared } from './prepared.ts';
-import { keepForReplay, rollsBackFailed, tellLostTransaction } from './switchover.ts';
+import { rollsBackFailed, tellLostTransaction } from './switchover.ts';
 import { answerError, handleQueryText, isPastFunctions, tooLongForFunctions } from './query.ts';
 import { isKept, noteUnnamedParse } from './unnamed.ts';
 
@@ -83,6 +84,12 @@ export function resumeAhead(client: Client): void {
 /** What blocked the client is over: goes on with what it had sent. */
 export function resumeClient(client: Client): void {
   if (client.blocked || client.state === 'closed') return;
+  if (client.isAsked) {
+    // asked again when the answer has come, which is not about this message
+    client.isStale = true;
+    client.blocked = true;
+    return;
+  }
   if (client.isCanceled) takeBack(client);
   if (client.isAhead) return resumeAhead(client);
   if (client.halted) return;

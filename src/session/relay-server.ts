@@ -3,6 +3,7 @@ import { clientErrors } from '../wire/errors.ts';
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frames.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
+import { keepRest } from './kept.ts';
 import { unlinkIfDone } from './link.ts';
 import { Reply } from './outstanding.ts';
 import { forgetStatements, retireStale } from './prepared.ts';
@@ -19,7 +20,10 @@ const DISCARD_ALL = Buffer.from('DISCARD ALL\0');
 const DEALLOCATE_ALL = Buffer.from('DEALLOCATE ALL\0');
 const SET = Buffer.from('SET\0');
 const COMMIT = Buffer.from('COMMIT\0');
+const ROLLBACK = Buffer.from('ROLLBACK\0');
 const PREPARE_TRANSACTION = Buffer.from('PREPARE TRANSACTION\0');
+/** The severity field of a notice that is more than one, untranslated. */
+const WARNING = Buffer.from('VWARNING\0');
 /**
  * Where a cluster is watched, messages up to this size go to the client in one piece: one whose server has died in the
  * middle of a message could not be told so, and would have to go.
@@ -46,6 +50,8 @@ export function relayServerBytes(client: Client, received: Buffer): void {
   let at = 0;
   let run = 0;
   let ready = false;
+  /** what is kept behind `kept`, where the end of a transaction was the last that was looked at */
+  let rest: Buffer[] | null = null;
 
   while (at < end) {
     if (client.replyLeft > 0) {
@@ -94,6 +100,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       if (takeError(client, cluster, chunk.subarray(run, at), payload)) return;
     }
     let verdict = outstanding.reply(type);
+    if (rest !== null) rest = putBack(client, rest);
     if (verdict === Reply.Ready) {
       if (size !== READY_BYTES) return outOfStep(client, `message "Z" of ${size} bytes`);
       server.txStatus = chunk[at + HEADER_BYTES]!;
@@ -102,7 +109,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
         return refuseTransaction(client);
       }
       ready = true;
-      endQuery(client, server.txStatus);
+      rest = endQuery(client, server.txStatus);
     } else if (verdict === Reply.Unknown) {
       return unknownPacket(client, type);
     } else if (verdict === Reply.OutOfStep) {
@@ -119,13 +126,18 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     } else if (type === Backend.ParameterStatus) {
       if (!noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size))) verdict = Reply.Drop;
     } else if (type === Backend.CommandComplete) {
+      client.completed++;
       if (isTag(DISCARD_ALL, chunk, at, size) || isTag(DEALLOCATE_ALL, chunk, at, size)) {
         forgetStatements(client);
       } else if (isTag(SET, chunk, at, size)) {
         client.hasSet = true;
       } else if (cluster !== null) {
-        client.hasCommitted ||= isTag(COMMIT, chunk, at, size) || isTag(PREPARE_TRANSACTION, chunk, at, size);
+        client.hasEnded ||= endsTransaction(chunk, at, size);
       }
+    } else if (type === Backend.PortalSuspended || type === Backend.EmptyQueryResponse) {
+      client.completed++;
+    } else if (type === Backend.NoticeResponse && cluster !== null) {
+      client.hasEnded ||= chunk.subarray(at, at + size).includes(WARNING);
     }
 
     const here = Math.min(size, end - at);
@@ -143,10 +155,15 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     for (let due = outstanding.due(); due !== null; due = outstanding.due()) {
       if (at > run) client.send(chunk.subarray(run, at), borrowed);
       run = at;
+      if (rest !== null) rest = putBack(client, rest);
       client.send(due);
     }
   }
   if (at > run) client.send(chunk.subarray(run, at), borrowed);
+  if (rest !== null) {
+    putBack(client, rest);
+    client.keepsAll = true;
+  }
   if (at < end) client.replyCarry.keep(chunk.subarray(at), frameSize(chunk, at, largest) || HEADER_BYTES);
   if (!(ready || client.unlinkLate) || client.state === 'closed') return resumeAwaiting(client);
   // the beginning of a notification may be there already: the server is kept until its end
@@ -181,21 +198,41 @@ function mustBeWhole(type: number, size: number): boolean {
   );
 }
 
-function endQuery(client: Client, status: number): void {
+/** @returns what is kept behind `kept` of that which the client has sent since; null: nothing is kept */
+function endQuery(client: Client, status: number): Buffer[] | null {
   const now = performance.now();
   const stats = client.database!.stats;
   const more = client.outstanding.busy;
   if (client.queryStart !== 0) stats.queryTime += (now - client.queryStart) * 1000;
   client.queryStart = more ? now : 0;
   client.idleSince = now;
-  client.hasCommitted = false;
+  client.completed = 0;
+  client.hasEnded = false;
   client.hasSet = false;
-  if (status !== TxStatus.Idle) return;
-  client.kept = null;
+  if (status !== TxStatus.Idle) {
+    client.keptCycles++;
+    return null;
+  }
+  const rest = client.kept !== null && (more || client.held.length > 0) ? keepRest(client) : null;
+  if (rest === null) client.kept = null;
   client.parametersBefore = null;
   if (client.xactStart !== 0) stats.xactTime += (now - client.xactStart) * 1000;
   client.xactStart = more ? now : 0;
   if (more) stats.xactCount++;
+  return rest;
+}
+
+function putBack(client: Client, rest: Buffer[]): null {
+  client.keptMore = rest.length > 0 ? rest : null;
+  return null;
+}
+
+function endsTransaction(chunk: Buffer, at: number, size: number): boolean {
+  return (
+    isTag(COMMIT, chunk, at, size) ||
+    isTag(ROLLBACK, chunk, at, size) ||
+    isTag(PREPARE_TRANSACTION, chunk, at, size)
+  );
 }
 
 /** False: the client knows it already, from another server. */

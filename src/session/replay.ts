@@ -1,4 +1,5 @@
 import { Backend, Frontend, HEADER_BYTES } from '../wire/protocol.ts';
+import { isBegin, isRepeatable, kindOf, statementsOf } from './statement-kind.ts';
 
 /**
  * What may be sent again behind a switchover: one plain statement that runs in a transaction of its own, or the first of
@@ -8,17 +9,6 @@ import { Backend, Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 /** The most that is kept of a client for being sent again. */
 export const REPLAY_BYTES = 1 << 20;
 
-/** Statements that do all that they do inside their transaction, so that its end by FATAL leaves nothing behind. */
-const PLAIN =
-  /^(?:select|insert|update|delete|merge|with|values|table|begin|start|show|explain|set|reset|lock|notify|truncate|comment|grant|revoke|refresh)\b/i;
-/** What CREATE, ALTER and DROP are about where they are such statements: no databases, tablespaces or subscriptions. */
-const DEFINITION =
-  /^(?:create|alter|drop)\s+(?:or\s+replace\s+|temp(?:orary)?\s+|unlogged\s+|unique\s+|recursive\s+|materialized\s+|foreign\s+)*(?:table|index|view|sequence|schema|function|procedure|aggregate|type|domain|trigger|rule|policy|role|user|group|extension)\b/i;
-
-/** Statements that commit in the middle, or work outside of transactions. */
-const COMMITS_INSIDE =
-  /^(?:call|do|vacuum|analyze|analyse|reindex|cluster|create\s+subscription)\b|\bconcurrently\b/i;
-
 /**
  * A Query, or messages of the extended protocol that execute once, or twice where the first is BEGIN, without those that
  * only ask (Describe, Flush) or tidy up (Close). Their end may not have come yet: without a Sync nothing is committed.
@@ -26,8 +16,6 @@ const COMMITS_INSIDE =
 const ONE_STATEMENT = /^(?:Q|(?:P?BE){1,2}P?B?S?)$/;
 /** Without Execute nothing is done: a driver prepares a statement, or has not sent more yet. */
 const NO_STATEMENT = /^[PDBCH]*S?$/;
-const BEGIN = /^[\s(]*(?:begin|start)\b/i;
-
 /** What bytes of a client are that can be sent again. */
 export interface Replayable {
   /** a BEGIN and the first statement behind it: the transaction is open when that has failed */
@@ -41,74 +29,162 @@ export interface Replayable {
   readonly hasMore: boolean;
 }
 
-/**
- * What bytes of a client are that begin with one such statement, or with messages that execute none at all; null:
- * anything else.
- * @param textOf the text of a prepared statement that is there already, '' for the unnamed one; null: there is none
- */
-export function replayable(bytes: Buffer, textOf: (name: string) => string | null): Replayable | null {
-  let unnamed: string | null = null;
-  let bound: string | null = null;
-  const executed: (string | null)[] = [];
-  let order = '';
-  let isOver = false;
-  let hasMore = false;
-  for (let at = 0; at < bytes.length;) {
-    const isCut = bytes.length - at < HEADER_BYTES;
-    const end = isCut ? Infinity : at + 1 + bytes.readInt32BE(at + 1);
-    if (end < at + HEADER_BYTES) return null;
-    if (end > bytes.length) {
-      hasMore = true;
-      break;
-    }
+/** Gives the text of a prepared statement that is there already, '' for the unnamed one; null: there is none. */
+export type TextOf = (name: string) => string | null;
+
+/** One message of a client's bytes. */
+interface Message {
+  readonly type: number;
+  /** where it ends */
+  readonly end: number;
+  /** the end has not come */
+  readonly isCut: boolean;
+  /** what it executes; undefined: nothing; null: something that is not known */
+  readonly text: string | null | undefined;
+  /** what a Bind makes ready to be executed; null: it is not known, or the message is no Bind */
+  readonly bound: string | null;
+}
+
+/** The messages of these bytes, and what each executes. The last one may be cut. */
+function* messagesOf(bytes: Buffer, textOf: TextOf): Generator<Message> {
+  const parsed = new Map<string, string>();
+  const portals = new Map<string, string | null>();
+  for (let at = 0; at + HEADER_BYTES <= bytes.length;) {
+    const end = at + 1 + bytes.readInt32BE(at + 1);
+    if (end < at + HEADER_BYTES) return;
+    const isCut = end > bytes.length;
     const body = bytes.subarray(at + HEADER_BYTES, end);
     const type = bytes[at]!;
-    at = end;
-    hasMore = isOver;
-    if (isOver) continue;
-    order += String.fromCharCode(type);
-    isOver = type === Frontend.Query || type === Frontend.Sync;
-    if (type === Frontend.Query) executed.push(zeroEnded(body, 0));
-    else if (type === Frontend.Parse && body[0] === 0) unnamed = zeroEnded(body, 1);
+    const name = type === Frontend.Query ? '' : zeroEnded(body, 0);
+    const second = body.indexOf(0) + 1;
+    let text: string | null | undefined;
+    let bound: string | null = null;
+    if (type === Frontend.Query) text = isCut ? null : zeroEnded(body, 0);
+    else if (type === Frontend.FunctionCall) text = null;
+    else if (type === Frontend.Parse) parsed.set(name, zeroEnded(body, second));
     else if (type === Frontend.Bind) {
-      const name = zeroEnded(body, body.indexOf(0) + 1);
-      bound = name === '' ? (unnamed ?? textOf('')) : textOf(name);
-    } else if (type === Frontend.Execute) executed.push(bound);
+      const statement = zeroEnded(body, second);
+      bound = parsed.get(statement) ?? textOf(statement);
+      portals.set(name, bound);
+    } else if (type === Frontend.Execute) text = portals.get(name) ?? null;
+    yield { type, end, isCut, text, bound };
+    at = end;
   }
-  if (NO_STATEMENT.test(order)) return { opensTransaction: false, isWhole: isOver, hasMore };
-  if (!ONE_STATEMENT.test(order.replaceAll(/[DHC]/g, ''))) return null;
-  if (!executed.every((text) => text !== null && isPlainStatement(text))) return null;
-  const opensTransaction = executed.length > 1;
-  if (opensTransaction && !BEGIN.test(withoutQuoted(executed[0]!)!)) return null;
-  return { opensTransaction, isWhole: isOver, hasMore };
+}
+
+/** ReadyForQuery answers it: it ends a cycle. */
+function endsCycle(type: number): boolean {
+  return type === Frontend.Query || type === Frontend.Sync || type === Frontend.FunctionCall;
 }
 
 /**
- * Whether what runs can't have committed anything, as far as its beginning tells: several statements in one string are
- * one transaction too, but for a COMMIT among them.
- * @param bytes of a client since its transaction began; their end may be missing
+ * What bytes of a client are that begin with one such statement, or with messages that execute none at all; null:
+ * anything else.
  */
-export function isAtomic(bytes: Buffer, textOf: (name: string) => string | null): boolean {
-  let isKnown = false;
-  let end = 0;
-  for (let at = 0; at + HEADER_BYTES <= bytes.length; at = end) {
-    const type = bytes[at];
-    end = at + 1 + bytes.readInt32BE(at + 1);
-    if (end < at + HEADER_BYTES) return false;
-    const body = bytes.subarray(at + HEADER_BYTES, end);
-    let text: string | null;
-    if (type === Frontend.Query) text = zeroEnded(body, 0);
-    else if (type === Frontend.Parse) text = zeroEnded(body, body.indexOf(0) + 1);
-    else if (type === Frontend.Bind) {
-      const name = zeroEnded(body, body.indexOf(0) + 1);
-      if (name === '') continue;
-      text = textOf(name);
-    } else continue;
-    const plain = text === null ? null : withoutQuoted(text);
-    if (plain === null || COMMITS_INSIDE.test(plain.trim())) return false;
-    isKnown = true;
+export function replayable(bytes: Buffer, textOf: TextOf): Replayable | null {
+  const executed: (string | null)[] = [];
+  let order = '';
+  let isWhole = false;
+  let seen = 0;
+  for (const { type, end, isCut, text } of messagesOf(bytes, textOf)) {
+    if (isCut) break;
+    order += String.fromCharCode(type);
+    if (text !== undefined) executed.push(text);
+    seen = end;
+    isWhole = endsCycle(type);
+    if (isWhole) break;
   }
-  return isKnown;
+  const hasMore = seen < bytes.length;
+  if (NO_STATEMENT.test(order)) return { opensTransaction: false, isWhole, hasMore };
+  if (!ONE_STATEMENT.test(order.replaceAll(/[DHC]/g, ''))) return null;
+  if (!executed.every((text) => text !== null && isRepeatable(text))) return null;
+  const opensTransaction = executed.length > 1;
+  if (opensTransaction && !isBegin(executed[0]!)) return null;
+  return { opensTransaction, isWhole, hasMore };
+}
+
+/** Where the first cycle of the bytes ends; negative: its end has not come. */
+export function cycleEnd(bytes: Buffer): number {
+  for (let at = 0; at + HEADER_BYTES <= bytes.length;) {
+    const end = at + 1 + bytes.readInt32BE(at + 1);
+    if (end < at + HEADER_BYTES || end > bytes.length) return -1;
+    if (endsCycle(bytes[at]!)) return end;
+    at = end;
+  }
+  return -1;
+}
+
+/**
+ * Where each cycle of the bytes ends, that is after each Query, FunctionCall and Sync; and whether the last message is
+ * one of these and has been cut.
+ */
+export function cyclesOf(bytes: Buffer): { readonly ends: readonly number[]; readonly isCut: boolean } {
+  const ends: number[] = [];
+  for (const { type, end, isCut } of messagesOf(bytes, () => null)) {
+    if (isCut) return { ends, isCut: endsCycle(type) };
+    if (endsCycle(type)) ends.push(end);
+  }
+  return { ends, isCut: false };
+}
+
+/**
+ * Whether nothing can have been committed, were all of the bytes executed: they only prepare, ask and change the session,
+ * or (`mayBegin`) they open a transaction and do not end it.
+ */
+export function isUncommitted(bytes: Buffer, textOf: TextOf, mayBegin = true): boolean {
+  let isOpen = false;
+  for (const { text, isCut } of messagesOf(bytes, textOf)) {
+    if (isCut || text === undefined) continue;
+    const statements = text === null ? null : statementsOf(text);
+    if (statements === null) return false;
+    for (const statement of statements) {
+      const kind = kindOf(statement);
+      if (kind === 'begin' && mayBegin) isOpen = true;
+      else if (kind === 'rollback') isOpen = false;
+      else if (kind !== 'session' && !(kind === 'plain' && isOpen)) return false;
+    }
+  }
+  return true;
+}
+
+/** A cycle that began outside of a transaction block, and whose server has ended by FATAL. */
+export interface Interrupted {
+  /** what the client has sent of it, and perhaps of later ones */
+  readonly bytes: Buffer;
+  /** false: there is more of it than these bytes */
+  readonly isComplete: boolean;
+  /** statements that the server has answered since the cycle began */
+  readonly answered: number;
+  /** statements that have been sent, and are not answered, up to the end of the cycle */
+  readonly pending: number;
+}
+
+/**
+ * Whether it is certain that nothing of the cycle has been committed. A COMMIT among several statements is the caller's
+ * affair: the server has answered it.
+ */
+export function isRolledBack(cycle: Interrupted, textOf: TextOf): boolean {
+  const { bytes, isComplete, answered, pending } = cycle;
+  const isOwn = (statement: string): boolean => kindOf(statement) === 'other';
+  let bound: string | null = null;
+  let executed = 0;
+  for (const message of messagesOf(bytes, textOf)) {
+    bound = message.bound ?? bound;
+    const { type, text } = message;
+    if (text !== undefined) {
+      const statements = text === null ? null : statementsOf(text);
+      if (statements === null || statements.some(isOwn)) return false;
+      // Several statements in one string are one transaction. The last one is answered after all have been committed.
+      if (type === Frontend.Query) return answered < Math.max(1, statements.length);
+      executed++;
+    }
+    // Sync commits when everything before it has been answered.
+    if (type === Frontend.Sync) return pending > 0 || answered === 0;
+  }
+  if (isComplete) return true;
+  // All that is not known is the rest of the one statement's parameters.
+  const statements = bound === null ? null : statementsOf(bound);
+  return answered + pending === 1 && executed <= 1 && statements !== null && !statements.some(isOwn);
 }
 
 function zeroEnded(body: Buffer, start: number): string {
@@ -122,41 +198,6 @@ export function parsedNames(bytes: Buffer): string[] {
   for (let at = 0; at + HEADER_BYTES <= bytes.length; at += 1 + bytes.readInt32BE(at + 1))
     if (bytes[at] === Frontend.Parse) names.push(zeroEnded(bytes, at + HEADER_BYTES));
   return names.filter((name) => name !== '');
-}
-
-/** One statement, of a kind that is known to be transactional. */
-export function isPlainStatement(sql: string): boolean {
-  const text = withoutQuoted(sql);
-  if (text === null) return false;
-  const statement = text.trim().replace(/;\s*$/, '').trim();
-  if (statement.includes(';') || /\bconcurrently\b/i.test(statement)) return false;
-  return PLAIN.test(statement.replace(/^[\s(]+/, '')) || DEFINITION.test(statement);
-}
-
-// One pass of alternatives without nested repetition: whatever a client sends takes linear time.
-const QUOTED = /'[^']*'|"[^"]*"|--[^\n]*|\/\*[^*]*\*+(?:[^*/][^*]*\*+)*\/|\$([A-Za-z_]\w*)?\$/g;
-
-/** The text without literals, quoted names and comments; null where it is not certain what is in them. */
-function withoutQuoted(sql: string): string | null {
-  let out = '';
-  let at = 0;
-  QUOTED.lastIndex = 0;
-  for (let match = QUOTED.exec(sql); match !== null; match = QUOTED.exec(sql)) {
-    const found = match[0];
-    // a backslash may escape the quote, in E'' and with standard_conforming_strings = off; comments may be nested
-    if (found.startsWith("'") && found.includes('\\')) return null;
-    if (found.startsWith('/*') && found.includes('/*', 2)) return null;
-    out += `${sql.slice(at, match.index)} `;
-    at = QUOTED.lastIndex;
-    if (found.startsWith('$')) {
-      const end = sql.indexOf(found, at);
-      if (end < 0) return null;
-      at = end + found.length;
-      QUOTED.lastIndex = at;
-    }
-  }
-  const rest = out + sql.slice(at);
-  return /['"]|\/\*/.test(rest) ? null : rest;
 }
 
 const SAYS_NOTHING: ReadonlySet<number> = new Set([
@@ -184,7 +225,7 @@ export function said(answer: Buffer, isWhole: boolean): Said {
   for (let at = 0; at + HEADER_BYTES <= answer.length; at += 1 + answer.readInt32BE(at + 1)) {
     const type = answer[at]!;
     if (type === Backend.CommandComplete) {
-      if (BEGIN.test(zeroEnded(answer, at + HEADER_BYTES))) continue;
+      if (isBegin(zeroEnded(answer, at + HEADER_BYTES))) continue;
       isExecuted = true;
       if (isWhole) isForgettable = false;
     } else if (!SAYS_NOTHING.has(type)) isForgettable = false;

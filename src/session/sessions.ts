@@ -8,6 +8,7 @@ import type { ClientTls } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { readyForQuery } from '../wire/messages.ts';
 import { Client } from './client.ts';
+import { forgetKept } from './kept.ts';
 import { Handled } from './relay-client.ts';
 import { startSession } from './startup.ts';
 import { StatementRegistry } from './statements.ts';
@@ -135,6 +136,7 @@ export class Sessions {
 
   /** A Sync that no server has to see. */
   answerReady(client: Client): typeof Handled.Done {
+    forgetKept(client);
     client.send(readyForQuery(client.txStatus));
     return Handled.Done;
   }

@@ -6,19 +6,23 @@ import { ClientError, clientErrors } from '../wire/errors.ts';
 import { parameterStatus, parseErrorFields, readyForQuery } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
+import { forgetKept, keepOnly, keptBytes } from './kept.ts';
+import { Request } from './outstanding.ts';
 import { releaseStatement } from './prepared.ts';
 import { forgetUnknownReadOnly } from './read-only.ts';
 import { answerError } from './query.ts';
 import { dropHeld, dropQuery, Handled, resumeClient } from './relay-client.ts';
 import {
-  isAtomic,
-  isPlainStatement,
+  cycleEnd,
+  cyclesOf,
+  isRolledBack,
+  isUncommitted,
   parsedNames,
   replayable,
-  REPLAY_BYTES,
   said,
   type Replayable,
 } from './replay.ts';
+import { isRepeatable } from './statement-kind.ts';
 
 /**
  * Clients of a database whose cluster is watched, when their server goes away: they stay. What was open is told to be
@@ -27,48 +31,6 @@ import {
  */
 
 const EMPTY = Buffer.alloc(0);
-/** Pieces of a statement that are kept as they came. */
-const MAX_PIECES = 64;
-
-/** Remembers what a client has sent since its transaction began, for as long as nothing was answered. */
-export function keepForReplay(client: Client, chunk: Buffer): void {
-  const isStart =
-    !client.blocked &&
-    client.held.length === 0 &&
-    client.bodyLeft === 0 &&
-    client.collecting === null &&
-    !client.inTransaction;
-  if (isStart) {
-    client.kept = chunk;
-    client.keptMore = null;
-    client.keptAnswered = 0;
-    client.keepsAll = true;
-  } else if (client.keepsAll && client.kept !== null) {
-    keepMore(client, client.kept, chunk);
-  }
-}
-
-function keepMore(client: Client, first: Buffer, chunk: Buffer): void {
-  const more = (client.keptMore ??= []);
-  more.push(chunk);
-  let size = first.length;
-  for (const piece of more) size += piece.length;
-  if (size > REPLAY_BYTES) client.keepsAll = false;
-  else if (more.length > MAX_PIECES) client.kept = Buffer.concat([first, ...more]);
-  else return;
-  client.keptMore = null;
-}
-
-/** Sends what the proxy itself answers to the first messages of a pipeline: those behind them can still be sent again. */
-export function answerAhead(client: Client, reply: Buffer): void {
-  const { keepsAll, keptMore } = client;
-  client.send(reply);
-  if (!keepsAll) return;
-  client.keptAnswered++;
-  client.keepsAll = true;
-  client.keptMore = keptMore;
-}
-
 /**
  * Looks at an error that a server reports.
  * @param before what came in the same piece before the error, and was not sent to the client yet
@@ -84,7 +46,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   const isDoubted = cluster.serverError(server, code);
   const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
   const found = hasNoEffect ? replay(client, server, cluster) : null;
-  const { isForgettable, isExecuted } = said(before, found?.isWhole ?? true);
+  const { isForgettable } = said(before, found?.isWhole ?? true);
   // a server that is still there does what comes behind
   const again = isForgettable && (isFatal || found?.hasMore !== true) ? found : null;
   const kept = again?.bytes ?? null;
@@ -92,23 +54,29 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   // A session's server has more than this statement, and one has the transaction: it is given up only when the node is.
   const isParked = !isFatal && (client.poolMode === 'session' || again!.opensTransaction);
   if (isParked && !again!.isWhole) return false;
-  if (kept === null && before.length > 0) client.send(before, true);
-
   const original = new ClientError(isFatal ? 'FATAL' : 'ERROR', code, fields.get('M') ?? 'server error', {
     detail: fields.get('D') ?? null,
     hint: fields.get('H') ?? null,
   });
-  const isUncertain = client.hasCommitted || (found !== null && isExecuted);
-  const error = isUncertain ? clientErrors.outcomeUnknown() : whatIsLost(client, server, original);
+  const error = whatIsLost(client, server, original);
+  const behind = isFatal && kept === null ? notBegun(client, server, cluster) : null;
+  if (kept === null && before.length > 0) client.send(before, true);
   const answered = Buffer.from(before);
+  const isSession = client.poolMode === 'session';
   const loss = detach(client, server);
+  client.awaitsAnswers = false;
+  if (behind !== null) {
+    loss.readies = 1;
+    loss.isUnsynced = false;
+  }
+  const isIdle = loss.readies === 0 && !loss.isUnsynced && !loss.inTransaction;
   const settled = isParked ? park(server) : null;
   if (isFatal || !again!.isWhole) server.close(`${code} ${original.message}`, { notify: false });
   else if (!isParked) giveBack(client, server);
   client.state = 'waiting';
   client.blocked = true;
   client.waitingSince = performance.now();
-  if (kept !== null) takeUp(client, kept);
+  if (kept !== null || behind !== null) takeUp(client, kept ?? behind!);
   const verdict = (client.verdict = { isLost: kept === null });
   cluster.whenJudged(server, (gone) => {
     if (isParked && (gone || client.verdict !== verdict)) server.close('not the writer any more');
@@ -126,8 +94,10 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
     if (gone && kept !== null) {
       forgetParsed(client, kept);
       client.sessions.log.debug({ client: client.id }, `${client.label} statement is sent again`);
-    } else if (gone) {
-      tell(client, cluster, loss, error);
+    } else if (gone || (isIdle && !isSession)) {
+      // FATAL ended the first statement: the server has not begun another
+      tell(client, cluster, loss, [error], clientErrors.transactionLost());
+      if (behind !== null) keepOnly(client, client.held);
     } else if (isFatal) {
       return client.close(original.message, original);
     } else {
@@ -138,9 +108,24 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   return true;
 }
 
+/**
+ * What came after the statement that has ended by FATAL: the server has not looked at it. null: nothing, or nothing that
+ * may be sent again.
+ */
+function notBegun(client: Client, server: Server, cluster: Cluster): Buffer | null {
+  if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
+  const bytes = keptBytes(client);
+  const end = bytes === null ? -1 : cycleEnd(bytes);
+  if (end < 0 || end === bytes!.length || client.outstanding.readies === 0) return null;
+  const behind = bytes!.subarray(end);
+  forgetParsed(client, behind);
+  return behind;
+}
+
 /** What the client has sent is to be looked at once more. */
 function takeUp(client: Client, kept: Buffer): void {
   client.held = kept;
+  client.decision = null;
   // half a message is whole again when its rest has come
   client.bodyLeft = 0;
   client.collecting = null;
@@ -152,6 +137,9 @@ function refuseKept(client: Client, kept: Kept, answered: Buffer, error: ClientE
   client.skipToSync = !kept.isWhole;
   const ready = client.skipToSync ? EMPTY : readyForQuery(client.txStatus);
   client.send(Buffer.concat([answered, error.encode(), ready]));
+  // what is skipped must not be taken for something to be done
+  if (client.skipToSync) forgetKept(client);
+  else keepOnly(client, client.held);
 }
 
 /** What the server still says of a statement that it has refused is taken from it. */
@@ -199,32 +187,119 @@ export function waitsWithServer(client: Client): boolean {
 /** The connection of a linked client ended without a word. */
 export function lostInCluster(client: Client, server: Server, cluster: Cluster): void {
   if (client.state === 'waiting') client.blocked = false;
-  const again = replay(client, server, cluster);
+  const plan = planAfterCrash(client, server, cluster);
   const loss = detach(client, server);
   client.state = 'idle';
-  // Of what the server does not have the end of it has done nothing.
-  if (again !== null && (server.sendFailed ? !(again.isWhole && again.hasMore) : !again.isWhole)) {
-    forgetParsed(client, again.bytes);
-    takeUp(client, again.bytes);
-    client.awaitsAnswers = false;
-    client.blocked = false;
-    return resumeClient(client);
-  }
-  const isBusy = loss.readies > 0 || loss.isUnsynced;
-  tell(client, cluster, loss, isBusy ? clientErrors.outcomeUnknown() : clientErrors.transactionLost());
   if (client.awaitsAnswers) {
     client.awaitsAnswers = false;
     client.blocked = false;
   }
+  if (plan.again !== null) {
+    loss.readies = plan.errors.length;
+    loss.isUnsynced = false;
+    forgetParsed(client, plan.again);
+    takeUp(client, plan.again);
+    client.blocked = false;
+  }
+  tell(client, cluster, loss, plan.errors, plan.otherError);
+  if (plan.again !== null) keepOnly(client, plan.again);
   resumeClient(client);
+}
+
+/** What becomes of what a client has sent to a server that has vanished. */
+interface Plan {
+  /** what its first cycles are answered with */
+  readonly errors: ClientError[];
+  /** the others, and what runs or was begun in a transaction */
+  readonly otherError: ClientError;
+  /** what is sent again, to the end of what the client has sent; null: only what no server was sent */
+  readonly again: Buffer | null;
+}
+
+function planAfterCrash(client: Client, server: Server, cluster: Cluster): Plan {
+  const { outstanding } = client;
+  const { requests } = outstanding;
+  const isExecuting = requests.some((each) => EXECUTES.has(each));
+  if (!isExecuting && client.completed === 0)
+    return (
+      nothingDone(client, server, cluster) ?? {
+        errors: [],
+        otherError: clientErrors.transactionLost(),
+        again: null,
+      }
+    );
+  const unknown = clientErrors.outcomeUnknown();
+  const bytes = keptWholly(client, server);
+  if (bytes === null) {
+    const isCut = client.bodyLeft > 0 && client.bodyForwarded && !outstanding.unsynced && !outstanding.inCopy;
+    const errors = requests.filter((each) => each <= Request.Sync).map(() => unknown);
+    // without its end the server has not executed it
+    if (isCut && errors.length > 0) errors[errors.length - 1] = clientErrors.transactionLost();
+    return { errors, otherError: unknown, again: null };
+  }
+  return planByBytes(client, server, cluster, bytes);
+}
+
+/** Requests that execute something. A Bind or Describe may run functions too, but commits nothing. */
+const EXECUTES: ReadonlySet<Request> = new Set([Request.Query, Request.FunctionCall, Request.Execute]);
+
+/** All that a client has sent and has no answer of; null: not all of it is there, or a transaction is open. */
+function keptWholly(client: Client, server: Server): Buffer | null {
+  return client.keepsAll && server.txStatus === TxStatus.Idle ? keptBytes(client) : null;
+}
+
+/** What was sent executes nothing. null: it can't be sent again. */
+function nothingDone(client: Client, server: Server, cluster: Cluster): Plan | null {
+  const bytes = keptWholly(client, server);
+  if (bytes === null || !cluster.mayRetry || client.outstanding.empty) return null;
+  return { errors: [], otherError: clientErrors.transactionLost(), again: bytes };
+}
+
+function planByBytes(client: Client, server: Server, cluster: Cluster, bytes: Buffer): Plan {
+  const { readies, unsynced } = client.outstanding;
+  const text = (name: string): string | null => textOf(client, name);
+  const { ends, isCut } = cyclesOf(bytes);
+  const isCutAtServer = isCut && client.bodyLeft > 0 && client.bodyForwarded;
+  /** whole cycles that the server may have had */
+  const whole = readies - (isCutAtServer ? 1 : 0);
+  const unknown = clientErrors.outcomeUnknown();
+  if (whole < 0 || whole > ends.length) return { errors: [], otherError: unknown, again: null };
+  const startOf = (cycle: number): number => (cycle === 0 ? 0 : ends[cycle - 1]!);
+  const cycle = (at: number): Buffer => bytes.subarray(startOf(at), ends[at] ?? bytes.length);
+  // A server executes what it has the end of, and commits what was executed when a Sync follows.
+  const mayMove = (at: number): boolean =>
+    isQuery(cycle(at)) || startOf(at) === bytes.length || replayable(cycle(at), text) !== null;
+  let first = whole;
+  const isOpenMovable = !unsynced || mayMove(whole);
+  if (isOpenMovable && server.sendFailed && !unsynced && !isCutAtServer && whole > 0 && mayMove(whole - 1))
+    first--;
+  const isHarmless =
+    !client.keptIsRewritten && isOpenMovable && isUncommitted(bytes.subarray(0, startOf(first)), text);
+  if (isHarmless) first = 0;
+  const errors: ClientError[] = [];
+  for (let at = 0; at < first; at++) {
+    // of what comes first, and changes nothing but its session, it is certain that nothing is left
+    const isLeading = !client.keptIsRewritten && isUncommitted(bytes.subarray(0, ends[at]), text, false);
+    errors.push(isLeading ? clientErrors.transactionLost() : unknown);
+  }
+  const isMoved = isOpenMovable && (first < readies || unsynced);
+  if (isMoved && cluster.mayRetry)
+    return { errors, otherError: unknown, again: bytes.subarray(startOf(first)) };
+  return { errors, otherError: isOpenMovable ? clientErrors.transactionLost() : unknown, again: null };
+}
+
+function isQuery(bytes: Buffer): boolean {
+  return bytes[0] === Frontend.Query;
 }
 
 /** What the client still has to be told of. */
 interface Loss {
   /** ReadyForQuery messages that it waits for */
-  readonly readies: number;
+  readies: number;
   /** messages are outstanding that no Sync has closed yet */
-  readonly isUnsynced: boolean;
+  isUnsynced: boolean;
+  /** all that it waits for is the answer to Sync messages, before which nothing was executed */
+  readonly isSyncOnly: boolean;
   /** it knows of the error already, and its Sync is still to come */
   readonly isSkipping: boolean;
   readonly inTransaction: boolean;
@@ -233,8 +308,10 @@ interface Loss {
 
 function detach(client: Client, server: Server): Loss {
   const { outstanding } = client;
+  const { requests } = outstanding;
   const loss: Loss = {
     readies: outstanding.readies,
+    isSyncOnly: client.completed === 0 && requests.every((each) => each === Request.Sync),
     isUnsynced: outstanding.unsynced,
     isSkipping: outstanding.skipping,
     inTransaction: server.txStatus !== TxStatus.Idle,
@@ -250,7 +327,8 @@ function detach(client: Client, server: Server): Loss {
   client.unlinkWhenFlushed = false;
   client.unlinkLate = false;
   client.replyCarry.clear();
-  client.hasCommitted = false;
+  client.completed = 0;
+  client.hasEnded = false;
   rollBackParameters(client);
   // nobody will tell that the server has taken what it was sent
   if (!client.blocked && client.socket.isPaused()) client.readOn();
@@ -275,17 +353,33 @@ function rollBackParameters(client: Client): void {
   }
 }
 
-/** Every query that waits for its end gets the error; one who waits for nothing is told at his next message. */
-function tell(client: Client, cluster: Cluster, loss: Loss, error: ClientError): void {
+/**
+ * Every query that waits for its end gets an error; a client that waits for nothing is told at its next message.
+ * @param errors of the first queries, in turn
+ * @param other of all others
+ */
+function tell(
+  client: Client,
+  cluster: Cluster,
+  loss: Loss,
+  errors: readonly ClientError[],
+  other: ClientError,
+): void {
+  const error = errors[0] ?? other;
   if (client.replyLeft > 0 && client.replyForwarded) return client.close(error.message);
   client.replyLeft = 0;
   if (loss.inTransaction || loss.readies > 0 || loss.isUnsynced) cluster.transactionBroken();
   const parts: Buffer[] = [];
-  for (let i = 0; i < loss.readies; i++) parts.push(error.encode(), readyForQuery(TxStatus.Idle));
+  for (let i = 0; i < loss.readies; i++) {
+    // nothing was executed, so that nothing is lost
+    if (!loss.isSyncOnly || loss.inTransaction) parts.push((errors[i] ?? other).encode());
+    parts.push(readyForQuery(TxStatus.Idle));
+  }
   if (loss.isUnsynced) {
-    if (!loss.isSkipping) parts.push(error.encode());
+    if (!loss.isSkipping) parts.push((errors[loss.readies] ?? other).encode());
     client.skipToSync = true;
   }
+  forgetKept(client);
   if (parts.length > 0) client.send(Buffer.concat(parts));
   else if (loss.inTransaction) {
     client.lostTransaction = error;
@@ -353,15 +447,6 @@ function replay(client: Client, server: Server, cluster: Cluster): Kept | null {
   return found === null ? null : { ...found, bytes: bytes! };
 }
 
-/** What was kept and is not answered; null: nothing was kept. */
-function keptBytes({ kept, keptMore, keptAnswered }: Client): Buffer | null {
-  if (kept === null) return null;
-  let bytes = keptMore === null ? kept : Buffer.concat([kept, ...keptMore]);
-  for (let i = 0; i < keptAnswered && bytes.length >= HEADER_BYTES; i++)
-    bytes = bytes.subarray(1 + bytes.readInt32BE(1));
-  return bytes;
-}
-
 /** The text of a named prepared statement, as servers know it; null: there is none. */
 function textOf(client: Client, name: string): string | null {
   const body = name === '' ? client.unnamed.body : client.statements?.get(name)?.shared.body;
@@ -370,17 +455,27 @@ function textOf(client: Client, name: string): string | null {
 
 /** The server runs another text than the one that is kept (rewrite_query): that one decides. */
 export function noteRewritten(client: Client, text: string): void {
-  if (client.kept === null || isPlainStatement(text)) return;
-  client.kept = null;
-  client.keepsAll = false;
+  client.keptIsRewritten = true;
+  if (client.kept !== null && !isRepeatable(text)) forgetKept(client);
 }
 
-/** What a client is told whose server was shut down in the middle of something: not more than is certain. */
+/** The error for a client whose server was shut down in the middle of something: it claims no more than is certain. */
 function whatIsLost(client: Client, server: Server, original: ClientError): ClientError {
-  const kept = keptBytes(client);
-  const isRolledBack =
-    server.txStatus !== TxStatus.Idle || (kept !== null && isAtomic(kept, (name) => textOf(client, name)));
-  return isRolledBack ? clientErrors.transactionLost() : clientErrors.interrupted(original.message);
+  if (client.hasEnded) return clientErrors.outcomeUnknown();
+  if (server.txStatus !== TxStatus.Idle) return clientErrors.transactionLost();
+  const { requests } = client.outstanding;
+  const end = requests.findIndex((each) => each <= Request.Sync);
+  const pending = requests
+    .slice(0, end < 0 ? undefined : end + 1)
+    .filter((each) => EXECUTES.has(each)).length;
+  const { completed: answered, keptWhole: isComplete } = client;
+  const bytes = keptBytes(client);
+  const isCertain =
+    (pending === 0 && answered === 0) ||
+    (bytes !== null &&
+      isRolledBack({ bytes, isComplete, answered, pending }, (name) => textOf(client, name)));
+  if (isCertain) return clientErrors.transactionLost();
+  return answered > 0 ? clientErrors.outcomeUnknown() : clientErrors.interrupted(original.message);
 }
 
 /** The server has made statements that the client does not know of yet: their Parse comes again. */

@@ -136,6 +136,8 @@ export class Probe {
       this.#question = SHORT_QUESTION;
       [row] = await this.#ask(this.#server, this.#question, deadline);
     }
+    // the node's last words may have come with the answer
+    if (this.#server.state === 'closed') throw new ControlError(CRASHED, '08006');
     return evidenceFrom(row, askedAt);
   }
 

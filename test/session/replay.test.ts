@@ -1,11 +1,20 @@
 /** What may be sent again behind a switchover, by its text and by the messages that carry it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isPlainStatement, replayable, said } from '../../src/session/replay.ts';
+import {
+  cyclesOf,
+  isRolledBack,
+  isUncommitted,
+  replayable,
+  said,
+  type Interrupted,
+} from '../../src/session/replay.ts';
+import { isRepeatable, kindOf, statementsOf, type StatementKind } from '../../src/session/statement-kind.ts';
 import * as raw from '../support/raw.ts';
 
-test('one transactional statement is plain', () => {
+test('one transactional statement can be sent again', () => {
   for (const sql of [
+    '',
     'select 1',
     ' INSERT INTO t VALUES (1); ',
     '/* hint */ (SELECT 1) UNION (SELECT 2)',
@@ -24,12 +33,11 @@ test('one transactional statement is plain', () => {
     'ALTER TABLE t ADD COLUMN b int',
     'REFRESH MATERIALIZED VIEW v',
   ])
-    assert.equal(isPlainStatement(sql), true, sql);
+    assert.equal(isRepeatable(sql), true, sql);
 });
 
 test('what commits inside, works outside of transactions, or is more than one, is not', () => {
   for (const sql of [
-    '',
     'CALL p()',
     'DO $$ begin commit; end $$',
     'VACUUM t',
@@ -52,7 +60,7 @@ test('what commits inside, works outside of transactions, or is more than one, i
     'INSERT INTO t VALUES (1); COMMIT; SELECT 1',
     "SELECT E'\\'; COMMIT; --'",
   ])
-    assert.equal(isPlainStatement(sql), false, sql);
+    assert.equal(isRepeatable(sql), false, sql);
 });
 
 test('messages that execute one statement, or BEGIN and one more, or none', () => {
@@ -137,4 +145,266 @@ test('what a server has said before it went', () => {
   assert.deepEqual(said(executed, false), { isForgettable: true, isExecuted: true });
   // a warning may be "already committed locally"
   assert.deepEqual(said(raw.message('N'), false), { isForgettable: false, isExecuted: false });
+});
+
+/** Every command of PostgreSQL 18's manual ("SQL Commands"), with the forms that differ in what they leave behind. */
+const COMMANDS: Record<StatementKind, string[]> = {
+  begin: ['BEGIN', 'begin isolation level serializable', 'START TRANSACTION READ WRITE'],
+  rollback: ['ROLLBACK', 'abort', 'ROLLBACK WORK'],
+  session: [
+    '',
+    'DEALLOCATE ALL',
+    'DISCARD ALL',
+    'LISTEN c',
+    "LOAD 'lib'",
+    'PREPARE q AS DELETE FROM t',
+    'RESET ALL',
+    'SET x = 1',
+    'SET CONSTRAINTS ALL DEFERRED',
+    'SET ROLE r',
+    'SET SESSION AUTHORIZATION r',
+    'SET TRANSACTION READ ONLY',
+    'SHOW x',
+    'UNLISTEN *',
+  ],
+  plain: [
+    'ALTER AGGREGATE a(int) OWNER TO r',
+    'ALTER EXTENSION e UPDATE',
+    'ALTER FOREIGN TABLE t ADD c int',
+    'ALTER FUNCTION f() VOLATILE',
+    'ALTER GROUP g ADD USER u',
+    'ALTER INDEX i RENAME TO j',
+    'ALTER MATERIALIZED VIEW v RENAME TO w',
+    'ALTER POLICY p ON t RENAME TO q',
+    'ALTER ROLE r SET x = 1',
+    'ALTER SEQUENCE s RESTART',
+    'ALTER TABLE t DETACH PARTITION p',
+    "ALTER TYPE e ADD VALUE 'x'",
+    'ALTER USER u LOGIN',
+    'ALTER VIEW v RENAME TO w',
+    "COMMENT ON TABLE t IS ''",
+    'CREATE EXTENSION e',
+    'CREATE UNIQUE INDEX i ON t (a)',
+    'CREATE ROLE r',
+    'CREATE TABLE t AS SELECT 1',
+    'CREATE TEMP TABLE t (a int)',
+    'CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS $$ COMMIT; CALL p() $$',
+    'DELETE FROM t',
+    'DROP INDEX i',
+    'DROP TABLE t',
+    'EXPLAIN ANALYZE SELECT 1',
+    'GRANT ALL ON t TO r',
+    'INSERT INTO t VALUES (1)',
+    'LOCK t',
+    'MERGE INTO t USING s ON a = b WHEN MATCHED THEN DELETE',
+    'NOTIFY c',
+    'REFRESH MATERIALIZED VIEW CONCURRENTLY v',
+    'REVOKE ALL ON t FROM r',
+    'SELECT nextval($1)',
+    'SELECT pg_notify($1, $2)',
+    'TABLE t',
+    'TRUNCATE t',
+    'UPDATE t SET a = 1',
+    'VALUES (1)',
+    'WITH w AS (SELECT 1) SELECT * FROM w',
+  ],
+  transactional: [
+    'ALTER COLLATION c REFRESH VERSION',
+    'ALTER DATABASE d SET x = 1',
+    'ALTER DATABASE d RENAME TO e',
+    'ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO r',
+    'ALTER LARGE OBJECT 1 OWNER TO r',
+    'ALTER PUBLICATION p ADD TABLE t',
+    'ALTER SERVER s OPTIONS (a $1)',
+    'ALTER TABLESPACE s RENAME TO u',
+    'CLOSE c',
+    'COMMIT',
+    'COPY t FROM STDIN',
+    "COPY t FROM '/tmp/x'",
+    'COPY t TO STDOUT',
+    'CREATE CAST (a AS b) WITHOUT FUNCTION',
+    'CREATE PUBLICATION p',
+    'CREATE SERVER s FOREIGN DATA WRAPPER w',
+    'DECLARE c CURSOR FOR SELECT 1',
+    'DROP OWNED BY r',
+    'DROP PUBLICATION p',
+    'END',
+    'EXECUTE q',
+    'FETCH c',
+    'IMPORT FOREIGN SCHEMA s FROM SERVER x INTO y',
+    'MOVE c',
+    'PREPARE TRANSACTION $1',
+    'REASSIGN OWNED BY r TO s',
+    'RELEASE SAVEPOINT s',
+    'ROLLBACK TO SAVEPOINT s',
+    'ROLLBACK AND CHAIN',
+    'SAVEPOINT s',
+    "SECURITY LABEL ON TABLE t IS ''",
+  ],
+  other: [
+    'ALTER DATABASE d SET TABLESPACE s',
+    'ALTER SUBSCRIPTION s REFRESH PUBLICATION',
+    'ALTER SYSTEM SET x = 1',
+    'ALTER TABLE t DETACH PARTITION p CONCURRENTLY',
+    'ANALYZE',
+    'ANALYZE a, b',
+    'CALL p()',
+    'CHECKPOINT',
+    'CLUSTER',
+    "COMMIT PREPARED 'x'",
+    "COPY t TO '/tmp/x'",
+    "COPY t TO PROGRAM 'x'",
+    "COPY t FROM PROGRAM 'x'",
+    'CREATE DATABASE d',
+    'CREATE INDEX CONCURRENTLY i ON t (a)',
+    "CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p",
+    "CREATE TABLESPACE s LOCATION '/x'",
+    'DO $$ BEGIN COMMIT; END $$',
+    'DROP DATABASE d WITH (FORCE)',
+    'DROP INDEX CONCURRENTLY i',
+    'DROP SUBSCRIPTION s',
+    'DROP TABLESPACE s',
+    'REINDEX DATABASE d',
+    'REINDEX SYSTEM d',
+    'REINDEX TABLE CONCURRENTLY t',
+    'REPACK t',
+    "ROLLBACK PREPARED 'x'",
+    'VACUUM t',
+    // a replication connection's
+    'START_REPLICATION SLOT s LOGICAL 0/0',
+    'CREATE_REPLICATION_SLOT s LOGICAL p',
+    // functions whose effect no ROLLBACK takes back
+    "SELECT dblink('c', 'q')",
+    "SELECT * FROM dblink_exec('q')",
+    "SELECT lo_export(1, '/x')",
+    "SELECT pg_logical_emit_message(false, 'a', 'b')",
+    "SELECT pg_create_logical_replication_slot('s', 'p')",
+    "SELECT pg_drop_replication_slot('s')",
+    "SELECT * FROM pg_logical_slot_get_changes('s', NULL, NULL)",
+    "SELECT pg_replication_origin_create('o')",
+    'SELECT pg_terminate_backend(1)',
+    'SELECT pg_promote ()',
+    'SELECT pg_reload_conf()',
+    'SELECT pg_switch_wal()',
+    'SELECT pg_stat_reset()',
+    'INSERT INTO t SELECT pg_switch_wal()',
+  ],
+};
+
+test('every SQL command of the manual is known for what it leaves behind when its session ends', () => {
+  for (const [kind, commands] of Object.entries(COMMANDS)) {
+    for (const sql of commands) {
+      for (const text of [sql, sql.toLowerCase(), `/* why */ ${sql.replaceAll(' ', '\n\t')} ;`]) {
+        assert.deepEqual(statementsOf(text)?.map(kindOf) ?? null, sql === '' ? [] : [kind], text);
+      }
+      assert.equal(isRepeatable(sql), kind !== 'transactional' && kind !== 'other', sql);
+    }
+  }
+});
+
+test('the statements of a string are told apart where it is certain what belongs to which', () => {
+  assert.deepEqual(statementsOf("SELECT 1; ; COMMIT -- ;\n; SELECT ';'"), ['SELECT 1', 'COMMIT', 'SELECT']);
+  for (const sql of [
+    "SELECT E'\\'; COMMIT; --'",
+    'SELECT $$ ; COMMIT',
+    'CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END',
+    'CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; DELETE FROM b)',
+    '/* /* */ */ SELECT 1',
+  ])
+    assert.equal(statementsOf(sql), null, sql);
+});
+
+const NO_NAMES = (): null => null;
+const run = (sql: string): Buffer => Buffer.concat([raw.parse('', sql), raw.bind(), raw.execute()]);
+
+test('"was rolled back" is said of what had not ended, and of nothing that commits by itself', () => {
+  const of = (bytes: Buffer[], more: Partial<Interrupted> = {}): boolean =>
+    isRolledBack(
+      { bytes: Buffer.concat(bytes), isComplete: true, answered: 0, pending: 1, ...more },
+      NO_NAMES,
+    );
+  for (const kind of ['begin', 'plain', 'session', 'transactional', 'other'] as const) {
+    const isCertain = kind !== 'other';
+    for (const sql of COMMANDS[kind].filter((each) => each !== '')) {
+      // one that runs, by itself, in a string with others, and in a pipeline after others
+      assert.equal(of([raw.query(sql)]), isCertain, sql);
+      assert.equal(of([raw.query(`SELECT 1; ${sql}`)], { answered: 1 }), isCertain, sql);
+      assert.equal(of([run(sql), raw.sync()]), isCertain, sql);
+      assert.equal(of([run('SELECT 1'), run(sql), raw.sync()], { answered: 1 }), isCertain, sql);
+      // one that is answered, and another runs in the same pipeline
+      assert.equal(of([run(sql), run('SELECT 1'), raw.sync()], { answered: 1 }), isCertain, sql);
+      assert.equal(of([run(sql), run('SELECT 1'), raw.flush()], { answered: 1 }), isCertain, sql);
+      // all are answered, but for the end
+      assert.equal(of([raw.query(sql)], { answered: 1, pending: 1 }), false, sql);
+      assert.equal(of([raw.query(`SELECT 1; ${sql}`)], { answered: 2 }), false, sql);
+      assert.equal(of([run(sql), raw.sync()], { answered: 1, pending: 0 }), false, sql);
+      // what comes after the cycle has not begun
+      assert.equal(of([raw.query('SELECT 1'), raw.query(sql)]), true, sql);
+    }
+  }
+  assert.equal(of([raw.message('F', Buffer.alloc(10))]), false, 'a function call');
+  assert.equal(of([raw.bind('unknown'), raw.execute(), raw.sync()]), false, 'a statement that is not known');
+  assert.equal(of([raw.parse('', 'CALL p()'), raw.describe('S'), raw.sync()], { pending: 0 }), true);
+});
+
+test('of a statement whose end is not kept "was rolled back" is said when it is the only one', () => {
+  const large = Buffer.concat([raw.parse('', 'INSERT INTO t VALUES ($1)'), raw.bind('', ['x'.repeat(1000)])]);
+  const of = (bytes: Buffer, more: Partial<Interrupted> = {}): boolean =>
+    isRolledBack({ bytes, isComplete: false, answered: 0, pending: 1, ...more }, NO_NAMES);
+  const cut = large.subarray(0, large.length - 500);
+  assert.equal(of(cut), true);
+  assert.equal(of(large), true);
+  assert.equal(of(cut, { pending: 2 }), false);
+  assert.equal(of(cut, { answered: 1 }), false);
+  assert.equal(of(Buffer.concat([raw.parse('', 'CALL p()'), raw.bind()])), false);
+  assert.equal(of(raw.query(`INSERT INTO t VALUES ('${'x'.repeat(1000)}')`).subarray(0, 100)), false);
+  assert.equal(of(Buffer.alloc(0)), false);
+});
+
+test('what can have committed nothing, had it all been executed', () => {
+  const of = (...bytes: Buffer[]): boolean => isUncommitted(Buffer.concat(bytes), NO_NAMES);
+  for (const bytes of [
+    raw.query('BEGIN'),
+    raw.query('begin; insert into t values (1)'),
+    raw.query('SET x = 1; SHOW x'),
+    raw.sync(),
+    Buffer.concat([raw.parse('', 'INSERT INTO t VALUES (1)'), raw.describe('S'), raw.sync()]),
+    Buffer.concat([raw.parse('', 'CALL p()'), raw.bind(), raw.describe('P'), raw.sync()]),
+    Buffer.concat([
+      run('BEGIN'),
+      run('INSERT INTO t VALUES (1)'),
+      raw.sync(),
+      run('DELETE FROM t'),
+      raw.sync(),
+    ]),
+    raw.query('BEGIN; DELETE FROM t; ROLLBACK; BEGIN'),
+  ])
+    assert.equal(of(bytes), true, bytes.toString('latin1'));
+  for (const bytes of [
+    raw.query('SELECT f()'),
+    raw.query('BEGIN; INSERT INTO t VALUES (1); COMMIT'),
+    raw.query('BEGIN; DELETE FROM t; ROLLBACK; DELETE FROM t'),
+    Buffer.concat([run('BEGIN'), raw.sync(), run('CALL p()'), raw.sync()]),
+    Buffer.concat([raw.query('BEGIN'), raw.query('END')]),
+    raw.message('F', Buffer.alloc(10)),
+  ])
+    assert.equal(of(bytes), false, bytes.toString('latin1'));
+  assert.equal(isUncommitted(raw.query('BEGIN'), NO_NAMES, false), false);
+  assert.equal(isUncommitted(raw.query('SET x = 1'), NO_NAMES, false), true);
+});
+
+test('cycles end after a Query, a FunctionCall and a Sync', () => {
+  const parts = [
+    raw.query('SELECT 1'),
+    Buffer.concat([run('SELECT 2'), raw.sync()]),
+    raw.message('F', Buffer.alloc(10)),
+  ];
+  const bytes = Buffer.concat(parts);
+  const ends = [parts[0]!.length, parts[0]!.length + parts[1]!.length, bytes.length];
+  assert.deepEqual(cyclesOf(bytes), { ends, isCut: false });
+  assert.deepEqual(cyclesOf(bytes.subarray(0, -1)), { ends: ends.slice(0, 2), isCut: true });
+  assert.deepEqual(cyclesOf(Buffer.concat([bytes, raw.parse('', 'x').subarray(0, -1)])), {
+    ends,
+    isCut: false,
+  });
 });

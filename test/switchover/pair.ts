@@ -17,7 +17,7 @@ export interface Setup {
 export interface SetupOptions {
   standbys?: number;
   settings?: Settings;
-  /** of the servers */
+  /** of the PostgreSQL servers */
   postgres?: Record<string, string>;
   /** beside the configuration: path -> text */
   files?: Record<string, string>;
@@ -106,7 +106,9 @@ export class Writer {
     protocol: Protocol,
     more: ClientConfig = {},
   ): Promise<Writer> {
-    const writer = new Writer(await bouncer.connect(more), id, protocol);
+    // of its own, so that servers have to be set up again and again
+    const application_name = `writer ${id}`;
+    const writer = new Writer(await bouncer.connect({ application_name, ...more }), id, protocol);
     writer.#loop = writer.#run();
     return writer;
   }
