@@ -24,6 +24,10 @@ const OWN = ['default_transaction_read_only', 'search_path', 'scram_iterations',
 /** Nobody can set these: a client is told where its present server differs from the last one. */
 const REPORTED = ['in_hot_standby', 'is_superuser', 'server_version', 'server_encoding', 'integer_datetimes'];
 
+/** how many values are kept as one object each, and how long one may be */
+const MAX_VALUES = 1000;
+const MAX_VALUE_LENGTH = 256;
+
 export type ParameterValues = (string | undefined)[];
 
 /** What of a server's settings is looked at. */
@@ -41,6 +45,7 @@ export class TrackedParameters {
   /** where default_transaction_read_only is */
   readonly readOnly: number;
   readonly #index = new Map<string, number>();
+  readonly #values = new Map<string, string>();
   /** places before it are of what a client keeps; then come those that it may set, and those that it may not */
   readonly #firstOwn: number;
   readonly #firstReported: number;
@@ -75,6 +80,19 @@ export class TrackedParameters {
     const index = this.indexOf(name);
     if (index < this.#firstOwn) return index;
     return index < this.#firstReported && this.#listed.has(name.toLowerCase()) ? index : -1;
+  }
+
+  /**
+   * The same text as one object for everybody who has it: values are compared each time that a client gets a server, and
+   * two objects would be compared letter by letter.
+   */
+  intern(value: string): string {
+    const known = this.#values.get(value);
+    if (known !== undefined) return known;
+    // clients choose the values: what is forgotten is compared more slowly
+    if (this.#values.size >= MAX_VALUES) this.#values.clear();
+    if (value.length <= MAX_VALUE_LENGTH) this.#values.set(value, value);
+    return value;
   }
 
   /** Whether a client has what it was welcomed with until it sets something else. */

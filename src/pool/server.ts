@@ -131,8 +131,9 @@ export class Server {
 
   /** Takes over a setting that a ParameterStatus reported. */
   noteParameter(name: string, value: string): void {
-    const index = this.pool.registry.tracked.indexOf(name);
-    if (index >= 0) this.parameters[index] = value;
+    const { tracked } = this.pool.registry;
+    const index = tracked.indexOf(name);
+    if (index >= 0) this.parameters[index] = tracked.intern(value);
   }
 
   /** It has logged in: nobody has set anything yet. */

@@ -43,6 +43,8 @@ const REPLICATION = { none: 'no', logical: 'database', physical: 'yes' } as cons
 /** The StartupMessage is there and understood: authentication begins. */
 export function logInClient(client: Client): void {
   client.blocked = true;
+  client.reader = hold;
+  if (isTerminate(client.held)) return client.close('client close request');
   run(client).catch((error: unknown) => {
     client.crash(error as Error);
   });
@@ -173,6 +175,7 @@ function nextPassword(client: Client): Promise<Buffer | null> {
       read();
     };
     client.onLeft = () => resolve(null);
+    if (!client.sessions.suspended) client.socket.resume();
     read();
   });
 }
@@ -180,7 +183,9 @@ function nextPassword(client: Client): Promise<Buffer | null> {
 /** What a client sends ahead while its login is being worked on. */
 function hold(client: Client, chunk: Buffer): void {
   client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
-  if (client.held.length > MAX_PASSWORD_MESSAGE) client.socket.pause();
+  // nobody is there to hear what becomes of the login
+  if (isTerminate(client.held)) client.close('client close request');
+  else if (client.held.length > MAX_PASSWORD_MESSAGE) client.socket.pause();
 }
 
 /** It may go at any time, whatever is being awaited. */
@@ -254,11 +259,11 @@ export function welcome(client: Client, settings: Welcome): void {
   for (const [name, own] of settings) {
     const index = tracked.indexOf(name);
     const asked = client.parameters[index];
-    const value = asked === undefined ? own : canonicalValue(name, asked, own);
+    const value = tracked.intern(asked === undefined ? own : canonicalValue(name, asked, own));
     parts.push(parameterStatus(name, value));
     if (index < 0) continue;
     // What the client did not ask for is the server's default, and some of it stays that on whichever server it gets.
-    if (tracked.isKept(index)) client.parameters[index] ??= own;
+    if (tracked.isKept(index)) client.parameters[index] ??= value;
     client.told[index] = value;
   }
   const key = sessions.issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET[2] : CANCEL_SECRET[0]);

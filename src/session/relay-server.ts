@@ -244,12 +244,13 @@ function noteParameter(client: Client, payload: Buffer): boolean {
   const { tracked } = client.sessions.registry;
   const index = tracked.indexOf(parameter.name);
   if (index < 0) return true;
-  const isNews = tracked.isKept(index) || client.told[index] !== parameter.value;
-  client.told[index] = parameter.value;
+  const value = server.parameters[index]!;
+  const isNews = tracked.isKept(index) || client.told[index] !== value;
+  client.told[index] = value;
   if (!tracked.isSettable(index)) return isNews;
   if (client.database!.cluster !== null) client.parametersBefore ??= [...client.parameters];
-  const isDefault = !tracked.isKept(index) && parameter.value === server.defaults[index];
-  client.parameters[index] = isDefault ? undefined : parameter.value;
+  const isDefault = !tracked.isKept(index) && value === server.defaults[index];
+  client.parameters[index] = isDefault ? undefined : value;
   if (index !== tracked.readOnly) return isNews;
   if (isDefault) client.readOnly = 'known';
   else client.readOnly = client.hasSet ? 'likely' : 'unknown';

@@ -225,7 +225,7 @@ export const ADMIN_DATABASE = 'pgbouncer';
 function takeParameter(client: Client, name: string, value: string): boolean {
   const index = client.sessions.registry.tracked.indexAtStartup(name);
   if (index < 0) return false;
-  client.parameters[index] = value;
+  client.parameters[index] = client.sessions.registry.tracked.intern(value);
   return true;
 }
 

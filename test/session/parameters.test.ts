@@ -281,3 +281,36 @@ test('pipelined messages keep their settings apart, too', async (t) => {
   assert.deepEqual(await codes(client, 3), ['ok', 'ok', READ_ONLY]);
   assert.deepEqual(await codes(other, 2), ['ok', 'ok']);
 });
+
+test(
+  'a client that a rule moves to a server of another version is told so, and takes its own settings along',
+  { skip: noPostgres15 },
+  async (t) => {
+    const routed = await Bouncer.start(t, {
+      databases: { one: cluster.connectionString(), old: old!.connectionString() },
+      settings: { pool_mode: 'transaction' },
+      files: {
+        'user-functions/routing_rules.ts': `export function routing_rules(username: string, query: string): string | null {
+        return query.includes('old') ? 'old' : 'one';
+      }`,
+      },
+    });
+    const client = await RawClient.login(routed, { user: 'postgres', database: 'one' });
+    t.after(() => client.destroy());
+    await client.query('SET default_transaction_read_only = on');
+    // PostgreSQL 15 knows neither, or does not report it
+    await client.query('SET scram_iterations = 5000; SET search_path = elsewhere');
+    const version = async (sql: string): Promise<[string | null, string | undefined]> => {
+      const frames = await client.query(sql);
+      const row = frames.find((frame) => frame.type === 'D');
+      return [rowValues(row!)[0]!.slice(0, 2), reported(frames)['server_version']?.slice(0, 2)];
+    };
+    assert.deepEqual(await version("SELECT current_setting('server_version') AS old"), ['15', '15']);
+    assert.deepEqual(await version("SELECT current_setting('server_version') AS old"), ['15', undefined]);
+    assert.equal(await outcome(client, `${WRITE} -- old`), READ_ONLY);
+    assert.deepEqual(await version("SELECT current_setting('server_version')"), ['18', '18']);
+    assert.equal(await outcome(client, WRITE), READ_ONLY);
+    assert.equal(await show(client, 'search_path'), 'elsewhere');
+    assert.equal(await show(client, 'scram_iterations'), '5000');
+  },
+);

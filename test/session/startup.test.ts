@@ -276,6 +276,9 @@ test('Terminate before the login is over closes without a word, and without a wa
     asked.send(raw.terminate());
     await closing(asked, `instead of a password, ${what}`);
   }
+  const early = await RawClient.connect(bouncer);
+  early.send(raw.startup({ ...USER, user: 'nobody' }), raw.terminate());
+  await closing(early, 'in one piece with the StartupMessage');
   const plain = await RawClient.connect(bouncer);
   plain.send(raw.sslRequest());
   assert.equal((await plain.readBytes(1)).toString(), 'N');
@@ -298,6 +301,32 @@ test('Terminate before the login is over closes without a word, and without a wa
   client.connect().catch((error: Error) => (failure = error));
   await client.end();
   assert.equal(failure, null);
+});
+
+test('what a client sends ahead of its welcome is kept for later; Terminate ends the wait for a server', async (t) => {
+  const trusting = await Bouncer.start(t, {
+    databases: {
+      dev: cluster.connectionString(),
+      slow: `${cluster.connectionString()} connect_query='select pg_sleep(0.2)'`,
+      nowhere: `host=127.0.0.1 port=${await freePort()} dbname=postgres`,
+    },
+    settings: { auth_type: 'trust', server_login_retry: 60 },
+  });
+  const ahead = await RawClient.connect(trusting);
+  ahead.send(raw.startup({ ...USER, database: 'slow' }));
+  await trusting.waitForLog(/login attempt: db=slow/);
+  ahead.send(raw.query('select 7 as n'));
+  await ahead.readUntil('Z');
+  const row = (await ahead.readUntil('Z')).find((frame) => frame.type === 'D');
+  assert.deepEqual(rowValues(row!), ['7']);
+  ahead.destroy();
+
+  const waits = await RawClient.connect(trusting);
+  waits.send(raw.startup({ ...USER, database: 'nowhere' }));
+  await trusting.waitForLog(/login attempt: db=nowhere/);
+  waits.send(raw.terminate());
+  assert.deepEqual(await waits.readToEnd(), []);
+  assert.ok(trusting.logContains(/nowhere\/postgres@\S+ closing because: client close request/));
 });
 
 test('instead of a password anything else ends the login', async () => {
