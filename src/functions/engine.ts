@@ -272,9 +272,9 @@ export class Engine {
       const progress = calls.getSync('progress', { reference: true }) as Loaded['progress'];
       // What the top level throws stays inside: it is described there, where a getter that never returns is cut off.
       const code = `"use strict";try{${version.code}\n}catch(e){var __pgswitchyard_failed=[e]}`;
-      context.evalSync(code, { filename: 'bundle.js', timeout: LOAD_MS });
+      context.evalSync(code, { filename: 'bundle.js', timeout: version.loadMs ?? LOAD_MS });
       const verdict = activate.applySync(undefined, [version.databases.join('\0')], {
-        timeout: LOAD_MS,
+        timeout: version.loadMs ?? LOAD_MS,
       }) as string;
       if (!verdict.startsWith('ok')) {
         isolate.dispose();

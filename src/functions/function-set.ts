@@ -1,20 +1,11 @@
 import { dirname } from 'node:path';
 import { Breaker } from './breaker.ts';
-import { asyncPlaces, bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
+import type { SourceFiles } from './bundle-job.ts';
 import { checked, failureOf, GO, refusalOf, type Decision, type FailurePolicy } from './decision.ts';
-import { positionsOf, printable, where, type Positions } from './failure.ts';
-import type {
-  CallFailure,
-  FailureOutcome,
-  HostAnswer,
-  HostCall,
-  LoadResult,
-  Part,
-  SandboxHost,
-} from './host.ts';
+import { where } from './failure.ts';
+import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part, SandboxHost } from './host.ts';
+import { Loader, type LoadTools, type Version } from './loading.ts';
 import { SetRecord, type FunctionLog } from './record.ts';
-import { isThere } from './sources.ts';
-import { tryVersion } from './trial.ts';
 
 export type { Decision, FunctionLog };
 
@@ -31,16 +22,6 @@ export interface SetSettings {
 
 export type FunctionCall = HostCall;
 
-interface Version {
-  readonly id: number;
-  readonly bundle: Bundle;
-  readonly positions: Positions;
-  readonly host: SandboxHost;
-  /** what loading it gave */
-  readonly result: LoadResult;
-  readonly loadedAt: Date;
-}
-
 /** What crosses at once: more would need more memory than an isolate has, and keep others waiting for longer. */
 const MAX_BATCH_CALLS = 64;
 const MAX_BATCH_LENGTH = 1_000_000;
@@ -50,7 +31,16 @@ interface Pending {
   readonly done: (decision: Decision) => void;
 }
 
-let nextVersionId = 1;
+/** A call that waits for the first version is answered with an error after this long. */
+const LONGEST_WAIT_MS = 30_000;
+/** cannot_connect_now: the rules that a query has to be shown to are not loaded yet */
+const NOT_LOADED: Decision = {
+  kind: 'reject',
+  message: 'the user functions of this database are not loaded yet',
+  code: '57P03',
+  hint: 'The log of the proxy says why. Try again later.',
+  detail: null,
+};
 
 /** The user functions that apply to one or more databases: one bundle, one isolate, one record. */
 export class FunctionSet {
@@ -60,20 +50,19 @@ export class FunctionSet {
   readonly record: SetRecord;
   readonly #isDbkey: (name: string) => boolean;
   readonly #onFault: (set: FunctionSet) => void;
-  readonly #tryOn: () => SandboxHost | null;
-  #settings: SetSettings;
-  #host: SandboxHost;
-  #version: Version | null = null;
+  readonly loader: Loader;
   readonly #breaker = new Breaker();
   #pending: Pending[] = [];
   /** batches that were sent and are not answered */
   #inFlight = 0;
   /** a flush is due, or something is in flight */
   #isBusy = false;
-  #build = 0;
   /** The first attempt to load it has not ended yet: calls wait for that. */
   #isNew = true;
-  #inputs: readonly string[];
+  readonly #longestWaitMs: number;
+  #waitTimer: NodeJS.Timeout | null = null;
+  /** files that it is made of have been gone for too long: each call is a failure, and this is why */
+  #missing: string | null = null;
 
   constructor(options: {
     files: SourceFiles;
@@ -83,32 +72,42 @@ export class FunctionSet {
     isDbkey: (name: string) => boolean;
     /** It has hung or eaten memory again and again. */
     onFault: (set: FunctionSet) => void;
-    /** Where a new version is tried first, so that its loading costs nobody time; null: where it will run. */
-    tryOn: () => SandboxHost | null;
+    tools: LoadTools;
+    /** how long calls wait for the first version, in ms */
+    longestWaitMs?: number;
   }) {
     this.files = options.files;
     this.tenant = dirname((options.files.routing ?? options.files.rewrite)!);
-    this.#settings = options.settings;
-    this.#host = options.host;
     this.#isDbkey = options.isDbkey;
     this.#onFault = options.onFault;
-    this.#tryOn = options.tryOn;
-    this.#inputs = this.#entries();
-    this.record = new SetRecord(this.tenant, this.#inputs.join(', '), options.log);
+    this.#longestWaitMs = options.longestWaitMs ?? LONGEST_WAIT_MS;
+    const { routing, rewrite } = options.files;
+    const names = [...new Set([routing, rewrite])].filter((file) => file !== null);
+    this.record = new SetRecord(this.tenant, names.join(', '), options.log);
+    this.loader = new Loader({
+      files: options.files,
+      tenant: this.tenant,
+      settings: options.settings,
+      host: options.host,
+      record: this.record,
+      tools: options.tools,
+      onVersion: (isNew) => {
+        if (isNew) this.#breaker.reset();
+      },
+      onSettled: () => this.#open(),
+    });
+  }
+
+  get #version(): Version | null {
+    return this.loader.version;
+  }
+
+  get #settings(): SetSettings {
+    return this.loader.settings;
   }
 
   get maxQueryBytes(): number {
     return this.#settings.maxQueryBytes;
-  }
-
-  /** Files that the set is made of, as far as they are known. */
-  get inputs(): readonly string[] {
-    return this.#inputs;
-  }
-
-  /** Whether its files are where they were. */
-  get isThere(): boolean {
-    return this.#entries().every(isThere);
   }
 
   /** By function the file that it comes from; '' for one that there is none of. One file may hold both. */
@@ -130,9 +129,11 @@ export class FunctionSet {
     return this.#version?.loadedAt ?? null;
   }
 
-  get state(): 'serving' | 'no version' | 'suspended' {
+  get state(): 'serving' | 'loading' | 'no version' | 'suspended' | 'missing' {
+    if (this.#missing !== null) return 'missing';
     if (this.#breaker.isOpen) return 'suspended';
-    return this.#version === null ? 'no version' : 'serving';
+    if (this.#version !== null) return 'serving';
+    return this.#isNew ? 'loading' : 'no version';
   }
 
   get versionId(): number | null {
@@ -175,103 +176,57 @@ export class FunctionSet {
     return this.record.moveRefused();
   }
 
+  /** Builds what its files hold now, and serves that when it is new and sound (loading.ts). */
+  reload(isAsked = false): Promise<void> {
+    return this.loader.reload(isAsked);
+  }
+
   /** Takes over changed settings; a version that was loaded with others is loaded again. */
   configure(settings: SetSettings, host: SandboxHost): Promise<void> {
-    const changed = JSON.stringify(settings) !== JSON.stringify(this.#settings) || host !== this.#host;
-    this.#settings = settings;
-    this.#host = host;
-    return changed && this.#version !== null
-      ? this.#load(this.#version.bundle, ++this.#build, false)
-      : Promise.resolve();
+    return this.loader.configure(settings, host);
   }
 
   /** Moves the set to another host. Its record goes with it: whoever is suspended stays so. */
-  async moveTo(host: SandboxHost): Promise<void> {
-    this.#host = host;
-    if (this.#version !== null) await this.#load(this.#version.bundle, ++this.#build, false);
-    // a newer version that was on its way has been overtaken by this
-    await this.reload();
-  }
-
-  /**
-   * Bundles the files and, when they have changed, loads them. The version that serves goes on until the new one has
-   * answered a trial call; a broken one is only logged.
-   */
-  async reload(): Promise<void> {
-    const build = ++this.#build;
-    await this.#bundleAndLoad(build);
-    if (build === this.#build) this.#open();
+  moveTo(host: SandboxHost): Promise<void> {
+    return this.loader.moveTo(host);
   }
 
   /** Calls no longer wait: there is a version now, or a complaint. */
   #open(): void {
     if (!this.#isNew) return;
     this.#isNew = false;
+    if (this.#waitTimer) clearTimeout(this.#waitTimer);
     if (this.#isBusy) this.#schedule();
   }
 
-  async #bundleAndLoad(build: number): Promise<void> {
-    let made: Bundle;
-    try {
-      made = await bundle(this.files);
-    } catch (error) {
-      if (build !== this.#build) return;
-      if (error instanceof BundleError) this.#inputs = [...new Set([...this.#inputs, ...error.inputs])];
-      // taken away meanwhile, which is no mistake: whoever watches the folder finds what takes its place
-      if (this.#version === null || this.isThere)
-        this.record.refused(this.versionHash, (error as Error).message);
-      return;
-    }
-    if (build !== this.#build) return;
-    // the entries also by the path that they are known by, which may lead over symbolic links
-    this.#inputs = [...new Set([...this.#entries(), ...made.inputs])];
-    if (this.#version?.bundle.hash === made.hash) return this.record.restored(made.hash);
-    await this.#load(made, build, true);
+  /** @param message why its calls fail, although a version is loaded; null: they don't */
+  setMissing(message: string | null): void {
+    this.#missing = message;
   }
 
   /** The set applies to nothing any more. What it was asked before that is answered. */
   dispose(): void {
-    this.#build++;
+    if (this.#isNew) this.#giveUp();
     this.#isNew = false;
+    if (this.#waitTimer) clearTimeout(this.#waitTimer);
     this.#sendAll(this.#takePending());
-    if (this.#version) this.#version.host.dispose(this.#version.id);
-    this.#version = null;
+    this.loader.dispose();
   }
 
-  async #load(made: Bundle, build: number, isNew: boolean): Promise<void> {
-    const id = nextVersionId++;
-    const host = this.#host;
-    const { timeoutMs, memoryLimitMb, maxResult, databases } = this.#settings;
-    const code = { id, code: made.code, databases, memoryLimitMb, maxResult, timeoutMs };
-    const positions = positionsOf(made.map, this.#entry());
-    const elsewhere = isNew ? this.#tryOn() : null;
-    let tried = elsewhere === null ? null : await tryVersion(elsewhere, code);
-    if (tried?.failure === null) elsewhere?.dispose(id);
-    if (build !== this.#build) return;
-    if (tried === null || tried.failure === null) tried = await tryVersion(host, code);
-    const { result, failure } = tried;
-    if (failure !== null) {
-      const place = / must not be async: /.test(failure.message)
-        ? (await asyncPlaces(made.inputs, dirname(this.#entry()))).map((each) => `${each}: `).join('')
-        : where(positions, failure);
-      if (build === this.#build) this.record.refused(this.versionHash, printable(place + failure.message));
-      return;
-    }
-    if (build !== this.#build) {
-      // a newer build has begun meanwhile
-      host.dispose(id);
-      return;
-    }
-    const old = this.#version;
-    this.#version = { id, bundle: made, positions, host, result, loadedAt: new Date() };
-    if (old) old.host.dispose(old.id);
-    if (!isNew) return this.record.forgive();
-    this.#breaker.reset();
-    this.record.loaded(made.hash);
-  }
+  /** What waits for a first version does not wait for ever, and goes nowhere unjudged. */
+  readonly #giveUp = (): void => {
+    this.#waitTimer = null;
+    if (!this.#isNew) return;
+    const batch = this.#takePending();
+    this.#isBusy = false;
+    for (const { done } of batch) done(NOT_LOADED);
+  };
 
   readonly #flush = (): void => {
-    if (this.#isNew) return;
+    if (this.#isNew) {
+      this.#waitTimer ??= setTimeout(this.#giveUp, this.#longestWaitMs).unref();
+      return;
+    }
     this.#inFlight++;
     this.#sendAll(this.#takePending());
     this.#answered();
@@ -293,6 +248,7 @@ export class FunctionSet {
 
   #sendAll(batch: readonly Pending[]): void {
     const version = this.#version;
+    if (this.#missing !== null) return this.#failAll(batch, 'no_version', this.#missing);
     if (version === null) return this.#failAll(batch, 'no_version', 'no valid version is loaded');
     if (this.#breaker.isOpen) {
       const isTrial = this.#breaker.allows(performance.now());
@@ -375,13 +331,5 @@ export class FunctionSet {
 
   #place(failure: CallFailure): string {
     return this.#version === null ? '' : where(this.#version.positions, failure);
-  }
-
-  #entry(): string {
-    return (this.files.routing ?? this.files.rewrite)!;
-  }
-
-  #entries(): string[] {
-    return [...new Set([this.files.routing, this.files.rewrite])].filter((file) => file !== null);
   }
 }

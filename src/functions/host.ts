@@ -13,6 +13,8 @@ export interface VersionCode {
   readonly maxResult: number;
   /** for one call, in ms */
   readonly timeoutMs: number;
+  /** for the bundle's top level, in ms; 2 s unless given */
+  readonly loadMs?: number;
 }
 
 export interface HostCall {

@@ -19,8 +19,6 @@ export interface HostsOptions {
 const SETS_A_PROCESS = 64;
 /** A process costs 45 MB: sets beyond this many share the last one. */
 const MAX_OWN_HOSTS = 8;
-/** New versions come in bursts: editors, deployments. */
-const TRIAL_IDLE_MS = 2_000;
 /** Making the next child ready must not take the processor from those that wait for this one. */
 const WARM_DELAY_MS = 100;
 
@@ -31,15 +29,12 @@ interface Shared {
 }
 
 /**
- * The hosts of a proxy: one that all share, several where there are many sets, one each for those who have misbehaved, and
- * one in which new versions are tried. The last is there only while it is needed.
+ * The hosts of a proxy: one that all share, several where there are many sets, and one each for those that have misbehaved.
  */
 export class Hosts {
   readonly #options: HostsOptions;
   readonly #shared: Shared[] = [];
   readonly #own = new Map<object, ProcessHost>();
-  #trial: ProcessHost | null = null;
-  #trialTimer: NodeJS.Timeout | null = null;
   #warm: HostChild | null = null;
   #warmTimer: NodeJS.Timeout | null = null;
   #stopped = false;
@@ -92,13 +87,9 @@ export class Hosts {
     if (host instanceof ProcessHost) void host.retire();
   }
 
-  /** Where new code runs for the first time; null: inline, where nothing would be gained. */
-  trial(): SandboxHost | null {
-    if (this.#options.isolation === 'inline' || this.#stopped) return null;
-    this.#trial ??= this.#newProcess();
-    if (this.#trialTimer) clearTimeout(this.#trialTimer);
-    this.#trialTimer = setTimeout(() => this.#endTrial(), TRIAL_IDLE_MS).unref();
-    return this.#trial;
+  /** A process for trying new versions, which whoever takes it ends; null: inline, where nothing would be gained. */
+  forTrials(): ProcessHost | null {
+    return this.#options.isolation === 'inline' || this.#stopped ? null : this.#newProcess();
   }
 
   /** Ends them when what they were given is answered. */
@@ -112,21 +103,9 @@ export class Hosts {
   async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#warmTimer) clearTimeout(this.#warmTimer);
-    if (this.#trialTimer) clearTimeout(this.#trialTimer);
-    const all = new Set([...this.#own.values(), ...this.#shared.map(({ host }) => host), this.#trial]);
+    const all = new Set([...this.#own.values(), ...this.#shared.map(({ host }) => host)]);
     this.#own.clear();
-    await Promise.all([...[...all].map((host) => host?.stop()), this.#warm?.close()]);
-  }
-
-  #endTrial(): void {
-    const host = this.#trial;
-    if (host === null) return;
-    if (host.isBusy) {
-      this.#trialTimer = setTimeout(() => this.#endTrial(), TRIAL_IDLE_MS).unref();
-      return;
-    }
-    this.#trial = null;
-    void host.stop();
+    await Promise.all([...[...all].map((host) => host.stop()), this.#warm?.close()]);
   }
 
   #newProcess(): ProcessHost {

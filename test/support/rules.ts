@@ -14,6 +14,13 @@ export interface RulesOptions {
   settings?: Partial<FunctionSettings>;
 }
 
+/** With these settings a rule whose file is gone is removed as soon as that is noticed. */
+export const REMOVED_AT_ONCE = {
+  routing_rules_on_failure: 'pass',
+  rewrite_query_on_failure: 'pass',
+  user_function_removal_grace: 0,
+} as const;
+
 /** A folder of rules, watched and served. */
 export class Rules {
   readonly folder: string;
@@ -44,6 +51,7 @@ export class Rules {
       rewrite_query_on_failure: 'error',
       routing_rules_disconnect_on_failure: false,
       rewrite_query_disconnect_on_failure: false,
+      user_function_removal_grace: 10_000,
       ...options.settings,
     };
     this.functions = new Functions({

@@ -1,0 +1,49 @@
+/**
+ * Gives out a fixed number of turns. Tenants that wait are served round robin, each has one turn at a time, so that
+ * whatever one tenant asks for delays another tenant by one turn at most.
+ */
+export class Turns {
+  #free: number;
+  readonly #busy = new Set<string>();
+  /** by tenant, in the order in which they come next */
+  readonly #waiting = new Map<string, (() => void)[]>();
+
+  constructor(turns: number) {
+    this.#free = turns;
+  }
+
+  /** Runs the work when the tenant's turn has come. */
+  async run<T>(tenant: string, work: () => Promise<T>): Promise<T> {
+    await this.#take(tenant);
+    try {
+      return await work();
+    } finally {
+      this.#free++;
+      this.#busy.delete(tenant);
+      this.#next();
+    }
+  }
+
+  #take(tenant: string): Promise<void> {
+    return new Promise((resolve) => {
+      const line = this.#waiting.get(tenant);
+      if (line === undefined) this.#waiting.set(tenant, [resolve]);
+      else line.push(resolve);
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    if (this.#free === 0) return;
+    for (const [tenant, line] of this.#waiting) {
+      if (this.#busy.has(tenant)) continue;
+      const begin = line.shift()!;
+      this.#waiting.delete(tenant);
+      if (line.length > 0) this.#waiting.set(tenant, line);
+      this.#free--;
+      this.#busy.add(tenant);
+      begin();
+      if (this.#free === 0) return;
+    }
+  }
+}
