@@ -32,11 +32,11 @@ export class Blame {
     return this.#of(tenant) !== null;
   }
 
-  /** How long the tenant's next version has to wait, in ms: 2, 4, 8 … 120 s after the last fault. */
+  /** How long the tenant's next version has to wait, in ms: after the first fault not at all, then 2, 4, 8 … 120 s. */
   waitMs(tenant: string): number {
     const fault = this.#of(tenant);
-    if (fault === null) return 0;
-    const pauseMs = Math.min(FIRST_WAIT_MS * 2 ** (fault.count - 1), LONGEST_WAIT_MS);
+    if (fault === null || fault.count === 1) return 0;
+    const pauseMs = Math.min(FIRST_WAIT_MS * 2 ** (fault.count - 2), LONGEST_WAIT_MS);
     return Math.max(0, Math.ceil(fault.at + pauseMs - this.#now()));
   }
 

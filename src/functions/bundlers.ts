@@ -87,6 +87,8 @@ class Bundler {
         this.#ref(false);
         resolve(result);
       };
+      // one that could not be started has no channel, and tells of it next
+      if (!this.#child.connected) return;
       this.#child.send(job, (error) => {
         if (error !== null) this.#end({ kind: 'ended' });
       });

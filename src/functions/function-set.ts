@@ -95,6 +95,7 @@ export class FunctionSet {
         if (isNew) this.#breaker.reset();
       },
       onSettled: () => this.#open(),
+      isInUse: () => this.record.counters.calls > 0 || this.#pending.length > 0,
     });
   }
 

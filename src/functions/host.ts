@@ -74,6 +74,8 @@ export type LoadResult = string;
 
 export interface SandboxHost {
   load(version: VersionCode): Promise<LoadResult>;
+  /** Takes a version that has been tried elsewhere, and loads it with its first call; not there: it has to be loaded. */
+  adopt?(version: VersionCode): void;
   /** `done` is called once, with one answer for each call; it may be called before `evaluate` returns. */
   evaluate(
     versionId: number,

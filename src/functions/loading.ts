@@ -67,6 +67,7 @@ export class Loader {
   readonly #tools: LoadTools;
   readonly #onVersion: (isNew: boolean) => void;
   readonly #onSettled: () => void;
+  readonly #isInUse: () => boolean;
   #settings: SetSettings;
   #host: SandboxHost;
   #version: Version | null = null;
@@ -103,6 +104,8 @@ export class Loader {
     onVersion: (isNew: boolean) => void;
     /** calls need not wait for a first version any more */
     onSettled: () => void;
+    /** It is asked about queries: what serves next is to be ready at once. */
+    isInUse: () => boolean;
   }) {
     this.files = options.files;
     this.tenant = options.tenant;
@@ -112,6 +115,7 @@ export class Loader {
     this.#tools = options.tools;
     this.#onVersion = options.onVersion;
     this.#onSettled = options.onSettled;
+    this.#isInUse = options.isInUse;
     this.#inputs = this.entries;
   }
 
@@ -255,24 +259,27 @@ export class Loader {
     if (tried !== null && tried.failure !== null) return await this.#refuseVersion(made, tried);
     // Whoever takes long to load would keep its neighbours waiting each time that their process is started again.
     if (tried?.isSlow) this.#host = this.#tools.separate(this.files) ?? this.#host;
-    const loaded = await this.#install(made, true);
+    const loaded = await this.#install(made, true, tried);
     if (loaded !== null && loaded.failure !== null && !this.#isDisposed)
       await this.#refuseVersion(made, loaded);
   }
 
   /** @returns null: the set is gone */
-  #install(made: Bundle, isNew: boolean): Promise<TrialResult | null> {
-    const installed = this.#installing.then(() => this.#installNow(made, isNew));
+  #install(made: Bundle, isNew: boolean, tried: TrialResult | null = null): Promise<TrialResult | null> {
+    const installed = this.#installing.then(() => this.#installNow(made, isNew, tried));
     this.#installing = installed.catch(() => {});
     return installed;
   }
 
-  async #installNow(made: Bundle, isNew: boolean): Promise<TrialResult | null> {
+  async #installNow(made: Bundle, isNew: boolean, tried: TrialResult | null): Promise<TrialResult | null> {
     if (this.#isDisposed) return null;
     const code = this.#code(made);
     const host = this.#host;
     const settings = this.#settings;
-    const loaded = await tryVersion(host, code);
+    // Hundreds of databases may have rules, most of which are seldom asked for: an isolate takes 2.7 MB.
+    const adopt = tried === null || this.#isInUse() ? undefined : host.adopt?.bind(host);
+    adopt?.(code);
+    const loaded = tried !== null && adopt !== undefined ? tried : await tryVersion(host, code);
     if (loaded.failure !== null) return loaded;
     if (this.#isDisposed) {
       host.dispose(code.id);
@@ -297,7 +304,8 @@ export class Loader {
     const version = this.#version;
     if (version === null || this.#isDisposed) return;
     if (version.host === this.#host && version.settings === this.#settings) return;
-    const loaded = await this.#install(version.bundle, false);
+    const known = { result: version.result, failure: null, kind: 'fine' } as const;
+    const loaded = await this.#install(version.bundle, false, known);
     if (loaded !== null && loaded.failure !== null && !this.#isDisposed)
       await this.#refuseVersion(version.bundle, loaded);
   }

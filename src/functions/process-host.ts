@@ -119,6 +119,10 @@ export class ProcessHost implements SandboxHost {
     });
   }
 
+  adopt(version: VersionCode): void {
+    this.#versions.set(version.id, version);
+  }
+
   evaluate(versionId: number, calls: readonly HostCall[], done: Done): void {
     const batch: Batch = { kind: 'batch', id: this.#nextBatch++, versionId, calls, done, accidents: 0 };
     if (this.#child.isGone || this.#stopped) {

@@ -20,6 +20,7 @@ export class Turns {
     } finally {
       this.#free++;
       this.#busy.delete(tenant);
+      this.#toTheEnd(tenant);
       this.#next();
     }
   }
@@ -33,13 +34,18 @@ export class Turns {
     });
   }
 
+  #toTheEnd(tenant: string): void {
+    const line = this.#waiting.get(tenant);
+    this.#waiting.delete(tenant);
+    if (line !== undefined && line.length > 0) this.#waiting.set(tenant, line);
+  }
+
   #next(): void {
     if (this.#free === 0) return;
     for (const [tenant, line] of this.#waiting) {
       if (this.#busy.has(tenant)) continue;
       const begin = line.shift()!;
-      this.#waiting.delete(tenant);
-      if (line.length > 0) this.#waiting.set(tenant, line);
+      this.#toTheEnd(tenant);
       this.#free--;
       this.#busy.add(tenant);
       begin();

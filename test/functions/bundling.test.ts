@@ -88,7 +88,7 @@ for (const [what, { files = {}, fifo, link, complaint }] of Object.entries(TRAPS
 function bundler(): number {
   for (const task of readdirSync('/proc/self/task')) {
     for (const pid of readFileSync(`/proc/self/task/${task}/children`, 'latin1').split(' ').filter(Boolean)) {
-      if (readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('--service=')) return Number(pid);
+      if (readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('bundler-process')) return Number(pid);
     }
   }
   throw new Error('there is none');
@@ -115,6 +115,7 @@ test('rules over which the bundler ends are refused, and those that it had at th
     databases: { a: nowhere, good: nowhere },
     files: { 'user-functions/a/routing_rules.ts': GOOD },
   });
+  await bouncer.waitForLog(/user functions loaded: .*\/a\/routing_rules\.ts/);
   await Promise.all([
     bouncer.writeFile('user-functions/a/routing_rules.ts', `import deep from './deep.json'; ${GOOD} deep;`),
     bouncer.writeFile('user-functions/a/deep.json', '['.repeat(1e6) + ']'.repeat(1e6)),
