@@ -18,12 +18,14 @@ import { Turns } from './turns.ts';
 const QUICK_MS = 3_000;
 /** Far more than the largest packages take on a busy machine. */
 const LONGEST_MS = 10_000;
+/** Of these, what takes longer than that does not keep others waiting. */
+const GIVE_ON_MS = 500;
 /** Two processors' worth: hundreds of sets at once would only keep each other, and the clients, waiting. */
 const QUICK_TURNS = 2;
 /** Changes come in bursts: editors, deployments. */
 const IDLE_MS = 5_000;
 /** Of a bundler and of esbuild each: the kernel's word is final. */
-const DATA_MB = 1_024;
+const DATA_MB = 768;
 
 /** The files can't be bundled: all that is wrong, with file, line and column. */
 export class BundleError extends Error {
@@ -161,7 +163,7 @@ class Bundlers {
 
   async #run(tenant: string, isSuspect: boolean, job: BundleJob): Promise<BundleResult> {
     let result: BundleResult | Ending = { kind: 'late' };
-    if (!isSuspect) result = await this.#quick.run(tenant, () => this.#once(job, QUICK_MS));
+    if (!isSuspect) result = await this.#quick.run(tenant, () => this.#once(job, QUICK_MS), GIVE_ON_MS);
     if (result.kind === 'late' || result.kind === 'ended')
       result = await this.#slow.run(tenant, () => this.#once(job, LONGEST_MS));
     // it may have been ended from outside; alone and twice in a row, it was these files

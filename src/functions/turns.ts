@@ -1,9 +1,13 @@
+/** What may go on at once over the number of turns, because its turn was given on. */
+const MAX_LATE = 4;
+
 /**
  * Gives out a fixed number of turns. Tenants that wait are served round robin, each has one turn at a time, so that
  * whatever one tenant asks for delays another tenant by one turn at most.
  */
 export class Turns {
   #free: number;
+  #late = 0;
   readonly #busy = new Set<string>();
   /** by tenant, in the order in which they come next */
   readonly #waiting = new Map<string, (() => void)[]>();
@@ -12,13 +16,27 @@ export class Turns {
     this.#free = turns;
   }
 
-  /** Runs the work when the tenant's turn has come. */
-  async run<T>(tenant: string, work: () => Promise<T>): Promise<T> {
+  /**
+   * Runs the work when the tenant's turn has come.
+   * @param giveOnMs work that takes longer goes on, and its turn is another tenant's
+   */
+  async run<T>(tenant: string, work: () => Promise<T>, giveOnMs: number = Infinity): Promise<T> {
     await this.#take(tenant);
+    let isLate = false;
+    const giveOn = (): void => {
+      if (this.#late === MAX_LATE) return;
+      isLate = true;
+      this.#late++;
+      this.#free++;
+      this.#next();
+    };
+    const timer = giveOnMs === Infinity ? undefined : setTimeout(giveOn, giveOnMs).unref();
     try {
       return await work();
     } finally {
-      this.#free++;
+      clearTimeout(timer);
+      if (isLate) this.#late--;
+      else this.#free++;
       this.#busy.delete(tenant);
       this.#toTheEnd(tenant);
       this.#next();

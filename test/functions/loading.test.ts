@@ -100,17 +100,20 @@ test('a killing rule that is renamed again and again is blamed on its tenant', a
   assert.equal(kills(), 1);
   const names = ['routing_rules.ts', 'routing_rules.mts', 'routing_rules.js', 'routing_rules.mjs'];
   let last = 'routing_rules.js';
-  for (let i = 1; i <= 12; i++) {
+  const isHeldBack = (): boolean => rules.lines.some((line) => /not loaded yet.* or by RELOAD/.test(line));
+  for (let i = 1, more = 6; more > 0; i++) {
+    if (isHeldBack()) more--;
     const next = names[i % names.length]!;
     await rules.write(`a/${next}`, killing(i));
     if (next !== last) await rm(join(rules.folder, 'a', last));
     last = next;
-    await until('its set', () => rules.functions.stats().some((set) => set.routing_rules.endsWith(`/a/${next}`)));
+    await until('its set', () =>
+      rules.functions.stats().some((set) => set.routing_rules.endsWith(`/a/${next}`)),
+    );
     await rules.ask('kill');
     assert.equal(JSON.stringify(await rules.ask('q', 'b')), to('b'));
   }
-  assert.ok(kills() <= 3, `${kills()} kills`);
-  assert.ok(rules.lines.some((line) => /not loaded yet.* or by RELOAD/.test(line)));
+  assert.ok(kills() <= 4, `${kills()} kills`);
 });
 
 const SETTINGS = {

@@ -168,7 +168,9 @@ test('an imported file that is gone, and a link that leads nowhere, leave the la
   await symlink('v1', join(rules.folder, 'b'));
   await until('the rule', async () => JSON.stringify(await rules.ask('q', 'b')) === JSON.stringify(TO_B));
   await rm(join(rules.folder, 'a/to.ts'));
-  await until('the complaint', () => rules.lines.some((line) => /\/a\/routing_rules\.ts\n.*Could not/.test(line)));
+  await until('the complaint', () =>
+    rules.lines.some((line) => /\/a\/routing_rules\.ts\n.*Could not/.test(line)),
+  );
   assert.deepEqual(await rules.ask('q', 'a'), TO_B);
   await rm(join(rules.folder, 'v1'), { recursive: true });
   await until('the failure', () => rules.lines.some((line) => OVERDUE.test(line)));

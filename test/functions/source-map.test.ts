@@ -64,7 +64,8 @@ test('a search reads the same piece of a map, however large the map is', async (
         };
       },
     });
-    for (const part of [0.2, 0.5, 0.9]) findPlace({ ...index, mappings: mappings as unknown as string }, Math.floor(lines.length * part), 4);
+    for (const part of [0.2, 0.5, 0.9])
+      findPlace({ ...index, mappings: mappings as unknown as string }, Math.floor(lines.length * part), 4);
     return count;
   };
   const [few, many] = [await reads(2_000), await reads(16_000)];

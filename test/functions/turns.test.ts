@@ -32,6 +32,17 @@ test('a tenant has one turn at a time, also where several are free', async () =>
   assert.equal(most, 3);
 });
 
+test('work that takes long goes on, and its turn is given to another tenant', async () => {
+  const turns = new Turns(1);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const slow = turns.run('slow', () => promise, 1);
+  const again = turns.run('slow', () => Promise.resolve('again'));
+  assert.equal(await turns.run('other', () => Promise.resolve('other')), 'other');
+  resolve();
+  await slow;
+  assert.equal(await again, 'again');
+});
+
 test('a turn whose work fails is given on', async () => {
   const turns = new Turns(1);
   await assert.rejects(turns.run('a', () => Promise.reject(new Error('no'))));
