@@ -33,6 +33,7 @@ const MAX_IMPORTS = 20_000;
 const MAX_BUNDLE_BYTES = 8 * 1024 * 1024;
 /** Of code, in characters: each error of esbuild brings the line that it is in. */
 const MAX_LINE = 1_000_000;
+const LARGE_BYTES = 1024 * 1024;
 /** Errors that are shown. Of imports that lead nowhere no more are reported: each would bring the line that it is in. */
 const MAX_ERRORS = 10;
 /** A longer line, or a longer text, says no more. */
@@ -84,6 +85,9 @@ const BUILTINS = new Set(builtinModules.flatMap((name) => [name, `node:${name}`]
 
 /** `require('./' + x)` and the like, for which esbuild would take in every file that the name could mean. */
 const GLOB = /\b(?:require|import)\s*\(\s*(?:`\.{1,2}\/[^`]*\$\{|(["'])\.{1,2}\/[^"'\n]*\1\s*\+)/;
+
+/** What may be an import: so many that nobody need ask esbuild about them. */
+const IMPORT_LIKE = /\b(?:(?:import|from)\s*["']|(?:import|require)\s*\()/g;
 
 /** Marks what the plugin itself asks to be resolved. */
 const OWN_QUESTION = {};
@@ -179,7 +183,10 @@ const sandboxPlugin = (reading: Reading): Plugin => ({
         const tooLarge = reading.countBytes(path, contents.length);
         if (tooLarge !== null) return failed(tooLarge);
         const refused = loader === 'json' ? null : refusedCode(path, contents);
-        return refused === null ? { contents, loader } : { errors: [refused] };
+        if (refused !== null) return { errors: [refused] };
+        // esbuild reads a large file faster than it is told of it; a text has had something taken out
+        const isLarge = typeof contents !== 'string' && contents.length > LARGE_BYTES;
+        return isLarge ? undefined : { contents, loader };
       } catch (error) {
         reading.isPassing ||= isPassingError(error);
         return failed(`${path} can't be read: ${(error as Error).message}`);
@@ -241,6 +248,10 @@ function refusedCode(path: string, contents: Uint8Array | string): PartialMessag
     const length = (end < 0 ? text.length : end) - from;
     if (length > MAX_LINE) return { text: `${path}: line ${line} is longer than ${MAX_LINE} characters` };
     from += length + 1;
+  }
+  let imports = 0;
+  for (const _ of text.matchAll(IMPORT_LIKE)) {
+    if (++imports > MAX_IMPORTS) return { text: `more than ${MAX_IMPORTS} imports: they are in ${path}` };
   }
   const at = GLOB.exec(text)?.index;
   if (at === undefined) return null;

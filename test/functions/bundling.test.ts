@@ -78,7 +78,7 @@ Object.assign(TRAPS, {
   },
   'sixty thousand packages that are not there': {
     files: { 'routing_rules.ts': `${importsOf(60_000, (i) => `package${i}`)}\n${GOOD}` },
-    complaint: /Could not resolve "package0"/,
+    complaint: /more than 20000 imports: they are in .*routing_rules\.ts/,
   },
   'two thousand and one files': {
     files: {
