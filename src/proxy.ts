@@ -85,8 +85,9 @@ export class Proxy implements AdminActions {
     serverTls(this.registry.config.settings, '');
     this.#checkSocketOptions();
     this.#warnOfAuthFiles();
-    await this.functions.start();
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
+    // Nobody waits for all rules: a client's first query waits for those of its own database.
+    void this.functions.start();
     this.switchovers.reconfigure();
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
   }
@@ -149,6 +150,7 @@ export class Proxy implements AdminActions {
     this.#warnOfAuthFiles();
     this.switchovers.reconfigure();
     if (changesTls(old, next.settings, 'server')) this.#renewServers();
+    this.functions.confirmRemovals();
     await this.functions.reconfigure(next.settings, next.databases.values(), next.fallback);
   }
 

@@ -699,6 +699,12 @@ export const OPTIONS = {
     origin: 'pgswitchyard',
     doc: 'Memory of a function set in MB.',
   }),
+  user_function_removal_grace: option({
+    kind: seconds(),
+    default: '10',
+    origin: 'pgswitchyard',
+    doc: 'How long user functions whose file has vanished go on. Then they are taken for removed under `pass`; under `error` and `disconnect` each query is a failure until the file is back or RELOAD confirms the removal.',
+  }),
   user_function_timeout: option({
     kind: milliseconds(1, 3600000),
     default: '100',

@@ -49,6 +49,10 @@ interface Pending {
 export interface BatcherOptions {
   /** null: there is none */
   readonly serving: () => Serving | null;
+  /** why there is none */
+  readonly whyNone: () => string;
+  /** a call that has had no answer for so long gets an error, in ms */
+  readonly longestWaitMs?: number;
   readonly decide: (call: HostCall, answer: HostAnswer, opened: boolean) => Decision;
   readonly onPrinted: (text: string) => void;
   /** The set has been suspended. */
@@ -69,7 +73,6 @@ export class Batcher {
   #waiting: Pending[] = [];
   #inFlight: readonly Pending[] | null = null;
   #isScheduled = false;
-  /** The first attempt to load it has not ended yet: calls wait for that. */
   #isNew = true;
   #isProbing = false;
   #apart: { readonly pending: Pending; readonly penalty: Penalty }[] = [];
@@ -83,8 +86,23 @@ export class Batcher {
   #look: NodeJS.Timeout | null = null;
   #onDrained: (() => void) | null = null;
 
+  readonly #maxWaitMs: number;
+  readonly #lookMs: number;
+
   constructor(options: BatcherOptions) {
     this.#options = options;
+    this.#maxWaitMs = options.longestWaitMs ?? MAX_WAIT_MS;
+    this.#lookMs = Math.min(LOOK_MS, this.#maxWaitMs);
+  }
+
+  /** The first attempt to load it has not ended yet: calls wait for that. */
+  get isNew(): boolean {
+    return this.#isNew;
+  }
+
+  /** There is no call that waits. */
+  get isIdle(): boolean {
+    return this.#waiting.length === 0 && this.#inFlight === null;
   }
 
   get isSuspended(): boolean {
@@ -98,7 +116,7 @@ export class Batcher {
    */
   evaluate(call: HostCall, done: (decision: Decision) => void): void {
     this.#waiting.push({ call, done, since: performance.now(), isAlone: false, tries: 0 });
-    this.#look ??= setTimeout(this.#lookAround, LOOK_MS).unref();
+    this.#look ??= setTimeout(this.#lookAround, this.#lookMs).unref();
     this.#schedule();
   }
 
@@ -121,6 +139,8 @@ export class Batcher {
 
   /** Nothing more comes. @param onDrained is called when all calls have been answered; at once, if there are none */
   close(onDrained: () => void): void {
+    // nobody has judged what waits for a first version, so it goes nowhere
+    if (this.#isNew) this.#failAll('overloaded', 'not loaded');
     this.#isNew = false;
     this.#onDrained = onDrained;
     if (this.#waiting.length > 0 && this.#inFlight === null) this.#flush();
@@ -143,7 +163,7 @@ export class Batcher {
   #flush(): void {
     const version = this.#options.serving();
     const now = performance.now();
-    if (version === null) return this.#failAll('no_version', 'no valid version is loaded');
+    if (version === null) return this.#failAll('no_version', this.#options.whyNone());
     if (this.#breaker.isDue(now)) return this.#probe(version);
     const batch = this.#takeBatch(now);
     if (batch.length > 0) this.#send(version, batch);
@@ -302,7 +322,7 @@ export class Batcher {
 
   async #runApart(pending: Pending): Promise<HostAnswer> {
     const version = this.#options.serving();
-    if (version === null) return cutOff('no_version', 'no valid version is loaded');
+    if (version === null) return cutOff('no_version', this.#options.whyNone());
     const host = this.#options.apart();
     if (host !== null && !(await this.#loadApart(host, version)))
       return cutOff('overloaded', 'its version could not be loaded apart from others');
@@ -342,13 +362,17 @@ export class Batcher {
     const sent = [...(this.#inFlight ?? []), ...(this.#apartInFlight === null ? [] : [this.#apartInFlight])];
     const all = [...this.#waiting, ...apart, ...sent];
     for (const pending of all) {
-      if (now - pending.since > MAX_WAIT_MS)
-        this.#refuse(pending, 'overloaded', `not answered within ${MAX_WAIT_MS / 1000} s`);
+      if (now - pending.since >= this.#maxWaitMs)
+        this.#refuse(
+          pending,
+          'overloaded',
+          `${this.#isNew ? 'not loaded' : 'not answered'} within ${this.#maxWaitMs / 1000} s`,
+        );
     }
     this.#waiting = this.#waiting.filter(({ done }) => done !== null);
     this.#apart = this.#apart.filter(({ pending }) => pending.done !== null);
     if (all.length > 0 || !this.#penalties.isEmpty)
-      this.#look = setTimeout(this.#lookAround, LOOK_MS).unref();
+      this.#look = setTimeout(this.#lookAround, this.#lookMs).unref();
   };
 
   #drained(): void {

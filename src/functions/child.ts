@@ -23,6 +23,18 @@ const BASE_DATA_MB = 400;
  * characters of at most three bytes, and bounds what is printed.
  */
 const ANSWERS_BYTES = 1024 * 1024;
+/** Reads the program from stdin, before the messages: int32 length, UTF-8 text. The command line is short so. */
+const BOOT = `const { readSync } = require('node:fs');
+const read = (size) => {
+  const bytes = Buffer.alloc(size);
+  for (let at = 0; at < size;) {
+    const count = readSync(0, bytes, { offset: at });
+    if (count === 0) process.exit(1);
+    at += count;
+  }
+  return bytes;
+};
+new Function('require', read(read(4).readInt32BE(0)).toString())(require);`;
 /** `nobody`: what it becomes where the proxy runs as root */
 const UNPRIVILEGED = 65534;
 
@@ -59,21 +71,29 @@ export class HostChild {
     const user = process.getuid?.() === 0 ? String(UNPRIVILEGED) : '';
     this.#child = spawn(
       '/bin/sh',
-      ['-c', limits, process.execPath, ...flags, '--eval', hostProcessScript(), addonFile(), user],
+      ['-c', limits, process.execPath, ...flags, '--eval', BOOT, addonFile(), user],
       { stdio: ['pipe', 'pipe', 'pipe'], env: {}, cwd: '/' },
     );
     // It ends when its pipe does, unless something in it doesn't return just then.
     if (this.#child.pid !== undefined) reapProcess(this.#child.pid);
-    this.#child.on('error', () => this.#end());
+    this.#child.on('error', (error) => {
+      this.complaint ||= error.message;
+      this.#end();
+    });
     this.#child.on('exit', (_code, signal) => {
       if (!this.#killed && OUTSIDE.has(signal)) this.#endedBy = signal;
       this.#end();
     });
-    this.#child.stdin!.on('error', () => {});
-    this.#child.stdout!.on('data', (chunk: Buffer) => this.#read(chunk));
-    this.#child.stderr!.on('data', (chunk: Buffer) => {
+    // without descriptors there are no pipes; the error comes as an event
+    this.#child.stdin?.on('error', () => {});
+    this.#child.stdout?.on('data', (chunk: Buffer) => this.#read(chunk));
+    this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.complaint = (this.complaint + chunk.toString()).slice(-2_000);
     });
+    const script = Buffer.from(hostProcessScript());
+    const length = Buffer.alloc(4);
+    length.writeInt32BE(script.length);
+    this.#child.stdin?.write(Buffer.concat([length, script]));
     this.send({ kind: 'hello', id: 0, text: JSON.stringify({ prelude: preludeSource() }) });
   }
 
@@ -101,7 +121,7 @@ export class HostChild {
   }
 
   send(message: HostMessage): void {
-    if (!this.#gone) this.#child.stdin!.write(encodeMessage(message));
+    if (!this.#gone) this.#child.stdin?.write(encodeMessage(message));
   }
 
   /** Whether the proxy has ended it. */
@@ -124,7 +144,7 @@ export class HostChild {
     return new Promise((resolve) => {
       if (this.#gone) return resolve();
       this.#child.once('exit', () => resolve());
-      this.#child.stdin!.end();
+      this.#child.stdin?.end();
       setTimeout(() => this.kill(), 500).unref();
     });
   }

@@ -313,9 +313,9 @@ export class Engine {
       // What the top level throws stays inside: it is described there, where a getter that never returns is cut off.
       // The prelude has made both names before, as plain properties that nothing can turn into accessors.
       const code = `"use strict";try{${version.code}\n}catch(e){__pgswitchyard_failed=[e]}void 0`;
-      context.evalSync(code, { filename: 'bundle.js', timeout: LOAD_MS });
+      context.evalSync(code, { filename: 'bundle.js', timeout: version.loadMs ?? LOAD_MS });
       const verdict = activate.applySync(undefined, [version.databases.join('\0')], {
-        timeout: LOAD_MS,
+        timeout: version.loadMs ?? LOAD_MS,
       }) as string;
       if (!verdict.startsWith('ok')) {
         isolate.dispose();

@@ -1,36 +1,34 @@
 import { createHash } from 'node:crypto';
-import { SourceMap } from 'node:module';
 import { dirname, relative, resolve } from 'node:path';
-import { ENTRY } from './bundle.ts';
 import type { CallFailure } from './host.ts';
+import { ENTRY, findPlace, type MapIndex } from './source-map.ts';
 
 /** Where failures are in the source, and which query they were about, without showing the query. */
 
 /** Maps positions in a bundle to the author's files. */
 export class Positions {
-  readonly #map: SourceMap;
+  readonly #map: MapIndex;
   readonly #folder: string;
 
   /** @param folder what the map's paths are relative to, and what they are shown relative to */
-  constructor(map: string, folder: string) {
-    this.#map = new SourceMap(JSON.parse(map) as ConstructorParameters<typeof SourceMap>[0]);
+  constructor(map: MapIndex, folder: string) {
+    this.#map = map;
     this.#folder = folder;
   }
 
   /** `routing_rules.ts:12:5` of the innermost frame in the author's code, or null. */
   find(stack: string): string | null {
     for (const [, line, column] of stack.matchAll(/bundle\.js:(\d+):(\d+)/g)) {
-      const entry = this.#map.findEntry(Number(line) - 1, Number(column) - 1);
-      if (!('originalSource' in entry) || entry.originalSource === undefined) continue;
-      if (entry.originalSource.endsWith(ENTRY)) continue;
-      const file = relative(this.#folder, resolve(this.#folder, entry.originalSource));
-      return `${file}:${entry.originalLine + 1}:${entry.originalColumn + 1}`;
+      const place = findPlace(this.#map, Number(line) - 1, Number(column) - 1);
+      if (place === null || place.source.endsWith(ENTRY)) continue;
+      const file = relative(this.#folder, resolve(this.#folder, place.source));
+      return `${file}:${place.line + 1}:${place.column + 1}`;
     }
     return null;
   }
 }
 
-export function positionsOf(map: string, entryFile: string): Positions {
+export function positionsOf(map: MapIndex, entryFile: string): Positions {
   return new Positions(map, dirname(entryFile));
 }
 

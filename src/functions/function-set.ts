@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { Batcher } from './batcher.ts';
-import { asyncPlaces, bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
+import type { Bundle, SourceFiles } from './bundle-job.ts';
 import {
   checked,
   failureOf,
@@ -10,19 +10,10 @@ import {
   type FailurePolicy,
   type MayName,
 } from './decision.ts';
-import { positionsOf, printable, where, type Positions } from './failure.ts';
-import type {
-  CallFailure,
-  HostAnswer,
-  HostCall,
-  LoadResult,
-  Part,
-  SandboxHost,
-  VersionCode,
-} from './host.ts';
+import { where } from './failure.ts';
+import type { CallFailure, HostAnswer, HostCall, Part, SandboxHost } from './host.ts';
+import { Loader, type LoadTools, type Version } from './loading.ts';
 import { SetRecord, type FunctionLog } from './record.ts';
-import { isThere } from './sources.ts';
-import { tryVersion } from './trial.ts';
 
 export type { Decision, FunctionLog };
 
@@ -39,19 +30,6 @@ export interface SetSettings {
 
 export type FunctionCall = HostCall;
 
-interface Version {
-  readonly id: number;
-  readonly bundle: Bundle;
-  readonly positions: Positions;
-  readonly host: SandboxHost;
-  /** as its hosts are given it */
-  readonly code: VersionCode;
-  /** what loading it gave */
-  readonly result: LoadResult;
-  readonly loadedAt: Date;
-}
-
-let nextVersionId = 1;
 let nextGeneration = 1;
 
 /** The user functions that apply to one or more databases: one bundle, one isolate, one record. */
@@ -62,15 +40,12 @@ export class FunctionSet {
   readonly record: SetRecord;
   readonly #isDbkey: MayName;
   readonly #onFault: (set: FunctionSet) => void;
-  readonly #tryOn: () => SandboxHost | null;
-  #generation = nextGeneration++;
-  #settings: SetSettings;
-  #host: SandboxHost;
-  #version: Version | null = null;
+  readonly loader: Loader;
   readonly #batcher: Batcher;
+  #generation = nextGeneration++;
   #warnedAbout = '';
-  #build = 0;
-  #inputs: readonly string[];
+  /** files that it is made of have been gone for too long: each call is a failure, and this is why */
+  #missing: string | null = null;
 
   constructor(options: {
     files: SourceFiles;
@@ -80,27 +55,51 @@ export class FunctionSet {
     isDbkey: MayName;
     /** It has hung or eaten memory again and again. */
     onFault: (set: FunctionSet) => void;
-    /** Where a new version is tried first, so that its loading costs nobody time; null: where it will run. */
-    tryOn: () => SandboxHost | null;
     /** Where calls run that cost others too much; null: alone, but where all others do. */
     apart: () => SandboxHost | null;
+    tools: LoadTools;
+    /** how long calls wait for an answer, the loading of a first version included, in ms */
+    longestWaitMs?: number;
   }) {
     this.files = options.files;
     this.tenant = dirname((options.files.routing ?? options.files.rewrite)!);
-    this.#settings = options.settings;
-    this.#host = options.host;
     this.#isDbkey = options.isDbkey;
     this.#onFault = options.onFault;
-    this.#tryOn = options.tryOn;
-    this.#inputs = this.#entries();
-    this.record = new SetRecord(this.tenant, this.#inputs.join(', '), options.log);
+    const { routing, rewrite } = options.files;
+    const names = [...new Set([routing, rewrite])].filter((file) => file !== null);
+    this.record = new SetRecord(this.tenant, names.join(', '), options.log);
     this.#batcher = new Batcher({
-      serving: () => this.#version,
+      serving: () => (this.#missing === null ? this.#version : null),
+      whyNone: () => this.#missing ?? 'no valid version is loaded',
       decide: (call, answer, opened) => this.#decide(call, answer, opened),
       onPrinted: (text) => this.record.printed(text),
       onOpened: () => this.#onFault(this),
       apart: options.apart,
+      ...(options.longestWaitMs !== undefined && { longestWaitMs: options.longestWaitMs }),
     });
+    this.loader = new Loader({
+      files: options.files,
+      tenant: this.tenant,
+      settings: options.settings,
+      host: options.host,
+      record: this.record,
+      tools: options.tools,
+      onVersion: (isNew) => {
+        this.judgeAgain();
+        if (isNew) this.#batcher.reset();
+        this.#warnOfPassing(this.#version!.bundle);
+      },
+      onSettled: () => this.#batcher.open(),
+      isInUse: () => this.record.counters.calls > 0 || !this.#batcher.isIdle,
+    });
+  }
+
+  get #version(): Version | null {
+    return this.loader.version;
+  }
+
+  get #settings(): SetSettings {
+    return this.loader.settings;
   }
 
   /**
@@ -118,16 +117,6 @@ export class FunctionSet {
 
   get maxQueryBytes(): number {
     return this.#settings.maxQueryBytes;
-  }
-
-  /** Files that the set is made of, as far as they are known. */
-  get inputs(): readonly string[] {
-    return this.#inputs;
-  }
-
-  /** Whether its files are where they were. */
-  get isThere(): boolean {
-    return this.#entries().every(isThere);
   }
 
   /** By function the file that it comes from; '' for one that there is none of. One file may hold both. */
@@ -149,9 +138,11 @@ export class FunctionSet {
     return this.#version?.loadedAt ?? null;
   }
 
-  get state(): 'serving' | 'no version' | 'suspended' {
+  get state(): 'serving' | 'loading' | 'no version' | 'suspended' | 'missing' {
+    if (this.#missing !== null) return 'missing';
     if (this.#batcher.isSuspended) return 'suspended';
-    return this.#version === null ? 'no version' : 'serving';
+    if (this.#version !== null) return 'serving';
+    return this.#batcher.isNew ? 'loading' : 'no version';
   }
 
   get versionId(): number | null {
@@ -184,96 +175,32 @@ export class FunctionSet {
     return this.record.moveRefused();
   }
 
+  /** Builds what its files hold now, and serves that when it is new and sound (loading.ts). */
+  reload(isAsked = false): Promise<void> {
+    return this.loader.reload(isAsked);
+  }
+
   /** Takes over changed settings; a version that was loaded with others is loaded again. */
   configure(settings: SetSettings, host: SandboxHost): Promise<void> {
-    const changed = JSON.stringify(settings) !== JSON.stringify(this.#settings) || host !== this.#host;
-    if (changed) this.judgeAgain();
-    this.#settings = settings;
-    this.#host = host;
-    return changed && this.#version !== null
-      ? this.#load(this.#version.bundle, ++this.#build, false)
-      : Promise.resolve();
+    if (JSON.stringify(settings) !== JSON.stringify(this.#settings)) this.judgeAgain();
+    return this.loader.configure(settings, host);
   }
 
-  /** Moves the set to another host. Its record goes with it: whoever is suspended stays so. */
-  async moveTo(host: SandboxHost): Promise<void> {
-    this.#host = host;
-    if (this.#version !== null) await this.#load(this.#version.bundle, ++this.#build, false);
-    // a newer version that was on its way has been overtaken by this
-    await this.reload();
+  /** Moves the set to another host. Its record goes with it: a set that is suspended stays so. */
+  moveTo(host: SandboxHost): Promise<void> {
+    return this.loader.moveTo(host);
   }
 
-  /**
-   * Bundles the files and, when they have changed, loads them. The version that serves goes on until the new one has
-   * answered a trial call; a broken one is only logged.
-   */
-  async reload(): Promise<void> {
-    const build = ++this.#build;
-    await this.#bundleAndLoad(build);
-    if (build === this.#build) this.#batcher.open();
-  }
-
-  async #bundleAndLoad(build: number): Promise<void> {
-    let made: Bundle;
-    try {
-      made = await bundle(this.files);
-    } catch (error) {
-      if (build !== this.#build) return;
-      if (error instanceof BundleError) this.#inputs = [...new Set([...this.#inputs, ...error.inputs])];
-      // taken away meanwhile, which is no mistake: whoever watches the folder finds what takes its place
-      if (this.#version === null || this.isThere)
-        this.record.refused(this.versionHash, (error as Error).message);
-      return;
-    }
-    if (build !== this.#build) return;
-    // the entries also by the path that they are known by, which may lead over symbolic links
-    this.#inputs = [...new Set([...this.#entries(), ...made.inputs])];
-    if (this.#version?.bundle.hash === made.hash) return this.record.restored(made.hash);
-    await this.#load(made, build, true);
-  }
-
-  /** The set applies to nothing any more. What it was asked before that is answered. */
-  dispose(): void {
-    this.#build++;
-    this.#batcher.close(() => {
-      if (this.#version) this.#version.host.dispose(this.#version.id);
-      this.#version = null;
-    });
-  }
-
-  async #load(made: Bundle, build: number, isNew: boolean): Promise<void> {
-    const id = nextVersionId++;
-    const host = this.#host;
-    const { timeoutMs, memoryLimitMb, maxResult, databases } = this.#settings;
-    const code = { id, code: made.code, databases, memoryLimitMb, maxResult, timeoutMs };
-    const positions = positionsOf(made.map, this.#entry());
-    const elsewhere = isNew ? this.#tryOn() : null;
-    let tried = elsewhere === null ? null : await tryVersion(elsewhere, code);
-    if (tried?.failure === null) elsewhere?.dispose(id);
-    if (build !== this.#build) return;
-    if (tried === null || tried.failure === null) tried = await tryVersion(host, code);
-    const { result, failure } = tried;
-    if (failure !== null) {
-      const place = / must not be async: /.test(failure.message)
-        ? (await asyncPlaces(made.inputs, dirname(this.#entry()))).map((each) => `${each}: `).join('')
-        : where(positions, failure);
-      if (build === this.#build) this.record.refused(this.versionHash, printable(place + failure.message));
-      return;
-    }
-    if (build !== this.#build) {
-      // a newer build has begun meanwhile
-      host.dispose(id);
-      return;
-    }
-    const old = this.#version;
-    this.#version = { id, bundle: made, positions, host, code, result, loadedAt: new Date() };
+  /** @param message why its calls fail, although a version is loaded; null: they don't */
+  setMissing(message: string | null): void {
+    if (message === this.#missing) return;
+    this.#missing = message;
     this.judgeAgain();
-    if (old) old.host.dispose(old.id);
-    if (isNew) {
-      this.#batcher.reset();
-      this.record.loaded(made.hash);
-    } else this.record.forgive();
-    this.#warnOfPassing(made);
+  }
+
+  /** The set applies to nothing any more. The calls that it has are answered. */
+  dispose(): void {
+    this.#batcher.close(() => this.loader.dispose());
   }
 
   /** Applies the policies to an answer. */
@@ -333,14 +260,6 @@ export class FunctionSet {
 
   #place(failure: CallFailure): string {
     return this.#version === null ? '' : where(this.#version.positions, failure);
-  }
-
-  #entry(): string {
-    return (this.files.routing ?? this.files.rewrite)!;
-  }
-
-  #entries(): string[] {
-    return [...new Set([this.files.routing, this.files.rewrite])].filter((file) => file !== null);
   }
 }
 

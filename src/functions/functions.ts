@@ -1,14 +1,28 @@
-import { dirname } from 'node:path';
+import { readdir, realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import type { Unjudged } from '../config/options.ts';
+import { Blame } from './blame.ts';
+import type { SourceFiles } from './bundle-job.ts';
+import { bundlers } from './bundlers.ts';
 import { GO } from './decision.ts';
 import { FunctionSet, type FunctionLog, type SetSettings } from './function-set.ts';
 import { printable } from './failure.ts';
 import { Hosts } from './hosts.ts';
-import type { Unjudged } from '../config/options.ts';
-import type { SourceFiles } from './bundle.ts';
+import { KnownFiles } from './known-files.ts';
+import type { LoadTools } from './loading.ts';
 import type { Excess } from './shares.ts';
-import { areOperators, sourceFiles, type DatabaseFunctions, type SourceSettings } from './sources.ts';
-import { SourceWatcher } from './watch.ts';
+import {
+  areOperators,
+  isCandidate,
+  sourceFiles,
+  type DatabaseFunctions,
+  type FindFile,
+  type SourceSettings,
+} from './sources.ts';
+import { trailOf } from './trail.ts';
+import { Trials } from './trials.ts';
+import { SourceWatcher, type Matters } from './watch.ts';
 
 export type { Decision, FunctionCall, FunctionLog } from './function-set.ts';
 export { FunctionSet, GO };
@@ -31,6 +45,8 @@ export interface FunctionSettings extends SourceSettings {
   readonly routing_rules_disconnect_on_failure: boolean;
   readonly rewrite_query_disconnect_on_failure: boolean;
   readonly user_functions_allow: readonly Unjudged[];
+  /** how long rules whose file is gone go on, in ms */
+  readonly user_function_removal_grace: number;
 }
 
 /** A row of SHOW FUNCTIONS. */
@@ -57,7 +73,9 @@ interface Rights {
   readonly shown: string;
 }
 
-/** How many names of databases are remembered. */
+/** RELOAD does not wait longer than this for what it has begun; it goes on all the same. */
+const LONGEST_RELOAD_MS = 10_000;
+/** Names that clients have made up (the `*` entry), of which it is remembered which set applies, and what it may name. */
 const MAX_NAMES = 10_000;
 
 /** All function sets of a proxy, and the hosts that run them. */
@@ -72,16 +90,19 @@ export class Functions {
   readonly #rights = new Map<string, Rights>();
   /** by the files of a set; filled as they are asked for */
   #operators = new WeakMap<SourceFiles, boolean>();
-  /** by database name; null: none applies. Filled as names are asked for. */
+  /** by database name, what applies; null: none does. Filled as names are asked for. */
   readonly #byDatabase = new Map<string, FunctionSet | null>();
+  /** by database name, what its files say; it applies as soon as it has been loaded */
+  readonly #wanted = new Map<string, FunctionSet | null>();
   /** by the files that they are made of */
   readonly #sets = new Map<string, FunctionSet>();
-  readonly #loading = new Set<Promise<void>>();
+  readonly #known: KnownFiles;
+  readonly #blame = new Blame();
+  readonly #trials: Trials;
+  readonly #tools: LoadTools;
+  readonly #watcher: SourceWatcher;
+  readonly #findFile: FindFile = (folder, name, extensions) => this.#known.find(folder, name, extensions);
   #hosts: Hosts;
-  /** Clients are served: from now on a new version must not keep them waiting. */
-  #started = false;
-  #watcher: SourceWatcher | null = null;
-  #refreshes = 0;
   #stopped = false;
 
   constructor(options: {
@@ -98,15 +119,45 @@ export class Functions {
     this.#log = options.log;
     this.#entryOf = options.entryOf;
     this.#hosts = this.#newHosts();
+    this.#trials = new Trials(() => this.#hosts.forTrials());
+    this.#known = new KnownFiles(() => this.#settings.user_function_removal_grace, {
+      onGone: (file) => this.#fileGone(file),
+      onBack: (file) => this.#fileBack(file),
+      onOverdue: (file) => this.#fileOverdue(file),
+    });
+    this.#watcher = new SourceWatcher({
+      onChange: (paths) => this.#changed(paths),
+      onPoll: () => this.#lookAtAll(),
+      onBlind: (folder, error, pollMs) =>
+        this.#log.warn(
+          { event: 'rules_unwatched' },
+          `cannot watch ${printable(folder)}: ${error.message}; rule files are looked at every ${pollMs / 1000} s instead (on Linux, fs.inotify.max_user_watches and max_user_instances limit this)`,
+        ),
+    });
+    this.#tools = {
+      blame: this.#blame,
+      bundle: (tenant, isSuspect, files) => bundlers.bundle(tenant, isSuspect, files),
+      asyncPlaces: (tenant, inputs, folder) => bundlers.asyncPlaces(tenant, inputs, folder),
+      trial: (tenant, isSuspect, version, isWanted) =>
+        this.#settings.user_function_isolation === 'inline'
+          ? null
+          : this.#trials.try(tenant, isSuspect, version, isWanted),
+      isSearched: (file) => this.#known.isSearched(file),
+      separate: (files) => this.#hosts.separate(files),
+      onTrail: (loader) => {
+        if (!this.#stopped) this.#watcher.watch(loader, loader.trail.keys());
+      },
+      onBuilt: () => this.#handOver(),
+    };
   }
 
-  /** Loads what there is. A broken file is logged, and does not keep the proxy from starting. */
+  /**
+   * Begins to load what there is; calls of a set wait until that one has been loaded. A broken file is only logged.
+   * @returns when everything has been loaded, or refused
+   */
   async start(): Promise<void> {
-    this.#watcher = new SourceWatcher((folders) => void this.#changed(folders));
-    for (const name of this.#names()) this.setFor(name);
-    this.#watch();
-    await this.#settled();
-    this.#started = true;
+    this.#lookUp();
+    await Promise.all([this.#watchFolders(), ...[...this.#sets.values()].map((set) => set.loader.idle())]);
   }
 
   /** Whether clients of a database may do what its functions can't judge. */
@@ -157,15 +208,24 @@ export class Functions {
   setFor(name: string): FunctionSet | null {
     const known = this.#byDatabase.get(name);
     if (known !== undefined) return known;
-    const files = sourceFiles(this.#settings, name, this.#databases.get(name) ?? this.#fallback ?? undefined);
-    const set = files === null || this.#stopped ? null : this.#setOf(files, name);
+    const set = this.#wantedFor(name);
     // names that clients make up must not fill the memory
-    if (this.#byDatabase.size > MAX_NAMES) this.#byDatabase.clear();
+    if (this.#byDatabase.size > MAX_NAMES) this.#forgetNames();
+    this.#wanted.set(name, set);
     this.#byDatabase.set(name, set);
     return set;
   }
 
-  /** RELOAD: other options, other databases. Resolves when all that could be loaded is. */
+  /** RELOAD: rule files that are gone just now were removed. To be called before `reconfigure`. */
+  confirmRemovals(): void {
+    for (const file of this.#known.confirmRemovals())
+      this.#log.info({ event: 'rules_removal' }, `removal of ${printable(file)} confirmed by RELOAD`);
+  }
+
+  /**
+   * Other options, other databases; all files are looked at again.
+   * @returns when all that could be loaded is, or after the longest wait
+   */
   async reconfigure(
     settings: FunctionSettings,
     databases: Iterable<DatabaseFunctions>,
@@ -184,20 +244,29 @@ export class Functions {
       for (const set of this.#sets.values()) set.judgeAgain();
     const old = this.#hosts;
     if (hostsChanged) this.#hosts = this.#newHosts();
-    await Promise.all(
+    const moved = Promise.all(
       [...this.#sets.values()].map((set) =>
         set.configure(this.#setSettings(set.files, this.#anEntryOf(set)), this.#hosts.of(set.files)),
       ),
     );
-    if (hostsChanged) await old.retire();
-    await this.#refresh(null);
+    if (hostsChanged) void moved.then(() => old.retire());
+    this.#lookUp();
+    const reloads = this.#reload([...this.#sets.values()], true);
+    await inTime(Promise.all([moved, reloads, this.#watchFolders()]), LONGEST_RELOAD_MS, () => {
+      const late = [...this.#sets.values()].filter((set) => set.loader.isBusy).map((set) => set.tenant);
+      this.#log.warn(
+        { event: 'reload' },
+        `RELOAD does not wait any longer for user functions, which are still being loaded: ${late.join(', ')}`,
+      );
+    });
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    await this.#watcher?.close();
-    await this.#settled();
-    await this.#hosts.stop();
+    this.#watcher.close();
+    this.#known.stop();
+    for (const set of this.#sets.values()) set.dispose();
+    await Promise.all([this.#trials.stop(), this.#hosts.stop()]);
   }
 
   stats(): FunctionSetRow[] {
@@ -233,25 +302,35 @@ export class Functions {
     return null;
   }
 
+  #wantedFor(name: string, findFile: FindFile = this.#findFile): FunctionSet | null {
+    if (this.#stopped) return null;
+    const database = this.#databases.get(name) ?? this.#fallback ?? undefined;
+    const files = sourceFiles(this.#settings, name, database, findFile);
+    return files === null ? null : this.#setOf(files, name);
+  }
+
   /** @param entry one that they apply to */
   #setOf(files: SourceFiles, entry: string): FunctionSet {
-    const key = `${files.routing ?? ''}\0${files.rewrite ?? ''}`;
+    const key = keyOf(files);
     let set = this.#sets.get(key);
     if (set === undefined) {
+      // Whoever has done harm under another name starts where it can do none.
+      const isSuspect = this.#blame.isSuspect(dirname((files.routing ?? files.rewrite)!));
+      const own = isSuspect ? this.#hosts.separate(files) : null;
       set = new FunctionSet({
         files,
         settings: this.#setSettings(files, entry),
-        host: this.#hosts.of(files),
+        host: own ?? this.#hosts.of(files),
         log: this.#log,
         isDbkey: (name, call) =>
           this.mayName({ files }, call.entry ?? call.loginDatabase ?? call.database, name),
-        onFault: (faulty) => this.#separate(faulty),
-        tryOn: () => (this.#started ? this.#hosts.trial() : null),
+        onFault: (faulty) => this.#fault(faulty),
         apart: () => this.#hosts.apart(),
+        tools: this.#tools,
       });
       this.#sets.set(key, set);
       this.#warnOfMixed(files);
-      this.#track(set.reload().then(() => this.#watch()));
+      void set.reload();
     }
     return set;
   }
@@ -267,13 +346,14 @@ export class Functions {
     );
   }
 
-  #track(work: Promise<void>): void {
-    this.#loading.add(work);
-    void work.finally(() => this.#loading.delete(work));
-  }
-
-  async #settled(): Promise<void> {
-    while (this.#loading.size > 0) await Promise.all(this.#loading);
+  /** Of names that nobody may ask for again. */
+  #forgetNames(): void {
+    for (const name of this.#byDatabase.keys()) {
+      if (this.#databases.has(name)) continue;
+      this.#byDatabase.delete(name);
+      this.#wanted.delete(name);
+      if (this.#byDatabase.size <= MAX_NAMES / 2) break;
+    }
   }
 
   #setSettings(files: SourceFiles, entry: string | null): SetSettings {
@@ -334,75 +414,203 @@ export class Functions {
       { event: 'sandbox_killed', tenant: set.tenant },
       `sandbox process killed because of user functions in ${set.tenant}`,
     );
+    this.#fault(set);
+  }
+
+  /** A set has harmed those that share its process. */
+  #fault(set: FunctionSet): void {
+    this.#blame.add(set.tenant);
     this.#separate(set);
   }
 
   /** @returns whether there was something to separate it from */
   #separate(set: FunctionSet): boolean {
     const host = this.#hosts.separate(set.files);
-    if (host !== null) this.#track(set.moveTo(host));
+    if (host !== null) void set.moveTo(host);
     return host !== null;
   }
 
-  async #changed(folders: ReadonlySet<string>): Promise<void> {
-    if (!this.#stopped) await this.#refresh(folders);
-  }
-
-  /**
-   * Looks again at which files apply where, and bundles those sets whose folders have changed (null: all). Where other
-   * files apply than before, what applied goes on until they have been loaded.
-   */
-  async #refresh(folders: ReadonlySet<string> | null): Promise<void> {
-    const refresh = ++this.#refreshes;
-    const before = new Map(this.#byDatabase);
+  #changed(paths: ReadonlySet<string>): void {
+    if (this.#stopped) return;
     const known = new Set(this.#sets.values());
-    this.#byDatabase.clear();
-    const wanted = new Map<string, FunctionSet | null>();
-    for (const name of new Set([...before.keys(), ...this.#names()])) {
-      wanted.set(name, this.setFor(name));
+    if ([...paths].some((path) => this.#isPlace(path))) {
+      this.#lookUp();
+      void this.#watchFolders();
     }
-    const handOver = (): void => {
-      for (const [name, set] of wanted) {
-        const last = before.get(name) ?? null;
-        const waits = set !== null && set.versionId === null && last !== null && last.versionId !== null;
-        this.#byDatabase.set(name, waits ? last : set);
-      }
-    };
-    handOver();
-    this.#dropUnused(wanted);
-    const applying = new Set(wanted.values());
-    for (const set of this.#sets.values()) {
-      // what goes on only until another set has been loaded may have been taken away: that is no mistake
-      if (!known.has(set) || (!applying.has(set) && !set.isThere)) continue;
-      if (folders === null || set.inputs.some((file) => folders.has(dirname(file))))
-        this.#track(set.reload());
-    }
-    await this.#settled();
-    // the one that has begun meanwhile does the rest
-    if (refresh !== this.#refreshes) return;
-    handOver();
-    this.#dropUnused(wanted);
-    this.#watch();
+    // one that has just been made is being loaded already
+    const concerned = [...known].filter((set) => [...paths].some((path) => set.loader.trail.has(path)));
+    void this.#reload(concerned);
   }
 
-  #dropUnused(wanted: ReadonlyMap<string, FunctionSet | null>): void {
-    const used = new Set([...wanted.values(), ...this.#byDatabase.values()]);
+  /** Something may have changed that nobody tells of. */
+  #lookAtAll(): void {
+    if (this.#stopped) return;
+    this.#lookUp();
+    void this.#watchFolders();
+    for (const set of this.#sets.values()) if (!this.#isGone(set)) void set.loader.verify();
+  }
+
+  /** Whether other files may apply somewhere when this path changes. */
+  #isPlace(path: string): boolean {
+    return isCandidate(basename(path)) || this.#places.has(path) || this.#isName(basename(path));
+  }
+
+  #isName(name: string): boolean {
+    return this.#fallback !== null || this.#databases.has(name);
+  }
+
+  async #reload(sets: readonly FunctionSet[], isAsked = false): Promise<void> {
+    await Promise.all(
+      sets
+        .filter((set) => this.#sets.has(keyOf(set.files)) && !this.#isGone(set))
+        .map((set) => set.reload(isAsked)),
+    );
+  }
+
+  /** Looks again which files apply where. What applied goes on until what applies now has been loaded. */
+  #lookUp(): void {
+    // many databases look into the same folder
+    const found = new Map<string, string | null>();
+    const findOnce: FindFile = (folder, name, extensions) => {
+      const place = join(folder, name);
+      if (!found.has(place)) found.set(place, this.#findFile(folder, name, extensions));
+      return found.get(place)!;
+    };
+    for (const name of new Set([...this.#byDatabase.keys(), ...this.#names()]))
+      this.#wanted.set(name, this.#wantedFor(name, findOnce));
+    this.#handOver();
+  }
+
+  /** What has been loaded applies from now on, and what applies nowhere any more goes. */
+  #handOver(): void {
+    if (this.#stopped) return;
+    for (const [name, set] of this.#wanted) {
+      const last = this.#byDatabase.get(name) ?? null;
+      const waits = set !== null && set.versionId === null && last !== null && last.versionId !== null;
+      if (!waits) this.#byDatabase.set(name, set);
+    }
+    const used = new Set([...this.#wanted.values(), ...this.#byDatabase.values()]);
     for (const [key, set] of this.#sets) if (!used.has(set)) this.#drop(key, set);
   }
 
   #drop(key: string, set: FunctionSet): void {
     this.#sets.delete(key);
+    this.#watcher.forget(set.loader);
     set.dispose();
     this.#hosts.release(set.files);
     this.#log.info({ event: 'rules_removed', tenant: set.tenant }, `user functions of ${set.tenant} removed`);
   }
 
-  #watch(): void {
-    if (this.#stopped) return;
-    const folder = this.#settings.user_functions_dir || null;
-    const inputs = [...this.#sets.values()].flatMap((set) => set.inputs);
-    this.#watcher?.watch(folder, new Set(inputs.map((file) => dirname(file))));
+  #isGone({ files }: FunctionSet): boolean {
+    return this.#known.isGone(files.routing) || this.#known.isGone(files.rewrite);
   }
+
+  #using(file: string): FunctionSet[] {
+    return [...this.#sets.values()].filter(({ files }) => files.routing === file || files.rewrite === file);
+  }
+
+  #fileGone(file: string): void {
+    const seconds = this.#settings.user_function_removal_grace / 1000;
+    for (const set of this.#using(file)) {
+      const serving = set.versionHash === '' ? 'nothing is loaded' : `version ${set.versionHash} goes on`;
+      set.record.gone(
+        `${file} is gone: ${serving} for ${seconds} s, unless the file comes back or RELOAD confirms its removal`,
+      );
+    }
+  }
+
+  #fileBack(file: string): void {
+    for (const set of this.#using(file)) {
+      set.record.back(file);
+      if (this.#isGone(set)) continue;
+      set.setMissing(null);
+      void set.reload();
+    }
+  }
+
+  /** Under `pass` the rules are taken for removed. A guard that is gone is a failure under any other policy. */
+  #fileOverdue(file: string): boolean {
+    const guarded = this.#using(file).filter((set) => this.#isGuard(set, file));
+    for (const set of guarded) {
+      const message = `${file} is gone: each query is a failure until it is back, or RELOAD confirms its removal`;
+      set.setMissing(message);
+      set.record.gone(message);
+    }
+    if (guarded.length > 0) return false;
+    // after whoever calls this has forgotten the file
+    process.nextTick(() => {
+      if (!this.#stopped) this.#lookUp();
+    });
+    return true;
+  }
+
+  /** Whether a function that comes from this file has a policy other than `pass`. */
+  #isGuard(set: FunctionSet, file: string): boolean {
+    const { onRoutingFailure, onRewriteFailure } = this.#setSettings(set.files, null);
+    const { routing, rewrite } = set.origins;
+    return (
+      (routing === file && onRoutingFailure !== 'pass') || (rewrite === file && onRewriteFailure !== 'pass')
+    );
+  }
+
+  /** on the way to user_functions_dir and to the folders of databases in it */
+  #places: ReadonlySet<string> = new Set();
+  #watching = 0;
+
+  /** Watches where rules may appear: user_functions_dir, the folders of databases in it, and what leads there. */
+  async #watchFolders(): Promise<void> {
+    const round = ++this.#watching;
+    const root = this.#settings.user_functions_dir || null;
+    const folders = new Map<string, Matters>();
+    const paths: string[] = [];
+    if (root !== null) {
+      paths.push(root);
+      const own = await namesIn(root);
+      const databases = own.filter((name) => this.#isName(name)).map((name) => join(root, name));
+      paths.push(...databases);
+      for (const folder of databases) {
+        const real = await realpath(folder).catch(() => null);
+        if (real !== null) folders.set(real, isCandidate);
+      }
+      const real = await realpath(root).catch(() => null);
+      if (real !== null)
+        folders.set(real, (name, isNew) => isCandidate(name) || (isNew && this.#isName(name)));
+    }
+    const trail = await trailOf(paths);
+    if (round !== this.#watching || this.#stopped) return;
+    const before = this.#places;
+    this.#places = new Set(trail.keys());
+    this.#watcher.watch(this, trail.keys(), folders);
+    // A folder that is watched from now on may have got its files before that.
+    if ([...this.#places].some((place) => !before.has(place))) this.#lookUp();
+  }
+}
+
+/** Folders, and links that may lead to some. */
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink()).map(({ name }) => name);
+  } catch {
+    return [];
+  }
+}
+
+function keyOf({ routing, rewrite }: SourceFiles): string {
+  return `${routing ?? ''}\0${rewrite ?? ''}`;
+}
+
+/** @param onLate is told when it takes longer: nobody waits for it any more */
+async function inTime(work: Promise<unknown>, limitMs: number, onLate: () => void): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      onLate();
+      resolve();
+    }, limitMs);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
 }
 
 function byName(databases: Iterable<DatabaseFunctions>): ReadonlyMap<string, DatabaseFunctions> {

@@ -13,6 +13,8 @@ export interface VersionCode {
   readonly maxResult: number;
   /** for one call, in ms */
   readonly timeoutMs: number;
+  /** for the bundle's top level, in ms; 2 s unless given */
+  readonly loadMs?: number;
 }
 
 export interface HostCall {
@@ -106,6 +108,8 @@ export interface SandboxHost {
   /** Calls hold the proxy up while they run. */
   readonly isInline: boolean;
   load(version: VersionCode): Promise<LoadResult>;
+  /** Takes a version that has been tried elsewhere, and loads it with its first call; not there: it has to be loaded. */
+  adopt?(version: VersionCode): void;
   /**
    * `done` is called once; it may be called before `evaluate` returns. It gets the answers of the first calls: one for
    * each of them, or fewer when the batch was ended early (time, size, a call that was cut off, a process that ended).

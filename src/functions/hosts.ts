@@ -22,8 +22,6 @@ export interface HostsOptions {
 const SETS_A_PROCESS = 64;
 /** A process costs 45 MB: sets beyond this many share the last one. */
 const MAX_OWN_HOSTS = 8;
-/** New versions come in bursts: editors, deployments. */
-const TRIAL_IDLE_MS = 2_000;
 /** Nobody has run anything apart for so long: its process is ended. */
 const APART_IDLE_MS = 30_000;
 /** Making the next child ready must not take the processor from those that wait for this one. */
@@ -37,15 +35,12 @@ interface Shared {
 
 /**
  * The hosts of a proxy: one that all share, several where there are many sets, one each for those that have misbehaved or
- * take much, one in which new versions are tried, and one for calls that have cost others too much. The last two are there
- * only while they are needed.
+ * take much, and one for calls that have cost others too much. The last is there only while it is needed.
  */
 export class Hosts {
   readonly #options: HostsOptions;
   readonly #shared: Shared[] = [];
   readonly #own = new Map<object, ProcessHost>();
-  #trial: ProcessHost | null = null;
-  #trialTimer: NodeJS.Timeout | null = null;
   #apart: ProcessHost | null = null;
   #apartTimer: NodeJS.Timeout | null = null;
   #warm: HostChild | null = null;
@@ -125,13 +120,9 @@ export class Hosts {
     if (host instanceof ProcessHost) void host.retire();
   }
 
-  /** Where new code runs for the first time; null: inline, where nothing would be gained. */
-  trial(): SandboxHost | null {
-    if (this.#options.isolation === 'inline' || this.#stopped) return null;
-    this.#trial ??= this.#newProcess();
-    if (this.#trialTimer) clearTimeout(this.#trialTimer);
-    this.#trialTimer = setTimeout(() => this.#endTrial(), TRIAL_IDLE_MS).unref();
-    return this.#trial;
+  /** A process for trying new versions, which whoever takes it ends; null: inline, where nothing would be gained. */
+  forTrials(): ProcessHost | null {
+    return this.#options.isolation === 'inline' || this.#stopped ? null : this.#newProcess();
   }
 
   /** Ends them when what they were given is answered. */
@@ -149,27 +140,14 @@ export class Hosts {
   async stop(): Promise<void> {
     this.#stopped = true;
     if (this.#warmTimer) clearTimeout(this.#warmTimer);
-    if (this.#trialTimer) clearTimeout(this.#trialTimer);
     if (this.#apartTimer) clearTimeout(this.#apartTimer);
     const all = new Set([
       ...this.#own.values(),
       ...this.#shared.map(({ host }) => host),
-      this.#trial,
-      this.#apart,
+      ...(this.#apart === null ? [] : [this.#apart]),
     ]);
     this.#own.clear();
-    await Promise.all([...[...all].map((host) => host?.stop()), this.#warm?.close()]);
-  }
-
-  #endTrial(): void {
-    const host = this.#trial;
-    if (host === null) return;
-    if (host.isBusy) {
-      this.#trialTimer = setTimeout(() => this.#endTrial(), TRIAL_IDLE_MS).unref();
-      return;
-    }
-    this.#trial = null;
-    void host.stop();
+    await Promise.all([...[...all].map((host) => host.stop()), this.#warm?.close()]);
   }
 
   #newProcess(events: Partial<ProcessHostEvents> = {}): ProcessHost {

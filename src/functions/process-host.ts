@@ -46,8 +46,10 @@ type Job = Batch | Load;
 const GRACE_MS = 50;
 /** However starved the machine is, nobody waits longer than this many deadlines. */
 const HARD_FACTOR = 20;
-/** CPU time for building an isolate and running a bundle's top level; the child itself stops that after 2 s. */
-const LOAD_LIMIT_MS = 2_500;
+/** For running a bundle's top level; the child itself stops that after this time, or what its version has. */
+const LOAD_MS = 2_000;
+/** CPU time for building an isolate, over that. */
+const LOAD_GRACE_MS = 500;
 /** After a child that did not come up; doubled each time. */
 const RESTART_MS = 1_000;
 const LONGEST_RESTART_MS = 30_000;
@@ -129,6 +131,10 @@ export class ProcessHost implements SandboxHost {
       this.#versions.set(version.id, version);
       this.#add({ kind: 'load', version, settle: resolve, starts: 0, accidents: 0, deaths: 0 });
     });
+  }
+
+  adopt(version: VersionCode): void {
+    this.#versions.set(version.id, version);
   }
 
   evaluate(versionId: number, calls: readonly HostCall[], done: Done): void {
@@ -284,7 +290,7 @@ export class ProcessHost implements SandboxHost {
   }
 
   #plainLimitMs(job: Job): number {
-    if (job.kind === 'load') return LOAD_LIMIT_MS;
+    if (job.kind === 'load') return (job.version.loadMs ?? LOAD_MS) + LOAD_GRACE_MS;
     return (this.#versions.get(job.versionId)?.timeoutMs ?? 100) + GRACE_MS;
   }
 

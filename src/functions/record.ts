@@ -140,6 +140,43 @@ export class SetRecord {
     );
   }
 
+  /** @param complaint why what the files hold is not loaded now, and when it is */
+  postponed(serving: string, complaint: string): void {
+    this.lastError = printable(complaint);
+    const rest = serving === '' ? 'there is no earlier version' : `version ${serving} goes on`;
+    this.#log.warn(
+      { event: 'rules_postponed', tenant: this.#tenant },
+      `user functions not loaded yet, ${rest}: ${this.#names}: ${this.lastError}`,
+    );
+  }
+
+  /** @param paths some of those that anybody may write to; @param count how many there are */
+  writable(paths: readonly string[], count: number): void {
+    const more = count > paths.length ? ` and ${count - paths.length} more` : '';
+    this.#log.warn(
+      { event: 'rules_writable', tenant: this.#tenant },
+      `user functions of ${this.#tenant} can be changed by anybody: world-writable: ${paths.map(printable).join(', ')}${more}`,
+    );
+  }
+
+  /** Files of the set are gone. @param what goes on, and for how long */
+  gone(message: string): void {
+    this.lastError = printable(message);
+    this.#log.warn(
+      { event: 'rules_gone', tenant: this.#tenant },
+      `user functions of ${this.#tenant}: ${this.lastError}`,
+    );
+  }
+
+  /** The file is there again. */
+  back(file: string): void {
+    this.lastError = '';
+    this.#log.info(
+      { event: 'rules_back', tenant: this.#tenant },
+      `user functions of ${this.#tenant}: ${printable(file)} is there again`,
+    );
+  }
+
   /** Lines that the functions printed. What is over the limits is not looked at. */
   printed(printed: string): void {
     const text = printed.slice(0, MAX_PRINTED_TEXT);

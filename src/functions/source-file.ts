@@ -24,14 +24,25 @@ export async function readSource(path: string): Promise<Uint8Array | string> {
     const stat = await file.stat();
     if (!stat.isFile()) throw new Error('it is no regular file');
     if (stat.size > LARGEST_BYTES) throw new Error(`it is larger than ${LARGEST_BYTES / 1024 / 1024} MB`);
-    const bytes = await file.readFile();
-    // as long as before: places in the file stay what they are
-    return bytes.includes('sourceMappingURL=')
-      ? bytes.toString().replace(MAP_COMMENT, '$1sourceMappingURL ')
-      : bytes;
+    // no further than it was long: it may grow while it is read
+    const bytes = Buffer.alloc(stat.size);
+    let size = 0;
+    while (size < bytes.length) {
+      const { bytesRead } = await file.read(bytes, size, bytes.length - size, null);
+      if (bytesRead === 0) break;
+      size += bytesRead;
+    }
+    return withoutMapComments(bytes.subarray(0, size));
   } finally {
     await file.close();
   }
+}
+
+/** As long as before: places in the file stay what they are. */
+function withoutMapComments(bytes: Buffer): Uint8Array | string {
+  return bytes.includes('sourceMappingURL=')
+    ? bytes.toString().replace(MAP_COMMENT, '$1sourceMappingURL ')
+    : bytes;
 }
 
 /**

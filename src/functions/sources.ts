@@ -1,6 +1,6 @@
 import { existsSync, lstatSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import type { SourceFiles } from './bundle.ts';
+import type { SourceFiles } from './bundle-job.ts';
 
 /** What says where user functions are. All paths are absolute. */
 export interface SourceSettings {
@@ -22,12 +22,17 @@ export interface DatabaseFunctions {
 
 const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
 
-function inFolder(folder: string, name: string): string | null {
-  for (const extension of EXTENSIONS) {
-    const file = join(folder, name + extension);
-    if (isThere(file)) return file;
-  }
-  return null;
+/** Finds a file by its folder, its name, and the endings that it may have. */
+export type FindFile = (folder: string, name: string, extensions: readonly string[]) => string | null;
+
+const inFolder: FindFile = (folder, name, extensions) =>
+  extensions.map((extension) => join(folder, name + extension)).find(isThere) ?? null;
+
+const CANDIDATE = /^(?:routing_rules|rewrite_query)\.(?:ts|mts|js|mjs)$/;
+
+/** Whether a file of this name, in a folder that rules are looked for in, is a rule. */
+export function isCandidate(name: string): boolean {
+  return CANDIDATE.test(name);
 }
 
 /**
@@ -36,8 +41,7 @@ function inFolder(folder: string, name: string): string | null {
  */
 export function isThere(file: string): boolean {
   try {
-    lstatSync(file);
-    return true;
+    return lstatSync(file, { throwIfNoEntry: false }) !== undefined;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EACCES' && existsSync(dirname(file));
   }
@@ -51,6 +55,7 @@ export function sourceFiles(
   settings: SourceSettings,
   name: string,
   database: DatabaseFunctions | undefined,
+  findFile: FindFile = inFolder,
 ): SourceFiles | null {
   const folder = settings.user_functions_dir || null;
   // a database's name is not a path: `..` and slashes in it lead nowhere
@@ -58,9 +63,9 @@ export function sourceFiles(
     folder !== null && /^[^/\\]+$/.test(name) && name !== '.' && name !== '..' ? join(folder, name) : null;
   const find = (option: 'routing_rules_file' | 'rewrite_query_file', file: string): string | null =>
     database?.[option] ||
-    (own && inFolder(own, file)) ||
+    (own && findFile(own, file, EXTENSIONS)) ||
     settings[option] ||
-    (folder && inFolder(folder, file)) ||
+    (folder && findFile(folder, file, EXTENSIONS)) ||
     null;
   const routing = find('routing_rules_file', 'routing_rules');
   const rewrite = find('rewrite_query_file', 'rewrite_query');

@@ -1,88 +1,193 @@
-import { existsSync, realpathSync, watch as watchFolder, type FSWatcher as FolderWatcher } from 'node:fs';
-import { basename, dirname } from 'node:path';
-import { watch, type FSWatcher } from 'chokidar';
+import { watch as watchFolder, type FSWatcher } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 
 /** Editors save in several steps, and deployments swap several files. */
-const DEBOUNCE_MS = 50;
+const QUIET_MS = 50;
+/** However often something changes in a folder, what has changed is told of after this long. */
+const LONGEST_QUIET_MS = 250;
+/** Where nothing can be watched, files are looked at this often. */
+const POLL_MS = 2_000;
+
+/** Whether a file or folder matters that appears in a folder (`isNew`: or vanishes from it), or is written to. */
+export type Matters = (name: string, isNew: boolean) => boolean;
+
+export interface WatchEvents {
+  /** @param paths what has changed, without links before their last part */
+  onChange(paths: ReadonlySet<string>): void;
+  /** Look at everything: there are folders of which nothing is heard. */
+  onPoll(): void;
+  /** The kernel refuses to watch; said once. */
+  onBlind(folder: string, error: Error, pollMs: number): void;
+}
+
+/** What somebody wants to hear of. */
+interface Interest {
+  /** by folder, names */
+  readonly names: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly folders: ReadonlyMap<string, Matters>;
+}
+
+interface Burst {
+  readonly since: number;
+  readonly paths: Set<string>;
+  timer: NodeJS.Timeout;
+}
+
+type WatchOne = (folder: string, onEvent: (isNew: boolean, name: string | null) => void) => FSWatcher;
+
+const watchWithKernel: WatchOne = (folder, onEvent) =>
+  watchFolder(folder, (event, name) => onEvent(event === 'rename', name));
 
 /**
  * Watches folders, never files: a file that is replaced by renaming, or that is reached through a symbolic link which is
- * swapped (a Kubernetes ConfigMap), goes on under another inode. Whoever is told compares contents.
+ * swapped (a Kubernetes ConfigMap), goes on under another inode. Each folder has a timer of its own, with a longest wait,
+ * so that what is written beside a rule all the time delays nobody.
  */
 export class SourceWatcher {
-  readonly #onChange: (folders: ReadonlySet<string>) => void;
-  #watcher: FSWatcher | null = null;
-  readonly #folders = new Set<string>();
-  #changed = new Set<string>();
-  /** while user_functions_dir is not there: waits for it */
-  #awaiting: FolderWatcher | null = null;
-  #timer: NodeJS.Timeout | null = null;
+  readonly #events: WatchEvents;
+  readonly #watchOne: WatchOne;
+  readonly #interests = new Map<object, Interest>();
+  readonly #watchers = new Map<string, FSWatcher>();
+  readonly #bursts = new Map<string, Burst>();
+  /** folders that the kernel refuses to watch */
+  readonly #blind = new Set<string>();
+  #poll: NodeJS.Timeout | null = null;
+  #saidBlind = false;
+  #closed = false;
 
-  /** @param onChange is told the folders in which something happened */
-  constructor(onChange: (folders: ReadonlySet<string>) => void) {
-    this.#onChange = onChange;
+  /** @param watchOne for tests: what the kernel refuses */
+  constructor(events: WatchEvents, watchOne: WatchOne = watchWithKernel) {
+    this.#events = events;
+    this.#watchOne = watchOne;
   }
 
-  /** @param root user_functions_dir, watched with its folders; @param folders where imported files are */
-  watch(root: string | null, folders: ReadonlySet<string>): void {
-    this.#awaiting?.close();
-    this.#awaiting = root === null || existsSync(root) ? null : this.#await(root);
-    // Of one that is gone nothing is heard any more, also when it comes again.
-    for (const folder of this.#folders) if (!existsSync(folder)) this.#folders.delete(folder);
-    const before = new Set(this.#folders);
-    for (const folder of [...(root === null ? [] : [root]), ...folders]) {
-      if (existsSync(folder)) this.#folders.add(folder).add(realpathSync(folder));
+  /**
+   * Sets what somebody wants to hear of, instead of what that was before.
+   * @param points paths without links before their last part
+   * @param folders folders in which more than that matters
+   */
+  watch(owner: object, points: Iterable<string>, folders: ReadonlyMap<string, Matters> = new Map()): void {
+    if (this.#closed) return;
+    const names = new Map<string, Set<string>>();
+    for (const point of points) {
+      const folder = dirname(point);
+      const known = names.get(folder);
+      if (known === undefined) names.set(folder, new Set([basename(point)]));
+      else known.add(basename(point));
     }
-    this.#watcher ??= watch([], {
-      // What is found when watching begins may have come since it was read: it is looked at again, which costs little.
-      ignoreInitial: false,
-      depth: 1,
-      // of packages only the folders that something was imported from
-      ignored: (path) =>
-        path.includes('/node_modules/') && !this.#folders.has(path) && !this.#folders.has(dirname(path)),
-    })
-      .on('all', (_event, path) => this.#note(path))
-      // a folder that went away: that says nothing that a missing event would not
-      .on('error', () => {});
-    // Those that nothing is imported from any more stay: chokidar would be deaf to whatever is in them from then on.
-    const added = [...this.#folders].filter((folder) => !before.has(folder));
-    if (added.length > 0) this.#watcher.add(added);
+    const before = this.#interests.get(owner);
+    this.#interests.set(owner, { names, folders });
+    for (const folder of [...names.keys(), ...folders.keys()]) this.#open(folder);
+    if (before !== undefined) this.#closeUnused(before);
   }
 
-  /** The nearest folder above that is there tells when the next one comes. */
-  #await(root: string): FolderWatcher | null {
-    let missing = root;
-    while (!existsSync(dirname(missing))) missing = dirname(missing);
+  forget(owner: object): void {
+    const before = this.#interests.get(owner);
+    this.#interests.delete(owner);
+    if (before !== undefined) this.#closeUnused(before);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const watcher of this.#watchers.values()) watcher.close();
+    this.#watchers.clear();
+    for (const { timer } of this.#bursts.values()) clearTimeout(timer);
+    this.#bursts.clear();
+    if (this.#poll) clearInterval(this.#poll);
+  }
+
+  #open(folder: string): void {
+    if (this.#closed || this.#watchers.has(folder)) return;
     try {
-      const watcher = watchFolder(dirname(missing), (_event, name) => {
-        if (name === basename(missing) && existsSync(missing)) this.#note(missing);
-      });
-      watcher.on('error', () => watcher.close());
-      // it may have come just before
-      if (existsSync(missing)) this.#note(missing);
-      return watcher;
-    } catch {
-      // a folder that may not be read: RELOAD looks again
-      return null;
+      const watcher = this.#watchOne(folder, (isNew, name) => this.#heard(folder, name, isNew));
+      watcher.on('error', () => this.#drop(folder));
+      this.#watchers.set(folder, watcher);
+      this.#blind.delete(folder);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // gone: its folder tells when it comes again; not readable: so is what is in it
+      if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EACCES' || code === 'EPERM') return;
+      this.#goBlind(folder, error as Error);
     }
   }
 
-  async close(): Promise<void> {
-    if (this.#timer) clearTimeout(this.#timer);
-    this.#awaiting?.close();
-    await this.#watcher?.close();
+  #goBlind(folder: string, error: Error): void {
+    this.#blind.add(folder);
+    this.#poll ??= setInterval(() => {
+      for (const each of [...this.#blind]) this.#open(each);
+      this.#events.onPoll();
+      if (this.#blind.size > 0 || this.#poll === null) return;
+      clearInterval(this.#poll);
+      this.#poll = null;
+    }, POLL_MS).unref();
+    if (this.#saidBlind) return;
+    this.#saidBlind = true;
+    this.#events.onBlind(folder, error, POLL_MS);
   }
 
-  #note(path: string): void {
-    this.#changed.add(dirname(path));
-    this.#changed.add(path);
-    if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      const folders = this.#changed;
-      this.#changed = new Set();
-      // a swapped link changes files that are reached by another path
-      for (const folder of [...folders]) if (existsSync(folder)) folders.add(realpathSync(folder));
-      this.#onChange(folders);
-    }, DEBOUNCE_MS);
+  #drop(folder: string): void {
+    this.#watchers.get(folder)?.close();
+    this.#watchers.delete(folder);
+  }
+
+  #closeUnused({ names, folders }: Interest): void {
+    for (const folder of [...names.keys(), ...folders.keys()]) {
+      if (this.#isWanted(folder)) continue;
+      this.#drop(folder);
+      this.#blind.delete(folder);
+    }
+  }
+
+  #isWanted(folder: string): boolean {
+    for (const { names, folders } of this.#interests.values())
+      if (names.has(folder) || folders.has(folder)) return true;
+    return false;
+  }
+
+  #heard(folder: string, name: string | null, isNew: boolean): void {
+    if (this.#closed) return;
+    // some systems don't say which
+    if (name === null) {
+      for (const { names } of this.#interests.values())
+        for (const each of names.get(folder) ?? []) this.#note(folder, each);
+      return;
+    }
+    for (const { names, folders } of this.#interests.values()) {
+      if (names.get(folder)?.has(name) || folders.get(folder)?.(name, isNew)) return this.#note(folder, name);
+    }
+  }
+
+  #note(folder: string, name: string): void {
+    const now = performance.now();
+    const burst = this.#bursts.get(folder);
+    if (burst === undefined) {
+      const timer = setTimeout(() => this.#tell(folder), QUIET_MS);
+      this.#bursts.set(folder, { since: now, paths: new Set([join(folder, name)]), timer });
+      return;
+    }
+    burst.paths.add(join(folder, name));
+    clearTimeout(burst.timer);
+    const waitMs = Math.max(0, Math.min(QUIET_MS, burst.since + LONGEST_QUIET_MS - now));
+    burst.timer = setTimeout(() => this.#tell(folder), waitMs);
+  }
+
+  #tell(folder: string): void {
+    const burst = this.#bursts.get(folder);
+    this.#bursts.delete(folder);
+    if (burst === undefined || this.#closed) return;
+    for (const path of burst.paths) this.#renew(path);
+    this.#events.onChange(burst.paths);
+  }
+
+  /** Another folder may be there now: the old watcher still has the one that was renamed or removed. */
+  #renew(path: string): void {
+    for (const folder of [...this.#watchers.keys()]) {
+      if (folder === path || folder.startsWith(`${path}/`)) this.#drop(folder);
+    }
+    for (const { names, folders } of this.#interests.values()) {
+      for (const folder of [...names.keys(), ...folders.keys()]) {
+        if (folder === path || folder.startsWith(`${path}/`)) this.#open(folder);
+      }
+    }
   }
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, symlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { Rules } from '../support/rules.ts';
@@ -17,6 +17,7 @@ interface Trap {
   files?: Record<string, string>;
   fifo?: string;
   link?: string;
+  loop?: string;
   complaint?: RegExp;
 }
 
@@ -62,19 +63,110 @@ const TRAPS: Record<string, Trap> = {
   },
 };
 
-for (const [what, { files = {}, fifo, link, complaint }] of Object.entries(TRAPS)) {
+const importsOf = (count: number, what: (i: number) => string): string =>
+  Array.from({ length: count }, (_, i) => `import ${JSON.stringify(what(i))};`).join(
+    count > 2_000 ? '\n' : '',
+  );
+
+/** Limits, each with its message. */
+Object.assign(TRAPS, {
+  'a thousand imports on one line of 0.5 MB that lead nowhere': {
+    files: {
+      'routing_rules.ts': `${importsOf(1_000, (i) => `./nowhere${i}`)} ${GOOD} /*${'x'.repeat(5e5)}*/`,
+    },
+    complaint: /Could not resolve ".\/nowhere0"/,
+  },
+  'sixty thousand packages that are not there': {
+    files: { 'routing_rules.ts': `${importsOf(60_000, (i) => `package${i}`)}\n${GOOD}` },
+    complaint: /more than 20000 imports: they are in .*routing_rules\.ts/,
+  },
+  'two thousand and one files': {
+    files: {
+      'routing_rules.ts': `${importsOf(2_001, (i) => `./one.ts?${i}`)}\n${GOOD}`,
+      'one.ts': '',
+    },
+    complaint: /more than 2000 files are imported: .* is the one that is too many/,
+  },
+  'files that are larger than 32 MB together': {
+    files: {
+      'routing_rules.ts': `${importsOf(3, (i) => `./${i}.js`)}\n${GOOD}`,
+      ...Object.fromEntries([0, 1, 2].map((i) => [`${i}.js`, `/*${`${'x'.repeat(999)}\n`.repeat(12e3)}*/`])),
+    },
+    complaint: /the files that are imported are larger than 32 MB together, with .*\d\.js/,
+  },
+  'a bundle of more than 8 MB': {
+    files: {
+      'routing_rules.ts': `import all from './all.json'; ${GOOD} console.log(all);`,
+      'all.json': `["${'x'.repeat(9e6)}"]`,
+    },
+    complaint: /all\.json: the bundle is larger than 8 MB/,
+  },
+  'a line of more than a million characters': {
+    files: { 'routing_rules.ts': `\n${GOOD}//${'x'.repeat(1e6)}` },
+    complaint: /routing_rules\.ts: line 2 is longer than 1000000 characters/,
+  },
+  'an import that may be any file of a folder': {
+    files: {
+      'routing_rules.ts': 'export const routing_rules = (u, q) => require(`./data/${q}.json`);',
+      'data/x.json': '{}',
+    },
+    complaint: /put together at run time[^]*routing_rules\.ts:1:\d+/,
+  },
+  'an import that may be any file of a folder, in disguise': {
+    files: {
+      'routing_rules.ts': 'export const routing_rules = (u, q) => require(/**/("./data/" + q + ".json"));',
+      'data/x.json': '{}',
+    },
+    complaint: /an import of "\.\/data\/.*" is not available|Could not resolve require/,
+  },
+  'addresses of the web, data and file URLs': {
+    files: {
+      'routing_rules.ts': `import 'https://x.y/z.js'; import 'data:text/javascript,1'; import 'file:///etc/passwd'; ${GOOD}`,
+    },
+    complaint: /"https:.*is a URL[^]*"data:.*is a URL[^]*"file:.*is a URL/,
+  },
+  'a folder, a loop of links and a WebAssembly module': {
+    files: {
+      'routing_rules.ts': `import './folder'; import './x.wasm'; import './loop.ts'; ${GOOD}`,
+      'folder/x.ts': '',
+      'x.wasm': '',
+    },
+    loop: 'loop.ts',
+    complaint: /Could not resolve "\.\/folder"[^]*x\.wasm can't be imported/,
+  },
+  'an inner package.json that is not written': {
+    files: {
+      'routing_rules.ts': `import 'p/lib/x.js'; ${GOOD}`,
+      'node_modules/p/lib/x.js': '',
+      'node_modules/p/package.json': '{}',
+    },
+    fifo: 'node_modules/p/lib/package.json',
+    complaint: /p\/lib\/package\.json can't be read/,
+  },
+} satisfies Record<string, Trap>);
+
+for (const [what, { files = {}, fifo, link, loop, complaint }] of Object.entries(TRAPS)) {
   test(`${what} keeps nobody waiting`, async (t) => {
     const rules = await Rules.start(t, {
       files: { 'good/routing_rules.ts': GOOD },
       databases: ['a', 'b', 'good'],
     });
     await mkdir(join(rules.folder, 'a'));
-    if (fifo !== undefined) execFileSync('mkfifo', [join(rules.folder, 'a', fifo)]);
+    if (fifo !== undefined) {
+      await mkdir(dirname(join(rules.folder, 'a', fifo)), { recursive: true });
+      execFileSync('mkfifo', [join(rules.folder, 'a', fifo)]);
+    }
+    if (loop !== undefined) await symlink(loop, join(rules.folder, 'a', loop));
     if (link !== undefined) await symlink('/dev/zero', join(rules.folder, 'a', link));
-    for (const [name, text] of Object.entries(files)) await rules.write(`a/${name}`, text);
+    // the rule last: half of what it is made of is another mistake
+    for (const [name, text] of Object.entries(files).toReversed()) await rules.write(`a/${name}`, text);
     if (complaint === undefined) {
       await until('the rule', async () => JSON.stringify(await rules.ask('x')) === JSON.stringify(TO_B));
-    } else await until('the complaint', () => rules.lines.some((line) => complaint.test(line)));
+    } else {
+      await until('the complaint', () => rules.lines.some((line) => complaint.test(line)));
+      // no line of the author's that has no end
+      for (const line of rules.lines) assert.ok(line.length < 10_000, `${line.length} characters`);
+    }
     await rules.write('good/routing_rules.ts', "export const routing_rules = () => 'a';");
     await until('the change of another set', async () => {
       const decision = await rules.ask('x', 'good');
@@ -88,7 +180,7 @@ for (const [what, { files = {}, fifo, link, complaint }] of Object.entries(TRAPS
 function bundler(): number {
   for (const task of readdirSync('/proc/self/task')) {
     for (const pid of readFileSync(`/proc/self/task/${task}/children`, 'latin1').split(' ').filter(Boolean)) {
-      if (readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('--service=')) return Number(pid);
+      if (readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('bundler-process')) return Number(pid);
     }
   }
   throw new Error('there is none');
@@ -115,6 +207,7 @@ test('rules over which the bundler ends are refused, and those that it had at th
     databases: { a: nowhere, good: nowhere },
     files: { 'user-functions/a/routing_rules.ts': GOOD },
   });
+  await bouncer.waitForLog(/user functions loaded: .*\/a\/routing_rules\.ts/);
   await Promise.all([
     bouncer.writeFile('user-functions/a/routing_rules.ts', `import deep from './deep.json'; ${GOOD} deep;`),
     bouncer.writeFile('user-functions/a/deep.json', '['.repeat(1e6) + ']'.repeat(1e6)),

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { encodeMessage, MessageReader, type HostMessage } from '../../src/functions/host-messages.ts';
 import { packAnswers, packCalls, unpackAnswers, unpackCalls } from '../../src/functions/packing.ts';
-import { Rules } from '../support/rules.ts';
+import { REMOVED_AT_ONCE, Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 
 const STAY = { kind: 'go', query: null, dbkey: null };
@@ -271,7 +271,7 @@ test('of a package the build that needs no Node is taken', async (t) => {
 });
 
 test('functions appear and vanish with their files and folders', async (t) => {
-  const rules = await Rules.start(t, { files: { 'keep/x': '' } });
+  const rules = await Rules.start(t, { files: { 'keep/x': '' }, settings: REMOVED_AT_ONCE });
   assert.equal(rules.functions.setFor('a'), null);
   await mkdir(join(rules.folder, 'a'));
   await rules.write('a/routing_rules.ts', rule('b'));

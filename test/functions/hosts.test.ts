@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
+import { Blame } from '../../src/functions/blame.ts';
+import { bundlers } from '../../src/functions/bundlers.ts';
 import { FunctionSet, type Decision, type FunctionSettings } from '../../src/functions/functions.ts';
 import { InlineHost } from '../../src/functions/inline-host.ts';
 import { preludeSource } from '../../src/functions/prelude.ts';
@@ -148,8 +150,17 @@ test('a version that is being loaded while its set moves to another host is not 
     log: { info() {}, warn() {}, error() {} },
     isDbkey: () => true,
     onFault: () => {},
-    tryOn: () => null,
     apart: () => null,
+    tools: {
+      blame: new Blame(),
+      bundle: (...job) => bundlers.bundle(...job),
+      asyncPlaces: () => Promise.resolve([]),
+      trial: () => null,
+      isSearched: () => false,
+      separate: () => null,
+      onTrail() {},
+      onBuilt() {},
+    },
   });
   await set.reload();
   await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'b';");

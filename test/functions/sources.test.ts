@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { temporaryFolder } from '../../src/cli/embedded-postgres.ts';
 import { sourceFiles } from '../../src/functions/sources.ts';
-import { Rules } from '../support/rules.ts';
+import { REMOVED_AT_ONCE, Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 
 const rule = (dbkey: string): string => `export const routing_rules = () => '${dbkey}';`;
@@ -51,7 +51,7 @@ test('for each function the nearest wins: option of the database, its folder, gl
 });
 
 test('a file that is dropped in, replaced by renaming, and deleted takes effect each time', async (t) => {
-  const rules = await Rules.start(t, { files: {} });
+  const rules = await Rules.start(t, { files: {}, settings: REMOVED_AT_ONCE });
   assert.equal(rules.functions.setFor('a'), null);
   await rules.write('routing_rules.ts', rule('a'));
   await answers(rules, 'a');

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Rules } from '../support/rules.ts';
+import { REMOVED_AT_ONCE, Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 
 const rule = (dbkey: string): string => `export const routing_rules = () => '${dbkey}';`;
@@ -21,7 +21,10 @@ test('a first version that is broken keeps nobody waiting', async (t) => {
 });
 
 test('whatever is dropped in, no query goes without the rules that were there before', async (t) => {
-  const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
+  const rules = await Rules.start(t, {
+    files: { 'routing_rules.ts': rule('b') },
+    settings: REMOVED_AT_ONCE,
+  });
   let isDone = false;
   const asking = (async (): Promise<void> => {
     while (!isDone) {

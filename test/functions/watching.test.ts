@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Rules } from '../support/rules.ts';
+import { REMOVED_AT_ONCE, Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 
 const rule = (dbkey: string): string => `export const routing_rules = () => '${dbkey}';`;
@@ -33,13 +33,13 @@ for (const [what, file] of [
 for (const name of ['where', '@scope/where']) {
   test(`the package ${name} is installed later, and its package.json names another file then`, async (t) => {
     const rules = await Rules.start(t, { files: { 'routing_rules.ts': importing(name) } });
-    const complaints = (): number => rules.lines.filter((line) => line.includes('Could not resolve')).length;
+    const { loader } = rules.functions.setFor('a')!;
     let folder = rules.folder;
     for (const part of ['node_modules', ...name.split('/')]) {
       folder = join(folder, part);
-      const before = complaints();
+      const before = loader.builds;
       await mkdir(folder);
-      await until(`a look at ${folder}`, () => complaints() > before);
+      await until(`a look at ${folder}`, () => loader.builds > before);
     }
     await rules.write(`node_modules/${name}/package.json`, '{"main": "lib/index.js"}');
     await rules.write(`node_modules/${name}/lib/index.js`, "exports.to = 'b';");
@@ -61,7 +61,7 @@ test('a file that was broken from the start, in a folder that is only imported f
 
 test('a rule is taken out of the folder of its database and put back in again', async (t) => {
   const databases = ['a', 'dev.1', 'my-db', 'with space'];
-  const rules = await Rules.start(t, { files: {}, databases });
+  const rules = await Rules.start(t, { files: {}, databases, settings: REMOVED_AT_ONCE });
   for (const database of databases) {
     for (const dbkey of ['a', 'my-db']) {
       await rules.write(`${database}/routing_rules.ts`, rule(dbkey));
@@ -84,7 +84,7 @@ test('a folder that a rule has ceased to import from still gets rules of its own
 });
 
 test('user_functions_dir is made while the proxy runs, taken away, and made again', async (t) => {
-  const rules = await Rules.start(t, { files: {} });
+  const rules = await Rules.start(t, { files: {}, settings: REMOVED_AT_ONCE });
   const folder = join(rules.folder, 'etc', 'rules');
   const databases = [{ name: 'a', routing_rules_file: null, rewrite_query_file: null }];
   await rules.functions.reconfigure({ ...rules.settings, user_functions_dir: folder }, databases);
@@ -114,6 +114,7 @@ test('a rule that is a link follows its target, which may be away for a while', 
 test('a rule that another one takes the place of is no mistake', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'a/routing_rules.ts': rule('a'), 'routing_rules.js': rule('b') },
+    settings: REMOVED_AT_ONCE,
   });
   await answers(rules, 'a');
   await rm(join(rules.folder, 'a/routing_rules.ts'));

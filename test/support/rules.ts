@@ -21,6 +21,13 @@ export interface RulesOptions {
   targets?: readonly string[];
 }
 
+/** With these settings a rule whose file is gone is removed as soon as that is noticed. */
+export const REMOVED_AT_ONCE = {
+  routing_rules_on_failure: 'pass',
+  rewrite_query_on_failure: 'pass',
+  user_function_removal_grace: 0,
+} as const;
+
 /** A folder of rules, watched and served. */
 export class Rules {
   readonly folder: string;
@@ -52,6 +59,7 @@ export class Rules {
       routing_rules_disconnect_on_failure: false,
       rewrite_query_disconnect_on_failure: false,
       user_functions_allow: [],
+      user_function_removal_grace: 10_000,
       ...options.settings,
     };
     this.functions = new Functions({

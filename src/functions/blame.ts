@@ -1,0 +1,50 @@
+/** A tenant without a fault for this long starts afresh. */
+const MEMORY_MS = 5 * 60_000;
+const FIRST_WAIT_MS = 2_000;
+const LONGEST_WAIT_MS = 2 * 60_000;
+
+interface Fault {
+  count: number;
+  at: number;
+}
+
+/**
+ * Faults that cost others something (a hanging top level, a killed process), by tenant: the folder that the rules belong
+ * to. Their files may be renamed at any time, the folder of a database may not.
+ */
+export class Blame {
+  readonly #faults = new Map<string, Fault>();
+  readonly #now: () => number;
+
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+  }
+
+  add(tenant: string): void {
+    const fault = this.#of(tenant) ?? { count: 0, at: 0 };
+    fault.count++;
+    fault.at = this.#now();
+    this.#faults.set(tenant, fault);
+  }
+
+  /** The tenant has harmed others within the last minutes. */
+  isSuspect(tenant: string): boolean {
+    return this.#of(tenant) !== null;
+  }
+
+  /** How long the tenant's next version has to wait, in ms: after the first fault not at all, then 2, 4, 8 … 120 s. */
+  waitMs(tenant: string): number {
+    const fault = this.#of(tenant);
+    if (fault === null || fault.count === 1) return 0;
+    const pauseMs = Math.min(FIRST_WAIT_MS * 2 ** (fault.count - 2), LONGEST_WAIT_MS);
+    return Math.max(0, Math.ceil(fault.at + pauseMs - this.#now()));
+  }
+
+  #of(tenant: string): Fault | null {
+    const fault = this.#faults.get(tenant);
+    if (fault === undefined) return null;
+    if (this.#now() - fault.at < MEMORY_MS) return fault;
+    this.#faults.delete(tenant);
+    return null;
+  }
+}

@@ -1,0 +1,26 @@
+import type { BundleJob, BundleResult } from './bundle-job.ts';
+import { asyncPlaces, bundle } from './bundle.ts';
+
+/**
+ * Main of a bundler process: one job after the other, and esbuild's process below it. Files that block or fill it cost
+ * their own rule, and never the proxy's thread. The proxy ends the whole group when a job takes too long.
+ */
+
+/** esbuild's own process has ended: whatever it was given does not come back, and neither does the next job. */
+const LOST = /^The service (?:was stopped|is no longer running)/;
+
+async function work(job: BundleJob): Promise<BundleResult> {
+  if (job.kind === 'bundle') return await bundle(job.files);
+  return { kind: 'async places', places: await asyncPlaces(job.inputs, job.folder) };
+}
+
+process.on('message', (job: BundleJob) => {
+  void work(job).then((result) => {
+    if (result.kind === 'failed' && LOST.test(result.message)) process.exit(3);
+    process.send!(result);
+  });
+});
+// Nobody waits for it any more. esbuild may hang in a file.
+process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => {});

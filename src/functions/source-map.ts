@@ -1,0 +1,136 @@
+/**
+ * Source maps of bundles. A map of some MB is decoded once, by the process that bundles; the proxy keeps it as text with
+ * an index, and decodes a small piece of it when a failure has to be placed.
+ */
+
+/** What imports a set's files and gives their functions out: no file of the author's. */
+export const ENTRY = 'pgswitchyard-entry.js';
+
+export interface MapIndex {
+  readonly sources: readonly string[];
+  /** as in the source map (ECMA-426) */
+  readonly mappings: string;
+  /** The decoder's state before every STEP-th segment: FIELDS numbers each. */
+  readonly checkpoints: Int32Array;
+}
+
+export interface Place {
+  readonly source: string;
+  /** both from 0 */
+  readonly line: number;
+  readonly column: number;
+}
+
+/** Segments from one checkpoint to the next: the most that one search decodes. */
+const STEP = 500;
+const FIELDS = 6;
+const SEMICOLON = 59;
+const COMMA = 44;
+
+const DIGITS = new Int8Array(128).fill(-1);
+for (const [value, digit] of [
+  ...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/',
+].entries())
+  DIGITS[digit.charCodeAt(0)] = value;
+
+/** Reads segments one after the other. What it holds between two of them is where the last one was. */
+class Decoder {
+  readonly #text: string;
+  at = 0;
+  line = 0;
+  column = 0;
+  source = 0;
+  sourceLine = 0;
+  sourceColumn = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  /** Goes to where the next segment begins. @returns false: there is none */
+  seek(): boolean {
+    for (; this.at < this.#text.length; this.at++) {
+      const code = this.#text.charCodeAt(this.at);
+      if (code === SEMICOLON) {
+        this.line++;
+        this.column = 0;
+      } else if (code !== COMMA) return true;
+    }
+    return false;
+  }
+
+  read(): void {
+    this.column += this.#number();
+    if (this.#isEnd()) return;
+    this.source += this.#number();
+    this.sourceLine += this.#number();
+    this.sourceColumn += this.#number();
+    if (!this.#isEnd()) this.#number();
+  }
+
+  #isEnd(): boolean {
+    const code = this.#text.charCodeAt(this.at);
+    return Number.isNaN(code) || code === SEMICOLON || code === COMMA;
+  }
+
+  #number(): number {
+    let value = 0;
+    for (let shift = 0; ; shift += 5) {
+      const digit = DIGITS[this.#text.charCodeAt(this.at++)] ?? -1;
+      if (digit < 0) throw new Error('not a source map');
+      value |= (digit & 31) << shift;
+      if ((digit & 32) === 0) break;
+    }
+    return value & 1 ? -(value >> 1) : value >> 1;
+  }
+}
+
+/** @param json a source map */
+export function indexMap(json: string): MapIndex {
+  const { sources, mappings } = JSON.parse(json) as { sources: string[]; mappings: string };
+  const checkpoints: number[] = [];
+  const decoder = new Decoder(mappings);
+  for (let count = 0; decoder.seek(); count++) {
+    if (count % STEP === 0) {
+      const { at, line, column, source, sourceLine, sourceColumn } = decoder;
+      checkpoints.push(at, line, column, source, sourceLine, sourceColumn);
+    }
+    decoder.read();
+  }
+  return { sources, mappings, checkpoints: Int32Array.from(checkpoints) };
+}
+
+/**
+ * Where a place in a bundle comes from: the last segment that begins there or before it.
+ * @param line from 0
+ * @param column from 0
+ */
+export function findPlace(index: MapIndex, line: number, column: number): Place | null {
+  const { checkpoints } = index;
+  const isAfter = (otherLine: number, otherColumn: number): boolean =>
+    otherLine > line || (otherLine === line && otherColumn > column);
+  let low = 0;
+  let high = checkpoints.length / FIELDS;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isAfter(checkpoints[middle * FIELDS + 1]!, checkpoints[middle * FIELDS + 2]!)) high = middle;
+    else low = middle + 1;
+  }
+  if (low === 0) return null;
+  const from = (low - 1) * FIELDS;
+  const decoder = new Decoder(index.mappings);
+  [decoder.at, decoder.line, decoder.column, decoder.source, decoder.sourceLine, decoder.sourceColumn] =
+    checkpoints.subarray(from, from + FIELDS) as unknown as [number, number, number, number, number, number];
+  let found = from > 0 ? placeOf(index, decoder) : null;
+  for (let left = STEP; left > 0 && decoder.seek(); left--) {
+    decoder.read();
+    if (isAfter(decoder.line, decoder.column)) break;
+    found = placeOf(index, decoder);
+  }
+  return found;
+}
+
+function placeOf(index: MapIndex, { source, sourceLine, sourceColumn }: Decoder): Place | null {
+  const name = index.sources[source];
+  return name === undefined ? null : { source: name, line: sourceLine, column: sourceColumn };
+}

@@ -1,0 +1,102 @@
+import { lstat, readlink } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+
+/** As the kernel has it. */
+const MAX_LINKS = 40;
+/** Asked at once: each is a job of the thread pool, which others need too. */
+const AT_ONCE = 16;
+
+export interface TrailPoint {
+  /** changes when something is written there, or something else takes its place; '' when there is nothing */
+  readonly stamp: string;
+  /** when that was, in ms since 1970; 0 when there is nothing */
+  readonly changedAt: number;
+  /** anybody may write there, or put something else in its place */
+  readonly isWorldWritable: boolean;
+}
+
+/**
+ * Everything on the way to some files: each folder, each symbolic link, and where a way ends because something is missing,
+ * that. When one of these changes, other files may be meant. By paths without links before their last part.
+ */
+export type Trail = ReadonlyMap<string, TrailPoint>;
+
+/** @param paths absolute */
+export async function trailOf(paths: Iterable<string>): Promise<Trail> {
+  const walk = new Walk();
+  const queue = [...new Set(paths)].values();
+  await Promise.all(
+    Array.from({ length: AT_ONCE }, async () => {
+      for (const path of queue) await walk.follow(path);
+    }),
+  );
+  return walk.points;
+}
+
+interface Found {
+  readonly link: string | null;
+  readonly isThere: boolean;
+}
+
+class Walk {
+  readonly points = new Map<string, TrailPoint>();
+  readonly #asked = new Map<string, Promise<Found>>();
+
+  async follow(path: string): Promise<void> {
+    let at = '/';
+    let parts = path.split('/').filter(Boolean);
+    for (let links = 0; parts.length > 0;) {
+      const [part = '', ...rest] = parts;
+      const next = join(at, part);
+      const { link, isThere } = await this.#look(next);
+      if (!isThere) return;
+      if (link === null) {
+        at = next;
+        parts = rest;
+        continue;
+      }
+      if (++links > MAX_LINKS) return;
+      at = '/';
+      parts = [...resolve(dirname(next), link).split('/').filter(Boolean), ...rest];
+    }
+  }
+
+  #look(path: string): Promise<Found> {
+    let found = this.#asked.get(path);
+    if (found === undefined) this.#asked.set(path, (found = this.#ask(path)));
+    return found;
+  }
+
+  async #ask(path: string): Promise<Found> {
+    try {
+      const stat = await lstat(path);
+      const isLink = stat.isSymbolicLink();
+      const isSticky = stat.isDirectory() && (stat.mode & 0o1000) !== 0;
+      this.points.set(path, {
+        // of a folder only which one it is: what is in it has points of its own
+        stamp: stat.isDirectory()
+          ? `${stat.dev}:${stat.ino}`
+          : `${stat.dev}:${stat.ino}:${stat.ctimeMs}:${stat.size}`,
+        changedAt: stat.isDirectory() ? 0 : stat.ctimeMs,
+        isWorldWritable: !isLink && !isSticky && (stat.mode & 0o002) !== 0,
+      });
+      return { link: isLink ? await readlink(path) : null, isThere: true };
+    } catch {
+      this.points.set(path, { stamp: '', changedAt: 0, isWorldWritable: false });
+      return { link: null, isThere: false };
+    }
+  }
+}
+
+/**
+ * Whether something has changed since a moment, also when it was before anybody watched.
+ * @param since ms since 1970
+ */
+export function hasChangedSince(before: Trail | null, now: Trail, since: number): boolean {
+  for (const [path, { stamp, changedAt }] of now) {
+    const last = before?.get(path);
+    // of what is gone, and of folders, nobody knows since when
+    if (last?.stamp !== stamp && (changedAt >= since || (last !== undefined && changedAt === 0))) return true;
+  }
+  return false;
+}

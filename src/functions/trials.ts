@@ -1,0 +1,141 @@
+import type { CallFailure, LoadResult, SandboxHost, VersionCode } from './host.ts';
+import { Turns } from './turns.ts';
+
+export interface TrialResult {
+  readonly result: LoadResult;
+  /** null: the version can serve */
+  readonly failure: CallFailure | null;
+  /**
+   * `passing`: no sandbox process could be started, or it was ended from outside; `offence`: loading it has cost others
+   * something; `mistake`: anything else
+   */
+  readonly kind: 'fine' | 'mistake' | 'passing' | 'offence';
+}
+
+/** Loads a version, and has it answer a call before it serves. A version that can't is not left in the host. */
+export async function tryVersion(host: SandboxHost, version: VersionCode): Promise<TrialResult> {
+  const result = await host.load(version);
+  if (!result.startsWith('ok')) {
+    const [message = '', stack = ''] = result.split('\u0001');
+    return { result, failure: { outcome: 'threw', message, stack }, kind: kindOfLoad(message) };
+  }
+  const failure = await trialCall(host, version);
+  if (failure === null) return { result, failure, kind: 'fine' };
+  host.dispose(version.id);
+  return { result, failure, kind: kindOfCall(failure) };
+}
+
+function kindOfLoad(message: string): TrialResult['kind'] {
+  if (/^(?:no sandbox process can be started|the sandbox is stopping)/.test(message)) return 'passing';
+  return /^(?:did not come back from loading|Script execution timed out|Isolate was disposed)/.test(message)
+    ? 'offence'
+    : 'mistake';
+}
+
+function kindOfCall({ outcome }: CallFailure): TrialResult['kind'] {
+  switch (outcome) {
+    case 'overloaded':
+    case 'starved':
+    case 'no_version':
+      return 'passing';
+    case 'deadline':
+    case 'memory':
+    case 'killed':
+      return 'offence';
+    default:
+      return 'mistake';
+  }
+}
+
+function trialCall(host: SandboxHost, version: VersionCode): Promise<CallFailure | null> {
+  const call = {
+    username: 'pgswitchyard',
+    query: 'SELECT 1',
+    inTransaction: false,
+    database: version.databases[0] ?? '',
+  };
+  return new Promise((resolve) => {
+    host.evaluate(version.id, [call], ([answer]) => {
+      for (const part of [answer?.rewrite, answer?.route]) {
+        if (part && 'failure' in part)
+          return resolve({ ...part.failure, message: `trial call: ${part.failure.message}` });
+      }
+      resolve(null);
+    });
+  });
+}
+
+/** A host that is there for trials only. */
+export interface TrialHost extends SandboxHost {
+  readonly isBusy: boolean;
+}
+
+/** Processes for ordinary trials. */
+const QUICK_TURNS = 2;
+/** A top level that takes longer waits for its turn among those that do. */
+const QUICK_MS = 300;
+/** New versions come in bursts: editors, deployments. */
+const IDLE_MS = 2_000;
+
+/**
+ * Tries new versions in processes that are there for nothing else, so that their loading costs no client any time. Who
+ * takes long, or has done harm before, shares one process with others of that kind: that one may be blocked for seconds,
+ * and the others never are.
+ */
+export class Trials {
+  readonly #newHost: () => TrialHost | null;
+  readonly #quick = new Turns(QUICK_TURNS);
+  readonly #slow = new Turns(1);
+  readonly #idle: TrialHost[] = [];
+  #timer: NodeJS.Timeout | null = null;
+  #stopped = false;
+
+  /** @param newHost null: nothing would be gained by a trial elsewhere */
+  constructor(newHost: () => TrialHost | null) {
+    this.#newHost = newHost;
+  }
+
+  /**
+   * @param isWanted asked when its turn has come: a version that another one has overtaken is not tried any more
+   * @returns null: it was not tried. `isSlow`: it can serve, and has taken long to load
+   */
+  async try(
+    tenant: string,
+    isSuspect: boolean,
+    version: VersionCode,
+    isWanted: () => boolean,
+  ): Promise<(TrialResult & { readonly isSlow: boolean }) | null> {
+    if (!isSuspect) {
+      const quick = { ...version, loadMs: QUICK_MS };
+      const tried = await this.#quick.run(tenant, () => this.#once(quick, isWanted));
+      if (tried?.kind !== 'offence') return tried && { ...tried, isSlow: false };
+    }
+    const tried = await this.#slow.run(tenant, () => this.#once(version, isWanted));
+    return tried && { ...tried, isSlow: true };
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    await this.#endIdle();
+  }
+
+  async #once(version: VersionCode, isWanted: () => boolean): Promise<TrialResult | null> {
+    if (this.#stopped || !isWanted()) return null;
+    const host = this.#idle.pop() ?? this.#newHost();
+    if (host === null) return null;
+    const tried = await tryVersion(host, version);
+    if (tried.failure === null) host.dispose(version.id);
+    this.#idle.push(host);
+    if (this.#stopped) await this.#endIdle();
+    else {
+      this.#timer ??= setTimeout(() => void this.#endIdle(), IDLE_MS).unref();
+      this.#timer.refresh();
+    }
+    return tried;
+  }
+
+  async #endIdle(): Promise<void> {
+    await Promise.all(this.#idle.splice(0).map((host) => host.stop()));
+  }
+}

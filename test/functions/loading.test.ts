@@ -1,0 +1,321 @@
+/** How versions come to serve: what one tenant's files do to the loading of another's, and what is tried again. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { chmod, rename, rm, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Blame } from '../../src/functions/blame.ts';
+import { BundleError, bundlers } from '../../src/functions/bundlers.ts';
+import { FunctionSet, type Decision } from '../../src/functions/functions.ts';
+import { InlineHost } from '../../src/functions/inline-host.ts';
+import type { LoadTools } from '../../src/functions/loading.ts';
+import { preludeSource } from '../../src/functions/prelude.ts';
+import { Bouncer } from '../support/bouncer.ts';
+import { Rules } from '../support/rules.ts';
+import { until } from '../support/wait.ts';
+
+const rule = (dbkey: string, more = ''): string => `export const routing_rules = () => '${dbkey}'; ${more}`;
+const to = (dbkey: string): string => JSON.stringify({ kind: 'go', query: null, dbkey });
+
+async function answers(rules: Rules, dbkey: string, database: string): Promise<void> {
+  await until(
+    `${database} to answer ${dbkey}`,
+    async () => JSON.stringify(await rules.ask('q', database)) === to(dbkey),
+  );
+}
+
+/** RELOAD with what there is. */
+const reload = (rules: Rules, databases: readonly string[]): Promise<void> =>
+  rules.functions.reconfigure(
+    rules.settings,
+    databases.map((name) => ({ name, routing_rules_file: null, rewrite_query_file: null })),
+  );
+
+test("an endless top level that is saved again and again delays nobody else's change", async (t) => {
+  const rules = await Rules.start(t, {
+    files: { 'a/routing_rules.ts': rule('a'), 'b/routing_rules.ts': rule('a') },
+  });
+  const hostile = rules.functions.setFor('a')!.loader;
+  let isDone = false;
+  let saved = 0;
+  const saving = (async (): Promise<void> => {
+    for (; !isDone; saved++) {
+      await rules.write('a/routing_rules.ts', `for (;;); // ${saved}`);
+      await delay(20);
+    }
+  })();
+  await until('a first trial of it', () => hostile.builds > 1);
+  for (const dbkey of ['b', 'a', 'b', 'a']) {
+    await rules.write('b/routing_rules.ts', rule(dbkey));
+    await answers(rules, dbkey, 'b');
+  }
+  await reload(rules, ['a', 'b']);
+  await until('many saves', () => saved > 100);
+  isDone = true;
+  await saving;
+  assert.equal(JSON.stringify(await rules.ask('q', 'a')), to('a'));
+  const refused = rules.lines.filter((line) => line.includes('not loaded, version')).length;
+  assert.ok(refused <= 4, `${refused} trials of ${saved} versions`);
+});
+
+test('a rule that is saved again and again while it is built is loaded all the same', async (t) => {
+  const databases = Array.from({ length: 10_000 }, (_, i) => `d${i}`);
+  const rules = await Rules.start(t, {
+    files: { 'routing_rules.ts': rule('d0') },
+    databases: ['a', ...databases],
+  });
+  let isDone = false;
+  let saved = 0;
+  const saving = (async (): Promise<void> => {
+    // in its place at once: half a file is no version
+    for (; !isDone && saved < databases.length - 1;) {
+      await rules.write('next', rule(`d${++saved}`));
+      await rename(join(rules.folder, 'next'), join(rules.folder, 'routing_rules.ts'));
+    }
+  })();
+  const served = new Set<string>();
+  await until('five versions', async () => {
+    const decision = await rules.ask('q');
+    if (decision.kind === 'go') served.add(decision.dbkey ?? '');
+    return served.size >= 5;
+  });
+  isDone = true;
+  await saving;
+  await answers(rules, `d${saved}`, 'a');
+  const { builds } = rules.functions.setFor('a')!.loader;
+  assert.ok(builds < saved, `${builds} builds of ${saved} versions`);
+});
+
+test('a killing rule that is renamed again and again is blamed on its tenant', async (t) => {
+  const killing = (i: number): string =>
+    `export const routing_rules = (u, q) => (q === 'kill' ? BigInt('9'.repeat(15000000)) : '${i}');`;
+  const rules = await Rules.start(t, {
+    files: { 'a/routing_rules.js': killing(0), 'b/routing_rules.ts': rule('b') },
+    settings: { routing_rules_on_failure: 'pass', user_function_removal_grace: 0, user_function_timeout: 20 },
+  });
+  const kills = (): number => rules.lines.filter((line) => line.includes('killed because of')).length;
+  await rules.ask('kill');
+  assert.equal(kills(), 1);
+  const names = ['routing_rules.ts', 'routing_rules.mts', 'routing_rules.js', 'routing_rules.mjs'];
+  let last = 'routing_rules.js';
+  const isHeldBack = (): boolean => rules.lines.some((line) => /not loaded yet.* or by RELOAD/.test(line));
+  for (let i = 1, more = 6; more > 0; i++) {
+    if (isHeldBack()) more--;
+    const next = names[i % names.length]!;
+    await rules.write(`a/${next}`, killing(i));
+    if (next !== last) await rm(join(rules.folder, 'a', last));
+    last = next;
+    await until('its set', () =>
+      rules.functions.stats().some((set) => set.routing_rules.endsWith(`/a/${next}`)),
+    );
+    await rules.ask('kill');
+    assert.equal(JSON.stringify(await rules.ask('q', 'b')), to('b'));
+  }
+  assert.ok(kills() <= 4, `${kills()} kills`);
+});
+
+const SETTINGS = {
+  timeoutMs: 100,
+  memoryLimitMb: 64,
+  maxQueryBytes: 1_000_000,
+  maxResult: 1_000_000,
+  onRoutingFailure: 'pass',
+  onRewriteFailure: 'pass',
+  databases: ['a', 'b'],
+} as const;
+
+/** A set by itself, whose bundles the test makes. */
+function setWith(rules: Rules, bundle: LoadTools['bundle'], longestWaitMs?: number): FunctionSet {
+  const note =
+    (level: string) =>
+    (_fields: object, message: string): void => {
+      rules.lines.push(`${level} ${message}`);
+    };
+  return new FunctionSet({
+    files: { routing: join(rules.folder, 'else/where/routing_rules.ts'), rewrite: null },
+    settings: SETTINGS,
+    host: new InlineHost(preludeSource()),
+    log: { info: note('LOG'), warn: note('WARNING'), error: note('ERROR') },
+    isDbkey: () => true,
+    onFault: () => {},
+    apart: () => null,
+    tools: {
+      blame: new Blame(),
+      bundle,
+      asyncPlaces: () => Promise.resolve([]),
+      trial: () => null,
+      isSearched: () => false,
+      separate: () => null,
+      onTrail() {},
+      onBuilt() {},
+    },
+    ...(longestWaitMs === undefined ? {} : { longestWaitMs }),
+  });
+}
+
+function askOf(set: FunctionSet): Promise<Decision> {
+  const call = { username: 'u', query: 'SELECT 1', inTransaction: false, database: 'a' };
+  return new Promise((resolve) => {
+    set.evaluate(call, resolve);
+  });
+}
+
+test('a query that has waited too long for the first version is refused, also where failures pass', async (t) => {
+  const rules = await Rules.start(t, { files: { 'else/where/routing_rules.ts': rule('b') } });
+  const release = Promise.withResolvers<void>();
+  const set = setWith(rules, (...job) => release.promise.then(() => bundlers.bundle(...job)), 10);
+  t.after(() => set.dispose());
+  const loaded = set.reload();
+  assert.equal(set.state, 'loading');
+  for (const decision of await Promise.all([askOf(set), askOf(set)])) {
+    assert.equal(decision.kind === 'reject' && decision.code, '53000');
+  }
+  release.resolve();
+  await loaded;
+  assert.equal(JSON.stringify(await askOf(set)), to('b'));
+});
+
+test('a set that goes while queries wait for its first version lets none of them pass', async (t) => {
+  const rules = await Rules.start(t, { files: { 'else/where/routing_rules.ts': rule('b') } });
+  const set = setWith(rules, () => new Promise(() => {}));
+  void set.reload();
+  const asked = askOf(set);
+  set.dispose();
+  assert.equal((await asked).kind, 'reject');
+});
+
+test('what fails for lack of something is tried again, and queries wait for it', async (t) => {
+  const rules = await Rules.start(t, { files: { 'else/where/routing_rules.ts': rule('b') } });
+  let attempts = 0;
+  const set = setWith(rules, (...job) =>
+    ++attempts <= 2
+      ? Promise.reject(new BundleError('EMFILE: too many open files', 'passing'))
+      : bundlers.bundle(...job),
+  );
+  t.after(() => set.dispose());
+  await set.reload();
+  assert.equal(JSON.stringify(await askOf(set)), to('b'));
+  assert.equal(attempts, 3);
+  const told = rules.lines.filter((line) => line.includes('not loaded'));
+  assert.equal(told.length, 1);
+  assert.match(told[0]!, /^WARNING .*not loaded yet.*too many open files; tried again in 1 s/);
+});
+
+test('a rule that is saved while there are no descriptors left is loaded when there are', async (t) => {
+  if (process.platform !== 'linux') return t.skip('prlimit is for Linux');
+  const bouncer = await Bouncer.start(t, {
+    databases: { a: 'host=127.0.0.1 port=1' },
+    files: { 'user-functions/a/routing_rules.ts': rule('a') },
+  });
+  await bouncer.waitForLog(/user functions loaded/);
+  const { uid, gid } = statSync(`/proc/${bouncer.pid}`);
+  const limit = (soft: number): Buffer =>
+    execFileSync('prlimit', ['--pid', String(bouncer.pid), `--nofile=${soft}:`], { uid, gid });
+  // one that is there needs no descriptors
+  for (const bundler of children(bouncer.pid, 'bundler-process')) process.kill(-bundler, 'SIGKILL');
+  await until('their end', () => children(bouncer.pid, 'bundler-process').length === 0);
+  limit(readdirSync(`/proc/${bouncer.pid}/fd`).length - 1);
+  bouncer.markLog();
+  await bouncer.writeFile('user-functions/a/routing_rules.ts', rule('b'));
+  await bouncer.waitForLog(/not loaded yet, version [0-9a-f]+ goes on: .*; tried again in 1 s/);
+  limit(1024);
+  await bouncer.waitForLog(/user functions loaded/);
+  assert.equal(bouncer.logCount(/not loaded/), 1);
+});
+
+/** Children of a process whose command line holds a word. */
+function children(parent: number, word: string): number[] {
+  return readdirSync(`/proc/${parent}/task`)
+    .flatMap((task) => readFileSync(`/proc/${parent}/task/${task}/children`, 'latin1').split(' '))
+    .filter((pid) => pid !== '' && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(word))
+    .map(Number);
+}
+
+test('the proxy listens before any rule is loaded, and its children have short command lines', async (t) => {
+  if (process.platform !== 'linux') return t.skip('reads /proc');
+  const names = Array.from({ length: 12 }, (_, i) => `d${i}`);
+  const bouncer = await Bouncer.start(t, {
+    databases: Object.fromEntries(names.map((name) => [name, 'host=127.0.0.1 port=1'])),
+    files: Object.fromEntries(
+      names.map((name, i) => [
+        `user-functions/${name}/routing_rules.ts`,
+        i % 2 === 0 ? 'for (;;);' : rule(name),
+      ]),
+    ),
+  });
+  assert.equal((await bouncer.admin('SHOW FUNCTIONS')).length, names.length);
+  await until('the good ones', () => bouncer.logCount(/user functions loaded/) === names.length / 2);
+  const log = bouncer.log();
+  assert.ok(log.indexOf('listening on') < log.indexOf('user functions loaded'));
+  assert.ok(log.indexOf('process up') < log.indexOf('user functions loaded'));
+  const lines = children(bouncer.pid, 'permission').map((pid) =>
+    readFileSync(`/proc/${pid}/cmdline`, 'latin1'),
+  );
+  assert.ok(lines.length > 0);
+  for (const line of lines) assert.ok(line.length < 1_500, `${line.length} characters`);
+});
+
+test('rule files and folders that anybody may write to are named in the log once', async (t) => {
+  const rules = await Rules.start(t, { files: { 'a/routing_rules.ts': rule('a'), 'a/lib.ts': '' } });
+  const warnings = (): string[] => rules.lines.filter((line) => line.includes('world-writable'));
+  assert.deepEqual(warnings(), []);
+  await chmod(join(rules.folder, 'a/routing_rules.ts'), 0o666);
+  await until('the warning', () => warnings().length === 1);
+  assert.match(warnings()[0]!, /^WARNING .*\/a\/routing_rules\.ts$/);
+  await chmod(join(rules.folder, 'a'), 0o777);
+  await until('the next one', () => warnings().length === 2);
+  assert.match(warnings()[1]!, /\/a$/);
+  await rules.write('a/routing_rules.ts', rule('b'));
+  await answers(rules, 'b', 'a');
+  assert.equal(warnings().length, 2);
+});
+
+test('a bundle that fails is built again only when something that it is made of changes', async (t) => {
+  const rules = await Rules.start(t, {
+    files: { 'routing_rules.ts': "import './lib.ts'; import './none.ts';", 'lib.ts': '' },
+  });
+  const { loader } = rules.functions.setFor('a')!;
+  const { builds } = loader;
+  for (let i = 0; i < 30; i++) await rules.write('proxy.log', 'x'.repeat(i));
+  await rules.write('b/routing_rules.ts', rule('a'));
+  await answers(rules, 'a', 'b');
+  assert.equal(loader.builds, builds);
+  await rules.write('lib.ts', '// changed');
+  await until('another build', () => loader.builds > builds);
+  await loader.idle();
+  assert.equal(rules.lines.filter((line) => line.includes('not loaded')).length, 1);
+});
+
+test('a rule that has become a link to itself is reported, and the last good version goes on', async (t) => {
+  const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
+  const file = join(rules.folder, 'routing_rules.ts');
+  await symlink('routing_rules.ts', join(rules.folder, 'next'));
+  await rename(join(rules.folder, 'next'), file);
+  await until('the complaint', () => rules.lines.some((line) => /goes on: .*routing_rules\.ts/.test(line)));
+  assert.equal(JSON.stringify(await rules.ask('q')), to('b'));
+  await rm(file);
+  await rules.write('routing_rules.ts', rule('a'));
+  await answers(rules, 'a', 'a');
+});
+
+test('user_functions_dir is exchanged by two renames, and by a link above it that is swapped', async (t) => {
+  const rules = await Rules.start(t, {
+    files: { 'v1/rules/routing_rules.ts': rule('a'), 'v2/rules/routing_rules.ts': rule('b') },
+  });
+  await symlink('v1', join(rules.folder, 'current'));
+  const settings = { ...rules.settings, user_functions_dir: join(rules.folder, 'current/rules') };
+  const databases = [{ name: 'a', routing_rules_file: null, rewrite_query_file: null }];
+  await rules.functions.reconfigure(settings, databases);
+  await answers(rules, 'a', 'a');
+  await symlink('v2', join(rules.folder, 'next'));
+  await rename(join(rules.folder, 'next'), join(rules.folder, 'current'));
+  await answers(rules, 'b', 'a');
+  await rules.write('v2/rules.next/routing_rules.ts', rule('a'));
+  await rename(join(rules.folder, 'v2/rules'), join(rules.folder, 'v2/rules.old'));
+  await rename(join(rules.folder, 'v2/rules.next'), join(rules.folder, 'v2/rules'));
+  await answers(rules, 'a', 'a');
+  await rules.write('v2/rules/routing_rules.ts', rule('b'));
+  await answers(rules, 'b', 'a');
+});

@@ -1,0 +1,178 @@
+/** A rule whose file is gone: deployment tools remove files and write them again, and file systems are unmounted. */
+import assert from 'node:assert/strict';
+import { mkdir, rename, rm, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { FunctionSettings } from '../../src/functions/functions.ts';
+import { Rules } from '../support/rules.ts';
+import { until } from '../support/wait.ts';
+
+const rule = (dbkey: string): string => `export const routing_rules = () => '${dbkey}';`;
+const REWRITE = 'export const rewrite_query = (u: string, q: string) => `${q} --`;';
+const STAY = { kind: 'go', query: null, dbkey: null };
+const TO_B = { kind: 'go', query: null, dbkey: 'b' };
+const GUARDED = { routing_rules_on_failure: 'error', rewrite_query_on_failure: 'error' } as const;
+const PASSING = { routing_rules_on_failure: 'pass', rewrite_query_on_failure: 'pass' } as const;
+
+const GONE = /is gone: version [0-9a-f]+ goes on for \d/;
+const OVERDUE = /is gone: each query is a failure/;
+
+interface Vanishing {
+  readonly files: Record<string, string>;
+  /** in the folder of the rules */
+  readonly vanish: (folder: string) => Promise<void>;
+  /** what it answers while it is gone, and before */
+  readonly answer?: object;
+}
+
+const VANISHINGS: Record<string, Vanishing> = {
+  'its file is unlinked': {
+    files: { 'routing_rules.ts': rule('b') },
+    vanish: (folder) => rm(join(folder, 'routing_rules.ts')),
+  },
+  'its file is renamed': {
+    files: { 'routing_rules.ts': rule('b') },
+    vanish: (folder) => rename(join(folder, 'routing_rules.ts'), join(folder, 'routing_rules.ts.old')),
+  },
+  'the folder of its database is removed, and there are general rules': {
+    files: { 'a/routing_rules.ts': rule('b'), 'routing_rules.ts': rule('a') },
+    vanish: (folder) => rm(join(folder, 'a'), { recursive: true }),
+  },
+  'the folder of its database is renamed': {
+    files: { 'a/routing_rules.ts': rule('b'), 'routing_rules.ts': rule('a') },
+    vanish: (folder) => rename(join(folder, 'a'), join(folder, 'a.old')),
+  },
+  'another file with another ending was there all the time': {
+    files: { 'a/routing_rules.ts': rule('b'), 'a/routing_rules.js': rule('a') },
+    vanish: (folder) => rm(join(folder, 'a/routing_rules.ts')),
+  },
+  'its routing file is gone and the one that rewrites is there': {
+    files: { 'routing_rules.ts': rule('b'), 'rewrite_query.ts': REWRITE },
+    vanish: (folder) => rm(join(folder, 'routing_rules.ts')),
+    answer: { kind: 'go', query: 'q --', dbkey: 'b' },
+  },
+  'its rewriting file is gone and the one that routes is there': {
+    files: { 'routing_rules.ts': rule('b'), 'rewrite_query.ts': REWRITE },
+    vanish: (folder) => rm(join(folder, 'rewrite_query.ts')),
+    answer: { kind: 'go', query: 'q --', dbkey: 'b' },
+  },
+  'user_functions_dir is emptied, as by unmounting it': {
+    files: { 'routing_rules.ts': rule('b'), 'lib/x.ts': '' },
+    vanish: async (folder) => {
+      await rename(folder, `${folder}.away`);
+      await mkdir(folder);
+    },
+  },
+};
+
+for (const [what, { files, vanish, answer = TO_B }] of Object.entries(VANISHINGS)) {
+  test(`a guard goes on when ${what}, and then each query is a failure until it is back`, async (t) => {
+    const rules = await Rules.start(t, { files, settings: GUARDED });
+    t.after(() => rm(`${rules.folder}.away`, { recursive: true, force: true }));
+    assert.deepEqual(await rules.ask('q'), answer);
+    const nodes = rules.lines.length;
+    await vanish(rules.folder);
+    await until('the warning', () => rules.lines.some((line) => GONE.test(line)));
+    assert.deepEqual(await rules.ask('q'), answer);
+    assert.equal(rules.lines.slice(nodes).length, 1, rules.lines.join('\n'));
+    for (const [path, text] of Object.entries(files)) await rules.write(path, text);
+    await until('its return', () => rules.lines.some((line) => line.includes('is there again')));
+    assert.deepEqual(await rules.ask('q'), answer);
+
+    await overdueFrom(rules, GUARDED);
+    await rm(`${rules.folder}.away`, { recursive: true, force: true });
+    await rm(join(rules.folder, 'a.old'), { recursive: true, force: true });
+    await vanish(rules.folder);
+    await until('the end of the grace period', () => rules.lines.some((line) => OVERDUE.test(line)));
+    assert.equal((await rules.ask('q')).kind, 'reject');
+    assert.equal(rules.functions.stats()[0]!.state, 'missing');
+    for (const [path, text] of Object.entries(files)) await rules.write(path, text);
+    await until('its return', async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(answer));
+  });
+}
+
+/** From now on the grace period is over as soon as it begins. */
+async function overdueFrom(rules: Rules, policies: Partial<FunctionSettings>): Promise<void> {
+  const databases = ['a', 'b'].map((name) => ({
+    name,
+    routing_rules_file: null,
+    rewrite_query_file: null,
+  }));
+  await rules.functions.reconfigure(
+    { ...rules.settings, ...policies, user_function_removal_grace: 0 },
+    databases,
+  );
+}
+
+const reload = async (rules: Rules): Promise<void> => {
+  rules.functions.confirmRemovals();
+  await rules.functions.reconfigure(
+    rules.settings,
+    ['a', 'b'].map((name) => ({ name, routing_rules_file: null, rewrite_query_file: null })),
+  );
+};
+
+for (const grace of [0, 10_000]) {
+  test(`RELOAD confirms a removal ${grace === 0 ? 'after' : 'during'} the grace period`, async (t) => {
+    const rules = await Rules.start(t, {
+      files: { 'routing_rules.ts': rule('b') },
+      settings: { ...GUARDED, user_function_removal_grace: grace },
+    });
+    await rm(join(rules.folder, 'routing_rules.ts'));
+    await until('the warning', () => rules.lines.some((line) => (grace === 0 ? OVERDUE : GONE).test(line)));
+    await reload(rules);
+    assert.equal(rules.functions.setFor('a'), null);
+    assert.deepEqual(await rules.ask('q'), STAY);
+  });
+}
+
+test('under pass a rule whose file is gone is removed after the grace period', async (t) => {
+  const rules = await Rules.start(t, {
+    files: { 'a/routing_rules.ts': rule('b'), 'routing_rules.ts': rule('a') },
+    settings: { ...PASSING, user_function_removal_grace: 300 },
+  });
+  await rm(join(rules.folder, 'a'), { recursive: true });
+  await until('the warning', () => rules.lines.some((line) => GONE.test(line)));
+  assert.deepEqual(await rules.ask('q'), TO_B);
+  await until('the removal', () => rules.lines.some((line) => line.includes('/a removed')));
+  assert.deepEqual(await rules.ask('q'), { kind: 'go', query: null, dbkey: 'a' });
+});
+
+test('a database that nobody had named before is guarded while the file is away', async (t) => {
+  const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') }, settings: GUARDED });
+  await rm(join(rules.folder, 'routing_rules.ts'));
+  await until('the warning', () => rules.lines.some((line) => GONE.test(line)));
+  // more names than are remembered
+  for (let i = 0; i < 10_100; i++) assert.notEqual(rules.functions.setFor(`made-up-${i}`), null);
+  assert.deepEqual(await rules.ask('q', 'made-up-1'), TO_B);
+  assert.deepEqual(await rules.ask('q', 'a'), TO_B);
+});
+
+test('a file with another ending that comes instead of the one that is gone takes its place', async (t) => {
+  const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('a') }, settings: GUARDED });
+  await rm(join(rules.folder, 'routing_rules.ts'));
+  await until('the warning', () => rules.lines.some((line) => GONE.test(line)));
+  await rules.write('routing_rules.mjs', rule('b'));
+  await until('the other one', async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(TO_B));
+});
+
+test('an imported file that is gone, and a link that leads nowhere, leave the last good version', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'a/routing_rules.ts': "import { to } from './to.ts'; export const routing_rules = () => to;",
+      'a/to.ts': "export const to = 'b';",
+      'v1/routing_rules.ts': rule('b'),
+    },
+    settings: { ...GUARDED, user_function_removal_grace: 0 },
+  });
+  await symlink('v1', join(rules.folder, 'b'));
+  await until('the rule', async () => JSON.stringify(await rules.ask('q', 'b')) === JSON.stringify(TO_B));
+  await rm(join(rules.folder, 'a/to.ts'));
+  await until('the complaint', () =>
+    rules.lines.some((line) => /\/a\/routing_rules\.ts\n.*Could not/.test(line)),
+  );
+  assert.deepEqual(await rules.ask('q', 'a'), TO_B);
+  await rm(join(rules.folder, 'v1'), { recursive: true });
+  await until('the failure', () => rules.lines.some((line) => OVERDUE.test(line)));
+  assert.equal((await rules.ask('q', 'b')).kind, 'reject');
+});
