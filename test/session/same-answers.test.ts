@@ -29,7 +29,7 @@ const bouncer = await Bouncer.start(
   {
     databases: {
       proxied: `host=127.0.0.1 port=${relay.port} dbname=proxied`,
-      judged: `host=127.0.0.1 port=${relay.port} dbname=proxied`,
+      judged: `host=127.0.0.1 port=${relay.port} dbname=proxied user_functions_allow=function_call`,
     },
     files: { 'user-functions/judged/rewrite_query.ts': REWRITE },
     settings: { pool_mode: 'transaction', default_pool_size: 1, max_prepared_statements: 2 },
