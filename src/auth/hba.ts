@@ -8,6 +8,8 @@ import type { ClientMethod } from './client-auth.ts';
 export interface HbaConnection {
   readonly user: string;
   readonly database: string;
+  /** The entry of [databases] that `database` is an alias of, which it is known by as well. */
+  readonly entry?: string;
   /** The client's IP address; null: a Unix socket. */
   readonly address: string | null;
   readonly tls: boolean;
@@ -81,11 +83,13 @@ function fits({ rule, addresses }: CompiledRule, connection: HbaConnection, addr
   if (rule.type === 'hostssl' && !connection.tls) return false;
   if (rule.type === 'hostnossl' && connection.tls) return false;
   if (addresses !== null && !contains(addresses, address)) return false;
-  const { user, database } = connection;
+  const { user, database, entry = database } = connection;
   // "the value replication ... matches if a physical replication connection is requested", and nothing else does then.
   const isDatabase = connection.replication
     ? rule.databases.some((name) => isKeyword(name, 'replication'))
-    : rule.databases.some((name) => isDatabaseName(name, database, user));
+    : rule.databases.some(
+        (name) => isDatabaseName(name, database, user) || isDatabaseName(name, entry, user),
+      );
   return isDatabase && rule.users.some((name) => isKeyword(name, 'all') || name.text === user);
 }
 

@@ -76,7 +76,7 @@ async function run(client: Client): Promise<void> {
     return sessions.enterConsole(client);
   }
   if (isClosed(client)) return;
-  const login = loginMethod(client);
+  const login = loginMethod(client, database?.entry ?? client.databaseName);
   if (login === null)
     return fail(client, 'no authentication method is found', clientErrors.noAuthenticationMethod());
   const { method } = login;

@@ -19,8 +19,11 @@ export interface LoginMethod {
 
 const compiled = new WeakMap<Config, Hba>();
 
-/** auth_type, or what the HBA file says for this client. Null: no line is for it. */
-export function loginMethod(client: Client): LoginMethod | null {
+/**
+ * auth_type, or what the HBA file says for this client. Null: no line is for it.
+ * @param entry what the name of its database stands for
+ */
+export function loginMethod(client: Client, entry: string): LoginMethod | null {
   const { config } = client.sessions.registry;
   const { auth_type: type } = config.settings;
   if (type !== 'hba') return { method: type, map: null, options: null };
@@ -32,6 +35,7 @@ export function loginMethod(client: Client): LoginMethod | null {
   return hba.find({
     user: client.user,
     database: client.databaseName,
+    entry,
     address: client.isUnix ? null : client.remoteAddress,
     tls: client.tls !== '',
     replication: client.replication === 'physical',

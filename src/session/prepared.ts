@@ -162,7 +162,7 @@ export function handlePrepared(
 
   if (awaitsDiscard(client)) return waitForAnswers(client);
   const statement = find(client, name) ?? adoptUntracked(client, name);
-  if (statement === undefined && client.hasUntracked) {
+  if (statement === undefined && (client.hasUntracked || client.untracked?.has(name))) {
     answerError(client, type, clientErrors.mustBePrepared(name));
     return Handled.Done;
   }

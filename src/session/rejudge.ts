@@ -82,10 +82,14 @@ export function reviewUnnamed(client: Client, type: number): Handled | null {
   const { original } = unnamed;
   if (original === null) {
     client.decision = null;
-    // there is none, and the server says so; or there is nobody to judge it
-    if (!client.isJudged || (!unnamed.isHere && !unnamed.isUnkept && !client.hasUntracked)) return null;
-    answerError(client, type, clientErrors.mustBePrepared(''));
-    return Handled.Done;
+    if (!client.isJudged) return null;
+    if (unnamed.isUnkept) {
+      answerError(client, type, clientErrors.mustBePrepared(''));
+      return Handled.Done;
+    }
+    // There is none, unless the server has skipped what took it away: bringUnnamed sees to it, and the server says so.
+    unnamed.isHere = false;
+    return null;
   }
   const body = original.subarray(HEADER_BYTES + 1);
   const verdict = judgeBody(client, type, body, stays);

@@ -100,6 +100,10 @@ test('names', () => {
   assert.ok(!fits('store', 'alice'));
   assert.ok(fits('sameuser', 'all', { database: 'alice' }));
   assert.ok(!fits('sameuser', 'all'));
+  // An alias is known by its own name and by that of what it stands for.
+  assert.ok(fits('dev', 'all', { database: 'dev@writer', entry: 'dev' }));
+  assert.ok(fits('"dev@writer"', 'all', { database: 'dev@writer', entry: 'dev' }));
+  assert.ok(!fits('dev', 'all', { database: 'dev@writer' }));
   // A quoted word has no special meaning.
   assert.ok(!fits('"all"', 'all'));
   assert.ok(fits('"all"', 'all', { database: 'all' }));

@@ -25,6 +25,8 @@ test('calls and answers survive packing, whatever is in them', () => {
     inTransaction: fc.boolean(),
     database: text,
     nodes: text,
+    loginDatabase: text,
+    nameable: text,
   });
   fc.assert(
     fc.property(fc.array(call, { minLength: 1 }), (calls) => {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { scan } from '../../user-functions/gallery/no-sql-prepare/rewrite_query.ts';
 import { Rules, type RulesOptions } from '../support/rules.ts';
 import type { Scope } from '../support/scope.ts';
 
@@ -177,6 +178,37 @@ const tests: Record<string, (ask: Ask) => Promise<void>> = {
     assert.equal(await ask('select 1'), '-> dev');
     assert.equal(await ask('select 1', { inTransaction: true }), '=');
   },
+  'no-sql-prepare': async (ask) => {
+    for (const harmless of [
+      'SELECT \'EXECUTE s\', "execute" FROM t -- execute s',
+      'SELECT $$ execute s $$, $a$ execute $b$ s $a$, $1',
+      '/* /* execute */ prepare p as */ SELECT 1;;',
+      "PREPARE TRANSACTION 'x'",
+      "COMMIT PREPARED 'x'",
+      'GRANT EXECUTE ON FUNCTION f TO bob',
+      'ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO bob',
+      'CREATE OR REPLACE TRIGGER t BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()',
+      "SELECT E'\\n', '\\'",
+      'DEALLOCATE s',
+      '',
+    ])
+      assert.equal(await ask(harmless), harmless.includes("\\'") ? 'reject 42501' : '=', harmless);
+    for (const forbidden of [
+      'EXECUTE s',
+      'execute s(1)',
+      'SELECT 1; Execute "s"',
+      'PREPARE s AS DELETE FROM t',
+      'EXPLAIN ANALYZE EXECUTE s',
+      'CREATE TABLE trigger AS EXECUTE function',
+      '/* x */ -- y\n prepare s as select 1',
+      "SELECT ''''; EXECUTE s --'",
+      'SELECT $a$ $b$ $a$; EXECUTE s',
+      'SELECT 1/* /* */ */;EXECUTE s',
+      'DO $$ BEGIN EXECUTE x; END $$',
+    ])
+      assert.equal(await ask(forbidden), 'reject 0A000', forbidden);
+    assert.equal(await ask("SELECT '\\'; EXECUTE s --'"), 'reject 42501');
+  },
   'reads-from-fresh-readers': async (ask) => {
     const at = (lagOfB: number | null): { nodes: string } => ({
       nodes: JSON.stringify([
@@ -260,3 +292,33 @@ for (const folder of ['..', ...readdirSync(GALLERY)]) {
     }
   });
 }
+
+test('no-sql-prepare looks at each character once, whatever it is', () => {
+  const units = [
+    ' ',
+    'a',
+    '1',
+    ';',
+    "'",
+    '"',
+    '$',
+    '$a$',
+    '-',
+    '--',
+    '/',
+    '/*',
+    '*/',
+    '/**/',
+    '\\',
+    'é',
+    '\n',
+    "'a';",
+    '$a$b',
+  ];
+  for (const unit of units) {
+    for (const size of [500_000, 1_000_000]) {
+      const text = unit.repeat(size / unit.length);
+      assert.equal(scan(text).looked, text.length, `${size} characters of ${unit}`);
+    }
+  }
+});

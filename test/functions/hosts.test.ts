@@ -111,6 +111,7 @@ test('another isolation is taken over while calls go on, and leaves no process b
     name,
     routing_rules_file: null,
     rewrite_query_file: null,
+    routing_targets: ['*'],
   }));
   let answered = 0;
   let going = true;
