@@ -150,7 +150,8 @@ class Conversation implements ServerUser {
 
   /** What the server says is no answer: whatever it says next cannot be relied on. */
   #lose(reason: string): void {
-    this.#server.close(reason, { level: 'warn' });
+    // a node that is asked many times a second is told of by whoever asks
+    this.#server.close(reason, { level: this.#server.isProbe ? 'info' : 'warn' });
   }
 
   /** @returns false: no such message can come here */

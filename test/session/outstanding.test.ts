@@ -225,3 +225,160 @@ test('the ledger of an endless pipeline does not grow', () => {
   assert.equal(ledger.reply(0x5a), Reply.Ready);
   assert.ok(ledger.empty);
 });
+
+/** Everything that can be entered in the ledger. */
+const ENTERED: Record<string, (ledger: Outstanding) => void> = {
+  ...Object.fromEntries(
+    Object.entries(REQUEST).map(([kind, request]) => [kind, (ledger: Outstanding) => ledger.sent(request)]),
+  ),
+  ownParse: (ledger) => ledger.sentParse(true, { undo() {}, done() {} }),
+  ownClose: (ledger) => ledger.sentClose({ undo() {}, done() {} }),
+  failingQuery: (ledger) => ledger.sentFailing(Request.Query, Buffer.alloc(0)),
+  failingParse: (ledger) => ledger.sentFailing(Request.Parse, Buffer.alloc(0)),
+  answeredParse: (ledger) => void ledger.answered(Request.Parse, Buffer.alloc(0), { undo() {}, done() {} }),
+  answeredQuery: (ledger) => void ledger.answered(Request.Query, Buffer.alloc(0)),
+  copyEnd: (ledger) => ledger.copyEnded(),
+};
+
+/** What a server may say to it, right or wrong, over and over. */
+const SAID = [
+  'Z',
+  'E',
+  'EZ',
+  'G',
+  'GE',
+  'GEZ',
+  'GCZ',
+  'GCCZ',
+  'C',
+  'CZ',
+  '1',
+  '2',
+  '3',
+  'T',
+  '12CZ',
+  '12GCZ',
+];
+
+const COUNT = 1500;
+
+/** Methods that look at a whole array, or move it. */
+const WHOLE = [
+  ...([
+    'slice',
+    'splice',
+    'shift',
+    'unshift',
+    'concat',
+    'filter',
+    'map',
+    'forEach',
+    'some',
+    'every',
+  ] as const),
+  ...(['indexOf', 'lastIndexOf', 'includes', 'find', 'findIndex', 'findLast', 'findLastIndex'] as const),
+];
+
+/** Entries that are looked at or moved, by the ledger's own count and by the arrays'. */
+function stepsOf(pair: readonly string[], said: string, count: number): number {
+  const ledger = new Outstanding();
+  let moved = 0;
+  const prototype = Array.prototype as unknown as Record<string, (...args: unknown[]) => unknown>;
+  const own = WHOLE.map((name) => [name, prototype[name]!] as const);
+  for (const [name, method] of own) {
+    prototype[name] = function counted(this: unknown[], ...args: unknown[]): unknown {
+      const result = method.apply(this, args);
+      moved += name === 'slice' ? (result as unknown[]).length : this.length;
+      return result;
+    };
+  }
+  try {
+    for (let i = 0; i < count; i++) ENTERED[pair[i % pair.length]!]!(ledger);
+    for (let i = 0; i < count; i++) {
+      ledger.reply(said.charCodeAt(i % said.length));
+      let due = ledger.due();
+      while (due !== null) due = ledger.due();
+      // what the relay asks after each answer
+      assert.ok(ledger.readies >= 0 && (ledger.busy || ledger.empty));
+    }
+    ledger.clear();
+  } finally {
+    for (const [name, method] of own) prototype[name] = method;
+  }
+  return ledger.steps + moved;
+}
+
+test('no message costs more because others are outstanding: each kind, each pair, whatever the server says', () => {
+  const kinds = Object.keys(ENTERED);
+  for (const first of kinds) {
+    for (const second of kinds) {
+      for (const said of SAID) {
+        const what = `${first}, ${second}, ... answered with ${said}`;
+        const one = stepsOf([first, second], said, COUNT);
+        const two = stepsOf([first, second], said, 2 * COUNT);
+        assert.ok(two <= 3 * one + 100, `${what}: ${one} steps, then ${two}`);
+        assert.ok(two <= 24 * COUNT, `${what}: ${two} steps for ${2 * COUNT} messages`);
+      }
+    }
+  }
+});
+
+test('a megabyte of each kind of message is linear, too', () => {
+  for (const kind of Object.keys(ENTERED))
+    for (const said of ['EZ', 'GEZ']) {
+      const steps = stepsOf([kind], said, 100_000);
+      assert.ok(steps <= 12 * 100_000, `${kind}, answered with ${said}: ${steps} steps`);
+    }
+});
+
+test('a pipeline is open from its first message to the answer of what ends it, Flush or not', () => {
+  const ledger = new Outstanding();
+  for (const [request, answer] of [
+    [Request.Parse, '1'],
+    [Request.Bind, '2'],
+    [Request.Describe, 'n'],
+    [Request.Execute, 'C'],
+    [Request.Close, '3'],
+  ] as const) {
+    ledger.sent(request);
+    types(ledger, answer);
+    assert.ok(ledger.empty && ledger.unsynced && ledger.busy);
+  }
+  ledger.sent(Request.Sync);
+  assert.ok(!ledger.unsynced && ledger.busy);
+  ledger.sent(Request.Sync);
+  types(ledger, 'Z');
+  assert.ok(ledger.busy, 'the second Sync is not answered');
+  types(ledger, 'Z');
+  assert.ok(!ledger.busy);
+});
+
+test('a Sync that a COPY swallows ends no pipeline', () => {
+  const ledger = new Outstanding();
+  ledger.sent(Request.Execute);
+  ledger.sent(Request.Sync);
+  types(ledger, 'G');
+  assert.ok(ledger.unsynced);
+  ledger.copyEnded();
+  types(ledger, 'C');
+  assert.ok(ledger.empty && ledger.unsynced && ledger.busy);
+  ledger.sent(Request.Sync);
+  types(ledger, 'Z');
+  assert.ok(!ledger.busy);
+});
+
+test('a Query or FunctionCall behind an Execute and before the Sync is noted, others are not', () => {
+  for (const [before, end, isMixed] of [
+    [Request.Execute, Request.Query, true],
+    [Request.Execute, Request.FunctionCall, true],
+    [Request.Execute, Request.Sync, false],
+    [Request.Parse, Request.Query, false],
+  ] as const) {
+    const ledger = new Outstanding();
+    ledger.sent(before);
+    ledger.sent(end);
+    assert.equal(ledger.mixed, isMixed);
+    ledger.clear();
+    assert.equal(ledger.mixed, false);
+  }
+});
