@@ -1,6 +1,7 @@
 /** Settings that PostgreSQL reports by itself: one client's are its own, on whichever server it gets. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { TrackedParameters } from '../../src/pool/parameters.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster, noPostgres15, type PostgresVersion } from '../support/cluster.ts';
 import { errorFields, query, RawClient, rowValues, startup, type Frame } from '../support/raw.ts';
@@ -147,6 +148,21 @@ for (const [version, database] of [
     },
   );
 }
+
+test('whatever a server reports at login is tracked', async () => {
+  const tracked = new TrackedParameters([]);
+  for (const server of old === null ? [cluster] : [cluster, old]) {
+    const client = await RawClient.connect(server);
+    client.send(startup({ user: 'postgres', database: 'postgres' }));
+    const names = Object.keys(reported(await client.readUntil('Z')));
+    client.destroy();
+    assert.ok(names.length >= 13, names.join());
+    assert.deepEqual(
+      names.filter((name) => tracked.indexOf(name) < 0),
+      [],
+    );
+  }
+});
 
 test('a setting follows its client to a server that it has never used', async (t) => {
   for (const [name, given, shown] of SETTINGS) {
