@@ -15,6 +15,9 @@ function ownWords({ fields, message }: LoginError): ClientError {
   });
 }
 
+/** SQLSTATE of a server that is starting up, shutting down or recovering. */
+const CANNOT_CONNECT_NOW = '57P03';
+
 /** Why a connection was not made, in pgbouncer's words: the system's own are for the log. */
 function reasonOf(error: Error): string {
   return error instanceof ConnectError ? error.reason : error.message;
@@ -216,8 +219,9 @@ export class Opener {
     if (this.pool.servers.size > 0) this.#failingSince = null;
     else if (this.#failingSince === null) this.#failingSince = performance.now();
     else this.pool.failWaiters(this.failure, this.#failingSince);
-    // The others whom nobody answers wait on, since the server may come back; to be refused is to be told.
-    if (error instanceof LoginError && this.#hasNoUsable)
+    // The others whom nobody answers wait on, since the server may come back, and so do those whose server is starting up;
+    // to be refused is to be told.
+    if (error instanceof LoginError && own?.code !== CANNOT_CONNECT_NOW && this.#hasNoUsable)
       this.pool.failWaiters(own ?? clientErrors.serverLoginFailed(error.message));
   }
 

@@ -1,4 +1,4 @@
-/** Every way to stop the proxy, after every way to hold clients: who waits on, who is thrown out, and what RESUME does. */
+/** Every way to stop the proxy, after every way to hold clients: which of them wait on, and which are thrown out. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -136,7 +136,7 @@ async function play(t: Scope, [hold, stop, resume, outcome, refusal]: (typeof CA
   }
 }
 
-test('who waits is thrown out by a stop that waits for servers only, and RESUME lets the others go on', async (t) => {
+test('only a stop that waits for servers throws out clients that wait; RESUME lets the others go on', async (t) => {
   const left = [...CASES];
   const worker = async (): Promise<void> => {
     for (let next = left.shift(); next !== undefined; next = left.shift()) await play(t, next);

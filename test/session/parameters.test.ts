@@ -1,6 +1,7 @@
 /** Settings that PostgreSQL reports by itself: one client's are its own, on whichever server it gets. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { TrackedParameters } from '../../src/pool/parameters.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster, noPostgres15, type PostgresVersion } from '../support/cluster.ts';
 import { errorFields, query, RawClient, rowValues, startup, type Frame } from '../support/raw.ts';
@@ -148,6 +149,21 @@ for (const [version, database] of [
   );
 }
 
+test('whatever a server reports at login is tracked', async () => {
+  const tracked = new TrackedParameters([]);
+  for (const server of old === null ? [cluster] : [cluster, old]) {
+    const client = await RawClient.connect(server);
+    client.send(startup({ user: 'postgres', database: 'postgres' }));
+    const names = Object.keys(reported(await client.readUntil('Z')));
+    client.destroy();
+    assert.ok(names.length >= 13, names.join());
+    assert.deepEqual(
+      names.filter((name) => tracked.indexOf(name) < 0),
+      [],
+    );
+  }
+});
+
 test('a setting follows its client to a server that it has never used', async (t) => {
   for (const [name, given, shown] of SETTINGS) {
     const client = await login(t, 'many');
@@ -210,7 +226,8 @@ test("a change of the server's configuration is not taken for a client's, and en
     assert.equal(await outcome(client, WRITE), READ_ONLY);
   }
   await cluster.configure({ settings: { default_transaction_read_only: 'off' } });
-  for (const client of clients) {
+  // whoever heard of it first gets a server that has told somebody else of its end
+  for (const client of clients.toReversed()) {
     await client.query('SELECT 1');
     assert.equal(await outcome(client, WRITE), 'ok');
     assert.equal(await outcome(client, WRITE), 'ok');

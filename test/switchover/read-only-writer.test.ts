@@ -1,0 +1,34 @@
+/** An old writer that its operator makes read-only for all, before another node takes over. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { until } from '../support/wait.ts';
+import { planned, setUp, Writer } from './pair.ts';
+
+for (const mode of ['transaction', 'session']) {
+  test(`in ${mode} mode nobody takes the setting along to the new writer but who has set it himself`, async (t) => {
+    const { primary, standbys, bouncer } = await setUp(t, { settings: { pool_mode: mode } });
+    const [standby] = standbys;
+    assert.ok(standby);
+    const [reader, idle] = [await bouncer.connect(), await bouncer.connect()];
+    await reader.query('SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY');
+    const writers = await Promise.all(
+      Array.from({ length: 4 }, (_, i) => Writer.start(bouncer, i, i % 2 === 0 ? 'simple' : 'prepared')),
+    );
+    await Promise.all(writers.map((each) => each.progress(10)));
+    await idle.query('SELECT 1');
+    await primary.configure({ settings: { default_transaction_read_only: 'on' } });
+    // statements that still go there report it
+    await idle.query('SELECT 1');
+    await until('the old writer to refuse somebody', () => primary.logContains(/read-only transaction/));
+    await planned(primary, standby);
+    await Promise.all(writers.map((each) => each.progress(10)));
+    await Promise.all(writers.map((each) => each.stop()));
+    for (const writer of writers) assert.deepEqual((await writer.audit(standby)).missing, []);
+    for (const client of [idle, ...writers.map((each) => each.client)]) {
+      const { rows } = await client.query('SHOW default_transaction_read_only');
+      assert.equal(rows[0].default_transaction_read_only, 'off');
+      await client.query('INSERT INTO ledger VALUES (100, 1)');
+    }
+    await assert.rejects(reader.query('INSERT INTO ledger VALUES (100, 1)'), { code: '25006' });
+  });
+}
