@@ -59,7 +59,7 @@ export class Sessions {
     if (client.pool !== null && client.database !== null) {
       client.pool.clientCount--;
       client.database.clientCount--;
-      this.registry.user(client.user).clientCount--;
+      this.registry.userLeft(client.user);
     }
     if (this.#drained !== null && !this.hasUsers) this.#drained();
   }
