@@ -30,6 +30,9 @@ const NOTIFY = new RegExp(`^${BLANK}*notify${BLANK}+topology(?:${BLANK}+${WORD})
 const NODE = '("[^"]*"|[0-9a-z_.:@/[\\]-]+)';
 const SWITCHOVER = new RegExp(`^${BLANK}*switchover${BLANK}+${WORD}${BLANK}+to${BLANK}+${NODE}${END}`, 'i');
 
+/** All of them, for the test of their cost. */
+export const EXPRESSIONS: readonly RegExp[] = [EMPTY, COMMAND, SET_TEXT, SET_WORD, NOTIFY, SWITCHOVER];
+
 /** @returns `verb` in lower case; the argument as it was written, '' when there is none */
 export function parseStatement(text: string): Statement {
   if (EMPTY.test(text)) return { kind: 'empty' };
