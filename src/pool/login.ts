@@ -1,5 +1,6 @@
 import type { LearnedSecret, ServerAuth } from '../auth/server-auth.ts';
 import { message, parseErrorFields, parseParameterStatus, startupMessage } from '../wire/messages.ts';
+import { Gatherer } from '../wire/gather.ts';
 import { Backend, Frontend, HEADER_BYTES, StartupCode } from '../wire/protocol.ts';
 import type { Server, ServerUser } from './server.ts';
 import { ConnectError } from './socket.ts';
@@ -38,7 +39,7 @@ export function logIn(
 ): Promise<Welcome> {
   return new Promise((resolve, reject) => {
     const welcome = new Map<string, string>();
-    let carry: Buffer = Buffer.alloc(0);
+    const carry = new Gatherer();
     let failed: Error | null = null;
     // Authentication can take a turn (key derivation); messages behind it wait for it.
     let queue: Promise<void> = Promise.resolve();
@@ -88,15 +89,15 @@ export function logIn(
 
     const user: ServerUser = {
       onServerBytes(_server, chunk) {
-        carry = Buffer.concat([carry, chunk]);
+        carry.add(chunk);
         while (carry.length >= HEADER_BYTES) {
-          const end = 1 + carry.readInt32BE(1);
+          const end = 1 + carry.bytes.readInt32BE(1);
           // PostgreSQL limits what it sends before authentication too; a length beyond reason is another protocol.
           if (end < HEADER_BYTES || end > 1 << 20) return fail(new LoginError('bad pkt header'));
           if (carry.length < end) return;
-          const type = carry[0]!;
-          const payload = carry.subarray(HEADER_BYTES, end);
-          carry = carry.subarray(end);
+          const whole = carry.take(end);
+          const type = whole[0]!;
+          const payload = whole.subarray(HEADER_BYTES);
           queue = queue
             .then(() => handle(type, payload))
             .catch((error: unknown) =>
