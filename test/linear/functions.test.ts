@@ -142,7 +142,7 @@ test('scanners of text are linear', () => {
       });
     };
     // with little first, so that what is quadratic fails and does not hang
-    for (const size of [2_000, 32_000]) assertLinear(name, all(size), all(2 * size));
+    for (const size of [2_000, 16_000]) assertLinear(name, all(size), all(2 * size));
   }
 });
 

@@ -242,3 +242,22 @@ test('a record is short, whatever is in it', (t) => {
     assert.match(readFileSync(logfile, 'utf8'), /cut, of \d+ characters/);
   }
 });
+
+test('of a burst of lines none is lost, in order, also when the process ends in the middle of it', (t) => {
+  const folder = folderOf(t);
+  const logfile = join(folder, 'log');
+  const script = `
+    import { createLog } from ${JSON.stringify(join(import.meta.dirname, '../../src/telemetry/log.ts'))};
+    const settings = ${JSON.stringify({ ...QUIET, logfile, log_format: 'json' })};
+    const log = createLog({ settings, quiet: true });
+    for (let i = 0; i < 5000; i++) log.info({ i }, 'line');
+    process.exit();
+  `;
+  const { status } = spawnSync(process.execPath, ['--input-type=module', '-e', script]);
+  assert.equal(status, 0);
+  const lines = readFileSync(logfile, 'utf8').trimEnd().split('\n');
+  assert.deepEqual(
+    lines.map((line) => (JSON.parse(line) as { i: number }).i),
+    Array.from({ length: 5000 }, (_, i) => i),
+  );
+});
