@@ -208,9 +208,9 @@ test('control and bidirectional characters are escaped, in the message and besid
     log.warn({ reason: HOSTILE, err }, `message ${HOSTILE}`);
     log.warn(HOSTILE);
     const text = readFileSync(logfile, 'utf8');
-    // oxlint-disable-next-line no-control-regex
     assert.doesNotMatch(
       text,
+      // oxlint-disable-next-line no-control-regex
       /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/,
     );
     const shown = format === 'json' ? text.replaceAll('\\\\', '\\') : text;
