@@ -34,6 +34,9 @@ const SWITCHOVER = new RegExp(
   'i',
 );
 
+/** All of them, for the test of their cost. */
+export const EXPRESSIONS: readonly RegExp[] = [EMPTY, COMMAND, SET_TEXT, SET_WORD, NOTIFY, SWITCHOVER];
+
 /** @returns `verb` in lower case; the argument as it was written, '' when there is none */
 export function parseStatement(text: string): Statement {
   if (EMPTY.test(text)) return { kind: 'empty' };

@@ -143,7 +143,7 @@ export function seconds(): Kind<number> {
     label: 'seconds',
     schema: { type: 'number', minimum: 0 },
     parse(text) {
-      if (!/^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text)) {
+      if (!/^\s*[+-]?(\d+(?:\.\d*)?|\.\d+)([eE][+-]?\d+)?$/.test(text)) {
         throw new ValueError(
           `invalid number of seconds: "${text}"`,
           'seconds without a unit, such as 30 or 0.5',

@@ -14,6 +14,8 @@ export interface UserState {
   /** entry in [users], if there is one */
   config: UserConfig | null;
   clientCount: number;
+  /** a pool is his: he stays */
+  hasPool: boolean;
 }
 
 /** An entry of [databases], or one that the `*` entry gave rise to. */
@@ -81,6 +83,8 @@ const NOT_OF_SERVERS: ReadonlySet<string> = new Set([
 ] satisfies (keyof DatabaseConfig)[]);
 /** `dev@writer`, `dev@readers`, `dev@host:port`: names that stand for a part of a cluster, and never for a new database. */
 const PART_OF_CLUSTER = /^(.+)@(?:(writer|readers)|[^@]+:\d+)$/s;
+/** Databases that clients have named and nobody uses: of more than that, the oldest are forgotten before their time. */
+const MAX_UNUSED_AUTO = 1000;
 
 /**
  * All databases, pools and users, and what is limited across them. There is one for the whole proxy; whoever wants a
@@ -109,6 +113,8 @@ export class Registry {
   /** told of each database with a topology_query when its first pool is made, and when it is no more */
   onFirstPool: (database: Database) => void = () => {};
   onForgotten: (database: Database) => void = () => {};
+  /** auto-databases that were made since unused ones were looked for */
+  #autoMade = 0;
   #activation: NodeJS.Immediate | null = null;
   readonly #serverWatchers = new Set<() => void>();
 
@@ -149,6 +155,7 @@ export class Registry {
     const database = new Database(name, { ...fallback, name }, true);
     this.databases.set(name, database);
     this.log.info({ database: name, event: 'autodb' }, `registered new auto-database: ${name}`);
+    if (++this.#autoMade >= MAX_UNUSED_AUTO) this.#forgetUnused();
     return database;
   }
 
@@ -158,10 +165,31 @@ export class Registry {
     return role !== undefined && config?.topology_query != null ? name! : null;
   }
 
+  /** Names cost their clients nothing, not even a login. */
+  #forgetUnused(): void {
+    const unused = [...this.databases.values()].filter(
+      ({ auto, isNode, clientCount, pools, paused, disabled }) =>
+        auto && !isNode && clientCount === 0 && pools.size === 0 && !paused && !disabled,
+    );
+    // so that the next look comes after as many names again
+    this.#autoMade = Math.min(unused.length, MAX_UNUSED_AUTO / 2);
+    const surplus = unused.slice(0, Math.max(0, unused.length - MAX_UNUSED_AUTO / 2));
+    for (const { name } of surplus) this.databases.delete(name);
+    if (surplus.length > 0)
+      this.log.warn({ event: 'autodb' }, `forgot ${surplus.length} auto-databases that nobody uses`);
+  }
+
+  /** A client has left; of one who has no entry and no pool nothing is kept. */
+  userLeft(name: string): void {
+    const user = this.user(name);
+    user.clientCount--;
+    if (user.clientCount === 0 && user.config === null && !user.hasPool) this.users.delete(name);
+  }
+
   user(name: string): UserState {
     let state = this.users.get(name);
     if (state === undefined) {
-      state = { name, config: this.config.users.get(name) ?? null, clientCount: 0 };
+      state = { name, config: this.config.users.get(name) ?? null, clientCount: 0, hasPool: false };
       this.users.set(name, state);
     }
     return state;
@@ -181,7 +209,11 @@ export class Registry {
         secret: this.#secretFor(database, name),
         learned: null,
       });
+      pool.userState.hasPool = true;
       database.pools.set(name, pool);
+      // it may have been forgotten while its first client logged in
+      if (database.auto && !database.removed && !this.databases.has(database.name))
+        this.databases.set(database.name, database);
       if (database.config.topology_query !== null && database.pools.size === 1) this.onFirstPool(database);
     }
     return pool;

@@ -4,6 +4,7 @@ import { TxStatus } from '../wire/protocol.ts';
 import { Cancels } from './cancels.ts';
 import { isAlarm } from './cluster.ts';
 import type { Database, Registry, UserState } from './databases.ts';
+import { Fifo } from './fifo.ts';
 import { maxDatabaseConnections, maxUserConnections, poolMode, poolSize, reservePoolSize } from './limits.ts';
 import type { LearnedSecret, Welcome } from './login.ts';
 import { Opener } from './opener.ts';
@@ -73,8 +74,8 @@ export class Pool {
   /** free servers; the last one given back is the last element */
   readonly idle: Server[] = [];
   /** in the order in which they came */
-  readonly waiters = new Set<Waiter>();
-  readonly dedicated = new Set<DedicatedWaiter>();
+  readonly waiters = new Fifo<Waiter>();
+  readonly dedicated = new Fifo<DedicatedWaiter>();
   /** cancel requests that are being delivered to its servers */
   readonly cancels = new Cancels();
   /** what the first server said at login; clients are welcomed with it, without a server, from then on */
@@ -235,7 +236,7 @@ export class Pool {
         evict,
       });
     if (!isAllowed() && !(this.#makeRoom() && isAllowed())) return;
-    this.opener.begin(needsWelcome ? null : (this.dedicated.values().next().value ?? null));
+    this.opener.begin(needsWelcome ? null : (this.dedicated.first ?? null));
   }
 
   /** Who needs a new connection can't use an idle one, but can have its place. */
@@ -367,7 +368,7 @@ export class Pool {
   }
 
   #lend(server: Server): void {
-    const waiter = this.waiters.values().next().value!;
+    const waiter = this.waiters.first!;
     this.waiters.delete(waiter);
     if (this.waiters.size === 0 && this.dedicated.size === 0) this.registry.waitingPools.delete(this);
     server.state = 'active';
@@ -401,7 +402,7 @@ export class Pool {
     const reserve = reservePoolSize(this);
     const { reserve_pool_timeout: timeout } = this.registry.config.settings;
     if (reserve <= 0 || timeout <= 0 || size >= poolSize(this) + reserve) return false;
-    const first = this.waiters.values().next().value;
+    const first = this.waiters.first;
     if (first === undefined || performance.now() - first.waitingSince < timeout) return false;
     this.registry.log.warn(
       { database: this.database.name, user: this.user },

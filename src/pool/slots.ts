@@ -1,7 +1,9 @@
+import { Fifo } from './fifo.ts';
+
 /** Places for things that may only be done so many at a time; who finds none waits, first come, first served. */
 export class Slots {
   taken = 0;
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Fifo<() => void>();
 
   get waiting(): number {
     return this.#waiting.size;
@@ -15,8 +17,7 @@ export class Slots {
 
   free(): void {
     this.taken--;
-    const [first] = this.#waiting;
-    first?.();
+    this.#waiting.first?.();
   }
 
   #turn(signal: AbortSignal): Promise<void> {

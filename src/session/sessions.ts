@@ -66,7 +66,7 @@ export class Sessions {
     if (client.pool !== null && client.database !== null) {
       client.pool.clientCount--;
       client.database.clientCount--;
-      this.registry.user(client.user).clientCount--;
+      this.registry.userLeft(client.user);
     }
     if (this.onConsole.delete(client)) this.registry.user(client.user).clientCount--;
     if (this.#drained.size === 0 || this.hasUsers) return;

@@ -87,8 +87,8 @@ export function statementsOf(sql: string): string[] | null {
   return statements.length > 1 && COMPOUND.test(text) ? null : statements;
 }
 
-// One pass of alternatives without nested repetition: whatever a client sends takes linear time.
-const QUOTED = /'[^']*'|"[^"]*"|--[^\n]*|\/\*[^*]*\*+(?:[^*/][^*]*\*+)*\/|\$([A-Za-z_]\w*)?\$/g;
+// A comment without an end goes to the end of the text, or the rest would be searched again for each beginning of one.
+const QUOTED = /'[^']*'|"[^"]*"|--[^\n]*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/|$)|\$([A-Za-z_]\w*)?\$/g;
 
 /** The text without literals, quoted names and comments; null where it is not certain what is in them. */
 function withoutQuoted(sql: string): string | null {
@@ -99,7 +99,8 @@ function withoutQuoted(sql: string): string | null {
     const found = match[0];
     // a backslash may escape the quote, in E'' and with standard_conforming_strings = off; comments may be nested
     if (found.startsWith("'") && found.includes('\\')) return null;
-    if (found.startsWith('/*') && found.includes('/*', 2)) return null;
+    if (found.startsWith('/*') && (found.includes('/*', 2) || found.length < 4 || !found.endsWith('*/')))
+      return null;
     out += `${sql.slice(at, match.index)} `;
     at = QUOTED.lastIndex;
     if (found.startsWith('$')) {

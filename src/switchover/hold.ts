@@ -152,7 +152,7 @@ export class Hold {
   #oldest(): Waiter | null {
     let found = this.linked.keys().next().value ?? null;
     for (const pool of this.#pools()) {
-      const waiter = pool.waiters.values().next().value;
+      const waiter = pool.waiters.first;
       if (waiter !== undefined && (found === null || waiter.waitingSince < found.waitingSince))
         found = waiter;
     }

@@ -5,8 +5,24 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 
 /** Longest wait for a full pipe, in ms; then lines are dropped until one can be written again. */
 const PATIENCE_MS = 50;
+/**
+ * Lines of one turn of the event loop that are written one by one, each before its effect can be seen. What a burst brings
+ * beyond that (thousands of clients that leave at once) is written together, at the end of the turn.
+ */
+const LINES_A_TURN = 32;
+const BURST_BYTES = 64 * 1024;
+
 /** Bytes that may wait for `logger` to read them. */
 const SYSLOG_BACKLOG_BYTES = 1 << 20;
+
+/** Makes the line that tells how many were lost, and why. */
+type LostNotice = (lost: number, reason: string) => string;
+
+/** Those with lines that wait for the end of the turn, which may not come. */
+const unwritten = new Set<DescriptorSink>();
+process.on('exit', () => {
+  for (const sink of unwritten) sink.flush();
+});
 
 /** A descriptor that lines are appended to. What cannot be written is dropped and counted. */
 export class DescriptorSink {
@@ -17,6 +33,12 @@ export class DescriptorSink {
   /** A line was cut in the middle: the next one starts on a line of its own. */
   #torn = false;
   readonly #owned: boolean;
+  /** lines in this turn of the event loop */
+  #inTurn = 0;
+  /** lines that wait for its end, and what makes the notice of lost ones */
+  #waiting: string[] = [];
+  #waitingBytes = 0;
+  #notice: LostNotice = () => '';
 
   /** `owned`: the descriptor is closed with the sink. */
   constructor(fd: number, owned: boolean) {
@@ -30,7 +52,32 @@ export class DescriptorSink {
   }
 
   /** `notice` makes the line that tells how many were lost; it goes first as soon as writing works again. */
-  write(line: string, notice: (lost: number, reason: string) => string): void {
+  write(line: string, notice: LostNotice): void {
+    if (this.#inTurn++ === 0) setImmediate(() => this.#endTurn());
+    if (this.#inTurn <= LINES_A_TURN) return this.#write(line, 1, notice);
+    this.#notice = notice;
+    this.#waiting.push(line);
+    this.#waitingBytes += line.length;
+    unwritten.add(this);
+    if (this.#waitingBytes > BURST_BYTES) this.flush();
+  }
+
+  /** Writes what waits for the end of the turn. */
+  flush(): void {
+    unwritten.delete(this);
+    const lines = this.#waiting;
+    if (lines.length === 0) return;
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    this.#write(lines.join(''), lines.length, this.#notice);
+  }
+
+  #endTurn(): void {
+    this.#inTurn = 0;
+    this.flush();
+  }
+
+  #write(line: string, count: number, notice: LostNotice): void {
     const wasLosing = this.lost > 0;
     const first = wasLosing ? notice(this.lost, this.#reason) : '';
     const bytes = Buffer.from(`${this.#torn ? '\n' : ''}${first}${line}`);
@@ -42,7 +89,7 @@ export class DescriptorSink {
       const cause = error instanceof PartialWrite ? error.cause : error;
       this.#reason = cause instanceof Error ? ((cause as NodeJS.ErrnoException).code ?? cause.message) : '';
       this.#torn ||= done > 0;
-      this.lost += 1;
+      this.lost += count;
       return;
     }
     this.lost = 0;
@@ -52,12 +99,14 @@ export class DescriptorSink {
   /** Goes on with another file, as after a log rotation. @throws when it cannot be opened; then nothing changes. */
   reopen(file: string): void {
     const fd = openSync(file, 'a', 0o644);
+    this.flush();
     this.close();
     this.#fd = fd;
     this.#torn = false;
   }
 
   close(): void {
+    this.flush();
     if (!this.#owned) return;
     try {
       closeSync(this.#fd);

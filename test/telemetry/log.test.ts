@@ -193,3 +193,71 @@ test('without a logger command, syslog fails softly and says so once', async (t)
   assert.equal(lines.length, 3);
   assert.match(lines[1]!, /WARNING no log lines go to syslog: .*ENOENT/);
 });
+
+/** What would move a cursor, end a line, or turn the order of what is shown around. */
+const HOSTILE = 'a\u001b[2Jb\rc\u0000d\u007fe\u0085f\u009bg\u202eh\u2066i\u2028j\u200fk\u061cl';
+const ESCAPED = String.raw`a\x1b[2Jb\rc\x00d\x7fe\x85f\x9bg\u202eh\u2066i\u2028j\u200fk\u061cl`;
+
+test('control and bidirectional characters are escaped, in the message and beside it, whatever the form', (t) => {
+  for (const format of ['pgbouncer', 'json', 'pretty'] as const) {
+    const folder = folderOf(t);
+    const logfile = join(folder, 'log');
+    const log = createLog({ settings: { ...QUIET, logfile, log_format: format }, quiet: true });
+    t.after(() => log.close());
+    const err = new Error(HOSTILE);
+    log.warn({ reason: HOSTILE, err }, `message ${HOSTILE}`);
+    log.warn(HOSTILE);
+    const text = readFileSync(logfile, 'utf8');
+    assert.doesNotMatch(
+      text,
+      // oxlint-disable-next-line no-control-regex
+      /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/,
+    );
+    const shown = format === 'json' ? text.replaceAll('\\\\', '\\') : text;
+    assert.ok(shown.includes(`message ${ESCAPED}`), text);
+  }
+});
+
+test('no line of a message can pass for another record', (t) => {
+  for (const format of ['pgbouncer', 'pretty'] as const) {
+    const folder = folderOf(t);
+    const logfile = join(folder, 'log');
+    const log = createLog({ settings: { ...QUIET, logfile, log_format: format }, quiet: true });
+    t.after(() => log.close());
+    log.warn('no such user: joe\n2026-01-01 00:00:00.000 UTC [1] FATAL forged');
+    assert.equal(readFileSync(logfile, 'utf8').split('\n')[1]?.charAt(0), '\t');
+  }
+});
+
+test('a record is short, whatever is in it', (t) => {
+  for (const fill of ['x', '\u001b', '\u202e', '\u{1f600}', '\n']) {
+    const folder = folderOf(t);
+    const logfile = join(folder, 'log');
+    const log = createLog({ settings: { ...QUIET, logfile, log_format: 'json' }, quiet: true });
+    t.after(() => log.close());
+    const long = fill.repeat(1_000_000);
+    log.error({ reason: long, err: new Error(long) }, `login failed: ${long}`);
+    const bytes = readFileSync(logfile).length;
+    assert.ok(bytes < 64 * 1024, `${bytes} bytes`);
+    assert.match(readFileSync(logfile, 'utf8'), /cut, of \d+ characters/);
+  }
+});
+
+test('of a burst of lines none is lost, in order, also when the process ends in the middle of it', (t) => {
+  const folder = folderOf(t);
+  const logfile = join(folder, 'log');
+  const script = `
+    import { createLog } from ${JSON.stringify(join(import.meta.dirname, '../../src/telemetry/log.ts'))};
+    const settings = ${JSON.stringify({ ...QUIET, logfile, log_format: 'json' })};
+    const log = createLog({ settings, quiet: true });
+    for (let i = 0; i < 5000; i++) log.info({ i }, 'line');
+    process.exit();
+  `;
+  const { status } = spawnSync(process.execPath, ['--input-type=module', '-e', script]);
+  assert.equal(status, 0);
+  const lines = readFileSync(logfile, 'utf8').trimEnd().split('\n');
+  assert.deepEqual(
+    lines.map((line) => (JSON.parse(line) as { i: number }).i),
+    Array.from({ length: 5000 }, (_, i) => i),
+  );
+});

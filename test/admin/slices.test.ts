@@ -1,0 +1,131 @@
+/** Tables with a row for each connection are made row by row, so that others are served between two slices. */
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import type { AdminActions } from '../../src/admin/actions.ts';
+import { TABLES } from '../../src/admin/tables.ts';
+import { Bouncer } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import * as raw from '../support/raw.ts';
+import { RawClient, rowValues } from '../support/raw.ts';
+
+/** Connections that count how often anything of theirs is looked at. */
+function world(count: number): { actions: AdminActions; looks: () => number; clients: { state: string }[] } {
+  let looks = 0;
+  const counted = <T extends object>(target: T): T =>
+    new Proxy(target, {
+      get(object, name, receiver) {
+        looks++;
+        return Reflect.get(object, name, receiver) as unknown;
+      },
+    });
+  const tracked = { indexOf: () => 0 };
+  const databases = ['a', 'b', 'c'].map((name) => ({ name }));
+  const pools = Array.from({ length: 7 }, (_, i) => ({
+    user: `u${i}`,
+    database: databases[i % 3]!,
+    servers: new Set(),
+    opener: { connecting: null },
+  }));
+  const registry = {
+    allPools: () => pools,
+    tracked,
+    config: { settings: { listen_port: 1 }, peers: new Map() },
+  };
+  const clients = Array.from({ length: count }, (_, i) =>
+    counted({
+      id: i + 1,
+      state: 'idle',
+      user: 'u',
+      pool: pools[i % 7]!,
+      database: pools[i % 7]!.database,
+      databaseName: 'x',
+      sessions: { registry },
+      socket: { writableLength: 0, localAddress: '::1', localPort: 1 },
+      parameters: ['app'],
+      held: Buffer.alloc(0),
+      collecting: null,
+      server: null,
+      statements: null,
+      cancelPool: null,
+      cancelKey: '',
+      remoteAddress: '::1',
+      connectedAt: 0,
+      requestedAt: 0,
+      tls: '',
+    }),
+  );
+  const actions = {
+    registry,
+    sessions: { clients: new Set(clients) },
+    listeningSockets: () => [],
+  } as unknown as AdminActions;
+  return { actions, looks: () => looks, clients };
+}
+
+for (const name of ['clients', 'sockets', 'fds']) {
+  test(`SHOW ${name.toUpperCase()}: work by the row, and none for a row before it is asked for`, () => {
+    const table = TABLES.get(name)!;
+    const whole = (count: number): number => {
+      const { actions, looks } = world(count);
+      assert.equal([...table.rows(actions)].length, count);
+      return looks();
+    };
+    const [one, two] = [whole(1000), whole(2000)];
+    assert.ok(two <= 2.1 * one, `${one} and ${two} looks`);
+    const { actions, looks } = world(1000);
+    const rows = table.rows(actions)[Symbol.iterator]();
+    rows.next();
+    const first = looks();
+    rows.next();
+    assert.ok(looks() - first < 100, `${looks() - first} looks for one row`);
+    // to find out whose turn it is, each is looked at for its pool only
+    assert.ok(first < one / 2, `${first} of ${one} looks before the first row`);
+  });
+}
+
+test('who leaves while a table is made has no row in the rest of it', () => {
+  const { actions, clients } = world(30);
+  const rows = TABLES.get('clients')!.rows(actions)[Symbol.iterator]();
+  rows.next();
+  for (const client of clients) client.state = 'closed';
+  assert.equal(rows.next().done, true);
+});
+
+const cluster = await Cluster.start({ after });
+const bouncer = await Bouncer.start(
+  { after },
+  { databases: { dev: cluster.connectionString() }, settings: { max_client_conn: 500 } },
+);
+
+test('a table of several slices is whole, in order, and another operator is answered in the middle of it', async () => {
+  const target = { path: join(bouncer.folder, `.s.PGSQL.${bouncer.port}`) };
+  const clients = await Promise.all(
+    Array.from({ length: 350 }, () => RawClient.login(target, { user: 'postgres', database: 'dev' })),
+  );
+  const CONSOLE = { user: 'pgbouncer', database: 'pgbouncer' };
+  const [slow, quick] = [await RawClient.login(target, CONSOLE), await RawClient.login(target, CONSOLE)];
+  const order: string[] = [];
+  slow.send(raw.query('SHOW CLIENTS'));
+  quick.send(raw.query('SHOW VERSION'));
+  const [frames] = await Promise.all([
+    slow.readUntil('Z').then((all) => {
+      order.push('table');
+      return all;
+    }),
+    quick.readUntil('Z').then(() => order.push('version')),
+  ]);
+  const ids = frames
+    .filter(({ type }) => type === 'D')
+    .map(rowValues)
+    .filter((row) => row[2] === 'dev')
+    .map((row) => Number(row[20]));
+  assert.deepEqual(
+    ids,
+    [...ids].sort((a, b) => a - b),
+  );
+  assert.equal(ids.length, 350);
+  assert.equal(frames.filter(({ type }) => type === 'T' || type === 'C').length, 2);
+  assert.equal(order.length, 2);
+  for (const client of [...clients, slow, quick]) client.destroy();
+});

@@ -1,0 +1,194 @@
+/**
+ * What is given foreign text or lists does twice the work for twice the length, and not four times: counted with up to
+ * 1 MB, or 20,000 elements. Whoever adds a parser of foreign input adds a line here.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseStatement } from '../../src/admin/grammar.ts';
+import { dataRow } from '../../src/admin/result.ts';
+import { ScramServer } from '../../src/auth/scram-server.ts';
+import { isPrintable, parseAttributes } from '../../src/auth/scram.ts';
+import { parseSecret } from '../../src/auth/secrets.ts';
+import { fingerprint, printable as oneLine } from '../../src/functions/failure.ts';
+import { Fifo } from '../../src/pool/fifo.ts';
+import type { Pool } from '../../src/pool/pool.ts';
+import { logIn } from '../../src/pool/login.ts';
+import type { Server } from '../../src/pool/server.ts';
+import {
+  cycleEnd,
+  cyclesOf,
+  isUncommitted,
+  parsedNames,
+  replayable,
+  said,
+} from '../../src/session/replay.ts';
+import { isBegin, isRepeatable } from '../../src/session/statement-kind.ts';
+import { StatementRegistry } from '../../src/session/statements.ts';
+import { loggable, printable } from '../../src/telemetry/printable.ts';
+import { errorResponse, message, parseErrorFields, parseParameterStatus } from '../../src/wire/messages.ts';
+import { parseOptions, parseStartup } from '../../src/wire/startup.ts';
+import { startup } from '../support/raw.ts';
+import { workOf } from '../support/work.ts';
+
+/** Parts that make some scanner go back: what opens and is not closed, what nearly ends, what is skipped. */
+const PARTS = [
+  ...[' ', '\n', 'x', '0', ';', '*', '/', '-', '$', '"', "'", '\\', '(', ',', '=', '\u0001', '\u202e', 'é'],
+  ...['/*', '/*x', '*/', '--', '$a', '$a$', "''", '""', '\\ ', '-c ', 'a=', 'a=,', ' ;', '; ', '(/*', 'E\\'],
+  ...['select ', 'create or replace ', 'create temp ', 'set a to ', 'show a ', "set a = ''", 'rollback '],
+];
+
+const STATEMENT_STARTS = ['', 'select ', 'set a to ', "set a = '", '"', 'show ', '/*', "'", '$a$'];
+
+/** Texts of that many bytes. */
+function* texts(starts: readonly string[] = ['']): Generator<(size: number) => string> {
+  for (const start of starts)
+    for (const part of PARTS)
+      for (const end of ['', '\u0002'])
+        yield (size) => start + part.repeat(Math.ceil(size / part.length)) + end;
+}
+
+const messages = (type: string, body: string) => (size: number) => {
+  const one = message(type.charCodeAt(0), Buffer.from(body));
+  return Buffer.alloc(Math.ceil(size / one.length) * one.length, one);
+};
+
+/** name: what is done with an input, and the inputs by size */
+const TEXT: Record<string, (text: string) => unknown> = {
+  parseStatement,
+  parseOptions,
+  parseAttributes,
+  isPrintable,
+  parseSecret,
+  fingerprint,
+  oneLine,
+  printable,
+  loggable: (text) => loggable(text, 1 << 20),
+  isBegin,
+  isRepeatable,
+  dataRow: (text) => dataRow([text, text]),
+  errorResponse: (text) => errorResponse({ severity: 'ERROR', code: '00000', message: text, detail: text }),
+  'ScramServer.first': (text) => {
+    const server = new ScramServer({
+      user: 'u',
+      secret: null,
+      iterations: 1,
+      endPointHash: null,
+      saltKey: Buffer.alloc(32),
+    });
+    try {
+      return server.first('SCRAM-SHA-256', `n,,${text}`);
+    } catch {
+      return null;
+    }
+  },
+};
+
+const noText = (): null => null;
+const BYTES: Record<string, [(bytes: Buffer) => unknown, (size: number) => Buffer]> = {
+  'parseStartup: a packet of any length': [parseStartup, (size) => Buffer.alloc(size, 'user\0')],
+  'parseStartup: parameters': [
+    parseStartup,
+    () => startup(Object.fromEntries([...Array(900).keys()].map((i) => [`p${i}`, 'x']))),
+  ],
+  'parseErrorFields: short fields': [parseErrorFields, (size) => Buffer.alloc(size, 'Mx\0')],
+  'parseErrorFields: a long field': [parseErrorFields, (size) => Buffer.alloc(size, 'M')],
+  parseParameterStatus: [parseParameterStatus, (size) => Buffer.alloc(size, 'a')],
+  'parsedNames: Parse': [parsedNames, messages('P', 'a\0select 1\0\0\0')],
+  'replayable: Parse': [(bytes) => replayable(bytes, noText), messages('P', '\0select 1\0\0\0')],
+  'replayable: Bind': [(bytes) => replayable(bytes, noText), messages('B', '\0a\0\0\0\0\0\0\0')],
+  'replayable: Query': [(bytes) => replayable(bytes, noText), messages('Q', 'select 1\0')],
+  'replayable: Sync': [(bytes) => replayable(bytes, noText), messages('S', '')],
+  'replayable: Describe': [(bytes) => replayable(bytes, noText), messages('D', 'Sa\0')],
+  'isUncommitted: Parse': [(bytes) => isUncommitted(bytes, noText), messages('P', '\0select 1\0\0\0')],
+  'isUncommitted: Query': [(bytes) => isUncommitted(bytes, noText), messages('Q', 'select 1\0')],
+  'cycleEnd: Parse': [cycleEnd, messages('P', '\0select 1\0\0\0')],
+  'cyclesOf: Sync': [cyclesOf, messages('S', '')],
+  'cyclesOf: Query': [cyclesOf, messages('Q', 'select 1\0')],
+  'said: CommandComplete': [(bytes) => said(bytes, true), messages('C', 'SELECT 1\0')],
+  'said: DataRow': [(bytes) => said(bytes, false), messages('D', '\0\0')],
+};
+
+const LISTS: Record<string, (count: number) => void> = {
+  'a queue: first in, first out': (count) => {
+    const queue = new Fifo<object>();
+    for (let i = 0; i < count; i++) queue.add({});
+    while (queue.first !== undefined) queue.delete(queue.first);
+  },
+  'a queue: who came last leaves first': (count) => {
+    const queue = new Fifo<object>();
+    const items = Array.from({ length: count }, () => ({}));
+    for (const item of items) queue.add(item);
+    for (let i = count - 1; i >= 0; i--) queue.delete(items[i]!);
+  },
+  'statements of one client': (count) => {
+    const registry = new StatementRegistry();
+    const all = Array.from({ length: count }, (_, i) => registry.acquire(Buffer.from(`select ${i}\0\0\0`)));
+    for (const each of all) registry.release(each);
+  },
+  'a login answer that comes byte by byte': (count) => {
+    const server = { user: null, write: () => true, pool: null as unknown as Pool };
+    logIn(server as unknown as Server, { receive: () => null } as never, []).catch(() => {});
+    const bytes = Buffer.alloc(count);
+    bytes.write('E');
+    bytes.writeInt32BE(count + 100, 1);
+    const { onServerBytes } = server.user as unknown as { onServerBytes(server: null, chunk: Buffer): void };
+    for (let i = 0; i < count; i++) onServerBytes(null, bytes.subarray(i, i + 1));
+  },
+};
+
+/** More than twice is allowed for what grows in steps, as a list's memory does. */
+function assertLinear(what: string, one: number, two: number): void {
+  assert.ok(two <= 2.5 * one + 5_000, `${what}: ${one} steps, and ${two} for twice as much`);
+}
+
+const SIZE = 512 * 1024;
+
+test('scanners of text are linear', () => {
+  for (const [name, scan] of Object.entries(TEXT)) {
+    const starts =
+      name === 'parseStatement' || name === 'isRepeatable' || name === 'isBegin' ? STATEMENT_STARTS : [''];
+    // all of them together: one that is quadratic outweighs all others by far
+    const all = (size: number): number => {
+      const inputs = [...texts(starts)].map((text) => text(size));
+      return workOf(() => {
+        for (const input of inputs) scan(input);
+      });
+    };
+    // with little first, so that what is quadratic fails and does not hang
+    for (const size of [2_000, 16_000]) assertLinear(name, all(size), all(2 * size));
+  }
+});
+
+test('scanners of bytes are linear', () => {
+  for (const [name, [scan, make]] of Object.entries(BYTES)) {
+    const [small, large] = [make(SIZE), make(2 * SIZE)];
+    assertLinear(
+      name,
+      workOf(() => scan(small)),
+      workOf(() => scan(large)),
+    );
+  }
+});
+
+test('lists that others can make longer take constant work for each step', () => {
+  for (const [name, work] of Object.entries(LISTS))
+    assertLinear(
+      name,
+      workOf(() => work(10_000)),
+      workOf(() => work(20_000)),
+    );
+});
+
+test('the counter sees what is quadratic', () => {
+  const quadratic = (count: number): void => {
+    let all = Buffer.alloc(0);
+    for (let i = 0; i < count; i++) all = Buffer.concat([all, Buffer.alloc(10)]);
+  };
+  assert.throws(() =>
+    assertLinear(
+      'concat',
+      workOf(() => quadratic(500)),
+      workOf(() => quadratic(1000)),
+    ),
+  );
+});
