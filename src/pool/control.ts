@@ -35,7 +35,7 @@ interface ParsedMessage {
  * linked to. While it runs the server belongs to it.
  *
  * With `values` it goes by the extended protocol, as pgbouncer's auth_query does, so that nothing in them can become SQL.
- * `byPosition`: columns are called 0, 1, ..., since several may have the same name.
+ * `byPosition`: columns are called 0, 1, ..., since several may have the same name; `onColumns` is told their names.
  * `afterStrays`: the query is empty, and its answer begins with EmptyQueryResponse; what comes before that is left over
  * from whoever had the server.
  * @param onParameter told of settings that the server reports as changed
@@ -48,6 +48,7 @@ export function runControl(
   options: {
     values?: readonly string[];
     byPosition?: boolean;
+    onColumns?: (names: readonly string[]) => void;
     timeoutMs?: number;
     afterStrays?: boolean;
     onParameter?: (name: string, value: string) => void;
@@ -89,6 +90,7 @@ export function runControl(
       if (message.name === 'rowDescription') {
         const fields = message.fields as { name: string }[];
         columns = fields.map(({ name }, i) => (options.byPosition === true ? String(i) : name));
+        options.onColumns?.(fields.map(({ name }) => name));
       } else if (message.name === 'dataRow') {
         const values = message.fields as (string | null)[];
         const row: Record<string, string | null> = {};

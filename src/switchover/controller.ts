@@ -58,6 +58,8 @@ export class ClusterController implements Cluster {
   #isDiscovered = false;
   /** the topology query has been answered, whatever the answer was */
   #hasTopology = false;
+  /** what the log has said of the last answer; '': nothing */
+  #topologyProblem = '';
   readonly #doubt = new Doubt();
   readonly lag = new Lag();
   readonly #readers: Readers;
@@ -97,7 +99,12 @@ export class ClusterController implements Cluster {
       sql: database.config.topology_query!,
       refreshMs: () => this.#refreshMs(),
       pools: () => this.nodes.pools(this.#writer),
-      onTopology: (rows) => this.#onTopology(rows),
+      onTopology: (rows, isPartial, problem) => {
+        if (problem !== '' && problem !== this.#topologyProblem)
+          this.#log('error', 'topology_incomplete', problem);
+        this.#topologyProblem = problem;
+        this.#onTopology(rows, isPartial);
+      },
       onFailure: (message, retryMs) => {
         this.#log('error', 'topology_failed', `topology query failed: ${message}; again in ${retryMs} ms`);
         this.#hasTopology = true;
@@ -484,8 +491,8 @@ export class ClusterController implements Cluster {
 
   // nodes
 
-  #onTopology(rows: readonly TopologyRow[]): void {
-    const listed = this.nodes.update(rows);
+  #onTopology(rows: readonly TopologyRow[], isPartial: boolean): void {
+    const listed = this.nodes.update(rows, isPartial);
     const isDone = this.#blueGreen.update(listed);
     const { isSwitching } = this.#blueGreen;
     if (isSwitching && this.#hold === null) this.#beginHold('blue/green switchover in progress');

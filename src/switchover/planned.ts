@@ -448,9 +448,12 @@ export class PlannedSwitchover {
   async #report(transactions: bigint): Promise<string[]> {
     const { controller, log } = this.#options;
     const { writer } = controller;
-    // the proxy has stopped, or the entry has gone
-    if (writer === null || writer === this.#writer) return [];
     this.#phase = 'over';
+    if (writer === null || writer === this.#writer)
+      return [
+        `${controller.database.name} is not watched any more: ${this.target.key} was asked to promote itself, and ` +
+          `${this.#writer.key} stays fenced`,
+      ];
     const left: string[] = [];
     const later = await this.#progress().catch(() => null);
     if (later !== null && later.transactions > transactions) {

@@ -251,7 +251,7 @@ test('a promotion that comes late is waited for: nobody writes to the old writer
     bouncer.admin(to(primary)),
     /was asked to promote itself and still answers: stop it before .* is used again/,
   );
-  await standby.server.signal('SIGCONT');
+  standby.server.signal('SIGCONT');
   await bouncer.waitForLog(new RegExp(`the writer is 127.0.0.1:${standby.port} \\(was`));
   assert.equal(await write(), 'done');
   await direct.stop();
@@ -321,7 +321,7 @@ test('RELOAD with another entry, after the promotion was asked for, waits for it
   bouncer.databases['dev'] = `${bouncer.databases['dev'] as string} pool_size=3`;
   await bouncer.reload();
   assert.equal(await write(), '57P03');
-  await standby.server.signal('SIGCONT');
+  standby.server.signal('SIGCONT');
   await until('writes to go on', async () => (await write()) === 'done');
   await audit(standby, acknowledged);
 });
