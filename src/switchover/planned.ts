@@ -31,6 +31,19 @@ const NEAR_MS = 1000;
 /** pg_promote() with these has not been executed: no right, no such function, not offered. */
 const NOT_ASKED = /^(?:42|0A)/;
 
+/** The position of the next record is after the header of its page, that of the end of the last one before it. */
+const PAGE_HEADER_BYTES = 40n;
+
+/** How far the writer is. */
+interface Progress {
+  /** bytes of WAL on disk, which is what standbys are sent */
+  readonly written: bigint;
+  /** nothing is written that is not on disk */
+  readonly isFlushed: boolean;
+  /** the next transaction number */
+  readonly transactions: bigint;
+}
+
 export interface PlannedOptions {
   readonly controller: ClusterController;
   /** of the node, as the console knows it */
@@ -259,7 +272,7 @@ export class PlannedSwitchover {
   }
 
   async #written(): Promise<bigint> {
-    const [row] = await this.#onWriter!.query('SELECT pg_current_wal_insert_lsn() AS lsn', ANSWER_MS);
+    const [row] = await this.#onWriter!.query('SELECT pg_current_wal_flush_lsn() AS lsn', ANSWER_MS);
     return parseLsn(row?.['lsn'] ?? null) ?? 0n;
   }
 
@@ -366,7 +379,7 @@ export class PlannedSwitchover {
         throw new Error(`${this.target.key} lags behind: ${await this.#lagText()}`);
       const now = await this.#progress();
       // Checkpoints and the like may go on: they are nobody's data.
-      const isStill = now.transactions === before.transactions;
+      const isStill = now.transactions === before.transactions && now.isFlushed;
       if (isStill && (now.written === before.written || (await this.#replayed()) >= now.written))
         return now.transactions;
       if (performance.now() > this.#deadline)
@@ -378,12 +391,19 @@ export class PlannedSwitchover {
     }
   }
 
-  async #progress(): Promise<{ written: bigint; transactions: bigint }> {
+  async #progress(): Promise<Progress> {
     const [row] = await this.#onWriter!.query(
-      'SELECT pg_current_wal_insert_lsn() AS lsn, pg_snapshot_xmax(pg_current_snapshot())::text AS next',
+      `SELECT pg_current_wal_flush_lsn() AS flushed, pg_current_wal_insert_lsn() AS inserted,
+      pg_snapshot_xmax(pg_current_snapshot())::text AS next`,
       ANSWER_MS,
     );
-    return { written: parseLsn(row?.['lsn'] ?? null) ?? 0n, transactions: BigInt(row?.['next'] ?? '0') };
+    const written = parseLsn(row?.['flushed'] ?? null) ?? 0n;
+    const inserted = parseLsn(row?.['inserted'] ?? null) ?? 0n;
+    return {
+      written,
+      isFlushed: inserted - written <= PAGE_HEADER_BYTES,
+      transactions: BigInt(row?.['next'] ?? '0'),
+    };
   }
 
   /** Whose transactions these are, for an error. */
