@@ -17,6 +17,10 @@ const STATEMENT_MS = 5000;
 const EFFECT_MS = 5000;
 const POLL_MS = 5;
 
+const ALREADY_FENCED =
+  'it is fenced by a SWITCHOVER that has not ended: where no other node is about to be promoted, a SWITCHOVER to this ' +
+  'node itself takes that back';
+
 /** How the settings were before, so that they can be put back. */
 export interface Fence {
   readonly mark: Mark;
@@ -98,6 +102,12 @@ async function missingParameters(session: OwnSession, { me, version }: Rights): 
     : [`GRANT ALTER SYSTEM ON PARAMETER ${lacking.join(', ')} TO "${me}" is missing`];
 }
 
+/** The fence of an earlier SWITCHOVER stands, as a sentence: the node that it was to may still be promoted. */
+export async function leftFence(session: OwnSession): Promise<string[]> {
+  const [row] = await session.query('SHOW synchronous_standby_names', STATEMENT_MS);
+  return markOf(row?.['synchronous_standby_names'] ?? null) === null ? [] : [ALREADY_FENCED];
+}
+
 /** Roles and databases that make their transactions writable in spite of the fence's default, as sentences. */
 export async function escapes(session: OwnSession): Promise<string[]> {
   const rows = await session.query(
@@ -137,15 +147,16 @@ export async function raiseFence(
 
 async function fenceFor(session: OwnSession, timeline: number): Promise<Fence> {
   const [row] = await session.query(
-    `SELECT names.setting AS names, names.source, names.sourcefile, read_only.reset_val AS read_only
+    `SELECT names.setting AS names, names.source, names.sourcefile, read_only.reset_val AS read_only,
+    (SELECT count(*) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND application_name = ${literal(OWN_NAMES[1]!)}) AS others
     FROM pg_settings AS names, pg_settings AS read_only
     WHERE names.name = 'synchronous_standby_names' AND read_only.name = 'default_transaction_read_only'`,
     STATEMENT_MS,
   );
   const names = row?.['names'] ?? '';
-  const left = markOf(names);
-  // what an earlier attempt has left behind is no setting of the operator's
-  if (left !== null) return { mark: { timeline, before: left.before }, wasReadOnly: false };
+  if (markOf(names) !== null) throw new Error(ALREADY_FENCED);
+  if (row?.['others'] !== '0') throw new Error('another SWITCHOVER away from this node is under way');
   // The file is not told to every role: a value that is put back by ALTER SYSTEM at least stays in force.
   const file = row?.['sourcefile'] ?? null;
   const isOwn = file === null ? row?.['source'] === 'configuration file' : file.endsWith('auto.conf');

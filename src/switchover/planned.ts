@@ -3,7 +3,8 @@ import type { Settings } from '../config/options.ts';
 import { ControlError } from '../pool/control.ts';
 import type { Server } from '../pool/server.ts';
 import type { ClusterController, PlannedHold } from './controller.ts';
-import { escapes, lowerFence, missingForFence, raiseFence, type Fence } from './fence.ts';
+import { escapes, leftFence, lowerFence, missingForFence, raiseFence, type Fence } from './fence.ts';
+import { markOf } from './fence-mark.ts';
 import { remedy } from './following.ts';
 import { isSameServer, nodeKey, type Node } from './node.ts';
 import type { OwnSession } from './own-session.ts';
@@ -38,6 +39,7 @@ const PAGE_HEADER_BYTES = 40n;
 interface Progress {
   /** bytes of WAL on disk, which is what standbys are sent */
   readonly written: bigint;
+  readonly isFenced: boolean;
   /** nothing is written that is not on disk */
   readonly isFlushed: boolean;
   /** the next transaction number */
@@ -222,7 +224,7 @@ export class PlannedSwitchover {
 
   async #writerProblems(): Promise<string[]> {
     const session = this.#onWriter!;
-    const missing = await missingForFence(session, this.#ownPids());
+    const missing = [...(await leftFence(session)), ...(await missingForFence(session, this.#ownPids()))];
     const problems = missing.map((each) => `${this.#writer.key} can not be fenced: ${each}`);
     return [...problems, ...(await escapes(session))];
   }
@@ -378,6 +380,7 @@ export class PlannedSwitchover {
       if (!(await this.#reaches(before.written, this.#deadline)))
         throw new Error(`${this.target.key} lags behind: ${await this.#lagText()}`);
       const now = await this.#progress();
+      if (!now.isFenced) throw new Error(`the fence of ${this.#writer.key} was taken back meanwhile`);
       // Checkpoints and the like may go on: they are nobody's data.
       const isStill = now.transactions === before.transactions && now.isFlushed;
       if (isStill && (now.written === before.written || (await this.#replayed()) >= now.written))
@@ -394,13 +397,15 @@ export class PlannedSwitchover {
   async #progress(): Promise<Progress> {
     const [row] = await this.#onWriter!.query(
       `SELECT pg_current_wal_flush_lsn() AS flushed, pg_current_wal_insert_lsn() AS inserted,
-      pg_snapshot_xmax(pg_current_snapshot())::text AS next`,
+      pg_snapshot_xmax(pg_current_snapshot())::text AS next,
+      current_setting('synchronous_standby_names') AS names`,
       ANSWER_MS,
     );
     const written = parseLsn(row?.['flushed'] ?? null) ?? 0n;
     const inserted = parseLsn(row?.['inserted'] ?? null) ?? 0n;
     return {
       written,
+      isFenced: markOf(row?.['names'] ?? null) !== null,
       isFlushed: inserted - written <= PAGE_HEADER_BYTES,
       transactions: BigInt(row?.['next'] ?? '0'),
     };

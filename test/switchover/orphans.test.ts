@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster, type Row } from '../support/cluster.ts';
+import { removeFolder, temporaryFolder } from '../../src/cli/embedded-postgres.ts';
 import { until } from '../support/wait.ts';
 import { planned, rejoin, setUp } from './pair.ts';
 
@@ -129,4 +130,37 @@ test('a role without pg_monitor sees lag and readers, too', async (t) => {
   });
   assert.equal(back['role'], 'reader');
   assert.ok(!bouncer.logContains(/ORPHANED/));
+});
+
+test('a standby that restores WAL from an archive is read from, and its lag is that of the archive', async (t) => {
+  const archive = await temporaryFolder('archive');
+  t.after(() => removeFolder(archive));
+  const { primary, standbys, bouncer } = await setUp(t, {
+    postgres: { archive_mode: 'on', archive_command: `cp %p ${archive}/%f`, ...QUICK },
+  });
+  const standby = standbys[0]!;
+  standby.server.settings['primary_conninfo'] = '';
+  standby.server.settings['restore_command'] = `cp ${archive}/%f %p 2>/dev/null`;
+  await standby.configure({});
+  await until('the receiver to end', async () => {
+    const rows = await standby.sql('SELECT 1 FROM pg_stat_wal_receiver');
+    return rows.length === 0;
+  });
+  await primary.sql('CREATE TABLE later AS SELECT generate_series(1, 1000) AS n');
+  await until(
+    'the lag to be seen',
+    async () => Number((await nodeAt(bouncer, standby))['lag_seconds']) > 0.3,
+  );
+  assert.equal((await nodeAt(bouncer, standby))['state'], 'ready');
+  await primary.sql('SELECT pg_switch_wal()');
+  await until('the segment to be replayed', async () => {
+    const rows = await standby.sql("SELECT 1 FROM pg_class WHERE relname = 'later'");
+    return rows.length > 0;
+  });
+  assert.equal((await nodeAt(bouncer, standby))['state'], 'ready');
+  // nobody knows what the archive does not have yet
+  await assert.rejects(
+    bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standby.port}`),
+    /has no WAL receiver: it does not follow/,
+  );
 });
