@@ -35,7 +35,14 @@ export interface FenceOptions {
   readonly keep: readonly number[];
   /** opens one more session at the same server */
   readonly open: () => Promise<OwnSession>;
+  /** ms that the server may take to read its settings, and sessions to end */
+  readonly limitMs: number;
   /** @throws where it is to be given up */
+  readonly check: () => void;
+}
+
+interface Bounds {
+  readonly effectMs: number;
   readonly check: () => void;
 }
 
@@ -129,9 +136,11 @@ export async function escapes(session: OwnSession): Promise<string[]> {
  */
 export async function raiseFence(
   session: OwnSession,
-  { timeline, keep, open, check }: FenceOptions,
+  options: FenceOptions,
   onBegin: (fence: Fence) => void,
 ): Promise<void> {
+  const { timeline, keep, open, check } = options;
+  const effectMs = Math.min(EFFECT_MS, options.limitMs);
   // its own commits are not to wait for a standby that does not exist
   await session.query('SET synchronous_commit = local', STATEMENT_MS);
   const fence = await fenceFor(session, timeline);
@@ -141,8 +150,8 @@ export async function raiseFence(
   await session.query(`ALTER SYSTEM SET synchronous_standby_names = ${literal(names)}`, STATEMENT_MS);
   await session.query('ALTER SYSTEM SET default_transaction_read_only = on', STATEMENT_MS);
   await session.query('SELECT pg_reload_conf()', STATEMENT_MS);
-  const since = await untilHolds(session, names, open, check);
-  await endSessions(session, keep, since, check);
+  const since = await untilHolds(session, names, open, { effectMs, check });
+  await endSessions(session, keep, since, { effectMs, check });
 }
 
 async function fenceFor(session: OwnSession, timeline: number): Promise<Fence> {
@@ -171,9 +180,9 @@ async function untilHolds(
   session: OwnSession,
   names: string,
   open: () => Promise<OwnSession>,
-  check: () => void,
+  { effectMs, check }: Bounds,
 ): Promise<string> {
-  const deadline = performance.now() + EFFECT_MS;
+  const deadline = performance.now() + effectMs;
   for (;;) {
     check();
     const fresh = await open();
@@ -241,9 +250,9 @@ async function endSessions(
   session: OwnSession,
   keep: readonly number[],
   since: string,
-  check: () => void,
+  { effectMs, check }: Bounds,
 ): Promise<void> {
-  const deadline = performance.now() + EFFECT_MS;
+  const deadline = performance.now() + effectMs;
   for (;;) {
     check();
     const rows = await session.query(

@@ -198,6 +198,7 @@ export class PlannedSwitchover {
     if (target === writer || isSameServer(target, writer)) return `${target.key} is the writer already`;
     if (target.failure !== '') return `${target.key} does not answer: ${target.failure}`;
     if (has === null || wants === null) return `${target.key} has not been asked yet`;
+    if (wants.timeline === null) return `the timeline of ${writer.key} is not known: it can not be fenced`;
     const [own, writers] = [has.timeline ?? 'unknown', wants.timeline ?? 'unknown'];
     if (target.role !== 'reader')
       return `${target.key} is not a standby of ${writer.key}: it takes itself for a writer (timeline ${own}, the writer's is ${writers})`;
@@ -363,6 +364,7 @@ export class PlannedSwitchover {
         timeline: this.#writer.evidence?.timeline ?? 0,
         keep: this.#ownPids(),
         open: () => this.#open(this.#writer),
+        limitMs: this.#options.settings.switchover_timeout || DEFAULT_MS,
         check: () => this.#proceed(),
       },
       (fence) => (this.#fence = fence),

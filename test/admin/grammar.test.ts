@@ -18,7 +18,6 @@ test('SWITCHOVER names a database, a node, and how long to wait for it', () => {
     wait: 60,
   });
   for (const text of [
-    'SWITCHOVER dev',
     'SWITCHOVER dev TO n WAIT',
     'SWITCHOVER dev TO n WAIT x',
     'SWITCHOVER dev TO n WAIT -1',

@@ -181,7 +181,7 @@ test('the old writer comes back as a standby: its settings are taken back, and i
 });
 
 test('a SWITCHOVER that is given up takes the fence back before anybody goes on', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+  const { primary, standbys, bouncer } = await setUp(t, { settings: { switchover_timeout: 1 } });
   const standby = standbys[0]!;
   const writer = await Writer.start(bouncer, 1, 'extended');
   await writer.progress(5);
