@@ -343,9 +343,10 @@ export class ClusterController implements Cluster {
 
   /** Which standbys follow the writer, and which never will. */
   #judgeStandbys(): void {
-    const writer = this.#hold === null ? this.#writer : null;
+    // a false alarm changes nothing about them
+    if (this.#hold !== null) return;
     for (const node of this.nodes)
-      this.#tell(node.following.judge(node, writer, (key) => this.nodes.byKey.get(key)));
+      this.#tell(node.following.judge(node, this.#writer, (key) => this.nodes.byKey.get(key)));
   }
 
   /** Nobody waits: is the writer still the one? */
@@ -446,6 +447,8 @@ export class ClusterController implements Cluster {
     const message = noteFound(hold.entry, node, how, hold.countHeld());
     if (isMove || hold.isGone) this.#history.begin(hold.entry);
     if (isMove && old !== null) this.#setAside(old);
+    // what standbys have had from a writer that was away says nothing of whether they follow it now
+    if (isMove || hold.isGone) for (const each of this.nodes) each.following.awaitWriter();
     this.#readers.changed();
     this.#log(isMove || hold.isGone ? 'warn' : 'info', 'switchover_end', message);
     const { target } = this;

@@ -47,6 +47,11 @@ export class Following {
     this.#forget();
   }
 
+  /** The writer is another one, or was away: a standby that has followed has time to do so again. */
+  awaitWriter(): void {
+    if (!this.isOrphaned) this.#forget();
+  }
+
   #forget(): void {
     this.#doubt = null;
     this.#doubtedSince = 0;
@@ -86,7 +91,7 @@ export class Following {
       this.#movedAt = now;
     }
     if (writer === null || writer.role !== 'writer') {
-      if (!this.isOrphaned) this.#forget();
+      this.awaitWriter();
       return [];
     }
     const doubt = doubtOf(node, writer, at, now - this.#movedAt >= STUCK_MS);

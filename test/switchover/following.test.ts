@@ -117,6 +117,20 @@ test('a standby without a WAL receiver is orphaned after the time that a healthy
   ]);
 });
 
+test('the time that a standby has to connect again begins when the writer is back', () => {
+  const standby = node();
+  const none: Said = { source: { kind: 'none', pid: null, wantsStream: true, retryMs: 5000, sender: null } };
+  watch(standby, writer(), [
+    { from: 1, to: 1000, said: {} },
+    { from: 1000, to: 1500, said: none },
+  ]);
+  // nobody is asked to judge while it is away, for a minute
+  standby.following.awaitWriter();
+  assert.deepEqual(watch(standby, writer(), [{ from: 61_000, to: 75_000, said: none }]), [
+    [71_000, 'node_orphaned'],
+  ]);
+});
+
 test('a receiver that starts again and again, because it can not go on, is not one that follows', () => {
   const standby = node();
   watch(standby, writer(), [{ from: 1, to: 1000, said: {} }]);
