@@ -125,7 +125,7 @@ export async function escapes(session: OwnSession): Promise<string[]> {
     STATEMENT_MS,
   );
   return rows.map(
-    (row) => `default_transaction_read_only is set to off for ${row['who']}, which a fence can not change`,
+    (row) => `default_transaction_read_only is set to off for ${row['who']}, which a fence cannot change`,
   );
 }
 

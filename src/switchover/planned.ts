@@ -198,7 +198,7 @@ export class PlannedSwitchover {
     if (target === writer || isSameServer(target, writer)) return `${target.key} is the writer already`;
     if (target.failure !== '') return `${target.key} does not answer: ${target.failure}`;
     if (has === null || wants === null) return `${target.key} has not been asked yet`;
-    if (wants.timeline === null) return `the timeline of ${writer.key} is not known: it can not be fenced`;
+    if (wants.timeline === null) return `the timeline of ${writer.key} is not known: it cannot be fenced`;
     const [own, writers] = [has.timeline ?? 'unknown', wants.timeline ?? 'unknown'];
     if (target.role !== 'reader')
       return `${target.key} is not a standby of ${writer.key}: it takes itself for a writer (timeline ${own}, the writer's is ${writers})`;
@@ -226,7 +226,7 @@ export class PlannedSwitchover {
   async #writerProblems(): Promise<string[]> {
     const session = this.#onWriter!;
     const missing = [...(await leftFence(session)), ...(await missingForFence(session, this.#ownPids()))];
-    const problems = missing.map((each) => `${this.#writer.key} can not be fenced: ${each}`);
+    const problems = missing.map((each) => `${this.#writer.key} cannot be fenced: ${each}`);
     return [...problems, ...(await escapes(session))];
   }
 

@@ -418,7 +418,7 @@ test('a proxy that is shut down before it has asked takes the fence back', async
   await untilWritable(primary);
 });
 
-test('who can not take over is refused at once, with numbers, and nobody is held', async (t) => {
+test('a node that cannot take over is refused at once, with numbers, and nobody is held', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, {
     standbys: 2,
     postgres: { wal_retrieve_retry_interval: '100ms' },
@@ -467,7 +467,7 @@ test('the answer names what is left to be done: the old writer, and standbys tha
   await bouncer.waitForLog(/is fenced by a SWITCHOVER and takes no writes/);
   await assert.rejects(
     bouncer.admin(to(next)),
-    /can not be fenced: it is fenced by a SWITCHOVER that has not ended/,
+    /cannot be fenced: it is fenced by a SWITCHOVER that has not ended/,
   );
   await bouncer.admin(to(primary));
   await untilWritable(primary);

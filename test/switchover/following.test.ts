@@ -131,7 +131,7 @@ test('the time that a standby has to connect again begins when the writer is bac
   ]);
 });
 
-test('a receiver that starts again and again, because it can not go on, is not one that follows', () => {
+test('a receiver that starts again and again, because it cannot go on, is not one that follows', () => {
   const standby = node();
   watch(standby, writer(), [{ from: 1, to: 1000, said: {} }]);
   const steps = Array.from({ length: 6 }, (_, i) => [
