@@ -232,6 +232,11 @@ export class Client implements Waiter, ServerUser {
     return Math.floor((performance.now() - this.connectedAt) / 1000);
   }
 
+  /** It asked for the readers, and its session can go on at another one. */
+  get mayMove(): boolean {
+    return this.via !== null && !this.inTransaction;
+  }
+
   /** A transaction block or a pipeline is open: the link must hold. */
   get inTransaction(): boolean {
     return (

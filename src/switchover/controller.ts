@@ -345,8 +345,11 @@ export class ClusterController implements Cluster {
   #judgeStandbys(): void {
     // a false alarm changes nothing about them
     if (this.#hold !== null) return;
-    for (const node of this.nodes)
+    for (const node of this.nodes) {
       this.#tell(node.following.judge(node, this.#writer, (key) => this.nodes.byKey.get(key)));
+      if (!node.following.isOrphaned) continue;
+      for (const pool of node.database.pools.values()) pool.moveReaders('orphaned standby');
+    }
   }
 
   /** Nobody waits: is the writer still the one? */

@@ -1,6 +1,7 @@
 /** Standbys that do not follow the writer any more: nothing is read from them, and everybody is told. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Client } from 'pg';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster, type Row } from '../support/cluster.ts';
 import { removeFolder, temporaryFolder } from '../../src/cli/embedded-postgres.ts';
@@ -37,9 +38,21 @@ test('a standby that goes on following the old writer is orphaned, and is back w
   });
   const [next, left] = standbys as [Cluster, Cluster];
   const reader = await bouncer.connect({ database: 'dev@readers' });
-  const portOf = async (sql = 'SELECT inet_server_port() AS port'): Promise<unknown> =>
-    (await reader.query<{ port: number }>(sql)).rows[0]?.port;
+  const portOf = async (client: Client): Promise<unknown> =>
+    (await client.query<{ port: number }>('SELECT inet_server_port() AS port')).rows[0]?.port;
+  // in session pooling, too, and in the middle of a session
+  const sessions = await Bouncer.start(t, {
+    databases: bouncer.databases,
+    settings: { pool_mode: 'session', auth_user: 'postgres', polling_frequency: 0.1 },
+  });
+  await untilState(sessions, left, 'ready');
+  const session = await until('a session with the one that is left', async () => {
+    const client = await sessions.connect({ database: 'dev@readers' });
+    return (await portOf(client)) === left.port ? client : null;
+  });
   await bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${next.port}`);
+  await untilState(sessions, left, 'orphaned');
+  assert.equal(await portOf(session), next.port);
   const row = await untilState(bouncer, left, 'orphaned');
   assert.deepEqual([row['role'], row['lag_bytes'], row['lag_seconds']], ['reader', null, null]);
   assert.match(
@@ -52,7 +65,7 @@ test('a standby that goes on following the old writer is orphaned, and is back w
     ),
   );
   // no other reader is left: the writer
-  assert.equal(await portOf(), next.port);
+  assert.equal(await portOf(reader), next.port);
   // rules see it
   assert.deepEqual(
     (await (await bouncer.connect()).query('SELECT 1 AS seen, inet_server_port() AS port')).rows,
@@ -65,7 +78,7 @@ test('a standby that goes on following the old writer is orphaned, and is back w
   await left.follow(next);
   const back = await untilState(bouncer, left, 'ready');
   assert.equal(back['timeline'], '2');
-  await until('reads to go there again', async () => (await portOf()) === left.port);
+  await until('reads to go there again', async () => (await portOf(reader)) === left.port);
 });
 
 test('after a crash a standby that is left without a sender is orphaned; a cascading one follows its own', async (t) => {
