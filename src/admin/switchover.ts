@@ -1,3 +1,4 @@
+import { remedy } from '../switchover/following.ts';
 import type { Node } from '../switchover/node.ts';
 import type { ClusterController } from '../switchover/controller.ts';
 import { PlannedSwitchover } from '../switchover/planned.ts';
@@ -65,8 +66,12 @@ function topologyRow(controller: ClusterController, node: Node): Value[] {
     node.lastProbe === 0 ? null : Math.round(now - node.lastProbe),
     Math.round(now - node.lastChange),
     node.label,
-    node.failure || node.following.why,
+    node.failure || problemOf(node, writer),
   ];
+}
+
+function problemOf({ following }: Node, writer: Node | null): string {
+  return following.isOrphaned && writer !== null ? `${following.why}. ${remedy(writer)}` : following.why;
 }
 
 export function switchoverRows({ switchovers }: AdminActions): Value[][] {

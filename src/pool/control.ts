@@ -57,6 +57,7 @@ const STRAYS: ReadonlySet<number> = new Set([
 interface ControlOptions {
   readonly values?: readonly string[];
   readonly byPosition?: boolean;
+  readonly onColumns?: (names: readonly string[]) => void;
   readonly timeoutMs?: number;
   readonly afterStrays?: boolean;
   readonly onParameter?: (name: string, value: string) => void;
@@ -68,7 +69,7 @@ interface ControlOptions {
  * closed, with a line in the log that says why.
  *
  * With `values` it goes by the extended protocol, as pgbouncer's auth_query does, so that nothing in them can become SQL.
- * `byPosition`: columns are called 0, 1, ..., since several may have the same name.
+ * `byPosition`: columns are called 0, 1, ..., since several may have the same name; `onColumns` is told their names.
  * `afterStrays`: the query is empty, and its answer begins with EmptyQueryResponse; what comes before that is left over
  * from whoever had the server.
  *
@@ -161,6 +162,7 @@ class Conversation implements ServerUser {
       case Backend.RowDescription: {
         const columns = parseColumns(payload);
         if (columns === null) return false;
+        this.#options.onColumns?.(columns);
         this.#columns = this.#options.byPosition === true ? columns.map((_, i) => String(i)) : columns;
         return true;
       }

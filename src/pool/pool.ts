@@ -319,6 +319,11 @@ export class Pool {
     }
   }
 
+  /** Nothing is to be read from its node any more: sessions of those who asked for any reader end between transactions. */
+  moveReaders(reason: string): void {
+    for (const server of [...this.servers]) if (server.user?.mayMove === true) server.close(reason);
+  }
+
   /** The node that its servers go to does not answer: a smart shutdown must not wait for those that are free. */
   nodeGone(reason: string): void {
     for (const server of [...this.idle]) server.close(reason);

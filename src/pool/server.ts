@@ -20,6 +20,8 @@ export interface ServerUser {
   onServerClosed(server: Server, reason: string): void;
   /** Something is open or outstanding; undefined: it is always so. */
   readonly inTransaction?: boolean;
+  /** It asked for any reader, has nothing open, and goes on at another; undefined: it does not. */
+  readonly mayMove?: boolean;
   /** ms of performance.now() at the beginning of the statement that runs; 0 or undefined: not known */
   readonly queryStart?: number;
   /** Everything that was written has left: reading may go on at the other side. */

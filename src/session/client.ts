@@ -302,6 +302,11 @@ export class Client implements Waiter, ServerUser {
     return Math.floor((performance.now() - this.connectedAt) / 1000);
   }
 
+  /** It asked for the readers, and its session can go on at another one. */
+  get mayMove(): boolean {
+    return this.via !== null && !this.inTransaction;
+  }
+
   /**
    * A transaction block or a pipeline is open: the link must hold. The one question to ask of a linked client before its
    * server goes back, or before anything is moved, held, sent again, ended or reported to user functions.

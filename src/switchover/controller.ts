@@ -58,6 +58,8 @@ export class ClusterController implements Cluster {
   #isDiscovered = false;
   /** the topology query has been answered, whatever the answer was */
   #hasTopology = false;
+  /** what the log has said of the last answer; '': nothing */
+  #topologyProblem = '';
   readonly #doubt = new Doubt();
   readonly lag = new Lag();
   readonly #readers: Readers;
@@ -97,7 +99,12 @@ export class ClusterController implements Cluster {
       sql: database.config.topology_query!,
       refreshMs: () => this.#refreshMs(),
       pools: () => this.nodes.pools(this.#writer),
-      onTopology: (rows) => this.#onTopology(rows),
+      onTopology: (rows, isPartial, problem) => {
+        if (problem !== '' && problem !== this.#topologyProblem)
+          this.#log('error', 'topology_incomplete', problem);
+        this.#topologyProblem = problem;
+        this.#onTopology(rows, isPartial);
+      },
       onFailure: (message, retryMs) => {
         this.#log('error', 'topology_failed', `topology query failed: ${message}; again in ${retryMs} ms`);
         this.#hasTopology = true;
@@ -336,9 +343,13 @@ export class ClusterController implements Cluster {
 
   /** Which standbys follow the writer, and which never will. */
   #judgeStandbys(): void {
-    const writer = this.#hold === null ? this.#writer : null;
-    for (const node of this.nodes)
-      this.#tell(node.following.judge(node, writer, (key) => this.nodes.byKey.get(key)));
+    // a false alarm changes nothing about them
+    if (this.#hold !== null) return;
+    for (const node of this.nodes) {
+      this.#tell(node.following.judge(node, this.#writer, (key) => this.nodes.byKey.get(key)));
+      if (!node.following.isOrphaned) continue;
+      for (const pool of node.database.pools.values()) pool.moveReaders('orphaned standby');
+    }
   }
 
   /** Nobody waits: is the writer still the one? */
@@ -439,6 +450,8 @@ export class ClusterController implements Cluster {
     const message = noteFound(hold.entry, node, how, hold.countHeld());
     if (isMove || hold.isGone) this.#history.begin(hold.entry);
     if (isMove && old !== null) this.#setAside(old);
+    // what standbys have had from a writer that was away says nothing of whether they follow it now
+    if (isMove || hold.isGone) for (const each of this.nodes) each.following.awaitWriter();
     this.#readers.changed();
     this.#log(isMove || hold.isGone ? 'warn' : 'info', 'switchover_end', message);
     const { target } = this;
@@ -484,8 +497,8 @@ export class ClusterController implements Cluster {
 
   // nodes
 
-  #onTopology(rows: readonly TopologyRow[]): void {
-    const listed = this.nodes.update(rows);
+  #onTopology(rows: readonly TopologyRow[], isPartial: boolean): void {
+    const listed = this.nodes.update(rows, isPartial);
     const isDone = this.#blueGreen.update(listed);
     const { isSwitching } = this.#blueGreen;
     if (isSwitching && this.#hold === null) this.#beginHold('blue/green switchover in progress');

@@ -12,7 +12,11 @@ export interface DiscoveryEvents {
   refreshMs(): number;
   /** pools of the nodes that answer, the most trusted one first */
   pools(): Iterable<Pool>;
-  onTopology(rows: readonly TopologyRow[]): void;
+  /**
+   * @param isPartial nodes may be missing, since the role may not see them all
+   * @param problem what is not right with the answer; '': nothing
+   */
+  onTopology(rows: readonly TopologyRow[], isPartial: boolean, problem: string): void;
   onFailure(message: string, retryMs: number): void;
 }
 
@@ -61,10 +65,13 @@ export class Discovery {
     const problems: string[] = [];
     for (const pool of [...this.#events.pools()]) {
       try {
-        const rows = parseTopology(await queryNode(pool, this.#events.sql, QUERY_MS));
+        const { rows, hostless } = parseTopology(await queryNode(pool, this.#events.sql, QUERY_MS));
+        const missing = hostless === 0 ? null : await missingRight(pool);
         if (this.#stopped) return null;
+        const problem = hostless === 0 ? '' : whyHostless(hostless, missing);
+        if (rows.length === 0) throw new Error(problem);
         this.#failures = 0;
-        this.#events.onTopology(rows);
+        this.#events.onTopology(rows, missing !== null, problem);
         return this.#events.refreshMs();
       } catch (error) {
         problems.push(`${pool.database.name}: ${(error as Error).message}`);
@@ -77,4 +84,23 @@ export class Discovery {
     this.#events.onFailure(problems.join('; '), retryMs);
     return retryMs;
   }
+}
+
+/** Whose rights do not suffice to see where standbys are; null: whoever asked may see it. */
+async function missingRight(pool: Pool): Promise<string | null> {
+  const { rows } = await queryNode(
+    pool,
+    "SELECT current_user, pg_has_role('pg_read_all_stats', 'USAGE')",
+    QUERY_MS,
+  );
+  return rows[0]?.[1] === 'f' ? (rows[0][0] ?? '') : null;
+}
+
+function whyHostless(count: number, user: string | null): string {
+  const what = `the topology query returned ${count} ${count === 1 ? 'row' : 'rows'} without a host`;
+  if (user === null) return `${what}: NULL is the address of what came through a Unix socket`;
+  return (
+    `${what}: "${user}" may not see the addresses in pg_stat_replication and pg_stat_wal_receiver, and nodes are ` +
+    `missing. GRANT pg_monitor TO "${user}"`
+  );
 }

@@ -17,6 +17,10 @@ const STATEMENT_MS = 5000;
 const EFFECT_MS = 5000;
 const POLL_MS = 5;
 
+const ALREADY_FENCED =
+  'it is fenced by a SWITCHOVER that has not ended: where no other node is about to be promoted, a SWITCHOVER to this ' +
+  'node itself takes that back';
+
 /** How the settings were before, so that they can be put back. */
 export interface Fence {
   readonly mark: Mark;
@@ -31,7 +35,14 @@ export interface FenceOptions {
   readonly keep: readonly number[];
   /** opens one more session at the same server */
   readonly open: () => Promise<OwnSession>;
+  /** ms that the server may take to read its settings, and sessions to end */
+  readonly limitMs: number;
   /** @throws where it is to be given up */
+  readonly check: () => void;
+}
+
+interface Bounds {
+  readonly effectMs: number;
   readonly check: () => void;
 }
 
@@ -98,6 +109,12 @@ async function missingParameters(session: OwnSession, { me, version }: Rights): 
     : [`GRANT ALTER SYSTEM ON PARAMETER ${lacking.join(', ')} TO "${me}" is missing`];
 }
 
+/** The fence of an earlier SWITCHOVER stands, as a sentence: the node that it was to may still be promoted. */
+export async function leftFence(session: OwnSession): Promise<string[]> {
+  const [row] = await session.query('SHOW synchronous_standby_names', STATEMENT_MS);
+  return markOf(row?.['synchronous_standby_names'] ?? null) === null ? [] : [ALREADY_FENCED];
+}
+
 /** Roles and databases that make their transactions writable in spite of the fence's default, as sentences. */
 export async function escapes(session: OwnSession): Promise<string[]> {
   const rows = await session.query(
@@ -108,7 +125,7 @@ export async function escapes(session: OwnSession): Promise<string[]> {
     STATEMENT_MS,
   );
   return rows.map(
-    (row) => `default_transaction_read_only is set to off for ${row['who']}, which a fence can not change`,
+    (row) => `default_transaction_read_only is set to off for ${row['who']}, which a fence cannot change`,
   );
 }
 
@@ -119,9 +136,11 @@ export async function escapes(session: OwnSession): Promise<string[]> {
  */
 export async function raiseFence(
   session: OwnSession,
-  { timeline, keep, open, check }: FenceOptions,
+  options: FenceOptions,
   onBegin: (fence: Fence) => void,
 ): Promise<void> {
+  const { timeline, keep, open, check } = options;
+  const effectMs = Math.min(EFFECT_MS, options.limitMs);
   // its own commits are not to wait for a standby that does not exist
   await session.query('SET synchronous_commit = local', STATEMENT_MS);
   const fence = await fenceFor(session, timeline);
@@ -131,21 +150,22 @@ export async function raiseFence(
   await session.query(`ALTER SYSTEM SET synchronous_standby_names = ${literal(names)}`, STATEMENT_MS);
   await session.query('ALTER SYSTEM SET default_transaction_read_only = on', STATEMENT_MS);
   await session.query('SELECT pg_reload_conf()', STATEMENT_MS);
-  const since = await untilHolds(session, names, open, check);
-  await endSessions(session, keep, since, check);
+  const since = await untilHolds(session, names, open, { effectMs, check });
+  await endSessions(session, keep, since, { effectMs, check });
 }
 
 async function fenceFor(session: OwnSession, timeline: number): Promise<Fence> {
   const [row] = await session.query(
-    `SELECT names.setting AS names, names.source, names.sourcefile, read_only.reset_val AS read_only
+    `SELECT names.setting AS names, names.source, names.sourcefile, read_only.reset_val AS read_only,
+    (SELECT count(*) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND application_name = ${literal(OWN_NAMES[1]!)}) AS others
     FROM pg_settings AS names, pg_settings AS read_only
     WHERE names.name = 'synchronous_standby_names' AND read_only.name = 'default_transaction_read_only'`,
     STATEMENT_MS,
   );
   const names = row?.['names'] ?? '';
-  const left = markOf(names);
-  // what an earlier attempt has left behind is no setting of the operator's
-  if (left !== null) return { mark: { timeline, before: left.before }, wasReadOnly: false };
+  if (markOf(names) !== null) throw new Error(ALREADY_FENCED);
+  if (row?.['others'] !== '0') throw new Error('another SWITCHOVER away from this node is under way');
   // The file is not told to every role: a value that is put back by ALTER SYSTEM at least stays in force.
   const file = row?.['sourcefile'] ?? null;
   const isOwn = file === null ? row?.['source'] === 'configuration file' : file.endsWith('auto.conf');
@@ -160,9 +180,9 @@ async function untilHolds(
   session: OwnSession,
   names: string,
   open: () => Promise<OwnSession>,
-  check: () => void,
+  { effectMs, check }: Bounds,
 ): Promise<string> {
-  const deadline = performance.now() + EFFECT_MS;
+  const deadline = performance.now() + effectMs;
   for (;;) {
     check();
     const fresh = await open();
@@ -230,9 +250,9 @@ async function endSessions(
   session: OwnSession,
   keep: readonly number[],
   since: string,
-  check: () => void,
+  { effectMs, check }: Bounds,
 ): Promise<void> {
-  const deadline = performance.now() + EFFECT_MS;
+  const deadline = performance.now() + effectMs;
   for (;;) {
     check();
     const rows = await session.query(

@@ -5,6 +5,8 @@ import type { Node } from './node.ts';
 import { OwnSession } from './own-session.ts';
 
 const RETRY_MS = 1000;
+/** An answer that is on its way when a fence is taken back still tells of it. */
+const SETTLED_MS = 1000;
 /** After a failure that a setting or a right must mend. */
 const LATE_RETRY_MS = 30_000;
 
@@ -19,7 +21,8 @@ export interface FencesEvents {
 /** Fences that a SWITCHOVER has left behind: those that have done their part are lowered, of the others the log tells. */
 export class Fences {
   readonly #events: FencesEvents;
-  readonly #told = new Set<Node>();
+  /** writers that have been seen to be fenced, since when; ms of performance.now(), Infinity: the log has it */
+  readonly #seen = new Map<Node, number>();
   readonly #lowering = new Set<Node>();
   #stopped = false;
 
@@ -35,17 +38,25 @@ export class Fences {
   answered(node: Node): void {
     const { evidence } = node;
     const mark = markOf(evidence?.fence ?? null);
-    if (evidence === null || mark === null) return void this.#told.delete(node);
+    if (evidence === null || mark === null) return void this.#seen.delete(node);
     if (this.#stopped || this.#events.isRunning() || this.#lowering.has(node)) return;
     if (evidence.recovering || (evidence.timeline ?? 0) > mark.timeline) {
       void this.#lower(node, { mark, wasReadOnly: false });
-    } else if (this.#events.isWriter(node) && !this.#told.has(node)) {
-      this.#told.add(node);
+    } else if (this.#events.isWriter(node) && this.#isLeft(node)) {
       const message =
         `${node.key} is fenced by a SWITCHOVER and takes no writes. Where no other node is about to be promoted, ` +
         `SWITCHOVER to ${node.key} itself takes that back`;
       this.#events.log('warn', 'fence_left', message);
     }
+  }
+
+  /** It is not just being taken back. */
+  #isLeft(node: Node): boolean {
+    const now = performance.now();
+    const since = this.#seen.get(node);
+    const isLeft = since !== undefined && now - since >= SETTLED_MS;
+    if (since === undefined || isLeft) this.#seen.set(node, isLeft ? Infinity : now);
+    return isLeft;
   }
 
   /** The operator says that no other node will be promoted. @throws Error */

@@ -47,6 +47,11 @@ export class Following {
     this.#forget();
   }
 
+  /** The writer is another one, or was away: a standby that has followed has time to do so again. */
+  awaitWriter(): void {
+    if (!this.isOrphaned) this.#forget();
+  }
+
   #forget(): void {
     this.#doubt = null;
     this.#doubtedSince = 0;
@@ -59,7 +64,7 @@ export class Following {
   }
 
   get isLagUnknown(): boolean {
-    return this.isOrphaned || this.#doubt?.isOtherHistory === true;
+    return !this.isReadable || this.#doubt?.isOtherHistory === true;
   }
 
   /** Why it does not follow; '': it does. */
@@ -86,7 +91,7 @@ export class Following {
       this.#movedAt = now;
     }
     if (writer === null || writer.role !== 'writer') {
-      if (!this.isOrphaned) this.#forget();
+      this.awaitWriter();
       return [];
     }
     const doubt = doubtOf(node, writer, at, now - this.#movedAt >= STUCK_MS);
@@ -126,8 +131,10 @@ function doubtOf(
   at: (key: string) => Node | undefined,
   isStuck: boolean,
 ): Doubt | null {
-  const { source, timeline, isTimelineCurrent, position } = node.evidence!;
-  const { timeline: writersTimeline, position: written } = writer.evidence!;
+  const { source, timeline, isTimelineCurrent, position, system } = node.evidence!;
+  const { timeline: writersTimeline, position: written, system: writersSystem } = writer.evidence!;
+  // one of another cluster (blue/green) follows its own writer
+  if (system !== null && writersSystem !== null && system !== writersSystem) return null;
   // it does not tell how it gets its data, as a reader of shared storage
   if (source === null || source.kind === 'unknown') return null;
   const from = source.sender === null ? '' : `, streams from ${nodeKey(source.sender)}`;
@@ -137,12 +144,19 @@ function doubtOf(
       graceMs: Math.max(OLD_STREAM_MS, ATTEMPTS * source.retryMs),
       isOtherHistory: isBelow(timeline, writersTimeline),
     };
+  const isBehind = position !== null && written !== null && position < written;
+  // the archive has nothing for it, and it gets no stream
+  if (source.kind === 'restores' && source.wantsStream && isBehind && isStuck)
+    return {
+      why: `has no WAL receiver, and gets nothing by its restore_command (timeline ${timeline ?? 'unknown'}, the writer's is ${writersTimeline ?? 'unknown'})`,
+      graceMs: 0,
+      isOtherHistory: isBelow(timeline, writersTimeline),
+    };
   const sender = source.sender === null ? undefined : at(nodeKey(source.sender));
   if (isBelow(timeline, writersTimeline)) {
     const why = `is on timeline ${timeline}${from}, the writer ${writer.key} is on timeline ${writersTimeline}`;
     if (isTimelineCurrent) return { why, graceMs: OLD_STREAM_MS, isOtherHistory: true };
     // The timeline is that of its last restart point, which says little. What follows the writer goes on replaying.
-    const isBehind = position !== null && written !== null && position < written;
     if (isBehind && isStuck) return { why, graceMs: 0, isOtherHistory: true };
   }
   if (sender === undefined || sender === node || sender === writer) return null;

@@ -95,9 +95,10 @@ export class Nodes {
   /**
    * What the topology query says: new nodes are probed, and those that it does not name any more leave, but for the writer
    * and what is configured.
+   * @param isPartial nodes may be missing: none leaves
    * @returns the nodes that it names
    */
-  update(rows: readonly TopologyRow[]): Map<Node, TopologyRow> {
+  update(rows: readonly TopologyRow[], isPartial: boolean): Map<Node, TopologyRow> {
     const listed = new Map<Node, TopologyRow>();
     for (const row of rows) {
       const target = { host: row.host, port: row.port ?? this.#owner.config.port };
@@ -110,7 +111,7 @@ export class Nodes {
       node.probe.start();
     }
     for (const node of [...this]) {
-      if (listed.has(node) || node.isSeed || this.#events.isWriter(node)) continue;
+      if (isPartial || listed.has(node) || node.isSeed || this.#events.isWriter(node)) continue;
       this.#events.onChange('node_removed', `node ${node.key} has left the topology`);
       this.remove(node);
     }

@@ -3,7 +3,8 @@ import type { Settings } from '../config/options.ts';
 import { ControlError } from '../pool/control.ts';
 import type { Server } from '../pool/server.ts';
 import type { ClusterController, PlannedHold } from './controller.ts';
-import { escapes, lowerFence, missingForFence, raiseFence, type Fence } from './fence.ts';
+import { escapes, leftFence, lowerFence, missingForFence, raiseFence, type Fence } from './fence.ts';
+import { markOf } from './fence-mark.ts';
 import { remedy } from './following.ts';
 import { isSameServer, nodeKey, type Node } from './node.ts';
 import type { OwnSession } from './own-session.ts';
@@ -30,6 +31,20 @@ const NEAR_BYTES = 16n * 1024n * 1024n;
 const NEAR_MS = 1000;
 /** pg_promote() with these has not been executed: no right, no such function, not offered. */
 const NOT_ASKED = /^(?:42|0A)/;
+
+/** The position of the next record is after the header of its page, that of the end of the last one before it. */
+const PAGE_HEADER_BYTES = 40n;
+
+/** How far the writer is. */
+interface Progress {
+  /** bytes of WAL on disk, which is what standbys are sent */
+  readonly written: bigint;
+  readonly isFenced: boolean;
+  /** nothing is written that is not on disk */
+  readonly isFlushed: boolean;
+  /** the next transaction number */
+  readonly transactions: bigint;
+}
 
 export interface PlannedOptions {
   readonly controller: ClusterController;
@@ -183,6 +198,7 @@ export class PlannedSwitchover {
     if (target === writer || isSameServer(target, writer)) return `${target.key} is the writer already`;
     if (target.failure !== '') return `${target.key} does not answer: ${target.failure}`;
     if (has === null || wants === null) return `${target.key} has not been asked yet`;
+    if (wants.timeline === null) return `the timeline of ${writer.key} is not known: it cannot be fenced`;
     const [own, writers] = [has.timeline ?? 'unknown', wants.timeline ?? 'unknown'];
     if (target.role !== 'reader')
       return `${target.key} is not a standby of ${writer.key}: it takes itself for a writer (timeline ${own}, the writer's is ${writers})`;
@@ -209,8 +225,8 @@ export class PlannedSwitchover {
 
   async #writerProblems(): Promise<string[]> {
     const session = this.#onWriter!;
-    const missing = await missingForFence(session, this.#ownPids());
-    const problems = missing.map((each) => `${this.#writer.key} can not be fenced: ${each}`);
+    const missing = [...(await leftFence(session)), ...(await missingForFence(session, this.#ownPids()))];
+    const problems = missing.map((each) => `${this.#writer.key} cannot be fenced: ${each}`);
     return [...problems, ...(await escapes(session))];
   }
 
@@ -259,7 +275,7 @@ export class PlannedSwitchover {
   }
 
   async #written(): Promise<bigint> {
-    const [row] = await this.#onWriter!.query('SELECT pg_current_wal_insert_lsn() AS lsn', ANSWER_MS);
+    const [row] = await this.#onWriter!.query('SELECT pg_current_wal_flush_lsn() AS lsn', ANSWER_MS);
     return parseLsn(row?.['lsn'] ?? null) ?? 0n;
   }
 
@@ -348,6 +364,7 @@ export class PlannedSwitchover {
         timeline: this.#writer.evidence?.timeline ?? 0,
         keep: this.#ownPids(),
         open: () => this.#open(this.#writer),
+        limitMs: this.#options.settings.switchover_timeout || DEFAULT_MS,
         check: () => this.#proceed(),
       },
       (fence) => (this.#fence = fence),
@@ -365,8 +382,9 @@ export class PlannedSwitchover {
       if (!(await this.#reaches(before.written, this.#deadline)))
         throw new Error(`${this.target.key} lags behind: ${await this.#lagText()}`);
       const now = await this.#progress();
+      if (!now.isFenced) throw new Error(`the fence of ${this.#writer.key} was taken back meanwhile`);
       // Checkpoints and the like may go on: they are nobody's data.
-      const isStill = now.transactions === before.transactions;
+      const isStill = now.transactions === before.transactions && now.isFlushed;
       if (isStill && (now.written === before.written || (await this.#replayed()) >= now.written))
         return now.transactions;
       if (performance.now() > this.#deadline)
@@ -378,12 +396,21 @@ export class PlannedSwitchover {
     }
   }
 
-  async #progress(): Promise<{ written: bigint; transactions: bigint }> {
+  async #progress(): Promise<Progress> {
     const [row] = await this.#onWriter!.query(
-      'SELECT pg_current_wal_insert_lsn() AS lsn, pg_snapshot_xmax(pg_current_snapshot())::text AS next',
+      `SELECT pg_current_wal_flush_lsn() AS flushed, pg_current_wal_insert_lsn() AS inserted,
+      pg_snapshot_xmax(pg_current_snapshot())::text AS next,
+      current_setting('synchronous_standby_names') AS names`,
       ANSWER_MS,
     );
-    return { written: parseLsn(row?.['lsn'] ?? null) ?? 0n, transactions: BigInt(row?.['next'] ?? '0') };
+    const written = parseLsn(row?.['flushed'] ?? null) ?? 0n;
+    const inserted = parseLsn(row?.['inserted'] ?? null) ?? 0n;
+    return {
+      written,
+      isFenced: markOf(row?.['names'] ?? null) !== null,
+      isFlushed: inserted - written <= PAGE_HEADER_BYTES,
+      transactions: BigInt(row?.['next'] ?? '0'),
+    };
   }
 
   /** Whose transactions these are, for an error. */
@@ -448,9 +475,12 @@ export class PlannedSwitchover {
   async #report(transactions: bigint): Promise<string[]> {
     const { controller, log } = this.#options;
     const { writer } = controller;
-    // the proxy has stopped, or the entry has gone
-    if (writer === null || writer === this.#writer) return [];
     this.#phase = 'over';
+    if (writer === null || writer === this.#writer)
+      return [
+        `${controller.database.name} is not watched any more: ${this.target.key} was asked to promote itself, and ` +
+          `${this.#writer.key} stays fenced`,
+      ];
     const left: string[] = [];
     const later = await this.#progress().catch(() => null);
     if (later !== null && later.transactions > transactions) {

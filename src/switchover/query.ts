@@ -2,12 +2,19 @@ import { ControlError, runControl, type Row } from '../pool/control.ts';
 import type { Pool, Waiter } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 
+/** The answer to a query, with columns by position: several may have one name, or none. */
+export interface Answer {
+  /** `?column?` is one without a name */
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly (string | null)[])[];
+}
+
 /**
  * One query of the proxy's own on a server of a node's pool, which it waits for as a client would.
  * @param timeoutMs for the waiting, and again for the answer
  * @throws ControlError, ClientError
  */
-export function queryNode(pool: Pool, sql: string, timeoutMs: number): Promise<Row[]> {
+export function queryNode(pool: Pool, sql: string, timeoutMs: number): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       pool.cancelWait(waiter);
@@ -17,8 +24,13 @@ export function queryNode(pool: Pool, sql: string, timeoutMs: number): Promise<R
       waitingSince: performance.now(),
       onServer(server: Server): void {
         clearTimeout(timer);
-        runControl(server, sql, { timeoutMs })
-          .then(resolve, reject)
+        let columns: readonly string[] = [];
+        const onColumns = (names: readonly string[]): void => void (columns = names);
+        runControl(server, sql, { timeoutMs, byPosition: true, onColumns })
+          .then(
+            (rows) => resolve({ columns, rows: rows.map((row) => valuesOf(row, columns.length)) }),
+            reject,
+          )
           .finally(() => {
             if (server.state === 'closed') return;
             // whatever the query has left open must not be another's
@@ -36,4 +48,8 @@ export function queryNode(pool: Pool, sql: string, timeoutMs: number): Promise<R
       waiter.onServer(server);
     }
   });
+}
+
+function valuesOf(row: Row, count: number): (string | null)[] {
+  return Array.from({ length: count }, (_, i) => row[String(i)] ?? null);
 }

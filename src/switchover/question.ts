@@ -9,6 +9,8 @@ export interface Source {
    * `none`: neither; `unknown`: the node does not tell, as one with shared storage.
    */
   readonly kind: 'receives' | 'restores' | 'none' | 'unknown';
+  /** it has a primary_conninfo; false where the role may not see that (pg_read_all_settings) */
+  readonly wantsStream: boolean;
   /** process ID of the WAL receiver: another one means that it was restarted */
   readonly pid: string | null;
   /** ms between two attempts to get WAL from a sender that is not there (wal_retrieve_retry_interval) */
@@ -56,6 +58,8 @@ export const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
  THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END AS lag,
  CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END AS paused,
  r.pid AS receiver, r.received_tli, r.sender_host, r.sender_port,
+ CASE WHEN r.pid IS NULL AND pg_is_in_recovery()
+ THEN (SELECT setting <> '' FROM pg_settings WHERE name = 'primary_conninfo') END AS wants_stream,
  current_setting('restore_command', true) AS restore_command,
  extract(epoch FROM current_setting('wal_retrieve_retry_interval')::interval) AS retry,
  pg_postmaster_start_time() AS started,
@@ -97,11 +101,11 @@ function sourceFrom(row: Row | undefined, position: bigint | null): Source {
   if (pid !== null) {
     const { sender_host: host, sender_port: port } = row!;
     const sender = host && port ? { host, port: Number(port) } : null;
-    return { kind: 'receives', pid, retryMs, sender };
+    return { kind: 'receives', wantsStream: true, pid, retryMs, sender };
   }
   // without a position it is no standby that replays WAL: a reader of shared storage has no receiver either
   const kind = position === null ? 'unknown' : row?.['restore_command'] ? 'restores' : 'none';
-  return { kind, pid: null, retryMs, sender: null };
+  return { kind, wantsStream: row?.['wants_stream'] === 't', pid: null, retryMs, sender: null };
 }
 
 /** `16/B374D848` in bytes. */

@@ -1,4 +1,4 @@
-import type { Row } from '../pool/control.ts';
+import type { Answer } from './query.ts';
 
 /** A row of a topology query. */
 export interface TopologyRow {
@@ -11,31 +11,57 @@ export interface TopologyRow {
   readonly status: string | null;
 }
 
+/** What a topology query says. */
+export interface Topology {
+  readonly rows: readonly TopologyRow[];
+  /** rows without a host */
+  readonly hostless: number;
+}
+
+/** A column to which the query has given no name. */
+const UNNAMED = '?column?';
+
 /**
- * Reads the rows of a topology query: the column `endpoint`, or the only column, is a host; `port`, `role` and `status`
- * may be beside it.
+ * Reads the answer to a topology query. The column `endpoint`, or the only column, is a host; `port`, `role` and `status`
+ * may be beside it. Where columns have no names, the first is the host, and the second the port.
  * @throws Error where there is no host to be found
  */
-export function parseTopology(rows: readonly Row[]): TopologyRow[] {
-  const [first] = rows;
-  if (first === undefined) throw new Error('the topology query returned no rows');
-  const columns = Object.keys(first);
-  const hostColumn = columns.includes('endpoint') ? 'endpoint' : columns.length === 1 ? columns[0]! : null;
-  if (hostColumn === null)
+export function parseTopology({ columns, rows }: Answer): Topology {
+  if (rows.length === 0) throw new Error('the topology query returned no rows');
+  const at = positionsOf(columns);
+  const found: TopologyRow[] = [];
+  for (const row of rows) {
+    const host = row[at.host]?.trim();
+    if (!host) continue;
+    found.push({
+      host: withoutMask(host),
+      port: parsePort(row[at.port] ?? null),
+      role: upper(row[at.role]),
+      status: upper(row[at.status]),
+    });
+  }
+  return { rows: found, hostless: rows.length - found.length };
+}
+
+/** -1: there is no such column. */
+interface Positions {
+  readonly host: number;
+  readonly port: number;
+  readonly role: number;
+  readonly status: number;
+}
+
+function positionsOf(columns: readonly string[]): Positions {
+  const role = columns.indexOf('role');
+  const status = columns.indexOf('status');
+  const named = columns.indexOf('port');
+  const endpoint = columns.indexOf('endpoint');
+  if (endpoint >= 0 || columns.length === 1)
+    return { host: Math.max(0, endpoint), port: endpoint < 0 ? -1 : named, role, status };
+  if (!columns.includes(UNNAMED))
     throw new Error(`the topology query has no column "endpoint" (${columns.join(', ')})`);
-  return rows.flatMap((row) => {
-    const host = row[hostColumn]?.trim();
-    // pg_stat_replication has NULL for those who came through a Unix socket
-    if (!host) return [];
-    return [
-      {
-        host: withoutMask(host),
-        port: parsePort(row['port'] ?? null),
-        role: upper(row['role']),
-        status: upper(row['status']),
-      },
-    ];
-  });
+  const second = columns[1] === 'role' || columns[1] === 'status' ? -1 : 1;
+  return { host: 0, port: named > 0 ? named : second, role, status };
 }
 
 /** inet as text may carry a netmask: 10.0.0.1/32. A folder of Unix sockets begins with a slash. */

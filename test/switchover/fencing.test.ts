@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client, type DatabaseError } from 'pg';
-import { Bouncer } from '../support/bouncer.ts';
-import { Cluster } from '../support/cluster.ts';
+import { Bouncer, type Settings } from '../support/bouncer.ts';
+import { noPostgres15, type Cluster } from '../support/cluster.ts';
 import { until, within } from '../support/wait.ts';
 import { rejoin, setUp, Writer, type Setup } from './pair.ts';
 
@@ -96,13 +96,30 @@ async function untilWritable(cluster: Cluster, names = ''): Promise<void> {
 
 const to = ({ host, port }: Cluster): string => `SWITCHOVER dev TO ${host}:${port}`;
 
+/** Another proxy in front of the same cluster, which knows all nodes. */
+async function secondProxy(
+  t: Parameters<typeof setUp>[0],
+  first: Bouncer,
+  settings: Settings = {},
+): Promise<Bouncer> {
+  const second = await Bouncer.start(t, {
+    databases: first.databases,
+    settings: { pool_mode: 'transaction', auth_user: 'postgres', polling_frequency: 0.1, ...settings },
+  });
+  const known = (await first.admin('SHOW TOPOLOGY')).length;
+  await until('the second proxy to know all nodes', async () => {
+    const rows = await second.admin('SHOW TOPOLOGY');
+    return (
+      rows.length === known && rows.every((row) => row['state'] === 'ready' || row['state'] === 'serving')
+    );
+  });
+  return second;
+}
+
 test('whoever writes while SWITCHOVER runs, and on whichever way: nothing acknowledged is lost', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { postgres: { max_prepared_transactions: '20' } });
   const standby = standbys[0]!;
-  const second = await Bouncer.start(t, {
-    databases: bouncer.databases,
-    settings: { pool_mode: 'transaction', auth_user: 'postgres', polling_frequency: 0.1 },
-  });
+  const second = await secondProxy(t, bouncer);
   await primary.sql(
     "BEGIN; INSERT INTO ledger (writer, n) VALUES (77, 1); PREPARE TRANSACTION 'prepared before'",
   );
@@ -164,7 +181,7 @@ test('the old writer comes back as a standby: its settings are taken back, and i
 });
 
 test('a SWITCHOVER that is given up takes the fence back before anybody goes on', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+  const { primary, standbys, bouncer } = await setUp(t, { settings: { switchover_timeout: 1 } });
   const standby = standbys[0]!;
   const writer = await Writer.start(bouncer, 1, 'extended');
   await writer.progress(5);
@@ -187,6 +204,62 @@ test('a SWITCHOVER that is given up takes the fence back before anybody goes on'
   assert.deepEqual(writer.errors, []);
   await untilWritable(primary);
   assert.deepEqual(await bouncer.admin('SHOW SWITCHOVERS'), []);
+});
+
+test('two proxies that are told to make different nodes the writer never promote both', async (t) => {
+  const { standbys, bouncer } = await setUp(t, { standbys: 2 });
+  const second = await secondProxy(t, bouncer);
+  const outcomes = await Promise.all(
+    [bouncer, second].map((each, i) =>
+      each.admin(to(standbys[i]!)).then(
+        () => 'done',
+        (error: unknown) => (error as Error).message,
+      ),
+    ),
+  );
+  const promoted = await Promise.all(
+    standbys.map((each) => each.sql('SELECT pg_is_in_recovery() AS recovering')),
+  );
+  const count = promoted.filter((rows) => rows[0]?.['recovering'] === false).length;
+  assert.equal(count, outcomes.filter((each) => each === 'done').length, outcomes.join('; '));
+  assert.ok(count <= 1, outcomes.join('; '));
+});
+
+test("who asked for the writer by its node's name waits, too, and goes on when it is given up", async (t) => {
+  const { primary, bouncer, standbys } = await setUp(t, { settings: { switchover_timeout: 0.5 } });
+  const session = await secondProxy(t, bouncer, { switchover_timeout: 0.5, pool_mode: 'session' });
+  const database = `dev@127.0.0.1:${primary.port}`;
+  for (const proxy of [bouncer, session]) {
+    const own = await proxy.connect({ database });
+    await own.query('SELECT 1');
+    const open = await proxy.connect();
+    await open.query('BEGIN');
+    const command = proxy.admin(to(standbys[0]!));
+    command.catch(() => {});
+    await proxy.waitForLog(/transactions wait/);
+    const answer = own.query('INSERT INTO ledger (writer, n) VALUES (1, 1)');
+    await until('it to wait', async () =>
+      (await proxy.admin('SHOW CLIENTS')).some(
+        (row) => row['database'] === database && row['state'] === 'waiting',
+      ),
+    );
+    await assert.rejects(command, /transactions are still open/);
+    await answer;
+    await open.query('COMMIT');
+  }
+});
+
+test('on PostgreSQL 15 the fence holds, too', { skip: noPostgres15 }, async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, { version: 15 });
+  const insistent = new Insistent(() => directly(primary), explicitly);
+  const writer = await Writer.start(bouncer, 1, 'simple');
+  await Promise.all([insistent.progress(10), writer.progress(10)]);
+  await bouncer.admin(to(standbys[0]!));
+  await writer.progress(10);
+  await Promise.all([insistent.stop(), writer.stop()]);
+  assert.deepEqual(writer.errors, []);
+  assert.deepEqual(await writer.audit(standbys[0]!), { missing: [], doubled: [] });
+  assert.deepEqual(await insistent.lost(standbys[0]!), []);
 });
 
 /**
@@ -345,7 +418,7 @@ test('a proxy that is shut down before it has asked takes the fence back', async
   await untilWritable(primary);
 });
 
-test('who can not take over is refused at once, with numbers, and nobody is held', async (t) => {
+test('a node that cannot take over is refused at once, with numbers, and nobody is held', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, {
     standbys: 2,
     postgres: { wal_retrieve_retry_interval: '100ms' },
@@ -388,6 +461,16 @@ test('who can not take over is refused at once, with numbers, and nobody is held
 test('the answer names what is left to be done: the old writer, and standbys that follow it', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { standbys: 2 });
   const [next, left] = standbys as [Cluster, Cluster];
+  // the fence of a proxy that died: the node that it was to may still be promoted
+  await primary.sql(`ALTER SYSTEM SET ${NAMES} = '"pgswitchyard fence, timeline 1, before: "'`);
+  await primary.sql('SELECT pg_reload_conf()');
+  await bouncer.waitForLog(/is fenced by a SWITCHOVER and takes no writes/);
+  await assert.rejects(
+    bouncer.admin(to(next)),
+    /cannot be fenced: it is fenced by a SWITCHOVER that has not ended/,
+  );
+  await bouncer.admin(to(primary));
+  await untilWritable(primary);
   const console = await bouncer.connect({ user: 'pgbouncer', database: 'pgbouncer' });
   const notices: string[] = [];
   console.on('notice', ({ message }) => notices.push(message ?? ''));

@@ -14,6 +14,7 @@ interface Said {
   position?: bigint | null;
   source?: Source | null;
   lagSeconds?: number | null;
+  system?: string;
   askedAt?: number;
 }
 
@@ -36,7 +37,7 @@ function evidence(said: Said): Evidence {
 }
 
 function receives(pid: string, sender = { host: 'w', port: 1 }): Source {
-  return { kind: 'receives', pid, retryMs: 5000, sender };
+  return { kind: 'receives', pid, wantsStream: true, retryMs: 5000, sender };
 }
 
 /** Only what the judgement looks at. */
@@ -102,7 +103,7 @@ test('a standby that changes to the new timeline in time is read all along, but 
 
 test('a standby without a WAL receiver is orphaned after the time that a healthy one needs to connect again', () => {
   const standby = node();
-  const none: Said = { source: { kind: 'none', pid: null, retryMs: 5000, sender: null } };
+  const none: Said = { source: { kind: 'none', pid: null, wantsStream: true, retryMs: 5000, sender: null } };
   assert.deepEqual(
     watch(standby, writer(), [
       { from: 1, to: 1000, said: {} },
@@ -116,14 +117,28 @@ test('a standby without a WAL receiver is orphaned after the time that a healthy
   ]);
 });
 
-test('a receiver that starts again and again, because it can not go on, is not one that follows', () => {
+test('the time that a standby has to connect again begins when the writer is back', () => {
+  const standby = node();
+  const none: Said = { source: { kind: 'none', pid: null, wantsStream: true, retryMs: 5000, sender: null } };
+  watch(standby, writer(), [
+    { from: 1, to: 1000, said: {} },
+    { from: 1000, to: 1500, said: none },
+  ]);
+  // nobody is asked to judge while it is away, for a minute
+  standby.following.awaitWriter();
+  assert.deepEqual(watch(standby, writer(), [{ from: 61_000, to: 75_000, said: none }]), [
+    [71_000, 'node_orphaned'],
+  ]);
+});
+
+test('a receiver that starts again and again, because it cannot go on, is not one that follows', () => {
   const standby = node();
   watch(standby, writer(), [{ from: 1, to: 1000, said: {} }]);
   const steps = Array.from({ length: 6 }, (_, i) => [
     {
       from: 1000 + i * 5000,
       to: 5900 + i * 5000,
-      said: { source: { kind: 'none', pid: null, retryMs: 5000, sender: null } } as Said,
+      said: { source: { kind: 'none', pid: null, wantsStream: true, retryMs: 5000, sender: null } } as Said,
     },
     { from: 5900 + i * 5000, to: 6000 + i * 5000, said: { source: receives(String(i)) } },
   ]).flat();
@@ -133,7 +148,11 @@ test('a receiver that starts again and again, because it can not go on, is not o
 test('one that has never been seen to follow is not read from, not even at first', () => {
   const standby = node();
   watch(standby, writer(), [
-    { from: 1, to: 300, said: { source: { kind: 'none', pid: null, retryMs: 5000, sender: null } } },
+    {
+      from: 1,
+      to: 300,
+      said: { source: { kind: 'none', pid: null, wantsStream: true, retryMs: 5000, sender: null } },
+    },
   ]);
   assert.equal(standby.following.isReadable, false);
   assert.equal(standby.following.isOrphaned, false);
@@ -141,20 +160,32 @@ test('one that has never been seen to follow is not read from, not even at first
 
 test('without a writer nobody is behind: standbys stay readable', () => {
   const standby = node();
-  const none: Said = { source: { kind: 'none', pid: null, retryMs: 5000, sender: null } };
+  const none: Said = { source: { kind: 'none', pid: null, wantsStream: true, retryMs: 5000, sender: null } };
   assert.deepEqual(watch(standby, null, [{ from: 1, to: 60_000, said: none }]), []);
   assert.equal(standby.following.isReadable, true);
   // the writer is found: only from now on it is behind
   assert.deepEqual(watch(standby, writer(), [{ from: 60_000, to: 65_000, said: none }]), []);
 });
 
-test('a standby that restores WAL from an archive is not orphaned for want of a receiver', () => {
-  const standby = node();
-  const restores: Said = {
-    source: { kind: 'restores', pid: null, retryMs: 5000, sender: null },
+test('a standby that restores WAL from an archive only is not orphaned for want of a receiver', () => {
+  const restores = (wantsStream: boolean): Said => ({
+    source: { kind: 'restores', pid: null, wantsStream, retryMs: 5000, sender: null },
     isTimelineCurrent: false,
-  };
-  assert.deepEqual(watch(standby, writer(), [{ from: 1, to: 60_000, said: restores }]), []);
+    position: 50n,
+  });
+  const archiveOnly = node();
+  assert.deepEqual(watch(archiveOnly, writer(), [{ from: 1, to: 60_000, said: restores(false) }]), []);
+  // one that should stream besides gets nothing from anywhere
+  const cutOff = node();
+  assert.deepEqual(watch(cutOff, writer(), [{ from: 1, to: 60_000, said: restores(true) }]), [
+    [10_001, 'node_orphaned'],
+  ]);
+});
+
+test('a standby of another cluster, as one of a blue/green deployment, is not judged', () => {
+  const green = node();
+  const said: Said = { timeline: 1, system: 'b' };
+  assert.deepEqual(watch(green, writer({ timeline: 7 }), [{ from: 1, to: 60_000, said }]), []);
 });
 
 test('a reader of shared storage, which tells nothing of WAL, is never orphaned, and its lag is not known', () => {
@@ -163,7 +194,7 @@ test('a reader of shared storage, which tells nothing of WAL, is never orphaned,
     timeline: null,
     isTimelineCurrent: false,
     position: null,
-    source: { kind: 'unknown', pid: null, retryMs: 5000, sender: null },
+    source: { kind: 'unknown', pid: null, wantsStream: true, retryMs: 5000, sender: null },
   };
   assert.deepEqual(watch(standby, writer({ timeline: 3 }), [{ from: 1, to: 60_000, said: shared }]), []);
   assert.equal(standby.following.isReadable, true);
@@ -176,7 +207,7 @@ test('where the role may not see the stream, a standby with a low timeline is or
   const unseen: Said = {
     timeline: 1,
     isTimelineCurrent: false,
-    source: { kind: 'receives', pid: '1', retryMs: 5000, sender: null },
+    source: { kind: 'receives', pid: '1', wantsStream: true, retryMs: 5000, sender: null },
   };
   const leader = writer({ timeline: 2, position: 1000n });
   const moving = node();

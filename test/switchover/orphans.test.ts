@@ -1,8 +1,10 @@
 /** Standbys that do not follow the writer any more: nothing is read from them, and everybody is told. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Client } from 'pg';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster, type Row } from '../support/cluster.ts';
+import { removeFolder, temporaryFolder } from '../../src/cli/embedded-postgres.ts';
 import { until } from '../support/wait.ts';
 import { planned, rejoin, setUp } from './pair.ts';
 
@@ -36,9 +38,21 @@ test('a standby that goes on following the old writer is orphaned, and is back w
   });
   const [next, left] = standbys as [Cluster, Cluster];
   const reader = await bouncer.connect({ database: 'dev@readers' });
-  const portOf = async (sql = 'SELECT inet_server_port() AS port'): Promise<unknown> =>
-    (await reader.query<{ port: number }>(sql)).rows[0]?.port;
+  const portOf = async (client: Client): Promise<unknown> =>
+    (await client.query<{ port: number }>('SELECT inet_server_port() AS port')).rows[0]?.port;
+  // in session pooling, too, and in the middle of a session
+  const sessions = await Bouncer.start(t, {
+    databases: bouncer.databases,
+    settings: { pool_mode: 'session', auth_user: 'postgres', polling_frequency: 0.1 },
+  });
+  await untilState(sessions, left, 'ready');
+  const session = await until('a session with the one that is left', async () => {
+    const client = await sessions.connect({ database: 'dev@readers' });
+    return (await portOf(client)) === left.port ? client : null;
+  });
   await bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${next.port}`);
+  await untilState(sessions, left, 'orphaned');
+  assert.equal(await portOf(session), next.port);
   const row = await untilState(bouncer, left, 'orphaned');
   assert.deepEqual([row['role'], row['lag_bytes'], row['lag_seconds']], ['reader', null, null]);
   assert.match(
@@ -51,7 +65,7 @@ test('a standby that goes on following the old writer is orphaned, and is back w
     ),
   );
   // no other reader is left: the writer
-  assert.equal(await portOf(), next.port);
+  assert.equal(await portOf(reader), next.port);
   // rules see it
   assert.deepEqual(
     (await (await bouncer.connect()).query('SELECT 1 AS seen, inet_server_port() AS port')).rows,
@@ -64,7 +78,7 @@ test('a standby that goes on following the old writer is orphaned, and is back w
   await left.follow(next);
   const back = await untilState(bouncer, left, 'ready');
   assert.equal(back['timeline'], '2');
-  await until('reads to go there again', async () => (await portOf()) === left.port);
+  await until('reads to go there again', async () => (await portOf(reader)) === left.port);
 });
 
 test('after a crash a standby that is left without a sender is orphaned; a cascading one follows its own', async (t) => {
@@ -129,4 +143,37 @@ test('a role without pg_monitor sees lag and readers, too', async (t) => {
   });
   assert.equal(back['role'], 'reader');
   assert.ok(!bouncer.logContains(/ORPHANED/));
+});
+
+test('a standby that restores WAL from an archive is read from, and its lag is that of the archive', async (t) => {
+  const archive = await temporaryFolder('archive');
+  t.after(() => removeFolder(archive));
+  const { primary, standbys, bouncer } = await setUp(t, {
+    postgres: { archive_mode: 'on', archive_command: `cp %p ${archive}/%f`, ...QUICK },
+  });
+  const standby = standbys[0]!;
+  standby.server.settings['primary_conninfo'] = '';
+  standby.server.settings['restore_command'] = `cp ${archive}/%f %p 2>/dev/null`;
+  await standby.configure({});
+  await until('the receiver to end', async () => {
+    const rows = await standby.sql('SELECT 1 FROM pg_stat_wal_receiver');
+    return rows.length === 0;
+  });
+  await primary.sql('CREATE TABLE later AS SELECT generate_series(1, 1000) AS n');
+  await until(
+    'the lag to be seen',
+    async () => Number((await nodeAt(bouncer, standby))['lag_seconds']) > 0.3,
+  );
+  assert.equal((await nodeAt(bouncer, standby))['state'], 'ready');
+  await primary.sql('SELECT pg_switch_wal()');
+  await until('the segment to be replayed', async () => {
+    const rows = await standby.sql("SELECT 1 FROM pg_class WHERE relname = 'later'");
+    return rows.length > 0;
+  });
+  assert.equal((await nodeAt(bouncer, standby))['state'], 'ready');
+  // nobody knows what the archive does not have yet
+  await assert.rejects(
+    bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standby.port}`),
+    /has no WAL receiver: it does not follow/,
+  );
 });

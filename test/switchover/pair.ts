@@ -1,7 +1,7 @@
 /** A primary, its standbys and a proxy that watches them, and clients that write to it. */
 import { Client, type ClientConfig } from 'pg';
 import { Bouncer, type Settings } from '../support/bouncer.ts';
-import { Cluster, type Row } from '../support/cluster.ts';
+import { Cluster, type PostgresVersion, type Row } from '../support/cluster.ts';
 import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
 
@@ -17,6 +17,7 @@ export interface Setup {
 export interface SetupOptions {
   standbys?: number;
   settings?: Settings;
+  version?: PostgresVersion;
   /** of the PostgreSQL servers */
   postgres?: Record<string, string>;
   /** beside the configuration: path -> text */
@@ -30,6 +31,7 @@ export interface SetupOptions {
 /** Starts it all, and waits until the proxy knows every node. */
 export async function setUp(scope: Scope, options: SetupOptions = {}): Promise<Setup> {
   const primary = await Cluster.start(scope, {
+    version: options.version ?? 18,
     settings: { wal_keep_size: '64MB', hot_standby_feedback: 'on', ...options.postgres },
     sql: `CREATE TABLE nodes (endpoint text, port int);
       CREATE TABLE ledger (writer int, n int, at timestamptz DEFAULT clock_timestamp());

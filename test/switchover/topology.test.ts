@@ -1,9 +1,14 @@
 /** Topology queries of docs/switchover.md that plain PostgreSQL can answer, and what is done with their answers. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { Bouncer } from '../support/bouncer.ts';
 import { until } from '../support/wait.ts';
 import { Cluster } from '../support/cluster.ts';
+import { noPsql } from '../support/psql.ts';
 import { planned, setUp, TOPOLOGY } from './pair.ts';
 import { parseTopology } from '../../src/switchover/topology.ts';
 
@@ -93,17 +98,96 @@ test('of several columns named `endpoint` the first counts', async (t) => {
   await bouncer.waitForLog(/node localhost:\d+ found by the topology query/);
 });
 
+function answer(columns: string[], ...rows: (string | null)[][]): Parameters<typeof parseTopology>[0] {
+  return { columns, rows };
+}
+
 test('the column `endpoint`, or the only one, is a host; a port, a role and a status may be beside it', () => {
-  assert.deepEqual(parseTopology([{ endpoint: 'a', port: '7', role: 'blue', status: null }]), [
-    { host: 'a', port: 7, role: 'BLUE', status: null },
-  ]);
+  const said = answer(['endpoint', 'port', 'role', 'status'], ['a', '7', 'blue', null]);
+  assert.deepEqual(parseTopology(said).rows, [{ host: 'a', port: 7, role: 'BLUE', status: null }]);
+  const { rows, hostless } = parseTopology(answer(['server'], ['10.0.0.1/32'], ['fe80::1/128'], [null]));
   assert.deepEqual(
-    parseTopology([{ server: '10.0.0.1/32' }, { server: 'fe80::1/128' }, { server: null }]).map(
-      (row) => row.host,
-    ),
+    rows.map((row) => row.host),
     ['10.0.0.1', 'fe80::1'],
   );
-  assert.throws(() => parseTopology([]), /no rows/);
-  assert.throws(() => parseTopology([{ a: '1', b: '2' }]), /no column "endpoint" \(a, b\)/);
-  assert.throws(() => parseTopology([{ endpoint: 'a', port: 'x' }]), /port "x"/);
+  assert.equal(hostless, 1);
+  assert.throws(() => parseTopology(answer(['a'])), /no rows/);
+  assert.throws(() => parseTopology(answer(['a', 'b'], ['1', '2'])), /no column "endpoint" \(a, b\)/);
+  assert.throws(() => parseTopology(answer(['endpoint', 'port'], ['a', 'x'])), /port "x"/);
+});
+
+test('columns without names count by position: a host, then a port', () => {
+  const none = { role: null, status: null };
+  assert.deepEqual(parseTopology(answer(['?column?', '?column?'], ['a', '7'], ['b', null])).rows, [
+    { host: 'a', port: 7, ...none },
+    { host: 'b', port: null, ...none },
+  ]);
+  assert.deepEqual(parseTopology(answer(['client_addr', '?column?'], ['10.0.0.1/32', '7'])).rows, [
+    { host: '10.0.0.1', port: 7, ...none },
+  ]);
+  assert.deepEqual(parseTopology(answer(['?column?', 'role', 'port'], ['a', 'blue', '7'])).rows, [
+    { host: 'a', port: 7, role: 'BLUE', status: null },
+  ]);
+  assert.throws(() => parseTopology(answer(['?column?', '?column?'], ['a', 'b'])), /port "b"/);
+});
+
+test('a topology query without column names finds its nodes', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t, {
+    database: (cluster) =>
+      `${cluster.connectionString()} topology_query='select endpoint || '''', port + 0 from nodes'`,
+  });
+  const rows = await bouncer.admin('SHOW TOPOLOGY');
+  assert.deepEqual(new Set(rows.map((row) => row['port'])), new Set([primary.port, standbys[0]!.port]));
+});
+
+test('a topology query that may not see addresses says which right is missing, and finds the nodes when it is granted', async (t) => {
+  const primary = await Cluster.start(t, { sql: 'CREATE ROLE watcher LOGIN' });
+  const standby = await primary.createStandby();
+  const seen =
+    "select client_addr as endpoint, nullif(substr(application_name, 9), '''')::int as port from pg_stat_replication";
+  const entry = (more: string): string =>
+    `${primary.connectionString()} topology_query='${seen.replaceAll(/(?<!')'(?!')/g, "''")}${more}'`;
+  const bouncer = await Bouncer.start(t, {
+    databases: {
+      dev: entry(' union select inet_server_addr(), inet_server_port()'),
+      // without any address it is as good as no answer
+      alone: entry(''),
+    },
+    settings: { pool_mode: 'transaction', auth_user: 'watcher', topology_refresh: 0.2 },
+  });
+  await bouncer.waitForLog(
+    /switchover dev: the topology query returned 1 row without a host: "watcher" may not see .*GRANT pg_monitor TO "watcher"/,
+  );
+  await bouncer.waitForLog(/switchover alone: topology query failed: .*GRANT pg_monitor TO "watcher"/);
+  const ports = async (): Promise<unknown[]> =>
+    (await bouncer.admin('SHOW TOPOLOGY'))
+      .filter((row) => row['database'] === 'dev')
+      .map((row) => row['port']);
+  assert.deepEqual(await ports(), [primary.port]);
+  await primary.sql('GRANT pg_monitor TO watcher');
+  await until('the standby to be found', async () => (await ports()).includes(standby.port));
+  // known nodes stay when the right is taken away again
+  bouncer.markLog();
+  await primary.sql('REVOKE pg_monitor FROM watcher');
+  await bouncer.waitForLog(/switchover dev: .*without a host/);
+  assert.ok((await ports()).includes(standby.port));
+});
+
+test("Patroni's callback, as the manual prints it, is taken", { skip: noPsql }, async (t) => {
+  const manual = readFileSync(join(import.meta.dirname, '../../docs/switchover.md'), 'utf8');
+  const command = /on_role_change: (psql .*)/.exec(manual)?.[1];
+  const admins = /^admin_users = (.*)$/m.exec(manual)?.[1];
+  assert.ok(command !== undefined && admins !== undefined);
+  const primary = await Cluster.start(t, { sql: 'CREATE TABLE nodes (endpoint text, port int)' });
+  const bouncer = await Bouncer.start(t, {
+    databases: { dev: `${primary.connectionString()} ${TOPOLOGY}` },
+    settings: { admin_users: admins, auth_type: 'scram-sha-256', auth_user: 'postgres' },
+    userlist: { [admins]: 'a secret' },
+  });
+  const here = command.replace('-h proxy', '-h 127.0.0.1').replace('-p 6432', `-p ${bouncer.port}`);
+  // Patroni splits it as a shell does, and appends the event, the role and the cluster's name
+  const { stdout } = await promisify(execFile)('sh', ['-c', `${here} on_role_change primary batman`], {
+    env: { ...process.env, PGPASSWORD: 'a secret', PSQLRC: '/nonexistent' },
+  });
+  assert.match(stdout, /NOTIFY/);
 });

@@ -1,0 +1,21 @@
+/** What tells a fence of SWITCHOVER from a setting of the operator's. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { markOf, markText } from '../../src/switchover/fence-mark.ts';
+
+test('the mark tells the timeline and the setting before, whatever that was', () => {
+  for (const before of ['', '*', 'FIRST 1 ("a ""b""", c)', 'ANY 2 (x, y, "z")', '"'])
+    assert.deepEqual(markOf(markText({ timeline: 7, before })), { timeline: 7, before });
+});
+
+test('what an operator has set is no mark, not even one that begins like it', () => {
+  for (const setting of [
+    null,
+    '',
+    '*',
+    'standby',
+    '"pgswitchyard fence, timeline x, before: "',
+    '"pgswitchyard fence, timeline 1, before: ", other',
+  ])
+    assert.equal(markOf(setting), null);
+});
