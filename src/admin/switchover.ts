@@ -114,11 +114,35 @@ export async function switchOver(operator: Operator, name: string, node: string)
   operator.requireAdmin();
   const controller = controllerOf(operator, name);
   operator.actions.log.info({ event: 'console_command' }, `SWITCHOVER '${name}' TO '${node}' command issued`);
+  const { registry, switchovers } = operator.actions;
+  const end = new AbortController();
+  let failure: Error | null = null;
+  const done = switchTo(
+    controller,
+    node,
+    switchovers.controllers.values(),
+    registry.config.settings,
+    end.signal,
+  ).catch((error: unknown) => {
+    failure = error as Error;
+    operator.actions.log.warn(
+      { database: name },
+      `SWITCHOVER '${name}' TO '${node}' failed: ${failure.message}`,
+    );
+  });
+  const { onLeft } = operator.client;
+  operator.client.onLeft = () => {
+    end.abort(new Error('the administrator has left'));
+    onLeft?.();
+  };
   try {
-    const { registry, switchovers } = operator.actions;
-    await switchTo(controller, node, switchovers.controllers.values(), registry.config.settings);
+    await operator.waitFor(done, () => end.abort(new Error('it was canceled')));
   } catch (error) {
-    throw commandError(`switchover failed: ${(error as Error).message}`);
+    // a promotion that was asked for goes on
+    if (failure !== null) throw error;
+  } finally {
+    operator.client.onLeft = onLeft;
   }
+  if (failure !== null) throw commandError(`switchover failed: ${(failure as Error).message}`);
   return commandComplete('SWITCHOVER');
 }

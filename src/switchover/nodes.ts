@@ -4,7 +4,8 @@ import type { Pool } from '../pool/pool.ts';
 import type { Target } from '../pool/socket.ts';
 import { NodeWatch } from './node-watch.ts';
 import { nodeKey, type Node } from './node.ts';
-import { Probe, type Evidence } from './probe.ts';
+import type { Evidence, Failure } from './probe.ts';
+import type { Probes } from './probes.ts';
 import type { TopologyRow } from './topology.ts';
 
 /** Least time for a probe's answer, in ms: a busy machine is not a dead one. */
@@ -17,7 +18,7 @@ export interface NodeEvents {
   /** A node has come or gone. */
   onChange(event: string, message: string): void;
   onEvidence(node: Node, evidence: Evidence): void;
-  onFailure(node: Node, reason: string, isAlive: boolean): void;
+  onFailure(node: Node, failure: Failure): void;
 }
 
 /** The nodes of one cluster, each with its probe and a database of its own, which is in the registry while it is here. */
@@ -27,13 +28,15 @@ export class Nodes {
   readonly #owner: Database;
   readonly #cluster: Cluster;
   readonly #events: NodeEvents;
+  readonly #probes: Probes;
 
   /** @param owner the database with the topology_query */
-  constructor(registry: Registry, owner: Database, cluster: Cluster, events: NodeEvents) {
+  constructor(registry: Registry, owner: Database, cluster: Cluster, probes: Probes, events: NodeEvents) {
     this.#registry = registry;
     this.#owner = owner;
     this.#cluster = cluster;
     this.#events = events;
+    this.#probes = probes;
   }
 
   [Symbol.iterator](): IterableIterator<Node> {
@@ -61,23 +64,26 @@ export class Nodes {
       watch,
       isSeed: false,
       database,
-      probe: new Probe(target, {
+      probe: this.#probes.of(key, target, {
         pool: () => this.#credentialsFor(database),
         intervalMs: () => this.#events.intervalMs(),
         deadlineMs: () => Math.max(DEADLINE_MS, 3 * this.#registry.config.settings.polling_frequency),
         onEvidence: (evidence) => this.#events.onEvidence(node, evidence),
-        onFailure: (reason, isAlive) => this.#events.onFailure(node, reason, isAlive),
+        onFailure: (failure) => this.#events.onFailure(node, failure),
       }),
       role: 'unknown',
       evidence: null,
       failure: '',
       readerFrom: 0,
       lastProbe: 0,
+      silentSince: 0,
       lastChange: performance.now(),
       readOnlySince: 0,
       isFenced: false,
       label: '',
     };
+    // of databases that nobody uses only the first has a connection to each node in advance
+    database.isPrepared = () => node.probe.isFirst || this.#isUsed;
     this.byKey.set(key, node);
     this.#registry.databases.set(database.name, database);
     return node;
@@ -119,6 +125,12 @@ export class Nodes {
     const found = this.byKey.get(name) ?? [...this].find((node) => node.database.name === name) ?? at[0];
     if (found === undefined) throw new Error(`no such node: ${name}`);
     return found;
+  }
+
+  get #isUsed(): boolean {
+    if (this.#owner.clientCount > 0) return true;
+    for (const { database } of this) if (database.clientCount > 0) return true;
+    return false;
   }
 
   /** Its connections are closed as soon as they are free. */

@@ -16,6 +16,7 @@ const PROMOTION_S = 15;
 
 /**
  * SWITCHOVER db TO node.
+ * @param signal ends it for as long as no promotion has been asked for; its reason is the error
  * @param all the clusters of this proxy: through none of them may anything be written to the old writer any more
  * @throws Error saying why not; everything is as it was then
  */
@@ -24,6 +25,7 @@ export async function switchTo(
   name: string,
   all: Iterable<ClusterController>,
   settings: Settings,
+  signal: AbortSignal,
 ): Promise<void> {
   const node = controller.nodes.named(name);
   const { writer } = controller;
@@ -45,7 +47,7 @@ export async function switchTo(
   const holds = concerned.map((each) => each.holdForSwitchover(node));
   try {
     const databases = concerned.map((each) => each.database);
-    await promote(databases, writer, node, settings.switchover_timeout || DEFAULT_MS);
+    await promote(databases, writer, node, settings.switchover_timeout || DEFAULT_MS, signal);
   } catch (error) {
     for (const hold of holds) hold.giveUp();
     throw error;
@@ -66,10 +68,12 @@ async function promote(
   writer: Node,
   standby: Node,
   timeoutMs: number,
+  signal: AbortSignal,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   const left = (): number => Math.max(ANSWER_MS, Math.round(deadline - performance.now()));
   while (databases.some(isBusy)) {
+    signal.throwIfAborted();
     if (performance.now() > deadline) throw new Error('transactions are still open');
     await sleep(POLL_MS);
   }
@@ -84,11 +88,13 @@ async function promote(
       `SELECT pg_last_wal_replay_lsn() >= '${written?.['lsn'] ?? ''}'::pg_lsn AS done`,
       left(),
     );
+    signal.throwIfAborted();
     if (row?.['done'] === 't') break;
     if (performance.now() > deadline) throw new Error(`${standby.key} lags behind`);
     await sleep(POLL_MS);
   }
 
+  signal.throwIfAborted();
   const seconds = Math.max(PROMOTION_S, Math.floor(left() / 1000));
   const [row] = await standby.probe.query(
     `SELECT pg_promote(true, ${seconds}) AS done`,

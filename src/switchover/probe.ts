@@ -20,8 +20,23 @@ export interface Evidence {
   readonly instance: string | null;
   /** transactions that may write have to ask for it (default_transaction_read_only); a standby's are never allowed to */
   readonly readOnly: boolean;
+  /** why the node does not answer all of the question, in its own words; '': it does */
+  readonly refused: string;
+  /** it tells no more than whether it is in recovery */
+  readonly isShort: boolean;
   /** when the question was sent; ms of performance.now() */
   readonly askedAt: number;
+}
+
+/** Why a node has told nothing. */
+export interface Failure {
+  readonly reason: string;
+  /** it is there, and refuses the probe for a reason of its own */
+  readonly isAlive: boolean;
+  /** it does not let this user log in to this database */
+  readonly isLogin: boolean;
+  /** it lets nobody in now: a smart shutdown waits for those who are there, where any are */
+  readonly isClosing: boolean;
 }
 
 export interface ProbeEvents {
@@ -32,8 +47,8 @@ export interface ProbeEvents {
   /** ms within which an answer must come */
   deadlineMs(): number;
   onEvidence(evidence: Evidence): void;
-  /** The evidence is void. `isAlive`: the node is there and refuses this connection for a reason of its own. */
-  onFailure(reason: string, isAlive: boolean): void;
+  /** The evidence is void. */
+  onFailure(failure: Failure): void;
 }
 
 // The timeline of a writer is in its WAL file's name; pg_control_checkpoint() would still tell the old one until the
@@ -51,15 +66,31 @@ const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
  (SELECT system_identifier FROM pg_control_system()) AS system`;
 /** Why a connection is closed that the other side has ended (connect.ts). */
 const CRASHED = 'server conn crashed?';
-/** For servers that are not quite PostgreSQL and refuse the other one. */
+/** For roles that may not execute the pg_control_* functions. */
+const WITHOUT_CONTROL = QUESTION.replace('(SELECT timeline_id FROM pg_control_checkpoint())', 'NULL').replace(
+  '(SELECT system_identifier FROM pg_control_system())',
+  'NULL',
+);
+/** For servers that are not quite PostgreSQL and refuse the other ones. */
 const SHORT_QUESTION = 'SELECT pg_is_in_recovery() AS recovering';
+const QUESTIONS = [QUESTION, WITHOUT_CONTROL, SHORT_QUESTION];
+/** Rights may be granted: the whole question is asked again after so many ms. */
+const REFUSED_MS = 60_000;
+
+/** A connection is replaced after so many ms: one that exists does not tell of a smart shutdown, which waits for it. */
+const RENEW_MS = 15_000;
 
 /** Asks one node on a connection that is kept for it, again and again. */
 export class Probe {
   readonly target: Target;
   readonly #events: ProbeEvents;
   #server: Server | null = null;
-  #question = QUESTION;
+  /** which of QUESTIONS the node answers, why not the first, and when that was found out */
+  #question = 0;
+  #refused = '';
+  #refusedAt = 0;
+  /** when the connection was made, or was last to be replaced */
+  #madeAt = 0;
   #stopped = false;
   /** counts `renew`: what was asked before the last one is void */
   #doubts = 0;
@@ -146,7 +177,7 @@ export class Probe {
         this.kick();
         return;
       }
-      if (!isVoid()) this.#events.onFailure((error as Error).message, isRefusal(error as Error));
+      if (!isVoid()) this.#events.onFailure(failureOf(error as Error));
     }
   }
 
@@ -158,21 +189,18 @@ export class Probe {
     if (this.#server === null || this.#server.state === 'closed') {
       this.#server = null;
       this.#server = await this.#connect(pool, deadline);
+    } else if (performance.now() - this.#madeAt > RENEW_MS) {
+      await this.#replace(this.#server, pool, deadline);
     }
     const askedAt = performance.now();
-    let row: Row | undefined;
-    try {
-      [row] = await this.#ask(this.#server, this.#question, deadline);
-    } catch (error) {
-      // what it was asked is unknown there, or not allowed; anything else may be over the next time
-      const isRefused = error instanceof ControlError && /^(?:42|0A)/.test(error.code);
-      if (!isRefused || this.#question === SHORT_QUESTION) throw error;
-      this.#question = SHORT_QUESTION;
-      [row] = await this.#ask(this.#server, this.#question, deadline);
-    }
+    const row = await this.#askAll(this.#server, deadline);
     // the node's last words may have come with the answer
     if (this.#server.state === 'closed') throw new ControlError(CRASHED, '08006');
+    if (!/^[tf]$/.test(row?.['recovering'] ?? ''))
+      throw new ControlError('the answer to the probe makes no sense', '08P01');
     return {
+      refused: this.#refused,
+      isShort: QUESTIONS[this.#question] === SHORT_QUESTION,
       recovering: row?.['recovering'] === 't',
       timeline: row?.['timeline'] ? Number(row['timeline']) : null,
       position: parseLsn(row?.['lsn'] ?? null),
@@ -182,6 +210,38 @@ export class Probe {
       readOnly: row?.['read_only'] === 'on',
       askedAt,
     };
+  }
+
+  /** Makes another connection. Only that the node lets nobody in is a reason to give up the one that there is. */
+  async #replace(old: Server, pool: Pool, deadline: number): Promise<void> {
+    this.#madeAt = performance.now();
+    try {
+      this.#server = await this.#connect(pool, deadline);
+      old.close('another probe has taken over');
+    } catch (error) {
+      if (failureOf(error as Error).isClosing || this.#stopped) throw error;
+    }
+  }
+
+  /** Asks all that the node answers. */
+  async #askAll(server: Server, deadline: number): Promise<Row | undefined> {
+    if (this.#question > 0 && performance.now() - this.#refusedAt > REFUSED_MS) {
+      this.#question = 0;
+      this.#refused = '';
+    }
+    for (;;) {
+      try {
+        const [row] = await this.#ask(server, QUESTIONS[this.#question]!, deadline);
+        return row;
+      } catch (error) {
+        // what it was asked is unknown there, or not allowed; anything else may be over the next time
+        const isRefused = error instanceof ControlError && /^(?:42|0A)/.test(error.code);
+        if (!isRefused || this.#question === QUESTIONS.length - 1) throw error;
+        this.#question++;
+        this.#refused ||= error.message;
+        this.#refusedAt = performance.now();
+      }
+    }
   }
 
   async #connect(pool: Pool, deadlineMs: number): Promise<Server> {
@@ -199,7 +259,10 @@ export class Probe {
       });
       if (server.state === 'closed') throw new Error(CRASHED);
       server.state = 'tested';
-      server.socket.once('close', () => this.kick());
+      this.#madeAt = performance.now();
+      server.socket.once('close', () => {
+        if (server === this.#server) this.kick();
+      });
       return server;
     } catch (error) {
       (made as Server | null)?.close('probe failed', { notify: false });
@@ -231,11 +294,20 @@ function isCut(error: Error): boolean {
   return error.code === '57P01' || CANCELLED.has(error.code) || error.message === CRASHED;
 }
 
-/** It answers, but not to us: no free connection, no such role, no time. Class 57 says that it is going or coming. */
-function isRefusal(error: Error): boolean {
-  if (error instanceof ControlError) return CANCELLED.has(error.code);
+/** cannot_connect_now */
+const CLOSED = '57P03';
+
+/** Class 57 says that the node is going or coming. With another code it answers, but not to us. */
+function failureOf(error: Error): Failure {
+  const reason = error.message;
+  if (error instanceof ControlError) {
+    // it refuses even the shortest question
+    const isAlive = CANCELLED.has(error.code) || /^(?:42|0A)/.test(error.code);
+    return { reason, isAlive, isLogin: false, isClosing: false };
+  }
   const code = error instanceof LoginError ? (error.fields?.get('C') ?? '') : '';
-  return code !== '' && !code.startsWith('57');
+  const isLogin = /^(?:28|3D|42|55)/.test(code);
+  return { reason, isAlive: code !== '' && !code.startsWith('57'), isLogin, isClosing: code === CLOSED };
 }
 
 /** `16/B374D848` in bytes. */
