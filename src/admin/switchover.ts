@@ -120,10 +120,10 @@ export async function switchOver(
   const controller = controllerOf(operator, database);
   const { log, registry, switchovers } = operator.actions;
   log.info({ event: 'console_command' }, `SWITCHOVER '${database}' TO '${name}' command issued`);
-  let left: string[];
+  let switchover: PlannedSwitchover;
   try {
     if (await takenBack(controller, name)) return commandComplete('SWITCHOVER');
-    const switchover = new PlannedSwitchover({
+    switchover = new PlannedSwitchover({
       controller,
       name,
       all: switchovers.controllers.values(),
@@ -132,11 +132,52 @@ export async function switchOver(
       log: (level, message) =>
         log[level]({ database, event: 'switchover' }, `switchover ${database}: ${message}`),
     });
-    left = await switchover.run();
   } catch (error) {
     throw commandError(`switchover failed: ${(error as Error).message}`);
   }
+  const left = await runFor(operator, switchover, (message) =>
+    log.warn({ database }, `SWITCHOVER '${database}' TO '${name}' failed: ${message}`),
+  );
   return Buffer.concat([...left.map((line) => notice(line)), commandComplete('SWITCHOVER')]);
+}
+
+/**
+ * Runs it for an operator who may cancel it, or leave. That ends it for as long as no promotion has been asked for.
+ * @returns what is left to be done by hand
+ * @throws ClientError
+ */
+async function runFor(
+  operator: Operator,
+  switchover: PlannedSwitchover,
+  onFailure: (message: string) => void,
+): Promise<string[]> {
+  const { client } = operator;
+  const { onLeft } = client;
+  client.onLeft = () => {
+    switchover.cancel('the administrator has left');
+    onLeft?.();
+  };
+  let left: string[] = [];
+  let failure: Error | null = null;
+  const done = switchover.run().then(
+    (lines) => {
+      left = lines;
+    },
+    (error: unknown) => {
+      failure = error as Error;
+      onFailure(failure.message);
+    },
+  );
+  try {
+    await operator.waitFor(done, () => void switchover.cancel('it was canceled'));
+  } catch (error) {
+    // it was canceled too late: a promotion that was asked for goes on
+    if (failure !== null) throw error;
+  } finally {
+    client.onLeft = onLeft;
+  }
+  if (failure !== null) throw commandError(`switchover failed: ${(failure as Error).message}`);
+  return left;
 }
 
 /** Whether it was a SWITCHOVER to the writer, which takes back what another one has begun. @throws Error */

@@ -42,6 +42,8 @@ export class Database {
   isNode = false;
   /** false: a node that does not answer, so that no connections are made in advance */
   isUp = true;
+  /** connections are made in advance (min_pool_size), for a node */
+  isPrepared: () => boolean = () => true;
   /** the entry is gone from the configuration */
   removed = false;
   /** ms of performance.now() since when nobody uses it (autodb_idle_timeout) */

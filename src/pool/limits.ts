@@ -20,6 +20,7 @@ export function poolSize({ userState, database, registry }: Pool): number {
 }
 
 export function minPoolSize({ database, registry }: Pool): number {
+  if (database.isNode && !database.isPrepared()) return 0;
   return database.config.min_pool_size ?? registry.config.settings.min_pool_size;
 }
 

@@ -273,12 +273,7 @@ export class Pool {
 
   /** Closes what goes elsewhere than to the writer, as it comes free. */
   retireElsewhere(writer: Target): void {
-    for (const server of [...this.servers]) {
-      if (isAt(server, writer)) continue;
-      // a session would keep it
-      if (server.user?.inTransaction === false) server.close(NOT_THE_WRITER);
-      else this.retireServer(server, NOT_THE_WRITER);
-    }
+    for (const server of [...this.servers]) if (!isAt(server, writer)) this.#retire(server);
   }
 
   /**
@@ -328,6 +323,22 @@ export class Pool {
   nodeGone(reason: string): void {
     for (const server of [...this.idle]) server.close(reason);
     for (const waiter of [...this.waiters]) waiter.onNodeGone?.();
+  }
+
+  /** Leaves a node that lets nobody in any more: at once where nothing is open, else at the end of the transaction. */
+  leave(node: Target): void {
+    for (const server of [...this.servers]) if (isAt(server, node)) this.#retire(server);
+  }
+
+  #retire(server: Server): void {
+    // a session would keep it
+    if (server.user?.inTransaction === false) server.close(NOT_THE_WRITER);
+    else this.retireServer(server, NOT_THE_WRITER);
+  }
+
+  /** Ends what runs at a node that does not answer. */
+  cutOff(node: Target, reason: string): void {
+    for (const server of [...this.servers]) if (isAt(server, node)) server.close(reason);
   }
 
   /** An error that a server sent while nobody was linked to it. */

@@ -1,7 +1,7 @@
 import type { DatabaseConfig } from '../config/config.ts';
 import type { Database, Registry } from '../pool/databases.ts';
 import type { Cluster } from '../pool/cluster.ts';
-import type { Waiter } from '../pool/pool.ts';
+import type { Pool, Waiter } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import type { Target } from '../pool/socket.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
@@ -16,6 +16,8 @@ import { Lag } from './lag.ts';
 import { isSameServer, nodeKey, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
 import type { PlannedSwitchover } from './planned.ts';
+import type { Failure } from './probe.ts';
+import type { Probes } from './probes.ts';
 import type { Evidence } from './question.ts';
 import { Readers } from './readers.ts';
 import { noteAnswer, noteFailure, type News } from './reports.ts';
@@ -68,12 +70,12 @@ export class ClusterController implements Cluster {
   readonly fences: Fences;
   #stopped = false;
 
-  constructor(registry: Registry, database: Database, history: SwitchoverHistory) {
+  constructor(registry: Registry, database: Database, history: SwitchoverHistory, probes: Probes) {
     this.#registry = registry;
     this.database = database;
     this.config = database.config;
     this.#history = history;
-    this.nodes = new Nodes(registry, database, this, {
+    this.nodes = new Nodes(registry, database, this, probes, {
       intervalMs: () => {
         const { polling_frequency: pollingMs } = this.#settings;
         return this.#isUrgent ? Math.min(URGENT_MS, pollingMs) : pollingMs;
@@ -82,7 +84,7 @@ export class ClusterController implements Cluster {
       isHeld: (node) => this.#hold?.isPlanned === true && this.#isAtWriter(node),
       onChange: (event, message) => this.#log('info', event, message),
       onEvidence: (node, evidence) => this.#onEvidence(node, evidence),
-      onFailure: (node, reason, isAlive) => this.#onProbeFailure(node, reason, isAlive),
+      onFailure: (node, failure) => this.#onProbeFailure(node, failure),
     });
     this.fences = new Fences({
       open: (node) => this.nodes.openSession(node),
@@ -144,6 +146,11 @@ export class ClusterController implements Cluster {
 
   get mayRetry(): boolean {
     return this.#settings.switchover_retry === 'safe';
+  }
+
+  /** Nodes that were known before the entry was changed: the host of the entry may be down now. */
+  inherit(targets: Iterable<Target>): void {
+    for (const target of targets) this.nodes.ensure(target);
   }
 
   start(): void {
@@ -296,8 +303,9 @@ export class ClusterController implements Cluster {
     }
   }
 
-  #onProbeFailure(node: Node, reason: string, isAlive: boolean): void {
-    this.#tell(noteFailure(node, reason, isAlive));
+  #onProbeFailure(node: Node, failure: Failure): void {
+    const { reason, isAlive, isClosing } = failure;
+    this.#tell(noteFailure(node, failure));
     if (isAlive) {
       node.watch.judged(false);
       // It has no room for us, or no account: that is no reason to stop everybody else.
@@ -311,10 +319,32 @@ export class ClusterController implements Cluster {
     this.#readers.changed();
     node.watch.judged(true);
     for (const pool of node.database.pools.values()) pool.nodeGone(reason);
+    for (const pool of this.#poolsAt(node)) {
+      // what is free, or between transactions, would keep a smart shutdown from its end
+      if (isClosing) pool.leave(node.target);
+    }
+    this.#cutOff(node);
     if (node !== this.#writer) return this.#lookedAround();
     this.#beginHold(`probe failed: ${reason}`);
     this.#hold?.gone();
     this.#evaluate();
+  }
+
+  /**
+   * What runs at a node that has been silent for switchover_timeout will get no answer. Its client gets an error; a network
+   * that has gone would not tell.
+   */
+  #cutOff(node: Node): void {
+    const { switchover_timeout: timeoutMs } = this.#settings;
+    if (timeoutMs === 0 || performance.now() - node.silentSince < timeoutMs) return;
+    for (const pool of this.#poolsAt(node)) pool.cutOff(node.target, `${node.key} does not answer`);
+  }
+
+  /** Pools that may have servers at a node. */
+  #poolsAt(node: Node): Pool[] {
+    const pools = [...node.database.pools.values()];
+    if (node === this.#writer && this.target !== null) pools.push(...this.database.pools.values());
+    return pools;
   }
 
   /** Where the writer is looked for, the name of a node that is none may lead to it meanwhile. */

@@ -2,7 +2,7 @@ import type { Database } from '../pool/databases.ts';
 import type { Target } from '../pool/socket.ts';
 import type { Following } from './following.ts';
 import type { NodeWatch } from './node-watch.ts';
-import type { Probe } from './probe.ts';
+import type { NodeProbe } from './probes.ts';
 import type { Evidence } from './question.ts';
 
 export type Role = 'unknown' | 'writer' | 'reader';
@@ -15,7 +15,7 @@ export interface Node {
   isSeed: boolean;
   /** the database whose pools go to this node: `dev@host:port` */
   readonly database: Database;
-  readonly probe: Probe;
+  readonly probe: NodeProbe;
   /** what its own clients are told */
   readonly watch: NodeWatch;
   /** by the last answer; `unknown` as soon as the connection that gave it is gone */
@@ -26,6 +26,8 @@ export interface Node {
   /** no answer has come, or it was the writer and was replaced: not used as a reader before */
   readerFrom: number;
   lastProbe: number;
+  /** since when nothing has been heard of it; 0: it answers, or refuses to */
+  silentSince: number;
   lastChange: number;
   /** when it was first seen to be no standby and to refuse writes, while it was watched */
   readOnlySince: number;

@@ -6,7 +6,8 @@ import { Following } from './following.ts';
 import { NodeWatch } from './node-watch.ts';
 import { nodeKey, type Node } from './node.ts';
 import { OwnSession } from './own-session.ts';
-import { Probe } from './probe.ts';
+import type { Failure } from './probe.ts';
+import type { Probes } from './probes.ts';
 import type { Evidence } from './question.ts';
 import type { TopologyRow } from './topology.ts';
 
@@ -24,7 +25,7 @@ export interface NodeEvents {
   /** A node has come or gone. */
   onChange(event: string, message: string): void;
   onEvidence(node: Node, evidence: Evidence): void;
-  onFailure(node: Node, reason: string, isAlive: boolean): void;
+  onFailure(node: Node, failure: Failure): void;
 }
 
 /** The nodes of one cluster, each with its probe and a database of its own, which is in the registry while it is here. */
@@ -34,13 +35,15 @@ export class Nodes {
   readonly #owner: Database;
   readonly #cluster: Cluster;
   readonly #events: NodeEvents;
+  readonly #probes: Probes;
 
   /** @param owner the database with the topology_query */
-  constructor(registry: Registry, owner: Database, cluster: Cluster, events: NodeEvents) {
+  constructor(registry: Registry, owner: Database, cluster: Cluster, probes: Probes, events: NodeEvents) {
     this.#registry = registry;
     this.#owner = owner;
     this.#cluster = cluster;
     this.#events = events;
+    this.#probes = probes;
   }
 
   [Symbol.iterator](): IterableIterator<Node> {
@@ -69,24 +72,27 @@ export class Nodes {
       watch,
       isSeed: false,
       database,
-      probe: new Probe(target, {
+      probe: this.#probes.of(key, target, {
         pool: () => this.#credentialsFor(database),
         intervalMs: () => this.#events.intervalMs(),
         deadlineMs: () => Math.max(DEADLINE_MS, 3 * this.#registry.config.settings.polling_frequency),
         onEvidence: (evidence) => this.#events.onEvidence(node, evidence),
-        onFailure: (reason, isAlive) => this.#events.onFailure(node, reason, isAlive),
+        onFailure: (failure) => this.#events.onFailure(node, failure),
       }),
       role: 'unknown',
       evidence: null,
       failure: '',
       readerFrom: 0,
       lastProbe: 0,
+      silentSince: 0,
       lastChange: performance.now(),
       readOnlySince: 0,
       isFenced: false,
       following: new Following(),
       label: '',
     };
+    // of databases that nobody uses only the first has a connection to each node in advance
+    database.isPrepared = () => node.probe.isFirst || this.#isUsed;
     this.byKey.set(key, node);
     this.#registry.databases.set(database.name, database);
     return node;
@@ -129,6 +135,12 @@ export class Nodes {
     const found = this.byKey.get(name) ?? [...this].find((node) => node.database.name === name) ?? at[0];
     if (found === undefined) throw new Error(`no such node: ${name}`);
     return found;
+  }
+
+  get #isUsed(): boolean {
+    if (this.#owner.clientCount > 0) return true;
+    for (const { database } of this) if (database.clientCount > 0) return true;
+    return false;
   }
 
   /** Its connections are closed as soon as they are free. */

@@ -4,7 +4,18 @@ import { LoginError } from '../pool/login.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import type { Target } from '../pool/socket.ts';
-import { evidenceFrom, QUESTION, SHORT_QUESTION, type Evidence } from './question.ts';
+import { evidenceFrom, QUESTIONS, SHORT_QUESTION, type Evidence } from './question.ts';
+
+/** Why a node has told nothing. */
+export interface Failure {
+  readonly reason: string;
+  /** it is there, and refuses the probe for a reason of its own */
+  readonly isAlive: boolean;
+  /** it does not let this user log in to this database */
+  readonly isLogin: boolean;
+  /** it lets nobody in now: a smart shutdown waits for those who are there, where any are */
+  readonly isClosing: boolean;
+}
 
 export interface ProbeEvents {
   /** Credentials; null: nobody is known yet who could log in. */
@@ -14,18 +25,29 @@ export interface ProbeEvents {
   /** ms within which an answer must come */
   deadlineMs(): number;
   onEvidence(evidence: Evidence): void;
-  /** The evidence is void. `isAlive`: the node is there and refuses this connection for a reason of its own. */
-  onFailure(reason: string, isAlive: boolean): void;
+  /** The evidence is void. */
+  onFailure(failure: Failure): void;
 }
 
 /** Why a connection is closed that the other side has ended (connect.ts). */
 const CRASHED = 'server conn crashed?';
+/** Rights may be granted: the whole question is asked again after so many ms. */
+const REFUSED_MS = 60_000;
+
+/** A connection is replaced after so many ms: one that exists does not tell of a smart shutdown, which waits for it. */
+const RENEW_MS = 15_000;
+
 /** Asks one node on a connection that is kept for it, again and again. */
 export class Probe {
   readonly target: Target;
   readonly #events: ProbeEvents;
   #server: Server | null = null;
-  #question: string = QUESTION;
+  /** which of QUESTIONS the node answers, why not the first, and when that was found out */
+  #question = 0;
+  #refused = '';
+  #refusedAt = 0;
+  /** when the connection was made, or was last to be replaced */
+  #madeAt = 0;
   #stopped = false;
   /** counts `renew`: what was asked before the last one is void */
   #doubts = 0;
@@ -112,7 +134,7 @@ export class Probe {
         this.kick();
         return;
       }
-      if (!isVoid()) this.#events.onFailure((error as Error).message, isRefusal(error as Error));
+      if (!isVoid()) this.#events.onFailure(failureOf(error as Error));
     }
   }
 
@@ -124,21 +146,49 @@ export class Probe {
     if (this.#server === null || this.#server.state === 'closed') {
       this.#server = null;
       this.#server = await this.#connect(pool, deadline);
+    } else if (performance.now() - this.#madeAt > RENEW_MS) {
+      await this.#replace(this.#server, pool, deadline);
     }
     const askedAt = performance.now();
-    let row: Row | undefined;
-    try {
-      [row] = await this.#ask(this.#server, this.#question, deadline);
-    } catch (error) {
-      // what it was asked is unknown there, or not allowed; anything else may be over the next time
-      const isRefused = error instanceof ControlError && /^(?:42|0A)/.test(error.code);
-      if (!isRefused || this.#question === SHORT_QUESTION) throw error;
-      this.#question = SHORT_QUESTION;
-      [row] = await this.#ask(this.#server, this.#question, deadline);
-    }
+    const row = await this.#askAll(this.#server, deadline);
     // the node's last words may have come with the answer
     if (this.#server.state === 'closed') throw new ControlError(CRASHED, '08006');
-    return evidenceFrom(row, askedAt);
+    if (!/^[tf]$/.test(row?.['recovering'] ?? ''))
+      throw new ControlError('the answer to the probe makes no sense', '08P01');
+    const isShort = QUESTIONS[this.#question] === SHORT_QUESTION;
+    return evidenceFrom(row, { askedAt, refused: this.#refused, isShort });
+  }
+
+  /** Makes another connection. Only that the node lets nobody in is a reason to give up the one that there is. */
+  async #replace(old: Server, pool: Pool, deadline: number): Promise<void> {
+    this.#madeAt = performance.now();
+    try {
+      this.#server = await this.#connect(pool, deadline);
+      old.close('another probe has taken over');
+    } catch (error) {
+      if (failureOf(error as Error).isClosing || this.#stopped) throw error;
+    }
+  }
+
+  /** Asks all that the node answers. */
+  async #askAll(server: Server, deadline: number): Promise<Row | undefined> {
+    if (this.#question > 0 && performance.now() - this.#refusedAt > REFUSED_MS) {
+      this.#question = 0;
+      this.#refused = '';
+    }
+    for (;;) {
+      try {
+        const [row] = await this.#ask(server, QUESTIONS[this.#question]!, deadline);
+        return row;
+      } catch (error) {
+        // what it was asked is unknown there, or not allowed; anything else may be over the next time
+        const isRefused = error instanceof ControlError && /^(?:42|0A)/.test(error.code);
+        if (!isRefused || this.#question === QUESTIONS.length - 1) throw error;
+        this.#question++;
+        this.#refused ||= error.message;
+        this.#refusedAt = performance.now();
+      }
+    }
   }
 
   async #connect(pool: Pool, deadlineMs: number): Promise<Server> {
@@ -156,7 +206,10 @@ export class Probe {
       });
       if (server.state === 'closed') throw new Error(CRASHED);
       server.state = 'tested';
-      server.socket.once('close', () => this.kick());
+      this.#madeAt = performance.now();
+      server.socket.once('close', () => {
+        if (server === this.#server) this.kick();
+      });
       return server;
     } catch (error) {
       (made as Server | null)?.close('probe failed', { notify: false });
@@ -188,9 +241,18 @@ function isCut(error: Error): boolean {
   return error.code === '57P01' || CANCELLED.has(error.code) || error.message === CRASHED;
 }
 
-/** It answers, but not to us: no free connection, no such role, no time. Class 57 says that it is going or coming. */
-function isRefusal(error: Error): boolean {
-  if (error instanceof ControlError) return CANCELLED.has(error.code);
+/** cannot_connect_now */
+const CLOSED = '57P03';
+
+/** Class 57 says that the node is going or coming. With another code it answers, but not to us. */
+function failureOf(error: Error): Failure {
+  const reason = error.message;
+  if (error instanceof ControlError) {
+    // it refuses even the shortest question
+    const isAlive = CANCELLED.has(error.code) || /^(?:42|0A)/.test(error.code);
+    return { reason, isAlive, isLogin: false, isClosing: false };
+  }
   const code = error instanceof LoginError ? (error.fields?.get('C') ?? '') : '';
-  return code !== '' && !code.startsWith('57');
+  const isLogin = /^(?:28|3D|42|55)/.test(code);
+  return { reason, isAlive: code !== '' && !code.startsWith('57'), isLogin, isClosing: code === CLOSED };
 }

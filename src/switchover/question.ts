@@ -42,6 +42,10 @@ export interface Evidence {
   readonly readOnly: boolean;
   /** the mark that a SWITCHOVER has left in synchronous_standby_names; null: none */
   readonly fence: string | null;
+  /** why the node does not answer all of the question, in its own words; '': it does */
+  readonly refused: string;
+  /** it tells no more than whether it is in recovery */
+  readonly isShort: boolean;
   /** when the question was sent; ms of performance.now() */
   readonly askedAt: number;
 }
@@ -49,7 +53,7 @@ export interface Evidence {
 // The timeline of a writer is in its WAL file's name; pg_control_checkpoint() would still tell the old one until the
 // checkpoint after the promotion. A standby's is that of its stream, which only some roles are told, or of its restart
 // point. pg_stat_wal_receiver has a row for every role, whose columns other than pid need pg_read_all_stats.
-export const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
+const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
  CASE WHEN pg_is_in_recovery()
  THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()), r.received_tli)::bigint
  ELSE ('x' || lpad(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 16, '0'))::bit(64)::bigint END AS timeline,
@@ -69,11 +73,21 @@ export const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
  (SELECT system_identifier FROM pg_control_system()) AS system
  FROM (SELECT) AS one LEFT JOIN pg_stat_wal_receiver AS r ON true`;
 
-/** For servers that are not quite PostgreSQL and refuse the other one. */
+/** For roles that may not execute the pg_control_* functions. */
+const WITHOUT_CONTROL = QUESTION.replace('(SELECT timeline_id FROM pg_control_checkpoint())', 'NULL').replace(
+  '(SELECT system_identifier FROM pg_control_system())',
+  'NULL',
+);
+/** For servers that are not quite PostgreSQL and refuse the other ones. */
 export const SHORT_QUESTION = 'SELECT pg_is_in_recovery() AS recovering';
+/** From the one that tells most. */
+export const QUESTIONS: readonly string[] = [QUESTION, WITHOUT_CONTROL, SHORT_QUESTION];
 
-/** @param row the answer to either question; undefined: there was none */
-export function evidenceFrom(row: Row | undefined, askedAt: number): Evidence {
+/** @param row the answer to one of QUESTIONS; undefined: there was none */
+export function evidenceFrom(
+  row: Row | undefined,
+  asked: Pick<Evidence, 'askedAt' | 'refused' | 'isShort'>,
+): Evidence {
   const recovering = row?.['recovering'] === 't';
   const position = parseLsn(row?.['lsn'] ?? null);
   return {
@@ -88,7 +102,7 @@ export function evidenceFrom(row: Row | undefined, askedAt: number): Evidence {
     instance: row?.['started'] ?? null,
     readOnly: row?.['read_only'] === 'on',
     fence: markOf(row?.['fence'] ?? null) === null ? null : row!['fence']!,
-    askedAt,
+    ...asked,
   };
 }
 

@@ -1,11 +1,14 @@
 import type { Database, Registry } from '../pool/databases.ts';
 import { ClusterController } from './controller.ts';
 import { SwitchoverHistory } from './history.ts';
+import type { Node } from './node.ts';
+import { Probes } from './probes.ts';
 
 /** All clusters of a proxy: one controller for each database with a topology_query. */
 export class Switchovers {
   readonly controllers = new Map<string, ClusterController>();
   readonly history = new SwitchoverHistory();
+  readonly #probes = new Probes();
   readonly #registry: Registry;
   #stopped = false;
 
@@ -20,26 +23,32 @@ export class Switchovers {
   reconfigure(): void {
     if (this.#stopped) return;
     const { databases } = this.#registry;
+    const before = new Map<Database, readonly Node[]>();
     for (const controller of [...this.controllers.values()]) {
-      const { database, planned } = controller;
+      const { database, planned, nodes } = controller;
       // There is no way back: the old entry's nodes are watched until the promoted one is the writer.
       if (planned?.phase === 'promoting' && databases.get(database.name) === database) {
         if (!this.#isSame(controller)) void planned.over.then(() => this.reconfigure());
         continue;
       }
-      if (databases.get(database.name) !== database || !this.#isSame(controller)) this.#forget(database);
+      if (databases.get(database.name) === database && this.#isSame(controller)) continue;
+      before.set(database, [...nodes]);
+      this.#forget(database);
     }
     for (const database of [...databases.values()]) {
       if (database.config.topology_query === null) continue;
       const known = this.controllers.get(database.name);
       if (known !== undefined) known.notify();
       // one that came from the `*` entry may be nothing but a name that somebody has tried
-      else if (!database.auto || database.pools.size > 0) this.#watch(database);
+      else if (!database.auto || database.pools.size > 0) this.#watch(database, before.get(database));
     }
   }
 
-  #watch(database: Database): void {
-    const controller = new ClusterController(this.#registry, database, this.history);
+  /** @param before nodes that it had until now: of the same cluster, if one of them is the entry's host still */
+  #watch(database: Database, before: readonly Node[] = []): void {
+    const controller = new ClusterController(this.#registry, database, this.history, this.#probes);
+    if (before.some(({ key }) => controller.nodes.byKey.has(key)))
+      controller.inherit(before.map(({ target }) => target));
     this.controllers.set(database.name, controller);
     database.cluster = controller;
     database.topology = controller;

@@ -31,6 +31,8 @@ function evidence(said: Said): Evidence {
     instance: null,
     readOnly: false,
     fence: null,
+    refused: '',
+    isShort: false,
     askedAt: 0,
     ...said,
   };
@@ -281,6 +283,9 @@ test('what is kept of the writer is bounded, and the lag of a standby that is fa
 });
 
 test('an answer that says nothing but whether it is in recovery is understood', () => {
-  const { source, timeline, fence, isPaused } = evidenceFrom({ recovering: 't' }, 0);
+  const { source, timeline, fence, isPaused } = evidenceFrom(
+    { recovering: 't' },
+    { askedAt: 0, refused: '', isShort: true },
+  );
   assert.deepEqual([source?.kind, timeline, fence, isPaused], ['unknown', null, null, false]);
 });
