@@ -16,7 +16,7 @@ import type { ClientStatement, Undecided } from './prepared.ts';
 import type { UntrackedStatement } from './rejudge.ts';
 import type { SharedStatement } from './statements.ts';
 import { resumeClient } from './relay-client.ts';
-import { decided, type Judgement } from './query.ts';
+import { decided, type Asked, type Judgement } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
 import { refuseWaiting } from './switchover.ts';
 import { ADMIN_DATABASE } from './startup.ts';
@@ -113,8 +113,8 @@ export class Client implements Waiter, ServerUser {
   askedInBytes = false;
   /** what the user functions have said of the message that is held */
   decision: Judgement | null = null;
-  /** generation of the functions that are being asked about it */
-  askedGeneration = 0;
+  /** what they are being asked just now; null: nothing, or what they will say is about a message that is not held any more */
+  asked: Asked | null = null;
   /** what it has sent since its transaction began; behind the first answer only the beginning (switchover.ts) */
   kept: Buffer | null = null;
   /** what came behind `kept`; null: nothing */
@@ -179,9 +179,9 @@ export class Client implements Waiter, ServerUser {
     }
   };
 
-  readonly onDecision = (decision: Decision): void => {
+  readonly onDecision = (asked: Asked, decision: Decision): void => {
     try {
-      decided(this, decision);
+      decided(this, asked, decision);
     } catch (error) {
       this.crash(error as Error);
     }

@@ -24,6 +24,15 @@ export interface Judgement extends Generations {
   targetEntry: string;
 }
 
+/** What functions are being asked about the message that is held. */
+export interface Asked {
+  readonly generation: number;
+  /** they are those of the database that the client was moved to */
+  readonly isTarget: boolean;
+  /** whose they are */
+  readonly entry: string;
+}
+
 /** What is to become of a text that may go to a server. */
 export interface Verdict extends Generations {
   /** null: unchanged */
@@ -173,7 +182,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
   const { functions } = client.sessions;
   const database = client.database!;
   const seesNodes = database.topology !== null && functions.mayName(set, entry, database.entry);
-  client.askedGeneration = set.generation;
+  const asked = (client.asked = { generation: set.generation, isTarget: client.decision !== null, entry });
   client.blocked = true;
   set.evaluate(
     {
@@ -189,7 +198,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
       // a rewriting that both have in common has been done
       routeOnly: entry !== client.entry && isSharedFile(set.files.rewrite, client.functions?.files.rewrite),
     },
-    client.onDecision,
+    (decision) => client.onDecision(asked, decision),
   );
   return Handled.Later;
 }
@@ -199,10 +208,11 @@ function isSharedFile(file: string | null, other: string | null | undefined): bo
 }
 
 /** The functions have answered: the held message is taken up again. */
-export function decided(client: Client, decision: Decision): void {
-  if (client.state === 'closed') return;
-  const generation = client.askedGeneration;
-  if (client.decision === null) {
+export function decided(client: Client, asked: Asked, decision: Decision): void {
+  if (client.state === 'closed' || client.asked !== asked) return;
+  const { generation, isTarget, entry } = asked;
+  client.asked = null;
+  if (!isTarget) {
     client.decision = {
       origin: decision,
       originGeneration: generation,
@@ -210,10 +220,10 @@ export function decided(client: Client, decision: Decision): void {
       targetGeneration: 0,
       targetEntry: '',
     };
-  } else {
+  } else if (client.decision !== null) {
     client.decision.target = decision;
     client.decision.targetGeneration = generation;
-    client.decision.targetEntry = client.database!.entry;
+    client.decision.targetEntry = entry;
   }
   client.blocked = false;
   resumeClient(client);

@@ -310,6 +310,8 @@ function mustBeWhole(client: Client, size: number, bytes: Buffer): boolean {
 export function dropHeld(client: Client): void {
   const size = client.held.readInt32BE(1) + 1;
   const here = Math.min(size, client.held.length);
+  client.decision = null;
+  client.asked = null;
   client.held = client.held.subarray(here);
   client.bodyLeft = size - here;
   client.bodyForwarded = false;

@@ -140,6 +140,9 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
 /** What the client has sent is to be looked at once more. */
 function takeUp(client: Client, kept: Buffer): void {
   client.held = kept;
+  // it was about a message that comes behind, or that is judged anew
+  client.decision = null;
+  client.asked = null;
   // half a message is whole again when its rest has come
   client.bodyLeft = 0;
   client.collecting = null;
