@@ -16,7 +16,7 @@ import { Outstanding } from './outstanding.ts';
 import type { ClientStatement, Undecided } from './prepared.ts';
 import type { UntrackedStatement } from './rejudge.ts';
 import { resumeClient } from './relay-client.ts';
-import { decided, type Judgement } from './query.ts';
+import { decided, type Asked, type Judgement } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
 import { refuseWaiting } from './switchover.ts';
 import { ADMIN_DATABASE } from './startup.ts';
@@ -141,15 +141,12 @@ export class Client implements Waiter, ServerUser {
   bodyForwarded = false;
   /** the message that is held is to be answered with an error, as soon as it is looked at again */
   isCanceled = false;
-  /** the user functions have been asked about the message that is held; `isStale`: it is another one by now */
-  isAsked = false;
-  isStale = false;
   /** the user functions were shown the bytes of the message that is held, and answer in bytes (query.ts) */
   askedInBytes = false;
   /** what the user functions have said of the message that is held */
   decision: Judgement | null = null;
-  /** generation of the functions that are being asked about it */
-  askedGeneration = 0;
+  /** what they are being asked just now; null: nothing, or what they will say is about a message that is not held any more */
+  asked: Asked | null = null;
   /** what it has sent since its transaction began; after the first answer only the beginning (kept.ts) */
   kept: Buffer | null = null;
   /** what came behind `kept`; null: nothing */
@@ -222,9 +219,9 @@ export class Client implements Waiter, ServerUser {
     }
   };
 
-  readonly onDecision = (decision: Decision): void => {
+  readonly onDecision = (asked: Asked, decision: Decision): void => {
     try {
-      decided(this, decision);
+      decided(this, asked, decision);
     } catch (error) {
       this.crash(error as Error);
     }

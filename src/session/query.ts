@@ -25,6 +25,15 @@ export interface Judgement extends Generations {
   targetEntry: string;
 }
 
+/** What functions are being asked about the message that is held. */
+export interface Asked {
+  readonly generation: number;
+  /** they are those of the database that the client was moved to */
+  readonly isTarget: boolean;
+  /** whose they are */
+  readonly entry: string;
+}
+
 /** What is to become of a text that may go to a server. */
 export interface Verdict extends Generations {
   /** null: unchanged */
@@ -174,9 +183,8 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
   const { functions } = client.sessions;
   const database = client.database!;
   const seesNodes = database.topology !== null && functions.mayName(set, entry, database.entry);
-  client.askedGeneration = set.generation;
+  const asked = (client.asked = { generation: set.generation, isTarget: client.decision !== null, entry });
   client.blocked = true;
-  client.isAsked = true;
   set.evaluate(
     {
       username: client.user,
@@ -193,7 +201,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
       clientId: client.id,
       address: client.remoteAddress,
     },
-    client.onDecision,
+    (decision) => client.onDecision(asked, decision),
   );
   return Handled.Later;
 }
@@ -203,21 +211,19 @@ function isSharedFile(file: string | null, other: string | null | undefined): bo
 }
 
 /** The functions have answered: the held message is taken up again. */
-export function decided(client: Client, decision: Decision): void {
-  client.isAsked = false;
-  if (client.state === 'closed') return;
-  const { isStale } = client;
-  client.isStale = false;
-  // its server went away meanwhile: what comes first now may be another message
+export function decided(client: Client, asked: Asked, decision: Decision): void {
+  if (client.state === 'closed' || client.asked !== asked) return;
+  client.asked = null;
+  // its server went away meanwhile: what comes first then may be another message
   if (client.verdict !== null) return;
-  if (!isStale) noteDecision(client, decision);
+  noteDecision(client, asked, decision);
   client.blocked = false;
   resumeClient(client);
 }
 
-function noteDecision(client: Client, decision: Decision): void {
-  const generation = client.askedGeneration;
-  if (client.decision === null) {
+function noteDecision(client: Client, asked: Asked, decision: Decision): void {
+  const { generation, isTarget, entry } = asked;
+  if (!isTarget) {
     client.decision = {
       origin: decision,
       originGeneration: generation,
@@ -225,10 +231,10 @@ function noteDecision(client: Client, decision: Decision): void {
       targetGeneration: 0,
       targetEntry: '',
     };
-  } else {
+  } else if (client.decision !== null) {
     client.decision.target = decision;
     client.decision.targetGeneration = generation;
-    client.decision.targetEntry = client.database!.entry;
+    client.decision.targetEntry = entry;
   }
 }
 

@@ -84,12 +84,6 @@ export function resumeAhead(client: Client): void {
 /** What blocked the client is over: goes on with what it had sent. */
 export function resumeClient(client: Client): void {
   if (client.blocked || client.state === 'closed') return;
-  if (client.isAsked) {
-    // asked again when the answer has come, which is not about this message
-    client.isStale = true;
-    client.blocked = true;
-    return;
-  }
   if (client.isCanceled) takeBack(client);
   if (client.isAhead) return resumeAhead(client);
   if (client.halted) return;
@@ -351,6 +345,8 @@ function mustBeWhole(client: Client, size: number, bytes: Buffer): boolean {
 export function dropHeld(client: Client): void {
   const size = client.held.readInt32BE(1) + 1;
   const here = Math.min(size, client.held.length);
+  client.decision = null;
+  client.asked = null;
   client.held = client.held.subarray(here);
   client.bodyLeft = size - here;
   client.bodyForwarded = false;

@@ -125,7 +125,9 @@ function notBegun(client: Client, server: Server, cluster: Cluster): Buffer | nu
 /** What the client has sent is to be looked at once more. */
 function takeUp(client: Client, kept: Buffer): void {
   client.held = kept;
+  // it was about a message that comes later, or that is judged anew
   client.decision = null;
+  client.asked = null;
   // half a message is whole again when its rest has come
   client.bodyLeft = 0;
   client.collecting = null;

@@ -379,3 +379,37 @@ test('a client whose login database is removed is disconnected, wherever its fun
   await bouncer.reload();
   assert.match(errorFields((await client.readToEnd()).at(-1)!)['M']!, /database removed/);
 });
+
+test('a statement that is sent again after a restart of its server is not given the decision of the one behind it', async (t) => {
+  const own = await Cluster.start(t);
+  const node = `topology_query='SELECT ''127.0.0.1'' AS host, ${own.port} AS port'`;
+  const bouncer = await Bouncer.start(t, {
+    databases: {
+      dev: `${own.connectionString()} ${node} routing_targets=other`,
+      other: own.connectionString('template1'),
+    },
+    settings: { pool_mode: 'transaction', auth_user: 'postgres', server_login_retry: 1 },
+    files: {
+      'user-functions/dev/routing_rules.ts':
+        "export const routing_rules = (user, query) => (query.includes('elsewhere') ? 'other' : null);",
+    },
+  });
+  await bouncer.sql('SELECT 1', { database: 'dev' });
+  await until('the node', async () =>
+    (await bouncer.admin('SHOW TOPOLOGY')).some((row) => row['role'] === 'writer'),
+  );
+  const client = await login(t, bouncer, 'dev');
+  client.send(
+    raw.query('SELECT current_database(), pg_sleep(2)'),
+    raw.query("SELECT current_database(), 'elsewhere'"),
+  );
+  const running = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(2)'";
+  await until('the first one to run', async () => (await own.sql(running)).length > 0);
+  await own.restart('fast');
+  const databases: (string | null)[] = [];
+  for (let i = 0; i < 2; i++) {
+    const row = (await client.readUntil('Z')).find(({ type }) => type === 'D');
+    databases.push(row === undefined ? null : rowValues(row)[0]!);
+  }
+  assert.deepEqual(databases, ['postgres', 'template1']);
+});
