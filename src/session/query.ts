@@ -6,7 +6,7 @@ import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
-import { isTracked, parseNamed, waitForAnswers } from './prepared.ts';
+import { deallocate, isTracked, parseNamed, waitForAnswers } from './prepared.ts';
 import { dropQuery, forwardRequest, Handled, noteQuery, noteRequest, resumeClient } from './relay-client.ts';
 import { noteRewritten } from './switchover.ts';
 import { noteUnnamedParse } from './unnamed.ts';
@@ -41,6 +41,8 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer): Ha
       noteUnnamedParse(client, rewritten ?? bytes);
     }
   } else {
+    const freed = deallocate(client, rewritten ?? bytes);
+    if (freed !== null) return freed;
     noteQuery(client, rewritten ?? bytes);
   }
   const request = type === Frontend.Query ? Request.Query : Request.Parse;

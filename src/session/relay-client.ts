@@ -5,7 +5,7 @@ import { takeBack } from './cancel.ts';
 import type { Client } from './client.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
-import { handlePrepared, isTracked, noteDiscard, Prepared } from './prepared.ts';
+import { handlePrepared, isTracked, mayDeallocate, noteDiscard, Prepared } from './prepared.ts';
 import { keepForReplay, rollsBackFailed, tellLostTransaction } from './switchover.ts';
 import { handleQueryText, tooLargeForFunctions } from './query.ts';
 import { isKept, noteUnnamedParse } from './unnamed.ts';
@@ -236,7 +236,8 @@ function unknownPacket(client: Client, type: number): void {
 }
 
 /** A Query that nobody judges. */
-function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled {
+function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled | typeof INSPECT {
+  if (client.statements !== null && mayDeallocate(size, chunk, at)) return INSPECT;
   noteQuery(client, chunk, at, size);
   return forwardRequest(client, Request.Query);
 }
