@@ -47,6 +47,7 @@ export function attach(client: Client, server: Server): boolean {
   client.noticedWait = false;
   const sql = client.sessions.registry.tracked.difference(client.parameters, server.parameters);
   if (sql === null) {
+    client.lostWhileSet = 0;
     server.user = client;
     client.blocked = false;
     return true;
