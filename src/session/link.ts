@@ -50,6 +50,7 @@ export function attach(client: Client, server: Server): boolean {
   const sql = client.sessions.registry.tracked.difference(client.parameters, server);
   if (sql === null) {
     tellNews(client, server);
+    client.lostWhileSet = 0;
     server.user = client;
     client.blocked = false;
     return true;

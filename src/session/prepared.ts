@@ -1,10 +1,18 @@
 import { clientErrors, type ClientError } from '../wire/errors.ts';
-import { CLOSE_COMPLETE, FLUSH, PARSE_COMPLETE, closeStatement, errorResponse } from '../wire/messages.ts';
-import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
+import {
+  CLOSE_COMPLETE,
+  FLUSH,
+  PARSE_COMPLETE,
+  closeStatement,
+  errorResponse,
+  message,
+  readyForQuery,
+} from '../wire/messages.ts';
+import { Backend, Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Server } from '../pool/server.ts';
 import type { Client } from './client.ts';
 import { answerAhead } from './kept.ts';
-import { link } from './link.ts';
+import { link, unlinkIfDone } from './link.ts';
 import { Request, type Effect } from './outstanding.ts';
 import { answerError } from './query.ts';
 import {
@@ -16,7 +24,7 @@ import {
   reviewUntracked,
   type Generations,
 } from './rejudge.ts';
-import { forwardRequest, Handled, nameWithoutEnd, noteRequest } from './relay-client.ts';
+import { dropQuery, forwardRequest, Handled, nameWithoutEnd, noteRequest } from './relay-client.ts';
 import { parseMessage, SharedStatement } from './statements.ts';
 import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';
 
@@ -370,6 +378,43 @@ function closeNamed(client: Client, name: string): Handled {
   if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, effect)) answerAhead(client, CLOSE_COMPLETE);
   return Handled.Done;
 }
+
+/** A statement by its name, quoted or not, alone in its text. */
+const DEALLOCATE =
+  /^\s*deallocate\s+(?:prepare\s+)?(?:"((?:[^"]|"")+)"|([a-z_\x80-\xff][\w$\x80-\xff]*))\s*;?\s*$/i;
+/** Longest Query that is looked at for it, in bytes. */
+const DEALLOCATE_BYTES = 200;
+
+/** Whether a Query could be DEALLOCATE of one statement, as far as its size and its first letter tell. */
+export function mayDeallocate(size: number, chunk: Buffer, at: number): boolean {
+  return size <= DEALLOCATE_BYTES && (chunk[at + HEADER_BYTES]! | 0x20) === LETTER_D;
+}
+
+/**
+ * SQL's DEALLOCATE of a statement that was prepared by the protocol (psycopg, Rails): servers know it by another name, and
+ * keep it for others, so the proxy answers.
+ * @returns what became of the Query; null: it is something else, or the server has to say that it can't be done now
+ */
+export function deallocate(client: Client, bytes: Buffer): Handled | null {
+  const { statements, outstanding } = client;
+  if (statements === null || !mayDeallocate(bytes.length, bytes, 0) || outstanding.skipping) return null;
+  const match = DEALLOCATE.exec(bytes.toString('latin1', HEADER_BYTES, bytes.length - 1));
+  if (match === null) return null;
+  const name = match[1]?.replaceAll('""', '"') ?? match[2]!.toLowerCase();
+  if (!statements.has(name) || (match[1] === undefined && name === 'all')) return null;
+  if (outstanding.inCopy || outstanding.unsynced) return null;
+  if (!outstanding.empty) return waitForAnswers(client);
+  if (client.txStatus === TxStatus.Failed || find(client, name)?.isUnmade !== false) return null;
+  take(client, name);
+  client.unnamed.dropped();
+  client.send(Buffer.concat([DEALLOCATED, readyForQuery(client.txStatus)]));
+  if (client.txStatus === TxStatus.Idle) dropQuery(client);
+  // it may have been linked for this
+  if (client.server !== null) unlinkIfDone(client);
+  return Handled.Done;
+}
+
+const DEALLOCATED = message(Backend.CommandComplete, 'DEALLOCATE');
 
 /** "cached plan must not change result type", in any language: the code and the routine that it comes from. */
 const STALE = [Buffer.from('\0C0A000\0'), Buffer.from('\0RRevalidateCachedQuery\0')];

@@ -8,7 +8,7 @@ import type { Client } from './client.ts';
 import { forgetKept } from './kept.ts';
 import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
-import { isTracked, mayBeTracked, parseNamed, waitForAnswers } from './prepared.ts';
+import { deallocate, isTracked, mayBeTracked, parseNamed, waitForAnswers } from './prepared.ts';
 import { generationOf, parseUnnamed, parseUntracked, type Generations } from './rejudge.ts';
 import { dropQuery, forwardRequest, Handled, noteQuery, noteRequest, resumeClient } from './relay-client.ts';
 import { noteRewritten } from './switchover.ts';
@@ -79,6 +79,8 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer, too
       noteUnnamedParse(client, bytes);
     }
   } else {
+    const freed = deallocate(client, rewritten ?? bytes);
+    if (freed !== null) return freed;
     noteQuery(client, rewritten ?? bytes);
   }
   const request = type === Frontend.Query ? Request.Query : Request.Parse;

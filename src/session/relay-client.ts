@@ -7,7 +7,7 @@ import { HELD_BYTES, type Client } from './client.ts';
 import { keepForReplay } from './kept.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
-import { handlePrepared, isTracked, mayBeTracked, noteDiscard, Prepared } from './prepared.ts';
+import { handlePrepared, isTracked, mayBeTracked, mayDeallocate, noteDiscard, Prepared } from './prepared.ts';
 import { rollsBackFailed, tellLostTransaction } from './switchover.ts';
 import { answerError, handleQueryText, isPastFunctions, tooLongForFunctions } from './query.ts';
 import { isKept, noteUnnamedParse } from './unnamed.ts';
@@ -269,7 +269,8 @@ function unknownPacket(client: Client, type: number): void {
 }
 
 /** A Query that nobody judges. */
-function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled {
+function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled | typeof INSPECT {
+  if (client.statements !== null && mayDeallocate(size, chunk, at)) return INSPECT;
   noteQuery(client, chunk, at, size);
   return forwardRequest(client, Request.Query);
 }

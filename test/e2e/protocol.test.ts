@@ -153,6 +153,38 @@ test('a Parse that failed, or was skipped, is made up for by the next use of its
   assert.deepEqual(raw.rowValues((await client.readUntil('Z'))[2]!), ['6']);
 });
 
+test('DEALLOCATE of a statement that was prepared by the protocol frees its name, in and outside of transactions', async (t) => {
+  const bouncer = await start(t);
+  for (const target of [bouncer, cluster]) {
+    const client = await RawClient.login(target, { user: 'postgres', database: 'postgres' });
+    t.after(() => client.destroy());
+    for (const [name, written] of [
+      ['a1', 'A1'],
+      ['Q "x"', '"Q ""x"""'],
+      ['_pg3_0', 'prepare _pg3_0 ;'],
+    ] as const) {
+      for (const status of ['I', 'T'] as const) {
+        if (status === 'T') await client.query('BEGIN');
+        client.send(raw.parse(name, 'SELECT 1'), raw.sync());
+        await client.readUntil('Z');
+        const frames = await client.query(`DEALLOCATE ${written}`);
+        assert.equal(types(frames), 'CZ');
+        assert.equal(frames[0]!.payload.toString(), 'DEALLOCATE\0');
+        assert.equal(frames[1]!.payload.toString(), status);
+        client.send(raw.bind(name), raw.sync());
+        assert.equal(errorFields((await client.readUntil('Z'))[0]!)['C'], '26000');
+        if (status === 'T') await client.query('ROLLBACK');
+      }
+    }
+    assert.equal(errorFields((await client.query('DEALLOCATE a1'))[0]!)['C'], '26000');
+    await client.query('PREPARE of_sql AS SELECT 1; DEALLOCATE of_sql');
+    client.send(raw.query('SELECT 3'), raw.parse('b', 'SELECT 1'), raw.sync(), raw.query('DEALLOCATE b'));
+    for (const expected of ['TDCZ', '1Z', 'CZ']) assert.equal(types(await client.readUntil('Z')), expected);
+  }
+  const other = await login(t, bouncer);
+  assert.equal(types(await other.query('SELECT 4')), 'TDCZ');
+});
+
 test('a name is free again behind DEALLOCATE ALL in the same pipeline', async (t) => {
   const bouncer = await start(t);
   for (const target of [bouncer, cluster]) {

@@ -134,6 +134,7 @@ const LENGTHS = [-1, -5, -(2 ** 31), 0, 3];
 
 /** What is no answer to any query: bad lengths of messages that would be read, and messages that make no sense. */
 const NONSENSE: [string, Buffer][] = [
+  ['silence', Buffer.alloc(0)],
   ...LENGTHS.map((length): [string, Buffer] => [`a length of ${length}`, header('C', length)]),
   ['a length of 2 GB', header('C', 2 ** 31 - 1)],
   ['a RowDescription that is cut', raw.message('T', Buffer.from([0, 9, 65]))],
@@ -192,7 +193,7 @@ for (const [what, bytes] of NONSENSE) {
       server_reset_query_always: 1,
       server_check_query: 'select 4711',
       server_check_delay: 0,
-      // what has an impossible length of its own is waited for, in vain
+      // what never comes is waited for as long
       server_connect_timeout: '0.5',
     });
     t.after(() => bouncer.reload({ server_reset_query_always: 0, server_check_delay: 30 }));
