@@ -104,6 +104,56 @@
   ] as const)
     defineProperty(holder, name, { value: FixedBuffer });
 
+  // A promise that is rejected and that nobody listens to is reported to the host, which reads the properties of what it was
+  // rejected with. So somebody listens to each, from its first moment. Bundles have no async functions, whose promises
+  // nobody could get at here (src/functions/bundle.ts).
+  const AnyPromise = Promise;
+  const anyThen = AnyPromise.prototype.then as unknown as AnyFunction;
+  const ignore = (): void => {};
+  const aside = { value: freeze({ [Symbol.species]: AnyPromise }), configurable: true };
+  const listenTo = (promise: object): void => {
+    try {
+      // what `then` makes there is none of the tenant's, whatever the promise's class says
+      if (getOwnPropertyDescriptor(promise, 'constructor') !== undefined) return;
+      defineProperty(promise, 'constructor', aside);
+      try {
+        apply(anyThen, promise, [undefined, ignore]);
+      } finally {
+        delete (promise as { constructor?: unknown }).constructor;
+      }
+    } catch {
+      // no promise, then
+    }
+  };
+  const { Promise: HeardPromise, then: heardThen } = {
+    Promise: function (executor: unknown) {
+      if (new.target === undefined)
+        throw new TypeError("Promise constructor cannot be invoked without 'new'");
+      const promise = construct(AnyPromise, [executor], new.target) as object;
+      listenTo(promise);
+      return promise;
+    },
+    then(this: unknown, onFulfilled: unknown, onRejected: unknown): unknown {
+      const next = apply(anyThen, this, [onFulfilled, onRejected]) as object;
+      listenTo(next);
+      return next;
+    },
+  };
+  for (const key of ownKeys(AnyPromise)) {
+    if (key !== 'length' && key !== 'name')
+      defineProperty(HeardPromise, key, getOwnPropertyDescriptor(AnyPromise, key)!);
+  }
+  defineProperty(AnyPromise.prototype, 'then', { value: heardThen });
+  for (const [holder, name] of [
+    [AnyPromise.prototype, 'constructor'],
+    [global, 'Promise'],
+  ] as const)
+    defineProperty(holder, name, { value: HeardPromise });
+  // it makes a promise of its own
+  delete (Array as unknown as Loose)['fromAsync'];
+  const isPromise = (value: unknown): boolean =>
+    typeof value === 'object' && value !== null && getPrototypeOf(value) === AnyPromise.prototype;
+
   // Code from strings: every kind of function has a constructor that makes one.
   const noConstructor = (): never => {
     throw new TypeError('code cannot be made from strings in a user function');
@@ -376,6 +426,8 @@
     let result: unknown;
     try {
       result = fn(username, query, inTransaction, context);
+      if (isPromise(result))
+        return `fbad_result\u0001a user function must not be async: it has to answer at once`;
     } catch (error) {
       if (error === REJECTED && rejection !== null) return `r${JSON.stringify(rejection)}`;
       return `fthrew\u0001${describe(error, query)}`;
