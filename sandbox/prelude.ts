@@ -108,7 +108,8 @@
   // rejected with. So somebody listens to each, from its first moment. Bundles have no async functions, whose promises
   // nobody could get at here (src/functions/bundle.ts).
   const AnyPromise = Promise;
-  const anyThen = AnyPromise.prototype.then as unknown as AnyFunction;
+  const promises = AnyPromise.prototype as object;
+  const anyThen = (promises as Loose)['then'] as AnyFunction;
   const ignore = (): void => {};
   const aside = { value: freeze({ [Symbol.species]: AnyPromise }), configurable: true };
   const listenTo = (promise: object): void => {
@@ -125,7 +126,7 @@
       // no promise, then
     }
   };
-  const { Promise: HeardPromise, then: heardThen } = {
+  const { Promise: HeardPromise, next: heardThen } = {
     Promise: function (executor: unknown) {
       if (new.target === undefined)
         throw new TypeError("Promise constructor cannot be invoked without 'new'");
@@ -133,7 +134,7 @@
       listenTo(promise);
       return promise;
     },
-    then(this: unknown, onFulfilled: unknown, onRejected: unknown): unknown {
+    next(this: unknown, onFulfilled: unknown, onRejected: unknown): unknown {
       const next = apply(anyThen, this, [onFulfilled, onRejected]) as object;
       listenTo(next);
       return next;
@@ -143,16 +144,16 @@
     if (key !== 'length' && key !== 'name')
       defineProperty(HeardPromise, key, getOwnPropertyDescriptor(AnyPromise, key)!);
   }
-  defineProperty(AnyPromise.prototype, 'then', { value: heardThen });
+  defineProperty(promises, 'then', { value: heardThen });
   for (const [holder, name] of [
-    [AnyPromise.prototype, 'constructor'],
+    [promises, 'constructor'],
     [global, 'Promise'],
   ] as const)
     defineProperty(holder, name, { value: HeardPromise });
   // it makes a promise of its own
   delete (Array as unknown as Loose)['fromAsync'];
   const isPromise = (value: unknown): boolean =>
-    typeof value === 'object' && value !== null && getPrototypeOf(value) === AnyPromise.prototype;
+    typeof value === 'object' && value !== null && getPrototypeOf(value) === promises;
 
   // Code from strings: every kind of function has a constructor that makes one.
   const noConstructor = (): never => {

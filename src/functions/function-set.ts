@@ -3,14 +3,16 @@ import { Batcher } from './batcher.ts';
 import { asyncPlaces, bundle, BundleError, type Bundle, type SourceFiles } from './bundle.ts';
 import { checked, failureOf, GO, refusalOf, type Decision, type FailurePolicy } from './decision.ts';
 import { positionsOf, printable, where, type Positions } from './failure.ts';
-import type {
-  CallFailure,
-  HostAnswer,
-  HostCall,
-  LoadResult,
-  Part,
-  SandboxHost,
-  VersionCode,
+import {
+  isPlatformFailure,
+  type CallFailure,
+  type FailureOutcome,
+  type HostAnswer,
+  type HostCall,
+  type LoadResult,
+  type Part,
+  type SandboxHost,
+  type VersionCode,
 } from './host.ts';
 import { SetRecord, type FunctionLog } from './record.ts';
 import { isThere } from './sources.ts';
@@ -43,6 +45,11 @@ interface Version {
   readonly loadedAt: Date;
 }
 
+/** The first version has not been loaded. Nobody knows what it would have said. */
+const NOT_LOADED = ['overloaded', 'no version is loaded yet'] as const;
+/** The files cannot be loaded: the rule's own failure. */
+const NO_VERSION = ['no_version', 'no valid version is loaded'] as const;
+
 let nextVersionId = 1;
 
 /** The user functions that apply to one or more databases: one bundle, one isolate, one record. */
@@ -59,6 +66,7 @@ export class FunctionSet {
   #version: Version | null = null;
   readonly #batcher: Batcher;
   #warnedAbout = '';
+  #noVersion: readonly [FailureOutcome, string] = NOT_LOADED;
   #build = 0;
   #inputs: readonly string[];
 
@@ -86,6 +94,7 @@ export class FunctionSet {
     this.record = new SetRecord(this.tenant, this.#inputs.join(', '), options.log);
     this.#batcher = new Batcher({
       serving: () => this.#version,
+      noVersion: () => this.#noVersion,
       decide: (call, answer, opened) => this.#decide(call, answer, opened),
       onPrinted: (text) => this.record.printed(text),
       onOpened: () => this.#onFault(this),
@@ -197,6 +206,7 @@ export class FunctionSet {
       if (build !== this.#build) return;
       if (error instanceof BundleError) this.#inputs = [...new Set([...this.#inputs, ...error.inputs])];
       // taken away meanwhile, which is no mistake: whoever watches the folder finds what takes its place
+      this.#noVersion = NO_VERSION;
       if (this.#version === null || this.isThere)
         this.record.refused(this.versionHash, (error as Error).message);
       return;
@@ -233,7 +243,10 @@ export class FunctionSet {
       const place = / must not be async: /.test(failure.message)
         ? (await asyncPlaces(made.inputs, dirname(this.#entry()))).map((each) => `${each}: `).join('')
         : where(positions, failure);
-      if (build === this.#build) this.record.refused(this.versionHash, printable(place + failure.message));
+      if (build !== this.#build) return;
+      // a process that could not be started says nothing about the files
+      this.#noVersion = isPlatformFailure(failure.outcome) ? NOT_LOADED : NO_VERSION;
+      this.record.refused(this.versionHash, printable(place + failure.message));
       return;
     }
     if (build !== this.#build) {

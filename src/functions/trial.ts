@@ -1,4 +1,11 @@
-import type { CallFailure, LoadResult, SandboxHost, VersionCode } from './host.ts';
+import {
+  NO_PROCESS,
+  STOPPING,
+  type CallFailure,
+  type LoadResult,
+  type SandboxHost,
+  type VersionCode,
+} from './host.ts';
 
 export interface TrialResult {
   readonly result: LoadResult;
@@ -11,7 +18,8 @@ export async function tryVersion(host: SandboxHost, version: VersionCode): Promi
   const result = await host.load(version);
   if (!result.startsWith('ok')) {
     const [message = '', stack = ''] = result.split('\u0001');
-    return { result, failure: { outcome: 'threw', message, stack } };
+    const isOwn = !message.startsWith(NO_PROCESS) && message !== STOPPING;
+    return { result, failure: { outcome: isOwn ? 'threw' : 'overloaded', message, stack } };
   }
   const failure = await trialCall(host, version);
   if (failure !== null) host.dispose(version.id);

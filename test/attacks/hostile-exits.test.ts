@@ -7,16 +7,14 @@ import test from 'node:test';
 import { Rules } from '../support/rules.ts';
 import { until, within } from '../support/wait.ts';
 
-/** They never return to anybody who looks at them. */
+/** It never returns to anybody who looks at it. */
 const GETTERS =
   'const evil = () => ({ get name() { for (;;); }, get message() { for (;;); }, get stack() { for (;;); }, toString() { for (;;); } });';
-const PROXY =
-  'const evil = () => new Proxy(Object.create(null), { get() { for (;;); }, getPrototypeOf() { for (;;); }, getOwnPropertyDescriptor() { for (;;); }, ownKeys() { for (;;); } });';
 /** It throws itself at them. */
 const NESTED =
   'const evil = () => ({ get message() { throw evil(); }, get stack() { throw evil(); }, get name() { throw evil(); } });';
 /** What each isolation is tried with: those that never return take a load its two seconds. */
-const KINDS = { inline: { GETTERS, NESTED }, process: { PROXY } } as const;
+const KINDS = { inline: { GETTERS, NESTED }, process: { NESTED } } as const;
 
 const NAMES = ['__pgswitchyard_failed', '__pgswitchyard'];
 const onGlobal = (property: string): Record<string, string> =>
