@@ -179,6 +179,7 @@ const CLASSES: Record<string, string> = {
   'characters over Latin-1': '\u6f22',
   controls: '\u0001',
 };
+/** Where a rule knows what is quoted. */
 const HEADS = ['', 'select 1 ', 'select 1 /*', "select '", 'select "', 'select 1 --', 'select $a$'];
 const MEGABYTE = 1_000_000;
 
@@ -190,7 +191,7 @@ for (const folder of ['..', ...readdirSync(GALLERY)]) {
       user_function_timeout: 5_000,
     });
     for (const [name, text] of Object.entries(CLASSES)) {
-      for (const head of HEADS) {
+      for (const head of folder === 'read-only-filter' ? HEADS : ['']) {
         const query = (head + text.repeat(Math.ceil(MEGABYTE / text.length))).slice(0, MEGABYTE);
         assert.match(await ask(query), /^(?:=|->.*|reject .*|select .*)$/is, `${head}${name}`);
       }
