@@ -102,11 +102,14 @@ for (const policy of POLICIES) {
     const kinds = ['select a', 'select b, c', 'insert into t select d', 'update t', 'delete'];
     for (const [i, query] of kinds.entries()) await rules.ask(query, 'a', { clientId: i });
     assert.equal(rules.functions.stats()[0]!.state, 'suspended');
-    for (const [clientId, query] of ['insert', 'select 1', 'select c'].entries()) {
-      const decision = await rules.ask(query, 'a', { clientId });
+    const asked = ['insert', 'select 1', 'select c', 'ROLLBACK'].map((query, clientId) =>
+      rules.ask(query, 'a', { clientId }),
+    );
+    const [rollback, ...refused] = (await Promise.all(asked)).toReversed();
+    assert.deepEqual(rollback, STAY);
+    for (const decision of refused) {
       assert.ok(decision.kind === 'reject' && decision.code === '53000', JSON.stringify(decision));
       assert.match(decision.message, /suspended/);
-      assert.deepEqual(await rules.ask('ROLLBACK', 'a', { clientId }), STAY);
     }
     // whoever has done nothing is judged all the same: this is the rule's own failure on that very query
     const other = await rules.ask('select x', 'a', { clientId: 77 });
