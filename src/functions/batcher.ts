@@ -193,7 +193,11 @@ export class Batcher {
       (answers, consoleText) => {
         this.#inFlight = null;
         if (consoleText !== '') this.#options.onPrinted(consoleText);
-        for (let i = 0; i < answers.length; i++) this.#answer(batch[i]!, answers[i]!);
+        for (let i = 0; i < answers.length; i++) {
+          if (!version.host.isInline && lacksMemory(answers[i]!)) this.#apart.soft.push(batch[i]!);
+          else this.#answer(batch[i]!, answers[i]!);
+        }
+        this.#nextApart();
         if (answers.length < batch.length) this.#again(batch.slice(answers.length), answers.length === 0);
         if (this.#onDrained !== null && this.#waiting.length > 0) this.#flush();
         else this.#schedule();
@@ -370,6 +374,17 @@ function outcomesOf(answer: HostAnswer): FailureOutcome[] {
 function costOf(answer: HostAnswer): FailureOutcome | null {
   if (answer.rewrite === null && answer.route === null) return null;
   return outcomesOf(answer).find(isCostly) ?? null;
+}
+
+/**
+ * Whether a buffer could not be had. The rule may want too much, or its neighbours have filled the process: apart from them it
+ * will show.
+ */
+function lacksMemory({ rewrite, route }: HostAnswer): boolean {
+  if (rewrite === null && route === null) return false;
+  return [failureOf(rewrite), failureOf(route)].some(
+    (failure) => failure?.outcome === 'threw' && /allocation failed|out of memory/i.test(failure.message),
+  );
 }
 
 /** Whether the rule was asked, if only to throw. */

@@ -237,6 +237,7 @@ export class ProcessHost implements SandboxHost {
     const unpacked = unpackUntrusted(text, head.calls.length);
     if (unpacked === null) return child.kill();
     const { answers, consoleText, heapBytes } = unpacked;
+    const tookMs = performance.now() - this.#headBegan;
     this.#queue.shift();
     const missed = answers.length === 0 && head.calls.length === 1;
     if (missed && ++head.misses < MISSES) {
@@ -244,12 +245,7 @@ export class ProcessHost implements SandboxHost {
       this.#add(head);
     } else if (missed) fail(head, 'overloaded', 'its version could not be loaded again');
     else head.done(answers, consoleText);
-    const excess = this.#shares.note(
-      head.versionId,
-      performance.now() - this.#headBegan,
-      heapBytes,
-      this.#inChild.size,
-    );
+    const excess = this.#shares.note(head.versionId, tookMs, heapBytes, this.#inChild.size);
     this.#beginHead();
     if (excess !== null) this.#events.onExcess(excess.versionId, excess.excess);
   }

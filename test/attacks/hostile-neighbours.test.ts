@@ -178,6 +178,20 @@ test(
   },
 );
 
+test('a call that gets no buffer is run again apart from neighbours, who may have taken the memory', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'a/rewrite_query.js':
+        "export function rewrite_query(u, q) { if (q === 'SELECT 1') return null; console.log('asked ' + q); throw new RangeError('Array buffer allocation failed'); }",
+    },
+  });
+  const decisions = await Promise.all(['x', 'y'].map((query) => rules.ask(query)));
+  for (const decision of decisions) assert.ok(decision.kind === 'reject' && decision.code === '38000');
+  for (const query of ['x', 'y'])
+    assert.equal(rules.lines.filter((line) => line.endsWith(`asked ${query}`)).length, 2);
+  assert.equal(rules.functions.stats()[0]!.failures, 2);
+});
+
 test('a rule that takes nearly all of its time gets a process of its own; others wait for their turn only', async (t) => {
   const rules = await Rules.start(t, {
     files: {
