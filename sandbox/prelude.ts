@@ -529,8 +529,11 @@
       startedAt = Date.now();
       if (startedAt - begunAt >= BATCH_MS || length >= BATCH_LENGTH) break;
     }
-    finished[finished.length] = consoleLines.length === 0 ? '' : join(consoleLines, '\n');
-    return join(finished, '\0');
+    const answers = `${join(finished, '\0')}\0${consoleLines.length === 0 ? '' : join(consoleLines, '\n')}`;
+    // Whoever is cut off from here on is cut off in the last call's microtasks: it counts as the one that runs.
+    half = '';
+    finished.length -= 1;
+    return answers;
   };
 
   /**

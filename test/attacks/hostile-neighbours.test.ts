@@ -21,7 +21,7 @@ const POLICIES = ['pass', 'error', 'disconnect'] as const;
 const PATIENCE_MS = 30_000;
 
 for (const policy of POLICIES) {
-  for (const poison of ['loop', 'stuck', 'eat']) {
+  for (const poison of policy === 'pass' ? ['loop', 'stuck', 'eat'] : ['loop']) {
     test(`policy ${policy}: a client that sends "${poison}" again and again decides nothing for others`, async (t) => {
       const rules = await Rules.start(t, {
         files: { 'a/rewrite_query.js': GUARD },
@@ -40,7 +40,7 @@ for (const policy of POLICIES) {
         }
       };
       const attacks = [attack(1), attack(1), attack(2)];
-      for (let i = 0; i < 15; i++) {
+      for (let i = 0; i < 8; i++) {
         const [read, write] = await within(
           'the answers for others',
           Promise.all([
@@ -77,7 +77,7 @@ test('connections that send one such query each, and come back under another num
     }
   };
   const attacks = Array.from({ length: 8 }, attack);
-  for (let i = 0; i < 100; i++) {
+  for (let i = 0; i < 50; i++) {
     const as = { clientId: i, address: '10.0.0.1' };
     const [read, write] = await Promise.all([rules.ask('select 1', 'a', as), rules.ask('insert', 'a', as)]);
     assert.deepEqual(read, STAY);
