@@ -140,7 +140,7 @@ export class Engine {
       this.#loaded.set(version.id, loaded);
       return loaded.verdict;
     } catch (error) {
-      return (error as Error).message;
+      return (error as Error).message.slice(0, MAX_TEXT);
     }
   }
 
