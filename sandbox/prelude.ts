@@ -104,6 +104,57 @@
   ] as const)
     defineProperty(holder, name, { value: FixedBuffer });
 
+  // A promise that is rejected and that nobody listens to is reported to the host, which reads the properties of what it was
+  // rejected with. So somebody listens to each, from its first moment. Bundles have no async functions, whose promises
+  // nobody could get at here (src/functions/bundle.ts).
+  const AnyPromise = Promise;
+  const promises = AnyPromise.prototype as object;
+  const anyThen = (promises as Loose)['then'] as AnyFunction;
+  const ignore = (): void => {};
+  const aside = { value: freeze({ [Symbol.species]: AnyPromise }), configurable: true };
+  const listenTo = (promise: object): void => {
+    try {
+      // what `then` makes there is none of the tenant's, whatever the promise's class says
+      if (getOwnPropertyDescriptor(promise, 'constructor') !== undefined) return;
+      defineProperty(promise, 'constructor', aside);
+      try {
+        apply(anyThen, promise, [undefined, ignore]);
+      } finally {
+        delete (promise as { constructor?: unknown }).constructor;
+      }
+    } catch {
+      // no promise, then
+    }
+  };
+  const { Promise: HeardPromise, next: heardThen } = {
+    Promise: function (executor: unknown) {
+      if (new.target === undefined)
+        throw new TypeError("Promise constructor cannot be invoked without 'new'");
+      const promise = construct(AnyPromise, [executor], new.target) as object;
+      listenTo(promise);
+      return promise;
+    },
+    next(this: unknown, onFulfilled: unknown, onRejected: unknown): unknown {
+      const next = apply(anyThen, this, [onFulfilled, onRejected]) as object;
+      listenTo(next);
+      return next;
+    },
+  };
+  for (const key of ownKeys(AnyPromise)) {
+    if (key !== 'length' && key !== 'name')
+      defineProperty(HeardPromise, key, getOwnPropertyDescriptor(AnyPromise, key)!);
+  }
+  defineProperty(promises, 'then', { value: heardThen });
+  for (const [holder, name] of [
+    [promises, 'constructor'],
+    [global, 'Promise'],
+  ] as const)
+    defineProperty(holder, name, { value: HeardPromise });
+  // it makes a promise of its own
+  delete (Array as unknown as Loose)['fromAsync'];
+  const isPromise = (value: unknown): boolean =>
+    typeof value === 'object' && value !== null && getPrototypeOf(value) === promises;
+
   // Code from strings: every kind of function has a constructor that makes one.
   const noConstructor = (): never => {
     throw new TypeError('code cannot be made from strings in a user function');
@@ -383,6 +434,8 @@
     let result: unknown;
     try {
       result = fn(username, query, inTransaction, context);
+      if (isPromise(result))
+        return `fbad_result\u0001a user function must not be async: it has to answer at once`;
     } catch (error) {
       if (error === REJECTED && rejection !== null) return `r${JSON.stringify(rejection)}`;
       return `fthrew\u0001${describe(error, query)}`;
@@ -494,8 +547,11 @@
       startedAt = Date.now();
       if (startedAt - begunAt >= BATCH_MS || length >= BATCH_LENGTH) break;
     }
-    finished[finished.length] = consoleLines.length === 0 ? '' : join(consoleLines, '\n');
-    return join(finished, '\0');
+    const answers = `${join(finished, '\0')}\0${consoleLines.length === 0 ? '' : join(consoleLines, '\n')}`;
+    // Whoever is cut off from here on is cut off in the last call's microtasks: it counts as the one that runs.
+    half = '';
+    finished.length -= 1;
+    return answers;
   };
 
   /**

@@ -9,7 +9,7 @@ import {
   type SandboxHost,
   type VersionCode,
 } from './host.ts';
-import { Penalties, type Penalty } from './penalties.ts';
+import { Penalties } from './penalties.ts';
 
 /** What crosses at once: more would need more memory than an isolate has. */
 const MAX_BATCH_CALLS = 64;
@@ -49,8 +49,8 @@ interface Pending {
 export interface BatcherOptions {
   /** null: there is none */
   readonly serving: () => Serving | null;
-  /** why there is none */
-  readonly whyNone: () => string;
+  /** how a call fails without one */
+  readonly noVersion: () => readonly [outcome: FailureOutcome, message: string];
   /** a call that has had no answer for so long gets an error, in ms */
   readonly longestWaitMs?: number;
   readonly decide: (call: HostCall, answer: HostAnswer, opened: boolean) => Decision;
@@ -75,7 +75,8 @@ export class Batcher {
   #isScheduled = false;
   #isNew = true;
   #isProbing = false;
-  #apart: { readonly pending: Pending; readonly penalty: Penalty }[] = [];
+  /** calls that run apart, by what is known against them, in the order in which they came */
+  #apart: Record<'soft' | 'hard', Pending[]> = { soft: [], hard: [] };
   #apartInFlight: Pending | null = null;
   /** costly calls wait until then */
   #apartFrom = 0;
@@ -163,7 +164,7 @@ export class Batcher {
   #flush(): void {
     const version = this.#options.serving();
     const now = performance.now();
-    if (version === null) return this.#failAll('no_version', this.#options.whyNone());
+    if (version === null) return this.#failAll(...this.#options.noVersion());
     if (this.#breaker.isDue(now)) return this.#probe(version);
     const batch = this.#takeBatch(now);
     if (batch.length > 0) this.#send(version, batch);
@@ -184,7 +185,7 @@ export class Batcher {
         continue;
       }
       if (penalty !== null && !this.#breaker.isOpen) {
-        this.#apart.push({ pending, penalty });
+        this.#apart[penalty].push(pending);
         continue;
       }
       // a suspended set is tried by those that have had no costly call, one at a time
@@ -198,7 +199,7 @@ export class Batcher {
       }
     }
     this.#waiting = at === this.#waiting.length ? [] : this.#waiting.slice(at);
-    if (this.#apart.length > 0) this.#nextApart();
+    this.#nextApart();
     return batch;
   }
 
@@ -210,7 +211,11 @@ export class Batcher {
       (answers, consoleText) => {
         this.#inFlight = null;
         if (consoleText !== '') this.#options.onPrinted(consoleText);
-        for (let i = 0; i < answers.length; i++) this.#answer(batch[i]!, answers[i]!);
+        for (let i = 0; i < answers.length; i++) {
+          if (!version.host.isInline && lacksMemory(answers[i]!)) this.#apart.soft.push(batch[i]!);
+          else this.#answer(batch[i]!, answers[i]!);
+        }
+        this.#nextApart();
         if (answers.length < batch.length) this.#again(batch.slice(answers.length), answers.length === 0);
         if (this.#onDrained !== null && this.#waiting.length > 0) this.#flush();
         else this.#schedule();
@@ -232,16 +237,15 @@ export class Batcher {
   }
 
   #answer(pending: Pending, answer: HostAnswer): void {
-    const failed = failureOf(answer.rewrite) ?? failureOf(answer.route);
+    const cost = costOf(answer);
     let opened = false;
-    if (failed === null) this.#breaker.answered();
-    else if (isCostly(failed.outcome)) {
+    if (cost !== null) {
       const now = performance.now();
       this.#penalties.add(pending.call, now);
       // who has ended a process from outside is not known
-      opened = failed.outcome !== 'lost' && this.#breaker.fault(pending.call, now);
+      opened = cost !== 'lost' && this.#breaker.fault(pending.call, now);
       if (opened) this.#options.onOpened();
-    } else if (!isPlatformFailure(failed.outcome)) this.#breaker.answered();
+    } else if (wasAsked(answer)) this.#breaker.answered();
     this.#finish(pending, answer, opened);
   }
 
@@ -257,9 +261,9 @@ export class Batcher {
   }
 
   #failAll(outcome: FailureOutcome, message: string): void {
-    const all = [...this.#waiting, ...this.#apart.map(({ pending }) => pending)];
+    const all = [...this.#waiting, ...this.#apart.soft, ...this.#apart.hard];
     this.#waiting = [];
-    this.#apart = [];
+    this.#apart = { soft: [], hard: [] };
     for (const pending of all) this.#refuse(pending, outcome, message);
     this.#drained();
   }
@@ -269,12 +273,11 @@ export class Batcher {
     this.#isProbing = true;
     version.host.evaluate(version.id, [ownCall(version.code)], ([answer]) => {
       this.#isProbing = false;
-      // an answer that is missing says as little as one that could not be had
-      const failed = failureOf(answer?.rewrite ?? null) ?? failureOf(answer?.route ?? null);
       const now = performance.now();
-      if (answer === undefined || (failed !== null && isPlatformFailure(failed.outcome)))
-        this.#breaker.postpone(now);
-      else if (this.#options.serving()?.id === version.id) this.#breaker.tried(failed === null, now);
+      // an answer that is missing says as little as one that could not be had
+      if (answer === undefined || !wasAsked(answer)) this.#breaker.postpone(now);
+      else if (this.#options.serving()?.id === version.id)
+        this.#breaker.tried(outcomesOf(answer).length === 0, now);
       if (this.#onDrained !== null) this.#flush();
       else this.#schedule();
     });
@@ -282,47 +285,47 @@ export class Batcher {
 
   // --- calls that run apart ----------------------------------------------------------------------------------------------
 
-  #nextApart(): void {
-    if (this.#apartInFlight !== null || this.#apart.length === 0) return;
+  readonly #nextApart = (): void => {
+    if (this.#apartInFlight !== null) return;
     const now = performance.now();
     if (this.#breaker.isOpen) this.#refuseCostly();
-    // whoever only shares an address with others that were costly waits for none of them
-    let at = this.#apart.findIndex(({ penalty }) => penalty === 'soft');
-    if (at < 0 && now >= this.#apartFrom) at = 0;
-    if (at < 0) {
-      this.#apartTimer ??= setTimeout(() => {
-        this.#apartTimer = null;
-        this.#nextApart();
-      }, this.#apartFrom - now).unref();
-      return;
-    }
-    const [{ pending } = { pending: null }] = this.#apart.splice(at, 1);
-    if (pending?.done === null || pending === null) return this.#nextApart();
+    const pending = this.#takeApart(now);
+    if (pending === null) return;
     this.#apartInFlight = pending;
     void this.#runApart(pending).then((answer) => {
       this.#apartInFlight = null;
       this.#answer(pending, answer);
-      const failed = failureOf(answer.rewrite) ?? failureOf(answer.route);
       const ended = performance.now();
-      if (failed === null) this.#penalties.clear(pending.call);
-      else if (isCostly(failed.outcome))
-        this.#apartFrom = ended + Math.min((ended - now) * PACE, LONGEST_PACE_MS);
+      if (costOf(answer) === null) this.#penalties.clear(pending.call);
+      else this.#apartFrom = ended + Math.min((ended - now) * PACE, LONGEST_PACE_MS);
       this.#nextApart();
       this.#drained();
     });
+  };
+
+  /** The next call that may run apart now. Those that only share an address with costly ones wait for none of these. */
+  #takeApart(now: number): Pending | null {
+    const { soft, hard } = this.#apart;
+    for (let next = soft.shift(); next !== undefined; next = soft.shift())
+      if (next.done !== null) return next;
+    if (hard.length > 0 && now < this.#apartFrom) {
+      if (this.#apartTimer !== null) clearTimeout(this.#apartTimer);
+      this.#apartTimer = setTimeout(this.#nextApart, this.#apartFrom - now).unref();
+      return null;
+    }
+    for (let next = hard.shift(); next !== undefined; next = hard.shift())
+      if (next.done !== null) return next;
+    return null;
   }
 
   /** The set is suspended: those whose calls were costly do not wait to make it worse. */
   #refuseCostly(): void {
-    const all = this.#apart;
-    this.#apart = all.filter(({ penalty }) => penalty === 'soft');
-    for (const { pending, penalty } of all)
-      if (penalty === 'hard') this.#refuse(pending, 'suspended', SUSPENDED);
+    for (const pending of this.#apart.hard.splice(0)) this.#refuse(pending, 'suspended', SUSPENDED);
   }
 
   async #runApart(pending: Pending): Promise<HostAnswer> {
     const version = this.#options.serving();
-    if (version === null) return cutOff('no_version', this.#options.whyNone());
+    if (version === null) return cutOff(...this.#options.noVersion());
     const host = this.#options.apart();
     if (host !== null && !(await this.#loadApart(host, version)))
       return cutOff('overloaded', 'its version could not be loaded apart from others');
@@ -358,9 +361,8 @@ export class Batcher {
     this.#look = null;
     const now = performance.now();
     this.#penalties.expire(now);
-    const apart = this.#apart.map(({ pending }) => pending);
     const sent = [...(this.#inFlight ?? []), ...(this.#apartInFlight === null ? [] : [this.#apartInFlight])];
-    const all = [...this.#waiting, ...apart, ...sent];
+    const all = [...this.#waiting, ...this.#apart.soft, ...this.#apart.hard, ...sent];
     for (const pending of all) {
       if (now - pending.since >= this.#maxWaitMs)
         this.#refuse(
@@ -370,20 +372,46 @@ export class Batcher {
         );
     }
     this.#waiting = this.#waiting.filter(({ done }) => done !== null);
-    this.#apart = this.#apart.filter(({ pending }) => pending.done !== null);
     if (all.length > 0 || !this.#penalties.isEmpty)
       this.#look = setTimeout(this.#lookAround, this.#lookMs).unref();
   };
 
   #drained(): void {
     if (this.#onDrained === null || this.#inFlight !== null || this.#isProbing) return;
-    if (this.#waiting.length > 0 || this.#apart.length > 0 || this.#apartInFlight !== null) return;
+    const { soft, hard } = this.#apart;
+    if (this.#waiting.length + soft.length + hard.length > 0 || this.#apartInFlight !== null) return;
     const onDrained = this.#onDrained;
     this.#onDrained = null;
     if (this.#look !== null) clearTimeout(this.#look);
     this.#leaveApart();
     onDrained();
   }
+}
+
+function outcomesOf(answer: HostAnswer): FailureOutcome[] {
+  return [failureOf(answer.rewrite), failureOf(answer.route)].flatMap((failure) => failure?.outcome ?? []);
+}
+
+/** How a call has cost others something, in either of its functions; null: it has not. */
+function costOf(answer: HostAnswer): FailureOutcome | null {
+  if (answer.rewrite === null && answer.route === null) return null;
+  return outcomesOf(answer).find(isCostly) ?? null;
+}
+
+/**
+ * Whether a buffer could not be had. The rule may want too much, or its neighbours have filled the process: apart from them it
+ * will show.
+ */
+function lacksMemory({ rewrite, route }: HostAnswer): boolean {
+  if (rewrite === null && route === null) return false;
+  return [failureOf(rewrite), failureOf(route)].some(
+    (failure) => failure?.outcome === 'threw' && /allocation failed|out of memory/i.test(failure.message),
+  );
+}
+
+/** Whether the rule was asked, if only to throw. */
+function wasAsked(answer: HostAnswer): boolean {
+  return !outcomesOf(answer).some(isPlatformFailure);
 }
 
 /** What a suspended set is tried with: no client can make it fail. */

@@ -333,7 +333,15 @@ async function bundleLines(lines: string[], folder: string, reading: Reading): P
     conditions: ['browser', 'import', 'default'],
     define: { 'process.env.NODE_ENV': '"production"' },
     target: 'es2024',
-    supported: { bigint: false, 'top-level-await': false },
+    // The promises of async functions are made by the engine, out of the prelude's reach (sandbox/prelude.ts).
+    supported: {
+      bigint: false,
+      'top-level-await': false,
+      'async-await': false,
+      'async-generator': false,
+      'for-await': false,
+      'dynamic-import': false,
+    },
     // Node takes types away without asking any tsconfig.json, and what one extends may be any file
     tsconfigRaw: '{}',
     sourcemap: 'external',

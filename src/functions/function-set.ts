@@ -11,7 +11,7 @@ import {
   type MayName,
 } from './decision.ts';
 import { where } from './failure.ts';
-import type { CallFailure, HostAnswer, HostCall, Part, SandboxHost } from './host.ts';
+import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part, SandboxHost } from './host.ts';
 import { Loader, type LoadTools, type Version } from './loading.ts';
 import { SetRecord, type FunctionLog } from './record.ts';
 
@@ -70,7 +70,7 @@ export class FunctionSet {
     this.record = new SetRecord(this.tenant, names.join(', '), options.log);
     this.#batcher = new Batcher({
       serving: () => (this.#missing === null ? this.#version : null),
-      whyNone: () => this.#missing ?? 'no valid version is loaded',
+      noVersion: () => this.#noVersion(),
       decide: (call, answer, opened) => this.#decide(call, answer, opened),
       onPrinted: (text) => this.record.printed(text),
       onOpened: () => this.#onFault(this),
@@ -143,6 +143,13 @@ export class FunctionSet {
     if (this.#batcher.isSuspended) return 'suspended';
     if (this.#version !== null) return 'serving';
     return this.#batcher.isNew ? 'loading' : 'no version';
+  }
+
+  /** How a call fails that no version can be asked about. Files that can't be loaded are the rule's own failure. */
+  #noVersion(): readonly [FailureOutcome, string] {
+    if (this.#missing !== null) return ['no_version', this.#missing];
+    if (this.loader.isRefused) return ['no_version', 'no valid version is loaded'];
+    return ['overloaded', 'no version is loaded yet'];
   }
 
   get versionId(): number | null {

@@ -104,6 +104,10 @@ export interface HostAnswer {
 /** `ok` and the functions that there are (` routes`, ` rewrites`); anything else is why the version can't be used. */
 export type LoadResult = string;
 
+/** LoadResults of a host that could not even try. */
+export const NO_PROCESS = 'no sandbox process can be started';
+export const STOPPING = 'the sandbox is stopping';
+
 export interface SandboxHost {
   /** Calls hold the proxy up while they run. */
   readonly isInline: boolean;

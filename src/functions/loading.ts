@@ -94,6 +94,8 @@ export class Loader {
   builds = 0;
   /** An attempt to load it has ended, and not for lack of something: calls need not wait for the first one. */
   #isSettled = false;
+  /** The files can't be loaded as they are. */
+  #isRefused = false;
 
   constructor(options: {
     files: SourceFiles;
@@ -123,6 +125,11 @@ export class Loader {
 
   get version(): Version | null {
     return this.#version;
+  }
+
+  /** The files can't be loaded as they are, and there is no earlier version. */
+  get isRefused(): boolean {
+    return this.#isRefused && this.#version === null;
   }
 
   get entry(): string {
@@ -333,6 +340,7 @@ export class Loader {
     if (kind === 'passing') return this.#retry(message);
     if (kind === 'offence') this.#tools.blame.add(this.tenant);
     this.#isSettled = true;
+    this.#isRefused = true;
     // taken away meanwhile, which is no mistake: whoever looks at the folder finds what takes its place
     if (this.#version !== null && this.entries.some((file) => !isThere(file) && this.#tools.isSearched(file)))
       return;
@@ -343,6 +351,7 @@ export class Loader {
 
   /** The machine is short of something: that says nothing about the files. Calls go on waiting. */
   #retry(message: string): void {
+    this.#isRefused = false;
     const waitMs = Math.min(FIRST_RETRY_MS * 2 ** this.#retries++, LONGEST_RETRY_MS);
     if (message !== this.#complaint) {
       this.#complaint = message;

@@ -71,8 +71,11 @@ export function unpackPart(field: string): Part {
       const [outcome = 'threw', message = '', stack = ''] = field.slice(1).split('\u0001');
       return { failure: { outcome: outcome as FailureOutcome, message, stack } };
     }
-    default:
+    case 'n':
       return null;
+    default:
+      // no answer at all is not the answer "nothing"
+      return { failure: { outcome: 'overloaded', message: 'the sandbox gave no answer', stack: '' } };
   }
 }
 

@@ -2,6 +2,8 @@ import { HostChild } from './child.ts';
 import type { HostMessage } from './host-messages.ts';
 import {
   cutOff,
+  NO_PROCESS,
+  STOPPING,
   type HostAnswer,
   type HostCall,
   type LoadResult,
@@ -127,7 +129,7 @@ export class ProcessHost implements SandboxHost {
 
   load(version: VersionCode): Promise<LoadResult> {
     return new Promise((resolve) => {
-      if (this.#stopped) return resolve('the sandbox is stopping');
+      if (this.#stopped) return resolve(STOPPING);
       this.#versions.set(version.id, version);
       this.#add({ kind: 'load', version, settle: resolve, starts: 0, accidents: 0, deaths: 0 });
     });
@@ -149,7 +151,7 @@ export class ProcessHost implements SandboxHost {
       misses: 0,
     };
     // where there is no child at the moment, it waits for the next one
-    if (this.#stopped) process.nextTick(() => fail(batch, 'overloaded', 'the sandbox is stopping'));
+    if (this.#stopped) process.nextTick(() => fail(batch, 'overloaded', STOPPING));
     else this.#add(batch);
   }
 
@@ -165,8 +167,8 @@ export class ProcessHost implements SandboxHost {
     if (this.#deadline) clearTimeout(this.#deadline);
     if (this.#restartTimer) clearTimeout(this.#restartTimer);
     for (const job of this.#queue.splice(0)) {
-      if (job.kind === 'batch') fail(job, 'overloaded', 'the sandbox is stopping');
-      else job.settle?.('the sandbox is stopping');
+      if (job.kind === 'batch') fail(job, 'overloaded', STOPPING);
+      else job.settle?.(STOPPING);
     }
     await this.#child.close();
   }
@@ -241,6 +243,7 @@ export class ProcessHost implements SandboxHost {
     const unpacked = unpackUntrusted(text, head.calls.length);
     if (unpacked === null) return child.kill();
     const { answers, consoleText, heapBytes } = unpacked;
+    const tookMs = performance.now() - this.#headBegan;
     this.#queue.shift();
     const missed = answers.length === 0 && head.calls.length === 1;
     if (missed && ++head.misses < MISSES) {
@@ -248,12 +251,7 @@ export class ProcessHost implements SandboxHost {
       this.#add(head);
     } else if (missed) fail(head, 'overloaded', 'its version could not be loaded again');
     else head.done(answers, consoleText);
-    const excess = this.#shares.note(
-      head.versionId,
-      performance.now() - this.#headBegan,
-      heapBytes,
-      this.#inChild.size,
-    );
+    const excess = this.#shares.note(head.versionId, tookMs, heapBytes, this.#inChild.size);
     this.#beginHead();
     if (excess !== null) this.#events.onExcess(excess.versionId, excess.excess);
   }
@@ -339,7 +337,7 @@ export class ProcessHost implements SandboxHost {
       else if (++job.starts < LOAD_STARTS) this.#queue.push(job);
       else {
         this.#versions.delete(job.version.id);
-        job.settle(`no sandbox process can be started: ${firstLine(child.complaint)}`);
+        job.settle(`${NO_PROCESS}: ${firstLine(child.complaint)}`);
       }
     }
     this.#events.onStartFailed(child.complaint);
@@ -361,7 +359,7 @@ export class ProcessHost implements SandboxHost {
   #afterEnd(head: Job, child: HostChild): Job[] {
     if (child.endedBy !== null && ++head.accidents <= ACCIDENTS) return [head];
     // what was full, or broken, may have been so because of others: in the next child it comes first, and is alone
-    const isAlone = head.kind === 'load' ? head.settle === null : head.calls.length === 1;
+    const isAlone = head.kind === 'load' || head.calls.length === 1;
     if (isAlone && child.endedBy === null && !child.wasKilled && ++head.deaths === 1) return [head];
     if (head.kind === 'load') return this.#afterFatalLoad(head);
     // whichever call it was: they are sent again one by one

@@ -1,4 +1,12 @@
-import type { CallFailure, LoadResult, SandboxHost, VersionCode } from './host.ts';
+import {
+  isPlatformFailure,
+  NO_PROCESS,
+  STOPPING,
+  type CallFailure,
+  type LoadResult,
+  type SandboxHost,
+  type VersionCode,
+} from './host.ts';
 import { Turns } from './turns.ts';
 
 export interface TrialResult {
@@ -26,25 +34,15 @@ export async function tryVersion(host: SandboxHost, version: VersionCode): Promi
 }
 
 function kindOfLoad(message: string): TrialResult['kind'] {
-  if (/^(?:no sandbox process can be started|the sandbox is stopping)/.test(message)) return 'passing';
+  if (message.startsWith(NO_PROCESS) || message === STOPPING) return 'passing';
   return /^(?:did not come back from loading|Script execution timed out|Isolate was disposed)/.test(message)
     ? 'offence'
     : 'mistake';
 }
 
 function kindOfCall({ outcome }: CallFailure): TrialResult['kind'] {
-  switch (outcome) {
-    case 'overloaded':
-    case 'starved':
-    case 'no_version':
-      return 'passing';
-    case 'deadline':
-    case 'memory':
-    case 'killed':
-      return 'offence';
-    default:
-      return 'mistake';
-  }
+  if (isPlatformFailure(outcome) || outcome === 'no_version') return 'passing';
+  return outcome === 'deadline' || outcome === 'memory' || outcome === 'killed' ? 'offence' : 'mistake';
 }
 
 function trialCall(host: SandboxHost, version: VersionCode): Promise<CallFailure | null> {

@@ -7,15 +7,14 @@ import test from 'node:test';
 import { Rules } from '../support/rules.ts';
 import { until, within } from '../support/wait.ts';
 
-/** It never returns to whoever looks at it. */
-const EVIL =
-  'const evil = () => new Proxy(Object.create(null), { get() { for (;;); }, getPrototypeOf() { for (;;); }, getOwnPropertyDescriptor() { for (;;); }, ownKeys() { for (;;); } });';
+/** It never returns to anybody who looks at it. */
 const GETTERS =
   'const evil = () => ({ get name() { for (;;); }, get message() { for (;;); }, get stack() { for (;;); }, toString() { for (;;); } });';
-const STACK =
-  "const evil = () => Object.defineProperty(new Error('x'), 'stack', { get() { for (;;); }, configurable: true });";
+/** It throws itself at them. */
 const NESTED =
   'const evil = () => ({ get message() { throw evil(); }, get stack() { throw evil(); }, get name() { throw evil(); } });';
+/** What each isolation is tried with: those that never return take a load its two seconds. */
+const KINDS = { inline: { GETTERS, NESTED }, process: { NESTED } } as const;
 
 const NAMES = ['__pgswitchyard_failed', '__pgswitchyard'];
 const onGlobal = (property: string): Record<string, string> =>
@@ -41,6 +40,26 @@ const TOPS: Record<string, string> = {
   'another prototype of globals': 'Object.setPrototypeOf(globalThis, evil());',
   'a rejected promise': 'Promise.reject(evil());',
   'a promise that throws later': 'Promise.resolve().then(() => { throw evil(); });',
+  'a rejection that is handled, and one that is not':
+    'const p = Promise.reject(evil()); p.catch(() => { throw evil(); });',
+  'a promise without a constructor':
+    'const p = Promise.resolve(); p.constructor = undefined; p.then(() => { throw evil(); }).then();',
+  'a promise of another class':
+    'class Mine extends Promise { static get [Symbol.species]() { return undefined; } } new Mine((_, no) => no(evil())).then();',
+  'a promise with a hostile constructor':
+    "const p = Promise.resolve(); Object.defineProperty(p, 'constructor', { get() { throw evil(); } }); try { p.then(); } catch {}",
+  'all kinds of promises':
+    "for (const kind of ['all', 'race', 'any', 'allSettled']) Promise[kind]([Promise.reject(evil()), evil]).then(() => { throw evil(); }); Promise.withResolvers?.().reject(evil()); Promise.try?.(() => { throw evil(); });",
+  finally:
+    'Promise.resolve().finally(() => { throw evil(); }); Promise.resolve().finally(() => Promise.reject(evil()));',
+  'an async generator': '(async function* () { throw evil(); })().next();',
+  'awaiting it':
+    '(async () => { for await (const x of [Promise.reject(evil())]); })(); (async () => { await { get then() { throw evil(); } }; })();',
+  'importing it': 'import({ toString() { throw evil(); } });',
+  'an array of it': 'try { Array.fromAsync({ get [Symbol.asyncIterator]() { throw evil(); } }); } catch {}',
+  'disposing of it':
+    '(async () => { await using x = { async [Symbol.asyncDispose ?? Symbol.dispose]() { throw evil(); } }; })();',
+  'microtasks without end': 'const f = () => Promise.resolve().then(f); f();',
   'a thenable': 'Promise.resolve({ get then() { throw evil(); } });',
   'an async function': '(async () => { throw evil(); })();',
   'a top level that throws': 'throw evil();',
@@ -65,7 +84,7 @@ const TO_B = { kind: 'go', query: null, dbkey: 'b' };
 for (const isolation of ['inline', 'process'] as const) {
   test(`${isolation}: nothing hostile leaves an isolate`, { timeout: 240_000 }, async (t) => {
     const rows: [string, string][] = [];
-    for (const [kind, evil] of Object.entries({ EVIL, GETTERS, STACK, NESTED })) {
+    for (const [kind, evil] of Object.entries(KINDS[isolation])) {
       for (const [name, top] of Object.entries(TOPS))
         rows.push([`${kind}, ${name}`, `${evil}\n${top}\n${GOOD}`]);
       for (const [name, rule] of Object.entries(RULES)) rows.push([`${kind}, ${name}`, `${evil}\n${rule}`]);

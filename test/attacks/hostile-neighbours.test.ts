@@ -21,7 +21,7 @@ const POLICIES = ['pass', 'error', 'disconnect'] as const;
 const PATIENCE_MS = 30_000;
 
 for (const policy of POLICIES) {
-  for (const poison of ['loop', 'stuck', 'eat']) {
+  for (const poison of policy === 'pass' ? ['loop', 'stuck', 'eat'] : ['loop']) {
     test(`policy ${policy}: a client that sends "${poison}" again and again decides nothing for others`, async (t) => {
       const rules = await Rules.start(t, {
         files: { 'a/rewrite_query.js': GUARD },
@@ -40,7 +40,7 @@ for (const policy of POLICIES) {
         }
       };
       const attacks = [attack(1), attack(1), attack(2)];
-      for (let i = 0; i < 15; i++) {
+      for (let i = 0; i < 8; i++) {
         const [read, write] = await within(
           'the answers for others',
           Promise.all([
@@ -77,7 +77,7 @@ test('connections that send one such query each, and come back under another num
     }
   };
   const attacks = Array.from({ length: 8 }, attack);
-  for (let i = 0; i < 100; i++) {
+  for (let i = 0; i < 50; i++) {
     const as = { clientId: i, address: '10.0.0.1' };
     const [read, write] = await Promise.all([rules.ask('select 1', 'a', as), rules.ask('insert', 'a', as)]);
     assert.deepEqual(read, STAY);
@@ -102,11 +102,14 @@ for (const policy of POLICIES) {
     const kinds = ['select a', 'select b, c', 'insert into t select d', 'update t', 'delete'];
     for (const [i, query] of kinds.entries()) await rules.ask(query, 'a', { clientId: i });
     assert.equal(rules.functions.stats()[0]!.state, 'suspended');
-    for (const [clientId, query] of ['insert', 'select 1', 'select c'].entries()) {
-      const decision = await rules.ask(query, 'a', { clientId });
+    const asked = ['insert', 'select 1', 'select c', 'ROLLBACK'].map((query, clientId) =>
+      rules.ask(query, 'a', { clientId }),
+    );
+    const [rollback, ...refused] = (await Promise.all(asked)).toReversed();
+    assert.deepEqual(rollback, STAY);
+    for (const decision of refused) {
       assert.ok(decision.kind === 'reject' && decision.code === '53000', JSON.stringify(decision));
       assert.match(decision.message, /suspended/);
-      assert.deepEqual(await rules.ask('ROLLBACK', 'a', { clientId }), STAY);
     }
     // whoever has done nothing is judged all the same: this is the rule's own failure on that very query
     const other = await rules.ask('select x', 'a', { clientId: 77 });
@@ -174,6 +177,20 @@ test(
     );
   },
 );
+
+test('a call that gets no buffer is run again apart from neighbours, who may have taken the memory', async (t) => {
+  const rules = await Rules.start(t, {
+    files: {
+      'a/rewrite_query.js':
+        "export function rewrite_query(u, q) { if (q === 'SELECT 1') return null; console.log('asked ' + q); throw new RangeError('Array buffer allocation failed'); }",
+    },
+  });
+  const decisions = await Promise.all(['x', 'y'].map((query) => rules.ask(query)));
+  for (const decision of decisions) assert.ok(decision.kind === 'reject' && decision.code === '38000');
+  for (const query of ['x', 'y'])
+    assert.equal(rules.lines.filter((line) => line.endsWith(`asked ${query}`)).length, 2);
+  assert.equal(rules.functions.stats()[0]!.failures, 2);
+});
 
 test('a rule that takes nearly all of its time gets a process of its own; others wait for their turn only', async (t) => {
   const rules = await Rules.start(t, {

@@ -20,7 +20,7 @@ interface Running {
 }
 
 /** @param body of `routing_rules(username, query, in_transaction, ctx)` */
-function run(t: TestContext, body: string, top = ''): Running {
+function run(t: TestContext, body: string, top = '', timeoutMs = 50): Running {
   const engine = new Engine(preludeSource());
   const code = `var __pgswitchyard = (() => { ${top}; return { routing_rules(username, query, in_transaction, ctx) { ${body} } }; })();`;
   const verdict = engine.load({
@@ -29,7 +29,7 @@ function run(t: TestContext, body: string, top = ''): Running {
     databases: ['a', 'b'],
     memoryLimitMb: 32,
     maxResult: MAX_RESULT,
-    timeoutMs: 50,
+    timeoutMs,
   });
   t.after(() => engine.dispose(1));
   let printed = '';
@@ -141,6 +141,25 @@ test('what a call leaves behind does not reach the next one', (t) => {
   assert.equal(word(ask('one')[0]), '1');
   assert.equal(word(ask('spoil')[0]), '!deadline');
   assert.equal(word(ask('one')[0]), '1', 'a new isolate');
+});
+
+test('a batch that has ended early leaves no answer to calls that were not run', (t) => {
+  const body = `console.log('s' + query); if (query === 'b') return 'b';
+    for (const end = Date.now() + 25; Date.now() < end;); const f = () => Promise.resolve().then(f); f(); return 'a';`;
+  const { once, ask } = run(t, body);
+  assert.deepEqual(once('spoil', 'b', 'c').map(word), ['!deadline']);
+  assert.deepEqual(ask('spoil', 'b', 'b').map(word), ['!deadline', 'b', 'b']);
+});
+
+test('what earlier calls have left in memory is held against no call', (t) => {
+  const { ask } = run(
+    t,
+    "if (query === 'leave') { for (let i = 0; i < 5; i++) kept.push(new Array(131072).fill(i + 0.5)); return 'left'; } if (query === 'eat') for (;;) kept.push(new Array(100000).fill(kept.length + 0.5)); return String(new Array(1000000).fill(0.5).length);",
+    'const kept = []',
+    2_000,
+  );
+  for (let i = 0; i < 8; i++) assert.deepEqual(ask('leave', 'use').map(word), ['left', '1000000']);
+  assert.match(word(ask('eat')[0])!, /^!(?:memory|deadline)$/);
 });
 
 test('results are checked: type, length, characters', (t) => {

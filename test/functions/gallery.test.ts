@@ -242,39 +242,42 @@ test('every rule of the gallery is tested', () => {
 });
 
 /** Texts of which a query of 1 MB is made: whatever a rule looks at each of their characters a few times at most. */
-const CLASSES: Record<string, string> = {
-  letters: 'a',
-  words: 'sales ',
-  capitals: 'SELECT ',
-  'one word of rules': 'sales',
-  'words for locking': 'for ',
-  'the start of a comment in words': 'select /*',
-  digits: '7',
-  spaces: ' ',
-  lines: '\n',
-  'carriage returns': '\r',
-  quotes: "'",
-  'double quotes': '"',
-  'constants in constants': `'"`,
-  dollars: '$',
-  'dollars and letters': '$a',
-  'dollars and spaces': '$a ',
-  slashes: '/',
-  stars: '*',
-  'starts of comments': '/*',
-  comments: '/**/',
-  'ends of comments': '*/',
-  dashes: '-',
-  'comments to the end of the line': '--\n',
-  parentheses: '(',
-  semicolons: ';',
-  'semicolons and spaces': ' ; ',
-  backslashes: '\\',
-  'characters over ASCII': 'é',
-  'characters over Latin-1': '\u6f22',
-  controls: '\u0001',
-};
-const HEADS = ['', 'select 1 ', 'select 1 /*', "select '", 'select "', 'select 1 --', 'select $a$'];
+const CLASSES = [
+  'a',
+  'sales ',
+  'SELECT ',
+  'sales',
+  'for ',
+  'select /*',
+  '7',
+  ' ',
+  '\n',
+  '\r',
+  "'",
+  '"',
+  `'"`,
+  '$',
+  '$a',
+  '$a ',
+  '/',
+  '*',
+  '/*',
+  '/**/',
+  '*/',
+  '-',
+  '--\n',
+  '(',
+  ';',
+  ' ; ',
+  '\\',
+  'é',
+  '\u6f22',
+  '\u0001',
+];
+/** Where a rule knows what is quoted. */
+const QUOTED = ['select 1 /*', "select '", 'select "', 'select 1 --'].flatMap((head) =>
+  ['a', ' ', "'", '"', '/*', '*/', '--\n'].map((text) => [head, text] as const),
+);
 const MEGABYTE = 1_000_000;
 
 // Compiled, such a rule takes some ms for a query of 1 MB; one that is quadratic takes many minutes, and is cut off.
@@ -284,11 +287,10 @@ for (const folder of ['..', ...readdirSync(GALLERY)]) {
       user_function_isolation: 'inline',
       user_function_timeout: 5_000,
     });
-    for (const [name, text] of Object.entries(CLASSES)) {
-      for (const head of HEADS) {
-        const query = (head + text.repeat(Math.ceil(MEGABYTE / text.length))).slice(0, MEGABYTE);
-        assert.match(await ask(query), /^(?:=|->.*|reject .*|select .*)$/is, `${head}${name}`);
-      }
+    const plain = CLASSES.map((text) => ['', text] as const);
+    for (const [head, text] of [...plain, ...(folder === 'read-only-filter' ? QUOTED : [])]) {
+      const query = (head + text.repeat(Math.ceil(MEGABYTE / text.length))).slice(0, MEGABYTE);
+      assert.match(await ask(query), /^(?:=|->.*|reject .*)$/, JSON.stringify(query.slice(0, 30)));
     }
   });
 }

@@ -1,0 +1,187 @@
+/** Calls on their way to a host and back, with a host that answers when the test says so. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { TestContext } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Batcher, type Serving } from '../../src/functions/batcher.ts';
+import { failureOf } from '../../src/functions/decision.ts';
+import { cutOff, type HostAnswer, type HostCall, type SandboxHost } from '../../src/functions/host.ts';
+
+interface Sent {
+  readonly queries: readonly string[];
+  readonly done: (answers: readonly HostAnswer[], consoleText: string) => void;
+}
+
+class Host implements SandboxHost {
+  readonly isInline = false;
+  readonly sent: Sent[] = [];
+  readonly loaded: number[] = [];
+
+  load(version: { readonly id: number }): Promise<string> {
+    this.loaded.push(version.id);
+    return Promise.resolve('ok');
+  }
+
+  evaluate(_id: number, calls: readonly HostCall[], done: Sent['done']): void {
+    this.sent.push({ queries: calls.map(({ query }) => query), done });
+  }
+
+  dispose(): void {}
+
+  stop(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+const NOTHING: HostAnswer = { rewrite: null, route: null };
+
+class Setup {
+  readonly host = new Host();
+  readonly apart = new Host();
+  /** outcomes, or `ok`, by query, in the order in which they came */
+  readonly answered: string[] = [];
+  version: Serving | null;
+  readonly batcher: Batcher;
+
+  constructor(isOpen = true) {
+    const code = { id: 1, code: '', databases: [], memoryLimitMb: 8, maxResult: 1, timeoutMs: 1 };
+    this.version = { id: 1, code, host: this.host };
+    this.batcher = new Batcher({
+      serving: () => this.version,
+      noVersion: () => ['no_version', ''],
+      decide: (call, answer) => {
+        this.answered.push(`${call.query} ${failureOf(answer.rewrite)?.outcome ?? 'ok'}`);
+        return { kind: 'go', query: null, dbkey: null };
+      },
+      onPrinted: () => {},
+      onOpened: () => {},
+      apart: () => this.apart,
+    });
+    if (isOpen) this.batcher.open();
+  }
+
+  ask(query: string, clientId = 1): void {
+    const call = { username: 'u', query, inTransaction: false, database: 'a', clientId };
+    this.batcher.evaluate(call, () => {});
+  }
+}
+
+test('there is one batch at a time, and what was not run comes first in the next one', async () => {
+  const { host, batcher, answered, ask } = bound(new Setup());
+  for (const query of ['a', 'b', 'c']) ask(query);
+  await nextTurn();
+  ask('d');
+  await nextTurn();
+  assert.deepEqual(
+    host.sent.map(({ queries }) => queries),
+    [['a', 'b', 'c']],
+  );
+  host.sent[0]!.done([NOTHING], '');
+  await nextTurn();
+  assert.deepEqual(host.sent[1]!.queries, ['b', 'c', 'd']);
+  host.sent[1]!.done([NOTHING, NOTHING, NOTHING], '');
+  assert.deepEqual(answered, ['a ok', 'b ok', 'c ok', 'd ok']);
+  assert.equal(batcher.isSuspended, false);
+});
+
+test('a batch of which nothing was run is sent again call by call, and the one to blame shows itself', async () => {
+  const { host, answered, ask } = bound(new Setup());
+  for (const [i, query] of ['a', 'b', 'c'].entries()) ask(query, i);
+  await nextTurn();
+  host.sent[0]!.done([], '');
+  const answers = [NOTHING, cutOff('killed', ''), NOTHING];
+  for (const [i, answer] of answers.entries()) {
+    await nextTurn();
+    assert.equal(host.sent[i + 1]!.queries.length, 1);
+    host.sent[i + 1]!.done([answer], '');
+  }
+  assert.deepEqual(answered, ['a ok', 'b killed', 'c ok']);
+});
+
+test('after a costly call its connection is run apart, alone; others are not', async () => {
+  const { host, apart, answered, ask } = bound(new Setup());
+  ask('slow', 1);
+  await nextTurn();
+  host.sent[0]!.done([cutOff('deadline', '')], '');
+  ask('x', 1);
+  ask('y', 1);
+  ask('slow', 2);
+  ask('z', 3);
+  await nextTurn();
+  await nextTurn();
+  assert.deepEqual(host.sent[1]!.queries, ['z']);
+  assert.deepEqual(apart.loaded, [1]);
+  for (const [i, query] of ['x', 'y', 'slow'].entries()) {
+    assert.deepEqual(apart.sent[i]?.queries, [query]);
+    apart.sent[i]!.done([NOTHING], '');
+    await nextTurn();
+  }
+  assert.deepEqual(answered, ['slow deadline', 'x ok', 'y ok', 'slow ok']);
+});
+
+test('a cost counts in either function', async () => {
+  const { host, apart, ask } = bound(new Setup());
+  ask('a');
+  await nextTurn();
+  const { rewrite } = cutOff('threw', '');
+  host.sent[0]!.done([{ rewrite, route: cutOff('deadline', '').route }], '');
+  ask('b');
+  await nextTurn();
+  await nextTurn();
+  assert.deepEqual([host.sent.length, apart.sent.length], [1, 1]);
+});
+
+test('calls wait for the first version, and get an error after 30 seconds', (t: TestContext) => {
+  let now = 1_000;
+  t.mock.method(performance, 'now', () => now);
+  t.mock.timers.enable({ apis: ['setTimeout', 'setImmediate'] });
+  const pass = (ms: number): void => {
+    for (let passed = 0; passed < ms; passed += 1_000) {
+      now += 1_000;
+      t.mock.timers.tick(1_000);
+    }
+  };
+  const setup = new Setup(false);
+  setup.ask('new');
+  pass(29_000);
+  assert.deepEqual([setup.answered, setup.host.sent], [[], []]);
+  pass(3_000);
+  assert.deepEqual(setup.answered, ['new overloaded']);
+  // the same for what was sent and is never answered, and for what waits after it
+  setup.batcher.open();
+  setup.ask('sent');
+  pass(1_000);
+  setup.ask('waiting');
+  pass(33_000);
+  assert.deepEqual(
+    setup.host.sent.map(({ queries }) => queries),
+    [['sent']],
+  );
+  assert.deepEqual(setup.answered.slice(1).toSorted(), ['sent overloaded', 'waiting overloaded']);
+  // an answer that comes at last is nobody's
+  setup.host.sent[0]!.done([NOTHING], '');
+  assert.equal(setup.answered.length, 3);
+});
+
+test('without a version a call fails as the set says; closed, it first answers what it was asked', async () => {
+  const setup = new Setup();
+  let drained = 0;
+  setup.ask('a');
+  setup.ask('b');
+  await nextTurn();
+  setup.ask('c');
+  setup.batcher.close(() => drained++);
+  assert.equal(drained, 0);
+  setup.host.sent[0]!.done([NOTHING], '');
+  setup.host.sent[1]!.done([NOTHING, NOTHING], '');
+  assert.deepEqual([setup.answered, drained], [['a ok', 'b ok', 'c ok'], 1]);
+  const none = new Setup();
+  none.version = null;
+  none.ask('x');
+  await nextTurn();
+  assert.deepEqual(none.answered, ['x no_version']);
+});
+
+function bound(setup: Setup): Setup & { ask: Setup['ask'] } {
+  return Object.assign(setup, { ask: setup.ask.bind(setup) });
+}
