@@ -1,7 +1,7 @@
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Blame } from './blame.ts';
-import type { SourceFiles } from './bundle-job.ts';
+import { isPassingError, type SourceFiles } from './bundle-job.ts';
 import { bundlers } from './bundlers.ts';
 import { FunctionSet, type FunctionLog, type SetSettings } from './function-set.ts';
 import { printable } from './failure.ts';
@@ -63,6 +63,12 @@ export interface FunctionSetRow {
 
 /** RELOAD does not wait longer than this for what it has begun; it goes on all the same. */
 const LONGEST_RELOAD_MS = 10_000;
+/** Versions whose tenant is remembered. */
+const MAX_VERSIONS = 10_000;
+/** Of what is late, so many are named. */
+const MAX_NAMED = 10;
+/** After folders could not be listed for lack of something. */
+const RETRY_MS = 1_000;
 /** Names that clients have made up (the `*` entry), of which it is remembered which set applies. */
 const MAX_NAMES = 10_000;
 
@@ -82,6 +88,8 @@ export class Functions {
   readonly #sets = new Map<string, FunctionSet>();
   readonly #known: KnownFiles;
   readonly #blame = new Blame();
+  /** By version: it may end a process after another one, or another set, has taken its place. */
+  readonly #tenants = new Map<number, string>();
   readonly #trials: Trials;
   readonly #tools: LoadTools;
   readonly #watcher: SourceWatcher;
@@ -125,8 +133,12 @@ export class Functions {
         this.#settings.user_function_isolation === 'inline'
           ? null
           : this.#trials.try(tenant, isSuspect, version, isWanted),
-      isSearched: (file) => this.#known.isSearched(file),
+      isSearched: (file) => this.#isSearched(file),
       separate: (files) => this.#hosts.separate(files),
+      onVersion: (id, tenant) => {
+        this.#tenants.set(id, tenant);
+        if (this.#tenants.size > MAX_VERSIONS) this.#tenants.delete(this.#tenants.keys().next().value!);
+      },
       onTrail: (loader) => {
         if (!this.#stopped) this.#watcher.watch(loader, loader.trail.keys());
       },
@@ -187,9 +199,10 @@ export class Functions {
     const reloads = this.#reload([...this.#sets.values()], true);
     await inTime(Promise.all([moved, reloads, this.#watchFolders()]), LONGEST_RELOAD_MS, () => {
       const late = [...this.#sets.values()].filter((set) => set.loader.isBusy).map((set) => set.tenant);
+      const more = late.length > MAX_NAMED ? ` and ${late.length - MAX_NAMED} more` : '';
       this.#log.warn(
         { event: 'reload' },
-        `RELOAD does not wait any longer for user functions, which are still being loaded: ${late.join(', ')}`,
+        `RELOAD does not wait any longer for user functions that are still being loaded: ${late.slice(0, MAX_NAMED).join(', ')}${more}`,
       );
     });
   }
@@ -304,18 +317,24 @@ export class Functions {
   }
 
   #killed(versionId: number): void {
-    const set = [...this.#sets.values()].find((each) => each.versionId === versionId);
-    if (set === undefined) return;
+    const tenant = this.#tenants.get(versionId);
+    if (tenant === undefined) return;
     this.#log.error(
-      { event: 'sandbox_killed', tenant: set.tenant },
-      `sandbox process killed because of user functions in ${set.tenant}`,
+      { event: 'sandbox_killed', tenant },
+      `sandbox process killed because of user functions in ${tenant}`,
     );
-    this.#fault(set);
+    this.#blame.add(tenant);
+    const set = [...this.#sets.values()].find((each) => each.versionId === versionId);
+    if (set !== undefined) this.#separate(set);
   }
 
   /** A set has harmed those that share its process. */
   #fault(set: FunctionSet): void {
     this.#blame.add(set.tenant);
+    if (this.#sets.get(keyOf(set.files)) === set) this.#separate(set);
+  }
+
+  #separate(set: FunctionSet): void {
     const host = this.#hosts.separate(set.files);
     if (host !== null) void set.moveTo(host);
   }
@@ -343,6 +362,13 @@ export class Functions {
   /** Whether other files may apply somewhere when this path changes. */
   #isPlace(path: string): boolean {
     return isCandidate(basename(path)) || this.#places.has(path) || this.#isName(basename(path));
+  }
+
+  /** The file was found in user_functions_dir, and no option names it. */
+  #isSearched(file: string): boolean {
+    const root = this.#settings.user_functions_dir || null;
+    const folder = dirname(file);
+    return isCandidate(basename(file)) && root !== null && (folder === root || dirname(folder) === root);
   }
 
   #isName(name: string): boolean {
@@ -449,6 +475,7 @@ export class Functions {
 
   /** Watches where rules may appear: user_functions_dir, the folders of databases in it, and what leads there. */
   async #watchFolders(): Promise<void> {
+    if (this.#stopped) return;
     const round = ++this.#watching;
     const root = this.#settings.user_functions_dir || null;
     const folders = new Map<string, Matters>();
@@ -456,6 +483,11 @@ export class Functions {
     if (root !== null) {
       paths.push(root);
       const own = await namesIn(root);
+      if (own === null) {
+        // what is watched stays so until then
+        setTimeout(() => void this.#watchFolders(), RETRY_MS).unref();
+        return;
+      }
       const databases = own.filter((name) => this.#isName(name)).map((name) => join(root, name));
       paths.push(...databases);
       for (const folder of databases) {
@@ -476,13 +508,13 @@ export class Functions {
   }
 }
 
-/** Folders, and links that may lead to some. */
-async function namesIn(folder: string): Promise<string[]> {
+/** Folders, and links that may lead to some; null: that can't be told now. */
+async function namesIn(folder: string): Promise<string[] | null> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
     return entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink()).map(({ name }) => name);
-  } catch {
-    return [];
+  } catch (error) {
+    return isPassingError(error) ? null : [];
   }
 }
 

@@ -58,11 +58,6 @@ export class KnownFiles {
     return file;
   }
 
-  /** It was found in a folder. */
-  isSearched(file: string): boolean {
-    return [...this.#applying.values()].includes(file);
-  }
-
   isGone(file: string | null): boolean {
     return file !== null && this.#gone.has(file);
   }

@@ -110,8 +110,13 @@ export class Trials {
       const tried = await this.#quick.run(tenant, () => this.#once(quick, isWanted));
       if (tried?.kind !== 'offence') return tried && { ...tried, isSlow: false };
     }
-    const tried = await this.#slow.run(tenant, () => this.#once(version, isWanted));
-    return tried && { ...tried, isSlow: true };
+    let startedAt = 0;
+    const tried = await this.#slow.run(tenant, () => {
+      startedAt = performance.now();
+      return this.#once(version, isWanted);
+    });
+    // a busy machine may have made it late before
+    return tried && { ...tried, isSlow: performance.now() - startedAt > QUICK_MS };
   }
 
   async stop(): Promise<void> {
