@@ -169,6 +169,8 @@ export class Functions {
 
   /** RELOAD: rule files that are gone just now were removed. To be called before `reconfigure`. */
   confirmRemovals(): void {
+    // what has vanished just now is not known yet
+    this.#lookUp();
     for (const file of this.#known.confirmRemovals())
       this.#log.info({ event: 'rules_removal' }, `removal of ${printable(file)} confirmed by RELOAD`);
   }
