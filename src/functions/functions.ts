@@ -1,5 +1,6 @@
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Blame } from './blame.ts';
 import { isPassingError, type SourceFiles } from './bundle-job.ts';
 import { bundlers } from './bundlers.ts';
@@ -15,6 +16,7 @@ import {
   type FindFile,
   type SourceSettings,
 } from './sources.ts';
+import { prepareScripts } from './prelude.ts';
 import { trailOf } from './trail.ts';
 import { Trials } from './trials.ts';
 import { SourceWatcher, type Matters } from './watch.ts';
@@ -63,6 +65,8 @@ export interface FunctionSetRow {
 
 /** RELOAD does not wait longer than this for what it has begun; it goes on all the same. */
 const LONGEST_RELOAD_MS = 10_000;
+/** Databases that are looked at in one turn of the event loop, when there may be hundreds. */
+const NAMES_A_TURN = 8;
 /** Versions whose tenant is remembered. */
 const MAX_VERSIONS = 10_000;
 /** Of what is late, so many are named. */
@@ -151,7 +155,14 @@ export class Functions {
    * @returns when everything has been loaded, or refused
    */
   async start(): Promise<void> {
-    this.#lookUp();
+    // what goes wrong here goes wrong again, and is told, where the scripts are needed
+    await prepareScripts().catch(() => {});
+    for (const [i, name] of this.#names().entries()) {
+      // unless a reload has removed it meanwhile
+      if (this.#isName(name)) this.setFor(name);
+      // let clients be served
+      if (i % NAMES_A_TURN === 0) await nextTurn();
+    }
     await Promise.all([this.#watchFolders(), ...[...this.#sets.values()].map((set) => set.loader.idle())]);
   }
 
@@ -255,7 +266,7 @@ export class Functions {
     const key = keyOf(files);
     let set = this.#sets.get(key);
     if (set === undefined) {
-      // Whoever has done harm under another name starts where it can do none.
+      // A tenant whose other rules have harmed their neighbours starts in a process of its own.
       const isSuspect = this.#blame.isSuspect(dirname((files.routing ?? files.rewrite)!));
       const own = isSuspect ? this.#hosts.separate(files) : null;
       set = new FunctionSet({
@@ -273,7 +284,7 @@ export class Functions {
     return set;
   }
 
-  /** Of names that nobody may ask for again. */
+  /** Drops names that clients have made up, the oldest first. */
   #forgetNames(): void {
     for (const name of this.#byDatabase.keys()) {
       if (this.#databases.has(name)) continue;
@@ -353,7 +364,7 @@ export class Functions {
     void this.#reload(concerned);
   }
 
-  /** Something may have changed that nobody tells of. */
+  /** Some folders can't be watched: compares all files with what they were. */
   #lookAtAll(): void {
     if (this.#stopped) return;
     this.#lookUp();
@@ -455,7 +466,7 @@ export class Functions {
       set.record.gone(message);
     }
     if (guarded.length > 0) return false;
-    // after whoever calls this has forgotten the file
+    // after KnownFiles has forgotten the file
     process.nextTick(() => {
       if (!this.#stopped) this.#lookUp();
     });
@@ -524,7 +535,7 @@ function keyOf({ routing, rewrite }: SourceFiles): string {
   return `${routing ?? ''}\0${rewrite ?? ''}`;
 }
 
-/** @param onLate is told when it takes longer: nobody waits for it any more */
+/** @param onLate is called when the work takes longer; it goes on all the same */
 async function inTime(work: Promise<unknown>, limitMs: number, onLate: () => void): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {

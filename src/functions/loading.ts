@@ -38,7 +38,7 @@ export interface LoadTools {
   ): Promise<(TrialResult & { readonly isSlow: boolean }) | null> | null;
   /** The file was found in a folder; no option names it. */
   isSearched(file: string): boolean;
-  /** A host that the set shares with nobody well-behaved; null: it has one, or there is no other. */
+  /** A host that the set shares with no well-behaved set; null: it has one, or there is none. */
   separate(files: SourceFiles): SandboxHost | null;
   /** A version is given to a host. */
   onVersion(id: number, tenant: string): void;
@@ -185,7 +185,7 @@ export class Loader {
     return this.#reinstall();
   }
 
-  /** Looks whether something has changed that nobody told of. */
+  /** Compares the files with what they were, where no change of them would be heard of. */
   async verify(): Promise<void> {
     if (this.#running !== null || this.#isDisposed) return;
     const now = await trailOf(this.#inputs);
@@ -266,7 +266,7 @@ export class Loader {
     }
     this.#wasDropped = false;
     if (tried !== null && tried.failure !== null) return await this.#refuseVersion(made, tried);
-    // Whoever takes long to load would keep its neighbours waiting each time that their process is started again.
+    // A version that is slow to load would keep its neighbours waiting each time that their process is restarted.
     if (tried?.isSlow) this.#host = this.#tools.separate(this.files) ?? this.#host;
     const loaded = await this.#install(made, true, tried);
     if (loaded !== null && loaded.failure !== null && !this.#isDisposed)
@@ -341,7 +341,7 @@ export class Loader {
     if (kind === 'passing') return this.#retry(message);
     if (kind === 'offence') this.#tools.blame.add(this.tenant);
     this.#isSettled = true;
-    // taken away meanwhile, which is no mistake: whoever looks at the folder finds what takes its place
+    // The file was removed meanwhile, which is no mistake: the next look at its folder finds what takes its place.
     if (this.#version !== null && this.entries.some((file) => !isThere(file) && this.#tools.isSearched(file)))
       return;
     if (message === this.#complaint) return;

@@ -78,9 +78,9 @@ const QUICK_MS = 300;
 const IDLE_MS = 2_000;
 
 /**
- * Tries new versions in processes that are there for nothing else, so that their loading costs no client any time. Who
- * takes long, or has done harm before, shares one process with others of that kind: that one may be blocked for seconds,
- * and the others never are.
+ * Tries new versions in processes that are there for nothing else, so that loading them delays no client. A version
+ * that is slow, or whose tenant has done harm before, is tried in a process for such versions only: that one may be blocked
+ * for seconds, the others never are.
  */
 export class Trials {
   readonly #newHost: () => TrialHost | null;

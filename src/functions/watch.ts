@@ -20,7 +20,7 @@ export interface WatchEvents {
   onBlind(folder: string, error: Error, pollMs: number): void;
 }
 
-/** What somebody wants to hear of. */
+/** What an owner wants to be told of. */
 interface Interest {
   /** by folder, names */
   readonly names: ReadonlyMap<string, ReadonlySet<string>>;
@@ -41,7 +41,7 @@ const watchWithKernel: WatchOne = (folder, onEvent) =>
 /**
  * Watches folders, never files: a file that is replaced by renaming, or that is reached through a symbolic link which is
  * swapped (a Kubernetes ConfigMap), goes on under another inode. Each folder has a timer of its own, with a longest wait,
- * so that what is written beside a rule all the time delays nobody.
+ * so that constant writing beside a rule delays no other file.
  */
 export class SourceWatcher {
   readonly #events: WatchEvents;
@@ -64,7 +64,7 @@ export class SourceWatcher {
   }
 
   /**
-   * Sets what somebody wants to hear of, instead of what that was before.
+   * Replaces what an owner wants to be told of.
    * @param points paths without links before their last part
    * @param folders folders in which more than that matters
    */
