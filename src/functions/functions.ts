@@ -64,7 +64,9 @@ export interface FunctionSetRow {
 }
 
 /** RELOAD does not wait longer than this for what it has begun; it goes on all the same. */
-const LONGEST_RELOAD_MS = 10_000;
+const LONGEST_RELOAD_MS = 5_000;
+/** The same for tenants that have harmed others lately. */
+const LONGEST_SUSPECT_MS = 3_000;
 /** Databases that are looked at in one turn of the event loop, when there may be hundreds. */
 const NAMES_A_TURN = 8;
 /** Versions whose tenant is remembered. */
@@ -209,15 +211,24 @@ export class Functions {
     );
     if (hostsChanged) void moved.then(() => old.retire());
     this.#lookUp();
-    const reloads = this.#reload([...this.#sets.values()], true);
-    await inTime(Promise.all([moved, reloads, this.#watchFolders()]), LONGEST_RELOAD_MS, () => {
-      const late = [...this.#sets.values()].filter((set) => set.loader.isBusy).map((set) => set.tenant);
-      const more = late.length > MAX_NAMED ? ` and ${late.length - MAX_NAMED} more` : '';
-      this.#log.warn(
-        { event: 'reload' },
-        `RELOAD does not wait any longer for user functions that are still being loaded: ${late.slice(0, MAX_NAMED).join(', ')}${more}`,
-      );
-    });
+    const sets = [...this.#sets.values()];
+    const suspects = sets.filter((set) => this.#blame.isSuspect(set.tenant));
+    const others = sets.filter((set) => !suspects.includes(set));
+    await Promise.all([
+      inTime(Promise.all([moved, this.#watchFolders(), this.#reload(others, true)]), LONGEST_RELOAD_MS, () =>
+        this.#warnOfLate(others),
+      ),
+      inTime(this.#reload(suspects, true), LONGEST_SUSPECT_MS, () => this.#warnOfLate(suspects)),
+    ]);
+  }
+
+  #warnOfLate(sets: readonly FunctionSet[]): void {
+    const late = sets.filter((set) => set.loader.isBusy).map((set) => set.tenant);
+    const more = late.length > MAX_NAMED ? ` and ${late.length - MAX_NAMED} more` : '';
+    this.#log.warn(
+      { event: 'reload' },
+      `RELOAD does not wait any longer for user functions that are still being loaded: ${late.slice(0, MAX_NAMED).join(', ')}${more}`,
+    );
   }
 
   async stop(): Promise<void> {
