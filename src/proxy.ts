@@ -86,7 +86,7 @@ export class Proxy implements AdminActions {
     this.#checkSocketOptions();
     this.#warnOfAuthFiles();
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
-    // Nobody waits for all rules: a client's first query waits for those of its own database.
+    // Clients connect meanwhile. Their first query waits for the rules of their own database only.
     void this.functions.start();
     this.switchovers.reconfigure();
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);

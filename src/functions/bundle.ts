@@ -86,7 +86,7 @@ const BUILTINS = new Set(builtinModules.flatMap((name) => [name, `node:${name}`]
 /** `require('./' + x)` and the like, for which esbuild would take in every file that the name could mean. */
 const GLOB = /\b(?:require|import)\s*\(\s*(?:`\.{1,2}\/[^`]*\$\{|(["'])\.{1,2}\/[^"'\n]*\1\s*\+)/;
 
-/** What may be an import: so many that nobody need ask esbuild about them. */
+/** What may be an import. Too many are refused before esbuild resolves each of them. */
 const IMPORT_LIKE = /\b(?:(?:import|from)\s*["']|(?:import|require)\s*\()/g;
 
 /** Marks what the plugin itself asks to be resolved. */

@@ -20,7 +20,7 @@ process.on('message', (job: BundleJob) => {
     process.send!(result);
   });
 });
-// Nobody waits for it any more. esbuild may hang in a file.
+// The proxy is gone, or has given up on the job. esbuild may hang in a file.
 process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});

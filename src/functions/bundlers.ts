@@ -206,5 +206,5 @@ class Bundlers {
   }
 }
 
-/** Those of this process: whoever bundles shares them. */
+/** All function sets of this process share them. */
 export const bundlers = new Bundlers();

@@ -1,9 +1,10 @@
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Unjudged } from '../config/options.ts';
 import { Blame } from './blame.ts';
-import type { SourceFiles } from './bundle-job.ts';
+import { isPassingError, type SourceFiles } from './bundle-job.ts';
 import { bundlers } from './bundlers.ts';
 import { GO } from './decision.ts';
 import { FunctionSet, type FunctionLog, type SetSettings } from './function-set.ts';
@@ -20,6 +21,7 @@ import {
   type FindFile,
   type SourceSettings,
 } from './sources.ts';
+import { prepareScripts } from './prelude.ts';
 import { trailOf } from './trail.ts';
 import { Trials } from './trials.ts';
 import { SourceWatcher, type Matters } from './watch.ts';
@@ -74,7 +76,17 @@ interface Rights {
 }
 
 /** RELOAD does not wait longer than this for what it has begun; it goes on all the same. */
-const LONGEST_RELOAD_MS = 10_000;
+const LONGEST_RELOAD_MS = 5_000;
+/** The same for tenants that have harmed others lately. */
+const LONGEST_SUSPECT_MS = 3_000;
+/** Databases that are looked at in one turn of the event loop, when there may be hundreds. */
+const NAMES_A_TURN = 8;
+/** Versions whose tenant is remembered. */
+const MAX_VERSIONS = 10_000;
+/** Of what is late, so many are named. */
+const MAX_NAMED = 10;
+/** After folders could not be listed for lack of something. */
+const RETRY_MS = 1_000;
 /** Names that clients have made up (the `*` entry), of which it is remembered which set applies, and what it may name. */
 const MAX_NAMES = 10_000;
 
@@ -98,6 +110,8 @@ export class Functions {
   readonly #sets = new Map<string, FunctionSet>();
   readonly #known: KnownFiles;
   readonly #blame = new Blame();
+  /** By version: it may end a process after another one, or another set, has taken its place. */
+  readonly #tenants = new Map<number, string>();
   readonly #trials: Trials;
   readonly #tools: LoadTools;
   readonly #watcher: SourceWatcher;
@@ -142,8 +156,12 @@ export class Functions {
         this.#settings.user_function_isolation === 'inline'
           ? null
           : this.#trials.try(tenant, isSuspect, version, isWanted),
-      isSearched: (file) => this.#known.isSearched(file),
+      isSearched: (file) => this.#isSearched(file),
       separate: (files) => this.#hosts.separate(files),
+      onVersion: (id, tenant) => {
+        this.#tenants.set(id, tenant);
+        if (this.#tenants.size > MAX_VERSIONS) this.#tenants.delete(this.#tenants.keys().next().value!);
+      },
       onTrail: (loader) => {
         if (!this.#stopped) this.#watcher.watch(loader, loader.trail.keys());
       },
@@ -156,7 +174,14 @@ export class Functions {
    * @returns when everything has been loaded, or refused
    */
   async start(): Promise<void> {
-    this.#lookUp();
+    // what goes wrong here goes wrong again, and is told, where the scripts are needed
+    await prepareScripts().catch(() => {});
+    for (const [i, name] of this.#names().entries()) {
+      // unless a reload has removed it meanwhile
+      if (this.#isName(name)) this.setFor(name);
+      // let clients be served
+      if (i % NAMES_A_TURN === 0) await nextTurn();
+    }
     await Promise.all([this.#watchFolders(), ...[...this.#sets.values()].map((set) => set.loader.idle())]);
   }
 
@@ -218,6 +243,8 @@ export class Functions {
 
   /** RELOAD: rule files that are gone just now were removed. To be called before `reconfigure`. */
   confirmRemovals(): void {
+    // what has vanished just now is not known yet
+    this.#lookUp();
     for (const file of this.#known.confirmRemovals())
       this.#log.info({ event: 'rules_removal' }, `removal of ${printable(file)} confirmed by RELOAD`);
   }
@@ -251,14 +278,24 @@ export class Functions {
     );
     if (hostsChanged) void moved.then(() => old.retire());
     this.#lookUp();
-    const reloads = this.#reload([...this.#sets.values()], true);
-    await inTime(Promise.all([moved, reloads, this.#watchFolders()]), LONGEST_RELOAD_MS, () => {
-      const late = [...this.#sets.values()].filter((set) => set.loader.isBusy).map((set) => set.tenant);
-      this.#log.warn(
-        { event: 'reload' },
-        `RELOAD does not wait any longer for user functions, which are still being loaded: ${late.join(', ')}`,
-      );
-    });
+    const sets = [...this.#sets.values()];
+    const suspects = sets.filter((set) => this.#blame.isSuspect(set.tenant));
+    const others = sets.filter((set) => !suspects.includes(set));
+    await Promise.all([
+      inTime(Promise.all([moved, this.#watchFolders(), this.#reload(others, true)]), LONGEST_RELOAD_MS, () =>
+        this.#warnOfLate(others),
+      ),
+      inTime(this.#reload(suspects, true), LONGEST_SUSPECT_MS, () => this.#warnOfLate(suspects)),
+    ]);
+  }
+
+  #warnOfLate(sets: readonly FunctionSet[]): void {
+    const late = sets.filter((set) => set.loader.isBusy).map((set) => set.tenant);
+    const more = late.length > MAX_NAMED ? ` and ${late.length - MAX_NAMED} more` : '';
+    this.#log.warn(
+      { event: 'reload' },
+      `RELOAD does not wait any longer for user functions that are still being loaded: ${late.slice(0, MAX_NAMED).join(', ')}${more}`,
+    );
   }
 
   async stop(): Promise<void> {
@@ -314,7 +351,7 @@ export class Functions {
     const key = keyOf(files);
     let set = this.#sets.get(key);
     if (set === undefined) {
-      // Whoever has done harm under another name starts where it can do none.
+      // A tenant whose other rules have harmed their neighbours starts in a process of its own.
       const isSuspect = this.#blame.isSuspect(dirname((files.routing ?? files.rewrite)!));
       const own = isSuspect ? this.#hosts.separate(files) : null;
       set = new FunctionSet({
@@ -346,7 +383,7 @@ export class Functions {
     );
   }
 
-  /** Of names that nobody may ask for again. */
+  /** Drops names that clients have made up, the oldest first. */
   #forgetNames(): void {
     for (const name of this.#byDatabase.keys()) {
       if (this.#databases.has(name)) continue;
@@ -408,19 +445,21 @@ export class Functions {
   }
 
   #killed(versionId: number): void {
-    const set = this.#setOfVersion(versionId);
-    if (set === undefined) return;
+    const tenant = this.#tenants.get(versionId);
+    if (tenant === undefined) return;
     this.#log.error(
-      { event: 'sandbox_killed', tenant: set.tenant },
-      `sandbox process killed because of user functions in ${set.tenant}`,
+      { event: 'sandbox_killed', tenant },
+      `sandbox process killed because of user functions in ${tenant}`,
     );
-    this.#fault(set);
+    this.#blame.add(tenant);
+    const set = this.#setOfVersion(versionId);
+    if (set !== undefined) this.#separate(set);
   }
 
   /** A set has harmed those that share its process. */
   #fault(set: FunctionSet): void {
     this.#blame.add(set.tenant);
-    this.#separate(set);
+    if (this.#sets.get(keyOf(set.files)) === set) this.#separate(set);
   }
 
   /** @returns whether there was something to separate it from */
@@ -442,7 +481,7 @@ export class Functions {
     void this.#reload(concerned);
   }
 
-  /** Something may have changed that nobody tells of. */
+  /** Some folders can't be watched: compares all files with what they were. */
   #lookAtAll(): void {
     if (this.#stopped) return;
     this.#lookUp();
@@ -453,6 +492,13 @@ export class Functions {
   /** Whether other files may apply somewhere when this path changes. */
   #isPlace(path: string): boolean {
     return isCandidate(basename(path)) || this.#places.has(path) || this.#isName(basename(path));
+  }
+
+  /** The file was found in user_functions_dir, and no option names it. */
+  #isSearched(file: string): boolean {
+    const root = this.#settings.user_functions_dir || null;
+    const folder = dirname(file);
+    return isCandidate(basename(file)) && root !== null && (folder === root || dirname(folder) === root);
   }
 
   #isName(name: string): boolean {
@@ -537,7 +583,7 @@ export class Functions {
       set.record.gone(message);
     }
     if (guarded.length > 0) return false;
-    // after whoever calls this has forgotten the file
+    // after KnownFiles has forgotten the file
     process.nextTick(() => {
       if (!this.#stopped) this.#lookUp();
     });
@@ -559,6 +605,7 @@ export class Functions {
 
   /** Watches where rules may appear: user_functions_dir, the folders of databases in it, and what leads there. */
   async #watchFolders(): Promise<void> {
+    if (this.#stopped) return;
     const round = ++this.#watching;
     const root = this.#settings.user_functions_dir || null;
     const folders = new Map<string, Matters>();
@@ -566,6 +613,11 @@ export class Functions {
     if (root !== null) {
       paths.push(root);
       const own = await namesIn(root);
+      if (own === null) {
+        // what is watched stays so until then
+        setTimeout(() => void this.#watchFolders(), RETRY_MS).unref();
+        return;
+      }
       const databases = own.filter((name) => this.#isName(name)).map((name) => join(root, name));
       paths.push(...databases);
       for (const folder of databases) {
@@ -586,13 +638,13 @@ export class Functions {
   }
 }
 
-/** Folders, and links that may lead to some. */
-async function namesIn(folder: string): Promise<string[]> {
+/** Folders, and links that may lead to some; null: that can't be told now. */
+async function namesIn(folder: string): Promise<string[] | null> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
     return entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink()).map(({ name }) => name);
-  } catch {
-    return [];
+  } catch (error) {
+    return isPassingError(error) ? null : [];
   }
 }
 
@@ -600,7 +652,7 @@ function keyOf({ routing, rewrite }: SourceFiles): string {
   return `${routing ?? ''}\0${rewrite ?? ''}`;
 }
 
-/** @param onLate is told when it takes longer: nobody waits for it any more */
+/** @param onLate is called when the work takes longer; it goes on all the same */
 async function inTime(work: Promise<unknown>, limitMs: number, onLate: () => void): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {

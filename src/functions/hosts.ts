@@ -120,7 +120,7 @@ export class Hosts {
     if (host instanceof ProcessHost) void host.retire();
   }
 
-  /** A process for trying new versions, which whoever takes it ends; null: inline, where nothing would be gained. */
+  /** A process for trying new versions, which its owner ends; null: inline, where a trial would gain nothing. */
   forTrials(): ProcessHost | null {
     return this.#options.isolation === 'inline' || this.#stopped ? null : this.#newProcess();
   }

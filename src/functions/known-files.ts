@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { isThere } from './sources.ts';
+import { presenceOf } from './sources.ts';
 
 export interface KnownFilesEvents {
   /** A file that applied is gone. It goes on applying. */
@@ -35,15 +35,20 @@ export class KnownFiles {
     const slot = join(folder, name);
     const last = this.#applying.get(slot);
     const there: string[] = [];
+    const hidden: string[] = [];
     let fresh: string | undefined;
     for (const extension of extensions) {
       const file = slot + extension;
-      if (isThere(file)) {
+      const presence = presenceOf(file);
+      if (presence === 'there') {
         there.push(file);
         if (!this.#seen.has(file)) fresh ??= file;
-      } else this.#seen.delete(file);
+      } else if (presence === 'hidden') hidden.push(file);
+      else this.#seen.delete(file);
     }
     for (const file of there) this.#seen.add(file);
+    // What applies as far as anybody can tell is not remembered: it may never have been there.
+    if (hidden.length > 0) return last ?? there[0] ?? hidden[0]!;
     // Another one has taken its place only when that has come since: one that was there all the time did not apply.
     const isGone = last !== undefined && !there.includes(last);
     const file = isGone ? (fresh ?? last) : there[0];
@@ -56,11 +61,6 @@ export class KnownFiles {
     if (isGone && file === last) this.#noteGone(file);
     else this.#noteThere(file);
     return file;
-  }
-
-  /** It was found in a folder. */
-  isSearched(file: string): boolean {
-    return [...this.#applying.values()].includes(file);
   }
 
   isGone(file: string | null): boolean {

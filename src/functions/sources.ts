@@ -40,10 +40,17 @@ export function isCandidate(name: string): boolean {
  * may be in a folder that is there and may not be looked into.
  */
 export function isThere(file: string): boolean {
+  return presenceOf(file) !== 'none';
+}
+
+/** `hidden`: it may be there, in a folder that may not be looked into. */
+export function presenceOf(file: string): 'there' | 'hidden' | 'none' {
   try {
-    return lstatSync(file, { throwIfNoEntry: false }) !== undefined;
+    return lstatSync(file, { throwIfNoEntry: false }) === undefined ? 'none' : 'there';
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EACCES' && existsSync(dirname(file));
+    return (error as NodeJS.ErrnoException).code === 'EACCES' && existsSync(dirname(file))
+      ? 'hidden'
+      : 'none';
   }
 }
 

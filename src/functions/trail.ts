@@ -95,7 +95,7 @@ class Walk {
 export function hasChangedSince(before: Trail | null, now: Trail, since: number): boolean {
   for (const [path, { stamp, changedAt }] of now) {
     const last = before?.get(path);
-    // of what is gone, and of folders, nobody knows since when
+    // A missing path and a folder have no time of change.
     if (last?.stamp !== stamp && (changedAt >= since || (last !== undefined && changedAt === 0))) return true;
   }
   return false;

@@ -20,7 +20,7 @@ export interface WatchEvents {
   onBlind(folder: string, error: Error, pollMs: number): void;
 }
 
-/** What somebody wants to hear of. */
+/** What an owner wants to be told of. */
 interface Interest {
   /** by folder, names */
   readonly names: ReadonlyMap<string, ReadonlySet<string>>;
@@ -41,12 +41,14 @@ const watchWithKernel: WatchOne = (folder, onEvent) =>
 /**
  * Watches folders, never files: a file that is replaced by renaming, or that is reached through a symbolic link which is
  * swapped (a Kubernetes ConfigMap), goes on under another inode. Each folder has a timer of its own, with a longest wait,
- * so that what is written beside a rule all the time delays nobody.
+ * so that constant writing beside a rule delays no other file.
  */
 export class SourceWatcher {
   readonly #events: WatchEvents;
   readonly #watchOne: WatchOne;
   readonly #interests = new Map<object, Interest>();
+  /** by folder, all that matters in it; made when something is heard of the folder */
+  readonly #mattering = new Map<string, { names: ReadonlySet<string>; rest: readonly Matters[] }>();
   readonly #watchers = new Map<string, FSWatcher>();
   readonly #bursts = new Map<string, Burst>();
   /** folders that the kernel refuses to watch */
@@ -62,7 +64,7 @@ export class SourceWatcher {
   }
 
   /**
-   * Sets what somebody wants to hear of, instead of what that was before.
+   * Replaces what an owner wants to be told of.
    * @param points paths without links before their last part
    * @param folders folders in which more than that matters
    */
@@ -77,6 +79,7 @@ export class SourceWatcher {
     }
     const before = this.#interests.get(owner);
     this.#interests.set(owner, { names, folders });
+    this.#mattering.clear();
     for (const folder of [...names.keys(), ...folders.keys()]) this.#open(folder);
     if (before !== undefined) this.#closeUnused(before);
   }
@@ -84,6 +87,7 @@ export class SourceWatcher {
   forget(owner: object): void {
     const before = this.#interests.get(owner);
     this.#interests.delete(owner);
+    this.#mattering.clear();
     if (before !== undefined) this.#closeUnused(before);
   }
 
@@ -146,15 +150,24 @@ export class SourceWatcher {
 
   #heard(folder: string, name: string | null, isNew: boolean): void {
     if (this.#closed) return;
+    const { names, rest } = this.#matteringIn(folder);
     // some systems don't say which
-    if (name === null) {
-      for (const { names } of this.#interests.values())
-        for (const each of names.get(folder) ?? []) this.#note(folder, each);
-      return;
+    if (name === null) for (const each of names) this.#note(folder, each);
+    else if (names.has(name) || rest.some((matters) => matters(name, isNew))) this.#note(folder, name);
+  }
+
+  /** A log may be written in the same folder, a thousand lines a second: each must cost next to nothing. */
+  #matteringIn(folder: string): { names: ReadonlySet<string>; rest: readonly Matters[] } {
+    let known = this.#mattering.get(folder);
+    if (known === undefined) {
+      const interests = [...this.#interests.values()];
+      known = {
+        names: new Set(interests.flatMap(({ names }) => [...(names.get(folder) ?? [])])),
+        rest: interests.map(({ folders }) => folders.get(folder)).filter((matters) => matters !== undefined),
+      };
+      this.#mattering.set(folder, known);
     }
-    for (const { names, folders } of this.#interests.values()) {
-      if (names.get(folder)?.has(name) || folders.get(folder)?.(name, isNew)) return this.#note(folder, name);
-    }
+    return known;
   }
 
   #note(folder: string, name: string): void {

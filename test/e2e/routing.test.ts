@@ -91,6 +91,7 @@ for (const isolation of ['inline', 'process']) {
 
 test('a broken rule is an error in the log, and the last good version goes on', async (t) => {
   const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
+  await bouncer.waitForLog(/user functions loaded/);
   const client = await bouncer.connect({ database: 'dev' });
   await bouncer.writeFile('user-functions/routing_rules.ts', 'export function routing_rules( {');
   await bouncer.waitForLog(/user functions not loaded, version \w+ goes on/);
@@ -99,7 +100,11 @@ test('a broken rule is an error in the log, and the last good version goes on', 
 });
 
 test('a rule that is dropped into the folder applies at once, and one that is removed no longer does', async (t) => {
-  const bouncer = await start(t, { 'README.md': 'rules go here' });
+  const bouncer = await start(
+    t,
+    { 'README.md': 'rules go here' },
+    { settings: { user_function_removal_grace: 0 } },
+  );
   const client = await bouncer.connect({ database: 'dev' });
   await assert.rejects(client.query('SELECT who FROM tableb'), /does not exist/);
   await bouncer.writeFile('user-functions/routing_rules.ts', ROUTING);

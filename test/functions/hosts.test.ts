@@ -159,6 +159,7 @@ test('a version that is being loaded while its set moves to another host is not 
       trial: () => null,
       isSearched: () => false,
       separate: () => null,
+      onVersion() {},
       onTrail() {},
       onBuilt() {},
     },

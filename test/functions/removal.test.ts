@@ -4,6 +4,7 @@ import { mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { FunctionSettings } from '../../src/functions/functions.ts';
+import { Bouncer } from '../support/bouncer.ts';
 import { Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 
@@ -175,4 +176,52 @@ test('an imported file that is gone, and a link that leads nowhere, leave the la
   await rm(join(rules.folder, 'v1'), { recursive: true });
   await until('the failure', () => rules.lines.some((line) => OVERDUE.test(line)));
   assert.equal((await rules.ask('q', 'b')).kind, 'reject');
+});
+
+test('while a deployment tool removes folders and writes them again, no query goes unjudged', async (t) => {
+  const guard = (i: number): string =>
+    `import { reject } from 'pgswitchyard'; import './lib/x.ts'; export const rewrite_query = () => reject('no ${i}');`;
+  const files = (i: number): Record<string, string> => ({
+    'a/lib/x.ts': `export const x = ${i};`,
+    'a/rewrite_query.ts': guard(i),
+  });
+  const rules = await Rules.start(t, { files: files(0), settings: PASSING });
+  let isDone = false;
+  let asked = 0;
+  const asking = (async (): Promise<void> => {
+    for (; !isDone; asked++) assert.equal((await rules.ask('q')).kind, 'reject');
+  })();
+  const deploying = (async (): Promise<void> => {
+    for (let i = 1; i <= 30; i++) {
+      const before = asked;
+      const folder = join(rules.folder, 'a');
+      if (i % 2 === 0) await rm(folder, { recursive: true });
+      else await rename(folder, join(rules.folder, `old-${i}`));
+      await until('a query meanwhile', () => asked > before + 20 || isDone);
+      for (const [path, text] of Object.entries(files(i))) await rules.write(path, text);
+    }
+  })();
+  await Promise.race([asking, deploying]);
+  await until('the last version', async () => {
+    const decision = await rules.ask('q');
+    return decision.kind === 'reject' && decision.message === 'no 30';
+  });
+  isDone = true;
+  await Promise.all([asking, deploying]);
+});
+
+test("the proxy's RELOAD confirms a removal, and SET does not", async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: { a: 'host=127.0.0.1 port=1' },
+    files: { 'user-functions/a/routing_rules.ts': rule('a') },
+    settings: { routing_rules_on_failure: 'error' },
+  });
+  await bouncer.waitForLog(/user functions loaded/);
+  await bouncer.removeFile('user-functions/a/routing_rules.ts');
+  await bouncer.waitForLog(GONE);
+  await bouncer.admin('SET query_timeout = 5');
+  assert.equal((await bouncer.admin('SHOW FUNCTIONS')).length, 1);
+  await bouncer.admin('RELOAD');
+  assert.deepEqual(await bouncer.admin('SHOW FUNCTIONS'), []);
+  assert.ok(bouncer.logContains(/removal of .*\/a\/routing_rules\.ts confirmed by RELOAD/));
 });

@@ -1,4 +1,4 @@
-/** When those who wait for changes of folders are told of them. */
+/** When changes of folders are reported, and which. */
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -43,7 +43,7 @@ test('a file that is written without a pause is told of, and keeps no other fold
   await writing;
 });
 
-test('files beside those that somebody wants to hear of are nobody’s business', async (t) => {
+test('changes of files beside those that are watched are not reported', async (t) => {
   const folder = await folderOf(t);
   const told = new Set<string>();
   const watcher = new SourceWatcher(eventsTo(told));
