@@ -419,7 +419,11 @@ export class Outstanding {
       const end = Math.min(this.#syncs.first, this.nextPosition);
       this.lostParse = this.#lastParse >= this.position && this.#lastParse < end;
       this.#loseUntil(end);
-      if (this.empty) this.#skipping = true;
+      if (this.empty) {
+        this.#skipping = true;
+        // a Query after the error was skipped, too: only a Sync ends this
+        this.#isOpen = true;
+      }
     }
     return this.replacement === null ? Reply.Forward : Reply.Replace;
   }

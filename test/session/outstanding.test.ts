@@ -353,6 +353,19 @@ test('a pipeline is open from its first message to the answer of what ends it, F
   assert.ok(!ledger.busy);
 });
 
+test('a pipeline that has failed is open until a Sync, also where a Query was skipped with the rest of it', () => {
+  for (const skipped of [Request.Query, Request.FunctionCall, Request.Execute]) {
+    const ledger = new Outstanding();
+    ledger.sent(Request.Parse);
+    ledger.sent(skipped);
+    ledger.reply(Backend.ErrorResponse);
+    assert.ok(ledger.busy && ledger.unsynced && ledger.empty);
+    ledger.sent(Request.Sync);
+    assert.equal(ledger.reply(Backend.ReadyForQuery), Reply.Ready);
+    assert.ok(!ledger.busy);
+  }
+});
+
 test('a Sync that a COPY swallows ends no pipeline', () => {
   const ledger = new Outstanding();
   ledger.sent(Request.Execute);
