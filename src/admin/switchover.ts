@@ -4,6 +4,7 @@ import type { ClusterController } from '../switchover/controller.ts';
 import { PlannedSwitchover } from '../switchover/planned.ts';
 import { stateOf } from '../switchover/readers.ts';
 import { timestamp } from '../telemetry/log.ts';
+import { ClientError } from '../wire/errors.ts';
 import type { AdminActions } from './actions.ts';
 import { notice } from './commands.ts';
 import { commandError, type Operator } from './operator.ts';
@@ -120,7 +121,8 @@ export async function switchOver(
   const controller = controllerOf(operator, database);
   const { log, registry, switchovers } = operator.actions;
   log.info({ event: 'console_command' }, `SWITCHOVER '${database}' TO '${name}' command issued`);
-  let left: string[];
+  let failure: Error | null = null;
+  let left: string[] = [];
   try {
     if (await takenBack(controller, name)) return commandComplete('SWITCHOVER');
     const switchover = new PlannedSwitchover({
@@ -132,11 +134,37 @@ export async function switchOver(
       log: (level, message) =>
         log[level]({ database, event: 'switchover' }, `switchover ${database}: ${message}`),
     });
-    left = await switchover.run();
+    const done = switchover.run().then(
+      (lines) => void (left = lines),
+      (error: unknown) => void (failure = error as Error),
+    );
+    await unlessLeft(operator, switchover, done);
   } catch (error) {
+    // a promotion that was asked for goes on
+    if (error instanceof ClientError) throw error;
     throw commandError(`switchover failed: ${(error as Error).message}`);
   }
+  if (failure !== null) throw commandError(`switchover failed: ${(failure as Error).message}`);
   return Buffer.concat([...left.map((line) => notice(line)), commandComplete('SWITCHOVER')]);
+}
+
+/** Waits for the end. Before the promotion is asked for, who gave the command ends it by leaving, or by a cancel request. */
+async function unlessLeft(
+  operator: Operator,
+  switchover: PlannedSwitchover,
+  done: Promise<void>,
+): Promise<void> {
+  const { client } = operator;
+  const { onLeft } = client;
+  client.onLeft = () => {
+    switchover.cancel('the administrator has left');
+    onLeft?.();
+  };
+  try {
+    await operator.waitFor(done, () => switchover.cancel('it was canceled'));
+  } finally {
+    client.onLeft = onLeft;
+  }
 }
 
 /** Whether it was a SWITCHOVER to the writer, which takes back what another one has begun. @throws Error */
