@@ -358,10 +358,10 @@ test('a pipeline that has failed is open until a Sync, also where a Query was sk
     const ledger = new Outstanding();
     ledger.sent(Request.Parse);
     ledger.sent(skipped);
-    ledger.reply(Backend.ErrorResponse);
+    ledger.reply('E'.charCodeAt(0));
     assert.ok(ledger.busy && ledger.unsynced && ledger.empty);
     ledger.sent(Request.Sync);
-    assert.equal(ledger.reply(Backend.ReadyForQuery), Reply.Ready);
+    assert.equal(ledger.reply('Z'.charCodeAt(0)), Reply.Ready);
     assert.ok(!ledger.busy);
   }
 });

@@ -249,6 +249,22 @@ test("who asked for the writer by its node's name waits, too, and goes on when i
   }
 });
 
+test('an administrator who leaves ends a SWITCHOVER that has not asked for the promotion yet', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const open = await bouncer.connect();
+  await open.query('BEGIN');
+  const administrator = await bouncer.connect({ user: 'pgbouncer', database: 'pgbouncer' });
+  const command = administrator.query(to(standbys[0]!));
+  command.catch(() => {});
+  await bouncer.waitForLog(/transactions wait/);
+  const write = bouncer.sql('INSERT INTO ledger (writer, n) VALUES (1, 1)');
+  (administrator as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+  await bouncer.waitForLog(/is given up: the administrator has left/);
+  await write;
+  await open.query('COMMIT');
+  await untilWritable(primary);
+});
+
 test('on PostgreSQL 15 the fence holds, too', { skip: noPostgres15 }, async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { version: 15 });
   const insistent = new Insistent(() => directly(primary), explicitly);
