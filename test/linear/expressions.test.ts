@@ -16,7 +16,7 @@ const SOURCE = join(import.meta.dirname, '..', '..', 'src');
 const OWN =
   /^(?:cli|config)\/|^functions\/(?:bundle|esbuild|sources|source-file|watch)\.ts|^platform\/reaper\.ts/;
 
-/** isRollback, which is only given texts of a bounded length. */
+/** isRollback, which is given texts of up to user_function_max_query: this line goes when a scanner takes its place. */
 const KNOWN = /^src\/functions\/decision\.ts:\d+ \/\^\\s\*\(\?:rollback/;
 
 interface Found {
