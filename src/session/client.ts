@@ -15,7 +15,7 @@ import { leave } from './leave.ts';
 import { Outstanding } from './outstanding.ts';
 import type { ClientStatement, Undecided } from './prepared.ts';
 import type { UntrackedStatement } from './rejudge.ts';
-import { resumeClient } from './relay-client.ts';
+import { HELD_BYTES, resumeClient } from './relay-client.ts';
 import { decided, type Asked, type Judgement } from './query.ts';
 import { relayServerBytes } from './relay-server.ts';
 import { refuseWaiting } from './switchover.ts';
@@ -32,8 +32,6 @@ const EMPTY = Buffer.alloc(0);
  * comes to that much, because the server is not read while anything waits: only answers of the proxy's own do.
  */
 const UNSENT_BYTES = 128 * 1024;
-/** What a client may send ahead, while its messages are not looked at, before it is no longer read. */
-export const HELD_BYTES = 64 * 1024;
 
 /** A connection from an application. What happens on it is in the files beside this one, by subject. */
 export class Client implements Waiter, ServerUser {

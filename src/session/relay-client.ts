@@ -3,7 +3,7 @@ import { BAD_HEADER, Carry, frameSize, INCOMPLETE } from '../wire/frames.ts';
 import { FLUSH } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import { takeBack } from './cancel.ts';
-import { HELD_BYTES, type Client } from './client.ts';
+import type { Client } from './client.ts';
 import { keepForReplay } from './kept.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
@@ -19,6 +19,8 @@ import { isKept, noteUnnamedParse } from './unnamed.ts';
  */
 
 const EMPTY = Buffer.alloc(0);
+/** What a client may send ahead, while its messages are not looked at, before it is no longer read. */
+export const HELD_BYTES = 64 * 1024;
 /**
  * Answers that a client may be ahead of its server. More are not asked for before some have come: each takes memory here,
  * and what the proxy itself answers costs no server any, so that nothing else would end it.
