@@ -93,7 +93,8 @@ export function runControl(
           }
         } catch (error) {
           const reason = `the answer to a query of the proxy makes no sense: ${(error as Error).message}`;
-          server.close(reason, { notify: false, level: 'warn' });
+          // what a probe finds out is told once, where it changes something
+          server.close(reason, { notify: false, level: server.isProbe ? 'info' : 'warn' });
           finish(new ControlError(reason, '08P01'));
         }
       },
