@@ -152,7 +152,7 @@ test('a statement on a reader that freezes ends with query_timeout, or when the 
       'an error',
       limited.query(where).catch((each: unknown) => each as Error),
     );
-    assert.match(String(error), /query timeout/);
+    assert.match((error as Error).message, /query timeout/);
   } finally {
     standby.thaw();
   }
