@@ -506,8 +506,11 @@ export class ClusterController implements Cluster {
 
   /** All nodes have been asked, and there is no writer among them: as configured, then. */
   #lookedAround(): void {
-    if (!this.#hold?.isFirst || !this.#hasTopology || this.#hold.isDeployment) return;
-    for (const node of this.nodes) if (node.lastProbe === 0 && node.failure === '') return;
+    if (!this.#hold?.isFirst || this.#hold.isDeployment) return;
+    const nodes = [...this.nodes];
+    if (nodes.some((node) => node.lastProbe === 0 && node.failure === '')) return;
+    // nobody can be asked for the topology where nobody answers
+    if (!this.#hasTopology && nodes.some((node) => node.failure === '')) return;
     this.#endFirstLook(this.#hold, null);
   }
 

@@ -46,6 +46,8 @@ export class Probe {
   #question = 0;
   #refused = '';
   #refusedAt = 0;
+  /** queries of others that run on the connection, or wait for it */
+  #guests = 0;
   /** when the connection was made, or was last to be replaced */
   #madeAt = 0;
   #stopped = false;
@@ -95,14 +97,19 @@ export class Probe {
     const server = this.#server;
     if (server === null || server.state === 'closed')
       throw new ControlError('no connection to this node', '08003');
-    return await this.#ask(server, sql, timeoutMs);
+    this.#guests++;
+    try {
+      return await this.#ask(server, sql, timeoutMs);
+    } finally {
+      this.#guests--;
+    }
   }
 
   #queue: Promise<unknown> = Promise.resolve();
 
   #ask(server: Server, sql: string, timeoutMs: number): Promise<Row[]> {
     const answer = this.#queue.then(() => {
-      if (server.state === 'closed') throw new ControlError('connection lost', '08006');
+      if (server.state === 'closed') throw new ControlError(CRASHED, '08006');
       return runControl(server, sql, { timeoutMs });
     });
     this.#queue = answer.catch(() => {});
@@ -146,7 +153,7 @@ export class Probe {
     if (this.#server === null || this.#server.state === 'closed') {
       this.#server = null;
       this.#server = await this.#connect(pool, deadline);
-    } else if (performance.now() - this.#madeAt > RENEW_MS) {
+    } else if (this.#guests === 0 && performance.now() - this.#madeAt > RENEW_MS) {
       await this.#replace(this.#server, pool, deadline);
     }
     const askedAt = performance.now();
@@ -163,7 +170,10 @@ export class Probe {
   async #replace(old: Server, pool: Pool, deadline: number): Promise<void> {
     this.#madeAt = performance.now();
     try {
-      this.#server = await this.#connect(pool, deadline);
+      const server = await this.#connect(pool, deadline);
+      // somebody may wait for an answer on the old one by now
+      if (this.#guests > 0 && old.state !== 'closed') return server.close('not needed');
+      this.#server = server;
       old.close('another probe has taken over');
     } catch (error) {
       if (failureOf(error as Error).isClosing || this.#stopped) throw error;

@@ -56,6 +56,17 @@ for (const [what, fault] of endings) {
   });
 }
 
+test('a server that ends with its answer to a statement costs the client nothing, whoever ended it', async () => {
+  const client = await bouncer.connect({ database: 'dev' });
+  for (const split of [undefined, 3, -1]) {
+    relay.faults.push({ query: /SELECT 98/, ...(split === undefined ? {} : { split }) });
+    assert.deepEqual((await client.query('SELECT 98 AS n')).rows, [{ n: 98 }]);
+    assert.equal(relay.faults.length, 0);
+    assert.deepEqual((await client.query('SELECT 99 AS n')).rows, [{ n: 99 }]);
+  }
+  await client.end();
+});
+
 test('a server that ends with its answer to a reset, a check or a connect_query costs no client anything', async () => {
   const first = await bouncer.connect({ database: 'session' });
   await first.query('SELECT 1');
