@@ -85,8 +85,10 @@ export class FunctionSet {
       record: this.record,
       tools: options.tools,
       onVersion: (isNew) => {
-        this.judgeAgain();
-        if (isNew) this.#batcher.reset();
+        if (isNew) {
+          this.judgeAgain();
+          this.#batcher.reset();
+        }
         this.#warnOfPassing(this.#version!.bundle);
       },
       onSettled: () => this.#batcher.open(),

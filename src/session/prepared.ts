@@ -381,7 +381,7 @@ function closeNamed(client: Client, name: string): Handled {
 
 /** A statement by its name, quoted or not, alone in its text. */
 const DEALLOCATE =
-  /^\s*deallocate\s+(?:prepare\s+)?(?:"((?:[^"]|"")+)"|([a-z_\x80-\xff][\w$\x80-\xff]*))\s*;?\s*$/i;
+  /^\s*deallocate\s+(?:prepare\s+)?(?:"((?:[^"]|"")+)"|([a-z_\x80-\xff][\w$\x80-\xff]*))\s*;?$/i;
 /** Longest Query that is looked at for it, in bytes. */
 const DEALLOCATE_BYTES = 200;
 
@@ -398,7 +398,7 @@ export function mayDeallocate(size: number, chunk: Buffer, at: number): boolean 
 export function deallocate(client: Client, bytes: Buffer): Handled | null {
   const { statements, outstanding } = client;
   if (statements === null || !mayDeallocate(bytes.length, bytes, 0) || outstanding.skipping) return null;
-  const match = DEALLOCATE.exec(bytes.toString('latin1', HEADER_BYTES, bytes.length - 1));
+  const match = DEALLOCATE.exec(bytes.toString('latin1', HEADER_BYTES, bytes.length - 1).trimEnd());
   if (match === null) return null;
   const name = match[1]?.replaceAll('""', '"') ?? match[2]!.toLowerCase();
   if (!statements.has(name) || (match[1] === undefined && name === 'all')) return null;

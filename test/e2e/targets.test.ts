@@ -344,7 +344,7 @@ test('the functions of the target are asked also when there are none any more wh
   await client.query('select 1 --to:bob');
   await bouncer.removeFile('user-functions/alice/routing_rules.ts');
   // which confirms the removal
-  await bouncer.reload();
+  await bouncer.admin('RELOAD');
   await bouncer.waitForLog(/user functions of .*alice removed/);
   assert.equal(value(await client.query(where)), 'bob');
   assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');

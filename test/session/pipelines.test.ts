@@ -25,8 +25,8 @@ const bouncer = await Bouncer.start(
   {
     databases: {
       plain: cluster.connectionString(),
-      one: cluster.connectionString(),
-      two: cluster.connectionString(),
+      one: `${cluster.connectionString()} routing_targets=two`,
+      two: `${cluster.connectionString()} routing_targets=one`,
       session: `${cluster.connectionString()} pool_mode=session`,
       statement: `${cluster.connectionString()} pool_mode=statement`,
     },
