@@ -86,7 +86,8 @@ export class FunctionSet {
       tools: options.tools,
       onVersion: (isNew) => {
         if (isNew) {
-          this.judgeAgain();
+          // Calls that wait for a first version are judged by it.
+          if (!this.#batcher.isNew) this.judgeAgain();
           this.#batcher.reset();
         }
         this.#warnOfPassing(this.#version!.bundle);
