@@ -37,7 +37,7 @@ async function start(
   version: string,
   name = 'rewrite_query',
 ): Promise<Bouncer> {
-  return Bouncer.start(scope, {
+  const bouncer = await Bouncer.start(scope, {
     databases: {
       dev: cluster.connectionString(),
       'dev.2': second.connectionString(),
@@ -46,6 +46,8 @@ async function start(
     settings: { default_pool_size: 2, ...settings },
     files: { [`user-functions/dev/${name}.ts`]: version },
   });
+  await bouncer.waitForLog(/user functions (?:not )?loaded/);
+  return bouncer;
 }
 
 async function login(t: Scope, bouncer: Bouncer): Promise<RawClient> {
