@@ -118,7 +118,6 @@ export class TrackedParameters {
         sql = `${sql ?? ''}${this.#restoration(i, server)};`;
         continue;
       }
-      if (i < this.#firstOwn && current?.toLowerCase() === wanted.toLowerCase()) continue;
       // A parameter that this server never reported (an older version) can't be compared: setting it could be an error.
       if (current === undefined && i >= KEPT.length) continue;
       sql = `${sql ?? ''}${assignment(this.names[i]!, wanted)};`;

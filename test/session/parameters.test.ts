@@ -283,6 +283,28 @@ test('client_encoding and others are reported in PostgreSQL’s spelling, with a
   }
 });
 
+test('a start-up value that leaves parts out is completed by the default, not by what another client has set', async (t) => {
+  for (const [given, shown] of [
+    ['ISO', 'ISO, MDY'],
+    ['postgres', 'Postgres, MDY'],
+    ['dmy', 'ISO, DMY'],
+  ]) {
+    const other = await login(t);
+    await other.query("SET DateStyle = 'SQL, YMD'");
+    const client = await login(t, 'one', { DateStyle: given! });
+    assert.equal(await show(client, 'DateStyle'), shown);
+    assert.equal(await show(other, 'DateStyle'), 'SQL, YMD');
+    for (const each of [client, other]) each.destroy();
+  }
+});
+
+test('values that differ in case only are told apart', async (t) => {
+  const [upper, lower] = [await login(t, 'one', { application_name: 'App' }), await login(t)];
+  await lower.query("SET application_name = 'app'");
+  assert.equal(await show(upper, 'application_name'), 'App');
+  assert.equal(await show(lower, 'application_name'), 'app');
+});
+
 test('pipelined messages keep their settings apart, too', async (t) => {
   const [client, other] = [await login(t), await login(t)];
   client.send(query('SET default_transaction_read_only = on'), query('SELECT 1'), query(WRITE));
