@@ -207,8 +207,8 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
       `database "${database.name}" is disabled`,
       clientErrors.databaseDisabled(database.name),
     );
-  const user = registry.user(client.user);
   const limit = database.config.max_db_client_connections || settings.max_db_client_connections;
+  const user = registry.lookUpUser(client.user);
   const refusal = clientLimitReached(user, { count: database.clientCount, limit }, settings);
   if (refusal !== null) return client.close(refusal.message, refusal);
 
@@ -229,7 +229,7 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   client.pool = pool;
   pool.clientCount++;
   database.clientCount++;
-  user.clientCount++;
+  registry.user(client.user).clientCount++;
   if (client.replication !== 'none') return enterReplication(client);
   if (pool.welcome !== null) return welcome(client, pool.welcome);
 
