@@ -16,6 +16,8 @@ const KEPT = [
   'application_name',
   'IntervalStyle',
 ];
+/** The one of them in whose values PostgreSQL tells capitals apart. */
+const APPLICATION_NAME = KEPT.indexOf('application_name');
 /**
  * A client has a value of its own only after it has set one. Else each server's own default applies, so that nobody writes
  * to a server that its operator has made read-only.
@@ -118,6 +120,8 @@ export class TrackedParameters {
         sql = `${sql ?? ''}${this.#restoration(i, server)};`;
         continue;
       }
+      const ignoresCase = i < KEPT.length && i !== APPLICATION_NAME;
+      if (ignoresCase && current?.toLowerCase() === wanted.toLowerCase()) continue;
       // A parameter that this server never reported (an older version) can't be compared: setting it could be an error.
       if (current === undefined && i >= KEPT.length) continue;
       sql = `${sql ?? ''}${assignment(this.names[i]!, wanted)};`;
