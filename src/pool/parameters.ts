@@ -102,6 +102,11 @@ export class TrackedParameters {
     return index < this.#firstOwn;
   }
 
+  /** Of a server's values those that a client keeps: for a query of the proxy's own, which has none of any client's. */
+  kept(values: ParameterValues): ParameterValues {
+    return values.slice(0, this.#firstOwn);
+  }
+
   /** Whether a client may set it. */
   isSettable(index: number): boolean {
     return index < this.#firstReported;
