@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AdminActions, ListeningSocket, StopMode } from './admin/actions.ts';
 import { Console } from './admin/console.ts';
-import { clientTls, serverTls } from './auth/tls.ts';
+import { clientTls, keepServerTls, serverTls } from './auth/tls.ts';
 import type { Config } from './config/config.ts';
 import { reloadConfig } from './config/change.ts';
 import { OPTION_NAMES, type Settings } from './config/options.ts';
@@ -156,22 +156,28 @@ export class Proxy implements AdminActions {
 
   async applySettings(config: Config): Promise<boolean> {
     const { settings: old, authProblems } = this.registry.config;
-    this.registry.reconfigure(config);
-    this.log.configure(config.settings);
-    this.#listener.reconfigure(config.settings);
-    if (config.authProblems !== authProblems) this.#warnOfAuthFiles();
-    await this.functions.reconfigure(config.settings, config.databases.values(), config.fallback);
     const { settings } = config;
-    const isServers = changesTls(old, settings, 'server');
+    const isTlsRight = this.#applyTls(old, settings);
+    this.registry.reconfigure(config);
+    this.log.configure(settings);
+    this.#listener.reconfigure(settings);
+    if (isTlsRight && changesTls(old, settings, 'server')) this.#renewServers();
+    if (config.authProblems !== authProblems) this.#warnOfAuthFiles();
+    await this.functions.reconfigure(settings, config.databases.values(), config.fallback);
+    return isTlsRight;
+  }
+
+  /** False: the options make no sense, perhaps since another one is to follow, and TLS goes on as it was. */
+  #applyTls(old: Settings, next: Settings): boolean {
+    const isServers = changesTls(old, next, 'server');
     try {
-      if (changesTls(old, settings, 'client')) this.sessions.tls = clientTls(settings);
-      if (isServers) {
-        serverTls(settings, '');
-        this.#renewServers();
-      }
+      if (changesTls(old, next, 'client')) this.sessions.tls = clientTls(next);
+      if (isServers) serverTls(next, '');
+      else keepServerTls(old, next);
       return true;
     } catch (error) {
       this.log.error((error as Error).message);
+      keepServerTls(old, next);
       return false;
     }
   }

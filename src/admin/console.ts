@@ -99,7 +99,7 @@ export class Console implements AdminConsole {
     if (client.isOwnProcess || admins.includes(client.user)) return null;
     const { registry, sessions } = this.#actions;
     const database = { count: sessions.onConsole.size, limit };
-    return clientLimitReached(registry.user(client.user), database, this.#settings);
+    return clientLimitReached(registry.lookUpUser(client.user), database, this.#settings);
   }
 
   get #settings(): AdminActions['registry']['config']['settings'] {

@@ -119,7 +119,7 @@ export async function switchOver(
   operator.requireAdmin();
   const controller = controllerOf(operator, database);
   const { log, registry, switchovers } = operator.actions;
-  log.info({ event: 'console_command' }, `SWITCHOVER '${database}' TO '${name}' command issued`);
+  log.info({ event: 'console_command', database }, `SWITCHOVER '${database}' TO '${name}' command issued`);
   let switchover: PlannedSwitchover;
   try {
     if (await takenBack(controller, name)) return commandComplete('SWITCHOVER');

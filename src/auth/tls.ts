@@ -170,8 +170,14 @@ function commonName(socket: TLSSocket): string | null {
 /** Contexts of servers' connections: one for each loaded configuration, since each connection asks. */
 const serverContexts = new WeakMap<ServerTlsSettings, SecureContext>();
 
+/** Connections to servers go on with the files and ciphers that they have, whatever `next` names. */
+export function keepServerTls(old: ServerTlsSettings, next: ServerTlsSettings): void {
+  const context = serverContexts.get(old);
+  if (context !== undefined) serverContexts.set(next, context);
+}
+
 /**
- * TLS toward a server. The files are read once for each settings object: a reload makes a new one.
+ * TLS toward a server. The files are read once for each settings object: a reload makes a new one (keepServerTls).
  * @param host the server's name or address
  * @throws TlsSetupError
  */

@@ -45,16 +45,18 @@ const ORDERS: readonly (readonly [RegExp, string])[] = [
 
 /** `style, order`, of which either may be left out. German without an order means day first. */
 function canonicalDateStyle(value: string, own: string): string {
-  let [style, order] = own.split(', ');
-  let hasOrder = false;
+  const [ownStyle, ownOrder] = own.split(', ');
+  let style: string | undefined;
+  let order: string | undefined;
   for (const word of value.split(',').map((each) => each.trim())) {
     const named = STYLES.find(([pattern]) => pattern.test(word))?.[1];
     const ordered = ORDERS.find(([pattern]) => pattern.test(word))?.[1];
     if (named === undefined && ordered === undefined) return value;
-    style = named ?? style;
-    order = ordered ?? order;
-    hasOrder ||= ordered !== undefined;
-    if (named === 'German' && !hasOrder) order = 'DMY';
+    // PostgreSQL refuses two of a kind that differ
+    if ((named ?? style) !== (style ?? named) || (ordered ?? order) !== (order ?? ordered)) return value;
+    style ??= named;
+    order ??= ordered;
   }
-  return `${style}, ${order}`;
+  order ??= style === 'German' ? 'DMY' : ownOrder;
+  return `${style ?? ownStyle}, ${order}`;
 }

@@ -188,13 +188,17 @@ export class Registry {
     if (user.clientCount === 0 && user.config === null && !user.hasPool) this.users.delete(name);
   }
 
+  /** A user, who is remembered from now on: until `userLeft`, where a client of that name has come in. */
   user(name: string): UserState {
-    let state = this.users.get(name);
-    if (state === undefined) {
-      state = { name, config: this.config.users.get(name) ?? null, clientCount: 0, hasPool: false };
-      this.users.set(name, state);
-    }
+    const state = this.lookUpUser(name);
+    this.users.set(name, state);
     return state;
+  }
+
+  /** A user for whoever has not come in yet: names can be made up without end, and those of the refused are forgotten. */
+  lookUpUser(name: string): UserState {
+    const config = this.config.users.get(name) ?? null;
+    return this.users.get(name) ?? { name, config, clientCount: 0, hasPool: false };
   }
 
   /** The pool that a user's queries in a database go through: that of the database's forced user, if it has one. */

@@ -16,6 +16,8 @@ const KEPT = [
   'application_name',
   'IntervalStyle',
 ];
+/** The one of them in whose values PostgreSQL tells capitals apart. */
+const APPLICATION_NAME = KEPT.indexOf('application_name');
 /**
  * A client has a value of its own only after it has set one. Else each server's own default applies, so that nobody writes
  * to a server that its operator has made read-only.
@@ -100,6 +102,11 @@ export class TrackedParameters {
     return index < this.#firstOwn;
   }
 
+  /** Of a server's values those that a client keeps: for a query of the proxy's own, which has none of any client's. */
+  kept(values: ParameterValues): ParameterValues {
+    return values.slice(0, this.#firstOwn);
+  }
+
   /** Whether a client may set it. */
   isSettable(index: number): boolean {
     return index < this.#firstReported;
@@ -118,7 +125,8 @@ export class TrackedParameters {
         sql = `${sql ?? ''}${this.#restoration(i, server)};`;
         continue;
       }
-      if (i < this.#firstOwn && current?.toLowerCase() === wanted.toLowerCase()) continue;
+      const ignoresCase = i < KEPT.length && i !== APPLICATION_NAME;
+      if (ignoresCase && current?.toLowerCase() === wanted.toLowerCase()) continue;
       // A parameter that this server never reported (an older version) can't be compared: setting it could be an error.
       if (current === undefined && i >= KEPT.length) continue;
       sql = `${sql ?? ''}${assignment(this.names[i]!, wanted)};`;

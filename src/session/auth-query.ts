@@ -124,7 +124,7 @@ function queryPool(
 /** A client that logs in as auth_user uses the same servers: what it has set there is not for others. */
 async function restoreDefaults(server: Server): Promise<void> {
   const { tracked } = server.pool.registry;
-  const sql = tracked.difference([], server);
+  const sql = tracked.difference(tracked.kept(server.defaults), server);
   if (sql === null) return;
   await runControl(server, sql);
   tracked.noteReset([], server);

@@ -7,6 +7,7 @@ import type { ParameterValues } from '../pool/parameters.ts';
 import type { Pool, Waiter } from '../pool/pool.ts';
 import type { Server, ServerUser } from '../pool/server.ts';
 import type { Decision, FunctionSet } from '../functions/functions.ts';
+import { printable } from '../telemetry/printable.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { Carry } from '../wire/frames.ts';
 import { TxStatus } from '../wire/protocol.ts';
@@ -451,7 +452,7 @@ export class Client implements Waiter, ServerUser {
   crash(error: Error): void {
     this.sessions.log.error(
       { client: this.id, err: error },
-      `${this.label} internal error: ${error.stack ?? error.message}`,
+      `${printable(this.label)} internal error: ${error.stack ?? error.message}`,
     );
     this.close('internal error', clientErrors.internal());
   }

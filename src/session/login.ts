@@ -207,8 +207,8 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
       `database "${database.name}" is disabled`,
       clientErrors.databaseDisabled(database.name),
     );
-  const user = registry.user(client.user);
   const limit = database.config.max_db_client_connections || settings.max_db_client_connections;
+  const user = registry.lookUpUser(client.user);
   const refusal = clientLimitReached(user, { count: database.clientCount, limit }, settings);
   if (refusal !== null) return client.close(refusal.message, refusal);
 
@@ -229,7 +229,7 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   client.pool = pool;
   pool.clientCount++;
   database.clientCount++;
-  user.clientCount++;
+  registry.user(client.user).clientCount++;
   if (client.replication !== 'none') return enterReplication(client);
   if (pool.welcome !== null) return welcome(client, pool.welcome);
 
@@ -262,8 +262,9 @@ export function welcome(client: Client, settings: Welcome): void {
     const value = tracked.intern(asked === undefined ? own : canonicalValue(name, asked, own));
     parts.push(parameterStatus(name, value));
     if (index < 0) continue;
-    // What the client did not ask for is the server's default, and some of it stays that on whichever server it gets.
-    if (tracked.isKept(index)) client.parameters[index] ??= value;
+    // What the client did not ask for is the server's default, and some of it stays that on whichever server it gets. What it
+    // asked for is kept as a whole: of `DateStyle` `ISO` the order would be the last client's.
+    if (tracked.isKept(index) || asked !== undefined) client.parameters[index] = value;
     client.told[index] = value;
   }
   const key = sessions.issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET[2] : CANCEL_SECRET[0]);

@@ -68,7 +68,7 @@ export class Sessions {
       client.database.clientCount--;
       this.registry.userLeft(client.user);
     }
-    if (this.onConsole.delete(client)) this.registry.user(client.user).clientCount--;
+    if (this.onConsole.delete(client)) this.registry.userLeft(client.user);
     if (this.#drained.size === 0 || this.hasUsers) return;
     for (const resolve of this.#drained) resolve();
     this.#drained.clear();

@@ -95,7 +95,7 @@ export function createLog(options: LogOptions): Logger {
     (first: string | LogFields, message?: string): void => {
       if (!logger.isLevelEnabled(level)) return;
       if (typeof first === 'string') logger[level](loggable(first, MAX_MESSAGE));
-      else logger[level](loggableFields(first), loggable(message ?? '', MAX_MESSAGE));
+      else logger[level](loggableFields(first), textOf(first, message ?? ''));
     };
   return {
     trace: method('trace'),
@@ -117,6 +117,16 @@ export function createLog(options: LogOptions): Logger {
 /** Whatever somebody sends or a server answers, a record stays short; in characters. */
 const MAX_MESSAGE = 4096;
 const MAX_FIELD = 1024;
+
+/**
+ * Whatever is said of a client, a server or a database has names and texts of theirs in it, so it is one line; a stack, which
+ * comes with `err`, is several.
+ */
+function textOf({ client, server, database, err }: LogFields, message: string): string {
+  const isForeign = client !== undefined || server !== undefined || database !== undefined;
+  const isLine = isForeign && err === undefined;
+  return loggable(message, MAX_MESSAGE, isLine ? 'line' : 'lines');
+}
 
 function loggableFields(fields: LogFields): LogFields {
   const out: Record<string, unknown> = {};

@@ -28,12 +28,13 @@ export function printable(text: string): string {
 }
 
 /**
- * Text for a log record: as `printable`, but lines stay lines and tabs stay tabs, and of what is longer than `limit`
- * characters only the beginning, with a word about the rest.
+ * Text for a log record: as `printable`, and of what is longer than `limit` characters only the beginning, with a word about
+ * the rest. As `lines`, lines stay lines and tabs stay tabs.
  */
-export function loggable(text: string, limit: number): string {
+export function loggable(text: string, limit: number, as: 'line' | 'lines' = 'lines'): string {
   const isLong = text.length > limit;
-  const shown = (isLong ? text.slice(0, limit) : text).replace(UNPRINTABLE_IN_LINES, escape);
+  const unprintable = as === 'line' ? UNPRINTABLE : UNPRINTABLE_IN_LINES;
+  const shown = (isLong ? text.slice(0, limit) : text).replace(unprintable, escape);
   if (!isLong && shown.length <= limit) return shown;
   return `${shown.slice(0, limit)}... (cut, of ${text.length} characters)`;
 }

@@ -70,6 +70,27 @@ test('whoever is in neither list is refused', async () => {
   assert.equal(fields['C'], '08P01');
 });
 
+test('of users who are not configured nothing is kept when they have left the console, or were refused', async (t) => {
+  const open = await Bouncer.start(t, {
+    databases: { p: 'host=127.0.0.1 port=1 user=forced max_db_client_connections=1' },
+    settings: { auth_type: 'any', server_login_retry: 60 },
+  });
+  const waiting = await RawClient.connect(open);
+  t.after(() => waiting.destroy());
+  waiting.send(raw.startup({ user: 'first', database: 'p' }));
+  const isKnown = async (name: string): Promise<boolean> =>
+    (await open.admin<{ name: string }>('SHOW USERS')).some((row) => row.name === name);
+  await until('the client to have its place', () => isKnown('first'));
+  const watcher = await RawClient.login(open, { user: 'watcher', database: 'pgbouncer' });
+  assert.ok(await isKnown('watcher'));
+  watcher.destroy();
+  await until('the watcher to be forgotten', async () => !(await isKnown('watcher')));
+  const refused = await RawClient.connect(open);
+  refused.send(raw.startup({ user: 'refused', database: 'p' }));
+  assert.match(errorFields((await refused.readToEnd()).at(-1)!)['M']!, /max_db_client_connections/);
+  assert.ok(!(await isKnown('refused')));
+});
+
 test('limits for clients hold for those who watch, and never for administrators', async (t) => {
   const limited = await Bouncer.start(t, {
     databases: { p: 'host=127.0.0.1 port=1' },

@@ -199,6 +199,22 @@ test("an unauthenticated client's settings do not reach the query (CVE-2025-1281
   assert.ok(!cluster.log().includes('search_path'), 'a SET of it came to the server');
 });
 
+test('what a client on the servers of auth_user has set does not reach the query', async (t) => {
+  await cluster.sql(`create role "jürgen" login password 'pencil'`);
+  const bouncer = await Bouncer.start(t, {
+    databases: {
+      postgres: `${cluster.connectionString()} pool_size=1`,
+      shared: `${cluster.connectionString()} user=asker`,
+    },
+    settings: { ...settings, auth_dbname: 'shared', default_pool_size: 1 },
+    userlist,
+  });
+  const client = await bouncer.connect({ user: 'app', password: 'pencil', database: 'shared' });
+  await client.query('set client_encoding = latin1');
+  assert.equal(await login(bouncer, 'jürgen', 'pencil'), 'jürgen');
+  assert.equal((await client.query('show client_encoding')).rows[0]['client_encoding'], 'LATIN1');
+});
+
 test('columns count by their place, and there are two of them', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: {

@@ -310,6 +310,42 @@ test('a RELOAD that finds a TLS file missing says so in one line, with file and 
   );
 });
 
+test('a SET of TLS options that make no sense leaves TLS as it was, until they make sense', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases,
+    settings: {
+      server_tls_sslmode: 'verify-ca',
+      server_tls_ca_file: tlsFile('ca.crt'),
+      client_tls_sslmode: 'prefer',
+      client_tls_key_file: tlsFile('server.key'),
+      client_tls_cert_file: tlsFile('server.crt'),
+      server_login_retry: 0,
+      query_wait_timeout: 1,
+    },
+  });
+  const ssl = { rejectUnauthorized: false };
+  const isEncrypted = async (): Promise<unknown> => {
+    await bouncer.admin('RECONNECT');
+    const sql = 'select ssl from pg_stat_ssl where pid = pg_backend_pid()';
+    return (await bouncer.sql(sql, { database: 'both', ssl }))[0]!['ssl'];
+  };
+  for (const sql of [
+    "SET server_tls_ca_file = '/nonexistent'",
+    'SET log_stats = 0',
+    `SET server_tls_key_file = '${tlsFile('client.key')}'`,
+    "SET client_tls_cert_file = '/nonexistent'",
+    'SET log_stats = 1',
+  ]) {
+    await bouncer.admin(sql);
+    assert.equal(await isEncrypted(), true, sql);
+  }
+  // the last of several that belong together
+  await bouncer.admin(`SET server_tls_cert_file = '${tlsFile('client.crt')}'`);
+  await bouncer.admin(`SET server_tls_ca_file = '${tlsFile('other-ca.crt')}'`);
+  await assert.rejects(isEncrypted(), /query_wait_timeout/);
+  assert.match(bouncer.log(), /certificate verify failed/);
+});
+
 test('a certificate with another name is not accepted either', async (t) => {
   const relay = createServer((client) => {
     const server = connectTcp(both.port, '127.0.0.1');

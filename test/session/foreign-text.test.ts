@@ -53,4 +53,30 @@ test('a name with control and bidirectional characters is shown escaped', async 
   const rows = await bouncer.admin<{ name: string }>('SHOW DATABASES');
   assert.ok(rows.some(({ name }) => name === String.raw`a\x1b[2J\n\u202eb`));
   assert.doesNotMatch(bouncer.log(), UNPRINTABLE);
+  assert.match(bouncer.log(), /login attempt: db=a\\x1b\[2J\\n\\u202eb user=postgres/);
+});
+
+test('no line of the log begins with what a client or a server says', async () => {
+  const own = '\n\tforged';
+  const mark = bouncer.log().length;
+  for (const parameters of [
+    { user: own, database: 'long' },
+    { user: 'postgres', database: own },
+    { user: 'postgres', database: 'long', [own]: own },
+    { user: 'postgres', database: 'pgbouncer', application_name: own },
+  ]) {
+    const client = await RawClient.connect(bouncer);
+    client.send(raw.startup(parameters), raw.query(own));
+    await Promise.race([client.readToEnd(), client.readUntil('Z').catch(() => [])]);
+    client.destroy();
+  }
+  const admin = await RawClient.login(bouncer, { user: 'pgbouncer', database: 'pgbouncer' });
+  await admin.query(`SHOW ${own}`);
+  admin.destroy();
+  const lines = bouncer.log().slice(mark).split('\n');
+  assert.ok(lines.some((line) => line.includes(String.raw`\n\tforged`)));
+  assert.deepEqual(
+    lines.filter((line) => line.startsWith('\t')),
+    [],
+  );
 });

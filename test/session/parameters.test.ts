@@ -1,6 +1,7 @@
 /** Settings that PostgreSQL reports by itself: one client's are its own, on whichever server it gets. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { canonicalValue } from '../../src/pool/canonical.ts';
 import { TrackedParameters } from '../../src/pool/parameters.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster, noPostgres15, type PostgresVersion } from '../support/cluster.ts';
@@ -281,6 +282,45 @@ test('client_encoding and others are reported in PostgreSQL’s spelling, with a
       assert.equal((await through({ options }, 'many'))[name], wanted, options);
     }
   }
+});
+
+test('a start-up value that leaves parts out is completed by the default, not by what another client has set', async (t) => {
+  for (const [given, shown] of [
+    ['ISO', 'ISO, MDY'],
+    ['postgres', 'Postgres, MDY'],
+    ['dmy', 'ISO, DMY'],
+  ]) {
+    const other = await login(t);
+    await other.query("SET DateStyle = 'SQL, YMD'");
+    const client = await login(t, 'one', { DateStyle: given! });
+    assert.equal(await show(client, 'DateStyle'), shown);
+    assert.equal(await show(other, 'DateStyle'), 'SQL, YMD');
+    for (const each of [client, other]) each.destroy();
+  }
+});
+
+test('of DateStyles that contradict themselves nothing is made, so that PostgreSQL can refuse them', () => {
+  for (const value of ['ISO, SQL', 'DMY, MDY', 'German, ISO', 'ISO, nonsense', 'us, european'])
+    assert.equal(canonicalValue('DateStyle', value, 'ISO, MDY'), value);
+  for (const [value, whole] of [
+    ['ISO, iso', 'ISO, MDY'],
+    ['German', 'German, DMY'],
+    ['MDY, German', 'German, MDY'],
+    ['euro, dmy', 'ISO, DMY'],
+  ] as const)
+    assert.equal(canonicalValue('DateStyle', value, 'ISO, MDY'), whole);
+});
+
+test('values that differ in case only are told apart', async (t) => {
+  const [upper, lower] = [await login(t, 'one', { application_name: 'App' }), await login(t)];
+  await lower.query("SET application_name = 'app'");
+  assert.equal(await show(upper, 'application_name'), 'App');
+  assert.equal(await show(lower, 'application_name'), 'app');
+  // PostgreSQL takes them for the same: they cost no SET
+  cluster.markLog();
+  const zone = await login(t, 'one', { application_name: 'app', TimeZone: 'utc', client_encoding: 'utf-8' });
+  assert.match((await show(zone, 'TimeZone'))!, /^utc$/i);
+  assert.ok(!cluster.logContains(/SET TimeZone/));
 });
 
 test('pipelined messages keep their settings apart, too', async (t) => {
