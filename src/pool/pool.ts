@@ -179,8 +179,7 @@ export class Pool {
     const { settings } = this.registry.config;
     if (server.closeReason !== null) return server.close(server.closeReason);
     // whatever the proxy's own query has left open must not become another's
-    if (server.txStatus !== TxStatus.Idle && !isNew)
-      return server.close('transaction left open', { level: 'warn' });
+    if (server.txStatus !== TxStatus.Idle) return server.close('transaction left open', { level: 'warn' });
     if (this.database.removed) return server.close('database removed');
     if (this.paused) return server.close('pause mode');
     if (!isNew && this.upkeep.isOverAge(server, server.releasedAt))
