@@ -1,5 +1,5 @@
 import { clientErrors } from '../wire/errors.ts';
-import { BAD_HEADER, Carry, frameSize, INCOMPLETE } from '../wire/frames.ts';
+import { appended, BAD_HEADER, Carry, frameSize, INCOMPLETE } from '../wire/frames.ts';
 import { FLUSH } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import { takeBack } from './cancel.ts';
@@ -50,7 +50,7 @@ export type Handled = (typeof Handled)[keyof typeof Handled];
 export function relayClientBytes(client: Client, chunk: Buffer): void {
   if (client.database!.cluster !== null) keepForReplay(client, chunk);
   if (client.blocked || client.halted) {
-    client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+    client.held = client.held.length === 0 ? chunk : appended(client.held, [chunk]);
     if (client.held.length > HELD_BYTES) {
       client.isHeldBack = true;
       client.socket.pause();
@@ -101,7 +101,7 @@ export function resumeClient(client: Client): void {
 }
 
 function join(client: Client, chunk: Buffer): Buffer {
-  const all = Buffer.concat([client.held, chunk]);
+  const all = appended(client.held, [chunk]);
   client.held = EMPTY;
   return all;
 }
@@ -133,6 +133,8 @@ function pump(client: Client, first: Buffer): void {
       }
       continue;
     }
+    // in between messages only: whoever cuts each piece in the middle of one would never be halted
+    if (client.outstanding.size > MAX_AHEAD) break;
     const available = chunk.length - at;
     const size = frameSize(chunk, at, client.sessions.registry.config.settings.max_packet_size);
     if (size === INCOMPLETE) break;
