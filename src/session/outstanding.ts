@@ -278,6 +278,12 @@ export class Outstanding {
     this.#push({ ...PLAIN[Request.Close]!, dropped: true, effect });
   }
 
+  /** An Execute of the client's goes to the server, of which more becomes than an answer. */
+  sentExecute(effect: Effect): void {
+    if (!this.#skipping) this.#hasExecuted = true;
+    this.#push({ ...PLAIN[Request.Execute]!, effect });
+  }
+
   /** A message that is made to fail at the server goes there; `replacement` is what the client gets for it. */
   sentFailing(request: Request, replacement: Buffer): void {
     this.#push({ ...PLAIN[request]!, replacement });
@@ -351,7 +357,10 @@ export class Outstanding {
       case Backend.PortalSuspended:
         this.#copyIn = false;
         this.#copyAhead = false;
-        if (entry !== undefined && entry.request === Request.Execute) this.#pop(entry);
+        if (entry !== undefined && entry.request === Request.Execute) {
+          this.#pop(entry);
+          entry.effect?.done?.();
+        }
         return entry === undefined ? Reply.OutOfStep : Reply.Forward;
       case Backend.CopyInResponse:
         if (entry === undefined || (entry.request !== Request.Execute && entry.request !== Request.Query))

@@ -163,6 +163,7 @@ export function handlePrepared(
     if (!link(client)) return Handled.Later;
     if (request === Request.Close) client.unnamed.dropped();
     else if (!bringUnnamed(client)) return waitForAnswers(client);
+    if (request === Request.Bind) noteBound(client, bytes, nameStart, client.unnamed.frees);
     return forwardRequest(client, request);
   }
   if (isInDoubt(client, name)) return waitForAnswers(client);
@@ -184,7 +185,10 @@ export function handlePrepared(
   noteRequest(client, request);
   // One that the server doesn't have is prepared there first.
   if (!touch(server, shared)) prepareOn(client, server, shared);
-  if (request === Request.Bind) client.database!.stats.bindCount++;
+  if (request === Request.Bind) {
+    client.database!.stats.bindCount++;
+    noteBound(client, bytes, nameStart, null);
+  }
   client.outstanding.sentAbout(request === Request.Bind ? shared.bind : shared.describe);
   sendRenamed(client, type, size, bytes, nameStart, nameEnd, shared.serverName);
   return Handled.ForwardRest;
@@ -361,22 +365,29 @@ function oldestOf(client: Client, server: Server): SharedStatement | null {
 
 /** Servers keep the statement for others; only the client forgets it. */
 function closeNamed(client: Client, name: string): Handled {
-  const statement = take(client, name);
-  forgetUntracked(client, name);
   if (client.server === null) {
+    take(client, name);
+    forgetUntracked(client, name);
     answerAhead(client, CLOSE_COMPLETE);
     return Handled.Done;
   }
+  const effect = dropNamed(client, name);
+  if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, effect)) answerAhead(client, CLOSE_COMPLETE);
+  return Handled.Done;
+}
+
+/** The client has it no more, if the server comes to what says so. */
+function dropNamed(client: Client, name: string): Required<Effect> {
+  const statement = take(client, name);
+  forgetUntracked(client, name);
   const done = undecided(client, name, true);
-  const effect = {
+  return {
     undo: () => {
       done();
       if (statement !== undefined) remember(client, name, statement);
     },
     done,
   };
-  if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, effect)) answerAhead(client, CLOSE_COMPLETE);
-  return Handled.Done;
 }
 
 /** A statement by its name, quoted or not, alone in its text. */
@@ -398,10 +409,8 @@ export function mayDeallocate(size: number, chunk: Buffer, at: number): boolean 
 export function deallocate(client: Client, bytes: Buffer): Handled | null {
   const { statements, outstanding } = client;
   if (statements === null || !mayDeallocate(bytes.length, bytes, 0) || outstanding.skipping) return null;
-  const match = DEALLOCATE.exec(bytes.toString('latin1', HEADER_BYTES, bytes.length - 1));
-  if (match === null) return null;
-  const name = match[1]?.replaceAll('""', '"') ?? match[2]!.toLowerCase();
-  if (!statements.has(name) || (match[1] === undefined && name === 'all')) return null;
+  const name = deallocatedName(bytes.toString('latin1', HEADER_BYTES, bytes.length - 1));
+  if (name === null || !statements.has(name)) return null;
   if (outstanding.inCopy || outstanding.unsynced) return null;
   if (!outstanding.empty) return waitForAnswers(client);
   if (client.txStatus === TxStatus.Failed || find(client, name)?.isUnmade !== false) return null;
@@ -412,6 +421,68 @@ export function deallocate(client: Client, bytes: Buffer): Handled | null {
   // it may have been linked for this
   if (client.server !== null) unlinkIfDone(client);
   return Handled.Done;
+}
+
+/** The name that a text deallocates, as a Parse would have it; null: it is something else. */
+function deallocatedName(text: string): string | null {
+  const match = DEALLOCATE.exec(text);
+  if (match === null) return null;
+  const name = match[1]?.replaceAll('""', '"') ?? match[2]!.toLowerCase();
+  return match[1] === undefined && name === 'all' ? null : name;
+}
+
+/** The same as a Parse without a name (psycopg in its pipeline mode). @returns the client's statement; null: it is something else */
+export function deallocated(client: Client, parse: Buffer): string | null {
+  if (client.statements === null || !mayDeallocate(parse.length, parse, 1) || client.outstanding.skipping)
+    return null;
+  const start = HEADER_BYTES + 1;
+  const name = deallocatedName(parse.toString('latin1', start, parse.indexOf(0, start)));
+  return name !== null && isTracked(client) && find(client, name)?.isUnmade === false ? name : null;
+}
+
+/** An empty statement, on whichever server a client's DEALLOCATE is executed: it is what that deallocates. */
+const FREED = 'PGSWITCHYARD_FREED';
+const CLOSE_FREED = closeStatement(FREED);
+const PARSE_FREED = message(Frontend.Parse, FREED, '', Buffer.alloc(2));
+const NO_EFFECT: Effect = {};
+
+/** What goes to the server instead, so that it answers as to the original, and others keep what they share. */
+export function freeingParse(parse: Buffer): Buffer {
+  const types = parse.subarray(parse.indexOf(0, HEADER_BYTES + 1) + 1);
+  return message(Frontend.Parse, '', `DEALLOCATE "${FREED}"`, types);
+}
+
+/** A Bind goes to the server. @param frees the statement that its statement deallocates; null: none */
+function noteBound(client: Client, bytes: Buffer, nameStart: number, frees: string | null): void {
+  if (frees === null && client.freeing === null) return;
+  const portal = bytes.toString('latin1', HEADER_BYTES, nameStart - 1);
+  if (frees !== null) client.freeing = { portal, name: frees };
+  else if (client.freeing!.portal === portal) client.freeing = null;
+}
+
+/** An Execute, while there is a portal that deallocates a statement of the client's. */
+export function executeFreeing(client: Client, bytes: Buffer): Handled {
+  const { outstanding, freeing } = client;
+  const portal = bytes.toString(
+    'latin1',
+    HEADER_BYTES,
+    Math.max(HEADER_BYTES, bytes.indexOf(0, HEADER_BYTES)),
+  );
+  if (portal !== freeing!.portal || outstanding.skipping || outstanding.inCopy)
+    return forwardRequest(client, Request.Execute);
+  if (!link(client)) return Handled.Later;
+  const { name } = freeing!;
+  if (isInDoubt(client, name)) return waitForAnswers(client);
+  client.freeing = null;
+  noteRequest(client, Request.Execute);
+  outstanding.sentClose(NO_EFFECT);
+  client.forward(CLOSE_FREED);
+  // it is gone already, and the server says so
+  if (find(client, name) === undefined) return forwardRequest(client, Request.Execute);
+  outstanding.sentParse(true, NO_EFFECT);
+  client.forward(PARSE_FREED);
+  outstanding.sentExecute(dropNamed(client, name));
+  return Handled.Forward;
 }
 
 const DEALLOCATED = message(Backend.CommandComplete, 'DEALLOCATE');

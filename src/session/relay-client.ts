@@ -7,7 +7,15 @@ import type { Client } from './client.ts';
 import { keepForReplay } from './kept.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
-import { handlePrepared, isTracked, mayBeTracked, mayDeallocate, noteDiscard, Prepared } from './prepared.ts';
+import {
+  executeFreeing,
+  handlePrepared,
+  isTracked,
+  mayBeTracked,
+  mayDeallocate,
+  noteDiscard,
+  Prepared,
+} from './prepared.ts';
 import { rollsBackFailed, tellLostTransaction } from './switchover.ts';
 import { answerError, handleQueryText, isPastFunctions, tooLongForFunctions } from './query.ts';
 import { isKept, noteUnnamedParse } from './unnamed.ts';
@@ -221,6 +229,8 @@ function classify(
         client.server !== null &&
         client.unnamed.isHere &&
         client.unnamedRoute === null &&
+        client.unnamed.frees === null &&
+        client.freeing === null &&
         !client.isJudged
       ) {
         return forwardRequest(client, Request.Bind);
@@ -235,7 +245,7 @@ function classify(
         return forwardRequest(client, Request.Close);
       return INSPECT;
     case Frontend.Execute:
-      return forwardRequest(client, Request.Execute);
+      return client.freeing === null ? forwardRequest(client, Request.Execute) : INSPECT;
     case Frontend.FunctionCall:
       return client.isJudged ? INSPECT : forwardRequest(client, Request.FunctionCall);
     case Frontend.Sync:
@@ -289,6 +299,7 @@ export function noteQuery(client: Client, bytes: Buffer, at = 0, size = bytes.le
 /** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
 function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled | typeof INSPECT {
   if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return INSPECT;
+  if (client.statements !== null && mayDeallocate(size, chunk, at + 1)) return INSPECT;
   const handled = forwardRequest(client, Request.Parse);
   if (handled === Handled.Forward) noteUnnamedParse(client, chunk, at, size);
   return handled;
@@ -332,6 +343,9 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
       answerError(client, type, clientErrors.functionCallRefused(client.entry));
       return Handled.Done;
     }
+    case Frontend.Execute:
+      if (whole) return executeFreeing(client, bytes);
+      return size > NAMES_BYTES ? forwardRequest(client, Request.Execute) : Handled.NeedsAll;
     default: {
       const result = handlePrepared(client, type, size, bytes);
       if (result !== Prepared.Incomplete) return result;
