@@ -181,7 +181,8 @@ export class Server {
       // The other side normally closes at once; one that does not must not keep the socket.
       const socket = this.socket;
       socket.removeAllListeners('data');
-      socket.resume();
+      // who has paused it may still have to send what is in its read buffer
+      if (!socket.isPaused()) socket.resume();
       setTimeout(() => socket.destroy(), 1000).unref();
     } else {
       this.socket.destroy();
