@@ -36,7 +36,7 @@ export class Server {
   readonly host: string;
   readonly port: number;
   socket: Socket;
-  state: ServerState = 'login';
+  #state: ServerState = 'login';
   user: ServerUser | null = null;
 
   /** of BackendKeyData: what a CancelRequest needs */
@@ -94,6 +94,18 @@ export class Server {
     this.epoch = pool.database.cluster?.epoch ?? 0;
     this.requestedAt = this.connectedAt;
     this.releasedAt = this.connectedAt;
+  }
+
+  get state(): ServerState {
+    return this.#state;
+  }
+
+  set state(next: ServerState) {
+    this.#state = next;
+    // a probe is none of its pool's servers
+    if (this.isProbe) return;
+    if (next === 'tested') this.pool.tested.add(this);
+    else this.pool.tested.delete(this);
   }
 
   /** Start of every log line about this server, in pgbouncer's form. */
