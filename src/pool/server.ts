@@ -54,6 +54,8 @@ export class Server {
    * in the ledger of its client; negative: it is answered
    */
   readonly prepared = new Map<unknown, number>();
+  /** what it says that their results are, as hashes, as far as it was asked (prepared.ts) */
+  readonly shapes = new WeakMap<object, string>();
   /** `TLSv1.3/TLS_AES_256_GCM_SHA384`, or '' */
   tls = '';
   /** "address:port" that the socket has here */

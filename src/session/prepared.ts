@@ -1,12 +1,14 @@
+import { hash } from 'node:crypto';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import {
   CLOSE_COMPLETE,
   FLUSH,
   PARSE_COMPLETE,
   closeStatement,
-  errorResponse,
+  describeStatement,
   message,
   readyForQuery,
+  resultShape,
 } from '../wire/messages.ts';
 import { Backend, Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Server } from '../pool/server.ts';
@@ -43,6 +45,8 @@ export interface ClientStatement {
   readonly sentAt: number;
   /** its Parse failed, or was skipped behind an error: no server need have it, and its next use prepares it */
   isUnmade: boolean;
+  /** what its client was told that its result is, as a hash; null: the client has not asked */
+  shape: string | null;
   /** under which functions it was judged (rejudge.ts) */
   originGeneration: number;
   targetGeneration: number;
@@ -50,6 +54,9 @@ export interface ClientStatement {
 
 /** A statement that servers have, or the client's name of one. */
 export type Undecided = SharedStatement | UnnamedStatement | string;
+
+/** An Effect of something that either happens or does not. */
+type Decided = Omit<Effect, 'described'>;
 
 /** In place of the position of a Parse on the server that is answered. */
 const ANSWERED = -1;
@@ -106,6 +113,7 @@ export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judg
     route: client.functions === null ? null : client.database!.name,
     sentAt: client.outstanding.nextPosition,
     isUnmade: false,
+    shape: null,
     originGeneration: judged.originGeneration,
     targetGeneration: judged.targetGeneration,
   };
@@ -186,12 +194,51 @@ export function handlePrepared(
   // One that the server doesn't have is prepared there first.
   if (!touch(server, shared)) prepareOn(client, server, shared);
   if (request === Request.Bind) {
+    if (statement.shape !== null && statement.shape !== server.shapes.get(shared)) {
+      const other = otherShape(client, type, server, shared);
+      if (other !== null) return other;
+    }
     client.database!.stats.bindCount++;
     noteBound(client, bytes, nameStart, null);
+    client.outstanding.sentAbout(shared.bind);
+  } else {
+    client.outstanding.sentDescribe(false, describing(server, shared, statement), shared);
   }
-  client.outstanding.sentAbout(request === Request.Bind ? shared.bind : shared.describe);
   sendRenamed(client, type, size, bytes, nameStart, nameEnd, shared.serverName);
   return Handled.ForwardRest;
+}
+
+/**
+ * The client knows what the result is, from another server: this one may have prepared the statement after a change of the
+ * schema, and would send other columns without a word. So it is asked first, and the client gets the error that the server
+ * which it knows would have had for it.
+ * @returns what becomes of the Bind
+ */
+function otherShape(client: Client, type: number, server: Server, shared: SharedStatement): Handled | null {
+  const { outstanding } = client;
+  if (outstanding.inCopy) return null;
+  if (server.shapes.has(shared)) {
+    client.sessions.statements.retire(shared);
+    answerError(client, type, clientErrors.staleStatement());
+    // the server may be sent a Parse that fails, which drops it
+    client.unnamed.isHere = false;
+    return Handled.Done;
+  }
+  outstanding.sentDescribe(true, describing(server, shared, null), shared);
+  client.forward(describeStatement(shared.serverName));
+  return waitForAnswers(client);
+}
+
+/** A Describe is on its way. @param statement the client's own, who learns from the answer; null: the proxy asks */
+function describing(server: Server, shared: SharedStatement, statement: ClientStatement | null): Effect {
+  return {
+    described(columns: Buffer): void {
+      // each client remembers it for each of its statements
+      const shape = hash('sha256', resultShape(columns), 'base64');
+      server.shapes.set(shared, shape);
+      if (statement !== null && statement.shared === shared) statement.shape = shape;
+    },
+  };
 }
 
 /** The most recently used is the last. @returns whether the server has it */
@@ -305,7 +352,7 @@ function prepareOn(
   client: Client,
   server: Server,
   shared: SharedStatement,
-  own: Required<Effect> | null = null,
+  own: Required<Decided> | null = null,
 ): void {
   const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
   const decided = undecided(client, shared);
@@ -323,6 +370,7 @@ function prepareOn(
     },
   });
   client.database!.stats.serverParseCount++;
+  server.shapes.delete(shared);
   client.forward(parseMessage(shared));
   server.prepared.set(shared, sentAt);
   while (server.prepared.size > limit) {
@@ -377,7 +425,7 @@ function closeNamed(client: Client, name: string): Handled {
 }
 
 /** The client has it no more, if the server comes to what says so. */
-function dropNamed(client: Client, name: string): Required<Effect> {
+function dropNamed(client: Client, name: string): Required<Decided> {
   const statement = take(client, name);
   forgetUntracked(client, name);
   const done = undecided(client, name, true);
@@ -396,9 +444,15 @@ const DEALLOCATE =
 /** Longest Query that is looked at for it, in bytes. */
 const DEALLOCATE_BYTES = 200;
 
-/** Whether a Query could be DEALLOCATE of one statement, as far as its size and its first letter tell. */
+/** The third letter, in lower case, tells it from DELETE, DECLARE and others. */
+const LETTER_A = 0x61;
+
+/** Whether a Query could be DEALLOCATE of one statement, as far as its size tells, and its letters where they have come. */
 export function mayDeallocate(size: number, chunk: Buffer, at: number): boolean {
-  return size <= DEALLOCATE_BYTES && (chunk[at + HEADER_BYTES]! | 0x20) === LETTER_D;
+  if (size > DEALLOCATE_BYTES) return false;
+  const start = at + HEADER_BYTES;
+  if (start + 2 >= chunk.length) return true;
+  return (chunk[start]! | 0x20) === LETTER_D && (chunk[start + 2]! | 0x20) === LETTER_A;
 }
 
 /**
@@ -491,12 +545,7 @@ const DEALLOCATED = message(Backend.CommandComplete, 'DEALLOCATE');
 const STALE = [Buffer.from('\0C0A000\0'), Buffer.from('\0RRevalidateCachedQuery\0')];
 /** "bind message has 3 result formats but query has 4 columns" */
 const OTHER_COLUMNS = [Buffer.from('\0C08P01\0'), Buffer.from('\0RPortalSetResultFormat\0')];
-const STALE_ERROR = errorResponse({
-  severity: 'ERROR',
-  code: '0A000',
-  message: 'cached plan must not change result type',
-  routine: 'RevalidateCachedQuery',
-});
+const STALE_ERROR = clientErrors.staleStatement().encode();
 
 /**
  * After a change of the schema a statement may only have an error left, until it is prepared anew. Drivers do that, and

@@ -69,6 +69,7 @@ export function reviewNamed(client: Client, type: number, statement: ClientState
     statement.original ??= originals.acquire(body);
     const old = statement.shared;
     statement.shared = statements.acquire(next);
+    statement.shape = null;
     statements.release(old);
   }
   statement.originGeneration = verdict.originGeneration;
@@ -240,6 +241,7 @@ export function adoptUntracked(client: Client, name: string): ClientStatement | 
     route: null,
     sentAt: found.sentAt,
     isUnmade: false,
+    shape: null,
     originGeneration,
     targetGeneration,
   };

@@ -332,7 +332,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
       const isJudged = client.isJudged;
       const tooLong = isJudged ? tooLongForFunctions(client, type, size, bytes) : 0;
       const needsText = isJudged && tooLong === 0;
-      if (!whole && !needsText && !(type === Frontend.Parse && mustBeWhole(client, size, bytes))) {
+      if (!whole && !needsText && !mustBeWhole(client, type, size, bytes)) {
         // Too large to be judged, and the policy lets it pass: it goes through in pieces.
         return handleQueryText(client, type, bytes, tooLong);
       }
@@ -355,8 +355,9 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
   }
 }
 
-/** Of a Parse all is needed where its text is kept. */
-function mustBeWhole(client: Client, size: number, bytes: Buffer): boolean {
+/** Of a Parse all is needed where its text is kept, of a Query where it could be DEALLOCATE. */
+function mustBeWhole(client: Client, type: number, size: number, bytes: Buffer): boolean {
+  if (type === Frontend.Query) return client.statements !== null && mayDeallocate(size, bytes, 0);
   return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));
 }
 

@@ -234,6 +234,25 @@ test('DEALLOCATE by the extended protocol frees what it is about when it is exec
   assert.equal(types(await other.query('SELECT 4')), 'TDCZ');
 });
 
+test('DEALLOCATE is recognized in whatever pieces it comes', async (t) => {
+  const bouncer = await start(t, { default_pool_size: 2 });
+  const client = await login(t, bouncer);
+  const other = await login(t, bouncer);
+  const asQuery = raw.query('DEALLOCATE a');
+  const extended = [raw.parse('', 'DEALLOCATE a'), raw.bind(), raw.execute(), raw.sync()];
+  for (const bytes of [asQuery, Buffer.concat(extended)]) {
+    for (const at of [3, 5, 6, 7, 8, 12, bytes.length - 12, bytes.length - 6, bytes.length - 1]) {
+      client.send(raw.parse('a', 'SELECT 1'), raw.sync());
+      await client.readUntil('Z');
+      client.send(bytes.subarray(0, at));
+      // the first piece has been read by then
+      await other.query('SELECT 1');
+      client.send(bytes.subarray(at));
+      assert.match(types(await client.readUntil('Z')), /^(?:12)?CZ$/, `at ${at}`);
+    }
+  }
+});
+
 test('a name is free again behind DEALLOCATE ALL in the same pipeline', async (t) => {
   const bouncer = await start(t);
   for (const target of [bouncer, cluster]) {
