@@ -45,7 +45,7 @@ export interface ClientStatement {
   readonly sentAt: number;
   /** its Parse failed, or was skipped behind an error: no server need have it, and its next use prepares it */
   isUnmade: boolean;
-  /** what its client was told that its result is, as a hash; null: the client has not asked */
+  /** what its client was told that its result is, as a hash; null: the client has not asked, or there is none */
   shape: string | null;
   /** under which functions it was judged (rejudge.ts) */
   originGeneration: number;
@@ -236,7 +236,8 @@ function describing(server: Server, shared: SharedStatement, statement: ClientSt
       // each client remembers it for each of its statements
       const shape = hash('sha256', resultShape(columns), 'base64');
       server.shapes.set(shared, shape);
-      if (statement !== null && statement.shared === shared) statement.shape = shape;
+      // what has no result now has none anywhere, and need not be asked for
+      if (statement?.shared === shared) statement.shape = columns.length === 0 ? null : shape;
     },
   };
 }
