@@ -1,4 +1,5 @@
 import { ClientError, clientErrors } from '../wire/errors.ts';
+import { TxStatus } from '../wire/protocol.ts';
 import { isAlarm } from './cluster.ts';
 import { openServer, type Opened } from './connect.ts';
 import { runControl } from './control.ts';
@@ -17,6 +18,15 @@ function ownWords({ fields, message }: LoginError): ClientError {
 
 /** SQLSTATE of a server that is starting up, shutting down or recovering. */
 const CANNOT_CONNECT_NOW = '57P03';
+
+const LEFT_OPEN = 'connect_query has left a transaction open';
+/** What clients are told of it, as of a login that the server has refused. */
+const LEFT_OPEN_FIELDS: ReadonlyMap<string, string> = new Map([
+  ['S', 'FATAL'],
+  ['C', '25000'],
+  ['M', LEFT_OPEN],
+  ['H', 'The connect_query of the database must end each transaction that it begins.'],
+]);
 
 /** Why a connection was not made, in pgbouncer's words: the system's own are for the log. */
 function reasonOf(error: Error): string {
@@ -117,7 +127,7 @@ export class Opener {
 
   /**
    * connect_query belongs to the login: what it sets is what clients are welcomed with, and it takes its time from
-   * server_connect_timeout. That it fails does not matter.
+   * server_connect_timeout. That it fails does not matter, unless it leaves a transaction open.
    */
   async #runConnectQuery({ server, welcome }: Opened): Promise<Welcome> {
     const { connect_query: query } = this.pool.database.config;
@@ -131,6 +141,8 @@ export class Opener {
       if (server.state === 'closed') throw new ConnectError(message);
       this.pool.registry.log.warn({ server: server.id }, `${server.label} connect_query failed: ${message}`);
     }
+    // whoever got the server would work in a transaction of ours, or in one that has failed
+    if (server.txStatus !== TxStatus.Idle) throw new LoginError(LEFT_OPEN, LEFT_OPEN_FIELDS);
     server.noteDefaults();
     return settings;
   }

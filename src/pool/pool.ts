@@ -73,6 +73,8 @@ export class Pool {
   readonly servers = new Set<Server>();
   /** free servers; the last one given back is the last element */
   readonly idle: Server[] = [];
+  /** those that come free without anybody's doing: a query of the proxy's own runs there (kept by Server) */
+  readonly tested = new Set<Server>();
   /** in the order in which they came */
   readonly waiters = new Fifo<Waiter>();
   readonly dedicated = new Fifo<DedicatedWaiter>();
@@ -179,8 +181,7 @@ export class Pool {
     const { settings } = this.registry.config;
     if (server.closeReason !== null) return server.close(server.closeReason);
     // whatever the proxy's own query has left open must not become another's
-    if (server.txStatus !== TxStatus.Idle && !isNew)
-      return server.close('transaction left open', { level: 'warn' });
+    if (server.txStatus !== TxStatus.Idle) return server.close('transaction left open', { level: 'warn' });
     if (this.database.removed) return server.close('database removed');
     if (this.paused) return server.close('pause mode');
     if (!isNew && this.upkeep.isOverAge(server, server.releasedAt))
@@ -203,16 +204,10 @@ export class Pool {
       this.registry.waitingPools.delete(this);
     } else if (!this.paused) {
       // Who waits for a server that is being reset or checked needs no other.
-      let coming = this.#countTested();
+      let coming = this.tested.size;
       while (coming < this.waiters.size && !this.#stopped && this.upkeep.checkIdle()) coming++;
       if (this.dedicated.size > 0 || coming < this.waiters.size) this.open({ evict: true });
     }
-  }
-
-  #countTested(): number {
-    let count = 0;
-    for (const { state } of this.servers) if (state === 'tested') count++;
-    return count;
   }
 
   /** Opens one more server if sizes, limits and the last failure allow it. */
@@ -410,8 +405,6 @@ export class Pool {
   /** A cancel request has reached the server: it may be lent again. */
   cancelDelivered(server: Server): void {
     if (server.cancelsInFlight === 0 && server.state === 'tested' && server.user === null) this.free(server);
-    else if (server.cancelsInFlight === 0 && server.state === 'idle' && !this.idle.includes(server))
-      this.free(server);
   }
 
   #mayUseReserve(size: number): boolean {

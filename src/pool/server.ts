@@ -36,7 +36,7 @@ export class Server {
   readonly host: string;
   readonly port: number;
   socket: Socket;
-  state: ServerState = 'login';
+  #state: ServerState = 'login';
   user: ServerUser | null = null;
 
   /** of BackendKeyData: what a CancelRequest needs */
@@ -54,6 +54,8 @@ export class Server {
    * in the ledger of its client; negative: it is answered
    */
   readonly prepared = new Map<unknown, number>();
+  /** what it says that their results are, as hashes, as far as it was asked (prepared.ts) */
+  readonly shapes = new WeakMap<object, string>();
   /** `TLSv1.3/TLS_AES_256_GCM_SHA384`, or '' */
   tls = '';
   /** "address:port" that the socket has here */
@@ -94,6 +96,18 @@ export class Server {
     this.epoch = pool.database.cluster?.epoch ?? 0;
     this.requestedAt = this.connectedAt;
     this.releasedAt = this.connectedAt;
+  }
+
+  get state(): ServerState {
+    return this.#state;
+  }
+
+  set state(next: ServerState) {
+    this.#state = next;
+    // a probe is none of its pool's servers
+    if (this.isProbe) return;
+    if (next === 'tested') this.pool.tested.add(this);
+    else this.pool.tested.delete(this);
   }
 
   /** Start of every log line about this server, in pgbouncer's form. */
@@ -181,7 +195,8 @@ export class Server {
       // The other side normally closes at once; one that does not must not keep the socket.
       const socket = this.socket;
       socket.removeAllListeners('data');
-      socket.resume();
+      // who has paused it may still have to send what is in its read buffer
+      if (!socket.isPaused()) socket.resume();
       setTimeout(() => socket.destroy(), 1000).unref();
     } else {
       this.socket.destroy();

@@ -36,9 +36,10 @@ export class Upkeep {
   checkIdle(): boolean {
     const { idle, database, registry } = this.#pool;
     const { server_check_query: query } = registry.config.settings;
-    const server = idle.findLast((each) => each.cancelsInFlight === 0);
-    if (server === undefined) return false;
-    idle.splice(idle.indexOf(server), 1);
+    const at = idle.findLastIndex((each) => each.cancelsInFlight === 0);
+    if (at < 0) return false;
+    const server = idle[at]!;
+    idle.splice(at, 1);
     if (!this.isCurrent(server)) {
       server.epoch = database.cluster!.epoch;
       this.#prepare(server, WRITER_CHECK, 'not the writer any more');

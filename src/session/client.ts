@@ -202,6 +202,8 @@ export class Client implements Waiter, ServerUser {
   /** DISCARD ALL or DEALLOCATE ALL may have been sent, and not been answered yet */
   mayDiscard = false;
   readonly unnamed = new UnnamedStatement();
+  /** the portal that the last Bind of a DEALLOCATE has made, and the statement that it is about (prepared.ts) */
+  freeing: { readonly portal: string; readonly name: string } | null = null;
   /** the database that the unnamed statement's Parse was routed to */
   unnamedRoute: string | null = null;
 

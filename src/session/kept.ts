@@ -1,3 +1,4 @@
+import { appended } from '../wire/frames.ts';
 import { HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { cycleEnd, REPLAY_BYTES } from './replay.ts';
@@ -42,7 +43,7 @@ function keepMore(client: Client, first: Buffer, chunk: Buffer): void {
   if (size > REPLAY_BYTES) {
     client.keepsAll = false;
     client.keptWhole = false;
-  } else if (more.length > MAX_PIECES) client.kept = Buffer.concat([first, ...more]);
+  } else if (more.length > MAX_PIECES) client.kept = appended(first, more, REPLAY_BYTES);
   else return;
   client.keptMore = null;
 }

@@ -71,7 +71,8 @@ function abandonServer(client: Client, reason: string | null): void {
   const { inTransaction } = client;
   client.server = null;
   server.user = null;
-  server.socket.resume();
+  // what it sends now would be written over what the client has still to take
+  if (!client.congested) server.socket.resume();
   if (client.replication !== 'none') {
     server.close('replication client was closed');
     outstanding.clear();

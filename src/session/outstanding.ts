@@ -60,6 +60,8 @@ export interface Effect {
   undo?(): void;
   /** told that it has been carried out */
   done?(): void;
+  /** told what a Describe is answered with: the payload of a RowDescription, empty for NoData */
+  described?(columns: Buffer): void;
 }
 
 /** A message that is on its way. */
@@ -159,6 +161,8 @@ export class Outstanding {
   lostParse = false;
   /** What the message was about that the last error answers. */
   failed: object | null = null;
+  /** Who is to be told of the RowDescription or NoData that `reply` was asked about last; taken away by whoever tells. */
+  described: Effect | null = null;
   /** The replacement that goes with Reply.Replace. */
   replacement: Buffer | null = null;
   /** Entries that were looked at or moved so far: what a test of linear time counts. */
@@ -278,6 +282,17 @@ export class Outstanding {
     this.#push({ ...PLAIN[Request.Close]!, dropped: true, effect });
   }
 
+  /** An Execute of the client's goes to the server, of which more becomes than an answer. */
+  sentExecute(effect: Effect): void {
+    if (!this.#skipping) this.#hasExecuted = true;
+    this.#push({ ...PLAIN[Request.Execute]!, effect });
+  }
+
+  /** A Describe of a prepared statement: the client's own, or one that the proxy adds, whose answer is `dropped`. */
+  sentDescribe(dropped: boolean, effect: Effect, subject: object): void {
+    this.#push({ ...PLAIN[Request.Describe]!, dropped, effect, subject });
+  }
+
   /** A message that is made to fail at the server goes there; `replacement` is what the client gets for it. */
   sentFailing(request: Request, replacement: Buffer): void {
     this.#push({ ...PLAIN[request]!, replacement });
@@ -343,15 +358,21 @@ export class Outstanding {
         return this.#complete(entry, Request.Close);
       case Backend.RowDescription:
       case Backend.NoData:
+        if (entry === undefined) return Reply.OutOfStep;
         // A simple query's RowDescription belongs to the Query.
-        if (entry !== undefined && entry.request === Request.Describe) this.#pop(entry);
-        return entry === undefined ? Reply.OutOfStep : Reply.Forward;
+        if (entry.request !== Request.Describe) return Reply.Forward;
+        this.described = entry.effect;
+        this.#pop(entry);
+        return entry.dropped ? Reply.Drop : Reply.Forward;
       case Backend.CommandComplete:
       case Backend.EmptyQueryResponse:
       case Backend.PortalSuspended:
         this.#copyIn = false;
         this.#copyAhead = false;
-        if (entry !== undefined && entry.request === Request.Execute) this.#pop(entry);
+        if (entry !== undefined && entry.request === Request.Execute) {
+          this.#pop(entry);
+          entry.effect?.done?.();
+        }
         return entry === undefined ? Reply.OutOfStep : Reply.Forward;
       case Backend.CopyInResponse:
         if (entry === undefined || (entry.request !== Request.Execute && entry.request !== Request.Query))
@@ -361,6 +382,7 @@ export class Outstanding {
       case Backend.ErrorResponse:
         return this.#error(entry);
       case Backend.ParameterDescription:
+        return entry !== undefined && entry.dropped ? Reply.Drop : Reply.Forward;
       case Backend.FunctionCallResponse:
       case Backend.CopyOutResponse:
       case Backend.CopyBothResponse:

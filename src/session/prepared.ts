@@ -1,12 +1,14 @@
+import { hash } from 'node:crypto';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import {
   CLOSE_COMPLETE,
   FLUSH,
   PARSE_COMPLETE,
   closeStatement,
-  errorResponse,
+  describeStatement,
   message,
   readyForQuery,
+  resultShape,
 } from '../wire/messages.ts';
 import { Backend, Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Server } from '../pool/server.ts';
@@ -43,6 +45,8 @@ export interface ClientStatement {
   readonly sentAt: number;
   /** its Parse failed, or was skipped behind an error: no server need have it, and its next use prepares it */
   isUnmade: boolean;
+  /** what its client was told that its result is, as a hash; null: the client has not asked, or there is none */
+  shape: string | null;
   /** under which functions it was judged (rejudge.ts) */
   originGeneration: number;
   targetGeneration: number;
@@ -50,6 +54,9 @@ export interface ClientStatement {
 
 /** A statement that servers have, or the client's name of one. */
 export type Undecided = SharedStatement | UnnamedStatement | string;
+
+/** An Effect of something that either happens or does not. */
+type Decided = Omit<Effect, 'described'>;
 
 /** In place of the position of a Parse on the server that is answered. */
 const ANSWERED = -1;
@@ -106,6 +113,7 @@ export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judg
     route: client.functions === null ? null : client.database!.name,
     sentAt: client.outstanding.nextPosition,
     isUnmade: false,
+    shape: null,
     originGeneration: judged.originGeneration,
     targetGeneration: judged.targetGeneration,
   };
@@ -163,6 +171,7 @@ export function handlePrepared(
     if (!link(client)) return Handled.Later;
     if (request === Request.Close) client.unnamed.dropped();
     else if (!bringUnnamed(client)) return waitForAnswers(client);
+    if (request === Request.Bind) noteBound(client, bytes, nameStart, client.unnamed.frees);
     return forwardRequest(client, request);
   }
   if (isInDoubt(client, name)) return waitForAnswers(client);
@@ -184,10 +193,53 @@ export function handlePrepared(
   noteRequest(client, request);
   // One that the server doesn't have is prepared there first.
   if (!touch(server, shared)) prepareOn(client, server, shared);
-  if (request === Request.Bind) client.database!.stats.bindCount++;
-  client.outstanding.sentAbout(request === Request.Bind ? shared.bind : shared.describe);
+  if (request === Request.Bind) {
+    if (statement.shape !== null && statement.shape !== server.shapes.get(shared)) {
+      const other = otherShape(client, type, server, shared);
+      if (other !== null) return other;
+    }
+    client.database!.stats.bindCount++;
+    noteBound(client, bytes, nameStart, null);
+    client.outstanding.sentAbout(shared.bind);
+  } else {
+    client.outstanding.sentDescribe(false, describing(server, shared, statement), shared);
+  }
   sendRenamed(client, type, size, bytes, nameStart, nameEnd, shared.serverName);
   return Handled.ForwardRest;
+}
+
+/**
+ * The client knows what the result is, from another server: this one may have prepared the statement after a change of the
+ * schema, and would send other columns without a word. So it is asked first, and the client gets the error that the server
+ * which it knows would have had for it.
+ * @returns what becomes of the Bind
+ */
+function otherShape(client: Client, type: number, server: Server, shared: SharedStatement): Handled | null {
+  const { outstanding } = client;
+  if (outstanding.inCopy) return null;
+  if (server.shapes.has(shared)) {
+    client.sessions.statements.retire(shared);
+    answerError(client, type, clientErrors.staleStatement());
+    // the server may be sent a Parse that fails, which drops it
+    client.unnamed.isHere = false;
+    return Handled.Done;
+  }
+  outstanding.sentDescribe(true, describing(server, shared, null), shared);
+  client.forward(describeStatement(shared.serverName));
+  return waitForAnswers(client);
+}
+
+/** A Describe is on its way. @param statement the client's own, who learns from the answer; null: the proxy asks */
+function describing(server: Server, shared: SharedStatement, statement: ClientStatement | null): Effect {
+  return {
+    described(columns: Buffer): void {
+      // each client remembers it for each of its statements
+      const shape = hash('sha256', resultShape(columns), 'base64');
+      server.shapes.set(shared, shape);
+      // what has no result now has none anywhere, and need not be asked for
+      if (statement?.shared === shared) statement.shape = columns.length === 0 ? null : shape;
+    },
+  };
 }
 
 /** The most recently used is the last. @returns whether the server has it */
@@ -301,7 +353,7 @@ function prepareOn(
   client: Client,
   server: Server,
   shared: SharedStatement,
-  own: Required<Effect> | null = null,
+  own: Required<Decided> | null = null,
 ): void {
   const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
   const decided = undecided(client, shared);
@@ -319,6 +371,7 @@ function prepareOn(
     },
   });
   client.database!.stats.serverParseCount++;
+  server.shapes.delete(shared);
   client.forward(parseMessage(shared));
   server.prepared.set(shared, sentAt);
   while (server.prepared.size > limit) {
@@ -361,22 +414,29 @@ function oldestOf(client: Client, server: Server): SharedStatement | null {
 
 /** Servers keep the statement for others; only the client forgets it. */
 function closeNamed(client: Client, name: string): Handled {
-  const statement = take(client, name);
-  forgetUntracked(client, name);
   if (client.server === null) {
+    take(client, name);
+    forgetUntracked(client, name);
     answerAhead(client, CLOSE_COMPLETE);
     return Handled.Done;
   }
+  const effect = dropNamed(client, name);
+  if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, effect)) answerAhead(client, CLOSE_COMPLETE);
+  return Handled.Done;
+}
+
+/** The client has it no more, if the server comes to what says so. */
+function dropNamed(client: Client, name: string): Required<Decided> {
+  const statement = take(client, name);
+  forgetUntracked(client, name);
   const done = undecided(client, name, true);
-  const effect = {
+  return {
     undo: () => {
       done();
       if (statement !== undefined) remember(client, name, statement);
     },
     done,
   };
-  if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, effect)) answerAhead(client, CLOSE_COMPLETE);
-  return Handled.Done;
 }
 
 /** A statement by its name, quoted or not, alone in its text. */
@@ -385,9 +445,15 @@ const DEALLOCATE =
 /** Longest Query that is looked at for it, in bytes. */
 const DEALLOCATE_BYTES = 200;
 
-/** Whether a Query could be DEALLOCATE of one statement, as far as its size and its first letter tell. */
+/** The third letter, in lower case, tells it from DELETE, DECLARE and others. */
+const LETTER_A = 0x61;
+
+/** Whether a Query could be DEALLOCATE of one statement, as far as its size tells, and its letters where they have come. */
 export function mayDeallocate(size: number, chunk: Buffer, at: number): boolean {
-  return size <= DEALLOCATE_BYTES && (chunk[at + HEADER_BYTES]! | 0x20) === LETTER_D;
+  if (size > DEALLOCATE_BYTES) return false;
+  const start = at + HEADER_BYTES;
+  if (start + 2 >= chunk.length) return true;
+  return (chunk[start]! | 0x20) === LETTER_D && (chunk[start + 2]! | 0x20) === LETTER_A;
 }
 
 /**
@@ -398,10 +464,8 @@ export function mayDeallocate(size: number, chunk: Buffer, at: number): boolean 
 export function deallocate(client: Client, bytes: Buffer): Handled | null {
   const { statements, outstanding } = client;
   if (statements === null || !mayDeallocate(bytes.length, bytes, 0) || outstanding.skipping) return null;
-  const match = DEALLOCATE.exec(bytes.toString('latin1', HEADER_BYTES, bytes.length - 1).trimEnd());
-  if (match === null) return null;
-  const name = match[1]?.replaceAll('""', '"') ?? match[2]!.toLowerCase();
-  if (!statements.has(name) || (match[1] === undefined && name === 'all')) return null;
+  const name = deallocatedName(bytes.toString('latin1', HEADER_BYTES, bytes.length - 1));
+  if (name === null || !statements.has(name)) return null;
   if (outstanding.inCopy || outstanding.unsynced) return null;
   if (!outstanding.empty) return waitForAnswers(client);
   if (client.txStatus === TxStatus.Failed || find(client, name)?.isUnmade !== false) return null;
@@ -414,18 +478,75 @@ export function deallocate(client: Client, bytes: Buffer): Handled | null {
   return Handled.Done;
 }
 
+/** The name that a text deallocates, as a Parse would have it; null: it is something else. */
+function deallocatedName(text: string): string | null {
+  const match = DEALLOCATE.exec(text.trimEnd());
+  if (match === null) return null;
+  const name = match[1]?.replaceAll('""', '"') ?? match[2]!.toLowerCase();
+  return match[1] === undefined && name === 'all' ? null : name;
+}
+
+/** The same as a Parse without a name (psycopg in its pipeline mode). @returns the client's statement; null: it is something else */
+export function deallocated(client: Client, parse: Buffer): string | null {
+  if (client.statements === null || !mayDeallocate(parse.length, parse, 1) || client.outstanding.skipping)
+    return null;
+  const start = HEADER_BYTES + 1;
+  const name = deallocatedName(parse.toString('latin1', start, parse.indexOf(0, start)));
+  return name !== null && isTracked(client) && find(client, name)?.isUnmade === false ? name : null;
+}
+
+/** An empty statement, on whichever server a client's DEALLOCATE is executed: it is what that deallocates. */
+const FREED = 'PGSWITCHYARD_FREED';
+const CLOSE_FREED = closeStatement(FREED);
+const PARSE_FREED = message(Frontend.Parse, FREED, '', Buffer.alloc(2));
+const NO_EFFECT: Effect = {};
+
+/** What goes to the server instead, so that it answers as to the original, and others keep what they share. */
+export function freeingParse(parse: Buffer): Buffer {
+  const types = parse.subarray(parse.indexOf(0, HEADER_BYTES + 1) + 1);
+  return message(Frontend.Parse, '', `DEALLOCATE "${FREED}"`, types);
+}
+
+/** A Bind goes to the server. @param frees the statement that its statement deallocates; null: none */
+function noteBound(client: Client, bytes: Buffer, nameStart: number, frees: string | null): void {
+  if (frees === null && client.freeing === null) return;
+  const portal = bytes.toString('latin1', HEADER_BYTES, nameStart - 1);
+  if (frees !== null) client.freeing = { portal, name: frees };
+  else if (client.freeing!.portal === portal) client.freeing = null;
+}
+
+/** An Execute, while there is a portal that deallocates a statement of the client's. */
+export function executeFreeing(client: Client, bytes: Buffer): Handled {
+  const { outstanding, freeing } = client;
+  const portal = bytes.toString(
+    'latin1',
+    HEADER_BYTES,
+    Math.max(HEADER_BYTES, bytes.indexOf(0, HEADER_BYTES)),
+  );
+  if (portal !== freeing!.portal || outstanding.skipping || outstanding.inCopy)
+    return forwardRequest(client, Request.Execute);
+  if (!link(client)) return Handled.Later;
+  const { name } = freeing!;
+  if (isInDoubt(client, name)) return waitForAnswers(client);
+  client.freeing = null;
+  noteRequest(client, Request.Execute);
+  outstanding.sentClose(NO_EFFECT);
+  client.forward(CLOSE_FREED);
+  // it is gone already, and the server says so
+  if (find(client, name) === undefined) return forwardRequest(client, Request.Execute);
+  outstanding.sentParse(true, NO_EFFECT);
+  client.forward(PARSE_FREED);
+  outstanding.sentExecute(dropNamed(client, name));
+  return Handled.Forward;
+}
+
 const DEALLOCATED = message(Backend.CommandComplete, 'DEALLOCATE');
 
 /** "cached plan must not change result type", in any language: the code and the routine that it comes from. */
 const STALE = [Buffer.from('\0C0A000\0'), Buffer.from('\0RRevalidateCachedQuery\0')];
 /** "bind message has 3 result formats but query has 4 columns" */
 const OTHER_COLUMNS = [Buffer.from('\0C08P01\0'), Buffer.from('\0RPortalSetResultFormat\0')];
-const STALE_ERROR = errorResponse({
-  severity: 'ERROR',
-  code: '0A000',
-  message: 'cached plan must not change result type',
-  routine: 'RevalidateCachedQuery',
-});
+const STALE_ERROR = clientErrors.staleStatement().encode();
 
 /**
  * After a change of the schema a statement may only have an error left, until it is prepared anew. Drivers do that, and

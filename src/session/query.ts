@@ -8,7 +8,15 @@ import type { Client } from './client.ts';
 import { forgetKept } from './kept.ts';
 import { link, moveTo } from './link.ts';
 import { Request } from './outstanding.ts';
-import { deallocate, isTracked, mayBeTracked, parseNamed, waitForAnswers } from './prepared.ts';
+import {
+  deallocate,
+  deallocated,
+  freeingParse,
+  isTracked,
+  mayBeTracked,
+  parseNamed,
+  waitForAnswers,
+} from './prepared.ts';
 import { generationOf, parseUnnamed, parseUntracked, type Generations } from './rejudge.ts';
 import { dropQuery, forwardRequest, Handled, noteQuery, noteRequest, resumeClient } from './relay-client.ts';
 import { noteRewritten } from './switchover.ts';
@@ -66,17 +74,20 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer, too
   }
   if (type === Frontend.Parse) {
     const named = bytes[HEADER_BYTES] !== 0;
+    const frees = named ? null : deallocated(client, rewritten ?? bytes);
+    if (frees !== null) rewritten = freeingParse(rewritten ?? bytes);
     if (named && isTracked(client)) return parseNamed(client, rewritten ?? bytes, bytes, verdict);
     if (!named) client.unnamedRoute = client.functions === null ? null : client.database!.name;
     if (verdict !== UNJUDGED) {
       return !named && isTracked(client)
-        ? parseUnnamed(client, bytes, rewritten, verdict)
+        ? parseUnnamed(client, bytes, rewritten, verdict, frees)
         : parseUntracked(client, bytes, rewritten, verdict);
     }
     if (named) return parseUntracked(client, bytes, null, verdict);
     if (mayBeTracked(client)) {
       if (!link(client)) return Handled.Later;
-      noteUnnamedParse(client, bytes);
+      noteUnnamedParse(client, rewritten ?? bytes);
+      client.unnamed.frees = frees;
     }
   } else {
     const freed = deallocate(client, rewritten ?? bytes);

@@ -5,7 +5,15 @@ import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import { link } from './link.ts';
 import { Request } from './outstanding.ts';
-import { isInDoubt, mayBeTracked, undecided, waitForAnswers, type ClientStatement } from './prepared.ts';
+import {
+  deallocated,
+  freeingParse,
+  isInDoubt,
+  mayBeTracked,
+  undecided,
+  waitForAnswers,
+  type ClientStatement,
+} from './prepared.ts';
 import { answerError, judge, rewriteBody, route, type Verdict } from './query.ts';
 import { Handled, nameWithoutEnd, noteRequest } from './relay-client.ts';
 import type { SharedStatement } from './statements.ts';
@@ -61,6 +69,7 @@ export function reviewNamed(client: Client, type: number, statement: ClientState
     statement.original ??= originals.acquire(body);
     const old = statement.shared;
     statement.shared = statements.acquire(next);
+    statement.shape = null;
     statements.release(old);
   }
   statement.originGeneration = verdict.originGeneration;
@@ -94,12 +103,15 @@ export function reviewUnnamed(client: Client, type: number): Handled | null {
   const body = original.subarray(HEADER_BYTES + 1);
   const verdict = judgeBody(client, type, body, stays);
   if (typeof verdict === 'number') return verdict;
-  const next =
+  let next =
     verdict.query === null ? original : message(Frontend.Parse, '', rewriteBody(client, body, verdict.query));
+  const frees = deallocated(client, next);
+  if (frees !== null) next = freeingParse(next);
   if (!next.equals(unnamed.parse!)) {
     unnamed.replace(next);
     client.undecided?.delete(unnamed);
   }
+  unnamed.frees = frees;
   unnamed.judged(verdict, next === original ? null : original);
   if (!stays) client.unnamedRoute = client.functions === null ? null : client.database!.name;
   return null;
@@ -113,16 +125,18 @@ function judgeBody(client: Client, type: number, body: Buffer, stays: boolean): 
   return judge(client, type, { tooLong, text: () => body.subarray(0, end) }, stays);
 }
 
-/** An unnamed Parse that was judged. */
+/** An unnamed Parse that was judged. @param frees the statement that it deallocates */
 export function parseUnnamed(
   client: Client,
   bytes: Buffer,
   rewritten: Buffer | null,
   verdict: Generations,
+  frees: string | null,
 ): Handled {
   const { outstanding, unnamed } = client;
   if (outstanding.skipping) return Handled.Discard;
   noteUnnamedParse(client, rewritten ?? bytes);
+  unnamed.frees = frees;
   unnamed.judged(verdict, rewritten === null ? null : bytes);
   const { serial } = unnamed;
   const done = undecided(client, unnamed);
@@ -227,6 +241,7 @@ export function adoptUntracked(client: Client, name: string): ClientStatement | 
     route: null,
     sentAt: found.sentAt,
     isUnmade: false,
+    shape: null,
     originGeneration,
     targetGeneration,
   };

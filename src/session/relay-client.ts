@@ -1,5 +1,5 @@
 import { clientErrors } from '../wire/errors.ts';
-import { BAD_HEADER, Carry, frameSize, INCOMPLETE } from '../wire/frames.ts';
+import { appended, BAD_HEADER, Carry, frameSize, INCOMPLETE } from '../wire/frames.ts';
 import { FLUSH } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
 import { takeBack } from './cancel.ts';
@@ -7,7 +7,15 @@ import type { Client } from './client.ts';
 import { keepForReplay } from './kept.ts';
 import { link, unlinkIfDone } from './link.ts';
 import { Request } from './outstanding.ts';
-import { handlePrepared, isTracked, mayBeTracked, mayDeallocate, noteDiscard, Prepared } from './prepared.ts';
+import {
+  executeFreeing,
+  handlePrepared,
+  isTracked,
+  mayBeTracked,
+  mayDeallocate,
+  noteDiscard,
+  Prepared,
+} from './prepared.ts';
 import { rollsBackFailed, tellLostTransaction } from './switchover.ts';
 import { answerError, handleQueryText, isPastFunctions, tooLongForFunctions } from './query.ts';
 import { isKept, noteUnnamedParse } from './unnamed.ts';
@@ -50,7 +58,7 @@ export type Handled = (typeof Handled)[keyof typeof Handled];
 export function relayClientBytes(client: Client, chunk: Buffer): void {
   if (client.database!.cluster !== null) keepForReplay(client, chunk);
   if (client.blocked || client.halted) {
-    client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+    client.held = client.held.length === 0 ? chunk : appended(client.held, [chunk]);
     if (client.held.length > HELD_BYTES) {
       client.isHeldBack = true;
       client.socket.pause();
@@ -101,7 +109,7 @@ export function resumeClient(client: Client): void {
 }
 
 function join(client: Client, chunk: Buffer): Buffer {
-  const all = Buffer.concat([client.held, chunk]);
+  const all = appended(client.held, [chunk]);
   client.held = EMPTY;
   return all;
 }
@@ -133,6 +141,8 @@ function pump(client: Client, first: Buffer): void {
       }
       continue;
     }
+    // in between messages only: whoever cuts each piece in the middle of one would never be halted
+    if (client.outstanding.size > MAX_AHEAD) break;
     const available = chunk.length - at;
     const size = frameSize(chunk, at, client.sessions.registry.config.settings.max_packet_size);
     if (size === INCOMPLETE) break;
@@ -219,6 +229,8 @@ function classify(
         client.server !== null &&
         client.unnamed.isHere &&
         client.unnamedRoute === null &&
+        client.unnamed.frees === null &&
+        client.freeing === null &&
         !client.isJudged
       ) {
         return forwardRequest(client, Request.Bind);
@@ -233,7 +245,7 @@ function classify(
         return forwardRequest(client, Request.Close);
       return INSPECT;
     case Frontend.Execute:
-      return forwardRequest(client, Request.Execute);
+      return client.freeing === null ? forwardRequest(client, Request.Execute) : INSPECT;
     case Frontend.FunctionCall:
       return client.isJudged ? INSPECT : forwardRequest(client, Request.FunctionCall);
     case Frontend.Sync:
@@ -287,6 +299,7 @@ export function noteQuery(client: Client, bytes: Buffer, at = 0, size = bytes.le
 /** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
 function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled | typeof INSPECT {
   if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return INSPECT;
+  if (client.statements !== null && mayDeallocate(size, chunk, at + 1)) return INSPECT;
   const handled = forwardRequest(client, Request.Parse);
   if (handled === Handled.Forward) noteUnnamedParse(client, chunk, at, size);
   return handled;
@@ -319,7 +332,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
       const isJudged = client.isJudged;
       const tooLong = isJudged ? tooLongForFunctions(client, type, size, bytes) : 0;
       const needsText = isJudged && tooLong === 0;
-      if (!whole && !needsText && !(type === Frontend.Parse && mustBeWhole(client, size, bytes))) {
+      if (!whole && !needsText && !mustBeWhole(client, type, size, bytes)) {
         // Too large to be judged, and the policy lets it pass: it goes through in pieces.
         return handleQueryText(client, type, bytes, tooLong);
       }
@@ -330,6 +343,9 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
       answerError(client, type, clientErrors.functionCallRefused(client.entry));
       return Handled.Done;
     }
+    case Frontend.Execute:
+      if (whole) return executeFreeing(client, bytes);
+      return size > NAMES_BYTES ? forwardRequest(client, Request.Execute) : Handled.NeedsAll;
     default: {
       const result = handlePrepared(client, type, size, bytes);
       if (result !== Prepared.Incomplete) return result;
@@ -339,8 +355,9 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
   }
 }
 
-/** Of a Parse all is needed where its text is kept. */
-function mustBeWhole(client: Client, size: number, bytes: Buffer): boolean {
+/** Of a Parse all is needed where its text is kept, of a Query where it could be DEALLOCATE. */
+function mustBeWhole(client: Client, type: number, size: number, bytes: Buffer): boolean {
+  if (type === Frontend.Query) return client.statements !== null && mayDeallocate(size, bytes, 0);
   return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));
 }
 

@@ -87,6 +87,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     if (
       (mustBeWhole(type, size) ||
         (type === Backend.ErrorResponse && client.statements !== null && size <= WHOLE_BYTES) ||
+        (type === Backend.RowDescription && client.statements !== null && size <= MAX_CARRY) ||
         (cluster !== null && (size <= WHOLE_BYTES || type === Backend.ErrorResponse))) &&
       end - at < size
     ) {
@@ -123,6 +124,10 @@ export function relayServerBytes(client: Client, received: Buffer): void {
           outstanding.replacement = other;
         }
       }
+    } else if (outstanding.described !== null) {
+      const { described } = outstanding;
+      outstanding.described = null;
+      if (size <= end - at) described.described?.(chunk.subarray(at + HEADER_BYTES, at + size));
     } else if (type === Backend.ParameterStatus) {
       if (!noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size))) verdict = Reply.Drop;
     } else if (type === Backend.CommandComplete) {

@@ -131,20 +131,28 @@ export function cyclesOf(bytes: Buffer): { readonly ends: readonly number[]; rea
  * Whether nothing can have been committed, were all of the bytes executed: they only prepare, ask and change the session,
  * or (`mayBegin`) they open a transaction and do not end it.
  */
-export function isUncommitted(bytes: Buffer, textOf: TextOf, mayBegin = true): boolean {
+export function isUncommitted(bytes: Buffer, textOf: TextOf): boolean {
+  return uncommittedBytes(bytes, textOf, true) === bytes.length;
+}
+
+/** How many bytes at the beginning are such, in whole messages; all of them where that is true of each message. */
+export function uncommittedBytes(bytes: Buffer, textOf: TextOf, mayBegin: boolean): number {
   let isOpen = false;
-  for (const { text, isCut } of messagesOf(bytes, textOf)) {
-    if (isCut || text === undefined) continue;
-    const statements = text === null ? null : statementsOf(text);
-    if (statements === null) return false;
-    for (const statement of statements) {
-      const kind = kindOf(statement);
-      if (kind === 'begin' && mayBegin) isOpen = true;
-      else if (kind === 'rollback') isOpen = false;
-      else if (kind !== 'session' && !(kind === 'plain' && isOpen)) return false;
+  let seen = 0;
+  for (const { text, isCut, end } of messagesOf(bytes, textOf)) {
+    if (!isCut && text !== undefined) {
+      const statements = text === null ? null : statementsOf(text);
+      if (statements === null) return seen;
+      for (const statement of statements) {
+        const kind = kindOf(statement);
+        if (kind === 'begin' && mayBegin) isOpen = true;
+        else if (kind === 'rollback') isOpen = false;
+        else if (kind !== 'session' && !(kind === 'plain' && isOpen)) return seen;
+      }
     }
+    seen = end;
   }
-  return true;
+  return bytes.length;
 }
 
 /** A cycle that began outside of a transaction block, and whose server has ended by FATAL. */

@@ -12,9 +12,8 @@ export class SharedStatement {
   /** a Parse's payload behind the statement's name: query text, NUL, parameter types */
   readonly body: Buffer;
   readonly key: string;
-  /** what the ledger gets for a Bind and for a Describe of it */
+  /** what the ledger gets for a Bind of it */
   readonly bind: Entry = entryAbout(Request.Bind, this);
-  readonly describe: Entry = entryAbout(Request.Describe, this);
   /** how many clients have it prepared */
   uses = 0;
   /** its result has changed since it was prepared: servers only have errors for it, and who prepares it again gets another */

@@ -1,3 +1,4 @@
+import type { Server } from '../pool/server.ts';
 import { ClientError } from '../wire/errors.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -38,9 +39,17 @@ export function dropUnflushed(sessions: Sessions): void {
   }
 }
 
-/** Everybody is read again. */
+/**
+ * Everybody is read again, unless something else speaks against it: the server of a client that has not taken all would
+ * write over what is still to be sent (SUSPEND may be ended before its buffers are empty).
+ */
 export function resumeReading(sessions: Sessions): void {
   sessions.suspended = false;
-  for (const client of sessions.clients) client.socket.resume();
-  for (const server of sessions.registry.allServers()) server.socket.resume();
+  const unread = new Set<Server>();
+  for (const client of sessions.clients) {
+    if (client.congested && client.server !== null) unread.add(client.server);
+    if (client.isConsole) client.socket.resume();
+    else client.readOn();
+  }
+  for (const server of sessions.registry.allServers()) if (!unread.has(server)) server.socket.resume();
 }

@@ -20,6 +20,7 @@ import {
   parsedNames,
   replayable,
   said,
+  uncommittedBytes,
   type Replayable,
 } from './replay.ts';
 import { isRepeatable } from './statement-kind.ts';
@@ -278,12 +279,10 @@ function planByBytes(client: Client, server: Server, cluster: Cluster, bytes: Bu
   const isHarmless =
     !client.keptIsRewritten && isOpenMovable && isUncommitted(bytes.subarray(0, startOf(first)), text);
   if (isHarmless) first = 0;
-  const errors: ClientError[] = [];
-  for (let at = 0; at < first; at++) {
-    // of what comes first, and changes nothing but its session, it is certain that nothing is left
-    const isLeading = !client.keptIsRewritten && isUncommitted(bytes.subarray(0, ends[at]), text, false);
-    errors.push(isLeading ? clientErrors.transactionLost() : unknown);
-  }
+  // of what comes first, and changes nothing but its session, it is certain that nothing is left
+  const harmless = client.keptIsRewritten ? 0 : uncommittedBytes(bytes, text, false);
+  const lost = clientErrors.transactionLost();
+  const errors = ends.slice(0, first).map((end) => (end <= harmless ? lost : unknown));
   const isMoved = isOpenMovable && (first < readies || unsynced);
   if (isMoved && cluster.mayRetry)
     return { errors, otherError: unknown, again: bytes.subarray(startOf(first)) };
@@ -372,13 +371,20 @@ function tell(
   client.replyLeft = 0;
   if (loss.inTransaction || loss.readies > 0 || loss.isUnsynced) cluster.transactionBroken();
   const parts: Buffer[] = [];
+  const encoded = new Map<ClientError, Buffer>();
+  const encode = (each: ClientError): Buffer => {
+    const bytes = encoded.get(each) ?? each.encode();
+    encoded.set(each, bytes);
+    return bytes;
+  };
+  const ready = readyForQuery(TxStatus.Idle);
   for (let i = 0; i < loss.readies; i++) {
     // nothing was executed, so that nothing is lost
-    if (!loss.isSyncOnly || loss.inTransaction) parts.push((errors[i] ?? other).encode());
-    parts.push(readyForQuery(TxStatus.Idle));
+    if (!loss.isSyncOnly || loss.inTransaction) parts.push(encode(errors[i] ?? other));
+    parts.push(ready);
   }
   if (loss.isUnsynced) {
-    if (!loss.isSkipping) parts.push((errors[loss.readies] ?? other).encode());
+    if (!loss.isSkipping) parts.push(encode(errors[loss.readies] ?? other));
     client.skipToSync = true;
   }
   forgetKept(client);

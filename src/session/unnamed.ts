@@ -22,6 +22,8 @@ export class UnnamedStatement {
   targetGeneration = 0;
   /** how many there have been */
   serial = 0;
+  /** it deallocates this statement of the client's; null: it does something else (prepared.ts) */
+  frees: string | null = null;
   /** the last Parse was too long to be kept */
   isUnkept = false;
   #buffer = EMPTY;
@@ -33,6 +35,7 @@ export class UnnamedStatement {
   parsed(chunk: Buffer, at: number, size: number): void {
     this.isHere = true;
     this.serial++;
+    this.frees = null;
     this.#original = null;
     this.originGeneration = 0;
     this.targetGeneration = 0;
@@ -63,6 +66,7 @@ export class UnnamedStatement {
   /** There is none any more: a Query or a Close drops it. */
   dropped(): void {
     this.#size = 0;
+    this.frees = null;
     this.#original = null;
     this.isUnkept = false;
   }

@@ -9,18 +9,21 @@ export class ClientError extends Error {
   readonly code: string;
   readonly detail: string | null;
   readonly hint: string | null;
+  /** of PostgreSQL's source, which drivers tell errors by */
+  readonly routine: string | null;
 
   constructor(
     severity: 'ERROR' | 'FATAL',
     code: string,
     message: string,
-    more: { detail?: string | null; hint?: string | null } = {},
+    more: { detail?: string | null; hint?: string | null; routine?: string } = {},
   ) {
     super(message);
     this.severity = severity;
     this.code = code;
     this.detail = more.detail ?? null;
     this.hint = more.hint ?? null;
+    this.routine = more.routine ?? null;
   }
 
   /** The ErrorResponse that says it. */
@@ -72,6 +75,10 @@ export const clientErrors = {
     new ClientError('ERROR', '42P05', `prepared statement "${name}" already exists`),
   noSuchStatement: (name: string) =>
     new ClientError('ERROR', '26000', `prepared statement "${name}" does not exist`),
+  staleStatement: () =>
+    new ClientError('ERROR', '0A000', 'cached plan must not change result type', {
+      routine: 'RevalidateCachedQuery',
+    }),
   pqexecDisallowed: () => fatal('PQexec disallowed'),
   serverLost: (reason = 'server conn crashed?') => fatal(reason),
   invalidServerParameter: () => fatal('invalid server parameter'),

@@ -66,6 +66,31 @@ export class Carry {
   }
 }
 
+/** How much is used of what `appended` has made, in bytes: what comes after that is free. */
+const used = new WeakMap<ArrayBufferLike, number>();
+
+/**
+ * The pieces in one, which may share its memory with the first. It grows by doubling, so that what is appended byte by byte
+ * is copied a few times and not once for each piece. What has been returned before stays as it is.
+ * @param most size in bytes that is never exceeded
+ */
+export function appended(first: Buffer, more: readonly Buffer[], most = Infinity): Buffer {
+  let size = first.length;
+  for (const piece of more) size += piece.length;
+  let { buffer, byteOffset: start } = first;
+  if (used.get(buffer) !== start + first.length || buffer.byteLength - start < size) {
+    const grown = Buffer.allocUnsafeSlow(Math.max(size, Math.min(2 * size, most)));
+    first.copy(grown);
+    buffer = grown.buffer;
+    start = 0;
+  }
+  const all = Buffer.from(buffer, start, size);
+  let at = first.length;
+  for (const piece of more) at += piece.copy(all, at);
+  used.set(buffer, start + size);
+  return all;
+}
+
 /** Cuts what a server sends into whole messages, for the proxy's own conversations. The relay passes on without it. */
 export class FrameReader {
   readonly #largest: number;

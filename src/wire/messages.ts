@@ -108,6 +108,11 @@ export function closeStatement(name: string): Buffer {
   return message(Frontend.Close, Buffer.from('S'), name);
 }
 
+/** Describe of a prepared statement. */
+export function describeStatement(name: string): Buffer {
+  return message(Frontend.Describe, Buffer.from('S'), name);
+}
+
 /** An untyped packet of the start-up phase: length, code, rest. */
 function startupPacket(code: number, body: Buffer): Buffer {
   const out = Buffer.allocUnsafe(8 + body.length);
@@ -161,6 +166,23 @@ export function parseColumns(payload: Buffer): string[] | null {
     at = name.next + COLUMN_BYTES;
   }
   return at === payload.length ? columns : null;
+}
+
+/**
+ * The columns of a RowDescription payload as PostgreSQL compares them when it plans a prepared statement anew: names, types
+ * and their modifiers. It is bytes in a string, to be compared.
+ */
+export function resultShape(payload: Buffer): string {
+  let shape = '';
+  for (let at = 2; at < payload.length;) {
+    const end = payload.indexOf(0, at);
+    if (end < 0) break;
+    // the column's table and its number there come between
+    shape += payload.toString('latin1', at, end + 1);
+    shape += payload.toString('latin1', end + 7, end + 11) + payload.toString('latin1', end + 13, end + 17);
+    at = end + 1 + COLUMN_BYTES;
+  }
+  return shape;
 }
 
 /** The values of a DataRow payload, as text; null: it is none. */

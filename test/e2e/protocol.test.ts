@@ -185,6 +185,74 @@ test('DEALLOCATE of a statement that was prepared by the protocol frees its name
   assert.equal(types(await other.query('SELECT 4')), 'TDCZ');
 });
 
+test('DEALLOCATE by the extended protocol frees what it is about when it is executed, and only then', async (t) => {
+  const bouncer = await start(t);
+  const run = (sql: string): Buffer[] => [raw.parse('', sql), raw.bind(), raw.describe('P'), raw.execute()];
+  const answers: string[][] = [];
+  for (const target of [bouncer, cluster]) {
+    const client = await RawClient.login(target, { user: 'postgres', database: 'postgres' });
+    t.after(() => client.destroy());
+    const seen: string[] = [];
+    const ask = async (...messages: Buffer[]): Promise<void> => {
+      client.send(...messages, raw.sync());
+      seen.push(raw.shown(await client.readUntil('Z')));
+    };
+    // a statement of another name is not touched
+    await ask(raw.parse('a', 'SELECT 1'), raw.parse('b', 'SELECT 1'), raw.parse('C"', 'SELECT 1'));
+    await ask(...run('DEALLOCATE a'));
+    await ask(raw.bind('a'), raw.execute());
+    await ask(raw.bind('b'), raw.execute());
+    await ask(
+      ...run('DEALLOCATE PREPARE "C""" ;'),
+      raw.parse('C"', 'SELECT 2'),
+      raw.bind('C"'),
+      raw.execute(),
+    );
+    // the second one finds nothing, and the pipeline fails
+    await ask(...run('DEALLOCATE b'), raw.bind(), raw.execute());
+    await ask(raw.bind('b'), raw.execute());
+    await ask(raw.parse('b', 'SELECT 3'));
+    // not executed, or skipped because of an error
+    await ask(raw.parse('', 'DEALLOCATE b'), raw.bind());
+    await ask(raw.parse('', 'SELECT 1/0'), raw.bind(), raw.execute(), ...run('DEALLOCATE b'));
+    await ask(...run('BEGIN'), ...run('SELECT 1 x'), raw.parse('', 'wrong'), ...run('DEALLOCATE b'));
+    await ask(...run('DEALLOCATE b'));
+    await ask(...run('ROLLBACK'), raw.bind('b'), raw.execute());
+    // prepared in one pipeline, executed in another one through a portal with a name, and again
+    await ask(raw.parse('', 'DEALLOCATE b'));
+    await ask(raw.bind('', [], 'p'), raw.bind('b'), raw.execute(), raw.execute('p'), raw.bind('b'));
+    await ask(raw.parse('b', 'SELECT 4'));
+    await ask(raw.bind(), raw.execute(), raw.parse('b', 'SELECT 5'), raw.bind('b'), raw.execute());
+    await ask(...run('DEALLOCATE nothing'));
+    client.send(...run('DEALLOCATE b'), raw.flush());
+    seen.push(raw.shown(await client.readUntil('C')));
+    await ask(raw.bind('b'));
+    answers.push(seen);
+  }
+  assert.deepEqual(answers[0], answers[1]);
+  const other = await login(t, bouncer);
+  assert.equal(types(await other.query('SELECT 4')), 'TDCZ');
+});
+
+test('DEALLOCATE is recognized in whatever pieces it comes', async (t) => {
+  const bouncer = await start(t, { default_pool_size: 2 });
+  const client = await login(t, bouncer);
+  const other = await login(t, bouncer);
+  const asQuery = raw.query('DEALLOCATE a');
+  const extended = [raw.parse('', 'DEALLOCATE a'), raw.bind(), raw.execute(), raw.sync()];
+  for (const bytes of [asQuery, Buffer.concat(extended)]) {
+    for (const at of [3, 5, 6, 7, 8, 12, bytes.length - 12, bytes.length - 6, bytes.length - 1]) {
+      client.send(raw.parse('a', 'SELECT 1'), raw.sync());
+      await client.readUntil('Z');
+      client.send(bytes.subarray(0, at));
+      // the first piece has been read by then
+      await other.query('SELECT 1');
+      client.send(bytes.subarray(at));
+      assert.match(types(await client.readUntil('Z')), /^(?:12)?CZ$/, `at ${at}`);
+    }
+  }
+});
+
 test('a name is free again behind DEALLOCATE ALL in the same pipeline', async (t) => {
   const bouncer = await start(t);
   for (const target of [bouncer, cluster]) {

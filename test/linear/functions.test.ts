@@ -18,6 +18,7 @@ import {
   cycleEnd,
   cyclesOf,
   isUncommitted,
+  uncommittedBytes,
   parsedNames,
   replayable,
   said,
@@ -25,7 +26,13 @@ import {
 import { isBegin, isRepeatable } from '../../src/session/statement-kind.ts';
 import { StatementRegistry } from '../../src/session/statements.ts';
 import { loggable, printable } from '../../src/telemetry/printable.ts';
-import { errorResponse, message, parseErrorFields, parseParameterStatus } from '../../src/wire/messages.ts';
+import {
+  errorResponse,
+  message,
+  parseErrorFields,
+  parseParameterStatus,
+  resultShape,
+} from '../../src/wire/messages.ts';
 import { parseOptions, parseStartup } from '../../src/wire/startup.ts';
 import { startup } from '../support/raw.ts';
 import { workOf } from '../support/work.ts';
@@ -92,6 +99,8 @@ const BYTES: Record<string, [(bytes: Buffer) => unknown, (size: number) => Buffe
   ],
   'parseErrorFields: short fields': [parseErrorFields, (size) => Buffer.alloc(size, 'Mx\0')],
   'parseErrorFields: a long field': [parseErrorFields, (size) => Buffer.alloc(size, 'M')],
+  'resultShape: zero bytes': [resultShape, (size) => Buffer.alloc(size)],
+  'resultShape: no zero byte': [resultShape, (size) => Buffer.alloc(size, 'a')],
   parseParameterStatus: [parseParameterStatus, (size) => Buffer.alloc(size, 'a')],
   'parsedNames: Parse': [parsedNames, messages('P', 'a\0select 1\0\0\0')],
   'replayable: Parse': [(bytes) => replayable(bytes, noText), messages('P', '\0select 1\0\0\0')],
@@ -101,6 +110,10 @@ const BYTES: Record<string, [(bytes: Buffer) => unknown, (size: number) => Buffe
   'replayable: Describe': [(bytes) => replayable(bytes, noText), messages('D', 'Sa\0')],
   'isUncommitted: Parse': [(bytes) => isUncommitted(bytes, noText), messages('P', '\0select 1\0\0\0')],
   'isUncommitted: Query': [(bytes) => isUncommitted(bytes, noText), messages('Q', 'select 1\0')],
+  'uncommittedBytes: Query': [
+    (bytes) => uncommittedBytes(bytes, noText, false),
+    messages('Q', 'set a = 1\0'),
+  ],
   'cycleEnd: Parse': [cycleEnd, messages('P', '\0select 1\0\0\0')],
   'cyclesOf: Sync': [cyclesOf, messages('S', '')],
   'cyclesOf: Query': [cyclesOf, messages('Q', 'select 1\0')],

@@ -153,6 +153,37 @@ test('Close of statements while the server is busy with something else', async (
   client.destroy();
 });
 
+test('Close of statements in pieces that end in the middle of one', async () => {
+  const { client, row } = await logIn('plain');
+  await cluster.sql('select pg_advisory_lock(1)');
+  client.send(raw.query('select pg_advisory_xact_lock(1)'));
+  await until('the lock to be waited for', async () => (await row()).state === 'cl_active');
+  const one = raw.message('C', Buffer.from('Sx\0'), Buffer.alloc(60));
+  // so little that it is read at once
+  const many = times(3_000, raw.close('S', 'x'));
+  const pieces = 60;
+  client.socket.pause();
+  client.socket.write(one.subarray(0, 20));
+  for (let i = 0; i < pieces; i++) {
+    // in the meantime the proxy has read the piece before
+    await row();
+    client.socket.write(Buffer.concat([one.subarray(20), many, one.subarray(0, 20)]));
+  }
+  let before = -1;
+  await until('the proxy to stop reading', async () => {
+    await row();
+    const left = client.socket.writableLength;
+    const hasStopped = left > 0 && left === before;
+    before = left;
+    return hasStopped;
+  });
+  client.socket.write(one.subarray(20));
+  await cluster.sql('select pg_advisory_unlock(1)');
+  const all = pieces * 3_001 + 1;
+  assert.equal(await count(client, '3', all), all);
+  client.destroy();
+});
+
 test('Parse and Close of a statement that the server has', async () => {
   const { client, row } = await logIn('plain');
   await client.query('BEGIN');

@@ -216,6 +216,59 @@ test('a Bind for the columns of before the change, on a server that prepared aft
   assert.deepEqual([code, routine], ['0A000', 'RevalidateCachedQuery']);
 });
 
+test('a client that knows the columns of a statement never gets others, whichever server has it', async (t) => {
+  await cluster.sql('CREATE TABLE known (a int); INSERT INTO known VALUES (1); CREATE TABLE beside (a int)');
+  const text = 'select * from known';
+  const client = await login(t);
+  const other = await login(t);
+  const ask = async (...messages: Buffer[]): Promise<string> => {
+    client.send(...messages, raw.sync());
+    return raw.shown(await client.readUntil('Z'));
+  };
+  const prepare = [raw.close('S', 's'), raw.parse('s', text), raw.describe('S', 's')];
+  const use = [raw.bind('s'), raw.execute()];
+  assert.equal(await ask(...prepare), '3 1 t T ZI');
+  // another server, with the same columns, even of another table
+  await cluster.sql('DROP TABLE known; CREATE TABLE known (a int); INSERT INTO known VALUES (1)');
+  await bouncer.admin('RECONNECT');
+  assert.equal(await ask(...use), '2 D C ZI');
+  assert.equal(await ask(...use, ...use), '2 D C 2 D C ZI');
+
+  const changes = [
+    'ADD b int',
+    'DROP b',
+    'RENAME a TO c',
+    'ALTER c TYPE bigint',
+    'ALTER c TYPE numeric(5,2)',
+  ];
+  for (const change of [...changes, 'ALTER c TYPE numeric(6,2)']) {
+    for (const isThere of [false, true]) {
+      assert.equal(await ask(...prepare), '3 1 t T ZI');
+      await cluster.sql(`ALTER TABLE known ${isThere ? 'ADD x int' : change}`);
+      await bouncer.admin('RECONNECT');
+      if (isThere) {
+        other.send(raw.close('S', 'o'), raw.parse('o', text), ...run('o'));
+        assert.equal(raw.shown(await other.readUntil('Z')), '3 1 2 D C ZI');
+      }
+      assert.equal(await ask(...use), '0A000 ZI', change);
+      const insert = [raw.parse('', 'insert into beside values (1)'), raw.bind(), raw.execute()];
+      assert.equal(await ask(...insert, ...use), '1 2 C 0A000 ZI');
+      await client.query('BEGIN');
+      assert.equal(await ask(...use), '0A000 ZE');
+      await client.query('ROLLBACK');
+      assert.equal(await ask(...prepare, ...use), '3 1 t T 2 D C ZI');
+      if (isThere) await cluster.sql('ALTER TABLE known DROP x');
+    }
+  }
+  assert.deepEqual(await cluster.sql('select * from beside'), []);
+
+  // who asks for the columns of each portal gets what there is
+  assert.equal(await ask(raw.close('S', 's'), raw.parse('s', text)), '3 1 ZI');
+  await cluster.sql('ALTER TABLE known ADD y int');
+  await bouncer.admin('RECONNECT');
+  assert.equal(await ask(raw.bind('s'), raw.describe('P'), raw.execute()), '2 T D C ZI');
+});
+
 test('of several statements that were bound, the one whose result has changed is prepared anew', async (t) => {
   await cluster.sql('CREATE TABLE another (a int)');
   const client = await login(t);

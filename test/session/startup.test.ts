@@ -329,6 +329,32 @@ test('what a client sends ahead of its welcome is kept for later; Terminate ends
   assert.ok(trusting.logContains(/nowhere\/postgres@\S+ closing because: client close request/));
 });
 
+test('a connect_query that leaves a transaction open makes no server, and clients are told why', async (t) => {
+  const target = cluster.connectionString();
+  const trusting = await Bouncer.start(t, {
+    databases: {
+      open: `${target} connect_query='BEGIN; SELECT 1'`,
+      failed: `${target} connect_query='BEGIN; SELECT wrong'`,
+      closed: `${target} connect_query='BEGIN; SELECT 1; COMMIT'`,
+      wrong: `${target} connect_query='SELECT wrong'`,
+    },
+    settings: { auth_type: 'trust' },
+  });
+  for (const database of ['open', 'failed']) {
+    const client = await RawClient.connect(trusting);
+    client.send(raw.startup({ ...USER, database }));
+    const last = (await client.readToEnd()).at(-1)!;
+    const { C: code, M: text } = errorFields(last);
+    assert.equal(`${code} ${text}`, '25000 connect_query has left a transaction open');
+    assert.ok(trusting.logContains(/server login failed: FATAL connect_query has left a transaction open/));
+  }
+  for (const database of ['closed', 'wrong']) {
+    const client = await RawClient.login(trusting, { ...USER, database });
+    assert.equal((await client.query('SELECT 1')).at(-1)!.payload.toString(), 'I');
+    client.destroy();
+  }
+});
+
 test('instead of a password anything else ends the login', async () => {
   const answers = [
     await refused(raw.startup(USER), raw.query('select 1')),

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { BAD_HEADER, Carry, frameSize, FrameReader, INCOMPLETE } from '../../src/wire/frames.ts';
+import { appended, BAD_HEADER, Carry, frameSize, FrameReader, INCOMPLETE } from '../../src/wire/frames.ts';
 import { message, parseColumns, parseRow } from '../../src/wire/messages.ts';
 
 const LARGEST = 1 << 20;
@@ -102,4 +102,32 @@ test('the columns and values of rows, NULL included', () => {
   assert.deepEqual(parseRow(row), ['A', null, '']);
   for (let end = 0; end < row.length; end++) assert.equal(parseRow(row.subarray(0, end)), null);
   for (let end = 0; end < columns.length; end++) assert.equal(parseColumns(columns.subarray(0, end)), null);
+});
+
+test('what is appended piece by piece is copied a few times, and nothing that was returned before changes', () => {
+  const { copy } = Buffer.prototype;
+  const copied = (pieces: number): number => {
+    let bytes = 0;
+    Buffer.prototype.copy = function (this: Buffer, ...args: Parameters<typeof copy>) {
+      const done = copy.apply(this, args);
+      bytes += done;
+      return done;
+    };
+    try {
+      let all: Buffer = Buffer.from([0]);
+      for (let i = 1; i < pieces; i++) all = appended(all, [Buffer.from([i & 255])]);
+      assert.ok(all.every((byte, i) => byte === (i & 255)));
+      return bytes;
+    } finally {
+      Buffer.prototype.copy = copy;
+    }
+  };
+  assert.ok(copied(20_000) < 4 * 20_000);
+  const first = appended(Buffer.from('a'), [Buffer.from('b')]);
+  const one = appended(first, [Buffer.from('c'), Buffer.from('d')]);
+  const other = appended(first, [Buffer.from('x')]);
+  assert.deepEqual([first, one, other].map(String), ['ab', 'abcd', 'abx']);
+  const rest = appended(one.subarray(1), [Buffer.from('e')]);
+  assert.deepEqual([rest, appended(one.subarray(0, 2), [rest])].map(String), ['bcde', 'abbcde']);
+  assert.equal(String(appended(Buffer.alloc(3, 'a'), [Buffer.from('b')], 4)), 'aaab');
 });
