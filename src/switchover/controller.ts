@@ -13,7 +13,7 @@ import { Fences } from './fences.ts';
 import { newEntry, noteFound, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
 import { Lag } from './lag.ts';
-import { isSameServer, nodeKey, type Node } from './node.ts';
+import { isSameServer, nodeKey, type Lineage, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
 import type { PlannedSwitchover } from './planned.ts';
 import type { Failure } from './probe.ts';
@@ -37,6 +37,17 @@ export interface PlannedHold {
   promoting(): void;
   /** The writer stays the one that it was, unless it is gone. */
   giveUp(why: string): void;
+}
+
+/** What is known of a cluster, for whoever watches it next. */
+export interface Heritage {
+  readonly targets: readonly Target[];
+  /** null: not known yet */
+  readonly writer: Target | null;
+  readonly lineage: Lineage | null;
+  /** the writer is looked for */
+  readonly isHolding: boolean;
+  readonly epoch: number;
 }
 
 /**
@@ -148,14 +159,34 @@ export class ClusterController implements Cluster {
     return this.#settings.switchover_retry === 'safe';
   }
 
-  /** Nodes that were known before the entry was changed: the host of the entry may be down now. */
-  inherit(targets: Iterable<Target>): void {
+  get heritage(): Heritage {
+    return {
+      targets: [...this.nodes].map(({ target }) => target),
+      writer: this.#writer?.target ?? null,
+      lineage: this.#election.lineage,
+      isHolding: this.#hold !== null,
+      epoch: this.epoch,
+    };
+  }
+
+  /**
+   * Goes on with what was known before the entry was changed: its host may be down now, and a writer of the past that is
+   * still there may be the first to answer.
+   */
+  inherit({ targets, writer, lineage, isHolding, epoch }: Heritage): void {
     for (const target of targets) this.nodes.ensure(target);
+    if (writer === null) return;
+    this.epoch = epoch;
+    this.#election.lineage = lineage;
+    this.#writer = this.nodes.ensure(writer);
+    if (isHolding) this.#beginHold('RELOAD has changed the entry while the writer was looked for');
   }
 
   start(): void {
     for (const node of this.nodes) node.probe.start();
-    if (this.database.pools.size > 0) this.used();
+    if (this.database.pools.size === 0) return;
+    if (this.#writer === null) this.used();
+    else if (this.#hold === null) for (const pool of this.database.pools.values()) pool.activate();
   }
 
   /** Somebody wants a connection. The first ones wait until the nodes have been looked at, once. */
@@ -386,7 +417,7 @@ export class ClusterController implements Cluster {
   #judgeWriter(best: Node | null): void {
     const writer = this.#writer;
     if (writer === null) {
-      if (best !== null) this.#adopt(best);
+      if (best !== null && this.#mayAdopt(best)) this.#adopt(best);
     } else if (writer.role === 'reader') {
       this.#beginHold(`${writer.key} is in recovery`);
     } else if (
@@ -405,8 +436,13 @@ export class ClusterController implements Cluster {
       if (best !== null && best !== this.#writer) this.#release(best);
     } else if (!hold.isDeployment) {
       if (this.#writer?.role === 'reader') hold.gone();
-      if (best !== null) this.#release(best);
+      if (best !== null && (!hold.isFirst || this.#mayAdopt(best))) this.#release(best);
     }
+  }
+
+  /** The first writer that is seen is it; but one that a SWITCHOVER has fenced only where there is no other. */
+  #mayAdopt(node: Node): boolean {
+    return (node.evidence?.fence ?? null) === null || this.#hasLookedAround;
   }
 
   /** Who lets the old writer refuse writes before he promotes another is waited for, by the writes. */
@@ -506,12 +542,15 @@ export class ClusterController implements Cluster {
 
   /** All nodes have been asked, and there is no writer among them: as configured, then. */
   #lookedAround(): void {
-    if (!this.#hold?.isFirst || this.#hold.isDeployment) return;
-    const nodes = [...this.nodes];
-    if (nodes.some((node) => node.lastProbe === 0 && node.failure === '')) return;
-    // nobody can be asked for the topology where nobody answers
-    if (!this.#hasTopology && nodes.some((node) => node.failure === '')) return;
+    if (!this.#hold?.isFirst || this.#hold.isDeployment || !this.#hasLookedAround) return;
     this.#endFirstLook(this.#hold, null);
+  }
+
+  get #hasLookedAround(): boolean {
+    const nodes = [...this.nodes];
+    if (nodes.some((node) => node.lastProbe === 0 && node.failure === '')) return false;
+    // nobody can be asked for the topology where nobody answers
+    return this.#hasTopology || nodes.every((node) => node.failure !== '');
   }
 
   #endFirstLook(hold: Hold, node: Node | null): void {
