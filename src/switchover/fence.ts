@@ -299,6 +299,14 @@ async function endSessions(
   }
 }
 
+/** Ends sessions whose commits are never answered, now that another node is the writer: their clients learn of it. */
+export async function endHungCommits(session: OwnSession): Promise<void> {
+  await session.query(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid <> pg_backend_pid()",
+    STATEMENT_MS,
+  );
+}
+
 /** Statements that put back what stood in postgresql.auto.conf, but for default_transaction_read_only. */
 export function settingsBefore({ before, commit }: Mark): string[] {
   const puts = (name: string, value: string): string =>

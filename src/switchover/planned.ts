@@ -3,7 +3,15 @@ import type { Settings } from '../config/options.ts';
 import { ControlError } from '../pool/control.ts';
 import type { Server } from '../pool/server.ts';
 import type { ClusterController, PlannedHold } from './controller.ts';
-import { escapes, leftFence, lowerFence, missingForFence, raiseFence, type Fence } from './fence.ts';
+import {
+  endHungCommits,
+  escapes,
+  leftFence,
+  lowerFence,
+  missingForFence,
+  raiseFence,
+  type Fence,
+} from './fence.ts';
 import { markOf } from './fence-mark.ts';
 import { remedy } from './following.ts';
 import { isSameServer, nodeKey, type Node } from './node.ts';
@@ -500,6 +508,7 @@ export class PlannedSwitchover {
       ];
     const left: string[] = [];
     const later = await this.#progress().catch(() => null);
+    await endHungCommits(this.#onWriter!).catch(() => {});
     if (later !== null && later.transactions > transactions) {
       const line =
         `${later.transactions - transactions} transactions were begun at ${this.#writer.key} after it was fenced; ` +

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client, type DatabaseError } from 'pg';
 import type { Cluster } from '../support/cluster.ts';
-import { until } from '../support/wait.ts';
+import { until, within } from '../support/wait.ts';
 import { setUp, TOPOLOGY, Writer } from './pair.ts';
 
 async function directly(cluster: Cluster): Promise<Client> {
@@ -206,4 +206,29 @@ test('a proxy that is started while the fenced old writer still runs goes to the
   await bouncer.sql('INSERT INTO ledger (writer, n) VALUES (1, 1)');
   assert.deepEqual(await standby.sql('SELECT n FROM ledger WHERE writer = 1'), [{ n: 1 }]);
   assert.ok(!bouncer.logContains(new RegExp(`the writer is 127.0.0.1:${primary.port}`)));
+});
+
+test('a commit that a fenced writer never answers ends with an error when another node is the writer', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const standby = standbys[0]!;
+  const open = await bouncer.connect();
+  await open.query('BEGIN');
+  const command = bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
+  await bouncer.waitForLog(/transactions wait/);
+  standby.server.signal('SIGSTOP');
+  await open.query('COMMIT');
+  await bouncer.waitForLog(/is asked to promote itself/);
+  const late = await directly(primary);
+  const commit = late.query('BEGIN READ WRITE; INSERT INTO ledger (writer, n) VALUES (1, 1); COMMIT').then(
+    () => 'answered',
+    (error: unknown) => (error as Error).message,
+  );
+  await until('it to wait', async () => {
+    const rows = await primary.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+    return rows.length > 0;
+  });
+  standby.server.signal('SIGCONT');
+  await command;
+  // PostgreSQL says nothing more to such a session
+  assert.match(await within('its end', commit), /^Connection terminated/);
 });
