@@ -171,6 +171,7 @@ test('the old writer comes back as a standby: its settings are taken back, and i
   });
   const standby = standbys[0]!;
   await primary.sql(`ALTER SYSTEM SET ${NAMES} = 'FIRST 1 ("standby ""x""", standby_${standby.port})'`);
+  await primary.sql('ALTER SYSTEM SET synchronous_commit = local');
   await primary.sql('SELECT pg_reload_conf()');
   await bouncer.admin(to(standby));
   // what a checkpoint writes would make it need pg_rewind
@@ -178,6 +179,8 @@ test('the old writer comes back as a standby: its settings are taken back, and i
   await rejoin(primary, standby);
   await untilWritable(primary, `FIRST 1 ("standby ""x""", standby_${standby.port})`);
   await bouncer.waitForLog(new RegExp(`127.0.0.1:${primary.port} is not fenced any more`));
+  const { rows } = await (await directly(primary)).query('SHOW synchronous_commit');
+  assert.deepEqual(rows, [{ synchronous_commit: 'local' }]);
 });
 
 test('a SWITCHOVER that is given up takes the fence back before anybody goes on', async (t) => {
@@ -505,6 +508,7 @@ test('a right that is missing is named, and nothing has changed', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, {
     settings: { auth_user: 'operator' },
     sql: 'CREATE ROLE operator LOGIN; GRANT SELECT ON nodes TO operator; CREATE ROLE app LOGIN',
+    postgres: { synchronous_commit: 'off' },
   });
   const standby = standbys[0]!;
   const grants: [RegExp, string][] = [
@@ -517,8 +521,12 @@ test('a right that is missing is named, and nothing has changed', async (t) => {
       'GRANT EXECUTE ON FUNCTION pg_reload_conf() TO operator',
     ],
     [
-      /GRANT ALTER SYSTEM ON PARAMETER default_transaction_read_only, synchronous_standby_names TO "operator" is missing/,
+      /GRANT ALTER SYSTEM ON PARAMETER default_transaction_read_only, synchronous_standby_names, synchronous_commit TO "operator" is missing/,
       'GRANT ALTER SYSTEM ON PARAMETER default_transaction_read_only, synchronous_standby_names TO operator',
+    ],
+    [
+      /GRANT ALTER SYSTEM ON PARAMETER synchronous_commit TO "operator" is missing/,
+      'GRANT ALTER SYSTEM ON PARAMETER synchronous_commit TO operator',
     ],
     [/GRANT pg_signal_backend TO "operator"/, 'GRANT pg_signal_backend TO operator'],
     [/GRANT pg_read_all_stats TO "operator"/, 'GRANT pg_read_all_stats TO operator'],
@@ -533,12 +541,18 @@ test('a right that is missing is named, and nothing has changed', async (t) => {
     bouncer.admin(to(standby)),
     /only a superuser may end sessions of superusers: postgres \(test, pid/,
   );
-  await primary.sql("ALTER ROLE app SET default_transaction_read_only = 'off'");
-  await assert.rejects(
-    bouncer.admin(to(standby)),
-    /default_transaction_read_only is set to off for role app/,
-  );
-  await primary.sql('ALTER ROLE app RESET default_transaction_read_only');
+  for (const [name, value] of [
+    ['default_transaction_read_only', 'off'],
+    ['synchronous_commit', 'local'],
+    ['synchronous_commit', 'no'],
+  ]) {
+    await primary.sql(`ALTER ROLE app SET ${name} = '${value}'`);
+    await assert.rejects(
+      bouncer.admin(to(standby)),
+      new RegExp(`${name} is set to ${value} for role app, which a fence cannot change`),
+    );
+    await primary.sql(`ALTER ROLE app RESET ${name}`);
+  }
   assert.ok(!bouncer.logContains(/transactions wait/));
   await standby.caughtUpWith(primary);
   await primary.sql('SELECT pg_terminate_backend(pg_backend_pid())').catch(() => {});
