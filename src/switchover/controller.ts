@@ -74,6 +74,8 @@ export class ClusterController implements Cluster {
   /** what the log has said of the last answer; '': nothing */
   #topologyProblem = '';
   readonly #doubt = new Doubt();
+  /** the writer did not take writes when it was last asked */
+  #wasRefusing = false;
   readonly lag = new Lag();
   readonly #readers: Readers;
   /** the SWITCHOVER of this cluster that is under way; set and cleared by itself */
@@ -203,7 +205,7 @@ export class ClusterController implements Cluster {
     this.#hold = null;
     hold?.end();
     for (const go of [...(hold?.linked.values() ?? [])]) go();
-    for (const tell of this.#doubt.handOver()) tell(false);
+    this.#doubt.end();
     for (const node of [...this.nodes]) this.nodes.remove(node);
   }
 
@@ -260,10 +262,13 @@ export class ClusterController implements Cluster {
     if (this.#concerns(target)) this.#beginHold(reason);
   }
 
-  whenJudged(server: Server, tell: (gone: boolean) => void): void {
-    if (this.#hold !== null) this.#hold.judge(tell);
-    else if (this.#stopped || !this.#concerns(server)) setImmediate(tell, !this.#stopped);
-    else this.#doubt.judge(tell);
+  whenJudged(server: Server, sqlstate: string, tell: (gone: boolean) => void): void {
+    const isRefusal = sqlstate === '25006';
+    if (this.#hold !== null) {
+      // that it was a false alarm does not tell why the write was refused
+      this.#hold.judge((gone) => (gone || !isRefusal ? tell(gone) : this.whenJudged(server, sqlstate, tell)));
+    } else if (this.#stopped || !this.#concerns(server)) setImmediate(tell, !this.#stopped);
+    else this.#doubt.judge(tell, isRefusal && server.pool.mode !== 'session');
   }
 
   transactionBroken(): void {
@@ -450,6 +455,9 @@ export class ClusterController implements Cluster {
     const { switchover_timeout: timeoutMs } = this.#settings;
     const since = this.#writer?.readOnlySince ?? 0;
     const isComing = since > 0 && (timeoutMs === 0 || performance.now() - since < timeoutMs);
+    const isOver = this.#wasRefusing && since === 0 && this.#writer?.role === 'writer';
+    this.#wasRefusing = since > 0;
+    if (isOver) this.#doubt.takesWrites();
     if (!isComing) this.#doubt.answered(this.nodes);
   }
 
@@ -485,7 +493,7 @@ export class ClusterController implements Cluster {
       onOverdue: () =>
         this.#log('error', 'no_writer', `no writer within switchover_timeout; the search goes on`),
     });
-    for (const tell of this.#doubt.handOver()) this.#hold.judge(tell);
+    this.#doubt.handOver(this.#hold);
     for (const node of this.nodes) {
       // what it has said before is void, under whichever name
       const isDoubted = writer !== null && !isPlanned && (node === writer || isSameServer(node, writer));

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client, type DatabaseError } from 'pg';
+import { killIfThere } from '../../src/cli/embedded-postgres.ts';
 import type { Cluster } from '../support/cluster.ts';
 import { until, within } from '../support/wait.ts';
 import { setUp, TOPOLOGY, Writer } from './pair.ts';
@@ -28,7 +29,7 @@ async function stuckAt(cluster: Cluster): Promise<() => void> {
   const client = await directly(cluster);
   const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
   process.kill(rows[0]!.pid, 'SIGSTOP');
-  return () => process.kill(rows[0]!.pid, 'SIGCONT');
+  return () => killIfThere(rows[0]!.pid, 'SIGCONT');
 }
 
 test('RELOAD with another entry ends a SWITCHOVER that has not asked yet, and no write fails', async (t) => {
@@ -231,4 +232,25 @@ test('a commit that a fenced writer never answers ends with an error when anothe
   await command;
   // PostgreSQL says nothing more to such a session
   assert.match(await within('its end', commit), /^Connection terminated/);
+});
+
+test('a writer that crashes while it is fenced: writes wait until the fence is taken back', async (t) => {
+  const { primary, standbys, bouncer } = await setUp(t);
+  const standby = standbys[0]!;
+  const writers = await Promise.all([1, 2].map((id) => Writer.start(bouncer, id, 'extended')));
+  await Promise.all(writers.map((each) => each.progress(5)));
+  const release = await stuckAt(primary);
+  const command = bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
+  command.catch(() => {});
+  await until('the fence', () => isFenced(primary));
+  await primary.kill();
+  release();
+  await primary.start();
+  await bouncer.waitForLog(/is not fenced any more/);
+  await Promise.all(writers.map((each) => each.progress(5)));
+  for (const writer of writers) {
+    await writer.stop();
+    assert.deepEqual(writer.errors, []);
+    assert.deepEqual(await writer.audit(primary), { missing: [], doubled: [] });
+  }
 });
