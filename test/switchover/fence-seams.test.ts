@@ -1,11 +1,14 @@
 /** What else happens to a proxy and its configuration while a fence stands. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { Client, type DatabaseError } from 'pg';
 import { killIfThere } from '../../src/cli/embedded-postgres.ts';
 import type { Cluster } from '../support/cluster.ts';
 import { until, within } from '../support/wait.ts';
 import { setUp, TOPOLOGY, Writer } from './pair.ts';
+
+/** For tests after which the writer is the same as before. */
+const shared = await setUp({ after });
 
 async function directly(cluster: Cluster): Promise<Client> {
   const client = new Client(cluster.connection());
@@ -32,8 +35,9 @@ async function stuckAt(cluster: Cluster): Promise<() => void> {
   return () => killIfThere(rows[0]!.pid, 'SIGCONT');
 }
 
-test('RELOAD with another entry ends a SWITCHOVER that has not asked yet, and no write fails', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+test('RELOAD with another entry ends a SWITCHOVER that has not asked yet, and no write fails', async () => {
+  const { primary, standbys, bouncer } = shared;
+  bouncer.markLog();
   const standby = standbys[0]!;
   const writers = await Promise.all([1, 2, 3].map((id) => Writer.start(bouncer, id, 'extended')));
   await Promise.all(writers.map((each) => each.progress(5)));
@@ -148,27 +152,9 @@ test('no database of a cluster takes back the fence of another one, whose standb
   await bouncer.waitForLog(new RegExp(`switchover other: the writer is 127.0.0.1:${standby.port} \\(was`));
 });
 
-test('a standby that still has the fence of its time as a writer loses it before it is promoted', async (t) => {
-  const { standbys, bouncer } = await setUp(t);
-  const standby = standbys[0]!;
-  const writer = await Writer.start(bouncer, 1, 'simple');
-  await writer.progress(5);
-  // so that the proxy sees it at its next look, and the command comes before that
-  await standby.sql(
-    `ALTER SYSTEM SET synchronous_standby_names = '"pgswitchyard fence, timeline 9, before: "'`,
-  );
-  await standby.sql('ALTER SYSTEM SET default_transaction_read_only = on');
-  await standby.sql('SELECT pg_reload_conf()');
-  await bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
-  await writer.progress(5);
-  await writer.stop();
-  assert.deepEqual(writer.errors, []);
-  assert.equal(await isFenced(standby), false);
-  assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
-});
-
-test('SHOW TOPOLOGY tells of a fence that a dead proxy has left, and how it is taken back', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+test('SHOW TOPOLOGY tells of a fence that a dead proxy has left, and how it is taken back', async () => {
+  const { primary, standbys, bouncer } = shared;
+  bouncer.markLog();
   const release = await stuckAt(primary);
   try {
     bouncer.admin(`SWITCHOVER dev TO ${standbys[0]!.host}:${standbys[0]!.port}`).catch(() => {});
@@ -234,10 +220,11 @@ test('a commit that a fenced writer never answers ends with an error when anothe
   assert.match(await within('its end', commit), /^Connection terminated/);
 });
 
-test('a writer that crashes while it is fenced: writes wait until the fence is taken back', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+test('a writer that crashes while it is fenced: writes wait until the fence is taken back', async () => {
+  const { primary, standbys, bouncer } = shared;
+  bouncer.markLog();
   const standby = standbys[0]!;
-  const writers = await Promise.all([1, 2].map((id) => Writer.start(bouncer, id, 'extended')));
+  const writers = await Promise.all([11, 12].map((id) => Writer.start(bouncer, id, 'extended')));
   await Promise.all(writers.map((each) => each.progress(5)));
   const release = await stuckAt(primary);
   const command = bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
@@ -253,4 +240,24 @@ test('a writer that crashes while it is fenced: writes wait until the fence is t
     assert.deepEqual(writer.errors, []);
     assert.deepEqual(await writer.audit(primary), { missing: [], doubled: [] });
   }
+});
+
+// the last one: another node is the writer then
+test('a standby that still has the fence of its time as a writer loses it before it is promoted', async () => {
+  const { standbys, bouncer } = shared;
+  const standby = standbys[0]!;
+  const writer = await Writer.start(bouncer, 21, 'simple');
+  await writer.progress(5);
+  // so that the proxy sees it at its next look, and the command comes before that
+  await standby.sql(
+    `ALTER SYSTEM SET synchronous_standby_names = '"pgswitchyard fence, timeline 9, before: "'`,
+  );
+  await standby.sql('ALTER SYSTEM SET default_transaction_read_only = on');
+  await standby.sql('SELECT pg_reload_conf()');
+  await bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
+  await writer.progress(5);
+  await writer.stop();
+  assert.deepEqual(writer.errors, []);
+  assert.equal(await isFenced(standby), false);
+  assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
 });

@@ -1,6 +1,6 @@
 /** SWITCHOVER keeps everybody from writing to the old writer before it promotes another, and does not go back after that. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { Client, type DatabaseError } from 'pg';
 import { Bouncer, type Settings } from '../support/bouncer.ts';
 import { noPostgres15, type Cluster } from '../support/cluster.ts';
@@ -94,6 +94,9 @@ async function untilWritable(cluster: Cluster, names = ''): Promise<void> {
   });
 }
 
+/** For tests after which everything is as it was before. */
+const shared = await setUp({ after }, { settings: { switchover_timeout: 1 } });
+
 const to = ({ host, port }: Cluster): string => `SWITCHOVER dev TO ${host}:${port}`;
 
 /** Another proxy in front of the same cluster, which knows all nodes. */
@@ -183,8 +186,32 @@ test('the old writer comes back as a standby: its settings are taken back, and i
   assert.deepEqual(rows, [{ synchronous_commit: 'local' }]);
 });
 
-test('a SWITCHOVER that is given up takes the fence back before anybody goes on', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, { settings: { switchover_timeout: 1 } });
+// the first one: SIGTERM waits for clients
+test('a proxy that is shut down before it has asked takes the fence back', async () => {
+  const { primary, standbys, bouncer } = shared;
+  bouncer.markLog();
+  const stuck = await directly(primary);
+  const { rows } = await stuck.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+  process.kill(rows[0]!.pid, 'SIGSTOP');
+  try {
+    const command = bouncer.admin(to(standbys[0]!));
+    command.catch(() => {});
+    await until(
+      'the fence',
+      async () => ((await settingsOf(primary)) as { read_only: string }).read_only === 'on',
+    );
+    await bouncer.stop('SIGTERM');
+  } finally {
+    process.kill(rows[0]!.pid, 'SIGCONT');
+  }
+  await untilWritable(primary);
+  await bouncer.start();
+  await bouncer.waitForLog(new RegExp(`:${standbys[0]!.port} is a reader`));
+});
+
+test('a SWITCHOVER that is given up takes the fence back before anybody goes on', async () => {
+  const { primary, standbys, bouncer } = shared;
+  bouncer.markLog();
   const standby = standbys[0]!;
   const writer = await Writer.start(bouncer, 1, 'extended');
   await writer.progress(5);
@@ -229,8 +256,9 @@ test('two proxies that are told to make different nodes the writer never promote
 });
 
 test("who asked for the writer by its node's name waits, too, and goes on when it is given up", async (t) => {
-  const { primary, bouncer, standbys } = await setUp(t, { settings: { switchover_timeout: 0.5 } });
-  const session = await secondProxy(t, bouncer, { switchover_timeout: 0.5, pool_mode: 'session' });
+  const { primary, bouncer, standbys } = shared;
+  bouncer.markLog();
+  const session = await secondProxy(t, bouncer, { switchover_timeout: 1, pool_mode: 'session' });
   const database = `dev@127.0.0.1:${primary.port}`;
   for (const proxy of [bouncer, session]) {
     const own = await proxy.connect({ database });
@@ -252,8 +280,9 @@ test("who asked for the writer by its node's name waits, too, and goes on when i
   }
 });
 
-test('an administrator who leaves ends a SWITCHOVER that has not asked for the promotion yet', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+test('an administrator who leaves ends a SWITCHOVER that has not asked for the promotion yet', async () => {
+  const { primary, standbys, bouncer } = shared;
+  bouncer.markLog();
   const open = await bouncer.connect();
   await open.query('BEGIN');
   const administrator = await bouncer.connect({ user: 'pgbouncer', database: 'pgbouncer' });
@@ -416,25 +445,6 @@ test('RELOAD with another entry, after the promotion was asked for, waits for it
   standby.server.signal('SIGCONT');
   await until('writes to go on', async () => (await write()) === 'done');
   await audit(standby, acknowledged);
-});
-
-test('a proxy that is shut down before it has asked takes the fence back', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
-  const stuck = await directly(primary);
-  const { rows } = await stuck.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-  process.kill(rows[0]!.pid, 'SIGSTOP');
-  try {
-    const command = bouncer.admin(to(standbys[0]!));
-    command.catch(() => {});
-    await until(
-      'the fence',
-      async () => ((await settingsOf(primary)) as { read_only: string }).read_only === 'on',
-    );
-    await bouncer.stop('SIGTERM').catch(() => {});
-  } finally {
-    process.kill(rows[0]!.pid, 'SIGCONT');
-  }
-  await untilWritable(primary);
 });
 
 test('a node that cannot take over is refused at once, with numbers, and nobody is held', async (t) => {
