@@ -13,7 +13,7 @@ import { Fences } from './fences.ts';
 import { newEntry, noteFound, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
 import { Lag } from './lag.ts';
-import { isSameServer, nodeKey, type Lineage, type Node } from './node.ts';
+import { isKin, isSameServer, nodeKey, type Lineage, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
 import type { PlannedSwitchover } from './planned.ts';
 import type { Failure } from './probe.ts';
@@ -41,6 +41,9 @@ export interface PlannedHold {
 
 /** What is known of a cluster, for whoever watches it next. */
 export interface Heritage {
+  /** of the entry in the configuration */
+  readonly hosts: readonly string[];
+  readonly port: number;
   readonly targets: readonly Target[];
   /** null: not known yet */
   readonly writer: Target | null;
@@ -74,6 +77,8 @@ export class ClusterController implements Cluster {
   /** what the log has said of the last answer; '': nothing */
   #topologyProblem = '';
   readonly #doubt = new Doubt();
+  /** the configuration names another host than before, which has not been asked yet */
+  #isMovedEntry = false;
   /** the writer did not take writes when it was last asked */
   #wasRefusing = false;
   readonly lag = new Lag();
@@ -162,7 +167,10 @@ export class ClusterController implements Cluster {
   }
 
   get heritage(): Heritage {
+    const { hosts, port } = this.config;
     return {
+      hosts,
+      port,
       targets: [...this.nodes].map(({ target }) => target),
       writer: this.#writer?.target ?? null,
       lineage: this.#election.lineage,
@@ -175,9 +183,10 @@ export class ClusterController implements Cluster {
    * Goes on with what was known before the entry was changed: its host may be down now, and a writer of the past that is
    * still there may be the first to answer.
    */
-  inherit({ targets, writer, lineage, isHolding, epoch }: Heritage): void {
+  inherit({ hosts, port, targets, writer, lineage, isHolding, epoch }: Heritage): void {
     for (const target of targets) this.nodes.ensure(target);
     if (writer === null) return;
+    this.#isMovedEntry = port !== this.config.port || hosts.join() !== this.config.hosts.join();
     this.epoch = epoch;
     this.#election.lineage = lineage;
     this.#writer = this.nodes.ensure(writer);
@@ -326,6 +335,7 @@ export class ClusterController implements Cluster {
   #onEvidence(node: Node, evidence: Evidence): void {
     if (evidence.recovering) this.#doubtName(node);
     this.#tell(noteAnswer(node, evidence));
+    if (this.#isMovedEntry && node.isSeed) this.#seedAnswered(node, evidence);
     if (node === this.#writer && !evidence.recovering) {
       this.lag.note(evidence);
       if (this.#hold === null) this.#election.lineage = evidence;
@@ -337,6 +347,16 @@ export class ClusterController implements Cluster {
       this.#isDiscovered = true;
       this.#discovery.refresh();
     }
+  }
+
+  /** The host that the configuration names now. Of another cluster than before: that is the one that is meant. */
+  #seedAnswered(node: Node, evidence: Evidence): void {
+    this.#isMovedEntry = false;
+    if (evidence.recovering || isKin(node, this.#election.lineage)) return;
+    this.#election.lineage = evidence;
+    if (this.#hold === null) this.#adopt(node);
+    else this.#setWriter(null);
+    this.#discovery.refresh();
   }
 
   #onProbeFailure(node: Node, failure: Failure): void {

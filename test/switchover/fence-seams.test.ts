@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Client, type DatabaseError } from 'pg';
 import { killIfThere } from '../../src/cli/embedded-postgres.ts';
-import type { Cluster } from '../support/cluster.ts';
+import { Cluster, noPostgres15 } from '../support/cluster.ts';
 import { until, within } from '../support/wait.ts';
 import { setUp, TOPOLOGY, Writer } from './pair.ts';
 
@@ -123,6 +123,33 @@ test('an old writer that is still there is not taken for the writer after a RELO
   assert.deepEqual(rows, [{ n: 1 }]);
   assert.deepEqual(await primary.sql('SELECT n FROM ledger WHERE writer = 1'), []);
 });
+
+test(
+  'RELOAD with the host of another cluster, which was among the nodes, leads there',
+  { skip: noPostgres15 },
+  async (t) => {
+    const { primary, standbys, bouncer } = await setUp(t);
+    // another initdb: the one that its operator moves to
+    const other = await Cluster.start(t, {
+      version: 15,
+      sql: 'CREATE TABLE nodes (endpoint text, port int)',
+    });
+    await other.sql('INSERT INTO nodes VALUES ($1, $2)', [other.host, other.port]);
+    await primary.sql('INSERT INTO nodes VALUES ($1, $2)', [other.host, other.port]);
+    await bouncer.admin('NOTIFY TOPOLOGY');
+    await bouncer.waitForLog(new RegExp(`:${other.port} is a writer`));
+    const client = await bouncer.connect();
+    const portOf = async (): Promise<unknown> =>
+      (await client.query<{ port: number }>('SELECT inet_server_port() AS port')).rows[0]!.port;
+    assert.equal(await portOf(), primary.port);
+    bouncer.databases['dev'] = `${other.connectionString()} ${TOPOLOGY}`;
+    await bouncer.reload();
+    await until('it to lead there', async () => (await portOf()) === other.port);
+    await until('the others to go', async () =>
+      (await bouncer.admin('SHOW TOPOLOGY')).every((row) => row['port'] !== standbys[0]!.port),
+    );
+  },
+);
 
 test('no database of a cluster takes back the fence of another one, whose standby may still be promoted', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { settings: { switchover_timeout: 1 } });
