@@ -66,7 +66,7 @@ function topologyRow(controller: ClusterController, node: Node): Value[] {
     node.lastProbe === 0 ? null : Math.round(now - node.lastProbe),
     Math.round(now - node.lastChange),
     node.label,
-    node.failure || problemOf(node, writer),
+    node.failure || controller.fences.problem(node) || problemOf(node, writer),
   ];
 }
 
@@ -122,7 +122,8 @@ export async function switchOver(
   log.info({ event: 'console_command', database }, `SWITCHOVER '${database}' TO '${name}' command issued`);
   let switchover: PlannedSwitchover;
   try {
-    if (await takenBack(controller, name)) return commandComplete('SWITCHOVER');
+    if (await takenBack(controller, name, switchovers.controllers.values()))
+      return commandComplete('SWITCHOVER');
     switchover = new PlannedSwitchover({
       controller,
       name,
@@ -180,10 +181,20 @@ async function runFor(
   return left;
 }
 
-/** Whether it was a SWITCHOVER to the writer, which takes back what another one has begun. @throws Error */
-async function takenBack(controller: ClusterController, name: string): Promise<boolean> {
-  const { planned, writer, nodes, fences } = controller;
-  if (nodes.named(name) !== writer) return false;
+/**
+ * Whether it was a SWITCHOVER to the writer, which takes back what another one has begun, be it one of another database.
+ * @throws Error
+ */
+async function takenBack(
+  controller: ClusterController,
+  name: string,
+  all: Iterable<ClusterController>,
+): Promise<boolean> {
+  const { writer, nodes, fences } = controller;
+  const node = nodes.named(name);
+  if (node !== writer) return false;
+  const running = [...all].map((each) => each.planned);
+  const planned = controller.planned ?? running.find((each) => each?.leaves(node) === true) ?? null;
   if (planned === null) {
     await fences.takeBack(writer);
   } else {

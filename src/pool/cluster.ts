@@ -38,8 +38,11 @@ export interface Cluster {
   serverError(server: Server, sqlstate: string): boolean;
   /** A connection could not be made; the SQLSTATE, where there was one. */
   connectFailed(target: Target, reason: string): void;
-  /** Tells once whether the node of a server that failed is gone or no writer any more, or whether it is as it was. */
-  whenJudged(server: Server, tell: (gone: boolean) => void): void;
+  /**
+   * Tells once whether the node of a server that reported this error is gone or no writer any more, or takes writes again
+   * that it has refused (true), or whether it is as it was.
+   */
+  whenJudged(server: Server, sqlstate: string, tell: (gone: boolean) => void): void;
   /** A transaction was broken by the switchover (SHOW SWITCHOVERS counts them). */
   transactionBroken(): void;
 }

@@ -266,8 +266,10 @@ export class Pool {
     else server.closeReason = reason;
   }
 
-  /** Closes what goes elsewhere than to the writer, as it comes free. */
+  /** Closes what goes elsewhere than to the writer, as it comes free; what is being connected to elsewhere is given up. */
   retireElsewhere(writer: Target): void {
+    const { connecting } = this.opener;
+    if (connecting === null || !isAt(connecting, writer)) this.opener.abort(NOT_THE_WRITER);
     for (const server of [...this.servers]) if (!isAt(server, writer)) this.#retire(server);
   }
 

@@ -29,7 +29,7 @@ const OWN_TRANSACTION =
 /** Builds, drops and detachments in several transactions. REFRESH … CONCURRENTLY is one transaction. */
 const CONCURRENTLY = /^(?!refresh\b).*\bconcurrently\b/is;
 /** A program, or a file that the server writes. */
-const COPY_OUTSIDE = /^copy\b(?:.*\bprogram\b|(?!.*\b(?:from|stdout)\b))/is;
+const COPY_OUTSIDE = /^copy\b.*\b(?:program\b|to\b(?!\s+stdout\b))/is;
 
 /** Functions of PostgreSQL's manual whose effects stay when their transaction is rolled back, or reach another server. */
 const OUTSIDE = new RegExp(
@@ -43,7 +43,7 @@ const OUTSIDE = new RegExp(
   'i',
 );
 
-/** @param statement one statement without literals, quoted names and comments (`statementsOf`) */
+/** @param statement one statement as `statementsOf` gives it */
 export function kindOf(statement: string): StatementKind {
   const text = statement.replace(/^[\s(]+/, '').trimEnd();
   if (text === '') return 'session';
@@ -74,7 +74,8 @@ export function isBegin(sql: string): boolean {
 const COMPOUND = /\b(?:atomic|rule)\b/i;
 
 /**
- * The statements of a string, without literals, quoted names and comments.
+ * The statements of a string, without literals, comments, and quotes of names. A name that is no plain word is left out.
+ * A quoted key word looks like one, which makes a statement more than it is, and never less.
  * @returns null where it is not certain what belongs to which
  */
 export function statementsOf(sql: string): string[] | null {
@@ -90,7 +91,10 @@ export function statementsOf(sql: string): string[] | null {
 // A comment without an end goes to the end of the text, or the rest would be searched again for each beginning of one.
 const QUOTED = /'[^']*'|"[^"]*"|--[^\n]*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/|$)|\$([A-Za-z_]\w*)?\$/g;
 
-/** The text without literals, quoted names and comments; null where it is not certain what is in them. */
+/** A quoted name that means the same without the quotes, unless it is a key word. */
+const PLAIN_NAME = /^"[a-z_]\w*"$/;
+
+/** As `statementsOf` says; null where it is not certain what is in quotes. */
 function withoutQuoted(sql: string): string | null {
   let out = '';
   let at = 0;
@@ -101,7 +105,9 @@ function withoutQuoted(sql: string): string | null {
     if (found.startsWith("'") && found.includes('\\')) return null;
     if (found.startsWith('/*') && (found.includes('/*', 2) || found.length < 4 || !found.endsWith('*/')))
       return null;
-    out += `${sql.slice(at, match.index)} `;
+    // the name of a function may be quoted
+    const name = PLAIN_NAME.test(found) ? found.slice(1, -1) : '';
+    out += `${sql.slice(at, match.index)} ${name} `;
     at = QUOTED.lastIndex;
     if (found.startsWith('$')) {
       const end = sql.indexOf(found, at);

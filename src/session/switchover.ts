@@ -79,7 +79,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   client.waitingSince = performance.now();
   if (kept !== null || behind !== null) takeUp(client, kept ?? behind!);
   const verdict = (client.verdict = { isLost: kept === null });
-  cluster.whenJudged(server, (gone) => {
+  cluster.whenJudged(server, code, (gone) => {
     if (isParked && (gone || client.verdict !== verdict)) server.close('not the writer any more');
     if (client.state !== 'waiting' || client.verdict !== verdict) return;
     if (isParked && !gone)

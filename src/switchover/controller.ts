@@ -13,7 +13,7 @@ import { Fences } from './fences.ts';
 import { newEntry, noteFound, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
 import { Lag } from './lag.ts';
-import { isSameServer, nodeKey, type Node } from './node.ts';
+import { isKin, isSameServer, nodeKey, type Lineage, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
 import type { PlannedSwitchover } from './planned.ts';
 import type { Failure } from './probe.ts';
@@ -37,6 +37,20 @@ export interface PlannedHold {
   promoting(): void;
   /** The writer stays the one that it was, unless it is gone. */
   giveUp(why: string): void;
+}
+
+/** What is known of a cluster, for whoever watches it next. */
+export interface Heritage {
+  /** of the entry in the configuration */
+  readonly hosts: readonly string[];
+  readonly port: number;
+  readonly targets: readonly Target[];
+  /** null: not known yet */
+  readonly writer: Target | null;
+  readonly lineage: Lineage | null;
+  /** the writer is looked for */
+  readonly isHolding: boolean;
+  readonly epoch: number;
 }
 
 /**
@@ -63,6 +77,10 @@ export class ClusterController implements Cluster {
   /** what the log has said of the last answer; '': nothing */
   #topologyProblem = '';
   readonly #doubt = new Doubt();
+  /** the configuration names another host than before, which has not been asked yet */
+  #isMovedEntry = false;
+  /** the writer did not take writes when it was last asked */
+  #wasRefusing = false;
   readonly lag = new Lag();
   readonly #readers: Readers;
   /** the SWITCHOVER of this cluster that is under way; set and cleared by itself */
@@ -148,14 +166,38 @@ export class ClusterController implements Cluster {
     return this.#settings.switchover_retry === 'safe';
   }
 
-  /** Nodes that were known before the entry was changed: the host of the entry may be down now. */
-  inherit(targets: Iterable<Target>): void {
+  get heritage(): Heritage {
+    const { hosts, port } = this.config;
+    return {
+      hosts,
+      port,
+      targets: [...this.nodes].map(({ target }) => target),
+      writer: this.#writer?.target ?? null,
+      lineage: this.#election.lineage,
+      isHolding: this.#hold !== null,
+      epoch: this.epoch,
+    };
+  }
+
+  /**
+   * Goes on with what was known before the entry was changed: its host may be down now, and a writer of the past that is
+   * still there may be the first to answer.
+   */
+  inherit({ hosts, port, targets, writer, lineage, isHolding, epoch }: Heritage): void {
     for (const target of targets) this.nodes.ensure(target);
+    if (writer === null) return;
+    this.#isMovedEntry = port !== this.config.port || hosts.join() !== this.config.hosts.join();
+    this.epoch = epoch;
+    this.#election.lineage = lineage;
+    this.#writer = this.nodes.ensure(writer);
+    if (isHolding) this.#beginHold('RELOAD has changed the entry while the writer was looked for');
   }
 
   start(): void {
     for (const node of this.nodes) node.probe.start();
-    if (this.database.pools.size > 0) this.used();
+    if (this.database.pools.size === 0) return;
+    if (this.#writer === null) this.used();
+    else if (this.#hold === null) for (const pool of this.database.pools.values()) pool.activate();
   }
 
   /** Somebody wants a connection. The first ones wait until the nodes have been looked at, once. */
@@ -172,7 +214,7 @@ export class ClusterController implements Cluster {
     this.#hold = null;
     hold?.end();
     for (const go of [...(hold?.linked.values() ?? [])]) go();
-    for (const tell of this.#doubt.handOver()) tell(false);
+    this.#doubt.end();
     for (const node of [...this.nodes]) this.nodes.remove(node);
   }
 
@@ -229,10 +271,13 @@ export class ClusterController implements Cluster {
     if (this.#concerns(target)) this.#beginHold(reason);
   }
 
-  whenJudged(server: Server, tell: (gone: boolean) => void): void {
-    if (this.#hold !== null) this.#hold.judge(tell);
-    else if (this.#stopped || !this.#concerns(server)) setImmediate(tell, !this.#stopped);
-    else this.#doubt.judge(tell);
+  whenJudged(server: Server, sqlstate: string, tell: (gone: boolean) => void): void {
+    const isRefusal = sqlstate === '25006';
+    if (this.#hold !== null) {
+      // that it was a false alarm does not tell why the write was refused
+      this.#hold.judge((gone) => (gone || !isRefusal ? tell(gone) : this.whenJudged(server, sqlstate, tell)));
+    } else if (this.#stopped || !this.#concerns(server)) setImmediate(tell, !this.#stopped);
+    else this.#doubt.judge(tell, isRefusal && server.pool.mode !== 'session');
   }
 
   transactionBroken(): void {
@@ -290,6 +335,7 @@ export class ClusterController implements Cluster {
   #onEvidence(node: Node, evidence: Evidence): void {
     if (evidence.recovering) this.#doubtName(node);
     this.#tell(noteAnswer(node, evidence));
+    if (this.#isMovedEntry && node.isSeed) this.#seedAnswered(node, evidence);
     if (node === this.#writer && !evidence.recovering) {
       this.lag.note(evidence);
       if (this.#hold === null) this.#election.lineage = evidence;
@@ -301,6 +347,16 @@ export class ClusterController implements Cluster {
       this.#isDiscovered = true;
       this.#discovery.refresh();
     }
+  }
+
+  /** The host that the configuration names now. Of another cluster than before: that is the one that is meant. */
+  #seedAnswered(node: Node, evidence: Evidence): void {
+    this.#isMovedEntry = false;
+    if (evidence.recovering || isKin(node, this.#election.lineage)) return;
+    this.#election.lineage = evidence;
+    if (this.#hold === null) this.#adopt(node);
+    else this.#setWriter(null);
+    this.#discovery.refresh();
   }
 
   #onProbeFailure(node: Node, failure: Failure): void {
@@ -386,7 +442,7 @@ export class ClusterController implements Cluster {
   #judgeWriter(best: Node | null): void {
     const writer = this.#writer;
     if (writer === null) {
-      if (best !== null) this.#adopt(best);
+      if (best !== null && this.#mayAdopt(best)) this.#adopt(best);
     } else if (writer.role === 'reader') {
       this.#beginHold(`${writer.key} is in recovery`);
     } else if (
@@ -405,8 +461,13 @@ export class ClusterController implements Cluster {
       if (best !== null && best !== this.#writer) this.#release(best);
     } else if (!hold.isDeployment) {
       if (this.#writer?.role === 'reader') hold.gone();
-      if (best !== null) this.#release(best);
+      if (best !== null && (!hold.isFirst || this.#mayAdopt(best))) this.#release(best);
     }
+  }
+
+  /** The first writer that is seen is it; but one that a SWITCHOVER has fenced only where there is no other. */
+  #mayAdopt(node: Node): boolean {
+    return (node.evidence?.fence ?? null) === null || this.#hasLookedAround;
   }
 
   /** Who lets the old writer refuse writes before he promotes another is waited for, by the writes. */
@@ -414,6 +475,9 @@ export class ClusterController implements Cluster {
     const { switchover_timeout: timeoutMs } = this.#settings;
     const since = this.#writer?.readOnlySince ?? 0;
     const isComing = since > 0 && (timeoutMs === 0 || performance.now() - since < timeoutMs);
+    const isOver = this.#wasRefusing && since === 0 && this.#writer?.role === 'writer';
+    this.#wasRefusing = since > 0;
+    if (isOver) this.#doubt.takesWrites();
     if (!isComing) this.#doubt.answered(this.nodes);
   }
 
@@ -449,7 +513,7 @@ export class ClusterController implements Cluster {
       onOverdue: () =>
         this.#log('error', 'no_writer', `no writer within switchover_timeout; the search goes on`),
     });
-    for (const tell of this.#doubt.handOver()) this.#hold.judge(tell);
+    this.#doubt.handOver(this.#hold);
     for (const node of this.nodes) {
       // what it has said before is void, under whichever name
       const isDoubted = writer !== null && !isPlanned && (node === writer || isSameServer(node, writer));
@@ -506,12 +570,15 @@ export class ClusterController implements Cluster {
 
   /** All nodes have been asked, and there is no writer among them: as configured, then. */
   #lookedAround(): void {
-    if (!this.#hold?.isFirst || this.#hold.isDeployment) return;
-    const nodes = [...this.nodes];
-    if (nodes.some((node) => node.lastProbe === 0 && node.failure === '')) return;
-    // nobody can be asked for the topology where nobody answers
-    if (!this.#hasTopology && nodes.some((node) => node.failure === '')) return;
+    if (!this.#hold?.isFirst || this.#hold.isDeployment || !this.#hasLookedAround) return;
     this.#endFirstLook(this.#hold, null);
+  }
+
+  get #hasLookedAround(): boolean {
+    const nodes = [...this.nodes];
+    if (nodes.some((node) => node.lastProbe === 0 && node.failure === '')) return false;
+    // nobody can be asked for the topology where nobody answers
+    return this.#hasTopology || nodes.every((node) => node.failure !== '');
   }
 
   #endFirstLook(hold: Hold, node: Node | null): void {

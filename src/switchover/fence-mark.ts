@@ -9,19 +9,23 @@ export interface Mark {
   readonly timeline: number;
   /** synchronous_standby_names in postgresql.auto.conf before; '': it was not there */
   readonly before: string;
+  /** the same of synchronous_commit; null: it was left alone */
+  readonly commit: string | null;
 }
 
 export const MARK_START = '"pgswitchyard fence, timeline ';
-const MARK = /^"pgswitchyard fence, timeline (\d+), before: ((?:[^"]|"")*)"$/;
+const MARK =
+  /^"pgswitchyard fence, timeline (\d+)(?:, synchronous_commit: ([a-z_]*))?, before: ((?:[^"]|"")*)"$/;
 
 /** The value of synchronous_standby_names. */
-export function markText({ timeline, before }: Mark): string {
-  return `${MARK_START}${timeline}, before: ${before.replaceAll('"', '""')}"`;
+export function markText({ timeline, before, commit }: Mark): string {
+  const own = commit === null ? '' : `, synchronous_commit: ${commit}`;
+  return `${MARK_START}${timeline}${own}, before: ${before.replaceAll('"', '""')}"`;
 }
 
 /** @returns null where the setting is no mark of ours */
 export function markOf(setting: string | null): Mark | null {
   const match = MARK.exec(setting ?? '');
   if (match === null) return null;
-  return { timeline: Number(match[1]), before: match[2]!.replaceAll('""', '"') };
+  return { timeline: Number(match[1]), before: match[3]!.replaceAll('""', '"'), commit: match[2] ?? null };
 }

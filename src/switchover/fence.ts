@@ -7,8 +7,9 @@ import { literal, OWN_NAMES, type OwnSession } from './own-session.ts';
  *
  * default_transaction_read_only = on makes transactions read-only that do not ask for something else, and
  * synchronous_standby_names = a standby that does not exist lets nobody's COMMIT be answered, COMMIT PREPARED included,
- * unless the session has set synchronous_commit to local or off. Both are set by ALTER SYSTEM, so that they outlast a
- * crash of this proxy. Then all sessions are ended that began before the settings held.
+ * unless the session has set synchronous_commit to local or off. Where the server itself has set it so, that is changed,
+ * too. All are set by ALTER SYSTEM, so that they outlast a crash of this proxy. Then all sessions are ended that began
+ * before the settings held.
  */
 
 /** How long one statement of the proxy's own may take. */
@@ -99,6 +100,7 @@ export async function missingForFence(session: OwnSession, keep: readonly number
 async function missingParameters(session: OwnSession, { me, version }: Rights): Promise<string[]> {
   if (version < 150_000) return [`"${me}" is no superuser, and ALTER SYSTEM needs one before PostgreSQL 15`];
   const names = ['default_transaction_read_only', 'synchronous_standby_names'];
+  if (await answersAtOnce(session)) names.push('synchronous_commit');
   const [row] = await session.query(
     `SELECT ${names.map((name) => `has_parameter_privilege('${name}', 'ALTER SYSTEM') AS ${name}`).join(', ')}`,
     STATEMENT_MS,
@@ -109,24 +111,36 @@ async function missingParameters(session: OwnSession, { me, version }: Rights): 
     : [`GRANT ALTER SYSTEM ON PARAMETER ${lacking.join(', ')} TO "${me}" is missing`];
 }
 
+/** Commits of new sessions wait for no standby. */
+async function answersAtOnce(session: OwnSession): Promise<boolean> {
+  const [row] = await session.query(
+    "SELECT reset_val IN ('off', 'local') AS at_once FROM pg_settings WHERE name = 'synchronous_commit'",
+    STATEMENT_MS,
+  );
+  return row?.['at_once'] === 't';
+}
+
 /** The fence of an earlier SWITCHOVER stands, as a sentence: the node that it was to may still be promoted. */
 export async function leftFence(session: OwnSession): Promise<string[]> {
   const [row] = await session.query('SHOW synchronous_standby_names', STATEMENT_MS);
   return markOf(row?.['synchronous_standby_names'] ?? null) === null ? [] : [ALREADY_FENCED];
 }
 
-/** Roles and databases that make their transactions writable in spite of the fence's default, as sentences. */
+/**
+ * Roles and databases that make their transactions writable, or have their commits answered at once, in spite of the
+ * fence's defaults; as sentences.
+ */
 export async function escapes(session: OwnSession): Promise<string[]> {
   const rows = await session.query(
-    `SELECT coalesce('role ' || r.rolname, 'all roles') || coalesce(' in database ' || d.datname, '') AS who
+    `SELECT coalesce('role ' || r.rolname, 'all roles') || coalesce(' in database ' || d.datname, '') AS who,
+    replace(setting, '=', ' is set to ') AS is_set
     FROM pg_db_role_setting AS s LEFT JOIN pg_roles AS r ON r.oid = s.setrole
     LEFT JOIN pg_database AS d ON d.oid = s.setdatabase, unnest(s.setconfig) AS setting
-    WHERE lower(setting) ~ '^default_transaction_read_only=(off|of|false|f|no|n|0)$'`,
+    WHERE lower(setting) ~ '^(default_transaction_read_only=(of|f)|synchronous_commit=(local|of|f))'
+    OR lower(setting) ~ '^(default_transaction_read_only|synchronous_commit)=(no|n|0)$'`,
     STATEMENT_MS,
   );
-  return rows.map(
-    (row) => `default_transaction_read_only is set to off for ${row['who']}, which a fence cannot change`,
-  );
+  return rows.map((row) => `${row['is_set']} for ${row['who']}, which a fence cannot change`);
 }
 
 /**
@@ -141,13 +155,15 @@ export async function raiseFence(
 ): Promise<void> {
   const { timeline, keep, open, check } = options;
   const effectMs = Math.min(EFFECT_MS, options.limitMs);
+  const fence = await fenceFor(session, timeline);
   // its own commits are not to wait for a standby that does not exist
   await session.query('SET synchronous_commit = local', STATEMENT_MS);
-  const fence = await fenceFor(session, timeline);
   const names = markText(fence.mark);
   check();
   onBegin(fence);
   await session.query(`ALTER SYSTEM SET synchronous_standby_names = ${literal(names)}`, STATEMENT_MS);
+  if (fence.mark.commit !== null)
+    await session.query('ALTER SYSTEM SET synchronous_commit = on', STATEMENT_MS);
   await session.query('ALTER SYSTEM SET default_transaction_read_only = on', STATEMENT_MS);
   await session.query('SELECT pg_reload_conf()', STATEMENT_MS);
   const since = await untilHolds(session, names, open, { effectMs, check });
@@ -157,19 +173,31 @@ export async function raiseFence(
 async function fenceFor(session: OwnSession, timeline: number): Promise<Fence> {
   const [row] = await session.query(
     `SELECT names.setting AS names, names.source, names.sourcefile, read_only.reset_val AS read_only,
+    sync.reset_val AS commit, sync.source AS commit_source, sync.sourcefile AS commit_file,
     (SELECT count(*) FROM pg_stat_activity
     WHERE pid <> pg_backend_pid() AND application_name = ${literal(OWN_NAMES[1]!)}) AS others
-    FROM pg_settings AS names, pg_settings AS read_only
-    WHERE names.name = 'synchronous_standby_names' AND read_only.name = 'default_transaction_read_only'`,
+    FROM pg_settings AS names, pg_settings AS read_only, pg_settings AS sync
+    WHERE names.name = 'synchronous_standby_names' AND read_only.name = 'default_transaction_read_only'
+    AND sync.name = 'synchronous_commit'`,
     STATEMENT_MS,
   );
   const names = row?.['names'] ?? '';
   if (markOf(names) !== null) throw new Error(ALREADY_FENCED);
   if (row?.['others'] !== '0') throw new Error('another SWITCHOVER away from this node is under way');
-  // The file is not told to every role: a value that is put back by ALTER SYSTEM at least stays in force.
-  const file = row?.['sourcefile'] ?? null;
-  const isOwn = file === null ? row?.['source'] === 'configuration file' : file.endsWith('auto.conf');
-  return { mark: { timeline, before: isOwn ? names : '' }, wasReadOnly: row?.['read_only'] === 'on' };
+  const value = row?.['commit'] ?? '';
+  const isWeak = value === 'off' || value === 'local';
+  const isOwn = isByAlterSystem(row?.['source'], row?.['sourcefile']);
+  const isCommitOwn = isByAlterSystem(row?.['commit_source'], row?.['commit_file']);
+  const commit = isWeak ? (isCommitOwn ? value : '') : null;
+  return {
+    mark: { timeline, before: isOwn ? names : '', commit },
+    wasReadOnly: row?.['read_only'] === 'on',
+  };
+}
+
+/** The file is not told to every role: a value that is put back by ALTER SYSTEM at least stays in force. */
+function isByAlterSystem(source: string | null | undefined, file: string | null | undefined): boolean {
+  return file ? file.endsWith('auto.conf') : source === 'configuration file';
 }
 
 /**
@@ -201,7 +229,8 @@ async function untilHolds(
     }
     if (performance.now() > deadline)
       throw new Error(
-        'default_transaction_read_only = on and synchronous_standby_names have no effect on new sessions there: ' +
+        'what the fence sets (default_transaction_read_only, synchronous_standby_names, synchronous_commit) has no ' +
+          'effect on new sessions there: ' +
           'a command-line option of the server, or a setting of the role or database, may override them',
       );
     await sleep(POLL_MS);
@@ -210,7 +239,6 @@ async function untilHolds(
 
 /** Whether a commit is not answered. One that writes nothing but a message into the WAL is tried. */
 async function hangs(session: OwnSession, fresh: OwnSession): Promise<boolean> {
-  await fresh.query('SET synchronous_commit = on', STATEMENT_MS);
   let isAnswered = false;
   const commit = fresh
     .query(
@@ -271,6 +299,22 @@ async function endSessions(
   }
 }
 
+/** Ends sessions whose commits are never answered, now that another node is the writer: their clients learn of it. */
+export async function endHungCommits(session: OwnSession): Promise<void> {
+  await session.query(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid <> pg_backend_pid()",
+    STATEMENT_MS,
+  );
+}
+
+/** Statements that put back what stood in postgresql.auto.conf, but for default_transaction_read_only. */
+export function settingsBefore({ before, commit }: Mark): string[] {
+  const puts = (name: string, value: string): string =>
+    value === '' ? `ALTER SYSTEM RESET ${name}` : `ALTER SYSTEM SET ${name} = ${literal(value)}`;
+  const names = puts('synchronous_standby_names', before);
+  return commit === null ? [names] : [puts('synchronous_commit', commit), names];
+}
+
 /**
  * Puts the settings back, and waits until the server has read them.
  * @throws Error, ControlError
@@ -282,12 +326,7 @@ export async function lowerFence(
 ): Promise<void> {
   await session.query('SET synchronous_commit = local', STATEMENT_MS);
   if (!wasReadOnly) await session.query('ALTER SYSTEM RESET default_transaction_read_only', STATEMENT_MS);
-  await session.query(
-    mark.before === ''
-      ? 'ALTER SYSTEM RESET synchronous_standby_names'
-      : `ALTER SYSTEM SET synchronous_standby_names = ${literal(mark.before)}`,
-    STATEMENT_MS,
-  );
+  for (const sql of settingsBefore(mark)) await session.query(sql, STATEMENT_MS);
   await session.query('SELECT pg_reload_conf()', STATEMENT_MS);
   const deadline = performance.now() + EFFECT_MS;
   for (;;) {

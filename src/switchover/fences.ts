@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { lowerFence, type Fence } from './fence.ts';
+import { lowerFence, settingsBefore, type Fence } from './fence.ts';
 import { markOf } from './fence-mark.ts';
 import type { Node } from './node.ts';
 import { OwnSession } from './own-session.ts';
@@ -43,10 +43,7 @@ export class Fences {
     if (evidence.recovering || (evidence.timeline ?? 0) > mark.timeline) {
       void this.#lower(node, { mark, wasReadOnly: false });
     } else if (this.#events.isWriter(node) && this.#isLeft(node)) {
-      const message =
-        `${node.key} is fenced by a SWITCHOVER and takes no writes. Where no other node is about to be promoted, ` +
-        `SWITCHOVER to ${node.key} itself takes that back`;
-      this.#events.log('warn', 'fence_left', message);
+      this.#events.log('warn', 'fence_left', leftText(node));
     }
   }
 
@@ -57,6 +54,11 @@ export class Fences {
     const isLeft = since !== undefined && now - since >= SETTLED_MS;
     if (since === undefined || isLeft) this.#seen.set(node, isLeft ? Infinity : now);
     return isLeft;
+  }
+
+  /** What is wrong with a writer whose fence was left behind, in words; '': nothing. */
+  problem(node: Node): string {
+    return this.#seen.get(node) === Infinity ? leftText(node) : '';
   }
 
   /** The operator says that no other node will be promoted. @throws Error */
@@ -115,10 +117,15 @@ export class Fences {
   }
 }
 
-function byHand({ mark: { before } }: Fence): string {
-  const names =
-    before === ''
-      ? 'ALTER SYSTEM RESET synchronous_standby_names'
-      : `ALTER SYSTEM SET synchronous_standby_names = '${before.replaceAll("'", "''")}'`;
-  return `By hand: ALTER SYSTEM RESET default_transaction_read_only; ${names}; SELECT pg_reload_conf()`;
+function byHand({ mark }: Fence): string {
+  const settings = ['ALTER SYSTEM RESET default_transaction_read_only', ...settingsBefore(mark)];
+  return `By hand: ${settings.join('; ')}; SELECT pg_reload_conf()`;
+}
+
+/** For the log and SHOW TOPOLOGY. */
+function leftText({ key }: Node): string {
+  return (
+    `${key} is fenced by a SWITCHOVER and takes no writes. Where no other node is about to be promoted, ` +
+    `SWITCHOVER to ${key} itself takes that back`
+  );
 }

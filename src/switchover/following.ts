@@ -38,6 +38,7 @@ export class Following {
   /** it has followed the writer, since it is a standby */
   #hasFollowed = false;
   #position: bigint | null = null;
+  /** when it had last replayed something, or all that there was */
   #movedAt = 0;
 
   /** It is no standby now. */
@@ -86,15 +87,16 @@ export class Following {
   ): News[] {
     const { evidence } = node;
     if (evidence === null || node.role !== 'reader') return [];
-    if (evidence.position !== this.#position) {
-      this.#position = evidence.position;
-      this.#movedAt = now;
-    }
+    const isMoving = evidence.position !== this.#position;
+    this.#position = evidence.position;
     if (writer === null || writer.role !== 'writer') {
       this.awaitWriter();
       return [];
     }
-    const doubt = doubtOf(node, writer, at, now - this.#movedAt >= STUCK_MS);
+    const isBehind = isBelow(evidence.position, writer.evidence!.position);
+    // one that had nothing to replay for an hour is not stuck as soon as there is something
+    if (isMoving || !isBehind) this.#movedAt = now;
+    const doubt = doubtOf(node, writer, at, isBehind && now - this.#movedAt >= STUCK_MS);
     return doubt === null ? this.#follows(node, writer, now) : this.#doubted(node, writer, doubt, now);
   }
 
@@ -129,6 +131,7 @@ function doubtOf(
   node: Node,
   writer: Node,
   at: (key: string) => Node | undefined,
+  /** it has not replayed anything for a while, although there is something */
   isStuck: boolean,
 ): Doubt | null {
   const { source, timeline, isTimelineCurrent, position, system } = node.evidence!;
@@ -144,9 +147,15 @@ function doubtOf(
       graceMs: Math.max(OLD_STREAM_MS, ATTEMPTS * source.retryMs),
       isOtherHistory: isBelow(timeline, writersTimeline),
     };
-  const isBehind = position !== null && written !== null && position < written;
+  // What the writer tells later than the standby must be more than that has replayed.
+  if (isBelow(written, position) && writer.evidence!.askedAt >= node.lastProbe)
+    return {
+      why: `has replayed WAL that ${writer.key} never had${from}`,
+      graceMs: OLD_STREAM_MS,
+      isOtherHistory: true,
+    };
   // the archive has nothing for it, and it gets no stream
-  if (source.kind === 'restores' && source.wantsStream && isBehind && isStuck)
+  if (source.kind === 'restores' && source.wantsStream && isStuck)
     return {
       why: `has no WAL receiver, and gets nothing by its restore_command (timeline ${timeline ?? 'unknown'}, the writer's is ${writersTimeline ?? 'unknown'})`,
       graceMs: 0,
@@ -157,7 +166,7 @@ function doubtOf(
     const why = `is on timeline ${timeline}${from}, the writer ${writer.key} is on timeline ${writersTimeline}`;
     if (isTimelineCurrent) return { why, graceMs: OLD_STREAM_MS, isOtherHistory: true };
     // The timeline is that of its last restart point, which says little. What follows the writer goes on replaying.
-    if (isBehind && isStuck) return { why, graceMs: 0, isOtherHistory: true };
+    if (isStuck) return { why, graceMs: 0, isOtherHistory: true };
   }
   if (sender === undefined || sender === node || sender === writer) return null;
   const isElsewhere = sender.role === 'writer' ? sender.isFenced : sender.following.isOrphaned;
@@ -166,8 +175,9 @@ function doubtOf(
   return { why, graceMs: OLD_STREAM_MS, isOtherHistory: true };
 }
 
-function isBelow(timeline: number | null, writers: number | null): boolean {
-  return timeline !== null && writers !== null && timeline < writers;
+/** Of two timelines, or positions; false where one is not known. */
+function isBelow<T extends number | bigint>(one: T | null, other: T | null): boolean {
+  return one !== null && other !== null && one < other;
 }
 
 /** How a standby is made to follow the writer, as a sentence or two. */

@@ -47,7 +47,7 @@ export class NodeWatch implements Cluster {
     for (const tell of judges) tell(gone);
   }
 
-  whenJudged(_server: Server, tell: (gone: boolean) => void): void {
+  whenJudged(_server: Server, _sqlstate: string, tell: (gone: boolean) => void): void {
     this.#judges.push(tell);
     if (this.#judges.length === 1 && !this.#events.ask()) setImmediate(() => this.judged(true));
   }

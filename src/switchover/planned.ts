@@ -3,7 +3,15 @@ import type { Settings } from '../config/options.ts';
 import { ControlError } from '../pool/control.ts';
 import type { Server } from '../pool/server.ts';
 import type { ClusterController, PlannedHold } from './controller.ts';
-import { escapes, leftFence, lowerFence, missingForFence, raiseFence, type Fence } from './fence.ts';
+import {
+  endHungCommits,
+  escapes,
+  leftFence,
+  lowerFence,
+  missingForFence,
+  raiseFence,
+  type Fence,
+} from './fence.ts';
 import { markOf } from './fence-mark.ts';
 import { remedy } from './following.ts';
 import { isSameServer, nodeKey, type Node } from './node.ts';
@@ -116,6 +124,11 @@ export class PlannedSwitchover {
     return this.#phase;
   }
 
+  /** Whether it is to take the writer away from this node, under whichever of its names. */
+  leaves(node: Node): boolean {
+    return isSameServer(node, this.#writer);
+  }
+
   /**
    * Ends it where promotion has not been asked for: everything goes on as it was.
    * @returns false: there is no way back any more, or it is over
@@ -215,8 +228,20 @@ export class PlannedSwitchover {
     this.#onWriter = onWriter;
     this.#onTarget = onTarget;
     this.#proceed();
+    await this.#lowerTargets();
     const problems = [...(await this.#targetProblems()), ...(await this.#writerProblems())];
     if (problems.length > 0) throw new Error(problems.join('; '));
+  }
+
+  /** What is left at the target of its own time as a writer that was left would keep it from taking writes. */
+  async #lowerTargets(): Promise<void> {
+    const [row] = await this.#onTarget!.query('SHOW synchronous_standby_names', ANSWER_MS);
+    const mark = markOf(row?.['synchronous_standby_names'] ?? null);
+    if (mark === null) return;
+    const open = (): Promise<OwnSession> => this.#open(this.target);
+    await lowerFence(this.#onTarget!, { mark, wasReadOnly: false }, open);
+    this.#onTarget!.close();
+    this.#onTarget = await open();
   }
 
   #open(node: Node): Promise<OwnSession> {
@@ -256,7 +281,7 @@ export class PlannedSwitchover {
         `permission denied for function pg_promote at ${key}: ` +
           `GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO "${row['me']}" is missing`,
       );
-    if (row['read_only'] === 'on' && evidence?.fence === null)
+    if (row['read_only'] === 'on')
       problems.push(
         `default_transaction_read_only is on at ${key}, which would refuse writes once promoted: ` +
           'ALTER SYSTEM RESET default_transaction_read_only; SELECT pg_reload_conf()',
@@ -483,6 +508,7 @@ export class PlannedSwitchover {
       ];
     const left: string[] = [];
     const later = await this.#progress().catch(() => null);
+    await endHungCommits(this.#onWriter!).catch(() => {});
     if (later !== null && later.transactions > transactions) {
       const line =
         `${later.transactions - transactions} transactions were begun at ${this.#writer.key} after it was fenced; ` +

@@ -1,7 +1,7 @@
 import type { Database, Registry } from '../pool/databases.ts';
-import { ClusterController } from './controller.ts';
+import { ClusterController, type Heritage } from './controller.ts';
 import { SwitchoverHistory } from './history.ts';
-import type { Node } from './node.ts';
+import { nodeKey } from './node.ts';
 import { Probes } from './probes.ts';
 
 /** All clusters of a proxy: one controller for each database with a topology_query. */
@@ -23,16 +23,18 @@ export class Switchovers {
   reconfigure(): void {
     if (this.#stopped) return;
     const { databases } = this.#registry;
-    const before = new Map<Database, readonly Node[]>();
+    const before = new Map<Database, Heritage>();
     for (const controller of [...this.controllers.values()]) {
-      const { database, planned, nodes } = controller;
-      // There is no way back: the old entry's nodes are watched until the promoted one is the writer.
-      if (planned?.phase === 'promoting' && databases.get(database.name) === database) {
-        if (!this.#isSame(controller)) void planned.over.then(() => this.reconfigure());
+      const { database, planned } = controller;
+      const isThere = databases.get(database.name) === database;
+      if (isThere && this.#isSame(controller)) continue;
+      // Its clients wait until the fence is taken back; where there is no way back, until another node is the writer.
+      if (isThere && planned !== null) {
+        planned.cancel(`RELOAD has changed the entry of ${database.name}`);
+        void planned.over.then(() => this.reconfigure());
         continue;
       }
-      if (databases.get(database.name) === database && this.#isSame(controller)) continue;
-      before.set(database, [...nodes]);
+      before.set(database, controller.heritage);
       this.#forget(database);
     }
     for (const database of [...databases.values()]) {
@@ -44,11 +46,11 @@ export class Switchovers {
     }
   }
 
-  /** @param before nodes that it had until now: of the same cluster, if one of them is the entry's host still */
-  #watch(database: Database, before: readonly Node[] = []): void {
+  /** @param before what was known until now: of the same cluster, if one of its nodes is the entry's host still */
+  #watch(database: Database, before?: Heritage): void {
     const controller = new ClusterController(this.#registry, database, this.history, this.#probes);
-    if (before.some(({ key }) => controller.nodes.byKey.has(key)))
-      controller.inherit(before.map(({ target }) => target));
+    if (before?.targets.some((target) => controller.nodes.byKey.has(nodeKey(target))) === true)
+      controller.inherit(before);
     this.controllers.set(database.name, controller);
     database.cluster = controller;
     database.topology = controller;

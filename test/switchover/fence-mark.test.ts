@@ -3,9 +3,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { markOf, markText } from '../../src/switchover/fence-mark.ts';
 
-test('the mark tells the timeline and the setting before, whatever that was', () => {
-  for (const before of ['', '*', 'FIRST 1 ("a ""b""", c)', 'ANY 2 (x, y, "z")', '"'])
-    assert.deepEqual(markOf(markText({ timeline: 7, before })), { timeline: 7, before });
+test('the mark tells the timeline and the settings before, whatever they were', () => {
+  for (const before of ['', '*', 'FIRST 1 ("a ""b""", c)', 'ANY 2 (x, y, "z")', '"', ', before: '])
+    for (const commit of [null, '', 'off', 'local', 'remote_write']) {
+      const mark = { timeline: 7, before, commit };
+      assert.deepEqual(markOf(markText(mark)), mark);
+    }
 });
 
 test('what an operator has set is no mark, not even one that begins like it', () => {

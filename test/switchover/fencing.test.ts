@@ -1,6 +1,6 @@
 /** SWITCHOVER keeps everybody from writing to the old writer before it promotes another, and does not go back after that. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { Client, type DatabaseError } from 'pg';
 import { Bouncer, type Settings } from '../support/bouncer.ts';
 import { noPostgres15, type Cluster } from '../support/cluster.ts';
@@ -94,6 +94,9 @@ async function untilWritable(cluster: Cluster, names = ''): Promise<void> {
   });
 }
 
+/** For tests after which everything is as it was before. */
+const shared = await setUp({ after }, { settings: { switchover_timeout: 1 } });
+
 const to = ({ host, port }: Cluster): string => `SWITCHOVER dev TO ${host}:${port}`;
 
 /** Another proxy in front of the same cluster, which knows all nodes. */
@@ -171,6 +174,7 @@ test('the old writer comes back as a standby: its settings are taken back, and i
   });
   const standby = standbys[0]!;
   await primary.sql(`ALTER SYSTEM SET ${NAMES} = 'FIRST 1 ("standby ""x""", standby_${standby.port})'`);
+  await primary.sql('ALTER SYSTEM SET synchronous_commit = local');
   await primary.sql('SELECT pg_reload_conf()');
   await bouncer.admin(to(standby));
   // what a checkpoint writes would make it need pg_rewind
@@ -178,10 +182,36 @@ test('the old writer comes back as a standby: its settings are taken back, and i
   await rejoin(primary, standby);
   await untilWritable(primary, `FIRST 1 ("standby ""x""", standby_${standby.port})`);
   await bouncer.waitForLog(new RegExp(`127.0.0.1:${primary.port} is not fenced any more`));
+  const { rows } = await (await directly(primary)).query('SHOW synchronous_commit');
+  assert.deepEqual(rows, [{ synchronous_commit: 'local' }]);
 });
 
-test('a SWITCHOVER that is given up takes the fence back before anybody goes on', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, { settings: { switchover_timeout: 1 } });
+// the first one: SIGTERM waits for clients
+test('a proxy that is shut down before it has asked takes the fence back', async () => {
+  const { primary, standbys, bouncer } = shared;
+  bouncer.markLog();
+  const stuck = await directly(primary);
+  const { rows } = await stuck.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+  process.kill(rows[0]!.pid, 'SIGSTOP');
+  try {
+    const command = bouncer.admin(to(standbys[0]!));
+    command.catch(() => {});
+    await until(
+      'the fence',
+      async () => ((await settingsOf(primary)) as { read_only: string }).read_only === 'on',
+    );
+    await bouncer.stop('SIGTERM');
+  } finally {
+    process.kill(rows[0]!.pid, 'SIGCONT');
+  }
+  await untilWritable(primary);
+  await bouncer.start();
+  await bouncer.waitForLog(new RegExp(`:${standbys[0]!.port} is a reader`));
+});
+
+test('a SWITCHOVER that is given up takes the fence back before anybody goes on', async () => {
+  const { primary, standbys, bouncer } = shared;
+  bouncer.markLog();
   const standby = standbys[0]!;
   const writer = await Writer.start(bouncer, 1, 'extended');
   await writer.progress(5);
@@ -226,8 +256,9 @@ test('two proxies that are told to make different nodes the writer never promote
 });
 
 test("who asked for the writer by its node's name waits, too, and goes on when it is given up", async (t) => {
-  const { primary, bouncer, standbys } = await setUp(t, { settings: { switchover_timeout: 0.5 } });
-  const session = await secondProxy(t, bouncer, { switchover_timeout: 0.5, pool_mode: 'session' });
+  const { primary, bouncer, standbys } = shared;
+  bouncer.markLog();
+  const session = await secondProxy(t, bouncer, { switchover_timeout: 1, pool_mode: 'session' });
   const database = `dev@127.0.0.1:${primary.port}`;
   for (const proxy of [bouncer, session]) {
     const own = await proxy.connect({ database });
@@ -249,8 +280,9 @@ test("who asked for the writer by its node's name waits, too, and goes on when i
   }
 });
 
-test('an administrator who leaves ends a SWITCHOVER that has not asked for the promotion yet', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+test('an administrator who leaves ends a SWITCHOVER that has not asked for the promotion yet', async () => {
+  const { primary, standbys, bouncer } = shared;
+  bouncer.markLog();
   const open = await bouncer.connect();
   await open.query('BEGIN');
   const administrator = await bouncer.connect({ user: 'pgbouncer', database: 'pgbouncer' });
@@ -415,25 +447,6 @@ test('RELOAD with another entry, after the promotion was asked for, waits for it
   await audit(standby, acknowledged);
 });
 
-test('a proxy that is shut down before it has asked takes the fence back', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
-  const stuck = await directly(primary);
-  const { rows } = await stuck.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-  process.kill(rows[0]!.pid, 'SIGSTOP');
-  try {
-    const command = bouncer.admin(to(standbys[0]!));
-    command.catch(() => {});
-    await until(
-      'the fence',
-      async () => ((await settingsOf(primary)) as { read_only: string }).read_only === 'on',
-    );
-    await bouncer.stop('SIGTERM').catch(() => {});
-  } finally {
-    process.kill(rows[0]!.pid, 'SIGCONT');
-  }
-  await untilWritable(primary);
-});
-
 test('a node that cannot take over is refused at once, with numbers, and nobody is held', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, {
     standbys: 2,
@@ -505,6 +518,7 @@ test('a right that is missing is named, and nothing has changed', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, {
     settings: { auth_user: 'operator' },
     sql: 'CREATE ROLE operator LOGIN; GRANT SELECT ON nodes TO operator; CREATE ROLE app LOGIN',
+    postgres: { synchronous_commit: 'off' },
   });
   const standby = standbys[0]!;
   const grants: [RegExp, string][] = [
@@ -517,8 +531,12 @@ test('a right that is missing is named, and nothing has changed', async (t) => {
       'GRANT EXECUTE ON FUNCTION pg_reload_conf() TO operator',
     ],
     [
-      /GRANT ALTER SYSTEM ON PARAMETER default_transaction_read_only, synchronous_standby_names TO "operator" is missing/,
+      /GRANT ALTER SYSTEM ON PARAMETER default_transaction_read_only, synchronous_standby_names, synchronous_commit TO "operator" is missing/,
       'GRANT ALTER SYSTEM ON PARAMETER default_transaction_read_only, synchronous_standby_names TO operator',
+    ],
+    [
+      /GRANT ALTER SYSTEM ON PARAMETER synchronous_commit TO "operator" is missing/,
+      'GRANT ALTER SYSTEM ON PARAMETER synchronous_commit TO operator',
     ],
     [/GRANT pg_signal_backend TO "operator"/, 'GRANT pg_signal_backend TO operator'],
     [/GRANT pg_read_all_stats TO "operator"/, 'GRANT pg_read_all_stats TO operator'],
@@ -533,12 +551,18 @@ test('a right that is missing is named, and nothing has changed', async (t) => {
     bouncer.admin(to(standby)),
     /only a superuser may end sessions of superusers: postgres \(test, pid/,
   );
-  await primary.sql("ALTER ROLE app SET default_transaction_read_only = 'off'");
-  await assert.rejects(
-    bouncer.admin(to(standby)),
-    /default_transaction_read_only is set to off for role app/,
-  );
-  await primary.sql('ALTER ROLE app RESET default_transaction_read_only');
+  for (const [name, value] of [
+    ['default_transaction_read_only', 'off'],
+    ['synchronous_commit', 'local'],
+    ['synchronous_commit', 'no'],
+  ]) {
+    await primary.sql(`ALTER ROLE app SET ${name} = '${value}'`);
+    await assert.rejects(
+      bouncer.admin(to(standby)),
+      new RegExp(`${name} is set to ${value} for role app, which a fence cannot change`),
+    );
+    await primary.sql(`ALTER ROLE app RESET ${name}`);
+  }
   assert.ok(!bouncer.logContains(/transactions wait/));
   await standby.caughtUpWith(primary);
   await primary.sql('SELECT pg_terminate_backend(pg_backend_pid())').catch(() => {});

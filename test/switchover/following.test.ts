@@ -54,6 +54,7 @@ function node(said: Said = {}): Node {
     isFenced: false,
     following: new Following(),
     lastChange: 0,
+    lastProbe: 0,
   } as unknown as Node;
 }
 
@@ -228,6 +229,38 @@ test('where the role may not see the stream, a standby with a low timeline is or
   assert.deepEqual(watch(stuck, leader, [{ from: 1, to: 60_000, said: { ...unseen, position: 500n } }]), [
     [10_001, 'node_orphaned'],
   ]);
+});
+
+test('a standby that had nothing to replay for long is not stuck when the writer writes again', () => {
+  const hidden = { isTimelineCurrent: false, timeline: 1, source: receives('1') };
+  const leader = writer({ timeline: 2, position: 100n });
+  const standby = node(hidden);
+  assert.deepEqual(watch(standby, leader, [{ from: 0, to: 60_000, said: hidden }]), []);
+  leader.evidence = evidence({ recovering: false, timeline: 2, position: 200n });
+  assert.deepEqual(watch(standby, leader, [{ from: 60_000, to: 61_000, said: hidden }]), []);
+  assert.deepEqual(
+    watch(standby, leader, [{ from: 61_000, to: 80_000, said: hidden }]).map(([, event]) => event),
+    ['node_orphaned'],
+  );
+});
+
+test('a standby that has replayed more than the writer has written is of another history, whatever its role may see', () => {
+  const said = {
+    timeline: null,
+    isTimelineCurrent: false,
+    position: 300n,
+    source: { ...receives('1'), sender: null },
+  };
+  const standby = node(said);
+  // the writer was asked before: it may have written that meanwhile
+  const leader = writer({ timeline: 2, position: 200n, askedAt: 10 });
+  (standby as { lastProbe: number }).lastProbe = 20;
+  assert.deepEqual(watch(standby, leader, [{ from: 0, to: 5000, said }]), []);
+  (standby as { lastProbe: number }).lastProbe = 5;
+  assert.deepEqual(
+    watch(standby, leader, [{ from: 5000, to: 9000, said }]).map(([, event]) => event),
+    ['node_orphaned'],
+  );
 });
 
 test('a cascading standby is judged by where its stream begins', () => {
