@@ -20,6 +20,8 @@ interface Batch {
   readonly kind: 'batch';
   readonly id: number;
   readonly versionId: number;
+  /** as it was when the batch came: what was given to a version is answered also after that was disposed of */
+  readonly version: VersionCode | undefined;
   readonly calls: readonly HostCall[];
   readonly done: Done;
   /** how many children were ended from outside while it ran */
@@ -144,6 +146,7 @@ export class ProcessHost implements SandboxHost {
       kind: 'batch',
       id: this.#nextBatch++,
       versionId,
+      version: this.#versions.get(versionId),
       calls,
       done,
       accidents: 0,
@@ -157,6 +160,12 @@ export class ProcessHost implements SandboxHost {
 
   dispose(versionId: number): void {
     this.#versions.delete(versionId);
+    this.#forgetUnlessAsked(versionId);
+  }
+
+  /** A version that was disposed of leaves the child when all that it was given has been answered. */
+  #forgetUnlessAsked(versionId: number): void {
+    if (this.#queue.some((job) => job.kind === 'batch' && job.versionId === versionId)) return;
     this.#inChild.delete(versionId);
     this.#shares.forget(versionId);
     this.#child.send({ kind: 'dispose', id: versionId, text: '' });
@@ -190,7 +199,7 @@ export class ProcessHost implements SandboxHost {
       this.#child.allowResult(job.version.maxResult);
     } else if (!this.#inChild.has(job.versionId)) {
       // A new child gets a version with its first batch: hundreds at once would keep everybody waiting.
-      const version = this.#versions.get(job.versionId);
+      const { version } = job;
       if (version !== undefined)
         this.#add({ kind: 'load', version, settle: null, starts: 0, accidents: 0, deaths: 0 });
     }
@@ -251,7 +260,12 @@ export class ProcessHost implements SandboxHost {
       this.#add(head);
     } else if (missed) fail(head, 'overloaded', 'its version could not be loaded again');
     else head.done(answers, consoleText);
-    const excess = this.#shares.note(head.versionId, tookMs, heapBytes, this.#inChild.size);
+    const isServing = this.#versions.has(head.versionId);
+    // it would count for ever, and its neighbours as well, although it is on its way out
+    const excess = isServing
+      ? this.#shares.note(head.versionId, tookMs, heapBytes, this.#inChild.size)
+      : null;
+    if (!isServing) this.#forgetUnlessAsked(head.versionId);
     this.#beginHead();
     if (excess !== null) this.#events.onExcess(excess.versionId, excess.excess);
   }
@@ -289,7 +303,7 @@ export class ProcessHost implements SandboxHost {
 
   #plainLimitMs(job: Job): number {
     if (job.kind === 'load') return (job.version.loadMs ?? LOAD_MS) + LOAD_GRACE_MS;
-    return (this.#versions.get(job.versionId)?.timeoutMs ?? 100) + GRACE_MS;
+    return (job.version?.timeoutMs ?? 100) + GRACE_MS;
   }
 
   #hardLimitMs(job: Job): number {
