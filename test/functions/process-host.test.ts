@@ -388,7 +388,12 @@ test('a call is answered whose version is disposed of while a neighbour ends the
 test('a version that is disposed of while it runs does not count among what the process holds', async (t) => {
   const sandbox = new Supervised(t);
   const holding = (id: number, megabytes: number): VersionCode => ({
-    ...version(id, 'return all === null ? null : query;', 1_000, `const all = new ArrayBuffer(${megabytes} << 20)`),
+    ...version(
+      id,
+      'return all === null ? null : query;',
+      1_000,
+      `const all = new ArrayBuffer(${megabytes} << 20)`,
+    ),
     memoryLimitMb: 128,
   });
   await sandbox.host.load(holding(1, 90));

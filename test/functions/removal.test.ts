@@ -98,6 +98,7 @@ async function overdueFrom(rules: Rules, policies: Partial<FunctionSettings>): P
     name,
     routing_rules_file: null,
     rewrite_query_file: null,
+    routing_targets: ['*'],
   }));
   await rules.functions.reconfigure(
     { ...rules.settings, ...policies, user_function_removal_grace: 0 },
