@@ -164,6 +164,8 @@ export class ProcessHost implements SandboxHost {
   }
 
   /** A version that was disposed of leaves the child when all that it was given has been answered. */
+  readonly #cpuOfChild = (): number | null => this.#child.cpuMs();
+
   #forgetUnlessAsked(versionId: number): void {
     if (this.#queue.some((job) => job.kind === 'batch' && job.versionId === versionId)) return;
     this.#inChild.delete(versionId);
@@ -263,7 +265,14 @@ export class ProcessHost implements SandboxHost {
     const isServing = this.#versions.has(head.versionId);
     // it would count for ever, and its neighbours as well, although it is on its way out
     const excess = isServing
-      ? this.#shares.note(head.versionId, tookMs, heapBytes, this.#inChild.size)
+      ? this.#shares.note(
+          head.versionId,
+          tookMs,
+          heapBytes,
+          this.#inChild.size,
+          performance.now(),
+          this.#cpuOfChild,
+        )
       : null;
     if (!isServing) this.#forgetUnlessAsked(head.versionId);
     this.#beginHead();
