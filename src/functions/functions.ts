@@ -286,7 +286,11 @@ export class Functions {
     if (!isDeepStrictEqual(before, [this.#databases, fallback]))
       for (const set of this.#sets.values()) set.judgeAgain();
     const old = this.#hosts;
-    if (hostsChanged) this.#hosts = this.#newHosts();
+    if (hostsChanged) {
+      this.#hosts = this.#newHosts();
+      // whoever has cost others something still does
+      for (const owner of old.separated) this.#hosts.separate(owner);
+    }
     const moved = Promise.all(
       [...this.#sets.values()].map((set) =>
         set.configure(this.#setSettings(set.files, this.#anEntryOf(set)), this.#hosts.of(set.files)),
