@@ -630,7 +630,7 @@ export class Functions {
     const root = this.#settings.user_functions_dir || null;
     const folders = new Map<string, Matters>();
     const paths: string[] = [];
-    let own: string[] | null = [];
+    let own: Listing | null = { names: [], isWhole: true };
     if (root !== null) {
       paths.push(root);
       own = await namesIn(root);
@@ -640,8 +640,8 @@ export class Functions {
         setTimeout(() => void this.#watchFolders(), RETRY_MS).unref();
         return;
       }
-      if (this.#folders !== null) this.#folders = new Set(own);
-      const databases = own.filter((name) => this.#isName(name)).map((name) => join(root, name));
+      if (this.#folders !== null) this.#folders = own.isWhole ? new Set(own.names) : null;
+      const databases = own.names.filter((name) => this.#isName(name)).map((name) => join(root, name));
       paths.push(...databases);
       for (const folder of databases) {
         const real = await realpath(folder).catch(() => null);
@@ -660,17 +660,26 @@ export class Functions {
     const isNew = [...this.#places].some((place) => !before.has(place));
     if (isNew) this.#lookUp();
     if (isNew && !isAgain) return await this.#watchFolders(true);
-    this.#folders ??= new Set(own);
+    if (own.isWhole) this.#folders ??= new Set(own.names);
   }
 }
 
+interface Listing {
+  readonly names: readonly string[];
+  /** nothing else is there; otherwise the folder may not be listed, while what is in it may be looked into */
+  readonly isWhole: boolean;
+}
+
 /** Folders, and links that may lead to some; null: that can't be told now. */
-async function namesIn(folder: string): Promise<string[] | null> {
+async function namesIn(folder: string): Promise<Listing | null> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink()).map(({ name }) => name);
+    const folders = entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink());
+    return { names: folders.map(({ name }) => name), isWhole: true };
   } catch (error) {
-    return isPassingError(error) ? null : [];
+    if (isPassingError(error)) return null;
+    const { code } = error as NodeJS.ErrnoException;
+    return { names: [], isWhole: code === 'ENOENT' || code === 'ENOTDIR' };
   }
 }
 

@@ -1,7 +1,7 @@
 /** Names that clients make up, which the entry `*` takes: each may have a folder of rules, and most have none. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import promises, { mkdir, rename, rm } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -87,6 +87,24 @@ test('a guard of such a name goes on when its folder vanishes, and fails closed 
     rewrite_query_file: null,
   });
   assert.equal(rules.functions.setFor('guarded'), null);
+});
+
+test('a guard of such a name applies also where user_functions_dir may not be listed', async (t) => {
+  const readdir = t.mock.method(promises, 'readdir', () =>
+    Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' })),
+  );
+  syncBuiltinESMExports();
+  t.after(() => {
+    readdir.mock.restore();
+    syncBuiltinESMExports();
+  });
+  const rules = await Rules.start(t, {
+    files: { 'guarded/routing_rules.ts': rule('b'), 'routing_rules.ts': rule('a') },
+    fallback: true,
+  });
+  assert.ok(readdir.mock.callCount() > 0);
+  await routesTo(rules, 'other', 'a');
+  await routesTo(rules, 'guarded', 'b');
 });
 
 test('user_functions_dir that appears later counts for such names', async (t) => {
