@@ -23,6 +23,12 @@ export type BundleJob =
   /** where async functions are in the author's own files */
   | { readonly kind: 'async places'; readonly inputs: readonly string[]; readonly folder: string };
 
+/** What a bundler says while a job is running: files that it is about to read. One of them may be its end. */
+export interface Looking {
+  readonly kind: 'looking';
+  readonly paths: readonly string[];
+}
+
 export type BundleResult =
   | { readonly kind: 'bundle'; readonly bundle: Bundle }
   | {

@@ -95,7 +95,7 @@ const OWN_QUESTION = {};
 /** What a build has read and found wanting. */
 class Reading {
   /** every file that was read, or looked for in vain */
-  readonly looked = new Set<string>();
+  readonly looked: Set<string>;
   /** folders whose package.json has been looked at */
   readonly #folders = new Set<string>();
   #imports = 0;
@@ -105,6 +105,10 @@ class Reading {
   #refused: string | null = null;
   #turn: Promise<unknown> = Promise.resolve();
   isPassing = false;
+
+  constructor(looked: Set<string>) {
+    this.looked = looked;
+  }
 
   /** One after the other: esbuild asks about thousands at once, and the first ones may settle that the build is lost. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -284,8 +288,11 @@ function manifestsOf(files: readonly string[]): string[] {
     .map((folder) => join(folder, 'package.json'));
 }
 
-/** Puts a function set's files and all that they import into one script. */
-export async function bundle(files: SourceFiles): Promise<BundleResult> {
+/**
+ * Puts a function set's files and all that they import into one script.
+ * @param looked is given every file that is read, before that, and every one that was looked for in vain
+ */
+export async function bundle(files: SourceFiles, looked: Set<string>): Promise<BundleResult> {
   const { routing, rewrite } = files;
   const first = (routing ?? rewrite)!;
   const names = [routing ?? rewrite!, rewrite ?? routing!].map((file) => JSON.stringify(basename(file)));
@@ -301,7 +308,7 @@ export async function bundle(files: SourceFiles): Promise<BundleResult> {
     `export const routing_rules = ${routing === null ? 'b.routing_rules' : 'a.routing_rules ?? b.routing_rules'};`,
     `export const rewrite_query = b.rewrite_query ?? a.rewrite_query;`,
   ];
-  const reading = new Reading();
+  const reading = new Reading(looked);
   const fail = (message: string): BundleResult => ({
     kind: 'failed',
     message,

@@ -1,4 +1,4 @@
-import type { BundleJob, BundleResult } from './bundle-job.ts';
+import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
 import { asyncPlaces, bundle } from './bundle.ts';
 
 /**
@@ -9,8 +9,24 @@ import { asyncPlaces, bundle } from './bundle.ts';
 /** esbuild's own process has ended: whatever it was given does not come back, and neither does the next job. */
 const LOST = /^The service (?:was stopped|is no longer running)/;
 
+/** Tells of what is added to it, some at a time. */
+class Told extends Set<string> {
+  #untold: string[] = [];
+
+  override add(path: string): this {
+    if (this.has(path)) return this;
+    if (this.#untold.push(path) === 1) setImmediate(() => this.#tell());
+    return super.add(path);
+  }
+
+  #tell(): void {
+    process.send!({ kind: 'looking', paths: this.#untold } satisfies Looking);
+    this.#untold = [];
+  }
+}
+
 async function work(job: BundleJob): Promise<BundleResult> {
-  if (job.kind === 'bundle') return await bundle(job.files);
+  if (job.kind === 'bundle') return await bundle(job.files, new Told());
   return { kind: 'async places', places: await asyncPlaces(job.inputs, job.folder) };
 }
 

@@ -5,6 +5,7 @@ import {
   type Bundle,
   type BundleJob,
   type BundleResult,
+  type Looking,
   type SourceFiles,
 } from './bundle-job.ts';
 import { Turns } from './turns.ts';
@@ -24,6 +25,8 @@ const GIVE_ON_MS = 500;
 const QUICK_TURNS = 2;
 /** Changes come in bursts: editors, deployments. */
 const IDLE_MS = 5_000;
+/** Files of a job that comes to no end that are watched afterwards. */
+const MAX_LOOKING = 10_000;
 /** Of a bundler and of esbuild each: the kernel's word is final. */
 const DATA_MB = 768;
 
@@ -41,9 +44,10 @@ export class BundleError extends Error {
   }
 }
 
+/** `inputs`: what the bundler was about to read before that, as far as it could tell */
 type Ending =
-  | { readonly kind: 'late' }
-  | { readonly kind: 'ended' }
+  | { readonly kind: 'late'; readonly inputs: readonly string[] }
+  | { readonly kind: 'ended'; readonly inputs: readonly string[] }
   | { readonly kind: 'no start'; readonly error: Error };
 
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
@@ -53,6 +57,7 @@ const MAIN = fileURLToPath(new URL(`./bundler-process.${EXTENSION}`, import.meta
 class Bundler {
   readonly #child: ChildProcess;
   #settle: ((result: BundleResult | Ending) => void) | null = null;
+  #looking: string[] = [];
   isGone = false;
 
   constructor() {
@@ -71,16 +76,20 @@ class Bundler {
       },
     );
     this.#child.on('error', (error) => this.#end({ kind: 'no start', error }));
-    this.#child.on('exit', () => this.#end({ kind: 'ended' }));
-    this.#child.on('message', (result: BundleResult) => this.#finish(result));
+    this.#child.on('exit', () => this.#end(this.#ended('ended')));
+    this.#child.on('message', (message: BundleResult | Looking) => {
+      if (message.kind !== 'looking') this.#finish(message);
+      else if (this.#looking.length < MAX_LOOKING) this.#looking.push(...message.paths);
+    });
     this.#ref(false);
   }
 
   run(job: BundleJob, limitMs: number): Promise<BundleResult | Ending> {
     return new Promise((resolve) => {
-      if (this.isGone) return resolve({ kind: 'ended' });
+      this.#looking = [];
+      if (this.isGone) return resolve(this.#ended('ended'));
       const timer = setTimeout(() => {
-        this.#finish({ kind: 'late' });
+        this.#finish(this.#ended('late'));
         this.kill();
       }, limitMs);
       this.#ref(true);
@@ -92,9 +101,13 @@ class Bundler {
       // one that could not be started has no channel, and tells of it next
       if (!this.#child.connected) return;
       this.#child.send(job, (error) => {
-        if (error !== null) this.#end({ kind: 'ended' });
+        if (error !== null) this.#end(this.#ended('ended'));
       });
     });
+  }
+
+  #ended(kind: 'late' | 'ended'): Ending {
+    return { kind, inputs: this.#looking.slice(0, MAX_LOOKING) };
   }
 
   kill(): void {
@@ -162,7 +175,7 @@ class Bundlers {
   }
 
   async #run(tenant: string, isSuspect: boolean, job: BundleJob): Promise<BundleResult> {
-    let result: BundleResult | Ending = { kind: 'late' };
+    let result: BundleResult | Ending = { kind: 'late', inputs: [] };
     if (!isSuspect) result = await this.#quick.run(tenant, () => this.#once(job, QUICK_MS), GIVE_ON_MS);
     if (result.kind === 'late' || result.kind === 'ended')
       result = await this.#slow.run(tenant, () => this.#once(job, LONGEST_MS));
@@ -170,11 +183,12 @@ class Bundlers {
     if (result.kind === 'ended') result = await this.#slow.run(tenant, () => this.#once(job, LONGEST_MS));
     switch (result.kind) {
       case 'late':
-        throw new BundleError(`bundling took longer than ${LONGEST_MS / 1000} s`, 'offence');
+        throw new BundleError(`bundling took longer than ${LONGEST_MS / 1000} s`, 'offence', result.inputs);
       case 'ended':
         throw new BundleError(
           `esbuild ended while it worked on these files, or needed more than ${DATA_MB} MB of memory`,
           'offence',
+          result.inputs,
         );
       case 'no start':
         throw new BundleError(

@@ -87,8 +87,10 @@ const MAX_VERSIONS = 10_000;
 const MAX_NAMED = 10;
 /** After folders could not be listed for lack of something. */
 const RETRY_MS = 1_000;
-/** Names that clients have made up (the `*` entry), of which it is remembered which set applies, and what it may name. */
+/** Names that clients have made up (the `*` entry), of which it is remembered what functions may name for them. */
 const MAX_NAMES = 10_000;
+/** What applies to all names that have neither an entry nor a folder of rules. */
+const ANY = '*';
 
 /** All function sets of a proxy, and the hosts that run them. */
 export class Functions {
@@ -102,7 +104,7 @@ export class Functions {
   readonly #rights = new Map<string, Rights>();
   /** by the files of a set; filled as they are asked for */
   #operators = new WeakMap<SourceFiles, boolean>();
-  /** by database name, what applies; null: none does. Filled as names are asked for. */
+  /** by entry, by name with a folder of rules, and for ANY, what applies; null: none does. Filled as names are asked for. */
   readonly #byDatabase = new Map<string, FunctionSet | null>();
   /** by database name, what its files say; it applies as soon as it has been loaded */
   readonly #wanted = new Map<string, FunctionSet | null>();
@@ -233,12 +235,25 @@ export class Functions {
   setFor(name: string): FunctionSet | null {
     const known = this.#byDatabase.get(name);
     if (known !== undefined) return known;
+    if (!this.#mayHaveOwn(name)) return this.setFor(ANY);
     const set = this.#wantedFor(name);
-    // names that clients make up must not fill the memory
-    if (this.#byDatabase.size > MAX_NAMES) this.#forgetNames();
+    // until the folders are known, clients could fill the memory with names
+    if (this.#folders === null && !this.#isEntry(name) && set === this.setFor(ANY)) return set;
     this.#wanted.set(name, set);
     this.#byDatabase.set(name, set);
     return set;
+  }
+
+  /** Whether something else may apply to a name than to any: clients make names up, and these must cost nothing. */
+  #mayHaveOwn(name: string): boolean {
+    if (this.#isEntry(name)) return true;
+    if (!this.#settings.user_functions_dir) return false;
+    return this.#folders === null || this.#folders.has(name);
+  }
+
+  /** An entry of [databases], `*` included. */
+  #isEntry(name: string): boolean {
+    return name === ANY || this.#databases.has(name);
   }
 
   /** RELOAD: rule files that are gone just now were removed. To be called before `reconfigure`. */
@@ -262,6 +277,7 @@ export class Functions {
       settings.user_function_isolation !== this.#settings.user_function_isolation ||
       settings.user_function_memory_limit !== this.#settings.user_function_memory_limit;
     const before = [this.#databases, this.#fallback];
+    if (settings.user_functions_dir !== this.#settings.user_functions_dir) this.#folders = null;
     this.#settings = settings;
     this.#databases = byName(databases);
     this.#fallback = fallback;
@@ -270,7 +286,11 @@ export class Functions {
     if (!isDeepStrictEqual(before, [this.#databases, fallback]))
       for (const set of this.#sets.values()) set.judgeAgain();
     const old = this.#hosts;
-    if (hostsChanged) this.#hosts = this.#newHosts();
+    if (hostsChanged) {
+      this.#hosts = this.#newHosts();
+      // whoever has cost others something still does
+      for (const owner of old.separated) this.#hosts.separate(owner);
+    }
     const moved = Promise.all(
       [...this.#sets.values()].map((set) =>
         set.configure(this.#setSettings(set.files, this.#anEntryOf(set)), this.#hosts.of(set.files)),
@@ -330,7 +350,7 @@ export class Functions {
 
   /** Entries of [databases]. */
   #names(): string[] {
-    return [...this.#databases.keys(), ...(this.#fallback === null ? [] : ['*'])];
+    return [...this.#databases.keys(), ...(this.#fallback === null ? [] : [ANY])];
   }
 
   /** An entry whose clients a set's functions judge; null: there is none just now. */
@@ -342,7 +362,7 @@ export class Functions {
   #wantedFor(name: string, findFile: FindFile = this.#findFile): FunctionSet | null {
     if (this.#stopped) return null;
     const database = this.#databases.get(name) ?? this.#fallback ?? undefined;
-    const files = sourceFiles(this.#settings, name, database, findFile);
+    const files = sourceFiles(this.#settings, name === ANY ? '' : name, database, findFile);
     return files === null ? null : this.#setOf(files, name);
   }
 
@@ -381,16 +401,6 @@ export class Functions {
       { event: 'rules_mixed', tenant: dirname(rewrite) },
       `${routing} runs in one isolate with ${rewrite}, which is a database's own: it may only name what that database's functions may (routing_targets adds more)`,
     );
-  }
-
-  /** Drops names that clients have made up, the oldest first. */
-  #forgetNames(): void {
-    for (const name of this.#byDatabase.keys()) {
-      if (this.#databases.has(name)) continue;
-      this.#byDatabase.delete(name);
-      this.#wanted.delete(name);
-      if (this.#byDatabase.size <= MAX_NAMES / 2) break;
-    }
   }
 
   #setSettings(files: SourceFiles, entry: string | null): SetSettings {
@@ -534,9 +544,17 @@ export class Functions {
       const last = this.#byDatabase.get(name) ?? null;
       const waits = set !== null && set.versionId === null && last !== null && last.versionId !== null;
       if (!waits) this.#byDatabase.set(name, set);
+      // nothing of its own applies to it any more
+      if (!waits && !this.#mayHaveOwn(name)) this.#forgetName(name, set);
     }
     const used = new Set([...this.#wanted.values(), ...this.#byDatabase.values()]);
     for (const [key, set] of this.#sets) if (!used.has(set)) this.#drop(key, set);
+  }
+
+  #forgetName(name: string, set: FunctionSet | null): void {
+    if (set !== this.setFor(ANY)) return;
+    this.#wanted.delete(name);
+    this.#byDatabase.delete(name);
   }
 
   #drop(key: string, set: FunctionSet): void {
@@ -601,24 +619,29 @@ export class Functions {
 
   /** on the way to user_functions_dir and to the folders of databases in it */
   #places: ReadonlySet<string> = new Set();
+  /** names of the folders in user_functions_dir; null: they have not been listed yet */
+  #folders: ReadonlySet<string> | null = null;
   #watching = 0;
 
   /** Watches where rules may appear: user_functions_dir, the folders of databases in it, and what leads there. */
-  async #watchFolders(): Promise<void> {
+  async #watchFolders(isAgain = false): Promise<void> {
     if (this.#stopped) return;
     const round = ++this.#watching;
     const root = this.#settings.user_functions_dir || null;
     const folders = new Map<string, Matters>();
     const paths: string[] = [];
+    let own: Listing | null = { names: [], isWhole: true };
     if (root !== null) {
       paths.push(root);
-      const own = await namesIn(root);
+      own = await namesIn(root);
+      if (round !== this.#watching || this.#stopped) return;
       if (own === null) {
         // what is watched stays so until then
         setTimeout(() => void this.#watchFolders(), RETRY_MS).unref();
         return;
       }
-      const databases = own.filter((name) => this.#isName(name)).map((name) => join(root, name));
+      if (this.#folders !== null) this.#folders = own.isWhole ? new Set(own.names) : null;
+      const databases = own.names.filter((name) => this.#isName(name)).map((name) => join(root, name));
       paths.push(...databases);
       for (const folder of databases) {
         const real = await realpath(folder).catch(() => null);
@@ -633,18 +656,30 @@ export class Functions {
     const before = this.#places;
     this.#places = new Set(trail.keys());
     this.#watcher.watch(this, trail.keys(), folders);
-    // A folder that is watched from now on may have got its files before that.
-    if ([...this.#places].some((place) => !before.has(place))) this.#lookUp();
+    // A folder that is watched from now on may have got its files before that, and other folders.
+    const isNew = [...this.#places].some((place) => !before.has(place));
+    if (isNew) this.#lookUp();
+    if (isNew && !isAgain) return await this.#watchFolders(true);
+    if (own.isWhole) this.#folders ??= new Set(own.names);
   }
 }
 
+interface Listing {
+  readonly names: readonly string[];
+  /** nothing else is there; otherwise the folder may not be listed, while what is in it may be looked into */
+  readonly isWhole: boolean;
+}
+
 /** Folders, and links that may lead to some; null: that can't be told now. */
-async function namesIn(folder: string): Promise<string[] | null> {
+async function namesIn(folder: string): Promise<Listing | null> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink()).map(({ name }) => name);
+    const folders = entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink());
+    return { names: folders.map(({ name }) => name), isWhole: true };
   } catch (error) {
-    return isPassingError(error) ? null : [];
+    if (isPassingError(error)) return null;
+    const { code } = error as NodeJS.ErrnoException;
+    return { names: [], isWhole: code === 'ENOENT' || code === 'ENOTDIR' };
   }
 }
 

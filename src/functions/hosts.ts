@@ -78,6 +78,11 @@ export class Hosts {
     return host;
   }
 
+  /** Whoever has been given a process of its own. */
+  get separated(): Iterable<object> {
+    return this.#own.keys();
+  }
+
   #leastShared(): ProcessHost {
     const owners = new Map<ProcessHost, number>();
     for (const host of this.#own.values()) owners.set(host, (owners.get(host) ?? 0) + 1);

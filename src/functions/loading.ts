@@ -298,7 +298,13 @@ export class Loader {
     // Hundreds of databases may have rules, most of which are seldom asked for: an isolate takes 2.7 MB.
     const adopt = tried === null || this.#isInUse() ? undefined : host.adopt?.bind(host);
     adopt?.(code);
-    const loaded = tried !== null && adopt !== undefined ? tried : await tryVersion(host, code);
+    let loaded = tried !== null && adopt !== undefined ? tried : await tryVersion(host, code);
+    if (loaded.kind === 'offence' && !isNew && tried !== null && host.adopt !== undefined) {
+      // It serves already, and those that share its process are to be rid of it above all.
+      this.#tools.blame.add(this.tenant);
+      host.adopt(code);
+      loaded = tried;
+    }
     if (loaded.failure !== null) return loaded;
     if (this.#isDisposed) {
       host.dispose(code.id);

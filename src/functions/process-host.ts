@@ -20,6 +20,11 @@ interface Batch {
   readonly kind: 'batch';
   readonly id: number;
   readonly versionId: number;
+  /**
+   * as it was when the batch came: what was given to a version is answered also after that was disposed of; undefined: it
+   * can't be loaded
+   */
+  version: VersionCode | undefined;
   readonly calls: readonly HostCall[];
   readonly done: Done;
   /** how many children were ended from outside while it ran */
@@ -68,6 +73,10 @@ const RETIRE_MS = 5_000;
 const ACCIDENTS = 2;
 /** Jobs wait for a version that its child could not build again until it has been tried this often. */
 const MISSES = 3;
+/** After that it is left alone for a while, doubled each time: a top level that hangs keeps all others waiting. */
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 60_000;
+const NOT_LOADED = 'its version could not be loaded again';
 /** A child that says more often than this that one job goes on is not ours any more. */
 const MAX_SIGNS = 100;
 
@@ -94,6 +103,8 @@ export class ProcessHost implements SandboxHost {
   readonly #versions = new Map<number, VersionCode>();
   /** what the present child was sent */
   readonly #inChild = new Set<number>();
+  /** versions that could not be loaded again and again, and until when they are not tried */
+  readonly #paused = new Map<number, { readonly until: number; readonly ms: number }>();
   /** in the order in which they were sent; the first is the one that is running */
   #queue: Job[] = [];
   #child: HostChild;
@@ -144,6 +155,7 @@ export class ProcessHost implements SandboxHost {
       kind: 'batch',
       id: this.#nextBatch++,
       versionId,
+      version: this.#versions.get(versionId),
       calls,
       done,
       accidents: 0,
@@ -157,6 +169,15 @@ export class ProcessHost implements SandboxHost {
 
   dispose(versionId: number): void {
     this.#versions.delete(versionId);
+    this.#paused.delete(versionId);
+    this.#forgetUnlessAsked(versionId);
+  }
+
+  /** A version that was disposed of leaves the child when all that it was given has been answered. */
+  readonly #cpuOfChild = (): number | null => this.#child.cpuMs();
+
+  #forgetUnlessAsked(versionId: number): void {
+    if (this.#queue.some((job) => job.kind === 'batch' && job.versionId === versionId)) return;
     this.#inChild.delete(versionId);
     this.#shares.forget(versionId);
     this.#child.send({ kind: 'dispose', id: versionId, text: '' });
@@ -189,8 +210,10 @@ export class ProcessHost implements SandboxHost {
       this.#inChild.add(job.version.id);
       this.#child.allowResult(job.version.maxResult);
     } else if (!this.#inChild.has(job.versionId)) {
+      if (performance.now() < (this.#paused.get(job.versionId)?.until ?? 0))
+        return fail(job, 'overloaded', NOT_LOADED);
       // A new child gets a version with its first batch: hundreds at once would keep everybody waiting.
-      const version = this.#versions.get(job.versionId);
+      const { version } = job;
       if (version !== undefined)
         this.#add({ kind: 'load', version, settle: null, starts: 0, accidents: 0, deaths: 0 });
     }
@@ -228,7 +251,8 @@ export class ProcessHost implements SandboxHost {
       case 'loaded':
         if (head?.kind !== 'load' || head.version.id !== message.id) return child.kill();
         this.#queue.shift();
-        if (!message.text.startsWith('ok')) this.#notLoaded(head);
+        if (message.text.startsWith('ok')) this.#paused.delete(message.id);
+        else this.#notLoaded(head);
         head.settle?.(message.text);
         return this.#beginHead();
       case 'answers':
@@ -246,20 +270,45 @@ export class ProcessHost implements SandboxHost {
     const tookMs = performance.now() - this.#headBegan;
     this.#queue.shift();
     const missed = answers.length === 0 && head.calls.length === 1;
-    if (missed && ++head.misses < MISSES) {
+    // not where it has left meanwhile
+    if (missed && ++head.misses < MISSES && this.#versions.has(head.versionId)) {
       this.#inChild.delete(head.versionId);
       this.#add(head);
-    } else if (missed) fail(head, 'overloaded', 'its version could not be loaded again');
-    else head.done(answers, consoleText);
-    const excess = this.#shares.note(head.versionId, tookMs, heapBytes, this.#inChild.size);
+    } else if (missed) {
+      this.#pause(head.versionId);
+      fail(head, 'overloaded', NOT_LOADED);
+    } else head.done(answers, consoleText);
+    const isServing = this.#versions.has(head.versionId);
+    // it would count for ever, and its neighbours as well, although it is on its way out
+    const excess = isServing
+      ? this.#shares.note(
+          head.versionId,
+          tookMs,
+          heapBytes,
+          this.#inChild.size,
+          performance.now(),
+          this.#cpuOfChild,
+        )
+      : null;
+    if (!isServing) this.#forgetUnlessAsked(head.versionId);
     this.#beginHead();
     if (excess !== null) this.#events.onExcess(excess.versionId, excess.excess);
   }
 
   /** A version that was loaded before may be loaded again later: the child may have had no memory or no time. */
   #notLoaded(load: Load): void {
-    if (load.settle === null) this.#inChild.delete(load.version.id);
-    else this.#versions.delete(load.version.id);
+    const { id } = load.version;
+    if (load.settle === null) this.#inChild.delete(id);
+    else this.#versions.delete(id);
+    // it was sound when it was tried; now it has taken all the time that there is for it
+    if (load.settle === null && performance.now() - this.#headBegan >= LOAD_MS)
+      this.#events.onExcess(id, 'time');
+  }
+
+  #pause(versionId: number): void {
+    const last = this.#paused.get(versionId);
+    const ms = last === undefined ? FIRST_PAUSE_MS : Math.min(last.ms * 2, LONGEST_PAUSE_MS);
+    this.#paused.set(versionId, { until: performance.now() + ms, ms });
   }
 
   #beginHead(): void {
@@ -289,7 +338,7 @@ export class ProcessHost implements SandboxHost {
 
   #plainLimitMs(job: Job): number {
     if (job.kind === 'load') return (job.version.loadMs ?? LOAD_MS) + LOAD_GRACE_MS;
-    return (this.#versions.get(job.versionId)?.timeoutMs ?? 100) + GRACE_MS;
+    return (job.version?.timeoutMs ?? 100) + GRACE_MS;
   }
 
   #hardLimitMs(job: Job): number {
@@ -373,8 +422,10 @@ export class ProcessHost implements SandboxHost {
   }
 
   #afterFatalLoad(head: Load): Job[] {
-    this.#versions.delete(head.version.id);
-    if (head.settle === null) this.#events.onKilled(head.version.id);
+    const { id } = head.version;
+    this.#versions.delete(id);
+    for (const job of this.#queue) if (job.kind === 'batch' && job.versionId === id) job.version = undefined;
+    if (head.settle === null) this.#events.onKilled(id);
     else head.settle('did not come back from loading, or ended its process');
     return [];
   }

@@ -9,6 +9,13 @@ const CROWDED_BYTES = 160 * 1024 * 1024;
 /** Whoever has had more than this part of a child in so many ms has to leave. */
 const WINDOW_MS = 1_000;
 const LARGEST_PART = 0.3;
+/**
+ * Where all together have had more than that part, whoever has had most has to leave: a hundred sets that take 100 ms a turn
+ * keep their neighbours waiting, and each has only a small part.
+ */
+const CROWDED_PART = 0.6;
+/** Whoever has had less in that time does not keep anybody waiting, in ms. */
+const SMALL_MS = 50;
 
 /** How much of a child each of its versions takes: memory by what was measured last, time by what its batches took. */
 export class Shares {
@@ -16,7 +23,11 @@ export class Shares {
   readonly #usedMs = new Map<number, number>();
   /** versions that somebody was told of */
   readonly #told = new Set<number>();
-  #windowBegan = 0;
+  #windowBegan = -Infinity;
+  /** what the child had had then, after the batch with which the window began, and how long that took */
+  #cpuMs: number | null = null;
+  #firstMs = 0;
+  #sumMs = 0;
   #sum = 0;
 
   /**
@@ -24,6 +35,8 @@ export class Shares {
    * @param tookMs from when it began to run
    * @param heapBytes what its version holds now
    * @param versions how many are in the child
+   * @param now ms
+   * @param cpuMs processor time that the child has had; null: that is not known
    * @returns a version that is to leave, once for each
    */
   note(
@@ -32,18 +45,49 @@ export class Shares {
     heapBytes: number,
     versions: number,
     now = performance.now(),
+    cpuMs: () => number | null = () => null,
   ): { readonly versionId: number; readonly excess: Excess } | null {
     this.#sum += heapBytes - (this.#bytes.get(versionId) ?? 0);
     this.#bytes.set(versionId, heapBytes);
     if (now - this.#windowBegan > WINDOW_MS) {
       this.#windowBegan = now;
+      this.#cpuMs = cpuMs();
+      this.#firstMs = tookMs;
       this.#usedMs.clear();
+      this.#sumMs = 0;
     }
+    this.#sumMs += tookMs;
     const usedMs = (this.#usedMs.get(versionId) ?? 0) + tookMs;
     this.#usedMs.set(versionId, usedMs);
     if (versions < 2) return null;
-    if (usedMs > WINDOW_MS * LARGEST_PART) return this.#tell(versionId, 'time');
-    return this.#sum > CROWDED_BYTES ? this.#tell(this.#largest(), 'memory') : null;
+    const largest = this.#sum > CROWDED_BYTES ? largestOf(this.#bytes) : null;
+    const excess = largest === null ? null : this.#tell(largest, 'memory');
+    return excess ?? this.#tooMuchTime(versionId, usedMs, cpuMs);
+  }
+
+  #tooMuchTime(
+    versionId: number,
+    usedMs: number,
+    cpuMs: () => number | null,
+  ): { versionId: number; excess: Excess } | null {
+    const isMuch = usedMs > WINDOW_MS * LARGEST_PART;
+    if (this.#sumMs > WINDOW_MS * CROWDED_PART) {
+      // whoever was told of is on its way out
+      const counts = (id: number, ms: number): boolean => ms >= SMALL_MS && !this.#told.has(id);
+      const slowest = largestOf(this.#usedMs, counts);
+      return slowest === null ? null : this.#tell(slowest, 'time');
+    }
+    // on a busy machine what was asked for a moment may have waited for long
+    return isMuch && usedMs * this.#partOfProcessor(cpuMs()) > WINDOW_MS * LARGEST_PART
+      ? this.#tell(versionId, 'time')
+      : null;
+  }
+
+  /** How much of the time that batches took in this window the child has had the processor. */
+  #partOfProcessor(cpuMs: number | null): number {
+    if (cpuMs === null || this.#cpuMs === null) return 1;
+    const tookMs = this.#sumMs - this.#firstMs;
+    return tookMs > 0 ? Math.min(1, Math.max(0, cpuMs - this.#cpuMs) / tookMs) : 1;
   }
 
   /** The version is no longer in the child. */
@@ -58,6 +102,7 @@ export class Shares {
   clear(): void {
     this.#bytes.clear();
     this.#usedMs.clear();
+    this.#windowBegan = -Infinity;
     this.#sum = 0;
   }
 
@@ -66,16 +111,19 @@ export class Shares {
     this.#told.add(versionId);
     return { versionId, excess };
   }
+}
 
-  #largest(): number {
-    let largest = -1;
-    let most = -1;
-    for (const [versionId, bytes] of this.#bytes) {
-      if (bytes > most) {
-        largest = versionId;
-        most = bytes;
-      }
+function largestOf(
+  amounts: ReadonlyMap<number, number>,
+  counts: (id: number, amount: number) => boolean = () => true,
+): number | null {
+  let largest: number | null = null;
+  let most = -1;
+  for (const [id, amount] of amounts) {
+    if (amount > most && counts(id, amount)) {
+      largest = id;
+      most = amount;
     }
-    return largest;
   }
+  return largest;
 }

@@ -266,3 +266,24 @@ test('what is printed is bounded for each batch and each second, also from withi
   assert.ok(printed.length > 0);
   assert.ok(length < seconds * 80_000, `${length} characters in ${seconds} s`);
 });
+
+test('a top level that hangs only when it is loaded again keeps its neighbours waiting once', async (t) => {
+  const rules = await Rules.start(t, {
+    files: { 'good/routing_rules.js': "export const routing_rules = () => 'b';" },
+    databases: ['good', 'bad', 'b'],
+  });
+  const hangsFrom = Date.now() + 4_000;
+  await rules.write(
+    'bad/routing_rules.js',
+    `if (Date.now() > ${hangsFrom}) for (;;); export const routing_rules = () => null;`,
+  );
+  const hostOf = (name: string): unknown => rules.functions.setFor(name)?.loader.version?.host;
+  await until('the version that behaves', () => hostOf('bad') !== undefined);
+  assert.equal(hostOf('bad'), hostOf('good'));
+  await until('the time when it hangs', () => Date.now() > hangsFrom);
+  const hanging = rules.ask('q', 'bad', { clientId: 1 });
+  await until('a process of its own', () => hostOf('bad') !== hostOf('good'));
+  assert.equal((await rules.ask('q', 'good', { clientId: 2 })).kind, 'go');
+  const refused = await hanging;
+  assert.ok(refused.kind === 'reject' && refused.code === '53000', JSON.stringify(refused));
+});

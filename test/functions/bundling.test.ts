@@ -223,4 +223,9 @@ test('rules over which the bundler ends are refused, and those that it had at th
       ['good', 'serving'],
     ],
   );
+  // what it read when it ended is watched
+  const complaint = async (): Promise<unknown> => (await bouncer.admin('SHOW FUNCTIONS'))[0]!['last_error'];
+  assert.notEqual(await complaint(), '');
+  await bouncer.writeFile('user-functions/a/deep.json', '[]');
+  await until('the rule with its JSON mended', async () => (await complaint()) === '');
 });

@@ -40,6 +40,8 @@ function sandboxes(): string[] {
   });
 }
 
+const hostOf = (rules: Rules, name: string): unknown => rules.functions.setFor(name)!.loader.version!.host;
+
 const stateOf = (rules: Rules, name: string): string =>
   rules.functions.stats().find((row) => row.databases.split(',').includes(name))!.state;
 
@@ -63,6 +65,23 @@ test('a set that had to be killed moves to a process of its own, and serves on',
   await until('a process in place of the one that was killed', () =>
     sandboxes().some((pid) => !before.includes(pid)),
   );
+});
+
+test('a set keeps a process of its own when RELOAD changes what all processes are started with', async (t) => {
+  const rules = await start(t);
+  assert.equal((await rules.ask('stuck', 'bad')).kind, 'reject');
+  const databases = ['good', 'bad', 'b'].map((name) => ({
+    name,
+    routing_rules_file: null,
+    rewrite_query_file: null,
+    routing_targets: ['*'],
+  }));
+  await rules.functions.reconfigure({ ...rules.settings, user_function_memory_limit: 32 }, databases);
+  const ownOf = async (name: string): Promise<unknown> => {
+    assert.deepEqual(await rules.ask('to b', name), TO_B);
+    return hostOf(rules, name);
+  };
+  assert.notEqual(await ownOf('bad'), await ownOf('good'));
 });
 
 test('a new version ends a suspension at once', async (t) => {

@@ -373,3 +373,65 @@ test('stop() answers whatever is waiting, and the child is gone', async (t) => {
   assert.deepEqual(await sandbox.ask(1, 'too late'), ['!overloaded']);
   assert.equal(sandbox.starts, 1);
 });
+
+test('a call is answered whose version is disposed of while a neighbour ends the process', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, ECHO));
+  await sandbox.host.load(version(2, ECHO));
+  const stuck = sandbox.ask(2, 'stuck');
+  const waiting = sandbox.once(1, 'a');
+  sandbox.host.dispose(1);
+  assert.deepEqual(await Promise.all([stuck, waiting]), [['!killed'], ['a']]);
+  assert.deepEqual(await sandbox.once(1, 'b'), ['!overloaded'], 'nothing is left of it');
+});
+
+test('a top level that hangs when it is loaded again leaves, and its calls are refused', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, ECHO));
+  sandbox.host.adopt(version(2, ECHO, 60, 'for (;;)'));
+  const hanging = sandbox.once(2, 'a');
+  assert.deepEqual(await sandbox.once(1, 'b'), ['b']);
+  assert.deepEqual(await hanging, ['!overloaded']);
+  assert.ok(sandbox.excesses.length > 0 && sandbox.excesses.every((excess) => excess === '2 time'));
+  // now it is left alone for a while: what comes next does not wait for it
+  const excesses = sandbox.excesses.length;
+  const order: string[] = [];
+  await Promise.all([
+    sandbox.ask(1, 'c').then(() => order.push('neighbour')),
+    sandbox.once(2, 'd').then(([answer]) => order.push(answer!)),
+  ]);
+  assert.deepEqual(order, ['!overloaded', 'neighbour']);
+  assert.equal(sandbox.excesses.length, excesses);
+  assert.deepEqual(sandbox.killed, []);
+});
+
+test('a top level that is stuck when it is loaded again ends one process, and its calls are refused', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, ECHO));
+  sandbox.host.adopt(version(2, ECHO, 60, `for (;;) ${STUCK}`));
+  const stuck = sandbox.once(2, 'a');
+  assert.deepEqual(await sandbox.once(1, 'b'), ['b']);
+  assert.deepEqual(await stuck, ['!overloaded']);
+  assert.deepEqual(sandbox.killed, [2]);
+});
+
+test('a version that is disposed of while it runs does not count among what the process holds', async (t) => {
+  const sandbox = new Supervised(t);
+  const holding = (id: number, megabytes: number): VersionCode => ({
+    ...version(
+      id,
+      'return all === null ? null : query;',
+      1_000,
+      `const all = new ArrayBuffer(${megabytes} << 20)`,
+    ),
+    memoryLimitMb: 128,
+  });
+  await sandbox.host.load(holding(1, 90));
+  await sandbox.host.load(holding(2, 80));
+  await sandbox.host.load(holding(3, 1));
+  const running = sandbox.once(1, 'a');
+  sandbox.host.dispose(1);
+  await running;
+  for (let i = 0; i < 3; i++) await sandbox.once(2, 'b');
+  assert.deepEqual(sandbox.excesses, []);
+});

@@ -38,3 +38,39 @@ test('a version that has its process to itself takes nothing from anybody', () =
   const shares = new Shares();
   for (let i = 0; i < 20; i++) assert.equal(shares.note(1, 1_000, 500 * MB, 1, i), null);
 });
+
+test('of many that each have a small part of a busy process, those who take long turns leave', () => {
+  const shares = new Shares();
+  const slow = new Set(Array.from({ length: 40 }, (_, id) => id));
+  const take = (id: number, ms: number, now: number): void => {
+    const excess = shares.note(id, ms, MB, 43, now);
+    if (excess === null) return;
+    assert.equal(excess.excess, 'time');
+    assert.ok(slow.delete(excess.versionId), `${excess.versionId} left`);
+    shares.forget(excess.versionId);
+  };
+  for (let now = 0; slow.size >= 7;) {
+    assert.ok(now < 30_000, `${slow.size} are left`);
+    for (const id of [...slow]) {
+      now += 100;
+      if (slow.has(id)) take(id, 100, now);
+      for (const short of [40, 41, 42]) take(short, 1, now);
+    }
+  }
+});
+
+test('whoever did not have the processor has taken nothing from anybody', () => {
+  for (const part of [0.1, 1]) {
+    const shares = new Shares();
+    const excesses: unknown[] = [];
+    for (let i = 0; i < 5; i++)
+      excesses.push(shares.note(1, 100, MB, 2, i * 100, () => 7_000 + i * 100 * part));
+    assert.equal(excesses.filter((excess) => excess !== null).length, part === 1 ? 1 : 0);
+  }
+});
+
+test('many short turns that fill a process are nobody too much', () => {
+  const shares = new Shares();
+  for (let turn = 0; turn < 2_000; turn++)
+    assert.equal(shares.note(turn % 60, 1, MB, 60, Math.floor(turn / 60) * 61), null);
+});

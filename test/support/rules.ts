@@ -9,6 +9,7 @@ import {
   type FunctionLog,
 } from '../../src/functions/functions.ts';
 import type { FunctionSettings } from '../../src/functions/functions.ts';
+import type { DatabaseFunctions } from '../../src/functions/sources.ts';
 import type { Scope } from './scope.ts';
 
 export interface RulesOptions {
@@ -17,6 +18,8 @@ export interface RulesOptions {
   /** Entries of [databases]. */
   databases?: readonly string[];
   settings?: Partial<FunctionSettings>;
+  /** There is an entry `*`. */
+  fallback?: boolean;
   /** routing_targets of each of them; unless given, all databases. */
   targets?: readonly string[];
 }
@@ -62,16 +65,19 @@ export class Rules {
       user_function_removal_grace: 10_000,
       ...options.settings,
     };
+    const entry = (name: string): DatabaseFunctions => ({
+      name,
+      routing_rules_file: null,
+      rewrite_query_file: null,
+      routing_targets: options.targets ?? ['*'],
+    });
+    const { fallback = false } = options;
     this.functions = new Functions({
       settings: this.settings,
-      databases: databases.map((name) => ({
-        name,
-        routing_rules_file: null,
-        rewrite_query_file: null,
-        routing_targets: options.targets ?? ['*'],
-      })),
+      databases: databases.map(entry),
+      fallback: fallback ? entry('*') : null,
       log,
-      entryOf: (name) => (databases.includes(name) ? name : null),
+      entryOf: (name) => (fallback || databases.includes(name) ? name : null),
     });
   }
 
