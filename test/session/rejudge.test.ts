@@ -270,3 +270,38 @@ test("another tenant's new version makes nobody else's statements be judged agai
   const own = (await bouncer.admin('SHOW FUNCTIONS')).find((row) => row['databases'] === 'dev')!;
   assert.equal(own['calls'], '1');
 });
+
+/** Takes its time over some queries, so that something else happens meanwhile. */
+const SLOW = `export const rewrite_query = (user, query) => {
+  const end = Date.now() + (query.includes('slow') ? 300 : 0);
+  while (Date.now() < end);
+  return query.includes('into t') ? reject('no more') : null;
+};`;
+
+test('a decision about a statement that DISCARD ALL takes away meanwhile is not used for the next query', async (t) => {
+  await cluster.sql('TRUNCATE t');
+  const bouncer = await start(t, { pool_mode: 'transaction', user_function_timeout: 2_000 }, OPEN);
+  const client = await login(t, bouncer);
+  await ask(client, raw.parse('s', 'select 1 -- slow'));
+  await serve(bouncer, SLOW);
+  // behind a comment the proxy does not see it coming
+  client.send(raw.query('/**/ discard all'), raw.bind('s'), raw.sync(), raw.query('insert into t values (1)'));
+  assert.equal(shown(await client.readUntil('Z')), 'C ZI');
+  assert.equal(shown(await client.readUntil('Z')), '26000 ZI');
+  assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
+  assert.equal(await count(), 0);
+});
+
+test('a decision of functions that are removed meanwhile is not used when there are some again', async (t) => {
+  await cluster.sql('TRUNCATE t');
+  const bouncer = await start(t, { pool_mode: 'transaction', user_function_timeout: 2_000 }, SLOW);
+  const client = await login(t, bouncer);
+  await client.query('select 1');
+  client.send(raw.query('select 1 -- slow'));
+  await bouncer.removeFile('user-functions/dev/rewrite_query.ts');
+  await bouncer.admin('RELOAD');
+  assert.equal(shown(await client.readUntil('Z')), 'T D C ZI');
+  await serve(bouncer, SLOW);
+  assert.equal(shown(await client.query('insert into t values (1)')), '42501 ZI');
+  assert.equal(await count(), 0);
+});
