@@ -44,6 +44,7 @@ export function attach(client: Client, server: Server): boolean {
   stats.waitTime += (now - client.waitingSince) * 1000;
   server.requestedAt = now;
   client.server = server;
+  client.links++;
   client.unnamed.isHere = false;
   client.state = 'active';
   client.noticedWait = false;

@@ -37,7 +37,7 @@ async function start(
   version: string,
   name = 'rewrite_query',
 ): Promise<Bouncer> {
-  return Bouncer.start(scope, {
+  const bouncer = await Bouncer.start(scope, {
     databases: {
       dev: cluster.connectionString(),
       'dev.2': second.connectionString(),
@@ -46,6 +46,9 @@ async function start(
     settings: { default_pool_size: 2, ...settings },
     files: { [`user-functions/dev/${name}.ts`]: version },
   });
+  // it listens before that
+  if (!name.startsWith('..')) await bouncer.waitForLog(/user functions (?:not )?loaded/);
+  return bouncer;
 }
 
 async function login(t: Scope, bouncer: Bouncer): Promise<RawClient> {
@@ -255,7 +258,8 @@ test('a Parse that the server skips does not vouch for the unnamed statement tha
     ...[raw.bind(), raw.execute(), raw.sync()],
   );
   assert.equal(shown(await client.readUntil('Z')), '1 08P01 ZI');
-  assert.equal(shown(await client.readUntil('Z')), '26000 ZI');
+  // the error may have come before the last Parse was judged: then that is dropped here, and the first one is still known
+  assert.match(shown(await client.readUntil('Z')), /^(?:26000|42501) ZI$/);
   assert.equal(await count(), 0);
 });
 
@@ -303,5 +307,29 @@ test('a decision of functions that are removed meanwhile is not used when there 
   assert.equal(shown(await client.readUntil('Z')), 'T D C ZI');
   await serve(bouncer, SLOW);
   assert.equal(shown(await client.query('insert into t values (1)')), '42501 ZI');
+  assert.equal(await count(), 0);
+});
+
+test('without tracking, a statement that was judged on one server vouches for none of its name on another', async (t) => {
+  await cluster.sql('TRUNCATE t');
+  const settings = { pool_mode: 'transaction', max_prepared_statements: 0 };
+  const bouncer = await start(t, settings, OPEN);
+  const [client, other] = [await login(t, bouncer), await login(t, bouncer)];
+  await client.query('begin');
+  await other.query('begin');
+  assert.equal(shown(await other.query('prepare p as insert into t values (1)')), 'C ZT');
+  await serve(bouncer, STRICT);
+  assert.equal(await ask(client, raw.parse('p', 'select 1')), '1 ZT');
+  assert.equal(await ask(client, raw.bind('p'), raw.execute()), '2 D C ZT');
+  await client.query('commit');
+  // whichever of the two servers it gets, and also when it is the same one again
+  for (let i = 0; i < 2; i++) {
+    assert.equal(await ask(client, raw.bind('p'), raw.execute()), '26000 ZI');
+    await client.query('begin');
+    assert.equal(await ask(client, raw.bind('p'), raw.execute()), '26000 ZE');
+    await other.query('commit');
+    await client.query('rollback');
+    assert.equal(await ask(client, raw.bind('p'), raw.execute()), '26000 ZI');
+  }
   assert.equal(await count(), 0);
 });
