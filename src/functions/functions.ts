@@ -421,6 +421,11 @@ export class Functions {
           { event: 'sandbox_ended', signal },
           `sandbox process ended by ${signal}, which is not the proxy's: another one takes over`,
         ),
+      onStalled: () =>
+        this.#log.warn(
+          { event: 'sandbox_stalled' },
+          'sandbox process ended because it had no processor, or was stopped: another one takes over',
+        ),
       onStartFailed: (complaint) =>
         this.#log.error(
           { event: 'sandbox_failed' },
