@@ -205,6 +205,11 @@ export class Functions {
     return this.#areOperators(files) ? '' : this.#rightsOf(entry).shown;
   }
 
+  /** Whether no file of a set is a tenant's. */
+  isOperators({ files }: FunctionSet): boolean {
+    return this.#areOperators(files);
+  }
+
   #areOperators(files: SourceFiles): boolean {
     let known = this.#operators.get(files);
     if (known === undefined) this.#operators.set(files, (known = areOperators(this.#settings, files)));

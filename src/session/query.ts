@@ -198,8 +198,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
       nameable: functions.nameable(set, entry),
       isBytes: client.askedInBytes,
       nodes: seesNodes ? database.topology!.nodesJson : '',
-      // a rewriting that both have in common has been done
-      routeOnly: entry !== client.entry && isSharedFile(set.files.rewrite, client.functions?.files.rewrite),
+      routeOnly: entry !== client.entry && isRewritten(client, set),
       clientId: client.id,
       address: client.remoteAddress,
     },
@@ -208,8 +207,16 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
   return Handled.Later;
 }
 
-function isSharedFile(file: string | null, other: string | null | undefined): boolean {
-  return file !== null && file === other;
+/**
+ * Whether a rewriting that the target has in common with the client's own database has been done. A tenant's routing
+ * function runs in one isolate with it, and could change what it does: that is not relied on.
+ */
+function isRewritten(client: Client, target: FunctionSet): boolean {
+  const origin = client.functions;
+  const { rewrite } = target.files;
+  return (
+    rewrite !== null && rewrite === origin?.files.rewrite && client.sessions.functions.isOperators(origin)
+  );
 }
 
 /** The functions have answered: the held message is taken up again. */

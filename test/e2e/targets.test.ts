@@ -319,20 +319,39 @@ test('two databases that send their queries to each other do not go round in cir
   }
 });
 
-test('a rewriting that both databases share is done once', async (t) => {
+test('a rewriting that both databases share is done once, where no tenant runs beside it', async (t) => {
   const bouncer = await start(t, {
-    databases: { alice: `${alice} routing_targets=bob` },
     files: {
       'user-functions/rewrite_query.ts':
         "export const rewrite_query = (user, query) => query.replace('x', 'xx');",
-      'user-functions/alice/routing_rules.ts': "export const routing_rules = () => 'bob';",
+      'user-functions/routing_rules.ts': "export const routing_rules = () => 'bob';",
       'user-functions/bob/routing_rules.ts':
         "export const routing_rules = (user, query) => (query.includes('forbidden') ? reject('no') : null);",
     },
   });
-  const client = await login(t, bouncer);
+  const client = await login(t, bouncer, 'free');
   assert.equal(value(await client.query("select 'x'")), 'xx');
   assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
+});
+
+test("a guard that both databases share is asked again at the target, where one tenant's file may have changed it", async (t) => {
+  const bouncer = await start(t, {
+    databases: { alice: `${alice} routing_targets=bob` },
+    files: {
+      'user-functions/rewrite_query.ts': `
+        export const forbidden = ['forbidden'];
+        export const rewrite_query = (user, query) =>
+          forbidden.some((word) => query.includes(word)) ? reject('no') : null;`,
+      'user-functions/alice/routing_rules.ts': `
+        import { forbidden } from '../rewrite_query.ts';
+        forbidden.length = 0;
+        export const routing_rules = () => 'bob';`,
+      'user-functions/bob/routing_rules.ts': 'export const routing_rules = () => null;',
+    },
+  });
+  const client = await login(t, bouncer);
+  assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
+  assert.equal(value(await client.query(where)), 'bob');
 });
 
 test('the functions of the target are asked also when there are none any more where the client logged in', async (t) => {

@@ -289,7 +289,12 @@ test('a decision about a statement that DISCARD ALL takes away meanwhile is not 
   await ask(client, raw.parse('s', 'select 1 -- slow'));
   await serve(bouncer, SLOW);
   // behind a comment the proxy does not see it coming
-  client.send(raw.query('/**/ discard all'), raw.bind('s'), raw.sync(), raw.query('insert into t values (1)'));
+  client.send(
+    raw.query('/**/ discard all'),
+    raw.bind('s'),
+    raw.sync(),
+    raw.query('insert into t values (1)'),
+  );
   assert.equal(shown(await client.readUntil('Z')), 'C ZI');
   assert.equal(shown(await client.readUntil('Z')), '26000 ZI');
   assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
