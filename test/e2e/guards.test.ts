@@ -167,6 +167,25 @@ test('a name with a part of a cluster that nobody knows is no database, also whe
   }
 });
 
+test('the parts of a cluster whose names are longer than PostgreSQL takes are reached, and judged', async (t) => {
+  const name = 'n'.repeat(60);
+  const bouncer = await Bouncer.start(t, {
+    databases: { [name]: `${cluster.connectionString()} ${topology}` },
+    settings: { pool_mode: 'transaction', auth_user: 'postgres', rewrite_query_on_failure: 'error' },
+    files: inFolder(name),
+  });
+  await bouncer.sql('SELECT 1', { database: name });
+  await until('the node', async () =>
+    (await bouncer.admin('SHOW TOPOLOGY')).some((row) => row['role'] === 'writer'),
+  );
+  for (const part of ['writer', 'readers', `127.0.0.1:${cluster.port}`]) {
+    const client = await login(t, bouncer, `${name}@${part}`);
+    assert.equal(shown(await client.query('SELECT 1')), 'T D C ZI', part);
+    assert.equal(shown(await client.query(insert('forbidden'))), '42501 ZI', part);
+  }
+  assert.deepEqual(await seen(), []);
+});
+
 test('a user name that PostgreSQL would cut is shown to the functions as the role that it reaches', async (t) => {
   const role = 'r'.repeat(63);
   const bouncer = await Bouncer.start(t, {
