@@ -194,7 +194,8 @@ export function moveTo(client: Client, database: Database): void {
   }
   const { registry } = client.sessions;
   const pool = registry.pool(database, client.user);
-  pool.credentials.learned ??= client.learned;
+  // a forced user's server must not be shown the client's password, nor be refused because of it
+  if (pool.credentials.user === client.user) pool.credentials.learned ??= client.learned;
   client.pool!.clientCount--;
   client.database!.clientCount--;
   client.pool = pool;

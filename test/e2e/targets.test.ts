@@ -365,3 +365,23 @@ test('the functions of the target are asked also when there are none any more wh
   client.send(raw.parse('', "select 'forbidden'"), raw.sync());
   assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
 });
+
+test("a forced user's server is not shown the password of a client that is moved there", async (t) => {
+  const own = await Cluster.start(t, {
+    sql: "CREATE ROLE alice LOGIN; CREATE ROLE carol LOGIN PASSWORD 'of alice'",
+    settings: { password_encryption: 'md5' },
+    hba: ['host all carol 127.0.0.1/32 password', 'local all all trust', 'host all all 127.0.0.1/32 trust'],
+  });
+  const bouncer = await Bouncer.start(t, {
+    databases: { a: own.connectionString(), c: `${own.connectionString()} user=carol` },
+    settings: { pool_mode: 'transaction', auth_type: 'plain', query_wait_timeout: 2 },
+    userlist: { alice: 'of alice' },
+    files: {
+      'user-functions/routing_rules.ts':
+        "export const routing_rules = (user, query) => (query.includes('to c') ? 'c' : null);",
+    },
+  });
+  const as = { database: 'a', user: 'alice', password: 'of alice' };
+  await bouncer.sql('SELECT 1', as);
+  await assert.rejects(bouncer.sql('SELECT current_user -- to c', as), /login|password/);
+});
