@@ -628,7 +628,9 @@ export class Functions {
         setTimeout(() => void this.#watchFolders(), RETRY_MS).unref();
         return;
       }
-      const databases = own.filter((name) => this.#isName(name)).map((name) => join(root, name));
+      const names = own.filter((name) => this.#isName(name));
+      this.#noteFiles(names);
+      const databases = names.map((name) => join(root, name));
       paths.push(...databases);
       for (const folder of databases) {
         const real = await realpath(folder).catch(() => null);
@@ -645,6 +647,19 @@ export class Functions {
     this.#watcher.watch(this, trail.keys(), folders);
     // A folder that is watched from now on may have got its files before that.
     if ([...this.#places].some((place) => !before.has(place))) this.#lookUp();
+  }
+
+  /** Rules of databases that only the `*` entry knows count as known before a client names these. */
+  #noteFiles(names: readonly string[]): void {
+    for (const name of names) {
+      if (this.#byDatabase.has(name)) continue;
+      sourceFiles(
+        this.#settings,
+        name,
+        this.#databases.get(name) ?? this.#fallback ?? undefined,
+        this.#findFile,
+      );
+    }
   }
 }
 
