@@ -6,6 +6,7 @@ import {
   type FailureOutcome,
   type HostAnswer,
   type HostCall,
+  type LoadResult,
   type SandboxHost,
   type VersionCode,
 } from './host.ts';
@@ -34,6 +35,8 @@ export interface Serving {
   readonly id: number;
   readonly code: VersionCode;
   readonly host: SandboxHost;
+  /** which functions there are */
+  readonly result: LoadResult;
 }
 
 interface Pending {
@@ -53,7 +56,13 @@ export interface BatcherOptions {
   readonly noVersion: () => readonly [outcome: FailureOutcome, message: string];
   /** a call that has had no answer for so long gets an error, in ms */
   readonly longestWaitMs?: number;
-  readonly decide: (call: HostCall, answer: HostAnswer, opened: boolean) => Decision;
+  /** @param result of loading the version that was asked, which may not serve any more; null: none was */
+  readonly decide: (
+    call: HostCall,
+    answer: HostAnswer,
+    opened: boolean,
+    result: LoadResult | null,
+  ) => Decision;
   readonly onPrinted: (text: string) => void;
   /** The set has been suspended. */
   readonly onOpened: () => void;
@@ -213,7 +222,7 @@ export class Batcher {
         if (consoleText !== '') this.#options.onPrinted(consoleText);
         for (let i = 0; i < answers.length; i++) {
           if (!version.host.isInline && lacksMemory(answers[i]!)) this.#apart.soft.push(batch[i]!);
-          else this.#answer(batch[i]!, answers[i]!);
+          else this.#answer(batch[i]!, answers[i]!, version.result);
         }
         this.#nextApart();
         if (answers.length < batch.length) this.#again(batch.slice(answers.length), answers.length === 0);
@@ -236,7 +245,7 @@ export class Batcher {
     this.#waiting = [...again, ...this.#waiting];
   }
 
-  #answer(pending: Pending, answer: HostAnswer): void {
+  #answer(pending: Pending, answer: HostAnswer, result: LoadResult | null): void {
     const cost = costOf(answer);
     let opened = false;
     if (cost !== null) {
@@ -246,18 +255,18 @@ export class Batcher {
       opened = cost !== 'lost' && this.#breaker.fault(pending.call, now);
       if (opened) this.#options.onOpened();
     } else if (wasAsked(answer)) this.#breaker.answered();
-    this.#finish(pending, answer, opened);
+    this.#finish(pending, answer, opened, result);
   }
 
-  #finish(pending: Pending, answer: HostAnswer, opened: boolean): void {
+  #finish(pending: Pending, answer: HostAnswer, opened: boolean, result: LoadResult | null): void {
     const { done, call } = pending;
     if (done === null) return;
     pending.done = null;
-    done(this.#options.decide(call, answer, opened));
+    done(this.#options.decide(call, answer, opened, result));
   }
 
   #refuse(pending: Pending, outcome: FailureOutcome, message: string): void {
-    this.#finish(pending, cutOff(outcome, message), false);
+    this.#finish(pending, cutOff(outcome, message), false, null);
   }
 
   #failAll(outcome: FailureOutcome, message: string): void {
@@ -292,9 +301,10 @@ export class Batcher {
     const pending = this.#takeApart(now);
     if (pending === null) return;
     this.#apartInFlight = pending;
-    void this.#runApart(pending).then((answer) => {
+    const version = this.#options.serving();
+    void this.#runApart(pending, version).then((answer) => {
       this.#apartInFlight = null;
-      this.#answer(pending, answer);
+      this.#answer(pending, answer, version?.result ?? null);
       const ended = performance.now();
       if (costOf(answer) === null) this.#penalties.clear(pending.call);
       else this.#apartFrom = ended + Math.min((ended - now) * PACE, LONGEST_PACE_MS);
@@ -323,8 +333,7 @@ export class Batcher {
     for (const pending of this.#apart.hard.splice(0)) this.#refuse(pending, 'suspended', SUSPENDED);
   }
 
-  async #runApart(pending: Pending): Promise<HostAnswer> {
-    const version = this.#options.serving();
+  async #runApart(pending: Pending, version: Serving | null): Promise<HostAnswer> {
     if (version === null) return cutOff(...this.#options.noVersion());
     const host = this.#options.apart();
     if (host !== null && !(await this.#loadApart(host, version)))

@@ -11,7 +11,15 @@ import {
   type MayName,
 } from './decision.ts';
 import { where } from './failure.ts';
-import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part, SandboxHost } from './host.ts';
+import type {
+  CallFailure,
+  FailureOutcome,
+  HostAnswer,
+  HostCall,
+  LoadResult,
+  Part,
+  SandboxHost,
+} from './host.ts';
 import { Loader, type LoadTools, type Version } from './loading.ts';
 import { SetRecord, type FunctionLog } from './record.ts';
 
@@ -71,7 +79,7 @@ export class FunctionSet {
     this.#batcher = new Batcher({
       serving: () => (this.#missing === null ? this.#version : null),
       noVersion: () => this.#noVersion(),
-      decide: (call, answer, opened) => this.#decide(call, answer, opened),
+      decide: (call, answer, opened, result) => this.#decide(call, answer, opened, result),
       onPrinted: (text) => this.record.printed(text),
       onOpened: () => this.#onFault(this),
       apart: options.apart,
@@ -213,12 +221,20 @@ export class FunctionSet {
     this.#batcher.close(() => this.loader.dispose());
   }
 
-  /** Applies the policies to an answer. */
-  #decide(call: FunctionCall, answer: HostAnswer, opened = false): Decision {
+  /**
+   * Applies the policies to an answer.
+   * @param result of loading the version that gave it, which may not serve any more; null: none did
+   */
+  #decide(
+    call: FunctionCall,
+    answer: HostAnswer,
+    opened = false,
+    result: LoadResult | null = null,
+  ): Decision {
     this.record.counters.calls++;
     if (answer.rewrite === null && answer.route === null) return GO;
     const { rewrite, route } = checked(call, answer, this.#isDbkey);
-    const { rewrites, routes } = this.#kinds();
+    const { rewrites, routes } = this.#kinds(result ?? undefined);
     // A call that was cut off failed once, whichever function it was in.
     const failure = failureOf(rewrite) ?? failureOf(route);
     if (failure !== null) this.record.failed(call.query, failure, this.#place(failure), opened);
@@ -258,13 +274,9 @@ export class FunctionSet {
     this.record.passes(options, maxQueryBytes);
   }
 
-  /** Which functions there are. Before anything could be loaded: whatever the files may have been meant to hold. */
-  #kinds(): { rewrites: boolean; routes: boolean } {
-    const result = this.#version?.result;
-    if (result === undefined) {
-      const both = this.files.routing === this.files.rewrite;
-      return { rewrites: both || this.files.rewrite !== null, routes: both || this.files.routing !== null };
-    }
+  /** Which functions there are. Before anything could be loaded: both, because each of the files may hold them. */
+  #kinds(result = this.#version?.result): { rewrites: boolean; routes: boolean } {
+    if (result === undefined) return { rewrites: true, routes: true };
     return { rewrites: result.includes('rewrites'), routes: result.includes('routes') };
   }
 

@@ -207,6 +207,11 @@ export class Functions {
     return this.#areOperators(files) ? '' : this.#rightsOf(entry).shown;
   }
 
+  /** Whether no file of a set is a tenant's. */
+  isOperators({ files }: FunctionSet): boolean {
+    return this.#areOperators(files);
+  }
+
   #areOperators(files: SourceFiles): boolean {
     let known = this.#operators.get(files);
     if (known === undefined) this.#operators.set(files, (known = areOperators(this.#settings, files)));
@@ -431,6 +436,11 @@ export class Functions {
           { event: 'sandbox_ended', signal },
           `sandbox process ended by ${signal}, which is not the proxy's: another one takes over`,
         ),
+      onStalled: () =>
+        this.#log.warn(
+          { event: 'sandbox_stalled' },
+          'sandbox process ended because it had no processor, or was stopped: another one takes over',
+        ),
       onStartFailed: (complaint) =>
         this.#log.error(
           { event: 'sandbox_failed' },
@@ -641,7 +651,9 @@ export class Functions {
         return;
       }
       if (this.#folders !== null) this.#folders = own.isWhole ? new Set(own.names) : null;
-      const databases = own.names.filter((name) => this.#isName(name)).map((name) => join(root, name));
+      const names = own.names.filter((name) => this.#isName(name));
+      this.#noteFiles(names);
+      const databases = names.map((name) => join(root, name));
       paths.push(...databases);
       for (const folder of databases) {
         const real = await realpath(folder).catch(() => null);
@@ -661,6 +673,19 @@ export class Functions {
     if (isNew) this.#lookUp();
     if (isNew && !isAgain) return await this.#watchFolders(true);
     if (own.isWhole) this.#folders ??= new Set(own.names);
+  }
+
+  /** Rules of databases that only the `*` entry knows count as known before a client names these. */
+  #noteFiles(names: readonly string[]): void {
+    for (const name of names) {
+      if (this.#byDatabase.has(name)) continue;
+      sourceFiles(
+        this.#settings,
+        name,
+        this.#databases.get(name) ?? this.#fallback ?? undefined,
+        this.#findFile,
+      );
+    }
   }
 }
 

@@ -106,6 +106,7 @@ export type LoadResult = string;
 
 /** LoadResults of a host that could not even try. */
 export const NO_PROCESS = 'no sandbox process can be started';
+export const NO_PROCESSOR = 'its process had no processor, again and again';
 export const STOPPING = 'the sandbox is stopping';
 
 export interface SandboxHost {

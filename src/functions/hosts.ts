@@ -10,6 +10,7 @@ export interface HostsOptions {
   readonly memoryLimitMb: number;
   readonly onKilled: (versionId: number) => void;
   readonly onAccident: (signal: NodeJS.Signals) => void;
+  readonly onStalled: () => void;
   readonly onStartFailed: (complaint: string) => void;
   /** A version takes more of the process that it shares than its part. */
   readonly onExcess: (versionId: number, excess: Excess) => void;

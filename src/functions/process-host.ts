@@ -3,6 +3,7 @@ import type { HostMessage } from './host-messages.ts';
 import {
   cutOff,
   NO_PROCESS,
+  NO_PROCESSOR,
   STOPPING,
   type HostAnswer,
   type HostCall,
@@ -27,7 +28,7 @@ interface Batch {
   version: VersionCode | undefined;
   readonly calls: readonly HostCall[];
   readonly done: Done;
-  /** how many children were ended from outside while it ran */
+  /** how many children were ended from outside while it ran, or had no processor for it */
   accidents: number;
   /** how many children ended by themselves while it ran, alone */
   deaths: number;
@@ -87,6 +88,8 @@ export interface ProcessHostEvents {
   onExcess(versionId: number, excess: Excess): void;
   /** Somebody else ended a child; another one takes over. */
   onAccident(signal: NodeJS.Signals): void;
+  /** A child was ended because it had no processor, if it was not stopped; another one takes over. */
+  onStalled(): void;
   /** A child ended before it was ready; what it said on stderr. */
   onStartFailed(complaint: string): void;
 }
@@ -117,6 +120,8 @@ export class ProcessHost implements SandboxHost {
   /** what the child gives the call that is running, in ms; 0: what its version has */
   #nextMs = 0;
   #headCpu: number | null = null;
+  /** the child was ended without having had the time that its job may take */
+  #isStalled = false;
   #failedStarts = 0;
   /** when the job that is running began, and how often its child has said that it goes on */
   #headBegan = 0;
@@ -359,15 +364,19 @@ export class ProcessHost implements SandboxHost {
       this.#deadline = setTimeout(() => this.#overdue(head), isStarting ? 20 : Math.max(10, limit / 4));
       return;
     }
+    this.#isStalled = ran < limit * 0.5;
     this.#child.kill();
   }
 
   #lost(child: HostChild): void {
     if (child !== this.#child || this.#stopped) return;
     if (child.endedBy !== null) this.#events.onAccident(child.endedBy);
+    const isStalled = this.#isStalled && child.isReady;
+    this.#isStalled = false;
+    if (isStalled) this.#events.onStalled();
     if (!child.isReady) return this.#neverCameUp(child);
     const head = this.#queue.shift();
-    const again = head === undefined ? [] : this.#afterEnd(head, child);
+    const again = head === undefined ? [] : this.#afterEnd(head, child, isStalled);
     this.#restart([...again, ...this.#queue]);
   }
 
@@ -405,8 +414,9 @@ export class ProcessHost implements SandboxHost {
   }
 
   /** The job that was running when its process ended. @returns what is to be run again, before all others */
-  #afterEnd(head: Job, child: HostChild): Job[] {
-    if (child.endedBy !== null && ++head.accidents <= ACCIDENTS) return [head];
+  #afterEnd(head: Job, child: HostChild, isStalled: boolean): Job[] {
+    if ((child.endedBy !== null || isStalled) && ++head.accidents <= ACCIDENTS) return [head];
+    if (isStalled) return this.#neverRan(head);
     // what was full, or broken, may have been so because of others: in the next child it comes first, and is alone
     const isAlone = head.kind === 'load' || head.calls.length === 1;
     if (isAlone && child.endedBy === null && !child.wasKilled && ++head.deaths === 1) return [head];
@@ -421,6 +431,16 @@ export class ProcessHost implements SandboxHost {
     return [];
   }
 
+  /** Nobody knows what it would have done. */
+  #neverRan(head: Job): Job[] {
+    if (head.kind === 'batch') fail(head, 'starved', NO_PROCESSOR);
+    else {
+      this.#versions.delete(head.version.id);
+      head.settle?.(NO_PROCESSOR);
+    }
+    return [];
+  }
+
   #afterFatalLoad(head: Load): Job[] {
     const { id } = head.version;
     this.#versions.delete(id);
@@ -431,7 +451,7 @@ export class ProcessHost implements SandboxHost {
   }
 }
 
-function fail(batch: Batch, outcome: 'killed' | 'lost' | 'overloaded', message: string): void {
+function fail(batch: Batch, outcome: 'killed' | 'lost' | 'overloaded' | 'starved', message: string): void {
   batch.done(
     batch.calls.map(() => cutOff(outcome, message)),
     '',

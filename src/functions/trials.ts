@@ -1,6 +1,7 @@
 import {
   isPlatformFailure,
   NO_PROCESS,
+  NO_PROCESSOR,
   STOPPING,
   type CallFailure,
   type LoadResult,
@@ -14,7 +15,7 @@ export interface TrialResult {
   /** null: the version can serve */
   readonly failure: CallFailure | null;
   /**
-   * `passing`: no sandbox process could be started, or it was ended from outside; `offence`: loading it has cost others
+   * `passing`: no sandbox process could be started, or it had no processor, or it was ended from outside; `offence`: loading it has cost others
    * something; `mistake`: anything else
    */
   readonly kind: 'fine' | 'mistake' | 'passing' | 'offence';
@@ -34,7 +35,7 @@ export async function tryVersion(host: SandboxHost, version: VersionCode): Promi
 }
 
 function kindOfLoad(message: string): TrialResult['kind'] {
-  if (message.startsWith(NO_PROCESS) || message === STOPPING) return 'passing';
+  if (message.startsWith(NO_PROCESS) || message === NO_PROCESSOR || message === STOPPING) return 'passing';
   return /^(?:did not come back from loading|Script execution timed out|Isolate was disposed)/.test(message)
     ? 'offence'
     : 'mistake';

@@ -92,6 +92,8 @@ export class Client implements Waiter, ServerUser {
 
   // The link.
   server: Server | null = null;
+  /** how often it was given a server */
+  links = 0;
   /** how many servers in a row were lost while they were brought to its settings */
   lostWhileSet = 0;
   readonly outstanding = new Outstanding();

@@ -44,6 +44,7 @@ export function attach(client: Client, server: Server): boolean {
   stats.waitTime += (now - client.waitingSince) * 1000;
   server.requestedAt = now;
   client.server = server;
+  client.links++;
   client.unnamed.isHere = false;
   client.state = 'active';
   client.noticedWait = false;
@@ -193,7 +194,8 @@ export function moveTo(client: Client, database: Database): void {
   }
   const { registry } = client.sessions;
   const pool = registry.pool(database, client.user);
-  pool.credentials.learned ??= client.learned;
+  // a forced user's server must not be shown the client's password, nor be refused because of it
+  if (pool.credentials.user === client.user) pool.credentials.learned ??= client.learned;
   client.pool!.clientCount--;
   client.database!.clientCount--;
   client.pool = pool;

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { Unjudged } from '../config/options.ts';
 import { GO, type Decision, type FunctionSet } from '../functions/functions.ts';
+import { canonicalEncoding } from '../wire/encodings.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { message, readyForQuery } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../wire/protocol.ts';
@@ -209,8 +210,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
       nameable: functions.nameable(set, entry),
       isBytes: client.askedInBytes,
       nodes: seesNodes ? database.topology!.nodesJson : '',
-      // a rewriting that both have in common has been done
-      routeOnly: entry !== client.entry && isSharedFile(set.files.rewrite, client.functions?.files.rewrite),
+      routeOnly: entry !== client.entry && isRewritten(client, set),
       clientId: client.id,
       address: client.remoteAddress,
     },
@@ -219,8 +219,16 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
   return Handled.Later;
 }
 
-function isSharedFile(file: string | null, other: string | null | undefined): boolean {
-  return file !== null && file === other;
+/**
+ * Whether a rewriting that the target has in common with the client's own database has been done. A tenant's routing
+ * function runs in one isolate with it, and could change what it does: that is not relied on.
+ */
+function isRewritten(client: Client, target: FunctionSet): boolean {
+  const origin = client.functions;
+  const { rewrite } = target.files;
+  return (
+    rewrite !== null && rewrite === origin?.files.rewrite && client.sessions.functions.isOperators(origin)
+  );
 }
 
 /** The functions have answered: the held message is taken up again. */
@@ -270,8 +278,16 @@ function textOf(type: number, bytes: Buffer): Buffer | null {
  * by byte (as Latin-1), which keeps ASCII readable and every byte as it was when the text is sent on.
  */
 function isInBytes(client: Client, text: Buffer): boolean {
-  const encoding = client.parameters[0] ?? client.pool!.welcome?.get('client_encoding') ?? 'UTF8';
-  return !((encoding === 'UTF8' || /^(utf-?8|unicode)$/i.test(encoding)) && isUtf8(text));
+  return !(isUtf8Client(client) && isUtf8(text));
+}
+
+/** Whether servers take the client's text for UTF-8. SQL_ASCII means that they take it as it is, for their own encoding. */
+function isUtf8Client({ parameters, pool }: Client): boolean {
+  const welcome = pool!.welcome;
+  const given = parameters[0] ?? welcome?.get('client_encoding') ?? 'UTF8';
+  // the client's own spelling, until it has had a server
+  const encoding = given === 'UTF8' ? given : canonicalEncoding(given);
+  return encoding === 'UTF8' || (encoding === 'SQL_ASCII' && welcome?.get('server_encoding') === 'UTF8');
 }
 
 /** The message with another query text; all else in it, a Parse's name and parameter types, stays. */

@@ -160,6 +160,8 @@ export interface UntrackedStatement extends Generations {
   readonly original: SharedStatement | null;
   /** position of its Parse in the ledger */
   readonly sentAt: number;
+  /** the loan of a server that it was prepared in (Client.links): in another one its name may be somebody else's */
+  readonly madeIn: number;
 }
 
 /** A Parse where statements are not tracked. @param bytes the message, of which the end may not have come */
@@ -183,7 +185,7 @@ export function parseUntracked(
   const original = mayBeTracked(client) && isWhole ? originals.acquire(bytes.subarray(nameEnd + 1)) : null;
   const { originGeneration, targetGeneration } = verdict;
   const sentAt = client.outstanding.nextPosition;
-  const statement = { original, originGeneration, targetGeneration, sentAt };
+  const statement = { original, originGeneration, targetGeneration, sentAt, madeIn: client.links };
   const before = client.untracked?.get(name);
   const decided = undecided(client, name);
   noteRequest(client, Request.Parse);
@@ -213,7 +215,8 @@ export function parseUntracked(
 
 /**
  * Bind or Describe of a statement that is not tracked: where functions apply, it must have been judged under these very
- * ones, because its text is not there any more.
+ * ones, because its text is not there any more, and prepared since the client has its server: another client may have used
+ * the name before that.
  * @returns null: the message goes on
  */
 export function reviewUntracked(client: Client, type: number, name: string): Handled | null {
@@ -222,7 +225,9 @@ export function reviewUntracked(client: Client, type: number, name: string): Han
   const judged = client.untracked?.get(name);
   if (
     judged?.originGeneration === generationOf(client.functions) &&
-    judged.targetGeneration === generationOf(client.targetFunctions)
+    judged.targetGeneration === generationOf(client.targetFunctions) &&
+    client.server !== null &&
+    judged.madeIn === client.links
   )
     return null;
   answerError(client, type, clientErrors.mustBePrepared(name));

@@ -172,6 +172,10 @@ function pump(client: Client, first: Buffer): void {
       break;
     }
 
+    // A decision is about this message, whatever has become of it, and about none after it.
+    if (client.decision !== null) client.decision = null;
+    if (client.asked !== null) client.asked = null;
+
     const here = Math.min(size, available);
     if (handled !== Handled.Forward) {
       if (at > run) client.forward(chunk.subarray(run, at));

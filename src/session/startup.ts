@@ -205,13 +205,16 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
 
 /**
  * Names that PostgreSQL would cut are cut here, before anything is looked up by them: what is found for the longer name must
- * not be less than what is found for the database, or the role, that it reaches. Names that are configured stand as they are.
+ * not be less than what is found for the database, or the role, that it reaches. Names that are configured, and those of the
+ * parts of a cluster, stand as they are.
  */
 function cutNames(client: Client): void {
-  const { config } = client.sessions.registry;
+  const { config, databases, resolveAlias } = client.sessions.registry;
   const { user, databaseName } = client;
   if (!config.userlist.has(user) && !config.users.has(user)) client.user = cutName(user);
-  if (!config.databases.has(databaseName)) client.databaseName = cutName(databaseName);
+  // an alias, or a node's name: no server hears of it
+  const isKnown = databases.has(databaseName) || resolveAlias(databaseName) !== null;
+  if (!isKnown) client.databaseName = cutName(databaseName);
   if (client.user === user && client.databaseName === databaseName) return;
   client.sessions.log.info(
     { client: client.id, event: 'name_cut' },

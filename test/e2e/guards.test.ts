@@ -1,5 +1,7 @@
 /** A rule that rejects is a guard: whatever a client calls the database, and whatever it sends, no server sees it unjudged. */
 import assert from 'node:assert/strict';
+import { rename } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { Bouncer, type Settings } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
@@ -165,6 +167,45 @@ test('a name with a part of a cluster that nobody knows is no database, also whe
     const last = (await client.readToEnd()).at(-1)!;
     assert.match(errorFields(last)['M']!, /^no such database/, name);
   }
+});
+
+test('the parts of a cluster whose names are longer than PostgreSQL takes are reached, and judged', async (t) => {
+  const name = 'n'.repeat(60);
+  const bouncer = await Bouncer.start(t, {
+    databases: { [name]: `${cluster.connectionString()} ${topology}` },
+    settings: { pool_mode: 'transaction', auth_user: 'postgres', rewrite_query_on_failure: 'error' },
+    files: inFolder(name),
+  });
+  await bouncer.sql('SELECT 1', { database: name });
+  await until('the node', async () =>
+    (await bouncer.admin('SHOW TOPOLOGY')).some((row) => row['role'] === 'writer'),
+  );
+  for (const part of ['writer', 'readers', `127.0.0.1:${cluster.port}`]) {
+    const client = await login(t, bouncer, `${name}@${part}`);
+    assert.equal(shown(await client.query('SELECT 1')), 'T D C ZI', part);
+    assert.equal(shown(await client.query(insert('forbidden'))), '42501 ZI', part);
+  }
+  assert.deepEqual(await seen(), []);
+});
+
+test('a folder of rules for a name that only * knows is known before a client has used that name', async (t) => {
+  const bouncer = await Bouncer.start(t, {
+    databases: { dev: cluster.connectionString(), '*': `host=${cluster.host} port=${cluster.port}` },
+    settings: { pool_mode: 'transaction', rewrite_query_on_failure: 'error' },
+    files: inFolder('dev', 'template1'),
+  });
+  // the folders have been looked at by then
+  await bouncer.sql('SELECT 1', { database: 'dev' });
+  const folder = join(bouncer.folder, 'user-functions/template1');
+  await rename(folder, `${folder}.away`);
+  const client = await login(t, bouncer, 'template1');
+  assert.equal(shown(await client.query("SELECT 'forbidden'")), '38000 ZI');
+  await rename(`${folder}.away`, folder);
+  await until('the rule to judge', async () => {
+    const answer = shown(await client.query("SELECT 'forbidden'"));
+    assert.match(answer, /^(?:38000|42501) ZI$/);
+    return answer === '42501 ZI';
+  });
 });
 
 test('a user name that PostgreSQL would cut is shown to the functions as the role that it reaches', async (t) => {

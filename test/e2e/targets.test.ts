@@ -322,20 +322,39 @@ test('two databases that send their queries to each other do not go round in cir
   }
 });
 
-test('a rewriting that both databases share is done once', async (t) => {
+test('a rewriting that both databases share is done once, where no tenant runs beside it', async (t) => {
   const bouncer = await start(t, {
-    databases: { alice: `${alice} routing_targets=bob` },
     files: {
       'user-functions/rewrite_query.ts':
         "export const rewrite_query = (user, query) => query.replace('x', 'xx');",
-      'user-functions/alice/routing_rules.ts': "export const routing_rules = () => 'bob';",
+      'user-functions/routing_rules.ts': "export const routing_rules = () => 'bob';",
       'user-functions/bob/routing_rules.ts':
         "export const routing_rules = (user, query) => (query.includes('forbidden') ? reject('no') : null);",
     },
   });
-  const client = await login(t, bouncer);
+  const client = await login(t, bouncer, 'free');
   assert.equal(value(await client.query("select 'x'")), 'xx');
   assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
+});
+
+test("a guard that both databases share is asked again at the target, where one tenant's file may have changed it", async (t) => {
+  const bouncer = await start(t, {
+    databases: { alice: `${alice} routing_targets=bob` },
+    files: {
+      'user-functions/rewrite_query.ts': `
+        export const forbidden = ['forbidden'];
+        export const rewrite_query = (user, query) =>
+          forbidden.some((word) => query.includes(word)) ? reject('no') : null;`,
+      'user-functions/alice/routing_rules.ts': `
+        import { forbidden } from '../rewrite_query.ts';
+        forbidden.length = 0;
+        export const routing_rules = () => 'bob';`,
+      'user-functions/bob/routing_rules.ts': 'export const routing_rules = () => null;',
+    },
+  });
+  const client = await login(t, bouncer);
+  assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
+  assert.equal(value(await client.query(where)), 'bob');
 });
 
 test('the functions of the target are asked also when there are none any more where the client logged in', async (t) => {
@@ -350,4 +369,24 @@ test('the functions of the target are asked also when there are none any more wh
   assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
   client.send(raw.parse('', "select 'forbidden'"), raw.sync());
   assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
+});
+
+test("a forced user's server is not shown the password of a client that is moved there", async (t) => {
+  const own = await Cluster.start(t, {
+    sql: "CREATE ROLE alice LOGIN; CREATE ROLE carol LOGIN PASSWORD 'of alice'",
+    settings: { password_encryption: 'md5' },
+    hba: ['host all carol 127.0.0.1/32 password', 'local all all trust', 'host all all 127.0.0.1/32 trust'],
+  });
+  const bouncer = await Bouncer.start(t, {
+    databases: { a: own.connectionString(), c: `${own.connectionString()} user=carol` },
+    settings: { pool_mode: 'transaction', auth_type: 'plain', query_wait_timeout: 2 },
+    userlist: { alice: 'of alice' },
+    files: {
+      'user-functions/routing_rules.ts':
+        "export const routing_rules = (user, query) => (query.includes('to c') ? 'c' : null);",
+    },
+  });
+  const as = { database: 'a', user: 'alice', password: 'of alice' };
+  await bouncer.sql('SELECT 1', as);
+  await assert.rejects(bouncer.sql('SELECT current_user -- to c', as), /login|password/);
 });

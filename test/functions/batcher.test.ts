@@ -5,6 +5,7 @@ import type { TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Batcher, type Serving } from '../../src/functions/batcher.ts';
 import { failureOf } from '../../src/functions/decision.ts';
+import { until } from '../support/wait.ts';
 import { cutOff, type HostAnswer, type HostCall, type SandboxHost } from '../../src/functions/host.ts';
 
 interface Sent {
@@ -40,17 +41,19 @@ class Setup {
   readonly apart = new Host();
   /** outcomes, or `ok`, by query, in the order in which they came */
   readonly answered: string[] = [];
+  readonly results: (string | null)[] = [];
   version: Serving | null;
   readonly batcher: Batcher;
 
   constructor(isOpen = true) {
     const code = { id: 1, code: '', databases: [], memoryLimitMb: 8, maxResult: 1, timeoutMs: 1 };
-    this.version = { id: 1, code, host: this.host };
+    this.version = { id: 1, code, host: this.host, result: 'ok rewrites' };
     this.batcher = new Batcher({
       serving: () => this.version,
       noVersion: () => ['no_version', ''],
-      decide: (call, answer) => {
+      decide: (call, answer, _opened, result) => {
         this.answered.push(`${call.query} ${failureOf(answer.rewrite)?.outcome ?? 'ok'}`);
+        this.results.push(result);
         return { kind: 'go', query: null, dbkey: null };
       },
       onPrinted: () => {},
@@ -180,6 +183,23 @@ test('without a version a call fails as the set says; closed, it first answers w
   none.ask('x');
   await nextTurn();
   assert.deepEqual(none.answered, ['x no_version']);
+});
+
+test('an answer is taken for that of the version that gave it, if another one serves when it comes', async () => {
+  const setup = new Setup();
+  const { host, apart, answered, results } = setup;
+  const { code } = setup.version!;
+  setup.ask('costly');
+  await nextTurn();
+  host.sent[0]!.done([cutOff('deadline', '')], '');
+  setup.ask('apart', 1);
+  setup.ask('a', 2);
+  await until('both to be sent', () => host.sent.length === 2 && apart.sent.length === 1);
+  setup.version = { id: 2, code, host, result: 'ok routes' };
+  host.sent[1]!.done([NOTHING], '');
+  apart.sent[0]!.done([NOTHING], '');
+  await until('both answers', () => answered.length === 3);
+  assert.deepEqual(results, ['ok rewrites', 'ok rewrites', 'ok rewrites']);
 });
 
 function bound(setup: Setup): Setup & { ask: Setup['ask'] } {

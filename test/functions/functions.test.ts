@@ -144,6 +144,17 @@ for (const [what, source, pattern] of [
   });
 }
 
+test('what has never been loaded may hold both functions: the stricter policy decides', async (t) => {
+  for (const file of ['routing_rules.ts', 'rewrite_query.ts']) {
+    for (const guard of ['routing_rules_on_failure', 'rewrite_query_on_failure']) {
+      const pass = { routing_rules_on_failure: 'pass', rewrite_query_on_failure: 'pass' } as const;
+      const settings = { ...pass, [guard]: 'error' };
+      const rules = await Rules.start(t, { files: { [file]: 'export const' }, settings });
+      assert.equal((await rules.ask('SELECT 1')).kind, 'reject', `${file}, ${guard}`);
+    }
+  }
+});
+
 test("async functions beside the rules, and the word in comments and texts, are nobody's business", async (t) => {
   const rules = await Rules.start(t, {
     files: {

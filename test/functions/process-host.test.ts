@@ -22,6 +22,7 @@ class Supervised {
   readonly killed: number[] = [];
   readonly complaints: string[] = [];
   readonly accidents: string[] = [];
+  stalls = 0;
   readonly excesses: string[] = [];
   readonly host: ProcessHost;
   /** of how many children to come each is ended before it is ready */
@@ -39,6 +40,7 @@ class Supervised {
       {
         onKilled: (id) => this.killed.push(id),
         onAccident: (signal) => this.accidents.push(signal),
+        onStalled: () => this.stalls++,
         onStartFailed: (complaint) => this.complaints.push(complaint),
         onExcess: (id, excess) => this.excesses.push(`${id} ${excess}`),
       },
@@ -207,6 +209,14 @@ test('a call that had no processor is run again, and not taken for one that hang
   assert.deepEqual(sandbox.killed, []);
 });
 
+test('a call whose process is stopped is run again in another one, and nobody is blamed', async (t) => {
+  const sandbox = new Supervised(t);
+  await sandbox.host.load(version(1, ECHO, 20));
+  process.kill(sandbox.host.pid!, 'SIGSTOP');
+  assert.deepEqual(await sandbox.ask(1, 'a', 'b'), ['a', 'b']);
+  assert.deepEqual([sandbox.killed, sandbox.stalls], [[], 1]);
+});
+
 test('a version whose loading never ends is refused, and those behind it are answered', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
@@ -279,6 +289,7 @@ test('a call whose process ends by itself is run again alone, and blamed when th
     const host = new ProcessHost(() => children.pop() ?? new HostChild(32), {
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
+      onStalled: () => {},
       onStartFailed: () => {},
       onExcess: () => {},
     });
@@ -303,6 +314,7 @@ for (const [ends, outcome] of [
     const host = new ProcessHost(() => children.pop() ?? new HostChild(32), {
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
+      onStalled: () => {},
       onStartFailed: () => {},
       onExcess: () => {},
     });
@@ -314,6 +326,32 @@ for (const [ends, outcome] of [
     });
     assert.equal(await within('the answer', answer, 10_000), outcome);
     assert.deepEqual(killed, [], 'nobody knows whether it was to blame');
+  });
+}
+
+for (const [ends, outcome] of [
+  [2, 'a'],
+  [3, '!starved'],
+] as const) {
+  test(`a call whose process has no processor ${ends} times: ${outcome}`, async (t) => {
+    const killed: number[] = [];
+    let stalls = 0;
+    const children = Array.from({ length: ends }, () => standIn(() => {}, null));
+    const host = new ProcessHost(() => children.pop() ?? new HostChild(32), {
+      onKilled: (id) => killed.push(id),
+      onAccident: () => {},
+      onStalled: () => stalls++,
+      onStartFailed: () => {},
+      onExcess: () => {},
+    });
+    t.after(() => host.stop());
+    await host.load(version(1, ECHO, 1));
+    const answer = new Promise<string>((resolve) => {
+      const call = { username: '', query: 'a', inTransaction: false, database: '' };
+      host.evaluate(1, [call], ([only]) => resolve(word(only!)));
+    });
+    assert.equal(await within('the answer', answer, 10_000), outcome);
+    assert.deepEqual([killed, stalls], [[], ends]);
   });
 }
 
@@ -341,6 +379,7 @@ for (const answers of [
     const host = new ProcessHost(() => children.shift()!, {
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
+      onStalled: () => {},
       onStartFailed: () => {},
       onExcess: () => {},
     });

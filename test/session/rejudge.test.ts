@@ -46,8 +46,8 @@ async function start(
     settings: { default_pool_size: 2, ...settings },
     files: { [`user-functions/dev/${name}.ts`]: version },
   });
-  if (['rewrite_query', 'routing_rules'].includes(name))
-    await bouncer.waitForLog(/user functions (?:not )?loaded/);
+  // it listens before that
+  if (!name.startsWith('..')) await bouncer.waitForLog(/user functions (?:not )?loaded/);
   return bouncer;
 }
 
@@ -258,7 +258,8 @@ test('a Parse that the server skips does not vouch for the unnamed statement tha
     ...[raw.bind(), raw.execute(), raw.sync()],
   );
   assert.equal(shown(await client.readUntil('Z')), '1 08P01 ZI');
-  assert.equal(shown(await client.readUntil('Z')), '26000 ZI');
+  // the error may have come before the last Parse was judged: then that is dropped here, and the first one is still known
+  assert.match(shown(await client.readUntil('Z')), /^(?:26000|42501) ZI$/);
   assert.equal(await count(), 0);
 });
 
@@ -272,4 +273,68 @@ test("another tenant's new version makes nobody else's statements be judged agai
   await ask(client, raw.bind('s'), raw.execute());
   const own = (await bouncer.admin('SHOW FUNCTIONS')).find((row) => row['databases'] === 'dev')!;
   assert.equal(own['calls'], '1');
+});
+
+/** Takes its time over some queries, so that something else happens meanwhile. */
+const SLOW = `export const rewrite_query = (user, query) => {
+  const end = Date.now() + (query.includes('slow') ? 300 : 0);
+  while (Date.now() < end);
+  return query.includes('into t') ? reject('no more') : null;
+};`;
+
+test('a decision about a statement that DISCARD ALL takes away meanwhile is not used for the next query', async (t) => {
+  await cluster.sql('TRUNCATE t');
+  const bouncer = await start(t, { pool_mode: 'transaction', user_function_timeout: 2_000 }, OPEN);
+  const client = await login(t, bouncer);
+  await ask(client, raw.parse('s', 'select 1 -- slow'));
+  await serve(bouncer, SLOW);
+  // behind a comment the proxy does not see it coming
+  client.send(
+    raw.query('/**/ discard all'),
+    raw.bind('s'),
+    raw.sync(),
+    raw.query('insert into t values (1)'),
+  );
+  assert.equal(shown(await client.readUntil('Z')), 'C ZI');
+  assert.equal(shown(await client.readUntil('Z')), '26000 ZI');
+  assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
+  assert.equal(await count(), 0);
+});
+
+test('a decision of functions that are removed meanwhile is not used when there are some again', async (t) => {
+  await cluster.sql('TRUNCATE t');
+  const bouncer = await start(t, { pool_mode: 'transaction', user_function_timeout: 2_000 }, SLOW);
+  const client = await login(t, bouncer);
+  await client.query('select 1');
+  client.send(raw.query('select 1 -- slow'));
+  await bouncer.removeFile('user-functions/dev/rewrite_query.ts');
+  await bouncer.admin('RELOAD');
+  assert.equal(shown(await client.readUntil('Z')), 'T D C ZI');
+  await serve(bouncer, SLOW);
+  assert.equal(shown(await client.query('insert into t values (1)')), '42501 ZI');
+  assert.equal(await count(), 0);
+});
+
+test('without tracking, a statement that was judged on one server vouches for none of its name on another', async (t) => {
+  await cluster.sql('TRUNCATE t');
+  const settings = { pool_mode: 'transaction', max_prepared_statements: 0 };
+  const bouncer = await start(t, settings, OPEN);
+  const [client, other] = [await login(t, bouncer), await login(t, bouncer)];
+  await client.query('begin');
+  await other.query('begin');
+  assert.equal(shown(await other.query('prepare p as insert into t values (1)')), 'C ZT');
+  await serve(bouncer, STRICT);
+  assert.equal(await ask(client, raw.parse('p', 'select 1')), '1 ZT');
+  assert.equal(await ask(client, raw.bind('p'), raw.execute()), '2 D C ZT');
+  await client.query('commit');
+  // whichever of the two servers it gets, and also when it is the same one again
+  for (let i = 0; i < 2; i++) {
+    assert.equal(await ask(client, raw.bind('p'), raw.execute()), '26000 ZI');
+    await client.query('begin');
+    assert.equal(await ask(client, raw.bind('p'), raw.execute()), '26000 ZE');
+    await other.query('commit');
+    await client.query('rollback');
+    assert.equal(await ask(client, raw.bind('p'), raw.execute()), '26000 ZI');
+  }
+  assert.equal(await count(), 0);
 });
