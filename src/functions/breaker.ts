@@ -1,4 +1,4 @@
-import { fingerprint } from './failure.ts';
+import { fingerprint } from './shape.ts';
 import type { FailureOutcome, HostCall } from './host.ts';
 
 /** Faults count for so long, in ms. */

@@ -1,3 +1,4 @@
+import type { Details } from './record.ts';
 import type { MapIndex } from './source-map.ts';
 
 /** What the proxy and a bundler process tell each other, one job at a time. */
@@ -33,8 +34,10 @@ export type BundleResult =
   | { readonly kind: 'bundle'; readonly bundle: Bundle }
   | {
       readonly kind: 'failed';
-      /** all that is wrong, with file, line and column */
+      /** all that is wrong, on one line, with file, line and column */
       readonly message: string;
+      /** of the first of it, and the code frames of all */
+      readonly details: Details;
       /** what was read, or looked for in vain: a change there may mend it */
       readonly inputs: readonly string[];
       /** the machine was short of something, and the files may be all right */

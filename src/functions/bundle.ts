@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import {
@@ -21,6 +22,8 @@ import {
   type BundleResult,
   type SourceFiles,
 } from './bundle-job.ts';
+import { placed } from './failure.ts';
+import type { Details } from './record.ts';
 import { endlessManifest, readSource } from './source-file.ts';
 import { ENTRY, indexMap } from './source-map.ts';
 
@@ -237,7 +240,18 @@ async function resolveImport(
   for (const place of places) reading.looked.add(place);
   const { text } = errors[0]!;
   reading.isPassing ||= isPassingText(text);
-  return unresolved(text);
+  return unresolved(`${text}${installing(path, places)}`);
+}
+
+/** What to do about a package that is not there; '' where that is not what is wrong. */
+function installing(path: string, places: readonly string[]): string {
+  const name = /^(?:@[\w.-]+\/)?\w[\w.-]*/.exec(path)?.[0];
+  if (
+    name === undefined ||
+    places.some((place) => place.endsWith(`/node_modules/${name}`) && existsSync(place))
+  )
+    return '';
+  return `: the package is not installed: run "npm install ${name}" in the folder of the rule, or in one above it`;
 }
 
 function failed(text: string): { errors: PartialMessage[] } {
@@ -309,24 +323,37 @@ export async function bundle(files: SourceFiles, looked: Set<string>): Promise<B
     `export const rewrite_query = b.rewrite_query ?? a.rewrite_query;`,
   ];
   const reading = new Reading(looked);
-  const fail = (message: string): BundleResult => ({
+  const fail = ({ message, details }: Complaint): BundleResult => ({
     kind: 'failed',
     message,
+    details,
     inputs: [...reading.looked],
     isPassing: reading.isPassing || isPassingText(message),
   });
   try {
     const made = await bundleLines(lines, dirname(first), reading);
-    return typeof made === 'string' ? fail(made) : { kind: 'bundle', bundle: made };
+    return 'message' in made ? fail(made) : { kind: 'bundle', bundle: made };
   } catch (error) {
     const { errors } = error as BuildFailure;
     reading.isPassing ||= isPassingError(error);
-    return fail(Array.isArray(errors) ? await format(errors) : (error as Error).message);
+    return fail(
+      Array.isArray(errors) ? await complaintOf(errors, dirname(first)) : plain((error as Error).message),
+    );
   }
 }
 
-/** @returns a text: why there is no bundle. @throws BuildFailure */
-async function bundleLines(lines: string[], folder: string, reading: Reading): Promise<Bundle | string> {
+/** Why there is no bundle. */
+interface Complaint {
+  readonly message: string;
+  readonly details: Details;
+}
+
+function plain(message: string): Complaint {
+  return { message, details: { place: null, frame: '' } };
+}
+
+/** @throws BuildFailure */
+async function bundleLines(lines: string[], folder: string, reading: Reading): Promise<Bundle | Complaint> {
   const result = await build({
     stdin: { contents: lines.join('\n'), resolveDir: folder, sourcefile: ENTRY },
     bundle: true,
@@ -361,11 +388,11 @@ async function bundleLines(lines: string[], folder: string, reading: Reading): P
   });
   // it would only warn, and make calls of BigInt() out of them
   const bigints = result.warnings.filter((warning) => warning.id === 'bigint');
-  if (bigints.length > 0) return await format(bigints);
+  if (bigints.length > 0) return await complaintOf(bigints, folder);
   for (const [file, { imports }] of Object.entries(result.metafile.inputs)) {
     const glob = imports.find(({ path, external }) => external && /^\.{1,2}\/.*\*/.test(path));
     if (glob !== undefined)
-      return `${file}: an import of "${glob.path}" is not available: import each file by its name`;
+      return plain(`${file}: an import of "${glob.path}" is not available: import each file by its name`);
   }
   const files = Object.keys(result.metafile.inputs)
     .filter((path) => path !== ENTRY && !path.startsWith('pgswitchyard:'))
@@ -377,24 +404,52 @@ async function bundleLines(lines: string[], folder: string, reading: Reading): P
     const [largest = ''] = Object.entries(result.metafile.outputs['bundle.js']?.inputs ?? {})
       .sort(([, a], [, b]) => b.bytesInOutput - a.bytesInOutput)
       .map(([file]) => file);
-    return `${largest}: the bundle is larger than ${MAX_BUNDLE_BYTES / 1024 / 1024} MB, and this file is the largest part of it`;
+    return plain(
+      `${largest}: the bundle is larger than ${MAX_BUNDLE_BYTES / 1024 / 1024} MB, and this file is the largest part of it`,
+    );
   }
   const map = indexMap(result.outputFiles.find((file) => file.path.endsWith('.map'))!.text);
   const hash = createHash('sha256').update(code.contents).digest('hex').slice(0, 12);
   return { code: code.text, map, inputs, hash };
 }
 
-async function format(messages: readonly Message[]): Promise<string> {
+/** @param folder that the places are relative to */
+async function complaintOf(messages: readonly Message[], folder: string): Promise<Complaint> {
   const shown = messages.slice(0, MAX_ERRORS).map(shortened);
-  const more = messages.length - shown.length;
-  const text = (await formatMessages(shown, { kind: 'error' })).join('\n').trim();
-  return more > 0 ? `${text}\n\n(and ${more} more errors)` : text;
+  const rest = messages.length - shown.length;
+  const more = rest > 0 ? [`(and ${rest} more errors)`] : [];
+  const places = shown.map(({ location }) =>
+    location
+      ? {
+          file: relative(folder, resolve(folder, location.file!)),
+          line: location.line!,
+          column: location.column! + 1,
+        }
+      : null,
+  );
+  const lines = shown.map(({ text }, i) => `${placed(places[i]!)}${text!.replaceAll(/\s*\n\s*/g, ' ')}`);
+  return {
+    message: [...lines, ...more].join('; '),
+    details: {
+      place: places[0] ?? null,
+      frame: [...(await framesOf(shown)), ...more].join('\n\n'),
+    },
+  };
+}
+
+/** esbuild's columns begin with 0, those of editors and of everything else with 1. */
+async function framesOf(messages: readonly PartialMessage[]): Promise<string[]> {
+  const frames = await formatMessages([...messages], { kind: 'error' });
+  return frames.map((frame, i) => {
+    const { file, line, column } = messages[i]!.location ?? {};
+    return frame.trim().replace(`${file}:${line}:${column}:`, `${file}:${line}:${column! + 1}:`);
+  });
 }
 
 function shortened(message: Message): PartialMessage {
   const { text, location, notes } = message;
   return {
-    text: cut(text),
+    text: cut(inOurWords(text)),
     location: shortLocation(location),
     // esbuild's advice to leave an import out would not help here
     notes: notes
@@ -408,6 +463,16 @@ function shortened(message: Message): PartialMessage {
 function shortLocation(location: Message['location']): Message['location'] {
   if (location === null || location.file === ENTRY) return null;
   return location.lineText.length > MAX_SHOWN ? { ...location, lineText: '' } : location;
+}
+
+/** What esbuild says of syntax that is left out on purpose is about targets of its own. */
+function inOurWords(text: string): string {
+  if (text.startsWith('Big integer literals are not available'))
+    return "BigInt literals are not allowed in a user function: their arithmetic can't be interrupted";
+  return text.replace(
+    / (is|are) not available in the configured target environment.*$/s,
+    ' $1 not allowed in a user function: it has to answer at once',
+  );
 }
 
 function cut(text: string): string {

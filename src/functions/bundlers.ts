@@ -8,6 +8,7 @@ import {
   type Looking,
   type SourceFiles,
 } from './bundle-job.ts';
+import type { Details } from './record.ts';
 import { Turns } from './turns.ts';
 
 /**
@@ -30,17 +31,24 @@ const MAX_LOOKING = 10_000;
 /** Of a bundler and of esbuild each: the kernel's word is final. */
 const DATA_MB = 768;
 
-/** The files can't be bundled: all that is wrong, with file, line and column. */
+/** The files can't be bundled: all that is wrong, on one line, with file, line and column. */
 export class BundleError extends Error {
   /** What was read, or looked for in vain, before that: a change there may mend it. */
   readonly inputs: readonly string[];
   /** `passing`: the machine is short of something. `offence`: the files have cost more than their share. */
   readonly kind: 'mistake' | 'passing' | 'offence';
+  readonly details: Details;
 
-  constructor(message: string, kind: BundleError['kind'], inputs: readonly string[] = []) {
+  constructor(
+    message: string,
+    kind: BundleError['kind'],
+    inputs: readonly string[] = [],
+    details: Details = { place: null, frame: '' },
+  ) {
     super(message);
     this.kind = kind;
     this.inputs = inputs;
+    this.details = details;
   }
 }
 
@@ -161,7 +169,12 @@ class Bundlers {
     const result = await this.#run(tenant, isSuspect, { kind: 'bundle', files });
     if (result.kind === 'bundle') return result.bundle;
     if (result.kind !== 'failed') throw new BundleError('the bundler gave a wrong answer', 'passing');
-    throw new BundleError(result.message, result.isPassing ? 'passing' : 'mistake', result.inputs);
+    throw new BundleError(
+      result.message,
+      result.isPassing ? 'passing' : 'mistake',
+      result.inputs,
+      result.details,
+    );
   }
 
   /** `file:line:column` of each async function in the author's own files, relative to a folder. */

@@ -40,16 +40,39 @@ const FAILURE_SQLSTATE = '38000';
 export type MayName = (name: string, call: HostCall) => boolean;
 
 /** An answer in which what the proxy can't do is a failure. */
-export function checked(call: HostCall, answer: HostAnswer, isDbkey: MayName): HostAnswer {
+export function checked(
+  call: HostCall,
+  answer: HostAnswer,
+  isDbkey: MayName,
+  nameable: (call: HostCall) => Nameable,
+): HostAnswer {
   const { rewrite, route } = answer;
   // oxlint-disable-next-line no-control-regex
   if (call.isBytes && rewrite !== null && 'text' in rewrite && /[^\0-\xff]/.test(rewrite.text)) {
     const message = 'returned characters over U+00FF for a query that is not in UTF-8';
-    return checked(call, { rewrite: badResult('bad_result', message), route }, isDbkey);
+    return checked(call, { rewrite: badResult('bad_result', message), route }, isDbkey, nameable);
   }
   if (route !== null && 'text' in route && !isDbkey(route.text, call))
-    return { rewrite, route: badResult('unknown_dbkey', `${shown(route.text)} is no database`) };
+    return { rewrite, route: badResult('unknown_dbkey', misnamed(route.text, nameable(call))) };
   return answer;
+}
+
+/** What a routing function may name. */
+export interface Nameable {
+  readonly names: readonly string[];
+  /** all that are configured */
+  readonly isAll: boolean;
+}
+
+/** Of the names that it may return, so many are told. */
+const MAX_NAMES = 10;
+
+/** What to say of a name that a routing function may not return. */
+export function misnamed(name: string, { names, isAll }: Nameable): string {
+  const told = names.slice(0, MAX_NAMES).join(', ');
+  const rest = names.length > MAX_NAMES ? `, and ${names.length - MAX_NAMES} more` : '';
+  const what = isAll ? 'is not in [databases]' : 'is not among the databases that it may name';
+  return `returned ${shown(name)}, which ${what} (${told}${rest})`;
 }
 
 /** A text that should be a name. It may just as well be the query, and that must not be logged. */
@@ -124,9 +147,21 @@ export function refusalOf(query: string, part: Part, policy: FailurePolicy): Ref
     message,
     code: FAILURE_SQLSTATE,
     hint: 'The log of the proxy says more.',
-    detail: null,
+    detail: EXPLAINED[outcome] ?? null,
   };
 }
+
+/** For the client, which is told nothing that the function has made up. */
+const EXPLAINED: Partial<Record<FailureOutcome, string>> = {
+  threw: 'It threw an exception.',
+  bad_result: 'It returned something that is neither a string nor null.',
+  unknown_dbkey: 'It named a database that does not exist, or that it may not name.',
+  too_large: 'The query is over user_function_max_query, or the result over user_function_max_result.',
+  deadline: 'It took longer than user_function_timeout.',
+  memory: 'It needed more memory than user_function_memory_limit.',
+  killed: 'It did not come back, or ended its process.',
+  no_version: 'Its files could not be loaded.',
+};
 
 /** A query that could not be judged goes nowhere, whatever the policy: only the rule's own failure on it lets it pass. */
 function notJudged(outcome: FailureOutcome): Refusal {

@@ -56,6 +56,17 @@ function outcomeOf(error: Error, isolate: ivm.Isolate): FailureOutcome {
   return 'threw';
 }
 
+/** In the words of the options that set the limits. */
+function complaintOf(
+  outcome: FailureOutcome,
+  error: Error,
+  { timeoutMs, memoryLimitMb }: VersionCode,
+): string {
+  if (outcome === 'deadline') return `took longer than user_function_timeout (${timeoutMs} ms)`;
+  if (outcome === 'memory') return `needed more memory than user_function_memory_limit (${memoryLimitMb} MB)`;
+  return error.message.slice(0, MAX_TEXT);
+}
+
 /** Whether the call at which a crossing of so many was cut off is to blame: the deadline is for each call by itself. */
 function hadItsTime(
   outcome: FailureOutcome,
@@ -198,7 +209,7 @@ export class Engine {
       !wasStarved &&
       hadItsTime(outcome, calls.length, limitMs, version.timeoutMs, before?.ranMs ?? 0)
     ) {
-      const failed = cutOff(outcome, first.error.message.slice(0, MAX_TEXT));
+      const failed = cutOff(outcome, complaintOf(outcome, first.error, version));
       answers.push(this.#afterBlame(version, calls[answers.length]!, failed, before?.half ?? null, onCut));
       return packAnswers(answers, '');
     }
@@ -240,7 +251,7 @@ export class Engine {
       const outcome = outcomeOf(ended.error, loaded.isolate);
       const half = this.#progress(loaded)?.half ?? null;
       if (!isStarved(outcome, ended.usedMs, version.timeoutMs)) {
-        const failed = cutOff(outcome, ended.error.message.slice(0, MAX_TEXT));
+        const failed = cutOff(outcome, complaintOf(outcome, ended.error, version));
         return { answer: this.#afterBlame(version, call, failed, half, onCut), consoleText: '' };
       }
       this.#rebuild(version, onCut);

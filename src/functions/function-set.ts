@@ -1,16 +1,18 @@
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { Batcher } from './batcher.ts';
 import type { Bundle, SourceFiles } from './bundle-job.ts';
 import {
   checked,
   failureOf,
   GO,
+  misnamed,
   refusalOf,
   type Decision,
   type FailurePolicy,
   type MayName,
+  type Nameable,
 } from './decision.ts';
-import { where } from './failure.ts';
+import { where, type Place } from './failure.ts';
 import type {
   CallFailure,
   FailureOutcome,
@@ -22,6 +24,7 @@ import type {
 } from './host.ts';
 import { Loader, type LoadTools, type Version } from './loading.ts';
 import { SetRecord, type FunctionLog } from './record.ts';
+import { failedOne } from './trials.ts';
 
 export type { Decision, FunctionLog };
 
@@ -99,6 +102,7 @@ export class FunctionSet {
           this.#batcher.reset();
         }
         this.#warnOfPassing(this.#version!.bundle);
+        if (isNew) this.#warnOfMisdirected(this.#version!);
       },
       onSettled: () => this.#batcher.open(),
       isInUse: () => this.record.counters.calls > 0 || !this.#batcher.isIdle,
@@ -149,10 +153,10 @@ export class FunctionSet {
     return this.#version?.loadedAt ?? null;
   }
 
-  get state(): 'serving' | 'loading' | 'no version' | 'suspended' | 'missing' {
+  get state(): 'serving' | 'serving old version' | 'loading' | 'no version' | 'suspended' | 'missing' {
     if (this.#missing !== null) return 'missing';
     if (this.#batcher.isSuspended) return 'suspended';
-    if (this.#version !== null) return 'serving';
+    if (this.#version !== null) return this.loader.isOutdated ? 'serving old version' : 'serving';
     return this.#batcher.isNew ? 'loading' : 'no version';
   }
 
@@ -233,11 +237,15 @@ export class FunctionSet {
   ): Decision {
     this.record.counters.calls++;
     if (answer.rewrite === null && answer.route === null) return GO;
-    const { rewrite, route } = checked(call, answer, this.#isDbkey);
+    const { rewrite, route } = checked(call, answer, this.#isDbkey, (each) => this.#nameable(each));
     const { rewrites, routes } = this.#kinds(result ?? undefined);
     // A call that was cut off failed once, whichever function it was in.
     const failure = failureOf(rewrite) ?? failureOf(route);
-    if (failure !== null) this.record.failed(call.query, failure, this.#place(failure), opened);
+    if (failure !== null) {
+      const place = this.#place(failure);
+      const subject = place === null ? this.#subject(failure, rewrite, route) : '';
+      this.record.failed(call.query, { ...failure, message: subject + failure.message }, place, opened);
+    }
     return (
       (rewrites && this.#refusal(call, rewrite, this.#settings.onRewriteFailure)) ||
       (routes && this.#refusal(call, route, this.#settings.onRoutingFailure)) ||
@@ -280,8 +288,31 @@ export class FunctionSet {
     return { rewrites: result.includes('rewrites'), routes: result.includes('routes') };
   }
 
-  #place(failure: CallFailure): string {
-    return this.#version === null ? '' : where(this.#version.positions, failure);
+  #place(failure: CallFailure): Place | null {
+    return this.#version === null ? null : where(this.#version.positions, failure);
+  }
+
+  /** Which function `took longer than …`, where that has no place in its source. */
+  #subject({ message }: CallFailure, rewrite: Part, route: Part): string {
+    if (!/^(?:did|needed|returned|threw|took)\b/.test(message)) return '';
+    const name = failedOne(this.#version?.result ?? '', rewrite, route);
+    if (name === '') return 'the call ';
+    const { origins } = this;
+    return `${name} (${basename(name === 'rewrite_query' ? origins.rewrite : origins.routing)}) `;
+  }
+
+  #nameable({ nameable = '' }: FunctionCall): Nameable {
+    const { databases } = this.#settings;
+    return nameable === ''
+      ? { names: databases, isAll: true }
+      : { names: nameable.split('\u0001'), isAll: false };
+  }
+
+  /** Most likely a name that is misspelt: every query that is routed like the trial call would be a failure. */
+  #warnOfMisdirected({ trialRoute, code: { databases } }: Version): void {
+    const call = { username: '', query: '', inTransaction: false, database: databases[0] ?? '' };
+    if (trialRoute === null || this.#isDbkey(trialRoute, call)) return;
+    this.record.misdirected(`routing_rules ${misnamed(trialRoute, this.#nameable(call))}`);
   }
 }
 

@@ -16,6 +16,7 @@ import type { Excess } from './shares.ts';
 import {
   areOperators,
   isCandidate,
+  isThere,
   sourceFiles,
   type DatabaseFunctions,
   type FindFile,
@@ -67,6 +68,7 @@ export interface FunctionSetRow {
   readonly refused_moves: number;
   readonly failures: number;
   readonly last_error: string;
+  readonly last_error_at: Date | null;
 }
 
 /** What the functions of an entry's own may name besides its own databases. */
@@ -110,6 +112,8 @@ export class Functions {
   readonly #wanted = new Map<string, FunctionSet | null>();
   /** by the files that they are made of */
   readonly #sets = new Map<string, FunctionSet>();
+  /** whether each database that a set applied to has another one now */
+  readonly #replaced = new WeakMap<FunctionSet, boolean>();
   readonly #known: KnownFiles;
   readonly #blame = new Blame();
   /** By version: it may end a process after another one, or another set, has taken its place. */
@@ -350,6 +354,7 @@ export class Functions {
       refused_moves: set.record.counters.refusedMoves,
       failures: Object.values(set.record.counters.failures).reduce((sum, count) => sum + count, 0),
       last_error: set.record.lastError,
+      last_error_at: set.record.lastErrorAt,
     }));
   }
 
@@ -553,9 +558,12 @@ export class Functions {
     for (const [name, set] of this.#wanted) {
       const last = this.#byDatabase.get(name) ?? null;
       const waits = set !== null && set.versionId === null && last !== null && last.versionId !== null;
-      if (!waits) this.#byDatabase.set(name, set);
+      if (waits) continue;
+      this.#byDatabase.set(name, set);
+      if (last !== null && last !== set)
+        this.#replaced.set(last, set !== null && this.#replaced.get(last) !== false);
       // nothing of its own applies to it any more
-      if (!waits && !this.#mayHaveOwn(name)) this.#forgetName(name, set);
+      if (!this.#mayHaveOwn(name)) this.#forgetName(name, set);
     }
     const used = new Set([...this.#wanted.values(), ...this.#byDatabase.values()]);
     for (const [key, set] of this.#sets) if (!used.has(set)) this.#drop(key, set);
@@ -572,6 +580,8 @@ export class Functions {
     this.#watcher.forget(set.loader);
     set.dispose();
     this.#hosts.release(set.files);
+    // another set has its files, or those that count instead of them
+    if (this.#replaced.get(set) === true && set.loader.entries.every(isThere)) return;
     this.#log.info({ event: 'rules_removed', tenant: set.tenant }, `user functions of ${set.tenant} removed`);
   }
 

@@ -2,9 +2,9 @@ import { dirname } from 'node:path';
 import type { Blame } from './blame.ts';
 import type { Bundle, SourceFiles } from './bundle-job.ts';
 import { BundleError } from './bundlers.ts';
-import { positionsOf, printable, where, type Positions } from './failure.ts';
+import { placed, positionsOf, printable, where, type Positions } from './failure.ts';
 import type { LoadResult, SandboxHost, VersionCode } from './host.ts';
-import type { SetRecord } from './record.ts';
+import type { Details, SetRecord } from './record.ts';
 import type { SetSettings } from './function-set.ts';
 import { isThere } from './sources.ts';
 import { hasChangedSince, trailOf, type Trail } from './trail.ts';
@@ -22,6 +22,8 @@ export interface Version {
   /** what loading it gave */
   readonly result: LoadResult;
   readonly loadedAt: Date;
+  /** the database that its trial call was routed to; null: none */
+  readonly trialRoute: string | null;
 }
 
 /** What all sets load with. */
@@ -134,6 +136,11 @@ export class Loader {
   /** The files can't be loaded as they are, and there is no earlier version. */
   get isRefused(): boolean {
     return this.#isRefused && this.#version === null;
+  }
+
+  /** What the files held when they were looked at last is no version that can serve: an older one does. */
+  get isOutdated(): boolean {
+    return this.#version !== null && !this.#isSound && this.#record.isRefused;
   }
 
   get entry(): string {
@@ -251,10 +258,10 @@ export class Loader {
       await this.#tryAndInstall(made);
     } catch (error) {
       if (this.#isDisposed) return;
-      const { kind, inputs } = error instanceof BundleError ? error : new BundleError('', 'mistake');
+      const { kind, inputs, details } = error instanceof BundleError ? error : new BundleError('', 'mistake');
       await this.#lookAgain([...this.#inputs, ...inputs], startedAt);
       if (this.#isDisposed) return;
-      this.#refuse(kind, (error as Error).message);
+      this.#refuse(kind, (error as Error).message, details);
     }
   }
 
@@ -312,16 +319,27 @@ export class Loader {
     }
     const old = this.#version;
     const positions = old?.bundle === made ? old.positions : positionsOf(made.map, this.entry);
-    const { result } = loaded;
+    const { result, route: trialRoute } = loaded;
     const loadedAt = new Date();
-    this.#version = { id: code.id, bundle: made, positions, host, code, settings, result, loadedAt };
+    this.#version = {
+      id: code.id,
+      bundle: made,
+      positions,
+      host,
+      code,
+      settings,
+      result,
+      loadedAt,
+      trialRoute,
+    };
     if (old) old.host.dispose(old.id);
     this.#isSettled = true;
     this.#complaint = '';
     if (isNew) this.#isSound = true;
     this.#onVersion(isNew);
     if (isNew) this.#record.loaded(made.hash);
-    else this.#record.forgive();
+    // the files may hold something else, which was refused
+    else if (this.#isSound) this.#record.forgive();
     return loaded;
   }
 
@@ -331,7 +349,8 @@ export class Loader {
     const version = this.#version;
     if (version === null || this.#isDisposed) return;
     if (version.host === this.#host && version.settings === this.#settings) return;
-    const known = { result: version.result, failure: null, kind: 'fine' } as const;
+    const { result, trialRoute: route } = version;
+    const known = { result, failure: null, kind: 'fine', route } as const;
     const loaded = await this.#install(version.bundle, false, known);
     if (loaded !== null && loaded.failure !== null && !this.#isDisposed)
       await this.#refuseVersion(version.bundle, loaded);
@@ -344,16 +363,20 @@ export class Loader {
 
   async #refuseVersion(made: Bundle, { failure, kind }: TrialResult): Promise<void> {
     if (failure === null) return;
-    const place = / must not be async: /.test(failure.message)
+    const place = where(positionsOf(made.map, this.entry), failure);
+    const places = / must not be async: /.test(failure.message)
       ? (await this.#tools.asyncPlaces(this.tenant, made.inputs, dirname(this.entry)))
           .map((each) => `${each}: `)
           .join('')
-      : where(positionsOf(made.map, this.entry), failure);
+      : placed(place);
     if (!this.#isDisposed)
-      this.#refuse(kind === 'fine' ? 'mistake' : kind, printable(place + failure.message));
+      this.#refuse(kind === 'fine' ? 'mistake' : kind, printable(places + failure.message), {
+        place,
+        frame: '',
+      });
   }
 
-  #refuse(kind: 'mistake' | 'passing' | 'offence', message: string): void {
+  #refuse(kind: 'mistake' | 'passing' | 'offence', message: string, details: Details): void {
     if (kind === 'passing') return this.#retry(message);
     if (kind === 'offence') this.#tools.blame.add(this.tenant);
     this.#isSettled = true;
@@ -363,7 +386,7 @@ export class Loader {
       return;
     if (message === this.#complaint) return;
     this.#complaint = message;
-    this.#record.refused(this.#version?.bundle.hash ?? '', message);
+    this.#record.refused(this.#version?.bundle.hash ?? '', message, details);
   }
 
   /** The machine is short of something: that says nothing about the files. Calls go on waiting. */

@@ -1,5 +1,6 @@
-import { fingerprint, printable } from './failure.ts';
+import { placed, printable, type Place } from './failure.ts';
 import type { CallFailure, FailureOutcome } from './host.ts';
+import { queryShape } from './shape.ts';
 
 /** The part of a pino logger that is used here. */
 export interface FunctionLog {
@@ -18,6 +19,17 @@ export interface SetCounters {
   refusedMoves: number;
   readonly failures: Partial<Record<FailureOutcome, number>>;
 }
+
+/** What is known of a complaint besides its text. */
+export interface Details {
+  /** null: not known */
+  readonly place: Place | null;
+  /** the lines of the source that it is about, for a terminal; '': none */
+  readonly frame: string;
+}
+
+/** What a new version is tried with: username, query, in_transaction. docs/user-functions.md has them. */
+export const TRIAL_ARGUMENTS = "('pgswitchyard', 'SELECT 1', false)";
 
 /** At most one line for failures in this time, in ms: a broken rule fails with every query. */
 const QUIET_MS = 1_000;
@@ -42,8 +54,8 @@ export class SetRecord {
     refusedMoves: 0,
     failures: {},
   };
-  /** the last failure or complaint about the files; '' when the files have been loaded since */
-  lastError = '';
+  #lastError = '';
+  #lastErrorAt: Date | null = null;
   /** what the files hold now could not be loaded */
   #isRefused = false;
   #quietUntil = 0;
@@ -64,25 +76,56 @@ export class SetRecord {
     this.#log = log;
   }
 
+  /** The last failure, or the last complaint about the files; '' when the files have been loaded since. */
+  get lastError(): string {
+    return this.#lastError;
+  }
+
+  /** When that was; null: there is none. */
+  get lastErrorAt(): Date | null {
+    return this.#lastErrorAt;
+  }
+
+  /** The files hold a version that could not be loaded. */
+  get isRefused(): boolean {
+    return this.#isRefused;
+  }
+
+  #remember(error: string): void {
+    this.#lastError = error;
+    this.#lastErrorAt = error === '' ? null : new Date();
+  }
+
   /**
    * A call failed.
-   * @param place `file:line: `, or ''
+   * @param query '': it was not looked at
+   * @param place null: not known
    * @param opened its set has been suspended because of it
    */
-  failed(query: string, { outcome, message }: CallFailure, place: string, opened: boolean): void {
+  failed(query: string, { outcome, message }: CallFailure, place: Place | null, opened: boolean): void {
     this.counters.failures[outcome] = (this.counters.failures[outcome] ?? 0) + 1;
-    this.lastError = printable(`${place}${message}`);
+    const error = printable(`${placed(place)}${message}`);
+    // the console keeps the cause
+    if (outcome !== 'suspended' || this.#lastError === '') this.#remember(error);
     const now = performance.now();
     if (now < this.#quietUntil && !opened) {
       this.#suppressed++;
       return;
     }
-    const more = this.#suppressed > 0 ? ` (and ${this.#suppressed} more failures since the last line)` : '';
+    const more = this.#suppressed > 0 ? ` (${this.#suppressed} more since the last line)` : '';
+    const shape = printable(queryShape(query));
+    const about = shape === '' ? '' : ` [query ${shape}]`;
     this.#quietUntil = now + QUIET_MS;
     this.#suppressed = 0;
     this.#log.warn(
-      { event: 'function_failed', tenant: this.#tenant, outcome, query: fingerprint(query) },
-      `user function of ${this.#tenant} failed: ${outcome}: ${this.lastError} [query ${fingerprint(query)}]${more}${opened ? '; suspended' : ''}`,
+      {
+        event: 'function_failed',
+        tenant: this.#tenant,
+        outcome,
+        ...place,
+        ...(shape !== '' && { query: shape }),
+      },
+      `user function of ${this.#tenant} failed: ${outcome}: ${error}${about}${more}${opened ? '; suspended' : ''}`,
     );
   }
 
@@ -114,17 +157,28 @@ export class SetRecord {
   /** The same code has been loaded once more. */
   forgive(): void {
     this.#isRefused = false;
-    this.lastError = '';
+    this.#remember('');
   }
 
-  /** @param serving hash of the code that goes on meanwhile; '': there is none */
-  refused(serving: string, complaint: string): void {
+  /**
+   * @param serving hash of the code that goes on meanwhile; '': there is none
+   * @param complaint on one line, with its places
+   */
+  refused(serving: string, complaint: string, { place, frame }: Details): void {
     this.#isRefused = true;
-    this.lastError = printable(complaint);
+    this.#remember(printable(complaint));
     const rest = serving === '' ? 'there is no earlier version' : `version ${serving} goes on`;
     this.#log.error(
-      { event: 'rules_refused', tenant: this.#tenant },
-      `user functions not loaded, ${rest}: ${this.#names}\n${complaint}`,
+      { event: 'rules_refused', tenant: this.#tenant, ...place, ...(frame !== '' && { frame }) },
+      `user functions not loaded, ${rest}: ${this.#names}: ${this.#lastError}`,
+    );
+  }
+
+  /** The trial call was routed to a database that the functions may not name. */
+  misdirected(message: string): void {
+    this.#log.warn(
+      { event: 'rules_misdirected', tenant: this.#tenant },
+      `user functions of ${this.#tenant}: in the trial call ${TRIAL_ARGUMENTS} ${printable(message)}`,
     );
   }
 
@@ -142,11 +196,11 @@ export class SetRecord {
 
   /** @param complaint why what the files hold is not loaded now, and when it is */
   postponed(serving: string, complaint: string): void {
-    this.lastError = printable(complaint);
+    this.#remember(printable(complaint));
     const rest = serving === '' ? 'there is no earlier version' : `version ${serving} goes on`;
     this.#log.warn(
       { event: 'rules_postponed', tenant: this.#tenant },
-      `user functions not loaded yet, ${rest}: ${this.#names}: ${this.lastError}`,
+      `user functions not loaded yet, ${rest}: ${this.#names}: ${this.#lastError}`,
     );
   }
 
@@ -161,16 +215,16 @@ export class SetRecord {
 
   /** Files of the set are gone. @param what goes on, and for how long */
   gone(message: string): void {
-    this.lastError = printable(message);
+    this.#remember(printable(message));
     this.#log.warn(
       { event: 'rules_gone', tenant: this.#tenant },
-      `user functions of ${this.#tenant}: ${this.lastError}`,
+      `user functions of ${this.#tenant}: ${this.#lastError}`,
     );
   }
 
   /** The file is there again. */
   back(file: string): void {
-    this.lastError = '';
+    this.#remember('');
     this.#log.info(
       { event: 'rules_back', tenant: this.#tenant },
       `user functions of ${this.#tenant}: ${printable(file)} is there again`,

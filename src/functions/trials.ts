@@ -5,9 +5,11 @@ import {
   STOPPING,
   type CallFailure,
   type LoadResult,
+  type Part,
   type SandboxHost,
   type VersionCode,
 } from './host.ts';
+import { TRIAL_ARGUMENTS } from './record.ts';
 import { Turns } from './turns.ts';
 
 export interface TrialResult {
@@ -19,6 +21,8 @@ export interface TrialResult {
    * something; `mistake`: anything else
    */
   readonly kind: 'fine' | 'mistake' | 'passing' | 'offence';
+  /** the database that the trial call was routed to; null: none */
+  readonly route: string | null;
 }
 
 /** Loads a version, and has it answer a call before it serves. A version that can't is not left in the host. */
@@ -26,12 +30,12 @@ export async function tryVersion(host: SandboxHost, version: VersionCode): Promi
   const result = await host.load(version);
   if (!result.startsWith('ok')) {
     const [message = '', stack = ''] = result.split('\u0001');
-    return { result, failure: { outcome: 'threw', message, stack }, kind: kindOfLoad(message) };
+    return { result, failure: { outcome: 'threw', message, stack }, kind: kindOfLoad(message), route: null };
   }
-  const failure = await trialCall(host, version);
-  if (failure === null) return { result, failure, kind: 'fine' };
+  const { failure, route } = await trialCall(host, version, result);
+  if (failure === null) return { result, failure, kind: 'fine', route };
   host.dispose(version.id);
-  return { result, failure, kind: kindOfCall(failure) };
+  return { result, failure, kind: kindOfCall(failure), route };
 }
 
 function kindOfLoad(message: string): TrialResult['kind'] {
@@ -46,7 +50,11 @@ function kindOfCall({ outcome }: CallFailure): TrialResult['kind'] {
   return outcome === 'deadline' || outcome === 'memory' || outcome === 'killed' ? 'offence' : 'mistake';
 }
 
-function trialCall(host: SandboxHost, version: VersionCode): Promise<CallFailure | null> {
+function trialCall(
+  host: SandboxHost,
+  version: VersionCode,
+  loaded: LoadResult,
+): Promise<Pick<TrialResult, 'failure' | 'route'>> {
   const call = {
     username: 'pgswitchyard',
     query: 'SELECT 1',
@@ -55,13 +63,30 @@ function trialCall(host: SandboxHost, version: VersionCode): Promise<CallFailure
   };
   return new Promise((resolve) => {
     host.evaluate(version.id, [call], ([answer]) => {
-      for (const part of [answer?.rewrite, answer?.route]) {
-        if (part && 'failure' in part)
-          return resolve({ ...part.failure, message: `trial call: ${part.failure.message}` });
+      const rewrite = answer?.rewrite ?? null;
+      const route = answer?.route ?? null;
+      const failed = [rewrite, route].find((part) => part !== null && 'failure' in part);
+      if (failed && 'failure' in failed) {
+        const message = `in the trial call ${failedOne(loaded, rewrite, route)}${TRIAL_ARGUMENTS}: ${failed.failure.message}`;
+        return resolve({ failure: { ...failed.failure, message }, route: null });
       }
-      resolve(null);
+      resolve({ failure: null, route: route !== null && 'text' in route ? route.text : null });
     });
   });
+}
+
+/**
+ * The function that an answer with a failure is about.
+ * @param loaded what loading the version has given
+ * @returns '': a call was cut off that had two, and nobody knows in which
+ */
+export function failedOne(loaded: LoadResult, rewrite: Part, route: Part): string {
+  const isFailed = (part: Part): boolean => part !== null && 'failure' in part;
+  const names = [
+    ...(loaded.includes('rewrites') && isFailed(rewrite) ? ['rewrite_query'] : []),
+    ...(loaded.includes('routes') && isFailed(route) ? ['routing_rules'] : []),
+  ];
+  return names.length === 1 ? names[0]! : '';
 }
 
 /** A host that is there for trials only. */

@@ -8,7 +8,8 @@ import { DescriptorSink, SEVERITY, SyslogSink } from './log-sink.ts';
 
 /**
  * What goes beside the message. Fixed names: event (snake_case, stable), client, server (ids), database, user, peer
- * (address:port), tenant, version, reason, sqlstate, ms, err. Never passwords or bind values.
+ * (address:port), tenant, version, reason, sqlstate, ms, err, file, line, column, frame (lines of source, which only the
+ * pretty form shows). Never passwords or bind values.
  */
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -74,7 +75,12 @@ interface Entry {
   readonly timeMs: number;
   /** The record as a JSON line. */
   readonly json: string;
+  /** Lines of source that it is about; '': none. */
+  readonly frame: string;
 }
+
+/** The key of `frame` on its way to the sinks: JSON has no symbols. */
+const FRAME = Symbol('frame');
 
 /** @throws when the log file cannot be opened. */
 export function createLog(options: LogOptions): Logger {
@@ -129,9 +135,10 @@ function textOf({ client, server, database, err }: LogFields, message: string): 
 }
 
 function loggableFields(fields: LogFields): LogFields {
-  const out: Record<string, unknown> = {};
+  const out: Record<string | symbol, unknown> = {};
   for (const [name, value] of Object.entries(fields)) {
-    if (typeof value === 'string') out[name] = loggable(value, MAX_FIELD);
+    if (name === 'frame' && typeof value === 'string') out[FRAME] = loggable(value, MAX_MESSAGE);
+    else if (typeof value === 'string') out[name] = loggable(value, MAX_FIELD);
     else if (value instanceof Error) out[name] = loggableError(value);
     else out[name] = value;
   }
@@ -160,7 +167,7 @@ class Destination {
   readonly [WANTS_METADATA] = true;
   lastLevel: keyof typeof LEVELS = 30;
   lastMsg: string | undefined;
-  lastObj: { err?: unknown } | null | undefined;
+  lastObj: { err?: unknown; [FRAME]?: string | undefined } | null | undefined;
   logger: pino.Logger | null = null;
 
   #settings: LogSettings;
@@ -186,6 +193,7 @@ class Destination {
       message: this.lastMsg ?? messageOf(this.lastObj?.err),
       timeMs: Date.now(),
       json,
+      frame: this.lastObj?.[FRAME] ?? '',
     };
     if (this.#file !== null) this.#writeTo(this.#file, entry, this.#format('logfile'));
     if (this.#stderr !== null) this.#writeTo(this.#stderr, entry, this.#format('stderr'));
@@ -289,12 +297,21 @@ function lostNotice(lost: number, reason: string): Entry {
     event: 'log_lost',
     lost,
   };
-  return { level: 'warn', message, timeMs, json: `${JSON.stringify({ ...record, msg: message })}\n` };
+  return {
+    level: 'warn',
+    message,
+    timeMs,
+    frame: '',
+    json: `${JSON.stringify({ ...record, msg: message })}\n`,
+  };
 }
 
 function render(entry: Entry, format: Format, isColoured: boolean): string {
   if (format === 'json') return entry.json;
-  if (format === 'pretty') return prettyPrinter(isColoured)(entry.json);
+  if (format === 'pretty') {
+    const frame = entry.frame === '' ? '' : `\t${entry.frame.replaceAll('\n', '\n\t')}\n`;
+    return prettyPrinter(isColoured)(entry.json) + frame;
+  }
   // pgbouncer continues a message on indented lines, so that none can pass for another record.
   const message = entry.message.trimEnd().replaceAll('\n', '\n\t');
   // each line is a record of its own (sd-daemon(3))

@@ -1,8 +1,9 @@
 /** The package as it is published: JavaScript only, started as its user would. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmod, symlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { existsSync, writeFileSync } from 'node:fs';
+import { chmod, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { removeFolder, temporaryFolder } from '../../src/cli/embedded-postgres.ts';
 import { Bouncer } from '../support/bouncer.ts';
@@ -20,6 +21,43 @@ test('what npm run build makes runs a rule, and is a package that rules import',
   assert.equal(status, 0, stderr);
   await chmod(folder, 0o755);
   await symlink(join(ROOT, 'node_modules'), join(built, 'node_modules'));
+
+  // links and commands of its pages lead somewhere
+  const pages = ['README.md', ...(await readdir(join(built, 'docs'))).map((page) => join('docs', page))];
+  for (const page of pages) {
+    const text = await readFile(join(built, page), 'utf8');
+    for (const [, target] of text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g))
+      assert.ok(existsSync(join(built, dirname(page), target!)), `${page} links to ${target}`);
+  }
+  assert.doesNotMatch(await readFile(join(built, 'README.md'), 'utf8'), /npm run demo|<!--|architecture\.md/);
+  assert.ok(!existsSync(join(built, 'docs', 'config.schema.json')));
+
+  // the tsconfig.json of the manual finds what is there, and nothing else
+  const rules = join(folder, 'rules');
+  const [, tsconfig] = /`tsconfig\.json`:\n\n```json\n([^]*?)```/.exec(
+    await readFile(join(built, 'docs', 'install.md'), 'utf8'),
+  )!;
+  await mkdir(join(rules, 'node_modules'), { recursive: true });
+  await symlink(built, join(rules, 'node_modules', 'pgswitchyard'));
+  await writeFile(join(rules, 'tsconfig.json'), tsconfig!);
+  const tsc = (text: string): string => {
+    writeFileSync(join(rules, 'routing_rules.ts'), text);
+    return spawnSync(join(ROOT, 'node_modules', '.bin', 'tsc'), ['-p', rules], { encoding: 'utf8' }).stdout;
+  };
+  const sound =
+    "import type { RoutingRules } from 'pgswitchyard';\nexport const routing_rules: RoutingRules = (user) => { console.log(user.at(0)); return null; };";
+  assert.equal(tsc(sound), '');
+  for (const name of [
+    'setTimeout',
+    'fetch',
+    'Atomics',
+    'SharedArrayBuffer',
+    'WeakRef',
+    'process',
+    'require',
+    'WebAssembly',
+  ])
+    assert.match(tsc(`${sound}\n${name};`), new RegExp(`Cannot find name '${name}'`));
 
   const cluster = await Cluster.start(t);
   const bouncer = await Bouncer.start(t, {

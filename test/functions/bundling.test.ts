@@ -34,7 +34,7 @@ const TRAPS: Record<string, Trap> = {
   'an import that is not written': {
     files: { 'routing_rules.ts': `import './f.ts'; ${GOOD}` },
     fifo: 'f.ts',
-    complaint: /f\.ts can't be read[^]*routing_rules\.ts:1:7/,
+    complaint: / routing_rules\.ts:1:8: .*f\.ts can't be read/,
   },
   'a tsconfig.json that is not written': { files: { 'routing_rules.ts': GOOD }, fifo: 'tsconfig.json' },
   'a tsconfig.json that extends a secret': {
@@ -110,7 +110,7 @@ Object.assign(TRAPS, {
       'routing_rules.ts': 'export const routing_rules = (u, q) => require(`./data/${q}.json`);',
       'data/x.json': '{}',
     },
-    complaint: /put together at run time[^]*routing_rules\.ts:1:\d+/,
+    complaint: / routing_rules\.ts:1:\d+: .*put together at run time/,
   },
   'an import that may be any file of a folder, in disguise': {
     files: {
@@ -219,7 +219,7 @@ test('rules over which the bundler ends are refused, and those that it had at th
   assert.deepEqual(
     sets.map(({ databases, state }) => [databases, state]),
     [
-      ['a', 'serving'],
+      ['a', 'serving old version'],
       ['good', 'serving'],
     ],
   );
@@ -229,3 +229,34 @@ test('rules over which the bundler ends are refused, and those that it had at th
   await bouncer.writeFile('user-functions/a/deep.json', '[]');
   await until('the rule with its JSON mended', async () => (await complaint()) === '');
 });
+
+for (const [what, text, complaint] of [
+  [
+    'a package that is not installed',
+    "import '@no/left-pad/lib';",
+    /: routing_rules\.ts:1:8: Could not resolve "@no\/left-pad\/lib": the package is not installed: run "npm install @no\/left-pad" in the folder of the rule, or in one above it$/,
+  ],
+  [
+    'a BigInt literal',
+    'const one = 1n;',
+    /: routing_rules\.ts:1:13: BigInt literals are not allowed in a user function: their arithmetic can't be interrupted$/,
+  ],
+  [
+    'an await at the top level',
+    'await 1;',
+    /: routing_rules\.ts:1:1: Top-level await is not allowed in a user function: it has to answer at once$/,
+  ],
+  [
+    'two mistakes',
+    "import './one.ts'; import './two.ts';",
+    /: routing_rules\.ts:1:8: Could not resolve "\.\/one\.ts"; routing_rules\.ts:1:27: Could not resolve "\.\/two\.ts"$/,
+  ],
+] as const) {
+  test(`${what}: the complaint is one line, with its place`, async (t) => {
+    const rules = await Rules.start(t, { files: { 'routing_rules.ts': `${text} ${GOOD}` } });
+    assert.match(rules.lines.join(), complaint);
+    const [row] = rules.functions.stats();
+    assert.match(row!.last_error, new RegExp(complaint.source.replace(/^: /, '^')));
+    assert.ok(row!.last_error_at !== null);
+  });
+}

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { isRollback } from '../../src/functions/decision.ts';
-import { fingerprint } from '../../src/functions/failure.ts';
+import { fingerprint, queryShape } from '../../src/functions/shape.ts';
 
 test('a plain ROLLBACK is known, however it is written', () => {
   for (const query of [
@@ -80,3 +80,24 @@ test('fingerprints leave out constants, comments, spaces and case, also where th
   for (const text of ['/*', "'", '/*/', '1', '$', 'x', '--', '\\', ' '])
     assert.match(fingerprint(text.repeat(1_000_000)), /^[0-9a-f]{16}$/);
 });
+
+for (const [query, shape] of [
+  ["SELECT a FROM t\n WHERE b = 'secret' -- secret", 'SELECT a FROM t WHERE b = ?'],
+  ["select 'it''s secret', 'C:\\secret', x", 'select ?, ..., x'],
+  ["select E'it\\'s secret', x", 'select ?, x'],
+  // whether it ends at the second quote depends on the server's settings
+  ["select 'a\\' , 'secret' from t", 'select ?'],
+  ['select $$secret$$, $x$ secret $$ $x$, $1 from t', 'select ?, ... from t'],
+  ["select U&'secret', x'5ec', B'1', N'secret' from t", 'select ?, ... from t'],
+  ['select 1e5, .5, 0xFF, 1_000, 5.0e-3', 'select ?, ...-?'],
+  ['select /* a /* secret */ secret */ "Tab".a1 from "Tab"', 'select "Tab".a1 from "Tab"'],
+  ["insert into t values (1, 'secret'), (2, 'secret')", 'insert into t values (?, ...), (?, ...)'],
+  ["alter role a password 'secret", 'alter role a password ?'],
+  ['select $a$secret', 'select ?'],
+  ['select /* secret', 'select'],
+  [`select ${'x'.repeat(300)}`, `select ${'x'.repeat(193)}…`],
+] as const) {
+  test(`the shape of ${JSON.stringify(query.slice(0, 60))} has no constants`, () => {
+    assert.equal(queryShape(query), shape);
+  });
+}

@@ -9,7 +9,8 @@ import { dataRow } from '../../src/admin/result.ts';
 import { ScramServer } from '../../src/auth/scram-server.ts';
 import { isPrintable, parseAttributes } from '../../src/auth/scram.ts';
 import { parseSecret } from '../../src/auth/secrets.ts';
-import { fingerprint, printable as oneLine } from '../../src/functions/failure.ts';
+import { printable as oneLine } from '../../src/functions/failure.ts';
+import { fingerprint, queryShape } from '../../src/functions/shape.ts';
 import { Fifo } from '../../src/pool/fifo.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { logIn } from '../../src/pool/login.ts';
@@ -67,6 +68,7 @@ const TEXT: Record<string, (text: string) => unknown> = {
   isPrintable,
   parseSecret,
   fingerprint,
+  queryShape,
   oneLine,
   printable,
   loggable: (text) => loggable(text, 1 << 20),

@@ -16,11 +16,11 @@ test('SHOW TOPOLOGY, SHOW SWITCHOVERS and NOTIFY TOPOLOGY', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { standbys: 2, settings: { topology_refresh: 60 } });
   const rows = await bouncer.admin<TopologyRow>('SHOW TOPOLOGY');
   const byNode = new Map(rows.map((row) => [row.node, row]));
-  const writer = byNode.get(`dev@127.0.0.1:${primary.port}`);
+  const writer = byNode.get(`127.0.0.1:${primary.port}`);
   assert.equal(writer?.role, 'writer');
   assert.equal(writer.state, 'serving');
   for (const { port } of standbys) {
-    const reader = byNode.get(`dev@127.0.0.1:${port}`);
+    const reader = byNode.get(`127.0.0.1:${port}`);
     assert.equal(reader?.role, 'reader');
     assert.equal(reader.state, 'ready');
     assert.match(reader.lag_bytes ?? '', /^\d+$/);

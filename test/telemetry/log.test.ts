@@ -261,3 +261,24 @@ test('of a burst of lines none is lost, in order, also when the process ends in 
     Array.from({ length: 5000 }, (_, i) => i),
   );
 });
+
+test('lines of source are shown on a terminal, and are in no other form', (t) => {
+  const folder = folderOf(t);
+  const logfile = join(folder, 'log');
+  const frame = 'rule.ts:1:8:\n  1 │ import x\n    ╵        ~';
+  const written = (log_format: LogSettings['log_format']): string => {
+    const stderr = stderrIn(t, mkdtempSync(join(folder, 'x-')));
+    const log = createLog({ settings: { ...QUIET, logfile, log_format }, stderr: stderr.fd });
+    t.after(() => log.close());
+    log.error({ event: 'rules_refused', file: 'rule.ts', line: 1, column: 8, frame }, 'not loaded');
+    return stderr.read();
+  };
+  assert.match(written('pretty'), /not loaded.*\n\trule\.ts:1:8:\n\t  1 │ import x\n\t    ╵        ~\n$/);
+  const record = JSON.parse(written('json')) as Record<string, unknown>;
+  assert.deepEqual(
+    [record['msg'], record['file'], record['line'], record['column']],
+    ['not loaded', 'rule.ts', 1, 8],
+  );
+  assert.equal(record['frame'], undefined);
+  assert.match(written('pgbouncer'), /ERROR not loaded\n$/);
+});
