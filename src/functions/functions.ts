@@ -23,6 +23,7 @@ import {
   type SourceSettings,
 } from './sources.ts';
 import { prepareScripts } from './prelude.ts';
+import { Targets } from './targets.ts';
 import { trailOf } from './trail.ts';
 import { Trials } from './trials.ts';
 import { SourceWatcher, type Matters } from './watch.ts';
@@ -71,12 +72,6 @@ export interface FunctionSetRow {
   readonly last_error_at: Date | null;
 }
 
-/** What the functions of an entry's own may name besides its own databases. */
-interface Rights {
-  readonly targets: ReadonlySet<string>;
-  readonly shown: string;
-}
-
 /** RELOAD does not wait longer than this for what it has begun; it goes on all the same. */
 const LONGEST_RELOAD_MS = 5_000;
 /** The same for tenants that have harmed others lately. */
@@ -89,8 +84,6 @@ const MAX_VERSIONS = 10_000;
 const MAX_NAMED = 10;
 /** After folders could not be listed for lack of something. */
 const RETRY_MS = 1_000;
-/** Names that clients have made up (the `*` entry), of which it is remembered what functions may name for them. */
-const MAX_NAMES = 10_000;
 /** What applies to all names that have neither an entry nor a folder of rules. */
 const ANY = '*';
 
@@ -101,11 +94,8 @@ export class Functions {
   /** the `*` entry: what it says counts for all names that have no entry */
   #fallback: DatabaseFunctions | null;
   readonly #log: FunctionLog;
-  readonly #entryOf: (name: string) => string | null;
-  /** by entry; filled as they are asked for */
-  readonly #rights = new Map<string, Rights>();
-  /** by the files of a set; filled as they are asked for */
-  #operators = new WeakMap<SourceFiles, boolean>();
+  /** what they may name */
+  readonly targets: Targets;
   /** by entry, by name with a folder of rules, and for ANY, what applies; null: none does. Filled as names are asked for. */
   readonly #byDatabase = new Map<string, FunctionSet | null>();
   /** by database name, what its files say; it applies as soon as it has been loaded */
@@ -137,7 +127,8 @@ export class Functions {
     this.#databases = byName(options.databases);
     this.#fallback = options.fallback ?? null;
     this.#log = options.log;
-    this.#entryOf = options.entryOf;
+    this.targets = new Targets(options.entryOf);
+    this.targets.configure(this.#settings, this.#databases, this.#fallback);
     this.#hosts = this.#newHosts();
     this.#trials = new Trials(() => this.#hosts.forTrials());
     this.#known = new KnownFiles(() => this.#settings.user_function_removal_grace, {
@@ -191,55 +182,6 @@ export class Functions {
     await Promise.all([this.#watchFolders(), ...[...this.#sets.values()].map((set) => set.loader.idle())]);
   }
 
-  /** Whether clients of a database may do what its functions can't judge. */
-  allows(entry: string, what: Unjudged): boolean {
-    const own = (this.#databases.get(entry) ?? this.#fallback)?.user_functions_allow;
-    return (own ?? this.#settings.user_functions_allow).includes(what);
-  }
-
-  /** Whether the functions of a set, asked for an entry's clients, may name a database. */
-  mayName({ files }: Pick<FunctionSet, 'files'>, entry: string, name: string): boolean {
-    const target = this.#entryOf(name);
-    if (target === null) return false;
-    if (target === entry || this.#areOperators(files)) return true;
-    const { targets } = this.#rightsOf(entry);
-    return target.startsWith(`${entry}.`) || targets.has(name) || targets.has(target) || targets.has('*');
-  }
-
-  /** What ctx.databases shows to them, separated by U+0001; '': all that are configured. */
-  nameable({ files }: FunctionSet, entry: string): string {
-    return this.#areOperators(files) ? '' : this.#rightsOf(entry).shown;
-  }
-
-  /** Whether no file of a set is a tenant's. */
-  isOperators({ files }: FunctionSet): boolean {
-    return this.#areOperators(files);
-  }
-
-  #areOperators(files: SourceFiles): boolean {
-    let known = this.#operators.get(files);
-    if (known === undefined) this.#operators.set(files, (known = areOperators(this.#settings, files)));
-    return known;
-  }
-
-  #shownTo(entry: string | null): string[] {
-    return entry === null ? [] : this.#rightsOf(entry).shown.split('\u0001');
-  }
-
-  #rightsOf(entry: string): Rights {
-    let rights = this.#rights.get(entry);
-    if (rights === undefined) {
-      const targets = new Set((this.#databases.get(entry) ?? this.#fallback)?.routing_targets);
-      const variants = [...this.#databases.keys()].filter((name) => name.startsWith(`${entry}.`));
-      const names = targets.has('*') ? this.#databases.keys() : [entry, ...variants, ...targets];
-      rights = { targets, shown: [...new Set(names)].join('\u0001') };
-      // names that clients make up must not fill the memory
-      if (this.#rights.size > MAX_NAMES) this.#rights.clear();
-      this.#rights.set(entry, rights);
-    }
-    return rights;
-  }
-
   /** The set that applies to a database's clients; null: none. */
   setFor(name: string): FunctionSet | null {
     const known = this.#byDatabase.get(name);
@@ -290,8 +232,7 @@ export class Functions {
     this.#settings = settings;
     this.#databases = byName(databases);
     this.#fallback = fallback;
-    this.#rights.clear();
-    this.#operators = new WeakMap();
+    this.targets.configure(settings, this.#databases, fallback);
     if (!isDeepStrictEqual(before, [this.#databases, fallback]))
       for (const set of this.#sets.values()) set.judgeAgain();
     const old = this.#hosts;
@@ -390,7 +331,7 @@ export class Functions {
         host: own ?? this.#hosts.of(files),
         log: this.#log,
         isDbkey: (name, call) =>
-          this.mayName({ files }, call.entry ?? call.loginDatabase ?? call.database, name),
+          this.targets.mayName(files, call.entry ?? call.loginDatabase ?? call.database, name),
         onFault: (faulty) => this.#fault(faulty),
         apart: () => this.#hosts.apart(),
         tools: this.#tools,
@@ -405,7 +346,7 @@ export class Functions {
   /** A routing function of the operator's that may name less than others do, because of the file that it runs with. */
   #warnOfMixed(files: SourceFiles): void {
     const { routing, rewrite } = files;
-    if (routing === null || rewrite === null || this.#areOperators(files)) return;
+    if (routing === null || rewrite === null || this.targets.areOperators(files)) return;
     if (!areOperators(this.#settings, { routing, rewrite: null })) return;
     this.#log.warn(
       { event: 'rules_mixed', tenant: dirname(rewrite) },
@@ -427,7 +368,7 @@ export class Functions {
         ? 'disconnect'
         : settings.rewrite_query_on_failure,
       // a tenant's are told again with each call, because each entry has its own
-      databases: this.#areOperators(files) ? [...this.#databases.keys()] : this.#shownTo(entry),
+      databases: this.targets.areOperators(files) ? [...this.#databases.keys()] : this.targets.shownTo(entry),
     };
   }
 

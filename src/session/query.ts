@@ -196,7 +196,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
   }
   const { functions } = client.sessions;
   const database = client.database!;
-  const seesNodes = database.topology !== null && functions.mayName(set, entry, database.entry);
+  const seesNodes = database.topology !== null && functions.targets.mayName(set.files, entry, database.entry);
   const asked = (client.asked = { generation: set.generation, isTarget: client.decision !== null, entry });
   client.blocked = true;
   set.evaluate(
@@ -207,7 +207,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
       database: database.name,
       loginDatabase: client.entry,
       entry,
-      nameable: functions.nameable(set, entry),
+      nameable: functions.targets.nameable(set.files, entry),
       isBytes: client.askedInBytes,
       nodes: seesNodes ? database.topology!.nodesJson : '',
       routeOnly: entry !== client.entry && isRewritten(client, set),
@@ -227,7 +227,9 @@ function isRewritten(client: Client, target: FunctionSet): boolean {
   const origin = client.functions;
   const { rewrite } = target.files;
   return (
-    rewrite !== null && rewrite === origin?.files.rewrite && client.sessions.functions.isOperators(origin)
+    rewrite !== null &&
+    rewrite === origin?.files.rewrite &&
+    client.sessions.functions.targets.areOperators(origin.files)
   );
 }
 
@@ -262,7 +264,8 @@ function noteDecision(client: Client, asked: Asked, decision: Decision): void {
 /** Whether functions apply where the client is, or where it came in, that can't judge what it wants to do. */
 export function isPastFunctions(client: Client, what: Unjudged): boolean {
   const { functions } = client.sessions;
-  const bars = (entry: string): boolean => functions.setFor(entry) !== null && !functions.allows(entry, what);
+  const bars = (entry: string): boolean =>
+    functions.setFor(entry) !== null && !functions.targets.allows(entry, what);
   return bars(client.entry) || (client.database !== null && bars(client.database.entry));
 }
 
