@@ -306,7 +306,7 @@ export class ProcessHost implements SandboxHost {
     if (load.settle === null) this.#inChild.delete(id);
     else this.#versions.delete(id);
     // it was sound when it was tried; now it has taken all the time that there is for it
-    if (load.settle === null && performance.now() - this.#headBegan >= LOAD_MS)
+    if (load.settle === null && performance.now() - this.#headBegan >= (load.version.loadMs ?? LOAD_MS))
       this.#events.onExcess(id, 'time');
   }
 

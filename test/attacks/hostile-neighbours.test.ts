@@ -168,7 +168,8 @@ test(
       );
       assert.deepEqual(await rules.ask('use', 'good'), { kind: 'go', query: '2000000', dbkey: null });
     }
-    assert.ok(rules.lines.some((line) => /take much memory/.test(line)));
+    // on a busy machine it may be their time that is seen first
+    assert.ok(rules.lines.some((line) => /take much (?:memory|time)/.test(line)));
     for (const row of rules.functions.stats())
       assert.equal(row.failures, 0, `${row.tenant}: ${row.last_error}`);
     assert.deepEqual(

@@ -427,7 +427,7 @@ test('a call is answered whose version is disposed of while a neighbour ends the
 test('a top level that hangs when it is loaded again leaves, and its calls are refused', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
-  sandbox.host.adopt(version(2, ECHO, 60, 'for (;;)'));
+  sandbox.host.adopt({ ...version(2, ECHO, 60, 'for (;;)'), loadMs: 100 });
   const hanging = sandbox.once(2, 'a');
   assert.deepEqual(await sandbox.once(1, 'b'), ['b']);
   assert.deepEqual(await hanging, ['!overloaded']);
@@ -447,7 +447,7 @@ test('a top level that hangs when it is loaded again leaves, and its calls are r
 test('a top level that is stuck when it is loaded again ends one process, and its calls are refused', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
-  sandbox.host.adopt(version(2, ECHO, 60, `for (;;) ${STUCK}`));
+  sandbox.host.adopt({ ...version(2, ECHO, 60, `for (;;) ${STUCK}`), loadMs: 100 });
   const stuck = sandbox.once(2, 'a');
   assert.deepEqual(await sandbox.once(1, 'b'), ['b']);
   assert.deepEqual(await stuck, ['!overloaded']);
