@@ -305,11 +305,13 @@ test('with -v the log tells of parameters that are set, and of their canonical f
     databases: { dev: cluster.connectionString() },
     settings: { pool_mode: 'transaction', verbose: 1 },
   });
-  const client = await verbose.connect({ options: '-c DateStyle=ISO' });
+  const client = await verbose.connect({ options: '-c TimeZone=europe/berlin' });
   for (let i = 0; i < 3; i++) await client.query('select 1');
-  assert.equal(verbose.logCount(/varcache_apply: .*SET DateStyle='ISO'/), 1);
+  assert.equal(verbose.logCount(/varcache_apply: .*SET TimeZone='europe\/berlin'/), 1);
   assert.equal(
-    verbose.logCount(/varcache_set_canonical: setting DateStyle to its canonical version ISO -> ISO, MDY/),
+    verbose.logCount(
+      /varcache_set_canonical: setting TimeZone to its canonical version europe\/berlin -> Europe\/Berlin/,
+    ),
     1,
   );
 });
