@@ -112,6 +112,8 @@ export class Registry {
   stopping = false;
   /** names that stand for a database of the moment, as dev@readers; `current` is kept for as long as it will do */
   resolveAlias: (name: string, current?: Database | null) => Database | null = () => null;
+  /** the entry that an alias belongs to; unlike `resolveAlias` it does not choose the next reader */
+  entryOfAlias: (name: string) => string | null = () => null;
   /** told of each database with a topology_query when its first pool is made, and when it is no more */
   onFirstPool: (database: Database) => void = () => {};
   onForgotten: (database: Database) => void = () => {};
@@ -132,8 +134,8 @@ export class Registry {
    * for. Null: no such database.
    */
   entryOf(name: string): string | null {
-    const database = this.databases.get(name) ?? this.resolveAlias(name);
-    if (database !== null) return database.entry;
+    const entry = this.databases.get(name)?.entry ?? this.entryOfAlias(name);
+    if (entry !== null) return entry;
     if (this.config.fallback === null || NO_DBKEYS.has(name) || cutName(name) !== name) return null;
     const part = PART_OF_CLUSTER.exec(name);
     return part === null ? name : this.#newCluster(part);

@@ -209,11 +209,11 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
  * parts of a cluster, stand as they are.
  */
 function cutNames(client: Client): void {
-  const { config, databases, resolveAlias } = client.sessions.registry;
+  const { config, databases, entryOfAlias } = client.sessions.registry;
   const { user, databaseName } = client;
   if (!config.userlist.has(user) && !config.users.has(user)) client.user = cutName(user);
   // an alias, or a node's name: no server hears of it
-  const isKnown = databases.has(databaseName) || resolveAlias(databaseName) !== null;
+  const isKnown = databases.has(databaseName) || entryOfAlias(databaseName) !== null;
   if (!isKnown) client.databaseName = cutName(databaseName);
   if (client.user === user && client.databaseName === databaseName) return;
   client.sessions.log.info(

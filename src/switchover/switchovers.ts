@@ -15,6 +15,7 @@ export class Switchovers {
   constructor(registry: Registry) {
     this.#registry = registry;
     registry.resolveAlias = (name, current = null) => this.#resolve(name, current);
+    registry.entryOfAlias = (name) => this.#clusterOf(name)?.database.entry ?? null;
     registry.onFirstPool = (database) => this.#used(database);
     registry.onForgotten = (database) => this.#forget(database);
   }
@@ -87,15 +88,18 @@ export class Switchovers {
 
   /** `dev@writer`, `dev@readers`, and what reader_database calls the latter. Nodes are databases of their own. */
   #resolve(name: string, current: Database | null): Database | null {
-    const at = name.lastIndexOf('@');
-    if (at > 0) {
-      const controller = this.controllers.get(name.slice(0, at));
-      const role = name.slice(at + 1);
-      if (controller === undefined) return null;
-      return role === 'writer' ? controller.database : role === 'readers' ? controller.reader(current) : null;
-    }
+    const controller = this.#clusterOf(name);
+    if (controller === null) return null;
+    return name.endsWith('@writer') ? controller.database : controller.reader(current);
+  }
+
+  /** The cluster that an alias leads to. */
+  #clusterOf(name: string): ClusterController | null {
+    const [, database, role] = /^(.+)@([^@]*)$/s.exec(name) ?? [];
+    if (database !== undefined)
+      return role === 'writer' || role === 'readers' ? (this.controllers.get(database) ?? null) : null;
     for (const controller of this.controllers.values())
-      if (controller.database.config.reader_database === name) return controller.reader(current);
+      if (controller.database.config.reader_database === name) return controller;
     return null;
   }
 }
