@@ -166,7 +166,7 @@ test('the rule of the * entry is for all databases without one, and may name any
 });
 
 test('rules that come and go leave the prepared statements of a session alone', async (t) => {
-  const settings = { pool_mode: 'session' };
+  const settings = { pool_mode: 'session', user_function_removal_grace: 0 };
   const bouncer = await start(t, { 'nothing.txt': '' }, { settings });
   const clients: RawClient[] = [];
   const works = async (client: RawClient): Promise<void> => {

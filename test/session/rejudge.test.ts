@@ -183,7 +183,7 @@ for (const pool_mode of ['transaction', 'session']) {
   test(`another rewriting is prepared in place of the old one, with the same parameters (${pool_mode})`, async (t) => {
     const version = (word: string): string =>
       `export const rewrite_query = (user, query) => query.includes('select') ? query.replace('text', "'${word} ' ||") : null;`;
-    const bouncer = await start(t, { pool_mode }, version('one'));
+    const bouncer = await start(t, { pool_mode, user_function_removal_grace: 0 }, version('one'));
     const client = await login(t, bouncer);
     const run = async (name: string): Promise<string | null> => {
       client.send(raw.describe('S', name), raw.bind(name, ['x']), raw.execute(), raw.sync());
