@@ -87,8 +87,12 @@ test('a new version ends a suspension at once', async (t) => {
   for (const clientId of [1, 2, 3, 4, 5])
     await rules.ask(`loop ${'x'.repeat(clientId)}`, 'bad', { clientId });
   assert.equal(stateOf(rules, 'bad'), 'suspended');
+  const before = rules.lines.length;
   await rules.write('bad/routing_rules.js', `${GOOD} // mended`);
-  await until('the new version', () => stateOf(rules, 'bad') === 'serving', 900);
+  await until('the new version', () =>
+    rules.lines.slice(before).some((line) => /user functions loaded: .*bad/.test(line)),
+  );
+  assert.equal(stateOf(rules, 'bad'), 'serving');
   assert.deepEqual(await rules.ask('to b', 'bad'), TO_B);
 });
 
