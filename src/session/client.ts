@@ -431,11 +431,6 @@ export class Client implements Waiter, ServerUser {
     resumeClient(this);
   }
 
-  /** The client gets an error and stays. */
-  sendError(error: ClientError): void {
-    this.send(error.encode());
-  }
-
   /** log_pooler_errors: what the client is told stands in the log, too. */
   logPoolerError(error: ClientError): void {
     const { registry, log } = this.sessions;

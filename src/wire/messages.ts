@@ -95,7 +95,6 @@ export function authentication(payload: Buffer): Buffer {
 export const AUTHENTICATION_OK = message(Backend.Authentication, 0);
 export const PARSE_COMPLETE = message(Backend.ParseComplete);
 export const CLOSE_COMPLETE = message(Backend.CloseComplete);
-export const SYNC = message(Frontend.Sync);
 export const FLUSH = message(Frontend.Flush);
 export const TERMINATE = message(Frontend.Terminate);
 
