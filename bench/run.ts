@@ -8,7 +8,7 @@ import {
   PostgresServer,
   removeFolder,
   temporaryFolder,
-} from '../src/cli/embedded-postgres.ts';
+} from '../src/demo/embedded-postgres.ts';
 import { forgetFolder, reapFolder } from '../src/platform/reaper.ts';
 import { freePort } from '../test/support/ports.ts';
 import { cpuMs, idleClients, rssKb } from './processes.ts';

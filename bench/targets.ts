@@ -7,7 +7,7 @@ import {
   isReachableUnprivileged,
   temporaryFolder,
   unprivileged,
-} from '../src/cli/embedded-postgres.ts';
+} from '../src/demo/embedded-postgres.ts';
 import { freePort } from '../test/support/ports.ts';
 
 /** What is measured: PostgreSQL itself, pgbouncer where it is installed, and this proxy in several set-ups. */

@@ -2,7 +2,7 @@ import { setImmediate as othersTurn } from 'node:timers/promises';
 import { clientLimitReached } from '../pool/limits.ts';
 import type { Client } from '../session/client.ts';
 import type { AdminConsole } from '../session/sessions.ts';
-import { ADMIN_DATABASE } from '../session/startup.ts';
+import { ADMIN_DATABASE } from '../session/login/startup.ts';
 import { ClientError } from '../wire/errors.ts';
 import {
   AUTHENTICATION_OK,
@@ -18,7 +18,7 @@ import { parseStatement } from './grammar.ts';
 import { HELP } from './help.ts';
 import { commandError, Operator } from './operator.ts';
 import { commandComplete, dataRow, EMPTY_QUERY_RESPONSE, rowDescription } from './result.ts';
-import { notifyTopology, switchOver } from './switchover.ts';
+import { notifyTopology, switchOver } from './switchover-tables.ts';
 import { TABLES, type Table } from './tables.ts';
 import { PGBOUNCER_VERSION } from './version.ts';
 

@@ -27,7 +27,7 @@ import {
   TOTALS_COLUMNS,
   totalsRows,
 } from './stats-tables.ts';
-import { SWITCHOVER_COLUMNS, switchoverRows, TOPOLOGY_COLUMNS, topologyRows } from './switchover.ts';
+import { SWITCHOVER_COLUMNS, switchoverRows, TOPOLOGY_COLUMNS, topologyRows } from './switchover-tables.ts';
 import { SHOWN_VERSION } from './version.ts';
 
 /** What a SHOW command answers. */

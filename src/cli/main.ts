@@ -36,7 +36,7 @@ function help(): string {
 /** Runs the command. Sets the exit code; a daemon's process goes on after it returns. */
 export async function main(args: readonly string[]): Promise<void> {
   if (args[0] === 'demo') {
-    const { demo } = await import('./demo.ts');
+    const { demo } = await import('../demo/demo.ts');
     return demo(args.slice(1));
   }
   let parsed;

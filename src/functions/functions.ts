@@ -3,16 +3,16 @@ import { basename, dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Unjudged } from '../config/options.ts';
-import { Blame } from './blame.ts';
-import { isPassingError, type SourceFiles } from './bundle-job.ts';
-import { bundlers } from './bundlers.ts';
-import { GO } from './decision.ts';
-import { FunctionSet, type FunctionLog, type SetSettings } from './function-set.ts';
-import { printable } from './failure.ts';
-import { Hosts } from './hosts.ts';
-import { KnownFiles } from './known-files.ts';
-import type { LoadTools } from './loading.ts';
-import type { Excess } from './shares.ts';
+import { Blame } from './tenants/blame.ts';
+import { isPassingError, type SourceFiles } from './build/bundle-job.ts';
+import { bundlers } from './build/bundlers.ts';
+import { GO } from './decide/policy.ts';
+import { FunctionSet, type FunctionLog, type SetSettings } from './tenants/function-set.ts';
+import { printable } from './decide/failure.ts';
+import { Hosts } from './sandbox/hosts.ts';
+import { KnownFiles } from './tenants/known-files.ts';
+import type { LoadTools } from './tenants/loading.ts';
+import type { Excess } from './sandbox/shares.ts';
 import {
   areOperators,
   isCandidate,
@@ -21,14 +21,14 @@ import {
   type DatabaseFunctions,
   type FindFile,
   type SourceSettings,
-} from './sources.ts';
-import { prepareScripts } from './prelude.ts';
-import { Targets } from './targets.ts';
-import { trailOf } from './trail.ts';
-import { Trials } from './trials.ts';
-import { SourceWatcher, type Matters } from './watch.ts';
+} from './build/sources.ts';
+import { prepareScripts } from './sandbox/prelude.ts';
+import { Targets } from './tenants/targets.ts';
+import { trailOf } from './build/trail.ts';
+import { Trials } from './sandbox/trials.ts';
+import { SourceWatcher, type Matters } from './build/watch.ts';
 
-export type { Decision, FunctionCall, FunctionLog } from './function-set.ts';
+export type { Decision, FunctionCall, FunctionLog } from './tenants/function-set.ts';
 export { FunctionSet, GO };
 
 type Policy = 'pass' | 'error' | 'disconnect';

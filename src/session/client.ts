@@ -11,18 +11,18 @@ import { printable } from '../telemetry/printable.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { Carry } from '../wire/frames.ts';
 import { TxStatus } from '../wire/protocol.ts';
-import { attach, serverLost, unlinkIfDone } from './link.ts';
+import { attach, serverLost, unlinkIfDone } from './link/link.ts';
 import { leave } from './leave.ts';
-import { Outstanding } from './outstanding.ts';
-import type { ClientStatement, Undecided } from './prepared.ts';
-import type { UntrackedStatement } from './rejudge.ts';
-import { HELD_BYTES, resumeClient } from './relay-client.ts';
-import { decided, type Asked, type Judgement } from './query.ts';
-import { relayServerBytes } from './relay-server.ts';
-import { refuseWaiting } from './switchover.ts';
-import { ADMIN_DATABASE } from './startup.ts';
+import { Outstanding } from './relay/outstanding.ts';
+import type { ClientStatement, Undecided } from './statements/prepared.ts';
+import type { UntrackedStatement } from './statements/rejudge.ts';
+import { HELD_BYTES, resumeClient } from './relay/relay-client.ts';
+import { decided, type Asked, type Judgement } from './query/query.ts';
+import { relayServerBytes } from './relay/relay-server.ts';
+import { refuseWaiting } from './resend/loss.ts';
+import { ADMIN_DATABASE } from './login/startup.ts';
 import type { Sessions } from './sessions.ts';
-import { UnnamedStatement } from './unnamed.ts';
+import { UnnamedStatement } from './statements/unnamed.ts';
 
 /** `login` until ReadyForQuery; `waiting` for a server; `active` while linked; `idle` otherwise. */
 export type ClientState = 'login' | 'idle' | 'waiting' | 'active' | 'closed';

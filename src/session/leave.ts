@@ -1,7 +1,7 @@
 import type { ClientError } from '../wire/errors.ts';
 import type { Client } from './client.ts';
-import { releaseStatement } from './prepared.ts';
-import { forgetAllUntracked } from './rejudge.ts';
+import { releaseStatement } from './statements/prepared.ts';
+import { forgetAllUntracked } from './statements/rejudge.ts';
 
 /** The end of a client: what is told to whom, and what becomes of its server. */
 

@@ -8,10 +8,10 @@ import type { ClientTls } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { readyForQuery } from '../wire/messages.ts';
 import { Client } from './client.ts';
-import { forgetKept } from './kept.ts';
-import { Handled } from './relay-client.ts';
-import { startSession } from './startup.ts';
-import { StatementRegistry } from './statements.ts';
+import { forgetKept } from './resend/kept.ts';
+import { Handled } from './relay/relay-client.ts';
+import { startSession } from './login/startup.ts';
+import { StatementRegistry } from './statements/shared.ts';
 
 /** All clients of a proxy, and what they share. */
 export class Sessions {

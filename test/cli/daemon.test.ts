@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { killIfThere } from '../../src/cli/embedded-postgres.ts';
+import { killIfThere } from '../../src/demo/embedded-postgres.ts';
 import { reapProcess } from '../../src/platform/reaper.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { until } from '../support/wait.ts';

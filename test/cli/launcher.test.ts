@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import { reapProcess } from '../../src/platform/reaper.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { until } from '../support/wait.ts';

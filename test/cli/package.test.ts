@@ -5,7 +5,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { removeFolder, temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { removeFolder, temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { Client, type ClientConfig } from 'pg';
-import { killIfThere } from '../../src/cli/embedded-postgres.ts';
+import { killIfThere } from '../../src/demo/embedded-postgres.ts';
 import { reapProcess } from '../../src/platform/reaper.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';

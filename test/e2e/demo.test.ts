@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Client } from 'pg';
-import { removeFolder, temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { removeFolder, temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import { forgetProcess, reapProcess } from '../../src/platform/reaper.ts';
 import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';

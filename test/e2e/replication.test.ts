@@ -4,7 +4,7 @@ import { after, test } from 'node:test';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { removeFolder, temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { removeFolder, temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster, noPostgres15 } from '../support/cluster.ts';
 import { RawClient, copyData, copyDone, errorFields, query, rowValues, startup } from '../support/raw.ts';

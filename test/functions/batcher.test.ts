@@ -3,10 +3,15 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { Batcher, type Serving } from '../../src/functions/batcher.ts';
-import { failureOf } from '../../src/functions/decision.ts';
+import { Batcher, type Serving } from '../../src/functions/decide/batcher.ts';
+import { failureOf } from '../../src/functions/decide/policy.ts';
 import { until } from '../support/wait.ts';
-import { cutOff, type HostAnswer, type HostCall, type SandboxHost } from '../../src/functions/host.ts';
+import {
+  cutOff,
+  type HostAnswer,
+  type HostCall,
+  type SandboxHost,
+} from '../../src/functions/sandbox/host.ts';
 
 interface Sent {
   readonly queries: readonly string[];

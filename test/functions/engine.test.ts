@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
-import { Engine } from '../../src/functions/engine.ts';
-import type { HostAnswer, HostCall } from '../../src/functions/host.ts';
-import { packCalls, unpackAnswers } from '../../src/functions/packing.ts';
-import { preludeSource } from '../../src/functions/prelude.ts';
+import { Engine } from '../../src/functions/sandbox/engine.ts';
+import type { HostAnswer, HostCall } from '../../src/functions/sandbox/host.ts';
+import { packCalls, unpackAnswers } from '../../src/functions/sandbox/packing.ts';
+import { preludeSource } from '../../src/functions/sandbox/prelude.ts';
 import { until } from '../support/wait.ts';
 
 const MAX_RESULT = 1_000;

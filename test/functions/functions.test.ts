@@ -4,8 +4,8 @@ import { mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { encodeMessage, MessageReader, type HostMessage } from '../../src/functions/host-messages.ts';
-import { packAnswers, packCalls, unpackAnswers, unpackCalls } from '../../src/functions/packing.ts';
+import { encodeMessage, MessageReader, type HostMessage } from '../../src/functions/sandbox/protocol.ts';
+import { packAnswers, packCalls, unpackAnswers, unpackCalls } from '../../src/functions/sandbox/packing.ts';
 import { REMOVED_AT_ONCE, Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 

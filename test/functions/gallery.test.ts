@@ -5,7 +5,7 @@ import { cp, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import { scan } from '../../user-functions/gallery/no-sql-prepare/rewrite_query.ts';
 import { Rules, type RulesOptions } from '../support/rules.ts';
 import type { Scope } from '../support/scope.ts';

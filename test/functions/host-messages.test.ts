@@ -1,7 +1,7 @@
 /** What the proxy takes from a sandbox process, in which somebody may have broken out. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { encodeMessage, MessageReader, type HostMessage } from '../../src/functions/host-messages.ts';
+import { encodeMessage, MessageReader, type HostMessage } from '../../src/functions/sandbox/protocol.ts';
 
 /** The header of a message, and none of its text. */
 function header(kind: HostMessage['kind'], size: number): Buffer {

@@ -4,11 +4,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
-import { Blame } from '../../src/functions/blame.ts';
-import { bundlers } from '../../src/functions/bundlers.ts';
+import { Blame } from '../../src/functions/tenants/blame.ts';
+import { bundlers } from '../../src/functions/build/bundlers.ts';
 import { FunctionSet, type Decision, type FunctionSettings } from '../../src/functions/functions.ts';
-import { InlineHost } from '../../src/functions/inline-host.ts';
-import { preludeSource } from '../../src/functions/prelude.ts';
+import { InlineHost } from '../../src/functions/sandbox/inline-host.ts';
+import { preludeSource } from '../../src/functions/sandbox/prelude.ts';
 import { Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 

@@ -1,8 +1,8 @@
 /** Whose calls are run apart from those of others, and for how long. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Penalties } from '../../src/functions/penalties.ts';
-import type { HostCall } from '../../src/functions/host.ts';
+import { Penalties } from '../../src/functions/decide/penalties.ts';
+import type { HostCall } from '../../src/functions/sandbox/host.ts';
 
 const call = (clientId: number, query: string, as: Partial<HostCall> = {}): HostCall => ({
   username: 'u',

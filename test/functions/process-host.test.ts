@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
-import { HostChild, type ChildEvents } from '../../src/functions/child.ts';
-import type { HostMessage } from '../../src/functions/host-messages.ts';
-import type { HostAnswer, HostCall, VersionCode } from '../../src/functions/host.ts';
-import { ProcessHost } from '../../src/functions/process-host.ts';
+import { HostChild, type ChildEvents } from '../../src/functions/sandbox/child.ts';
+import type { HostMessage } from '../../src/functions/sandbox/protocol.ts';
+import type { HostAnswer, HostCall, VersionCode } from '../../src/functions/sandbox/host.ts';
+import { ProcessHost } from '../../src/functions/sandbox/supervisor.ts';
 import { until, within } from '../support/wait.ts';
 
 /** Nothing interrupts this: the conversion is one call of a built-in. */

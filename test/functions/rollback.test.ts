@@ -1,8 +1,8 @@
 /** Which queries are a plain ROLLBACK, and what finding out costs. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { isRollback } from '../../src/functions/decision.ts';
-import { fingerprint, queryShape } from '../../src/functions/shape.ts';
+import { isRollback } from '../../src/functions/decide/policy.ts';
+import { fingerprint, queryShape } from '../../src/functions/decide/shape.ts';
 
 test('a plain ROLLBACK is known, however it is written', () => {
   for (const query of [

@@ -1,7 +1,7 @@
 /** Which version of a shared sandbox process takes too much of it. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Shares } from '../../src/functions/shares.ts';
+import { Shares } from '../../src/functions/sandbox/shares.ts';
 
 const MB = 1024 * 1024;
 

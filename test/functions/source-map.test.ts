@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { SourceMap } from 'node:module';
 import { test } from 'node:test';
 import { build } from 'esbuild';
-import { findPlace, indexMap } from '../../src/functions/source-map.ts';
+import { findPlace, indexMap } from '../../src/functions/build/source-map.ts';
 
 /** Functions of all shapes, some of them over several lines. */
 function sourceOf(statements: number): string {

@@ -4,8 +4,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
-import { temporaryFolder } from '../../src/cli/embedded-postgres.ts';
-import { sourceFiles } from '../../src/functions/sources.ts';
+import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
+import { sourceFiles } from '../../src/functions/build/sources.ts';
 import { REMOVED_AT_ONCE, Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 

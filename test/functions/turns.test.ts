@@ -1,8 +1,8 @@
 /** Whose turn it is when many tenants want something that few can have at once. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Blame } from '../../src/functions/blame.ts';
-import { Turns } from '../../src/functions/turns.ts';
+import { Blame } from '../../src/functions/tenants/blame.ts';
+import { Turns } from '../../src/functions/build/turns.ts';
 
 test('a tenant that asks a hundred times delays another one by one turn', async () => {
   const turns = new Turns(1);

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { SourceWatcher, type WatchEvents } from '../../src/functions/watch.ts';
+import { SourceWatcher, type WatchEvents } from '../../src/functions/build/watch.ts';
 import { until } from '../support/wait.ts';
 
 async function folderOf(t: TestContext): Promise<string> {

@@ -9,8 +9,8 @@ import { dataRow } from '../../src/admin/result.ts';
 import { ScramServer } from '../../src/auth/scram-server.ts';
 import { isPrintable, parseAttributes } from '../../src/auth/scram.ts';
 import { parseSecret } from '../../src/auth/secrets.ts';
-import { printable as oneLine } from '../../src/functions/failure.ts';
-import { fingerprint, queryShape } from '../../src/functions/shape.ts';
+import { printable as oneLine } from '../../src/functions/decide/failure.ts';
+import { fingerprint, queryShape } from '../../src/functions/decide/shape.ts';
 import { Fifo } from '../../src/pool/fifo.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { logIn } from '../../src/pool/login.ts';
@@ -23,9 +23,9 @@ import {
   parsedNames,
   replayable,
   said,
-} from '../../src/session/replay.ts';
-import { isBegin, isRepeatable } from '../../src/session/statement-kind.ts';
-import { StatementRegistry } from '../../src/session/statements.ts';
+} from '../../src/session/resend/resendable.ts';
+import { isBegin, isRepeatable } from '../../src/sql/statement-kind.ts';
+import { StatementRegistry } from '../../src/session/statements/shared.ts';
 import { loggable, printable } from '../../src/telemetry/printable.ts';
 import {
   errorResponse,

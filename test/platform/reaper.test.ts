@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { until } from '../support/wait.ts';
 
-const SERVERS = new URL('../../src/cli/embedded-postgres.ts', import.meta.url).href;
+const SERVERS = new URL('../../src/demo/embedded-postgres.ts', import.meta.url).href;
 const REAPER = new URL('../../src/platform/reaper.ts', import.meta.url).href;
 
 test('a folder is removed after SIGKILL, and what was never registered can be forgotten any number of times', async () => {

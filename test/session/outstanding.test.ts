@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Outstanding, Reply, Request } from '../../src/session/outstanding.ts';
+import { Outstanding, Reply, Request } from '../../src/session/relay/outstanding.ts';
 
 type Kind = 'query' | 'call' | 'sync' | 'parse' | 'bind' | 'describe' | 'execute' | 'close';
 

@@ -9,8 +9,8 @@ import {
   replayable,
   said,
   type Interrupted,
-} from '../../src/session/replay.ts';
-import { isRepeatable, kindOf, statementsOf, type StatementKind } from '../../src/session/statement-kind.ts';
+} from '../../src/session/resend/resendable.ts';
+import { isRepeatable, kindOf, statementsOf, type StatementKind } from '../../src/sql/statement-kind.ts';
 import * as raw from '../support/raw.ts';
 
 test('one transactional statement can be sent again', () => {

@@ -9,7 +9,7 @@ import {
   removeFolder,
   temporaryFolder,
   unprivileged,
-} from '../../src/cli/embedded-postgres.ts';
+} from '../../src/demo/embedded-postgres.ts';
 import { forgetProcess, reapProcess } from '../../src/platform/reaper.ts';
 import { freePort } from './ports.ts';
 import type { Scope } from './scope.ts';

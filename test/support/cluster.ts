@@ -11,7 +11,7 @@ import {
   killIfThere,
   temporaryFolder,
   type StopMode,
-} from '../../src/cli/embedded-postgres.ts';
+} from '../../src/demo/embedded-postgres.ts';
 import { freePort } from './ports.ts';
 import type { Scope } from './scope.ts';
 import { until } from './wait.ts';

@@ -1,7 +1,7 @@
 /** User functions in the production sandbox, without a proxy around them. */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import {
   Functions,
   type Decision,
@@ -9,7 +9,7 @@ import {
   type FunctionLog,
 } from '../../src/functions/functions.ts';
 import type { FunctionSettings } from '../../src/functions/functions.ts';
-import type { DatabaseFunctions } from '../../src/functions/sources.ts';
+import type { DatabaseFunctions } from '../../src/functions/build/sources.ts';
 import type { Scope } from './scope.ts';
 
 export interface RulesOptions {

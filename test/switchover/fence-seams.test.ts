@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Client, type DatabaseError } from 'pg';
-import { killIfThere } from '../../src/cli/embedded-postgres.ts';
+import { killIfThere } from '../../src/demo/embedded-postgres.ts';
 import { Cluster, noPostgres15 } from '../support/cluster.ts';
 import { until, within } from '../support/wait.ts';
 import { setUp, TOPOLOGY, Writer } from './pair.ts';

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { Client } from 'pg';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster, type Row } from '../support/cluster.ts';
-import { removeFolder, temporaryFolder } from '../../src/cli/embedded-postgres.ts';
+import { removeFolder, temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import { until } from '../support/wait.ts';
 import { planned, rejoin, setUp } from './pair.ts';
 

@@ -1,0 +1,237 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import {
+  isPassingError,
+  type Bundle,
+  type BundleJob,
+  type BundleResult,
+  type Looking,
+  type SourceFiles,
+} from './bundle-job.ts';
+import type { Details } from '../tenants/journal.ts';
+import { Turns } from './turns.ts';
+
+/**
+ * Bundling happens in processes of its own, each of which has one job at a time. What the files of one set do to it (it
+ * may hang over them, fill its memory, or end because of them) costs that set's tenant alone.
+ */
+
+/** Of ordinary jobs. What takes longer waits for the turn of those that have been slow before. */
+const QUICK_MS = 3_000;
+/** Far more than the largest packages take on a busy machine. */
+const LONGEST_MS = 10_000;
+/** Of these, what takes longer than that does not keep others waiting. */
+const GIVE_ON_MS = 500;
+/** Two processors' worth: hundreds of sets at once would only keep each other, and the clients, waiting. */
+const QUICK_TURNS = 2;
+/** Changes come in bursts: editors, deployments. */
+const IDLE_MS = 5_000;
+/** Files of a job that comes to no end that are watched afterwards. */
+const MAX_LOOKING = 10_000;
+/** Of a bundler and of esbuild each: the kernel's word is final. */
+const DATA_MB = 768;
+
+/** The files can't be bundled: all that is wrong, on one line, with file, line and column. */
+export class BundleError extends Error {
+  /** What was read, or looked for in vain, before that: a change there may mend it. */
+  readonly inputs: readonly string[];
+  /** `passing`: the machine is short of something. `offence`: the files have cost more than their share. */
+  readonly kind: 'mistake' | 'passing' | 'offence';
+  readonly details: Details;
+
+  constructor(
+    message: string,
+    kind: BundleError['kind'],
+    inputs: readonly string[] = [],
+    details: Details = { place: null, frame: '' },
+  ) {
+    super(message);
+    this.kind = kind;
+    this.inputs = inputs;
+    this.details = details;
+  }
+}
+
+/** `inputs`: what the bundler was about to read before that, as far as it could tell */
+type Ending =
+  | { readonly kind: 'late'; readonly inputs: readonly string[] }
+  | { readonly kind: 'ended'; readonly inputs: readonly string[] }
+  | { readonly kind: 'no start'; readonly error: Error };
+
+const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const MAIN = fileURLToPath(new URL(`./bundler-process.${EXTENSION}`, import.meta.url));
+
+/** One bundler process. */
+class Bundler {
+  readonly #child: ChildProcess;
+  #settle: ((result: BundleResult | Ending) => void) | null = null;
+  #looking: string[] = [];
+  isGone = false;
+
+  constructor() {
+    const limits = `ulimit -c 0; ulimit -d ${DATA_MB * 1024} 2>/dev/null; exec "$0" "$@"`;
+    const { ESBUILD_BINARY_PATH: binary } = process.env;
+    this.#child = spawn(
+      '/bin/sh',
+      ['-c', limits, process.execPath, '--no-warnings', '--max-old-space-size=384', MAIN],
+      {
+        stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+        serialization: 'advanced',
+        env: binary === undefined ? {} : { ESBUILD_BINARY_PATH: binary },
+        cwd: '/',
+        // a group of its own, with which esbuild ends too
+        detached: true,
+      },
+    );
+    this.#child.on('error', (error) => this.#end({ kind: 'no start', error }));
+    this.#child.on('exit', () => this.#end(this.#ended('ended')));
+    this.#child.on('message', (message: BundleResult | Looking) => {
+      if (message.kind !== 'looking') this.#finish(message);
+      else if (this.#looking.length < MAX_LOOKING) this.#looking.push(...message.paths);
+    });
+    this.#ref(false);
+  }
+
+  run(job: BundleJob, limitMs: number): Promise<BundleResult | Ending> {
+    return new Promise((resolve) => {
+      this.#looking = [];
+      if (this.isGone) return resolve(this.#ended('ended'));
+      const timer = setTimeout(() => {
+        this.#finish(this.#ended('late'));
+        this.kill();
+      }, limitMs);
+      this.#ref(true);
+      this.#settle = (result) => {
+        clearTimeout(timer);
+        this.#ref(false);
+        resolve(result);
+      };
+      // one that could not be started has no channel, and tells of it next
+      if (!this.#child.connected) return;
+      this.#child.send(job, (error) => {
+        if (error !== null) this.#end(this.#ended('ended'));
+      });
+    });
+  }
+
+  #ended(kind: 'late' | 'ended'): Ending {
+    return { kind, inputs: this.#looking.slice(0, MAX_LOOKING) };
+  }
+
+  kill(): void {
+    this.isGone = true;
+    const { pid } = this.#child;
+    if (pid === undefined) return;
+    try {
+      process.kill(-pid, 'SIGKILL');
+    } catch {
+      // it is gone already
+    }
+  }
+
+  /** Whether this process stays because of the child. */
+  #ref(isBusy: boolean): void {
+    const channel = this.#child.channel as { ref(): void; unref(): void } | null | undefined;
+    if (isBusy) {
+      this.#child.ref();
+      channel?.ref();
+    } else {
+      this.#child.unref();
+      channel?.unref();
+    }
+  }
+
+  #finish(result: BundleResult | Ending): void {
+    const settle = this.#settle;
+    this.#settle = null;
+    settle?.(result);
+  }
+
+  #end(how: Ending): void {
+    this.kill();
+    this.#finish(how);
+  }
+}
+
+class Bundlers {
+  readonly #quick = new Turns(QUICK_TURNS);
+  /** for tenants whose files have been slow, or have ended a bundler */
+  readonly #slow = new Turns(1);
+  readonly #idle: Bundler[] = [];
+  #timer: NodeJS.Timeout | null = null;
+
+  /**
+   * Puts a set's files and all that they import into one script.
+   * @param isSuspect the tenant has been slow lately
+   * @throws BundleError
+   */
+  async bundle(tenant: string, isSuspect: boolean, files: SourceFiles): Promise<Bundle> {
+    const result = await this.#run(tenant, isSuspect, { kind: 'bundle', files });
+    if (result.kind === 'bundle') return result.bundle;
+    if (result.kind !== 'failed') throw new BundleError('the bundler gave a wrong answer', 'passing');
+    throw new BundleError(
+      result.message,
+      result.isPassing ? 'passing' : 'mistake',
+      result.inputs,
+      result.details,
+    );
+  }
+
+  /** `file:line:column` of each async function in the author's own files, relative to a folder. */
+  async asyncPlaces(tenant: string, inputs: readonly string[], folder: string): Promise<readonly string[]> {
+    try {
+      const result = await this.#run(tenant, true, { kind: 'async places', inputs, folder });
+      return result.kind === 'async places' ? result.places : [];
+    } catch {
+      return [];
+    }
+  }
+
+  async #run(tenant: string, isSuspect: boolean, job: BundleJob): Promise<BundleResult> {
+    let result: BundleResult | Ending = { kind: 'late', inputs: [] };
+    if (!isSuspect) result = await this.#quick.run(tenant, () => this.#once(job, QUICK_MS), GIVE_ON_MS);
+    if (result.kind === 'late' || result.kind === 'ended')
+      result = await this.#slow.run(tenant, () => this.#once(job, LONGEST_MS));
+    // it may have been ended from outside; alone and twice in a row, it was these files
+    if (result.kind === 'ended') result = await this.#slow.run(tenant, () => this.#once(job, LONGEST_MS));
+    switch (result.kind) {
+      case 'late':
+        throw new BundleError(`bundling took longer than ${LONGEST_MS / 1000} s`, 'offence', result.inputs);
+      case 'ended':
+        throw new BundleError(
+          `esbuild ended while it worked on these files, or needed more than ${DATA_MB} MB of memory`,
+          'offence',
+          result.inputs,
+        );
+      case 'no start':
+        throw new BundleError(
+          `no bundler process can be started: ${result.error.message}`,
+          isPassingError(result.error) ? 'passing' : 'mistake',
+        );
+      default:
+        return result;
+    }
+  }
+
+  async #once(job: BundleJob, limitMs: number): Promise<BundleResult | Ending> {
+    let bundler = this.#idle.pop();
+    while (bundler?.isGone) bundler = this.#idle.pop();
+    try {
+      bundler ??= new Bundler();
+    } catch (error) {
+      return { kind: 'no start', error: error as Error };
+    }
+    const result = await bundler.run(job, limitMs);
+    if (!bundler.isGone) this.#idle.push(bundler);
+    this.#timer ??= setTimeout(() => this.#endIdle(), IDLE_MS).unref();
+    this.#timer.refresh();
+    return result;
+  }
+
+  #endIdle(): void {
+    for (const bundler of this.#idle.splice(0)) bundler.kill();
+  }
+}
+
+/** All function sets of this process share them. */
+export const bundlers = new Bundlers();

@@ -1,0 +1,118 @@
+import type { HostCall } from '../sandbox/host.ts';
+
+/** How long a costly call is remembered, in ms; twice as long after each further one, up to the longest. */
+const PENALTY_MS = 10_000;
+const LONGEST_PENALTY_MS = 60_000;
+/** So many connections of one user from one address: what comes next under yet another number is theirs too. */
+const CONNECTIONS = 4;
+/** Entries of each table; the oldest goes first. */
+const MAX_ENTRIES = 256;
+/** Of a longer text only so much is compared at each end, in characters. */
+const LONGEST_KEY = 4_096;
+const END_KEY = 256;
+
+/**
+ * `hard`: this connection, or this text, has cost others something. `soft`: it comes from where several connections have.
+ * null: nothing is known against it.
+ */
+export type Penalty = 'hard' | 'soft' | null;
+
+interface Entry {
+  readonly until: number;
+  readonly ms: number;
+}
+
+/** Calls that are run apart for a while, because others would wait for them: by connection, by text, by user and address. */
+export class Penalties {
+  readonly #clients = new Map<number, Entry>();
+  readonly #texts = new Map<string, Entry>();
+  /** by user and address, the connections that have had costly calls, each until when */
+  readonly #origins = new Map<string, Map<number, number>>();
+
+  get isEmpty(): boolean {
+    return this.#texts.size === 0 && this.#clients.size === 0 && this.#origins.size === 0;
+  }
+
+  of(call: HostCall, now: number): Penalty {
+    // almost always
+    if (this.isEmpty) return null;
+    if (call.clientId !== undefined && isOn(this.#clients, call.clientId, now)) return 'hard';
+    if (isOn(this.#texts, textKey(call), now)) return 'hard';
+    const connections = this.#origins.get(originOf(call));
+    return connections !== undefined && countOn(connections, now) >= CONNECTIONS ? 'soft' : null;
+  }
+
+  /** The call was costly. */
+  add(call: HostCall, now: number): void {
+    addTo(this.#texts, textKey(call), now);
+    if (call.clientId === undefined) return;
+    addTo(this.#clients, call.clientId, now);
+    const until = now + PENALTY_MS;
+    const origin = originOf(call);
+    const connections = this.#origins.get(origin) ?? new Map<number, number>();
+    for (const [id, end] of connections)
+      if (end <= now || connections.size >= CONNECTIONS) connections.delete(id);
+    connections.set(call.clientId, until);
+    put(this.#origins, origin, connections);
+  }
+
+  /** A call with this text was answered after all. */
+  clear(call: HostCall): void {
+    this.#texts.delete(textKey(call));
+  }
+
+  /** Another version may be better. */
+  reset(): void {
+    this.#clients.clear();
+    this.#texts.clear();
+    this.#origins.clear();
+  }
+
+  /** Forgets what is over, so that calls need not be looked at any more. */
+  expire(now: number): void {
+    forget(this.#clients, now);
+    forget(this.#texts, now);
+    for (const [origin, connections] of this.#origins)
+      if (countOn(connections, now) === 0) this.#origins.delete(origin);
+  }
+}
+
+function isOn<Key>(table: ReadonlyMap<Key, Entry>, key: Key, now: number): boolean {
+  return (table.get(key)?.until ?? 0) > now;
+}
+
+function addTo<Key>(table: Map<Key, Entry>, key: Key, now: number): void {
+  const last = table.get(key);
+  const ms = last === undefined ? PENALTY_MS : Math.min(last.ms * 2, LONGEST_PENALTY_MS);
+  put(table, key, { until: now + ms, ms });
+}
+
+/** What is over is remembered for as long again: a further fault then counts for more. */
+function forget<Key>(table: Map<Key, Entry>, now: number): void {
+  for (const [key, { until, ms }] of table) if (until + ms <= now) table.delete(key);
+}
+
+function countOn(connections: ReadonlyMap<number, number>, now: number): number {
+  let count = 0;
+  for (const until of connections.values()) if (until > now) count++;
+  return count;
+}
+
+function put<Key, Value>(table: Map<Key, Value>, key: Key, value: Value): void {
+  table.delete(key);
+  table.set(key, value);
+  if (table.size > MAX_ENTRIES) table.delete(table.keys().next().value!);
+}
+
+/** What a rule is told: the same query of another user, or in a transaction, may cost nothing. */
+function textKey({ username, database, inTransaction, query }: HostCall): string {
+  const text =
+    query.length <= LONGEST_KEY
+      ? query
+      : `${query.length}\0${query.slice(0, END_KEY)}\0${query.slice(-END_KEY)}`;
+  return `${username}\0${database}\0${inTransaction ? '1' : '0'}${text}`;
+}
+
+function originOf(call: HostCall): string {
+  return `${call.username}\0${call.address ?? ''}`;
+}

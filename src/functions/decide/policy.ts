@@ -1,0 +1,170 @@
+import { clientErrors } from '../../wire/errors.ts';
+import {
+  isPlatformFailure,
+  type CallFailure,
+  type FailureOutcome,
+  type HostAnswer,
+  type HostCall,
+  type Part,
+} from '../sandbox/host.ts';
+
+/** What becomes of a query whose function fails. */
+export type FailurePolicy = 'pass' | 'error' | 'disconnect';
+
+/** What becomes of a query. */
+export type Decision =
+  | {
+      readonly kind: 'go';
+      /** null: unchanged */
+      readonly query: string | null;
+      /** null: stay */
+      readonly dbkey: string | null;
+    }
+  | Refusal;
+
+export type Refusal =
+  | {
+      readonly kind: 'reject';
+      readonly message: string;
+      readonly code: string;
+      readonly hint: string | null;
+      readonly detail: string | null;
+    }
+  | { readonly kind: 'disconnect'; readonly message: string; readonly code: string };
+
+export const GO: Decision = { kind: 'go', query: null, dbkey: null };
+/** external_routine_exception: what a failed function is to the client under the policy `error` */
+const FAILURE_SQLSTATE = '38000';
+
+/** Whether the functions that were asked may name this database. A name that they may not is to them one that there is not. */
+export type MayName = (name: string, call: HostCall) => boolean;
+
+/** An answer in which what the proxy can't do is a failure. */
+export function checked(
+  call: HostCall,
+  answer: HostAnswer,
+  isDbkey: MayName,
+  nameable: (call: HostCall) => Nameable,
+): HostAnswer {
+  const { rewrite, route } = answer;
+  // oxlint-disable-next-line no-control-regex
+  if (call.isBytes && rewrite !== null && 'text' in rewrite && /[^\0-\xff]/.test(rewrite.text)) {
+    const message = 'returned characters over U+00FF for a query that is not in UTF-8';
+    return checked(call, { rewrite: badResult('bad_result', message), route }, isDbkey, nameable);
+  }
+  if (route !== null && 'text' in route && !isDbkey(route.text, call))
+    return { rewrite, route: badResult('unknown_dbkey', misnamed(route.text, nameable(call))) };
+  return answer;
+}
+
+/** What a routing function may name. */
+export interface Nameable {
+  readonly names: readonly string[];
+  /** all that are configured */
+  readonly isAll: boolean;
+}
+
+/** Of the names that it may return, so many are told. */
+const MAX_NAMES = 10;
+
+/** What to say of a name that a routing function may not return. */
+export function misnamed(name: string, { names, isAll }: Nameable): string {
+  const told = names.slice(0, MAX_NAMES).join(', ');
+  const rest = names.length > MAX_NAMES ? `, and ${names.length - MAX_NAMES} more` : '';
+  const what = isAll ? 'is not in [databases]' : 'is not among the databases that it may name';
+  return `returned ${shown(name)}, which ${what} (${told}${rest})`;
+}
+
+/** A text that should be a name. It may just as well be the query, and that must not be logged. */
+function shown(name: string): string {
+  return /^[\w.@:$-]{1,63}$/.test(name) ? `"${name}"` : `a text of ${name.length} characters`;
+}
+
+function badResult(outcome: FailureOutcome, message: string): Part {
+  return { failure: { outcome, message, stack: '' } };
+}
+
+export function failureOf(part: Part): CallFailure | null {
+  return part !== null && 'failure' in part ? part.failure : null;
+}
+
+const ROLLBACKS = ['rollback', 'abort'];
+const NOISE = ['work', 'transaction'];
+
+/**
+ * Whether a query is a plain ROLLBACK, the end of a transaction that takes nothing from it. Refused because of a failure, its
+ * client would be stuck in the transaction. Each character is looked at a few times at most.
+ */
+export function isRollback(query: string): boolean {
+  const start = afterSpaces(query, 0);
+  let at = afterWord(query, start, ROLLBACKS);
+  if (at === start) return false;
+  const next = afterSpaces(query, at);
+  // a word of its own only after a space
+  at = next === at ? at : afterSpaces(query, afterWord(query, next, NOISE));
+  if (query.charCodeAt(at) === SEMICOLON) at = afterSpaces(query, at + 1);
+  return at === query.length;
+}
+
+const SEMICOLON = 0x3b;
+
+/** PostgreSQL's white space: space, and \t \n \v \f \r. */
+function afterSpaces(text: string, from: number): number {
+  let at = from;
+  while (
+    at < text.length &&
+    (text.charCodeAt(at) === 0x20 || (text.charCodeAt(at) >= 9 && text.charCodeAt(at) <= 13))
+  )
+    at++;
+  return at;
+}
+
+/** @param words in lower case @returns where the word ends that is there, in any case; `from` when there is none of them */
+function afterWord(text: string, from: number, words: readonly string[]): number {
+  const word = words.find((each) => isThere(each, text, from));
+  return word === undefined ? from : from + word.length;
+}
+
+function isThere(word: string, text: string, from: number): boolean {
+  // both cases of an ASCII letter differ in this bit
+  for (let i = 0; i < word.length; i++)
+    if ((text.charCodeAt(from + i) | 0x20) !== word.charCodeAt(i)) return false;
+  return true;
+}
+
+/** A rejection, or a failure whose policy is not to let the query pass; null: it goes on. */
+export function refusalOf(query: string, part: Part, policy: FailurePolicy): Refusal | null {
+  if (part === null || 'text' in part) return null;
+  if ('rejection' in part) return { kind: 'reject', ...part.rejection };
+  const { outcome } = part.failure;
+  if (isPlatformFailure(outcome)) return isRollback(query) ? null : notJudged(outcome);
+  const message = `user function failed: ${outcome}`;
+  if (policy === 'pass') return null;
+  if (policy === 'disconnect') return { kind: 'disconnect', message, code: FAILURE_SQLSTATE };
+  if (isRollback(query)) return null;
+  return {
+    kind: 'reject',
+    message,
+    code: FAILURE_SQLSTATE,
+    hint: 'The log of the proxy says more.',
+    detail: EXPLAINED[outcome] ?? null,
+  };
+}
+
+/** For the client, which is told nothing that the function has made up. */
+const EXPLAINED: Partial<Record<FailureOutcome, string>> = {
+  threw: 'It threw an exception.',
+  bad_result: 'It returned something that is neither a string nor null.',
+  unknown_dbkey: 'It named a database that does not exist, or that it may not name.',
+  too_large: 'The query is over user_function_max_query, or the result over user_function_max_result.',
+  deadline: 'It took longer than user_function_timeout.',
+  memory: 'It needed more memory than user_function_memory_limit.',
+  killed: 'It did not come back, or ended its process.',
+  no_version: 'Its files could not be loaded.',
+};
+
+/** A query that could not be judged goes nowhere, whatever the policy: only the rule's own failure on it lets it pass. */
+function notJudged(outcome: FailureOutcome): Refusal {
+  const { message, code, hint, detail } = clientErrors.notJudged(outcome);
+  return { kind: 'reject', message, code, hint, detail };
+}

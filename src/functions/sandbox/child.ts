@@ -1,0 +1,182 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { forgetProcess, reapProcess } from '../../platform/reaper.ts';
+import { encodeMessage, MessageReader, type HostMessage } from './protocol.ts';
+import { addonFile, hostProcessScript, preludeSource } from './prelude.ts';
+
+/**
+ * Flags of a sandbox host (docs/sandbox.md): no compiler, so no code from strings, no WebAssembly, and a data segment
+ * limit that works; a regex engine that does not backtrack for ever; no files but isolated-vm's, no network, no processes.
+ */
+const NODE_FLAGS = [
+  '--no-node-snapshot',
+  '--jitless',
+  '--enable-experimental-regexp-engine-on-excessive-backtracks',
+  '--permission',
+  '--allow-addons',
+  '--no-warnings',
+];
+/** What the isolates of one host may take together, beyond their own limits; the kernel's word is final. */
+const BASE_DATA_MB = 400;
+/**
+ * Bytes of the longest message with answers, beside what the last of its calls may return: the prelude ends a batch at 256 Ki
+ * characters of at most three bytes, and bounds what is printed.
+ */
+const ANSWERS_BYTES = 1024 * 1024;
+/** Reads the program from stdin, before the messages: int32 length, UTF-8 text. The command line is short so. */
+const BOOT = `const { readSync } = require('node:fs');
+const read = (size) => {
+  const bytes = Buffer.alloc(size);
+  for (let at = 0; at < size;) {
+    const count = readSync(0, bytes, { offset: at });
+    if (count === 0) process.exit(1);
+    at += count;
+  }
+  return bytes;
+};
+new Function('require', read(read(4).readInt32BE(0)).toString())(require);`;
+/** `nobody`: what it becomes where the proxy runs as root */
+const UNPRIVILEGED = 65534;
+
+/** What somebody sends: an operator, the kernel that is short of memory. What code does to its own process is another one. */
+const OUTSIDE: ReadonlySet<NodeJS.Signals | null> = new Set([
+  'SIGKILL',
+  'SIGTERM',
+  'SIGINT',
+  'SIGHUP',
+  'SIGQUIT',
+] as const);
+
+export interface ChildEvents {
+  onMessage(message: HostMessage): void;
+  /** The process is gone, for whatever reason; told once. */
+  onGone(): void;
+}
+
+/** A sandbox host process and the pipe to it. */
+export class HostChild {
+  readonly #child: ChildProcess;
+  readonly #reader = new MessageReader(ANSWERS_BYTES);
+  #gone = false;
+  #events: ChildEvents | null = null;
+  #isReady = false;
+  #killed = false;
+  #endedBy: NodeJS.Signals | null = null;
+  /** the last lines that it wrote to stderr: why it ended */
+  complaint = '';
+
+  constructor(memoryLimitMb: number) {
+    const flags = [...NODE_FLAGS, `--allow-fs-read=${addonFile()}`];
+    const limits = `ulimit -c 0; ulimit -d ${(BASE_DATA_MB + memoryLimitMb) * 1024} 2>/dev/null; exec "$0" "$@"`;
+    const user = process.getuid?.() === 0 ? String(UNPRIVILEGED) : '';
+    this.#child = spawn(
+      '/bin/sh',
+      ['-c', limits, process.execPath, ...flags, '--eval', BOOT, addonFile(), user],
+      { stdio: ['pipe', 'pipe', 'pipe'], env: {}, cwd: '/' },
+    );
+    // It ends when its pipe does, unless something in it doesn't return just then.
+    if (this.#child.pid !== undefined) reapProcess(this.#child.pid);
+    this.#child.on('error', (error) => {
+      this.complaint ||= error.message;
+      this.#end();
+    });
+    this.#child.on('exit', (_code, signal) => {
+      if (!this.#killed && OUTSIDE.has(signal)) this.#endedBy = signal;
+      this.#end();
+    });
+    // without descriptors there are no pipes; the error comes as an event
+    this.#child.stdin?.on('error', () => {});
+    this.#child.stdout?.on('data', (chunk: Buffer) => this.#read(chunk));
+    this.#child.stderr?.on('data', (chunk: Buffer) => {
+      this.complaint = (this.complaint + chunk.toString()).slice(-2_000);
+    });
+    const script = Buffer.from(hostProcessScript());
+    const length = Buffer.alloc(4);
+    length.writeInt32BE(script.length);
+    this.#child.stdin?.write(Buffer.concat([length, script]));
+    this.send({ kind: 'hello', id: 0, text: JSON.stringify({ prelude: preludeSource() }) });
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  get isGone(): boolean {
+    return this.#gone;
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** The signal that has ended it, where neither the proxy nor anything that ran in it has done that. */
+  get endedBy(): NodeJS.Signals | null {
+    return this.#endedBy;
+  }
+
+  /** From now on somebody listens; a child that is gone already says so at once. */
+  attach(events: ChildEvents): void {
+    this.#events = events;
+    if (this.#gone) process.nextTick(() => events.onGone());
+  }
+
+  send(message: HostMessage): void {
+    if (!this.#gone) this.#child.stdin?.write(encodeMessage(message));
+  }
+
+  /** Whether the proxy has ended it. */
+  get wasKilled(): boolean {
+    return this.#killed;
+  }
+
+  /** @param characters what a call of one of its versions may return */
+  allowResult(characters: number): void {
+    this.#reader.allow(ANSWERS_BYTES + 3 * characters);
+  }
+
+  kill(): void {
+    this.#killed = true;
+    this.#child.kill('SIGKILL');
+  }
+
+  /** Ends it in its own time: it stops when its input does. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#gone) return resolve();
+      this.#child.once('exit', () => resolve());
+      this.#child.stdin?.end();
+      setTimeout(() => this.kill(), 500).unref();
+    });
+  }
+
+  /** CPU time that it has had, in ms; null where the kernel doesn't say. */
+  cpuMs(): number | null {
+    try {
+      return Number(readFileSync(`/proc/${this.#child.pid}/schedstat`, 'latin1').split(' ')[0]) / 1e6;
+    } catch {
+      return null;
+    }
+  }
+
+  #read(chunk: Buffer): void {
+    let messages: HostMessage[];
+    try {
+      messages = this.#reader.push(chunk);
+    } catch {
+      // Whoever writes nonsense into the pipe has broken out of its isolate.
+      this.kill();
+      return;
+    }
+    for (const message of messages) {
+      if (message.kind === 'ready') this.#isReady = true;
+      this.#events?.onMessage(message);
+    }
+  }
+
+  #end(): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    if (this.#child.pid !== undefined) forgetProcess(this.#child.pid);
+    this.#events?.onGone();
+  }
+}

@@ -1,0 +1,170 @@
+import {
+  isPlatformFailure,
+  NO_PROCESS,
+  NO_PROCESSOR,
+  STOPPING,
+  type CallFailure,
+  type LoadResult,
+  type Part,
+  type SandboxHost,
+  type VersionCode,
+} from './host.ts';
+import { TRIAL_ARGUMENTS } from '../tenants/journal.ts';
+import { Turns } from '../build/turns.ts';
+
+export interface TrialResult {
+  readonly result: LoadResult;
+  /** null: the version can serve */
+  readonly failure: CallFailure | null;
+  /**
+   * `passing`: no sandbox process could be started, or it had no processor, or it was ended from outside; `offence`: loading it has cost others
+   * something; `mistake`: anything else
+   */
+  readonly kind: 'fine' | 'mistake' | 'passing' | 'offence';
+  /** the database that the trial call was routed to; null: none */
+  readonly route: string | null;
+}
+
+/** Loads a version, and has it answer a call before it serves. A version that can't is not left in the host. */
+export async function tryVersion(host: SandboxHost, version: VersionCode): Promise<TrialResult> {
+  const result = await host.load(version);
+  if (!result.startsWith('ok')) {
+    const [message = '', stack = ''] = result.split('\u0001');
+    return { result, failure: { outcome: 'threw', message, stack }, kind: kindOfLoad(message), route: null };
+  }
+  const { failure, route } = await trialCall(host, version, result);
+  if (failure === null) return { result, failure, kind: 'fine', route };
+  host.dispose(version.id);
+  return { result, failure, kind: kindOfCall(failure), route };
+}
+
+function kindOfLoad(message: string): TrialResult['kind'] {
+  if (message.startsWith(NO_PROCESS) || message === NO_PROCESSOR || message === STOPPING) return 'passing';
+  return /^(?:did not come back from loading|Script execution timed out|Isolate was disposed)/.test(message)
+    ? 'offence'
+    : 'mistake';
+}
+
+function kindOfCall({ outcome }: CallFailure): TrialResult['kind'] {
+  if (isPlatformFailure(outcome) || outcome === 'no_version') return 'passing';
+  return outcome === 'deadline' || outcome === 'memory' || outcome === 'killed' ? 'offence' : 'mistake';
+}
+
+function trialCall(
+  host: SandboxHost,
+  version: VersionCode,
+  loaded: LoadResult,
+): Promise<Pick<TrialResult, 'failure' | 'route'>> {
+  const call = {
+    username: 'pgswitchyard',
+    query: 'SELECT 1',
+    inTransaction: false,
+    database: version.databases[0] ?? '',
+  };
+  return new Promise((resolve) => {
+    host.evaluate(version.id, [call], ([answer]) => {
+      const rewrite = answer?.rewrite ?? null;
+      const route = answer?.route ?? null;
+      const failed = [rewrite, route].find((part) => part !== null && 'failure' in part);
+      if (failed && 'failure' in failed) {
+        const message = `in the trial call ${failedOne(loaded, rewrite, route)}${TRIAL_ARGUMENTS}: ${failed.failure.message}`;
+        return resolve({ failure: { ...failed.failure, message }, route: null });
+      }
+      resolve({ failure: null, route: route !== null && 'text' in route ? route.text : null });
+    });
+  });
+}
+
+/**
+ * The function that an answer with a failure is about.
+ * @param loaded what loading the version has given
+ * @returns '': a call was cut off that had two, and nobody knows in which
+ */
+export function failedOne(loaded: LoadResult, rewrite: Part, route: Part): string {
+  const isFailed = (part: Part): boolean => part !== null && 'failure' in part;
+  const names = [
+    ...(loaded.includes('rewrites') && isFailed(rewrite) ? ['rewrite_query'] : []),
+    ...(loaded.includes('routes') && isFailed(route) ? ['routing_rules'] : []),
+  ];
+  return names.length === 1 ? names[0]! : '';
+}
+
+/** A host that is there for trials only. */
+export interface TrialHost extends SandboxHost {
+  readonly isBusy: boolean;
+}
+
+/** Processes for ordinary trials. */
+const QUICK_TURNS = 2;
+/** A top level that takes longer waits for its turn among those that do. */
+const QUICK_MS = 300;
+/** New versions come in bursts: editors, deployments. */
+const IDLE_MS = 2_000;
+
+/**
+ * Tries new versions in processes that are there for nothing else, so that loading them delays no client. A version
+ * that is slow, or whose tenant has done harm before, is tried in a process for such versions only: that one may be blocked
+ * for seconds, the others never are.
+ */
+export class Trials {
+  readonly #newHost: () => TrialHost | null;
+  readonly #quick = new Turns(QUICK_TURNS);
+  readonly #slow = new Turns(1);
+  readonly #idle: TrialHost[] = [];
+  #timer: NodeJS.Timeout | null = null;
+  #stopped = false;
+
+  /** @param newHost null: nothing would be gained by a trial elsewhere */
+  constructor(newHost: () => TrialHost | null) {
+    this.#newHost = newHost;
+  }
+
+  /**
+   * @param isWanted asked when its turn has come: a version that another one has overtaken is not tried any more
+   * @returns null: it was not tried. `isSlow`: it can serve, and has taken long to load
+   */
+  async try(
+    tenant: string,
+    isSuspect: boolean,
+    version: VersionCode,
+    isWanted: () => boolean,
+  ): Promise<(TrialResult & { readonly isSlow: boolean }) | null> {
+    if (!isSuspect) {
+      const quick = { ...version, loadMs: QUICK_MS };
+      const tried = await this.#quick.run(tenant, () => this.#once(quick, isWanted));
+      if (tried?.kind !== 'offence') return tried && { ...tried, isSlow: false };
+    }
+    let startedAt = 0;
+    const tried = await this.#slow.run(tenant, () => {
+      startedAt = performance.now();
+      return this.#once(version, isWanted);
+    });
+    // a busy machine may have made it late before
+    return tried && { ...tried, isSlow: performance.now() - startedAt > QUICK_MS };
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    await this.#endIdle();
+  }
+
+  async #once(version: VersionCode, isWanted: () => boolean): Promise<TrialResult | null> {
+    if (this.#stopped || !isWanted()) return null;
+    const host = this.#idle.pop() ?? this.#newHost();
+    if (host === null) return null;
+    const tried = await tryVersion(host, version);
+    if (tried.failure === null) host.dispose(version.id);
+    this.#idle.push(host);
+    if (this.#stopped) await this.#endIdle();
+    else {
+      this.#timer ??= setTimeout(() => void this.#endIdle(), IDLE_MS).unref();
+      this.#timer.refresh();
+    }
+    return tried;
+  }
+
+  async #endIdle(): Promise<void> {
+    await Promise.all(this.#idle.splice(0).map((host) => host.stop()));
+  }
+}

@@ -1,0 +1,322 @@
+import { basename, dirname } from 'node:path';
+import { Batcher } from '../decide/batcher.ts';
+import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
+import {
+  checked,
+  failureOf,
+  GO,
+  misnamed,
+  refusalOf,
+  type Decision,
+  type FailurePolicy,
+  type MayName,
+  type Nameable,
+} from '../decide/policy.ts';
+import { where, type Place } from '../decide/failure.ts';
+import type {
+  CallFailure,
+  FailureOutcome,
+  HostAnswer,
+  HostCall,
+  LoadResult,
+  Part,
+  SandboxHost,
+} from '../sandbox/host.ts';
+import { Loader, type LoadTools, type Version } from './loading.ts';
+import { SetRecord, type FunctionLog } from './journal.ts';
+import { failedOne } from '../sandbox/trials.ts';
+
+export type { Decision, FunctionLog };
+
+/** What a set needs to know of the configuration; replaced as a whole on RELOAD. */
+export interface SetSettings {
+  readonly timeoutMs: number;
+  readonly memoryLimitMb: number;
+  readonly maxQueryBytes: number;
+  readonly maxResult: number;
+  readonly onRoutingFailure: FailurePolicy;
+  readonly onRewriteFailure: FailurePolicy;
+  readonly databases: readonly string[];
+}
+
+export type FunctionCall = HostCall;
+
+let nextGeneration = 1;
+
+/** The user functions that apply to one or more databases: one bundle, one isolate, one record. */
+export class FunctionSet {
+  /** whose functions these are: the folder that they come from */
+  readonly tenant: string;
+  readonly files: SourceFiles;
+  readonly record: SetRecord;
+  readonly #isDbkey: MayName;
+  readonly #onFault: (set: FunctionSet) => void;
+  readonly loader: Loader;
+  readonly #batcher: Batcher;
+  #generation = nextGeneration++;
+  #warnedAbout = '';
+  /** files that it is made of have been gone for too long: each call is a failure, and this is why */
+  #missing: string | null = null;
+
+  constructor(options: {
+    files: SourceFiles;
+    settings: SetSettings;
+    host: SandboxHost;
+    log: FunctionLog;
+    isDbkey: MayName;
+    /** It has hung or eaten memory again and again. */
+    onFault: (set: FunctionSet) => void;
+    /** Where calls run that cost others too much; null: alone, but where all others do. */
+    apart: () => SandboxHost | null;
+    tools: LoadTools;
+    /** how long calls wait for an answer, the loading of a first version included, in ms */
+    longestWaitMs?: number;
+  }) {
+    this.files = options.files;
+    this.tenant = dirname((options.files.routing ?? options.files.rewrite)!);
+    this.#isDbkey = options.isDbkey;
+    this.#onFault = options.onFault;
+    const { routing, rewrite } = options.files;
+    const names = [...new Set([routing, rewrite])].filter((file) => file !== null);
+    this.record = new SetRecord(this.tenant, names.join(', '), options.log);
+    this.#batcher = new Batcher({
+      serving: () => (this.#missing === null ? this.#version : null),
+      noVersion: () => this.#noVersion(),
+      decide: (call, answer, opened, result) => this.#decide(call, answer, opened, result),
+      onPrinted: (text) => this.record.printed(text),
+      onOpened: () => this.#onFault(this),
+      apart: options.apart,
+      ...(options.longestWaitMs !== undefined && { longestWaitMs: options.longestWaitMs }),
+    });
+    this.loader = new Loader({
+      files: options.files,
+      tenant: this.tenant,
+      settings: options.settings,
+      host: options.host,
+      record: this.record,
+      tools: options.tools,
+      onVersion: (isNew) => {
+        if (isNew) {
+          // Calls that wait for a first version are judged by it.
+          if (!this.#batcher.isNew) this.judgeAgain();
+          this.#batcher.reset();
+        }
+        this.#warnOfPassing(this.#version!.bundle);
+        if (isNew) this.#warnOfMisdirected(this.#version!);
+      },
+      onSettled: () => this.#batcher.open(),
+      isInUse: () => this.record.counters.calls > 0 || !this.#batcher.isIdle,
+    });
+  }
+
+  get #version(): Version | null {
+    return this.loader.version;
+  }
+
+  get #settings(): SetSettings {
+    return this.loader.settings;
+  }
+
+  /**
+   * Another number, unique among all sets, whenever a query might be judged otherwise than before: statements that were
+   * prepared under another are judged again. Never 0.
+   */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** What the functions may name has changed. */
+  judgeAgain(): void {
+    this.#generation = nextGeneration++;
+  }
+
+  get maxQueryBytes(): number {
+    return this.#settings.maxQueryBytes;
+  }
+
+  /** By function the file that it comes from; '' for one that there is none of. One file may hold both. */
+  get origins(): { readonly routing: string; readonly rewrite: string } {
+    const { routing, rewrite } = this.files;
+    const { routes, rewrites } = this.#kinds();
+    return {
+      routing: routing ?? (routes ? rewrite : null) ?? '',
+      rewrite: rewrite ?? (rewrites ? routing : null) ?? '',
+    };
+  }
+
+  /** Hash of the code that serves; '' while there is none. */
+  get versionHash(): string {
+    return this.#version?.bundle.hash ?? '';
+  }
+
+  get loadedAt(): Date | null {
+    return this.#version?.loadedAt ?? null;
+  }
+
+  get state(): 'serving' | 'serving old version' | 'loading' | 'no version' | 'suspended' | 'missing' {
+    if (this.#missing !== null) return 'missing';
+    if (this.#batcher.isSuspended) return 'suspended';
+    if (this.#version !== null) return this.loader.isOutdated ? 'serving old version' : 'serving';
+    return this.#batcher.isNew ? 'loading' : 'no version';
+  }
+
+  /** How a call fails that no version can be asked about. Files that can't be loaded are the rule's own failure. */
+  #noVersion(): readonly [FailureOutcome, string] {
+    if (this.#missing !== null) return ['no_version', this.#missing];
+    if (this.loader.isRefused) return ['no_version', 'no valid version is loaded'];
+    return ['overloaded', 'no version is loaded yet'];
+  }
+
+  get versionId(): number | null {
+    return this.#version?.id ?? null;
+  }
+
+  /**
+   * Asks the functions about a query.
+   * @param done is called once, never before `evaluate` has returned
+   */
+  evaluate(call: FunctionCall, done: (decision: Decision) => void): void {
+    this.#batcher.evaluate(call, done);
+  }
+
+  /** The decision for a query that is too large to be evaluated (user_function_max_query). */
+  tooLarge(sizeBytes: number): Decision {
+    const failure: CallFailure = {
+      outcome: 'too_large',
+      message: `query of ${sizeBytes} bytes is over user_function_max_query (${this.#settings.maxQueryBytes})`,
+      stack: '',
+    };
+    return this.#decide(
+      { username: '', query: '', inTransaction: false, database: '' },
+      { rewrite: { failure }, route: { failure } },
+    );
+  }
+
+  /** A move that it wanted was not made: a transaction or pipeline was open. @returns whether that is worth a line */
+  noteRefusedMove(): boolean {
+    return this.record.moveRefused();
+  }
+
+  /** Builds what its files hold now, and serves that when it is new and sound (loading.ts). */
+  reload(isAsked = false): Promise<void> {
+    return this.loader.reload(isAsked);
+  }
+
+  /** Takes over changed settings; a version that was loaded with others is loaded again. */
+  configure(settings: SetSettings, host: SandboxHost): Promise<void> {
+    if (JSON.stringify(settings) !== JSON.stringify(this.#settings)) this.judgeAgain();
+    return this.loader.configure(settings, host);
+  }
+
+  /** Moves the set to another host. Its record goes with it: a set that is suspended stays so. */
+  moveTo(host: SandboxHost): Promise<void> {
+    return this.loader.moveTo(host);
+  }
+
+  /** @param message why its calls fail, although a version is loaded; null: they don't */
+  setMissing(message: string | null): void {
+    if (message === this.#missing) return;
+    this.#missing = message;
+    this.judgeAgain();
+  }
+
+  /** The set applies to nothing any more. The calls that it has are answered. */
+  dispose(): void {
+    this.#batcher.close(() => this.loader.dispose());
+  }
+
+  /**
+   * Applies the policies to an answer.
+   * @param result of loading the version that gave it, which may not serve any more; null: none did
+   */
+  #decide(
+    call: FunctionCall,
+    answer: HostAnswer,
+    opened = false,
+    result: LoadResult | null = null,
+  ): Decision {
+    this.record.counters.calls++;
+    if (answer.rewrite === null && answer.route === null) return GO;
+    const { rewrite, route } = checked(call, answer, this.#isDbkey, (each) => this.#nameable(each));
+    const { rewrites, routes } = this.#kinds(result ?? undefined);
+    // A call that was cut off failed once, whichever function it was in.
+    const failure = failureOf(rewrite) ?? failureOf(route);
+    if (failure !== null) {
+      const place = this.#place(failure);
+      const subject = place === null ? this.#subject(failure, rewrite, route) : '';
+      this.record.failed(call.query, { ...failure, message: subject + failure.message }, place, opened);
+    }
+    return (
+      (rewrites && this.#refusal(call, rewrite, this.#settings.onRewriteFailure)) ||
+      (routes && this.#refusal(call, route, this.#settings.onRoutingFailure)) ||
+      this.#go(call, rewrite, route)
+    );
+  }
+
+  #go(call: FunctionCall, rewrite: Part, route: Part): Decision {
+    const query = rewrite !== null && 'text' in rewrite && rewrite.text !== call.query ? rewrite.text : null;
+    const dbkey = route !== null && 'text' in route ? route.text : null;
+    if (query !== null) this.record.counters.rewritten++;
+    if (dbkey !== null) this.record.counters.routed++;
+    return query === null && dbkey === null ? GO : { kind: 'go', query, dbkey };
+  }
+
+  #refusal(call: FunctionCall, part: Part, policy: FailurePolicy): Decision | null {
+    const refusal = refusalOf(call.query, part, policy);
+    if (part !== null && 'rejection' in part) this.record.counters.rejected++;
+    return refusal;
+  }
+
+  /** A rule that refuses queries is a guard, and some would get past it. */
+  #warnOfPassing(made: Bundle): void {
+    const { onRewriteFailure, onRoutingFailure, maxQueryBytes } = this.#settings;
+    const { rewrites, routes } = this.#kinds();
+    const options = [
+      rewrites && onRewriteFailure === 'pass' ? 'rewrite_query_on_failure' : '',
+      routes && onRoutingFailure === 'pass' ? 'routing_rules_on_failure' : '',
+    ].filter((option) => option !== '');
+    // once for each version, and again when the options change
+    const about = `${made.hash} ${options.join()} ${maxQueryBytes}`;
+    if (options.length === 0 || about === this.#warnedAbout || !canReject(made.code)) return;
+    this.#warnedAbout = about;
+    this.record.passes(options, maxQueryBytes);
+  }
+
+  /** Which functions there are. Before anything could be loaded: both, because each of the files may hold them. */
+  #kinds(result = this.#version?.result): { rewrites: boolean; routes: boolean } {
+    if (result === undefined) return { rewrites: true, routes: true };
+    return { rewrites: result.includes('rewrites'), routes: result.includes('routes') };
+  }
+
+  #place(failure: CallFailure): Place | null {
+    return this.#version === null ? null : where(this.#version.positions, failure);
+  }
+
+  /** Which function `took longer than …`, where that has no place in its source. */
+  #subject({ message }: CallFailure, rewrite: Part, route: Part): string {
+    if (!/^(?:did|needed|returned|threw|took)\b/.test(message)) return '';
+    const name = failedOne(this.#version?.result ?? '', rewrite, route);
+    if (name === '') return 'the call ';
+    const { origins } = this;
+    return `${name} (${basename(name === 'rewrite_query' ? origins.rewrite : origins.routing)}) `;
+  }
+
+  #nameable({ nameable = '' }: FunctionCall): Nameable {
+    const { databases } = this.#settings;
+    return nameable === ''
+      ? { names: databases, isAll: true }
+      : { names: nameable.split('\u0001'), isAll: false };
+  }
+
+  /** Most likely a name that is misspelt: every query that is routed like the trial call would be a failure. */
+  #warnOfMisdirected({ trialRoute, code: { databases } }: Version): void {
+    const call = { username: '', query: '', inTransaction: false, database: databases[0] ?? '' };
+    if (trialRoute === null || this.#isDbkey(trialRoute, call)) return;
+    this.record.misdirected(`routing_rules ${misnamed(trialRoute, this.#nameable(call))}`);
+  }
+}
+
+/** Whether a bundle uses `reject` beyond the line that takes it over from the isolate (bundle.ts). */
+function canReject(code: string): boolean {
+  return /\breject\d*\b/.test(code.replace(/^.*\breject\d* = globalThis\.reject;$/gm, ''));
+}

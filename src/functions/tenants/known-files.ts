@@ -1,0 +1,109 @@
+import { join } from 'node:path';
+import { presenceOf } from '../build/sources.ts';
+
+export interface KnownFilesEvents {
+  /** A file that applied is gone. It goes on applying. */
+  onGone(file: string): void;
+  /** It is there again. */
+  onBack(file: string): void;
+  /** It has been gone for the whole grace period. @returns whether it applies no more */
+  onOverdue(file: string): boolean;
+}
+
+/**
+ * Which rule files are there, with a memory: one that vanishes applies until its grace period is over, or an operator has
+ * confirmed that it was removed. Deployment tools remove files and write them again, and file systems are unmounted.
+ */
+export class KnownFiles {
+  readonly #events: KnownFilesEvents;
+  readonly #graceMs: () => number;
+  /** the file that applies, by its path without the ending */
+  readonly #applying = new Map<string, string>();
+  /** files that were there when they were looked at last, those that did not apply included */
+  readonly #seen = new Set<string>();
+  /** what applies and is gone; null: its grace period is over */
+  readonly #gone = new Map<string, NodeJS.Timeout | null>();
+
+  /** @param graceMs how long a file that is gone goes on applying at least */
+  constructor(graceMs: () => number, events: KnownFilesEvents) {
+    this.#graceMs = graceMs;
+    this.#events = events;
+  }
+
+  /** The file that applies: the first ending that is there, or what was there before. */
+  find(folder: string, name: string, extensions: readonly string[]): string | null {
+    const slot = join(folder, name);
+    const last = this.#applying.get(slot);
+    const there: string[] = [];
+    const hidden: string[] = [];
+    let fresh: string | undefined;
+    for (const extension of extensions) {
+      const file = slot + extension;
+      const presence = presenceOf(file);
+      if (presence === 'there') {
+        there.push(file);
+        if (!this.#seen.has(file)) fresh ??= file;
+      } else if (presence === 'hidden') hidden.push(file);
+      else this.#seen.delete(file);
+    }
+    for (const file of there) this.#seen.add(file);
+    // What applies as far as anybody can tell is not remembered: it may never have been there.
+    if (hidden.length > 0) return last ?? there[0] ?? hidden[0]!;
+    // Another one has taken its place only when that has come since: one that was there all the time did not apply.
+    const isGone = last !== undefined && !there.includes(last);
+    const file = isGone ? (fresh ?? last) : there[0];
+    if (last !== undefined && file !== last) this.#forget(last);
+    if (file === undefined) {
+      this.#applying.delete(slot);
+      return null;
+    }
+    this.#applying.set(slot, file);
+    if (isGone && file === last) this.#noteGone(file);
+    else this.#noteThere(file);
+    return file;
+  }
+
+  isGone(file: string | null): boolean {
+    return file !== null && this.#gone.has(file);
+  }
+
+  /** What is gone was removed. @returns the files */
+  confirmRemovals(): string[] {
+    const files = [...this.#gone.keys()];
+    for (const file of files) this.remove(file);
+    return files;
+  }
+
+  /** It applies no more. */
+  remove(file: string): void {
+    this.#forget(file);
+    for (const [slot, each] of this.#applying) if (each === file) this.#applying.delete(slot);
+  }
+
+  stop(): void {
+    for (const file of [...this.#gone.keys()]) this.#forget(file);
+  }
+
+  #noteGone(file: string): void {
+    if (this.#gone.has(file)) return;
+    const overdue = (): void => {
+      this.#gone.set(file, null);
+      if (this.#events.onOverdue(file)) this.remove(file);
+    };
+    const graceMs = this.#graceMs();
+    this.#gone.set(file, setTimeout(overdue, graceMs).unref());
+    if (graceMs > 0) this.#events.onGone(file);
+  }
+
+  #noteThere(file: string): void {
+    if (!this.#gone.has(file)) return;
+    this.#forget(file);
+    this.#events.onBack(file);
+  }
+
+  #forget(file: string): void {
+    const timer = this.#gone.get(file);
+    if (timer) clearTimeout(timer);
+    this.#gone.delete(file);
+  }
+}

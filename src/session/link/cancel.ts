@@ -1,0 +1,125 @@
+import { sendCancel } from '../../pool/connect.ts';
+import { poolSize } from '../../pool/limits.ts';
+import { markKey, nextHop, peerOf } from '../../pool/peers.ts';
+import type { Pool } from '../../pool/pool.ts';
+import { ClientError } from '../../wire/errors.ts';
+import { Frontend } from '../../wire/protocol.ts';
+import type { Client } from '../client.ts';
+import { answerError } from '../query/query.ts';
+import { dropHeld, resumeClient } from '../relay/relay-client.ts';
+
+/**
+ * A CancelRequest: a connection of its own that carries the key of the client whose query is to be cancelled. It gets no
+ * answer ("Canceling Requests in Progress"), whatever becomes of it.
+ */
+export function forwardCancel(requester: Client, pid: number, secret: Buffer): void {
+  const { sessions } = requester;
+  const { config, peers } = sessions.registry;
+  const { peer_id: ownId, cancel_wait_timeout: timeout } = config.settings;
+  const key = Buffer.allocUnsafe(4 + secret.length);
+  key.writeInt32BE(pid, 0);
+  secret.copy(key, 4);
+  requester.isCancelRequest = true;
+  const signal = AbortSignal.timeout(Math.max(1, timeout || 2 ** 31 - 1));
+
+  const peer = ownId === 0 || peerOf(key) === ownId ? undefined : config.peers.get(peerOf(key));
+  if (peer !== undefined) {
+    const next = nextHop(key);
+    if (next === null) return requester.close('failed cancel request: too many hops between peers');
+    return report(
+      requester,
+      peers
+        .forward(peer, next, signal, requester.id, () => (requester.cancelIsSent = true))
+        .then(() => 'successfully sent cancel request'),
+      signal,
+    );
+  }
+  // on its way here the last bits may have changed
+  markKey(key, ownId);
+  const target = sessions.byCancelKey.get(key.toString('latin1'));
+  if (target === undefined) return requester.close('failed cancel request');
+  report(requester, cancel(requester, target, signal), signal);
+}
+
+/** The requester stays until it is known what has become of the request. */
+function report(requester: Client, outcome: Promise<string>, signal: AbortSignal): void {
+  outcome.then(
+    (what) => requester.close(what),
+    (error: Error) => {
+      requester.sessions.log.warn(
+        { client: requester.id },
+        `${requester.label} cancel request failed: ${error.message}`,
+      );
+      requester.close(signal.aborted ? 'cancel_wait_timeout' : 'failed cancel request');
+    },
+  );
+}
+
+async function cancel(requester: Client, target: Client, signal: AbortSignal): Promise<string> {
+  if (target.onCancel !== null) {
+    target.onCancel();
+    return 'cancel request for console client';
+  }
+  if (target.verdict?.isLost === true) return 'cancel request for a query that has ended';
+  if (target.state === 'waiting') {
+    target.pool!.cancelWait(target);
+    target.database!.cluster?.letGo(target);
+    target.verdict = null;
+    target.state = target.server === null ? 'idle' : 'active';
+    target.blocked = false;
+    takeBack(target);
+    resumeClient(target);
+    return 'cancel request for a waiting client';
+  }
+  const { pool } = target;
+  if (pool === null || !isRunning(target)) return cancelHeld(target);
+  requester.cancelPool = pool;
+  return await pool.cancels.inTurn(limit(pool), signal, async () => {
+    const { server } = target;
+    // Without anything outstanding the cancel would hit the next query, or another client's.
+    if (server === null || !isRunning(target)) return cancelHeld(target);
+    server.cancelsInFlight++;
+    try {
+      await pool.cancels.deliver(pool.registry.ids, requester.id, (delivery) =>
+        sendCancel(server, signal, () => {
+          delivery.isSent = true;
+          requester.cancelIsSent = true;
+        }),
+      );
+    } finally {
+      server.cancelsInFlight--;
+      server.pool.cancelDelivered(server);
+    }
+    return 'successfully sent cancel request';
+  });
+}
+
+/** Its query may be held back while the server is brought to its settings, or while the user functions are asked. */
+function cancelHeld(target: Client): string {
+  const isHeld = target.blocked && !target.awaitsAnswers && target.held.length > 0;
+  if (!isHeld || target.state === 'closed') return 'cancel request for an idle client';
+  target.isCanceled = true;
+  return 'cancel request for a query that was not sent yet';
+}
+
+function isRunning(target: Client): boolean {
+  return target.server !== null && target.server.user === target && !target.outstanding.empty;
+}
+
+/** pgbouncer delivers twice as many cancel requests at a time as the pool may have servers. */
+function limit(pool: Pool): number {
+  return 2 * poolSize(pool);
+}
+
+/** The message that is held has not left the proxy yet: it gets an error, and no server sees it. */
+export function takeBack(client: Client): void {
+  client.isCanceled = false;
+  const type = client.held[0];
+  // a Sync can't be cancelled: its answer says that nothing runs
+  if (type === undefined || type === Frontend.Sync) return;
+  client.decision = null;
+  dropHeld(client);
+  const error = new ClientError('ERROR', '57014', 'canceling statement due to user request');
+  const isSimple = type === Frontend.Query || type === Frontend.FunctionCall;
+  answerError(client, isSimple ? Frontend.Query : Frontend.Parse, error);
+}

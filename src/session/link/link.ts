@@ -1,0 +1,205 @@
+import type { Database } from '../../pool/databases.ts';
+import { ControlError, runControl } from '../../pool/control.ts';
+import { NOT_THE_WRITER } from '../../pool/pool.ts';
+import type { Server } from '../../pool/server.ts';
+import { clientErrors } from '../../wire/errors.ts';
+import { parameterStatus } from '../../wire/messages.ts';
+import type { Client } from '../client.ts';
+import { askReadOnly } from './read-only.ts';
+import { beginQuery, resumeClient } from '../relay/relay-client.ts';
+import { lostInCluster, waitsWithServer } from '../resend/loss.ts';
+
+/**
+ * Link and unlink: when a client has a server, and when it goes back. In transaction and statement mode the link ends
+ * with the ReadyForQuery that says idle and leaves nothing outstanding; in session mode with the client.
+ */
+
+/** Another node has taken over what the client asked for. */
+function follow(client: Client, alias: string): void {
+  const target = client.sessions.registry.resolveAlias(alias, client.database);
+  if (target !== null && target !== client.database) moveTo(client, target);
+}
+
+/** Whether the client is linked now. False: it will be later, and reading is blocked until then. */
+export function link(client: Client): boolean {
+  if (client.server !== null) return !waitsWithServer(client);
+  if (client.via !== null) follow(client, client.via);
+  client.waitingSince = performance.now();
+  beginQuery(client, client.waitingSince);
+  const server = client.pool!.acquire(client);
+  if (server !== null) return attach(client, server);
+  client.state = 'waiting';
+  client.blocked = true;
+  return false;
+}
+
+/**
+ * Gives a client its server. False: the server has to be brought to the client's settings first; reading goes on by
+ * itself when that is done.
+ */
+export function attach(client: Client, server: Server): boolean {
+  const stats = client.database!.stats;
+  const now = performance.now();
+  stats.serverAssignmentCount++;
+  stats.waitTime += (now - client.waitingSince) * 1000;
+  server.requestedAt = now;
+  client.server = server;
+  client.links++;
+  client.unnamed.isHere = false;
+  client.state = 'active';
+  client.noticedWait = false;
+  const sql = client.sessions.registry.tracked.difference(client.parameters, server);
+  if (sql === null) {
+    tellNews(client, server);
+    client.lostWhileSet = 0;
+    server.user = client;
+    client.blocked = false;
+    return true;
+  }
+  client.blocked = true;
+  applyParameters(client, server, sql);
+  return false;
+}
+
+function applyParameters(client: Client, server: Server, sql: string): void {
+  const { log } = client.sessions;
+  log.debug({ client: client.id, server: server.id }, `${server.label} varcache_apply: ${sql}`);
+  runControl(server, sql).then(
+    () => {
+      if (client.state === 'closed' || client.server !== server) return;
+      // it has answered, and said in the same breath that it is going away
+      if (server.state === 'closed') return linkAgain(client, 'server conn crashed?');
+      client.lostWhileSet = 0;
+      client.sessions.registry.tracked.noteReset(client.parameters, server);
+      takeCanonical(client, server);
+      tellNews(client, server);
+      server.user = client;
+      client.blocked = false;
+      const { isCanceled } = client;
+      resumeClient(client);
+      // nothing may have been sent that an answer would come for
+      if (isCanceled && client.server === server) unlinkIfDone(client);
+    },
+    (error: Error) => {
+      log.error(
+        { client: client.id, server: server.id },
+        `${server.label} varcache_apply failed: ERROR: ${error.message}`,
+      );
+      server.close('invalid server parameter', { notify: false });
+      if (client.server !== server) return;
+      if (error instanceof ControlError && error.isLoss) return linkAgain(client, error.message);
+      client.server = null;
+      client.close('invalid server parameter', clientErrors.invalidServerParameter());
+    },
+  );
+}
+
+/** The server's spelling ("ISO, MDY") is the client's from now on, so that the next comparison is an equal one. */
+function takeCanonical(client: Client, server: Server): void {
+  const { registry, log } = client.sessions;
+  for (let i = 0; i < client.parameters.length; i++) {
+    const own = client.parameters[i];
+    const canonical = server.parameters[i];
+    if (own === undefined || canonical === undefined || own === canonical) continue;
+    log.debug(
+      { client: client.id },
+      `${client.label} varcache_set_canonical: setting ${registry.tracked.names[i]} to its canonical version ${own} -> ${canonical}`,
+    );
+    client.parameters[i] = canonical;
+  }
+}
+
+/** What it should know of its server, which is not the one that it had before. */
+function tellNews(client: Client, server: Server): void {
+  const news = client.sessions.registry.tracked.news(client.told, server);
+  if (news === null || (client.replyLeft > 0 && client.replyForwarded)) return;
+  const { keepsAll, keptMore } = client;
+  client.send(Buffer.concat(news.map(([name, value]) => parameterStatus(name, value))));
+  // it is no answer to what was sent, which can still be sent again
+  client.keepsAll = keepsAll;
+  client.keptMore = keptMore;
+}
+/** How many servers in a row may be lost before they had the client's settings. */
+const MAX_LOST = 3;
+
+/** Nothing of the client's has been sent yet: any other server does as well. */
+function linkAgain(client: Client, reason: string): void {
+  client.server = null;
+  // In a cluster the next one comes from the node that is found to be the writer.
+  if (client.database!.cluster === null && ++client.lostWhileSet === MAX_LOST)
+    return client.close(reason, clientErrors.serverLost(reason));
+  client.state = 'waiting';
+  const server = client.pool!.acquire(client);
+  if (server !== null && attach(client, server)) resumeClient(client);
+}
+
+/** Gives the server back, if nothing speaks against it. Called at each end of a query cycle. */
+export function unlinkIfDone(client: Client): void {
+  const server = client.server!;
+  if (client.inTransaction) return;
+  // the rest of a CopyData whose COPY has failed; looked at again when it has come
+  if (client.bodyLeft > 0 && client.bodyForwarded) return;
+  if (client.poolMode === 'session') {
+    // server_fast_close: the end of the transaction is as good as that of the session
+    const { server_fast_close: isFast } = client.sessions.registry.config.settings;
+    if (server.closeReason === NOT_THE_WRITER || (server.closeReason !== null && isFast))
+      server.close(server.closeReason);
+    return;
+  }
+  if (client.congested) client.unlinkWhenFlushed = true;
+  else unlink(client);
+}
+
+/** Gives the server back. The client must be between transactions. */
+export function unlink(client: Client): void {
+  const server = client.server;
+  if (server === null) return;
+  client.server = null;
+  client.state = 'idle';
+  client.idleSince = performance.now();
+  server.user = null;
+  // The server's drain is no longer told to this client, which may have been paused for it.
+  if (!client.blocked && client.socket.isPaused()) client.readOn();
+  const { tainted, mixed } = client.outstanding;
+  if (tainted || mixed) {
+    client.outstanding.clear();
+    server.inDoubt = tainted;
+    if (mixed) server.closeReason ??= 'query in the middle of a pipeline';
+  }
+  if (client.readOnly === 'known') client.pool!.give(server);
+  else askReadOnly(client, server);
+}
+
+/** The connection to the server went away under a client. */
+export function serverLost(client: Client, server: Server, reason: string): void {
+  if (client.server !== server) return;
+  const { cluster } = client.database!;
+  if (cluster !== null && client.replication === 'none') return lostInCluster(client, server, cluster);
+  client.server = null;
+  client.outstanding.clear();
+  client.close(reason, clientErrors.serverLost(reason));
+}
+
+/**
+ * Moves a client that is between transactions to another database's pool. In session mode that ends the session on the
+ * old server, as if the client had left.
+ */
+export function moveTo(client: Client, database: Database): void {
+  if (client.server !== null) {
+    client.server.needsReset = client.pool!.mode === 'session';
+    client.unlinkWhenFlushed = false;
+    // What it has still to get is in this server's read buffer, which the next client would write over.
+    if (client.congested) client.server.close('client moved with an answer unsent', { notify: false });
+    unlink(client);
+  }
+  const { registry } = client.sessions;
+  const pool = registry.pool(database, client.user);
+  // a forced user's server must not be shown the client's password, nor be refused because of it
+  if (pool.credentials.user === client.user) pool.credentials.learned ??= client.learned;
+  client.pool!.clientCount--;
+  client.database!.clientCount--;
+  client.pool = pool;
+  client.database = database;
+  pool.clientCount++;
+  database.clientCount++;
+}

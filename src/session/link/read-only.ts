@@ -1,0 +1,52 @@
+import { runControl } from '../../pool/control.ts';
+import type { Server } from '../../pool/server.ts';
+import type { Client } from '../client.ts';
+
+/**
+ * Whose default_transaction_read_only it is. A server reports a SET of its client and a change of its configuration in the
+ * same way. The first must follow the client to other servers. The second must not: an operator makes the old writer
+ * read-only to end its time, and clients that took the setting along could not write to the new one.
+ */
+
+const WHERE_FROM = "SELECT source FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'";
+
+/** Asks a server that its client has done with, and then gives it back. */
+export function askReadOnly(client: Client, server: Server): void {
+  const { pool } = server;
+  const { tracked } = client.sessions.registry;
+  const value = server.parameters[tracked.readOnly];
+  const wasLikely = client.readOnly === 'likely';
+  client.readOnly = 'known';
+  if (server.inDoubt || server.state === 'closed') {
+    if (!wasLikely) forget(client, value);
+    return pool.give(server);
+  }
+  server.state = 'tested';
+  runControl(server, WHERE_FROM)
+    .then(
+      ([row]) => {
+        if (row?.['source'] === 'session') return;
+        server.reset[tracked.readOnly] = value;
+        server.defaults[tracked.readOnly] = value;
+        forget(client, value);
+      },
+      () => {
+        if (!wasLikely) forget(client, value);
+      },
+    )
+    .finally(() => {
+      if (server.state !== 'closed') server.pool.give(server);
+    });
+}
+
+/** Its server is gone and can't be asked: only what a SET has just done stays. */
+export function forgetUnknownReadOnly(client: Client): void {
+  if (client.readOnly === 'unknown') client.parameters[client.sessions.registry.tracked.readOnly] = undefined;
+  client.readOnly = 'known';
+}
+
+/** Unless it has set another value meanwhile. */
+function forget(client: Client, value: string | undefined): void {
+  const { readOnly } = client.sessions.registry.tracked;
+  if (client.parameters[readOnly] === value) client.parameters[readOnly] = undefined;
+}

@@ -1,0 +1,295 @@
+import {
+  asksNothing,
+  asksPassword,
+  authDialogue,
+  type AuthDialogue,
+  type AuthStep,
+} from '../../auth/client-auth.ts';
+import type { Server } from '../../pool/server.ts';
+import { canonicalValue } from '../../pool/canonical.ts';
+import type { Database } from '../../pool/databases.ts';
+import { clientLimitReached } from '../../pool/limits.ts';
+import type { Welcome } from '../../pool/login.ts';
+import { clientErrors, type ClientError } from '../../wire/errors.ts';
+import {
+  AUTHENTICATION_OK,
+  authentication,
+  backendKeyData,
+  noticeResponse,
+  parameterStatus,
+  readyForQuery,
+} from '../../wire/messages.ts';
+import { Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
+import { isTerminate, mayBeTerminate } from '../../wire/startup.ts';
+import { findSecret, type FoundSecret } from './auth-query.ts';
+import type { Client } from '../client.ts';
+import { identityOf, isOwnProcess, loginMethod, type LoginMethod } from './methods.ts';
+import { relayClientBytes } from '../relay/relay-client.ts';
+import { isPastFunctions } from '../query/query.ts';
+import { enterReplication } from './replication.ts';
+import { ADMIN_DATABASE, readFast } from './startup.ts';
+
+/** Who are you? The dialogue, the checks behind it, and the welcome. */
+
+const EMPTY = Buffer.alloc(0);
+/** pgbouncer takes passwords of up to 65530 bytes */
+const MAX_PASSWORD_MESSAGE = 65_600;
+/** length of the secret in a cancel key: protocol 3.0 has 4 bytes, 3.2 up to 252; PostgreSQL 18 uses 32 */
+const CANCEL_SECRET = { 0: 4, 2: 32 } as const;
+
+/** pgbouncer's words for the log */
+const REPLICATION = { none: 'no', logical: 'database', physical: 'yes' } as const;
+
+/** The StartupMessage is there and understood: authentication begins. */
+export function logInClient(client: Client): void {
+  client.blocked = true;
+  client.reader = hold;
+  if (isTerminate(client.held)) return client.close('client close request');
+  run(client).catch((error: unknown) => {
+    client.crash(error as Error);
+  });
+}
+
+async function run(client: Client): Promise<void> {
+  const { sessions } = client;
+  const { registry } = sessions;
+  const { settings } = registry.config;
+  const isAdmin = client.databaseName === ADMIN_DATABASE;
+  if (settings.log_connections) {
+    const tls = client.tls ? ` tls=${client.tls}` : ' tls=no';
+    sessions.log.info(
+      { client: client.id, event: 'client_login_attempt' },
+      `${client.label} login attempt: db=${client.databaseName} user=${client.user}${tls} replication=${REPLICATION[client.replication]}`,
+    );
+  }
+  if (sessions.draining && !isAdmin) return client.close('pooler is shut down', clientErrors.shutDown());
+  if (!isAdmin && sessions.connectionCount > settings.max_client_conn) {
+    return client.close('no more connections allowed (max_client_conn)', clientErrors.tooManyClients());
+  }
+
+  const database = isAdmin ? null : registry.find(client.databaseName);
+  if (isAdmin && (await isOwnProcess(client))) {
+    if (isClosed(client)) return;
+    client.isOwnProcess = true;
+    if (settings.log_connections)
+      sessions.log.info({ client: client.id }, `${client.label} pgbouncer access from unix socket`);
+    return sessions.enterConsole(client);
+  }
+  if (isClosed(client)) return;
+  const login = loginMethod(client, database?.entry ?? client.databaseName);
+  if (login === null)
+    return fail(client, 'no authentication method is found', clientErrors.noAuthenticationMethod());
+  const { method } = login;
+  if (method === 'any' && !isAdmin && (database === null || database.config.user === null)) {
+    sessions.log.error({ client: client.id }, `${client.label} auth_type=any requires forced user`);
+    return fail(client, 'bouncer config error', clientErrors.configError());
+  }
+  const found = await findSecret(client, database, method);
+  if (isClosed(client)) return;
+  if (found instanceof Error) return client.close(found.message, found);
+  if (!found.exists) sessions.log.info({ client: client.id }, `${client.label} no such user: ${client.user}`);
+  if (found.isUnknown === true && asksNothing(method))
+    return fail(client, 'no such user', clientErrors.noSuchUser());
+  if (!(await authenticate(client, login, found))) return;
+  if (isClosed(client)) return;
+  if (isAdmin) return sessions.enterConsole(client);
+
+  // Only who has proved who he is hears whether a database exists.
+  if (database === null) {
+    if (settings.log_connections)
+      sessions.log.info(
+        { client: client.id },
+        `${client.label} login failed: db=${client.databaseName} user=${client.user}`,
+      );
+    return client.close(
+      `no such database: ${client.databaseName}`,
+      clientErrors.noSuchDatabase(client.databaseName),
+    );
+  }
+  enter(client, database, found);
+}
+
+/** Goes through the method's dialogue. False: the client was refused. */
+async function authenticate(client: Client, login: LoginMethod, found: FoundSecret): Promise<boolean> {
+  const { scram_iterations: scramIterations } = client.sessions.registry.config.settings;
+  const dialogue: AuthDialogue = authDialogue(
+    login.method,
+    { ...identityOf(client, login), secret: found.secret, exists: found.exists },
+    { scramIterations },
+  );
+  let step: AuthStep = await dialogue.begin();
+  while (step.kind === 'continue') {
+    client.send(authentication(step.authentication));
+    const payload = await nextPassword(client);
+    if (payload === null) return false;
+    step = await dialogue.receive(payload);
+  }
+  if (step.kind === 'failed') {
+    if (step.detail !== undefined) {
+      client.sessions.log.warn({ client: client.id }, `${client.label} login failed: ${step.detail}`);
+    }
+    // for the log only: the client hears the same as with a wrong password
+    const reason = found.isUnknown === true ? 'no such user' : step.reason;
+    const error = asksPassword(login.method)
+      ? clientErrors.passwordFailed(step.reason)
+      : clientErrors.authenticationFailed(step.reason);
+    fail(client, reason, error);
+    return false;
+  }
+  if (step.final !== null) client.send(authentication(step.final));
+  client.learned = step.keys;
+  return true;
+}
+
+/** The payload of the client's next PasswordMessage; null when it left or sent something else. */
+function nextPassword(client: Client): Promise<Buffer | null> {
+  return new Promise((resolve) => {
+    const read = (): void => {
+      const { held } = client;
+      if (client.state === 'closed') return resolve(null);
+      if (isTerminate(held)) {
+        client.close('client close request');
+        return resolve(null);
+      }
+      if (mayBeTerminate(held)) return;
+      if (held.length > 0 && held[0] !== Frontend.Password) {
+        client.close(
+          'unexpected message during login',
+          clientErrors.protocolViolation('unexpected message during login'),
+        );
+        return resolve(null);
+      }
+      if (held.length < HEADER_BYTES) return;
+      const size = held.readInt32BE(1) + 1;
+      if (size < HEADER_BYTES || size > MAX_PASSWORD_MESSAGE) {
+        client.close('bad password packet', clientErrors.protocolViolation('bad password packet'));
+        return resolve(null);
+      }
+      if (held.length < size) return;
+      client.held = held.subarray(size);
+      client.reader = hold;
+      resolve(held.subarray(HEADER_BYTES, size));
+    };
+    client.reader = (_client, chunk) => {
+      client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+      read();
+    };
+    client.onLeft = () => resolve(null);
+    if (!client.sessions.suspended) client.socket.resume();
+    read();
+  });
+}
+
+/** What a client sends ahead while its login is being worked on. */
+function hold(client: Client, chunk: Buffer): void {
+  client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+  // nobody is there to hear what becomes of the login
+  if (isTerminate(client.held)) client.close('client close request');
+  else if (client.held.length > MAX_PASSWORD_MESSAGE) client.socket.pause();
+}
+
+/** It may go at any time, whatever is being awaited. */
+function isClosed(client: Client): boolean {
+  return client.state === 'closed';
+}
+
+function fail(client: Client, reason: string, error: ClientError): void {
+  client.close(reason, error);
+}
+
+/** Authenticated: takes a place in the database and its pool, within the limits. */
+function enter(client: Client, database: Database, found: FoundSecret): void {
+  const { sessions } = client;
+  const { registry } = sessions;
+  const { settings } = registry.config;
+  if (database.disabled)
+    return client.close(
+      `database "${database.name}" is disabled`,
+      clientErrors.databaseDisabled(database.name),
+    );
+  const limit = database.config.max_db_client_connections || settings.max_db_client_connections;
+  const user = registry.lookUpUser(client.user);
+  const refusal = clientLimitReached(user, { count: database.clientCount, limit }, settings);
+  if (refusal !== null) return client.close(refusal.message, refusal);
+
+  client.entry = database.entry;
+  if (client.replication !== 'none' && isPastFunctions(client, 'replication')) {
+    const error = clientErrors.replicationRefused(client.entry);
+    return fail(client, error.message, error);
+  }
+  const pool = registry.pool(database, client.user);
+  if (pool.credentials.user === client.user) {
+    pool.credentials.learned = client.learned ?? pool.credentials.learned;
+    // what auth_query says now is what the server will want
+    if (database.config.password === null) pool.credentials.secret = found.secret ?? pool.credentials.secret;
+  }
+  client.database = database;
+  client.inCluster = database.topology !== null;
+  client.via = database.name === client.databaseName ? null : client.databaseName;
+  client.pool = pool;
+  pool.clientCount++;
+  database.clientCount++;
+  registry.user(client.user).clientCount++;
+  if (client.replication !== 'none') return enterReplication(client);
+  if (pool.welcome !== null) return welcome(client, pool.welcome);
+
+  // The first client of a pool waits for a server, which tells what clients are welcomed with.
+  client.waitingSince = performance.now();
+  const waiter = {
+    waitingSince: client.waitingSince,
+    label: client.label,
+    onServer(server: Server): void {
+      pool.give(server, true);
+      if (client.state !== 'closed') welcome(client, pool.welcome!);
+    },
+    onNoServer(error: ClientError): void {
+      client.close(error.message, error);
+    },
+  };
+  client.onLeft = () => pool.cancelWait(waiter);
+  const server = pool.acquire(waiter);
+  if (server !== null) waiter.onServer(server);
+}
+
+/** AuthenticationOk, the settings, the cancel key, and the first ReadyForQuery. */
+export function welcome(client: Client, settings: Welcome): void {
+  const { sessions } = client;
+  const { tracked, config } = sessions.registry;
+  const parts = [AUTHENTICATION_OK];
+  for (const [name, own] of settings) {
+    const index = tracked.indexOf(name);
+    const asked = client.parameters[index];
+    const value = tracked.intern(asked === undefined ? own : canonicalValue(name, asked, own));
+    parts.push(parameterStatus(name, value));
+    if (index < 0) continue;
+    // What the client did not ask for is the server's default, and some of it stays that on whichever server it gets. What it
+    // asked for is kept as a whole: of `DateStyle` `ISO` the order would be the last client's.
+    if (tracked.isKept(index) || asked !== undefined) client.parameters[index] = value;
+    client.told[index] = value;
+  }
+  const key = sessions.issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET[2] : CANCEL_SECRET[0]);
+  parts.push(backendKeyData(key.pid, key.secret));
+  if (config.settings.login_notify_message !== '') {
+    parts.push(
+      noticeResponse({ severity: 'NOTICE', code: '00000', message: config.settings.login_notify_message }),
+    );
+  }
+  parts.push(readyForQuery(TxStatus.Idle));
+  client.send(Buffer.concat(parts));
+  client.database!.stats.clientLoginCount++;
+  client.onLeft = null;
+  client.state = client.server === null ? 'idle' : 'active';
+  client.idleSince = performance.now();
+  startRelay(client);
+}
+
+/** From here on the relay has the client's bytes, beginning with those that were sent ahead. */
+function startRelay(client: Client): void {
+  client.reader = relayClientBytes;
+  readFast(client);
+  client.blocked = false;
+  const { held } = client;
+  client.held = EMPTY;
+  client.socket.resume();
+  if (held.length > 0) relayClientBytes(client, held);
+}

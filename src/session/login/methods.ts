@@ -1,0 +1,98 @@
+import { TLSSocket } from 'node:tls';
+import type { ClientIdentity, ClientMethod } from '../../auth/client-auth.ts';
+import { Hba, identMapper } from '../../auth/hba.ts';
+import { authenticateLdap } from '../../auth/ldap.ts';
+import { ldapOptions, parseLdapOptions } from '../../auth/ldap-options.ts';
+import { authenticatePam } from '../../auth/pam.ts';
+import { peerCredentials, peerIds } from '../../auth/peer.ts';
+import type { Config } from '../../config/config.ts';
+import type { Client } from '../client.ts';
+
+/** How a client has to prove who it is, and what is known of it for that. */
+export interface LoginMethod {
+  readonly method: ClientMethod;
+  /** name of the ident map of an HBA line; null: names must be equal */
+  readonly map: string | null;
+  /** of an HBA line for ldap */
+  readonly options: ReadonlyMap<string, string> | null;
+}
+
+const compiled = new WeakMap<Config, Hba>();
+
+/**
+ * auth_type, or what the HBA file says for this client. Null: no line is for it.
+ * @param entry what the name of its database stands for
+ */
+export function loginMethod(client: Client, entry: string): LoginMethod | null {
+  const { config } = client.sessions.registry;
+  const { auth_type: type } = config.settings;
+  if (type !== 'hba') return { method: type, map: null, options: null };
+  let hba = compiled.get(config);
+  if (hba === undefined) {
+    hba = new Hba(config.hba ?? []);
+    compiled.set(config, hba);
+  }
+  return hba.find({
+    user: client.user,
+    database: client.databaseName,
+    entry,
+    address: client.isUnix ? null : client.remoteAddress,
+    tls: client.tls !== '',
+    replication: client.replication === 'physical',
+  });
+}
+
+/** What the dialogue is told of a client, beside its secret. */
+export function identityOf(
+  client: Client,
+  { method, map, options }: LoginMethod,
+): Omit<ClientIdentity, 'secret' | 'exists'> {
+  const { registry, tls } = client.sessions;
+  const { socket } = client;
+  return {
+    user: client.user,
+    tls:
+      socket instanceof TLSSocket && tls !== null
+        ? { certificateCn: tls.certificateCn(socket), endPointHash: tls.endPointHash }
+        : null,
+    mapName: map,
+    mapsTo: map === null ? undefined : identMapper(registry.config.identMaps.get(map), client.user),
+    peerName: client.isUnix ? async () => (await peerCredentials(socket)).user : undefined,
+    checkPassword:
+      method === 'ldap' || method === 'pam'
+        ? (password) => checkPassword(client, method, options, password)
+        : undefined,
+  };
+}
+
+function checkPassword(
+  client: Client,
+  method: 'ldap' | 'pam',
+  options: ReadonlyMap<string, string> | null,
+  password: string,
+): Promise<boolean> {
+  if (method === 'pam')
+    return authenticatePam(client.user, password, {
+      remoteHost: client.isUnix ? null : client.remoteAddress,
+    });
+  const { auth_ldap_options: text } = client.sessions.registry.config.settings;
+  return authenticateLdap(
+    client.user,
+    password,
+    options && options.size > 0 ? ldapOptions(options) : parseLdapOptions(text ?? ''),
+  );
+}
+
+/**
+ * The console's own way in (pgbouncer: "user pgbouncer ... when the login comes via the Unix socket and the client has
+ * the same Unix user UID as the running process").
+ */
+export async function isOwnProcess(client: Client): Promise<boolean> {
+  if (!client.isUnix || client.user !== 'pgbouncer') return false;
+  try {
+    return (peerIds(client.socket) ?? (await peerCredentials(client.socket))).uid === process.getuid?.();
+  } catch (error) {
+    client.sessions.log.warn({ client: client.id }, `${client.label} ${(error as Error).message}`);
+    return false;
+  }
+}

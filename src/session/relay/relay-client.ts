@@ -1,0 +1,442 @@
+import { clientErrors } from '../../wire/errors.ts';
+import { appended, BAD_HEADER, Carry, frameSize, INCOMPLETE } from '../../wire/frames.ts';
+import { FLUSH } from '../../wire/messages.ts';
+import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
+import { takeBack } from '../link/cancel.ts';
+import type { Client } from '../client.ts';
+import { keepForReplay } from '../resend/kept.ts';
+import { link, unlinkIfDone } from '../link/link.ts';
+import { Request } from './outstanding.ts';
+import {
+  executeFreeing,
+  handlePrepared,
+  isTracked,
+  mayBeTracked,
+  mayDeallocate,
+  noteDiscard,
+  Prepared,
+} from '../statements/prepared.ts';
+import { rollsBackFailed, tellLostTransaction } from '../resend/loss.ts';
+import { answerError, handleQueryText, isPastFunctions, tooLongForFunctions } from '../query/query.ts';
+import { isKept, noteUnnamedParse } from '../statements/unnamed.ts';
+
+/**
+ * The hot path from client to server. Headers are looked at, bodies go as they came. A message is held back only for a
+ * server or for a decision of user functions, and collected only when it must be looked at whole. A run is what has been
+ * looked at and not been sent yet; it is only ever non-empty while the client is linked.
+ */
+
+const EMPTY = Buffer.alloc(0);
+/** What a client may send ahead, while its messages are not looked at, before it is no longer read. */
+export const HELD_BYTES = 64 * 1024;
+/**
+ * Answers that a client may be ahead of its server. More are not asked for before some have come: each takes memory here,
+ * and what the proxy itself answers costs no server any, so that nothing else would end it.
+ */
+export const MAX_AHEAD = 16 * 1024;
+/** Longest Bind, Describe or Close whose names are looked for before the rest has come. */
+const NAMES_BYTES = 16 * 1024;
+
+/** What a handler did with the message at hand. */
+export const Handled = {
+  /** pass it on as it came */
+  Forward: 0,
+  /** all that had to be sent was sent */
+  Done: 1,
+  /** not yet: reading is blocked, or more of it must come, and then it is looked at again */
+  Later: 2,
+  /** all of it is needed first */
+  NeedsAll: 3,
+  /** drop it */
+  Discard: 4,
+  /** what has come of it was sent in another form, and the rest is to follow */
+  ForwardRest: 5,
+} as const;
+export type Handled = (typeof Handled)[keyof typeof Handled];
+
+/** Bytes have come from the client. */
+export function relayClientBytes(client: Client, chunk: Buffer): void {
+  if (client.database!.cluster !== null) keepForReplay(client, chunk);
+  if (client.blocked || client.halted) {
+    client.held = client.held.length === 0 ? chunk : appended(client.held, [chunk]);
+    if (client.held.length > HELD_BYTES) {
+      client.isHeldBack = true;
+      client.socket.pause();
+    }
+    return;
+  }
+  pump(client, client.held.length === 0 ? chunk : join(client, chunk));
+  if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
+  client.flush();
+}
+
+/**
+ * The client waits until its server has caught up. The server may keep its answers back until a Sync or Flush, and the
+ * client's Sync may be among what is not read now.
+ */
+function haltAhead(client: Client): void {
+  // not in the middle of a message
+  if (client.bodyLeft > 0 || client.server === null) return;
+  client.forward(FLUSH);
+  client.isAhead = true;
+  client.halted = true;
+  client.socket.pause();
+}
+
+/** The server has answered something: whether it has caught up. */
+export function resumeAhead(client: Client): void {
+  if (client.outstanding.size > MAX_AHEAD / 2) return;
+  client.isAhead = false;
+  // or else it goes on when its answers have left
+  if (!client.congested) client.goOn();
+}
+
+/** What blocked the client is over: goes on with what it had sent. */
+export function resumeClient(client: Client): void {
+  if (client.blocked || client.state === 'closed') return;
+  if (client.isCanceled) takeBack(client);
+  if (client.isAhead) return resumeAhead(client);
+  if (client.halted) return;
+  const { held } = client;
+  client.held = EMPTY;
+  if (held.length > 0) pump(client, held);
+  if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
+  client.flush();
+  // What blocks it now may leave as much as before: it is read on when there is room.
+  if (!client.isHeldBack || client.held.length > HELD_BYTES) return;
+  client.isHeldBack = false;
+  client.readOn();
+}
+
+function join(client: Client, chunk: Buffer): Buffer {
+  const all = appended(client.held, [chunk]);
+  client.held = EMPTY;
+  return all;
+}
+
+function pump(client: Client, first: Buffer): void {
+  let chunk = first;
+  let at = 0;
+  let run = 0;
+  while (at < chunk.length) {
+    const { collecting } = client;
+    if (collecting !== null) {
+      const all = collecting.join(chunk.subarray(at));
+      if (all === null) return;
+      client.collecting = null;
+      chunk = all;
+      at = 0;
+      run = 0;
+    }
+    if (client.bodyLeft > 0) {
+      const part = Math.min(client.bodyLeft, chunk.length - at);
+      client.bodyLeft -= part;
+      at += part;
+      if (!client.bodyForwarded || client.server === null) run = at;
+      else if (client.bodyLeft === 0 && client.outstanding.empty) {
+        if (at > run) client.forward(chunk.subarray(run, at));
+        run = at;
+        client.flush();
+        unlinkIfDone(client);
+      }
+      continue;
+    }
+    // in between messages only: whoever cuts each piece in the middle of one would never be halted
+    if (client.outstanding.size > MAX_AHEAD) break;
+    const available = chunk.length - at;
+    const size = frameSize(chunk, at, client.sessions.registry.config.settings.max_packet_size);
+    if (size === INCOMPLETE) break;
+    if (size === BAD_HEADER) {
+      sendBefore(client, chunk, run, at);
+      return refuse(client, `bad packet header: '${chunk.toString('hex', at, at + 8)}'`);
+    }
+
+    const type = chunk[at]!;
+    let handled = classify(client, type, size, chunk, at);
+    if (handled === INSPECT) {
+      // What the handler sends must come behind what was looked at before.
+      if (at > run) client.forward(chunk.subarray(run, at));
+      run = at;
+      handled = inspect(client, type, size, chunk.subarray(at, at + Math.min(size, available)));
+      if (client.state === 'closed') return;
+      if (handled === Handled.Later) break;
+      if (handled === Handled.NeedsAll) {
+        client.collecting = new Carry();
+        client.collecting.keep(chunk.subarray(at), size);
+        return;
+      }
+    } else if (handled === UNKNOWN) {
+      sendBefore(client, chunk, run, at);
+      return unknownPacket(client, type);
+    } else if (handled === Handled.Later) {
+      break;
+    }
+
+    // A decision is about this message, whatever has become of it, and about none after it.
+    if (client.decision !== null) client.decision = null;
+    if (client.asked !== null) client.asked = null;
+
+    const here = Math.min(size, available);
+    if (handled !== Handled.Forward) {
+      if (at > run) client.forward(chunk.subarray(run, at));
+      run = at + here;
+    }
+    at += here;
+    client.bodyLeft = size - here;
+    client.bodyForwarded = handled === Handled.Forward || handled === Handled.ForwardRest;
+    if (client.state === 'closed') return;
+    // what it was answered here has not left
+    if (client.halted) break;
+  }
+  if (at > run) client.forward(chunk.subarray(run, at));
+  if (at < chunk.length) {
+    const rest = chunk.subarray(at);
+    client.held = client.held.length === 0 ? rest : Buffer.concat([rest, client.held]);
+  }
+}
+
+/** Describe and Close say with this byte that they mean a portal, which lives and dies on its server. */
+const PORTAL = 0x50;
+
+/** The message's content matters: `inspect` decides. */
+const INSPECT = 6;
+/** There is no such message. */
+const UNKNOWN = 7;
+
+/** What becomes of a message, from its type alone. Enters what is forwarded in the ledger. */
+function classify(
+  client: Client,
+  type: number,
+  size: number,
+  chunk: Buffer,
+  at: number,
+): Handled | typeof INSPECT | typeof UNKNOWN {
+  if (client.skipToSync) {
+    if (type === Frontend.Sync || type === Frontend.Terminate || client.lostTransaction !== null)
+      return INSPECT;
+    return Handled.Discard;
+  }
+  switch (type) {
+    case Frontend.Query:
+      if (client.isJudged || client.sessions.disablePqexec || client.replication !== 'none') return INSPECT;
+      return forwardQuery(client, size, chunk, at);
+    case Frontend.Parse:
+      if (client.isJudged) return INSPECT;
+      return mayBeTracked(client)
+        ? classifyParse(client, size, chunk, at)
+        : forwardRequest(client, Request.Parse);
+    case Frontend.Bind:
+      // Both names empty, the portal's and the statement's: nothing to rename. (Two bytes that have not come count as no.)
+      if (
+        chunk[at + HEADER_BYTES] === 0 &&
+        chunk[at + HEADER_BYTES + 1] === 0 &&
+        client.server !== null &&
+        client.unnamed.isHere &&
+        client.unnamedRoute === null &&
+        client.unnamed.frees === null &&
+        client.freeing === null &&
+        !client.isJudged
+      ) {
+        return forwardRequest(client, Request.Bind);
+      }
+      return isTracked(client) || client.isJudged ? INSPECT : forwardRequest(client, Request.Bind);
+    case Frontend.Describe:
+      if (chunk[at + HEADER_BYTES] === PORTAL || !(isTracked(client) || client.isJudged))
+        return forwardRequest(client, Request.Describe);
+      return INSPECT;
+    case Frontend.Close:
+      if (chunk[at + HEADER_BYTES] === PORTAL || !isTracked(client))
+        return forwardRequest(client, Request.Close);
+      return INSPECT;
+    case Frontend.Execute:
+      return client.freeing === null ? forwardRequest(client, Request.Execute) : INSPECT;
+    case Frontend.FunctionCall:
+      return client.isJudged ? INSPECT : forwardRequest(client, Request.FunctionCall);
+    case Frontend.Sync:
+      return forwardRequest(client, Request.Sync);
+    case Frontend.Flush:
+      // Nothing has been sent that could be flushed while there is no link.
+      return client.server === null ? Handled.Discard : Handled.Forward;
+    case Frontend.CopyData:
+      // The server has given up on this copy already, and the rest of it is still arriving.
+      return client.server === null ? Handled.Discard : Handled.Forward;
+    case Frontend.CopyDone:
+    case Frontend.CopyFail:
+      if (client.server === null) return Handled.Discard;
+      client.outstanding.copyEnded();
+      return Handled.Forward;
+    case Frontend.Terminate:
+      return INSPECT;
+    default:
+      return UNKNOWN;
+  }
+}
+
+/** The messages before one that ends the connection are sent, as if it had come later. */
+function sendBefore(client: Client, chunk: Buffer, run: number, at: number): void {
+  if (at > run) client.forward(chunk.subarray(run, at));
+  client.flush();
+}
+
+function unknownPacket(client: Client, type: number): void {
+  client.sessions.log.error(
+    { client: client.id },
+    `${client.label} unknown pkt from client: ${type}/0x${type.toString(16)}`,
+  );
+  refuse(client, 'unknown pkt');
+}
+
+/** A Query that nobody judges. */
+function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled | typeof INSPECT {
+  if (client.statements !== null && mayDeallocate(size, chunk, at)) return INSPECT;
+  noteQuery(client, chunk, at, size);
+  return forwardRequest(client, Request.Query);
+}
+
+/** What a Query does to prepared statements, unless the server throws it away with all that comes before a Sync. */
+export function noteQuery(client: Client, bytes: Buffer, at = 0, size = bytes.length): void {
+  if (client.outstanding.skipping) return;
+  client.unnamed.dropped();
+  noteDiscard(client, bytes, at + HEADER_BYTES, at + size);
+}
+
+/** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
+function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled | typeof INSPECT {
+  if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return INSPECT;
+  if (client.statements !== null && mayDeallocate(size, chunk, at + 1)) return INSPECT;
+  const handled = forwardRequest(client, Request.Parse);
+  if (handled === Handled.Forward) noteUnnamedParse(client, chunk, at, size);
+  return handled;
+}
+
+function inspect(client: Client, type: number, size: number, bytes: Buffer): Handled {
+  const whole = bytes.length === size;
+  const isLost = client.lostTransaction !== null && type !== Frontend.Terminate;
+  if (isLost && !rollsBackFailed(client, type, bytes)) return tellLostTransaction(client, type);
+  switch (type) {
+    case Frontend.Terminate:
+      // what it has asked for before is done, as if it had waited
+      client.flush();
+      client.close('client close request');
+      return Handled.Later;
+    case Frontend.Sync:
+      return endSkipping(client);
+    case Frontend.Query:
+    case Frontend.Parse: {
+      if (type === Frontend.Query && client.sessions.disablePqexec) {
+        client.close('PQexec disallowed', clientErrors.pqexecDisallowed());
+        return Handled.Later;
+      }
+      if (client.replication !== 'none' && isPastFunctions(client, 'replication')) {
+        // they were not there when it logged in
+        const error = clientErrors.replicationRefused(client.entry);
+        client.close(error.message, error);
+        return Handled.Later;
+      }
+      const isJudged = client.isJudged;
+      const tooLong = isJudged ? tooLongForFunctions(client, type, size, bytes) : 0;
+      const needsText = isJudged && tooLong === 0;
+      if (!whole && !needsText && !mustBeWhole(client, type, size, bytes)) {
+        // Too large to be judged, and the policy lets it pass: it goes through in pieces.
+        return handleQueryText(client, type, bytes, tooLong);
+      }
+      return whole ? handleQueryText(client, type, bytes, tooLong) : Handled.NeedsAll;
+    }
+    case Frontend.FunctionCall: {
+      if (!isPastFunctions(client, 'function_call')) return forwardRequest(client, Request.FunctionCall);
+      answerError(client, type, clientErrors.functionCallRefused(client.entry));
+      return Handled.Done;
+    }
+    case Frontend.Execute:
+      if (whole) return executeFreeing(client, bytes);
+      return size > NAMES_BYTES ? forwardRequest(client, Request.Execute) : Handled.NeedsAll;
+    default: {
+      const result = handlePrepared(client, type, size, bytes);
+      if (result !== Prepared.Incomplete) return result;
+      if (whole || bytes.length > NAMES_BYTES) nameWithoutEnd(client, type);
+      return Handled.Later;
+    }
+  }
+}
+
+/** Of a Parse all is needed where its text is kept, of a Query where it could be DEALLOCATE. */
+function mustBeWhole(client: Client, type: number, size: number, bytes: Buffer): boolean {
+  if (type === Frontend.Query) return client.statements !== null && mayDeallocate(size, bytes, 0);
+  return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));
+}
+
+/** The first of the messages that are held back is not sent to any server: what is still to come of it is thrown away. */
+export function dropHeld(client: Client): void {
+  const size = client.held.readInt32BE(1) + 1;
+  const here = Math.min(size, client.held.length);
+  client.decision = null;
+  client.asked = null;
+  client.held = client.held.subarray(here);
+  client.bodyLeft = size - here;
+  client.bodyForwarded = false;
+}
+
+/** A message that is passed on and answered by the server: the link and the ledger's entry. */
+export function forwardRequest(client: Client, request: Request): Handled {
+  if ((client.server === null || client.database!.cluster !== null) && !link(client)) return Handled.Later;
+  noteRequest(client, request);
+  client.outstanding.sent(request);
+  return Handled.Forward;
+}
+
+/**
+ * Counts queries and transactions as pgbouncer does: one for each message that a ReadyForQuery answers, be it a Query,
+ * a FunctionCall or what a Sync closes.
+ */
+export function noteRequest(client: Client, request: Request): void {
+  const { outstanding } = client;
+  if (client.queryStart === 0) {
+    beginQuery(client, performance.now());
+  } else if (request !== Request.Sync && outstanding.readies > 0 && !outstanding.unsynced) {
+    // the first message behind one that is closed already: another query of the same pipeline
+    client.database!.stats.queryCount++;
+  }
+}
+
+/** The client wants something: from now on its query runs, and its transaction; waiting for a server is a part of it. */
+export function beginQuery(client: Client, now: number): void {
+  if (client.queryStart !== 0) return;
+  client.queryStart = now;
+  client.requestedAt = now;
+  client.hasSentMore = false;
+  const { stats } = client.database!;
+  stats.queryCount++;
+  if (client.xactStart !== 0) return;
+  client.xactStart = now;
+  stats.xactCount++;
+}
+
+/** What waited for a server was answered by the proxy itself: nothing runs. */
+export function dropQuery(client: Client): void {
+  if (client.queryStart === 0) return;
+  client.queryStart = 0;
+  client.xactStart = 0;
+  client.idleSince = performance.now();
+}
+
+/** The Sync behind an error that the proxy itself answered. */
+function endSkipping(client: Client): Handled {
+  client.skipToSync = false;
+  if (client.server !== null && client.outstanding.busy) {
+    return forwardRequest(client, Request.Sync);
+  }
+  return client.sessions.answerReady(client);
+}
+
+/** A message about a prepared statement that can't be one. */
+export function nameWithoutEnd(client: Client, type: number): void {
+  client.sessions.log.error(
+    { client: client.id },
+    `${client.label} failed to parse prepared statement packet type '${String.fromCharCode(type)}'`,
+  );
+  refuse(client, 'failed to parse packet');
+}
+
+function refuse(client: Client, reason: string): void {
+  client.close(reason, clientErrors.protocolViolation(reason));
+}

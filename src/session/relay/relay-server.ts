@@ -1,0 +1,284 @@
+import { parseParameterStatus } from '../../wire/messages.ts';
+import { clientErrors } from '../../wire/errors.ts';
+import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frames.ts';
+import { Backend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
+import type { Client } from '../client.ts';
+import { keepRest } from '../resend/kept.ts';
+import { unlinkIfDone } from '../link/link.ts';
+import { Reply } from './outstanding.ts';
+import { forgetStatements, retireStale } from '../statements/prepared.ts';
+import { resumeAhead, resumeClient } from './relay-client.ts';
+import { takeError } from '../resend/loss.ts';
+
+/**
+ * The hot path from server to client. Headers are looked at, bodies go as they came: rows and copied data in one piece
+ * for each read. A run is what has been looked at and not been sent yet.
+ */
+
+/** CommandComplete's tags that mean something here; compared as bytes, so that no string is made of all the others. */
+const DISCARD_ALL = Buffer.from('DISCARD ALL\0');
+const DEALLOCATE_ALL = Buffer.from('DEALLOCATE ALL\0');
+const SET = Buffer.from('SET\0');
+const COMMIT = Buffer.from('COMMIT\0');
+const ROLLBACK = Buffer.from('ROLLBACK\0');
+const PREPARE_TRANSACTION = Buffer.from('PREPARE TRANSACTION\0');
+/** The severity field of a notice that is more than one, untranslated. */
+const WARNING = Buffer.from('VWARNING\0');
+/**
+ * Where a cluster is watched, messages up to this size go to the client in one piece: one whose server has died in the
+ * middle of a message could not be told so, and would have to go.
+ */
+const WHOLE_BYTES = 64 * 1024;
+const READY_BYTES = HEADER_BYTES + 1;
+/** Settings and notices that must be seen whole; PostgreSQL's are far shorter. */
+const MAX_CARRY = 1 << 20;
+
+export function relayServerBytes(client: Client, received: Buffer): void {
+  const server = client.server!;
+  const { outstanding } = client;
+  const { cluster } = client.database!;
+  let chunk = received;
+  let borrowed = true;
+  if (client.replyCarry.length > 0) {
+    const all = client.replyCarry.join(received);
+    if (all === null) return;
+    chunk = all;
+    borrowed = false;
+  }
+  const end = chunk.length;
+  const { max_packet_size: largest } = client.sessions.registry.config.settings;
+  let at = 0;
+  let run = 0;
+  let ready = false;
+  /** what is kept behind `kept`, where the end of a transaction was the last that was looked at */
+  let rest: Buffer[] | null = null;
+
+  while (at < end) {
+    if (client.replyLeft > 0) {
+      const part = Math.min(client.replyLeft, end - at);
+      client.replyLeft -= part;
+      at += part;
+      if (!client.replyForwarded) run = at;
+      if (client.replyLeft > 0) break;
+      for (let due = outstanding.due(); due !== null; due = outstanding.due()) {
+        if (at > run) client.send(chunk.subarray(run, at), borrowed);
+        run = at;
+        client.send(due);
+      }
+      continue;
+    }
+    const size = frameSize(chunk, at, largest);
+    if (size === INCOMPLETE) break;
+    if (size === BAD_HEADER) return server.close('bad pkt header');
+    const type = chunk[at]!;
+
+    if (type === Backend.DataRow || type === Backend.CopyData) {
+      if (size <= end - at) {
+        at += size;
+      } else if (cluster !== null && size <= WHOLE_BYTES) {
+        break;
+      } else {
+        client.replyLeft = size - (end - at);
+        client.replyForwarded = true;
+        at = end;
+      }
+      continue;
+    }
+    if (
+      (mustBeWhole(type, size) ||
+        (type === Backend.ErrorResponse && client.statements !== null && size <= WHOLE_BYTES) ||
+        (type === Backend.RowDescription && client.statements !== null && size <= MAX_CARRY) ||
+        (cluster !== null && (size <= WHOLE_BYTES || type === Backend.ErrorResponse))) &&
+      end - at < size
+    ) {
+      if (size > MAX_CARRY)
+        return outOfStep(client, `message "${String.fromCharCode(type)}" of ${size} bytes`);
+      break;
+    }
+
+    if (type === Backend.ErrorResponse && cluster !== null) {
+      const payload = chunk.subarray(at + HEADER_BYTES, at + size);
+      if (takeError(client, cluster, chunk.subarray(run, at), payload)) return;
+    }
+    let verdict = outstanding.reply(type);
+    if (rest !== null) rest = putBack(client, rest);
+    if (verdict === Reply.Ready) {
+      if (size !== READY_BYTES) return outOfStep(client, `message "Z" of ${size} bytes`);
+      server.txStatus = chunk[at + HEADER_BYTES]!;
+      if (server.txStatus !== TxStatus.Idle && client.poolMode === 'statement') {
+        if (at > run) client.send(chunk.subarray(run, at), borrowed);
+        return refuseTransaction(client);
+      }
+      ready = true;
+      rest = endQuery(client, server.txStatus);
+    } else if (verdict === Reply.Unknown) {
+      return unknownPacket(client, type);
+    } else if (verdict === Reply.OutOfStep) {
+      return outOfStep(client, `unexpected message "${String.fromCharCode(type)}"`);
+    } else if (type === Backend.ErrorResponse) {
+      if (outstanding.lostParse) client.unnamed.lost();
+      if (outstanding.failed !== null && verdict === Reply.Forward) {
+        const other = retireStale(client, outstanding.failed, chunk.subarray(at, at + size));
+        if (other !== null) {
+          verdict = Reply.Replace;
+          outstanding.replacement = other;
+        }
+      }
+    } else if (outstanding.described !== null) {
+      const { described } = outstanding;
+      outstanding.described = null;
+      if (size <= end - at) described.described?.(chunk.subarray(at + HEADER_BYTES, at + size));
+    } else if (type === Backend.ParameterStatus) {
+      if (!noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size))) verdict = Reply.Drop;
+    } else if (type === Backend.CommandComplete) {
+      client.completed++;
+      if (isTag(DISCARD_ALL, chunk, at, size) || isTag(DEALLOCATE_ALL, chunk, at, size)) {
+        forgetStatements(client);
+      } else if (isTag(SET, chunk, at, size)) {
+        client.hasSet = true;
+      } else if (cluster !== null) {
+        client.hasEnded ||= endsTransaction(chunk, at, size);
+      }
+    } else if (type === Backend.PortalSuspended || type === Backend.EmptyQueryResponse) {
+      client.completed++;
+    } else if (type === Backend.NoticeResponse && cluster !== null) {
+      client.hasEnded ||= chunk.subarray(at, at + size).includes(WARNING);
+    }
+
+    const here = Math.min(size, end - at);
+    if (verdict === Reply.Drop || verdict === Reply.Replace) {
+      if (at > run) client.send(chunk.subarray(run, at), borrowed);
+      if (verdict === Reply.Replace) client.send(outstanding.replacement!);
+      run = at + here;
+    }
+    at += here;
+    client.replyLeft = size - here;
+    client.replyForwarded = verdict !== Reply.Drop && verdict !== Reply.Replace;
+
+    // What the proxy itself answers comes in its turn, behind the whole of this message.
+    if (client.replyLeft > 0) break;
+    for (let due = outstanding.due(); due !== null; due = outstanding.due()) {
+      if (at > run) client.send(chunk.subarray(run, at), borrowed);
+      run = at;
+      if (rest !== null) rest = putBack(client, rest);
+      client.send(due);
+    }
+  }
+  if (at > run) client.send(chunk.subarray(run, at), borrowed);
+  if (rest !== null) {
+    putBack(client, rest);
+    client.keepsAll = true;
+  }
+  if (at < end) client.replyCarry.keep(chunk.subarray(at), frameSize(chunk, at, largest) || HEADER_BYTES);
+  if (!(ready || client.unlinkLate) || client.state === 'closed') return resumeAwaiting(client);
+  // the beginning of a notification may be there already: the server is kept until its end
+  client.unlinkLate = client.replyLeft > 0 || client.replyCarry.length > 0;
+  if (!client.unlinkLate) unlinkIfDone(client);
+  resumeAwaiting(client);
+}
+
+/** Goes on with what waits for the answers to all that was sent before; none come while the server waits for data. */
+function resumeAwaiting(client: Client): void {
+  if (client.isAhead && client.state !== 'closed') resumeAhead(client);
+  if (!client.awaitsAnswers || client.state === 'closed') return;
+  if (!client.outstanding.empty && !client.outstanding.inCopy) return;
+  client.awaitsAnswers = false;
+  client.blocked = false;
+  resumeClient(client);
+}
+
+/** Instead of the ReadyForQuery that would tell the client that its transaction is open. */
+function refuseTransaction(client: Client): void {
+  const error = clientErrors.statementPoolingTransaction();
+  client.close(error.message, error, error.message);
+}
+
+/** Messages whose content is looked at. */
+function mustBeWhole(type: number, size: number): boolean {
+  return (
+    type === Backend.ReadyForQuery ||
+    type === Backend.ParameterStatus ||
+    (type === Backend.CommandComplete &&
+      (isSizeOf(DISCARD_ALL, size) || isSizeOf(DEALLOCATE_ALL, size) || isSizeOf(SET, size)))
+  );
+}
+
+/** @returns what is kept behind `kept` of that which the client has sent since; null: nothing is kept */
+function endQuery(client: Client, status: number): Buffer[] | null {
+  const now = performance.now();
+  const stats = client.database!.stats;
+  const more = client.outstanding.busy;
+  if (client.queryStart !== 0) stats.queryTime += (now - client.queryStart) * 1000;
+  client.queryStart = more ? now : 0;
+  client.idleSince = now;
+  client.completed = 0;
+  client.hasEnded = false;
+  client.hasSet = false;
+  if (status !== TxStatus.Idle) {
+    client.keptCycles++;
+    return null;
+  }
+  const rest = client.kept !== null && (more || client.held.length > 0) ? keepRest(client) : null;
+  if (rest === null) client.kept = null;
+  client.parametersBefore = null;
+  if (client.xactStart !== 0) stats.xactTime += (now - client.xactStart) * 1000;
+  client.xactStart = more ? now : 0;
+  if (more) stats.xactCount++;
+  return rest;
+}
+
+function putBack(client: Client, rest: Buffer[]): null {
+  client.keptMore = rest.length > 0 ? rest : null;
+  return null;
+}
+
+function endsTransaction(chunk: Buffer, at: number, size: number): boolean {
+  return (
+    isTag(COMMIT, chunk, at, size) ||
+    isTag(ROLLBACK, chunk, at, size) ||
+    isTag(PREPARE_TRANSACTION, chunk, at, size)
+  );
+}
+
+/** False: the client knows it already, from another server. */
+function noteParameter(client: Client, payload: Buffer): boolean {
+  const parameter = parseParameterStatus(payload);
+  if (parameter === null) return true;
+  const server = client.server!;
+  server.noteParameter(parameter.name, parameter.value);
+  const { tracked } = client.sessions.registry;
+  const index = tracked.indexOf(parameter.name);
+  if (index < 0) return true;
+  const value = server.parameters[index]!;
+  const isNews = tracked.isKept(index) || client.told[index] !== value;
+  client.told[index] = value;
+  if (!tracked.isSettable(index)) return isNews;
+  if (client.database!.cluster !== null) client.parametersBefore ??= [...client.parameters];
+  const isDefault = !tracked.isKept(index) && value === server.defaults[index];
+  client.parameters[index] = isDefault ? undefined : value;
+  if (index !== tracked.readOnly) return isNews;
+  if (isDefault) client.readOnly = 'known';
+  else client.readOnly = client.hasSet ? 'likely' : 'unknown';
+  return isNews;
+}
+
+function isSizeOf(tag: Buffer, size: number): boolean {
+  return size === HEADER_BYTES + tag.length;
+}
+
+function isTag(tag: Buffer, chunk: Buffer, at: number, size: number): boolean {
+  return isSizeOf(tag, size) && chunk.compare(tag, 0, tag.length, at + HEADER_BYTES, at + size) === 0;
+}
+
+function unknownPacket(client: Client, type: number): void {
+  const server = client.server!;
+  const name = type > 0x20 && type < 0x7f ? String.fromCharCode(type) : `\\x${type.toString(16)}`;
+  client.sessions.log.error({ server: server.id }, `${server.label} unknown pkt: '${name}'`);
+  server.close('unknown pkt');
+}
+
+function outOfStep(client: Client, what: string): void {
+  const server = client.server!;
+  client.sessions.log.error({ client: client.id, server: server.id }, `${server.label} out of step: ${what}`);
+  server.close(`out of step: ${what}`);
+}

@@ -1,0 +1,497 @@
+import { isRollback } from '../../functions/decide/policy.ts';
+import { isAlarm, type Cluster } from '../../pool/cluster.ts';
+import type { Server } from '../../pool/server.ts';
+import { runControl } from '../../pool/control.ts';
+import { ClientError, clientErrors } from '../../wire/errors.ts';
+import { parameterStatus, parseErrorFields, readyForQuery } from '../../wire/messages.ts';
+import { Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
+import type { Client } from '../client.ts';
+import { forgetKept, keepOnly, keptBytes } from './kept.ts';
+import { Request } from '../relay/outstanding.ts';
+import { releaseStatement } from '../statements/prepared.ts';
+import { forgetUnknownReadOnly } from '../link/read-only.ts';
+import { answerError } from '../query/query.ts';
+import { dropHeld, dropQuery, Handled, resumeClient } from '../relay/relay-client.ts';
+import {
+  cycleEnd,
+  cyclesOf,
+  isRolledBack,
+  isUncommitted,
+  parsedNames,
+  replayable,
+  said,
+  uncommittedBytes,
+  type Replayable,
+} from './resendable.ts';
+import { isRepeatable } from '../../sql/statement-kind.ts';
+
+/**
+ * Clients of a database whose cluster is watched, when their server goes away: they stay. What was open is told to be
+ * rolled back where that is certain, and to be unknown where it is not; one statement that provably had no effect is
+ * sent again.
+ */
+
+const EMPTY = Buffer.alloc(0);
+/**
+ * Looks at an error that a server reports.
+ * @param before what came in the same piece before the error, and was not sent to the client yet
+ * @param payload of the ErrorResponse
+ * @returns true: the link has ended, and what becomes of the client is decided later
+ */
+export function takeError(client: Client, cluster: Cluster, before: Buffer, payload: Buffer): boolean {
+  const fields = parseErrorFields(payload);
+  const code = fields.get('C') ?? '';
+  if (!isAlarm(code) || client.replication !== 'none') return false;
+  const server = client.server!;
+  const isFatal = /^(?:FATAL|PANIC)$/.test(fields.get('V') ?? fields.get('S') ?? '');
+  const isDoubted = cluster.serverError(server, code);
+  const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
+  const found = hasNoEffect ? replay(client, server, cluster) : null;
+  const { isForgettable } = said(before, found?.isWhole ?? true);
+  // a server that is still there does what comes behind
+  const again = isForgettable && (isFatal || found?.hasMore !== true) ? found : null;
+  const kept = again?.bytes ?? null;
+  if (!isFatal && (kept === null || !isDoubted)) return false;
+  // A session's server has more than this statement, and one has the transaction: it is given up only when the node is.
+  const isParked = !isFatal && (client.poolMode === 'session' || again!.opensTransaction);
+  if (isParked && !again!.isWhole) return false;
+  const original = new ClientError(isFatal ? 'FATAL' : 'ERROR', code, fields.get('M') ?? 'server error', {
+    detail: fields.get('D') ?? null,
+    hint: fields.get('H') ?? null,
+  });
+  const error = whatIsLost(client, server, original);
+  const behind = isFatal && kept === null ? notBegun(client, server, cluster) : null;
+  if (kept === null && before.length > 0) client.send(before, true);
+  const answered = Buffer.from(before);
+  const isSession = client.poolMode === 'session';
+  const loss = detach(client, server);
+  client.awaitsAnswers = false;
+  if (behind !== null) {
+    loss.readies = 1;
+    loss.isUnsynced = false;
+  }
+  const isIdle = loss.readies === 0 && !loss.isUnsynced && !loss.inTransaction;
+  const settled = isParked ? park(server) : null;
+  if (isFatal || !again!.isWhole) server.close(`${code} ${original.message}`, { notify: false });
+  else if (!isParked) giveBack(client, server);
+  client.state = 'waiting';
+  client.blocked = true;
+  client.waitingSince = performance.now();
+  if (kept !== null || behind !== null) takeUp(client, kept ?? behind!);
+  const verdict = (client.verdict = { isLost: kept === null });
+  cluster.whenJudged(server, code, (gone) => {
+    if (isParked && (gone || client.verdict !== verdict)) server.close('not the writer any more');
+    if (client.state !== 'waiting' || client.verdict !== verdict) return;
+    if (isParked && !gone)
+      return void settled!.then(() => {
+        if (client.state !== 'waiting' || client.verdict !== verdict) return server.close('session lost');
+        goOnWith(client, server);
+        refuseKept(client, again!, answered, original);
+        resumeClient(client);
+      });
+    client.verdict = null;
+    client.state = 'idle';
+    client.blocked = false;
+    if (gone && kept !== null) {
+      forgetParsed(client, kept);
+      client.sessions.log.debug({ client: client.id }, `${client.label} statement is sent again`);
+    } else if (gone || (isIdle && !isSession)) {
+      // FATAL ended the first statement: the server has not begun another
+      tell(client, cluster, loss, [error], clientErrors.transactionLost());
+      if (behind !== null) keepOnly(client, client.held);
+    } else if (isFatal) {
+      return client.close(original.message, original);
+    } else {
+      refuseKept(client, again!, answered, original);
+    }
+    resumeClient(client);
+  });
+  return true;
+}
+
+/**
+ * What came after the statement that has ended by FATAL: the server has not looked at it. null: nothing, or nothing that
+ * may be sent again.
+ */
+function notBegun(client: Client, server: Server, cluster: Cluster): Buffer | null {
+  if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
+  const bytes = keptBytes(client);
+  const end = bytes === null ? -1 : cycleEnd(bytes);
+  if (end < 0 || end === bytes!.length || client.outstanding.readies === 0) return null;
+  const behind = bytes!.subarray(end);
+  forgetParsed(client, behind);
+  return behind;
+}
+
+/** What the client has sent is to be looked at once more. */
+function takeUp(client: Client, kept: Buffer): void {
+  client.held = kept;
+  // it was about a message that comes later, or that is judged anew
+  client.decision = null;
+  client.asked = null;
+  // half a message is whole again when its rest has come
+  client.bodyLeft = 0;
+  client.collecting = null;
+}
+
+/** Of what is held the first part gets its answer after all; what has come behind it is still to be done. */
+function refuseKept(client: Client, kept: Kept, answered: Buffer, error: ClientError): void {
+  client.held = client.held.subarray(kept.bytes.length);
+  client.skipToSync = !kept.isWhole;
+  const ready = client.skipToSync ? EMPTY : readyForQuery(client.txStatus);
+  client.send(Buffer.concat([answered, error.encode(), ready]));
+  // what is skipped must not be taken for something to be done
+  if (client.skipToSync) forgetKept(client);
+  else keepOnly(client, client.held);
+}
+
+/** What the server still says of a statement that it has refused is taken from it. */
+async function park(server: Server): Promise<void> {
+  server.state = 'tested';
+  const { server_connect_timeout: timeoutMs } = server.pool.registry.config.settings;
+  await runControl(server, '', { timeoutMs, afterStrays: true }).catch(() => {});
+}
+
+/** A transaction's server is the next one's as soon as it has said all. */
+function giveBack(client: Client, server: Server): void {
+  server.inDoubt = true;
+  client.pool!.give(server);
+}
+
+/** The node is as it was: the client has its session back. */
+function goOnWith(client: Client, server: Server): void {
+  if (server.state !== 'closed') {
+    server.state = 'active';
+    server.user = client;
+    client.server = server;
+  }
+  client.verdict = null;
+  client.state = client.server === null ? 'idle' : 'active';
+  client.blocked = false;
+}
+
+/** Whether a client that has a server has to wait with it before it begins anything: the writer is not known. */
+export function waitsWithServer(client: Client): boolean {
+  const { cluster } = client.database!;
+  if (cluster === null || !cluster.held || client.poolMode !== 'session') return false;
+  if (client.inTransaction || client.replication !== 'none') return false;
+  client.state = 'waiting';
+  client.blocked = true;
+  client.waitingSince = performance.now();
+  cluster.waitWithServer(client, () => {
+    if (client.state !== 'waiting' || client.server === null) return;
+    client.state = 'active';
+    client.blocked = false;
+    resumeClient(client);
+  });
+  return true;
+}
+
+/** The connection of a linked client ended without a word. */
+export function lostInCluster(client: Client, server: Server, cluster: Cluster): void {
+  if (client.state === 'waiting') client.blocked = false;
+  const plan = planAfterCrash(client, server, cluster);
+  const loss = detach(client, server);
+  client.state = 'idle';
+  if (client.awaitsAnswers) {
+    client.awaitsAnswers = false;
+    client.blocked = false;
+  }
+  if (plan.again !== null) {
+    loss.readies = plan.errors.length;
+    loss.isUnsynced = false;
+    forgetParsed(client, plan.again);
+    takeUp(client, plan.again);
+    client.blocked = false;
+  }
+  tell(client, cluster, loss, plan.errors, plan.otherError);
+  if (plan.again !== null) keepOnly(client, plan.again);
+  resumeClient(client);
+}
+
+/** What becomes of what a client has sent to a server that has vanished. */
+interface Plan {
+  /** what its first cycles are answered with */
+  readonly errors: ClientError[];
+  /** the others, and what runs or was begun in a transaction */
+  readonly otherError: ClientError;
+  /** what is sent again, to the end of what the client has sent; null: only what no server was sent */
+  readonly again: Buffer | null;
+}
+
+function planAfterCrash(client: Client, server: Server, cluster: Cluster): Plan {
+  const { outstanding } = client;
+  const { requests } = outstanding;
+  const isExecuting = requests.some((each) => EXECUTES.has(each));
+  if (!isExecuting && client.completed === 0)
+    return (
+      nothingDone(client, server, cluster) ?? {
+        errors: [],
+        otherError: clientErrors.transactionLost(),
+        again: null,
+      }
+    );
+  const unknown = clientErrors.outcomeUnknown();
+  const bytes = keptWholly(client, server);
+  if (bytes === null) {
+    const isCut = client.bodyLeft > 0 && client.bodyForwarded && !outstanding.unsynced && !outstanding.inCopy;
+    const errors = requests.filter((each) => each <= Request.Sync).map(() => unknown);
+    // without its end the server has not executed it
+    if (isCut && errors.length > 0) errors[errors.length - 1] = clientErrors.transactionLost();
+    return { errors, otherError: unknown, again: null };
+  }
+  return planByBytes(client, server, cluster, bytes);
+}
+
+/** Requests that execute something. A Bind or Describe may run functions too, but commits nothing. */
+const EXECUTES: ReadonlySet<Request> = new Set([Request.Query, Request.FunctionCall, Request.Execute]);
+
+/** All that a client has sent and has no answer of; null: not all of it is there, or a transaction is open. */
+function keptWholly(client: Client, server: Server): Buffer | null {
+  return client.keepsAll && server.txStatus === TxStatus.Idle ? keptBytes(client) : null;
+}
+
+/** What was sent executes nothing. null: it can't be sent again. */
+function nothingDone(client: Client, server: Server, cluster: Cluster): Plan | null {
+  const bytes = keptWholly(client, server);
+  if (bytes === null || !cluster.mayRetry || client.outstanding.empty) return null;
+  return { errors: [], otherError: clientErrors.transactionLost(), again: bytes };
+}
+
+function planByBytes(client: Client, server: Server, cluster: Cluster, bytes: Buffer): Plan {
+  const { readies, unsynced } = client.outstanding;
+  const text = (name: string): string | null => textOf(client, name);
+  const { ends, isCut } = cyclesOf(bytes);
+  const isCutAtServer = isCut && client.bodyLeft > 0 && client.bodyForwarded;
+  /** whole cycles that the server may have had */
+  const whole = readies - (isCutAtServer ? 1 : 0);
+  const unknown = clientErrors.outcomeUnknown();
+  if (whole < 0 || whole > ends.length) return { errors: [], otherError: unknown, again: null };
+  const startOf = (cycle: number): number => (cycle === 0 ? 0 : ends[cycle - 1]!);
+  const cycle = (at: number): Buffer => bytes.subarray(startOf(at), ends[at] ?? bytes.length);
+  // A server executes what it has the end of, and commits what was executed when a Sync follows.
+  const mayMove = (at: number): boolean =>
+    isQuery(cycle(at)) || startOf(at) === bytes.length || replayable(cycle(at), text) !== null;
+  let first = whole;
+  const isOpenMovable = !unsynced || mayMove(whole);
+  if (isOpenMovable && server.sendFailed && !unsynced && !isCutAtServer && whole > 0 && mayMove(whole - 1))
+    first--;
+  const isHarmless =
+    !client.keptIsRewritten && isOpenMovable && isUncommitted(bytes.subarray(0, startOf(first)), text);
+  if (isHarmless) first = 0;
+  // of what comes first, and changes nothing but its session, it is certain that nothing is left
+  const harmless = client.keptIsRewritten ? 0 : uncommittedBytes(bytes, text, false);
+  const lost = clientErrors.transactionLost();
+  const errors = ends.slice(0, first).map((end) => (end <= harmless ? lost : unknown));
+  const isMoved = isOpenMovable && (first < readies || unsynced);
+  if (isMoved && cluster.mayRetry)
+    return { errors, otherError: unknown, again: bytes.subarray(startOf(first)) };
+  return { errors, otherError: isOpenMovable ? clientErrors.transactionLost() : unknown, again: null };
+}
+
+function isQuery(bytes: Buffer): boolean {
+  return bytes[0] === Frontend.Query;
+}
+
+/** What the client still has to be told of. */
+interface Loss {
+  /** ReadyForQuery messages that it waits for */
+  readies: number;
+  /** messages are outstanding that no Sync has closed yet */
+  isUnsynced: boolean;
+  /** all that it waits for is the answer to Sync messages, before which nothing was executed */
+  readonly isSyncOnly: boolean;
+  /** it knows of the error already, and its Sync is still to come */
+  readonly isSkipping: boolean;
+  readonly inTransaction: boolean;
+  readonly hasFailed: boolean;
+}
+
+function detach(client: Client, server: Server): Loss {
+  const { outstanding } = client;
+  const { requests } = outstanding;
+  const loss: Loss = {
+    readies: outstanding.readies,
+    isSyncOnly: client.completed === 0 && requests.every((each) => each === Request.Sync),
+    isUnsynced: outstanding.unsynced,
+    isSkipping: outstanding.skipping,
+    inTransaction: server.txStatus !== TxStatus.Idle,
+    hasFailed: server.txStatus === TxStatus.Failed,
+  };
+  client.server = null;
+  client.database!.cluster?.letGo(client);
+  server.user = null;
+  outstanding.clear();
+  client.queryStart = 0;
+  client.xactStart = 0;
+  client.idleSince = performance.now();
+  client.unlinkWhenFlushed = false;
+  client.unlinkLate = false;
+  client.replyCarry.clear();
+  client.completed = 0;
+  client.hasEnded = false;
+  rollBackParameters(client);
+  // nobody will tell that the server has taken what it was sent
+  if (!client.blocked && client.socket.isPaused()) client.readOn();
+  return loss;
+}
+
+/** What a transaction has set goes with it, and the client is told so as a server would tell. */
+function rollBackParameters(client: Client): void {
+  const { parametersBefore: before } = client;
+  client.parametersBefore = null;
+  forgetUnknownReadOnly(client);
+  if (before === null || client.state === 'closed') return;
+  const { parameters } = client;
+  client.parameters = before;
+  if (client.replyLeft > 0 && client.replyForwarded) return;
+  for (const [i, name] of client.sessions.registry.tracked.names.entries()) {
+    if (before[i] === parameters[i]) continue;
+    const value = before[i] ?? client.pool!.welcome?.get(name);
+    if (value === undefined || value === client.told[i]) continue;
+    client.told[i] = value;
+    client.send(parameterStatus(name, value));
+  }
+}
+
+/**
+ * Every query that waits for its end gets an error; a client that waits for nothing is told at its next message.
+ * @param errors of the first queries, in turn
+ * @param other of all others
+ */
+function tell(
+  client: Client,
+  cluster: Cluster,
+  loss: Loss,
+  errors: readonly ClientError[],
+  other: ClientError,
+): void {
+  const error = errors[0] ?? other;
+  if (client.replyLeft > 0 && client.replyForwarded) return client.close(error.message);
+  client.replyLeft = 0;
+  if (loss.inTransaction || loss.readies > 0 || loss.isUnsynced) cluster.transactionBroken();
+  const parts: Buffer[] = [];
+  const encoded = new Map<ClientError, Buffer>();
+  const encode = (each: ClientError): Buffer => {
+    const bytes = encoded.get(each) ?? each.encode();
+    encoded.set(each, bytes);
+    return bytes;
+  };
+  const ready = readyForQuery(TxStatus.Idle);
+  for (let i = 0; i < loss.readies; i++) {
+    // nothing was executed, so that nothing is lost
+    if (!loss.isSyncOnly || loss.inTransaction) parts.push(encode(errors[i] ?? other));
+    parts.push(ready);
+  }
+  if (loss.isUnsynced) {
+    if (!loss.isSkipping) parts.push(encode(errors[loss.readies] ?? other));
+    client.skipToSync = true;
+  }
+  forgetKept(client);
+  if (parts.length > 0) client.send(Buffer.concat(parts));
+  else if (loss.inTransaction) {
+    client.lostTransaction = error;
+    client.lostHadFailed = loss.hasFailed;
+    // makes the relay look at the next message
+    client.skipToSync = true;
+  }
+}
+
+/**
+ * Whether the first message behind a transaction that was lost is the ROLLBACK of one that had failed before: its client
+ * knows that it is lost, and gets what it asks for.
+ */
+export function rollsBackFailed(client: Client, type: number, bytes: Buffer): boolean {
+  if (!client.lostHadFailed) return false;
+  const from = bytes.indexOf(0, HEADER_BYTES) + 1;
+  let text: string | null = null;
+  if (type === Frontend.Query) text = bytes.toString('latin1', HEADER_BYTES, from - 1);
+  else if (type === Frontend.Parse) text = bytes.toString('latin1', from, bytes.indexOf(0, from));
+  else if (type === Frontend.Bind)
+    text = textOf(client, bytes.toString('latin1', from, bytes.indexOf(0, from)));
+  if (text === null || !isRollback(text)) return false;
+  client.lostTransaction = null;
+  client.skipToSync = false;
+  return true;
+}
+
+/** The first message behind a transaction that was lost while its client said nothing. */
+export function tellLostTransaction(client: Client, type: number): Handled {
+  const error = client.lostTransaction!;
+  client.lostTransaction = null;
+  client.skipToSync = false;
+  client.decision = null;
+  if (type === Frontend.Sync) client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
+  else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
+  return Handled.Discard;
+}
+
+/** Nobody will give this waiting client a server: its query gets an error, and it stays. */
+export function refuseWaiting(client: Client, error: ClientError): void {
+  const type = client.held[0];
+  if (type === undefined || client.state !== 'waiting') return client.close(error.message, error);
+  client.state = client.server === null ? 'idle' : 'active';
+  client.blocked = false;
+  client.decision = null;
+  client.verdict = null;
+  dropHeld(client);
+  if (type === Frontend.Sync) {
+    dropQuery(client);
+    client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
+  } else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
+  resumeClient(client);
+}
+
+/** What a client has sent, and can be sent again where the server has done nothing about it. */
+interface Kept extends Replayable {
+  readonly bytes: Buffer;
+}
+
+/** null: there is more to it than that. */
+function replay(client: Client, server: Server, cluster: Cluster): Kept | null {
+  if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
+  const bytes = keptBytes(client);
+  const found = bytes === null ? null : replayable(bytes, (name) => textOf(client, name));
+  return found === null ? null : { ...found, bytes: bytes! };
+}
+
+/** The text of a named prepared statement, as servers know it; null: there is none. */
+function textOf(client: Client, name: string): string | null {
+  const body = name === '' ? client.unnamed.body : client.statements?.get(name)?.shared.body;
+  return body === undefined ? null : body.toString('latin1', 0, body.indexOf(0));
+}
+
+/** The server runs another text than the one that is kept (rewrite_query): that one decides. */
+export function noteRewritten(client: Client, text: string): void {
+  client.keptIsRewritten = true;
+  if (client.kept !== null && !isRepeatable(text)) forgetKept(client);
+}
+
+/** The error for a client whose server was shut down in the middle of something: it claims no more than is certain. */
+function whatIsLost(client: Client, server: Server, original: ClientError): ClientError {
+  if (client.hasEnded) return clientErrors.outcomeUnknown();
+  if (server.txStatus !== TxStatus.Idle) return clientErrors.transactionLost();
+  const { requests } = client.outstanding;
+  const end = requests.findIndex((each) => each <= Request.Sync);
+  const pending = requests
+    .slice(0, end < 0 ? undefined : end + 1)
+    .filter((each) => EXECUTES.has(each)).length;
+  const { completed: answered, keptWhole: isComplete } = client;
+  const bytes = keptBytes(client);
+  const isCertain =
+    (pending === 0 && answered === 0) ||
+    (bytes !== null &&
+      isRolledBack({ bytes, isComplete, answered, pending }, (name) => textOf(client, name)));
+  if (isCertain) return clientErrors.transactionLost();
+  return answered > 0 ? clientErrors.outcomeUnknown() : clientErrors.interrupted(original.message);
+}
+
+/** The server has made statements that the client does not know of yet: their Parse comes again. */
+function forgetParsed(client: Client, kept: Buffer): void {
+  for (const name of parsedNames(kept)) {
+    const statement = client.statements?.get(name);
+    if (statement === undefined) continue;
+    client.statements!.delete(name);
+    releaseStatement(client, statement);
+  }
+}
