@@ -1,5 +1,5 @@
 import { serialize } from 'pg-protocol';
-import { FrameReader } from '../wire/frames.ts';
+import { FrameReader } from '../wire/frame.ts';
 import {
   cString,
   parseColumns,

@@ -1,5 +1,5 @@
 import type { LearnedSecret, ServerAuth } from '../auth/server-auth.ts';
-import { FrameReader } from '../wire/frames.ts';
+import { FrameReader } from '../wire/frame.ts';
 import { message, parseErrorFields, parseParameterStatus, startupMessage } from '../wire/messages.ts';
 import { Backend, Frontend, HEADER_BYTES, StartupCode } from '../wire/protocol.ts';
 import type { Server, ServerUser } from './server.ts';

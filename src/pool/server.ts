@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frames.ts';
+import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frame.ts';
 import { TERMINATE, parseErrorFields, parseParameterStatus } from '../wire/messages.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { ParameterValues } from './parameters.ts';

@@ -9,7 +9,7 @@ import type { Server, ServerUser } from '../pool/server.ts';
 import type { Decision, FunctionSet } from '../functions/functions.ts';
 import { printable } from '../telemetry/printable.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
-import { Carry } from '../wire/frames.ts';
+import { Carry } from '../wire/carry.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { attach, serverLost, unlinkIfDone } from './link/link.ts';
 import { leave } from './leave.ts';

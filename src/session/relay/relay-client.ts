@@ -1,5 +1,6 @@
 import { clientErrors } from '../../wire/errors.ts';
-import { appended, BAD_HEADER, Carry, frameSize, INCOMPLETE } from '../../wire/frames.ts';
+import { appended, Carry } from '../../wire/carry.ts';
+import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { FLUSH } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import { takeBack } from '../link/cancel.ts';

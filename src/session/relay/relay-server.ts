@@ -1,6 +1,6 @@
 import { parseParameterStatus } from '../../wire/messages.ts';
 import { clientErrors } from '../../wire/errors.ts';
-import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frames.ts';
+import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import { keepRest } from '../resend/kept.ts';

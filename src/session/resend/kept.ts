@@ -1,4 +1,4 @@
-import { appended } from '../../wire/frames.ts';
+import { appended } from '../../wire/carry.ts';
 import { HEADER_BYTES } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import { cycleEnd, REPLAY_BYTES } from './resendable.ts';

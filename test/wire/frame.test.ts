@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { appended, BAD_HEADER, Carry, frameSize, FrameReader, INCOMPLETE } from '../../src/wire/frames.ts';
+import { appended, Carry } from '../../src/wire/carry.ts';
+import { BAD_HEADER, frameSize, FrameReader, INCOMPLETE } from '../../src/wire/frame.ts';
 import { message, parseColumns, parseRow } from '../../src/wire/messages.ts';
 
 const LARGEST = 1 << 20;
