@@ -9,7 +9,7 @@ import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { readyForQuery } from '../wire/messages.ts';
 import { Client } from './client.ts';
 import { forgetKept } from './resend/kept.ts';
-import { Handled } from './relay/relay-client.ts';
+import { Handled } from './relay/handled.ts';
 import { startSession } from './login/startup.ts';
 import { StatementRegistry } from './statements/shared.ts';
 

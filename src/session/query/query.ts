@@ -8,6 +8,7 @@ import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import { forgetKept } from '../resend/kept.ts';
 import { link, moveTo } from '../link/link.ts';
+import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
 import {
   deallocate,
@@ -19,14 +20,7 @@ import {
   waitForAnswers,
 } from '../statements/prepared.ts';
 import { generationOf, parseUnnamed, parseUntracked, type Generations } from '../statements/rejudge.ts';
-import {
-  dropQuery,
-  forwardRequest,
-  Handled,
-  noteQuery,
-  noteRequest,
-  resumeClient,
-} from '../relay/relay-client.ts';
+import { dropQuery, forwardRequest, noteQuery, noteRequest, resumeClient } from '../relay/relay-client.ts';
 import { noteRewritten } from '../resend/loss.ts';
 import { noteUnnamedParse } from '../statements/unnamed.ts';
 

@@ -7,6 +7,7 @@ import { takeBack } from '../link/cancel.ts';
 import type { Client } from '../client.ts';
 import { keepForReplay } from '../resend/kept.ts';
 import { link, unlinkIfDone } from '../link/link.ts';
+import { Handled } from './handled.ts';
 import { Request } from './outstanding.ts';
 import {
   executeFreeing,
@@ -15,7 +16,6 @@ import {
   mayBeTracked,
   mayDeallocate,
   noteDiscard,
-  Prepared,
 } from '../statements/prepared.ts';
 import { rollsBackFailed, tellLostTransaction } from '../resend/loss.ts';
 import { answerError, handleQueryText, isPastFunctions, tooLongForFunctions } from '../query/query.ts';
@@ -37,23 +37,6 @@ export const HELD_BYTES = 64 * 1024;
 export const MAX_AHEAD = 16 * 1024;
 /** Longest Bind, Describe or Close whose names are looked for before the rest has come. */
 const NAMES_BYTES = 16 * 1024;
-
-/** What a handler did with the message at hand. */
-export const Handled = {
-  /** pass it on as it came */
-  Forward: 0,
-  /** all that had to be sent was sent */
-  Done: 1,
-  /** not yet: reading is blocked, or more of it must come, and then it is looked at again */
-  Later: 2,
-  /** all of it is needed first */
-  NeedsAll: 3,
-  /** drop it */
-  Discard: 4,
-  /** what has come of it was sent in another form, and the rest is to follow */
-  ForwardRest: 5,
-} as const;
-export type Handled = (typeof Handled)[keyof typeof Handled];
 
 /** Bytes have come from the client. */
 export function relayClientBytes(client: Client, chunk: Buffer): void {
@@ -154,7 +137,7 @@ function pump(client: Client, first: Buffer): void {
 
     const type = chunk[at]!;
     let handled = classify(client, type, size, chunk, at);
-    if (handled === INSPECT) {
+    if (handled === Handled.Inspect) {
       // What the handler sends must come behind what was looked at before.
       if (at > run) client.forward(chunk.subarray(run, at));
       run = at;
@@ -166,7 +149,7 @@ function pump(client: Client, first: Buffer): void {
         client.collecting.keep(chunk.subarray(at), size);
         return;
       }
-    } else if (handled === UNKNOWN) {
+    } else if (handled === Handled.Unknown) {
       sendBefore(client, chunk, run, at);
       return unknownPacket(client, type);
     } else if (handled === Handled.Later) {
@@ -199,30 +182,20 @@ function pump(client: Client, first: Buffer): void {
 /** Describe and Close say with this byte that they mean a portal, which lives and dies on its server. */
 const PORTAL = 0x50;
 
-/** The message's content matters: `inspect` decides. */
-const INSPECT = 6;
-/** There is no such message. */
-const UNKNOWN = 7;
-
 /** What becomes of a message, from its type alone. Enters what is forwarded in the ledger. */
-function classify(
-  client: Client,
-  type: number,
-  size: number,
-  chunk: Buffer,
-  at: number,
-): Handled | typeof INSPECT | typeof UNKNOWN {
+function classify(client: Client, type: number, size: number, chunk: Buffer, at: number): Handled {
   if (client.skipToSync) {
     if (type === Frontend.Sync || type === Frontend.Terminate || client.lostTransaction !== null)
-      return INSPECT;
+      return Handled.Inspect;
     return Handled.Discard;
   }
   switch (type) {
     case Frontend.Query:
-      if (client.isJudged || client.sessions.disablePqexec || client.replication !== 'none') return INSPECT;
+      if (client.isJudged || client.sessions.disablePqexec || client.replication !== 'none')
+        return Handled.Inspect;
       return forwardQuery(client, size, chunk, at);
     case Frontend.Parse:
-      if (client.isJudged) return INSPECT;
+      if (client.isJudged) return Handled.Inspect;
       return mayBeTracked(client)
         ? classifyParse(client, size, chunk, at)
         : forwardRequest(client, Request.Parse);
@@ -240,19 +213,19 @@ function classify(
       ) {
         return forwardRequest(client, Request.Bind);
       }
-      return isTracked(client) || client.isJudged ? INSPECT : forwardRequest(client, Request.Bind);
+      return isTracked(client) || client.isJudged ? Handled.Inspect : forwardRequest(client, Request.Bind);
     case Frontend.Describe:
       if (chunk[at + HEADER_BYTES] === PORTAL || !(isTracked(client) || client.isJudged))
         return forwardRequest(client, Request.Describe);
-      return INSPECT;
+      return Handled.Inspect;
     case Frontend.Close:
       if (chunk[at + HEADER_BYTES] === PORTAL || !isTracked(client))
         return forwardRequest(client, Request.Close);
-      return INSPECT;
+      return Handled.Inspect;
     case Frontend.Execute:
-      return client.freeing === null ? forwardRequest(client, Request.Execute) : INSPECT;
+      return client.freeing === null ? forwardRequest(client, Request.Execute) : Handled.Inspect;
     case Frontend.FunctionCall:
-      return client.isJudged ? INSPECT : forwardRequest(client, Request.FunctionCall);
+      return client.isJudged ? Handled.Inspect : forwardRequest(client, Request.FunctionCall);
     case Frontend.Sync:
       return forwardRequest(client, Request.Sync);
     case Frontend.Flush:
@@ -267,9 +240,9 @@ function classify(
       client.outstanding.copyEnded();
       return Handled.Forward;
     case Frontend.Terminate:
-      return INSPECT;
+      return Handled.Inspect;
     default:
-      return UNKNOWN;
+      return Handled.Unknown;
   }
 }
 
@@ -288,8 +261,8 @@ function unknownPacket(client: Client, type: number): void {
 }
 
 /** A Query that nobody judges. */
-function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled | typeof INSPECT {
-  if (client.statements !== null && mayDeallocate(size, chunk, at)) return INSPECT;
+function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled {
+  if (client.statements !== null && mayDeallocate(size, chunk, at)) return Handled.Inspect;
   noteQuery(client, chunk, at, size);
   return forwardRequest(client, Request.Query);
 }
@@ -302,9 +275,9 @@ export function noteQuery(client: Client, bytes: Buffer, at = 0, size = bytes.le
 }
 
 /** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
-function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled | typeof INSPECT {
-  if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return INSPECT;
-  if (client.statements !== null && mayDeallocate(size, chunk, at + 1)) return INSPECT;
+function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled {
+  if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return Handled.Inspect;
+  if (client.statements !== null && mayDeallocate(size, chunk, at + 1)) return Handled.Inspect;
   const handled = forwardRequest(client, Request.Parse);
   if (handled === Handled.Forward) noteUnnamedParse(client, chunk, at, size);
   return handled;
@@ -353,7 +326,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
       return size > NAMES_BYTES ? forwardRequest(client, Request.Execute) : Handled.NeedsAll;
     default: {
       const result = handlePrepared(client, type, size, bytes);
-      if (result !== Prepared.Incomplete) return result;
+      if (result !== Handled.Incomplete) return result;
       if (whole || bytes.length > NAMES_BYTES) nameWithoutEnd(client, type);
       return Handled.Later;
     }

@@ -11,7 +11,8 @@ import { Request } from '../relay/outstanding.ts';
 import { releaseStatement } from '../statements/prepared.ts';
 import { forgetUnknownReadOnly } from '../link/read-only.ts';
 import { answerError } from '../query/query.ts';
-import { dropHeld, dropQuery, Handled, resumeClient } from '../relay/relay-client.ts';
+import { Handled } from '../relay/handled.ts';
+import { dropHeld, dropQuery, resumeClient } from '../relay/relay-client.ts';
 import {
   cycleEnd,
   cyclesOf,

@@ -26,7 +26,8 @@ import {
   reviewUntracked,
   type Generations,
 } from './rejudge.ts';
-import { dropQuery, forwardRequest, Handled, nameWithoutEnd, noteRequest } from '../relay/relay-client.ts';
+import { Handled } from '../relay/handled.ts';
+import { dropQuery, forwardRequest, nameWithoutEnd, noteRequest } from '../relay/relay-client.ts';
 import { parseMessage, SharedStatement } from './shared.ts';
 import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';
 
@@ -60,9 +61,6 @@ type Decided = Omit<Effect, 'described'>;
 
 /** In place of the position of a Parse on the server that is answered. */
 const ANSWERED = -1;
-
-/** `handlePrepared`'s own result: the names have not arrived yet. */
-export const Prepared = { Incomplete: 9 } as const;
 
 /**
  * Whether this client's named statements are tracked. In session mode a client keeps its server and there is no need;
@@ -141,27 +139,22 @@ export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judg
 }
 
 /** Bind, Describe or Close: those of a named statement get the shared name. */
-export function handlePrepared(
-  client: Client,
-  type: number,
-  size: number,
-  bytes: Buffer,
-): Handled | typeof Prepared.Incomplete {
+export function handlePrepared(client: Client, type: number, size: number, bytes: Buffer): Handled {
   const request =
     type === Frontend.Bind ? Request.Bind : type === Frontend.Describe ? Request.Describe : Request.Close;
   let nameStart = HEADER_BYTES;
   if (type === Frontend.Bind) {
     const portalEnd = bytes.indexOf(0, HEADER_BYTES);
-    if (portalEnd < 0) return Prepared.Incomplete;
+    if (portalEnd < 0) return Handled.Incomplete;
     nameStart = portalEnd + 1;
   } else {
-    if (bytes.length <= HEADER_BYTES) return Prepared.Incomplete;
+    if (bytes.length <= HEADER_BYTES) return Handled.Incomplete;
     // a portal lives and dies on its server
     if (bytes[HEADER_BYTES] !== 0x53) return forwardRequest(client, request);
     nameStart = HEADER_BYTES + 1;
   }
   const nameEnd = bytes.indexOf(0, nameStart);
-  if (nameEnd < 0) return Prepared.Incomplete;
+  if (nameEnd < 0) return Handled.Incomplete;
   if (client.outstanding.skipping) return Handled.Discard;
   const name = bytes.toString('latin1', nameStart, nameEnd);
   if (!isTracked(client)) return reviewUntracked(client, type, name) ?? forwardRequest(client, request);

@@ -15,7 +15,8 @@ import {
   type ClientStatement,
 } from './prepared.ts';
 import { answerError, judge, rewriteBody, route, type Verdict } from '../query/query.ts';
-import { Handled, nameWithoutEnd, noteRequest } from '../relay/relay-client.ts';
+import { Handled } from '../relay/handled.ts';
+import { nameWithoutEnd, noteRequest } from '../relay/relay-client.ts';
 import type { SharedStatement } from './shared.ts';
 import { noteUnnamedParse } from './unnamed.ts';
 

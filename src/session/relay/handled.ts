@@ -1,0 +1,25 @@
+/**
+ * The outcomes of looking at one message of a client. Every function on the way of a message returns one of them, and the
+ * relay acts on it.
+ */
+export const Handled = {
+  /** pass the message on as it came */
+  Forward: 0,
+  /** everything that had to be sent was sent */
+  Done: 1,
+  /** not yet: reading has stopped, or more bytes must come; the message is then looked at again */
+  Later: 2,
+  /** the whole message is needed first */
+  NeedsAll: 3,
+  /** drop the message */
+  Discard: 4,
+  /** the part that has come was sent in another form, and the rest follows as it comes */
+  ForwardRest: 5,
+  /** the content of the message matters: the type alone does not decide */
+  Inspect: 6,
+  /** the protocol has no such message */
+  Unknown: 7,
+  /** the names that the message begins with have not come whole */
+  Incomplete: 8,
+} as const;
+export type Handled = (typeof Handled)[keyof typeof Handled];
