@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Unjudged } from '../config/options.ts';
+import type { FunctionsSnapshot } from '../telemetry/snapshot.ts';
 import { Blame } from './tenants/blame.ts';
 import { isPassingError, type SourceFiles } from './build/bundle-job.ts';
 import { bundlers } from './build/bundlers.ts';
@@ -274,6 +275,14 @@ export class Functions {
     this.#known.stop();
     for (const set of this.#sets.values()) set.dispose();
     await Promise.all([this.#trials.stop(), this.#hosts.stop()]);
+  }
+
+  /** What every tenant's functions are doing: plain data, as of now. */
+  observe(): FunctionsSnapshot {
+    const databases = Map.groupBy(this.#byDatabase.keys(), (name) => this.#byDatabase.get(name));
+    return {
+      tenants: [...this.#sets].map(([key, set]) => set.observe(key, databases.get(set) ?? [])),
+    };
   }
 
   stats(): FunctionSetRow[] {

@@ -1,4 +1,5 @@
 import { basename, dirname } from 'node:path';
+import type { TenantSnapshot, TenantState } from '../../telemetry/snapshot.ts';
 import { Batcher } from '../decide/batcher.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import {
@@ -153,11 +154,31 @@ export class FunctionSet {
     return this.#version?.loadedAt ?? null;
   }
 
-  get state(): 'serving' | 'serving old version' | 'loading' | 'no version' | 'suspended' | 'missing' {
+  get state(): TenantState {
     if (this.#missing !== null) return 'missing';
     if (this.#batcher.isSuspended) return 'suspended';
     if (this.#version !== null) return this.loader.isOutdated ? 'serving old version' : 'serving';
     return this.#batcher.isNew ? 'loading' : 'no version';
+  }
+
+  /** @param databases names of those whose clients the functions judge */
+  observe(id: string, databases: readonly string[]): TenantSnapshot {
+    const { origins, record } = this;
+    const { failures, ...counters } = record.counters;
+    return {
+      id,
+      name: this.tenant,
+      routingFile: origins.routing,
+      rewriteFile: origins.rewrite,
+      databases,
+      state: this.state,
+      version: this.versionHash,
+      loadedAtMs: this.loadedAt?.getTime() ?? null,
+      ...counters,
+      failures: { ...failures },
+      lastError: record.lastError,
+      lastErrorAtMs: record.lastErrorAt?.getTime() ?? null,
+    };
   }
 
   /** How a call fails that no version can be asked about. Files that can't be loaded are the rule's own failure. */
