@@ -1,6 +1,6 @@
 import type { Proxy } from '../proxy.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { onLauncherGone } from './launcher.ts';
+import { onLauncherGone } from '../platform/launcher.ts';
 
 /** pgbouncer's signals (usage.md, Signals). */
 export function handleSignals(proxy: Proxy, log: Logger): void {

@@ -5,7 +5,7 @@ import { configFromText, loadConfig } from '../config/load.ts';
 import type { Config } from '../config/config.ts';
 import { Proxy } from '../proxy.ts';
 import { createLog } from '../telemetry/log.ts';
-import { onLauncherGone } from '../cli/launcher.ts';
+import { onLauncherGone } from '../platform/launcher.ts';
 import { FIRST_SERVER, SECOND_SERVER, SHOWN_QUERIES } from './demo-data.ts';
 import {
   embeddedBinaries,

@@ -9,7 +9,7 @@ import { isPassingError, type SourceFiles } from './build/bundle-job.ts';
 import { bundlers } from './build/bundlers.ts';
 import { GO } from './decide/policy.ts';
 import { FunctionSet, type FunctionLog, type SetSettings } from './tenants/function-set.ts';
-import { printable } from './decide/failure.ts';
+import { printable } from './build/places.ts';
 import { Hosts } from './sandbox/hosts.ts';
 import { KnownFiles } from './tenants/known-files.ts';
 import type { LoadTools } from './tenants/loading.ts';
@@ -26,7 +26,7 @@ import {
 import { prepareScripts } from './sandbox/prelude.ts';
 import { Targets } from './tenants/targets.ts';
 import { trailOf } from './build/trail.ts';
-import { Trials } from './sandbox/trials.ts';
+import { Trials } from './tenants/trials.ts';
 import { SourceWatcher, type Matters } from './build/watch.ts';
 
 export type { Decision, FunctionCall, FunctionLog } from './tenants/function-set.ts';

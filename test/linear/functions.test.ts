@@ -9,7 +9,7 @@ import { dataRow } from '../../src/admin/result.ts';
 import { ScramServer } from '../../src/auth/scram-server.ts';
 import { isPrintable, parseAttributes } from '../../src/auth/scram.ts';
 import { parseSecret } from '../../src/auth/secrets.ts';
-import { printable as oneLine } from '../../src/functions/decide/failure.ts';
+import { printable as oneLine } from '../../src/functions/build/places.ts';
 import { fingerprint, queryShape } from '../../src/functions/decide/shape.ts';
 import { Fifo } from '../../src/pool/fifo.ts';
 import type { Pool } from '../../src/pool/pool.ts';

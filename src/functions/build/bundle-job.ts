@@ -1,4 +1,4 @@
-import type { Details } from '../tenants/journal.ts';
+import type { Details } from './places.ts';
 import type { MapIndex } from './source-map.ts';
 
 /** What the proxy and a bundler process tell each other, one job at a time. */

@@ -22,8 +22,7 @@ import {
   type BundleResult,
   type SourceFiles,
 } from './bundle-job.ts';
-import { placed } from '../decide/failure.ts';
-import type { Details } from '../tenants/journal.ts';
+import { placed, type Details } from './places.ts';
 import { endlessManifest, readSource } from './source-file.ts';
 import { ENTRY, indexMap } from './source-map.ts';
 

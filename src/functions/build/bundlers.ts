@@ -8,7 +8,7 @@ import {
   type Looking,
   type SourceFiles,
 } from './bundle-job.ts';
-import type { Details } from '../tenants/journal.ts';
+import type { Details } from './places.ts';
 import { Turns } from './turns.ts';
 
 /**

@@ -13,7 +13,7 @@ import {
   type MayName,
   type Nameable,
 } from '../decide/policy.ts';
-import { where, type Place } from '../decide/failure.ts';
+import type { Place } from '../build/places.ts';
 import type {
   CallFailure,
   FailureOutcome,
@@ -25,7 +25,7 @@ import type {
 } from '../sandbox/host.ts';
 import { Loader, type LoadTools, type Version } from './loading.ts';
 import { SetRecord, type FunctionLog } from './journal.ts';
-import { failedOne } from '../sandbox/trials.ts';
+import { failedOne } from './trials.ts';
 
 export type { Decision, FunctionLog };
 
@@ -310,7 +310,7 @@ export class FunctionSet {
   }
 
   #place(failure: CallFailure): Place | null {
-    return this.#version === null ? null : where(this.#version.positions, failure);
+    return this.#version === null ? null : this.#version.positions.find(failure.stack);
   }
 
   /** Which function `took longer than …`, where that has no place in its source. */

@@ -1,4 +1,4 @@
-import { placed, printable, type Place } from '../decide/failure.ts';
+import { placed, printable, type Details, type Place } from '../build/places.ts';
 import type { CallFailure, FailureOutcome } from '../sandbox/host.ts';
 import { queryShape } from '../decide/shape.ts';
 
@@ -18,14 +18,6 @@ export interface SetCounters {
   /** moves that were asked for inside a transaction or pipeline */
   refusedMoves: number;
   readonly failures: Partial<Record<FailureOutcome, number>>;
-}
-
-/** What is known of a complaint besides its text. */
-export interface Details {
-  /** null: not known */
-  readonly place: Place | null;
-  /** the lines of the source that it is about, for a terminal; '': none */
-  readonly frame: string;
 }
 
 /** What a new version is tried with: username, query, in_transaction. docs/user-functions.md has them. */

@@ -2,13 +2,13 @@ import { dirname } from 'node:path';
 import type { Blame } from './blame.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import { BundleError } from '../build/bundlers.ts';
-import { placed, positionsOf, printable, where, type Positions } from '../decide/failure.ts';
+import { placed, positionsOf, printable, type Details, type Positions } from '../build/places.ts';
 import type { LoadResult, SandboxHost, VersionCode } from '../sandbox/host.ts';
-import type { Details, SetRecord } from './journal.ts';
+import type { SetRecord } from './journal.ts';
 import type { SetSettings } from './function-set.ts';
 import { isThere } from '../build/sources.ts';
 import { hasChangedSince, trailOf, type Trail } from '../build/trail.ts';
-import { tryVersion, type TrialResult } from '../sandbox/trials.ts';
+import { tryVersion, type TrialResult } from './trials.ts';
 
 /** A version of a set's code that serves. */
 export interface Version {
@@ -363,7 +363,7 @@ export class Loader {
 
   async #refuseVersion(made: Bundle, { failure, kind }: TrialResult): Promise<void> {
     if (failure === null) return;
-    const place = where(positionsOf(made.map, this.entry), failure);
+    const place = positionsOf(made.map, this.entry).find(failure.stack);
     const places = / must not be async: /.test(failure.message)
       ? (await this.#tools.asyncPlaces(this.tenant, made.inputs, dirname(this.entry)))
           .map((each) => `${each}: `)

@@ -1,5 +1,5 @@
 import { Socket } from 'node:net';
-import { closeOnExec } from '../platform/descriptors.ts';
+import { closeOnExec } from './descriptors.ts';
 
 /**
  * An old Node that runs bin/pgswitchyard starts this process and passes signals on to it. It holds the other end of a

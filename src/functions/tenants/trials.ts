@@ -8,8 +8,8 @@ import {
   type Part,
   type SandboxHost,
   type VersionCode,
-} from './host.ts';
-import { TRIAL_ARGUMENTS } from '../tenants/journal.ts';
+} from '../sandbox/host.ts';
+import { TRIAL_ARGUMENTS } from './journal.ts';
 import { Turns } from '../build/turns.ts';
 
 export interface TrialResult {

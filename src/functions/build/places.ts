@@ -1,8 +1,7 @@
 import { dirname, relative, resolve } from 'node:path';
-import type { CallFailure } from '../sandbox/host.ts';
-import { ENTRY, findPlace, type MapIndex } from '../build/source-map.ts';
+import { ENTRY, findPlace, type MapIndex } from './source-map.ts';
 
-/** Where failures are in the source, and how their texts are shown. */
+/** Places in an author's source files, and text of theirs made printable. */
 
 /** A place in an author's file. */
 export interface Place {
@@ -12,6 +11,14 @@ export interface Place {
   readonly line: number;
   /** from 1 */
   readonly column: number;
+}
+
+/** Details of a complaint about a source file, besides its text. */
+export interface Details {
+  /** null: not known */
+  readonly place: Place | null;
+  /** the source lines in question, formatted for a terminal; '': none */
+  readonly frame: string;
 }
 
 /** Maps positions in a bundle to the author's files. */
@@ -39,11 +46,6 @@ export class Positions {
 
 export function positionsOf(map: MapIndex, entryFile: string): Positions {
   return new Positions(map, dirname(entryFile));
-}
-
-/** Null: it is not known. */
-export function where(positions: Positions, failure: CallFailure): Place | null {
-  return failure.stack === '' ? null : positions.find(failure.stack);
 }
 
 /** `file:line:column: `, or '' when it is not known. */
