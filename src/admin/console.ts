@@ -179,7 +179,7 @@ export class Console implements AdminConsole {
     const { consoleStats: stats, log } = this.#actions;
     operator.isBusy = true;
     client.state = 'active';
-    client.requestedAt = performance.now();
+    client.clock.noteConsoleRequest(performance.now());
     stats.queryCount++;
     stats.xactCount++;
     log.debug({ client: client.id }, `got admin query: ${text}`);
@@ -203,7 +203,7 @@ export class Console implements AdminConsole {
         if (!isDone || operator.isGone) return;
         operator.isBusy = false;
         client.state = 'idle';
-        client.idleSince = performance.now();
+        client.clock.beginIdle(performance.now());
         client.readOn();
         this.#read(operator);
       })

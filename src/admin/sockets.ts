@@ -82,7 +82,9 @@ export function serversOf(pool: Pool): Server[] {
 /** How long (ms) a client has been waiting for its query's end, or for a server. */
 export function waitOf(client: Client, now: number): number {
   const since =
-    clientPhase(client) === 'waiting' && client.queryStart === 0 ? client.waitingSince : client.queryStart;
+    clientPhase(client) === 'waiting' && client.clock.queryStart === 0
+      ? client.clock.waitingSince
+      : client.clock.queryStart;
   return since === 0 ? 0 : now - since;
 }
 
@@ -123,7 +125,7 @@ export function clientRow(client: Client, state: string, now: number): Value[] {
     client.remotePort,
     ...ownAddress(client.socket, client.isUnix, listenPort),
     clockTime(client.connectedAt),
-    clockTime(client.requestedAt),
+    clockTime(client.clock.requestedAt),
     ...splitWait(waitOf(client, now)),
     0,
     pointer(client.id),
@@ -190,7 +192,7 @@ export function serverRow(server: Server, state: string): Value[] {
       ? ['unix', registry.config.settings.listen_port]
       : [plainAddress(server.localAddress), server.localPort]),
     clockTime(server.connectedAt),
-    clockTime(Math.max(server.requestedAt, server.releasedAt, linked?.requestedAt ?? 0)),
+    clockTime(Math.max(server.requestedAt, server.releasedAt, linked?.clock.requestedAt ?? 0)),
     0,
     0,
     server.closeReason !== null,

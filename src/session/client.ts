@@ -12,6 +12,7 @@ import { ClientError, clientErrors } from '../wire/errors.ts';
 import { Carry } from '../wire/carry.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { attach, serverLost, unlinkIfDone } from './link/link.ts';
+import { Clock } from './clock.ts';
 import { leave } from './leave.ts';
 import { Outstanding } from './relay/outstanding.ts';
 import type { ClientStatement, Undecided } from './statements/prepared.ts';
@@ -97,22 +98,7 @@ export class Client implements Waiter, ServerUser {
   /** how many servers in a row were lost while they were brought to its settings */
   lostWhileSet = 0;
   readonly outstanding = new Outstanding();
-  waitingSince = 0;
-  /** performance.now() at the first message of the query and of the transaction that are running; 0: none */
-  queryStart = 0;
-  xactStart = 0;
-  /** when it was last told anything to do, for SHOW CLIENTS */
-  requestedAt = this.connectedAt;
-  /** it has sent more since its query began, or since `heardAt`: looked at in each round of maintenance (timeouts.ts) */
-  hasSentMore = false;
-  heardAt = 0;
-  /** position in the ledger at which its open pipeline was last seen with everything answered, and since when */
-  idlePosition = -1;
-  idleInPipelineSince = 0;
-  /** when its last query ended, for idle_transaction_timeout and client_idle_timeout */
-  idleSince = this.connectedAt;
-  /** a NOTICE has said that it waits (query_wait_notify) */
-  noticedWait = false;
+  readonly clock = new Clock(this.connectedAt);
 
   // Reading (relay-client.ts).
   /** what the bytes that arrive are for: start-up, login, relay or console */
@@ -213,7 +199,7 @@ export class Client implements Waiter, ServerUser {
 
   readonly onData = (chunk: Buffer): void => {
     if (this.state === 'closed') return;
-    this.hasSentMore = true;
+    this.clock.heard();
     if (this.database !== null) this.database.stats.bytesReceived += chunk.length;
     try {
       this.reader(this, chunk);
@@ -313,6 +299,16 @@ export class Client implements Waiter, ServerUser {
    */
   get inTransaction(): boolean {
     return this.server !== null && (this.server.txStatus !== TxStatus.Idle || this.outstanding.busy);
+  }
+
+  // Waiter
+  get waitingSince(): number {
+    return this.clock.waitingSince;
+  }
+
+  // ServerUser
+  get queryStart(): number {
+    return this.clock.queryStart;
   }
 
   /** Status byte for a ReadyForQuery of the proxy's own. */

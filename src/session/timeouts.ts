@@ -1,3 +1,4 @@
+/** The timeouts of clients, and the end of servers that are to be closed under them. */
 import { clientIdleTimeout, queryWaitTimeout, serverTimeout } from '../pool/limits.ts';
 import type { Server } from '../pool/server.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
@@ -6,7 +7,7 @@ import { TxStatus } from '../wire/protocol.ts';
 import type { Client } from './client.ts';
 import type { Sessions } from './sessions.ts';
 
-/** One round over all clients (three times a second): whoever has taken too long is told so and disconnected. */
+/** One round over all clients, three times a second: those over a limit are told so and disconnected. */
 export function maintainClients(sessions: Sessions, now: number): void {
   for (const client of [...sessions.clients]) {
     // the first client of a pool waits for a server before it is welcomed
@@ -25,7 +26,7 @@ function checkLogin(client: Client, now: number): void {
   }
 }
 
-/** It waits for the first server of its pool, which tells what clients are welcomed with. */
+/** The client waits for the first server of its pool, which reports the settings that clients are welcomed with. */
 function checkWelcome(client: Client, now: number): void {
   const { client_login_timeout: limit } = client.sessions.registry.config.settings;
   checkWaiting(client, now);
@@ -35,7 +36,7 @@ function checkWelcome(client: Client, now: number): void {
 }
 
 function checkWaiting(client: Client, now: number): void {
-  const waited = now - client.waitingSince;
+  const waited = now - client.clock.waitingSince;
   const { registry } = client.sessions;
   if (client.sessions.endsWaiting)
     return client.close('server shutting down', clientErrors.serverShuttingDown());
@@ -47,8 +48,12 @@ function checkWaiting(client: Client, now: number): void {
   if (limit > 0 && waited > limit)
     return client.close('query_wait_timeout', clientErrors.queryWaitTimeout(client.pool!.opener.lastFailure));
   const { query_wait_notify: notifyAfter } = client.sessions.registry.config.settings;
-  if (client.state === 'waiting' && notifyAfter > 0 && waited > notifyAfter * 1000 && !client.noticedWait) {
-    client.noticedWait = true;
+  if (
+    client.state === 'waiting' &&
+    notifyAfter > 0 &&
+    waited > notifyAfter * 1000 &&
+    client.clock.noticeWait()
+  ) {
     client.send(
       noticeResponse({
         severity: 'NOTICE',
@@ -72,65 +77,54 @@ function checkLinked(client: Client, now: number): void {
     return end(client, clientErrors.idleTransactionTimeout());
   }
   const transactionLimit = serverTimeout(pool, 'transaction_timeout');
-  if (transactionLimit > 0 && client.xactStart !== 0 && now - client.xactStart > transactionLimit) {
+  if (
+    transactionLimit > 0 &&
+    client.clock.xactStart !== 0 &&
+    now - client.clock.xactStart > transactionLimit
+  ) {
     end(client, clientErrors.transactionTimeout());
   }
 }
 
-/**
- * query_timeout counts from the last that the client has sent, as in pgbouncer: a COPY whose data keeps coming and a
- * replication connection that keeps answering go on. While a server is brought to the client's settings it counts from
- * when the client got it; now: nothing runs.
- */
+/** While a server is brought to the client's settings, query_timeout counts from the time at which the client got it. */
 function lastRequest(client: Client, server: Server, now: number): number {
-  if (server.user !== client) return server.requestedAt;
-  if (client.queryStart === 0) return now;
-  if (client.hasSentMore) {
-    client.hasSentMore = false;
-    client.heardAt = now;
-  }
-  return Math.max(client.queryStart, client.heardAt);
+  return server.user === client ? client.clock.lastHeard(now) : server.requestedAt;
 }
 
-/**
- * Since when a client with an open transaction has done nothing, in ms; `now`: it has none, or something runs. In a pipeline
- * the server says nothing of its state, so it counts from when all was first seen to be answered.
- */
+/** The time since which a client with an open transaction has done nothing; `now`: it has none, or something is running. */
 function idleInTransactionSince(client: Client, server: Server, now: number): number {
-  const { outstanding } = client;
-  if (client.queryStart === 0) return server.txStatus === TxStatus.Idle ? now : client.idleSince;
-  const isIdle = outstanding.unsynced && outstanding.empty && !client.blocked && client.bodyLeft === 0;
-  if (!isIdle || client.held.length > 0 || client.collecting !== null) {
-    client.idlePosition = -1;
-    return now;
-  }
-  if (client.idlePosition !== outstanding.position) {
-    client.idlePosition = outstanding.position;
-    client.idleInPipelineSince = now;
-  }
-  return client.idleInPipelineSince;
+  const { clock, outstanding } = client;
+  if (clock.queryStart === 0) return server.txStatus === TxStatus.Idle ? now : clock.idleSince;
+  const isIdle =
+    outstanding.unsynced &&
+    outstanding.empty &&
+    !client.blocked &&
+    client.bodyLeft === 0 &&
+    client.held.length === 0 &&
+    client.collecting === null;
+  return clock.idleInPipeline(now, isIdle, outstanding.position);
 }
 
-/** Its server goes for the same reason. */
+/** Ends the client, and its server for the same reason. */
 function end(client: Client, error: ClientError): void {
   client.close(error.message, error, error.message);
 }
 
 /**
- * A replication connection may never come to an end by itself, so its server goes at once. server_fast_close: a session's
- * server may go between two transactions, and the client with it.
+ * A replication connection may never end by itself, so its server is closed at once. With server_fast_close a session's
+ * server may be closed between two transactions, and the client with it.
  */
 function isFreeToClose(client: Client): boolean {
   if (client.replication !== 'none') return true;
   if (!client.sessions.registry.config.settings.server_fast_close || client.poolMode !== 'session')
     return false;
-  return !client.inTransaction && client.queryStart === 0;
+  return !client.inTransaction && client.clock.queryStart === 0;
 }
 
 function checkIdle(client: Client, now: number): void {
   if (client.pool === null) return;
   const limit = clientIdleTimeout(client.sessions.registry.user(client.user), client.pool);
-  if (limit > 0 && client.state === 'idle' && now - client.idleSince > limit) {
+  if (limit > 0 && client.state === 'idle' && now - client.clock.idleSince > limit) {
     client.close('client_idle_timeout', clientErrors.idleTimeout());
   }
 }

@@ -51,7 +51,7 @@ function world(count: number): { actions: AdminActions; looks: () => number; cli
       cancelKey: '',
       remoteAddress: '::1',
       connectedAt: 0,
-      requestedAt: 0,
+      clock: { requestedAt: 0 },
       tls: '',
     }),
   );

@@ -6,7 +6,7 @@ import { clientErrors } from '../../wire/errors.ts';
 import { parameterStatus } from '../../wire/messages.ts';
 import type { Client } from '../client.ts';
 import { askReadOnly } from './read-only.ts';
-import { beginQuery, resumeClient } from '../relay/relay-client.ts';
+import { resumeClient } from '../relay/relay-client.ts';
 import { lostInCluster, waitsWithServer } from '../resend/loss.ts';
 
 /**
@@ -24,8 +24,9 @@ function follow(client: Client, alias: string): void {
 export function link(client: Client): boolean {
   if (client.server !== null) return !waitsWithServer(client);
   if (client.via !== null) follow(client, client.via);
-  client.waitingSince = performance.now();
-  beginQuery(client, client.waitingSince);
+  const now = performance.now();
+  client.clock.beginWait(now);
+  client.clock.beginQuery(now, client.database!.stats);
   const server = client.pool!.acquire(client);
   if (server !== null) return attach(client, server);
   client.state = 'waiting';
@@ -41,13 +42,13 @@ export function attach(client: Client, server: Server): boolean {
   const stats = client.database!.stats;
   const now = performance.now();
   stats.serverAssignmentCount++;
-  stats.waitTime += (now - client.waitingSince) * 1000;
+  stats.waitTime += (now - client.clock.waitingSince) * 1000;
   server.requestedAt = now;
   client.server = server;
   client.links++;
   client.unnamed.isHere = false;
   client.state = 'active';
-  client.noticedWait = false;
+  client.clock.endWait();
   const sql = client.sessions.registry.tracked.difference(client.parameters, server);
   if (sql === null) {
     tellNews(client, server);
@@ -156,7 +157,7 @@ export function unlink(client: Client): void {
   if (server === null) return;
   client.server = null;
   client.state = 'idle';
-  client.idleSince = performance.now();
+  client.clock.beginIdle(performance.now());
   server.user = null;
   // The server's drain is no longer told to this client, which may have been paused for it.
   if (!client.blocked && client.socket.isPaused()) client.readOn();

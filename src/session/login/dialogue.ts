@@ -234,9 +234,9 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   if (pool.welcome !== null) return welcome(client, pool.welcome);
 
   // The first client of a pool waits for a server, which tells what clients are welcomed with.
-  client.waitingSince = performance.now();
+  client.clock.beginWait(performance.now());
   const waiter = {
-    waitingSince: client.waitingSince,
+    waitingSince: client.clock.waitingSince,
     label: client.label,
     onServer(server: Server): void {
       pool.give(server, true);
@@ -279,7 +279,7 @@ export function welcome(client: Client, settings: Welcome): void {
   client.database!.stats.clientLoginCount++;
   client.onLeft = null;
   client.state = client.server === null ? 'idle' : 'active';
-  client.idleSince = performance.now();
+  client.clock.beginIdle(performance.now());
   startRelay(client);
 }
 

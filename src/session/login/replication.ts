@@ -9,9 +9,9 @@ import { welcome } from './dialogue.ts';
  */
 export function enterReplication(client: Client): void {
   const pool = client.pool!;
-  client.waitingSince = performance.now();
+  client.clock.beginWait(performance.now());
   const waiter: DedicatedWaiter = {
-    waitingSince: client.waitingSince,
+    waitingSince: client.clock.waitingSince,
     startupParameters: [
       ['replication', client.replication === 'logical' ? 'database' : 'true'],
       ...client.replicationParameters,
@@ -21,7 +21,7 @@ export function enterReplication(client: Client): void {
       client.server = server;
       server.user = client;
       client.database!.stats.serverAssignmentCount++;
-      client.database!.stats.waitTime += (performance.now() - client.waitingSince) * 1000;
+      client.database!.stats.waitTime += (performance.now() - client.clock.waitingSince) * 1000;
       welcome(client, settings);
     },
     onNoServer(error): void {

@@ -20,7 +20,7 @@ import {
   waitForAnswers,
 } from '../statements/prepared.ts';
 import { generationOf, parseUnnamed, parseUntracked, type Generations } from '../statements/rejudge.ts';
-import { dropQuery, forwardRequest, noteQuery, noteRequest, resumeClient } from '../relay/relay-client.ts';
+import { forwardRequest, noteQuery, resumeClient } from '../relay/relay-client.ts';
 import { noteRewritten } from '../resend/loss.ts';
 import { noteUnnamedParse } from '../statements/unnamed.ts';
 
@@ -98,7 +98,7 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer, too
   }
   const request = type === Frontend.Query ? Request.Query : Request.Parse;
   if (rewritten === null) return forwardRequest(client, request);
-  noteRequest(client, request);
+  client.clock.noteRequest(request, client.outstanding, client.database!.stats);
   client.outstanding.sent(request);
   client.forward(rewritten);
   return Handled.Done;
@@ -398,7 +398,7 @@ export function answerError(client: Client, type: number, error: ClientError): v
         : type === Frontend.FunctionCall
           ? ([Request.FunctionCall, FAILING_CALL] as const)
           : ([Request.Parse, FAILING_PARSE] as const);
-    noteRequest(client, request);
+    client.clock.noteRequest(request, client.outstanding, client.database!.stats);
     outstanding.sentFailing(request, error.encode());
     client.forward(failing);
     // it takes the place of the statement that the server has
@@ -407,7 +407,7 @@ export function answerError(client: Client, type: number, error: ClientError): v
     client.skipToSync = !endsItself;
     return;
   }
-  if (server === null) dropQuery(client);
+  if (server === null) client.clock.dropQuery(performance.now());
   const reply = error.encode();
   if (endsItself) {
     const request = type === Frontend.Query ? Request.Query : Request.FunctionCall;

@@ -353,44 +353,9 @@ export function dropHeld(client: Client): void {
 /** A message that is passed on and answered by the server: the link and the ledger's entry. */
 export function forwardRequest(client: Client, request: Request): Handled {
   if ((client.server === null || client.database!.cluster !== null) && !link(client)) return Handled.Later;
-  noteRequest(client, request);
+  client.clock.noteRequest(request, client.outstanding, client.database!.stats);
   client.outstanding.sent(request);
   return Handled.Forward;
-}
-
-/**
- * Counts queries and transactions as pgbouncer does: one for each message that a ReadyForQuery answers, be it a Query,
- * a FunctionCall or what a Sync closes.
- */
-export function noteRequest(client: Client, request: Request): void {
-  const { outstanding } = client;
-  if (client.queryStart === 0) {
-    beginQuery(client, performance.now());
-  } else if (request !== Request.Sync && outstanding.readies > 0 && !outstanding.unsynced) {
-    // the first message behind one that is closed already: another query of the same pipeline
-    client.database!.stats.queryCount++;
-  }
-}
-
-/** The client wants something: from now on its query runs, and its transaction; waiting for a server is a part of it. */
-export function beginQuery(client: Client, now: number): void {
-  if (client.queryStart !== 0) return;
-  client.queryStart = now;
-  client.requestedAt = now;
-  client.hasSentMore = false;
-  const { stats } = client.database!;
-  stats.queryCount++;
-  if (client.xactStart !== 0) return;
-  client.xactStart = now;
-  stats.xactCount++;
-}
-
-/** What waited for a server was answered by the proxy itself: nothing runs. */
-export function dropQuery(client: Client): void {
-  if (client.queryStart === 0) return;
-  client.queryStart = 0;
-  client.xactStart = 0;
-  client.idleSince = performance.now();
 }
 
 /** The Sync behind an error that the proxy itself answered. */

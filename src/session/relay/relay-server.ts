@@ -208,9 +208,7 @@ function endQuery(client: Client, status: number): Buffer[] | null {
   const now = performance.now();
   const stats = client.database!.stats;
   const more = client.outstanding.busy;
-  if (client.queryStart !== 0) stats.queryTime += (now - client.queryStart) * 1000;
-  client.queryStart = more ? now : 0;
-  client.idleSince = now;
+  client.clock.endQuery(now, more, stats);
   client.completed = 0;
   client.hasEnded = false;
   client.hasSet = false;
@@ -221,9 +219,7 @@ function endQuery(client: Client, status: number): Buffer[] | null {
   const rest = client.kept !== null && (more || client.held.length > 0) ? keepRest(client) : null;
   if (rest === null) client.kept = null;
   client.parametersBefore = null;
-  if (client.xactStart !== 0) stats.xactTime += (now - client.xactStart) * 1000;
-  client.xactStart = more ? now : 0;
-  if (more) stats.xactCount++;
+  client.clock.endTransaction(now, more, stats);
   return rest;
 }
 

@@ -12,7 +12,7 @@ import { releaseStatement } from '../statements/prepared.ts';
 import { forgetUnknownReadOnly } from '../link/read-only.ts';
 import { answerError } from '../query/query.ts';
 import { Handled } from '../relay/handled.ts';
-import { dropHeld, dropQuery, resumeClient } from '../relay/relay-client.ts';
+import { dropHeld, resumeClient } from '../relay/relay-client.ts';
 import {
   cycleEnd,
   cyclesOf,
@@ -77,7 +77,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   else if (!isParked) giveBack(client, server);
   client.state = 'waiting';
   client.blocked = true;
-  client.waitingSince = performance.now();
+  client.clock.beginWait(performance.now());
   if (kept !== null || behind !== null) takeUp(client, kept ?? behind!);
   const verdict = (client.verdict = { isLost: kept === null });
   cluster.whenJudged(server, code, (gone) => {
@@ -178,7 +178,7 @@ export function waitsWithServer(client: Client): boolean {
   if (client.inTransaction || client.replication !== 'none') return false;
   client.state = 'waiting';
   client.blocked = true;
-  client.waitingSince = performance.now();
+  client.clock.beginWait(performance.now());
   cluster.waitWithServer(client, () => {
     if (client.state !== 'waiting' || client.server === null) return;
     client.state = 'active';
@@ -323,9 +323,7 @@ function detach(client: Client, server: Server): Loss {
   client.database!.cluster?.letGo(client);
   server.user = null;
   outstanding.clear();
-  client.queryStart = 0;
-  client.xactStart = 0;
-  client.idleSince = performance.now();
+  client.clock.loseServer(performance.now());
   client.unlinkWhenFlushed = false;
   client.unlinkLate = false;
   client.replyCarry.clear();
@@ -437,7 +435,7 @@ export function refuseWaiting(client: Client, error: ClientError): void {
   client.verdict = null;
   dropHeld(client);
   if (type === Frontend.Sync) {
-    dropQuery(client);
+    client.clock.dropQuery(performance.now());
     client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
   } else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
   resumeClient(client);

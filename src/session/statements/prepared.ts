@@ -27,7 +27,7 @@ import {
   type Generations,
 } from './rejudge.ts';
 import { Handled } from '../relay/handled.ts';
-import { dropQuery, forwardRequest, nameWithoutEnd, noteRequest } from '../relay/relay-client.ts';
+import { forwardRequest, nameWithoutEnd } from '../relay/relay-client.ts';
 import { parseMessage, SharedStatement } from './shared.ts';
 import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';
 
@@ -119,7 +119,7 @@ export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judg
   (client.statements ??= new Map()).set(name, statement);
   forgetUntracked(client, name);
   client.database!.stats.clientParseCount++;
-  noteRequest(client, Request.Parse);
+  client.clock.noteRequest(Request.Parse, client.outstanding, client.database!.stats);
   const done = undecided(client, name);
   const effect = {
     undo: () => {
@@ -183,7 +183,7 @@ export function handlePrepared(client: Client, type: number, size: number, bytes
   const { shared } = statement;
   if (isInDoubt(client, shared)) return waitForAnswers(client);
   const server = client.server!;
-  noteRequest(client, request);
+  client.clock.noteRequest(request, client.outstanding, client.database!.stats);
   // One that the server doesn't have is prepared there first.
   if (!touch(server, shared)) prepareOn(client, server, shared);
   if (request === Request.Bind) {
@@ -465,7 +465,7 @@ export function deallocate(client: Client, bytes: Buffer): Handled | null {
   take(client, name);
   client.unnamed.dropped();
   client.send(Buffer.concat([DEALLOCATED, readyForQuery(client.txStatus)]));
-  if (client.txStatus === TxStatus.Idle) dropQuery(client);
+  if (client.txStatus === TxStatus.Idle) client.clock.dropQuery(performance.now());
   // it may have been linked for this
   if (client.server !== null) unlinkIfDone(client);
   return Handled.Done;
@@ -522,7 +522,7 @@ export function executeFreeing(client: Client, bytes: Buffer): Handled {
   const { name } = freeing!;
   if (isInDoubt(client, name)) return waitForAnswers(client);
   client.freeing = null;
-  noteRequest(client, Request.Execute);
+  client.clock.noteRequest(Request.Execute, client.outstanding, client.database!.stats);
   outstanding.sentClose(NO_EFFECT);
   client.forward(CLOSE_FREED);
   // it is gone already, and the server says so

@@ -16,7 +16,7 @@ import {
 } from './prepared.ts';
 import { answerError, judge, rewriteBody, route, type Verdict } from '../query/query.ts';
 import { Handled } from '../relay/handled.ts';
-import { nameWithoutEnd, noteRequest } from '../relay/relay-client.ts';
+import { nameWithoutEnd } from '../relay/relay-client.ts';
 import type { SharedStatement } from './shared.ts';
 import { noteUnnamedParse } from './unnamed.ts';
 
@@ -141,7 +141,7 @@ export function parseUnnamed(
   unnamed.judged(verdict, rewritten === null ? null : bytes);
   const { serial } = unnamed;
   const done = undecided(client, unnamed);
-  noteRequest(client, Request.Parse);
+  client.clock.noteRequest(Request.Parse, client.outstanding, client.database!.stats);
   outstanding.sentParse(false, {
     // the server may still have the one before, which was judged otherwise
     undo: () => {
@@ -189,7 +189,7 @@ export function parseUntracked(
   const statement = { original, originGeneration, targetGeneration, sentAt, madeIn: client.links };
   const before = client.untracked?.get(name);
   const decided = undecided(client, name);
-  noteRequest(client, Request.Parse);
+  client.clock.noteRequest(Request.Parse, client.outstanding, client.database!.stats);
   (client.untracked ??= new Map()).set(name, statement);
   client.outstanding.sentParse(false, {
     // the name is taken: it means what it meant before

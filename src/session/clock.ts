@@ -1,0 +1,166 @@
+/**
+ * When a client began to wait, when its query and its transaction began, and when it last did anything. Timeouts, statistics
+ * and the console read it. All times are milliseconds of performance.now().
+ */
+import type { DatabaseStats } from '../telemetry/stats.ts';
+import { Request, type Outstanding } from './relay/outstanding.ts';
+
+export class Clock {
+  #waitingSince = 0;
+  #isWaitNoticed = false;
+  #queryStart = 0;
+  #xactStart = 0;
+  #requestedAt: number;
+  #idleSince: number;
+  /** bytes have come from the client since its query began, or since `#heardAt`, which each round of maintenance moves on */
+  #hasSentMore = false;
+  #heardAt = 0;
+  /** position in the ledger at which the open pipeline was last seen with everything answered; -1: it was not */
+  #idlePosition = -1;
+  #idleInPipelineSince = 0;
+
+  /** @param now the time of the connection */
+  constructor(now: number) {
+    this.#requestedAt = now;
+    this.#idleSince = now;
+  }
+
+  /** The beginning of the present wait for a server, or of the last one. */
+  get waitingSince(): number {
+    return this.#waitingSince;
+  }
+
+  /** The first message of the query that is running; 0: none is running. */
+  get queryStart(): number {
+    return this.#queryStart;
+  }
+
+  /** The first message of the transaction that is running; 0: none is running. */
+  get xactStart(): number {
+    return this.#xactStart;
+  }
+
+  /** The beginning of the last query, or the time of the connection. */
+  get requestedAt(): number {
+    return this.#requestedAt;
+  }
+
+  /** The end of the last query, or the time of the connection. */
+  get idleSince(): number {
+    return this.#idleSince;
+  }
+
+  /** The client waits for a server, or with the server that it has. */
+  beginWait(now: number): void {
+    this.#waitingSince = now;
+  }
+
+  /** The client has got a server: the next long wait is noticed again. */
+  endWait(): void {
+    this.#isWaitNoticed = false;
+  }
+
+  /** Whether a NOTICE about the present wait is still to be sent; it counts as sent from now on. */
+  noticeWait(): boolean {
+    const isFirst = !this.#isWaitNoticed;
+    this.#isWaitNoticed = true;
+    return isFirst;
+  }
+
+  /** Bytes have come from the client. */
+  heard(): void {
+    this.#hasSentMore = true;
+  }
+
+  /** A statement for the console, which keeps no statistics of queries. */
+  noteConsoleRequest(now: number): void {
+    this.#requestedAt = now;
+  }
+
+  /**
+   * Counts queries and transactions as pgbouncer does: one for each message that a ReadyForQuery answers, be it a Query,
+   * a FunctionCall or what a Sync closes. To be called before the request is entered in the ledger.
+   */
+  noteRequest(request: Request, outstanding: Outstanding, stats: DatabaseStats): void {
+    if (this.#queryStart === 0) {
+      this.beginQuery(performance.now(), stats);
+    } else if (request !== Request.Sync && outstanding.readies > 0 && !outstanding.unsynced) {
+      // the first message after one that is closed already: another query of the same pipeline
+      stats.queryCount++;
+    }
+  }
+
+  /** The client asks for something: its query runs from now on, and its transaction. The wait for a server is a part of both. */
+  beginQuery(now: number, stats: DatabaseStats): void {
+    if (this.#queryStart !== 0) return;
+    this.#queryStart = now;
+    this.#requestedAt = now;
+    this.#hasSentMore = false;
+    stats.queryCount++;
+    if (this.#xactStart !== 0) return;
+    this.#xactStart = now;
+    stats.xactCount++;
+  }
+
+  /** A query has ended. `isNext`: the next one of the same pipeline runs from now on. */
+  endQuery(now: number, isNext: boolean, stats: DatabaseStats): void {
+    if (this.#queryStart !== 0) stats.queryTime += (now - this.#queryStart) * 1000;
+    this.#queryStart = isNext ? now : 0;
+    this.#idleSince = now;
+  }
+
+  /** A transaction has ended. `isNext`: the next one of the same pipeline runs from now on. */
+  endTransaction(now: number, isNext: boolean, stats: DatabaseStats): void {
+    if (this.#xactStart !== 0) stats.xactTime += (now - this.#xactStart) * 1000;
+    this.#xactStart = isNext ? now : 0;
+    if (isNext) stats.xactCount++;
+  }
+
+  /** The proxy itself answered a query that waited for a server: nothing runs any more, and no time is counted. */
+  dropQuery(now: number): void {
+    if (this.#queryStart !== 0) this.loseServer(now);
+  }
+
+  /** Nothing runs any more, because the server was lost; no time is counted. */
+  loseServer(now: number): void {
+    this.#queryStart = 0;
+    this.#xactStart = 0;
+    this.#idleSince = now;
+  }
+
+  /** The client has nothing to do from now on: it was welcomed, or has given its server back. */
+  beginIdle(now: number): void {
+    this.#idleSince = now;
+  }
+
+  /**
+   * The time from which query_timeout counts: as in pgbouncer that of the last bytes from the client, so that a COPY whose
+   * data keeps coming and a replication connection that keeps answering go on. `now` if no query is running.
+   */
+  lastHeard(now: number): number {
+    if (this.#queryStart === 0) return now;
+    if (this.#hasSentMore) {
+      this.#hasSentMore = false;
+      this.#heardAt = now;
+    }
+    return Math.max(this.#queryStart, this.#heardAt);
+  }
+
+  /**
+   * The time since which an open pipeline has had nothing to do. A server reports no status within a pipeline, so this is
+   * the time at which everything was first seen to be answered.
+   * @param isIdle everything that was sent is answered, and nothing more is held
+   * @param position of the ledger: something was sent in between if it has moved
+   */
+  idleInPipeline(now: number, isIdle: boolean, position: number): number {
+    if (!isIdle) {
+      this.#idlePosition = -1;
+      return now;
+    }
+    if (this.#idlePosition !== position) {
+      this.#idlePosition = position;
+      this.#idleInPipelineSince = now;
+    }
+    return this.#idleInPipelineSince;
+  }
+}
