@@ -11,6 +11,7 @@ import {
   parameterStatus,
   readyForQuery,
 } from '../wire/messages.ts';
+import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frame.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { AdminActions } from './actions.ts';
 import { COMMANDS, notice, setOption, UsageError } from './commands.ts';
@@ -140,13 +141,12 @@ export class Console implements AdminConsole {
       !operator.isBusy &&
       !operator.isGone &&
       // what it was answered has not left
-      !client.halted &&
-      client.held.length >= HEADER_BYTES
+      !client.halted
     ) {
       const { held } = client;
-      const size = held.readInt32BE(1) + 1;
-      if (size < HEADER_BYTES || size > MAX_STATEMENT_BYTES) return end(client, 'incomplete pkt');
-      if (held.length < size) return;
+      const size = frameSize(held, 0, MAX_STATEMENT_BYTES);
+      if (size === BAD_HEADER) return end(client, 'incomplete pkt');
+      if (size === INCOMPLETE || held.length < size) return;
       client.held = held.subarray(size);
       const payload = held.subarray(HEADER_BYTES, size);
       switch (held[0]) {

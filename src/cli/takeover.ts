@@ -3,8 +3,9 @@ import type { Settings } from '../config/options.ts';
 import { canPassDescriptors, connectUnix, receiveDescriptors } from '../platform/descriptors.ts';
 import { unixSocketPath, type InheritedSockets } from '../listener.ts';
 import { StartError } from '../platform/process.ts';
-import { message } from '../wire/messages.ts';
-import { Backend, Frontend, HEADER_BYTES } from '../wire/protocol.ts';
+import { FrameReader } from '../wire/frame.ts';
+import { parseErrorFields, query, startupMessage } from '../wire/messages.ts';
+import { Backend, HEADER_BYTES, StartupCode } from '../wire/protocol.ts';
 
 /**
  * -R: a new process goes on with the listening sockets of the one that runs, which then lets its clients finish and ends.
@@ -29,11 +30,8 @@ export class Takeover {
     if (!canPassDescriptors()) throw new StartError('-R needs Linux and a Node that has node:ffi (26)');
     const fd = connectUnix(unixSocketPath(folder, port));
     if (fd < 0) return null;
-    const startup = Buffer.from(`user\0pgbouncer\0database\0pgbouncer\0\0`);
-    const head = Buffer.alloc(8);
-    head.writeInt32BE(head.length + startup.length, 0);
-    head.writeInt32BE(3 << 16, 4);
-    writeSync(fd, Buffer.concat([head, startup]));
+    const parameters = { user: 'pgbouncer', database: 'pgbouncer' };
+    writeSync(fd, startupMessage(StartupCode.V3, Object.entries(parameters)));
     untilReady(() => read(fd));
     const descriptors: number[] = [];
     say(fd, 'TAKEOVER');
@@ -63,7 +61,7 @@ export class Takeover {
 class ClosedError extends StartError {}
 
 function say(fd: number, command: string): void {
-  writeSync(fd, message(Frontend.Query, command));
+  writeSync(fd, query(command));
 }
 
 function read(fd: number): Buffer {
@@ -78,20 +76,18 @@ function read(fd: number): Buffer {
   return chunk.subarray(0, size);
 }
 
-/** Reads messages up to ReadyForQuery. @throws StartError with the error that came instead */
+/** Reads messages up to ReadyForQuery. @throws StartError with the error that arrived instead */
 function untilReady(next: () => Buffer): void {
-  let rest = Buffer.alloc(0);
-  for (;;) {
-    rest = Buffer.concat([rest, next()]);
-    while (rest.length >= HEADER_BYTES && rest.length > rest.readInt32BE(1)) {
-      const end = rest.readInt32BE(1) + 1;
-      if (rest[0] === Backend.ErrorResponse) {
-        const fields = rest.toString('utf8', HEADER_BYTES, end);
-        const problem = `the old process refused: ${/(?:^|\0)M([^\0]*)/.exec(fields)?.[1]}`;
-        throw /(?:^|\0)SFATAL\0/.test(fields) ? new ClosedError(problem) : new StartError(problem);
-      }
-      if (rest[0] === Backend.ReadyForQuery) return;
-      rest = rest.subarray(end);
+  const reader = new FrameReader();
+  while (!reader.isBroken) {
+    reader.push(next());
+    for (let frame = reader.next(); frame !== null; frame = reader.next()) {
+      if (frame[0] === Backend.ReadyForQuery) return;
+      if (frame[0] !== Backend.ErrorResponse) continue;
+      const fields = parseErrorFields(frame.subarray(HEADER_BYTES));
+      const problem = `the old process refused: ${fields.get('M')}`;
+      throw fields.get('S') === 'FATAL' ? new ClosedError(problem) : new StartError(problem);
     }
   }
+  throw new StartError('the old process has sent a message of an impossible length');
 }

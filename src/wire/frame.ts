@@ -10,8 +10,8 @@ export const INCOMPLETE = 0;
 /** The header has a length that no message has. */
 export const BAD_HEADER = -1;
 
-/** The greatest size that a header can give, in bytes: an int32 and the type. */
-const LARGEST = 2 ** 31;
+/** `largest` of `frameSize` where there is no smaller limit: no connection accepts longer messages. */
+export const ANY_SIZE = 2 ** 31 - 1;
 
 /**
  * The size in bytes, with its type, of the message whose header begins at `at` ("Message Formats": a type byte and an int32
@@ -27,7 +27,7 @@ export function frameSize(bytes: Buffer, at: number, largest: number): number {
 
 /** The size in bytes that the message gives itself, of which at least a valid header must be there. */
 export function sizeOf(message: Buffer): number {
-  return frameSize(message, 0, LARGEST);
+  return frameSize(message, 0, ANY_SIZE);
 }
 
 /** Writes the header of a message of `size` bytes, with its type, to the beginning of `out`. */
@@ -67,7 +67,7 @@ export interface Frame {
  */
 export function* frames(bytes: Buffer): Generator<Frame, void> {
   for (let start = 0, end = 0; start < bytes.length; start = end) {
-    const size = frameSize(bytes, start, LARGEST);
+    const size = frameSize(bytes, start, ANY_SIZE);
     if (size === INCOMPLETE || size === BAD_HEADER) return;
     end = start + size;
     const payload = bytes.subarray(start + HEADER_BYTES, end);
@@ -86,7 +86,7 @@ export class FrameReader {
   #isBroken = false;
 
   /** @param largest the greatest size of a message that is accepted, in bytes */
-  constructor(largest = LARGEST) {
+  constructor(largest = ANY_SIZE) {
     this.#largest = largest;
   }
 

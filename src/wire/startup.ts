@@ -1,5 +1,6 @@
 import { TERMINATE, cString } from './messages.ts';
-import { HEADER_BYTES, MAX_STARTUP_BYTES, StartupCode } from './protocol.ts';
+import { BAD_HEADER, frameSize, INCOMPLETE, ANY_SIZE, STARTUP_HEAD_BYTES, startupSize } from './frame.ts';
+import { StartupCode } from './protocol.ts';
 
 /** What a client may send before it is logged in ("Start-up", "SSL Session Encryption", "Canceling Requests"). */
 export type StartupPacket =
@@ -12,9 +13,6 @@ export type StartupPacket =
   | { readonly kind: 'terminate' }
   | { readonly kind: 'bad'; readonly reason: string };
 
-/** Length and code: what each of these packets begins with. */
-const HEAD_BYTES = 8;
-
 /**
  * The first packet in `bytes` and its length, or null when it is not complete yet. A packet that can't be one is `bad`,
  * as soon as its first eight bytes tell.
@@ -24,10 +22,9 @@ export function parseStartup(bytes: Buffer): { packet: StartupPacket; length: nu
   if (mayBeTerminate(bytes)) return null;
   // the length begins with a zero: anything else is the type of a message, which would come after the login
   if (bytes.length > 0 && bytes[0] !== 0) return bad(bytes, misplaced(bytes));
-  if (bytes.length < HEAD_BYTES) return null;
-  const length = bytes.readInt32BE(0);
-  if (length < HEAD_BYTES || length > MAX_STARTUP_BYTES) return bad(bytes, badHeader(bytes));
-  if (bytes.length < length) return null;
+  const length = startupSize(bytes);
+  if (length === BAD_HEADER) return bad(bytes, badHeader(bytes));
+  if (length === INCOMPLETE || bytes.length < length) return null;
   return { packet: parsePacket(bytes.subarray(0, length)), length };
 }
 
@@ -48,12 +45,14 @@ function bad(bytes: Buffer, reason: string): { packet: StartupPacket; length: nu
 
 /** pgbouncer's words, with the bytes as it writes them. */
 function badHeader(bytes: Buffer): string {
-  return `bad packet header: '${bytes.toString('hex', 0, HEAD_BYTES)}'`;
+  return `bad packet header: '${bytes.toString('hex', 0, STARTUP_HEAD_BYTES)}'`;
 }
 
 function misplaced(bytes: Buffer): string {
-  const isWhole = bytes.length >= HEADER_BYTES && bytes.length > bytes.readUInt32BE(1);
-  return isWhole ? 'bad packet' : 'client sent partial pkt in startup phase';
+  const size = frameSize(bytes, 0, ANY_SIZE);
+  return size !== INCOMPLETE && size <= bytes.length
+    ? 'bad packet'
+    : 'client sent partial pkt in startup phase';
 }
 
 function parsePacket(bytes: Buffer): StartupPacket {

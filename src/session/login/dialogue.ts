@@ -19,6 +19,7 @@ import {
   parameterStatus,
   readyForQuery,
 } from '../../wire/messages.ts';
+import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import { isTerminate, mayBeTerminate } from '../../wire/startup.ts';
 import { findSecret, type FoundSecret } from './auth-query.ts';
@@ -159,13 +160,12 @@ function nextPassword(client: Client): Promise<Buffer | null> {
         );
         return resolve(null);
       }
-      if (held.length < HEADER_BYTES) return;
-      const size = held.readInt32BE(1) + 1;
-      if (size < HEADER_BYTES || size > MAX_PASSWORD_MESSAGE) {
+      const size = frameSize(held, 0, MAX_PASSWORD_MESSAGE);
+      if (size === BAD_HEADER) {
         client.close('bad password packet', clientErrors.protocolViolation('bad password packet'));
         return resolve(null);
       }
-      if (held.length < size) return;
+      if (size === INCOMPLETE || held.length < size) return;
       client.held = held.subarray(size);
       client.reader = hold;
       resolve(held.subarray(HEADER_BYTES, size));

@@ -1,6 +1,6 @@
 import { clientErrors } from '../../wire/errors.ts';
 import { appended, Carry } from '../../wire/carry.ts';
-import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
+import { BAD_HEADER, frameSize, INCOMPLETE, sizeOf } from '../../wire/frame.ts';
 import { FLUSH } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import { takeBack } from '../link/cancel.ts';
@@ -341,7 +341,7 @@ function mustBeWhole(client: Client, type: number, size: number, bytes: Buffer):
 
 /** The first of the messages that are held back is not sent to any server: what is still to come of it is thrown away. */
 export function dropHeld(client: Client): void {
-  const size = client.held.readInt32BE(1) + 1;
+  const size = sizeOf(client.held);
   const here = Math.min(size, client.held.length);
   client.decision = null;
   client.asked = null;

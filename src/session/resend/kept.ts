@@ -1,4 +1,5 @@
 import { appended } from '../../wire/carry.ts';
+import { sizeOf } from '../../wire/frame.ts';
 import { HEADER_BYTES } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import { cycleEnd, REPLAY_BYTES } from './resendable.ts';
@@ -98,6 +99,6 @@ export function keptBytes({ kept, keptMore, keptAnswered }: Client): Buffer | nu
   if (kept === null) return null;
   let bytes = keptMore === null ? kept : Buffer.concat([kept, ...keptMore]);
   for (let i = 0; i < keptAnswered && bytes.length >= HEADER_BYTES; i++)
-    bytes = bytes.subarray(1 + bytes.readInt32BE(1));
+    bytes = bytes.subarray(sizeOf(bytes));
   return bytes;
 }

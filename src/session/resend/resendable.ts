@@ -1,4 +1,5 @@
-import { Backend, Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
+import { ANY_SIZE, frames, frameSize } from '../../wire/frame.ts';
+import { Backend, Frontend } from '../../wire/protocol.ts';
 import { isBegin, isRepeatable, kindOf, statementsOf } from '../../sql/statement-kind.ts';
 
 /**
@@ -49,12 +50,7 @@ interface Message {
 function* messagesOf(bytes: Buffer, textOf: TextOf): Generator<Message> {
   const parsed = new Map<string, string>();
   const portals = new Map<string, string | null>();
-  for (let at = 0; at + HEADER_BYTES <= bytes.length;) {
-    const end = at + 1 + bytes.readInt32BE(at + 1);
-    if (end < at + HEADER_BYTES) return;
-    const isCut = end > bytes.length;
-    const body = bytes.subarray(at + HEADER_BYTES, end);
-    const type = bytes[at]!;
+  for (const { type, end, isCut, payload: body } of frames(bytes)) {
     const name = type === Frontend.Query ? '' : zeroEnded(body, 0);
     const second = body.indexOf(0) + 1;
     let text: string | null | undefined;
@@ -68,7 +64,6 @@ function* messagesOf(bytes: Buffer, textOf: TextOf): Generator<Message> {
       portals.set(name, bound);
     } else if (type === Frontend.Execute) text = portals.get(name) ?? null;
     yield { type, end, isCut, text, bound };
-    at = end;
   }
 }
 
@@ -105,11 +100,11 @@ export function replayable(bytes: Buffer, textOf: TextOf): Replayable | null {
 
 /** Where the first cycle of the bytes ends; negative: its end has not come. */
 export function cycleEnd(bytes: Buffer): number {
-  for (let at = 0; at + HEADER_BYTES <= bytes.length;) {
-    const end = at + 1 + bytes.readInt32BE(at + 1);
-    if (end < at + HEADER_BYTES || end > bytes.length) return -1;
-    if (endsCycle(bytes[at]!)) return end;
-    at = end;
+  for (let at = 0, size = frameSize(bytes, 0, ANY_SIZE); size > 0; size = frameSize(bytes, at, ANY_SIZE)) {
+    const type = bytes[at]!;
+    at += size;
+    if (at > bytes.length) return -1;
+    if (endsCycle(type)) return at;
   }
   return -1;
 }
@@ -203,8 +198,8 @@ function zeroEnded(body: Buffer, start: number): string {
 /** Names of the statements that Parse messages in these bytes make. */
 export function parsedNames(bytes: Buffer): string[] {
   const names: string[] = [];
-  for (let at = 0; at + HEADER_BYTES <= bytes.length; at += 1 + bytes.readInt32BE(at + 1))
-    if (bytes[at] === Frontend.Parse) names.push(zeroEnded(bytes, at + HEADER_BYTES));
+  for (const { type, payload } of frames(bytes))
+    if (type === Frontend.Parse) names.push(zeroEnded(payload, 0));
   return names.filter((name) => name !== '');
 }
 
@@ -230,10 +225,9 @@ export interface Said {
 export function said(answer: Buffer, isWhole: boolean): Said {
   let isForgettable = true;
   let isExecuted = false;
-  for (let at = 0; at + HEADER_BYTES <= answer.length; at += 1 + answer.readInt32BE(at + 1)) {
-    const type = answer[at]!;
+  for (const { type, payload } of frames(answer)) {
     if (type === Backend.CommandComplete) {
-      if (isBegin(zeroEnded(answer, at + HEADER_BYTES))) continue;
+      if (isBegin(zeroEnded(payload, 0))) continue;
       isExecuted = true;
       if (isWhole) isForgettable = false;
     } else if (!SAYS_NOTHING.has(type)) isForgettable = false;

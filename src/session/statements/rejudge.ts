@@ -1,6 +1,7 @@
 import type { FunctionSet } from '../../functions/functions.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { message } from '../../wire/messages.ts';
+import { sizeOf } from '../../wire/frame.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import { link } from '../link/link.ts';
@@ -181,7 +182,7 @@ export function parseUntracked(
   const name = bytes.toString('latin1', HEADER_BYTES, nameEnd);
   if (isInDoubt(client, name)) return waitForAnswers(client);
   if (!link(client)) return Handled.Later;
-  const isWhole = bytes.length === bytes.readInt32BE(1) + 1;
+  const isWhole = bytes.length === sizeOf(bytes);
   const { originals } = client.sessions;
   const original = mayBeTracked(client) && isWhole ? originals.acquire(bytes.subarray(nameEnd + 1)) : null;
   const { originGeneration, targetGeneration } = verdict;

@@ -1,3 +1,4 @@
+import { sizeOf } from '../../wire/frame.ts';
 import { closeStatement } from '../../wire/messages.ts';
 import { HEADER_BYTES } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
@@ -99,12 +100,7 @@ export function isKept(size: number): boolean {
 }
 
 /** A Parse without a name is on its way to the client's server. */
-export function noteUnnamedParse(
-  client: Client,
-  bytes: Buffer,
-  at = 0,
-  size = bytes.readInt32BE(1) + 1,
-): void {
+export function noteUnnamedParse(client: Client, bytes: Buffer, at = 0, size = sizeOf(bytes)): void {
   if (client.outstanding.skipping) return;
   client.unnamed.parsed(bytes, at, size);
   noteDiscard(client, bytes, at + HEADER_BYTES + 1, at + size);
