@@ -5,6 +5,7 @@ import type { TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Batcher, type Serving } from '../../src/functions/decide/batcher.ts';
 import { failureOf } from '../../src/functions/decide/policy.ts';
+import type { LoadResult, Manifest } from '../../src/functions/sandbox/load-result.ts';
 import { until } from '../support/wait.ts';
 import {
   cutOff,
@@ -23,9 +24,9 @@ class Host implements SandboxHost {
   readonly sent: Sent[] = [];
   readonly loaded: number[] = [];
 
-  load(version: { readonly id: number }): Promise<string> {
+  load(version: { readonly id: number }): Promise<LoadResult> {
     this.loaded.push(version.id);
-    return Promise.resolve('ok');
+    return Promise.resolve({ kind: 'loaded', manifest: { routes: false, rewrites: false } });
   }
 
   evaluate(_id: number, calls: readonly HostCall[], done: Sent['done']): void {
@@ -39,6 +40,8 @@ class Host implements SandboxHost {
   }
 }
 
+const REWRITES: Manifest = { routes: false, rewrites: true };
+
 const NOTHING: HostAnswer = { rewrite: null, route: null };
 
 class Setup {
@@ -46,19 +49,19 @@ class Setup {
   readonly apart = new Host();
   /** outcomes, or `ok`, by query, in the order in which they came */
   readonly answered: string[] = [];
-  readonly results: (string | null)[] = [];
+  readonly manifests: (Manifest | null)[] = [];
   version: Serving | null;
   readonly batcher: Batcher;
 
   constructor(isOpen = true) {
     const code = { id: 1, code: '', databases: [], memoryLimitMb: 8, maxResult: 1, timeoutMs: 1 };
-    this.version = { id: 1, code, host: this.host, result: 'ok rewrites' };
+    this.version = { id: 1, code, host: this.host, manifest: REWRITES };
     this.batcher = new Batcher({
       serving: () => this.version,
       noVersion: () => ['no_version', ''],
-      decide: (call, answer, _opened, result) => {
+      decide: (call, answer, _opened, manifest) => {
         this.answered.push(`${call.query} ${failureOf(answer.rewrite)?.outcome ?? 'ok'}`);
-        this.results.push(result);
+        this.manifests.push(manifest);
         return { kind: 'go', query: null, dbkey: null };
       },
       onPrinted: () => {},
@@ -192,7 +195,7 @@ test('without a version a call fails as the set says; closed, it first answers w
 
 test('an answer is taken for that of the version that gave it, if another one serves when it comes', async () => {
   const setup = new Setup();
-  const { host, apart, answered, results } = setup;
+  const { host, apart, answered, manifests } = setup;
   const { code } = setup.version!;
   setup.ask('costly');
   await nextTurn();
@@ -200,11 +203,11 @@ test('an answer is taken for that of the version that gave it, if another one se
   setup.ask('apart', 1);
   setup.ask('a', 2);
   await until('both to be sent', () => host.sent.length === 2 && apart.sent.length === 1);
-  setup.version = { id: 2, code, host, result: 'ok routes' };
+  setup.version = { id: 2, code, host, manifest: { routes: true, rewrites: false } };
   host.sent[1]!.done([NOTHING], '');
   apart.sent[0]!.done([NOTHING], '');
   await until('both answers', () => answered.length === 3);
-  assert.deepEqual(results, ['ok rewrites', 'ok rewrites', 'ok rewrites']);
+  assert.deepEqual(manifests, [REWRITES, REWRITES, REWRITES]);
 });
 
 function bound(setup: Setup): Setup & { ask: Setup['ask'] } {

@@ -6,10 +6,10 @@ import {
   type FailureOutcome,
   type HostAnswer,
   type HostCall,
-  type LoadResult,
   type SandboxHost,
   type VersionCode,
 } from '../sandbox/host.ts';
+import type { Manifest } from '../sandbox/load-result.ts';
 import { Penalties } from './penalties.ts';
 
 /** What crosses at once: more would need more memory than an isolate has. */
@@ -36,7 +36,7 @@ export interface Serving {
   readonly code: VersionCode;
   readonly host: SandboxHost;
   /** which functions there are */
-  readonly result: LoadResult;
+  readonly manifest: Manifest;
 }
 
 interface Pending {
@@ -56,12 +56,12 @@ export interface BatcherOptions {
   readonly noVersion: () => readonly [outcome: FailureOutcome, message: string];
   /** a call that has had no answer for so long gets an error, in ms */
   readonly longestWaitMs?: number;
-  /** @param result of loading the version that was asked, which may not serve any more; null: none was */
+  /** @param manifest of the version that was asked, which may not serve any more; null: none was */
   readonly decide: (
     call: HostCall,
     answer: HostAnswer,
     opened: boolean,
-    result: LoadResult | null,
+    manifest: Manifest | null,
   ) => Decision;
   readonly onPrinted: (text: string) => void;
   /** The set has been suspended. */
@@ -222,7 +222,7 @@ export class Batcher {
         if (consoleText !== '') this.#options.onPrinted(consoleText);
         for (let i = 0; i < answers.length; i++) {
           if (!version.host.isInline && lacksMemory(answers[i]!)) this.#apart.soft.push(batch[i]!);
-          else this.#answer(batch[i]!, answers[i]!, version.result);
+          else this.#answer(batch[i]!, answers[i]!, version.manifest);
         }
         this.#nextApart();
         if (answers.length < batch.length) this.#again(batch.slice(answers.length), answers.length === 0);
@@ -245,7 +245,7 @@ export class Batcher {
     this.#waiting = [...again, ...this.#waiting];
   }
 
-  #answer(pending: Pending, answer: HostAnswer, result: LoadResult | null): void {
+  #answer(pending: Pending, answer: HostAnswer, manifest: Manifest | null): void {
     const cost = costOf(answer);
     let opened = false;
     if (cost !== null) {
@@ -255,14 +255,14 @@ export class Batcher {
       opened = cost !== 'lost' && this.#breaker.fault(pending.call, now);
       if (opened) this.#options.onOpened();
     } else if (wasAsked(answer)) this.#breaker.answered();
-    this.#finish(pending, answer, opened, result);
+    this.#finish(pending, answer, opened, manifest);
   }
 
-  #finish(pending: Pending, answer: HostAnswer, opened: boolean, result: LoadResult | null): void {
+  #finish(pending: Pending, answer: HostAnswer, opened: boolean, manifest: Manifest | null): void {
     const { done, call } = pending;
     if (done === null) return;
     pending.done = null;
-    done(this.#options.decide(call, answer, opened, result));
+    done(this.#options.decide(call, answer, opened, manifest));
   }
 
   #refuse(pending: Pending, outcome: FailureOutcome, message: string): void {
@@ -304,7 +304,7 @@ export class Batcher {
     const version = this.#options.serving();
     void this.#runApart(pending, version).then((answer) => {
       this.#apartInFlight = null;
-      this.#answer(pending, answer, version?.result ?? null);
+      this.#answer(pending, answer, version?.manifest ?? null);
       const ended = performance.now();
       if (costOf(answer) === null) this.#penalties.clear(pending.call);
       else this.#apartFrom = ended + Math.min((ended - now) * PACE, LONGEST_PACE_MS);
@@ -351,7 +351,7 @@ export class Batcher {
     if (performance.now() < this.#apartBrokenUntil) return false;
     this.#leaveApart();
     const result = await host.load(version.code);
-    if (!result.startsWith('ok')) {
+    if (result.kind === 'refused') {
       this.#apartBrokenUntil = performance.now() + APART_RETRY_MS;
       return false;
     }

@@ -4,7 +4,6 @@ import {
   type FailureOutcome,
   type HostAnswer,
   type HostCall,
-  type LoadResult,
   type Part,
   type VersionCode,
 } from './host.ts';
@@ -40,7 +39,8 @@ const MAX_STACK = 2_000;
 
 interface Loaded {
   readonly version: VersionCode;
-  readonly verdict: LoadResult;
+  /** as the prelude gave it (load-result.ts) */
+  readonly verdict: string;
   readonly isolate: ivm.Isolate;
   readonly evaluate: ivm.Reference<(packed: string) => string>;
   readonly progress: ivm.Reference<() => string>;
@@ -143,7 +143,8 @@ export class Engine {
     this.#prelude = prelude;
   }
 
-  load(version: VersionCode): LoadResult {
+  /** @returns a text for readLoadResult (load-result.ts) */
+  load(version: VersionCode): string {
     try {
       const loaded = this.#build(version);
       if (typeof loaded === 'string') return loaded;

@@ -1,3 +1,5 @@
+import type { LoadResult } from './load-result.ts';
+
 /** What evaluates user functions: isolates in this process (inline-host.ts) or in a child process (supervisor.ts). */
 
 /** One version of a function set's code, ready to be loaded. */
@@ -101,10 +103,7 @@ export interface HostAnswer {
   readonly route: Part;
 }
 
-/** `ok` and the functions that there are (` routes`, ` rewrites`); anything else is why the version can't be used. */
-export type LoadResult = string;
-
-/** LoadResults of a host that could not even try. */
+/** Why a host could not even try. */
 export const NO_PROCESS = 'no sandbox process can be started';
 export const NO_PROCESSOR = 'its process had no processor, again and again';
 export const STOPPING = 'the sandbox is stopping';

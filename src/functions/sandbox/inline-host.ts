@@ -1,12 +1,6 @@
 import { Engine } from './engine.ts';
-import {
-  cutOff,
-  type HostAnswer,
-  type HostCall,
-  type LoadResult,
-  type SandboxHost,
-  type VersionCode,
-} from './host.ts';
+import { cutOff, type HostAnswer, type HostCall, type SandboxHost, type VersionCode } from './host.ts';
+import { readLoadResult, type LoadResult } from './load-result.ts';
 import { packCalls, unpackAnswers } from './packing.ts';
 
 /** Isolates in the proxy's own process: fast, and only as safe as isolated-vm's limits (docs/sandbox.md). */
@@ -19,7 +13,7 @@ export class InlineHost implements SandboxHost {
   }
 
   load(version: VersionCode): Promise<LoadResult> {
-    return Promise.resolve(this.#engine.load(version));
+    return Promise.resolve(readLoadResult(this.#engine.load(version)));
   }
 
   evaluate(

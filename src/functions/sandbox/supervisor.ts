@@ -7,10 +7,10 @@ import {
   STOPPING,
   type HostAnswer,
   type HostCall,
-  type LoadResult,
   type SandboxHost,
   type VersionCode,
 } from './host.ts';
+import { readLoadResult, refused, type LoadResult } from './load-result.ts';
 import { packCalls } from './packing.ts';
 import { Shares, type Excess } from './shares.ts';
 import { unpackUntrusted } from './untrusted.ts';
@@ -145,7 +145,7 @@ export class ProcessHost implements SandboxHost {
 
   load(version: VersionCode): Promise<LoadResult> {
     return new Promise((resolve) => {
-      if (this.#stopped) return resolve(STOPPING);
+      if (this.#stopped) return resolve(refused('passing', STOPPING));
       this.#versions.set(version.id, version);
       this.#add({ kind: 'load', version, settle: resolve, starts: 0, accidents: 0, deaths: 0 });
     });
@@ -194,7 +194,7 @@ export class ProcessHost implements SandboxHost {
     if (this.#restartTimer) clearTimeout(this.#restartTimer);
     for (const job of this.#queue.splice(0)) {
       if (job.kind === 'batch') fail(job, 'overloaded', STOPPING);
-      else job.settle?.(STOPPING);
+      else job.settle?.(refused('passing', STOPPING));
     }
     await this.#child.close();
   }
@@ -256,9 +256,7 @@ export class ProcessHost implements SandboxHost {
       case 'loaded':
         if (head?.kind !== 'load' || head.version.id !== message.id) return child.kill();
         this.#queue.shift();
-        if (message.text.startsWith('ok')) this.#paused.delete(message.id);
-        else this.#notLoaded(head);
-        head.settle?.(message.text);
+        this.#settleLoad(head, readLoadResult(message.text));
         return this.#beginHead();
       case 'answers':
         if (head?.kind !== 'batch' || head.id !== message.id) return child.kill();
@@ -266,6 +264,12 @@ export class ProcessHost implements SandboxHost {
       default:
         child.kill();
     }
+  }
+
+  #settleLoad(load: Load, result: LoadResult): void {
+    if (result.kind === 'loaded') this.#paused.delete(load.version.id);
+    else this.#notLoaded(load);
+    load.settle?.(result);
   }
 
   #answered(child: HostChild, head: Batch, text: string): void {
@@ -395,7 +399,7 @@ export class ProcessHost implements SandboxHost {
       else if (++job.starts < LOAD_STARTS) this.#queue.push(job);
       else {
         this.#versions.delete(job.version.id);
-        job.settle(`${NO_PROCESS}: ${firstLine(child.complaint)}`);
+        job.settle(refused('passing', `${NO_PROCESS}: ${firstLine(child.complaint)}`));
       }
     }
     this.#events.onStartFailed(child.complaint);
@@ -436,7 +440,7 @@ export class ProcessHost implements SandboxHost {
     if (head.kind === 'batch') fail(head, 'starved', NO_PROCESSOR);
     else {
       this.#versions.delete(head.version.id);
-      head.settle?.(NO_PROCESSOR);
+      head.settle?.(refused('passing', NO_PROCESSOR));
     }
     return [];
   }
@@ -446,7 +450,7 @@ export class ProcessHost implements SandboxHost {
     this.#versions.delete(id);
     for (const job of this.#queue) if (job.kind === 'batch' && job.versionId === id) job.version = undefined;
     if (head.settle === null) this.#events.onKilled(id);
-    else head.settle('did not come back from loading, or ended its process');
+    else head.settle(refused('offence', 'did not come back from loading, or ended its process'));
     return [];
   }
 }

@@ -19,10 +19,10 @@ import type {
   FailureOutcome,
   HostAnswer,
   HostCall,
-  LoadResult,
   Part,
   SandboxHost,
 } from '../sandbox/host.ts';
+import type { Manifest } from '../sandbox/load-result.ts';
 import { Loader, type LoadTools, type Version } from './loading.ts';
 import { SetRecord, type FunctionLog } from './journal.ts';
 import { failedOne } from './trials.ts';
@@ -83,7 +83,7 @@ export class FunctionSet {
     this.#batcher = new Batcher({
       serving: () => (this.#missing === null ? this.#version : null),
       noVersion: () => this.#noVersion(),
-      decide: (call, answer, opened, result) => this.#decide(call, answer, opened, result),
+      decide: (call, answer, opened, manifest) => this.#decide(call, answer, opened, manifest),
       onPrinted: (text) => this.record.printed(text),
       onOpened: () => this.#onFault(this),
       apart: options.apart,
@@ -138,7 +138,7 @@ export class FunctionSet {
   /** By function the file that it comes from; '' for one that there is none of. One file may hold both. */
   get origins(): { readonly routing: string; readonly rewrite: string } {
     const { routing, rewrite } = this.files;
-    const { routes, rewrites } = this.#kinds();
+    const { routes, rewrites } = this.#manifest;
     return {
       routing: routing ?? (routes ? rewrite : null) ?? '',
       rewrite: rewrite ?? (rewrites ? routing : null) ?? '',
@@ -248,18 +248,18 @@ export class FunctionSet {
 
   /**
    * Applies the policies to an answer.
-   * @param result of loading the version that gave it, which may not serve any more; null: none did
+   * @param manifest of the version that gave it, which may not serve any more; null: none did
    */
   #decide(
     call: FunctionCall,
     answer: HostAnswer,
     opened = false,
-    result: LoadResult | null = null,
+    manifest: Manifest | null = null,
   ): Decision {
     this.record.counters.calls++;
     if (answer.rewrite === null && answer.route === null) return GO;
     const { rewrite, route } = checked(call, answer, this.#isDbkey, (each) => this.#nameable(each));
-    const { rewrites, routes } = this.#kinds(result ?? undefined);
+    const { rewrites, routes } = manifest ?? this.#manifest;
     // A call that was cut off failed once, whichever function it was in.
     const failure = failureOf(rewrite) ?? failureOf(route);
     if (failure !== null) {
@@ -291,7 +291,7 @@ export class FunctionSet {
   /** A rule that refuses queries is a guard, and some would get past it. */
   #warnOfPassing(made: Bundle): void {
     const { onRewriteFailure, onRoutingFailure, maxQueryBytes } = this.#settings;
-    const { rewrites, routes } = this.#kinds();
+    const { rewrites, routes } = this.#manifest;
     const options = [
       rewrites && onRewriteFailure === 'pass' ? 'rewrite_query_on_failure' : '',
       routes && onRoutingFailure === 'pass' ? 'routing_rules_on_failure' : '',
@@ -304,9 +304,8 @@ export class FunctionSet {
   }
 
   /** Which functions there are. Before anything could be loaded: both, because each of the files may hold them. */
-  #kinds(result = this.#version?.result): { rewrites: boolean; routes: boolean } {
-    if (result === undefined) return { rewrites: true, routes: true };
-    return { rewrites: result.includes('rewrites'), routes: result.includes('routes') };
+  get #manifest(): Manifest {
+    return this.#version?.manifest ?? { rewrites: true, routes: true };
   }
 
   #place(failure: CallFailure): Place | null {
@@ -316,7 +315,7 @@ export class FunctionSet {
   /** Which function `took longer than …`, where that has no place in its source. */
   #subject({ message }: CallFailure, rewrite: Part, route: Part): string {
     if (!/^(?:did|needed|returned|threw|took)\b/.test(message)) return '';
-    const name = failedOne(this.#version?.result ?? '', rewrite, route);
+    const name = failedOne(this.#version?.manifest ?? null, rewrite, route);
     if (name === '') return 'the call ';
     const { origins } = this;
     return `${name} (${basename(name === 'rewrite_query' ? origins.rewrite : origins.routing)}) `;

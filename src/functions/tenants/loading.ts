@@ -3,7 +3,8 @@ import type { Blame } from './blame.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import { BundleError } from '../build/bundlers.ts';
 import { placed, positionsOf, printable, type Details, type Positions } from '../build/places.ts';
-import type { LoadResult, SandboxHost, VersionCode } from '../sandbox/host.ts';
+import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
+import type { Manifest } from '../sandbox/load-result.ts';
 import type { SetRecord } from './journal.ts';
 import type { SetSettings } from './function-set.ts';
 import { isThere } from '../build/sources.ts';
@@ -19,8 +20,7 @@ export interface Version {
   /** as its hosts are given it */
   readonly code: VersionCode;
   readonly settings: SetSettings;
-  /** what loading it gave */
-  readonly result: LoadResult;
+  readonly manifest: Manifest;
   readonly loadedAt: Date;
   /** the database that its trial call was routed to; null: none */
   readonly trialRoute: string | null;
@@ -312,14 +312,14 @@ export class Loader {
       host.adopt(code);
       loaded = tried;
     }
-    if (loaded.failure !== null) return loaded;
+    const { manifest, route: trialRoute } = loaded;
+    if (loaded.failure !== null || manifest === null) return loaded;
     if (this.#isDisposed) {
       host.dispose(code.id);
       return null;
     }
     const old = this.#version;
     const positions = old?.bundle === made ? old.positions : positionsOf(made.map, this.entry);
-    const { result, route: trialRoute } = loaded;
     const loadedAt = new Date();
     this.#version = {
       id: code.id,
@@ -328,7 +328,7 @@ export class Loader {
       host,
       code,
       settings,
-      result,
+      manifest,
       loadedAt,
       trialRoute,
     };
@@ -349,8 +349,8 @@ export class Loader {
     const version = this.#version;
     if (version === null || this.#isDisposed) return;
     if (version.host === this.#host && version.settings === this.#settings) return;
-    const { result, trialRoute: route } = version;
-    const known = { result, failure: null, kind: 'fine', route } as const;
+    const { manifest, trialRoute: route } = version;
+    const known = { manifest, failure: null, kind: 'fine', route } as const;
     const loaded = await this.#install(version.bundle, false, known);
     if (loaded !== null && loaded.failure !== null && !this.#isDisposed)
       await this.#refuseVersion(version.bundle, loaded);

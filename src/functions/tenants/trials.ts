@@ -1,26 +1,24 @@
 import {
   isPlatformFailure,
-  NO_PROCESS,
-  NO_PROCESSOR,
-  STOPPING,
   type CallFailure,
-  type LoadResult,
   type Part,
   type SandboxHost,
   type VersionCode,
 } from '../sandbox/host.ts';
+import type { Manifest, RefusalCause } from '../sandbox/load-result.ts';
 import { TRIAL_ARGUMENTS } from './journal.ts';
 import { Turns } from '../build/turns.ts';
 
 export interface TrialResult {
-  readonly result: LoadResult;
+  /** null: it could not be loaded */
+  readonly manifest: Manifest | null;
   /** null: the version can serve */
   readonly failure: CallFailure | null;
   /**
    * `passing`: no sandbox process could be started, or it had no processor, or it was ended from outside; `offence`: loading it has cost others
    * something; `mistake`: anything else
    */
-  readonly kind: 'fine' | 'mistake' | 'passing' | 'offence';
+  readonly kind: 'fine' | RefusalCause;
   /** the database that the trial call was routed to; null: none */
   readonly route: string | null;
 }
@@ -28,21 +26,15 @@ export interface TrialResult {
 /** Loads a version, and has it answer a call before it serves. A version that can't is not left in the host. */
 export async function tryVersion(host: SandboxHost, version: VersionCode): Promise<TrialResult> {
   const result = await host.load(version);
-  if (!result.startsWith('ok')) {
-    const [message = '', stack = ''] = result.split('\u0001');
-    return { result, failure: { outcome: 'threw', message, stack }, kind: kindOfLoad(message), route: null };
+  if (result.kind === 'refused') {
+    const { cause, message, stack } = result;
+    return { manifest: null, failure: { outcome: 'threw', message, stack }, kind: cause, route: null };
   }
-  const { failure, route } = await trialCall(host, version, result);
-  if (failure === null) return { result, failure, kind: 'fine', route };
+  const { manifest } = result;
+  const { failure, route } = await trialCall(host, version, manifest);
+  if (failure === null) return { manifest, failure, kind: 'fine', route };
   host.dispose(version.id);
-  return { result, failure, kind: kindOfCall(failure), route };
-}
-
-function kindOfLoad(message: string): TrialResult['kind'] {
-  if (message.startsWith(NO_PROCESS) || message === NO_PROCESSOR || message === STOPPING) return 'passing';
-  return /^(?:did not come back from loading|Script execution timed out|Isolate was disposed)/.test(message)
-    ? 'offence'
-    : 'mistake';
+  return { manifest, failure, kind: kindOfCall(failure), route };
 }
 
 function kindOfCall({ outcome }: CallFailure): TrialResult['kind'] {
@@ -53,7 +45,7 @@ function kindOfCall({ outcome }: CallFailure): TrialResult['kind'] {
 function trialCall(
   host: SandboxHost,
   version: VersionCode,
-  loaded: LoadResult,
+  manifest: Manifest,
 ): Promise<Pick<TrialResult, 'failure' | 'route'>> {
   const call = {
     username: 'pgswitchyard',
@@ -67,7 +59,7 @@ function trialCall(
       const route = answer?.route ?? null;
       const failed = [rewrite, route].find((part) => part !== null && 'failure' in part);
       if (failed && 'failure' in failed) {
-        const message = `in the trial call ${failedOne(loaded, rewrite, route)}${TRIAL_ARGUMENTS}: ${failed.failure.message}`;
+        const message = `in the trial call ${failedOne(manifest, rewrite, route)}${TRIAL_ARGUMENTS}: ${failed.failure.message}`;
         return resolve({ failure: { ...failed.failure, message }, route: null });
       }
       resolve({ failure: null, route: route !== null && 'text' in route ? route.text : null });
@@ -77,14 +69,14 @@ function trialCall(
 
 /**
  * The function that an answer with a failure is about.
- * @param loaded what loading the version has given
+ * @param manifest which functions its version has; null: nobody knows
  * @returns '': a call was cut off that had two, and nobody knows in which
  */
-export function failedOne(loaded: LoadResult, rewrite: Part, route: Part): string {
+export function failedOne(manifest: Manifest | null, rewrite: Part, route: Part): string {
   const isFailed = (part: Part): boolean => part !== null && 'failure' in part;
   const names = [
-    ...(loaded.includes('rewrites') && isFailed(rewrite) ? ['rewrite_query'] : []),
-    ...(loaded.includes('routes') && isFailed(route) ? ['routing_rules'] : []),
+    ...(manifest?.rewrites && isFailed(rewrite) ? ['rewrite_query'] : []),
+    ...(manifest?.routes && isFailed(route) ? ['routing_rules'] : []),
   ];
   return names.length === 1 ? names[0]! : '';
 }
