@@ -1,12 +1,12 @@
 import type { Config, DatabaseConfig, UserConfig } from '../config/config.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { DatabaseStats, IdCounter } from '../telemetry/stats.ts';
-import type { Cluster } from './cluster.ts';
 import { TrackedParameters } from './parameters.ts';
 import { Peers } from './peers.ts';
 import { Pool } from './pool.ts';
 import { Resolver } from './resolver.ts';
 import type { Server } from './server.ts';
+import type { ClusterView, SessionWatch } from './watch.ts';
 
 /** A user name as limits and SHOW USERS know it. */
 export interface UserState {
@@ -34,10 +34,10 @@ export class Database {
   clientCount = 0;
   paused = false;
   disabled = false;
-  /** who watches its cluster (topology_query); null: nobody */
-  cluster: Cluster | null = null;
-  /** the cluster that it is, or is a node of; null: none that anybody watches */
-  topology: Cluster | null = null;
+  /** watches the servers of its pools: its cluster's controller, or its node's watch; null: no topology_query */
+  watch: SessionWatch | null = null;
+  /** the cluster that it stands for, or whose node it is; null: no topology_query */
+  cluster: ClusterView | null = null;
   /** it stands for one node of another database's cluster, and is there as long as the node is */
   isNode = false;
   /** false: a node that does not answer, so that no connections are made in advance */

@@ -1,33 +1,35 @@
+/** A first-in, first-out queue that items may also leave from the middle. */
+
 /**
- * A queue from whose middle one can go. Each step takes constant time on average, however long it is: a Set would pass over
- * all that has left its front, each time that somebody asks who is first.
+ * Each operation takes constant time on average, however long the queue is. (A Set would step over all items that have left
+ * its front each time somebody asks for the first one.)
  */
 export class Fifo<T extends object> {
-  /** null: it has gone */
+  /** in order; null: has left */
   #items: (T | null)[] = [];
   #head = 0;
-  /** where each stands, counted from the first that there ever was */
-  readonly #places = new Map<T, number>();
-  /** how many stood before the first of `#items` */
+  /** the position of each item, counted from the first item that was ever added */
+  readonly #places = new Map<object, number>();
+  /** the position of `#items[0]` */
   #before = 0;
 
   get size(): number {
     return this.#places.size;
   }
 
-  has(item: T): boolean {
+  has(item: object): boolean {
     return this.#places.has(item);
   }
 
-  /** Puts it behind all others; nothing happens when it is in the queue already. */
+  /** Adds an item at the end; nothing happens when it is in the queue already. */
   add(item: T): void {
     if (this.#places.has(item)) return;
     this.#places.set(item, this.#before + this.#items.length);
     this.#items.push(item);
   }
 
-  /** False: it was not in the queue. */
-  delete(item: T): boolean {
+  /** @returns false when the item was not in the queue */
+  delete(item: object): boolean {
     const place = this.#places.get(item);
     if (place === undefined) return false;
     this.#places.delete(item);
@@ -41,7 +43,7 @@ export class Fifo<T extends object> {
     return this.#items[this.#head] ?? undefined;
   }
 
-  /** Those that are in it now, in order; it may change meanwhile. */
+  /** The items in order. The queue may change meanwhile: items that leave are skipped, new ones are not seen. */
   *[Symbol.iterator](): Generator<T> {
     for (const item of this.#items.slice(this.#head)) if (item !== null && this.has(item)) yield item;
   }

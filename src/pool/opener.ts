@@ -1,12 +1,13 @@
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
-import { isAlarm } from './cluster.ts';
+import { isAlarm } from './alarms.ts';
 import { openServer, type Opened } from './connect.ts';
 import { runControl } from './control.ts';
 import { LoginError, type Welcome } from './login.ts';
-import type { DedicatedWaiter, Pool } from './pool.ts';
+import type { Pool } from './pool.ts';
 import { serverLabel, type Server } from './server.ts';
 import { ConnectError, unixPath, type Target } from './socket.ts';
+import type { DedicatedWaiter } from './waiter.ts';
 
 /** The server's own words and SQLSTATE: they say what is wrong better than we could. */
 function ownWords({ fields, message }: LoginError): ClientError {
@@ -194,11 +195,11 @@ export class Opener {
   #openFailed(server: Server | null, target: Target, error: Error, dedicated: DedicatedWaiter | null): void {
     const { log } = this.pool.registry;
     const refused = error instanceof LoginError && error.fields !== null;
-    const { cluster } = this.pool.database;
+    const { watch } = this.pool.database;
     // Neither the network nor the server's state is the clients' fault: they wait until the cluster has a writer.
-    if (cluster !== null && (!refused || isAlarm(error.fields!.get('C') ?? ''))) {
-      cluster.connectFailed(target, error.message);
-      if (cluster.held) {
+    if (watch !== null && (!refused || isAlarm(error.fields!.get('C') ?? ''))) {
+      watch.connectFailed(target, error.message);
+      if (watch.held) {
         if (server !== null && server.state !== 'closed')
           server.close(refused ? ownWords(error).message : reasonOf(error), { notify: false });
         this.pool.registry.recheck();
@@ -245,9 +246,9 @@ export class Opener {
 
   /** Hosts of a list in turn; with load_balance_hosts = disable the same one until it fails. */
   #nextTarget(): Target {
-    const { config, cluster } = this.pool.database;
+    const { config, watch } = this.pool.database;
     const { settings } = this.pool.registry.config;
-    if (cluster !== null && cluster.target !== null) return cluster.target;
+    if (watch !== null && watch.target !== null) return watch.target;
     const hosts = config.hosts.length > 0 ? config.hosts : [settings.unix_socket_dir || '/tmp'];
     const inTurn = config.load_balance_hosts === 'round-robin';
     if (!inTurn && this.#failures > 0) this.#nextHost++;

@@ -2,7 +2,7 @@ import type { PoolMode } from '../config/config.ts';
 import type { ClientError } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { Cancels } from './cancels.ts';
-import { isAlarm } from './cluster.ts';
+import { isAlarm } from './alarms.ts';
 import type { Database, Registry, UserState } from './databases.ts';
 import { Fifo } from './fifo.ts';
 import { maxDatabaseConnections, maxUserConnections, poolMode, poolSize, reservePoolSize } from './limits.ts';
@@ -11,31 +11,7 @@ import { Opener } from './opener.ts';
 import type { Server } from './server.ts';
 import type { Target } from './socket.ts';
 import { Upkeep } from './upkeep.ts';
-
-/** Somebody who wants a server: a client, or a query of the proxy's own. */
-export interface Waiter {
-  /** ms of performance.now() */
-  readonly waitingSince: number;
-  /** start of log lines about it */
-  readonly label?: string;
-  /** The server is the waiter's from now on, until it calls `pool.give`. */
-  onServer(server: Server): void;
-  /** There will be none. */
-  onNoServer(error: ClientError): void;
-  /** The node is gone: whoever may go elsewhere does. */
-  onNodeGone?(): void;
-}
-
-/** Somebody who wants a server that is its own from the login to the end: a replication connection. */
-export interface DedicatedWaiter {
-  /** ms of performance.now() */
-  readonly waitingSince: number;
-  /** what its StartupMessage says beside the pool's own parameters */
-  readonly startupParameters: readonly [string, string][];
-  onOwnServer(server: Server, welcome: Welcome): void;
-  /** There will be none. */
-  onNoServer(error: ClientError): void;
-}
+import type { DedicatedWaiter, Waiter, Waiting } from './waiter.ts';
 
 /** How a pool logs in to its server. */
 export interface Credentials {
@@ -110,7 +86,7 @@ export class Pool {
 
   /** Nothing is lent or opened: PAUSE, or the cluster's writer is not known. */
   get #stopped(): boolean {
-    return this.paused || this.database.cluster?.held === true;
+    return this.paused || this.database.watch?.held === true;
   }
 
   /** Servers that exist or are being made. */
@@ -152,12 +128,12 @@ export class Pool {
     this.waiters.add(waiter);
     this.registry.waitingPools.add(this);
     this.activate();
-    if (this.waiters.has(waiter)) this.database.cluster?.onHeld();
+    if (this.waiters.has(waiter)) this.database.watch?.onHeld();
     return null;
   }
 
   /** The waiter doesn't want a server any more. */
-  cancelWait(waiter: Waiter): void {
+  cancelWait(waiter: Waiting): void {
     this.waiters.delete(waiter);
   }
 
@@ -216,7 +192,7 @@ export class Pool {
       this.opener.isOpening ||
       this.opener.retryWaitMs > 0 ||
       this.registry.stopping ||
-      this.database.cluster?.held
+      this.database.watch?.held
     )
       return;
     const size = this.servers.size;
@@ -305,7 +281,7 @@ export class Pool {
       server.pool = this;
       // it may have logged in before the node became the writer, and reports that with its next answer only
       server.parameters[this.registry.tracked.indexOf('in_hot_standby')] = undefined;
-      server.epoch = this.database.cluster?.epoch ?? 0;
+      server.epoch = this.database.watch?.epoch ?? 0;
       this.servers.add(server);
       this.idle.push(server);
     }
@@ -340,16 +316,16 @@ export class Pool {
 
   /** An error that a server sent while nobody was linked to it. */
   onServerError(server: Server, sqlstate: string): void {
-    if (isAlarm(sqlstate)) this.database.cluster?.serverError(server, sqlstate);
+    if (isAlarm(sqlstate)) this.database.watch?.serverError(server, sqlstate);
   }
 
   /** Every waiter gets the error, or those who came after `since` (ms of performance.now()). */
   failWaiters(error: ClientError, since = -Infinity): void {
-    const isMeant = ({ waitingSince }: Waiter | DedicatedWaiter): boolean => waitingSince > since;
+    const isMeant = ({ waitingSince }: Waiting): boolean => waitingSince > since;
     const waiters = [...this.waiters, ...this.dedicated].filter(isMeant);
     for (const waiter of waiters) {
-      this.waiters.delete(waiter as Waiter);
-      this.dedicated.delete(waiter as DedicatedWaiter);
+      this.waiters.delete(waiter);
+      this.dedicated.delete(waiter);
     }
     if (this.waiters.size === 0 && this.dedicated.size === 0) this.registry.waitingPools.delete(this);
     for (const waiter of waiters) waiter.onNoServer(error);
@@ -424,8 +400,8 @@ export class Pool {
 
   /** While logins fail and there is no server at all, clients are told so at once (server_login_retry). */
   #failFast(): ClientError | null {
-    const { cluster } = this.database;
-    if (cluster?.held) return cluster.refusal();
+    const { watch } = this.database;
+    if (watch?.held) return watch.refusal();
     return this.servers.size > 0 || this.opener.retryWaitMs <= 0 ? null : this.opener.failure;
   }
 }

@@ -93,7 +93,7 @@ export class Server {
     this.host = host;
     this.port = port;
     this.connectedAt = performance.now();
-    this.epoch = pool.database.cluster?.epoch ?? 0;
+    this.epoch = pool.database.watch?.epoch ?? 0;
     this.requestedAt = this.connectedAt;
     this.releasedAt = this.connectedAt;
   }
@@ -167,7 +167,7 @@ export class Server {
   lost(reason: string): void {
     if (this.state === 'closed') return;
     // first of all: nobody must be given another that goes to the same place
-    if (this.state !== 'login') this.pool.database.cluster?.serverLost(this, reason);
+    if (this.state !== 'login') this.pool.database.watch?.serverLost(this, reason);
     this.close(reason);
   }
 

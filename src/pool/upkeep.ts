@@ -23,7 +23,7 @@ export class Upkeep {
 
   /** False: the node may have been demoted under it. */
   isCurrent(server: Server): boolean {
-    return server.epoch === (this.#pool.database.cluster?.epoch ?? server.epoch);
+    return server.epoch === (this.#pool.database.watch?.epoch ?? server.epoch);
   }
 
   /** It has been free for server_check_delay. */
@@ -41,7 +41,7 @@ export class Upkeep {
     const server = idle[at]!;
     idle.splice(at, 1);
     if (!this.isCurrent(server)) {
-      server.epoch = database.cluster!.epoch;
+      server.epoch = database.watch!.epoch;
       this.#prepare(server, WRITER_CHECK, 'not the writer any more');
     } else {
       this.#prepare(server, query === '<empty>' ? '' : query, 'server check query failed');

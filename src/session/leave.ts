@@ -31,7 +31,7 @@ export function leave(
   }
   if (error !== null) client.logPoolerError(error);
   client.pool?.cancelWait(client);
-  client.database?.cluster?.letGo(client);
+  client.database?.watch?.letGo(client);
   client.onLeft?.();
   abandonServer(client, serverReason);
   releaseStatements(client);

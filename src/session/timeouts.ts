@@ -30,7 +30,7 @@ function checkLogin(client: Client, now: number): void {
 function checkWelcome(client: Client, now: number): void {
   const { client_login_timeout: limit } = client.sessions.registry.config.settings;
   checkWaiting(client, now);
-  if (client.pool!.database.cluster?.held) return;
+  if (client.pool!.database.watch?.held) return;
   if (limit > 0 && now - client.connectedAt > limit)
     client.close('client_login_timeout (server down)', clientErrors.loginTimeoutServerDown());
 }

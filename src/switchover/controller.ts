@@ -1,9 +1,10 @@
 import type { DatabaseConfig } from '../config/config.ts';
 import type { Database, Registry } from '../pool/databases.ts';
-import type { Cluster } from '../pool/cluster.ts';
-import type { Pool, Waiter } from '../pool/pool.ts';
+import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import type { Target } from '../pool/socket.ts';
+import type { Waiting } from '../pool/waiter.ts';
+import type { ClusterView, SessionWatch } from '../pool/watch.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { BlueGreen } from './blue-green.ts';
 import { Discovery } from './discovery.ts';
@@ -58,7 +59,7 @@ export interface Heritage {
  * configured host where none is known. Holding: something was seen that a writer in good health does not do; nothing is
  * lent until a node has said, asked after that, that it is the writer.
  */
-export class ClusterController implements Cluster {
+export class ClusterController implements SessionWatch, ClusterView {
   readonly database: Database;
   /** as it was when this began: another one is another cluster */
   readonly config: DatabaseConfig;
@@ -232,7 +233,7 @@ export class ClusterController implements Cluster {
     return this.#readers.choose(current) ?? this.database;
   }
 
-  // Cluster: what pools and sessions see
+  // SessionWatch: what pools and sessions see
 
   refusal(): ClientError | null {
     return this.held && this.#hold!.isOverdue ? clientErrors.noWriter() : null;
@@ -242,14 +243,14 @@ export class ClusterController implements Cluster {
     if (this.held) this.#hold!.limit(this.#settings.switchover_hold_limit);
   }
 
-  waitWithServer(waiter: Waiter, go: () => void): void {
+  waitWithServer(waiter: Waiting, go: () => void): void {
     const refusal = this.refusal();
     if (refusal !== null) return void process.nextTick(() => waiter.onNoServer(refusal));
     this.#hold!.linked.set(waiter, go);
     this.onHeld();
   }
 
-  letGo(waiter: Waiter): void {
+  letGo(waiter: Waiting): void {
     this.#hold?.linked.delete(waiter);
   }
 
@@ -271,11 +272,11 @@ export class ClusterController implements Cluster {
     if (this.#concerns(target)) this.#beginHold(reason);
   }
 
-  whenJudged(server: Server, sqlstate: string, tell: (gone: boolean) => void): void {
+  onVerdict(server: Server, sqlstate: string, tell: (gone: boolean) => void): void {
     const isRefusal = sqlstate === '25006';
     if (this.#hold !== null) {
       // that it was a false alarm does not tell why the write was refused
-      this.#hold.judge((gone) => (gone || !isRefusal ? tell(gone) : this.whenJudged(server, sqlstate, tell)));
+      this.#hold.judge((gone) => (gone || !isRefusal ? tell(gone) : this.onVerdict(server, sqlstate, tell)));
     } else if (this.#stopped || !this.#concerns(server)) setImmediate(tell, !this.#stopped);
     else this.#doubt.judge(tell, isRefusal && server.pool.mode !== 'session');
   }

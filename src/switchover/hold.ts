@@ -1,6 +1,7 @@
 import type { Settings } from '../config/options.ts';
 import type { Database } from '../pool/databases.ts';
-import type { Pool, Waiter } from '../pool/pool.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { Waiting } from '../pool/waiter.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import type { Switchover } from './history.ts';
 
@@ -23,7 +24,7 @@ export class Hold {
   /** the old writer has been asked, and is not there or is none any more */
   isGone = false;
   /** who waits with a server of his own, and is told when it is over; the oldest first */
-  readonly linked = new Map<Waiter, () => void>();
+  readonly linked = new Map<Waiting, () => void>();
   readonly #databases: () => Iterable<Database>;
   readonly #timeoutMs: number;
   readonly #onOverdue: () => void;
@@ -149,7 +150,7 @@ export class Hold {
     }
   }
 
-  #oldest(): Waiter | null {
+  #oldest(): Waiting | null {
     let found = this.linked.keys().next().value ?? null;
     for (const pool of this.#pools()) {
       const waiter = pool.waiters.first;
@@ -159,7 +160,7 @@ export class Hold {
     return found;
   }
 
-  #evict(waiter: Waiter, error: ClientError): void {
+  #evict(waiter: Waiting, error: ClientError): void {
     this.linked.delete(waiter);
     for (const pool of this.#pools()) pool.cancelWait(waiter);
     waiter.onNoServer(error);

@@ -1,6 +1,6 @@
-import type { Cluster } from '../pool/cluster.ts';
-import type { Waiter } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
+import type { Waiting } from '../pool/waiter.ts';
+import type { SessionWatch } from '../pool/watch.ts';
 import type { ClientError } from '../wire/errors.ts';
 
 export interface NodeWatchEvents {
@@ -16,15 +16,15 @@ export interface NodeWatchEvents {
  * while a SWITCHOVER takes the writer away from the node; but
  * when the node goes away its clients stay, and those who asked for the readers go on at another.
  */
-export class NodeWatch implements Cluster {
+export class NodeWatch implements SessionWatch {
   readonly target = null;
   readonly epoch = 0;
-  readonly #topology: Cluster;
+  readonly #cluster: SessionWatch;
   readonly #events: NodeWatchEvents;
   #judges: ((gone: boolean) => void)[] = [];
 
-  constructor(topology: Cluster, events: NodeWatchEvents) {
-    this.#topology = topology;
+  constructor(cluster: SessionWatch, events: NodeWatchEvents) {
+    this.#cluster = cluster;
     this.#events = events;
   }
 
@@ -32,12 +32,8 @@ export class NodeWatch implements Cluster {
     return this.#events.isHeld();
   }
 
-  get nodesJson(): string {
-    return this.#topology.nodesJson;
-  }
-
   get mayRetry(): boolean {
-    return this.#topology.mayRetry;
+    return this.#cluster.mayRetry;
   }
 
   /** The node has answered, or has not. */
@@ -47,35 +43,35 @@ export class NodeWatch implements Cluster {
     for (const tell of judges) tell(gone);
   }
 
-  whenJudged(_server: Server, _sqlstate: string, tell: (gone: boolean) => void): void {
+  onVerdict(_server: Server, _sqlstate: string, tell: (gone: boolean) => void): void {
     this.#judges.push(tell);
     if (this.#judges.length === 1 && !this.#events.ask()) setImmediate(() => this.judged(true));
   }
 
   serverLost(server: Server, reason: string): void {
-    if (this.#events.isWriter() && !server.isProbe) this.#topology.serverLost(server, reason);
+    if (this.#events.isWriter() && !server.isProbe) this.#cluster.serverLost(server, reason);
   }
 
   serverError(server: Server, sqlstate: string): boolean {
-    if (this.#events.isWriter()) this.#topology.serverError(server, sqlstate);
+    if (this.#events.isWriter()) this.#cluster.serverError(server, sqlstate);
     // who asked for this node means it
     return false;
   }
 
   refusal(): ClientError | null {
-    return this.held ? this.#topology.refusal() : null;
+    return this.held ? this.#cluster.refusal() : null;
   }
 
   onHeld(): void {
-    if (this.held) this.#topology.onHeld();
+    if (this.held) this.#cluster.onHeld();
   }
 
-  waitWithServer(waiter: Waiter, go: () => void): void {
-    this.#topology.waitWithServer(waiter, go);
+  waitWithServer(waiter: Waiting, go: () => void): void {
+    this.#cluster.waitWithServer(waiter, go);
   }
 
-  letGo(waiter: Waiter): void {
-    this.#topology.letGo(waiter);
+  letGo(waiter: Waiting): void {
+    this.#cluster.letGo(waiter);
   }
 
   connectFailed(): void {}

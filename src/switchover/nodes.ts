@@ -1,7 +1,7 @@
-import type { Cluster } from '../pool/cluster.ts';
 import { Database, type Registry } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Target } from '../pool/socket.ts';
+import type { ClusterView, SessionWatch } from '../pool/watch.ts';
 import { Following } from './following.ts';
 import { NodeWatch } from './node-watch.ts';
 import { nodeKey, type Node } from './node.ts';
@@ -33,12 +33,18 @@ export class Nodes {
   readonly byKey = new Map<string, Node>();
   readonly #registry: Registry;
   readonly #owner: Database;
-  readonly #cluster: Cluster;
+  readonly #cluster: SessionWatch & ClusterView;
   readonly #events: NodeEvents;
   readonly #probes: Probes;
 
   /** @param owner the database with the topology_query */
-  constructor(registry: Registry, owner: Database, cluster: Cluster, probes: Probes, events: NodeEvents) {
+  constructor(
+    registry: Registry,
+    owner: Database,
+    cluster: SessionWatch & ClusterView,
+    probes: Probes,
+    events: NodeEvents,
+  ) {
     this.#registry = registry;
     this.#owner = owner;
     this.#cluster = cluster;
@@ -65,7 +71,7 @@ export class Nodes {
         return true;
       },
     });
-    database.cluster = watch;
+    database.watch = watch;
     const node: Node = {
       key,
       target,
@@ -194,7 +200,7 @@ export class Nodes {
       this.#owner.entry,
     );
     database.isNode = true;
-    database.topology = this.#cluster;
+    database.cluster = this.#cluster;
     database.isUp = false;
     return database;
   }

@@ -1,6 +1,7 @@
 import { ControlError, runControl, type Row } from '../pool/control.ts';
-import type { Pool, Waiter } from '../pool/pool.ts';
+import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
+import type { Waiter } from '../pool/waiter.ts';
 
 /** The answer to a query, with columns by position: several may have one name, or none. */
 export interface Answer {

@@ -53,8 +53,8 @@ export class Switchovers {
     if (before?.targets.some((target) => controller.nodes.byKey.has(nodeKey(target))) === true)
       controller.inherit(before);
     this.controllers.set(database.name, controller);
+    database.watch = controller;
     database.cluster = controller;
-    database.topology = controller;
     controller.start();
   }
 
@@ -68,8 +68,8 @@ export class Switchovers {
     const controller = this.controllers.get(database.name);
     if (controller?.database !== database) return;
     controller.stop();
+    database.watch = null;
     database.cluster = null;
-    database.topology = null;
     this.controllers.delete(database.name);
   }
 

@@ -63,7 +63,7 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
   if (target.verdict?.isLost === true) return 'cancel request for a query that has ended';
   if (target.state === 'waiting') {
     target.pool!.cancelWait(target);
-    target.database!.cluster?.letGo(target);
+    target.database!.watch?.letGo(target);
     target.verdict = null;
     target.state = target.server === null ? 'idle' : 'active';
     target.blocked = false;

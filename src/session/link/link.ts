@@ -127,7 +127,7 @@ const MAX_LOST = 3;
 function linkAgain(client: Client, reason: string): void {
   client.server = null;
   // In a cluster the next one comes from the node that is found to be the writer.
-  if (client.database!.cluster === null && ++client.lostWhileSet === MAX_LOST)
+  if (client.database!.watch === null && ++client.lostWhileSet === MAX_LOST)
     return client.close(reason, clientErrors.serverLost(reason));
   client.state = 'waiting';
   const server = client.pool!.acquire(client);
@@ -174,7 +174,7 @@ export function unlink(client: Client): void {
 /** The connection to the server went away under a client. */
 export function serverLost(client: Client, server: Server, reason: string): void {
   if (client.server !== server) return;
-  const { cluster } = client.database!;
+  const { watch: cluster } = client.database!;
   if (cluster !== null && client.replication === 'none') return lostInCluster(client, server, cluster);
   client.server = null;
   client.outstanding.clear();

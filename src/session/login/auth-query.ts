@@ -87,7 +87,7 @@ async function lookUp(...query: Parameters<typeof queryPool>): Promise<Row[]> {
       return await queryPool(...query);
     } catch (error) {
       const isLoss = error instanceof ControlError && error.isLoss;
-      if (!isLoss || pool.database.cluster === null || attempt === ATTEMPTS) throw error;
+      if (!isLoss || pool.database.watch === null || attempt === ATTEMPTS) throw error;
     }
   }
 }

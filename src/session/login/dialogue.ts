@@ -224,7 +224,7 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
     if (database.config.password === null) pool.credentials.secret = found.secret ?? pool.credentials.secret;
   }
   client.database = database;
-  client.inCluster = database.topology !== null;
+  client.inCluster = database.cluster !== null;
   client.via = database.name === client.databaseName ? null : client.databaseName;
   client.pool = pool;
   pool.clientCount++;

@@ -1,4 +1,4 @@
-import type { DedicatedWaiter } from '../../pool/pool.ts';
+import type { DedicatedWaiter } from '../../pool/waiter.ts';
 import type { Client } from '../client.ts';
 import { welcome } from './dialogue.ts';
 

@@ -197,7 +197,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
   }
   const { functions } = client.sessions;
   const database = client.database!;
-  const seesNodes = database.topology !== null && functions.targets.mayName(set.files, entry, database.entry);
+  const seesNodes = database.cluster !== null && functions.targets.mayName(set.files, entry, database.entry);
   const asked = (client.asked = { generation: set.generation, isTarget: client.decision !== null, entry });
   client.blocked = true;
   set.evaluate(
@@ -210,7 +210,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
       entry,
       nameable: functions.targets.nameable(set.files, entry),
       isBytes: client.askedInBytes,
-      nodes: seesNodes ? database.topology!.nodesJson : '',
+      nodes: seesNodes ? database.cluster!.nodesJson : '',
       routeOnly: entry !== client.entry && isRewritten(client, set),
       clientId: client.id,
       address: client.remoteAddress,

@@ -40,7 +40,7 @@ const NAMES_BYTES = 16 * 1024;
 
 /** Bytes have come from the client. */
 export function relayClientBytes(client: Client, chunk: Buffer): void {
-  if (client.database!.cluster !== null) keepForReplay(client, chunk);
+  if (client.database!.watch !== null) keepForReplay(client, chunk);
   if (client.blocked || client.halted) {
     client.held = client.held.length === 0 ? chunk : appended(client.held, [chunk]);
     if (client.held.length > HELD_BYTES) {
@@ -352,7 +352,7 @@ export function dropHeld(client: Client): void {
 
 /** A message that is passed on and answered by the server: the link and the ledger's entry. */
 export function forwardRequest(client: Client, request: Request): Handled {
-  if ((client.server === null || client.database!.cluster !== null) && !link(client)) return Handled.Later;
+  if ((client.server === null || client.database!.watch !== null) && !link(client)) return Handled.Later;
   client.clock.noteRequest(request, client.outstanding, client.database!.stats);
   client.outstanding.sent(request);
   return Handled.Forward;

@@ -36,7 +36,7 @@ const MAX_CARRY = 1 << 20;
 export function relayServerBytes(client: Client, received: Buffer): void {
   const server = client.server!;
   const { outstanding } = client;
-  const { cluster } = client.database!;
+  const { watch: cluster } = client.database!;
   let chunk = received;
   let borrowed = true;
   if (client.replyCarry.length > 0) {
@@ -249,7 +249,7 @@ function noteParameter(client: Client, payload: Buffer): boolean {
   const isNews = tracked.isKept(index) || client.told[index] !== value;
   client.told[index] = value;
   if (!tracked.isSettable(index)) return isNews;
-  if (client.database!.cluster !== null) client.parametersBefore ??= [...client.parameters];
+  if (client.database!.watch !== null) client.parametersBefore ??= [...client.parameters];
   const isDefault = !tracked.isKept(index) && value === server.defaults[index];
   client.parameters[index] = isDefault ? undefined : value;
   if (index !== tracked.readOnly) return isNews;

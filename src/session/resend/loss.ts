@@ -1,5 +1,6 @@
 import { isRollback } from '../../functions/decide/policy.ts';
-import { isAlarm, type Cluster } from '../../pool/cluster.ts';
+import { isAlarm } from '../../pool/alarms.ts';
+import type { SessionWatch } from '../../pool/watch.ts';
 import type { Server } from '../../pool/server.ts';
 import { runControl } from '../../pool/control.ts';
 import { ClientError, clientErrors } from '../../wire/errors.ts';
@@ -39,7 +40,7 @@ const EMPTY = Buffer.alloc(0);
  * @param payload of the ErrorResponse
  * @returns true: the link has ended, and what becomes of the client is decided later
  */
-export function takeError(client: Client, cluster: Cluster, before: Buffer, payload: Buffer): boolean {
+export function takeError(client: Client, cluster: SessionWatch, before: Buffer, payload: Buffer): boolean {
   const fields = parseErrorFields(payload);
   const code = fields.get('C') ?? '';
   if (!isAlarm(code) || client.replication !== 'none') return false;
@@ -80,7 +81,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
   client.clock.beginWait(performance.now());
   if (kept !== null || behind !== null) takeUp(client, kept ?? behind!);
   const verdict = (client.verdict = { isLost: kept === null });
-  cluster.whenJudged(server, code, (gone) => {
+  cluster.onVerdict(server, code, (gone) => {
     if (isParked && (gone || client.verdict !== verdict)) server.close('not the writer any more');
     if (client.state !== 'waiting' || client.verdict !== verdict) return;
     if (isParked && !gone)
@@ -114,7 +115,7 @@ export function takeError(client: Client, cluster: Cluster, before: Buffer, payl
  * What came after the statement that has ended by FATAL: the server has not looked at it. null: nothing, or nothing that
  * may be sent again.
  */
-function notBegun(client: Client, server: Server, cluster: Cluster): Buffer | null {
+function notBegun(client: Client, server: Server, cluster: SessionWatch): Buffer | null {
   if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
   const bytes = keptBytes(client);
   const end = bytes === null ? -1 : cycleEnd(bytes);
@@ -173,7 +174,7 @@ function goOnWith(client: Client, server: Server): void {
 
 /** Whether a client that has a server has to wait with it before it begins anything: the writer is not known. */
 export function waitsWithServer(client: Client): boolean {
-  const { cluster } = client.database!;
+  const { watch: cluster } = client.database!;
   if (cluster === null || !cluster.held || client.poolMode !== 'session') return false;
   if (client.inTransaction || client.replication !== 'none') return false;
   client.state = 'waiting';
@@ -189,7 +190,7 @@ export function waitsWithServer(client: Client): boolean {
 }
 
 /** The connection of a linked client ended without a word. */
-export function lostInCluster(client: Client, server: Server, cluster: Cluster): void {
+export function lostInCluster(client: Client, server: Server, cluster: SessionWatch): void {
   if (client.state === 'waiting') client.blocked = false;
   const plan = planAfterCrash(client, server, cluster);
   const loss = detach(client, server);
@@ -220,7 +221,7 @@ interface Plan {
   readonly again: Buffer | null;
 }
 
-function planAfterCrash(client: Client, server: Server, cluster: Cluster): Plan {
+function planAfterCrash(client: Client, server: Server, cluster: SessionWatch): Plan {
   const { outstanding } = client;
   const { requests } = outstanding;
   const isExecuting = requests.some((each) => EXECUTES.has(each));
@@ -253,13 +254,13 @@ function keptWholly(client: Client, server: Server): Buffer | null {
 }
 
 /** What was sent executes nothing. null: it can't be sent again. */
-function nothingDone(client: Client, server: Server, cluster: Cluster): Plan | null {
+function nothingDone(client: Client, server: Server, cluster: SessionWatch): Plan | null {
   const bytes = keptWholly(client, server);
   if (bytes === null || !cluster.mayRetry || client.outstanding.empty) return null;
   return { errors: [], otherError: clientErrors.transactionLost(), again: bytes };
 }
 
-function planByBytes(client: Client, server: Server, cluster: Cluster, bytes: Buffer): Plan {
+function planByBytes(client: Client, server: Server, cluster: SessionWatch, bytes: Buffer): Plan {
   const { readies, unsynced } = client.outstanding;
   const text = (name: string): string | null => textOf(client, name);
   const { ends, isCut } = cyclesOf(bytes);
@@ -320,7 +321,7 @@ function detach(client: Client, server: Server): Loss {
     hasFailed: server.txStatus === TxStatus.Failed,
   };
   client.server = null;
-  client.database!.cluster?.letGo(client);
+  client.database!.watch?.letGo(client);
   server.user = null;
   outstanding.clear();
   client.clock.loseServer(performance.now());
@@ -360,7 +361,7 @@ function rollBackParameters(client: Client): void {
  */
 function tell(
   client: Client,
-  cluster: Cluster,
+  cluster: SessionWatch,
   loss: Loss,
   errors: readonly ClientError[],
   other: ClientError,
@@ -447,7 +448,7 @@ interface Kept extends Replayable {
 }
 
 /** null: there is more to it than that. */
-function replay(client: Client, server: Server, cluster: Cluster): Kept | null {
+function replay(client: Client, server: Server, cluster: SessionWatch): Kept | null {
   if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
   const bytes = keptBytes(client);
   const found = bytes === null ? null : replayable(bytes, (name) => textOf(client, name));

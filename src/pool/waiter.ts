@@ -1,0 +1,29 @@
+/** What a pool knows of those that wait for one of its servers. */
+import type { ClientError } from '../wire/errors.ts';
+import type { Welcome } from './login.ts';
+import type { Server } from './server.ts';
+
+/** Anything that waits: for a server, or with a server for the end of a switchover. */
+export interface Waiting {
+  /** ms of performance.now() */
+  readonly waitingSince: number;
+  /** The wait has failed. */
+  onNoServer(error: ClientError): void;
+}
+
+/** A client, or a query of the proxy's own, that waits for a server. */
+export interface Waiter extends Waiting {
+  /** Start of log lines about it. */
+  readonly label?: string;
+  /** The server belongs to the waiter from now on, until it calls `pool.give`. */
+  onServer(server: Server): void;
+  /** The node that the pool connects to is gone. A waiter that may use another node goes there. */
+  onNodeGone?(): void;
+}
+
+/** A replication connection, which needs a server of its own from login to end. */
+export interface DedicatedWaiter extends Waiting {
+  /** What its StartupMessage says in addition to the pool's own parameters. */
+  readonly startupParameters: readonly [string, string][];
+  onOwnServer(server: Server, welcome: Welcome): void;
+}

@@ -1,0 +1,58 @@
+/**
+ * The door between switchover (src/switchover) and those who use a watched database: pools and sessions report what they see
+ * of its servers and are told whether to wait and where the writer is. Two classes implement it: the controller of a cluster,
+ * for the database with the topology_query, and the watch of a single node, for the database of that node.
+ */
+import type { ClientError } from '../wire/errors.ts';
+import type { Server } from './server.ts';
+import type { Target } from './socket.ts';
+import type { Waiting } from './waiter.ts';
+
+/** What pools and their servers need. */
+export interface PoolWatch {
+  /** True while the writer is not known: no server is lent or opened, and clients that need one wait. */
+  readonly held: boolean;
+  /** Where new servers connect to; null: as configured. */
+  readonly target: Target | null;
+  /** Incremented whenever a writer is (re)confirmed; servers from an earlier epoch are checked before reuse. */
+  readonly epoch: number;
+  /** The error for a client that would have to wait; null: it may wait. */
+  refusal(): ClientError | null;
+  /** A client began to wait while `held`. The oldest waiters may be evicted (switchover_hold_limit). */
+  onHeld(): void;
+  /** The connection ended from the other side, or broke. */
+  serverLost(server: Server, reason: string): void;
+  /**
+   * A server reported an error that a healthy writer does not: see `isAlarm`.
+   * @returns whether the nodes are being asked about it, so that `onVerdict` is worth waiting for
+   */
+  serverError(server: Server, sqlstate: string): boolean;
+  /** A connection to `target` could not be made. */
+  connectFailed(target: Target, reason: string): void;
+}
+
+/** What a session needs in addition, when its server fails or a switchover holds it. */
+export interface SessionWatch extends PoolWatch {
+  /** A statement that provably had no effect may be sent again (switchover_retry = safe). */
+  readonly mayRetry: boolean;
+  /**
+   * Lets a client that keeps its server (session pooling) wait while `held`.
+   * @param go called when the hold ends, whether or not the server is still there
+   */
+  waitWithServer(waiter: Waiting, go: () => void): void;
+  /** The client no longer waits with its server. */
+  letGo(waiter: Waiting): void;
+  /**
+   * Calls back once when it is known what a server's error meant. `gone` is true when its node is gone, is no longer the
+   * writer, or takes writes again after refusing them; false when nothing has changed.
+   */
+  onVerdict(server: Server, sqlstate: string, callback: (gone: boolean) => void): void;
+  /** The switchover broke a transaction (counted in SHOW SWITCHOVERS). */
+  transactionBroken(): void;
+}
+
+/** What user functions may see of a cluster. */
+export interface ClusterView {
+  /** The nodes as JSON: ctx.nodes. */
+  readonly nodesJson: string;
+}
