@@ -28,6 +28,7 @@ import { Targets } from './tenants/targets.ts';
 import { trailOf } from './build/trail.ts';
 import { Trials } from './tenants/trials.ts';
 import { SourceWatcher, type Matters } from './build/watch.ts';
+import { CATALOG, LOADING, WATCH } from './limits.ts';
 
 export type { Decision, FunctionCall, FunctionLog } from './tenants/function-set.ts';
 export { FunctionSet, GO };
@@ -73,18 +74,6 @@ export interface FunctionSetRow {
   readonly last_error_at: Date | null;
 }
 
-/** RELOAD does not wait longer than this for what it has begun; it goes on all the same. */
-const LONGEST_RELOAD_MS = 5_000;
-/** The same for tenants that have harmed others lately. */
-const LONGEST_SUSPECT_MS = 3_000;
-/** Databases that are looked at in one turn of the event loop, when there may be hundreds. */
-const NAMES_A_TURN = 8;
-/** Versions whose tenant is remembered. */
-const MAX_VERSIONS = 10_000;
-/** Of what is late, so many are named. */
-const MAX_NAMED = 10;
-/** After folders could not be listed for lack of something. */
-const RETRY_MS = 1_000;
 /** What applies to all names that have neither an entry nor a folder of rules. */
 const ANY = '*';
 
@@ -158,7 +147,8 @@ export class Functions {
       separate: (files) => this.#hosts.separate(files),
       onVersion: (id, tenant) => {
         this.#tenants.set(id, tenant);
-        if (this.#tenants.size > MAX_VERSIONS) this.#tenants.delete(this.#tenants.keys().next().value!);
+        if (this.#tenants.size > LOADING.maxVersions)
+          this.#tenants.delete(this.#tenants.keys().next().value!);
       },
       onTrail: (loader) => {
         if (!this.#stopped) this.#watcher.watch(loader, loader.trail.keys());
@@ -178,7 +168,7 @@ export class Functions {
       // unless a reload has removed it meanwhile
       if (this.#isName(name)) this.setFor(name);
       // let clients be served
-      if (i % NAMES_A_TURN === 0) await nextTurn();
+      if (i % CATALOG.namesPerTurn === 0) await nextTurn();
     }
     await Promise.all([this.#watchFolders(), ...[...this.#sets.values()].map((set) => set.loader.idle())]);
   }
@@ -253,19 +243,21 @@ export class Functions {
     const suspects = sets.filter((set) => this.#blame.isSuspect(set.tenant));
     const others = sets.filter((set) => !suspects.includes(set));
     await Promise.all([
-      inTime(Promise.all([moved, this.#watchFolders(), this.#reload(others, true)]), LONGEST_RELOAD_MS, () =>
-        this.#warnOfLate(others),
+      inTime(
+        Promise.all([moved, this.#watchFolders(), this.#reload(others, true)]),
+        CATALOG.longestReloadMs,
+        () => this.#warnOfLate(others),
       ),
-      inTime(this.#reload(suspects, true), LONGEST_SUSPECT_MS, () => this.#warnOfLate(suspects)),
+      inTime(this.#reload(suspects, true), CATALOG.longestSuspectMs, () => this.#warnOfLate(suspects)),
     ]);
   }
 
   #warnOfLate(sets: readonly FunctionSet[]): void {
     const late = sets.filter((set) => set.loader.isBusy).map((set) => set.tenant);
-    const more = late.length > MAX_NAMED ? ` and ${late.length - MAX_NAMED} more` : '';
+    const more = late.length > CATALOG.maxNamed ? ` and ${late.length - CATALOG.maxNamed} more` : '';
     this.#log.warn(
       { event: 'reload' },
-      `RELOAD does not wait any longer for user functions that are still being loaded: ${late.slice(0, MAX_NAMED).join(', ')}${more}`,
+      `RELOAD does not wait any longer for user functions that are still being loaded: ${late.slice(0, CATALOG.maxNamed).join(', ')}${more}`,
     );
   }
 
@@ -607,7 +599,7 @@ export class Functions {
       if (round !== this.#watching || this.#stopped) return;
       if (own === null) {
         // what is watched stays so until then
-        setTimeout(() => void this.#watchFolders(), RETRY_MS).unref();
+        setTimeout(() => void this.#watchFolders(), WATCH.retryMs).unref();
         return;
       }
       if (this.#folders !== null) this.#folders = own.isWhole ? new Set(own.names) : null;

@@ -25,21 +25,9 @@ import {
 import { placed, type Details } from './places.ts';
 import { endlessManifest, readSource } from './source-file.ts';
 import { ENTRY, indexMap } from './source-map.ts';
+import { BUNDLE } from '../limits.ts';
 
 /** Bundling as such. It runs in a process of its own (bundler-process.ts): esbuild reads whatever a rule's author put there. */
-
-/** Each limit has a message of its own, which names the file. */
-const MAX_FILES = 2_000;
-const MAX_BYTES = 32 * 1024 * 1024;
-const MAX_IMPORTS = 20_000;
-const MAX_BUNDLE_BYTES = 8 * 1024 * 1024;
-/** Of code, in characters: each error of esbuild brings the line that it is in. */
-const MAX_LINE = 1_000_000;
-const LARGE_BYTES = 1024 * 1024;
-/** Errors that are shown. Of imports that lead nowhere no more are reported: each would bring the line that it is in. */
-const MAX_ERRORS = 10;
-/** A longer line, or a longer text, says no more. */
-const MAX_SHOWN = 500;
 
 /** Of its warnings only those about BigInt are asked for: thousands of others would fill the memory. */
 const SILENCED = [
@@ -121,25 +109,27 @@ class Reading {
 
   /** @returns why this import is one too many; null: it is not */
   countImport(importer: string): string | null {
-    if (++this.#imports <= MAX_IMPORTS) return null;
-    return this.#refuse(`more than ${MAX_IMPORTS} imports: ${importer} has the one that is too many`);
+    if (++this.#imports <= BUNDLE.maxImports) return null;
+    return this.#refuse(`more than ${BUNDLE.maxImports} imports: ${importer} has the one that is too many`);
   }
 
   countFile(path: string): string | null {
-    if (++this.#files <= MAX_FILES) return null;
-    return this.#refuse(`more than ${MAX_FILES} files are imported: ${path} is the one that is too many`);
+    if (++this.#files <= BUNDLE.maxFiles) return null;
+    return this.#refuse(
+      `more than ${BUNDLE.maxFiles} files are imported: ${path} is the one that is too many`,
+    );
   }
 
   countBytes(path: string, bytes: number): string | null {
     this.#bytes += bytes;
-    if (this.#bytes <= MAX_BYTES) return null;
-    const limit = `${MAX_BYTES / 1024 / 1024} MB`;
+    if (this.#bytes <= BUNDLE.maxBytes) return null;
+    const limit = `${BUNDLE.maxBytes / 1024 / 1024} MB`;
     return this.#refuse(`the files that are imported are larger than ${limit} together, with ${path}`);
   }
 
   /** Nothing more needs to be found out: the build fails. */
   get isLost(): boolean {
-    return this.#failed >= MAX_ERRORS || this.#refused !== null;
+    return this.#failed >= BUNDLE.maxErrors || this.#refused !== null;
   }
 
   countFailure(): void {
@@ -191,7 +181,7 @@ const sandboxPlugin = (reading: Reading): Plugin => ({
         const refused = loader === 'json' ? null : refusedCode(path, contents);
         if (refused !== null) return { errors: [refused] };
         // esbuild reads a large file faster than it is told of it; a text has had something taken out
-        const isLarge = typeof contents !== 'string' && contents.length > LARGE_BYTES;
+        const isLarge = typeof contents !== 'string' && contents.length > BUNDLE.largeFileBytes;
         return isLarge ? undefined : { contents, loader };
       } catch (error) {
         reading.isPassing ||= isPassingError(error);
@@ -211,7 +201,7 @@ async function resolveImport(
   if (reading.isLost) return { path: 'unresolved', external: true };
   const unresolved = (text: string): OnResolveResult => {
     reading.countFailure();
-    return failed(text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text);
+    return failed(text.length > BUNDLE.maxShown ? `${text.slice(0, BUNDLE.maxShown)}…` : text);
   };
   const tooMany = reading.countImport(importer);
   if (tooMany !== null) return failed(tooMany);
@@ -263,12 +253,14 @@ function refusedCode(path: string, contents: Uint8Array | string): PartialMessag
   for (let from = 0, line = 1; from < text.length; line++) {
     const end = text.indexOf('\n', from);
     const length = (end < 0 ? text.length : end) - from;
-    if (length > MAX_LINE) return { text: `${path}: line ${line} is longer than ${MAX_LINE} characters` };
+    if (length > BUNDLE.maxLine)
+      return { text: `${path}: line ${line} is longer than ${BUNDLE.maxLine} characters` };
     from += length + 1;
   }
   let imports = 0;
   for (const _ of text.matchAll(IMPORT_LIKE)) {
-    if (++imports > MAX_IMPORTS) return { text: `more than ${MAX_IMPORTS} imports: they are in ${path}` };
+    if (++imports > BUNDLE.maxImports)
+      return { text: `more than ${BUNDLE.maxImports} imports: they are in ${path}` };
   }
   const at = GLOB.exec(text)?.index;
   if (at === undefined) return null;
@@ -398,13 +390,13 @@ async function bundleLines(lines: string[], folder: string, reading: Reading): P
     .map((path) => (isAbsolute(path) ? path : resolve(folder, path)));
   const code = result.outputFiles.find((file) => file.path.endsWith('bundle.js'))!;
   const inputs = [...files, ...manifestsOf(files)];
-  if (code.contents.length > MAX_BUNDLE_BYTES) {
+  if (code.contents.length > BUNDLE.maxBundleBytes) {
     for (const input of inputs) reading.looked.add(input);
     const [largest = ''] = Object.entries(result.metafile.outputs['bundle.js']?.inputs ?? {})
       .sort(([, a], [, b]) => b.bytesInOutput - a.bytesInOutput)
       .map(([file]) => file);
     return plain(
-      `${largest}: the bundle is larger than ${MAX_BUNDLE_BYTES / 1024 / 1024} MB, and this file is the largest part of it`,
+      `${largest}: the bundle is larger than ${BUNDLE.maxBundleBytes / 1024 / 1024} MB, and this file is the largest part of it`,
     );
   }
   const map = indexMap(result.outputFiles.find((file) => file.path.endsWith('.map'))!.text);
@@ -414,7 +406,7 @@ async function bundleLines(lines: string[], folder: string, reading: Reading): P
 
 /** @param folder that the places are relative to */
 async function complaintOf(messages: readonly Message[], folder: string): Promise<Complaint> {
-  const shown = messages.slice(0, MAX_ERRORS).map(shortened);
+  const shown = messages.slice(0, BUNDLE.maxErrors).map(shortened);
   const rest = messages.length - shown.length;
   const more = rest > 0 ? [`(and ${rest} more errors)`] : [];
   const places = shown.map(({ location }) =>
@@ -461,7 +453,7 @@ function shortened(message: Message): PartialMessage {
 /** A rule that can't be read is not a mistake in a line of ours, and a line of a packed file is no help. */
 function shortLocation(location: Message['location']): Message['location'] {
   if (location === null || location.file === ENTRY) return null;
-  return location.lineText.length > MAX_SHOWN ? { ...location, lineText: '' } : location;
+  return location.lineText.length > BUNDLE.maxShown ? { ...location, lineText: '' } : location;
 }
 
 /** What esbuild says of syntax that is left out on purpose is about targets of its own. */
@@ -475,7 +467,7 @@ function inOurWords(text: string): string {
 }
 
 function cut(text: string): string {
-  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
+  return text.length > BUNDLE.maxShown ? `${text.slice(0, BUNDLE.maxShown)}…` : text;
 }
 
 /** `file:line:column` of each async function in the author's own files, relative to a folder: the isolate knows no places. */
@@ -491,7 +483,7 @@ export async function asyncPlaces(inputs: readonly string[], folder: string): Pr
       for (const { text, location } of (error as Partial<BuildFailure>).errors ?? []) {
         if (text.includes('async'))
           places.push(`${relative(folder, file)}:${location?.line}:${(location?.column ?? 0) + 1}`);
-        if (places.length === MAX_ERRORS) return places;
+        if (places.length === BUNDLE.maxErrors) return places;
       }
     }
   }

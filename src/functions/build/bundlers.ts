@@ -10,26 +10,12 @@ import {
 } from './bundle-job.ts';
 import type { Details } from './places.ts';
 import { Turns } from './turns.ts';
+import { BUNDLER } from '../limits.ts';
 
 /**
  * Bundling happens in processes of its own, each of which has one job at a time. What the files of one set do to it (it
  * may hang over them, fill its memory, or end because of them) costs that set's tenant alone.
  */
-
-/** Of ordinary jobs. What takes longer waits for the turn of those that have been slow before. */
-const QUICK_MS = 3_000;
-/** Far more than the largest packages take on a busy machine. */
-const LONGEST_MS = 10_000;
-/** Of these, what takes longer than that does not keep others waiting. */
-const GIVE_ON_MS = 500;
-/** Two processors' worth: hundreds of sets at once would only keep each other, and the clients, waiting. */
-const QUICK_TURNS = 2;
-/** Changes come in bursts: editors, deployments. */
-const IDLE_MS = 5_000;
-/** Files of a job that comes to no end that are watched afterwards. */
-const MAX_LOOKING = 10_000;
-/** Of a bundler and of esbuild each: the kernel's word is final. */
-const DATA_MB = 768;
 
 /** The files can't be bundled: all that is wrong, on one line, with file, line and column. */
 export class BundleError extends Error {
@@ -69,7 +55,7 @@ class Bundler {
   isGone = false;
 
   constructor() {
-    const limits = `ulimit -c 0; ulimit -d ${DATA_MB * 1024} 2>/dev/null; exec "$0" "$@"`;
+    const limits = `ulimit -c 0; ulimit -d ${BUNDLER.dataMb * 1024} 2>/dev/null; exec "$0" "$@"`;
     const { ESBUILD_BINARY_PATH: binary } = process.env;
     this.#child = spawn(
       '/bin/sh',
@@ -87,7 +73,7 @@ class Bundler {
     this.#child.on('exit', () => this.#end(this.#ended('ended')));
     this.#child.on('message', (message: BundleResult | Looking) => {
       if (message.kind !== 'looking') this.#finish(message);
-      else if (this.#looking.length < MAX_LOOKING) this.#looking.push(...message.paths);
+      else if (this.#looking.length < BUNDLER.maxLooking) this.#looking.push(...message.paths);
     });
     this.#ref(false);
   }
@@ -115,7 +101,7 @@ class Bundler {
   }
 
   #ended(kind: 'late' | 'ended'): Ending {
-    return { kind, inputs: this.#looking.slice(0, MAX_LOOKING) };
+    return { kind, inputs: this.#looking.slice(0, BUNDLER.maxLooking) };
   }
 
   kill(): void {
@@ -154,7 +140,7 @@ class Bundler {
 }
 
 class Bundlers {
-  readonly #quick = new Turns(QUICK_TURNS);
+  readonly #quick = new Turns(BUNDLER.quickTurns);
   /** for tenants whose files have been slow, or have ended a bundler */
   readonly #slow = new Turns(1);
   readonly #idle: Bundler[] = [];
@@ -189,17 +175,23 @@ class Bundlers {
 
   async #run(tenant: string, isSuspect: boolean, job: BundleJob): Promise<BundleResult> {
     let result: BundleResult | Ending = { kind: 'late', inputs: [] };
-    if (!isSuspect) result = await this.#quick.run(tenant, () => this.#once(job, QUICK_MS), GIVE_ON_MS);
+    if (!isSuspect)
+      result = await this.#quick.run(tenant, () => this.#once(job, BUNDLER.quickMs), BUNDLER.giveOnMs);
     if (result.kind === 'late' || result.kind === 'ended')
-      result = await this.#slow.run(tenant, () => this.#once(job, LONGEST_MS));
+      result = await this.#slow.run(tenant, () => this.#once(job, BUNDLER.longestMs));
     // it may have been ended from outside; alone and twice in a row, it was these files
-    if (result.kind === 'ended') result = await this.#slow.run(tenant, () => this.#once(job, LONGEST_MS));
+    if (result.kind === 'ended')
+      result = await this.#slow.run(tenant, () => this.#once(job, BUNDLER.longestMs));
     switch (result.kind) {
       case 'late':
-        throw new BundleError(`bundling took longer than ${LONGEST_MS / 1000} s`, 'offence', result.inputs);
+        throw new BundleError(
+          `bundling took longer than ${BUNDLER.longestMs / 1000} s`,
+          'offence',
+          result.inputs,
+        );
       case 'ended':
         throw new BundleError(
-          `esbuild ended while it worked on these files, or needed more than ${DATA_MB} MB of memory`,
+          `esbuild ended while it worked on these files, or needed more than ${BUNDLER.dataMb} MB of memory`,
           'offence',
           result.inputs,
         );
@@ -223,7 +215,7 @@ class Bundlers {
     }
     const result = await bundler.run(job, limitMs);
     if (!bundler.isGone) this.#idle.push(bundler);
-    this.#timer ??= setTimeout(() => this.#endIdle(), IDLE_MS).unref();
+    this.#timer ??= setTimeout(() => this.#endIdle(), BUNDLER.idleMs).unref();
     this.#timer.refresh();
     return result;
   }

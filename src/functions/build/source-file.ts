@@ -1,9 +1,7 @@
 import { constants, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-
-/** A table of that length leaves no room in an isolate for anything else. */
-const LARGEST_BYTES = 16 * 1024 * 1024;
+import { BUNDLE } from '../limits.ts';
 
 /** A comment that says where the map of a file is that was made from another one: esbuild would read whatever is there. */
 const MAP_COMMENT = /(\/[/*][#@]\s*)sourceMappingURL=/g;
@@ -23,7 +21,8 @@ export async function readSource(path: string): Promise<Uint8Array | string> {
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw new Error('it is no regular file');
-    if (stat.size > LARGEST_BYTES) throw new Error(`it is larger than ${LARGEST_BYTES / 1024 / 1024} MB`);
+    if (stat.size > BUNDLE.maxFileBytes)
+      throw new Error(`it is larger than ${BUNDLE.maxFileBytes / 1024 / 1024} MB`);
     // no further than it was long: it may grow while it is read
     const bytes = Buffer.alloc(stat.size);
     let size = 0;
@@ -56,7 +55,7 @@ export function endlessManifest(place: string, looked: Set<string>): string | nu
     const manifest = join(folder, 'package.json');
     try {
       const stat = statSync(manifest, { throwIfNoEntry: false });
-      if (stat && !stat.isDirectory() && (!stat.isFile() || stat.size > LARGEST_BYTES)) return manifest;
+      if (stat && !stat.isDirectory() && (!stat.isFile() || stat.size > BUNDLE.maxFileBytes)) return manifest;
     } catch {
       // nor can esbuild read it
     }

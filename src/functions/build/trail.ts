@@ -1,10 +1,6 @@
 import { lstat, readlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-
-/** As the kernel has it. */
-const MAX_LINKS = 40;
-/** Asked at once: each is a job of the thread pool, which others need too. */
-const AT_ONCE = 16;
+import { WATCH } from '../limits.ts';
 
 export interface TrailPoint {
   /** changes when something is written there, or something else takes its place; '' when there is nothing */
@@ -26,7 +22,7 @@ export async function trailOf(paths: Iterable<string>): Promise<Trail> {
   const walk = new Walk();
   const queue = [...new Set(paths)].values();
   await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
+    Array.from({ length: WATCH.atOnce }, async () => {
       for (const path of queue) await walk.follow(path);
     }),
   );
@@ -55,7 +51,7 @@ class Walk {
         parts = rest;
         continue;
       }
-      if (++links > MAX_LINKS) return;
+      if (++links > WATCH.maxLinks) return;
       at = '/';
       parts = [...resolve(dirname(next), link).split('/').filter(Boolean), ...rest];
     }

@@ -1,5 +1,4 @@
-/** What may go on at once over the number of turns, because its turn was given on. */
-const MAX_LATE = 4;
+import { BUNDLER } from '../limits.ts';
 
 /**
  * Gives out a fixed number of turns. Tenants that wait are served round robin, each has one turn at a time, so that
@@ -24,7 +23,7 @@ export class Turns {
     await this.#take(tenant);
     let isLate = false;
     const giveOn = (): void => {
-      if (this.#late === MAX_LATE) return;
+      if (this.#late === BUNDLER.maxLate) return;
       isLate = true;
       this.#late++;
       this.#free++;

@@ -1,12 +1,6 @@
 import { watch as watchFolder, type FSWatcher } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-
-/** Editors save in several steps, and deployments swap several files. */
-const QUIET_MS = 50;
-/** However often something changes in a folder, what has changed is told of after this long. */
-const LONGEST_QUIET_MS = 250;
-/** Where nothing can be watched, files are looked at this often. */
-const POLL_MS = 2_000;
+import { WATCH } from '../limits.ts';
 
 /** Whether a file or folder matters that appears in a folder (`isNew`: or vanishes from it), or is written to. */
 export type Matters = (name: string, isNew: boolean) => boolean;
@@ -123,10 +117,10 @@ export class SourceWatcher {
       if (this.#blind.size > 0 || this.#poll === null) return;
       clearInterval(this.#poll);
       this.#poll = null;
-    }, POLL_MS).unref();
+    }, WATCH.pollMs).unref();
     if (this.#saidBlind) return;
     this.#saidBlind = true;
-    this.#events.onBlind(folder, error, POLL_MS);
+    this.#events.onBlind(folder, error, WATCH.pollMs);
   }
 
   #drop(folder: string): void {
@@ -174,13 +168,13 @@ export class SourceWatcher {
     const now = performance.now();
     const burst = this.#bursts.get(folder);
     if (burst === undefined) {
-      const timer = setTimeout(() => this.#tell(folder), QUIET_MS);
+      const timer = setTimeout(() => this.#tell(folder), WATCH.quietMs);
       this.#bursts.set(folder, { since: now, paths: new Set([join(folder, name)]), timer });
       return;
     }
     burst.paths.add(join(folder, name));
     clearTimeout(burst.timer);
-    const waitMs = Math.max(0, Math.min(QUIET_MS, burst.since + LONGEST_QUIET_MS - now));
+    const waitMs = Math.max(0, Math.min(WATCH.quietMs, burst.since + WATCH.longestQuietMs - now));
     burst.timer = setTimeout(() => this.#tell(folder), waitMs);
   }
 

@@ -11,22 +11,7 @@ import {
 } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import { Penalties } from './penalties.ts';
-
-/** What crosses at once: more would need more memory than an isolate has. */
-const MAX_BATCH_CALLS = 64;
-/** characters */
-const MAX_BATCH_LENGTH = 1_000_000;
-/** A call that has had no answer for so long gets an error. docs/user-functions.md has this number. */
-const MAX_WAIT_MS = 30_000;
-/** How exactly that is kept, and penalties that are over are forgotten. */
-const LOOK_MS = 1_000;
-/** A call that was sent and not run so often, alone, gets an error. */
-const MAX_TRIES = 3;
-/** A costly call that ran apart lets the next one wait so many times as long as it has taken. */
-const PACE = 4;
-const LONGEST_PACE_MS = 2_000;
-/** A version that could not be loaded apart is not tried again there for so long. */
-const APART_RETRY_MS = 5_000;
+import { APART, BATCH } from '../limits.ts';
 
 const SUSPENDED = 'suspended: several clients have run into its limits, and nobody was answered';
 
@@ -101,8 +86,8 @@ export class Batcher {
 
   constructor(options: BatcherOptions) {
     this.#options = options;
-    this.#maxWaitMs = options.longestWaitMs ?? MAX_WAIT_MS;
-    this.#lookMs = Math.min(LOOK_MS, this.#maxWaitMs);
+    this.#maxWaitMs = options.longestWaitMs ?? BATCH.maxWaitMs;
+    this.#lookMs = Math.min(BATCH.lookMs, this.#maxWaitMs);
   }
 
   /** The first attempt to load it has not ended yet: calls wait for that. */
@@ -199,10 +184,10 @@ export class Batcher {
       }
       // a suspended set is tried by those that have had no costly call, one at a time
       const isAlone = pending.isAlone || this.#breaker.isOpen;
-      if (batch.length > 0 && (isAlone || length >= MAX_BATCH_LENGTH)) break;
+      if (batch.length > 0 && (isAlone || length >= BATCH.maxLength)) break;
       batch.push(pending);
       length += pending.call.query.length;
-      if (isAlone || batch.length === MAX_BATCH_CALLS) {
+      if (isAlone || batch.length === BATCH.maxCalls) {
         at++;
         break;
       }
@@ -238,7 +223,7 @@ export class Batcher {
     const again = rest.filter((pending) => {
       // nobody knows which of them it was
       if (nothingAnswered) pending.isAlone = true;
-      if (!nothingAnswered || ++pending.tries < MAX_TRIES) return true;
+      if (!nothingAnswered || ++pending.tries < BATCH.maxTries) return true;
       this.#refuse(pending, 'overloaded', 'its batch was ended again and again');
       return false;
     });
@@ -307,7 +292,7 @@ export class Batcher {
       this.#answer(pending, answer, version?.manifest ?? null);
       const ended = performance.now();
       if (costOf(answer) === null) this.#penalties.clear(pending.call);
-      else this.#apartFrom = ended + Math.min((ended - now) * PACE, LONGEST_PACE_MS);
+      else this.#apartFrom = ended + Math.min((ended - now) * APART.pace, APART.longestPaceMs);
       this.#nextApart();
       this.#drained();
     });
@@ -352,7 +337,7 @@ export class Batcher {
     this.#leaveApart();
     const result = await host.load(version.code);
     if (result.kind === 'refused') {
-      this.#apartBrokenUntil = performance.now() + APART_RETRY_MS;
+      this.#apartBrokenUntil = performance.now() + APART.retryMs;
       return false;
     }
     this.#apartAt = { host, id: version.id };

@@ -1,17 +1,6 @@
 import { fingerprint } from './shape.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/host.ts';
-
-/** Faults count for so long, in ms. */
-const WINDOW_MS = 10_000;
-/** So many faults, of so many clients and so many kinds of queries, with no answer in between. */
-const FAULTS = 5;
-const CLIENTS = 3;
-const TEXTS = 3;
-/** A longer query may be slow for its length alone, in characters. */
-const LONGEST_QUERY = 4_096;
-const MAX_FAULTS = 32;
-const FIRST_PAUSE_MS = 1_000;
-const LONGEST_PAUSE_MS = 60_000;
+import { BREAKER } from '../limits.ts';
 
 interface Fault {
   readonly at: number;
@@ -48,7 +37,7 @@ export class Breaker {
 
   /** It could not be tried. */
   postpone(now: number): void {
-    if (this.isOpen) this.#openUntil = now + FIRST_PAUSE_MS;
+    if (this.isOpen) this.#openUntil = now + BREAKER.firstPauseMs;
   }
 
   /** A client's call was answered, if only by an exception. */
@@ -58,13 +47,13 @@ export class Breaker {
 
   /** A client's call was costly (isCostly). @returns whether the set is suspended because of it */
   fault(call: HostCall, now: number): boolean {
-    if (this.isOpen || call.query.length > LONGEST_QUERY) return false;
+    if (this.isOpen || call.query.length > BREAKER.longestQuery) return false;
     const client = String(call.clientId ?? call.username);
-    const recent = this.#faults.filter(({ at }) => now - at < WINDOW_MS).slice(1 - MAX_FAULTS);
+    const recent = this.#faults.filter(({ at }) => now - at < BREAKER.windowMs).slice(1 - BREAKER.maxFaults);
     this.#faults = [...recent, { at: now, client, text: fingerprint(call.query) }];
-    if (this.#faults.length < FAULTS) return false;
-    if (new Set(this.#faults.map((fault) => fault.client)).size < CLIENTS) return false;
-    if (new Set(this.#faults.map((fault) => fault.text)).size < TEXTS) return false;
+    if (this.#faults.length < BREAKER.faults) return false;
+    if (new Set(this.#faults.map((fault) => fault.client)).size < BREAKER.clients) return false;
+    if (new Set(this.#faults.map((fault) => fault.text)).size < BREAKER.kinds) return false;
     this.#open(now);
     return true;
   }
@@ -78,7 +67,10 @@ export class Breaker {
 
   #open(now: number): void {
     this.#faults = [];
-    this.#pauseMs = Math.min(this.#pauseMs === 0 ? FIRST_PAUSE_MS : this.#pauseMs * 2, LONGEST_PAUSE_MS);
+    this.#pauseMs = Math.min(
+      this.#pauseMs === 0 ? BREAKER.firstPauseMs : this.#pauseMs * 2,
+      BREAKER.longestPauseMs,
+    );
     this.#openUntil = now + this.#pauseMs;
   }
 }

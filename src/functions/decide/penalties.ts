@@ -1,15 +1,5 @@
 import type { HostCall } from '../sandbox/host.ts';
-
-/** How long a costly call is remembered, in ms; twice as long after each further one, up to the longest. */
-const PENALTY_MS = 10_000;
-const LONGEST_PENALTY_MS = 60_000;
-/** So many connections of one user from one address: what comes next under yet another number is theirs too. */
-const CONNECTIONS = 4;
-/** Entries of each table; the oldest goes first. */
-const MAX_ENTRIES = 256;
-/** Of a longer text only so much is compared at each end, in characters. */
-const LONGEST_KEY = 4_096;
-const END_KEY = 256;
+import { PENALTY } from '../limits.ts';
 
 /**
  * `hard`: this connection, or this text, has cost others something. `soft`: it comes from where several connections have.
@@ -39,7 +29,7 @@ export class Penalties {
     if (call.clientId !== undefined && isOn(this.#clients, call.clientId, now)) return 'hard';
     if (isOn(this.#texts, textKey(call), now)) return 'hard';
     const connections = this.#origins.get(originOf(call));
-    return connections !== undefined && countOn(connections, now) >= CONNECTIONS ? 'soft' : null;
+    return connections !== undefined && countOn(connections, now) >= PENALTY.connections ? 'soft' : null;
   }
 
   /** The call was costly. */
@@ -47,11 +37,11 @@ export class Penalties {
     addTo(this.#texts, textKey(call), now);
     if (call.clientId === undefined) return;
     addTo(this.#clients, call.clientId, now);
-    const until = now + PENALTY_MS;
+    const until = now + PENALTY.firstMs;
     const origin = originOf(call);
     const connections = this.#origins.get(origin) ?? new Map<number, number>();
     for (const [id, end] of connections)
-      if (end <= now || connections.size >= CONNECTIONS) connections.delete(id);
+      if (end <= now || connections.size >= PENALTY.connections) connections.delete(id);
     connections.set(call.clientId, until);
     put(this.#origins, origin, connections);
   }
@@ -83,7 +73,7 @@ function isOn<Key>(table: ReadonlyMap<Key, Entry>, key: Key, now: number): boole
 
 function addTo<Key>(table: Map<Key, Entry>, key: Key, now: number): void {
   const last = table.get(key);
-  const ms = last === undefined ? PENALTY_MS : Math.min(last.ms * 2, LONGEST_PENALTY_MS);
+  const ms = last === undefined ? PENALTY.firstMs : Math.min(last.ms * 2, PENALTY.longestMs);
   put(table, key, { until: now + ms, ms });
 }
 
@@ -101,15 +91,15 @@ function countOn(connections: ReadonlyMap<number, number>, now: number): number 
 function put<Key, Value>(table: Map<Key, Value>, key: Key, value: Value): void {
   table.delete(key);
   table.set(key, value);
-  if (table.size > MAX_ENTRIES) table.delete(table.keys().next().value!);
+  if (table.size > PENALTY.maxEntries) table.delete(table.keys().next().value!);
 }
 
 /** What a rule is told: the same query of another user, or in a transaction, may cost nothing. */
 function textKey({ username, database, inTransaction, query }: HostCall): string {
   const text =
-    query.length <= LONGEST_KEY
+    query.length <= PENALTY.longestKey
       ? query
-      : `${query.length}\0${query.slice(0, END_KEY)}\0${query.slice(-END_KEY)}`;
+      : `${query.length}\0${query.slice(0, PENALTY.endKey)}\0${query.slice(-PENALTY.endKey)}`;
   return `${username}\0${database}\0${inTransaction ? '1' : '0'}${text}`;
 }
 

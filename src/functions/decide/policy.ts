@@ -7,6 +7,7 @@ import {
   type HostCall,
   type Part,
 } from '../sandbox/host.ts';
+import { TEXT } from '../limits.ts';
 
 /** What becomes of a query whose function fails. */
 export type FailurePolicy = 'pass' | 'error' | 'disconnect';
@@ -64,13 +65,10 @@ export interface Nameable {
   readonly isAll: boolean;
 }
 
-/** Of the names that it may return, so many are told. */
-const MAX_NAMES = 10;
-
 /** What to say of a name that a routing function may not return. */
 export function misnamed(name: string, { names, isAll }: Nameable): string {
-  const told = names.slice(0, MAX_NAMES).join(', ');
-  const rest = names.length > MAX_NAMES ? `, and ${names.length - MAX_NAMES} more` : '';
+  const told = names.slice(0, TEXT.maxNames).join(', ');
+  const rest = names.length > TEXT.maxNames ? `, and ${names.length - TEXT.maxNames} more` : '';
   const what = isAll ? 'is not in [databases]' : 'is not among the databases that it may name';
   return `returned ${shown(name)}, which ${what} (${told}${rest})`;
 }

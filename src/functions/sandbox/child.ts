@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { forgetProcess, reapProcess } from '../../platform/reaper.ts';
 import { encodeMessage, MessageReader, type HostMessage } from './protocol.ts';
 import { addonFile, hostProcessScript, preludeSource } from './prelude.ts';
+import { CHILD, MESSAGE } from '../limits.ts';
 
 /**
  * Flags of a sandbox host (docs/sandbox.md): no compiler, so no code from strings, no WebAssembly, and a data segment
@@ -16,13 +17,6 @@ const NODE_FLAGS = [
   '--allow-addons',
   '--no-warnings',
 ];
-/** What the isolates of one host may take together, beyond their own limits; the kernel's word is final. */
-const BASE_DATA_MB = 400;
-/**
- * Bytes of the longest message with answers, beside what the last of its calls may return: the prelude ends a batch at 256 Ki
- * characters of at most three bytes, and bounds what is printed.
- */
-const ANSWERS_BYTES = 1024 * 1024;
 /** Reads the program from stdin, before the messages: int32 length, UTF-8 text. The command line is short so. */
 const BOOT = `const { readSync } = require('node:fs');
 const read = (size) => {
@@ -56,7 +50,7 @@ export interface ChildEvents {
 /** A sandbox host process and the pipe to it. */
 export class HostChild {
   readonly #child: ChildProcess;
-  readonly #reader = new MessageReader(ANSWERS_BYTES);
+  readonly #reader = new MessageReader(MESSAGE.answersBytes);
   #gone = false;
   #events: ChildEvents | null = null;
   #isReady = false;
@@ -67,7 +61,7 @@ export class HostChild {
 
   constructor(memoryLimitMb: number) {
     const flags = [...NODE_FLAGS, `--allow-fs-read=${addonFile()}`];
-    const limits = `ulimit -c 0; ulimit -d ${(BASE_DATA_MB + memoryLimitMb) * 1024} 2>/dev/null; exec "$0" "$@"`;
+    const limits = `ulimit -c 0; ulimit -d ${(CHILD.baseDataMb + memoryLimitMb) * 1024} 2>/dev/null; exec "$0" "$@"`;
     const user = process.getuid?.() === 0 ? String(UNPRIVILEGED) : '';
     this.#child = spawn(
       '/bin/sh',
@@ -131,7 +125,7 @@ export class HostChild {
 
   /** @param characters what a call of one of its versions may return */
   allowResult(characters: number): void {
-    this.#reader.allow(ANSWERS_BYTES + 3 * characters);
+    this.#reader.allow(MESSAGE.answersBytes + 3 * characters);
   }
 
   kill(): void {

@@ -8,34 +8,7 @@ import {
   type VersionCode,
 } from './host.ts';
 import { packAnswers, packCalls, unpackAnswers, unpackCalls, unpackPart } from './packing.ts';
-
-/** How long the few lines of ours that follow a deadline may take. */
-const PROGRESS_MS = 50;
-/** Loading compiles and runs a bundle's top level: longer than a call, but not for ever. */
-const LOAD_MS = 2_000;
-
-/**
- * For a batch together. Every crossing leaves a timer behind in isolated-vm, and long ones pile up until popping them
- * overflows its stack; what takes longer is run again alone, with all the time that a call has.
- */
-const MAX_BATCH_MS = 100;
-/**
- * A deadline may be late by a quarter, and so many ms at most. isolated-vm's timer thread wakes for each timer, also those
- * of crossings that came back long ago, unless they are due at about the same time: then once for all of them.
- */
-const MAX_LATE_MS = 25;
-/**
- * Whoever was cut off without having had the processor for half of its time is run again alone, with twice the time,
- * this often: 16 deadlines by the clock. What hangs uses its share long before that, on whatever busy machine.
- */
-const MAX_STARVED = 4;
-
-/** The heap of an isolate is measured once in this time, in ms: asking takes 6 µs, and nothing grows much meanwhile. */
-const MEASURE_MS = 5;
-
-/** What an error may say, in characters. */
-const MAX_TEXT = 500;
-const MAX_STACK = 2_000;
+import { ENGINE, TEXT } from '../limits.ts';
 
 interface Loaded {
   readonly version: VersionCode;
@@ -64,7 +37,7 @@ function complaintOf(
 ): string {
   if (outcome === 'deadline') return `took longer than user_function_timeout (${timeoutMs} ms)`;
   if (outcome === 'memory') return `needed more memory than user_function_memory_limit (${memoryLimitMb} MB)`;
-  return error.message.slice(0, MAX_TEXT);
+  return error.message.slice(0, TEXT.maxMessage);
 }
 
 /** Whether the call at which a crossing of so many was cut off is to blame: the deadline is for each call by itself. */
@@ -92,7 +65,7 @@ function notAsked(answer: HostAnswer | null): Part {
 
 /** The limit in whole ms, so that the deadlines of many crossings meet. */
 function alignedMs(limitMs: number): number {
-  const grid = Math.min(MAX_LATE_MS, Math.max(1, Math.floor(limitMs / 4)));
+  const grid = Math.min(ENGINE.maxLateMs, Math.max(1, Math.floor(limitMs / 4)));
   const now = performance.now();
   return Math.ceil(Math.ceil((now + limitMs) / grid) * grid - now);
 }
@@ -152,7 +125,7 @@ export class Engine {
       this.#loaded.set(version.id, loaded);
       return loaded.verdict;
     } catch (error) {
-      return (error as Error).message.slice(0, MAX_TEXT);
+      return (error as Error).message.slice(0, TEXT.maxMessage);
     }
   }
 
@@ -174,7 +147,7 @@ export class Engine {
     if (broken !== undefined) this.#rebuild(broken, onCut);
     const loaded = this.#loaded.get(id);
     if (loaded === undefined) return packAnswers([], '');
-    const first = attempt(loaded, packed, Math.min(loaded.version.timeoutMs, MAX_BATCH_MS));
+    const first = attempt(loaded, packed, Math.min(loaded.version.timeoutMs, ENGINE.maxBatchMs));
     return typeof first === 'string' ? first : this.#afterCut(loaded, packed, first, onCut);
   }
 
@@ -183,7 +156,7 @@ export class Engine {
     const loaded = this.#loaded.get(id);
     if (loaded === undefined || loaded.isolate.isDisposed) return 0;
     const now = performance.now();
-    if (now - loaded.measuredAt > MEASURE_MS) {
+    if (now - loaded.measuredAt > ENGINE.measureMs) {
       const heap = loaded.isolate.getHeapStatisticsSync();
       loaded.heapBytes = heap.total_heap_size + heap.malloced_memory + heap.externally_allocated_size;
       loaded.measuredAt = now;
@@ -202,7 +175,7 @@ export class Engine {
     // Cut off after the last answer: microtasks that never end. It is the last call then.
     const answers = [...(before?.answers ?? [])].slice(0, calls.length - 1);
     const outcome = outcomeOf(first.error, from.isolate);
-    const limitMs = Math.min(version.timeoutMs, MAX_BATCH_MS);
+    const limitMs = Math.min(version.timeoutMs, ENGINE.maxBatchMs);
     const isKnown = before !== null || calls.length === 1;
     const wasStarved = isStarved(outcome, first.usedMs, limitMs);
     if (
@@ -239,7 +212,7 @@ export class Engine {
     onCut: (nextMs: number) => void,
   ): { answer: HostAnswer | null; consoleText: string } {
     const packed = packCalls([call]);
-    for (let starved = starvedBefore; starved <= MAX_STARVED; starved++) {
+    for (let starved = starvedBefore; starved <= ENGINE.maxStarved; starved++) {
       const loaded = this.#loaded.get(version.id);
       if (loaded === undefined) return { answer: null, consoleText: '' };
       const limitMs = version.timeoutMs * 2 ** starved;
@@ -283,7 +256,7 @@ export class Engine {
   #progress(loaded: Loaded): { ranMs: number; half: string; answers: HostAnswer[] } | null {
     if (loaded.isolate.isDisposed) return null;
     try {
-      const text = loaded.progress.applySync(undefined, [], { timeout: PROGRESS_MS }) as string;
+      const text = loaded.progress.applySync(undefined, [], { timeout: ENGINE.progressMs }) as string;
       const ran = text.indexOf('\0');
       if (ran < 0) return null;
       const end = text.indexOf('\0', ran + 1);
@@ -300,7 +273,7 @@ export class Engine {
 
   /** @param onCut hears that this takes as long as loading may */
   #rebuild(version: VersionCode, onCut: (nextMs: number) => void): void {
-    onCut(LOAD_MS);
+    onCut(ENGINE.loadMs);
     this.dispose(version.id);
     const next = this.#build(version);
     if (typeof next === 'string') this.#broken.set(version.id, version);
@@ -326,9 +299,9 @@ export class Engine {
       // What the top level throws stays inside: it is described there, where a getter that never returns is cut off.
       // The prelude has made both names before, as plain properties that nothing can turn into accessors.
       const code = `"use strict";try{${version.code}\n}catch(e){__pgswitchyard_failed=[e]}void 0`;
-      context.evalSync(code, { filename: 'bundle.js', timeout: version.loadMs ?? LOAD_MS });
+      context.evalSync(code, { filename: 'bundle.js', timeout: version.loadMs ?? ENGINE.loadMs });
       const verdict = activate.applySync(undefined, [version.databases.join('\0')], {
-        timeout: version.loadMs ?? LOAD_MS,
+        timeout: version.loadMs ?? ENGINE.loadMs,
       }) as string;
       if (!verdict.startsWith('ok')) {
         isolate.dispose();
@@ -338,7 +311,7 @@ export class Engine {
     } catch (error) {
       if (!isolate.isDisposed) isolate.dispose();
       const { message, stack } = error as Error;
-      return `${message.slice(0, MAX_TEXT)}\u0001${(stack ?? '').slice(-MAX_STACK)}`;
+      return `${message.slice(0, TEXT.maxMessage)}\u0001${(stack ?? '').slice(-TEXT.maxStack)}`;
     }
   }
 }

@@ -4,6 +4,7 @@ import { InlineHost } from './inline-host.ts';
 import { preludeSource } from './prelude.ts';
 import { ProcessHost, type ProcessHostEvents } from './supervisor.ts';
 import type { Excess } from './shares.ts';
+import { PLACEMENT } from '../limits.ts';
 
 export interface HostsOptions {
   readonly isolation: 'inline' | 'process';
@@ -15,18 +16,6 @@ export interface HostsOptions {
   /** A version takes more of the process that it shares than its part. */
   readonly onExcess: (versionId: number, excess: Excess) => void;
 }
-
-/**
- * An isolate takes 2.7 MB of its process's data limit (child.ts): so many leave half of that to what the rules themselves
- * keep, and to the one that wants too much.
- */
-const SETS_A_PROCESS = 64;
-/** A process costs 45 MB: sets beyond this many share the last one. */
-const MAX_OWN_HOSTS = 8;
-/** Nobody has run anything apart for so long: its process is ended. */
-const APART_IDLE_MS = 30_000;
-/** Making the next child ready must not take the processor from those that wait for this one. */
-const WARM_DELAY_MS = 100;
 
 /** A host and whose versions it holds. */
 interface Shared {
@@ -59,7 +48,7 @@ export class Hosts {
     const isInline = this.#options.isolation === 'inline';
     let shared =
       this.#shared.find(({ owners }) => owners.has(owner)) ??
-      this.#shared.find(({ owners }) => isInline || owners.size < SETS_A_PROCESS);
+      this.#shared.find(({ owners }) => isInline || owners.size < PLACEMENT.setsPerProcess);
     if (shared === undefined) {
       const host = isInline ? new InlineHost(preludeSource()) : this.#newProcess();
       shared = { host, owners: new Set() };
@@ -72,7 +61,7 @@ export class Hosts {
   /** Gives a set a process of its own, so that it costs nobody else anything. Null: it has one. */
   separate(owner: object): SandboxHost | null {
     if (this.#options.isolation === 'inline' || this.#stopped || this.#own.has(owner)) return null;
-    const host = this.#own.size < MAX_OWN_HOSTS ? this.#newProcess() : this.#leastShared();
+    const host = this.#own.size < PLACEMENT.maxOwn ? this.#newProcess() : this.#leastShared();
     this.#own.set(owner, host);
     // its version is still where it was: that process goes on
     for (const { owners } of this.#shared) owners.delete(owner);
@@ -99,7 +88,7 @@ export class Hosts {
     // What they do there is no news: the set that they are of tells of each failure.
     this.#apart ??= this.#newProcess({ onKilled: () => {}, onExcess: () => {} });
     if (this.#apartTimer) clearTimeout(this.#apartTimer);
-    this.#apartTimer = setTimeout(() => this.#endApart(), APART_IDLE_MS).unref();
+    this.#apartTimer = setTimeout(() => this.#endApart(), PLACEMENT.apartIdleMs).unref();
     return this.#apart;
   }
 
@@ -168,7 +157,7 @@ export class Hosts {
     this.#warmTimer ??= setTimeout(() => {
       this.#warmTimer = null;
       if (!this.#stopped) this.#warm ??= new HostChild(this.#options.memoryLimitMb);
-    }, WARM_DELAY_MS).unref();
+    }, PLACEMENT.warmDelayMs).unref();
     return child;
   }
 }

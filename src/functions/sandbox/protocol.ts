@@ -1,4 +1,5 @@
 import type { VersionCode } from './host.ts';
+import { MESSAGE } from '../limits.ts';
 
 /**
  * What the proxy and a sandbox host process tell each other, and how it crosses the pipe: int32 length of what follows,
@@ -29,10 +30,6 @@ export type { VersionCode };
 
 const KINDS = ['hello', 'ready', 'load', 'loaded', 'dispose', 'batch', 'alive', 'answers'] as const;
 const HEADER = 9;
-/** What the proxy says to a host process is trusted; nothing that it sends is longer. */
-const MAX_MESSAGE = 256 * 1024 * 1024;
-/** All that a host process says but answers: a few numbers, and why a version could not be loaded. */
-const MAX_SMALL = 16 * 1024;
 
 export function encodeMessage({ kind, id, text }: HostMessage): Buffer {
   const size = Buffer.byteLength(text);
@@ -92,8 +89,8 @@ export class MessageReader {
   }
 
   #limit(kind: number): number {
-    if (this.#maxAnswers === null) return MAX_MESSAGE;
-    return KINDS[kind] === 'answers' ? this.#maxAnswers : MAX_SMALL;
+    if (this.#maxAnswers === null) return MESSAGE.maxTrustedBytes;
+    return KINDS[kind] === 'answers' ? this.#maxAnswers : MESSAGE.maxSmallBytes;
   }
 
   #join(): void {

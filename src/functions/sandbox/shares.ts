@@ -1,21 +1,7 @@
+import { SHARE } from '../limits.ts';
+
 /** What a version takes too much of. */
 export type Excess = 'memory' | 'time';
-
-/**
- * What all versions of a child may hold together before the largest has to leave, in bytes. A child's data limit is 400 MB
- * and a set's memory limit (child.ts); 64 plain isolates and Node itself take half of that.
- */
-const CROWDED_BYTES = 160 * 1024 * 1024;
-/** Whoever has had more than this part of a child in so many ms has to leave. */
-const WINDOW_MS = 1_000;
-const LARGEST_PART = 0.3;
-/**
- * Where all together have had more than that part, whoever has had most has to leave: a hundred sets that take 100 ms a turn
- * keep their neighbours waiting, and each has only a small part.
- */
-const CROWDED_PART = 0.6;
-/** Whoever has had less in that time does not keep anybody waiting, in ms. */
-const SMALL_MS = 50;
 
 /** How much of a child each of its versions takes: memory by what was measured last, time by what its batches took. */
 export class Shares {
@@ -49,7 +35,7 @@ export class Shares {
   ): { readonly versionId: number; readonly excess: Excess } | null {
     this.#sum += heapBytes - (this.#bytes.get(versionId) ?? 0);
     this.#bytes.set(versionId, heapBytes);
-    if (now - this.#windowBegan > WINDOW_MS) {
+    if (now - this.#windowBegan > SHARE.windowMs) {
       this.#windowBegan = now;
       this.#cpuMs = cpuMs();
       this.#firstMs = tookMs;
@@ -60,7 +46,7 @@ export class Shares {
     const usedMs = (this.#usedMs.get(versionId) ?? 0) + tookMs;
     this.#usedMs.set(versionId, usedMs);
     if (versions < 2) return null;
-    const largest = this.#sum > CROWDED_BYTES ? largestOf(this.#bytes) : null;
+    const largest = this.#sum > SHARE.crowdedBytes ? largestOf(this.#bytes) : null;
     const excess = largest === null ? null : this.#tell(largest, 'memory');
     return excess ?? this.#tooMuchTime(versionId, usedMs, cpuMs);
   }
@@ -70,15 +56,15 @@ export class Shares {
     usedMs: number,
     cpuMs: () => number | null,
   ): { versionId: number; excess: Excess } | null {
-    const isMuch = usedMs > WINDOW_MS * LARGEST_PART;
-    if (this.#sumMs > WINDOW_MS * CROWDED_PART) {
+    const isMuch = usedMs > SHARE.windowMs * SHARE.largestPart;
+    if (this.#sumMs > SHARE.windowMs * SHARE.crowdedPart) {
       // whoever was told of is on its way out
-      const counts = (id: number, ms: number): boolean => ms >= SMALL_MS && !this.#told.has(id);
+      const counts = (id: number, ms: number): boolean => ms >= SHARE.smallMs && !this.#told.has(id);
       const slowest = largestOf(this.#usedMs, counts);
       return slowest === null ? null : this.#tell(slowest, 'time');
     }
     // on a busy machine what was asked for a moment may have waited for long
-    return isMuch && usedMs * this.#partOfProcessor(cpuMs()) > WINDOW_MS * LARGEST_PART
+    return isMuch && usedMs * this.#partOfProcessor(cpuMs()) > SHARE.windowMs * SHARE.largestPart
       ? this.#tell(versionId, 'time')
       : null;
   }

@@ -14,6 +14,7 @@ import { readLoadResult, refused, type LoadResult } from './load-result.ts';
 import { packCalls } from './packing.ts';
 import { Shares, type Excess } from './shares.ts';
 import { unpackUntrusted } from './untrusted.ts';
+import { ENGINE, MESSAGE, SUPERVISOR } from '../limits.ts';
 
 type Done = (answers: readonly HostAnswer[], consoleText: string) => void;
 
@@ -50,36 +51,7 @@ interface Load {
 /** What a child works on: one after the other, in the order in which they were sent. */
 type Job = Batch | Load;
 
-/** The child interrupts JavaScript itself at the deadline; what comes later than this is stuck in a built-in. */
-const GRACE_MS = 50;
-/** However starved the machine is, nobody waits longer than this many deadlines. */
-const HARD_FACTOR = 20;
-/** For running a bundle's top level; the child itself stops that after this time, or what its version has. */
-const LOAD_MS = 2_000;
-/** CPU time for building an isolate, over that. */
-const LOAD_GRACE_MS = 500;
-/** After a child that did not come up; doubled each time. */
-const RESTART_MS = 1_000;
-const LONGEST_RESTART_MS = 30_000;
-/** A version that is to be loaded waits for this many children to come up. */
-const LOAD_STARTS = 3;
-/** Jobs may wait for a child to start. */
-const START_TIMEOUT_MS = 10_000;
-/** Whoever is retired has this long for what it was given. */
-const RETIRE_MS = 5_000;
-/**
- * Whoever was at work when its child was ended from outside has done nothing, and is run again; but the kernel may have ended it
- * for the memory that it took.
- */
-const ACCIDENTS = 2;
-/** Jobs wait for a version that its child could not build again until it has been tried this often. */
-const MISSES = 3;
-/** After that it is left alone for a while, doubled each time: a top level that hangs keeps all others waiting. */
-const FIRST_PAUSE_MS = 1_000;
-const LONGEST_PAUSE_MS = 60_000;
 const NOT_LOADED = 'its version could not be loaded again';
-/** A child that says more often than this that one job goes on is not ours any more. */
-const MAX_SIGNS = 100;
 
 export interface ProcessHostEvents {
   /** A version's call had to be ended with its process. */
@@ -204,7 +176,7 @@ export class ProcessHost implements SandboxHost {
     if (this.isBusy && !this.#stopped) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
-        setTimeout(resolve, RETIRE_MS).unref();
+        setTimeout(resolve, SUPERVISOR.retireMs).unref();
       });
     }
     await this.stop();
@@ -251,8 +223,8 @@ export class ProcessHost implements SandboxHost {
         return;
       case 'alive':
         // a call is begun again, or its isolate built again, and has its own time
-        if (++this.#headSigns > MAX_SIGNS) return child.kill();
-        return this.#watchHead(Number(message.text) + GRACE_MS);
+        if (++this.#headSigns > MESSAGE.maxSigns) return child.kill();
+        return this.#watchHead(Number(message.text) + SUPERVISOR.graceMs);
       case 'loaded':
         if (head?.kind !== 'load' || head.version.id !== message.id) return child.kill();
         this.#queue.shift();
@@ -280,7 +252,7 @@ export class ProcessHost implements SandboxHost {
     this.#queue.shift();
     const missed = answers.length === 0 && head.calls.length === 1;
     // not where it has left meanwhile
-    if (missed && ++head.misses < MISSES && this.#versions.has(head.versionId)) {
+    if (missed && ++head.misses < SUPERVISOR.maxMisses && this.#versions.has(head.versionId)) {
       this.#inChild.delete(head.versionId);
       this.#add(head);
     } else if (missed) {
@@ -310,13 +282,13 @@ export class ProcessHost implements SandboxHost {
     if (load.settle === null) this.#inChild.delete(id);
     else this.#versions.delete(id);
     // it was sound when it was tried; now it has taken all the time that there is for it
-    if (load.settle === null && performance.now() - this.#headBegan >= (load.version.loadMs ?? LOAD_MS))
+    if (load.settle === null && performance.now() - this.#headBegan >= (load.version.loadMs ?? ENGINE.loadMs))
       this.#events.onExcess(id, 'time');
   }
 
   #pause(versionId: number): void {
     const last = this.#paused.get(versionId);
-    const ms = last === undefined ? FIRST_PAUSE_MS : Math.min(last.ms * 2, LONGEST_PAUSE_MS);
+    const ms = last === undefined ? SUPERVISOR.pauseMs : Math.min(last.ms * 2, SUPERVISOR.longestPauseMs);
     this.#paused.set(versionId, { until: performance.now() + ms, ms });
   }
 
@@ -346,12 +318,12 @@ export class ProcessHost implements SandboxHost {
   }
 
   #plainLimitMs(job: Job): number {
-    if (job.kind === 'load') return (job.version.loadMs ?? LOAD_MS) + LOAD_GRACE_MS;
-    return (job.version?.timeoutMs ?? 100) + GRACE_MS;
+    if (job.kind === 'load') return (job.version.loadMs ?? ENGINE.loadMs) + SUPERVISOR.loadGraceMs;
+    return (job.version?.timeoutMs ?? 100) + SUPERVISOR.graceMs;
   }
 
   #hardLimitMs(job: Job): number {
-    return this.#plainLimitMs(job) * HARD_FACTOR;
+    return this.#plainLimitMs(job) * SUPERVISOR.hardFactor;
   }
 
   /** Late by the clock. Has it been running, or waiting for a processor? */
@@ -360,7 +332,7 @@ export class ProcessHost implements SandboxHost {
     const limit = this.#limitMs(head);
     const cpu = this.#child.cpuMs();
     const waited = performance.now() - this.#headSince;
-    const isStarting = !this.#child.isReady && waited < START_TIMEOUT_MS;
+    const isStarting = !this.#child.isReady && waited < SUPERVISOR.startMs;
     const ran = cpu === null ? limit : this.#headCpu === null ? 0 : cpu - this.#headCpu;
     // The first look only takes the time: from then on what it uses counts.
     if (isStarting || (ran < limit * 0.5 && waited < this.#hardLimitMs(head))) {
@@ -387,7 +359,7 @@ export class ProcessHost implements SandboxHost {
   /** Another one at once would not come up either, unless it was an accident. */
   #neverCameUp(child: HostChild): void {
     const rest = this.#queue;
-    if (child.endedBy !== null && this.#failedStarts < ACCIDENTS) {
+    if (child.endedBy !== null && this.#failedStarts < SUPERVISOR.maxAccidents) {
       this.#failedStarts++;
       return this.#restart(rest);
     }
@@ -396,7 +368,7 @@ export class ProcessHost implements SandboxHost {
       // calls wait for the next child: whoever sent them knows how long they may
       if (job.kind === 'batch') this.#queue.push(job);
       else if (job.settle === null) this.#inChild.delete(job.version.id);
-      else if (++job.starts < LOAD_STARTS) this.#queue.push(job);
+      else if (++job.starts < SUPERVISOR.maxLoadStarts) this.#queue.push(job);
       else {
         this.#versions.delete(job.version.id);
         job.settle(refused('passing', `${NO_PROCESS}: ${firstLine(child.complaint)}`));
@@ -404,7 +376,7 @@ export class ProcessHost implements SandboxHost {
     }
     this.#events.onStartFailed(child.complaint);
     if (this.#stopped) return;
-    const pauseMs = Math.min(RESTART_MS * 2 ** this.#failedStarts++, LONGEST_RESTART_MS);
+    const pauseMs = Math.min(SUPERVISOR.restartMs * 2 ** this.#failedStarts++, SUPERVISOR.longestRestartMs);
     this.#restartTimer = setTimeout(() => this.#restart(this.#queue), pauseMs).unref();
   }
 
@@ -419,7 +391,7 @@ export class ProcessHost implements SandboxHost {
 
   /** The job that was running when its process ended. @returns what is to be run again, before all others */
   #afterEnd(head: Job, child: HostChild, isStalled: boolean): Job[] {
-    if ((child.endedBy !== null || isStalled) && ++head.accidents <= ACCIDENTS) return [head];
+    if ((child.endedBy !== null || isStalled) && ++head.accidents <= SUPERVISOR.maxAccidents) return [head];
     if (isStalled) return this.#neverRan(head);
     // what was full, or broken, may have been so because of others: in the next child it comes first, and is alone
     const isAlone = head.kind === 'load' || head.calls.length === 1;

@@ -1,8 +1,6 @@
 import { isFailureOutcome, type HostAnswer, type Part } from './host.ts';
 import { unpackAnswers } from './packing.ts';
-
-/** What a prelude makes of an error, or of a rejection's texts, is shorter; in characters. */
-const MAX_TEXT = 4_000;
+import { TEXT } from '../limits.ts';
 
 export interface UntrustedAnswers {
   readonly answers: HostAnswer[];
@@ -35,7 +33,9 @@ function isSound(part: Part): boolean {
   if (part === null || 'text' in part) return true;
   if ('failure' in part) {
     const { outcome, message, stack } = part.failure;
-    return isFailureOutcome(outcome) && message.length <= MAX_TEXT && stack.length <= MAX_TEXT;
+    return (
+      isFailureOutcome(outcome) && message.length <= TEXT.maxUntrusted && stack.length <= TEXT.maxUntrusted
+    );
   }
   const { message, code, hint, detail } = { ...(part.rejection as unknown as Record<string, unknown>) };
   return isText(message) && isText(code) && /^[0-9A-Z]{5}$/.test(code) && [hint, detail].every(isTextOrNull);
@@ -43,7 +43,7 @@ function isSound(part: Part): boolean {
 
 /** What goes into an ErrorResponse: a NUL would end its field. */
 function isText(value: unknown): value is string {
-  return typeof value === 'string' && value.length <= MAX_TEXT && !value.includes('\0');
+  return typeof value === 'string' && value.length <= TEXT.maxUntrusted && !value.includes('\0');
 }
 
 function isTextOrNull(value: unknown): boolean {

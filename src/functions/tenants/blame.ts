@@ -1,7 +1,4 @@
-/** A tenant without a fault for this long starts afresh. */
-const MEMORY_MS = 5 * 60_000;
-const FIRST_WAIT_MS = 2_000;
-const LONGEST_WAIT_MS = 2 * 60_000;
+import { BLAME } from '../limits.ts';
 
 interface Fault {
   count: number;
@@ -36,14 +33,14 @@ export class Blame {
   waitMs(tenant: string): number {
     const fault = this.#of(tenant);
     if (fault === null || fault.count === 1) return 0;
-    const pauseMs = Math.min(FIRST_WAIT_MS * 2 ** (fault.count - 2), LONGEST_WAIT_MS);
+    const pauseMs = Math.min(BLAME.firstWaitMs * 2 ** (fault.count - 2), BLAME.longestWaitMs);
     return Math.max(0, Math.ceil(fault.at + pauseMs - this.#now()));
   }
 
   #of(tenant: string): Fault | null {
     const fault = this.#faults.get(tenant);
     if (fault === undefined) return null;
-    if (this.#now() - fault.at < MEMORY_MS) return fault;
+    if (this.#now() - fault.at < BLAME.memoryMs) return fault;
     this.#faults.delete(tenant);
     return null;
   }

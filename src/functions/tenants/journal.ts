@@ -1,6 +1,7 @@
 import { placed, printable, type Details, type Place } from '../build/places.ts';
 import type { CallFailure, FailureOutcome } from '../sandbox/host.ts';
 import { queryShape } from '../decide/shape.ts';
+import { JOURNAL } from '../limits.ts';
 
 /** The part of a pino logger that is used here. */
 export interface FunctionLog {
@@ -22,19 +23,6 @@ export interface SetCounters {
 
 /** What a new version is tried with: username, query, in_transaction. docs/user-functions.md has them. */
 export const TRIAL_ARGUMENTS = "('pgswitchyard', 'SELECT 1', false)";
-
-/** At most one line for failures in this time, in ms: a broken rule fails with every query. */
-const QUIET_MS = 1_000;
-
-/** Refused moves that are told of in QUIET_MS. */
-const MAX_MOVES = 10;
-/** Lines that a set may print in QUIET_MS: more is no help to anybody, and the log is everybody's. */
-const MAX_PRINTED = 100;
-
-/** Characters of one batch's console: the sandbox sends no more, if nobody has broken out of it. */
-const MAX_PRINTED_TEXT = 20_000;
-/** Characters in QUIET_MS. */
-const MAX_PRINTED_LENGTH = 65_536;
 
 /** What is told of a set of user functions, in the log and on the console. */
 export class SetRecord {
@@ -107,7 +95,7 @@ export class SetRecord {
     const more = this.#suppressed > 0 ? ` (${this.#suppressed} more since the last line)` : '';
     const shape = printable(queryShape(query));
     const about = shape === '' ? '' : ` [query ${shape}]`;
-    this.#quietUntil = now + QUIET_MS;
+    this.#quietUntil = now + JOURNAL.quietMs;
     this.#suppressed = 0;
     this.#log.warn(
       {
@@ -126,10 +114,10 @@ export class SetRecord {
     this.counters.refusedMoves++;
     const now = performance.now();
     if (now >= this.#movesUntil) {
-      this.#movesUntil = now + QUIET_MS;
+      this.#movesUntil = now + JOURNAL.quietMs;
       this.#moves = 0;
     }
-    return this.#moves++ < MAX_MOVES;
+    return this.#moves++ < JOURNAL.maxMoves;
   }
 
   /** @param version hash of the code that serves now */
@@ -225,18 +213,18 @@ export class SetRecord {
 
   /** Lines that the functions printed. What is over the limits is not looked at. */
   printed(printed: string): void {
-    const text = printed.slice(0, MAX_PRINTED_TEXT);
+    const text = printed.slice(0, JOURNAL.maxPrintedText);
     const now = performance.now();
     if (now >= this.#printUntil) {
-      if (this.#printed > MAX_PRINTED)
-        this.#print(`(${this.#printed - MAX_PRINTED} more lines were left out)`);
-      this.#printUntil = now + QUIET_MS;
+      if (this.#printed > JOURNAL.maxPrinted)
+        this.#print(`(${this.#printed - JOURNAL.maxPrinted} more lines were left out)`);
+      this.#printUntil = now + JOURNAL.quietMs;
       this.#printed = 0;
       this.#printedLength = 0;
     }
     for (const line of text.split('\n')) {
       this.#printedLength += line.length;
-      if (this.#printed++ < MAX_PRINTED && this.#printedLength <= MAX_PRINTED_LENGTH)
+      if (this.#printed++ < JOURNAL.maxPrinted && this.#printedLength <= JOURNAL.maxPrintedLength)
         this.#print(printable(line));
     }
   }

@@ -10,6 +10,7 @@ import type { SetSettings } from './function-set.ts';
 import { isThere } from '../build/sources.ts';
 import { hasChangedSince, trailOf, type Trail } from '../build/trail.ts';
 import { tryVersion, type TrialResult } from './trials.ts';
+import { LOADING } from '../limits.ts';
 
 /** A version of a set's code that serves. */
 export interface Version {
@@ -51,14 +52,6 @@ export interface LoadTools {
   /** A build has ended, and another version may serve. */
   onBuilt(): void;
 }
-
-/** Waits before the next attempt where the machine was short of something, in ms. */
-const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 30_000;
-/** Coarse clocks of file systems: what was written this long before a build began may have come after it was read. */
-const CLOCK_MS = 20;
-/** World-writable paths that are named. */
-const MAX_NAMED = 5;
 
 let nextVersionId = 1;
 
@@ -392,7 +385,7 @@ export class Loader {
   /** The machine is short of something: that says nothing about the files. Calls go on waiting. */
   #retry(message: string): void {
     this.#isRefused = false;
-    const waitMs = Math.min(FIRST_RETRY_MS * 2 ** this.#retries++, LONGEST_RETRY_MS);
+    const waitMs = Math.min(LOADING.firstRetryMs * 2 ** this.#retries++, LOADING.longestRetryMs);
     if (message !== this.#complaint) {
       this.#complaint = message;
       this.#record.postponed(
@@ -430,7 +423,7 @@ export class Loader {
     this.#trail = now;
     if (this.#isDisposed) return;
     this.#warnOfWritable(now);
-    if (this.#next === null && hasChangedSince(before, now, startedAt - CLOCK_MS)) void this.reload();
+    if (this.#next === null && hasChangedSince(before, now, startedAt - LOADING.clockMs)) void this.reload();
   }
 
   #warnOfWritable(trail: Trail): void {
@@ -438,7 +431,7 @@ export class Loader {
     if (paths.length === 0) return;
     for (const [path] of paths) this.#warned.add(path);
     this.#record.writable(
-      paths.slice(0, MAX_NAMED).map(([path]) => path),
+      paths.slice(0, LOADING.maxNamed).map(([path]) => path),
       paths.length,
     );
   }

@@ -1,6 +1,7 @@
 import type { Unjudged } from '../../config/options.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import { areOperators, type DatabaseFunctions, type SourceSettings } from '../build/sources.ts';
+import { CATALOG } from '../limits.ts';
 
 /** What the functions of an entry's own may name besides its own databases. */
 interface Rights {
@@ -13,9 +14,6 @@ interface Rights {
 export interface TargetSettings extends SourceSettings {
   readonly user_functions_allow: readonly Unjudged[];
 }
-
-/** Names that clients have made up (the `*` entry), of which it is remembered what their functions may name. */
-const MAX_NAMES = 10_000;
 
 /** Which databases functions may name, and what clients may do that no function judges. */
 export class Targets {
@@ -85,7 +83,7 @@ export class Targets {
       const names = targets.has('*') ? this.#databases.keys() : [entry, ...variants, ...targets];
       rights = { targets, shown: [...new Set(names)].join('\u0001') };
       // names that clients make up must not fill the memory
-      if (this.#rights.size > MAX_NAMES) this.#rights.clear();
+      if (this.#rights.size > CATALOG.maxNames) this.#rights.clear();
       this.#rights.set(entry, rights);
     }
     return rights;

@@ -8,6 +8,7 @@ import {
 import type { Manifest, RefusalCause } from '../sandbox/load-result.ts';
 import { TRIAL_ARGUMENTS } from './journal.ts';
 import { Turns } from '../build/turns.ts';
+import { TRIAL } from '../limits.ts';
 
 export interface TrialResult {
   /** null: it could not be loaded */
@@ -86,13 +87,6 @@ export interface TrialHost extends SandboxHost {
   readonly isBusy: boolean;
 }
 
-/** Processes for ordinary trials. */
-const QUICK_TURNS = 2;
-/** A top level that takes longer waits for its turn among those that do. */
-const QUICK_MS = 300;
-/** New versions come in bursts: editors, deployments. */
-const IDLE_MS = 2_000;
-
 /**
  * Tries new versions in processes that are there for nothing else, so that loading them delays no client. A version
  * that is slow, or whose tenant has done harm before, is tried in a process for such versions only: that one may be blocked
@@ -100,7 +94,7 @@ const IDLE_MS = 2_000;
  */
 export class Trials {
   readonly #newHost: () => TrialHost | null;
-  readonly #quick = new Turns(QUICK_TURNS);
+  readonly #quick = new Turns(TRIAL.quickTurns);
   readonly #slow = new Turns(1);
   readonly #idle: TrialHost[] = [];
   #timer: NodeJS.Timeout | null = null;
@@ -122,7 +116,7 @@ export class Trials {
     isWanted: () => boolean,
   ): Promise<(TrialResult & { readonly isSlow: boolean }) | null> {
     if (!isSuspect) {
-      const quick = { ...version, loadMs: QUICK_MS };
+      const quick = { ...version, loadMs: TRIAL.quickMs };
       const tried = await this.#quick.run(tenant, () => this.#once(quick, isWanted));
       if (tried?.kind !== 'offence') return tried && { ...tried, isSlow: false };
     }
@@ -132,7 +126,7 @@ export class Trials {
       return this.#once(version, isWanted);
     });
     // a busy machine may have made it late before
-    return tried && { ...tried, isSlow: performance.now() - startedAt > QUICK_MS };
+    return tried && { ...tried, isSlow: performance.now() - startedAt > TRIAL.quickMs };
   }
 
   async stop(): Promise<void> {
@@ -150,7 +144,7 @@ export class Trials {
     this.#idle.push(host);
     if (this.#stopped) await this.#endIdle();
     else {
-      this.#timer ??= setTimeout(() => void this.#endIdle(), IDLE_MS).unref();
+      this.#timer ??= setTimeout(() => void this.#endIdle(), TRIAL.idleMs).unref();
       this.#timer.refresh();
     }
     return tried;
