@@ -67,7 +67,6 @@ function usesTls({ tls, server }: Client): boolean {
 }
 
 function clientRow(client: Client): Value[] {
-  const { tracked } = client.sessions.registry;
   return [
     fdOf(client.socket),
     'client',
@@ -77,7 +76,7 @@ function clientRow(client: Client): Value[] {
     client.remotePort,
     cancelValue(Buffer.from(client.cancelKey, 'latin1')),
     client.server === null ? 0 : fdOf(client.server.socket),
-    ...SHOWN_PARAMETERS.map((name) => client.parameters[tracked.indexOf(name)] ?? null),
+    ...SHOWN_PARAMETERS.map((name) => client.settings.value(name) ?? null),
     ...NO_SECRETS,
   ];
 }

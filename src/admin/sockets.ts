@@ -114,7 +114,7 @@ export function plainAddress(address: string): string {
 export function clientRow(client: Client, state: string, now: number): Value[] {
   const { registry } = client.sessions;
   const { listen_port: listenPort } = registry.config.settings;
-  const application = client.parameters[registry.tracked.indexOf('application_name')] ?? '';
+  const application = client.settings.value('application_name') ?? '';
   return [
     'C',
     client.user || '(nouser)',

@@ -3,7 +3,6 @@ import { peerIds } from '../auth/peer.ts';
 import type { LearnedSecret } from '../auth/server-auth.ts';
 import type { PoolMode } from '../config/config.ts';
 import type { Database } from '../pool/databases.ts';
-import type { ParameterValues } from '../pool/parameters.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Waiter } from '../pool/waiter.ts';
 import type { Server, ServerUser } from '../pool/server.ts';
@@ -15,6 +14,7 @@ import { TxStatus } from '../wire/protocol.ts';
 import { attach, serverLost, unlinkIfDone } from './link/link.ts';
 import { Clock } from './clock.ts';
 import { leave } from './leave.ts';
+import { SessionSettings } from './settings.ts';
 import { Outstanding } from './relay/outstanding.ts';
 import type { ClientStatement, Undecided } from './statements/prepared.ts';
 import type { UntrackedStatement } from './statements/rejudge.ts';
@@ -80,17 +80,7 @@ export class Client implements Waiter, ServerUser {
   cancelKey = '';
   /** what its login taught, for logging in to servers with the same secret */
   learned: LearnedSecret | null = null;
-  /** tracked parameters as the client has set them */
-  parameters: ParameterValues = [];
-  /** tracked parameters as it was last told */
-  readonly told: ParameterValues = [];
-  /**
-   * Whether its default_transaction_read_only is one that it has set: `unknown` until the server is asked, since a server
-   * reports it in the same way when its configuration has been changed; `likely`: a SET has just been done
-   */
-  readOnly: 'known' | 'likely' | 'unknown' = 'known';
-  /** a SET has been answered since the last ReadyForQuery */
-  hasSet = false;
+  readonly settings: SessionSettings;
 
   // The link.
   server: Server | null = null;
@@ -149,8 +139,6 @@ export class Client implements Waiter, ServerUser {
   keepsAll = false;
   /** the two are all of it, whatever was answered */
   keptWhole = false;
-  /** `parameters` before its transaction changed them; null: it has not */
-  parametersBefore: ParameterValues | null = null;
   /** statements that have been answered since the last ReadyForQuery, be it in part */
   completed = 0;
   /** the end of a transaction has been answered since then, or a warning, which may speak of a commit */
@@ -231,6 +219,7 @@ export class Client implements Waiter, ServerUser {
 
   constructor(sessions: Sessions, id: number, socket: Socket, isUnix: boolean) {
     this.sessions = sessions;
+    this.settings = new SessionSettings(sessions.registry.tracked);
     this.id = id;
     this.socket = socket;
     this.isUnix = isUnix;

@@ -42,7 +42,7 @@ function world(count: number): { actions: AdminActions; looks: () => number; cli
       databaseName: 'x',
       sessions: { registry },
       socket: { writableLength: 0, localAddress: '::1', localPort: 1 },
-      parameters: ['app'],
+      settings: { value: () => 'app' },
       held: Buffer.alloc(0),
       collecting: null,
       server: null,

@@ -49,7 +49,7 @@ export function attach(client: Client, server: Server): boolean {
   client.unnamed.isHere = false;
   client.state = 'active';
   client.clock.endWait();
-  const sql = client.sessions.registry.tracked.difference(client.parameters, server);
+  const sql = client.settings.difference(server);
   if (sql === null) {
     tellNews(client, server);
     client.lostWhileSet = 0;
@@ -71,8 +71,7 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       // it has answered, and said in the same breath that it is going away
       if (server.state === 'closed') return linkAgain(client, 'server conn crashed?');
       client.lostWhileSet = 0;
-      client.sessions.registry.tracked.noteReset(client.parameters, server);
-      takeCanonical(client, server);
+      noteApplied(client, server);
       tellNews(client, server);
       server.user = client;
       client.blocked = false;
@@ -95,24 +94,19 @@ function applyParameters(client: Client, server: Server, sql: string): void {
   );
 }
 
-/** The server's spelling ("ISO, MDY") is the client's from now on, so that the next comparison is an equal one. */
-function takeCanonical(client: Client, server: Server): void {
-  const { registry, log } = client.sessions;
-  for (let i = 0; i < client.parameters.length; i++) {
-    const own = client.parameters[i];
-    const canonical = server.parameters[i];
-    if (own === undefined || canonical === undefined || own === canonical) continue;
-    log.debug(
+/** The server has the client's settings now, and the client has the server's spelling of them. */
+function noteApplied(client: Client, server: Server): void {
+  for (const { name, from, to } of client.settings.applied(server)) {
+    client.sessions.log.debug(
       { client: client.id },
-      `${client.label} varcache_set_canonical: setting ${registry.tracked.names[i]} to its canonical version ${own} -> ${canonical}`,
+      `${client.label} varcache_set_canonical: setting ${name} to its canonical version ${from} -> ${to}`,
     );
-    client.parameters[i] = canonical;
   }
 }
 
 /** What it should know of its server, which is not the one that it had before. */
 function tellNews(client: Client, server: Server): void {
-  const news = client.sessions.registry.tracked.news(client.told, server);
+  const news = client.settings.news(server);
   if (news === null || (client.replyLeft > 0 && client.replyForwarded)) return;
   const { keepsAll, keptMore } = client;
   client.send(Buffer.concat(news.map(([name, value]) => parameterStatus(name, value))));
@@ -167,8 +161,8 @@ export function unlink(client: Client): void {
     server.inDoubt = tainted;
     if (mixed) server.closeReason ??= 'query in the middle of a pipeline';
   }
-  if (client.readOnly === 'known') client.pool!.give(server);
-  else askReadOnly(client, server);
+  if (client.settings.isReadOnlyInDoubt) askReadOnly(client, server);
+  else client.pool!.give(server);
 }
 
 /** The connection to the server went away under a client. */

@@ -15,10 +15,9 @@ export function askReadOnly(client: Client, server: Server): void {
   const { pool } = server;
   const { tracked } = client.sessions.registry;
   const value = server.parameters[tracked.readOnly];
-  const wasLikely = client.readOnly === 'likely';
-  client.readOnly = 'known';
+  const wasLikely = client.settings.settleReadOnly();
   if (server.inDoubt || server.state === 'closed') {
-    if (!wasLikely) forget(client, value);
+    if (!wasLikely) client.settings.forgetReadOnly(value);
     return pool.give(server);
   }
   server.state = 'tested';
@@ -28,25 +27,13 @@ export function askReadOnly(client: Client, server: Server): void {
         if (row?.['source'] === 'session') return;
         server.reset[tracked.readOnly] = value;
         server.defaults[tracked.readOnly] = value;
-        forget(client, value);
+        client.settings.forgetReadOnly(value);
       },
       () => {
-        if (!wasLikely) forget(client, value);
+        if (!wasLikely) client.settings.forgetReadOnly(value);
       },
     )
     .finally(() => {
       if (server.state !== 'closed') server.pool.give(server);
     });
-}
-
-/** Its server is gone and can't be asked: only what a SET has just done stays. */
-export function forgetUnknownReadOnly(client: Client): void {
-  if (client.readOnly === 'unknown') client.parameters[client.sessions.registry.tracked.readOnly] = undefined;
-  client.readOnly = 'known';
-}
-
-/** Unless it has set another value meanwhile. */
-function forget(client: Client, value: string | undefined): void {
-  const { readOnly } = client.sessions.registry.tracked;
-  if (client.parameters[readOnly] === value) client.parameters[readOnly] = undefined;
 }

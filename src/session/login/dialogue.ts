@@ -6,7 +6,6 @@ import {
   type AuthStep,
 } from '../../auth/client-auth.ts';
 import type { Server } from '../../pool/server.ts';
-import { canonicalValue } from '../../pool/canonical.ts';
 import type { Database } from '../../pool/databases.ts';
 import { clientLimitReached } from '../../pool/limits.ts';
 import type { Welcome } from '../../pool/login.ts';
@@ -254,18 +253,10 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
 /** AuthenticationOk, the settings, the cancel key, and the first ReadyForQuery. */
 export function welcome(client: Client, settings: Welcome): void {
   const { sessions } = client;
-  const { tracked, config } = sessions.registry;
+  const { config } = sessions.registry;
   const parts = [AUTHENTICATION_OK];
   for (const [name, own] of settings) {
-    const index = tracked.indexOf(name);
-    const asked = client.parameters[index];
-    const value = tracked.intern(asked === undefined ? own : canonicalValue(name, asked, own));
-    parts.push(parameterStatus(name, value));
-    if (index < 0) continue;
-    // What the client did not ask for is the server's default, and some of it stays that on whichever server it gets. What it
-    // asked for is kept as a whole: of `DateStyle` `ISO` the order would be the last client's.
-    if (tracked.isKept(index) || asked !== undefined) client.parameters[index] = value;
-    client.told[index] = value;
+    parts.push(parameterStatus(name, client.settings.welcome(name, own)));
   }
   const key = sessions.issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET[2] : CANCEL_SECRET[0]);
   parts.push(backendKeyData(key.pid, key.secret));

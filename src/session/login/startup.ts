@@ -192,7 +192,7 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
         return;
       if (settings.ignore_startup_parameters.includes('options')) takeKnownOptions(client, value);
     } else if (
-      !takeParameter(client, name, value) &&
+      !client.settings.takeAtStartup(name, value) &&
       !isAdmin &&
       !isIgnored(settings.ignore_startup_parameters, name)
     ) {
@@ -225,13 +225,6 @@ function cutNames(client: Client): void {
 /** The database that is not one: the console. */
 export const ADMIN_DATABASE = 'pgbouncer';
 
-function takeParameter(client: Client, name: string, value: string): boolean {
-  const index = client.sessions.registry.tracked.indexAtStartup(name);
-  if (index < 0) return false;
-  client.parameters[index] = client.sessions.registry.tracked.intern(value);
-  return true;
-}
-
 function isIgnored(ignored: readonly string[], name: string): boolean {
   return ignored.some((each) => each.toLowerCase() === name.toLowerCase());
 }
@@ -245,7 +238,7 @@ function takeOptions(client: Client, text: string): boolean {
   }
   const { ignore_startup_parameters: ignored } = client.sessions.registry.config.settings;
   for (const [name, value] of options) {
-    if (takeParameter(client, name, value) || isIgnored(ignored, name)) continue;
+    if (client.settings.takeAtStartup(name, value) || isIgnored(ignored, name)) continue;
     refuseParameter(client, clientErrors.unsupportedParameterInOptions(name), value);
     return false;
   }
@@ -259,7 +252,7 @@ function refuseParameter(client: Client, error: ClientError, value: string): voi
 }
 
 function takeKnownOptions(client: Client, text: string): void {
-  for (const [name, value] of parseOptions(text) ?? []) takeParameter(client, name, value);
+  for (const [name, value] of parseOptions(text) ?? []) client.settings.takeAtStartup(name, value);
 }
 
 /** A boolean as PostgreSQL reads them, or `database`; null: neither. */
@@ -271,11 +264,10 @@ function replicationKind(value: string): 'none' | 'logical' | 'physical' | null 
 
 /** application_name_add_host: where the client is, behind its application's name. */
 function addHost(client: Client): void {
-  const index = client.sessions.registry.tracked.indexOf('application_name');
   const passedOn = client.replicationParameters.find(([each]) => each === 'application_name');
-  const name = (passedOn?.[1] ?? client.parameters[index]) || 'app';
+  const name = (passedOn?.[1] ?? client.settings.value('application_name')) || 'app';
   const full = `${name} - ${client.address}`;
   if (passedOn !== undefined) passedOn[1] = full;
   else if (client.replication !== 'none') client.replicationParameters.push(['application_name', full]);
-  else client.parameters[index] = full;
+  else client.settings.nameApplication(full);
 }

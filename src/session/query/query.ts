@@ -286,9 +286,9 @@ function isInBytes(client: Client, text: Buffer): boolean {
 }
 
 /** Whether servers take the client's text for UTF-8. SQL_ASCII means that they take it as it is, for their own encoding. */
-function isUtf8Client({ parameters, pool }: Client): boolean {
+function isUtf8Client({ settings, pool }: Client): boolean {
   const welcome = pool!.welcome;
-  const given = parameters[0] ?? welcome?.get('client_encoding') ?? 'UTF8';
+  const given = settings.clientEncoding ?? welcome?.get('client_encoding') ?? 'UTF8';
   // the client's own spelling, until it has had a server
   const encoding = given === 'UTF8' ? given : canonicalEncoding(given);
   return encoding === 'UTF8' || (encoding === 'SQL_ASCII' && welcome?.get('server_encoding') === 'UTF8');

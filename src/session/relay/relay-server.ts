@@ -135,7 +135,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       if (isTag(DISCARD_ALL, chunk, at, size) || isTag(DEALLOCATE_ALL, chunk, at, size)) {
         forgetStatements(client);
       } else if (isTag(SET, chunk, at, size)) {
-        client.hasSet = true;
+        client.settings.noteSet();
       } else if (cluster !== null) {
         client.hasEnded ||= endsTransaction(chunk, at, size);
       }
@@ -211,14 +211,14 @@ function endQuery(client: Client, status: number): Buffer[] | null {
   client.clock.endQuery(now, more, stats);
   client.completed = 0;
   client.hasEnded = false;
-  client.hasSet = false;
+  client.settings.endQuery();
   if (status !== TxStatus.Idle) {
     client.keptCycles++;
     return null;
   }
   const rest = client.kept !== null && (more || client.held.length > 0) ? keepRest(client) : null;
   if (rest === null) client.kept = null;
-  client.parametersBefore = null;
+  client.settings.endTransaction();
   client.clock.endTransaction(now, more, stats);
   return rest;
 }
@@ -242,20 +242,7 @@ function noteParameter(client: Client, payload: Buffer): boolean {
   if (parameter === null) return true;
   const server = client.server!;
   server.noteParameter(parameter.name, parameter.value);
-  const { tracked } = client.sessions.registry;
-  const index = tracked.indexOf(parameter.name);
-  if (index < 0) return true;
-  const value = server.parameters[index]!;
-  const isNews = tracked.isKept(index) || client.told[index] !== value;
-  client.told[index] = value;
-  if (!tracked.isSettable(index)) return isNews;
-  if (client.database!.watch !== null) client.parametersBefore ??= [...client.parameters];
-  const isDefault = !tracked.isKept(index) && value === server.defaults[index];
-  client.parameters[index] = isDefault ? undefined : value;
-  if (index !== tracked.readOnly) return isNews;
-  if (isDefault) client.readOnly = 'known';
-  else client.readOnly = client.hasSet ? 'likely' : 'unknown';
-  return isNews;
+  return client.settings.reported(parameter.name, server, client.database!.watch !== null);
 }
 
 function isSizeOf(tag: Buffer, size: number): boolean {

@@ -10,7 +10,6 @@ import type { Client } from '../client.ts';
 import { forgetKept, keepOnly, keptBytes } from './kept.ts';
 import { Request } from '../relay/outstanding.ts';
 import { releaseStatement } from '../statements/prepared.ts';
-import { forgetUnknownReadOnly } from '../link/read-only.ts';
 import { answerError } from '../query/query.ts';
 import { Handled } from '../relay/handled.ts';
 import { dropHeld, resumeClient } from '../relay/relay-client.ts';
@@ -330,28 +329,17 @@ function detach(client: Client, server: Server): Loss {
   client.replyCarry.clear();
   client.completed = 0;
   client.hasEnded = false;
-  rollBackParameters(client);
+  rollBackSettings(client);
   // nobody will tell that the server has taken what it was sent
   if (!client.blocked && client.socket.isPaused()) client.readOn();
   return loss;
 }
 
-/** What a transaction has set goes with it, and the client is told so as a server would tell. */
-function rollBackParameters(client: Client): void {
-  const { parametersBefore: before } = client;
-  client.parametersBefore = null;
-  forgetUnknownReadOnly(client);
-  if (before === null || client.state === 'closed') return;
-  const { parameters } = client;
-  client.parameters = before;
-  if (client.replyLeft > 0 && client.replyForwarded) return;
-  for (const [i, name] of client.sessions.registry.tracked.names.entries()) {
-    if (before[i] === parameters[i]) continue;
-    const value = before[i] ?? client.pool!.welcome?.get(name);
-    if (value === undefined || value === client.told[i]) continue;
-    client.told[i] = value;
+/** Undoes the settings that the lost transaction has changed, and tells the client so, as a server would after a ROLLBACK. */
+function rollBackSettings(client: Client): void {
+  const mayTell = client.state !== 'closed' && !(client.replyLeft > 0 && client.replyForwarded);
+  for (const [name, value] of client.settings.rollBack(client.pool!.welcome, mayTell))
     client.send(parameterStatus(name, value));
-  }
 }
 
 /**

@@ -1,0 +1,203 @@
+/**
+ * The settings of a client's session that follow it from server to server, such as `client_encoding` or `search_path`, and
+ * what it was last told of them. A value stands at the place that TrackedParameters gives its name; undefined: the client
+ * has set nothing, and each server's own default applies.
+ */
+import { canonicalValue } from '../pool/canonical.ts';
+import type { ParameterValues, ServerParameters, TrackedParameters } from '../pool/parameters.ts';
+
+/** A setting in another spelling. */
+export interface Respelled {
+  readonly name: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The place of client_encoding, which is tracked first. */
+const CLIENT_ENCODING = 0;
+
+export class SessionSettings {
+  readonly #tracked: TrackedParameters;
+  #values: ParameterValues = [];
+  readonly #told: ParameterValues = [];
+  /** the values before the running transaction changed one; null: it has not */
+  #before: ParameterValues | null = null;
+  /**
+   * Whether the client itself has set its default_transaction_read_only. `unknown` until the server is asked, because a
+   * server reports a change of its configuration in the same way; `likely`: a SET has just been done.
+   */
+  #readOnly: 'known' | 'likely' | 'unknown' = 'known';
+  /** a SET has been answered since the last ReadyForQuery */
+  #hasSet = false;
+
+  constructor(tracked: TrackedParameters) {
+    this.#tracked = tracked;
+  }
+
+  /** The client's value of a tracked setting; undefined: it has none of its own, or the name is not tracked. */
+  value(name: string): string | undefined {
+    return this.#values[this.#tracked.indexOf(name)];
+  }
+
+  get clientEncoding(): string | undefined {
+    return this.#values[CLIENT_ENCODING];
+  }
+
+  // Login.
+
+  /** Takes a setting of the StartupMessage. False: it is none that may stand there. */
+  takeAtStartup(name: string, value: string): boolean {
+    const index = this.#tracked.indexAtStartup(name);
+    if (index < 0) return false;
+    this.#values[index] = this.#tracked.intern(value);
+    return true;
+  }
+
+  /** Gives the client an application_name that it has not chosen itself. */
+  nameApplication(name: string): void {
+    this.#values[this.#tracked.indexOf('application_name')] = name;
+  }
+
+  /**
+   * Makes up what a new client is told of one setting.
+   * @param own the server's own value
+   * @returns the client's value if it asked for one, in PostgreSQL's spelling; else the server's
+   */
+  welcome(name: string, own: string): string {
+    const index = this.#tracked.indexOf(name);
+    const asked = this.#values[index];
+    const value = this.#tracked.intern(asked === undefined ? own : canonicalValue(name, asked, own));
+    if (index < 0) return value;
+    // Of what the client did not ask for, some keeps this value on each server, and the rest is each server's default. What
+    // it asked for is kept as a whole: of `DateStyle` `ISO` alone, the order would be the last client's.
+    if (this.#tracked.isKept(index) || asked !== undefined) this.#values[index] = value;
+    this.#told[index] = value;
+    return value;
+  }
+
+  // A new server.
+
+  /** The statements that bring a server to these settings; null: it has them already. */
+  difference(server: ServerParameters): string | null {
+    return this.#tracked.difference(this.#values, server);
+  }
+
+  /**
+   * The server has been brought to these settings. Its spelling (`ISO, MDY`) is the client's from now on, so that the next
+   * comparison is an equal one.
+   * @returns the settings whose spelling has changed
+   */
+  applied(server: ServerParameters): Respelled[] {
+    this.#tracked.noteReset(this.#values, server);
+    const respelled: Respelled[] = [];
+    for (const [i, from] of this.#values.entries()) {
+      const to = server.parameters[i];
+      const name = this.#tracked.names[i];
+      if (from === undefined || to === undefined || name === undefined || from === to) continue;
+      respelled.push({ name, from, to });
+      this.#values[i] = to;
+    }
+    return respelled;
+  }
+
+  /**
+   * What is to be told of a server that is not the one before.
+   * @returns names and values, which count as told; null: nothing
+   */
+  news(server: ServerParameters): [string, string][] | null {
+    return this.#tracked.news(this.#told, server);
+  }
+
+  // Changes.
+
+  /** A SET has been answered. */
+  noteSet(): void {
+    this.#hasSet = true;
+  }
+
+  /**
+   * The client's server has reported a setting.
+   * @param server which has noted it
+   * @param mayRollBack the values from before the transaction are kept, for `rollBack`
+   * @returns false: the client knows it already, from another server
+   */
+  reported(name: string, server: ServerParameters, mayRollBack: boolean): boolean {
+    const tracked = this.#tracked;
+    const index = tracked.indexOf(name);
+    if (index < 0) return true;
+    const value = server.parameters[index];
+    const isNews = tracked.isKept(index) || this.#told[index] !== value;
+    this.#told[index] = value;
+    if (!tracked.isSettable(index)) return isNews;
+    if (mayRollBack) this.#before ??= [...this.#values];
+    const isDefault = !tracked.isKept(index) && value === server.defaults[index];
+    this.#values[index] = isDefault ? undefined : value;
+    if (index !== tracked.readOnly) return isNews;
+    if (isDefault) this.#readOnly = 'known';
+    else this.#readOnly = this.#hasSet ? 'likely' : 'unknown';
+    return isNews;
+  }
+
+  endQuery(): void {
+    this.#hasSet = false;
+  }
+
+  /** The transaction has ended on its server: its changes stay. */
+  endTransaction(): void {
+    this.#before = null;
+  }
+
+  /**
+   * The transaction was lost with its server, and its changes with it.
+   * @param defaults what clients of this pool are welcomed with
+   * @param mayTell the client can be told
+   * @returns names and values to be told, which count as told
+   */
+  rollBack(defaults: ReadonlyMap<string, string> | null, mayTell: boolean): [string, string][] {
+    const before = this.#before;
+    this.#before = null;
+    this.#forgetUnknownReadOnly();
+    if (before === null) return [];
+    const lost = this.#values;
+    this.#values = before;
+    if (!mayTell) return [];
+    const news: [string, string][] = [];
+    for (const [i, name] of this.#tracked.names.entries()) {
+      if (before[i] === lost[i]) continue;
+      const value = before[i] ?? defaults?.get(name);
+      if (value === undefined || value === this.#told[i]) continue;
+      this.#told[i] = value;
+      news.push([name, value]);
+    }
+    return news;
+  }
+
+  // default_transaction_read_only (link/read-only.ts).
+
+  /** It is not known whether default_transaction_read_only is the client's own. */
+  get isReadOnlyInDoubt(): boolean {
+    return this.#readOnly !== 'known';
+  }
+
+  /**
+   * Ends the doubt, because the server is asked, or can't be.
+   * @returns whether the value is likely to be the client's own
+   */
+  settleReadOnly(): boolean {
+    const wasLikely = this.#readOnly === 'likely';
+    this.#readOnly = 'known';
+    return wasLikely;
+  }
+
+  /** The value was not the client's own. It stays if the client has set another one meanwhile. */
+  forgetReadOnly(value: string | undefined): void {
+    const { readOnly } = this.#tracked;
+    if (this.#values[readOnly] === value) this.#values[readOnly] = undefined;
+  }
+
+  /** The server is gone and can't be asked: the value only stays if a SET has just been done. */
+  #forgetUnknownReadOnly(): void {
+    if (this.#readOnly === 'unknown') this.#values[this.#tracked.readOnly] = undefined;
+    this.#readOnly = 'known';
+  }
+}
