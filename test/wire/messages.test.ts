@@ -1,3 +1,4 @@
+/** Messages are read as they were written, and nonsense makes no reader throw. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -6,8 +7,10 @@ import {
   errorResponse,
   message,
   parameterStatus,
+  parseColumns,
   parseErrorFields,
   parseParameterStatus,
+  parseRow,
 } from '../../src/wire/messages.ts';
 
 const text = fc.string({ unit: 'grapheme' }).map((each) => each.replaceAll('\0', ''));
@@ -61,8 +64,20 @@ test('random bytes make none of the readers throw', () => {
     fc.property(fc.uint8Array(), (bytes) => {
       parseErrorFields(Buffer.from(bytes));
       parseParameterStatus(Buffer.from(bytes));
+      parseRow(Buffer.from(bytes));
+      parseColumns(Buffer.from(bytes));
     }),
   );
+});
+
+test('rows and columns are read, NULL included, and cut ones are none', () => {
+  const column = (name: string): Buffer => Buffer.concat([Buffer.from(`${name}\0`), Buffer.alloc(18)]);
+  const columns = Buffer.concat([Buffer.from([0, 2]), column('a'), column('ü')]);
+  assert.deepEqual(parseColumns(columns), ['a', 'ü']);
+  const row = Buffer.from([0, 3, 0, 0, 0, 1, 65, 255, 255, 255, 255, 0, 0, 0, 0]);
+  assert.deepEqual(parseRow(row), ['A', null, '']);
+  for (let end = 0; end < row.length; end++) assert.equal(parseRow(row.subarray(0, end)), null);
+  for (let end = 0; end < columns.length; end++) assert.equal(parseColumns(columns.subarray(0, end)), null);
 });
 
 test('errors of the proxy’s own say 08P01 as pgbouncer’s do, and are fatal', () => {
