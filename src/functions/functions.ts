@@ -8,11 +8,11 @@ import { Blame } from './tenants/blame.ts';
 import { isPassingError, type SourceFiles } from './build/bundle-job.ts';
 import { bundlers } from './build/bundlers.ts';
 import { GO } from './decide/policy.ts';
-import { FunctionSet, type FunctionLog, type SetSettings } from './tenants/function-set.ts';
+import { Tenant, type FunctionLog, type TenantSettings } from './tenants/tenant.ts';
 import { printable } from './build/places.ts';
 import { Hosts } from './sandbox/hosts.ts';
 import { KnownFiles } from './tenants/known-files.ts';
-import type { LoadTools } from './tenants/loading.ts';
+import type { LoadTools } from './tenants/loader.ts';
 import type { Excess } from './sandbox/shares.ts';
 import {
   areOperators,
@@ -30,8 +30,8 @@ import { Trials } from './tenants/trials.ts';
 import { SourceWatcher, type Matters } from './build/watch.ts';
 import { CATALOG, LOADING, WATCH } from './limits.ts';
 
-export type { Decision, FunctionCall, FunctionLog } from './tenants/function-set.ts';
-export { FunctionSet, GO };
+export type { Decision, FunctionCall, FunctionLog } from './tenants/tenant.ts';
+export { Tenant, GO };
 
 type Policy = 'pass' | 'error' | 'disconnect';
 
@@ -56,7 +56,7 @@ export interface FunctionSettings extends SourceSettings {
 }
 
 /** A row of SHOW FUNCTIONS. */
-export interface FunctionSetRow {
+export interface TenantRow {
   readonly tenant: string;
   readonly routing_rules: string;
   readonly rewrite_query: string;
@@ -87,13 +87,13 @@ export class Functions {
   /** what they may name */
   readonly targets: Targets;
   /** by entry, by name with a folder of rules, and for ANY, what applies; null: none does. Filled as names are asked for. */
-  readonly #byDatabase = new Map<string, FunctionSet | null>();
+  readonly #byDatabase = new Map<string, Tenant | null>();
   /** by database name, what its files say; it applies as soon as it has been loaded */
-  readonly #wanted = new Map<string, FunctionSet | null>();
+  readonly #wanted = new Map<string, Tenant | null>();
   /** by the files that they are made of */
-  readonly #sets = new Map<string, FunctionSet>();
+  readonly #sets = new Map<string, Tenant>();
   /** whether each database that a set applied to has another one now */
-  readonly #replaced = new WeakMap<FunctionSet, boolean>();
+  readonly #replaced = new WeakMap<Tenant, boolean>();
   readonly #known: KnownFiles;
   readonly #blame = new Blame();
   /** By version: it may end a process after another one, or another set, has taken its place. */
@@ -166,7 +166,7 @@ export class Functions {
     await prepareScripts().catch(() => {});
     for (const [i, name] of this.#names().entries()) {
       // unless a reload has removed it meanwhile
-      if (this.#isName(name)) this.setFor(name);
+      if (this.#isName(name)) this.tenantOf(name);
       // let clients be served
       if (i % CATALOG.namesPerTurn === 0) await nextTurn();
     }
@@ -174,13 +174,13 @@ export class Functions {
   }
 
   /** The set that applies to a database's clients; null: none. */
-  setFor(name: string): FunctionSet | null {
+  tenantOf(name: string): Tenant | null {
     const known = this.#byDatabase.get(name);
     if (known !== undefined) return known;
-    if (!this.#mayHaveOwn(name)) return this.setFor(ANY);
+    if (!this.#mayHaveOwn(name)) return this.tenantOf(ANY);
     const set = this.#wantedFor(name);
     // until the folders are known, clients could fill the memory with names
-    if (this.#folders === null && !this.#isEntry(name) && set === this.setFor(ANY)) return set;
+    if (this.#folders === null && !this.#isEntry(name) && set === this.tenantOf(ANY)) return set;
     this.#wanted.set(name, set);
     this.#byDatabase.set(name, set);
     return set;
@@ -240,7 +240,7 @@ export class Functions {
     if (hostsChanged) void moved.then(() => old.retire());
     this.#lookUp();
     const sets = [...this.#sets.values()];
-    const suspects = sets.filter((set) => this.#blame.isSuspect(set.tenant));
+    const suspects = sets.filter((set) => this.#blame.isSuspect(set.name));
     const others = sets.filter((set) => !suspects.includes(set));
     await Promise.all([
       inTime(
@@ -252,8 +252,8 @@ export class Functions {
     ]);
   }
 
-  #warnOfLate(sets: readonly FunctionSet[]): void {
-    const late = sets.filter((set) => set.loader.isBusy).map((set) => set.tenant);
+  #warnOfLate(sets: readonly Tenant[]): void {
+    const late = sets.filter((set) => set.loader.isBusy).map((set) => set.name);
     const more = late.length > CATALOG.maxNamed ? ` and ${late.length - CATALOG.maxNamed} more` : '';
     this.#log.warn(
       { event: 'reload' },
@@ -277,9 +277,9 @@ export class Functions {
     };
   }
 
-  stats(): FunctionSetRow[] {
+  stats(): TenantRow[] {
     return [...this.#sets.values()].map((set) => ({
-      tenant: set.tenant,
+      tenant: set.name,
       routing_rules: set.origins.routing,
       rewrite_query: set.origins.rewrite,
       databases: [...this.#byDatabase]
@@ -289,14 +289,14 @@ export class Functions {
       state: set.state,
       version: set.versionHash,
       loaded_at: set.loadedAt,
-      calls: set.record.counters.calls,
-      routed: set.record.counters.routed,
-      rewritten: set.record.counters.rewritten,
-      rejected: set.record.counters.rejected,
-      refused_moves: set.record.counters.refusedMoves,
-      failures: Object.values(set.record.counters.failures).reduce((sum, count) => sum + count, 0),
-      last_error: set.record.lastError,
-      last_error_at: set.record.lastErrorAt,
+      calls: set.journal.counters.calls,
+      routed: set.journal.counters.routed,
+      rewritten: set.journal.counters.rewritten,
+      rejected: set.journal.counters.rejected,
+      refused_moves: set.journal.counters.refusedMoves,
+      failures: Object.values(set.journal.counters.failures).reduce((sum, count) => sum + count, 0),
+      last_error: set.journal.lastError,
+      last_error_at: set.journal.lastErrorAt,
     }));
   }
 
@@ -306,12 +306,12 @@ export class Functions {
   }
 
   /** An entry whose clients a set's functions judge; null: there is none just now. */
-  #anEntryOf(set: FunctionSet): string | null {
+  #anEntryOf(set: Tenant): string | null {
     for (const [name, each] of this.#byDatabase) if (each === set) return name;
     return null;
   }
 
-  #wantedFor(name: string, findFile: FindFile = this.#findFile): FunctionSet | null {
+  #wantedFor(name: string, findFile: FindFile = this.#findFile): Tenant | null {
     if (this.#stopped) return null;
     const database = this.#databases.get(name) ?? this.#fallback ?? undefined;
     const files = sourceFiles(this.#settings, name === ANY ? '' : name, database, findFile);
@@ -319,14 +319,14 @@ export class Functions {
   }
 
   /** @param entry one that they apply to */
-  #setOf(files: SourceFiles, entry: string): FunctionSet {
+  #setOf(files: SourceFiles, entry: string): Tenant {
     const key = keyOf(files);
     let set = this.#sets.get(key);
     if (set === undefined) {
       // A tenant whose other rules have harmed their neighbours starts in a process of its own.
       const isSuspect = this.#blame.isSuspect(dirname((files.routing ?? files.rewrite)!));
       const own = isSuspect ? this.#hosts.separate(files) : null;
-      set = new FunctionSet({
+      set = new Tenant({
         files,
         settings: this.#setSettings(files, entry),
         host: own ?? this.#hosts.of(files),
@@ -355,7 +355,7 @@ export class Functions {
     );
   }
 
-  #setSettings(files: SourceFiles, entry: string | null): SetSettings {
+  #setSettings(files: SourceFiles, entry: string | null): TenantSettings {
     const settings = this.#settings;
     return {
       timeoutMs: settings.user_function_timeout,
@@ -402,12 +402,12 @@ export class Functions {
     const set = this.#setOfVersion(versionId);
     if (set === undefined || !this.#separate(set)) return;
     this.#log.info(
-      { event: 'sandbox_separated', tenant: set.tenant, excess },
-      `user functions of ${set.tenant} take much ${excess}: they get a sandbox process of their own`,
+      { event: 'sandbox_separated', tenant: set.name, excess },
+      `user functions of ${set.name} take much ${excess}: they get a sandbox process of their own`,
     );
   }
 
-  #setOfVersion(versionId: number): FunctionSet | undefined {
+  #setOfVersion(versionId: number): Tenant | undefined {
     return [...this.#sets.values()].find((each) => each.versionId === versionId);
   }
 
@@ -424,13 +424,13 @@ export class Functions {
   }
 
   /** A set has harmed those that share its process. */
-  #fault(set: FunctionSet): void {
-    this.#blame.add(set.tenant);
+  #fault(set: Tenant): void {
+    this.#blame.add(set.name);
     if (this.#sets.get(keyOf(set.files)) === set) this.#separate(set);
   }
 
   /** @returns whether there was something to separate it from */
-  #separate(set: FunctionSet): boolean {
+  #separate(set: Tenant): boolean {
     const host = this.#hosts.separate(set.files);
     if (host !== null) void set.moveTo(host);
     return host !== null;
@@ -472,7 +472,7 @@ export class Functions {
     return this.#fallback !== null || this.#databases.has(name);
   }
 
-  async #reload(sets: readonly FunctionSet[], isAsked = false): Promise<void> {
+  async #reload(sets: readonly Tenant[], isAsked = false): Promise<void> {
     await Promise.all(
       sets
         .filter((set) => this.#sets.has(keyOf(set.files)) && !this.#isGone(set))
@@ -511,27 +511,27 @@ export class Functions {
     for (const [key, set] of this.#sets) if (!used.has(set)) this.#drop(key, set);
   }
 
-  #forgetName(name: string, set: FunctionSet | null): void {
-    if (set !== this.setFor(ANY)) return;
+  #forgetName(name: string, set: Tenant | null): void {
+    if (set !== this.tenantOf(ANY)) return;
     this.#wanted.delete(name);
     this.#byDatabase.delete(name);
   }
 
-  #drop(key: string, set: FunctionSet): void {
+  #drop(key: string, set: Tenant): void {
     this.#sets.delete(key);
     this.#watcher.forget(set.loader);
     set.dispose();
     this.#hosts.release(set.files);
     // another set has its files, or those that count instead of them
     if (this.#replaced.get(set) === true && set.loader.entries.every(isThere)) return;
-    this.#log.info({ event: 'rules_removed', tenant: set.tenant }, `user functions of ${set.tenant} removed`);
+    this.#log.info({ event: 'rules_removed', tenant: set.name }, `user functions of ${set.name} removed`);
   }
 
-  #isGone({ files }: FunctionSet): boolean {
+  #isGone({ files }: Tenant): boolean {
     return this.#known.isGone(files.routing) || this.#known.isGone(files.rewrite);
   }
 
-  #using(file: string): FunctionSet[] {
+  #using(file: string): Tenant[] {
     return [...this.#sets.values()].filter(({ files }) => files.routing === file || files.rewrite === file);
   }
 
@@ -539,7 +539,7 @@ export class Functions {
     const seconds = this.#settings.user_function_removal_grace / 1000;
     for (const set of this.#using(file)) {
       const serving = set.versionHash === '' ? 'nothing is loaded' : `version ${set.versionHash} goes on`;
-      set.record.gone(
+      set.journal.gone(
         `${file} is gone: ${serving} for ${seconds} s, unless the file comes back or RELOAD confirms its removal`,
       );
     }
@@ -547,7 +547,7 @@ export class Functions {
 
   #fileBack(file: string): void {
     for (const set of this.#using(file)) {
-      set.record.back(file);
+      set.journal.back(file);
       if (this.#isGone(set)) continue;
       set.setMissing(null);
       void set.reload();
@@ -560,7 +560,7 @@ export class Functions {
     for (const set of guarded) {
       const message = `${file} is gone: each query is a failure until it is back, or RELOAD confirms its removal`;
       set.setMissing(message);
-      set.record.gone(message);
+      set.journal.gone(message);
     }
     if (guarded.length > 0) return false;
     // after KnownFiles has forgotten the file
@@ -571,7 +571,7 @@ export class Functions {
   }
 
   /** Whether a function that comes from this file has a policy other than `pass`. */
-  #isGuard(set: FunctionSet, file: string): boolean {
+  #isGuard(set: Tenant, file: string): boolean {
     const { onRoutingFailure, onRewriteFailure } = this.#setSettings(set.files, null);
     const { routing, rewrite } = set.origins;
     return (

@@ -6,7 +6,7 @@ import type { Database } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Waiter } from '../pool/waiter.ts';
 import type { Server, ServerUser } from '../pool/server.ts';
-import type { Decision, FunctionSet } from '../functions/functions.ts';
+import type { Decision, Tenant } from '../functions/functions.ts';
 import { printable } from '../telemetry/printable.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { Carry } from '../wire/carry.ts';
@@ -244,18 +244,18 @@ export class Client implements Waiter, ServerUser {
    * The user functions that apply: those of the database that the client logged in to, wherever they have moved it since.
    * Asked for each query, because a file may appear or go at any time.
    */
-  get functions(): FunctionSet | null {
-    return this.replication === 'none' ? this.sessions.functions.setFor(this.entry) : null;
+  get functions(): Tenant | null {
+    return this.replication === 'none' ? this.sessions.functions.tenantOf(this.entry) : null;
   }
 
   /**
    * Those of the database that the client was moved to, which judge what comes from elsewhere too. Null: it is where it
    * logged in, or there are none, or they are the same set.
    */
-  get targetFunctions(): FunctionSet | null {
+  get targetFunctions(): Tenant | null {
     const { entry } = this.database!;
     if (entry === this.entry || this.replication !== 'none') return null;
-    const set = this.sessions.functions.setFor(entry);
+    const set = this.sessions.functions.tenantOf(entry);
     return set === this.functions ? null : set;
   }
 

@@ -142,7 +142,7 @@ test('a rule that can reject is told of what passes it, once for each version', 
   assert.equal(said(guarding), 0);
   const decisions = POLICIES.map((policy) => [policy, policy === 'pass' ? passing : guarding] as const);
   for (const [policy, rules] of decisions)
-    assert.equal(rules.functions.setFor('a')!.tooLarge(65_537).kind, policy === 'pass' ? 'go' : 'reject');
+    assert.equal(rules.functions.tenantOf('a')!.tooLarge(65_537).kind, policy === 'pass' ? 'go' : 'reject');
 });
 
 test(
@@ -278,7 +278,7 @@ test('a top level that hangs only when it is loaded again keeps its neighbours w
     'bad/routing_rules.js',
     `if (Date.now() > ${hangsFrom}) for (;;); export const routing_rules = () => null;`,
   );
-  const hostOf = (name: string): unknown => rules.functions.setFor(name)?.loader.version?.host;
+  const hostOf = (name: string): unknown => rules.functions.tenantOf(name)?.loader.version?.host;
   await until('the version that behaves', () => hostOf('bad') !== undefined);
   assert.equal(hostOf('bad'), hostOf('good'));
   await until('the time when it hangs', () => Date.now() > hangsFrom);

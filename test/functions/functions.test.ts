@@ -181,7 +181,7 @@ for (const policy of ['pass', 'error', 'disconnect'] as const) {
     const expected = { pass: 'go', error: 'reject', disconnect: 'disconnect' }[policy];
     for (const query of ['throw', 'type', 'unknown'])
       assert.equal((await rules.ask(query)).kind, expected, query);
-    assert.equal(rules.functions.setFor('a')!.tooLarge(10_000_000).kind, expected);
+    assert.equal(rules.functions.tenantOf('a')!.tooLarge(10_000_000).kind, expected);
     assert.deepEqual(await rules.ask('fine'), STAY);
     const { failures } = rules.functions.stats()[0]!;
     assert.equal(failures, 4);
@@ -289,12 +289,12 @@ test('of a package the build that needs no Node is taken', async (t) => {
 
 test('functions appear and vanish with their files and folders', async (t) => {
   const rules = await Rules.start(t, { files: { 'keep/x': '' }, settings: REMOVED_AT_ONCE });
-  assert.equal(rules.functions.setFor('a'), null);
+  assert.equal(rules.functions.tenantOf('a'), null);
   await mkdir(join(rules.folder, 'a'));
   await rules.write('a/routing_rules.ts', rule('b'));
   await until('the rule', async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(to('b')));
   await rm(join(rules.folder, 'a'), { recursive: true });
-  await until('its end', () => rules.functions.setFor('a') === null);
+  await until('its end', () => rules.functions.tenantOf('a') === null);
 });
 
 test('a set that keeps hanging is suspended, and comes back', async (t) => {

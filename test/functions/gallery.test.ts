@@ -38,12 +38,12 @@ async function serve(t: Scope, folder: string, more: RulesOptions['settings'] = 
     settings: { user_functions_dir: files, ...more },
   });
   return async (query, as = {}) => {
-    const set = rules.functions.setFor('dev');
+    const set = rules.functions.tenantOf('dev');
     assert.ok(set, 'the rules are found');
     const decision = await new Promise<Awaited<ReturnType<Rules['ask']>>>((resolve) => {
-      set.evaluate({ username: 'app', query, inTransaction: false, database: 'dev', ...as }, resolve);
+      set.decide({ username: 'app', query, inTransaction: false, database: 'dev', ...as }, resolve);
     });
-    assert.deepEqual(set.record.counters.failures, {}, set.record.lastError);
+    assert.deepEqual(set.journal.counters.failures, {}, set.journal.lastError);
     if (decision.kind !== 'go') return `${decision.kind} ${decision.code}`;
     const route = decision.dbkey === null ? null : `-> ${decision.dbkey}`;
     return [decision.query, route].filter((part) => part !== null).join(' ') || '=';

@@ -6,7 +6,7 @@ import test from 'node:test';
 import type { TestContext } from 'node:test';
 import { Blame } from '../../src/functions/tenants/blame.ts';
 import { bundlers } from '../../src/functions/build/bundlers.ts';
-import { FunctionSet, type Decision, type FunctionSettings } from '../../src/functions/functions.ts';
+import { Tenant, type Decision, type FunctionSettings } from '../../src/functions/functions.ts';
 import { InlineHost } from '../../src/functions/sandbox/inline-host.ts';
 import { preludeSource } from '../../src/functions/sandbox/prelude.ts';
 import { Rules } from '../support/rules.ts';
@@ -40,7 +40,7 @@ function sandboxes(): string[] {
   });
 }
 
-const hostOf = (rules: Rules, name: string): unknown => rules.functions.setFor(name)!.loader.version!.host;
+const hostOf = (rules: Rules, name: string): unknown => rules.functions.tenantOf(name)!.loader.version!.host;
 
 const stateOf = (rules: Rules, name: string): string =>
   rules.functions.stats().find((row) => row.databases.split(',').includes(name))!.state;
@@ -109,7 +109,7 @@ test('many calls, and long ones, that arrive together are all answered, in order
     order,
     queries.map((_, i) => i),
   );
-  assert.deepEqual(rules.functions.setFor('good')!.record.counters.failures, {});
+  assert.deepEqual(rules.functions.tenantOf('good')!.journal.counters.failures, {});
 });
 
 test('a rule cannot forge lines of the log', async (t) => {
@@ -159,7 +159,7 @@ test('a version that is being loaded while its set moves to another host is not 
   const rules = await Rules.start(t, { files: {} });
   // where nobody watches
   await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'a';");
-  const set = new FunctionSet({
+  const set = new Tenant({
     files: { routing: join(rules.folder, 'more/than/one/routing_rules.ts'), rewrite: null },
     settings: {
       timeoutMs: 100,
@@ -197,7 +197,7 @@ test('a version that is being loaded while its set moves to another host is not 
   await Promise.all([set.reload(), set.moveTo(other)]);
   const call = { username: 'u', query: 'SELECT 1', inTransaction: false, database: 'a' };
   const decision = await new Promise<Decision>((resolve) => {
-    set.evaluate(call, resolve);
+    set.decide(call, resolve);
   });
   assert.deepEqual(decision, { kind: 'go', query: null, dbkey: 'b' });
 });

@@ -8,9 +8,9 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Blame } from '../../src/functions/tenants/blame.ts';
 import { BundleError, bundlers } from '../../src/functions/build/bundlers.ts';
-import { FunctionSet, type Decision } from '../../src/functions/functions.ts';
+import { Tenant, type Decision } from '../../src/functions/functions.ts';
 import { InlineHost } from '../../src/functions/sandbox/inline-host.ts';
-import type { LoadTools } from '../../src/functions/tenants/loading.ts';
+import type { LoadTools } from '../../src/functions/tenants/loader.ts';
 import { preludeSource } from '../../src/functions/sandbox/prelude.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Rules } from '../support/rules.ts';
@@ -37,7 +37,7 @@ test("an endless top level that is saved again and again delays no other tenant'
   const rules = await Rules.start(t, {
     files: { 'a/routing_rules.ts': rule('a'), 'b/routing_rules.ts': rule('a') },
   });
-  const hostile = rules.functions.setFor('a')!.loader;
+  const hostile = rules.functions.tenantOf('a')!.loader;
   let isDone = false;
   let saved = 0;
   const saving = (async (): Promise<void> => {
@@ -84,7 +84,7 @@ test('a rule that is saved again and again while it is built is loaded all the s
   isDone = true;
   await saving;
   await answers(rules, `d${saved}`, 'a');
-  const { builds } = rules.functions.setFor('a')!.loader;
+  const { builds } = rules.functions.tenantOf('a')!.loader;
   assert.ok(builds < saved, `${builds} builds of ${saved} versions`);
 });
 
@@ -130,13 +130,13 @@ const SETTINGS = {
 } as const;
 
 /** A set by itself, whose bundles the test makes. */
-function setWith(rules: Rules, bundle: LoadTools['bundle'], longestWaitMs?: number): FunctionSet {
+function setWith(rules: Rules, bundle: LoadTools['bundle'], longestWaitMs?: number): Tenant {
   const note =
     (level: string) =>
     (_fields: object, message: string): void => {
       rules.lines.push(`${level} ${message}`);
     };
-  return new FunctionSet({
+  return new Tenant({
     files: { routing: join(rules.folder, 'else/where/routing_rules.ts'), rewrite: null },
     settings: SETTINGS,
     host: new InlineHost(preludeSource()),
@@ -159,10 +159,10 @@ function setWith(rules: Rules, bundle: LoadTools['bundle'], longestWaitMs?: numb
   });
 }
 
-function askOf(set: FunctionSet): Promise<Decision> {
+function askOf(set: Tenant): Promise<Decision> {
   const call = { username: 'u', query: 'SELECT 1', inTransaction: false, database: 'a' };
   return new Promise((resolve) => {
-    set.evaluate(call, resolve);
+    set.decide(call, resolve);
   });
 }
 
@@ -280,7 +280,7 @@ test('a bundle that fails is built again only when something that it is made of 
   const rules = await Rules.start(t, {
     files: { 'routing_rules.ts': "import './lib.ts'; import './none.ts';", 'lib.ts': '' },
   });
-  const { loader } = rules.functions.setFor('a')!;
+  const { loader } = rules.functions.tenantOf('a')!;
   const { builds } = loader;
   for (let i = 0; i < 30; i++) await rules.write('proxy.log', 'x'.repeat(i));
   await rules.write('b/routing_rules.ts', rule('a'));

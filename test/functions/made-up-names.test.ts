@@ -34,13 +34,13 @@ test('ten thousand names cost no look at the file system, when they come or when
     fallback: true,
   });
   const looks = countLooks(t);
-  const general = rules.functions.setFor('*');
+  const general = rules.functions.tenantOf('*');
   assert.ok(general !== null);
-  for (let i = 0; i < 10_000; i++) assert.equal(rules.functions.setFor(`made-up-${i}`), general);
+  for (let i = 0; i < 10_000; i++) assert.equal(rules.functions.tenantOf(`made-up-${i}`), general);
   for (const name of ['../own', 'own/', '', '.', 'x'.repeat(300)])
-    assert.equal(rules.functions.setFor(name), general);
+    assert.equal(rules.functions.tenantOf(name), general);
   assert.equal(looks(), 0);
-  assert.notEqual(rules.functions.setFor('own'), general);
+  assert.notEqual(rules.functions.tenantOf('own'), general);
   await rules.write('own/routing_rules.ts', rule('a'));
   await routesTo(rules, 'own', 'a');
   assert.ok(looks() < 200, `${looks()} looks`);
@@ -79,14 +79,14 @@ test('a guard of such a name goes on when its folder vanishes, and fails closed 
     assert.ok(decision.kind !== 'go' || decision.dbkey === 'b', JSON.stringify(decision));
     return decision.kind === 'reject';
   });
-  assert.equal(rules.functions.setFor('other'), null);
+  assert.equal(rules.functions.tenantOf('other'), null);
   rules.functions.confirmRemovals();
   await rules.functions.reconfigure(rules.settings, [], {
     name: '*',
     routing_rules_file: null,
     rewrite_query_file: null,
   });
-  assert.equal(rules.functions.setFor('guarded'), null);
+  assert.equal(rules.functions.tenantOf('guarded'), null);
 });
 
 test('a guard of such a name applies also where user_functions_dir may not be listed', async (t) => {
@@ -109,10 +109,10 @@ test('a guard of such a name applies also where user_functions_dir may not be li
 
 test('user_functions_dir that appears later counts for such names', async (t) => {
   const rules = await Rules.start(t, { files: {}, fallback: true, settings: REMOVED_AT_ONCE });
-  assert.equal(rules.functions.setFor('late'), null);
+  assert.equal(rules.functions.tenantOf('late'), null);
   await rename(rules.folder, `${rules.folder}.away`);
   t.after(() => rm(`${rules.folder}.away`, { recursive: true, force: true }));
-  await until('nothing', () => rules.functions.setFor('late') === null);
+  await until('nothing', () => rules.functions.tenantOf('late') === null);
   await mkdir(join(`${rules.folder}.next`, 'late'), { recursive: true });
   fs.writeFileSync(join(`${rules.folder}.next`, 'late/routing_rules.ts'), rule('b'));
   await rename(`${rules.folder}.next`, rules.folder);

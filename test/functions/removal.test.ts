@@ -123,7 +123,7 @@ for (const grace of [0, 10_000]) {
     await rm(join(rules.folder, 'routing_rules.ts'));
     await until('the warning', () => rules.lines.some((line) => (grace === 0 ? OVERDUE : GONE).test(line)));
     await reload(rules);
-    assert.equal(rules.functions.setFor('a'), null);
+    assert.equal(rules.functions.tenantOf('a'), null);
     assert.deepEqual(await rules.ask('q'), STAY);
   });
 }
@@ -145,7 +145,7 @@ test('a database that nobody had named before is guarded while the file is away'
   await rm(join(rules.folder, 'routing_rules.ts'));
   await until('the warning', () => rules.lines.some((line) => GONE.test(line)));
   // more names than are remembered
-  for (let i = 0; i < 10_100; i++) assert.notEqual(rules.functions.setFor(`made-up-${i}`), null);
+  for (let i = 0; i < 10_100; i++) assert.notEqual(rules.functions.tenantOf(`made-up-${i}`), null);
   assert.deepEqual(await rules.ask('q', 'made-up-1'), TO_B);
   assert.deepEqual(await rules.ask('q', 'a'), TO_B);
 });

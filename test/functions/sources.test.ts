@@ -52,7 +52,7 @@ test('for each function the nearest wins: option of the database, its folder, gl
 
 test('a file that is dropped in, replaced by renaming, and deleted takes effect each time', async (t) => {
   const rules = await Rules.start(t, { files: {}, settings: REMOVED_AT_ONCE });
-  assert.equal(rules.functions.setFor('a'), null);
+  assert.equal(rules.functions.tenantOf('a'), null);
   await rules.write('routing_rules.ts', rule('a'));
   await answers(rules, 'a');
   for (const dbkey of ['b', 'a', 'b']) {
@@ -67,7 +67,7 @@ test('a file that is dropped in, replaced by renaming, and deleted takes effect 
   await answers(rules, 'b');
   await rm(join(rules.folder, 'routing_rules.ts'));
   await answers(rules, null);
-  assert.equal(rules.functions.setFor('a'), null);
+  assert.equal(rules.functions.tenantOf('a'), null);
 });
 
 test('JSON that a rule imports is part of it', async (t) => {

@@ -33,7 +33,7 @@ for (const [what, file] of [
 for (const name of ['where', '@scope/where']) {
   test(`the package ${name} is installed later, and its package.json names another file then`, async (t) => {
     const rules = await Rules.start(t, { files: { 'routing_rules.ts': importing(name) } });
-    const { loader } = rules.functions.setFor('a')!;
+    const { loader } = rules.functions.tenantOf('a')!;
     let folder = rules.folder;
     for (const part of ['node_modules', ...name.split('/')]) {
       folder = join(folder, part);

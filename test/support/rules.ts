@@ -100,10 +100,10 @@ export class Rules {
 
   /** What becomes of a query of user `u` in a database. `as`: what else is known of the call. */
   ask(query: string, database = 'a', as: Partial<FunctionCall> = {}): Promise<Decision> {
-    const set = this.functions.setFor(database);
+    const set = this.functions.tenantOf(database);
     if (set === null) return Promise.resolve({ kind: 'go', query: null, dbkey: null });
     return new Promise((resolve) => {
-      set.evaluate({ username: 'u', query, inTransaction: false, database, ...as }, resolve);
+      set.decide({ username: 'u', query, inTransaction: false, database, ...as }, resolve);
     });
   }
 }

@@ -11,7 +11,7 @@ export interface FunctionLog {
 }
 
 /** Counters of a set, for the console. */
-export interface SetCounters {
+export interface Counters {
   calls: number;
   routed: number;
   rewritten: number;
@@ -25,8 +25,8 @@ export interface SetCounters {
 export const TRIAL_ARGUMENTS = "('pgswitchyard', 'SELECT 1', false)";
 
 /** What is told of a set of user functions, in the log and on the console. */
-export class SetRecord {
-  readonly counters: SetCounters = {
+export class Journal {
+  readonly counters: Counters = {
     calls: 0,
     routed: 0,
     rewritten: 0,

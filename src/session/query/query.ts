@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { Unjudged } from '../../config/options.ts';
-import { GO, type Decision, type FunctionSet } from '../../functions/functions.ts';
+import { GO, type Decision, type Tenant } from '../../functions/functions.ts';
 import { canonicalEncoding } from '../../wire/encodings.ts';
 import { ClientError, clientErrors } from '../../wire/errors.ts';
 import { message, readyForQuery } from '../../wire/messages.ts';
@@ -154,7 +154,7 @@ export function judge(client: Client, type: number, judged: Judged, stays = fals
 
 function tooLongForTarget(
   client: Client,
-  target: FunctionSet,
+  target: Tenant,
   origin: Extract<Decision, { kind: 'go' }>,
   judged: Judged,
 ): number {
@@ -182,7 +182,7 @@ export function tooLongForFunctions(client: Client, type: number, size: number, 
 }
 
 /** @param entry whose functions they are */
-function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | string | null): Handled {
+function ask(client: Client, set: Tenant, entry: string, text: Buffer | string | null): Handled {
   if (text === null) {
     client.close(
       'bad packet: query without end',
@@ -200,7 +200,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
   const seesNodes = database.cluster !== null && functions.targets.mayName(set.files, entry, database.entry);
   const asked = (client.asked = { generation: set.generation, isTarget: client.decision !== null, entry });
   client.blocked = true;
-  set.evaluate(
+  set.decide(
     {
       username: client.user,
       query,
@@ -224,7 +224,7 @@ function ask(client: Client, set: FunctionSet, entry: string, text: Buffer | str
  * Whether a rewriting that the target has in common with the client's own database has been done. A tenant's routing
  * function runs in one isolate with it, and could change what it does: that is not relied on.
  */
-function isRewritten(client: Client, target: FunctionSet): boolean {
+function isRewritten(client: Client, target: Tenant): boolean {
   const origin = client.functions;
   const { rewrite } = target.files;
   return (
@@ -266,7 +266,7 @@ function noteDecision(client: Client, asked: Asked, decision: Decision): void {
 export function isPastFunctions(client: Client, what: Unjudged): boolean {
   const { functions } = client.sessions;
   const bars = (entry: string): boolean =>
-    functions.setFor(entry) !== null && !functions.targets.allows(entry, what);
+    functions.tenantOf(entry) !== null && !functions.targets.allows(entry, what);
   return bars(client.entry) || (client.database !== null && bars(client.database.entry));
 }
 

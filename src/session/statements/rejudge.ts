@@ -1,4 +1,4 @@
-import type { FunctionSet } from '../../functions/functions.ts';
+import type { Tenant } from '../../functions/functions.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { message } from '../../wire/messages.ts';
 import { sizeOf } from '../../wire/frame.ts';
@@ -27,7 +27,7 @@ import { noteUnnamedParse } from './unnamed.ts';
  * that the client sent.
  */
 
-/** Under which functions a text was judged; 0: there were none (FunctionSet.generation). */
+/** Under which functions a text was judged; 0: there were none (Tenant.generation). */
 export interface Generations {
   /** those of the database that the client logged in to */
   readonly originGeneration: number;
@@ -35,7 +35,7 @@ export interface Generations {
   readonly targetGeneration: number;
 }
 
-export function generationOf(set: FunctionSet | null): number {
+export function generationOf(set: Tenant | null): number {
   return set === null ? 0 : set.generation;
 }
 

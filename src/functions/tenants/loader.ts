@@ -5,8 +5,8 @@ import { BundleError } from '../build/bundlers.ts';
 import { placed, positionsOf, printable, type Details, type Positions } from '../build/places.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
-import type { SetRecord } from './journal.ts';
-import type { SetSettings } from './function-set.ts';
+import type { Journal } from './journal.ts';
+import type { TenantSettings } from './tenant.ts';
 import { isThere } from '../build/sources.ts';
 import { hasChangedSince, trailOf, type Trail } from '../build/trail.ts';
 import { tryVersion, type TrialResult } from './trials.ts';
@@ -20,7 +20,7 @@ export interface Version {
   readonly host: SandboxHost;
   /** as its hosts are given it */
   readonly code: VersionCode;
-  readonly settings: SetSettings;
+  readonly settings: TenantSettings;
   readonly manifest: Manifest;
   readonly loadedAt: Date;
   /** the database that its trial call was routed to; null: none */
@@ -62,12 +62,12 @@ let nextVersionId = 1;
 export class Loader {
   readonly files: SourceFiles;
   readonly tenant: string;
-  readonly #record: SetRecord;
+  readonly #journal: Journal;
   readonly #tools: LoadTools;
   readonly #onVersion: (isNew: boolean) => void;
   readonly #onSettled: () => void;
   readonly #isInUse: () => boolean;
-  #settings: SetSettings;
+  #settings: TenantSettings;
   #host: SandboxHost;
   #version: Version | null = null;
   #inputs: readonly string[];
@@ -99,9 +99,9 @@ export class Loader {
   constructor(options: {
     files: SourceFiles;
     tenant: string;
-    settings: SetSettings;
+    settings: TenantSettings;
     host: SandboxHost;
-    record: SetRecord;
+    journal: Journal;
     tools: LoadTools;
     /** another version serves; `isNew`: its code is another one */
     onVersion: (isNew: boolean) => void;
@@ -114,7 +114,7 @@ export class Loader {
     this.tenant = options.tenant;
     this.#settings = options.settings;
     this.#host = options.host;
-    this.#record = options.record;
+    this.#journal = options.journal;
     this.#tools = options.tools;
     this.#onVersion = options.onVersion;
     this.#onSettled = options.onSettled;
@@ -133,7 +133,7 @@ export class Loader {
 
   /** What the files held when they were looked at last is no version that can serve: an older one does. */
   get isOutdated(): boolean {
-    return this.#version !== null && !this.#isSound && this.#record.isRefused;
+    return this.#version !== null && !this.#isSound && this.#journal.isRefused;
   }
 
   get entry(): string {
@@ -158,7 +158,7 @@ export class Loader {
     while (this.#running !== null || this.#next !== null) await (this.#next ?? this.#running);
   }
 
-  get settings(): SetSettings {
+  get settings(): TenantSettings {
     return this.#settings;
   }
 
@@ -183,7 +183,7 @@ export class Loader {
   }
 
   /** Takes over changed settings and another host; a version that was loaded with others is loaded again. */
-  configure(settings: SetSettings, host: SandboxHost): Promise<void> {
+  configure(settings: TenantSettings, host: SandboxHost): Promise<void> {
     if (JSON.stringify(settings) !== JSON.stringify(this.#settings)) this.#settings = settings;
     this.#host = host;
     return this.#reinstall();
@@ -245,7 +245,7 @@ export class Loader {
         this.#complaint = '';
         this.#isSettled = true;
         this.#isSound = true;
-        this.#record.restored(made.hash);
+        this.#journal.restored(made.hash);
         return await this.#reinstall();
       }
       await this.#tryAndInstall(made);
@@ -330,9 +330,9 @@ export class Loader {
     this.#complaint = '';
     if (isNew) this.#isSound = true;
     this.#onVersion(isNew);
-    if (isNew) this.#record.loaded(made.hash);
+    if (isNew) this.#journal.loaded(made.hash);
     // the files may hold something else, which was refused
-    else if (this.#isSound) this.#record.forgive();
+    else if (this.#isSound) this.#journal.forgive();
     return loaded;
   }
 
@@ -379,7 +379,7 @@ export class Loader {
       return;
     if (message === this.#complaint) return;
     this.#complaint = message;
-    this.#record.refused(this.#version?.bundle.hash ?? '', message, details);
+    this.#journal.refused(this.#version?.bundle.hash ?? '', message, details);
   }
 
   /** The machine is short of something: that says nothing about the files. Calls go on waiting. */
@@ -388,7 +388,7 @@ export class Loader {
     const waitMs = Math.min(LOADING.firstRetryMs * 2 ** this.#retries++, LOADING.longestRetryMs);
     if (message !== this.#complaint) {
       this.#complaint = message;
-      this.#record.postponed(
+      this.#journal.postponed(
         this.#version?.bundle.hash ?? '',
         `${message}; tried again in ${waitMs / 1000} s`,
       );
@@ -402,7 +402,7 @@ export class Loader {
     if (message !== this.#complaint) {
       this.#complaint = message;
       const when = `loaded in ${Math.ceil(waitMs / 1000)} s, or by RELOAD`;
-      this.#record.postponed(this.#version?.bundle.hash ?? '', `${message}; ${when}`);
+      this.#journal.postponed(this.#version?.bundle.hash ?? '', `${message}; ${when}`);
     }
     this.#again(waitMs);
   }
@@ -430,7 +430,7 @@ export class Loader {
     const paths = [...trail].filter(([path, point]) => point.isWorldWritable && !this.#warned.has(path));
     if (paths.length === 0) return;
     for (const [path] of paths) this.#warned.add(path);
-    this.#record.writable(
+    this.#journal.writable(
       paths.slice(0, LOADING.maxNamed).map(([path]) => path),
       paths.length,
     );

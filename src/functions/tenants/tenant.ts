@@ -23,14 +23,14 @@ import type {
   SandboxHost,
 } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
-import { Loader, type LoadTools, type Version } from './loading.ts';
-import { SetRecord, type FunctionLog } from './journal.ts';
+import { Loader, type LoadTools, type Version } from './loader.ts';
+import { Journal, type FunctionLog } from './journal.ts';
 import { failedOne } from './trials.ts';
 
 export type { Decision, FunctionLog };
 
 /** What a set needs to know of the configuration; replaced as a whole on RELOAD. */
-export interface SetSettings {
+export interface TenantSettings {
   readonly timeoutMs: number;
   readonly memoryLimitMb: number;
   readonly maxQueryBytes: number;
@@ -45,13 +45,13 @@ export type FunctionCall = HostCall;
 let nextGeneration = 1;
 
 /** The user functions that apply to one or more databases: one bundle, one isolate, one record. */
-export class FunctionSet {
+export class Tenant {
   /** whose functions these are: the folder that they come from */
-  readonly tenant: string;
+  readonly name: string;
   readonly files: SourceFiles;
-  readonly record: SetRecord;
+  readonly journal: Journal;
   readonly #isDbkey: MayName;
-  readonly #onFault: (set: FunctionSet) => void;
+  readonly #onFault: (set: Tenant) => void;
   readonly loader: Loader;
   readonly #batcher: Batcher;
   #generation = nextGeneration++;
@@ -61,12 +61,12 @@ export class FunctionSet {
 
   constructor(options: {
     files: SourceFiles;
-    settings: SetSettings;
+    settings: TenantSettings;
     host: SandboxHost;
     log: FunctionLog;
     isDbkey: MayName;
     /** It has hung or eaten memory again and again. */
-    onFault: (set: FunctionSet) => void;
+    onFault: (set: Tenant) => void;
     /** Where calls run that cost others too much; null: alone, but where all others do. */
     apart: () => SandboxHost | null;
     tools: LoadTools;
@@ -74,27 +74,27 @@ export class FunctionSet {
     longestWaitMs?: number;
   }) {
     this.files = options.files;
-    this.tenant = dirname((options.files.routing ?? options.files.rewrite)!);
+    this.name = dirname((options.files.routing ?? options.files.rewrite)!);
     this.#isDbkey = options.isDbkey;
     this.#onFault = options.onFault;
     const { routing, rewrite } = options.files;
     const names = [...new Set([routing, rewrite])].filter((file) => file !== null);
-    this.record = new SetRecord(this.tenant, names.join(', '), options.log);
+    this.journal = new Journal(this.name, names.join(', '), options.log);
     this.#batcher = new Batcher({
       serving: () => (this.#missing === null ? this.#version : null),
       noVersion: () => this.#noVersion(),
       decide: (call, answer, opened, manifest) => this.#decide(call, answer, opened, manifest),
-      onPrinted: (text) => this.record.printed(text),
+      onPrinted: (text) => this.journal.printed(text),
       onOpened: () => this.#onFault(this),
       apart: options.apart,
       ...(options.longestWaitMs !== undefined && { longestWaitMs: options.longestWaitMs }),
     });
     this.loader = new Loader({
       files: options.files,
-      tenant: this.tenant,
+      tenant: this.name,
       settings: options.settings,
       host: options.host,
-      record: this.record,
+      journal: this.journal,
       tools: options.tools,
       onVersion: (isNew) => {
         if (isNew) {
@@ -106,7 +106,7 @@ export class FunctionSet {
         if (isNew) this.#warnOfMisdirected(this.#version!);
       },
       onSettled: () => this.#batcher.open(),
-      isInUse: () => this.record.counters.calls > 0 || !this.#batcher.isIdle,
+      isInUse: () => this.journal.counters.calls > 0 || !this.#batcher.isIdle,
     });
   }
 
@@ -114,7 +114,7 @@ export class FunctionSet {
     return this.loader.version;
   }
 
-  get #settings(): SetSettings {
+  get #settings(): TenantSettings {
     return this.loader.settings;
   }
 
@@ -163,11 +163,11 @@ export class FunctionSet {
 
   /** @param databases names of those whose clients the functions judge */
   observe(id: string, databases: readonly string[]): TenantSnapshot {
-    const { origins, record } = this;
-    const { failures, ...counters } = record.counters;
+    const { origins, journal } = this;
+    const { failures, ...counters } = journal.counters;
     return {
       id,
-      name: this.tenant,
+      name: this.name,
       routingFile: origins.routing,
       rewriteFile: origins.rewrite,
       databases,
@@ -176,8 +176,8 @@ export class FunctionSet {
       loadedAtMs: this.loadedAt?.getTime() ?? null,
       ...counters,
       failures: { ...failures },
-      lastError: record.lastError,
-      lastErrorAtMs: record.lastErrorAt?.getTime() ?? null,
+      lastError: journal.lastError,
+      lastErrorAtMs: journal.lastErrorAt?.getTime() ?? null,
     };
   }
 
@@ -194,9 +194,9 @@ export class FunctionSet {
 
   /**
    * Asks the functions about a query.
-   * @param done is called once, never before `evaluate` has returned
+   * @param done is called once, never before `decide` has returned
    */
-  evaluate(call: FunctionCall, done: (decision: Decision) => void): void {
+  decide(call: FunctionCall, done: (decision: Decision) => void): void {
     this.#batcher.evaluate(call, done);
   }
 
@@ -215,16 +215,16 @@ export class FunctionSet {
 
   /** A move that it wanted was not made: a transaction or pipeline was open. @returns whether that is worth a line */
   noteRefusedMove(): boolean {
-    return this.record.moveRefused();
+    return this.journal.moveRefused();
   }
 
-  /** Builds what its files hold now, and serves that when it is new and sound (loading.ts). */
+  /** Builds what its files hold now, and serves that when it is new and sound (loader.ts). */
   reload(isAsked = false): Promise<void> {
     return this.loader.reload(isAsked);
   }
 
   /** Takes over changed settings; a version that was loaded with others is loaded again. */
-  configure(settings: SetSettings, host: SandboxHost): Promise<void> {
+  configure(settings: TenantSettings, host: SandboxHost): Promise<void> {
     if (JSON.stringify(settings) !== JSON.stringify(this.#settings)) this.judgeAgain();
     return this.loader.configure(settings, host);
   }
@@ -256,7 +256,7 @@ export class FunctionSet {
     opened = false,
     manifest: Manifest | null = null,
   ): Decision {
-    this.record.counters.calls++;
+    this.journal.counters.calls++;
     if (answer.rewrite === null && answer.route === null) return GO;
     const { rewrite, route } = checked(call, answer, this.#isDbkey, (each) => this.#nameable(each));
     const { rewrites, routes } = manifest ?? this.#manifest;
@@ -265,7 +265,7 @@ export class FunctionSet {
     if (failure !== null) {
       const place = this.#place(failure);
       const subject = place === null ? this.#subject(failure, rewrite, route) : '';
-      this.record.failed(call.query, { ...failure, message: subject + failure.message }, place, opened);
+      this.journal.failed(call.query, { ...failure, message: subject + failure.message }, place, opened);
     }
     return (
       (rewrites && this.#refusal(call, rewrite, this.#settings.onRewriteFailure)) ||
@@ -277,14 +277,14 @@ export class FunctionSet {
   #go(call: FunctionCall, rewrite: Part, route: Part): Decision {
     const query = rewrite !== null && 'text' in rewrite && rewrite.text !== call.query ? rewrite.text : null;
     const dbkey = route !== null && 'text' in route ? route.text : null;
-    if (query !== null) this.record.counters.rewritten++;
-    if (dbkey !== null) this.record.counters.routed++;
+    if (query !== null) this.journal.counters.rewritten++;
+    if (dbkey !== null) this.journal.counters.routed++;
     return query === null && dbkey === null ? GO : { kind: 'go', query, dbkey };
   }
 
   #refusal(call: FunctionCall, part: Part, policy: FailurePolicy): Decision | null {
     const refusal = refusalOf(call.query, part, policy);
-    if (part !== null && 'rejection' in part) this.record.counters.rejected++;
+    if (part !== null && 'rejection' in part) this.journal.counters.rejected++;
     return refusal;
   }
 
@@ -300,7 +300,7 @@ export class FunctionSet {
     const about = `${made.hash} ${options.join()} ${maxQueryBytes}`;
     if (options.length === 0 || about === this.#warnedAbout || !canReject(made.code)) return;
     this.#warnedAbout = about;
-    this.record.passes(options, maxQueryBytes);
+    this.journal.passes(options, maxQueryBytes);
   }
 
   /** Which functions there are. Before anything could be loaded: both, because each of the files may hold them. */
@@ -332,7 +332,7 @@ export class FunctionSet {
   #warnOfMisdirected({ trialRoute, code: { databases } }: Version): void {
     const call = { username: '', query: '', inTransaction: false, database: databases[0] ?? '' };
     if (trialRoute === null || this.#isDbkey(trialRoute, call)) return;
-    this.record.misdirected(`routing_rules ${misnamed(trialRoute, this.#nameable(call))}`);
+    this.journal.misdirected(`routing_rules ${misnamed(trialRoute, this.#nameable(call))}`);
   }
 }
 
