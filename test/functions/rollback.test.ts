@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { isRollback } from '../../src/functions/decide/policy.ts';
-import { fingerprint, queryShape } from '../../src/functions/decide/shape.ts';
+import { fingerprint, queryShape } from '../../src/sql/fingerprint.ts';
 
 test('a plain ROLLBACK is known, however it is written', () => {
   for (const query of [

@@ -10,7 +10,7 @@ import { ScramServer } from '../../src/auth/scram-server.ts';
 import { isPrintable, parseAttributes } from '../../src/auth/scram.ts';
 import { parseSecret } from '../../src/auth/secrets.ts';
 import { printable as oneLine } from '../../src/functions/build/places.ts';
-import { fingerprint, queryShape } from '../../src/functions/decide/shape.ts';
+import { fingerprint, queryShape } from '../../src/sql/fingerprint.ts';
 import { Fifo } from '../../src/pool/fifo.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { logIn } from '../../src/pool/login.ts';
@@ -24,7 +24,7 @@ import {
   replayable,
   said,
 } from '../../src/session/resend/resendable.ts';
-import { isBegin, isRepeatable } from '../../src/sql/statement-kind.ts';
+import { isBegin, isRepeatable } from '../../src/sql/kind.ts';
 import { StatementRegistry } from '../../src/session/statements/shared.ts';
 import { loggable, printable } from '../../src/telemetry/printable.ts';
 import {

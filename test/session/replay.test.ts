@@ -10,7 +10,7 @@ import {
   said,
   type Interrupted,
 } from '../../src/session/resend/resendable.ts';
-import { isRepeatable, kindOf, statementsOf, type StatementKind } from '../../src/sql/statement-kind.ts';
+import { isRepeatable, kindOf, statementsOf, type StatementKind } from '../../src/sql/kind.ts';
 import * as raw from '../support/raw.ts';
 
 test('one transactional statement can be sent again', () => {

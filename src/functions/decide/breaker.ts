@@ -1,4 +1,4 @@
-import { fingerprint } from './shape.ts';
+import { fingerprint } from '../../sql/fingerprint.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/host.ts';
 import { BREAKER } from '../limits.ts';
 

@@ -1,6 +1,6 @@
 import { placed, printable, type Details, type Place } from '../build/places.ts';
 import type { CallFailure, FailureOutcome } from '../sandbox/host.ts';
-import { queryShape } from '../decide/shape.ts';
+import { queryShape } from '../../sql/fingerprint.ts';
 import { JOURNAL } from '../limits.ts';
 
 /** The part of a pino logger that is used here. */

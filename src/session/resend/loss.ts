@@ -24,7 +24,7 @@ import {
   uncommittedBytes,
   type Replayable,
 } from './resendable.ts';
-import { isRepeatable } from '../../sql/statement-kind.ts';
+import { isRepeatable } from '../../sql/kind.ts';
 
 /**
  * Clients of a database whose cluster is watched, when their server goes away: they stay. What was open is told to be
