@@ -3,7 +3,7 @@ import { isOptionName, optionOf } from '../config/options.ts';
 import { canPassDescriptors, sendDescriptors } from '../platform/descriptors.ts';
 import { fdOf } from '../platform/libc.ts';
 import type { Database } from '../pool/databases.ts';
-import { ADMIN_DATABASE } from '../session/login/startup.ts';
+import { ADMIN_DATABASE } from '../session/names.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { noticeResponse } from '../wire/messages.ts';
 import type { AdminActions, StopMode } from './actions.ts';

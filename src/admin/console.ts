@@ -1,8 +1,9 @@
 import { setImmediate as othersTurn } from 'node:timers/promises';
 import { clientLimitReached } from '../pool/limits.ts';
 import type { Client } from '../session/client.ts';
+import { issueCancelKey } from '../session/link/cancel.ts';
 import type { AdminConsole } from '../session/sessions.ts';
-import { ADMIN_DATABASE } from '../session/login/startup.ts';
+import { ADMIN_DATABASE } from '../session/names.ts';
 import { ClientError } from '../wire/errors.ts';
 import {
   AUTHENTICATION_OK,
@@ -64,7 +65,7 @@ export class Console implements AdminConsole {
       return client.close('not allowed', new ClientError('FATAL', '08P01', 'not allowed'));
     const refusal = this.#limitReached(client);
     if (refusal !== null) return client.close(refusal.message, refusal);
-    client.sessions.countOnConsole(client);
+    this.#actions.sessions.countOnConsole(client);
     const operator = new Operator(client, this.#actions, isAdmin);
     this.#welcome(client);
     client.onCancel = () => operator.cancel();
@@ -72,14 +73,16 @@ export class Console implements AdminConsole {
       operator.taken();
       this.#left();
     };
-    client.onTaken = () => {
-      operator.taken();
-      this.#read(operator);
-    };
-    client.reader = (_client, chunk) => {
-      client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
-      this.#read(operator);
-    };
+    client.readWith({
+      onBytes: (_client, chunk) => {
+        client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+        this.#read(operator);
+      },
+      onTaken: () => {
+        operator.taken();
+        this.#read(operator);
+      },
+    });
     client.state = 'idle';
     client.blocked = false;
     client.socket.resume();
@@ -108,10 +111,7 @@ export class Console implements AdminConsole {
   }
 
   #welcome(client: Client): void {
-    const key = client.sessions.issueCancelKey(
-      client,
-      client.minor >= 2 ? CANCEL_SECRET.v32 : CANCEL_SECRET.old,
-    );
+    const key = issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET.v32 : CANCEL_SECRET.old);
     this.#actions.consoleStats.clientLoginCount++;
     client.send(
       Buffer.concat([

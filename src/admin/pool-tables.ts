@@ -2,7 +2,7 @@
 import type { Database } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Client } from '../session/client.ts';
-import { ADMIN_DATABASE } from '../session/login/startup.ts';
+import { ADMIN_DATABASE } from '../session/names.ts';
 import type { AdminActions } from './actions.ts';
 import type { Column, Value } from './result.ts';
 import { clientPhase, compare, poolsInOrder, serverPhase, serversOf, splitWait, waitOf } from './sockets.ts';

@@ -112,7 +112,7 @@ export function plainAddress(address: string): string {
 }
 
 export function clientRow(client: Client, state: string, now: number): Value[] {
-  const { registry } = client.sessions;
+  const { registry } = client.context;
   const { listen_port: listenPort } = registry.config.settings;
   const application = client.settings.value('application_name') ?? '';
   return [

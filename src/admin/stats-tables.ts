@@ -1,6 +1,6 @@
 import type { DatabaseStats } from '../telemetry/stats.ts';
 import { STAT_NAMES, totals, type StatName } from '../telemetry/stats-history.ts';
-import { ADMIN_DATABASE } from '../session/login/startup.ts';
+import { ADMIN_DATABASE } from '../session/names.ts';
 import type { AdminActions } from './actions.ts';
 import { compare } from './sockets.ts';
 import type { Column, Value } from './result.ts';

@@ -11,19 +11,16 @@ import { printable } from '../telemetry/printable.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { Carry } from '../wire/carry.ts';
 import { TxStatus } from '../wire/protocol.ts';
-import { attach, serverLost, unlinkIfDone } from './link/link.ts';
 import { Clock } from './clock.ts';
-import { leave } from './leave.ts';
+import type { SessionContext } from './context.ts';
+import type { CancelKeys } from './link/cancel-keys.ts';
+import { ADMIN_DATABASE } from './names.ts';
+import { HELD_BYTES } from './relay/intake.ts';
 import { SessionSettings } from './settings.ts';
 import { Outstanding } from './relay/outstanding.ts';
 import type { ClientStatement, Undecided } from './statements/prepared.ts';
 import type { UntrackedStatement } from './statements/rejudge.ts';
-import { HELD_BYTES, resumeClient } from './relay/relay-client.ts';
-import { decided, type Asked, type Judgement } from './query/query.ts';
-import { relayServerBytes } from './relay/relay-server.ts';
-import { refuseWaiting } from './resend/loss.ts';
-import { ADMIN_DATABASE } from './login/startup.ts';
-import type { Sessions } from './sessions.ts';
+import type { Asked, Judgement } from './query/query.ts';
 import { UnnamedStatement } from './statements/unnamed.ts';
 
 /** `login` until ReadyForQuery; `waiting` for a server; `active` while linked; `idle` otherwise. */
@@ -36,10 +33,49 @@ const EMPTY = Buffer.alloc(0);
  */
 const UNSENT_BYTES = 128 * 1024;
 
+/** What clients use of the proxy, the set of all clients included. */
+export interface ClientContext extends SessionContext {
+  readonly cancelKeys: CancelKeys<Client>;
+  /** A client has authenticated to the admin database. */
+  enterConsole(client: Client): void;
+  /** A client has gone: it is no longer counted. */
+  forget(client: Client): void;
+}
+
+/** What the bytes of a client are for: start-up, login, relay or console. */
+export interface Reader {
+  /** Bytes have arrived. */
+  onBytes(client: Client, chunk: Buffer): void;
+  /** The client has taken what it was sent, after it was halted: its next message may be looked at. */
+  onTaken(client: Client): void;
+}
+
+/** What to do when something happens to a client: one object for all clients, handed in by sessions.ts. */
+export interface ClientHandlers {
+  /** The user functions have answered. */
+  decided(client: Client, asked: Asked, decision: Decision): void;
+  /** The linked server has sent bytes. */
+  serverBytes(client: Client, chunk: Buffer): void;
+  /** The connection to the server has ended, and not by the client's doing. */
+  serverLost(client: Client, server: Server, reason: string): void;
+  /** The pool lends the server that the client was waiting for. */
+  serverLent(client: Client, server: Server): void;
+  /** No server will be lent: an error for the query that waits for one. */
+  refused(client: Client, error: ClientError): void;
+  /** The node that the client waits for does not answer any more. */
+  nodeGone(client: Client): void;
+  /** The transaction was over, and its answer has now left. */
+  flushed(client: Client): void;
+  /** The connection ends (the parameters are those of Client.close). */
+  left(client: Client, reason: string, error: ClientError | null, serverReason: string | null): void;
+}
+
+const NO_READER: Reader = { onBytes: () => {}, onTaken: () => {} };
+
 /** A connection from an application. What happens on it is in the files beside this one, by subject. */
 export class Client implements Waiter, ServerUser {
   readonly id: number;
-  readonly sessions: Sessions;
+  readonly context: ClientContext;
   readonly connectedAt = performance.now();
   readonly remoteAddress: string;
   readonly remotePort: number;
@@ -92,8 +128,6 @@ export class Client implements Waiter, ServerUser {
   readonly clock = new Clock(this.connectedAt);
 
   // Reading (relay-client.ts).
-  /** what the bytes that arrive are for: start-up, login, relay or console */
-  reader: (client: Client, chunk: Buffer) => void = () => {};
   /** told when the client goes away while something is done for it (login, a console command that waits) */
   onLeft: (() => void) | null = null;
   /** takes a cancel request for this client; null: it goes to the client's server */
@@ -106,8 +140,6 @@ export class Client implements Waiter, ServerUser {
   halted = false;
   /** halted because the server owes more answers than MAX_AHEAD (relay-client.ts) */
   isAhead = false;
-  /** goes on with what it had sent, after it was halted */
-  onTaken: (client: Client) => void = resumeClient;
   /** bytes that are not handled yet: behind a block, or an incomplete message */
   held: Buffer = EMPTY;
   /** it is not read, because so much is held already */
@@ -184,6 +216,8 @@ export class Client implements Waiter, ServerUser {
   /** the database that the unnamed statement's Parse was routed to */
   unnamedRoute: string | null = null;
 
+  readonly #handlers: ClientHandlers;
+  #reader: Reader = NO_READER;
   readonly #outgoing: Buffer[] = [];
 
   readonly onData = (chunk: Buffer): void => {
@@ -191,7 +225,7 @@ export class Client implements Waiter, ServerUser {
     this.clock.heard();
     if (this.database !== null) this.database.stats.bytesReceived += chunk.length;
     try {
-      this.reader(this, chunk);
+      this.#reader.onBytes(this, chunk);
     } catch (error) {
       this.crash(error as Error);
     }
@@ -199,7 +233,7 @@ export class Client implements Waiter, ServerUser {
 
   readonly onDecision = (asked: Asked, decision: Decision): void => {
     try {
-      decided(this, asked, decision);
+      this.#handlers.decided(this, asked, decision);
     } catch (error) {
       this.crash(error as Error);
     }
@@ -212,19 +246,20 @@ export class Client implements Waiter, ServerUser {
     if (this.unlinkWhenFlushed) {
       this.unlinkWhenFlushed = false;
       // it may have asked for more meanwhile
-      if (this.server !== null) unlinkIfDone(this);
+      if (this.server !== null) this.#handlers.flushed(this);
     }
     if (this.halted && !this.isAhead) this.goOn();
   };
 
-  constructor(sessions: Sessions, id: number, socket: Socket, isUnix: boolean) {
-    this.sessions = sessions;
-    this.settings = new SessionSettings(sessions.registry.tracked);
+  constructor(context: ClientContext, handlers: ClientHandlers, id: number, socket: Socket, isUnix: boolean) {
+    this.context = context;
+    this.#handlers = handlers;
+    this.settings = new SessionSettings(context.tracked);
     this.id = id;
     this.socket = socket;
     this.isUnix = isUnix;
     this.remoteAddress = isUnix ? 'unix' : (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
-    this.remotePort = isUnix ? sessions.registry.config.settings.listen_port : (socket.remotePort ?? 0);
+    this.remotePort = isUnix ? context.config.settings.listen_port : (socket.remotePort ?? 0);
     this.remotePid = isUnix ? (peerIds(socket)?.pid ?? 0) : 0;
   }
 
@@ -245,7 +280,7 @@ export class Client implements Waiter, ServerUser {
    * Asked for each query, because a file may appear or go at any time.
    */
   get functions(): Tenant | null {
-    return this.replication === 'none' ? this.sessions.functions.tenantOf(this.entry) : null;
+    return this.replication === 'none' ? this.context.functions.tenantOf(this.entry) : null;
   }
 
   /**
@@ -255,7 +290,7 @@ export class Client implements Waiter, ServerUser {
   get targetFunctions(): Tenant | null {
     const { entry } = this.database!;
     if (entry === this.entry || this.replication !== 'none') return null;
-    const set = this.sessions.functions.tenantOf(entry);
+    const set = this.context.functions.tenantOf(entry);
     return set === this.functions ? null : set;
   }
 
@@ -339,17 +374,22 @@ export class Client implements Waiter, ServerUser {
   goOn(): void {
     this.halted = false;
     try {
-      this.onTaken(this);
+      this.#reader.onTaken(this);
     } catch (error) {
       this.crash(error as Error);
     }
     this.readOn();
   }
 
+  /** From now on the bytes that arrive are for this reader. */
+  readWith(reader: Reader): void {
+    this.#reader = reader;
+  }
+
   /** Reads on, unless it must not be read for another reason. */
   readOn(): void {
     if (this.halted || this.held.length > HELD_BYTES) return;
-    if (this.sessions.suspended && !this.isConsole) return;
+    if (this.context.suspended && !this.isConsole) return;
     if (this.server?.socket.writableNeedDrain !== true) this.socket.resume();
   }
 
@@ -376,14 +416,14 @@ export class Client implements Waiter, ServerUser {
   // ServerUser
   onServerBytes(_server: Server, chunk: Buffer): void {
     try {
-      relayServerBytes(this, chunk);
+      this.#handlers.serverBytes(this, chunk);
     } catch (error) {
       this.crash(error as Error);
     }
   }
 
   onServerClosed(server: Server, reason: string): void {
-    serverLost(this, server, reason);
+    this.#handlers.serverLost(this, server, reason);
   }
 
   onServerDrain(): void {
@@ -394,33 +434,25 @@ export class Client implements Waiter, ServerUser {
   onServer(server: Server): void {
     if (this.state === 'closed') return this.pool!.give(server);
     try {
-      if (attach(this, server)) resumeClient(this);
+      this.#handlers.serverLent(this, server);
     } catch (error) {
       this.crash(error as Error);
     }
   }
 
   onNoServer(error: ClientError): void {
-    if (error.severity === 'ERROR') refuseWaiting(this, error);
+    if (error.severity === 'ERROR') this.#handlers.refused(this, error);
     else this.close(error.message, error);
   }
 
   onNodeGone(): void {
-    const { via, pool, database, sessions } = this;
-    if (via === null || this.state !== 'waiting') return;
-    const target = sessions.registry.resolveAlias(via, database);
-    if (target === null || target === database) return;
-    pool!.cancelWait(this);
-    this.state = 'idle';
-    this.blocked = false;
-    // link() finds the other node
-    resumeClient(this);
+    this.#handlers.nodeGone(this);
   }
 
   /** log_pooler_errors: what the client is told stands in the log, too. */
   logPoolerError(error: ClientError): void {
-    const { registry, log } = this.sessions;
-    if (!registry.config.settings.log_pooler_errors) return;
+    const { config, log } = this.context;
+    if (!config.settings.log_pooler_errors) return;
     log.warn({ client: this.id, sqlstate: error.code }, `${this.label} pooler error: ${error.message}`);
   }
 
@@ -430,12 +462,12 @@ export class Client implements Waiter, ServerUser {
    * @param serverReason why a server goes with it that can't be given back; null: because the client went
    */
   close(reason: string, error: ClientError | null = null, serverReason: string | null = null): void {
-    if (this.state !== 'closed') leave(this, reason, error, serverReason);
+    if (this.state !== 'closed') this.#handlers.left(this, reason, error, serverReason);
   }
 
   /** An error that is a bug of ours ends this client only. */
   crash(error: Error): void {
-    this.sessions.log.error(
+    this.context.log.error(
       { client: this.id, err: error },
       `${printable(this.label)} internal error: ${error.stack ?? error.message}`,
     );

@@ -21,10 +21,10 @@ export function leave(
 ): void {
   const wasUnknown = client.state === 'login' && client.user === '' && !client.isCancelRequest;
   client.state = 'closed';
-  client.sessions.forget(client);
+  client.context.forget(client);
   // who says nothing at all is a health check
-  if (client.sessions.registry.config.settings.log_disconnections && !(wasUnknown && error === null)) {
-    client.sessions.log.info(
+  if (client.context.config.settings.log_disconnections && !(wasUnknown && error === null)) {
+    client.context.log.info(
       { client: client.id, event: 'client_close', reason },
       `${client.label} closing because: ${reason} (age=${client.ageSeconds}s)`,
     );
@@ -52,14 +52,14 @@ function sayLast({ socket }: Client, error: ClientError): void {
 }
 
 /** The socket goes when everything has been taken and the other side has closed, or else when its time is over. */
-function linger({ socket, sessions }: Client): void {
+function linger({ socket, context }: Client): void {
   // it still has a descriptor, and counts in max_client_conn
-  if (socket.writableLength > 0) sessions.lingering.add(socket);
+  if (socket.writableLength > 0) context.lingering.add(socket);
   const timer = setTimeout(() => socket.destroy(), LINGER_MS);
   timer.unref();
   socket.once('close', () => {
     clearTimeout(timer);
-    sessions.lingering.delete(socket);
+    context.lingering.delete(socket);
   });
 }
 

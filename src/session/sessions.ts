@@ -1,20 +1,34 @@
-import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Functions } from '../functions/functions.ts';
 import type { Database, Registry } from '../pool/databases.ts';
-import { markKey } from '../pool/peers.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { ClientTls } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
-import { readyForQuery } from '../wire/messages.ts';
-import { Client } from './client.ts';
-import { forgetKept } from './resend/kept.ts';
-import { Handled } from './relay/handled.ts';
+import type { Config } from '../config/config.ts';
+import type { TrackedParameters } from '../pool/parameters.ts';
+import { Client, type ClientContext, type ClientHandlers } from './client.ts';
+import { leave } from './leave.ts';
+import { CancelKeys } from './link/cancel-keys.ts';
+import { leaveNode, serverLost, takeLent, unlinkIfDone } from './link/link.ts';
+import { decided } from './query/query.ts';
+import { relayServerBytes } from './relay/relay-server.ts';
+import { refuseWaiting } from './resend/loss.ts';
 import { startSession } from './login/startup.ts';
 import { StatementRegistry } from './statements/shared.ts';
 
+const HANDLERS: ClientHandlers = {
+  decided,
+  serverBytes: relayServerBytes,
+  serverLost,
+  serverLent: takeLent,
+  refused: refuseWaiting,
+  nodeGone: leaveNode,
+  flushed: unlinkIfDone,
+  left: leave,
+};
+
 /** All clients of a proxy, and what they share. */
-export class Sessions {
+export class Sessions implements ClientContext {
   readonly registry: Registry;
   readonly functions: Functions;
   readonly log: Logger;
@@ -26,8 +40,7 @@ export class Sessions {
   readonly onConsole = new Set<Client>();
   /** sockets of clients that are gone and have not taken what they were sent (leave.ts) */
   readonly lingering = new Set<Socket>();
-  /** by cancel key, as it was sent in BackendKeyData */
-  readonly byCancelKey = new Map<string, Client>();
+  readonly cancelKeys = new CancelKeys<Client>();
   /** TLS toward clients; null: not offered */
   tls: ClientTls | null = null;
   /** who answers on the admin database; null until there is a console */
@@ -46,13 +59,17 @@ export class Sessions {
     this.log = log;
   }
 
-  get disablePqexec(): boolean {
-    return this.registry.config.settings.disable_pqexec;
+  get config(): Config {
+    return this.registry.config;
+  }
+
+  get tracked(): TrackedParameters {
+    return this.registry.tracked;
   }
 
   /** Takes over a new connection. */
   accept(socket: Socket, isUnix: boolean): Client {
-    const client = new Client(this, this.registry.ids.next(), socket, isUnix);
+    const client = new Client(this, HANDLERS, this.registry.ids.next(), socket, isUnix);
     this.clients.add(client);
     startSession(client);
     if (this.suspended) socket.pause();
@@ -62,7 +79,7 @@ export class Sessions {
   /** A client is gone; what was counted for it is given back. */
   forget(client: Client): void {
     this.clients.delete(client);
-    this.byCancelKey.delete(client.cancelKey);
+    this.cancelKeys.delete(client.cancelKey);
     if (client.pool !== null && client.database !== null) {
       client.pool.clientCount--;
       client.database.clientCount--;
@@ -107,20 +124,6 @@ export class Sessions {
     }
   }
 
-  /** A key for CancelRequest that no other client has: 4 bytes pid and, in protocol 3.0, 4 bytes secret. */
-  issueCancelKey(client: Client, secretBytes: number): { pid: number; secret: Buffer } {
-    for (;;) {
-      const bytes = randomBytes(4 + secretBytes);
-      bytes[0]! &= 0x7f;
-      markKey(bytes, this.registry.config.settings.peer_id);
-      const key = bytes.toString('latin1', 0, bytes.length);
-      if (this.byCancelKey.has(key)) continue;
-      client.cancelKey = key;
-      this.byCancelKey.set(key, client);
-      return { pid: bytes.readInt32BE(0), secret: bytes.subarray(4) };
-    }
-  }
-
   /** The client has logged in to the admin database. */
   enterConsole(client: Client): void {
     if (this.console === null)
@@ -132,13 +135,6 @@ export class Sessions {
   countOnConsole(client: Client): void {
     this.onConsole.add(client);
     this.registry.user(client.user).clientCount++;
-  }
-
-  /** A Sync that no server has to see. */
-  answerReady(client: Client): typeof Handled.Done {
-    forgetKept(client);
-    client.send(readyForQuery(client.txStatus));
-    return Handled.Done;
   }
 }
 

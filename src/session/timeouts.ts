@@ -20,7 +20,7 @@ export function maintainClients(sessions: Sessions, now: number): void {
 }
 
 function checkLogin(client: Client, now: number): void {
-  const { client_login_timeout: limit } = client.sessions.registry.config.settings;
+  const { client_login_timeout: limit } = client.context.config.settings;
   if (limit > 0 && now - client.connectedAt > limit && !client.isCancelRequest) {
     client.close('client_login_timeout', clientErrors.loginTimeout());
   }
@@ -28,7 +28,7 @@ function checkLogin(client: Client, now: number): void {
 
 /** The client waits for the first server of its pool, which reports the settings that clients are welcomed with. */
 function checkWelcome(client: Client, now: number): void {
-  const { client_login_timeout: limit } = client.sessions.registry.config.settings;
+  const { client_login_timeout: limit } = client.context.config.settings;
   checkWaiting(client, now);
   if (client.pool!.database.watch?.held) return;
   if (limit > 0 && now - client.connectedAt > limit)
@@ -37,17 +37,17 @@ function checkWelcome(client: Client, now: number): void {
 
 function checkWaiting(client: Client, now: number): void {
   const waited = now - client.clock.waitingSince;
-  const { registry } = client.sessions;
-  if (client.sessions.endsWaiting)
+  const { registry } = client.context;
+  if (client.context.endsWaiting)
     return client.close('server shutting down', clientErrors.serverShuttingDown());
   const user = registry.user(client.user);
-  const { query_timeout: queryLimit } = client.sessions.registry.config.settings;
+  const { query_timeout: queryLimit } = client.context.config.settings;
   if (queryLimit > 0 && waited > queryLimit)
     return client.close('query_timeout', clientErrors.queryTimeoutWaiting());
   const limit = queryWaitTimeout(user, client.pool!);
   if (limit > 0 && waited > limit)
     return client.close('query_wait_timeout', clientErrors.queryWaitTimeout(client.pool!.opener.lastFailure));
-  const { query_wait_notify: notifyAfter } = client.sessions.registry.config.settings;
+  const { query_wait_notify: notifyAfter } = client.context.config.settings;
   if (
     client.state === 'waiting' &&
     notifyAfter > 0 &&
@@ -116,14 +116,13 @@ function end(client: Client, error: ClientError): void {
  */
 function isFreeToClose(client: Client): boolean {
   if (client.replication !== 'none') return true;
-  if (!client.sessions.registry.config.settings.server_fast_close || client.poolMode !== 'session')
-    return false;
+  if (!client.context.config.settings.server_fast_close || client.poolMode !== 'session') return false;
   return !client.inTransaction && client.clock.queryStart === 0;
 }
 
 function checkIdle(client: Client, now: number): void {
   if (client.pool === null) return;
-  const limit = clientIdleTimeout(client.sessions.registry.user(client.user), client.pool);
+  const limit = clientIdleTimeout(client.context.registry.user(client.user), client.pool);
   if (limit > 0 && client.state === 'idle' && now - client.clock.idleSince > limit) {
     client.close('client_idle_timeout', clientErrors.idleTimeout());
   }

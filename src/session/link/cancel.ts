@@ -5,6 +5,7 @@ import type { Pool } from '../../pool/pool.ts';
 import { ClientError } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
+import type { CancelKey } from './cancel-keys.ts';
 import { answerError } from '../query/query.ts';
 import { dropHeld, resumeClient } from '../relay/relay-client.ts';
 
@@ -13,8 +14,7 @@ import { dropHeld, resumeClient } from '../relay/relay-client.ts';
  * answer ("Canceling Requests in Progress"), whatever becomes of it.
  */
 export function forwardCancel(requester: Client, pid: number, secret: Buffer): void {
-  const { sessions } = requester;
-  const { config, peers } = sessions.registry;
+  const { config, registry, cancelKeys } = requester.context;
   const { peer_id: ownId, cancel_wait_timeout: timeout } = config.settings;
   const key = Buffer.allocUnsafe(4 + secret.length);
   key.writeInt32BE(pid, 0);
@@ -28,7 +28,7 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
     if (next === null) return requester.close('failed cancel request: too many hops between peers');
     return report(
       requester,
-      peers
+      registry.peers
         .forward(peer, next, signal, requester.id, () => (requester.cancelIsSent = true))
         .then(() => 'successfully sent cancel request'),
       signal,
@@ -36,9 +36,17 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
   }
   // on its way here the last bits may have changed
   markKey(key, ownId);
-  const target = sessions.byCancelKey.get(key.toString('latin1'));
+  const target = cancelKeys.find(key.toString('latin1'));
   if (target === undefined) return requester.close('failed cancel request');
   report(requester, cancel(requester, target, signal), signal);
+}
+
+/** What BackendKeyData tells a client. @param secretBytes length of the secret: 4 in protocol 3.0 */
+export function issueCancelKey(client: Client, secretBytes: number): CancelKey {
+  const { cancelKeys, config } = client.context;
+  const key = cancelKeys.issue(client, secretBytes, config.settings.peer_id);
+  client.cancelKey = key.text;
+  return key;
 }
 
 /** The requester stays until it is known what has become of the request. */
@@ -46,7 +54,7 @@ function report(requester: Client, outcome: Promise<string>, signal: AbortSignal
   outcome.then(
     (what) => requester.close(what),
     (error: Error) => {
-      requester.sessions.log.warn(
+      requester.context.log.warn(
         { client: requester.id },
         `${requester.label} cancel request failed: ${error.message}`,
       );

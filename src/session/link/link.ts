@@ -16,7 +16,7 @@ import { lostInCluster, waitsWithServer } from '../resend/loss.ts';
 
 /** Another node has taken over what the client asked for. */
 function follow(client: Client, alias: string): void {
-  const target = client.sessions.registry.resolveAlias(alias, client.database);
+  const target = client.context.registry.resolveAlias(alias, client.database);
   if (target !== null && target !== client.database) moveTo(client, target);
 }
 
@@ -38,7 +38,7 @@ export function link(client: Client): boolean {
  * Gives a client its server. False: the server has to be brought to the client's settings first; reading goes on by
  * itself when that is done.
  */
-export function attach(client: Client, server: Server): boolean {
+function attach(client: Client, server: Server): boolean {
   const stats = client.database!.stats;
   const now = performance.now();
   stats.serverAssignmentCount++;
@@ -62,8 +62,25 @@ export function attach(client: Client, server: Server): boolean {
   return false;
 }
 
+/** The pool lends the server that the client was waiting for. */
+export function takeLent(client: Client, server: Server): void {
+  if (attach(client, server)) resumeClient(client);
+}
+
+/** The node that a waiting client would get a server of does not answer: `link` finds another that the alias stands for. */
+export function leaveNode(client: Client): void {
+  const { via, pool, database, context } = client;
+  if (via === null || client.state !== 'waiting') return;
+  const target = context.registry.resolveAlias(via, database);
+  if (target === null || target === database) return;
+  pool!.cancelWait(client);
+  client.state = 'idle';
+  client.blocked = false;
+  resumeClient(client);
+}
+
 function applyParameters(client: Client, server: Server, sql: string): void {
-  const { log } = client.sessions;
+  const { log } = client.context;
   log.debug({ client: client.id, server: server.id }, `${server.label} varcache_apply: ${sql}`);
   runControl(server, sql).then(
     () => {
@@ -97,7 +114,7 @@ function applyParameters(client: Client, server: Server, sql: string): void {
 /** The server has the client's settings now, and the client has the server's spelling of them. */
 function noteApplied(client: Client, server: Server): void {
   for (const { name, from, to } of client.settings.applied(server)) {
-    client.sessions.log.debug(
+    client.context.log.debug(
       { client: client.id },
       `${client.label} varcache_set_canonical: setting ${name} to its canonical version ${from} -> ${to}`,
     );
@@ -136,7 +153,7 @@ export function unlinkIfDone(client: Client): void {
   if (client.bodyLeft > 0 && client.bodyForwarded) return;
   if (client.poolMode === 'session') {
     // server_fast_close: the end of the transaction is as good as that of the session
-    const { server_fast_close: isFast } = client.sessions.registry.config.settings;
+    const { server_fast_close: isFast } = client.context.config.settings;
     if (server.closeReason === NOT_THE_WRITER || (server.closeReason !== null && isFast))
       server.close(server.closeReason);
     return;
@@ -187,7 +204,7 @@ export function moveTo(client: Client, database: Database): void {
     if (client.congested) client.server.close('client moved with an answer unsent', { notify: false });
     unlink(client);
   }
-  const { registry } = client.sessions;
+  const { registry } = client.context;
   const pool = registry.pool(database, client.user);
   // a forced user's server must not be shown the client's password, nor be refused because of it
   if (pool.credentials.user === client.user) pool.credentials.learned ??= client.learned;

@@ -13,7 +13,7 @@ const WHERE_FROM = "SELECT source FROM pg_catalog.pg_settings WHERE name = 'defa
 /** Asks a server that its client has done with, and then gives it back. */
 export function askReadOnly(client: Client, server: Server): void {
   const { pool } = server;
-  const { tracked } = client.sessions.registry;
+  const { tracked } = client.context;
   const value = server.parameters[tracked.readOnly];
   const wasLikely = client.settings.settleReadOnly();
   if (server.inDoubt || server.state === 'closed') {

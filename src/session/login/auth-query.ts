@@ -5,7 +5,7 @@ import type { Pool } from '../../pool/pool.ts';
 import type { Server } from '../../pool/server.ts';
 import { ClientError, clientErrors } from '../../wire/errors.ts';
 import type { Client } from '../client.ts';
-import { ADMIN_DATABASE } from './startup.ts';
+import { ADMIN_DATABASE } from '../names.ts';
 
 /** What is known of a user before he says anything. */
 export interface FoundSecret {
@@ -28,7 +28,7 @@ export async function findSecret(
   database: Database | null,
   method: ClientMethod,
 ): Promise<FoundSecret | ClientError> {
-  const { registry } = client.sessions;
+  const { registry } = client.context;
   const { userlist, settings } = registry.config;
   const authUser = database?.config.auth_user ?? settings.auth_user;
   const { auth_type: type } = settings;
@@ -72,7 +72,7 @@ export async function findSecret(
 }
 
 function configError(client: Client, reason: string): ClientError {
-  client.sessions.log.error({ client: client.id }, `${client.label} ${reason}`);
+  client.context.log.error({ client: client.id }, `${client.label} ${reason}`);
   return clientErrors.configError();
 }
 

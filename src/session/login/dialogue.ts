@@ -22,12 +22,14 @@ import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import { isTerminate, mayBeTerminate } from '../../wire/startup.ts';
 import { findSecret, type FoundSecret } from './auth-query.ts';
-import type { Client } from '../client.ts';
+import type { Client, Reader } from '../client.ts';
 import { identityOf, isOwnProcess, loginMethod, type LoginMethod } from './methods.ts';
-import { relayClientBytes } from '../relay/relay-client.ts';
+import { relayClientBytes, resumeClient } from '../relay/relay-client.ts';
 import { isPastFunctions } from '../query/query.ts';
 import { enterReplication } from './replication.ts';
-import { ADMIN_DATABASE, readFast } from './startup.ts';
+import { ADMIN_DATABASE } from '../names.ts';
+import { issueCancelKey } from '../link/cancel.ts';
+import { readFast } from './startup.ts';
 
 /** Who are you? The dialogue, the checks behind it, and the welcome. */
 
@@ -43,7 +45,7 @@ const REPLICATION = { none: 'no', logical: 'database', physical: 'yes' } as cons
 /** The StartupMessage is there and understood: authentication begins. */
 export function logInClient(client: Client): void {
   client.blocked = true;
-  client.reader = hold;
+  client.readWith(HOLDING);
   if (isTerminate(client.held)) return client.close('client close request');
   run(client).catch((error: unknown) => {
     client.crash(error as Error);
@@ -51,19 +53,19 @@ export function logInClient(client: Client): void {
 }
 
 async function run(client: Client): Promise<void> {
-  const { sessions } = client;
-  const { registry } = sessions;
-  const { settings } = registry.config;
+  const { context } = client;
+  const { registry } = context;
+  const { settings } = context.config;
   const isAdmin = client.databaseName === ADMIN_DATABASE;
   if (settings.log_connections) {
     const tls = client.tls ? ` tls=${client.tls}` : ' tls=no';
-    sessions.log.info(
+    context.log.info(
       { client: client.id, event: 'client_login_attempt' },
       `${client.label} login attempt: db=${client.databaseName} user=${client.user}${tls} replication=${REPLICATION[client.replication]}`,
     );
   }
-  if (sessions.draining && !isAdmin) return client.close('pooler is shut down', clientErrors.shutDown());
-  if (!isAdmin && sessions.connectionCount > settings.max_client_conn) {
+  if (context.draining && !isAdmin) return client.close('pooler is shut down', clientErrors.shutDown());
+  if (!isAdmin && context.connectionCount > settings.max_client_conn) {
     return client.close('no more connections allowed (max_client_conn)', clientErrors.tooManyClients());
   }
 
@@ -72,8 +74,8 @@ async function run(client: Client): Promise<void> {
     if (isClosed(client)) return;
     client.isOwnProcess = true;
     if (settings.log_connections)
-      sessions.log.info({ client: client.id }, `${client.label} pgbouncer access from unix socket`);
-    return sessions.enterConsole(client);
+      context.log.info({ client: client.id }, `${client.label} pgbouncer access from unix socket`);
+    return context.enterConsole(client);
   }
   if (isClosed(client)) return;
   const login = loginMethod(client, database?.entry ?? client.databaseName);
@@ -81,23 +83,23 @@ async function run(client: Client): Promise<void> {
     return fail(client, 'no authentication method is found', clientErrors.noAuthenticationMethod());
   const { method } = login;
   if (method === 'any' && !isAdmin && (database === null || database.config.user === null)) {
-    sessions.log.error({ client: client.id }, `${client.label} auth_type=any requires forced user`);
+    context.log.error({ client: client.id }, `${client.label} auth_type=any requires forced user`);
     return fail(client, 'bouncer config error', clientErrors.configError());
   }
   const found = await findSecret(client, database, method);
   if (isClosed(client)) return;
   if (found instanceof Error) return client.close(found.message, found);
-  if (!found.exists) sessions.log.info({ client: client.id }, `${client.label} no such user: ${client.user}`);
+  if (!found.exists) context.log.info({ client: client.id }, `${client.label} no such user: ${client.user}`);
   if (found.isUnknown === true && asksNothing(method))
     return fail(client, 'no such user', clientErrors.noSuchUser());
   if (!(await authenticate(client, login, found))) return;
   if (isClosed(client)) return;
-  if (isAdmin) return sessions.enterConsole(client);
+  if (isAdmin) return context.enterConsole(client);
 
   // Only who has proved who he is hears whether a database exists.
   if (database === null) {
     if (settings.log_connections)
-      sessions.log.info(
+      context.log.info(
         { client: client.id },
         `${client.label} login failed: db=${client.databaseName} user=${client.user}`,
       );
@@ -111,7 +113,7 @@ async function run(client: Client): Promise<void> {
 
 /** Goes through the method's dialogue. False: the client was refused. */
 async function authenticate(client: Client, login: LoginMethod, found: FoundSecret): Promise<boolean> {
-  const { scram_iterations: scramIterations } = client.sessions.registry.config.settings;
+  const { scram_iterations: scramIterations } = client.context.config.settings;
   const dialogue: AuthDialogue = authDialogue(
     login.method,
     { ...identityOf(client, login), secret: found.secret, exists: found.exists },
@@ -126,7 +128,7 @@ async function authenticate(client: Client, login: LoginMethod, found: FoundSecr
   }
   if (step.kind === 'failed') {
     if (step.detail !== undefined) {
-      client.sessions.log.warn({ client: client.id }, `${client.label} login failed: ${step.detail}`);
+      client.context.log.warn({ client: client.id }, `${client.label} login failed: ${step.detail}`);
     }
     // for the log only: the client hears the same as with a wrong password
     const reason = found.isUnknown === true ? 'no such user' : step.reason;
@@ -166,18 +168,23 @@ function nextPassword(client: Client): Promise<Buffer | null> {
       }
       if (size === INCOMPLETE || held.length < size) return;
       client.held = held.subarray(size);
-      client.reader = hold;
+      client.readWith(HOLDING);
       resolve(held.subarray(HEADER_BYTES, size));
     };
-    client.reader = (_client, chunk) => {
-      client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
-      read();
-    };
+    client.readWith({
+      onBytes(_client, chunk) {
+        client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+        read();
+      },
+      onTaken() {},
+    });
     client.onLeft = () => resolve(null);
-    if (!client.sessions.suspended) client.socket.resume();
+    if (!client.context.suspended) client.socket.resume();
     read();
   });
 }
+
+const HOLDING: Reader = { onBytes: hold, onTaken() {} };
 
 /** What a client sends ahead while its login is being worked on. */
 function hold(client: Client, chunk: Buffer): void {
@@ -198,9 +205,8 @@ function fail(client: Client, reason: string, error: ClientError): void {
 
 /** Authenticated: takes a place in the database and its pool, within the limits. */
 function enter(client: Client, database: Database, found: FoundSecret): void {
-  const { sessions } = client;
-  const { registry } = sessions;
-  const { settings } = registry.config;
+  const { registry, config } = client.context;
+  const { settings } = config;
   if (database.disabled)
     return client.close(
       `database "${database.name}" is disabled`,
@@ -252,13 +258,12 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
 
 /** AuthenticationOk, the settings, the cancel key, and the first ReadyForQuery. */
 export function welcome(client: Client, settings: Welcome): void {
-  const { sessions } = client;
-  const { config } = sessions.registry;
+  const { config } = client.context;
   const parts = [AUTHENTICATION_OK];
   for (const [name, own] of settings) {
     parts.push(parameterStatus(name, client.settings.welcome(name, own)));
   }
-  const key = sessions.issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET[2] : CANCEL_SECRET[0]);
+  const key = issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET[2] : CANCEL_SECRET[0]);
   parts.push(backendKeyData(key.pid, key.secret));
   if (config.settings.login_notify_message !== '') {
     parts.push(
@@ -274,9 +279,11 @@ export function welcome(client: Client, settings: Welcome): void {
   startRelay(client);
 }
 
+const RELAY: Reader = { onBytes: relayClientBytes, onTaken: resumeClient };
+
 /** From here on the relay has the client's bytes, beginning with those that were sent ahead. */
 function startRelay(client: Client): void {
-  client.reader = relayClientBytes;
+  client.readWith(RELAY);
   readFast(client);
   client.blocked = false;
   const { held } = client;

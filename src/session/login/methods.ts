@@ -24,7 +24,7 @@ const compiled = new WeakMap<Config, Hba>();
  * @param entry what the name of its database stands for
  */
 export function loginMethod(client: Client, entry: string): LoginMethod | null {
-  const { config } = client.sessions.registry;
+  const { config } = client.context;
   const { auth_type: type } = config.settings;
   if (type !== 'hba') return { method: type, map: null, options: null };
   let hba = compiled.get(config);
@@ -47,7 +47,7 @@ export function identityOf(
   client: Client,
   { method, map, options }: LoginMethod,
 ): Omit<ClientIdentity, 'secret' | 'exists'> {
-  const { registry, tls } = client.sessions;
+  const { config, tls } = client.context;
   const { socket } = client;
   return {
     user: client.user,
@@ -56,7 +56,7 @@ export function identityOf(
         ? { certificateCn: tls.certificateCn(socket), endPointHash: tls.endPointHash }
         : null,
     mapName: map,
-    mapsTo: map === null ? undefined : identMapper(registry.config.identMaps.get(map), client.user),
+    mapsTo: map === null ? undefined : identMapper(config.identMaps.get(map), client.user),
     peerName: client.isUnix ? async () => (await peerCredentials(socket)).user : undefined,
     checkPassword:
       method === 'ldap' || method === 'pam'
@@ -75,7 +75,7 @@ function checkPassword(
     return authenticatePam(client.user, password, {
       remoteHost: client.isUnix ? null : client.remoteAddress,
     });
-  const { auth_ldap_options: text } = client.sessions.registry.config.settings;
+  const { auth_ldap_options: text } = client.context.config.settings;
   return authenticateLdap(
     client.user,
     password,
@@ -92,7 +92,7 @@ export async function isOwnProcess(client: Client): Promise<boolean> {
   try {
     return (peerIds(client.socket) ?? (await peerCredentials(client.socket))).uid === process.getuid?.();
   } catch (error) {
-    client.sessions.log.warn({ client: client.id }, `${client.label} ${(error as Error).message}`);
+    client.context.log.warn({ client: client.id }, `${client.label} ${(error as Error).message}`);
     return false;
   }
 }

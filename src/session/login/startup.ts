@@ -8,14 +8,13 @@ import { cutName } from '../../pool/databases.ts';
 import { setTcpOptions } from '../../platform/socket-options.ts';
 import { moveToSharedRead } from '../../platform/shared-read.ts';
 import { forwardCancel } from '../link/cancel.ts';
-import type { Client } from '../client.ts';
+import type { Client, Reader } from '../client.ts';
+import { ADMIN_DATABASE, HANDSHAKE } from '../names.ts';
 import { logInClient } from './dialogue.ts';
 
 /** What a client may send before it is known: encryption requests, a cancel request, its StartupMessage. */
 
 const TLS_HANDSHAKE = 0x16;
-/** what stands for the protocol and the cipher until they are agreed on */
-const HANDSHAKE = 'handshake';
 /** pgbouncer's MAX_USERNAME, which counts the terminator; PostgreSQL's own names end at 63 bytes */
 const MAX_USER_BYTES = 128;
 const EMPTY = Buffer.alloc(0);
@@ -24,9 +23,9 @@ const LEFT = 'client close request';
 
 /** A new connection: its first bytes are awaited. */
 export function startSession(client: Client): void {
-  const { settings } = client.sessions.registry.config;
+  const { settings } = client.context.config;
   const { socket } = client;
-  client.reader = readStartup;
+  client.readWith(STARTUP);
   if (!client.isUnix) {
     socket.setNoDelay(true);
     setTcpOptions(socket, settings);
@@ -67,17 +66,19 @@ function watchSocket(client: Client): void {
 /** Nobody is known yet, and nothing can be said: only the log tells. */
 function refuseHandshake(client: Client, reason: string): void {
   if (client.state === 'closed') return;
-  client.sessions.log.warn(
+  client.context.log.warn(
     { client: client.id },
     `${client.label} TLS handshake error: handshake failed: ${reason}`,
   );
   client.close(`TLS handshake failed: ${reason}`);
 }
 
+const STARTUP: Reader = { onBytes: readStartup, onTaken: () => {} };
+
 function readStartup(client: Client, chunk: Buffer): void {
   const bytes = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
   client.held = EMPTY;
-  if (bytes[0] === TLS_HANDSHAKE && !client.isUnix && client.tls === '' && client.sessions.tls !== null)
+  if (bytes[0] === TLS_HANDSHAKE && !client.isUnix && client.tls === '' && client.context.tls !== null)
     return upgrade(client, bytes);
   const found = parseStartup(bytes);
   if (found === null) {
@@ -104,7 +105,7 @@ function handle(client: Client, packet: StartupPacket, rest: Buffer): void {
       if (packet.kind === 'ssl') client.askedSsl = true;
       else client.askedGss = true;
       const offered =
-        packet.kind === 'ssl' && client.sessions.tls !== null && !client.isUnix && client.tls === '';
+        packet.kind === 'ssl' && client.context.tls !== null && !client.isUnix && client.tls === '';
       client.socket.write(offered ? 'S' : 'N');
       if (offered) upgrade(client, EMPTY);
       return;
@@ -132,7 +133,7 @@ function refuse(client: Client, reason: string): void {
 /** The rest of the conversation is encrypted. `first`: bytes that were read already (direct TLS). */
 function upgrade(client: Client, first: Buffer): void {
   const plain = client.socket;
-  const tls = client.sessions.tls!;
+  const tls = client.context.tls!;
   plain.removeAllListeners('data');
   plain.removeAllListeners('end');
   plain.removeAllListeners('close');
@@ -155,8 +156,8 @@ function upgrade(client: Client, first: Buffer): void {
 }
 
 function start(client: Client, minor: number, parameters: ReadonlyMap<string, string>): void {
-  const { registry, tls } = client.sessions;
-  const { settings } = registry.config;
+  const { config, tls } = client.context;
+  const { settings } = config;
   client.user = parameters.get('user') ?? '';
   client.databaseName = parameters.get('database') || client.user;
   if (tls !== null && tls.required && client.tls === '' && !client.isUnix) {
@@ -209,21 +210,19 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
  * parts of a cluster, stand as they are.
  */
 function cutNames(client: Client): void {
-  const { config, databases, entryOfAlias } = client.sessions.registry;
+  const { config, registry } = client.context;
+  const { databases, entryOfAlias } = registry;
   const { user, databaseName } = client;
   if (!config.userlist.has(user) && !config.users.has(user)) client.user = cutName(user);
   // an alias, or a node's name: no server hears of it
   const isKnown = databases.has(databaseName) || entryOfAlias(databaseName) !== null;
   if (!isKnown) client.databaseName = cutName(databaseName);
   if (client.user === user && client.databaseName === databaseName) return;
-  client.sessions.log.info(
+  client.context.log.info(
     { client: client.id, event: 'name_cut' },
     `${client.label} a name of more than 63 bytes was cut, as PostgreSQL does`,
   );
 }
-
-/** The database that is not one: the console. */
-export const ADMIN_DATABASE = 'pgbouncer';
 
 function isIgnored(ignored: readonly string[], name: string): boolean {
   return ignored.some((each) => each.toLowerCase() === name.toLowerCase());
@@ -236,7 +235,7 @@ function takeOptions(client: Client, text: string): boolean {
     client.close(error.message, error);
     return false;
   }
-  const { ignore_startup_parameters: ignored } = client.sessions.registry.config.settings;
+  const { ignore_startup_parameters: ignored } = client.context.config.settings;
   for (const [name, value] of options) {
     if (client.settings.takeAtStartup(name, value) || isIgnored(ignored, name)) continue;
     refuseParameter(client, clientErrors.unsupportedParameterInOptions(name), value);
@@ -247,7 +246,7 @@ function takeOptions(client: Client, text: string): boolean {
 
 /** The value is in the log only. */
 function refuseParameter(client: Client, error: ClientError, value: string): void {
-  client.sessions.log.warn({ client: client.id }, `${client.label} ${error.message}=${value}`);
+  client.context.log.warn({ client: client.id }, `${client.label} ${error.message}=${value}`);
   client.close(error.message, error);
 }
 

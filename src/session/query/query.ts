@@ -195,7 +195,7 @@ function ask(client: Client, set: Tenant, entry: string, text: Buffer | string |
     client.askedInBytes = isInBytes(client, query);
     query = query.toString(client.askedInBytes ? 'latin1' : 'utf8', 0, query.length);
   }
-  const { functions } = client.sessions;
+  const { functions } = client.context;
   const database = client.database!;
   const seesNodes = database.cluster !== null && functions.targets.mayName(set.files, entry, database.entry);
   const asked = (client.asked = { generation: set.generation, isTarget: client.decision !== null, entry });
@@ -230,7 +230,7 @@ function isRewritten(client: Client, target: Tenant): boolean {
   return (
     rewrite !== null &&
     rewrite === origin?.files.rewrite &&
-    client.sessions.functions.targets.areOperators(origin.files)
+    client.context.functions.targets.areOperators(origin.files)
   );
 }
 
@@ -264,7 +264,7 @@ function noteDecision(client: Client, asked: Asked, decision: Decision): void {
 
 /** Whether functions apply where the client is, or where it came in, that can't judge what it wants to do. */
 export function isPastFunctions(client: Client, what: Unjudged): boolean {
-  const { functions } = client.sessions;
+  const { functions } = client.context;
   const bars = (entry: string): boolean =>
     functions.tenantOf(entry) !== null && !functions.targets.allows(entry, what);
   return bars(client.entry) || (client.database !== null && bars(client.database.entry));
@@ -308,7 +308,7 @@ export function rewriteBody(client: Client, body: Buffer, query: string): Buffer
 }
 
 function rewrittenText(client: Client, query: string): Buffer {
-  const { settings } = client.sessions.registry.config;
+  const { settings } = client.context.config;
   const tagged = settings.rewritten_tag ? `${REWRITTEN_TAG}${query}` : query;
   return Buffer.from(`${tagged}\0`, client.askedInBytes ? 'latin1' : 'utf8');
 }
@@ -324,7 +324,7 @@ const REWRITTEN_TAG = `/* rewritten: pid=${String(process.pid).padStart(5, '0')}
  */
 export function route(client: Client, type: number, dbkey: string | null): Handled | null {
   if (dbkey === null || dbkey === client.database!.name) return null;
-  const { registry, log } = client.sessions;
+  const { registry, config, log } = client.context;
   const target = registry.find(dbkey, client.database);
   if (target === null) return null;
   const via = target.name === dbkey ? null : dbkey;
@@ -342,7 +342,7 @@ export function route(client: Client, type: number, dbkey: string | null): Handl
         `${client.label} routing to ${dbkey} refused inside a transaction`,
       );
     }
-    if (registry.config.settings.routing_in_transaction !== 'error') return null;
+    if (config.settings.routing_in_transaction !== 'error') return null;
     client.decision = null;
     answerError(client, type, clientErrors.moveInTransaction(from, dbkey));
     return Handled.Done;
@@ -365,6 +365,13 @@ function refuse(client: Client, type: number, decision: Exclude<Decision, { kind
   }
   const { message: text, code, hint, detail } = decision;
   answerError(client, type, new ClientError('ERROR', code, text, { hint, detail }));
+  return Handled.Done;
+}
+
+/** A Sync that no server has to see. */
+export function answerReady(client: Client): Handled {
+  forgetKept(client);
+  client.send(readyForQuery(client.txStatus));
   return Handled.Done;
 }
 

@@ -8,6 +8,7 @@ import type { Client } from '../client.ts';
 import { keepForReplay } from '../resend/kept.ts';
 import { link, unlinkIfDone } from '../link/link.ts';
 import { Handled } from './handled.ts';
+import { HELD_BYTES } from './intake.ts';
 import { Request } from './outstanding.ts';
 import {
   executeFreeing,
@@ -18,7 +19,13 @@ import {
   noteDiscard,
 } from '../statements/prepared.ts';
 import { rollsBackFailed, tellLostTransaction } from '../resend/loss.ts';
-import { answerError, handleQueryText, isPastFunctions, tooLongForFunctions } from '../query/query.ts';
+import {
+  answerError,
+  answerReady,
+  handleQueryText,
+  isPastFunctions,
+  tooLongForFunctions,
+} from '../query/query.ts';
 import { isKept, noteUnnamedParse } from '../statements/unnamed.ts';
 
 /**
@@ -28,8 +35,6 @@ import { isKept, noteUnnamedParse } from '../statements/unnamed.ts';
  */
 
 const EMPTY = Buffer.alloc(0);
-/** What a client may send ahead, while its messages are not looked at, before it is no longer read. */
-export const HELD_BYTES = 64 * 1024;
 /**
  * Answers that a client may be ahead of its server. More are not asked for before some have come: each takes memory here,
  * and what the proxy itself answers costs no server any, so that nothing else would end it.
@@ -128,7 +133,7 @@ function pump(client: Client, first: Buffer): void {
     // in between messages only: whoever cuts each piece in the middle of one would never be halted
     if (client.outstanding.size > MAX_AHEAD) break;
     const available = chunk.length - at;
-    const size = frameSize(chunk, at, client.sessions.registry.config.settings.max_packet_size);
+    const size = frameSize(chunk, at, client.context.config.settings.max_packet_size);
     if (size === INCOMPLETE) break;
     if (size === BAD_HEADER) {
       sendBefore(client, chunk, run, at);
@@ -191,7 +196,7 @@ function classify(client: Client, type: number, size: number, chunk: Buffer, at:
   }
   switch (type) {
     case Frontend.Query:
-      if (client.isJudged || client.sessions.disablePqexec || client.replication !== 'none')
+      if (client.isJudged || client.context.config.settings.disable_pqexec || client.replication !== 'none')
         return Handled.Inspect;
       return forwardQuery(client, size, chunk, at);
     case Frontend.Parse:
@@ -253,7 +258,7 @@ function sendBefore(client: Client, chunk: Buffer, run: number, at: number): voi
 }
 
 function unknownPacket(client: Client, type: number): void {
-  client.sessions.log.error(
+  client.context.log.error(
     { client: client.id },
     `${client.label} unknown pkt from client: ${type}/0x${type.toString(16)}`,
   );
@@ -297,7 +302,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
       return endSkipping(client);
     case Frontend.Query:
     case Frontend.Parse: {
-      if (type === Frontend.Query && client.sessions.disablePqexec) {
+      if (type === Frontend.Query && client.context.config.settings.disable_pqexec) {
         client.close('PQexec disallowed', clientErrors.pqexecDisallowed());
         return Handled.Later;
       }
@@ -364,12 +369,12 @@ function endSkipping(client: Client): Handled {
   if (client.server !== null && client.outstanding.busy) {
     return forwardRequest(client, Request.Sync);
   }
-  return client.sessions.answerReady(client);
+  return answerReady(client);
 }
 
 /** A message about a prepared statement that can't be one. */
 export function nameWithoutEnd(client: Client, type: number): void {
-  client.sessions.log.error(
+  client.context.log.error(
     { client: client.id },
     `${client.label} failed to parse prepared statement packet type '${String.fromCharCode(type)}'`,
   );

@@ -46,7 +46,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     borrowed = false;
   }
   const end = chunk.length;
-  const { max_packet_size: largest } = client.sessions.registry.config.settings;
+  const { max_packet_size: largest } = client.context.config.settings;
   let at = 0;
   let run = 0;
   let ready = false;
@@ -256,12 +256,12 @@ function isTag(tag: Buffer, chunk: Buffer, at: number, size: number): boolean {
 function unknownPacket(client: Client, type: number): void {
   const server = client.server!;
   const name = type > 0x20 && type < 0x7f ? String.fromCharCode(type) : `\\x${type.toString(16)}`;
-  client.sessions.log.error({ server: server.id }, `${server.label} unknown pkt: '${name}'`);
+  client.context.log.error({ server: server.id }, `${server.label} unknown pkt: '${name}'`);
   server.close('unknown pkt');
 }
 
 function outOfStep(client: Client, what: string): void {
   const server = client.server!;
-  client.sessions.log.error({ client: client.id, server: server.id }, `${server.label} out of step: ${what}`);
+  client.context.log.error({ client: client.id, server: server.id }, `${server.label} out of step: ${what}`);
   server.close(`out of step: ${what}`);
 }

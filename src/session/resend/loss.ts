@@ -95,7 +95,7 @@ export function takeError(client: Client, cluster: SessionWatch, before: Buffer,
     client.blocked = false;
     if (gone && kept !== null) {
       forgetParsed(client, kept);
-      client.sessions.log.debug({ client: client.id }, `${client.label} statement is sent again`);
+      client.context.log.debug({ client: client.id }, `${client.label} statement is sent again`);
     } else if (gone || (isIdle && !isSession)) {
       // FATAL ended the first statement: the server has not begun another
       tell(client, cluster, loss, [error], clientErrors.transactionLost());

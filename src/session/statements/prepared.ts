@@ -78,9 +78,7 @@ export function isTracked(client: Client): boolean {
 
 /** Whether statements can be tracked, now or when user functions come to apply: their texts are kept. */
 export function mayBeTracked(client: Client): boolean {
-  return (
-    client.replication === 'none' && client.sessions.registry.config.settings.max_prepared_statements !== 0
-  );
+  return client.replication === 'none' && client.context.config.settings.max_prepared_statements !== 0;
 }
 
 /**
@@ -99,7 +97,7 @@ export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judg
   if (find(client, name)?.isUnmade === false)
     return nameError(client, clientErrors.duplicateStatement(nameText(name)));
   if (!link(client)) return Handled.Later;
-  const { statements } = client.sessions;
+  const { statements } = client.context;
   const shared = statements.acquire(bytes.subarray(nameEnd + 1));
   if (isInDoubt(client, shared)) {
     statements.release(shared);
@@ -107,7 +105,7 @@ export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judg
   }
   const statement: ClientStatement = {
     shared,
-    original: original === bytes ? null : client.sessions.originals.acquire(original.subarray(nameEnd + 1)),
+    original: original === bytes ? null : client.context.originals.acquire(original.subarray(nameEnd + 1)),
     route: client.functions === null ? null : client.database!.name,
     sentAt: client.outstanding.nextPosition,
     isUnmade: false,
@@ -211,7 +209,7 @@ function otherShape(client: Client, type: number, server: Server, shared: Shared
   const { outstanding } = client;
   if (outstanding.inCopy) return null;
   if (server.shapes.has(shared)) {
-    client.sessions.statements.retire(shared);
+    client.context.statements.retire(shared);
     answerError(client, type, clientErrors.staleStatement());
     // the server may be sent a Parse that fails, which drops it
     client.unnamed.isHere = false;
@@ -348,7 +346,7 @@ function prepareOn(
   shared: SharedStatement,
   own: Required<Decided> | null = null,
 ): void {
-  const { max_prepared_statements: limit } = client.sessions.registry.config.settings;
+  const { max_prepared_statements: limit } = client.context.config.settings;
   const decided = undecided(client, shared);
   const sentAt = client.outstanding.nextPosition;
   client.outstanding.sentParse(own === null, {
@@ -552,7 +550,7 @@ export function retireStale(client: Client, subject: object, error: Buffer): Buf
   if (!(subject instanceof SharedStatement)) return null;
   const isElsewhere = OTHER_COLUMNS.every((field) => error.includes(field));
   if (!isElsewhere && !STALE.every((field) => error.includes(field))) return null;
-  client.sessions.statements.retire(subject);
+  client.context.statements.retire(subject);
   return isElsewhere ? STALE_ERROR : null;
 }
 
@@ -574,9 +572,9 @@ function take(client: Client, name: string): ClientStatement | undefined {
 }
 
 /** A client has it no more, for whatever reason. */
-export function releaseStatement({ sessions }: Client, { shared, original }: ClientStatement): void {
-  sessions.statements.release(shared);
-  if (original !== null) sessions.originals.release(original);
+export function releaseStatement({ context }: Client, { shared, original }: ClientStatement): void {
+  context.statements.release(shared);
+  if (original !== null) context.originals.release(original);
 }
 
 /** DISCARD ALL or DEALLOCATE ALL has run on the client's server: there is only what was sent behind it. */
@@ -601,7 +599,7 @@ function remember(client: Client, name: string, statement: ClientStatement): voi
   if (client.state === 'closed' || client.statements?.has(name)) return;
   if (statement.sentAt < client.discardedBefore) return;
   client.statements ??= new Map();
-  client.sessions.statements.retain(statement.shared);
-  if (statement.original !== null) client.sessions.originals.retain(statement.original);
+  client.context.statements.retain(statement.shared);
+  if (statement.original !== null) client.context.originals.retain(statement.original);
   client.statements.set(name, statement);
 }

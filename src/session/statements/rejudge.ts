@@ -67,7 +67,7 @@ export function reviewNamed(client: Client, type: number, statement: ClientState
   if (typeof verdict === 'number') return verdict;
   const next = verdict.query === null ? body : rewriteBody(client, body, verdict.query);
   if (!next.equals(statement.shared.body)) {
-    const { statements, originals } = client.sessions;
+    const { statements, originals } = client.context;
     statement.original ??= originals.acquire(body);
     const old = statement.shared;
     statement.shared = statements.acquire(next);
@@ -183,7 +183,7 @@ export function parseUntracked(
   if (isInDoubt(client, name)) return waitForAnswers(client);
   if (!link(client)) return Handled.Later;
   const isWhole = bytes.length === sizeOf(bytes);
-  const { originals } = client.sessions;
+  const { originals } = client.context;
   const original = mayBeTracked(client) && isWhole ? originals.acquire(bytes.subarray(nameEnd + 1)) : null;
   const { originGeneration, targetGeneration } = verdict;
   const sentAt = client.outstanding.nextPosition;
@@ -241,7 +241,7 @@ export function adoptUntracked(client: Client, name: string): ClientStatement | 
   const found = client.untracked?.get(name);
   if (found === undefined || found.original === null) return undefined;
   const { original, originGeneration, targetGeneration } = found;
-  const shared = client.sessions.statements.acquire(original.body);
+  const shared = client.context.statements.acquire(original.body);
   const statement = {
     shared,
     original,
@@ -278,5 +278,5 @@ export function forgetAllUntracked(client: Client): void {
 }
 
 function releaseUntracked(client: Client, { original }: UntrackedStatement): void {
-  if (original !== null) client.sessions.originals.release(original);
+  if (original !== null) client.context.originals.release(original);
 }

@@ -1,0 +1,34 @@
+/** What clients use of the proxy: an interface below them, so that no client knows the set of all clients. */
+import type { Socket } from 'node:net';
+import type { ClientTls } from '../auth/tls.ts';
+import type { Config } from '../config/config.ts';
+import type { Functions } from '../functions/functions.ts';
+import type { Registry } from '../pool/databases.ts';
+import type { TrackedParameters } from '../pool/parameters.ts';
+import type { Logger } from '../telemetry/log.ts';
+import type { StatementRegistry } from './statements/shared.ts';
+
+export interface SessionContext {
+  /** the configuration as the last RELOAD left it: read it at each use */
+  readonly config: Config;
+  readonly log: Logger;
+  readonly tracked: TrackedParameters;
+  readonly registry: Registry;
+  readonly functions: Functions;
+  /** the prepared statements that servers have */
+  readonly statements: StatementRegistry;
+  /** the texts that clients sent of statements that user functions have rewritten; no server has them */
+  readonly originals: StatementRegistry;
+  /** sockets of clients that have gone and have not taken all that they were sent (leave.ts) */
+  readonly lingering: Set<Socket>;
+  /** TLS toward clients; null: not offered */
+  readonly tls: ClientTls | null;
+  /** SHUTDOWN or SIGTERM: no new clients, but those that are connected may finish */
+  readonly draining: boolean;
+  /** SHUTDOWN WAIT_FOR_SERVERS or SIGINT: clients that wait for a server are disconnected, and nothing is resumed */
+  readonly endsWaiting: boolean;
+  /** SUSPEND: only the console's clients are read (suspend.ts) */
+  readonly suspended: boolean;
+  /** the connections that max_client_conn counts */
+  readonly connectionCount: number;
+}
