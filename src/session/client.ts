@@ -20,7 +20,7 @@ import { SessionSettings } from './settings.ts';
 import { Outstanding } from './relay/outstanding.ts';
 import type { ClientStatement, Undecided } from './statements/prepared.ts';
 import type { UntrackedStatement } from './statements/rejudge.ts';
-import type { Asked, Judgement } from './query/query.ts';
+import { Question, type Asked } from './query/question.ts';
 import { UnnamedStatement } from './statements/unnamed.ts';
 
 /** `login` until ReadyForQuery; `waiting` for a server; `active` while linked; `idle` otherwise. */
@@ -149,14 +149,7 @@ export class Client implements Waiter, ServerUser {
   /** bytes of the current message's body that are still to come, and whether they are passed on */
   bodyLeft = 0;
   bodyForwarded = false;
-  /** the message that is held is to be answered with an error, as soon as it is looked at again */
-  isCanceled = false;
-  /** the user functions were shown the bytes of the message that is held, and answer in bytes (query.ts) */
-  askedInBytes = false;
-  /** what the user functions have said of the message that is held */
-  decision: Judgement | null = null;
-  /** what they are being asked just now; null: nothing, or what they will say is about a message that is not held any more */
-  asked: Asked | null = null;
+  readonly question = new Question();
   /** what it has sent since its transaction began; after the first answer only the beginning (kept.ts) */
   kept: Buffer | null = null;
   /** what came behind `kept`; null: nothing */

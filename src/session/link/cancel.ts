@@ -106,7 +106,7 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
 function cancelHeld(target: Client): string {
   const isHeld = target.blocked && !target.awaitsAnswers && target.held.length > 0;
   if (!isHeld || target.state === 'closed') return 'cancel request for an idle client';
-  target.isCanceled = true;
+  target.question.cancel();
   return 'cancel request for a query that was not sent yet';
 }
 
@@ -121,11 +121,10 @@ function limit(pool: Pool): number {
 
 /** The message that is held has not left the proxy yet: it gets an error, and no server sees it. */
 export function takeBack(client: Client): void {
-  client.isCanceled = false;
+  client.question.takeCancel();
   const type = client.held[0];
   // a Sync can't be cancelled: its answer says that nothing runs
   if (type === undefined || type === Frontend.Sync) return;
-  client.decision = null;
   dropHeld(client);
   const error = new ClientError('ERROR', '57014', 'canceling statement due to user request');
   const isSimple = type === Frontend.Query || type === Frontend.FunctionCall;

@@ -92,7 +92,7 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       tellNews(client, server);
       server.user = client;
       client.blocked = false;
-      const { isCanceled } = client;
+      const { isCanceled } = client.question;
       resumeClient(client);
       // nothing may have been sent that an answer would come for
       if (isCanceled && client.server === server) unlinkIfDone(client);

@@ -19,36 +19,21 @@ import {
   parseNamed,
   waitForAnswers,
 } from '../statements/prepared.ts';
-import { generationOf, parseUnnamed, parseUntracked, type Generations } from '../statements/rejudge.ts';
+import { generationOf, type Generations } from '../statements/generations.ts';
+import { parseUnnamed, parseUntracked } from '../statements/rejudge.ts';
 import { forwardRequest, noteQuery, resumeClient } from '../relay/relay-client.ts';
 import { noteRewritten } from '../resend/loss.ts';
+import type { Asked } from './question.ts';
 import { noteUnnamedParse } from '../statements/unnamed.ts';
-
-/** What has been found out about the message that is held. */
-export interface Judgement extends Generations {
-  /** what the functions of the database say that the client logged in to */
-  readonly origin: Decision;
-  /** what those of the database say that it has been moved to; null: not known yet */
-  target: Decision | null;
-  targetGeneration: number;
-  /** the entry that `target` is about */
-  targetEntry: string;
-}
-
-/** What functions are being asked about the message that is held. */
-export interface Asked {
-  readonly generation: number;
-  /** they are those of the database that the client was moved to */
-  readonly isTarget: boolean;
-  /** whose they are */
-  readonly entry: string;
-}
 
 /** What is to become of a text that may go to a server. */
 export interface Verdict extends Generations {
   /** null: unchanged */
   readonly query: string | null;
 }
+
+/** A decision that lets the text pass. */
+type Go = Extract<Decision, { kind: 'go' }>;
 
 /** There are no functions to be asked. */
 const UNJUDGED: Verdict = { query: null, originGeneration: 0, targetGeneration: 0 };
@@ -113,53 +98,61 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer, too
  *   message meanwhile
  */
 export function judge(client: Client, type: number, judged: Judged, stays = false): Handled | Verdict {
-  let { decision } = client;
-  if (decision === null) {
-    const set = client.functions;
-    if (set === null && client.targetFunctions === null) return UNJUDGED;
-    if (set !== null && judged.tooLong === 0) return ask(client, set, client.entry, judged.text());
-    decision = client.decision = {
-      origin: set === null ? GO : set.tooLarge(judged.tooLong),
-      originGeneration: generationOf(set),
-      target: null,
-      targetGeneration: 0,
-      targetEntry: '',
-    };
-  }
-  const { origin } = decision;
+  const origin = decisionAtOrigin(client, judged);
+  if (origin === null) return UNJUDGED;
+  if (typeof origin === 'number') return origin;
   if (origin.kind !== 'go') return refuse(client, type, origin);
   if (!stays) {
     const elsewhere = route(client, type, origin.dbkey);
     if (elsewhere !== null) return elsewhere;
   }
-  const { entry } = client.database!;
-  const target = client.targetFunctions;
-  if (target === null) {
-    decision.target = null;
-    decision.targetGeneration = 0;
-  } else if (decision.target === null || decision.targetEntry !== entry) {
-    const tooLong = tooLongForTarget(client, target, origin, judged);
-    if (tooLong === 0) return ask(client, target, entry, origin.query ?? judged.text());
-    decision.target = target.tooLarge(tooLong);
-    decision.targetGeneration = target.generation;
-    decision.targetEntry = entry;
-  }
-  if (decision.target !== null && decision.target.kind !== 'go') return refuse(client, type, decision.target);
-  // Only behind it is the decision used up: waiting for a server comes back here.
+  const target = decisionAtTarget(client, origin, judged);
+  if (typeof target === 'number') return target;
+  if (target !== null && target.kind !== 'go') return refuse(client, type, target);
+  // The decision is used up only after this: waiting for a server comes back here.
   if (!link(client)) return Handled.Later;
-  client.decision = null;
-  const { originGeneration, targetGeneration } = decision;
-  return { query: decision.target?.query ?? origin.query, originGeneration, targetGeneration };
+  const { originGeneration, targetGeneration } = client.question.take();
+  return { query: target?.query ?? origin.query, originGeneration, targetGeneration };
 }
 
-function tooLongForTarget(
-  client: Client,
-  target: Tenant,
-  origin: Extract<Decision, { kind: 'go' }>,
-  judged: Judged,
-): number {
+/**
+ * Decides about a text at the database that the client logged in to.
+ * @returns null when there are no functions at all; Handled when they are being asked
+ */
+function decisionAtOrigin(client: Client, judged: Judged): Decision | Handled | null {
+  const { question } = client;
+  if (question.origin !== null) return question.origin;
+  const set = client.functions;
+  if (set === null && client.targetFunctions === null) return null;
+  if (set !== null && judged.tooLong === 0) return ask(client, set, client.entry, judged.text());
+  const decision = set === null ? GO : set.tooLarge(judged.tooLong);
+  question.decideOrigin(decision, generationOf(set));
+  return decision;
+}
+
+/**
+ * Decides about a text at the database that the client is in, where that has functions of its own.
+ * @returns null when it has none; Handled when they are being asked
+ */
+function decisionAtTarget(client: Client, origin: Go, judged: Judged): Decision | Handled | null {
+  const { question, targetFunctions: target } = client;
+  const { entry } = client.database!;
+  if (target === null) {
+    question.decideTarget(null, 0, '');
+    return null;
+  }
+  const known = question.targetFor(entry);
+  if (known !== null) return known;
+  const tooLong = tooLongForTarget(client, target, origin, judged);
+  if (tooLong === 0) return ask(client, target, entry, origin.query ?? judged.text());
+  const decision = target.tooLarge(tooLong);
+  question.decideTarget(decision, target.generation, entry);
+  return decision;
+}
+
+function tooLongForTarget(client: Client, target: Tenant, origin: Go, judged: Judged): number {
   if (origin.query === null) return judged.tooLong;
-  const length = Buffer.byteLength(origin.query, client.askedInBytes ? 'latin1' : 'utf8');
+  const length = Buffer.byteLength(origin.query, client.question.isInBytes ? 'latin1' : 'utf8');
   return length > target.maxQueryBytes ? length : 0;
 }
 
@@ -192,13 +185,13 @@ function ask(client: Client, set: Tenant, entry: string, text: Buffer | string |
   }
   let query = text;
   if (typeof query !== 'string') {
-    client.askedInBytes = isInBytes(client, query);
-    query = query.toString(client.askedInBytes ? 'latin1' : 'utf8', 0, query.length);
+    client.question.showInBytes(isInBytes(client, query));
+    query = query.toString(client.question.isInBytes ? 'latin1' : 'utf8', 0, query.length);
   }
   const { functions } = client.context;
   const database = client.database!;
   const seesNodes = database.cluster !== null && functions.targets.mayName(set.files, entry, database.entry);
-  const asked = (client.asked = { generation: set.generation, isTarget: client.decision !== null, entry });
+  const asked = client.question.ask(set.generation, entry);
   client.blocked = true;
   set.decide(
     {
@@ -209,7 +202,7 @@ function ask(client: Client, set: Tenant, entry: string, text: Buffer | string |
       loginDatabase: client.entry,
       entry,
       nameable: functions.targets.nameable(set.files, entry),
-      isBytes: client.askedInBytes,
+      isBytes: client.question.isInBytes,
       nodes: seesNodes ? database.cluster!.nodesJson : '',
       routeOnly: entry !== client.entry && isRewritten(client, set),
       clientId: client.id,
@@ -236,30 +229,12 @@ function isRewritten(client: Client, target: Tenant): boolean {
 
 /** The functions have answered: the held message is taken up again. */
 export function decided(client: Client, asked: Asked, decision: Decision): void {
-  if (client.state === 'closed' || client.asked !== asked) return;
-  client.asked = null;
-  // its server went away meanwhile: what comes first then may be another message
+  if (client.state === 'closed' || !client.question.answer(asked)) return;
+  // its server went away meanwhile: another message may be the first one now
   if (client.verdict !== null) return;
-  noteDecision(client, asked, decision);
+  client.question.note(asked, decision);
   client.blocked = false;
   resumeClient(client);
-}
-
-function noteDecision(client: Client, asked: Asked, decision: Decision): void {
-  const { generation, isTarget, entry } = asked;
-  if (!isTarget) {
-    client.decision = {
-      origin: decision,
-      originGeneration: generation,
-      target: null,
-      targetGeneration: 0,
-      targetEntry: '',
-    };
-  } else if (client.decision !== null) {
-    client.decision.target = decision;
-    client.decision.targetGeneration = generation;
-    client.decision.targetEntry = entry;
-  }
 }
 
 /** Whether functions apply where the client is, or where it came in, that can't judge what it wants to do. */
@@ -310,7 +285,7 @@ export function rewriteBody(client: Client, body: Buffer, query: string): Buffer
 function rewrittenText(client: Client, query: string): Buffer {
   const { settings } = client.context.config;
   const tagged = settings.rewritten_tag ? `${REWRITTEN_TAG}${query}` : query;
-  return Buffer.from(`${tagged}\0`, client.askedInBytes ? 'latin1' : 'utf8');
+  return Buffer.from(`${tagged}\0`, client.question.isInBytes ? 'latin1' : 'utf8');
 }
 
 /** What pgbouncer-fast-switchover puts before each query that it rewrote (tag_rewritten in its rewrite_query.c). */
@@ -343,12 +318,12 @@ export function route(client: Client, type: number, dbkey: string | null): Handl
       );
     }
     if (config.settings.routing_in_transaction !== 'error') return null;
-    client.decision = null;
+    client.question.forget();
     answerError(client, type, clientErrors.moveInTransaction(from, dbkey));
     return Handled.Done;
   }
   if (target.disabled) {
-    client.decision = null;
+    client.question.forget();
     answerError(client, type, new ClientError('ERROR', '08P01', `database "${dbkey}" is disabled`));
     return Handled.Done;
   }
@@ -358,7 +333,7 @@ export function route(client: Client, type: number, dbkey: string | null): Handl
 }
 
 function refuse(client: Client, type: number, decision: Exclude<Decision, { kind: 'go' }>): Handled {
-  client.decision = null;
+  client.question.forget();
   if (decision.kind === 'disconnect') {
     client.close(decision.message, new ClientError('FATAL', decision.code, decision.message));
     return Handled.Later;

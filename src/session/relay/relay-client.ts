@@ -83,7 +83,7 @@ export function resumeAhead(client: Client): void {
 /** What blocked the client is over: goes on with what it had sent. */
 export function resumeClient(client: Client): void {
   if (client.blocked || client.state === 'closed') return;
-  if (client.isCanceled) takeBack(client);
+  if (client.question.isCanceled) takeBack(client);
   if (client.isAhead) return resumeAhead(client);
   if (client.halted) return;
   const { held } = client;
@@ -162,8 +162,7 @@ function pump(client: Client, first: Buffer): void {
     }
 
     // A decision is about this message, whatever has become of it, and about none after it.
-    if (client.decision !== null) client.decision = null;
-    if (client.asked !== null) client.asked = null;
+    client.question.drop();
 
     const here = Math.min(size, available);
     if (handled !== Handled.Forward) {
@@ -348,8 +347,7 @@ function mustBeWhole(client: Client, type: number, size: number, bytes: Buffer):
 export function dropHeld(client: Client): void {
   const size = sizeOf(client.held);
   const here = Math.min(size, client.held.length);
-  client.decision = null;
-  client.asked = null;
+  client.question.drop();
   client.held = client.held.subarray(here);
   client.bodyLeft = size - here;
   client.bodyForwarded = false;

@@ -128,8 +128,7 @@ function notBegun(client: Client, server: Server, cluster: SessionWatch): Buffer
 function takeUp(client: Client, kept: Buffer): void {
   client.held = kept;
   // it was about a message that comes later, or that is judged anew
-  client.decision = null;
-  client.asked = null;
+  client.question.drop();
   // half a message is whole again when its rest has come
   client.bodyLeft = 0;
   client.collecting = null;
@@ -408,7 +407,7 @@ export function tellLostTransaction(client: Client, type: number): Handled {
   const error = client.lostTransaction!;
   client.lostTransaction = null;
   client.skipToSync = false;
-  client.decision = null;
+  client.question.forget();
   if (type === Frontend.Sync) client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
   else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
   return Handled.Discard;
@@ -420,7 +419,7 @@ export function refuseWaiting(client: Client, error: ClientError): void {
   if (type === undefined || client.state !== 'waiting') return client.close(error.message, error);
   client.state = client.server === null ? 'idle' : 'active';
   client.blocked = false;
-  client.decision = null;
+  client.question.forget();
   client.verdict = null;
   dropHeld(client);
   if (type === Frontend.Sync) {

@@ -24,10 +24,10 @@ import {
   reviewNamed,
   reviewUnnamed,
   reviewUntracked,
-  type Generations,
 } from './rejudge.ts';
 import { Handled } from '../relay/handled.ts';
 import { forwardRequest, nameWithoutEnd } from '../relay/relay-client.ts';
+import type { Generations } from './generations.ts';
 import { parseMessage, SharedStatement } from './shared.ts';
 import { bringUnnamed, type UnnamedStatement } from './unnamed.ts';
 

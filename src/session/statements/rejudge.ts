@@ -1,4 +1,3 @@
-import type { Tenant } from '../../functions/functions.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { message } from '../../wire/messages.ts';
 import { sizeOf } from '../../wire/frame.ts';
@@ -18,6 +17,7 @@ import {
 import { answerError, judge, rewriteBody, route, type Verdict } from '../query/query.ts';
 import { Handled } from '../relay/handled.ts';
 import { nameWithoutEnd } from '../relay/relay-client.ts';
+import { generationOf, type Generations } from './generations.ts';
 import type { SharedStatement } from './shared.ts';
 import { noteUnnamedParse } from './unnamed.ts';
 
@@ -26,18 +26,6 @@ import { noteUnnamedParse } from './unnamed.ts';
  * database's functions are met, or there were none. Their first Bind or Describe is judged as their Parse was, by the text
  * that the client sent.
  */
-
-/** Under which functions a text was judged; 0: there were none (Tenant.generation). */
-export interface Generations {
-  /** those of the database that the client logged in to */
-  readonly originGeneration: number;
-  /** those of the database that it was moved to */
-  readonly targetGeneration: number;
-}
-
-export function generationOf(set: Tenant | null): number {
-  return set === null ? 0 : set.generation;
-}
 
 /** Sends a client where its statement belongs. @returns null: it is there, and its text was judged for that place */
 function settlePlace(
@@ -58,7 +46,7 @@ function settlePlace(
  */
 export function reviewNamed(client: Client, type: number, statement: ClientStatement): Handled | null {
   const stays = statement.originGeneration === generationOf(client.functions);
-  if (stays && client.decision === null) {
+  if (stays && client.question.isOpen) {
     const held = settlePlace(client, type, statement, statement.route);
     if (held !== 'judge') return held;
   }
@@ -85,14 +73,14 @@ export function reviewUnnamed(client: Client, type: number): Handled | null {
   const { unnamed } = client;
   if (unnamed.isHere && isInDoubt(client, unnamed)) return waitForAnswers(client);
   const stays = unnamed.originGeneration === generationOf(client.functions);
-  if (stays && client.decision === null) {
+  if (stays && client.question.isOpen) {
     // where there is a server, it is the one that has it
     const held = settlePlace(client, type, unnamed, client.server === null ? client.unnamedRoute : null);
     if (held !== 'judge') return held;
   }
   const { original } = unnamed;
   if (original === null) {
-    client.decision = null;
+    client.question.forget();
     if (!client.isJudged) return null;
     if (unnamed.isUnkept) {
       answerError(client, type, clientErrors.mustBePrepared(''));

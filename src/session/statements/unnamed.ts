@@ -3,7 +3,7 @@ import { closeStatement } from '../../wire/messages.ts';
 import { HEADER_BYTES } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import { isInDoubt, noteDiscard, undecided } from './prepared.ts';
-import type { Generations } from './rejudge.ts';
+import type { Generations } from './generations.ts';
 
 /**
  * The unnamed prepared statement across servers. Drivers that prepare and execute in two pipelines without a name (sqlx,

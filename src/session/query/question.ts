@@ -1,0 +1,122 @@
+/**
+ * What is asked of the user functions about the message that is held, and what they have answered so far: first the
+ * functions of the database that the client logged in to, then those of the database that it is in now.
+ */
+import type { Decision } from '../../functions/functions.ts';
+import type { Generations } from '../statements/generations.ts';
+
+/** A question that is under way. The answer counts only while the question is still the client's current one. */
+export interface Asked {
+  /** generation of the functions that are asked */
+  readonly generation: number;
+  /** they are the functions of the database that the client was moved to */
+  readonly isTarget: boolean;
+  /** entry of [databases] whose functions they are */
+  readonly entry: string;
+}
+
+export class Question {
+  #asked: Asked | null = null;
+  #origin: Decision | null = null;
+  #originGeneration = 0;
+  #target: Decision | null = null;
+  #targetGeneration = 0;
+  /** the entry of [databases] that `#target` is about */
+  #targetEntry = '';
+  #isInBytes = false;
+  #isCanceled = false;
+
+  /** Nothing has been decided about the held message yet. */
+  get isOpen(): boolean {
+    return this.#origin === null;
+  }
+
+  /** The decision of the functions of the database that the client logged in to; null: not known yet. */
+  get origin(): Decision | null {
+    return this.#origin;
+  }
+
+  /** The functions were shown the bytes of the text as Latin-1, and answer in the same way (rewrite.ts). */
+  get isInBytes(): boolean {
+    return this.#isInBytes;
+  }
+
+  /** The held message is to be answered with an error as soon as it is looked at again. */
+  get isCanceled(): boolean {
+    return this.#isCanceled;
+  }
+
+  /** The text is about to be shown to functions. */
+  showInBytes(isInBytes: boolean): void {
+    this.#isInBytes = isInBytes;
+  }
+
+  /** Functions are asked. Without a decision of the first ones it is they who are asked, otherwise those of the target. */
+  ask(generation: number, entry: string): Asked {
+    const asked = { generation, isTarget: this.#origin !== null, entry };
+    this.#asked = asked;
+    return asked;
+  }
+
+  /** An answer has come. @returns false: it is about a message that is not held any more */
+  answer(asked: Asked): boolean {
+    if (this.#asked !== asked) return false;
+    this.#asked = null;
+    return true;
+  }
+
+  /** The answer to a question counts. */
+  note(asked: Asked, decision: Decision): void {
+    if (!asked.isTarget) this.decideOrigin(decision, asked.generation);
+    else if (this.#origin !== null) this.decideTarget(decision, asked.generation, asked.entry);
+  }
+
+  /** The functions of the database that the client logged in to have decided. A target's decision is void then. */
+  decideOrigin(decision: Decision, generation: number): void {
+    this.#origin = decision;
+    this.#originGeneration = generation;
+    this.decideTarget(null, 0, '');
+  }
+
+  /** The functions of the database that the client is in have decided; null: it has none of its own. */
+  decideTarget(decision: Decision | null, generation: number, entry: string): void {
+    this.#target = decision;
+    this.#targetGeneration = generation;
+    this.#targetEntry = entry;
+  }
+
+  /** The decision of the functions of an entry that the client was moved to; null: not known yet. */
+  targetFor(entry: string): Decision | null {
+    return this.#targetEntry === entry ? this.#target : null;
+  }
+
+  /** The decision is used up. @returns the generations of the functions that have made it */
+  take(): Generations {
+    const made = { originGeneration: this.#originGeneration, targetGeneration: this.#targetGeneration };
+    this.forget();
+    return made;
+  }
+
+  /** The decision is void. An answer that is still to come counts. */
+  forget(): void {
+    this.#origin = null;
+    this.#target = null;
+  }
+
+  /** The message that it was about is not held any more: an answer that is still to come does not count either. */
+  drop(): void {
+    // called for each message: mostly there is nothing to forget
+    if (this.#origin !== null) this.forget();
+    if (this.#asked !== null) this.#asked = null;
+  }
+
+  /** A cancel request has come for the held message. */
+  cancel(): void {
+    this.#isCanceled = true;
+  }
+
+  /** The cancel request is being answered. */
+  takeCancel(): void {
+    this.#isCanceled = false;
+  }
+}
