@@ -85,7 +85,7 @@ export class Functions {
   #fallback: DatabaseFunctions | null;
   readonly #log: FunctionLog;
   /** what they may name */
-  readonly targets: Targets;
+  readonly #targets: Targets;
   /** by entry, by name with a folder of rules, and for ANY, what applies; null: none does. Filled as names are asked for. */
   readonly #byDatabase = new Map<string, Tenant | null>();
   /** by database name, what its files say; it applies as soon as it has been loaded */
@@ -117,8 +117,8 @@ export class Functions {
     this.#databases = byName(options.databases);
     this.#fallback = options.fallback ?? null;
     this.#log = options.log;
-    this.targets = new Targets(options.entryOf);
-    this.targets.configure(this.#settings, this.#databases, this.#fallback);
+    this.#targets = new Targets(options.entryOf);
+    this.#targets.configure(this.#settings, this.#databases, this.#fallback);
     this.#hosts = this.#newHosts();
     this.#trials = new Trials(() => this.#hosts.forTrials());
     this.#known = new KnownFiles(() => this.#settings.user_function_removal_grace, {
@@ -186,6 +186,11 @@ export class Functions {
     return set;
   }
 
+  /** Whether an entry's clients may do what its functions can't judge (user_functions_allow). */
+  allows(entry: string, what: Unjudged): boolean {
+    return this.#targets.allows(entry, what);
+  }
+
   /** Whether something else may apply to a name than to any: clients make names up, and these must cost nothing. */
   #mayHaveOwn(name: string): boolean {
     if (this.#isEntry(name)) return true;
@@ -223,7 +228,7 @@ export class Functions {
     this.#settings = settings;
     this.#databases = byName(databases);
     this.#fallback = fallback;
-    this.targets.configure(settings, this.#databases, fallback);
+    this.#targets.configure(settings, this.#databases, fallback);
     if (!isDeepStrictEqual(before, [this.#databases, fallback]))
       for (const set of this.#sets.values()) set.judgeAgain();
     const old = this.#hosts;
@@ -331,8 +336,7 @@ export class Functions {
         settings: this.#setSettings(files, entry),
         host: own ?? this.#hosts.of(files),
         log: this.#log,
-        isDbkey: (name, call) =>
-          this.targets.mayName(files, call.entry ?? call.loginDatabase ?? call.database, name),
+        targets: this.#targets,
         onFault: (faulty) => this.#fault(faulty),
         apart: () => this.#hosts.apart(),
         tools: this.#tools,
@@ -347,7 +351,7 @@ export class Functions {
   /** A routing function of the operator's that may name less than others do, because of the file that it runs with. */
   #warnOfMixed(files: SourceFiles): void {
     const { routing, rewrite } = files;
-    if (routing === null || rewrite === null || this.targets.areOperators(files)) return;
+    if (routing === null || rewrite === null || this.#targets.areOperators(files)) return;
     if (!areOperators(this.#settings, { routing, rewrite: null })) return;
     this.#log.warn(
       { event: 'rules_mixed', tenant: dirname(rewrite) },
@@ -369,7 +373,9 @@ export class Functions {
         ? 'disconnect'
         : settings.rewrite_query_on_failure,
       // a tenant's are told again with each call, because each entry has its own
-      databases: this.targets.areOperators(files) ? [...this.#databases.keys()] : this.targets.shownTo(entry),
+      databases: this.#targets.areOperators(files)
+        ? [...this.#databases.keys()]
+        : this.#targets.shownTo(entry),
     };
   }
 

@@ -172,7 +172,7 @@ test('a version that is being loaded while its set moves to another host is not 
     },
     host: new InlineHost(preludeSource()),
     log: { info() {}, warn() {}, error() {} },
-    isDbkey: () => true,
+    targets: { mayName: () => true, nameable: () => '', areOperators: () => true },
     onFault: () => {},
     apart: () => null,
     tools: {

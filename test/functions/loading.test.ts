@@ -141,7 +141,7 @@ function setWith(rules: Rules, bundle: LoadTools['bundle'], longestWaitMs?: numb
     settings: SETTINGS,
     host: new InlineHost(preludeSource()),
     log: { info: note('LOG'), warn: note('WARNING'), error: note('ERROR') },
-    isDbkey: () => true,
+    targets: { mayName: () => true, nameable: () => '', areOperators: () => true },
     onFault: () => {},
     apart: () => null,
     tools: {

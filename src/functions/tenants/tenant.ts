@@ -10,7 +10,6 @@ import {
   refusalOf,
   type Decision,
   type FailurePolicy,
-  type MayName,
   type Nameable,
 } from '../decide/policy.ts';
 import type { Place } from '../build/places.ts';
@@ -25,6 +24,7 @@ import type {
 import type { Manifest } from '../sandbox/load-result.ts';
 import { Loader, type LoadTools, type Version } from './loader.ts';
 import { Journal, type FunctionLog } from './journal.ts';
+import type { Targets } from './targets.ts';
 import { failedOne } from './trials.ts';
 
 export type { Decision, FunctionLog };
@@ -42,6 +42,9 @@ export interface TenantSettings {
 
 export type FunctionCall = HostCall;
 
+/** What the functions of a tenant may name (targets.ts). */
+export type Naming = Pick<Targets, 'mayName' | 'nameable' | 'areOperators'>;
+
 let nextGeneration = 1;
 
 /** The user functions that apply to one or more databases: one bundle, one isolate, one record. */
@@ -50,7 +53,7 @@ export class Tenant {
   readonly name: string;
   readonly files: SourceFiles;
   readonly journal: Journal;
-  readonly #isDbkey: MayName;
+  readonly #targets: Naming;
   readonly #onFault: (set: Tenant) => void;
   readonly loader: Loader;
   readonly #batcher: Batcher;
@@ -64,7 +67,7 @@ export class Tenant {
     settings: TenantSettings;
     host: SandboxHost;
     log: FunctionLog;
-    isDbkey: MayName;
+    targets: Naming;
     /** It has hung or eaten memory again and again. */
     onFault: (set: Tenant) => void;
     /** Where calls run that cost others too much; null: alone, but where all others do. */
@@ -75,7 +78,7 @@ export class Tenant {
   }) {
     this.files = options.files;
     this.name = dirname((options.files.routing ?? options.files.rewrite)!);
-    this.#isDbkey = options.isDbkey;
+    this.#targets = options.targets;
     this.#onFault = options.onFault;
     const { routing, rewrite } = options.files;
     const names = [...new Set([routing, rewrite])].filter((file) => file !== null);
@@ -200,6 +203,29 @@ export class Tenant {
     this.#batcher.evaluate(call, done);
   }
 
+  /** Whether the functions, asked for an entry's clients, may name a database. */
+  mayName(entry: string, name: string): boolean {
+    return this.#targets.mayName(this.files, entry, name);
+  }
+
+  /** What ctx.databases shows to them, separated by U+0001; '': all databases that are configured. */
+  nameable(entry: string): string {
+    return this.#targets.nameable(this.files, entry);
+  }
+
+  /**
+   * Whether a query that another tenant has rewritten has been through this rewriting function already: both have the same
+   * file, and the other's functions are all the operator's. A routing function of a database's own runs in one isolate with
+   * the rewriting function, and could change what that does.
+   */
+  sharesRewriting(other: Tenant | null): boolean {
+    const { rewrite } = this.files;
+    return rewrite !== null && rewrite === other?.files.rewrite && this.#targets.areOperators(other.files);
+  }
+
+  readonly #mayBeNamed = (name: string, call: FunctionCall): boolean =>
+    this.mayName(call.entry ?? call.loginDatabase ?? call.database, name);
+
   /** The decision for a query that is too large to be evaluated (user_function_max_query). */
   tooLarge(sizeBytes: number): Decision {
     const failure: CallFailure = {
@@ -258,7 +284,7 @@ export class Tenant {
   ): Decision {
     this.journal.counters.calls++;
     if (answer.rewrite === null && answer.route === null) return GO;
-    const { rewrite, route } = checked(call, answer, this.#isDbkey, (each) => this.#nameable(each));
+    const { rewrite, route } = checked(call, answer, this.#mayBeNamed, (each) => this.#nameable(each));
     const { rewrites, routes } = manifest ?? this.#manifest;
     // A call that was cut off failed once, whichever function it was in.
     const failure = failureOf(rewrite) ?? failureOf(route);
@@ -331,7 +357,7 @@ export class Tenant {
   /** Most likely a name that is misspelt: every query that is routed like the trial call would be a failure. */
   #warnOfMisdirected({ trialRoute, code: { databases } }: Version): void {
     const call = { username: '', query: '', inTransaction: false, database: databases[0] ?? '' };
-    if (trialRoute === null || this.#isDbkey(trialRoute, call)) return;
+    if (trialRoute === null || this.#mayBeNamed(trialRoute, call)) return;
     this.journal.misdirected(`routing_rules ${misnamed(trialRoute, this.#nameable(call))}`);
   }
 }

@@ -188,9 +188,8 @@ function ask(client: Client, set: Tenant, entry: string, text: Buffer | string |
     client.question.showInBytes(isInBytes(client, query));
     query = query.toString(client.question.isInBytes ? 'latin1' : 'utf8', 0, query.length);
   }
-  const { functions } = client.context;
   const database = client.database!;
-  const seesNodes = database.cluster !== null && functions.targets.mayName(set.files, entry, database.entry);
+  const seesNodes = database.cluster !== null && set.mayName(entry, database.entry);
   const asked = client.question.ask(set.generation, entry);
   client.blocked = true;
   set.decide(
@@ -201,30 +200,16 @@ function ask(client: Client, set: Tenant, entry: string, text: Buffer | string |
       database: database.name,
       loginDatabase: client.entry,
       entry,
-      nameable: functions.targets.nameable(set.files, entry),
+      nameable: set.nameable(entry),
       isBytes: client.question.isInBytes,
       nodes: seesNodes ? database.cluster!.nodesJson : '',
-      routeOnly: entry !== client.entry && isRewritten(client, set),
+      routeOnly: entry !== client.entry && set.sharesRewriting(client.functions),
       clientId: client.id,
       address: client.remoteAddress,
     },
     (decision) => client.onDecision(asked, decision),
   );
   return Handled.Later;
-}
-
-/**
- * Whether a rewriting that the target has in common with the client's own database has been done. A tenant's routing
- * function runs in one isolate with it, and could change what it does: that is not relied on.
- */
-function isRewritten(client: Client, target: Tenant): boolean {
-  const origin = client.functions;
-  const { rewrite } = target.files;
-  return (
-    rewrite !== null &&
-    rewrite === origin?.files.rewrite &&
-    client.context.functions.targets.areOperators(origin.files)
-  );
 }
 
 /** The functions have answered: the held message is taken up again. */
@@ -241,7 +226,7 @@ export function decided(client: Client, asked: Asked, decision: Decision): void 
 export function isPastFunctions(client: Client, what: Unjudged): boolean {
   const { functions } = client.context;
   const bars = (entry: string): boolean =>
-    functions.tenantOf(entry) !== null && !functions.targets.allows(entry, what);
+    functions.tenantOf(entry) !== null && !functions.allows(entry, what);
   return bars(client.entry) || (client.database !== null && bars(client.database.entry));
 }
 
