@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { startupMessage } from '../src/wire/messages.ts';
 
-/** What a process and its descendants use, from /proc. */
+/** Resource use of a process and its descendants, from /proc. */
 
 const TICKS_A_SECOND = 100;
 

@@ -8,7 +8,7 @@ import { percentile, promoteInstead, withScope, type Kind } from './cluster.ts';
 
 /**
  * `npm run bench:switchover`: how long it takes from the moment at which a promoted standby answers
- * `pg_is_in_recovery() = false` until the first write through the proxy is acknowledged, and who notices.
+ * `pg_is_in_recovery() = false` until the first write through the proxy is acknowledged, and the clients that notice.
  *   --rounds N   of each kind (20)      --json FILE   the figures
  */
 

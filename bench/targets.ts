@@ -10,12 +10,12 @@ import {
 } from '../src/demo/embedded-postgres.ts';
 import { freePort } from '../test/support/ports.ts';
 
-/** What is measured: PostgreSQL itself, pgbouncer where it is installed, and this proxy in several set-ups. */
+/** The measured targets: PostgreSQL itself, pgbouncer if it is installed, and this proxy in several set-ups. */
 
 export interface Target {
   readonly name: string;
   readonly port: number;
-  /** null: no pooler, nothing of whose processor time could be asked */
+  /** null: there is no pooler whose processor time could be measured */
   readonly pid: number | null;
   stop(): void;
 }

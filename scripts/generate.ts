@@ -1,4 +1,4 @@
-// Makes docs/config.md and docs/config.schema.json from the options table; with --check only says what is out of date.
+/** Makes docs/config.md and docs/config.schema.json from the options table; with --check only reports outdated files. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configMarkdown, configSchema } from '../src/config/docs.ts';

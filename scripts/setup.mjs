@@ -13,7 +13,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const modules = join(root, 'node_modules');
 
-/** What a lockfile says is installed: path -> entry; none when there is no such file. */
+/** The entries of a lockfile by path; none when there is no such file. */
 function lockedPackages(file) {
   try {
     return JSON.parse(readFileSync(file, 'utf8')).packages;
@@ -22,7 +22,7 @@ function lockedPackages(file) {
   }
 }
 
-/** npm keeps a second lockfile in node_modules: what it has really put there. */
+/** npm keeps a second lockfile in node_modules: the packages that are really there. */
 function isInStep() {
   const installed = lockedPackages(join(modules, '.package-lock.json'));
   return Object.entries(lockedPackages(join(root, 'package-lock.json'))).every(([path, wanted]) => {
@@ -41,7 +41,7 @@ function isForThisPlatform(entry) {
   return entry.libc === undefined && (entry.os !== undefined || entry.cpu !== undefined);
 }
 
-/** Runs a program; resolves with its exit code and what it said on stderr, which is shown too. */
+/** Runs a program; resolves with its exit code and its output on stderr, which is shown, too. */
 function run(command, args, options = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'pipe'], ...options });

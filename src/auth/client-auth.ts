@@ -4,9 +4,9 @@ import { deriveKeys, sha256 } from './scram.ts';
 import { ScramServer } from './scram-server.ts';
 import { parseSecret, type LearnedSecret, type Secret } from './secrets.ts';
 
-/** Clients' logins: what the proxy asks, and what it makes of the answers. Payloads only; framing is the session's. */
+/** Clients' logins: the proxy's questions, and its checks of the answers. Payloads only; framing is the session's. */
 
-/** How a client proves who it is: values of auth_type and of the method column of an HBA file. */
+/** The ways to prove an identity: values of auth_type and of the method column of an HBA file. */
 export type ClientMethod =
   | 'any'
   | 'trust'
@@ -30,7 +30,7 @@ export function asksNothing(method: ClientMethod): boolean {
   return method === 'trust' || method === 'peer' || method === 'cert';
 }
 
-/** What is known of a client before it has proved anything. */
+/** Facts about a client before authentication. */
 export interface ClientIdentity {
   readonly user: string;
   /** stored secret; null: the user is unknown or has none, and nothing matches */
@@ -48,7 +48,7 @@ export interface ClientIdentity {
   readonly mapName?: string | null | undefined;
   /** peer: name of the operating system's user at the other end of a Unix socket */
   readonly peerName?: (() => Promise<string | null>) | undefined;
-  /** ldap, pam: asks somebody else about a password. A rejection is a failed login; its message goes to the log. */
+  /** ldap, pam: has a password checked elsewhere. A rejection is a failed login; its message goes to the log. */
   readonly checkPassword?: ((password: string) => Promise<boolean>) | undefined;
 }
 
@@ -149,7 +149,7 @@ function authentication(request: number, data: Buffer | string): Buffer {
 }
 
 /**
- * The password of a PasswordMessage, or what is wrong with it. An empty one is never right: an LDAP server would take it
+ * The password of a PasswordMessage, or the error in it. An empty one is never right: an LDAP server would take it
  * for an anonymous bind (RFC 4513, section 5.1.2).
  */
 function readPassword(payload: Buffer): Buffer | AuthStep {

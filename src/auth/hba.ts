@@ -2,9 +2,9 @@ import { BlockList, isIP } from 'node:net';
 import type { HbaAddress, HbaName, HbaRule, IdentMap } from '../config/hba.ts';
 import type { ClientMethod } from './client-auth.ts';
 
-/** Which line of the HBA file is for a client, and who may be whom by an ident map. Parsing is config's. */
+/** The HBA line that applies to a client, and the names that an ident map allows. Parsing is config's. */
 
-/** What of a connection is compared with the rules. */
+/** The facts about a connection that rules are matched against. */
 export interface HbaConnection {
   readonly user: string;
   readonly database: string;
@@ -71,7 +71,7 @@ function compileAddress(address: HbaAddress | null): Addresses | null {
   return { family: address.family, list };
 }
 
-/** IPv4 clients of a socket for both families are IPv4 clients, and an interface's name says nothing of who it is. */
+/** An IPv4-mapped address counts as IPv4, and an interface's name is no part of an address. */
 function plainAddress(address: string): string {
   const [plain] = address.split('%') as [string];
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(plain);
@@ -108,7 +108,7 @@ function isDatabaseName(name: HbaName, database: string, user: string): boolean 
   return name.text === database;
 }
 
-/** For ClientIdentity.mapsTo: may somebody with this system name log in as `user`? Nobody may by a map that is not there. */
+/** For ClientIdentity.mapsTo: whether this system name may log in as `user`. A missing map allows nothing. */
 export function identMapper(map: IdentMap | undefined, user: string): (systemName: string) => boolean {
   return (systemName) =>
     map?.some((entry) => entry.systemName === systemName && (entry.anyUser || entry.user === user)) ?? false;

@@ -22,7 +22,7 @@ export interface LdapSimpleBind {
 export interface LdapSearch {
   readonly kind: 'search';
   readonly baseDn: string;
-  /** Who searches; empty: anybody. */
+  /** The DN that binds for the search; empty: an anonymous bind. */
   readonly bindDn: string;
   readonly bindPassword: string;
   readonly scope: 'base' | 'one' | 'sub';

@@ -117,7 +117,7 @@ class Directory {
   async bind(dn: string, password: string): Promise<boolean> {
     const { InvalidCredentialsError, InvalidDNSyntaxError, NoSuchObjectError, SASL_MECHANISMS } =
       await import('ldapts');
-    // ldapts would take such a name for a SASL mechanism, and EXTERNAL proves who the proxy is, not the user.
+    // ldapts would take such a name for a SASL mechanism, and EXTERNAL proves the proxy's identity, not the user's
     if (SASL_MECHANISMS.some((name) => name === dn)) return false;
     try {
       const client = await this.#connect();
@@ -132,7 +132,7 @@ class Directory {
 
   /** The DN of the user's entry; null when there is not exactly one. */
   async find(search: LdapSearch, user: string): Promise<string | null> {
-    // What would have to be escaped in a filter is no reasonable part of a name.
+    // a reasonable name needs no escaping in a filter
     if (/[*()\\/]/.test(user)) throw new LdapError('invalid character in user name for LDAP authentication');
     const client = await this.#connect();
     try {

@@ -7,7 +7,7 @@ export function md5Secret(password: string | Buffer, user: string): string {
   return `md5${hash('md5', Buffer.concat([Buffer.from(password as string), Buffer.from(user)]), 'hex')}`;
 }
 
-/** What a client answers to a salt, from the stored form. */
+/** A client's answer to a salt, computed from the stored form. */
 export function md5Response(secret: string, salt: Buffer): string {
   return `md5${hash('md5', Buffer.concat([Buffer.from(secret.slice(3), 'latin1'), salt]), 'hex')}`;
 }

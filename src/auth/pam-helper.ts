@@ -1,5 +1,5 @@
 /**
- * The process that pam.ts starts for one login: reads what is to be checked from standard input, asks PAM, and ends with
+ * The process that pam.ts starts for one login: reads the login from standard input, asks PAM, and ends with
  * one of the statuses below; an explanation is on standard error. PAM's modules may block, and may do anything to the
  * process that they are loaded into: hence one of its own.
  */
@@ -53,7 +53,7 @@ function authenticate(ffi: typeof import('node:ffi'), request: PamRequest): numb
     pam_end: { arguments: ['pointer', 'i32'], return: 'i32' },
   });
 
-  /** pam_conv(3): every prompt is answered with the password; what is said to the user has no reader here. */
+  /** pam_conv(3): every prompt is answered with the password; messages to the user have no reader here. */
   const converse = (count: number, messages: bigint, answer: bigint): number => {
     try {
       const list = ffi.toBuffer(messages, count * POINTER_BYTES);

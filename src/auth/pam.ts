@@ -34,7 +34,7 @@ export interface PamOptions {
 
 /** Modules wait some seconds on purpose when a password was wrong. */
 const DEADLINE_MS = 30_000;
-/** Helpers at a time: who is not even known yet must not fill the machine with processes. */
+/** Helpers at a time: unauthenticated clients must not fill the machine with processes. */
 const MAX_HELPERS = 8;
 
 let running = 0;
@@ -49,7 +49,7 @@ export async function authenticatePam(
   password: string,
   options: PamOptions = {},
 ): Promise<boolean> {
-  // C strings: what stands behind a zero byte would not be looked at.
+  // C strings: text after a zero byte would be ignored
   if (user.includes('\0') || password.includes('\0')) return false;
   if (running >= MAX_HELPERS) await new Promise<void>((resolve) => waiting.push(resolve));
   else running++;

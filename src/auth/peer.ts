@@ -30,7 +30,7 @@ const SO_PEERCRED = 17;
 /** undefined: not looked for yet; null: there is none */
 let getSocketOption: GetSocketOption | null | undefined;
 
-/** What the kernel says at once; null: it can't be asked that way. */
+/** The kernel's immediate answer; null: it can't be asked that way. */
 export function peerIds(socket: Socket): PeerIds | null {
   if (getSocketOption === undefined) getSocketOption = loadGetSocketOption();
   const fd = fdOf(socket);

@@ -21,7 +21,7 @@ export class ScramFailure extends Error {}
 
 export interface ScramServerOptions {
   readonly user: string;
-  /** null: nobody can log in as this user, and the exchange must not show it */
+  /** null: no login as this user can succeed, and the exchange must not show it */
   readonly secret: Secret | null;
   /** For secrets made from a plain password, and for users that there are none of. */
   readonly iterations: number;
@@ -33,7 +33,7 @@ export interface ScramServerOptions {
   readonly nonce?: string;
 }
 
-/** What the secret says, before the client has proved anything. */
+/** The stored secret, looked up before authentication. */
 interface Expected {
   readonly salt: Buffer;
   readonly iterations: number;
@@ -91,7 +91,7 @@ export class ScramServer {
     return this.#serverFirst;
   }
 
-  /** RFC 5802, section 6: the flag must fit what was offered, or somebody in between has changed the offer. */
+  /** RFC 5802, section 6: the flag must fit the offer, or a man in the middle has changed the offer. */
   #checkBindingFlag(flag: string, type: string | undefined): void {
     if (this.#isBound) {
       if (type === undefined)

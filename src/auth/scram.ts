@@ -48,7 +48,7 @@ export function preparePassword(password: string | Buffer): Buffer {
   if (typeof password !== 'string' && !Buffer.from(text).equals(bytes)) return bytes;
   if (/^[\x21-\x7e]*$/.test(text)) return bytes;
   try {
-    // What is left of a password of nothing but invisible characters would match anything.
+    // a password of invisible characters only would become empty, and match anything
     return Buffer.from(saslprep(text) || text);
   } catch {
     return bytes;

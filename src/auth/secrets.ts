@@ -1,5 +1,5 @@
 /**
- * What is known of a user's password: the value of auth_file, auth_query, or a `password` of [databases], in one of the
+ * A user's stored password: the value of auth_file, auth_query, or a `password` of [databases], in one of the
  * three forms of PostgreSQL's pg_authid.rolpassword.
  */
 
@@ -26,7 +26,7 @@ export interface ScramSecret {
 export type Secret = PlainSecret | Md5Secret | ScramSecret;
 
 /**
- * The keys that SCRAM leaves with the one who checks a client's proof. They open only servers that hold the very same
+ * The keys that SCRAM leaves with the checker of a client's proof. They open only servers that hold the very same
  * secret, so its salt and iterations are kept to tell.
  */
 export interface LearnedKeys {
@@ -36,7 +36,7 @@ export interface LearnedKeys {
   readonly iterations: number;
 }
 
-/** What a client's own login has taught about its password: the password itself, or SCRAM keys. */
+/** Knowledge from a client's own login: its password, or SCRAM keys. */
 export type LearnedSecret = { readonly password: string } | LearnedKeys;
 
 /** Length of SHA-256's output, hence of all keys of SCRAM-SHA-256. */
@@ -46,7 +46,7 @@ const MD5_SECRET = /^md5[0-9a-f]{32}$/;
 const SCRAM_SECRET = /^SCRAM-SHA-256\$([0-9]{1,9}):([^$:]+)\$([^$:]+):([^$:]+)$/;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
-/** The bytes of a base64 text; null when it is none. Node's decoder alone would skip what it does not know. */
+/** The bytes of a base64 text; null when it is malformed. Node's decoder alone would skip unknown characters. */
 export function decodeBase64(text: string): Buffer | null {
   return BASE64.test(text) ? Buffer.from(text, 'base64') : null;
 }

@@ -3,7 +3,7 @@ import { SCRAM_SHA_256, SCRAM_SHA_256_PLUS } from './scram.ts';
 import { ScramClient, ScramError } from './scram-client.ts';
 import { parseSecret, type LearnedSecret, type Secret } from './secrets.ts';
 
-/** Logging in to PostgreSQL: what the proxy answers to a server's Authentication messages. */
+/** Logging in to PostgreSQL: the proxy's answers to a server's Authentication messages. */
 
 export type { LearnedSecret };
 
@@ -75,7 +75,7 @@ export class ServerAuth {
   async #answer(request: number, data: Buffer): Promise<Buffer | null> {
     switch (request) {
       case Request.Ok:
-        // Whoever can't prove to know the secret would leave out the proof.
+        // a server that does not know the secret would leave out the proof
         if (this.#awaits !== null)
           throw new ServerAuthError('authentication ended before the server signature');
         this.done = true;

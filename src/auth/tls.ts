@@ -70,7 +70,7 @@ export class TlsSetupError extends Error {
 /** The ALPN protocol of PostgreSQL; direct TLS needs it (protocol-flow.html, SSL Session Encryption). */
 const ALPN = ['postgresql'];
 
-/** What is used toward clients. */
+/** The TLS context toward clients. */
 export interface ClientTls {
   readonly mode: SslMode;
   /** Clients without TLS are turned away. */
@@ -79,13 +79,13 @@ export interface ClientTls {
   readonly options: TLSSocketOptions;
   /** tls-server-end-point of our certificate. */
   readonly endPointHash: Buffer | null;
-  /** After the handshake: what is wrong with the client's certificate; null: nothing. */
+  /** After the handshake: the error in the client's certificate; null: none. */
   verifyPeer(socket: TLSSocket): string | null;
   /** CN of the client's certificate; null: it has none that was verified. */
   certificateCn(socket: TLSSocket): string | null;
 }
 
-/** What is used toward a server. */
+/** The TLS context toward a server. */
 export interface ServerTls {
   readonly mode: SslMode;
   /** For `tls.connect({...options, socket})`. */
@@ -93,7 +93,7 @@ export interface ServerTls {
 }
 
 /**
- * TLS toward clients; null when it is off. Reads the files anew, so each call takes over what has changed in them.
+ * TLS toward clients; null when it is off. Reads the files again, so each call takes over their changes.
  * @throws TlsSetupError
  */
 export function clientTls(settings: ClientTlsSettings): ClientTls | null {
@@ -135,7 +135,7 @@ export function clientTls(settings: ClientTlsSettings): ClientTls | null {
 }
 
 /**
- * What is wrong with the peer's certificate, by OpenSSL's verification. Node sets `authorized` only on the sockets of a
+ * The error in the peer's certificate, by OpenSSL's verification. Node sets `authorized` only on the sockets of a
  * tls.Server; one that was made by hand has the result in its handle.
  */
 function peerProblem(socket: TLSSocket): string | null {
@@ -203,7 +203,7 @@ export function serverTls(settings: ServerTlsSettings, host: string): ServerTls 
   const options: ConnectionOptions = {
     secureContext: context,
     rejectUnauthorized: verifies,
-    // What the certificate's names are compared with.
+    // the name that the certificate's names are compared with
     host,
     ALPNProtocols: ALPN,
   };
@@ -343,7 +343,7 @@ function cipherOptions({ ciphers, tls13Ciphers, protocols }: Side): SecureContex
   let tls12 = ciphers ?? '';
   if (['', 'default', 'secure', 'fast', 'normal'].includes(tls12)) {
     tls12 = DEFAULT_TLS12;
-    // Who names an old protocol wants it, but OpenSSL's own security level lets none of its ciphers pass.
+    // an operator who names an old protocol wants it, but OpenSSL's default security level lets none of its ciphers pass
     if (/tlsv1\.[01]/i.test(protocols ?? '')) tls12 += ':@SECLEVEL=0';
   } else if (['all', 'insecure', 'legacy', 'compat'].includes(tls12)) {
     tls12 = 'ALL:!aNULL:!eNULL';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Config } from '../config/config.ts';
 
-/** Clients and servers each take a descriptor: what the kernel allows, beside what the configuration could come to. */
+/** Each client and server takes a descriptor: compares the kernel's limit with the configuration's maximum. */
 
 /** pgbouncer's margin for everything else */
 const OTHERS = 10;

@@ -70,7 +70,7 @@ function unabbreviated(argument: string): string {
   return meant.length === 1 ? `--${meant[0]}${rest ?? ''}` : argument;
 }
 
-/** What Node says of a command line, in the words of getopt_long(3). */
+/** Node's complaint about a command line, in the words of getopt_long(3). */
 function getoptWords(message: string): string {
   const [, unknown] = /^Unknown option '(-[^']*)'/.exec(message) ?? [];
   if (unknown?.startsWith('--')) return `unrecognized option '${unknown}'`;

@@ -32,7 +32,7 @@ export interface RunOptions {
   readonly user: string | null;
 }
 
-/** Set in the process that a daemon's starter leaves behind; it says on descriptor 3 whether it is up. */
+/** Set in the daemon's own process, which reports on descriptor 3 whether it is up. */
 const DAEMON_MARK = 'PGSWITCHYARD_DAEMON';
 
 const CANNOT_LOAD = 'cannot load config file';
@@ -40,7 +40,7 @@ const CANNOT_LOAD = 'cannot load config file';
 /** Runs the proxy until a signal or SHUTDOWN ends it; exits with 1 when it can't start, and says why. */
 export async function run(options: RunOptions): Promise<void> {
   const isDaemon = process.env[DAEMON_MARK] === '1';
-  // everything is loaded, and this is still whoever may write there
+  // write the compile cache now, before setuid takes the right to
   flushCompileCache();
   nameProcess('pgswitchyard');
   try {
@@ -57,7 +57,7 @@ export async function run(options: RunOptions): Promise<void> {
   }
 }
 
-/** The log that the file names has them as well: stderr may be nobody's. */
+/** Also logs the problems to the configured logfile: nobody may be reading stderr. */
 function logProblems({ diagnostics, settings }: ConfigError): void {
   if (settings === null) return;
   // a log that root makes could not be written to by the user that is become later
@@ -68,7 +68,7 @@ function logProblems({ diagnostics, settings }: ConfigError): void {
     log.fatal(CANNOT_LOAD);
     log.close();
   } catch {
-    // the log can't be opened: what is wrong is told on stderr
+    // the log can't be opened: the problems are on stderr
   }
 }
 
@@ -116,7 +116,7 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
   startWatchdog();
 }
 
-/** -R. @returns null: there is nobody to replace */
+/** -R. @returns null: there is no process to replace */
 function takeOver(settings: Settings, log: Logger): Takeover | null {
   log.warn('Online restart is deprecated, use so_reuseport instead');
   const takeover = Takeover.begin(settings);

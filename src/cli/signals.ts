@@ -59,7 +59,7 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
     proxy.resume();
   });
 
-  // Whatever has not been closed by then is closed with the process; socket files and hosts are not left behind.
+  // Connections that are open by then are closed with the process; socket files and sandbox children are removed.
   const exit = (): void => {
     void proxy.stop('immediate').finally(() => process.exit());
     setTimeout(() => process.exit(), 1_000).unref();

@@ -50,7 +50,7 @@ export class Takeover {
       say(this.#fd, 'SHUTDOWN WAIT_FOR_CLIENTS');
       untilReady(() => read(this.#fd));
     } catch (error) {
-      // one that has nobody to wait for may end before it has answered
+      // a process without clients may end before it has answered
       if (!(error instanceof ClosedError)) throw error;
     }
     closeSync(this.#fd);

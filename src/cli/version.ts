@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { SHOWN_VERSION } from '../admin/version.ts';
 
-/** What --version prints. Tools look at the first line, which is pgbouncer's. */
+/** The output of --version. Tools look at the first line, which is pgbouncer's. */
 export function versionLines(): string[] {
   return [
     SHOWN_VERSION,

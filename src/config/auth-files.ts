@@ -1,4 +1,4 @@
-// The files that say who may log in: auth_file, auth_hba_file, auth_ident_file.
+/** The files that govern logins: auth_file, auth_hba_file, auth_ident_file. */
 import { readFileSync } from 'node:fs';
 import type { Config } from './config.ts';
 import { Diagnostics } from './diagnostics.ts';
@@ -17,7 +17,7 @@ export const AUTH_OPTIONS: readonly OptionName[] = [
   'auth_ident_file',
   'auth_type',
 ];
-/** What a line of each file is called in the log. */
+/** The log's word for a line of each file. */
 const AUTH_LINES = {
   auth_file: 'auth file',
   auth_hba_file: 'hba config',

@@ -1,4 +1,4 @@
-// What RELOAD and SET make of a configuration.
+/** Changes of a configuration by RELOAD and SET. */
 import { dirname, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { AUTH_OPTIONS, readAuthFiles } from './auth-files.ts';
@@ -10,7 +10,7 @@ import { OPTION_NAMES, isOptionName, optionOf } from './options.ts';
 import type { OptionName, Settings } from './options.ts';
 
 /**
- * What SET key = value makes of a configuration. The next reload undoes it.
+ * The configuration after SET key = value. The next reload undoes the change.
  * @throws {ValueError} unknown option, not changeable, or no such value. @throws {ConfigError} a file cannot be used.
  */
 export function applySet(config: Config, key: string, value: string): Config {
@@ -30,7 +30,7 @@ export function applySet(config: Config, key: string, value: string): Config {
   return Object.freeze({ ...config, settings, texts, ...auth });
 }
 
-/** What differs between two configurations; `*` is the fallback database's name. */
+/** The differences between two configurations; `*` is the fallback database's name. */
 export interface ConfigDiff {
   readonly changed: readonly OptionName[];
   /** Those of `changed` that only a restart applies. */

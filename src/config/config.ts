@@ -20,7 +20,7 @@ export interface Config {
   readonly hba: readonly HbaRule[] | null;
   /** auth_ident_file: map name to its lines in order. */
   readonly identMaps: ReadonlyMap<string, IdentMap>;
-  /** What of the three could not be read and does not count: one line each, for the log. */
+  /** The parts of the three files that could not be read and are ignored: one line each, for the log. */
   readonly authProblems: readonly string[];
   /** One line each, for the log. */
   readonly warnings: readonly string[];
@@ -53,7 +53,7 @@ export interface DatabaseConfig {
   readonly rewrite_query_file: string | null;
   /** Names that functions of its own may return besides those of its own databases; `*`: all. */
   readonly routing_targets: readonly string[];
-  /** What its clients may do past the user functions that apply to it. */
+  /** The things that its clients may do without being judged by the user functions. */
   readonly user_functions_allow: readonly Unjudged[] | null;
   readonly pool_size: number | null;
   readonly min_pool_size: number | null;

@@ -106,7 +106,7 @@ function asOption<T>(kind: Kind<T>): Parse {
 const poolMode = words('session', 'transaction', 'statement');
 const plain = (parse: Parse): Key => ({ parse });
 
-/** What an entry of [databases] may say. */
+/** The keys of an entry of [databases]. */
 export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
   application_name: plain(asText),
   auth_dbname: plain(asText),
@@ -140,7 +140,7 @@ export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
   user_functions_allow: plain(asOption(OPTIONS.user_functions_allow.kind)),
 };
 
-/** What an entry of [users] may say. */
+/** The keys of an entry of [users]. */
 export const USER_KEYS: Readonly<Record<string, Key>> = {
   client_idle_timeout: plain(asMilliseconds),
   idle_transaction_timeout: plain(asMilliseconds),
@@ -154,14 +154,14 @@ export const USER_KEYS: Readonly<Record<string, Key>> = {
   transaction_timeout: plain(asMilliseconds),
 };
 
-/** What an entry of [peers] may say. */
+/** The keys of an entry of [peers]. */
 export const PEER_KEYS: Readonly<Record<string, Key>> = {
   host: plain(asText),
   pool_size: plain(unlessNegative),
   port: plain(asPort),
 };
 
-/** Where an entry stands, and where what is wrong or unheeded with it goes. */
+/** An entry's place in its file, and the receivers of its errors and of its ignored keys. */
 export interface EntryContext {
   readonly place: { readonly file: string; readonly line: number };
   readonly diagnostics: Diagnostics;

@@ -1,4 +1,4 @@
-// What is wrong with a configuration: collected over all files, reported together.
+/** The errors of a configuration: collected over all files, reported together. */
 import type { Settings } from './options.ts';
 
 export interface Diagnostic {
@@ -9,14 +9,14 @@ export interface Diagnostic {
   readonly option: string | null;
   readonly message: string;
   readonly hint: string | null;
-  /** What fails by it, in the words that logs are searched for; null: the line says nothing before its place. */
+  /** The step that fails because of it, in the words that logs are searched for; null: the line begins with the place. */
   readonly failure: string | null;
 }
 
 /** A configuration that cannot be used; the message lists every problem, one a line. */
 export class ConfigError extends Error {
   readonly diagnostics: readonly Diagnostic[];
-  /** What was right, over the defaults: the log is to have the problems, too. */
+  /** The valid options over the defaults: with these the log can be opened, which needs the problems, too. */
   readonly settings: Settings | null;
 
   constructor(diagnostics: readonly Diagnostic[], settings: Settings | null = null) {
@@ -36,10 +36,10 @@ export function formatDiagnostic(diagnostic: Diagnostic): string {
   return `${failure}${place}: ${option}${diagnostic.message}${hint}`;
 }
 
-/** What a problem is about: a line, or a file as a whole. */
+/** The place of a problem: a line, or a file as a whole. */
 export type Place = Pick<Diagnostic, 'file' | 'line'>;
 
-/** Collects problems until somebody asks. */
+/** Collects problems until they are asked for. */
 export class Diagnostics {
   readonly all: Diagnostic[] = [];
 

@@ -49,13 +49,13 @@ interface Token {
   readonly quoted: boolean;
   /** A comma follows. */
   readonly more: boolean;
-  /** Where it ends in its line, a comma included. */
+  /** Its end in the line, a comma included. */
   readonly end: number;
 }
 
 const TOKEN = /\s*(?:"((?:[^"]|"")*)"|([^\s",#]+(?:"[^"]*"[^\s",#]*)*))(\s*,)?/y;
 
-/** The tokens of a line, as many as there are before `badAt`, where it is malformed; null: it is well formed. */
+/** The tokens of a line up to `badAt`, the position at which it is malformed (null: it is well formed). */
 interface Tokens {
   readonly line: string;
   readonly tokens: readonly Token[];
@@ -91,7 +91,7 @@ function next(cursor: Cursor): Token | null {
 
 class BadRule extends Error {}
 
-/** Words that PostgreSQL knows and pgbouncer does not: nobody is a member of anything here. */
+/** Words that PostgreSQL knows and pgbouncer does not: there are no group memberships here. */
 const MEMBERSHIP = ['samerole', 'samegroup'];
 
 function takeNames(cursor: Cursor, what: 'database' | 'user', file: string, depth = 0): HbaName[] {

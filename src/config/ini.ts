@@ -115,7 +115,7 @@ function cut(text: string): string {
   return text.length <= 60 ? text : `${text.slice(0, 60)}...`;
 }
 
-/** What the system said, without the path that Node appends. */
+/** The system's error message, without the path that Node appends. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.message.replace(/^[A-Z0-9]+: /, '').replace(/, \w+( '.*')?$/s, '');

@@ -171,7 +171,7 @@ class Loader {
     });
   }
 
-  /** routing_targets may name what a routing function could name: entries, and parts of their clusters. */
+  /** routing_targets may name everything that a routing function could return: entries, and parts of their clusters. */
   #checkTargets(): void {
     const readers = new Set([...this.#databases.values()].map((each) => each.reader_database));
     const isKnown = (name: string): boolean =>
@@ -271,7 +271,7 @@ function initialSettings(previous: Config | null): Mutable {
 /** @throws {ValueError} */
 export function parseOption(name: OptionName, text: string): unknown {
   const option = optionOf(name);
-  // An empty text says "not set" where that is possible.
+  // an empty text means "not set" for options that may be unset
   if (text === '' && option.initial === null) return null;
   return option.kind.parse(text);
 }

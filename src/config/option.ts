@@ -1,4 +1,4 @@
-// What one option is made of. The options themselves stand in options.ts.
+/** The parts of an option. The options themselves stand in options.ts. */
 
 /** A piece of JSON Schema (draft 2020-12). */
 export type JsonSchema = Readonly<Record<string, unknown>>;
@@ -16,7 +16,7 @@ export class ValueError extends Error {
 
 /** How the text of an option becomes a value and back. The kind knows the unit, the option's name never does. */
 export interface Kind<T> {
-  /** What the manual calls it, with its unit. */
+  /** Its name in the manual, with its unit. */
   readonly label: string;
   readonly schema: JsonSchema;
   /** @throws {ValueError} when the text is no such value. */
@@ -268,7 +268,7 @@ export function tlsProtocols(): Kind<string> {
   };
 }
 
-/** Text with a rule of its own: `check` returns what is wrong with it, or null. */
+/** Text with a rule of its own: `check` returns the error, or null. */
 export function checkedText(check: (value: string) => string | null): Kind<string> {
   return {
     ...text(),

@@ -5,7 +5,7 @@ import type { Option } from './option.ts';
 
 const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const;
 
-/** What user functions can't judge, and user_functions_allow lets through. */
+/** Requests that user functions can't judge, and that user_functions_allow lets through. */
 export const UNJUDGED = ['function_call', 'replication'] as const;
 export type Unjudged = (typeof UNJUDGED)[number];
 
@@ -379,7 +379,7 @@ export const OPTIONS = {
     kind: oneOf('pass', 'error', 'disconnect'),
     default: 'pass',
     origin: 'pgswitchyard',
-    doc: 'What a failing rewrite_query does to the query: goes on unchanged, gets an error, or the client is closed.',
+    doc: 'Policy when rewrite_query fails: the query goes on unchanged, gets an error, or the client is disconnected.',
   }),
   rewrite_query_py_module_file: option({
     kind: pythonModule('rewrite_query_file'),
@@ -416,7 +416,7 @@ export const OPTIONS = {
     kind: oneOf('pass', 'error', 'disconnect'),
     default: 'pass',
     origin: 'pgswitchyard',
-    doc: 'What a failing routing_rules does to the query: stays where it is, gets an error, or the client is closed.',
+    doc: 'Policy when routing_rules fails: the client stays where it is, the query gets an error, or the client is disconnected.',
   }),
   routing_rules_py_module_file: option({
     kind: pythonModule('routing_rules_file'),
@@ -703,7 +703,7 @@ export const OPTIONS = {
     kind: seconds(),
     default: '10',
     origin: 'pgswitchyard',
-    doc: 'How long user functions whose file has vanished go on. Then they are taken for removed under `pass`; under `error` and `disconnect` each query is a failure until the file is back or RELOAD confirms the removal.',
+    doc: 'Time that user functions go on after their file has vanished. Then they count as removed under `pass`; under `error` and `disconnect` each query is a failure until the file is back or RELOAD confirms the removal.',
   }),
   user_function_timeout: option({
     kind: milliseconds(1, 3600000),
@@ -716,7 +716,7 @@ export const OPTIONS = {
     default: '',
     origin: 'pgswitchyard',
     scope: ['database'],
-    doc: 'What clients may do past the user functions that apply to their database: function_call, replication. Separated by commas; empty: nothing.',
+    doc: 'Requests that clients may make although user functions cannot judge them: function_call, replication. Separated by commas; empty: none.',
   }),
   user_functions_dir: option({
     kind: path(),
@@ -753,7 +753,7 @@ export function optionOf(name: OptionName): Option<unknown> {
   return OPTIONS[name] as unknown as Option<unknown>;
 }
 
-/** What a file with an empty [pgbouncer] section means. */
+/** The settings of a file with an empty [pgbouncer] section. */
 export function defaultSettings(): Settings {
   return Object.fromEntries(OPTION_NAMES.map((name) => [name, OPTIONS[name].initial])) as unknown as Settings;
 }

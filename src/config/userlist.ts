@@ -1,7 +1,7 @@
 // auth_file: `"user" "password or secret"` a line.
 import type { Diagnostics } from './diagnostics.ts';
 
-/** What stands between the two is skipped, as in pgbouncer: a comma, say. */
+/** Characters between the two, such as a comma, are skipped, as in pgbouncer. */
 const LINE = /^"((?:[^"]|"")*)"[^"]+"((?:[^"]|"")*)"/;
 
 /** The first of two entries for one user is replaced by the second, as in pgbouncer. */

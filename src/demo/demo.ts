@@ -16,7 +16,7 @@ import {
 
 /**
  * `npm start`: two PostgreSQL servers that are thrown away afterwards, the repository's pgbouncer.ini and user-functions/,
- * and a few queries that show who answers. Goes on until Ctrl-C; with --once it ends by itself.
+ * and a few queries that show which server answers. Goes on until Ctrl-C; with --once it ends by itself.
  */
 
 const CONFIG_FILE = fileURLToPath(new URL('../../pgbouncer.ini', import.meta.url));
@@ -163,7 +163,7 @@ async function sendSql(port: number, sql: string): Promise<void> {
   await client.end();
 }
 
-/** One session, several queries: the proxy decides for each of them where it goes. */
+/** One session, several queries: the proxy picks the server of each one. */
 async function showQueries(port: number): Promise<void> {
   say('\nOne session on database dev; the rules in user-functions/ decide for each query:');
   const client = await connect(port, 'dev');

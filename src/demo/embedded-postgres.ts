@@ -29,7 +29,7 @@ const START_STOP_MS = 60_000;
 
 /** A folder under the system's temporary one that PostgreSQL's user owns, removed when this process ends. */
 export async function temporaryFolder(name: string): Promise<string> {
-  // at once: we may end before an answer to `mkdtemp` is heard, and nobody would know of the folder
+  // synchronously: the process may end before an asynchronous `mkdtemp` has answered, and the folder would stay
   const folder = mkdtempSync(join(tmpdir(), `pgswitchyard-${name}-`));
   reapFolder(folder);
   await giveToPostgres(folder);
@@ -46,7 +46,7 @@ export async function giveToPostgres(path: string): Promise<void> {
   if (isRoot) await chown(path, NOBODY, NOBODY);
 }
 
-/** True if a process without root's rights may read what is there: each folder above must let it through. */
+/** True if an unprivileged process may read the path: each folder above must let it through. */
 export function isReachableUnprivileged(path: string): boolean {
   if (!isRoot) return true;
   for (let folder = dirname(path); ; folder = dirname(folder)) {
@@ -341,7 +341,7 @@ export class PostgresServer {
     await removeFolder(this.folder);
   }
 
-  /** A killed postmaster leaves its System V segment, which nobody else would ever free. */
+  /** A killed postmaster leaves its System V segment, which nothing else would ever free. */
   async #freeSharedMemory(): Promise<void> {
     const file = join(this.dataFolder, 'postmaster.pid');
     if (!existsSync(file)) return;

@@ -38,9 +38,9 @@ export function canPassDescriptors(): boolean {
 }
 
 /**
- * A blocking connection to a Unix socket; whoever gets it closes it.
+ * A blocking connection to a Unix socket; the caller closes it.
  * @param path `\0` at its start: an abstract one
- * @returns -1: nobody listens there
+ * @returns -1: no process listens there
  */
 export function connectUnix(path: string, kind: 'stream' | 'datagram' = 'stream'): number {
   return openUnix(path, kind === 'stream' ? SOCK_STREAM : SOCK_DGRAM, system().connect);
@@ -69,7 +69,7 @@ function openUnix(path: string, kind: number, open: Libc['connect']): number {
   return -1;
 }
 
-/** What is started from here does not get this descriptor. */
+/** Child processes do not inherit this descriptor. */
 export function closeOnExec(fd: number): void {
   if (canPassDescriptors()) libc!.fcntl(fd, F_SETFD, FD_CLOEXEC);
 }

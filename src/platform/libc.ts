@@ -1,6 +1,6 @@
 /**
- * Functions of the C library that Node has no API for, through node:ffi (Node 26). Whoever uses them says what becomes of
- * him without.
+ * Functions of the C library that Node has no API for, through node:ffi (Node 26). Each
+ * caller documents its behaviour when node:ffi is missing.
  */
 
 type Ffi = typeof import('node:ffi');

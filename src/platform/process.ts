@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 
-/** What a daemon does with its process: the pidfile, and who it runs as. */
+/** A daemon's process: the pidfile, and the user that it runs as. */
 
 /** Something is wrong that the operator has to mend before the process can run; the message is pgbouncer's. */
 export class StartError extends Error {}
@@ -19,7 +19,7 @@ export function nameProcess(name: string): void {
 }
 
 /**
- * Writes the pidfile. One that a process left behind is replaced.
+ * Writes the pidfile. A stale one is replaced.
  * @throws StartError when the process that it names is alive, when it names none, or when it can't be written
  */
 export function writePidfile(file: string, onStale: (message: string) => void): void {
@@ -58,7 +58,7 @@ export function checkPidfile(file: string, onStale: (message: string) => void): 
   }
 }
 
-/** What the system says, without Node's repetition of call and path. */
+/** The system's error message, without Node's repetition of call and path. */
 function reason(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return /^[A-Z]+: ([^,]+)/.exec(message)?.[1] ?? message;

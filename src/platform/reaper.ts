@@ -10,7 +10,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 // Lines are `+p PID` (end this process), `+d PATH` (remove this folder), and the same with `-` to forget it.
 // A process gets what ends PostgreSQL and pgswitchyard at once (SIGQUIT, after a SIGCONT in case that it was
 // frozen), two seconds, then SIGKILL. A folder in which their children are still writing needs several tries.
-// Nothing here may hold a pattern character: the paths are our own. What is not in a list is left alone: to cut it out
+// Nothing here may hold a pattern character: the paths are our own. Text that is not in a list is left alone: to cut it out
 // would double the list each time.
 const SCRIPT = `
 trap '' INT TERM HUP QUIT

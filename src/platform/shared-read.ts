@@ -42,7 +42,7 @@ export function moveToSharedRead(accepted: Socket, onChunk: (chunk: Buffer) => v
     return null;
   }
   accepted.removeAllListeners();
-  // what it still has to report is about the same connection
+  // its remaining events are about the same connection
   accepted.on('error', (error) => moved.destroy(error));
   holder._handle = null;
   moved.read(0);

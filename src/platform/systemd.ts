@@ -20,7 +20,7 @@ export function notifySystemd(...states: string[]): void {
   try {
     writeSync(fd, states.join('\n'));
   } catch {
-    // nobody to tell
+    // there is no service manager to tell
   } finally {
     closeSync(fd);
   }
@@ -45,7 +45,7 @@ const FIRST_SOCKET = 3;
 export function systemdSockets(): { descriptors: number[]; from: 'systemd' } | null {
   const { LISTEN_PID: pid, LISTEN_FDS: count } = process.env;
   if (Number(pid) !== process.pid || !(Number(count) > 0)) return null;
-  // what is started from here is not meant
+  // child processes must not use it
   delete process.env['LISTEN_PID'];
   delete process.env['LISTEN_FDS'];
   delete process.env['LISTEN_FDNAMES'];

@@ -24,7 +24,7 @@ process.on('exit', () => {
   for (const sink of unwritten) sink.flush();
 });
 
-/** A descriptor that lines are appended to. What cannot be written is dropped and counted. */
+/** A descriptor that lines are appended to. Lines that cannot be written are dropped and counted. */
 export class DescriptorSink {
   /** Lines dropped since the last one that was written. */
   lost = 0;
@@ -111,7 +111,7 @@ export class DescriptorSink {
     try {
       closeSync(this.#fd);
     } catch {
-      // A full disk may be reported only now; there is nobody to tell.
+      // a full disk may be reported only now; there is no place to report it
     }
   }
 }

@@ -7,7 +7,7 @@ import { loggable } from './printable.ts';
 import { DescriptorSink, SEVERITY, SyslogSink } from './log-sink.ts';
 
 /**
- * What goes beside the message. Fixed names: event (snake_case, stable), client, server (ids), database, user, peer
+ * The fields beside the message. Fixed names: event (snake_case, stable), client, server (ids), database, user, peer
  * (address:port), tenant, version, reason, sqlstate, ms, err, file, line, column, frame (lines of source, which only the
  * pretty form shows). Never passwords or bind values.
  */
@@ -120,7 +120,7 @@ export function createLog(options: LogOptions): Logger {
   };
 }
 
-/** Whatever somebody sends or a server answers, a record stays short; in characters. */
+/** Limits of a record, whatever a client sends or a server answers; in characters. */
 const MAX_MESSAGE = 4096;
 const MAX_FIELD = 1024;
 
@@ -145,7 +145,7 @@ function loggableFields(fields: LogFields): LogFields {
   return out;
 }
 
-/** What pino makes of an error. */
+/** pino's form of an error. */
 function loggableError({ name, message, stack }: Error): object {
   return {
     type: name,

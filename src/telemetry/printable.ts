@@ -28,7 +28,7 @@ export function printable(text: string): string {
 }
 
 /**
- * Text for a log record: as `printable`, and of what is longer than `limit` characters only the beginning, with a word about
+ * Text for a log record: as `printable`, cut after `limit` characters, with a word about
  * the rest. As `lines`, lines stay lines and tabs stay tabs.
  */
 export function loggable(text: string, limit: number, as: 'line' | 'lines' = 'lines'): string {

@@ -32,7 +32,7 @@ interface Snapshots {
 }
 
 /**
- * What the averages of SHOW STATS are made of: a snapshot of every database's counters each stats_period. As in
+ * The source of the averages in SHOW STATS: a snapshot of every database's counters each stats_period. As in
  * pgbouncer an average reaches from now back to the last snapshot but one, so over one to two periods.
  */
 export class StatsHistory {

@@ -1,7 +1,7 @@
 import type { RewriteQuery, RoutingRules } from 'pgswitchyard';
 
 /**
- * Both functions in one file, with what they share. The report is rewritten first, and routing sees the new text: the
+ * Both functions in one file, with their shared code. The report is rewritten first, and routing sees the new text: the
  * table with the sums is on dev.2, all else on dev.
  */
 const SUMS = 'store_sales';

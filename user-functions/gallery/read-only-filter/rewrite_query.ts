@@ -14,9 +14,9 @@ const READS = new Set(
 );
 /** Also where a statement begins harmlessly: WITH x AS (DELETE ...), SELECT ... INTO, EXPLAIN ANALYZE UPDATE. */
 const WRITES = /\b(?:insert|update|delete|merge|truncate|into|create|drop|alter|copy|call|do|write)\b/i;
-/** What PostgreSQL may read as an escape, or as one end of a dollar quote. */
+/** Characters that PostgreSQL may read as an escape, or as one end of a dollar quote. */
 const UNCLEAR = /\\|\$(?:[a-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$/i;
-/** Where a comment, a constant or a quoted name begins, whose words mean nothing. */
+/** The beginnings of comments, constants and quoted names, whose words mean nothing. */
 const OPENING = /--|\/\*|['"]/g;
 const LINE_END = /[\n\r]/g;
 

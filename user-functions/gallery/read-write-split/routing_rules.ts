@@ -1,7 +1,7 @@
 import type { RoutingRules } from 'pgswitchyard';
 
 /**
- * Who a client is decides where it reads: users whose names end in `_ro` get the standby, all others the primary. By the
+ * The user decides where a client reads: users whose names end in `_ro` get the standby, all others the primary. By the
  * user and not by the query, because a SELECT may write (a function, FOR UPDATE) and may have to see what its own
  * session has just written.
  */

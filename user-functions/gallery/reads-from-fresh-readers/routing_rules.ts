@@ -1,7 +1,7 @@
 import type { RoutingRules } from 'pgswitchyard';
 
 /**
- * For a database `dev` with a topology_query: what only reads goes to a standby that is no more than five seconds behind,
+ * For a database `dev` with a topology_query: reads go to a standby with a lag of at most five seconds,
  * all else to the writer. A SELECT may write too (a function), or have to see what its own session has just written:
  * where that matters, decide by the user, as in ../read-write-split.
  */

@@ -37,7 +37,7 @@ function parseAndLook(query: string): boolean {
       visitor.statement(statement);
     }
   } catch {
-    return false; // not understood: the primary tells what is wrong with it
+    return false; // not understood: the primary reports the error
   }
   return tables.size > 0 && [...tables].every((table) => COPIED.has(table));
 }

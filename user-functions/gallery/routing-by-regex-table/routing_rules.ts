@@ -2,7 +2,7 @@ import type { RoutingRules } from 'pgswitchyard';
 import table from './routes.json' with { type: 'json' };
 
 /**
- * The rules are data: whoever changes a route edits routes.json, and saving it is enough. The first line whose two
+ * The rules are data: to change a route, edit and save routes.json. The first line whose two
  * patterns are both found decides; an empty pattern is found everywhere.
  */
 const routes = table.map(({ usernameRegex, queryRegex, dbkey }) => ({

@@ -6,7 +6,7 @@ import tenants from './tenants.json' with { type: 'json' };
  * Customers share tables that have a column `tenant_id`, and each sees only its own rows: every such table in a query is
  * replaced by a subquery with the filter. Set `rewrite_query_on_failure = error` with it.
  *
- * The rule allows what it understands and rejects all else. PostgreSQL gets the text that is made from the parsed query,
+ * The rule allows statements that it understands and rejects all others. PostgreSQL gets the text that is made from the parsed query,
  * never the client's own, so a query that the parser and PostgreSQL read differently gains nothing. Row-level security in
  * the database is the stronger wall where it can be had.
  */
