@@ -16,6 +16,7 @@ import type { SessionContext } from './context.ts';
 import type { CancelKeys } from './link/cancel-keys.ts';
 import { ADMIN_DATABASE } from './names.ts';
 import { HELD_BYTES } from './relay/intake.ts';
+import { Transcript } from './resend/transcript.ts';
 import { SessionSettings } from './settings.ts';
 import { Outstanding } from './relay/outstanding.ts';
 import type { ClientStatement, Undecided } from './statements/prepared.ts';
@@ -150,24 +151,7 @@ export class Client implements Waiter, ServerUser {
   bodyLeft = 0;
   bodyForwarded = false;
   readonly question = new Question();
-  /** what it has sent since its transaction began; after the first answer only the beginning (kept.ts) */
-  kept: Buffer | null = null;
-  /** what came behind `kept`; null: nothing */
-  keptMore: Buffer[] | null = null;
-  /** how many messages at its beginning the proxy itself has answered */
-  keptAnswered = 0;
-  /** how many ReadyForQuery messages have come since its beginning */
-  keptCycles = 0;
-  /** the server was sent another text than the one that is kept (rewrite_query) */
-  keptIsRewritten = false;
-  /** the two are all of it, and no server has answered */
-  keepsAll = false;
-  /** the two are all of it, whatever was answered */
-  keptWhole = false;
-  /** statements that have been answered since the last ReadyForQuery, be it in part */
-  completed = 0;
-  /** the end of a transaction has been answered since then, or a warning, which may speak of a commit */
-  hasEnded = false;
+  readonly transcript = new Transcript();
   /** stands for the question whether a server that failed is gone; `isLost`: what ran there is not sent again */
   verdict: { readonly isLost: boolean } | null = null;
   /** what the next message is answered with: its transaction was lost while nothing was outstanding */
@@ -339,13 +323,8 @@ export class Client implements Waiter, ServerUser {
    * the server is read again, hence the pause; on an encrypted connection it is copied instead, because writes there
    * are never done at once.
    */
-  send(bytes: Buffer, borrowed = false): void {
+  write(bytes: Buffer, borrowed = false): void {
     const { socket } = this;
-    this.keepsAll = false;
-    if (this.keptMore !== null) {
-      this.keptMore = null;
-      this.keptWhole = false;
-    }
     if (this.database !== null) this.database.stats.bytesSent += bytes.length;
     if (this.tls !== '') {
       if (socket.write(borrowed ? Buffer.from(bytes) : bytes)) return;
@@ -361,6 +340,18 @@ export class Client implements Waiter, ServerUser {
     if (this.congested) return;
     this.congested = true;
     socket.write(EMPTY, this.#onFlushed);
+  }
+
+  /** Sends an answer, with which what it answers can't be sent again to another server. */
+  send(bytes: Buffer, borrowed = false): void {
+    this.transcript.noteAnswer();
+    this.write(bytes, borrowed);
+  }
+
+  /** Sends the proxy's own answer to the first messages of a pipeline: those after them can still be sent again. */
+  sendAhead(bytes: Buffer): void {
+    this.transcript.noteAnsweredAhead();
+    this.write(bytes);
   }
 
   /** What halted it is over. */

@@ -36,7 +36,7 @@ export function leave(
   abandonServer(client, serverReason);
   releaseStatements(client);
   client.held = EMPTY;
-  client.kept = null;
+  client.transcript.forget();
   client.collecting = null;
   if (client.socket.destroyed) return;
   // In the middle of a server's message an error of ours would be taken for its rest.

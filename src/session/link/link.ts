@@ -125,11 +125,8 @@ function noteApplied(client: Client, server: Server): void {
 function tellNews(client: Client, server: Server): void {
   const news = client.settings.news(server);
   if (news === null || (client.replyLeft > 0 && client.replyForwarded)) return;
-  const { keepsAll, keptMore } = client;
-  client.send(Buffer.concat(news.map(([name, value]) => parameterStatus(name, value))));
-  // it is no answer to what was sent, which can still be sent again
-  client.keepsAll = keepsAll;
-  client.keptMore = keptMore;
+  // not an answer: what the client has sent can still be sent again
+  client.write(Buffer.concat(news.map(([name, value]) => parameterStatus(name, value))));
 }
 /** How many servers in a row may be lost before they had the client's settings. */
 const MAX_LOST = 3;

@@ -6,7 +6,6 @@ import { ClientError, clientErrors } from '../../wire/errors.ts';
 import { message, readyForQuery } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
-import { forgetKept } from '../resend/kept.ts';
 import { link, moveTo } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
@@ -22,7 +21,6 @@ import {
 import { generationOf, type Generations } from '../statements/generations.ts';
 import { parseUnnamed, parseUntracked } from '../statements/rejudge.ts';
 import { forwardRequest, noteQuery, resumeClient } from '../relay/relay-client.ts';
-import { noteRewritten } from '../resend/loss.ts';
 import type { Asked } from './question.ts';
 import { noteUnnamedParse } from '../statements/unnamed.ts';
 
@@ -57,7 +55,7 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer, too
   let rewritten: Buffer | null = null;
   if (verdict.query !== null) {
     rewritten = rewrite(client, type, bytes, verdict.query);
-    noteRewritten(client, verdict.query);
+    client.transcript.noteRewritten(verdict.query);
   }
   if (type === Frontend.Parse) {
     const named = bytes[HEADER_BYTES] !== 0;
@@ -330,7 +328,7 @@ function refuse(client: Client, type: number, decision: Exclude<Decision, { kind
 
 /** A Sync that no server has to see. */
 export function answerReady(client: Client): Handled {
-  forgetKept(client);
+  client.transcript.forget();
   client.send(readyForQuery(client.txStatus));
   return Handled.Done;
 }
@@ -379,7 +377,7 @@ export function answerError(client: Client, type: number, error: ClientError): v
   if (endsItself) {
     const request = type === Frontend.Query ? Request.Query : Request.FunctionCall;
     const both = Buffer.concat([reply, readyForQuery(client.txStatus)]);
-    forgetKept(client);
+    client.transcript.forget();
     if (server === null || outstanding.answered(request, both)) client.send(both);
     return;
   }

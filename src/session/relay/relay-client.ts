@@ -5,7 +5,6 @@ import { FLUSH } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import { takeBack } from '../link/cancel.ts';
 import type { Client } from '../client.ts';
-import { keepForReplay } from '../resend/kept.ts';
 import { link, unlinkIfDone } from '../link/link.ts';
 import { Handled } from './handled.ts';
 import { HELD_BYTES } from './intake.ts';
@@ -45,7 +44,7 @@ const NAMES_BYTES = 16 * 1024;
 
 /** Bytes have come from the client. */
 export function relayClientBytes(client: Client, chunk: Buffer): void {
-  if (client.database!.watch !== null) keepForReplay(client, chunk);
+  if (client.database!.watch !== null) client.transcript.add(chunk, isBetweenTransactions(client));
   if (client.blocked || client.halted) {
     client.held = client.held.length === 0 ? chunk : appended(client.held, [chunk]);
     if (client.held.length > HELD_BYTES) {
@@ -57,6 +56,17 @@ export function relayClientBytes(client: Client, chunk: Buffer): void {
   pump(client, client.held.length === 0 ? chunk : join(client, chunk));
   if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
   client.flush();
+}
+
+/** Nothing of the client's is open, outstanding or held: its next byte begins a transaction. */
+function isBetweenTransactions(client: Client): boolean {
+  return (
+    !client.blocked &&
+    client.held.length === 0 &&
+    client.bodyLeft === 0 &&
+    client.collecting === null &&
+    !client.inTransaction
+  );
 }
 
 /**

@@ -3,7 +3,6 @@ import { clientErrors } from '../../wire/errors.ts';
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
-import { keepRest } from '../resend/kept.ts';
 import { unlinkIfDone } from '../link/link.ts';
 import { Reply } from './outstanding.ts';
 import { forgetStatements, retireStale } from '../statements/prepared.ts';
@@ -50,8 +49,8 @@ export function relayServerBytes(client: Client, received: Buffer): void {
   let at = 0;
   let run = 0;
   let ready = false;
-  /** what is kept behind `kept`, where the end of a transaction was the last that was looked at */
-  let rest: Buffer[] | null = null;
+  /** the last message ended a transaction, and the client has sent more: no answer to it has been seen yet */
+  let isBetween = false;
 
   while (at < end) {
     if (client.replyLeft > 0) {
@@ -101,7 +100,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       if (takeError(client, cluster, chunk.subarray(run, at), payload)) return;
     }
     let verdict = outstanding.reply(type);
-    if (rest !== null) rest = putBack(client, rest);
+    if (isBetween) isBetween = beginAnswer(client);
     if (verdict === Reply.Ready) {
       if (size !== READY_BYTES) return outOfStep(client, `message "Z" of ${size} bytes`);
       server.txStatus = chunk[at + HEADER_BYTES]!;
@@ -110,7 +109,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
         return refuseTransaction(client);
       }
       ready = true;
-      rest = endQuery(client, server.txStatus);
+      isBetween = endQuery(client, server.txStatus);
     } else if (verdict === Reply.Unknown) {
       return unknownPacket(client, type);
     } else if (verdict === Reply.OutOfStep) {
@@ -131,18 +130,18 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     } else if (type === Backend.ParameterStatus) {
       if (!noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size))) verdict = Reply.Drop;
     } else if (type === Backend.CommandComplete) {
-      client.completed++;
+      client.transcript.noteStatementAnswered();
       if (isTag(DISCARD_ALL, chunk, at, size) || isTag(DEALLOCATE_ALL, chunk, at, size)) {
         forgetStatements(client);
       } else if (isTag(SET, chunk, at, size)) {
         client.settings.noteSet();
       } else if (cluster !== null) {
-        client.hasEnded ||= endsTransaction(chunk, at, size);
+        if (endsTransaction(chunk, at, size)) client.transcript.noteTransactionEnd();
       }
     } else if (type === Backend.PortalSuspended || type === Backend.EmptyQueryResponse) {
-      client.completed++;
+      client.transcript.noteStatementAnswered();
     } else if (type === Backend.NoticeResponse && cluster !== null) {
-      client.hasEnded ||= chunk.subarray(at, at + size).includes(WARNING);
+      if (chunk.subarray(at, at + size).includes(WARNING)) client.transcript.noteTransactionEnd();
     }
 
     const here = Math.min(size, end - at);
@@ -160,15 +159,12 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     for (let due = outstanding.due(); due !== null; due = outstanding.due()) {
       if (at > run) client.send(chunk.subarray(run, at), borrowed);
       run = at;
-      if (rest !== null) rest = putBack(client, rest);
+      if (isBetween) isBetween = beginAnswer(client);
       client.send(due);
     }
   }
   if (at > run) client.send(chunk.subarray(run, at), borrowed);
-  if (rest !== null) {
-    putBack(client, rest);
-    client.keepsAll = true;
-  }
+  if (isBetween) beginAnswer(client);
   if (at < end) client.replyCarry.keep(chunk.subarray(at), frameSize(chunk, at, largest) || HEADER_BYTES);
   if (!(ready || client.unlinkLate) || client.state === 'closed') return resumeAwaiting(client);
   // the beginning of a notification may be there already: the server is kept until its end
@@ -203,29 +199,28 @@ function mustBeWhole(type: number, size: number): boolean {
   );
 }
 
-/** @returns what is kept behind `kept` of that which the client has sent since; null: nothing is kept */
-function endQuery(client: Client, status: number): Buffer[] | null {
+/** @returns as Transcript.endTransaction does; false where the transaction goes on */
+function endQuery(client: Client, status: number): boolean {
   const now = performance.now();
   const stats = client.database!.stats;
   const more = client.outstanding.busy;
   client.clock.endQuery(now, more, stats);
-  client.completed = 0;
-  client.hasEnded = false;
+  client.transcript.endQuery();
   client.settings.endQuery();
   if (status !== TxStatus.Idle) {
-    client.keptCycles++;
-    return null;
+    client.transcript.endCycle();
+    return false;
   }
-  const rest = client.kept !== null && (more || client.held.length > 0) ? keepRest(client) : null;
-  if (rest === null) client.kept = null;
+  const isKept = client.transcript.endTransaction(more || client.held.length > 0);
   client.settings.endTransaction();
   client.clock.endTransaction(now, more, stats);
-  return rest;
+  return isKept;
 }
 
-function putBack(client: Client, rest: Buffer[]): null {
-  client.keptMore = rest.length > 0 ? rest : null;
-  return null;
+/** What is sent from now on answers what the client sent after its last transaction. */
+function beginAnswer(client: Client): false {
+  client.transcript.beginAnswer();
+  return false;
 }
 
 function endsTransaction(chunk: Buffer, at: number, size: number): boolean {

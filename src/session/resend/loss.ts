@@ -7,7 +7,6 @@ import { ClientError, clientErrors } from '../../wire/errors.ts';
 import { parameterStatus, parseErrorFields, readyForQuery } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
-import { forgetKept, keepOnly, keptBytes } from './kept.ts';
 import { Request } from '../relay/outstanding.ts';
 import { releaseStatement } from '../statements/prepared.ts';
 import { answerError } from '../query/query.ts';
@@ -24,7 +23,6 @@ import {
   uncommittedBytes,
   type Replayable,
 } from './resendable.ts';
-import { isRepeatable } from '../../sql/kind.ts';
 
 /**
  * Clients of a database whose cluster is watched, when their server goes away: they stay. What was open is told to be
@@ -99,7 +97,7 @@ export function takeError(client: Client, cluster: SessionWatch, before: Buffer,
     } else if (gone || (isIdle && !isSession)) {
       // FATAL ended the first statement: the server has not begun another
       tell(client, cluster, loss, [error], clientErrors.transactionLost());
-      if (behind !== null) keepOnly(client, client.held);
+      if (behind !== null) client.transcript.restart(client.held);
     } else if (isFatal) {
       return client.close(original.message, original);
     } else {
@@ -115,8 +113,8 @@ export function takeError(client: Client, cluster: SessionWatch, before: Buffer,
  * may be sent again.
  */
 function notBegun(client: Client, server: Server, cluster: SessionWatch): Buffer | null {
-  if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
-  const bytes = keptBytes(client);
+  if (!client.transcript.isUnanswered || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
+  const bytes = client.transcript.bytes();
   const end = bytes === null ? -1 : cycleEnd(bytes);
   if (end < 0 || end === bytes!.length || client.outstanding.readies === 0) return null;
   const behind = bytes!.subarray(end);
@@ -141,8 +139,8 @@ function refuseKept(client: Client, kept: Kept, answered: Buffer, error: ClientE
   const ready = client.skipToSync ? EMPTY : readyForQuery(client.txStatus);
   client.send(Buffer.concat([answered, error.encode(), ready]));
   // what is skipped must not be taken for something to be done
-  if (client.skipToSync) forgetKept(client);
-  else keepOnly(client, client.held);
+  if (client.skipToSync) client.transcript.forget();
+  else client.transcript.restart(client.held);
 }
 
 /** What the server still says of a statement that it has refused is taken from it. */
@@ -205,7 +203,7 @@ export function lostInCluster(client: Client, server: Server, cluster: SessionWa
     client.blocked = false;
   }
   tell(client, cluster, loss, plan.errors, plan.otherError);
-  if (plan.again !== null) keepOnly(client, plan.again);
+  if (plan.again !== null) client.transcript.restart(plan.again);
   resumeClient(client);
 }
 
@@ -223,7 +221,7 @@ function planAfterCrash(client: Client, server: Server, cluster: SessionWatch): 
   const { outstanding } = client;
   const { requests } = outstanding;
   const isExecuting = requests.some((each) => EXECUTES.has(each));
-  if (!isExecuting && client.completed === 0)
+  if (!isExecuting && client.transcript.answered === 0)
     return (
       nothingDone(client, server, cluster) ?? {
         errors: [],
@@ -248,7 +246,9 @@ const EXECUTES: ReadonlySet<Request> = new Set([Request.Query, Request.FunctionC
 
 /** All that a client has sent and has no answer of; null: not all of it is there, or a transaction is open. */
 function keptWholly(client: Client, server: Server): Buffer | null {
-  return client.keepsAll && server.txStatus === TxStatus.Idle ? keptBytes(client) : null;
+  return client.transcript.isUnanswered && server.txStatus === TxStatus.Idle
+    ? client.transcript.bytes()
+    : null;
 }
 
 /** What was sent executes nothing. null: it can't be sent again. */
@@ -277,10 +277,10 @@ function planByBytes(client: Client, server: Server, cluster: SessionWatch, byte
   if (isOpenMovable && server.sendFailed && !unsynced && !isCutAtServer && whole > 0 && mayMove(whole - 1))
     first--;
   const isHarmless =
-    !client.keptIsRewritten && isOpenMovable && isUncommitted(bytes.subarray(0, startOf(first)), text);
+    !client.transcript.isRewritten && isOpenMovable && isUncommitted(bytes.subarray(0, startOf(first)), text);
   if (isHarmless) first = 0;
   // of what comes first, and changes nothing but its session, it is certain that nothing is left
-  const harmless = client.keptIsRewritten ? 0 : uncommittedBytes(bytes, text, false);
+  const harmless = client.transcript.isRewritten ? 0 : uncommittedBytes(bytes, text, false);
   const lost = clientErrors.transactionLost();
   const errors = ends.slice(0, first).map((end) => (end <= harmless ? lost : unknown));
   const isMoved = isOpenMovable && (first < readies || unsynced);
@@ -312,7 +312,7 @@ function detach(client: Client, server: Server): Loss {
   const { requests } = outstanding;
   const loss: Loss = {
     readies: outstanding.readies,
-    isSyncOnly: client.completed === 0 && requests.every((each) => each === Request.Sync),
+    isSyncOnly: client.transcript.answered === 0 && requests.every((each) => each === Request.Sync),
     isUnsynced: outstanding.unsynced,
     isSkipping: outstanding.skipping,
     inTransaction: server.txStatus !== TxStatus.Idle,
@@ -326,8 +326,7 @@ function detach(client: Client, server: Server): Loss {
   client.unlinkWhenFlushed = false;
   client.unlinkLate = false;
   client.replyCarry.clear();
-  client.completed = 0;
-  client.hasEnded = false;
+  client.transcript.loseServer();
   rollBackSettings(client);
   // nobody will tell that the server has taken what it was sent
   if (!client.blocked && client.socket.isPaused()) client.readOn();
@@ -374,7 +373,7 @@ function tell(
     if (!loss.isSkipping) parts.push(encode(errors[loss.readies] ?? other));
     client.skipToSync = true;
   }
-  forgetKept(client);
+  client.transcript.forget();
   if (parts.length > 0) client.send(Buffer.concat(parts));
   else if (loss.inTransaction) {
     client.lostTransaction = error;
@@ -436,8 +435,8 @@ interface Kept extends Replayable {
 
 /** null: there is more to it than that. */
 function replay(client: Client, server: Server, cluster: SessionWatch): Kept | null {
-  if (!client.keepsAll || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
-  const bytes = keptBytes(client);
+  if (!client.transcript.isUnanswered || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
+  const bytes = client.transcript.bytes();
   const found = bytes === null ? null : replayable(bytes, (name) => textOf(client, name));
   return found === null ? null : { ...found, bytes: bytes! };
 }
@@ -448,23 +447,17 @@ function textOf(client: Client, name: string): string | null {
   return body === undefined ? null : body.toString('latin1', 0, body.indexOf(0));
 }
 
-/** The server runs another text than the one that is kept (rewrite_query): that one decides. */
-export function noteRewritten(client: Client, text: string): void {
-  client.keptIsRewritten = true;
-  if (client.kept !== null && !isRepeatable(text)) forgetKept(client);
-}
-
 /** The error for a client whose server was shut down in the middle of something: it claims no more than is certain. */
 function whatIsLost(client: Client, server: Server, original: ClientError): ClientError {
-  if (client.hasEnded) return clientErrors.outcomeUnknown();
+  if (client.transcript.mayHaveEnded) return clientErrors.outcomeUnknown();
   if (server.txStatus !== TxStatus.Idle) return clientErrors.transactionLost();
   const { requests } = client.outstanding;
   const end = requests.findIndex((each) => each <= Request.Sync);
   const pending = requests
     .slice(0, end < 0 ? undefined : end + 1)
     .filter((each) => EXECUTES.has(each)).length;
-  const { completed: answered, keptWhole: isComplete } = client;
-  const bytes = keptBytes(client);
+  const { answered, isComplete } = client.transcript;
+  const bytes = client.transcript.bytes();
   const isCertain =
     (pending === 0 && answered === 0) ||
     (bytes !== null &&

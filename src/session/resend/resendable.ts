@@ -7,9 +7,6 @@ import { isBegin, isRepeatable, kindOf, statementsOf } from '../../sql/kind.ts';
  * one, of which nothing has been told to the client. What is not recognized is not repeated.
  */
 
-/** The most that is kept of a client for being sent again. */
-export const REPLAY_BYTES = 1 << 20;
-
 /**
  * A Query, or messages of the extended protocol that execute once, or twice where the first is BEGIN, without those that
  * only ask (Describe, Flush) or tidy up (Close). Their end may not have come yet: without a Sync nothing is committed.

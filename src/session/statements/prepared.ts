@@ -13,7 +13,6 @@ import {
 import { Backend, Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import type { Server } from '../../pool/server.ts';
 import type { Client } from '../client.ts';
-import { answerAhead } from '../resend/kept.ts';
 import { link, unlinkIfDone } from '../link/link.ts';
 import { Request, type Effect } from '../relay/outstanding.ts';
 import { answerError } from '../query/query.ts';
@@ -128,8 +127,7 @@ export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judg
   };
   const server = client.server!;
   if (touch(server, shared)) {
-    if (client.outstanding.answered(Request.Parse, PARSE_COMPLETE, effect))
-      answerAhead(client, PARSE_COMPLETE);
+    if (client.outstanding.answered(Request.Parse, PARSE_COMPLETE, effect)) client.sendAhead(PARSE_COMPLETE);
     return Handled.Done;
   }
   prepareOn(client, server, shared, effect);
@@ -408,11 +406,11 @@ function closeNamed(client: Client, name: string): Handled {
   if (client.server === null) {
     take(client, name);
     forgetUntracked(client, name);
-    answerAhead(client, CLOSE_COMPLETE);
+    client.sendAhead(CLOSE_COMPLETE);
     return Handled.Done;
   }
   const effect = dropNamed(client, name);
-  if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, effect)) answerAhead(client, CLOSE_COMPLETE);
+  if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, effect)) client.sendAhead(CLOSE_COMPLETE);
   return Handled.Done;
 }
 
