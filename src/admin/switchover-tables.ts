@@ -1,7 +1,7 @@
 import { remedy } from '../switchover/following.ts';
 import type { Node } from '../switchover/node.ts';
 import type { ClusterController } from '../switchover/controller.ts';
-import { PlannedSwitchover } from '../switchover/planned.ts';
+import { PlannedSwitchover } from '../switchover/planned/planned.ts';
 import { stateOf } from '../switchover/readers.ts';
 import { timestamp } from '../telemetry/log.ts';
 import type { AdminActions } from './actions.ts';

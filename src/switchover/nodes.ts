@@ -5,7 +5,7 @@ import type { ClusterView, SessionWatch } from '../pool/watch.ts';
 import { Following } from './following.ts';
 import { NodeWatch } from './node-watch.ts';
 import { nodeKey, type Node } from './node.ts';
-import { OwnSession } from './own-session.ts';
+import { OwnSession } from './planned/own-session.ts';
 import type { Failure } from './probe.ts';
 import type { Probes } from './probes.ts';
 import type { Evidence } from './question.ts';

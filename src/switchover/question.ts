@@ -1,6 +1,6 @@
 import type { Row } from '../pool/control.ts';
 import type { Target } from '../pool/socket.ts';
-import { markOf, MARK_START } from './fence-mark.ts';
+import { markOf, MARK_START } from './planned/fence-mark.ts';
 
 /** How a standby gets its WAL. */
 export interface Source {

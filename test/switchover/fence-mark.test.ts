@@ -1,7 +1,7 @@
 /** What tells a fence of SWITCHOVER from a setting of the operator's. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { markOf, markText } from '../../src/switchover/fence-mark.ts';
+import { markOf, markText } from '../../src/switchover/planned/fence-mark.ts';
 
 test('the mark tells the timeline and the settings before, whatever they were', () => {
   for (const before of ['', '*', 'FIRST 1 ("a ""b""", c)', 'ANY 2 (x, y, "z")', '"', ', before: '])

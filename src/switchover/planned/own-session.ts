@@ -1,8 +1,8 @@
-import { openServer } from '../pool/connect.ts';
-import { ControlError, runControl, type Row } from '../pool/control.ts';
-import type { Pool } from '../pool/pool.ts';
-import type { Server } from '../pool/server.ts';
-import type { Target } from '../pool/socket.ts';
+import { openServer } from '../../pool/connect.ts';
+import { ControlError, runControl, type Row } from '../../pool/control.ts';
+import type { Pool } from '../../pool/pool.ts';
+import type { Server } from '../../pool/server.ts';
+import type { Target } from '../../pool/socket.ts';
 
 /** Sessions of this name belong to a proxy and are not ended when a writer is fenced. */
 export const OWN_NAMES: readonly string[] = ['pgswitchyard probe', 'pgswitchyard switchover'];

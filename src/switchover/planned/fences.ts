@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lowerFence, settingsBefore, type Fence } from './fence.ts';
 import { markOf } from './fence-mark.ts';
-import type { Node } from './node.ts';
+import type { Node } from '../node.ts';
 import { OwnSession } from './own-session.ts';
 
 const RETRY_MS = 1000;

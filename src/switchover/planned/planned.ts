@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Settings } from '../config/options.ts';
-import { ControlError } from '../pool/control.ts';
-import type { Server } from '../pool/server.ts';
-import type { ClusterController, PlannedHold } from './controller.ts';
+import type { Settings } from '../../config/options.ts';
+import { ControlError } from '../../pool/control.ts';
+import type { Server } from '../../pool/server.ts';
+import type { ClusterController, PlannedHold } from '../controller.ts';
 import {
   endHungCommits,
   escapes,
@@ -13,10 +13,10 @@ import {
   type Fence,
 } from './fence.ts';
 import { markOf } from './fence-mark.ts';
-import { remedy } from './following.ts';
-import { isSameServer, nodeKey, type Node } from './node.ts';
+import { remedy } from '../following.ts';
+import { isSameServer, nodeKey, type Node } from '../node.ts';
 import type { OwnSession } from './own-session.ts';
-import { parseLsn } from './question.ts';
+import { parseLsn } from '../question.ts';
 
 /**
  * How far a SWITCHOVER is.
