@@ -2,7 +2,6 @@ import { chmodSync, chownSync, existsSync, rmSync } from 'node:fs';
 import { lookup } from 'node:dns/promises';
 import { createServer, createConnection, type Server as NetServer, type Socket } from 'node:net';
 import { getSystemErrorMessage } from 'node:util';
-import type { ListeningSocket } from './admin/actions.ts';
 import { optionOf, type Settings } from './config/options.ts';
 import { bindUnix, canPassDescriptors, closeOnExec } from './platform/descriptors.ts';
 import { fdOf } from './platform/libc.ts';
@@ -10,6 +9,7 @@ import { setBuffers } from './platform/socket-options.ts';
 import { bindTcp } from './platform/tcp-sockets.ts';
 import { groupId } from './platform/process.ts';
 import type { Logger } from './telemetry/log.ts';
+import type { DescriptorSnapshot } from './telemetry/snapshot.ts';
 
 /** Listening sockets that somebody else has bound: systemd, or the process that is replaced. */
 export interface InheritedSockets {
@@ -87,16 +87,29 @@ export class Listener {
 
   /** Descriptors of all listening sockets, for the process that takes over. */
   descriptors(): number[] {
-    return this.sockets().map(({ fd }) => fd);
+    return [...this.#tcp, ...this.#unix].map((server) => fdOf(server));
   }
 
-  /** What is open now. */
-  sockets(): ListeningSocket[] {
+  /** The listening sockets that are open. */
+  observe(): DescriptorSnapshot[] {
     const port = this.#settings.listen_port;
     return [...this.#tcp, ...this.#unix].map((server) => {
       const at = server.address();
       const address = at === null || typeof at === 'string' ? 'unix' : at.address;
-      return { fd: fdOf(server), address, port };
+      return {
+        fd: fdOf(server),
+        task: 'pooler',
+        user: null,
+        database: null,
+        address,
+        port,
+        cancelKey: '0',
+        linkedFd: 0,
+        clientEncoding: null,
+        standardStrings: null,
+        dateStyle: null,
+        timeZone: null,
+      };
     });
   }
 

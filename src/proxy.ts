@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { AdminActions, ListeningSocket, StopMode } from './admin/actions.ts';
+import type { AdminActions, StopMode } from './admin/actions.ts';
 import { Console } from './admin/console.ts';
+import type { Observe } from './admin/observe.ts';
 import { clientTls, keepServerTls, serverTls } from './auth/tls.ts';
 import type { Config } from './config/config.ts';
 import { reloadConfig } from './config/change.ts';
@@ -10,12 +11,17 @@ import { Listener, type InheritedSockets } from './listener.ts';
 import { notifyReloading, notifySystemd } from './platform/systemd.ts';
 import { hasSocketOptions, needsSocketOptions } from './platform/socket-options.ts';
 import { Registry } from './pool/databases.ts';
+import { PoolsObserver } from './pool/observe.ts';
 import { MAINTENANCE_MS, maintainPools } from './pool/maintenance.ts';
+import { ADMIN_DATABASE } from './session/names.ts';
+import { linkedClient, SessionsObserver } from './session/observe.ts';
 import { Sessions } from './session/sessions.ts';
 import { dropUnflushed, resumeReading, suspendReading } from './session/suspend.ts';
 import { maintainClients } from './session/timeouts.ts';
+import { SwitchoversObserver } from './switchover/observe.ts';
 import { Switchovers } from './switchover/switchovers.ts';
 import type { Logger } from './telemetry/log.ts';
+import { StatisticsObserver, type NamedStats } from './telemetry/observe.ts';
 import { DatabaseStats } from './telemetry/stats.ts';
 import { StatsHistory, statsLine } from './telemetry/stats-history.ts';
 import { clientErrors } from './wire/errors.ts';
@@ -32,6 +38,7 @@ export class Proxy implements AdminActions {
   readonly switchovers: Switchovers;
   readonly consoleStats = new DatabaseStats();
   readonly statsHistory: StatsHistory;
+  readonly observe: Observe;
   /** resolves when everything has been closed, whoever asked for it */
   readonly ended: Promise<void>;
   /** a stop has begun, or waits for somebody to leave */
@@ -68,6 +75,7 @@ export class Proxy implements AdminActions {
       this.sessions.accept(socket, isUnix),
     );
     this.statsHistory = new StatsHistory(() => this.#allStats());
+    this.observe = this.#observer();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#markEnded = resolve;
@@ -77,6 +85,33 @@ export class Proxy implements AdminActions {
   *#allStats(): Generator<DatabaseStats> {
     for (const database of this.registry.databases.values()) yield database.stats;
     yield this.consoleStats;
+  }
+
+  /** The databases that have been used, and the console. */
+  *#usedStats(): Generator<NamedStats> {
+    for (const { name, pools, stats } of this.registry.databases.values())
+      if (pools.size > 0 || stats.clientLoginCount > 0) yield { name, stats };
+    yield { name: ADMIN_DATABASE, stats: this.consoleStats };
+  }
+
+  #observer(): Observe {
+    const { registry, sessions } = this;
+    const listener = this.#listener;
+    return {
+      sessions: new SessionsObserver(sessions),
+      pools: new PoolsObserver(registry, linkedClient),
+      functions: this.functions,
+      switchovers: new SwitchoversObserver(this.switchovers),
+      statistics: new StatisticsObserver(() => this.#usedStats(), this.statsHistory),
+      get config() {
+        return registry.config;
+      },
+      get traffic() {
+        if (sessions.suspended) return 'suspended';
+        return registry.paused ? 'paused' : 'flowing';
+      },
+      listeners: () => listener.observe(),
+    };
   }
 
   /** Listens. @throws Error when an address can't be listened on, or the TLS files are not right. */
@@ -206,10 +241,6 @@ export class Proxy implements AdminActions {
       if (performance.now() >= giveUpAt) dropUnflushed(this.sessions);
       await delay(SUSPEND_POLL_MS);
     }
-  }
-
-  listeningSockets(): ListeningSocket[] {
-    return this.#listener.sockets();
   }
 
   handOver(): number[] {

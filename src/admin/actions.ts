@@ -1,33 +1,23 @@
 import type { Config } from '../config/config.ts';
-import type { Functions } from '../functions/functions.ts';
 import type { Registry } from '../pool/databases.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { Switchovers } from '../switchover/switchovers.ts';
 import type { Logger } from '../telemetry/log.ts';
-import type { StatsHistory } from '../telemetry/stats-history.ts';
 import type { DatabaseStats } from '../telemetry/stats.ts';
+import type { Observe } from './observe.ts';
 
 /** How a stop treats those who are still connected (SHUTDOWN and the signals). */
 export type StopMode = 'immediate' | 'wait_for_clients' | 'wait_for_servers';
-
-/** An open listening socket, for SHOW FDS. */
-export interface ListeningSocket {
-  readonly fd: number;
-  /** an address, or `unix` */
-  readonly address: string;
-  readonly port: number;
-}
 
 /** What the console shows and steers: the composition root, seen from below. */
 export interface AdminActions {
   readonly registry: Registry;
   readonly sessions: Sessions;
-  readonly functions: Pick<Functions, 'stats'>;
-  readonly switchovers: Pick<Switchovers, 'controllers' | 'history'>;
+  readonly switchovers: Pick<Switchovers, 'controllers'>;
+  readonly observe: Observe;
   readonly log: Logger;
   /** the console's own row in SHOW STATS */
   readonly consoleStats: DatabaseStats;
-  readonly statsHistory: StatsHistory;
   /** SHUTDOWN has been asked for, by whomever */
   readonly isStopping: boolean;
 
@@ -45,7 +35,6 @@ export interface AdminActions {
   suspend(): Promise<void>;
   /** SHUTDOWN: resolves when everything is closed. */
   stop(mode: StopMode): Promise<void>;
-  listeningSockets(): ListeningSocket[];
   /** Descriptors of the listening sockets, which go on in another process; this one is to be shut down then. */
   handOver(): number[];
   /** The other process is gone before it said that it listens: this one goes on as before. */

@@ -4,10 +4,10 @@ import { canPassDescriptors, sendDescriptors } from '../platform/descriptors.ts'
 import { fdOf } from '../platform/libc.ts';
 import type { Database } from '../pool/databases.ts';
 import { ADMIN_DATABASE } from '../session/names.ts';
+import { clientPhase } from '../session/phase.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { noticeResponse } from '../wire/messages.ts';
 import type { AdminActions, StopMode } from './actions.ts';
-import { clientPhase } from './sockets.ts';
 import { commandError, type Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
 

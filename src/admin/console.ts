@@ -20,8 +20,9 @@ import { parseStatement } from './grammar.ts';
 import { HELP } from './help.ts';
 import { commandError, Operator } from './operator.ts';
 import { commandComplete, dataRow, EMPTY_QUERY_RESPONSE, rowDescription } from './result.ts';
-import { notifyTopology, switchOver } from './switchover-tables.ts';
-import { TABLES, type Table } from './tables.ts';
+import { notifyTopology, switchOver } from './switchover-commands.ts';
+import type { Table } from './table.ts';
+import { TABLES } from './tables.ts';
 import { PGBOUNCER_VERSION } from './version.ts';
 
 /** Longest statement that is read; a SET of auth_query is the longest that makes sense. */
@@ -253,12 +254,16 @@ async function answerTo(operator: Operator, text: string): Promise<Buffer | null
 async function show(operator: Operator, name: string): Promise<Buffer | null> {
   const faked = FAKED.get(name);
   if (faked !== undefined) {
-    return Buffer.concat([rowDescription([[name, 'text']]), dataRow([faked]), commandComplete('SHOW')]);
+    return Buffer.concat([
+      rowDescription([{ name, type: 'text' }]),
+      dataRow([faked]),
+      commandComplete('SHOW'),
+    ]);
   }
   if (name === 'help') return Buffer.concat([notice('Console usage', HELP), commandComplete('SHOW')]);
   const table = TABLES.get(name);
   if (table === undefined) throw new UsageError();
-  if (table.isForAdmins === true) operator.requireAdmin();
+  if (table.isForAdmins) operator.requireAdmin();
   return await sendTable(operator, table);
 }
 
@@ -273,7 +278,7 @@ const SLICE_ROWS = 100;
 async function sendTable(operator: Operator, table: Table): Promise<Buffer | null> {
   const { client, actions } = operator;
   let parts = [rowDescription(table.columns)];
-  for (const row of table.rows(actions)) {
+  for (const row of table.rows(actions.observe)) {
     if (parts.length > SLICE_ROWS) {
       client.send(Buffer.concat(parts));
       parts = [];

@@ -1,8 +1,7 @@
+/** Result sets of the console, in text format. */
 import { printable } from '../telemetry/printable.ts';
 import { message } from '../wire/messages.ts';
 import { Backend } from '../wire/protocol.ts';
-
-/** Result sets of the console, in text format. */
 
 /** The column types that there are, by pgbouncer's letters: OID and size as RowDescription has them. */
 const TYPES = {
@@ -14,14 +13,15 @@ const TYPES = {
 } as const;
 
 export type ColumnType = keyof typeof TYPES;
-export type Column = readonly [name: string, type: ColumnType];
 /** null is SQL's NULL, a boolean 0 or 1 */
 export type Value = string | number | boolean | null;
 
-export function rowDescription(columns: readonly Column[]): Buffer {
-  const fields = columns.flatMap(([name, type]) => {
+export function rowDescription(
+  columns: readonly { readonly name: string; readonly type: ColumnType }[],
+): Buffer {
+  const fields = columns.flatMap(({ name, type }) => {
     const rest = Buffer.alloc(18);
-    // table OID and column number stay 0: it isn't a table's column
+    // table OID and column number stay 0: it is not the column of a table
     rest.writeInt32BE(TYPES[type].oid, 6);
     rest.writeInt16BE(TYPES[type].size, 10);
     rest.writeInt32BE(-1, 12);

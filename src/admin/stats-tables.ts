@@ -1,11 +1,8 @@
-import type { DatabaseStats } from '../telemetry/stats.ts';
-import { STAT_NAMES, totals, type StatName } from '../telemetry/stats-history.ts';
-import { ADMIN_DATABASE } from '../session/names.ts';
-import type { AdminActions } from './actions.ts';
-import { compare } from './sockets.ts';
-import type { Column, Value } from './result.ts';
-
-/** SHOW STATS and its relatives. The same counter has another name in each of them, as in pgbouncer. */
+/** SHOW STATS, STATS_TOTALS, STATS_AVERAGES and TOTALS. The same counter has another name in each of them, as in pgbouncer. */
+import type { StatisticsSnapshot } from '../telemetry/snapshot.ts';
+import { STAT_NAMES, type StatName } from '../telemetry/stats-history.ts';
+import type { Observe } from './observe.ts';
+import { table, type Column } from './table.ts';
 
 interface StatLabels {
   /** STATS: total_X and avg_X */
@@ -46,62 +43,54 @@ const LABELS: Readonly<Record<StatName, StatLabels>> = {
   clientLoginCount: { ...same('client_login_count'), plainAverage: 'avg_client_login_count' },
 };
 
-function columns(...labels: ((label: StatLabels) => string)[]): Column[] {
-  return [
-    ['database', 'text'],
-    ...labels.flatMap((label) => STAT_NAMES.map((name): Column => [label(LABELS[name]), 'numeric'])),
-  ];
-}
+const DATABASE: Column<StatisticsSnapshot> = {
+  name: 'database',
+  type: 'text',
+  of: (row) => row.database,
+};
+const PLAIN_TOTALS = totalColumns((labels) => labels.plain);
+const PLAIN_AVERAGES = averageColumns((labels) => labels.plainAverage ?? labels.plain);
 
-export const STATS_COLUMNS = columns(
-  (label) => label.total,
-  (label) => label.average,
+export const STATS = table(
+  [DATABASE, ...totalColumns((labels) => labels.total), ...averageColumns((labels) => labels.average)],
+  databases,
 );
-export const STATS_TOTALS_COLUMNS = columns((label) => label.plain);
-export const STATS_AVERAGES_COLUMNS = columns((label) => label.plainAverage ?? label.plain);
-export const TOTALS_COLUMNS: readonly Column[] = [
-  ['name', 'text'],
-  ['value', 'numeric'],
-];
+export const STATS_TOTALS = table([DATABASE, ...PLAIN_TOTALS], databases);
+export const STATS_AVERAGES = table([DATABASE, ...PLAIN_AVERAGES], databases);
 
-/** Databases that have been used, and the console, by name. */
-function usedDatabases(actions: AdminActions): { name: string; stats: DatabaseStats }[] {
-  const used = [...actions.registry.databases.values()].filter(
-    (database) => database.pools.size > 0 || database.stats.clientLoginCount > 0,
-  );
-  return [...used, { name: ADMIN_DATABASE, stats: actions.consoleStats }].sort((a, b) =>
-    compare(a.name, b.name),
-  );
+/** A counter's name and its value over all databases. */
+type Sum = readonly [name: string, value: number];
+
+export const TOTALS = table<Sum>(
+  [
+    { name: 'name', type: 'text', of: ([name]) => name },
+    { name: 'value', type: 'numeric', of: ([, value]) => value },
+  ],
+  ({ statistics }) => {
+    const { totals, averages } = statistics.total();
+    return [
+      ...STAT_NAMES.map((name): Sum => [`total_${LABELS[name].sum}`, totals[name]]),
+      ...STAT_NAMES.map((name): Sum => [`avg_${LABELS[name].sum}`, averages[name]]),
+    ];
+  },
+);
+
+function databases({ statistics }: Observe): Iterable<StatisticsSnapshot> {
+  return statistics.databases();
 }
 
-function totalValues(stats: readonly DatabaseStats[]): number[] {
-  const sums = totals(stats);
-  return STAT_NAMES.map((name) => sums[name]);
+function totalColumns(labelOf: (labels: StatLabels) => string): Column<StatisticsSnapshot>[] {
+  return STAT_NAMES.map((name) => ({
+    name: labelOf(LABELS[name]),
+    type: 'numeric',
+    of: (row) => row.totals[name],
+  }));
 }
 
-function averageValues({ statsHistory }: AdminActions, stats: DatabaseStats): number[] {
-  const averages = statsHistory.averages(stats, performance.now());
-  return STAT_NAMES.map((name) => averages[name]);
-}
-
-export function* statsRows(actions: AdminActions): Generator<Value[]> {
-  for (const { name, stats } of usedDatabases(actions))
-    yield [name, ...totalValues([stats]), ...averageValues(actions, stats)];
-}
-
-export function* statsTotalsRows(actions: AdminActions): Generator<Value[]> {
-  for (const { name, stats } of usedDatabases(actions)) yield [name, ...totalValues([stats])];
-}
-
-export function* statsAveragesRows(actions: AdminActions): Generator<Value[]> {
-  for (const { name, stats } of usedDatabases(actions)) yield [name, ...averageValues(actions, stats)];
-}
-
-export function totalsRows(actions: AdminActions): Value[][] {
-  const sums = totalValues(usedDatabases(actions).map(({ stats }) => stats));
-  const averages = actions.statsHistory.totalAverages(performance.now());
-  return [
-    ...STAT_NAMES.map((name, i): Value[] => [`total_${LABELS[name].sum}`, sums[i]!]),
-    ...STAT_NAMES.map((name): Value[] => [`avg_${LABELS[name].sum}`, averages[name]]),
-  ];
+function averageColumns(labelOf: (labels: StatLabels) => string): Column<StatisticsSnapshot>[] {
+  return STAT_NAMES.map((name) => ({
+    name: labelOf(LABELS[name]),
+    type: 'numeric',
+    of: (row) => row.averages[name],
+  }));
 }

@@ -1,205 +1,47 @@
-import { remedy } from '../switchover/following.ts';
-import type { Node } from '../switchover/node.ts';
-import type { ClusterController } from '../switchover/controller.ts';
-import { PlannedSwitchover } from '../switchover/planned/planned.ts';
-import { stateOf } from '../switchover/readers.ts';
+/** SHOW TOPOLOGY and SWITCHOVERS: the nodes of the clusters, and how often the writer has moved. */
 import { timestamp } from '../telemetry/log.ts';
-import type { AdminActions } from './actions.ts';
-import { notice } from './commands.ts';
-import { commandError, type Operator } from './operator.ts';
-import { commandComplete, type Column, type Value } from './result.ts';
+import type { NodeSnapshot, SwitchoverSnapshot } from '../telemetry/snapshot.ts';
+import { table } from './table.ts';
 
-/** What the console shows and does of clusters. */
+export const TOPOLOGY = table<NodeSnapshot>(
+  [
+    { name: 'database', type: 'text', of: (row) => row.database },
+    { name: 'node', type: 'text', of: (row) => row.name },
+    { name: 'host', type: 'text', of: (row) => row.host },
+    { name: 'port', type: 'int4', of: (row) => row.port },
+    { name: 'role', type: 'text', of: (row) => row.role },
+    { name: 'state', type: 'text', of: (row) => row.state },
+    { name: 'timeline', type: 'int8', of: (row) => row.timeline },
+    { name: 'lag_bytes', type: 'int8', of: (row) => row.lagBytes },
+    { name: 'lag_seconds', type: 'numeric', of: (row) => row.lagSeconds },
+    { name: 'last_probe_ms', type: 'int8', of: (row) => wholeOrNull(row.sinceProbeMs) },
+    { name: 'last_change_ms', type: 'int8', of: (row) => Math.round(row.sinceChangeMs) },
+    { name: 'label', type: 'text', of: (row) => row.label },
+    { name: 'error', type: 'text', of: (row) => row.problem },
+  ],
+  ({ switchovers }) => switchovers.nodes(),
+);
 
-export const TOPOLOGY_COLUMNS: readonly Column[] = [
-  ['database', 'text'],
-  ['node', 'text'],
-  ['host', 'text'],
-  ['port', 'int4'],
-  ['role', 'text'],
-  ['state', 'text'],
-  ['timeline', 'int8'],
-  ['lag_bytes', 'int8'],
-  ['lag_seconds', 'numeric'],
-  ['last_probe_ms', 'int8'],
-  ['last_change_ms', 'int8'],
-  ['label', 'text'],
-  ['error', 'text'],
-];
+export const SWITCHOVERS = table<SwitchoverSnapshot>(
+  [
+    { name: 'database', type: 'text', of: (row) => row.database },
+    { name: 'at', type: 'text', of: (row) => timestamp(row.detectedAtMs) },
+    { name: 'from', type: 'text', of: (row) => row.from },
+    { name: 'to', type: 'text', of: (row) => row.to },
+    { name: 'detected_by', type: 'text', of: (row) => row.detectedBy },
+    { name: 'detection_ms', type: 'numeric', of: (row) => tenthsOrNull(row.detectionMs) },
+    { name: 'writer_found_ms', type: 'numeric', of: (row) => tenthsOrNull(row.writerFoundMs) },
+    { name: 'resumed_ms', type: 'numeric', of: (row) => tenthsOrNull(row.resumedMs) },
+    { name: 'clients_held', type: 'int4', of: (row) => row.clientsHeld },
+    { name: 'transactions_broken', type: 'int4', of: (row) => row.transactionsBroken },
+  ],
+  ({ switchovers }) => switchovers.switchovers(),
+);
 
-export const SWITCHOVER_COLUMNS: readonly Column[] = [
-  ['database', 'text'],
-  ['at', 'text'],
-  ['from', 'text'],
-  ['to', 'text'],
-  ['detected_by', 'text'],
-  ['detection_ms', 'numeric'],
-  ['writer_found_ms', 'numeric'],
-  ['resumed_ms', 'numeric'],
-  ['clients_held', 'int4'],
-  ['transactions_broken', 'int4'],
-];
-
-export function topologyRows({ switchovers }: AdminActions): Value[][] {
-  return [...switchovers.controllers.values()].flatMap((controller) =>
-    [...controller.nodes].map((node) => topologyRow(controller, node)),
-  );
+function wholeOrNull(ms: number | null): number | null {
+  return ms === null ? null : Math.round(ms);
 }
 
-function topologyRow(controller: ClusterController, node: Node): Value[] {
-  const now = performance.now();
-  const { writer, lag } = controller;
-  const { evidence } = node;
-  return [
-    controller.database.name,
-    node.key,
-    node.target.host,
-    node.target.port,
-    // one that was replaced still takes itself for the writer
-    node.isFenced ? 'unknown' : node.role,
-    node === writer && node.failure === '' && node.role !== 'unknown'
-      ? controller.state
-      : stateOf(node, writer, now),
-    evidence?.timeline ?? null,
-    lag.bytes(node),
-    lag.seconds(node, now),
-    node.lastProbe === 0 ? null : Math.round(now - node.lastProbe),
-    Math.round(now - node.lastChange),
-    node.label,
-    node.failure || controller.fences.problem(node) || problemOf(node, writer),
-  ];
-}
-
-function problemOf({ following }: Node, writer: Node | null): string {
-  return following.isOrphaned && writer !== null ? `${following.why}. ${remedy(writer)}` : following.why;
-}
-
-export function switchoverRows({ switchovers }: AdminActions): Value[][] {
-  return switchovers.history.entries.map((entry) => [
-    entry.database,
-    timestamp(entry.at.getTime()),
-    entry.from,
-    entry.to,
-    entry.detectedBy,
-    rounded(entry.detectionMs),
-    rounded(entry.writerFoundMs),
-    rounded(entry.resumedMs),
-    entry.clientsHeld,
-    entry.transactionsBroken,
-  ]);
-}
-
-function rounded(ms: number | null): number | null {
+function tenthsOrNull(ms: number | null): number | null {
   return ms === null ? null : Math.round(ms * 10) / 10;
-}
-
-function controllerOf({ actions }: Operator, name: string): ClusterController {
-  const controller = actions.switchovers.controllers.get(name);
-  if (controller === undefined) throw commandError(`no such database with a topology_query: ${name}`);
-  return controller;
-}
-
-/** NOTIFY TOPOLOGY [db]: somebody knows that something has changed, and everything is looked at now. */
-export function notifyTopology(operator: Operator, name: string): Buffer {
-  operator.requireAdmin();
-  const { controllers } = operator.actions.switchovers;
-  const chosen = name === '' ? [...controllers.values()] : [controllerOf(operator, name)];
-  for (const controller of chosen) controller.notify();
-  return commandComplete('NOTIFY');
-}
-
-/**
- * SWITCHOVER db TO node [WAIT n]: answered when the node is the writer, with notices of what is left to be done by hand. To
- * the old writer, it takes back one that can't be finished.
- */
-export async function switchOver(
-  operator: Operator,
-  { database, node: name, wait }: { database: string; node: string; wait: number },
-): Promise<Buffer> {
-  operator.requireAdmin();
-  const controller = controllerOf(operator, database);
-  const { log, registry, switchovers } = operator.actions;
-  log.info({ event: 'console_command', database }, `SWITCHOVER '${database}' TO '${name}' command issued`);
-  let switchover: PlannedSwitchover;
-  try {
-    if (await takenBack(controller, name, switchovers.controllers.values()))
-      return commandComplete('SWITCHOVER');
-    switchover = new PlannedSwitchover({
-      controller,
-      name,
-      all: switchovers.controllers.values(),
-      settings: registry.config.settings,
-      waitMs: wait * 1000,
-      log: (level, message) =>
-        log[level]({ database, event: 'switchover' }, `switchover ${database}: ${message}`),
-    });
-  } catch (error) {
-    throw commandError(`switchover failed: ${(error as Error).message}`);
-  }
-  const left = await runFor(operator, switchover, (message) =>
-    log.warn({ database }, `SWITCHOVER '${database}' TO '${name}' failed: ${message}`),
-  );
-  return Buffer.concat([...left.map((line) => notice(line)), commandComplete('SWITCHOVER')]);
-}
-
-/**
- * Runs it for an operator who may cancel it, or leave. That ends it for as long as no promotion has been asked for.
- * @returns what is left to be done by hand
- * @throws ClientError
- */
-async function runFor(
-  operator: Operator,
-  switchover: PlannedSwitchover,
-  onFailure: (message: string) => void,
-): Promise<string[]> {
-  const { client } = operator;
-  const { onLeft } = client;
-  client.onLeft = () => {
-    switchover.cancel('the administrator has left');
-    onLeft?.();
-  };
-  let left: string[] = [];
-  let failure: Error | null = null;
-  const done = switchover.run().then(
-    (lines) => {
-      left = lines;
-    },
-    (error: unknown) => {
-      failure = error as Error;
-      onFailure(failure.message);
-    },
-  );
-  try {
-    await operator.waitFor(done, () => void switchover.cancel('it was canceled'));
-  } catch (error) {
-    // it was canceled too late: a promotion that was asked for goes on
-    if (failure !== null) throw error;
-  } finally {
-    client.onLeft = onLeft;
-  }
-  if (failure !== null) throw commandError(`switchover failed: ${(failure as Error).message}`);
-  return left;
-}
-
-/**
- * Whether it was a SWITCHOVER to the writer, which takes back what another one has begun, be it one of another database.
- * @throws Error
- */
-async function takenBack(
-  controller: ClusterController,
-  name: string,
-  all: Iterable<ClusterController>,
-): Promise<boolean> {
-  const { writer, nodes, fences } = controller;
-  const node = nodes.named(name);
-  if (node !== writer) return false;
-  const running = [...all].map((each) => each.planned);
-  const planned = controller.planned ?? running.find((each) => each?.leaves(node) === true) ?? null;
-  if (planned === null) {
-    await fences.takeBack(writer);
-  } else {
-    planned.takeBack();
-    await planned.over;
-  }
-  return true;
 }

@@ -1,7 +1,12 @@
 /**
- * Snapshots: what the parts of the proxy show of themselves. The console, metrics and other processes read these and nothing
- * else, so they are plain data: numbers, texts, lists and records, with no reference to anything that lives.
+ * Snapshots: the types of what each part of the proxy shows of itself. The console, metrics and other processes read these
+ * and nothing else, so they are plain data: numbers, strings, booleans, null, lists and records, with no reference to a live
+ * object. Units stand in the names; `...AtMs` is a time in ms since 1970.
+ *
+ * The `Observe...` interfaces give the snapshots of one part on demand. Methods that return an Iterable build each snapshot
+ * when it is asked for, because there may be thousands. Time may pass between two of them: what has gone meanwhile is left out.
  */
+import type { StatValues } from './stats-history.ts';
 
 /** What the user functions of one tenant are doing. */
 export type TenantState =
@@ -45,4 +50,300 @@ export interface TenantSnapshot {
 
 export interface FunctionsSnapshot {
   readonly tenants: readonly TenantSnapshot[];
+}
+
+/**
+ * What a client is doing: logging in, connected without a server, linked to a server, waiting for one, or delivering a
+ * cancel request that has been sent to the server or not yet.
+ */
+export type ClientPhase =
+  | 'login'
+  | 'idle'
+  | 'active'
+  | 'waiting'
+  | 'active_cancel_req'
+  | 'waiting_cancel_req';
+
+/** What a server is doing. `used`: idle for so long that it is checked before it is lent; `tested`: in a query of the proxy's own. */
+export type ServerPhase = 'active' | 'idle' | 'used' | 'tested' | 'new' | 'being_canceled';
+
+/** What a connection that delivers a cancel request to a server is doing. */
+export type CancelPhase = 'new' | 'active_cancel';
+
+interface Connection {
+  /** unique among clients, servers and cancel requests on their way */
+  readonly id: number;
+  readonly user: string;
+  readonly database: string;
+  readonly replication: 'none' | 'logical' | 'physical';
+  /** of the other end; `unix`: a Unix socket */
+  readonly address: string;
+  readonly port: number;
+  /** of this end */
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly connectedAtMs: number;
+  /** when it was last given something to do */
+  readonly requestedAtMs: number;
+  /** how long a client has waited for a server, or for the end of its query */
+  readonly waitedMs: number;
+  /** to be closed as soon as it is free (RECONNECT, RELOAD) */
+  readonly isClosing: boolean;
+  /** the client's server, the server's client, or the client that asked for a cancel; null: none */
+  readonly linkedId: number | null;
+  /** of the backend, or of the client on a Unix socket; 0: not known */
+  readonly processId: number;
+  /** protocol and cipher, as `TLSv1.3/TLS_AES_256_GCM_SHA384`; '': no TLS */
+  readonly tls: string;
+  readonly applicationName: string;
+  readonly preparedStatements: number;
+  /** of the message that is being received: bytes that have not come yet */
+  readonly bodyLeftBytes: number;
+  /** received, and not handled yet */
+  readonly receivedBytes: number;
+  /** written, and not taken by the operating system yet */
+  readonly unsentBytes: number;
+}
+
+export interface ClientSnapshot extends Connection {
+  readonly kind: 'client';
+  readonly phase: ClientPhase;
+}
+
+export interface ServerSnapshot extends Connection {
+  readonly kind: 'server';
+  readonly phase: ServerPhase;
+}
+
+/** A connection that takes a cancel request to a server. */
+export interface CancelSnapshot extends Connection {
+  readonly kind: 'cancel';
+  readonly phase: CancelPhase;
+}
+
+export type ConnectionSnapshot = ClientSnapshot | ServerSnapshot | CancelSnapshot;
+
+/** How many clients a pool has, those of its first login included. */
+export interface PoolClientsSnapshot {
+  readonly database: string;
+  /** of the pool, whatever user the clients logged in as */
+  readonly user: string;
+  readonly active: number;
+  readonly waiting: number;
+  /** of the client that has waited longest; 0: none waits */
+  readonly longestWaitMs: number;
+}
+
+/** How many clients there are. */
+export interface SessionsSnapshot {
+  readonly clients: number;
+  readonly loggingIn: number;
+  /** on the console */
+  readonly onConsole: number;
+  readonly pools: readonly PoolClientsSnapshot[];
+  /** clients that have logged in, by user */
+  readonly users: readonly { readonly name: string; readonly clients: number }[];
+}
+
+/** A descriptor of the process: a listening socket, a client or a server. */
+export interface DescriptorSnapshot {
+  readonly fd: number;
+  readonly task: 'pooler' | 'client' | 'server';
+  /** null: not known yet, or a listening socket */
+  readonly user: string | null;
+  readonly database: string | null;
+  readonly address: string;
+  readonly port: number;
+  /** the first eight bytes of the cancel key, as a signed decimal number; '0': none */
+  readonly cancelKey: string;
+  /** descriptor of the client's server or the server's client; 0: none */
+  readonly linkedFd: number;
+  /** session parameters; null: not known */
+  readonly clientEncoding: string | null;
+  readonly standardStrings: string | null;
+  readonly dateStyle: string | null;
+  readonly timeZone: string | null;
+}
+
+export interface ObserveSessions {
+  /** How many clients there are, counted in one pass over them. */
+  observe(): SessionsSnapshot;
+  /** Each client, in the order of the names of databases and users. */
+  clients(): Iterable<ClientSnapshot>;
+  /** Clients and servers without TLS, the console's clients excepted, each pool's clients before its servers. */
+  descriptors(): Iterable<DescriptorSnapshot>;
+}
+
+export type PoolModeName = 'session' | 'transaction' | 'statement';
+
+/** The servers of one (database, user) pair. */
+export interface PoolSnapshot {
+  readonly database: string;
+  readonly user: string;
+  readonly mode: PoolModeName;
+  /** how servers are spread over a list of hosts; null: there is one host */
+  readonly balancing: string | null;
+  /** servers by phase */
+  readonly servers: Readonly<Record<ServerPhase, number>>;
+  /** connections that are being made, those without a socket yet included */
+  readonly connecting: number;
+  /** cancel requests: sent to a server, and not sent yet */
+  readonly activeCancels: number;
+  readonly waitingCancels: number;
+}
+
+/** A database with the limits that apply to it, its own or the global ones. 0: no limit. */
+export interface DatabaseSnapshot {
+  readonly name: string;
+  /** null: the local Unix socket */
+  readonly hosts: string | null;
+  readonly port: number;
+  /** its name at the server */
+  readonly serverDatabase: string;
+  /** null: the client's */
+  readonly forcedUser: string | null;
+  readonly poolSize: number;
+  readonly minPoolSize: number;
+  readonly reservePoolSize: number;
+  readonly serverLifetimeMs: number;
+  /** null: the global one */
+  readonly mode: PoolModeName | null;
+  readonly balancing: string | null;
+  readonly maxConnections: number;
+  readonly connections: number;
+  readonly maxClientConnections: number;
+  readonly clientConnections: number;
+  readonly isPaused: boolean;
+  readonly isDisabled: boolean;
+}
+
+/** A user of auth_file or [users], or one that has been here. Of options: null where the user's entry does not set them. */
+export interface UserSnapshot {
+  readonly name: string;
+  readonly poolSize: number | null;
+  readonly reservePoolSize: number | null;
+  readonly mode: PoolModeName | null;
+  /** 0: no limit */
+  readonly maxConnections: number;
+  readonly connections: number;
+  readonly maxClientConnections: number;
+}
+
+/** Another process of the same service, and the cancel requests on their way to it. */
+export interface PeerSnapshot {
+  readonly id: number;
+  readonly host: string;
+  readonly port: number;
+  readonly poolSize: number;
+  readonly activeCancels: number;
+  readonly waitingCancels: number;
+  readonly connecting: number;
+}
+
+/** A host name that was looked up. */
+export interface HostSnapshot {
+  readonly name: string;
+  readonly ttlSeconds: number;
+  readonly addresses: readonly string[];
+}
+
+/** How many databases, pools and servers there are. */
+export interface PoolsSnapshot {
+  readonly databases: number;
+  readonly users: number;
+  readonly peers: number;
+  readonly pools: number;
+  /** servers that exist or are being made */
+  readonly servers: number;
+  /** host names that were looked up, and look-ups that are not answered yet */
+  readonly hostNames: number;
+  readonly pendingLookups: number;
+}
+
+export interface ObservePools {
+  /** How many databases, pools and servers there are. */
+  observe(): PoolsSnapshot;
+  /** Each database, by name; the console's is none of them. */
+  databases(): Iterable<DatabaseSnapshot>;
+  /** Each pool, by database and user; the console's is none of them. */
+  pools(): Iterable<PoolSnapshot>;
+  /** Each server and each cancel request on its way to one, by pool. */
+  servers(): Iterable<ServerSnapshot | CancelSnapshot>;
+  /** Each user, by name; the console's own, `pgbouncer`, included. */
+  users(): Iterable<UserSnapshot>;
+  peers(): PeerSnapshot[];
+  hosts(): HostSnapshot[];
+}
+
+/** The counters of one database. */
+export interface StatisticsSnapshot {
+  readonly database: string;
+  readonly totals: StatValues;
+  readonly averages: StatValues;
+}
+
+export interface ObserveStatistics {
+  /** Each database that has been used, and the console, by name. */
+  databases(): Iterable<StatisticsSnapshot>;
+  /** All of them together. */
+  total(): Omit<StatisticsSnapshot, 'database'>;
+}
+
+/** A server of a cluster that is watched (topology_query). */
+export interface NodeSnapshot {
+  readonly database: string;
+  /** `host:port` */
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly role: 'unknown' | 'writer' | 'reader';
+  readonly state: string;
+  /** null: not known; the same in what follows */
+  readonly timeline: number | null;
+  readonly lagBytes: number | null;
+  readonly lagSeconds: number | null;
+  /** ms since the last answer to a probe */
+  readonly sinceProbeMs: number | null;
+  /** ms since its role or state changed */
+  readonly sinceChangeMs: number;
+  /** role and status of the topology query */
+  readonly label: string;
+  /** what is wrong with it; '': nothing */
+  readonly problem: string;
+}
+
+/** A switchover or an alarm. Durations count from its detection; null: not yet. */
+export interface SwitchoverSnapshot {
+  readonly database: string;
+  readonly detectedAtMs: number;
+  readonly from: string;
+  /** the same node: a false alarm or a restart; '': not over yet */
+  readonly to: string;
+  readonly detectedBy: string;
+  /** from the last sign of life of the old writer */
+  readonly detectionMs: number;
+  readonly writerFoundMs: number | null;
+  readonly resumedMs: number | null;
+  readonly clientsHeld: number;
+  readonly transactionsBroken: number;
+}
+
+export interface ObserveSwitchovers {
+  /** Each node of each cluster. */
+  nodes(): NodeSnapshot[];
+  /** The last switchovers of all databases, the oldest first. */
+  switchovers(): SwitchoverSnapshot[];
+}
+
+export interface ObserveFunctions {
+  observe(): FunctionsSnapshot;
+}
+
+/** The memory of the process. */
+export interface MemorySnapshot {
+  readonly heapUsedBytes: number;
+  readonly heapTotalBytes: number;
+  /** memory of buffers, outside of the heap */
+  readonly externalBytes: number;
+  readonly residentBytes: number;
 }

@@ -2,15 +2,17 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import type { AdminActions } from '../../src/admin/actions.ts';
+import type { Observe } from '../../src/admin/observe.ts';
 import { TABLES } from '../../src/admin/tables.ts';
+import { SessionsObserver } from '../../src/session/observe.ts';
+import type { Sessions } from '../../src/session/sessions.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
 import { RawClient, rowValues } from '../support/raw.ts';
 
 /** Connections that count how often anything of theirs is looked at. */
-function world(count: number): { actions: AdminActions; looks: () => number; clients: { state: string }[] } {
+function world(count: number): { observe: Observe; looks: () => number; clients: { state: string }[] } {
   let looks = 0;
   const counted = <T extends object>(target: T): T =>
     new Proxy(target, {
@@ -40,7 +42,7 @@ function world(count: number): { actions: AdminActions; looks: () => number; cli
       pool: pools[i % 7]!,
       database: pools[i % 7]!.database,
       databaseName: 'x',
-      sessions: { registry },
+      context: { registry },
       socket: { writableLength: 0, localAddress: '::1', localPort: 1 },
       settings: { value: () => 'app' },
       held: Buffer.alloc(0),
@@ -55,26 +57,27 @@ function world(count: number): { actions: AdminActions; looks: () => number; cli
       tls: '',
     }),
   );
-  const actions = {
-    registry,
-    sessions: { clients: new Set(clients) },
-    listeningSockets: () => [],
-  } as unknown as AdminActions;
-  return { actions, looks: () => looks, clients };
+  const sessions = { registry, clients: new Set(clients) } as unknown as Sessions;
+  const observe = {
+    sessions: new SessionsObserver(sessions),
+    pools: { servers: () => [] },
+    listeners: () => [],
+  } as unknown as Observe;
+  return { observe, looks: () => looks, clients };
 }
 
 for (const name of ['clients', 'sockets', 'fds']) {
   test(`SHOW ${name.toUpperCase()}: work by the row, and none for a row before it is asked for`, () => {
     const table = TABLES.get(name)!;
     const whole = (count: number): number => {
-      const { actions, looks } = world(count);
-      assert.equal([...table.rows(actions)].length, count);
+      const { observe, looks } = world(count);
+      assert.equal([...table.rows(observe)].length, count);
       return looks();
     };
     const [one, two] = [whole(1000), whole(2000)];
     assert.ok(two <= 2.1 * one, `${one} and ${two} looks`);
-    const { actions, looks } = world(1000);
-    const rows = table.rows(actions)[Symbol.iterator]();
+    const { observe, looks } = world(1000);
+    const rows = table.rows(observe)[Symbol.iterator]();
     rows.next();
     const first = looks();
     rows.next();
@@ -85,8 +88,8 @@ for (const name of ['clients', 'sockets', 'fds']) {
 }
 
 test('who leaves while a table is made has no row in the rest of it', () => {
-  const { actions, clients } = world(30);
-  const rows = TABLES.get('clients')!.rows(actions)[Symbol.iterator]();
+  const { observe, clients } = world(30);
+  const rows = TABLES.get('clients')!.rows(observe)[Symbol.iterator]();
   rows.next();
   for (const client of clients) client.state = 'closed';
   assert.equal(rows.next().done, true);

@@ -1,0 +1,24 @@
+/** What the console shows: snapshots of each part of the proxy, and the configuration in force. */
+import type { Config } from '../config/config.ts';
+import type {
+  DescriptorSnapshot,
+  ObserveFunctions,
+  ObservePools,
+  ObserveSessions,
+  ObserveStatistics,
+  ObserveSwitchovers,
+} from '../telemetry/snapshot.ts';
+
+export interface Observe {
+  readonly sessions: ObserveSessions;
+  readonly pools: ObservePools;
+  readonly functions: ObserveFunctions;
+  readonly switchovers: ObserveSwitchovers;
+  readonly statistics: ObserveStatistics;
+  /** the configuration in force; it is replaced as a whole and never changed */
+  readonly config: Config;
+  /** whether servers are lent to clients (PAUSE), and whether clients are read (SUSPEND) */
+  readonly traffic: 'flowing' | 'paused' | 'suspended';
+  /** The open listening sockets. */
+  listeners(): DescriptorSnapshot[];
+}

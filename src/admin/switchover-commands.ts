@@ -1,0 +1,117 @@
+/** NOTIFY TOPOLOGY and SWITCHOVER: the console's commands for clusters. */
+import type { ClusterController } from '../switchover/controller.ts';
+import { PlannedSwitchover } from '../switchover/planned/planned.ts';
+import { notice } from './commands.ts';
+import { commandError, type Operator } from './operator.ts';
+import { commandComplete } from './result.ts';
+
+function controllerOf({ actions }: Operator, name: string): ClusterController {
+  const controller = actions.switchovers.controllers.get(name);
+  if (controller === undefined) throw commandError(`no such database with a topology_query: ${name}`);
+  return controller;
+}
+
+/** NOTIFY TOPOLOGY [db]: somebody knows that something has changed, and everything is looked at now. */
+export function notifyTopology(operator: Operator, name: string): Buffer {
+  operator.requireAdmin();
+  const { controllers } = operator.actions.switchovers;
+  const chosen = name === '' ? [...controllers.values()] : [controllerOf(operator, name)];
+  for (const controller of chosen) controller.notify();
+  return commandComplete('NOTIFY');
+}
+
+/**
+ * SWITCHOVER db TO node [WAIT n]: answered when the node is the writer, with notices of what is left to be done by hand. To
+ * the old writer, it takes back one that can't be finished.
+ */
+export async function switchOver(
+  operator: Operator,
+  { database, node: name, wait }: { database: string; node: string; wait: number },
+): Promise<Buffer> {
+  operator.requireAdmin();
+  const controller = controllerOf(operator, database);
+  const { log, registry, switchovers } = operator.actions;
+  log.info({ event: 'console_command', database }, `SWITCHOVER '${database}' TO '${name}' command issued`);
+  let switchover: PlannedSwitchover;
+  try {
+    if (await takenBack(controller, name, switchovers.controllers.values()))
+      return commandComplete('SWITCHOVER');
+    switchover = new PlannedSwitchover({
+      controller,
+      name,
+      all: switchovers.controllers.values(),
+      settings: registry.config.settings,
+      waitMs: wait * 1000,
+      log: (level, message) =>
+        log[level]({ database, event: 'switchover' }, `switchover ${database}: ${message}`),
+    });
+  } catch (error) {
+    throw commandError(`switchover failed: ${(error as Error).message}`);
+  }
+  const left = await runFor(operator, switchover, (message) =>
+    log.warn({ database }, `SWITCHOVER '${database}' TO '${name}' failed: ${message}`),
+  );
+  return Buffer.concat([...left.map((line) => notice(line)), commandComplete('SWITCHOVER')]);
+}
+
+/**
+ * Runs it for an operator who may cancel it, or leave. That ends it for as long as no promotion has been asked for.
+ * @returns what is left to be done by hand
+ * @throws ClientError
+ */
+async function runFor(
+  operator: Operator,
+  switchover: PlannedSwitchover,
+  onFailure: (message: string) => void,
+): Promise<string[]> {
+  const { client } = operator;
+  const { onLeft } = client;
+  client.onLeft = () => {
+    switchover.cancel('the administrator has left');
+    onLeft?.();
+  };
+  let left: string[] = [];
+  let failure: Error | null = null;
+  const done = switchover.run().then(
+    (lines) => {
+      left = lines;
+    },
+    (error: unknown) => {
+      failure = error as Error;
+      onFailure(failure.message);
+    },
+  );
+  try {
+    await operator.waitFor(done, () => void switchover.cancel('it was canceled'));
+  } catch (error) {
+    // it was canceled too late: a promotion that was asked for goes on
+    if (failure !== null) throw error;
+  } finally {
+    client.onLeft = onLeft;
+  }
+  if (failure !== null) throw commandError(`switchover failed: ${(failure as Error).message}`);
+  return left;
+}
+
+/**
+ * Whether it was a SWITCHOVER to the writer, which takes back what another one has begun, be it one of another database.
+ * @throws Error
+ */
+async function takenBack(
+  controller: ClusterController,
+  name: string,
+  all: Iterable<ClusterController>,
+): Promise<boolean> {
+  const { writer, nodes, fences } = controller;
+  const node = nodes.named(name);
+  if (node !== writer) return false;
+  const running = [...all].map((each) => each.planned);
+  const planned = controller.planned ?? running.find((each) => each?.leaves(node) === true) ?? null;
+  if (planned === null) {
+    await fences.takeBack(writer);
+  } else {
+    planned.takeBack();
+    await planned.over;
+  }
+  return true;
+}

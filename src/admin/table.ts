@@ -1,0 +1,34 @@
+/** A SHOW command's table: columns, each with the way to its value, over rows that are snapshots. */
+import type { Observe } from './observe.ts';
+import type { ColumnType, Value } from './result.ts';
+
+/** A column, and its value in a row. */
+export interface Column<Row> {
+  readonly name: string;
+  readonly type: ColumnType;
+  of(row: Row): Value;
+}
+
+/** What a SHOW command answers, with rows of any kind. */
+export interface Table {
+  readonly columns: readonly { readonly name: string; readonly type: ColumnType }[];
+  /** The values of each row, built when it is asked for. Time may pass between two of them. */
+  rows(observe: Observe): Iterable<Value[]>;
+  /** not for stats_users */
+  readonly isForAdmins: boolean;
+}
+
+/** @param rows builds each row when it is asked for, where there may be many */
+export function table<Row>(
+  columns: readonly Column<Row>[],
+  rows: (observe: Observe) => Iterable<Row>,
+  { isForAdmins = false } = {},
+): Table {
+  return {
+    columns,
+    *rows(observe) {
+      for (const row of rows(observe)) yield columns.map((column) => column.of(row));
+    },
+    isForAdmins,
+  };
+}

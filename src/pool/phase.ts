@@ -1,0 +1,13 @@
+/** What a server is doing, in the words that the console uses. */
+import type { ServerPhase } from '../telemetry/snapshot.ts';
+import type { Server } from './server.ts';
+
+/** @param now ms of performance.now() */
+export function serverPhase(server: Server, now: number): ServerPhase {
+  if (server.state === 'login') return 'new';
+  if (server.state === 'active') return 'active';
+  if (server.cancelsInFlight > 0) return 'being_canceled';
+  if (server.state === 'tested' || server.state === 'used') return server.state;
+  const { server_check_query: query, server_check_delay: delay } = server.pool.registry.config.settings;
+  return query !== '' && now - server.releasedAt >= delay ? 'used' : 'idle';
+}

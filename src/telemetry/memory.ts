@@ -1,0 +1,7 @@
+/** The memory that the process uses. */
+import type { MemorySnapshot } from './snapshot.ts';
+
+export function observeMemory(): MemorySnapshot {
+  const { rss, heapTotal, heapUsed, external } = process.memoryUsage();
+  return { heapUsedBytes: heapUsed, heapTotalBytes: heapTotal, externalBytes: external, residentBytes: rss };
+}
