@@ -84,8 +84,7 @@ export class Console implements AdminConsole {
         this.#read(operator);
       },
     });
-    client.state = 'idle';
-    client.blocked = false;
+    client.gate.open('login');
     client.socket.resume();
     this.#read(operator);
   }
@@ -142,7 +141,7 @@ export class Console implements AdminConsole {
       !operator.isBusy &&
       !operator.isGone &&
       // what it was answered has not left
-      !client.halted
+      !client.gate.isHalted
     ) {
       const { held } = client;
       const size = frameSize(held, 0, MAX_STATEMENT_BYTES);
@@ -167,7 +166,8 @@ export class Console implements AdminConsole {
           return this.#refuse(operator, `unsupported packet type for admin console: ${held[0]}`);
       }
     }
-    if ((operator.isBusy || client.halted) && client.held.length > MAX_STATEMENT_BYTES) client.socket.pause();
+    if ((operator.isBusy || client.gate.isHalted) && client.held.length > MAX_STATEMENT_BYTES)
+      client.socket.pause();
   }
 
   #refuse(operator: Operator, message: string): void {
@@ -179,7 +179,6 @@ export class Console implements AdminConsole {
     const { client } = operator;
     const { consoleStats: stats, log } = this.#actions;
     operator.isBusy = true;
-    client.state = 'active';
     client.clock.noteConsoleRequest(performance.now());
     stats.queryCount++;
     stats.xactCount++;
@@ -203,7 +202,6 @@ export class Console implements AdminConsole {
       .then((isDone) => {
         if (!isDone || operator.isGone) return;
         operator.isBusy = false;
-        client.state = 'idle';
         client.clock.beginIdle(performance.now());
         client.readOn();
         this.#read(operator);

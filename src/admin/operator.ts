@@ -59,7 +59,7 @@ export class Operator {
 
   /** Resolves when the client has taken what it was sent, or has left; at once where little of it is unsent. */
   async untilTaken(): Promise<void> {
-    if (!this.client.halted || this.isGone) return;
+    if (!this.client.gate.isHalted || this.isGone) return;
     await new Promise<void>((resolve) => {
       this.#onTaken = resolve;
     });

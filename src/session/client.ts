@@ -15,6 +15,7 @@ import { Clock } from './clock.ts';
 import type { SessionContext } from './context.ts';
 import type { CancelKeys } from './link/cancel-keys.ts';
 import { ADMIN_DATABASE } from './names.ts';
+import { Gate } from './relay/gate.ts';
 import { HELD_BYTES } from './relay/intake.ts';
 import { Transcript } from './resend/transcript.ts';
 import { SessionSettings } from './settings.ts';
@@ -85,7 +86,6 @@ export class Client implements Waiter, ServerUser {
   /** the process at the other end of the Unix socket; 0: not known, or another machine's affair */
   readonly remotePid: number;
   socket: Socket;
-  state: ClientState = 'login';
 
   // Who it is: known after start-up.
   user = '';
@@ -133,14 +133,7 @@ export class Client implements Waiter, ServerUser {
   onLeft: (() => void) | null = null;
   /** takes a cancel request for this client; null: it goes to the client's server */
   onCancel: (() => void) | null = null;
-  /** something must happen before the next message: a server, a decision */
-  blocked = false;
-  /** blocked until the server has answered everything that was sent */
-  awaitsAnswers = false;
-  /** it does not take its answers, or its server gives none: nothing more is looked at meanwhile */
-  halted = false;
-  /** halted because the server owes more answers than MAX_AHEAD (relay-client.ts) */
-  isAhead = false;
+  readonly gate = new Gate();
   /** bytes that are not handled yet: behind a block, or an incomplete message */
   held: Buffer = EMPTY;
   /** it is not read, because so much is held already */
@@ -195,10 +188,11 @@ export class Client implements Waiter, ServerUser {
 
   readonly #handlers: ClientHandlers;
   #reader: Reader = NO_READER;
+  #isClosed = false;
   readonly #outgoing: Buffer[] = [];
 
   readonly onData = (chunk: Buffer): void => {
-    if (this.state === 'closed') return;
+    if (this.#isClosed) return;
     this.clock.heard();
     if (this.database !== null) this.database.stats.bytesReceived += chunk.length;
     try {
@@ -218,14 +212,14 @@ export class Client implements Waiter, ServerUser {
 
   readonly #onFlushed = (): void => {
     this.congested = false;
-    if (this.state === 'closed') return;
+    if (this.#isClosed) return;
     this.server?.socket.resume();
     if (this.unlinkWhenFlushed) {
       this.unlinkWhenFlushed = false;
       // it may have asked for more meanwhile
       if (this.server !== null) this.#handlers.flushed(this);
     }
-    if (this.halted && !this.isAhead) this.goOn();
+    if (this.gate.isHalted && !this.gate.isAhead) this.goOn();
   };
 
   constructor(context: ClientContext, handlers: ClientHandlers, id: number, socket: Socket, isUnix: boolean) {
@@ -238,6 +232,17 @@ export class Client implements Waiter, ServerUser {
     this.remoteAddress = isUnix ? 'unix' : (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
     this.remotePort = isUnix ? context.config.settings.listen_port : (socket.remotePort ?? 0);
     this.remotePid = isUnix ? (peerIds(socket)?.pid ?? 0) : 0;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  get state(): ClientState {
+    if (this.#isClosed) return 'closed';
+    if (this.gate.reason === 'login') return 'login';
+    if (this.gate.isWaiting) return 'waiting';
+    return this.server === null ? 'idle' : 'active';
   }
 
   /** Start of every log line about this client, in pgbouncer's form. */
@@ -333,8 +338,8 @@ export class Client implements Waiter, ServerUser {
       if (socket.writableLength === 0) return;
     }
     this.server?.socket.pause();
-    if (socket.writableLength > UNSENT_BYTES && !this.halted) {
-      this.halted = true;
+    if (socket.writableLength > UNSENT_BYTES && !this.gate.isHalted) {
+      this.gate.halt('unsent');
       socket.pause();
     }
     if (this.congested) return;
@@ -356,7 +361,7 @@ export class Client implements Waiter, ServerUser {
 
   /** What halted it is over. */
   goOn(): void {
-    this.halted = false;
+    this.gate.release();
     try {
       this.#reader.onTaken(this);
     } catch (error) {
@@ -372,7 +377,7 @@ export class Client implements Waiter, ServerUser {
 
   /** Reads on, unless it must not be read for another reason. */
   readOn(): void {
-    if (this.halted || this.held.length > HELD_BYTES) return;
+    if (this.gate.isHalted || this.held.length > HELD_BYTES) return;
     if (this.context.suspended && !this.isConsole) return;
     if (this.server?.socket.writableNeedDrain !== true) this.socket.resume();
   }
@@ -416,7 +421,7 @@ export class Client implements Waiter, ServerUser {
 
   // Waiter
   onServer(server: Server): void {
-    if (this.state === 'closed') return this.pool!.give(server);
+    if (this.#isClosed) return this.pool!.give(server);
     try {
       this.#handlers.serverLent(this, server);
     } catch (error) {
@@ -446,7 +451,9 @@ export class Client implements Waiter, ServerUser {
    * @param serverReason why a server goes with it that can't be given back; null: because the client went
    */
   close(reason: string, error: ClientError | null = null, serverReason: string | null = null): void {
-    if (this.state !== 'closed') this.#handlers.left(this, reason, error, serverReason);
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#handlers.left(this, reason, error, serverReason);
   }
 
   /** An error that is a bug of ours ends this client only. */

@@ -19,8 +19,7 @@ export function leave(
   error: ClientError | null,
   serverReason: string | null,
 ): void {
-  const wasUnknown = client.state === 'login' && client.user === '' && !client.isCancelRequest;
-  client.state = 'closed';
+  const wasUnknown = client.gate.reason === 'login' && client.user === '' && !client.isCancelRequest;
   client.context.forget(client);
   // who says nothing at all is a health check
   if (client.context.config.settings.log_disconnections && !(wasUnknown && error === null)) {

@@ -98,7 +98,7 @@ function idleInTransactionSince(client: Client, server: Server, now: number): nu
   const isIdle =
     outstanding.unsynced &&
     outstanding.empty &&
-    !client.blocked &&
+    client.gate.isOpen &&
     client.bodyLeft === 0 &&
     client.held.length === 0 &&
     client.collecting === null;

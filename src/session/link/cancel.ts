@@ -73,8 +73,7 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
     target.pool!.cancelWait(target);
     target.database!.watch?.letGo(target);
     target.verdict = null;
-    target.state = target.server === null ? 'idle' : 'active';
-    target.blocked = false;
+    target.gate.endWait();
     takeBack(target);
     resumeClient(target);
     return 'cancel request for a waiting client';
@@ -104,7 +103,8 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
 
 /** Its query may be held back while the server is brought to its settings, or while the user functions are asked. */
 function cancelHeld(target: Client): string {
-  const isHeld = target.blocked && !target.awaitsAnswers && target.held.length > 0;
+  const { gate } = target;
+  const isHeld = !gate.isOpen && gate.reason !== 'answers' && target.held.length > 0;
   if (!isHeld || target.state === 'closed') return 'cancel request for an idle client';
   target.question.cancel();
   return 'cancel request for a query that was not sent yet';

@@ -20,7 +20,7 @@ function follow(client: Client, alias: string): void {
   if (target !== null && target !== client.database) moveTo(client, target);
 }
 
-/** Whether the client is linked now. False: it will be later, and reading is blocked until then. */
+/** Whether the client is linked now. False: it will be later, and the gate is closed until then. */
 export function link(client: Client): boolean {
   if (client.server !== null) return !waitsWithServer(client);
   if (client.via !== null) follow(client, client.via);
@@ -29,8 +29,7 @@ export function link(client: Client): boolean {
   client.clock.beginQuery(now, client.database!.stats);
   const server = client.pool!.acquire(client);
   if (server !== null) return attach(client, server);
-  client.state = 'waiting';
-  client.blocked = true;
+  client.gate.close('server');
   return false;
 }
 
@@ -47,17 +46,16 @@ function attach(client: Client, server: Server): boolean {
   client.server = server;
   client.links++;
   client.unnamed.isHere = false;
-  client.state = 'active';
   client.clock.endWait();
   const sql = client.settings.difference(server);
   if (sql === null) {
     tellNews(client, server);
     client.lostWhileSet = 0;
     server.user = client;
-    client.blocked = false;
+    client.gate.open('server');
     return true;
   }
-  client.blocked = true;
+  client.gate.close('settings');
   applyParameters(client, server, sql);
   return false;
 }
@@ -74,8 +72,7 @@ export function leaveNode(client: Client): void {
   const target = context.registry.resolveAlias(via, database);
   if (target === null || target === database) return;
   pool!.cancelWait(client);
-  client.state = 'idle';
-  client.blocked = false;
+  client.gate.open('server');
   resumeClient(client);
 }
 
@@ -91,7 +88,7 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       noteApplied(client, server);
       tellNews(client, server);
       server.user = client;
-      client.blocked = false;
+      client.gate.open('settings');
       const { isCanceled } = client.question;
       resumeClient(client);
       // nothing may have been sent that an answer would come for
@@ -137,7 +134,7 @@ function linkAgain(client: Client, reason: string): void {
   // In a cluster the next one comes from the node that is found to be the writer.
   if (client.database!.watch === null && ++client.lostWhileSet === MAX_LOST)
     return client.close(reason, clientErrors.serverLost(reason));
-  client.state = 'waiting';
+  client.gate.close('server');
   const server = client.pool!.acquire(client);
   if (server !== null && attach(client, server)) resumeClient(client);
 }
@@ -164,11 +161,10 @@ export function unlink(client: Client): void {
   const server = client.server;
   if (server === null) return;
   client.server = null;
-  client.state = 'idle';
   client.clock.beginIdle(performance.now());
   server.user = null;
   // The server's drain is no longer told to this client, which may have been paused for it.
-  if (!client.blocked && client.socket.isPaused()) client.readOn();
+  if (client.gate.isOpen && client.socket.isPaused()) client.readOn();
   const { tainted, mixed } = client.outstanding;
   if (tainted || mixed) {
     client.outstanding.clear();

@@ -44,7 +44,6 @@ const REPLICATION = { none: 'no', logical: 'database', physical: 'yes' } as cons
 
 /** The StartupMessage is there and understood: authentication begins. */
 export function logInClient(client: Client): void {
-  client.blocked = true;
   client.readWith(HOLDING);
   if (isTerminate(client.held)) return client.close('client close request');
   run(client).catch((error: unknown) => {
@@ -274,7 +273,6 @@ export function welcome(client: Client, settings: Welcome): void {
   client.send(Buffer.concat(parts));
   client.database!.stats.clientLoginCount++;
   client.onLeft = null;
-  client.state = client.server === null ? 'idle' : 'active';
   client.clock.beginIdle(performance.now());
   startRelay(client);
 }
@@ -285,7 +283,7 @@ const RELAY: Reader = { onBytes: relayClientBytes, onTaken: resumeClient };
 function startRelay(client: Client): void {
   client.readWith(RELAY);
   readFast(client);
-  client.blocked = false;
+  client.gate.open('login');
   const { held } = client;
   client.held = EMPTY;
   client.socket.resume();

@@ -189,7 +189,7 @@ function ask(client: Client, set: Tenant, entry: string, text: Buffer | string |
   const database = client.database!;
   const seesNodes = database.cluster !== null && set.mayName(entry, database.entry);
   const asked = client.question.ask(set.generation, entry);
-  client.blocked = true;
+  client.gate.close('decision');
   set.decide(
     {
       username: client.user,
@@ -216,7 +216,7 @@ export function decided(client: Client, asked: Asked, decision: Decision): void 
   // its server went away meanwhile: another message may be the first one now
   if (client.verdict !== null) return;
   client.question.note(asked, decision);
-  client.blocked = false;
+  client.gate.open('decision');
   resumeClient(client);
 }
 

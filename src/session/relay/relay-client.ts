@@ -45,7 +45,7 @@ const NAMES_BYTES = 16 * 1024;
 /** Bytes have come from the client. */
 export function relayClientBytes(client: Client, chunk: Buffer): void {
   if (client.database!.watch !== null) client.transcript.add(chunk, isBetweenTransactions(client));
-  if (client.blocked || client.halted) {
+  if (!client.gate.lets) {
     client.held = client.held.length === 0 ? chunk : appended(client.held, [chunk]);
     if (client.held.length > HELD_BYTES) {
       client.isHeldBack = true;
@@ -61,7 +61,7 @@ export function relayClientBytes(client: Client, chunk: Buffer): void {
 /** Nothing of the client's is open, outstanding or held: its next byte begins a transaction. */
 function isBetweenTransactions(client: Client): boolean {
   return (
-    !client.blocked &&
+    client.gate.isOpen &&
     client.held.length === 0 &&
     client.bodyLeft === 0 &&
     client.collecting === null &&
@@ -77,25 +77,24 @@ function haltAhead(client: Client): void {
   // not in the middle of a message
   if (client.bodyLeft > 0 || client.server === null) return;
   client.forward(FLUSH);
-  client.isAhead = true;
-  client.halted = true;
+  client.gate.halt('ahead');
   client.socket.pause();
 }
 
 /** The server has answered something: whether it has caught up. */
 export function resumeAhead(client: Client): void {
   if (client.outstanding.size > MAX_AHEAD / 2) return;
-  client.isAhead = false;
   // or else it goes on when its answers have left
-  if (!client.congested) client.goOn();
+  if (client.congested) client.gate.halt('unsent');
+  else client.goOn();
 }
 
-/** What blocked the client is over: goes on with what it had sent. */
+/** The gate has opened: goes on with the messages that the client has sent meanwhile. */
 export function resumeClient(client: Client): void {
-  if (client.blocked || client.state === 'closed') return;
+  if (!client.gate.isOpen || client.isClosed) return;
   if (client.question.isCanceled) takeBack(client);
-  if (client.isAhead) return resumeAhead(client);
-  if (client.halted) return;
+  if (client.gate.isAhead) return resumeAhead(client);
+  if (client.gate.isHalted) return;
   const { held } = client;
   client.held = EMPTY;
   if (held.length > 0) pump(client, held);
@@ -140,7 +139,7 @@ function pump(client: Client, first: Buffer): void {
       }
       continue;
     }
-    // in between messages only: whoever cuts each piece in the middle of one would never be halted
+    // in between messages only: a client whose chunks all end in the middle of a message would never be halted
     if (client.outstanding.size > MAX_AHEAD) break;
     const available = chunk.length - at;
     const size = frameSize(chunk, at, client.context.config.settings.max_packet_size);
@@ -157,7 +156,7 @@ function pump(client: Client, first: Buffer): void {
       if (at > run) client.forward(chunk.subarray(run, at));
       run = at;
       handled = inspect(client, type, size, chunk.subarray(at, at + Math.min(size, available)));
-      if (client.state === 'closed') return;
+      if (client.isClosed) return;
       if (handled === Handled.Later) break;
       if (handled === Handled.NeedsAll) {
         client.collecting = new Carry();
@@ -182,9 +181,9 @@ function pump(client: Client, first: Buffer): void {
     at += here;
     client.bodyLeft = size - here;
     client.bodyForwarded = handled === Handled.Forward || handled === Handled.ForwardRest;
-    if (client.state === 'closed') return;
+    if (client.isClosed) return;
     // what it was answered here has not left
-    if (client.halted) break;
+    if (client.gate.isHalted) break;
   }
   if (at > run) client.forward(chunk.subarray(run, at));
   if (at < chunk.length) {

@@ -166,7 +166,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
   if (at > run) client.send(chunk.subarray(run, at), borrowed);
   if (isBetween) beginAnswer(client);
   if (at < end) client.replyCarry.keep(chunk.subarray(at), frameSize(chunk, at, largest) || HEADER_BYTES);
-  if (!(ready || client.unlinkLate) || client.state === 'closed') return resumeAwaiting(client);
+  if (!(ready || client.unlinkLate) || client.isClosed) return resumeAwaiting(client);
   // the beginning of a notification may be there already: the server is kept until its end
   client.unlinkLate = client.replyLeft > 0 || client.replyCarry.length > 0;
   if (!client.unlinkLate) unlinkIfDone(client);
@@ -175,11 +175,10 @@ export function relayServerBytes(client: Client, received: Buffer): void {
 
 /** Goes on with what waits for the answers to all that was sent before; none come while the server waits for data. */
 function resumeAwaiting(client: Client): void {
-  if (client.isAhead && client.state !== 'closed') resumeAhead(client);
-  if (!client.awaitsAnswers || client.state === 'closed') return;
+  if (client.gate.isAhead && !client.isClosed) resumeAhead(client);
+  if (client.gate.reason !== 'answers' || client.isClosed) return;
   if (!client.outstanding.empty && !client.outstanding.inCopy) return;
-  client.awaitsAnswers = false;
-  client.blocked = false;
+  client.gate.open('answers');
   resumeClient(client);
 }
 

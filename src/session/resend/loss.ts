@@ -64,7 +64,6 @@ export function takeError(client: Client, cluster: SessionWatch, before: Buffer,
   const answered = Buffer.from(before);
   const isSession = client.poolMode === 'session';
   const loss = detach(client, server);
-  client.awaitsAnswers = false;
   if (behind !== null) {
     loss.readies = 1;
     loss.isUnsynced = false;
@@ -73,8 +72,7 @@ export function takeError(client: Client, cluster: SessionWatch, before: Buffer,
   const settled = isParked ? park(server) : null;
   if (isFatal || !again!.isWhole) server.close(`${code} ${original.message}`, { notify: false });
   else if (!isParked) giveBack(client, server);
-  client.state = 'waiting';
-  client.blocked = true;
+  client.gate.close('verdict');
   client.clock.beginWait(performance.now());
   if (kept !== null || behind !== null) takeUp(client, kept ?? behind!);
   const verdict = (client.verdict = { isLost: kept === null });
@@ -89,8 +87,7 @@ export function takeError(client: Client, cluster: SessionWatch, before: Buffer,
         resumeClient(client);
       });
     client.verdict = null;
-    client.state = 'idle';
-    client.blocked = false;
+    client.gate.open('verdict');
     if (gone && kept !== null) {
       forgetParsed(client, kept);
       client.context.log.debug({ client: client.id }, `${client.label} statement is sent again`);
@@ -164,8 +161,7 @@ function goOnWith(client: Client, server: Server): void {
     client.server = server;
   }
   client.verdict = null;
-  client.state = client.server === null ? 'idle' : 'active';
-  client.blocked = false;
+  client.gate.open('verdict');
 }
 
 /** Whether a client that has a server has to wait with it before it begins anything: the writer is not known. */
@@ -173,13 +169,11 @@ export function waitsWithServer(client: Client): boolean {
   const { watch: cluster } = client.database!;
   if (cluster === null || !cluster.held || client.poolMode !== 'session') return false;
   if (client.inTransaction || client.replication !== 'none') return false;
-  client.state = 'waiting';
-  client.blocked = true;
+  client.gate.close('server');
   client.clock.beginWait(performance.now());
   cluster.waitWithServer(client, () => {
     if (client.state !== 'waiting' || client.server === null) return;
-    client.state = 'active';
-    client.blocked = false;
+    client.gate.open('server');
     resumeClient(client);
   });
   return true;
@@ -187,20 +181,16 @@ export function waitsWithServer(client: Client): boolean {
 
 /** The connection of a linked client ended without a word. */
 export function lostInCluster(client: Client, server: Server, cluster: SessionWatch): void {
-  if (client.state === 'waiting') client.blocked = false;
+  client.gate.endWait();
   const plan = planAfterCrash(client, server, cluster);
   const loss = detach(client, server);
-  client.state = 'idle';
-  if (client.awaitsAnswers) {
-    client.awaitsAnswers = false;
-    client.blocked = false;
-  }
+  client.gate.open('answers');
   if (plan.again !== null) {
     loss.readies = plan.errors.length;
     loss.isUnsynced = false;
     forgetParsed(client, plan.again);
     takeUp(client, plan.again);
-    client.blocked = false;
+    client.gate.open('decision');
   }
   tell(client, cluster, loss, plan.errors, plan.otherError);
   if (plan.again !== null) client.transcript.restart(plan.again);
@@ -329,7 +319,7 @@ function detach(client: Client, server: Server): Loss {
   client.transcript.loseServer();
   rollBackSettings(client);
   // nobody will tell that the server has taken what it was sent
-  if (!client.blocked && client.socket.isPaused()) client.readOn();
+  if (client.gate.isOpen && client.socket.isPaused()) client.readOn();
   return loss;
 }
 
@@ -416,8 +406,7 @@ export function tellLostTransaction(client: Client, type: number): Handled {
 export function refuseWaiting(client: Client, error: ClientError): void {
   const type = client.held[0];
   if (type === undefined || client.state !== 'waiting') return client.close(error.message, error);
-  client.state = client.server === null ? 'idle' : 'active';
-  client.blocked = false;
+  client.gate.endWait();
   client.question.forget();
   client.verdict = null;
   dropHeld(client);

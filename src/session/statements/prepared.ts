@@ -267,8 +267,7 @@ function nameError(client: Client, error: ClientError): Handled {
 export function waitForAnswers(client: Client): Handled {
   // or else the answers of a pipeline may come with its Sync only
   if (client.outstanding.unsynced) client.forward(FLUSH);
-  client.blocked = true;
-  client.awaitsAnswers = true;
+  client.gate.close('answers');
   return Handled.Later;
 }
 
