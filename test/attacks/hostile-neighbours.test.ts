@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Rules } from '../support/rules.ts';
+import { failuresOf, Rules } from '../support/rules.ts';
 import { until, within } from '../support/wait.ts';
 
 /** Rejects writes; hangs, ends its process or eats memory over the word that says so. */
@@ -51,7 +51,7 @@ for (const policy of POLICIES) {
         );
         assert.deepEqual(read, STAY);
         assert.ok(write.kind === 'reject' && write.code === '25006', JSON.stringify(write));
-        assert.equal(rules.functions.stats()[0]!.state, 'serving');
+        assert.equal(rules.tenants[0]!.state, 'serving');
       }
       going = false;
       await within('the end of the attack', Promise.all(attacks), PATIENCE_MS);
@@ -101,7 +101,7 @@ for (const policy of POLICIES) {
     });
     const kinds = ['select a', 'select b, c', 'insert into t select d', 'update t', 'delete'];
     for (const [i, query] of kinds.entries()) await rules.ask(query, 'a', { clientId: i });
-    assert.equal(rules.functions.stats()[0]!.state, 'suspended');
+    assert.equal(rules.tenants[0]!.state, 'suspended');
     const asked = ['insert', 'select 1', 'select c', 'ROLLBACK'].map((query, clientId) =>
       rules.ask(query, 'a', { clientId }),
     );
@@ -120,7 +120,7 @@ for (const policy of POLICIES) {
       'the next attempt',
       async () => (await rules.ask('SELECT 1', 'a', { clientId: 1 })).kind === 'go',
     );
-    assert.equal(rules.functions.stats()[0]!.state, 'serving');
+    assert.equal(rules.tenants[0]!.state, 'serving');
   });
 }
 
@@ -170,8 +170,7 @@ test(
     }
     // on a busy machine it may be their time that is seen first
     assert.ok(rules.lines.some((line) => /take much (?:memory|time)/.test(line)));
-    for (const row of rules.functions.stats())
-      assert.equal(row.failures, 0, `${row.tenant}: ${row.last_error}`);
+    for (const row of rules.tenants) assert.equal(failuresOf(row), 0, `${row.name}: ${row.lastError}`);
     assert.deepEqual(
       rules.lines.filter((line) => /^(?:ERROR|WARNING)/.test(line)),
       [],
@@ -190,7 +189,7 @@ test('a call that gets no buffer is run again apart from neighbours, who may hav
   for (const decision of decisions) assert.ok(decision.kind === 'reject' && decision.code === '38000');
   for (const query of ['x', 'y'])
     assert.equal(rules.lines.filter((line) => line.endsWith(`asked ${query}`)).length, 2);
-  assert.equal(rules.functions.stats()[0]!.failures, 2);
+  assert.equal(failuresOf(rules.tenants[0]), 2);
 });
 
 test('a rule that takes nearly all of its time gets a process of its own; others wait for their turn only', async (t) => {
@@ -227,7 +226,7 @@ test('a rule that takes nearly all of its time gets a process of its own; others
   assert.ok(most <= 3, `${most} calls of the other set came first`);
   going = false;
   await Promise.all(all);
-  assert.equal(rules.functions.stats().find((row) => row.tenant.endsWith('slow'))!.failures, 0);
+  assert.equal(failuresOf(rules.tenants.find((each) => each.name.endsWith('slow'))), 0);
 });
 
 test('long results of many clients come one after the other, and none is lost', async (t) => {

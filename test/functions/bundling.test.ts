@@ -255,8 +255,8 @@ for (const [what, text, complaint] of [
   test(`${what}: the complaint is one line, with its place`, async (t) => {
     const rules = await Rules.start(t, { files: { 'routing_rules.ts': `${text} ${GOOD}` } });
     assert.match(rules.lines.join(), complaint);
-    const [row] = rules.functions.stats();
-    assert.match(row!.last_error, new RegExp(complaint.source.replace(/^: /, '^')));
-    assert.ok(row!.last_error_at !== null);
+    const [row] = rules.tenants;
+    assert.match(row!.lastError, new RegExp(complaint.source.replace(/^: /, '^')));
+    assert.ok(row!.lastErrorAtMs !== null);
   });
 }

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { encodeMessage, MessageReader, type HostMessage } from '../../src/functions/sandbox/protocol.ts';
 import { packAnswers, packCalls, unpackAnswers, unpackCalls } from '../../src/functions/sandbox/packing.ts';
-import { REMOVED_AT_ONCE, Rules } from '../support/rules.ts';
+import { failuresOf, REMOVED_AT_ONCE, Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 
 const STAY = { kind: 'go', query: null, dbkey: null };
@@ -99,7 +99,7 @@ test('both functions may live in one file; routing sees the rewritten query', as
     },
   });
   assert.deepEqual(await rules.ask('lower'), { kind: 'go', query: 'LOWER', dbkey: 'b' });
-  const { routing_rules: routing, rewrite_query: rewrite } = rules.functions.stats()[0]!;
+  const { routingFile: routing, rewriteFile: rewrite } = rules.tenants[0]!;
   assert.match(routing, /\/routing_rules\.ts$/);
   assert.equal(rewrite, routing);
 });
@@ -183,7 +183,7 @@ for (const policy of ['pass', 'error', 'disconnect'] as const) {
       assert.equal((await rules.ask(query)).kind, expected, query);
     assert.equal(rules.functions.tenantOf('a')!.tooLarge(10_000_000).kind, expected);
     assert.deepEqual(await rules.ask('fine'), STAY);
-    const { failures } = rules.functions.stats()[0]!;
+    const failures = failuresOf(rules.tenants[0]);
     assert.equal(failures, 4);
   });
 }
@@ -209,7 +209,7 @@ test('a query that is returned in place of a name is not shown, and a name is', 
     },
   });
   const shown = (text: string): boolean =>
-    [...rules.lines, rules.functions.stats()[0]!.last_error].some((line) => line.includes(text));
+    [...rules.lines, rules.tenants[0]!.lastError].some((line) => line.includes(text));
   await rules.ask("SELECT 'my secret'");
   assert.ok(
     shown(
@@ -230,7 +230,7 @@ test('the last good version serves until a better one has been loaded', async (t
   const loaded = (): number => rules.lines.filter((line) => line.includes('functions loaded')).length;
   await rules.write('routing_rules.ts', rule('b'));
   await until('the good news', () => loaded() === 2);
-  assert.equal(rules.functions.stats()[0]!.last_error, '');
+  assert.equal(rules.tenants[0]!.lastError, '');
   await rules.write('routing_rules.ts', rule('a'));
   await until(
     'the new version',
@@ -306,11 +306,11 @@ test('a set that keeps hanging is suspended, and comes back', async (t) => {
     settings: { user_function_timeout: 20 },
   });
   for (const clientId of [1, 2, 3, 4, 5]) await rules.ask(`hang ${'x'.repeat(clientId)}`, 'a', { clientId });
-  assert.equal(rules.functions.stats()[0]!.state, 'suspended');
+  assert.equal(rules.tenants[0]!.state, 'suspended');
   const fine = (): ReturnType<Rules['ask']> => rules.ask('fine', 'a', { clientId: 1 });
   assert.equal((await fine()).kind, 'reject');
   await until("the proxy's own query", async () => (await fine()).kind === 'go');
-  assert.equal(rules.functions.stats()[0]!.state, 'serving');
+  assert.equal(rules.tenants[0]!.state, 'serving');
 });
 
 test('a set that prints without end fills no log, and says what it has left out', async (t) => {
@@ -345,7 +345,7 @@ test('a call that is cut off is told with its function, its file and the option'
   const decision = await rules.ask("hang 'secret' -- secret");
   assert.equal(decision.kind === 'reject' && decision.detail, 'It took longer than user_function_timeout.');
   const message = 'routing_rules (routing_rules.ts) took longer than user_function_timeout (20 ms)';
-  assert.equal(rules.functions.stats()[0]!.last_error, message);
+  assert.equal(rules.tenants[0]!.lastError, message);
   const line = rules.lines.find((each) => each.includes('failed'))!;
   assert.ok(line.endsWith(`failed: deadline: ${message} [query hang ?]`), line);
 });
@@ -360,9 +360,9 @@ test('a suspended set keeps the cause as its last error', async (t) => {
   });
   for (const clientId of [1, 2, 3, 4, 5]) await rules.ask(`hang ${'x'.repeat(clientId)}`, 'a', { clientId });
   await rules.ask('fine', 'a', { clientId: 1 });
-  const [row] = rules.functions.stats();
+  const [row] = rules.tenants;
   assert.equal(row!.state, 'suspended');
-  assert.match(row!.last_error, /took longer than user_function_timeout/);
+  assert.match(row!.lastError, /took longer than user_function_timeout/);
 });
 
 test('a trial call that fails says what the function was called with', async (t) => {
@@ -385,12 +385,12 @@ test('a database that does not exist, named in the trial call, is a warning when
     ),
     rules.lines.join('\n'),
   );
-  assert.equal(rules.functions.stats()[0]!.state, 'serving');
+  assert.equal(rules.tenants[0]!.state, 'serving');
 });
 
 test('a version that is refused shows as an old version that serves, until it is taken back', async (t) => {
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
-  const state = (): string => rules.functions.stats()[0]!.state;
+  const state = (): string => rules.tenants[0]!.state;
   assert.equal(state(), 'serving');
   await rules.write('routing_rules.ts', 'export const routing_rules = (');
   await until('the refusal', () => state() === 'serving old version');
@@ -405,6 +405,6 @@ test('a second function beside the first one removes nothing', async (t) => {
     const decision = await rules.ask('q');
     return decision.kind === 'go' && decision.query === 'other' && decision.dbkey === 'b';
   });
-  await until('the end of the old set', () => rules.functions.stats().length === 1);
+  await until('the end of the old set', () => rules.tenants.length === 1);
   assert.ok(!rules.lines.some((line) => line.includes('removed')), rules.lines.join('\n'));
 });

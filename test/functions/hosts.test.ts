@@ -43,7 +43,7 @@ function sandboxes(): string[] {
 const hostOf = (rules: Rules, name: string): unknown => rules.functions.tenantOf(name)!.loader.version!.host;
 
 const stateOf = (rules: Rules, name: string): string =>
-  rules.functions.stats().find((row) => row.databases.split(',').includes(name))!.state;
+  rules.tenants.find((each) => each.databases.includes(name))!.state;
 
 test('a set that had to be killed moves to a process of its own, and serves on', async (t) => {
   const rules = await start(t);

@@ -111,7 +111,7 @@ test('a killing rule that is renamed again and again is blamed on its tenant', a
       'its version, or the delay',
       () =>
         isHeldBack() ||
-        rules.functions.stats().some((set) => set.routing_rules.endsWith(`/a/${next}`) && set.version !== ''),
+        rules.tenants.some((each) => each.routingFile.endsWith(`/a/${next}`) && each.version !== ''),
     );
     await rules.ask('kill');
     assert.equal(JSON.stringify(await rules.ask('q', 'b')), to('b'));

@@ -86,7 +86,7 @@ for (const [what, { files, vanish, answer = TO_B }] of Object.entries(VANISHINGS
     await vanish(rules.folder);
     await until('the end of the grace period', () => rules.lines.some((line) => OVERDUE.test(line)));
     assert.equal((await rules.ask('q')).kind, 'reject');
-    assert.equal(rules.functions.stats()[0]!.state, 'missing');
+    assert.equal(rules.tenants[0]!.state, 'missing');
     for (const [path, text] of Object.entries(files)) await rules.write(path, text);
     await until('its return', async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(answer));
   });

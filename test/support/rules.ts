@@ -10,6 +10,7 @@ import {
 } from '../../src/functions/functions.ts';
 import type { FunctionSettings } from '../../src/functions/functions.ts';
 import type { DatabaseFunctions } from '../../src/functions/build/sources.ts';
+import type { TenantSnapshot } from '../../src/telemetry/snapshot.ts';
 import type { Scope } from './scope.ts';
 
 export interface RulesOptions {
@@ -98,6 +99,11 @@ export class Rules {
     await writeFile(file, text);
   }
 
+  /** What the console shows of them. */
+  get tenants(): readonly TenantSnapshot[] {
+    return this.functions.observe().tenants;
+  }
+
   /** What becomes of a query of user `u` in a database. `as`: what else is known of the call. */
   ask(query: string, database = 'a', as: Partial<FunctionCall> = {}): Promise<Decision> {
     const set = this.functions.tenantOf(database);
@@ -106,4 +112,9 @@ export class Rules {
       set.decide({ username: 'u', query, inTransaction: false, database, ...as }, resolve);
     });
   }
+}
+
+/** How many calls of a tenant have failed, for whatever reason. */
+export function failuresOf(tenant: TenantSnapshot | undefined): number {
+  return Object.values(tenant!.failures).reduce((sum, count) => sum + count, 0);
 }
