@@ -1,80 +1,42 @@
+/** The shape of a query: its text without the constants. It may stand in a log, where the query itself may not. */
 import { createHash } from 'node:crypto';
+import { Scanner, Token } from './scanner.ts';
 
-/** What a query looks like without its constants: it may stand in a log, where the query itself may not. */
-
-/** Only this much of a longer query is looked at, in characters. */
-const MAX_LOOKED_AT = 10_000;
-/** A log line shows this much of a shape, in characters. */
+/** The part of a longer query that is read, in characters. */
+const MAX_READ = 10_000;
+/** The part of a shape that a log line shows, in characters. */
 const MAX_SHOWN = 200;
 
-/**
- * A piece of SQL at a time (PostgreSQL's manual, 4.1 Lexical Structure): space, a comment to the end of its line, the
- * start of one that is closed, the start of a constant (escape, Unicode, bit and national strings included), that of a
- * dollar-quoted one, a number or a parameter, a name or keyword.
- */
-const PIECES =
-  /(?<space>\s+|--[^\n\r]*)|(?<comment>\/\*)|(?<text>(?:[eEbBxXnN]|[uU]&)?')|(?<dollar>\$(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$)|(?<number>\$\d+|\.?\d[\w.\u0080-\uffff]*)|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|[^]/gy;
-
-/** Sixteen hex digits that are the same for queries that differ only in their constants, spaces, comments and case. */
+/** Sixteen hex digits, the same for queries that differ only in constants, white space, comments and case. */
 export function fingerprint(query: string): string {
   return createHash('sha256')
-    .update(shapeOf(query.slice(0, MAX_LOOKED_AT)).toLowerCase())
+    .update(shapeOf(query.slice(0, MAX_READ)).toLowerCase())
     .digest('hex')
     .slice(0, 16);
 }
 
-/** The query on one line, `?` for each constant and list of constants, without comments; cut at 200 characters. */
+/** The query on one line, without comments, with `?` for each constant or list of them; cut at 200 characters. */
 export function queryShape(query: string): string {
-  const shape = shapeOf(query.slice(0, MAX_LOOKED_AT));
-  return shape.length > MAX_SHOWN || query.length > MAX_LOOKED_AT ? `${shape.slice(0, MAX_SHOWN)}…` : shape;
+  const shape = shapeOf(query.slice(0, MAX_READ));
+  return shape.length > MAX_SHOWN || query.length > MAX_READ ? `${shape.slice(0, MAX_SHOWN)}…` : shape;
 }
+
+/** A quoted name as people give them. A longer one, or one with quotes in it, may be a value in the wrong quotes. */
+// oxlint-disable-next-line no-control-regex
+const NAME = /^"[^"'\0-\x1f]{1,63}"$/;
 
 function shapeOf(sql: string): string {
+  const scanner = new Scanner(sql);
   let shape = '';
-  PIECES.lastIndex = 0;
-  for (let piece = PIECES.exec(sql); piece !== null; piece = PIECES.exec(sql)) {
-    const { space, comment, text, dollar, number } = piece.groups!;
-    if (comment !== undefined) PIECES.lastIndex = endOfComment(sql, PIECES.lastIndex);
-    if (text !== undefined) PIECES.lastIndex = endOfText(sql, PIECES.lastIndex, /^e/i.test(text));
-    if (dollar !== undefined) PIECES.lastIndex = endOf(dollar, sql, PIECES.lastIndex);
-    const isSpace = space !== undefined || comment !== undefined;
-    const isConstant = text !== undefined || dollar !== undefined || number !== undefined;
-    const word = isSpace ? ' ' : isConstant ? '?' : piece[0];
-    // two pieces of one constant, with a quote in it, are one
-    if (!((isSpace && shape.endsWith(' ')) || (text !== undefined && shape.endsWith('?')))) shape += word;
+  let isSpaced = false;
+  while (scanner.next()) {
+    const { kind } = scanner;
+    const isSpace = kind === Token.Space || kind === Token.Comment;
+    if (isSpace) shape += isSpaced ? '' : ' ';
+    else if (kind === Token.Text || kind === Token.DollarText || kind === Token.Number) shape += '?';
+    else if (kind === Token.QuotedName) shape += NAME.test(scanner.text) ? scanner.text : '?';
+    else shape += scanner.text;
+    isSpaced = isSpace;
   }
   return shape.trim().replaceAll(/\?(?: ?, ?\?)+/g, '?, ...');
-}
-
-/** What is not closed goes on to the end. */
-function endOf(closing: string, sql: string, from: number): number {
-  const at = sql.indexOf(closing, from);
-  return at < 0 ? sql.length : at + closing.length;
-}
-
-/** Comments may be nested. */
-function endOfComment(sql: string, from: number): number {
-  const borders = /\/\*|\*\//g;
-  borders.lastIndex = from;
-  for (let depth = 1; depth > 0;) {
-    const border = borders.exec(sql);
-    if (border === null) return sql.length;
-    depth += border[0] === '/*' ? 1 : -1;
-  }
-  return borders.lastIndex;
-}
-
-/**
- * Behind the quote that ends a constant. Whether a backslash escapes a quote in an ordinary one depends on the server's
- * standard_conforming_strings: where that matters, all the rest of the query counts as the constant.
- * @param hasEscapes an escape string, E'...'
- */
-function endOfText(sql: string, from: number, hasEscapes: boolean): number {
-  for (let at = sql.indexOf("'", from); at >= 0; at = sql.indexOf("'", at + 1)) {
-    let backslashes = 0;
-    while (at - backslashes > from && sql.charCodeAt(at - backslashes - 1) === 0x5c) backslashes++;
-    if (backslashes % 2 === 0) return at + 1;
-    if (!hasEscapes) return sql.length;
-  }
-  return sql.length;
 }

@@ -1,7 +1,7 @@
 /** Which queries are a plain ROLLBACK, and what finding out costs. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { isRollback } from '../../src/functions/decide/policy.ts';
+import { isRollback } from '../../src/sql/rollback.ts';
 import { fingerprint, queryShape } from '../../src/sql/fingerprint.ts';
 
 test('a plain ROLLBACK is known, however it is written', () => {

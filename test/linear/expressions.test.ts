@@ -14,7 +14,7 @@ const SOURCE = join(import.meta.dirname, '..', '..', 'src');
 
 /** Where nobody foreign has a say: the operator's own files and command line, and what is not the proxy. */
 const OWN =
-  /^(?:cli|config)\/|^functions\/(?:bundle|esbuild|sources|source-file|watch)\.ts|^platform\/reaper\.ts/;
+  /^(?:cli|config)\/|^functions\/build\/(?:bundle|bundlers|sources|source-file|watch)\.ts|^platform\/reaper\.ts/;
 
 interface Found {
   readonly where: string;

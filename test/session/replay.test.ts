@@ -10,7 +10,8 @@ import {
   said,
   type Interrupted,
 } from '../../src/session/resend/resendable.ts';
-import { isRepeatable, kindOf, statementsOf, type StatementKind } from '../../src/sql/kind.ts';
+import { isRepeatable, kindOf, type StatementKind } from '../../src/sql/kind.ts';
+import { statementsOf } from '../../src/sql/statements.ts';
 import * as raw from '../support/raw.ts';
 
 test('one transactional statement can be sent again', () => {

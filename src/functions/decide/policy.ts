@@ -1,3 +1,4 @@
+import { isRollback } from '../../sql/rollback.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import {
   isPlatformFailure,
@@ -84,50 +85,6 @@ function badResult(outcome: FailureOutcome, message: string): Part {
 
 export function failureOf(part: Part): CallFailure | null {
   return part !== null && 'failure' in part ? part.failure : null;
-}
-
-const ROLLBACKS = ['rollback', 'abort'];
-const NOISE = ['work', 'transaction'];
-
-/**
- * Whether a query is a plain ROLLBACK, the end of a transaction that takes nothing from it. Refused because of a failure, its
- * client would be stuck in the transaction. Each character is looked at a few times at most.
- */
-export function isRollback(query: string): boolean {
-  const start = afterSpaces(query, 0);
-  let at = afterWord(query, start, ROLLBACKS);
-  if (at === start) return false;
-  const next = afterSpaces(query, at);
-  // a word of its own only after a space
-  at = next === at ? at : afterSpaces(query, afterWord(query, next, NOISE));
-  if (query.charCodeAt(at) === SEMICOLON) at = afterSpaces(query, at + 1);
-  return at === query.length;
-}
-
-const SEMICOLON = 0x3b;
-
-/** PostgreSQL's white space: space, and \t \n \v \f \r. */
-function afterSpaces(text: string, from: number): number {
-  let at = from;
-  while (
-    at < text.length &&
-    (text.charCodeAt(at) === 0x20 || (text.charCodeAt(at) >= 9 && text.charCodeAt(at) <= 13))
-  )
-    at++;
-  return at;
-}
-
-/** @param words in lower case @returns where the word ends that is there, in any case; `from` when there is none of them */
-function afterWord(text: string, from: number, words: readonly string[]): number {
-  const word = words.find((each) => isThere(each, text, from));
-  return word === undefined ? from : from + word.length;
-}
-
-function isThere(word: string, text: string, from: number): boolean {
-  // both cases of an ASCII letter differ in this bit
-  for (let i = 0; i < word.length; i++)
-    if ((text.charCodeAt(from + i) | 0x20) !== word.charCodeAt(i)) return false;
-  return true;
 }
 
 /** A rejection, or a failure whose policy is not to let the query pass; null: it goes on. */

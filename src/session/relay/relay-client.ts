@@ -4,6 +4,7 @@ import { BAD_HEADER, frameSize, INCOMPLETE, sizeOf } from '../../wire/frame.ts';
 import { FLUSH } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import { takeBack } from '../link/cancel.ts';
+import { mayDeallocate } from '../../sql/deallocate.ts';
 import type { Client } from '../client.ts';
 import { link, unlinkIfDone } from '../link/link.ts';
 import { Handled } from './handled.ts';
@@ -14,7 +15,6 @@ import {
   handlePrepared,
   isTracked,
   mayBeTracked,
-  mayDeallocate,
   noteDiscard,
 } from '../statements/prepared.ts';
 import { rollsBackFailed, tellLostTransaction } from '../resend/loss.ts';
@@ -275,7 +275,7 @@ function unknownPacket(client: Client, type: number): void {
 
 /** A Query that nobody judges. */
 function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled {
-  if (client.statements !== null && mayDeallocate(size, chunk, at)) return Handled.Inspect;
+  if (client.statements !== null && mayDeallocate(chunk, at + HEADER_BYTES, size)) return Handled.Inspect;
   noteQuery(client, chunk, at, size);
   return forwardRequest(client, Request.Query);
 }
@@ -290,7 +290,7 @@ export function noteQuery(client: Client, bytes: Buffer, at = 0, size = bytes.le
 /** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
 function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled {
   if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return Handled.Inspect;
-  if (client.statements !== null && mayDeallocate(size, chunk, at + 1)) return Handled.Inspect;
+  if (client.statements !== null && mayDeallocate(chunk, at + HEADER_BYTES + 1, size)) return Handled.Inspect;
   const handled = forwardRequest(client, Request.Parse);
   if (handled === Handled.Forward) noteUnnamedParse(client, chunk, at, size);
   return handled;
@@ -348,7 +348,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
 
 /** Of a Parse all is needed where its text is kept, of a Query where it could be DEALLOCATE. */
 function mustBeWhole(client: Client, type: number, size: number, bytes: Buffer): boolean {
-  if (type === Frontend.Query) return client.statements !== null && mayDeallocate(size, bytes, 0);
+  if (type === Frontend.Query) return client.statements !== null && mayDeallocate(bytes, HEADER_BYTES, size);
   return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));
 }
 

@@ -2,6 +2,7 @@ import { parseParameterStatus } from '../../wire/messages.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
+import { CommandTag, commandTag, endsTransaction, mayChangeSession } from '../../sql/command-tag.ts';
 import type { Client } from '../client.ts';
 import { unlinkIfDone } from '../link/link.ts';
 import { Reply } from './outstanding.ts';
@@ -14,13 +15,6 @@ import { takeError } from '../resend/loss.ts';
  * for each read. A run is what has been looked at and not been sent yet.
  */
 
-/** CommandComplete's tags that mean something here; compared as bytes, so that no string is made of all the others. */
-const DISCARD_ALL = Buffer.from('DISCARD ALL\0');
-const DEALLOCATE_ALL = Buffer.from('DEALLOCATE ALL\0');
-const SET = Buffer.from('SET\0');
-const COMMIT = Buffer.from('COMMIT\0');
-const ROLLBACK = Buffer.from('ROLLBACK\0');
-const PREPARE_TRANSACTION = Buffer.from('PREPARE TRANSACTION\0');
 /** The severity field of a notice that is more than one, untranslated. */
 const WARNING = Buffer.from('VWARNING\0');
 /**
@@ -131,12 +125,13 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       if (!noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size))) verdict = Reply.Drop;
     } else if (type === Backend.CommandComplete) {
       client.transcript.noteStatementAnswered();
-      if (isTag(DISCARD_ALL, chunk, at, size) || isTag(DEALLOCATE_ALL, chunk, at, size)) {
+      const tag = commandTag(chunk, at + HEADER_BYTES, at + size);
+      if (tag === CommandTag.DiscardAll || tag === CommandTag.DeallocateAll) {
         forgetStatements(client);
-      } else if (isTag(SET, chunk, at, size)) {
+      } else if (tag === CommandTag.Set) {
         client.settings.noteSet();
       } else if (cluster !== null) {
-        if (endsTransaction(chunk, at, size)) client.transcript.noteTransactionEnd();
+        if (endsTransaction(tag)) client.transcript.noteTransactionEnd();
       }
     } else if (type === Backend.PortalSuspended || type === Backend.EmptyQueryResponse) {
       client.transcript.noteStatementAnswered();
@@ -193,8 +188,7 @@ function mustBeWhole(type: number, size: number): boolean {
   return (
     type === Backend.ReadyForQuery ||
     type === Backend.ParameterStatus ||
-    (type === Backend.CommandComplete &&
-      (isSizeOf(DISCARD_ALL, size) || isSizeOf(DEALLOCATE_ALL, size) || isSizeOf(SET, size)))
+    (type === Backend.CommandComplete && mayChangeSession(size - HEADER_BYTES))
   );
 }
 
@@ -222,14 +216,6 @@ function beginAnswer(client: Client): false {
   return false;
 }
 
-function endsTransaction(chunk: Buffer, at: number, size: number): boolean {
-  return (
-    isTag(COMMIT, chunk, at, size) ||
-    isTag(ROLLBACK, chunk, at, size) ||
-    isTag(PREPARE_TRANSACTION, chunk, at, size)
-  );
-}
-
 /** False: the client knows it already, from another server. */
 function noteParameter(client: Client, payload: Buffer): boolean {
   const parameter = parseParameterStatus(payload);
@@ -237,14 +223,6 @@ function noteParameter(client: Client, payload: Buffer): boolean {
   const server = client.server!;
   server.noteParameter(parameter.name, parameter.value);
   return client.settings.reported(parameter.name, server, client.database!.watch !== null);
-}
-
-function isSizeOf(tag: Buffer, size: number): boolean {
-  return size === HEADER_BYTES + tag.length;
-}
-
-function isTag(tag: Buffer, chunk: Buffer, at: number, size: number): boolean {
-  return isSizeOf(tag, size) && chunk.compare(tag, 0, tag.length, at + HEADER_BYTES, at + size) === 0;
 }
 
 function unknownPacket(client: Client, type: number): void {

@@ -1,4 +1,4 @@
-import { isRollback } from '../../functions/decide/policy.ts';
+import { isRollback } from '../../sql/rollback.ts';
 import { isAlarm } from '../../pool/alarms.ts';
 import type { SessionWatch } from '../../pool/watch.ts';
 import type { Server } from '../../pool/server.ts';

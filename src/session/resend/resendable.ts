@@ -1,6 +1,7 @@
 import { ANY_SIZE, frames, frameSize } from '../../wire/frame.ts';
 import { Backend, Frontend } from '../../wire/protocol.ts';
-import { isBegin, isRepeatable, kindOf, statementsOf } from '../../sql/kind.ts';
+import { isBegin, isRepeatable, kindOf } from '../../sql/kind.ts';
+import { statementsOf } from '../../sql/statements.ts';
 
 /**
  * What may be sent again behind a switchover: one plain statement that runs in a transaction of its own, or the first of

@@ -12,6 +12,7 @@ import {
 } from '../../wire/messages.ts';
 import { Backend, Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import type { Server } from '../../pool/server.ts';
+import { deallocatedName, dropsAll, mayDeallocate } from '../../sql/deallocate.ts';
 import type { Client } from '../client.ts';
 import { link, unlinkIfDone } from '../link/link.ts';
 import { Request, type Effect } from '../relay/outstanding.ts';
@@ -312,19 +313,12 @@ function sendRenamed(
   client.forward(out);
 }
 
-const DISCARD = /^(?:discard|deallocate(?:\s+prepare)?)\s+all\b/i;
-/** Longest text and rest of a message that are looked at for it. */
-const DISCARD_BYTES = 64;
-/** what it begins with, in lower case */
-const LETTER_D = 0x64;
-
 /**
  * A query is on its way that may drop all prepared statements. What is not seen here (behind a comment, or in a statement
  * of several) is noticed when it has run: only a named statement that was used before, without waiting, is missed then.
  */
 export function noteDiscard(client: Client, chunk: Buffer, at: number, end: number): void {
-  if ((chunk[at]! | 0x20) !== LETTER_D || end - at > DISCARD_BYTES) return;
-  if (DISCARD.test(chunk.toString('latin1', at, end))) client.mayDiscard = true;
+  if (dropsAll(chunk, at, end)) client.mayDiscard = true;
 }
 
 /** Whether there are statements to speak of is only known when what was sent before has been answered. */
@@ -427,23 +421,6 @@ function dropNamed(client: Client, name: string): Required<Decided> {
   };
 }
 
-/** A statement by its name, quoted or not, alone in its text. */
-const DEALLOCATE =
-  /^\s*deallocate\s+(?:prepare\s+)?(?:"((?:[^"]|"")+)"|([a-z_\x80-\xff][\w$\x80-\xff]*))\s*;?$/i;
-/** Longest Query that is looked at for it, in bytes. */
-const DEALLOCATE_BYTES = 200;
-
-/** The third letter, in lower case, tells it from DELETE, DECLARE and others. */
-const LETTER_A = 0x61;
-
-/** Whether a Query could be DEALLOCATE of one statement, as far as its size tells, and its letters where they have come. */
-export function mayDeallocate(size: number, chunk: Buffer, at: number): boolean {
-  if (size > DEALLOCATE_BYTES) return false;
-  const start = at + HEADER_BYTES;
-  if (start + 2 >= chunk.length) return true;
-  return (chunk[start]! | 0x20) === LETTER_D && (chunk[start + 2]! | 0x20) === LETTER_A;
-}
-
 /**
  * SQL's DEALLOCATE of a statement that was prepared by the protocol (psycopg, Rails): servers know it by another name, and
  * keep it for others, so the proxy answers.
@@ -451,7 +428,8 @@ export function mayDeallocate(size: number, chunk: Buffer, at: number): boolean 
  */
 export function deallocate(client: Client, bytes: Buffer): Handled | null {
   const { statements, outstanding } = client;
-  if (statements === null || !mayDeallocate(bytes.length, bytes, 0) || outstanding.skipping) return null;
+  if (statements === null || !mayDeallocate(bytes, HEADER_BYTES, bytes.length) || outstanding.skipping)
+    return null;
   const name = deallocatedName(bytes.toString('latin1', HEADER_BYTES, bytes.length - 1));
   if (name === null || !statements.has(name)) return null;
   if (outstanding.inCopy || outstanding.unsynced) return null;
@@ -466,19 +444,11 @@ export function deallocate(client: Client, bytes: Buffer): Handled | null {
   return Handled.Done;
 }
 
-/** The name that a text deallocates, as a Parse would have it; null: it is something else. */
-function deallocatedName(text: string): string | null {
-  const match = DEALLOCATE.exec(text.trimEnd());
-  if (match === null) return null;
-  const name = match[1]?.replaceAll('""', '"') ?? match[2]!.toLowerCase();
-  return match[1] === undefined && name === 'all' ? null : name;
-}
-
 /** The same as a Parse without a name (psycopg in its pipeline mode). @returns the client's statement; null: it is something else */
 export function deallocated(client: Client, parse: Buffer): string | null {
-  if (client.statements === null || !mayDeallocate(parse.length, parse, 1) || client.outstanding.skipping)
-    return null;
   const start = HEADER_BYTES + 1;
+  if (client.statements === null || !mayDeallocate(parse, start, parse.length) || client.outstanding.skipping)
+    return null;
   const name = deallocatedName(parse.toString('latin1', start, parse.indexOf(0, start)));
   return name !== null && isTracked(client) && find(client, name)?.isUnmade === false ? name : null;
 }
