@@ -21,8 +21,8 @@ import {
   isUncommitted,
   uncommittedBytes,
   parsedNames,
-  replayable,
-  said,
+  resendable,
+  isForgettable,
 } from '../../src/session/resend/resendable.ts';
 import { isBegin, isRepeatable } from '../../src/sql/kind.ts';
 import { StatementRegistry } from '../../src/session/statements/shared.ts';
@@ -105,11 +105,11 @@ const BYTES: Record<string, [(bytes: Buffer) => unknown, (size: number) => Buffe
   'resultShape: no zero byte': [resultShape, (size) => Buffer.alloc(size, 'a')],
   parseParameterStatus: [parseParameterStatus, (size) => Buffer.alloc(size, 'a')],
   'parsedNames: Parse': [parsedNames, messages('P', 'a\0select 1\0\0\0')],
-  'replayable: Parse': [(bytes) => replayable(bytes, noText), messages('P', '\0select 1\0\0\0')],
-  'replayable: Bind': [(bytes) => replayable(bytes, noText), messages('B', '\0a\0\0\0\0\0\0\0')],
-  'replayable: Query': [(bytes) => replayable(bytes, noText), messages('Q', 'select 1\0')],
-  'replayable: Sync': [(bytes) => replayable(bytes, noText), messages('S', '')],
-  'replayable: Describe': [(bytes) => replayable(bytes, noText), messages('D', 'Sa\0')],
+  'resendable: Parse': [(bytes) => resendable(bytes, noText), messages('P', '\0select 1\0\0\0')],
+  'resendable: Bind': [(bytes) => resendable(bytes, noText), messages('B', '\0a\0\0\0\0\0\0\0')],
+  'resendable: Query': [(bytes) => resendable(bytes, noText), messages('Q', 'select 1\0')],
+  'resendable: Sync': [(bytes) => resendable(bytes, noText), messages('S', '')],
+  'resendable: Describe': [(bytes) => resendable(bytes, noText), messages('D', 'Sa\0')],
   'isUncommitted: Parse': [(bytes) => isUncommitted(bytes, noText), messages('P', '\0select 1\0\0\0')],
   'isUncommitted: Query': [(bytes) => isUncommitted(bytes, noText), messages('Q', 'select 1\0')],
   'uncommittedBytes: Query': [
@@ -119,8 +119,8 @@ const BYTES: Record<string, [(bytes: Buffer) => unknown, (size: number) => Buffe
   'cycleEnd: Parse': [cycleEnd, messages('P', '\0select 1\0\0\0')],
   'cyclesOf: Sync': [cyclesOf, messages('S', '')],
   'cyclesOf: Query': [cyclesOf, messages('Q', 'select 1\0')],
-  'said: CommandComplete': [(bytes) => said(bytes, true), messages('C', 'SELECT 1\0')],
-  'said: DataRow': [(bytes) => said(bytes, false), messages('D', '\0\0')],
+  'isForgettable: CommandComplete': [(bytes) => isForgettable(bytes, true), messages('C', 'BEGIN\0')],
+  'isForgettable: DataRow': [(bytes) => isForgettable(bytes, false), messages('D', '\0\0')],
 };
 
 const LISTS: Record<string, (count: number) => void> = {

@@ -18,10 +18,10 @@ import {
   isRolledBack,
   isUncommitted,
   parsedNames,
-  replayable,
-  said,
+  resendable,
+  isForgettable,
   uncommittedBytes,
-  type Replayable,
+  type Resendable,
 } from './resendable.ts';
 
 /**
@@ -46,9 +46,9 @@ export function takeError(client: Client, cluster: SessionWatch, before: Buffer,
   const isDoubted = cluster.serverError(server, code);
   const hasNoEffect = code === '57P01' || code === '25006' || code === '57P03';
   const found = hasNoEffect ? replay(client, server, cluster) : null;
-  const { isForgettable } = said(before, found?.isWhole ?? true);
   // a server that is still there does what comes behind
-  const again = isForgettable && (isFatal || found?.hasMore !== true) ? found : null;
+  const again =
+    isForgettable(before, found?.isWhole ?? true) && (isFatal || found?.hasMore !== true) ? found : null;
   const kept = again?.bytes ?? null;
   if (!isFatal && (kept === null || !isDoubted)) return false;
   // A session's server has more than this statement, and one has the transaction: it is given up only when the node is.
@@ -261,7 +261,7 @@ function planByBytes(client: Client, server: Server, cluster: SessionWatch, byte
   const cycle = (at: number): Buffer => bytes.subarray(startOf(at), ends[at] ?? bytes.length);
   // A server executes what it has the end of, and commits what was executed when a Sync follows.
   const mayMove = (at: number): boolean =>
-    isQuery(cycle(at)) || startOf(at) === bytes.length || replayable(cycle(at), text) !== null;
+    isQuery(cycle(at)) || startOf(at) === bytes.length || resendable(cycle(at), text) !== null;
   let first = whole;
   const isOpenMovable = !unsynced || mayMove(whole);
   if (isOpenMovable && server.sendFailed && !unsynced && !isCutAtServer && whole > 0 && mayMove(whole - 1))
@@ -418,7 +418,7 @@ export function refuseWaiting(client: Client, error: ClientError): void {
 }
 
 /** What a client has sent, and can be sent again where the server has done nothing about it. */
-interface Kept extends Replayable {
+interface Kept extends Resendable {
   readonly bytes: Buffer;
 }
 
@@ -426,7 +426,7 @@ interface Kept extends Replayable {
 function replay(client: Client, server: Server, cluster: SessionWatch): Kept | null {
   if (!client.transcript.isUnanswered || !cluster.mayRetry || server.txStatus !== TxStatus.Idle) return null;
   const bytes = client.transcript.bytes();
-  const found = bytes === null ? null : replayable(bytes, (name) => textOf(client, name));
+  const found = bytes === null ? null : resendable(bytes, (name) => textOf(client, name));
   return found === null ? null : { ...found, bytes: bytes! };
 }
 

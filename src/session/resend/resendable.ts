@@ -1,50 +1,48 @@
+/**
+ * Which bytes of a client can be sent again to another server: a statement in a transaction of its own, or the first of
+ * a transaction, if the client has had no answer to it. A statement that is not recognized is never sent again.
+ */
 import { ANY_SIZE, frames, frameSize } from '../../wire/frame.ts';
 import { Backend, Frontend } from '../../wire/protocol.ts';
 import { isBegin, isRepeatable, kindOf } from '../../sql/kind.ts';
 import { statementsOf } from '../../sql/statements.ts';
 
 /**
- * What may be sent again behind a switchover: one plain statement that runs in a transaction of its own, or the first of
- * one, of which nothing has been told to the client. What is not recognized is not repeated.
- */
-
-/**
- * A Query, or messages of the extended protocol that execute once, or twice where the first is BEGIN, without those that
- * only ask (Describe, Flush) or tidy up (Close). Their end may not have come yet: without a Sync nothing is committed.
+ * The types of messages that execute one statement, or BEGIN and one statement: a Query, or messages of the extended
+ * protocol without those that only ask (Describe, Flush) or tidy up (Close). The last ones may be missing: nothing is
+ * committed without a Sync.
  */
 const ONE_STATEMENT = /^(?:Q|(?:P?BE){1,2}P?B?S?)$/;
-/** Without Execute nothing is done: a driver prepares a statement, or has not sent more yet. */
+/** The same for messages without an Execute: a driver prepares a statement, or has not sent the rest yet. */
 const NO_STATEMENT = /^[PDBCH]*S?$/;
-/** What bytes of a client are that can be sent again. */
-export interface Replayable {
-  /** a BEGIN and the first statement behind it: the transaction is open when that has failed */
+
+/** Bytes of a client that can be sent again. */
+export interface Resendable {
+  /** a BEGIN and the first statement after it: if the statement fails, the transaction is still open */
   readonly opensTransaction: boolean;
-  /** what makes the server end it has come, a Query or a Sync: before that nothing can be committed */
+  /** the Query or Sync that ends it has arrived; nothing can be committed before */
   readonly isWhole: boolean;
-  /**
-   * more has come behind the ReadyForQuery that ends it, or half a message: a server that has ended before has done
-   * nothing about it
-   */
+  /** more bytes have arrived after it; a server that has ended before has executed nothing of them */
   readonly hasMore: boolean;
 }
 
-/** Gives the text of a prepared statement that is there already, '' for the unnamed one; null: there is none. */
+/** Looks up the text of a prepared statement that exists already, '' for the unnamed one. Null: there is none. */
 export type TextOf = (name: string) => string | null;
 
 /** One message of a client's bytes. */
 interface Message {
   readonly type: number;
-  /** where it ends */
+  /** the position after its last byte */
   readonly end: number;
-  /** the end has not come */
+  /** its end has not arrived */
   readonly isCut: boolean;
-  /** what it executes; undefined: nothing; null: something that is not known */
+  /** the SQL text that it executes; undefined: it executes nothing; null: the text is not known */
   readonly text: string | null | undefined;
-  /** what a Bind makes ready to be executed; null: it is not known, or the message is no Bind */
+  /** the SQL text that a Bind makes ready to be executed; null: it is not known, or the message is no Bind */
   readonly bound: string | null;
 }
 
-/** The messages of these bytes, and what each executes. The last one may be cut. */
+/** The messages of these bytes, and the SQL text that each executes. The last message may be cut. */
 function* messagesOf(bytes: Buffer, textOf: TextOf): Generator<Message> {
   const parsed = new Map<string, string>();
   const portals = new Map<string, string | null>();
@@ -65,16 +63,13 @@ function* messagesOf(bytes: Buffer, textOf: TextOf): Generator<Message> {
   }
 }
 
-/** ReadyForQuery answers it: it ends a cycle. */
+/** The server answers such a message with ReadyForQuery. A cycle is the messages up to it. */
 function endsCycle(type: number): boolean {
   return type === Frontend.Query || type === Frontend.Sync || type === Frontend.FunctionCall;
 }
 
-/**
- * What bytes of a client are that begin with one such statement, or with messages that execute none at all; null:
- * anything else.
- */
-export function replayable(bytes: Buffer, textOf: TextOf): Replayable | null {
+/** Describes bytes that begin with a statement that can be sent again, or with messages that execute none. Null: others. */
+export function resendable(bytes: Buffer, textOf: TextOf): Resendable | null {
   const executed: (string | null)[] = [];
   let order = '';
   let isWhole = false;
@@ -96,7 +91,7 @@ export function replayable(bytes: Buffer, textOf: TextOf): Replayable | null {
   return { opensTransaction, isWhole, hasMore };
 }
 
-/** Where the first cycle of the bytes ends; negative: its end has not come. */
+/** The position after the first cycle of the bytes; negative: its end has not arrived. */
 export function cycleEnd(bytes: Buffer): number {
   for (let at = 0, size = frameSize(bytes, 0, ANY_SIZE); size > 0; size = frameSize(bytes, at, ANY_SIZE)) {
     const type = bytes[at]!;
@@ -107,10 +102,7 @@ export function cycleEnd(bytes: Buffer): number {
   return -1;
 }
 
-/**
- * Where each cycle of the bytes ends, that is after each Query, FunctionCall and Sync; and whether the last message is
- * one of these and has been cut.
- */
+/** The position after each cycle of the bytes; and whether the last message is the end of another one, but has been cut. */
 export function cyclesOf(bytes: Buffer): { readonly ends: readonly number[]; readonly isCut: boolean } {
   const ends: number[] = [];
   for (const { type, end, isCut } of messagesOf(bytes, () => null)) {
@@ -121,14 +113,17 @@ export function cyclesOf(bytes: Buffer): { readonly ends: readonly number[]; rea
 }
 
 /**
- * Whether nothing can have been committed, were all of the bytes executed: they only prepare, ask and change the session,
- * or (`mayBegin`) they open a transaction and do not end it.
+ * Whether nothing can have been committed even if all of these bytes were executed: they only prepare, ask or change the
+ * session, or they open a transaction and do not end it.
  */
 export function isUncommitted(bytes: Buffer, textOf: TextOf): boolean {
   return uncommittedBytes(bytes, textOf, true) === bytes.length;
 }
 
-/** How many bytes at the beginning are such, in whole messages; all of them where that is true of each message. */
+/**
+ * The length of the messages at the beginning that can have committed nothing; all bytes if that is true of each message.
+ * @param mayBegin messages may open a transaction
+ */
 export function uncommittedBytes(bytes: Buffer, textOf: TextOf, mayBegin: boolean): number {
   let isOpen = false;
   let seen = 0;
@@ -148,21 +143,21 @@ export function uncommittedBytes(bytes: Buffer, textOf: TextOf, mayBegin: boolea
   return bytes.length;
 }
 
-/** A cycle that began outside of a transaction block, and whose server has ended by FATAL. */
+/** A cycle that began outside of a transaction block, and whose server has ended with FATAL. */
 export interface Interrupted {
-  /** what the client has sent of it, and perhaps of later ones */
+  /** the bytes that the client has sent of it, and perhaps of later cycles */
   readonly bytes: Buffer;
-  /** false: there is more of it than these bytes */
+  /** false: the client has sent more of it than these bytes */
   readonly isComplete: boolean;
   /** statements that the server has answered since the cycle began */
   readonly answered: number;
-  /** statements that have been sent, and are not answered, up to the end of the cycle */
+  /** statements up to the end of the cycle that have been sent and are not answered */
   readonly pending: number;
 }
 
 /**
- * Whether it is certain that nothing of the cycle has been committed. A COMMIT among several statements is the caller's
- * affair: the server has answered it.
+ * Whether it is certain that nothing of the cycle has been committed. The caller has to look for a COMMIT among several
+ * statements that the server has answered.
  */
 export function isRolledBack(cycle: Interrupted, textOf: TextOf): boolean {
   const { bytes, isComplete, answered, pending } = cycle;
@@ -183,7 +178,7 @@ export function isRolledBack(cycle: Interrupted, textOf: TextOf): boolean {
     if (type === Frontend.Sync) return pending > 0 || answered === 0;
   }
   if (isComplete) return true;
-  // All that is not known is the rest of the one statement's parameters.
+  // only the rest of the parameters of the one statement is missing
   const statements = bound === null ? null : statementsOf(bound);
   return answered + pending === 1 && executed <= 1 && statements !== null && !statements.some(isOwn);
 }
@@ -193,7 +188,7 @@ function zeroEnded(body: Buffer, start: number): string {
   return body.toString('latin1', start, end < 0 ? body.length : end);
 }
 
-/** Names of the statements that Parse messages in these bytes make. */
+/** The names of the prepared statements that these bytes create. */
 export function parsedNames(bytes: Buffer): string[] {
   const names: string[] = [];
   for (const { type, payload } of frames(bytes))
@@ -201,7 +196,8 @@ export function parsedNames(bytes: Buffer): string[] {
   return names.filter((name) => name !== '');
 }
 
-const SAYS_NOTHING: ReadonlySet<number> = new Set([
+/** Replies that say nothing about the effect of a statement. */
+const WITHOUT_EFFECT: ReadonlySet<number> = new Set([
   Backend.CloseComplete,
   Backend.ParseComplete,
   Backend.BindComplete,
@@ -211,24 +207,16 @@ const SAYS_NOTHING: ReadonlySet<number> = new Set([
   Backend.DataRow,
 ]);
 
-/** What a server has said of a statement before it went. */
-export interface Said {
-  /** all of it can be forgotten: nothing is done yet, and there is no warning */
-  readonly isForgettable: boolean;
-  /** the statement was executed, whether or not that has been committed */
-  readonly isExecuted: boolean;
-}
-
-/** @param isWhole as in Replayable: what has no end yet may have been executed, and is not committed */
-export function said(answer: Buffer, isWhole: boolean): Said {
-  let isForgettable = true;
-  let isExecuted = false;
+/**
+ * Whether these replies of a server can be dropped because they report no lasting effect: nothing has been committed, and
+ * there is no warning, which may be about a commit.
+ * @param isWhole as in Resendable: a statement without its end may have been executed, but is not committed
+ */
+export function isForgettable(answer: Buffer, isWhole: boolean): boolean {
   for (const { type, payload } of frames(answer)) {
-    if (type === Backend.CommandComplete) {
-      if (isBegin(zeroEnded(payload, 0))) continue;
-      isExecuted = true;
-      if (isWhole) isForgettable = false;
-    } else if (!SAYS_NOTHING.has(type)) isForgettable = false;
+    if (WITHOUT_EFFECT.has(type)) continue;
+    if (type !== Backend.CommandComplete) return false;
+    if (isWhole && !isBegin(zeroEnded(payload, 0))) return false;
   }
-  return { isForgettable, isExecuted };
+  return true;
 }

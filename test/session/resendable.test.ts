@@ -1,4 +1,4 @@
-/** What may be sent again behind a switchover, by its text and by the messages that carry it. */
+/** Which statements can be sent again after a switchover, by their text and by the messages that carry them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -6,8 +6,8 @@ import {
   isRolledBack,
   isUncommitted,
   uncommittedBytes,
-  replayable,
-  said,
+  resendable,
+  isForgettable,
   type Interrupted,
 } from '../../src/session/resend/resendable.ts';
 import { isRepeatable, kindOf, type StatementKind } from '../../src/sql/kind.ts';
@@ -38,7 +38,7 @@ test('one transactional statement can be sent again', () => {
     assert.equal(isRepeatable(sql), true, sql);
 });
 
-test('what commits inside, works outside of transactions, or is more than one, is not', () => {
+test('a statement that commits inside, works outside of transactions, or is several statements cannot be sent again', () => {
   for (const sql of [
     'CALL p()',
     'DO $$ begin commit; end $$',
@@ -65,14 +65,14 @@ test('what commits inside, works outside of transactions, or is more than one, i
     assert.equal(isRepeatable(sql), false, sql);
 });
 
-test('messages that execute one statement, or BEGIN and one more, or none', () => {
+test('messages that execute one statement, BEGIN and one statement, or nothing can be sent again', () => {
   const texts = new Map([
     ['w', 'INSERT INTO t VALUES (1)'],
     ['c', 'CALL p()'],
     ['b', 'BEGIN'],
   ]);
-  const of = (...messages: Buffer[]): ReturnType<typeof replayable> =>
-    replayable(Buffer.concat(messages), (name) => texts.get(name) ?? null);
+  const of = (...messages: Buffer[]): ReturnType<typeof resendable> =>
+    resendable(Buffer.concat(messages), (name) => texts.get(name) ?? null);
   const one = { opensTransaction: false, isWhole: true, hasMore: false };
   const execute = (name: string): Buffer => Buffer.concat([raw.bind(name), raw.execute()]);
 
@@ -105,8 +105,8 @@ test('messages that execute one statement, or BEGIN and one more, or none', () =
   assert.equal(of(raw.parse('w', 'SELECT 1'), execute(''), raw.sync()), null);
 });
 
-test('what has not come whole yet has done nothing', () => {
-  const of = (bytes: Buffer): ReturnType<typeof replayable> => replayable(bytes, () => null);
+test('a message that has not arrived in full has done nothing', () => {
+  const of = (bytes: Buffer): ReturnType<typeof resendable> => resendable(bytes, () => null);
   const whole = Buffer.concat([
     raw.parse('', 'SELECT 1'),
     raw.bind(),
@@ -134,19 +134,18 @@ test('what has not come whole yet has done nothing', () => {
   assert.equal(of(Buffer.concat([executed, raw.sync().subarray(0, 3)])), null);
 });
 
-test('what a server has said before it went', () => {
+test('a server’s replies can be dropped while they report no lasting effect', () => {
   const rows = Buffer.concat([raw.message('1'), raw.message('2'), raw.message('T'), raw.message('D')]);
   const tag = (text: string): Buffer => raw.message('C', Buffer.from(`${text}\0`));
-  const nothing = { isForgettable: true, isExecuted: false };
-  assert.deepEqual(said(Buffer.alloc(0), true), nothing);
-  assert.deepEqual(said(rows, true), nothing);
-  assert.deepEqual(said(Buffer.concat([tag('BEGIN'), rows]), true), nothing);
-  // the Sync was sent: it may have been committed
+  assert.equal(isForgettable(Buffer.alloc(0), true), true);
+  assert.equal(isForgettable(rows, true), true);
+  assert.equal(isForgettable(Buffer.concat([tag('BEGIN'), rows]), true), true);
+  // the Sync was sent: the statement may have been committed
   const executed = Buffer.concat([rows, tag('INSERT 0 1')]);
-  assert.deepEqual(said(executed, true), { isForgettable: false, isExecuted: true });
-  assert.deepEqual(said(executed, false), { isForgettable: true, isExecuted: true });
+  assert.equal(isForgettable(executed, true), false);
+  assert.equal(isForgettable(executed, false), true);
   // a warning may be "already committed locally"
-  assert.deepEqual(said(raw.message('N'), false), { isForgettable: false, isExecuted: false });
+  assert.equal(isForgettable(raw.message('N'), false), false);
 });
 
 /** Every command of PostgreSQL 18's manual ("SQL Commands"), with the forms that differ in what they leave behind. */
@@ -299,7 +298,7 @@ const COMMANDS: Record<StatementKind, string[]> = {
   ],
 };
 
-test('every SQL command of the manual is known for what it leaves behind when its session ends', () => {
+test('every SQL command of the manual has a kind, by its effect when its session ends', () => {
   for (const [kind, commands] of Object.entries(COMMANDS)) {
     for (const sql of commands) {
       for (const text of [sql, sql.toLowerCase(), `/* why */ ${sql.replaceAll(' ', '\n\t')} ;`]) {
@@ -310,7 +309,7 @@ test('every SQL command of the manual is known for what it leaves behind when it
   }
 });
 
-test('the statements of a string are told apart where it is certain what belongs to which', () => {
+test('a string is cut into statements only where it is certain where each one ends', () => {
   assert.deepEqual(statementsOf("SELECT 1; ; COMMIT -- ;\n; SELECT ';'"), ['SELECT 1', 'COMMIT', 'SELECT']);
   for (const sql of [
     "SELECT E'\\'; COMMIT; --'",
@@ -325,7 +324,7 @@ test('the statements of a string are told apart where it is certain what belongs
 const NO_NAMES = (): null => null;
 const run = (sql: string): Buffer => Buffer.concat([raw.parse('', sql), raw.bind(), raw.execute()]);
 
-test('"was rolled back" is said of what had not ended, and of nothing that commits by itself', () => {
+test('a cycle counts as rolled back if it had not ended and nothing in it commits by itself', () => {
   const of = (bytes: Buffer[], more: Partial<Interrupted> = {}): boolean =>
     isRolledBack(
       { bytes: Buffer.concat(bytes), isComplete: true, answered: 0, pending: 1, ...more },
@@ -355,7 +354,7 @@ test('"was rolled back" is said of what had not ended, and of nothing that commi
   assert.equal(of([raw.parse('', 'CALL p()'), raw.describe('S'), raw.sync()], { pending: 0 }), true);
 });
 
-test('of a statement whose end is not kept "was rolled back" is said when it is the only one', () => {
+test('a statement whose end is not kept counts as rolled back if it is the only one', () => {
   const large = Buffer.concat([raw.parse('', 'INSERT INTO t VALUES ($1)'), raw.bind('', ['x'.repeat(1000)])]);
   const of = (bytes: Buffer, more: Partial<Interrupted> = {}): boolean =>
     isRolledBack({ bytes, isComplete: false, answered: 0, pending: 1, ...more }, NO_NAMES);
@@ -369,7 +368,7 @@ test('of a statement whose end is not kept "was rolled back" is said when it is 
   assert.equal(of(Buffer.alloc(0)), false);
 });
 
-test('what can have committed nothing, had it all been executed', () => {
+test('bytes that can have committed nothing even if all of them were executed', () => {
   const of = (...bytes: Buffer[]): boolean => isUncommitted(Buffer.concat(bytes), NO_NAMES);
   for (const bytes of [
     raw.query('BEGIN'),
