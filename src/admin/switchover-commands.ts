@@ -37,7 +37,7 @@ export async function switchOver(
     if (await takenBack(controller, name, switchovers.controllers.values()))
       return commandComplete('SWITCHOVER');
     switchover = new PlannedSwitchover({
-      controller,
+      cluster: controller,
       name,
       all: switchovers.controllers.values(),
       settings: registry.config.settings,

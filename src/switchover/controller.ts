@@ -16,7 +16,7 @@ import { Hold } from './hold.ts';
 import { Lag } from './lag.ts';
 import { isKin, isSameServer, nodeKey, type Lineage, type Node } from './node.ts';
 import { Nodes } from './nodes.ts';
-import type { PlannedSwitchover } from './planned/planned.ts';
+import type { PlannedHold, RunningSwitchover, SwitchableCluster } from './planned/cluster.ts';
 import type { Failure } from './probe.ts';
 import type { Probes } from './probes.ts';
 import type { Evidence } from './question.ts';
@@ -28,17 +28,6 @@ import type { TopologyRow } from './topology.ts';
 const URGENT_MS = 5;
 /** What has not come after that long is not waited for with a third of a processor. */
 const URGENT_FOR_MS = 30_000;
-
-/** What a SWITCHOVER does with those who wait for it. */
-export interface PlannedHold {
-  readonly isOver: boolean;
-  /** resolves when another node is the writer, or when it was given up */
-  readonly over: Promise<void>;
-  /** The promotion was asked for: those who wait too long from now on are told. */
-  promoting(): void;
-  /** The writer stays the one that it was, unless it is gone. */
-  giveUp(why: string): void;
-}
 
 /** What is known of a cluster, for whoever watches it next. */
 export interface Heritage {
@@ -59,7 +48,7 @@ export interface Heritage {
  * configured host where none is known. Holding: something was seen that a writer in good health does not do; nothing is
  * lent until a node has said, asked after that, that it is the writer.
  */
-export class ClusterController implements SessionWatch, ClusterView {
+export class ClusterController implements SessionWatch, ClusterView, SwitchableCluster {
   readonly database: Database;
   /** as it was when this began: another one is another cluster */
   readonly config: DatabaseConfig;
@@ -84,8 +73,7 @@ export class ClusterController implements SessionWatch, ClusterView {
   #wasRefusing = false;
   readonly lag = new Lag();
   readonly #readers: Readers;
-  /** the SWITCHOVER of this cluster that is under way; set and cleared by itself */
-  planned: PlannedSwitchover | null = null;
+  #planned: RunningSwitchover | null = null;
   readonly fences: Fences;
   #stopped = false;
 
@@ -107,7 +95,7 @@ export class ClusterController implements SessionWatch, ClusterView {
     });
     this.fences = new Fences({
       open: (node) => this.nodes.openSession(node),
-      isRunning: () => this.planned !== null,
+      isRunning: () => this.#planned !== null,
       isWriter: (node) => node === this.#writer,
       log: (level, event, message) => this.#log(level, event, message),
     });
@@ -208,7 +196,7 @@ export class ClusterController implements SessionWatch, ClusterView {
 
   stop(): void {
     this.#stopped = true;
-    this.planned?.cancel('the database is not watched any more');
+    this.#planned?.cancel('the database is not watched any more');
     this.fences.stop();
     this.#discovery.stop();
     const hold = this.#hold;
@@ -291,7 +279,20 @@ export class ClusterController implements SessionWatch, ClusterView {
     return !this.#stopped && (this.#writer === null || nodeKey(target) === this.#writer.key);
   }
 
-  /** SWITCHOVER: everybody waits until another node is the writer, or until it is given up. null: everybody waits already. */
+  // SwitchableCluster
+
+  get planned(): RunningSwitchover | null {
+    return this.#planned;
+  }
+
+  plan(planned: RunningSwitchover): void {
+    this.#planned = planned;
+  }
+
+  endPlan(planned: RunningSwitchover): void {
+    if (this.#planned === planned) this.#planned = null;
+  }
+
   holdForSwitchover(node: Node): PlannedHold | null {
     const hold = this.#beginHold(`SWITCHOVER TO ${node.key}`, { isPlanned: true });
     if (hold === null) return null;
@@ -311,13 +312,11 @@ export class ClusterController implements SessionWatch, ClusterView {
     };
   }
 
-  /** The databases whose clients a SWITCHOVER holds: its own, and the writer's own names. */
   *heldDatabases(): Generator<Database> {
     yield this.database;
     for (const node of this.nodes) if (this.#isAtWriter(node)) yield node.database;
   }
 
-  /** Whether a connection goes to the writer, under whichever of its names. */
   isAtWriter(target: Target): boolean {
     const node = this.nodes.byKey.get(nodeKey(target));
     return node !== undefined && this.#isAtWriter(node);
