@@ -76,7 +76,7 @@ export class Console implements AdminConsole {
     };
     client.readWith({
       onBytes: (_client, chunk) => {
-        client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+        client.intake.hold(chunk);
         this.#read(operator);
       },
       onTaken: () => {
@@ -143,11 +143,11 @@ export class Console implements AdminConsole {
       // what it was answered has not left
       !client.gate.isHalted
     ) {
-      const { held } = client;
+      const { held } = client.intake;
       const size = frameSize(held, 0, MAX_STATEMENT_BYTES);
       if (size === BAD_HEADER) return end(client, 'incomplete pkt');
       if (size === INCOMPLETE || held.length < size) return;
-      client.held = held.subarray(size);
+      client.intake.drop(size);
       const payload = held.subarray(HEADER_BYTES, size);
       switch (held[0]) {
         case Frontend.Query: {
@@ -166,7 +166,7 @@ export class Console implements AdminConsole {
           return this.#refuse(operator, `unsupported packet type for admin console: ${held[0]}`);
       }
     }
-    if ((operator.isBusy || client.gate.isHalted) && client.held.length > MAX_STATEMENT_BYTES)
+    if ((operator.isBusy || client.gate.isHalted) && client.intake.held.length > MAX_STATEMENT_BYTES)
       client.socket.pause();
   }
 

@@ -16,7 +16,7 @@ import type { SessionContext } from './context.ts';
 import type { CancelKeys } from './link/cancel-keys.ts';
 import { ADMIN_DATABASE } from './names.ts';
 import { Gate } from './relay/gate.ts';
-import { HELD_BYTES } from './relay/intake.ts';
+import { Intake } from './relay/intake.ts';
 import { Transcript } from './resend/transcript.ts';
 import { SessionSettings } from './settings.ts';
 import { Outstanding } from './relay/outstanding.ts';
@@ -134,15 +134,7 @@ export class Client implements Waiter, ServerUser {
   /** takes a cancel request for this client; null: it goes to the client's server */
   onCancel: (() => void) | null = null;
   readonly gate = new Gate();
-  /** bytes that are not handled yet: behind a block, or an incomplete message */
-  held: Buffer = EMPTY;
-  /** it is not read, because so much is held already */
-  isHeldBack = false;
-  /** a message that must be looked at whole: what has come of it */
-  collecting: Carry | null = null;
-  /** bytes of the current message's body that are still to come, and whether they are passed on */
-  bodyLeft = 0;
-  bodyForwarded = false;
+  readonly intake = new Intake();
   readonly question = new Question();
   readonly transcript = new Transcript();
   /** stands for the question whether a server that failed is gone; `isLost`: what ran there is not sent again */
@@ -377,7 +369,7 @@ export class Client implements Waiter, ServerUser {
 
   /** Reads on, unless it must not be read for another reason. */
   readOn(): void {
-    if (this.gate.isHalted || this.held.length > HELD_BYTES) return;
+    if (this.gate.isHalted || this.intake.isFull) return;
     if (this.context.suspended && !this.isConsole) return;
     if (this.server?.socket.writableNeedDrain !== true) this.socket.resume();
   }

@@ -5,7 +5,6 @@ import { forgetAllUntracked } from './statements/rejudge.ts';
 
 /** The end of a client: what is told to whom, and what becomes of its server. */
 
-const EMPTY = Buffer.alloc(0);
 /**
  * How long the socket of a client that is gone stays open for what it has not taken yet: the rest of a result, or an error.
  * A client that reads nothing gets no more than that; in ms.
@@ -34,9 +33,8 @@ export function leave(
   client.onLeft?.();
   abandonServer(client, serverReason);
   releaseStatements(client);
-  client.held = EMPTY;
+  client.intake.clear();
   client.transcript.forget();
-  client.collecting = null;
   if (client.socket.destroyed) return;
   // In the middle of a server's message an error of ours would be taken for its rest.
   if (error === null || (client.replyLeft > 0 && client.replyForwarded)) client.socket.destroySoon();
@@ -77,7 +75,7 @@ function abandonServer(client: Client, reason: string | null): void {
     outstanding.clear();
     return;
   }
-  const isClean = isLinked && !inTransaction && client.bodyLeft === 0 && !client.congested;
+  const isClean = isLinked && !inTransaction && client.intake.bodyLeft === 0 && !client.congested;
   if (isClean && client.replyLeft === 0 && client.replyCarry.length === 0) {
     server.needsReset = client.pool!.mode === 'session';
     server.inDoubt = outstanding.tainted;

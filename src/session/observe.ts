@@ -125,8 +125,8 @@ function clientSnapshot(client: Client, now: number): ClientSnapshot {
     tls: client.tls === HANDSHAKE ? '' : client.tls,
     applicationName: client.settings.value('application_name') ?? '',
     preparedStatements: client.statements?.size ?? 0,
-    bodyLeftBytes: client.bodyLeft,
-    receivedBytes: client.held.length + (client.collecting?.length ?? 0),
+    bodyLeftBytes: client.intake.bodyLeft,
+    receivedBytes: client.intake.size,
     unsentBytes: client.socket.writableLength,
   };
 }

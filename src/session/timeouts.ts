@@ -95,13 +95,7 @@ function lastRequest(client: Client, server: Server, now: number): number {
 function idleInTransactionSince(client: Client, server: Server, now: number): number {
   const { clock, outstanding } = client;
   if (clock.queryStart === 0) return server.txStatus === TxStatus.Idle ? now : clock.idleSince;
-  const isIdle =
-    outstanding.unsynced &&
-    outstanding.empty &&
-    client.gate.isOpen &&
-    client.bodyLeft === 0 &&
-    client.held.length === 0 &&
-    client.collecting === null;
+  const isIdle = outstanding.unsynced && outstanding.empty && client.gate.isOpen && client.intake.isEmpty;
   return clock.idleInPipeline(now, isIdle, outstanding.position);
 }
 

@@ -104,7 +104,7 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
 /** Its query may be held back while the server is brought to its settings, or while the user functions are asked. */
 function cancelHeld(target: Client): string {
   const { gate } = target;
-  const isHeld = !gate.isOpen && gate.reason !== 'answers' && target.held.length > 0;
+  const isHeld = !gate.isOpen && gate.reason !== 'answers' && target.intake.held.length > 0;
   if (!isHeld || target.state === 'closed') return 'cancel request for an idle client';
   target.question.cancel();
   return 'cancel request for a query that was not sent yet';
@@ -122,7 +122,7 @@ function limit(pool: Pool): number {
 /** The message that is held has not left the proxy yet: it gets an error, and no server sees it. */
 export function takeBack(client: Client): void {
   client.question.takeCancel();
-  const type = client.held[0];
+  const type = client.intake.held[0];
   // a Sync can't be cancelled: its answer says that nothing runs
   if (type === undefined || type === Frontend.Sync) return;
   dropHeld(client);

@@ -144,7 +144,7 @@ export function unlinkIfDone(client: Client): void {
   const server = client.server!;
   if (client.inTransaction) return;
   // the rest of a CopyData whose COPY has failed; looked at again when it has come
-  if (client.bodyLeft > 0 && client.bodyForwarded) return;
+  if (client.intake.isCut) return;
   if (client.poolMode === 'session') {
     // server_fast_close: the end of the transaction is as good as that of the session
     const { server_fast_close: isFast } = client.context.config.settings;

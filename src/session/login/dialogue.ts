@@ -33,7 +33,6 @@ import { readFast } from './startup.ts';
 
 /** Who are you? The dialogue, the checks behind it, and the welcome. */
 
-const EMPTY = Buffer.alloc(0);
 /** pgbouncer takes passwords of up to 65530 bytes */
 const MAX_PASSWORD_MESSAGE = 65_600;
 /** length of the secret in a cancel key: protocol 3.0 has 4 bytes, 3.2 up to 252; PostgreSQL 18 uses 32 */
@@ -45,7 +44,7 @@ const REPLICATION = { none: 'no', logical: 'database', physical: 'yes' } as cons
 /** The StartupMessage is there and understood: authentication begins. */
 export function logInClient(client: Client): void {
   client.readWith(HOLDING);
-  if (isTerminate(client.held)) return client.close('client close request');
+  if (isTerminate(client.intake.held)) return client.close('client close request');
   run(client).catch((error: unknown) => {
     client.crash(error as Error);
   });
@@ -146,7 +145,7 @@ async function authenticate(client: Client, login: LoginMethod, found: FoundSecr
 function nextPassword(client: Client): Promise<Buffer | null> {
   return new Promise((resolve) => {
     const read = (): void => {
-      const { held } = client;
+      const { held } = client.intake;
       if (client.state === 'closed') return resolve(null);
       if (isTerminate(held)) {
         client.close('client close request');
@@ -166,13 +165,13 @@ function nextPassword(client: Client): Promise<Buffer | null> {
         return resolve(null);
       }
       if (size === INCOMPLETE || held.length < size) return;
-      client.held = held.subarray(size);
+      client.intake.drop(size);
       client.readWith(HOLDING);
       resolve(held.subarray(HEADER_BYTES, size));
     };
     client.readWith({
       onBytes(_client, chunk) {
-        client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+        client.intake.hold(chunk);
         read();
       },
       onTaken() {},
@@ -187,10 +186,10 @@ const HOLDING: Reader = { onBytes: hold, onTaken() {} };
 
 /** What a client sends ahead while its login is being worked on. */
 function hold(client: Client, chunk: Buffer): void {
-  client.held = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
+  client.intake.hold(chunk);
   // nobody is there to hear what becomes of the login
-  if (isTerminate(client.held)) client.close('client close request');
-  else if (client.held.length > MAX_PASSWORD_MESSAGE) client.socket.pause();
+  if (isTerminate(client.intake.held)) client.close('client close request');
+  else if (client.intake.held.length > MAX_PASSWORD_MESSAGE) client.socket.pause();
 }
 
 /** It may go at any time, whatever is being awaited. */
@@ -284,8 +283,7 @@ function startRelay(client: Client): void {
   client.readWith(RELAY);
   readFast(client);
   client.gate.open('login');
-  const { held } = client;
-  client.held = EMPTY;
+  const held = client.intake.take();
   client.socket.resume();
   if (held.length > 0) relayClientBytes(client, held);
 }

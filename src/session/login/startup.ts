@@ -76,13 +76,12 @@ function refuseHandshake(client: Client, reason: string): void {
 const STARTUP: Reader = { onBytes: readStartup, onTaken: () => {} };
 
 function readStartup(client: Client, chunk: Buffer): void {
-  const bytes = client.held.length === 0 ? chunk : Buffer.concat([client.held, chunk]);
-  client.held = EMPTY;
+  const bytes = client.intake.takeWith(chunk);
   if (bytes[0] === TLS_HANDSHAKE && !client.isUnix && client.tls === '' && client.context.tls !== null)
     return upgrade(client, bytes);
   const found = parseStartup(bytes);
   if (found === null) {
-    client.held = bytes;
+    client.intake.hold(bytes);
     return;
   }
   const rest = bytes.subarray(found.length);
@@ -121,7 +120,7 @@ function handle(client: Client, packet: StartupPacket, rest: Buffer): void {
     case 'bad':
       return refuse(client, packet.reason);
     case 'startup':
-      client.held = rest;
+      client.intake.hold(rest);
       return start(client, packet.minor, packet.parameters);
   }
 }

@@ -1,6 +1,5 @@
 import { clientErrors } from '../../wire/errors.ts';
-import { appended, Carry } from '../../wire/carry.ts';
-import { BAD_HEADER, frameSize, INCOMPLETE, sizeOf } from '../../wire/frame.ts';
+import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { FLUSH } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import { takeBack } from '../link/cancel.ts';
@@ -8,7 +7,6 @@ import { mayDeallocate } from '../../sql/deallocate.ts';
 import type { Client } from '../client.ts';
 import { link, unlinkIfDone } from '../link/link.ts';
 import { Handled } from './handled.ts';
-import { HELD_BYTES } from './intake.ts';
 import { Request } from './outstanding.ts';
 import {
   executeFreeing,
@@ -33,7 +31,6 @@ import { isKept, noteUnnamedParse } from '../statements/unnamed.ts';
  * looked at and not been sent yet; it is only ever non-empty while the client is linked.
  */
 
-const EMPTY = Buffer.alloc(0);
 /**
  * Answers that a client may be ahead of its server. More are not asked for before some have come: each takes memory here,
  * and what the proxy itself answers costs no server any, so that nothing else would end it.
@@ -44,44 +41,38 @@ const NAMES_BYTES = 16 * 1024;
 
 /** Bytes have come from the client. */
 export function relayClientBytes(client: Client, chunk: Buffer): void {
+  const { intake } = client;
   if (client.database!.watch !== null) client.transcript.add(chunk, isBetweenTransactions(client));
   if (!client.gate.lets) {
-    client.held = client.held.length === 0 ? chunk : appended(client.held, [chunk]);
-    if (client.held.length > HELD_BYTES) {
-      client.isHeldBack = true;
-      client.socket.pause();
-    }
+    intake.hold(chunk);
+    if (!intake.isFull) return;
+    intake.holdBack();
+    client.socket.pause();
     return;
   }
-  pump(client, client.held.length === 0 ? chunk : join(client, chunk));
+  pump(client, intake.takeWith(chunk));
   if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
   client.flush();
 }
 
 /** Nothing of the client's is open, outstanding or held: its next byte begins a transaction. */
 function isBetweenTransactions(client: Client): boolean {
-  return (
-    client.gate.isOpen &&
-    client.held.length === 0 &&
-    client.bodyLeft === 0 &&
-    client.collecting === null &&
-    !client.inTransaction
-  );
+  return client.gate.isOpen && client.intake.isEmpty && !client.inTransaction;
 }
 
 /**
  * The client waits until its server has caught up. The server may keep its answers back until a Sync or Flush, and the
- * client's Sync may be among what is not read now.
+ * client's Sync may be among the messages that are not read now.
  */
 function haltAhead(client: Client): void {
   // not in the middle of a message
-  if (client.bodyLeft > 0 || client.server === null) return;
+  if (client.intake.bodyLeft > 0 || client.server === null) return;
   client.forward(FLUSH);
   client.gate.halt('ahead');
   client.socket.pause();
 }
 
-/** The server has answered something: whether it has caught up. */
+/** The server has answered something: the client goes on if it has caught up. */
 export function resumeAhead(client: Client): void {
   if (client.outstanding.size > MAX_AHEAD / 2) return;
   // or else it goes on when its answers have left
@@ -91,105 +82,77 @@ export function resumeAhead(client: Client): void {
 
 /** The gate has opened: goes on with the messages that the client has sent meanwhile. */
 export function resumeClient(client: Client): void {
-  if (!client.gate.isOpen || client.isClosed) return;
+  const { gate, intake } = client;
+  if (!gate.isOpen || client.isClosed) return;
   if (client.question.isCanceled) takeBack(client);
-  if (client.gate.isAhead) return resumeAhead(client);
-  if (client.gate.isHalted) return;
-  const { held } = client;
-  client.held = EMPTY;
+  if (gate.isAhead) return resumeAhead(client);
+  if (gate.isHalted) return;
+  const held = intake.take();
   if (held.length > 0) pump(client, held);
   if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
   client.flush();
-  // What blocks it now may leave as much as before: it is read on when there is room.
-  if (!client.isHeldBack || client.held.length > HELD_BYTES) return;
-  client.isHeldBack = false;
-  client.readOn();
+  // as much as before may be held again: the client is read when there is room
+  if (intake.readAgain()) client.readOn();
 }
 
-function join(client: Client, chunk: Buffer): Buffer {
-  const all = appended(client.held, [chunk]);
-  client.held = EMPTY;
-  return all;
-}
-
-function pump(client: Client, first: Buffer): void {
-  let chunk = first;
-  let at = 0;
+/**
+ * Looks at the messages in these bytes, one after the other, until one has to wait. `run` is the beginning of the bytes that
+ * were looked at and are passed on as they came; they are put together as far as possible.
+ */
+function pump(client: Client, arrived: Buffer): void {
+  const { intake } = client;
+  const { max_packet_size: largest } = client.context.config.settings;
+  const chunk = intake.completed(arrived);
+  if (chunk === null) return;
+  let at = intake.takeBody(chunk.length);
   let run = 0;
-  while (at < chunk.length) {
-    const { collecting } = client;
-    if (collecting !== null) {
-      const all = collecting.join(chunk.subarray(at));
-      if (all === null) return;
-      client.collecting = null;
-      chunk = all;
-      at = 0;
-      run = 0;
-    }
-    if (client.bodyLeft > 0) {
-      const part = Math.min(client.bodyLeft, chunk.length - at);
-      client.bodyLeft -= part;
-      at += part;
-      if (!client.bodyForwarded || client.server === null) run = at;
-      else if (client.bodyLeft === 0 && client.outstanding.empty) {
-        if (at > run) client.forward(chunk.subarray(run, at));
-        run = at;
-        client.flush();
-        unlinkIfDone(client);
-      }
-      continue;
-    }
-    // in between messages only: a client whose chunks all end in the middle of a message would never be halted
-    if (client.outstanding.size > MAX_AHEAD) break;
-    const available = chunk.length - at;
-    const size = frameSize(chunk, at, client.context.config.settings.max_packet_size);
+  if (at > 0) {
+    run = passBody(client, chunk, at);
+    if (client.isClosed) return;
+  }
+  // The ledger is looked at between messages only: a client whose chunks all end within one would never be halted.
+  while (at < chunk.length && client.outstanding.size <= MAX_AHEAD) {
+    const size = frameSize(chunk, at, largest);
     if (size === INCOMPLETE) break;
-    if (size === BAD_HEADER) {
-      sendBefore(client, chunk, run, at);
-      return refuse(client, `bad packet header: '${chunk.toString('hex', at, at + 8)}'`);
-    }
-
+    if (size === BAD_HEADER) return refuseHeader(client, chunk, run, at);
     const type = chunk[at]!;
     let handled = classify(client, type, size, chunk, at);
     if (handled === Handled.Inspect) {
-      // What the handler sends must come behind what was looked at before.
+      // bytes that the handler sends come after the messages before
       if (at > run) client.forward(chunk.subarray(run, at));
       run = at;
-      handled = inspect(client, type, size, chunk.subarray(at, at + Math.min(size, available)));
+      handled = inspect(client, type, size, chunk.subarray(at, at + size));
       if (client.isClosed) return;
-      if (handled === Handled.Later) break;
-      if (handled === Handled.NeedsAll) {
-        client.collecting = new Carry();
-        client.collecting.keep(chunk.subarray(at), size);
-        return;
-      }
-    } else if (handled === Handled.Unknown) {
-      sendBefore(client, chunk, run, at);
-      return unknownPacket(client, type);
-    } else if (handled === Handled.Later) {
-      break;
+      if (handled === Handled.NeedsAll) return intake.collect(chunk.subarray(at), size);
     }
-
-    // A decision is about this message, whatever has become of it, and about none after it.
+    if (handled === Handled.Later) break;
+    if (handled === Handled.Unknown) return refuseUnknown(client, chunk, run, at);
+    // a decision is about this message, whatever has become of it, and about none after it
     client.question.drop();
-
-    const here = Math.min(size, available);
+    const here = Math.min(size, chunk.length - at);
     if (handled !== Handled.Forward) {
       if (at > run) client.forward(chunk.subarray(run, at));
       run = at + here;
     }
     at += here;
-    client.bodyLeft = size - here;
-    client.bodyForwarded = handled === Handled.Forward || handled === Handled.ForwardRest;
-    if (client.isClosed) return;
-    // what it was answered here has not left
-    if (client.gate.isHalted) break;
+    intake.beginBody(size - here, handled === Handled.Forward || handled === Handled.ForwardRest);
+    // halted: the answer that the message got from the proxy has not left
+    if (client.isClosed || client.gate.isHalted) break;
   }
+  if (client.isClosed) return;
   if (at > run) client.forward(chunk.subarray(run, at));
-  if (at < chunk.length) {
-    const rest = chunk.subarray(at);
-    client.held = client.held.length === 0 ? rest : Buffer.concat([rest, client.held]);
-  }
+  if (at < chunk.length) intake.putBack(chunk.subarray(at));
+}
+
+/** The first bytes belong to the body of a message that has begun before. @returns where the run begins */
+function passBody(client: Client, chunk: Buffer, length: number): number {
+  if (!client.intake.isBodyForwarded || client.server === null) return length;
+  if (client.intake.bodyLeft > 0 || !client.outstanding.empty) return 0;
+  // the server has answered already (a COPY that failed), and kept its link for these bytes
+  client.forward(chunk.subarray(0, length));
+  client.flush();
+  unlinkIfDone(client);
+  return length;
 }
 
 /** Describe and Close say with this byte that they mean a portal, which lives and dies on its server. */
@@ -265,7 +228,14 @@ function sendBefore(client: Client, chunk: Buffer, run: number, at: number): voi
   client.flush();
 }
 
-function unknownPacket(client: Client, type: number): void {
+function refuseHeader(client: Client, chunk: Buffer, run: number, at: number): void {
+  sendBefore(client, chunk, run, at);
+  refuse(client, `bad packet header: '${chunk.toString('hex', at, at + 8)}'`);
+}
+
+function refuseUnknown(client: Client, chunk: Buffer, run: number, at: number): void {
+  sendBefore(client, chunk, run, at);
+  const type = chunk[at]!;
   client.context.log.error(
     { client: client.id },
     `${client.label} unknown pkt from client: ${type}/0x${type.toString(16)}`,
@@ -354,12 +324,8 @@ function mustBeWhole(client: Client, type: number, size: number, bytes: Buffer):
 
 /** The first of the messages that are held back is not sent to any server: what is still to come of it is thrown away. */
 export function dropHeld(client: Client): void {
-  const size = sizeOf(client.held);
-  const here = Math.min(size, client.held.length);
   client.question.drop();
-  client.held = client.held.subarray(here);
-  client.bodyLeft = size - here;
-  client.bodyForwarded = false;
+  client.intake.dropMessage();
 }
 
 /** A message that is passed on and answered by the server: the link and the ledger's entry. */

@@ -204,7 +204,7 @@ function endQuery(client: Client, status: number): boolean {
     client.transcript.endCycle();
     return false;
   }
-  const isKept = client.transcript.endTransaction(more || client.held.length > 0);
+  const isKept = client.transcript.endTransaction(more || client.intake.held.length > 0);
   client.settings.endTransaction();
   client.clock.endTransaction(now, more, stats);
   return isKept;

@@ -94,7 +94,7 @@ export function takeError(client: Client, cluster: SessionWatch, before: Buffer,
     } else if (gone || (isIdle && !isSession)) {
       // FATAL ended the first statement: the server has not begun another
       tell(client, cluster, loss, [error], clientErrors.transactionLost());
-      if (behind !== null) client.transcript.restart(client.held);
+      if (behind !== null) client.transcript.restart(client.intake.held);
     } else if (isFatal) {
       return client.close(original.message, original);
     } else {
@@ -121,23 +121,20 @@ function notBegun(client: Client, server: Server, cluster: SessionWatch): Buffer
 
 /** What the client has sent is to be looked at once more. */
 function takeUp(client: Client, kept: Buffer): void {
-  client.held = kept;
-  // it was about a message that comes later, or that is judged anew
+  client.intake.restart(kept);
+  // the decision was about a message that comes later, or that is judged anew
   client.question.drop();
-  // half a message is whole again when its rest has come
-  client.bodyLeft = 0;
-  client.collecting = null;
 }
 
 /** Of what is held the first part gets its answer after all; what has come behind it is still to be done. */
 function refuseKept(client: Client, kept: Kept, answered: Buffer, error: ClientError): void {
-  client.held = client.held.subarray(kept.bytes.length);
+  client.intake.drop(kept.bytes.length);
   client.skipToSync = !kept.isWhole;
   const ready = client.skipToSync ? EMPTY : readyForQuery(client.txStatus);
   client.send(Buffer.concat([answered, error.encode(), ready]));
   // what is skipped must not be taken for something to be done
   if (client.skipToSync) client.transcript.forget();
-  else client.transcript.restart(client.held);
+  else client.transcript.restart(client.intake.held);
 }
 
 /** What the server still says of a statement that it has refused is taken from it. */
@@ -222,7 +219,7 @@ function planAfterCrash(client: Client, server: Server, cluster: SessionWatch): 
   const unknown = clientErrors.outcomeUnknown();
   const bytes = keptWholly(client, server);
   if (bytes === null) {
-    const isCut = client.bodyLeft > 0 && client.bodyForwarded && !outstanding.unsynced && !outstanding.inCopy;
+    const isCut = client.intake.isCut && !outstanding.unsynced && !outstanding.inCopy;
     const errors = requests.filter((each) => each <= Request.Sync).map(() => unknown);
     // without its end the server has not executed it
     if (isCut && errors.length > 0) errors[errors.length - 1] = clientErrors.transactionLost();
@@ -252,7 +249,7 @@ function planByBytes(client: Client, server: Server, cluster: SessionWatch, byte
   const { readies, unsynced } = client.outstanding;
   const text = (name: string): string | null => textOf(client, name);
   const { ends, isCut } = cyclesOf(bytes);
-  const isCutAtServer = isCut && client.bodyLeft > 0 && client.bodyForwarded;
+  const isCutAtServer = isCut && client.intake.isCut;
   /** whole cycles that the server may have had */
   const whole = readies - (isCutAtServer ? 1 : 0);
   const unknown = clientErrors.outcomeUnknown();
@@ -404,7 +401,7 @@ export function tellLostTransaction(client: Client, type: number): Handled {
 
 /** Nobody will give this waiting client a server: its query gets an error, and it stays. */
 export function refuseWaiting(client: Client, error: ClientError): void {
-  const type = client.held[0];
+  const type = client.intake.held[0];
   if (type === undefined || client.state !== 'waiting') return client.close(error.message, error);
   client.gate.endWait();
   client.question.forget();
