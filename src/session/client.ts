@@ -20,10 +20,8 @@ import { Intake } from './relay/intake.ts';
 import { Transcript } from './resend/transcript.ts';
 import { SessionSettings } from './settings.ts';
 import { Outstanding } from './relay/outstanding.ts';
-import type { ClientStatement, Undecided } from './statements/prepared.ts';
-import type { UntrackedStatement } from './statements/rejudge.ts';
 import { Question, type Asked } from './query/question.ts';
-import { UnnamedStatement } from './statements/unnamed.ts';
+import { Statements } from './statements/statements.ts';
 
 /** `login` until ReadyForQuery; `waiting` for a server; `active` while linked; `idle` otherwise. */
 export type ClientState = 'login' | 'idle' | 'waiting' | 'active' | 'closed';
@@ -158,25 +156,7 @@ export class Client implements Waiter, ServerUser {
   /** the transaction is over, but a message has begun behind it */
   unlinkLate = false;
 
-  // Prepared statements (prepared.ts), made on first use.
-  statements: Map<string, ClientStatement> | null = null;
-  /** of which it is not known yet whether they exist, or do no more; and how many Syncs had been sent before */
-  undecided: Map<Undecided, { readonly syncs: number; readonly isClose: boolean }> | null = null;
-  /** DISCARD ALL or DEALLOCATE ALL was answered: what has a lower position in the ledger is gone */
-  discardedBefore = 0;
-  /** they are tracked in session mode (prepared.ts) */
-  isSessionTracked = false;
-  /** its session may have statements from before they were tracked */
-  hasUntracked = false;
-  /** those that are not tracked, by name (rejudge.ts) */
-  untracked: Map<string, UntrackedStatement> | null = null;
-  /** DISCARD ALL or DEALLOCATE ALL may have been sent, and not been answered yet */
-  mayDiscard = false;
-  readonly unnamed = new UnnamedStatement();
-  /** the portal that the last Bind of a DEALLOCATE has made, and the statement that it is about (prepared.ts) */
-  freeing: { readonly portal: string; readonly name: string } | null = null;
-  /** the database that the unnamed statement's Parse was routed to */
-  unnamedRoute: string | null = null;
+  readonly statements: Statements;
 
   readonly #handlers: ClientHandlers;
   #reader: Reader = NO_READER;
@@ -218,6 +198,7 @@ export class Client implements Waiter, ServerUser {
     this.context = context;
     this.#handlers = handlers;
     this.settings = new SessionSettings(context.tracked);
+    this.statements = new Statements(context.statements, context.originals, this.outstanding);
     this.id = id;
     this.socket = socket;
     this.isUnix = isUnix;

@@ -1,7 +1,5 @@
 import type { ClientError } from '../wire/errors.ts';
 import type { Client } from './client.ts';
-import { releaseStatement } from './statements/prepared.ts';
-import { forgetAllUntracked } from './statements/rejudge.ts';
 
 /** The end of a client: what is told to whom, and what becomes of its server. */
 
@@ -32,7 +30,7 @@ export function leave(
   client.database?.watch?.letGo(client);
   client.onLeft?.();
   abandonServer(client, serverReason);
-  releaseStatements(client);
+  client.statements.releaseAll();
   client.intake.clear();
   client.transcript.forget();
   if (client.socket.destroyed) return;
@@ -92,10 +90,4 @@ function leftBehind({ outstanding }: Client, inTransaction: boolean): string {
   if (!outstanding.empty) return 'client disconnected with query in progress';
   if (inTransaction) return 'client disconnect while server was not ready';
   return 'client disconnect before everything was sent to the server';
-}
-
-function releaseStatements(client: Client): void {
-  for (const statement of client.statements?.values() ?? []) releaseStatement(client, statement);
-  client.statements = null;
-  forgetAllUntracked(client);
 }

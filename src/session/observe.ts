@@ -124,7 +124,7 @@ function clientSnapshot(client: Client, now: number): ClientSnapshot {
     processId: client.remotePid,
     tls: client.tls === HANDSHAKE ? '' : client.tls,
     applicationName: client.settings.value('application_name') ?? '',
-    preparedStatements: client.statements?.size ?? 0,
+    preparedStatements: client.statements.named.size,
     bodyLeftBytes: client.intake.bodyLeft,
     receivedBytes: client.intake.size,
     unsentBytes: client.socket.writableLength,

@@ -45,7 +45,7 @@ function attach(client: Client, server: Server): boolean {
   server.requestedAt = now;
   client.server = server;
   client.links++;
-  client.unnamed.isHere = false;
+  client.statements.unnamed.displaced();
   client.clock.endWait();
   const sql = client.settings.difference(server);
   if (sql === null) {

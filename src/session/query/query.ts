@@ -9,20 +9,14 @@ import type { Client } from '../client.ts';
 import { link, moveTo } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
-import {
-  deallocate,
-  deallocated,
-  freeingParse,
-  isTracked,
-  mayBeTracked,
-  parseNamed,
-  waitForAnswers,
-} from '../statements/prepared.ts';
+import { forwardRequest, resumeClient } from '../relay/relay-client.ts';
+import { waitForAnswers } from '../relay/wait.ts';
+import { deallocate, deallocated, freeingParse } from '../statements/deallocate.ts';
+import { noteQuery } from '../statements/discard.ts';
 import { generationOf, type Generations } from '../statements/generations.ts';
-import { parseUnnamed, parseUntracked } from '../statements/rejudge.ts';
-import { forwardRequest, noteQuery, resumeClient } from '../relay/relay-client.ts';
+import { noteUnnamedParse, parseNamed, parseUnnamed, parseUntracked } from '../statements/parse.ts';
+import { isTracked, mayBeTracked } from '../statements/tracking.ts';
 import type { Asked } from './question.ts';
-import { noteUnnamedParse } from '../statements/unnamed.ts';
 
 /** What is to become of a text that may go to a server. */
 export interface Verdict extends Generations {
@@ -62,7 +56,6 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer, too
     const frees = named ? null : deallocated(client, rewritten ?? bytes);
     if (frees !== null) rewritten = freeingParse(rewritten ?? bytes);
     if (named && isTracked(client)) return parseNamed(client, rewritten ?? bytes, bytes, verdict);
-    if (!named) client.unnamedRoute = client.functions === null ? null : client.database!.name;
     if (verdict !== UNJUDGED) {
       return !named && isTracked(client)
         ? parseUnnamed(client, bytes, rewritten, verdict, frees)
@@ -72,7 +65,7 @@ export function handleQueryText(client: Client, type: number, bytes: Buffer, too
     if (mayBeTracked(client)) {
       if (!link(client)) return Handled.Later;
       noteUnnamedParse(client, rewritten ?? bytes);
-      client.unnamed.frees = frees;
+      if (frees !== null) client.statements.unnamed.deallocates(frees);
     }
   } else {
     const freed = deallocate(client, rewritten ?? bytes);
@@ -355,7 +348,7 @@ export function answerError(client: Client, type: number, error: ClientError): v
   // messages that are answered with ReadyForQuery by themselves
   const endsItself = type === Frontend.Query || type === Frontend.FunctionCall;
   // what the server is sent in its place has no name either
-  if (type === Frontend.Parse) client.unnamed.lost();
+  if (type === Frontend.Parse) client.statements.unnamed.lost();
   if (server !== null && client.inTransaction) {
     const [request, failing] =
       type === Frontend.Query
@@ -367,7 +360,7 @@ export function answerError(client: Client, type: number, error: ClientError): v
     outstanding.sentFailing(request, error.encode());
     client.forward(failing);
     // it takes the place of the statement that the server has
-    if (failing === FAILING_PARSE) client.unnamed.isHere = false;
+    if (failing === FAILING_PARSE) client.statements.unnamed.displaced();
     // what follows may be about a statement that only the client believes to be there
     client.skipToSync = !endsItself;
     return;

@@ -8,13 +8,10 @@ import type { Client } from '../client.ts';
 import { link, unlinkIfDone } from '../link/link.ts';
 import { Handled } from './handled.ts';
 import { Request } from './outstanding.ts';
-import {
-  executeFreeing,
-  handlePrepared,
-  isTracked,
-  mayBeTracked,
-  noteDiscard,
-} from '../statements/prepared.ts';
+import { executeFreeing } from '../statements/deallocate.ts';
+import { noteQuery } from '../statements/discard.ts';
+import { noteUnnamedParse } from '../statements/parse.ts';
+import { isTracked, mayBeTracked } from '../statements/tracking.ts';
 import { rollsBackFailed, tellLostTransaction } from '../resend/loss.ts';
 import {
   answerError,
@@ -23,7 +20,8 @@ import {
   isPastFunctions,
   tooLongForFunctions,
 } from '../query/query.ts';
-import { isKept, noteUnnamedParse } from '../statements/unnamed.ts';
+import { isKept } from '../statements/unnamed.ts';
+import { useStatement } from '../statements/use.ts';
 
 /**
  * The hot path from client to server. Headers are looked at, bodies go as they came. A message is held back only for a
@@ -181,10 +179,7 @@ function classify(client: Client, type: number, size: number, chunk: Buffer, at:
         chunk[at + HEADER_BYTES] === 0 &&
         chunk[at + HEADER_BYTES + 1] === 0 &&
         client.server !== null &&
-        client.unnamed.isHere &&
-        client.unnamedRoute === null &&
-        client.unnamed.frees === null &&
-        client.freeing === null &&
+        client.statements.isUnnamedPlain &&
         !client.isJudged
       ) {
         return forwardRequest(client, Request.Bind);
@@ -199,7 +194,7 @@ function classify(client: Client, type: number, size: number, chunk: Buffer, at:
         return forwardRequest(client, Request.Close);
       return Handled.Inspect;
     case Frontend.Execute:
-      return client.freeing === null ? forwardRequest(client, Request.Execute) : Handled.Inspect;
+      return client.statements.freeing.isOpen ? Handled.Inspect : forwardRequest(client, Request.Execute);
     case Frontend.FunctionCall:
       return client.isJudged ? Handled.Inspect : forwardRequest(client, Request.FunctionCall);
     case Frontend.Sync:
@@ -245,22 +240,16 @@ function refuseUnknown(client: Client, chunk: Buffer, run: number, at: number): 
 
 /** A Query that nobody judges. */
 function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled {
-  if (client.statements !== null && mayDeallocate(chunk, at + HEADER_BYTES, size)) return Handled.Inspect;
+  if (client.statements.named.isUsed && mayDeallocate(chunk, at + HEADER_BYTES, size)) return Handled.Inspect;
   noteQuery(client, chunk, at, size);
   return forwardRequest(client, Request.Query);
-}
-
-/** What a Query does to prepared statements, unless the server throws it away with all that comes before a Sync. */
-export function noteQuery(client: Client, bytes: Buffer, at = 0, size = bytes.length): void {
-  if (client.outstanding.skipping) return;
-  client.unnamed.dropped();
-  noteDiscard(client, bytes, at + HEADER_BYTES, at + size);
 }
 
 /** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
 function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled {
   if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return Handled.Inspect;
-  if (client.statements !== null && mayDeallocate(chunk, at + HEADER_BYTES + 1, size)) return Handled.Inspect;
+  if (client.statements.named.isUsed && mayDeallocate(chunk, at + HEADER_BYTES + 1, size))
+    return Handled.Inspect;
   const handled = forwardRequest(client, Request.Parse);
   if (handled === Handled.Forward) noteUnnamedParse(client, chunk, at, size);
   return handled;
@@ -308,7 +297,7 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
       if (whole) return executeFreeing(client, bytes);
       return size > NAMES_BYTES ? forwardRequest(client, Request.Execute) : Handled.NeedsAll;
     default: {
-      const result = handlePrepared(client, type, size, bytes);
+      const result = useStatement(client, type, size, bytes);
       if (result !== Handled.Incomplete) return result;
       if (whole || bytes.length > NAMES_BYTES) nameWithoutEnd(client, type);
       return Handled.Later;
@@ -318,7 +307,8 @@ function inspect(client: Client, type: number, size: number, bytes: Buffer): Han
 
 /** Of a Parse all is needed where its text is kept, of a Query where it could be DEALLOCATE. */
 function mustBeWhole(client: Client, type: number, size: number, bytes: Buffer): boolean {
-  if (type === Frontend.Query) return client.statements !== null && mayDeallocate(bytes, HEADER_BYTES, size);
+  if (type === Frontend.Query)
+    return client.statements.named.isUsed && mayDeallocate(bytes, HEADER_BYTES, size);
   return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));
 }
 

@@ -6,7 +6,8 @@ import { CommandTag, commandTag, endsTransaction, mayChangeSession } from '../..
 import type { Client } from '../client.ts';
 import { unlinkIfDone } from '../link/link.ts';
 import { Reply } from './outstanding.ts';
-import { forgetStatements, retireStale } from '../statements/prepared.ts';
+import { dropAllStatements } from '../statements/discard.ts';
+import { retireStale } from '../statements/result-shape.ts';
 import { resumeAhead, resumeClient } from './relay-client.ts';
 import { takeError } from '../resend/loss.ts';
 
@@ -79,8 +80,8 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     }
     if (
       (mustBeWhole(type, size) ||
-        (type === Backend.ErrorResponse && client.statements !== null && size <= WHOLE_BYTES) ||
-        (type === Backend.RowDescription && client.statements !== null && size <= MAX_CARRY) ||
+        (type === Backend.ErrorResponse && client.statements.named.isUsed && size <= WHOLE_BYTES) ||
+        (type === Backend.RowDescription && client.statements.named.isUsed && size <= MAX_CARRY) ||
         (cluster !== null && (size <= WHOLE_BYTES || type === Backend.ErrorResponse))) &&
       end - at < size
     ) {
@@ -109,7 +110,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     } else if (verdict === Reply.OutOfStep) {
       return outOfStep(client, `unexpected message "${String.fromCharCode(type)}"`);
     } else if (type === Backend.ErrorResponse) {
-      if (outstanding.lostParse) client.unnamed.lost();
+      if (outstanding.lostParse) client.statements.unnamed.lost();
       if (outstanding.failed !== null && verdict === Reply.Forward) {
         const other = retireStale(client, outstanding.failed, chunk.subarray(at, at + size));
         if (other !== null) {
@@ -127,7 +128,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
       client.transcript.noteStatementAnswered();
       const tag = commandTag(chunk, at + HEADER_BYTES, at + size);
       if (tag === CommandTag.DiscardAll || tag === CommandTag.DeallocateAll) {
-        forgetStatements(client);
+        dropAllStatements(client);
       } else if (tag === CommandTag.Set) {
         client.settings.noteSet();
       } else if (cluster !== null) {

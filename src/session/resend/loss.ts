@@ -8,7 +8,6 @@ import { parameterStatus, parseErrorFields, readyForQuery } from '../../wire/mes
 import { Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import { Request } from '../relay/outstanding.ts';
-import { releaseStatement } from '../statements/prepared.ts';
 import { answerError } from '../query/query.ts';
 import { Handled } from '../relay/handled.ts';
 import { dropHeld, resumeClient } from '../relay/relay-client.ts';
@@ -428,8 +427,8 @@ function replay(client: Client, server: Server, cluster: SessionWatch): Kept | n
 }
 
 /** The text of a named prepared statement, as servers know it; null: there is none. */
-function textOf(client: Client, name: string): string | null {
-  const body = name === '' ? client.unnamed.body : client.statements?.get(name)?.shared.body;
+function textOf({ statements }: Client, name: string): string | null {
+  const body = name === '' ? statements.unnamed.body : statements.named.find(name)?.shared.body;
   return body === undefined ? null : body.toString('latin1', 0, body.indexOf(0));
 }
 
@@ -454,10 +453,5 @@ function whatIsLost(client: Client, server: Server, original: ClientError): Clie
 
 /** The server has made statements that the client does not know of yet: their Parse comes again. */
 function forgetParsed(client: Client, kept: Buffer): void {
-  for (const name of parsedNames(kept)) {
-    const statement = client.statements?.get(name);
-    if (statement === undefined) continue;
-    client.statements!.delete(name);
-    releaseStatement(client, statement);
-  }
+  for (const name of parsedNames(kept)) client.statements.named.remove(name);
 }

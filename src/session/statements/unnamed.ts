@@ -1,47 +1,88 @@
-import { sizeOf } from '../../wire/frame.ts';
-import { closeStatement } from '../../wire/messages.ts';
-import { HEADER_BYTES } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
-import { isInDoubt, noteDiscard, undecided } from './prepared.ts';
-import type { Generations } from './generations.ts';
-
 /**
  * The unnamed prepared statement across servers. Drivers that prepare and execute in two pipelines without a name (sqlx,
- * pgx's describe mode) find another server behind the second one, or the same with the statement of somebody else. So the
+ * pgx's describe mode) get another server for the second pipeline, or the same one with another client's statement. So the
  * client's last Parse is kept, and sent again before the first message about it on each link.
  */
+import { HEADER_BYTES } from '../../wire/protocol.ts';
+import type { Generations } from './generations.ts';
+
 const EMPTY = Buffer.alloc(0);
-/** Longest Parse that is kept. What is longer exists until its link ends. */
+/** Longest Parse that is kept. A longer one exists until its link ends. */
 const KEPT_BYTES = 64 * 1024;
+/** The buffer for the Parse grows in steps of this size. */
 const ROUND = 256;
 
-export class UnnamedStatement {
-  /** what the client's server holds as the unnamed statement, if any, is this client's */
-  isHere = false;
-  /** under which functions its text was judged (rejudge.ts) */
-  originGeneration = 0;
-  targetGeneration = 0;
-  /** how many there have been */
-  serial = 0;
-  /** it deallocates this statement of the client's; null: it does something else (prepared.ts) */
-  frees: string | null = null;
-  /** the last Parse was too long to be kept */
-  isUnkept = false;
+export class UnnamedStatement implements Generations {
+  #isHere = false;
+  #originGeneration = 0;
+  #targetGeneration = 0;
+  #serial = 0;
+  #frees: string | null = null;
+  #route: string | null = null;
+  #isUnkept = false;
   #buffer = EMPTY;
   #size = 0;
-  /** the Parse as the client sent it, where user functions have changed its text; null: they have not */
   #original: Buffer | null = null;
 
-  /** A new one is on its way to the server: the Parse begins at `at`. Only what is whole can be kept. */
+  /** The unnamed statement of the client's server, if there is one, is this one. */
+  get isHere(): boolean {
+    return this.#isHere;
+  }
+
+  get originGeneration(): number {
+    return this.#originGeneration;
+  }
+
+  get targetGeneration(): number {
+    return this.#targetGeneration;
+  }
+
+  /** How many unnamed statements the client has had. */
+  get serial(): number {
+    return this.#serial;
+  }
+
+  /** Name of the client's statement that this one deallocates (deallocate.ts); null: it does something else. */
+  get frees(): string | null {
+    return this.#frees;
+  }
+
+  /** Name of the database that its Parse was routed to; null without user functions. */
+  get route(): string | null {
+    return this.#route;
+  }
+
+  /** The last Parse was too long to be kept. */
+  get isUnkept(): boolean {
+    return this.#isUnkept;
+  }
+
+  /** The Parse as the client sent it; null: there is none, or it is not kept. */
+  get original(): Buffer | null {
+    return this.#isUnkept ? null : (this.#original ?? this.parse);
+  }
+
+  /** The Parse that made it; null: there is none. */
+  get parse(): Buffer | null {
+    return this.#size === 0 ? null : Buffer.from(this.#buffer.subarray(0, this.#size));
+  }
+
+  /** Its text, a zero byte, and the rest of the Parse; undefined: there is none. */
+  get body(): Buffer | undefined {
+    return this.parse?.subarray(HEADER_BYTES + 1);
+  }
+
+  /** A Parse is on its way to the server; it begins at `at`. Only one that has come whole can be kept. */
   parsed(chunk: Buffer, at: number, size: number): void {
-    this.isHere = true;
-    this.serial++;
-    this.frees = null;
+    this.#isHere = true;
+    this.#serial++;
+    this.#frees = null;
+    this.#route = null;
     this.#original = null;
-    this.originGeneration = 0;
-    this.targetGeneration = 0;
-    this.isUnkept = size > KEPT_BYTES || size > chunk.length - at;
-    if (this.isUnkept) {
+    this.#originGeneration = 0;
+    this.#targetGeneration = 0;
+    this.#isUnkept = size > KEPT_BYTES || size > chunk.length - at;
+    if (this.#isUnkept) {
       this.#size = 0;
       return;
     }
@@ -50,84 +91,59 @@ export class UnnamedStatement {
     this.#size = size;
   }
 
-  /** The one that was just noted was judged. @param original the client's Parse, where that is another */
+  /** The last Parse deallocates a statement. */
+  deallocates(name: string | null): void {
+    this.#frees = name;
+  }
+
+  /** The last Parse was judged. @param original the client's Parse, if it was another one; null: it was not */
   judged({ originGeneration, targetGeneration }: Generations, original: Buffer | null): void {
-    this.originGeneration = originGeneration;
-    this.targetGeneration = targetGeneration;
-    if (original !== null && original.length > KEPT_BYTES) this.isUnkept = true;
+    this.#originGeneration = originGeneration;
+    this.#targetGeneration = targetGeneration;
+    if (original !== null && original.length > KEPT_BYTES) this.#isUnkept = true;
     this.#original = original === null ? null : Buffer.from(original);
   }
 
-  /** User functions want another text now: the server has to be told. */
-  replace(parse: Buffer): void {
+  routed(route: string | null): void {
+    this.#route = route;
+  }
+
+  /** User functions want another text now: if it differs, the server must be told. @returns whether it differs */
+  replace(parse: Buffer): boolean {
+    if (this.#buffer.subarray(0, this.#size).equals(parse)) return false;
+    const route = this.#route;
     this.parsed(parse, 0, parse.length);
-    this.isHere = false;
+    this.#route = route;
+    this.#isHere = false;
+    return true;
   }
 
   /** There is none any more: a Query or a Close drops it. */
   dropped(): void {
     this.#size = 0;
-    this.frees = null;
+    this.#frees = null;
     this.#original = null;
-    this.isUnkept = false;
+    this.#isUnkept = false;
   }
 
-  /** The Parse has failed, or an error before it made the server skip it. */
+  /** The Parse has failed, or was skipped after an error. */
   lost(): void {
     this.dropped();
-    this.isHere = false;
+    this.#isHere = false;
   }
 
-  /** The Parse as the client sent it; null: there is none, or it is not kept. */
-  get original(): Buffer | null {
-    return this.isUnkept ? null : (this.#original ?? this.parse);
+  /** The client has another server now, or the server's unnamed statement is another one. */
+  displaced(): void {
+    this.#isHere = false;
   }
 
-  /** The Parse that made it; null: there is none. */
-  get parse(): Buffer | null {
-    return this.#size === 0 ? null : Buffer.from(this.#buffer.subarray(0, this.#size));
-  }
-
-  /** Its text, a zero byte and what follows in the Parse; undefined: there is none. */
-  get body(): Buffer | undefined {
-    return this.parse?.subarray(HEADER_BYTES + 1);
+  /** The server has the statement, or has none because the client has none. */
+  arrived(): void {
+    this.#isHere = true;
   }
 }
 
-/** A Parse that should be collected before it is passed on. */
+/** Whether a Parse is kept, and is therefore collected before it is passed on. */
 export function isKept(size: number): boolean {
   return size <= KEPT_BYTES;
-}
-
-/** A Parse without a name is on its way to the client's server. */
-export function noteUnnamedParse(client: Client, bytes: Buffer, at = 0, size = sizeOf(bytes)): void {
-  if (client.outstanding.skipping) return;
-  client.unnamed.parsed(bytes, at, size);
-  noteDiscard(client, bytes, at + HEADER_BYTES + 1, at + size);
-}
-
-/**
- * Brings the statement to the client's server, where it may be another's that is there. Where there is none, the server is
- * to say so.
- * @returns false: it is not known yet what is there; ask again when what was sent has been answered
- */
-export function bringUnnamed(client: Client): boolean {
-  const { unnamed, outstanding } = client;
-  if (unnamed.isHere || outstanding.inCopy) return true;
-  if (client.undecided?.has(unnamed)) return !isInDoubt(client, unnamed);
-  const forget = undecided(client, unnamed);
-  const done = (): void => {
-    forget();
-    unnamed.isHere = true;
-  };
-  const { parse } = unnamed;
-  if (parse === null) {
-    outstanding.sentClose({ undo: forget, done });
-    client.forward(closeStatement(''));
-  } else {
-    client.database!.stats.serverParseCount++;
-    outstanding.sentParse(true, { undo: forget, done });
-    client.forward(parse);
-  }
-  return true;
 }

@@ -1,0 +1,30 @@
+/** Close of a named statement. Servers keep the shared statement for other clients; only the client forgets it. */
+import { CLOSE_COMPLETE } from '../../wire/messages.ts';
+import type { Client } from '../client.ts';
+import { Handled } from '../relay/handled.ts';
+import { Request } from '../relay/outstanding.ts';
+import type { Outcome } from './bring.ts';
+
+export function closeNamed(client: Client, name: string): Handled {
+  if (client.server === null) {
+    client.statements.remove(name);
+    client.sendAhead(CLOSE_COMPLETE);
+    return Handled.Done;
+  }
+  const outcome = dropNamed(client, name);
+  if (client.outstanding.answered(Request.Close, CLOSE_COMPLETE, outcome)) client.sendAhead(CLOSE_COMPLETE);
+  return Handled.Done;
+}
+
+/** The client forgets a statement, unless the server skips the message that says so. */
+export function dropNamed({ statements }: Client, name: string): Outcome {
+  const statement = statements.remove(name);
+  const settled = statements.unanswered.add(name, true);
+  return {
+    undo: () => {
+      settled();
+      if (statement !== undefined) statements.named.restore(name, statement);
+    },
+    done: settled,
+  };
+}

@@ -1,0 +1,43 @@
+/** Errors about the name of a prepared statement, as PostgreSQL reports them. */
+import { clientErrors, type ClientError } from '../../wire/errors.ts';
+import { Frontend } from '../../wire/protocol.ts';
+import type { Client } from '../client.ts';
+import { answerError } from '../query/query.ts';
+import { Handled } from '../relay/handled.ts';
+import { waitForAnswers } from '../relay/wait.ts';
+
+/** A Parse for a name that is taken. */
+export function refuseDuplicate(client: Client, name: string): Handled {
+  return nameError(client, clientErrors.duplicateStatement(nameText(name)));
+}
+
+/** A message about a name that stands for no statement; one that was never tracked must be prepared again. */
+export function refuseUnknown(client: Client, type: number, name: string): Handled {
+  if (!client.statements.untracked.mayHave(name))
+    return nameError(client, clientErrors.noSuchStatement(nameText(name)));
+  answerError(client, type, clientErrors.mustBePrepared(name));
+  return Handled.Done;
+}
+
+/** A name as its client wrote it. */
+function nameText(name: string): string {
+  return Buffer.from(name, 'latin1').toString();
+}
+
+/**
+ * Answers with an error, once everything that was sent before has been answered: it may have failed, and then the server
+ * skips this message too, and the name may stand for something else.
+ */
+function nameError(client: Client, error: ClientError): Handled {
+  const { outstanding } = client;
+  if (outstanding.inCopy) {
+    const reason = 'unexpected message about a prepared statement during COPY from stdin';
+    client.close(reason, clientErrors.protocolViolation(reason));
+    return Handled.Later;
+  }
+  if (!outstanding.empty) return waitForAnswers(client);
+  answerError(client, Frontend.Bind, error);
+  // the server may be sent a Parse that fails, which drops its unnamed statement
+  client.statements.unnamed.displaced();
+  return Handled.Done;
+}

@@ -1,0 +1,186 @@
+/** A client's named prepared statements, as far as they are tracked. Servers know them by other names (shared.ts). */
+import type { Discards } from './discards.ts';
+import type { Generations } from './generations.ts';
+import type { SharedStatement, StatementRegistry } from './shared.ts';
+
+export class NamedStatement implements Generations {
+  /** position of its Parse in the ledger */
+  readonly sentAt: number;
+  #shared: SharedStatement;
+  #original: SharedStatement | null;
+  #route: string | null;
+  #originGeneration: number;
+  #targetGeneration: number;
+  #isUnmade = false;
+  #shape: string | null = null;
+
+  /**
+   * @param original the client's own text, if user functions have changed it; null: they have not
+   * @param route name of the database that the Parse was routed to; null without user functions
+   * @param sentAt position of its Parse in the ledger
+   */
+  constructor(
+    shared: SharedStatement,
+    original: SharedStatement | null,
+    route: string | null,
+    sentAt: number,
+    judged: Generations,
+  ) {
+    this.#shared = shared;
+    this.#original = original;
+    this.#route = route;
+    this.sentAt = sentAt;
+    this.#originGeneration = judged.originGeneration;
+    this.#targetGeneration = judged.targetGeneration;
+  }
+
+  /** The statement that servers have. */
+  get shared(): SharedStatement {
+    return this.#shared;
+  }
+
+  /** The text as the client sent it, if user functions have changed it; null: they have not. */
+  get original(): SharedStatement | null {
+    return this.#original;
+  }
+
+  /** Name of the database that its Parse was routed to; null without user functions. */
+  get route(): string | null {
+    return this.#route;
+  }
+
+  get originGeneration(): number {
+    return this.#originGeneration;
+  }
+
+  get targetGeneration(): number {
+    return this.#targetGeneration;
+  }
+
+  /** Its Parse failed, or was skipped after an error: servers need not have it, and its next use prepares it. */
+  get isUnmade(): boolean {
+    return this.#isUnmade;
+  }
+
+  /** Hash of the result columns that the client was told; null: it has not asked, or there is no result. */
+  get shape(): string | null {
+    return this.#shape;
+  }
+
+  /** The server has not carried out the Parse. */
+  unmade(): void {
+    this.#isUnmade = true;
+  }
+
+  /** The client was told the result columns. @param shape their hash; null: there is no result */
+  described(shape: string | null): void {
+    this.#shape = shape;
+  }
+
+  judged({ originGeneration, targetGeneration }: Generations): void {
+    this.#originGeneration = originGeneration;
+    this.#targetGeneration = targetGeneration;
+  }
+
+  routed(route: string | null): void {
+    this.#route = route;
+  }
+
+  /** User functions want another text. The result may have other columns, then. */
+  rewritten(shared: SharedStatement, original: SharedStatement): void {
+    this.#shared = shared;
+    this.#original = original;
+    this.#shape = null;
+  }
+}
+
+export class NamedStatements {
+  readonly #registry: StatementRegistry;
+  readonly #originals: StatementRegistry;
+  readonly #discards: Discards;
+  /** made on first use */
+  #all: Map<string, NamedStatement> | null = null;
+
+  /**
+   * @param registry of the statements that servers have
+   * @param originals of the clients' own texts
+   */
+  constructor(registry: StatementRegistry, originals: StatementRegistry, discards: Discards) {
+    this.#registry = registry;
+    this.#originals = originals;
+    this.#discards = discards;
+  }
+
+  get size(): number {
+    return this.#all === null ? 0 : this.#all.size;
+  }
+
+  /** Statements have been tracked since the session began, or since all were dropped. */
+  get isUsed(): boolean {
+    return this.#all !== null;
+  }
+
+  /** The statement of a name; undefined: there is none, or it was dropped with all others. */
+  find(name: string): NamedStatement | undefined {
+    const statement = this.#all?.get(name);
+    if (statement === undefined || !this.#discards.isDropped(statement.sentAt)) return statement;
+    this.remove(name);
+    return undefined;
+  }
+
+  /** Takes over a statement; another one of that name is released. */
+  set(name: string, statement: NamedStatement): void {
+    this.remove(name);
+    (this.#all ??= new Map()).set(name, statement);
+  }
+
+  /** The client no longer has a statement of that name. @returns the one that it had */
+  remove(name: string): NamedStatement | undefined {
+    const statement = this.#all?.get(name);
+    if (statement === undefined) return undefined;
+    this.#all?.delete(name);
+    this.#release(statement);
+    return statement;
+  }
+
+  /** Takes back a `remove`, unless the name has been taken or the statement was dropped with all others meanwhile. */
+  restore(name: string, statement: NamedStatement): void {
+    if (this.#all?.has(name) === true || this.#discards.isDropped(statement.sentAt)) return;
+    this.#registry.retain(statement.shared);
+    if (statement.original !== null) this.#originals.retain(statement.original);
+    (this.#all ??= new Map()).set(name, statement);
+  }
+
+  /**
+   * User functions have judged a statement again.
+   * @param sent body of the Parse as the client sent it
+   * @param next body of the Parse that servers are to get
+   */
+  rewrite(statement: NamedStatement, sent: Buffer, next: Buffer): void {
+    const old = statement.shared;
+    if (next.equals(old.body)) return;
+    statement.rewritten(this.#registry.acquire(next), statement.original ?? this.#originals.acquire(sent));
+    this.#registry.release(old);
+  }
+
+  /** All were dropped whose Parse has a lower position in the ledger. */
+  dropBefore(position: number): void {
+    // In the order in which they were sent, except for those whose Close failed: `find` drops these.
+    for (const [name, { sentAt }] of this.#all ?? []) {
+      if (sentAt >= position) break;
+      this.remove(name);
+    }
+    if (this.#all?.size === 0) this.#all = null;
+  }
+
+  /** The client has gone. */
+  releaseAll(): void {
+    for (const statement of this.#all?.values() ?? []) this.#release(statement);
+    this.#all = null;
+  }
+
+  #release({ shared, original }: NamedStatement): void {
+    this.#registry.release(shared);
+    if (original !== null) this.#originals.release(original);
+  }
+}

@@ -1,0 +1,168 @@
+/** Parse messages: of named statements that are tracked, of named ones that are not, and of the unnamed statement. */
+import { sizeOf } from '../../wire/frame.ts';
+import { PARSE_COMPLETE } from '../../wire/messages.ts';
+import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
+import type { Client } from '../client.ts';
+import { link } from '../link/link.ts';
+import { Handled } from '../relay/handled.ts';
+import { Request } from '../relay/outstanding.ts';
+import { nameWithoutEnd } from '../relay/relay-client.ts';
+import { waitForAnswers } from '../relay/wait.ts';
+import { prepareOn, touch } from './bring.ts';
+import { noteDiscard } from './discard.ts';
+import type { Generations } from './generations.ts';
+import { NamedStatement } from './named.ts';
+import { refuseDuplicate } from './name-error.ts';
+import type { UntrackedStatement } from './untracked.ts';
+import { mayBeTracked } from './tracking.ts';
+
+/**
+ * A named Parse, whole. The statement is prepared under its shared name, where the server does not have it yet.
+ * @param bytes the message that servers are to get
+ * @param original the message as the client sent it
+ * @param judged the functions that it was judged under
+ */
+export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judged: Generations): Handled {
+  const { outstanding, statements } = client;
+  const { statements: registry, originals } = client.context;
+  if (outstanding.skipping) return Handled.Discard;
+  const name = nameOf(client, bytes);
+  if (name === null) return Handled.Later;
+  if (statements.discards.isPending() || statements.unanswered.isInDoubt(name, true))
+    return waitForAnswers(client);
+  if (statements.named.find(name)?.isUnmade === false) return refuseDuplicate(client, name);
+  if (!link(client)) return Handled.Later;
+  const shared = registry.acquire(bodyOf(bytes));
+  if (statements.unanswered.isInDoubt(shared)) {
+    registry.release(shared);
+    return waitForAnswers(client);
+  }
+  const statement = new NamedStatement(
+    shared,
+    original === bytes ? null : originals.acquire(bodyOf(original)),
+    routeOf(client),
+    outstanding.nextPosition,
+    judged,
+  );
+  statements.set(name, statement);
+  client.database!.stats.clientParseCount++;
+  client.clock.noteRequest(Request.Parse, outstanding, client.database!.stats);
+  const settled = statements.unanswered.add(name);
+  const outcome = {
+    undo: () => {
+      settled();
+      statement.unmade();
+    },
+    done: settled,
+  };
+  const server = client.server!;
+  if (!touch(server, shared)) prepareOn(client, server, shared, outcome);
+  else if (outstanding.answered(Request.Parse, PARSE_COMPLETE, outcome)) client.sendAhead(PARSE_COMPLETE);
+  return Handled.Done;
+}
+
+/**
+ * A Parse of the unnamed statement that was judged.
+ * @param bytes the message as the client sent it
+ * @param rewritten the message that the server is to get; null: the same
+ * @param frees the client's statement that it deallocates; null: none
+ */
+export function parseUnnamed(
+  client: Client,
+  bytes: Buffer,
+  rewritten: Buffer | null,
+  judged: Generations,
+  frees: string | null,
+): Handled {
+  const { outstanding, statements } = client;
+  const { unnamed } = statements;
+  if (outstanding.skipping) return Handled.Discard;
+  noteUnnamedParse(client, rewritten ?? bytes);
+  unnamed.deallocates(frees);
+  unnamed.judged(judged, rewritten === null ? null : bytes);
+  unnamed.routed(routeOf(client));
+  const { serial } = unnamed;
+  const settled = statements.unanswered.add(unnamed);
+  client.clock.noteRequest(Request.Parse, outstanding, client.database!.stats);
+  outstanding.sentParse(false, {
+    // the server may still have the one before, which was judged by other functions
+    undo: () => {
+      settled();
+      if (unnamed.serial === serial) unnamed.lost();
+    },
+    done: settled,
+  });
+  if (rewritten === null) return Handled.Forward;
+  client.forward(rewritten);
+  return Handled.Done;
+}
+
+/** An unnamed Parse is on its way to the client's server. @param at where it begins */
+export function noteUnnamedParse(client: Client, bytes: Buffer, at = 0, size = sizeOf(bytes)): void {
+  if (client.outstanding.skipping) return;
+  client.statements.unnamed.parsed(bytes, at, size);
+  noteDiscard(client, bytes, at + HEADER_BYTES + 1, at + size);
+}
+
+/**
+ * A Parse where statements are not tracked.
+ * @param bytes the message as the client sent it, of which the end may not have come
+ * @param rewritten the message that the server is to get; null: the same
+ */
+export function parseUntracked(
+  client: Client,
+  bytes: Buffer,
+  rewritten: Buffer | null,
+  judged: Generations,
+): Handled {
+  const { outstanding, statements } = client;
+  const name = nameOf(client, bytes);
+  if (name === null) return Handled.Later;
+  if (outstanding.skipping) return Handled.Discard;
+  if (statements.unanswered.isInDoubt(name)) return waitForAnswers(client);
+  if (!link(client)) return Handled.Later;
+  const isWhole = bytes.length === sizeOf(bytes);
+  const statement: UntrackedStatement = {
+    original: mayBeTracked(client) && isWhole ? client.context.originals.acquire(bodyOf(bytes)) : null,
+    originGeneration: judged.originGeneration,
+    targetGeneration: judged.targetGeneration,
+    sentAt: outstanding.nextPosition,
+    madeIn: client.links,
+  };
+  const settled = statements.unanswered.add(name);
+  const outcome = statements.untracked.set(name, statement);
+  client.clock.noteRequest(Request.Parse, outstanding, client.database!.stats);
+  outstanding.sentParse(false, {
+    undo: () => {
+      settled();
+      outcome.undo();
+    },
+    done: () => {
+      settled();
+      outcome.done();
+    },
+  });
+  if (rewritten === null) return Handled.Forward;
+  client.forward(rewritten);
+  return Handled.Done;
+}
+
+/** The name that a Parse gives its statement; null: it has no end, and the client is being disconnected. */
+function nameOf(client: Client, bytes: Buffer): string | null {
+  const end = bytes.indexOf(0, HEADER_BYTES);
+  if (end < 0) {
+    nameWithoutEnd(client, Frontend.Parse);
+    return null;
+  }
+  return bytes.toString('latin1', HEADER_BYTES, end);
+}
+
+/** The query text and the parameter types of a Parse. */
+function bodyOf(bytes: Buffer): Buffer {
+  return bytes.subarray(bytes.indexOf(0, HEADER_BYTES) + 1);
+}
+
+/** Where a statement that is prepared now belongs; null: no user functions apply that could have moved it. */
+export function routeOf(client: Client): string | null {
+  return client.functions === null ? null : client.database!.name;
+}

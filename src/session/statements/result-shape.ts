@@ -1,0 +1,83 @@
+/**
+ * The result columns of a prepared statement after a change of the schema. A server that prepared the statement later would
+ * send other columns than the client was told, without a word. The client gets the error instead that the server which it
+ * knows would have reported.
+ */
+import { hash } from 'node:crypto';
+import type { Server } from '../../pool/server.ts';
+import { clientErrors } from '../../wire/errors.ts';
+import { describeStatement, resultShape } from '../../wire/messages.ts';
+import type { Client } from '../client.ts';
+import { answerError } from '../query/query.ts';
+import { Handled } from '../relay/handled.ts';
+import type { Effect } from '../relay/outstanding.ts';
+import { waitForAnswers } from '../relay/wait.ts';
+import type { NamedStatement } from './named.ts';
+import { SharedStatement } from './shared.ts';
+
+/** "cached plan must not change result type", in any language: the code and the routine that it comes from. */
+const STALE = [Buffer.from('\0C0A000\0'), Buffer.from('\0RRevalidateCachedQuery\0')];
+/** "bind message has 3 result formats but query has 4 columns" */
+const OTHER_COLUMNS = [Buffer.from('\0C08P01\0'), Buffer.from('\0RPortalSetResultFormat\0')];
+const STALE_ERROR = clientErrors.staleStatement().encode();
+
+/**
+ * Compares the columns that the client was told for a statement with those that its server has for it. If they are not known
+ * of the server, it is asked first.
+ * @returns null: they are the same, or the client was told none; otherwise what becomes of the Bind
+ */
+export function checkShape(
+  client: Client,
+  type: number,
+  server: Server,
+  { shape, shared }: NamedStatement,
+): Handled | null {
+  const { outstanding } = client;
+  if (shape === null || shape === server.shapes.get(shared) || outstanding.inCopy) return null;
+  if (server.shapes.has(shared)) {
+    client.context.statements.retire(shared);
+    answerError(client, type, clientErrors.staleStatement());
+    // the server may be sent a Parse that fails, which drops its unnamed statement
+    client.statements.unnamed.displaced();
+    return Handled.Done;
+  }
+  outstanding.sentDescribe(true, describing(server, shared, null), shared);
+  client.forward(describeStatement(shared.serverName));
+  return waitForAnswers(client);
+}
+
+/**
+ * Takes the result columns from the answer to a Describe.
+ * @param statement of the client that asks, and is told; null: the proxy asks
+ */
+export function describing(
+  server: Server,
+  shared: SharedStatement,
+  statement: NamedStatement | null,
+): Effect {
+  return {
+    described(columns: Buffer): void {
+      // each client remembers it for each of its statements
+      const shape = hash('sha256', resultShape(columns), 'base64');
+      server.shapes.set(shared, shape);
+      // a statement without a result has none on any server, and need not be asked about
+      if (statement?.shared === shared) statement.described(columns.length === 0 ? null : shape);
+    },
+  };
+}
+
+/**
+ * Looks at an error: after a change of the schema a statement may do nothing but fail until it is prepared anew. Drivers
+ * prepare it again then, and must not get what others have prepared before.
+ * @param subject of the message that the error answers, as the ledger has it
+ * @param error the whole ErrorResponse
+ * @returns what the client gets in its place; null: the error is passed on. A server that prepared the statement after the
+ *   change complains about the Bind, where the server that the client knows would report that the result has changed.
+ */
+export function retireStale(client: Client, subject: object, error: Buffer): Buffer | null {
+  if (!(subject instanceof SharedStatement)) return null;
+  const isElsewhere = OTHER_COLUMNS.every((field) => error.includes(field));
+  if (!isElsewhere && !STALE.every((field) => error.includes(field))) return null;
+  client.context.statements.retire(subject);
+  return isElsewhere ? STALE_ERROR : null;
+}

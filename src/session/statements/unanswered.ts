@@ -1,0 +1,52 @@
+/**
+ * Statements whose last Parse or Close has not been answered, and the number of Syncs that had been sent by then. A
+ * statement is in doubt when a Sync has followed: the Parse or Close may fail without the next message being skipped too.
+ */
+import type { Outstanding } from '../relay/outstanding.ts';
+
+/** A shared statement, the unnamed statement, or the client's name of a statement. */
+type Subject = object | string;
+
+interface Pending {
+  readonly syncs: number;
+  readonly isClose: boolean;
+}
+
+export class Unanswered {
+  readonly #ledger: Outstanding;
+  /** made on first use */
+  #pending: Map<Subject, Pending> | null = null;
+
+  constructor(ledger: Outstanding) {
+    this.#ledger = ledger;
+  }
+
+  has(subject: Subject): boolean {
+    return this.#pending?.has(subject) === true;
+  }
+
+  /**
+   * Whether it is unknown if the statement exists by the time of the next message.
+   * @param unlessClosed not if a Close is pending: either way the name is free, or to be replaced
+   */
+  isInDoubt(subject: Subject, unlessClosed = false): boolean {
+    const pending = this.#pending?.get(subject);
+    if (pending === undefined || (unlessClosed && pending.isClose)) return false;
+    return pending.syncs !== this.#ledger.syncs && !this.#ledger.inCopy;
+  }
+
+  /** A Parse or Close is on its way. @returns to be called when its outcome is known */
+  add(subject: Subject, isClose = false): () => void {
+    const pending = { syncs: this.#ledger.syncs, isClose };
+    const all = (this.#pending ??= new Map());
+    all.set(subject, pending);
+    return () => {
+      if (all.get(subject) === pending) all.delete(subject);
+    };
+  }
+
+  /** The outcome does not matter any more: the statement is another one now. */
+  forget(subject: Subject): void {
+    this.#pending?.delete(subject);
+  }
+}

@@ -1,0 +1,111 @@
+/** Bind, Describe and Close of prepared statements. Those of a named statement that is tracked get its shared name. */
+import { writeHeader } from '../../wire/frame.ts';
+import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
+import type { Client } from '../client.ts';
+import { link } from '../link/link.ts';
+import { Handled } from '../relay/handled.ts';
+import { Request } from '../relay/outstanding.ts';
+import { forwardRequest } from '../relay/relay-client.ts';
+import { waitForAnswers } from '../relay/wait.ts';
+import { bringUnnamed, prepareOn, touch } from './bring.ts';
+import { closeNamed } from './close.ts';
+import { noteBound } from './deallocate.ts';
+import { refuseUnknown } from './name-error.ts';
+import { adoptUntracked, reviewNamed, reviewUnnamed, reviewUntracked } from './rejudge.ts';
+import { checkShape, describing } from './result-shape.ts';
+import { isTracked } from './tracking.ts';
+
+/** Describe and Close have this byte before the name of a statement. */
+const STATEMENT = 0x53;
+
+/** A Bind, Describe or Close, of which the names have come. */
+interface Use {
+  readonly type: number;
+  /** of the whole message */
+  readonly size: number;
+  /** the part that has come */
+  readonly bytes: Buffer;
+  readonly request: Request;
+  /** where the statement's name begins and ends */
+  readonly nameStart: number;
+  readonly nameEnd: number;
+}
+
+/** @returns Handled.Incomplete: the names have not come whole */
+export function useStatement(client: Client, type: number, size: number, bytes: Buffer): Handled {
+  const request = requestOf(type);
+  let nameStart = HEADER_BYTES + 1;
+  if (type === Frontend.Bind) {
+    const portalEnd = bytes.indexOf(0, HEADER_BYTES);
+    if (portalEnd < 0) return Handled.Incomplete;
+    nameStart = portalEnd + 1;
+  } else {
+    if (bytes.length <= HEADER_BYTES) return Handled.Incomplete;
+    // a portal lives and dies on its server
+    if (bytes[HEADER_BYTES] !== STATEMENT) return forwardRequest(client, request);
+  }
+  const nameEnd = bytes.indexOf(0, nameStart);
+  if (nameEnd < 0) return Handled.Incomplete;
+  if (client.outstanding.skipping) return Handled.Discard;
+  const name = bytes.toString('latin1', nameStart, nameEnd);
+  if (!isTracked(client)) return reviewUntracked(client, type, name) ?? forwardRequest(client, request);
+  const use = { type, size, bytes, request, nameStart, nameEnd };
+  return name === '' ? useUnnamed(client, use) : useNamed(client, use, name);
+}
+
+function requestOf(type: number): Request {
+  if (type === Frontend.Bind) return Request.Bind;
+  return type === Frontend.Describe ? Request.Describe : Request.Close;
+}
+
+function useUnnamed(client: Client, { type, request, bytes, nameStart }: Use): Handled {
+  const { unnamed } = client.statements;
+  const held = request === Request.Close ? null : reviewUnnamed(client, type);
+  if (held !== null) return held;
+  if (!link(client)) return Handled.Later;
+  if (request === Request.Close) unnamed.dropped();
+  else if (!bringUnnamed(client)) return waitForAnswers(client);
+  if (request === Request.Bind) noteBound(client, bytes, nameStart, unnamed.frees);
+  return forwardRequest(client, request);
+}
+
+function useNamed(client: Client, use: Use, name: string): Handled {
+  const { outstanding, statements } = client;
+  const { type, request } = use;
+  if (statements.unanswered.isInDoubt(name)) return waitForAnswers(client);
+  if (request === Request.Close) return closeNamed(client, name);
+  if (statements.discards.isPending()) return waitForAnswers(client);
+  const statement = statements.named.find(name) ?? adoptUntracked(client, name);
+  if (statement === undefined) return refuseUnknown(client, type, name);
+  const held = reviewNamed(client, type, statement);
+  if (held !== null) return held;
+  if (!link(client)) return Handled.Later;
+  const { shared } = statement;
+  if (statements.unanswered.isInDoubt(shared)) return waitForAnswers(client);
+  const server = client.server!;
+  const { stats } = client.database!;
+  client.clock.noteRequest(request, outstanding, stats);
+  if (!touch(server, shared)) prepareOn(client, server, shared);
+  if (request === Request.Bind) {
+    const other = checkShape(client, type, server, statement);
+    if (other !== null) return other;
+    stats.bindCount++;
+    noteBound(client, use.bytes, use.nameStart, null);
+    outstanding.sentAbout(shared.bind);
+  } else {
+    outstanding.sentDescribe(false, describing(server, shared, statement), shared);
+  }
+  sendRenamed(client, use, shared.serverName);
+  return Handled.ForwardRest;
+}
+
+/** Sends the message with another statement name. Its rest, a Bind's values of any size, follows as it comes. */
+function sendRenamed(client: Client, { type, size, bytes, nameStart, nameEnd }: Use, name: string): void {
+  const head = Buffer.concat([bytes.subarray(HEADER_BYTES, nameStart), Buffer.from(name)]);
+  const tail = bytes.subarray(nameEnd);
+  const out = Buffer.allocUnsafe(HEADER_BYTES + head.length + tail.length);
+  writeHeader(out, type, size + name.length - (nameEnd - nameStart));
+  head.copy(out, HEADER_BYTES);
+  tail.copy(out, HEADER_BYTES + head.length);
+  client.forward(out);
+}
