@@ -79,7 +79,7 @@ export class Console implements AdminConsole {
         client.intake.hold(chunk);
         this.#read(operator);
       },
-      onTaken: () => {
+      resume: () => {
         operator.taken();
         this.#read(operator);
       },

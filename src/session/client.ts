@@ -46,8 +46,8 @@ export interface ClientContext extends SessionContext {
 export interface Reader {
   /** Bytes have arrived. */
   onBytes(client: Client, chunk: Buffer): void;
-  /** The client has taken what it was sent, after it was halted: its next message may be looked at. */
-  onTaken(client: Client): void;
+  /** The gate has opened, or the client has taken its answers: goes on with the messages that are held. */
+  resume(client: Client): void;
 }
 
 /** What to do when something happens to a client: one object for all clients, handed in by sessions.ts. */
@@ -70,7 +70,7 @@ export interface ClientHandlers {
   left(client: Client, reason: string, error: ClientError | null, serverReason: string | null): void;
 }
 
-const NO_READER: Reader = { onBytes: () => {}, onTaken: () => {} };
+const NO_READER: Reader = { onBytes: () => {}, resume: () => {} };
 
 /** A connection from an application. What happens on it is in the files beside this one, by subject. */
 export class Client implements Waiter, ServerUser {
@@ -126,7 +126,7 @@ export class Client implements Waiter, ServerUser {
   readonly outstanding = new Outstanding();
   readonly clock = new Clock(this.connectedAt);
 
-  // Reading (relay-client.ts).
+  // From client to server.
   /** told when the client goes away while something is done for it (login, a console command that waits) */
   onLeft: (() => void) | null = null;
   /** takes a cancel request for this client; null: it goes to the client's server */
@@ -144,7 +144,7 @@ export class Client implements Waiter, ServerUser {
   /** an error was answered without the server: messages are ignored until Sync */
   skipToSync = false;
 
-  // Writing (relay-server.ts).
+  // From server to client.
   /** the start of a server message whose rest has not come */
   readonly replyCarry = new Carry();
   replyLeft = 0;
@@ -336,11 +336,16 @@ export class Client implements Waiter, ServerUser {
   goOn(): void {
     this.gate.release();
     try {
-      this.#reader.onTaken(this);
+      this.resume();
     } catch (error) {
       this.crash(error as Error);
     }
     this.readOn();
+  }
+
+  /** Goes on with the messages that are held, unless the gate is still closed. */
+  resume(): void {
+    this.#reader.resume(this);
   }
 
   /** From now on the bytes that arrive are for this reader. */

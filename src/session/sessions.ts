@@ -9,10 +9,10 @@ import type { TrackedParameters } from '../pool/parameters.ts';
 import { Client, type ClientContext, type ClientHandlers } from './client.ts';
 import { leave } from './leave.ts';
 import { CancelKeys } from './link/cancel-keys.ts';
-import { leaveNode, serverLost, takeLent, unlinkIfDone } from './link/link.ts';
+import { leaveNode, takeLent, unlinkIfDone } from './link/link.ts';
 import { decided } from './query/query.ts';
-import { relayServerBytes } from './relay/relay-server.ts';
-import { refuseWaiting } from './resend/loss.ts';
+import { relayServerBytes } from './relay/server-bytes.ts';
+import { refuseWaiting, serverLost } from './resend/loss.ts';
 import { startSession } from './login/startup.ts';
 import { StatementRegistry } from './statements/shared.ts';
 

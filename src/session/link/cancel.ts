@@ -7,7 +7,7 @@ import { Frontend } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import type { CancelKey } from './cancel-keys.ts';
 import { answerError } from '../query/query.ts';
-import { dropHeld, resumeClient } from '../relay/relay-client.ts';
+import { dropHeld } from '../relay/requests.ts';
 
 /**
  * A CancelRequest: a connection of its own that carries the key of the client whose query is to be cancelled. It gets no
@@ -75,7 +75,7 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
     target.verdict = null;
     target.gate.endWait();
     takeBack(target);
-    resumeClient(target);
+    target.resume();
     return 'cancel request for a waiting client';
   }
   const { pool } = target;

@@ -6,8 +6,7 @@ import { clientErrors } from '../../wire/errors.ts';
 import { parameterStatus } from '../../wire/messages.ts';
 import type { Client } from '../client.ts';
 import { askReadOnly } from './read-only.ts';
-import { resumeClient } from '../relay/relay-client.ts';
-import { lostInCluster, waitsWithServer } from '../resend/loss.ts';
+import { waitsWithServer } from './hold.ts';
 
 /**
  * Link and unlink: when a client has a server, and when it goes back. In transaction and statement mode the link ends
@@ -62,7 +61,7 @@ function attach(client: Client, server: Server): boolean {
 
 /** The pool lends the server that the client was waiting for. */
 export function takeLent(client: Client, server: Server): void {
-  if (attach(client, server)) resumeClient(client);
+  if (attach(client, server)) client.resume();
 }
 
 /** The node that a waiting client would get a server of does not answer: `link` finds another that the alias stands for. */
@@ -73,7 +72,7 @@ export function leaveNode(client: Client): void {
   if (target === null || target === database) return;
   pool!.cancelWait(client);
   client.gate.open('server');
-  resumeClient(client);
+  client.resume();
 }
 
 function applyParameters(client: Client, server: Server, sql: string): void {
@@ -90,7 +89,7 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       server.user = client;
       client.gate.open('settings');
       const { isCanceled } = client.question;
-      resumeClient(client);
+      client.resume();
       // nothing may have been sent that an answer would come for
       if (isCanceled && client.server === server) unlinkIfDone(client);
     },
@@ -136,7 +135,7 @@ function linkAgain(client: Client, reason: string): void {
     return client.close(reason, clientErrors.serverLost(reason));
   client.gate.close('server');
   const server = client.pool!.acquire(client);
-  if (server !== null && attach(client, server)) resumeClient(client);
+  if (server !== null && attach(client, server)) client.resume();
 }
 
 /** Gives the server back, if nothing speaks against it. Called at each end of a query cycle. */
@@ -173,16 +172,6 @@ export function unlink(client: Client): void {
   }
   if (client.settings.isReadOnlyInDoubt) askReadOnly(client, server);
   else client.pool!.give(server);
-}
-
-/** The connection to the server went away under a client. */
-export function serverLost(client: Client, server: Server, reason: string): void {
-  if (client.server !== server) return;
-  const { watch: cluster } = client.database!;
-  if (cluster !== null && client.replication === 'none') return lostInCluster(client, server, cluster);
-  client.server = null;
-  client.outstanding.clear();
-  client.close(reason, clientErrors.serverLost(reason));
 }
 
 /**

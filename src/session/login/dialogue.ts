@@ -24,7 +24,7 @@ import { isTerminate, mayBeTerminate } from '../../wire/startup.ts';
 import { findSecret, type FoundSecret } from './auth-query.ts';
 import type { Client, Reader } from '../client.ts';
 import { identityOf, isOwnProcess, loginMethod, type LoginMethod } from './methods.ts';
-import { relayClientBytes, resumeClient } from '../relay/relay-client.ts';
+import { relayClientBytes, resumeClient } from '../relay/client-bytes.ts';
 import { isPastFunctions } from '../query/query.ts';
 import { enterReplication } from './replication.ts';
 import { ADMIN_DATABASE } from '../names.ts';
@@ -174,7 +174,7 @@ function nextPassword(client: Client): Promise<Buffer | null> {
         client.intake.hold(chunk);
         read();
       },
-      onTaken() {},
+      resume() {},
     });
     client.onLeft = () => resolve(null);
     if (!client.context.suspended) client.socket.resume();
@@ -182,7 +182,7 @@ function nextPassword(client: Client): Promise<Buffer | null> {
   });
 }
 
-const HOLDING: Reader = { onBytes: hold, onTaken() {} };
+const HOLDING: Reader = { onBytes: hold, resume() {} };
 
 /** What a client sends ahead while its login is being worked on. */
 function hold(client: Client, chunk: Buffer): void {
@@ -276,7 +276,7 @@ export function welcome(client: Client, settings: Welcome): void {
   startRelay(client);
 }
 
-const RELAY: Reader = { onBytes: relayClientBytes, onTaken: resumeClient };
+const RELAY: Reader = { onBytes: relayClientBytes, resume: resumeClient };
 
 /** From here on the relay has the client's bytes, beginning with those that were sent ahead. */
 function startRelay(client: Client): void {

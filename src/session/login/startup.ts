@@ -73,7 +73,7 @@ function refuseHandshake(client: Client, reason: string): void {
   client.close(`TLS handshake failed: ${reason}`);
 }
 
-const STARTUP: Reader = { onBytes: readStartup, onTaken: () => {} };
+const STARTUP: Reader = { onBytes: readStartup, resume: () => {} };
 
 function readStartup(client: Client, chunk: Buffer): void {
   const bytes = client.intake.takeWith(chunk);

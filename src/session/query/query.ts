@@ -9,7 +9,7 @@ import type { Client } from '../client.ts';
 import { link, moveTo } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
-import { forwardRequest, resumeClient } from '../relay/relay-client.ts';
+import { forwardRequest } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { deallocate, deallocated, freeingParse } from '../statements/deallocate.ts';
 import { noteQuery } from '../statements/discard.ts';
@@ -210,7 +210,7 @@ export function decided(client: Client, asked: Asked, decision: Decision): void 
   if (client.verdict !== null) return;
   client.question.note(asked, decision);
   client.gate.open('decision');
-  resumeClient(client);
+  client.resume();
 }
 
 /** Whether functions apply where the client is, or where it came in, that can't judge what it wants to do. */

@@ -10,7 +10,7 @@ import type { Client } from '../client.ts';
 import { Request } from '../relay/outstanding.ts';
 import { answerError } from '../query/query.ts';
 import { Handled } from '../relay/handled.ts';
-import { dropHeld, resumeClient } from '../relay/relay-client.ts';
+import { dropHeld } from '../relay/requests.ts';
 import {
   cycleEnd,
   cyclesOf,
@@ -83,7 +83,7 @@ export function takeError(client: Client, cluster: SessionWatch, before: Buffer,
         if (client.state !== 'waiting' || client.verdict !== verdict) return server.close('session lost');
         goOnWith(client, server);
         refuseKept(client, again!, answered, original);
-        resumeClient(client);
+        client.resume();
       });
     client.verdict = null;
     client.gate.open('verdict');
@@ -99,7 +99,7 @@ export function takeError(client: Client, cluster: SessionWatch, before: Buffer,
     } else {
       refuseKept(client, again!, answered, original);
     }
-    resumeClient(client);
+    client.resume();
   });
   return true;
 }
@@ -160,23 +160,18 @@ function goOnWith(client: Client, server: Server): void {
   client.gate.open('verdict');
 }
 
-/** Whether a client that has a server has to wait with it before it begins anything: the writer is not known. */
-export function waitsWithServer(client: Client): boolean {
-  const { watch: cluster } = client.database!;
-  if (cluster === null || !cluster.held || client.poolMode !== 'session') return false;
-  if (client.inTransaction || client.replication !== 'none') return false;
-  client.gate.close('server');
-  client.clock.beginWait(performance.now());
-  cluster.waitWithServer(client, () => {
-    if (client.state !== 'waiting' || client.server === null) return;
-    client.gate.open('server');
-    resumeClient(client);
-  });
-  return true;
+/** The connection to a client's server has ended. */
+export function serverLost(client: Client, server: Server, reason: string): void {
+  if (client.server !== server) return;
+  const { watch } = client.database!;
+  if (watch !== null && client.replication === 'none') return lostInCluster(client, server, watch);
+  client.server = null;
+  client.outstanding.clear();
+  client.close(reason, clientErrors.serverLost(reason));
 }
 
 /** The connection of a linked client ended without a word. */
-export function lostInCluster(client: Client, server: Server, cluster: SessionWatch): void {
+function lostInCluster(client: Client, server: Server, cluster: SessionWatch): void {
   client.gate.endWait();
   const plan = planAfterCrash(client, server, cluster);
   const loss = detach(client, server);
@@ -190,7 +185,7 @@ export function lostInCluster(client: Client, server: Server, cluster: SessionWa
   }
   tell(client, cluster, loss, plan.errors, plan.otherError);
   if (plan.again !== null) client.transcript.restart(plan.again);
-  resumeClient(client);
+  client.resume();
 }
 
 /** What becomes of what a client has sent to a server that has vanished. */
@@ -410,7 +405,7 @@ export function refuseWaiting(client: Client, error: ClientError): void {
     client.clock.dropQuery(performance.now());
     client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
   } else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
-  resumeClient(client);
+  client.resume();
 }
 
 /** What a client has sent, and can be sent again where the server has done nothing about it. */

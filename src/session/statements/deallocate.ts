@@ -10,7 +10,7 @@ import type { Client } from '../client.ts';
 import { link, unlinkIfDone } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request, type Effect } from '../relay/outstanding.ts';
-import { forwardRequest } from '../relay/relay-client.ts';
+import { forwardRequest } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { dropNamed } from './close.ts';
 import { isTracked } from './tracking.ts';

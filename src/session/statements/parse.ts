@@ -6,7 +6,7 @@ import type { Client } from '../client.ts';
 import { link } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
-import { nameWithoutEnd } from '../relay/relay-client.ts';
+import { nameWithoutEnd } from '../relay/refusal.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { prepareOn, touch } from './bring.ts';
 import { noteDiscard } from './discard.ts';

@@ -5,7 +5,7 @@ import type { Client } from '../client.ts';
 import { link } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
-import { forwardRequest } from '../relay/relay-client.ts';
+import { forwardRequest } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { bringUnnamed, prepareOn, touch } from './bring.ts';
 import { closeNamed } from './close.ts';

@@ -8,7 +8,7 @@ import { unlinkIfDone } from '../link/link.ts';
 import { Reply } from './outstanding.ts';
 import { dropAllStatements } from '../statements/discard.ts';
 import { retireStale } from '../statements/result-shape.ts';
-import { resumeAhead, resumeClient } from './relay-client.ts';
+import { resumeAhead } from './client-bytes.ts';
 import { takeError } from '../resend/loss.ts';
 
 /**
@@ -175,7 +175,7 @@ function resumeAwaiting(client: Client): void {
   if (client.gate.reason !== 'answers' || client.isClosed) return;
   if (!client.outstanding.empty && !client.outstanding.inCopy) return;
   client.gate.open('answers');
-  resumeClient(client);
+  client.resume();
 }
 
 /** Instead of the ReadyForQuery that would tell the client that its transaction is open. */

@@ -1,0 +1,177 @@
+/**
+ * What becomes of one message of a client. `classify` decides by the type, for the messages that are only passed on; `inspect`
+ * looks into the others.
+ */
+import { clientErrors } from '../../wire/errors.ts';
+import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
+import { mayDeallocate } from '../../sql/deallocate.ts';
+import type { Client } from '../client.ts';
+import { nameWithoutEnd } from './refusal.ts';
+import { forwardRequest } from './requests.ts';
+import { Handled } from './handled.ts';
+import { Request } from './outstanding.ts';
+import { executeFreeing } from '../statements/deallocate.ts';
+import { noteQuery } from '../statements/discard.ts';
+import { noteUnnamedParse } from '../statements/parse.ts';
+import { isTracked, mayBeTracked } from '../statements/tracking.ts';
+import { rollsBackFailed, tellLostTransaction } from '../resend/loss.ts';
+import {
+  answerError,
+  answerReady,
+  handleQueryText,
+  isPastFunctions,
+  tooLongForFunctions,
+} from '../query/query.ts';
+import { isKept } from '../statements/unnamed.ts';
+import { useStatement } from '../statements/use.ts';
+
+/** Longest Bind, Describe or Close whose names are looked for before the rest has come. */
+const NAMES_BYTES = 16 * 1024;
+
+/** Describe and Close say with this byte that they mean a portal, which lives and dies on its server. */
+const PORTAL = 0x50;
+
+/** The outcome for a message by its type alone, where that decides. Enters what is forwarded in the ledger. */
+export function classify(client: Client, type: number, size: number, chunk: Buffer, at: number): Handled {
+  if (client.skipToSync) {
+    if (type === Frontend.Sync || type === Frontend.Terminate || client.lostTransaction !== null)
+      return Handled.Inspect;
+    return Handled.Discard;
+  }
+  switch (type) {
+    case Frontend.Query:
+      if (client.isJudged || client.context.config.settings.disable_pqexec || client.replication !== 'none')
+        return Handled.Inspect;
+      return forwardQuery(client, size, chunk, at);
+    case Frontend.Parse:
+      if (client.isJudged) return Handled.Inspect;
+      return mayBeTracked(client)
+        ? classifyParse(client, size, chunk, at)
+        : forwardRequest(client, Request.Parse);
+    case Frontend.Bind:
+      // Both names empty, the portal's and the statement's: nothing to rename. (Two bytes that have not come count as no.)
+      if (
+        chunk[at + HEADER_BYTES] === 0 &&
+        chunk[at + HEADER_BYTES + 1] === 0 &&
+        client.server !== null &&
+        client.statements.isUnnamedPlain &&
+        !client.isJudged
+      ) {
+        return forwardRequest(client, Request.Bind);
+      }
+      return isTracked(client) || client.isJudged ? Handled.Inspect : forwardRequest(client, Request.Bind);
+    case Frontend.Describe:
+      if (chunk[at + HEADER_BYTES] === PORTAL || !(isTracked(client) || client.isJudged))
+        return forwardRequest(client, Request.Describe);
+      return Handled.Inspect;
+    case Frontend.Close:
+      if (chunk[at + HEADER_BYTES] === PORTAL || !isTracked(client))
+        return forwardRequest(client, Request.Close);
+      return Handled.Inspect;
+    case Frontend.Execute:
+      return client.statements.freeing.isOpen ? Handled.Inspect : forwardRequest(client, Request.Execute);
+    case Frontend.FunctionCall:
+      return client.isJudged ? Handled.Inspect : forwardRequest(client, Request.FunctionCall);
+    case Frontend.Sync:
+      return forwardRequest(client, Request.Sync);
+    case Frontend.Flush:
+      // Nothing has been sent that could be flushed while there is no link.
+      return client.server === null ? Handled.Discard : Handled.Forward;
+    case Frontend.CopyData:
+      // The server has given up on this copy already, and the rest of it is still arriving.
+      return client.server === null ? Handled.Discard : Handled.Forward;
+    case Frontend.CopyDone:
+    case Frontend.CopyFail:
+      if (client.server === null) return Handled.Discard;
+      client.outstanding.copyEnded();
+      return Handled.Forward;
+    case Frontend.Terminate:
+      return Handled.Inspect;
+    default:
+      return Handled.Unknown;
+  }
+}
+
+/** A Query that nobody judges. */
+function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled {
+  if (client.statements.named.isUsed && mayDeallocate(chunk, at + HEADER_BYTES, size)) return Handled.Inspect;
+  noteQuery(client, chunk, at, size);
+  return forwardRequest(client, Request.Query);
+}
+
+/** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
+function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled {
+  if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return Handled.Inspect;
+  if (client.statements.named.isUsed && mayDeallocate(chunk, at + HEADER_BYTES + 1, size))
+    return Handled.Inspect;
+  const handled = forwardRequest(client, Request.Parse);
+  if (handled === Handled.Forward) noteUnnamedParse(client, chunk, at, size);
+  return handled;
+}
+
+/** The outcome for a message whose content matters. @param bytes of it that have arrived */
+export function inspect(client: Client, type: number, size: number, bytes: Buffer): Handled {
+  const whole = bytes.length === size;
+  const isLost = client.lostTransaction !== null && type !== Frontend.Terminate;
+  if (isLost && !rollsBackFailed(client, type, bytes)) return tellLostTransaction(client, type);
+  switch (type) {
+    case Frontend.Terminate:
+      // what it has asked for before is done, as if it had waited
+      client.flush();
+      client.close('client close request');
+      return Handled.Later;
+    case Frontend.Sync:
+      return endSkipping(client);
+    case Frontend.Query:
+    case Frontend.Parse: {
+      if (type === Frontend.Query && client.context.config.settings.disable_pqexec) {
+        client.close('PQexec disallowed', clientErrors.pqexecDisallowed());
+        return Handled.Later;
+      }
+      if (client.replication !== 'none' && isPastFunctions(client, 'replication')) {
+        // they were not there when it logged in
+        const error = clientErrors.replicationRefused(client.entry);
+        client.close(error.message, error);
+        return Handled.Later;
+      }
+      const isJudged = client.isJudged;
+      const tooLong = isJudged ? tooLongForFunctions(client, type, size, bytes) : 0;
+      const needsText = isJudged && tooLong === 0;
+      if (!whole && !needsText && !mustBeWhole(client, type, size, bytes)) {
+        // Too large to be judged, and the policy lets it pass: it goes through in pieces.
+        return handleQueryText(client, type, bytes, tooLong);
+      }
+      return whole ? handleQueryText(client, type, bytes, tooLong) : Handled.NeedsAll;
+    }
+    case Frontend.FunctionCall: {
+      if (!isPastFunctions(client, 'function_call')) return forwardRequest(client, Request.FunctionCall);
+      answerError(client, type, clientErrors.functionCallRefused(client.entry));
+      return Handled.Done;
+    }
+    case Frontend.Execute:
+      if (whole) return executeFreeing(client, bytes);
+      return size > NAMES_BYTES ? forwardRequest(client, Request.Execute) : Handled.NeedsAll;
+    default: {
+      const result = useStatement(client, type, size, bytes);
+      if (result !== Handled.Incomplete) return result;
+      if (whole || bytes.length > NAMES_BYTES) nameWithoutEnd(client, type);
+      return Handled.Later;
+    }
+  }
+}
+
+/** Of a Parse all is needed where its text is kept, of a Query where it could be DEALLOCATE. */
+function mustBeWhole(client: Client, type: number, size: number, bytes: Buffer): boolean {
+  if (type === Frontend.Query)
+    return client.statements.named.isUsed && mayDeallocate(bytes, HEADER_BYTES, size);
+  return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));
+}
+
+/** The Sync behind an error that the proxy itself answered. */
+function endSkipping(client: Client): Handled {
+  client.skipToSync = false;
+  if (client.server !== null && client.outstanding.busy) {
+    return forwardRequest(client, Request.Sync);
+  }
+  return answerReady(client);
+}
