@@ -14,14 +14,14 @@ import { Fences } from './planned/fences.ts';
 import { newEntry, noteFound, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
 import { Lag } from './lag.ts';
-import { isKin, isSameServer, nodeKey, type Lineage, type Node } from './node.ts';
+import { isKin, isSameServer, nodeKey, type Lineage, type News } from './facts.ts';
+import type { Node } from './node.ts';
 import { Nodes } from './nodes.ts';
 import type { PlannedHold, RunningSwitchover, SwitchableCluster } from './planned/cluster.ts';
 import type { Failure } from './probe.ts';
 import type { Probes } from './probes.ts';
 import type { Evidence } from './question.ts';
 import { Readers } from './readers.ts';
-import { noteAnswer, noteFailure, type News } from './reports.ts';
 import type { TopologyRow } from './topology.ts';
 
 /** While nobody knows who the writer is, its nodes are asked as often as this. */
@@ -123,7 +123,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     const { hosts, port } = database.config;
     const { unix_socket_dir: folder } = this.#settings;
     for (const host of hosts.length > 0 ? hosts : [folder || '/tmp'])
-      this.nodes.ensure({ host, port }).isSeed = true;
+      this.nodes.ensure({ host, port }).seed();
   }
 
   get writer(): Node | null {
@@ -210,7 +210,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   /** NOTIFY TOPOLOGY, RELOAD: looks at everything now. */
   notify(): void {
     for (const node of this.nodes) {
-      if (node.readerFrom === Infinity) node.readerFrom = 0;
+      node.readAgain();
       node.probe.kick();
     }
     this.#discovery.refresh();
@@ -334,7 +334,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
 
   #onEvidence(node: Node, evidence: Evidence): void {
     if (evidence.recovering) this.#doubtName(node);
-    this.#tell(noteAnswer(node, evidence));
+    this.#tell(node.answered(evidence));
     if (this.#isMovedEntry && node.isSeed) this.#seedAnswered(node, evidence);
     if (node === this.#writer && !evidence.recovering) {
       this.lag.note(evidence);
@@ -361,7 +361,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
 
   #onProbeFailure(node: Node, failure: Failure): void {
     const { reason, isAlive, isClosing } = failure;
-    this.#tell(noteFailure(node, failure));
+    this.#tell(node.failed(failure));
     if (isAlive) {
       node.watch.judged(false);
       // It has no room for us, or no account: that is no reason to stop everybody else.
@@ -411,7 +411,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   /** It is not used as a reader for a while; with recreate_disconnected_pools = 0 until somebody asks for it. */
   #setAside(node: Node): void {
     const { server_failed_delay: delayMs, recreate_disconnected_pools: isTakenBack } = this.#settings;
-    node.readerFrom = isTakenBack ? performance.now() + delayMs : Infinity;
+    node.setAside(isTakenBack ? performance.now() + delayMs : Infinity);
   }
 
   /** Looks at what all nodes say of themselves. */
@@ -432,7 +432,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     // a false alarm changes nothing about them
     if (this.#hold !== null) return;
     for (const node of this.nodes) {
-      this.#tell(node.following.judge(node, this.#writer, (key) => this.nodes.byKey.get(key)));
+      this.#tell(node.follow(this.#writer, (key) => this.nodes.byKey.get(key)));
       if (!node.following.isOrphaned) continue;
       for (const pool of node.database.pools.values()) pool.moveReaders('orphaned standby');
     }
@@ -518,7 +518,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
       // what it has said before is void, under whichever name
       const isDoubted = writer !== null && !isPlanned && (node === writer || isSameServer(node, writer));
       if (isDoubted) {
-        node.role = 'unknown';
+        node.doubt();
         node.probe.renew();
       } else {
         node.probe.kick();

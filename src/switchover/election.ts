@@ -1,5 +1,6 @@
 import type { BlueGreen } from './blue-green.ts';
-import { betterWriter, isKin, isSameServer, isSuccessor, type Lineage, type Node } from './node.ts';
+import { betterWriter, isKin, isSameServer, isSuccessor, type Lineage } from './facts.ts';
+import type { Node } from './node.ts';
 
 /** Which of a cluster's nodes is to be its writer, by what they say of themselves. */
 export class Election {
@@ -51,7 +52,7 @@ export class Election {
             `${node.key} (timeline ${node.evidence?.timeline ?? 'unknown'}) is fenced off; it must be stopped or rewound`,
         );
       }
-      node.isFenced = isSecond;
+      node.fence(isSecond);
     }
   }
 }

@@ -1,5 +1,4 @@
-import { nodeKey, type Node } from './node.ts';
-import type { News } from './reports.ts';
+import { nodeKey, type FollowingFacts, type News, type NodeFacts } from './facts.ts';
 
 /**
  * Whether a standby follows the writer. One that does not will never catch up: its data are of the past, however little
@@ -26,9 +25,8 @@ interface Doubt {
 }
 
 /** What is known of how a standby gets its WAL. Times are of performance.now(), in ms; 0: never. */
-export class Following {
-  /** it does not follow the writer, and nothing says that it will */
-  isOrphaned = false;
+export class Following implements FollowingFacts {
+  #isOrphaned = false;
   /** why it does not follow the writer now; null: it does, or there is no writer to follow */
   #doubt: Doubt | null = null;
   #doubtedSince = 0;
@@ -43,14 +41,14 @@ export class Following {
 
   /** It is no standby now. */
   reset(): void {
-    this.isOrphaned = false;
+    this.#isOrphaned = false;
     this.#hasFollowed = false;
     this.#forget();
   }
 
   /** The writer is another one, or was away: a standby that has followed has time to do so again. */
   awaitWriter(): void {
-    if (!this.isOrphaned) this.#forget();
+    if (!this.#isOrphaned) this.#forget();
   }
 
   #forget(): void {
@@ -59,9 +57,14 @@ export class Following {
     this.#goodSince = 0;
   }
 
+  /** It does not follow the writer, and nothing says that it will. */
+  get isOrphaned(): boolean {
+    return this.#isOrphaned;
+  }
+
   /** Whether reads may go there. One that has never been seen to follow has to show it first. */
   get isReadable(): boolean {
-    return !this.isOrphaned && (this.#doubt === null || this.#hasFollowed);
+    return !this.#isOrphaned && (this.#doubt === null || this.#hasFollowed);
   }
 
   get isLagUnknown(): boolean {
@@ -75,14 +78,14 @@ export class Following {
 
   /**
    * Judges a standby by its last answer and the writer's.
-   * @param writer null: none is known now, and nobody is behind it
+   * @param writer null: none is known now, so that no standby lags
    * @param at the node at an address that a standby streams from
    * @returns what is new
    */
   judge(
-    node: Node,
-    writer: Node | null,
-    at: (key: string) => Node | undefined,
+    node: NodeFacts,
+    writer: NodeFacts | null,
+    at: (key: string) => NodeFacts | undefined,
     now = performance.now(),
   ): News[] {
     const { evidence } = node;
@@ -100,7 +103,7 @@ export class Following {
     return doubt === null ? this.#follows(node, writer, now) : this.#doubted(node, writer, doubt, now);
   }
 
-  #follows(node: Node, writer: Node, now: number): News[] {
+  #follows(node: NodeFacts, writer: NodeFacts, now: number): News[] {
     const receiver = node.evidence?.source?.pid ?? null;
     if (this.#goodSince === 0 || receiver !== this.#receiver) this.#goodSince = now;
     this.#receiver = receiver;
@@ -108,29 +111,27 @@ export class Following {
     this.#doubt = null;
     this.#doubtedSince = 0;
     this.#hasFollowed = true;
-    if (!this.isOrphaned) return [];
-    this.isOrphaned = false;
-    node.lastChange = now;
+    if (!this.#isOrphaned) return [];
+    this.#isOrphaned = false;
     const message = `${node.key} follows the writer ${writer.key} again, and is read from`;
     return [{ level: 'info', event: 'node_follows', message }];
   }
 
-  #doubted(node: Node, writer: Node, doubt: Doubt, now: number): News[] {
+  #doubted(node: NodeFacts, writer: NodeFacts, doubt: Doubt, now: number): News[] {
     if (this.#doubtedSince === 0) this.#doubtedSince = now;
     this.#goodSince = 0;
     this.#doubt = doubt;
-    if (this.isOrphaned || now - this.#doubtedSince < doubt.graceMs) return [];
-    this.isOrphaned = true;
-    node.lastChange = now;
+    if (this.#isOrphaned || now - this.#doubtedSince < doubt.graceMs) return [];
+    this.#isOrphaned = true;
     const message = `ORPHANED: ${node.key} ${doubt.why}; nothing is read from it. ${remedy(writer)}`;
     return [{ level: 'warn', event: 'node_orphaned', message }];
   }
 }
 
 function doubtOf(
-  node: Node,
-  writer: Node,
-  at: (key: string) => Node | undefined,
+  node: NodeFacts,
+  writer: NodeFacts,
+  at: (key: string) => NodeFacts | undefined,
   /** it has not replayed anything for a while, although there is something */
   isStuck: boolean,
 ): Doubt | null {
@@ -181,7 +182,7 @@ function isBelow<T extends number | bigint>(one: T | null, other: T | null): boo
 }
 
 /** How a standby is made to follow the writer, as a sentence or two. */
-export function remedy({ target: { host, port } }: Node): string {
+export function remedy({ target: { host, port } }: NodeFacts): string {
   return (
     `Point it to the writer: ALTER SYSTEM SET primary_conninfo = 'host=${host} port=${port} user=...'; ` +
     'SELECT pg_reload_conf(). If its log says then that the new timeline forked off before its own position, ' +

@@ -1,4 +1,4 @@
-import type { Node } from './node.ts';
+import type { NodeFacts } from './facts.ts';
 import type { Evidence } from './question.ts';
 
 /** More samples than that are thinned. */
@@ -40,7 +40,7 @@ export class Lag {
   }
 
   /** Bytes of WAL that the writer had written at its last probe and a reader has not replayed; null: not known. */
-  bytes(node: Node): number | null {
+  bytes(node: NodeFacts): number | null {
     const written = this.#samples.at(-1)?.position ?? null;
     const replayed = replayedBy(node);
     if (written === null || replayed === null) return null;
@@ -48,7 +48,7 @@ export class Lag {
   }
 
   /** Seconds since the writer has written the oldest byte that a reader has not replayed; null: not known. */
-  seconds(node: Node, now = performance.now()): number | null {
+  seconds(node: NodeFacts, now = performance.now()): number | null {
     const replayed = replayedBy(node);
     if (replayed === null || this.#samples.length === 0) return null;
     const index = this.#firstAfter(replayed);
@@ -85,7 +85,7 @@ export class Lag {
 }
 
 /** What a reader has replayed of the writer's WAL; null: not known, or it is none of the writer's. */
-function replayedBy(node: Node): bigint | null {
+function replayedBy(node: NodeFacts): bigint | null {
   if (node.role !== 'reader' || node.following.isLagUnknown) return null;
   return node.evidence?.position ?? null;
 }

@@ -1,93 +1,199 @@
+/** A server of a cluster: what its probe has found, written by its own verbs only. */
 import type { Database } from '../pool/databases.ts';
 import type { Target } from '../pool/socket.ts';
-import type { Following } from './following.ts';
+import { nodeKey, type News, type NodeFacts, type Role } from './facts.ts';
+import { Following } from './following.ts';
 import type { NodeWatch } from './node-watch.ts';
+import type { Failure } from './probe.ts';
 import type { NodeProbe } from './probes.ts';
 import type { Evidence } from './question.ts';
 
-export type Role = 'unknown' | 'writer' | 'reader';
-
-/** A server of a cluster, and what is known of it. Times are of performance.now(), in ms; 0: never. */
-export interface Node {
-  readonly key: string;
+export interface NodeParts {
   readonly target: Target;
-  /** the configuration names it, whether the topology query does or not */
-  isSeed: boolean;
   /** the database whose pools go to this node: `dev@host:port` */
   readonly database: Database;
+  readonly watch: (node: Node) => NodeWatch;
+  readonly probe: (node: Node) => NodeProbe;
+}
+
+/** See NodeFacts for the fields. */
+export class Node implements NodeFacts {
+  readonly key: string;
+  readonly target: Target;
+  readonly database: Database;
   readonly probe: NodeProbe;
-  /** what its own clients are told */
+  /** what clients that were led to this node by its name are told */
   readonly watch: NodeWatch;
-  /** by the last answer; `unknown` as soon as the connection that gave it is gone */
-  role: Role;
-  evidence: Evidence | null;
-  /** why there is no evidence; '' when there is */
-  failure: string;
-  /** no answer has come, or it was the writer and was replaced: not used as a reader before */
-  readerFrom: number;
-  lastProbe: number;
-  /** since when nothing has been heard of it; 0: it answers, or refuses to */
-  silentSince: number;
-  lastChange: number;
-  /** when it was first seen to be no standby and to refuse writes, while it was watched */
-  readOnlySince: number;
-  /** it says that it is the writer while a better one does too */
-  isFenced: boolean;
-  /** whether it follows the writer, while it is a standby */
-  readonly following: Following;
-  /** role and status columns of the topology query */
-  label: string;
+  readonly following = new Following();
+  #isSeed = false;
+  #role: Role = 'unknown';
+  #evidence: Evidence | null = null;
+  #failure = '';
+  #readerFrom = 0;
+  #lastProbe = 0;
+  #silentSince = 0;
+  #lastChange = performance.now();
+  #readOnlySince = 0;
+  #isFenced = false;
+  #label = '';
+
+  constructor({ target, database, watch, probe }: NodeParts) {
+    this.key = nodeKey(target);
+    this.target = target;
+    this.database = database;
+    this.watch = watch(this);
+    this.probe = probe(this);
+  }
+
+  get isSeed(): boolean {
+    return this.#isSeed;
+  }
+
+  get role(): Role {
+    return this.#role;
+  }
+
+  get evidence(): Evidence | null {
+    return this.#evidence;
+  }
+
+  get failure(): string {
+    return this.#failure;
+  }
+
+  get readerFrom(): number {
+    return this.#readerFrom;
+  }
+
+  get lastProbe(): number {
+    return this.#lastProbe;
+  }
+
+  get silentSince(): number {
+    return this.#silentSince;
+  }
+
+  get lastChange(): number {
+    return this.#lastChange;
+  }
+
+  get readOnlySince(): number {
+    return this.#readOnlySince;
+  }
+
+  get isFenced(): boolean {
+    return this.#isFenced;
+  }
+
+  get label(): string {
+    return this.#label;
+  }
+
+  /** The configuration names the node. */
+  seed(): void {
+    this.#isSeed = true;
+  }
+
+  /** @param label role and status of the topology query's row */
+  describe(label: string): void {
+    this.#label = label;
+  }
+
+  /** Reads do not go there before `from`, in ms of performance.now(); Infinity: until `readAgain`. */
+  setAside(from: number): void {
+    this.#readerFrom = from;
+  }
+
+  /** Ends a `setAside` without end. */
+  readAgain(): void {
+    if (this.#readerFrom === Infinity) this.#readerFrom = 0;
+  }
+
+  /** Its last claim to be a writer is void: it must be asked again. */
+  doubt(): void {
+    this.#role = 'unknown';
+  }
+
+  /** Whether it claims to be the writer while a better node does, too. */
+  fence(isFenced: boolean): void {
+    this.#isFenced = isFenced;
+  }
+
+  /**
+   * Judges whether it follows the writer, while it is a standby.
+   * @param at the node at an address
+   */
+  follow(writer: NodeFacts | null, at: (key: string) => NodeFacts | undefined): News[] {
+    const now = performance.now();
+    const news = this.following.judge(this, writer, at, now);
+    if (news.length > 0) this.#lastChange = now;
+    return news;
+  }
+
+  /** The probe has an answer. @returns the changes worth logging */
+  answered(evidence: Evidence): News[] {
+    const now = performance.now();
+    const before = this.#evidence;
+    const news: News[] = [];
+    this.#lastProbe = now;
+    this.#readOnlySince = this.#refusesWritesSince(evidence, now);
+    if (this.#readOnlySince === now) {
+      const message = `${this.key} does not take writes any more`;
+      news.push({ level: 'warn', event: 'node_read_only', message });
+    }
+    if (evidence.refused !== '' && evidence.refused !== before?.refused) {
+      const message = `${this.key} does not answer all that its probe asks (${evidence.refused}): ${lostBy(evidence)}`;
+      news.push({ level: 'warn', event: 'node_rights', message });
+    }
+    this.#evidence = evidence;
+    this.#failure = '';
+    this.#silentSince = 0;
+    if (!this.database.isUp) {
+      this.database.isUp = true;
+      for (const pool of this.database.pools.values()) pool.opener.forgetFailures();
+    }
+    const role = evidence.recovering ? 'reader' : 'writer';
+    if (role !== this.#role) {
+      this.#role = role;
+      if (role === 'writer') this.following.reset();
+      this.#lastChange = now;
+      const message = `${this.key} is a ${role} (timeline ${evidence.timeline ?? 'unknown'})`;
+      news.push({ level: 'info', event: 'node_role', message });
+    }
+    return news;
+  }
+
+  /** The probe has failed. @returns the changes worth logging */
+  failed({ reason, isAlive }: Failure): News[] {
+    const now = performance.now();
+    const isNew = this.#failure === '';
+    this.#failure = reason;
+    if (isNew) this.#lastChange = now;
+    if (isAlive) {
+      this.#silentSince = 0;
+    } else {
+      this.#role = 'unknown';
+      this.database.isUp = false;
+      this.#silentSince ||= now;
+    }
+    const message = isAlive
+      ? `${this.key} refuses its probe: ${reason}; whether it is the writer, and how far behind, is not known from now on`
+      : `${this.key} does not answer: ${reason}`;
+    return isNew ? [{ level: 'warn', event: 'node_failed', message }] : [];
+  }
+
+  /** The new value of `readOnlySince`. */
+  #refusesWritesSince({ recovering, readOnly }: Evidence, now: number): number {
+    if (recovering || !readOnly) return 0;
+    const before = this.#evidence;
+    const wasWritable = before !== null && !before.recovering && !before.readOnly;
+    return wasWritable ? now : this.#readOnlySince;
+  }
 }
 
-export function nodeKey({ host, port }: Target): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-/** What is known of the writer that was, also when it is gone. */
-export interface Lineage {
-  readonly timeline: number | null;
-  readonly system: string | null;
-}
-
-/** Whether a node descends from the same initdb, as far as is known. */
-export function isKin(node: Node, known: Lineage | null): boolean {
-  const system = node.evidence?.system ?? null;
-  return system === null || known === null || known.system === null || known.system === system;
-}
-
-/**
- * Whether a node may become, or be again, the writer.
- *
- * A promoted standby always begins a timeline of its own, higher than the one that it followed. So one with a lower
- * timeline is a writer of the past. The same timeline at another node is right only where the old writer is not there:
- * a standby that was started as a primary without promotion. Timelines of another cluster say nothing at all.
- */
-export function isSuccessor(candidate: Node, old: Node | null, known: Lineage | null): boolean {
-  if (candidate.role !== 'writer') return false;
-  if (known === null) return true;
-  // made anew at the same address, somebody has decided that this is it
-  if (!isKin(candidate, known)) return candidate === old;
-  const { timeline: oldTimeline } = known;
-  const timeline = candidate.evidence?.timeline ?? null;
-  if (timeline === null || oldTimeline === null) return true;
-  if (timeline > oldTimeline) return true;
-  return (
-    timeline === oldTimeline &&
-    (old === null || candidate === old || (old.role !== 'writer' && old.failure !== ''))
-  );
-}
-
-/** The better of two writers: the higher timeline, then the one that topology knows, then the one that was there. */
-export function betterWriter(a: Node, b: Node, current: Node | null): Node {
-  const difference = (a.evidence?.timeline ?? 0) - (b.evidence?.timeline ?? 0);
-  if (difference !== 0) return difference > 0 ? a : b;
-  if (a === current || b === current) return a === current ? a : b;
-  if (a.isSeed !== b.isSeed) return a.isSeed ? b : a;
-  return a;
-}
-
-/** Two addresses of one server. */
-export function isSameServer(a: Node, b: Node): boolean {
-  const started = a.evidence?.instance ?? null;
-  return started !== null && started === b.evidence?.instance && a.evidence!.timeline === b.evidence.timeline;
+/** The consequence of a question that the node refuses to answer. */
+function lostBy({ isShort }: Evidence): string {
+  return isShort
+    ? 'its timeline, system identifier and lag are not known: of two writers the newer one cannot be told, and rules see no lag'
+    : 'its system identifier is not known, and the timeline of a standby only while it streams: a node of another cluster cannot be told. EXECUTE on pg_control_checkpoint() and pg_control_system() is missing';
 }

@@ -2,9 +2,9 @@ import { Database, type Registry } from '../pool/databases.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Target } from '../pool/socket.ts';
 import type { ClusterView, SessionWatch } from '../pool/watch.ts';
-import { Following } from './following.ts';
 import { NodeWatch } from './node-watch.ts';
-import { nodeKey, type Node } from './node.ts';
+import { nodeKey } from './facts.ts';
+import { Node } from './node.ts';
 import { OwnSession } from './planned/own-session.ts';
 import type { Failure } from './probe.ts';
 import type { Probes } from './probes.ts';
@@ -62,42 +62,30 @@ export class Nodes {
     const known = this.byKey.get(key);
     if (known !== undefined) return known;
     const database = this.#databaseOf(target, key);
-    const watch = new NodeWatch(this.#cluster, {
-      isWriter: () => this.#events.isWriter(node),
-      isHeld: () => this.#events.isHeld(node),
-      ask: () => {
-        if (database.removed) return false;
-        node.probe.renew();
-        return true;
-      },
-    });
-    database.watch = watch;
-    const node: Node = {
-      key,
+    const node = new Node({
       target,
-      watch,
-      isSeed: false,
       database,
-      probe: this.#probes.of(key, target, {
-        pool: () => this.#credentialsFor(database),
-        intervalMs: () => this.#events.intervalMs(),
-        deadlineMs: () => Math.max(DEADLINE_MS, 3 * this.#registry.config.settings.polling_frequency),
-        onEvidence: (evidence) => this.#events.onEvidence(node, evidence),
-        onFailure: (failure) => this.#events.onFailure(node, failure),
-      }),
-      role: 'unknown',
-      evidence: null,
-      failure: '',
-      readerFrom: 0,
-      lastProbe: 0,
-      silentSince: 0,
-      lastChange: performance.now(),
-      readOnlySince: 0,
-      isFenced: false,
-      following: new Following(),
-      label: '',
-    };
-    // of databases that nobody uses only the first has a connection to each node in advance
+      watch: (self) =>
+        new NodeWatch(this.#cluster, {
+          isWriter: () => this.#events.isWriter(self),
+          isHeld: () => this.#events.isHeld(self),
+          ask: () => {
+            if (database.removed) return false;
+            self.probe.renew();
+            return true;
+          },
+        }),
+      probe: (self) =>
+        this.#probes.of(key, target, {
+          pool: () => this.#credentialsFor(database),
+          intervalMs: () => this.#events.intervalMs(),
+          deadlineMs: () => Math.max(DEADLINE_MS, 3 * this.#registry.config.settings.polling_frequency),
+          onEvidence: (evidence) => this.#events.onEvidence(self, evidence),
+          onFailure: (failure) => this.#events.onFailure(self, failure),
+        }),
+    });
+    database.watch = node.watch;
+    // of several unused databases only the first opens a connection to each node in advance
     database.isPrepared = () => node.probe.isFirst || this.#isUsed;
     this.byKey.set(key, node);
     this.#registry.databases.set(database.name, database);
@@ -117,7 +105,7 @@ export class Nodes {
       const isNew = !this.byKey.has(nodeKey(target));
       const node = this.ensure(target);
       listed.set(node, row);
-      node.label = [row.role, row.status].filter(Boolean).join(' ');
+      node.describe([row.role, row.status].filter(Boolean).join(' '));
       if (!isNew) continue;
       this.#events.onChange('node_added', `node ${node.key} found by the topology query`);
       node.probe.start();

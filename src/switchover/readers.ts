@@ -1,6 +1,7 @@
 import type { Database } from '../pool/databases.ts';
 import type { Lag } from './lag.ts';
-import { isSameServer, type Node } from './node.ts';
+import { isSameServer, type NodeFacts } from './facts.ts';
+import type { Node } from './node.ts';
 
 /** What rules and clients see of a cluster's nodes: who serves reads now, and ctx.nodes. */
 export class Readers {
@@ -64,7 +65,7 @@ export type NodeState =
   | 'failed';
 
 /** @param writer the cluster's, or the one that was while another is looked for */
-export function stateOf(node: Node, writer: Node | null, now = performance.now()): NodeState {
+export function stateOf(node: NodeFacts, writer: NodeFacts | null, now = performance.now()): NodeState {
   if (node.failure !== '') return 'failed';
   if (node.role === 'unknown') return 'asked';
   if (node === writer) return 'serving';

@@ -1,7 +1,7 @@
 import type { Database, Registry } from '../pool/databases.ts';
 import { ClusterController, type Heritage } from './controller.ts';
 import { SwitchoverHistory } from './history.ts';
-import { nodeKey } from './node.ts';
+import { nodeKey } from './facts.ts';
 import { Probes } from './probes.ts';
 
 /** All clusters of a proxy: one controller for each database with a topology_query. */

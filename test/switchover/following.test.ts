@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Following } from '../../src/switchover/following.ts';
 import { Lag } from '../../src/switchover/lag.ts';
-import type { Node } from '../../src/switchover/node.ts';
+import type { NodeFacts } from '../../src/switchover/facts.ts';
 import { evidenceFrom, type Evidence, type Source } from '../../src/switchover/question.ts';
 
 interface Said {
@@ -42,7 +42,9 @@ function receives(pid: string, sender = { host: 'w', port: 1 }): Source {
   return { kind: 'receives', pid, wantsStream: true, retryMs: 5000, sender };
 }
 
-/** Only what the judgement looks at. */
+/** A node that a test may change, with the facts that a judgement looks at. */
+type Node = { -readonly [K in keyof NodeFacts]: NodeFacts[K] } & { readonly following: Following };
+
 function node(said: Said = {}): Node {
   const { key = 's:1', recovering = true } = said;
   const [host = '', port] = key.split(':');
@@ -71,7 +73,7 @@ function watch(
   const seen: [number, string][] = [];
   for (const { from, to, said } of steps)
     for (let now = from; now < to; now += 100) {
-      (standby as { evidence: Evidence }).evidence = evidence(said);
+      standby.evidence = evidence(said);
       for (const { event } of standby.following.judge(standby, leader, at, now)) seen.push([now, event]);
     }
   return seen;
@@ -273,7 +275,8 @@ test('a cascading standby is judged by where its stream begins', () => {
   const behind = (host: string): Said => ({ source: receives('1', { host, port: 1 }) });
   const cascading = node();
   assert.deepEqual(watch(cascading, leader, [{ from: 1, to: 10_000, said: behind('m') }], at), []);
-  middle.following.isOrphaned = true;
+  watch(middle, leader, [{ from: 1, to: 10_000, said: { timeline: 0 } }]);
+  assert.equal(middle.following.isOrphaned, true);
   assert.deepEqual(watch(cascading, leader, [{ from: 10_000, to: 20_000, said: behind('m') }], at), [
     [12_000, 'node_orphaned'],
   ]);

@@ -1,7 +1,13 @@
 /** Which node may become the writer, from what nodes say of themselves alone. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { betterWriter, isSuccessor, type Lineage, type Node, type Role } from '../../src/switchover/node.ts';
+import {
+  betterWriter,
+  isSuccessor,
+  type Lineage,
+  type NodeFacts,
+  type Role,
+} from '../../src/switchover/facts.ts';
 
 interface Said {
   role?: Role;
@@ -11,7 +17,7 @@ interface Said {
 }
 
 /** Only what the decision looks at. */
-function node({ role = 'writer', timeline = 1, system = 'a', failure = '' }: Said = {}): Node {
+function node({ role = 'writer', timeline = 1, system = 'a', failure = '' }: Said = {}): NodeFacts {
   const evidence = {
     recovering: role === 'reader',
     timeline,
@@ -20,7 +26,7 @@ function node({ role = 'writer', timeline = 1, system = 'a', failure = '' }: Sai
     system,
     instance: null,
   };
-  return { key: 'n', role, evidence, failure, isSeed: false } as unknown as Node;
+  return { key: 'n', role, evidence, failure, isSeed: false } as unknown as NodeFacts;
 }
 
 const KNOWN: Lineage = { timeline: 3, system: 'a' };

@@ -1,6 +1,7 @@
 /** The preconditions of a SWITCHOVER: what must be true of both nodes before a client is held. */
 import { remedy } from '../following.ts';
-import { isSameServer, type Node } from '../node.ts';
+import { isSameServer } from '../facts.ts';
+import type { Node } from '../node.ts';
 import { escapes, leftFence, lowerFence, missingForFence } from './fence.ts';
 import { markOf } from './fence-mark.ts';
 import type { OwnSession } from './own-session.ts';

@@ -1,6 +1,7 @@
 /** The connections of the clusters that one SWITCHOVER concerns. */
 import type { Server } from '../../pool/server.ts';
-import { isSameServer, type Node } from '../node.ts';
+import { isSameServer } from '../facts.ts';
+import type { Node } from '../node.ts';
 import type { SwitchableCluster } from './cluster.ts';
 
 /**

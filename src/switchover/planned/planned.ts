@@ -2,7 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Settings } from '../../config/options.ts';
 import { ControlError } from '../../pool/control.ts';
-import { isSameServer, type Node } from '../node.ts';
+import { isSameServer } from '../facts.ts';
+import type { Node } from '../node.ts';
 import { ANSWER_MS, askTarget, lowerOldFence, refusalOf, writerProblems } from './checks.ts';
 import type { Phase, PlannedHold, RunningSwitchover, SwitchableCluster } from './cluster.ts';
 import { Distance, POLL_MS } from './distance.ts';

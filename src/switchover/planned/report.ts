@@ -1,6 +1,7 @@
 /** The answer to a SWITCHOVER that has succeeded: the work that is left to be done by hand. */
 import { remedy } from '../following.ts';
-import { isSameServer, nodeKey, type Node } from '../node.ts';
+import { isSameServer, nodeKey } from '../facts.ts';
+import type { Node } from '../node.ts';
 
 /**
  * @param writer the new writer
