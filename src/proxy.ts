@@ -10,7 +10,13 @@ import { Functions } from './functions/functions.ts';
 import { Listener, type InheritedSockets } from './listener.ts';
 import { notifyReloading, notifySystemd } from './platform/systemd.ts';
 import { hasSocketOptions, needsSocketOptions } from './platform/socket-options.ts';
+import { Context } from './pool/context.ts';
 import { Registry } from './pool/databases.ts';
+import { Directory } from './pool/directory.ts';
+import { Pause } from './pool/pause.ts';
+import { Peers } from './pool/peers.ts';
+import { Resolver } from './pool/resolver.ts';
+import { Turnover } from './pool/turnover.ts';
 import { PoolsObserver } from './pool/observe.ts';
 import { MAINTENANCE_MS, maintainPools } from './pool/maintenance.ts';
 import { ADMIN_DATABASE } from './session/names.ts';
@@ -61,8 +67,17 @@ export class Proxy implements AdminActions {
   }) {
     this.#inherited = inherited;
     this.log = log;
-    this.registry = new Registry(config, log);
-    this.switchovers = new Switchovers(this.registry);
+    const context = new Context(config, log);
+    const turnover = new Turnover();
+    const pause = new Pause(turnover);
+    const resolver = new Resolver({
+      ttls: () => context.settings,
+      onChange: (host, addresses) => this.registry.directory.hostMoved(host, addresses),
+    });
+    this.switchovers = new Switchovers({ context, resolver, turnover });
+    const directory = new Directory({ context, resolver, turnover, pause, clusters: this.switchovers });
+    const peers = new Peers(context, resolver);
+    this.registry = new Registry(context, turnover, pause, resolver, directory, peers);
     this.functions = new Functions({
       settings: config.settings,
       databases: config.databases.values(),
@@ -123,7 +138,7 @@ export class Proxy implements AdminActions {
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
     // Clients connect meanwhile. Their first query waits for the rules of their own database only.
     void this.functions.start();
-    this.switchovers.reconfigure();
+    this.switchovers.reconfigure(this.registry.directory);
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
   }
 
@@ -183,7 +198,7 @@ export class Proxy implements AdminActions {
     for (const database of this.registry.reconfigure(next))
       this.sessions.drop(database, clientErrors.databaseRemoved());
     this.#warnOfAuthFiles();
-    this.switchovers.reconfigure();
+    this.switchovers.reconfigure(this.registry.directory);
     if (changesTls(old, next.settings, 'server')) this.#renewServers();
     this.functions.confirmRemovals();
     await this.functions.reconfigure(next.settings, next.databases.values(), next.fallback);
@@ -280,7 +295,7 @@ export class Proxy implements AdminActions {
   }
 
   async #end(): Promise<void> {
-    this.registry.stopping = true;
+    this.registry.pauses.stop();
     await this.switchovers.stop();
     if (this.#maintenance) clearInterval(this.#maintenance);
     this.#listener.closeUnix();

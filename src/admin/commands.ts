@@ -2,7 +2,7 @@ import { applySet } from '../config/change.ts';
 import { isOptionName, optionOf } from '../config/options.ts';
 import { canPassDescriptors, sendDescriptors } from '../platform/descriptors.ts';
 import { fdOf } from '../platform/libc.ts';
-import type { Database } from '../pool/databases.ts';
+import type { Database } from '../pool/database.ts';
 import { ADMIN_DATABASE } from '../session/names.ts';
 import { clientPhase } from '../session/phase.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
@@ -143,7 +143,7 @@ function disable(operator: Operator, argument: string): Buffer {
   operator.requireAdmin();
   if (argument === '') throw commandError('a database is required');
   logCommand(operator.actions, 'DISABLE', argument);
-  databaseFor(operator.actions, argument, 'disable').disabled = true;
+  databaseFor(operator.actions, argument, 'disable').setDisabled(true);
   return commandComplete('DISABLE');
 }
 
@@ -151,7 +151,7 @@ function enable(operator: Operator, argument: string): Buffer {
   operator.requireAdmin();
   if (argument === '') throw commandError('a database is required');
   logCommand(operator.actions, 'ENABLE', argument);
-  databaseFor(operator.actions, argument, 'enable').disabled = false;
+  databaseFor(operator.actions, argument, 'enable').setDisabled(false);
   return commandComplete('ENABLE');
 }
 
@@ -179,7 +179,7 @@ function kill(operator: Operator, argument: string): Buffer {
 
 function killDatabase({ sessions }: AdminActions, database: Database): void {
   const error = clientErrors.databaseRemoved();
-  database.paused = true;
+  database.setPaused(true);
   sessions.drop(database, error);
   for (const pool of database.pools.values()) {
     for (const server of [...pool.servers]) server.close(error.message);

@@ -1,17 +1,23 @@
-import type { Socket } from 'node:net';
+/** Opens connections to PostgreSQL for a pool, and those that carry a cancel request. */
 import { ServerAuth } from '../auth/server-auth.ts';
 import { endPointHash, serverTls, type SslMode } from '../auth/tls.ts';
+import type { Settings } from '../config/options.ts';
 import { setTcpOptions } from '../platform/socket-options.ts';
 import { cancelRequest } from '../wire/messages.ts';
+import type { Credentials } from './credentials.ts';
 import { logIn, type Welcome } from './login.ts';
-import type { Pool } from './pool.ts';
-import type { Registry } from './databases.ts';
-import { Server } from './server.ts';
+import type { Resolver } from './resolver.ts';
+import { Server, type Purpose, type ServerOwner } from './server.ts';
 import { ConnectError, encrypt, openSocket, unixPath, type Negotiation, type Target } from './socket.ts';
 
 export interface Opened {
   readonly server: Server;
   readonly welcome: Welcome;
+}
+
+/** A pool for which connections are opened. */
+export interface ConnectingPool extends ServerOwner {
+  readonly credentials: Credentials;
 }
 
 /** Whether TLS is used: not at all, where the other side has it, or in any case. */
@@ -23,44 +29,47 @@ export function encryptionTo(target: Target, mode: SslMode): Encryption {
   return mode === 'allow' || mode === 'prefer' ? 'offered' : 'required';
 }
 
+/** What a connection is opened for. */
+export interface OpenOptions {
+  readonly purpose: Purpose;
+  /** of the StartupMessage */
+  readonly parameters: readonly (readonly [string, string])[];
+  /** Ends the attempt (server_connect_timeout). */
+  readonly signal: AbortSignal;
+  /** Called with the server as soon as there is one, so that a timeout can close it. */
+  readonly onServer: (server: Server) => void;
+  /** The number of the server; a new one by default. */
+  readonly id?: number;
+}
+
+/** As `openServer`; tests put another one in its place. */
+export type OpenServer = (pool: ConnectingPool, target: Target, options: OpenOptions) => Promise<Opened>;
+
 /**
- * Opens a connection to PostgreSQL for a pool: TCP or Unix socket, TLS as server_tls_sslmode wants it, login.
- * @param parameters of the StartupMessage
- * @param signal ends the attempt (server_connect_timeout)
- * @param onServer told of the server object as soon as there is one, so that a timeout can close it
- * @param id of the server that is made
+ * Opens a connection to PostgreSQL: TCP or Unix socket, TLS as server_tls_sslmode wants it, login.
  * @throws ConnectError, LoginError from login.ts
  */
 export async function openServer(
-  pool: Pool,
+  pool: ConnectingPool,
   target: Target,
-  parameters: readonly (readonly [string, string])[],
-  signal: AbortSignal,
-  onServer: (server: Server) => void,
-  id = pool.registry.ids.next(),
+  { purpose, parameters, signal, onServer, id = pool.context.ids.next() }: OpenOptions,
 ): Promise<Opened> {
-  const { settings } = pool.registry.config;
+  const { settings } = pool.context;
   const encryption = encryptionTo(target, settings.server_tls_sslmode);
-  const opened = await openSocket(target, pool.registry.resolver, settings, signal);
+  const opened = await openSocket(target, pool.resolver, settings, signal);
   const { socket } = opened;
   if (unixPath(target) === null) setTcpOptions(socket, settings);
 
-  const server = new Server(pool, id, socket, target.host, target.port);
-  watchSocket(server, socket);
-  server.localAddress = socket.localAddress ?? 'unix';
-  server.localPort = socket.localPort ?? target.port;
-  server.remoteAddress = socket.remoteAddress ?? '';
+  const server = new Server(pool, id, socket, target, purpose);
   onServer(server);
   opened.onBytes = (chunk) => server.receive(chunk);
 
   let certificateHash: Buffer | null = null;
   if (encryption !== 'none') {
     const { options } = serverTls(settings, target.host);
-    const secure = await encrypt(opened, negotiation(pool), options);
+    const secure = await encrypt(opened, pool.database.config.sslnegotiation, options);
     if (secure !== null) {
-      server.socket = secure;
-      watchSocket(server, secure);
-      server.tls = `${secure.getProtocol()}/${secure.getCipher().name}`;
+      server.encrypted(secure, `${secure.getProtocol()}/${secure.getCipher().name}`);
       const certificate = secure.getPeerX509Certificate();
       certificateHash = certificate ? endPointHash(certificate.raw) : null;
     } else if (encryption === 'required') {
@@ -75,32 +84,33 @@ export async function openServer(
   return { server, welcome };
 }
 
-function negotiation(pool: Pool): Negotiation {
-  return pool.database.config.sslnegotiation;
-}
-
-function watchSocket(server: Server, socket: Socket): void {
-  socket.on('error', (error) => {
-    server.pool.registry.log.debug({ server: server.id, err: error }, `${server.label} ${error.message}`);
-    server.sendFailed = (error as NodeJS.ErrnoException).syscall === 'write';
-    server.lost('server conn crashed?');
-  });
-  socket.on('close', () => server.lost('server conn crashed?'));
-  socket.on('end', () => server.lost('server conn crashed?'));
-  socket.on('drain', () => server.user?.onServerDrain(server));
+/** How a cancel request is delivered. */
+interface Delivery {
+  readonly target: Target;
+  readonly resolver: Resolver;
+  readonly settings: Settings;
+  readonly signal: AbortSignal;
+  readonly encryption: Encryption;
+  readonly negotiation: Negotiation;
+  /** for the certificate, and for SNI */
+  readonly serverName: string;
+  readonly onSent: () => void;
 }
 
 /**
- * Sends a CancelRequest for whatever runs on a server, encrypted when the server's own connection is.
+ * Sends a CancelRequest for the query that runs on a server, encrypted when the server's own connection is.
  * @throws ConnectError
  */
 export async function sendCancel(server: Server, signal: AbortSignal, onSent: () => void): Promise<void> {
-  const { registry } = server.pool;
-  // Of a name with several addresses, only this one has the backend.
-  const target = { host: unixPath(server) === null ? server.remoteAddress : server.host, port: server.port };
-  await deliverCancel(registry, target, cancelRequest(server.pid, server.cancelKey), signal, {
+  const { context, resolver, database } = server.pool;
+  await deliverCancel(cancelRequest(server.pid, server.cancelKey), {
+    // of a name with several addresses, only this one has the backend
+    target: { host: unixPath(server) === null ? server.remoteAddress : server.host, port: server.port },
+    resolver,
+    settings: context.settings,
+    signal,
     encryption: server.tls === '' ? 'none' : 'required',
-    negotiation: negotiation(server.pool),
+    negotiation: database.config.sslnegotiation,
     serverName: server.host,
     onSent,
   });
@@ -110,23 +120,18 @@ export async function sendCancel(server: Server, signal: AbortSignal, onSent: ()
  * Sends a CancelRequest and waits until the other side closes the connection, which says that it has been dealt with.
  * @throws ConnectError
  */
-export async function deliverCancel(
-  registry: Registry,
-  target: Target,
-  request: Buffer,
-  signal: AbortSignal,
-  how: { encryption: Encryption; negotiation: Negotiation; serverName: string; onSent: () => void },
-): Promise<void> {
-  const opened = await openSocket(target, registry.resolver, registry.config.settings, signal);
+export async function deliverCancel(request: Buffer, delivery: Delivery): Promise<void> {
+  const { target, resolver, settings, signal, encryption, onSent } = delivery;
+  const opened = await openSocket(target, resolver, settings, signal);
   const destroy = (): void => void opened.socket.destroy(new Error('connect timeout'));
   const plain = opened.socket;
   plain.on('error', () => {});
   signal.addEventListener('abort', destroy);
   try {
-    if (how.encryption !== 'none') {
-      const { options } = serverTls(registry.config.settings, how.serverName);
-      const secure = await encrypt(opened, how.negotiation, options);
-      if (secure === null && how.encryption === 'required') throw new ConnectError('server refused SSL');
+    if (encryption !== 'none') {
+      const { options } = serverTls(settings, delivery.serverName);
+      const secure = await encrypt(opened, delivery.negotiation, options);
+      if (secure === null && encryption === 'required') throw new ConnectError('server refused SSL');
     }
     const { socket } = opened;
     await new Promise<void>((resolve, reject) => {
@@ -134,7 +139,7 @@ export async function deliverCancel(
       socket.on('error', () => {});
       socket.resume();
       socket.write(request);
-      how.onSent();
+      onSent();
     });
   } finally {
     signal.removeEventListener('abort', destroy);

@@ -38,7 +38,7 @@ const DEFAULT_TIMEOUT_MS = 15_000;
  * server that is silent for so long is as good as gone.
  */
 export function ownQueryTimeout(server: Server): number {
-  return server.pool.registry.config.settings.server_connect_timeout || DEFAULT_TIMEOUT_MS;
+  return server.pool.context.settings.server_connect_timeout || DEFAULT_TIMEOUT_MS;
 }
 
 const TX_STATUSES: ReadonlySet<number> = new Set(Object.values(TxStatus));
@@ -119,7 +119,7 @@ class Conversation implements ServerUser {
     this.#timer = setTimeout(() => {
       this.#server.close(`no answer to a query of the proxy within ${limit} ms`, { level: 'warn' });
     }, limit);
-    this.#server.user = this;
+    this.#server.attach(this);
     this.#server.write(values === undefined ? query(sql) : extended(sql, values));
   }
 
@@ -196,8 +196,8 @@ class Conversation implements ServerUser {
         const status = payload[0];
         if (payload.length !== 1 || !TX_STATUSES.has(status!)) return false;
         if (!this.#isAnswered) return true;
-        server.txStatus = status!;
-        if (server.user === this) server.user = null;
+        server.noteStatus(status!);
+        if (server.user === this) server.detach();
         this.#finish(this.#failure);
         return true;
       }

@@ -1,71 +1,81 @@
-import { clientErrors, type ClientError } from '../wire/errors.ts';
-import type { PoolMode } from '../config/config.ts';
-import type { Settings } from '../config/options.ts';
-import type { UserState } from './databases.ts';
-import type { Pool } from './pool.ts';
-
 /**
- * What applies to a pool where an option can stand in several places. pgbouncer's order: the user's entry, then the
- * database's, then the global one (config.md, sections [databases] and [users]).
+ * The value that applies to a pool where an option can stand in several places. The order is pgbouncer's: the user's entry,
+ * then the database's, then the global one (config.md, sections [databases] and [users]).
  */
+import type { DatabaseConfig, PoolMode } from '../config/config.ts';
+import type { Settings } from '../config/options.ts';
+import { clientErrors, type ClientError } from '../wire/errors.ts';
+import type { Context } from './context.ts';
+import type { User } from './users.ts';
 
-/** Servers that a pool may have; Infinity when unlimited (default_pool_size = 0). */
-export function poolSize({ userState, database, registry }: Pool): number {
+/** A (database, user) pair, as limits see it: a pool. */
+export interface LimitScope {
+  readonly context: Context;
+  readonly userState: User;
+  readonly database: {
+    readonly config: DatabaseConfig;
+    /** min_pool_size counts: not for a node that needs no connections in advance */
+    readonly isPrepared: boolean;
+  };
+}
+
+/** The number of servers that a pool may have; Infinity: unlimited (default_pool_size = 0). */
+export function poolSize({ userState, database, context }: LimitScope): number {
   return (
-    (userState.config?.pool_size ??
-      database.config.pool_size ??
-      registry.config.settings.default_pool_size) ||
+    (userState.config?.pool_size ?? database.config.pool_size ?? context.settings.default_pool_size) ||
     Infinity
   );
 }
 
-export function minPoolSize({ database, registry }: Pool): number {
-  if (database.isNode && !database.isPrepared()) return 0;
-  return database.config.min_pool_size ?? registry.config.settings.min_pool_size;
+/** The number of servers that a pool opens in advance. */
+export function minPoolSize({ database, context }: LimitScope): number {
+  if (!database.isPrepared) return 0;
+  return database.config.min_pool_size ?? context.settings.min_pool_size;
 }
 
-export function reservePoolSize({ userState, database, registry }: Pool): number {
+/** The number of servers that a pool may have beyond `poolSize`, for clients that have waited long. */
+export function reservePoolSize({ userState, database, context }: LimitScope): number {
   return (
     userState.config?.reserve_pool_size ??
     database.config.reserve_pool_size ??
-    registry.config.settings.reserve_pool_size
+    context.settings.reserve_pool_size
   );
 }
 
-export function poolMode({ userState, database, registry }: Pool): PoolMode {
-  return userState.config?.pool_mode ?? database.config.pool_mode ?? registry.config.settings.pool_mode;
+export function poolMode({ userState, database, context }: LimitScope): PoolMode {
+  return userState.config?.pool_mode ?? database.config.pool_mode ?? context.settings.pool_mode;
 }
 
 /** 0: unlimited */
-export function maxDatabaseConnections({ database, registry }: Pool): number {
-  return database.config.max_db_connections || registry.config.settings.max_db_connections;
+export function maxDatabaseConnections({ database, context }: LimitScope): number {
+  return database.config.max_db_connections || context.settings.max_db_connections;
 }
 
 /** 0: unlimited */
-export function maxUserConnections({ userState, registry }: Pool): number {
-  return userState.config?.max_user_connections || registry.config.settings.max_user_connections;
+export function maxUserConnections({ userState, context }: LimitScope): number {
+  return userState.config?.max_user_connections || context.settings.max_user_connections;
 }
 
-/** ms; 0: a server is used once */
-export function serverLifetime({ database, registry }: Pool): number {
-  return database.config.server_lifetime || registry.config.settings.server_lifetime;
+/** In ms; 0: a server is used once. */
+export function serverLifetime({ database, context }: LimitScope): number {
+  return database.config.server_lifetime || context.settings.server_lifetime;
 }
 
-/** A timeout of a pool's servers that their user's entry may override, in ms; 0: none. */
+/** A timeout of a pool's servers that the entry of their user may override, in ms; 0: none. */
 export function serverTimeout(
-  { userState, registry }: Pool,
+  { userState, context }: LimitScope,
   name: 'query_timeout' | 'idle_transaction_timeout' | 'transaction_timeout',
 ): number {
-  return userState.config?.[name] || registry.config.settings[name];
+  return userState.config?.[name] || context.settings[name];
 }
 
 /**
- * What a client hears that would be one too many; null: there is room. Where both limits are reached the database's is
+ * The error for a client that would be one too many; null: there is room. Where both limits are reached the database's is
  * named.
  * @param database how many clients it has, and how many it may have; 0: any number
  */
 export function clientLimitReached(
-  user: UserState,
+  user: User,
   database: { readonly count: number; readonly limit: number },
   settings: Pick<Settings, 'max_user_client_connections'>,
 ): ClientError | null {
@@ -74,16 +84,14 @@ export function clientLimitReached(
   return limit > 0 && user.clientCount >= limit ? clientErrors.tooManyUserClients() : null;
 }
 
-/** Of the user who has logged in, whomever the pool's servers belong to; ms, 0: none. */
-export function clientIdleTimeout({ config }: UserState, { registry }: Pool): number {
-  return config?.client_idle_timeout || registry.config.settings.client_idle_timeout;
+/** In ms; 0: none. It belongs to the user that has logged in, whichever user the pool's servers have. */
+export function clientIdleTimeout({ config }: User, { context }: LimitScope): number {
+  return config?.client_idle_timeout || context.settings.client_idle_timeout;
 }
 
-/** ms; 0: none */
-export function queryWaitTimeout({ config }: UserState, { database, registry }: Pool): number {
+/** In ms; 0: none. It belongs to the user that has logged in, as `clientIdleTimeout`. */
+export function queryWaitTimeout({ config }: User, { database, context }: LimitScope): number {
   return (
-    config?.query_wait_timeout ??
-    database.config.query_wait_timeout ??
-    registry.config.settings.query_wait_timeout
+    config?.query_wait_timeout ?? database.config.query_wait_timeout ?? context.settings.query_wait_timeout
   );
 }

@@ -1,11 +1,9 @@
-import type { LearnedSecret, ServerAuth } from '../auth/server-auth.ts';
+import type { ServerAuth } from '../auth/server-auth.ts';
 import { FrameReader } from '../wire/frame.ts';
 import { message, parseErrorFields, parseParameterStatus, startupMessage } from '../wire/messages.ts';
 import { Backend, Frontend, HEADER_BYTES, StartupCode } from '../wire/protocol.ts';
 import type { Server, ServerUser } from './server.ts';
 import { ConnectError } from './socket.ts';
-
-export type { LearnedSecret };
 
 /** A server refused the login, or what it said made no sense. `fields` are its ErrorResponse's, where there was one. */
 export class LoginError extends Error {
@@ -49,7 +47,7 @@ export function logIn(
 
     const fail = (error: Error): void => {
       failed ??= error;
-      if (server.user === user) server.user = null;
+      if (server.user === user) server.detach();
       reject(failed);
     };
 
@@ -73,12 +71,11 @@ export function logIn(
         }
         case Backend.BackendKeyData:
           if (payload.length < MIN_KEY_DATA) throw new LoginError('bad cancel key');
-          server.pid = payload.readInt32BE(0);
-          server.cancelKey = Buffer.from(payload.subarray(4));
+          server.noteKey(payload.readInt32BE(0), Buffer.from(payload.subarray(4)));
           return;
         case Backend.ReadyForQuery:
           if (!auth.done) throw new LoginError('server sent ReadyForQuery before AuthenticationOk');
-          if (server.user === user) server.user = null;
+          if (server.user === user) server.detach();
           isDone = true;
           resolve(welcome);
           return;
@@ -113,7 +110,7 @@ export function logIn(
       },
       onServerDrain() {},
     };
-    server.user = user;
+    server.attach(user);
     server.write(startupMessage(StartupCode.V3, parameters));
   });
 }

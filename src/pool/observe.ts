@@ -14,7 +14,8 @@ import type {
   UserSnapshot,
 } from '../telemetry/snapshot.ts';
 import type { CancelDelivery } from './cancels.ts';
-import type { Database, Registry } from './databases.ts';
+import type { Database } from './database.ts';
+import type { Registry } from './databases.ts';
 import type { Pool } from './pool.ts';
 import { serverPhase } from './phase.ts';
 import type { Server, ServerUser } from './server.ts';
@@ -124,8 +125,9 @@ export class PoolsObserver implements ObservePools {
 
   /** Users of auth_file, of [users], forced ones, and those that have been here. */
   #userNames(): Set<string> {
-    const { config, users } = this.#registry;
-    const names = new Set([CONSOLE, ...config.userlist.keys(), ...config.users.keys(), ...users.keys()]);
+    const { config, directory } = this.#registry;
+    const names = new Set([CONSOLE, ...config.userlist.keys(), ...config.users.keys()]);
+    for (const { name } of directory.users) names.add(name);
     for (const { user } of config.databases.values()) if (user !== null) names.add(user);
     return names;
   }
@@ -148,7 +150,7 @@ function serversOf({ opener: { connecting }, servers }: Pool): Server[] {
 }
 
 /** pgbouncer shows it only where there is a list of hosts to balance over. */
-function balancingOf({ config }: Database): string | null {
+function balancingOf({ config }: Pick<Database, 'config'>): string | null {
   return config.hosts.length > 1 ? config.load_balance_hosts : null;
 }
 
@@ -200,7 +202,7 @@ function databaseSnapshot({ config: { settings } }: Registry, database: Database
 }
 
 function serverSnapshot(server: Server, client: LinkedClient | null, now: number): ServerSnapshot {
-  const { registry, database, user } = server.pool;
+  const { context, database, user } = server.pool;
   const isUnix = unixPath(server) !== null;
   return {
     kind: 'server',
@@ -212,7 +214,7 @@ function serverSnapshot(server: Server, client: LinkedClient | null, now: number
     address: isUnix ? 'unix' : plainAddress(server.remoteAddress || server.host),
     port: server.port,
     localAddress: isUnix ? 'unix' : plainAddress(server.localAddress),
-    localPort: isUnix ? registry.config.settings.listen_port : server.localPort,
+    localPort: isUnix ? context.settings.listen_port : server.localPort,
     connectedAtMs: performance.timeOrigin + server.connectedAt,
     requestedAtMs:
       performance.timeOrigin + Math.max(server.requestedAt, server.releasedAt, client?.requestedAt ?? 0),
@@ -221,7 +223,7 @@ function serverSnapshot(server: Server, client: LinkedClient | null, now: number
     linkedId: client?.id ?? null,
     processId: server.pid,
     tls: server.tls,
-    applicationName: server.parameters[registry.tracked.indexOf('application_name')] ?? '',
+    applicationName: server.parameters[context.tracked.indexOf('application_name')] ?? '',
     preparedStatements: server.prepared.size,
     bodyLeftBytes: 0,
     receivedBytes: 0,

@@ -1,14 +1,14 @@
+/**
+ * Several processes behind one address (so_reuseport, or a load balancer): a cancel request may reach a process that does
+ * not know the client. Its key says which one does (pgbouncer config.md, peer_id): bytes 1 and 2 are the peer's id, low byte
+ * first, and the last two bits count the hops that are left, so that a wrong configuration can't make it go round for ever.
+ */
 import type { PeerConfig } from '../config/config.ts';
 import { cancelRequest } from '../wire/messages.ts';
 import { Cancels } from './cancels.ts';
 import { deliverCancel, encryptionTo } from './connect.ts';
-import type { Registry } from './databases.ts';
-
-/**
- * Several processes behind one address (so_reuseport, or a load balancer): a cancel request may come to one that does not
- * know the client. Its key says who does (pgbouncer config.md, peer_id): bytes 1 and 2 are the peer's id, low byte first,
- * and the last two bits count the hops that are left, so that a wrong configuration can't make it go round for ever.
- */
+import type { Context } from './context.ts';
+import type { Resolver } from './resolver.ts';
 
 const TTL_MASK = 0b11;
 
@@ -19,12 +19,12 @@ export function markKey(key: Buffer, peerId: number): void {
   key[key.length - 1]! |= TTL_MASK;
 }
 
-/** The process that issued a key. */
+/** The id of the process that issued a key. */
 export function peerOf(key: Buffer): number {
   return key.readUInt16LE(1);
 }
 
-/** The same key with one hop less; null: it has gone far enough. */
+/** The same key with one hop less; null: none is left. */
 export function nextHop(key: Buffer): Buffer | null {
   const last = key.length - 1;
   if ((key[last]! & TTL_MASK) === 0) return null;
@@ -33,18 +33,21 @@ export function nextHop(key: Buffer): Buffer | null {
   return next;
 }
 
+/** Cancel requests on their way to other processes. */
 export class Peers {
-  readonly #registry: Registry;
+  readonly #context: Context;
+  readonly #resolver: Resolver;
   readonly #cancels = new Map<number, Cancels>();
 
-  constructor(registry: Registry) {
-    this.#registry = registry;
+  constructor(context: Context, resolver: Resolver) {
+    this.#context = context;
+    this.#resolver = resolver;
   }
 
   /**
    * Hands a cancel request on; at most twice pool_size at a time, as to servers.
    * @param key pid and secret
-   * @param onSent told when it is on its way
+   * @param onSent called when it is on its way
    * @throws ConnectError, or the signal's reason
    */
   async forward(
@@ -54,13 +57,17 @@ export class Peers {
     requesterId: number,
     onSent: () => void,
   ): Promise<void> {
-    const { settings } = this.#registry.config;
+    const { settings, ids } = this.#context;
     const cancels = this.cancelsTo(peer.id);
     const limit = 2 * (peer.pool_size ?? settings.default_pool_size) || Infinity;
     const request = cancelRequest(key.readInt32BE(0), key.subarray(4));
     await cancels.inTurn(limit, signal, () =>
-      cancels.deliver(this.#registry.ids, requesterId, (delivery) =>
-        deliverCancel(this.#registry, peer, request, signal, {
+      cancels.deliver(ids, requesterId, (delivery) =>
+        deliverCancel(request, {
+          target: peer,
+          resolver: this.#resolver,
+          settings,
+          signal,
           encryption: encryptionTo(peer, settings.server_tls_sslmode),
           negotiation: 'postgres',
           serverName: peer.host,

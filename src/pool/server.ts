@@ -1,118 +1,237 @@
+/** A connection to PostgreSQL: what the proxy knows of it, who uses it, and how it ends. */
 import type { Socket } from 'node:net';
+import type { DatabaseConfig, PoolMode } from '../config/config.ts';
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frame.ts';
 import { TERMINATE, parseErrorFields, parseParameterStatus } from '../wire/messages.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
+import type { Context } from './context.ts';
 import type { ParameterValues } from './parameters.ts';
-import type { Pool } from './pool.ts';
-import { unixPath } from './socket.ts';
+import type { Resolver } from './resolver.ts';
+import { unixPath, type Target } from './socket.ts';
 
 /**
- * `login`: connecting and logging in; `tested`: a reset, check or connect query of the proxy's own is running; `used`:
- * idle for so long that it is checked before it is lent; `closed`: gone.
+ * `login`: connecting and logging in. `idle`: free. `tested`: a query of the proxy's own runs (reset, check), or a cancel
+ * request is still on its way. `active`: lent. `closed`: gone.
  */
-export type ServerState = 'login' | 'idle' | 'used' | 'tested' | 'active' | 'closed';
+export type ServerState = 'login' | 'idle' | 'tested' | 'active' | 'closed';
 
-/** Whoever the bytes of a server go to: the client that it is linked to, or a conversation of the proxy's own. */
+/** The states that may follow each state. */
+const MOVES: Readonly<Record<ServerState, readonly ServerState[]>> = {
+  login: ['idle', 'tested', 'active', 'closed'],
+  idle: ['active', 'tested', 'closed'],
+  tested: ['idle', 'tested', 'active', 'closed'],
+  active: ['idle', 'tested', 'closed'],
+  closed: [],
+};
+
+/** What receives a server's bytes: the client that it is linked to, or a conversation of the proxy's own. */
 export interface ServerUser {
   /** Bytes from the server; the buffer is only valid during the call. */
   onServerBytes(server: Server, chunk: Buffer): void;
-  /** The connection is gone, without the user having asked for it. */
+  /** The connection is gone, and the user has not asked for it. */
   onServerClosed(server: Server, reason: string): void;
-  /** Something is open or outstanding; undefined: it is always so. */
+  /** True while something is open or outstanding; undefined: always. */
   readonly inTransaction?: boolean;
-  /** It asked for any reader, has nothing open, and goes on at another; undefined: it does not. */
+  /** True: the client asked for any reader, has nothing open, and can continue at another one; undefined: it can not. */
   readonly mayMove?: boolean;
-  /** ms of performance.now() at the beginning of the statement that runs; 0 or undefined: not known */
+  /** When the statement that runs began, in ms of performance.now(); 0 or undefined: not known. */
   readonly queryStart?: number;
-  /** Everything that was written has left: reading may go on at the other side. */
+  /** Everything that was written has left: reading from the other side may continue. */
   onServerDrain(server: Server): void;
 }
 
-/** A connection to PostgreSQL. */
+/** What a server needs of the pool that owns it. */
+export interface ServerOwner {
+  readonly context: Context;
+  readonly resolver: Resolver;
+  readonly database: { readonly name: string; readonly config: DatabaseConfig };
+  /** The user that the server is logged in as. */
+  readonly user: string;
+  readonly mode: PoolMode;
+  /** The epoch of the database's cluster (watch.ts); null: no cluster is watched. */
+  readonly epoch: number | null;
+  /** The server comes back from its user. */
+  give(server: Server): void;
+  /** A cancel request has reached the server. */
+  cancelDelivered(server: Server): void;
+  /** Closes the server now when it is free, else as soon as it is. */
+  retireServer(server: Server, reason: string): void;
+  /** A query of the proxy's own begins or ends, so that the server soon comes free by itself. */
+  noteTested(server: Server, isTested: boolean): void;
+  /** The other side has ended the connection, or it broke. */
+  serverLost(server: Server, reason: string): void;
+  /** The server sent an error while it was idle. */
+  serverFailed(server: Server, sqlstate: string): void;
+  /** The server is gone. */
+  forget(server: Server): void;
+}
+
+/** What a connection is for: lent to many, for one replication connection, or to ask the node itself how it is. */
+export type Purpose = 'pool' | 'dedicated' | 'probe';
+
 export class Server {
   readonly id: number;
-  /** whose it is now (Pool.takeOver) */
-  pool: Pool;
   readonly host: string;
   readonly port: number;
-  socket: Socket;
-  #state: ServerState = 'login';
-  user: ServerUser | null = null;
-
-  /** of BackendKeyData: what a CancelRequest needs */
-  pid = 0;
-  cancelKey: Buffer = Buffer.alloc(0);
-  /** transaction status of the last ReadyForQuery */
-  txStatus: number = TxStatus.Idle;
-  /** tracked parameters as the server last reported them */
-  readonly parameters: ParameterValues = [];
-  /** as its configuration has them, and as connect_query has left them (parameters.ts) */
-  reset: ParameterValues = [];
-  defaults: ParameterValues = [];
-  /**
-   * shared statements that this server has prepared, least recently used first (Map order), with the position of their Parse
-   * in the ledger of its client; negative: it is answered
-   */
-  readonly prepared = new Map<unknown, number>();
-  /** what it says that their results are, as hashes, as far as it was asked (prepared.ts) */
-  readonly shapes = new WeakMap<object, string>();
-  /** `TLSv1.3/TLS_AES_256_GCM_SHA384`, or '' */
-  tls = '';
-  /** "address:port" that the socket has here */
-  localAddress = '';
-  localPort = 0;
-  remoteAddress = '';
-
+  /** It serves one replication connection and nothing else. */
+  readonly isDedicated: boolean;
+  /** It asks a node of a cluster, up to many times a second while there is no answer: not worth a log line each time. */
+  readonly isProbe: boolean;
+  /** `address:port` that the socket has here. */
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly remoteAddress: string;
   /** ms of performance.now() */
   readonly connectedAt: number;
-  requestedAt: number;
-  releasedAt: number;
-  /** to be closed as soon as it is free, and why */
-  closeReason: string | null = null;
-  /** cancel requests on their way to this server: it is not lent before they are delivered */
-  cancelsInFlight = 0;
-  /** of the cluster when it was made or last checked (cluster.ts) */
-  epoch = 0;
-  /** for one replication connection alone */
-  isDedicated = false;
-  /** it asks a node of a cluster how it is, many times a second where there is no answer: not worth a line each time */
-  isProbe = false;
-  /** state left behind that only a reset takes away (it was linked in session mode) */
-  needsReset = false;
+  /** Tracked parameters as the server last reported them (parameters.ts). */
+  readonly parameters: ParameterValues = [];
+  /**
+   * Kept by session/statements: the shared statements that this server has prepared, least recently used first (Map order),
+   * with the position of their Parse in the ledger of its client; negative: it is answered.
+   */
+  readonly prepared = new Map<unknown, number>();
+  /** Kept by session/statements: hashes of the result columns of statements, where they were asked for. */
+  readonly shapes = new WeakMap<object, string>();
+  #pool: ServerOwner;
+  #socket: Socket;
+  #state: ServerState = 'login';
+  #user: ServerUser | null = null;
+  #txStatus: number = TxStatus.Idle;
+  #pid = 0;
+  #cancelKey: Buffer = Buffer.alloc(0);
+  #tls = '';
+  #reset: ParameterValues = [];
+  #defaults: ParameterValues = [];
+  #requestedAt: number;
+  #releasedAt: number;
+  #closeReason: string | null = null;
+  #cancelsInFlight = 0;
+  #epoch: number;
+  #needsReset = false;
+  #inDoubt = false;
+  #sendFailed = false;
 
-  /** what was written last has not been sent, and will not be: the other side does not have its end */
-  sendFailed = false;
-
-  /** answers may still come that nobody waits for */
-  inDoubt = false;
-
-  constructor(pool: Pool, id: number, socket: Socket, host: string, port: number) {
-    this.pool = pool;
+  constructor(pool: ServerOwner, id: number, socket: Socket, { host, port }: Target, purpose: Purpose) {
+    this.#pool = pool;
     this.id = id;
-    this.socket = socket;
+    this.#socket = socket;
     this.host = host;
     this.port = port;
+    this.isDedicated = purpose === 'dedicated';
+    this.isProbe = purpose === 'probe';
+    this.localAddress = socket.localAddress ?? 'unix';
+    this.localPort = socket.localPort ?? port;
+    this.remoteAddress = socket.remoteAddress ?? '';
     this.connectedAt = performance.now();
-    this.epoch = pool.database.watch?.epoch ?? 0;
-    this.requestedAt = this.connectedAt;
-    this.releasedAt = this.connectedAt;
+    this.#epoch = pool.epoch ?? 0;
+    this.#requestedAt = this.connectedAt;
+    this.#releasedAt = this.connectedAt;
+    this.#listen(socket);
+  }
+
+  #listen(socket: Socket): void {
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#pool.context.log.debug({ server: this.id, err: error }, `${this.label} ${error.message}`);
+      this.#sendFailed = error.syscall === 'write';
+      this.lost('server conn crashed?');
+    });
+    socket.on('close', () => this.lost('server conn crashed?'));
+    socket.on('end', () => this.lost('server conn crashed?'));
+    socket.on('drain', () => this.#user?.onServerDrain(this));
+  }
+
+  // what it is
+
+  /** The pool that owns it; a switchover may move it to another one (`transfer`). */
+  get pool(): ServerOwner {
+    return this.#pool;
+  }
+
+  get socket(): Socket {
+    return this.#socket;
   }
 
   get state(): ServerState {
     return this.#state;
   }
 
-  set state(next: ServerState) {
-    this.#state = next;
-    // a probe is none of its pool's servers
-    if (this.isProbe) return;
-    if (next === 'tested') this.pool.tested.add(this);
-    else this.pool.tested.delete(this);
+  /** What its bytes go to; null: nobody uses it. */
+  get user(): ServerUser | null {
+    return this.#user;
+  }
+
+  /** The transaction status of the last ReadyForQuery. */
+  get txStatus(): number {
+    return this.#txStatus;
+  }
+
+  /** Of BackendKeyData: what a CancelRequest needs. */
+  get pid(): number {
+    return this.#pid;
+  }
+
+  get cancelKey(): Buffer {
+    return this.#cancelKey;
+  }
+
+  /** `TLSv1.3/TLS_AES_256_GCM_SHA384`, or '' */
+  get tls(): string {
+    return this.#tls;
+  }
+
+  /** Tracked parameters as the server's configuration has them. */
+  get reset(): ParameterValues {
+    return this.#reset;
+  }
+
+  /** Tracked parameters as connect_query has left them. */
+  get defaults(): ParameterValues {
+    return this.#defaults;
+  }
+
+  /** When it was last lent, in ms of performance.now(). */
+  get requestedAt(): number {
+    return this.#requestedAt;
+  }
+
+  /** When it last came free, in ms of performance.now(). */
+  get releasedAt(): number {
+    return this.#releasedAt;
+  }
+
+  /** Why it is to be closed as soon as it is free; null: it is not. */
+  get closeReason(): string | null {
+    return this.#closeReason;
+  }
+
+  /** Cancel requests on their way to this server: it is not lent before they are delivered. */
+  get cancelsInFlight(): number {
+    return this.#cancelsInFlight;
+  }
+
+  /** The epoch of the cluster in which it was made or last checked (watch.ts). */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** A session has left state behind that only server_reset_query takes away. */
+  get needsReset(): boolean {
+    return this.#needsReset;
+  }
+
+  /** Replies to its last user may still come. */
+  get inDoubt(): boolean {
+    return this.#inDoubt;
+  }
+
+  /** What was written last will not be sent: the other side does not have its end. */
+  get sendFailed(): boolean {
+    return this.#sendFailed;
   }
 
   /** Start of every log line about this server, in pgbouncer's form. */
   get label(): string {
-    const { database, user } = this.pool;
+    const { database, user } = this.#pool;
     const isUnix = unixPath(this) !== null;
     return serverLabel(
       this.id,
@@ -132,82 +251,186 @@ export class Server {
     return Math.floor((performance.now() - this.connectedAt) / 1000);
   }
 
-  /** Sends bytes. False: they wait in this process, and whoever feeds them should stop until `onServerDrain`. */
-  write(bytes: Buffer): boolean {
-    this.socket.write(bytes);
-    return this.socket.writableLength === 0;
+  // what becomes of it
+
+  /** @throws Error when `next` may not follow the state that it has */
+  moveTo(next: ServerState): void {
+    const before = this.#state;
+    if (!MOVES[before].includes(next)) throw new Error(`a server cannot go from ${before} to ${next}`);
+    this.#state = next;
+    // a probe does not belong to its pool's servers
+    if (this.isProbe) return;
+    if (next === 'tested') this.#pool.noteTested(this, true);
+    else if (before === 'tested') this.#pool.noteTested(this, false);
   }
 
-  /** Bytes have arrived (called by connect.ts for every read). */
-  receive(chunk: Buffer): void {
-    const user = this.user;
-    if (user !== null) user.onServerBytes(this, chunk);
-    else this.#receiveIdle(chunk);
+  /** Its bytes go to this user from now on. */
+  attach(user: ServerUser): void {
+    this.#user = user;
   }
 
-  /** Takes over a setting that a ParameterStatus reported. */
-  noteParameter(name: string, value: string): void {
-    const { tracked } = this.pool.registry;
-    const index = tracked.indexOf(name);
-    if (index >= 0) this.parameters[index] = tracked.intern(value);
+  /** Nobody uses it from now on. */
+  detach(): void {
+    this.#user = null;
+  }
+
+  /** It becomes an idle server of another pool, which logs in as this one and connects to the same place now. */
+  transfer(pool: ServerOwner): void {
+    this.#pool = pool;
+    this.#epoch = pool.epoch ?? 0;
+    // it may have logged in before its node became the writer, and reports that with its next answer only
+    this.parameters[pool.context.tracked.indexOf('in_hot_standby')] = undefined;
+  }
+
+  /** TLS is used: `socket` takes the place of the plain one. */
+  encrypted(socket: Socket, tls: string): void {
+    this.#socket = socket;
+    this.#tls = tls;
+    this.#listen(socket);
+  }
+
+  noteKey(pid: number, cancelKey: Buffer): void {
+    this.#pid = pid;
+    this.#cancelKey = cancelKey;
   }
 
   /** It has logged in: nobody has set anything yet. */
   noteLogin(): void {
-    this.reset = [...this.parameters];
-    this.defaults = [...this.parameters];
+    this.#reset = [...this.parameters];
+    this.#defaults = [...this.parameters];
   }
 
   /** connect_query is done. */
   noteDefaults(): void {
-    this.defaults = [...this.parameters];
+    this.#defaults = [...this.parameters];
+  }
+
+  /** The server's configuration has this value for the tracked parameter at `index`. */
+  noteConfigured(index: number, value: string | undefined): void {
+    this.#reset[index] = value;
+    this.#defaults[index] = value;
+  }
+
+  /** Takes over a setting that a ParameterStatus reported. */
+  noteParameter(name: string, value: string): void {
+    const { tracked } = this.#pool.context;
+    const index = tracked.indexOf(name);
+    if (index >= 0) this.parameters[index] = tracked.intern(value);
+  }
+
+  /** A ReadyForQuery has come. */
+  noteStatus(txStatus: number): void {
+    this.#txStatus = txStatus;
+  }
+
+  /** @param now ms of performance.now() */
+  noteRequest(now: number): void {
+    this.#requestedAt = now;
+  }
+
+  /** @param now ms of performance.now() */
+  noteRelease(now: number): void {
+    this.#releasedAt = now;
+  }
+
+  /** It was checked in this epoch of its cluster. */
+  noteEpoch(epoch: number): void {
+    this.#epoch = epoch;
+  }
+
+  /** A session has used it: server_reset_query runs before the next client gets it. */
+  markForReset(): void {
+    this.#needsReset = true;
+  }
+
+  /** Replies may still come: the next client gets it when the server has said all. */
+  markInDoubt(): void {
+    this.#inDoubt = true;
+  }
+
+  /** Nothing has to be reset, or that has begun. */
+  noteReset(): void {
+    this.#needsReset = false;
+  }
+
+  /** It is being found out whether replies still come. */
+  noteSettling(): void {
+    this.#inDoubt = false;
+  }
+
+  cancelBegins(): void {
+    this.#cancelsInFlight++;
+  }
+
+  /** A cancel request was delivered, or could not be. */
+  cancelEnds(): void {
+    this.#cancelsInFlight--;
+    this.#pool.cancelDelivered(this);
+  }
+
+  /** It is closed as soon as it is free. */
+  closeWhenFree(reason: string): void {
+    this.#closeReason = reason;
+  }
+
+  /** Sends bytes. False: they wait in this process, and reading from the other side should stop until `onServerDrain`. */
+  write(bytes: Buffer): boolean {
+    this.#socket.write(bytes);
+    return this.#socket.writableLength === 0;
+  }
+
+  /** Bytes have arrived (called for every read). */
+  receive(chunk: Buffer): void {
+    const user = this.#user;
+    if (user !== null) user.onServerBytes(this, chunk);
+    else this.#receiveIdle(chunk);
   }
 
   /** The other side has ended the connection, or it broke. */
   lost(reason: string): void {
-    if (this.state === 'closed') return;
-    // first of all: nobody must be given another that goes to the same place
-    if (this.state !== 'login') this.pool.database.watch?.serverLost(this, reason);
+    if (this.#state === 'closed') return;
+    // before anything else: nobody must be given another server that goes to the same place
+    if (this.#state !== 'login') this.#pool.serverLost(this, reason);
     this.close(reason);
   }
 
   /**
-   * Ends the connection: politely with Terminate where the server is not in the middle of something. The pool is told;
-   * the user is told when `notify`.
+   * Ends the connection: with Terminate, unless the server is in the middle of something. The pool is told; the user is told
+   * when `notify`.
    */
   close(reason: string, options: { notify?: boolean; level?: 'info' | 'warn' } = {}): void {
-    if (this.state === 'closed') return;
-    const wasInLogin = this.state === 'login';
-    this.state = 'closed';
-    const user = this.user;
-    this.user = null;
-    const { log, config } = this.pool.registry;
-    if ((config.settings.log_disconnections && !this.isProbe) || options.level === 'warn') {
+    if (this.#state === 'closed') return;
+    const wasInLogin = this.#state === 'login';
+    this.moveTo('closed');
+    const user = this.#user;
+    this.#user = null;
+    const { log, settings } = this.#pool.context;
+    if ((settings.log_disconnections && !this.isProbe) || options.level === 'warn') {
       log[options.level ?? 'info'](
         { server: this.id, event: 'server_close', reason },
         `${this.label} closing because: ${reason} (age=${this.ageSeconds}s)`,
       );
     }
+    const socket = this.#socket;
     // what waits for encryption may have left already
-    if (this.tls === '' && this.socket.writableLength > 0) this.sendFailed = true;
-    if (!wasInLogin && !this.sendFailed && !this.socket.destroyed && this.socket.writable) {
-      this.socket.end(TERMINATE);
+    if (this.#tls === '' && socket.writableLength > 0) this.#sendFailed = true;
+    if (!wasInLogin && !this.#sendFailed && !socket.destroyed && socket.writable) {
+      socket.end(TERMINATE);
       // The other side normally closes at once; one that does not must not keep the socket.
-      const socket = this.socket;
       socket.removeAllListeners('data');
-      // who has paused it may still have to send what is in its read buffer
+      // a user that has paused it may still have to send what is in its read buffer
       if (!socket.isPaused()) socket.resume();
       setTimeout(() => socket.destroy(), 1000).unref();
     } else {
-      this.socket.destroy();
+      socket.destroy();
     }
-    this.pool.forget(this);
+    this.#pool.forget(this);
     if (options.notify !== false) user?.onServerClosed(this, reason);
   }
 
   /** What an idle server may say by itself: settings that changed, notices, and that it is going away. */
   #receiveIdle(chunk: Buffer): void {
-    const { max_packet_size: largest } = this.pool.registry.config.settings;
+    const { max_packet_size: largest } = this.#pool.context.settings;
     let at = 0;
     for (let end = 0; at < chunk.length; at = end) {
       const size = frameSize(chunk, at, largest);
@@ -223,7 +446,7 @@ export class Server {
         if (parameter) this.noteParameter(parameter.name, parameter.value);
       } else if (type === Backend.ErrorResponse) {
         const fields = parseErrorFields(payload);
-        this.pool.onServerError(this, fields.get('C') ?? '');
+        this.#pool.serverFailed(this, fields.get('C') ?? '');
         this.close(`${fields.get('M') ?? 'server error'}`);
         return;
       } else if (type !== Backend.NoticeResponse && type !== Backend.NotificationResponse) {

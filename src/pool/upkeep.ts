@@ -1,58 +1,72 @@
+/** Keeps a pool's servers fit for the next client: checks, resets and settles them, and closes those that are too old. */
 import { TxStatus } from '../wire/protocol.ts';
 import { runControl } from './control.ts';
-import { minPoolSize, poolSize, reservePoolSize, serverLifetime } from './limits.ts';
-import type { Pool } from './pool.ts';
+import { minPoolSize, poolSize, reservePoolSize, serverLifetime, type LimitScope } from './limits.ts';
 import type { Server } from './server.ts';
 
-/** Fails on a server in recovery, and works on whatever speaks SQL. */
+/** Fails on a server in recovery, and works on everything that speaks SQL. */
 const WRITER_CHECK = 'SELECT 1 / (CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END)';
 
-/** Whether a pool's servers are fit for the next client: checked, reset and settled where they must be, and not too old. */
+/** What the upkeep needs of its pool. */
+export interface KeptPool extends LimitScope {
+  /** The epoch of the database's cluster (watch.ts); null: no cluster is watched. */
+  readonly epoch: number | null;
+  readonly idle: readonly Server[];
+  /** Servers that are logged in. */
+  readonly serverCount: number;
+  longestIdle(): Server | null;
+  /** Takes the server that came free last out of the idle ones, unless a cancel request is on its way to it. */
+  takeIdle(): Server | null;
+  /** The server comes back, and may have to be reset. */
+  give(server: Server): void;
+  /** The next client may have the server as it is. */
+  free(server: Server): void;
+}
+
 export class Upkeep {
-  readonly #pool: Pool;
+  readonly #pool: KeptPool;
   #lastLifetimeClose = 0;
 
-  constructor(pool: Pool) {
+  constructor(pool: KeptPool) {
     this.#pool = pool;
   }
 
-  /** A free server that can be lent as it is. */
+  /** Whether an idle server can be lent as it is. */
   isFit(server: Server): boolean {
     return this.isCurrent(server) && !this.#needsCheck(server) && server.cancelsInFlight === 0;
   }
 
-  /** False: the node may have been demoted under it. */
+  /** False: its node may have been demoted since it was made or checked. */
   isCurrent(server: Server): boolean {
-    return server.epoch === (this.#pool.database.watch?.epoch ?? server.epoch);
+    const { epoch } = this.#pool;
+    return epoch === null || server.epoch === epoch;
   }
 
-  /** It has been free for server_check_delay. */
+  /** It has been idle for server_check_delay. */
   #needsCheck(server: Server): boolean {
-    const { server_check_query: query, server_check_delay: delay } = this.#pool.registry.config.settings;
+    const { server_check_query: query, server_check_delay: delay } = this.#pool.context.settings;
     return query !== '' && performance.now() - server.releasedAt >= delay;
   }
 
-  /** Begins to check one free server that can't be used as it is. False: there is none. */
+  /** Begins to check an idle server that can't be used as it is. False: there is none. */
   checkIdle(): boolean {
-    const { idle, database, registry } = this.#pool;
-    const { server_check_query: query } = registry.config.settings;
-    const at = idle.findLastIndex((each) => each.cancelsInFlight === 0);
-    if (at < 0) return false;
-    const server = idle[at]!;
-    idle.splice(at, 1);
-    if (!this.isCurrent(server)) {
-      server.epoch = database.watch!.epoch;
+    const { epoch, context } = this.#pool;
+    const server = this.#pool.takeIdle();
+    if (server === null) return false;
+    if (epoch !== null && server.epoch !== epoch) {
+      server.noteEpoch(epoch);
       this.#prepare(server, WRITER_CHECK, 'not the writer any more');
     } else {
+      const { server_check_query: query } = context.settings;
       this.#prepare(server, query === '<empty>' ? '' : query, 'server check query failed');
     }
     return true;
   }
 
-  /** Whatever a server has still to say to its last user is behind it when it answers something else. */
+  /** Once the server answers our empty query, no reply to its previous user can still arrive. */
   settle(server: Server): void {
-    server.inDoubt = false;
-    server.state = 'tested';
+    server.noteSettling();
+    server.moveTo('tested');
     runControl(server, '', { afterStrays: true }).then(
       () => this.#pool.give(server),
       (error: Error) => server.close(`unclean server: ${error.message}`),
@@ -61,16 +75,16 @@ export class Upkeep {
 
   /** Runs server_reset_query. */
   reset(server: Server): void {
-    server.needsReset = false;
-    this.#prepare(server, this.#pool.registry.config.settings.server_reset_query, 'reset query failed');
+    server.noteReset();
+    this.#prepare(server, this.#pool.context.settings.server_reset_query, 'reset query failed');
   }
 
   /** Runs a query of the proxy's own on a server, then frees it. */
   #prepare(server: Server, sql: string, complaint: string): void {
-    server.state = 'tested';
+    server.moveTo('tested');
     runControl(server, sql).then(
       () => {
-        server.releasedAt = performance.now();
+        server.noteRelease(performance.now());
         if (server.closeReason !== null) server.close(server.closeReason);
         else if (server.txStatus !== TxStatus.Idle)
           server.close(`${complaint}: transaction left open`, { level: 'warn' });
@@ -80,7 +94,7 @@ export class Upkeep {
     );
   }
 
-  /** server_lifetime is over, and it is this server's turn. */
+  /** Whether server_lifetime is over and it is this server's turn to be closed. */
   isOverAge(server: Server, now: number): boolean {
     const lifetime = serverLifetime(this.#pool);
     if (now - server.connectedAt < lifetime) return false;
@@ -95,18 +109,18 @@ export class Upkeep {
   /** Closes idle servers that are past their time (maintenance, three times a second). */
   expireIdle(now: number): void {
     const pool = this.#pool;
-    const { server_idle_timeout: idleTimeout } = pool.registry.config.settings;
+    const { server_idle_timeout: idleTimeout } = pool.context.settings;
     const minimum = minPoolSize(pool);
     for (const server of [...pool.idle]) {
-      const isExpendable = minimum === 0 || pool.servers.size > minimum;
+      const isExpendable = minimum === 0 || pool.serverCount > minimum;
       if (server.closeReason !== null) server.close(server.closeReason);
       else if (idleTimeout > 0 && now - server.releasedAt > idleTimeout && isExpendable)
         server.close('server idle timeout');
       else if (this.isOverAge(server, now)) server.close('server lifetime over');
     }
-    // the sizes may have been changed
+    // the sizes may have been lowered
     const most = poolSize(pool) + reservePoolSize(pool);
-    while (pool.servers.size > most && pool.idle.length > 0)
+    while (pool.serverCount > most && pool.idle.length > 0)
       pool.longestIdle()!.close('too many servers in the pool');
   }
 }

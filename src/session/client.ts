@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { peerIds } from '../auth/peer.ts';
 import type { LearnedSecret } from '../auth/server-auth.ts';
 import type { PoolMode } from '../config/config.ts';
-import type { Database } from '../pool/databases.ts';
+import type { Database } from '../pool/database.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Waiter } from '../pool/waiter.ts';
 import type { Server, ServerUser } from '../pool/server.ts';

@@ -65,7 +65,7 @@ function abandonServer(client: Client, reason: string | null): void {
   const isLinked = server.user === client;
   const { inTransaction } = client;
   client.server = null;
-  server.user = null;
+  server.detach();
   // what it sends now would be written over what the client has still to take
   if (!client.congested) server.socket.resume();
   if (client.replication !== 'none') {
@@ -75,9 +75,10 @@ function abandonServer(client: Client, reason: string | null): void {
   }
   const isClean = isLinked && !inTransaction && client.intake.bodyLeft === 0 && !client.congested;
   if (isClean && client.replyLeft === 0 && client.replyCarry.length === 0) {
-    server.needsReset = client.pool!.mode === 'session';
-    server.inDoubt = outstanding.tainted;
-    if (outstanding.mixed) server.closeReason ??= 'query in the middle of a pipeline';
+    if (client.pool!.mode === 'session') server.markForReset();
+    if (outstanding.tainted) server.markInDoubt();
+    if (outstanding.mixed && server.closeReason === null)
+      server.closeWhenFree('query in the middle of a pipeline');
     client.pool!.give(server);
   } else {
     server.close(reason ?? leftBehind(client, inTransaction));

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Functions } from '../functions/functions.ts';
-import type { Database, Registry } from '../pool/databases.ts';
+import type { Database } from '../pool/database.ts';
+import type { Registry } from '../pool/databases.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { ClientTls } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
@@ -80,9 +81,8 @@ export class Sessions implements ClientContext {
   forget(client: Client): void {
     this.clients.delete(client);
     this.cancelKeys.delete(client.cancelKey);
-    if (client.pool !== null && client.database !== null) {
-      client.pool.clientCount--;
-      client.database.clientCount--;
+    if (client.pool !== null) {
+      client.pool.leave();
       this.registry.userLeft(client.user);
     }
     if (this.onConsole.delete(client)) this.registry.userLeft(client.user);
@@ -134,7 +134,7 @@ export class Sessions implements ClientContext {
   /** It is on the console from now on. */
   countOnConsole(client: Client): void {
     this.onConsole.add(client);
-    this.registry.user(client.user).clientCount++;
+    this.registry.user(client.user).enter();
   }
 }
 

@@ -1,6 +1,16 @@
 import type { DatabaseConfig } from '../config/config.ts';
-import type { Database, Registry } from '../pool/databases.ts';
+import type { Database } from '../pool/database.ts';
+import type { Settings } from '../config/options.ts';
 import type { Pool } from '../pool/pool.ts';
+import {
+  cutOff,
+  leaveNode,
+  moveReaders,
+  moveServers,
+  nodeGone,
+  retireElsewhere,
+  takeOver,
+} from '../pool/relocation.ts';
 import type { Server } from '../pool/server.ts';
 import type { Target } from '../pool/socket.ts';
 import type { Waiting } from '../pool/waiter.ts';
@@ -22,6 +32,7 @@ import type { Failure } from './probe.ts';
 import type { Probes } from './probes.ts';
 import type { Evidence } from './question.ts';
 import { Readers } from './readers.ts';
+import type { Surroundings } from './surroundings.ts';
 import type { TopologyRow } from './topology.ts';
 
 /** While nobody knows who the writer is, its nodes are asked as often as this. */
@@ -54,7 +65,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   readonly config: DatabaseConfig;
   readonly nodes: Nodes;
   epoch = 0;
-  readonly #registry: Registry;
+  readonly #surroundings: Surroundings;
   readonly #history: SwitchoverHistory;
   readonly #discovery: Discovery;
   #writer: Node | null = null;
@@ -77,12 +88,12 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   readonly fences: Fences;
   #stopped = false;
 
-  constructor(registry: Registry, database: Database, history: SwitchoverHistory, probes: Probes) {
-    this.#registry = registry;
+  constructor(surroundings: Surroundings, database: Database, history: SwitchoverHistory, probes: Probes) {
+    this.#surroundings = surroundings;
     this.database = database;
     this.config = database.config;
     this.#history = history;
-    this.nodes = new Nodes(registry, database, this, probes, {
+    this.nodes = new Nodes(surroundings, database, this, probes, {
       intervalMs: () => {
         const { polling_frequency: pollingMs } = this.#settings;
         return this.#isUrgent ? Math.min(URGENT_MS, pollingMs) : pollingMs;
@@ -100,7 +111,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
       log: (level, event, message) => this.#log(level, event, message),
     });
     this.#readers = new Readers(this.nodes, this.lag);
-    this.#blueGreen = new BlueGreen(registry.resolver);
+    this.#blueGreen = new BlueGreen(surroundings.resolver);
     this.#election = new Election(this.nodes, this.#blueGreen, (message) =>
       this.#log('error', 'two_writers', message),
     );
@@ -374,10 +385,10 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.#setAside(node);
     this.#readers.changed();
     node.watch.judged(true);
-    for (const pool of node.database.pools.values()) pool.nodeGone(reason);
+    for (const pool of node.database.pools.values()) nodeGone(pool, reason);
     for (const pool of this.#poolsAt(node)) {
       // what is free, or between transactions, would keep a smart shutdown from its end
-      if (isClosing) pool.leave(node.target);
+      if (isClosing) leaveNode(pool, node.target);
     }
     this.#cutOff(node);
     if (node !== this.#writer) return this.#lookedAround();
@@ -393,7 +404,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   #cutOff(node: Node): void {
     const { switchover_timeout: timeoutMs } = this.#settings;
     if (timeoutMs === 0 || performance.now() - node.silentSince < timeoutMs) return;
-    for (const pool of this.#poolsAt(node)) pool.cutOff(node.target, `${node.key} does not answer`);
+    for (const pool of this.#poolsAt(node)) cutOff(pool, node.target, `${node.key} does not answer`);
   }
 
   /** Pools that may have servers at a node. */
@@ -405,7 +416,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
 
   /** Where the writer is looked for, the name of a node that is none may lead to it meanwhile. */
   #doubtName({ target }: Node): void {
-    if (this.#hold !== null) this.#registry.resolver.doubt(target.host);
+    if (this.#hold !== null) this.#surroundings.resolver.doubt(target.host);
   }
 
   /** It is not used as a reader for a while; with recreate_disconnected_pools = 0 until somebody asks for it. */
@@ -434,7 +445,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     for (const node of this.nodes) {
       this.#tell(node.follow(this.#writer, (key) => this.nodes.byKey.get(key)));
       if (!node.following.isOrphaned) continue;
-      for (const pool of node.database.pools.values()) pool.moveReaders('orphaned standby');
+      for (const pool of node.database.pools.values()) moveReaders(pool, 'orphaned standby');
     }
   }
 
@@ -486,7 +497,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.#election.lineage = node.evidence;
     this.#log('info', 'writer_found', `the writer is ${node.key}`);
     if (this.target === null) return;
-    for (const pool of this.database.pools.values()) pool.retireElsewhere(node.target);
+    for (const pool of this.database.pools.values()) retireElsewhere(pool, node.target);
   }
 
   #setWriter(node: Node | null): void {
@@ -551,7 +562,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     const { target } = this;
     hold.end(isMove);
     if (target !== null && (isMove || hold.isGone))
-      for (const pool of this.database.pools.values()) pool.moveTo(target, old?.readOnlySince);
+      for (const pool of this.database.pools.values()) moveServers(pool, target, old?.readOnlySince);
     if (isMove && target !== null && this.#settings.switchover_retry === 'never')
       for (const pool of this.database.pools.values()) pool.failWaiters(clientErrors.notSentAgain());
     if (isMove && node !== null && target !== null) this.#useSpares(node);
@@ -564,7 +575,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   #useSpares(node: Node): void {
     for (const pool of this.database.pools.values()) {
       const spare = node.database.pools.get(pool.user);
-      if (spare !== undefined) pool.takeOver(spare);
+      if (spare !== undefined) takeOver(pool, spare);
     }
   }
 
@@ -592,7 +603,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     for (const pool of this.database.pools.values()) pool.activate();
     this.#activateNodes();
     for (const go of [...hold.linked.values()]) go();
-    this.#registry.recheck();
+    this.#surroundings.turnover.recheck();
   }
 
   // nodes
@@ -615,8 +626,8 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     return this.#blueGreen.refreshMs(refreshMs || 30_000, Math.max(URGENT_MS, pollingMs));
   }
 
-  get #settings(): Registry['config']['settings'] {
-    return this.#registry.config.settings;
+  get #settings(): Settings {
+    return this.#surroundings.context.settings;
   }
 
   #tell(news: readonly News[]): void {
@@ -624,7 +635,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   }
 
   #log(level: 'info' | 'warn' | 'error', event: string, message: string): void {
-    this.#registry.log[level](
+    this.#surroundings.context.log[level](
       { database: this.database.name, event },
       `switchover ${this.database.name}: ${message}`,
     );

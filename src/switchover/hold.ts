@@ -1,5 +1,5 @@
 import type { Settings } from '../config/options.ts';
-import type { Database } from '../pool/databases.ts';
+import type { Database } from '../pool/database.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Waiting } from '../pool/waiter.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';

@@ -1,5 +1,5 @@
 /** A server of a cluster: what its probe has found, written by its own verbs only. */
-import type { Database } from '../pool/databases.ts';
+import type { Database } from '../pool/database.ts';
 import type { Target } from '../pool/socket.ts';
 import { nodeKey, type News, type NodeFacts, type Role } from './facts.ts';
 import { Following } from './following.ts';
@@ -149,7 +149,7 @@ export class Node implements NodeFacts {
     this.#failure = '';
     this.#silentSince = 0;
     if (!this.database.isUp) {
-      this.database.isUp = true;
+      this.database.setUp(true);
       for (const pool of this.database.pools.values()) pool.opener.forgetFailures();
     }
     const role = evidence.recovering ? 'reader' : 'writer';
@@ -173,7 +173,7 @@ export class Node implements NodeFacts {
       this.#silentSince = 0;
     } else {
       this.#role = 'unknown';
-      this.database.isUp = false;
+      this.database.setUp(false);
       this.#silentSince ||= now;
     }
     const message = isAlive

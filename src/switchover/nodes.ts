@@ -1,4 +1,4 @@
-import { Database, type Registry } from '../pool/databases.ts';
+import { Database } from '../pool/database.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Target } from '../pool/socket.ts';
 import type { ClusterView, SessionWatch } from '../pool/watch.ts';
@@ -9,6 +9,7 @@ import { OwnSession } from './planned/own-session.ts';
 import type { Failure } from './probe.ts';
 import type { Probes } from './probes.ts';
 import type { Evidence } from './question.ts';
+import type { Surroundings } from './surroundings.ts';
 import type { TopologyRow } from './topology.ts';
 
 /** Least time for a probe's answer, in ms: a busy machine is not a dead one. */
@@ -28,10 +29,10 @@ export interface NodeEvents {
   onFailure(node: Node, failure: Failure): void;
 }
 
-/** The nodes of one cluster, each with its probe and a database of its own, which is in the registry while it is here. */
+/** The nodes of one cluster, each with its probe and a database of its own. */
 export class Nodes {
   readonly byKey = new Map<string, Node>();
-  readonly #registry: Registry;
+  readonly #surroundings: Surroundings;
   readonly #owner: Database;
   readonly #cluster: SessionWatch & ClusterView;
   readonly #events: NodeEvents;
@@ -39,13 +40,13 @@ export class Nodes {
 
   /** @param owner the database with the topology_query */
   constructor(
-    registry: Registry,
+    surroundings: Surroundings,
     owner: Database,
     cluster: SessionWatch & ClusterView,
     probes: Probes,
     events: NodeEvents,
   ) {
-    this.#registry = registry;
+    this.#surroundings = surroundings;
     this.#owner = owner;
     this.#cluster = cluster;
     this.#events = events;
@@ -61,7 +62,9 @@ export class Nodes {
     const key = nodeKey(target);
     const known = this.byKey.get(key);
     if (known !== undefined) return known;
-    const database = this.#databaseOf(target, key);
+    // of several unused databases only the first opens a connection to each node in advance
+    const isPrepared = (): boolean => node.probe.isFirst || this.#isUsed;
+    const database = this.#databaseOf(target, key, isPrepared);
     const node = new Node({
       target,
       database,
@@ -79,16 +82,14 @@ export class Nodes {
         this.#probes.of(key, target, {
           pool: () => this.#credentialsFor(database),
           intervalMs: () => this.#events.intervalMs(),
-          deadlineMs: () => Math.max(DEADLINE_MS, 3 * this.#registry.config.settings.polling_frequency),
+          deadlineMs: () => Math.max(DEADLINE_MS, 3 * this.#surroundings.context.settings.polling_frequency),
           onEvidence: (evidence) => this.#events.onEvidence(self, evidence),
           onFailure: (failure) => this.#events.onFailure(self, failure),
         }),
     });
-    database.watch = node.watch;
-    // of several unused databases only the first opens a connection to each node in advance
-    database.isPrepared = () => node.probe.isFirst || this.#isUsed;
+    database.watchBy(node.watch, this.#cluster);
     this.byKey.set(key, node);
-    this.#registry.databases.set(database.name, database);
+    this.#surroundings.directory.addNode(database);
     return node;
   }
 
@@ -141,9 +142,8 @@ export class Nodes {
   remove(node: Node): void {
     this.byKey.delete(node.key);
     node.probe.stop();
-    node.database.removed = true;
+    this.#surroundings.directory.removeNode(node.database);
     node.watch.judged(true);
-    this.#registry.databases.delete(node.database.name);
     for (const pool of node.database.pools.values()) pool.retire('node left the cluster');
   }
 
@@ -168,11 +168,11 @@ export class Nodes {
     }
   }
 
-  #databaseOf({ host, port }: Target, key: string): Database {
+  #databaseOf({ host, port }: Target, key: string, isPrepared: () => boolean): Database {
     const { config } = this.#owner;
     const name = `${this.#owner.name}@${key}`;
-    const minimum = config.min_pool_size ?? this.#registry.config.settings.min_pool_size;
-    const database = new Database(
+    const minimum = config.min_pool_size ?? this.#surroundings.context.settings.min_pool_size;
+    return new Database(
       name,
       {
         ...config,
@@ -185,25 +185,19 @@ export class Nodes {
         min_pool_size: Math.max(1, minimum),
       },
       true,
-      this.#owner.entry,
+      { entry: this.#owner.entry, isPrepared },
     );
-    database.isNode = true;
-    database.cluster = this.#cluster;
-    database.isUp = false;
-    return database;
   }
 
   /** Who asks: the forced user, the one who looks up passwords, or the first who has logged in. */
   #credentialsFor(node: Database): Pool | null {
     const { config, pools } = this.#owner;
-    const { auth_user: authUser } = this.#registry.config.settings;
+    const { auth_user: authUser } = this.#surroundings.context.settings;
     const first = pools.keys().next().value ?? node.pools.keys().next().value;
     const user = config.user ?? config.auth_user ?? authUser ?? first ?? null;
     if (!user) return null;
-    const pool = this.#registry.pool(node, user);
-    const known = pools.get(user)?.credentials;
-    pool.credentials.learned ??= known?.learned ?? null;
-    pool.credentials.secret ??= known?.secret ?? null;
+    const pool = this.#surroundings.directory.pool(node, user);
+    pool.credentials.inherit(pools.get(user)?.credentials);
     return pool;
   }
 }

@@ -147,7 +147,7 @@ export class Probe {
 
   async #once(pool: Pool): Promise<Evidence> {
     const deadline = this.#events.deadlineMs();
-    const { resolver } = pool.registry;
+    const { resolver } = pool;
     if (this.#server !== null && !resolver.leadsTo(this.target.host, this.#server.remoteAddress))
       this.#server.close('the name leads elsewhere');
     if (this.#server === null || this.#server.state === 'closed') {
@@ -210,12 +210,16 @@ export class Probe {
     const parameters = pool.startupParameters().filter(([name]) => name !== 'application_name');
     parameters.push(['application_name', 'pgswitchyard probe']);
     try {
-      const { server } = await openServer(pool, this.target, parameters, attempt.signal, (each) => {
-        made = each;
-        each.isProbe = true;
+      const { server } = await openServer(pool, this.target, {
+        purpose: 'probe',
+        parameters,
+        signal: attempt.signal,
+        onServer: (each) => {
+          made = each;
+        },
       });
       if (server.state === 'closed') throw new Error(CRASHED);
-      server.state = 'tested';
+      server.moveTo('tested');
       this.#madeAt = performance.now();
       server.socket.once('close', () => {
         if (server === this.#server) this.kick();

@@ -36,7 +36,7 @@ export function queryNode(pool: Pool, sql: string, timeoutMs: number): Promise<A
             if (server.state === 'closed') return;
             // whatever the query has left open must not be another's
             if (server.txStatus !== 0x49) server.close('transaction left open');
-            else if (!pool.database.isPrepared()) server.close('no client needs it');
+            else if (!pool.database.isPrepared) server.close('no client needs it');
             else pool.give(server);
           });
       },

@@ -1,4 +1,4 @@
-import type { Database } from '../pool/databases.ts';
+import type { Database } from '../pool/database.ts';
 import type { Lag } from './lag.ts';
 import { isSameServer, type NodeFacts } from './facts.ts';
 import type { Node } from './node.ts';

@@ -1,29 +1,27 @@
-import type { Database, Registry } from '../pool/databases.ts';
+import type { Database } from '../pool/database.ts';
+import type { Clusters, Directory } from '../pool/directory.ts';
 import { ClusterController, type Heritage } from './controller.ts';
 import { SwitchoverHistory } from './history.ts';
 import { nodeKey } from './facts.ts';
 import { Probes } from './probes.ts';
+import type { Surroundings } from './surroundings.ts';
 
 /** All clusters of a proxy: one controller for each database with a topology_query. */
-export class Switchovers {
+export class Switchovers implements Clusters {
   readonly controllers = new Map<string, ClusterController>();
   readonly history = new SwitchoverHistory();
   readonly #probes = new Probes();
-  readonly #registry: Registry;
+  readonly #surroundings: Omit<Surroundings, 'directory'>;
   #stopped = false;
 
-  constructor(registry: Registry) {
-    this.#registry = registry;
-    registry.resolveAlias = (name, current = null) => this.#resolve(name, current);
-    registry.entryOfAlias = (name) => this.#clusterOf(name)?.database.entry ?? null;
-    registry.onFirstPool = (database) => this.#used(database);
-    registry.onForgotten = (database) => this.#forget(database);
+  constructor(surroundings: Omit<Surroundings, 'directory'>) {
+    this.#surroundings = surroundings;
   }
 
   /** Begins to watch what the configuration has, and ends what it has no more (start, RELOAD). */
-  reconfigure(): void {
+  reconfigure(directory: Directory): void {
     if (this.#stopped) return;
-    const { databases } = this.#registry;
+    const { databases } = directory;
     const before = new Map<Database, Heritage>();
     for (const controller of [...this.controllers.values()]) {
       const { database, planned } = controller;
@@ -32,44 +30,48 @@ export class Switchovers {
       // Its clients wait until the fence is taken back; where there is no way back, until another node is the writer.
       if (isThere && planned !== null) {
         planned.cancel(`RELOAD has changed the entry of ${database.name}`);
-        void planned.over.then(() => this.reconfigure());
+        void planned.over.then(() => this.reconfigure(directory));
         continue;
       }
       before.set(database, controller.heritage);
-      this.#forget(database);
+      this.forgotten(database);
     }
     for (const database of [...databases.values()]) {
       if (database.config.topology_query === null) continue;
       const known = this.controllers.get(database.name);
       if (known !== undefined) known.notify();
       // one that came from the `*` entry may be nothing but a name that somebody has tried
-      else if (!database.auto || database.pools.size > 0) this.#watch(database, before.get(database));
+      else if (!database.auto || database.pools.size > 0)
+        this.#watch(database, directory, before.get(database));
     }
   }
 
   /** @param before what was known until now: of the same cluster, if one of its nodes is the entry's host still */
-  #watch(database: Database, before?: Heritage): void {
-    const controller = new ClusterController(this.#registry, database, this.history, this.#probes);
+  #watch(database: Database, directory: Directory, before?: Heritage): void {
+    const controller = new ClusterController(
+      { ...this.#surroundings, directory },
+      database,
+      this.history,
+      this.#probes,
+    );
     if (before?.targets.some((target) => controller.nodes.byKey.has(nodeKey(target))) === true)
       controller.inherit(before);
     this.controllers.set(database.name, controller);
-    database.watch = controller;
-    database.cluster = controller;
+    database.watchBy(controller, controller);
     controller.start();
   }
 
-  #used(database: Database): void {
+  used(database: Database, directory: Directory): void {
     const known = this.controllers.get(database.name);
     if (known !== undefined) known.used();
-    else if (database.auto) this.#watch(database);
+    else if (database.auto) this.#watch(database, directory);
   }
 
-  #forget(database: Database): void {
+  forgotten(database: Database): void {
     const controller = this.controllers.get(database.name);
     if (controller?.database !== database) return;
     controller.stop();
-    database.watch = null;
-    database.cluster = null;
+    database.unwatch();
     this.controllers.delete(database.name);
   }
 
@@ -78,7 +80,7 @@ export class Switchovers {
     this.#stopped = true;
     const running = [...this.controllers.values()].flatMap(({ planned }) => planned ?? []);
     const open = running.filter((each) => each.phase !== 'promoting').map((each) => each.over);
-    for (const { database } of [...this.controllers.values()]) this.#forget(database);
+    for (const { database } of [...this.controllers.values()]) this.forgotten(database);
     await Promise.all(open);
   }
 
@@ -87,10 +89,14 @@ export class Switchovers {
   }
 
   /** `dev@writer`, `dev@readers`, and what reader_database calls the latter. Nodes are databases of their own. */
-  #resolve(name: string, current: Database | null): Database | null {
+  resolveAlias(name: string, current: Database | null): Database | null {
     const controller = this.#clusterOf(name);
     if (controller === null) return null;
     return name.endsWith('@writer') ? controller.database : controller.reader(current);
+  }
+
+  entryOfAlias(name: string): string | null {
+    return this.#clusterOf(name)?.database.entry ?? null;
   }
 
   /** The cluster that an alias leads to. */

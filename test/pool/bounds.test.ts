@@ -1,11 +1,9 @@
-/** Lists that clients can make longer: each step takes constant time, and what nobody uses is forgotten. */
+/** Lists that clients can make longer: each step takes constant time, and unused items are forgotten. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { configFromText } from '../../src/config/load.ts';
-import { Registry } from '../../src/pool/databases.ts';
 import { Fifo } from '../../src/pool/fifo.ts';
-import { createLog } from '../../src/telemetry/log.ts';
+import { FakePools } from './fakes.ts';
 
 test('a queue gives what a plain list gives, whatever is added and taken away', () => {
   const step = fc.tuple(fc.constantFrom('add', 'delete', 'first'), fc.nat({ max: 60 }));
@@ -31,47 +29,40 @@ test('a queue gives what a plain list gives, whatever is added and taken away', 
   );
 });
 
-function registry(): Registry {
-  const config = configFromText('[databases]\n* = host=127.0.0.1\nown = host=127.0.0.1\n[pgbouncer]\n');
-  const settings = {
-    logfile: '',
-    log_format: 'json',
-    syslog: false,
-    syslog_ident: '',
-    syslog_facility: '',
-    verbose: 0,
-  } as const;
-  return new Registry(config, createLog({ settings, quiet: true }));
+function pools(): FakePools {
+  return new FakePools('[databases]\n* = host=127.0.0.1\nown = host=127.0.0.1\n[pgbouncer]\n');
 }
 
 test('databases that clients only name are forgotten, those that are used or paused are not', () => {
-  const all = registry();
-  const used = all.find('used')!;
-  all.pool(used, 'joe');
-  all.find('paused')!.paused = true;
-  for (let i = 0; i < 20_000; i++) all.find(`made-up-${i}`);
-  assert.ok(all.databases.size < 1_100, String(all.databases.size));
-  for (const name of ['own', 'used', 'paused', 'made-up-19999']) assert.ok(all.databases.has(name), name);
+  const { directory, pause } = pools();
+  const used = directory.find('used')!;
+  directory.pool(used, 'joe');
+  pause.begin(directory.find('paused')!, []);
+  for (let i = 0; i < 20_000; i++) directory.find(`made-up-${i}`);
+  assert.ok(directory.databases.size < 1_100, String(directory.databases.size));
+  for (const name of ['own', 'used', 'paused', 'made-up-19999'])
+    assert.ok(directory.databases.has(name), name);
 });
 
 test('a database that was forgotten while its first client logged in is there again with its pool', () => {
-  const all = registry();
-  const first = all.find('first')!;
-  for (let i = 0; i < 5_000; i++) all.find(`made-up-${i}`);
-  assert.ok(!all.databases.has('first'));
-  all.pool(first, 'joe');
-  assert.equal(all.databases.get('first'), first);
+  const { directory } = pools();
+  const first = directory.find('first')!;
+  for (let i = 0; i < 5_000; i++) directory.find(`made-up-${i}`);
+  assert.ok(!directory.databases.has('first'));
+  directory.pool(first, 'joe');
+  assert.equal(directory.databases.get('first'), first);
 });
 
 test('a user without an entry and without a pool is forgotten when the last client leaves', () => {
-  const all = registry();
+  const { directory } = pools();
+  const { users } = directory;
   for (let i = 0; i < 100; i++) {
-    all.user(`u${i}`).clientCount++;
-    all.userLeft(`u${i}`);
+    users.get(`u${i}`).enter();
+    users.left(`u${i}`);
   }
-  assert.equal(all.users.size, 0);
-  all.user('joe').clientCount++;
-  all.pool(all.find('own')!, 'joe');
-  all.userLeft('joe');
-  assert.equal(all.users.get('joe')?.clientCount, 0);
+  assert.equal(users.size, 0);
+  users.get('joe').enter();
+  directory.pool(directory.find('own')!, 'joe');
+  users.left('joe');
+  assert.equal(users.known('joe')?.clientCount, 0);
 });

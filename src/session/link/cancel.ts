@@ -85,17 +85,16 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
     const { server } = target;
     // Without anything outstanding the cancel would hit the next query, or another client's.
     if (server === null || !isRunning(target)) return cancelHeld(target);
-    server.cancelsInFlight++;
+    server.cancelBegins();
     try {
-      await pool.cancels.deliver(pool.registry.ids, requester.id, (delivery) =>
+      await pool.cancels.deliver(pool.context.ids, requester.id, (delivery) =>
         sendCancel(server, signal, () => {
           delivery.isSent = true;
           requester.cancelIsSent = true;
         }),
       );
     } finally {
-      server.cancelsInFlight--;
-      server.pool.cancelDelivered(server);
+      server.cancelEnds();
     }
     return 'successfully sent cancel request';
   });

@@ -1,6 +1,6 @@
-import type { Database } from '../../pool/databases.ts';
+import type { Database } from '../../pool/database.ts';
 import { ControlError, runControl } from '../../pool/control.ts';
-import { NOT_THE_WRITER } from '../../pool/pool.ts';
+import { NOT_THE_WRITER } from '../../pool/relocation.ts';
 import type { Server } from '../../pool/server.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { parameterStatus } from '../../wire/messages.ts';
@@ -41,7 +41,7 @@ function attach(client: Client, server: Server): boolean {
   const now = performance.now();
   stats.serverAssignmentCount++;
   stats.waitTime += (now - client.clock.waitingSince) * 1000;
-  server.requestedAt = now;
+  server.noteRequest(now);
   client.server = server;
   client.links++;
   client.statements.unnamed.displaced();
@@ -50,7 +50,7 @@ function attach(client: Client, server: Server): boolean {
   if (sql === null) {
     tellNews(client, server);
     client.lostWhileSet = 0;
-    server.user = client;
+    server.attach(client);
     client.gate.open('server');
     return true;
   }
@@ -86,7 +86,7 @@ function applyParameters(client: Client, server: Server, sql: string): void {
       client.lostWhileSet = 0;
       noteApplied(client, server);
       tellNews(client, server);
-      server.user = client;
+      server.attach(client);
       client.gate.open('settings');
       const { isCanceled } = client.question;
       client.resume();
@@ -147,8 +147,8 @@ export function unlinkIfDone(client: Client): void {
   if (client.poolMode === 'session') {
     // server_fast_close: the end of the transaction is as good as that of the session
     const { server_fast_close: isFast } = client.context.config.settings;
-    if (server.closeReason === NOT_THE_WRITER || (server.closeReason !== null && isFast))
-      server.close(server.closeReason);
+    const { closeReason } = server;
+    if (closeReason === NOT_THE_WRITER || (closeReason !== null && isFast)) server.close(closeReason);
     return;
   }
   if (client.congested) client.unlinkWhenFlushed = true;
@@ -161,14 +161,14 @@ export function unlink(client: Client): void {
   if (server === null) return;
   client.server = null;
   client.clock.beginIdle(performance.now());
-  server.user = null;
+  server.detach();
   // The server's drain is no longer told to this client, which may have been paused for it.
   if (client.gate.isOpen && client.socket.isPaused()) client.readOn();
   const { tainted, mixed } = client.outstanding;
   if (tainted || mixed) {
     client.outstanding.clear();
-    server.inDoubt = tainted;
-    if (mixed) server.closeReason ??= 'query in the middle of a pipeline';
+    if (tainted) server.markInDoubt();
+    if (mixed && server.closeReason === null) server.closeWhenFree('query in the middle of a pipeline');
   }
   if (client.settings.isReadOnlyInDoubt) askReadOnly(client, server);
   else client.pool!.give(server);
@@ -180,7 +180,7 @@ export function unlink(client: Client): void {
  */
 export function moveTo(client: Client, database: Database): void {
   if (client.server !== null) {
-    client.server.needsReset = client.pool!.mode === 'session';
+    if (client.pool!.mode === 'session') client.server.markForReset();
     client.unlinkWhenFlushed = false;
     // What it has still to get is in this server's read buffer, which the next client would write over.
     if (client.congested) client.server.close('client moved with an answer unsent', { notify: false });
@@ -189,11 +189,9 @@ export function moveTo(client: Client, database: Database): void {
   const { registry } = client.context;
   const pool = registry.pool(database, client.user);
   // a forced user's server must not be shown the client's password, nor be refused because of it
-  if (pool.credentials.user === client.user) pool.credentials.learned ??= client.learned;
-  client.pool!.clientCount--;
-  client.database!.clientCount--;
+  if (pool.credentials.user === client.user) pool.credentials.learnFirst(client.learned);
+  client.pool!.leave();
   client.pool = pool;
   client.database = database;
-  pool.clientCount++;
-  database.clientCount++;
+  pool.enter();
 }

@@ -20,13 +20,12 @@ export function askReadOnly(client: Client, server: Server): void {
     if (!wasLikely) client.settings.forgetReadOnly(value);
     return pool.give(server);
   }
-  server.state = 'tested';
+  server.moveTo('tested');
   runControl(server, WHERE_FROM)
     .then(
       ([row]) => {
         if (row?.['source'] === 'session') return;
-        server.reset[tracked.readOnly] = value;
-        server.defaults[tracked.readOnly] = value;
+        server.noteConfigured(tracked.readOnly, value);
         client.settings.forgetReadOnly(value);
       },
       () => {

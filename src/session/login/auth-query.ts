@@ -1,6 +1,6 @@
 import type { ClientMethod } from '../../auth/client-auth.ts';
 import { ControlError, runControl, type Row } from '../../pool/control.ts';
-import type { Database } from '../../pool/databases.ts';
+import type { Database } from '../../pool/database.ts';
 import type { Pool } from '../../pool/pool.ts';
 import type { Server } from '../../pool/server.ts';
 import { ClientError, clientErrors } from '../../wire/errors.ts';
@@ -123,7 +123,7 @@ function queryPool(
 
 /** A client that logs in as auth_user uses the same servers: what it has set there is not for others. */
 async function restoreDefaults(server: Server): Promise<void> {
-  const { tracked } = server.pool.registry;
+  const { tracked } = server.pool.context;
   const sql = tracked.difference(tracked.kept(server.defaults), server);
   if (sql === null) return;
   await runControl(server, sql);

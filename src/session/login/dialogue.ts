@@ -6,7 +6,7 @@ import {
   type AuthStep,
 } from '../../auth/client-auth.ts';
 import type { Server } from '../../pool/server.ts';
-import type { Database } from '../../pool/databases.ts';
+import type { Database } from '../../pool/database.ts';
 import { clientLimitReached } from '../../pool/limits.ts';
 import type { Welcome } from '../../pool/login.ts';
 import { clientErrors, type ClientError } from '../../wire/errors.ts';
@@ -222,17 +222,16 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   }
   const pool = registry.pool(database, client.user);
   if (pool.credentials.user === client.user) {
-    pool.credentials.learned = client.learned ?? pool.credentials.learned;
+    pool.credentials.learn(client.learned);
     // what auth_query says now is what the server will want
-    if (database.config.password === null) pool.credentials.secret = found.secret ?? pool.credentials.secret;
+    if (database.config.password === null) pool.credentials.renew(found.secret);
   }
   client.database = database;
   client.inCluster = database.cluster !== null;
   client.via = database.name === client.databaseName ? null : client.databaseName;
   client.pool = pool;
-  pool.clientCount++;
-  database.clientCount++;
-  registry.user(client.user).clientCount++;
+  pool.enter();
+  registry.user(client.user).enter();
   if (client.replication !== 'none') return enterReplication(client);
   if (pool.welcome !== null) return welcome(client, pool.welcome);
 

@@ -19,7 +19,7 @@ export function enterReplication(client: Client): void {
     onOwnServer(server, settings): void {
       client.onLeft = null;
       client.server = server;
-      server.user = client;
+      server.attach(client);
       client.database!.stats.serverAssignmentCount++;
       client.database!.stats.waitTime += (performance.now() - client.clock.waitingSince) * 1000;
       welcome(client, settings);
@@ -28,6 +28,6 @@ export function enterReplication(client: Client): void {
       client.close(error.message, error);
     },
   };
-  client.onLeft = () => pool.dedicated.delete(waiter);
+  client.onLeft = () => pool.cancelWait(waiter);
   pool.acquireDedicated(waiter);
 }

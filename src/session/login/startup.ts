@@ -4,7 +4,7 @@ import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import { negotiateProtocolVersion } from '../../wire/messages.ts';
 import { NEWEST_MINOR } from '../../wire/protocol.ts';
 import { isTerminate, parseOptions, parseStartup, type StartupPacket } from '../../wire/startup.ts';
-import { cutName } from '../../pool/databases.ts';
+import { cutName } from '../../pool/names.ts';
 import { setTcpOptions } from '../../platform/socket-options.ts';
 import { moveToSharedRead } from '../../platform/shared-read.ts';
 import { forwardCancel } from '../link/cancel.ts';
@@ -210,12 +210,10 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
  */
 function cutNames(client: Client): void {
   const { config, registry } = client.context;
-  const { databases, entryOfAlias } = registry;
   const { user, databaseName } = client;
   if (!config.userlist.has(user) && !config.users.has(user)) client.user = cutName(user);
   // an alias, or a node's name: no server hears of it
-  const isKnown = databases.has(databaseName) || entryOfAlias(databaseName) !== null;
-  if (!isKnown) client.databaseName = cutName(databaseName);
+  if (!registry.directory.isKnown(databaseName)) client.databaseName = cutName(databaseName);
   if (client.user === user && client.databaseName === databaseName) return;
   client.context.log.info(
     { client: client.id, event: 'name_cut' },

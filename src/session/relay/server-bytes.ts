@@ -98,7 +98,7 @@ export function relayServerBytes(client: Client, received: Buffer): void {
     if (isBetween) isBetween = beginAnswer(client);
     if (verdict === Reply.Ready) {
       if (size !== READY_BYTES) return outOfStep(client, `message "Z" of ${size} bytes`);
-      server.txStatus = chunk[at + HEADER_BYTES]!;
+      server.noteStatus(chunk[at + HEADER_BYTES]!);
       if (server.txStatus !== TxStatus.Idle && client.poolMode === 'statement') {
         if (at > run) client.send(chunk.subarray(run, at), borrowed);
         return refuseTransaction(client);

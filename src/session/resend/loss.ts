@@ -138,22 +138,22 @@ function refuseKept(client: Client, kept: Kept, answered: Buffer, error: ClientE
 
 /** What the server still says of a statement that it has refused is taken from it. */
 async function park(server: Server): Promise<void> {
-  server.state = 'tested';
-  const { server_connect_timeout: timeoutMs } = server.pool.registry.config.settings;
+  server.moveTo('tested');
+  const { server_connect_timeout: timeoutMs } = server.pool.context.settings;
   await runControl(server, '', { timeoutMs, afterStrays: true }).catch(() => {});
 }
 
 /** A transaction's server is the next one's as soon as it has said all. */
 function giveBack(client: Client, server: Server): void {
-  server.inDoubt = true;
+  server.markInDoubt();
   client.pool!.give(server);
 }
 
 /** The node is as it was: the client has its session back. */
 function goOnWith(client: Client, server: Server): void {
   if (server.state !== 'closed') {
-    server.state = 'active';
-    server.user = client;
+    server.moveTo('active');
+    server.attach(client);
     client.server = server;
   }
   client.verdict = null;
@@ -301,7 +301,7 @@ function detach(client: Client, server: Server): Loss {
   };
   client.server = null;
   client.database!.watch?.letGo(client);
-  server.user = null;
+  server.detach();
   outstanding.clear();
   client.clock.loseServer(performance.now());
   client.unlinkWhenFlushed = false;

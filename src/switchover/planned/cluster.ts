@@ -1,5 +1,5 @@
 /** What a planned switchover and the controller of its cluster see of each other. */
-import type { Database } from '../../pool/databases.ts';
+import type { Database } from '../../pool/database.ts';
 import type { Target } from '../../pool/socket.ts';
 import type { Lag } from '../lag.ts';
 import type { Node } from '../node.ts';

@@ -31,11 +31,16 @@ export class OwnSession {
     const parameters = pool.startupParameters().filter(([name]) => name !== 'application_name');
     parameters.push(['application_name', OWN_NAMES[1]!]);
     try {
-      const { server } = await openServer(pool, target, parameters, attempt.signal, (each) => {
-        made = each;
-        each.isProbe = true;
+      const { server } = await openServer(pool, target, {
+        purpose: 'probe',
+        parameters,
+        signal: attempt.signal,
+        onServer: (each) => {
+          made = each;
+        },
       });
-      server.state = 'tested';
+      if (server.state === 'closed') throw new Error('server conn crashed?');
+      server.moveTo('tested');
       return new OwnSession(server);
     } catch (error) {
       (made as Server | null)?.close('switchover failed', { notify: false });

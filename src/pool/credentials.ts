@@ -1,0 +1,46 @@
+/** How a pool logs in to its servers. */
+import type { LearnedSecret } from '../auth/server-auth.ts';
+
+/** The user of a pool and what is known of its secret. Logins of clients add to it. */
+export class Credentials {
+  readonly user: string;
+  #secret: string | null;
+  #learned: LearnedSecret | null = null;
+
+  /** @param secret plain, `md5…` or `SCRAM-SHA-256$…`, from [databases] or auth_file; null: not known */
+  constructor(user: string, secret: string | null) {
+    this.user = user;
+    this.#secret = secret;
+  }
+
+  /** From [databases], auth_file or auth_query: plain, `md5…` or `SCRAM-SHA-256$…`; null: not known. */
+  get secret(): string | null {
+    return this.#secret;
+  }
+
+  /** What a client's own login taught: SCRAM keys or the password; null: nothing. */
+  get learned(): LearnedSecret | null {
+    return this.#learned;
+  }
+
+  /** Takes a newer secret; null changes nothing. */
+  renew(secret: string | null): void {
+    this.#secret = secret ?? this.#secret;
+  }
+
+  /** Takes what the latest login taught; null changes nothing. */
+  learn(learned: LearnedSecret | null): void {
+    this.#learned = learned ?? this.#learned;
+  }
+
+  /** Takes what a login taught, unless something is known already. */
+  learnFirst(learned: LearnedSecret | null): void {
+    this.#learned ??= learned;
+  }
+
+  /** Fills the gaps with what is known of the same user elsewhere. */
+  inherit(known: Credentials | undefined): void {
+    this.#learned ??= known?.learned ?? null;
+    this.#secret ??= known?.secret ?? null;
+  }
+}

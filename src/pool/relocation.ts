@@ -1,0 +1,86 @@
+/** What happens to a pool's servers when the nodes of its cluster change: a switchover, a demotion, a node that is gone. */
+import { TxStatus } from '../wire/protocol.ts';
+import type { Pool } from './pool.ts';
+import type { Server } from './server.ts';
+import type { Target } from './socket.ts';
+
+/** Why a server is closed as soon as what runs there is done, also under a session. */
+export const NOT_THE_WRITER = 'not the writer';
+
+function isAt(server: Server, { host, port }: Target): boolean {
+  return server.host === host && server.port === port;
+}
+
+/** Whether one statement runs there, outside of a transaction block, that began later than `since`. */
+function hasBegunAfter(server: Server, since: number): boolean {
+  return (
+    server.state === 'active' &&
+    server.txStatus === TxStatus.Idle &&
+    server.user?.inTransaction === true &&
+    (server.user.queryStart ?? 0) > since
+  );
+}
+
+/**
+ * Closes servers that are not connected to the writer, each as soon as it is free, and gives up a connection that is being
+ * made elsewhere.
+ */
+export function retireElsewhere(pool: Pool, writer: Target): void {
+  const { connecting } = pool.opener;
+  if (connecting === null || !isAt(connecting, writer)) pool.opener.abort(NOT_THE_WRITER);
+  for (const server of [...pool.servers]) if (!isAt(server, writer)) leaveServer(pool, server);
+}
+
+/**
+ * The writer has changed, or has come back: closes at once every server that goes elsewhere, whatever is being done there.
+ * Failures of the past do not count any more.
+ * @param readOnlySince when the old writer was seen to refuse writes: a statement that began after that only reads, and gets
+ * its answer; 0: it does not refuse them
+ */
+export function moveServers(pool: Pool, writer: Target, readOnlySince = 0): void {
+  pool.opener.forgetFailures();
+  pool.opener.abort('switchover');
+  for (const server of [...pool.servers]) {
+    if (isAt(server, writer) && pool.resolver.leadsTo(server.host, server.remoteAddress)) continue;
+    if (readOnlySince > 0 && hasBegunAfter(server, readOnlySince)) server.closeWhenFree(NOT_THE_WRITER);
+    else server.close('switchover');
+  }
+}
+
+/** Moves idle servers from a pool with the same credentials and target to this pool's waiters. */
+export function takeOver(pool: Pool, from: Pool): void {
+  // clients that are logging in wait for what the first server of the pool says
+  const welcome = pool.welcome ?? from.welcome;
+  if (welcome === null || pool.paused) return;
+  for (let wanted = pool.waiters.size; wanted > 0; wanted--) {
+    const server = from.idle.findLast((each) => each.closeReason === null && each.cancelsInFlight === 0);
+    if (server === undefined || !pool.adopt(server, welcome)) return;
+  }
+}
+
+/** The node is no longer read from: sessions of clients that asked for any reader end between transactions. */
+export function moveReaders(pool: Pool, reason: string): void {
+  for (const server of [...pool.servers]) if (server.user?.mayMove === true) server.close(reason);
+}
+
+/** The node of a pool does not answer: a smart shutdown must not wait for idle servers, and waiters may go elsewhere. */
+export function nodeGone(pool: Pool, reason: string): void {
+  pool.closeIdle(reason);
+  for (const waiter of [...pool.waiters]) waiter.onNodeGone?.();
+}
+
+/** Leaves a node that lets nobody in any more: at once where nothing is open, else at the end of the transaction. */
+export function leaveNode(pool: Pool, node: Target): void {
+  for (const server of [...pool.servers]) if (isAt(server, node)) leaveServer(pool, server);
+}
+
+function leaveServer(pool: Pool, server: Server): void {
+  // a session would keep it
+  if (server.user?.inTransaction === false) server.close(NOT_THE_WRITER);
+  else pool.retireServer(server, NOT_THE_WRITER);
+}
+
+/** Ends everything that runs at a node that does not answer. */
+export function cutOff(pool: Pool, node: Target, reason: string): void {
+  for (const server of [...pool.servers]) if (isAt(server, node)) server.close(reason);
+}
