@@ -1,28 +1,21 @@
 import type { DatabaseConfig } from '../config/config.ts';
 import type { Database } from '../pool/database.ts';
 import type { Settings } from '../config/options.ts';
-import type { Pool } from '../pool/pool.ts';
-import {
-  cutOff,
-  leaveNode,
-  moveReaders,
-  moveServers,
-  nodeGone,
-  retireElsewhere,
-  takeOver,
-} from '../pool/relocation.ts';
+import { moveReaders } from '../pool/relocation.ts';
 import type { Server } from '../pool/server.ts';
 import type { Target } from '../pool/socket.ts';
 import type { Waiting } from '../pool/waiter.ts';
 import type { ClusterView, SessionWatch } from '../pool/watch.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { BlueGreen } from './blue-green.ts';
+import { ClusterPools } from './cluster-pools.ts';
 import { Discovery } from './discovery.ts';
 import { Doubt } from './doubt.ts';
 import { Election } from './election.ts';
 import { Fences } from './planned/fences.ts';
 import { newEntry, noteFound, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
+import { judgeHolding, judgeServing, type Judgement, type Situation } from './judgement.ts';
 import { Lag } from './lag.ts';
 import { isKin, isSameServer, nodeKey, type Lineage, type News } from './facts.ts';
 import type { Node } from './node.ts';
@@ -84,6 +77,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   #wasRefusing = false;
   readonly lag = new Lag();
   readonly #readers: Readers;
+  readonly #pools: ClusterPools;
   #planned: RunningSwitchover | null = null;
   readonly fences: Fences;
   #stopped = false;
@@ -111,6 +105,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
       log: (level, event, message) => this.#log(level, event, message),
     });
     this.#readers = new Readers(this.nodes, this.lag);
+    this.#pools = new ClusterPools(database, this.nodes);
     this.#blueGreen = new BlueGreen(surroundings.resolver);
     this.#election = new Election(this.nodes, this.#blueGreen, (message) =>
       this.#log('error', 'two_writers', message),
@@ -197,7 +192,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     for (const node of this.nodes) node.probe.start();
     if (this.database.pools.size === 0) return;
     if (this.#writer === null) this.used();
-    else if (this.#hold === null) for (const pool of this.database.pools.values()) pool.activate();
+    else if (this.#hold === null) this.#pools.activate();
   }
 
   /** Somebody wants a connection. The first ones wait until the nodes have been looked at, once. */
@@ -318,7 +313,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
         this.#log('warn', 'switchover_given_up', `SWITCHOVER TO ${node.key} is given up: ${why}`);
         hold.notPlanned();
         this.#evaluate();
-        this.#activateNodes();
+        this.#pools.activateNodes();
       },
     };
   }
@@ -335,10 +330,6 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
 
   #isAtWriter(node: Node): boolean {
     return this.#writer !== null && (node === this.#writer || isSameServer(node, this.#writer));
-  }
-
-  #activateNodes(): void {
-    for (const { database } of this.nodes) for (const pool of database.pools.values()) pool.activate();
   }
 
   // evidence
@@ -385,11 +376,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.#setAside(node);
     this.#readers.changed();
     node.watch.judged(true);
-    for (const pool of node.database.pools.values()) nodeGone(pool, reason);
-    for (const pool of this.#poolsAt(node)) {
-      // what is free, or between transactions, would keep a smart shutdown from its end
-      if (isClosing) leaveNode(pool, node.target);
-    }
+    this.#pools.nodeGone(node, reason, { hasWriters: this.#hasWritersAt(node), isClosing });
     this.#cutOff(node);
     if (node !== this.#writer) return this.#lookedAround();
     this.#beginHold(`probe failed: ${reason}`);
@@ -397,24 +384,19 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.#evaluate();
   }
 
-  /**
-   * What runs at a node that has been silent for switchover_timeout will get no answer. Its client gets an error; a network
-   * that has gone would not tell.
-   */
+  /** A node that has been silent for switchover_timeout will give no answer: its clients get an error. */
   #cutOff(node: Node): void {
     const { switchover_timeout: timeoutMs } = this.#settings;
     if (timeoutMs === 0 || performance.now() - node.silentSince < timeoutMs) return;
-    for (const pool of this.#poolsAt(node)) cutOff(pool, node.target, `${node.key} does not answer`);
+    this.#pools.cutOff(node, this.#hasWritersAt(node));
   }
 
-  /** Pools that may have servers at a node. */
-  #poolsAt(node: Node): Pool[] {
-    const pools = [...node.database.pools.values()];
-    if (node === this.#writer && this.target !== null) pools.push(...this.database.pools.values());
-    return pools;
+  /** The pools of the database may have servers at the node. */
+  #hasWritersAt(node: Node): boolean {
+    return node === this.#writer && this.target !== null;
   }
 
-  /** Where the writer is looked for, the name of a node that is none may lead to it meanwhile. */
+  /** While the writer is searched for, re-resolves the name of a node that is not it: the name may have moved to it. */
   #doubtName({ target }: Node): void {
     if (this.#hold !== null) this.#surroundings.resolver.doubt(target.host);
   }
@@ -430,9 +412,9 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     if (this.#stopped) return;
     this.#readers.changed();
     const best = this.#election.best(this.#writer);
-    if (this.#hold === null) this.#judgeWriter(best);
-    if (this.#hold !== null) this.#judgeHold(this.#hold, best);
-    else this.#judgeDoubt();
+    if (this.#hold === null) this.#carryOut(judgeServing(this.#situation(best)));
+    if (this.#hold === null) this.#judgeDoubt();
+    else this.#judgeHold(this.#hold, best);
     this.#election.fence(this.#writer);
     this.#judgeStandbys();
     this.#lookedAround();
@@ -449,39 +431,34 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     }
   }
 
-  /** Nobody waits: is the writer still the one? */
-  #judgeWriter(best: Node | null): void {
-    const writer = this.#writer;
-    if (writer === null) {
-      if (best !== null && this.#mayAdopt(best)) this.#adopt(best);
-    } else if (writer.role === 'reader') {
-      this.#beginHold(`${writer.key} is in recovery`);
-    } else if (
-      best !== null &&
-      best !== writer &&
-      !isSameServer(best, writer) &&
-      this.#election.isAhead(best)
-    ) {
-      this.#beginHold(`${best.key} is the writer now`);
-    }
-  }
-
-  /** Everybody waits: is there a writer to go on with? */
   #judgeHold(hold: Hold, best: Node | null): void {
-    if (hold.isPlanned) {
-      if (best !== null && best !== this.#writer) this.#release(best);
-    } else if (!hold.isDeployment) {
-      if (this.#writer?.role === 'reader') hold.gone();
-      if (best !== null && (!hold.isFirst || this.#mayAdopt(best))) this.#release(best);
+    if (!hold.isPlanned && !hold.isDeployment && this.#writer?.role === 'reader') hold.gone();
+    this.#carryOut(judgeHolding(this.#situation(best), hold));
+  }
+
+  #situation(best: Node | null): Situation<Node> {
+    const isAhead = best !== null && this.#election.isAhead(best);
+    return { writer: this.#writer, best, isAhead, mayAdopt: best !== null && this.#mayAdopt(best) };
+  }
+
+  #carryOut(judgement: Judgement<Node>): void {
+    switch (judgement.kind) {
+      case 'adopt':
+        return this.#adopt(judgement.node);
+      case 'hold':
+        return void this.#beginHold(judgement.reason);
+      case 'release':
+        return this.#release(judgement.node);
+      case 'nothing':
     }
   }
 
-  /** The first writer that is seen is it; but one that a SWITCHOVER has fenced only where there is no other. */
+  /** The first writer that is seen is taken; one that a SWITCHOVER has fenced, only after all nodes have been asked. */
   #mayAdopt(node: Node): boolean {
     return (node.evidence?.fence ?? null) === null || this.#hasLookedAround;
   }
 
-  /** Who lets the old writer refuse writes before he promotes another is waited for, by the writes. */
+  /** If the operator makes the old writer read-only before promoting another, refused writes wait for that promotion. */
   #judgeDoubt(): void {
     const { switchover_timeout: timeoutMs } = this.#settings;
     const since = this.#writer?.readOnlySince ?? 0;
@@ -496,8 +473,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.#setWriter(node);
     this.#election.lineage = node.evidence;
     this.#log('info', 'writer_found', `the writer is ${node.key}`);
-    if (this.target === null) return;
-    for (const pool of this.database.pools.values()) retireElsewhere(pool, node.target);
+    if (this.target !== null) this.#pools.retireElsewhere(node.target);
   }
 
   #setWriter(node: Node | null): void {
@@ -561,22 +537,12 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.#log(isMove || hold.isGone ? 'warn' : 'info', 'switchover_end', message);
     const { target } = this;
     hold.end(isMove);
-    if (target !== null && (isMove || hold.isGone))
-      for (const pool of this.database.pools.values()) moveServers(pool, target, old?.readOnlySince);
-    if (isMove && target !== null && this.#settings.switchover_retry === 'never')
-      for (const pool of this.database.pools.values()) pool.failWaiters(clientErrors.notSentAgain());
-    if (isMove && node !== null && target !== null) this.#useSpares(node);
+    if (target !== null && (isMove || hold.isGone)) this.#pools.moveTo(target, old?.readOnlySince);
+    if (isMove && target !== null && this.#settings.switchover_retry === 'never') this.#pools.failWaiters();
+    if (isMove && node !== null && target !== null) this.#pools.useSpares(node);
     this.#resume(hold);
     hold.entry.resumedMs = performance.now() - hold.entry.startedAt;
     if (isMove || hold.isGone) this.#discovery.refresh();
-  }
-
-  /** The connections that were made in advance are there before any new one could be. */
-  #useSpares(node: Node): void {
-    for (const pool of this.database.pools.values()) {
-      const spare = node.database.pools.get(pool.user);
-      if (spare !== undefined) takeOver(pool, spare);
-    }
   }
 
   /** All nodes have been asked, and there is no writer among them: as configured, then. */
@@ -600,8 +566,8 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   }
 
   #resume(hold: Hold): void {
-    for (const pool of this.database.pools.values()) pool.activate();
-    this.#activateNodes();
+    this.#pools.activate();
+    this.#pools.activateNodes();
     for (const go of [...hold.linked.values()]) go();
     this.#surroundings.turnover.recheck();
   }
