@@ -11,7 +11,7 @@ import { Client, type ClientContext, type ClientHandlers } from './client.ts';
 import { leave } from './leave.ts';
 import { CancelKeys } from './link/cancel-keys.ts';
 import { leaveNode, takeLent, unlinkIfDone } from './link/link.ts';
-import { decided } from './query/query.ts';
+import { decided } from './query/decide.ts';
 import { relayServerBytes } from './relay/server-bytes.ts';
 import { refuseWaiting, serverLost } from './resend/loss.ts';
 import { startSession } from './login/startup.ts';

@@ -6,7 +6,7 @@ import { ClientError } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import type { CancelKey } from './cancel-keys.ts';
-import { answerError } from '../query/query.ts';
+import { answerError } from '../query/reject.ts';
 import { dropHeld } from '../relay/requests.ts';
 
 /**

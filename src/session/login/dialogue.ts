@@ -25,7 +25,7 @@ import { findSecret, type FoundSecret } from './auth-query.ts';
 import type { Client, Reader } from '../client.ts';
 import { identityOf, isOwnProcess, loginMethod, type LoginMethod } from './methods.ts';
 import { relayClientBytes, resumeClient } from '../relay/client-bytes.ts';
-import { isPastFunctions } from '../query/query.ts';
+import { isPastFunctions } from '../query/decide.ts';
 import { enterReplication } from './replication.ts';
 import { ADMIN_DATABASE } from '../names.ts';
 import { issueCancelKey } from '../link/cancel.ts';

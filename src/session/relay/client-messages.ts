@@ -15,13 +15,9 @@ import { noteQuery } from '../statements/discard.ts';
 import { noteUnnamedParse } from '../statements/parse.ts';
 import { isTracked, mayBeTracked } from '../statements/tracking.ts';
 import { rollsBackFailed, tellLostTransaction } from '../resend/loss.ts';
-import {
-  answerError,
-  answerReady,
-  handleQueryText,
-  isPastFunctions,
-  tooLongForFunctions,
-} from '../query/query.ts';
+import { isPastFunctions } from '../query/decide.ts';
+import { takeQuery } from '../query/engine.ts';
+import { answerError, answerReady } from '../query/reject.ts';
 import { isKept } from '../statements/unnamed.ts';
 import { useStatement } from '../statements/use.ts';
 
@@ -123,26 +119,8 @@ export function inspect(client: Client, type: number, size: number, bytes: Buffe
     case Frontend.Sync:
       return endSkipping(client);
     case Frontend.Query:
-    case Frontend.Parse: {
-      if (type === Frontend.Query && client.context.config.settings.disable_pqexec) {
-        client.close('PQexec disallowed', clientErrors.pqexecDisallowed());
-        return Handled.Later;
-      }
-      if (client.replication !== 'none' && isPastFunctions(client, 'replication')) {
-        // they were not there when it logged in
-        const error = clientErrors.replicationRefused(client.entry);
-        client.close(error.message, error);
-        return Handled.Later;
-      }
-      const isJudged = client.isJudged;
-      const tooLong = isJudged ? tooLongForFunctions(client, type, size, bytes) : 0;
-      const needsText = isJudged && tooLong === 0;
-      if (!whole && !needsText && !mustBeWhole(client, type, size, bytes)) {
-        // Too large to be judged, and the policy lets it pass: it goes through in pieces.
-        return handleQueryText(client, type, bytes, tooLong);
-      }
-      return whole ? handleQueryText(client, type, bytes, tooLong) : Handled.NeedsAll;
-    }
+    case Frontend.Parse:
+      return takeQuery(client, type, size, bytes);
     case Frontend.FunctionCall: {
       if (!isPastFunctions(client, 'function_call')) return forwardRequest(client, Request.FunctionCall);
       answerError(client, type, clientErrors.functionCallRefused(client.entry));
@@ -158,13 +136,6 @@ export function inspect(client: Client, type: number, size: number, bytes: Buffe
       return Handled.Later;
     }
   }
-}
-
-/** Of a Parse all is needed where its text is kept, of a Query where it could be DEALLOCATE. */
-function mustBeWhole(client: Client, type: number, size: number, bytes: Buffer): boolean {
-  if (type === Frontend.Query)
-    return client.statements.named.isUsed && mayDeallocate(bytes, HEADER_BYTES, size);
-  return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));
 }
 
 /** The Sync behind an error that the proxy itself answered. */

@@ -12,6 +12,14 @@ export function forwardRequest(client: Client, request: Request): Handled {
   return Handled.Forward;
 }
 
+/** Another message goes to the client's server in place of the client's own. */
+export function sendInstead(client: Client, request: Request, bytes: Buffer): Handled {
+  client.clock.noteRequest(request, client.outstanding, client.database!.stats);
+  client.outstanding.sent(request);
+  client.forward(bytes);
+  return Handled.Done;
+}
+
 /** The first message that is held does not go to any server. The rest of it is thrown away as it arrives. */
 export function dropHeld(client: Client): void {
   client.question.drop();

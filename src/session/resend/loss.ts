@@ -8,7 +8,7 @@ import { parameterStatus, parseErrorFields, readyForQuery } from '../../wire/mes
 import { Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import { Request } from '../relay/outstanding.ts';
-import { answerError } from '../query/query.ts';
+import { answerError } from '../query/reject.ts';
 import { Handled } from '../relay/handled.ts';
 import { dropHeld } from '../relay/requests.ts';
 import {

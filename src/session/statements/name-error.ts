@@ -2,7 +2,7 @@
 import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
-import { answerError } from '../query/query.ts';
+import { answerError } from '../query/reject.ts';
 import { Handled } from '../relay/handled.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 

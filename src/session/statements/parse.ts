@@ -4,17 +4,39 @@ import { PARSE_COMPLETE } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { Client } from '../client.ts';
 import { link } from '../link/link.ts';
+import { UNJUDGED, type Verdict } from '../query/verdict.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
 import { nameWithoutEnd } from '../relay/refusal.ts';
+import { forwardRequest, sendInstead } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { prepareOn, touch } from './bring.ts';
+import { deallocated, freeingParse } from './deallocate.ts';
 import { noteDiscard } from './discard.ts';
 import type { Generations } from './generations.ts';
 import { NamedStatement } from './named.ts';
 import { refuseDuplicate } from './name-error.ts';
 import type { UntrackedStatement } from './untracked.ts';
-import { mayBeTracked } from './tracking.ts';
+import { isTracked, mayBeTracked } from './tracking.ts';
+
+/**
+ * Notes what a Parse prepares, and sends it.
+ * @param bytes the message as the client sent it, of which the end may not have come
+ * @param rewritten the message that the server is to get; null: the same
+ */
+export function parse(client: Client, bytes: Buffer, rewritten: Buffer | null, verdict: Verdict): Handled {
+  if (bytes[HEADER_BYTES] !== 0) {
+    return isTracked(client)
+      ? parseNamed(client, rewritten ?? bytes, bytes, verdict)
+      : parseUntracked(client, bytes, rewritten, verdict);
+  }
+  const frees = deallocated(client, rewritten ?? bytes);
+  const sent = frees === null ? rewritten : freeingParse(rewritten ?? bytes);
+  if (verdict === UNJUDGED) return parseUnjudged(client, bytes, sent, frees);
+  return isTracked(client)
+    ? parseUnnamed(client, bytes, sent, verdict, frees)
+    : parseUntracked(client, bytes, sent, verdict);
+}
 
 /**
  * A named Parse, whole. The statement is prepared under its shared name, where the server does not have it yet.
@@ -22,7 +44,7 @@ import { mayBeTracked } from './tracking.ts';
  * @param original the message as the client sent it
  * @param judged the functions that it was judged under
  */
-export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judged: Generations): Handled {
+function parseNamed(client: Client, bytes: Buffer, original: Buffer, judged: Generations): Handled {
   const { outstanding, statements } = client;
   const { statements: registry, originals } = client.context;
   if (outstanding.skipping) return Handled.Discard;
@@ -67,7 +89,7 @@ export function parseNamed(client: Client, bytes: Buffer, original: Buffer, judg
  * @param rewritten the message that the server is to get; null: the same
  * @param frees the client's statement that it deallocates; null: none
  */
-export function parseUnnamed(
+function parseUnnamed(
   client: Client,
   bytes: Buffer,
   rewritten: Buffer | null,
@@ -97,6 +119,23 @@ export function parseUnnamed(
   return Handled.Done;
 }
 
+/** A Parse of the unnamed statement to which no user functions apply; the parameters are those of `parseUnnamed`. */
+function parseUnjudged(
+  client: Client,
+  bytes: Buffer,
+  rewritten: Buffer | null,
+  frees: string | null,
+): Handled {
+  if (mayBeTracked(client)) {
+    if (!link(client)) return Handled.Later;
+    noteUnnamedParse(client, rewritten ?? bytes);
+    if (frees !== null) client.statements.unnamed.deallocates(frees);
+  }
+  return rewritten === null
+    ? forwardRequest(client, Request.Parse)
+    : sendInstead(client, Request.Parse, rewritten);
+}
+
 /** An unnamed Parse is on its way to the client's server. @param at where it begins */
 export function noteUnnamedParse(client: Client, bytes: Buffer, at = 0, size = sizeOf(bytes)): void {
   if (client.outstanding.skipping) return;
@@ -109,7 +148,7 @@ export function noteUnnamedParse(client: Client, bytes: Buffer, at = 0, size = s
  * @param bytes the message as the client sent it, of which the end may not have come
  * @param rewritten the message that the server is to get; null: the same
  */
-export function parseUntracked(
+function parseUntracked(
   client: Client,
   bytes: Buffer,
   rewritten: Buffer | null,

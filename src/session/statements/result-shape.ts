@@ -8,7 +8,7 @@ import type { Server } from '../../pool/server.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { describeStatement, resultShape } from '../../wire/messages.ts';
 import type { Client } from '../client.ts';
-import { answerError } from '../query/query.ts';
+import { answerError } from '../query/reject.ts';
 import { Handled } from '../relay/handled.ts';
 import type { Effect } from '../relay/outstanding.ts';
 import { waitForAnswers } from '../relay/wait.ts';

@@ -1,0 +1,117 @@
+/**
+ * Asks the user functions about a text: those of the database that the client logged in to, then those of the database that
+ * it is in. While they are asked the message is held; their answer is kept in `client.question`, and the message goes through
+ * the steps of a query again.
+ */
+import type { Unjudged } from '../../config/options.ts';
+import { GO, type Decision, type Tenant } from '../../functions/functions.ts';
+import { clientErrors } from '../../wire/errors.ts';
+import type { Client } from '../client.ts';
+import { Handled } from '../relay/handled.ts';
+import { generationOf } from '../statements/generations.ts';
+import type { Asked } from './question.ts';
+import { lengthOver, shown } from './text.ts';
+import type { Judged } from './verdict.ts';
+
+/** A decision that lets the text pass. */
+export type Go = Extract<Decision, { kind: 'go' }>;
+
+/**
+ * The decision at the database that the client logged in to.
+ * @returns null: there are no functions at all; Handled: they are being asked
+ */
+export function decideAtOrigin(client: Client, judged: Judged): Decision | Handled | null {
+  const { question } = client;
+  if (question.origin !== null) return question.origin;
+  const tenant = client.functions;
+  if (tenant === null && client.targetFunctions === null) return null;
+  if (tenant !== null && judged.tooLong === 0) return ask(client, tenant, client.entry, judged.text());
+  const decision = tenant === null ? GO : tenant.tooLarge(judged.tooLong);
+  question.decideOrigin(decision, generationOf(tenant));
+  return decision;
+}
+
+/**
+ * The decision at the database that the client is in, about the text that the origin's functions have made.
+ * @returns null: there are no other functions than the origin's; Handled: they are being asked
+ */
+export function decideAtTarget(client: Client, origin: Go, judged: Judged): Decision | Handled | null {
+  const { question, targetFunctions: tenant } = client;
+  const { entry } = client.database!;
+  if (tenant === null) {
+    question.decideTarget(null, 0, '');
+    return null;
+  }
+  const known = question.targetFor(entry);
+  if (known !== null) return known;
+  const tooLong = tooLongForTarget(client, tenant, origin, judged);
+  if (tooLong === 0) return ask(client, tenant, entry, origin.query ?? judged.text());
+  const decision = tenant.tooLarge(tooLong);
+  question.decideTarget(decision, tenant.generation, entry);
+  return decision;
+}
+
+/**
+ * Bytes of the text of a Query or Parse that is over user_function_max_query: the functions never see it.
+ * @returns 0: it is not longer, that is not known before all of it has come, or there are no functions
+ */
+export function tooLongForFunctions(client: Client, type: number, size: number, bytes: Buffer): number {
+  const tenant = client.functions ?? client.targetFunctions;
+  return tenant === null ? 0 : lengthOver(tenant.maxQueryBytes, type, size, bytes);
+}
+
+function tooLongForTarget(client: Client, target: Tenant, origin: Go, judged: Judged): number {
+  if (origin.query === null) return judged.tooLong;
+  const length = Buffer.byteLength(origin.query, client.question.isInBytes ? 'latin1' : 'utf8');
+  return length > target.maxQueryBytes ? length : 0;
+}
+
+/** @param entry of [databases] whose functions they are */
+function ask(client: Client, tenant: Tenant, entry: string, text: Buffer | string | null): Handled {
+  if (text === null) {
+    const reason = 'bad packet: query without end';
+    client.close(reason, clientErrors.protocolViolation(reason));
+    return Handled.Later;
+  }
+  const { question } = client;
+  const { name, cluster, entry: currentEntry } = client.database!;
+  const query = typeof text === 'string' ? text : shown(client, text);
+  const asked = question.ask(tenant.generation, entry);
+  client.gate.close('decision');
+  tenant.decide(
+    {
+      username: client.user,
+      query,
+      inTransaction: client.inTransaction,
+      database: name,
+      loginDatabase: client.entry,
+      entry,
+      nameable: tenant.nameable(entry),
+      isBytes: question.isInBytes,
+      nodes: cluster !== null && tenant.mayName(entry, currentEntry) ? cluster.nodesJson : '',
+      routeOnly: entry !== client.entry && tenant.sharesRewriting(client.functions),
+      clientId: client.id,
+      address: client.remoteAddress,
+    },
+    (decision) => client.onDecision(asked, decision),
+  );
+  return Handled.Later;
+}
+
+/** The functions have answered: the held message goes through the steps again. */
+export function decided(client: Client, asked: Asked, decision: Decision): void {
+  if (client.isClosed || !client.question.answer(asked)) return;
+  // its server has failed meanwhile: another message may be the first one now
+  if (client.verdict !== null) return;
+  client.question.note(asked, decision);
+  client.gate.open('decision');
+  client.resume();
+}
+
+/** Whether functions that can't judge this kind of message apply where the client is, or where it logged in. */
+export function isPastFunctions(client: Client, what: Unjudged): boolean {
+  const { functions } = client.context;
+  const bars = (entry: string): boolean =>
+    functions.tenantOf(entry) !== null && !functions.allows(entry, what);
+  return bars(client.entry) || (client.database !== null && bars(client.database.entry));
+}

@@ -1,0 +1,113 @@
+/**
+ * The steps of one Query or Parse:
+ *
+ *     lost? -> allowed? -> too large? -> decide -> route -> decide again -> link -> rewrite -> track -> send
+ *
+ * The first step is the relay's, which makes it for every message (client-messages.ts). Each step lets the message go on or
+ * says what becomes of it. A message that must wait, for user functions, for a server or for the answers to earlier messages,
+ * is held and goes through the steps again from the beginning: `client.question` keeps what has been decided.
+ */
+import { mayDeallocate } from '../../sql/deallocate.ts';
+import { clientErrors } from '../../wire/errors.ts';
+import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
+import type { Client } from '../client.ts';
+import { link } from '../link/link.ts';
+import { Handled } from '../relay/handled.ts';
+import { Request } from '../relay/outstanding.ts';
+import { forwardRequest, sendInstead } from '../relay/requests.ts';
+import { deallocate } from '../statements/deallocate.ts';
+import { noteQuery } from '../statements/discard.ts';
+import { parse } from '../statements/parse.ts';
+import { isTracked, mayBeTracked } from '../statements/tracking.ts';
+import { isKept } from '../statements/unnamed.ts';
+import { decideAtOrigin, decideAtTarget, isPastFunctions, tooLongForFunctions } from './decide.ts';
+import { refuse } from './reject.ts';
+import { rewrite } from './rewrite.ts';
+import { route } from './route.ts';
+import { textOf } from './text.ts';
+import { UNJUDGED, type Judged, type Verdict } from './verdict.ts';
+
+/**
+ * @param type Query or Parse
+ * @param size of the whole message
+ * @param bytes the part that has come
+ */
+export function takeQuery(client: Client, type: number, size: number, bytes: Buffer): Handled {
+  // allowed?
+  if (isBarred(client, type)) return Handled.Later;
+  // too large?
+  const tooLong = tooLongForFunctions(client, type, size, bytes);
+  if (bytes.length < size && needsAll(client, type, size, bytes, tooLong)) return Handled.NeedsAll;
+  // decide, route, decide again, link
+  const verdict = judge(client, type, { tooLong, text: () => textOf(type, bytes) });
+  if (typeof verdict === 'number') return verdict;
+  // rewrite
+  const rewritten = rewrite(client, type, bytes, verdict.query);
+  // track, send
+  return type === Frontend.Parse
+    ? parse(client, bytes, rewritten, verdict)
+    : sendQuery(client, bytes, rewritten);
+}
+
+/**
+ * Finds out what becomes of a text: the functions of the database that the client logged in to may move the client. Then the
+ * functions of the database that it is in are asked about the text that the first ones have made. Those do not move it on:
+ * two databases can't send it round in circles.
+ * @param stays the text was routed before, and is only judged
+ * @returns a verdict if the client is where the text is to go, and linked if there are functions; otherwise what becomes of
+ *   the message
+ */
+export function judge(client: Client, type: number, judged: Judged, stays = false): Handled | Verdict {
+  // decide
+  const origin = decideAtOrigin(client, judged);
+  if (origin === null) return UNJUDGED;
+  if (typeof origin === 'number') return origin;
+  if (origin.kind !== 'go') return refuse(client, type, origin);
+  // route
+  if (!stays) {
+    const elsewhere = route(client, type, origin.dbkey);
+    if (elsewhere !== null) return elsewhere;
+  }
+  // decide again
+  const target = decideAtTarget(client, origin, judged);
+  if (typeof target === 'number') return target;
+  if (target !== null && target.kind !== 'go') return refuse(client, type, target);
+  // link: only after that is the decision used up, because a message that waits for a server comes back here
+  if (!link(client)) return Handled.Later;
+  const { originGeneration, targetGeneration } = client.question.take();
+  return { query: target?.query ?? origin.query, originGeneration, targetGeneration };
+}
+
+/** Whether the client must not send such a message, and is being disconnected. */
+function isBarred(client: Client, type: number): boolean {
+  if (type === Frontend.Query && client.context.config.settings.disable_pqexec) {
+    client.close('PQexec disallowed', clientErrors.pqexecDisallowed());
+    return true;
+  }
+  if (client.replication === 'none' || !isPastFunctions(client, 'replication')) return false;
+  // functions have come to apply since it logged in
+  const error = clientErrors.replicationRefused(client.entry);
+  client.close(error.message, error);
+  return true;
+}
+
+/**
+ * Whether a message can only be handled whole: its text is judged, or kept, or it may be DEALLOCATE. Otherwise it is too
+ * large to be judged, or not judged at all, and passes in pieces.
+ */
+function needsAll(client: Client, type: number, size: number, bytes: Buffer, tooLong: number): boolean {
+  if (client.isJudged && tooLong === 0) return true;
+  if (type === Frontend.Query)
+    return client.statements.named.isUsed && mayDeallocate(bytes, HEADER_BYTES, size);
+  return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));
+}
+
+/** @param rewritten the message that the server is to get; null: the same */
+function sendQuery(client: Client, bytes: Buffer, rewritten: Buffer | null): Handled {
+  const freed = deallocate(client, rewritten ?? bytes);
+  if (freed !== null) return freed;
+  noteQuery(client, rewritten ?? bytes);
+  return rewritten === null
+    ? forwardRequest(client, Request.Query)
+    : sendInstead(client, Request.Query, rewritten);
+}

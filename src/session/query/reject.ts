@@ -1,0 +1,96 @@
+/**
+ * Answers a client's message in the server's place: with the ReadyForQuery of a Sync that no server must see, or with an
+ * error. In a transaction or pipeline the server must come to the same conclusion as the client, or it would commit what the
+ * client believes to be rolled back. So it is sent a message that fails, and its error is replaced by the proxy's.
+ */
+import { message, readyForQuery } from '../../wire/messages.ts';
+import { Frontend } from '../../wire/protocol.ts';
+import { ClientError } from '../../wire/errors.ts';
+import type { Decision } from '../../functions/functions.ts';
+import type { Client } from '../client.ts';
+import { Handled } from '../relay/handled.ts';
+import { Request } from '../relay/outstanding.ts';
+
+/** A text that is a syntax error on every server. */
+const FAILING_TEXT = 'pgswitchyard: a user function rejected this statement';
+const FAILING_QUERY = message(Frontend.Query, FAILING_TEXT);
+const FAILING_PARSE = message(Frontend.Parse, '', FAILING_TEXT, Buffer.alloc(2));
+/** No server has a function with OID 0. */
+const FAILING_CALL = message(Frontend.FunctionCall, Buffer.alloc(10));
+
+/** User functions have rejected a text, or want the client to be disconnected. */
+export function refuse(client: Client, type: number, refusal: Exclude<Decision, { kind: 'go' }>): Handled {
+  client.question.forget();
+  const { message: text, code } = refusal;
+  if (refusal.kind === 'disconnect') {
+    client.close(text, new ClientError('FATAL', code, text));
+    return Handled.Later;
+  }
+  const { hint, detail } = refusal;
+  answerError(client, type, new ClientError('ERROR', code, text, { hint, detail }));
+  return Handled.Done;
+}
+
+/** Answers a Sync that no server has to see. */
+export function answerReady(client: Client): Handled {
+  client.transcript.forget();
+  client.send(readyForQuery(client.txStatus));
+  return Handled.Done;
+}
+
+/**
+ * Answers a message with an ErrorResponse, with ReadyForQuery if the message ends itself; messages of the extended protocol
+ * are skipped from now on, up to the next Sync.
+ * @param type of the message
+ */
+export function answerError(client: Client, type: number, error: ClientError): void {
+  const endsItself = type === Frontend.Query || type === Frontend.FunctionCall;
+  // the message that the server is sent in its place has no name either
+  if (type === Frontend.Parse) client.statements.unnamed.lost();
+  if (client.server !== null && client.inTransaction) {
+    failAtServer(client, type, error);
+    // the messages that follow may be about a statement that only the client believes to be there
+    client.skipToSync = !endsItself;
+  } else if (endsItself) {
+    answerAtOnce(client, type, error);
+  } else {
+    answerPart(client, error);
+    client.skipToSync = true;
+  }
+}
+
+/** The server fails too, and its error is replaced. */
+function failAtServer(client: Client, type: number, error: ClientError): void {
+  const request = requestOf(type);
+  client.clock.noteRequest(request, client.outstanding, client.database!.stats);
+  client.outstanding.sentFailing(request, error.encode());
+  client.forward(failing(request));
+  // it takes the place of the unnamed statement that the server has
+  if (request === Request.Parse) client.statements.unnamed.displaced();
+}
+
+/** A Query or FunctionCall, between transactions. */
+function answerAtOnce(client: Client, type: number, error: ClientError): void {
+  if (client.server === null) client.clock.dropQuery(performance.now());
+  const reply = Buffer.concat([error.encode(), readyForQuery(client.txStatus)]);
+  client.transcript.forget();
+  if (client.server === null || client.outstanding.answered(requestOf(type), reply)) client.send(reply);
+}
+
+/** A message of the extended protocol, between transactions: its Sync is still to come. */
+function answerPart(client: Client, error: ClientError): void {
+  if (client.server === null) client.clock.dropQuery(performance.now());
+  const reply = error.encode();
+  if (client.server === null || client.outstanding.answered(Request.Parse, reply)) client.send(reply);
+}
+
+/** What the ledger expects: any message of the extended protocol fails as a Parse. */
+function requestOf(type: number): Request {
+  if (type === Frontend.Query) return Request.Query;
+  return type === Frontend.FunctionCall ? Request.FunctionCall : Request.Parse;
+}
+
+function failing(request: Request): Buffer {
+  if (request === Request.Query) return FAILING_QUERY;
+  return request === Request.FunctionCall ? FAILING_CALL : FAILING_PARSE;
+}

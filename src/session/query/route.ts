@@ -1,0 +1,52 @@
+/** Moves a client to the database that its routing function has chosen. */
+import { ClientError, clientErrors } from '../../wire/errors.ts';
+import type { Client } from '../client.ts';
+import { moveTo } from '../link/link.ts';
+import { Handled } from '../relay/handled.ts';
+import { waitForAnswers } from '../relay/wait.ts';
+import { answerError } from './reject.ts';
+
+/**
+ * A move inside a transaction or pipeline would break it: it is refused, and routing_in_transaction says whether the client
+ * is told. Messages that were sent before and end by themselves, with a Sync or as a Query, are waited for: only after them
+ * is it known whether a transaction is open.
+ * @param type of the message that is held
+ * @param dbkey name of the database; null: it stays
+ * @returns null: the message goes on; otherwise what becomes of it
+ */
+export function route(client: Client, type: number, dbkey: string | null): Handled | null {
+  const from = client.database!;
+  if (dbkey === null || dbkey === from.name) return null;
+  const target = client.context.registry.find(dbkey, from);
+  if (target === null) return null;
+  const via = target.name === dbkey ? null : dbkey;
+  if (target !== from) {
+    if (client.inTransaction) return stayInTransaction(client, type, from.name, dbkey);
+    if (target.disabled)
+      return refuseMove(client, type, new ClientError('ERROR', '08P01', `database "${dbkey}" is disabled`));
+    moveTo(client, target);
+  }
+  client.via = via;
+  return null;
+}
+
+/** @returns null: the message goes on where the client is */
+function stayInTransaction(client: Client, type: number, from: string, dbkey: string): Handled | null {
+  const { config, log } = client.context;
+  const { readies, unsynced, inCopy } = client.outstanding;
+  if (readies > 0 && !unsynced && !inCopy) return waitForAnswers(client);
+  if (client.functions?.noteRefusedMove() ?? true) {
+    log.warn(
+      { client: client.id, event: 'move_refused' },
+      `${client.label} routing to ${dbkey} refused inside a transaction`,
+    );
+  }
+  if (config.settings.routing_in_transaction !== 'error') return null;
+  return refuseMove(client, type, clientErrors.moveInTransaction(from, dbkey));
+}
+
+function refuseMove(client: Client, type: number, error: ClientError): Handled {
+  client.question.forget();
+  answerError(client, type, error);
+  return Handled.Done;
+}

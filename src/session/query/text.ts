@@ -1,0 +1,51 @@
+/**
+ * The text of a Query or Parse, as user functions see it. PostgreSQL takes it in the client's encoding. UTF-8 is decoded; any
+ * other encoding, and bytes that are not UTF-8, are shown byte by byte (as Latin-1): ASCII stays readable, and every byte is
+ * as it was when the text is sent on.
+ */
+import { isUtf8 } from 'node:buffer';
+import { canonicalEncoding } from '../../wire/encodings.ts';
+import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
+import type { Client } from '../client.ts';
+
+/** The bytes that a Parse may have after its text: the types of 65,535 parameters. */
+const MAX_TYPES_BYTES = 2 + 65_535 * 4;
+
+/** The text of a Query or Parse; null: it has no end. */
+export function textOf(type: number, bytes: Buffer): Buffer | null {
+  const start = type === Frontend.Query ? HEADER_BYTES : bytes.indexOf(0, HEADER_BYTES) + 1;
+  const end = bytes.indexOf(0, start);
+  return start <= 0 || end < 0 ? null : bytes.subarray(start, end);
+}
+
+/**
+ * Bytes of the text of a Query or Parse, if they are certain to be more than a limit.
+ * @param size of the whole message
+ * @param bytes the part that has come
+ * @returns 0: the text is not longer, or its length is not known before all of the message has come
+ */
+export function lengthOver(limit: number, type: number, size: number, bytes: Buffer): number {
+  let length = size - HEADER_BYTES - 1;
+  if (length <= limit) return 0;
+  if (type === Frontend.Parse) {
+    const start = bytes.indexOf(0, HEADER_BYTES) + 1;
+    length = bytes.length === size ? bytes.indexOf(0, start) - start : size - start - MAX_TYPES_BYTES;
+  }
+  return length > limit ? length : 0;
+}
+
+/** The text as user functions see it; `client.question` keeps whether these are bytes. */
+export function shown(client: Client, text: Buffer): string {
+  const isInBytes = !(isUtf8Client(client) && isUtf8(text));
+  client.question.showInBytes(isInBytes);
+  return text.toString(isInBytes ? 'latin1' : 'utf8', 0, text.length);
+}
+
+/** Whether servers take the client's text for UTF-8. SQL_ASCII means that they take it as it is, for their own encoding. */
+function isUtf8Client({ settings, pool }: Client): boolean {
+  const welcome = pool!.welcome;
+  const given = settings.clientEncoding ?? welcome?.get('client_encoding') ?? 'UTF8';
+  // the client's own spelling, until it has had a server
+  const encoding = given === 'UTF8' ? given : canonicalEncoding(given);
+  return encoding === 'UTF8' || (encoding === 'SQL_ASCII' && welcome?.get('server_encoding') === 'UTF8');
+}

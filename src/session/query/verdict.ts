@@ -1,0 +1,19 @@
+/** What the steps of a query know about its text before and after the user functions have judged it. */
+import type { Generations } from '../statements/generations.ts';
+
+/** A text that is to be judged. */
+export interface Judged {
+  /** bytes of a text that is over user_function_max_query, which functions never see; 0: they see it */
+  readonly tooLong: number;
+  /** null: the text has no end */
+  text(): Buffer | null;
+}
+
+/** A text that may go to a server. */
+export interface Verdict extends Generations {
+  /** the text that user functions have made of it; null: unchanged */
+  readonly query: string | null;
+}
+
+/** No functions apply. */
+export const UNJUDGED: Verdict = { query: null, originGeneration: 0, targetGeneration: 0 };
