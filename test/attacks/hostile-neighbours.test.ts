@@ -277,7 +277,7 @@ test('a top level that hangs only when it is loaded again keeps its neighbours w
     'bad/routing_rules.js',
     `if (Date.now() > ${hangsFrom}) for (;;); export const routing_rules = () => null;`,
   );
-  const hostOf = (name: string): unknown => rules.functions.tenantOf(name)?.loader.version?.host;
+  const hostOf = (name: string): unknown => rules.functions.tenantOf(name)?.version?.host;
   await until('the version that behaves', () => hostOf('bad') !== undefined);
   assert.equal(hostOf('bad'), hostOf('good'));
   await until('the time when it hangs', () => Date.now() > hangsFrom);

@@ -4,12 +4,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
-import { Blame } from '../../src/functions/tenants/blame.ts';
-import { bundlers } from '../../src/functions/build/bundlers.ts';
-import { Tenant, type Decision, type FunctionSettings } from '../../src/functions/functions.ts';
+import { Bundlers } from '../../src/functions/build/bundlers.ts';
+import type { Decision, FunctionSettings } from '../../src/functions/functions.ts';
+import { Tenant } from '../../src/functions/tenants/tenant.ts';
 import { InlineHost } from '../../src/functions/sandbox/inline-host.ts';
 import { preludeSource } from '../../src/functions/sandbox/prelude.ts';
 import { Rules } from '../support/rules.ts';
+import { TENANT_SETTINGS, tenantContext } from '../support/tenant.ts';
 import { until } from '../support/wait.ts';
 
 const GOOD = "export const routing_rules = (u, q) => (q === 'to b' ? 'b' : null);";
@@ -40,7 +41,7 @@ function sandboxes(): string[] {
   });
 }
 
-const hostOf = (rules: Rules, name: string): unknown => rules.functions.tenantOf(name)!.loader.version!.host;
+const hostOf = (rules: Rules, name: string): unknown => rules.functions.tenantOf(name)!.version!.host;
 
 const stateOf = (rules: Rules, name: string): string =>
   rules.tenants.find((each) => each.databases.includes(name))!.state;
@@ -155,49 +156,28 @@ test('another isolation is taken over while calls go on, and leaves no process b
   await until('all sandbox processes to be gone', () => sandboxes().length === 0);
 });
 
-test('a version that is being loaded while its set moves to another host is not lost', async (t) => {
+test('a version that is being loaded while its tenant moves to another host is not lost', async (t) => {
   const rules = await Rules.start(t, { files: {} });
   // where nobody watches
   await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'a';");
-  const set = new Tenant({
+  const tenant = new Tenant({
+    id: 'a',
     files: { routing: join(rules.folder, 'more/than/one/routing_rules.ts'), rewrite: null },
-    settings: {
-      timeoutMs: 100,
-      memoryLimitMb: 64,
-      maxQueryBytes: 1_000_000,
-      maxResult: 1_000_000,
-      onRoutingFailure: 'error',
-      onRewriteFailure: 'error',
-      databases: ['a', 'b'],
-    },
+    settings: TENANT_SETTINGS,
     host: new InlineHost(preludeSource()),
-    log: { info() {}, warn() {}, error() {} },
-    targets: { mayName: () => true, nameable: () => '', areOperators: () => true },
-    onFault: () => {},
-    apart: () => null,
-    tools: {
-      blame: new Blame(),
-      bundle: (...job) => bundlers.bundle(...job),
-      asyncPlaces: () => Promise.resolve([]),
-      trial: () => null,
-      isSearched: () => false,
-      separate: () => null,
-      onVersion() {},
-      onTrail() {},
-      onBuilt() {},
-    },
+    context: tenantContext([], { builder: new Bundlers() }),
   });
-  await set.reload();
+  await tenant.reload();
   await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'b';");
   const other = new InlineHost(preludeSource());
   t.after(async () => {
-    set.dispose();
+    tenant.dispose();
     await other.stop();
   });
-  await Promise.all([set.reload(), set.moveTo(other)]);
+  await Promise.all([tenant.reload(), tenant.moveTo(other)]);
   const call = { username: 'u', query: 'SELECT 1', inTransaction: false, database: 'a' };
   const decision = await new Promise<Decision>((resolve) => {
-    set.decide(call, resolve);
+    tenant.decide(call, resolve);
   });
   assert.deepEqual(decision, { kind: 'go', query: null, dbkey: 'b' });
 });

@@ -6,14 +6,15 @@ import { chmod, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Blame } from '../../src/functions/tenants/blame.ts';
-import { BundleError, bundlers } from '../../src/functions/build/bundlers.ts';
-import { Tenant, type Decision } from '../../src/functions/functions.ts';
+import { BundleError, Bundlers } from '../../src/functions/build/bundlers.ts';
+import type { Decision } from '../../src/functions/functions.ts';
 import { InlineHost } from '../../src/functions/sandbox/inline-host.ts';
-import type { LoadTools } from '../../src/functions/tenants/loader.ts';
+import type { Builder } from '../../src/functions/tenants/context.ts';
+import { Tenant } from '../../src/functions/tenants/tenant.ts';
 import { preludeSource } from '../../src/functions/sandbox/prelude.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Rules } from '../support/rules.ts';
+import { TENANT_SETTINGS, tenantContext } from '../support/tenant.ts';
 import { until } from '../support/wait.ts';
 
 const rule = (dbkey: string, more = ''): string => `export const routing_rules = () => '${dbkey}'; ${more}`;
@@ -37,7 +38,7 @@ test("an endless top level that is saved again and again delays no other tenant'
   const rules = await Rules.start(t, {
     files: { 'a/routing_rules.ts': rule('a'), 'b/routing_rules.ts': rule('a') },
   });
-  const hostile = rules.functions.tenantOf('a')!.loader;
+  const hostile = rules.functions.tenantOf('a')!;
   let isDone = false;
   let saved = 0;
   const saving = (async (): Promise<void> => {
@@ -84,7 +85,7 @@ test('a rule that is saved again and again while it is built is loaded all the s
   isDone = true;
   await saving;
   await answers(rules, `d${saved}`, 'a');
-  const { builds } = rules.functions.tenantOf('a')!.loader;
+  const { builds } = rules.functions.tenantOf('a')!;
   assert.ok(builds < saved, `${builds} builds of ${saved} versions`);
 });
 
@@ -119,88 +120,64 @@ test('a killing rule that is renamed again and again is blamed on its tenant', a
   assert.ok(kills() <= 4, `${kills()} kills`);
 });
 
-const SETTINGS = {
-  timeoutMs: 100,
-  memoryLimitMb: 64,
-  maxQueryBytes: 1_000_000,
-  maxResult: 1_000_000,
-  onRoutingFailure: 'pass',
-  onRewriteFailure: 'pass',
-  databases: ['a', 'b'],
-} as const;
+const bundlers = new Bundlers();
 
-/** A set by itself, whose bundles the test makes. */
-function setWith(rules: Rules, bundle: LoadTools['bundle'], longestWaitMs?: number): Tenant {
-  const note =
-    (level: string) =>
-    (_fields: object, message: string): void => {
-      rules.lines.push(`${level} ${message}`);
-    };
+/** A tenant by itself, whose bundles the test makes. */
+function tenantWith(rules: Rules, bundle: Builder['bundle'], longestWaitMs?: number): Tenant {
   return new Tenant({
+    id: 'a',
     files: { routing: join(rules.folder, 'else/where/routing_rules.ts'), rewrite: null },
-    settings: SETTINGS,
+    settings: { ...TENANT_SETTINGS, onRoutingFailure: 'pass', onRewriteFailure: 'pass' },
     host: new InlineHost(preludeSource()),
-    log: { info: note('LOG'), warn: note('WARNING'), error: note('ERROR') },
-    targets: { mayName: () => true, nameable: () => '', areOperators: () => true },
-    onFault: () => {},
-    apart: () => null,
-    tools: {
-      blame: new Blame(),
-      bundle,
-      asyncPlaces: () => Promise.resolve([]),
-      trial: () => null,
-      isSearched: () => false,
-      separate: () => null,
-      onVersion() {},
-      onTrail() {},
-      onBuilt() {},
-    },
+    context: tenantContext(rules.lines, {
+      builder: { bundle, asyncPlaces: () => Promise.resolve([]) },
+    }),
     ...(longestWaitMs === undefined ? {} : { longestWaitMs }),
   });
 }
 
-function askOf(set: Tenant): Promise<Decision> {
+function askOf(tenant: Tenant): Promise<Decision> {
   const call = { username: 'u', query: 'SELECT 1', inTransaction: false, database: 'a' };
   return new Promise((resolve) => {
-    set.decide(call, resolve);
+    tenant.decide(call, resolve);
   });
 }
 
 test('a query that has waited too long for the first version is refused, also where failures pass', async (t) => {
   const rules = await Rules.start(t, { files: { 'else/where/routing_rules.ts': rule('b') } });
   const release = Promise.withResolvers<void>();
-  const set = setWith(rules, (...job) => release.promise.then(() => bundlers.bundle(...job)), 10);
-  t.after(() => set.dispose());
-  const loaded = set.reload();
-  assert.equal(set.state, 'loading');
-  for (const decision of await Promise.all([askOf(set), askOf(set)])) {
+  const tenant = tenantWith(rules, (...job) => release.promise.then(() => bundlers.bundle(...job)), 10);
+  t.after(() => tenant.dispose());
+  const loaded = tenant.reload();
+  assert.equal(tenant.state, 'loading');
+  for (const decision of await Promise.all([askOf(tenant), askOf(tenant)])) {
     assert.equal(decision.kind === 'reject' && decision.code, '53000');
   }
   release.resolve();
   await loaded;
-  assert.equal(JSON.stringify(await askOf(set)), to('b'));
+  assert.equal(JSON.stringify(await askOf(tenant)), to('b'));
 });
 
-test('a set that goes while queries wait for its first version lets none of them pass', async (t) => {
+test('a tenant that goes while queries wait for its first version lets none of them pass', async (t) => {
   const rules = await Rules.start(t, { files: { 'else/where/routing_rules.ts': rule('b') } });
-  const set = setWith(rules, () => new Promise(() => {}));
-  void set.reload();
-  const asked = askOf(set);
-  set.dispose();
+  const tenant = tenantWith(rules, () => new Promise(() => {}));
+  void tenant.reload();
+  const asked = askOf(tenant);
+  tenant.dispose();
   assert.equal((await asked).kind, 'reject');
 });
 
 test('what fails for lack of something is tried again, and queries wait for it', async (t) => {
   const rules = await Rules.start(t, { files: { 'else/where/routing_rules.ts': rule('b') } });
   let attempts = 0;
-  const set = setWith(rules, (...job) =>
+  const tenant = tenantWith(rules, (...job) =>
     ++attempts <= 2
       ? Promise.reject(new BundleError('EMFILE: too many open files', 'passing'))
       : bundlers.bundle(...job),
   );
-  t.after(() => set.dispose());
-  await set.reload();
-  assert.equal(JSON.stringify(await askOf(set)), to('b'));
+  t.after(() => tenant.dispose());
+  await tenant.reload();
+  assert.equal(JSON.stringify(await askOf(tenant)), to('b'));
   assert.equal(attempts, 3);
   const told = rules.lines.filter((line) => line.includes('not loaded'));
   assert.equal(told.length, 1);
@@ -280,15 +257,15 @@ test('a bundle that fails is built again only when something that it is made of 
   const rules = await Rules.start(t, {
     files: { 'routing_rules.ts': "import './lib.ts'; import './none.ts';", 'lib.ts': '' },
   });
-  const { loader } = rules.functions.tenantOf('a')!;
-  const { builds } = loader;
+  const tenant = rules.functions.tenantOf('a')!;
+  const { builds } = tenant;
   for (let i = 0; i < 30; i++) await rules.write('proxy.log', 'x'.repeat(i));
   await rules.write('b/routing_rules.ts', rule('a'));
   await answers(rules, 'a', 'b');
-  assert.equal(loader.builds, builds);
+  assert.equal(tenant.builds, builds);
   await rules.write('lib.ts', '// changed');
-  await until('another build', () => loader.builds > builds);
-  await loader.idle();
+  await until('another build', () => tenant.builds > builds);
+  await tenant.idle();
   assert.equal(rules.lines.filter((line) => line.includes('not loaded')).length, 1);
 });
 

@@ -29,7 +29,7 @@ test('a file that is written without a pause is told of, and keeps no other fold
   const watcher = new SourceWatcher(eventsTo(told));
   t.after(() => watcher.close());
   const [busy, calm] = [join(folder, 'busy', 'rule.ts'), join(folder, 'calm', 'rule.ts')];
-  watcher.watch({}, [busy, calm]);
+  watcher.watch('owner', [busy, calm]);
   let isDone = false;
   const writing = (async (): Promise<void> => {
     while (!isDone) await writeFile(busy, 'x');
@@ -49,7 +49,7 @@ test('changes of files beside those that are watched are not reported', async (t
   const watcher = new SourceWatcher(eventsTo(told));
   t.after(() => watcher.close());
   const rule = join(folder, 'rule.ts');
-  watcher.watch({}, [rule]);
+  watcher.watch('owner', [rule]);
   for (let i = 0; i < 50; i++) await writeFile(join(folder, 'proxy.log'), 'x'.repeat(i));
   await writeFile(rule, 'x');
   await until('the rule', () => told.has(rule));
@@ -63,7 +63,7 @@ test('a folder that is exchanged for another one is watched under its name', asy
   const watcher = new SourceWatcher(eventsTo(told));
   t.after(() => watcher.close());
   const [now, rule] = [join(folder, 'now'), join(folder, 'now', 'rule.ts')];
-  watcher.watch({}, [now, rule]);
+  watcher.watch('owner', [now, rule]);
   await rename(now, join(folder, 'before'));
   await rename(join(folder, 'next'), now);
   await until('the folder', () => told.has(now));
@@ -85,8 +85,8 @@ test('folders that the kernel refuses to watch are named once, and looked at all
   });
   const watcher = new SourceWatcher(events, refuse);
   t.after(() => watcher.close());
-  watcher.watch({}, ['/a/x', '/b/y']);
-  watcher.watch({}, ['/c/z']);
+  watcher.watch('owner', ['/a/x', '/b/y']);
+  watcher.watch('owner', ['/c/z']);
   await until('a look', () => polls > 0);
   assert.deepEqual(said, ['/a']);
 });

@@ -33,13 +33,13 @@ for (const [what, file] of [
 for (const name of ['where', '@scope/where']) {
   test(`the package ${name} is installed later, and its package.json names another file then`, async (t) => {
     const rules = await Rules.start(t, { files: { 'routing_rules.ts': importing(name) } });
-    const { loader } = rules.functions.tenantOf('a')!;
+    const tenant = rules.functions.tenantOf('a')!;
     let folder = rules.folder;
     for (const part of ['node_modules', ...name.split('/')]) {
       folder = join(folder, part);
-      const before = loader.builds;
+      const before = tenant.builds;
       await mkdir(folder);
-      await until(`a look at ${folder}`, () => loader.builds > before);
+      await until(`a look at ${folder}`, () => tenant.builds > before);
     }
     await rules.write(`node_modules/${name}/package.json`, '{"main": "lib/index.js"}');
     await rules.write(`node_modules/${name}/lib/index.js`, "exports.to = 'b';");

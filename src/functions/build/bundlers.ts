@@ -139,7 +139,8 @@ class Bundler {
   }
 }
 
-class Bundlers {
+/** The bundlers that all tenants share. */
+export class Bundlers {
   readonly #quick = new Turns(BUNDLER.quickTurns);
   /** for tenants whose files have been slow, or have ended a bundler */
   readonly #slow = new Turns(1);
@@ -224,6 +225,3 @@ class Bundlers {
     for (const bundler of this.#idle.splice(0)) bundler.kill();
   }
 }
-
-/** All function sets of this process share them. */
-export const bundlers = new Bundlers();

@@ -20,6 +20,21 @@ export interface DatabaseFunctions {
   readonly user_functions_allow?: readonly string[] | null;
 }
 
+/** The files that a tenant's functions are in, each once. */
+export function entriesOf({ routing, rewrite }: SourceFiles): string[] {
+  return [...new Set([routing, rewrite])].filter((file) => file !== null);
+}
+
+/** The file that places in the source are shown relative to. */
+export function entryOf({ routing, rewrite }: SourceFiles): string {
+  return routing ?? rewrite ?? '';
+}
+
+/** The folder that a tenant is known by, and blamed by: its files may be renamed at any time, the folder of a database not. */
+export function nameOf(files: SourceFiles): string {
+  return dirname(entryOf(files));
+}
+
 const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
 
 /** Finds a file by its folder, its name, and the endings that it may have. */

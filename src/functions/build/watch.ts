@@ -40,7 +40,7 @@ const watchWithKernel: WatchOne = (folder, onEvent) =>
 export class SourceWatcher {
   readonly #events: WatchEvents;
   readonly #watchOne: WatchOne;
-  readonly #interests = new Map<object, Interest>();
+  readonly #interests = new Map<string, Interest>();
   /** by folder, all that matters in it; made when something is heard of the folder */
   readonly #mattering = new Map<string, { names: ReadonlySet<string>; rest: readonly Matters[] }>();
   readonly #watchers = new Map<string, FSWatcher>();
@@ -62,7 +62,7 @@ export class SourceWatcher {
    * @param points paths without links before their last part
    * @param folders folders in which more than that matters
    */
-  watch(owner: object, points: Iterable<string>, folders: ReadonlyMap<string, Matters> = new Map()): void {
+  watch(owner: string, points: Iterable<string>, folders: ReadonlyMap<string, Matters> = new Map()): void {
     if (this.#closed) return;
     const names = new Map<string, Set<string>>();
     for (const point of points) {
@@ -78,7 +78,7 @@ export class SourceWatcher {
     if (before !== undefined) this.#closeUnused(before);
   }
 
-  forget(owner: object): void {
+  forget(owner: string): void {
     const before = this.#interests.get(owner);
     this.#interests.delete(owner);
     this.#mattering.clear();

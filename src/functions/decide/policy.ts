@@ -8,6 +8,7 @@ import {
   type HostCall,
   type Part,
 } from '../sandbox/host.ts';
+import type { Manifest } from '../sandbox/load-result.ts';
 import { TEXT } from '../limits.ts';
 
 /** What becomes of a query whose function fails. */
@@ -122,4 +123,20 @@ const EXPLAINED: Partial<Record<FailureOutcome, string>> = {
 function notJudged(outcome: FailureOutcome): Refusal {
   const { message, code, hint, detail } = clientErrors.notJudged(outcome);
   return { kind: 'reject', message, code, hint, detail };
+}
+
+/**
+ * The function that a failed call was in.
+ * @param manifest of the version that was called; null: not known
+ * @returns '': not known, because a call of both functions was cut off
+ */
+export function failedFunction(
+  manifest: Manifest | null,
+  rewrite: Part,
+  route: Part,
+): 'rewrite_query' | 'routing_rules' | '' {
+  const isRewriting = manifest?.rewrites === true && failureOf(rewrite) !== null;
+  const isRouting = manifest?.routes === true && failureOf(route) !== null;
+  if (isRewriting === isRouting) return '';
+  return isRewriting ? 'rewrite_query' : 'routing_rules';
 }

@@ -20,7 +20,7 @@ export interface HostsOptions {
 /** A host and whose versions it holds. */
 interface Shared {
   readonly host: InlineHost | ProcessHost;
-  readonly owners: Set<object>;
+  readonly owners: Set<string>;
 }
 
 /**
@@ -30,7 +30,7 @@ interface Shared {
 export class Hosts {
   readonly #options: HostsOptions;
   readonly #shared: Shared[] = [];
-  readonly #own = new Map<object, ProcessHost>();
+  readonly #own = new Map<string, ProcessHost>();
   #apart: ProcessHost | null = null;
   #apartTimer: NodeJS.Timeout | null = null;
   #warm: HostChild | null = null;
@@ -42,7 +42,7 @@ export class Hosts {
   }
 
   /** The host of a function set. */
-  of(owner: object): SandboxHost {
+  of(owner: string): SandboxHost {
     const own = this.#own.get(owner);
     if (own !== undefined) return own;
     const isInline = this.#options.isolation === 'inline';
@@ -59,7 +59,7 @@ export class Hosts {
   }
 
   /** Gives a set a process of its own, so that it costs nobody else anything. Null: it has one. */
-  separate(owner: object): SandboxHost | null {
+  separate(owner: string): SandboxHost | null {
     if (this.#options.isolation === 'inline' || this.#stopped || this.#own.has(owner)) return null;
     const host = this.#own.size < PLACEMENT.maxOwn ? this.#newProcess() : this.#leastShared();
     this.#own.set(owner, host);
@@ -69,7 +69,7 @@ export class Hosts {
   }
 
   /** Whoever has been given a process of its own. */
-  get separated(): Iterable<object> {
+  get separated(): Iterable<string> {
     return this.#own.keys();
   }
 
@@ -99,7 +99,7 @@ export class Hosts {
   }
 
   /** The owner is gone. */
-  release(owner: object): void {
+  release(owner: string): void {
     const host = this.#own.get(owner);
     this.#own.delete(owner);
     if (host !== undefined && ![...this.#own.values()].includes(host)) void host.retire();
@@ -107,7 +107,7 @@ export class Hosts {
   }
 
   /** A process that nobody is left in is kept while it is the only one. */
-  #leave(owner: object): void {
+  #leave(owner: string): void {
     for (const { owners } of this.#shared) owners.delete(owner);
     const empty = this.#shared.findIndex(({ owners }) => owners.size === 0);
     if (empty < 0 || this.#shared.length === 1) return;

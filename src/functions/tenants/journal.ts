@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { placed, printable, type Details, type Place } from '../build/places.ts';
 import type { CallFailure, FailureOutcome } from '../sandbox/host.ts';
 import { queryShape } from '../../sql/fingerprint.ts';
@@ -35,7 +36,7 @@ export class Journal {
     failures: {},
   };
   #lastError = '';
-  #lastErrorAt: Date | null = null;
+  #lastErrorAtMs: number | null = null;
   /** what the files hold now could not be loaded */
   #isRefused = false;
   #quietUntil = 0;
@@ -61,9 +62,9 @@ export class Journal {
     return this.#lastError;
   }
 
-  /** When that was; null: there is none. */
-  get lastErrorAt(): Date | null {
-    return this.#lastErrorAt;
+  /** When that was, in ms since 1970; null: there is none. */
+  get lastErrorAtMs(): number | null {
+    return this.#lastErrorAtMs;
   }
 
   /** The files hold a version that could not be loaded. */
@@ -73,7 +74,7 @@ export class Journal {
 
   #remember(error: string): void {
     this.#lastError = error;
-    this.#lastErrorAt = error === '' ? null : new Date();
+    this.#lastErrorAtMs = error === '' ? null : Date.now();
   }
 
   /**
@@ -171,6 +172,14 @@ export class Journal {
     this.#log.warn(
       { event: 'rules_can_be_passed', tenant: this.#tenant },
       `user functions of ${this.#tenant} can reject queries, but ${options.join(' and ')} = pass lets queries through that they fail on, and those over user_function_max_query (${maxQueryBytes} bytes), which they never see: set error or disconnect`,
+    );
+  }
+
+  /** The routing function is the operator's, and the rewriting function that it runs with is a database's own. */
+  mixed(routing: string, rewrite: string): void {
+    this.#log.warn(
+      { event: 'rules_mixed', tenant: dirname(rewrite) },
+      `${routing} runs in one isolate with ${rewrite}, which is a database's own: it may only name what that database's functions may (routing_targets adds more)`,
     );
   }
 

@@ -1,7 +1,9 @@
+/** What user functions may name besides the database that they are asked for. */
 import type { Unjudged } from '../../config/options.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
-import { areOperators, type DatabaseFunctions, type SourceSettings } from '../build/sources.ts';
+import { areOperators } from '../build/sources.ts';
 import { CATALOG } from '../limits.ts';
+import type { FunctionsConfig } from './settings.ts';
 
 /** What the functions of an entry's own may name besides its own databases. */
 interface Rights {
@@ -10,46 +12,34 @@ interface Rights {
   readonly shown: string;
 }
 
-/** The options that it follows. */
-export interface TargetSettings extends SourceSettings {
-  readonly user_functions_allow: readonly Unjudged[];
-}
-
 /** Which databases functions may name, and what clients may do that no function judges. */
 export class Targets {
   /** the entry of [databases] that a name leads to; null: there is no such database */
   readonly #entryOf: (name: string) => string | null;
-  #settings: TargetSettings | null = null;
-  #databases: ReadonlyMap<string, DatabaseFunctions> = new Map();
-  #fallback: DatabaseFunctions | null = null;
+  #config: FunctionsConfig;
   /** by entry; filled as they are asked for */
   readonly #rights = new Map<string, Rights>();
-  /** by the files of a set; filled as they are asked for */
+  /** by the files of a tenant; filled as they are asked for */
   #operators = new WeakMap<SourceFiles, boolean>();
 
-  constructor(entryOf: (name: string) => string | null) {
+  constructor(config: FunctionsConfig, entryOf: (name: string) => string | null) {
+    this.#config = config;
     this.#entryOf = entryOf;
   }
 
-  configure(
-    settings: TargetSettings,
-    databases: ReadonlyMap<string, DatabaseFunctions>,
-    fallback: DatabaseFunctions | null,
-  ): void {
-    this.#settings = settings;
-    this.#databases = databases;
-    this.#fallback = fallback;
+  configure(config: FunctionsConfig): void {
+    this.#config = config;
     this.#rights.clear();
     this.#operators = new WeakMap();
   }
 
   /** Whether clients of a database may do what its functions can't judge. */
   allows(entry: string, what: Unjudged): boolean {
-    const own = (this.#databases.get(entry) ?? this.#fallback)?.user_functions_allow;
-    return (own ?? this.#settings!.user_functions_allow).includes(what);
+    const own = this.#config.databaseOf(entry)?.user_functions_allow;
+    return (own ?? this.#config.settings.user_functions_allow).includes(what);
   }
 
-  /** Whether the functions of a set, asked for an entry's clients, may name a database. */
+  /** Whether the functions of a tenant, asked for an entry's clients, may name a database. */
   mayName(files: SourceFiles, entry: string, name: string): boolean {
     const target = this.#entryOf(name);
     if (target === null) return false;
@@ -63,24 +53,35 @@ export class Targets {
     return this.areOperators(files) ? '' : this.#rightsOf(entry).shown;
   }
 
-  /** Whether no file of a set is a tenant's. */
+  /** Whether all functions are the operator's, and none is a database's own. */
   areOperators(files: SourceFiles): boolean {
     let known = this.#operators.get(files);
-    if (known === undefined) this.#operators.set(files, (known = areOperators(this.#settings!, files)));
+    if (known === undefined) this.#operators.set(files, (known = areOperators(this.#config.settings, files)));
     return known;
   }
 
-  /** The same as a list. @param entry null: nobody's clients */
-  shownTo(entry: string | null): string[] {
+  /**
+   * What ctx.databases shows when a call brings no list of its own.
+   * @param entry one whose clients the functions judge; null: there is none
+   */
+  shown(files: SourceFiles, entry: string | null): string[] {
+    if (this.areOperators(files)) return [...this.#config.databases.keys()];
     return entry === null ? [] : this.#rightsOf(entry).shown.split('\u0001');
+  }
+
+  /** Whether a routing function of the operator's may name less than others, because of the rewriting that it runs with. */
+  isMixed(files: SourceFiles): boolean {
+    const { routing, rewrite } = files;
+    if (routing === null || rewrite === null || this.areOperators(files)) return false;
+    return areOperators(this.#config.settings, { routing, rewrite: null });
   }
 
   #rightsOf(entry: string): Rights {
     let rights = this.#rights.get(entry);
     if (rights === undefined) {
-      const targets = new Set((this.#databases.get(entry) ?? this.#fallback)?.routing_targets);
-      const variants = [...this.#databases.keys()].filter((name) => name.startsWith(`${entry}.`));
-      const names = targets.has('*') ? this.#databases.keys() : [entry, ...variants, ...targets];
+      const targets = new Set(this.#config.databaseOf(entry)?.routing_targets);
+      const variants = [...this.#config.databases.keys()].filter((name) => name.startsWith(`${entry}.`));
+      const names = targets.has('*') ? this.#config.databases.keys() : [entry, ...variants, ...targets];
       rights = { targets, shown: [...new Set(names)].join('\u0001') };
       // names that clients make up must not fill the memory
       if (this.#rights.size > CATALOG.maxNames) this.#rights.clear();

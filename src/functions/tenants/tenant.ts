@@ -1,199 +1,156 @@
-import { basename, dirname } from 'node:path';
+/**
+ * A tenant: user functions that apply to one or more databases, with their settings, the version that serves, the calls under
+ * way and the journal. Everything that is shared with other tenants is in its context.
+ */
 import type { TenantSnapshot, TenantState } from '../../telemetry/snapshot.ts';
+import type { SourceFiles } from '../build/bundle-job.ts';
+import { entriesOf, entryOf, nameOf } from '../build/sources.ts';
 import { Batcher } from '../decide/batcher.ts';
-import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
-import {
-  checked,
-  failureOf,
-  GO,
-  misnamed,
-  refusalOf,
-  type Decision,
-  type FailurePolicy,
-  type Nameable,
-} from '../decide/policy.ts';
-import type { Place } from '../build/places.ts';
-import type {
-  CallFailure,
-  FailureOutcome,
-  HostAnswer,
-  HostCall,
-  Part,
-  SandboxHost,
-} from '../sandbox/host.ts';
-import type { Manifest } from '../sandbox/load-result.ts';
-import { Loader, type LoadTools, type Version } from './loader.ts';
-import { Journal, type FunctionLog } from './journal.ts';
-import type { Targets } from './targets.ts';
-import { failedOne } from './trials.ts';
+import type { Decision } from '../decide/policy.ts';
+import type { FailureOutcome, HostCall, SandboxHost } from '../sandbox/host.ts';
+import type { TenantContext } from './context.ts';
+import { Installer } from './installer.ts';
+import { Journal } from './journal.ts';
+import { Judge, originsOf, type Origins } from './judge.ts';
+import { Loader } from './loader.ts';
+import type { TenantSettings } from './settings.ts';
+import type { Version } from './version.ts';
 
-export type { Decision, FunctionLog };
-
-/** What a set needs to know of the configuration; replaced as a whole on RELOAD. */
-export interface TenantSettings {
-  readonly timeoutMs: number;
-  readonly memoryLimitMb: number;
-  readonly maxQueryBytes: number;
-  readonly maxResult: number;
-  readonly onRoutingFailure: FailurePolicy;
-  readonly onRewriteFailure: FailurePolicy;
-  readonly databases: readonly string[];
-}
-
+/** One query, as functions are asked about it. */
 export type FunctionCall = HostCall;
 
-/** What the functions of a tenant may name (targets.ts). */
-export type Naming = Pick<Targets, 'mayName' | 'nameable' | 'areOperators'>;
+export interface TenantOptions {
+  /** unique among all tenants of the proxy: what it is known by */
+  readonly id: string;
+  readonly files: SourceFiles;
+  readonly settings: TenantSettings;
+  readonly host: SandboxHost;
+  readonly context: TenantContext;
+  /** how long calls wait for an answer, the loading of a first version included, in ms */
+  readonly longestWaitMs?: number;
+}
 
-let nextGeneration = 1;
-
-/** The user functions that apply to one or more databases: one bundle, one isolate, one record. */
 export class Tenant {
-  /** whose functions these are: the folder that they come from */
+  readonly id: string;
+  /** the folder that the functions belong to, absolute: what people know it by, and what it is blamed by */
   readonly name: string;
   readonly files: SourceFiles;
   readonly journal: Journal;
-  readonly #targets: Naming;
-  readonly #onFault: (set: Tenant) => void;
-  readonly loader: Loader;
+  readonly #context: TenantContext;
+  readonly #installer: Installer;
+  readonly #loader: Loader;
   readonly #batcher: Batcher;
-  #generation = nextGeneration++;
-  #warnedAbout = '';
-  /** files that it is made of have been gone for too long: each call is a failure, and this is why */
+  readonly #judge: Judge;
+  #generation: number;
+  /** why each call is a failure although a version is loaded; null: it is not */
   #missing: string | null = null;
 
-  constructor(options: {
-    files: SourceFiles;
-    settings: TenantSettings;
-    host: SandboxHost;
-    log: FunctionLog;
-    targets: Naming;
-    /** It has hung or eaten memory again and again. */
-    onFault: (set: Tenant) => void;
-    /** Where calls run that cost others too much; null: alone, but where all others do. */
-    apart: () => SandboxHost | null;
-    tools: LoadTools;
-    /** how long calls wait for an answer, the loading of a first version included, in ms */
-    longestWaitMs?: number;
-  }) {
-    this.files = options.files;
-    this.name = dirname((options.files.routing ?? options.files.rewrite)!);
-    this.#targets = options.targets;
-    this.#onFault = options.onFault;
-    const { routing, rewrite } = options.files;
-    const names = [...new Set([routing, rewrite])].filter((file) => file !== null);
-    this.journal = new Journal(this.name, names.join(', '), options.log);
-    this.#batcher = new Batcher({
-      serving: () => (this.#missing === null ? this.#version : null),
-      noVersion: () => this.#noVersion(),
-      decide: (call, answer, opened, manifest) => this.#decide(call, answer, opened, manifest),
-      onPrinted: (text) => this.journal.printed(text),
-      onOpened: () => this.#onFault(this),
-      apart: options.apart,
-      ...(options.longestWaitMs !== undefined && { longestWaitMs: options.longestWaitMs }),
-    });
-    this.loader = new Loader({
-      files: options.files,
-      tenant: this.name,
-      settings: options.settings,
-      host: options.host,
+  constructor(options: TenantOptions) {
+    const { id, files, settings, host, context, longestWaitMs } = options;
+    this.id = id;
+    this.name = nameOf(files);
+    this.files = files;
+    this.#context = context;
+    this.#generation = context.generations.next();
+    this.journal = new Journal(this.name, entriesOf(files).join(', '), context.log);
+    this.#judge = new Judge({
+      files,
       journal: this.journal,
-      tools: options.tools,
-      onVersion: (isNew) => {
-        if (isNew) {
-          // Calls that wait for a first version are judged by it.
-          if (!this.#batcher.isNew) this.judgeAgain();
-          this.#batcher.reset();
-        }
-        this.#warnOfPassing(this.#version!.bundle);
-        if (isNew) this.#warnOfMisdirected(this.#version!);
-      },
-      onSettled: () => this.#batcher.open(),
+      targets: context.targets,
+      settings: () => this.#settings,
+      version: () => this.version,
+    });
+    this.#batcher = new Batcher({
+      serving: () => (this.#missing === null ? this.version : null),
+      noVersion: () => this.#noVersion(),
+      decide: (call, answer, opened, manifest) => this.#judge.decide(call, answer, opened, manifest),
+      onPrinted: (text) => this.journal.printed(text),
+      onOpened: () => context.housing.punish(this),
+      apart: () => context.housing.apart(),
+      ...(longestWaitMs !== undefined && { longestWaitMs }),
+    });
+    this.#installer = new Installer({
+      entryFile: entryOf(files),
+      settings,
+      host,
+      nextVersionId: () => context.versionIds.next(),
+      onGiven: (versionId) => context.housing.noteVersion(versionId, this.name),
       isInUse: () => this.journal.counters.calls > 0 || !this.#batcher.isIdle,
+      onCostlyMove: () => context.housing.addBlame(this.name),
+      onInstalled: (version, isNew) => this.#noteInstalled(version, isNew),
+    });
+    this.#loader = new Loader({
+      tenantId: id,
+      name: this.name,
+      files,
+      installer: this.#installer,
+      journal: this.journal,
+      context,
+      onSettled: () => this.#batcher.open(),
     });
   }
 
-  get #version(): Version | null {
-    return this.loader.version;
+  // --- what it is ----------------------------------------------------------------------------------------------------------
+
+  /** The version that serves; null: there is none. */
+  get version(): Version | null {
+    return this.#installer.version;
   }
 
-  get #settings(): TenantSettings {
-    return this.loader.settings;
+  get state(): TenantState {
+    if (this.#missing !== null) return 'missing';
+    if (this.#batcher.isSuspended) return 'suspended';
+    if (this.version !== null) return this.#loader.isOutdated ? 'serving old version' : 'serving';
+    return this.#batcher.isNew ? 'loading' : 'no version';
+  }
+
+  /** By function the file that it comes from; '': there is no such function. One file may hold both. */
+  get origins(): Origins {
+    return originsOf(this.files, this.#judge.manifest);
   }
 
   /**
-   * Another number, unique among all sets, whenever a query might be judged otherwise than before: statements that were
-   * prepared under another are judged again. Never 0.
+   * Changes whenever a query might be judged otherwise than before: statements that were prepared under another generation
+   * are judged again. Unique among all tenants, and never 0.
    */
   get generation(): number {
     return this.#generation;
-  }
-
-  /** What the functions may name has changed. */
-  judgeAgain(): void {
-    this.#generation = nextGeneration++;
   }
 
   get maxQueryBytes(): number {
     return this.#settings.maxQueryBytes;
   }
 
-  /** By function the file that it comes from; '' for one that there is none of. One file may hold both. */
-  get origins(): { readonly routing: string; readonly rewrite: string } {
-    const { routing, rewrite } = this.files;
-    const { routes, rewrites } = this.#manifest;
-    return {
-      routing: routing ?? (routes ? rewrite : null) ?? '',
-      rewrite: rewrite ?? (rewrites ? routing : null) ?? '',
-    };
+  /** How many builds of its files have been begun. */
+  get builds(): number {
+    return this.#loader.builds;
   }
 
-  /** Hash of the code that serves; '' while there is none. */
-  get versionHash(): string {
-    return this.#version?.bundle.hash ?? '';
+  get isBuilding(): boolean {
+    return this.#loader.isBusy;
   }
 
-  get loadedAt(): Date | null {
-    return this.#version?.loadedAt ?? null;
-  }
-
-  get state(): TenantState {
-    if (this.#missing !== null) return 'missing';
-    if (this.#batcher.isSuspended) return 'suspended';
-    if (this.#version !== null) return this.loader.isOutdated ? 'serving old version' : 'serving';
-    return this.#batcher.isNew ? 'loading' : 'no version';
-  }
-
-  /** @param databases names of those whose clients the functions judge */
-  observe(id: string, databases: readonly string[]): TenantSnapshot {
-    const { origins, journal } = this;
+  /** @param databases names of the databases whose clients the functions judge */
+  observe(databases: readonly string[]): TenantSnapshot {
+    const { id, name, origins, journal, state, version } = this;
     const { failures, ...counters } = journal.counters;
     return {
       id,
-      name: this.name,
+      name,
       routingFile: origins.routing,
       rewriteFile: origins.rewrite,
       databases,
-      state: this.state,
-      version: this.versionHash,
-      loadedAtMs: this.loadedAt?.getTime() ?? null,
+      state,
+      version: version?.hash ?? '',
+      loadedAtMs: version?.loadedAtMs ?? null,
       ...counters,
       failures: { ...failures },
       lastError: journal.lastError,
-      lastErrorAtMs: journal.lastErrorAt?.getTime() ?? null,
+      lastErrorAtMs: journal.lastErrorAtMs,
     };
   }
 
-  /** How a call fails that no version can be asked about. Files that can't be loaded are the rule's own failure. */
-  #noVersion(): readonly [FailureOutcome, string] {
-    if (this.#missing !== null) return ['no_version', this.#missing];
-    if (this.loader.isRefused) return ['no_version', 'no valid version is loaded'];
-    return ['overloaded', 'no version is loaded yet'];
-  }
-
-  get versionId(): number | null {
-    return this.#version?.id ?? null;
-  }
+  // --- calls ---------------------------------------------------------------------------------------------------------------
 
   /**
    * Asks the functions about a query.
@@ -203,14 +160,24 @@ export class Tenant {
     this.#batcher.evaluate(call, done);
   }
 
+  /** The decision for a query that is too large to be shown to the functions (user_function_max_query). */
+  tooLarge(sizeBytes: number): Decision {
+    return this.#judge.tooLarge(sizeBytes);
+  }
+
+  /** A move to another database was not made: a transaction or pipeline was open. @returns whether to log that */
+  noteRefusedMove(): boolean {
+    return this.journal.moveRefused();
+  }
+
   /** Whether the functions, asked for an entry's clients, may name a database. */
   mayName(entry: string, name: string): boolean {
-    return this.#targets.mayName(this.files, entry, name);
+    return this.#context.targets.mayName(this.files, entry, name);
   }
 
   /** What ctx.databases shows to them, separated by U+0001; '': all databases that are configured. */
   nameable(entry: string): string {
-    return this.#targets.nameable(this.files, entry);
+    return this.#context.targets.nameable(this.files, entry);
   }
 
   /**
@@ -220,149 +187,84 @@ export class Tenant {
    */
   sharesRewriting(other: Tenant | null): boolean {
     const { rewrite } = this.files;
-    return rewrite !== null && rewrite === other?.files.rewrite && this.#targets.areOperators(other.files);
-  }
-
-  readonly #mayBeNamed = (name: string, call: FunctionCall): boolean =>
-    this.mayName(call.entry ?? call.loginDatabase ?? call.database, name);
-
-  /** The decision for a query that is too large to be evaluated (user_function_max_query). */
-  tooLarge(sizeBytes: number): Decision {
-    const failure: CallFailure = {
-      outcome: 'too_large',
-      message: `query of ${sizeBytes} bytes is over user_function_max_query (${this.#settings.maxQueryBytes})`,
-      stack: '',
-    };
-    return this.#decide(
-      { username: '', query: '', inTransaction: false, database: '' },
-      { rewrite: { failure }, route: { failure } },
+    return (
+      rewrite !== null && rewrite === other?.files.rewrite && this.#context.targets.areOperators(other.files)
     );
   }
 
-  /** A move that it wanted was not made: a transaction or pipeline was open. @returns whether that is worth a line */
-  noteRefusedMove(): boolean {
-    return this.journal.moveRefused();
-  }
+  // --- versions ------------------------------------------------------------------------------------------------------------
 
   /** Builds what its files hold now, and serves that when it is new and sound (loader.ts). */
   reload(isAsked = false): Promise<void> {
-    return this.loader.reload(isAsked);
+    return this.#loader.reload(isAsked);
   }
 
-  /** Takes over changed settings; a version that was loaded with others is loaded again. */
+  /** Compares the files with what they were, where no change of them would be heard of. */
+  verify(): Promise<void> {
+    return this.#loader.verify();
+  }
+
+  /** When nothing is being built. */
+  idle(): Promise<void> {
+    return this.#loader.idle();
+  }
+
+  /** Whether a change of this path may change the functions, as far as that is known. */
+  isOnTrail(path: string): boolean {
+    return this.#loader.isOnTrail(path);
+  }
+
+  /** Takes over settings and another host; a version that was loaded with others is loaded again. */
   configure(settings: TenantSettings, host: SandboxHost): Promise<void> {
-    if (JSON.stringify(settings) !== JSON.stringify(this.#settings)) this.judgeAgain();
-    return this.loader.configure(settings, host);
+    if (this.#installer.configure(settings)) this.judgeAgain();
+    return this.moveTo(host);
   }
 
-  /** Moves the set to another host. Its record goes with it: a set that is suspended stays so. */
+  /** Moves the calls to another host. The breaker goes with them: a tenant that is suspended stays so. */
   moveTo(host: SandboxHost): Promise<void> {
-    return this.loader.moveTo(host);
+    this.#installer.useHost(host);
+    return this.#loader.renew();
   }
 
-  /** @param message why its calls fail, although a version is loaded; null: they don't */
+  /** What the functions may name has changed. */
+  judgeAgain(): void {
+    this.#generation = this.#context.generations.next();
+  }
+
+  /** @param message why its calls fail although a version is loaded; null: they don't */
   setMissing(message: string | null): void {
     if (message === this.#missing) return;
     this.#missing = message;
     this.judgeAgain();
   }
 
-  /** The set applies to nothing any more. The calls that it has are answered. */
+  /** Nothing is asked any more. The calls that it has are answered. */
   dispose(): void {
-    this.#batcher.close(() => this.loader.dispose());
+    this.#batcher.close(() => {
+      this.#loader.dispose();
+      this.#installer.dispose();
+    });
   }
 
-  /**
-   * Applies the policies to an answer.
-   * @param manifest of the version that gave it, which may not serve any more; null: none did
-   */
-  #decide(
-    call: FunctionCall,
-    answer: HostAnswer,
-    opened = false,
-    manifest: Manifest | null = null,
-  ): Decision {
-    this.journal.counters.calls++;
-    if (answer.rewrite === null && answer.route === null) return GO;
-    const { rewrite, route } = checked(call, answer, this.#mayBeNamed, (each) => this.#nameable(each));
-    const { rewrites, routes } = manifest ?? this.#manifest;
-    // A call that was cut off failed once, whichever function it was in.
-    const failure = failureOf(rewrite) ?? failureOf(route);
-    if (failure !== null) {
-      const place = this.#place(failure);
-      const subject = place === null ? this.#subject(failure, rewrite, route) : '';
-      this.journal.failed(call.query, { ...failure, message: subject + failure.message }, place, opened);
+  get #settings(): TenantSettings {
+    return this.#installer.settings;
+  }
+
+  #noteInstalled(version: Version, isNew: boolean): void {
+    if (isNew) {
+      // calls that wait for a first version are judged by it
+      if (!this.#batcher.isNew) this.judgeAgain();
+      this.#batcher.reset();
     }
-    return (
-      (rewrites && this.#refusal(call, rewrite, this.#settings.onRewriteFailure)) ||
-      (routes && this.#refusal(call, route, this.#settings.onRoutingFailure)) ||
-      this.#go(call, rewrite, route)
-    );
+    this.#judge.warnOfPassing(version);
+    if (isNew) this.#judge.warnOfMisdirected(version);
+    this.#loader.noteInstalled(version, isNew);
   }
 
-  #go(call: FunctionCall, rewrite: Part, route: Part): Decision {
-    const query = rewrite !== null && 'text' in rewrite && rewrite.text !== call.query ? rewrite.text : null;
-    const dbkey = route !== null && 'text' in route ? route.text : null;
-    if (query !== null) this.journal.counters.rewritten++;
-    if (dbkey !== null) this.journal.counters.routed++;
-    return query === null && dbkey === null ? GO : { kind: 'go', query, dbkey };
+  /** How a call fails when there is no version to ask. Files that can't be loaded are the rule's own failure. */
+  #noVersion(): readonly [FailureOutcome, string] {
+    if (this.#missing !== null) return ['no_version', this.#missing];
+    if (this.#loader.isRefused) return ['no_version', 'no valid version is loaded'];
+    return ['overloaded', 'no version is loaded yet'];
   }
-
-  #refusal(call: FunctionCall, part: Part, policy: FailurePolicy): Decision | null {
-    const refusal = refusalOf(call.query, part, policy);
-    if (part !== null && 'rejection' in part) this.journal.counters.rejected++;
-    return refusal;
-  }
-
-  /** A rule that refuses queries is a guard, and some would get past it. */
-  #warnOfPassing(made: Bundle): void {
-    const { onRewriteFailure, onRoutingFailure, maxQueryBytes } = this.#settings;
-    const { rewrites, routes } = this.#manifest;
-    const options = [
-      rewrites && onRewriteFailure === 'pass' ? 'rewrite_query_on_failure' : '',
-      routes && onRoutingFailure === 'pass' ? 'routing_rules_on_failure' : '',
-    ].filter((option) => option !== '');
-    // once for each version, and again when the options change
-    const about = `${made.hash} ${options.join()} ${maxQueryBytes}`;
-    if (options.length === 0 || about === this.#warnedAbout || !canReject(made.code)) return;
-    this.#warnedAbout = about;
-    this.journal.passes(options, maxQueryBytes);
-  }
-
-  /** Which functions there are. Before anything could be loaded: both, because each of the files may hold them. */
-  get #manifest(): Manifest {
-    return this.#version?.manifest ?? { rewrites: true, routes: true };
-  }
-
-  #place(failure: CallFailure): Place | null {
-    return this.#version === null ? null : this.#version.positions.find(failure.stack);
-  }
-
-  /** Which function `took longer than …`, where that has no place in its source. */
-  #subject({ message }: CallFailure, rewrite: Part, route: Part): string {
-    if (!/^(?:did|needed|returned|threw|took)\b/.test(message)) return '';
-    const name = failedOne(this.#version?.manifest ?? null, rewrite, route);
-    if (name === '') return 'the call ';
-    const { origins } = this;
-    return `${name} (${basename(name === 'rewrite_query' ? origins.rewrite : origins.routing)}) `;
-  }
-
-  #nameable({ nameable = '' }: FunctionCall): Nameable {
-    const { databases } = this.#settings;
-    return nameable === ''
-      ? { names: databases, isAll: true }
-      : { names: nameable.split('\u0001'), isAll: false };
-  }
-
-  /** Most likely a name that is misspelt: every query that is routed like the trial call would be a failure. */
-  #warnOfMisdirected({ trialRoute, code: { databases } }: Version): void {
-    const call = { username: '', query: '', inTransaction: false, database: databases[0] ?? '' };
-    if (trialRoute === null || this.#mayBeNamed(trialRoute, call)) return;
-    this.journal.misdirected(`routing_rules ${misnamed(trialRoute, this.#nameable(call))}`);
-  }
-}
-
-/** Whether a bundle uses `reject` beyond the line that takes it over from the isolate (bundle.ts). */
-function canReject(code: string): boolean {
-  return /\breject\d*\b/.test(code.replace(/^.*\breject\d* = globalThis\.reject;$/gm, ''));
 }

@@ -1,96 +1,75 @@
+/** Trials: a new version is loaded and called once before it serves. */
+import { Turns } from '../build/turns.ts';
+import { failedFunction, failureOf } from '../decide/policy.ts';
+import { TRIAL } from '../limits.ts';
 import {
   isPlatformFailure,
   type CallFailure,
-  type Part,
+  type HostAnswer,
   type SandboxHost,
   type VersionCode,
 } from '../sandbox/host.ts';
 import type { Manifest, RefusalCause } from '../sandbox/load-result.ts';
 import { TRIAL_ARGUMENTS } from './journal.ts';
-import { Turns } from '../build/turns.ts';
-import { TRIAL } from '../limits.ts';
 
-export interface TrialResult {
-  /** null: it could not be loaded */
-  readonly manifest: Manifest | null;
-  /** null: the version can serve */
-  readonly failure: CallFailure | null;
-  /**
-   * `passing`: no sandbox process could be started, or it had no processor, or it was ended from outside; `offence`: loading it has cost others
-   * something; `mistake`: anything else
-   */
-  readonly kind: 'fine' | RefusalCause;
-  /** the database that the trial call was routed to; null: none */
+/** A version that can serve. */
+export interface SoundTrial {
+  readonly kind: 'sound';
+  readonly manifest: Manifest;
+  /** the database that its trial call was routed to; null: none */
   readonly route: string | null;
 }
 
-/** Loads a version, and has it answer a call before it serves. A version that can't is not left in the host. */
-export async function tryVersion(host: SandboxHost, version: VersionCode): Promise<TrialResult> {
-  const result = await host.load(version);
-  if (result.kind === 'refused') {
-    const { cause, message, stack } = result;
-    return { manifest: null, failure: { outcome: 'threw', message, stack }, kind: cause, route: null };
-  }
-  const { manifest } = result;
-  const { failure, route } = await trialCall(host, version, manifest);
-  if (failure === null) return { manifest, failure, kind: 'fine', route };
-  host.dispose(version.id);
-  return { manifest, failure, kind: kindOfCall(failure), route };
+export type TrialResult =
+  | SoundTrial
+  | { readonly kind: 'refused'; readonly cause: RefusalCause; readonly failure: CallFailure };
+
+/** What a trial in a process of its own has shown. */
+export interface Trial {
+  readonly result: TrialResult;
+  /** it can serve, and has taken long to load */
+  readonly isSlow: boolean;
 }
 
-function kindOfCall({ outcome }: CallFailure): TrialResult['kind'] {
+/** Loads a version and has it answer a call. One that can't serve does not stay in the host. */
+export async function tryVersion(host: SandboxHost, version: VersionCode): Promise<TrialResult> {
+  const loaded = await host.load(version);
+  if (loaded.kind === 'refused') {
+    const { cause, message, stack } = loaded;
+    return { kind: 'refused', cause, failure: { outcome: 'threw', message, stack } };
+  }
+  const { manifest } = loaded;
+  const { rewrite, route } = await trialCall(host, version);
+  const failure = failureOf(rewrite) ?? failureOf(route);
+  if (failure === null)
+    return { kind: 'sound', manifest, route: route !== null && 'text' in route ? route.text : null };
+  host.dispose(version.id);
+  const message = `in the trial call ${failedFunction(manifest, rewrite, route)}${TRIAL_ARGUMENTS}: ${failure.message}`;
+  return { kind: 'refused', cause: causeOf(failure), failure: { ...failure, message } };
+}
+
+function trialCall(host: SandboxHost, version: VersionCode): Promise<HostAnswer> {
+  const database = version.databases[0] ?? '';
+  const call = { username: 'pgswitchyard', query: 'SELECT 1', inTransaction: false, database };
+  return new Promise((resolve) => {
+    host.evaluate(version.id, [call], ([answer]) => resolve(answer ?? { rewrite: null, route: null }));
+  });
+}
+
+function causeOf({ outcome }: CallFailure): RefusalCause {
   if (isPlatformFailure(outcome) || outcome === 'no_version') return 'passing';
   return outcome === 'deadline' || outcome === 'memory' || outcome === 'killed' ? 'offence' : 'mistake';
 }
 
-function trialCall(
-  host: SandboxHost,
-  version: VersionCode,
-  manifest: Manifest,
-): Promise<Pick<TrialResult, 'failure' | 'route'>> {
-  const call = {
-    username: 'pgswitchyard',
-    query: 'SELECT 1',
-    inTransaction: false,
-    database: version.databases[0] ?? '',
-  };
-  return new Promise((resolve) => {
-    host.evaluate(version.id, [call], ([answer]) => {
-      const rewrite = answer?.rewrite ?? null;
-      const route = answer?.route ?? null;
-      const failed = [rewrite, route].find((part) => part !== null && 'failure' in part);
-      if (failed && 'failure' in failed) {
-        const message = `in the trial call ${failedOne(manifest, rewrite, route)}${TRIAL_ARGUMENTS}: ${failed.failure.message}`;
-        return resolve({ failure: { ...failed.failure, message }, route: null });
-      }
-      resolve({ failure: null, route: route !== null && 'text' in route ? route.text : null });
-    });
-  });
-}
-
-/**
- * The function that an answer with a failure is about.
- * @param manifest which functions its version has; null: nobody knows
- * @returns '': a call was cut off that had two, and nobody knows in which
- */
-export function failedOne(manifest: Manifest | null, rewrite: Part, route: Part): string {
-  const isFailed = (part: Part): boolean => part !== null && 'failure' in part;
-  const names = [
-    ...(manifest?.rewrites && isFailed(rewrite) ? ['rewrite_query'] : []),
-    ...(manifest?.routes && isFailed(route) ? ['routing_rules'] : []),
-  ];
-  return names.length === 1 ? names[0]! : '';
-}
-
-/** A host that is there for trials only. */
+/** A host that is used for trials only. */
 export interface TrialHost extends SandboxHost {
   readonly isBusy: boolean;
 }
 
 /**
- * Tries new versions in processes that are there for nothing else, so that loading them delays no client. A version
- * that is slow, or whose tenant has done harm before, is tried in a process for such versions only: that one may be blocked
- * for seconds, the others never are.
+ * Tries new versions in processes used for nothing else, so that loading them delays no client. Versions that are slow, and
+ * those of tenants that have harmed others, are tried in a process of their own kind: it may be blocked for seconds, the
+ * others never are.
  */
 export class Trials {
   readonly #newHost: () => TrialHost | null;
@@ -106,27 +85,28 @@ export class Trials {
   }
 
   /**
-   * @param isWanted asked when its turn has come: a version that another one has overtaken is not tried any more
-   * @returns null: it was not tried. `isSlow`: it can serve, and has taken long to load
+   * @param isWanted asked when its turn has come: a version that has been overtaken by another is not tried any more
+   * @returns null: it was not tried
    */
   async try(
     tenant: string,
     isSuspect: boolean,
     version: VersionCode,
     isWanted: () => boolean,
-  ): Promise<(TrialResult & { readonly isSlow: boolean }) | null> {
+  ): Promise<Trial | null> {
     if (!isSuspect) {
       const quick = { ...version, loadMs: TRIAL.quickMs };
-      const tried = await this.#quick.run(tenant, () => this.#once(quick, isWanted));
-      if (tried?.kind !== 'offence') return tried && { ...tried, isSlow: false };
+      const result = await this.#quick.run(tenant, () => this.#once(quick, isWanted));
+      const isOffence = result?.kind === 'refused' && result.cause === 'offence';
+      if (!isOffence) return result && { result, isSlow: false };
     }
     let startedAt = 0;
-    const tried = await this.#slow.run(tenant, () => {
+    const result = await this.#slow.run(tenant, () => {
       startedAt = performance.now();
       return this.#once(version, isWanted);
     });
-    // a busy machine may have made it late before
-    return tried && { ...tried, isSlow: performance.now() - startedAt > TRIAL.quickMs };
+    // measured here: a busy machine may have made the quick trial late
+    return result && { result, isSlow: performance.now() - startedAt > TRIAL.quickMs };
   }
 
   async stop(): Promise<void> {
@@ -140,7 +120,7 @@ export class Trials {
     const host = this.#idle.pop() ?? this.#newHost();
     if (host === null) return null;
     const tried = await tryVersion(host, version);
-    if (tried.failure === null) host.dispose(version.id);
+    if (tried.kind === 'sound') host.dispose(version.id);
     this.#idle.push(host);
     if (this.#stopped) await this.#endIdle();
     else {

@@ -1,0 +1,185 @@
+/**
+ * Which tenant's functions apply to which database. Names are looked up as they are asked for; what has applied to a name goes
+ * on until what applies now has been loaded.
+ */
+import { join } from 'node:path';
+import type { SourceFiles } from '../build/bundle-job.ts';
+import { sourceFiles, type FindFile } from '../build/sources.ts';
+import { ANY, type FunctionsConfig } from './settings.ts';
+import type { Tenant } from './tenant.ts';
+
+export interface CatalogOptions {
+  readonly config: () => FunctionsConfig;
+  readonly folders: {
+    /** which folders there are is known */
+    readonly areListed: boolean;
+    /** Whether a database may have a folder of its own. */
+    mayHave(name: string): boolean;
+  };
+  readonly find: FindFile;
+  /** A file of the tenant has gone: what was built of it is not built again. */
+  readonly hasLostFiles: (tenant: Tenant) => boolean;
+  /** @param entry an entry of [databases] that the files apply to */
+  readonly newTenant: (id: string, files: SourceFiles, entry: string) => Tenant;
+  /** The tenant applies to no database any more. `isReplaced`: every database that it applied to has another one. */
+  readonly onGone: (tenant: Tenant, isReplaced: boolean) => void;
+}
+
+export class Catalog {
+  readonly #options: CatalogOptions;
+  /** by entry, by name with a folder of rules, and for ANY: the tenant that applies; null: none does */
+  readonly #applying = new Map<string, Tenant | null>();
+  /** by the same names: the tenant that applies as soon as it has been loaded */
+  readonly #wanted = new Map<string, Tenant | null>();
+  readonly #tenants = new Map<string, Tenant>();
+  /** whether each database that a tenant applied to has another one now */
+  readonly #replaced = new WeakMap<Tenant, boolean>();
+  #isClosed = false;
+
+  constructor(options: CatalogOptions) {
+    this.#options = options;
+  }
+
+  /** The tenant that applies to a database's clients; null: none does. */
+  tenantOf(name: string): Tenant | null {
+    const known = this.#applying.get(name);
+    if (known !== undefined) return known;
+    if (!this.#mayHaveOwn(name)) return this.tenantOf(ANY);
+    const tenant = this.#find(name, this.#options.find);
+    // before the folders are known, clients could fill the memory with names that they make up
+    const isMadeUp = !this.#options.folders.areListed && !this.#options.config().isEntry(name);
+    if (isMadeUp && tenant === this.tenantOf(ANY)) return tenant;
+    this.#wanted.set(name, tenant);
+    this.#applying.set(name, tenant);
+    return tenant;
+  }
+
+  get tenants(): Tenant[] {
+    return [...this.#tenants.values()];
+  }
+
+  has(tenant: { readonly id: string }): boolean {
+    return this.#tenants.get(tenant.id) === tenant;
+  }
+
+  /** The tenant that a version serves; undefined: it serves no more. */
+  servedBy(versionId: number): Tenant | undefined {
+    return this.tenants.find((tenant) => tenant.version?.id === versionId);
+  }
+
+  /** Tenants that have a function in this file. */
+  using(file: string): Tenant[] {
+    return this.tenants.filter(({ files }) => files.routing === file || files.rewrite === file);
+  }
+
+  /** Names of the databases that each tenant applies to. */
+  databases(): ReadonlyMap<Tenant | null | undefined, string[]> {
+    return Map.groupBy(this.#applying.keys(), (name) => this.#applying.get(name));
+  }
+
+  /** An entry whose clients a tenant's functions judge; null: there is none just now. */
+  anEntryOf(tenant: Tenant): string | null {
+    for (const [name, each] of this.#applying) if (each === tenant) return name;
+    return null;
+  }
+
+  /** Databases that only the `*` entry knows: their rules count as known before a client names one of them. */
+  noteFolders(names: readonly string[]): void {
+    for (const name of names) if (!this.#applying.has(name)) this.#sourcesOf(name, this.#options.find);
+  }
+
+  /**
+   * Builds tenants again.
+   * @param isAsked an operator wants it
+   * @returns when they have been built
+   */
+  async reload(tenants: readonly Tenant[], isAsked = false): Promise<void> {
+    const those = tenants.filter((tenant) => this.has(tenant) && !this.#options.hasLostFiles(tenant));
+    await Promise.all(those.map((tenant) => tenant.reload(isAsked)));
+  }
+
+  /** Compares the files of all tenants with what they were, where no change of them would be heard of. */
+  verify(): void {
+    for (const tenant of this.tenants) if (!this.#options.hasLostFiles(tenant)) void tenant.verify();
+  }
+
+  /** Looks again which files apply where. */
+  refresh(): void {
+    if (this.#isClosed) return;
+    // many databases look into the same folder
+    const found = new Map<string, string | null>();
+    const findOnce: FindFile = (folder, name, extensions) => {
+      const place = join(folder, name);
+      let file = found.get(place);
+      if (file === undefined) found.set(place, (file = this.#options.find(folder, name, extensions)));
+      return file;
+    };
+    for (const name of new Set([...this.#applying.keys(), ...this.#options.config().entries]))
+      this.#wanted.set(name, this.#find(name, findOnce));
+    this.handOver();
+  }
+
+  /** What has been loaded applies from now on, and tenants that apply nowhere go. */
+  handOver(): void {
+    if (this.#isClosed) return;
+    for (const [name, tenant] of this.#wanted) {
+      const last = this.#applying.get(name) ?? null;
+      const waits = tenant !== null && tenant.version === null && last !== null && last.version !== null;
+      if (waits) continue;
+      this.#applying.set(name, tenant);
+      if (last !== null && last !== tenant)
+        this.#replaced.set(last, tenant !== null && this.#replaced.get(last) !== false);
+      if (!this.#mayHaveOwn(name)) this.#forgetName(name, tenant);
+    }
+    const used = new Set([...this.#wanted.values(), ...this.#applying.values()]);
+    for (const tenant of this.tenants) if (!used.has(tenant)) this.#drop(tenant);
+  }
+
+  /** Every tenant answers the calls that it has, and takes no more. */
+  close(): void {
+    this.#isClosed = true;
+    for (const tenant of this.#tenants.values()) tenant.dispose();
+  }
+
+  /** Whether something else may apply to a name than to any: clients make names up, and these must cost nothing. */
+  #mayHaveOwn(name: string): boolean {
+    return this.#options.config().isEntry(name) || this.#options.folders.mayHave(name);
+  }
+
+  #sourcesOf(name: string, find: FindFile): SourceFiles | null {
+    const config = this.#options.config();
+    return sourceFiles(config.settings, name === ANY ? '' : name, config.databaseOf(name), find);
+  }
+
+  #find(name: string, find: FindFile): Tenant | null {
+    if (this.#isClosed) return null;
+    const files = this.#sourcesOf(name, find);
+    if (files === null) return null;
+    const id = idOf(files);
+    let tenant = this.#tenants.get(id);
+    if (tenant === undefined) {
+      tenant = this.#options.newTenant(id, files, name);
+      this.#tenants.set(id, tenant);
+      void tenant.reload();
+    }
+    return tenant;
+  }
+
+  /** Nothing of its own applies to the name any more. */
+  #forgetName(name: string, tenant: Tenant | null): void {
+    if (tenant !== this.tenantOf(ANY)) return;
+    this.#wanted.delete(name);
+    this.#applying.delete(name);
+  }
+
+  #drop(tenant: Tenant): void {
+    this.#tenants.delete(tenant.id);
+    tenant.dispose();
+    this.#options.onGone(tenant, this.#replaced.get(tenant) === true);
+  }
+}
+
+/** The identity of a tenant: databases whose functions come from the same files have the same tenant. */
+function idOf({ routing, rewrite }: SourceFiles): string {
+  return JSON.stringify([routing, rewrite]);
+}

@@ -1,0 +1,73 @@
+/** Changes of rule files, and of the folders that they may appear in: which tenants are built again because of them. */
+import { printable } from '../build/places.ts';
+import type { Trail } from '../build/trail.ts';
+import { SourceWatcher, type Matters } from '../build/watch.ts';
+import type { Catalog } from './catalog.ts';
+import type { Folders } from './folders.ts';
+import type { FunctionLog } from './journal.ts';
+
+export interface ChangesOptions {
+  readonly catalog: Catalog;
+  readonly folders: Folders;
+  readonly log: FunctionLog;
+}
+
+/** Owner of what is watched for the folders, and not for one tenant. No tenant has this id. */
+const FOLDERS = '';
+
+export class Changes {
+  readonly #options: ChangesOptions;
+  readonly #watcher: SourceWatcher;
+
+  constructor(options: ChangesOptions) {
+    this.#options = options;
+    this.#watcher = new SourceWatcher({
+      onChange: (paths) => this.#changed(paths),
+      onPoll: () => this.#lookAtAll(),
+      onBlind: (folder, error, pollMs) =>
+        options.log.warn(
+          { event: 'rules_unwatched' },
+          `cannot watch ${printable(folder)}: ${error.message}; rule files are looked at every ${pollMs / 1000} s instead (on Linux, fs.inotify.max_user_watches and max_user_instances limit this)`,
+        ),
+    });
+  }
+
+  /** Watches what leads to a tenant's files. */
+  follow(tenantId: string, trail: Trail): void {
+    this.#watcher.watch(tenantId, trail.keys());
+  }
+
+  /** Watches the folders that rules may appear in, and what leads there. */
+  followFolders(trail: Trail, matters: ReadonlyMap<string, Matters>): void {
+    this.#watcher.watch(FOLDERS, trail.keys(), matters);
+  }
+
+  /** The tenant has gone. */
+  forget(tenantId: string): void {
+    this.#watcher.forget(tenantId);
+  }
+
+  close(): void {
+    this.#watcher.close();
+  }
+
+  #changed(paths: ReadonlySet<string>): void {
+    const { catalog, folders } = this.#options;
+    // a tenant that is new after the refresh is being built already
+    const known = catalog.tenants;
+    const changed = [...paths];
+    if (changed.some((path) => folders.isPlace(path))) {
+      catalog.refresh();
+      void folders.look();
+    }
+    void catalog.reload(known.filter((tenant) => changed.some((path) => tenant.isOnTrail(path))));
+  }
+
+  /** Some folders can't be watched: compares all files with what they were. */
+  #lookAtAll(): void {
+    const { catalog, folders } = this.#options;
+    catalog.refresh();
+    void folders.look();
+    catalog.verify();
+  }
+}

@@ -1,0 +1,45 @@
+/** What all tenants of a proxy share: what they are built with, where they run, and who hears of them. */
+import type { Clock } from '../../platform/clock.ts';
+import type { IdCounter } from '../../telemetry/stats.ts';
+import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
+import type { Trail } from '../build/trail.ts';
+import type { Housing } from './housing.ts';
+import type { FunctionLog } from './journal.ts';
+import type { Targets } from './targets.ts';
+
+/** Makes bundles of files (build/bundlers.ts). */
+export interface Builder {
+  /**
+   * @param isSuspect the tenant has harmed others lately: it waits for its turn among such tenants
+   * @throws BundleError
+   */
+  bundle(tenant: string, isSuspect: boolean, files: SourceFiles): Promise<Bundle>;
+  /** `file:line:column` of each async function in a tenant's own files, relative to a folder. */
+  asyncPlaces(tenant: string, inputs: readonly string[], folder: string): Promise<readonly string[]>;
+}
+
+/** The file system, as far as tenants look at it by themselves. */
+export interface RuleDisk {
+  trailOf(paths: readonly string[]): Promise<Trail>;
+  isThere(file: string): boolean;
+  /** The file was found in user_functions_dir, and no option names it. */
+  isSearched(file: string): boolean;
+}
+
+export interface TenantContext {
+  readonly log: FunctionLog;
+  readonly clock: Clock;
+  readonly builder: Builder;
+  readonly disk: RuleDisk;
+  readonly housing: Pick<
+    Housing,
+    'apart' | 'separate' | 'isSuspect' | 'waitMs' | 'addBlame' | 'punish' | 'trial' | 'noteVersion'
+  >;
+  readonly targets: Pick<Targets, 'mayName' | 'nameable' | 'areOperators'>;
+  readonly versionIds: IdCounter;
+  readonly generations: IdCounter;
+  /** Changes along this trail are to be heard of. */
+  onTrail(tenantId: string, trail: Trail): void;
+  /** A build of some tenant has ended, and another version may serve. */
+  onBuilt(): void;
+}

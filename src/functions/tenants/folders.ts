@@ -1,0 +1,148 @@
+/** user_functions_dir and the folders of databases in it: which there are, and where rules may appear. */
+import { readdir, realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { Clock } from '../../platform/clock.ts';
+import { isPassingError } from '../build/bundle-job.ts';
+import { isCandidate } from '../build/sources.ts';
+import { trailOf, type Trail } from '../build/trail.ts';
+import type { Matters } from '../build/watch.ts';
+import { WATCH } from '../limits.ts';
+import type { FunctionsConfig } from './settings.ts';
+
+export interface FoldersOptions {
+  readonly config: () => FunctionsConfig;
+  readonly clock: Clock;
+  /**
+   * Changes there are to be heard of from now on.
+   * @param trail what leads to the folders
+   * @param matters by folder, which files and folders matter in it
+   */
+  readonly onPlaces: (trail: Trail, matters: ReadonlyMap<string, Matters>) => void;
+  /** Folders that have just begun to be watched may have got their files before that. */
+  readonly onNewPlaces: () => void;
+  /** Databases that have a folder, each time that the folders have been listed. */
+  readonly onListed: (names: readonly string[]) => void;
+}
+
+export class Folders {
+  readonly #options: FoldersOptions;
+  /** on the way to user_functions_dir and to the folders of databases in it */
+  #places: ReadonlySet<string> = new Set();
+  /** names of the folders in user_functions_dir; null: not listed yet, or they can't be listed */
+  #names: ReadonlySet<string> | null = null;
+  /** number of the last look */
+  #look = 0;
+  #isClosed = false;
+
+  constructor(options: FoldersOptions) {
+    this.#options = options;
+  }
+
+  /** Which folders there are is known. */
+  get areListed(): boolean {
+    return this.#names !== null;
+  }
+
+  /** Whether a database may have a folder of its own. */
+  mayHave(name: string): boolean {
+    if (this.#root === null) return false;
+    return this.#names === null || this.#names.has(name);
+  }
+
+  /** Whether other files may apply somewhere when this path changes. */
+  isPlace(path: string): boolean {
+    const name = basename(path);
+    return isCandidate(name) || this.#places.has(path) || this.#options.config().isDatabase(name);
+  }
+
+  /** Whether a file is where rules are looked for, so that no option names it. */
+  isSearched(file: string): boolean {
+    const root = this.#root;
+    const folder = dirname(file);
+    return isCandidate(basename(file)) && root !== null && (folder === root || dirname(folder) === root);
+  }
+
+  /** user_functions_dir is another one: nothing is known of it yet. */
+  forget(): void {
+    this.#names = null;
+  }
+
+  /** Lists the folders and has changes there heard of. A look that another one overtakes ends without effect. */
+  async look(isAgain = false): Promise<void> {
+    if (this.#isClosed) return;
+    const look = ++this.#look;
+    const isOvertaken = (): boolean => look !== this.#look || this.#isClosed;
+    const root = this.#root;
+    const own: Listing | null = root === null ? NOTHING : await namesIn(root);
+    if (isOvertaken()) return;
+    if (own === null) {
+      // what is watched stays so until then
+      this.#options.clock.after(WATCH.retryMs, () => void this.look());
+      return;
+    }
+    if (this.#names !== null) this.#names = own.isWhole ? new Set(own.names) : null;
+    const databases = own.names.filter((name) => this.#options.config().isDatabase(name));
+    this.#options.onListed(databases);
+    const folders = root === null ? [] : databases.map((name) => join(root, name));
+    const matters = await this.#mattersIn(folders);
+    const trail = await trailOf(root === null ? [] : [root, ...folders]);
+    if (isOvertaken()) return;
+    const isNew = this.#follow(trail, matters);
+    if (isNew) this.#options.onNewPlaces();
+    if (isNew && !isAgain) return await this.look(true);
+    if (own.isWhole) this.#names ??= new Set(own.names);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  get #root(): string | null {
+    return this.#options.config().settings.user_functions_dir || null;
+  }
+
+  /** @returns whether something is watched that was not watched before */
+  #follow(trail: Trail, matters: ReadonlyMap<string, Matters>): boolean {
+    const before = this.#places;
+    this.#places = new Set(trail.keys());
+    this.#options.onPlaces(trail, matters);
+    return [...this.#places].some((place) => !before.has(place));
+  }
+
+  async #mattersIn(folders: readonly string[]): Promise<Map<string, Matters>> {
+    const matters = new Map<string, Matters>();
+    for (const folder of folders) {
+      const real = await realpath(folder).catch(() => null);
+      if (real !== null) matters.set(real, isCandidate);
+    }
+    const root = this.#root;
+    const real = root === null ? null : await realpath(root).catch(() => null);
+    if (real !== null)
+      matters.set(
+        real,
+        (name, isNew) => isCandidate(name) || (isNew && this.#options.config().isDatabase(name)),
+      );
+    return matters;
+  }
+}
+
+interface Listing {
+  readonly names: readonly string[];
+  /** nothing else is there; otherwise the folder may not be listed, while what is in it may be looked into */
+  readonly isWhole: boolean;
+}
+
+const NOTHING: Listing = { names: [], isWhole: true };
+
+/** Folders, and links that may lead to some; null: can't be told now. */
+async function namesIn(folder: string): Promise<Listing | null> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    const folders = entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink());
+    return { names: folders.map(({ name }) => name), isWhole: true };
+  } catch (error) {
+    if (isPassingError(error)) return null;
+    const { code } = error as NodeJS.ErrnoException;
+    return { names: [], isWhole: code === 'ENOENT' || code === 'ENOTDIR' };
+  }
+}

@@ -1,0 +1,187 @@
+/** Which host runs whose calls, and what follows when a tenant costs others something. */
+import { printable } from '../build/places.ts';
+import { LOADING } from '../limits.ts';
+import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
+import { Hosts } from '../sandbox/hosts.ts';
+import type { Excess } from '../sandbox/shares.ts';
+import { Blame } from './blame.ts';
+import type { FunctionLog } from './journal.ts';
+import type { FunctionSettings } from './settings.ts';
+import { Trials, type Trial } from './trials.ts';
+
+/** A tenant, as far as it is housed. */
+export interface Housed {
+  readonly id: string;
+  /** the folder that it is blamed by */
+  readonly name: string;
+  /** Its version is loaded there, and its calls go there from then on. */
+  moveTo(host: SandboxHost): Promise<void>;
+}
+
+export interface HousingOptions {
+  readonly settings: FunctionSettings;
+  readonly log: FunctionLog;
+  /** the tenant that a version serves; undefined: it serves no more */
+  readonly servedBy: (versionId: number) => Housed | undefined;
+  /** The tenant has not gone. */
+  readonly isThere: (tenant: Housed) => boolean;
+}
+
+export class Housing {
+  readonly #options: HousingOptions;
+  readonly #log: FunctionLog;
+  readonly #blame = new Blame();
+  readonly #trials: Trials;
+  /** By version, the name of its tenant: it may end a process after another version has taken its place. */
+  readonly #names = new Map<number, string>();
+  #settings: FunctionSettings;
+  #hosts: Hosts;
+
+  constructor(options: HousingOptions) {
+    this.#options = options;
+    this.#log = options.log;
+    this.#settings = options.settings;
+    this.#hosts = this.#newHosts();
+    this.#trials = new Trials(() => this.#hosts.forTrials());
+  }
+
+  /** The host of a tenant. */
+  of(tenantId: string): SandboxHost {
+    return this.#hosts.of(tenantId);
+  }
+
+  /** The host of a tenant that is new. One that has harmed others lately starts in a process of its own. */
+  ofNew(tenantId: string, name: string): SandboxHost {
+    const own = this.isSuspect(name) ? this.separate(tenantId) : null;
+    return own ?? this.of(tenantId);
+  }
+
+  /** A host that the tenant shares with no well-behaved one. Null: it has one already, or there is none. */
+  separate(tenantId: string): SandboxHost | null {
+    return this.#hosts.separate(tenantId);
+  }
+
+  /** Where calls run that have cost others too much; null: inline, where there is no other place. */
+  apart(): SandboxHost | null {
+    return this.#hosts.apart();
+  }
+
+  /** The tenant is gone. */
+  release(tenantId: string): void {
+    this.#hosts.release(tenantId);
+  }
+
+  /** The tenant of this name has harmed others lately. */
+  isSuspect(name: string): boolean {
+    return this.#blame.isSuspect(name);
+  }
+
+  /** How long the tenant's next version has to wait, in ms. */
+  waitMs(name: string): number {
+    return this.#blame.waitMs(name);
+  }
+
+  /** The tenant has cost others something. */
+  addBlame(name: string): void {
+    this.#blame.add(name);
+  }
+
+  /** A tenant that serves has harmed others: from now on it harms only those that have harmed others too. */
+  punish(tenant: Housed): void {
+    this.#blame.add(tenant.name);
+    if (this.#options.isThere(tenant)) this.#separateNow(tenant);
+  }
+
+  /** A version of this number is given to a host where it will serve. */
+  noteVersion(versionId: number, name: string): void {
+    this.#names.set(versionId, name);
+    for (const oldest of this.#names.keys()) {
+      if (this.#names.size <= LOADING.maxVersions) return;
+      this.#names.delete(oldest);
+    }
+  }
+
+  /**
+   * Tries a version where it costs no client anything. Null: it was not tried, and need not be, because all runs inline.
+   * @param isWanted asked when its turn has come
+   */
+  trial(name: string, version: VersionCode, isWanted: () => boolean): Promise<Trial | null> | null {
+    if (this.#settings.user_function_isolation === 'inline') return null;
+    return this.#trials.try(name, this.isSuspect(name), version, isWanted);
+  }
+
+  /**
+   * Takes over other settings.
+   * @returns ends the hosts of before, to be called when nothing runs there any more; null: they go on
+   */
+  configure(settings: FunctionSettings): (() => Promise<void>) | null {
+    const last = this.#settings;
+    this.#settings = settings;
+    const isChanged =
+      settings.user_function_isolation !== last.user_function_isolation ||
+      settings.user_function_memory_limit !== last.user_function_memory_limit;
+    if (!isChanged) return null;
+    const old = this.#hosts;
+    this.#hosts = this.#newHosts();
+    // tenants that have cost others something still do
+    for (const tenantId of old.separated) this.#hosts.separate(tenantId);
+    return () => old.retire();
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#trials.stop(), this.#hosts.stop()]);
+  }
+
+  #newHosts(): Hosts {
+    return new Hosts({
+      isolation: this.#settings.user_function_isolation,
+      memoryLimitMb: this.#settings.user_function_memory_limit,
+      onKilled: (versionId) => this.#killed(versionId),
+      onExcess: (versionId, excess) => this.#takesTooMuch(versionId, excess),
+      onAccident: (signal) =>
+        this.#log.warn(
+          { event: 'sandbox_ended', signal },
+          `sandbox process ended by ${signal}, which is not the proxy's: another one takes over`,
+        ),
+      onStalled: () =>
+        this.#log.warn(
+          { event: 'sandbox_stalled' },
+          'sandbox process ended because it had no processor, or was stopped: another one takes over',
+        ),
+      onStartFailed: (complaint) =>
+        this.#log.error(
+          { event: 'sandbox_failed' },
+          `sandbox process ended before it was ready: ${printable(complaint.trim()) || 'no reason given'}`,
+        ),
+    });
+  }
+
+  #killed(versionId: number): void {
+    const name = this.#names.get(versionId);
+    if (name === undefined) return;
+    this.#log.error(
+      { event: 'sandbox_killed', tenant: name },
+      `sandbox process killed because of user functions in ${name}`,
+    );
+    this.#blame.add(name);
+    const tenant = this.#options.servedBy(versionId);
+    if (tenant !== undefined) this.#separateNow(tenant);
+  }
+
+  /** A version that stays below its limits and delays its neighbours all the same. That is no fault. */
+  #takesTooMuch(versionId: number, excess: Excess): void {
+    const tenant = this.#options.servedBy(versionId);
+    if (tenant === undefined || !this.#separateNow(tenant)) return;
+    this.#log.info(
+      { event: 'sandbox_separated', tenant: tenant.name, excess },
+      `user functions of ${tenant.name} take much ${excess}: they get a sandbox process of their own`,
+    );
+  }
+
+  /** @returns whether there was something to separate it from */
+  #separateNow(tenant: Housed): boolean {
+    const host = this.separate(tenant.id);
+    if (host !== null) void tenant.moveTo(host);
+    return host !== null;
+  }
+}

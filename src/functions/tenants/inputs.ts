@@ -1,0 +1,69 @@
+/** The files that a tenant's bundle is made of, and whether something has changed there since they were read. */
+import { hasChangedSince, type Trail } from '../build/trail.ts';
+import { LOADING } from '../limits.ts';
+
+export interface InputsOptions {
+  /** the files that the functions are in, absolute */
+  readonly entries: readonly string[];
+  readonly trailOf: (paths: readonly string[]) => Promise<Trail>;
+  /** Changes along this trail are to be heard of from now on. */
+  readonly onTrail: (trail: Trail) => void;
+}
+
+export class Inputs {
+  readonly #options: InputsOptions;
+  #paths: readonly string[];
+  #trail: Trail | null = null;
+  #isClosed = false;
+  /** world-writable paths that have been named */
+  readonly #named = new Set<string>();
+
+  constructor(options: InputsOptions) {
+    this.#options = options;
+    this.#paths = options.entries;
+  }
+
+  get paths(): readonly string[] {
+    return this.#paths;
+  }
+
+  /** Whether a change of this path may change the bundle, as far as that is known. */
+  isOnTrail(path: string): boolean {
+    return this.#trail?.has(path) ?? false;
+  }
+
+  /** Whether the files are other than they were when they were looked at last. */
+  async haveChanged(): Promise<boolean> {
+    return hasChangedSince(this.#trail, await this.#options.trailOf(this.#paths), 0);
+  }
+
+  /**
+   * Follows the files that a build has read.
+   * @param paths absolute
+   * @param startedAtMs when the build began, in ms since 1970
+   * @returns whether one of them has changed since: before it was followed, nothing would have been heard of that
+   */
+  async follow(paths: readonly string[], startedAtMs: number): Promise<boolean> {
+    const { trailOf, onTrail } = this.#options;
+    this.#paths = [...new Set(paths)];
+    const before = this.#trail;
+    this.#trail = await trailOf(this.#paths);
+    if (this.#isClosed) return false;
+    onTrail(this.#trail);
+    this.#trail = await trailOf(this.#paths);
+    return !this.#isClosed && hasChangedSince(before, this.#trail, startedAtMs - LOADING.clockMs);
+  }
+
+  /** Paths that anybody may write to, each of them once. */
+  takeWritable(): string[] {
+    const paths = [...(this.#trail ?? [])]
+      .filter(([path, point]) => point.isWorldWritable && !this.#named.has(path))
+      .map(([path]) => path);
+    for (const path of paths) this.#named.add(path);
+    return paths;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+  }
+}

@@ -1,0 +1,141 @@
+/** Loads a tenant's bundles into the host where its calls run. The last one that has been loaded serves. */
+import type { Bundle } from '../build/bundle-job.ts';
+import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
+import type { TenantSettings } from './settings.ts';
+import { tryVersion, type SoundTrial, type TrialResult } from './trials.ts';
+import { Version } from './version.ts';
+
+export interface InstallerOptions {
+  /** places in the source are shown relative to this file, absolute */
+  readonly entryFile: string;
+  readonly settings: TenantSettings;
+  readonly host: SandboxHost;
+  /** the number of the next version, unique in the proxy */
+  readonly nextVersionId: () => number;
+  /** A version of this number is about to be given to the host where it will serve. */
+  readonly onGiven: (versionId: number) => void;
+  /** The tenant has calls: what serves next is to be ready at once. */
+  readonly isInUse: () => boolean;
+  /** A version that serves could not be loaded elsewhere, because loading it costs too much. */
+  readonly onCostlyMove: () => void;
+  /** Another version serves. `isNew`: its code is another one. */
+  readonly onInstalled: (version: Version, isNew: boolean) => void;
+}
+
+export class Installer {
+  readonly #options: InstallerOptions;
+  #settings: TenantSettings;
+  #host: SandboxHost;
+  #version: Version | null = null;
+  /** one load after the other */
+  #loading: Promise<unknown> = Promise.resolve();
+  #isDisposed = false;
+
+  constructor(options: InstallerOptions) {
+    this.#options = options;
+    this.#settings = options.settings;
+    this.#host = options.host;
+  }
+
+  /** The version that serves; null: there is none. */
+  get version(): Version | null {
+    return this.#version;
+  }
+
+  get settings(): TenantSettings {
+    return this.#settings;
+  }
+
+  /** Takes effect with the next version. @returns whether the settings are others than before */
+  configure(settings: TenantSettings): boolean {
+    if (JSON.stringify(settings) === JSON.stringify(this.#settings)) return false;
+    this.#settings = settings;
+    return true;
+  }
+
+  /** The next version goes there. */
+  useHost(host: SandboxHost): void {
+    this.#host = host;
+  }
+
+  /** A bundle as hosts are given it, under a number of its own. */
+  codeOf(bundle: Bundle): VersionCode {
+    const { timeoutMs, memoryLimitMb, maxResult, databases } = this.#settings;
+    const id = this.#options.nextVersionId();
+    return { id, code: bundle.code, databases, memoryLimitMb, maxResult, timeoutMs };
+  }
+
+  /**
+   * Loads new code, which serves from then on.
+   * @param trial that it has passed elsewhere; null: it was not tried
+   * @returns null: the tenant has gone
+   */
+  install(bundle: Bundle, trial: SoundTrial | null): Promise<TrialResult | null> {
+    return this.#inTurn(() => this.#install(bundle, true, trial));
+  }
+
+  /**
+   * Loads the version that serves once more, if it was loaded with other settings or elsewhere.
+   * @returns null: there was nothing to load
+   */
+  async renew(): Promise<TrialResult | null> {
+    await this.#loading;
+    const version = this.#version;
+    if (version === null || this.#isDisposed || version.isAt(this.#host, this.#settings)) return null;
+    const { bundle, manifest, trialRoute: route } = version;
+    return await this.#inTurn(() => this.#install(bundle, false, { kind: 'sound', manifest, route }));
+  }
+
+  dispose(): void {
+    this.#isDisposed = true;
+    this.#version?.dispose();
+    this.#version = null;
+  }
+
+  #inTurn<T>(load: () => Promise<T>): Promise<T> {
+    const loaded = this.#loading.then(load);
+    this.#loading = loaded.catch(() => {});
+    return loaded;
+  }
+
+  async #install(bundle: Bundle, isNew: boolean, trial: SoundTrial | null): Promise<TrialResult | null> {
+    if (this.#isDisposed) return null;
+    const code = this.codeOf(bundle);
+    const host = this.#host;
+    const settings = this.#settings;
+    this.#options.onGiven(code.id);
+    const loaded = await this.#load(host, code, isNew, trial);
+    if (loaded.kind === 'refused') return loaded;
+    if (this.#isDisposed) {
+      host.dispose(code.id);
+      return null;
+    }
+    const { manifest, route: trialRoute } = loaded;
+    const { entryFile } = this.#options;
+    const last = this.#version;
+    this.#version = new Version({ bundle, entryFile, code, host, settings, manifest, trialRoute });
+    last?.dispose();
+    this.#options.onInstalled(this.#version, isNew);
+    return loaded;
+  }
+
+  /** A version that was tried elsewhere and is not in use is loaded with its first call: an isolate takes 2.7 MB. */
+  async #load(
+    host: SandboxHost,
+    code: VersionCode,
+    isNew: boolean,
+    trial: SoundTrial | null,
+  ): Promise<TrialResult> {
+    if (trial !== null && host.adopt !== undefined && !this.#options.isInUse()) {
+      host.adopt(code);
+      return trial;
+    }
+    const loaded = await tryVersion(host, code);
+    if (loaded.kind === 'sound' || loaded.cause !== 'offence' || isNew) return loaded;
+    if (trial === null || host.adopt === undefined) return loaded;
+    // it serves already, and must leave the process that it shares with others
+    this.#options.onCostlyMove();
+    host.adopt(code);
+    return trial;
+  }
+}

@@ -1,0 +1,158 @@
+/** Makes decisions of a tenant's answers: applies the failure policies, counts, and has failures logged. */
+import { basename } from 'node:path';
+import type { SourceFiles } from '../build/bundle-job.ts';
+import {
+  checked,
+  failedFunction,
+  failureOf,
+  GO,
+  misnamed,
+  refusalOf,
+  type Decision,
+  type FailurePolicy,
+  type Nameable,
+} from '../decide/policy.ts';
+import type { CallFailure, HostAnswer, HostCall, Part } from '../sandbox/host.ts';
+import type { Manifest } from '../sandbox/load-result.ts';
+import type { Journal } from './journal.ts';
+import type { TenantSettings } from './settings.ts';
+import type { Targets } from './targets.ts';
+import type { Version } from './version.ts';
+
+/** By function the file that it comes from; '': there is no such function. */
+export interface Origins {
+  readonly routing: string;
+  readonly rewrite: string;
+}
+
+/** One file may hold both functions. */
+export function originsOf({ routing, rewrite }: SourceFiles, { routes, rewrites }: Manifest): Origins {
+  return {
+    routing: routing ?? (routes ? rewrite : null) ?? '',
+    rewrite: rewrite ?? (rewrites ? routing : null) ?? '',
+  };
+}
+
+/** Before a version is loaded it is assumed to have both functions, because each of the files may hold them. */
+const UNKNOWN: Manifest = { routes: true, rewrites: true };
+
+export interface JudgeOptions {
+  readonly files: SourceFiles;
+  readonly journal: Journal;
+  readonly targets: Pick<Targets, 'mayName'>;
+  readonly settings: () => TenantSettings;
+  /** the version that serves; null: there is none */
+  readonly version: () => Version | null;
+}
+
+export class Judge {
+  readonly #options: JudgeOptions;
+  readonly #journal: Journal;
+  /** version and options that `warnOfPassing` was about */
+  #warnedAbout = '';
+
+  constructor(options: JudgeOptions) {
+    this.#options = options;
+    this.#journal = options.journal;
+  }
+
+  /** Which functions there are. */
+  get manifest(): Manifest {
+    return this.#options.version()?.manifest ?? UNKNOWN;
+  }
+
+  /**
+   * Applies the policies to an answer.
+   * @param opened the tenant has been suspended because of it
+   * @param manifest of the version that gave it, which may not serve any more; null: none did
+   */
+  decide(call: HostCall, answer: HostAnswer, opened: boolean, manifest: Manifest | null): Decision {
+    this.#journal.counters.calls++;
+    if (answer.rewrite === null && answer.route === null) return GO;
+    const { rewrite, route } = checked(call, answer, this.#mayName, this.#nameable);
+    const { rewrites, routes } = manifest ?? this.manifest;
+    // a call that was cut off failed once, whichever function it was in
+    const failure = failureOf(rewrite) ?? failureOf(route);
+    if (failure !== null) this.#noteFailure(call, failure, { rewrite, route }, opened);
+    const { onRewriteFailure, onRoutingFailure } = this.#options.settings();
+    return (
+      (rewrites && this.#refusal(call, rewrite, onRewriteFailure)) ||
+      (routes && this.#refusal(call, route, onRoutingFailure)) ||
+      this.#go(call, rewrite, route)
+    );
+  }
+
+  /** The decision for a query that is over user_function_max_query. */
+  tooLarge(sizeBytes: number): Decision {
+    const { maxQueryBytes } = this.#options.settings();
+    const failure: CallFailure = {
+      outcome: 'too_large',
+      message: `query of ${sizeBytes} bytes is over user_function_max_query (${maxQueryBytes})`,
+      stack: '',
+    };
+    const call = { username: '', query: '', inTransaction: false, database: '' };
+    return this.decide(call, { rewrite: { failure }, route: { failure } }, false, null);
+  }
+
+  /** A rule that refuses queries is a guard, and some queries would get past it. */
+  warnOfPassing(version: Version): void {
+    const { onRewriteFailure, onRoutingFailure, maxQueryBytes } = this.#options.settings();
+    const { rewrites, routes } = version.manifest;
+    const options = [
+      rewrites && onRewriteFailure === 'pass' ? 'rewrite_query_on_failure' : '',
+      routes && onRoutingFailure === 'pass' ? 'routing_rules_on_failure' : '',
+    ].filter((option) => option !== '');
+    // once for each version, and again when the options change
+    const about = `${version.hash} ${options.join()} ${maxQueryBytes}`;
+    if (options.length === 0 || about === this.#warnedAbout || !version.canReject) return;
+    this.#warnedAbout = about;
+    this.#journal.passes(options, maxQueryBytes);
+  }
+
+  /** Most likely a misspelt name: every query that is routed like the trial call would be a failure. */
+  warnOfMisdirected({ trialRoute, code: { databases } }: Version): void {
+    const call = { username: '', query: '', inTransaction: false, database: databases[0] ?? '' };
+    if (trialRoute === null || this.#mayName(trialRoute, call)) return;
+    this.#journal.misdirected(`routing_rules ${misnamed(trialRoute, this.#nameable(call))}`);
+  }
+
+  #go(call: HostCall, rewrite: Part, route: Part): Decision {
+    const query = rewrite !== null && 'text' in rewrite && rewrite.text !== call.query ? rewrite.text : null;
+    const dbkey = route !== null && 'text' in route ? route.text : null;
+    if (query !== null) this.#journal.counters.rewritten++;
+    if (dbkey !== null) this.#journal.counters.routed++;
+    return query === null && dbkey === null ? GO : { kind: 'go', query, dbkey };
+  }
+
+  #refusal(call: HostCall, part: Part, policy: FailurePolicy): Decision | null {
+    if (part !== null && 'rejection' in part) this.#journal.counters.rejected++;
+    return refusalOf(call.query, part, policy);
+  }
+
+  #noteFailure(call: HostCall, failure: CallFailure, answer: HostAnswer, opened: boolean): void {
+    const place = this.#options.version()?.placeOf(failure) ?? null;
+    const subject = place === null ? this.#subject(failure, answer) : '';
+    this.#journal.failed(call.query, { ...failure, message: subject + failure.message }, place, opened);
+  }
+
+  /** The function that `took longer than …`, where that has no place in its source. */
+  #subject({ message }: CallFailure, { rewrite, route }: HostAnswer): string {
+    if (!/^(?:did|needed|returned|threw|took)\b/.test(message)) return '';
+    const name = failedFunction(this.#options.version()?.manifest ?? null, rewrite, route);
+    if (name === '') return 'the call ';
+    const origins = originsOf(this.#options.files, this.manifest);
+    return `${name} (${basename(name === 'rewrite_query' ? origins.rewrite : origins.routing)}) `;
+  }
+
+  readonly #mayName = (name: string, call: HostCall): boolean =>
+    this.#options.targets.mayName(
+      this.#options.files,
+      call.entry ?? call.loginDatabase ?? call.database,
+      name,
+    );
+
+  readonly #nameable = ({ nameable = '' }: HostCall): Nameable =>
+    nameable === ''
+      ? { names: this.#options.settings().databases, isAll: true }
+      : { names: nameable.split('\u0001'), isAll: false };
+}

@@ -1,0 +1,51 @@
+/** RELOAD: builds all tenants again, and waits for them, but not for ever. */
+import { CATALOG } from '../limits.ts';
+import type { Catalog } from './catalog.ts';
+import type { Housing } from './housing.ts';
+import type { FunctionLog } from './journal.ts';
+import type { Tenant } from './tenant.ts';
+
+export interface ReloadParts {
+  readonly catalog: Catalog;
+  readonly housing: Housing;
+  readonly log: FunctionLog;
+}
+
+/**
+ * @param besides what is waited for as well
+ * @returns when all is built, or after the longest wait: what is late goes on, and is named in the log
+ */
+export async function reloadAll(parts: ReloadParts, besides: Promise<unknown>): Promise<void> {
+  const { catalog, housing } = parts;
+  const { suspects = [], others = [] } = Object.groupBy(catalog.tenants, ({ name }) =>
+    housing.isSuspect(name) ? 'suspects' : 'others',
+  );
+  await Promise.all([
+    inTime(Promise.all([besides, catalog.reload(others, true)]), CATALOG.longestReloadMs, () =>
+      warnOfLate(others, parts.log),
+    ),
+    inTime(catalog.reload(suspects, true), CATALOG.longestSuspectMs, () => warnOfLate(suspects, parts.log)),
+  ]);
+}
+
+/** @param onLate called when the work takes longer; it goes on all the same */
+async function inTime(work: Promise<unknown>, limitMs: number, onLate: () => void): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      onLate();
+      resolve();
+    }, limitMs);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
+}
+
+function warnOfLate(tenants: readonly Tenant[], log: FunctionLog): void {
+  const late = tenants.filter((tenant) => tenant.isBuilding).map(({ name }) => name);
+  const more = late.length > CATALOG.maxNamed ? ` and ${late.length - CATALOG.maxNamed} more` : '';
+  log.warn(
+    { event: 'reload' },
+    `RELOAD does not wait any longer for user functions that are still being loaded: ${late.slice(0, CATALOG.maxNamed).join(', ')}${more}`,
+  );
+}

@@ -1,0 +1,90 @@
+/**
+ * Tenants whose files have gone: their functions stay active until the grace period is over or an operator has confirmed the
+ * removal. After that, a tenant that guards queries fails them, and another one is taken for removed.
+ */
+import type { FindFile } from '../build/sources.ts';
+import { KnownFiles } from './known-files.ts';
+import { tenantSettings, type FunctionSettings } from './settings.ts';
+import type { Tenant } from './tenant.ts';
+
+export interface RemovalsOptions {
+  readonly settings: () => FunctionSettings;
+  /** tenants that have a function in this file */
+  readonly using: (file: string) => readonly Tenant[];
+  /** A file applies no more: other files may take its place. */
+  readonly onRemoved: () => void;
+}
+
+export class Removals {
+  readonly #options: RemovalsOptions;
+  readonly #known: KnownFiles;
+
+  constructor(options: RemovalsOptions) {
+    this.#options = options;
+    this.#known = new KnownFiles(() => options.settings().user_function_removal_grace, {
+      onGone: (file) => this.#gone(file),
+      onBack: (file) => this.#back(file),
+      onOverdue: (file) => this.#overdue(file),
+    });
+  }
+
+  /** Finds the file that applies in a folder, be it one that has gone a moment ago. */
+  readonly find: FindFile = (folder, name, extensions) => this.#known.find(folder, name, extensions);
+
+  /** A file of the tenant is gone. */
+  concerns({ files }: Tenant): boolean {
+    return this.#known.isGone(files.routing) || this.#known.isGone(files.rewrite);
+  }
+
+  /** The operator confirms that all files that are gone were removed. @returns these files */
+  confirm(): string[] {
+    return this.#known.confirmRemovals();
+  }
+
+  stop(): void {
+    this.#known.stop();
+  }
+
+  #gone(file: string): void {
+    const seconds = this.#options.settings().user_function_removal_grace / 1000;
+    for (const tenant of this.#options.using(file)) {
+      const { version, journal } = tenant;
+      const serving = version === null ? 'nothing is loaded' : `version ${version.hash} goes on`;
+      journal.gone(
+        `${file} is gone: ${serving} for ${seconds} s, unless the file comes back or RELOAD confirms its removal`,
+      );
+    }
+  }
+
+  #back(file: string): void {
+    for (const tenant of this.#options.using(file)) {
+      tenant.journal.back(file);
+      if (this.concerns(tenant)) continue;
+      tenant.setMissing(null);
+      void tenant.reload();
+    }
+  }
+
+  /** @returns whether the file applies no more */
+  #overdue(file: string): boolean {
+    const guards = this.#options.using(file).filter((tenant) => this.#isGuard(tenant, file));
+    const message = `${file} is gone: each query is a failure until it is back, or RELOAD confirms its removal`;
+    for (const guard of guards) {
+      guard.setMissing(message);
+      guard.journal.gone(message);
+    }
+    if (guards.length > 0) return false;
+    // after KnownFiles has forgotten the file
+    process.nextTick(this.#options.onRemoved);
+    return true;
+  }
+
+  /** Whether a function that comes from this file has a policy other than `pass`. */
+  #isGuard({ origins }: Tenant, file: string): boolean {
+    const { onRoutingFailure, onRewriteFailure } = tenantSettings(this.#options.settings(), []);
+    return (
+      (origins.routing === file && onRoutingFailure !== 'pass') ||
+      (origins.rewrite === file && onRewriteFailure !== 'pass')
+    );
+  }
+}

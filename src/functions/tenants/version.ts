@@ -1,0 +1,73 @@
+/** One version of a tenant's code: a bundle that has been loaded into the host where its calls run. */
+import type { Bundle } from '../build/bundle-job.ts';
+import { positionsOf, type Place, type Positions } from '../build/places.ts';
+import type { CallFailure, SandboxHost, VersionCode } from '../sandbox/host.ts';
+import type { Manifest } from '../sandbox/load-result.ts';
+import type { TenantSettings } from './settings.ts';
+
+export interface VersionParts {
+  readonly bundle: Bundle;
+  /** the file that places in the source are shown relative to, absolute */
+  readonly entryFile: string;
+  readonly code: VersionCode;
+  readonly host: SandboxHost;
+  readonly settings: TenantSettings;
+  readonly manifest: Manifest;
+  readonly trialRoute: string | null;
+}
+
+export class Version {
+  readonly bundle: Bundle;
+  /** as its hosts are given it */
+  readonly code: VersionCode;
+  readonly host: SandboxHost;
+  /** with which it was loaded */
+  readonly settings: TenantSettings;
+  /** which functions it has */
+  readonly manifest: Manifest;
+  /** the database that its trial call was routed to; null: none */
+  readonly trialRoute: string | null;
+  /** ms since 1970 */
+  readonly loadedAtMs = Date.now();
+  readonly #positions: Positions;
+
+  constructor(parts: VersionParts) {
+    this.bundle = parts.bundle;
+    this.code = parts.code;
+    this.host = parts.host;
+    this.settings = parts.settings;
+    this.manifest = parts.manifest;
+    this.trialRoute = parts.trialRoute;
+    this.#positions = positionsOf(parts.bundle.map, parts.entryFile);
+  }
+
+  /** Unique among all versions of the proxy: hosts know it by this number. */
+  get id(): number {
+    return this.code.id;
+  }
+
+  /** Of the code: equal hashes are equal code. */
+  get hash(): string {
+    return this.bundle.hash;
+  }
+
+  /** Whether it was loaded into this host with these settings. */
+  isAt(host: SandboxHost, settings: TenantSettings): boolean {
+    return this.host === host && this.settings === settings;
+  }
+
+  /** Where a failure happened in the author's files; null: not known. */
+  placeOf(failure: CallFailure): Place | null {
+    return this.#positions.find(failure.stack);
+  }
+
+  /** Whether its code uses `reject` beyond the line that takes it over from the isolate (build/bundle.ts). */
+  get canReject(): boolean {
+    return /\breject\d*\b/.test(this.code.code.replace(/^.*\breject\d* = globalThis\.reject;$/gm, ''));
+  }
+
+  /** Its host answers the calls that it was given, and forgets it. */
+  dispose(): void {
+    this.host.dispose(this.id);
+  }
+}

@@ -1,0 +1,20 @@
+/** Time as a part that is handed in, so that tests need not wait. */
+
+export interface Clock {
+  /** ms since 1970 */
+  now(): number;
+  /**
+   * Does the work after a delay, which does not keep the process running.
+   * @param delayMs ms
+   * @returns cancels it
+   */
+  after(delayMs: number, work: () => void): () => void;
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after: (delayMs, work) => {
+    const timer = setTimeout(work, delayMs).unref();
+    return () => clearTimeout(timer);
+  },
+};
