@@ -22,7 +22,7 @@ import type { Node } from './node.ts';
 import { Nodes } from './nodes.ts';
 import type { PlannedHold, RunningSwitchover, SwitchableCluster } from './planned/cluster.ts';
 import type { Failure } from './probe.ts';
-import type { Probes } from './probes.ts';
+import type { ProbeSource } from './probes.ts';
 import type { Evidence } from './question.ts';
 import { Readers } from './readers.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -82,7 +82,12 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   readonly fences: Fences;
   #stopped = false;
 
-  constructor(surroundings: Surroundings, database: Database, history: SwitchoverHistory, probes: Probes) {
+  constructor(
+    surroundings: Surroundings,
+    database: Database,
+    history: SwitchoverHistory,
+    probes: ProbeSource,
+  ) {
     this.#surroundings = surroundings;
     this.database = database;
     this.config = database.config;

@@ -5,7 +5,7 @@ import { nodeKey, type News, type NodeFacts, type Role } from './facts.ts';
 import { Following } from './following.ts';
 import type { NodeWatch } from './node-watch.ts';
 import type { Failure } from './probe.ts';
-import type { NodeProbe } from './probes.ts';
+import type { ProbeHandle } from './probes.ts';
 import type { Evidence } from './question.ts';
 
 export interface NodeParts {
@@ -13,7 +13,7 @@ export interface NodeParts {
   /** the database whose pools go to this node: `dev@host:port` */
   readonly database: Database;
   readonly watch: (node: Node) => NodeWatch;
-  readonly probe: (node: Node) => NodeProbe;
+  readonly probe: (node: Node) => ProbeHandle;
 }
 
 /** See NodeFacts for the fields. */
@@ -21,7 +21,7 @@ export class Node implements NodeFacts {
   readonly key: string;
   readonly target: Target;
   readonly database: Database;
-  readonly probe: NodeProbe;
+  readonly probe: ProbeHandle;
   /** what clients that were led to this node by its name are told */
   readonly watch: NodeWatch;
   readonly following = new Following();

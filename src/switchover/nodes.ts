@@ -7,7 +7,7 @@ import { nodeKey } from './facts.ts';
 import { Node } from './node.ts';
 import { OwnSession } from './planned/own-session.ts';
 import type { Failure } from './probe.ts';
-import type { Probes } from './probes.ts';
+import type { ProbeSource } from './probes.ts';
 import type { Evidence } from './question.ts';
 import type { Surroundings } from './surroundings.ts';
 import type { TopologyRow } from './topology.ts';
@@ -36,14 +36,14 @@ export class Nodes {
   readonly #owner: Database;
   readonly #cluster: SessionWatch & ClusterView;
   readonly #events: NodeEvents;
-  readonly #probes: Probes;
+  readonly #probes: ProbeSource;
 
   /** @param owner the database with the topology_query */
   constructor(
     surroundings: Surroundings,
     owner: Database,
     cluster: SessionWatch & ClusterView,
-    probes: Probes,
+    probes: ProbeSource,
     events: NodeEvents,
   ) {
     this.#surroundings = surroundings;

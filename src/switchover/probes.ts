@@ -4,11 +4,20 @@ import type { Target } from '../pool/socket.ts';
 import { Probe, type Failure, type ProbeEvents } from './probe.ts';
 import type { Evidence } from './question.ts';
 
+/** A cluster's view of the probe of one of its nodes. */
+export type ProbeHandle = Pick<NodeProbe, 'isFirst' | 'start' | 'kick' | 'renew' | 'stop'>;
+
+/** Makes the probes of nodes; tests put another one in its place. */
+export interface ProbeSource {
+  /** A probe that is not started yet. */
+  of(key: string, target: Target, events: ProbeEvents): ProbeHandle;
+}
+
 /**
  * The probes of all clusters of a proxy. Databases whose nodes are the same servers, and whose probes log in there as the
  * same user, share one probe for each server.
  */
-export class Probes {
+export class Probes implements ProbeSource {
   readonly #byKey = new Map<string, SharedProbe>();
 
   /** A probe that is not started yet. It is alone with its node as far as its owner can see. */

@@ -76,6 +76,11 @@ export class Attempt {
     this.#done = done;
   }
 
+  /** The database of the pool that asked. */
+  get database(): string {
+    return this.#pool.database.name;
+  }
+
   /** The server has logged in. */
   async succeed(): Promise<Server> {
     const socket = new FakeSocket() as unknown as Socket;
