@@ -9,7 +9,6 @@ import type { Server, ServerUser } from '../pool/server.ts';
 import type { Decision, Tenant } from '../functions/functions.ts';
 import { printable } from '../telemetry/printable.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
-import { Carry } from '../wire/carry.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { Clock } from './clock.ts';
 import type { SessionContext } from './context.ts';
@@ -19,6 +18,8 @@ import { Gate } from './relay/gate.ts';
 import { Intake } from './relay/intake.ts';
 import { Transcript } from './resend/transcript.ts';
 import { SessionSettings } from './settings.ts';
+import { Outgoing } from './relay/outgoing.ts';
+import { Replies } from './relay/replies.ts';
 import { Outstanding } from './relay/outstanding.ts';
 import { Question, type Asked } from './query/question.ts';
 import { Statements } from './statements/statements.ts';
@@ -55,7 +56,7 @@ export interface ClientHandlers {
   /** The user functions have answered. */
   decided(client: Client, asked: Asked, decision: Decision): void;
   /** The linked server has sent bytes. */
-  serverBytes(client: Client, chunk: Buffer): void;
+  serverBytes(client: Client, server: Server, chunk: Buffer): void;
   /** The connection to the server has ended, and not by the client's doing. */
   serverLost(client: Client, server: Server, reason: string): void;
   /** The pool lends the server that the client was waiting for. */
@@ -141,27 +142,15 @@ export class Client implements Waiter, ServerUser {
   lostTransaction: ClientError | null = null;
   /** it had failed before, so that nothing but its end is expected */
   lostHadFailed = false;
-  /** an error was answered without the server: messages are ignored until Sync */
-  skipToSync = false;
 
-  // From server to client.
-  /** the start of a server message whose rest has not come */
-  readonly replyCarry = new Carry();
-  replyLeft = 0;
-  replyForwarded = true;
-  /** bytes for the client are still in this process: the server is not read meanwhile */
-  congested = false;
-  /** the transaction is over, but the bytes of its answer have not left yet */
-  unlinkWhenFlushed = false;
-  /** the transaction is over, but a message has begun behind it */
-  unlinkLate = false;
+  readonly replies = new Replies();
 
   readonly statements: Statements;
 
   readonly #handlers: ClientHandlers;
   #reader: Reader = NO_READER;
   #isClosed = false;
-  readonly #outgoing: Buffer[] = [];
+  readonly #outgoing = new Outgoing();
 
   readonly onData = (chunk: Buffer): void => {
     if (this.#isClosed) return;
@@ -183,14 +172,10 @@ export class Client implements Waiter, ServerUser {
   };
 
   readonly #onFlushed = (): void => {
-    this.congested = false;
+    const unlinks = this.replies.flushed();
     if (this.#isClosed) return;
     this.server?.socket.resume();
-    if (this.unlinkWhenFlushed) {
-      this.unlinkWhenFlushed = false;
-      // it may have asked for more meanwhile
-      if (this.server !== null) this.#handlers.flushed(this);
-    }
+    if (unlinks) this.#handlers.flushed(this);
     if (this.gate.isHalted && !this.gate.isAhead) this.goOn();
   };
 
@@ -315,9 +300,7 @@ export class Client implements Waiter, ServerUser {
       this.gate.halt('unsent');
       socket.pause();
     }
-    if (this.congested) return;
-    this.congested = true;
-    socket.write(EMPTY, this.#onFlushed);
+    if (this.replies.noteUnsent()) socket.write(EMPTY, this.#onFlushed);
   }
 
   /** Sends an answer, with which what it answers can't be sent again to another server. */
@@ -362,28 +345,18 @@ export class Client implements Waiter, ServerUser {
 
   /** Bytes for the server, in order; they leave together with `flush`, in one write where they are small. */
   forward(bytes: Buffer): void {
-    this.#outgoing.push(bytes);
+    this.#outgoing.add(bytes);
   }
 
   /** Sends what `forward` was given; reading stops while the server doesn't take it. */
   flush(): void {
-    const pieces = this.#outgoing;
-    if (pieces.length === 0) return;
-    const socket = this.server?.socket;
-    if (socket !== undefined) {
-      if (pieces.length > 1) socket.cork();
-      let taken = true;
-      for (const piece of pieces) taken = socket.write(piece);
-      if (pieces.length > 1) socket.uncork();
-      if (!taken) this.socket.pause();
-    }
-    pieces.length = 0;
+    if (!this.#outgoing.flush(this.server?.socket)) this.socket.pause();
   }
 
   // ServerUser
-  onServerBytes(_server: Server, chunk: Buffer): void {
+  onServerBytes(server: Server, chunk: Buffer): void {
     try {
-      this.#handlers.serverBytes(this, chunk);
+      this.#handlers.serverBytes(this, server, chunk);
     } catch (error) {
       this.crash(error as Error);
     }

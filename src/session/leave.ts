@@ -35,7 +35,7 @@ export function leave(
   client.transcript.forget();
   if (client.socket.destroyed) return;
   // In the middle of a server's message an error of ours would be taken for its rest.
-  if (error === null || (client.replyLeft > 0 && client.replyForwarded)) client.socket.destroySoon();
+  if (error === null || client.replies.isCut) client.socket.destroySoon();
   else sayLast(client, error);
   if (!client.socket.destroyed) linger(client);
 }
@@ -67,14 +67,14 @@ function abandonServer(client: Client, reason: string | null): void {
   client.server = null;
   server.detach();
   // what it sends now would be written over what the client has still to take
-  if (!client.congested) server.socket.resume();
+  if (!client.replies.isUnsent) server.socket.resume();
   if (client.replication !== 'none') {
     server.close('replication client was closed');
     outstanding.clear();
     return;
   }
-  const isClean = isLinked && !inTransaction && client.intake.bodyLeft === 0 && !client.congested;
-  if (isClean && client.replyLeft === 0 && client.replyCarry.length === 0) {
+  const isClean = isLinked && !inTransaction && client.intake.bodyLeft === 0 && !client.replies.isUnsent;
+  if (isClean && client.replies.isEmpty) {
     if (client.pool!.mode === 'session') server.markForReset();
     if (outstanding.tainted) server.markInDoubt();
     if (outstanding.mixed && server.closeReason === null)

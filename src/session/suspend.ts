@@ -47,7 +47,7 @@ export function resumeReading(sessions: Sessions): void {
   sessions.suspended = false;
   const unread = new Set<Server>();
   for (const client of sessions.clients) {
-    if (client.congested && client.server !== null) unread.add(client.server);
+    if (client.replies.isUnsent && client.server !== null) unread.add(client.server);
     if (client.isConsole) client.socket.resume();
     else client.readOn();
   }

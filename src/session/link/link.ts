@@ -120,7 +120,7 @@ function noteApplied(client: Client, server: Server): void {
 /** What it should know of its server, which is not the one that it had before. */
 function tellNews(client: Client, server: Server): void {
   const news = client.settings.news(server);
-  if (news === null || (client.replyLeft > 0 && client.replyForwarded)) return;
+  if (news === null || client.replies.isCut) return;
   // not an answer: what the client has sent can still be sent again
   client.write(Buffer.concat(news.map(([name, value]) => parameterStatus(name, value))));
 }
@@ -140,8 +140,8 @@ function linkAgain(client: Client, reason: string): void {
 
 /** Gives the server back, if nothing speaks against it. Called at each end of a query cycle. */
 export function unlinkIfDone(client: Client): void {
-  const server = client.server!;
-  if (client.inTransaction) return;
+  const { server } = client;
+  if (server === null || client.inTransaction) return;
   // the rest of a CopyData whose COPY has failed; looked at again when it has come
   if (client.intake.isCut) return;
   if (client.poolMode === 'session') {
@@ -151,7 +151,7 @@ export function unlinkIfDone(client: Client): void {
     if (closeReason === NOT_THE_WRITER || (closeReason !== null && isFast)) server.close(closeReason);
     return;
   }
-  if (client.congested) client.unlinkWhenFlushed = true;
+  if (client.replies.isUnsent) client.replies.unlinkWhenFlushed();
   else unlink(client);
 }
 
@@ -181,9 +181,9 @@ export function unlink(client: Client): void {
 export function moveTo(client: Client, database: Database): void {
   if (client.server !== null) {
     if (client.pool!.mode === 'session') client.server.markForReset();
-    client.unlinkWhenFlushed = false;
+    client.replies.unlinkNow();
     // What it has still to get is in this server's read buffer, which the next client would write over.
-    if (client.congested) client.server.close('client moved with an answer unsent', { notify: false });
+    if (client.replies.isUnsent) client.server.close('client moved with an answer unsent', { notify: false });
     unlink(client);
   }
   const { registry } = client.context;

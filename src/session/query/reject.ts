@@ -50,12 +50,12 @@ export function answerError(client: Client, type: number, error: ClientError): v
   if (client.server !== null && client.inTransaction) {
     failAtServer(client, type, error);
     // the messages that follow may be about a statement that only the client believes to be there
-    client.skipToSync = !endsItself;
+    if (!endsItself) client.intake.skipToSync();
   } else if (endsItself) {
     answerAtOnce(client, type, error);
   } else {
     answerPart(client, error);
-    client.skipToSync = true;
+    client.intake.skipToSync();
   }
 }
 

@@ -54,7 +54,7 @@ function haltAhead(client: Client): void {
 export function resumeAhead(client: Client): void {
   if (client.outstanding.size > MAX_AHEAD / 2) return;
   // or else it goes on when its answers have left
-  if (client.congested) client.gate.halt('unsent');
+  if (client.replies.isUnsent) client.gate.halt('unsent');
   else client.goOn();
 }
 

@@ -29,7 +29,7 @@ const PORTAL = 0x50;
 
 /** The outcome for a message by its type alone, where that decides. Enters what is forwarded in the ledger. */
 export function classify(client: Client, type: number, size: number, chunk: Buffer, at: number): Handled {
-  if (client.skipToSync) {
+  if (client.intake.isSkipping) {
     if (type === Frontend.Sync || type === Frontend.Terminate || client.lostTransaction !== null)
       return Handled.Inspect;
     return Handled.Discard;
@@ -140,7 +140,7 @@ export function inspect(client: Client, type: number, size: number, bytes: Buffe
 
 /** The Sync behind an error that the proxy itself answered. */
 function endSkipping(client: Client): Handled {
-  client.skipToSync = false;
+  client.intake.endSkip();
   if (client.server !== null && client.outstanding.busy) {
     return forwardRequest(client, Request.Sync);
   }

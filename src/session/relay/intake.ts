@@ -14,6 +14,7 @@ export class Intake {
   #collected: Carry | null = null;
   #bodyLeft = 0;
   #isBodyForwarded = false;
+  #isSkipping = false;
 
   /** The bytes whose messages wait: they begin with a header. */
   get held(): Buffer {
@@ -43,6 +44,19 @@ export class Intake {
   /** So much is held that the client is no longer read. */
   get isFull(): boolean {
     return this.#held.length > HELD_BYTES;
+  }
+
+  /** An error was answered without the server: messages are ignored until a Sync. */
+  get isSkipping(): boolean {
+    return this.#isSkipping;
+  }
+
+  skipToSync(): void {
+    this.#isSkipping = true;
+  }
+
+  endSkip(): void {
+    this.#isSkipping = false;
   }
 
   /** Keeps bytes that have arrived, after those that are held. */

@@ -1,8 +1,13 @@
+/**
+ * The hot path from server to client. Headers are looked at, bodies are passed on as they come: rows and copied data in one
+ * piece for each read.
+ */
 import { parseParameterStatus } from '../../wire/messages.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import { CommandTag, commandTag, endsTransaction, mayChangeSession } from '../../sql/command-tag.ts';
+import type { Server } from '../../pool/server.ts';
 import type { Client } from '../client.ts';
 import { unlinkIfDone } from '../link/link.ts';
 import { Reply } from './outstanding.ts';
@@ -11,165 +16,203 @@ import { retireStale } from '../statements/result-shape.ts';
 import { resumeAhead } from './client-bytes.ts';
 import { takeError } from '../resend/loss.ts';
 
-/**
- * The hot path from server to client. Headers are looked at, bodies go as they came: rows and copied data in one piece
- * for each read. A run is what has been looked at and not been sent yet.
- */
-
 /** The severity field of a notice that is more than one, untranslated. */
 const WARNING = Buffer.from('VWARNING\0');
 /**
- * Where a cluster is watched, messages up to this size go to the client in one piece: one whose server has died in the
- * middle of a message could not be told so, and would have to go.
+ * Where a cluster is watched, messages up to this size are sent to the client in one piece: if the server died in the middle
+ * of a message, no ErrorResponse could be sent, and the client would have to be disconnected.
  */
 const WHOLE_BYTES = 64 * 1024;
 const READY_BYTES = HEADER_BYTES + 1;
-/** Settings and notices that must be seen whole; PostgreSQL's are far shorter. */
+/** Longest setting or notice that is collected to be looked at whole; PostgreSQL's are far shorter. */
 const MAX_CARRY = 1 << 20;
 
-export function relayServerBytes(client: Client, received: Buffer): void {
-  const server = client.server!;
-  const { outstanding } = client;
-  const { watch: cluster } = client.database!;
-  let chunk = received;
-  let borrowed = true;
-  if (client.replyCarry.length > 0) {
-    const all = client.replyCarry.join(received);
-    if (all === null) return;
-    chunk = all;
-    borrowed = false;
-  }
-  const end = chunk.length;
+/**
+ * Bytes have come from the server. `run` is the beginning of the bytes that were looked at and are passed on as they came;
+ * they are put together as far as possible.
+ */
+export function relayServerBytes(client: Client, server: Server, received: Buffer): void {
+  const { outstanding, replies, transcript } = client;
+  const { watch } = client.database!;
   const { max_packet_size: largest } = client.context.config.settings;
-  let at = 0;
-  let run = 0;
-  let ready = false;
-  /** the last message ended a transaction, and the client has sent more: no answer to it has been seen yet */
-  let isBetween = false;
+  const chunk = replies.join(received);
+  if (chunk === null) return;
+  const isBorrowed = chunk === received;
+  const end = chunk.length;
+  let at = replies.takeBody(end);
+  let run = replies.isBodyForwarded ? 0 : at;
+  if (at > 0 && replies.bodyLeft === 0) run = sendDue(client, chunk, run, at, isBorrowed);
+  let isReady = false;
 
   while (at < end) {
-    if (client.replyLeft > 0) {
-      const part = Math.min(client.replyLeft, end - at);
-      client.replyLeft -= part;
-      at += part;
-      if (!client.replyForwarded) run = at;
-      if (client.replyLeft > 0) break;
-      for (let due = outstanding.due(); due !== null; due = outstanding.due()) {
-        if (at > run) client.send(chunk.subarray(run, at), borrowed);
-        run = at;
-        client.send(due);
-      }
-      continue;
-    }
     const size = frameSize(chunk, at, largest);
     if (size === INCOMPLETE) break;
     if (size === BAD_HEADER) return server.close('bad pkt header');
     const type = chunk[at]!;
-
+    const here = Math.min(size, end - at);
+    if (here < size && mustBeWhole(client, type, size, watch !== null)) {
+      if (size <= MAX_CARRY) break;
+      return outOfStep(client, server, `message "${String.fromCharCode(type)}" of ${size} bytes`);
+    }
     if (type === Backend.DataRow || type === Backend.CopyData) {
-      if (size <= end - at) {
-        at += size;
-      } else if (cluster !== null && size <= WHOLE_BYTES) {
-        break;
-      } else {
-        client.replyLeft = size - (end - at);
-        client.replyForwarded = true;
-        at = end;
-      }
+      at += here;
+      if (here < size) replies.beginBody(size - here, true);
       continue;
     }
-    if (
-      (mustBeWhole(type, size) ||
-        (type === Backend.ErrorResponse && client.statements.named.isUsed && size <= WHOLE_BYTES) ||
-        (type === Backend.RowDescription && client.statements.named.isUsed && size <= MAX_CARRY) ||
-        (cluster !== null && (size <= WHOLE_BYTES || type === Backend.ErrorResponse))) &&
-      end - at < size
-    ) {
-      if (size > MAX_CARRY)
-        return outOfStep(client, `message "${String.fromCharCode(type)}" of ${size} bytes`);
-      break;
-    }
-
-    if (type === Backend.ErrorResponse && cluster !== null) {
+    if (type === Backend.ErrorResponse && watch !== null) {
       const payload = chunk.subarray(at + HEADER_BYTES, at + size);
-      if (takeError(client, cluster, chunk.subarray(run, at), payload)) return;
+      if (takeError(client, watch, chunk.subarray(run, at), payload)) return;
     }
     let verdict = outstanding.reply(type);
-    if (isBetween) isBetween = beginAnswer(client);
+    transcript.beginAnswer();
     if (verdict === Reply.Ready) {
-      if (size !== READY_BYTES) return outOfStep(client, `message "Z" of ${size} bytes`);
+      if (size !== READY_BYTES) return outOfStep(client, server, `message "Z" of ${size} bytes`);
       server.noteStatus(chunk[at + HEADER_BYTES]!);
       if (server.txStatus !== TxStatus.Idle && client.poolMode === 'statement') {
-        if (at > run) client.send(chunk.subarray(run, at), borrowed);
+        if (at > run) client.send(chunk.subarray(run, at), isBorrowed);
         return refuseTransaction(client);
       }
-      ready = true;
-      isBetween = endQuery(client, server.txStatus);
-    } else if (verdict === Reply.Unknown) {
-      return unknownPacket(client, type);
-    } else if (verdict === Reply.OutOfStep) {
-      return outOfStep(client, `unexpected message "${String.fromCharCode(type)}"`);
-    } else if (type === Backend.ErrorResponse) {
-      if (outstanding.lostParse) client.statements.unnamed.lost();
-      if (outstanding.failed !== null && verdict === Reply.Forward) {
-        const other = retireStale(client, outstanding.failed, chunk.subarray(at, at + size));
-        if (other !== null) {
-          verdict = Reply.Replace;
-          outstanding.replacement = other;
-        }
-      }
-    } else if (outstanding.described !== null) {
-      const { described } = outstanding;
-      outstanding.described = null;
-      if (size <= end - at) described.described?.(chunk.subarray(at + HEADER_BYTES, at + size));
-    } else if (type === Backend.ParameterStatus) {
-      if (!noteParameter(client, chunk.subarray(at + HEADER_BYTES, at + size))) verdict = Reply.Drop;
-    } else if (type === Backend.CommandComplete) {
-      client.transcript.noteStatementAnswered();
-      const tag = commandTag(chunk, at + HEADER_BYTES, at + size);
-      if (tag === CommandTag.DiscardAll || tag === CommandTag.DeallocateAll) {
-        dropAllStatements(client);
-      } else if (tag === CommandTag.Set) {
-        client.settings.noteSet();
-      } else if (cluster !== null) {
-        if (endsTransaction(tag)) client.transcript.noteTransactionEnd();
-      }
-    } else if (type === Backend.PortalSuspended || type === Backend.EmptyQueryResponse) {
-      client.transcript.noteStatementAnswered();
-    } else if (type === Backend.NoticeResponse && cluster !== null) {
-      if (chunk.subarray(at, at + size).includes(WARNING)) client.transcript.noteTransactionEnd();
+      isReady = true;
+      endQuery(client, server.txStatus);
+    } else if (verdict === Reply.OutOfStep || verdict === Reply.Unknown) {
+      return refuseReply(client, server, verdict, type);
+    } else {
+      verdict = noteReply(client, server, verdict, type, chunk, at, size);
     }
-
-    const here = Math.min(size, end - at);
-    if (verdict === Reply.Drop || verdict === Reply.Replace) {
-      if (at > run) client.send(chunk.subarray(run, at), borrowed);
+    const isForwarded = verdict !== Reply.Drop && verdict !== Reply.Replace;
+    if (!isForwarded) {
+      if (at > run) client.send(chunk.subarray(run, at), isBorrowed);
       if (verdict === Reply.Replace) client.send(outstanding.replacement!);
       run = at + here;
     }
     at += here;
-    client.replyLeft = size - here;
-    client.replyForwarded = verdict !== Reply.Drop && verdict !== Reply.Replace;
-
-    // What the proxy itself answers comes in its turn, behind the whole of this message.
-    if (client.replyLeft > 0) break;
-    for (let due = outstanding.due(); due !== null; due = outstanding.due()) {
-      if (at > run) client.send(chunk.subarray(run, at), borrowed);
-      run = at;
-      if (isBetween) isBetween = beginAnswer(client);
-      client.send(due);
-    }
+    replies.beginBody(size - here, isForwarded);
+    // answers of the proxy's own come in their turn, after the whole of this message
+    if (here === size) run = sendDue(client, chunk, run, at, isBorrowed);
   }
-  if (at > run) client.send(chunk.subarray(run, at), borrowed);
-  if (isBetween) beginAnswer(client);
-  if (at < end) client.replyCarry.keep(chunk.subarray(at), frameSize(chunk, at, largest) || HEADER_BYTES);
-  if (!(ready || client.unlinkLate) || client.isClosed) return resumeAwaiting(client);
-  // the beginning of a notification may be there already: the server is kept until its end
-  client.unlinkLate = client.replyLeft > 0 || client.replyCarry.length > 0;
-  if (!client.unlinkLate) unlinkIfDone(client);
+  if (at > run) client.send(chunk.subarray(run, at), isBorrowed);
+  transcript.beginAnswer();
+  if (at < end) replies.keep(chunk.subarray(at), frameSize(chunk, at, largest) || HEADER_BYTES);
+  if ((isReady || replies.unlinksLate) && !client.isClosed && replies.endTransaction()) unlinkIfDone(client);
   resumeAwaiting(client);
 }
 
-/** Goes on with what waits for the answers to all that was sent before; none come while the server waits for data. */
+/** Sends the answers of the proxy's own that are due. @returns where the run begins after them */
+function sendDue(client: Client, chunk: Buffer, run: number, at: number, isBorrowed: boolean): number {
+  let start = run;
+  for (let due = client.outstanding.due(); due !== null; due = client.outstanding.due()) {
+    if (at > start) client.send(chunk.subarray(start, at), isBorrowed);
+    start = at;
+    client.transcript.beginAnswer();
+    client.send(due);
+  }
+  return start;
+}
+
+/** A message that has not come whole is kept until it has: its content is looked at, or it must not be sent in two pieces. */
+function mustBeWhole(client: Client, type: number, size: number, isWatched: boolean): boolean {
+  switch (type) {
+    case Backend.ReadyForQuery:
+    case Backend.ParameterStatus:
+      return true;
+    case Backend.CommandComplete:
+      if (mayChangeSession(size - HEADER_BYTES)) return true;
+      break;
+    case Backend.ErrorResponse:
+      if (isWatched || (client.statements.named.isUsed && size <= WHOLE_BYTES)) return true;
+      break;
+    case Backend.RowDescription:
+      if (client.statements.named.isUsed && size <= MAX_CARRY) return true;
+      break;
+  }
+  return isWatched && size <= WHOLE_BYTES;
+}
+
+/** What a message that answers something means to the parts of the session. @returns what becomes of it after all */
+function noteReply(
+  client: Client,
+  server: Server,
+  verdict: Reply,
+  type: number,
+  chunk: Buffer,
+  at: number,
+  size: number,
+): Reply {
+  switch (type) {
+    case Backend.CommandComplete:
+      noteCommand(client, commandTag(chunk, at + HEADER_BYTES, at + size));
+      break;
+    case Backend.PortalSuspended:
+    case Backend.EmptyQueryResponse:
+      client.transcript.noteStatementAnswered();
+      break;
+    case Backend.RowDescription:
+    case Backend.NoData:
+      if (client.outstanding.described !== null) tellDescribed(client, chunk, at, size);
+      break;
+    case Backend.ErrorResponse:
+      return noteError(client, verdict, chunk.subarray(at, at + size));
+    case Backend.ParameterStatus:
+      return noteParameter(client, server, chunk.subarray(at + HEADER_BYTES, at + size))
+        ? verdict
+        : Reply.Drop;
+    case Backend.NoticeResponse:
+      if (client.database!.watch !== null && chunk.subarray(at, at + size).includes(WARNING))
+        client.transcript.noteTransactionEnd();
+      break;
+  }
+  return verdict;
+}
+
+function noteCommand(client: Client, tag: CommandTag): void {
+  client.transcript.noteStatementAnswered();
+  if (tag === CommandTag.Other) return;
+  if (tag === CommandTag.DiscardAll || tag === CommandTag.DeallocateAll) dropAllStatements(client);
+  else if (tag === CommandTag.Set) client.settings.noteSet();
+  else if (endsTransaction(tag)) client.transcript.noteTransactionEnd();
+}
+
+/** A RowDescription or NoData that somebody is to be told of. One whose rest is still to come is too long for that. */
+function tellDescribed(client: Client, chunk: Buffer, at: number, size: number): void {
+  const { described } = client.outstanding;
+  client.outstanding.described = null;
+  if (size <= chunk.length - at) described?.described?.(chunk.subarray(at + HEADER_BYTES, at + size));
+}
+
+/** @param error as much of the ErrorResponse as has come */
+function noteError(client: Client, verdict: Reply, error: Buffer): Reply {
+  const { outstanding } = client;
+  if (outstanding.lostParse) client.statements.unnamed.lost();
+  if (outstanding.failed === null || verdict !== Reply.Forward) return verdict;
+  const other = retireStale(client, outstanding.failed, error);
+  if (other === null) return verdict;
+  outstanding.replacement = other;
+  return Reply.Replace;
+}
+
+/** False: the client knows the setting already, from another server. */
+function noteParameter(client: Client, server: Server, payload: Buffer): boolean {
+  const parameter = parseParameterStatus(payload);
+  if (parameter === null) return true;
+  server.noteParameter(parameter.name, parameter.value);
+  return client.settings.reported(parameter.name, server, client.database!.watch !== null);
+}
+
+/** ReadyForQuery has come. @param status its transaction status */
+function endQuery(client: Client, status: number): void {
+  const now = performance.now();
+  const { stats } = client.database!;
+  const isNext = client.outstanding.busy;
+  client.clock.endQuery(now, isNext, stats);
+  client.transcript.endQuery();
+  client.settings.endQuery();
+  if (status !== TxStatus.Idle) return client.transcript.endCycle();
+  client.transcript.endTransaction(isNext || client.intake.held.length > 0);
+  client.settings.endTransaction();
+  client.clock.endTransaction(now, isNext, stats);
+}
+
+/** Goes on with messages that wait for the answers to everything before them. During a COPY from the client there are none. */
 function resumeAwaiting(client: Client): void {
   if (client.gate.isAhead && !client.isClosed) resumeAhead(client);
   if (client.gate.reason !== 'answers' || client.isClosed) return;
@@ -184,57 +227,15 @@ function refuseTransaction(client: Client): void {
   client.close(error.message, error, error.message);
 }
 
-/** Messages whose content is looked at. */
-function mustBeWhole(type: number, size: number): boolean {
-  return (
-    type === Backend.ReadyForQuery ||
-    type === Backend.ParameterStatus ||
-    (type === Backend.CommandComplete && mayChangeSession(size - HEADER_BYTES))
-  );
-}
-
-/** @returns as Transcript.endTransaction does; false where the transaction goes on */
-function endQuery(client: Client, status: number): boolean {
-  const now = performance.now();
-  const stats = client.database!.stats;
-  const more = client.outstanding.busy;
-  client.clock.endQuery(now, more, stats);
-  client.transcript.endQuery();
-  client.settings.endQuery();
-  if (status !== TxStatus.Idle) {
-    client.transcript.endCycle();
-    return false;
-  }
-  const isKept = client.transcript.endTransaction(more || client.intake.held.length > 0);
-  client.settings.endTransaction();
-  client.clock.endTransaction(now, more, stats);
-  return isKept;
-}
-
-/** What is sent from now on answers what the client sent after its last transaction. */
-function beginAnswer(client: Client): false {
-  client.transcript.beginAnswer();
-  return false;
-}
-
-/** False: the client knows it already, from another server. */
-function noteParameter(client: Client, payload: Buffer): boolean {
-  const parameter = parseParameterStatus(payload);
-  if (parameter === null) return true;
-  const server = client.server!;
-  server.noteParameter(parameter.name, parameter.value);
-  return client.settings.reported(parameter.name, server, client.database!.watch !== null);
-}
-
-function unknownPacket(client: Client, type: number): void {
-  const server = client.server!;
+function refuseReply(client: Client, server: Server, verdict: Reply, type: number): void {
+  if (verdict === Reply.OutOfStep)
+    return outOfStep(client, server, `unexpected message "${String.fromCharCode(type)}"`);
   const name = type > 0x20 && type < 0x7f ? String.fromCharCode(type) : `\\x${type.toString(16)}`;
   client.context.log.error({ server: server.id }, `${server.label} unknown pkt: '${name}'`);
   server.close('unknown pkt');
 }
 
-function outOfStep(client: Client, what: string): void {
-  const server = client.server!;
+function outOfStep(client: Client, server: Server, what: string): void {
   client.context.log.error({ client: client.id, server: server.id }, `${server.label} out of step: ${what}`);
   server.close(`out of step: ${what}`);
 }

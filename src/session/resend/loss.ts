@@ -128,11 +128,12 @@ function takeUp(client: Client, kept: Buffer): void {
 /** Of what is held the first part gets its answer after all; what has come behind it is still to be done. */
 function refuseKept(client: Client, kept: Kept, answered: Buffer, error: ClientError): void {
   client.intake.drop(kept.bytes.length);
-  client.skipToSync = !kept.isWhole;
-  const ready = client.skipToSync ? EMPTY : readyForQuery(client.txStatus);
+  if (kept.isWhole) client.intake.endSkip();
+  else client.intake.skipToSync();
+  const ready = client.intake.isSkipping ? EMPTY : readyForQuery(client.txStatus);
   client.send(Buffer.concat([answered, error.encode(), ready]));
   // what is skipped must not be taken for something to be done
-  if (client.skipToSync) client.transcript.forget();
+  if (client.intake.isSkipping) client.transcript.forget();
   else client.transcript.restart(client.intake.held);
 }
 
@@ -304,9 +305,7 @@ function detach(client: Client, server: Server): Loss {
   server.detach();
   outstanding.clear();
   client.clock.loseServer(performance.now());
-  client.unlinkWhenFlushed = false;
-  client.unlinkLate = false;
-  client.replyCarry.clear();
+  client.replies.loseServer();
   client.transcript.loseServer();
   rollBackSettings(client);
   // nobody will tell that the server has taken what it was sent
@@ -316,7 +315,7 @@ function detach(client: Client, server: Server): Loss {
 
 /** Undoes the settings that the lost transaction has changed, and tells the client so, as a server would after a ROLLBACK. */
 function rollBackSettings(client: Client): void {
-  const mayTell = client.state !== 'closed' && !(client.replyLeft > 0 && client.replyForwarded);
+  const mayTell = client.state !== 'closed' && !client.replies.isCut;
   for (const [name, value] of client.settings.rollBack(client.pool!.welcome, mayTell))
     client.send(parameterStatus(name, value));
 }
@@ -334,8 +333,8 @@ function tell(
   other: ClientError,
 ): void {
   const error = errors[0] ?? other;
-  if (client.replyLeft > 0 && client.replyForwarded) return client.close(error.message);
-  client.replyLeft = 0;
+  if (client.replies.isCut) return client.close(error.message);
+  client.replies.endBody();
   if (loss.inTransaction || loss.readies > 0 || loss.isUnsynced) cluster.transactionBroken();
   const parts: Buffer[] = [];
   const encoded = new Map<ClientError, Buffer>();
@@ -352,7 +351,7 @@ function tell(
   }
   if (loss.isUnsynced) {
     if (!loss.isSkipping) parts.push(encode(errors[loss.readies] ?? other));
-    client.skipToSync = true;
+    client.intake.skipToSync();
   }
   client.transcript.forget();
   if (parts.length > 0) client.send(Buffer.concat(parts));
@@ -360,7 +359,7 @@ function tell(
     client.lostTransaction = error;
     client.lostHadFailed = loss.hasFailed;
     // makes the relay look at the next message
-    client.skipToSync = true;
+    client.intake.skipToSync();
   }
 }
 
@@ -378,7 +377,7 @@ export function rollsBackFailed(client: Client, type: number, bytes: Buffer): bo
     text = textOf(client, bytes.toString('latin1', from, bytes.indexOf(0, from)));
   if (text === null || !isRollback(text)) return false;
   client.lostTransaction = null;
-  client.skipToSync = false;
+  client.intake.endSkip();
   return true;
 }
 
@@ -386,7 +385,7 @@ export function rollsBackFailed(client: Client, type: number, bytes: Buffer): bo
 export function tellLostTransaction(client: Client, type: number): Handled {
   const error = client.lostTransaction!;
   client.lostTransaction = null;
-  client.skipToSync = false;
+  client.intake.endSkip();
   client.question.forget();
   if (type === Frontend.Sync) client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
   else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
