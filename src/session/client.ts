@@ -16,6 +16,7 @@ import type { CancelKeys } from './link/cancel-keys.ts';
 import { ADMIN_DATABASE } from './names.ts';
 import { Gate } from './relay/gate.ts';
 import { Intake } from './relay/intake.ts';
+import { Loss } from './resend/loss.ts';
 import { Transcript } from './resend/transcript.ts';
 import { SessionSettings } from './settings.ts';
 import { Outgoing } from './relay/outgoing.ts';
@@ -136,12 +137,7 @@ export class Client implements Waiter, ServerUser {
   readonly intake = new Intake();
   readonly question = new Question();
   readonly transcript = new Transcript();
-  /** stands for the question whether a server that failed is gone; `isLost`: what ran there is not sent again */
-  verdict: { readonly isLost: boolean } | null = null;
-  /** what the next message is answered with: its transaction was lost while nothing was outstanding */
-  lostTransaction: ClientError | null = null;
-  /** it had failed before, so that nothing but its end is expected */
-  lostHadFailed = false;
+  readonly loss = new Loss();
 
   readonly replies = new Replies();
 

@@ -13,7 +13,8 @@ import { CancelKeys } from './link/cancel-keys.ts';
 import { leaveNode, takeLent, unlinkIfDone } from './link/link.ts';
 import { decided } from './query/decide.ts';
 import { relayServerBytes } from './relay/server-bytes.ts';
-import { refuseWaiting, serverLost } from './resend/loss.ts';
+import { refuseWaiting } from './resend/refuse-waiting.ts';
+import { serverLost } from './resend/server-lost.ts';
 import { startSession } from './login/startup.ts';
 import { StatementRegistry } from './statements/shared.ts';
 

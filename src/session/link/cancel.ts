@@ -68,11 +68,11 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
     target.onCancel();
     return 'cancel request for console client';
   }
-  if (target.verdict?.isLost === true) return 'cancel request for a query that has ended';
+  if (target.loss.hasNothingToCancel) return 'cancel request for a query that has ended';
   if (target.state === 'waiting') {
     target.pool!.cancelWait(target);
     target.database!.watch?.letGo(target);
-    target.verdict = null;
+    target.loss.endVerdict();
     target.gate.endWait();
     takeBack(target);
     target.resume();

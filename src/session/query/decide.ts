@@ -102,7 +102,7 @@ function ask(client: Client, tenant: Tenant, entry: string, text: Buffer | strin
 export function decided(client: Client, asked: Asked, decision: Decision): void {
   if (client.isClosed || !client.question.answer(asked)) return;
   // its server has failed meanwhile: another message may be the first one now
-  if (client.verdict !== null) return;
+  if (client.loss.awaitsVerdict) return;
   client.question.note(asked, decision);
   client.gate.open('decision');
   client.resume();

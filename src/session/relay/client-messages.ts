@@ -14,7 +14,7 @@ import { executeFreeing } from '../statements/deallocate.ts';
 import { noteQuery } from '../statements/discard.ts';
 import { noteUnnamedParse } from '../statements/parse.ts';
 import { isTracked, mayBeTracked } from '../statements/tracking.ts';
-import { rollsBackFailed, tellLostTransaction } from '../resend/loss.ts';
+import { rollsBackFailed, tellLostTransaction } from '../resend/lost-transaction.ts';
 import { isPastFunctions } from '../query/decide.ts';
 import { takeQuery } from '../query/engine.ts';
 import { answerError, answerReady } from '../query/reject.ts';
@@ -30,7 +30,7 @@ const PORTAL = 0x50;
 /** The outcome for a message by its type alone, where that decides. Enters what is forwarded in the ledger. */
 export function classify(client: Client, type: number, size: number, chunk: Buffer, at: number): Handled {
   if (client.intake.isSkipping) {
-    if (type === Frontend.Sync || type === Frontend.Terminate || client.lostTransaction !== null)
+    if (type === Frontend.Sync || type === Frontend.Terminate || client.loss.transaction !== null)
       return Handled.Inspect;
     return Handled.Discard;
   }
@@ -108,8 +108,9 @@ function classifyParse(client: Client, size: number, chunk: Buffer, at: number):
 /** The outcome for a message whose content matters. @param bytes of it that have arrived */
 export function inspect(client: Client, type: number, size: number, bytes: Buffer): Handled {
   const whole = bytes.length === size;
-  const isLost = client.lostTransaction !== null && type !== Frontend.Terminate;
-  if (isLost && !rollsBackFailed(client, type, bytes)) return tellLostTransaction(client, type);
+  const { transaction: lost } = client.loss;
+  if (lost !== null && type !== Frontend.Terminate && !rollsBackFailed(client, type, bytes))
+    return tellLostTransaction(client, type, lost);
   switch (type) {
     case Frontend.Terminate:
       // what it has asked for before is done, as if it had waited

@@ -32,6 +32,9 @@ export const Request = {
 } as const;
 export type Request = (typeof Request)[keyof typeof Request];
 
+/** Requests that execute something. A Bind or Describe may run functions too, but commits nothing. */
+export const EXECUTES: ReadonlySet<Request> = new Set([Request.Query, Request.FunctionCall, Request.Execute]);
+
 /** What to do with a message from the server. */
 export const Reply = {
   /** pass it on */

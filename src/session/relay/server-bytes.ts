@@ -14,7 +14,7 @@ import { Reply } from './outstanding.ts';
 import { dropAllStatements } from '../statements/discard.ts';
 import { retireStale } from '../statements/result-shape.ts';
 import { resumeAhead } from './client-bytes.ts';
-import { takeError } from '../resend/loss.ts';
+import { takeError } from '../resend/server-error.ts';
 
 /** The severity field of a notice that is more than one, untranslated. */
 const WARNING = Buffer.from('VWARNING\0');

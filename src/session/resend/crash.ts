@@ -1,0 +1,87 @@
+/**
+ * What becomes of the messages that a client has sent to a server that has vanished without an error: which are answered
+ * with which error, and which are sent to the next writer. No side effects.
+ */
+import { ClientError, clientErrors } from '../../wire/errors.ts';
+import { Frontend } from '../../wire/protocol.ts';
+import { EXECUTES, Request, type Outstanding } from '../relay/outstanding.ts';
+import { cyclesOf, isUncommitted, resendable, uncommittedBytes, type TextOf } from './resendable.ts';
+import type { Transcript } from './transcript.ts';
+
+/** The circumstances in which the server vanished. */
+export interface Crash {
+  /** the server was in a transaction block at its last ReadyForQuery */
+  readonly inTransaction: boolean;
+  /** the last bytes for the server could not be sent */
+  readonly sendFailed: boolean;
+  /** the end of the last message had not been sent to the server */
+  readonly isCut: boolean;
+  /** switchover_retry allows a statement to be sent again */
+  readonly mayRetry: boolean;
+  readonly textOf: TextOf;
+}
+
+export interface CrashPlan {
+  /** the answers to the first cycles, one each */
+  readonly errors: readonly ClientError[];
+  /** the answer to all other cycles, and to a transaction that is open */
+  readonly otherError: ClientError;
+  /** the bytes that are sent again, up to the last one of the client; null: none */
+  readonly again: Buffer | null;
+}
+
+export function planAfterCrash(transcript: Transcript, outstanding: Outstanding, crash: Crash): CrashPlan {
+  const { requests, unsynced, inCopy } = outstanding;
+  const lost = clientErrors.transactionLost();
+  const unknown = clientErrors.outcomeUnknown();
+  const bytes = transcript.isUnanswered && !crash.inTransaction ? transcript.bytes() : null;
+  const isExecuting = requests.some((each) => EXECUTES.has(each));
+  if (!isExecuting && transcript.answered === 0) {
+    const again = crash.mayRetry && !outstanding.empty ? bytes : null;
+    return { errors: [], otherError: lost, again };
+  }
+  if (bytes !== null) return planOf(bytes, transcript.isRewritten, outstanding, crash);
+  const errors = requests.filter((each) => each <= Request.Sync).map(() => unknown);
+  // a server executes nothing of a message whose end it has not received
+  if (crash.isCut && !unsynced && !inCopy && errors.length > 0) errors[errors.length - 1] = lost;
+  return { errors, otherError: unknown, again: null };
+}
+
+/** A plan for bytes that are all that the client has sent, and of which nothing is answered. */
+function planOf(
+  bytes: Buffer,
+  isRewritten: boolean,
+  { readies, unsynced }: Outstanding,
+  { sendFailed, isCut, mayRetry, textOf }: Crash,
+): CrashPlan {
+  const lost = clientErrors.transactionLost();
+  const unknown = clientErrors.outcomeUnknown();
+  const cycles = cyclesOf(bytes);
+  const { ends } = cycles;
+  const isCutAtServer = cycles.isCut && isCut;
+  /** whole cycles that the server may have received */
+  const whole = readies - (isCutAtServer ? 1 : 0);
+  if (whole < 0 || whole > ends.length) return { errors: [], otherError: unknown, again: null };
+  const startOf = (cycle: number): number => (cycle === 0 ? 0 : (ends[cycle - 1] ?? bytes.length));
+  const cycle = (at: number): Buffer => bytes.subarray(startOf(at), ends[at] ?? bytes.length);
+  // A server executes a message that has arrived in full, and commits it when a Sync follows.
+  const mayMove = (at: number): boolean =>
+    isQuery(cycle(at)) || startOf(at) === bytes.length || resendable(cycle(at), textOf) !== null;
+  /** the first cycle that is sent again */
+  let first = whole;
+  const isOpenMovable = !unsynced || mayMove(whole);
+  if (isOpenMovable && sendFailed && !unsynced && !isCutAtServer && whole > 0 && mayMove(whole - 1)) first--;
+  const isHarmless =
+    !isRewritten && isOpenMovable && isUncommitted(bytes.subarray(0, startOf(first)), textOf);
+  if (isHarmless) first = 0;
+  // It is certain that nothing is left of the first messages if they changed nothing but their session.
+  const harmless = isRewritten ? 0 : uncommittedBytes(bytes, textOf, false);
+  const errors = ends.slice(0, first).map((end) => (end <= harmless ? lost : unknown));
+  if (isOpenMovable && mayRetry && (first < readies || unsynced))
+    return { errors, otherError: unknown, again: bytes.subarray(startOf(first)) };
+  return { errors, otherError: isOpenMovable ? lost : unknown, again: null };
+}
+
+function isQuery(bytes: Buffer): boolean {
+  return bytes[0] === Frontend.Query;
+}

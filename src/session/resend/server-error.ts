@@ -1,0 +1,181 @@
+/**
+ * A linked server reports that it shuts down or is no writer. The client of a watched database stays: its statement is sent
+ * again if it provably had no effect, and otherwise the client is told what it has lost.
+ */
+import { isAlarm } from '../../pool/alarms.ts';
+import { runControl } from '../../pool/control.ts';
+import type { Server } from '../../pool/server.ts';
+import type { SessionWatch } from '../../pool/watch.ts';
+import { ClientError, clientErrors } from '../../wire/errors.ts';
+import { parseErrorFields, readyForQuery } from '../../wire/messages.ts';
+import { TxStatus } from '../../wire/protocol.ts';
+import type { Client } from '../client.ts';
+import type { PendingVerdict } from './loss.ts';
+import { detach, tellLoss, type Owed } from './owed.ts';
+import { forgetParsed, handleAgain, textOf } from './resending.ts';
+import { outcomeOf, verdictOf, type Left, type Verdict } from './verdict.ts';
+
+/** Everything that is needed when it is known whether the server's node is gone. */
+interface Failure {
+  readonly client: Client;
+  readonly server: Server;
+  readonly watch: SessionWatch;
+  /** the server's own error */
+  readonly error: ClientError;
+  /** the server's messages before the error that the client has not been sent; a copy */
+  readonly before: Buffer;
+  readonly verdict: Exclude<Verdict, { kind: 'pass' }>;
+  readonly pending: PendingVerdict;
+  readonly owed: Owed;
+  readonly left: Left;
+  /** resolves when a parked server has sent all that it had to say */
+  readonly settled: Promise<void>;
+}
+
+const EMPTY = Buffer.alloc(0);
+const SETTLED = Promise.resolve();
+
+/**
+ * Handles an error that a server reports.
+ * @param before the server's messages before the error that the client has not been sent
+ * @param payload of the ErrorResponse
+ * @returns true: the client has no server any more, and the error is dealt with; false: it is the client's
+ */
+export function takeError(client: Client, watch: SessionWatch, before: Buffer, payload: Buffer): boolean {
+  const { server } = client;
+  const fields = parseErrorFields(payload);
+  const code = fields.get('C') ?? '';
+  if (server === null || !isAlarm(code) || client.replication !== 'none') return false;
+  const error = errorOf(fields);
+  const isSession = client.poolMode === 'session';
+  const verdict = verdictOf(error, client.transcript, client.outstanding, {
+    isDoubted: watch.serverError(server, code),
+    inTransaction: server.txStatus !== TxStatus.Idle,
+    isSession,
+    mayRetry: watch.mayRetry,
+    before,
+    textOf: (name) => textOf(client, name),
+  });
+  if (verdict.kind === 'pass') return false;
+  const isSendable = verdict.kind === 'resend' || verdict.kind === 'park';
+  const again = isSendable ? verdict.bytes : verdict.rest;
+  if (!isSendable) {
+    if (verdict.rest !== null) forgetParsed(client, verdict.rest);
+    if (before.length > 0) client.send(before, true);
+  }
+  const kept = Buffer.from(before);
+  const detached = detach(client, server, watch);
+  // FATAL has ended the first statement only: the rest is handled again
+  const owed = !isSendable && again !== null ? { ...detached, readies: 1, isUnsynced: false } : detached;
+  const isIdle = owed.readies === 0 && !owed.isUnsynced && !owed.inTransaction;
+  const settled = verdict.kind === 'park' ? park(server) : SETTLED;
+  if (verdict.kind === 'resend' && verdict.keepsServer) giveBack(server);
+  else if (verdict.kind !== 'park') server.close(`${code} ${error.message}`, { notify: false });
+  client.gate.close('verdict');
+  client.clock.beginWait(performance.now());
+  if (again !== null) handleAgain(client, again);
+  const pending = client.loss.awaitVerdict(!isSendable);
+  const left = { isFatal: error.severity === 'FATAL', isSession, isIdle };
+  const failure = {
+    client,
+    server,
+    watch,
+    error,
+    before: kept,
+    verdict,
+    pending,
+    owed,
+    left,
+    settled,
+  };
+  watch.onVerdict(server, code, (isGone) => settle(failure, isGone));
+  return true;
+}
+
+/** The error that the server reports. */
+function errorOf(fields: ReadonlyMap<string, string>): ClientError {
+  const isFatal = /^(?:FATAL|PANIC)$/.test(fields.get('V') ?? fields.get('S') ?? '');
+  return new ClientError(
+    isFatal ? 'FATAL' : 'ERROR',
+    fields.get('C') ?? '',
+    fields.get('M') ?? 'server error',
+    {
+      detail: fields.get('D') ?? null,
+      hint: fields.get('H') ?? null,
+    },
+  );
+}
+
+/** The verdict has come: the server's node is gone, or it is as it was. */
+function settle(failure: Failure, isGone: boolean): void {
+  const { client, server, verdict, error, pending, left } = failure;
+  const outcome = outcomeOf(verdict.kind, isGone, left);
+  const isPending = client.loss.isPending(pending);
+  if (verdict.kind === 'park' && (isGone || !isPending)) server.close('not the writer any more');
+  if (client.state !== 'waiting' || !isPending) return;
+  if (outcome === 'return') return void failure.settled.then(() => returnServer(failure));
+  client.loss.endVerdict();
+  client.gate.open('verdict');
+  switch (outcome) {
+    case 'resend':
+      if (verdict.kind === 'resend' || verdict.kind === 'park') forgetParsed(client, verdict.bytes);
+      client.context.log.debug({ client: client.id }, `${client.label} resending statement`);
+      break;
+    case 'tell':
+      tell(failure);
+      break;
+    case 'close':
+      return client.close(error.message, error);
+    case 'refuse':
+      refuse(failure);
+      break;
+  }
+  client.resume();
+}
+
+function tell({ client, watch, verdict, owed }: Failure): void {
+  const isSendable = verdict.kind === 'resend' || verdict.kind === 'park';
+  tellLoss(client, watch, owed, isSendable ? [] : [verdict.error], clientErrors.transactionLost());
+  if (!isSendable && verdict.rest !== null) client.transcript.restart(client.intake.held);
+}
+
+/** Answers the first part of what is held with the server's error; the messages after it are still to be handled. */
+function refuse({ client, verdict, before, error }: Failure): void {
+  if (verdict.kind !== 'resend' && verdict.kind !== 'park') return;
+  client.intake.drop(verdict.bytes.length);
+  if (verdict.isWhole) client.intake.endSkip();
+  else client.intake.skipToSync();
+  const ready = verdict.isWhole ? readyForQuery(client.txStatus) : EMPTY;
+  client.send(Buffer.concat([before, error.encode(), ready]));
+  // messages that are skipped must never be sent again
+  if (verdict.isWhole) client.transcript.restart(client.intake.held);
+  else client.transcript.forget();
+}
+
+/** Discards what the server still says of the statement that it has refused. Nobody gets it before the verdict. */
+async function park(server: Server): Promise<void> {
+  server.moveTo('tested');
+  const { server_connect_timeout: timeoutMs } = server.pool.context.settings;
+  await runControl(server, '', { timeoutMs, afterStrays: true }).catch(() => {});
+}
+
+/** The node is as it was: the client has its session back, and the error. */
+function returnServer(failure: Failure): void {
+  const { client, server, pending } = failure;
+  if (client.state !== 'waiting' || !client.loss.isPending(pending)) return server.close('session lost');
+  if (server.state !== 'closed') {
+    server.moveTo('active');
+    server.attach(client);
+    client.server = server;
+  }
+  client.loss.endVerdict();
+  client.gate.open('verdict');
+  refuse(failure);
+  client.resume();
+}
+
+/** The server goes to the next client as soon as it has sent everything about the statement that it has refused. */
+function giveBack(server: Server): void {
+  server.markInDoubt();
+  server.pool.give(server);
+}

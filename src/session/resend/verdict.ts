@@ -1,0 +1,162 @@
+/**
+ * What becomes of a client whose server reports that it shuts down or is no writer: two decisions without side effects. The
+ * first is made when the error arrives, the second when it is known whether the server's node is gone.
+ */
+import { ClientError, clientErrors } from '../../wire/errors.ts';
+import { EXECUTES, Request, type Outstanding } from '../relay/outstanding.ts';
+import {
+  cycleEnd,
+  isForgettable,
+  isRolledBack,
+  resendable,
+  type Resendable,
+  type TextOf,
+} from './resendable.ts';
+import type { Transcript } from './transcript.ts';
+
+/** The circumstances in which an error arrives. */
+export interface Circumstances {
+  /** the server was in a transaction block at its last ReadyForQuery */
+  readonly inTransaction: boolean;
+  /** the client keeps its server until it leaves */
+  readonly isSession: boolean;
+  /** switchover_retry allows a statement to be sent again */
+  readonly mayRetry: boolean;
+  /** the nodes of the cluster are being asked about the error */
+  readonly isDoubted: boolean;
+  /** the server's messages before the error that the client has not been sent */
+  readonly before: Buffer;
+  readonly textOf: TextOf;
+}
+
+/**
+ * - `pass`: the error is the client's, and its server stays.
+ * - `resend`: the statement had no effect. It is sent again to the writer, if it is another node. `keepsServer`: the old
+ *   server goes back to its pool; otherwise it is closed.
+ * - `park`: the same, but the client cannot do without its session or transaction: its server waits with it.
+ * - `lost`: what was open was certainly rolled back.
+ * - `unknown`: it may have been committed.
+ * - `interrupted`: the statement that ran may have committed a part of its work.
+ *
+ * `rest` of the last three: the messages after the one that was interrupted, of which the server has executed nothing.
+ */
+export type Verdict =
+  | { readonly kind: 'pass' }
+  | {
+      readonly kind: 'resend';
+      readonly bytes: Buffer;
+      readonly isWhole: boolean;
+      readonly keepsServer: boolean;
+    }
+  | { readonly kind: 'park'; readonly bytes: Buffer; readonly isWhole: true }
+  | {
+      readonly kind: 'lost' | 'unknown' | 'interrupted';
+      readonly error: ClientError;
+      readonly rest: Buffer | null;
+    };
+
+const PASS: Verdict = { kind: 'pass' };
+
+/** Codes of errors with which a statement is refused, or ended, without an effect. 57P02 reports a crash. */
+const WITHOUT_EFFECT = new Set(['57P01', '57P03', '25006']);
+
+/** The verdict on an error that `isAlarm`. */
+export function verdictOf(
+  error: ClientError,
+  transcript: Transcript,
+  outstanding: Outstanding,
+  circumstances: Circumstances,
+): Verdict {
+  const isFatal = error.severity === 'FATAL';
+  const again = WITHOUT_EFFECT.has(error.code) ? sendable(isFatal, transcript, circumstances) : null;
+  if (again === null) {
+    if (!isFatal) return PASS;
+    const rest = notBegun(transcript, outstanding, circumstances);
+    return { ...lossOf(error, transcript, outstanding, circumstances), rest };
+  }
+  const { bytes, isWhole, opensTransaction } = again;
+  if (isFatal) return { kind: 'resend', bytes, isWhole, keepsServer: false };
+  if (!circumstances.isDoubted) return PASS;
+  // In session mode, or inside a transaction, the server holds state that the client needs.
+  if (!circumstances.isSession && !opensTransaction)
+    return { kind: 'resend', bytes, isWhole, keepsServer: isWhole };
+  return isWhole ? { kind: 'park', bytes, isWhole } : PASS;
+}
+
+/**
+ * What happens when the verdict of the nodes comes.
+ * - `resend`: the statement goes to the new writer.
+ * - `tell`: the client is told what it has lost, and stays.
+ * - `return`: the parked server goes back to the client, which gets the error.
+ * - `refuse`: the client gets the error, and stays without its server.
+ * - `close`: the client gets the error and is disconnected, as by the server.
+ */
+export type Outcome = 'resend' | 'tell' | 'return' | 'refuse' | 'close';
+
+/** The state of the client when its server failed. */
+export interface Left {
+  /** the error was fatal to the server */
+  readonly isFatal: boolean;
+  readonly isSession: boolean;
+  /** nothing was outstanding and no transaction was open */
+  readonly isIdle: boolean;
+}
+
+/** @param isGone the server's node is gone, or no writer any more */
+export function outcomeOf(kind: Exclude<Verdict['kind'], 'pass'>, isGone: boolean, left: Left): Outcome {
+  const isSendable = kind === 'resend' || kind === 'park';
+  if (isGone) return isSendable ? 'resend' : 'tell';
+  if (kind === 'park') return 'return';
+  if (left.isIdle && !left.isSession) return 'tell';
+  return left.isFatal ? 'close' : 'refuse';
+}
+
+/** The bytes that can be sent again; null: there is more to it than one statement without effect. */
+function sendable(
+  isFatal: boolean,
+  transcript: Transcript,
+  { inTransaction, mayRetry, before, textOf }: Circumstances,
+): (Resendable & { readonly bytes: Buffer }) | null {
+  if (!transcript.isUnanswered || !mayRetry || inTransaction) return null;
+  const bytes = transcript.bytes();
+  const found = bytes === null ? null : resendable(bytes, textOf);
+  if (bytes === null || found === null || !isForgettable(before, found.isWhole)) return null;
+  // a server that stays executes what comes after the statement
+  return isFatal || !found.hasMore ? { ...found, bytes } : null;
+}
+
+/** The bytes after the statement that FATAL has ended; null: none, or none that may be sent again. */
+function notBegun(
+  transcript: Transcript,
+  outstanding: Outstanding,
+  { inTransaction, mayRetry }: Circumstances,
+): Buffer | null {
+  if (!transcript.isUnanswered || !mayRetry || inTransaction || outstanding.readies === 0) return null;
+  const bytes = transcript.bytes();
+  if (bytes === null) return null;
+  const end = cycleEnd(bytes);
+  return end < 0 || end === bytes.length ? null : bytes.subarray(end);
+}
+
+/** Claims a rollback only where that is certain. */
+function lossOf(
+  original: ClientError,
+  transcript: Transcript,
+  { requests }: Outstanding,
+  { inTransaction, textOf }: Circumstances,
+): { readonly kind: 'lost' | 'unknown' | 'interrupted'; readonly error: ClientError } {
+  const unknown = { kind: 'unknown', error: clientErrors.outcomeUnknown() } as const;
+  if (transcript.mayHaveEnded) return unknown;
+  const lost = { kind: 'lost', error: clientErrors.transactionLost() } as const;
+  if (inTransaction) return lost;
+  const end = requests.findIndex((each) => each <= Request.Sync);
+  const pending = requests
+    .slice(0, end < 0 ? undefined : end + 1)
+    .filter((each) => EXECUTES.has(each)).length;
+  const { answered, isComplete } = transcript;
+  if (pending === 0 && answered === 0) return lost;
+  const bytes = transcript.bytes();
+  if (bytes !== null && isRolledBack({ bytes, isComplete, answered, pending }, textOf)) return lost;
+  if (answered > 0) return unknown;
+  return { kind: 'interrupted', error: clientErrors.interrupted(original.message) };
+}
