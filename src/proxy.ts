@@ -85,7 +85,7 @@ export class Proxy implements AdminActions {
       log,
       entryOf: (name) => this.registry.entryOf(name),
     });
-    this.sessions = new Sessions(this.registry, this.functions, log);
+    this.sessions = new Sessions({ context, directory, peers, functions: this.functions });
     this.#listener = new Listener(config.settings, log, (socket, isUnix) =>
       this.sessions.accept(socket, isUnix),
     );

@@ -1,4 +1,5 @@
 /** Snapshots of databases, pools, servers and users. */
+import type { Settings } from '../config/options.ts';
 import { plainAddress } from '../platform/plain-address.ts';
 import { compareNames } from '../telemetry/name-order.ts';
 import type {
@@ -15,9 +16,12 @@ import type {
 } from '../telemetry/snapshot.ts';
 import type { CancelDelivery } from './cancels.ts';
 import type { Database } from './database.ts';
-import type { Registry } from './databases.ts';
+import type { Context } from './context.ts';
+import type { Directory } from './directory.ts';
+import type { Peers } from './peers.ts';
 import type { Pool } from './pool.ts';
 import { serverPhase } from './phase.ts';
+import type { Resolver } from './resolver.ts';
 import type { Server, ServerUser } from './server.ts';
 import { unixPath } from './socket.ts';
 
@@ -32,28 +36,45 @@ export interface LinkedClient {
   readonly requestedAt: number;
 }
 
+/** What is observed. */
+export interface ObservedPools {
+  readonly context: Context;
+  readonly directory: Directory;
+  readonly resolver: Resolver;
+  readonly peers: Peers;
+}
+
 export class PoolsObserver implements ObservePools {
-  readonly #registry: Registry;
+  readonly #context: Context;
+  readonly #directory: Directory;
+  readonly #resolver: Resolver;
+  readonly #peers: Peers;
   readonly #clientOf: (user: ServerUser | null) => LinkedClient | null;
 
   /** @param clientOf the client that uses a server; null: nobody does, or the proxy itself */
-  constructor(registry: Registry, clientOf: (user: ServerUser | null) => LinkedClient | null) {
-    this.#registry = registry;
+  constructor(
+    { context, directory, resolver, peers }: ObservedPools,
+    clientOf: (user: ServerUser | null) => LinkedClient | null,
+  ) {
+    this.#context = context;
+    this.#directory = directory;
+    this.#resolver = resolver;
+    this.#peers = peers;
     this.#clientOf = clientOf;
   }
 
   observe(): PoolsSnapshot {
-    const { config, databases, resolver } = this.#registry;
+    const resolver = this.#resolver;
     let pools = 0;
     let servers = 0;
-    for (const pool of this.#registry.allPools()) {
+    for (const pool of this.#directory.allPools()) {
       pools++;
       servers += pool.size;
     }
     return {
-      databases: databases.size,
+      databases: this.#directory.databases.size,
       users: this.#userNames().size,
-      peers: config.peers.size,
+      peers: this.#context.config.peers.size,
       pools,
       servers,
       hostNames: resolver.hosts(0).length,
@@ -62,19 +83,19 @@ export class PoolsObserver implements ObservePools {
   }
 
   *databases(): Generator<DatabaseSnapshot> {
-    const { databases } = this.#registry;
+    const { databases } = this.#directory;
     for (const name of [...databases.keys()].sort(compareNames)) {
       const database = databases.get(name);
-      if (database !== undefined) yield databaseSnapshot(this.#registry, database);
+      if (database !== undefined) yield databaseSnapshot(this.#context.settings, database);
     }
   }
 
   *pools(): Generator<PoolSnapshot> {
-    for (const pool of poolsInOrder(this.#registry)) yield poolSnapshot(pool, performance.now());
+    for (const pool of poolsInOrder(this.#directory)) yield poolSnapshot(pool, performance.now());
   }
 
   *servers(): Generator<ServerSnapshot | CancelSnapshot> {
-    for (const pool of poolsInOrder(this.#registry)) {
+    for (const pool of poolsInOrder(this.#directory)) {
       for (const server of liveServersOf(pool))
         yield serverSnapshot(server, this.#clientOf(server.user), performance.now());
       for (const delivery of [...pool.cancels.deliveries.values()]) yield cancelSnapshot(pool, delivery);
@@ -82,9 +103,9 @@ export class PoolsObserver implements ObservePools {
   }
 
   *users(): Generator<UserSnapshot> {
-    const { config } = this.#registry;
+    const { config } = this.#context;
     const connections = new Map<string, number>();
-    for (const pool of this.#registry.allPools())
+    for (const pool of this.#directory.allPools())
       connections.set(pool.user, (connections.get(pool.user) ?? 0) + pool.size);
     for (const name of [...this.#userNames()].sort(compareNames)) {
       const entry = config.users.get(name);
@@ -102,9 +123,9 @@ export class PoolsObserver implements ObservePools {
   }
 
   peers(): PeerSnapshot[] {
-    const { config, peers } = this.#registry;
+    const { config } = this.#context;
     return [...config.peers.values()].map(({ id, host, port, pool_size: poolSize }) => {
-      const { active, waiting, connecting } = peers.cancelsTo(id);
+      const { active, waiting, connecting } = this.#peers.cancelsTo(id);
       return {
         id,
         host,
@@ -118,24 +139,24 @@ export class PoolsObserver implements ObservePools {
   }
 
   hosts(): HostSnapshot[] {
-    return this.#registry.resolver
+    return this.#resolver
       .hosts(performance.now())
       .map(({ host, ttlSeconds, addresses }) => ({ name: host, ttlSeconds, addresses: [...addresses] }));
   }
 
   /** Users of auth_file, of [users], forced ones, and those that have been here. */
   #userNames(): Set<string> {
-    const { config, directory } = this.#registry;
+    const { config } = this.#context;
     const names = new Set([CONSOLE, ...config.userlist.keys(), ...config.users.keys()]);
-    for (const { name } of directory.users) names.add(name);
+    for (const { name } of this.#directory.users) names.add(name);
     for (const { user } of config.databases.values()) if (user !== null) names.add(user);
     return names;
   }
 }
 
 /** All pools, in the order of their databases' and users' names. */
-export function poolsInOrder(registry: Registry): Pool[] {
-  return [...registry.allPools()].sort(
+export function poolsInOrder(directory: Pick<Directory, 'allPools'>): Pool[] {
+  return [...directory.allPools()].sort(
     (a, b) => compareNames(a.database.name, b.database.name) || compareNames(a.user, b.user),
   );
 }
@@ -178,7 +199,7 @@ function poolSnapshot(pool: Pool, now: number): PoolSnapshot {
   };
 }
 
-function databaseSnapshot({ config: { settings } }: Registry, database: Database): DatabaseSnapshot {
+function databaseSnapshot(settings: Settings, database: Database): DatabaseSnapshot {
   const { config } = database;
   return {
     name: database.name,

@@ -3,8 +3,9 @@ import type { Socket } from 'node:net';
 import type { ClientTls } from '../auth/tls.ts';
 import type { Config } from '../config/config.ts';
 import type { Functions } from '../functions/functions.ts';
-import type { Registry } from '../pool/databases.ts';
+import type { Directory } from '../pool/directory.ts';
 import type { TrackedParameters } from '../pool/parameters.ts';
+import type { Peers } from '../pool/peers.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { StatementRegistry } from './statements/shared.ts';
 
@@ -13,7 +14,9 @@ export interface SessionContext {
   readonly config: Config;
   readonly log: Logger;
   readonly tracked: TrackedParameters;
-  readonly registry: Registry;
+  readonly directory: Directory;
+  /** the other processes behind the same address */
+  readonly peers: Peers;
   readonly functions: Functions;
   /** the prepared statements that servers have */
   readonly statements: StatementRegistry;

@@ -16,7 +16,7 @@ import type { Sessions } from './sessions.ts';
 
 /** Clients that are logging in, then each pool's clients and servers. */
 export function* observeDescriptors(sessions: Sessions): Generator<DescriptorSnapshot> {
-  const { registry } = sessions;
+  const { directory, tracked } = sessions;
   const loggingIn: Client[] = [];
   const byPool = new Map<Pool, Client[]>();
   for (const client of sessions.clients) {
@@ -29,12 +29,12 @@ export function* observeDescriptors(sessions: Sessions): Generator<DescriptorSna
     else others.push(client);
   }
   yield* ofClients(loggingIn);
-  for (const pool of poolsInOrder(registry)) {
+  for (const pool of poolsInOrder(directory)) {
     yield* ofClients(byPool.get(pool) ?? []);
     for (const server of liveServersOf(pool)) {
       const linked = server.user instanceof Client ? server.user : null;
       const isPlain = server.tls === '' && (linked === null || linked.tls === '');
-      if (isPlain) yield ofServer(server, linked, registry.tracked);
+      if (isPlain) yield ofServer(server, linked, tracked);
     }
   }
 }

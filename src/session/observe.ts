@@ -103,8 +103,7 @@ function inOrder<T>(map: ReadonlyMap<string, T>): [string, T][] {
 }
 
 function clientSnapshot(client: Client, now: number): ClientSnapshot {
-  const { registry } = client.context;
-  const { listen_port: listenPort } = registry.config.settings;
+  const { listen_port: listenPort } = client.context.config.settings;
   return {
     kind: 'client',
     id: client.id,

@@ -1,12 +1,14 @@
 import type { Socket } from 'node:net';
 import type { Functions } from '../functions/functions.ts';
 import type { Database } from '../pool/database.ts';
-import type { Registry } from '../pool/databases.ts';
+import type { Context } from '../pool/context.ts';
+import type { Directory } from '../pool/directory.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { ClientTls } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import type { Config } from '../config/config.ts';
 import type { TrackedParameters } from '../pool/parameters.ts';
+import type { Peers } from '../pool/peers.ts';
 import { Client, type ClientContext, type ClientHandlers } from './client.ts';
 import { leave } from './leave.ts';
 import { CancelKeys } from './link/cancel-keys.ts';
@@ -29,9 +31,17 @@ const HANDLERS: ClientHandlers = {
   left: leave,
 };
 
+export interface SessionsOptions {
+  readonly context: Context;
+  readonly directory: Directory;
+  readonly peers: Peers;
+  readonly functions: Functions;
+}
+
 /** All clients of a proxy, and what they share. */
 export class Sessions implements ClientContext {
-  readonly registry: Registry;
+  readonly directory: Directory;
+  readonly peers: Peers;
   readonly functions: Functions;
   readonly log: Logger;
   readonly statements = new StatementRegistry();
@@ -53,25 +63,28 @@ export class Sessions implements ClientContext {
   endsWaiting = false;
   /** SUSPEND: nothing is read from anybody but the console (suspend.ts) */
   suspended = false;
+  readonly #context: Context;
   readonly #drained = new Set<() => void>();
 
-  constructor(registry: Registry, functions: Functions, log: Logger) {
-    this.registry = registry;
+  constructor({ context, directory, peers, functions }: SessionsOptions) {
+    this.#context = context;
+    this.log = context.log;
+    this.directory = directory;
+    this.peers = peers;
     this.functions = functions;
-    this.log = log;
   }
 
   get config(): Config {
-    return this.registry.config;
+    return this.#context.config;
   }
 
   get tracked(): TrackedParameters {
-    return this.registry.tracked;
+    return this.#context.tracked;
   }
 
   /** Takes over a new connection. */
   accept(socket: Socket, isUnix: boolean): Client {
-    const client = new Client(this, HANDLERS, this.registry.ids.next(), socket, isUnix);
+    const client = new Client(this, HANDLERS, this.#context.ids.next(), socket, isUnix);
     this.clients.add(client);
     startSession(client);
     if (this.suspended) socket.pause();
@@ -84,9 +97,9 @@ export class Sessions implements ClientContext {
     this.cancelKeys.delete(client.cancelKey);
     if (client.pool !== null) {
       client.pool.leave();
-      this.registry.userLeft(client.user);
+      this.directory.users.left(client.user);
     }
-    if (this.onConsole.delete(client)) this.registry.userLeft(client.user);
+    if (this.onConsole.delete(client)) this.directory.users.left(client.user);
     if (this.#drained.size === 0 || this.hasUsers) return;
     for (const resolve of this.#drained) resolve();
     this.#drained.clear();
@@ -135,7 +148,7 @@ export class Sessions implements ClientContext {
   /** It is on the console from now on. */
   countOnConsole(client: Client): void {
     this.onConsole.add(client);
-    this.registry.user(client.user).enter();
+    this.directory.users.get(client.user).enter();
   }
 }
 

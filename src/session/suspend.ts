@@ -20,7 +20,7 @@ export function suspendReading(sessions: Sessions): boolean {
     client.socket.pause();
     if (client.socket.writableLength > 0) isFlushed = false;
   }
-  for (const server of sessions.registry.allServers()) {
+  for (const server of sessions.directory.allServers()) {
     server.socket.pause();
     if (server.socket.writableLength > 0) isFlushed = false;
   }
@@ -34,7 +34,7 @@ export function dropUnflushed(sessions: Sessions): void {
     if (client.isConsole || client.socket.writableLength === 0) continue;
     client.close(reason, new ClientError('FATAL', '08P01', reason));
   }
-  for (const server of [...sessions.registry.allServers()]) {
+  for (const server of [...sessions.directory.allServers()]) {
     if (server.socket.writableLength > 0) server.close(reason);
   }
 }
@@ -51,5 +51,5 @@ export function resumeReading(sessions: Sessions): void {
     if (client.isConsole) client.socket.resume();
     else client.readOn();
   }
-  for (const server of sessions.registry.allServers()) if (!unread.has(server)) server.socket.resume();
+  for (const server of sessions.directory.allServers()) if (!unread.has(server)) server.socket.resume();
 }

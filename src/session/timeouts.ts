@@ -37,10 +37,9 @@ function checkWelcome(client: Client, now: number): void {
 
 function checkWaiting(client: Client, now: number): void {
   const waited = now - client.clock.waitingSince;
-  const { registry } = client.context;
   if (client.context.endsWaiting)
     return client.close('server shutting down', clientErrors.serverShuttingDown());
-  const user = registry.user(client.user);
+  const user = client.context.directory.users.get(client.user);
   const { query_timeout: queryLimit } = client.context.config.settings;
   if (queryLimit > 0 && waited > queryLimit)
     return client.close('query_timeout', clientErrors.queryTimeoutWaiting());
@@ -116,7 +115,7 @@ function isFreeToClose(client: Client): boolean {
 
 function checkIdle(client: Client, now: number): void {
   if (client.pool === null) return;
-  const limit = clientIdleTimeout(client.context.registry.user(client.user), client.pool);
+  const limit = clientIdleTimeout(client.context.directory.users.get(client.user), client.pool);
   if (limit > 0 && client.state === 'idle' && now - client.clock.idleSince > limit) {
     client.close('client_idle_timeout', clientErrors.idleTimeout());
   }

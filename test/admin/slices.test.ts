@@ -29,11 +29,8 @@ function world(count: number): { observe: Observe; looks: () => number; clients:
     servers: new Set(),
     opener: { connecting: null },
   }));
-  const registry = {
-    allPools: () => pools,
-    tracked,
-    config: { settings: { listen_port: 1 }, peers: new Map() },
-  };
+  const directory = { allPools: () => pools };
+  const context = { directory, tracked, config: { settings: { listen_port: 1 } } };
   const clients = Array.from({ length: count }, (_, i) =>
     counted({
       id: i + 1,
@@ -42,7 +39,7 @@ function world(count: number): { observe: Observe; looks: () => number; clients:
       pool: pools[i % 7]!,
       database: pools[i % 7]!.database,
       databaseName: 'x',
-      context: { registry },
+      context,
       socket: { writableLength: 0, localAddress: '::1', localPort: 1 },
       settings: { value: () => 'app' },
       held: Buffer.alloc(0),
@@ -57,7 +54,7 @@ function world(count: number): { observe: Observe; looks: () => number; clients:
       tls: '',
     }),
   );
-  const sessions = { registry, clients: new Set(clients) } as unknown as Sessions;
+  const sessions = { directory, tracked, clients: new Set(clients) } as unknown as Sessions;
   const observe = {
     sessions: new SessionsObserver(sessions),
     pools: { servers: () => [] },

@@ -14,7 +14,7 @@ import { dropHeld } from '../relay/requests.ts';
  * answer ("Canceling Requests in Progress"), whatever becomes of it.
  */
 export function forwardCancel(requester: Client, pid: number, secret: Buffer): void {
-  const { config, registry, cancelKeys } = requester.context;
+  const { config, peers, cancelKeys } = requester.context;
   const { peer_id: ownId, cancel_wait_timeout: timeout } = config.settings;
   const key = Buffer.allocUnsafe(4 + secret.length);
   key.writeInt32BE(pid, 0);
@@ -28,7 +28,7 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
     if (next === null) return requester.close('failed cancel request: too many hops between peers');
     return report(
       requester,
-      registry.peers
+      peers
         .forward(peer, next, signal, requester.id, () => (requester.cancelIsSent = true))
         .then(() => 'successfully sent cancel request'),
       signal,

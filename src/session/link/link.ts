@@ -15,7 +15,7 @@ import { waitsWithServer } from './hold.ts';
 
 /** Another node has taken over what the client asked for. */
 function follow(client: Client, alias: string): void {
-  const target = client.context.registry.resolveAlias(alias, client.database);
+  const target = client.context.directory.resolveAlias(alias, client.database);
   if (target !== null && target !== client.database) moveTo(client, target);
 }
 
@@ -68,7 +68,7 @@ export function takeLent(client: Client, server: Server): void {
 export function leaveNode(client: Client): void {
   const { via, pool, database, context } = client;
   if (via === null || client.state !== 'waiting') return;
-  const target = context.registry.resolveAlias(via, database);
+  const target = context.directory.resolveAlias(via, database);
   if (target === null || target === database) return;
   pool!.cancelWait(client);
   client.gate.open('server');
@@ -186,8 +186,7 @@ export function moveTo(client: Client, database: Database): void {
     if (client.replies.isUnsent) client.server.close('client moved with an answer unsent', { notify: false });
     unlink(client);
   }
-  const { registry } = client.context;
-  const pool = registry.pool(database, client.user);
+  const pool = client.context.directory.pool(database, client.user);
   // a forced user's server must not be shown the client's password, nor be refused because of it
   if (pool.credentials.user === client.user) pool.credentials.learnFirst(client.learned);
   client.pool!.leave();

@@ -28,8 +28,8 @@ export async function findSecret(
   database: Database | null,
   method: ClientMethod,
 ): Promise<FoundSecret | ClientError> {
-  const { registry } = client.context;
-  const { userlist, settings } = registry.config;
+  const { directory, config } = client.context;
+  const { userlist, settings } = config;
   const authUser = database?.config.auth_user ?? settings.auth_user;
   const { auth_type: type } = settings;
   if (authUser && !client.isConsole && (type === 'pam' || type === 'ldap'))
@@ -47,13 +47,13 @@ export async function findSecret(
   if (name === null) return NOBODY;
   if (name === ADMIN_DATABASE)
     return configError(client, `cannot use the reserved "${name}" database as an auth_dbname`);
-  const authDatabase = name === database?.name ? database : registry.find(name);
+  const authDatabase = name === database?.name ? database : directory.find(name);
   if (authDatabase === null)
     return configError(client, `authentication database "${name}" is not configured`);
   if (authDatabase.disabled) return clientErrors.authDatabaseDisabled(name);
   const sql = database?.config.auth_query ?? settings.auth_query;
   try {
-    const rows = await lookUp(registry.poolOf(authDatabase, authUser), sql, [client.user], (cancel) => {
+    const rows = await lookUp(directory.poolOf(authDatabase, authUser), sql, [client.user], (cancel) => {
       client.onLeft = cancel;
     });
     const row = rows[0];

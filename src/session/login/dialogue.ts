@@ -52,7 +52,7 @@ export function logInClient(client: Client): void {
 
 async function run(client: Client): Promise<void> {
   const { context } = client;
-  const { registry } = context;
+  const { directory } = context;
   const { settings } = context.config;
   const isAdmin = client.databaseName === ADMIN_DATABASE;
   if (settings.log_connections) {
@@ -67,7 +67,7 @@ async function run(client: Client): Promise<void> {
     return client.close('no more connections allowed (max_client_conn)', clientErrors.tooManyClients());
   }
 
-  const database = isAdmin ? null : registry.find(client.databaseName);
+  const database = isAdmin ? null : directory.find(client.databaseName);
   if (isAdmin && (await isOwnProcess(client))) {
     if (isClosed(client)) return;
     client.isOwnProcess = true;
@@ -203,7 +203,7 @@ function fail(client: Client, reason: string, error: ClientError): void {
 
 /** Authenticated: takes a place in the database and its pool, within the limits. */
 function enter(client: Client, database: Database, found: FoundSecret): void {
-  const { registry, config } = client.context;
+  const { directory, config } = client.context;
   const { settings } = config;
   if (database.disabled)
     return client.close(
@@ -211,7 +211,7 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
       clientErrors.databaseDisabled(database.name),
     );
   const limit = database.config.max_db_client_connections || settings.max_db_client_connections;
-  const user = registry.lookUpUser(client.user);
+  const user = directory.users.lookUp(client.user);
   const refusal = clientLimitReached(user, { count: database.clientCount, limit }, settings);
   if (refusal !== null) return client.close(refusal.message, refusal);
 
@@ -220,7 +220,7 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
     const error = clientErrors.replicationRefused(client.entry);
     return fail(client, error.message, error);
   }
-  const pool = registry.pool(database, client.user);
+  const pool = directory.pool(database, client.user);
   if (pool.credentials.user === client.user) {
     pool.credentials.learn(client.learned);
     // what auth_query says now is what the server will want
@@ -231,7 +231,7 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
   client.via = database.name === client.databaseName ? null : client.databaseName;
   client.pool = pool;
   pool.enter();
-  registry.user(client.user).enter();
+  directory.users.get(client.user).enter();
   if (client.replication !== 'none') return enterReplication(client);
   if (pool.welcome !== null) return welcome(client, pool.welcome);
 

@@ -209,11 +209,11 @@ function start(client: Client, minor: number, parameters: ReadonlyMap<string, st
  * parts of a cluster, stand as they are.
  */
 function cutNames(client: Client): void {
-  const { config, registry } = client.context;
+  const { config, directory } = client.context;
   const { user, databaseName } = client;
   if (!config.userlist.has(user) && !config.users.has(user)) client.user = cutName(user);
   // an alias, or a node's name: no server hears of it
-  if (!registry.directory.isKnown(databaseName)) client.databaseName = cutName(databaseName);
+  if (!directory.isKnown(databaseName)) client.databaseName = cutName(databaseName);
   if (client.user === user && client.databaseName === databaseName) return;
   client.context.log.info(
     { client: client.id, event: 'name_cut' },

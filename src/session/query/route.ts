@@ -17,7 +17,7 @@ import { answerError } from './reject.ts';
 export function route(client: Client, type: number, dbkey: string | null): Handled | null {
   const from = client.database!;
   if (dbkey === null || dbkey === from.name) return null;
-  const target = client.context.registry.find(dbkey, from);
+  const target = client.context.directory.find(dbkey, from);
   if (target === null) return null;
   const via = target.name === dbkey ? null : dbkey;
   if (target !== from) {
