@@ -8,6 +8,8 @@ export const LAYERS = [
   'cli',
   'demo',
   'proxy.ts',
+  'steering.ts',
+  'configuration.ts',
   'listener.ts',
   'admin',
   'session',

@@ -1,29 +1,35 @@
+/** A client on the console: its rights, and the command that it waits for. */
 import type { Client } from '../session/client.ts';
+import type { Logger } from '../telemetry/log.ts';
 import { ClientError } from '../wire/errors.ts';
-import type { AdminActions } from './actions.ts';
+import { commandError } from './answers.ts';
+import type { Observe } from './observe.ts';
+import type { Steer } from './steer.ts';
 
-/** An error that a command answers, with pgbouncer's SQLSTATE; the connection stays. */
-export function commandError(message: string): ClientError {
-  return new ClientError('ERROR', '08P01', message);
-}
-
-/** Somebody on the console: what he may do, and the command that he waits for. */
 export class Operator {
   readonly client: Client;
-  readonly actions: AdminActions;
+  readonly observe: Observe;
+  readonly steer: Steer;
+  readonly log: Logger;
   /** false: SHOW only (stats_users) */
   readonly isAdmin: boolean;
   /** a statement is being executed; the next one waits for its end */
   isBusy = false;
-  /** what a cancel request does to the command that waits; null: none waits */
+  /** what a cancel request does to the command that waits; null: no command waits */
   #onCancel: (() => void) | null = null;
   #isCanceled = false;
   #onTaken: (() => void) | null = null;
 
-  constructor(client: Client, actions: AdminActions, isAdmin: boolean) {
+  constructor(
+    client: Client,
+    isAdmin: boolean,
+    { observe, steer, log }: { observe: Observe; steer: Steer; log: Logger },
+  ) {
     this.client = client;
-    this.actions = actions;
     this.isAdmin = isAdmin;
+    this.observe = observe;
+    this.steer = steer;
+    this.log = log;
   }
 
   get isGone(): boolean {
@@ -36,18 +42,18 @@ export class Operator {
   }
 
   /**
-   * Waits for something to become true of the servers, or for the client to leave.
+   * Waits until a condition on the servers holds, or until the client leaves.
    * @param onCancel what Ctrl-C does besides ending the wait
    * @throws ClientError when it was canceled
    */
   async waitUntil(condition: () => boolean, onCancel: () => void = () => {}): Promise<void> {
     await this.waitFor(
-      this.actions.registry.untilServers(() => this.#isCanceled || this.isGone || condition()),
+      this.steer.untilServers(() => this.#isCanceled || this.isGone || condition()),
       onCancel,
     );
   }
 
-  /** Waits for a promise that `onCancel`, or another look at the servers, makes come true. */
+  /** Waits for a promise. @param onCancel lets it resolve, or the `recheck` that follows does */
   async waitFor(done: Promise<void>, onCancel: () => void): Promise<void> {
     this.#onCancel = onCancel;
     await done;
@@ -73,13 +79,12 @@ export class Operator {
 
   /** A cancel request has come for this client. */
   cancel(): void {
-    const { log, registry } = this.actions;
     if (this.#onCancel === null) {
-      log.warn(`${this.client.label} admin cancel request for non-waiting client?`);
+      this.log.warn(`${this.client.label} admin cancel request for non-waiting client?`);
       return;
     }
     this.#isCanceled = true;
     this.#onCancel();
-    registry.recheck();
+    this.steer.recheck();
   }
 }

@@ -1,28 +1,28 @@
 /** NOTIFY TOPOLOGY and SWITCHOVER: the console's commands for clusters. */
 import type { ClusterController } from '../switchover/controller.ts';
 import { PlannedSwitchover } from '../switchover/planned/planned.ts';
-import { notice } from './commands.ts';
-import { commandError, type Operator } from './operator.ts';
+import { commandError, notice } from './answers.ts';
+import type { Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
 
-function controllerOf({ actions }: Operator, name: string): ClusterController {
-  const controller = actions.switchovers.controllers.get(name);
+function controllerOf({ steer }: Operator, name: string): ClusterController {
+  const controller = steer.clusters.get(name);
   if (controller === undefined) throw commandError(`no such database with a topology_query: ${name}`);
   return controller;
 }
 
-/** NOTIFY TOPOLOGY [db]: somebody knows that something has changed, and everything is looked at now. */
+/** NOTIFY TOPOLOGY [db]: the operator knows that a cluster has changed, so all of its nodes are probed now. */
 export function notifyTopology(operator: Operator, name: string): Buffer {
   operator.requireAdmin();
-  const { controllers } = operator.actions.switchovers;
-  const chosen = name === '' ? [...controllers.values()] : [controllerOf(operator, name)];
+  const { clusters } = operator.steer;
+  const chosen = name === '' ? [...clusters.values()] : [controllerOf(operator, name)];
   for (const controller of chosen) controller.notify();
   return commandComplete('NOTIFY');
 }
 
 /**
- * SWITCHOVER db TO node [WAIT n]: answered when the node is the writer, with notices of what is left to be done by hand. To
- * the old writer, it takes back one that can't be finished.
+ * SWITCHOVER db TO node [WAIT n]: answered when the node is the writer, with a notice for each step that is left to be done by
+ * hand. With the old writer as its target, it takes back a switchover that cannot be finished.
  */
 export async function switchOver(
   operator: Operator,
@@ -30,17 +30,16 @@ export async function switchOver(
 ): Promise<Buffer> {
   operator.requireAdmin();
   const controller = controllerOf(operator, database);
-  const { log, registry, switchovers } = operator.actions;
+  const { log, observe, steer } = operator;
   log.info({ event: 'console_command', database }, `SWITCHOVER '${database}' TO '${name}' command issued`);
   let switchover: PlannedSwitchover;
   try {
-    if (await takenBack(controller, name, switchovers.controllers.values()))
-      return commandComplete('SWITCHOVER');
+    if (await takenBack(controller, name, steer.clusters.values())) return commandComplete('SWITCHOVER');
     switchover = new PlannedSwitchover({
       cluster: controller,
       name,
-      all: switchovers.controllers.values(),
-      settings: registry.config.settings,
+      all: steer.clusters.values(),
+      settings: observe.config.settings,
       waitMs: wait * 1000,
       log: (level, message) =>
         log[level]({ database, event: 'switchover' }, `switchover ${database}: ${message}`),
@@ -55,8 +54,8 @@ export async function switchOver(
 }
 
 /**
- * Runs it for an operator who may cancel it, or leave. That ends it for as long as no promotion has been asked for.
- * @returns what is left to be done by hand
+ * Runs a switchover for an operator, who may cancel it or leave: either ends it until a promotion has been requested.
+ * @returns the steps that are left to be done by hand
  * @throws ClientError
  */
 async function runFor(
@@ -84,7 +83,7 @@ async function runFor(
   try {
     await operator.waitFor(done, () => void switchover.cancel('it was canceled'));
   } catch (error) {
-    // it was canceled too late: a promotion that was asked for goes on
+    // canceled too late: a promotion that was requested goes on
     if (failure !== null) throw error;
   } finally {
     client.onLeft = onLeft;
@@ -94,7 +93,8 @@ async function runFor(
 }
 
 /**
- * Whether it was a SWITCHOVER to the writer, which takes back what another one has begun, be it one of another database.
+ * Whether the target is the writer already: that takes back an unfinished switchover, of this database or of another one
+ * with the same writer.
  * @throws Error
  */
 async function takenBack(

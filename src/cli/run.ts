@@ -94,7 +94,7 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
     for (const warning of config.warnings) log.warn(warning);
     const proxy = new Proxy({ config, log, inherited: takeover?.sockets ?? activated });
     keepRunning(log);
-    handleSignals(proxy, log);
+    handleSignals(proxy.steer, log);
     // SHUTDOWN on the console
     void proxy.ended.then(() => process.exit());
     await proxy.start();

@@ -1,23 +1,23 @@
-import type { Proxy } from '../proxy.ts';
+/** The signals, as pgbouncer takes them (usage.md, Signals). */
+import type { Steer } from '../admin/steer.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { onLauncherGone } from '../platform/launcher.ts';
 
-/** pgbouncer's signals (usage.md, Signals). */
-export function handleSignals(proxy: Proxy, log: Logger): void {
+export function handleSignals(steer: Steer, log: Logger): void {
   const stop = (signal: string, mode: 'wait_for_clients' | 'wait_for_servers'): void => {
-    if (proxy.isStopping) {
+    if (steer.isStopping) {
       log.info(`got ${signal} while shutting down, fast exit`);
       return exit();
     }
     log.info(
       `got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients disconnect' : 'servers connections to be released'}`,
     );
-    if (proxy.sessions.suspended) {
+    if (steer.isSuspended) {
       log.fatal('suspend was in progress, going down immediately');
       process.exitCode = 1;
       return exit();
     }
-    proxy
+    steer
       .stop(mode)
       .catch((error: Error) => log.error(`shutdown failed: ${error.message}`))
       .finally(exit);
@@ -37,31 +37,30 @@ export function handleSignals(proxy: Proxy, log: Logger): void {
   process.on('SIGHUP', () => {
     log.info('got SIGHUP, re-reading config');
     log.reopen();
-    proxy.reload().catch((error: Error) => {
+    steer.reload().catch((error: Error) => {
       for (const line of error.message.split('\n')) log.error(line);
       log.error('RELOAD Failed, see logs for more details');
     });
   });
   process.on('SIGUSR1', () => {
-    if (proxy.registry.paused || proxy.sessions.suspended)
+    if (steer.isPaused(null) || steer.isSuspended)
       return log.info('got SIGUSR1, but already paused/suspended');
     log.info('got SIGUSR1, pausing all activity');
-    proxy.pause();
+    steer.pause(null);
   });
   process.on('SIGUSR2', () => {
-    const { registry, sessions } = proxy;
-    const isHeld = registry.paused || sessions.suspended;
-    if (sessions.endsWaiting || (proxy.isStopping && !isHeld))
+    const isHeld = steer.isPaused(null) || steer.isSuspended;
+    if (steer.endsWaiting || (steer.isStopping && !isHeld))
       return log.info('got SIGUSR2 while shutting down, ignoring');
-    if (sessions.suspended) log.info('got SIGUSR2, continuing from SUSPEND');
-    else if (registry.paused) log.info('got SIGUSR2, continuing from PAUSE');
+    if (steer.isSuspended) log.info('got SIGUSR2, continuing from SUSPEND');
+    else if (steer.isPaused(null)) log.info('got SIGUSR2, continuing from PAUSE');
     else return log.info('got SIGUSR2, but not paused/suspended');
-    proxy.resume();
+    steer.resume(null);
   });
 
   // Connections that are open by then are closed with the process; socket files and sandbox children are removed.
   const exit = (): void => {
-    void proxy.stop('immediate').finally(() => process.exit());
+    void steer.stop('immediate').finally(() => process.exit());
     setTimeout(() => process.exit(), 1_000).unref();
   };
 }

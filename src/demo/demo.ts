@@ -88,7 +88,7 @@ function stopper(running: Running): () => Promise<never> {
 async function stopAll(running: Running): Promise<never> {
   say('\nStopping ...');
   try {
-    await running.proxy?.stop('immediate');
+    await running.proxy?.steer.stop('immediate');
     await Promise.all(running.servers.map((server) => server.remove()));
   } catch (error) {
     process.stderr.write(`demo: ${(error as Error).message}\n`);

@@ -1,0 +1,56 @@
+/** Who may come in to the console, and how it is welcomed. */
+import type { Settings } from '../config/options.ts';
+import { clientLimitReached } from '../pool/limits.ts';
+import type { Client } from '../session/client.ts';
+import { issueCancelKey } from '../session/link/cancel.ts';
+import type { Sessions } from '../session/sessions.ts';
+import type { ClientError } from '../wire/errors.ts';
+import { AUTHENTICATION_OK, backendKeyData, parameterStatus, readyForQuery } from '../wire/messages.ts';
+import { TxStatus } from '../wire/protocol.ts';
+import { PGBOUNCER_VERSION } from './version.ts';
+
+/** Length of the secret in a cancel key: see session/login. */
+const CANCEL_SECRET = { old: 4, v32: 32 };
+
+const GREETING: readonly (readonly [string, string])[] = [
+  ['server_version', `${PGBOUNCER_VERSION}/bouncer`],
+  ['client_encoding', 'UTF8'],
+  ['server_encoding', 'UTF8'],
+  ['DateStyle', 'ISO'],
+  ['TimeZone', 'GMT'],
+  ['standard_conforming_strings', 'on'],
+  ['is_superuser', 'on'],
+];
+
+/** True: every command; false: SHOW only; null: the client may not come in. */
+export function rightsOf(client: Client, settings: Settings): boolean | null {
+  const { stats_users: watchers, auth_type: method } = settings;
+  if (isAdmin(client, settings)) return true;
+  // with auth_type = any nobody has an identity, and everybody may look
+  return watchers.includes(client.user) || method === 'any' ? false : null;
+}
+
+/** The limits on clients apply to stats_users: an administrator is never shut out. Null: there is room. */
+export function limitReached(client: Client, sessions: Sessions, settings: Settings): ClientError | null {
+  if (isAdmin(client, settings)) return null;
+  const { onConsole, directory } = sessions;
+  const database = { count: onConsole.size, limit: settings.max_db_client_connections };
+  return clientLimitReached(directory.users.lookUp(client.user), database, settings);
+}
+
+function isAdmin(client: Client, { admin_users: admins }: Settings): boolean {
+  return client.isOwnProcess || admins.includes(client.user);
+}
+
+/** Sends the messages that end a login. */
+export function welcome(client: Client): void {
+  const key = issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET.v32 : CANCEL_SECRET.old);
+  client.send(
+    Buffer.concat([
+      AUTHENTICATION_OK,
+      ...GREETING.map(([name, value]) => parameterStatus(name, value)),
+      backendKeyData(key.pid, key.secret),
+      readyForQuery(TxStatus.Idle),
+    ]),
+  );
+}

@@ -1,0 +1,95 @@
+/** Answers a statement of the console's language: SHOW, SET, a verb, or a command for clusters. */
+import { notice, commandError, UsageError } from './answers.ts';
+import type { Command } from './command.ts';
+import { parseStatement } from './grammar.ts';
+import { HELP } from './help.ts';
+import type { Operator } from './operator.ts';
+import { reload, setOption, shutdown, takeOver } from './process-commands.ts';
+import { commandComplete, dataRow, EMPTY_QUERY_RESPONSE, rowDescription } from './result.ts';
+import { sendTable } from './send-table.ts';
+import { notifyTopology, switchOver } from './switchover-commands.ts';
+import { TABLES } from './tables.ts';
+import {
+  disable,
+  enable,
+  kill,
+  killClient,
+  pause,
+  reconnect,
+  resume,
+  suspend,
+  waitClose,
+} from './traffic-commands.ts';
+
+/** Every verb but SHOW and SET, in lower case. */
+const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
+  ['reload', reload],
+  ['pause', pause],
+  ['resume', resume],
+  ['suspend', suspend],
+  ['disable', disable],
+  ['enable', enable],
+  ['reconnect', reconnect],
+  ['kill', kill],
+  ['kill_client', killClient],
+  ['wait_close', waitClose],
+  ['shutdown', shutdown],
+  ['takeover', takeOver],
+]);
+
+/** Settings that drivers look at or set when they connect, whether or not they are used. */
+const FAKED: ReadonlyMap<string, string> = new Map([
+  ['client_encoding', 'UTF-8'],
+  ['default_transaction_isolation', 'read committed'],
+  ['standard_conforming_strings', 'on'],
+  ['datestyle', 'ISO'],
+  ['timezone', 'GMT'],
+  ['extra_float_digits', '2'],
+]);
+
+/**
+ * @returns the answer without ReadyForQuery; null: there will be no answer
+ * @throws ClientError for the operator; UsageError: it is no statement of the console's language
+ */
+export async function answerTo(operator: Operator, text: string): Promise<Buffer | null> {
+  const statement = parseStatement(text);
+  switch (statement.kind) {
+    case 'empty':
+      return EMPTY_QUERY_RESPONSE;
+    case 'unknown':
+      throw new UsageError();
+    case 'bad arguments':
+      throw commandError('bad arguments');
+    case 'set':
+      if (FAKED.has(statement.key.toLowerCase()))
+        return Buffer.concat([notice('SET ignored'), commandComplete('SET')]);
+      return await setOption(operator, statement.key, statement.value);
+    case 'notify topology':
+      return notifyTopology(operator, statement.database);
+    case 'switchover':
+      return await switchOver(operator, statement);
+    case 'command': {
+      const { verb, argument } = statement;
+      // pgbouncer takes SELECT for SHOW, because some tools cannot send anything else
+      if (verb === 'show' || verb === 'select') return await show(operator, argument.toLowerCase());
+      const command = COMMANDS.get(verb);
+      if (command === undefined) throw new UsageError();
+      return await command(operator, argument);
+    }
+  }
+}
+
+async function show(operator: Operator, name: string): Promise<Buffer | null> {
+  const faked = FAKED.get(name);
+  if (faked !== undefined)
+    return Buffer.concat([
+      rowDescription([{ name, type: 'text' }]),
+      dataRow([faked]),
+      commandComplete('SHOW'),
+    ]);
+  if (name === 'help') return Buffer.concat([notice('Console usage', HELP), commandComplete('SHOW')]);
+  const table = TABLES.get(name);
+  if (table === undefined) throw new UsageError();
+  if (table.isForAdmins) operator.requireAdmin();
+  return await sendTable(operator, table);
+}

@@ -1,0 +1,63 @@
+/** What operators do to the proxy, through the console or by signals. */
+import type { Config } from '../config/config.ts';
+import type { Database } from '../pool/database.ts';
+import type { ClusterController } from '../switchover/controller.ts';
+
+/** How a stop treats the clients that are still connected. */
+export type StopMode = 'immediate' | 'wait_for_clients' | 'wait_for_servers';
+
+/** Commands take a database where they are about one, and null where they are about all. */
+export interface Steer {
+  /** by the name of their database */
+  readonly clusters: ReadonlyMap<string, ClusterController>;
+
+  /** The database that a command names, created if only the `*` entry matches; null: no such database. */
+  database(name: string): Database | null;
+  /** The database of exactly that name, if it has been used or is configured; null: there is none. */
+  knownDatabase(name: string): Database | null;
+  /** Every database that is configured or has been used. */
+  databases(): Iterable<Database>;
+
+  /** RELOAD: reads the files again. @throws ConfigError and others; the old configuration stays in force then */
+  reload(): Promise<void>;
+  /**
+   * SET: applies a configuration that differs in options only.
+   * @returns false: its TLS files are not right, and TLS goes on as before
+   */
+  set(config: Config): Promise<boolean>;
+
+  /** PAUSE: no server is lent. Free servers are closed now, the others as they come free. */
+  pause(database: Database | null): void;
+  /** RESUME; of all databases it ends a SUSPEND as well. */
+  resume(database: Database | null): void;
+  isPaused(database: Database | null): boolean;
+  /** SUSPEND: resolves when all buffers are empty, or when `resume` has ended it. */
+  suspend(): Promise<void>;
+  readonly isSuspended: boolean;
+
+  /** RECONNECT: closes servers as they come free. */
+  reconnect(database: Database | null): void;
+  /** KILL: disconnects the clients of a database, closes its servers and pauses it. */
+  kill(database: Database): void;
+  /** KILL_CLIENT. @returns false: no client that has logged in has this id */
+  killClient(id: number): boolean;
+
+  /** Whether there are servers, and whether some are still to be closed (RECONNECT, RELOAD). */
+  hasServers(database: Database | null): boolean;
+  hasRetired(database: Database | null): boolean;
+  /** Resolves when `isDone` holds, which is asked whenever a server goes or comes free, and by `recheck`. */
+  untilServers(isDone: () => boolean): Promise<void>;
+  recheck(): void;
+
+  /** SHUTDOWN: resolves when everything is closed. */
+  stop(mode: StopMode): Promise<void>;
+  /** a stop has begun */
+  readonly isStopping: boolean;
+  /** a stop waits for servers: clients that wait are disconnected, and nothing is resumed */
+  readonly endsWaiting: boolean;
+
+  /** TAKEOVER: descriptors of the listening sockets, for the process that takes over. */
+  handOver(): number[];
+  /** The other process has gone before it said that it listens: this one goes on as before. */
+  takeBack(): void;
+}

@@ -1,0 +1,109 @@
+/** PAUSE, RESUME, SUSPEND, DISABLE, ENABLE, RECONNECT, KILL, KILL_CLIENT and WAIT_CLOSE: who is served. */
+import { ADMIN_DATABASE } from '../session/names.ts';
+import { commandError, UsageError } from './answers.ts';
+import { databaseFor, databaseOrAll, logCommand } from './command.ts';
+import type { Operator } from './operator.ts';
+import { commandComplete } from './result.ts';
+
+function refuseWhenPaused({ steer }: Operator): void {
+  if (steer.isPaused(null) || steer.isSuspended) throw commandError('already suspended/paused');
+}
+
+export async function pause(operator: Operator, argument: string): Promise<Buffer> {
+  operator.requireAdmin();
+  const { steer } = operator;
+  refuseWhenPaused(operator);
+  const database = databaseOrAll(operator, argument, 'pause');
+  logCommand(operator, 'PAUSE', argument);
+  steer.pause(database);
+  const undo = (): void => {
+    if (database !== null || !steer.endsWaiting) steer.resume(database);
+  };
+  await operator.waitUntil(() => !steer.isPaused(database) || !steer.hasServers(database), undo);
+  // scripts rely on PAUSE having succeeded
+  if (!steer.isPaused(database)) throw commandError('pause was ended by RESUME');
+  return commandComplete('PAUSE');
+}
+
+export function resume(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  const { steer } = operator;
+  logCommand(operator, 'RESUME', argument);
+  if (argument === '') {
+    const isHeld = steer.isPaused(null) || steer.isSuspended;
+    if (steer.endsWaiting || (steer.isStopping && !isHeld)) throw commandError('pooler is shutting down');
+    if (!isHeld) throw commandError('pooler is not paused/suspended');
+    steer.resume(null);
+  } else {
+    const database = steer.knownDatabase(argument);
+    if (database === null && argument !== ADMIN_DATABASE) throw commandError(`no such database: ${argument}`);
+    if (!database?.paused) throw commandError(`database ${argument} is not paused`);
+    steer.resume(database);
+  }
+  return commandComplete('RESUME');
+}
+
+export async function suspend(operator: Operator, argument: string): Promise<Buffer> {
+  if (argument !== '') throw new UsageError();
+  operator.requireAdmin();
+  const { steer } = operator;
+  refuseWhenPaused(operator);
+  for (const database of steer.databases())
+    if (database.paused) throw commandError('cannot suspend with paused databases');
+  logCommand(operator, 'SUSPEND', '');
+  await operator.waitFor(steer.suspend(), () => steer.resume(null));
+  if (!steer.isSuspended) throw commandError('suspend was ended by RESUME');
+  return commandComplete('SUSPEND');
+}
+
+export function disable(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  if (argument === '') throw commandError('a database is required');
+  logCommand(operator, 'DISABLE', argument);
+  databaseFor(operator, argument, 'disable').setDisabled(true);
+  return commandComplete('DISABLE');
+}
+
+export function enable(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  if (argument === '') throw commandError('a database is required');
+  logCommand(operator, 'ENABLE', argument);
+  databaseFor(operator, argument, 'enable').setDisabled(false);
+  return commandComplete('ENABLE');
+}
+
+export function reconnect(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  logCommand(operator, 'RECONNECT', argument);
+  operator.steer.reconnect(databaseOrAll(operator, argument, 'reconnect'));
+  return commandComplete('RECONNECT');
+}
+
+export function kill(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  refuseWhenPaused(operator);
+  logCommand(operator, 'KILL', argument);
+  const { steer } = operator;
+  const databases =
+    argument === ''
+      ? [...steer.databases()].filter(({ pools }) => pools.size > 0)
+      : [databaseFor(operator, argument, 'kill')];
+  for (const database of databases) steer.kill(database);
+  return commandComplete('KILL');
+}
+
+export function killClient(operator: Operator, argument: string): Buffer {
+  operator.requireAdmin();
+  const id = /^\d+/.exec(argument);
+  if (id === null) throw commandError('invalid client pointer supplied');
+  if (!operator.steer.killClient(Number(id[0]))) throw commandError('client not found');
+  return commandComplete('KILL_CLIENT');
+}
+
+export async function waitClose(operator: Operator, argument: string): Promise<Buffer> {
+  operator.requireAdmin();
+  logCommand(operator, 'WAIT_CLOSE', argument);
+  const database = databaseOrAll(operator, argument, 'wait in');
+  await operator.waitUntil(() => !operator.steer.hasRetired(database));
+  return commandComplete('WAIT_CLOSE');
+}
