@@ -35,6 +35,9 @@ const EMPTY = Buffer.alloc(0);
  */
 const UNSENT_BYTES = 128 * 1024;
 
+/** A client after its login: it has a place in a pool. */
+export type LoggedInClient = Client & { readonly pool: Pool; readonly database: Database };
+
 /** What clients use of the proxy, the set of all clients included. */
 export interface ClientContext extends SessionContext {
   readonly cancelKeys: CancelKeys<Client>;
@@ -55,19 +58,19 @@ export interface Reader {
 /** What to do when something happens to a client: one object for all clients, handed in by sessions.ts. */
 export interface ClientHandlers {
   /** The user functions have answered. */
-  decided(client: Client, asked: Asked, decision: Decision): void;
+  decided(client: LoggedInClient, asked: Asked, decision: Decision): void;
   /** The linked server has sent bytes. */
-  serverBytes(client: Client, server: Server, chunk: Buffer): void;
+  serverBytes(client: LoggedInClient, server: Server, chunk: Buffer): void;
   /** The connection to the server has ended, and not by the client's doing. */
-  serverLost(client: Client, server: Server, reason: string): void;
+  serverLost(client: LoggedInClient, server: Server, reason: string): void;
   /** The pool lends the server that the client was waiting for. */
-  serverLent(client: Client, server: Server): void;
+  serverLent(client: LoggedInClient, server: Server): void;
   /** No server will be lent: an error for the query that waits for one. */
-  refused(client: Client, error: ClientError): void;
+  refused(client: LoggedInClient, error: ClientError): void;
   /** The node that the client waits for does not answer any more. */
-  nodeGone(client: Client): void;
+  nodeGone(client: LoggedInClient): void;
   /** The transaction was over, and its answer has now left. */
-  flushed(client: Client): void;
+  flushed(client: LoggedInClient): void;
   /** The connection ends (the parameters are those of Client.close). */
   left(client: Client, reason: string, error: ClientError | null, serverReason: string | null): void;
 }
@@ -92,10 +95,6 @@ export class Client implements Waiter, ServerUser {
   databaseName = '';
   /** the entry of [databases] that it logged in to, whose user functions apply, under whatever name it came */
   entry = '';
-  database: Database | null = null;
-  pool: Pool | null = null;
-  /** the name that stands for its database of the moment, as dev@readers; null: it is the database's own */
-  via: string | null = null;
   /** the database's cluster was watched when it logged in: its session may go on at another node */
   inCluster = false;
   replication: 'none' | 'logical' | 'physical' = 'none';
@@ -146,12 +145,15 @@ export class Client implements Waiter, ServerUser {
   readonly #handlers: ClientHandlers;
   #reader: Reader = NO_READER;
   #isClosed = false;
+  #database: Database | null = null;
+  #pool: Pool | null = null;
+  #alias: string | null = null;
   readonly #outgoing = new Outgoing();
 
   readonly onData = (chunk: Buffer): void => {
     if (this.#isClosed) return;
     this.clock.heard();
-    if (this.database !== null) this.database.stats.bytesReceived += chunk.length;
+    if (this.#database !== null) this.#database.stats.bytesReceived += chunk.length;
     try {
       this.#reader.onBytes(this, chunk);
     } catch (error) {
@@ -161,7 +163,7 @@ export class Client implements Waiter, ServerUser {
 
   readonly onDecision = (asked: Asked, decision: Decision): void => {
     try {
-      this.#handlers.decided(this, asked, decision);
+      if (this.isLoggedIn()) this.#handlers.decided(this, asked, decision);
     } catch (error) {
       this.crash(error as Error);
     }
@@ -171,7 +173,7 @@ export class Client implements Waiter, ServerUser {
     const unlinks = this.replies.flushed();
     if (this.#isClosed) return;
     this.server?.socket.resume();
-    if (unlinks) this.#handlers.flushed(this);
+    if (unlinks && this.isLoggedIn()) this.#handlers.flushed(this);
     if (this.gate.isHalted && !this.gate.isAhead) this.goOn();
   };
 
@@ -186,6 +188,37 @@ export class Client implements Waiter, ServerUser {
     this.remoteAddress = isUnix ? 'unix' : (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
     this.remotePort = isUnix ? context.config.settings.listen_port : (socket.remotePort ?? 0);
     this.remotePid = isUnix ? (peerIds(socket)?.pid ?? 0) : 0;
+  }
+
+  /** The pool that gives the client its servers; null: it has not logged in, or is on the console. */
+  get pool(): Pool | null {
+    return this.#pool;
+  }
+
+  /** The database of the pool. */
+  get database(): Database | null {
+    return this.#database;
+  }
+
+  isLoggedIn(): this is LoggedInClient {
+    return this.#pool !== null;
+  }
+
+  /** The client takes its place in a pool. */
+  enter(database: Database, pool: Pool): asserts this is LoggedInClient {
+    this.#pool?.leave();
+    this.#pool = pool;
+    this.#database = database;
+    pool.enter();
+  }
+
+  /** The alias through which the database was chosen, as dev@readers; null: it was addressed by its own name. */
+  get alias(): string | null {
+    return this.#alias;
+  }
+
+  addressBy(alias: string | null): void {
+    this.#alias = alias;
   }
 
   get isClosed(): boolean {
@@ -224,7 +257,7 @@ export class Client implements Waiter, ServerUser {
    * logged in, or there are none, or they are the same set.
    */
   get targetFunctions(): Tenant | null {
-    const { entry } = this.database!;
+    const entry = this.#database?.entry ?? this.entry;
     if (entry === this.entry || this.replication !== 'none') return null;
     const set = this.context.functions.tenantOf(entry);
     return set === this.functions ? null : set;
@@ -237,7 +270,7 @@ export class Client implements Waiter, ServerUser {
 
   /** When its server goes back. A replication connection keeps its own. */
   get poolMode(): PoolMode {
-    return this.replication === 'none' ? this.pool!.mode : 'session';
+    return this.replication === 'none' && this.#pool !== null ? this.#pool.mode : 'session';
   }
 
   /** It talks to the admin console, or wants to. */
@@ -251,7 +284,7 @@ export class Client implements Waiter, ServerUser {
 
   /** It asked for the readers, and its session can go on at another one. */
   get mayMove(): boolean {
-    return this.via !== null && !this.inTransaction;
+    return this.#alias !== null && !this.inTransaction;
   }
 
   /**
@@ -284,7 +317,7 @@ export class Client implements Waiter, ServerUser {
    */
   write(bytes: Buffer, borrowed = false): void {
     const { socket } = this;
-    if (this.database !== null) this.database.stats.bytesSent += bytes.length;
+    if (this.#database !== null) this.#database.stats.bytesSent += bytes.length;
     if (this.tls !== '') {
       if (socket.write(borrowed ? Buffer.from(bytes) : bytes)) return;
     } else {
@@ -352,14 +385,14 @@ export class Client implements Waiter, ServerUser {
   // ServerUser
   onServerBytes(server: Server, chunk: Buffer): void {
     try {
-      this.#handlers.serverBytes(this, server, chunk);
+      if (this.isLoggedIn()) this.#handlers.serverBytes(this, server, chunk);
     } catch (error) {
       this.crash(error as Error);
     }
   }
 
   onServerClosed(server: Server, reason: string): void {
-    this.#handlers.serverLost(this, server, reason);
+    if (this.isLoggedIn()) this.#handlers.serverLost(this, server, reason);
   }
 
   onServerDrain(): void {
@@ -368,21 +401,21 @@ export class Client implements Waiter, ServerUser {
 
   // Waiter
   onServer(server: Server): void {
-    if (this.#isClosed) return this.pool!.give(server);
+    if (this.#isClosed) return server.pool.give(server);
     try {
-      this.#handlers.serverLent(this, server);
+      if (this.isLoggedIn()) this.#handlers.serverLent(this, server);
     } catch (error) {
       this.crash(error as Error);
     }
   }
 
   onNoServer(error: ClientError): void {
-    if (error.severity === 'ERROR') this.#handlers.refused(this, error);
+    if (error.severity === 'ERROR' && this.isLoggedIn()) this.#handlers.refused(this, error);
     else this.close(error.message, error);
   }
 
   onNodeGone(): void {
-    this.#handlers.nodeGone(this);
+    if (this.isLoggedIn()) this.#handlers.nodeGone(this);
   }
 
   /** log_pooler_errors: what the client is told stands in the log, too. */

@@ -75,11 +75,11 @@ function abandonServer(client: Client, reason: string | null): void {
   }
   const isClean = isLinked && !inTransaction && client.intake.bodyLeft === 0 && !client.replies.isUnsent;
   if (isClean && client.replies.isEmpty) {
-    if (client.pool!.mode === 'session') server.markForReset();
+    if (server.pool.mode === 'session') server.markForReset();
     if (outstanding.tainted) server.markInDoubt();
     if (outstanding.mixed && server.closeReason === null)
       server.closeWhenFree('query in the middle of a pipeline');
-    client.pool!.give(server);
+    server.pool.give(server);
   } else {
     server.close(reason ?? leftBehind(client, inTransaction));
   }

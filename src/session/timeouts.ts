@@ -4,17 +4,19 @@ import type { Server } from '../pool/server.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { noticeResponse } from '../wire/messages.ts';
 import { TxStatus } from '../wire/protocol.ts';
-import type { Client } from './client.ts';
+import type { Client, LoggedInClient } from './client.ts';
 import type { Sessions } from './sessions.ts';
 
 /** One round over all clients, three times a second: those over a limit are told so and disconnected. */
 export function maintainClients(sessions: Sessions, now: number): void {
   for (const client of [...sessions.clients]) {
-    // the first client of a pool waits for a server before it is welcomed
-    if (client.state === 'login' && client.pool === null) checkLogin(client, now);
-    else if (client.state === 'login') checkWelcome(client, now);
-    else if (client.state === 'waiting') checkWaiting(client, now);
-    else if (client.server !== null) checkLinked(client, now);
+    const { state, server } = client;
+    if (!client.isLoggedIn()) {
+      // those on the console may take as long as they like
+      if (state === 'login') checkLogin(client, now);
+    } else if (state === 'login') checkWelcome(client, now);
+    else if (state === 'waiting') checkWaiting(client, now);
+    else if (server !== null) checkLinked(client, server, now);
     else checkIdle(client, now);
   }
 }
@@ -27,15 +29,15 @@ function checkLogin(client: Client, now: number): void {
 }
 
 /** The client waits for the first server of its pool, which reports the settings that clients are welcomed with. */
-function checkWelcome(client: Client, now: number): void {
+function checkWelcome(client: LoggedInClient, now: number): void {
   const { client_login_timeout: limit } = client.context.config.settings;
   checkWaiting(client, now);
-  if (client.pool!.database.watch?.held) return;
+  if (client.pool.database.watch?.held) return;
   if (limit > 0 && now - client.connectedAt > limit)
     client.close('client_login_timeout (server down)', clientErrors.loginTimeoutServerDown());
 }
 
-function checkWaiting(client: Client, now: number): void {
+function checkWaiting(client: LoggedInClient, now: number): void {
   const waited = now - client.clock.waitingSince;
   if (client.context.endsWaiting)
     return client.close('server shutting down', clientErrors.serverShuttingDown());
@@ -43,9 +45,9 @@ function checkWaiting(client: Client, now: number): void {
   const { query_timeout: queryLimit } = client.context.config.settings;
   if (queryLimit > 0 && waited > queryLimit)
     return client.close('query_timeout', clientErrors.queryTimeoutWaiting());
-  const limit = queryWaitTimeout(user, client.pool!);
+  const limit = queryWaitTimeout(user, client.pool);
   if (limit > 0 && waited > limit)
-    return client.close('query_wait_timeout', clientErrors.queryWaitTimeout(client.pool!.opener.lastFailure));
+    return client.close('query_wait_timeout', clientErrors.queryWaitTimeout(client.pool.opener.lastFailure));
   const { query_wait_notify: notifyAfter } = client.context.config.settings;
   if (
     client.state === 'waiting' &&
@@ -63,9 +65,8 @@ function checkWaiting(client: Client, now: number): void {
   }
 }
 
-function checkLinked(client: Client, now: number): void {
-  const pool = client.pool!;
-  const server = client.server!;
+function checkLinked(client: LoggedInClient, server: Server, now: number): void {
+  const { pool } = client;
   if (server.closeReason !== null && isFreeToClose(client)) return server.close(server.closeReason);
   const queryLimit = serverTimeout(pool, 'query_timeout');
   if (queryLimit > 0 && now - lastRequest(client, server, now) > queryLimit) {
@@ -113,8 +114,7 @@ function isFreeToClose(client: Client): boolean {
   return !client.inTransaction && client.clock.queryStart === 0;
 }
 
-function checkIdle(client: Client, now: number): void {
-  if (client.pool === null) return;
+function checkIdle(client: LoggedInClient, now: number): void {
   const limit = clientIdleTimeout(client.context.directory.users.get(client.user), client.pool);
   if (limit > 0 && client.state === 'idle' && now - client.clock.idleSince > limit) {
     client.close('client_idle_timeout', clientErrors.idleTimeout());

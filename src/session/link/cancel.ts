@@ -4,7 +4,7 @@ import { markKey, nextHop, peerOf } from '../../pool/peers.ts';
 import type { Pool } from '../../pool/pool.ts';
 import { ClientError } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { Client, LoggedInClient } from '../client.ts';
 import type { CancelKey } from './cancel-keys.ts';
 import { answerError } from '../query/reject.ts';
 import { dropHeld } from '../relay/requests.ts';
@@ -69,9 +69,10 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
     return 'cancel request for console client';
   }
   if (target.loss.hasNothingToCancel) return 'cancel request for a query that has ended';
+  if (!target.isLoggedIn()) return cancelHeld(target);
   if (target.state === 'waiting') {
-    target.pool!.cancelWait(target);
-    target.database!.watch?.letGo(target);
+    target.pool.cancelWait(target);
+    target.database.watch?.letGo(target);
     target.loss.endVerdict();
     target.gate.endWait();
     takeBack(target);
@@ -79,7 +80,7 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
     return 'cancel request for a waiting client';
   }
   const { pool } = target;
-  if (pool === null || !isRunning(target)) return cancelHeld(target);
+  if (!isRunning(target)) return cancelHeld(target);
   requester.cancelPool = pool;
   return await pool.cancels.inTurn(limit(pool), signal, async () => {
     const { server } = target;
@@ -109,7 +110,7 @@ function cancelHeld(target: Client): string {
   return 'cancel request for a query that was not sent yet';
 }
 
-function isRunning(target: Client): boolean {
+function isRunning(target: LoggedInClient): boolean {
   return target.server !== null && target.server.user === target && !target.outstanding.empty;
 }
 
@@ -119,7 +120,7 @@ function limit(pool: Pool): number {
 }
 
 /** The message that is held has not left the proxy yet: it gets an error, and no server sees it. */
-export function takeBack(client: Client): void {
+export function takeBack(client: LoggedInClient): void {
   client.question.takeCancel();
   const type = client.intake.held[0];
   // a Sync can't be cancelled: its answer says that nothing runs

@@ -1,9 +1,9 @@
 /** Sessions that wait with the server that they have, because the writer of their cluster is not known. */
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 
 /** Whether a linked client has to wait before it begins anything. The gate is closed then until the writer is known. */
-export function waitsWithServer(client: Client): boolean {
-  const { watch } = client.database!;
+export function waitsWithServer(client: LoggedInClient): boolean {
+  const { watch } = client.database;
   if (watch === null || !watch.held || client.poolMode !== 'session') return false;
   if (client.inTransaction || client.replication !== 'none') return false;
   client.gate.close('server');

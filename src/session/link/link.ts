@@ -4,7 +4,7 @@ import { NOT_THE_WRITER } from '../../pool/relocation.ts';
 import type { Server } from '../../pool/server.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { parameterStatus } from '../../wire/messages.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { askReadOnly } from './read-only.ts';
 import { waitsWithServer } from './hold.ts';
 
@@ -14,19 +14,19 @@ import { waitsWithServer } from './hold.ts';
  */
 
 /** Another node has taken over what the client asked for. */
-function follow(client: Client, alias: string): void {
+function follow(client: LoggedInClient, alias: string): void {
   const target = client.context.directory.resolveAlias(alias, client.database);
   if (target !== null && target !== client.database) moveTo(client, target);
 }
 
 /** Whether the client is linked now. False: it will be later, and the gate is closed until then. */
-export function link(client: Client): boolean {
+export function link(client: LoggedInClient): boolean {
   if (client.server !== null) return !waitsWithServer(client);
-  if (client.via !== null) follow(client, client.via);
+  if (client.alias !== null) follow(client, client.alias);
   const now = performance.now();
   client.clock.beginWait(now);
-  client.clock.beginQuery(now, client.database!.stats);
-  const server = client.pool!.acquire(client);
+  client.clock.beginQuery(now, client.database.stats);
+  const server = client.pool.acquire(client);
   if (server !== null) return attach(client, server);
   client.gate.close('server');
   return false;
@@ -36,8 +36,8 @@ export function link(client: Client): boolean {
  * Gives a client its server. False: the server has to be brought to the client's settings first; reading goes on by
  * itself when that is done.
  */
-function attach(client: Client, server: Server): boolean {
-  const stats = client.database!.stats;
+function attach(client: LoggedInClient, server: Server): boolean {
+  const stats = client.database.stats;
   const now = performance.now();
   stats.serverAssignmentCount++;
   stats.waitTime += (now - client.clock.waitingSince) * 1000;
@@ -60,22 +60,22 @@ function attach(client: Client, server: Server): boolean {
 }
 
 /** The pool lends the server that the client was waiting for. */
-export function takeLent(client: Client, server: Server): void {
+export function takeLent(client: LoggedInClient, server: Server): void {
   if (attach(client, server)) client.resume();
 }
 
 /** The node that a waiting client would get a server of does not answer: `link` finds another that the alias stands for. */
-export function leaveNode(client: Client): void {
-  const { via, pool, database, context } = client;
-  if (via === null || client.state !== 'waiting') return;
-  const target = context.directory.resolveAlias(via, database);
+export function leaveNode(client: LoggedInClient): void {
+  const { alias, pool, database, context } = client;
+  if (alias === null || client.state !== 'waiting') return;
+  const target = context.directory.resolveAlias(alias, database);
   if (target === null || target === database) return;
-  pool!.cancelWait(client);
+  pool.cancelWait(client);
   client.gate.open('server');
   client.resume();
 }
 
-function applyParameters(client: Client, server: Server, sql: string): void {
+function applyParameters(client: LoggedInClient, server: Server, sql: string): void {
   const { log } = client.context;
   log.debug({ client: client.id, server: server.id }, `${server.label} varcache_apply: ${sql}`);
   runControl(server, sql).then(
@@ -108,7 +108,7 @@ function applyParameters(client: Client, server: Server, sql: string): void {
 }
 
 /** The server has the client's settings now, and the client has the server's spelling of them. */
-function noteApplied(client: Client, server: Server): void {
+function noteApplied(client: LoggedInClient, server: Server): void {
   for (const { name, from, to } of client.settings.applied(server)) {
     client.context.log.debug(
       { client: client.id },
@@ -118,7 +118,7 @@ function noteApplied(client: Client, server: Server): void {
 }
 
 /** What it should know of its server, which is not the one that it had before. */
-function tellNews(client: Client, server: Server): void {
+function tellNews(client: LoggedInClient, server: Server): void {
   const news = client.settings.news(server);
   if (news === null || client.replies.isCut) return;
   // not an answer: what the client has sent can still be sent again
@@ -128,18 +128,18 @@ function tellNews(client: Client, server: Server): void {
 const MAX_LOST = 3;
 
 /** Nothing of the client's has been sent yet: any other server does as well. */
-function linkAgain(client: Client, reason: string): void {
+function linkAgain(client: LoggedInClient, reason: string): void {
   client.server = null;
   // In a cluster the next one comes from the node that is found to be the writer.
-  if (client.database!.watch === null && ++client.lostWhileSet === MAX_LOST)
+  if (client.database.watch === null && ++client.lostWhileSet === MAX_LOST)
     return client.close(reason, clientErrors.serverLost(reason));
   client.gate.close('server');
-  const server = client.pool!.acquire(client);
+  const server = client.pool.acquire(client);
   if (server !== null && attach(client, server)) client.resume();
 }
 
 /** Gives the server back, if nothing speaks against it. Called at each end of a query cycle. */
-export function unlinkIfDone(client: Client): void {
+export function unlinkIfDone(client: LoggedInClient): void {
   const { server } = client;
   if (server === null || client.inTransaction) return;
   // the rest of a CopyData whose COPY has failed; looked at again when it has come
@@ -156,7 +156,7 @@ export function unlinkIfDone(client: Client): void {
 }
 
 /** Gives the server back. The client must be between transactions. */
-export function unlink(client: Client): void {
+export function unlink(client: LoggedInClient): void {
   const server = client.server;
   if (server === null) return;
   client.server = null;
@@ -171,16 +171,16 @@ export function unlink(client: Client): void {
     if (mixed && server.closeReason === null) server.closeWhenFree('query in the middle of a pipeline');
   }
   if (client.settings.isReadOnlyInDoubt) askReadOnly(client, server);
-  else client.pool!.give(server);
+  else client.pool.give(server);
 }
 
 /**
  * Moves a client that is between transactions to another database's pool. In session mode that ends the session on the
  * old server, as if the client had left.
  */
-export function moveTo(client: Client, database: Database): void {
+export function moveTo(client: LoggedInClient, database: Database): void {
   if (client.server !== null) {
-    if (client.pool!.mode === 'session') client.server.markForReset();
+    if (client.pool.mode === 'session') client.server.markForReset();
     client.replies.unlinkNow();
     // What it has still to get is in this server's read buffer, which the next client would write over.
     if (client.replies.isUnsent) client.server.close('client moved with an answer unsent', { notify: false });
@@ -189,8 +189,5 @@ export function moveTo(client: Client, database: Database): void {
   const pool = client.context.directory.pool(database, client.user);
   // a forced user's server must not be shown the client's password, nor be refused because of it
   if (pool.credentials.user === client.user) pool.credentials.learnFirst(client.learned);
-  client.pool!.leave();
-  client.pool = pool;
-  client.database = database;
-  pool.enter();
+  client.enter(database, pool);
 }

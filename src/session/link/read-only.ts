@@ -1,6 +1,6 @@
 import { runControl } from '../../pool/control.ts';
 import type { Server } from '../../pool/server.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 
 /**
  * Whose default_transaction_read_only it is. A server reports a SET of its client and a change of its configuration in the
@@ -11,7 +11,7 @@ import type { Client } from '../client.ts';
 const WHERE_FROM = "SELECT source FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'";
 
 /** Asks a server that its client has done with, and then gives it back. */
-export function askReadOnly(client: Client, server: Server): void {
+export function askReadOnly(client: LoggedInClient, server: Server): void {
   const { pool } = server;
   const { tracked } = client.context;
   const value = server.parameters[tracked.readOnly];

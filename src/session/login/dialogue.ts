@@ -22,7 +22,7 @@ import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import { isTerminate, mayBeTerminate } from '../../wire/startup.ts';
 import { findSecret, type FoundSecret } from './auth-query.ts';
-import type { Client, Reader } from '../client.ts';
+import type { Client, LoggedInClient, Reader } from '../client.ts';
 import { identityOf, isOwnProcess, loginMethod, type LoginMethod } from './methods.ts';
 import { relayClientBytes, resumeClient } from '../relay/client-bytes.ts';
 import { isPastFunctions } from '../query/decide.ts';
@@ -226,11 +226,9 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
     // what auth_query says now is what the server will want
     if (database.config.password === null) pool.credentials.renew(found.secret);
   }
-  client.database = database;
+  client.enter(database, pool);
   client.inCluster = database.cluster !== null;
-  client.via = database.name === client.databaseName ? null : client.databaseName;
-  client.pool = pool;
-  pool.enter();
+  client.addressBy(database.name === client.databaseName ? null : client.databaseName);
   directory.users.get(client.user).enter();
   if (client.replication !== 'none') return enterReplication(client);
   if (pool.welcome !== null) return welcome(client, pool.welcome);
@@ -254,7 +252,7 @@ function enter(client: Client, database: Database, found: FoundSecret): void {
 }
 
 /** AuthenticationOk, the settings, the cancel key, and the first ReadyForQuery. */
-export function welcome(client: Client, settings: Welcome): void {
+export function welcome(client: LoggedInClient, settings: Welcome): void {
   const { config } = client.context;
   const parts = [AUTHENTICATION_OK];
   for (const [name, own] of settings) {
@@ -269,7 +267,7 @@ export function welcome(client: Client, settings: Welcome): void {
   }
   parts.push(readyForQuery(TxStatus.Idle));
   client.send(Buffer.concat(parts));
-  client.database!.stats.clientLoginCount++;
+  client.database.stats.clientLoginCount++;
   client.onLeft = null;
   client.clock.beginIdle(performance.now());
   startRelay(client);
@@ -278,7 +276,7 @@ export function welcome(client: Client, settings: Welcome): void {
 const RELAY: Reader = { onBytes: relayClientBytes, resume: resumeClient };
 
 /** From here on the relay has the client's bytes, beginning with those that were sent ahead. */
-function startRelay(client: Client): void {
+function startRelay(client: LoggedInClient): void {
   client.readWith(RELAY);
   readFast(client);
   client.gate.open('login');

@@ -1,5 +1,5 @@
 import type { DedicatedWaiter } from '../../pool/waiter.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { welcome } from './dialogue.ts';
 
 /**
@@ -7,8 +7,8 @@ import { welcome } from './dialogue.ts';
  * nobody else could use it: each client gets a server that is made for it and closed behind it. It counts in the limits
  * of its pool, and is pooled by session whatever pool_mode says.
  */
-export function enterReplication(client: Client): void {
-  const pool = client.pool!;
+export function enterReplication(client: LoggedInClient): void {
+  const pool = client.pool;
   client.clock.beginWait(performance.now());
   const waiter: DedicatedWaiter = {
     waitingSince: client.clock.waitingSince,
@@ -20,8 +20,8 @@ export function enterReplication(client: Client): void {
       client.onLeft = null;
       client.server = server;
       server.attach(client);
-      client.database!.stats.serverAssignmentCount++;
-      client.database!.stats.waitTime += (performance.now() - client.clock.waitingSince) * 1000;
+      client.database.stats.serverAssignmentCount++;
+      client.database.stats.waitTime += (performance.now() - client.clock.waitingSince) * 1000;
       welcome(client, settings);
     },
     onNoServer(error): void {

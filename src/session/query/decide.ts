@@ -6,7 +6,7 @@
 import type { Unjudged } from '../../config/options.ts';
 import { GO, type Decision, type Tenant } from '../../functions/functions.ts';
 import { clientErrors } from '../../wire/errors.ts';
-import type { Client } from '../client.ts';
+import type { Client, LoggedInClient } from '../client.ts';
 import { Handled } from '../relay/handled.ts';
 import { generationOf } from '../statements/generations.ts';
 import type { Asked } from './question.ts';
@@ -20,7 +20,7 @@ export type Go = Extract<Decision, { kind: 'go' }>;
  * The decision at the database that the client logged in to.
  * @returns null: there are no functions at all; Handled: they are being asked
  */
-export function decideAtOrigin(client: Client, judged: Judged): Decision | Handled | null {
+export function decideAtOrigin(client: LoggedInClient, judged: Judged): Decision | Handled | null {
   const { question } = client;
   if (question.origin !== null) return question.origin;
   const tenant = client.functions;
@@ -35,9 +35,13 @@ export function decideAtOrigin(client: Client, judged: Judged): Decision | Handl
  * The decision at the database that the client is in, about the text that the origin's functions have made.
  * @returns null: there are no other functions than the origin's; Handled: they are being asked
  */
-export function decideAtTarget(client: Client, origin: Go, judged: Judged): Decision | Handled | null {
+export function decideAtTarget(
+  client: LoggedInClient,
+  origin: Go,
+  judged: Judged,
+): Decision | Handled | null {
   const { question, targetFunctions: tenant } = client;
-  const { entry } = client.database!;
+  const { entry } = client.database;
   if (tenant === null) {
     question.decideTarget(null, 0, '');
     return null;
@@ -55,26 +59,31 @@ export function decideAtTarget(client: Client, origin: Go, judged: Judged): Deci
  * Bytes of the text of a Query or Parse that is over user_function_max_query: the functions never see it.
  * @returns 0: it is not longer, that is not known before all of it has come, or there are no functions
  */
-export function tooLongForFunctions(client: Client, type: number, size: number, bytes: Buffer): number {
+export function tooLongForFunctions(
+  client: LoggedInClient,
+  type: number,
+  size: number,
+  bytes: Buffer,
+): number {
   const tenant = client.functions ?? client.targetFunctions;
   return tenant === null ? 0 : lengthOver(tenant.maxQueryBytes, type, size, bytes);
 }
 
-function tooLongForTarget(client: Client, target: Tenant, origin: Go, judged: Judged): number {
+function tooLongForTarget(client: LoggedInClient, target: Tenant, origin: Go, judged: Judged): number {
   if (origin.query === null) return judged.tooLong;
   const length = Buffer.byteLength(origin.query, client.question.isInBytes ? 'latin1' : 'utf8');
   return length > target.maxQueryBytes ? length : 0;
 }
 
 /** @param entry of [databases] whose functions they are */
-function ask(client: Client, tenant: Tenant, entry: string, text: Buffer | string | null): Handled {
+function ask(client: LoggedInClient, tenant: Tenant, entry: string, text: Buffer | string | null): Handled {
   if (text === null) {
     const reason = 'bad packet: query without end';
     client.close(reason, clientErrors.protocolViolation(reason));
     return Handled.Later;
   }
   const { question } = client;
-  const { name, cluster, entry: currentEntry } = client.database!;
+  const { name, cluster, entry: currentEntry } = client.database;
   const query = typeof text === 'string' ? text : shown(client, text);
   const asked = question.ask(tenant.generation, entry);
   client.gate.close('decision');
@@ -99,7 +108,7 @@ function ask(client: Client, tenant: Tenant, entry: string, text: Buffer | strin
 }
 
 /** The functions have answered: the held message goes through the steps again. */
-export function decided(client: Client, asked: Asked, decision: Decision): void {
+export function decided(client: LoggedInClient, asked: Asked, decision: Decision): void {
   if (client.isClosed || !client.question.answer(asked)) return;
   // its server has failed meanwhile: another message may be the first one now
   if (client.loss.awaitsVerdict) return;

@@ -10,7 +10,7 @@
 import { mayDeallocate } from '../../sql/deallocate.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
@@ -32,7 +32,7 @@ import { UNJUDGED, type Judged, type Verdict } from './verdict.ts';
  * @param size of the whole message
  * @param bytes the part that has come
  */
-export function takeQuery(client: Client, type: number, size: number, bytes: Buffer): Handled {
+export function takeQuery(client: LoggedInClient, type: number, size: number, bytes: Buffer): Handled {
   // allowed?
   if (isBarred(client, type)) return Handled.Later;
   // too large?
@@ -57,7 +57,12 @@ export function takeQuery(client: Client, type: number, size: number, bytes: Buf
  * @returns a verdict if the client is where the text is to go, and linked if there are functions; otherwise what becomes of
  *   the message
  */
-export function judge(client: Client, type: number, judged: Judged, stays = false): Handled | Verdict {
+export function judge(
+  client: LoggedInClient,
+  type: number,
+  judged: Judged,
+  stays = false,
+): Handled | Verdict {
   // decide
   const origin = decideAtOrigin(client, judged);
   if (origin === null) return UNJUDGED;
@@ -79,7 +84,7 @@ export function judge(client: Client, type: number, judged: Judged, stays = fals
 }
 
 /** Whether the client must not send such a message, and is being disconnected. */
-function isBarred(client: Client, type: number): boolean {
+function isBarred(client: LoggedInClient, type: number): boolean {
   if (type === Frontend.Query && client.context.config.settings.disable_pqexec) {
     client.close('PQexec disallowed', clientErrors.pqexecDisallowed());
     return true;
@@ -95,7 +100,13 @@ function isBarred(client: Client, type: number): boolean {
  * Whether a message can only be handled whole: its text is judged, or kept, or it may be DEALLOCATE. Otherwise it is too
  * large to be judged, or not judged at all, and passes in pieces.
  */
-function needsAll(client: Client, type: number, size: number, bytes: Buffer, tooLong: number): boolean {
+function needsAll(
+  client: LoggedInClient,
+  type: number,
+  size: number,
+  bytes: Buffer,
+  tooLong: number,
+): boolean {
   if (client.isJudged && tooLong === 0) return true;
   if (type === Frontend.Query)
     return client.statements.named.isUsed && mayDeallocate(bytes, HEADER_BYTES, size);
@@ -103,7 +114,7 @@ function needsAll(client: Client, type: number, size: number, bytes: Buffer, too
 }
 
 /** @param rewritten the message that the server is to get; null: the same */
-function sendQuery(client: Client, bytes: Buffer, rewritten: Buffer | null): Handled {
+function sendQuery(client: LoggedInClient, bytes: Buffer, rewritten: Buffer | null): Handled {
   const freed = deallocate(client, rewritten ?? bytes);
   if (freed !== null) return freed;
   noteQuery(client, rewritten ?? bytes);

@@ -7,7 +7,7 @@ import { message, readyForQuery } from '../../wire/messages.ts';
 import { Frontend } from '../../wire/protocol.ts';
 import { ClientError } from '../../wire/errors.ts';
 import type { Decision } from '../../functions/functions.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
 
@@ -19,7 +19,11 @@ const FAILING_PARSE = message(Frontend.Parse, '', FAILING_TEXT, Buffer.alloc(2))
 const FAILING_CALL = message(Frontend.FunctionCall, Buffer.alloc(10));
 
 /** User functions have rejected a text, or want the client to be disconnected. */
-export function refuse(client: Client, type: number, refusal: Exclude<Decision, { kind: 'go' }>): Handled {
+export function refuse(
+  client: LoggedInClient,
+  type: number,
+  refusal: Exclude<Decision, { kind: 'go' }>,
+): Handled {
   client.question.forget();
   const { message: text, code } = refusal;
   if (refusal.kind === 'disconnect') {
@@ -32,7 +36,7 @@ export function refuse(client: Client, type: number, refusal: Exclude<Decision, 
 }
 
 /** Answers a Sync that no server has to see. */
-export function answerReady(client: Client): Handled {
+export function answerReady(client: LoggedInClient): Handled {
   client.transcript.forget();
   client.send(readyForQuery(client.txStatus));
   return Handled.Done;
@@ -43,7 +47,7 @@ export function answerReady(client: Client): Handled {
  * are skipped from now on, up to the next Sync.
  * @param type of the message
  */
-export function answerError(client: Client, type: number, error: ClientError): void {
+export function answerError(client: LoggedInClient, type: number, error: ClientError): void {
   const endsItself = type === Frontend.Query || type === Frontend.FunctionCall;
   // the message that the server is sent in its place has no name either
   if (type === Frontend.Parse) client.statements.unnamed.lost();
@@ -60,9 +64,9 @@ export function answerError(client: Client, type: number, error: ClientError): v
 }
 
 /** The server fails too, and its error is replaced. */
-function failAtServer(client: Client, type: number, error: ClientError): void {
+function failAtServer(client: LoggedInClient, type: number, error: ClientError): void {
   const request = requestOf(type);
-  client.clock.noteRequest(request, client.outstanding, client.database!.stats);
+  client.clock.noteRequest(request, client.outstanding, client.database.stats);
   client.outstanding.sentFailing(request, error.encode());
   client.forward(failing(request));
   // it takes the place of the unnamed statement that the server has
@@ -70,7 +74,7 @@ function failAtServer(client: Client, type: number, error: ClientError): void {
 }
 
 /** A Query or FunctionCall, between transactions. */
-function answerAtOnce(client: Client, type: number, error: ClientError): void {
+function answerAtOnce(client: LoggedInClient, type: number, error: ClientError): void {
   if (client.server === null) client.clock.dropQuery(performance.now());
   const reply = Buffer.concat([error.encode(), readyForQuery(client.txStatus)]);
   client.transcript.forget();
@@ -78,7 +82,7 @@ function answerAtOnce(client: Client, type: number, error: ClientError): void {
 }
 
 /** A message of the extended protocol, between transactions: its Sync is still to come. */
-function answerPart(client: Client, error: ClientError): void {
+function answerPart(client: LoggedInClient, error: ClientError): void {
   if (client.server === null) client.clock.dropQuery(performance.now());
   const reply = error.encode();
   if (client.server === null || client.outstanding.answered(Request.Parse, reply)) client.send(reply);

@@ -1,6 +1,6 @@
 /** Moves a client to the database that its routing function has chosen. */
 import { ClientError, clientErrors } from '../../wire/errors.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { moveTo } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { waitForAnswers } from '../relay/wait.ts';
@@ -14,24 +14,29 @@ import { answerError } from './reject.ts';
  * @param dbkey name of the database; null: it stays
  * @returns null: the message goes on; otherwise what becomes of it
  */
-export function route(client: Client, type: number, dbkey: string | null): Handled | null {
-  const from = client.database!;
+export function route(client: LoggedInClient, type: number, dbkey: string | null): Handled | null {
+  const from = client.database;
   if (dbkey === null || dbkey === from.name) return null;
   const target = client.context.directory.find(dbkey, from);
   if (target === null) return null;
-  const via = target.name === dbkey ? null : dbkey;
+  const alias = target.name === dbkey ? null : dbkey;
   if (target !== from) {
     if (client.inTransaction) return stayInTransaction(client, type, from.name, dbkey);
     if (target.disabled)
       return refuseMove(client, type, new ClientError('ERROR', '08P01', `database "${dbkey}" is disabled`));
     moveTo(client, target);
   }
-  client.via = via;
+  client.addressBy(alias);
   return null;
 }
 
 /** @returns null: the message goes on where the client is */
-function stayInTransaction(client: Client, type: number, from: string, dbkey: string): Handled | null {
+function stayInTransaction(
+  client: LoggedInClient,
+  type: number,
+  from: string,
+  dbkey: string,
+): Handled | null {
   const { config, log } = client.context;
   const { readies, unsynced, inCopy } = client.outstanding;
   if (readies > 0 && !unsynced && !inCopy) return waitForAnswers(client);
@@ -45,7 +50,7 @@ function stayInTransaction(client: Client, type: number, from: string, dbkey: st
   return refuseMove(client, type, clientErrors.moveInTransaction(from, dbkey));
 }
 
-function refuseMove(client: Client, type: number, error: ClientError): Handled {
+function refuseMove(client: LoggedInClient, type: number, error: ClientError): Handled {
   client.question.forget();
   answerError(client, type, error);
   return Handled.Done;

@@ -6,7 +6,7 @@
 import { isUtf8 } from 'node:buffer';
 import { canonicalEncoding } from '../../wire/encodings.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 
 /** The bytes that a Parse may have after its text: the types of 65,535 parameters. */
 const MAX_TYPES_BYTES = 2 + 65_535 * 4;
@@ -35,15 +35,15 @@ export function lengthOver(limit: number, type: number, size: number, bytes: Buf
 }
 
 /** The text as user functions see it; `client.question` keeps whether these are bytes. */
-export function shown(client: Client, text: Buffer): string {
+export function shown(client: LoggedInClient, text: Buffer): string {
   const isInBytes = !(isUtf8Client(client) && isUtf8(text));
   client.question.showInBytes(isInBytes);
   return text.toString(isInBytes ? 'latin1' : 'utf8', 0, text.length);
 }
 
 /** Whether servers take the client's text for UTF-8. SQL_ASCII means that they take it as it is, for their own encoding. */
-function isUtf8Client({ settings, pool }: Client): boolean {
-  const welcome = pool!.welcome;
+function isUtf8Client({ settings, pool }: LoggedInClient): boolean {
+  const welcome = pool.welcome;
   const given = settings.clientEncoding ?? welcome?.get('client_encoding') ?? 'UTF8';
   // the client's own spelling, until it has had a server
   const encoding = given === 'UTF8' ? given : canonicalEncoding(given);

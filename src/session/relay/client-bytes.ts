@@ -4,7 +4,7 @@
  */
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { FLUSH } from '../../wire/messages.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { takeBack } from '../link/cancel.ts';
 import { unlinkIfDone } from '../link/link.ts';
 import { classify, inspect } from './client-messages.ts';
@@ -18,9 +18,9 @@ import { refuse, refuseType } from './refusal.ts';
 const MAX_AHEAD = 16 * 1024;
 
 /** Bytes have come from the client. */
-export function relayClientBytes(client: Client, chunk: Buffer): void {
+export function relayClientBytes(client: LoggedInClient, chunk: Buffer): void {
   const { intake } = client;
-  if (client.database!.watch !== null) client.transcript.add(chunk, isBetweenTransactions(client));
+  if (client.database.watch !== null) client.transcript.add(chunk, isBetweenTransactions(client));
   if (!client.gate.lets) {
     intake.hold(chunk);
     if (!intake.isFull) return;
@@ -34,7 +34,7 @@ export function relayClientBytes(client: Client, chunk: Buffer): void {
 }
 
 /** Nothing of the client's is open, outstanding or held: its next byte begins a transaction. */
-function isBetweenTransactions(client: Client): boolean {
+function isBetweenTransactions(client: LoggedInClient): boolean {
   return client.gate.isOpen && client.intake.isEmpty && !client.inTransaction;
 }
 
@@ -42,7 +42,7 @@ function isBetweenTransactions(client: Client): boolean {
  * The client waits until its server has caught up. The server may keep its answers back until a Sync or Flush, and the
  * client's Sync may be among the messages that are not read now.
  */
-function haltAhead(client: Client): void {
+function haltAhead(client: LoggedInClient): void {
   // not in the middle of a message
   if (client.intake.bodyLeft > 0 || client.server === null) return;
   client.forward(FLUSH);
@@ -51,7 +51,7 @@ function haltAhead(client: Client): void {
 }
 
 /** The server has answered something: the client goes on if it has caught up. */
-export function resumeAhead(client: Client): void {
+export function resumeAhead(client: LoggedInClient): void {
   if (client.outstanding.size > MAX_AHEAD / 2) return;
   // or else it goes on when its answers have left
   if (client.replies.isUnsent) client.gate.halt('unsent');
@@ -59,7 +59,7 @@ export function resumeAhead(client: Client): void {
 }
 
 /** The gate has opened: goes on with the messages that the client has sent meanwhile. */
-export function resumeClient(client: Client): void {
+export function resumeClient(client: LoggedInClient): void {
   const { gate, intake } = client;
   if (!gate.isOpen || client.isClosed) return;
   if (client.question.isCanceled) takeBack(client);
@@ -77,7 +77,7 @@ export function resumeClient(client: Client): void {
  * Looks at the messages in these bytes, one after the other, until one has to wait. `run` is the beginning of the bytes that
  * were looked at and are passed on as they came; they are put together as far as possible.
  */
-function pump(client: Client, arrived: Buffer): void {
+function pump(client: LoggedInClient, arrived: Buffer): void {
   const { intake } = client;
   const { max_packet_size: largest } = client.context.config.settings;
   const chunk = intake.completed(arrived);
@@ -123,7 +123,7 @@ function pump(client: Client, arrived: Buffer): void {
 }
 
 /** The first bytes belong to the body of a message that has begun before. @returns where the run begins */
-function passBody(client: Client, chunk: Buffer, length: number): number {
+function passBody(client: LoggedInClient, chunk: Buffer, length: number): number {
   if (!client.intake.isBodyForwarded || client.server === null) return length;
   if (client.intake.bodyLeft > 0 || !client.outstanding.empty) return 0;
   // the server has answered already (a COPY that failed), and kept its link for these bytes
@@ -134,17 +134,17 @@ function passBody(client: Client, chunk: Buffer, length: number): number {
 }
 
 /** The messages before one that ends the connection are sent, as if it had come later. */
-function sendBefore(client: Client, chunk: Buffer, run: number, at: number): void {
+function sendBefore(client: LoggedInClient, chunk: Buffer, run: number, at: number): void {
   if (at > run) client.forward(chunk.subarray(run, at));
   client.flush();
 }
 
-function refuseHeader(client: Client, chunk: Buffer, run: number, at: number): void {
+function refuseHeader(client: LoggedInClient, chunk: Buffer, run: number, at: number): void {
   sendBefore(client, chunk, run, at);
   refuse(client, `bad packet header: '${chunk.toString('hex', at, at + 8)}'`);
 }
 
-function refuseUnknown(client: Client, chunk: Buffer, run: number, at: number): void {
+function refuseUnknown(client: LoggedInClient, chunk: Buffer, run: number, at: number): void {
   sendBefore(client, chunk, run, at);
   refuseType(client, chunk[at]!);
 }

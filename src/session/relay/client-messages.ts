@@ -5,7 +5,7 @@
 import { clientErrors } from '../../wire/errors.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import { mayDeallocate } from '../../sql/deallocate.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { nameWithoutEnd } from './refusal.ts';
 import { forwardRequest } from './requests.ts';
 import { Handled } from './handled.ts';
@@ -28,7 +28,13 @@ const NAMES_BYTES = 16 * 1024;
 const PORTAL = 0x50;
 
 /** The outcome for a message by its type alone, where that decides. Enters what is forwarded in the ledger. */
-export function classify(client: Client, type: number, size: number, chunk: Buffer, at: number): Handled {
+export function classify(
+  client: LoggedInClient,
+  type: number,
+  size: number,
+  chunk: Buffer,
+  at: number,
+): Handled {
   if (client.intake.isSkipping) {
     if (type === Frontend.Sync || type === Frontend.Terminate || client.loss.transaction !== null)
       return Handled.Inspect;
@@ -89,14 +95,14 @@ export function classify(client: Client, type: number, size: number, chunk: Buff
 }
 
 /** A Query that nobody judges. */
-function forwardQuery(client: Client, size: number, chunk: Buffer, at: number): Handled {
+function forwardQuery(client: LoggedInClient, size: number, chunk: Buffer, at: number): Handled {
   if (client.statements.named.isUsed && mayDeallocate(chunk, at + HEADER_BYTES, size)) return Handled.Inspect;
   noteQuery(client, chunk, at, size);
   return forwardRequest(client, Request.Query);
 }
 
 /** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
-function classifyParse(client: Client, size: number, chunk: Buffer, at: number): Handled {
+function classifyParse(client: LoggedInClient, size: number, chunk: Buffer, at: number): Handled {
   if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return Handled.Inspect;
   if (client.statements.named.isUsed && mayDeallocate(chunk, at + HEADER_BYTES + 1, size))
     return Handled.Inspect;
@@ -106,7 +112,7 @@ function classifyParse(client: Client, size: number, chunk: Buffer, at: number):
 }
 
 /** The outcome for a message whose content matters. @param bytes of it that have arrived */
-export function inspect(client: Client, type: number, size: number, bytes: Buffer): Handled {
+export function inspect(client: LoggedInClient, type: number, size: number, bytes: Buffer): Handled {
   const whole = bytes.length === size;
   const { transaction: lost } = client.loss;
   if (lost !== null && type !== Frontend.Terminate && !rollsBackFailed(client, type, bytes))
@@ -140,7 +146,7 @@ export function inspect(client: Client, type: number, size: number, bytes: Buffe
 }
 
 /** The Sync behind an error that the proxy itself answered. */
-function endSkipping(client: Client): Handled {
+function endSkipping(client: LoggedInClient): Handled {
   client.intake.endSkip();
   if (client.server !== null && client.outstanding.busy) {
     return forwardRequest(client, Request.Sync);

@@ -1,14 +1,14 @@
 /** Messages that no client may send: the error, and the end of the connection. */
 import { clientErrors } from '../../wire/errors.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 
 /** @param reason for the log and, as a protocol violation, for the client */
-export function refuse(client: Client, reason: string): void {
+export function refuse(client: LoggedInClient, reason: string): void {
   client.close(reason, clientErrors.protocolViolation(reason));
 }
 
 /** The protocol has no message of this type. */
-export function refuseType(client: Client, type: number): void {
+export function refuseType(client: LoggedInClient, type: number): void {
   client.context.log.error(
     { client: client.id },
     `${client.label} unknown pkt from client: ${type}/0x${type.toString(16)}`,
@@ -17,7 +17,7 @@ export function refuseType(client: Client, type: number): void {
 }
 
 /** A message about a prepared statement or a portal whose name has no end. */
-export function nameWithoutEnd(client: Client, type: number): void {
+export function nameWithoutEnd(client: LoggedInClient, type: number): void {
   client.context.log.error(
     { client: client.id },
     `${client.label} failed to parse prepared statement packet type '${String.fromCharCode(type)}'`,

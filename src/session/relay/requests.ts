@@ -1,27 +1,27 @@
 /** What becomes of a message that a server is to answer: it is sent with a link, or it waits. */
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { Handled } from './handled.ts';
 import type { Request } from './outstanding.ts';
 
 /** The message is passed on: the client is linked, and the ledger expects the answer. */
-export function forwardRequest(client: Client, request: Request): Handled {
-  if ((client.server === null || client.database!.watch !== null) && !link(client)) return Handled.Later;
-  client.clock.noteRequest(request, client.outstanding, client.database!.stats);
+export function forwardRequest(client: LoggedInClient, request: Request): Handled {
+  if ((client.server === null || client.database.watch !== null) && !link(client)) return Handled.Later;
+  client.clock.noteRequest(request, client.outstanding, client.database.stats);
   client.outstanding.sent(request);
   return Handled.Forward;
 }
 
 /** Another message goes to the client's server in place of the client's own. */
-export function sendInstead(client: Client, request: Request, bytes: Buffer): Handled {
-  client.clock.noteRequest(request, client.outstanding, client.database!.stats);
+export function sendInstead(client: LoggedInClient, request: Request, bytes: Buffer): Handled {
+  client.clock.noteRequest(request, client.outstanding, client.database.stats);
   client.outstanding.sent(request);
   client.forward(bytes);
   return Handled.Done;
 }
 
 /** The first message that is held does not go to any server. The rest of it is thrown away as it arrives. */
-export function dropHeld(client: Client): void {
+export function dropHeld(client: LoggedInClient): void {
   client.question.drop();
   client.intake.dropMessage();
 }

@@ -8,7 +8,7 @@ import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import { CommandTag, commandTag, endsTransaction, mayChangeSession } from '../../sql/command-tag.ts';
 import type { Server } from '../../pool/server.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { unlinkIfDone } from '../link/link.ts';
 import { Reply } from './outstanding.ts';
 import { dropAllStatements } from '../statements/discard.ts';
@@ -31,9 +31,9 @@ const MAX_CARRY = 1 << 20;
  * Bytes have come from the server. `run` is the beginning of the bytes that were looked at and are passed on as they came;
  * they are put together as far as possible.
  */
-export function relayServerBytes(client: Client, server: Server, received: Buffer): void {
+export function relayServerBytes(client: LoggedInClient, server: Server, received: Buffer): void {
   const { outstanding, replies, transcript } = client;
-  const { watch } = client.database!;
+  const { watch } = client.database;
   const { max_packet_size: largest } = client.context.config.settings;
   const chunk = replies.join(received);
   if (chunk === null) return;
@@ -98,7 +98,13 @@ export function relayServerBytes(client: Client, server: Server, received: Buffe
 }
 
 /** Sends the answers of the proxy's own that are due. @returns where the run begins after them */
-function sendDue(client: Client, chunk: Buffer, run: number, at: number, isBorrowed: boolean): number {
+function sendDue(
+  client: LoggedInClient,
+  chunk: Buffer,
+  run: number,
+  at: number,
+  isBorrowed: boolean,
+): number {
   let start = run;
   for (let due = client.outstanding.due(); due !== null; due = client.outstanding.due()) {
     if (at > start) client.send(chunk.subarray(start, at), isBorrowed);
@@ -110,7 +116,7 @@ function sendDue(client: Client, chunk: Buffer, run: number, at: number, isBorro
 }
 
 /** A message that has not come whole is kept until it has: its content is looked at, or it must not be sent in two pieces. */
-function mustBeWhole(client: Client, type: number, size: number, isWatched: boolean): boolean {
+function mustBeWhole(client: LoggedInClient, type: number, size: number, isWatched: boolean): boolean {
   switch (type) {
     case Backend.ReadyForQuery:
     case Backend.ParameterStatus:
@@ -130,7 +136,7 @@ function mustBeWhole(client: Client, type: number, size: number, isWatched: bool
 
 /** What a message that answers something means to the parts of the session. @returns what becomes of it after all */
 function noteReply(
-  client: Client,
+  client: LoggedInClient,
   server: Server,
   verdict: Reply,
   type: number,
@@ -157,14 +163,14 @@ function noteReply(
         ? verdict
         : Reply.Drop;
     case Backend.NoticeResponse:
-      if (client.database!.watch !== null && chunk.subarray(at, at + size).includes(WARNING))
+      if (client.database.watch !== null && chunk.subarray(at, at + size).includes(WARNING))
         client.transcript.noteTransactionEnd();
       break;
   }
   return verdict;
 }
 
-function noteCommand(client: Client, tag: CommandTag): void {
+function noteCommand(client: LoggedInClient, tag: CommandTag): void {
   client.transcript.noteStatementAnswered();
   if (tag === CommandTag.Other) return;
   if (tag === CommandTag.DiscardAll || tag === CommandTag.DeallocateAll) dropAllStatements(client);
@@ -173,14 +179,14 @@ function noteCommand(client: Client, tag: CommandTag): void {
 }
 
 /** A RowDescription or NoData that somebody is to be told of. One whose rest is still to come is too long for that. */
-function tellDescribed(client: Client, chunk: Buffer, at: number, size: number): void {
+function tellDescribed(client: LoggedInClient, chunk: Buffer, at: number, size: number): void {
   const { described } = client.outstanding;
   client.outstanding.described = null;
   if (size <= chunk.length - at) described?.described?.(chunk.subarray(at + HEADER_BYTES, at + size));
 }
 
 /** @param error as much of the ErrorResponse as has come */
-function noteError(client: Client, verdict: Reply, error: Buffer): Reply {
+function noteError(client: LoggedInClient, verdict: Reply, error: Buffer): Reply {
   const { outstanding } = client;
   if (outstanding.lostParse) client.statements.unnamed.lost();
   if (outstanding.failed === null || verdict !== Reply.Forward) return verdict;
@@ -191,17 +197,17 @@ function noteError(client: Client, verdict: Reply, error: Buffer): Reply {
 }
 
 /** False: the client knows the setting already, from another server. */
-function noteParameter(client: Client, server: Server, payload: Buffer): boolean {
+function noteParameter(client: LoggedInClient, server: Server, payload: Buffer): boolean {
   const parameter = parseParameterStatus(payload);
   if (parameter === null) return true;
   server.noteParameter(parameter.name, parameter.value);
-  return client.settings.reported(parameter.name, server, client.database!.watch !== null);
+  return client.settings.reported(parameter.name, server, client.database.watch !== null);
 }
 
 /** ReadyForQuery has come. @param status its transaction status */
-function endQuery(client: Client, status: number): void {
+function endQuery(client: LoggedInClient, status: number): void {
   const now = performance.now();
-  const { stats } = client.database!;
+  const { stats } = client.database;
   const isNext = client.outstanding.busy;
   client.clock.endQuery(now, isNext, stats);
   client.transcript.endQuery();
@@ -213,7 +219,7 @@ function endQuery(client: Client, status: number): void {
 }
 
 /** Goes on with messages that wait for the answers to everything before them. During a COPY from the client there are none. */
-function resumeAwaiting(client: Client): void {
+function resumeAwaiting(client: LoggedInClient): void {
   if (client.gate.isAhead && !client.isClosed) resumeAhead(client);
   if (client.gate.reason !== 'answers' || client.isClosed) return;
   if (!client.outstanding.empty && !client.outstanding.inCopy) return;
@@ -222,12 +228,12 @@ function resumeAwaiting(client: Client): void {
 }
 
 /** Instead of the ReadyForQuery that would tell the client that its transaction is open. */
-function refuseTransaction(client: Client): void {
+function refuseTransaction(client: LoggedInClient): void {
   const error = clientErrors.statementPoolingTransaction();
   client.close(error.message, error, error.message);
 }
 
-function refuseReply(client: Client, server: Server, verdict: Reply, type: number): void {
+function refuseReply(client: LoggedInClient, server: Server, verdict: Reply, type: number): void {
   if (verdict === Reply.OutOfStep)
     return outOfStep(client, server, `unexpected message "${String.fromCharCode(type)}"`);
   const name = type > 0x20 && type < 0x7f ? String.fromCharCode(type) : `\\x${type.toString(16)}`;
@@ -235,7 +241,7 @@ function refuseReply(client: Client, server: Server, verdict: Reply, type: numbe
   server.close('unknown pkt');
 }
 
-function outOfStep(client: Client, server: Server, what: string): void {
+function outOfStep(client: LoggedInClient, server: Server, what: string): void {
   client.context.log.error({ client: client.id, server: server.id }, `${server.label} out of step: ${what}`);
   server.close(`out of step: ${what}`);
 }

@@ -3,7 +3,7 @@ import { isRollback } from '../../sql/rollback.ts';
 import type { ClientError } from '../../wire/errors.ts';
 import { readyForQuery } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { answerError } from '../query/reject.ts';
 import { Handled } from '../relay/handled.ts';
 import { textOf } from './resending.ts';
@@ -12,7 +12,7 @@ import { textOf } from './resending.ts';
  * Whether the first message after the loss is the ROLLBACK of a transaction that had failed before. Its client knows that
  * the transaction is lost, and gets what it asks for.
  */
-export function rollsBackFailed(client: Client, type: number, bytes: Buffer): boolean {
+export function rollsBackFailed(client: LoggedInClient, type: number, bytes: Buffer): boolean {
   if (!client.loss.hadFailed) return false;
   const text = executedText(client, type, bytes);
   if (text === null || !isRollback(text)) return false;
@@ -22,7 +22,7 @@ export function rollsBackFailed(client: Client, type: number, bytes: Buffer): bo
 }
 
 /** The SQL text of a message that executes, or prepares to execute; null: there is none. */
-function executedText(client: Client, type: number, bytes: Buffer): string | null {
+function executedText(client: LoggedInClient, type: number, bytes: Buffer): string | null {
   const second = bytes.indexOf(0, HEADER_BYTES) + 1;
   if (type === Frontend.Query) return bytes.toString('latin1', HEADER_BYTES, second - 1);
   if (type !== Frontend.Parse && type !== Frontend.Bind) return null;
@@ -31,7 +31,7 @@ function executedText(client: Client, type: number, bytes: Buffer): string | nul
 }
 
 /** Answers the first message after the loss with the error. */
-export function tellLostTransaction(client: Client, type: number, error: ClientError): Handled {
+export function tellLostTransaction(client: LoggedInClient, type: number, error: ClientError): Handled {
   client.loss.forgetTransaction();
   client.intake.endSkip();
   client.question.forget();

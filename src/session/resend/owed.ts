@@ -4,7 +4,7 @@ import type { Server } from '../../pool/server.ts';
 import type { ClientError } from '../../wire/errors.ts';
 import { parameterStatus, readyForQuery } from '../../wire/messages.ts';
 import { TxStatus } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { Request } from '../relay/outstanding.ts';
 
 /** The answers that a client still waits for, after its server is gone. */
@@ -23,7 +23,7 @@ export interface Owed {
 }
 
 /** Takes the server away from its client, whose settings become those from before the transaction. */
-export function detach(client: Client, server: Server, watch: SessionWatch): Owed {
+export function detach(client: LoggedInClient, server: Server, watch: SessionWatch): Owed {
   const { outstanding, transcript } = client;
   const owed: Owed = {
     readies: outstanding.readies,
@@ -47,7 +47,7 @@ export function detach(client: Client, server: Server, watch: SessionWatch): Owe
 }
 
 /** Undoes the settings that the lost transaction has changed, and tells the client so, as a server would after a ROLLBACK. */
-function rollBackSettings(client: Client): void {
+function rollBackSettings(client: LoggedInClient): void {
   const mayTell = client.state !== 'closed' && !client.replies.isCut;
   for (const [name, value] of client.settings.rollBack(client.pool?.welcome ?? null, mayTell))
     client.send(parameterStatus(name, value));
@@ -60,7 +60,7 @@ function rollBackSettings(client: Client): void {
  * @param otherError of all others
  */
 export function tellLoss(
-  client: Client,
+  client: LoggedInClient,
   watch: SessionWatch,
   owed: Owed,
   errors: readonly ClientError[],

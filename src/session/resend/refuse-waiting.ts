@@ -2,12 +2,12 @@
 import type { ClientError } from '../../wire/errors.ts';
 import { readyForQuery } from '../../wire/messages.ts';
 import { Frontend, TxStatus } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { answerError } from '../query/reject.ts';
 import { dropHeld } from '../relay/requests.ts';
 
 /** A waiting client will not get a server: its query is answered with an error, and the client stays. */
-export function refuseWaiting(client: Client, error: ClientError): void {
+export function refuseWaiting(client: LoggedInClient, error: ClientError): void {
   const type = client.intake.held[0];
   if (type === undefined || client.state !== 'waiting') return client.close(error.message, error);
   client.gate.endWait();

@@ -9,7 +9,7 @@ import type { SessionWatch } from '../../pool/watch.ts';
 import { ClientError, clientErrors } from '../../wire/errors.ts';
 import { parseErrorFields, readyForQuery } from '../../wire/messages.ts';
 import { TxStatus } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import type { PendingVerdict } from './loss.ts';
 import { detach, tellLoss, type Owed } from './owed.ts';
 import { forgetParsed, handleAgain, textOf } from './resending.ts';
@@ -17,7 +17,7 @@ import { outcomeOf, verdictOf, type Left, type Verdict } from './verdict.ts';
 
 /** Everything that is needed when it is known whether the server's node is gone. */
 interface Failure {
-  readonly client: Client;
+  readonly client: LoggedInClient;
   readonly server: Server;
   readonly watch: SessionWatch;
   /** the server's own error */
@@ -41,7 +41,12 @@ const SETTLED = Promise.resolve();
  * @param payload of the ErrorResponse
  * @returns true: the client has no server any more, and the error is dealt with; false: it is the client's
  */
-export function takeError(client: Client, watch: SessionWatch, before: Buffer, payload: Buffer): boolean {
+export function takeError(
+  client: LoggedInClient,
+  watch: SessionWatch,
+  before: Buffer,
+  payload: Buffer,
+): boolean {
   const { server } = client;
   const fields = parseErrorFields(payload);
   const code = fields.get('C') ?? '';

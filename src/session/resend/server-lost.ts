@@ -3,13 +3,13 @@ import type { Server } from '../../pool/server.ts';
 import type { SessionWatch } from '../../pool/watch.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { TxStatus } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { planAfterCrash } from './crash.ts';
 import { detach, tellLoss } from './owed.ts';
 import { forgetParsed, handleAgain, textOf } from './resending.ts';
 
 /** Ends the client, unless its database is watched: then the client stays, and is told what it has lost. */
-export function serverLost(client: Client, server: Server, reason: string): void {
+export function serverLost(client: LoggedInClient, server: Server, reason: string): void {
   if (client.server !== server) return;
   const watch = client.database?.watch ?? null;
   if (watch !== null && client.replication === 'none') return lostInCluster(client, server, watch);
@@ -18,7 +18,7 @@ export function serverLost(client: Client, server: Server, reason: string): void
   client.close(reason, clientErrors.serverLost(reason));
 }
 
-function lostInCluster(client: Client, server: Server, watch: SessionWatch): void {
+function lostInCluster(client: LoggedInClient, server: Server, watch: SessionWatch): void {
   client.gate.endWait();
   const { errors, otherError, again } = planAfterCrash(client.transcript, client.outstanding, {
     inTransaction: server.txStatus !== TxStatus.Idle,

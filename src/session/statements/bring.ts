@@ -1,7 +1,7 @@
 /** Brings a client's statements to the server that it is linked to, which may never have had them. */
 import type { Server } from '../../pool/server.ts';
 import { closeStatement } from '../../wire/messages.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import type { Effect } from '../relay/outstanding.ts';
 import { parseMessage, type SharedStatement } from './shared.ts';
 
@@ -28,7 +28,7 @@ export function touch(server: Server, shared: SharedStatement): boolean {
  * @param own outcome of the client's own Parse; null: the proxy adds the Parse
  */
 export function prepareOn(
-  client: Client,
+  client: LoggedInClient,
   server: Server,
   shared: SharedStatement,
   own: Outcome | null = null,
@@ -48,7 +48,7 @@ export function prepareOn(
       own?.done();
     },
   });
-  client.database!.stats.serverParseCount++;
+  client.database.stats.serverParseCount++;
   server.shapes.delete(shared);
   client.forward(parseMessage(shared));
   server.prepared.set(shared, sentAt);
@@ -60,7 +60,7 @@ export function prepareOn(
 }
 
 /** Sends the Close of a shared statement. */
-function closeOn(client: Client, server: Server, shared: SharedStatement): void {
+function closeOn(client: LoggedInClient, server: Server, shared: SharedStatement): void {
   const { discards, unanswered } = client.statements;
   const sentAt = server.prepared.get(shared) ?? ANSWERED;
   const droppedBefore = discards.before;
@@ -79,7 +79,7 @@ function closeOn(client: Client, server: Server, shared: SharedStatement): void 
 }
 
 /** The least recently used statement of a server, except those whose Parse is unanswered; null: no candidate. */
-function oldestOf(client: Client, server: Server): SharedStatement | null {
+function oldestOf(client: LoggedInClient, server: Server): SharedStatement | null {
   let left = MAX_CANDIDATES;
   for (const each of server.prepared.keys()) {
     const shared = each as SharedStatement;
@@ -94,7 +94,7 @@ function oldestOf(client: Client, server: Server): SharedStatement | null {
  * is closed, so that the server reports the error.
  * @returns false: it is not known yet what the server has; to be asked again when everything sent has been answered
  */
-export function bringUnnamed(client: Client): boolean {
+export function bringUnnamed(client: LoggedInClient): boolean {
   const { outstanding } = client;
   const { unanswered, unnamed } = client.statements;
   if (unnamed.isHere || outstanding.inCopy) return true;
@@ -109,7 +109,7 @@ export function bringUnnamed(client: Client): boolean {
     outstanding.sentClose({ undo: settled, done });
     client.forward(closeStatement(''));
   } else {
-    client.database!.stats.serverParseCount++;
+    client.database.stats.serverParseCount++;
     outstanding.sentParse(true, { undo: settled, done });
     client.forward(parse);
   }

@@ -1,11 +1,11 @@
 /** Close of a named statement. Servers keep the shared statement for other clients; only the client forgets it. */
 import { CLOSE_COMPLETE } from '../../wire/messages.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
 import type { Outcome } from './bring.ts';
 
-export function closeNamed(client: Client, name: string): Handled {
+export function closeNamed(client: LoggedInClient, name: string): Handled {
   if (client.server === null) {
     client.statements.remove(name);
     client.sendAhead(CLOSE_COMPLETE);
@@ -17,7 +17,7 @@ export function closeNamed(client: Client, name: string): Handled {
 }
 
 /** The client forgets a statement, unless the server skips the message that says so. */
-export function dropNamed({ statements }: Client, name: string): Outcome {
+export function dropNamed({ statements }: LoggedInClient, name: string): Outcome {
   const statement = statements.remove(name);
   const settled = statements.unanswered.add(name, true);
   return {

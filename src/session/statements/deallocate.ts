@@ -6,7 +6,7 @@
 import { deallocatedName, mayDeallocate } from '../../sql/deallocate.ts';
 import { closeStatement, message, readyForQuery } from '../../wire/messages.ts';
 import { Backend, Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { link, unlinkIfDone } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request, type Effect } from '../relay/outstanding.ts';
@@ -27,7 +27,7 @@ const NO_EFFECT: Effect = {};
  * @param bytes the whole message
  * @returns null: it is another Query, or the server must report that it can't be done now
  */
-export function deallocate(client: Client, bytes: Buffer): Handled | null {
+export function deallocate(client: LoggedInClient, bytes: Buffer): Handled | null {
   const { outstanding, statements } = client;
   if (!statements.named.isUsed || outstanding.skipping) return null;
   if (!mayDeallocate(bytes, HEADER_BYTES, bytes.length)) return null;
@@ -47,7 +47,7 @@ export function deallocate(client: Client, bytes: Buffer): Handled | null {
 }
 
 /** The client's statement that an unnamed Parse deallocates; null: it does something else. @param parse the whole message */
-export function deallocated(client: Client, parse: Buffer): string | null {
+export function deallocated(client: LoggedInClient, parse: Buffer): string | null {
   const start = HEADER_BYTES + 1;
   const { named } = client.statements;
   if (!named.isUsed || !mayDeallocate(parse, start, parse.length) || client.outstanding.skipping) return null;
@@ -66,14 +66,19 @@ export function freeingParse(parse: Buffer): Buffer {
  * @param nameStart where the name of its statement begins, after the name of the portal
  * @param frees the client's statement that its statement deallocates; null: none
  */
-export function noteBound(client: Client, bytes: Buffer, nameStart: number, frees: string | null): void {
+export function noteBound(
+  client: LoggedInClient,
+  bytes: Buffer,
+  nameStart: number,
+  frees: string | null,
+): void {
   const { freeing } = client.statements;
   if (frees === null && !freeing.isOpen) return;
   freeing.bound(bytes.toString('latin1', HEADER_BYTES, nameStart - 1), frees);
 }
 
 /** An Execute, whole, while there is a portal whose Execute drops a statement. */
-export function executeFreeing(client: Client, bytes: Buffer): Handled {
+export function executeFreeing(client: LoggedInClient, bytes: Buffer): Handled {
   const { outstanding, statements } = client;
   const portalEnd = Math.max(HEADER_BYTES, bytes.indexOf(0, HEADER_BYTES));
   const name = statements.freeing.nameFor(bytes.toString('latin1', HEADER_BYTES, portalEnd));
@@ -82,7 +87,7 @@ export function executeFreeing(client: Client, bytes: Buffer): Handled {
   if (!link(client)) return Handled.Later;
   if (statements.unanswered.isInDoubt(name)) return waitForAnswers(client);
   statements.freeing.done();
-  client.clock.noteRequest(Request.Execute, outstanding, client.database!.stats);
+  client.clock.noteRequest(Request.Execute, outstanding, client.database.stats);
   outstanding.sentClose(NO_EFFECT);
   client.forward(CLOSE_FREED);
   // it is gone already, and the server says so

@@ -1,10 +1,10 @@
 /** Queries that drop prepared statements: DISCARD ALL, DEALLOCATE ALL, and any Query, which drops the unnamed statement. */
 import { dropsAll } from '../../sql/deallocate.ts';
 import { HEADER_BYTES } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 
 /** A Query is on its way. It has no effect while the server throws away everything up to a Sync. */
-export function noteQuery(client: Client, bytes: Buffer, at = 0, size = bytes.length): void {
+export function noteQuery(client: LoggedInClient, bytes: Buffer, at = 0, size = bytes.length): void {
   if (client.outstanding.skipping) return;
   client.statements.unnamed.dropped();
   noteDiscard(client, bytes, at + HEADER_BYTES, at + size);
@@ -14,12 +14,12 @@ export function noteQuery(client: Client, bytes: Buffer, at = 0, size = bytes.le
  * A text is on its way that may drop all prepared statements. One that is not recognized (after a comment, or among several
  * statements) is noticed when it has run: until then only a statement that was used before, in a pipeline, goes wrong.
  */
-export function noteDiscard(client: Client, chunk: Buffer, start: number, end: number): void {
+export function noteDiscard(client: LoggedInClient, chunk: Buffer, start: number, end: number): void {
   if (dropsAll(chunk, start, end)) client.statements.discards.expect();
 }
 
 /** DISCARD ALL or DEALLOCATE ALL has run on the client's server: only statements prepared after it survive. */
-export function dropAllStatements(client: Client): void {
+export function dropAllStatements(client: LoggedInClient): void {
   const before = client.outstanding.position;
   client.statements.dropBefore(before);
   const { server } = client;

@@ -1,18 +1,18 @@
 /** Errors about the name of a prepared statement, as PostgreSQL reports them. */
 import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { answerError } from '../query/reject.ts';
 import { Handled } from '../relay/handled.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 
 /** A Parse for a name that is taken. */
-export function refuseDuplicate(client: Client, name: string): Handled {
+export function refuseDuplicate(client: LoggedInClient, name: string): Handled {
   return nameError(client, clientErrors.duplicateStatement(nameText(name)));
 }
 
 /** A message about a name that stands for no statement; one that was never tracked must be prepared again. */
-export function refuseUnknown(client: Client, type: number, name: string): Handled {
+export function refuseUnknown(client: LoggedInClient, type: number, name: string): Handled {
   if (!client.statements.untracked.mayHave(name))
     return nameError(client, clientErrors.noSuchStatement(nameText(name)));
   answerError(client, type, clientErrors.mustBePrepared(name));
@@ -28,7 +28,7 @@ function nameText(name: string): string {
  * Answers with an error, once everything that was sent before has been answered: it may have failed, and then the server
  * skips this message too, and the name may stand for something else.
  */
-function nameError(client: Client, error: ClientError): Handled {
+function nameError(client: LoggedInClient, error: ClientError): Handled {
   const { outstanding } = client;
   if (outstanding.inCopy) {
     const reason = 'unexpected message about a prepared statement during COPY from stdin';

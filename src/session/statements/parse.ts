@@ -2,7 +2,7 @@
 import { sizeOf } from '../../wire/frame.ts';
 import { PARSE_COMPLETE } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { UNJUDGED, type Verdict } from '../query/verdict.ts';
 import { Handled } from '../relay/handled.ts';
@@ -24,7 +24,12 @@ import { isTracked, mayBeTracked } from './tracking.ts';
  * @param bytes the message as the client sent it, of which the end may not have come
  * @param rewritten the message that the server is to get; null: the same
  */
-export function parse(client: Client, bytes: Buffer, rewritten: Buffer | null, verdict: Verdict): Handled {
+export function parse(
+  client: LoggedInClient,
+  bytes: Buffer,
+  rewritten: Buffer | null,
+  verdict: Verdict,
+): Handled {
   if (bytes[HEADER_BYTES] !== 0) {
     return isTracked(client)
       ? parseNamed(client, rewritten ?? bytes, bytes, verdict)
@@ -44,7 +49,7 @@ export function parse(client: Client, bytes: Buffer, rewritten: Buffer | null, v
  * @param original the message as the client sent it
  * @param judged the functions that it was judged under
  */
-function parseNamed(client: Client, bytes: Buffer, original: Buffer, judged: Generations): Handled {
+function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, judged: Generations): Handled {
   const { outstanding, statements } = client;
   const { statements: registry, originals } = client.context;
   if (outstanding.skipping) return Handled.Discard;
@@ -67,8 +72,8 @@ function parseNamed(client: Client, bytes: Buffer, original: Buffer, judged: Gen
     judged,
   );
   statements.set(name, statement);
-  client.database!.stats.clientParseCount++;
-  client.clock.noteRequest(Request.Parse, outstanding, client.database!.stats);
+  client.database.stats.clientParseCount++;
+  client.clock.noteRequest(Request.Parse, outstanding, client.database.stats);
   const settled = statements.unanswered.add(name);
   const outcome = {
     undo: () => {
@@ -90,7 +95,7 @@ function parseNamed(client: Client, bytes: Buffer, original: Buffer, judged: Gen
  * @param frees the client's statement that it deallocates; null: none
  */
 function parseUnnamed(
-  client: Client,
+  client: LoggedInClient,
   bytes: Buffer,
   rewritten: Buffer | null,
   judged: Generations,
@@ -105,7 +110,7 @@ function parseUnnamed(
   unnamed.routed(routeOf(client));
   const { serial } = unnamed;
   const settled = statements.unanswered.add(unnamed);
-  client.clock.noteRequest(Request.Parse, outstanding, client.database!.stats);
+  client.clock.noteRequest(Request.Parse, outstanding, client.database.stats);
   outstanding.sentParse(false, {
     // the server may still have the one before, which was judged by other functions
     undo: () => {
@@ -121,7 +126,7 @@ function parseUnnamed(
 
 /** A Parse of the unnamed statement to which no user functions apply; the parameters are those of `parseUnnamed`. */
 function parseUnjudged(
-  client: Client,
+  client: LoggedInClient,
   bytes: Buffer,
   rewritten: Buffer | null,
   frees: string | null,
@@ -137,7 +142,7 @@ function parseUnjudged(
 }
 
 /** An unnamed Parse is on its way to the client's server. @param at where it begins */
-export function noteUnnamedParse(client: Client, bytes: Buffer, at = 0, size = sizeOf(bytes)): void {
+export function noteUnnamedParse(client: LoggedInClient, bytes: Buffer, at = 0, size = sizeOf(bytes)): void {
   if (client.outstanding.skipping) return;
   client.statements.unnamed.parsed(bytes, at, size);
   noteDiscard(client, bytes, at + HEADER_BYTES + 1, at + size);
@@ -149,7 +154,7 @@ export function noteUnnamedParse(client: Client, bytes: Buffer, at = 0, size = s
  * @param rewritten the message that the server is to get; null: the same
  */
 function parseUntracked(
-  client: Client,
+  client: LoggedInClient,
   bytes: Buffer,
   rewritten: Buffer | null,
   judged: Generations,
@@ -170,7 +175,7 @@ function parseUntracked(
   };
   const settled = statements.unanswered.add(name);
   const outcome = statements.untracked.set(name, statement);
-  client.clock.noteRequest(Request.Parse, outstanding, client.database!.stats);
+  client.clock.noteRequest(Request.Parse, outstanding, client.database.stats);
   outstanding.sentParse(false, {
     undo: () => {
       settled();
@@ -187,7 +192,7 @@ function parseUntracked(
 }
 
 /** The name that a Parse gives its statement; null: it has no end, and the client is being disconnected. */
-function nameOf(client: Client, bytes: Buffer): string | null {
+function nameOf(client: LoggedInClient, bytes: Buffer): string | null {
   const end = bytes.indexOf(0, HEADER_BYTES);
   if (end < 0) {
     nameWithoutEnd(client, Frontend.Parse);
@@ -202,6 +207,6 @@ function bodyOf(bytes: Buffer): Buffer {
 }
 
 /** Where a statement that is prepared now belongs; null: no user functions apply that could have moved it. */
-export function routeOf(client: Client): string | null {
-  return client.functions === null ? null : client.database!.name;
+export function routeOf(client: LoggedInClient): string | null {
+  return client.functions === null ? null : client.database.name;
 }

@@ -6,7 +6,7 @@
 import { clientErrors } from '../../wire/errors.ts';
 import { message } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { judge } from '../query/engine.ts';
 import { answerError } from '../query/reject.ts';
 import { rewriteBody } from '../query/rewrite.ts';
@@ -24,7 +24,7 @@ import { routeOf } from './parse.ts';
  * is judged again where that is due.
  * @returns null: the message goes on, with the statement as it is now
  */
-export function reviewNamed(client: Client, type: number, statement: NamedStatement): Handled | null {
+export function reviewNamed(client: LoggedInClient, type: number, statement: NamedStatement): Handled | null {
   const stays = statement.originGeneration === generationOf(client.functions);
   if (stays && client.question.isOpen) {
     const held = settlePlace(client, type, statement, statement.route);
@@ -41,7 +41,7 @@ export function reviewNamed(client: Client, type: number, statement: NamedStatem
 }
 
 /** The same for the unnamed statement. One whose text is too long to be kept must be prepared again. */
-export function reviewUnnamed(client: Client, type: number): Handled | null {
+export function reviewUnnamed(client: LoggedInClient, type: number): Handled | null {
   const { unanswered, unnamed } = client.statements;
   if (unnamed.isHere && unanswered.isInDoubt(unnamed)) return waitForAnswers(client);
   const stays = unnamed.originGeneration === generationOf(client.functions);
@@ -67,7 +67,7 @@ export function reviewUnnamed(client: Client, type: number): Handled | null {
 }
 
 /** There is no unnamed statement, or its text is not kept. */
-function reviewUnkept(client: Client, type: number): Handled | null {
+function reviewUnkept(client: LoggedInClient, type: number): Handled | null {
   const { unnamed } = client.statements;
   client.question.forget();
   if (!client.isJudged) return null;
@@ -86,7 +86,7 @@ function reviewUnkept(client: Client, type: number): Handled | null {
  * client may have used the name before.
  * @returns null: the message goes on
  */
-export function reviewUntracked(client: Client, type: number, name: string): Handled | null {
+export function reviewUntracked(client: LoggedInClient, type: number, name: string): Handled | null {
   if (!client.isJudged) return null;
   const { unanswered, untracked } = client.statements;
   if (unanswered.isInDoubt(name)) return waitForAnswers(client);
@@ -103,7 +103,7 @@ export function reviewUntracked(client: Client, type: number, name: string): Han
 }
 
 /** Tracks a named statement that was not tracked when it was prepared: it is prepared again, under a shared name. */
-export function adoptUntracked(client: Client, name: string): NamedStatement | undefined {
+export function adoptUntracked(client: LoggedInClient, name: string): NamedStatement | undefined {
   const { named, untracked } = client.statements;
   const found = untracked.handOver(name);
   if (found === undefined || found.original === null) return undefined;
@@ -115,7 +115,7 @@ export function adoptUntracked(client: Client, name: string): NamedStatement | u
 
 /** Sends a client where its statement belongs. @returns null: it is there, and its text was judged for that place */
 function settlePlace(
-  client: Client,
+  client: LoggedInClient,
   type: number,
   judged: Generations,
   home: string | null,
@@ -126,7 +126,7 @@ function settlePlace(
 }
 
 /** @param body query text, zero byte and parameter types of a Parse */
-function judgeBody(client: Client, type: number, body: Buffer, stays: boolean): Handled | Verdict {
+function judgeBody(client: LoggedInClient, type: number, body: Buffer, stays: boolean): Handled | Verdict {
   const end = body.indexOf(0);
   const maxQueryBytes = (client.functions ?? client.targetFunctions)?.maxQueryBytes ?? Infinity;
   const tooLong = end > maxQueryBytes ? end : 0;

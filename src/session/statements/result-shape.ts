@@ -7,7 +7,7 @@ import { hash } from 'node:crypto';
 import type { Server } from '../../pool/server.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { describeStatement, resultShape } from '../../wire/messages.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { answerError } from '../query/reject.ts';
 import { Handled } from '../relay/handled.ts';
 import type { Effect } from '../relay/outstanding.ts';
@@ -27,7 +27,7 @@ const STALE_ERROR = clientErrors.staleStatement().encode();
  * @returns null: they are the same, or the client was told none; otherwise what becomes of the Bind
  */
 export function checkShape(
-  client: Client,
+  client: LoggedInClient,
   type: number,
   server: Server,
   { shape, shared }: NamedStatement,
@@ -74,7 +74,7 @@ export function describing(
  * @returns what the client gets in its place; null: the error is passed on. A server that prepared the statement after the
  *   change complains about the Bind, where the server that the client knows would report that the result has changed.
  */
-export function retireStale(client: Client, subject: object, error: Buffer): Buffer | null {
+export function retireStale(client: LoggedInClient, subject: object, error: Buffer): Buffer | null {
   if (!(subject instanceof SharedStatement)) return null;
   const isElsewhere = OTHER_COLUMNS.every((field) => error.includes(field));
   if (!isElsewhere && !STALE.every((field) => error.includes(field))) return null;

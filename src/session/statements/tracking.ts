@@ -1,18 +1,18 @@
 /** Whether the named prepared statements of a client are tracked (pgbouncer's max_prepared_statements). */
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 
 /**
  * Whether named statements are prepared under shared names on the servers that need them. A client in session mode keeps its
  * server, so that there is no need, unless a routing function or a switchover may move it. Functions come and go; statements
  * that the session has already stay tracked.
  */
-export function isTracked(client: Client): boolean {
+export function isTracked(client: LoggedInClient): boolean {
   if (!mayBeTracked(client)) return false;
-  if (client.inCluster || client.pool!.mode !== 'session') return true;
+  if (client.inCluster || client.pool.mode !== 'session') return true;
   return client.statements.isSessionTracked(client.functions !== null);
 }
 
 /** Whether statements can be tracked, now or when user functions come to apply: their texts are kept. */
-export function mayBeTracked(client: Client): boolean {
+export function mayBeTracked(client: LoggedInClient): boolean {
   return client.replication === 'none' && client.context.config.settings.max_prepared_statements !== 0;
 }

@@ -1,7 +1,7 @@
 /** Bind, Describe and Close of prepared statements. Those of a named statement that is tracked get its shared name. */
 import { writeHeader } from '../../wire/frame.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
-import type { Client } from '../client.ts';
+import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
@@ -32,7 +32,7 @@ interface Use {
 }
 
 /** @returns Handled.Incomplete: the names have not come whole */
-export function useStatement(client: Client, type: number, size: number, bytes: Buffer): Handled {
+export function useStatement(client: LoggedInClient, type: number, size: number, bytes: Buffer): Handled {
   const request = requestOf(type);
   let nameStart = HEADER_BYTES + 1;
   if (type === Frontend.Bind) {
@@ -58,7 +58,7 @@ function requestOf(type: number): Request {
   return type === Frontend.Describe ? Request.Describe : Request.Close;
 }
 
-function useUnnamed(client: Client, { type, request, bytes, nameStart }: Use): Handled {
+function useUnnamed(client: LoggedInClient, { type, request, bytes, nameStart }: Use): Handled {
   const { unnamed } = client.statements;
   const held = request === Request.Close ? null : reviewUnnamed(client, type);
   if (held !== null) return held;
@@ -69,7 +69,7 @@ function useUnnamed(client: Client, { type, request, bytes, nameStart }: Use): H
   return forwardRequest(client, request);
 }
 
-function useNamed(client: Client, use: Use, name: string): Handled {
+function useNamed(client: LoggedInClient, use: Use, name: string): Handled {
   const { outstanding, statements } = client;
   const { type, request } = use;
   if (statements.unanswered.isInDoubt(name)) return waitForAnswers(client);
@@ -83,7 +83,7 @@ function useNamed(client: Client, use: Use, name: string): Handled {
   const { shared } = statement;
   if (statements.unanswered.isInDoubt(shared)) return waitForAnswers(client);
   const server = client.server!;
-  const { stats } = client.database!;
+  const { stats } = client.database;
   client.clock.noteRequest(request, outstanding, stats);
   if (!touch(server, shared)) prepareOn(client, server, shared);
   if (request === Request.Bind) {
@@ -100,7 +100,11 @@ function useNamed(client: Client, use: Use, name: string): Handled {
 }
 
 /** Sends the message with another statement name. Its rest, a Bind's values of any size, follows as it comes. */
-function sendRenamed(client: Client, { type, size, bytes, nameStart, nameEnd }: Use, name: string): void {
+function sendRenamed(
+  client: LoggedInClient,
+  { type, size, bytes, nameStart, nameEnd }: Use,
+  name: string,
+): void {
   const head = Buffer.concat([bytes.subarray(HEADER_BYTES, nameStart), Buffer.from(name)]);
   const tail = bytes.subarray(nameEnd);
   const out = Buffer.allocUnsafe(HEADER_BYTES + head.length + tail.length);
