@@ -10,7 +10,10 @@ import { ScramServer } from '../../src/auth/scram-server.ts';
 import { isPrintable, parseAttributes } from '../../src/auth/scram.ts';
 import { parseSecret } from '../../src/auth/secrets.ts';
 import { printable as oneLine } from '../../src/functions/build/places.ts';
+import { deallocatedName } from '../../src/sql/deallocate.ts';
 import { fingerprint, queryShape } from '../../src/sql/fingerprint.ts';
+import { isBegin, isRepeatable } from '../../src/sql/kind.ts';
+import { isRollback } from '../../src/sql/rollback.ts';
 import { Fifo } from '../../src/pool/fifo.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { logIn } from '../../src/pool/login.ts';
@@ -24,7 +27,6 @@ import {
   resendable,
   isForgettable,
 } from '../../src/session/resend/resendable.ts';
-import { isBegin, isRepeatable } from '../../src/sql/kind.ts';
 import { StatementRegistry } from '../../src/session/statements/shared.ts';
 import { loggable, printable } from '../../src/telemetry/printable.ts';
 import {
@@ -45,7 +47,19 @@ const PARTS = [
   ...['select ', 'create or replace ', 'create temp ', 'set a to ', 'show a ', "set a = ''", 'rollback '],
 ];
 
-const STATEMENT_STARTS = ['', 'select ', 'set a to ', "set a = '", '"', 'show ', '/*', "'", '$a$'];
+const STATEMENT_STARTS = [
+  '',
+  'rollback ',
+  'deallocate ',
+  'select ',
+  'set a to ',
+  "set a = '",
+  '"',
+  'show ',
+  '/*',
+  "'",
+  '$a$',
+];
 
 /** Texts of that many bytes. */
 function* texts(starts: readonly string[] = ['']): Generator<(size: number) => string> {
@@ -74,6 +88,8 @@ const TEXT: Record<string, (text: string) => unknown> = {
   loggable: (text) => loggable(text, 1 << 20),
   isBegin,
   isRepeatable,
+  isRollback,
+  deallocatedName,
   dataRow: (text) => dataRow([text, text]),
   errorResponse: (text) => errorResponse({ severity: 'ERROR', code: '00000', message: text, detail: text }),
   'ScramServer.first': (text) => {
@@ -91,6 +107,14 @@ const TEXT: Record<string, (text: string) => unknown> = {
     }
   },
 };
+
+const READS_STATEMENTS = new Set([
+  'parseStatement',
+  'isRepeatable',
+  'isBegin',
+  'isRollback',
+  'deallocatedName',
+]);
 
 const noText = (): null => null;
 const BYTES: Record<string, [(bytes: Buffer) => unknown, (size: number) => Buffer]> = {
@@ -160,8 +184,7 @@ const SIZE = 512 * 1024;
 
 test('scanners of text are linear', () => {
   for (const [name, scan] of Object.entries(TEXT)) {
-    const starts =
-      name === 'parseStatement' || name === 'isRepeatable' || name === 'isBegin' ? STATEMENT_STARTS : [''];
+    const starts = READS_STATEMENTS.has(name) ? STATEMENT_STARTS : [''];
     // all of them together: one that is quadratic outweighs all others by far
     const all = (size: number): number => {
       const inputs = [...texts(starts)].map((text) => text(size));
