@@ -6,7 +6,6 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { preludeSource } from '../src/functions/sandbox/prelude.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const out = resolve(process.argv[2] ?? join(root, 'dist'));
@@ -14,8 +13,6 @@ const out = resolve(process.argv[2] ?? join(root, 'dist'));
 rmSync(out, { recursive: true, force: true });
 const tsc = join(root, 'node_modules', '.bin', 'tsc');
 execFileSync(tsc, ['-p', join(root, 'tsconfig.build.json'), '--outDir', out], { stdio: 'inherit' });
-// A script, to which tsc would add an export.
-writeFileSync(join(out, 'sandbox', 'prelude.js'), preludeSource());
 cpSync(join(root, 'sandbox', 'globals.d.ts'), join(out, 'sandbox', 'globals.d.ts'));
 /** about the source, which is not in the package, and for tools that work on it */
 const LEFT_OUT = ['docs/architecture.md', 'docs/config.schema.json'].map((path) => join(root, path));

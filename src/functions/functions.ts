@@ -14,7 +14,7 @@ import { printable } from './build/places.ts';
 import { entriesOf, isThere, nameOf, type DatabaseFunctions } from './build/sources.ts';
 import { trailOf } from './build/trail.ts';
 import { CATALOG } from './limits.ts';
-import { prepareScripts } from './sandbox/prelude.ts';
+import { prepareScripts } from './sandbox/programs.ts';
 import { Catalog } from './tenants/catalog.ts';
 import { Changes } from './tenants/changes.ts';
 import type { TenantContext } from './tenants/context.ts';

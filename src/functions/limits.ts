@@ -1,7 +1,7 @@
 /**
  * Every fixed limit of user functions, each with its reason: times in ms, lengths of text in characters and sizes in
- * bytes, as their names say. Limits that an operator sets are options (src/config/options.ts). This file imports nothing,
- * so that every part of `functions` can read it; the prelude is handed its group when an isolate is made.
+ * bytes, as their names say. Limits that an operator sets are options (src/config/options.ts). This file imports
+ * nothing, so that every part of `functions` can read it; the prelude is handed its group when an isolate is made.
  */
 
 const KB = 1024;
@@ -37,12 +37,20 @@ export const ISOLATE = {
   minSecret: 6,
   maxConsoleLines: 64,
   maxConsoleLength: 16_384,
+  /** JSON of contexts that are kept: a set may serve many databases, and each cluster's nodes change with every probe. */
+  maxKeptContexts: 65_536,
   /** A batch ends after the call that passes this time: other sets of the process wait for their turn. */
   batchMs: 20,
   /** A batch ends after the call with which its answers pass this length. */
   batchLength: 256 * KB,
   /** What a routing function may return: no database's name is longer, whatever alias it is given by. */
   maxRoute: 1_000,
+} as const;
+
+/** Packing calls for an isolate. */
+export const PACKING = {
+  /** JSON of contexts that is remembered, in characters: a set may serve many databases, each with a list of many names. */
+  maxContexts: 1_000_000,
 } as const;
 
 /** The engine, which runs isolates. */
@@ -66,6 +74,8 @@ export const ENGINE = {
    * time on a processor. A call that hangs uses its share long before that, on however busy a machine.
    */
   maxStarved: 4,
+  /** The part of its time after which a call counts as having had all of it: clocks are coarse. */
+  nearlyAll: 0.95,
   /** How often the heap of an isolate is measured: it takes 6 µs, and nothing grows much meanwhile. */
   measureMs: 5,
   /** isolated-vm's smallest heap. */

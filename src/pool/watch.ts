@@ -3,6 +3,7 @@
  * of its servers and are told whether to wait and where the writer is. Two classes implement it: the controller of a cluster,
  * for the database with the topology_query, and the watch of a single node, for the database of that node.
  */
+import type { ClusterNode } from '../../sandbox/context.ts';
 import type { ClientError } from '../wire/errors.ts';
 import type { Server } from './server.ts';
 import type { Target } from './socket.ts';
@@ -53,6 +54,6 @@ export interface SessionWatch extends PoolWatch {
 
 /** What user functions may see of a cluster. */
 export interface ClusterView {
-  /** The nodes as JSON: ctx.nodes. */
-  readonly nodesJson: string;
+  /** ctx.nodes; the same list until something becomes known of a node. */
+  readonly contextNodes: readonly ClusterNode[];
 }

@@ -1,3 +1,4 @@
+import type { ClusterNode } from '../../sandbox/context.ts';
 import type { DatabaseConfig } from '../config/config.ts';
 import type { Database } from '../pool/database.ts';
 import type { Settings } from '../config/options.ts';
@@ -153,8 +154,8 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     return this.#settings.switchover_dry_run ? null : (this.#writer?.target ?? null);
   }
 
-  get nodesJson(): string {
-    return this.#readers.json(this.#writer);
+  get contextNodes(): readonly ClusterNode[] {
+    return this.#readers.contextNodes(this.#writer);
   }
 
   get #isUrgent(): boolean {

@@ -1,3 +1,4 @@
+import type { ClusterNode } from '../../sandbox/context.ts';
 import type { Database } from '../pool/database.ts';
 import type { Lag } from './lag.ts';
 import { isSameServer, type NodeFacts } from './facts.ts';
@@ -8,7 +9,7 @@ export class Readers {
   readonly #nodes: Iterable<Node>;
   readonly #lag: Lag;
   #next = 0;
-  #json: string | null = null;
+  #contextNodes: readonly ClusterNode[] | null = null;
 
   constructor(nodes: Iterable<Node>, lag: Lag) {
     this.#nodes = nodes;
@@ -17,7 +18,7 @@ export class Readers {
 
   /** Something has become known of a node. */
   changed(): void {
-    this.#json = null;
+    this.#contextNodes = null;
   }
 
   /**
@@ -33,18 +34,16 @@ export class Readers {
     return readers[this.#next]!.database;
   }
 
-  /** ctx.nodes (sandbox/api.ts) as JSON. */
-  json(writer: Node | null): string {
-    this.#json ??= JSON.stringify(
-      [...this.#nodes].map((node) => ({
-        name: node.database.name,
-        role: node.role === 'writer' && node !== writer ? 'unknown' : node.role,
-        state: stateOf(node, writer),
-        lag_bytes: this.#lag.bytes(node),
-        lag_seconds: this.#lag.seconds(node),
-      })),
-    );
-    return this.#json;
+  /** ctx.nodes; the same list until something becomes known of a node. */
+  contextNodes(writer: Node | null): readonly ClusterNode[] {
+    this.#contextNodes ??= [...this.#nodes].map((node) => ({
+      name: node.database.name,
+      role: node.role === 'writer' && node !== writer ? 'unknown' : node.role,
+      state: stateOf(node, writer),
+      lag_bytes: this.#lag.bytes(node),
+      lag_seconds: this.#lag.seconds(node),
+    }));
+    return this.#contextNodes;
   }
 }
 
@@ -53,16 +52,7 @@ function servesReads(node: Node, now: number): boolean {
 }
 
 /** What SHOW TOPOLOGY and ctx.nodes call the state of a node. */
-export type NodeState =
-  | 'serving'
-  | 'ready'
-  | 'paused'
-  | 'recovering'
-  | 'orphaned'
-  | 'fenced'
-  | 'alias'
-  | 'asked'
-  | 'failed';
+export type NodeState = ClusterNode['state'];
 
 /** @param writer the cluster's, or the one that was while another is looked for */
 export function stateOf(node: NodeFacts, writer: NodeFacts | null, now = performance.now()): NodeState {

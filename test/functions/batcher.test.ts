@@ -72,7 +72,7 @@ class Setup {
   }
 
   ask(query: string, clientId = 1): void {
-    const call = { username: 'u', query, inTransaction: false, database: 'a', clientId };
+    const call = { username: 'u', query, inTransaction: false, context: { database: 'a' }, clientId };
     this.batcher.evaluate(call, () => {});
   }
 }

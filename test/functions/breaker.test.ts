@@ -7,7 +7,7 @@ const call = (clientId: number, query: string): HostCall => ({
   username: 'u',
   query,
   inTransaction: false,
-  database: 'a',
+  context: { database: 'a' },
   clientId,
 });
 

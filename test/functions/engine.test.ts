@@ -3,15 +3,16 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
 import { Engine } from '../../src/functions/sandbox/engine.ts';
+import type { LoadRefusal, LoadResult } from '../../src/functions/sandbox/load-result.ts';
 import type { HostAnswer, HostCall } from '../../src/functions/sandbox/host.ts';
-import { packCalls, unpackAnswers } from '../../src/functions/sandbox/packing.ts';
-import { preludeSource } from '../../src/functions/sandbox/prelude.ts';
+import { CallPacker, unpackAnswers } from '../../src/functions/sandbox/packing.ts';
+import { preludeScript } from '../../src/functions/sandbox/programs.ts';
 import { until } from '../support/wait.ts';
 
 const MAX_RESULT = 1_000;
 
 interface Running {
-  readonly verdict: string;
+  readonly loaded: LoadResult;
   readonly ask: (...queries: string[]) => HostAnswer[];
   /** one batch, as far as it is run */
   readonly once: (...queries: string[]) => HostAnswer[];
@@ -21,9 +22,9 @@ interface Running {
 
 /** @param body of `routing_rules(username, query, in_transaction, ctx)` */
 function run(t: TestContext, body: string, top = '', timeoutMs = 50): Running {
-  const engine = new Engine(preludeSource());
+  const engine = new Engine(preludeScript());
   const code = `var __pgswitchyard = (() => { ${top}; return { routing_rules(username, query, in_transaction, ctx) { ${body} } }; })();`;
-  const verdict = engine.load({
+  const loaded = engine.load({
     id: 1,
     code,
     databases: ['a', 'b'],
@@ -39,14 +40,14 @@ function run(t: TestContext, body: string, top = '', timeoutMs = 50): Running {
       username: 'u',
       query,
       inTransaction: true,
-      database: 'a',
+      context: { database: 'a' },
     }));
-    const { answers, consoleText } = unpackAnswers(engine.run(1, packCalls(calls), () => cuts++));
+    const { answers, consoleText } = unpackAnswers(engine.run(1, new CallPacker().pack(calls), () => cuts++));
     printed += consoleText;
     return answers;
   };
   return {
-    verdict,
+    loaded,
     ask: (...queries) => {
       const all: HostAnswer[] = [];
       // what is not run at once is sent again, one by one where nothing was
@@ -65,6 +66,12 @@ function run(t: TestContext, body: string, top = '', timeoutMs = 50): Running {
   };
 }
 
+/** Why a version was refused. */
+function refusalOf(loaded: LoadResult): LoadRefusal {
+  assert.ok(loaded.kind === 'refused', JSON.stringify(loaded));
+  return loaded;
+}
+
 /** The route of an answer in one word: its text, null, `reject CODE MESSAGE` or `!outcome`. */
 function word(answer: HostAnswer | undefined): string | null {
   const part = answer!.route;
@@ -75,11 +82,11 @@ function word(answer: HostAnswer | undefined): string | null {
 }
 
 test('a function gets what it is promised', (t) => {
-  const { ask, verdict } = run(
+  const { ask, loaded } = run(
     t,
     'return [username, query, in_transaction, ctx.database, ctx.databases.join("+"), Object.isFrozen(ctx)].join();',
   );
-  assert.equal(verdict, 'ok routes');
+  assert.deepEqual(loaded, { kind: 'loaded', manifest: { routes: true, rewrites: false } });
   assert.equal(word(ask('q')[0]), 'u,q,true,a,a+b,true');
 });
 
@@ -112,7 +119,7 @@ test('a batch ends after 20 ms, and when its answers are long', (t) => {
 });
 
 test('what an isolate holds is measured', (t) => {
-  const engine = new Engine(preludeSource());
+  const engine = new Engine(preludeScript());
   const code = (top: string): string =>
     `var __pgswitchyard = (() => { ${top}; return { routing_rules: () => null }; })();`;
   const plain = { databases: [], memoryLimitMb: 64, maxResult: 1_000, timeoutMs: 50 };
@@ -240,7 +247,7 @@ test('Symbol.for is there, and ends with its isolate', (t) => {
   for (const { ask } of [one, other]) assert.equal(word(ask('a key')[0]), 'Symbol(a key),a key,,true');
 });
 
-for (const [what, top, verdict] of [
+for (const [what, top, complaint] of [
   ['throws', "throw new RangeError('top')", /^RangeError: top/],
   ['throws something without a description', 'throw { get message() { throw 1; } }', /cannot be described/],
   ['never ends', 'for (;;)', /timed out/],
@@ -249,8 +256,9 @@ for (const [what, top, verdict] of [
 ] as const) {
   test(`a top level that ${what} is refused`, (t) => {
     const running = run(t, 'return null', top);
-    assert.match(running.verdict, verdict);
-    assert.ok(running.verdict.length < 3_000);
+    const { message, stack } = refusalOf(running.loaded);
+    assert.match(message, complaint);
+    assert.ok(message.length + stack.length < 3_000);
     assert.deepEqual(running.ask('q'), [], 'there is nothing that could answer');
   });
 }
@@ -272,9 +280,11 @@ test('a version that cannot be built again after a fault is tried again with the
   assert.equal(word(ask('late')[0]), 'late');
 });
 
-test('what a top level throws is a refusal, whatever it calls itself', (t) => {
-  assert.match(run(t, '', "throw { name: 'ok routes', message: '' }").verdict, /^Error: ok routes/);
-  assert.match(run(t, '', "reject('x')").verdict, /^reject\(\) outside of a call/);
+test('an error that a top level throws is a refusal, whatever it calls itself', (t) => {
+  const named = run(t, '', "throw { name: 'ok routes', message: '' }").loaded;
+  assert.equal(refusalOf(named).message, 'ok routes: ');
+  const rejected = run(t, '', "reject('x')").loaded;
+  assert.match(refusalOf(rejected).message, /^reject\(\) outside of a call/);
 });
 
 test('what is spread into an array by concat has a length too', (t) => {
@@ -299,12 +309,12 @@ test('what is printed while a value is made into text is left out, and the limit
 });
 
 test('a database that is no name at all is a failure of a few characters', (t) => {
-  const engine = new Engine(preludeSource());
+  const engine = new Engine(preludeScript());
   t.after(() => engine.dispose(1));
   const code = "var __pgswitchyard = { routing_rules: () => 'x'.repeat(100_000) };";
   engine.load({ id: 1, code, databases: [], memoryLimitMb: 32, maxResult: 1_000_000, timeoutMs: 100 });
-  const call = { username: '', query: 'q', inTransaction: false, database: '' };
-  const packed = engine.run(1, packCalls([call]));
+  const call = { username: '', query: 'q', inTransaction: false, context: {} };
+  const packed = engine.run(1, new CallPacker().pack([call]));
   assert.ok(packed.length < 200);
   assert.equal(word(unpackAnswers(packed).answers[0]), '!too_large');
 });

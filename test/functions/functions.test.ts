@@ -3,80 +3,12 @@ import assert from 'node:assert/strict';
 import { mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
-import { encodeMessage, MessageReader, type HostMessage } from '../../src/functions/sandbox/protocol.ts';
-import { packAnswers, packCalls, unpackAnswers, unpackCalls } from '../../src/functions/sandbox/packing.ts';
 import { failuresOf, REMOVED_AT_ONCE, Rules } from '../support/rules.ts';
 import { until } from '../support/wait.ts';
 
 const STAY = { kind: 'go', query: null, dbkey: null };
 const to = (dbkey: string): object => ({ kind: 'go', query: null, dbkey });
 const rule = (dbkey: string): string => `export const routing_rules = () => '${dbkey}';`;
-
-/** fast-check's records have no prototype; what is read back has one. */
-const plainObjects = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T;
-
-const text = fc.string({ unit: 'binary' }).map((each) => each.replaceAll('\0', ''));
-
-test('calls and answers survive packing, whatever is in them', () => {
-  const call = fc.record({
-    username: text,
-    query: text,
-    inTransaction: fc.boolean(),
-    database: text,
-    nodes: text,
-    loginDatabase: text,
-    nameable: text,
-  });
-  fc.assert(
-    fc.property(fc.array(call, { minLength: 1 }), (calls) => {
-      assert.deepEqual(unpackCalls(packCalls(calls)), plainObjects(calls));
-    }),
-  );
-  const plain = text.map((each) => each.replaceAll('\u0001', ''));
-  const part = fc.oneof(
-    fc.constant(null),
-    text.map((each) => ({ text: each })),
-    fc.record({
-      rejection: fc.record({ message: text, code: text, hint: fc.option(text), detail: fc.option(text) }),
-    }),
-    fc.record({
-      failure: fc.record({ outcome: fc.constant('threw' as const), message: plain, stack: plain }),
-    }),
-  );
-  fc.assert(
-    fc.property(fc.array(fc.record({ rewrite: part, route: part })), plain, (answers, consoleText) => {
-      const expected = plainObjects({ answers, consoleText });
-      assert.deepEqual(unpackAnswers(packAnswers(answers, consoleText)), expected);
-    }),
-  );
-});
-
-test('messages between proxy and host are put together again from any pieces', () => {
-  const message = fc.record({
-    kind: fc.constantFrom('load', 'loaded', 'batch', 'answers', 'dispose'),
-    id: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
-    text: fc.string(),
-  }) as fc.Arbitrary<HostMessage>;
-  fc.assert(
-    fc.property(
-      fc.array(message),
-      fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1 }),
-      (messages, cuts) => {
-        const all = Buffer.concat(messages.map((each) => encodeMessage(each)));
-        const reader = new MessageReader();
-        const read: HostMessage[] = [];
-        let at = 0;
-        for (let i = 0; at < all.length; i++) {
-          const next = at + cuts[i % cuts.length]!;
-          read.push(...reader.push(Buffer.from(all.subarray(at, next))));
-          at = next;
-        }
-        assert.deepEqual(read, plainObjects(messages));
-      },
-    ),
-  );
-});
 
 test('the nearest file wins, for each function by itself', async (t) => {
   const rules = await Rules.start(t, {

@@ -1,4 +1,5 @@
 /** The rules that the repository ships, in the sandbox that production uses. */
+import type { CallContext } from '../../sandbox/crossing.ts';
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { cp, rm, symlink } from 'node:fs/promises';
@@ -24,7 +25,7 @@ const PRODUCTS =
 /** What becomes of a query, in one line: the new query, `-> dbkey`, `reject CODE`, or `=` for nothing. */
 type Ask = (
   query: string,
-  as?: { username?: string; inTransaction?: boolean; database?: string; nodes?: string },
+  as?: { username?: string; inTransaction?: boolean; context?: CallContext },
 ) => Promise<string>;
 
 async function serve(t: Scope, folder: string, more: RulesOptions['settings'] = {}): Promise<Ask> {
@@ -41,7 +42,8 @@ async function serve(t: Scope, folder: string, more: RulesOptions['settings'] = 
     const set = rules.functions.tenantOf('dev');
     assert.ok(set, 'the rules are found');
     const decision = await new Promise<Awaited<ReturnType<Rules['ask']>>>((resolve) => {
-      set.decide({ username: 'app', query, inTransaction: false, database: 'dev', ...as }, resolve);
+      const context = { database: 'dev', login_database: 'dev' };
+      set.decide({ username: 'app', query, inTransaction: false, context, ...as }, resolve);
     });
     assert.deepEqual(set.journal.counters.failures, {}, set.journal.lastError);
     if (decision.kind !== 'go') return `${decision.kind} ${decision.code}`;
@@ -210,12 +212,16 @@ const tests: Record<string, (ask: Ask) => Promise<void>> = {
     assert.equal(await ask("SELECT '\\'; EXECUTE s --'"), 'reject 42501');
   },
   'reads-from-fresh-readers': async (ask) => {
-    const at = (lagOfB: number | null): { nodes: string } => ({
-      nodes: JSON.stringify([
-        { name: 'dev', role: 'writer', lag_bytes: null, lag_seconds: null },
-        { name: 'dev.1', role: 'reader', lag_bytes: 1e6, lag_seconds: 60 },
-        { name: 'dev.2', role: 'reader', lag_bytes: 0, lag_seconds: lagOfB },
-      ]),
+    const at = (lagOfB: number | null): { context: CallContext } => ({
+      context: {
+        database: 'dev',
+        login_database: 'dev',
+        nodes: [
+          { name: 'dev', role: 'writer', state: 'serving', lag_bytes: null, lag_seconds: null },
+          { name: 'dev.1', role: 'reader', state: 'ready', lag_bytes: 1e6, lag_seconds: 60 },
+          { name: 'dev.2', role: 'reader', state: 'ready', lag_bytes: 0, lag_seconds: lagOfB },
+        ],
+      },
     });
     assert.equal(await ask('select 1', at(0)), '-> dev.2');
     assert.equal(await ask(' SELECT 1', at(0)), '-> dev.2');
@@ -228,7 +234,7 @@ const tests: Record<string, (ask: Ask) => Promise<void>> = {
   'read-write-split': async (ask) => {
     assert.equal(await ask('select 1', { username: 'report_ro' }), '-> reader');
     assert.equal(await ask('select 1'), '-> writer');
-    assert.equal(await ask('select 1', { database: 'writer' }), '=');
+    assert.equal(await ask('select 1', { context: { database: 'writer', login_database: 'writer' } }), '=');
     assert.equal(await ask('select 1', { username: 'report_ro', inTransaction: true }), '=');
   },
 };

@@ -8,7 +8,7 @@ import { Bundlers } from '../../src/functions/build/bundlers.ts';
 import type { Decision, FunctionSettings } from '../../src/functions/functions.ts';
 import { Tenant } from '../../src/functions/tenants/tenant.ts';
 import { InlineHost } from '../../src/functions/sandbox/inline-host.ts';
-import { preludeSource } from '../../src/functions/sandbox/prelude.ts';
+import { preludeScript } from '../../src/functions/sandbox/programs.ts';
 import { Rules } from '../support/rules.ts';
 import { TENANT_SETTINGS, tenantContext } from '../support/tenant.ts';
 import { until } from '../support/wait.ts';
@@ -164,18 +164,18 @@ test('a version that is being loaded while its tenant moves to another host is n
     id: 'a',
     files: { routing: join(rules.folder, 'more/than/one/routing_rules.ts'), rewrite: null },
     settings: TENANT_SETTINGS,
-    host: new InlineHost(preludeSource()),
+    host: new InlineHost(preludeScript()),
     context: tenantContext([], { builder: new Bundlers() }),
   });
   await tenant.reload();
   await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'b';");
-  const other = new InlineHost(preludeSource());
+  const other = new InlineHost(preludeScript());
   t.after(async () => {
     tenant.dispose();
     await other.stop();
   });
   await Promise.all([tenant.reload(), tenant.moveTo(other)]);
-  const call = { username: 'u', query: 'SELECT 1', inTransaction: false, database: 'a' };
+  const call = { username: 'u', query: 'SELECT 1', inTransaction: false, context: { database: 'a' } };
   const decision = await new Promise<Decision>((resolve) => {
     tenant.decide(call, resolve);
   });

@@ -11,7 +11,7 @@ import type { Decision } from '../../src/functions/functions.ts';
 import { InlineHost } from '../../src/functions/sandbox/inline-host.ts';
 import type { Builder } from '../../src/functions/tenants/context.ts';
 import { Tenant } from '../../src/functions/tenants/tenant.ts';
-import { preludeSource } from '../../src/functions/sandbox/prelude.ts';
+import { preludeScript } from '../../src/functions/sandbox/programs.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Rules } from '../support/rules.ts';
 import { TENANT_SETTINGS, tenantContext } from '../support/tenant.ts';
@@ -128,7 +128,7 @@ function tenantWith(rules: Rules, bundle: Builder['bundle'], longestWaitMs?: num
     id: 'a',
     files: { routing: join(rules.folder, 'else/where/routing_rules.ts'), rewrite: null },
     settings: { ...TENANT_SETTINGS, onRoutingFailure: 'pass', onRewriteFailure: 'pass' },
-    host: new InlineHost(preludeSource()),
+    host: new InlineHost(preludeScript()),
     context: tenantContext(rules.lines, {
       builder: { bundle, asyncPlaces: () => Promise.resolve([]) },
     }),
@@ -137,7 +137,7 @@ function tenantWith(rules: Rules, bundle: Builder['bundle'], longestWaitMs?: num
 }
 
 function askOf(tenant: Tenant): Promise<Decision> {
-  const call = { username: 'u', query: 'SELECT 1', inTransaction: false, database: 'a' };
+  const call = { username: 'u', query: 'SELECT 1', inTransaction: false, context: { database: 'a' } };
   return new Promise((resolve) => {
     tenant.decide(call, resolve);
   });

@@ -8,7 +8,7 @@ const call = (clientId: number, query: string, as: Partial<HostCall> = {}): Host
   username: 'u',
   query,
   inTransaction: false,
-  database: 'a',
+  context: { database: 'a' },
   clientId,
   address: '10.0.0.1',
   ...as,
@@ -22,7 +22,7 @@ test('a costly call concerns its connection and its text, as its user sends it, 
   assert.equal(penalties.of(call(1, 'good'), 1), 'hard');
   assert.equal(penalties.of(call(2, 'bad'), 1), 'hard');
   assert.equal(penalties.of(call(2, 'good'), 1), null);
-  for (const as of [{ username: 'v' }, { database: 'b' }, { inTransaction: true }])
+  for (const as of [{ username: 'v' }, { context: { database: 'b' } }, { inTransaction: true }])
     assert.equal(penalties.of(call(2, 'bad', as), 1), null, JSON.stringify(as));
   penalties.clear(call(2, 'bad'));
   assert.equal(penalties.of(call(2, 'bad'), 1), null);

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
 import { HostChild, type ChildEvents } from '../../src/functions/sandbox/child.ts';
-import type { HostMessage } from '../../src/functions/sandbox/protocol.ts';
+import { encodeMessage, ReportReader, type Order } from '../../src/functions/sandbox/protocol.ts';
 import type { HostAnswer, HostCall, VersionCode } from '../../src/functions/sandbox/host.ts';
 import { ProcessHost } from '../../src/functions/sandbox/supervisor.ts';
 import type { LoadResult } from '../../src/functions/sandbox/load-result.ts';
@@ -64,7 +64,7 @@ class Supervised {
       username: '',
       query,
       inTransaction: false,
-      database: '',
+      context: {},
     }));
     return within(
       queries.join(),
@@ -265,9 +265,16 @@ function standIn(
     attach: (given: ChildEvents) => {
       events = given;
     },
-    send: ({ kind, id }: HostMessage) => {
-      if (kind === 'load') setImmediate(() => events!.onMessage({ kind: 'loaded', id, text: 'ok routes' }));
-      if (kind === 'batch') setImmediate(() => onBatch(id, events!));
+    send: (order: Order) => {
+      if (order.kind === 'load')
+        setImmediate(() =>
+          events!.onReport({
+            kind: 'loaded',
+            versionId: order.version.id,
+            result: { kind: 'loaded', manifest: { routes: true, rewrites: false } },
+          }),
+        );
+      if (order.kind === 'batch') setImmediate(() => onBatch(order.batchId, events!));
     },
     wasKilled: false,
     allowResult: () => {},
@@ -281,9 +288,22 @@ function standIn(
   return child as unknown as HostChild;
 }
 
-/** Somebody has broken out in it: it answers batches with this. */
-function takenOver(answers: string): HostChild {
-  return standIn((id, events) => events.onMessage({ kind: 'answers', id, text: answers }), null);
+/** Somebody has broken out in it: it answers batches with this text, whatever the protocol says. */
+function takenOver(text: string): HostChild {
+  const child = standIn((batchId, events) => {
+    const bytes = encodeMessage({ kind: 'answers', batchId, heapBytes: 0, answers: text });
+    // Without the heap's size, which the text has itself.
+    const header = bytes.subarray(0, 9);
+    header.writeInt32BE(bytes.length - 4 - 2, 0);
+    try {
+      const reader = new ReportReader(1_000_000);
+      for (const report of reader.push(Buffer.concat([header, bytes.subarray(9 + 2)])))
+        events.onReport(report);
+    } catch {
+      child.kill();
+    }
+  }, null);
+  return child;
 }
 
 /** Ended by itself, as V8 does when it gets no memory, while each of these is run. */
@@ -304,7 +324,7 @@ test('a call whose process ends by itself is run again alone, and blamed when th
     t.after(() => host.stop());
     await host.load(version(1, ECHO));
     const answer = new Promise<string>((resolve) => {
-      const call = { username: '', query: 'a', inTransaction: false, database: '' };
+      const call = { username: '', query: 'a', inTransaction: false, context: {} };
       host.evaluate(1, [call], ([only]) => resolve(word(only!)));
     });
     assert.equal(await within('the answer', answer, 10_000), outcome);
@@ -329,7 +349,7 @@ for (const [ends, outcome] of [
     t.after(() => host.stop());
     await host.load(version(1, ECHO));
     const answer = new Promise<string>((resolve) => {
-      const call = { username: '', query: 'a', inTransaction: false, database: '' };
+      const call = { username: '', query: 'a', inTransaction: false, context: {} };
       host.evaluate(1, [call], ([only]) => resolve(word(only!)));
     });
     assert.equal(await within('the answer', answer, 10_000), outcome);
@@ -355,7 +375,7 @@ for (const [ends, outcome] of [
     t.after(() => host.stop());
     await host.load(version(1, ECHO, 1));
     const answer = new Promise<string>((resolve) => {
-      const call = { username: '', query: 'a', inTransaction: false, database: '' };
+      const call = { username: '', query: 'a', inTransaction: false, context: {} };
       host.evaluate(1, [call], ([only]) => resolve(word(only!)));
     });
     assert.equal(await within('the answer', answer, 10_000), outcome);
@@ -398,7 +418,7 @@ for (const answers of [
     await host.load(version(1, ECHO));
     const ask = (): Promise<string[]> =>
       new Promise((resolve) => {
-        const call = { username: '', query: 'a', inTransaction: false, database: '' };
+        const call = { username: '', query: 'a', inTransaction: false, context: {} };
         host.evaluate(1, [call], (all) => resolve(all.map(word)));
       });
     assert.deepEqual(await within('the end', ask()), ['!killed']);

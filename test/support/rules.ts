@@ -109,7 +109,8 @@ export class Rules {
     const set = this.functions.tenantOf(database);
     if (set === null) return Promise.resolve({ kind: 'go', query: null, dbkey: null });
     return new Promise((resolve) => {
-      set.decide({ username: 'u', query, inTransaction: false, database, ...as }, resolve);
+      const context = { database, login_database: database };
+      set.decide({ username: 'u', query, inTransaction: false, context, ...as }, resolve);
     });
   }
 }

@@ -40,7 +40,7 @@ export function tenantContext(
       trial: () => null,
       noteVersion() {},
     },
-    targets: { mayName: () => true, nameable: () => '', areOperators: () => true },
+    targets: { mayName: () => true, nameable: () => undefined, areOperators: () => true },
     versionIds: new IdCounter(),
     generations: new IdCounter(),
     onTrail() {},

@@ -409,6 +409,6 @@ function wasAsked(answer: HostAnswer): boolean {
 }
 
 /** What a suspended set is tried with: no client can make it fail. */
-function ownCall({ databases }: VersionCode): HostCall {
-  return { username: 'pgswitchyard', query: 'SELECT 1', inTransaction: false, database: databases[0] ?? '' };
+function ownCall({ databases: [database] }: VersionCode): HostCall {
+  return { username: 'pgswitchyard', query: 'SELECT 1', inTransaction: false, context: { database } };
 }

@@ -95,12 +95,12 @@ function put<Key, Value>(table: Map<Key, Value>, key: Key, value: Value): void {
 }
 
 /** What a rule is told: the same query of another user, or in a transaction, may cost nothing. */
-function textKey({ username, database, inTransaction, query }: HostCall): string {
+function textKey({ username, context, inTransaction, query }: HostCall): string {
   const text =
     query.length <= PENALTY.longestKey
       ? query
       : `${query.length}\0${query.slice(0, PENALTY.endKey)}\0${query.slice(-PENALTY.endKey)}`;
-  return `${username}\0${database}\0${inTransaction ? '1' : '0'}${text}`;
+  return `${username}\0${context.database ?? ''}\0${inTransaction ? '1' : '0'}${text}`;
 }
 
 function originOf(call: HostCall): string {

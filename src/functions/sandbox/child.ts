@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { forgetProcess, reapProcess } from '../../platform/reaper.ts';
-import { encodeMessage, MessageReader, type HostMessage } from './protocol.ts';
-import { addonFile, hostProcessScript, preludeSource } from './prelude.ts';
+import { encodeMessage, ReportReader, type Order, type Report } from './protocol.ts';
+import { addonFile, childScript, preludeScript } from './programs.ts';
 import { CHILD, MESSAGE } from '../limits.ts';
 
 /**
@@ -42,7 +42,7 @@ const OUTSIDE: ReadonlySet<NodeJS.Signals | null> = new Set([
 ] as const);
 
 export interface ChildEvents {
-  onMessage(message: HostMessage): void;
+  onReport(report: Report): void;
   /** The process is gone, for whatever reason; told once. */
   onGone(): void;
 }
@@ -50,7 +50,7 @@ export interface ChildEvents {
 /** A sandbox host process and the pipe to it. */
 export class HostChild {
   readonly #child: ChildProcess;
-  readonly #reader = new MessageReader(MESSAGE.answersBytes);
+  readonly #reader = new ReportReader(MESSAGE.answersBytes);
   #gone = false;
   #events: ChildEvents | null = null;
   #isReady = false;
@@ -84,11 +84,11 @@ export class HostChild {
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.complaint = (this.complaint + chunk.toString()).slice(-2_000);
     });
-    const script = Buffer.from(hostProcessScript());
+    const script = Buffer.from(childScript());
     const length = Buffer.alloc(4);
     length.writeInt32BE(script.length);
     this.#child.stdin?.write(Buffer.concat([length, script]));
-    this.send({ kind: 'hello', id: 0, text: JSON.stringify({ prelude: preludeSource() }) });
+    this.send({ kind: 'hello', prelude: preludeScript() });
   }
 
   get pid(): number | undefined {
@@ -114,8 +114,8 @@ export class HostChild {
     if (this.#gone) process.nextTick(() => events.onGone());
   }
 
-  send(message: HostMessage): void {
-    if (!this.#gone) this.#child.stdin?.write(encodeMessage(message));
+  send(order: Order): void {
+    if (!this.#gone) this.#child.stdin?.write(encodeMessage(order));
   }
 
   /** Whether the proxy has ended it. */
@@ -125,7 +125,7 @@ export class HostChild {
 
   /** @param characters what a call of one of its versions may return */
   allowResult(characters: number): void {
-    this.#reader.allow(MESSAGE.answersBytes + 3 * characters);
+    this.#reader.allow(MESSAGE.answersBytes + MESSAGE.bytesPerCharacter * characters);
   }
 
   kill(): void {
@@ -153,17 +153,17 @@ export class HostChild {
   }
 
   #read(chunk: Buffer): void {
-    let messages: HostMessage[];
+    let reports: Report[];
     try {
-      messages = this.#reader.push(chunk);
+      reports = this.#reader.push(chunk);
     } catch {
       // Whoever writes nonsense into the pipe has broken out of its isolate.
       this.kill();
       return;
     }
-    for (const message of messages) {
-      if (message.kind === 'ready') this.#isReady = true;
-      this.#events?.onMessage(message);
+    for (const report of reports) {
+      if (report.kind === 'ready') this.#isReady = true;
+      this.#events?.onReport(report);
     }
   }
 

@@ -1,3 +1,4 @@
+import type { CallContext, Rejection } from '../../../sandbox/crossing.ts';
 import type { LoadResult } from './load-result.ts';
 
 /** What evaluates user functions: isolates in this process (inline-host.ts) or in a child process (supervisor.ts). */
@@ -19,26 +20,22 @@ export interface VersionCode {
   readonly loadMs?: number;
 }
 
+/** A query that the functions of a set are asked about. */
 export interface HostCall {
   readonly username: string;
   readonly query: string;
+  /** a transaction or pipeline is open */
   readonly inTransaction: boolean;
-  readonly database: string;
-  /** the query is not in UTF-8: each of its characters is a byte, and so must be those of another query */
+  readonly context: CallContext;
+  /** the query is not in UTF-8: each of its characters is a byte, and so must be those of a rewritten query */
   readonly isBytes?: boolean;
-  /** its rewriting was cut off: only routing is asked, inside the engine */
+  /** only the routing function is asked */
   readonly routeOnly?: boolean;
-  /** the entry of [databases] that the client logged in to: ctx.login_database; none: `database` */
-  readonly loginDatabase?: string;
   /** the entry whose functions are asked, by which a routing function's answer is judged; none: that of the login */
   readonly entry?: string;
-  /** names that ctx.databases shows, separated by U+0001; none: those of the version */
-  readonly nameable?: string;
-  /** JSON of ctx.nodes; none where no cluster is watched */
-  readonly nodes?: string;
   /** number of the client's connection, by which costly calls are counted; it does not cross into an isolate */
   readonly clientId?: number;
-  /** where the client connects from, for clients that come back under another number */
+  /** where the client connects from, for clients that come back under another number; it does not cross either */
   readonly address?: string;
 }
 
@@ -75,13 +72,6 @@ export function isFailureOutcome(text: string): text is FailureOutcome {
 /** Whether the proxy could not ask the rule, rather than the rule having failed on the query. */
 export function isPlatformFailure(outcome: FailureOutcome): boolean {
   return !IS_OWN[outcome];
-}
-
-export interface Rejection {
-  readonly message: string;
-  readonly code: string;
-  readonly hint: string | null;
-  readonly detail: string | null;
 }
 
 export interface CallFailure {

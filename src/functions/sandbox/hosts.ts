@@ -1,7 +1,7 @@
 import { HostChild } from './child.ts';
 import type { SandboxHost } from './host.ts';
 import { InlineHost } from './inline-host.ts';
-import { preludeSource } from './prelude.ts';
+import { preludeScript } from './programs.ts';
 import { ProcessHost, type ProcessHostEvents } from './supervisor.ts';
 import type { Excess } from './shares.ts';
 import { PLACEMENT } from '../limits.ts';
@@ -50,7 +50,7 @@ export class Hosts {
       this.#shared.find(({ owners }) => owners.has(owner)) ??
       this.#shared.find(({ owners }) => isInline || owners.size < PLACEMENT.setsPerProcess);
     if (shared === undefined) {
-      const host = isInline ? new InlineHost(preludeSource()) : this.#newProcess();
+      const host = isInline ? new InlineHost(preludeScript()) : this.#newProcess();
       shared = { host, owners: new Set() };
       this.#shared.push(shared);
     }

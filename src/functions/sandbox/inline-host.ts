@@ -1,19 +1,20 @@
+/** Isolates in the proxy's own process: fast, and only as safe as isolated-vm's limits (docs/sandbox.md). */
 import { Engine } from './engine.ts';
 import { cutOff, type HostAnswer, type HostCall, type SandboxHost, type VersionCode } from './host.ts';
-import { readLoadResult, type LoadResult } from './load-result.ts';
-import { packCalls, unpackAnswers } from './packing.ts';
+import type { LoadResult } from './load-result.ts';
+import { CallPacker, unpackAnswers } from './packing.ts';
 
-/** Isolates in the proxy's own process: fast, and only as safe as isolated-vm's limits (docs/sandbox.md). */
 export class InlineHost implements SandboxHost {
   readonly isInline = true;
   readonly #engine: Engine;
+  readonly #packer = new CallPacker();
 
   constructor(prelude: string) {
     this.#engine = new Engine(prelude);
   }
 
   load(version: VersionCode): Promise<LoadResult> {
-    return Promise.resolve(readLoadResult(this.#engine.load(version)));
+    return Promise.resolve(this.#engine.load(version));
   }
 
   evaluate(
@@ -21,7 +22,7 @@ export class InlineHost implements SandboxHost {
     calls: readonly HostCall[],
     done: (answers: readonly HostAnswer[], consoleText: string) => void,
   ): void {
-    const { answers, consoleText } = unpackAnswers(this.#engine.run(versionId, packCalls(calls)));
+    const { answers, consoleText } = unpackAnswers(this.#engine.run(versionId, this.#packer.pack(calls)));
     if (answers.length === 0 && calls.length === 1)
       answers.push(cutOff('overloaded', 'its isolate could not be built again'));
     done(answers, consoleText);

@@ -1,99 +1,199 @@
-import type { VersionCode } from './host.ts';
-import { MESSAGE } from '../limits.ts';
-
 /**
- * What the proxy and a sandbox host process tell each other, and how it crosses the pipe: int32 length of what follows,
- * a byte for the kind, int32 id, UTF-8 text. Ids are of versions for `load`, `loaded` and `dispose`, of batches else.
+ * Messages between the proxy and a sandbox process. On the pipe a message is: int32 length of the rest, one byte for its
+ * kind, int32 id of its version or batch, UTF-8 text. What the text holds depends on the kind.
  */
-export type HostMessage =
-  /** proxy → host: JSON of Hello, once */
-  | { readonly kind: 'hello'; readonly id: 0; readonly text: string }
-  /** host → proxy: ready for versions and batches */
-  | { readonly kind: 'ready'; readonly id: 0; readonly text: string }
-  /** proxy → host: JSON of VersionCode */
-  | { readonly kind: 'load'; readonly id: number; readonly text: string }
-  /** host → proxy: a LoadResult */
-  | { readonly kind: 'loaded'; readonly id: number; readonly text: string }
-  | { readonly kind: 'dispose'; readonly id: number; readonly text: string }
-  /** proxy → host: version id, NUL, packed calls */
-  | { readonly kind: 'batch'; readonly id: number; readonly text: string }
-  /** host → proxy: a call of this batch was cut off, and the batch goes on; how long its next call may take, in ms */
-  | { readonly kind: 'alive'; readonly id: number; readonly text: string }
-  /** host → proxy: bytes that the version's isolate holds, NUL, packed answers; in the order of the batches */
-  | { readonly kind: 'answers'; readonly id: number; readonly text: string };
+import { MESSAGE } from '../limits.ts';
+import type { VersionCode } from './host.ts';
+import type { LoadResult } from './load-result.ts';
+import { checkedLoadResult } from './untrusted.ts';
 
-export interface Hello {
-  readonly prelude: string;
-}
+/** From the proxy to its child. */
+export type Order =
+  /** The first message, once. `prelude`: the script that each isolate begins with. */
+  | { readonly kind: 'hello'; readonly prelude: string }
+  | { readonly kind: 'load'; readonly version: VersionCode }
+  | { readonly kind: 'dispose'; readonly versionId: number }
+  /** `calls`: packed (packing.ts) */
+  | { readonly kind: 'batch'; readonly batchId: number; readonly versionId: number; readonly calls: string };
 
-export type { VersionCode };
+/** From a child to the proxy. Jobs, that is loads and batches, are answered in the order in which they were sent. */
+export type Report =
+  /** It takes versions and batches from now on. */
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'loaded'; readonly versionId: number; readonly result: LoadResult }
+  /** A call of this batch was cut off, and the batch goes on. `nextMs`: how long its next call may take. */
+  | { readonly kind: 'alive'; readonly batchId: number; readonly nextMs: number }
+  /** `answers`: packed, of the first calls. `heapBytes`: what the version's isolate holds. */
+  | {
+      readonly kind: 'answers';
+      readonly batchId: number;
+      readonly heapBytes: number;
+      readonly answers: string;
+    };
 
-const KINDS = ['hello', 'ready', 'load', 'loaded', 'dispose', 'batch', 'alive', 'answers'] as const;
+export type Message = Order | Report;
+type Kind = Message['kind'];
+
+/** The place of a kind is its number on the pipe. */
+const KINDS: readonly Kind[] = ['hello', 'ready', 'load', 'loaded', 'dispose', 'batch', 'alive', 'answers'];
+/** Length, kind and id. */
 const HEADER = 9;
+/** Separates a number from the text after it. */
+const NUL = '\0';
 
-export function encodeMessage({ kind, id, text }: HostMessage): Buffer {
+export function encodeMessage(message: Message): Buffer {
+  const [id, text] = idAndText(message);
   const size = Buffer.byteLength(text);
   const out = Buffer.allocUnsafe(HEADER + size);
   out.writeInt32BE(HEADER - 4 + size, 0);
-  out[4] = KINDS.indexOf(kind);
+  out[4] = KINDS.indexOf(message.kind);
   out.writeInt32BE(id, 5);
   out.write(text, HEADER);
   return out;
 }
 
+function idAndText(message: Message): readonly [id: number, text: string] {
+  switch (message.kind) {
+    case 'hello':
+      return [0, message.prelude];
+    case 'ready':
+      return [0, ''];
+    case 'load':
+      return [message.version.id, JSON.stringify(message.version)];
+    case 'loaded':
+      return [message.versionId, JSON.stringify(message.result)];
+    case 'dispose':
+      return [message.versionId, ''];
+    case 'batch':
+      return [message.batchId, `${message.versionId}${NUL}${message.calls}`];
+    case 'alive':
+      return [message.batchId, String(message.nextMs)];
+    case 'answers':
+      return [message.batchId, `${message.heapBytes}${NUL}${message.answers}`];
+  }
+}
+
+/** An order of the proxy, which is trusted. Null: it is none. */
+function readOrder(kind: Kind, id: number, text: string): Order | null {
+  switch (kind) {
+    case 'hello':
+      return { kind, prelude: text };
+    case 'load':
+      return { kind, version: JSON.parse(text) as VersionCode };
+    case 'dispose':
+      return { kind, versionId: id };
+    case 'batch': {
+      const [versionId, calls] = numberAndRest(text);
+      return { kind, batchId: id, versionId, calls };
+    }
+    default:
+      return null;
+  }
+}
+
+/** A report of a child, which is not trusted: its text is checked. Null: it is none. */
+function readReport(kind: Kind, id: number, text: string): Report | null {
+  switch (kind) {
+    case 'ready':
+      return { kind };
+    case 'loaded': {
+      const result = checkedLoadResult(JSON.parse(text));
+      return result === null ? null : { kind, versionId: id, result };
+    }
+    case 'alive': {
+      const nextMs = Number(text);
+      return Number.isFinite(nextMs) ? { kind, batchId: id, nextMs } : null;
+    }
+    case 'answers': {
+      const [heapBytes, answers] = numberAndRest(text);
+      const isSize = Number.isSafeInteger(heapBytes) && heapBytes >= 0;
+      return isSize ? { kind, batchId: id, heapBytes, answers } : null;
+    }
+    default:
+      return null;
+  }
+}
+
+/** NaN: there is no number in front of a NUL. */
+function numberAndRest(text: string): readonly [number, string] {
+  const end = text.indexOf(NUL);
+  const digits = text.slice(0, Math.max(0, end));
+  return [/^\d{1,20}$/.test(digits) ? Number(digits) : NaN, text.slice(end + 1)];
+}
+
 /** Puts messages together from chunks as they come. */
-export class MessageReader {
+abstract class MessageReader<Read extends Message> {
   #parts: Buffer[] = [];
   #have = 0;
-  /** bytes; null: the other end is trusted */
-  #maxAnswers: number | null;
 
-  /**
-   * @param maxAnswers where the other end is a host process: bytes of the longest message with answers. Any other message
-   * is short.
-   */
-  constructor(maxAnswers: number | null = null) {
-    this.#maxAnswers = maxAnswers;
-  }
-
-  /** Messages with answers may be this long from now on, in bytes. */
-  allow(maxAnswers: number): void {
-    if (this.#maxAnswers !== null) this.#maxAnswers = Math.max(this.#maxAnswers, maxAnswers);
-  }
-
-  /** @throws Error on bytes that are no message: the stream can't be used any more */
-  push(chunk: Buffer): HostMessage[] {
+  /** @throws Error on bytes that are not a message: the stream cannot be used any more */
+  push(chunk: Buffer): Read[] {
     this.#parts.push(chunk);
     this.#have += chunk.length;
-    const messages: HostMessage[] = [];
-    // joined only when a whole message is there, so that a large one is copied once
+    const messages: Read[] = [];
+    // The parts are joined only when a whole message is there, so that a large one is copied once.
     while (this.#have >= HEADER) {
       if (this.#parts[0]!.length < HEADER) this.#join();
+      const kind = KINDS[this.#parts[0]![4]!];
       const size = this.#parts[0]!.readInt32BE(0) + 4;
-      if (size < HEADER || size > this.#limit(this.#parts[0]![4]!))
-        throw new Error('malformed message between proxy and sandbox host');
+      if (kind === undefined || size < HEADER || size > this.maxSize(kind)) throw malformed();
       if (this.#have < size) break;
       this.#join();
       const all = this.#parts[0]!;
-      const kind = KINDS[all[4]!];
-      if (kind === undefined) throw new Error('unknown message between proxy and sandbox host');
-      messages.push({
-        kind,
-        id: all.readInt32BE(5),
-        text: all.toString('utf8', HEADER, size),
-      } as HostMessage);
+      const message = this.read(kind, all.readInt32BE(5), all.toString('utf8', HEADER, size));
+      if (message === null) throw malformed();
+      messages.push(message);
       this.#parts = [all.subarray(size)];
       this.#have -= size;
     }
     return messages;
   }
 
-  #limit(kind: number): number {
-    if (this.#maxAnswers === null) return MESSAGE.maxTrustedBytes;
-    return KINDS[kind] === 'answers' ? this.#maxAnswers : MESSAGE.maxSmallBytes;
-  }
+  /** Bytes that a message of this kind may have. */
+  protected abstract maxSize(kind: Kind): number;
+
+  protected abstract read(kind: Kind, id: number, text: string): Read | null;
 
   #join(): void {
     if (this.#parts.length > 1) this.#parts = [Buffer.concat(this.#parts)];
+  }
+}
+
+function malformed(): Error {
+  return new Error('malformed message between proxy and sandbox process');
+}
+
+/** In the child: reads what the proxy sends. */
+export class OrderReader extends MessageReader<Order> {
+  protected maxSize(): number {
+    return MESSAGE.maxTrustedBytes;
+  }
+
+  protected read(kind: Kind, id: number, text: string): Order | null {
+    return readOrder(kind, id, text);
+  }
+}
+
+/** In the proxy: reads what a child sends, and refuses a message that is too long at its header. */
+export class ReportReader extends MessageReader<Report> {
+  #maxAnswers: number;
+
+  /** @param maxAnswers bytes of the longest message with answers */
+  constructor(maxAnswers: number) {
+    super();
+    this.#maxAnswers = maxAnswers;
+  }
+
+  /** Messages with answers may be this long from now on, in bytes. */
+  allow(maxAnswers: number): void {
+    this.#maxAnswers = Math.max(this.#maxAnswers, maxAnswers);
+  }
+
+  protected maxSize(kind: Kind): number {
+    return kind === 'answers' ? this.#maxAnswers : MESSAGE.maxSmallBytes;
+  }
+
+  protected read(kind: Kind, id: number, text: string): Report | null {
+    return readReport(kind, id, text);
   }
 }

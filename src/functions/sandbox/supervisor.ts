@@ -1,5 +1,5 @@
 import { HostChild } from './child.ts';
-import type { HostMessage } from './protocol.ts';
+import type { Report } from './protocol.ts';
 import {
   cutOff,
   NO_PROCESS,
@@ -10,10 +10,10 @@ import {
   type SandboxHost,
   type VersionCode,
 } from './host.ts';
-import { readLoadResult, refused, type LoadResult } from './load-result.ts';
-import { packCalls } from './packing.ts';
+import { refused, type LoadResult } from './load-result.ts';
+import { CallPacker } from './packing.ts';
 import { Shares, type Excess } from './shares.ts';
-import { unpackUntrusted } from './untrusted.ts';
+import { checkedAnswers } from './untrusted.ts';
 import { ENGINE, MESSAGE, SUPERVISOR } from '../limits.ts';
 
 type Done = (answers: readonly HostAnswer[], consoleText: string) => void;
@@ -99,6 +99,7 @@ export class ProcessHost implements SandboxHost {
   #headBegan = 0;
   #headSigns = 0;
   readonly #shares = new Shares();
+  readonly #packer = new CallPacker();
 
   /** @param spawnChild gives a child, started or warm */
   constructor(spawnChild: () => HostChild, events: ProcessHostEvents) {
@@ -157,7 +158,7 @@ export class ProcessHost implements SandboxHost {
     if (this.#queue.some((job) => job.kind === 'batch' && job.versionId === versionId)) return;
     this.#inChild.delete(versionId);
     this.#shares.forget(versionId);
-    this.#child.send({ kind: 'dispose', id: versionId, text: '' });
+    this.#child.send({ kind: 'dispose', versionId });
   }
 
   async stop(): Promise<void> {
@@ -202,39 +203,37 @@ export class ProcessHost implements SandboxHost {
   #start(): HostChild {
     const child = this.#spawnChild();
     child.attach({
-      onMessage: (message) => this.#receive(child, message),
+      onReport: (report) => this.#receive(child, report),
       onGone: () => this.#lost(child),
     });
     return child;
   }
 
   #send(job: Job): void {
-    if (job.kind === 'load')
-      this.#child.send({ kind: 'load', id: job.version.id, text: JSON.stringify(job.version) });
-    else this.#child.send({ kind: 'batch', id: job.id, text: `${job.versionId}\0${packCalls(job.calls)}` });
+    if (job.kind === 'load') return this.#child.send({ kind: 'load', version: job.version });
+    const { id: batchId, versionId } = job;
+    this.#child.send({ kind: 'batch', batchId, versionId, calls: this.#packer.pack(job.calls) });
   }
 
-  #receive(child: HostChild, message: HostMessage): void {
+  #receive(child: HostChild, report: Report): void {
     if (child !== this.#child || this.#stopped) return;
     const head = this.#queue[0];
-    switch (message.kind) {
+    switch (report.kind) {
       case 'ready':
         this.#failedStarts = 0;
         return;
       case 'alive':
         // a call is begun again, or its isolate built again, and has its own time
         if (++this.#headSigns > MESSAGE.maxSigns) return child.kill();
-        return this.#watchHead(Number(message.text) + SUPERVISOR.graceMs);
+        return this.#watchHead(report.nextMs + SUPERVISOR.graceMs);
       case 'loaded':
-        if (head?.kind !== 'load' || head.version.id !== message.id) return child.kill();
+        if (head?.kind !== 'load' || head.version.id !== report.versionId) return child.kill();
         this.#queue.shift();
-        this.#settleLoad(head, readLoadResult(message.text));
+        this.#settleLoad(head, report.result);
         return this.#beginHead();
       case 'answers':
-        if (head?.kind !== 'batch' || head.id !== message.id) return child.kill();
-        return this.#answered(child, head, message.text);
-      default:
-        child.kill();
+        if (head?.kind !== 'batch' || head.id !== report.batchId) return child.kill();
+        return this.#answered(child, head, report);
     }
   }
 
@@ -244,10 +243,11 @@ export class ProcessHost implements SandboxHost {
     load.settle?.(result);
   }
 
-  #answered(child: HostChild, head: Batch, text: string): void {
-    const unpacked = unpackUntrusted(text, head.calls.length);
+  #answered(child: HostChild, head: Batch, report: Extract<Report, { kind: 'answers' }>): void {
+    const unpacked = checkedAnswers(report.answers, head.calls.length);
     if (unpacked === null) return child.kill();
-    const { answers, consoleText, heapBytes } = unpacked;
+    const { answers, consoleText } = unpacked;
+    const { heapBytes } = report;
     const tookMs = performance.now() - this.#headBegan;
     this.#queue.shift();
     const missed = answers.length === 0 && head.calls.length === 1;

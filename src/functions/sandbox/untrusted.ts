@@ -1,49 +1,58 @@
-import { isFailureOutcome, type HostAnswer, type Part } from './host.ts';
-import { unpackAnswers } from './packing.ts';
-import { TEXT } from '../limits.ts';
-
-export interface UntrustedAnswers {
-  readonly answers: HostAnswer[];
-  readonly consoleText: string;
-  /** bytes that the version's isolate holds */
-  readonly heapBytes: number;
-}
-
 /**
- * Answers of a child process, in which somebody may have broken out of an isolate: bytes that its isolate holds, NUL, and
- * packed answers.
- * @param calls how many there may be answers for
- * @returns null for what a prelude does not write
+ * Checks what a child process says: somebody may have broken out of an isolate in it. Each function returns null for
+ * anything that a prelude and an engine do not write.
  */
-export function unpackUntrusted(text: string, calls: number): UntrustedAnswers | null {
+import { TEXT } from '../limits.ts';
+import { isFailureOutcome, type Part } from './host.ts';
+import { refused, type LoadResult } from './load-result.ts';
+import { unpackAtMost, type Answers } from './packing.ts';
+
+/** @param calls how many there may be answers for */
+export function checkedAnswers(packed: string, calls: number): Answers | null {
   try {
-    const end = text.indexOf('\0');
-    const heapBytes = Number(text.slice(0, Math.max(0, Math.min(end, 20))));
-    // two fields for each answer and one for the console: more are not looked for
-    const unpacked = unpackAnswers(text.slice(end + 1), calls);
-    if (end < 0 || !Number.isSafeInteger(heapBytes) || heapBytes < 0 || unpacked === null) return null;
-    const sound = unpacked.answers.every(({ rewrite, route }) => isSound(rewrite) && isSound(route));
-    return sound ? { ...unpacked, heapBytes } : null;
+    const unpacked = unpackAtMost(packed, calls);
+    const isSound =
+      unpacked?.answers.every(({ rewrite, route }) => isSoundPart(rewrite) && isSoundPart(route)) === true;
+    return isSound ? unpacked : null;
   } catch {
-    return null;
+    return null; // a rejection that is not JSON
   }
 }
 
-function isSound(part: Part): boolean {
+/** A child cannot claim that nothing could be tried: its version would be loaded again and again. */
+export function checkedLoadResult(value: unknown): LoadResult | null {
+  const { kind, manifest, cause, message, stack } = fieldsOf(value);
+  if (kind === 'loaded') {
+    const { routes, rewrites } = fieldsOf(manifest);
+    return typeof routes === 'boolean' && typeof rewrites === 'boolean'
+      ? { kind, manifest: { routes, rewrites } }
+      : null;
+  }
+  const isRefusal = kind === 'refused' && (cause === 'mistake' || cause === 'offence');
+  return isRefusal && isShort(message) && isShort(stack) ? refused(cause, message, stack) : null;
+}
+
+function isSoundPart(part: Part): boolean {
   if (part === null || 'text' in part) return true;
   if ('failure' in part) {
     const { outcome, message, stack } = part.failure;
-    return (
-      isFailureOutcome(outcome) && message.length <= TEXT.maxUntrusted && stack.length <= TEXT.maxUntrusted
-    );
+    return isFailureOutcome(outcome) && isShort(message) && isShort(stack);
   }
-  const { message, code, hint, detail } = { ...(part.rejection as unknown as Record<string, unknown>) };
+  const { message, code, hint, detail } = fieldsOf(part.rejection);
   return isText(message) && isText(code) && /^[0-9A-Z]{5}$/.test(code) && [hint, detail].every(isTextOrNull);
 }
 
-/** What goes into an ErrorResponse: a NUL would end its field. */
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
+}
+
+function isShort(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= TEXT.maxUntrusted;
+}
+
+/** A text for an ErrorResponse: a NUL would end its field. */
 function isText(value: unknown): value is string {
-  return typeof value === 'string' && value.length <= TEXT.maxUntrusted && !value.includes('\0');
+  return isShort(value) && !value.includes('\0');
 }
 
 function isTextOrNull(value: unknown): boolean {

@@ -90,7 +90,7 @@ export class Judge {
       message: `query of ${sizeBytes} bytes is over user_function_max_query (${maxQueryBytes})`,
       stack: '',
     };
-    const call = { username: '', query: '', inTransaction: false, database: '' };
+    const call = { username: '', query: '', inTransaction: false, context: {} };
     return this.decide(call, { rewrite: { failure }, route: { failure } }, false, null);
   }
 
@@ -110,8 +110,9 @@ export class Judge {
   }
 
   /** Most likely a misspelt name: every query that is routed like the trial call would be a failure. */
-  warnOfMisdirected({ trialRoute, code: { databases } }: Version): void {
-    const call = { username: '', query: '', inTransaction: false, database: databases[0] ?? '' };
+  warnOfMisdirected({ trialRoute, code }: Version): void {
+    const [database = ''] = code.databases;
+    const call = { username: '', query: '', inTransaction: false, context: { database } };
     if (trialRoute === null || this.#mayName(trialRoute, call)) return;
     this.#journal.misdirected(`routing_rules ${misnamed(trialRoute, this.#nameable(call))}`);
   }
@@ -147,12 +148,12 @@ export class Judge {
   readonly #mayName = (name: string, call: HostCall): boolean =>
     this.#options.targets.mayName(
       this.#options.files,
-      call.entry ?? call.loginDatabase ?? call.database,
+      call.entry ?? call.context.login_database ?? call.context.database ?? '',
       name,
     );
 
-  readonly #nameable = ({ nameable = '' }: HostCall): Nameable =>
-    nameable === ''
-      ? { names: this.#options.settings().databases, isAll: true }
-      : { names: nameable.split('\u0001'), isAll: false };
+  readonly #nameable = ({ context: { databases } }: HostCall): Nameable => ({
+    names: databases ?? this.#options.settings().databases,
+    isAll: databases === undefined,
+  });
 }

@@ -8,8 +8,8 @@ import type { FunctionsConfig } from './settings.ts';
 /** What the functions of an entry's own may name besides its own databases. */
 interface Rights {
   readonly targets: ReadonlySet<string>;
-  /** for ctx.databases, separated by U+0001 */
-  readonly shown: string;
+  /** ctx.databases; the same list until the configuration changes */
+  readonly shown: readonly string[];
 }
 
 /** Which databases functions may name, and what clients may do that no function judges. */
@@ -48,9 +48,9 @@ export class Targets {
     return target.startsWith(`${entry}.`) || targets.has(name) || targets.has(target) || targets.has('*');
   }
 
-  /** What ctx.databases shows to them, separated by U+0001; '': all that are configured. */
-  nameable(files: SourceFiles, entry: string): string {
-    return this.areOperators(files) ? '' : this.#rightsOf(entry).shown;
+  /** ctx.databases of an entry's clients; undefined: all databases that are configured. */
+  nameable(files: SourceFiles, entry: string): readonly string[] | undefined {
+    return this.areOperators(files) ? undefined : this.#rightsOf(entry).shown;
   }
 
   /** Whether all functions are the operator's, and none is a database's own. */
@@ -64,9 +64,9 @@ export class Targets {
    * What ctx.databases shows when a call brings no list of its own.
    * @param entry one whose clients the functions judge; null: there is none
    */
-  shown(files: SourceFiles, entry: string | null): string[] {
+  shown(files: SourceFiles, entry: string | null): readonly string[] {
     if (this.areOperators(files)) return [...this.#config.databases.keys()];
-    return entry === null ? [] : this.#rightsOf(entry).shown.split('\u0001');
+    return entry === null ? [] : this.#rightsOf(entry).shown;
   }
 
   /** Whether a routing function of the operator's may name less than others, because of the rewriting that it runs with. */
@@ -82,7 +82,7 @@ export class Targets {
       const targets = new Set(this.#config.databaseOf(entry)?.routing_targets);
       const variants = [...this.#config.databases.keys()].filter((name) => name.startsWith(`${entry}.`));
       const names = targets.has('*') ? this.#config.databases.keys() : [entry, ...variants, ...targets];
-      rights = { targets, shown: [...new Set(names)].join('\u0001') };
+      rights = { targets, shown: [...new Set(names)] };
       // names that clients make up must not fill the memory
       if (this.#rights.size > CATALOG.maxNames) this.#rights.clear();
       this.#rights.set(entry, rights);

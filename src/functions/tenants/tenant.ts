@@ -175,8 +175,8 @@ export class Tenant {
     return this.#context.targets.mayName(this.files, entry, name);
   }
 
-  /** What ctx.databases shows to them, separated by U+0001; '': all databases that are configured. */
-  nameable(entry: string): string {
+  /** ctx.databases of an entry's clients; undefined: all databases that are configured. */
+  nameable(entry: string): readonly string[] | undefined {
     return this.#context.targets.nameable(this.files, entry);
   }
 

@@ -49,8 +49,7 @@ export async function tryVersion(host: SandboxHost, version: VersionCode): Promi
 }
 
 function trialCall(host: SandboxHost, version: VersionCode): Promise<HostAnswer> {
-  const database = version.databases[0] ?? '';
-  const call = { username: 'pgswitchyard', query: 'SELECT 1', inTransaction: false, database };
+  const call = { username: 'pgswitchyard', query: 'SELECT 1', inTransaction: false, context: {} };
   return new Promise((resolve) => {
     host.evaluate(version.id, [call], ([answer]) => resolve(answer ?? { rewrite: null, route: null }));
   });

@@ -3,6 +3,8 @@
  * it is in. While they are asked the message is held; their answer is kept in `client.question`, and the message goes through
  * the steps of a query again.
  */
+import { BLANK_CONTEXT } from '../../../sandbox/context.ts';
+import type { ClientContext } from '../../../sandbox/crossing.ts';
 import type { Unjudged } from '../../config/options.ts';
 import { GO, type Decision, type Tenant } from '../../functions/functions.ts';
 import { clientErrors } from '../../wire/errors.ts';
@@ -83,7 +85,6 @@ function ask(client: LoggedInClient, tenant: Tenant, entry: string, text: Buffer
     return Handled.Later;
   }
   const { question } = client;
-  const { name, cluster, entry: currentEntry } = client.database;
   const query = typeof text === 'string' ? text : shown(client, text);
   const asked = question.ask(tenant.generation, entry);
   client.gate.close('decision');
@@ -92,12 +93,9 @@ function ask(client: LoggedInClient, tenant: Tenant, entry: string, text: Buffer
       username: client.user,
       query,
       inTransaction: client.inTransaction,
-      database: name,
-      loginDatabase: client.entry,
+      context: contextOf(client, tenant, entry),
       entry,
-      nameable: tenant.nameable(entry),
       isBytes: question.isInBytes,
-      nodes: cluster !== null && tenant.mayName(entry, currentEntry) ? cluster.nodesJson : '',
       routeOnly: entry !== client.entry && tenant.sharesRewriting(client.functions),
       clientId: client.id,
       address: client.remoteAddress,
@@ -105,6 +103,18 @@ function ask(client: LoggedInClient, tenant: Tenant, entry: string, text: Buffer
     (decision) => client.onDecision(asked, decision),
   );
   return Handled.Later;
+}
+
+/** ctx of a client's call. A new field of ctx (sandbox/context.ts) gets its value here. */
+function contextOf(client: LoggedInClient, tenant: Tenant, entry: string): ClientContext {
+  const { name, cluster, entry: currentEntry } = client.database;
+  const seesNodes = cluster !== null && tenant.mayName(entry, currentEntry);
+  return {
+    database: name,
+    login_database: client.entry,
+    databases: tenant.nameable(entry),
+    nodes: seesNodes ? cluster.contextNodes : BLANK_CONTEXT.nodes,
+  };
 }
 
 /** The functions have answered: the held message goes through the steps again. */

@@ -1,0 +1,100 @@
+/**
+ * What crosses into an isolate and back. Calls and answers cross as one string, whose fields are separated by NUL:
+ * PostgreSQL's texts cannot contain one, and the prelude lets none out. The prelude and src/functions/sandbox/packing.ts both
+ * follow the order that is declared here.
+ */
+import type { RoutingContext } from './context.ts';
+
+/** The fields of a call. `context`: JSON of a RoutingContext without the fields that the version was loaded with. */
+export const CALL_FIELDS = ['username', 'query', 'flags', 'context'] as const;
+export type CallField = (typeof CALL_FIELDS)[number];
+
+/** Where each field stands in a call. */
+export const CALL_AT = Object.fromEntries(CALL_FIELDS.map((field, at) => [field, at])) as Readonly<
+  Record<CallField, number>
+>;
+
+/** Letters in `flags`. */
+export const FLAG = {
+  /** the client is in a transaction or pipeline */
+  inTransaction: 't',
+  /** only the routing function is asked */
+  routeOnly: 'r',
+} as const;
+
+/** `context` of a call that has the same one as the call before it in its batch. */
+export const SAME_CONTEXT = '';
+
+/** An answer has two fields, of the rewriting and of the routing function. The field after the last answer is the console's. */
+export const ANSWER_FIELDS = ['rewrite', 'route'] as const;
+
+/** The first character of an answer's field. */
+export const TAG = {
+  /** the function returned null, or there is none */
+  nothing: 'n',
+  /** the text that it returned follows */
+  text: 's',
+  /** JSON of a Rejection follows */
+  rejection: 'r',
+  /** outcome, message and stack follow, separated by PART */
+  failure: 'f',
+} as const;
+
+export const FIELD = '\0';
+export const PART = '\u0001';
+
+/** The texts of `reject()`. */
+export interface Rejection {
+  readonly message: string;
+  /** SQLSTATE */
+  readonly code: string;
+  readonly hint: string | null;
+  readonly detail: string | null;
+}
+
+/** Which functions a version has. */
+export interface Manifest {
+  readonly routes: boolean;
+  readonly rewrites: boolean;
+}
+
+/** JSON of this is what `activate` answers. */
+export type Activation =
+  | { readonly kind: 'loaded'; readonly manifest: Manifest }
+  | { readonly kind: 'refused'; readonly message: string; readonly stack: string };
+
+/** JSON of this is what `progress` answers after a batch was cut off. */
+export interface Progress {
+  /** how long the call that was cut off had run, in ms */
+  readonly ranMs: number;
+  /** the field that its rewriting gave; '': it was cut off before that */
+  readonly rewritten: string;
+  /** packed answers of the calls before it, without a console field; '': none */
+  readonly answers: string;
+}
+
+/**
+ * What the prelude hands out. All arguments and results are strings. An exception that leaves an isolate is copied by
+ * reading its properties, after the deadline: so these functions never throw anything that a rule has made.
+ */
+export interface Prelude {
+  /**
+   * Takes over the functions of the bundle that has run.
+   * @param context JSON of the RoutingContext for fields that a call does not bring
+   * @returns JSON of an Activation
+   */
+  activate(context: string): string;
+  /**
+   * Runs a batch of packed calls.
+   * @returns packed answers of the first calls, for which there was time, and the console
+   */
+  evaluate(calls: string): string;
+  /** @returns JSON of a Progress; '': it cannot be told */
+  progress(): string;
+}
+
+/** ctx as a client's call brings it: each field is given, or said to be the one that the version was loaded with. */
+export type ClientContext = { readonly [Field in keyof RoutingContext]: RoutingContext[Field] | undefined };
+
+/** ctx as any call brings it. A field that is left out is the one that the version was loaded with. */
+export type CallContext = Partial<ClientContext>;

@@ -1,0 +1,234 @@
+/** Calls a rule's functions, and packs their answers. */
+import {
+  CALL_AT,
+  CALL_FIELDS,
+  FIELD,
+  FLAG,
+  PART,
+  TAG,
+  type Activation,
+  type Prelude,
+  type Progress,
+} from '../crossing.ts';
+import type { Console } from './console.ts';
+import { Contexts } from './context.ts';
+import type { PreludeLimits } from './limits.ts';
+import {
+  defineProperty,
+  global,
+  includes,
+  isAsync,
+  join,
+  now,
+  split,
+  stringify,
+  type AnyFunction,
+  type Loose,
+} from './primordials.ts';
+import { isPromise } from './promises.ts';
+import type { Rejections } from './reject.ts';
+import { describeError, type ErrorText } from './texts.ts';
+
+/** Globals in which a bundle leaves its functions, and the error that its top level threw, as a list of one. */
+const BUNDLE = '__pgswitchyard';
+const FAILED = '__pgswitchyard_failed';
+
+/**
+ * Makes both globals, as properties that can be assigned to and never turned into accessors: an accessor could throw at
+ * the prelude.
+ */
+export function reserveBundleNames(): void {
+  for (const name of [BUNDLE, FAILED])
+    defineProperty(global, name, {
+      value: undefined,
+      writable: true,
+      enumerable: false,
+      configurable: false,
+    });
+}
+
+export class Calls implements Prelude {
+  readonly #limits: PreludeLimits;
+  readonly #rejections: Rejections;
+  readonly #console: Console;
+  readonly #contexts: Contexts;
+  readonly #maxRoute: number;
+  #routingRules: AnyFunction | null = null;
+  #rewriteQuery: AnyFunction | null = null;
+  /** the answers of the batch that runs */
+  #finished: string[] = [];
+  /** the field that rewriting gave, while routing runs; '' before that */
+  #rewritten = '';
+  /** when the call that runs began */
+  #startedAt = 0;
+
+  constructor(limits: PreludeLimits, rejections: Rejections, console: Console) {
+    this.#limits = limits;
+    this.#rejections = rejections;
+    this.#console = console;
+    this.#contexts = new Contexts(limits);
+    this.#maxRoute = limits.maxResult < limits.maxRoute ? limits.maxResult : limits.maxRoute;
+  }
+
+  activate(context: string): string {
+    return stringify(this.#activate(context));
+  }
+
+  evaluate(packed: string): string {
+    try {
+      return this.#evaluate(packed);
+    } catch {
+      return '';
+    }
+  }
+
+  progress(): string {
+    try {
+      return stringify({
+        ranMs: now() - this.#startedAt,
+        rewritten: this.#rewritten,
+        answers: join(this.#finished, FIELD),
+      } satisfies Progress);
+    } catch {
+      return '';
+    }
+  }
+
+  #activate(context: string): Activation {
+    try {
+      this.#contexts.setBase(context);
+      const failed = global[FAILED] as readonly [unknown] | undefined;
+      if (failed !== undefined) return { kind: 'refused', ...this.#describe(failed[0], '') };
+      const bundle = global[BUNDLE] as Loose | undefined;
+      if (bundle === undefined || bundle === null)
+        return { kind: 'refused', message: 'the bundle has not run', stack: '' };
+      this.#routingRules = functionOf(bundle, 'routing_rules');
+      this.#rewriteQuery = functionOf(bundle, 'rewrite_query');
+      const manifest = { routes: this.#routingRules !== null, rewrites: this.#rewriteQuery !== null };
+      return { kind: 'loaded', manifest };
+    } catch (error) {
+      return { kind: 'refused', ...this.#describe(error, '') };
+    }
+  }
+
+  #evaluate(packed: string): string {
+    const fields = split(packed, FIELD);
+    this.#finished = [];
+    this.#console.clear();
+    let length = 0;
+    const begunAt = now();
+    this.#startedAt = begunAt;
+    for (let i = 0; i + CALL_FIELDS.length <= fields.length; i += CALL_FIELDS.length) {
+      const flags = fields[i + CALL_AT.flags]!;
+      const answer = this.#callSafely(
+        fields[i + CALL_AT.username]!,
+        fields[i + CALL_AT.query]!,
+        includes(flags, FLAG.inTransaction),
+        includes(flags, FLAG.routeOnly),
+        this.#contexts.of(fields[i + CALL_AT.context]!),
+      );
+      this.#finished[this.#finished.length] = answer;
+      length += answer.length;
+      this.#startedAt = now();
+      if (this.#startedAt - begunAt >= this.#limits.batchMs || length >= this.#limits.batchLength) break;
+    }
+    const answers = `${join(this.#finished, FIELD)}${FIELD}${this.#console.text}`;
+    // A cut from here on happens in the microtasks of the last call: that call counts as the one that runs.
+    this.#rewritten = '';
+    this.#finished.length -= 1;
+    return answers;
+  }
+
+  #callSafely(
+    username: string,
+    query: string,
+    inTransaction: boolean,
+    routeOnly: boolean,
+    context: object,
+  ): string {
+    try {
+      return this.#call(username, query, inTransaction, routeOnly, context);
+    } catch (error) {
+      const failed = this.#threw(error, query);
+      return `${failed}${FIELD}${failed}`;
+    }
+  }
+
+  /** @returns the fields of an answer, in the order of ANSWER_FIELDS */
+  #call(
+    username: string,
+    query: string,
+    inTransaction: boolean,
+    routeOnly: boolean,
+    context: object,
+  ): string {
+    let rewritten: string = TAG.nothing;
+    let text = query;
+    this.#rewritten = '';
+    this.#rejections.clear();
+    if (this.#rewriteQuery !== null && !routeOnly) {
+      const { maxResult } = this.#limits;
+      rewritten = this.#ask(this.#rewriteQuery, maxResult, username, query, inTransaction, context);
+      if (rewritten[0] === TAG.text) text = rewritten.slice(1);
+    }
+    if (this.#routingRules === null || rewritten[0] === TAG.rejection)
+      return `${rewritten}${FIELD}${TAG.nothing}`;
+    this.#rewritten = rewritten;
+    const route = this.#ask(this.#routingRules, this.#maxRoute, username, text, inTransaction, context);
+    return `${rewritten}${FIELD}${route}`;
+  }
+
+  /** @returns one function's answer as a field */
+  #ask(
+    fn: AnyFunction,
+    maxLength: number,
+    username: string,
+    query: string,
+    inTransaction: boolean,
+    context: object,
+  ): string {
+    let result: unknown;
+    try {
+      result = fn(username, query, inTransaction, context);
+      if (isPromise(result))
+        return failure('bad_result', 'a user function must not be async: it has to answer at once');
+    } catch (error) {
+      const rejection = this.#rejections.isToken(error) ? this.#rejections.json : null;
+      return rejection === null ? this.#threw(error, query) : `${TAG.rejection}${rejection}`;
+    }
+    if (result === null || result === undefined) return TAG.nothing;
+    if (typeof result !== 'string')
+      return failure('bad_result', `returned ${typeof result}, not a string or null`);
+    if (result.length > maxLength) {
+      const limit =
+        maxLength === this.#limits.maxResult ? 'user_function_max_result' : 'the length of any name';
+      return failure('too_large', `returned ${result.length} characters, over ${limit}`);
+    }
+    if (includes(result, FIELD)) return failure('bad_result', 'returned a string with a NUL character');
+    return `${TAG.text}${result}`;
+  }
+
+  #threw(error: unknown, query: string): string {
+    const { message, stack } = this.#describe(error, query);
+    return `${failure('threw', message)}${PART}${stack}`;
+  }
+
+  #describe(error: unknown, query: string): ErrorText {
+    return this.#rejections.isToken(error)
+      ? { message: 'reject() outside of a call', stack: '' }
+      : describeError(error, query, this.#limits);
+  }
+}
+
+/** @throws TypeError: it is not a function, or async */
+function functionOf(bundle: Loose, name: string): AnyFunction | null {
+  const value = bundle[name];
+  if (value === undefined || value === null) return null;
+  if (typeof value !== 'function') throw new TypeError(`${name} is not a function`);
+  if (isAsync(value)) throw new TypeError(`${name} must not be async: it has to answer at once`);
+  return value as AnyFunction;
+}
+
+function failure(outcome: 'bad_result' | 'too_large' | 'threw', message: string): string {
+  return `${TAG.failure}${outcome}${PART}${message}`;
+}

@@ -1,0 +1,86 @@
+/** Freezes all intrinsics, so that no rule can change what the prelude, or another call, relies on. */
+import {
+  defineProperty,
+  freeze,
+  functionKinds,
+  getOwnPropertyDescriptor,
+  getPrototypeOf,
+  global,
+  ownKeys,
+} from './primordials.ts';
+
+const OVERRIDABLE = [
+  'constructor',
+  'toString',
+  'valueOf',
+  'name',
+  'message',
+  'hasOwnProperty',
+  'toLocaleString',
+];
+
+/**
+ * Turns inherited names that code commonly assigns to into accessors. Otherwise an assignment to an object fails when its
+ * frozen prototype has a property of that name: `error.name = 'MyError'`, or `Sub.prototype.constructor = Sub` in older
+ * packages.
+ */
+export function keepOverridable(): void {
+  for (const name of ownKeys(globalThis)) {
+    const prototype =
+      typeof name === 'string' ? (global[name] as { prototype?: unknown } | null)?.prototype : null;
+    if (typeof prototype !== 'object' || prototype === null) continue;
+    for (const key of OVERRIDABLE) makeOverridable(prototype, key);
+  }
+}
+
+function makeOverridable(prototype: object, key: string): void {
+  const property = getOwnPropertyDescriptor(prototype, key);
+  if (property === undefined || !('value' in property) || property.configurable !== true) return;
+  const value: unknown = property.value;
+  defineProperty(prototype, key, {
+    get: () => value,
+    set(this: object, own: unknown) {
+      if (this === prototype) throw new TypeError(`cannot change ${key}: it is shared`);
+      defineProperty(this, key, { value: own, writable: true, enumerable: true, configurable: true });
+    },
+    enumerable: false,
+    configurable: false,
+  });
+}
+
+/** Freezes everything that can be reached from the globals, and from values that only syntax gives. */
+export function freezeAll(): void {
+  const seen = new Set<unknown>([globalThis]);
+  const deepFreeze = (value: unknown): void => {
+    if ((typeof value !== 'object' && typeof value !== 'function') || value === null || seen.has(value))
+      return;
+    seen.add(value);
+    freeze(value);
+    deepFreeze(getPrototypeOf(value));
+    for (const key of ownKeys(value)) {
+      const property = getOwnPropertyDescriptor(value, key);
+      if (property === undefined) continue;
+      deepFreeze(property.value);
+      deepFreeze(property.get);
+      deepFreeze(property.set);
+    }
+  };
+  for (const key of ownKeys(globalThis)) {
+    const property = getOwnPropertyDescriptor(globalThis, key);
+    if (property === undefined) continue;
+    deepFreeze(property.value);
+    if (property.configurable && key !== 'globalThis') {
+      defineProperty(
+        globalThis,
+        key,
+        'value' in property ? { writable: false, configurable: false } : { configurable: false },
+      );
+    }
+  }
+  for (const kind of functionKinds) deepFreeze(getPrototypeOf(kind));
+  deepFreeze(getPrototypeOf(getPrototypeOf([][Symbol.iterator]())!));
+  deepFreeze(getPrototypeOf(''[Symbol.iterator]()));
+  deepFreeze(getPrototypeOf(/a/[Symbol.matchAll]('a')));
+  deepFreeze(getPrototypeOf(new Map()[Symbol.iterator]()));
+  deepFreeze(getPrototypeOf(new Set()[Symbol.iterator]()));
+}

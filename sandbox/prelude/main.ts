@@ -1,0 +1,47 @@
+/**
+ * The first code in every isolate, run before a rule's. src/functions/sandbox/programs.ts bundles it into one script. It
+ * takes away what could leave the isolate's limits, freezes what remains, and calls the rule's functions. docs/sandbox.md
+ * has the reasons.
+ */
+import type { Prelude } from '../crossing.ts';
+import { Calls, reserveBundleNames } from './calls.ts';
+import { Console } from './console.ts';
+import { freezeAll, keepOverridable } from './freezing.ts';
+import { guardBuiltIns } from './guards.ts';
+import type { PreludeLimits } from './limits.ts';
+import { parse } from './primordials.ts';
+import { listenToPromises } from './promises.ts';
+import { Rejections } from './reject.ts';
+import {
+  removeDangerousGlobals,
+  removeFunctionConstructors,
+  replaceArrayBuffer,
+  replaceSymbolRegistry,
+} from './removal.ts';
+
+/** @param limits JSON of PreludeLimits */
+export function install(limits: string): Prelude {
+  const given = parse(limits) as PreludeLimits;
+  removeDangerousGlobals();
+  replaceSymbolRegistry();
+  replaceArrayBuffer();
+  listenToPromises();
+  removeFunctionConstructors();
+  guardBuiltIns(given);
+
+  const rejections = new Rejections(given);
+  rejections.provide();
+  const console = new Console(given);
+  console.provide();
+
+  keepOverridable();
+  reserveBundleNames();
+  freezeAll();
+
+  const calls = new Calls(given, rejections, console);
+  return {
+    activate: (context) => calls.activate(context),
+    evaluate: (packed) => calls.evaluate(packed),
+    progress: () => calls.progress(),
+  };
+}

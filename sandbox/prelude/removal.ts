@@ -1,0 +1,94 @@
+/** Takes away whatever makes code from strings, outlives an isolate, or has its memory outside of the isolate's limit. */
+import {
+  construct,
+  defineProperty,
+  functionKinds,
+  getOwnPropertyDescriptor,
+  getPrototypeOf,
+  global,
+  type Loose,
+} from './primordials.ts';
+
+const REMOVED = [
+  'WebAssembly',
+  'SharedArrayBuffer',
+  'Atomics',
+  'WeakRef',
+  'FinalizationRegistry',
+  'Intl',
+  'eval',
+  'Function',
+  'Iterator',
+  'AsyncDisposableStack',
+  'DisposableStack',
+  'ShadowRealm',
+  'Temporal',
+];
+
+export function removeDangerousGlobals(): void {
+  for (const name of REMOVED) delete global[name];
+  // It makes a promise that the prelude could not listen to (promises.ts).
+  delete (Array as unknown as Loose)['fromAsync'];
+}
+
+/**
+ * Replaces Symbol.for and Symbol.keyFor. The engine's own registry is shared by all realms and never forgets; this one ends
+ * with its isolate.
+ */
+export function replaceSymbolRegistry(): void {
+  const symbols = new Map<string, symbol>();
+  const keys = new Map<symbol, string>();
+  const registry = {
+    for(key: unknown): symbol {
+      const name = `${key as string}`;
+      let symbol = symbols.get(name);
+      if (symbol === undefined) {
+        symbol = Symbol(name);
+        symbols.set(name, symbol);
+        keys.set(symbol, name);
+      }
+      return symbol;
+    },
+    keyFor(symbol: unknown): string | undefined {
+      if (typeof symbol !== 'symbol') throw new TypeError('Symbol.keyFor takes a symbol');
+      return keys.get(symbol);
+    },
+  };
+  defineProperty(Symbol, 'for', { value: registry.for });
+  defineProperty(Symbol, 'keyFor', { value: registry.keyFor });
+}
+
+/** Replaces ArrayBuffer by one that cannot grow: a buffer that may grow has its memory outside of the isolate's limit. */
+export function replaceArrayBuffer(): void {
+  const AnyBuffer = ArrayBuffer;
+  const { ArrayBuffer: FixedBuffer } = {
+    ArrayBuffer: function (length: unknown, options?: { readonly maxByteLength?: unknown }) {
+      if (new.target === undefined) throw new TypeError("Constructor ArrayBuffer requires 'new'");
+      if (options?.maxByteLength !== undefined)
+        throw new TypeError('a user function has no buffers that can be resized');
+      return construct(AnyBuffer, [length], new.target) as unknown;
+    },
+  };
+  for (const key of ['isView', 'prototype', Symbol.species])
+    defineProperty(FixedBuffer, key, getOwnPropertyDescriptor(AnyBuffer, key)!);
+  for (const name of ['resize', 'resizable', 'maxByteLength', 'transfer', 'transferToFixedLength'])
+    delete (AnyBuffer.prototype as unknown as Loose)[name];
+  for (const [holder, name] of [
+    [AnyBuffer.prototype, 'constructor'],
+    [global, 'ArrayBuffer'],
+  ] as const)
+    defineProperty(holder, name, { value: FixedBuffer });
+}
+
+/** Every kind of function has a constructor that makes code from strings. */
+export function removeFunctionConstructors(): void {
+  const noConstructor = (): never => {
+    throw new TypeError('code cannot be made from strings in a user function');
+  };
+  for (const kind of functionKinds)
+    defineProperty(getPrototypeOf(kind)!, 'constructor', {
+      value: noConstructor,
+      writable: false,
+      configurable: false,
+    });
+}
