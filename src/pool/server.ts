@@ -6,6 +6,7 @@ import { TERMINATE, parseErrorFields, parseParameterStatus } from '../wire/messa
 import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Context } from './context.ts';
 import type { ParameterValues } from './parameters.ts';
+import { PreparedStatements } from './prepared.ts';
 import type { Resolver } from './resolver.ts';
 import { unixPath, type Target } from './socket.ts';
 
@@ -85,13 +86,7 @@ export class Server {
   readonly connectedAt: number;
   /** Tracked parameters as the server last reported them (parameters.ts). */
   readonly parameters: ParameterValues = [];
-  /**
-   * Kept by session/statements: the shared statements that this server has prepared, least recently used first (Map order),
-   * with the position of their Parse in the ledger of its client; negative: it is answered.
-   */
-  readonly prepared = new Map<unknown, number>();
-  /** Kept by session/statements: hashes of the result columns of statements, where they were asked for. */
-  readonly shapes = new WeakMap<object, string>();
+  readonly prepared = new PreparedStatements();
   #pool: ServerOwner;
   #socket: Socket;
   #state: ServerState = 'login';

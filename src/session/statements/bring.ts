@@ -1,4 +1,5 @@
 /** Brings a client's statements to the server that it is linked to, which may never have had them. */
+import type { PreparedStatement } from '../../pool/prepared.ts';
 import type { Server } from '../../pool/server.ts';
 import { closeStatement } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
@@ -8,20 +9,8 @@ import { parseMessage, type SharedStatement } from './shared.ts';
 /** What to do when it is known whether a message was carried out. */
 export type Outcome = Required<Pick<Effect, 'undo' | 'done'>>;
 
-/** In `Server.prepared`, in place of the position of a Parse that has been answered. */
-const ANSWERED = -1;
-
 /** Statements that are looked at for one that can be closed. */
 const MAX_CANDIDATES = 16;
-
-/** Marks a statement as the one that a server has used last (the last of `prepared`). @returns whether the server has it */
-export function touch(server: Server, shared: SharedStatement): boolean {
-  const since = server.prepared.get(shared);
-  if (since === undefined) return false;
-  server.prepared.delete(shared);
-  server.prepared.set(shared, since);
-  return true;
-}
 
 /**
  * Prepares a shared statement on a server, and closes others where that makes too many.
@@ -39,19 +28,18 @@ export function prepareOn(
   client.outstanding.sentParse(own === null, {
     undo: () => {
       settled();
-      server.prepared.delete(shared);
+      server.prepared.remove(shared);
       own?.undo();
     },
     done: () => {
       settled();
-      if (server.prepared.get(shared) === sentAt) server.prepared.set(shared, ANSWERED);
+      server.prepared.answered(shared, sentAt);
       own?.done();
     },
   });
   client.database.stats.serverParseCount++;
-  server.shapes.delete(shared);
   client.forward(parseMessage(shared));
-  server.prepared.set(shared, sentAt);
+  server.prepared.add(shared, sentAt);
   while (server.prepared.size > limit) {
     const oldest = oldestOf(client, server);
     if (oldest === null || oldest === shared) break;
@@ -59,31 +47,28 @@ export function prepareOn(
   }
 }
 
-/** Sends the Close of a shared statement. */
-function closeOn(client: LoggedInClient, server: Server, shared: SharedStatement): void {
+function closeOn(client: LoggedInClient, server: Server, statement: PreparedStatement): void {
   const { discards, unanswered } = client.statements;
-  const sentAt = server.prepared.get(shared) ?? ANSWERED;
   const droppedBefore = discards.before;
-  server.prepared.delete(shared);
-  const settled = unanswered.add(shared);
+  const sentAt = server.prepared.remove(statement);
+  const settled = unanswered.add(statement);
   client.outstanding.sentClose({
     undo: () => {
       settled();
       // the server still has it, unless it has dropped all of them since
       const isDropped = discards.before !== droppedBefore && discards.isDropped(sentAt);
-      if (!isDropped) server.prepared.set(shared, ANSWERED);
+      if (!isDropped) server.prepared.restore(statement);
     },
     done: settled,
   });
-  client.forward(closeStatement(shared.serverName));
+  client.forward(closeStatement(statement.serverName));
 }
 
 /** The least recently used statement of a server, except those whose Parse is unanswered; null: no candidate. */
-function oldestOf(client: LoggedInClient, server: Server): SharedStatement | null {
+function oldestOf(client: LoggedInClient, server: Server): PreparedStatement | null {
   let left = MAX_CANDIDATES;
-  for (const each of server.prepared.keys()) {
-    const shared = each as SharedStatement;
-    if (!client.statements.unanswered.isInDoubt(shared)) return shared;
+  for (const statement of server.prepared.inOrderOfUse()) {
+    if (!client.statements.unanswered.isInDoubt(statement)) return statement;
     if (--left === 0) break;
   }
   return null;

@@ -22,7 +22,5 @@ export function noteDiscard(client: LoggedInClient, chunk: Buffer, start: number
 export function dropAllStatements(client: LoggedInClient): void {
   const before = client.outstanding.position;
   client.statements.dropBefore(before);
-  const { server } = client;
-  if (server === null) return;
-  for (const [shared, sentAt] of server.prepared) if (sentAt < before) server.prepared.delete(shared);
+  client.server?.prepared.dropBefore(before);
 }

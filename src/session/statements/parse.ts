@@ -10,7 +10,7 @@ import { Request } from '../relay/outstanding.ts';
 import { nameWithoutEnd } from '../relay/refusal.ts';
 import { forwardRequest, sendInstead } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
-import { prepareOn, touch } from './bring.ts';
+import { prepareOn } from './bring.ts';
 import { deallocated, freeingParse } from './deallocate.ts';
 import { noteDiscard } from './discard.ts';
 import type { Generations } from './generations.ts';
@@ -83,7 +83,7 @@ function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, jud
     done: settled,
   };
   const server = client.server!;
-  if (!touch(server, shared)) prepareOn(client, server, shared, outcome);
+  if (!server.prepared.use(shared)) prepareOn(client, server, shared, outcome);
   else if (outstanding.answered(Request.Parse, PARSE_COMPLETE, outcome)) client.sendAhead(PARSE_COMPLETE);
   return Handled.Done;
 }

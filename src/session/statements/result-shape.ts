@@ -33,8 +33,10 @@ export function checkShape(
   { shape, shared }: NamedStatement,
 ): Handled | null {
   const { outstanding } = client;
-  if (shape === null || shape === server.shapes.get(shared) || outstanding.inCopy) return null;
-  if (server.shapes.has(shared)) {
+  if (shape === null || outstanding.inCopy) return null;
+  const known = server.prepared.shapeOf(shared);
+  if (shape === known) return null;
+  if (known !== undefined) {
     client.context.statements.retire(shared);
     answerError(client, type, clientErrors.staleStatement());
     // the server may be sent a Parse that fails, which drops its unnamed statement
@@ -59,7 +61,7 @@ export function describing(
     described(columns: Buffer): void {
       // each client remembers it for each of its statements
       const shape = hash('sha256', resultShape(columns), 'base64');
-      server.shapes.set(shared, shape);
+      server.prepared.described(shared, shape);
       // a statement without a result has none on any server, and need not be asked about
       if (statement?.shared === shared) statement.described(columns.length === 0 ? null : shape);
     },

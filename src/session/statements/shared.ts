@@ -1,32 +1,52 @@
+/**
+ * Prepared statements as servers know them: the text and the parameter types of a Parse, under a name of the proxy's own.
+ * Clients that prepare the same text with the same types share a statement, by whatever name they call it.
+ */
+import type { PreparedStatement } from '../../pool/prepared.ts';
 import { message } from '../../wire/messages.ts';
 import { Frontend } from '../../wire/protocol.ts';
 import { entryAbout, Request, type Entry } from '../relay/outstanding.ts';
 
-/**
- * A prepared statement as servers know it: the text and parameter types of a Parse under a name of the proxy's own.
- * Clients that prepare the same text with the same types share it, whatever they call it.
- */
-export class SharedStatement {
+export class SharedStatement implements PreparedStatement {
   /** `PGBOUNCER_n`, as pgbouncer names them: operators find it in pg_prepared_statements */
   readonly serverName: string;
-  /** a Parse's payload behind the statement's name: query text, NUL, parameter types */
+  /** a Parse without its statement's name: query text, zero byte, parameter types */
   readonly body: Buffer;
   readonly key: string;
-  /** what the ledger gets for a Bind of it */
+  /** the entry in the ledger for a Bind of it */
   readonly bind: Entry = entryAbout(Request.Bind, this);
-  /** how many clients have it prepared */
-  uses = 0;
-  /** its result has changed since it was prepared: servers only have errors for it, and who prepares it again gets another */
-  isStale = false;
+  #uses = 0;
+  #isStale = false;
 
   constructor(serverName: string, body: Buffer, key: string) {
     this.serverName = serverName;
     this.body = body;
     this.key = key;
   }
+
+  /** Its result has changed since it was prepared: servers report errors only, and a new Parse gets another statement. */
+  get isStale(): boolean {
+    return this.#isStale;
+  }
+
+  /** Another client has it prepared. */
+  use(): this {
+    this.#uses++;
+    return this;
+  }
+
+  /** A client no longer has it. @returns whether no client has it now */
+  unuse(): boolean {
+    this.#uses--;
+    return this.#uses === 0;
+  }
+
+  becomeStale(): void {
+    this.#isStale = true;
+  }
 }
 
-/** All statements that some client has prepared. One for the whole proxy, handed to each session. */
+/** All statements that some client has prepared: one registry for the whole proxy. */
 export class StatementRegistry {
   readonly #byKey = new Map<string, SharedStatement>();
   #next = 1;
@@ -35,7 +55,7 @@ export class StatementRegistry {
     return this.#byKey.size;
   }
 
-  /** The shared statement for a Parse body; each call must be matched by a `release`. */
+  /** The shared statement for the body of a Parse. Each call must be matched by a `release`. */
   acquire(body: Buffer): SharedStatement {
     const key = body.toString('latin1', 0, body.length);
     let statement = this.#byKey.get(key);
@@ -43,33 +63,30 @@ export class StatementRegistry {
       statement = new SharedStatement(`PGBOUNCER_${this.#next++}`, Buffer.from(body), key);
       this.#byKey.set(key, statement);
     }
-    statement.uses++;
-    return statement;
+    return statement.use();
   }
 
-  /** Takes back a `release`: the same statement, also when nobody else has used it since. */
-  retain(statement: SharedStatement): SharedStatement {
-    statement.uses++;
+  /** Takes back a `release`: it is the same statement again, even if no client has used it since. */
+  retain(statement: SharedStatement): void {
+    statement.use();
     if (!statement.isStale && !this.#byKey.has(statement.key)) this.#byKey.set(statement.key, statement);
-    return statement;
   }
 
   /**
-   * A client keeps the statement that it has; whoever prepares the same text from now on gets another. The one that is given
-   * out now may be a later one than the one that failed, and may have been prepared before the change all the same.
+   * Clients keep a stale statement; a client that prepares the same text from now on gets another one. The statement that is
+   * handed out at present may be a later one than the one that failed, but may also be from before the change.
    */
   retire(statement: SharedStatement): void {
-    statement.isStale = true;
+    statement.becomeStale();
     const current = this.#byKey.get(statement.key);
     if (current === undefined) return;
-    current.isStale = true;
+    current.becomeStale();
     this.#byKey.delete(statement.key);
   }
 
-  /** Servers may still have it prepared: their own bounded lists forget it in time. */
+  /** A client no longer has the statement. Servers may: their lists are bounded, and drop it in time. */
   release(statement: SharedStatement): void {
-    if (--statement.uses === 0 && this.#byKey.get(statement.key) === statement)
-      this.#byKey.delete(statement.key);
+    if (statement.unuse() && this.#byKey.get(statement.key) === statement) this.#byKey.delete(statement.key);
   }
 }
 

@@ -7,7 +7,7 @@ import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
 import { forwardRequest } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
-import { bringUnnamed, prepareOn, touch } from './bring.ts';
+import { bringUnnamed, prepareOn } from './bring.ts';
 import { closeNamed } from './close.ts';
 import { noteBound } from './deallocate.ts';
 import { refuseUnknown } from './name-error.ts';
@@ -85,7 +85,7 @@ function useNamed(client: LoggedInClient, use: Use, name: string): Handled {
   const server = client.server!;
   const { stats } = client.database;
   client.clock.noteRequest(request, outstanding, stats);
-  if (!touch(server, shared)) prepareOn(client, server, shared);
+  if (!server.prepared.use(shared)) prepareOn(client, server, shared);
   if (request === Request.Bind) {
     const other = checkShape(client, type, server, statement);
     if (other !== null) return other;
