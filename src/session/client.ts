@@ -14,6 +14,7 @@ import { Clock } from './clock.ts';
 import type { SessionContext } from './context.ts';
 import type { CancelKeys } from './link/cancel-keys.ts';
 import { ADMIN_DATABASE } from './names.ts';
+import { Loan } from './link/loan.ts';
 import { Gate } from './relay/gate.ts';
 import { Intake } from './relay/intake.ts';
 import { Loss } from './resend/loss.ts';
@@ -119,11 +120,7 @@ export class Client implements Waiter, ServerUser {
   readonly settings: SessionSettings;
 
   // The link.
-  server: Server | null = null;
-  /** how often it was given a server */
-  links = 0;
-  /** how many servers in a row were lost while they were brought to its settings */
-  lostWhileSet = 0;
+  readonly loan = new Loan();
   readonly outstanding = new Outstanding();
   readonly clock = new Clock(this.connectedAt);
 
@@ -219,6 +216,11 @@ export class Client implements Waiter, ServerUser {
 
   addressBy(alias: string | null): void {
     this.#alias = alias;
+  }
+
+  /** The server that it has at the moment; null: none. */
+  get server(): Server | null {
+    return this.loan.server;
   }
 
   get isClosed(): boolean {

@@ -64,7 +64,7 @@ function abandonServer(client: Client, reason: string | null): void {
   // or else its settings are just being applied
   const isLinked = server.user === client;
   const { inTransaction } = client;
-  client.server = null;
+  client.loan.end();
   server.detach();
   // what it sends now would be written over what the client has still to take
   if (!client.replies.isUnsent) server.socket.resume();

@@ -1,62 +1,33 @@
-import type { Database } from '../../pool/database.ts';
+/** The beginning of a loan: a client gets a server, and the server gets the settings of the client. */
 import { ControlError, runControl } from '../../pool/control.ts';
-import { NOT_THE_WRITER } from '../../pool/relocation.ts';
 import type { Server } from '../../pool/server.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { parameterStatus } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
-import { askReadOnly } from './read-only.ts';
 import { waitsWithServer } from './hold.ts';
+import { moveTo, unlinkIfDone } from './unlink.ts';
 
-/**
- * Link and unlink: when a client has a server, and when it goes back. In transaction and statement mode the link ends
- * with the ReadyForQuery that says idle and leaves nothing outstanding; in session mode with the client.
- */
+/** Servers in a row that may be lost before they have the client's settings. */
+const MAX_LOST_UNREADY = 3;
 
-/** Another node has taken over what the client asked for. */
-function follow(client: LoggedInClient, alias: string): void {
-  const target = client.context.directory.resolveAlias(alias, client.database);
-  if (target !== null && target !== client.database) moveTo(client, target);
-}
-
-/** Whether the client is linked now. False: it will be later, and the gate is closed until then. */
-export function link(client: LoggedInClient): boolean {
-  if (client.server !== null) return !waitsWithServer(client);
+/** @returns the client's server; null: it has none yet, and the gate is closed until it has */
+export function link(client: LoggedInClient): Server | null {
+  const { server: present } = client;
+  if (present !== null) return waitsWithServer(client) ? null : present;
   if (client.alias !== null) follow(client, client.alias);
   const now = performance.now();
   client.clock.beginWait(now);
   client.clock.beginQuery(now, client.database.stats);
   const server = client.pool.acquire(client);
-  if (server !== null) return attach(client, server);
+  if (server !== null) return attach(client, server) ? server : null;
   client.gate.close('server');
-  return false;
+  return null;
 }
 
-/**
- * Gives a client its server. False: the server has to be brought to the client's settings first; reading goes on by
- * itself when that is done.
- */
-function attach(client: LoggedInClient, server: Server): boolean {
-  const stats = client.database.stats;
-  const now = performance.now();
-  stats.serverAssignmentCount++;
-  stats.waitTime += (now - client.clock.waitingSince) * 1000;
-  server.noteRequest(now);
-  client.server = server;
-  client.links++;
-  client.statements.unnamed.displaced();
-  client.clock.endWait();
-  const sql = client.settings.difference(server);
-  if (sql === null) {
-    tellNews(client, server);
-    client.lostWhileSet = 0;
-    server.attach(client);
-    client.gate.open('server');
-    return true;
-  }
-  client.gate.close('settings');
-  applyParameters(client, server, sql);
-  return false;
+/** Moves the client if its alias stands for another database than before. */
+function follow(client: LoggedInClient, alias: string): void {
+  const target = client.context.directory.resolveAlias(alias, client.database);
+  if (target !== null && target !== client.database) moveTo(client, target);
 }
 
 /** The pool lends the server that the client was waiting for. */
@@ -64,7 +35,7 @@ export function takeLent(client: LoggedInClient, server: Server): void {
   if (attach(client, server)) client.resume();
 }
 
-/** The node that a waiting client would get a server of does not answer: `link` finds another that the alias stands for. */
+/** The node that is to give a waiting client its server does not answer: `link` finds another that the alias stands for. */
 export function leaveNode(client: LoggedInClient): void {
   const { alias, pool, database, context } = client;
   if (alias === null || client.state !== 'waiting') return;
@@ -75,24 +46,40 @@ export function leaveNode(client: LoggedInClient): void {
   client.resume();
 }
 
-function applyParameters(client: LoggedInClient, server: Server, sql: string): void {
+/** @returns false: the server gets the client's settings first, after which the client resumes by itself */
+function attach(client: LoggedInClient, server: Server): boolean {
+  const { stats } = client.database;
+  const now = performance.now();
+  stats.serverAssignmentCount++;
+  stats.waitTime += (now - client.clock.waitingSince) * 1000;
+  server.noteRequest(now);
+  client.loan.begin(server);
+  client.statements.unnamed.displaced();
+  client.clock.endWait();
+  const sql = client.settings.difference(server);
+  if (sql === null) {
+    beginUse(client, server);
+    client.gate.open('server');
+    return true;
+  }
+  client.gate.close('settings');
+  applySettings(client, server, sql);
+  return false;
+}
+
+/** The server has the client's settings: the answers are the client's from now on. */
+function beginUse(client: LoggedInClient, server: Server): void {
+  tellNews(client, server);
+  client.loan.ready();
+  server.attach(client);
+}
+
+/** @param sql sets what differs */
+function applySettings(client: LoggedInClient, server: Server, sql: string): void {
   const { log } = client.context;
   log.debug({ client: client.id, server: server.id }, `${server.label} varcache_apply: ${sql}`);
   runControl(server, sql).then(
-    () => {
-      if (client.state === 'closed' || client.server !== server) return;
-      // it has answered, and said in the same breath that it is going away
-      if (server.state === 'closed') return linkAgain(client, 'server conn crashed?');
-      client.lostWhileSet = 0;
-      noteApplied(client, server);
-      tellNews(client, server);
-      server.attach(client);
-      client.gate.open('settings');
-      const { isCanceled } = client.question;
-      client.resume();
-      // nothing may have been sent that an answer would come for
-      if (isCanceled && client.server === server) unlinkIfDone(client);
-    },
+    () => settingsApplied(client, server),
     (error: Error) => {
       log.error(
         { client: client.id, server: server.id },
@@ -101,13 +88,26 @@ function applyParameters(client: LoggedInClient, server: Server, sql: string): v
       server.close('invalid server parameter', { notify: false });
       if (client.server !== server) return;
       if (error instanceof ControlError && error.isLoss) return linkAgain(client, error.message);
-      client.server = null;
+      client.loan.end();
       client.close('invalid server parameter', clientErrors.invalidServerParameter());
     },
   );
 }
 
-/** The server has the client's settings now, and the client has the server's spelling of them. */
+function settingsApplied(client: LoggedInClient, server: Server): void {
+  if (client.isClosed || client.server !== server) return;
+  // the server has answered, and has announced its end in the same read
+  if (server.state === 'closed') return linkAgain(client, 'server conn crashed?');
+  noteApplied(client, server);
+  beginUse(client, server);
+  client.gate.open('settings');
+  const { isCanceled } = client.question;
+  client.resume();
+  // nothing may have been sent whose answer would end the loan
+  if (isCanceled && client.server === server) unlinkIfDone(client);
+}
+
+/** The client has the server's spelling of its settings now. */
 function noteApplied(client: LoggedInClient, server: Server): void {
   for (const { name, from, to } of client.settings.applied(server)) {
     client.context.log.debug(
@@ -117,77 +117,21 @@ function noteApplied(client: LoggedInClient, server: Server): void {
   }
 }
 
-/** What it should know of its server, which is not the one that it had before. */
+/** Tells the client where the settings of this server differ from those that it knows. */
 function tellNews(client: LoggedInClient, server: Server): void {
   const news = client.settings.news(server);
   if (news === null || client.replies.isCut) return;
   // not an answer: what the client has sent can still be sent again
   client.write(Buffer.concat(news.map(([name, value]) => parameterStatus(name, value))));
 }
-/** How many servers in a row may be lost before they had the client's settings. */
-const MAX_LOST = 3;
 
-/** Nothing of the client's has been sent yet: any other server does as well. */
+/** The server was lost before it was sent anything of the client's: any other will do. */
 function linkAgain(client: LoggedInClient, reason: string): void {
-  client.server = null;
-  // In a cluster the next one comes from the node that is found to be the writer.
-  if (client.database.watch === null && ++client.lostWhileSet === MAX_LOST)
+  // in a cluster the next server is that of the node that turns out to be the writer
+  if (client.database.watch !== null) client.loan.end();
+  else if (client.loan.endUnready() === MAX_LOST_UNREADY)
     return client.close(reason, clientErrors.serverLost(reason));
   client.gate.close('server');
   const server = client.pool.acquire(client);
   if (server !== null && attach(client, server)) client.resume();
-}
-
-/** Gives the server back, if nothing speaks against it. Called at each end of a query cycle. */
-export function unlinkIfDone(client: LoggedInClient): void {
-  const { server } = client;
-  if (server === null || client.inTransaction) return;
-  // the rest of a CopyData whose COPY has failed; looked at again when it has come
-  if (client.intake.isCut) return;
-  if (client.poolMode === 'session') {
-    // server_fast_close: the end of the transaction is as good as that of the session
-    const { server_fast_close: isFast } = client.context.config.settings;
-    const { closeReason } = server;
-    if (closeReason === NOT_THE_WRITER || (closeReason !== null && isFast)) server.close(closeReason);
-    return;
-  }
-  if (client.replies.isUnsent) client.replies.unlinkWhenFlushed();
-  else unlink(client);
-}
-
-/** Gives the server back. The client must be between transactions. */
-export function unlink(client: LoggedInClient): void {
-  const server = client.server;
-  if (server === null) return;
-  client.server = null;
-  client.clock.beginIdle(performance.now());
-  server.detach();
-  // The server's drain is no longer told to this client, which may have been paused for it.
-  if (client.gate.isOpen && client.socket.isPaused()) client.readOn();
-  const { tainted, mixed } = client.outstanding;
-  if (tainted || mixed) {
-    client.outstanding.clear();
-    if (tainted) server.markInDoubt();
-    if (mixed && server.closeReason === null) server.closeWhenFree('query in the middle of a pipeline');
-  }
-  if (client.settings.isReadOnlyInDoubt) askReadOnly(client, server);
-  else client.pool.give(server);
-}
-
-/**
- * Moves a client that is between transactions to another database's pool. In session mode that ends the session on the
- * old server, as if the client had left.
- */
-export function moveTo(client: LoggedInClient, database: Database): void {
-  if (client.server !== null) {
-    if (client.pool.mode === 'session') client.server.markForReset();
-    client.replies.unlinkNow();
-    // What it has still to get is in this server's read buffer, which the next client would write over.
-    if (client.replies.isUnsent) client.server.close('client moved with an answer unsent', { notify: false });
-    unlink(client);
-  }
-  const pool = client.context.directory.pool(database, client.user);
-  // a forced user's server must not be shown the client's password, nor be refused because of it
-  if (pool.credentials.user === client.user) pool.credentials.learnFirst(client.learned);
-  client.enter(database, pool);
 }

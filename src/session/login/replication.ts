@@ -18,7 +18,7 @@ export function enterReplication(client: LoggedInClient): void {
     ],
     onOwnServer(server, settings): void {
       client.onLeft = null;
-      client.server = server;
+      client.loan.begin(server);
       server.attach(client);
       client.database.stats.serverAssignmentCount++;
       client.database.stats.waitTime += (performance.now() - client.clock.waitingSince) * 1000;

@@ -1,7 +1,7 @@
 /** Moves a client to the database that its routing function has chosen. */
 import { ClientError, clientErrors } from '../../wire/errors.ts';
 import type { LoggedInClient } from '../client.ts';
-import { moveTo } from '../link/link.ts';
+import { moveTo } from '../link/unlink.ts';
 import { Handled } from '../relay/handled.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { answerError } from './reject.ts';

@@ -6,7 +6,7 @@ import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { FLUSH } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
 import { takeBack } from '../link/cancel.ts';
-import { unlinkIfDone } from '../link/link.ts';
+import { unlinkIfDone } from '../link/unlink.ts';
 import { classify, inspect } from './client-messages.ts';
 import { Handled } from './handled.ts';
 import { refuse, refuseType } from './refusal.ts';

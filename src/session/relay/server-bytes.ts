@@ -9,7 +9,7 @@ import { Backend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import { CommandTag, commandTag, endsTransaction, mayChangeSession } from '../../sql/command-tag.ts';
 import type { Server } from '../../pool/server.ts';
 import type { LoggedInClient } from '../client.ts';
-import { unlinkIfDone } from '../link/link.ts';
+import { unlinkIfDone } from '../link/unlink.ts';
 import { Reply } from './outstanding.ts';
 import { dropAllStatements } from '../statements/discard.ts';
 import { retireStale } from '../statements/result-shape.ts';

@@ -33,7 +33,7 @@ export function detach(client: LoggedInClient, server: Server, watch: SessionWat
     inTransaction: server.txStatus !== TxStatus.Idle,
     hasFailed: server.txStatus === TxStatus.Failed,
   };
-  client.server = null;
+  client.loan.end();
   watch.letGo(client);
   server.detach();
   outstanding.clear();
@@ -49,7 +49,7 @@ export function detach(client: LoggedInClient, server: Server, watch: SessionWat
 /** Undoes the settings that the lost transaction has changed, and tells the client so, as a server would after a ROLLBACK. */
 function rollBackSettings(client: LoggedInClient): void {
   const mayTell = client.state !== 'closed' && !client.replies.isCut;
-  for (const [name, value] of client.settings.rollBack(client.pool?.welcome ?? null, mayTell))
+  for (const [name, value] of client.settings.rollBack(client.pool.welcome, mayTell))
     client.send(parameterStatus(name, value));
 }
 

@@ -171,7 +171,7 @@ function returnServer(failure: Failure): void {
   if (server.state !== 'closed') {
     server.moveTo('active');
     server.attach(client);
-    client.server = server;
+    client.loan.goOn(server);
   }
   client.loss.endVerdict();
   client.gate.open('verdict');

@@ -11,9 +11,9 @@ import { forgetParsed, handleAgain, textOf } from './resending.ts';
 /** Ends the client, unless its database is watched: then the client stays, and is told what it has lost. */
 export function serverLost(client: LoggedInClient, server: Server, reason: string): void {
   if (client.server !== server) return;
-  const watch = client.database?.watch ?? null;
+  const watch = client.database.watch;
   if (watch !== null && client.replication === 'none') return lostInCluster(client, server, watch);
-  client.server = null;
+  client.loan.end();
   client.outstanding.clear();
   client.close(reason, clientErrors.serverLost(reason));
 }

@@ -58,7 +58,8 @@ function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, jud
   if (statements.discards.isPending() || statements.unanswered.isInDoubt(name, true))
     return waitForAnswers(client);
   if (statements.named.find(name)?.isUnmade === false) return refuseDuplicate(client, name);
-  if (!link(client)) return Handled.Later;
+  const server = link(client);
+  if (server === null) return Handled.Later;
   const shared = registry.acquire(bodyOf(bytes));
   if (statements.unanswered.isInDoubt(shared)) {
     registry.release(shared);
@@ -82,7 +83,6 @@ function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, jud
     },
     done: settled,
   };
-  const server = client.server!;
   if (!server.prepared.use(shared)) prepareOn(client, server, shared, outcome);
   else if (outstanding.answered(Request.Parse, PARSE_COMPLETE, outcome)) client.sendAhead(PARSE_COMPLETE);
   return Handled.Done;
@@ -171,7 +171,7 @@ function parseUntracked(
     originGeneration: judged.originGeneration,
     targetGeneration: judged.targetGeneration,
     sentAt: outstanding.nextPosition,
-    madeIn: client.links,
+    madeIn: client.loan.count,
   };
   const settled = statements.unanswered.add(name);
   const outcome = statements.untracked.set(name, statement);

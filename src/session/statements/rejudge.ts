@@ -95,7 +95,7 @@ export function reviewUntracked(client: LoggedInClient, type: number, name: stri
     judged?.originGeneration === generationOf(client.functions) &&
     judged.targetGeneration === generationOf(client.targetFunctions) &&
     client.server !== null &&
-    judged.madeIn === client.links
+    judged.madeIn === client.loan.count
   )
     return null;
   answerError(client, type, clientErrors.mustBePrepared(name));

@@ -79,10 +79,10 @@ function useNamed(client: LoggedInClient, use: Use, name: string): Handled {
   if (statement === undefined) return refuseUnknown(client, type, name);
   const held = reviewNamed(client, type, statement);
   if (held !== null) return held;
-  if (!link(client)) return Handled.Later;
+  const server = link(client);
+  if (server === null) return Handled.Later;
   const { shared } = statement;
   if (statements.unanswered.isInDoubt(shared)) return waitForAnswers(client);
-  const server = client.server!;
   const { stats } = client.database;
   client.clock.noteRequest(request, outstanding, stats);
   if (!server.prepared.use(shared)) prepareOn(client, server, shared);
