@@ -78,7 +78,7 @@ export function judge(
   if (typeof target === 'number') return target;
   if (target !== null && target.kind !== 'go') return refuse(client, type, target);
   // link: only after that is the decision used up, because a message that waits for a server comes back here
-  if (!link(client)) return Handled.Later;
+  if (link(client) === null) return Handled.Later;
   const { originGeneration, targetGeneration } = client.question.take();
   return { query: target?.query ?? origin.query, originGeneration, targetGeneration };
 }

@@ -10,6 +10,7 @@ import type { Decision } from '../../functions/functions.ts';
 import type { LoggedInClient } from '../client.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
+import { noteRequest } from '../relay/requests.ts';
 
 /** A text that is a syntax error on every server. */
 const FAILING_TEXT = 'pgswitchyard: a user function rejected this statement';
@@ -66,7 +67,7 @@ export function answerError(client: LoggedInClient, type: number, error: ClientE
 /** The server fails too, and its error is replaced. */
 function failAtServer(client: LoggedInClient, type: number, error: ClientError): void {
   const request = requestOf(type);
-  client.clock.noteRequest(request, client.outstanding, client.database.stats);
+  noteRequest(client, request);
   client.outstanding.sentFailing(request, error.encode());
   client.forward(failing(request));
   // it takes the place of the unnamed statement that the server has

@@ -6,15 +6,21 @@ import type { Request } from './outstanding.ts';
 
 /** The message is passed on: the client is linked, and the ledger expects the answer. */
 export function forwardRequest(client: LoggedInClient, request: Request): Handled {
-  if ((client.server === null || client.database.watch !== null) && !link(client)) return Handled.Later;
-  client.clock.noteRequest(request, client.outstanding, client.database.stats);
+  if ((client.server === null || client.database.watch !== null) && link(client) === null)
+    return Handled.Later;
+  noteRequest(client, request);
   client.outstanding.sent(request);
   return Handled.Forward;
 }
 
+/** A message goes to the server, and its answer is waited for: it counts in the statistics. */
+export function noteRequest(client: LoggedInClient, request: Request): void {
+  client.clock.noteRequest(request, client.outstanding, client.database.stats);
+}
+
 /** Another message goes to the client's server in place of the client's own. */
 export function sendInstead(client: LoggedInClient, request: Request, bytes: Buffer): Handled {
-  client.clock.noteRequest(request, client.outstanding, client.database.stats);
+  noteRequest(client, request);
   client.outstanding.sent(request);
   client.forward(bytes);
   return Handled.Done;

@@ -11,7 +11,7 @@ import { link } from '../link/link.ts';
 import { unlinkIfDone } from '../link/unlink.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request, type Effect } from '../relay/outstanding.ts';
-import { forwardRequest } from '../relay/requests.ts';
+import { forwardRequest, noteRequest } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { dropNamed } from './close.ts';
 import { isTracked } from './tracking.ts';
@@ -85,10 +85,10 @@ export function executeFreeing(client: LoggedInClient, bytes: Buffer): Handled {
   const name = statements.freeing.nameFor(bytes.toString('latin1', HEADER_BYTES, portalEnd));
   if (name === null || outstanding.skipping || outstanding.inCopy)
     return forwardRequest(client, Request.Execute);
-  if (!link(client)) return Handled.Later;
+  if (link(client) === null) return Handled.Later;
   if (statements.unanswered.isInDoubt(name)) return waitForAnswers(client);
   statements.freeing.done();
-  client.clock.noteRequest(Request.Execute, outstanding, client.database.stats);
+  noteRequest(client, Request.Execute);
   outstanding.sentClose(NO_EFFECT);
   client.forward(CLOSE_FREED);
   // it is gone already, and the server says so

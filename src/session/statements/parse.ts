@@ -8,7 +8,7 @@ import { UNJUDGED, type Verdict } from '../query/verdict.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
 import { nameWithoutEnd } from '../relay/refusal.ts';
-import { forwardRequest, sendInstead } from '../relay/requests.ts';
+import { forwardRequest, noteRequest, sendInstead } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { prepareOn } from './bring.ts';
 import { deallocated, freeingParse } from './deallocate.ts';
@@ -74,7 +74,7 @@ function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, jud
   );
   statements.set(name, statement);
   client.database.stats.clientParseCount++;
-  client.clock.noteRequest(Request.Parse, outstanding, client.database.stats);
+  noteRequest(client, Request.Parse);
   const settled = statements.unanswered.add(name);
   const outcome = {
     undo: () => {
@@ -110,7 +110,7 @@ function parseUnnamed(
   unnamed.routed(routeOf(client));
   const { serial } = unnamed;
   const settled = statements.unanswered.add(unnamed);
-  client.clock.noteRequest(Request.Parse, outstanding, client.database.stats);
+  noteRequest(client, Request.Parse);
   outstanding.sentParse(false, {
     // the server may still have the one before, which was judged by other functions
     undo: () => {
@@ -132,7 +132,7 @@ function parseUnjudged(
   frees: string | null,
 ): Handled {
   if (mayBeTracked(client)) {
-    if (!link(client)) return Handled.Later;
+    if (link(client) === null) return Handled.Later;
     noteUnnamedParse(client, rewritten ?? bytes);
     if (frees !== null) client.statements.unnamed.deallocates(frees);
   }
@@ -164,7 +164,7 @@ function parseUntracked(
   if (name === null) return Handled.Later;
   if (outstanding.skipping) return Handled.Discard;
   if (statements.unanswered.isInDoubt(name)) return waitForAnswers(client);
-  if (!link(client)) return Handled.Later;
+  if (link(client) === null) return Handled.Later;
   const isWhole = bytes.length === sizeOf(bytes);
   const statement: UntrackedStatement = {
     original: mayBeTracked(client) && isWhole ? client.context.originals.acquire(bodyOf(bytes)) : null,
@@ -175,7 +175,7 @@ function parseUntracked(
   };
   const settled = statements.unanswered.add(name);
   const outcome = statements.untracked.set(name, statement);
-  client.clock.noteRequest(Request.Parse, outstanding, client.database.stats);
+  noteRequest(client, Request.Parse);
   outstanding.sentParse(false, {
     undo: () => {
       settled();

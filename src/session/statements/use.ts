@@ -5,7 +5,7 @@ import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/outstanding.ts';
-import { forwardRequest } from '../relay/requests.ts';
+import { forwardRequest, noteRequest } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { bringUnnamed, prepareOn } from './bring.ts';
 import { closeNamed } from './close.ts';
@@ -62,7 +62,7 @@ function useUnnamed(client: LoggedInClient, { type, request, bytes, nameStart }:
   const { unnamed } = client.statements;
   const held = request === Request.Close ? null : reviewUnnamed(client, type);
   if (held !== null) return held;
-  if (!link(client)) return Handled.Later;
+  if (link(client) === null) return Handled.Later;
   if (request === Request.Close) unnamed.dropped();
   else if (!bringUnnamed(client)) return waitForAnswers(client);
   if (request === Request.Bind) noteBound(client, bytes, nameStart, unnamed.frees);
@@ -84,7 +84,7 @@ function useNamed(client: LoggedInClient, use: Use, name: string): Handled {
   const { shared } = statement;
   if (statements.unanswered.isInDoubt(shared)) return waitForAnswers(client);
   const { stats } = client.database;
-  client.clock.noteRequest(request, outstanding, stats);
+  noteRequest(client, request);
   if (!server.prepared.use(shared)) prepareOn(client, server, shared);
   if (request === Request.Bind) {
     const other = checkShape(client, type, server, statement);
