@@ -1,6 +1,7 @@
 /** A proxy's pools without any PostgreSQL server: connections are objects that a test answers for. */
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
+import { after } from 'node:test';
 import { configFromText } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/config.ts';
 import type { OpenOptions, OpenServer, Opened, ConnectingPool } from '../../src/pool/connect.ts';
@@ -9,11 +10,13 @@ import type { Database } from '../../src/pool/database.ts';
 import { Directory, type Clusters } from '../../src/pool/directory.ts';
 import { Pause } from '../../src/pool/pause.ts';
 import type { Pool } from '../../src/pool/pool.ts';
+import { LoginError } from '../../src/pool/login.ts';
 import { Resolver } from '../../src/pool/resolver.ts';
 import { Server } from '../../src/pool/server.ts';
 import { ConnectError, type Target } from '../../src/pool/socket.ts';
 import { Turnover } from '../../src/pool/turnover.ts';
 import type { DedicatedWaiter, Waiter } from '../../src/pool/waiter.ts';
+import type { SessionWatch } from '../../src/pool/watch.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import type { ClientError } from '../../src/wire/errors.ts';
 
@@ -57,6 +60,12 @@ export class FakeSocket extends EventEmitter {
   resume(): void {}
 }
 
+/** All servers that were made: those that are left are closed at the end, for their timers. */
+const made: Server[] = [];
+after(() => {
+  for (const server of made) server.close('the test is over');
+});
+
 /** A connection that a pool has asked for and the test has not answered yet. */
 export class Attempt {
   readonly target: Target;
@@ -81,19 +90,39 @@ export class Attempt {
     return this.#pool.database.name;
   }
 
+  /** There is a socket, and the login has begun. */
+  connect(): Server {
+    const socket = new FakeSocket() as unknown as Socket;
+    const { id = 0, purpose, onServer } = this.options;
+    const server = new Server(this.#pool, id, socket, this.target, purpose);
+    made.push(server);
+    onServer(server);
+    return server;
+  }
+
   /** The server has logged in. */
   async succeed(): Promise<Server> {
-    const socket = new FakeSocket() as unknown as Socket;
-    const server = new Server(this.#pool, this.options.id ?? 0, socket, this.target, this.options.purpose);
-    this.options.onServer(server);
+    const server = this.connect();
     this.#done.resolve({ server, welcome: new Map([['server_version', '17.0']]) });
     await settled();
     return server;
   }
 
+  /** No connection could be made. */
   async fail(error: Error = new ConnectError('connect failed')): Promise<void> {
     this.#done.reject(error);
     await settled();
+  }
+
+  /** The server refuses the login. */
+  async refuse(code: string, message: string): Promise<void> {
+    const fields = new Map([
+      ['S', 'FATAL'],
+      ['C', code],
+      ['M', message],
+    ]);
+    this.connect();
+    await this.fail(new LoginError(`FATAL: ${message}`, fields));
   }
 }
 
@@ -148,11 +177,47 @@ export class FakePools {
     return attempt;
   }
 
+  /** The message that was written to a server last: its type and text; '': none. */
+  sentTo(server: Server): string {
+    const bytes = (server.socket as unknown as FakeSocket).written.at(-1);
+    if (bytes === undefined) return '';
+    return `${bytes.toString('latin1', 0, 1)}:${bytes.toString('utf8', 5).replace(/\0$/, '')}`;
+  }
+
   /** RELOAD. @returns names of the databases that vanished */
   reconfigure(ini: string): string[] {
     this.context.configure(configOf(ini));
     return this.directory.reconfigure().map(({ name }) => name);
   }
+}
+
+/** The watch of a cluster whose answers a test sets. */
+export class FakeWatch implements SessionWatch {
+  held = false;
+  target: Target | null = null;
+  epoch = 0;
+  mayRetry = true;
+  error: ClientError | null = null;
+  onLost: (reason: string) => void = () => {};
+
+  refusal(): ClientError | null {
+    return this.error;
+  }
+
+  serverLost(_server: Server, reason: string): void {
+    this.onLost(reason);
+  }
+
+  serverError(): boolean {
+    return false;
+  }
+
+  onHeld(): void {}
+  connectFailed(): void {}
+  waitWithServer(): void {}
+  letGo(): void {}
+  onVerdict(): void {}
+  transactionBroken(): void {}
 }
 
 function configOf(ini: string): Config {
