@@ -6,7 +6,8 @@ import type { OptionName } from './config/options.ts';
 import type { Functions } from './functions/functions.ts';
 import type { Listener } from './listener.ts';
 import { notifyReloading, notifySystemd } from './platform/systemd.ts';
-import type { Registry } from './pool/databases.ts';
+import type { Context } from './pool/context.ts';
+import type { Directory } from './pool/directory.ts';
 import type { Sessions } from './session/sessions.ts';
 import type { Switchovers } from './switchover/switchovers.ts';
 import type { Logger } from './telemetry/log.ts';
@@ -16,7 +17,8 @@ import { clientErrors } from './wire/errors.ts';
 export interface ConfiguredParts {
   readonly log: Logger;
   readonly listener: Listener;
-  readonly registry: Registry;
+  readonly context: Context;
+  readonly directory: Directory;
   readonly sessions: Sessions;
   readonly switchovers: Switchovers;
   readonly functions: Functions;
@@ -43,8 +45,7 @@ export class Configuration {
     (next, { old, isReload }) =>
       isReload || next.authProblems !== old.authProblems ? this.warnOfAuthFiles() : undefined,
     // SET changes no database, so the clusters stay the same
-    (_, { isReload }) =>
-      isReload ? this.#parts.switchovers.reconfigure(this.#parts.registry.directory) : undefined,
+    (_, { isReload }) => (isReload ? this.#parts.switchovers.reconfigure(this.#parts.directory) : undefined),
     (_, { hasNewServerTls }) => (hasNewServerTls ? this.#renewServers() : undefined),
     // with RELOAD the operator confirms that rule files which have vanished were removed on purpose
     (_, { isReload }) => (isReload ? this.#parts.functions.confirmRemovals() : undefined),
@@ -55,7 +56,7 @@ export class Configuration {
   }
 
   get current(): Config {
-    return this.#parts.registry.config;
+    return this.#parts.context.config;
   }
 
   /** Reads the TLS files for the first time. @throws TlsSetupError */
@@ -129,9 +130,9 @@ export class Configuration {
   }
 
   #replaceDatabases(next: Config): void {
-    const { registry, sessions } = this.#parts;
-    for (const database of registry.reconfigure(next))
-      sessions.drop(database, clientErrors.databaseRemoved());
+    const { context, directory, sessions } = this.#parts;
+    context.configure(next);
+    for (const database of directory.reconfigure()) sessions.drop(database, clientErrors.databaseRemoved());
   }
 
   /** Logs what is wrong with the files that hold users and rules. */
@@ -141,7 +142,7 @@ export class Configuration {
 
   /** Connections with the old TLS options are closed as they come free. */
   #renewServers(): void {
-    for (const pool of this.#parts.registry.allPools()) pool.retire('database configuration changed');
+    for (const pool of this.#parts.directory.allPools()) pool.retire('database configuration changed');
   }
 }
 

@@ -9,7 +9,6 @@ import { Listener, type InheritedSockets } from './listener.ts';
 import { hasSocketOptions, needsSocketOptions } from './platform/socket-options.ts';
 import { notifySystemd } from './platform/systemd.ts';
 import { Context } from './pool/context.ts';
-import { Registry } from './pool/databases.ts';
 import { Directory } from './pool/directory.ts';
 import { Pause } from './pool/pause.ts';
 import { Peers } from './pool/peers.ts';
@@ -30,13 +29,23 @@ import { StatsHistory, statsLine } from './telemetry/stats-history.ts';
 import { DatabaseStats } from './telemetry/stats.ts';
 import { clientErrors } from './wire/errors.ts';
 
+/** The parts of src/pool, each of which is handed to those that need it. */
+interface PoolParts {
+  readonly context: Context;
+  readonly directory: Directory;
+  readonly pause: Pause;
+  readonly turnover: Turnover;
+  readonly resolver: Resolver;
+  readonly peers: Peers;
+}
+
 export class Proxy {
   /** PAUSE, SHUTDOWN and the like */
   readonly steer: Steer;
   /** resolves when everything has been closed, whatever the reason */
   readonly ended: Promise<void>;
   readonly #log: Logger;
-  readonly #registry: Registry;
+  readonly #pools: PoolParts;
   readonly #sessions: Sessions;
   readonly #functions: Functions;
   readonly #switchovers: Switchovers;
@@ -65,18 +74,18 @@ export class Proxy {
     const pause = new Pause(turnover);
     const resolver = new Resolver({
       ttls: () => context.settings,
-      onChange: (host, addresses) => this.#registry.directory.hostMoved(host, addresses),
+      onChange: (host, addresses) => this.#pools.directory.hostMoved(host, addresses),
     });
+    const peers = new Peers(context, resolver);
     this.#switchovers = new Switchovers({ context, resolver, turnover });
     const directory = new Directory({ context, resolver, turnover, pause, clusters: this.#switchovers });
-    const peers = new Peers(context, resolver);
-    this.#registry = new Registry(context, turnover, pause, resolver, directory, peers);
+    this.#pools = { context, directory, pause, turnover, resolver, peers };
     this.#functions = new Functions({
       settings: config.settings,
       databases: config.databases.values(),
       fallback: config.fallback,
       log,
-      entryOf: (name) => this.#registry.entryOf(name),
+      entryOf: (name) => directory.entryOf(name),
     });
     this.#sessions = new Sessions({ context, directory, peers, functions: this.#functions });
     this.#listener = new Listener(config.settings, log, (socket, isUnix) =>
@@ -86,13 +95,17 @@ export class Proxy {
     this.#configuration = new Configuration({
       log,
       listener: this.#listener,
-      registry: this.#registry,
+      context,
+      directory,
       sessions: this.#sessions,
       switchovers: this.#switchovers,
       functions: this.#functions,
     });
     this.steer = new Steering({
-      registry: this.#registry,
+      context,
+      directory,
+      pause,
+      turnover,
       sessions: this.#sessions,
       listener: this.#listener,
       configuration: this.#configuration,
@@ -113,33 +126,33 @@ export class Proxy {
   }
 
   *#allStats(): Generator<DatabaseStats> {
-    for (const database of this.#registry.databases.values()) yield database.stats;
+    for (const database of this.#pools.directory.databases.values()) yield database.stats;
     yield this.#consoleStats;
   }
 
   /** The databases that have been used, and the console. */
   *#usedStats(): Generator<NamedStats> {
-    for (const { name, pools, stats } of this.#registry.databases.values())
+    for (const { name, pools, stats } of this.#pools.directory.databases.values())
       if (pools.size > 0 || stats.clientLoginCount > 0) yield { name, stats };
     yield { name: ADMIN_DATABASE, stats: this.#consoleStats };
   }
 
   #observer(): Observe {
-    const registry = this.#registry;
+    const { context, pause } = this.#pools;
     const sessions = this.#sessions;
     const listener = this.#listener;
     return {
       sessions: new SessionsObserver(sessions),
-      pools: new PoolsObserver(registry, linkedClient),
+      pools: new PoolsObserver(this.#pools, linkedClient),
       functions: this.#functions,
       switchovers: new SwitchoversObserver(this.#switchovers),
       statistics: new StatisticsObserver(() => this.#usedStats(), this.#statsHistory),
       get config() {
-        return registry.config;
+        return context.config;
       },
       get traffic() {
         if (sessions.suspended) return 'suspended';
-        return registry.paused ? 'paused' : 'flowing';
+        return pause.isWhole ? 'paused' : 'flowing';
       },
       listeners: () => listener.observe(),
     };
@@ -153,12 +166,12 @@ export class Proxy {
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
     // Clients connect meanwhile. Their first query waits for the rules of their own database only.
     void this.#functions.start();
-    this.#switchovers.reconfigure(this.#registry.directory);
+    this.#switchovers.reconfigure(this.#pools.directory);
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
   }
 
   #checkSocketOptions(): void {
-    if (!needsSocketOptions(this.#registry.config.settings) || hasSocketOptions()) return;
+    if (!needsSocketOptions(this.#pools.context.settings) || hasSocketOptions()) return;
     this.#log.warn(
       'no effect: tcp_keepcnt, tcp_keepintvl, tcp_user_timeout, tcp_socket_buffer need node:ffi on Linux',
     );
@@ -166,10 +179,10 @@ export class Proxy {
 
   #maintain(now: number): void {
     if (!this.#sessions.suspended) {
-      maintainPools(this.#registry, now);
+      maintainPools(this.#pools, now);
       maintainClients(this.#sessions, now);
     }
-    const { stats_period: period, log_stats: logged } = this.#registry.config.settings;
+    const { stats_period: period, log_stats: logged } = this.#pools.context.settings;
     if (!this.#statsHistory.tick(now, period * 1000)) return;
     const line = statsLine(this.#statsHistory.totalAverages(now));
     if (logged) this.#log.info({ event: 'stats' }, line);
@@ -177,12 +190,12 @@ export class Proxy {
   }
 
   async #close(): Promise<void> {
-    this.#registry.pauses.stop();
+    this.#pools.pause.stop();
     await this.#switchovers.stop();
     if (this.#maintenance) clearInterval(this.#maintenance);
     this.#listener.closeUnix();
     this.#sessions.drop(null, clientErrors.shuttingDown());
-    for (const server of [...this.#registry.allServers()]) server.close('server shutting down');
+    for (const server of [...this.#pools.directory.allServers()]) server.close('server shutting down');
     await this.#functions.stop();
     this.#markEnded();
   }

@@ -6,7 +6,10 @@ import type { Configuration } from './configuration.ts';
 import type { Listener } from './listener.ts';
 import { notifySystemd } from './platform/systemd.ts';
 import type { Database } from './pool/database.ts';
-import type { Registry } from './pool/databases.ts';
+import type { Context } from './pool/context.ts';
+import type { Directory } from './pool/directory.ts';
+import type { Pause } from './pool/pause.ts';
+import type { Turnover } from './pool/turnover.ts';
 import { clientPhase } from './session/phase.ts';
 import type { Sessions } from './session/sessions.ts';
 import { dropUnflushed, resumeReading, suspendReading } from './session/suspend.ts';
@@ -19,7 +22,10 @@ const SUSPEND_POLL_MS = 10;
 
 /** The parts of the proxy that are steered. */
 export interface SteeredParts {
-  readonly registry: Registry;
+  readonly context: Context;
+  readonly directory: Directory;
+  readonly pause: Pause;
+  readonly turnover: Turnover;
   readonly sessions: Sessions;
   readonly listener: Listener;
   readonly configuration: Configuration;
@@ -43,15 +49,15 @@ export class Steering implements Steer {
   }
 
   database(name: string): Database | null {
-    return this.#parts.registry.find(name);
+    return this.#parts.directory.find(name);
   }
 
   knownDatabase(name: string): Database | null {
-    return this.#parts.registry.databases.get(name) ?? null;
+    return this.#parts.directory.databases.get(name) ?? null;
   }
 
   databases(): Iterable<Database> {
-    return this.#parts.registry.databases.values();
+    return this.#parts.directory.databases.values();
   }
 
   reload(): Promise<void> {
@@ -63,24 +69,25 @@ export class Steering implements Steer {
   }
 
   pause(database: Database | null): void {
-    this.#parts.registry.pause(database);
+    const { pause, directory } = this.#parts;
+    pause.begin(database, directory.poolsOf(database));
   }
 
   resume(database: Database | null): void {
-    const { registry, sessions } = this.#parts;
-    if (database !== null) return registry.resume(database);
+    const { pause, sessions } = this.#parts;
+    if (database !== null) return pause.end(database);
     if (sessions.suspended) resumeReading(sessions);
     // a stop that waits for servers needs its pause
-    if (!sessions.endsWaiting) registry.resume(null);
+    if (!sessions.endsWaiting) pause.end(null);
   }
 
   isPaused(database: Database | null): boolean {
-    return database === null ? this.#parts.registry.paused : database.paused;
+    return database === null ? this.#parts.pause.isWhole : database.paused;
   }
 
   async suspend(): Promise<void> {
-    const { registry, sessions } = this.#parts;
-    const { suspend_timeout: timeout } = registry.config.settings;
+    const { context, sessions } = this.#parts;
+    const { suspend_timeout: timeout } = context.settings;
     const giveUpAt = timeout > 0 ? performance.now() + timeout : Infinity;
     sessions.suspended = true;
     while (sessions.suspended && !suspendReading(sessions)) {
@@ -94,7 +101,7 @@ export class Steering implements Steer {
   }
 
   reconnect(database: Database | null): void {
-    for (const pool of this.#parts.registry.poolsOf(database)) pool.retire('database configuration changed');
+    for (const pool of this.#parts.directory.poolsOf(database)) pool.retire('database configuration changed');
   }
 
   kill(database: Database): void {
@@ -118,19 +125,19 @@ export class Steering implements Steer {
   }
 
   hasServers(database: Database | null): boolean {
-    return this.#parts.registry.hasServers(database);
+    return this.#parts.directory.hasServers(database);
   }
 
   hasRetired(database: Database | null): boolean {
-    return this.#parts.registry.hasRetired(database);
+    return this.#parts.directory.hasRetired(database);
   }
 
   untilServers(isDone: () => boolean): Promise<void> {
-    return this.#parts.registry.untilServers(isDone);
+    return this.#parts.turnover.until(isDone);
   }
 
   recheck(): void {
-    this.#parts.registry.recheck();
+    this.#parts.turnover.recheck();
   }
 
   get endsWaiting(): boolean {
@@ -149,7 +156,7 @@ export class Steering implements Steer {
 
   /** May be called again, with a mode that waits for less. */
   async stop(mode: StopMode): Promise<void> {
-    const { registry, sessions, listener, log } = this.#parts;
+    const { directory, turnover, sessions, listener, log } = this.#parts;
     // after a takeover the service goes on
     if (!this.isStopping && !listener.isHandedOver) notifySystemd('STOPPING=1');
     this.isStopping = true;
@@ -164,7 +171,7 @@ export class Steering implements Steer {
       // statements that run on a server must be able to end
       if (sessions.suspended) resumeReading(sessions);
       this.pause(null);
-      await registry.untilServers(() => !registry.hasServers(null));
+      await turnover.until(() => !directory.hasServers(null));
     }
     if (mode !== 'immediate' && this.#closed === null) {
       const connections = mode === 'wait_for_clients' ? 'client' : 'server';

@@ -52,7 +52,7 @@ class World {
 
   watched(): this {
     const database = this.pools.directory.find('db')!;
-    database.watchBy(this.watch, { nodesJson: '[]' });
+    database.watchBy(this.watch, { contextNodes: [] });
     return this;
   }
 }
