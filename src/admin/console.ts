@@ -48,11 +48,11 @@ export class Console implements AdminConsole {
     const operator = new Operator(client, isAdmin, this.#parts);
     stats.clientLoginCount++;
     welcome(client);
-    client.onCancel = () => operator.cancel();
-    client.onLeft = () => {
+    client.errand.onCancel(() => operator.cancel());
+    client.errand.onLeft(() => {
       operator.taken();
       this.#left();
-    };
+    });
     client.readWith({
       onBytes: (_client, chunk) => {
         client.intake.hold(chunk);

@@ -2,15 +2,10 @@
 import type { Settings } from '../config/options.ts';
 import { clientLimitReached } from '../pool/limits.ts';
 import type { Client } from '../session/client.ts';
-import { issueCancelKey } from '../session/link/cancel.ts';
+import { greet } from '../session/login/welcome.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { ClientError } from '../wire/errors.ts';
-import { AUTHENTICATION_OK, backendKeyData, parameterStatus, readyForQuery } from '../wire/messages.ts';
-import { TxStatus } from '../wire/protocol.ts';
 import { PGBOUNCER_VERSION } from './version.ts';
-
-/** Length of the secret in a cancel key: see session/login. */
-const CANCEL_SECRET = { old: 4, v32: 32 };
 
 const GREETING: readonly (readonly [string, string])[] = [
   ['server_version', `${PGBOUNCER_VERSION}/bouncer`],
@@ -39,18 +34,10 @@ export function limitReached(client: Client, sessions: Sessions, settings: Setti
 }
 
 function isAdmin(client: Client, { admin_users: admins }: Settings): boolean {
-  return client.isOwnProcess || admins.includes(client.user);
+  return client.login.isOwnProcess || admins.includes(client.user);
 }
 
 /** Sends the messages that end a login. */
 export function welcome(client: Client): void {
-  const key = issueCancelKey(client, client.minor >= 2 ? CANCEL_SECRET.v32 : CANCEL_SECRET.old);
-  client.send(
-    Buffer.concat([
-      AUTHENTICATION_OK,
-      ...GREETING.map(([name, value]) => parameterStatus(name, value)),
-      backendKeyData(key.pid, key.secret),
-      readyForQuery(TxStatus.Idle),
-    ]),
-  );
+  greet(client, GREETING);
 }

@@ -94,7 +94,7 @@ export function takeOver(operator: Operator, argument: string): Buffer {
   if (argument !== '') throw new UsageError();
   const { client, log, steer } = operator;
   operator.requireAdmin();
-  if (!client.isOwnProcess) throw commandError('only a process of the same user can take over');
+  if (!client.login.isOwnProcess) throw commandError('only a process of the same user can take over');
   const fd = fdOf(client.socket);
   if (!canPassDescriptors() || fd < 0) throw commandError('descriptors cannot be passed here');
   const descriptors = steer.handOver();

@@ -64,11 +64,10 @@ async function runFor(
   onFailure: (message: string) => void,
 ): Promise<string[]> {
   const { client } = operator;
-  const { onLeft } = client;
-  client.onLeft = () => {
+  const onLeft = client.errand.onLeft(() => {
     switchover.cancel('the administrator has left');
     onLeft?.();
-  };
+  });
   let left: string[] = [];
   let failure: Error | null = null;
   const done = switchover.run().then(
@@ -86,7 +85,7 @@ async function runFor(
     // canceled too late: a promotion that was requested goes on
     if (failure !== null) throw error;
   } finally {
-    client.onLeft = onLeft;
+    client.errand.onLeft(onLeft);
   }
   if (failure !== null) throw commandError(`switchover failed: ${(failure as Error).message}`);
   return left;

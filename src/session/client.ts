@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import { peerIds } from '../auth/peer.ts';
-import type { LearnedSecret } from '../auth/server-auth.ts';
 import type { PoolMode } from '../config/config.ts';
 import type { Database } from '../pool/database.ts';
 import type { Pool } from '../pool/pool.ts';
@@ -12,6 +11,8 @@ import { ClientError, clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { Clock } from './clock.ts';
 import type { SessionContext } from './context.ts';
+import { Errand } from './errand.ts';
+import { Login, type Replication } from './login/login.ts';
 import type { CancelKeys } from './link/cancel-keys.ts';
 import { ADMIN_DATABASE } from './names.ts';
 import { Loan } from './link/loan.ts';
@@ -89,34 +90,14 @@ export class Client implements Waiter, ServerUser {
   readonly isUnix: boolean;
   /** the process at the other end of the Unix socket; 0: not known, or another machine's affair */
   readonly remotePid: number;
-  socket: Socket;
+  #socket: Socket;
+  #tls = '';
 
   // Who it is: known after start-up.
-  user = '';
-  databaseName = '';
-  /** the entry of [databases] that it logged in to, whose user functions apply, under whatever name it came */
-  entry = '';
-  /** the database's cluster was watched when it logged in: its session may go on at another node */
-  inCluster = false;
-  replication: 'none' | 'logical' | 'physical' = 'none';
-  /** start-up parameters of a replication connection, which go to its server as they are */
-  readonly replicationParameters: [string, string][] = [];
-  /** minor version of protocol 3 that was agreed on */
-  minor = 0;
-  /** it came through the Unix socket from a process of the proxy's own user: an administrator without password */
-  isOwnProcess = false;
-  /** it only came to cancel another client's query */
-  isCancelRequest = false;
-  /** the pool of the client whose query it is to cancel, and whether the request is on its way to the server */
-  cancelPool: Pool | null = null;
-  cancelIsSent = false;
-  tls = '';
-  /** kinds of encryption that it has asked for: each once, as PostgreSQL takes them */
-  askedSsl = false;
-  askedGss = false;
-  cancelKey = '';
-  /** what its login taught, for logging in to servers with the same secret */
-  learned: LearnedSecret | null = null;
+  #user = '';
+  #databaseName = '';
+  readonly login = new Login();
+  readonly errand = new Errand();
   readonly settings: SessionSettings;
 
   // The link.
@@ -125,10 +106,6 @@ export class Client implements Waiter, ServerUser {
   readonly clock = new Clock(this.connectedAt);
 
   // From client to server.
-  /** told when the client goes away while something is done for it (login, a console command that waits) */
-  onLeft: (() => void) | null = null;
-  /** takes a cancel request for this client; null: it goes to the client's server */
-  onCancel: (() => void) | null = null;
   readonly gate = new Gate();
   readonly intake = new Intake();
   readonly question = new Question();
@@ -180,7 +157,7 @@ export class Client implements Waiter, ServerUser {
     this.settings = new SessionSettings(context.tracked);
     this.statements = new Statements(context.statements, context.originals, this.outstanding);
     this.id = id;
-    this.socket = socket;
+    this.#socket = socket;
     this.isUnix = isUnix;
     this.remoteAddress = isUnix ? 'unix' : (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
     this.remotePort = isUnix ? context.config.settings.listen_port : (socket.remotePort ?? 0);
@@ -232,6 +209,48 @@ export class Client implements Waiter, ServerUser {
     if (this.gate.reason === 'login') return 'login';
     if (this.gate.isWaiting) return 'waiting';
     return this.server === null ? 'idle' : 'active';
+  }
+
+  get socket(): Socket {
+    return this.#socket;
+  }
+
+  /** Protocol and cipher; HANDSHAKE: they are not agreed on yet; '': the connection is not encrypted. */
+  get tls(): string {
+    return this.#tls;
+  }
+
+  get user(): string {
+    return this.#user;
+  }
+
+  get databaseName(): string {
+    return this.#databaseName;
+  }
+
+  /** The entry of [databases] to which it logged in, by whatever name, and whose user functions apply. */
+  get entry(): string {
+    return this.login.entry;
+  }
+
+  get replication(): Replication {
+    return this.login.replication;
+  }
+
+  /** The connection goes on through another socket. */
+  useSocket(socket: Socket): void {
+    this.#socket = socket;
+  }
+
+  /** @param tls as the getter has it */
+  noteEncryption(tls: string): void {
+    this.#tls = tls;
+  }
+
+  /** The client says who it is. Nothing of it is proved yet. */
+  identify(user: string, databaseName: string): void {
+    this.#user = user;
+    this.#databaseName = databaseName;
   }
 
   /** Start of every log line about this client, in pgbouncer's form. */
@@ -318,9 +337,9 @@ export class Client implements Waiter, ServerUser {
    * are never done at once.
    */
   write(bytes: Buffer, borrowed = false): void {
-    const { socket } = this;
+    const socket = this.#socket;
     if (this.#database !== null) this.#database.stats.bytesSent += bytes.length;
-    if (this.tls !== '') {
+    if (this.#tls !== '') {
       if (socket.write(borrowed ? Buffer.from(bytes) : bytes)) return;
     } else {
       socket.write(bytes);

@@ -56,7 +56,7 @@ function ofClient(client: Client): DescriptorSnapshot {
     database: client.database?.name ?? null,
     address: client.remoteAddress,
     port: client.remotePort,
-    cancelKey: cancelKeyOf(Buffer.from(client.cancelKey, 'latin1')),
+    cancelKey: cancelKeyOf(Buffer.from(client.login.cancelKey, 'latin1')),
     linkedFd: client.server === null ? 0 : fdOf(client.server.socket),
     ...shownParameters((name) => client.settings.value(name)),
   };

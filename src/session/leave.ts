@@ -16,7 +16,8 @@ export function leave(
   error: ClientError | null,
   serverReason: string | null,
 ): void {
-  const wasUnknown = client.gate.reason === 'login' && client.user === '' && !client.isCancelRequest;
+  const wasUnknown =
+    client.gate.reason === 'login' && client.user === '' && client.login.cancelRequest === null;
   client.context.forget(client);
   // who says nothing at all is a health check
   if (client.context.config.settings.log_disconnections && !(wasUnknown && error === null)) {
@@ -28,7 +29,7 @@ export function leave(
   if (error !== null) client.logPoolerError(error);
   client.pool?.cancelWait(client);
   client.database?.watch?.letGo(client);
-  client.onLeft?.();
+  client.errand.left();
   abandonServer(client, serverReason);
   client.statements.releaseAll();
   client.intake.clear();

@@ -83,7 +83,8 @@ export function linkedClient(user: ServerUser | null): LinkedClient | null {
 function* clientsInOrder(sessions: Sessions): Generator<Client> {
   const groups = new Map<string, Map<string, Client[]>>();
   for (const client of sessions.clients) {
-    const database = (client.database ?? client.cancelPool?.database)?.name ?? client.databaseName;
+    const database =
+      (client.database ?? client.login.cancelRequest?.pool?.database)?.name ?? client.databaseName;
     const ofUsers = getOrMake(groups, database, () => new Map<string, Client[]>());
     getOrMake(ofUsers, client.pool?.user ?? client.user, (): Client[] => []).push(client);
   }
@@ -108,7 +109,9 @@ function clientSnapshot(client: Client, now: number): ClientSnapshot {
     kind: 'client',
     id: client.id,
     user: client.user || '(nouser)',
-    database: (client.database ?? client.cancelPool?.database)?.name ?? (client.databaseName || '(nodb)'),
+    database:
+      (client.database ?? client.login.cancelRequest?.pool?.database)?.name ??
+      (client.databaseName || '(nodb)'),
     replication: client.replication,
     phase: clientPhase(client),
     address: client.remoteAddress,
@@ -135,6 +138,6 @@ function localAddressOf(socket: Socket): string {
 }
 
 /** Its server; of a cancel request the connection that takes it to the server. */
-function linkOf({ id, server, cancelPool }: Client): number | null {
-  return server?.id ?? cancelPool?.cancels.deliveries.get(id)?.id ?? null;
+function linkOf({ id, server, login }: Client): number | null {
+  return server?.id ?? login.cancelRequest?.pool?.cancels.deliveries.get(id)?.id ?? null;
 }

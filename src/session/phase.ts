@@ -3,7 +3,8 @@ import type { ClientPhase } from '../telemetry/snapshot.ts';
 import type { Client } from './client.ts';
 
 export function clientPhase(client: Client): ClientPhase {
-  if (client.isCancelRequest) return client.cancelIsSent ? 'active_cancel_req' : 'waiting_cancel_req';
+  const { cancelRequest } = client.login;
+  if (cancelRequest !== null) return cancelRequest.isSent ? 'active_cancel_req' : 'waiting_cancel_req';
   // the first client of a pool waits for a server before it is welcomed
   if (client.state === 'login') return client.pool === null ? 'login' : 'waiting';
   if (client.state === 'waiting') return 'waiting';

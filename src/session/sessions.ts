@@ -95,7 +95,7 @@ export class Sessions implements ClientContext {
   /** A client is gone; what was counted for it is given back. */
   forget(client: Client): void {
     this.clients.delete(client);
-    this.cancelKeys.delete(client.cancelKey);
+    this.cancelKeys.delete(client.login.cancelKey);
     if (client.pool !== null) {
       client.pool.leave();
       this.directory.users.left(client.user);

@@ -23,7 +23,7 @@ export function maintainClients(sessions: Sessions, now: number): void {
 
 function checkLogin(client: Client, now: number): void {
   const { client_login_timeout: limit } = client.context.config.settings;
-  if (limit > 0 && now - client.connectedAt > limit && !client.isCancelRequest) {
+  if (limit > 0 && now - client.connectedAt > limit && client.login.cancelRequest === null) {
     client.close('client_login_timeout', clientErrors.loginTimeout());
   }
 }

@@ -5,6 +5,7 @@ import type { Pool } from '../../pool/pool.ts';
 import { ClientError } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
 import type { Client, LoggedInClient } from '../client.ts';
+import type { CancelRequest } from '../login/login.ts';
 import type { CancelKey } from './cancel-keys.ts';
 import { answerError } from '../query/reject.ts';
 import { dropHeld } from '../relay/requests.ts';
@@ -19,7 +20,7 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
   const key = Buffer.allocUnsafe(4 + secret.length);
   key.writeInt32BE(pid, 0);
   secret.copy(key, 4);
-  requester.isCancelRequest = true;
+  const request = requester.login.beginCancelRequest();
   const signal = AbortSignal.timeout(Math.max(1, timeout || 2 ** 31 - 1));
 
   const peer = ownId === 0 || peerOf(key) === ownId ? undefined : config.peers.get(peerOf(key));
@@ -29,7 +30,7 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
     return report(
       requester,
       peers
-        .forward(peer, next, signal, requester.id, () => (requester.cancelIsSent = true))
+        .forward(peer, next, signal, requester.id, () => request.noteSent())
         .then(() => 'successfully sent cancel request'),
       signal,
     );
@@ -38,14 +39,14 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
   markKey(key, ownId);
   const target = cancelKeys.find(key.toString('latin1'));
   if (target === undefined) return requester.close('failed cancel request');
-  report(requester, cancel(requester, target, signal), signal);
+  report(requester, cancel(requester, request, target, signal), signal);
 }
 
 /** What BackendKeyData tells a client. @param secretBytes length of the secret: 4 in protocol 3.0 */
 export function issueCancelKey(client: Client, secretBytes: number): CancelKey {
   const { cancelKeys, config } = client.context;
   const key = cancelKeys.issue(client, secretBytes, config.settings.peer_id);
-  client.cancelKey = key.text;
+  client.login.noteCancelKey(key.text);
   return key;
 }
 
@@ -63,11 +64,13 @@ function report(requester: Client, outcome: Promise<string>, signal: AbortSignal
   );
 }
 
-async function cancel(requester: Client, target: Client, signal: AbortSignal): Promise<string> {
-  if (target.onCancel !== null) {
-    target.onCancel();
-    return 'cancel request for console client';
-  }
+async function cancel(
+  requester: Client,
+  request: CancelRequest,
+  target: Client,
+  signal: AbortSignal,
+): Promise<string> {
+  if (target.errand.cancel()) return 'cancel request for console client';
   if (target.loss.hasNothingToCancel) return 'cancel request for a query that has ended';
   if (!target.isLoggedIn()) return cancelHeld(target);
   if (target.state === 'waiting') {
@@ -81,7 +84,7 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
   }
   const { pool } = target;
   if (!isRunning(target)) return cancelHeld(target);
-  requester.cancelPool = pool;
+  request.aimAt(pool);
   return await pool.cancels.inTurn(limit(pool), signal, async () => {
     const { server } = target;
     // Without anything outstanding the cancel would hit the next query, or another client's.
@@ -91,7 +94,7 @@ async function cancel(requester: Client, target: Client, signal: AbortSignal): P
       await pool.cancels.deliver(pool.context.ids, requester.id, (delivery) =>
         sendCancel(server, signal, () => {
           delivery.isSent = true;
-          requester.cancelIsSent = true;
+          request.noteSent();
         }),
       );
     } finally {

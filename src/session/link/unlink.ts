@@ -58,6 +58,6 @@ export function moveTo(client: LoggedInClient, database: Database): void {
   }
   const pool = client.context.directory.pool(database, client.user);
   // a forced user's server must not be shown the client's password, nor be refused because of it
-  if (pool.credentials.user === client.user) pool.credentials.learnFirst(client.learned);
+  if (pool.credentials.user === client.user) pool.credentials.learnFirst(client.login.learned);
   client.enter(database, pool);
 }

@@ -54,7 +54,7 @@ export async function findSecret(
   const sql = database?.config.auth_query ?? settings.auth_query;
   try {
     const rows = await lookUp(directory.poolOf(authDatabase, authUser), sql, [client.user], (cancel) => {
-      client.onLeft = cancel;
+      client.errand.onLeft(cancel);
     });
     const row = rows[0];
     if (row === undefined) return { ...NOBODY, isUnknown: true };

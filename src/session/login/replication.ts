@@ -1,33 +1,36 @@
+/**
+ * Replication connections ("Streaming Replication Protocol"). The server is in a special mode from its login on, so each
+ * client gets a server of its own, which is closed after it. It counts in the limits of its pool, and is pooled by session
+ * whatever pool_mode says.
+ */
 import type { DedicatedWaiter } from '../../pool/waiter.ts';
 import type { LoggedInClient } from '../client.ts';
-import { welcome } from './dialogue.ts';
+import { welcome } from './welcome.ts';
 
-/**
- * Replication connections ("Streaming Replication Protocol"). The server is in a mode of its own from its login on, so
- * nobody else could use it: each client gets a server that is made for it and closed behind it. It counts in the limits
- * of its pool, and is pooled by session whatever pool_mode says.
- */
+/** The client waits for its server, and is welcomed with it. */
 export function enterReplication(client: LoggedInClient): void {
-  const pool = client.pool;
-  client.clock.beginWait(performance.now());
+  const { pool, database } = client;
+  const began = performance.now();
+  client.clock.beginWait(began);
   const waiter: DedicatedWaiter = {
-    waitingSince: client.clock.waitingSince,
+    waitingSince: began,
     startupParameters: [
       ['replication', client.replication === 'logical' ? 'database' : 'true'],
-      ...client.replicationParameters,
+      ...client.login.replicationParameters,
     ],
     onOwnServer(server, settings): void {
-      client.onLeft = null;
+      client.errand.onLeft(null);
       client.loan.begin(server);
       server.attach(client);
-      client.database.stats.serverAssignmentCount++;
-      client.database.stats.waitTime += (performance.now() - client.clock.waitingSince) * 1000;
+      const { stats } = database;
+      stats.serverAssignmentCount++;
+      stats.waitTime += (performance.now() - began) * 1000;
       welcome(client, settings);
     },
     onNoServer(error): void {
       client.close(error.message, error);
     },
   };
-  client.onLeft = () => pool.cancelWait(waiter);
+  client.errand.onLeft(() => pool.cancelWait(waiter));
   pool.acquireDedicated(waiter);
 }

@@ -8,7 +8,7 @@ import type { LoggedInClient } from '../client.ts';
  */
 export function isTracked(client: LoggedInClient): boolean {
   if (!mayBeTracked(client)) return false;
-  if (client.inCluster || client.pool.mode !== 'session') return true;
+  if (client.login.isInCluster || client.pool.mode !== 'session') return true;
   return client.statements.isSessionTracked(client.functions !== null);
 }
 

@@ -1,0 +1,33 @@
+/** Something that is done for a client beside the relay, such as its login or a console command: it may have to be ended. */
+
+export class Errand {
+  #onLeft: (() => void) | null = null;
+  #onCancel: (() => void) | null = null;
+
+  /**
+   * @param callback called once if the client leaves; null: nothing is being done any more
+   * @returns the callback before
+   */
+  onLeft(callback: (() => void) | null): (() => void) | null {
+    const before = this.#onLeft;
+    this.#onLeft = callback;
+    return before;
+  }
+
+  /** @param callback called for each cancel request for this client */
+  onCancel(callback: () => void): void {
+    this.#onCancel = callback;
+  }
+
+  /** The client leaves. */
+  left(): void {
+    this.#onLeft?.();
+  }
+
+  /** A cancel request has come. False: it is about a query of the relay's. */
+  cancel(): boolean {
+    if (this.#onCancel === null) return false;
+    this.#onCancel();
+    return true;
+  }
+}

@@ -1,0 +1,141 @@
+/** What a client has said and proved while it logged in. */
+import type { LearnedSecret } from '../../auth/server-auth.ts';
+import type { Pool } from '../../pool/pool.ts';
+
+/** `logical`: with a database, for logical replication or for a base backup; `physical`: without one. */
+export type Replication = 'none' | 'logical' | 'physical';
+
+/** A connection that only came to cancel another client's query. */
+export class CancelRequest {
+  #pool: Pool | null = null;
+  #isSent = false;
+
+  /** The pool of the client whose query is to be cancelled; null: not known, or another process's. */
+  get pool(): Pool | null {
+    return this.#pool;
+  }
+
+  /** The request is on its way to the server, or to another process. */
+  get isSent(): boolean {
+    return this.#isSent;
+  }
+
+  aimAt(pool: Pool): void {
+    this.#pool = pool;
+  }
+
+  noteSent(): void {
+    this.#isSent = true;
+  }
+}
+
+export class Login {
+  #askedSsl = false;
+  #askedGss = false;
+  #cancelRequest: CancelRequest | null = null;
+  #minor = 0;
+  #replication: Replication = 'none';
+  readonly #replicationParameters: [string, string][] = [];
+  #entry = '';
+  #isInCluster = false;
+  #isOwnProcess = false;
+  #learned: LearnedSecret | null = null;
+  #cancelKey = '';
+
+  /** Null: the client is no cancel request. */
+  get cancelRequest(): CancelRequest | null {
+    return this.#cancelRequest;
+  }
+
+  /** The minor version of protocol 3 that was agreed on. */
+  get minor(): number {
+    return this.#minor;
+  }
+
+  get replication(): Replication {
+    return this.#replication;
+  }
+
+  /** Parameters of the StartupMessage of a replication connection, which its server gets unchanged. */
+  get replicationParameters(): readonly [string, string][] {
+    return this.#replicationParameters;
+  }
+
+  /** The entry of [databases] to which the client logged in, by whatever name; '': it has not. */
+  get entry(): string {
+    return this.#entry;
+  }
+
+  /** The database's cluster was watched at that time: the session may go on at another node. */
+  get isInCluster(): boolean {
+    return this.#isInCluster;
+  }
+
+  /** The client came through the Unix socket from a process of the proxy's own user: an administrator without password. */
+  get isOwnProcess(): boolean {
+    return this.#isOwnProcess;
+  }
+
+  /** What authentication has taught: with it the proxy can log in to servers as the same user. Null: nothing. */
+  get learned(): LearnedSecret | null {
+    return this.#learned;
+  }
+
+  /** The key of CancelRequests for this client, as CancelKeys has it; '': it has none yet. */
+  get cancelKey(): string {
+    return this.#cancelKey;
+  }
+
+  /** The client asks for encryption. False: it has asked for the same kind before, which PostgreSQL refuses. */
+  askFor(kind: 'ssl' | 'gss'): boolean {
+    const isFirst = kind === 'ssl' ? !this.#askedSsl : !this.#askedGss;
+    if (kind === 'ssl') this.#askedSsl = true;
+    else this.#askedGss = true;
+    return isFirst;
+  }
+
+  beginCancelRequest(): CancelRequest {
+    this.#cancelRequest = new CancelRequest();
+    return this.#cancelRequest;
+  }
+
+  agreeOn(minor: number): void {
+    this.#minor = minor;
+  }
+
+  replicate(kind: Replication): void {
+    this.#replication = kind;
+  }
+
+  addReplicationParameter(name: string, value: string): void {
+    this.#replicationParameters.push([name, value]);
+  }
+
+  replicationParameter(name: string): string | undefined {
+    return this.#replicationParameters.find(([each]) => each === name)?.[1];
+  }
+
+  /** Replaces the parameter, or adds it. */
+  setReplicationParameter(name: string, value: string): void {
+    const known = this.#replicationParameters.find(([each]) => each === name);
+    if (known === undefined) this.addReplicationParameter(name, value);
+    else known[1] = value;
+  }
+
+  enter(entry: string, isInCluster: boolean): void {
+    this.#entry = entry;
+    this.#isInCluster = isInCluster;
+  }
+
+  proveOwnProcess(): void {
+    this.#isOwnProcess = true;
+  }
+
+  learn(secret: LearnedSecret | null): void {
+    this.#learned = secret;
+  }
+
+  noteCancelKey(key: string): void {
+    this.#cancelKey = key;
+  }
+}

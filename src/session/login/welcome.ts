@@ -1,0 +1,53 @@
+/** The end of a login: what a client is told before its first query. */
+import type { Welcome } from '../../pool/login.ts';
+import {
+  AUTHENTICATION_OK,
+  backendKeyData,
+  noticeResponse,
+  parameterStatus,
+  readyForQuery,
+} from '../../wire/messages.ts';
+import { TxStatus } from '../../wire/protocol.ts';
+import type { Client, LoggedInClient, Reader } from '../client.ts';
+import { issueCancelKey } from '../link/cancel.ts';
+import { relayClientBytes, resumeClient } from '../relay/client-bytes.ts';
+import { readFast } from './reading.ts';
+
+/** Lengths of the secret in a cancel key, in bytes: protocol 3.0 has 4; 3.2 up to 252, of which PostgreSQL 18 uses 32. */
+const OLD_SECRET = 4;
+const LONG_SECRET = 32;
+
+const RELAY: Reader = { onBytes: relayClientBytes, resume: resumeClient };
+
+/**
+ * Sends AuthenticationOk, settings, the cancel key and the first ReadyForQuery.
+ * @param settings names and values
+ * @param notice text of a NoticeResponse; '': none
+ */
+export function greet(client: Client, settings: Iterable<readonly [string, string]>, notice = ''): void {
+  const parts = [AUTHENTICATION_OK];
+  for (const [name, value] of settings) parts.push(parameterStatus(name, value));
+  const key = issueCancelKey(client, client.login.minor >= 2 ? LONG_SECRET : OLD_SECRET);
+  parts.push(backendKeyData(key.pid, key.secret));
+  if (notice !== '') parts.push(noticeResponse({ severity: 'NOTICE', code: '00000', message: notice }));
+  parts.push(readyForQuery(TxStatus.Idle));
+  client.send(Buffer.concat(parts));
+}
+
+/**
+ * Welcomes the client of a database, and hands it over to the relay with the bytes that it has sent ahead.
+ * @param own the settings of the pool's servers
+ */
+export function welcome(client: LoggedInClient, own: Welcome): void {
+  const settings = [...own].map(([name, value]) => [name, client.settings.welcome(name, value)] as const);
+  greet(client, settings, client.context.config.settings.login_notify_message);
+  client.database.stats.clientLoginCount++;
+  client.errand.onLeft(null);
+  client.clock.beginIdle(performance.now());
+  client.readWith(RELAY);
+  readFast(client);
+  client.gate.open('login');
+  const held = client.intake.take();
+  client.socket.resume();
+  if (held.length > 0) relayClientBytes(client, held);
+}
