@@ -10,6 +10,7 @@ import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
 import { RawClient, rowValues } from '../support/raw.ts';
+import { Login } from '../../src/session/login/login.ts';
 
 /** Connections that count how often anything of theirs is looked at. */
 function world(count: number): { observe: Observe; looks: () => number; clients: { state: string }[] } {
@@ -45,8 +46,7 @@ function world(count: number): { observe: Observe; looks: () => number; clients:
       intake: { bodyLeft: 0, size: 0 },
       server: null,
       statements: { named: { size: 0 } },
-      cancelPool: null,
-      cancelKey: '',
+      login: new Login(),
       remoteAddress: '::1',
       connectedAt: 0,
       clock: { requestedAt: 0 },

@@ -1,3 +1,4 @@
+/** The secrets of users, from auth_file or by auth_query. */
 import type { ClientMethod } from '../../auth/client-auth.ts';
 import { ControlError, runControl, type Row } from '../../pool/control.ts';
 import type { Database } from '../../pool/database.ts';
@@ -7,21 +8,21 @@ import { ClientError, clientErrors } from '../../wire/errors.ts';
 import type { Client } from '../client.ts';
 import { ADMIN_DATABASE } from '../names.ts';
 
-/** What is known of a user before he says anything. */
+/** A user's stored secret, looked up before authentication. */
 export interface FoundSecret {
-  /** plain text, `md5…` or `SCRAM-SHA-256$…`; null: there is none, or it must not match anything */
+  /** plain text, `md5…` or `SCRAM-SHA-256$…`; null: there is none, or nothing must match it */
   readonly secret: string | null;
   readonly exists: boolean;
-  /** auth_query was asked and does not know him */
+  /** auth_query has returned no row for the user */
   readonly isUnknown?: boolean;
 }
 
 const NOBODY: FoundSecret = { secret: null, exists: false };
 
 /**
- * A user's secret: from auth_file, or else by auth_query, run as auth_user on a connection that the client has no
- * influence on (pgbouncer config.md, auth_query; CVE-2025-12819).
- * @returns an error where the query can't be run
+ * Looks up a user's secret in auth_file, or else by auth_query, which runs as auth_user on a connection that the client
+ * cannot influence (pgbouncer config.md, auth_query; CVE-2025-12819).
+ * @returns an error if the query cannot be run
  */
 export async function findSecret(
   client: Client,
@@ -41,7 +42,7 @@ export async function findSecret(
   if (client.user === ADMIN_DATABASE && (client.isConsole || !authUser))
     return { secret: null, exists: true };
   if (!authUser) return NOBODY;
-  // the console has no servers that could be asked; a database that is unknown has none either
+  // neither the console nor an unknown database has servers to run the query on
   const ownName = database?.name ?? (client.isConsole ? ADMIN_DATABASE : null);
   const name = database?.config.auth_dbname ?? settings.auth_dbname ?? ownName;
   if (name === null) return NOBODY;
@@ -65,8 +66,8 @@ export async function findSecret(
     return { secret: secret ?? null, exists: true };
   } catch (error) {
     if (error instanceof ClientError) return error;
-    // it left: nobody hears what the query says
-    if (client.state === 'closed') return NOBODY;
+    // the result does not matter after the client has left
+    if (client.isClosed) return NOBODY;
     return configError(client, `auth_query failed: ${(error as Error).message}`);
   }
 }
@@ -76,10 +77,10 @@ function configError(client: Client, reason: string): ClientError {
   return clientErrors.configError();
 }
 
-/** How often a connection may be lost in a switchover before the login fails. */
+/** The number of attempts, of which a switchover may interrupt all but the last, before the login fails. */
 const ATTEMPTS = 3;
 
-/** A query that only looks something up: where the writer is being looked for, it is asked again of the next one. */
+/** Runs a query that only reads, and repeats it on the next writer if a switchover interrupts it. */
 async function lookUp(...query: Parameters<typeof queryPool>): Promise<Row[]> {
   const [pool] = query;
   for (let attempt = 1; ; attempt++) {
@@ -92,7 +93,7 @@ async function lookUp(...query: Parameters<typeof queryPool>): Promise<Row[]> {
   }
 }
 
-/** One query of the proxy's own on a pool's server, which it waits for as a client would. */
+/** Runs one query of the proxy's own on a server of the pool, and waits for the server as a client would. */
 function queryPool(
   pool: Pool,
   sql: string,
@@ -121,7 +122,7 @@ function queryPool(
   });
 }
 
-/** A client that logs in as auth_user uses the same servers: what it has set there is not for others. */
+/** Undoes the settings of clients that have logged in as auth_user, which use the same servers. */
 async function restoreDefaults(server: Server): Promise<void> {
   const { tracked } = server.pool.context;
   const sql = tracked.difference(tracked.kept(server.defaults), server);

@@ -1,3 +1,4 @@
+/** The authentication method of a client, and the facts about the client that methods check. */
 import { TLSSocket } from 'node:tls';
 import type { ClientIdentity, ClientMethod } from '../../auth/client-auth.ts';
 import { Hba, identMapper } from '../../auth/hba.ts';
@@ -8,7 +9,7 @@ import { peerCredentials, peerIds } from '../../auth/peer.ts';
 import type { Config } from '../../config/config.ts';
 import type { Client } from '../client.ts';
 
-/** How a client has to prove who it is, and what is known of it for that. */
+/** How a client has to prove who it is. */
 export interface LoginMethod {
   readonly method: ClientMethod;
   /** name of the ident map of an HBA line; null: names must be equal */
@@ -20,8 +21,8 @@ export interface LoginMethod {
 const compiled = new WeakMap<Config, Hba>();
 
 /**
- * auth_type, or what the HBA file says for this client. Null: no line is for it.
- * @param entry what the name of its database stands for
+ * The method of auth_type, or of the HBA line for this client. Null: no line matches.
+ * @param entry the entry of [databases] that the name of its database stands for
  */
 export function loginMethod(client: Client, entry: string): LoginMethod | null {
   const { config } = client.context;
@@ -42,7 +43,7 @@ export function loginMethod(client: Client, entry: string): LoginMethod | null {
   });
 }
 
-/** What the dialogue is told of a client, beside its secret. */
+/** The facts about a client that the dialogue checks, except its secret. */
 export function identityOf(
   client: Client,
   { method, map, options }: LoginMethod,
@@ -84,8 +85,8 @@ function checkPassword(
 }
 
 /**
- * The console's own way in (pgbouncer: "user pgbouncer ... when the login comes via the Unix socket and the client has
- * the same Unix user UID as the running process").
+ * Whether the client may enter the console without a password (pgbouncer: "user pgbouncer ... when the login comes via the
+ * Unix socket and the client has the same Unix user UID as the running process").
  */
 export async function isOwnProcess(client: Client): Promise<boolean> {
   if (!client.isUnix || client.user !== 'pgbouncer') return false;
