@@ -1,5 +1,6 @@
 import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
-import { asyncPlaces, bundle } from './bundle.ts';
+import { asyncPlaces } from './async-places.ts';
+import { bundle } from './bundle.ts';
 
 /**
  * Main of a bundler process: one job after the other, and esbuild's process below it. Files that block or fill it cost
