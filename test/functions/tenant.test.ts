@@ -1,0 +1,444 @@
+/** A tenant's states, with a builder, a host and a clock of the test's own: no files, no processes, no waiting. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Clock } from '../../src/platform/clock.ts';
+import type { TenantState } from '../../src/telemetry/snapshot.ts';
+import type { Bundle } from '../../src/functions/build/bundle-job.ts';
+import { BundleError } from '../../src/functions/build/bundlers.ts';
+import type { Decision } from '../../src/functions/functions.ts';
+import type { HostAnswer, HostCall, SandboxHost, VersionCode } from '../../src/functions/sandbox/host.ts';
+import { refused, type LoadResult } from '../../src/functions/sandbox/load-result.ts';
+import { Tenant } from '../../src/functions/tenants/tenant.ts';
+import { TENANT_SETTINGS, tenantContext } from '../support/tenant.ts';
+
+class TestClock implements Clock {
+  #now = 0;
+  #due: { readonly at: number; readonly work: () => void }[] = [];
+
+  now(): number {
+    return this.#now;
+  }
+
+  after(delayMs: number, work: () => void): () => void {
+    const entry = { at: this.#now + delayMs, work };
+    this.#due.push(entry);
+    return () => {
+      this.#due = this.#due.filter((each) => each !== entry);
+    };
+  }
+
+  advance(ms: number): void {
+    this.#now += ms;
+    const due = this.#due.filter(({ at }) => at <= this.#now);
+    this.#due = this.#due.filter(({ at }) => at > this.#now);
+    for (const { work } of due) work();
+  }
+}
+
+/** Routes each query to the code of the version that is asked; a code with `!` can't be loaded. */
+class TestHost implements SandboxHost {
+  readonly isInline = false;
+  readonly loaded = new Map<number, string>();
+
+  load({ id, code }: VersionCode): Promise<LoadResult> {
+    if (code.includes('!')) return Promise.resolve(refused('mistake', `Error: ${code}`));
+    this.loaded.set(id, code);
+    return Promise.resolve({ kind: 'loaded', manifest: { routes: true, rewrites: false } });
+  }
+
+  evaluate(
+    versionId: number,
+    calls: readonly HostCall[],
+    done: (answers: readonly HostAnswer[], consoleText: string) => void,
+  ): void {
+    const code = this.loaded.get(versionId) ?? 'nowhere';
+    const answer = (query: string): HostAnswer =>
+      query.startsWith('slow')
+        ? { rewrite: null, route: { failure: { outcome: 'deadline', message: 'took longer', stack: '' } } }
+        : { rewrite: null, route: { text: code } };
+    done(
+      calls.map(({ query }) => answer(query)),
+      '',
+    );
+  }
+
+  dispose(versionId: number): void {
+    this.loaded.delete(versionId);
+  }
+
+  stop(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+const bundleOf = (code: string): Bundle => ({
+  code,
+  map: { sources: [], mappings: '', checkpoints: new Int32Array() },
+  inputs: [],
+  hash: code,
+});
+
+/** A tenant and everything around it. */
+class World {
+  readonly clock = new TestClock();
+  readonly host = new TestHost();
+  readonly lines: string[] = [];
+  /** what the tenant's file holds; an error: what bundling it gives; a promise: it is being bundled for as long */
+  file: string | Error | Promise<string> = 'v1';
+  /** how long the tenant's next version has to wait, in ms */
+  waitMs = 0;
+  readonly blamed: string[] = [];
+  readonly tenant: Tenant;
+
+  constructor() {
+    const context = tenantContext(this.lines, {
+      clock: this.clock,
+      builder: { bundle: () => this.#bundle(), asyncPlaces: () => Promise.resolve([]) },
+      disk: {
+        trailOf: () => Promise.resolve(new Map()),
+        isThere: () => true,
+        isSearched: () => false,
+      },
+    });
+    this.tenant = new Tenant({
+      id: '1',
+      files: { routing: '/rules/a/routing_rules.ts', rewrite: null },
+      settings: TENANT_SETTINGS,
+      host: this.host,
+      context: {
+        ...context,
+        housing: {
+          ...context.housing,
+          waitMs: () => this.waitMs,
+          addBlame: (name) => this.blamed.push(name),
+        },
+      },
+    });
+  }
+
+  async #bundle(): Promise<Bundle> {
+    if (this.file instanceof Error) throw this.file;
+    return bundleOf(await this.file);
+  }
+
+  async save(file: World['file']): Promise<void> {
+    this.file = file;
+    void this.tenant.reload();
+    await settled();
+  }
+
+  /** Where a query goes, or the code of the error that it gets; `waits`: neither yet. */
+  async ask(query = 'q', clientId = 100): Promise<string> {
+    let said = 'waits';
+    const call = { username: 'u', query, inTransaction: false, database: 'a', clientId };
+    this.tenant.decide(call, (decision: Decision) => {
+      said = decision.kind === 'go' ? (decision.dbkey ?? 'stays') : decision.code;
+    });
+    await settled();
+    return said;
+  }
+}
+
+/** When everything that needs no clock has happened. */
+async function settled(): Promise<void> {
+  for (let i = 0; i < 5; i++) await nextTurn();
+}
+
+const BROKEN = new BundleError('routing_rules.ts:1:1: Unexpected "}"', 'mistake');
+const SHORT = new BundleError('EMFILE: too many open files', 'passing');
+const never = new Promise<string>(() => {});
+
+const FAILED = '38000';
+const OVERLOADED = '53000';
+
+interface Row {
+  readonly after: (world: World) => Promise<void>;
+  readonly state: TenantState;
+  readonly answer: string;
+}
+
+const STATES: Record<string, Row> = {
+  'before anything is built, calls wait': { after: async () => {}, state: 'loading', answer: 'waits' },
+  'while the first build runs, calls wait': {
+    after: (world) => world.save(never),
+    state: 'loading',
+    answer: 'waits',
+  },
+  'the first version serves': { after: (world) => world.save('v1'), state: 'serving', answer: 'v1' },
+  'a file that is broken from the start fails calls': {
+    after: (world) => world.save(BROKEN),
+    state: 'no version',
+    answer: FAILED,
+  },
+  'a version that no host can load fails calls': {
+    after: (world) => world.save('v1!'),
+    state: 'no version',
+    answer: FAILED,
+  },
+  'the next version takes the place of the first': {
+    after: async (world) => {
+      await world.save('v1');
+      await world.save('v2');
+    },
+    state: 'serving',
+    answer: 'v2',
+  },
+  'the old version serves while the next one is built': {
+    after: async (world) => {
+      await world.save('v1');
+      await world.save(never);
+    },
+    state: 'serving',
+    answer: 'v1',
+  },
+  'the old version serves when the file has been broken': {
+    after: async (world) => {
+      await world.save('v1');
+      await world.save(BROKEN);
+    },
+    state: 'serving old version',
+    answer: 'v1',
+  },
+  'the old version serves when the next one cannot be loaded': {
+    after: async (world) => {
+      await world.save('v1');
+      await world.save('v2!');
+    },
+    state: 'serving old version',
+    answer: 'v1',
+  },
+  'a broken file that is mended is served': {
+    after: async (world) => {
+      await world.save('v1');
+      await world.save(BROKEN);
+      await world.save('v2');
+    },
+    state: 'serving',
+    answer: 'v2',
+  },
+  'a broken file that is put back serves as before': {
+    after: async (world) => {
+      await world.save('v1');
+      await world.save(BROKEN);
+      await world.save('v1');
+    },
+    state: 'serving',
+    answer: 'v1',
+  },
+  'calls wait while the machine is short of something': {
+    after: (world) => world.save(SHORT),
+    state: 'loading',
+    answer: 'waits',
+  },
+  'loading is tried again after a second': {
+    after: async (world) => {
+      await world.save(SHORT);
+      world.file = 'v1';
+      world.clock.advance(1_000);
+      await settled();
+    },
+    state: 'serving',
+    answer: 'v1',
+  },
+  'a tenant that is held back has its calls refused, whatever the policy': {
+    after: async (world) => {
+      world.waitMs = 2_000;
+      await world.save('v1');
+    },
+    state: 'no version',
+    answer: OVERLOADED,
+  },
+  'a tenant that was held back is loaded when its time is over': {
+    after: async (world) => {
+      world.waitMs = 2_000;
+      await world.save('v1');
+      world.waitMs = 0;
+      world.clock.advance(2_000);
+      await settled();
+    },
+    state: 'serving',
+    answer: 'v1',
+  },
+  'RELOAD loads a tenant that is held back': {
+    after: async (world) => {
+      world.waitMs = 2_000;
+      await world.save('v1');
+      await world.tenant.reload(true);
+    },
+    state: 'serving',
+    answer: 'v1',
+  },
+  'a guard whose file is gone for too long fails calls': {
+    after: async (world) => {
+      await world.save('v1');
+      world.tenant.setMissing('the file is gone');
+    },
+    state: 'missing',
+    answer: FAILED,
+  },
+  'a guard whose file is back serves again': {
+    after: async (world) => {
+      await world.save('v1');
+      world.tenant.setMissing('the file is gone');
+      world.tenant.setMissing(null);
+    },
+    state: 'serving',
+    answer: 'v1',
+  },
+  'slow calls of several clients and kinds suspend the tenant, until one is answered': {
+    after: async (world) => {
+      await world.save('v1');
+      for (const [clientId, kind] of ['a', 'b', 'c', 'd', 'e'].entries())
+        await world.ask(`slow ${kind}`, clientId);
+    },
+    state: 'suspended',
+    answer: 'v1',
+  },
+};
+
+for (const [what, { after, state, answer }] of Object.entries(STATES)) {
+  test(what, async () => {
+    const world = new World();
+    await after(world);
+    assert.equal(world.tenant.state, state);
+    assert.equal(await world.ask(), answer);
+    world.tenant.dispose();
+  });
+}
+
+test('calls that wait for the first version are judged by it', async () => {
+  const world = new World();
+  const build = Promise.withResolvers<string>();
+  await world.save(build.promise);
+  const { generation } = world.tenant;
+  const said: unknown[] = [];
+  const call = { username: 'u', query: 'q', inTransaction: false, database: 'a' };
+  world.tenant.decide(call, (decision) => said.push(decision));
+  await settled();
+  assert.deepEqual(said, []);
+  build.resolve('v1');
+  await settled();
+  assert.deepEqual(said, [{ kind: 'go', query: null, dbkey: 'v1' }]);
+  assert.equal(world.tenant.generation, generation);
+  world.tenant.dispose();
+});
+
+test('statements are judged again after a new version, other settings and a missing file, and only then', async () => {
+  const world = new World();
+  const { tenant } = world;
+  await world.save('v1');
+  const changes = async (work: () => unknown): Promise<boolean> => {
+    const { generation } = tenant;
+    await work();
+    await settled();
+    return tenant.generation !== generation;
+  };
+  assert.equal(await changes(() => world.save('v1')), false);
+  assert.equal(await changes(() => world.save('v2')), true);
+  assert.equal(await changes(() => world.save(BROKEN)), false);
+  assert.equal(await changes(() => tenant.configure({ ...TENANT_SETTINGS }, world.host)), false);
+  assert.equal(await changes(() => tenant.configure({ ...TENANT_SETTINGS, timeoutMs: 5 }, world.host)), true);
+  assert.equal(await changes(() => tenant.setMissing('gone')), true);
+  assert.equal(await changes(() => tenant.setMissing('gone')), false);
+  tenant.dispose();
+});
+
+test('a file that is saved many times during a build is built once more', async () => {
+  const world = new World();
+  const build = Promise.withResolvers<string>();
+  await world.save(build.promise);
+  for (let i = 0; i < 10; i++) void world.tenant.reload();
+  world.file = 'v2';
+  build.resolve('v1');
+  await world.tenant.idle();
+  assert.equal(world.tenant.builds, 2);
+  assert.equal(await world.ask(), 'v2');
+  world.tenant.dispose();
+});
+
+test('a complaint is logged once, and again when an operator asks', async () => {
+  const world = new World();
+  const complaints = (): number => world.lines.filter((line) => line.includes('not loaded')).length;
+  await world.save(BROKEN);
+  await world.save(BROKEN);
+  assert.equal(complaints(), 1);
+  await world.tenant.reload(true);
+  assert.equal(complaints(), 2);
+  await world.save(new BundleError('another mistake', 'mistake'));
+  assert.equal(complaints(), 3);
+  assert.equal(world.tenant.observe([]).lastError, 'another mistake');
+  world.tenant.dispose();
+});
+
+test('a build that costs others something is blamed on the folder, a mistake is not', async () => {
+  const world = new World();
+  await world.save(BROKEN);
+  assert.deepEqual(world.blamed, []);
+  await world.save(new BundleError('bundling took longer than 10 s', 'offence'));
+  assert.deepEqual(world.blamed, ['/rules/a']);
+  world.tenant.dispose();
+});
+
+test('a tenant that moves to another host serves there, and has left the first one', async () => {
+  const world = new World();
+  await world.save('v1');
+  const other = new TestHost();
+  await world.tenant.moveTo(other);
+  assert.deepEqual([[...world.host.loaded.values()], [...other.loaded.values()]], [[], ['v1']]);
+  assert.equal(await world.ask(), 'v1');
+  world.tenant.dispose();
+});
+
+test('a tenant that goes answers what it was asked, and leaves its host', async () => {
+  const world = new World();
+  await world.save('v1');
+  const asked = world.ask();
+  world.tenant.dispose();
+  assert.equal(await asked, 'v1');
+  await settled();
+  assert.equal(world.host.loaded.size, 0);
+});
+
+test('a tenant that goes during its first build answers nobody by a version, and loads none', async () => {
+  const world = new World();
+  const build = Promise.withResolvers<string>();
+  await world.save(build.promise);
+  const asked = world.ask();
+  world.tenant.dispose();
+  assert.equal(await asked, OVERLOADED);
+  build.resolve('v1');
+  await settled();
+  assert.equal(world.host.loaded.size, 0);
+});
+
+test('the snapshot is plain data that does not change any more', async () => {
+  const world = new World();
+  await world.save('v1');
+  await world.ask();
+  const before = world.tenant.observe(['a', 'b']);
+  assert.deepEqual(structuredClone(before), before);
+  const { loadedAtMs, ...rest } = before;
+  assert.ok(loadedAtMs !== null);
+  assert.deepEqual(rest, {
+    id: '1',
+    name: '/rules/a',
+    routingFile: '/rules/a/routing_rules.ts',
+    rewriteFile: '',
+    databases: ['a', 'b'],
+    state: 'serving',
+    version: 'v1',
+    calls: 1,
+    routed: 1,
+    rewritten: 0,
+    rejected: 0,
+    refusedMoves: 0,
+    failures: {},
+    lastError: '',
+    lastErrorAtMs: null,
+  });
+  await world.ask('slow');
+  assert.deepEqual([before.calls, before.failures], [1, {}]);
+  assert.deepEqual(world.tenant.observe([]).failures, { deadline: 1 });
+  world.tenant.dispose();
+});
