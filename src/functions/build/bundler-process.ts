@@ -1,33 +1,32 @@
+/**
+ * Main of a bundler process: one job after the other, with esbuild's process below it. Files that block or fill it cost their
+ * own rule, and never the proxy's thread. The proxy kills the whole group when a job takes too long.
+ */
 import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
 import { asyncPlaces } from './async-places.ts';
 import { bundle } from './bundle.ts';
 
-/**
- * Main of a bundler process: one job after the other, and esbuild's process below it. Files that block or fill it cost
- * their own rule, and never the proxy's thread. The proxy ends the whole group when a job takes too long.
- */
-
-/** esbuild's own process has ended: whatever it was given does not come back, and neither does the next job. */
+/** esbuild's own process has ended: neither this job nor another one will be answered. */
 const LOST = /^The service (?:was stopped|is no longer running)/;
 
-/** Tells of what is added to it, some at a time. */
-class Told extends Set<string> {
-  #untold: string[] = [];
+/** Reports what is added to it, some paths at a time. */
+class Reported extends Set<string> {
+  #unreported: string[] = [];
 
   override add(path: string): this {
     if (this.has(path)) return this;
-    if (this.#untold.push(path) === 1) setImmediate(() => this.#tell());
+    if (this.#unreported.push(path) === 1) setImmediate(() => this.#report());
     return super.add(path);
   }
 
-  #tell(): void {
-    process.send!({ kind: 'looking', paths: this.#untold } satisfies Looking);
-    this.#untold = [];
+  #report(): void {
+    process.send!({ kind: 'looking', paths: this.#unreported } satisfies Looking);
+    this.#unreported = [];
   }
 }
 
 async function work(job: BundleJob): Promise<BundleResult> {
-  if (job.kind === 'bundle') return await bundle(job.files, new Told());
+  if (job.kind === 'bundle') return await bundle(job.files, new Reported());
   return { kind: 'async places', places: await asyncPlaces(job.inputs, job.folder) };
 }
 
@@ -37,7 +36,7 @@ process.on('message', (job: BundleJob) => {
     process.send!(result);
   });
 });
-// The proxy is gone, or has given up on the job. esbuild may hang in a file.
+// the proxy is gone or has given up the job, and esbuild may hang in a file
 process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});

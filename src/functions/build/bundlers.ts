@@ -1,3 +1,7 @@
+/**
+ * Bundling happens in processes of its own, each of which has one job at a time. Files that hang it, fill its memory or end
+ * it cost their own tenant alone.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import {
@@ -12,16 +16,11 @@ import type { Details } from './places.ts';
 import { Turns } from './turns.ts';
 import { BUNDLER } from '../limits.ts';
 
-/**
- * Bundling happens in processes of its own, each of which has one job at a time. What the files of one set do to it (it
- * may hang over them, fill its memory, or end because of them) costs that set's tenant alone.
- */
-
-/** The files can't be bundled: all that is wrong, on one line, with file, line and column. */
+/** Files that can't be bundled. The message has all mistakes, on one line, with file, line and column. */
 export class BundleError extends Error {
-  /** What was read, or looked for in vain, before that: a change there may mend it. */
+  /** Files that were read or looked for in vain: a change there may mend it. */
   readonly inputs: readonly string[];
-  /** `passing`: the machine is short of something. `offence`: the files have cost more than their share. */
+  /** `passing`: the machine was short of something. `offence`: the files have taken more than their share. */
   readonly kind: 'mistake' | 'passing' | 'offence';
   readonly details: Details;
 
@@ -38,7 +37,7 @@ export class BundleError extends Error {
   }
 }
 
-/** `inputs`: what the bundler was about to read before that, as far as it could tell */
+/** How a job ended without a result. `inputs`: files that the bundler was about to read, as far as it could report them. */
 type Ending =
   | { readonly kind: 'late'; readonly inputs: readonly string[] }
   | { readonly kind: 'ended'; readonly inputs: readonly string[] }
@@ -65,7 +64,7 @@ class Bundler {
         serialization: 'advanced',
         env: binary === undefined ? {} : { ESBUILD_BINARY_PATH: binary },
         cwd: '/',
-        // a group of its own, with which esbuild ends too
+        // a group of its own, so that esbuild is killed with it
         detached: true,
       },
     );
@@ -92,7 +91,7 @@ class Bundler {
         this.#ref(false);
         resolve(result);
       };
-      // one that could not be started has no channel, and tells of it next
+      // one that could not be started has no channel; its `error` event comes next
       if (!this.#child.connected) return;
       this.#child.send(job, (error) => {
         if (error !== null) this.#end(this.#ended('ended'));
@@ -111,11 +110,11 @@ class Bundler {
     try {
       process.kill(-pid, 'SIGKILL');
     } catch {
-      // it is gone already
+      // it has ended already
     }
   }
 
-  /** Whether this process stays because of the child. */
+  /** @param isBusy the proxy does not exit before the child has answered */
   #ref(isBusy: boolean): void {
     const channel = this.#child.channel as { ref(): void; unref(): void } | null | undefined;
     if (isBusy) {
@@ -142,14 +141,14 @@ class Bundler {
 /** The bundlers that all tenants share. */
 export class Bundlers {
   readonly #quick = new Turns(BUNDLER.quickTurns);
-  /** for tenants whose files have been slow, or have ended a bundler */
+  /** for jobs that were slow or have ended a bundler, and for suspects */
   readonly #slow = new Turns(1);
   readonly #idle: Bundler[] = [];
   #timer: NodeJS.Timeout | null = null;
 
   /**
-   * Puts a set's files and all that they import into one script.
-   * @param isSuspect the tenant has been slow lately
+   * Puts a tenant's files and all that they import into one script.
+   * @param isSuspect the tenant has harmed others lately: it waits for its turn among such tenants
    * @throws BundleError
    */
   async bundle(tenant: string, isSuspect: boolean, files: SourceFiles): Promise<Bundle> {
@@ -164,7 +163,7 @@ export class Bundlers {
     );
   }
 
-  /** `file:line:column` of each async function in the author's own files, relative to a folder. */
+  /** @returns `file:line:column` of each async function in the author's own files, relative to a folder */
   async asyncPlaces(tenant: string, inputs: readonly string[], folder: string): Promise<readonly string[]> {
     try {
       const result = await this.#run(tenant, true, { kind: 'async places', inputs, folder });
@@ -180,7 +179,7 @@ export class Bundlers {
       result = await this.#quick.run(tenant, () => this.#once(job, BUNDLER.quickMs), BUNDLER.giveOnMs);
     if (result.kind === 'late' || result.kind === 'ended')
       result = await this.#slow.run(tenant, () => this.#once(job, BUNDLER.longestMs));
-    // it may have been ended from outside; alone and twice in a row, it was these files
+    // it may have been killed from outside; twice in a row and alone, these files have ended it
     if (result.kind === 'ended')
       result = await this.#slow.run(tenant, () => this.#once(job, BUNDLER.longestMs));
     switch (result.kind) {

@@ -1,7 +1,6 @@
+/** Places in an author's source files, and text of theirs made printable. */
 import { dirname, relative, resolve } from 'node:path';
 import { ENTRY, findPlace, type MapIndex } from './source-map.ts';
-
-/** Places in an author's source files, and text of theirs made printable. */
 
 /** A place in an author's file. */
 export interface Place {
@@ -32,7 +31,7 @@ export class Positions {
     this.#folder = folder;
   }
 
-  /** Of the innermost frame in the author's code, or null. */
+  /** The innermost frame of a stack that is in the author's code; null: there is none. */
   find(stack: string): Place | null {
     for (const [, line, column] of stack.matchAll(/bundle\.js:(\d+):(\d+)/g)) {
       const place = findPlace(this.#map, Number(line) - 1, Number(column) - 1);
@@ -48,12 +47,12 @@ export function positionsOf(map: MapIndex, entryFile: string): Positions {
   return new Positions(map, dirname(entryFile));
 }
 
-/** `file:line:column: `, or '' when it is not known. */
+/** `file:line:column: `; '': not known. */
 export function placed(place: Place | null): string {
   return place === null ? '' : `${place.file}:${place.line}:${place.column}: `;
 }
 
-/** Text that a function made up, for a log: nothing in it moves somebody's cursor or looks like another line. */
+/** A text that a function made, for a log: nothing in it moves the cursor of a terminal or looks like another line. */
 export function printable(text: string): string {
   // oxlint-disable-next-line no-control-regex
   const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/g;

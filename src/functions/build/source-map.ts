@@ -1,9 +1,8 @@
 /**
- * Source maps of bundles. A map of some MB is decoded once, by the process that bundles; the proxy keeps it as text with
- * an index, and decodes a small piece of it when a failure has to be placed.
+ * Source maps of bundles. A map of several MB is decoded once, by the process that bundles. The proxy keeps it as text with an
+ * index, and decodes a small piece of it when a failure has to be placed.
  */
-
-/** What imports a set's files and gives their functions out: no file of the author's. */
+/** Name of the module that imports a tenant's files and exports their functions. The author has not written it. */
 export const ENTRY = 'pgswitchyard-entry.js';
 
 export interface MapIndex {
@@ -21,7 +20,7 @@ export interface Place {
   readonly column: number;
 }
 
-/** Segments from one checkpoint to the next: the most that one search decodes. */
+/** Segments from one checkpoint to the next, which is the most that one search decodes. */
 const STEP = 500;
 const FIELDS = 6;
 const SEMICOLON = 59;
@@ -33,7 +32,7 @@ for (const [value, digit] of [
 ].entries())
   DIGITS[digit.charCodeAt(0)] = value;
 
-/** Reads segments one after the other. What it holds between two of them is where the last one was. */
+/** Reads segments one after the other. Between two of them its fields say where the last one was. */
 class Decoder {
   readonly #text: string;
   at = 0;
@@ -47,7 +46,7 @@ class Decoder {
     this.#text = text;
   }
 
-  /** Goes to where the next segment begins. @returns false: there is none */
+  /** Moves to the start of the next segment. @returns false: there is none */
   seek(): boolean {
     for (; this.at < this.#text.length; this.at++) {
       const code = this.#text.charCodeAt(this.at);
@@ -101,7 +100,7 @@ export function indexMap(json: string): MapIndex {
 }
 
 /**
- * Where a place in a bundle comes from: the last segment that begins there or before it.
+ * The source of a place in a bundle, by the last segment that begins there or before; null: not known.
  * @param line from 0
  * @param column from 0
  */

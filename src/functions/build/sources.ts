@@ -1,8 +1,9 @@
+/** Which files hold the user functions of a database. */
 import { existsSync, lstatSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { SourceFiles } from './bundle-job.ts';
 
-/** What says where user functions are. All paths are absolute. */
+/** Options that say where user functions are. All paths are absolute. */
 export interface SourceSettings {
   readonly user_functions_dir: string | null;
   readonly routing_rules_file: string | null;
@@ -14,9 +15,9 @@ export interface DatabaseFunctions {
   readonly name: string;
   readonly routing_rules_file: string | null;
   readonly rewrite_query_file: string | null;
-  /** names that functions of its own may return besides those of its own databases; `*`: all */
+  /** names that its own functions may return besides those of its own databases; `*`: all */
   readonly routing_targets?: readonly string[];
-  /** what its clients may do past the functions; null: as [pgbouncer] says */
+  /** requests that its clients may send past the functions; null: those that [pgbouncer] allows */
   readonly user_functions_allow?: readonly string[] | null;
 }
 
@@ -37,7 +38,7 @@ export function nameOf(files: SourceFiles): string {
 
 const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
 
-/** Finds a file by its folder, its name, and the endings that it may have. */
+/** Finds a file by its folder, its name and the extensions that it may have; null: there is none. */
 export type FindFile = (folder: string, name: string, extensions: readonly string[]) => string | null;
 
 const inFolder: FindFile = (folder, name, extensions) =>
@@ -51,14 +52,14 @@ export function isCandidate(name: string): boolean {
 }
 
 /**
- * A symbolic link that leads nowhere just now is a rule that can't be read, and not a rule that was taken away; so is what
- * may be in a folder that is there and may not be looked into.
+ * Whether a file is there, or may be. A symbolic link that leads nowhere is a rule that can't be read, and not one that was
+ * removed; the same applies to a file in a folder that may not be looked into.
  */
 export function isThere(file: string): boolean {
   return presenceOf(file) !== 'none';
 }
 
-/** `hidden`: it may be there, in a folder that may not be looked into. */
+/** `hidden`: it may be there, in a folder that may not be looked into */
 export function presenceOf(file: string): 'there' | 'hidden' | 'none' {
   try {
     return lstatSync(file, { throwIfNoEntry: false }) === undefined ? 'none' : 'there';
@@ -70,8 +71,8 @@ export function presenceOf(file: string): 'there' | 'hidden' | 'none' {
 }
 
 /**
- * Which files apply to a database. The nearest wins, for each function by itself: the database's option, its folder in
- * user_functions_dir, the global option, user_functions_dir itself. Null: none.
+ * The files that apply to a database; null: there are none. For each function the nearest file wins: the database's option,
+ * its folder in user_functions_dir, the global option, user_functions_dir itself.
  */
 export function sourceFiles(
   settings: SourceSettings,
@@ -95,9 +96,9 @@ export function sourceFiles(
 }
 
 /**
- * Whether functions are the operator's, and not a tenant's: all of their files are named by [pgbouncer], or lie in
- * user_functions_dir itself. Where the two functions come from different files, both run in one isolate and could change
- * each other's answers, so that one file of a tenant's makes both a tenant's.
+ * Whether functions are the operator's, and not a database's own: all of their files are named by [pgbouncer] or lie in
+ * user_functions_dir itself. Both functions run in one isolate and could change each other's answers, so that one file of a
+ * database's own makes both its own.
  */
 export function areOperators(settings: SourceSettings, { routing, rewrite }: SourceFiles): boolean {
   return [routing, rewrite].every((file) => file === null || isOperators(settings, file));

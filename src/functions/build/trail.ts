@@ -1,19 +1,20 @@
+/** Everything on the way to some files: folders, symbolic links, and the places where something is missing. */
 import { lstat, readlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { WATCH } from '../limits.ts';
 
 export interface TrailPoint {
-  /** changes when something is written there, or something else takes its place; '' when there is nothing */
+  /** changes when something is written there or takes its place; '': nothing is there */
   readonly stamp: string;
-  /** when that was, in ms since 1970; 0 when there is nothing */
+  /** when that was, in ms since 1970; 0: nothing is there, or a folder */
   readonly changedAt: number;
-  /** anybody may write there, or put something else in its place */
+  /** any user may write there, or put something else in its place */
   readonly isWorldWritable: boolean;
 }
 
 /**
- * Everything on the way to some files: each folder, each symbolic link, and where a way ends because something is missing,
- * that. When one of these changes, other files may be meant. By paths without links before their last part.
+ * The points on the way to some files, by paths without links before their last part. When one of them changes, the same
+ * paths may lead to other files.
  */
 export type Trail = ReadonlyMap<string, TrailPoint>;
 
@@ -69,7 +70,7 @@ class Walk {
       const isLink = stat.isSymbolicLink();
       const isSticky = stat.isDirectory() && (stat.mode & 0o1000) !== 0;
       this.points.set(path, {
-        // of a folder only which one it is: what is in it has points of its own
+        // of a folder only its identity: files in it have points of their own
         stamp: stat.isDirectory()
           ? `${stat.dev}:${stat.ino}`
           : `${stat.dev}:${stat.ino}:${stat.ctimeMs}:${stat.size}`,
@@ -85,13 +86,13 @@ class Walk {
 }
 
 /**
- * Whether something has changed since a moment, also when it was before anybody watched.
+ * Whether something has changed since a moment, also if that was before anything was watched.
  * @param since ms since 1970
  */
 export function hasChangedSince(before: Trail | null, now: Trail, since: number): boolean {
   for (const [path, { stamp, changedAt }] of now) {
     const last = before?.get(path);
-    // A missing path and a folder have no time of change.
+    // a missing path and a folder have no time of change
     if (last?.stamp !== stamp && (changedAt >= since || (last !== undefined && changedAt === 0))) return true;
   }
   return false;

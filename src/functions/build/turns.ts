@@ -1,8 +1,9 @@
+/** A fixed number of turns, which tenants take one after the other. */
 import { BUNDLER } from '../limits.ts';
 
 /**
- * Gives out a fixed number of turns. Tenants that wait are served round robin, each has one turn at a time, so that
- * whatever one tenant asks for delays another tenant by one turn at most.
+ * Tenants that wait are served round robin, and each has one turn at a time: whatever a tenant asks for delays another one by
+ * one turn at most.
  */
 export class Turns {
   #free: number;
@@ -17,7 +18,7 @@ export class Turns {
 
   /**
    * Runs the work when the tenant's turn has come.
-   * @param giveOnMs work that takes longer goes on, and its turn is another tenant's
+   * @param giveOnMs work that takes longer goes on, and another tenant gets its turn
    */
   async run<T>(tenant: string, work: () => Promise<T>, giveOnMs: number = Infinity): Promise<T> {
     await this.#take(tenant);

@@ -1,20 +1,21 @@
+/** Watching the folders that rule files are in. */
 import { watch as watchFolder, type FSWatcher } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { WATCH } from '../limits.ts';
 
-/** Whether a file or folder matters that appears in a folder (`isNew`: or vanishes from it), or is written to. */
+/** Whether a name in a folder matters when it is written to. `isNew`: it appears or vanishes. */
 export type Matters = (name: string, isNew: boolean) => boolean;
 
 export interface WatchEvents {
   /** @param paths what has changed, without links before their last part */
   onChange(paths: ReadonlySet<string>): void;
-  /** Look at everything: there are folders of which nothing is heard. */
+  /** Time to compare all files: some folders can't be watched. */
   onPoll(): void;
-  /** The kernel refuses to watch; said once. */
+  /** The kernel refuses to watch a folder. Called once. */
   onBlind(folder: string, error: Error, pollMs: number): void;
 }
 
-/** What an owner wants to be told of. */
+/** The changes that one owner wants to hear of. */
 interface Interest {
   /** by folder, names */
   readonly names: ReadonlyMap<string, ReadonlySet<string>>;
@@ -33,15 +34,15 @@ const watchWithKernel: WatchOne = (folder, onEvent) =>
   watchFolder(folder, (event, name) => onEvent(event === 'rename', name));
 
 /**
- * Watches folders, never files: a file that is replaced by renaming, or that is reached through a symbolic link which is
- * swapped (a Kubernetes ConfigMap), goes on under another inode. Each folder has a timer of its own, with a longest wait,
- * so that constant writing beside a rule delays no other file.
+ * Watches folders, never files: a file that is replaced by renaming, or that is reached through a symbolic link that is
+ * swapped (a Kubernetes ConfigMap), gets another inode. Each folder has a timer of its own with a longest wait, so that
+ * constant writing beside a rule delays no other file.
  */
 export class SourceWatcher {
   readonly #events: WatchEvents;
   readonly #watchOne: WatchOne;
   readonly #interests = new Map<string, Interest>();
-  /** by folder, all that matters in it; made when something is heard of the folder */
+  /** by folder, all that matters in it; filled when a change in the folder is heard of */
   readonly #mattering = new Map<string, { names: ReadonlySet<string>; rest: readonly Matters[] }>();
   readonly #watchers = new Map<string, FSWatcher>();
   readonly #bursts = new Map<string, Burst>();
@@ -58,9 +59,9 @@ export class SourceWatcher {
   }
 
   /**
-   * Replaces what an owner wants to be told of.
+   * Replaces the changes that an owner wants to hear of.
    * @param points paths without links before their last part
-   * @param folders folders in which more than that matters
+   * @param folders folders in which other names matter too
    */
   watch(owner: string, points: Iterable<string>, folders: ReadonlyMap<string, Matters> = new Map()): void {
     if (this.#closed) return;
@@ -103,7 +104,7 @@ export class SourceWatcher {
       this.#blind.delete(folder);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // gone: its folder tells when it comes again; not readable: so is what is in it
+      // gone: the folder above reports its return; not readable: nor are the files in it
       if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EACCES' || code === 'EPERM') return;
       this.#goBlind(folder, error as Error);
     }
@@ -145,12 +146,12 @@ export class SourceWatcher {
   #heard(folder: string, name: string | null, isNew: boolean): void {
     if (this.#closed) return;
     const { names, rest } = this.#matteringIn(folder);
-    // some systems don't say which
+    // some systems don't report the name
     if (name === null) for (const each of names) this.#note(folder, each);
     else if (names.has(name) || rest.some((matters) => matters(name, isNew))) this.#note(folder, name);
   }
 
-  /** A log may be written in the same folder, a thousand lines a second: each must cost next to nothing. */
+  /** Kept, because a log with a thousand lines a second may be written in the same folder. */
   #matteringIn(folder: string): { names: ReadonlySet<string>; rest: readonly Matters[] } {
     let known = this.#mattering.get(folder);
     if (known === undefined) {
@@ -186,7 +187,7 @@ export class SourceWatcher {
     this.#events.onChange(burst.paths);
   }
 
-  /** Another folder may be there now: the old watcher still has the one that was renamed or removed. */
+  /** Watches a path anew: the old watcher stays with a folder that was renamed or removed. */
   #renew(path: string): void {
     for (const folder of [...this.#watchers.keys()]) {
       if (folder === path || folder.startsWith(`${path}/`)) this.#drop(folder);

@@ -1,3 +1,4 @@
+/** Which tenants have cost others something, and how long their next version has to wait for that. */
 import { BLAME } from '../limits.ts';
 
 interface Fault {
@@ -6,8 +7,8 @@ interface Fault {
 }
 
 /**
- * Faults that cost others something (a hanging top level, a killed process), by tenant: the folder that the rules belong
- * to. Their files may be renamed at any time, the folder of a database may not.
+ * Counts faults that cost others something (a top level that hangs, a process that was killed) by the tenant's name, which is
+ * a folder: files may be renamed at any time, the folder of a database may not.
  */
 export class Blame {
   readonly #faults = new Map<string, Fault>();
@@ -24,12 +25,12 @@ export class Blame {
     this.#faults.set(tenant, fault);
   }
 
-  /** The tenant has harmed others within the last minutes. */
+  /** Whether the tenant has harmed others within the last minutes. */
   isSuspect(tenant: string): boolean {
     return this.#of(tenant) !== null;
   }
 
-  /** How long the tenant's next version has to wait, in ms: after the first fault not at all, then 2, 4, 8 … 120 s. */
+  /** How long the tenant's next version has to wait, in ms: not at all after the first fault, then 2, 4, 8 … 120 s. */
   waitMs(tenant: string): number {
     const fault = this.#of(tenant);
     if (fault === null || fault.count === 1) return 0;

@@ -1,36 +1,37 @@
+/** Which rule files are there, with a memory of those that have gone. */
 import { join } from 'node:path';
 import { presenceOf } from '../build/sources.ts';
 
 export interface KnownFilesEvents {
-  /** A file that applied is gone. It goes on applying. */
+  /** A file that applied has gone. It stays active. */
   onGone(file: string): void;
-  /** It is there again. */
+  /** It is back. */
   onBack(file: string): void;
   /** It has been gone for the whole grace period. @returns whether it applies no more */
   onOverdue(file: string): boolean;
 }
 
 /**
- * Which rule files are there, with a memory: one that vanishes applies until its grace period is over, or an operator has
- * confirmed that it was removed. Deployment tools remove files and write them again, and file systems are unmounted.
+ * A file that vanishes stays active until its grace period is over or an operator has confirmed its removal: deployment tools
+ * remove files and write them again, and file systems are unmounted.
  */
 export class KnownFiles {
   readonly #events: KnownFilesEvents;
   readonly #graceMs: () => number;
-  /** the file that applies, by its path without the ending */
+  /** the file that applies, by its path without the extension */
   readonly #applying = new Map<string, string>();
-  /** files that were there when they were looked at last, those that did not apply included */
+  /** files that were there at the last look, including those that did not apply */
   readonly #seen = new Set<string>();
-  /** what applies and is gone; null: its grace period is over */
+  /** files that apply and have gone; null: the grace period is over */
   readonly #gone = new Map<string, NodeJS.Timeout | null>();
 
-  /** @param graceMs how long a file that is gone goes on applying at least */
+  /** @param graceMs how long a file that has gone stays active at least */
   constructor(graceMs: () => number, events: KnownFilesEvents) {
     this.#graceMs = graceMs;
     this.#events = events;
   }
 
-  /** The file that applies: the first ending that is there, or what was there before. */
+  /** The file that applies: the first extension that is there, or the file that was there before. */
   find(folder: string, name: string, extensions: readonly string[]): string | null {
     const slot = join(folder, name);
     const last = this.#applying.get(slot);
@@ -47,9 +48,9 @@ export class KnownFiles {
       else this.#seen.delete(file);
     }
     for (const file of there) this.#seen.add(file);
-    // What applies as far as anybody can tell is not remembered: it may never have been there.
+    // not remembered: nobody can tell whether it is there
     if (hidden.length > 0) return last ?? there[0] ?? hidden[0]!;
-    // Another one has taken its place only when that has come since: one that was there all the time did not apply.
+    // only a file that has come since takes its place: one that was there all the time did not apply
     const isGone = last !== undefined && !there.includes(last);
     const file = isGone ? (fresh ?? last) : there[0];
     if (last !== undefined && file !== last) this.#forget(last);
@@ -67,14 +68,14 @@ export class KnownFiles {
     return file !== null && this.#gone.has(file);
   }
 
-  /** What is gone was removed. @returns the files */
+  /** All files that have gone were removed. @returns these */
   confirmRemovals(): string[] {
     const files = [...this.#gone.keys()];
     for (const file of files) this.remove(file);
     return files;
   }
 
-  /** It applies no more. */
+  /** The file applies no more. */
   remove(file: string): void {
     this.#forget(file);
     for (const [slot, each] of this.#applying) if (each === file) this.#applying.delete(slot);
