@@ -94,7 +94,7 @@ test('a broken rule is an error in the log, and the last good version goes on', 
   await bouncer.waitForLog(/user functions loaded/);
   const client = await bouncer.connect({ database: 'dev' });
   await bouncer.writeFile('user-functions/routing_rules.ts', 'export function routing_rules( {');
-  await bouncer.waitForLog(/user functions not loaded, version \w+ goes on/);
+  await bouncer.waitForLog(/user functions not loaded; version \w+ stays active/);
   await bouncer.waitForLog(/routing_rules\.ts:1:\d+/);
   assert.equal(await who(client, 'SELECT who FROM tableb'), 'second');
 });
@@ -354,7 +354,7 @@ test('rules in a folder that may not be looked into are rules that cannot be rea
   await bouncer.start();
   const other = await bouncer.connect({ database: 'dev' });
   await assert.rejects(other.query('SELECT 1'), { code: '38000', message: /no_version/ });
-  await bouncer.waitForLog(/not loaded, there is no earlier version: .*dev\/rewrite_query\.ts/);
+  await bouncer.waitForLog(/not loaded; there is no earlier version: .*dev\/rewrite_query\.ts/);
   await chmod(join(bouncer.folder, 'user-functions/dev'), 0o755);
   await bouncer.admin('RELOAD');
   await other.query('SELECT 1');

@@ -156,7 +156,7 @@ test('a query that is returned in place of a name is not shown, and a name is', 
 test('the last good version serves until a better one has been loaded', async (t) => {
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
   await rules.write('routing_rules.ts', 'export const routing_rules = (');
-  await until('the complaint', () => rules.lines.some((line) => line.includes('goes on')));
+  await until('the complaint', () => rules.lines.some((line) => line.includes('stays active')));
   assert.deepEqual(await rules.ask('q'), to('b'));
   // taken back: that is said too
   const loaded = (): number => rules.lines.filter((line) => line.includes('functions loaded')).length;

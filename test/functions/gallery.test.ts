@@ -45,7 +45,8 @@ async function serve(t: Scope, folder: string, more: RulesOptions['settings'] = 
       const context = { database: 'dev', login_database: 'dev' };
       set.decide({ username: 'app', query, inTransaction: false, context, ...as }, resolve);
     });
-    assert.deepEqual(set.journal.counters.failures, {}, set.journal.lastError);
+    const { failures, lastError } = set.observe([]);
+    assert.deepEqual(failures, {}, lastError);
     if (decision.kind !== 'go') return `${decision.kind} ${decision.code}`;
     const route = decision.dbkey === null ? null : `-> ${decision.dbkey}`;
     return [decision.query, route].filter((part) => part !== null).join(' ') || '=';

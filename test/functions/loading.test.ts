@@ -57,7 +57,7 @@ test("an endless top level that is saved again and again delays no other tenant'
   isDone = true;
   await saving;
   assert.equal(JSON.stringify(await rules.ask('q', 'a')), to('a'));
-  const refused = rules.lines.filter((line) => line.includes('not loaded, version')).length;
+  const refused = rules.lines.filter((line) => line.includes('not loaded; version')).length;
   assert.ok(refused <= 4, `${refused} trials of ${saved} versions`);
 });
 
@@ -200,7 +200,7 @@ test('a rule that is saved while there are no descriptors left is loaded when th
   limit(readdirSync(`/proc/${bouncer.pid}/fd`).length - 1);
   bouncer.markLog();
   await bouncer.writeFile('user-functions/a/routing_rules.ts', rule('b'));
-  await bouncer.waitForLog(/not loaded yet, version [0-9a-f]+ goes on: .*; tried again in 1 s/);
+  await bouncer.waitForLog(/not loaded yet; version [0-9a-f]+ stays active: .*; tried again in 1 s/);
   limit(1024);
   await bouncer.waitForLog(/user functions loaded/);
   assert.equal(bouncer.logCount(/not loaded/), 1);
@@ -274,7 +274,9 @@ test('a rule that has become a link to itself is reported, and the last good ver
   const file = join(rules.folder, 'routing_rules.ts');
   await symlink('routing_rules.ts', join(rules.folder, 'next'));
   await rename(join(rules.folder, 'next'), file);
-  await until('the complaint', () => rules.lines.some((line) => /goes on: .*routing_rules\.ts/.test(line)));
+  await until('the complaint', () =>
+    rules.lines.some((line) => /stays active: .*routing_rules\.ts/.test(line)),
+  );
   assert.equal(JSON.stringify(await rules.ask('q')), to('b'));
   await rm(file);
   await rules.write('routing_rules.ts', rule('a'));

@@ -15,7 +15,7 @@ const TO_B = { kind: 'go', query: null, dbkey: 'b' };
 const GUARDED = { routing_rules_on_failure: 'error', rewrite_query_on_failure: 'error' } as const;
 const PASSING = { routing_rules_on_failure: 'pass', rewrite_query_on_failure: 'pass' } as const;
 
-const GONE = /is gone: version [0-9a-f]+ goes on for \d/;
+const GONE = /is gone: version [0-9a-f]+ stays active for \d/;
 const OVERDUE = /is gone: each query is a failure/;
 
 interface Vanishing {
@@ -77,7 +77,7 @@ for (const [what, { files, vanish, answer = TO_B }] of Object.entries(VANISHINGS
     assert.deepEqual(await rules.ask('q'), answer);
     assert.equal(rules.lines.slice(nodes).length, 1, rules.lines.join('\n'));
     for (const [path, text] of Object.entries(files)) await rules.write(path, text);
-    await until('its return', () => rules.lines.some((line) => line.includes('is there again')));
+    await until('its return', () => rules.lines.some((line) => line.includes('is back')));
     assert.deepEqual(await rules.ask('q'), answer);
 
     await overdueFrom(rules, GUARDED);

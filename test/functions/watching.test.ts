@@ -105,7 +105,9 @@ test('a rule that is a link follows its target, which may be away for a while', 
   await symlink(target, join(rules.folder, 'routing_rules.ts'));
   await answers(rules, 'a');
   await rm(target);
-  await until('the complaint', () => rules.lines.some((line) => /goes on.*Could not resolve/.test(line)));
+  await until('the complaint', () =>
+    rules.lines.some((line) => /stays active.*Could not resolve/.test(line)),
+  );
   await answers(rules, 'a');
   await writeFile(target, rule('b'));
   await answers(rules, 'b');

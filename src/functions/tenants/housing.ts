@@ -141,12 +141,12 @@ export class Housing {
       onAccident: (signal) =>
         this.#log.warn(
           { event: 'sandbox_ended', signal },
-          `sandbox process ended by ${signal}, which is not the proxy's: another one takes over`,
+          `sandbox process killed by ${signal} from outside; starting another`,
         ),
       onStalled: () =>
         this.#log.warn(
           { event: 'sandbox_stalled' },
-          'sandbox process ended because it had no processor, or was stopped: another one takes over',
+          'sandbox process killed because it had no processor, or was stopped; starting another',
         ),
       onStartFailed: (complaint) =>
         this.#log.error(

@@ -1,8 +1,9 @@
+/** The log lines about one tenant, and the last error, which the console shows. */
 import { dirname } from 'node:path';
-import { placed, printable, type Details, type Place } from '../build/places.ts';
-import type { CallFailure, FailureOutcome } from '../sandbox/host.ts';
 import { queryShape } from '../../sql/fingerprint.ts';
+import { placed, printable, type Details, type Place } from '../build/places.ts';
 import { JOURNAL } from '../limits.ts';
+import type { CallFailure } from '../sandbox/host.ts';
 
 /** The part of a pino logger that is used here. */
 export interface FunctionLog {
@@ -11,49 +12,28 @@ export interface FunctionLog {
   error(fields: object, message: string): void;
 }
 
-/** Counters of a set, for the console. */
-export interface Counters {
-  calls: number;
-  routed: number;
-  rewritten: number;
-  rejected: number;
-  /** moves that were asked for inside a transaction or pipeline */
-  refusedMoves: number;
-  readonly failures: Partial<Record<FailureOutcome, number>>;
-}
-
 /** What a new version is tried with: username, query, in_transaction. docs/user-functions.md has them. */
 export const TRIAL_ARGUMENTS = "('pgswitchyard', 'SELECT 1', false)";
 
-/** What is told of a set of user functions, in the log and on the console. */
 export class Journal {
-  readonly counters: Counters = {
-    calls: 0,
-    routed: 0,
-    rewritten: 0,
-    rejected: 0,
-    refusedMoves: 0,
-    failures: {},
-  };
+  readonly #tenant: string;
+  readonly #files: string;
+  readonly #log: FunctionLog;
   #lastError = '';
   #lastErrorAtMs: number | null = null;
-  /** what the files hold now could not be loaded */
   #isRefused = false;
+  /** failures are not logged until then, in ms of performance.now() */
   #quietUntil = 0;
+  /** failures that were not logged */
   #suppressed = 0;
+  /** the same for moves that were refused */
   #movesUntil = 0;
   #moves = 0;
-  #printUntil = 0;
-  #printed = 0;
-  #printedLength = 0;
-  readonly #tenant: string;
-  readonly #names: string;
-  readonly #log: FunctionLog;
 
-  /** @param names of the files, for the log */
-  constructor(tenant: string, names: string, log: FunctionLog) {
+  /** @param files of the tenant, for the log */
+  constructor(tenant: string, files: readonly string[], log: FunctionLog) {
     this.#tenant = tenant;
-    this.#names = names;
+    this.#files = files.join(', ');
     this.#log = log;
   }
 
@@ -67,26 +47,22 @@ export class Journal {
     return this.#lastErrorAtMs;
   }
 
-  /** The files hold a version that could not be loaded. */
+  /** The last complaint was about files that could not be loaded. */
   get isRefused(): boolean {
     return this.#isRefused;
   }
 
-  #remember(error: string): void {
-    this.#lastError = error;
-    this.#lastErrorAtMs = error === '' ? null : Date.now();
-  }
+  // --- calls ---------------------------------------------------------------------------------------------------------------
 
   /**
    * A call failed.
-   * @param query '': it was not looked at
+   * @param query '': the call had none
    * @param place null: not known
-   * @param opened its set has been suspended because of it
+   * @param opened the tenant has been suspended because of it
    */
   failed(query: string, { outcome, message }: CallFailure, place: Place | null, opened: boolean): void {
-    this.counters.failures[outcome] = (this.counters.failures[outcome] ?? 0) + 1;
     const error = printable(`${placed(place)}${message}`);
-    // the console keeps the cause
+    // the console keeps the reason why a tenant was suspended
     if (outcome !== 'suspended' || this.#lastError === '') this.#remember(error);
     const now = performance.now();
     if (now < this.#quietUntil && !opened) {
@@ -110,9 +86,8 @@ export class Journal {
     );
   }
 
-  /** A move was refused. @returns whether to say so: a transaction may ask for one with each of its queries */
+  /** A move was refused. @returns whether to log that: a transaction may ask for one with each of its queries */
   moveRefused(): boolean {
-    this.counters.refusedMoves++;
     const now = performance.now();
     if (now >= this.#movesUntil) {
       this.#movesUntil = now + JOURNAL.quietMs;
@@ -121,37 +96,60 @@ export class Journal {
     return this.#moves++ < JOURNAL.maxMoves;
   }
 
+  /** Functions printed a line. */
+  printed(line: string): void {
+    this.#log.info(
+      { event: 'function_console', tenant: this.#tenant },
+      `console of ${this.#tenant}: ${line}`,
+    );
+  }
+
+  // --- versions ------------------------------------------------------------------------------------------------------------
+
   /** @param version hash of the code that serves now */
   loaded(version: string): void {
     this.forgive();
     this.#log.info(
       { event: 'rules_loaded', tenant: this.#tenant, version },
-      `user functions loaded: ${this.#names} (version ${version})`,
+      `user functions loaded: ${this.#files} (version ${version})`,
     );
   }
 
-  /** The files are again what serves. That is only worth a word where the last thing that was said is a complaint. */
+  /** The files hold the version that serves again. Logged only when the last line about them was a complaint. */
   restored(version: string): void {
     if (this.#isRefused) this.loaded(version);
   }
 
-  /** The same code has been loaded once more. */
+  /** The last error no longer applies. */
   forgive(): void {
     this.#isRefused = false;
     this.#remember('');
   }
 
   /**
-   * @param serving hash of the code that goes on meanwhile; '': there is none
+   * What the files hold can't be loaded.
+   * @param serving hash of the code that stays active; '': there is none
    * @param complaint on one line, with its places
    */
   refused(serving: string, complaint: string, { place, frame }: Details): void {
     this.#isRefused = true;
     this.#remember(printable(complaint));
-    const rest = serving === '' ? 'there is no earlier version' : `version ${serving} goes on`;
     this.#log.error(
       { event: 'rules_refused', tenant: this.#tenant, ...place, ...(frame !== '' && { frame }) },
-      `user functions not loaded, ${rest}: ${this.#names}: ${this.#lastError}`,
+      `user functions not loaded; ${meanwhile(serving)}: ${this.#files}: ${this.#lastError}`,
+    );
+  }
+
+  /**
+   * What the files hold can't be loaded now, and will be tried again.
+   * @param serving hash of the code that stays active; '': there is none
+   * @param complaint why, and when it is tried again
+   */
+  postponed(serving: string, complaint: string): void {
+    this.#remember(printable(complaint));
+    this.#log.warn(
+      { event: 'rules_postponed', tenant: this.#tenant },
+      `user functions not loaded yet; ${meanwhile(serving)}: ${this.#files}: ${this.#lastError}`,
     );
   }
 
@@ -164,7 +162,7 @@ export class Journal {
   }
 
   /**
-   * What serves can reject, and does not see all queries.
+   * A version can reject queries, and does not see all of them.
    * @param options that say `pass`
    * @param maxQueryBytes user_function_max_query
    */
@@ -183,15 +181,7 @@ export class Journal {
     );
   }
 
-  /** @param complaint why what the files hold is not loaded now, and when it is */
-  postponed(serving: string, complaint: string): void {
-    this.#remember(printable(complaint));
-    const rest = serving === '' ? 'there is no earlier version' : `version ${serving} goes on`;
-    this.#log.warn(
-      { event: 'rules_postponed', tenant: this.#tenant },
-      `user functions not loaded yet, ${rest}: ${this.#names}: ${this.#lastError}`,
-    );
-  }
+  // --- files ---------------------------------------------------------------------------------------------------------------
 
   /** @param paths some of those that anybody may write to; @param count how many there are */
   writable(paths: readonly string[], count: number): void {
@@ -202,7 +192,7 @@ export class Journal {
     );
   }
 
-  /** Files of the set are gone. @param what goes on, and for how long */
+  /** A file of the tenant has gone. @param message what becomes of calls, and for how long */
   gone(message: string): void {
     this.#remember(printable(message));
     this.#log.warn(
@@ -211,37 +201,22 @@ export class Journal {
     );
   }
 
-  /** The file is there again. */
+  /** A file that had gone is back. */
   back(file: string): void {
     this.#remember('');
     this.#log.info(
       { event: 'rules_back', tenant: this.#tenant },
-      `user functions of ${this.#tenant}: ${printable(file)} is there again`,
+      `user functions of ${this.#tenant}: ${printable(file)} is back`,
     );
   }
 
-  /** Lines that the functions printed. What is over the limits is not looked at. */
-  printed(printed: string): void {
-    const text = printed.slice(0, JOURNAL.maxPrintedText);
-    const now = performance.now();
-    if (now >= this.#printUntil) {
-      if (this.#printed > JOURNAL.maxPrinted)
-        this.#print(`(${this.#printed - JOURNAL.maxPrinted} more lines were left out)`);
-      this.#printUntil = now + JOURNAL.quietMs;
-      this.#printed = 0;
-      this.#printedLength = 0;
-    }
-    for (const line of text.split('\n')) {
-      this.#printedLength += line.length;
-      if (this.#printed++ < JOURNAL.maxPrinted && this.#printedLength <= JOURNAL.maxPrintedLength)
-        this.#print(printable(line));
-    }
+  #remember(error: string): void {
+    this.#lastError = error;
+    this.#lastErrorAtMs = error === '' ? null : Date.now();
   }
+}
 
-  #print(line: string): void {
-    this.#log.info(
-      { event: 'function_console', tenant: this.#tenant },
-      `console of ${this.#tenant}: ${line}`,
-    );
-  }
+/** What applies while files can't be loaded. @param serving hash; '': nothing */
+function meanwhile(serving: string): string {
+  return serving === '' ? 'there is no earlier version' : `version ${serving} stays active`;
 }

@@ -14,6 +14,7 @@ import {
 } from '../decide/policy.ts';
 import type { CallFailure, HostAnswer, HostCall, Part } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
+import type { Counters } from './counters.ts';
 import type { Journal } from './journal.ts';
 import type { TenantSettings } from './settings.ts';
 import type { Targets } from './targets.ts';
@@ -39,6 +40,7 @@ const UNKNOWN: Manifest = { routes: true, rewrites: true };
 export interface JudgeOptions {
   readonly files: SourceFiles;
   readonly journal: Journal;
+  readonly counters: Counters;
   readonly targets: Pick<Targets, 'mayName'>;
   readonly settings: () => TenantSettings;
   /** the version that serves; null: there is none */
@@ -48,12 +50,14 @@ export interface JudgeOptions {
 export class Judge {
   readonly #options: JudgeOptions;
   readonly #journal: Journal;
+  readonly #counters: Counters;
   /** version and options that `warnOfPassing` was about */
   #warnedAbout = '';
 
   constructor(options: JudgeOptions) {
     this.#options = options;
     this.#journal = options.journal;
+    this.#counters = options.counters;
   }
 
   /** Which functions there are. */
@@ -67,7 +71,7 @@ export class Judge {
    * @param manifest of the version that gave it, which may not serve any more; null: none did
    */
   decide(call: HostCall, answer: HostAnswer, opened: boolean, manifest: Manifest | null): Decision {
-    this.#journal.counters.calls++;
+    this.#counters.noteCall();
     if (answer.rewrite === null && answer.route === null) return GO;
     const { rewrite, route } = checked(call, answer, this.#mayName, this.#nameable);
     const { rewrites, routes } = manifest ?? this.manifest;
@@ -120,17 +124,18 @@ export class Judge {
   #go(call: HostCall, rewrite: Part, route: Part): Decision {
     const query = rewrite !== null && 'text' in rewrite && rewrite.text !== call.query ? rewrite.text : null;
     const dbkey = route !== null && 'text' in route ? route.text : null;
-    if (query !== null) this.#journal.counters.rewritten++;
-    if (dbkey !== null) this.#journal.counters.routed++;
+    if (query !== null) this.#counters.noteRewritten();
+    if (dbkey !== null) this.#counters.noteRouted();
     return query === null && dbkey === null ? GO : { kind: 'go', query, dbkey };
   }
 
   #refusal(call: HostCall, part: Part, policy: FailurePolicy): Decision | null {
-    if (part !== null && 'rejection' in part) this.#journal.counters.rejected++;
+    if (part !== null && 'rejection' in part) this.#counters.noteRejected();
     return refusalOf(call.query, part, policy);
   }
 
   #noteFailure(call: HostCall, failure: CallFailure, answer: HostAnswer, opened: boolean): void {
+    this.#counters.noteFailure(failure.outcome);
     const place = this.#options.version()?.placeOf(failure) ?? null;
     const subject = place === null ? this.#subject(failure, answer) : '';
     this.#journal.failed(call.query, { ...failure, message: subject + failure.message }, place, opened);

@@ -49,7 +49,7 @@ export class Removals {
     const seconds = this.#options.settings().user_function_removal_grace / 1000;
     for (const tenant of this.#options.using(file)) {
       const { version, journal } = tenant;
-      const serving = version === null ? 'nothing is loaded' : `version ${version.hash} goes on`;
+      const serving = version === null ? 'nothing is loaded' : `version ${version.hash} stays active`;
       journal.gone(
         `${file} is gone: ${serving} for ${seconds} s, unless the file comes back or RELOAD confirms its removal`,
       );

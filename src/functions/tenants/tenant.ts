@@ -9,10 +9,12 @@ import { Batcher } from '../decide/batcher.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { FailureOutcome, HostCall, SandboxHost } from '../sandbox/host.ts';
 import type { TenantContext } from './context.ts';
+import { Counters } from './counters.ts';
 import { Installer } from './installer.ts';
 import { Journal } from './journal.ts';
 import { Judge, originsOf, type Origins } from './judge.ts';
 import { Loader } from './loader.ts';
+import { Printed } from './printed.ts';
 import type { TenantSettings } from './settings.ts';
 import type { Version } from './version.ts';
 
@@ -37,6 +39,7 @@ export class Tenant {
   readonly files: SourceFiles;
   readonly journal: Journal;
   readonly #context: TenantContext;
+  readonly #counters = new Counters();
   readonly #installer: Installer;
   readonly #loader: Loader;
   readonly #batcher: Batcher;
@@ -52,10 +55,12 @@ export class Tenant {
     this.files = files;
     this.#context = context;
     this.#generation = context.generations.next();
-    this.journal = new Journal(this.name, entriesOf(files).join(', '), context.log);
+    this.journal = new Journal(this.name, entriesOf(files), context.log);
+    const printed = new Printed((line) => this.journal.printed(line));
     this.#judge = new Judge({
       files,
       journal: this.journal,
+      counters: this.#counters,
       targets: context.targets,
       settings: () => this.#settings,
       version: () => this.version,
@@ -64,7 +69,7 @@ export class Tenant {
       serving: () => (this.#missing === null ? this.version : null),
       noVersion: () => this.#noVersion(),
       decide: (call, answer, opened, manifest) => this.#judge.decide(call, answer, opened, manifest),
-      onPrinted: (text) => this.journal.printed(text),
+      onPrinted: (text) => printed.note(text),
       onOpened: () => context.housing.punish(this),
       apart: () => context.housing.apart(),
       ...(longestWaitMs !== undefined && { longestWaitMs }),
@@ -75,7 +80,7 @@ export class Tenant {
       host,
       nextVersionId: () => context.versionIds.next(),
       onGiven: (versionId) => context.housing.noteVersion(versionId, this.name),
-      isInUse: () => this.journal.counters.calls > 0 || !this.#batcher.isIdle,
+      isInUse: () => this.#counters.calls > 0 || !this.#batcher.isIdle,
       onCostlyMove: () => context.housing.addBlame(this.name),
       onInstalled: (version, isNew) => this.#noteInstalled(version, isNew),
     });
@@ -133,7 +138,6 @@ export class Tenant {
   /** @param databases names of the databases whose clients the functions judge */
   observe(databases: readonly string[]): TenantSnapshot {
     const { id, name, origins, journal, state, version } = this;
-    const { failures, ...counters } = journal.counters;
     return {
       id,
       name,
@@ -143,8 +147,7 @@ export class Tenant {
       state,
       version: version?.hash ?? '',
       loadedAtMs: version?.loadedAtMs ?? null,
-      ...counters,
-      failures: { ...failures },
+      ...this.#counters.observe(),
       lastError: journal.lastError,
       lastErrorAtMs: journal.lastErrorAtMs,
     };
@@ -167,6 +170,7 @@ export class Tenant {
 
   /** A move to another database was not made: a transaction or pipeline was open. @returns whether to log that */
   noteRefusedMove(): boolean {
+    this.#counters.noteRefusedMove();
     return this.journal.moveRefused();
   }
 

@@ -1,0 +1,34 @@
+/** What a tenant's functions print with console.log, on its way to the log: not more than a few lines a second. */
+import { printable } from '../build/places.ts';
+import { JOURNAL } from '../limits.ts';
+
+export class Printed {
+  readonly #log: (line: string) => void;
+  #quietUntil = 0;
+  #lines = 0;
+  #length = 0;
+
+  /** @param log given each line that is not over the limits */
+  constructor(log: (line: string) => void) {
+    this.#log = log;
+  }
+
+  /** @param printed lines of one batch, separated by newlines */
+  note(printed: string): void {
+    const now = performance.now();
+    if (now >= this.#quietUntil) this.#beginPeriod(now);
+    for (const line of printed.slice(0, JOURNAL.maxPrintedText).split('\n')) {
+      this.#length += line.length;
+      if (this.#lines++ < JOURNAL.maxPrinted && this.#length <= JOURNAL.maxPrintedLength)
+        this.#log(printable(line));
+    }
+  }
+
+  #beginPeriod(now: number): void {
+    if (this.#lines > JOURNAL.maxPrinted)
+      this.#log(`(${this.#lines - JOURNAL.maxPrinted} more lines were left out)`);
+    this.#quietUntil = now + JOURNAL.quietMs;
+    this.#lines = 0;
+    this.#length = 0;
+  }
+}
