@@ -1,83 +1,12 @@
 /** A tenant's states, with a builder, a host and a clock of the test's own: no files, no processes, no waiting. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Clock } from '../../src/platform/clock.ts';
 import type { TenantState } from '../../src/telemetry/snapshot.ts';
 import type { Bundle } from '../../src/functions/build/bundle-job.ts';
 import { BundleError } from '../../src/functions/build/bundlers.ts';
 import type { Decision } from '../../src/functions/functions.ts';
-import type { HostAnswer, HostCall, SandboxHost, VersionCode } from '../../src/functions/sandbox/host.ts';
-import { refused, type LoadResult } from '../../src/functions/sandbox/load-result.ts';
 import { Tenant } from '../../src/functions/tenants/tenant.ts';
-import { TENANT_SETTINGS, tenantContext } from '../support/tenant.ts';
-
-class TestClock implements Clock {
-  #now = 0;
-  #due: { readonly at: number; readonly work: () => void }[] = [];
-
-  now(): number {
-    return this.#now;
-  }
-
-  after(delayMs: number, work: () => void): () => void {
-    const entry = { at: this.#now + delayMs, work };
-    this.#due.push(entry);
-    return () => {
-      this.#due = this.#due.filter((each) => each !== entry);
-    };
-  }
-
-  advance(ms: number): void {
-    this.#now += ms;
-    const due = this.#due.filter(({ at }) => at <= this.#now);
-    this.#due = this.#due.filter(({ at }) => at > this.#now);
-    for (const { work } of due) work();
-  }
-}
-
-/** Routes each query to the code of the version that is asked; a code with `!` can't be loaded. */
-class TestHost implements SandboxHost {
-  readonly isInline = false;
-  readonly loaded = new Map<number, string>();
-
-  load({ id, code }: VersionCode): Promise<LoadResult> {
-    if (code.includes('!')) return Promise.resolve(refused('mistake', `Error: ${code}`));
-    this.loaded.set(id, code);
-    return Promise.resolve({ kind: 'loaded', manifest: { routes: true, rewrites: false } });
-  }
-
-  evaluate(
-    versionId: number,
-    calls: readonly HostCall[],
-    done: (answers: readonly HostAnswer[], consoleText: string) => void,
-  ): void {
-    const code = this.loaded.get(versionId) ?? 'nowhere';
-    const answer = (query: string): HostAnswer =>
-      query.startsWith('slow')
-        ? { rewrite: null, route: { failure: { outcome: 'deadline', message: 'took longer', stack: '' } } }
-        : { rewrite: null, route: { text: code } };
-    done(
-      calls.map(({ query }) => answer(query)),
-      '',
-    );
-  }
-
-  dispose(versionId: number): void {
-    this.loaded.delete(versionId);
-  }
-
-  stop(): Promise<void> {
-    return Promise.resolve();
-  }
-}
-
-const bundleOf = (code: string): Bundle => ({
-  code,
-  map: { sources: [], mappings: '', checkpoints: new Int32Array() },
-  inputs: [],
-  hash: code,
-});
+import { bundleOf, settled, TENANT_SETTINGS, tenantContext, TestClock, TestHost } from '../support/tenant.ts';
 
 /** A tenant and everything around it. */
 class World {
@@ -131,18 +60,13 @@ class World {
   /** Where a query goes, or the code of the error that it gets; `waits`: neither yet. */
   async ask(query = 'q', clientId = 100): Promise<string> {
     let said = 'waits';
-    const call = { username: 'u', query, inTransaction: false, database: 'a', clientId };
+    const call = { username: 'u', query, inTransaction: false, context: { database: 'a' }, clientId };
     this.tenant.decide(call, (decision: Decision) => {
       said = decision.kind === 'go' ? (decision.dbkey ?? 'stays') : decision.code;
     });
     await settled();
     return said;
   }
-}
-
-/** When everything that needs no clock has happened. */
-async function settled(): Promise<void> {
-  for (let i = 0; i < 5; i++) await nextTurn();
 }
 
 const BROKEN = new BundleError('routing_rules.ts:1:1: Unexpected "}"', 'mistake');
@@ -313,7 +237,7 @@ test('calls that wait for the first version are judged by it', async () => {
   await world.save(build.promise);
   const { generation } = world.tenant;
   const said: unknown[] = [];
-  const call = { username: 'u', query: 'q', inTransaction: false, database: 'a' };
+  const call = { username: 'u', query: 'q', inTransaction: false, context: { database: 'a' } };
   world.tenant.decide(call, (decision) => said.push(decision));
   await settled();
   assert.deepEqual(said, []);

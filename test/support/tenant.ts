@@ -1,8 +1,12 @@
 /** A tenant by itself: what it shares with others is what a test says, and nothing else. */
-import { systemClock } from '../../src/platform/clock.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { systemClock, type Clock } from '../../src/platform/clock.ts';
 import { IdCounter } from '../../src/telemetry/stats.ts';
+import type { Bundle } from '../../src/functions/build/bundle-job.ts';
 import { isThere } from '../../src/functions/build/sources.ts';
 import { trailOf } from '../../src/functions/build/trail.ts';
+import type { HostAnswer, HostCall, SandboxHost, VersionCode } from '../../src/functions/sandbox/host.ts';
+import { refused, type LoadResult } from '../../src/functions/sandbox/load-result.ts';
 import type { TenantContext } from '../../src/functions/tenants/context.ts';
 import type { TenantSettings } from '../../src/functions/tenants/settings.ts';
 
@@ -47,4 +51,77 @@ export function tenantContext(
     onBuilt() {},
     ...given,
   };
+}
+
+/** A clock that stands still until it is told to advance. */
+export class TestClock implements Clock {
+  #now = 0;
+  #due: { readonly at: number; readonly work: () => void }[] = [];
+
+  now(): number {
+    return this.#now;
+  }
+
+  after(delayMs: number, work: () => void): () => void {
+    const entry = { at: this.#now + delayMs, work };
+    this.#due.push(entry);
+    return () => {
+      this.#due = this.#due.filter((each) => each !== entry);
+    };
+  }
+
+  advance(ms: number): void {
+    this.#now += ms;
+    const due = this.#due.filter(({ at }) => at <= this.#now);
+    this.#due = this.#due.filter(({ at }) => at > this.#now);
+    for (const { work } of due) work();
+  }
+}
+
+/** Routes each query to the code of the version that is asked; a code with `!` can't be loaded. */
+export class TestHost implements SandboxHost {
+  readonly isInline = false;
+  readonly loaded = new Map<number, string>();
+
+  load({ id, code }: VersionCode): Promise<LoadResult> {
+    if (code.includes('!')) return Promise.resolve(refused('mistake', `Error: ${code}`));
+    this.loaded.set(id, code);
+    return Promise.resolve({ kind: 'loaded', manifest: { routes: true, rewrites: false } });
+  }
+
+  evaluate(
+    versionId: number,
+    calls: readonly HostCall[],
+    done: (answers: readonly HostAnswer[], consoleText: string) => void,
+  ): void {
+    const code = this.loaded.get(versionId) ?? 'nowhere';
+    const answer = (query: string): HostAnswer =>
+      query.startsWith('slow')
+        ? { rewrite: null, route: { failure: { outcome: 'deadline', message: 'took longer', stack: '' } } }
+        : { rewrite: null, route: { text: code } };
+    done(
+      calls.map(({ query }) => answer(query)),
+      '',
+    );
+  }
+
+  dispose(versionId: number): void {
+    this.loaded.delete(versionId);
+  }
+
+  stop(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+export const bundleOf = (code: string): Bundle => ({
+  code,
+  map: { sources: [], mappings: '', checkpoints: new Int32Array() },
+  inputs: [],
+  hash: code,
+});
+
+/** When everything that needs no clock has happened. */
+export async function settled(): Promise<void> {
+  for (let i = 0; i < 5; i++) await nextTurn();
 }
