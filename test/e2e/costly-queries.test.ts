@@ -1,4 +1,4 @@
-/** Clients that make a rule hang, and clients beside them: through the proxy, at a real server. */
+/** Clients whose queries make a rule hang, and other clients beside them, at a real server. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
@@ -27,7 +27,7 @@ function start(scope: Scope, rule: string, policy: string): Promise<Bouncer> {
 }
 
 for (const policy of ['pass', 'error']) {
-  test(`policy ${policy}: one client's endless queries let no INSERT of another through, and refuse no SELECT`, async (t) => {
+  test(`policy ${policy}: endless queries of one client neither let an INSERT of another through nor refuse its SELECT`, async (t) => {
     const bouncer = await start(t, GUARD, policy);
     const attacker = await bouncer.connect({ database: 'dev' });
     const other = await bouncer.connect({ database: 'dev' });
@@ -47,7 +47,7 @@ for (const policy of ['pass', 'error']) {
     await attack;
   });
 
-  test(`policy ${policy}: long comments against the read-only filter change nothing for others`, async (t) => {
+  test(`policy ${policy}: long comments that slow down the read-only filter do not affect other clients`, async (t) => {
     const bouncer = await start(t, GALLERY, policy);
     const attacker = await bouncer.connect({ database: 'dev' });
     const other = await bouncer.connect({ database: 'dev' });
@@ -63,15 +63,15 @@ for (const policy of ['pass', 'error']) {
     assert.deepEqual((await other.query('SELECT count(*)::int AS n FROM t')).rows, [{ n: 0 }]);
   });
 
-  test(`policy ${policy}: while a rule is suspended nothing passes unjudged, and a transaction can be ended`, async (t) => {
+  test(`policy ${policy}: while a rule is suspended nothing passes unjudged, and transactions can be ended`, async (t) => {
     const bouncer = await start(t, GUARD, policy);
     const clients = await Promise.all(Array.from({ length: 5 }, () => bouncer.connect({ database: 'dev' })));
     await Promise.all(clients.map((client) => client.query('BEGIN')));
-    // nobody is answered from here on
+    // from here on the rule gives no answers
     for (const [i, client] of clients.entries())
       await client.query(`SELECT 1 AS loop${', 1'.repeat(i)}`).catch(() => {});
     const [client] = clients;
-    // 25006: on a slow machine the suspension has ended meanwhile, and it is judged
+    // 25006: on a slow machine the suspension has ended by now, and the query is judged
     await assert.rejects(client!.query('INSERT INTO t VALUES (1)'), { code: /^(?:53000|25006)$/ });
     assert.equal((await client!.query('ROLLBACK')).command, 'ROLLBACK');
     for (const each of clients) await each.query('ROLLBACK');

@@ -1,4 +1,4 @@
-/** A rule that rejects is a guard: whatever a client calls the database, and whatever it sends, no server sees it unjudged. */
+/** A rule that rejects is a guard: by whatever name a client reaches the database, no text gets to a server unjudged. */
 import assert from 'node:assert/strict';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ export function rewrite_query(username: string, query: string): string | null {
   if (query.includes('broken')) throw new Error('broken');
   return null;
 }`;
-/** As long as a name can be, and one that ends before the border of a character. */
+/** A name of the greatest length, and one whose last character would be cut in the middle. */
 const LONGEST = 'd'.repeat(63);
 const SHORTER = `e${'é'.repeat(31)}`.slice(0, -1) + 'x';
 const POLICIES = ['error', 'disconnect', 'pass'] as const;
@@ -75,7 +75,7 @@ async function login(
   return client;
 }
 
-/** The text of an insert that says where it comes from. */
+/** The text of an INSERT that names its client. */
 const insert = (what: string): string => `INSERT INTO seen VALUES ('${what}')`;
 const seen = async (): Promise<string[]> =>
   (await cluster.sql<{ what: string }>('SELECT what FROM seen ORDER BY what')).map(({ what }) => what);
@@ -85,7 +85,7 @@ const inPipeline = (sql: string, name = ''): Buffer[] => [
   raw.execute(),
 ];
 
-/** Each way in which a text gets to a server, as messages that end with one ReadyForQuery. */
+/** Each way of getting a text to a server, as messages that are answered with one ReadyForQuery. */
 const WAYS: Record<string, (sql: string) => Buffer[]> = {
   'a Query': (sql) => [raw.query(sql)],
   'the second statement of a Query': (sql) => [raw.query(`SELECT 1; ${sql}`)],
@@ -116,7 +116,7 @@ const LOGINS: Record<string, string> = {
 };
 
 async function knowNodes(bouncer: Bouncer): Promise<void> {
-  // so that the nodes are known by name
+  // until the nodes are known by name
   await bouncer.sql('SELECT 1', { database: 'guarded' });
   await until('the node', async () =>
     (await bouncer.admin('SHOW TOPOLOGY')).some((row) => row['role'] === 'writer'),
@@ -126,7 +126,7 @@ await Promise.all(Object.values(bouncers).map(knowNodes));
 
 for (const [how, database] of Object.entries(LOGINS)) {
   for (const policy of POLICIES) {
-    test(`who logs in by ${how} is judged by the entry's functions (${policy})`, async (t) => {
+    test(`a client that logs in by ${how} is judged by the entry's functions (${policy})`, async (t) => {
       const bouncer = bouncers[policy];
       for (const [way, messages] of Object.entries(WAYS)) {
         const client = await login(t, bouncer, database);
@@ -147,7 +147,7 @@ for (const [how, database] of Object.entries(LOGINS)) {
   }
 }
 
-test('what is refused has not been seen by the server in any of these ways', async (t) => {
+test('a refused text has not reached the server in any of these ways', async (t) => {
   for (const database of Object.values(LOGINS).filter((name) => name.startsWith('guarded'))) {
     for (const [way, messages] of Object.entries(WAYS)) {
       const client = await login(t, bouncers.pass, database);
@@ -160,7 +160,7 @@ test('what is refused has not been seen by the server in any of these ways', asy
   assert.ok(!cluster.logContains(/forbidden/));
 });
 
-test('a name with a part of a cluster that nobody knows is no database, also where there is a * entry', async () => {
+test('a name with an unknown part of a cluster is not a database, even with a * entry', async () => {
   for (const name of ['open@writer', 'open@readers', 'template1@1.2.3.4:5', 'pgbouncer@writer', '*']) {
     const client = await RawClient.connect(bouncers.error);
     client.send(raw.startup({ user: 'postgres', database: name }));
@@ -169,7 +169,7 @@ test('a name with a part of a cluster that nobody knows is no database, also whe
   }
 });
 
-test('the parts of a cluster whose names are longer than PostgreSQL takes are reached, and judged', async (t) => {
+test('parts of a cluster whose names are too long for PostgreSQL can be reached, and are judged', async (t) => {
   const name = 'n'.repeat(60);
   const bouncer = await Bouncer.start(t, {
     databases: { [name]: `${cluster.connectionString()} ${topology}` },
@@ -188,13 +188,13 @@ test('the parts of a cluster whose names are longer than PostgreSQL takes are re
   assert.deepEqual(await seen(), []);
 });
 
-test('a folder of rules for a name that only * knows is known before a client has used that name', async (t) => {
+test('a folder of rules for a name that only * covers is found before a client has used that name', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: { dev: cluster.connectionString(), '*': `host=${cluster.host} port=${cluster.port}` },
     settings: { pool_mode: 'transaction', rewrite_query_on_failure: 'error' },
     files: inFolder('dev', 'template1'),
   });
-  // the folders have been looked at by then
+  // the folders have been read by then
   await bouncer.sql('SELECT 1', { database: 'dev' });
   const folder = join(bouncer.folder, 'user-functions/template1');
   await rename(folder, `${folder}.away`);
@@ -208,7 +208,7 @@ test('a folder of rules for a name that only * knows is known before a client ha
   });
 });
 
-test('a user name that PostgreSQL would cut is shown to the functions as the role that it reaches', async (t) => {
+test('a user name that PostgreSQL would truncate is shown to the functions as the role that it reaches', async (t) => {
   const role = 'r'.repeat(63);
   const bouncer = await Bouncer.start(t, {
     databases: { dev: cluster.connectionString() },
@@ -227,7 +227,7 @@ test('a user name that PostgreSQL would cut is shown to the functions as the rol
 });
 
 for (const policy of POLICIES) {
-  test(`a FunctionCall is refused where functions apply, and leaves what a failed one leaves (${policy})`, async (t) => {
+  test(`a FunctionCall is refused where functions apply, with the effects of a failed one (${policy})`, async (t) => {
     const bouncer = bouncers[policy];
     const call = raw.functionCall(seeOid, 'called');
     for (const database of ['guarded', 'guarded@writer', 'guarded@readers', 'unloadable']) {
@@ -237,20 +237,20 @@ for (const policy of POLICIES) {
       client.destroy();
     }
     const client = await login(t, bouncer, 'guarded');
-    // in a transaction: it is aborted
+    // in a transaction, which is aborted
     await client.query('BEGIN');
     await client.query(insert('before'));
     client.send(call);
     assert.equal(shown(await client.readUntil('Z')), '42501 ZE');
     assert.equal(shown(await client.query('COMMIT')), 'C ZI');
-    // in a pipeline: what was done in it before is undone, and what comes behind is another
+    // in a pipeline: its earlier statements are undone, and the messages after it are another pipeline
     client.send(...inPipeline(insert('piped')), call, ...inPipeline(insert('behind')), raw.sync());
     assert.equal(shown(await client.readUntil('Z')), '1 2 C 42501 ZI');
     assert.equal(shown(await client.readUntil('Z')), '1 2 C ZI');
-    // behind an error it is skipped, up to the Sync
+    // after an error it is skipped up to the Sync
     client.send(raw.parse('', 'SELECT 1/'), call, raw.sync());
     assert.equal(shown(await client.readUntil('Z')), '42601 ZI');
-    // statements stay
+    // prepared statements stay
     client.send(raw.parse('', "SELECT 'still here'"), raw.sync());
     await client.readUntil('Z');
     await client.query('BEGIN').catch(() => {});
@@ -261,7 +261,7 @@ for (const policy of POLICIES) {
     assert.equal(shown(await client.readUntil('Z')), '1 2 C ZI');
     client.send(raw.bind(), raw.execute(), raw.sync());
     assert.equal(shown(await client.readUntil('Z')), '2 D C ZI');
-    // large ones are thrown away as they come
+    // large ones are thrown away as they arrive
     client.send(raw.functionCall(seeOid, 'x'.repeat(300_000)));
     assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
     assert.equal(shown(await client.query('SELECT 1')), 'T D C ZI');
@@ -269,7 +269,7 @@ for (const policy of POLICIES) {
   });
 }
 
-test('a Query or FunctionCall inside of a COPY is never carried out: the server ends the connection', async (t) => {
+test('a Query or FunctionCall inside a COPY is never carried out: the server ends the connection', async (t) => {
   for (const inside of [raw.query(insert('inside')), raw.functionCall(seeOid, 'called')]) {
     const client = await login(t, bouncers.error, 'guarded');
     client.send(raw.query('COPY seen FROM STDIN'));
@@ -282,7 +282,7 @@ test('a Query or FunctionCall inside of a COPY is never carried out: the server 
   assert.deepEqual(await seen(), []);
 });
 
-test('a FunctionCall goes through where there are no functions, and where user_functions_allow says so', async (t) => {
+test('a FunctionCall passes where no functions apply, and where user_functions_allow permits it', async (t) => {
   for (const database of ['open', 'allowed']) {
     const client = await login(t, bouncers.error, database);
     client.send(raw.functionCall(seeOid, database));
@@ -295,7 +295,7 @@ test('a FunctionCall goes through where there are no functions, and where user_f
   assert.deepEqual(await seen(), ['allowed', 'open']);
 });
 
-test('replication connections are refused where functions apply, also where those could not be loaded', async () => {
+test('replication connections are refused where functions apply, even if these could not be loaded', async () => {
   for (const replication of ['database', 'true']) {
     for (const database of [
       'guarded',
@@ -314,7 +314,7 @@ test('replication connections are refused where functions apply, also where thos
   }
 });
 
-test('replication connections go through where there are no functions, and where user_functions_allow says so', async (t) => {
+test('replication connections pass where no functions apply, and where user_functions_allow permits it', async (t) => {
   for (const database of ['open', 'allowed']) {
     const client = await login(t, bouncers.error, database, { replication: 'database' });
     assert.equal(shown(await client.query(insert(database))), 'C ZI');
@@ -337,7 +337,7 @@ test('functions that come to apply end replication connections at their next que
   assert.deepEqual(await seen(), ['before']);
 });
 
-test('user_functions_allow of [pgbouncer] counts for databases that do not say anything else', async (t) => {
+test('user_functions_allow of [pgbouncer] applies to databases without a value of their own', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: {
       dev: cluster.connectionString(),
@@ -357,7 +357,7 @@ test('user_functions_allow of [pgbouncer] counts for databases that do not say a
   assert.equal(await call('dev'), '42501 ZI');
 });
 
-test('what is sent while a decision is pending waits for it, and for its own', async (t) => {
+test('messages that are sent during a decision wait for it, and for a decision of their own', async (t) => {
   const client = await login(t, bouncers.error, 'guarded');
   client.send(
     raw.query(insert('first')),
@@ -374,7 +374,7 @@ test('what is sent while a decision is pending waits for it, and for its own', a
   assert.deepEqual(await seen(), ['first', 'second']);
 });
 
-test('two clients whose statements are one on the server were each judged', async (t) => {
+test('two clients that share a statement on the server are judged separately', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: { dev: cluster.connectionString() },
     settings: { pool_mode: 'transaction', default_pool_size: 1 },
@@ -392,7 +392,7 @@ test('two clients whose statements are one on the server were each judged', asyn
   assert.equal(shown(await limited.readUntil('Z')), '42501 ZI');
 });
 
-test('start-up parameters reach no server unless they are tracked, and never as text that is run', async () => {
+test('start-up parameters reach a server only if they are tracked, and are never executed as text', async () => {
   for (const [name, value] of [
     ['options', '-c role=postgres'],
     ['options', '-c session_preload_libraries=x'],
@@ -405,7 +405,7 @@ test('start-up parameters reach no server unless they are tracked, and never as 
   }
 });
 
-test('a client whose login database is removed is disconnected, wherever its functions have moved it', async (t) => {
+test('a client whose login database is removed is disconnected, even if its functions have moved it', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: {
       dev: `${cluster.connectionString()} routing_targets=open`,
@@ -421,7 +421,7 @@ test('a client whose login database is removed is disconnected, wherever its fun
   assert.match(errorFields((await client.readToEnd()).at(-1)!)['M']!, /database removed/);
 });
 
-test('a statement that is sent again after a restart of its server is not given the decision of the one behind it', async (t) => {
+test('a statement that is resent after a restart of its server does not get the decision about the next one', async (t) => {
   const own = await Cluster.start(t);
   const node = `topology_query='SELECT ''127.0.0.1'' AS host, ${own.port} AS port'`;
   const bouncer = await Bouncer.start(t, {

@@ -1,4 +1,4 @@
-/** How long a query may be to be rewritten, and in what pieces it may come. */
+/** The sizes of queries that are rewritten, and the pieces in which they may arrive. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -19,7 +19,7 @@ async function connect(scope: Scope, rule: string, settings: Record<string, stri
   return RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
 }
 
-/** The types of all frames; of rows their values, of errors their SQLSTATE. */
+/** The types of all frames, with the values of rows and the SQLSTATEs of errors. */
 function shape(frames: raw.Frame[]): string {
   return frames
     .map((frame) =>
@@ -33,7 +33,7 @@ function shape(frames: raw.Frame[]): string {
 }
 
 for (const policy of ['pass', 'error']) {
-  test(`policy ${policy}: the text alone counts, up to the last byte that is allowed`, async (t) => {
+  test(`policy ${policy}: only the text counts, up to the last byte that is allowed`, async (t) => {
     const client = await connect(
       t,
       "export const rewrite_query = (u: string, q: string) => q.replace('(x', '(y').replace(\"('x\", \"('y\");",

@@ -1,4 +1,4 @@
-/** What a rewritten query may be: any text that the client's own encoding can hold. */
+/** A rewritten query may be any text that the client's encoding can represent. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -15,7 +15,7 @@ const RULE = `const texts: Record<string, string> = {
   "SELECT 'accent'": "SELECT 'é'",
   "SELECT 'euro'": "SELECT '€'",
   "SELECT 'emoji'": "SELECT '😀😀'",
-  // its lower bytes would be a quote and an end of the text
+  // its lower bytes would be a quote and the end of the text
   "SELECT 'forged'": "SELECT 'ħ\\u0100'",
 };
 export const rewrite_query = (username: string, query: string): string | null =>
@@ -31,7 +31,7 @@ async function connect(scope: Scope, encoding: string): Promise<RawClient> {
   return RawClient.login(bouncer, { user: 'postgres', database: 'dev', client_encoding: encoding });
 }
 
-/** The rows' only values, and errors' SQLSTATEs. */
+/** The single values of rows, and the SQLSTATEs of errors. */
 function outcome(frames: raw.Frame[]): (string | null | undefined)[] {
   return frames.flatMap((frame) =>
     frame.type === 'D' ? rowValues(frame) : frame.type === 'E' ? [errorFields(frame)['C']] : [],
@@ -44,16 +44,16 @@ async function both(client: RawClient, sql: string): Promise<unknown[]> {
   return [...simple, '|', ...outcome(await client.readUntil('Z'))];
 }
 
-test('a rewritten text may be empty, of several statements, and of any characters', async (t) => {
+test('a rewritten text may be empty, have several statements, and contain any characters', async (t) => {
   const client = await connect(t, 'UTF8');
   assert.deepEqual(await both(client, "SELECT 'empty'"), ['|']);
-  // a Parse takes one statement only; the server says so
+  // a Parse takes only one statement, which the server reports
   assert.deepEqual(await both(client, "SELECT 'several'"), ['one', 'two', '|', '42601']);
   assert.deepEqual(await both(client, "SELECT 'emoji'"), ['😀😀', '|', '😀😀']);
   assert.deepEqual(await both(client, "SELECT 'as it is'"), ['as it is', '|', 'as it is']);
 });
 
-test("characters that a client's encoding does not have are a failure, and reach no server", async (t) => {
+test("a rewritten text with characters that the client's encoding lacks is a failure, and reaches no server", async (t) => {
   const client = await connect(t, 'LATIN1');
   for (const name of ['euro', 'emoji', 'forged'])
     assert.deepEqual(await both(client, `SELECT '${name}'`), ['38000', '|', '38000']);
@@ -62,7 +62,7 @@ test("characters that a client's encoding does not have are a failure, and reach
   assert.deepEqual(await both(client, "SELECT 'as it is'"), ['as it is', '|', 'as it is']);
 });
 
-// servers take what these clients send for UTF-8: so must a rule that looks for a name, from the first query on
+// servers read these clients' texts as UTF-8, and so must a rule that looks for a name, from the first query on
 for (const encoding of ['utf_8', 'Unicode', 'SQL_ASCII']) {
   test(`a rule sees the characters that the server sees (client_encoding ${encoding})`, async (t) => {
     const client = await connect(t, encoding);
@@ -71,7 +71,7 @@ for (const encoding of ['utf_8', 'Unicode', 'SQL_ASCII']) {
   });
 }
 
-test("bytes that are no UTF-8 stay what they are, and are the server's to refuse", async (t) => {
+test('bytes that are not UTF-8 stay as they are, and the server refuses them', async (t) => {
   const client = await connect(t, 'UTF8');
   for (const name of ['caf\xe9', 'caf\xc3\xa9']) {
     client.send(raw.message('Q', Buffer.from(`SELECT 'padded ${name}'\0`, 'latin1')));

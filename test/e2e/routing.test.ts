@@ -1,4 +1,4 @@
-/** Routing and rewriting end to end: two real servers, real clients, and the rules of the original's documentation. */
+/** Routing and rewriting with two real servers, real clients, and the rules of the original's documentation. */
 import assert from 'node:assert/strict';
 import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -66,7 +66,7 @@ test('one psql session selects from tables on two servers', { skip: noPsql }, as
 });
 
 for (const isolation of ['inline', 'process']) {
-  test(`a regex table in an imported JSON file, edited while clients are connected (${isolation})`, async (t) => {
+  test(`a table of patterns in an imported JSON file can be edited while clients are connected (${isolation})`, async (t) => {
     const bouncer = await start(
       t,
       {
@@ -89,7 +89,7 @@ for (const isolation of ['inline', 'process']) {
   });
 }
 
-test('a broken rule is an error in the log, and the last good version goes on', async (t) => {
+test('a broken rule is reported in the log, and the last good version stays active', async (t) => {
   const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
   await bouncer.waitForLog(/user functions loaded/);
   const client = await bouncer.connect({ database: 'dev' });
@@ -99,7 +99,7 @@ test('a broken rule is an error in the log, and the last good version goes on', 
   assert.equal(await who(client, 'SELECT who FROM tableb'), 'second');
 });
 
-test('a rule that is dropped into the folder applies at once, and one that is removed no longer does', async (t) => {
+test('a rule that is put into the folder applies at once, and one that is removed no longer does', async (t) => {
   const bouncer = await start(
     t,
     { 'README.md': 'rules go here' },
@@ -119,7 +119,7 @@ test('a rule that is dropped into the folder applies at once, and one that is re
   );
 });
 
-test('a folder named after a database holds the rules of that database alone', async (t) => {
+test('a folder named after a database has the rules of that database only', async (t) => {
   const bouncer = await start(t, { 'dev/routing_rules.ts': "export const routing_rules = () => 'dev.2';" });
   const dev = await bouncer.connect({ database: 'dev' });
   const other = await bouncer.connect({ database: 'dev.1' });
@@ -139,7 +139,7 @@ test('a move inside a transaction is refused: the transaction stays on its serve
   assert.equal((await bouncer.admin('SHOW FUNCTIONS'))[0]!['refused_moves'], '50');
 });
 
-test('the rule of the * entry is for all databases without one, and may name any but the console', async (t) => {
+test('the rule of the * entry applies to all databases without one, and may name any except the console', async (t) => {
   const bouncer = await start(
     t,
     { 'any.ts': 'export const routing_rules = (u, q) => /to:(.*)$/.exec(q)?.[1] ?? null;' },
@@ -165,7 +165,7 @@ test('the rule of the * entry is for all databases without one, and may name any
   assert.deepEqual([row!['databases'], row!['failures']], ['*', '4']);
 });
 
-test('rules that come and go leave the prepared statements of a session alone', async (t) => {
+test('prepared statements of a session survive rules that come and go', async (t) => {
   const settings = { pool_mode: 'session', user_function_removal_grace: 0 };
   const bouncer = await start(t, { 'nothing.txt': '' }, { settings });
   const clients: RawClient[] = [];
@@ -186,7 +186,7 @@ test('rules that come and go leave the prepared statements of a session alone', 
   }
 });
 
-test('queries that are sent ahead each go to their server; in a pipeline without Sync and in a transaction all stay', async (t) => {
+test('queries that are sent ahead go each to its server; in a pipeline without Sync and in a transaction all stay', async (t) => {
   const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
   const client = await RawClient.login({ port: bouncer.port }, { user: 'postgres', database: 'dev' });
   const servers = async (...messages: Buffer[]): Promise<(string | null)[]> => {
@@ -222,7 +222,7 @@ test('queries that are sent ahead each go to their server; in a pipeline without
   assert.equal((await console.query('SHOW FUNCTIONS')).rows[0].refused_moves, '2');
 });
 
-test('routing_in_transaction = error tells the client, and the transaction is aborted', async (t) => {
+test('routing_in_transaction = error reports the refused move, and the transaction is aborted', async (t) => {
   const bouncer = await start(
     t,
     { 'routing_rules.ts': ROUTING },
@@ -236,7 +236,7 @@ test('routing_in_transaction = error tells the client, and the transaction is ab
   assert.equal(await who(client, 'SELECT who FROM tableb'), 'second');
 });
 
-test('a prepared statement goes where its Parse was routed to, wherever its client has been since', async (t) => {
+test('a prepared statement is executed where its Parse was routed to, even if its client has moved since', async (t) => {
   const bouncer = await start(t, { 'routing_rules.ts': ROUTING });
   const client = await bouncer.connect({ database: 'dev' });
   const prepared = { name: 'on_second', text: 'SELECT who FROM everywhere /* tableb */' };
@@ -256,7 +256,7 @@ export const rewrite_query = (username: string, query: string): string | null =>
 const REPORT =
   'SELECT storename, SUM(total) FROM sales JOIN store USING (storeid) GROUP BY storename ORDER BY storename';
 
-test("the server's log shows the rewritten query, by the simple and by the extended protocol", async (t) => {
+test("the server's log shows the rewritten query, with the simple and with the extended protocol", async (t) => {
   await first.sql("CREATE TABLE store_sales AS SELECT 'Bonn' AS storename, 7 AS total");
   t.after(() => first.sql('DROP TABLE store_sales'));
   await first.configure({ settings: { log_statement: 'all' } });
@@ -273,7 +273,7 @@ test("the server's log shows the rewritten query, by the simple and by the exten
   assert.ok(!first.logContains(/FROM sales JOIN store/));
 });
 
-test('in the middle of a pipeline, a longer and a shorter query take the place of the original ones', async (t) => {
+test('in the middle of a pipeline, queries are replaced by longer and shorter ones', async (t) => {
   const bouncer = await start(t, {
     'rewrite_query.js': `export const rewrite_query = (u, q) =>
       q === 'SELECT 1' ? "SELECT '" + 'x'.repeat(5000) + "'" : q.startsWith('SELECT 22') ? 'SELECT 3' : null;`,
@@ -293,7 +293,7 @@ test('in the middle of a pipeline, a longer and a shorter query take the place o
   assert.deepEqual(values, ['a', 'x'.repeat(5000), '3', 'z']);
 });
 
-test('reject() gives its error, the server never sees the query, and the client stays', async (t) => {
+test('a client gets the error of reject(), stays connected, and the server never sees the query', async (t) => {
   const bouncer = await start(t, {
     'rewrite_query.ts': `import { reject } from 'pgswitchyard';
       export function rewrite_query(username: string, query: string): null {
@@ -312,7 +312,7 @@ test('reject() gives its error, the server never sees the query, and the client 
   assert.ok(!first.logContains(/forbidden/));
 });
 
-test('a rejection aborts its transaction and its pipeline, as any error does', async (t) => {
+test('a rejection aborts its transaction and its pipeline, like any error', async (t) => {
   await first.sql('CREATE TABLE ledger (n int)');
   t.after(() => first.sql('DROP TABLE ledger'));
   const bouncer = await start(t, {
@@ -340,7 +340,7 @@ test('a rejection aborts its transaction and its pipeline, as any error does', a
   assert.deepEqual(await first.sql('SELECT n FROM ledger'), []);
 });
 
-test('rules in a folder that may not be looked into are rules that cannot be read, and not none', async (t) => {
+test('rules in a folder without read permission count as rules that can not be read, and not as no rules', async (t) => {
   const settings = { rewrite_query_on_failure: 'error' };
   const bouncer = await start(
     t,
@@ -360,7 +360,7 @@ test('rules in a folder that may not be looked into are rules that cannot be rea
   await other.query('SELECT 1');
 });
 
-test('on failure: pass goes on, error is told to the client, disconnect ends the connection', async (t) => {
+test('on failure: pass lets the query through, error reports it to the client, disconnect ends the connection', async (t) => {
   const files = {
     'routing_rules.ts':
       "export const routing_rules = (u: string, q: string) => (q.includes('boom') ? JSON.parse('{') : null);",
@@ -380,7 +380,7 @@ test('on failure: pass goes on, error is told to the client, disconnect ends the
   }
 });
 
-test('on failure: error lets a transaction be rolled back by a function that always fails', async (t) => {
+test('on failure: under error a transaction can be rolled back although the function always fails', async (t) => {
   const files = { 'dev/rewrite_query.ts': 'export const rewrite_query = (u: string, q: string) => null!.x;' };
   const bouncer = await start(t, files, { settings: { rewrite_query_on_failure: 'pass' } });
   const client = await bouncer.connect({ database: 'dev' });
@@ -394,14 +394,14 @@ test('on failure: error lets a transaction be rolled back by a function that alw
   await assert.rejects(client.query('SELECT 1'), { code: '38000', message: /^user function failed/ });
 });
 
-test('a query over user_function_max_query passes unseen, or is refused, as the policy says', async (t) => {
+test('a query over user_function_max_query passes unseen or is refused, depending on the policy', async (t) => {
   const files = { 'routing_rules.ts': "export const routing_rules = () => 'dev.2';" };
   const large = `SELECT length('${'x'.repeat(3_000_000)}') AS n, (SELECT who FROM everywhere) AS who`;
   const passing = await start(t, files, { settings: { user_function_max_query: 100_000 } });
   const client = await passing.connect({ database: 'dev' });
   assert.deepEqual((await client.query(large)).rows, [{ n: 3_000_000, who: 'first' }]);
   assert.deepEqual((await client.query(large, [])).rows, [{ n: 3_000_000, who: 'first' }]);
-  // one that fits is seen whole, however many reads it took
+  // one that fits is seen whole, even if it takes many reads
   const medium = `SELECT (SELECT who FROM everywhere) AS who /* ${'y'.repeat(90_000)} */`;
   assert.equal((await client.query(medium)).rows[0].who, 'second');
 

@@ -1,4 +1,4 @@
-/** What the functions of one tenant may name, and what those of another say to what comes from there. */
+/** The databases that a tenant's functions may name, and how another tenant's functions judge clients that come from there. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { configFromText } from '../../src/config/load.ts';
@@ -19,12 +19,12 @@ const topology = `topology_query='SELECT ''127.0.0.1'' AS host, ${cluster.port} 
 const alice = `${cluster.connectionString()} user=alice`;
 const bob = `${cluster.connectionString()} user=bob`;
 
-/** Goes where the query says, and shows what ctx has when it is asked. */
+/** A rule that goes where the query says, and shows its ctx on request. */
 const ROUTER = `
 export const routing_rules = (user, query) => /to:(\\S+)/.exec(query)?.[1] ?? null;
 export const rewrite_query = (user, query, inTransaction, ctx) =>
   query.includes('show ctx') ? "select '" + JSON.stringify(ctx) + "'" : null;`;
-/** A guard that leaves its mark on what it lets through, and would send it on. */
+/** A guard that marks the texts that it lets through, and would send their client on. */
 const GUARD = `
 export const rewrite_query = (user, query, inTransaction, ctx) => {
   if (query.includes('forbidden')) reject('bob says no');
@@ -55,7 +55,7 @@ function start(scope: Scope, more: BouncerOptions = {}): Promise<Bouncer> {
   });
 }
 
-/** Without the news of another server's settings, which a client that is moved gets. */
+/** Leaves out the reports of another server's settings, which a client gets when it is moved. */
 const shown = (frames: readonly Frame[]): string => shownAll(frames.filter(({ type }) => type !== 'S'));
 
 async function login(t: Scope, bouncer: Bouncer, database = 'alice'): Promise<RawClient> {
@@ -109,11 +109,11 @@ test("a tenant's functions name its own databases, their variants and nodes, and
     );
   }
   assert.equal(failures.size, 1, [...failures].join('\n'));
-  // what the client still has is its own
+  // the client is still at its own database
   assert.equal(value(await client.query(where)), 'alice');
 });
 
-test('a file that a database names is its own, whoever else names it; each client is judged by its own database', async (t) => {
+test('a file that several databases name belongs to each of them, and clients are judged for their own database', async (t) => {
   const bouncer = await start(t, {
     databases: {
       one: `${alice} routing_rules_file=shared.ts routing_targets=free`,
@@ -131,7 +131,7 @@ test('a file that a database names is its own, whoever else names it; each clien
   assert.deepEqual([await databases(one), await databases(two)], [['one', 'free'], ['two']]);
 });
 
-test("the operator's functions name all", async (t) => {
+test("the operator's functions may name every database", async (t) => {
   const bouncer = await start(t, {
     files: { 'user-functions/routing_rules.ts': ROUTER, 'user-functions/alice/routing_rules.ts': ROUTER },
   });
@@ -150,7 +150,7 @@ test("the operator's functions name all", async (t) => {
   assert.equal(value(await other.query(`${where} to:free`)), 'postgres');
 });
 
-test("the operator's function that runs beside a tenant's may name what the tenant's may, and the log says so", async (t) => {
+test("an operator's function that runs beside a tenant's may name only what the tenant's may, which is logged", async (t) => {
   const bouncer = await start(t, {
     files: {
       'user-functions/routing_rules.ts': ROUTER,
@@ -163,7 +163,7 @@ test("the operator's function that runs beside a tenant's may name what the tena
   assert.equal(value(await client.query(`${where} to:bob@writer`)), 'bob');
 });
 
-test('routing_targets adds more, and a RELOAD that takes it away is heeded by what was prepared before', async (t) => {
+test('routing_targets adds databases, and a RELOAD that removes them applies to statements prepared before', async (t) => {
   const bouncer = await start(t, { databases: { alice: `${alice} routing_targets='free, bob'` } });
   const client = await login(t, bouncer);
   for (const [name, user] of [
@@ -183,7 +183,7 @@ test('routing_targets adds more, and a RELOAD that takes it away is heeded by wh
   assert.equal(value(await client.query(where)), 'alice');
 });
 
-test('routing_targets = * lets a database name all, a node alone is possible, and one that is unknown is an error', async (t) => {
+test('routing_targets may be *, or a single node; an unknown one is an error', async (t) => {
   const all = await start(t, { databases: { alice: `${alice} routing_targets=*` } });
   const client = await login(t, all);
   assert.equal(value(await client.query(`${where} to:free`)), 'postgres');
@@ -211,7 +211,7 @@ test('routing_targets = * lets a database name all, a node alone is possible, an
   );
 });
 
-test('ctx tells where the client logged in and where it is, and shows only what may be named', async (t) => {
+test('ctx has the database that the client logged in to and the one that it is in, and only nodes that may be named', async (t) => {
   const bouncer = await start(t, { databases: { alice: `${alice} routing_targets=free ${topology}` } });
   await knowNodes(bouncer, 'alice');
   const node = `alice@127.0.0.1:${cluster.port}`;
@@ -244,7 +244,7 @@ const GUARDED: BouncerOptions = {
 };
 
 for (const to of ['bob', 'bob@writer', 'bob@readers']) {
-  test(`the target's functions judge all that comes from elsewhere (${to})`, async (t) => {
+  test(`the target's functions judge everything that comes from another database (${to})`, async (t) => {
     const bouncer = await start(t, GUARDED);
     await knowNodes(bouncer, 'bob');
     const client = await login(t, bouncer);
@@ -252,7 +252,7 @@ for (const to of ['bob', 'bob@writer', 'bob@readers']) {
       client.send(...messages, raw.sync());
       return shown(await client.readUntil('Z'));
     };
-    // the query that moves it, and those that follow while it is there
+    // the query that moves the client, and those that follow while it is there
     assert.equal(shown(await client.query(`select 'forbidden' --to:${to}`)), '42501 ZI');
     assert.match(value(await client.query(`select 'mark' --to:${to}`))!, /^bob:alice:bob/);
     assert.equal(value(await client.query(where)), 'bob');
@@ -263,12 +263,12 @@ for (const to of ['bob', 'bob@writer', 'bob@readers']) {
     await client.query('begin');
     assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZE');
     await client.query('rollback');
-    // it is the origin's that is asked first: bob's sees what alice's has made of it
+    // the origin's rule is asked first: bob's sees the text that alice's has made
     assert.match(value(await client.query('show ctx'))!, /login_database/);
     client.send(raw.functionCall(1234));
     assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
 
-    // statements that were prepared at home are judged where they come to be executed
+    // statements that were prepared at the origin are judged at the database where they are executed
     await client.query('select 1 --to:alice');
     for (const name of ['f', '']) {
       assert.equal(await ask(raw.parse(name, "select 'forbidden'")), '1 ZI');
@@ -282,7 +282,7 @@ for (const to of ['bob', 'bob@writer', 'bob@readers']) {
     await client.query('rollback');
     assert.equal(await ask(raw.bind('f'), raw.execute()), '2 D C ZI', 'at home it goes on');
 
-    // and those that were prepared there, when its functions have changed
+    // and so are those that were prepared there, after its functions have changed
     assert.equal(await ask(raw.parse('t', `insert into t values (1) --to:${to}`)), '1 ZI');
     bouncer.markLog();
     await bouncer.writeFile('user-functions/bob/rewrite_query.ts', GUARD.replace("'forbidden'", "'into t'"));
@@ -293,7 +293,7 @@ for (const to of ['bob', 'bob@writer', 'bob@readers']) {
 }
 
 for (const policy of ['error', 'disconnect', 'pass']) {
-  test(`functions of the target that can't be loaded fail by the policy, as for its own clients (${policy})`, async (t) => {
+  test(`functions of the target that can't be loaded fail by its policy, as for its own clients (${policy})`, async (t) => {
     const bouncer = await start(t, {
       ...GUARDED,
       files: { 'user-functions/bob/rewrite_query.ts': 'export const' },
@@ -307,7 +307,7 @@ for (const policy of ['error', 'disconnect', 'pass']) {
   });
 }
 
-test('two databases that send their queries to each other do not go round in circles', async (t) => {
+test('two databases that send queries to each other do not send them round in circles', async (t) => {
   const bouncer = await start(t, {
     databases: { alice: `${alice} routing_targets=bob`, bob: `${bob} routing_targets=alice` },
     files: {
@@ -322,7 +322,7 @@ test('two databases that send their queries to each other do not go round in cir
   }
 });
 
-test('a rewriting that both databases share is done once, where no tenant runs beside it', async (t) => {
+test('a rewriting that both databases share is done once, if no tenant runs beside it', async (t) => {
   const bouncer = await start(t, {
     files: {
       'user-functions/rewrite_query.ts':
@@ -337,7 +337,7 @@ test('a rewriting that both databases share is done once, where no tenant runs b
   assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
 });
 
-test("a guard that both databases share is asked again at the target, where one tenant's file may have changed it", async (t) => {
+test("a guard that both databases share is asked again at the target, if a tenant's file may have changed it", async (t) => {
   const bouncer = await start(t, {
     databases: { alice: `${alice} routing_targets=bob` },
     files: {
@@ -357,12 +357,12 @@ test("a guard that both databases share is asked again at the target, where one 
   assert.equal(value(await client.query(where)), 'bob');
 });
 
-test('the functions of the target are asked also when there are none any more where the client logged in', async (t) => {
+test('the functions of the target are asked even if the login database has none any more', async (t) => {
   const bouncer = await start(t, GUARDED);
   const client = await login(t, bouncer);
   await client.query('select 1 --to:bob');
   await bouncer.removeFile('user-functions/alice/routing_rules.ts');
-  // which confirms the removal
+  // it confirms the removal
   await bouncer.admin('RELOAD');
   await bouncer.waitForLog(/user functions of .*alice removed/);
   assert.equal(value(await client.query(where)), 'bob');
@@ -371,7 +371,7 @@ test('the functions of the target are asked also when there are none any more wh
   assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
 });
 
-test("a forced user's server is not shown the password of a client that is moved there", async (t) => {
+test('the server of a forced user never sees the password of a client that is moved there', async (t) => {
   const own = await Cluster.start(t, {
     sql: "CREATE ROLE alice LOGIN; CREATE ROLE carol LOGIN PASSWORD 'of alice'",
     settings: { password_encryption: 'md5' },

@@ -1,4 +1,4 @@
-/** Names and errors that others make up, on their way into the log and into SHOW. */
+/** Names and error texts from clients and servers, as they appear in the log and in SHOW. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
@@ -8,7 +8,7 @@ import * as raw from '../support/raw.ts';
 import { RawClient } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 
-/** A server that refuses each login at length. */
+/** A server that refuses each login with a very long error. */
 const server = createServer((socket) => {
   socket.on('error', () => {});
   socket.once('data', () => {
@@ -32,7 +32,7 @@ const bouncer = await Bouncer.start(
 // oxlint-disable-next-line no-control-regex
 const UNPRINTABLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202e]/;
 
-test('a login error of a megabyte is a short record, and its client gets an answer', async () => {
+test('a login error of a megabyte becomes a short log record, and the client gets an answer', async () => {
   bouncer.markLog();
   const client = await RawClient.connect(bouncer);
   client.send(raw.startup({ user: 'postgres', database: 'long' }));
@@ -56,7 +56,7 @@ test('a name with control and bidirectional characters is shown escaped', async 
   assert.match(bouncer.log(), /login attempt: db=a\\x1b\[2J\\n\\u202eb user=postgres/);
 });
 
-test('no line of the log begins with what a client or a server says', async () => {
+test('no line of the log begins with text from a client or a server', async () => {
   const own = '\n\tforged';
   const mark = bouncer.log().length;
   for (const parameters of [

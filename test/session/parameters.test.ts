@@ -1,4 +1,4 @@
-/** Settings that PostgreSQL reports by itself: one client's are its own, on whichever server it gets. */
+/** Settings that PostgreSQL reports by itself: a client keeps its own on every server that it gets. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { canonicalValue } from '../../src/pool/canonical.ts';
@@ -30,7 +30,7 @@ async function login(t: Scope, database = 'one', more: Record<string, string> = 
   return client;
 }
 
-/** The SQLSTATE that a query ends with; ok: none. */
+/** The SQLSTATE of a query's error; ok: no error. */
 async function outcome(client: RawClient, sql: string): Promise<string> {
   const error = (await client.query(sql)).find((frame) => frame.type === 'E');
   return error === undefined ? 'ok' : errorFields(error)['C']!;
@@ -53,7 +53,7 @@ function reported(frames: Frame[]): Record<string, string> {
 const WRITE = 'INSERT INTO public.written VALUES (1)';
 const READ_ONLY = '25006';
 
-test("one client's read-only transactions are never another's, however it asked for them", async (t) => {
+test('read-only transactions of one client never affect another, however they were requested', async (t) => {
   const ways = [
     ['SET default_transaction_read_only = on'],
     ['SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY'],
@@ -76,7 +76,7 @@ test("one client's read-only transactions are never another's, however it asked 
   }
 });
 
-test('what takes a read-only setting back takes it back for the client that had it', async (t) => {
+test('a statement that takes a read-only setting back does so for the client that had it', async (t) => {
   const ways: [string[], string[], string][] = [
     [['SET default_transaction_read_only = on'], ['RESET default_transaction_read_only'], 'ok'],
     [['SET default_transaction_read_only = on'], ['RESET ALL'], 'ok'],
@@ -108,7 +108,7 @@ test('what takes a read-only setting back takes it back for the client that had 
   }
 });
 
-/** Each setting that a client may change and PostgreSQL reports; from which version on. */
+/** Settings that a client may change and PostgreSQL reports, and the first version that does. */
 const SETTINGS: [name: string, value: string, shown: string, since: number][] = [
   ['client_encoding', "'latin1'", 'LATIN1', 14],
   ['DateStyle', "'German'", 'German, DMY', 14],
@@ -150,7 +150,7 @@ for (const [version, database] of [
   );
 }
 
-test('whatever a server reports at login is tracked', async () => {
+test('every setting that a server reports at login is tracked', async () => {
   const tracked = new TrackedParameters([]);
   for (const server of old === null ? [cluster] : [cluster, old]) {
     const client = await RawClient.connect(server);
@@ -169,7 +169,7 @@ test('a setting follows its client to a server that it has never used', async (t
   for (const [name, given, shown] of SETTINGS) {
     const client = await login(t, 'many');
     await client.query(`SET ${name} = ${given}`);
-    // whoever has the server keeps it, so that the client gets another one
+    // the client that has the server keeps it, so that this client gets another one
     const others: RawClient[] = [];
     for (let i = 0; i < 3; i++) {
       const other = await login(t, 'many');
@@ -181,7 +181,7 @@ test('a setting follows its client to a server that it has never used', async (t
   }
 });
 
-test('settings that only a server can change are told, and never SET', async (t) => {
+test('settings that only a server can change are reported to clients, and never SET', async (t) => {
   const listed = await Bouncer.start(t, {
     databases: { one: `${cluster.connectionString()} pool_size=1` },
     settings: {
@@ -221,13 +221,13 @@ test("a change of the server's configuration is not taken for a client's, and en
   await cluster.configure({ settings: { default_transaction_read_only: 'on' } });
   t.after(() => cluster.configure({ settings: { default_transaction_read_only: 'off' } }));
   for (const client of clients) {
-    // the first statement tells
+    // the first statement brings the report
     await client.query('SELECT 1');
     assert.equal(await outcome(client, WRITE), READ_ONLY);
     assert.equal(await outcome(client, WRITE), READ_ONLY);
   }
   await cluster.configure({ settings: { default_transaction_read_only: 'off' } });
-  // whoever heard of it first gets a server that has told somebody else of its end
+  // the client that was told first gets a server that has told another client of the end of the change
   for (const client of clients.toReversed()) {
     await client.query('SELECT 1');
     assert.equal(await outcome(client, WRITE), 'ok');
@@ -236,7 +236,7 @@ test("a change of the server's configuration is not taken for a client's, and en
   assert.equal(await outcome(mine, WRITE), READ_ONLY);
 });
 
-test('what connect_query sets is the default of those who set nothing', async (t) => {
+test('a setting that connect_query makes is the default of clients that do not set it', async (t) => {
   const [client, other] = [await login(t, 'connected'), await login(t, 'connected')];
   await client.query('SET search_path = mine; SET default_transaction_read_only = off');
   for (let i = 0; i < 2; i++) {
@@ -284,7 +284,7 @@ test('client_encoding and others are reported in PostgreSQL’s spelling, with a
   }
 });
 
-test('a start-up value that leaves parts out is completed by the default, not by what another client has set', async (t) => {
+test('a start-up value with missing parts is completed by the default, not by the value of another client', async (t) => {
   for (const [given, shown] of [
     ['ISO', 'ISO, MDY'],
     ['postgres', 'Postgres, MDY'],
@@ -299,7 +299,7 @@ test('a start-up value that leaves parts out is completed by the default, not by
   }
 });
 
-test('of DateStyles that contradict themselves nothing is made, so that PostgreSQL can refuse them', () => {
+test('a DateStyle that contradicts itself is not normalized, so that PostgreSQL can refuse it', () => {
   for (const value of ['ISO, SQL', 'DMY, MDY', 'German, ISO', 'ISO, nonsense', 'us, european'])
     assert.equal(canonicalValue('DateStyle', value, 'ISO, MDY'), value);
   for (const [value, whole] of [
@@ -311,19 +311,19 @@ test('of DateStyles that contradict themselves nothing is made, so that PostgreS
     assert.equal(canonicalValue('DateStyle', value, 'ISO, MDY'), whole);
 });
 
-test('values that differ in case only are told apart', async (t) => {
+test('values that differ only in case are distinguished', async (t) => {
   const [upper, lower] = [await login(t, 'one', { application_name: 'App' }), await login(t)];
   await lower.query("SET application_name = 'app'");
   assert.equal(await show(upper, 'application_name'), 'App');
   assert.equal(await show(lower, 'application_name'), 'app');
-  // PostgreSQL takes them for the same: they cost no SET
+  // PostgreSQL treats them as equal: no SET is sent
   cluster.markLog();
   const zone = await login(t, 'one', { application_name: 'app', TimeZone: 'utc', client_encoding: 'utf-8' });
   assert.match((await show(zone, 'TimeZone'))!, /^utc$/i);
   assert.ok(!cluster.logContains(/SET TimeZone/));
 });
 
-test('pipelined messages keep their settings apart, too', async (t) => {
+test('settings of clients with pipelined messages are kept apart, too', async (t) => {
   const [client, other] = [await login(t), await login(t)];
   client.send(query('SET default_transaction_read_only = on'), query('SELECT 1'), query(WRITE));
   other.send(query(WRITE), query(WRITE));

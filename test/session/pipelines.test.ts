@@ -1,4 +1,4 @@
-/** An open pipeline is a transaction, whatever was answered already: the model is PostgreSQL. */
+/** An open pipeline is a transaction, also when everything in it has been answered: PostgreSQL is the model. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
@@ -47,10 +47,10 @@ async function login(t: Scope, database: string): Promise<RawClient> {
 
 const types = (frames: readonly Frame[]): string => frames.map((frame) => frame.type).join('');
 
-/** Parse, Bind and Execute of a statement of its own. */
+/** Parse, Bind and Execute of one statement. */
 const run = (sql: string): Buffer[] => [raw.parse('', sql), raw.bind(), raw.execute()];
 
-/** Waits until servers that were closed have ended and no other has a transaction, and says which rows there are. */
+/** Waits until closed servers have ended and no other one has a transaction. Returns the rows in the table. */
 async function settled(): Promise<Record<string, unknown>[]> {
   await until('all transactions to be over', async () => {
     const servers = await bouncer.admin('SHOW SERVERS');
@@ -69,7 +69,7 @@ async function settled(): Promise<Record<string, unknown>[]> {
 
 for (const database of ['plain', 'session', 'statement', 'one']) {
   for (const how of ['terminate', 'end', 'reset'] as const) {
-    test(`${database}: a client that leaves (${how}) with a flushed pipeline leaves nothing for the next one to commit`, async (t) => {
+    test(`${database}: a client that leaves (${how}) with a flushed pipeline leaves nothing for the next client to commit`, async (t) => {
       await cluster.sql('truncate m');
       const client = await login(t, database);
       client.send(...run("insert into m values (1, 'lost')"), raw.flush());
@@ -86,7 +86,7 @@ for (const database of ['plain', 'session', 'statement', 'one']) {
   }
 }
 
-test('user functions are told of the pipeline, and do not move its client', async (t) => {
+test('user functions are told that a pipeline is open, and do not move its client', async (t) => {
   await cluster.sql('truncate m');
   const client = await login(t, 'one');
   bouncer.markLog();
@@ -117,7 +117,7 @@ test('a rejected statement undoes the flushed pipeline before it', async (t) => 
   assert.deepEqual(await settled(), []);
 });
 
-test('a Query or a FunctionCall in the middle of a pipeline is answered as by PostgreSQL, and is nobody else’s affair', async (t) => {
+test('a Query or FunctionCall in the middle of a pipeline is answered as by PostgreSQL, and affects no other client', async (t) => {
   const call = raw.message('F', Buffer.from([0, 0, 7, 234, 0, 0, 0, 0, 0, 0]));
   const ends = [raw.query('select 1'), raw.query('select 1; select 2'), call, raw.query('commit')];
   ends.push(raw.query('rollback'), raw.query('select 1/0'), raw.query('begin'), raw.sync());
@@ -138,7 +138,7 @@ test('a Query or a FunctionCall in the middle of a pipeline is answered as by Po
       answers.push(
         `${frames.map(({ type, payload }) => `${type}${type === 'Z' ? String(payload) : ''}`).join(' ')} ${isSeen}`,
       );
-      // all of the pool's servers, for the one that the client had is among them
+      // all servers of the pool: the one that the client had is among them
       const others = await Promise.all(Array.from({ length: POOL_SIZE }, () => login(t, 'plain')));
       if (frames.at(-1)!.payload.toString() === 'I' && target === bouncer)
         for (const frame of await Promise.all(others.map((other) => other.query('select pg_sleep(0.01)'))))
@@ -151,7 +151,7 @@ test('a Query or a FunctionCall in the middle of a pipeline is answered as by Po
   }
 });
 
-test('a pipeline keeps its server, in the words of SHOW, and PAUSE and RECONNECT wait for its Sync', async (t) => {
+test('a pipeline keeps its server, as SHOW reports it, and PAUSE and RECONNECT wait for its Sync', async (t) => {
   await cluster.sql('truncate m');
   const client = await login(t, 'plain');
   client.send(...run("insert into m values (1, '')"), raw.flush());
@@ -178,7 +178,7 @@ test('a pipeline keeps its server, in the words of SHOW, and PAUSE and RECONNECT
   );
 });
 
-test('who does nothing in a flushed pipeline is idle in a transaction', async (t) => {
+test('a client that does nothing in a flushed pipeline is idle in a transaction', async (t) => {
   await bouncer.reload({ idle_transaction_timeout: '0.5' });
   t.after(() => bouncer.reload({ idle_transaction_timeout: 0 }));
   await cluster.sql('truncate m');
@@ -197,7 +197,7 @@ type Op =
   | { kind: 'bad'; sql: 'no sql' | 'forbidden' }
   | { kind: 'flush' | 'sync' | 'leave' };
 
-/** One client, and what PostgreSQL does with what it sends. */
+/** One client, and a model of the effects of its messages in PostgreSQL. */
 class Session {
   readonly #scope: Scope;
   readonly #committed: Map<number, string>;
@@ -205,9 +205,9 @@ class Session {
   #block: 'none' | 'open' | 'failed' = 'none';
   #isPipeline = false;
   #isSkipping = false;
-  /** written, and not committed yet */
+  /** rows that were written and not committed yet */
   #pending: [number, string][] = [];
-  /** answers that were not read yet */
+  /** answers that have not been read yet */
   #expected = '';
   #names = 0;
 
@@ -222,7 +222,7 @@ class Session {
     switch (op.kind) {
       case 'insert': {
         const sql = `insert into m values ($1, '%tx%')${op.to && ` -- to ${op.to}`}`;
-        // what the proxy answers by itself PostgreSQL would refuse in a transaction that has failed
+        // the proxy answers it by itself, and PostgreSQL would refuse it in a failed transaction
         const isNamed = op.form === 'named' && this.#block !== 'failed';
         const name = isNamed ? `s${this.#names++}` : '';
         client.send(raw.parse(name, sql, [23]), raw.bind(name, [String(n)]), raw.execute());
@@ -240,7 +240,7 @@ class Session {
         return this.#fail();
       case 'simple':
       case 'command': {
-        // the server would ignore it; or PostgreSQL's own mistake would show (Outstanding.mixed)
+        // the server would ignore it, or a fault of PostgreSQL's own would show (Outstanding.mixed)
         const isInsert = op.kind === 'simple';
         if (this.#isSkipping || (isInsert && this.#isPipeline)) await this.#sync(client);
         const sql = isInsert ? `insert into m values (${n}, '%tx%')${op.to && ` -- to ${op.to}`}` : op.sql;
@@ -337,7 +337,7 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('flush' as const, 'flush', 'sync', 'leave') }) },
 );
 
-test('whatever clients pipeline, flush, end and leave: what is committed, what is locked and what rules are told is PostgreSQL’s', async (t) => {
+test('clients that pipeline, flush, sync and leave at random commit and lock what they would in PostgreSQL, and rules are told so', async (t) => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.tuple(fc.nat({ max: POOL_SIZE - 1 }), op), { minLength: 10, maxLength: 40 }),
@@ -356,7 +356,7 @@ test('whatever clients pipeline, flush, end and leave: what is committed, what i
   );
 });
 
-test('a value of in_transaction in a DataRow is what the rule was told, before and after each end of a pipeline', async (t) => {
+test('a rule is told the right in_transaction before and after each end of a pipeline', async (t) => {
   const client = await login(t, 'one');
   const seen = async (...messages: Buffer[]): Promise<string | null> => {
     client.send(...messages);

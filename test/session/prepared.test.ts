@@ -1,4 +1,4 @@
-/** Named prepared statements in pipelines: what one part of a pipeline does to them is so for the parts behind it. */
+/** Named prepared statements in pipelines: each part of a pipeline finds them as the part before has left them. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -27,14 +27,14 @@ const types = (frames: readonly raw.Frame[]): string => frames.map((frame) => fr
 const run = (name: string): Buffer[] => [raw.bind(name), raw.execute(), raw.sync()];
 
 for (const command of ['DISCARD ALL', 'deallocate all', 'select 1; deallocate all']) {
-  test(`what is prepared in the pipeline behind ${command} is there afterwards`, async (t) => {
+  test(`a statement that is prepared right after ${command}, in one pipeline, exists afterwards`, async (t) => {
     const client = await login(t);
     client.send(raw.query(command), raw.parse('s', 'select 7'), raw.sync());
     await client.readUntil('Z');
     assert.equal(types(await client.readUntil('Z')), '1Z');
     client.send(...run('s'));
     assert.equal(types(await client.readUntil('Z')), '2DCZ');
-    // now the server has had it before
+    // again, now that the server has prepared it before
     client.send(raw.query(command), raw.parse('s', 'select 7'), raw.sync());
     await client.readUntil('Z');
     assert.equal(types(await client.readUntil('Z')), '1Z');
@@ -43,7 +43,7 @@ for (const command of ['DISCARD ALL', 'deallocate all', 'select 1; deallocate al
   });
 }
 
-test('a statement that is prepared and used in the pipeline behind DISCARD ALL is prepared anew', async (t) => {
+test('a statement that is prepared and used right after DISCARD ALL, in one pipeline, is prepared again', async (t) => {
   const [client, other] = [await login(t), await login(t)];
   other.send(raw.parse('other', 'select 8'), raw.sync());
   await other.readUntil('Z');
@@ -59,7 +59,7 @@ test('a statement that is prepared and used in the pipeline behind DISCARD ALL i
   assert.equal(types(await other.readUntil('Z')), '2DCZ');
 });
 
-test('what is prepared behind DISCARD ALL without a Sync between them is there afterwards', async (t) => {
+test('a statement that is prepared after DISCARD ALL, without a Sync between them, exists afterwards', async (t) => {
   const client = await login(t);
   const discard = [raw.parse('', 'DISCARD ALL'), raw.bind(), raw.execute()];
   client.send(...discard, raw.parse('s', 'select 9'), raw.sync());
@@ -68,7 +68,7 @@ test('what is prepared behind DISCARD ALL without a Sync between them is there a
   assert.equal(types(await client.readUntil('Z')), '2DCZ');
 });
 
-test('a Close that a failed part of a pipeline has not reached does not bring back what DEALLOCATE ALL dropped', async (t) => {
+test('a Close that was skipped after an error does not bring back a statement that DEALLOCATE ALL dropped', async (t) => {
   const client = await login(t);
   client.send(raw.parse('s', 'select 1'), raw.sync());
   await client.readUntil('Z');
@@ -84,7 +84,7 @@ test('a Close that a failed part of a pipeline has not reached does not bring ba
   assert.deepEqual(rowValues((await client.readUntil('Z'))[2]!), ['2']);
 });
 
-test('a name that is closed behind a part that failed stays closed', async (t) => {
+test('a name that is closed after a failed part of a pipeline stays closed', async (t) => {
   for (const target of [cluster, bouncer]) {
     const client = await login(t, target);
     client.send(raw.parse('s', 'select 1'), raw.sync());
@@ -104,7 +104,7 @@ test('a name that is closed behind a part that failed stays closed', async (t) =
   }
 });
 
-test('a part of a pipeline that failed takes nothing from the next one, which prepares the same again', async (t) => {
+test('a failed part of a pipeline does not harm the next part, which prepares the same statement', async (t) => {
   const client = await login(t);
   client.send(raw.parse('first', 'select 6'), raw.sync());
   await client.readUntil('Z');
@@ -122,7 +122,7 @@ test('a part of a pipeline that failed takes nothing from the next one, which pr
   assert.equal(types(await client.readUntil('Z')), '2DCZ');
 });
 
-test('a name whose Parse was skipped is made for the next part of the pipeline', async (t) => {
+test('a statement whose Parse was skipped is prepared for the next part of the pipeline', async (t) => {
   const other = await login(t);
   other.send(raw.parse('s', 'select 4'), raw.sync());
   await other.readUntil('Z');
@@ -132,7 +132,7 @@ test('a name whose Parse was skipped is made for the next part of the pipeline',
   assert.equal(types(await client.readUntil('Z')), '2DCZ');
 });
 
-test('a Query that the server throws away, behind an error and before the Sync, leaves the unnamed statement', async (t) => {
+test('a Query that the server skips, between an error and the Sync, does not drop the unnamed statement', async (t) => {
   const client = await login(t);
   client.send(raw.parse('', 'select 5'), raw.execute('no such portal'), raw.flush());
   await client.readUntil('E');
@@ -143,7 +143,7 @@ test('a Query that the server throws away, behind an error and before the Sync, 
 });
 
 for (const reset of ['RESET ALL', 'SELECT 1; DEALLOCATE ALL', 'DISCARD ALL']) {
-  test(`statements are where they were said to be behind server_reset_query_always with ${reset}`, async (t) => {
+  test(`statements can still be used after server_reset_query_always has run ${reset}`, async (t) => {
     const always = await Bouncer.start(t, {
       databases: { db: cluster.connectionString() },
       settings: {
@@ -164,7 +164,7 @@ for (const reset of ['RESET ALL', 'SELECT 1; DEALLOCATE ALL', 'DISCARD ALL']) {
   });
 }
 
-test('a statement whose result has changed is prepared anew by whoever closes it and prepares it again', async (t) => {
+test('a client that closes a statement whose result has changed, and prepares it again, gets a new one', async (t) => {
   await cluster.sql('CREATE TABLE changing (a int)');
   const clients = [await login(t), await login(t)];
   for (const client of clients) {
@@ -180,7 +180,7 @@ test('a statement whose result has changed is prepared anew by whoever closes it
   }
 });
 
-test('a Describe finds a result that has changed, too, and later generations are not handed out', async (t) => {
+test('a Describe notices a changed result too, and a statement that is outdated as well is not handed out', async (t) => {
   await cluster.sql('CREATE TABLE described (a int)');
   const text = 'select * from described';
   const [first, second] = [await login(t), await login(t)];
@@ -194,21 +194,21 @@ test('a Describe finds a result that has changed, too, and later generations are
   first.send(raw.close('S', 's'), raw.parse('s', text), raw.describe('S', 's'), raw.sync());
   assert.equal(types(await first.readUntil('Z')), '31tTZ');
   await cluster.sql('ALTER TABLE described ADD c int');
-  // this one's statement is two changes old, and the one that it would be given one
+  // this client's statement is two changes old, and the one that it would be given is one change old
   second.send(...run('s'));
   assert.equal(errorFields((await second.readUntil('Z'))[0]!)['C'], '0A000');
   second.send(raw.close('S', 's'), raw.parse('s', text), ...run('s'));
   assert.equal(types(await second.readUntil('Z')), '312CZ');
 });
 
-test('a Bind for the columns of before the change, on a server that prepared after it, says what PostgreSQL would', async (t) => {
+test('a Bind for columns from before a change, on a server that prepared after it, gets the error of PostgreSQL', async (t) => {
   await cluster.sql('CREATE TABLE widened (a int, b int)');
   const client = await login(t);
   client.send(raw.parse('s', 'select * from widened'), ...run('s'));
   await client.readUntil('Z');
   await cluster.sql('ALTER TABLE widened ADD c int');
   await bouncer.admin('RECONNECT');
-  // no parameters, and the formats of two results
+  // no parameters, and two result formats
   const bind = raw.message('B', Buffer.from('\0s\0\0\0\0\0\0\x02\0\0\0\0', 'latin1'));
   client.send(bind, raw.execute(), raw.sync());
   const [error] = await client.readUntil('Z');
@@ -262,14 +262,14 @@ test('a client that knows the columns of a statement never gets others, whicheve
   }
   assert.deepEqual(await cluster.sql('select * from beside'), []);
 
-  // who asks for the columns of each portal gets what there is
+  // a client that asks for the columns of each portal gets the ones of the present
   assert.equal(await ask(raw.close('S', 's'), raw.parse('s', text)), '3 1 ZI');
   await cluster.sql('ALTER TABLE known ADD y int');
   await bouncer.admin('RECONNECT');
   assert.equal(await ask(raw.bind('s'), raw.describe('P'), raw.execute()), '2 T D C ZI');
 });
 
-test('of several statements that were bound, the one whose result has changed is prepared anew', async (t) => {
+test('of several bound statements, the one whose result has changed is prepared again', async (t) => {
   await cluster.sql('CREATE TABLE another (a int)');
   const client = await login(t);
   const prepare = [raw.parse('s', 'select * from another'), raw.parse('u', 'select 1')];

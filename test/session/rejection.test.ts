@@ -1,4 +1,4 @@
-/** reject() where something is open already: the server must come to the same conclusion as the client. */
+/** reject() in an open transaction or pipeline: the server must come to the same conclusion as the client. */
 import assert from 'node:assert/strict';
 import { after, beforeEach, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -49,7 +49,7 @@ const count = async (): Promise<unknown> =>
 const run = (sql: string): Buffer[] => [raw.parse('', sql), raw.bind(), raw.execute()];
 
 for (const database of ['dev', 'session']) {
-  test(`a rejected named statement in a transaction: what follows is skipped up to Sync (${database})`, async (t) => {
+  test(`a rejected named statement in a transaction: the messages after it are skipped up to Sync (${database})`, async (t) => {
     const client = await login(t, database);
     await client.query('begin');
     await client.query('insert into t values (1)');
@@ -64,7 +64,7 @@ for (const database of ['dev', 'session']) {
     assert.equal(shown(await client.readUntil('Z')), '1 2 D C ZI');
   });
 
-  test(`a rejection in a pipeline rolls back what the pipeline did before (${database})`, async (t) => {
+  test(`a rejection in a pipeline rolls back the earlier statements of the pipeline (${database})`, async (t) => {
     const client = await login(t, database);
     client.send(
       ...run('insert into t values (1)'),
@@ -87,7 +87,7 @@ for (const database of ['dev', 'session']) {
     assert.equal(await count(), '1');
   });
 
-  test(`a rejection behind a rollback in the same pipeline is not of the failed transaction (${database})`, async (t) => {
+  test(`a rejection after a rollback in the same pipeline does not belong to the failed transaction (${database})`, async (t) => {
     const client = await login(t, database);
     await client.query('begin');
     await client.query('select 1/0');
@@ -103,7 +103,7 @@ for (const database of ['dev', 'session']) {
   });
 }
 
-test('a statement that the server knows already, then a rejection: the server is free after the Sync', async (t) => {
+test('a Parse that the proxy answers, then a rejection: the server is free after the Sync', async (t) => {
   const [client, other] = [await login(t), await login(t)];
   other.send(raw.parse('known', "select 'known'"), raw.sync());
   await other.readUntil('Z');

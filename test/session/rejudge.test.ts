@@ -13,13 +13,13 @@ const [cluster, second] = await Promise.all([
   Cluster.start({ after }, { sql: "CREATE TABLE place AS SELECT 'second' AS at" }),
 ]);
 
-/** By folder: a version that lets all pass, then one that is told by the first line of each test. */
+/** The first versions of the functions, by folder: they let everything pass. */
 const OPEN = 'export const rewrite_query = () => null;';
 const STRICT = `export const rewrite_query = (user, query) => (query.includes('into t') ? reject('no more') : null);`;
 
 interface Kind {
   readonly settings: Settings;
-  /** without a text nothing can be judged: the statement has to be prepared again */
+  /** the proxy does not keep the text, so that the statement must be prepared again */
   readonly refused: string;
 }
 const KINDS: Record<string, Kind> = {
@@ -46,7 +46,7 @@ async function start(
     settings: { default_pool_size: 2, ...settings },
     files: { [`user-functions/dev/${name}.ts`]: version },
   });
-  // it listens before that
+  // it listens before the functions are loaded
   if (!name.startsWith('..')) await bouncer.waitForLog(/user functions (?:not )?loaded/);
   return bouncer;
 }
@@ -73,7 +73,7 @@ const count = async (): Promise<number> =>
 const value = (frames: Frame[]): string | null => rowValues(frames.find(({ type }) => type === 'D')!)[0]!;
 
 for (const [what, { settings, refused }] of Object.entries(KINDS)) {
-  test(`a rule that is tightened is asked about what was prepared before (${what})`, async (t) => {
+  test(`a rule that has become stricter judges statements that were prepared before (${what})`, async (t) => {
     await cluster.sql('TRUNCATE t');
     const bouncer = await start(t, settings, OPEN);
     const client = await login(t, bouncer);
@@ -84,22 +84,22 @@ for (const [what, { settings, refused }] of Object.entries(KINDS)) {
       }
     };
     await prepared();
-    // the unnamed one was the first, and is gone where nobody keeps it
+    // the unnamed statement was the first one, and is gone if the proxy does not keep it
     await ask(client, raw.parse('', 'insert into t values (1)'));
     assert.equal(await ask(client, raw.bind('s'), raw.execute()), '2 C ZI');
     await serve(bouncer, STRICT);
     for (const name of ['s', '']) {
       assert.equal(await ask(client, raw.bind(name), raw.execute()), `${refused} ZI`, `Bind of "${name}"`);
       assert.equal(await ask(client, raw.describe('S', name)), `${refused} ZI`, `Describe of "${name}"`);
-      // again and again, and in a transaction, which is aborted
+      // repeatedly, and in a transaction, which is aborted
       assert.equal(await ask(client, raw.bind(name), raw.execute()), `${refused} ZI`);
-      // by name: a Query, or another Parse without a name, would take the unnamed one away
+      // by a named statement: a Query, or another unnamed Parse, would drop the unnamed one
       await ask(client, raw.close('S', 'begin'), raw.parse('begin', 'begin'));
       assert.equal(await ask(client, raw.bind('begin'), raw.execute()), '2 C ZT');
       assert.equal(await ask(client, raw.bind(name), raw.execute()), `${refused} ZE`);
       assert.equal(shown(await client.query('commit')), 'C ZI');
       if (name === '') break;
-      // in a pipeline: what was done in it before is undone, and what follows is skipped up to the Sync
+      // in a pipeline: its earlier statements are undone, and its later ones are skipped up to the Sync
       const piped = [raw.parse('other', 'select 1'), raw.bind('other'), raw.execute()];
       const more = [raw.bind(name), raw.execute(), raw.bind('other'), raw.execute()];
       assert.equal(await ask(client, ...piped, ...more), `1 2 D C ${refused} ZI`);
@@ -110,7 +110,7 @@ for (const [what, { settings, refused }] of Object.entries(KINDS)) {
     }
     assert.equal(await count(), 1);
     assert.equal(shown(await client.query('select 1')), 'T D C ZI');
-    // what may go on goes on, under its own name
+    // statements that are still allowed can be used under their names
     await serve(bouncer, OPEN);
     if (refused === '26000') {
       assert.equal(await ask(client, raw.bind('s'), raw.execute()), '26000 ZI');
@@ -121,7 +121,7 @@ for (const [what, { settings, refused }] of Object.entries(KINDS)) {
     assert.equal(await count(), 2);
   });
 
-  test(`functions that come to apply are asked about what was prepared before there were any (${what})`, async (t) => {
+  test(`functions that come to apply judge statements that were prepared before there were any (${what})`, async (t) => {
     await cluster.sql('TRUNCATE t');
     const bouncer = await start(t, settings, '', '../nothing');
     const client = await login(t, bouncer);
@@ -138,7 +138,7 @@ for (const [what, { settings, refused }] of Object.entries(KINDS)) {
     assert.equal(await count(), 0);
   });
 
-  test(`a name that SQL PREPARE has made can't be bound unjudged (${what})`, async (t) => {
+  test(`a statement that was made by SQL PREPARE can't be bound without being judged (${what})`, async (t) => {
     await cluster.sql('TRUNCATE t');
     const bouncer = await start(t, settings, '', '../nothing');
     const client = await login(t, bouncer);
@@ -153,7 +153,7 @@ for (const [what, { settings, refused }] of Object.entries(KINDS)) {
   });
 }
 
-test('a version that loads after one that could not be is asked about what had passed without it', async (t) => {
+test('functions that load after a failed start judge statements that had passed without them', async (t) => {
   await cluster.sql('TRUNCATE t');
   const bouncer = await start(t, { pool_mode: 'transaction' }, 'export const');
   const client = await login(t, bouncer);
@@ -165,7 +165,7 @@ test('a version that loads after one that could not be is asked about what had p
   assert.equal(await count(), 1);
 });
 
-test('a stricter policy counts for what was prepared before', async (t) => {
+test('a stricter policy applies to statements that were prepared before', async (t) => {
   const version = "export const rewrite_query = () => { throw new Error('no'); };";
   const bouncer = await start(t, { pool_mode: 'transaction' }, version);
   const client = await login(t, bouncer);
@@ -180,7 +180,7 @@ test('a stricter policy counts for what was prepared before', async (t) => {
 });
 
 for (const pool_mode of ['transaction', 'session']) {
-  test(`another rewriting is prepared in place of the old one, with the same parameters (${pool_mode})`, async (t) => {
+  test(`another rewriting is prepared in place of the old one, with the same parameter types (${pool_mode})`, async (t) => {
     const version = (word: string): string =>
       `export const rewrite_query = (user, query) => query.includes('select') ? query.replace('text', "'${word} ' ||") : null;`;
     const bouncer = await start(t, { pool_mode, user_function_removal_grace: 0 }, version('one'));
@@ -196,11 +196,11 @@ for (const pool_mode of ['transaction', 'session']) {
       for (const name of ['s', '']) assert.equal(await run(name), `${word} x`);
       for (const name of ['s', '']) assert.equal(await run(name), `${word} x`);
     }
-    // no rewriting any more: the text that the client sent
+    // no rewriting any more: the client's own text is prepared
     await serve(bouncer, 'export const rewrite_query = () => null;');
     client.send(raw.bind('s', ['x']), raw.execute(), raw.sync());
     assert.match(shown(await client.readUntil('Z')), /ZI$/);
-    // the functions are gone
+    // the functions have been removed
     await serve(bouncer, version('four'));
     assert.equal(await run('s'), 'four x');
     await bouncer.removeFile('user-functions/dev/rewrite_query.ts');
@@ -209,7 +209,7 @@ for (const pool_mode of ['transaction', 'session']) {
     assert.match(shown(await client.readUntil('Z')), /ZI$/);
   });
 
-  test(`another route is followed by what was prepared before (${pool_mode})`, async (t) => {
+  test(`statements that were prepared before follow another route (${pool_mode})`, async (t) => {
     const version = (to: string | null): string => `export const routing_rules = () => ${to && `'${to}'`};`;
     const bouncer = await start(t, { pool_mode }, version('dev.2'), 'routing_rules');
     const client = await login(t, bouncer);
@@ -224,7 +224,7 @@ for (const pool_mode of ['transaction', 'session']) {
     for (const name of ['s', '']) assert.equal(await run(name), 'first', name);
     await serve(bouncer, version(null), 'routing_rules');
     assert.equal(await run('s'), 'first');
-    // inside a transaction it stays
+    // inside a transaction the client stays
     await client.query('begin');
     await serve(bouncer, version('dev.2'), 'routing_rules');
     assert.equal(await run('s'), 'first');
@@ -232,7 +232,7 @@ for (const pool_mode of ['transaction', 'session']) {
   });
 }
 
-test('an unnamed statement that is too long to be kept has to be prepared again', async (t) => {
+test('an unnamed statement that is too long to be kept must be prepared again', async (t) => {
   const bouncer = await start(t, { pool_mode: 'session' }, OPEN);
   const client = await login(t, bouncer);
   const long = `select 1 -- ${'x'.repeat(100_000)}`;
@@ -246,24 +246,24 @@ test('an unnamed statement that is too long to be kept has to be prepared again'
   assert.equal(await ask(client, raw.parse('', long), raw.bind(), raw.execute()), '1 2 D C ZI');
 });
 
-test('a Parse that the server skips does not vouch for the unnamed statement that is there', async (t) => {
+test('a Parse that the server skips does not count as the judgement of the unnamed statement that it has', async (t) => {
   await cluster.sql('TRUNCATE t');
   const bouncer = await start(t, { pool_mode: 'session' }, OPEN);
   const client = await login(t, bouncer);
   await ask(client, raw.parse('', 'insert into t values (1)'));
   await serve(bouncer, STRICT);
-  // all at once: the Bind fails at the server, which skips the Parse behind it
+  // all at once: the Bind fails at the server, which skips the Parse after it
   client.send(
     ...[raw.parse('x', 'select 1'), raw.bind('x', ['too', 'many']), raw.parse('', 'select 1'), raw.sync()],
     ...[raw.bind(), raw.execute(), raw.sync()],
   );
   assert.equal(shown(await client.readUntil('Z')), '1 08P01 ZI');
-  // the error may have come before the last Parse was judged: then that is dropped here, and the first one is still known
+  // if the error comes before the last Parse is judged, the proxy drops that Parse, and still knows the first one
   assert.match(shown(await client.readUntil('Z')), /^(?:26000|42501) ZI$/);
   assert.equal(await count(), 0);
 });
 
-test("another tenant's new version makes nobody else's statements be judged again", async (t) => {
+test("a new version of one tenant does not have other tenants' statements judged again", async (t) => {
   const bouncer = await start(t, { pool_mode: 'transaction' }, OPEN);
   const client = await login(t, bouncer);
   await ask(client, raw.parse('s', 'select 1'));
@@ -275,20 +275,20 @@ test("another tenant's new version makes nobody else's statements be judged agai
   assert.equal(own['calls'], '1');
 });
 
-/** Takes its time over some queries, so that something else happens meanwhile. */
+/** A rule that takes long over some queries, so that something else can happen in between. */
 const SLOW = `export const rewrite_query = (user, query) => {
   const end = Date.now() + (query.includes('slow') ? 300 : 0);
   while (Date.now() < end);
   return query.includes('into t') ? reject('no more') : null;
 };`;
 
-test('a decision about a statement that DISCARD ALL takes away meanwhile is not used for the next query', async (t) => {
+test('a decision about a statement that DISCARD ALL has dropped since is not used for the next query', async (t) => {
   await cluster.sql('TRUNCATE t');
   const bouncer = await start(t, { pool_mode: 'transaction', user_function_timeout: 2_000 }, OPEN);
   const client = await login(t, bouncer);
   await ask(client, raw.parse('s', 'select 1 -- slow'));
   await serve(bouncer, SLOW);
-  // behind a comment the proxy does not see it coming
+  // after a comment, the proxy does not recognize it
   client.send(
     raw.query('/**/ discard all'),
     raw.bind('s'),
@@ -301,7 +301,7 @@ test('a decision about a statement that DISCARD ALL takes away meanwhile is not 
   assert.equal(await count(), 0);
 });
 
-test('a decision of functions that are removed meanwhile is not used when there are some again', async (t) => {
+test('a decision of functions that were removed since is not used when there are functions again', async (t) => {
   await cluster.sql('TRUNCATE t');
   const bouncer = await start(t, { pool_mode: 'transaction', user_function_timeout: 2_000 }, SLOW);
   const client = await login(t, bouncer);
@@ -315,7 +315,7 @@ test('a decision of functions that are removed meanwhile is not used when there 
   assert.equal(await count(), 0);
 });
 
-test('without tracking, a statement that was judged on one server vouches for none of its name on another', async (t) => {
+test('without tracking, a judged statement does not vouch for one of the same name on another server', async (t) => {
   await cluster.sql('TRUNCATE t');
   const settings = { pool_mode: 'transaction', max_prepared_statements: 0 };
   const bouncer = await start(t, settings, OPEN);
@@ -327,7 +327,7 @@ test('without tracking, a statement that was judged on one server vouches for no
   assert.equal(await ask(client, raw.parse('p', 'select 1')), '1 ZT');
   assert.equal(await ask(client, raw.bind('p'), raw.execute()), '2 D C ZT');
   await client.query('commit');
-  // whichever of the two servers it gets, and also when it is the same one again
+  // on either of the two servers, also if it is the same one again
   for (let i = 0; i < 2; i++) {
     assert.equal(await ask(client, raw.bind('p'), raw.execute()), '26000 ZI');
     await client.query('begin');

@@ -1,4 +1,4 @@
-/** Whatever a client sends, in whichever pieces: through the proxy it gets the answers that PostgreSQL itself gives. */
+/** A client that sends any messages in any pieces gets the same answers through the proxy as from PostgreSQL itself. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -17,7 +17,7 @@ for (const name of ['direct', 'proxied']) {
   await client.query('CREATE TABLE t (n int CHECK (n < 100))');
   client.destroy();
 }
-/** Every query is held back, judged, and some are sent in another form that means the same. */
+/** A rule that every query waits for, and that gives some of them another form with the same meaning. */
 const REWRITE = `
 export function rewrite_query(username: string, query: string): string | null {
   return /^select \\d/.test(query) ? '/* judged */ ' + query : null;
@@ -102,7 +102,7 @@ const message = fc.oneof(
       ...rows.map((row) => raw.copyData(row)),
       end,
       raw.sync(),
-      // or else a later Bind would begin the COPY again, and what follows would be no CopyData
+      // otherwise a later Bind would begin the COPY again, and the messages after it would not be CopyData
       raw.close('S'),
       raw.sync(),
     ]),
@@ -116,10 +116,10 @@ const AFTER = Buffer.concat([
   raw.query("select 'the end', count(*) from t"),
 ]);
 
-/** The end of a connection in the middle of a server's message, where no error can be told. */
+/** The connection ended in the middle of a server's message, where an error can't be sent. */
 const CUT = 'cut';
 
-/** What a client can tell one answer from another by. */
+/** The parts of an answer that a client can distinguish. */
 function shown(frame: Frame): string {
   if (frame.type !== 'E' && frame.type !== 'N') return `${frame.type} ${frame.payload.toString('latin1')}`;
   const { S: severity, C: code, M: text } = errorFields(frame);
@@ -152,10 +152,10 @@ async function answers(client: RawClient, bytes: Buffer, cuts: readonly number[]
   return frames.map(shown);
 }
 
-/** What PostgreSQL says of a statement whose Parse failed, or was skipped after an error. */
+/** PostgreSQL's error for a statement whose Parse failed, or was skipped after an error. */
 const UNMADE = 'E ERROR 26000 prepared statement NAME does not exist';
 
-/** Where the proxy makes up for a Parse that failed or was skipped, and PostgreSQL does not know the name; -1: nowhere. */
+/** Index of the answer where the proxy has prepared a statement whose Parse had failed, and PostgreSQL has not; -1: none. */
 function madeUp(actual: readonly string[], expected: readonly string[]): number {
   const at = expected.findIndex((frame, i) => frame !== actual[i]);
   const hasFailed = expected.slice(0, at).some((frame) => frame.startsWith('E ERROR'));
@@ -197,13 +197,13 @@ test('random messages in random pieces get the answers that PostgreSQL itself gi
     ),
     { numRuns: Number(process.env['RUNS'] ?? 100), interruptAfterTimeLimit: 15_000 },
   );
-  // nothing above made a server leave in disorder for a reason of the proxy's own
+  // the proxy has not closed a server for being out of step
   assert.doesNotMatch(bouncer.log(), /out of step|internal error/);
 });
 
 test('a client that leaves anywhere in its messages leaves nothing for the next one', async () => {
   relay.toClient.sliceBytes = 100_000;
-  // a run that the time limit has interrupted goes on
+  // a run that was interrupted by the time limit continues in the background
   await until('nobody to be here', async () =>
     (await bouncer.admin('SHOW CLIENTS')).every(({ database }) => database === 'pgbouncer'),
   );

@@ -1,4 +1,4 @@
-/** The unnamed statement outlives its link, and is never another client's. */
+/** The unnamed statement survives the end of its link, and no client ever gets another client's. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -31,7 +31,7 @@ async function login(t: Scope, database = 'plain'): Promise<RawClient> {
   return client;
 }
 
-/** One pipeline, and all that is answered to it. */
+/** Sends one pipeline, and reads all its answers. */
 async function ask(client: RawClient, ...messages: Buffer[]): Promise<Frame[]> {
   client.send(...messages, raw.sync());
   return client.readUntil('Z');
@@ -43,7 +43,7 @@ const code = (frames: Frame[]): string | undefined =>
   errorFields(frames.find(({ type }) => type === 'E')!)['C'];
 
 for (const database of ['plain', 'judged']) {
-  test(`what was prepared in one pipeline is executed in later ones, whoever was between them (${database})`, async (t) => {
+  test(`the unnamed statement of one pipeline is executed in later ones, with other clients in between (${database})`, async (t) => {
     const clients = await Promise.all([1, 2, 3].map(() => login(t, database)));
     for (const [i, client] of clients.entries())
       assert.equal(
@@ -62,7 +62,7 @@ for (const database of ['plain', 'judged']) {
   });
 }
 
-test('it is kept as it was rewritten, at the server that it was routed to', async (t) => {
+test('the unnamed statement is kept as it was rewritten, and is executed where it was routed to', async (t) => {
   const [client, another] = [await login(t, 'judged'), await login(t, 'judged')];
   await ask(client, raw.parse('', "select 'before', current_database() as other"));
   await ask(another, raw.parse('', 'select 1 as other'));
@@ -70,7 +70,7 @@ test('it is kept as it was rewritten, at the server that it was routed to', asyn
   assert.deepEqual(rowValues(frames.find(({ type }) => type === 'D')!), ['after', 'template1']);
 });
 
-test('who has none gets the error of one that does not exist, and nobody else’s', async (t) => {
+test('a client without an unnamed statement gets the error for that, and not another client’s statement', async (t) => {
   const [client, another] = [await login(t), await login(t)];
   const fails = async (): Promise<void> => {
     await ask(another, raw.parse('', "select 'secret'"));
@@ -88,12 +88,12 @@ test('who has none gets the error of one that does not exist, and nobody else’
   await ask(client, raw.parse('', 'select 1'));
   assert.equal(code(await ask(client, raw.parse('', 'select broken'))), '42703');
   await fails();
-  // skipped by the server because of the error before it
+  // the server skips it because of the error before it
   await ask(client, raw.parse('x', 'select broken'), raw.parse('', 'select 1'));
   await fails();
 });
 
-test('an error behind the Parse leaves it, and so does one in a pipeline that was sent before it', async (t) => {
+test('an error after its Parse, or in an earlier pipeline, does not drop the unnamed statement', async (t) => {
   const [client, another] = [await login(t), await login(t)];
   await ask(client, raw.parse('', 'select 10 / $1::int'), raw.bind('', ['0']), raw.execute());
   await ask(another, raw.parse('', "select 'secret'"));
@@ -105,7 +105,7 @@ test('an error behind the Parse leaves it, and so does one in a pipeline that wa
   assert.equal(value(await ask(client, raw.bind(), raw.execute())), '3');
 });
 
-test('a pipeline behind one that has failed waits until it is known what the server has', async (t) => {
+test('a pipeline after a failed one waits until it is known which unnamed statement the server has', async (t) => {
   const [client, another] = [await login(t), await login(t)];
   await ask(client, raw.parse('', 'select 7'));
   await ask(another, raw.parse('', "select 'secret'"));
@@ -115,7 +115,7 @@ test('a pipeline behind one that has failed waits until it is known what the ser
   assert.equal(value(await client.readUntil('Z')), '7');
 });
 
-test('one that comes in pieces is kept, and one that is too long to be kept is gone with its link', async (t) => {
+test('an unnamed statement that arrives in pieces is kept, and one that is too long ends with its link', async (t) => {
   const [client, another] = [await login(t), await login(t)];
   const parse = raw.parse('', `select '${'x'.repeat(1000)}'`);
   client.send(parse.subarray(0, 500));
