@@ -7,6 +7,8 @@ import {
   outcomeOf,
   verdictOf,
   type Circumstances,
+  type Harmful,
+  type Harmless,
   type Outcome,
   type Verdict,
 } from '../../src/session/resend/verdict.ts';
@@ -195,13 +197,13 @@ test('the verdict on an error: the client is told no more than is certain', () =
 });
 
 test('the verdict on an error: a server that has executed nothing goes back to its pool if it stays', () => {
-  const whole = { kind: 'resend', bytes: insert, isWhole: true };
+  const whole = { kind: 'resend', again: insert, isWhole: true };
   assert.deepEqual(verdict(SHUT_DOWN, { sent: insert }), { ...whole, keepsServer: false });
   assert.deepEqual(verdict(READ_ONLY, { sent: insert }), { ...whole, keepsServer: true });
   const bytes = extended('INSERT INTO t VALUES (1)');
   assert.deepEqual(
     verdict(READ_ONLY, { sent: bytes }),
-    { kind: 'resend', bytes, isWhole: false, keepsServer: false },
+    { kind: 'resend', again: bytes, isWhole: false, keepsServer: false },
     'the end of its messages would go to another client’s server',
   );
 });
@@ -209,7 +211,7 @@ test('the verdict on an error: a server that has executed nothing goes back to i
 test('the verdict on an error: the messages after the one that was interrupted are handled again', () => {
   const rest = (state: State): Buffer | null => {
     const found = verdict(SHUT_DOWN, state);
-    return 'rest' in found ? found.rest : null;
+    return found.kind === 'pass' ? null : found.again;
   };
   const sent = Buffer.concat([call, insert, insert]);
   assert.deepEqual(rest({ sent }), Buffer.concat([insert, insert]));
@@ -220,6 +222,13 @@ test('the verdict on an error: the messages after the one that was interrupted a
 });
 
 const YES = [true, false];
+
+/** Some verdict of that kind. */
+function of(kind: Exclude<Kind, 'pass'>): Harmless | Harmful {
+  return kind === 'resend' || kind === 'park'
+    ? { kind, again: insert, isWhole: true, keepsServer: true }
+    : { kind, error: SHUT_DOWN, again: null };
+}
 
 /** The outcome by kind of verdict, for a node that is gone, and for one that is as it was. */
 function expected(
@@ -242,7 +251,7 @@ test('the outcome of a verdict, for every state', () => {
       for (const isFatal of YES)
         for (const isSession of YES)
           for (const isIdle of YES) {
-            const outcome = outcomeOf(kind, isGone, { isFatal, isSession, isIdle });
+            const outcome = outcomeOf(of(kind), isGone, { isFatal, isSession, isIdle });
             const state = JSON.stringify({ kind, isGone, isFatal, isSession, isIdle });
             assert.equal(outcome, expected(kind, isGone, isFatal, isIdle && !isSession), state);
             seen.set(outcome, (seen.get(outcome) ?? 0) + 1);

@@ -13,7 +13,7 @@ import type { LoggedInClient } from '../client.ts';
 import type { PendingVerdict } from './loss.ts';
 import { detach, tellLoss, type Owed } from './owed.ts';
 import { forgetParsed, handleAgain, textOf } from './resending.ts';
-import { outcomeOf, verdictOf, type Left, type Verdict } from './verdict.ts';
+import { isHarmless, outcomeOf, verdictOf, type Harmful, type Harmless, type Left } from './verdict.ts';
 
 /** Everything that is needed when it is known whether the server's node is gone. */
 interface Failure {
@@ -24,7 +24,7 @@ interface Failure {
   readonly error: ClientError;
   /** the server's messages before the error that the client has not been sent; a copy */
   readonly before: Buffer;
-  readonly verdict: Exclude<Verdict, { kind: 'pass' }>;
+  readonly verdict: Harmless | Harmful;
   readonly pending: PendingVerdict;
   readonly owed: Owed;
   readonly left: Left;
@@ -52,49 +52,51 @@ export function takeError(
   const code = fields.get('C') ?? '';
   if (server === null || !isAlarm(code) || client.replication !== 'none') return false;
   const error = errorOf(fields);
-  const isSession = client.poolMode === 'session';
   const verdict = verdictOf(error, client.transcript, client.outstanding, {
     isDoubted: watch.serverError(server, code),
     inTransaction: server.txStatus !== TxStatus.Idle,
-    isSession,
+    isSession: client.poolMode === 'session',
     mayRetry: watch.mayRetry,
     before,
     textOf: (name) => textOf(client, name),
   });
   if (verdict.kind === 'pass') return false;
-  const isSendable = verdict.kind === 'resend' || verdict.kind === 'park';
-  const again = isSendable ? verdict.bytes : verdict.rest;
-  if (!isSendable) {
-    if (verdict.rest !== null) forgetParsed(client, verdict.rest);
+  const failure = giveUpServer(client, server, watch, error, verdict, before);
+  watch.onVerdict(server, code, (isGone) => settle(failure, isGone));
+  return true;
+}
+
+/** Takes the server from the client, which waits from now on. */
+function giveUpServer(
+  client: LoggedInClient,
+  server: Server,
+  watch: SessionWatch,
+  error: ClientError,
+  verdict: Harmless | Harmful,
+  before: Buffer,
+): Failure {
+  const { again } = verdict;
+  const isFatal = error.severity === 'FATAL';
+  if (!isHarmless(verdict)) {
+    if (again !== null) forgetParsed(client, again);
     if (before.length > 0) client.send(before, true);
   }
-  const kept = Buffer.from(before);
+  const copy = Buffer.from(before);
   const detached = detach(client, server, watch);
-  // FATAL has ended the first statement only: the rest is handled again
-  const owed = !isSendable && again !== null ? { ...detached, readies: 1, isUnsynced: false } : detached;
+  // FATAL has ended the first cycle only if the others are handled again
+  const owed =
+    isHarmless(verdict) || again === null ? detached : { ...detached, readies: 1, isUnsynced: false };
   const isIdle = owed.readies === 0 && !owed.isUnsynced && !owed.inTransaction;
-  const settled = verdict.kind === 'park' ? park(server) : SETTLED;
-  if (verdict.kind === 'resend' && verdict.keepsServer) giveBack(server);
-  else if (verdict.kind !== 'park') server.close(`${code} ${error.message}`, { notify: false });
+  let settled = SETTLED;
+  if (verdict.kind === 'park') settled = park(server);
+  else if (isHarmless(verdict) && verdict.keepsServer) giveBack(server);
+  else server.close(`${error.code} ${error.message}`, { notify: false });
   client.gate.close('verdict');
   client.clock.beginWait(performance.now());
   if (again !== null) handleAgain(client, again);
-  const pending = client.loss.awaitVerdict(!isSendable);
-  const left = { isFatal: error.severity === 'FATAL', isSession, isIdle };
-  const failure = {
-    client,
-    server,
-    watch,
-    error,
-    before: kept,
-    verdict,
-    pending,
-    owed,
-    left,
-    settled,
-  };
-  watch.onVerdict(server, code, (isGone) => settle(failure, isGone));
-  return true;
+  const pending = client.loss.awaitVerdict(!isHarmless(verdict));
+  const left = { isFatal, isSession: client.poolMode === 'session', isIdle };
+  return { client, server, watch, error, before: copy, verdict, pending, owed, left, settled };
 }
 
 /** The error that the server reports. */
@@ -114,7 +116,7 @@ function errorOf(fields: ReadonlyMap<string, string>): ClientError {
 /** The verdict has come: the server's node is gone, or it is as it was. */
 function settle(failure: Failure, isGone: boolean): void {
   const { client, server, verdict, error, pending, left } = failure;
-  const outcome = outcomeOf(verdict.kind, isGone, left);
+  const outcome = outcomeOf(verdict, isGone, left);
   const isPending = client.loss.isPending(pending);
   if (verdict.kind === 'park' && (isGone || !isPending)) server.close('not the writer any more');
   if (client.state !== 'waiting' || !isPending) return;
@@ -123,7 +125,7 @@ function settle(failure: Failure, isGone: boolean): void {
   client.gate.open('verdict');
   switch (outcome) {
     case 'resend':
-      if (verdict.kind === 'resend' || verdict.kind === 'park') forgetParsed(client, verdict.bytes);
+      if (isHarmless(verdict)) forgetParsed(client, verdict.again);
       client.context.log.debug({ client: client.id }, `${client.label} resending statement`);
       break;
     case 'tell':
@@ -139,15 +141,15 @@ function settle(failure: Failure, isGone: boolean): void {
 }
 
 function tell({ client, watch, verdict, owed }: Failure): void {
-  const isSendable = verdict.kind === 'resend' || verdict.kind === 'park';
-  tellLoss(client, watch, owed, isSendable ? [] : [verdict.error], clientErrors.transactionLost());
-  if (!isSendable && verdict.rest !== null) client.transcript.restart(client.intake.held);
+  const errors = isHarmless(verdict) ? [] : [verdict.error];
+  tellLoss(client, watch, owed, errors, clientErrors.transactionLost());
+  if (!isHarmless(verdict) && verdict.again !== null) client.transcript.restart(client.intake.held);
 }
 
 /** Answers the first part of what is held with the server's error; the messages after it are still to be handled. */
 function refuse({ client, verdict, before, error }: Failure): void {
-  if (verdict.kind !== 'resend' && verdict.kind !== 'park') return;
-  client.intake.drop(verdict.bytes.length);
+  if (!isHarmless(verdict)) return;
+  client.intake.drop(verdict.again.length);
   if (verdict.isWhole) client.intake.endSkip();
   else client.intake.skipToSync();
   const ready = verdict.isWhole ? readyForQuery(client.txStatus) : EMPTY;

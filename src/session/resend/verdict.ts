@@ -30,30 +30,38 @@ export interface Circumstances {
 }
 
 /**
- * - `pass`: the error is the client's, and its server stays.
- * - `resend`: the statement had no effect. It is sent again to the writer, if it is another node. `keepsServer`: the old
- *   server goes back to its pool; otherwise it is closed.
- * - `park`: the same, but the client cannot do without its session or transaction: its server waits with it.
+ * The statement had no effect.
+ * - `resend`: it is sent to the writer, if that is another node. The old server is closed, or `keepsServer`: it goes back
+ *   to its pool.
+ * - `park`: the same, but the client cannot do without its session or transaction: the server waits for the verdict, too.
+ */
+export interface Harmless {
+  readonly kind: 'resend' | 'park';
+  /** the bytes that are handled again, beginning with the statement */
+  readonly again: Buffer;
+  readonly isWhole: boolean;
+  readonly keepsServer: boolean;
+}
+
+/**
+ * The client loses something.
  * - `lost`: what was open was certainly rolled back.
  * - `unknown`: it may have been committed.
  * - `interrupted`: the statement that ran may have committed a part of its work.
- *
- * `rest` of the last three: the messages after the one that was interrupted, of which the server has executed nothing.
  */
-export type Verdict =
-  | { readonly kind: 'pass' }
-  | {
-      readonly kind: 'resend';
-      readonly bytes: Buffer;
-      readonly isWhole: boolean;
-      readonly keepsServer: boolean;
-    }
-  | { readonly kind: 'park'; readonly bytes: Buffer; readonly isWhole: true }
-  | {
-      readonly kind: 'lost' | 'unknown' | 'interrupted';
-      readonly error: ClientError;
-      readonly rest: Buffer | null;
-    };
+export interface Harmful {
+  readonly kind: 'lost' | 'unknown' | 'interrupted';
+  readonly error: ClientError;
+  /** the messages after the one that was interrupted, of which the server has executed nothing; null: there are none */
+  readonly again: Buffer | null;
+}
+
+/** `pass`: the error is the client's, and its server stays. */
+export type Verdict = { readonly kind: 'pass' } | Harmless | Harmful;
+
+export function isHarmless(verdict: Harmless | Harmful): verdict is Harmless {
+  return verdict.kind === 'resend' || verdict.kind === 'park';
+}
 
 const PASS: Verdict = { kind: 'pass' };
 
@@ -68,19 +76,19 @@ export function verdictOf(
   circumstances: Circumstances,
 ): Verdict {
   const isFatal = error.severity === 'FATAL';
-  const again = WITHOUT_EFFECT.has(error.code) ? sendable(isFatal, transcript, circumstances) : null;
-  if (again === null) {
+  const sendable = WITHOUT_EFFECT.has(error.code) ? sendableOf(isFatal, transcript, circumstances) : null;
+  if (sendable === null) {
     if (!isFatal) return PASS;
-    const rest = notBegun(transcript, outstanding, circumstances);
-    return { ...lossOf(error, transcript, outstanding, circumstances), rest };
+    const again = notBegun(transcript, outstanding, circumstances);
+    return { ...lossOf(error, transcript, outstanding, circumstances), again };
   }
-  const { bytes, isWhole, opensTransaction } = again;
-  if (isFatal) return { kind: 'resend', bytes, isWhole, keepsServer: false };
+  const { bytes: again, isWhole, opensTransaction } = sendable;
+  if (isFatal) return { kind: 'resend', again, isWhole, keepsServer: false };
   if (!circumstances.isDoubted) return PASS;
   // In session mode, or inside a transaction, the server holds state that the client needs.
-  if (!circumstances.isSession && !opensTransaction)
-    return { kind: 'resend', bytes, isWhole, keepsServer: isWhole };
-  return isWhole ? { kind: 'park', bytes, isWhole } : PASS;
+  const isBound = circumstances.isSession || opensTransaction;
+  if (!isBound) return { kind: 'resend', again, isWhole, keepsServer: isWhole };
+  return isWhole ? { kind: 'park', again, isWhole, keepsServer: true } : PASS;
 }
 
 /**
@@ -103,16 +111,15 @@ export interface Left {
 }
 
 /** @param isGone the server's node is gone, or no writer any more */
-export function outcomeOf(kind: Exclude<Verdict['kind'], 'pass'>, isGone: boolean, left: Left): Outcome {
-  const isSendable = kind === 'resend' || kind === 'park';
-  if (isGone) return isSendable ? 'resend' : 'tell';
-  if (kind === 'park') return 'return';
+export function outcomeOf(verdict: Harmless | Harmful, isGone: boolean, left: Left): Outcome {
+  if (isGone) return isHarmless(verdict) ? 'resend' : 'tell';
+  if (verdict.kind === 'park') return 'return';
   if (left.isIdle && !left.isSession) return 'tell';
   return left.isFatal ? 'close' : 'refuse';
 }
 
 /** The bytes that can be sent again; null: there is more to it than one statement without effect. */
-function sendable(
+function sendableOf(
   isFatal: boolean,
   transcript: Transcript,
   { inTransaction, mayRetry, before, textOf }: Circumstances,
