@@ -3,7 +3,8 @@
  * and the console read it. All times are milliseconds of performance.now().
  */
 import type { DatabaseStats } from '../telemetry/stats.ts';
-import { Request, type Outstanding } from './relay/outstanding.ts';
+import { Request } from './relay/entry.ts';
+import type { Outstanding } from './relay/outstanding.ts';
 
 export class Clock {
   #waitingSince = 0;

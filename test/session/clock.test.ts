@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Clock } from '../../src/session/clock.ts';
-import { Outstanding, Request } from '../../src/session/relay/outstanding.ts';
+import { Request } from '../../src/session/relay/entry.ts';
+import { Outstanding } from '../../src/session/relay/outstanding.ts';
 import { DatabaseStats } from '../../src/telemetry/stats.ts';
 
 interface State {

@@ -1,7 +1,8 @@
 /** The prepared statements of one client, without servers: which exist, which are in doubt, and who holds their texts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Outstanding, Request } from '../../src/session/relay/outstanding.ts';
+import { Request } from '../../src/session/relay/entry.ts';
+import { Outstanding } from '../../src/session/relay/outstanding.ts';
 import { Freeing } from '../../src/session/statements/freeing.ts';
 import { NamedStatement } from '../../src/session/statements/named.ts';
 import { StatementRegistry } from '../../src/session/statements/shared.ts';

@@ -1,7 +1,8 @@
 /** Every state in which a server's error can meet a client, and what becomes of the client; without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Outstanding, Request } from '../../src/session/relay/outstanding.ts';
+import { Request } from '../../src/session/relay/entry.ts';
+import { Outstanding } from '../../src/session/relay/outstanding.ts';
 import { Transcript } from '../../src/session/resend/transcript.ts';
 import {
   outcomeOf,

@@ -13,7 +13,7 @@ import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
-import { Request } from '../relay/outstanding.ts';
+import { Request } from '../relay/entry.ts';
 import { forwardRequest, sendInstead } from '../relay/requests.ts';
 import { deallocate } from '../statements/deallocate.ts';
 import { noteQuery } from '../statements/discard.ts';

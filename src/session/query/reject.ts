@@ -9,7 +9,7 @@ import { ClientError } from '../../wire/errors.ts';
 import type { Decision } from '../../functions/functions.ts';
 import type { LoggedInClient } from '../client.ts';
 import { Handled } from '../relay/handled.ts';
-import { Request } from '../relay/outstanding.ts';
+import { Request } from '../relay/entry.ts';
 import { noteRequest } from '../relay/requests.ts';
 
 /** A text that is a syntax error on every server. */

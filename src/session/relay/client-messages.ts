@@ -9,7 +9,7 @@ import type { LoggedInClient } from '../client.ts';
 import { nameWithoutEnd } from './refusal.ts';
 import { forwardRequest } from './requests.ts';
 import { Handled } from './handled.ts';
-import { Request } from './outstanding.ts';
+import { Request } from './entry.ts';
 import { executeFreeing } from '../statements/deallocate.ts';
 import { noteQuery } from '../statements/discard.ts';
 import { noteUnnamedParse } from '../statements/parse.ts';

@@ -2,7 +2,7 @@
 import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { Handled } from './handled.ts';
-import type { Request } from './outstanding.ts';
+import type { Request } from './entry.ts';
 
 /** The message is passed on: the client is linked, and the ledger expects the answer. */
 export function forwardRequest(client: LoggedInClient, request: Request): Handled {

@@ -82,7 +82,7 @@ export function relayServerBytes(client: LoggedInClient, server: Server, receive
     const isForwarded = verdict !== Reply.Drop && verdict !== Reply.Replace;
     if (!isForwarded) {
       if (at > run) client.send(chunk.subarray(run, at), isBorrowed);
-      if (verdict === Reply.Replace) client.send(outstanding.replacement!);
+      if (verdict === Reply.Replace && outstanding.replacement !== null) client.send(outstanding.replacement);
       run = at + here;
     }
     at += here;
@@ -154,7 +154,7 @@ function noteReply(
       break;
     case Backend.RowDescription:
     case Backend.NoData:
-      if (client.outstanding.described !== null) tellDescribed(client, chunk, at, size);
+      tellDescribed(client, chunk, at, size);
       break;
     case Backend.ErrorResponse:
       return noteError(client, verdict, chunk.subarray(at, at + size));
@@ -180,9 +180,9 @@ function noteCommand(client: LoggedInClient, tag: CommandTag): void {
 
 /** A RowDescription or NoData that somebody is to be told of. One whose rest is still to come is too long for that. */
 function tellDescribed(client: LoggedInClient, chunk: Buffer, at: number, size: number): void {
-  const { described } = client.outstanding;
-  client.outstanding.described = null;
-  if (size <= chunk.length - at) described?.described?.(chunk.subarray(at + HEADER_BYTES, at + size));
+  const effect = client.outstanding.takeDescribed();
+  if (effect !== null && size <= chunk.length - at)
+    effect.described?.(chunk.subarray(at + HEADER_BYTES, at + size));
 }
 
 /** @param error as much of the ErrorResponse as has come */
@@ -191,9 +191,7 @@ function noteError(client: LoggedInClient, verdict: Reply, error: Buffer): Reply
   if (outstanding.lostParse) client.statements.unnamed.lost();
   if (outstanding.failed === null || verdict !== Reply.Forward) return verdict;
   const other = retireStale(client, outstanding.failed, error);
-  if (other === null) return verdict;
-  outstanding.replacement = other;
-  return Reply.Replace;
+  return other === null ? verdict : outstanding.replaceError(other);
 }
 
 /** False: the client knows the setting already, from another server. */

@@ -4,7 +4,8 @@
  */
 import { ClientError, clientErrors } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
-import { EXECUTES, Request, type Outstanding } from '../relay/outstanding.ts';
+import { EXECUTES, Request } from '../relay/entry.ts';
+import type { Outstanding } from '../relay/outstanding.ts';
 import { cyclesOf, isUncommitted, resendable, uncommittedBytes, type TextOf } from './resendable.ts';
 import type { Transcript } from './transcript.ts';
 

@@ -3,7 +3,8 @@
  * first is made when the error arrives, the second when it is known whether the server's node is gone.
  */
 import { ClientError, clientErrors } from '../../wire/errors.ts';
-import { EXECUTES, Request, type Outstanding } from '../relay/outstanding.ts';
+import { EXECUTES, Request } from '../relay/entry.ts';
+import type { Outstanding } from '../relay/outstanding.ts';
 import {
   cycleEnd,
   isForgettable,

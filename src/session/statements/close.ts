@@ -2,7 +2,7 @@
 import { CLOSE_COMPLETE } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
 import { Handled } from '../relay/handled.ts';
-import { Request } from '../relay/outstanding.ts';
+import { Request } from '../relay/entry.ts';
 import type { Outcome } from './bring.ts';
 
 export function closeNamed(client: LoggedInClient, name: string): Handled {

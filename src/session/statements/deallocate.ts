@@ -10,7 +10,7 @@ import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { unlinkIfDone } from '../link/unlink.ts';
 import { Handled } from '../relay/handled.ts';
-import { Request, type Effect } from '../relay/outstanding.ts';
+import { Request, type Effect } from '../relay/entry.ts';
 import { forwardRequest, noteRequest } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { dropNamed } from './close.ts';

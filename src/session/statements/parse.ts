@@ -6,7 +6,7 @@ import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { UNJUDGED, type Verdict } from '../query/verdict.ts';
 import { Handled } from '../relay/handled.ts';
-import { Request } from '../relay/outstanding.ts';
+import { Request } from '../relay/entry.ts';
 import { nameWithoutEnd } from '../relay/refusal.ts';
 import { forwardRequest, noteRequest, sendInstead } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';

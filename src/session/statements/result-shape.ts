@@ -10,7 +10,7 @@ import { describeStatement, resultShape } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
 import { answerError } from '../query/reject.ts';
 import { Handled } from '../relay/handled.ts';
-import type { Effect } from '../relay/outstanding.ts';
+import type { Effect } from '../relay/entry.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import type { NamedStatement } from './named.ts';
 import { SharedStatement } from './shared.ts';

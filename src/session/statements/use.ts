@@ -4,7 +4,7 @@ import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
-import { Request } from '../relay/outstanding.ts';
+import { Request } from '../relay/entry.ts';
 import { forwardRequest, noteRequest } from '../relay/requests.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { bringUnnamed, prepareOn } from './bring.ts';
