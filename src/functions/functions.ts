@@ -196,8 +196,7 @@ export class Functions {
       host: this.#housing.ofNew(id, nameOf(files)),
       context: this.#context,
     });
-    const { routing, rewrite } = files;
-    if (this.#targets.isMixed(files)) tenant.journal.mixed(routing ?? '', rewrite ?? '');
+    if (this.#targets.isMixed(files)) tenant.warnOfMixedRights();
     return tenant;
   }
 

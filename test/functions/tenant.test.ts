@@ -8,6 +8,8 @@ import type { Decision } from '../../src/functions/functions.ts';
 import { Tenant } from '../../src/functions/tenants/tenant.ts';
 import { bundleOf, settled, TENANT_SETTINGS, tenantContext, TestClock, TestHost } from '../support/tenant.ts';
 
+const FILE = '/rules/a/routing_rules.ts';
+
 /** A tenant and everything around it. */
 class World {
   readonly clock = new TestClock();
@@ -32,7 +34,7 @@ class World {
     });
     this.tenant = new Tenant({
       id: '1',
-      files: { routing: '/rules/a/routing_rules.ts', rewrite: null },
+      files: { routing: FILE, rewrite: null },
       settings: TENANT_SETTINGS,
       host: this.host,
       context: {
@@ -196,7 +198,7 @@ const STATES: Record<string, Row> = {
   'a guard whose file is gone for too long fails calls': {
     after: async (world) => {
       await world.save('v1');
-      world.tenant.setMissing('the file is gone');
+      world.tenant.failWithout(FILE);
     },
     state: 'missing',
     answer: FAILED,
@@ -204,8 +206,8 @@ const STATES: Record<string, Row> = {
   'a guard whose file is back serves again': {
     after: async (world) => {
       await world.save('v1');
-      world.tenant.setMissing('the file is gone');
-      world.tenant.setMissing(null);
+      world.tenant.failWithout(FILE);
+      world.tenant.noteBack(FILE, true);
     },
     state: 'serving',
     answer: 'v1',
@@ -263,8 +265,9 @@ test('statements are judged again after a new version, other settings and a miss
   assert.equal(await changes(() => world.save(BROKEN)), false);
   assert.equal(await changes(() => tenant.configure({ ...TENANT_SETTINGS }, world.host)), false);
   assert.equal(await changes(() => tenant.configure({ ...TENANT_SETTINGS, timeoutMs: 5 }, world.host)), true);
-  assert.equal(await changes(() => tenant.setMissing('gone')), true);
-  assert.equal(await changes(() => tenant.setMissing('gone')), false);
+  assert.equal(await changes(() => tenant.noteGone(FILE, 1_000)), false);
+  assert.equal(await changes(() => tenant.failWithout(FILE)), true);
+  assert.equal(await changes(() => tenant.failWithout(FILE)), false);
   tenant.dispose();
 });
 

@@ -192,13 +192,23 @@ export class Journal {
     );
   }
 
-  /** A file of the tenant has gone. @param message what becomes of calls, and for how long */
-  gone(message: string): void {
-    this.#remember(printable(message));
-    this.#log.warn(
-      { event: 'rules_gone', tenant: this.#tenant },
-      `user functions of ${this.#tenant}: ${this.#lastError}`,
+  /**
+   * A file of the tenant has gone.
+   * @param serving hash of the code that stays active; '': there is none
+   * @param graceMs how long it does at least
+   */
+  gone(file: string, serving: string, graceMs: number): void {
+    const rest = serving === '' ? 'nothing is loaded' : `version ${serving} stays active`;
+    this.#missing(
+      `${file} is gone: ${rest} for ${graceMs / 1000} s, unless the file comes back or RELOAD confirms its removal`,
     );
+  }
+
+  /** A file that has gone did not come back in time. @returns why calls fail */
+  overdue(file: string): string {
+    const message = `${file} is gone: each query is a failure until it is back, or RELOAD confirms its removal`;
+    this.#missing(message);
+    return message;
   }
 
   /** A file that had gone is back. */
@@ -207,6 +217,14 @@ export class Journal {
     this.#log.info(
       { event: 'rules_back', tenant: this.#tenant },
       `user functions of ${this.#tenant}: ${printable(file)} is back`,
+    );
+  }
+
+  #missing(message: string): void {
+    this.#remember(printable(message));
+    this.#log.warn(
+      { event: 'rules_gone', tenant: this.#tenant },
+      `user functions of ${this.#tenant}: ${this.#lastError}`,
     );
   }
 

@@ -46,33 +46,18 @@ export class Removals {
   }
 
   #gone(file: string): void {
-    const seconds = this.#options.settings().user_function_removal_grace / 1000;
-    for (const tenant of this.#options.using(file)) {
-      const { version, journal } = tenant;
-      const serving = version === null ? 'nothing is loaded' : `version ${version.hash} stays active`;
-      journal.gone(
-        `${file} is gone: ${serving} for ${seconds} s, unless the file comes back or RELOAD confirms its removal`,
-      );
-    }
+    const graceMs = this.#options.settings().user_function_removal_grace;
+    for (const tenant of this.#options.using(file)) tenant.noteGone(file, graceMs);
   }
 
   #back(file: string): void {
-    for (const tenant of this.#options.using(file)) {
-      tenant.journal.back(file);
-      if (this.concerns(tenant)) continue;
-      tenant.setMissing(null);
-      void tenant.reload();
-    }
+    for (const tenant of this.#options.using(file)) tenant.noteBack(file, !this.concerns(tenant));
   }
 
   /** @returns whether the file applies no more */
   #overdue(file: string): boolean {
     const guards = this.#options.using(file).filter((tenant) => this.#isGuard(tenant, file));
-    const message = `${file} is gone: each query is a failure until it is back, or RELOAD confirms its removal`;
-    for (const guard of guards) {
-      guard.setMissing(message);
-      guard.journal.gone(message);
-    }
+    for (const guard of guards) guard.failWithout(file);
     if (guards.length > 0) return false;
     // after KnownFiles has forgotten the file
     process.nextTick(this.#options.onRemoved);

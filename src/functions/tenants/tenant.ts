@@ -37,7 +37,7 @@ export class Tenant {
   /** the folder that the functions belong to, absolute: what people know it by, and what it is blamed by */
   readonly name: string;
   readonly files: SourceFiles;
-  readonly journal: Journal;
+  readonly #journal: Journal;
   readonly #context: TenantContext;
   readonly #counters = new Counters();
   readonly #installer: Installer;
@@ -55,11 +55,11 @@ export class Tenant {
     this.files = files;
     this.#context = context;
     this.#generation = context.generations.next();
-    this.journal = new Journal(this.name, entriesOf(files), context.log);
-    const printed = new Printed((line) => this.journal.printed(line));
+    this.#journal = new Journal(this.name, entriesOf(files), context.log);
+    const printed = new Printed((line) => this.#journal.printed(line));
     this.#judge = new Judge({
       files,
-      journal: this.journal,
+      journal: this.#journal,
       counters: this.#counters,
       targets: context.targets,
       settings: () => this.#settings,
@@ -89,7 +89,7 @@ export class Tenant {
       name: this.name,
       files,
       installer: this.#installer,
-      journal: this.journal,
+      journal: this.#journal,
       context,
       onSettled: () => this.#batcher.open(),
     });
@@ -137,7 +137,7 @@ export class Tenant {
 
   /** @param databases names of the databases whose clients the functions judge */
   observe(databases: readonly string[]): TenantSnapshot {
-    const { id, name, origins, journal, state, version } = this;
+    const { id, name, origins, state, version } = this;
     return {
       id,
       name,
@@ -148,8 +148,8 @@ export class Tenant {
       version: version?.hash ?? '',
       loadedAtMs: version?.loadedAtMs ?? null,
       ...this.#counters.observe(),
-      lastError: journal.lastError,
-      lastErrorAtMs: journal.lastErrorAtMs,
+      lastError: this.#journal.lastError,
+      lastErrorAtMs: this.#journal.lastErrorAtMs,
     };
   }
 
@@ -171,7 +171,7 @@ export class Tenant {
   /** A move to another database was not made: a transaction or pipeline was open. @returns whether to log that */
   noteRefusedMove(): boolean {
     this.#counters.noteRefusedMove();
-    return this.journal.moveRefused();
+    return this.#journal.moveRefused();
   }
 
   /** Whether the functions, asked for an entry's clients, may name a database. */
@@ -235,11 +235,9 @@ export class Tenant {
     this.#generation = this.#context.generations.next();
   }
 
-  /** @param message why its calls fail although a version is loaded; null: they don't */
-  setMissing(message: string | null): void {
-    if (message === this.#missing) return;
-    this.#missing = message;
-    this.judgeAgain();
+  /** Its routing function may name less than others of the operator's, because of the rewriting that it runs with. */
+  warnOfMixedRights(): void {
+    this.#journal.mixed(this.files.routing ?? '', this.files.rewrite ?? '');
   }
 
   /** Nothing is asked any more. The calls that it has are answered. */
@@ -248,6 +246,32 @@ export class Tenant {
       this.#loader.dispose();
       this.#installer.dispose();
     });
+  }
+
+  // --- files that have gone ------------------------------------------------------------------------------------------------
+
+  /** A file has gone. The functions stay active for a while. @param graceMs how long at least */
+  noteGone(file: string, graceMs: number): void {
+    this.#journal.gone(file, this.version?.hash ?? '', graceMs);
+  }
+
+  /** A file has been gone for too long: each call is a failure from now on. */
+  failWithout(file: string): void {
+    this.#setMissing(this.#journal.overdue(file));
+  }
+
+  /** A file is back. @param areAllThere the others are there too, and the functions are built again */
+  noteBack(file: string, areAllThere: boolean): void {
+    this.#journal.back(file);
+    if (!areAllThere) return;
+    this.#setMissing(null);
+    void this.reload();
+  }
+
+  #setMissing(message: string | null): void {
+    if (message === this.#missing) return;
+    this.#missing = message;
+    this.judgeAgain();
   }
 
   get #settings(): TenantSettings {
