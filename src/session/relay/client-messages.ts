@@ -21,13 +21,13 @@ import { answerError, answerReady } from '../query/reject.ts';
 import { isKept } from '../statements/unnamed.ts';
 import { useStatement } from '../statements/use.ts';
 
-/** Longest Bind, Describe or Close whose names are looked for before the rest has come. */
+/** Bytes of a Bind, Describe or Close in which its names must end. */
 const NAMES_BYTES = 16 * 1024;
 
-/** Describe and Close say with this byte that they mean a portal, which lives and dies on its server. */
+/** The byte by which Describe and Close say that they mean a portal. Portals exist on one server only. */
 const PORTAL = 0x50;
 
-/** The outcome for a message by its type alone, where that decides. Enters what is forwarded in the ledger. */
+/** The outcome for a message by its type, where the type decides. A message that is passed on is entered in the ledger. */
 export function classify(
   client: LoggedInClient,
   type: number,
@@ -35,33 +35,14 @@ export function classify(
   chunk: Buffer,
   at: number,
 ): Handled {
-  if (client.intake.isSkipping) {
-    if (type === Frontend.Sync || type === Frontend.Terminate || client.loss.transaction !== null)
-      return Handled.Inspect;
-    return Handled.Discard;
-  }
+  if (client.intake.isSkipping) return classifySkipped(client, type);
   switch (type) {
     case Frontend.Query:
-      if (client.isJudged || client.context.config.settings.disable_pqexec || client.replication !== 'none')
-        return Handled.Inspect;
-      return forwardQuery(client, size, chunk, at);
+      return classifyQuery(client, size, chunk, at);
     case Frontend.Parse:
-      if (client.isJudged) return Handled.Inspect;
-      return mayBeTracked(client)
-        ? classifyParse(client, size, chunk, at)
-        : forwardRequest(client, Request.Parse);
+      return classifyParse(client, size, chunk, at);
     case Frontend.Bind:
-      // Both names empty, the portal's and the statement's: nothing to rename. (Two bytes that have not come count as no.)
-      if (
-        chunk[at + HEADER_BYTES] === 0 &&
-        chunk[at + HEADER_BYTES + 1] === 0 &&
-        client.server !== null &&
-        client.statements.isUnnamedPlain &&
-        !client.isJudged
-      ) {
-        return forwardRequest(client, Request.Bind);
-      }
-      return isTracked(client) || client.isJudged ? Handled.Inspect : forwardRequest(client, Request.Bind);
+      return classifyBind(client, chunk, at);
     case Frontend.Describe:
       if (chunk[at + HEADER_BYTES] === PORTAL || !(isTracked(client) || client.isJudged))
         return forwardRequest(client, Request.Describe);
@@ -77,10 +58,10 @@ export function classify(
     case Frontend.Sync:
       return forwardRequest(client, Request.Sync);
     case Frontend.Flush:
-      // Nothing has been sent that could be flushed while there is no link.
+      // without a link, nothing has been sent that could be flushed
       return client.server === null ? Handled.Discard : Handled.Forward;
     case Frontend.CopyData:
-      // The server has given up on this copy already, and the rest of it is still arriving.
+      // without a link, the server has given up on this copy already, and the rest of it is still arriving
       return client.server === null ? Handled.Discard : Handled.Forward;
     case Frontend.CopyDone:
     case Frontend.CopyFail:
@@ -94,8 +75,15 @@ export function classify(
   }
 }
 
-/** A Query that nobody judges. */
-function forwardQuery(client: LoggedInClient, size: number, chunk: Buffer, at: number): Handled {
+/** The proxy has answered an error: only a Sync ends the pipeline, unless there is something else to be told first. */
+function classifySkipped(client: LoggedInClient, type: number): Handled {
+  const matters = type === Frontend.Sync || type === Frontend.Terminate || client.loss.transaction !== null;
+  return matters ? Handled.Inspect : Handled.Discard;
+}
+
+function classifyQuery(client: LoggedInClient, size: number, chunk: Buffer, at: number): Handled {
+  if (client.isJudged || client.context.config.settings.disable_pqexec || client.replication !== 'none')
+    return Handled.Inspect;
   if (client.statements.named.isUsed && mayDeallocate(chunk, at + HEADER_BYTES, size)) return Handled.Inspect;
   noteQuery(client, chunk, at, size);
   return forwardRequest(client, Request.Query);
@@ -103,12 +91,26 @@ function forwardQuery(client: LoggedInClient, size: number, chunk: Buffer, at: n
 
 /** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
 function classifyParse(client: LoggedInClient, size: number, chunk: Buffer, at: number): Handled {
+  if (client.isJudged) return Handled.Inspect;
+  if (!mayBeTracked(client)) return forwardRequest(client, Request.Parse);
   if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return Handled.Inspect;
   if (client.statements.named.isUsed && mayDeallocate(chunk, at + HEADER_BYTES + 1, size))
     return Handled.Inspect;
   const handled = forwardRequest(client, Request.Parse);
   if (handled === Handled.Forward) noteUnnamedParse(client, chunk, at, size);
   return handled;
+}
+
+function classifyBind(client: LoggedInClient, chunk: Buffer, at: number): Handled {
+  const { isJudged } = client;
+  // Neither the portal nor the statement has a name: there is nothing to rename. (Bytes that have not come do not match.)
+  const isPlain =
+    chunk[at + HEADER_BYTES] === 0 &&
+    chunk[at + HEADER_BYTES + 1] === 0 &&
+    client.server !== null &&
+    client.statements.isUnnamedPlain;
+  const mustLook = isJudged || (!isPlain && isTracked(client));
+  return mustLook ? Handled.Inspect : forwardRequest(client, Request.Bind);
 }
 
 /** The outcome for a message whose content matters. @param bytes of it that have arrived */
@@ -119,7 +121,7 @@ export function inspect(client: LoggedInClient, type: number, size: number, byte
     return tellLostTransaction(client, type, lost);
   switch (type) {
     case Frontend.Terminate:
-      // what it has asked for before is done, as if it had waited
+      // everything that the client has asked for before is done, as if it had waited
       client.flush();
       client.close('client close request');
       return Handled.Later;
@@ -145,7 +147,7 @@ export function inspect(client: LoggedInClient, type: number, size: number, byte
   }
 }
 
-/** The Sync behind an error that the proxy itself answered. */
+/** The Sync after an error that the proxy itself answered. */
 function endSkipping(client: LoggedInClient): Handled {
   client.intake.endSkip();
   if (client.server !== null && client.outstanding.busy) {
