@@ -80,7 +80,7 @@ export async function openServer(
   const { user, secret, learned } = pool.credentials;
   const auth = new ServerAuth({ user, secret, learned, endPointHash: certificateHash });
   const welcome = await logIn(server, auth, parameters);
-  server.noteLogin();
+  server.settings.noteLogin();
   return { server, welcome };
 }
 

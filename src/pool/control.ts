@@ -175,7 +175,7 @@ class Conversation implements ServerUser {
       case Backend.ParameterStatus: {
         const parameter = parseParameterStatus(payload);
         if (parameter === null) return false;
-        server.noteParameter(parameter.name, parameter.value);
+        server.settings.note(parameter.name, parameter.value);
         this.#options.onParameter?.(parameter.name, parameter.value);
         return true;
       }

@@ -66,7 +66,7 @@ export function logIn(
           const parameter = parseParameterStatus(payload);
           if (!parameter) return;
           welcome.set(parameter.name, parameter.value);
-          server.noteParameter(parameter.name, parameter.value);
+          server.settings.note(parameter.name, parameter.value);
           return;
         }
         case Backend.BackendKeyData:

@@ -244,7 +244,7 @@ function serverSnapshot(server: Server, client: LinkedClient | null, now: number
     linkedId: client?.id ?? null,
     processId: server.pid,
     tls: server.tls,
-    applicationName: server.parameters[context.tracked.indexOf('application_name')] ?? '',
+    applicationName: server.settings.value('application_name') ?? '',
     preparedStatements: server.prepared.size,
     bodyLeftBytes: 0,
     receivedBytes: 0,

@@ -5,7 +5,8 @@ import { isAlarm } from './alarms.ts';
 import type { ConnectingPool, Opened, OpenServer } from './connect.ts';
 import { runControl } from './control.ts';
 import { LoginError, type Welcome } from './login.ts';
-import { serverLabel, type Server, type ServerOwner } from './server.ts';
+import { serverLabel } from './server-label.ts';
+import type { Server, ServerOwner } from './server.ts';
 import { ConnectError, unixPath, type Target } from './socket.ts';
 import type { DedicatedWaiter } from './waiter.ts';
 import type { PoolWatch } from './watch.ts';
@@ -184,14 +185,14 @@ export class Opener {
     }
     // the next client would work in a transaction of ours, or in one that has failed
     if (server.txStatus !== TxStatus.Idle) throw new LoginError(LEFT_OPEN, LEFT_OPEN_FIELDS);
-    server.noteDefaults();
+    server.settings.noteDefaults();
     return settings;
   }
 
   /** Logs the failure of a connection that never came to be as that of any other. */
-  #logUnmade(id: number, startedAt: number, { host, port }: Target, error: Error): void {
+  #logUnmade(id: number, startedAt: number, target: Target, error: Error): void {
     const { log, settings } = this.#pool.context;
-    const label = serverLabel(id, this.#pool.database.name, this.#pool.user, host, port);
+    const label = serverLabel(id, this.#pool.database.name, this.#pool.user, target);
     log.warn({ server: id, event: 'connect_failed' }, `${label} ${error.message}`);
     if (!settings.log_disconnections) return;
     const age = Math.floor((performance.now() - startedAt) / 1000);

@@ -35,11 +35,11 @@ export type ParameterValues = (string | undefined)[];
 /** What of a server's settings is looked at. */
 export interface ServerParameters {
   /** as it last reported them */
-  readonly parameters: ParameterValues;
+  readonly parameters: Readonly<ParameterValues>;
   /** as its own configuration has them, which RESET leads back to */
-  readonly reset: ParameterValues;
+  readonly reset: Readonly<ParameterValues>;
   /** of a client that has set nothing: `reset`, and what connect_query has made of it */
-  readonly defaults: ParameterValues;
+  readonly defaults: Readonly<ParameterValues>;
 }
 
 export class TrackedParameters {
@@ -103,7 +103,7 @@ export class TrackedParameters {
   }
 
   /** Of a server's values those that a client keeps: for a query of the proxy's own, which has none of any client's. */
-  kept(values: ParameterValues): ParameterValues {
+  kept(values: Readonly<ParameterValues>): ParameterValues {
     return values.slice(0, this.#firstOwn);
   }
 
@@ -113,7 +113,7 @@ export class TrackedParameters {
   }
 
   /** The statements that bring a server to a client's settings, or null when they agree already. */
-  difference(client: ParameterValues, server: ServerParameters): string | null {
+  difference(client: Readonly<ParameterValues>, server: ServerParameters): string | null {
     const { parameters, defaults } = server;
     let sql: string | null = null;
     for (let i = 0; i < this.#firstReported; i++) {
@@ -141,13 +141,10 @@ export class TrackedParameters {
     return value === undefined || value === reset[index] ? `RESET ${name}` : assignment(name, value);
   }
 
-  /** What `difference` has reset is what the server's configuration says now. */
-  noteReset(client: ParameterValues, { parameters, reset, defaults }: ServerParameters): void {
-    for (let i = this.#firstOwn; i < this.#firstReported; i++) {
-      if (client[i] !== undefined || reset[i] !== defaults[i]) continue;
-      reset[i] = parameters[i];
-      defaults[i] = parameters[i];
-    }
+  /** The places of the parameters that `difference` resets for a client, rather than setting them. */
+  *resetBy(client: Readonly<ParameterValues>, { reset, defaults }: ServerParameters): Generator<number> {
+    for (let i = this.#firstOwn; i < this.#firstReported; i++)
+      if (client[i] === undefined && reset[i] === defaults[i]) yield i;
   }
 
   /**

@@ -1,29 +1,16 @@
 /** A connection to PostgreSQL: what the proxy knows of it, who uses it, and how it ends. */
 import type { Socket } from 'node:net';
 import type { DatabaseConfig, PoolMode } from '../config/config.ts';
-import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frame.ts';
-import { TERMINATE, parseErrorFields, parseParameterStatus } from '../wire/messages.ts';
-import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
+import { TERMINATE } from '../wire/messages.ts';
+import { TxStatus } from '../wire/protocol.ts';
 import type { Context } from './context.ts';
-import type { ParameterValues } from './parameters.ts';
+import { readIdleMessages } from './idle-messages.ts';
 import { PreparedStatements } from './prepared.ts';
 import type { Resolver } from './resolver.ts';
+import { endLabel, serverLabel } from './server-label.ts';
+import { ServerSettings } from './server-settings.ts';
+import { checkMove, type ServerState } from './server-state.ts';
 import { unixPath, type Target } from './socket.ts';
-
-/**
- * `login`: connecting and logging in. `idle`: free. `tested`: a query of the proxy's own runs (reset, check), or a cancel
- * request is still on its way. `active`: lent. `closed`: gone.
- */
-export type ServerState = 'login' | 'idle' | 'tested' | 'active' | 'closed';
-
-/** The states that may follow each state. */
-const MOVES: Readonly<Record<ServerState, readonly ServerState[]>> = {
-  login: ['idle', 'tested', 'active', 'closed'],
-  idle: ['active', 'tested', 'closed'],
-  tested: ['idle', 'tested', 'active', 'closed'],
-  active: ['idle', 'tested', 'closed'],
-  closed: [],
-};
 
 /** What receives a server's bytes: the client that it is linked to, or a conversation of the proxy's own. */
 export interface ServerUser {
@@ -84,8 +71,7 @@ export class Server {
   readonly remoteAddress: string;
   /** ms of performance.now() */
   readonly connectedAt: number;
-  /** Tracked parameters as the server last reported them (parameters.ts). */
-  readonly parameters: ParameterValues = [];
+  readonly settings: ServerSettings;
   readonly prepared = new PreparedStatements();
   #pool: ServerOwner;
   #socket: Socket;
@@ -95,8 +81,6 @@ export class Server {
   #pid = 0;
   #cancelKey: Buffer = Buffer.alloc(0);
   #tls = '';
-  #reset: ParameterValues = [];
-  #defaults: ParameterValues = [];
   #requestedAt: number;
   #releasedAt: number;
   #closeReason: string | null = null;
@@ -117,6 +101,7 @@ export class Server {
     this.localAddress = socket.localAddress ?? 'unix';
     this.localPort = socket.localPort ?? port;
     this.remoteAddress = socket.remoteAddress ?? '';
+    this.settings = new ServerSettings(pool.context.tracked);
     this.connectedAt = performance.now();
     this.#epoch = pool.epoch ?? 0;
     this.#requestedAt = this.connectedAt;
@@ -174,16 +159,6 @@ export class Server {
     return this.#tls;
   }
 
-  /** Tracked parameters as the server's configuration has them. */
-  get reset(): ParameterValues {
-    return this.#reset;
-  }
-
-  /** Tracked parameters as connect_query has left them. */
-  get defaults(): ParameterValues {
-    return this.#defaults;
-  }
-
   /** When it was last lent, in ms of performance.now(). */
   get requestedAt(): number {
     return this.#requestedAt;
@@ -227,19 +202,13 @@ export class Server {
   /** Start of every log line about this server, in pgbouncer's form. */
   get label(): string {
     const { database, user } = this.#pool;
-    const isUnix = unixPath(this) !== null;
-    return serverLabel(
-      this.id,
-      database.name,
-      user,
-      isUnix ? this.host : this.remoteAddress || this.host,
-      this.port,
-    );
+    const host = unixPath(this) === null && this.remoteAddress !== '' ? this.remoteAddress : this.host;
+    return serverLabel(this.id, database.name, user, { host, port: this.port });
   }
 
   /** `address:port` of the connection's end here, for the log. */
   get localEnd(): string {
-    return `${bracket(this.localAddress)}:${this.localPort}`;
+    return endLabel(this.localAddress, this.localPort);
   }
 
   get ageSeconds(): number {
@@ -251,7 +220,7 @@ export class Server {
   /** @throws Error when `next` may not follow the state that it has */
   moveTo(next: ServerState): void {
     const before = this.#state;
-    if (!MOVES[before].includes(next)) throw new Error(`a server cannot go from ${before} to ${next}`);
+    checkMove(before, next);
     this.#state = next;
     // a probe does not belong to its pool's servers
     if (this.isProbe) return;
@@ -274,7 +243,7 @@ export class Server {
     this.#pool = pool;
     this.#epoch = pool.epoch ?? 0;
     // it may have logged in before its node became the writer, and reports that with its next answer only
-    this.parameters[pool.context.tracked.indexOf('in_hot_standby')] = undefined;
+    this.settings.forget('in_hot_standby');
   }
 
   /** TLS is used: `socket` takes the place of the plain one. */
@@ -287,30 +256,6 @@ export class Server {
   noteKey(pid: number, cancelKey: Buffer): void {
     this.#pid = pid;
     this.#cancelKey = cancelKey;
-  }
-
-  /** It has logged in: nobody has set anything yet. */
-  noteLogin(): void {
-    this.#reset = [...this.parameters];
-    this.#defaults = [...this.parameters];
-  }
-
-  /** connect_query is done. */
-  noteDefaults(): void {
-    this.#defaults = [...this.parameters];
-  }
-
-  /** The server's configuration has this value for the tracked parameter at `index`. */
-  noteConfigured(index: number, value: string | undefined): void {
-    this.#reset[index] = value;
-    this.#defaults[index] = value;
-  }
-
-  /** Takes over a setting that a ParameterStatus reported. */
-  noteParameter(name: string, value: string): void {
-    const { tracked } = this.#pool.context;
-    const index = tracked.indexOf(name);
-    if (index >= 0) this.parameters[index] = tracked.intern(value);
   }
 
   /** A ReadyForQuery has come. */
@@ -423,41 +368,12 @@ export class Server {
     if (options.notify !== false) user?.onServerClosed(this, reason);
   }
 
-  /** What an idle server may say by itself: settings that changed, notices, and that it is going away. */
   #receiveIdle(chunk: Buffer): void {
     const { max_packet_size: largest } = this.#pool.context.settings;
-    let at = 0;
-    for (let end = 0; at < chunk.length; at = end) {
-      const size = frameSize(chunk, at, largest);
-      if (size === BAD_HEADER) return this.close('bad pkt header', { level: 'warn' });
-      end = at + size;
-      // A message cut in two while nobody listens is not worth a state of its own.
-      if (size === INCOMPLETE || end > chunk.length)
-        return this.close('partial message from an idle server', { level: 'warn' });
-      const type = chunk[at];
-      const payload = chunk.subarray(at + HEADER_BYTES, end);
-      if (type === Backend.ParameterStatus) {
-        const parameter = parseParameterStatus(payload);
-        if (parameter) this.noteParameter(parameter.name, parameter.value);
-      } else if (type === Backend.ErrorResponse) {
-        const fields = parseErrorFields(payload);
-        this.#pool.serverFailed(this, fields.get('C') ?? '');
-        this.close(`${fields.get('M') ?? 'server error'}`);
-        return;
-      } else if (type !== Backend.NoticeResponse && type !== Backend.NotificationResponse) {
-        this.close('unexpected message from an idle server', { level: 'warn' });
-        return;
-      }
-    }
+    const end = readIdleMessages(chunk, largest, (name, value) => this.settings.note(name, value));
+    if (end === null) return;
+    if (end.sqlstate === null) return this.close(end.reason, { level: 'warn' });
+    this.#pool.serverFailed(this, end.sqlstate);
+    this.close(end.reason);
   }
-}
-
-/** Start of a log line about a connection to a server, whether or not it has come to be. */
-export function serverLabel(id: number, database: string, user: string, host: string, port: number): string {
-  const address = unixPath({ host, port }) === null ? bracket(host) : 'unix';
-  return `S-0x${id.toString(16)}: ${database}/${user}@${address}:${port}`;
-}
-
-function bracket(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
 }

@@ -74,7 +74,7 @@ function ofServer(server: Server, linked: Client | null, tracked: TrackedParamet
     port: server.port,
     cancelKey: cancelKeyOf(Buffer.concat([pid, server.cancelKey])),
     linkedFd: linked === null ? 0 : fdOf(linked.socket),
-    ...shownParameters((name) => server.parameters[tracked.indexOf(name)]),
+    ...shownParameters((name) => server.settings.parameters[tracked.indexOf(name)]),
   };
 }
 

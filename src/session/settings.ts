@@ -5,6 +5,7 @@
  */
 import { canonicalValue } from '../pool/canonical.ts';
 import type { ParameterValues, ServerParameters, TrackedParameters } from '../pool/parameters.ts';
+import type { ServerSettings } from '../pool/server-settings.ts';
 
 /** A setting in another spelling. */
 export interface Respelled {
@@ -87,8 +88,8 @@ export class SessionSettings {
    * comparison is an equal one.
    * @returns the settings whose spelling has changed
    */
-  applied(server: ServerParameters): Respelled[] {
-    this.#tracked.noteReset(this.#values, server);
+  applied(server: ServerSettings): Respelled[] {
+    server.noteReset(this.#values);
     const respelled: Respelled[] = [];
     for (const [i, from] of this.#values.entries()) {
       const to = server.parameters[i];

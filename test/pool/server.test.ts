@@ -1,7 +1,8 @@
 /** The states of a server: which moves are allowed, and what its pool is told. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Server, ServerState } from '../../src/pool/server.ts';
+import type { Server } from '../../src/pool/server.ts';
+import type { ServerState } from '../../src/pool/server-state.ts';
 import { clientErrors } from '../../src/wire/errors.ts';
 import { FakePools, FakeWaiter, settled } from './fakes.ts';
 

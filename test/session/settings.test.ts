@@ -1,17 +1,20 @@
 /** What a session's settings are, and what its client is told of them, without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { TrackedParameters, type ServerParameters } from '../../src/pool/parameters.ts';
+import { TrackedParameters } from '../../src/pool/parameters.ts';
+import { ServerSettings } from '../../src/pool/server-settings.ts';
 import { SessionSettings } from '../../src/session/settings.ts';
 
 const tracked = new TrackedParameters([]);
 const READ_ONLY = 'default_transaction_read_only';
 
 /** A server's settings, as it reports them; its own configuration has the same ones unless `defaults` says otherwise. */
-function server(reported: Record<string, string>, defaults = reported): ServerParameters {
-  const values = (of: Record<string, string>): (string | undefined)[] =>
-    tracked.names.map((name) => of[name]);
-  return { parameters: values(reported), reset: values(defaults), defaults: values(defaults) };
+function server(reported: Record<string, string>, defaults = reported): ServerSettings {
+  const settings = new ServerSettings(tracked);
+  for (const [name, value] of Object.entries(defaults)) settings.note(name, value);
+  settings.noteLogin();
+  for (const [name, value] of Object.entries(reported)) settings.note(name, value);
+  return settings;
 }
 
 const FRESH = { TimeZone: 'UTC', search_path: 'public', in_hot_standby: 'off', [READ_ONLY]: 'off' };

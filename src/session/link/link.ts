@@ -56,7 +56,7 @@ function attach(client: LoggedInClient, server: Server): boolean {
   client.loan.begin(server);
   client.statements.unnamed.displaced();
   client.clock.endWait();
-  const sql = client.settings.difference(server);
+  const sql = client.settings.difference(server.settings);
   if (sql === null) {
     beginUse(client, server);
     client.gate.open('server');
@@ -109,7 +109,7 @@ function settingsApplied(client: LoggedInClient, server: Server): void {
 
 /** The client has the server's spelling of its settings now. */
 function noteApplied(client: LoggedInClient, server: Server): void {
-  for (const { name, from, to } of client.settings.applied(server)) {
+  for (const { name, from, to } of client.settings.applied(server.settings)) {
     client.context.log.debug(
       { client: client.id },
       `${client.label} varcache_set_canonical: setting ${name} to its canonical version ${from} -> ${to}`,
@@ -119,7 +119,7 @@ function noteApplied(client: LoggedInClient, server: Server): void {
 
 /** Tells the client where the settings of this server differ from those that it knows. */
 function tellNews(client: LoggedInClient, server: Server): void {
-  const news = client.settings.news(server);
+  const news = client.settings.news(server.settings);
   if (news === null || client.replies.isCut) return;
   // not an answer: what the client has sent can still be sent again
   client.write(Buffer.concat(news.map(([name, value]) => parameterStatus(name, value))));

@@ -14,7 +14,7 @@ const WHERE_FROM = "SELECT source FROM pg_catalog.pg_settings WHERE name = 'defa
 export function askReadOnly(client: LoggedInClient, server: Server): void {
   const { pool } = server;
   const { tracked } = client.context;
-  const value = server.parameters[tracked.readOnly];
+  const value = server.settings.parameters[tracked.readOnly];
   const wasLikely = client.settings.settleReadOnly();
   if (server.inDoubt || server.state === 'closed') {
     if (!wasLikely) client.settings.forgetReadOnly(value);
@@ -25,7 +25,7 @@ export function askReadOnly(client: LoggedInClient, server: Server): void {
     .then(
       ([row]) => {
         if (row?.['source'] === 'session') return;
-        server.noteConfigured(tracked.readOnly, value);
+        server.settings.noteConfigured(tracked.readOnly, value);
         client.settings.forgetReadOnly(value);
       },
       () => {

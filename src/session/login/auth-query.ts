@@ -125,8 +125,8 @@ function queryPool(
 /** Undoes the settings of clients that have logged in as auth_user, which use the same servers. */
 async function restoreDefaults(server: Server): Promise<void> {
   const { tracked } = server.pool.context;
-  const sql = tracked.difference(tracked.kept(server.defaults), server);
+  const sql = tracked.difference(tracked.kept(server.settings.defaults), server.settings);
   if (sql === null) return;
   await runControl(server, sql);
-  tracked.noteReset([], server);
+  server.settings.noteReset([]);
 }

@@ -198,8 +198,8 @@ function noteError(client: LoggedInClient, verdict: Reply, error: Buffer): Reply
 function noteParameter(client: LoggedInClient, server: Server, payload: Buffer): boolean {
   const parameter = parseParameterStatus(payload);
   if (parameter === null) return true;
-  server.noteParameter(parameter.name, parameter.value);
-  return client.settings.reported(parameter.name, server, client.database.watch !== null);
+  server.settings.note(parameter.name, parameter.value);
+  return client.settings.reported(parameter.name, server.settings, client.database.watch !== null);
 }
 
 /** ReadyForQuery has come. @param status its transaction status */

@@ -1,0 +1,20 @@
+/** The states of a server, and which of them may follow which. */
+
+/**
+ * `login`: connecting and logging in. `idle`: free. `tested`: a query of the proxy's own runs (reset, check), or a cancel
+ * request is still on its way. `active`: lent. `closed`: gone.
+ */
+export type ServerState = 'login' | 'idle' | 'tested' | 'active' | 'closed';
+
+const NEXT: Readonly<Record<ServerState, readonly ServerState[]>> = {
+  login: ['idle', 'tested', 'active', 'closed'],
+  idle: ['active', 'tested', 'closed'],
+  tested: ['idle', 'tested', 'active', 'closed'],
+  active: ['idle', 'tested', 'closed'],
+  closed: [],
+};
+
+/** @throws Error when `to` may not follow `from` */
+export function checkMove(from: ServerState, to: ServerState): void {
+  if (!NEXT[from].includes(to)) throw new Error(`a server cannot go from ${from} to ${to}`);
+}
