@@ -76,14 +76,16 @@ export class Installer {
 
   /**
    * Loads the version that serves once more, if it was loaded with other settings or elsewhere.
-   * @returns null: there was nothing to load
+   * @returns the bundle that was loaded, and what came of it; null: there was nothing to load
    */
-  async renew(): Promise<TrialResult | null> {
+  async renew(): Promise<{ readonly bundle: Bundle; readonly result: TrialResult } | null> {
     await this.#loading;
     const version = this.#version;
     if (version === null || this.#isDisposed || version.isAt(this.#host, this.#settings)) return null;
     const { bundle, manifest, trialRoute: route } = version;
-    return await this.#inTurn(() => this.#install(bundle, false, { kind: 'sound', manifest, route }));
+    const known = { kind: 'sound', manifest, route } as const;
+    const result = await this.#inTurn(() => this.#install(bundle, false, known));
+    return result === null ? null : { bundle, result };
   }
 
   dispose(): void {

@@ -116,9 +116,8 @@ export class Loader {
 
   /** Loads the version that serves once more, if it should run elsewhere or with other settings. */
   async renew(): Promise<void> {
-    const version = this.#version;
     const renewed = await this.#options.installer.renew();
-    if (version !== null && renewed !== null) await this.#noteRefusal(version.bundle, renewed);
+    if (renewed !== null) await this.#noteRefusal(renewed.bundle, renewed.result);
   }
 
   /** A version serves. `isNew`: its code is another one. */

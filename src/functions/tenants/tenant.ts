@@ -240,12 +240,10 @@ export class Tenant {
     this.#journal.mixed(this.files.routing ?? '', this.files.rewrite ?? '');
   }
 
-  /** Nothing is asked any more. The calls that it has are answered. */
+  /** Nothing is built or asked any more. The calls that it has are answered by the version that serves. */
   dispose(): void {
-    this.#batcher.close(() => {
-      this.#loader.dispose();
-      this.#installer.dispose();
-    });
+    this.#loader.dispose();
+    this.#batcher.close(() => this.#installer.dispose());
   }
 
   // --- files that have gone ------------------------------------------------------------------------------------------------
