@@ -1,4 +1,4 @@
-/** -R: a new process goes on with the listening sockets of the one that runs. */
+/** -R: a new process takes over the listening sockets of the running one. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -48,7 +48,7 @@ function knock(at: ClientConfig): { connected: number; end(): Promise<void> } {
   return self;
 }
 
-test('-R: a new process goes on with the sockets, and the old one ends with its last client', async (t) => {
+test('-R: a new process takes over the sockets, and the old one ends with its last client', async (t) => {
   const old = await startOld(t);
   const client = await old.connect();
   await client.query('BEGIN');
@@ -87,7 +87,7 @@ test('-R: a new process goes on with the sockets, and the old one ends with its 
   assert.equal(existsSync(join(old.folder, 'pid')), false);
 });
 
-test('-R: who has connected to the old process and not logged in yet is served by it', async (t) => {
+test('-R: a client that has connected to the old process and not logged in yet is served by it', async (t) => {
   const old = await startOld(t);
   const early = await RawClient.connect({ port: old.port });
   await until('it to be accepted', async () => {
@@ -124,7 +124,7 @@ test('-R -d: the command returns when the daemon has taken over', async (t) => {
   await until('the daemon to end', () => !existsSync(join(old.folder, 'pid')));
 });
 
-test('-R: one that can not go on leaves everything to the old process', async (t) => {
+test('-R: a new process that cannot start leaves everything to the old one', async (t) => {
   const old = await startOld(t);
   // the certificate is looked at when the sockets are there already
   old.settings['client_tls_sslmode'] = 'require';

@@ -37,7 +37,7 @@ const login = (bouncer: Bouncer, user: string, password: string, database = 'pos
     (error: Error) => error.message,
   );
 
-test('secrets from pg_authid: right and wrong passwords, none, expired, unknown users', async (t) => {
+test('secrets from pg_authid: right, wrong, missing and expired passwords, and unknown users', async (t) => {
   const bouncer = await Bouncer.start(t, { databases, settings, userlist });
   assert.equal(await login(bouncer, 'app', 'pencil'), 'app');
   for (const [user, password] of [
@@ -52,7 +52,7 @@ test('secrets from pg_authid: right and wrong passwords, none, expired, unknown 
   assert.equal((await bouncer.admin<{ user: string }>('SHOW POOLS').catch(() => [])).length, 0);
 });
 
-test('somebody whom auth_query does not know: told at once without a password, hidden where one is asked for', async (t) => {
+test('an unknown user is refused at once if the method asks for no password, and like a wrong password otherwise', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases,
     settings: { ...settings, auth_type: 'trust', auth_hba_file: 'hba.conf' },
@@ -158,7 +158,7 @@ test('auth_dbname: the query runs there, also where the database has a forced us
   assert.deepEqual(who, [{ usename: 'asker' }]);
 });
 
-test('an auth_dbname that is not there, disabled, or the console', async (t) => {
+test('an auth_dbname that does not exist, is disabled, or is the console, is an error', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: { ...databases, other: cluster.connectionString() },
     settings: { ...settings, auth_dbname: 'other', admin_users: 'asker' },
@@ -199,7 +199,7 @@ test("an unauthenticated client's settings do not reach the query (CVE-2025-1281
   assert.ok(!cluster.log().includes('search_path'), 'a SET of it came to the server');
 });
 
-test('what a client on the servers of auth_user has set does not reach the query', async (t) => {
+test('settings of clients that log in as auth_user do not reach the query', async (t) => {
   await cluster.sql(`create role "jürgen" login password 'pencil'`);
   const bouncer = await Bouncer.start(t, {
     databases: {
@@ -215,7 +215,7 @@ test('what a client on the servers of auth_user has set does not reach the query
   assert.equal((await client.query('show client_encoding')).rows[0]['client_encoding'], 'LATIN1');
 });
 
-test('columns count by their place, and there are two of them', async (t) => {
+test('the two columns of auth_query are read by position', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: {
       same: `${cluster.connectionString()} user=app auth_query='select name as x, secret as x from public.passwords where name = $1'`,
@@ -229,7 +229,7 @@ test('columns count by their place, and there are two of them', async (t) => {
   assert.ok(bouncer.logContains(/ERROR .*expected 2 columns from auth_query, not 3/));
 });
 
-test('PAM and LDAP know the passwords themselves: an auth_user beside them is a mistake', async (t) => {
+test('auth_user together with PAM or LDAP is a configuration error', async (t) => {
   for (const auth_type of ['pam', 'ldap']) {
     const bouncer = await Bouncer.start(t, { databases, settings: { ...settings, auth_type }, userlist });
     assert.equal(await login(bouncer, 'app', 'pencil'), 'bouncer config error');

@@ -1,4 +1,4 @@
-/** Start-up: what is negotiated, what is taken, and what bad packets and bad names get. */
+/** Start-up: negotiation, parameters, and the errors for bad packets and bad names. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -74,7 +74,7 @@ async function refused(...bytes: Buffer[]): Promise<string> {
   return frames.map((frame) => (frame.type === 'E' ? said(frame) : frame.type)).join(', ');
 }
 
-test('a wrong password and an unknown user are told the same; a database is only told of after that', async () => {
+test('a wrong password and an unknown user get the same error; only an authenticated client learns whether a database exists', async () => {
   const wrong = 'FATAL 28P01 password authentication failed';
   assert.equal(await connectAs(USER), 'ok');
   assert.equal(await connectAs(USER, 'wrong'), wrong);
@@ -95,7 +95,7 @@ test('an empty password has an error of its own', async () => {
   assert.equal(said(await client.readFrame()), 'FATAL 28P01 empty password returned by client');
 });
 
-test('what the server says of a database or cannot be reached for is told to the client', async () => {
+test('a client gets the error with which a server refuses its database or cannot be reached', async () => {
   assert.equal(
     await connectAs({ ...USER, database: 'missing' }),
     'FATAL 3D000 database "no_such_database" does not exist',
@@ -107,7 +107,7 @@ test('what the server says of a database or cannot be reached for is told to the
   assert.equal(await connectAs(USER), 'ok');
 });
 
-test('start-up parameters: tracked ones apply, ignored ones do not, others are refused', async () => {
+test('tracked start-up parameters apply, ignored ones do not, and others are refused', async () => {
   const client = await RawClient.connect(bouncer);
   client.send(
     raw.startup({
@@ -147,7 +147,7 @@ test('start-up parameters: tracked ones apply, ignored ones do not, others are r
   assert.equal(await parameter({ user: 'u'.repeat(128) }), 'FATAL 08P01 username too long');
 });
 
-test('a setting that the server refuses costs both connections, and the log says which one it was', async () => {
+test('a setting that the server refuses ends both connections, and the log names it', async () => {
   const client = await RawClient.connect(bouncer);
   client.send(raw.startup({ ...USER, client_encoding: 'nosuch' }));
   await logIn(client);
@@ -203,7 +203,7 @@ test('encryption requests are answered N, in either order, and the start-up goes
   ]);
 });
 
-test('packets that are none: an error, the end, and nobody else notices', async (t) => {
+test('a malformed packet gets an error and ends its connection only', async (t) => {
   const other = await bouncer.connect({ password: 'secret' });
   t.after(() => other.end());
   assert.equal(await refused(raw.startup(USER, 0x20000)), 'FATAL 08P01 old V2 protocol not supported');
@@ -230,7 +230,7 @@ test('packets that are none: an error, the end, and nobody else notices', async 
   assert.equal((await other.query('select 1 as one')).rows[0].one, 1);
 });
 
-test('Terminate before the login is over closes without a word, and without a warning', async () => {
+test('Terminate during the login closes the connection without an error or a warning', async () => {
   const tls = { key: tlsFile('server.key'), cert: tlsFile('server.crt') };
   const other = await Bouncer.start(
     { after },
@@ -303,7 +303,7 @@ test('Terminate before the login is over closes without a word, and without a wa
   assert.equal(failure, null);
 });
 
-test('what a client sends ahead of its welcome is kept for later; Terminate ends the wait for a server', async (t) => {
+test('bytes that a client sends before its welcome are kept; Terminate ends its wait for a server', async (t) => {
   const trusting = await Bouncer.start(t, {
     databases: {
       dev: cluster.connectionString(),
@@ -329,7 +329,7 @@ test('what a client sends ahead of its welcome is kept for later; Terminate ends
   assert.ok(trusting.logContains(/nowhere\/postgres@\S+ closing because: client close request/));
 });
 
-test('a connect_query that leaves a transaction open makes no server, and clients are told why', async (t) => {
+test('a connect_query that leaves a transaction open fails the connection, and clients get the reason', async (t) => {
   const target = cluster.connectionString();
   const trusting = await Bouncer.start(t, {
     databases: {
@@ -355,7 +355,7 @@ test('a connect_query that leaves a transaction open makes no server, and client
   }
 });
 
-test('instead of a password anything else ends the login', async () => {
+test('any other message in place of a password ends the login', async () => {
   const answers = [
     await refused(raw.startup(USER), raw.query('select 1')),
     await refused(raw.startup(USER), message('p', Buffer.alloc(70_000))),
@@ -364,7 +364,7 @@ test('instead of a password anything else ends the login', async () => {
   assert.match(answers[1]!, /FATAL 08P01 bad password packet/);
 });
 
-test('messages that are none, and lengths that none can have', async () => {
+test('unknown messages and impossible lengths end the connection with an error', async () => {
   const bad = async (bytes: Buffer): Promise<string> => {
     const client = await RawClient.connect(bouncer);
     client.send(raw.startup(USER));
@@ -402,7 +402,7 @@ test('a client that never sends its password is disconnected after client_login_
   assert.equal(said((await client.readToEnd()).at(-1)!), 'FATAL 08P01 client_login_timeout');
 });
 
-test('a client over max_client_conn is told so, and one that leaves makes room', async (t) => {
+test('a client over max_client_conn gets an error, and one that leaves makes room', async (t) => {
   const clients = await Promise.all(
     Array.from({ length: 19 }, async () => {
       const client = await RawClient.connect(bouncer);

@@ -1,4 +1,4 @@
-/** Whoever takes too long is told so and disconnected; the server goes with him where it is not free. */
+/** A client over a limit gets an error and is disconnected; its server is closed with it unless it is free. */
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -76,7 +76,7 @@ describe('timeouts', { concurrency: true }, () => {
     assert.match(bouncer.log(), /S-0x\w+: dev\/query_timeout@\S+ closing because: query timeout \(age=/);
   });
 
-  test('query_timeout counts from what the client sent last: a COPY that goes on is not ended', async () => {
+  test('query_timeout counts from the last bytes of the client: a COPY that goes on is not ended', async () => {
     const client = await login('copying');
     client.send(raw.query('copy copied from stdin'));
     await client.readUntil('G');
@@ -92,7 +92,7 @@ describe('timeouts', { concurrency: true }, () => {
     assert.equal(await farewell(client), 'FATAL 08P01 query timeout');
   });
 
-  test('idle_transaction_timeout ends who does nothing in a transaction', async () => {
+  test('idle_transaction_timeout ends a client that does nothing in a transaction', async () => {
     const client = await login('idle_transaction_timeout');
     await client.query('begin');
     assert.equal(await farewell(client), 'FATAL 08P01 idle transaction timeout');
@@ -111,7 +111,7 @@ describe('timeouts', { concurrency: true }, () => {
     assert.equal(await farewell(client), 'FATAL 08P01 idle transaction timeout');
   });
 
-  test('transaction_timeout ends a transaction that goes on and on', async () => {
+  test('transaction_timeout ends a transaction that takes longer', async () => {
     const client = await login('transaction_timeout');
     await client.query('begin');
     assert.equal(await farewell(client), 'FATAL 08P01 transaction timeout');
@@ -122,7 +122,7 @@ describe('timeouts', { concurrency: true }, () => {
     );
   });
 
-  test('client_idle_timeout ends who does nothing, and leaves the server for others', async () => {
+  test('client_idle_timeout ends a client that does nothing, and leaves its server to others', async () => {
     const client = await login('client_idle_timeout');
     await client.query('select 1');
     const [before] = await cluster.sql(
@@ -136,13 +136,13 @@ describe('timeouts', { concurrency: true }, () => {
     next.destroy();
   });
 
-  test('client_idle_timeout of the user who logged in, where servers are another’s', async () => {
+  test('client_idle_timeout is that of the login user, also with a forced user', async () => {
     const client = await login('client_idle_timeout', 'forced');
     await client.query('select 1');
     assert.equal(await farewell(client), 'FATAL 08P01 client_idle_timeout');
   });
 
-  test('query_wait_timeout ends who waits for a server, after a notice that he waits', async () => {
+  test('query_wait_timeout ends a client that waits for a server, after a notice about the wait', async () => {
     const [first, second] = [await login('query_wait_timeout'), await login('query_wait_timeout')];
     await first.query('begin');
     second.send(raw.query('select 1'));
@@ -157,7 +157,7 @@ describe('timeouts', { concurrency: true }, () => {
     first.destroy();
   });
 
-  test('server_lifetime replaces servers that are free, one in use stays', async () => {
+  test('server_lifetime replaces free servers, and leaves one that is in use', async () => {
     const client = await login('postgres', 'short');
     const pid = async (): Promise<string> =>
       String((await client.query('select pg_backend_pid()'))[1]!.payload);
@@ -172,7 +172,7 @@ describe('timeouts', { concurrency: true }, () => {
     client.destroy();
   });
 
-  test('min_pool_size keeps servers ready once there is a client', async () => {
+  test('min_pool_size keeps servers ready after the first client', async () => {
     const client = await login('postgres', 'checked');
     await until('two servers', async () => {
       const rows = await bouncer.admin('SHOW SERVERS');
@@ -182,7 +182,7 @@ describe('timeouts', { concurrency: true }, () => {
   });
 });
 
-test('who waits for a server falls under query_timeout, who waits to be welcomed under client_login_timeout', async (t) => {
+test('query_timeout applies to a wait for a server, client_login_timeout to a wait for the welcome', async (t) => {
   const relay = await FlakyRelay.start(t, cluster);
   const slow = await Bouncer.start(t, {
     databases: {
@@ -210,7 +210,7 @@ test('who waits for a server falls under query_timeout, who waits to be welcomed
   first.destroy();
 });
 
-test('query_timeout holds while a server is brought to the client’s settings', async (t) => {
+test('query_timeout applies while a server is brought to the settings of its client', async (t) => {
   const relay = await FlakyRelay.start(t, cluster);
   const stalled = await Bouncer.start(t, {
     databases: { relayed: `host=127.0.0.1 port=${relay.port} dbname=postgres` },
@@ -230,7 +230,7 @@ test('query_timeout holds while a server is brought to the client’s settings',
   first.destroy();
 });
 
-test('SHUTDOWN WAIT_FOR_SERVERS: who waits for a server is told so', async (t) => {
+test('SHUTDOWN WAIT_FOR_SERVERS disconnects clients that wait for a server, with an error', async (t) => {
   const ending = await Bouncer.start(t, {
     databases: { one: `${cluster.connectionString()} pool_size=1` },
     settings: { pool_mode: 'transaction' },

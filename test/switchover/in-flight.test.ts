@@ -1,4 +1,4 @@
-/** What was under way when the writer ended, or was queued after it: it goes on, or its client is told what is certain. */
+/** Statements that run or are queued when the writer goes away: they are sent again, or their clients get an exact error. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -44,7 +44,7 @@ const insert = (n: number): string => `INSERT INTO ledger (writer, n) VALUES (1,
 const slow = (primary: Cluster): string =>
   `(SELECT 1 FROM pg_sleep(CASE WHEN inet_server_port() = ${primary.port} THEN 60 ELSE 0 END))`;
 
-test('a fast shutdown: "was rolled back" is said only of what was, and what had not begun goes on', async (t) => {
+test('a fast shutdown: an error claims a rollback only where one is certain, and statements that had not begun are sent again', async (t) => {
   const setup = await setUp(t, {
     postgres: { max_prepared_transactions: '2', allow_in_place_tablespaces: 'on' },
     sql: `CREATE PROCEDURE work() LANGUAGE plpgsql AS $$
@@ -122,7 +122,7 @@ test('a fast shutdown: "was rolled back" is said only of what was, and what had 
   ]);
 });
 
-test('a crash: what can have done nothing is sent again, and of the rest no more is said than is certain', async (t) => {
+test('a crash: statements without effect are sent again, and the errors of others claim no more than is certain', async (t) => {
   const setup = await setUp(t, { settings: { tcp_socket_buffer: 32_768 } });
   const { primary, bouncer } = setup;
   const standby = setup.standbys[0]!;
@@ -235,7 +235,7 @@ for (const [end, how] of [
   ['is shut down', 'stop'],
   ['crashes', 'kill'],
 ] as const) {
-  test(`a query that the functions are asked about when the writer ${end} is asked about again, in its turn`, async (t) => {
+  test(`a query that waits for user functions when the writer ${end} is decided again, in its turn`, async (t) => {
     const setup = await setUp(t, {
       settings: { user_function_timeout: 20 },
       files: {

@@ -1,4 +1,4 @@
-/** What happens to single messages when the writer is shut down under them: what is sent again, and who is told what. */
+/** Single messages whose writer goes away: which of them are sent again, and the errors that their clients get. */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test, type TestContext } from 'node:test';
@@ -54,7 +54,7 @@ async function pairOf(t: TestContext, options: SetupOptions = {}): Promise<Setup
 const SLEEP =
   '(SELECT 1 FROM (SELECT pg_sleep(CASE WHEN inet_server_port() = PORT THEN 60 ELSE 0 END)) AS s)';
 
-test('a fast shutdown: one statement is sent again, of the others not more is said than is certain', async (t) => {
+test('a fast shutdown: a single statement is sent again, and the errors of others claim no more than is certain', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby } = setup;
   const sleep = SLEEP.replace('PORT', String(primary.port));
@@ -104,7 +104,7 @@ test('a fast shutdown: one statement is sent again, of the others not more is sa
   );
 });
 
-test('a client that cancels while it is found out what became of its server is told what is lost', async (t) => {
+test('a client that cancels while the verdict on its server is pending is told what it has lost', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby, bouncer } = setup;
   const client = await logIn(setup);
@@ -142,7 +142,7 @@ test('a crash in the middle of a long answer: the client gets an error and stays
   assert.equal(types(await client.query('SELECT 2')), 'TDCZ');
 });
 
-test('what is sent again is what the client wrote, and is judged by what it was rewritten to', async (t) => {
+test('the text of the client is sent again, if the rewritten text can be sent again', async (t) => {
   const setup = await pairOf(t, {
     files: {
       'user-functions/rewrite_query.ts': `
@@ -182,7 +182,7 @@ for (const [end, go] of [
   ['is shut down', (primary: Cluster) => primary.stop()],
   ['crashes', (primary: Cluster) => primary.kill()],
 ] as const) {
-  test(`a pipeline or a message of which the writer has half when it ${end} goes on at the new one`, async (t) => {
+  test(`a pipeline or message of which the writer has received half when it ${end} continues on the new writer`, async (t) => {
     const setup = await pairOf(t);
     const { primary, standby, bouncer } = setup;
     const [parsed, cut, executed] = [await logIn(setup), await logIn(setup), await logIn(setup)];
@@ -212,7 +212,7 @@ for (const [end, go] of [
   });
 }
 
-test('a statement that could not be sent to a server that has gone is sent to the next', async (t) => {
+test('a statement that could not be sent to a vanished server is sent to the next one', async (t) => {
   const relays: FlakyRelay[] = [];
   const setup = await setUp(t, {
     standbys: 0,
@@ -237,7 +237,7 @@ test('a statement that could not be sent to a server that has gone is sent to th
   assert.deepEqual(await primary.sql('SELECT n FROM ledger'), [{ n: 1 }]);
 });
 
-test('what the proxy has answered itself is not asked again, and the rest of the pipeline is sent again', async (t) => {
+test('messages that the proxy has answered itself are not sent again, and the rest of the pipeline is', async (t) => {
   const setup = await pairOf(t, { settings: { default_pool_size: 1 } });
   const { primary, standby } = setup;
   const text = `SELECT $1::text FROM ${SLEEP.replace('PORT', String(primary.port))} AS s WHERE $1 = 'b'`;
@@ -276,7 +276,7 @@ test('an unnamed statement of an earlier pipeline is sent again by its text', as
   assert.deepEqual(rows, [{ n: 1 }, { n: 7 }]);
 });
 
-test('preparing a statement and waiting for the end of a pipeline are sent again too', async (t) => {
+test('messages that only prepare a statement or end a pipeline are sent again', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby } = setup;
   const client = await logIn(setup);
@@ -306,7 +306,7 @@ const beginWith = (sql: string, begin = 'BEGIN'): Buffer =>
     ...[raw.parse('', sql), raw.bind(), raw.describe('P'), raw.execute(), raw.sync()],
   ]);
 
-test('a BEGIN together with the first statement, what closes something, and what comes behind a Sync are sent again', async (t) => {
+test('BEGIN with the first statement, Close, and messages after a Sync are sent again', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby } = setup;
   const sleep = SLEEP.replace('PORT', String(primary.port));
@@ -335,7 +335,7 @@ test('a BEGIN together with the first statement, what closes something, and what
   assert.deepEqual(rows, [{ n: 1 }, { n: 2 }, { n: 3 }]);
 });
 
-test('the first write of a transaction that is refused: sent again with its BEGIN, or its own affair', async (t) => {
+test('the refused first write of a transaction is sent again with its BEGIN, or its client gets the error', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby, bouncer } = setup;
   const insert = 'INSERT INTO ledger (writer, n) VALUES (1, 1)';
@@ -357,7 +357,7 @@ test('the first write of a transaction that is refused: sent again with its BEGI
 });
 
 for (const mode of ['transaction', 'session']) {
-  test(`an unnamed statement is executed at the new writer (${mode} pooling)`, async (t) => {
+  test(`an unnamed statement is executed on the new writer (${mode} pooling)`, async (t) => {
     const setup = await pairOf(t, { settings: { pool_mode: mode } });
     const client = await logIn(setup);
     client.send(raw.parse('', 'SELECT inet_server_port() + $1::int'), raw.sync());
@@ -370,7 +370,7 @@ for (const mode of ['transaction', 'session']) {
   });
 }
 
-test('"already committed locally" is never sent again', async (t) => {
+test('a statement with the warning "already committed locally" is never sent again', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby } = setup;
   const client = await logIn(setup);
@@ -388,7 +388,7 @@ test('"already committed locally" is never sent again', async (t) => {
   assert.equal((await standby.sql('SELECT 1 FROM ledger')).length, 1);
 });
 
-test('COPY in both directions ends with an error, and its client stays', async (t) => {
+test('COPY in each direction ends with an error, and its client stays connected', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby } = setup;
   const [simple, extended, out] = [await logIn(setup), await logIn(setup), await logIn(setup)];
@@ -414,7 +414,7 @@ test('COPY in both directions ends with an error, and its client stays', async (
   assert.deepEqual(await standby.sql('SELECT * FROM ledger'), []);
 });
 
-test('who logs in by auth_query while the writer goes away is looked up at the new one', async (t) => {
+test('auth_query runs on the new writer for a client that logs in while the old one goes away', async (t) => {
   const setup = await setUp(t, { sql: 'CREATE ROLE app LOGIN' });
   const { primary, standbys, bouncer } = setup;
   await standbys[0]!.caughtUpWith(primary);

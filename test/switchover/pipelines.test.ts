@@ -1,4 +1,4 @@
-/** A pipeline that was flushed is open: no switchover makes its Sync commit only what came after it. */
+/** A flushed pipeline is an open transaction: a switchover never lets its Sync commit only the messages after it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as raw from '../support/raw.ts';
@@ -13,7 +13,7 @@ const insert = (n: number): Buffer[] => [
 ];
 
 for (const how of ['stop', 'kill'] as const) {
-  test(`the writer is gone (${how}) in the middle of flushed pipelines: their clients are told, and nothing is half there`, async (t) => {
+  test(`the writer goes away (${how}) in the middle of flushed pipelines: their clients get an error, and nothing is half committed`, async (t) => {
     const { primary, standbys, bouncer } = await setUp(t);
     const standby = standbys[0]!;
     const clients: RawClient[] = [];

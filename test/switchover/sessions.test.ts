@@ -9,7 +9,7 @@ import { setUp, TOPOLOGY, Writer } from './pair.ts';
 
 const WHERE = 'SELECT inet_server_port() AS port, pg_backend_pid() AS pid';
 
-test('SWITCHOVER in session pooling: sessions that do nothing are no open transactions, and new ones wait', async (t) => {
+test('SWITCHOVER in session pooling: idle sessions are not open transactions, and new ones wait', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
   const standby = standbys[0]!;
   const idle = await bouncer.connect();
@@ -44,7 +44,7 @@ test('SWITCHOVER does not wait for replication connections, which end with the o
   await receiver.readToEnd();
 });
 
-test('a session waits with its server, and has it still when nothing has changed; limits and cancel hold', async (t) => {
+test('a session waits with its server and keeps it if nothing has changed; limits and cancel apply', async (t) => {
   const { primary, bouncer } = await setUp(t, {
     settings: { pool_mode: 'session', switchover_hold_limit: 1 },
     database: (cluster) => `${cluster.connectionString()} topology_query='select * from nodes'`,
@@ -70,7 +70,7 @@ test('a session waits with its server, and has it still when nothing has changed
   await first.query(WHERE);
 });
 
-test('SWITCHOVER holds every database of the cluster; commits that are not on disk are not lost', async (t) => {
+test('SWITCHOVER holds every database of the cluster, and loses no commit that is not on disk yet', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t);
   const standby = standbys[0]!;
   await primary.configure({ settings: { wal_writer_delay: '10s' } });
@@ -98,7 +98,7 @@ test('SWITCHOVER holds every database of the cluster; commits that are not on di
   assert.deepEqual(rows, [{ n: 1 }, { n: 2 }]);
 });
 
-test('a server from before the last change is checked before the next client has it', async (t) => {
+test('a server from before the last change is checked before it is lent again', async (t) => {
   const { primary, bouncer } = await setUp(t, { settings: { default_pool_size: 1 } });
   await primary.configure({ settings: { log_statement: 'all' } });
   const [first, second] = [await bouncer.connect(), await bouncer.connect()];
@@ -118,7 +118,7 @@ test('a server from before the last change is checked before the next client has
   await primary.waitForLog(/CASE WHEN pg_is_in_recovery\(\) THEN 0 ELSE 1 END/);
 });
 
-test('with nobody to ask the topology is asked for again later', async (t) => {
+test('the topology is requested again later if no node could be asked', async (t) => {
   let rounds = 0;
   const discovery = new Discovery({
     sql: '',
@@ -144,7 +144,7 @@ async function waiting(bouncer: {
     .reduce((sum, row) => sum + Number(row['cl_waiting']), 0);
 }
 
-test('a session whose write is refused: sent again to a new writer, and its own affair where there is none', async (t) => {
+test('a refused write of a session is sent to a new writer, or its client gets the error if there is none', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
   const standby = standbys[0]!;
   const write = (n: number): string => `INSERT INTO ledger (writer, n) VALUES (1, ${n})`;
