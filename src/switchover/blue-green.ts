@@ -2,10 +2,10 @@ import type { Resolver } from '../pool/resolver.ts';
 import type { Node } from './node.ts';
 import { deploymentOf, type Deployment, type TopologyRow } from './topology.ts';
 
-/** How often a topology that has a blue/green deployment is looked at, in ms. */
+/** The interval of topology queries during a blue/green deployment, in ms. */
 const DEPLOYMENT_MS = 1000;
 
-/** A blue/green deployment, as the role and status columns of the topology query tell it. */
+/** A blue/green deployment, by the role and status columns of the topology query. */
 export class BlueGreen {
   readonly #resolver: Resolver;
   readonly #parts = new Map<Node, 'source' | 'target'>();
@@ -15,7 +15,7 @@ export class BlueGreen {
     this.#resolver = resolver;
   }
 
-  /** The switchover is in progress: no node's word counts. */
+  /** The switchover is in progress: no node's claim counts. */
   get isSwitching(): boolean {
     return this.#deployment?.isSwitching === true;
   }
@@ -38,8 +38,8 @@ export class BlueGreen {
   }
 
   /**
-   * Takes in what the topology query says now.
-   * @returns true when the switchover has been done since the last time
+   * Takes over the latest answer to the topology query.
+   * @returns true if the switchover was completed since the last one
    */
   update(nodes: ReadonlyMap<Node, TopologyRow>): boolean {
     const wasDone = this.isDone;
@@ -51,7 +51,7 @@ export class BlueGreen {
     this.#deployment = deployment;
     const isMoving =
       deployment !== null && (deployment.isUnderWay || deployment.isDone) && !deployment.isSettled;
-    // Names move from the old servers to the new ones meanwhile: addresses count.
+    // names move from the old servers to the new ones meanwhile: addresses count
     for (const { target } of nodes.keys()) {
       if (isMoving) this.#resolver.pin(target.host);
       else this.#resolver.unpin(target.host);
@@ -59,7 +59,7 @@ export class BlueGreen {
     return this.isDone && !wasDone;
   }
 
-  /** When the topology is to be looked at again, in ms; `refreshMs` where nothing is going on. */
+  /** ms until the next topology query; `refreshMs` if no deployment is under way. */
   refreshMs(refreshMs: number, urgentMs: number): number {
     const deployment = this.#deployment;
     if (deployment === null || deployment.isSettled) return refreshMs;

@@ -11,7 +11,6 @@ import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { BlueGreen } from './blue-green.ts';
 import { ClusterPools } from './cluster-pools.ts';
 import { Discovery } from './discovery.ts';
-import { Doubt } from './doubt.ts';
 import { Election } from './election.ts';
 import { Fences } from './planned/fences.ts';
 import { newEntry, noteFound, type SwitchoverHistory } from './history.ts';
@@ -25,37 +24,38 @@ import type { PlannedHold, RunningSwitchover, SwitchableCluster } from './planne
 import type { Failure } from './probe.ts';
 import type { ProbeSource } from './probes.ts';
 import type { Evidence } from './question.ts';
+import { ReadOnlyDoubt } from './read-only-doubt.ts';
 import { Readers } from './readers.ts';
 import type { Surroundings } from './surroundings.ts';
 import type { TopologyRow } from './topology.ts';
 
-/** While nobody knows who the writer is, its nodes are asked as often as this. */
+/** The probing interval while the writer is searched for. */
 const URGENT_MS = 5;
-/** What has not come after that long is not waited for with a third of a processor. */
+/** Stop urgent probing after this long: it costs a third of a core. */
 const URGENT_FOR_MS = 30_000;
 
-/** What is known of a cluster, for whoever watches it next. */
+/** The knowledge about a cluster that a controller hands to its successor. */
 export interface Heritage {
-  /** of the entry in the configuration */
+  /** the hosts in the configuration's entry */
   readonly hosts: readonly string[];
   readonly port: number;
   readonly targets: readonly Target[];
   /** null: not known yet */
   readonly writer: Target | null;
   readonly lineage: Lineage | null;
-  /** the writer is looked for */
+  /** the writer is being searched for */
   readonly isHolding: boolean;
   readonly epoch: number;
 }
 
 /**
- * Watches the cluster behind one database with a topology_query. Serving: the pools go to the writer, or to the
- * configured host where none is known. Holding: something was seen that a writer in good health does not do; nothing is
- * lent until a node has said, asked after that, that it is the writer.
+ * Watches the cluster of one database with a topology_query. Serving: the pools connect to the writer, or to the
+ * configured host if no writer is known. Holding: something was seen that a healthy writer does not do; no client gets a
+ * server until a node, probed after that moment, says that it is the writer.
  */
 export class ClusterController implements SessionWatch, ClusterView, SwitchableCluster {
   readonly database: Database;
-  /** as it was when this began: another one is another cluster */
+  /** the entry when this began: a changed entry is another cluster */
   readonly config: DatabaseConfig;
   readonly nodes: Nodes;
   epoch = 0;
@@ -67,14 +67,14 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   #hold: Hold | null = null;
   readonly #blueGreen: BlueGreen;
   #isDiscovered = false;
-  /** the topology query has been answered, whatever the answer was */
+  /** the topology query has had an answer or an error */
   #hasTopology = false;
-  /** what the log has said of the last answer; '': nothing */
+  /** the problem of the last answer, which the log has; '': none */
   #topologyProblem = '';
-  readonly #doubt = new Doubt();
-  /** the configuration names another host than before, which has not been asked yet */
+  readonly #readOnlyDoubt = new ReadOnlyDoubt();
+  /** the configuration names another host than before, which has not answered yet */
   #isMovedEntry = false;
-  /** the writer did not take writes when it was last asked */
+  /** the writer refused writes when it was last probed */
   #wasRefusing = false;
   readonly lag = new Lag();
   readonly #readers: Readers;
@@ -181,8 +181,8 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   }
 
   /**
-   * Goes on with what was known before the entry was changed: its host may be down now, and a writer of the past that is
-   * still there may be the first to answer.
+   * Takes over the knowledge from before the entry was changed: its host may be down now, and an old writer that is still up
+   * may be the first to answer.
    */
   inherit({ hosts, port, targets, writer, lineage, isHolding, epoch }: Heritage): void {
     for (const target of targets) this.nodes.ensure(target);
@@ -201,7 +201,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     else if (this.#hold === null) this.#pools.activate();
   }
 
-  /** Somebody wants a connection. The first ones wait until the nodes have been looked at, once. */
+  /** A client wants a connection. The first ones wait until all nodes have been probed once. */
   used(): void {
     if (this.#writer === null && this.#hold === null) this.#beginHold('first look', { isFirst: true });
   }
@@ -214,12 +214,12 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     const hold = this.#hold;
     this.#hold = null;
     hold?.end();
-    for (const go of [...(hold?.linked.values() ?? [])]) go();
-    this.#doubt.end();
+    hold?.resumeLinked();
+    this.#readOnlyDoubt.end();
     for (const node of [...this.nodes]) this.nodes.remove(node);
   }
 
-  /** NOTIFY TOPOLOGY, RELOAD: looks at everything now. */
+  /** NOTIFY TOPOLOGY, RELOAD: probes all nodes and runs the topology query now. */
   notify(): void {
     for (const node of this.nodes) {
       node.readAgain();
@@ -228,12 +228,12 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.#discovery.refresh();
   }
 
-  /** The database that a query for a reader goes to now; without a reader, the writer's. */
+  /** The database of the reader that a client gets now; without a reader, the writer's. */
   reader(current: Database | null): Database {
     return this.#readers.choose(current) ?? this.database;
   }
 
-  // SessionWatch: what pools and sessions see
+  // SessionWatch: the view of pools and sessions
 
   refusal(): ClientError | null {
     return this.held && this.#hold!.isOverdue ? clientErrors.noWriter() : null;
@@ -246,12 +246,12 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   waitWithServer(waiter: Waiting, go: () => void): void {
     const refusal = this.refusal();
     if (refusal !== null) return void process.nextTick(() => waiter.onNoServer(refusal));
-    this.#hold!.linked.set(waiter, go);
+    this.#hold?.waitLinked(waiter, go);
     this.onHeld();
   }
 
   letGo(waiter: Waiting): void {
-    this.#hold?.linked.delete(waiter);
+    this.#hold?.letGo(waiter);
   }
 
   serverLost(server: Server, reason: string): void {
@@ -262,7 +262,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     if (this.#stopped || this.#settings.switchover_dry_run) return false;
     if (this.#concerns(server)) {
       if (sqlstate !== '25006') this.#beginHold(`server reported ${sqlstate}`);
-      // many applications have such errors of their own: nobody else waits for what the nodes say
+      // many applications cause such errors themselves: no other client waits for the probes
       else for (const node of this.nodes) node.probe.kick();
     }
     return true;
@@ -275,10 +275,12 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   onVerdict(server: Server, sqlstate: string, tell: (gone: boolean) => void): void {
     const isRefusal = sqlstate === '25006';
     if (this.#hold !== null) {
-      // that it was a false alarm does not tell why the write was refused
-      this.#hold.judge((gone) => (gone || !isRefusal ? tell(gone) : this.onVerdict(server, sqlstate, tell)));
+      // a false alarm does not explain the refusal
+      this.#hold.onVerdict((gone) =>
+        gone || !isRefusal ? tell(gone) : this.onVerdict(server, sqlstate, tell),
+      );
     } else if (this.#stopped || !this.#concerns(server)) setImmediate(tell, !this.#stopped);
-    else this.#doubt.judge(tell, isRefusal && server.pool.mode !== 'session');
+    else this.#readOnlyDoubt.add(tell, isRefusal && server.pool.mode !== 'session');
   }
 
   transactionBroken(): void {
@@ -286,7 +288,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     if (entry?.database === this.database.name) entry.transactionsBroken++;
   }
 
-  /** Only what the writer does matters; before one is known, all do. */
+  /** Whether a node's trouble concerns the writer; before one is known, every node's does. */
   #concerns(target: Target): boolean {
     return !this.#stopped && (this.#writer === null || nodeKey(target) === this.#writer.key);
   }
@@ -357,7 +359,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     }
   }
 
-  /** The host that the configuration names now. Of another cluster than before: that is the one that is meant. */
+  /** The host that the configuration names now has answered. If it belongs to another cluster than before, that one counts. */
   #seedAnswered(node: Node, evidence: Evidence): void {
     this.#isMovedEntry = false;
     if (evidence.recovering || isKin(node, this.#election.lineage)) return;
@@ -372,7 +374,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.#tell(node.failed(failure));
     if (isAlive) {
       node.watch.judged(false);
-      // It has no room for us, or no account: that is no reason to stop everybody else.
+      // it has no room for the probe, or no account: that is no reason to hold all clients
       const hold = this.#hold;
       const isAsked = node === this.#writer || this.#writer === null;
       if (hold !== null && !hold.isPlanned && isAsked && !hold.isGone) this.#release(this.#writer);
@@ -407,13 +409,13 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     if (this.#hold !== null) this.#surroundings.resolver.doubt(target.host);
   }
 
-  /** It is not used as a reader for a while; with recreate_disconnected_pools = 0 until somebody asks for it. */
+  /** The node gets no reads for a while; with recreate_disconnected_pools = 0 until RELOAD or NOTIFY TOPOLOGY. */
   #setAside(node: Node): void {
     const { server_failed_delay: delayMs, recreate_disconnected_pools: isTakenBack } = this.#settings;
     node.setAside(isTakenBack ? performance.now() + delayMs : Infinity);
   }
 
-  /** Looks at what all nodes say of themselves. */
+  /** Decides by the last answers of all nodes. */
   #evaluate(): void {
     if (this.#stopped) return;
     this.#readers.changed();
@@ -426,9 +428,9 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.#lookedAround();
   }
 
-  /** Which standbys follow the writer, and which never will. */
+  /** Judges which standbys follow the writer, and which never will. */
   #judgeStandbys(): void {
-    // a false alarm changes nothing about them
+    // a hold may be a false alarm, which changes nothing about standbys
     if (this.#hold !== null) return;
     for (const node of this.nodes) {
       this.#tell(node.follow(this.#writer, (key) => this.nodes.byKey.get(key)));
@@ -471,8 +473,8 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     const isComing = since > 0 && (timeoutMs === 0 || performance.now() - since < timeoutMs);
     const isOver = this.#wasRefusing && since === 0 && this.#writer?.role === 'writer';
     this.#wasRefusing = since > 0;
-    if (isOver) this.#doubt.takesWrites();
-    if (!isComing) this.#doubt.answered(this.nodes);
+    if (isOver) this.#readOnlyDoubt.takesWrites();
+    if (!isComing) this.#readOnlyDoubt.answered(this.nodes);
   }
 
   #adopt(node: Node): void {
@@ -496,7 +498,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     if (this.#hold !== null || this.#stopped) return null;
     const writer = this.#writer;
     if (!isFirst)
-      this.#log('warn', 'switchover_hold', `${reason}; transactions wait while the writer is looked for`);
+      this.#log('warn', 'switchover_hold', `${reason}; holding new transactions while locating the writer`);
     this.#hold = new Hold({
       databases: isPlanned ? () => this.heldDatabases() : () => [this.database],
       settings: this.#settings,
@@ -506,9 +508,9 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
       onOverdue: () =>
         this.#log('error', 'no_writer', `no writer within switchover_timeout; the search goes on`),
     });
-    this.#doubt.handOver(this.#hold);
+    this.#readOnlyDoubt.handOver(this.#hold);
     for (const node of this.nodes) {
-      // what it has said before is void, under whichever name
+      // its earlier answers are void, under whichever name
       const isDoubted = writer !== null && !isPlanned && (node === writer || isSameServer(node, writer));
       if (isDoubted) {
         node.doubt();
@@ -522,7 +524,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     return this.#hold;
   }
 
-  /** The writer is known: on with it. null: nothing could be learned, and everything goes on as it was. */
+  /** Ends the hold with a writer. Null: nothing could be learned, and everything goes on as before. */
   #release(node: Node | null): void {
     const hold = this.#hold!;
     if (hold.isFirst) return this.#endFirstLook(hold, node);
@@ -537,7 +539,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     const message = noteFound(hold.entry, node, how, hold.countHeld());
     if (isMove || hold.isGone) this.#history.begin(hold.entry);
     if (isMove && old !== null) this.#setAside(old);
-    // what standbys have had from a writer that was away says nothing of whether they follow it now
+    // the streams of standbys from a writer that was away do not show whether they follow it now
     if (isMove || hold.isGone) for (const each of this.nodes) each.following.awaitWriter();
     this.#readers.changed();
     this.#log(isMove || hold.isGone ? 'warn' : 'info', 'switchover_end', message);
@@ -551,7 +553,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     if (isMove || hold.isGone) this.#discovery.refresh();
   }
 
-  /** All nodes have been asked, and there is no writer among them: as configured, then. */
+  /** Ends the first look once all nodes have been probed without finding a writer: the configured host serves. */
   #lookedAround(): void {
     if (!this.#hold?.isFirst || this.#hold.isDeployment || !this.#hasLookedAround) return;
     this.#endFirstLook(this.#hold, null);
@@ -560,7 +562,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   get #hasLookedAround(): boolean {
     const nodes = [...this.nodes];
     if (nodes.some((node) => node.lastProbe === 0 && node.failure === '')) return false;
-    // nobody can be asked for the topology where nobody answers
+    // without any answering node the topology query cannot run
     return this.#hasTopology || nodes.every((node) => node.failure !== '');
   }
 
@@ -574,7 +576,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   #resume(hold: Hold): void {
     this.#pools.activate();
     this.#pools.activateNodes();
-    for (const go of [...hold.linked.values()]) go();
+    hold.resumeLinked();
     this.#surroundings.turnover.recheck();
   }
 
@@ -585,8 +587,8 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     const isDone = this.#blueGreen.update(listed);
     const { isSwitching } = this.#blueGreen;
     if (isSwitching && this.#hold === null) this.#beginHold('blue/green switchover in progress');
-    // the old environment is still there, and says that it is the writer
-    if (this.#hold !== null) this.#hold.isDeployment = isSwitching;
+    // the old environment is still up, and claims to be the writer
+    this.#hold?.deployment(isSwitching);
     if (isDone && this.#writer !== null)
       this.#log('warn', 'blue_green_done', 'the blue/green switchover is done');
     this.#hasTopology = true;

@@ -3,24 +3,24 @@ import { queryNode } from './query.ts';
 import { parseTopology, type TopologyRow } from './topology.ts';
 
 const FIRST_RETRY_MS = 1000;
-/** A topology query that takes longer has failed. */
+/** The time limit of a topology query, in ms. */
 const QUERY_MS = 5000;
 
 export interface DiscoveryEvents {
   readonly sql: string;
-  /** ms until the next round when this one goes well */
+  /** ms until the next round after a success */
   refreshMs(): number;
   /** pools of the nodes that answer, the most trusted one first */
   pools(): Iterable<Pool>;
   /**
    * @param isPartial nodes may be missing, since the role may not see them all
-   * @param problem what is not right with the answer; '': nothing
+   * @param problem the fault of the answer, as a sentence; '': none
    */
   onTopology(rows: readonly TopologyRow[], isPartial: boolean, problem: string): void;
   onFailure(message: string, retryMs: number): void;
 }
 
-/** Runs the topology query, through whichever node answers, again and again. */
+/** Runs the topology query periodically, on the first node that answers. */
 export class Discovery {
   readonly #events: DiscoveryEvents;
   #timer: NodeJS.Timeout | null = null;
@@ -33,7 +33,7 @@ export class Discovery {
     this.#events = events;
   }
 
-  /** Asks now. A round that is running already may have seen the old state: another one follows it. */
+  /** Runs it now. A round that is already running may have seen the old state: another one follows it. */
   refresh(): void {
     if (this.#stopped) return;
     if (this.#running) {
@@ -78,7 +78,7 @@ export class Discovery {
       }
       if (this.#stopped) return null;
     }
-    // nobody can be asked now
+    // no node answers now
     if (problems.length === 0) return Math.min(this.#events.refreshMs(), FIRST_RETRY_MS);
     const retryMs = Math.min(this.#events.refreshMs(), FIRST_RETRY_MS * 2 ** this.#failures++);
     this.#events.onFailure(problems.join('; '), retryMs);
@@ -86,7 +86,7 @@ export class Discovery {
   }
 }
 
-/** Whose rights do not suffice to see where standbys are; null: whoever asked may see it. */
+/** The role whose rights do not suffice to see the addresses of standbys; null: they suffice. */
 async function missingRight(pool: Pool): Promise<string | null> {
   const { rows } = await queryNode(
     pool,

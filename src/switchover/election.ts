@@ -2,22 +2,22 @@ import type { BlueGreen } from './blue-green.ts';
 import { betterWriter, isKin, isSameServer, isSuccessor, type Lineage } from './facts.ts';
 import type { Node } from './node.ts';
 
-/** Which of a cluster's nodes is to be its writer, by what they say of themselves. */
+/** Picks the writer among a cluster's nodes, by their own claims. */
 export class Election {
-  /** of the writer, also when it is gone */
+  /** the history of the writer, even after it is gone */
   lineage: Lineage | null = null;
   readonly #nodes: Iterable<Node>;
   readonly #blueGreen: BlueGreen;
   readonly #warn: (message: string) => void;
 
-  /** @param warn told once of each node that says that it is the writer, too */
+  /** @param warn called once for each further node that claims to be the writer */
   constructor(nodes: Iterable<Node>, blueGreen: BlueGreen, warn: (message: string) => void) {
     this.#nodes = nodes;
     this.#blueGreen = blueGreen;
     this.#warn = warn;
   }
 
-  /** @param current the one that is used, or was; null: none yet */
+  /** @param current the writer in use, or the last one; null: none yet */
   best(current: Node | null): Node | null {
     let best: Node | null = null;
     for (const node of this.#nodes) {
@@ -29,14 +29,14 @@ export class Election {
     return best;
   }
 
-  /** It was promoted after the writer was, or is where a blue/green deployment leads. */
+  /** The node was promoted after the writer, or is the target of a blue/green deployment. */
   isAhead(node: Node): boolean {
     if (this.#blueGreen.isTarget(node) && this.#blueGreen.isDone) return true;
     const timeline = this.lineage?.timeline ?? null;
     return timeline !== null && (node.evidence?.timeline ?? 0) > timeline;
   }
 
-  /** Two that both say that they are the writer: one of them is of the past. */
+  /** Marks further nodes that claim to be the writer: they are writers of the past. */
   fence(writer: Node | null): void {
     if (writer === null || writer.role !== 'writer') return;
     for (const node of this.#nodes) {

@@ -1,52 +1,52 @@
 import { nodeKey, type FollowingFacts, type News, type NodeFacts } from './facts.ts';
 
 /**
- * Whether a standby follows the writer. One that does not will never catch up: its data are of the past, however little
- * of its own WAL it has left to replay.
+ * Whether a standby follows the writer. A standby that does not follow will never catch up: its data are old, however
+ * little of its own WAL is left to replay.
  */
 
-/** A stream of an older timeline is seen at once, and a standby that follows needs less than that to change to the new one. */
+/** A stream of an older timeline shows at once; a standby that follows changes to the new timeline in less time than this. */
 const OLD_STREAM_MS = 2000;
-/** A standby whose sender was away for a moment has a receiver again after one attempt, or the next. */
+/** After a short absence of its sender a standby has a receiver again within this number of attempts. */
 const ATTEMPTS = 2;
-/** A standby whose timeline can't be seen, and that has replayed nothing for so long although there is something, is stuck. */
+/** A standby with an invisible timeline counts as stuck after so long without replaying available WAL. */
 const STUCK_MS = 10_000;
-/** A receiver that ends at once, because it can't go on from where its standby is, is not one that follows. */
+/** A receiver must live this long: one that cannot continue from its standby's position ends at once. */
 const FIRM_MS = 1000;
 
-/** Why a standby does not follow the writer. */
+/** The reason why a standby does not follow the writer. */
 interface Doubt {
   /** for the log and SHOW TOPOLOGY */
   readonly why: string;
-  /** ms for which it is believed that this is about to end */
+  /** ms to wait for the state to pass by itself */
   readonly graceMs: number;
-  /** its positions may be those of another history: nothing can be said of its lag */
+  /** its positions may belong to another history, so that its lag is unknown */
   readonly isOtherHistory: boolean;
 }
 
-/** What is known of how a standby gets its WAL. Times are of performance.now(), in ms; 0: never. */
+/** The state of one standby's replication. Times are ms of performance.now(); 0: never. */
 export class Following implements FollowingFacts {
   #isOrphaned = false;
-  /** why it does not follow the writer now; null: it does, or there is no writer to follow */
+  /** null: it follows, or there is no writer to follow */
   #doubt: Doubt | null = null;
   #doubtedSince = 0;
-  /** since when its receiver has been there without interruption */
+  /** since when its receiver has run without interruption */
   #goodSince = 0;
   #receiver: string | null = null;
-  /** it has followed the writer, since it is a standby */
+  /** it has followed the writer since it became a standby */
   #hasFollowed = false;
   #position: bigint | null = null;
-  /** when it had last replayed something, or all that there was */
+  /** when it last replayed something, or had replayed everything */
   #movedAt = 0;
 
-  /** It is no standby now. */
+  /** The node is not a standby now. */
   reset(): void {
     this.#isOrphaned = false;
     this.#hasFollowed = false;
     this.#forget();
   }
 
-  /** The writer is another one, or was away: a standby that has followed has time to do so again. */
+  /** The writer has changed, or was away: a standby that has followed gets time to follow again. */
   awaitWriter(): void {
     if (!this.#isOrphaned) this.#forget();
   }
@@ -62,7 +62,7 @@ export class Following implements FollowingFacts {
     return this.#isOrphaned;
   }
 
-  /** Whether reads may go there. One that has never been seen to follow has to show it first. */
+  /** Whether reads may go there. A standby that was never seen following must first be seen so. */
   get isReadable(): boolean {
     return !this.#isOrphaned && (this.#doubt === null || this.#hasFollowed);
   }
@@ -71,16 +71,16 @@ export class Following implements FollowingFacts {
     return !this.isReadable || this.#doubt?.isOtherHistory === true;
   }
 
-  /** Why it does not follow; '': it does. */
+  /** The reason why it does not follow; '': it follows. */
   get why(): string {
     return this.#doubt?.why ?? '';
   }
 
   /**
    * Judges a standby by its last answer and the writer's.
-   * @param writer null: none is known now, so that no standby lags
+   * @param writer null: none is known now
    * @param at the node at an address that a standby streams from
-   * @returns what is new
+   * @returns the changes worth logging
    */
   judge(
     node: NodeFacts,
@@ -97,7 +97,7 @@ export class Following implements FollowingFacts {
       return [];
     }
     const isBehind = isBelow(evidence.position, writer.evidence!.position);
-    // one that had nothing to replay for an hour is not stuck as soon as there is something
+    // a standby that had nothing to replay for an hour is not stuck as soon as there is something
     if (isMoving || !isBehind) this.#movedAt = now;
     const doubt = doubtOf(node, writer, at, isBehind && now - this.#movedAt >= STUCK_MS);
     return doubt === null ? this.#follows(node, writer, now) : this.#doubted(node, writer, doubt, now);
@@ -137,9 +137,9 @@ function doubtOf(
 ): Doubt | null {
   const { source, timeline, isTimelineCurrent, position, system } = node.evidence!;
   const { timeline: writersTimeline, position: written, system: writersSystem } = writer.evidence!;
-  // one of another cluster (blue/green) follows its own writer
+  // a standby of another cluster (blue/green) follows its own writer
   if (system !== null && writersSystem !== null && system !== writersSystem) return null;
-  // it does not tell how it gets its data, as a reader of shared storage
+  // a reader of shared storage does not report the source of its data
   if (source === null || source.kind === 'unknown') return null;
   const from = source.sender === null ? '' : `, streams from ${nodeKey(source.sender)}`;
   if (source.kind === 'none')
@@ -148,14 +148,14 @@ function doubtOf(
       graceMs: Math.max(OLD_STREAM_MS, ATTEMPTS * source.retryMs),
       isOtherHistory: isBelow(timeline, writersTimeline),
     };
-  // What the writer tells later than the standby must be more than that has replayed.
+  // the writer's position, reported later, must be beyond the standby's
   if (isBelow(written, position) && writer.evidence!.askedAt >= node.lastProbe)
     return {
       why: `has replayed WAL that ${writer.key} never had${from}`,
       graceMs: OLD_STREAM_MS,
       isOtherHistory: true,
     };
-  // the archive has nothing for it, and it gets no stream
+  // the archive has no more WAL for it, and it has no stream
   if (source.kind === 'restores' && source.wantsStream && isStuck)
     return {
       why: `has no WAL receiver, and gets nothing by its restore_command (timeline ${timeline ?? 'unknown'}, the writer's is ${writersTimeline ?? 'unknown'})`,
@@ -166,7 +166,7 @@ function doubtOf(
   if (isBelow(timeline, writersTimeline)) {
     const why = `is on timeline ${timeline}${from}, the writer ${writer.key} is on timeline ${writersTimeline}`;
     if (isTimelineCurrent) return { why, graceMs: OLD_STREAM_MS, isOtherHistory: true };
-    // The timeline is that of its last restart point, which says little. What follows the writer goes on replaying.
+    // the timeline of a restart point says little: a standby that follows the writer goes on replaying
     if (isStuck) return { why, graceMs: 0, isOtherHistory: true };
   }
   if (sender === undefined || sender === node || sender === writer) return null;
@@ -176,12 +176,12 @@ function doubtOf(
   return { why, graceMs: OLD_STREAM_MS, isOtherHistory: true };
 }
 
-/** Of two timelines, or positions; false where one is not known. */
+/** Compares two timelines, or positions; false if one is not known. */
 function isBelow<T extends number | bigint>(one: T | null, other: T | null): boolean {
   return one !== null && other !== null && one < other;
 }
 
-/** How a standby is made to follow the writer, as a sentence or two. */
+/** Instructions to make a standby follow the writer, as sentences. */
 export function remedy({ target: { host, port } }: NodeFacts): string {
   return (
     `Point it to the writer: ALTER SYSTEM SET primary_conninfo = 'host=${host} port=${port} user=...'; ` +

@@ -1,11 +1,11 @@
 import type { Node } from './node.ts';
 
-/** One switchover, or alarm, as SHOW SWITCHOVERS tells it. Durations are ms since it was detected. */
+/** One switchover, or false alarm, for SHOW SWITCHOVERS. Durations are ms since its detection. */
 export interface Switchover {
   readonly database: string;
   readonly at: Date;
   readonly from: string;
-  /** the same node: it was a false alarm or a restart; '': not over yet */
+  /** the same node: a false alarm or a restart; '': not over yet */
   to: string;
   readonly detectedBy: string;
   /** ms from the last sign of life of the old writer to the detection */
@@ -18,7 +18,7 @@ export interface Switchover {
   readonly startedAt: number;
 }
 
-/** One that begins now. `writer`: the old one; null: none is known. */
+/** The entry of a switchover that begins now. @param writer the old one; null: none is known */
 export function newEntry(database: string, writer: Node | null, detectedBy: string): Switchover {
   const now = performance.now();
   return {
@@ -37,9 +37,9 @@ export function newEntry(database: string, writer: Node | null, detectedBy: stri
 }
 
 /**
- * The writer is found. `how`: it is another one than before, it was gone and is there again, a
- * SWITCHOVER was given up, or nothing was the matter.
- * @returns what the log says of it
+ * The writer is found.
+ * @param how `moved`: another node; `returned`: it was gone and is back; `given up`: a SWITCHOVER; `false alarm`
+ * @returns the line for the log
  */
 export function noteFound(
   entry: Switchover,

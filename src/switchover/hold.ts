@@ -1,80 +1,115 @@
+/** A time without a known writer: the clients that wait for its end, their limits, and the verdicts that depend on it. */
 import type { Settings } from '../config/options.ts';
 import type { Database } from '../pool/database.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Waiting } from '../pool/waiter.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import type { Switchover } from './history.ts';
+import type { HoldFacts } from './judgement.ts';
 
-/** How exact switchover_hold_timeout is. */
+/** The precision of switchover_hold_timeout, in ms. */
 const CHECK_MS = 50;
 
-/** The time in which nobody knows who the writer is: who waits, for how long, and what is to be told to whom. */
-export class Hold {
-  readonly entry: Switchover;
-  /** nobody has known a writer before: the configured host serves where there is none */
-  readonly isFirst: boolean;
-  /** the SWITCHOVER command waits for transactions: the old writer's word does not end it, and the command has a limit */
+export interface HoldOptions {
+  /** the databases whose clients are held */
+  databases: () => Iterable<Database>;
+  settings: Settings;
+  entry: Switchover;
+  /** a SWITCHOVER command holds them */
   isPlanned: boolean;
-  /** the SWITCHOVER command has given up */
-  isGivenUp = false;
-  /** a blue/green switchover is in progress: no node's word ends it */
-  isDeployment = false;
-  /** switchover_timeout has passed: nobody waits any more */
-  isOverdue = false;
-  /** the old writer has been asked, and is not there or is none any more */
-  isGone = false;
-  /** who waits with a server of his own, and is told when it is over; the oldest first */
-  readonly linked = new Map<Waiting, () => void>();
+  /** no writer was known before */
+  isFirst: boolean;
+  /** switchover_timeout has passed */
+  onOverdue: () => void;
+}
+
+export class Hold implements HoldFacts {
+  readonly entry: Switchover;
+  /** no writer was known before: without one the configured host serves */
+  readonly isFirst: boolean;
+  /** resolves at the end of the hold */
+  readonly over: Promise<void>;
   readonly #databases: () => Iterable<Database>;
+  /** 0: no limit */
   readonly #timeoutMs: number;
   readonly #onOverdue: () => void;
   readonly #timers: NodeJS.Timeout[] = [];
+  /** clients that wait with servers of their own, and their way on; the oldest first */
+  readonly #linked = new Map<Waiting, () => void>();
+  #verdicts: ((gone: boolean) => void)[] = [];
+  #isPlanned: boolean;
+  #isGivenUp = false;
+  #isDeployment = false;
+  #isOverdue = false;
+  #isGone = false;
   #isLimited = false;
   #isOver = false;
-  /** resolves when nobody waits for it any more */
-  readonly over: Promise<void>;
   #end: () => void = () => {};
-  #judges: ((gone: boolean) => void)[] = [];
 
-  constructor(options: {
-    /** whose clients wait */
-    databases: () => Iterable<Database>;
-    settings: Settings;
-    entry: Switchover;
-    isPlanned: boolean;
-    isFirst: boolean;
-    onOverdue: () => void;
-  }) {
-    const { settings } = options;
-    this.#databases = options.databases;
-    this.entry = options.entry;
-    this.isPlanned = options.isPlanned;
-    this.isFirst = options.isFirst;
+  constructor({ databases, settings, entry, isPlanned, isFirst, onOverdue }: HoldOptions) {
+    this.#databases = databases;
+    this.entry = entry;
+    this.#isPlanned = isPlanned;
+    this.isFirst = isFirst;
     this.#timeoutMs = settings.switchover_dry_run ? 0 : settings.switchover_timeout;
-    this.#onOverdue = options.onOverdue;
+    this.#onOverdue = onOverdue;
     this.over = new Promise((resolve) => (this.#end = resolve));
-    if (!this.isPlanned) this.#limitSearch();
+    if (!isPlanned) this.#limitSearch();
     if (settings.switchover_dry_run) return;
     if (settings.switchover_hold_timeout > 0) {
       this.#timers.push(setInterval(() => this.#expire(settings.switchover_hold_timeout), CHECK_MS));
     }
   }
 
+  /** A SWITCHOVER command holds the clients: only another writer ends that, and the command limits its time. */
+  get isPlanned(): boolean {
+    return this.#isPlanned;
+  }
+
+  /** The SWITCHOVER command has given up. */
+  get isGivenUp(): boolean {
+    return this.#isGivenUp;
+  }
+
+  /** A blue/green deployment is switching over: no node's answer ends the hold. */
+  get isDeployment(): boolean {
+    return this.#isDeployment;
+  }
+
+  /** switchover_timeout has passed: clients get errors, and none waits any more. */
+  get isOverdue(): boolean {
+    return this.#isOverdue;
+  }
+
+  /** The old writer was asked, and is gone or is not the writer any more. */
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
   *#pools(): Generator<Pool> {
     for (const database of this.#databases()) yield* database.pools.values();
   }
 
-  /** SWITCHOVER has asked for the promotion: it may take long, and those who wait are told after a while. */
+  /** SWITCHOVER has asked for the promotion, which may take long: from now on switchover_timeout counts. */
   promoting(): void {
     this.#limitSearch();
   }
 
-  /** SWITCHOVER has given up, or is over: what is not known now is looked for as at any other time. */
+  /** SWITCHOVER has given up, or is over: the writer is searched for as at any other time. */
   notPlanned(): void {
-    if (!this.isPlanned) return;
-    this.isPlanned = false;
-    this.isGivenUp = true;
+    if (!this.#isPlanned) return;
+    this.#isPlanned = false;
+    this.#isGivenUp = true;
     this.#limitSearch();
+  }
+
+  /** Whether a blue/green deployment is switching over. */
+  deployment(isSwitching: boolean): void {
+    this.#isDeployment = isSwitching;
   }
 
   #limitSearch(): void {
@@ -82,22 +117,37 @@ export class Hold {
     this.#isLimited = true;
     this.#timers.push(
       setTimeout(() => {
-        this.isOverdue = true;
+        this.#isOverdue = true;
         this.#onOverdue();
         for (const pool of this.#pools()) pool.failWaiters(clientErrors.noWriter());
-        for (const waiter of [...this.linked.keys()]) this.#evict(waiter, clientErrors.noWriter());
+        for (const waiter of [...this.#linked.keys()]) this.#evict(waiter, clientErrors.noWriter());
       }, this.#timeoutMs),
     );
   }
 
+  /** A client waits with its server; `go` is called after the end of the hold (see `resumeLinked`). */
+  waitLinked(waiter: Waiting, go: () => void): void {
+    this.#linked.set(waiter, go);
+  }
+
+  /** The client does not wait any more. */
+  letGo(waiter: Waiting): void {
+    this.#linked.delete(waiter);
+  }
+
+  /** The hold is over: clients with servers of their own go on. */
+  resumeLinked(): void {
+    for (const go of [...this.#linked.values()]) go();
+  }
+
   /** Clients that wait now. */
   countHeld(): number {
-    let count = this.linked.size;
+    let count = this.#linked.size;
     for (const pool of this.#pools()) count += pool.waiters.size + pool.dedicated.size;
     return count;
   }
 
-  /** The oldest go until no more than `limit` wait; 0: no limit. */
+  /** The oldest clients get errors until no more than `limit` wait; 0: no limit. */
   limit(limit: number): void {
     let count = this.countHeld();
     this.entry.clientsHeld = Math.max(this.entry.clientsHeld, count);
@@ -108,35 +158,31 @@ export class Hold {
     }
   }
 
-  /** Calls back as soon as it is known whether the old writer is gone. */
-  judge(tell: (gone: boolean) => void): void {
-    if (this.isGone) setImmediate(tell, true);
-    else this.#judges.push(tell);
+  /** Calls back, later, as soon as it is known whether the old writer is gone. */
+  onVerdict(tell: (gone: boolean) => void): void {
+    if (this.#isGone) setImmediate(tell, true);
+    else this.#verdicts.push(tell);
   }
 
-  /** The old writer does not answer, or says that it is none. */
+  /** The old writer does not answer, or says that it is not the writer. */
   gone(): void {
-    if (this.isGone) return;
-    this.isGone = true;
+    if (this.#isGone) return;
+    this.#isGone = true;
     this.#tell(true);
   }
 
-  get isOver(): boolean {
-    return this.#isOver;
-  }
-
-  /** It is over. */
+  /** @param isMove another node is the writer */
   end(isMove = false): void {
     for (const timer of this.#timers) clearInterval(timer);
     this.#isOver = true;
     this.#end();
-    this.#tell(this.isGone || isMove);
+    this.#tell(this.#isGone || isMove);
   }
 
   #tell(gone: boolean): void {
-    const judges = this.#judges;
-    this.#judges = [];
-    for (const tell of judges) tell(gone);
+    const verdicts = this.#verdicts;
+    this.#verdicts = [];
+    for (const tell of verdicts) tell(gone);
   }
 
   #expire(timeoutMs: number): void {
@@ -144,14 +190,14 @@ export class Hold {
     for (;;) {
       const oldest = this.#oldest();
       if (oldest === null) return;
-      // who has waited for a server before has not been held for so long
+      // time spent waiting before the hold began does not count
       if (now - Math.max(oldest.waitingSince, this.entry.startedAt) < timeoutMs) return;
       this.#evict(oldest, clientErrors.heldTooLong());
     }
   }
 
   #oldest(): Waiting | null {
-    let found = this.linked.keys().next().value ?? null;
+    let found = this.#linked.keys().next().value ?? null;
     for (const pool of this.#pools()) {
       const waiter = pool.waiters.first;
       if (waiter !== undefined && (found === null || waiter.waitingSince < found.waitingSince))
@@ -161,7 +207,7 @@ export class Hold {
   }
 
   #evict(waiter: Waiting, error: ClientError): void {
-    this.linked.delete(waiter);
+    this.#linked.delete(waiter);
     for (const pool of this.#pools()) pool.cancelWait(waiter);
     waiter.onNoServer(error);
   }

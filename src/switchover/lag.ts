@@ -1,9 +1,9 @@
 import type { NodeFacts } from './facts.ts';
 import type { Evidence } from './question.ts';
 
-/** More samples than that are thinned. */
+/** More samples than this are thinned. */
 const MAX_SAMPLES = 512;
-/** A lag is told that is too low by no more than one part in so many. */
+/** Thinning may make a lag too low by at most one part in so many. */
 const PRECISION = 16;
 
 /** A position that the writer had reached, and when; ms of performance.now(). */
@@ -13,18 +13,18 @@ interface Sample {
 }
 
 /**
- * How far the standbys of a cluster are behind its writer. All positions and times are seen from here, so that neither the
- * servers' clocks nor what a standby believes to have received plays a part.
+ * The lag of a cluster's standbys. All positions and times are the proxy's own observations: neither the servers' clocks nor
+ * a standby's own idea of what it has received counts.
  */
 export class Lag {
   readonly #samples: Sample[] = [];
 
-  /** Another node is the writer: what the old one had written may be nobody's history any more. */
+  /** Another node is the writer: the positions of the old one may belong to an abandoned history. */
   reset(): void {
     this.#samples.length = 0;
   }
 
-  /** The writer has told how far it is. */
+  /** The writer has reported its position. */
   note({ position, askedAt: at }: Evidence): void {
     if (position === null) return;
     const last = this.#samples.at(-1);
@@ -55,7 +55,7 @@ export class Lag {
     const sample = this.#samples[index];
     if (sample === undefined) return 0;
     const seen = Math.round(Math.max(0, now - sample.at)) / 1000;
-    // it was behind before the writer was first asked: only the two servers' clocks tell for how long
+    // it lagged before the writer was first probed: only the two servers' clocks tell for how long
     return index > 0 ? seen : Math.max(seen, node.evidence?.lagSeconds ?? 0);
   }
 
@@ -70,7 +70,7 @@ export class Lag {
     return low;
   }
 
-  /** Leaves out what makes a gap of no more than a sixteenth of its age: as many samples remain as the age has digits. */
+  /** Drops samples that leave a gap of at most a sixteenth of their age: the number that remains is logarithmic in the age. */
   #thin(): void {
     const all = this.#samples;
     const now = all.at(-1)!.at;
@@ -84,7 +84,7 @@ export class Lag {
   }
 }
 
-/** What a reader has replayed of the writer's WAL; null: not known, or it is none of the writer's. */
+/** The replayed position of a reader; null: not known, or not in the writer's history. */
 function replayedBy(node: NodeFacts): bigint | null {
   if (node.role !== 'reader' || node.following.isLagUnknown) return null;
   return node.evidence?.position ?? null;

@@ -7,14 +7,14 @@ export interface NodeWatchEvents {
   isWriter(): boolean;
   /** a SWITCHOVER away from the node is under way */
   isHeld(): boolean;
-  /** Has the node asked now how it is; false: nobody asks it any more. */
+  /** Has the node probed now; false: it is not probed any more. */
   ask(): boolean;
 }
 
 /**
- * What clients and pools see who were led to one node, by its name or as a reader. Nobody waits for a writer there, except
- * while a SWITCHOVER takes the writer away from the node; but
- * when the node goes away its clients stay, and those who asked for the readers go on at another.
+ * The cluster as it looks to clients and pools that were led to one node, by its name or as a reader. They do not wait for a
+ * writer, except while a SWITCHOVER takes the writer away from the node. When the node goes away its clients stay
+ * connected, and those that asked for the readers go on at another node.
  */
 export class NodeWatch implements SessionWatch {
   readonly target = null;
@@ -54,7 +54,7 @@ export class NodeWatch implements SessionWatch {
 
   serverError(server: Server, sqlstate: string): boolean {
     if (this.#events.isWriter()) this.#cluster.serverError(server, sqlstate);
-    // who asked for this node means it
+    // a client that named this node is not moved to another
     return false;
   }
 

@@ -12,18 +12,18 @@ import type { Evidence } from './question.ts';
 import type { Surroundings } from './surroundings.ts';
 import type { TopologyRow } from './topology.ts';
 
-/** Least time for a probe's answer, in ms: a busy machine is not a dead one. */
+/** The shortest time limit of a probe, in ms: a busy machine is not a dead one. */
 const DEADLINE_MS = 1000;
-/** A session of the proxy's own has to be there within this time, in ms. */
+/** The time limit for opening a session of the proxy's own, in ms. */
 const SESSION_MS = 5000;
 
 export interface NodeEvents {
   /** ms between two probes of a node */
   intervalMs(): number;
   isWriter(node: Node): boolean;
-  /** a SWITCHOVER away from this node holds also those who asked for it by name */
+  /** a SWITCHOVER away from this node also holds clients that asked for it by name */
   isHeld(node: Node): boolean;
-  /** A node has come or gone. */
+  /** A node was added or removed. */
   onChange(event: string, message: string): void;
   onEvidence(node: Node, evidence: Evidence): void;
   onFailure(node: Node, failure: Failure): void;
@@ -94,8 +94,8 @@ export class Nodes {
   }
 
   /**
-   * What the topology query says: new nodes are probed, and those that it does not name any more leave, but for the writer
-   * and what is configured.
+   * Applies an answer to the topology query: new nodes are probed, and nodes that it does not name any more are removed, except
+   * the writer and configured hosts.
    * @param isPartial nodes may be missing: none leaves
    * @returns the nodes that it names
    */
@@ -120,7 +120,7 @@ export class Nodes {
   }
 
   /**
-   * As the console names it: `host:port`, `dev@host:port`, or a host that has one node only.
+   * Finds a node by its name on the console: `host:port`, `dev@host:port`, or the host of one node only.
    * @throws Error
    */
   named(name: string): Node {
@@ -138,7 +138,7 @@ export class Nodes {
     return false;
   }
 
-  /** Its connections are closed as soon as they are free. */
+  /** Removes a node. Its connections are closed as soon as they are free. */
   remove(node: Node): void {
     this.byKey.delete(node.key);
     node.probe.stop();
@@ -157,10 +157,10 @@ export class Nodes {
     }
   }
 
-  /** A session of the proxy's own, as the role that probes. @throws Error */
+  /** Opens a session of the proxy's own, as the role that probes. @throws Error */
   async openSession(node: Node): Promise<OwnSession> {
     const pool = this.#credentialsFor(node.database);
-    if (pool === null) throw new Error('nobody is known who could log in (auth_user)');
+    if (pool === null) throw new Error('no role is known that could log in (auth_user)');
     try {
       return await OwnSession.open(pool, node.target, SESSION_MS);
     } catch (error) {
@@ -189,7 +189,7 @@ export class Nodes {
     );
   }
 
-  /** Who asks: the forced user, the one who looks up passwords, or the first who has logged in. */
+  /** The role that probes: the forced user, auth_user, or the first user that has logged in. */
   #credentialsFor(node: Database): Pool | null {
     const { config, pools } = this.#owner;
     const { auth_user: authUser } = this.#surroundings.context.settings;

@@ -6,19 +6,19 @@ import type { Server } from '../pool/server.ts';
 import type { Target } from '../pool/socket.ts';
 import { evidenceFrom, QUESTIONS, SHORT_QUESTION, type Evidence } from './question.ts';
 
-/** Why a node has told nothing. */
+/** A probe without an answer. */
 export interface Failure {
   readonly reason: string;
-  /** it is there, and refuses the probe for a reason of its own */
+  /** the node is up, and refuses the probe for a reason of its own */
   readonly isAlive: boolean;
-  /** it does not let this user log in to this database */
+  /** the login to this database as this user is refused */
   readonly isLogin: boolean;
-  /** it lets nobody in now: a smart shutdown waits for those who are there, where any are */
+  /** the node accepts no connections now: a smart shutdown waits for the existing ones */
   readonly isClosing: boolean;
 }
 
 export interface ProbeEvents {
-  /** Credentials; null: nobody is known yet who could log in. */
+  /** The pool whose credentials are used; null: no role is known yet that could log in. */
   pool(): Pool | null;
   /** ms until the next question */
   intervalMs(): number;
@@ -29,29 +29,29 @@ export interface ProbeEvents {
   onFailure(failure: Failure): void;
 }
 
-/** Why a connection is closed that the other side has ended (connect.ts). */
+/** The close reason of a connection that the other side has ended (connect.ts). */
 const CRASHED = 'server conn crashed?';
-/** Rights may be granted: the whole question is asked again after so many ms. */
+/** The whole question is asked again after so many ms: rights may have been granted. */
 const REFUSED_MS = 60_000;
 
-/** A connection is replaced after so many ms: one that exists does not tell of a smart shutdown, which waits for it. */
+/** The lifetime of a connection, in ms: an existing one does not show a smart shutdown, which waits for it. */
 const RENEW_MS = 15_000;
 
-/** Asks one node on a connection that is kept for it, again and again. */
+/** Asks one node periodically, on a connection of its own. */
 export class Probe {
   readonly target: Target;
   readonly #events: ProbeEvents;
   #server: Server | null = null;
-  /** which of QUESTIONS the node answers, why not the first, and when that was found out */
+  /** the index in QUESTIONS that the node answers, why not the first, and when that was found out */
   #question = 0;
   #refused = '';
   #refusedAt = 0;
-  /** queries of others that run on the connection, or wait for it */
+  /** other queries that run on the connection, or wait for it */
   #guests = 0;
   /** when the connection was made, or was last to be replaced */
   #madeAt = 0;
   #stopped = false;
-  /** counts `renew`: what was asked before the last one is void */
+  /** counts `renew`: answers to earlier questions are void */
   #doubts = 0;
   #attempt: AbortController | null = null;
   #wake: () => void = () => {};
@@ -68,7 +68,7 @@ export class Probe {
     void this.#run();
   }
 
-  /** Asks now rather than at the next turn. */
+  /** Asks now instead of at the next turn. */
   kick(): void {
     this.#kicked = true;
     this.#wake();
@@ -92,7 +92,7 @@ export class Probe {
     this.kick();
   }
 
-  /** Runs a query on the connection when nobody else uses it. @throws ControlError */
+  /** Runs a query on the connection once it is free. @throws ControlError */
   async query(sql: string, timeoutMs: number): Promise<Row[]> {
     const server = this.#server;
     if (server === null || server.state === 'closed')
@@ -135,7 +135,7 @@ export class Probe {
     } catch (error) {
       this.#server?.close('probe failed', { notify: false });
       this.#server = null;
-      // An administrator may have ended this connection as any other: a new one tells.
+      // an administrator may have ended this connection like any other: a new one tells
       if (!this.#wasCut && isCut(error as Error)) {
         this.#wasCut = true;
         this.kick();
@@ -158,7 +158,7 @@ export class Probe {
     }
     const askedAt = performance.now();
     const row = await this.#askAll(this.#server, deadline);
-    // the node's last words may have come with the answer
+    // a final error of the node may have come with the answer
     if (this.#server.state === 'closed') throw new ControlError(CRASHED, '08006');
     if (!/^[tf]$/.test(row?.['recovering'] ?? ''))
       throw new ControlError('the answer to the probe makes no sense', '08P01');
@@ -166,12 +166,12 @@ export class Probe {
     return evidenceFrom(row, { askedAt, refused: this.#refused, isShort });
   }
 
-  /** Makes another connection. Only that the node lets nobody in is a reason to give up the one that there is. */
+  /** Opens a new connection. The old one is given up early only if the node accepts no connections. */
   async #replace(old: Server, pool: Pool, deadline: number): Promise<void> {
     this.#madeAt = performance.now();
     try {
       const server = await this.#connect(pool, deadline);
-      // somebody may wait for an answer on the old one by now
+      // an answer may be due on the old one by now
       if (this.#guests > 0 && old.state !== 'closed') return server.close('not needed');
       this.#server = server;
       old.close('another probe has taken over');
@@ -180,7 +180,7 @@ export class Probe {
     }
   }
 
-  /** Asks all that the node answers. */
+  /** Asks the longest question that the node answers. */
   async #askAll(server: Server, deadline: number): Promise<Row | undefined> {
     if (this.#question > 0 && performance.now() - this.#refusedAt > REFUSED_MS) {
       this.#question = 0;
@@ -191,7 +191,7 @@ export class Probe {
         const [row] = await this.#ask(server, QUESTIONS[this.#question]!, deadline);
         return row;
       } catch (error) {
-        // what it was asked is unknown there, or not allowed; anything else may be over the next time
+        // the node does not know or allow parts of the question; any other error may be over the next time
         const isRefused = error instanceof ControlError && /^(?:42|0A)/.test(error.code);
         if (!isRefused || this.#question === QUESTIONS.length - 1) throw error;
         this.#question++;
@@ -246,10 +246,10 @@ export class Probe {
   }
 }
 
-/** The query was cancelled: by somebody, by statement_timeout, by replay on a standby. */
+/** The query was cancelled: by an operator, by statement_timeout, or by replay on a standby. */
 const CANCELLED = new Set(['57014', '40001']);
 
-/** The connection was there, and was ended or interrupted by the other side before it had answered. */
+/** The connection was ended or interrupted by the other side before it had answered. */
 function isCut(error: Error): boolean {
   if (!(error instanceof ControlError)) return false;
   return error.code === '57P01' || CANCELLED.has(error.code) || error.message === CRASHED;
@@ -258,7 +258,7 @@ function isCut(error: Error): boolean {
 /** cannot_connect_now */
 const CLOSED = '57P03';
 
-/** Class 57 says that the node is going or coming. With another code it answers, but not to us. */
+/** Class 57 means that the node is starting or stopping. With another code it is up, but refuses the probe. */
 function failureOf(error: Error): Failure {
   const reason = error.message;
   if (error instanceof ControlError) {

@@ -20,7 +20,7 @@ export interface ProbeSource {
 export class Probes implements ProbeSource {
   readonly #byKey = new Map<string, SharedProbe>();
 
-  /** A probe that is not started yet. It is alone with its node as far as its owner can see. */
+  /** A probe that is not started yet. Its owner does not see whether other clusters share the connection. */
   of(key: string, target: Target, events: ProbeEvents): NodeProbe {
     return new NodeProbe(this, key, target, events);
   }
@@ -37,7 +37,7 @@ export class Probes implements ProbeSource {
   }
 }
 
-/** What one cluster has of the probe of one of its nodes. */
+/** One cluster's share in the probe of a node. */
 export class NodeProbe {
   readonly key: string;
   readonly target: Target;
@@ -54,7 +54,7 @@ export class NodeProbe {
     this.events = events;
   }
 
-  /** No other database asked for this node before. */
+  /** No other database probed this node before. */
   get isFirst(): boolean {
     return this.#shared !== null && this.#shared.first === this;
   }
@@ -64,13 +64,13 @@ export class NodeProbe {
     this.join();
   }
 
-  /** Asks now rather than at the next turn. */
+  /** Asks now instead of at the next turn. */
   kick(): void {
     if (this.#shared === null) this.join();
     else this.#shared.probe.kick();
   }
 
-  /** Asks now, on a new connection, and takes nothing that was said before (Probe.renew). */
+  /** Asks now, on a new connection, and ignores earlier answers (Probe.renew). */
   renew(): void {
     if (this.#shared === null) this.join();
     else this.#shared.probe.renew();
@@ -81,13 +81,13 @@ export class NodeProbe {
     this.leave();
   }
 
-  /** Runs a query on the probe's connection when nobody else uses it. @throws ControlError */
+  /** Runs a query on the probe's connection once it is free. @throws ControlError */
   async query(sql: string, timeoutMs: number): Promise<Row[]> {
     if (this.#shared === null) throw new ControlError('no connection to this node', '08003');
     return await this.#shared.probe.query(sql, timeoutMs);
   }
 
-  /** Joins those that log in as the same user; looks again later where nobody is known yet who could log in. */
+  /** Joins the shared probe of the same role; tries again later if no role is known yet that could log in. */
   join(): void {
     if (!this.#isStarted || this.#shared !== null) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
@@ -105,13 +105,13 @@ export class NodeProbe {
   }
 }
 
-/** One probe, and those that it answers to. It logs in to the database of one of them. */
+/** One probe and its members. It logs in to the database of one of them. */
 class SharedProbe {
   readonly probe: Probe;
   readonly user: string;
   readonly #members = new Set<NodeProbe>();
   readonly #onEmpty: () => void;
-  /** which of the members' logins is used */
+  /** the index of the member whose login is used */
   #turn = 0;
   /** logins that were refused since one was accepted */
   #refusals = 0;
@@ -151,7 +151,7 @@ class SharedProbe {
     return least;
   }
 
-  /** Whose login is used now. Whoever logs in as another user by now goes to the others of that user. */
+  /** The pool whose login is used now. Members that probe as another role by now move to that role's probe. */
   #pool(): Pool | null {
     const pools: Pool[] = [];
     for (const member of [...this.#members]) {
@@ -171,7 +171,7 @@ class SharedProbe {
       if (this.#members.has(member)) member.events.onEvidence(evidence);
   }
 
-  /** A login that is refused in one member's database may be accepted in another's. */
+  /** A login that one member's database refuses may be accepted by another's. */
   #onFailure(failure: Failure): void {
     if (failure.isLogin) {
       this.#turn++;

@@ -11,8 +11,8 @@ export interface Answer {
 }
 
 /**
- * One query of the proxy's own on a server of a node's pool, which it waits for as a client would.
- * @param timeoutMs for the waiting, and again for the answer
+ * Runs a query of the proxy's own on a server of a node's pool, waiting for the server as a client would.
+ * @param timeoutMs limit of the wait, and again of the answer
  * @throws ControlError, ClientError
  */
 export function queryNode(pool: Pool, sql: string, timeoutMs: number): Promise<Answer> {
@@ -34,7 +34,7 @@ export function queryNode(pool: Pool, sql: string, timeoutMs: number): Promise<A
           )
           .finally(() => {
             if (server.state === 'closed') return;
-            // whatever the query has left open must not be another's
+            // a transaction that the query has left open must not reach another user
             if (server.txStatus !== 0x49) server.close('transaction left open');
             else if (!pool.database.isPrepared) server.close('no client needs it');
             else pool.give(server);

@@ -2,11 +2,11 @@ import type { Row } from '../pool/control.ts';
 import type { Target } from '../pool/socket.ts';
 import { markOf, MARK_START } from './planned/fence-mark.ts';
 
-/** How a standby gets its WAL. */
+/** A standby's source of WAL. */
 export interface Source {
   /**
    * `receives`: a WAL receiver runs and has reached its sender; `restores`: none does, and there is a restore_command;
-   * `none`: neither; `unknown`: the node does not tell, as one with shared storage.
+   * `none`: neither; `unknown`: the node does not report it, like a reader of shared storage.
    */
   readonly kind: 'receives' | 'restores' | 'none' | 'unknown';
   /** it has a primary_conninfo; false where the role may not see that (pg_read_all_settings) */
@@ -19,10 +19,10 @@ export interface Source {
   readonly sender: Target | null;
 }
 
-/** What a node says of itself. */
+/** A node's answer to a probe. */
 export interface Evidence {
   readonly recovering: boolean;
-  /** of the WAL that it writes, receives or has replayed; null where it does not tell */
+  /** timeline of the WAL that it writes, receives or has replayed; null: not reported */
   readonly timeline: number | null;
   /** false: the timeline is that of the last restart point, and the true one may be higher */
   readonly isTimelineCurrent: boolean;
@@ -30,21 +30,21 @@ export interface Evidence {
   readonly position: bigint | null;
   /** seconds since the last replayed transaction, by the clocks of the two servers; null for a writer */
   readonly lagSeconds: number | null;
-  /** replay was paused by somebody */
+  /** replay is paused */
   readonly isPaused: boolean;
   /** null for a writer */
   readonly source: Source | null;
-  /** system identifier: what does not descend from the same initdb is another cluster; null where it does not tell */
+  /** system identifier: nodes of one initdb have the same; null: not reported */
   readonly system: string | null;
-  /** when its postmaster started: two addresses with the same one are one server */
+  /** start time of its postmaster: two addresses with the same one are one server */
   readonly instance: string | null;
-  /** transactions that may write have to ask for it (default_transaction_read_only), also once it is promoted */
+  /** transactions are read-only by default (default_transaction_read_only), even after a promotion */
   readonly readOnly: boolean;
   /** the mark that a SWITCHOVER has left in synchronous_standby_names; null: none */
   readonly fence: string | null;
-  /** why the node does not answer all of the question, in its own words; '': it does */
+  /** the node's own error about the longer question; '': it answers all of it */
   readonly refused: string;
-  /** it tells no more than whether it is in recovery */
+  /** it reports only whether it is in recovery */
   readonly isShort: boolean;
   /** when the question was sent; ms of performance.now() */
   readonly askedAt: number;
@@ -78,9 +78,9 @@ const WITHOUT_CONTROL = QUESTION.replace('(SELECT timeline_id FROM pg_control_ch
   '(SELECT system_identifier FROM pg_control_system())',
   'NULL',
 );
-/** For servers that are not quite PostgreSQL and refuse the other ones. */
+/** For servers that are not quite PostgreSQL and refuse the other questions. */
 export const SHORT_QUESTION = 'SELECT pg_is_in_recovery() AS recovering';
-/** From the one that tells most. */
+/** The most informative one first. */
 export const QUESTIONS: readonly string[] = [QUESTION, WITHOUT_CONTROL, SHORT_QUESTION];
 
 /** @param row the answer to one of QUESTIONS; undefined: there was none */
@@ -117,7 +117,7 @@ function sourceFrom(row: Row | undefined, position: bigint | null): Source {
     const sender = host && port ? { host, port: Number(port) } : null;
     return { kind: 'receives', wantsStream: true, pid, retryMs, sender };
   }
-  // without a position it is no standby that replays WAL: a reader of shared storage has no receiver either
+  // a node without a position does not replay WAL: a reader of shared storage has no receiver either
   const kind = position === null ? 'unknown' : row?.['restore_command'] ? 'restores' : 'none';
   return { kind, wantsStream: row?.['wants_stream'] === 't', pid: null, retryMs, sender: null };
 }

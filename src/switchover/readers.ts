@@ -4,7 +4,7 @@ import type { Lag } from './lag.ts';
 import { isSameServer, type NodeFacts } from './facts.ts';
 import type { Node } from './node.ts';
 
-/** What rules and clients see of a cluster's nodes: who serves reads now, and ctx.nodes. */
+/** The nodes of a cluster for rules and clients: the readers in turn, and ctx.nodes. */
 export class Readers {
   readonly #nodes: Iterable<Node>;
   readonly #lag: Lag;
@@ -16,14 +16,14 @@ export class Readers {
     this.#lag = lag;
   }
 
-  /** Something has become known of a node. */
+  /** The facts about a node have changed. */
   changed(): void {
     this.#contextNodes = null;
   }
 
   /**
    * The database of the next reader in turn; null: there is none.
-   * @param current where the client is: it stays there for as long as that node serves reads
+   * @param current the client's reader: it stays there for as long as that node serves reads
    */
   choose(current: Database | null): Database | null {
     const now = performance.now();
@@ -51,10 +51,10 @@ function servesReads(node: Node, now: number): boolean {
   return node.role === 'reader' && node.readerFrom <= now && node.database.isUp && node.following.isReadable;
 }
 
-/** What SHOW TOPOLOGY and ctx.nodes call the state of a node. */
+/** The state of a node in SHOW TOPOLOGY and ctx.nodes. */
 export type NodeState = ClusterNode['state'];
 
-/** @param writer the cluster's, or the one that was while another is looked for */
+/** @param writer the cluster's writer, or the last one while another is searched for */
 export function stateOf(node: NodeFacts, writer: NodeFacts | null, now = performance.now()): NodeState {
   if (node.failure !== '') return 'failed';
   if (node.role === 'unknown') return 'asked';

@@ -18,7 +18,7 @@ export class Switchovers implements Clusters {
     this.#surroundings = surroundings;
   }
 
-  /** Begins to watch what the configuration has, and ends what it has no more (start, RELOAD). */
+  /** Watches the clusters of the configuration, and stops watching removed ones (start, RELOAD). */
   reconfigure(directory: Directory): void {
     if (this.#stopped) return;
     const { databases } = directory;
@@ -27,7 +27,7 @@ export class Switchovers implements Clusters {
       const { database, planned } = controller;
       const isThere = databases.get(database.name) === database;
       if (isThere && this.#isSame(controller)) continue;
-      // Its clients wait until the fence is taken back; where there is no way back, until another node is the writer.
+      // its clients wait until the fence is taken back or, after the promotion was asked for, until another node is the writer
       if (isThere && planned !== null) {
         planned.cancel(`RELOAD has changed the entry of ${database.name}`);
         void planned.over.then(() => this.reconfigure(directory));
@@ -40,13 +40,13 @@ export class Switchovers implements Clusters {
       if (database.config.topology_query === null) continue;
       const known = this.controllers.get(database.name);
       if (known !== undefined) known.notify();
-      // one that came from the `*` entry may be nothing but a name that somebody has tried
+      // a database from the `*` entry may be just a name that a client has tried
       else if (!database.auto || database.pools.size > 0)
         this.#watch(database, directory, before.get(database));
     }
   }
 
-  /** @param before what was known until now: of the same cluster, if one of its nodes is the entry's host still */
+  /** @param before knowledge from before a change: of the same cluster, if the entry's host is one of its nodes */
   #watch(database: Database, directory: Directory, before?: Heritage): void {
     const controller = new ClusterController(
       { ...this.#surroundings, directory },
@@ -75,7 +75,7 @@ export class Switchovers implements Clusters {
     this.controllers.delete(database.name);
   }
 
-  /** Ends it all. Resolves when every SWITCHOVER that was under way has put back what it had changed, if it may. */
+  /** Stops all controllers. Resolves when every SWITCHOVER has taken its fence back, if it may. */
   async stop(): Promise<void> {
     this.#stopped = true;
     const running = [...this.controllers.values()].flatMap(({ planned }) => planned ?? []);

@@ -11,7 +11,7 @@ export interface TopologyRow {
   readonly status: string | null;
 }
 
-/** What a topology query says. */
+/** The answer to a topology query. */
 export interface Topology {
   readonly rows: readonly TopologyRow[];
   /** rows without a host */
@@ -23,8 +23,8 @@ const UNNAMED = '?column?';
 
 /**
  * Reads the answer to a topology query. The column `endpoint`, or the only column, is a host; `port`, `role` and `status`
- * may be beside it. Where columns have no names, the first is the host, and the second the port.
- * @throws Error where there is no host to be found
+ * may be beside it. If columns have no names, the first is the host, and the second the port.
+ * @throws Error if there is no host column
  */
 export function parseTopology({ columns, rows }: Answer): Topology {
   if (rows.length === 0) throw new Error('the topology query returned no rows');
@@ -81,7 +81,7 @@ function upper(text: string | null | undefined): string | null {
   return text ? text.toUpperCase() : null;
 }
 
-/** What a blue/green deployment is at, from the rows that belong to one; null: there is none. */
+/** The progress of a blue/green deployment, from the rows that belong to one; null: there is none. */
 export interface Deployment {
   /** it has begun, and is not over: worth a look many times a second */
   readonly isUnderWay: boolean;

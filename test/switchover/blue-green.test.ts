@@ -51,7 +51,7 @@ test('blue/green: transactions wait while it is in progress and go on at green',
   const open = await bouncer.connect();
   await open.query('BEGIN; INSERT INTO ledger VALUES (1)');
   await report('SWITCHOVER_IN_PROGRESS');
-  await bouncer.waitForLog(/blue\/green switchover in progress; transactions wait/);
+  await bouncer.waitForLog(/blue\/green switchover in progress; holding new transactions/);
   const held = client.query('INSERT INTO ledger VALUES (2)');
   await until('the client to wait', async () =>
     (await bouncer.admin('SHOW POOLS')).some((row) => row['database'] === 'dev' && row['cl_waiting'] === 1),

@@ -74,7 +74,7 @@ test('SWITCHOVER waits for transactions, promotes, and nobody notices', async (t
   await open.query('BEGIN');
   await open.query('INSERT INTO ledger (writer, n) VALUES (50, 1)');
   const done = bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standby.port}`);
-  await bouncer.waitForLog(/SWITCHOVER TO .*; transactions wait/);
+  await bouncer.waitForLog(/SWITCHOVER TO .*; holding new transactions/);
   await open.query('COMMIT');
   await done;
   await Promise.all(writers.map((each) => each.progress(10)));
@@ -96,7 +96,7 @@ test('SWITCHOVER gives up where a transaction does not end, and everything is as
   await open.query('BEGIN');
   const command = bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standbys[0]!.port}`);
   command.catch(() => {});
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   const waiting = other.query('SELECT 1');
   waiting.catch(() => {});
   await assert.rejects(command, /transactions are still open/);

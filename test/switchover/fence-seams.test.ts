@@ -112,7 +112,7 @@ test('an old writer that is still there is not taken for the writer after a RELO
   await reload(4);
   let isDone = false;
   const write = client.query('INSERT INTO ledger (writer, n) VALUES (1, 1)').then(() => (isDone = true));
-  await bouncer.waitForLog(/probe failed.*transactions wait/);
+  await bouncer.waitForLog(/probe failed.*holding new transactions/);
   // while the writer is looked for as well
   await reload(5);
   await bouncer.waitForLog(new RegExp(`:${primary.port} is a writer`));
@@ -158,7 +158,7 @@ test('no database of a cluster takes back the fence of another one, whose standb
   await open.query('BEGIN');
   const command = bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
   command.catch(() => {});
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   standby.server.signal('SIGSTOP');
   await open.query('COMMIT');
   await assert.rejects(command, /was asked to promote itself and has not done so/);
@@ -228,7 +228,7 @@ test('a commit that a fenced writer never answers ends with an error when anothe
   const open = await bouncer.connect();
   await open.query('BEGIN');
   const command = bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   standby.server.signal('SIGSTOP');
   await open.query('COMMIT');
   await bouncer.waitForLog(/is asked to promote itself/);

@@ -267,7 +267,7 @@ test("who asked for the writer by its node's name waits, too, and goes on when i
     await open.query('BEGIN');
     const command = proxy.admin(to(standbys[0]!));
     command.catch(() => {});
-    await proxy.waitForLog(/transactions wait/);
+    await proxy.waitForLog(/holding new transactions/);
     const answer = own.query('INSERT INTO ledger (writer, n) VALUES (1, 1)');
     await until('it to wait', async () =>
       (await proxy.admin('SHOW CLIENTS')).some(
@@ -288,7 +288,7 @@ test('an administrator who leaves ends a SWITCHOVER that has not asked for the p
   const administrator = await bouncer.connect({ user: 'pgbouncer', database: 'pgbouncer' });
   const command = administrator.query(to(standbys[0]!));
   command.catch(() => {});
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   const write = bouncer.sql('INSERT INTO ledger (writer, n) VALUES (1, 1)');
   (administrator as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
   await bouncer.waitForLog(/is given up: the administrator has left/);
@@ -324,7 +324,7 @@ async function pending(
   await open.query('BEGIN');
   const command = bouncer.admin(to(standby));
   command.catch(() => {});
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   standby.server.signal('SIGSTOP');
   await open.query('COMMIT');
   await bouncer.waitForLog(/is asked to promote itself; there is no way back/);
@@ -465,7 +465,7 @@ test('a node that cannot take over is refused at once, with numbers, and nobody 
   const waiting = bouncer.admin(`${to(delayed)} WAIT 60`);
   await delayed.sql('ALTER SYSTEM SET recovery_min_apply_delay = 0');
   await delayed.sql('SELECT pg_reload_conf()');
-  assert.ok(!bouncer.logContains(/transactions wait/));
+  assert.ok(!bouncer.logContains(/holding new transactions/));
   await writer.progress(20);
   await waiting;
   await writer.progress(20);
@@ -481,7 +481,7 @@ test('a node that cannot take over is refused at once, with numbers, and nobody 
     /is on timeline 1, streams from .* on timeline 2\. Point it to the writer/,
   );
   await assert.rejects(bouncer.admin(to(primary)), /is not a standby of .*timeline 1, the writer's is 2/);
-  assert.ok(!bouncer.logContains(/transactions wait/));
+  assert.ok(!bouncer.logContains(/holding new transactions/));
   await writer.stop();
   assert.deepEqual(writer.errors, []);
   assert.deepEqual(await writer.audit(delayed), { missing: [], doubled: [] });
@@ -563,7 +563,7 @@ test('a right that is missing is named, and nothing has changed', async (t) => {
     );
     await primary.sql(`ALTER ROLE app RESET ${name}`);
   }
-  assert.ok(!bouncer.logContains(/transactions wait/));
+  assert.ok(!bouncer.logContains(/holding new transactions/));
   await standby.caughtUpWith(primary);
   await primary.sql('SELECT pg_terminate_backend(pg_backend_pid())').catch(() => {});
   bouncer.userlist['app'] = '';

@@ -45,7 +45,7 @@ test('switchover_hold_limit: the oldest goes first, with an SQLSTATE of its own'
   const clients = await Promise.all([bouncer.connect(), bouncer.connect(), bouncer.connect()]);
   const [first, ...others] = clients as [Client, Client, Client];
   await primary.stop();
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   const codes = new Map<Client, Promise<string | undefined>>();
   for (const [i, client] of [first, ...others].entries()) {
     codes.set(client, codeOf(client.query(WRITE)));

@@ -261,7 +261,7 @@ for (const [end, how] of [
         return clients.length > 0;
       });
       await primary[how]();
-      await bouncer.waitForLog(/transactions wait/);
+      await bouncer.waitForLog(/holding new transactions/);
       await standby.promote();
     } finally {
       for (const host of hosts) process.kill(host, 'SIGCONT');

@@ -38,7 +38,7 @@ test('PAUSE in the middle of a switchover holds until RESUME', async (t) => {
   const client = await bouncer.connect();
   await client.query(WRITE);
   await primary.stop();
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   const written = client.query(WRITE);
   await bouncer.admin('PAUSE dev');
   await standbys[0]!.promote();
@@ -53,7 +53,7 @@ test('RELOAD in the middle of a switchover changes nothing for those who wait', 
   const client = await bouncer.connect();
   await client.query(WRITE);
   await primary.stop();
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   const written = client.query(WRITE);
   await until('the client to wait', async () => (await waiting(bouncer)) === 1);
   await bouncer.reload({ query_wait_timeout: 100 });
@@ -78,7 +78,7 @@ test('a client that is held can be cancelled, and its statement is never sent', 
   client.on('error', () => {});
   await client.query(WRITE);
   await primary.stop();
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   const held = codeOf(client.query(WRITE));
   await until('the client to wait', async () => (await waiting(bouncer)) === 1);
   await cancel(bouncer, client);
@@ -103,7 +103,7 @@ for (const mode of ['held_only', 'never'] as const) {
       return rows.length > 0;
     });
     await primary.stop();
-    await bouncer.waitForLog(/transactions wait/);
+    await bouncer.waitForLog(/holding new transactions/);
     const waited = codeOf(held.query(WRITE));
     await until('the client to wait', async () => (await waiting(bouncer)) === 1);
     await standby.promote();

@@ -117,7 +117,7 @@ test('a client that cancels while the verdict on its server is pending is told w
   // nothing answers the probe any more, while the backend still can end
   process.kill(Number(postmaster), 'SIGSTOP');
   process.kill(row!.pid, 'SIGTERM');
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   const request = await RawClient.connect(bouncer);
   request.send(raw.cancelRequest(client.backendPid, client.backendSecret));
   await request.readToEnd();

@@ -182,7 +182,7 @@ test('a smart shutdown of the old writer ends although clients are held and sess
   await old.waitForLog(/received smart shutdown request/);
   // whoever needs a new connection finds it out
   const fresh = proxy.connect({ database: 'kept' });
-  await proxy.waitForLog(/switchover kept: .*transactions wait/);
+  await proxy.waitForLog(/switchover kept: .*holding new transactions/);
   const where = 'SELECT inet_server_port() AS port';
   const held = waits.query(where);
   await open.query('COMMIT');

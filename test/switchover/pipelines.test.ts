@@ -52,7 +52,7 @@ test('SWITCHOVER waits for the Sync of a flushed pipeline', async (t) => {
   const switchover = bouncer
     .admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`)
     .then(() => (isOver = true));
-  await bouncer.waitForLog(/transactions wait/);
+  await bouncer.waitForLog(/holding new transactions/);
   client.send(...insert(2), raw.flush());
   assert.equal(types(await client.readUntil('C')), '12C');
   assert.equal(isOver, false);

@@ -59,7 +59,7 @@ test('a session waits with its server and keeps it if nothing has changed; limit
   await first.query(WHERE);
   await primary.sql("UPDATE nodes SET status = 'SWITCHOVER_IN_PROGRESS'");
   await bouncer.admin('NOTIFY TOPOLOGY dev');
-  await bouncer.waitForLog(/in progress; transactions wait/);
+  await bouncer.waitForLog(/in progress; holding new transactions/);
   const oldest = first.query(WHERE).catch((error: unknown) => (error as { code: string }).code);
   await until('the first to wait', async () => (await waiting(bouncer)) === 1);
   const held = second.query(`${WHERE}, (SELECT count(*)::int FROM mine) AS n`);
@@ -85,7 +85,7 @@ test('SWITCHOVER holds every database of the cluster, and loses no commit that i
   const open = await bouncer.connect({ database: 'app' });
   await open.query('BEGIN; SET LOCAL synchronous_commit = off; INSERT INTO ledger VALUES (2, 1)');
   const done = bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standby.port}`);
-  await bouncer.waitForLog(/switchover app: SWITCHOVER TO .*; transactions wait/);
+  await bouncer.waitForLog(/switchover app: SWITCHOVER TO .*; holding new transactions/);
   await open.query('COMMIT');
   await done;
   await open.query('INSERT INTO ledger VALUES (2, 2)');

@@ -144,7 +144,7 @@ test('an administrator who leaves or cancels ends a SWITCHOVER that waits for a 
     const answer = admin
       .query(`SWITCHOVER dev TO ${standby.host}:${standby.port}`)
       .catch((error: unknown) => error as Error);
-    await bouncer.waitForLog(/transactions wait/);
+    await bouncer.waitForLog(/holding new transactions/);
     const next = waiting.query('SELECT 1 AS n');
     if (how === 'leaves') {
       (admin as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();

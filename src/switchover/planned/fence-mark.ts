@@ -1,6 +1,6 @@
 /**
- * What SWITCHOVER writes into synchronous_standby_names of the old writer: the name of a standby that does not exist. No
- * commit is acknowledged there then. The name says by whom, on which timeline, and what the setting was before.
+ * The value that SWITCHOVER gives to synchronous_standby_names of the old writer: the name of a standby that does not exist, so
+ * that no commit is acknowledged. The name records the timeline and the earlier setting.
  *
  * A name in double quotes may be anything (PostgreSQL's documentation of synchronous_standby_names).
  */
@@ -23,7 +23,7 @@ export function markText({ timeline, before, commit }: Mark): string {
   return `${MARK_START}${timeline}${own}, before: ${before.replaceAll('"', '""')}"`;
 }
 
-/** @returns null where the setting is no mark of ours */
+/** @returns null: the setting is not a mark of a SWITCHOVER */
 export function markOf(setting: string | null): Mark | null {
   const match = MARK.exec(setting ?? '');
   if (match === null) return null;

@@ -3,18 +3,18 @@ import { markOf, markText, type Mark } from './fence-mark.ts';
 import { literal, OWN_NAMES, type OwnSession } from './own-session.ts';
 
 /**
- * Keeps a server from acknowledging writes, whoever asks for them: through this proxy, through another, or directly.
+ * Keeps a server from acknowledging writes, whether they come through this proxy, through another, or directly.
  *
  * default_transaction_read_only = on makes transactions read-only that do not ask for something else, and
- * synchronous_standby_names = a standby that does not exist lets nobody's COMMIT be answered, COMMIT PREPARED included,
- * unless the session has set synchronous_commit to local or off. Where the server itself has set it so, that is changed,
+ * synchronous_standby_names = a standby that does not exist keeps every COMMIT unanswered, COMMIT PREPARED included, unless
+ * the session has set synchronous_commit to local or off. If the server's own configuration has set it so, that is changed,
  * too. All are set by ALTER SYSTEM, so that they outlast a crash of this proxy. Then all sessions are ended that began
  * before the settings held.
  */
 
-/** How long one statement of the proxy's own may take. */
+/** The time limit of one statement of the proxy's own, in ms. */
 const STATEMENT_MS = 5000;
-/** How long the server may take to read its settings, and sessions to end. */
+/** The time limit for the server to read its settings, and for sessions to end, in ms. */
 const EFFECT_MS = 5000;
 const POLL_MS = 5;
 
@@ -22,10 +22,10 @@ const ALREADY_FENCED =
   'it is fenced by a SWITCHOVER that has not ended: where no other node is about to be promoted, a SWITCHOVER to this ' +
   'node itself takes that back';
 
-/** How the settings were before, so that they can be put back. */
+/** The earlier settings, to be put back. */
 export interface Fence {
   readonly mark: Mark;
-  /** somebody else had made it read-only, and takes that back by himself */
+  /** the server was made read-only before: the fence does not take that back */
   readonly wasReadOnly: boolean;
 }
 
@@ -38,7 +38,7 @@ export interface FenceOptions {
   readonly open: () => Promise<OwnSession>;
   /** ms that the server may take to read its settings, and sessions to end */
   readonly limitMs: number;
-  /** @throws where it is to be given up */
+  /** @throws Error if the switchover is to be given up */
   readonly check: () => void;
 }
 
@@ -47,7 +47,7 @@ interface Bounds {
   readonly check: () => void;
 }
 
-/** Who may do what. */
+/** The role of a session, and the server's version. */
 interface Rights {
   readonly me: string;
   readonly isSuperuser: boolean;
@@ -55,7 +55,7 @@ interface Rights {
   readonly version: number;
 }
 
-/** What the role of a session may not do that fencing takes, as sentences; empty: nothing is missing. */
+/** The rights that fencing needs and the session's role lacks, as sentences. */
 export async function missingForFence(session: OwnSession, keep: readonly number[]): Promise<string[]> {
   const [row] = await session.query(
     `SELECT rolsuper AS super, current_user AS me, current_setting('server_version_num') AS version,
@@ -144,9 +144,9 @@ export async function escapes(session: OwnSession): Promise<string[]> {
 }
 
 /**
- * Raises the fence. After that nobody has a session there that began before, and no commit is answered.
+ * Raises the fence. Afterwards no session from before is left, and no commit is answered.
  * @throws Error, ControlError; the caller lowers it then
- * @param onBegin told before anything is changed, what lowering it has to put back
+ * @param onBegin called before anything is changed, with the settings that lowering the fence has to put back
  */
 export async function raiseFence(
   session: OwnSession,
@@ -195,7 +195,7 @@ async function fenceFor(session: OwnSession, timeline: number): Promise<Fence> {
   };
 }
 
-/** The file is not told to every role: a value that is put back by ALTER SYSTEM at least stays in force. */
+/** Not every role may read the file: a value that ALTER SYSTEM puts back at least stays in force. */
 function isByAlterSystem(source: string | null | undefined, file: string | null | undefined): boolean {
   return file ? file.endsWith('auto.conf') : source === 'configuration file';
 }
@@ -237,7 +237,7 @@ async function untilHolds(
   }
 }
 
-/** Whether a commit is not answered. One that writes nothing but a message into the WAL is tried. */
+/** Whether a commit hangs: tries one that writes only a message into the WAL. */
 async function hangs(session: OwnSession, fresh: OwnSession): Promise<boolean> {
   let isAnswered = false;
   const commit = fresh
@@ -263,8 +263,8 @@ async function hangs(session: OwnSession, fresh: OwnSession): Promise<boolean> {
 }
 
 /**
- * Sessions that could write. Those that only send WAL to a standby or a subscriber can't; what else PostgreSQL runs by
- * itself (autovacuum, background workers) shows in the WAL.
+ * Sessions that could write. WAL senders to standbys and subscribers cannot; PostgreSQL's other own processes (autovacuum,
+ * background workers) show in the WAL.
  */
 function sessionsToEnd(keep: readonly number[]): string {
   return `SELECT pid FROM pg_stat_activity AS each LEFT JOIN pg_stat_replication AS sender USING (pid)
@@ -299,7 +299,7 @@ async function endSessions(
   }
 }
 
-/** Ends sessions whose commits are never answered, now that another node is the writer: their clients learn of it. */
+/** Ends sessions with hanging commits, now that another node is the writer: their clients get an error. */
 export async function endHungCommits(session: OwnSession): Promise<void> {
   await session.query(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid <> pg_backend_pid()",
@@ -307,7 +307,7 @@ export async function endHungCommits(session: OwnSession): Promise<void> {
   );
 }
 
-/** Statements that put back what stood in postgresql.auto.conf, but for default_transaction_read_only. */
+/** Statements that restore postgresql.auto.conf, except default_transaction_read_only. */
 export function settingsBefore({ before, commit }: Mark): string[] {
   const puts = (name: string, value: string): string =>
     value === '' ? `ALTER SYSTEM RESET ${name}` : `ALTER SYSTEM SET ${name} = ${literal(value)}`;

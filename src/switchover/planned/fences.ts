@@ -5,20 +5,20 @@ import type { Node } from '../node.ts';
 import { OwnSession } from './own-session.ts';
 
 const RETRY_MS = 1000;
-/** An answer that is on its way when a fence is taken back still tells of it. */
+/** Answers that are under way when a fence is taken back still report it, for this long in ms. */
 const SETTLED_MS = 1000;
-/** After a failure that a setting or a right must mend. */
+/** The pause after a failure that only a changed setting or right can mend, in ms. */
 const LATE_RETRY_MS = 30_000;
 
 export interface FencesEvents {
   open(node: Node): Promise<OwnSession>;
-  /** a SWITCHOVER runs, and its fence is its own affair */
+  /** a SWITCHOVER runs, which takes care of its own fence */
   isRunning(): boolean;
   isWriter(node: Node): boolean;
   log(level: 'info' | 'warn' | 'error', event: string, message: string): void;
 }
 
-/** Fences that a SWITCHOVER has left behind: those that have done their part are lowered, of the others the log tells. */
+/** Fences that outlive their SWITCHOVER: lowers those that are not needed any more, and reports the others in the log. */
 export class Fences {
   readonly #events: FencesEvents;
   /** writers that have been seen to be fenced, since when; ms of performance.now(), Infinity: the log has it */
@@ -34,7 +34,7 @@ export class Fences {
     this.#stopped = true;
   }
 
-  /** A node has answered. One that is a standby now, or was promoted since, needs its fence no more. */
+  /** A node has answered. A standby, or a node that was promoted since, does not need its fence any more. */
   answered(node: Node): void {
     const { evidence } = node;
     const mark = markOf(evidence?.fence ?? null);
@@ -56,7 +56,7 @@ export class Fences {
     return isLeft;
   }
 
-  /** What is wrong with a writer whose fence was left behind, in words; '': nothing. */
+  /** The problem of a writer that still has a fence, as a sentence; '': none. */
   problem(node: Node): string {
     return this.#seen.get(node) === Infinity ? leftText(node) : '';
   }
@@ -68,7 +68,7 @@ export class Fences {
     await this.#once(node, { mark, wasReadOnly: false });
   }
 
-  /** The writer could not be reached when its fence was to be lowered: again and again, for as long as it is the writer. */
+  /** Lowers the fence of a writer that cannot be reached now: tries every second while it is the writer. */
   async lowerLater(node: Node, fence: Fence, why: string): Promise<void> {
     this.#lowering.add(node);
     this.#events.log(
@@ -82,7 +82,7 @@ export class Fences {
         await this.#once(node, fence);
         break;
       } catch {
-        // it is still away
+        // the node is still away
       }
     }
     this.#lowering.delete(node);

@@ -7,7 +7,7 @@ import type { Target } from '../../pool/socket.ts';
 /** Sessions of this name belong to a proxy and are not ended when a writer is fenced. */
 export const OWN_NAMES: readonly string[] = ['pgswitchyard probe', 'pgswitchyard switchover'];
 
-/** A connection to a node that SWITCHOVER has for itself: no client's wait and no probe is in its way. */
+/** A connection to a node for SWITCHOVER alone, independent of pools and probes. */
 export class OwnSession {
   readonly #server: Server;
   #queue: Promise<unknown> = Promise.resolve();
@@ -59,7 +59,7 @@ export class OwnSession {
     return this.#server.state === 'closed';
   }
 
-  /** Queries wait for each other. @throws ControlError; the session is closed when no answer comes in time */
+  /** Runs queries one after the other. @throws ControlError; the session is closed if no answer comes in time */
   query(sql: string, timeoutMs: number): Promise<Row[]> {
     const answer = this.#queue.then(() => {
       if (this.isClosed) throw new ControlError('the connection is lost', '08006');
