@@ -1,15 +1,15 @@
 import type { Socket } from 'node:net';
-import { peerIds } from '../auth/peer.ts';
 import type { PoolMode } from '../config/config.ts';
 import type { Database } from '../pool/database.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Waiter } from '../pool/waiter.ts';
 import type { Server, ServerUser } from '../pool/server.ts';
-import type { Decision, Tenant } from '../functions/functions.ts';
+import type { Decision } from '../functions/functions.ts';
 import { printable } from '../telemetry/printable.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { Clock } from './clock.ts';
+import { Connection } from './connection.ts';
 import type { SessionContext } from './context.ts';
 import { Errand } from './errand.ts';
 import { Login, type Replication } from './login/login.ts';
@@ -83,15 +83,7 @@ const NO_READER: Reader = { onBytes: () => {}, resume: () => {} };
 export class Client implements Waiter, ServerUser {
   readonly id: number;
   readonly context: ClientContext;
-  readonly connectedAt = performance.now();
-  readonly remoteAddress: string;
-  readonly remotePort: number;
-  /** it came through the Unix socket */
-  readonly isUnix: boolean;
-  /** the process at the other end of the Unix socket; 0: not known, or another machine's affair */
-  readonly remotePid: number;
-  #socket: Socket;
-  #tls = '';
+  readonly connection: Connection;
 
   // Who it is: known after start-up.
   #user = '';
@@ -103,7 +95,7 @@ export class Client implements Waiter, ServerUser {
   // The link.
   readonly loan = new Loan();
   readonly outstanding = new Outstanding();
-  readonly clock = new Clock(this.connectedAt);
+  readonly clock: Clock;
 
   // From client to server.
   readonly gate = new Gate();
@@ -157,11 +149,8 @@ export class Client implements Waiter, ServerUser {
     this.settings = new SessionSettings(context.tracked);
     this.statements = new Statements(context.statements, context.originals, this.outstanding);
     this.id = id;
-    this.#socket = socket;
-    this.isUnix = isUnix;
-    this.remoteAddress = isUnix ? 'unix' : (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
-    this.remotePort = isUnix ? context.config.settings.listen_port : (socket.remotePort ?? 0);
-    this.remotePid = isUnix ? (peerIds(socket)?.pid ?? 0) : 0;
+    this.connection = new Connection(socket, isUnix, context.config.settings.listen_port);
+    this.clock = new Clock(this.connection.since);
   }
 
   /** The pool that gives the client its servers; null: it has not logged in, or is on the console. */
@@ -212,12 +201,7 @@ export class Client implements Waiter, ServerUser {
   }
 
   get socket(): Socket {
-    return this.#socket;
-  }
-
-  /** Protocol and cipher; HANDSHAKE: they are not agreed on yet; '': the connection is not encrypted. */
-  get tls(): string {
-    return this.#tls;
+    return this.connection.socket;
   }
 
   get user(): string {
@@ -237,16 +221,6 @@ export class Client implements Waiter, ServerUser {
     return this.login.replication;
   }
 
-  /** The connection goes on through another socket. */
-  useSocket(socket: Socket): void {
-    this.#socket = socket;
-  }
-
-  /** @param tls as the getter has it */
-  noteEncryption(tls: string): void {
-    this.#tls = tls;
-  }
-
   /** The client says who it is. Nothing of it is proved yet. */
   identify(user: string, databaseName: string): void {
     this.#user = user;
@@ -255,38 +229,7 @@ export class Client implements Waiter, ServerUser {
 
   /** Start of every log line about this client, in pgbouncer's form. */
   get label(): string {
-    return `C-0x${this.id.toString(16)}: ${this.databaseName || '(nodb)'}/${this.user || '(nouser)'}@${this.address}`;
-  }
-
-  /** `10.0.0.1:5432`, `[::1]:5432` or `unix(pid):port`, as pgbouncer writes it. */
-  get address(): string {
-    const { remoteAddress: host, remotePort: port } = this;
-    if (this.isUnix) return `unix(${this.remotePid}):${port}`;
-    return `${host.includes(':') ? `[${host}]` : host}:${port}`;
-  }
-
-  /**
-   * The user functions that apply: those of the database that the client logged in to, wherever they have moved it since.
-   * Asked for each query, because a file may appear or go at any time.
-   */
-  get functions(): Tenant | null {
-    return this.replication === 'none' ? this.context.functions.tenantOf(this.entry) : null;
-  }
-
-  /**
-   * Those of the database that the client was moved to, which judge what comes from elsewhere too. Null: it is where it
-   * logged in, or there are none, or they are the same set.
-   */
-  get targetFunctions(): Tenant | null {
-    const entry = this.#database?.entry ?? this.entry;
-    if (entry === this.entry || this.replication !== 'none') return null;
-    const set = this.context.functions.tenantOf(entry);
-    return set === this.functions ? null : set;
-  }
-
-  /** There are functions that must be asked about its queries. */
-  get isJudged(): boolean {
-    return this.functions !== null || this.targetFunctions !== null;
+    return `C-0x${this.id.toString(16)}: ${this.databaseName || '(nodb)'}/${this.user || '(nouser)'}@${this.connection.address}`;
   }
 
   /** When its server goes back. A replication connection keeps its own. */
@@ -297,10 +240,6 @@ export class Client implements Waiter, ServerUser {
   /** It talks to the admin console, or wants to. */
   get isConsole(): boolean {
     return this.databaseName === ADMIN_DATABASE;
-  }
-
-  get ageSeconds(): number {
-    return Math.floor((performance.now() - this.connectedAt) / 1000);
   }
 
   /** It asked for the readers, and its session can go on at another one. */
@@ -332,19 +271,14 @@ export class Client implements Waiter, ServerUser {
   }
 
   /**
-   * Bytes of the proxy's own, or a slice of what a server sent. A slice of a server's read buffer must have left before
-   * the server is read again, hence the pause; on an encrypted connection it is copied instead, because writes there
-   * are never done at once.
+   * Sends bytes that answer nothing. While bytes for the client are still in this process, its server is not read; and while
+   * there are many, its messages are not looked at.
+   * @param isBorrowed they are in the read buffer of the server
    */
-  write(bytes: Buffer, borrowed = false): void {
-    const socket = this.#socket;
+  write(bytes: Buffer, isBorrowed = false): void {
     if (this.#database !== null) this.#database.stats.bytesSent += bytes.length;
-    if (this.#tls !== '') {
-      if (socket.write(borrowed ? Buffer.from(bytes) : bytes)) return;
-    } else {
-      socket.write(bytes);
-      if (socket.writableLength === 0) return;
-    }
+    if (this.connection.write(bytes, isBorrowed)) return;
+    const { socket } = this.connection;
     this.server?.socket.pause();
     if (socket.writableLength > UNSENT_BYTES && !this.gate.isHalted) {
       this.gate.halt('unsent');
@@ -354,9 +288,9 @@ export class Client implements Waiter, ServerUser {
   }
 
   /** Sends an answer, with which what it answers can't be sent again to another server. */
-  send(bytes: Buffer, borrowed = false): void {
+  send(bytes: Buffer, isBorrowed = false): void {
     this.transcript.noteAnswer();
-    this.write(bytes, borrowed);
+    this.write(bytes, isBorrowed);
   }
 
   /** Sends the proxy's own answer to the first messages of a pipeline: those after them can still be sent again. */

@@ -33,14 +33,14 @@ export function* observeDescriptors(sessions: Sessions): Generator<DescriptorSna
     yield* ofClients(byPool.get(pool) ?? []);
     for (const server of liveServersOf(pool)) {
       const linked = server.user instanceof Client ? server.user : null;
-      const isPlain = server.tls === '' && (linked === null || linked.tls === '');
+      const isPlain = server.tls === '' && (linked === null || linked.connection.tls === '');
       if (isPlain) yield ofServer(server, linked, tracked);
     }
   }
 }
 
-function usesTls({ tls, server }: Client): boolean {
-  return tls !== '' || (server !== null && server.tls !== '');
+function usesTls({ connection, server }: Client): boolean {
+  return connection.tls !== '' || (server !== null && server.tls !== '');
 }
 
 /** A client that has left meanwhile is left out. */
@@ -54,8 +54,8 @@ function ofClient(client: Client): DescriptorSnapshot {
     task: 'client',
     user: client.user || null,
     database: client.database?.name ?? null,
-    address: client.remoteAddress,
-    port: client.remotePort,
+    address: client.connection.host,
+    port: client.connection.port,
     cancelKey: cancelKeyOf(Buffer.from(client.login.cancelKey, 'latin1')),
     linkedFd: client.server === null ? 0 : fdOf(client.server.socket),
     ...shownParameters((name) => client.settings.value(name)),

@@ -23,7 +23,7 @@ export function leave(
   if (client.context.config.settings.log_disconnections && !(wasUnknown && error === null)) {
     client.context.log.info(
       { client: client.id, event: 'client_close', reason },
-      `${client.label} closing because: ${reason} (age=${client.ageSeconds}s)`,
+      `${client.label} closing because: ${reason} (age=${client.connection.ageSeconds}s)`,
     );
   }
   if (error !== null) client.logPoolerError(error);

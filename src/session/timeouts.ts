@@ -23,7 +23,7 @@ export function maintainClients(sessions: Sessions, now: number): void {
 
 function checkLogin(client: Client, now: number): void {
   const { client_login_timeout: limit } = client.context.config.settings;
-  if (limit > 0 && now - client.connectedAt > limit && client.login.cancelRequest === null) {
+  if (limit > 0 && now - client.connection.since > limit && client.login.cancelRequest === null) {
     client.close('client_login_timeout', clientErrors.loginTimeout());
   }
 }
@@ -33,7 +33,7 @@ function checkWelcome(client: LoggedInClient, now: number): void {
   const { client_login_timeout: limit } = client.context.config.settings;
   checkWaiting(client, now);
   if (client.pool.database.watch?.held) return;
-  if (limit > 0 && now - client.connectedAt > limit)
+  if (limit > 0 && now - client.connection.since > limit)
     client.close('client_login_timeout (server down)', clientErrors.loginTimeoutServerDown());
 }
 

@@ -37,7 +37,7 @@ async function run(client: Client): Promise<void> {
   const { settings } = context.config;
   const isAdmin = client.isConsole;
   if (settings.log_connections) {
-    const tls = client.tls ? ` tls=${client.tls}` : ' tls=no';
+    const tls = client.connection.tls ? ` tls=${client.connection.tls}` : ' tls=no';
     context.log.info(
       { client: client.id, event: 'client_login_attempt' },
       `${client.label} login attempt: db=${client.databaseName} user=${client.user}${tls} replication=${REPLICATION[client.replication]}`,

@@ -37,8 +37,8 @@ export function loginMethod(client: Client, entry: string): LoginMethod | null {
     user: client.user,
     database: client.databaseName,
     entry,
-    address: client.isUnix ? null : client.remoteAddress,
-    tls: client.tls !== '',
+    address: client.connection.isUnix ? null : client.connection.host,
+    tls: client.connection.tls !== '',
     replication: client.replication === 'physical',
   });
 }
@@ -58,7 +58,7 @@ export function identityOf(
         : null,
     mapName: map,
     mapsTo: map === null ? undefined : identMapper(config.identMaps.get(map), client.user),
-    peerName: client.isUnix ? async () => (await peerCredentials(socket)).user : undefined,
+    peerName: client.connection.isUnix ? async () => (await peerCredentials(socket)).user : undefined,
     checkPassword:
       method === 'ldap' || method === 'pam'
         ? (password) => checkPassword(client, method, options, password)
@@ -74,7 +74,7 @@ function checkPassword(
 ): Promise<boolean> {
   if (method === 'pam')
     return authenticatePam(client.user, password, {
-      remoteHost: client.isUnix ? null : client.remoteAddress,
+      remoteHost: client.connection.isUnix ? null : client.connection.host,
     });
   const { auth_ldap_options: text } = client.context.config.settings;
   return authenticateLdap(
@@ -89,7 +89,7 @@ function checkPassword(
  * Unix socket and the client has the same Unix user UID as the running process").
  */
 export async function isOwnProcess(client: Client): Promise<boolean> {
-  if (!client.isUnix || client.user !== 'pgbouncer') return false;
+  if (!client.connection.isUnix || client.user !== 'pgbouncer') return false;
   try {
     return (peerIds(client.socket) ?? (await peerCredentials(client.socket))).uid === process.getuid?.();
   } catch (error) {

@@ -13,10 +13,10 @@ export function listen(client: Client): void {
 
 /** The relay begins: a plain connection is read in the cheapest way that there is. */
 export function readFast(client: Client): void {
-  if (client.tls !== '') return;
+  if (client.connection.tls !== '') return;
   const moved = moveToSharedRead(client.socket, client.onData);
   if (moved === null) return;
-  client.useSocket(moved);
+  client.connection.useSocket(moved);
   watchSocket(client);
 }
 
@@ -37,12 +37,12 @@ export function encrypt(client: Client, tls: ClientTls, first: Buffer): void {
   }
   // ALPN is checked if the client offers it, as in pgbouncer: Node then requires one of these protocols
   const secure = new TLSSocket(plain, { ...tls.options, isServer: true, ALPNProtocols: ['postgresql'] });
-  client.useSocket(secure);
-  client.noteEncryption(HANDSHAKE);
+  client.connection.useSocket(secure);
+  client.connection.noteEncryption(HANDSHAKE);
   secure.once('secure', () => {
     const problem = tls.verifyPeer(secure);
     if (problem !== null) return refuseHandshake(client, problem);
-    client.noteEncryption(`${secure.getProtocol()}/${secure.getCipher().name}`);
+    client.connection.noteEncryption(`${secure.getProtocol()}/${secure.getCipher().name}`);
   });
   listen(client);
 }
@@ -51,11 +51,11 @@ function watchSocket(client: Client): void {
   const { socket } = client;
   socket.on('drain', () => client.server?.socket.resume());
   socket.on('end', () => {
-    if (client.tls === HANDSHAKE) return refuseHandshake(client, 'unexpected eof while reading');
+    if (client.connection.tls === HANDSHAKE) return refuseHandshake(client, 'unexpected eof while reading');
     client.close(client.state === 'login' ? 'client unexpected eof during login' : 'client unexpected eof');
   });
   socket.on('error', (error) => {
-    if (client.tls !== HANDSHAKE) return client.close(error.message);
+    if (client.connection.tls !== HANDSHAKE) return client.close(error.message);
     const isGone = (error as NodeJS.ErrnoException).code === 'ECONNRESET';
     refuseHandshake(client, isGone ? 'unexpected eof while reading' : tlsProblem(error));
   });

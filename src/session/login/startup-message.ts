@@ -32,7 +32,7 @@ function identify(client: Client, parameters: ReadonlyMap<string, string>): bool
   const { tls } = client.context;
   const user = parameters.get('user') ?? '';
   client.identify(user, parameters.get('database') || user);
-  if (tls !== null && tls.required && client.tls === '' && !client.isUnix)
+  if (tls !== null && tls.required && client.connection.tls === '' && !client.connection.isUnix)
     return refuse(client, 'SSL required', clientErrors.tlsRequired());
   if (user === '') return refuse(client, 'no username supplied', clientErrors.noUser());
   if (Buffer.byteLength(user) >= MAX_USER_BYTES)
@@ -135,7 +135,7 @@ function refuse(client: Client, reason: string, error: ClientError): false {
 function addHost(client: Client): void {
   const { login, settings } = client;
   const name = login.replicationParameter('application_name') ?? settings.value('application_name');
-  const full = `${name || 'app'} - ${client.address}`;
+  const full = `${name || 'app'} - ${client.connection.address}`;
   if (client.replication === 'none') settings.nameApplication(full);
   else login.setReplicationParameter('application_name', full);
 }

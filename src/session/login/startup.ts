@@ -18,7 +18,7 @@ export function startSession(client: Client): void {
   const { settings } = client.context.config;
   const { socket } = client;
   client.readWith(STARTUP);
-  if (!client.isUnix) {
+  if (!client.connection.isUnix) {
     socket.setNoDelay(true);
     setTcpOptions(socket, settings);
   }
@@ -30,7 +30,7 @@ const STARTUP: Reader = { onBytes: readStartup, resume: () => {} };
 function readStartup(client: Client, chunk: Buffer): void {
   const bytes = client.intake.takeWith(chunk);
   const { tls } = client.context;
-  if (bytes[0] === TLS_HANDSHAKE && !client.isUnix && client.tls === '' && tls !== null)
+  if (bytes[0] === TLS_HANDSHAKE && !client.connection.isUnix && client.connection.tls === '' && tls !== null)
     return encrypt(client, tls, bytes);
   const found = parseStartup(bytes);
   if (found === null) {
@@ -70,7 +70,8 @@ function handleEncryptionRequest(client: Client, kind: 'ssl' | 'gss', rest: Buff
   if (rest.length > 0) return client.close(LEFT);
   // otherwise a client could ask without end, and read none of the answers
   if (!client.login.askFor(kind)) return refuse(client, `second ${name} request`);
-  const tls = kind === 'ssl' && !client.isUnix && client.tls === '' ? client.context.tls : null;
+  const tls =
+    kind === 'ssl' && !client.connection.isUnix && client.connection.tls === '' ? client.context.tls : null;
   client.socket.write(tls === null ? 'N' : 'S');
   if (tls !== null) encrypt(client, tls, EMPTY);
 }

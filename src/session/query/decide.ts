@@ -5,6 +5,7 @@
  */
 import { BLANK_CONTEXT } from '../../../sandbox/context.ts';
 import type { ClientContext } from '../../../sandbox/crossing.ts';
+import { ownFunctions, targetFunctions } from './judges.ts';
 import type { Unjudged } from '../../config/options.ts';
 import { GO, type Decision, type Tenant } from '../../functions/functions.ts';
 import { clientErrors } from '../../wire/errors.ts';
@@ -25,8 +26,8 @@ export type Go = Extract<Decision, { kind: 'go' }>;
 export function decideAtOrigin(client: LoggedInClient, judged: Judged): Decision | Handled | null {
   const { question } = client;
   if (question.origin !== null) return question.origin;
-  const tenant = client.functions;
-  if (tenant === null && client.targetFunctions === null) return null;
+  const tenant = ownFunctions(client);
+  if (tenant === null && targetFunctions(client) === null) return null;
   if (tenant !== null && judged.tooLong === 0) return ask(client, tenant, client.entry, judged.text());
   const decision = tenant === null ? GO : tenant.tooLarge(judged.tooLong);
   question.decideOrigin(decision, generationOf(tenant));
@@ -42,7 +43,8 @@ export function decideAtTarget(
   origin: Go,
   judged: Judged,
 ): Decision | Handled | null {
-  const { question, targetFunctions: tenant } = client;
+  const { question } = client;
+  const tenant = targetFunctions(client);
   const { entry } = client.database;
   if (tenant === null) {
     question.decideTarget(null, 0, '');
@@ -67,7 +69,7 @@ export function tooLongForFunctions(
   size: number,
   bytes: Buffer,
 ): number {
-  const tenant = client.functions ?? client.targetFunctions;
+  const tenant = ownFunctions(client) ?? targetFunctions(client);
   return tenant === null ? 0 : lengthOver(tenant.maxQueryBytes, type, size, bytes);
 }
 
@@ -96,9 +98,9 @@ function ask(client: LoggedInClient, tenant: Tenant, entry: string, text: Buffer
       context: contextOf(client, tenant, entry),
       entry,
       isBytes: question.isInBytes,
-      routeOnly: entry !== client.entry && tenant.sharesRewriting(client.functions),
+      routeOnly: entry !== client.entry && tenant.sharesRewriting(ownFunctions(client)),
       clientId: client.id,
-      address: client.remoteAddress,
+      address: client.connection.host,
     },
     (decision) => client.onDecision(asked, decision),
   );

@@ -11,6 +11,7 @@ import { mayDeallocate } from '../../sql/deallocate.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
+import { isJudged } from './judges.ts';
 import { link } from '../link/link.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/entry.ts';
@@ -107,7 +108,7 @@ function needsAll(
   bytes: Buffer,
   tooLong: number,
 ): boolean {
-  if (client.isJudged && tooLong === 0) return true;
+  if (isJudged(client) && tooLong === 0) return true;
   if (type === Frontend.Query)
     return client.statements.named.isUsed && mayDeallocate(bytes, HEADER_BYTES, size);
   return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));

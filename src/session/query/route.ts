@@ -1,6 +1,7 @@
 /** Moves a client to the database that its routing function has chosen. */
 import { ClientError, clientErrors } from '../../wire/errors.ts';
 import type { LoggedInClient } from '../client.ts';
+import { ownFunctions } from './judges.ts';
 import { moveTo } from '../link/unlink.ts';
 import { Handled } from '../relay/handled.ts';
 import { waitForAnswers } from '../relay/wait.ts';
@@ -40,7 +41,7 @@ function stayInTransaction(
   const { config, log } = client.context;
   const { readies, unsynced, inCopy } = client.outstanding;
   if (readies > 0 && !unsynced && !inCopy) return waitForAnswers(client);
-  if (client.functions?.noteRefusedMove() ?? true) {
+  if (ownFunctions(client)?.noteRefusedMove() ?? true) {
     log.warn(
       { client: client.id, event: 'move_refused' },
       `${client.label} routing to ${dbkey} refused inside a transaction`,

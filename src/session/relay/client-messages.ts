@@ -6,6 +6,7 @@ import { clientErrors } from '../../wire/errors.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import { mayDeallocate } from '../../sql/deallocate.ts';
 import type { LoggedInClient } from '../client.ts';
+import { isJudged } from '../query/judges.ts';
 import { nameWithoutEnd } from './refusal.ts';
 import { forwardRequest } from './requests.ts';
 import { Handled } from './handled.ts';
@@ -44,7 +45,7 @@ export function classify(
     case Frontend.Bind:
       return classifyBind(client, chunk, at);
     case Frontend.Describe:
-      if (chunk[at + HEADER_BYTES] === PORTAL || !(isTracked(client) || client.isJudged))
+      if (chunk[at + HEADER_BYTES] === PORTAL || !(isTracked(client) || isJudged(client)))
         return forwardRequest(client, Request.Describe);
       return Handled.Inspect;
     case Frontend.Close:
@@ -54,7 +55,7 @@ export function classify(
     case Frontend.Execute:
       return client.statements.freeing.isOpen ? Handled.Inspect : forwardRequest(client, Request.Execute);
     case Frontend.FunctionCall:
-      return client.isJudged ? Handled.Inspect : forwardRequest(client, Request.FunctionCall);
+      return isJudged(client) ? Handled.Inspect : forwardRequest(client, Request.FunctionCall);
     case Frontend.Sync:
       return forwardRequest(client, Request.Sync);
     case Frontend.Flush:
@@ -82,7 +83,7 @@ function classifySkipped(client: LoggedInClient, type: number): Handled {
 }
 
 function classifyQuery(client: LoggedInClient, size: number, chunk: Buffer, at: number): Handled {
-  if (client.isJudged || client.context.config.settings.disable_pqexec || client.replication !== 'none')
+  if (isJudged(client) || client.context.config.settings.disable_pqexec || client.replication !== 'none')
     return Handled.Inspect;
   if (client.statements.named.isUsed && mayDeallocate(chunk, at + HEADER_BYTES, size)) return Handled.Inspect;
   noteQuery(client, chunk, at, size);
@@ -91,7 +92,7 @@ function classifyQuery(client: LoggedInClient, size: number, chunk: Buffer, at: 
 
 /** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
 function classifyParse(client: LoggedInClient, size: number, chunk: Buffer, at: number): Handled {
-  if (client.isJudged) return Handled.Inspect;
+  if (isJudged(client)) return Handled.Inspect;
   if (!mayBeTracked(client)) return forwardRequest(client, Request.Parse);
   if (chunk[at + HEADER_BYTES] !== 0 || (size > chunk.length - at && isKept(size))) return Handled.Inspect;
   if (client.statements.named.isUsed && mayDeallocate(chunk, at + HEADER_BYTES + 1, size))
@@ -102,14 +103,14 @@ function classifyParse(client: LoggedInClient, size: number, chunk: Buffer, at: 
 }
 
 function classifyBind(client: LoggedInClient, chunk: Buffer, at: number): Handled {
-  const { isJudged } = client;
+  const mustAsk = isJudged(client);
   // Neither the portal nor the statement has a name: there is nothing to rename. (Bytes that have not come do not match.)
   const isPlain =
     chunk[at + HEADER_BYTES] === 0 &&
     chunk[at + HEADER_BYTES + 1] === 0 &&
     client.server !== null &&
     client.statements.isUnnamedPlain;
-  const mustLook = isJudged || (!isPlain && isTracked(client));
+  const mustLook = mustAsk || (!isPlain && isTracked(client));
   return mustLook ? Handled.Inspect : forwardRequest(client, Request.Bind);
 }
 

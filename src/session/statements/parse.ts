@@ -3,6 +3,7 @@ import { sizeOf } from '../../wire/frame.ts';
 import { PARSE_COMPLETE } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
+import { ownFunctions } from '../query/judges.ts';
 import { link } from '../link/link.ts';
 import { UNJUDGED, type Verdict } from '../query/verdict.ts';
 import { Handled } from '../relay/handled.ts';
@@ -208,5 +209,5 @@ function bodyOf(bytes: Buffer): Buffer {
 
 /** Where a statement that is prepared now belongs; null: no user functions apply that could have moved it. */
 export function routeOf(client: LoggedInClient): string | null {
-  return client.functions === null ? null : client.database.name;
+  return ownFunctions(client) === null ? null : client.database.name;
 }

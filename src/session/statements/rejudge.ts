@@ -7,6 +7,7 @@ import { clientErrors } from '../../wire/errors.ts';
 import { message } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
+import { isJudged, ownFunctions, targetFunctions } from '../query/judges.ts';
 import { judge } from '../query/engine.ts';
 import { answerError } from '../query/reject.ts';
 import { rewriteBody } from '../query/rewrite.ts';
@@ -25,7 +26,7 @@ import { routeOf } from './parse.ts';
  * @returns null: the message goes on, with the statement as it is now
  */
 export function reviewNamed(client: LoggedInClient, type: number, statement: NamedStatement): Handled | null {
-  const stays = statement.originGeneration === generationOf(client.functions);
+  const stays = statement.originGeneration === generationOf(ownFunctions(client));
   if (stays && client.question.isOpen) {
     const held = settlePlace(client, type, statement, statement.route);
     if (held !== 'judge') return held;
@@ -44,7 +45,7 @@ export function reviewNamed(client: LoggedInClient, type: number, statement: Nam
 export function reviewUnnamed(client: LoggedInClient, type: number): Handled | null {
   const { unanswered, unnamed } = client.statements;
   if (unnamed.isHere && unanswered.isInDoubt(unnamed)) return waitForAnswers(client);
-  const stays = unnamed.originGeneration === generationOf(client.functions);
+  const stays = unnamed.originGeneration === generationOf(ownFunctions(client));
   if (stays && client.question.isOpen) {
     // if the client has a server, the statement is there
     const held = settlePlace(client, type, unnamed, client.server === null ? unnamed.route : null);
@@ -70,7 +71,7 @@ export function reviewUnnamed(client: LoggedInClient, type: number): Handled | n
 function reviewUnkept(client: LoggedInClient, type: number): Handled | null {
   const { unnamed } = client.statements;
   client.question.forget();
-  if (!client.isJudged) return null;
+  if (!isJudged(client)) return null;
   if (unnamed.isUnkept) {
     answerError(client, type, clientErrors.mustBePrepared(''));
     return Handled.Done;
@@ -87,13 +88,13 @@ function reviewUnkept(client: LoggedInClient, type: number): Handled | null {
  * @returns null: the message goes on
  */
 export function reviewUntracked(client: LoggedInClient, type: number, name: string): Handled | null {
-  if (!client.isJudged) return null;
+  if (!isJudged(client)) return null;
   const { unanswered, untracked } = client.statements;
   if (unanswered.isInDoubt(name)) return waitForAnswers(client);
   const judged = untracked.get(name);
   if (
-    judged?.originGeneration === generationOf(client.functions) &&
-    judged.targetGeneration === generationOf(client.targetFunctions) &&
+    judged?.originGeneration === generationOf(ownFunctions(client)) &&
+    judged.targetGeneration === generationOf(targetFunctions(client)) &&
     client.server !== null &&
     judged.madeIn === client.loan.count
   )
@@ -122,13 +123,13 @@ function settlePlace(
 ): Handled | 'judge' | null {
   const elsewhere = route(client, type, home);
   if (elsewhere !== null) return elsewhere;
-  return judged.targetGeneration === generationOf(client.targetFunctions) ? null : 'judge';
+  return judged.targetGeneration === generationOf(targetFunctions(client)) ? null : 'judge';
 }
 
 /** @param body query text, zero byte and parameter types of a Parse */
 function judgeBody(client: LoggedInClient, type: number, body: Buffer, stays: boolean): Handled | Verdict {
   const end = body.indexOf(0);
-  const maxQueryBytes = (client.functions ?? client.targetFunctions)?.maxQueryBytes ?? Infinity;
+  const maxQueryBytes = (ownFunctions(client) ?? targetFunctions(client))?.maxQueryBytes ?? Infinity;
   const tooLong = end > maxQueryBytes ? end : 0;
   return judge(client, type, { tooLong, text: () => body.subarray(0, end) }, stays);
 }

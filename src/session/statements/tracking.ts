@@ -1,5 +1,6 @@
 /** Whether the named prepared statements of a client are tracked (pgbouncer's max_prepared_statements). */
 import type { LoggedInClient } from '../client.ts';
+import { ownFunctions } from '../query/judges.ts';
 
 /**
  * Whether named statements are prepared under shared names on the servers that need them. A client in session mode keeps its
@@ -9,7 +10,7 @@ import type { LoggedInClient } from '../client.ts';
 export function isTracked(client: LoggedInClient): boolean {
   if (!mayBeTracked(client)) return false;
   if (client.login.isInCluster || client.pool.mode !== 'session') return true;
-  return client.statements.isSessionTracked(client.functions !== null);
+  return client.statements.isSessionTracked(ownFunctions(client) !== null);
 }
 
 /** Whether statements can be tracked, now or when user functions come to apply: their texts are kept. */
