@@ -1,5 +1,5 @@
 /** Opens a pool's servers, one after the other, and remembers what went wrong. */
-import { ClientError, clientErrors } from '../wire/errors.ts';
+import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { isAlarm } from './alarms.ts';
 import type { ConnectingPool, Opened, OpenServer } from './connect.ts';
@@ -28,14 +28,6 @@ export interface OpeningPool extends ConnectingPool {
   activate(): void;
   /** An attempt has ended without a server: commands that wait for the pool to have none look again. */
   noteFailedAttempt(): void;
-}
-
-/** The error for a client in the server's own words, with its SQLSTATE. */
-function ownWords({ fields, message }: LoginError): ClientError {
-  return new ClientError('FATAL', fields!.get('C') ?? '08P01', fields!.get('M') ?? message, {
-    detail: fields!.get('D') ?? null,
-    hint: fields!.get('H') ?? null,
-  });
 }
 
 /** SQLSTATE of a server that is starting up, shutting down or recovering. */
@@ -221,13 +213,14 @@ export class Opener {
   #openFailed(server: Server | null, target: Target, error: Error, dedicated: DedicatedWaiter | null): void {
     const { log } = this.#pool.context;
     const refused = error instanceof LoginError && error.fields !== null;
+    const own = refused ? clientErrors.serverRefusedLogin(error.fields!, error.message) : null;
+    const reason = own?.message ?? reasonOf(error);
     const { watch } = this.#pool.database;
     // Neither the network nor the server's state is the clients' fault: they wait until the cluster has a writer.
     if (watch !== null && (!refused || isAlarm(error.fields!.get('C') ?? ''))) {
       watch.connectFailed(target, error.message);
       if (watch.held) {
-        if (server !== null && server.state !== 'closed')
-          server.close(refused ? ownWords(error).message : reasonOf(error), { notify: false });
+        if (server !== null && server.state !== 'closed') server.close(reason, { notify: false });
         this.#pool.noteFailedAttempt();
         return;
       }
@@ -240,8 +233,6 @@ export class Opener {
       this.#failedAt = performance.now();
       this.#failures++;
     }
-    const own = refused ? ownWords(error) : null;
-    const reason = own?.message ?? reasonOf(error);
     if (server !== null && server.state !== 'closed') {
       const what = refused ? `server login failed: ${error.severity} ${own!.message}` : error.message;
       log.warn({ server: server.id, event: 'server_login_failed' }, `${server.label} ${what}`);
@@ -250,7 +241,7 @@ export class Opener {
       this.#pool.noteFailedAttempt();
     }
     if (isPrivate) {
-      this.#pool.refuse(dedicated, clientErrors.loginFailed(own!));
+      this.#pool.refuse(dedicated, clientErrors.replicationLoginFailed(own!));
       return this.#pool.activate();
     }
     this.#failure = clientErrors.serverLoginFailing(reason);

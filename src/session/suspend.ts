@@ -1,5 +1,5 @@
 import type { Server } from '../pool/server.ts';
-import { ClientError } from '../wire/errors.ts';
+import { clientErrors } from '../wire/errors.ts';
 import type { Sessions } from './sessions.ts';
 
 /**
@@ -29,13 +29,13 @@ export function suspendReading(sessions: Sessions): boolean {
 
 /** suspend_timeout is over: those who have not taken their bytes are disconnected. */
 export function dropUnflushed(sessions: Sessions): void {
-  const reason = 'suspend_timeout';
+  const error = clientErrors.suspendTimeout();
   for (const client of [...sessions.clients]) {
     if (client.isConsole || client.socket.writableLength === 0) continue;
-    client.close(reason, new ClientError('FATAL', '08P01', reason));
+    client.close(error.message, error);
   }
   for (const server of [...sessions.directory.allServers()]) {
-    if (server.socket.writableLength > 0) server.close(reason);
+    if (server.socket.writableLength > 0) server.close(error.message);
   }
 }
 

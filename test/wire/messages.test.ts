@@ -85,7 +85,7 @@ test('errors of the proxy’s own say 08P01 as pgbouncer’s do, and are fatal',
     Object.fromEntries(parseErrorFields(error.encode().subarray(5)));
   for (const error of [
     clientErrors.queryTimeout(),
-    clientErrors.serverLost(),
+    clientErrors.serverLost('server conn crashed?'),
     clientErrors.tooManyClients(),
     clientErrors.noSuchDatabase('x'),
   ]) {

@@ -1,5 +1,5 @@
 import { isRollback } from '../../sql/rollback.ts';
-import { clientErrors } from '../../wire/errors.ts';
+import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import {
   isPlatformFailure,
   type CallFailure,
@@ -36,8 +36,6 @@ export type Refusal =
   | { readonly kind: 'disconnect'; readonly message: string; readonly code: string };
 
 export const GO: Decision = { kind: 'go', query: null, dbkey: null };
-/** external_routine_exception: what a failed function is to the client under the policy `error` */
-const FAILURE_SQLSTATE = '38000';
 
 /** Whether the functions that were asked may name this database. A name that they may not is to them one that there is not. */
 export type MayName = (name: string, call: HostCall) => boolean;
@@ -93,18 +91,16 @@ export function refusalOf(query: string, part: Part, policy: FailurePolicy): Ref
   if (part === null || 'text' in part) return null;
   if ('rejection' in part) return { kind: 'reject', ...part.rejection };
   const { outcome } = part.failure;
-  if (isPlatformFailure(outcome)) return isRollback(query) ? null : notJudged(outcome);
-  const message = `user function failed: ${outcome}`;
+  // such a query is not sent to any server, whatever the policy
+  if (isPlatformFailure(outcome))
+    return isRollback(query) ? null : rejection(clientErrors.notJudged(outcome));
   if (policy === 'pass') return null;
-  if (policy === 'disconnect') return { kind: 'disconnect', message, code: FAILURE_SQLSTATE };
+  if (policy === 'disconnect') {
+    const { message, code } = clientErrors.functionFailedFatally(outcome);
+    return { kind: 'disconnect', message, code };
+  }
   if (isRollback(query)) return null;
-  return {
-    kind: 'reject',
-    message,
-    code: FAILURE_SQLSTATE,
-    hint: 'The log of the proxy says more.',
-    detail: EXPLAINED[outcome] ?? null,
-  };
+  return rejection(clientErrors.functionFailed(outcome, EXPLAINED[outcome] ?? null));
 }
 
 /** For the client, which is told nothing that the function has made up. */
@@ -119,9 +115,7 @@ const EXPLAINED: Partial<Record<FailureOutcome, string>> = {
   no_version: 'Its files could not be loaded.',
 };
 
-/** A query that could not be judged goes nowhere, whatever the policy: only the rule's own failure on it lets it pass. */
-function notJudged(outcome: FailureOutcome): Refusal {
-  const { message, code, hint, detail } = clientErrors.notJudged(outcome);
+function rejection({ message, code, hint, detail }: ClientError): Refusal {
   return { kind: 'reject', message, code, hint, detail };
 }
 

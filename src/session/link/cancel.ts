@@ -2,7 +2,7 @@ import { sendCancel } from '../../pool/connect.ts';
 import { poolSize } from '../../pool/limits.ts';
 import { markKey, nextHop, peerOf } from '../../pool/peers.ts';
 import type { Pool } from '../../pool/pool.ts';
-import { ClientError } from '../../wire/errors.ts';
+import { clientErrors } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
 import type { Client, LoggedInClient } from '../client.ts';
 import type { CancelRequest } from '../login/login.ts';
@@ -129,7 +129,7 @@ export function takeBack(client: LoggedInClient): void {
   // a Sync can't be cancelled: its answer says that nothing runs
   if (type === undefined || type === Frontend.Sync) return;
   dropHeld(client);
-  const error = new ClientError('ERROR', '57014', 'canceling statement due to user request');
+  const error = clientErrors.canceled();
   const isSimple = type === Frontend.Query || type === Frontend.FunctionCall;
   answerError(client, isSimple ? Frontend.Query : Frontend.Parse, error);
 }

@@ -5,7 +5,7 @@
  */
 import { message, readyForQuery } from '../../wire/messages.ts';
 import { Frontend } from '../../wire/protocol.ts';
-import { ClientError } from '../../wire/errors.ts';
+import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import type { Decision } from '../../functions/functions.ts';
 import type { LoggedInClient } from '../client.ts';
 import { Handled } from '../relay/handled.ts';
@@ -28,11 +28,11 @@ export function refuse(
   client.question.forget();
   const { message: text, code } = refusal;
   if (refusal.kind === 'disconnect') {
-    client.close(text, new ClientError('FATAL', code, text));
+    client.close(text, clientErrors.disconnected(code, text));
     return Handled.Later;
   }
   const { hint, detail } = refusal;
-  answerError(client, type, new ClientError('ERROR', code, text, { hint, detail }));
+  answerError(client, type, clientErrors.rejected(code, text, { hint, detail }));
   return Handled.Done;
 }
 

@@ -1,5 +1,5 @@
 /** Moves a client to the database that its routing function has chosen. */
-import { ClientError, clientErrors } from '../../wire/errors.ts';
+import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import type { LoggedInClient } from '../client.ts';
 import { ownFunctions } from './judges.ts';
 import { moveTo } from '../link/unlink.ts';
@@ -23,8 +23,7 @@ export function route(client: LoggedInClient, type: number, dbkey: string | null
   const alias = target.name === dbkey ? null : dbkey;
   if (target !== from) {
     if (client.inTransaction) return stayInTransaction(client, type, from.name, dbkey);
-    if (target.disabled)
-      return refuseMove(client, type, new ClientError('ERROR', '08P01', `database "${dbkey}" is disabled`));
+    if (target.disabled) return refuseMove(client, type, clientErrors.targetDisabled(dbkey));
     moveTo(client, target);
   }
   client.addressBy(alias);

@@ -6,7 +6,7 @@ import { isAlarm } from '../../pool/alarms.ts';
 import { runControl } from '../../pool/control.ts';
 import type { Server } from '../../pool/server.ts';
 import type { SessionWatch } from '../../pool/watch.ts';
-import { ClientError, clientErrors } from '../../wire/errors.ts';
+import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import { parseErrorFields, readyForQuery } from '../../wire/messages.ts';
 import { TxStatus } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
@@ -51,7 +51,7 @@ export function takeError(
   const fields = parseErrorFields(payload);
   const code = fields.get('C') ?? '';
   if (server === null || !isAlarm(code) || client.replication !== 'none') return false;
-  const error = errorOf(fields);
+  const error = clientErrors.serverError(fields);
   const verdict = verdictOf(error, client.transcript, client.outstanding, {
     isDoubted: watch.serverError(server, code),
     inTransaction: server.txStatus !== TxStatus.Idle,
@@ -97,20 +97,6 @@ function giveUpServer(
   const pending = client.loss.awaitVerdict(!isHarmless(verdict));
   const left = { isFatal, isSession: client.poolMode === 'session', isIdle };
   return { client, server, watch, error, before: copy, verdict, pending, owed, left, settled };
-}
-
-/** The error that the server reports. */
-function errorOf(fields: ReadonlyMap<string, string>): ClientError {
-  const isFatal = /^(?:FATAL|PANIC)$/.test(fields.get('V') ?? fields.get('S') ?? '');
-  return new ClientError(
-    isFatal ? 'FATAL' : 'ERROR',
-    fields.get('C') ?? '',
-    fields.get('M') ?? 'server error',
-    {
-      detail: fields.get('D') ?? null,
-      hint: fields.get('H') ?? null,
-    },
-  );
 }
 
 /** The verdict has come: the server's node is gone, or it is as it was. */
