@@ -4,16 +4,18 @@ import type { ClientError } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { isAlarm } from './alarms.ts';
 import { Cancels } from './cancels.ts';
-import type { Capacity, CountedPool, Request } from './capacity.ts';
+import type { Capacity, CountedPool } from './capacity.ts';
 import type { ConnectingPool, OpenServer } from './connect.ts';
 import type { Context } from './context.ts';
 import type { Credentials } from './credentials.ts';
 import { Fifo } from './fifo.ts';
-import { poolMode, poolSize, reservePoolSize } from './limits.ts';
+import { growthOf, isGranted, type GrowingPool } from './growth.ts';
+import { poolMode, poolSize } from './limits.ts';
 import type { Welcome } from './login.ts';
 import { Opener, type OpeningPool } from './opener.ts';
 import type { PausablePool, Pause } from './pause.ts';
 import type { Resolver } from './resolver.ts';
+import { ServerSet } from './server-set.ts';
 import type { Server } from './server.ts';
 import type { Turnover, WaitingPool } from './turnover.ts';
 import { Upkeep, type KeptPool } from './upkeep.ts';
@@ -46,7 +48,7 @@ export interface PoolDatabase {
   noteUse(now: number): void;
 }
 
-export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool, PausablePool, WaitingPool {
+export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool, PausablePool, WaitingPool {
   readonly context: Context;
   readonly resolver: Resolver;
   readonly database: PoolDatabase;
@@ -62,11 +64,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
   readonly #pause: Pause;
   readonly #capacity: Capacity;
   readonly #turnover: Turnover;
-  readonly #servers = new Set<Server>();
-  /** free servers; the last one given back is the last element */
-  readonly #idle: Server[] = [];
-  /** servers that soon come free by themselves: a query of the proxy's own runs there */
-  readonly #tested = new Set<Server>();
+  readonly #servers = new ServerSet();
   #welcome: Welcome | null = null;
   #clientCount = 0;
   #emptySince = performance.now();
@@ -113,29 +111,29 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
 
   /** The servers that have logged in. */
   get servers(): ReadonlySet<Server> {
-    return this.#servers;
+    return this.#servers.all;
   }
 
   /** Free servers; the last one given back is the last element. */
   get idle(): readonly Server[] {
-    return this.#idle;
+    return this.#servers.idle;
   }
 
   /** Servers that exist or are being opened. */
   get size(): number {
-    return this.#servers.size + (this.opener.isOpening ? 1 : 0);
+    return this.#servers.all.size + (this.opener.isOpening ? 1 : 0);
   }
 
   get serverCount(): number {
-    return this.#servers.size;
+    return this.#servers.all.size;
   }
 
   get hasServers(): boolean {
-    return this.#servers.size > 0;
+    return this.#servers.all.size > 0;
   }
 
   get hasLastingServer(): boolean {
-    for (const { closeReason } of this.#servers) if (closeReason === null) return true;
+    for (const { closeReason } of this.#servers.all) if (closeReason === null) return true;
     return false;
   }
 
@@ -154,11 +152,8 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
     return this.#emptySince;
   }
 
-  /** The server that has been idle longest; null: none is idle. */
   longestIdle(): Server | null {
-    let found: Server | null = null;
-    for (const server of this.#idle) if (!found || server.releasedAt < found.releasedAt) found = server;
-    return found;
+    return this.#servers.longestIdle();
   }
 
   startupParameters(): [string, string][] {
@@ -241,7 +236,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
   #failFast(): ClientError | null {
     const { watch } = this.database;
     if (watch?.held) return watch.refusal();
-    return this.#servers.size > 0 || this.opener.retryWaitMs <= 0 ? null : this.opener.failure;
+    return this.hasServers || this.opener.retryWaitMs <= 0 ? null : this.opener.failure;
   }
 
   #restIfEmpty(): void {
@@ -281,7 +276,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
       this.#lend(server);
       return;
     }
-    this.#idle.push(server);
+    this.#servers.addIdle(server);
     this.#turnover.serverIdle();
   }
 
@@ -289,27 +284,13 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
     if (server.cancelsInFlight === 0 && server.state === 'tested' && server.user === null) this.free(server);
   }
 
-  /** An idle server that can be used as it is: the one that was used last, or with server_round_robin first. */
+  /** An idle server that can be lent as it is: the one that was used last, or with server_round_robin first. */
   #takeReady(): Server | null {
-    const { settings } = this.context;
-    const idle = this.#idle;
-    for (let i = idle.length - 1; i >= 0; i--) {
-      const at = settings.server_round_robin ? idle.length - 1 - i : i;
-      const server = idle[at]!;
-      if (server.closeReason !== null) {
-        server.close(server.closeReason);
-        return this.#takeReady();
-      }
-      if (!this.upkeep.isFit(server)) continue;
-      idle.splice(at, 1);
-      return server;
-    }
-    return null;
+    return this.#servers.takeFit(this.context.settings.server_round_robin, this.upkeep);
   }
 
   takeIdle(): Server | null {
-    const at = this.#idle.findLastIndex((each) => each.cancelsInFlight === 0);
-    return at < 0 ? null : this.#idle.splice(at, 1)[0]!;
+    return this.#servers.takeIdle();
   }
 
   #lend(server: Server): void {
@@ -331,7 +312,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
       this.#turnover.rests(this);
     } else if (!this.paused) {
       // a waiter for which a server is being reset or checked needs no other one
-      let coming = this.#tested.size;
+      let coming = this.#servers.testedCount;
       while (coming < this.waiters.size && !this.#isHalted && this.upkeep.checkIdle()) coming++;
       if (this.dedicated.size > 0 || coming < this.waiters.size) this.open({ evict: true });
     }
@@ -348,44 +329,9 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
       this.database.watch?.held
     )
       return;
-    const size = this.#servers.size;
-    const isFull = size >= poolSize(this);
-    // One more is needed to know what clients are welcomed with. A replication connection tells its own client only.
-    const needsWelcome = isFull && this.#welcome === null && this.waiters.size > 0;
-    if (isFull && !needsWelcome && !this.#mayUseReserve(size) && !this.#makeRoom()) return;
-    if (!this.#isGranted({ evict }) && !(this.#makeRoom() && this.#isGranted({ evict }))) return;
-    this.opener.begin(needsWelcome ? null : (this.dedicated.first ?? null));
-  }
-
-  /** Asks for room for one more server, and closes servers of other pools where that makes room. */
-  #isGranted(request: Request): boolean {
-    for (;;) {
-      const answer = this.#capacity.ask(this, request);
-      if (answer === 'granted') return true;
-      if (answer === 'no') return false;
-      answer.close('evicted');
-    }
-  }
-
-  /** A dedicated waiter needs a new connection. It can't use an idle one, but can have its place. */
-  #makeRoom(): boolean {
-    if (this.dedicated.size === 0 || this.#servers.size > poolSize(this)) return false;
-    const idle = this.longestIdle();
-    idle?.close('evicted');
-    return idle !== null;
-  }
-
-  #mayUseReserve(size: number): boolean {
-    const reserve = reservePoolSize(this);
-    const { reserve_pool_timeout: timeout } = this.context.settings;
-    if (reserve <= 0 || timeout <= 0 || size >= poolSize(this) + reserve) return false;
-    const first = this.waiters.first;
-    if (first === undefined || performance.now() - first.waitingSince < timeout) return false;
-    this.context.log.warn(
-      { database: this.database.name, user: this.user },
-      `${first.label ?? `${this.database.name}/${this.user}:`} taking connection from reserve_pool`,
-    );
-    return true;
+    const growth = growthOf(this, this.#capacity, { evict });
+    if (growth === 'none') return;
+    this.opener.begin(growth === 'dedicated' ? (this.dedicated.first ?? null) : null);
   }
 
   takeIn(server: Server, welcome: Welcome, dedicated: DedicatedWaiter | null): void {
@@ -410,13 +356,13 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
    * @returns false when sizes or limits do not allow it
    */
   adopt(server: Server, welcome: Welcome): boolean {
-    if (this.#servers.size >= poolSize(this) || !this.#isGranted({ evict: false, isMove: true }))
-      return false;
+    if (this.serverCount >= poolSize(this)) return false;
+    if (!isGranted(this, this.#capacity, { evict: false, isMove: true })) return false;
     server.pool.forget(server);
     this.#welcome ??= welcome;
     server.transfer(this);
     this.#servers.add(server);
-    this.#idle.push(server);
+    this.#servers.addIdle(server);
     return true;
   }
 
@@ -428,7 +374,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
 
   /** Servers that are free are closed now, the others when they come back. */
   retire(reason: string): void {
-    for (const server of [...this.#servers]) this.retireServer(server, reason);
+    for (const server of [...this.servers]) this.retireServer(server, reason);
     this.opener.connecting?.closeWhenFree(reason);
     // what a new server is like is not known any more
     this.#welcome = null;
@@ -446,21 +392,18 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, CountedPool,
   }
 
   closeIdle(reason: string): void {
-    for (const server of [...this.#idle]) server.close(reason);
+    for (const server of [...this.idle]) server.close(reason);
   }
 
   forget(server: Server): void {
-    this.#servers.delete(server);
-    const at = this.#idle.indexOf(server);
-    if (at >= 0) this.#idle.splice(at, 1);
-    if (this.#servers.size === 0) this.#emptySince = performance.now();
+    this.#servers.remove(server);
+    if (!this.hasServers) this.#emptySince = performance.now();
     if (this.database.clientCount === 0) this.database.noteUse(performance.now());
     this.#turnover.serverGone();
   }
 
   noteTested(server: Server, isTested: boolean): void {
-    if (isTested) this.#tested.add(server);
-    else this.#tested.delete(server);
+    this.#servers.noteTested(server, isTested);
   }
 
   serverLost(server: Server, reason: string): void {
