@@ -1,10 +1,15 @@
+/**
+ * A connection from an application: its identity, its connection, its place in a pool, and its parts. Each part is a class that
+ * alone writes its state, and knows nothing of clients. The functions that act on clients are in the folders beside this file,
+ * by subject. Client knows none of them: those that react to an event are handed in as handlers.
+ */
 import type { Socket } from 'node:net';
 import type { PoolMode } from '../config/config.ts';
+import type { Decision } from '../functions/functions.ts';
 import type { Database } from '../pool/database.ts';
 import type { Pool } from '../pool/pool.ts';
-import type { Waiter } from '../pool/waiter.ts';
 import type { Server, ServerUser } from '../pool/server.ts';
-import type { Decision } from '../functions/functions.ts';
+import type { Waiter } from '../pool/waiter.ts';
 import { printable } from '../telemetry/printable.ts';
 import { ClientError, clientErrors } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
@@ -12,30 +17,23 @@ import { Clock } from './clock.ts';
 import { Connection } from './connection.ts';
 import type { SessionContext } from './context.ts';
 import { Errand } from './errand.ts';
-import { Login, type Replication } from './login/login.ts';
 import type { CancelKeys } from './link/cancel-keys.ts';
-import { ADMIN_DATABASE } from './names.ts';
 import { Loan } from './link/loan.ts';
+import { Login, type Replication } from './login/login.ts';
+import { ADMIN_DATABASE } from './names.ts';
+import { Question, type Asked } from './query/question.ts';
 import { Gate } from './relay/gate.ts';
 import { Intake } from './relay/intake.ts';
+import { Outgoing } from './relay/outgoing.ts';
+import { Outstanding } from './relay/outstanding.ts';
+import { Replies } from './relay/replies.ts';
 import { Loss } from './resend/loss.ts';
 import { Transcript } from './resend/transcript.ts';
 import { SessionSettings } from './settings.ts';
-import { Outgoing } from './relay/outgoing.ts';
-import { Replies } from './relay/replies.ts';
-import { Outstanding } from './relay/outstanding.ts';
-import { Question, type Asked } from './query/question.ts';
 import { Statements } from './statements/statements.ts';
 
-/** `login` until ReadyForQuery; `waiting` for a server; `active` while linked; `idle` otherwise. */
+/** `login` until ReadyForQuery; `waiting` for a server, or a verdict on one; `active` with a server; `idle` otherwise. */
 export type ClientState = 'login' | 'idle' | 'waiting' | 'active' | 'closed';
-
-const EMPTY = Buffer.alloc(0);
-/**
- * Bytes for a client that may wait in this process before its messages are no longer looked at. What a server sends never
- * comes to that much, because the server is not read while anything waits: only answers of the proxy's own do.
- */
-const UNSENT_BYTES = 128 * 1024;
 
 /** A client after its login: it has a place in a pool. */
 export type LoggedInClient = Client & { readonly pool: Pool; readonly database: Database };
@@ -77,80 +75,89 @@ export interface ClientHandlers {
   left(client: Client, reason: string, error: ClientError | null, serverReason: string | null): void;
 }
 
+const EMPTY = Buffer.alloc(0);
 const NO_READER: Reader = { onBytes: () => {}, resume: () => {} };
+/**
+ * Bytes for a client that may wait in this process before its messages are no longer looked at. Only answers of the proxy's
+ * own come to that much: a server is not read while anything waits.
+ */
+const UNSENT_BYTES = 128 * 1024;
 
-/** A connection from an application. What happens on it is in the files beside this one, by subject. */
 export class Client implements Waiter, ServerUser {
   readonly id: number;
   readonly context: ClientContext;
   readonly connection: Connection;
-
-  // Who it is: known after start-up.
-  #user = '';
-  #databaseName = '';
   readonly login = new Login();
   readonly errand = new Errand();
   readonly settings: SessionSettings;
-
-  // The link.
-  readonly loan = new Loan();
-  readonly outstanding = new Outstanding();
   readonly clock: Clock;
-
-  // From client to server.
+  // from client to server
   readonly gate = new Gate();
   readonly intake = new Intake();
   readonly question = new Question();
+  readonly statements: Statements;
+  // the server and its answers
+  readonly loan = new Loan();
+  readonly outstanding = new Outstanding();
+  readonly replies = new Replies();
+  // the loss of a server
   readonly transcript = new Transcript();
   readonly loss = new Loss();
 
-  readonly replies = new Replies();
-
-  readonly statements: Statements;
-
   readonly #handlers: ClientHandlers;
+  readonly #outgoing = new Outgoing();
   #reader: Reader = NO_READER;
-  #isClosed = false;
+  #user = '';
+  #databaseName = '';
   #database: Database | null = null;
   #pool: Pool | null = null;
   #alias: string | null = null;
-  readonly #outgoing = new Outgoing();
-
-  readonly onData = (chunk: Buffer): void => {
-    if (this.#isClosed) return;
-    this.clock.heard();
-    if (this.#database !== null) this.#database.stats.bytesReceived += chunk.length;
-    try {
-      this.#reader.onBytes(this, chunk);
-    } catch (error) {
-      this.crash(error as Error);
-    }
-  };
-
-  readonly onDecision = (asked: Asked, decision: Decision): void => {
-    try {
-      if (this.isLoggedIn()) this.#handlers.decided(this, asked, decision);
-    } catch (error) {
-      this.crash(error as Error);
-    }
-  };
-
-  readonly #onFlushed = (): void => {
-    const unlinks = this.replies.flushed();
-    if (this.#isClosed) return;
-    this.server?.socket.resume();
-    if (unlinks && this.isLoggedIn()) this.#handlers.flushed(this);
-    if (this.gate.isHalted && !this.gate.isAhead) this.goOn();
-  };
+  #isClosed = false;
 
   constructor(context: ClientContext, handlers: ClientHandlers, id: number, socket: Socket, isUnix: boolean) {
+    this.id = id;
     this.context = context;
     this.#handlers = handlers;
-    this.settings = new SessionSettings(context.tracked);
-    this.statements = new Statements(context.statements, context.originals, this.outstanding);
-    this.id = id;
     this.connection = new Connection(socket, isUnix, context.config.settings.listen_port);
     this.clock = new Clock(this.connection.since);
+    this.settings = new SessionSettings(context.tracked);
+    this.statements = new Statements(context.statements, context.originals, this.outstanding);
+  }
+
+  // Identity and place.
+
+  get user(): string {
+    return this.#user;
+  }
+
+  /** The name of the database that the client asked for at its login. */
+  get databaseName(): string {
+    return this.#databaseName;
+  }
+
+  /** The client says who it is. Nothing of it is proved yet. */
+  identify(user: string, databaseName: string): void {
+    this.#user = user;
+    this.#databaseName = databaseName;
+  }
+
+  /** The entry of [databases] to which it logged in, by whatever name, and whose user functions apply. */
+  get entry(): string {
+    return this.login.entry;
+  }
+
+  get replication(): Replication {
+    return this.login.replication;
+  }
+
+  /** It talks to the admin console, or wants to. */
+  get isConsole(): boolean {
+    return this.#databaseName === ADMIN_DATABASE;
+  }
+
+  /** Start of every log line about this client, in pgbouncer's form. */
+  get label(): string {
+    return `C-0x${this.id.toString(16)}: ${this.#databaseName || '(nodb)'}/${this.#user || '(nouser)'}@${this.connection.address}`;
   }
 
   /** The pool that gives the client its servers; null: it has not logged in, or is on the console. */
@@ -167,7 +174,7 @@ export class Client implements Waiter, ServerUser {
     return this.#pool !== null;
   }
 
-  /** The client takes its place in a pool. */
+  /** The client takes a place in a pool, and leaves the one that it had. */
   enter(database: Database, pool: Pool): asserts this is LoggedInClient {
     this.#pool?.leave();
     this.#pool = pool;
@@ -184,10 +191,12 @@ export class Client implements Waiter, ServerUser {
     this.#alias = alias;
   }
 
-  /** The server that it has at the moment; null: none. */
-  get server(): Server | null {
-    return this.loan.server;
+  /** When its server goes back. A replication connection keeps its own. */
+  get poolMode(): PoolMode {
+    return this.replication === 'none' && this.#pool !== null ? this.#pool.mode : 'session';
   }
+
+  // State, all of it derived.
 
   get isClosed(): boolean {
     return this.#isClosed;
@@ -200,46 +209,23 @@ export class Client implements Waiter, ServerUser {
     return this.server === null ? 'idle' : 'active';
   }
 
-  get socket(): Socket {
-    return this.connection.socket;
+  /** The server that it has at the moment; null: none. */
+  get server(): Server | null {
+    return this.loan.server;
   }
 
-  get user(): string {
-    return this.#user;
+  /**
+   * A transaction block or a pipeline is open: the client keeps its server. Asked before a server goes back, and before a
+   * linked client is moved, held, ended, told something or reported to user functions.
+   */
+  get inTransaction(): boolean {
+    const { server } = this.loan;
+    return server !== null && (server.txStatus !== TxStatus.Idle || this.outstanding.busy);
   }
 
-  get databaseName(): string {
-    return this.#databaseName;
-  }
-
-  /** The entry of [databases] to which it logged in, by whatever name, and whose user functions apply. */
-  get entry(): string {
-    return this.login.entry;
-  }
-
-  get replication(): Replication {
-    return this.login.replication;
-  }
-
-  /** The client says who it is. Nothing of it is proved yet. */
-  identify(user: string, databaseName: string): void {
-    this.#user = user;
-    this.#databaseName = databaseName;
-  }
-
-  /** Start of every log line about this client, in pgbouncer's form. */
-  get label(): string {
-    return `C-0x${this.id.toString(16)}: ${this.databaseName || '(nodb)'}/${this.user || '(nouser)'}@${this.connection.address}`;
-  }
-
-  /** When its server goes back. A replication connection keeps its own. */
-  get poolMode(): PoolMode {
-    return this.replication === 'none' && this.#pool !== null ? this.#pool.mode : 'session';
-  }
-
-  /** It talks to the admin console, or wants to. */
-  get isConsole(): boolean {
-    return this.databaseName === ADMIN_DATABASE;
+  /** Status byte for a ReadyForQuery of the proxy's own. */
+  get txStatus(): number {
+    return this.server === null ? TxStatus.Idle : this.server.txStatus;
   }
 
   /** It asked for the readers, and its session can go on at another one. */
@@ -247,27 +233,82 @@ export class Client implements Waiter, ServerUser {
     return this.#alias !== null && !this.inTransaction;
   }
 
-  /**
-   * A transaction block or a pipeline is open: the link must hold. The one question to ask of a linked client before its
-   * server goes back, or before anything is moved, held, sent again, ended or reported to user functions.
-   */
-  get inTransaction(): boolean {
-    return this.server !== null && (this.server.txStatus !== TxStatus.Idle || this.outstanding.busy);
-  }
-
-  // Waiter
   get waitingSince(): number {
     return this.clock.waitingSince;
   }
 
-  // ServerUser
   get queryStart(): number {
     return this.clock.queryStart;
   }
 
-  /** Status byte for a ReadyForQuery of the proxy's own. */
-  get txStatus(): number {
-    return this.server === null ? TxStatus.Idle : this.server.txStatus;
+  // From the client.
+
+  get socket(): Socket {
+    return this.connection.socket;
+  }
+
+  /** From now on the bytes that arrive are for this reader. */
+  readWith(reader: Reader): void {
+    this.#reader = reader;
+  }
+
+  /** Bytes have come from the client. (A property, because it is the listener of its sockets.) */
+  readonly onData = (chunk: Buffer): void => {
+    if (this.#isClosed) return;
+    this.clock.heard();
+    if (this.#database !== null) this.#database.stats.bytesReceived += chunk.length;
+    try {
+      this.#reader.onBytes(this, chunk);
+    } catch (error) {
+      this.crash(error as Error);
+    }
+  };
+
+  /** Goes on with the messages that are held, unless the gate is still closed. */
+  resume(): void {
+    this.#reader.resume(this);
+  }
+
+  /** The answers that the gate was halted for have left, or have come. */
+  goOn(): void {
+    this.gate.release();
+    try {
+      this.resume();
+    } catch (error) {
+      this.crash(error as Error);
+    }
+    this.readOn();
+  }
+
+  /** Reads from the client again, unless something else forbids it. */
+  readOn(): void {
+    if (this.gate.isHalted || this.intake.isFull) return;
+    if (this.context.suspended && !this.isConsole) return;
+    if (this.server?.socket.writableNeedDrain !== true) this.socket.resume();
+  }
+
+  /** Adds bytes for the server. They leave with `flush`, in one write if they are few. */
+  forward(bytes: Buffer): void {
+    this.#outgoing.add(bytes);
+  }
+
+  /** Sends the bytes that were forwarded. The client is not read while the server does not take them. */
+  flush(): void {
+    if (!this.#outgoing.flush(this.server?.socket)) this.socket.pause();
+  }
+
+  // To the client.
+
+  /** Sends an answer. The messages that it answers can no longer be sent again to another server. */
+  send(bytes: Buffer, isBorrowed = false): void {
+    this.transcript.noteAnswer();
+    this.write(bytes, isBorrowed);
+  }
+
+  /** Sends the proxy's own answer to the first messages of a pipeline: those after them can still be sent again. */
+  sendAhead(bytes: Buffer): void {
+    this.transcript.noteAnsweredAhead();
+    this.write(bytes);
   }
 
   /**
@@ -287,57 +328,24 @@ export class Client implements Waiter, ServerUser {
     if (this.replies.noteUnsent()) socket.write(EMPTY, this.#onFlushed);
   }
 
-  /** Sends an answer, with which what it answers can't be sent again to another server. */
-  send(bytes: Buffer, isBorrowed = false): void {
-    this.transcript.noteAnswer();
-    this.write(bytes, isBorrowed);
-  }
+  readonly #onFlushed = (): void => {
+    const unlinks = this.replies.flushed();
+    if (this.#isClosed) return;
+    this.server?.socket.resume();
+    if (unlinks && this.isLoggedIn()) this.#handlers.flushed(this);
+    if (this.gate.isHalted && !this.gate.isAhead) this.goOn();
+  };
 
-  /** Sends the proxy's own answer to the first messages of a pipeline: those after them can still be sent again. */
-  sendAhead(bytes: Buffer): void {
-    this.transcript.noteAnsweredAhead();
-    this.write(bytes);
-  }
+  // From user functions, the server and the pool.
 
-  /** What halted it is over. */
-  goOn(): void {
-    this.gate.release();
+  onDecision(asked: Asked, decision: Decision): void {
     try {
-      this.resume();
+      if (this.isLoggedIn()) this.#handlers.decided(this, asked, decision);
     } catch (error) {
       this.crash(error as Error);
     }
-    this.readOn();
   }
 
-  /** Goes on with the messages that are held, unless the gate is still closed. */
-  resume(): void {
-    this.#reader.resume(this);
-  }
-
-  /** From now on the bytes that arrive are for this reader. */
-  readWith(reader: Reader): void {
-    this.#reader = reader;
-  }
-
-  /** Reads on, unless it must not be read for another reason. */
-  readOn(): void {
-    if (this.gate.isHalted || this.intake.isFull) return;
-    if (this.context.suspended && !this.isConsole) return;
-    if (this.server?.socket.writableNeedDrain !== true) this.socket.resume();
-  }
-
-  /** Bytes for the server, in order; they leave together with `flush`, in one write where they are small. */
-  forward(bytes: Buffer): void {
-    this.#outgoing.add(bytes);
-  }
-
-  /** Sends what `forward` was given; reading stops while the server doesn't take it. */
-  flush(): void {
-    if (!this.#outgoing.flush(this.server?.socket)) this.socket.pause();
-  }
-
-  // ServerUser
   onServerBytes(server: Server, chunk: Buffer): void {
     try {
       if (this.isLoggedIn()) this.#handlers.serverBytes(this, server, chunk);
@@ -354,7 +362,6 @@ export class Client implements Waiter, ServerUser {
     this.readOn();
   }
 
-  // Waiter
   onServer(server: Server): void {
     if (this.#isClosed) return server.pool.give(server);
     try {
@@ -373,17 +380,12 @@ export class Client implements Waiter, ServerUser {
     if (this.isLoggedIn()) this.#handlers.nodeGone(this);
   }
 
-  /** log_pooler_errors: what the client is told stands in the log, too. */
-  logPoolerError(error: ClientError): void {
-    const { config, log } = this.context;
-    if (!config.settings.log_pooler_errors) return;
-    log.warn({ client: this.id, sqlstate: error.code }, `${this.label} pooler error: ${error.message}`);
-  }
+  // The end.
 
   /**
    * Ends the connection.
-   * @param error what the client is told first; null: nothing, it is gone already or asked for it
-   * @param serverReason why a server goes with it that can't be given back; null: because the client went
+   * @param error sent to the client first; null: nothing, because it has gone or asked for the end
+   * @param serverReason of the end of a server that can't be given back; null: the client's going is the reason
    */
   close(reason: string, error: ClientError | null = null, serverReason: string | null = null): void {
     if (this.#isClosed) return;
@@ -398,5 +400,12 @@ export class Client implements Waiter, ServerUser {
       `${printable(this.label)} internal error: ${error.stack ?? error.message}`,
     );
     this.close('internal error', clientErrors.internal());
+  }
+
+  /** log_pooler_errors: an error that the client gets is also logged. */
+  logPoolerError(error: ClientError): void {
+    const { config, log } = this.context;
+    if (!config.settings.log_pooler_errors) return;
+    log.warn({ client: this.id, sqlstate: error.code }, `${this.label} pooler error: ${error.message}`);
   }
 }
