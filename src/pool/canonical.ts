@@ -1,14 +1,14 @@
 import { canonicalEncoding } from '../wire/encodings.ts';
 
 /**
- * Settings in the spelling in which PostgreSQL reports them, as far as that can be told without asking a server: a client
- * that named one in its StartupMessage is welcomed with it before it has a server.
+ * Settings in the spelling in which PostgreSQL reports them, as far as that is known without a server: a client that names
+ * one in its StartupMessage is welcomed with it before it has a server.
  */
 
 /**
  * @param value as a client has written it
  * @param own the server's own value, which has the parts that the client left out
- * @returns PostgreSQL's spelling; `value` itself where it is none that PostgreSQL takes, or one of a time zone
+ * @returns PostgreSQL's spelling; `value` itself if PostgreSQL does not accept it, or for a time zone
  */
 export function canonicalValue(name: string, value: string, own: string): string {
   switch (name.toLowerCase()) {
@@ -43,7 +43,7 @@ const ORDERS: readonly (readonly [RegExp, string])[] = [
   [/^(mdy|us|noneuro.*)$/i, 'MDY'],
 ];
 
-/** `style, order`, of which either may be left out. German without an order means day first. */
+/** `style, order`; either may be missing. German without an order means day first. */
 function canonicalDateStyle(value: string, own: string): string {
   const [ownStyle, ownOrder] = own.split(', ');
   let style: string | undefined;
@@ -52,7 +52,7 @@ function canonicalDateStyle(value: string, own: string): string {
     const named = STYLES.find(([pattern]) => pattern.test(word))?.[1];
     const ordered = ORDERS.find(([pattern]) => pattern.test(word))?.[1];
     if (named === undefined && ordered === undefined) return value;
-    // PostgreSQL refuses two of a kind that differ
+    // PostgreSQL refuses two different styles or orders
     if ((named ?? style) !== (style ?? named) || (ordered ?? order) !== (order ?? ordered)) return value;
     style ??= named;
     order ??= ordered;

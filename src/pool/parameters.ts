@@ -1,12 +1,12 @@
 /**
- * Settings that follow a client from server to server: those that PostgreSQL 14 to 18 reports with ParameterStatus
- * ("Asynchronous Operations" in its protocol-flow.html), and what track_extra_parameters names. A value list has one place
- * for each name.
+ * The settings that follow a client from server to server: those that PostgreSQL 14 to 18 reports with ParameterStatus
+ * ("Asynchronous Operations" in its protocol-flow.html), and those that track_extra_parameters names. A list of values has
+ * one place for each name.
  */
 
 /**
- * A client keeps what it was welcomed with, or has set since, on every server: drivers read and write by it. The first of
- * them is looked at by place.
+ * A client keeps these on every server, as it was welcomed with them or has set them since, because drivers rely on them.
+ * SessionSettings reads the first one by its place.
  */
 const KEPT = [
   'client_encoding',
@@ -16,42 +16,42 @@ const KEPT = [
   'application_name',
   'IntervalStyle',
 ];
-/** The one of them in whose values PostgreSQL tells capitals apart. */
+/** The only one of them whose values are case-sensitive in PostgreSQL. */
 const APPLICATION_NAME = KEPT.indexOf('application_name');
 /**
- * A client has a value of its own only after it has set one. Else each server's own default applies, so that nobody writes
- * to a server that its operator has made read-only.
+ * A client has a value of its own only after it has set one. Otherwise each server's default applies, so that no client
+ * writes to a server that its operator has made read-only.
  */
 const OWN = ['default_transaction_read_only', 'search_path', 'scram_iterations', 'session_authorization'];
-/** Nobody can set these: a client is told where its present server differs from the last one. */
+/** No client can set these: it is told where its present server differs from the last one. */
 const REPORTED = ['in_hot_standby', 'is_superuser', 'server_version', 'server_encoding', 'integer_datetimes'];
 
-/** how many values are kept as one object each, and how long one may be */
+/** The number of values that are interned, and the longest of them in characters. */
 const MAX_VALUES = 1000;
 const MAX_VALUE_LENGTH = 256;
 
 export type ParameterValues = (string | undefined)[];
 
-/** What of a server's settings is looked at. */
+/** The settings of a server. */
 export interface ServerParameters {
   /** as it last reported them */
   readonly parameters: Readonly<ParameterValues>;
-  /** as its own configuration has them, which RESET leads back to */
+  /** as its own configuration has them: RESET returns to these */
   readonly reset: Readonly<ParameterValues>;
-  /** of a client that has set nothing: `reset`, and what connect_query has made of it */
+  /** as a client has them that has set nothing: `reset`, changed by connect_query */
   readonly defaults: Readonly<ParameterValues>;
 }
 
 export class TrackedParameters {
   readonly names: readonly string[];
-  /** where default_transaction_read_only is */
+  /** the place of default_transaction_read_only */
   readonly readOnly: number;
   readonly #index = new Map<string, number>();
   readonly #values = new Map<string, string>();
-  /** places before it are of what a client keeps; then come those that it may set, and those that it may not */
+  /** lower places are of settings that a client keeps; then come those that it may set, and those that it may not */
   readonly #firstOwn: number;
   readonly #firstReported: number;
-  /** of OWN: those that track_extra_parameters names, too */
+  /** the names in track_extra_parameters, in lower case */
   readonly #listed: ReadonlySet<string>;
 
   /** @param extra names of track_extra_parameters */
@@ -72,12 +72,12 @@ export class TrackedParameters {
     this.#listed = new Set(extra.map((name) => name.toLowerCase()));
   }
 
-  /** The place of a parameter, or -1 when it isn't tracked; names are compared without case. */
+  /** The place of a parameter, or -1 if it is not tracked. Names are compared without case. */
   indexOf(name: string): number {
     return this.#index.get(name.toLowerCase()) ?? -1;
   }
 
-  /** The place of a parameter that a StartupMessage may set, or -1. */
+  /** The place of a parameter that a StartupMessage may set; -1: it may not. */
   indexAtStartup(name: string): number {
     const index = this.indexOf(name);
     if (index < this.#firstOwn) return index;
@@ -85,24 +85,24 @@ export class TrackedParameters {
   }
 
   /**
-   * The same text as one object for everybody who has it: values are compared each time that a client gets a server, and
+   * The same text as one object for all clients and servers: values are compared each time a client gets a server, and
    * two objects would be compared letter by letter.
    */
   intern(value: string): string {
     const known = this.#values.get(value);
     if (known !== undefined) return known;
-    // clients choose the values: what is forgotten is compared more slowly
+    // clients choose the values, so the map is bounded; a forgotten value is compared more slowly
     if (this.#values.size >= MAX_VALUES) this.#values.clear();
     if (value.length <= MAX_VALUE_LENGTH) this.#values.set(value, value);
     return value;
   }
 
-  /** Whether a client has what it was welcomed with until it sets something else. */
+  /** Whether a client keeps the value that it was welcomed with until it sets another one. */
   isKept(index: number): boolean {
     return index < this.#firstOwn;
   }
 
-  /** Of a server's values those that a client keeps: for a query of the proxy's own, which has none of any client's. */
+  /** The values that a client keeps, for a query of the proxy's own, which must not have those of any client. */
   kept(values: Readonly<ParameterValues>): ParameterValues {
     return values.slice(0, this.#firstOwn);
   }
@@ -112,7 +112,7 @@ export class TrackedParameters {
     return index < this.#firstReported;
   }
 
-  /** The statements that bring a server to a client's settings, or null when they agree already. */
+  /** The statements that bring a server to a client's settings; null: they agree already. */
   difference(client: Readonly<ParameterValues>, server: ServerParameters): string | null {
     const { parameters, defaults } = server;
     let sql: string | null = null;
@@ -127,14 +127,14 @@ export class TrackedParameters {
       }
       const ignoresCase = i < KEPT.length && i !== APPLICATION_NAME;
       if (ignoresCase && current?.toLowerCase() === wanted.toLowerCase()) continue;
-      // A parameter that this server never reported (an older version) can't be compared: setting it could be an error.
+      // A parameter that this server never reports (an older version) is not set: that could be an error.
       if (current === undefined && i >= KEPT.length) continue;
       sql = `${sql ?? ''}${assignment(this.names[i]!, wanted)};`;
     }
     return sql;
   }
 
-  /** RESET, unlike SET, lets the server's configuration decide from then on. */
+  /** After RESET, unlike SET, the server's configuration decides. */
   #restoration(index: number, { reset, defaults }: ServerParameters): string {
     const name = this.names[index]!;
     const value = defaults[index];
@@ -148,8 +148,8 @@ export class TrackedParameters {
   }
 
   /**
-   * What a client has to be told of its present server, of that which it does not keep.
-   * @param told what it was told last; brought up to date
+   * The settings that a client does not keep, and of which it has to be told because of its present server.
+   * @param told the values that it was told last; brought up to date
    * @returns names and values; null: nothing
    */
   news(told: ParameterValues, { parameters }: ServerParameters): [string, string][] | null {
@@ -165,8 +165,8 @@ export class TrackedParameters {
 }
 
 /**
- * SET takes a list of names, of which each would be quoted by itself; the value as it is reported is the whole list, which
- * only set_config takes.
+ * The value of search_path is reported as a whole list, which only set_config takes: SET takes a list of names, each quoted
+ * by itself.
  */
 function assignment(name: string, value: string): string {
   return name.toLowerCase() === 'search_path'
@@ -178,7 +178,7 @@ function quoteName(name: string): string {
   return /^[A-Za-z_][A-Za-z0-9_.]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
 }
 
-/** A literal that is right whatever standard_conforming_strings says. */
+/** A literal that means the same with either value of standard_conforming_strings. */
 export function quoteLiteral(text: string): string {
   const quoted = text.replaceAll("'", "''");
   return quoted.includes('\\') ? ` E'${quoted.replaceAll('\\', '\\\\')}'` : `'${quoted}'`;
