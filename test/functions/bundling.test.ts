@@ -1,4 +1,4 @@
-/** What a set's files do to the bundler that all sets share: it must come back, and cost the others nothing. */
+/** What the files of one tenant do to the bundlers that all tenants share: these must recover, at no cost to other tenants. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -146,7 +146,7 @@ Object.assign(TRAPS, {
 } satisfies Record<string, Trap>);
 
 for (const [what, { files = {}, fifo, link, loop, complaint }] of Object.entries(TRAPS)) {
-  test(`${what} keeps nobody waiting`, async (t) => {
+  test(`${what} delays no other tenant`, async (t) => {
     const rules = await Rules.start(t, {
       files: { 'good/routing_rules.ts': GOOD },
       databases: ['a', 'b', 'good'],
@@ -186,7 +186,7 @@ function bundler(): number {
   throw new Error('there is none');
 }
 
-test('another bundler takes over when the process of the present one ends', async (t) => {
+test('another bundler takes over when the process of one ends', async (t) => {
   if (process.platform !== 'linux') return t.skip('reads /proc');
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': GOOD } });
   for (const dbkey of ['a', 'b', 'a']) {
@@ -200,7 +200,7 @@ test('another bundler takes over when the process of the present one ends', asyn
   assert.ok(!rules.lines.some((line) => line.startsWith('ERROR')));
 });
 
-test('rules over which the bundler ends are refused, and those that it had at the same time are not', async (t) => {
+test('rules that end the bundler are refused, and others that are built at the same time are not', async (t) => {
   // in a process of its own, whose stderr gets what the bundler has to say about its end
   const nowhere = 'host=127.0.0.1 port=1';
   const bouncer = await Bouncer.start(t, {

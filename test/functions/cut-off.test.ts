@@ -1,4 +1,4 @@
-/** A call that passes its deadline in one of its two functions: the other one counts all the same. */
+/** A call that passes its deadline in one of its two functions: the other function still counts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { failuresOf, Rules } from '../support/rules.ts';

@@ -1,4 +1,4 @@
-/** Function sets: where rules come from, what is refused, what the policies do, and how versions follow each other. */
+/** User functions as a whole: where rules come from, what is refused, what the policies do, how versions follow each other. */
 import assert from 'node:assert/strict';
 import { mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ const STAY = { kind: 'go', query: null, dbkey: null };
 const to = (dbkey: string): object => ({ kind: 'go', query: null, dbkey });
 const rule = (dbkey: string): string => `export const routing_rules = () => '${dbkey}';`;
 
-test('the nearest file wins, for each function by itself', async (t) => {
+test('the nearest file wins for each function on its own', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'routing_rules.ts': rule('global'),
@@ -36,7 +36,7 @@ test('both functions may live in one file; routing sees the rewritten query', as
   assert.equal(rewrite, routing);
 });
 
-test("Node's modules are refused, all of them at once, with file and line", async (t) => {
+test("Node's modules are refused, all in one complaint with files and lines", async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'routing_rules.ts':
@@ -76,7 +76,7 @@ for (const [what, source, pattern] of [
   });
 }
 
-test('what has never been loaded may hold both functions: the stricter policy decides', async (t) => {
+test('files that were never loaded may hold both functions, so the stricter policy decides', async (t) => {
   for (const file of ['routing_rules.ts', 'rewrite_query.ts']) {
     for (const guard of ['routing_rules_on_failure', 'rewrite_query_on_failure']) {
       const pass = { routing_rules_on_failure: 'pass', rewrite_query_on_failure: 'pass' } as const;
@@ -87,7 +87,7 @@ test('what has never been loaded may hold both functions: the stricter policy de
   }
 });
 
-test("async functions beside the rules, and the word in comments and texts, are nobody's business", async (t) => {
+test('async functions beside the rules and the word in comments and texts are allowed', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'routing_rules.ts': `// not an async function routing_rules
@@ -120,7 +120,7 @@ for (const policy of ['pass', 'error', 'disconnect'] as const) {
   });
 }
 
-test('the log has file, line and the shape of the query, and never its constants', async (t) => {
+test('the log shows file, line and the shape of a query, and never its constants', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'routing_rules.ts':
@@ -133,7 +133,7 @@ test('the log has file, line and the shape of the query, and never its constants
   assert.ok(!line.includes('secret'));
 });
 
-test('a query that is returned in place of a name is not shown, and a name is', async (t) => {
+test('a complaint shows a returned name, but not a query returned in its place', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'routing_rules.ts':
@@ -153,7 +153,7 @@ test('a query that is returned in place of a name is not shown, and a name is', 
   assert.ok(shown('returned "dev.3", which is not in [databases] (a, b)'));
 });
 
-test('the last good version serves until a better one has been loaded', async (t) => {
+test('the last good version serves until the next good one has been loaded', async (t) => {
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
   await rules.write('routing_rules.ts', 'export const routing_rules = (');
   await until('the complaint', () => rules.lines.some((line) => line.includes('stays active')));
@@ -170,7 +170,7 @@ test('the last good version serves until a better one has been loaded', async (t
   );
 });
 
-test('a rule behind a link that is swapped, as a ConfigMap is, is loaded again each time', async (t) => {
+test('a rule behind a link that is swapped, as with a ConfigMap, is loaded again each time', async (t) => {
   const rules = await Rules.start(t, { files: { 'v1/x': '' } });
   const publish = async (version: string, dbkey: string): Promise<void> => {
     await rules.write(`..${version}/routing_rules.ts`, rule(dbkey));
@@ -206,7 +206,7 @@ test('a file that is imported, and a package in node_modules, are part of the ru
   await until('the change', async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(to('a')));
 });
 
-test('of a package the build that needs no Node is taken', async (t) => {
+test('a package is bundled in the build that needs no Node', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'routing_rules.ts': "import { where } from 'where';\nexport const routing_rules = where;",
@@ -229,7 +229,7 @@ test('functions appear and vanish with their files and folders', async (t) => {
   await until('its end', () => rules.functions.tenantOf('a') === null);
 });
 
-test('a set that keeps hanging is suspended, and comes back', async (t) => {
+test('a tenant that keeps hanging is suspended and comes back', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'routing_rules.ts':
@@ -245,7 +245,7 @@ test('a set that keeps hanging is suspended, and comes back', async (t) => {
   assert.equal(rules.tenants[0]!.state, 'serving');
 });
 
-test('a set that prints without end fills no log, and says what it has left out', async (t) => {
+test('a tenant that prints without end does not fill the log, which counts the lines left out', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'routing_rules.js':
@@ -265,7 +265,7 @@ test('a set that prints without end fills no log, and says what it has left out'
   assert.ok(printed().some((line) => /\(\d{4,} more lines were left out\)/.test(line)));
 });
 
-test('a call that is cut off is told with its function, its file and the option', async (t) => {
+test('the complaint about a call that was cut off names function, file and option', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'rewrite_query.ts': 'export const rewrite_query = () => null;',
@@ -282,7 +282,7 @@ test('a call that is cut off is told with its function, its file and the option'
   assert.ok(line.endsWith(`failed: deadline: ${message} [query hang ?]`), line);
 });
 
-test('a suspended set keeps the cause as its last error', async (t) => {
+test('a suspended tenant keeps the cause as its last error', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'routing_rules.ts':
@@ -297,7 +297,7 @@ test('a suspended set keeps the cause as its last error', async (t) => {
   assert.match(row!.lastError, /took longer than user_function_timeout/);
 });
 
-test('a trial call that fails says what the function was called with', async (t) => {
+test('the complaint about a failed trial call shows its arguments', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'routing_rules.ts': 'export const routing_rules = (u: string, q: string) => q.match(/x/)![0];' },
   });
@@ -307,7 +307,7 @@ test('a trial call that fails says what the function was called with', async (t)
   );
 });
 
-test('a database that does not exist, named in the trial call, is a warning when the rule is loaded', async (t) => {
+test('a trial call that names an unknown database is a warning when the rule is loaded', async (t) => {
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('replica') } });
   assert.ok(
     rules.lines.some((line) =>
@@ -320,7 +320,7 @@ test('a database that does not exist, named in the trial call, is a warning when
   assert.equal(rules.tenants[0]!.state, 'serving');
 });
 
-test('a version that is refused shows as an old version that serves, until it is taken back', async (t) => {
+test('a refused version shows as "serving old version" until the file is put back', async (t) => {
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
   const state = (): string => rules.tenants[0]!.state;
   assert.equal(state(), 'serving');
@@ -330,7 +330,7 @@ test('a version that is refused shows as an old version that serves, until it is
   await until('the return', () => state() === 'serving');
 });
 
-test('a second function beside the first one removes nothing', async (t) => {
+test('a second file beside the first one is not logged as a removal', async (t) => {
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
   await rules.write('rewrite_query.ts', "export const rewrite_query = () => 'other';");
   await until('both', async () => {

@@ -39,13 +39,13 @@ async function serve(t: Scope, folder: string, more: RulesOptions['settings'] = 
     settings: { user_functions_dir: files, ...more },
   });
   return async (query, as = {}) => {
-    const set = rules.functions.tenantOf('dev');
-    assert.ok(set, 'the rules are found');
+    const tenant = rules.functions.tenantOf('dev');
+    assert.ok(tenant, 'the rules are found');
     const decision = await new Promise<Awaited<ReturnType<Rules['ask']>>>((resolve) => {
       const context = { database: 'dev', login_database: 'dev' };
-      set.decide({ username: 'app', query, inTransaction: false, context, ...as }, resolve);
+      tenant.decide({ username: 'app', query, inTransaction: false, context, ...as }, resolve);
     });
-    const { failures, lastError } = set.observe([]);
+    const { failures, lastError } = tenant.observe([]);
     assert.deepEqual(failures, {}, lastError);
     if (decision.kind !== 'go') return `${decision.kind} ${decision.code}`;
     const route = decision.dbkey === null ? null : `-> ${decision.dbkey}`;

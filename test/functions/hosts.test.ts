@@ -1,4 +1,4 @@
-/** Who shares a sandbox process with whom, and what a whole proxy's functions do when one set misbehaves. */
+/** Which tenants share a sandbox process, and what the others notice when one misbehaves. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -46,7 +46,7 @@ const hostOf = (rules: Rules, name: string): unknown => rules.functions.tenantOf
 const stateOf = (rules: Rules, name: string): string =>
   rules.tenants.find((each) => each.databases.includes(name))!.state;
 
-test('a set that had to be killed moves to a process of its own, and serves on', async (t) => {
+test('a tenant whose process was killed gets a process of its own, and serves on', async (t) => {
   const rules = await start(t);
   const [stuck, own, other] = await Promise.all([
     rules.ask('stuck', 'bad'),
@@ -66,7 +66,7 @@ test('a set that had to be killed moves to a process of its own, and serves on',
   await until('a process in place of the one that was killed', () => sandboxes().length >= 4);
 });
 
-test('a set keeps a process of its own when RELOAD changes what all processes are started with', async (t) => {
+test('a tenant keeps a process of its own when RELOAD changes settings of all processes', async (t) => {
   const rules = await start(t);
   assert.equal((await rules.ask('stuck', 'bad')).kind, 'reject');
   const databases = ['good', 'bad', 'b'].map((name) => ({
@@ -97,7 +97,7 @@ test('a new version ends a suspension at once', async (t) => {
   assert.deepEqual(await rules.ask('to b', 'bad'), TO_B);
 });
 
-test('many calls, and long ones, that arrive together are all answered, in order', async (t) => {
+test('many calls and long ones that arrive together are all answered in order', async (t) => {
   const rules = await start(t, { user_function_timeout: 500 });
   const order: number[] = [];
   const ask = async (query: string, i: number): Promise<void> => {
@@ -128,7 +128,7 @@ test('a rule cannot forge lines of the log', async (t) => {
   for (const line of printed) assert.doesNotMatch(line, /[\u0000-\u001f]/);
 });
 
-test('another isolation is taken over while calls go on, and leaves no process behind', async (t) => {
+test('user_function_isolation may change under load, and leaves no process behind', async (t) => {
   const rules = await start(t, { user_function_timeout: 500 });
   await rules.ask('stuck', 'bad');
   const databases = ['good', 'bad', 'b'].map((name) => ({
@@ -182,7 +182,7 @@ test('a version that is being loaded while its tenant moves to another host is n
   assert.deepEqual(decision, { kind: 'go', query: null, dbkey: 'b' });
 });
 
-test('hundreds of sets have room, also when all their processes end at once', async (t) => {
+test('hundreds of tenants have room, even if all their processes end at once', async (t) => {
   const names = Array.from({ length: 160 }, (_, i) => `t${i}`);
   const files = Object.fromEntries(
     names.map((name) => [`${name}/routing_rules.js`, `export const routing_rules = () => '${name}';`]),

@@ -1,4 +1,4 @@
-/** How versions come to serve: what one tenant's files do to the loading of another's, and what is tried again. */
+/** How versions come to serve: how tenants affect each other's loading, and what is tried again. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -34,7 +34,7 @@ const reload = (rules: Rules, databases: readonly string[]): Promise<void> =>
     databases.map((name) => ({ name, routing_rules_file: null, rewrite_query_file: null })),
   );
 
-test("an endless top level that is saved again and again delays no other tenant's change", async (t) => {
+test("an endless top level that is saved over and over delays no other tenant's change", async (t) => {
   const rules = await Rules.start(t, {
     files: { 'a/routing_rules.ts': rule('a'), 'b/routing_rules.ts': rule('a') },
   });
@@ -61,7 +61,7 @@ test("an endless top level that is saved again and again delays no other tenant'
   assert.ok(refused <= 4, `${refused} trials of ${saved} versions`);
 });
 
-test('a rule that is saved again and again while it is built is loaded all the same', async (t) => {
+test('a rule that is saved over and over during its build is loaded all the same', async (t) => {
   const databases = Array.from({ length: 10_000 }, (_, i) => `d${i}`);
   const rules = await Rules.start(t, {
     files: { 'routing_rules.ts': rule('d0') },
@@ -89,7 +89,7 @@ test('a rule that is saved again and again while it is built is loaded all the s
   assert.ok(builds < saved, `${builds} builds of ${saved} versions`);
 });
 
-test('a killing rule that is renamed again and again is blamed on its tenant', async (t) => {
+test('a rule that kills its process is blamed on its tenant, however often it is renamed', async (t) => {
   const killing = (i: number): string =>
     `export const routing_rules = (u, q) => (q === 'kill' ? BigInt('9'.repeat(15000000)) : '${i}');`;
   const rules = await Rules.start(t, {
@@ -143,7 +143,7 @@ function askOf(tenant: Tenant): Promise<Decision> {
   });
 }
 
-test('a query that has waited too long for the first version is refused, also where failures pass', async (t) => {
+test('a query that waits too long for the first version is refused, even if failures pass', async (t) => {
   const rules = await Rules.start(t, { files: { 'else/where/routing_rules.ts': rule('b') } });
   const release = Promise.withResolvers<void>();
   const tenant = tenantWith(rules, (...job) => release.promise.then(() => bundlers.bundle(...job)), 10);
@@ -158,7 +158,7 @@ test('a query that has waited too long for the first version is refused, also wh
   assert.equal(JSON.stringify(await askOf(tenant)), to('b'));
 });
 
-test('a tenant that goes while queries wait for its first version lets none of them pass', async (t) => {
+test('a tenant that is removed before its first version refuses the queries that wait', async (t) => {
   const rules = await Rules.start(t, { files: { 'else/where/routing_rules.ts': rule('b') } });
   const tenant = tenantWith(rules, () => new Promise(() => {}));
   void tenant.reload();
@@ -167,7 +167,7 @@ test('a tenant that goes while queries wait for its first version lets none of t
   assert.equal((await asked).kind, 'reject');
 });
 
-test('what fails for lack of something is tried again, and queries wait for it', async (t) => {
+test('a build that fails for lack of descriptors is tried again, and queries wait for it', async (t) => {
   const rules = await Rules.start(t, { files: { 'else/where/routing_rules.ts': rule('b') } });
   let attempts = 0;
   const tenant = tenantWith(rules, (...job) =>
@@ -184,7 +184,7 @@ test('what fails for lack of something is tried again, and queries wait for it',
   assert.match(told[0]!, /^WARNING .*not loaded yet.*too many open files; tried again in 1 s/);
 });
 
-test('a rule that is saved while there are no descriptors left is loaded when there are', async (t) => {
+test('a rule that is saved while no descriptors are left is loaded once there are some', async (t) => {
   if (!existsSync('/usr/bin/prlimit')) return t.skip('there is no prlimit');
   const bouncer = await Bouncer.start(t, {
     databases: { a: 'host=127.0.0.1 port=1' },
@@ -238,7 +238,7 @@ test('the proxy listens before any rule is loaded, and its children have short c
   for (const line of lines) assert.ok(line.length < 1_500, `${line.length} characters`);
 });
 
-test('rule files and folders that anybody may write to are named in the log once', async (t) => {
+test('world-writable rule files and folders are named in the log once', async (t) => {
   const rules = await Rules.start(t, { files: { 'a/routing_rules.ts': rule('a'), 'a/lib.ts': '' } });
   const warnings = (): string[] => rules.lines.filter((line) => line.includes('world-writable'));
   assert.deepEqual(warnings(), []);
@@ -253,7 +253,7 @@ test('rule files and folders that anybody may write to are named in the log once
   assert.equal(warnings().length, 2);
 });
 
-test('a bundle that fails is built again only when something that it is made of changes', async (t) => {
+test('a bundle that fails is built again only when one of its files changes', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'routing_rules.ts': "import './lib.ts'; import './none.ts';", 'lib.ts': '' },
   });
@@ -269,7 +269,7 @@ test('a bundle that fails is built again only when something that it is made of 
   assert.equal(rules.lines.filter((line) => line.includes('not loaded')).length, 1);
 });
 
-test('a rule that has become a link to itself is reported, and the last good version goes on', async (t) => {
+test('a rule that has become a link to itself is reported, and the last good version stays active', async (t) => {
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') } });
   const file = join(rules.folder, 'routing_rules.ts');
   await symlink('routing_rules.ts', join(rules.folder, 'next'));
@@ -283,7 +283,7 @@ test('a rule that has become a link to itself is reported, and the last good ver
   await answers(rules, 'a', 'a');
 });
 
-test('user_functions_dir is exchanged by two renames, and by a link above it that is swapped', async (t) => {
+test('user_functions_dir may be replaced by two renames, or by swapping a link above it', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'v1/rules/routing_rules.ts': rule('a'), 'v2/rules/routing_rules.ts': rule('b') },
   });

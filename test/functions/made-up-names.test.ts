@@ -1,4 +1,4 @@
-/** Names that clients make up, which the entry `*` takes: each may have a folder of rules, and most have none. */
+/** Database names that clients make up and the entry `*` takes: each may have a folder of rules, and most have none. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import promises, { mkdir, rename, rm } from 'node:fs/promises';
@@ -28,7 +28,7 @@ async function routesTo(rules: Rules, database: string, dbkey: string | null): P
   });
 }
 
-test('ten thousand names cost no look at the file system, when they come or when a rule changes', async (t) => {
+test('ten thousand names cost no look at the file system, neither when they come nor when a rule changes', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'routing_rules.ts': rule('a'), 'own/routing_rules.ts': rule('b') },
     fallback: true,
@@ -48,7 +48,7 @@ test('ten thousand names cost no look at the file system, when they come or when
   assert.deepEqual(shown.toSorted(), ['a,b,*', 'own']);
 });
 
-test('a folder that appears for such a name applies to it, and to no other, and goes again', async (t) => {
+test('a folder that appears for such a name applies to that name alone, until it is removed', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'routing_rules.ts': rule('a') },
     fallback: true,
@@ -66,7 +66,7 @@ test('a folder that appears for such a name applies to it, and to no other, and 
   await routesTo(rules, 'other', 'a');
 });
 
-test('a guard of such a name goes on when its folder vanishes, and fails closed afterwards', async (t) => {
+test('a guard of such a name stays active when its folder vanishes, and fails closed afterwards', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'guarded/routing_rules.ts': rule('b') },
     fallback: true,
@@ -89,7 +89,7 @@ test('a guard of such a name goes on when its folder vanishes, and fails closed 
   assert.equal(rules.functions.tenantOf('guarded'), null);
 });
 
-test('a guard of such a name applies also where user_functions_dir may not be listed', async (t) => {
+test('a guard of such a name applies even if user_functions_dir may not be listed', async (t) => {
   const readdir = t.mock.method(promises, 'readdir', () =>
     Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' })),
   );
@@ -107,7 +107,7 @@ test('a guard of such a name applies also where user_functions_dir may not be li
   await routesTo(rules, 'guarded', 'b');
 });
 
-test('user_functions_dir that appears later counts for such names', async (t) => {
+test('a user_functions_dir that appears later applies to such names', async (t) => {
   const rules = await Rules.start(t, { files: {}, fallback: true, settings: REMOVED_AT_ONCE });
   assert.equal(rules.functions.tenantOf('late'), null);
   await rename(rules.folder, `${rules.folder}.away`);

@@ -1,4 +1,4 @@
-/** A rule whose file is gone: deployment tools remove files and write them again, and file systems are unmounted. */
+/** Rules whose files have gone: deployment tools remove files and write them again, and file systems are unmounted. */
 import assert from 'node:assert/strict';
 import { mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -67,7 +67,7 @@ const VANISHINGS: Record<string, Vanishing> = {
 };
 
 for (const [what, { files, vanish, answer = TO_B }] of Object.entries(VANISHINGS)) {
-  test(`a guard goes on when ${what}, and then each query is a failure until it is back`, async (t) => {
+  test(`a guard stays active when ${what}; after that each query fails until it is back`, async (t) => {
     const rules = await Rules.start(t, { files, settings: GUARDED });
     t.after(() => rm(`${rules.folder}.away`, { recursive: true, force: true }));
     assert.deepEqual(await rules.ask('q'), answer);
@@ -128,7 +128,7 @@ for (const grace of [0, 10_000]) {
   });
 }
 
-test('under pass a rule whose file is gone is removed after the grace period', async (t) => {
+test('with the policy pass, a rule whose file has gone is removed after the grace period', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'a/routing_rules.ts': rule('b'), 'routing_rules.ts': rule('a') },
     settings: { ...PASSING, user_function_removal_grace: 300 },
@@ -140,7 +140,7 @@ test('under pass a rule whose file is gone is removed after the grace period', a
   assert.deepEqual(await rules.ask('q'), { kind: 'go', query: null, dbkey: 'a' });
 });
 
-test('a database that nobody had named before is guarded while the file is away', async (t) => {
+test('a database that is named for the first time is guarded while the file is away', async (t) => {
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('b') }, settings: GUARDED });
   await rm(join(rules.folder, 'routing_rules.ts'));
   await until('the warning', () => rules.lines.some((line) => GONE.test(line)));
@@ -150,7 +150,7 @@ test('a database that nobody had named before is guarded while the file is away'
   assert.deepEqual(await rules.ask('q', 'a'), TO_B);
 });
 
-test('a file with another ending that comes instead of the one that is gone takes its place', async (t) => {
+test('a new file with another extension takes the place of one that has gone', async (t) => {
   const rules = await Rules.start(t, { files: { 'routing_rules.ts': rule('a') }, settings: GUARDED });
   await rm(join(rules.folder, 'routing_rules.ts'));
   await until('the warning', () => rules.lines.some((line) => GONE.test(line)));
@@ -158,7 +158,7 @@ test('a file with another ending that comes instead of the one that is gone take
   await until('the other one', async () => JSON.stringify(await rules.ask('q')) === JSON.stringify(TO_B));
 });
 
-test('an imported file that is gone, and a link that leads nowhere, leave the last good version', async (t) => {
+test('a missing import and a dangling link leave the last good version active', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'a/routing_rules.ts': "import { to } from './to.ts'; export const routing_rules = () => to;",
@@ -179,7 +179,7 @@ test('an imported file that is gone, and a link that leads nowhere, leave the la
   assert.equal((await rules.ask('q', 'b')).kind, 'reject');
 });
 
-test('while a deployment tool removes folders and writes them again, no query goes unjudged', async (t) => {
+test('no query goes unjudged while a deployment tool removes folders and writes them again', async (t) => {
   const guard = (i: number): string =>
     `import { reject } from 'pgswitchyard'; import './lib/x.ts'; export const rewrite_query = () => reject('no ${i}');`;
   const files = (i: number): Record<string, string> => ({

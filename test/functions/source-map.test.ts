@@ -1,4 +1,4 @@
-/** Places in a bundle, found without decoding all of its source map. */
+/** Finding places in a bundle without decoding all of its source map. */
 import assert from 'node:assert/strict';
 import { SourceMap } from 'node:module';
 import { test } from 'node:test';
@@ -29,7 +29,7 @@ async function mapOf(statements: number): Promise<{ json: string; lines: string[
   return { json: map!.text, lines: code!.text.split('\n') };
 }
 
-test("each place is the one that Node's own reader of source maps finds", async () => {
+test("every place agrees with Node's own reader of source maps", async () => {
   const { json, lines } = await mapOf(400);
   const index = indexMap(json);
   const node = new SourceMap(JSON.parse(json) as ConstructorParameters<typeof SourceMap>[0]);
@@ -50,7 +50,7 @@ test("each place is the one that Node's own reader of source maps finds", async 
   assert.ok(found > 1_000, `${found} places`);
 });
 
-test('a search reads the same piece of a map, however large the map is', async () => {
+test('a search decodes the same amount of a map, however large the map is', async () => {
   const reads = async (statements: number): Promise<number> => {
     const { json, lines } = await mapOf(statements);
     const index = indexMap(json);

@@ -18,7 +18,7 @@ async function answers(rules: Rules, dbkey: string | null): Promise<void> {
   });
 }
 
-test('for each function the nearest wins: option of the database, its folder, global option, folder', async (t) => {
+test('for each function the nearest file wins: database option, its folder, global option, folder', async (t) => {
   const folder = await temporaryFolder('sources');
   t.after(() => rm(folder, { recursive: true }));
   const files = ['routing_rules.ts', 'routing_rules.js', 'dev/routing_rules.mts', 'dev/rewrite_query.js'];
@@ -50,7 +50,7 @@ test('for each function the nearest wins: option of the database, its folder, gl
     assert.equal(sourceFiles(settings, name, undefined)?.routing, join(folder, 'routing_rules.ts'), name);
 });
 
-test('a file that is dropped in, replaced by renaming, and deleted takes effect each time', async (t) => {
+test('a file takes effect when it is added, replaced by renaming, and deleted', async (t) => {
   const rules = await Rules.start(t, { files: {}, settings: REMOVED_AT_ONCE });
   assert.equal(rules.functions.tenantOf('a'), null);
   await rules.write('routing_rules.ts', rule('a'));

@@ -1,4 +1,4 @@
-/** What serves while other files come to apply to a database. */
+/** Which functions serve while other files come to apply to a database. */
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { until } from '../support/wait.ts';
 
 const rule = (dbkey: string): string => `export const routing_rules = () => '${dbkey}';`;
 
-test('the first query of a database that nobody had named waits until its rules are loaded', async (t) => {
+test('the first query of a database that was not named before waits until its rules are loaded', async (t) => {
   const files = {
     'from-star/rewrite_query.ts': "export const rewrite_query = () => 'rewritten';",
   };
@@ -18,12 +18,12 @@ test('the first query of a database that nobody had named waits until its rules 
   for (const decision of await Promise.all(asked)) assert.deepEqual(decision, rewritten);
 });
 
-test('a first version that is broken keeps nobody waiting', async (t) => {
+test('a broken first version delays no query', async (t) => {
   const rules = await Rules.start(t, { files: { 'from-star/routing_rules.ts': 'export const' } });
   for (let i = 0; i < 2; i++) assert.equal((await rules.ask('SELECT 1', 'from-star')).kind, 'reject');
 });
 
-test('whatever is dropped in, no query goes without the rules that were there before', async (t) => {
+test('whatever files are added, no query goes without the rules that were there before', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'routing_rules.ts': rule('b') },
     settings: REMOVED_AT_ONCE,

@@ -1,4 +1,4 @@
-/** Whose turn it is when many tenants want something that few can have at once. */
+/** How turns are shared out when many tenants want work done that few can have done at once. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Blame } from '../../src/functions/tenants/blame.ts';
@@ -17,7 +17,7 @@ test('a tenant that asks a hundred times delays another one by one turn', async 
   assert.equal(order.length, 102);
 });
 
-test('a tenant has one turn at a time, also where several are free', async () => {
+test('a tenant has one turn at a time, even if several are free', async () => {
   const turns = new Turns(3);
   let running = 0;
   let most = 0;
@@ -32,7 +32,7 @@ test('a tenant has one turn at a time, also where several are free', async () =>
   assert.equal(most, 3);
 });
 
-test('work that takes long goes on, and its turn is given to another tenant', async () => {
+test('work that takes long continues, and another tenant gets its turn', async () => {
   const turns = new Turns(1);
   const { promise, resolve } = Promise.withResolvers<void>();
   const slow = turns.run('slow', () => promise, 1);
@@ -43,7 +43,7 @@ test('work that takes long goes on, and its turn is given to another tenant', as
   assert.equal(await again, 'again');
 });
 
-test('a turn whose work fails is given on', async () => {
+test('a turn passes on when its work fails', async () => {
   const turns = new Turns(1);
   await assert.rejects(turns.run('a', () => Promise.reject(new Error('no'))));
   assert.equal(await turns.run('b', () => Promise.resolve(5)), 5);

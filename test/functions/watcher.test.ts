@@ -1,4 +1,4 @@
-/** When changes of folders are reported, and which. */
+/** Which changes of folders are reported, and when. */
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,20 +13,20 @@ async function folderOf(t: TestContext): Promise<string> {
   return folder;
 }
 
-function eventsTo(told: Set<string>, more: Partial<WatchEvents> = {}): WatchEvents {
+function eventsTo(reported: Set<string>, more: Partial<WatchEvents> = {}): WatchEvents {
   return {
-    onChange: (paths) => paths.forEach((path) => told.add(path)),
+    onChange: (paths) => paths.forEach((path) => reported.add(path)),
     onPoll() {},
     onBlind() {},
     ...more,
   };
 }
 
-test('a file that is written without a pause is told of, and keeps no other folder waiting', async (t) => {
+test('a file that is written without a pause is reported, and delays no other folder', async (t) => {
   const folder = await folderOf(t);
   await Promise.all(['busy', 'calm'].map((name) => mkdir(join(folder, name))));
-  const told = new Set<string>();
-  const watcher = new SourceWatcher(eventsTo(told));
+  const reported = new Set<string>();
+  const watcher = new SourceWatcher(eventsTo(reported));
   t.after(() => watcher.close());
   const [busy, calm] = [join(folder, 'busy', 'rule.ts'), join(folder, 'calm', 'rule.ts')];
   watcher.watch('owner', [busy, calm]);
@@ -34,44 +34,44 @@ test('a file that is written without a pause is told of, and keeps no other fold
   const writing = (async (): Promise<void> => {
     while (!isDone) await writeFile(busy, 'x');
   })();
-  await until('the busy one', () => told.has(busy));
+  await until('the busy one', () => reported.has(busy));
   await writeFile(calm, 'x');
-  await until('the calm one', () => told.has(calm));
-  told.clear();
-  await until('the busy one again', () => told.has(busy));
+  await until('the calm one', () => reported.has(calm));
+  reported.clear();
+  await until('the busy one again', () => reported.has(busy));
   isDone = true;
   await writing;
 });
 
-test('changes of files beside those that are watched are not reported', async (t) => {
+test('changes of files next to watched ones are not reported', async (t) => {
   const folder = await folderOf(t);
-  const told = new Set<string>();
-  const watcher = new SourceWatcher(eventsTo(told));
+  const reported = new Set<string>();
+  const watcher = new SourceWatcher(eventsTo(reported));
   t.after(() => watcher.close());
   const rule = join(folder, 'rule.ts');
   watcher.watch('owner', [rule]);
   for (let i = 0; i < 50; i++) await writeFile(join(folder, 'proxy.log'), 'x'.repeat(i));
   await writeFile(rule, 'x');
-  await until('the rule', () => told.has(rule));
-  assert.deepEqual([...told], [rule]);
+  await until('the rule', () => reported.has(rule));
+  assert.deepEqual([...reported], [rule]);
 });
 
-test('a folder that is exchanged for another one is watched under its name', async (t) => {
+test('a folder that is replaced by another one is watched by its name', async (t) => {
   const folder = await folderOf(t);
   await Promise.all(['now', 'next'].map((name) => mkdir(join(folder, name))));
-  const told = new Set<string>();
-  const watcher = new SourceWatcher(eventsTo(told));
+  const reported = new Set<string>();
+  const watcher = new SourceWatcher(eventsTo(reported));
   t.after(() => watcher.close());
   const [now, rule] = [join(folder, 'now'), join(folder, 'now', 'rule.ts')];
   watcher.watch('owner', [now, rule]);
   await rename(now, join(folder, 'before'));
   await rename(join(folder, 'next'), now);
-  await until('the folder', () => told.has(now));
+  await until('the folder', () => reported.has(now));
   await writeFile(rule, 'x');
-  await until('the rule in it', () => told.has(rule));
+  await until('the rule in it', () => reported.has(rule));
 });
 
-test('folders that the kernel refuses to watch are named once, and looked at all the same', async (t) => {
+test('folders that the kernel refuses to watch are named once, and polled', async (t) => {
   const said: string[] = [];
   let polls = 0;
   const refuse = (): never => {

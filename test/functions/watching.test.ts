@@ -22,7 +22,7 @@ for (const [what, file] of [
   ['a file', 'lib/to.ts'],
   ['a file without its ending', 'lib/deep/to'],
 ]) {
-  test(`${what} that an import has missed is dropped in`, async (t) => {
+  test(`${what} is added later that an import has missed`, async (t) => {
     const rules = await Rules.start(t, { files: { 'routing_rules.ts': importing(`./${file}`) } });
     assert.match(rules.lines[0] ?? '', /not loaded.*routing_rules\.ts[^]*Could not resolve/);
     await rules.write(file!.endsWith('.ts') ? file! : `${file}.ts`, "export const to = 'b';");
@@ -50,7 +50,7 @@ for (const name of ['where', '@scope/where']) {
   });
 }
 
-test('a file that was broken from the start, in a folder that is only imported from, is mended', async (t) => {
+test('a broken file in a folder that is only imported from is noticed when it is mended', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'routing_rules.ts': importing('./lib/to.ts'), 'lib/to.ts': 'export const to = ;' },
   });
@@ -59,7 +59,7 @@ test('a file that was broken from the start, in a folder that is only imported f
   await answers(rules, 'b');
 });
 
-test('a rule is taken out of the folder of its database and put back in again', async (t) => {
+test('a rule is taken out of the folder of its database and put back', async (t) => {
   const databases = ['a', 'dev.1', 'my-db', 'with space'];
   const rules = await Rules.start(t, { files: {}, databases, settings: REMOVED_AT_ONCE });
   for (const database of databases) {
@@ -72,7 +72,7 @@ test('a rule is taken out of the folder of its database and put back in again', 
   }
 });
 
-test('a folder that a rule has ceased to import from still gets rules of its own', async (t) => {
+test('a folder that a rule no longer imports from still gets rules of its own', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'routing_rules.ts': importing('./b/to.ts'), 'b/to.ts': "export const to = 'b';" },
   });
@@ -83,7 +83,7 @@ test('a folder that a rule has ceased to import from still gets rules of its own
   await answers(rules, 'b', 'b');
 });
 
-test('user_functions_dir is made while the proxy runs, taken away, and made again', async (t) => {
+test('user_functions_dir is created while the proxy runs, removed, and created again', async (t) => {
   const rules = await Rules.start(t, { files: {}, settings: REMOVED_AT_ONCE });
   const folder = join(rules.folder, 'etc', 'rules');
   const databases = [{ name: 'a', routing_rules_file: null, rewrite_query_file: null }];
@@ -96,7 +96,7 @@ test('user_functions_dir is made while the proxy runs, taken away, and made agai
   }
 });
 
-test('a rule that is a link follows its target, which may be away for a while', async (t) => {
+test('a rule that is a link follows its target, even after that was away for a while', async (t) => {
   const elsewhere = await mkdtemp(join(tmpdir(), 'pgswitchyard-linked-'));
   t.after(() => rm(elsewhere, { recursive: true }));
   const target = join(elsewhere, 'any-name.ts');
@@ -113,7 +113,7 @@ test('a rule that is a link follows its target, which may be away for a while', 
   await answers(rules, 'b');
 });
 
-test('a rule that another one takes the place of is no mistake', async (t) => {
+test('a rule that is replaced by another file is not logged as a mistake', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'a/routing_rules.ts': rule('a'), 'routing_rules.js': rule('b') },
     settings: REMOVED_AT_ONCE,

@@ -106,11 +106,11 @@ export class Rules {
 
   /** What becomes of a query of user `u` in a database. `as`: what else is known of the call. */
   ask(query: string, database = 'a', as: Partial<FunctionCall> = {}): Promise<Decision> {
-    const set = this.functions.tenantOf(database);
-    if (set === null) return Promise.resolve({ kind: 'go', query: null, dbkey: null });
+    const tenant = this.functions.tenantOf(database);
+    if (tenant === null) return Promise.resolve({ kind: 'go', query: null, dbkey: null });
     return new Promise((resolve) => {
       const context = { database, login_database: database };
-      set.decide({ username: 'u', query, inTransaction: false, context, ...as }, resolve);
+      tenant.decide({ username: 'u', query, inTransaction: false, context, ...as }, resolve);
     });
   }
 }
