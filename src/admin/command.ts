@@ -1,7 +1,7 @@
 /** The form of the console's commands, and what they have in common. */
 import type { Database } from '../pool/database.ts';
 import { ADMIN_DATABASE } from '../session/names.ts';
-import { commandError } from './answers.ts';
+import { consoleErrors } from './errors.ts';
 import type { Operator } from './operator.ts';
 
 /**
@@ -23,8 +23,8 @@ export function databaseOrAll(operator: Operator, name: string, action: string):
 
 /** The database that a command names, created if only the `*` entry matches. @throws ClientError */
 export function databaseFor({ steer }: Operator, name: string, action: string): Database {
-  if (name === ADMIN_DATABASE) throw commandError(`cannot ${action} admin db: ${name}`);
+  if (name === ADMIN_DATABASE) throw consoleErrors.adminDatabase(action, name);
   const database = steer.database(name);
-  if (database === null) throw commandError(`no such database: ${name}`);
+  if (database === null) throw consoleErrors.noSuchDatabase(name);
   return database;
 }

@@ -8,7 +8,8 @@ import { ClientError } from '../wire/errors.ts';
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frame.ts';
 import { cString, readyForQuery } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
-import { commandError, UsageError } from './answers.ts';
+import { UsageError } from './answers.ts';
+import { consoleErrors } from './errors.ts';
 import { limitReached, rightsOf, welcome } from './entrance.ts';
 import type { Observe } from './observe.ts';
 import { Operator } from './operator.ts';
@@ -40,8 +41,7 @@ export class Console implements AdminConsole {
   enter(client: Client): void {
     const { sessions, observe, stats } = this.#parts;
     const isAdmin = rightsOf(client, observe.config.settings);
-    if (isAdmin === null)
-      return client.close('not allowed', new ClientError('FATAL', '08P01', 'not allowed'));
+    if (isAdmin === null) return end(client, consoleErrors.notAllowed());
     const refusal = limitReached(client, sessions, observe.config.settings);
     if (refusal !== null) return client.close(refusal.message, refusal);
     sessions.countOnConsole(client);
@@ -90,14 +90,14 @@ export class Console implements AdminConsole {
     ) {
       const { held } = client.intake;
       const size = frameSize(held, 0, MAX_STATEMENT_BYTES);
-      if (size === BAD_HEADER) return end(client, 'incomplete pkt');
+      if (size === BAD_HEADER) return end(client, consoleErrors.incompletePacket());
       if (size === INCOMPLETE || held.length < size) return;
       client.intake.drop(size);
       const payload = held.subarray(HEADER_BYTES, size);
       switch (held[0]) {
         case Frontend.Query: {
           const text = cString(payload, 0);
-          if (text === null) return end(client, 'incomplete query');
+          if (text === null) return end(client, consoleErrors.incompleteQuery());
           this.#execute(operator, text.text);
           break;
         }
@@ -106,18 +106,18 @@ export class Console implements AdminConsole {
         case Frontend.Parse:
         case Frontend.Bind:
         case Frontend.Execute:
-          return this.#refuse(operator, 'extended query protocol not supported by admin console');
+          return this.#refuse(operator, consoleErrors.extendedProtocol());
         default:
-          return this.#refuse(operator, `unsupported packet type for admin console: ${held[0]}`);
+          return this.#refuse(operator, consoleErrors.unsupportedPacket(held[0]!));
       }
     }
     if ((operator.isBusy || client.gate.isHalted) && client.intake.held.length > MAX_STATEMENT_BYTES)
       client.socket.pause();
   }
 
-  #refuse(operator: Operator, message: string): void {
-    this.#complain(operator, commandError(message));
-    end(operator.client, 'bad packet');
+  #refuse(operator: Operator, error: ClientError): void {
+    this.#complain(operator, error);
+    end(operator.client, consoleErrors.badPacket());
   }
 
   #execute(operator: Operator, text: string): void {
@@ -138,8 +138,7 @@ export class Console implements AdminConsole {
         (error: unknown) => {
           if (operator.isGone) return false;
           if (error instanceof ClientError) this.#complain(operator, error);
-          else if (error instanceof UsageError)
-            this.#complain(operator, commandError(`invalid command '${text}', use SHOW HELP;`));
+          else if (error instanceof UsageError) this.#complain(operator, consoleErrors.invalidCommand(text));
           else throw error;
           return true;
         },
@@ -161,6 +160,6 @@ export class Console implements AdminConsole {
   }
 }
 
-function end(client: Client, reason: string): void {
-  client.close(reason, new ClientError('FATAL', '08P01', reason));
+function end(client: Client, error: ClientError): void {
+  client.close(error.message, error);
 }

@@ -1,8 +1,7 @@
 /** A client on the console: its rights, and the command that it waits for. */
 import type { Client } from '../session/client.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { ClientError } from '../wire/errors.ts';
-import { commandError } from './answers.ts';
+import { consoleErrors } from './errors.ts';
 import type { Observe } from './observe.ts';
 import type { Steer } from './steer.ts';
 
@@ -38,7 +37,7 @@ export class Operator {
 
   /** @throws ClientError */
   requireAdmin(): void {
-    if (!this.isAdmin) throw commandError('admin access needed');
+    if (!this.isAdmin) throw consoleErrors.adminNeeded();
   }
 
   /**
@@ -60,7 +59,7 @@ export class Operator {
     this.#onCancel = null;
     if (!this.#isCanceled) return;
     this.#isCanceled = false;
-    throw new ClientError('ERROR', '57014', 'canceling statement due to user request');
+    throw consoleErrors.canceled();
   }
 
   /** Resolves when the client has taken what it was sent, or has left; at once where little of it is unsent. */

@@ -3,9 +3,9 @@ import { applySet } from '../config/change.ts';
 import { isOptionName, optionOf } from '../config/options.ts';
 import { canPassDescriptors, sendDescriptors } from '../platform/descriptors.ts';
 import { fdOf } from '../platform/libc.ts';
-import { ClientError } from '../wire/errors.ts';
-import { commandError, notice, UsageError } from './answers.ts';
+import { notice, UsageError } from './answers.ts';
 import { logCommand } from './command.ts';
+import { consoleErrors } from './errors.ts';
 import type { Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
 import type { StopMode } from './steer.ts';
@@ -27,9 +27,7 @@ export async function reload(operator: Operator, argument: string): Promise<Buff
     const lines = (error as Error).message.split('\n');
     for (const line of lines) log.error(line);
     log.error('RELOAD Failed, see logs for more details');
-    throw new ClientError('ERROR', 'F0000', 'RELOAD failed, see logs for additional details', {
-      detail: shortened(lines),
-    });
+    throw consoleErrors.reloadFailed(shortened(lines));
   }
   return commandComplete('RELOAD');
 }
@@ -54,7 +52,7 @@ export async function setOption(operator: Operator, key: string, value: string):
   } catch (error) {
     const { message } = error as Error;
     log.error(`SET ${key}: ${message}`);
-    throw new ClientError('ERROR', '08P01', 'SET failed', { detail: shortened(message.split('\n')) });
+    throw consoleErrors.setFailed(shortened(message.split('\n')));
   }
   if (await steer.set(next)) return done;
   return Buffer.concat([notice('TLS settings could not be applied, still using old configuration'), done]);
@@ -94,9 +92,9 @@ export function takeOver(operator: Operator, argument: string): Buffer {
   if (argument !== '') throw new UsageError();
   const { client, log, steer } = operator;
   operator.requireAdmin();
-  if (!client.login.isOwnProcess) throw commandError('only a process of the same user can take over');
+  if (!client.login.isOwnProcess) throw consoleErrors.notOwnProcess();
   const fd = fdOf(client.socket);
-  if (!canPassDescriptors() || fd < 0) throw commandError('descriptors cannot be passed here');
+  if (!canPassDescriptors() || fd < 0) throw consoleErrors.cannotPassDescriptors();
   const descriptors = steer.handOver();
   client.socket.once('close', () => steer.takeBack());
   log.info({ event: 'takeover' }, `passing ${descriptors.length} listening sockets to a new process`);

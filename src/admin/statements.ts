@@ -1,6 +1,7 @@
 /** Answers a statement of the console's language: SHOW, SET, a verb, or a command for clusters. */
-import { notice, commandError, UsageError } from './answers.ts';
+import { notice, UsageError } from './answers.ts';
 import type { Command } from './command.ts';
+import { consoleErrors } from './errors.ts';
 import { parseStatement } from './grammar.ts';
 import { HELP } from './help.ts';
 import type { Operator } from './operator.ts';
@@ -59,7 +60,7 @@ export async function answerTo(operator: Operator, text: string): Promise<Buffer
     case 'unknown':
       throw new UsageError();
     case 'bad arguments':
-      throw commandError('bad arguments');
+      throw consoleErrors.badArguments();
     case 'set':
       if (FAKED.has(statement.key.toLowerCase()))
         return Buffer.concat([notice('SET ignored'), commandComplete('SET')]);

@@ -1,13 +1,14 @@
 /** NOTIFY TOPOLOGY and SWITCHOVER: the console's commands for clusters. */
 import type { ClusterController } from '../switchover/controller.ts';
 import { PlannedSwitchover } from '../switchover/planned/planned.ts';
-import { commandError, notice } from './answers.ts';
+import { notice } from './answers.ts';
+import { consoleErrors } from './errors.ts';
 import type { Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
 
 function controllerOf({ steer }: Operator, name: string): ClusterController {
   const controller = steer.clusters.get(name);
-  if (controller === undefined) throw commandError(`no such database with a topology_query: ${name}`);
+  if (controller === undefined) throw consoleErrors.noSuchCluster(name);
   return controller;
 }
 
@@ -45,7 +46,7 @@ export async function switchOver(
         log[level]({ database, event: 'switchover' }, `switchover ${database}: ${message}`),
     });
   } catch (error) {
-    throw commandError(`switchover failed: ${(error as Error).message}`);
+    throw consoleErrors.switchoverFailed((error as Error).message);
   }
   const left = await runFor(operator, switchover, (message) =>
     log.warn({ database }, `SWITCHOVER '${database}' TO '${name}' failed: ${message}`),
@@ -87,7 +88,7 @@ async function runFor(
   } finally {
     client.errand.onLeft(onLeft);
   }
-  if (failure !== null) throw commandError(`switchover failed: ${(failure as Error).message}`);
+  if (failure !== null) throw consoleErrors.switchoverFailed((failure as Error).message);
   return left;
 }
 

@@ -1,12 +1,13 @@
 /** PAUSE, RESUME, SUSPEND, DISABLE, ENABLE, RECONNECT, KILL, KILL_CLIENT and WAIT_CLOSE: who is served. */
 import { ADMIN_DATABASE } from '../session/names.ts';
-import { commandError, UsageError } from './answers.ts';
+import { UsageError } from './answers.ts';
 import { databaseFor, databaseOrAll, logCommand } from './command.ts';
+import { consoleErrors } from './errors.ts';
 import type { Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
 
 function refuseWhenPaused({ steer }: Operator): void {
-  if (steer.isPaused(null) || steer.isSuspended) throw commandError('already suspended/paused');
+  if (steer.isPaused(null) || steer.isSuspended) throw consoleErrors.alreadyHeld();
 }
 
 export async function pause(operator: Operator, argument: string): Promise<Buffer> {
@@ -21,7 +22,7 @@ export async function pause(operator: Operator, argument: string): Promise<Buffe
   };
   await operator.waitUntil(() => !steer.isPaused(database) || !steer.hasServers(database), undo);
   // scripts rely on PAUSE having succeeded
-  if (!steer.isPaused(database)) throw commandError('pause was ended by RESUME');
+  if (!steer.isPaused(database)) throw consoleErrors.pauseEnded();
   return commandComplete('PAUSE');
 }
 
@@ -31,13 +32,13 @@ export function resume(operator: Operator, argument: string): Buffer {
   logCommand(operator, 'RESUME', argument);
   if (argument === '') {
     const isHeld = steer.isPaused(null) || steer.isSuspended;
-    if (steer.endsWaiting || (steer.isStopping && !isHeld)) throw commandError('pooler is shutting down');
-    if (!isHeld) throw commandError('pooler is not paused/suspended');
+    if (steer.endsWaiting || (steer.isStopping && !isHeld)) throw consoleErrors.shuttingDown();
+    if (!isHeld) throw consoleErrors.notHeld();
     steer.resume(null);
   } else {
     const database = steer.knownDatabase(argument);
-    if (database === null && argument !== ADMIN_DATABASE) throw commandError(`no such database: ${argument}`);
-    if (!database?.paused) throw commandError(`database ${argument} is not paused`);
+    if (database === null && argument !== ADMIN_DATABASE) throw consoleErrors.noSuchDatabase(argument);
+    if (!database?.paused) throw consoleErrors.databaseNotPaused(argument);
     steer.resume(database);
   }
   return commandComplete('RESUME');
@@ -48,17 +49,16 @@ export async function suspend(operator: Operator, argument: string): Promise<Buf
   operator.requireAdmin();
   const { steer } = operator;
   refuseWhenPaused(operator);
-  for (const database of steer.databases())
-    if (database.paused) throw commandError('cannot suspend with paused databases');
+  for (const database of steer.databases()) if (database.paused) throw consoleErrors.pausedDatabases();
   logCommand(operator, 'SUSPEND', '');
   await operator.waitFor(steer.suspend(), () => steer.resume(null));
-  if (!steer.isSuspended) throw commandError('suspend was ended by RESUME');
+  if (!steer.isSuspended) throw consoleErrors.suspendEnded();
   return commandComplete('SUSPEND');
 }
 
 export function disable(operator: Operator, argument: string): Buffer {
   operator.requireAdmin();
-  if (argument === '') throw commandError('a database is required');
+  if (argument === '') throw consoleErrors.databaseRequired();
   logCommand(operator, 'DISABLE', argument);
   databaseFor(operator, argument, 'disable').setDisabled(true);
   return commandComplete('DISABLE');
@@ -66,7 +66,7 @@ export function disable(operator: Operator, argument: string): Buffer {
 
 export function enable(operator: Operator, argument: string): Buffer {
   operator.requireAdmin();
-  if (argument === '') throw commandError('a database is required');
+  if (argument === '') throw consoleErrors.databaseRequired();
   logCommand(operator, 'ENABLE', argument);
   databaseFor(operator, argument, 'enable').setDisabled(false);
   return commandComplete('ENABLE');
@@ -95,8 +95,8 @@ export function kill(operator: Operator, argument: string): Buffer {
 export function killClient(operator: Operator, argument: string): Buffer {
   operator.requireAdmin();
   const id = /^\d+/.exec(argument);
-  if (id === null) throw commandError('invalid client pointer supplied');
-  if (!operator.steer.killClient(Number(id[0]))) throw commandError('client not found');
+  if (id === null) throw consoleErrors.badClientId();
+  if (!operator.steer.killClient(Number(id[0]))) throw consoleErrors.noSuchClient();
   return commandComplete('KILL_CLIENT');
 }
 

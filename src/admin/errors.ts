@@ -1,0 +1,173 @@
+/** Every error that the console sends, with pgbouncer's wording where pgbouncer has one. */
+import { error, fatal, PGBOUNCER, row, type ClientError } from '../wire/errors.ts';
+
+/** An error that a statement is answered with. The connection stays. */
+function answer(message: string): ClientError {
+  return error(PGBOUNCER, message);
+}
+
+const CORRECT = 'Correct the statement; SHOW HELP lists them all.';
+const CORRECT_NAME = 'Correct the name; SHOW DATABASES lists them.';
+const USE_LIBPQ = 'Use psql, or a driver with the simple query protocol.';
+
+/** `consoleErrors.noSuchDatabase('x')` */
+export const consoleErrors = {
+  notAllowed: row(
+    () => fatal('not allowed'),
+    [],
+    'The user is neither in `admin_users` nor in `stats_users`.',
+    'Log in as one of these users.',
+  ),
+  adminNeeded: row(
+    () => answer('admin access needed'),
+    [],
+    'The user is in `stats_users` alone, and may only use SHOW.',
+    'Log in as one of `admin_users`.',
+  ),
+  incompletePacket: row(
+    () => fatal('incomplete pkt'),
+    [],
+    'A message has a bad length, or is longer than 64 kB.',
+    USE_LIBPQ,
+  ),
+  incompleteQuery: row(() => fatal('incomplete query'), [], 'A Query message has no end.', USE_LIBPQ),
+  badPacket: row(() => fatal('bad packet'), [], 'Follows each of the next two errors.', USE_LIBPQ),
+  extendedProtocol: row(
+    () => answer('extended query protocol not supported by admin console'),
+    [],
+    'The client uses the extended query protocol.',
+    USE_LIBPQ,
+  ),
+  unsupportedPacket: row(
+    (type: number) => answer(`unsupported packet type for admin console: ${type}`),
+    [99],
+    'The client sends a message that the console does not know.',
+    USE_LIBPQ,
+  ),
+  invalidCommand: row(
+    (text: string) => answer(`invalid command '${text}', use SHOW HELP;`),
+    ['STATEMENT'],
+    "The statement is not in the console's language.",
+    CORRECT,
+  ),
+  badArguments: row(
+    () => answer('bad arguments'),
+    [],
+    'The console knows the statement, and not with these arguments.',
+    CORRECT,
+  ),
+  databaseRequired: row(
+    () => answer('a database is required'),
+    [],
+    'DISABLE or ENABLE without the name of a database.',
+    CORRECT,
+  ),
+  noSuchDatabase: row(
+    (name: string) => answer(`no such database: ${name}`),
+    ['DATABASE'],
+    'A statement names a database that is not configured.',
+    CORRECT_NAME,
+  ),
+  adminDatabase: row(
+    (action: string, name: string) => answer(`cannot ${action} admin db: ${name}`),
+    ['pause', 'pgbouncer'],
+    'A statement names the console itself.',
+    CORRECT_NAME,
+  ),
+  noSuchCluster: row(
+    (name: string) => answer(`no such database with a topology_query: ${name}`),
+    ['DATABASE'],
+    'SWITCHOVER or NOTIFY TOPOLOGY names a database that is no cluster.',
+    'Correct the name; SHOW TOPOLOGY lists the clusters.',
+  ),
+  switchoverFailed: row(
+    (reason: string) => answer(`switchover failed: ${reason}`),
+    ['REASON'],
+    'A SWITCHOVER was refused, was given up or failed.',
+    'Remove the reason; docs/switchover.md says what was left behind.',
+  ),
+  alreadyHeld: row(
+    () => answer('already suspended/paused'),
+    [],
+    'PAUSE, SUSPEND or KILL while all databases are paused or suspended.',
+    'RESUME first.',
+  ),
+  pausedDatabases: row(
+    () => answer('cannot suspend with paused databases'),
+    [],
+    'SUSPEND while a single database is paused.',
+    'RESUME the database first.',
+  ),
+  pauseEnded: row(
+    () => answer('pause was ended by RESUME'),
+    [],
+    'Another operator used RESUME before the PAUSE was complete.',
+    'PAUSE again if it is still needed.',
+  ),
+  suspendEnded: row(
+    () => answer('suspend was ended by RESUME'),
+    [],
+    'Another operator used RESUME before the SUSPEND was complete.',
+    'SUSPEND again if it is still needed.',
+  ),
+  notHeld: row(
+    () => answer('pooler is not paused/suspended'),
+    [],
+    'RESUME while nothing is paused or suspended.',
+    'None needed.',
+  ),
+  databaseNotPaused: row(
+    (name: string) => answer(`database ${name} is not paused`),
+    ['DATABASE'],
+    'RESUME of a database that is not paused.',
+    'None needed.',
+  ),
+  shuttingDown: row(
+    () => answer('pooler is shutting down'),
+    [],
+    'RESUME while the proxy is shutting down.',
+    'None needed.',
+  ),
+  badClientId: row(
+    () => answer('invalid client pointer supplied'),
+    [],
+    'KILL_CLIENT without a number.',
+    'Take the number from the column `id` of SHOW CLIENTS.',
+  ),
+  noSuchClient: row(
+    () => answer('client not found'),
+    [],
+    'KILL_CLIENT of a client that is not connected any more, or never was.',
+    'Take the number from the column `id` of SHOW CLIENTS.',
+  ),
+  reloadFailed: row(
+    (detail: string) => error('F0000', 'RELOAD failed, see logs for additional details', { detail }),
+    [''],
+    'The configuration has mistakes, and the old one stays in force. The detail lists them.',
+    'Correct the configuration and RELOAD again.',
+  ),
+  setFailed: row(
+    (detail: string) => error(PGBOUNCER, 'SET failed', { detail }),
+    [''],
+    'The option does not exist, or not with this value. The detail says which.',
+    'Correct the statement; SHOW CONFIG lists the options.',
+  ),
+  canceled: row(
+    () => error('57014', 'canceling statement due to user request'),
+    [],
+    'The operator has canceled a statement that was waiting.',
+    'None needed.',
+  ),
+  notOwnProcess: row(
+    () => answer('only a process of the same user can take over'),
+    [],
+    'TAKEOVER from a connection that is not of the same system user.',
+    'Start the new process with -R, as the same user.',
+  ),
+  cannotPassDescriptors: row(
+    () => answer('descriptors cannot be passed here'),
+    [],
+    'TAKEOVER where sockets cannot be handed to another process.',
+    'Use Linux, a Node with node:ffi, and the Unix socket.',
+  ),
+} as const;
