@@ -61,7 +61,7 @@ export function decideAtTarget(
 
 /**
  * Bytes of the text of a Query or Parse that is over user_function_max_query: the functions never see it.
- * @returns 0: it is not longer, that is not known before all of it has come, or there are no functions
+ * @returns 0: the text is not longer, or has not arrived in full, or there are no functions
  */
 export function tooLongForFunctions(
   client: LoggedInClient,
@@ -122,7 +122,7 @@ function contextOf(client: LoggedInClient, tenant: Tenant, entry: string): Clien
 /** The functions have answered: the held message goes through the steps again. */
 export function decided(client: LoggedInClient, asked: Asked, decision: Decision): void {
   if (client.isClosed || !client.question.answer(asked)) return;
-  // its server has failed meanwhile: another message may be the first one now
+  // its server has failed since: another message may be the first one now
   if (client.loss.awaitsVerdict) return;
   client.question.note(asked, decision);
   client.gate.open('decision');

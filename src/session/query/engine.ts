@@ -3,9 +3,9 @@
  *
  *     lost? -> allowed? -> too large? -> decide -> route -> decide again -> link -> rewrite -> track -> send
  *
- * The first step is the relay's, which makes it for every message (client-messages.ts). Each step lets the message go on or
- * says what becomes of it. A message that must wait, for user functions, for a server or for the answers to earlier messages,
- * is held and goes through the steps again from the beginning: `client.question` keeps what has been decided.
+ * The relay takes the first step, for every kind of message (client-messages.ts). Each step lets the message continue or
+ * returns its outcome. A message that must wait, for user functions, for a server or for the answers to earlier messages, is
+ * held and goes through all the steps again: `client.question` keeps the decisions.
  */
 import { mayDeallocate } from '../../sql/deallocate.ts';
 import { clientErrors } from '../../wire/errors.ts';
@@ -31,7 +31,7 @@ import { UNJUDGED, type Judged, type Verdict } from './verdict.ts';
 /**
  * @param type Query or Parse
  * @param size of the whole message
- * @param bytes the part that has come
+ * @param bytes the part that has arrived
  */
 export function takeQuery(client: LoggedInClient, type: number, size: number, bytes: Buffer): Handled {
   // allowed?
@@ -51,11 +51,11 @@ export function takeQuery(client: LoggedInClient, type: number, size: number, by
 }
 
 /**
- * Finds out what becomes of a text: the functions of the database that the client logged in to may move the client. Then the
- * functions of the database that it is in are asked about the text that the first ones have made. Those do not move it on:
- * two databases can't send it round in circles.
+ * Judges a text. The functions of the database that the client logged in to may move the client. Then the functions of the
+ * database that it is in judge the text that the first ones have made. They can't move it on, so that two databases never
+ * send it round in circles.
  * @param stays the text was routed before, and is only judged
- * @returns a verdict if the client is where the text is to go, and linked if there are functions; otherwise what becomes of
+ * @returns a verdict if the client is where the text is to go, and linked if there are functions; otherwise the outcome for
  *   the message
  */
 export function judge(
@@ -91,15 +91,15 @@ function isBarred(client: LoggedInClient, type: number): boolean {
     return true;
   }
   if (client.replication === 'none' || !isPastFunctions(client, 'replication')) return false;
-  // functions have come to apply since it logged in
+  // functions apply that did not when it logged in
   const error = clientErrors.replicationRefused(client.entry);
   client.close(error.message, error);
   return true;
 }
 
 /**
- * Whether a message can only be handled whole: its text is judged, or kept, or it may be DEALLOCATE. Otherwise it is too
- * large to be judged, or not judged at all, and passes in pieces.
+ * Whether a message can only be handled whole, because its text is judged, or kept, or may be DEALLOCATE. Others, and those
+ * that are too large to be judged, pass in pieces.
  */
 function needsAll(
   client: LoggedInClient,

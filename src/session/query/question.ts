@@ -51,14 +51,14 @@ export class Question {
     this.#isInBytes = isInBytes;
   }
 
-  /** Functions are asked. Without a decision of the first ones it is they who are asked, otherwise those of the target. */
+  /** Functions are asked: the origin's as long as there is no decision of theirs, then the target's. */
   ask(generation: number, entry: string): Asked {
     const asked = { generation, isTarget: this.#origin !== null, entry };
     this.#asked = asked;
     return asked;
   }
 
-  /** An answer has come. @returns false: it is about a message that is not held any more */
+  /** An answer has arrived. @returns false: it is about a message that is no longer held */
   answer(asked: Asked): boolean {
     if (this.#asked !== asked) return false;
     this.#asked = null;
@@ -97,20 +97,20 @@ export class Question {
     return made;
   }
 
-  /** The decision is void. An answer that is still to come counts. */
+  /** The decision is void. An answer that is still outstanding will count. */
   forget(): void {
     this.#origin = null;
     this.#target = null;
   }
 
-  /** The message that it was about is not held any more: an answer that is still to come does not count either. */
+  /** The message is no longer held: an outstanding answer will not count either. */
   drop(): void {
-    // called for each message: mostly there is nothing to forget
+    // called for each message, and usually there is nothing to forget
     if (this.#origin !== null) this.forget();
     if (this.#asked !== null) this.#asked = null;
   }
 
-  /** A cancel request has come for the held message. */
+  /** A cancel request for the held message has arrived. */
   cancel(): void {
     this.#isCanceled = true;
   }

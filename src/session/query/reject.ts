@@ -19,7 +19,7 @@ const FAILING_PARSE = message(Frontend.Parse, '', FAILING_TEXT, Buffer.alloc(2))
 /** No server has a function with OID 0. */
 const FAILING_CALL = message(Frontend.FunctionCall, Buffer.alloc(10));
 
-/** User functions have rejected a text, or want the client to be disconnected. */
+/** User functions have rejected a text, or have the client disconnected. */
 export function refuse(
   client: LoggedInClient,
   type: number,

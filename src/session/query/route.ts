@@ -13,7 +13,7 @@ import { answerError } from './reject.ts';
  * is it known whether a transaction is open.
  * @param type of the message that is held
  * @param dbkey name of the database; null: it stays
- * @returns null: the message goes on; otherwise what becomes of it
+ * @returns null: the message continues; otherwise its outcome
  */
 export function route(client: LoggedInClient, type: number, dbkey: string | null): Handled | null {
   const from = client.database;
@@ -30,7 +30,7 @@ export function route(client: LoggedInClient, type: number, dbkey: string | null
   return null;
 }
 
-/** @returns null: the message goes on where the client is */
+/** @returns null: the message continues where the client is */
 function stayInTransaction(
   client: LoggedInClient,
   type: number,

@@ -21,8 +21,8 @@ export function textOf(type: number, bytes: Buffer): Buffer | null {
 /**
  * Bytes of the text of a Query or Parse, if they are certain to be more than a limit.
  * @param size of the whole message
- * @param bytes the part that has come
- * @returns 0: the text is not longer, or its length is not known before all of the message has come
+ * @param bytes the part that has arrived
+ * @returns 0: the text is not longer, or its length is not known before all of the message has arrived
  */
 export function lengthOver(limit: number, type: number, size: number, bytes: Buffer): number {
   let length = size - HEADER_BYTES - 1;
@@ -41,11 +41,11 @@ export function shown(client: LoggedInClient, text: Buffer): string {
   return text.toString(isInBytes ? 'latin1' : 'utf8', 0, text.length);
 }
 
-/** Whether servers take the client's text for UTF-8. SQL_ASCII means that they take it as it is, for their own encoding. */
+/** Whether servers read the client's text as UTF-8. With SQL_ASCII they read it in their own encoding. */
 function isUtf8Client({ settings, pool }: LoggedInClient): boolean {
   const welcome = pool.welcome;
   const given = settings.clientEncoding ?? welcome?.get('client_encoding') ?? 'UTF8';
-  // the client's own spelling, until it has had a server
+  // in the client's own spelling, before it has had a server
   const encoding = given === 'UTF8' ? given : canonicalEncoding(given);
   return encoding === 'UTF8' || (encoding === 'SQL_ASCII' && welcome?.get('server_encoding') === 'UTF8');
 }

@@ -13,13 +13,13 @@ export const Handled = {
   NeedsAll: 3,
   /** drop the message */
   Discard: 4,
-  /** the part that has come was sent in another form, and the rest follows as it comes */
+  /** the part that has arrived was sent in another form, and the rest follows as it comes */
   ForwardRest: 5,
   /** the content of the message matters: the type alone does not decide */
   Inspect: 6,
   /** the protocol has no such message */
   Unknown: 7,
-  /** the names that the message begins with have not come whole */
+  /** the names at the beginning of the message have not arrived in full */
   Incomplete: 8,
 } as const;
 export type Handled = (typeof Handled)[keyof typeof Handled];

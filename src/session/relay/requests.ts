@@ -1,4 +1,4 @@
-/** What becomes of a message that a server is to answer: it is sent with a link, or it waits. */
+/** Sends messages that a server is to answer. A client without a server gets one first, and may have to wait for it. */
 import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { Handled } from './handled.ts';

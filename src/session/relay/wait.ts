@@ -3,7 +3,7 @@ import { FLUSH } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
 import { Handled } from './handled.ts';
 
-/** The relay of the server's answers goes on with this message (server-bytes.ts). */
+/** The relay of the server's answers continues with this message (server-bytes.ts). */
 export function waitForAnswers(client: LoggedInClient): Handled {
   // without it the answers of a pipeline may not come before its Sync
   if (client.outstanding.unsynced) client.forward(FLUSH);

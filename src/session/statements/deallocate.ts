@@ -91,7 +91,7 @@ export function executeFreeing(client: LoggedInClient, bytes: Buffer): Handled {
   noteRequest(client, Request.Execute);
   outstanding.sentClose(NO_EFFECT);
   client.forward(CLOSE_FREED);
-  // it is gone already, and the server says so
+  // it was dropped already, which the server reports
   if (statements.named.find(name) === undefined) return forwardRequest(client, Request.Execute);
   outstanding.sentParse(true, NO_EFFECT);
   client.forward(PARSE_FREED);

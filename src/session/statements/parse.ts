@@ -22,7 +22,7 @@ import { isTracked, mayBeTracked } from './tracking.ts';
 
 /**
  * Notes what a Parse prepares, and sends it.
- * @param bytes the message as the client sent it, of which the end may not have come
+ * @param bytes the message as the client sent it, whose end may not have arrived
  * @param rewritten the message that the server is to get; null: the same
  */
 export function parse(
@@ -151,7 +151,7 @@ export function noteUnnamedParse(client: LoggedInClient, bytes: Buffer, at = 0, 
 
 /**
  * A Parse where statements are not tracked.
- * @param bytes the message as the client sent it, of which the end may not have come
+ * @param bytes the message as the client sent it, whose end may not have arrived
  * @param rewritten the message that the server is to get; null: the same
  */
 function parseUntracked(

@@ -1,6 +1,6 @@
 /**
  * Prepared statements that were judged under other functions than those that apply now: another version serves, the client
- * has come to another database, or there were none. The first Bind or Describe of such a statement is judged as its Parse
+ * has moved to another database, or there were none. The first Bind or Describe of such a statement is judged as its Parse
  * was, by the text that the client sent.
  */
 import { clientErrors } from '../../wire/errors.ts';
@@ -22,8 +22,8 @@ import { routeOf } from './parse.ts';
 
 /**
  * Bind or Describe of a named statement: the client goes to the database that the statement was routed to, and the statement
- * is judged again where that is due.
- * @returns null: the message goes on, with the statement as it is now
+ * is judged again if necessary.
+ * @returns null: the message continues, with the statement as it is now
  */
 export function reviewNamed(client: LoggedInClient, type: number, statement: NamedStatement): Handled | null {
   const stays = statement.originGeneration === generationOf(ownFunctions(client));
@@ -85,7 +85,7 @@ function reviewUnkept(client: LoggedInClient, type: number): Handled | null {
  * Bind or Describe of a named statement that is not tracked. Its text is no longer there, so where functions apply it must
  * have been judged under these very functions. And it must have been prepared since the client was lent its server: another
  * client may have used the name before.
- * @returns null: the message goes on
+ * @returns null: the message continues
  */
 export function reviewUntracked(client: LoggedInClient, type: number, name: string): Handled | null {
   if (!isJudged(client)) return null;

@@ -1,7 +1,7 @@
 /**
  * The result columns of a prepared statement after a change of the schema. A server that prepared the statement later would
- * send other columns than the client was told, without a word. The client gets the error instead that the server which it
- * knows would have reported.
+ * send other columns than the client was told, without any error. So the client gets the error that its first server would
+ * have reported.
  */
 import { hash } from 'node:crypto';
 import type { Server } from '../../pool/server.ts';
@@ -22,9 +22,9 @@ const OTHER_COLUMNS = [Buffer.from('\0C08P01\0'), Buffer.from('\0RPortalSetResul
 const STALE_ERROR = clientErrors.staleStatement().encode();
 
 /**
- * Compares the columns that the client was told for a statement with those that its server has for it. If they are not known
- * of the server, it is asked first.
- * @returns null: they are the same, or the client was told none; otherwise what becomes of the Bind
+ * Compares the columns that the client was told for a statement with those that its server has for it. If the server's are not
+ * known, it is asked first.
+ * @returns null: they are the same, or the client was told none; otherwise the outcome for the Bind
  */
 export function checkShape(
   client: LoggedInClient,
@@ -69,12 +69,12 @@ export function describing(
 }
 
 /**
- * Looks at an error: after a change of the schema a statement may do nothing but fail until it is prepared anew. Drivers
- * prepare it again then, and must not get what others have prepared before.
+ * Looks at an error: after a change of the schema a statement may always fail until it is prepared again. Drivers do so, and
+ * must not get the statement that other clients have prepared before.
  * @param subject of the message that the error answers, as the ledger has it
  * @param error the whole ErrorResponse
  * @returns what the client gets in its place; null: the error is passed on. A server that prepared the statement after the
- *   change complains about the Bind, where the server that the client knows would report that the result has changed.
+ *   change complains about the Bind, where the client's first server would report that the result has changed.
  */
 export function retireStale(client: LoggedInClient, subject: object, error: Buffer): Buffer | null {
   if (!(subject instanceof SharedStatement)) return null;

@@ -72,7 +72,7 @@ export class UnnamedStatement implements Generations {
     return this.parse?.subarray(HEADER_BYTES + 1);
   }
 
-  /** A Parse is on its way to the server; it begins at `at`. Only one that has come whole can be kept. */
+  /** A Parse is on its way to the server; it begins at `at`. It can only be kept if it has arrived in full. */
   parsed(chunk: Buffer, at: number, size: number): void {
     this.#isHere = true;
     this.#serial++;

@@ -18,12 +18,12 @@ import { isTracked } from './tracking.ts';
 /** Describe and Close have this byte before the name of a statement. */
 const STATEMENT = 0x53;
 
-/** A Bind, Describe or Close, of which the names have come. */
+/** A Bind, Describe or Close whose names have arrived. */
 interface Use {
   readonly type: number;
   /** of the whole message */
   readonly size: number;
-  /** the part that has come */
+  /** the part that has arrived */
   readonly bytes: Buffer;
   readonly request: Request;
   /** where the statement's name begins and ends */
@@ -31,7 +31,7 @@ interface Use {
   readonly nameEnd: number;
 }
 
-/** @returns Handled.Incomplete: the names have not come whole */
+/** @returns Handled.Incomplete: the names have not arrived in full */
 export function useStatement(client: LoggedInClient, type: number, size: number, bytes: Buffer): Handled {
   const request = requestOf(type);
   let nameStart = HEADER_BYTES + 1;
@@ -41,7 +41,7 @@ export function useStatement(client: LoggedInClient, type: number, size: number,
     nameStart = portalEnd + 1;
   } else {
     if (bytes.length <= HEADER_BYTES) return Handled.Incomplete;
-    // a portal lives and dies on its server
+    // a portal exists on one server only
     if (bytes[HEADER_BYTES] !== STATEMENT) return forwardRequest(client, request);
   }
   const nameEnd = bytes.indexOf(0, nameStart);
