@@ -8,6 +8,7 @@ import { fdOf } from './platform/libc.ts';
 import { setBuffers } from './platform/socket-options.ts';
 import { bindTcp } from './platform/tcp-sockets.ts';
 import { groupId } from './platform/process.ts';
+import type { LifecycleView } from './lifecycle.ts';
 import type { Logger } from './telemetry/log.ts';
 import type { DescriptorSnapshot } from './telemetry/snapshot.ts';
 
@@ -27,10 +28,15 @@ export class Listener {
   readonly #unix: NetServer[] = [];
   /** the socket's file, which goes with this process; null: there is none, or it is somebody else's */
   #unixFile: string | null = null;
-  /** another process listens on the same sockets now */
-  isHandedOver = false;
+  readonly #lifecycle: LifecycleView;
 
-  constructor(settings: Settings, log: Logger, accept: (socket: Socket, isUnix: boolean) => void) {
+  constructor(
+    settings: Settings,
+    log: Logger,
+    lifecycle: LifecycleView,
+    accept: (socket: Socket, isUnix: boolean) => void,
+  ) {
+    this.#lifecycle = lifecycle;
     this.#settings = settings;
     this.#log = log;
     this.#accept = accept;
@@ -120,7 +126,7 @@ export class Listener {
 
   closeUnix(): void {
     for (const server of this.#unix.splice(0)) server.close();
-    if (this.#unixFile !== null && !this.isHandedOver) rmSync(this.#unixFile, { force: true });
+    if (this.#unixFile !== null && !this.#lifecycle.isHandedOver) rmSync(this.#unixFile, { force: true });
     this.#unixFile = null;
   }
 

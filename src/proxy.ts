@@ -5,6 +5,7 @@ import type { Steer } from './admin/steer.ts';
 import type { Config } from './config/config.ts';
 import { Configuration } from './configuration.ts';
 import { Functions } from './functions/functions.ts';
+import { Lifecycle } from './lifecycle.ts';
 import { Listener, type InheritedSockets } from './listener.ts';
 import { hasSocketOptions, needsSocketOptions } from './platform/socket-options.ts';
 import { notifySystemd } from './platform/systemd.ts';
@@ -47,6 +48,7 @@ export class Proxy {
   readonly #log: Logger;
   readonly #pools: PoolParts;
   readonly #sessions: Sessions;
+  readonly #lifecycle = new Lifecycle();
   readonly #functions: Functions;
   readonly #switchovers: Switchovers;
   readonly #listener: Listener;
@@ -71,14 +73,20 @@ export class Proxy {
     this.#log = log;
     const context = new Context(config, log);
     const turnover = new Turnover();
-    const pause = new Pause(turnover);
+    const pause = new Pause(turnover, this.#lifecycle);
     const resolver = new Resolver({
       ttls: () => context.settings,
       onChange: (host, addresses) => this.#pools.directory.hostMoved(host, addresses),
     });
     const peers = new Peers(context, resolver);
-    this.#switchovers = new Switchovers({ context, resolver, turnover });
-    const directory = new Directory({ context, resolver, turnover, pause, clusters: this.#switchovers });
+    this.#switchovers = new Switchovers({ context, resolver, turnover }, this.#lifecycle);
+    const directory = new Directory({
+      context,
+      resolver,
+      turnover,
+      lifecycle: this.#lifecycle,
+      clusters: this.#switchovers,
+    });
     this.#pools = { context, directory, pause, turnover, resolver, peers };
     this.#functions = new Functions({
       settings: config.settings,
@@ -87,8 +95,14 @@ export class Proxy {
       log,
       entryOf: (name) => directory.entryOf(name),
     });
-    this.#sessions = new Sessions({ context, directory, peers, functions: this.#functions });
-    this.#listener = new Listener(config.settings, log, (socket, isUnix) =>
+    this.#sessions = new Sessions({
+      context,
+      directory,
+      peers,
+      functions: this.#functions,
+      lifecycle: this.#lifecycle,
+    });
+    this.#listener = new Listener(config.settings, log, this.#lifecycle, (socket, isUnix) =>
       this.#sessions.accept(socket, isUnix),
     );
     this.#statsHistory = new StatsHistory(() => this.#allStats());
@@ -102,6 +116,7 @@ export class Proxy {
       functions: this.#functions,
     });
     this.steer = new Steering({
+      lifecycle: this.#lifecycle,
       context,
       directory,
       pause,
@@ -138,7 +153,7 @@ export class Proxy {
   }
 
   #observer(): Observe {
-    const { context, pause } = this.#pools;
+    const { context } = this.#pools;
     const sessions = this.#sessions;
     const listener = this.#listener;
     return {
@@ -150,10 +165,7 @@ export class Proxy {
       get config() {
         return context.config;
       },
-      get traffic() {
-        if (sessions.suspended) return 'suspended';
-        return pause.isWhole ? 'paused' : 'flowing';
-      },
+      lifecycle: this.#lifecycle,
       listeners: () => listener.observe(),
     };
   }
@@ -168,6 +180,8 @@ export class Proxy {
     void this.#functions.start();
     this.#switchovers.reconfigure(this.#pools.directory);
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
+    // a signal may have stopped it meanwhile
+    if (!this.#lifecycle.isStopping) this.#lifecycle.serve();
   }
 
   #checkSocketOptions(): void {
@@ -178,7 +192,7 @@ export class Proxy {
   }
 
   #maintain(now: number): void {
-    if (!this.#sessions.suspended) {
+    if (!this.#lifecycle.isSuspended) {
       maintainPools(this.#pools, now);
       maintainClients(this.#sessions, now);
     }
@@ -190,7 +204,7 @@ export class Proxy {
   }
 
   async #close(): Promise<void> {
-    this.#pools.pause.stop();
+    this.#lifecycle.stop();
     await this.#switchovers.stop();
     if (this.#maintenance) clearInterval(this.#maintenance);
     this.#listener.closeUnix();

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Steer, StopMode } from './admin/steer.ts';
 import type { Config } from './config/config.ts';
 import type { Configuration } from './configuration.ts';
+import type { Lifecycle } from './lifecycle.ts';
 import type { Listener } from './listener.ts';
 import { notifySystemd } from './platform/systemd.ts';
 import type { Database } from './pool/database.ts';
@@ -22,6 +23,7 @@ const SUSPEND_POLL_MS = 10;
 
 /** The parts of the proxy that are steered. */
 export interface SteeredParts {
+  readonly lifecycle: Lifecycle;
   readonly context: Context;
   readonly directory: Directory;
   readonly pause: Pause;
@@ -36,12 +38,15 @@ export interface SteeredParts {
 }
 
 export class Steering implements Steer {
-  isStopping = false;
   readonly #parts: SteeredParts;
   #closed: Promise<void> | null = null;
 
   constructor(parts: SteeredParts) {
     this.#parts = parts;
+  }
+
+  get lifecycle(): Lifecycle {
+    return this.#parts.lifecycle;
   }
 
   get clusters(): ReadonlyMap<string, ClusterController> {
@@ -74,30 +79,27 @@ export class Steering implements Steer {
   }
 
   resume(database: Database | null): void {
-    const { pause, sessions } = this.#parts;
+    const { pause } = this.#parts;
     if (database !== null) return pause.end(database);
-    if (sessions.suspended) resumeReading(sessions);
+    if (this.lifecycle.isSuspended) this.#endSuspend();
     // a stop that waits for servers needs its pause
-    if (!sessions.endsWaiting) pause.end(null);
-  }
-
-  isPaused(database: Database | null): boolean {
-    return database === null ? this.#parts.pause.isWhole : database.paused;
+    if (!this.lifecycle.endsWaiting) pause.end(null);
   }
 
   async suspend(): Promise<void> {
     const { context, sessions } = this.#parts;
     const { suspend_timeout: timeout } = context.settings;
     const giveUpAt = timeout > 0 ? performance.now() + timeout : Infinity;
-    sessions.suspended = true;
-    while (sessions.suspended && !suspendReading(sessions)) {
+    this.lifecycle.suspend();
+    while (this.lifecycle.isSuspended && !suspendReading(sessions)) {
       if (performance.now() >= giveUpAt) dropUnflushed(sessions);
       await delay(SUSPEND_POLL_MS);
     }
   }
 
-  get isSuspended(): boolean {
-    return this.#parts.sessions.suspended;
+  #endSuspend(): void {
+    this.lifecycle.resume();
+    resumeReading(this.#parts.sessions);
   }
 
   reconnect(database: Database | null): void {
@@ -140,44 +142,40 @@ export class Steering implements Steer {
     this.#parts.turnover.recheck();
   }
 
-  get endsWaiting(): boolean {
-    return this.#parts.sessions.endsWaiting;
-  }
-
   handOver(): number[] {
-    const { listener } = this.#parts;
-    listener.isHandedOver = true;
-    return listener.descriptors();
+    this.lifecycle.handOver();
+    return this.#parts.listener.descriptors();
   }
 
   takeBack(): void {
-    if (!this.isStopping) this.#parts.listener.isHandedOver = false;
+    if (!this.lifecycle.isStopping) this.lifecycle.takeBack();
   }
 
   /** May be called again, with a mode that waits for less. */
   async stop(mode: StopMode): Promise<void> {
-    const { directory, turnover, sessions, listener, log } = this.#parts;
+    if (this.#closed !== null) return await this.#closed;
+    const { sessions, listener, log } = this.#parts;
     // after a takeover the service goes on
-    if (!this.isStopping && !listener.isHandedOver) notifySystemd('STOPPING=1');
-    this.isStopping = true;
+    if (!this.lifecycle.isStopping && !this.lifecycle.isHandedOver) notifySystemd('STOPPING=1');
+    this.lifecycle.drain(mode === 'wait_for_servers' ? 'servers' : 'clients');
     // After a takeover, existing clients are served to the end and the new process answers operators. Otherwise the Unix
     // socket stays open for operators.
-    if (listener.isHandedOver) listener.closeUnix();
-    else sessions.draining = true;
+    if (this.lifecycle.isHandedOver) listener.closeUnix();
     listener.closeTcp();
     if (mode === 'wait_for_clients') await sessions.untilNoClients();
-    if (mode === 'wait_for_servers') {
-      sessions.endsWaiting = true;
-      // statements that run on a server must be able to end
-      if (sessions.suspended) resumeReading(sessions);
-      this.pause(null);
-      await turnover.until(() => !directory.hasServers(null));
-    }
+    if (mode === 'wait_for_servers') await this.#untilNoServers();
     if (mode !== 'immediate' && this.#closed === null) {
       const connections = mode === 'wait_for_clients' ? 'client' : 'server';
       log.info({ event: 'drained' }, `${connections} connections dropped, exiting`);
     }
     this.#closed ??= this.#parts.close();
     await this.#closed;
+  }
+
+  async #untilNoServers(): Promise<void> {
+    // statements that run on a server must be able to end
+    if (this.lifecycle.isSuspended) this.#endSuspend();
+    this.pause(null);
+    await this.untilServers(() => !this.hasServers(null));
   }
 }

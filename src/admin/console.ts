@@ -72,7 +72,7 @@ export class Console implements AdminConsole {
     const { sessions, steer, log } = this.#parts;
     // ends the command that it waited for
     steer.recheck();
-    if (!steer.isSuspended) return;
+    if (!steer.lifecycle.isSuspended) return;
     for (const client of sessions.clients) if (client.databaseName === ADMIN_DATABASE) return;
     // no operator is left to end the SUSPEND, and none can come: new connections are not read
     log.info({ event: 'resume' }, 'admin disappeared when suspended, doing RESUME');

@@ -1,5 +1,6 @@
 /** What the console shows: snapshots of each part of the proxy, and the configuration in force. */
 import type { Config } from '../config/config.ts';
+import type { LifecycleView } from '../lifecycle.ts';
 import type {
   DescriptorSnapshot,
   ObserveFunctions,
@@ -17,8 +18,7 @@ export interface Observe {
   readonly statistics: ObserveStatistics;
   /** the configuration in force; it is replaced as a whole and never changed */
   readonly config: Config;
-  /** whether servers are lent to clients (PAUSE), and whether clients are read (SUSPEND) */
-  readonly traffic: 'flowing' | 'paused' | 'suspended';
+  readonly lifecycle: Pick<LifecycleView, 'state' | 'traffic'>;
   /** The open listening sockets. */
   listeners(): DescriptorSnapshot[];
 }

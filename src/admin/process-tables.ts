@@ -125,7 +125,7 @@ export const STATE = table<readonly [key: string, isSo: boolean]>(
     { name: 'key', type: 'text', of: ([key]) => key },
     { name: 'value', type: 'text', of: ([, isSo]) => (isSo ? 'yes' : 'no') },
   ],
-  ({ traffic }) => [
+  ({ lifecycle: { traffic } }) => [
     ['active', traffic === 'flowing'],
     ['paused', traffic === 'paused'],
     ['suspended', traffic === 'suspended'],

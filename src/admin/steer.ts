@@ -1,5 +1,6 @@
 /** What operators do to the proxy, through the console or by signals. */
 import type { Config } from '../config/config.ts';
+import type { LifecycleView } from '../lifecycle.ts';
 import type { Database } from '../pool/database.ts';
 import type { ClusterController } from '../switchover/controller.ts';
 
@@ -8,6 +9,8 @@ export type StopMode = 'immediate' | 'wait_for_clients' | 'wait_for_servers';
 
 /** Commands take a database where they are about one, and null where they are about all. */
 export interface Steer {
+  /** what the commands have led to */
+  readonly lifecycle: LifecycleView;
   /** by the name of their database */
   readonly clusters: ReadonlyMap<string, ClusterController>;
 
@@ -30,10 +33,8 @@ export interface Steer {
   pause(database: Database | null): void;
   /** RESUME; of all databases it ends a SUSPEND as well. */
   resume(database: Database | null): void;
-  isPaused(database: Database | null): boolean;
   /** SUSPEND: resolves when all buffers are empty, or when `resume` has ended it. */
   suspend(): Promise<void>;
-  readonly isSuspended: boolean;
 
   /** RECONNECT: closes servers as they come free. */
   reconnect(database: Database | null): void;
@@ -51,10 +52,6 @@ export interface Steer {
 
   /** SHUTDOWN: resolves when everything is closed. */
   stop(mode: StopMode): Promise<void>;
-  /** a stop has begun */
-  readonly isStopping: boolean;
-  /** a stop waits for servers: clients that wait are disconnected, and nothing is resumed */
-  readonly endsWaiting: boolean;
 
   /** TAKEOVER: descriptors of the listening sockets, for the process that takes over. */
   handOver(): number[];

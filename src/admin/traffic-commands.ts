@@ -7,7 +7,7 @@ import type { Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
 
 function refuseWhenPaused({ steer }: Operator): void {
-  if (steer.isPaused(null) || steer.isSuspended) throw consoleErrors.alreadyHeld();
+  if (steer.lifecycle.traffic !== 'flowing') throw consoleErrors.alreadyHeld();
 }
 
 export async function pause(operator: Operator, argument: string): Promise<Buffer> {
@@ -17,12 +17,13 @@ export async function pause(operator: Operator, argument: string): Promise<Buffe
   const database = databaseOrAll(operator, argument, 'pause');
   logCommand(operator, 'PAUSE', argument);
   steer.pause(database);
+  const isPaused = (): boolean => (database === null ? steer.lifecycle.isPaused : database.paused);
   const undo = (): void => {
-    if (database !== null || !steer.endsWaiting) steer.resume(database);
+    if (database !== null || !steer.lifecycle.endsWaiting) steer.resume(database);
   };
-  await operator.waitUntil(() => !steer.isPaused(database) || !steer.hasServers(database), undo);
+  await operator.waitUntil(() => !isPaused() || !steer.hasServers(database), undo);
   // scripts rely on PAUSE having succeeded
-  if (!steer.isPaused(database)) throw consoleErrors.pauseEnded();
+  if (!isPaused()) throw consoleErrors.pauseEnded();
   return commandComplete('PAUSE');
 }
 
@@ -31,8 +32,9 @@ export function resume(operator: Operator, argument: string): Buffer {
   const { steer } = operator;
   logCommand(operator, 'RESUME', argument);
   if (argument === '') {
-    const isHeld = steer.isPaused(null) || steer.isSuspended;
-    if (steer.endsWaiting || (steer.isStopping && !isHeld)) throw consoleErrors.shuttingDown();
+    const { endsWaiting, isStopping, traffic } = steer.lifecycle;
+    const isHeld = traffic !== 'flowing';
+    if (endsWaiting || (isStopping && !isHeld)) throw consoleErrors.shuttingDown();
     if (!isHeld) throw consoleErrors.notHeld();
     steer.resume(null);
   } else {
@@ -52,7 +54,7 @@ export async function suspend(operator: Operator, argument: string): Promise<Buf
   for (const database of steer.databases()) if (database.paused) throw consoleErrors.pausedDatabases();
   logCommand(operator, 'SUSPEND', '');
   await operator.waitFor(steer.suspend(), () => steer.resume(null));
-  if (!steer.isSuspended) throw consoleErrors.suspendEnded();
+  if (!steer.lifecycle.isSuspended) throw consoleErrors.suspendEnded();
   return commandComplete('SUSPEND');
 }
 

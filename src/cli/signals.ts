@@ -4,15 +4,16 @@ import type { Logger } from '../telemetry/log.ts';
 import { onLauncherGone } from '../platform/launcher.ts';
 
 export function handleSignals(steer: Steer, log: Logger): void {
+  const { lifecycle } = steer;
   const stop = (signal: string, mode: 'wait_for_clients' | 'wait_for_servers'): void => {
-    if (steer.isStopping) {
+    if (lifecycle.isStopping) {
       log.info(`got ${signal} while shutting down, fast exit`);
       return exit();
     }
     log.info(
       `got ${signal}, shutting down, waiting for all ${mode === 'wait_for_clients' ? 'clients disconnect' : 'servers connections to be released'}`,
     );
-    if (steer.isSuspended) {
+    if (lifecycle.isSuspended) {
       log.fatal('suspend was in progress, going down immediately');
       process.exitCode = 1;
       return exit();
@@ -43,17 +44,16 @@ export function handleSignals(steer: Steer, log: Logger): void {
     });
   });
   process.on('SIGUSR1', () => {
-    if (steer.isPaused(null) || steer.isSuspended)
-      return log.info('got SIGUSR1, but already paused/suspended');
+    if (lifecycle.traffic !== 'flowing') return log.info('got SIGUSR1, but already paused/suspended');
     log.info('got SIGUSR1, pausing all activity');
     steer.pause(null);
   });
   process.on('SIGUSR2', () => {
-    const isHeld = steer.isPaused(null) || steer.isSuspended;
-    if (steer.endsWaiting || (steer.isStopping && !isHeld))
+    const isHeld = lifecycle.traffic !== 'flowing';
+    if (lifecycle.endsWaiting || (lifecycle.isStopping && !isHeld))
       return log.info('got SIGUSR2 while shutting down, ignoring');
-    if (steer.isSuspended) log.info('got SIGUSR2, continuing from SUSPEND');
-    else if (steer.isPaused(null)) log.info('got SIGUSR2, continuing from PAUSE');
+    if (lifecycle.isSuspended) log.info('got SIGUSR2, continuing from SUSPEND');
+    else if (lifecycle.isPaused) log.info('got SIGUSR2, continuing from PAUSE');
     else return log.info('got SIGUSR2, but not paused/suspended');
     steer.resume(null);
   });

@@ -6,7 +6,7 @@ import type { Context } from './context.ts';
 import { Credentials } from './credentials.ts';
 import { Database } from './database.ts';
 import { clusterPart, cutName, NOT_FOR_FALLBACK, type ClusterPart } from './names.ts';
-import type { Pause } from './pause.ts';
+import type { LifecycleView } from '../lifecycle.ts';
 import { Pool, type PoolSurroundings } from './pool.ts';
 import type { Resolver } from './resolver.ts';
 import type { Server } from './server.ts';
@@ -34,7 +34,7 @@ export interface Clusters {
 export interface DirectoryOptions {
   readonly context: Context;
   readonly resolver: Resolver;
-  readonly pause: Pause;
+  readonly lifecycle: LifecycleView;
   readonly turnover: Turnover;
   readonly clusters: Clusters;
   /** Tests put another one in its place. */
@@ -50,12 +50,12 @@ export class Directory {
   /** auto-databases that were made since unused ones were looked for */
   #autoMade = 0;
 
-  constructor({ context, resolver, pause, turnover, clusters, connect = openServer }: DirectoryOptions) {
+  constructor({ context, resolver, lifecycle, turnover, clusters, connect = openServer }: DirectoryOptions) {
     this.#context = context;
     this.#clusters = clusters;
     this.users = new Users(context);
     const capacity = new Capacity(() => this.allPools());
-    this.#surroundings = { context, resolver, pause, turnover, capacity, connect };
+    this.#surroundings = { context, resolver, lifecycle, turnover, capacity, connect };
     this.#adopt(context.config);
   }
 

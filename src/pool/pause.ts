@@ -1,4 +1,4 @@
-/** PAUSE and RESUME, of one database or of the whole proxy, and the end of the proxy: when no server is lent or opened. */
+/** PAUSE and RESUME, of one database or of the whole proxy: when no server is lent or opened. */
 import type { Turnover } from './turnover.ts';
 
 /** A pool that comes to rest when its database is paused. */
@@ -12,24 +12,19 @@ export interface PausableDatabase {
   setPaused(isPaused: boolean): void;
 }
 
-/** The flags of the whole proxy, and the verbs that set them and those of single databases. */
+/** Keeps whether the whole proxy is paused. */
+export interface PausableProxy {
+  pause(): void;
+  resume(): void;
+}
+
 export class Pause {
   readonly #turnover: Turnover;
-  #isWhole = false;
-  #isStopping = false;
+  readonly #proxy: PausableProxy;
 
-  constructor(turnover: Turnover) {
+  constructor(turnover: Turnover, proxy: PausableProxy) {
     this.#turnover = turnover;
-  }
-
-  /** PAUSE without a database is in force. */
-  get isWhole(): boolean {
-    return this.#isWhole;
-  }
-
-  /** The proxy ends: no new servers are opened. */
-  get isStopping(): boolean {
-    return this.#isStopping;
+    this.#proxy = proxy;
   }
 
   /**
@@ -38,21 +33,16 @@ export class Pause {
    * @param pools the pools of that database, or all
    */
   begin(database: PausableDatabase | null, pools: Iterable<PausablePool>): void {
-    if (database === null) this.#isWhole = true;
+    if (database === null) this.#proxy.pause();
     else database.setPaused(true);
     for (const pool of pools) pool.closeUnused('pause mode');
   }
 
   /** RESUME: waiting clients are served, and a PAUSE that waits for servers to close ends. */
   end(database: PausableDatabase | null): void {
-    if (database === null) this.#isWhole = false;
+    if (database === null) this.#proxy.resume();
     else database.setPaused(false);
     this.#turnover.recheck();
     this.#turnover.activate();
-  }
-
-  /** The end of the proxy has begun. */
-  stop(): void {
-    this.#isStopping = true;
   }
 }

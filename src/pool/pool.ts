@@ -1,4 +1,5 @@
 /** The servers of one (database, user) pair: how they are lent to the clients that wait for them, and opened. */
+import type { LifecycleView } from '../lifecycle.ts';
 import type { DatabaseConfig, PoolMode } from '../config/config.ts';
 import type { ClientError } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
@@ -13,12 +14,12 @@ import { growthOf, isGranted, type GrowingPool } from './growth.ts';
 import { poolMode, poolSize } from './limits.ts';
 import type { Welcome } from './login.ts';
 import { Opener, type OpeningPool } from './opener.ts';
-import type { PausablePool, Pause } from './pause.ts';
 import type { Resolver } from './resolver.ts';
 import { ServerSet } from './server-set.ts';
 import type { Server } from './server.ts';
 import type { Turnover, WaitingPool } from './turnover.ts';
 import { Upkeep, type KeptPool } from './upkeep.ts';
+import type { PausablePool } from './pause.ts';
 import type { User } from './users.ts';
 import type { DedicatedWaiter, Waiter, Waiting } from './waiter.ts';
 import type { SessionWatch } from './watch.ts';
@@ -27,7 +28,7 @@ import type { SessionWatch } from './watch.ts';
 export interface PoolSurroundings {
   readonly context: Context;
   readonly resolver: Resolver;
-  readonly pause: Pause;
+  readonly lifecycle: LifecycleView;
   readonly capacity: Capacity;
   readonly turnover: Turnover;
   readonly connect: OpenServer;
@@ -61,7 +62,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
   readonly cancels = new Cancels();
   readonly opener: Opener;
   readonly upkeep = new Upkeep(this);
-  readonly #pause: Pause;
+  readonly #lifecycle: LifecycleView;
   readonly #capacity: Capacity;
   readonly #turnover: Turnover;
   readonly #servers = new ServerSet();
@@ -80,7 +81,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     this.database = database;
     this.userState = userState;
     this.credentials = credentials;
-    this.#pause = surroundings.pause;
+    this.#lifecycle = surroundings.lifecycle;
     this.#capacity = surroundings.capacity;
     this.#turnover = surroundings.turnover;
     this.opener = new Opener(this, surroundings.connect);
@@ -101,7 +102,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
   }
 
   get paused(): boolean {
-    return this.database.paused || this.#pause.isWhole;
+    return this.database.paused || this.#lifecycle.isPaused;
   }
 
   /** Nothing is lent or opened: PAUSE, or the cluster's writer is not known. */
@@ -325,7 +326,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     if (
       this.opener.isOpening ||
       this.opener.retryWaitMs > 0 ||
-      this.#pause.isStopping ||
+      this.#lifecycle.isStopped ||
       this.database.watch?.held
     )
       return;

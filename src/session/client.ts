@@ -283,7 +283,7 @@ export class Client implements Waiter, ServerUser {
   /** Reads from the client again, unless something else forbids it. */
   readOn(): void {
     if (this.gate.isHalted || this.intake.isFull) return;
-    if (this.context.suspended && !this.isConsole) return;
+    if (this.context.lifecycle.isSuspended && !this.isConsole) return;
     if (this.server?.socket.writableNeedDrain !== true) this.socket.resume();
   }
 

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { ClientTls } from '../auth/tls.ts';
 import type { Config } from '../config/config.ts';
 import type { Functions } from '../functions/functions.ts';
+import type { LifecycleView } from '../lifecycle.ts';
 import type { Directory } from '../pool/directory.ts';
 import type { TrackedParameters } from '../pool/parameters.ts';
 import type { Peers } from '../pool/peers.ts';
@@ -26,12 +27,7 @@ export interface SessionContext {
   readonly lingering: Set<Socket>;
   /** TLS toward clients; null: not offered */
   readonly tls: ClientTls | null;
-  /** SHUTDOWN or SIGTERM: no new clients, but those that are connected may finish */
-  readonly draining: boolean;
-  /** SHUTDOWN WAIT_FOR_SERVERS or SIGINT: clients that wait for a server are disconnected, and nothing is resumed */
-  readonly endsWaiting: boolean;
-  /** SUSPEND: only the console's clients are read (suspend.ts) */
-  readonly suspended: boolean;
+  readonly lifecycle: LifecycleView;
   /** the connections that max_client_conn counts */
   readonly connectionCount: number;
 }

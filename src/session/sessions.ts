@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { Functions } from '../functions/functions.ts';
 import type { Database } from '../pool/database.ts';
 import type { Context } from '../pool/context.ts';
+import type { LifecycleView } from '../lifecycle.ts';
 import type { Directory } from '../pool/directory.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { ClientTls } from '../auth/tls.ts';
@@ -37,6 +38,7 @@ export interface SessionsOptions {
   readonly directory: Directory;
   readonly peers: Peers;
   readonly functions: Functions;
+  readonly lifecycle: LifecycleView;
 }
 
 /** All clients of a proxy, and what they share. */
@@ -58,21 +60,17 @@ export class Sessions implements ClientContext {
   tls: ClientTls | null = null;
   /** who answers on the admin database; null until there is a console */
   console: AdminConsole | null = null;
-  /** SHUTDOWN or SIGTERM: nobody new, but those who are here may finish */
-  draining = false;
-  /** SHUTDOWN WAIT_FOR_SERVERS or SIGINT: whoever waits for a server is disconnected, and nothing is resumed any more */
-  endsWaiting = false;
-  /** SUSPEND: nothing is read from anybody but the console (suspend.ts) */
-  suspended = false;
+  readonly lifecycle: LifecycleView;
   readonly #context: Context;
   readonly #drained = new Set<() => void>();
 
-  constructor({ context, directory, peers, functions }: SessionsOptions) {
+  constructor({ context, directory, peers, functions, lifecycle }: SessionsOptions) {
     this.#context = context;
     this.log = context.log;
     this.directory = directory;
     this.peers = peers;
     this.functions = functions;
+    this.lifecycle = lifecycle;
   }
 
   get config(): Config {
@@ -88,7 +86,7 @@ export class Sessions implements ClientContext {
     const client = new Client(this, HANDLERS, this.#context.ids.next(), socket, isUnix);
     this.clients.add(client);
     startSession(client);
-    if (this.suspended) socket.pause();
+    if (this.lifecycle.isSuspended) socket.pause();
     return client;
   }
 

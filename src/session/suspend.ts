@@ -1,19 +1,17 @@
+/**
+ * SUSPEND: the proxy sends what its buffers hold and reads nothing more from clients or servers, except from the console's
+ * clients. Connections stay open; new ones wait in their sockets' buffers.
+ */
 import type { Server } from '../pool/server.ts';
 import { clientErrors } from '../wire/errors.ts';
 import type { Sessions } from './sessions.ts';
 
 /**
- * SUSPEND: what is in the proxy's buffers is sent, and nothing more is read from clients or servers, the console's
- * clients excepted. Connections stay open; new ones wait in their sockets' buffers.
- */
-
-/**
- * Stops reading and looks whether everything has been sent. To be called until it has: what drains meanwhile may make
- * the relay read again, and once nothing is left to drain nothing can.
+ * Stops reading and checks whether everything has been sent. Call it until that is so: a buffer that drains meanwhile may
+ * make the relay read again, which nothing can do once all buffers are empty.
  * @returns true when all buffers are empty
  */
 export function suspendReading(sessions: Sessions): boolean {
-  sessions.suspended = true;
   let isFlushed = true;
   for (const client of sessions.clients) {
     if (client.isConsole) continue;
@@ -27,7 +25,7 @@ export function suspendReading(sessions: Sessions): boolean {
   return isFlushed;
 }
 
-/** suspend_timeout is over: those who have not taken their bytes are disconnected. */
+/** suspend_timeout is over: disconnects the clients and servers that have not taken their bytes. */
 export function dropUnflushed(sessions: Sessions): void {
   const error = clientErrors.suspendTimeout();
   for (const client of [...sessions.clients]) {
@@ -40,11 +38,10 @@ export function dropUnflushed(sessions: Sessions): void {
 }
 
 /**
- * Everybody is read again, unless something else speaks against it: the server of a client that has not taken all would
- * write over what is still to be sent (SUSPEND may be ended before its buffers are empty).
+ * Reads from all clients and servers again, unless there is another reason not to: the server of a client that has not taken
+ * everything would overwrite the bytes that are still to be sent (SUSPEND may end before its buffers are empty).
  */
 export function resumeReading(sessions: Sessions): void {
-  sessions.suspended = false;
   const unread = new Set<Server>();
   for (const client of sessions.clients) {
     if (client.replies.isUnsent && client.server !== null) unread.add(client.server);

@@ -39,7 +39,7 @@ function checkWelcome(client: LoggedInClient, now: number): void {
 
 function checkWaiting(client: LoggedInClient, now: number): void {
   const waited = now - client.clock.waitingSince;
-  if (client.context.endsWaiting)
+  if (client.context.lifecycle.endsWaiting)
     return client.close('server shutting down', clientErrors.serverShuttingDown());
   const user = client.context.directory.users.get(client.user);
   const { query_timeout: queryLimit } = client.context.config.settings;

@@ -1,5 +1,6 @@
 import type { Database } from '../pool/database.ts';
 import type { Clusters, Directory } from '../pool/directory.ts';
+import type { LifecycleView } from '../lifecycle.ts';
 import { ClusterController, type Heritage } from './controller.ts';
 import { SwitchoverHistory } from './history.ts';
 import { nodeKey } from './facts.ts';
@@ -12,15 +13,16 @@ export class Switchovers implements Clusters {
   readonly history = new SwitchoverHistory();
   readonly #probes = new Probes();
   readonly #surroundings: Omit<Surroundings, 'directory'>;
-  #stopped = false;
+  readonly #lifecycle: LifecycleView;
 
-  constructor(surroundings: Omit<Surroundings, 'directory'>) {
+  constructor(surroundings: Omit<Surroundings, 'directory'>, lifecycle: LifecycleView) {
+    this.#lifecycle = lifecycle;
     this.#surroundings = surroundings;
   }
 
   /** Watches the clusters of the configuration, and stops watching removed ones (start, RELOAD). */
   reconfigure(directory: Directory): void {
-    if (this.#stopped) return;
+    if (this.#lifecycle.isStopped) return;
     const { databases } = directory;
     const before = new Map<Database, Heritage>();
     for (const controller of [...this.controllers.values()]) {
@@ -77,7 +79,6 @@ export class Switchovers implements Clusters {
 
   /** Stops all controllers. Resolves when every SWITCHOVER has taken its fence back, if it may. */
   async stop(): Promise<void> {
-    this.#stopped = true;
     const running = [...this.controllers.values()].flatMap(({ planned }) => planned ?? []);
     const open = running.filter((each) => each.phase !== 'promoting').map((each) => each.over);
     for (const { database } of [...this.controllers.values()]) this.forgotten(database);

@@ -9,6 +9,7 @@ import { Context } from '../../src/pool/context.ts';
 import type { Database } from '../../src/pool/database.ts';
 import { Directory, type Clusters } from '../../src/pool/directory.ts';
 import { Pause } from '../../src/pool/pause.ts';
+import { Lifecycle } from '../../src/lifecycle.ts';
 import type { Pool } from '../../src/pool/pool.ts';
 import { LoginError } from '../../src/pool/login.ts';
 import { Resolver } from '../../src/pool/resolver.ts';
@@ -134,7 +135,8 @@ export async function settled(): Promise<void> {
 export class FakePools {
   readonly context: Context;
   readonly turnover = new Turnover();
-  readonly pause = new Pause(this.turnover);
+  readonly lifecycle = new Lifecycle();
+  readonly pause = new Pause(this.turnover, this.lifecycle);
   readonly directory: Directory;
   /** Connections that pools have asked for, oldest first; those that are answered are left in. */
   readonly attempts: Attempt[] = [];
@@ -159,8 +161,8 @@ export class FakePools {
       return await done.promise;
     };
     const resolver = new Resolver({ ttls: () => this.context.settings, onChange: () => {} });
-    const { context, pause, turnover } = this;
-    this.directory = new Directory({ context, resolver, pause, turnover, clusters, connect });
+    const { context, lifecycle, turnover } = this;
+    this.directory = new Directory({ context, resolver, lifecycle, turnover, clusters, connect });
   }
 
   /** The pool of a user in a database. */

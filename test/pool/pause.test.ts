@@ -36,13 +36,16 @@ function states(servers: Record<string, Server>): string {
 
 test('PAUSE of a database closes its idle servers now and lent ones when they come back', async () => {
   const { pools, idle, lent } = await twoDatabases();
-  const { directory, pause } = pools;
+  const { directory, lifecycle, pause } = pools;
   const a = directory.find('a');
   pause.begin(a, directory.poolsOf(a));
   assert.equal(states(idle), 'a closed, b idle');
   for (const [name, server] of Object.entries(lent)) pools.pool(name).give(server);
   assert.equal(states(lent), 'a closed, b idle');
-  assert.deepEqual([pools.pool('a').paused, pools.pool('b').paused, pause.isWhole], [true, false, false]);
+  assert.deepEqual(
+    [pools.pool('a').paused, pools.pool('b').paused, lifecycle.isPaused],
+    [true, false, false],
+  );
 });
 
 test('PAUSE without a database closes idle servers everywhere', async () => {
@@ -68,11 +71,11 @@ test('PAUSE waits until no server is left, and gives up the connection under way
 
 test('RESUME serves those that waited, and ends a PAUSE that waits for servers', async () => {
   const { pools } = await twoDatabases();
-  const { directory, pause, turnover } = pools;
+  const { directory, lifecycle, pause, turnover } = pools;
   pause.begin(null, directory.poolsOf(null));
   const waiter = new FakeWaiter().acquire(pools.pool('a'));
   const attempts = pools.attempts.length;
-  const ended = turnover.until(() => !pause.isWhole);
+  const ended = turnover.until(() => !lifecycle.isPaused);
   pause.end(null);
   await ended;
   assert.equal(pools.attempts.length, attempts + 1);

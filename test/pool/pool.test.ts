@@ -132,7 +132,7 @@ const ASKING: Asking[] = [
   },
   {
     situation: 'the proxy is stopping',
-    before: ({ pools }) => pools.pause.stop(),
+    before: ({ pools }) => pools.lifecycle.stop(),
     outcome: 'waits',
     opens: false,
   },

@@ -43,7 +43,8 @@ async function run(client: Client): Promise<void> {
       `${client.label} login attempt: db=${client.databaseName} user=${client.user}${tls} replication=${REPLICATION[client.replication]}`,
     );
   }
-  if (context.draining && !isAdmin) return client.close('pooler is shut down', clientErrors.shutDown());
+  if (context.lifecycle.refusesNewcomers && !isAdmin)
+    return client.close('pooler is shut down', clientErrors.shutDown());
   if (!isAdmin && context.connectionCount > settings.max_client_conn) {
     return client.close('no more connections allowed (max_client_conn)', clientErrors.tooManyClients());
   }
@@ -137,7 +138,7 @@ function nextPassword(client: Client): Promise<Buffer | null> {
       resume() {},
     });
     client.errand.onLeft(() => resolve(null));
-    if (!client.context.suspended) client.socket.resume();
+    if (!client.context.lifecycle.isSuspended) client.socket.resume();
     read();
   });
 }
