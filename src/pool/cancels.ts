@@ -1,36 +1,53 @@
+/** Cancel requests on their way to one pool's servers, or to one peer: only so many at a time. */
 import type { IdCounter } from '../telemetry/stats.ts';
 import { Slots } from './slots.ts';
 
 /** A connection of its own that takes one cancel request to a server or to a peer. */
-export interface CancelDelivery {
+export class CancelDelivery {
   readonly id: number;
-  /** of the client that asked for it */
+  /** The client that asked for it. */
   readonly requesterId: number;
   /** ms of performance.now() */
-  readonly startedAt: number;
+  readonly startedAt = performance.now();
+  #isSent = false;
+
+  constructor(id: number, requesterId: number) {
+    this.id = id;
+    this.requesterId = requesterId;
+  }
+
   /** There is a connection, and the request has been sent on it. */
-  isSent: boolean;
+  get isSent(): boolean {
+    return this.#isSent;
+  }
+
+  noteSent(): void {
+    this.#isSent = true;
+  }
 }
 
-/** Cancel requests on their way to one pool's servers, or to one peer: only so many at a time. */
 export class Cancels {
-  /** by requester */
-  readonly deliveries = new Map<number, CancelDelivery>();
+  readonly #deliveries = new Map<number, CancelDelivery>();
   readonly #slots = new Slots();
 
-  /** sent, and not taken yet */
+  /** By requester. */
+  get deliveries(): ReadonlyMap<number, CancelDelivery> {
+    return this.#deliveries;
+  }
+
+  /** The number of requests that were sent and not taken yet. */
   get active(): number {
     let count = 0;
-    for (const { isSent } of this.deliveries.values()) if (isSent) count++;
+    for (const { isSent } of this.#deliveries.values()) if (isSent) count++;
     return count;
   }
 
-  /** their connection is being made */
+  /** The number of requests whose connection is being made. */
   get connecting(): number {
-    return this.deliveries.size - this.active;
+    return this.#deliveries.size - this.active;
   }
 
-  /** not sent yet: there is no place, or no connection */
+  /** The number of requests that were not sent yet: there is no place, or no connection. */
   get waiting(): number {
     return this.#slots.waiting + this.connecting;
   }
@@ -51,12 +68,12 @@ export class Cancels {
     requesterId: number,
     send: (delivery: CancelDelivery) => Promise<void>,
   ): Promise<void> {
-    const delivery = { id: ids.next(), requesterId, startedAt: performance.now(), isSent: false };
-    this.deliveries.set(requesterId, delivery);
+    const delivery = new CancelDelivery(ids.next(), requesterId);
+    this.#deliveries.set(requesterId, delivery);
     try {
       await send(delivery);
     } finally {
-      this.deliveries.delete(requesterId);
+      this.#deliveries.delete(requesterId);
     }
   }
 }

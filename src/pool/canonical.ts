@@ -1,9 +1,8 @@
-import { canonicalEncoding } from '../wire/encodings.ts';
-
 /**
  * Settings in the spelling in which PostgreSQL reports them, as far as that is known without a server: a client that names
  * one in its StartupMessage is welcomed with it before it has a server.
  */
+import { canonicalEncoding } from '../wire/encodings.ts';
 
 /**
  * @param value as a client has written it

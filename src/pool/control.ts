@@ -1,3 +1,4 @@
+/** Queries of the proxy's own: one query and its answer, on a server that no client is linked to. */
 import { serialize } from 'pg-protocol';
 import { FrameReader } from '../wire/frame.ts';
 import {
@@ -14,7 +15,7 @@ import type { Server, ServerUser } from './server.ts';
 /** Rows of a query of the proxy's own, as text by column name. */
 export type Row = Readonly<Record<string, string | null>>;
 
-/** A query of the proxy's own failed: the server's message and SQLSTATE, or the connection went. */
+/** A query of the proxy's own failed: with the server's message and SQLSTATE, or because the connection was lost. */
 export class ControlError extends Error {
   readonly code: string;
   constructor(message: string, code: string) {
@@ -22,19 +23,19 @@ export class ControlError extends Error {
     this.code = code;
   }
 
-  /** The connection went away, rather than that the query was refused. */
+  /** True: the connection was lost. False: the query was refused. */
   get isLoss(): boolean {
     return /^(?:08|57)/.test(this.code);
   }
 }
 
-/** The most that an answer to a query of the proxy's own may have, in bytes, and the longest message in it. */
+/** The size that an answer, and each message in it, may have at most, in bytes. */
 const MAX_ANSWER_BYTES = 16 << 20;
-/** What a query of the proxy's own may take where server_connect_timeout is 0, in ms: pgbouncer's default for that. */
+/** The timeout in ms where server_connect_timeout is 0: pgbouncer's default for that option. */
 const DEFAULT_TIMEOUT_MS = 15_000;
 
 /**
- * How long a query of the proxy's own may take, in ms: what a login may. It runs where a client waits for its server, and a
+ * How long a query of the proxy's own may take, in ms: as long as a login. A client waits for its server meanwhile, and a
  * server that is silent for so long is as good as gone.
  */
 export function ownQueryTimeout(server: Server): number {
@@ -43,7 +44,7 @@ export function ownQueryTimeout(server: Server): number {
 
 const TX_STATUSES: ReadonlySet<number> = new Set(Object.values(TxStatus));
 
-/** What the answers to a client's messages may have besides. */
+/** Messages that only the answers to a client's own messages have. */
 const STRAYS: ReadonlySet<number> = new Set([
   Backend.CloseComplete,
   Backend.PortalSuspended,
@@ -54,29 +55,34 @@ const STRAYS: ReadonlySet<number> = new Set([
   Backend.CopyDone,
 ]);
 
-interface ControlOptions {
+export interface ControlOptions {
+  /**
+   * Parameters of the query, which then goes by the extended protocol, as pgbouncer's auth_query does, so that nothing in them
+   * can become SQL.
+   */
   readonly values?: readonly string[];
+  /** Columns are called 0, 1, ..., since several may have the same name. */
   readonly byPosition?: boolean;
+  /** Called with the names of the columns. */
   readonly onColumns?: (names: readonly string[]) => void;
+  /** The server is closed when there is no answer by then; `ownQueryTimeout` by default. */
   readonly timeoutMs?: number;
+  /**
+   * The query is empty, and its answer begins with EmptyQueryResponse. The messages before that are left over from the last
+   * user of the server.
+   */
   readonly afterStrays?: boolean;
+  /** Called with each setting that the server reports as changed. */
   readonly onParameter?: (name: string, value: string) => void;
 }
 
 /**
  * Runs one query of the proxy's own (reset, check, connect_query, auth_query, probes, SETs) on a server that nobody is
- * linked to. While it runs the server belongs to it. A server that gives no answer in time, or one that makes no sense, is
- * closed, with a line in the log that says why.
+ * linked to. While it runs the server belongs to it. A server that does not answer in time, or whose answer makes no sense,
+ * is closed, with a line in the log that says why.
  *
- * With `values` it goes by the extended protocol, as pgbouncer's auth_query does, so that nothing in them can become SQL.
- * `byPosition`: columns are called 0, 1, ..., since several may have the same name; `onColumns` is told their names.
- * `afterStrays`: the query is empty, and its answer begins with EmptyQueryResponse; what comes before that is left over
- * from whoever had the server.
- *
- * What follows the answer in the same read, a FATAL as a rule, goes to the server as what an idle one says: a promise
- * that is kept may leave a server that is closed. The caller has to look before it uses the server again.
- * @param onParameter told of settings that the server reports as changed
- * @param timeoutMs the server is closed when there is no answer by then; without it `ownQueryTimeout`
+ * Messages after the answer in the same read, a FATAL as a rule, go to the server as those of an idle one: a promise that
+ * resolves may leave a server that is closed. The caller has to look before it uses the server again.
  * @throws ControlError
  */
 export function runControl(server: Server, sql: string, options: ControlOptions = {}): Promise<Row[]> {
@@ -134,7 +140,7 @@ class Conversation implements ServerUser {
         );
       }
       if (!this.#isOver) continue;
-      // what the server says behind it is for whoever has it next; it may be that it is going away
+      // what the server says after the answer is for its next user; it may say that it is going away
       const rest = this.#reader.rest();
       if (rest.length > 0) server.receive(rest);
       return;
@@ -149,41 +155,23 @@ class Conversation implements ServerUser {
 
   onServerDrain(): void {}
 
-  /** What the server says is no answer: whatever it says next cannot be relied on. */
+  /** The server's messages are no answer, so that nothing that follows can be relied on. */
   #lose(reason: string): void {
-    // a node that is asked many times a second is told of by whoever asks
+    // a probe, which asks many times a second, reports its failure itself
     this.#server.close(reason, { level: this.#server.isProbe ? 'info' : 'warn' });
   }
 
   /** @returns false: no such message can come here */
   #handle(type: number, payload: Buffer): boolean {
-    const server = this.#server;
     switch (type) {
-      case Backend.RowDescription: {
-        const columns = parseColumns(payload);
-        if (columns === null) return false;
-        this.#options.onColumns?.(columns);
-        this.#columns = this.#options.byPosition === true ? columns.map((_, i) => String(i)) : columns;
-        return true;
-      }
-      case Backend.DataRow: {
-        const values = parseRow(payload);
-        if (values === null || values.length !== this.#columns.length) return !this.#isAnswered;
-        this.#addRow(values);
-        return true;
-      }
-      case Backend.ParameterStatus: {
-        const parameter = parseParameterStatus(payload);
-        if (parameter === null) return false;
-        server.settings.note(parameter.name, parameter.value);
-        this.#options.onParameter?.(parameter.name, parameter.value);
-        return true;
-      }
-      case Backend.CommandComplete: {
-        const tag = cString(payload, 0)?.text;
-        if (tag === 'DISCARD ALL' || tag === 'DEALLOCATE ALL') server.prepared.clear();
-        return tag !== undefined;
-      }
+      case Backend.RowDescription:
+        return this.#takeColumns(payload);
+      case Backend.DataRow:
+        return this.#takeRow(payload);
+      case Backend.ParameterStatus:
+        return this.#takeParameter(payload);
+      case Backend.CommandComplete:
+        return this.#takeTag(payload);
       case Backend.ErrorResponse: {
         const fields = parseErrorFields(payload);
         this.#failure = new ControlError(fields.get('M') ?? 'error', fields.get('C') ?? '58000');
@@ -192,15 +180,8 @@ class Conversation implements ServerUser {
       case Backend.EmptyQueryResponse:
         this.#isAnswered = true;
         return true;
-      case Backend.ReadyForQuery: {
-        const status = payload[0];
-        if (payload.length !== 1 || !TX_STATUSES.has(status!)) return false;
-        if (!this.#isAnswered) return true;
-        server.noteStatus(status!);
-        if (server.user === this) server.detach();
-        this.#finish(this.#failure);
-        return true;
-      }
+      case Backend.ReadyForQuery:
+        return this.#takeReady(payload);
       case Backend.ParseComplete:
       case Backend.BindComplete:
       case Backend.NoData:
@@ -208,14 +189,53 @@ class Conversation implements ServerUser {
       case Backend.NotificationResponse:
         return true;
       default:
-        // left over from whoever had the server: only a client's answer has these
         return !this.#isAnswered && STRAYS.has(type);
     }
   }
 
+  #takeColumns(payload: Buffer): boolean {
+    const columns = parseColumns(payload);
+    if (columns === null) return false;
+    this.#options.onColumns?.(columns);
+    this.#columns = this.#options.byPosition === true ? columns.map((_, i) => String(i)) : columns;
+    return true;
+  }
+
+  #takeRow(payload: Buffer): boolean {
+    const values = parseRow(payload);
+    if (values === null || values.length !== this.#columns.length) return !this.#isAnswered;
+    this.#addRow(values);
+    return true;
+  }
+
+  #takeParameter(payload: Buffer): boolean {
+    const parameter = parseParameterStatus(payload);
+    if (parameter === null) return false;
+    this.#server.settings.note(parameter.name, parameter.value);
+    this.#options.onParameter?.(parameter.name, parameter.value);
+    return true;
+  }
+
+  #takeTag(payload: Buffer): boolean {
+    const tag = cString(payload, 0)?.text;
+    if (tag === 'DISCARD ALL' || tag === 'DEALLOCATE ALL') this.#server.prepared.clear();
+    return tag !== undefined;
+  }
+
+  #takeReady(payload: Buffer): boolean {
+    const status = payload[0];
+    if (payload.length !== 1 || !TX_STATUSES.has(status!)) return false;
+    // the end of an answer that was left over
+    if (!this.#isAnswered) return true;
+    this.#server.noteStatus(status!);
+    if (this.#server.user === this) this.#server.detach();
+    this.#finish(this.#failure);
+    return true;
+  }
+
   #addRow(values: (string | null)[]): void {
     const row: Record<string, string | null> = {};
-    // of several columns of one name the first counts
+    // the first of several columns with the same name counts
     for (const [i, column] of this.#columns.entries())
       if (!Object.hasOwn(row, column)) row[column] = values[i] ?? null;
     this.#rows.push(row);

@@ -13,10 +13,10 @@ import type { Server } from './server.ts';
 import type { Turnover } from './turnover.ts';
 import { Users, type User } from './users.ts';
 
-/** Auto-databases that nobody uses: beyond this many, the oldest are forgotten before autodb_idle_timeout. */
+/** The number of unused auto-databases above which the oldest are forgotten before autodb_idle_timeout. */
 const MAX_UNUSED_AUTO = 1000;
 
-/** What the directory needs of those who watch clusters (src/switchover). */
+/** What the directory needs of the part that watches clusters (src/switchover). */
 export interface Clusters {
   /**
    * Resolves an alias such as dev@readers to the database that it stands for now; null: it is no alias.
@@ -93,7 +93,7 @@ export class Directory {
     if (cutName(name) !== name) return this.find(cutName(name), current);
     const part = clusterPart(name);
     if (part !== null) {
-      // nobody has used the cluster yet, so nothing is known of its nodes: the search for them begins at its writer
+      // the cluster has not been used yet, so its nodes are not known: the search for them begins at its writer
       const cluster = this.#newCluster(part);
       return cluster === null ? null : this.find(cluster);
     }
@@ -145,7 +145,7 @@ export class Directory {
     this.#databases.delete(database.name);
   }
 
-  /** A database is no more: its entry is gone, or it came from `*` and nobody uses it. */
+  /** Forgets a database whose entry is gone, or that came from `*` and is not used any more. */
   forget(database: Database): void {
     const { name } = database;
     this.#databases.delete(name);
@@ -228,7 +228,7 @@ export class Directory {
   /**
    * Follows a new configuration (RELOAD, SET), which the context has already: new databases appear, changed ones have their
    * servers closed as they come free.
-   * @returns the databases that vanished, already out of reach, whose clients are still to be told
+   * @returns the databases that vanished; they cannot be found any more, and their clients are still connected
    */
   reconfigure(): Database[] {
     const { config } = this.#context;

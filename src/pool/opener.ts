@@ -160,8 +160,8 @@ export class Opener {
   }
 
   /**
-   * connect_query belongs to the login: what it sets is what clients are welcomed with, and it takes its time from
-   * server_connect_timeout. That it fails does not matter, unless it leaves a transaction open.
+   * connect_query belongs to the login: clients are welcomed with the settings that it leaves, and it takes its time from
+   * server_connect_timeout. Its failure does not matter, unless it leaves a transaction open.
    */
   async #runConnectQuery({ server, welcome }: Opened): Promise<Welcome> {
     const { connect_query: query } = this.#pool.database.config;

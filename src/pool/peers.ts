@@ -72,7 +72,7 @@ export class Peers {
           negotiation: 'postgres',
           serverName: peer.host,
           onSent: () => {
-            delivery.isSent = true;
+            delivery.noteSent();
             onSent();
           },
         }),

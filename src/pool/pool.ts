@@ -87,7 +87,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     this.opener = new Opener(this, surroundings.connect);
   }
 
-  // what it is
+  // its state
 
   get user(): string {
     return this.userState.name;
@@ -184,7 +184,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     this.database.leave();
   }
 
-  /** A server for a waiter: now, when one is free and nobody came before, else later through its callbacks. */
+  /** Lends a server: now, when one is free and no waiter came before, else later through the waiter's callbacks. */
   acquire(waiter: Waiter): Server | null {
     if (this.waiters.size === 0 && !this.#isHalted) {
       const server = this.#takeReady();
@@ -377,7 +377,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
   retire(reason: string): void {
     for (const server of [...this.servers]) this.retireServer(server, reason);
     this.opener.connecting?.closeWhenFree(reason);
-    // what a new server is like is not known any more
+    // a new server may report other settings
     this.#welcome = null;
     this.opener.forgetFailures();
   }

@@ -4,7 +4,7 @@ import type { Pool } from './pool.ts';
 import type { Server } from './server.ts';
 import type { Target } from './socket.ts';
 
-/** Why a server is closed as soon as what runs there is done, also under a session. */
+/** The reason to close a server as soon as its statement or transaction has ended, even in session mode. */
 export const NOT_THE_WRITER = 'not the writer';
 
 function isAt(server: Server, { host, port }: Target): boolean {
@@ -69,7 +69,7 @@ export function nodeGone(pool: Pool, reason: string): void {
   for (const waiter of [...pool.waiters]) waiter.onNodeGone?.();
 }
 
-/** Leaves a node that lets nobody in any more: at once where nothing is open, else at the end of the transaction. */
+/** Leaves a node that accepts no more logins: at once where nothing is open, else at the end of the transaction. */
 export function leaveNode(pool: Pool, node: Target): void {
   for (const server of [...pool.servers]) if (isAt(server, node)) leaveServer(pool, server);
 }

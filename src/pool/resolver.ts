@@ -1,15 +1,14 @@
+/**
+ * The addresses of servers' names, remembered for dns_max_ttl (dns_nxdomain_ttl where there are none). They come from the
+ * system's own resolver, so /etc/hosts, search domains and nsswitch.conf apply.
+ */
 import { execFile } from 'node:child_process';
 import { lookup } from 'node:dns/promises';
-
-/**
- * Addresses of servers' names, remembered for dns_max_ttl (dns_nxdomain_ttl where there are none). The system is asked
- * as every other program does it, so /etc/hosts, search domains and nsswitch.conf hold.
- */
 
 /** All addresses of a name. @throws NodeJS.ErrnoException */
 export type Lookup = (host: string) => Promise<readonly string[]>;
 
-/** The name has no address, or nobody could say. */
+/** The name has no address, or it could not be looked up. */
 export class ResolveError extends Error {}
 
 /** A row of SHOW DNS_HOSTS. */
@@ -20,9 +19,9 @@ export interface KnownHost {
 }
 
 export interface ResolverOptions {
-  /** in ms; asked each time, because a reload changes them */
+  /** In ms; read each time, because a reload changes them. */
   readonly ttls: () => { readonly dns_max_ttl: number; readonly dns_nxdomain_ttl: number };
-  /** a name's addresses are others than before */
+  /** Called when addresses of a name have vanished. */
   readonly onChange: (host: string, addresses: readonly string[]) => void;
   readonly lookup?: Lookup;
 }
@@ -32,35 +31,33 @@ interface Entry {
   problem: string | null;
   /** ms of performance.now() */
   expiresAt: number;
-  /** when the system was asked last; ms of performance.now() */
+  /** when the last lookup began; ms of performance.now() */
   askedAt: number;
-  /** of the address that is used next */
+  /** index of the address that is used next */
   next: number;
   pending: Promise<void> | null;
-  /** the addresses are kept, whatever the name says meanwhile */
+  /** the addresses are kept, whatever a lookup says meanwhile */
   isPinned: boolean;
 }
 
-/** Addresses that were right before are used when a new answer takes longer than this. */
+/** The old addresses are used when a new answer takes longer than this. */
 const PATIENCE_MS = 1000;
-/** Names whose servers are in doubt are asked for as often as this. */
+/** The least time between two lookups of a name whose servers are in doubt. */
 const DOUBT_MS = 1000;
-/** Answers that say that there is no such name, unlike those that say that nobody could be asked. */
+/** Errors that say that there is no such name; others say that the lookup itself has failed. */
 const NO_SUCH_NAME = new Set(['ENOTFOUND', 'ENODATA', 'EAI_NONAME', 'EAI_NODATA']);
 
 export class Resolver {
   readonly #options: ResolverOptions;
   readonly #lookup: Lookup;
   readonly #entries = new Map<string, Entry>();
-  /** lookups that were ever begun, for SHOW LISTS */
-  queries = 0;
 
   constructor(options: ResolverOptions) {
     this.#options = options;
     this.#lookup = options.lookup ?? systemLookup();
   }
 
-  /** Lookups that are under way. */
+  /** The number of lookups that are under way. */
   get pending(): number {
     let count = 0;
     for (const entry of this.#entries.values()) if (entry.pending !== null) count++;
@@ -68,7 +65,7 @@ export class Resolver {
   }
 
   /**
-   * The name's addresses, beginning with another one in each call: they are used in turn.
+   * The name's addresses. Each call begins with the next one, so that they are used in turn.
    * @throws ResolveError
    */
   async resolve(host: string): Promise<readonly string[]> {
@@ -83,7 +80,7 @@ export class Resolver {
     return [...addresses.slice(first), ...addresses.slice(0, first)];
   }
 
-  /** The server at this name is not what it was: the name may lead elsewhere, whatever is left of dns_max_ttl. */
+  /** The server at this name is not what it was, so the name is looked up again before dns_max_ttl is over. */
   doubt(host: string): void {
     const entry = this.#entries.get(host);
     if (entry === undefined || entry.isPinned || performance.now() - entry.askedAt < DOUBT_MS) return;
@@ -96,12 +93,12 @@ export class Resolver {
     return addresses.length === 0 || addresses.includes(address);
   }
 
-  /** Keeps a name's addresses as they are now, for as long as the name is moving from one server to another. */
+  /** Keeps a name's addresses as they are now, while the name moves from one server to another. */
   pin(host: string): void {
     this.#entry(host).isPinned = true;
   }
 
-  /** The name counts again, from the next use on. */
+  /** Ends `pin`: the name is looked up again at its next use. */
   unpin(host: string): void {
     const entry = this.#entries.get(host);
     if (entry === undefined || !entry.isPinned) return;
@@ -126,7 +123,7 @@ export class Resolver {
     return entry;
   }
 
-  /** Asks again for names whose time is over, of which `inUse` are used; the others are forgotten. */
+  /** Looks up the names in use whose time is over, and forgets the others. */
   maintain(inUse: ReadonlySet<string>, now: number): void {
     for (const [host, entry] of this.#entries) {
       if (now < entry.expiresAt || entry.pending !== null || entry.isPinned) continue;
@@ -145,7 +142,6 @@ export class Resolver {
 
   #refresh(host: string, entry: Entry): Promise<void> {
     if (entry.pending !== null) return entry.pending;
-    this.queries++;
     entry.askedAt = performance.now();
     const { dns_max_ttl: ttl, dns_nxdomain_ttl: failedTtl } = this.#options.ttls();
     entry.pending = this.#lookup(host).then(
@@ -159,7 +155,7 @@ export class Resolver {
         entry.pending = null;
         entry.problem = error.message;
         entry.expiresAt = performance.now() + failedTtl;
-        // Nobody could be asked: what was right before is the best that there is.
+        // a failed lookup says nothing about the addresses: the old ones are the best guess
         if (NO_SUCH_NAME.has(error.code ?? '')) this.#take(host, entry, []);
       },
     );
@@ -170,7 +166,7 @@ export class Resolver {
     const before = entry.addresses;
     if (entry.isPinned && before.length > 0) return;
     entry.addresses = addresses;
-    // A name that is gone says nothing about its servers.
+    // a name that has vanished says nothing about its servers
     if (addresses.length > 0 && before.some((address) => !addresses.includes(address)))
       this.#options.onChange(host, addresses);
   }
@@ -185,12 +181,12 @@ async function patience(answer: Promise<void>): Promise<void> {
   clearTimeout(timer);
 }
 
-/** libuv lets half of its four threads do lookups: so many slow ones would make all others wait. */
+/** libuv lets half of its four threads do lookups: as many slow ones would make all others wait. */
 const LIBUV_LOOKUPS = 2;
 
 /**
- * getaddrinfo(3) on a thread; when those are taken, in a process of its own (getent, part of the C library), so that
- * names whose servers don't answer never stand in the way of others.
+ * getaddrinfo(3) on a thread. While all threads are taken, a process of its own (getent, part of the C library) does the
+ * lookup, so that names whose DNS servers don't answer never hold up others.
  */
 function systemLookup(): Lookup {
   let running = 0;

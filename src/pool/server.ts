@@ -1,4 +1,4 @@
-/** A connection to PostgreSQL: what the proxy knows of it, who uses it, and how it ends. */
+/** A connection to PostgreSQL: its state, its user, and its end. */
 import type { Socket } from 'node:net';
 import type { DatabaseConfig, PoolMode } from '../config/config.ts';
 import { TERMINATE } from '../wire/messages.ts';
@@ -120,7 +120,7 @@ export class Server {
     socket.on('drain', () => this.#user?.onServerDrain(this));
   }
 
-  // what it is
+  // its state
 
   /** The pool that owns it; a switchover may move it to another one (`transfer`). */
   get pool(): ServerOwner {
@@ -215,7 +215,7 @@ export class Server {
     return Math.floor((performance.now() - this.connectedAt) / 1000);
   }
 
-  // what becomes of it
+  // verbs
 
   /** @throws Error when `next` may not follow the state that it has */
   moveTo(next: ServerState): void {
@@ -329,7 +329,7 @@ export class Server {
   /** The other side has ended the connection, or it broke. */
   lost(reason: string): void {
     if (this.#state === 'closed') return;
-    // before anything else: nobody must be given another server that goes to the same place
+    // before anything else, so that no waiter gets another server that goes to the same place
     if (this.#state !== 'login') this.#pool.serverLost(this, reason);
     this.close(reason);
   }

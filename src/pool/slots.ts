@@ -1,9 +1,13 @@
+/** Places for work that only so many may do at a time: those that find none wait, first come, first served. */
 import { Fifo } from './fifo.ts';
 
-/** Places for things that may only be done so many at a time; who finds none waits, first come, first served. */
 export class Slots {
-  taken = 0;
+  #taken = 0;
   readonly #waiting = new Fifo<() => void>();
+
+  get taken(): number {
+    return this.#taken;
+  }
 
   get waiting(): number {
     return this.#waiting.size;
@@ -11,12 +15,12 @@ export class Slots {
 
   /** Takes a place, of `limit` in all. Rejects with the signal's reason when none comes free in time. */
   async take(limit: number, signal: AbortSignal): Promise<void> {
-    while (this.taken >= limit) await this.#turn(signal);
-    this.taken++;
+    while (this.#taken >= limit) await this.#turn(signal);
+    this.#taken++;
   }
 
   free(): void {
-    this.taken--;
+    this.#taken--;
     this.#waiting.first?.();
   }
 

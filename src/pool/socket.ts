@@ -1,3 +1,4 @@
+/** Connections from the proxy to servers and to peers: TCP or Unix socket, plain or encrypted. */
 import { createConnection, isIP, type Socket } from 'node:net';
 import { connect as tlsConnect, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { certificateProblem, tlsProblem } from '../auth/tls.ts';
@@ -6,12 +7,10 @@ import { prepareConnection } from '../platform/tcp-sockets.ts';
 import { SSL_REQUEST } from '../wire/messages.ts';
 import { ResolveError, type Resolver } from './resolver.ts';
 
-/** Connections from the proxy outwards: to servers and to peers. TCP or Unix socket, plain or encrypted. */
-
-/** What a server's socket is read into. The relay passes slices of it on and stops reading while one is unsent. */
+/** The size of the buffer that a server's socket is read into. The relay forwards slices of it and stops reading while one is unsent. */
 const READ_BUFFER_BYTES = 32 * 1024;
 
-/** The connection could not be made. `reason`: pgbouncer's words for it; the message may say more. */
+/** The connection could not be made. `reason` has pgbouncer's words; the message may say more. */
 export class ConnectError extends Error {
   readonly reason: string;
   constructor(reason: string, details = '') {
@@ -20,7 +19,7 @@ export class ConnectError extends Error {
   }
 }
 
-/** Where a connection goes. A folder or `@name` is a Unix socket. */
+/** Where a connection goes. A host that is a folder or `@name` is a Unix socket. */
 export interface Target {
   readonly host: string;
   readonly port: number;
@@ -33,7 +32,7 @@ export function unixPath(target: Target): string | null {
   return null;
 }
 
-/** A socket and where its bytes go: `onBytes` can be replaced at any time. */
+/** A socket and the receiver of its bytes, which can be replaced at any time. */
 export interface OpenedSocket {
   socket: Socket;
   /** The chunk is only valid during the call. */
@@ -54,7 +53,7 @@ export async function openSocket(
   if (path !== null) return await connect({ path }, settings, signal);
   const { port } = target;
   if (isIP(target.host) !== 0) return await connect({ host: target.host, port }, settings, signal);
-  // "localhost" is often two addresses of which a server has one: who refuses at once is not the last word
+  // "localhost" often has two addresses and the server listens on one: a refusal is final only at the last one
   let refusal: unknown;
   for (const host of await resolve(target.host, resolver, signal)) {
     try {
@@ -119,7 +118,7 @@ function connect(
   });
 }
 
-/** How encryption begins: asked for with an SSLRequest, or at once, as of PostgreSQL 17 ("SSL Session Encryption"). */
+/** How encryption begins: with an SSLRequest, or at once, as of PostgreSQL 17 ("SSL Session Encryption"). */
 export type Negotiation = 'postgres' | 'direct';
 
 /**
@@ -146,7 +145,7 @@ export async function encrypt(
     secure.once('close', () => reject(handshakeError('connection closed')));
   });
   secure.removeAllListeners('close');
-  // Without it another protocol's TLS port could be talked to (protocol-flow.html).
+  // without ALPN it may be the TLS port of another protocol (protocol-flow.html)
   if (negotiation === 'direct' && secure.alpnProtocol !== 'postgresql') {
     secure.destroy();
     throw new ConnectError('TLS setup failed: direct TLS without ALPN');
@@ -156,7 +155,7 @@ export async function encrypt(
   return secure;
 }
 
-/** pgbouncer's words, which logs are searched for. */
+/** pgbouncer's words, because logs are searched for them. */
 function handshakeError(problem: string): ConnectError {
   return new ConnectError(`TLS handshake error: handshake failed: ${problem}`);
 }
@@ -174,7 +173,7 @@ function askForTls(opened: OpenedSocket): Promise<'S' | 'N'> {
       const answer = chunk.toString('latin1');
       if (answer === 'S' || answer === 'N') resolve(answer);
       else if (!/^[SN]/.test(answer)) reject(new ConnectError('bad sslreq answer'));
-      // it could be what somebody in between has put there (CVE-2021-23222)
+      // an attacker in between could have put it there (CVE-2021-23222)
       else reject(new ConnectError('received unencrypted data after SSL response'));
     };
     socket.write(SSL_REQUEST);

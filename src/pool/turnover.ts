@@ -28,7 +28,7 @@ export class Turnover {
     this.#activateSoon();
   }
 
-  /** A server became free and nobody in its own pool wants it; other pools may want its place. */
+  /** A server became free and its own pool has no waiter for it; other pools may want its place. */
   serverIdle(): void {
     this.#activateSoon();
     if (this.#watchers.size > 0) this.recheck();

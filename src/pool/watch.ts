@@ -1,7 +1,7 @@
 /**
- * The door between switchover (src/switchover) and those who use a watched database: pools and sessions report what they see
- * of its servers and are told whether to wait and where the writer is. Two classes implement it: the controller of a cluster,
- * for the database with the topology_query, and the watch of a single node, for the database of that node.
+ * The border between switchover (src/switchover) and the users of a watched database. Pools and sessions report events of
+ * its servers; they learn whether to wait, and where the writer is. Two classes implement it: the controller of a cluster, for
+ * the database with the topology_query, and the watch of a single node, for the database of that node.
  */
 import type { ClusterNode } from '../../sandbox/context.ts';
 import type { ClientError } from '../wire/errors.ts';

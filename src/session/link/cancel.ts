@@ -93,7 +93,7 @@ async function cancel(
     try {
       await pool.cancels.deliver(pool.context.ids, requester.id, (delivery) =>
         sendCancel(server, signal, () => {
-          delivery.isSent = true;
+          delivery.noteSent();
           request.noteSent();
         }),
       );
