@@ -64,17 +64,6 @@ const bouncers = { error: error!, disconnect: disconnect!, pass: pass! };
 
 beforeEach(() => cluster.sql('TRUNCATE seen'));
 
-async function login(
-  t: Scope,
-  bouncer: Bouncer,
-  database: string,
-  more: Record<string, string> = {},
-): Promise<RawClient> {
-  const client = await RawClient.login(bouncer, { user: 'postgres', database, ...more });
-  t.after(() => client.destroy());
-  return client;
-}
-
 /** The text of an INSERT that names its client. */
 const insert = (what: string): string => `INSERT INTO seen VALUES ('${what}')`;
 const seen = async (): Promise<string[]> =>
@@ -129,7 +118,7 @@ for (const [how, database] of Object.entries(LOGINS)) {
     test(`a client that logs in by ${how} is judged by the entry's functions (${policy})`, async (t) => {
       const bouncer = bouncers[policy];
       for (const [way, messages] of Object.entries(WAYS)) {
-        const client = await login(t, bouncer, database);
+        const client = await bouncer.login(t, database);
         client.send(...messages("SELECT 'forbidden'"));
         assert.equal(shown(await client.readUntil('Z')), '42501 ZI', way);
         client.send(...messages("SELECT 'broken'"));
@@ -150,7 +139,7 @@ for (const [how, database] of Object.entries(LOGINS)) {
 test('a refused text has not reached the server in any of these ways', async (t) => {
   for (const database of Object.values(LOGINS).filter((name) => name.startsWith('guarded'))) {
     for (const [way, messages] of Object.entries(WAYS)) {
-      const client = await login(t, bouncers.pass, database);
+      const client = await bouncers.pass.login(t, database);
       client.send(...messages(insert('forbidden')));
       assert.equal(shown(await client.readUntil('Z')), '42501 ZI', way);
       client.destroy();
@@ -181,7 +170,7 @@ test('parts of a cluster whose names are too long for PostgreSQL can be reached,
     (await bouncer.admin('SHOW TOPOLOGY')).some((row) => row['role'] === 'writer'),
   );
   for (const part of ['writer', 'readers', `127.0.0.1:${cluster.port}`]) {
-    const client = await login(t, bouncer, `${name}@${part}`);
+    const client = await bouncer.login(t, `${name}@${part}`);
     assert.equal(shown(await client.query('SELECT 1')), 'T D C ZI', part);
     assert.equal(shown(await client.query(insert('forbidden'))), '42501 ZI', part);
   }
@@ -198,7 +187,7 @@ test('a folder of rules for a name that only * covers is found before a client h
   await bouncer.sql('SELECT 1', { database: 'dev' });
   const folder = join(bouncer.folder, 'user-functions/template1');
   await rename(folder, `${folder}.away`);
-  const client = await login(t, bouncer, 'template1');
+  const client = await bouncer.login(t, 'template1');
   assert.equal(shown(await client.query("SELECT 'forbidden'")), '38000 ZI');
   await rename(`${folder}.away`, folder);
   await until('the rule to judge', async () => {
@@ -231,12 +220,12 @@ for (const policy of POLICIES) {
     const bouncer = bouncers[policy];
     const call = raw.functionCall(seeOid, 'called');
     for (const database of ['guarded', 'guarded@writer', 'guarded@readers', 'unloadable']) {
-      const client = await login(t, bouncer, database);
+      const client = await bouncer.login(t, database);
       client.send(call);
       assert.equal(shown(await client.readUntil('Z')), '42501 ZI', database);
       client.destroy();
     }
-    const client = await login(t, bouncer, 'guarded');
+    const client = await bouncer.login(t, 'guarded');
     // in a transaction, which is aborted
     await client.query('BEGIN');
     await client.query(insert('before'));
@@ -271,7 +260,7 @@ for (const policy of POLICIES) {
 
 test('a Query or FunctionCall inside a COPY is never carried out: the server ends the connection', async (t) => {
   for (const inside of [raw.query(insert('inside')), raw.functionCall(seeOid, 'called')]) {
-    const client = await login(t, bouncers.error, 'guarded');
+    const client = await bouncers.error.login(t, 'guarded');
     client.send(raw.query('COPY seen FROM STDIN'));
     await client.readUntil('G');
     client.send(raw.copyData('copied\n'), inside);
@@ -284,7 +273,7 @@ test('a Query or FunctionCall inside a COPY is never carried out: the server end
 
 test('a FunctionCall passes where no functions apply, and where user_functions_allow permits it', async (t) => {
   for (const database of ['open', 'allowed']) {
-    const client = await login(t, bouncers.error, database);
+    const client = await bouncers.error.login(t, database);
     client.send(raw.functionCall(seeOid, database));
     assert.equal(shown(await client.readUntil('Z')), 'V ZI', database);
     assert.equal(
@@ -316,7 +305,7 @@ test('replication connections are refused where functions apply, even if these c
 
 test('replication connections pass where no functions apply, and where user_functions_allow permits it', async (t) => {
   for (const database of ['open', 'allowed']) {
-    const client = await login(t, bouncers.error, database, { replication: 'database' });
+    const client = await bouncers.error.login(t, database, { replication: 'database' });
     assert.equal(shown(await client.query(insert(database))), 'C ZI');
   }
   assert.deepEqual(await seen(), ['allowed', 'open']);
@@ -328,7 +317,7 @@ test('functions that come to apply end replication connections at their next que
     settings: { pool_mode: 'transaction' },
     files: { 'user-functions/README.md': '' },
   });
-  const client = await login(t, bouncer, 'dev', { replication: 'database' });
+  const client = await bouncer.login(t, 'dev', { replication: 'database' });
   assert.equal(shown(await client.query(insert('before'))), 'C ZI');
   await bouncer.writeFile('user-functions/rewrite_query.ts', GUARD);
   await bouncer.waitForLog(/user functions loaded/);
@@ -347,7 +336,7 @@ test('user_functions_allow of [pgbouncer] applies to databases without a value o
     files: { 'user-functions/rewrite_query.ts': GUARD },
   });
   const call = async (database: string): Promise<string> => {
-    const client = await login(t, bouncer, database);
+    const client = await bouncer.login(t, database);
     client.send(raw.functionCall(seeOid, database));
     return shown(await client.readUntil('Z'));
   };
@@ -358,7 +347,7 @@ test('user_functions_allow of [pgbouncer] applies to databases without a value o
 });
 
 test('messages that are sent during a decision wait for it, and for a decision of their own', async (t) => {
-  const client = await login(t, bouncers.error, 'guarded');
+  const client = await bouncers.error.login(t, 'guarded');
   client.send(
     raw.query(insert('first')),
     raw.query(insert('forbidden')),
@@ -383,7 +372,7 @@ test('two clients that share a statement on the server are judged separately', a
       'user-functions/rewrite_query.ts': `export const rewrite_query = (user) => user === 'limited' ? reject('no') : null;`,
     },
   });
-  const full = await login(t, bouncer, 'dev');
+  const full = await bouncer.login(t, 'dev');
   const limited = await RawClient.login(bouncer, { user: 'limited', database: 'dev' });
   t.after(() => limited.destroy());
   full.send(...inPipeline('SELECT 1', 's'), raw.sync());
@@ -414,7 +403,7 @@ test('a client whose login database is removed is disconnected, even if its func
     settings: { pool_mode: 'transaction' },
     files: { 'user-functions/dev/routing_rules.ts': "export const routing_rules = () => 'open';" },
   });
-  const client = await login(t, bouncer, 'dev');
+  const client = await bouncer.login(t, 'dev');
   await client.query('SELECT 1');
   delete bouncer.databases['dev'];
   await bouncer.reload();
@@ -439,7 +428,7 @@ test('a statement that is resent after a restart of its server does not get the 
   await until('the node', async () =>
     (await bouncer.admin('SHOW TOPOLOGY')).some((row) => row['role'] === 'writer'),
   );
-  const client = await login(t, bouncer, 'dev');
+  const client = await bouncer.login(t, 'dev');
   client.send(
     raw.query('SELECT current_database(), pg_sleep(2)'),
     raw.query("SELECT current_database(), 'elsewhere'"),

@@ -19,14 +19,6 @@ function start(scope: Scope, settings: Settings = {}): Promise<Bouncer> {
   });
 }
 
-async function login(scope: Scope, bouncer: Bouncer): Promise<RawClient> {
-  const client = await RawClient.login({ port: bouncer.port }, { user: 'postgres', database: 'db' });
-  scope.after(() => client.destroy());
-  return client;
-}
-
-const types = (frames: readonly raw.Frame[]): string => frames.map((frame) => frame.type).join('');
-
 test('two clients with one server: named statements of the same name are different ones', async (t) => {
   const bouncer = await start(t);
   const [a, b] = await Promise.all([bouncer.connect(), bouncer.connect()]);
@@ -58,29 +50,29 @@ test('statements beyond max_prepared_statements are closed on the server and pre
 
 test('DISCARD ALL and DEALLOCATE ALL forget the statements of their client', async (t) => {
   const bouncer = await start(t);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'db');
   for (const command of ['DISCARD ALL', 'DEALLOCATE ALL']) {
     client.send(raw.parse('s', 'SELECT 1'), raw.sync());
-    assert.equal(types(await client.readUntil('Z')), '1Z');
+    assert.equal(raw.types(await client.readUntil('Z')), '1Z');
     client.send(raw.query(command));
     await client.readUntil('Z');
   }
   client.send(raw.parse('s', 'SELECT 2'), raw.bind('s'), raw.execute(), raw.sync());
-  assert.equal(types(await client.readUntil('Z')), '12DCZ');
+  assert.equal(raw.types(await client.readUntil('Z')), '12DCZ');
 });
 
 test('a Parse that fails leaves its name free', async (t) => {
   const bouncer = await start(t);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'db');
   client.send(raw.parse('s', 'SELEC 1'), raw.sync());
-  assert.equal(types(await client.readUntil('Z')), 'EZ');
+  assert.equal(raw.types(await client.readUntil('Z')), 'EZ');
   client.send(raw.parse('s', 'SELECT 1'), raw.bind('s'), raw.execute(), raw.sync());
-  assert.equal(types(await client.readUntil('Z')), '12DCZ');
+  assert.equal(raw.types(await client.readUntil('Z')), '12DCZ');
 });
 
 test('after an error in the middle of a pipeline the rest is skipped, and the next one is answered', async (t) => {
   const bouncer = await start(t);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'db');
   const one = (name: string, sql: string): Buffer[] => [raw.parse(name, sql), raw.bind(name), raw.execute()];
   client.send(
     ...one('a', 'SELECT 1'),
@@ -91,9 +83,9 @@ test('after an error in the middle of a pipeline the rest is skipped, and the ne
     raw.sync(),
   );
   // the planner divides already when it binds
-  assert.equal(types(await client.readUntil('Z')), '12DC1EZ');
+  assert.equal(raw.types(await client.readUntil('Z')), '12DC1EZ');
   const second = await client.readUntil('Z');
-  assert.equal(types(second), '12DCZ');
+  assert.equal(raw.types(second), '12DCZ');
   assert.deepEqual(raw.rowValues(second[2]!), ['4']);
 });
 
@@ -106,12 +98,12 @@ test('a statement that does not exist, and one that exists already, are errors a
     for (const message of [raw.bind('nö'), raw.describe('S', 'nö')]) {
       client.send(message, raw.parse('skipped', 'SELECT 1'), raw.sync());
       const frames = await client.readUntil('Z');
-      assert.equal(types(frames), 'EZ');
+      assert.equal(raw.types(frames), 'EZ');
       assert.equal(text(frames[0]!), '26000 prepared statement "nö" does not exist');
     }
     client.send(raw.parse('s', 'SELECT 1'), raw.parse('s', 'SELECT 2'), raw.sync());
     const frames = await client.readUntil('Z');
-    assert.equal(types(frames), '1EZ');
+    assert.equal(raw.types(frames), '1EZ');
     assert.equal(text(frames[1]!), '42P05 prepared statement "s" already exists');
     client.send(raw.bind('s'), raw.execute(), raw.sync());
     assert.deepEqual(raw.rowValues((await client.readUntil('Z'))[1]!), ['1']);
@@ -127,7 +119,7 @@ test('a name error in a transaction block or a pipeline undoes what was done bef
     client.send(raw.parse('', 'INSERT INTO named VALUES (1)'), raw.bind(), raw.execute(), raw.flush());
     await client.readUntil('C');
     client.send(raw.bind('nothing'), raw.execute(), raw.sync());
-    assert.equal(types(await client.readUntil('Z')), 'EZ');
+    assert.equal(raw.types(await client.readUntil('Z')), 'EZ');
     await client.query('BEGIN');
     client.send(raw.bind('nothing'), raw.sync());
     const frames = await client.readUntil('Z');
@@ -139,14 +131,14 @@ test('a name error in a transaction block or a pipeline undoes what was done bef
 
 test('a Parse that failed, or was skipped, is made up for by the next use of its name', async (t) => {
   const bouncer = await start(t);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'db');
   client.send(raw.parse('bad', 'SELECT no_such_column'), raw.parse('good', 'SELECT 5'), raw.sync());
   const failed = await client.readUntil('Z');
-  assert.equal(types(failed), 'EZ');
+  assert.equal(raw.types(failed), 'EZ');
   client.send(raw.bind('good'), raw.execute(), raw.sync(), raw.bind('bad'), raw.execute(), raw.sync());
   assert.deepEqual(raw.rowValues((await client.readUntil('Z'))[1]!), ['5']);
   const again = await client.readUntil('Z');
-  assert.equal(types(again), 'EZ');
+  assert.equal(raw.types(again), 'EZ');
   assert.equal(errorFields(again[0]!)['M'], errorFields(failed[0]!)['M']);
   // the name is free, and so is the connection
   client.send(raw.parse('bad', 'SELECT 6'), raw.bind('bad'), raw.execute(), raw.sync());
@@ -168,7 +160,7 @@ test('DEALLOCATE of a statement that was prepared by the protocol frees its name
         client.send(raw.parse(name, 'SELECT 1'), raw.sync());
         await client.readUntil('Z');
         const frames = await client.query(`DEALLOCATE ${written}`);
-        assert.equal(types(frames), 'CZ');
+        assert.equal(raw.types(frames), 'CZ');
         assert.equal(frames[0]!.payload.toString(), 'DEALLOCATE\0');
         assert.equal(frames[1]!.payload.toString(), status);
         client.send(raw.bind(name), raw.sync());
@@ -179,10 +171,11 @@ test('DEALLOCATE of a statement that was prepared by the protocol frees its name
     assert.equal(errorFields((await client.query('DEALLOCATE a1'))[0]!)['C'], '26000');
     await client.query('PREPARE of_sql AS SELECT 1; DEALLOCATE of_sql');
     client.send(raw.query('SELECT 3'), raw.parse('b', 'SELECT 1'), raw.sync(), raw.query('DEALLOCATE b'));
-    for (const expected of ['TDCZ', '1Z', 'CZ']) assert.equal(types(await client.readUntil('Z')), expected);
+    for (const expected of ['TDCZ', '1Z', 'CZ'])
+      assert.equal(raw.types(await client.readUntil('Z')), expected);
   }
-  const other = await login(t, bouncer);
-  assert.equal(types(await other.query('SELECT 4')), 'TDCZ');
+  const other = await bouncer.login(t, 'db');
+  assert.equal(raw.types(await other.query('SELECT 4')), 'TDCZ');
 });
 
 test('DEALLOCATE by the extended protocol frees what it is about when it is executed, and only then', async (t) => {
@@ -230,14 +223,14 @@ test('DEALLOCATE by the extended protocol frees what it is about when it is exec
     answers.push(seen);
   }
   assert.deepEqual(answers[0], answers[1]);
-  const other = await login(t, bouncer);
-  assert.equal(types(await other.query('SELECT 4')), 'TDCZ');
+  const other = await bouncer.login(t, 'db');
+  assert.equal(raw.types(await other.query('SELECT 4')), 'TDCZ');
 });
 
 test('DEALLOCATE is recognized in whatever pieces it comes', async (t) => {
   const bouncer = await start(t, { default_pool_size: 2 });
-  const client = await login(t, bouncer);
-  const other = await login(t, bouncer);
+  const client = await bouncer.login(t, 'db');
+  const other = await bouncer.login(t, 'db');
   const asQuery = raw.query('DEALLOCATE a');
   const extended = [raw.parse('', 'DEALLOCATE a'), raw.bind(), raw.execute(), raw.sync()];
   for (const bytes of [asQuery, Buffer.concat(extended)]) {
@@ -248,7 +241,7 @@ test('DEALLOCATE is recognized in whatever pieces it comes', async (t) => {
       // the first piece has been read by then
       await other.query('SELECT 1');
       client.send(bytes.subarray(at));
-      assert.match(types(await client.readUntil('Z')), /^(?:12)?CZ$/, `at ${at}`);
+      assert.match(raw.types(await client.readUntil('Z')), /^(?:12)?CZ$/, `at ${at}`);
     }
   }
 });
@@ -264,7 +257,7 @@ test('a name is free again behind DEALLOCATE ALL in the same pipeline', async (t
       ...[raw.parse('a', 'SELECT 2'), raw.bind('a'), raw.execute(), raw.sync()],
     );
     const frames = await client.readUntil('Z');
-    assert.equal(types(frames), '112C12DCZ');
+    assert.equal(raw.types(frames), '112C12DCZ');
     assert.deepEqual(raw.rowValues(frames[6]!), ['2']);
   }
 });
@@ -347,25 +340,25 @@ test(
       '20000',
     );
     assert.equal((await psql(target, 'COPY numbers TO STDOUT;')).trim().split('\n').length, 20_000);
-    const client = await login(t, bouncer);
+    const client = await bouncer.login(t, 'db');
     client.send(raw.query('COPY numbers FROM STDIN'));
     await client.readUntil('G');
     client.send(raw.copyData('not a number\n'));
     const frames = await client.readUntil('Z');
-    assert.equal(types(frames), 'EZ');
+    assert.equal(raw.types(frames), 'EZ');
     client.send(raw.copyData('1\n'), raw.copyData('2\n'), raw.copyDone(), raw.query('SELECT 1'));
-    assert.equal(types(await client.readUntil('Z')), 'TDCZ');
+    assert.equal(raw.types(await client.readUntil('Z')), 'TDCZ');
   },
 );
 
 test('COPY by the extended protocol, with the Sync that drivers send ahead', async (t) => {
   const bouncer = await start(t);
   t.after(() => cluster.sql('TRUNCATE numbers'));
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'db');
   client.send(raw.parse('', 'COPY numbers FROM STDIN'), raw.bind(), raw.execute(), raw.sync());
   await client.readUntil('G');
   client.send(raw.copyData('1\n2\n'), raw.copyDone(), raw.sync());
-  assert.equal(types(await client.readUntil('Z')), 'CZ');
+  assert.equal(raw.types(await client.readUntil('Z')), 'CZ');
   client.send(raw.query('SELECT count(*) FROM numbers'));
   assert.deepEqual(raw.rowValues((await client.readUntil('Z'))[1]!), ['2']);
 });
@@ -385,7 +378,7 @@ test('a client that goes away at any moment leaves nothing to the next one', asy
     },
   ];
   for (const leave of leaving) {
-    const client = await login(t, bouncer);
+    const client = await bouncer.login(t, 'db');
     await leave(client);
     client.destroy();
     const next = await bouncer.connect();
@@ -399,7 +392,7 @@ test('a client that goes away at any moment leaves nothing to the next one', asy
 
 test('cancel reaches the query of its own client, and no other', async (t) => {
   const bouncer = await start(t, { default_pool_size: 2 });
-  const [a, b] = await Promise.all([login(t, bouncer), login(t, bouncer)]);
+  const [a, b] = await Promise.all([bouncer.login(t, 'db'), bouncer.login(t, 'db')]);
   a.send(raw.query('SELECT pg_sleep(71)'));
   b.send(raw.query('SELECT pg_sleep(72)'));
   const running = async (): Promise<string[]> =>
@@ -418,14 +411,14 @@ test('cancel reaches the query of its own client, and no other', async (t) => {
   const late = await RawClient.connect({ port: bouncer.port });
   late.send(raw.cancelRequest(a.backendPid, a.backendSecret));
   await late.readToEnd();
-  assert.equal(types(await a.query('SELECT 1')), 'TDCZ');
+  assert.equal(raw.types(await a.query('SELECT 1')), 'TDCZ');
 });
 
 test('cancel of a query that still waits for a server takes it back', async (t) => {
   const bouncer = await start(t);
   const holder = await bouncer.connect();
   await holder.query('BEGIN');
-  const waiter = await login(t, bouncer);
+  const waiter = await bouncer.login(t, 'db');
   waiter.send(raw.query('SELECT 1'));
   await until('the client to wait', async () =>
     (await bouncer.admin<{ cl_waiting: number }>('SHOW POOLS')).some((row) => row.cl_waiting > 0),
@@ -435,7 +428,7 @@ test('cancel of a query that still waits for a server takes it back', async (t) 
   const frames = await waiter.readUntil('Z');
   assert.equal(errorFields(frames[0]!)['C'], '57014');
   await holder.query('COMMIT');
-  assert.equal(types(await waiter.query('SELECT 1')), 'TDCZ');
+  assert.equal(raw.types(await waiter.query('SELECT 1')), 'TDCZ');
 });
 
 test('LISTEN and NOTIFY in session mode', async (t) => {

@@ -5,7 +5,7 @@ import { configFromText } from '../../src/config/load.ts';
 import { Bouncer, type BouncerOptions } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
-import { RawClient, rowValues, shown as shownAll, type Frame } from '../support/raw.ts';
+import { RawClient, shown as shownAll, type Frame } from '../support/raw.ts';
 import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
 
@@ -58,12 +58,6 @@ function start(scope: Scope, more: BouncerOptions = {}): Promise<Bouncer> {
 /** Leaves out the reports of another server's settings, which a client gets when it is moved. */
 const shown = (frames: readonly Frame[]): string => shownAll(frames.filter(({ type }) => type !== 'S'));
 
-async function login(t: Scope, bouncer: Bouncer, database = 'alice'): Promise<RawClient> {
-  const client = await RawClient.login(bouncer, { user: 'postgres', database });
-  t.after(() => client.destroy());
-  return client;
-}
-
 async function knowNodes(bouncer: Bouncer, ...databases: string[]): Promise<void> {
   for (const database of databases) await bouncer.sql('SELECT 1', { database });
   await until('the nodes', async () => {
@@ -74,16 +68,15 @@ async function knowNodes(bouncer: Bouncer, ...databases: string[]): Promise<void
   });
 }
 
-const value = (frames: Frame[]): string | null => rowValues(frames.find(({ type }) => type === 'D')!)[0]!;
 const where = 'select current_user --';
 
 test("a tenant's functions name its own databases, their variants and nodes, and nothing else", async (t) => {
   const bouncer = await start(t);
   await knowNodes(bouncer, 'bob', 'alice');
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'alice');
   const own = ['alice', 'alice.reports', 'alice@writer', 'alice@readers', `alice@127.0.0.1:${cluster.port}`];
   for (const name of own) {
-    assert.equal(value(await client.query(`${where} to:${name}`)), 'alice', name);
+    assert.equal(raw.firstValue(await client.query(`${where} to:${name}`)), 'alice', name);
     await client.query('select 1 -- to:alice');
   }
   const failures = new Set<string>();
@@ -110,7 +103,7 @@ test("a tenant's functions name its own databases, their variants and nodes, and
   }
   assert.equal(failures.size, 1, [...failures].join('\n'));
   // the client is still at its own database
-  assert.equal(value(await client.query(where)), 'alice');
+  assert.equal(raw.firstValue(await client.query(where)), 'alice');
 });
 
 test('a file that several databases name belongs to each of them, and clients are judged for their own database', async (t) => {
@@ -121,13 +114,13 @@ test('a file that several databases name belongs to each of them, and clients ar
     },
     files: { 'shared.ts': ROUTER },
   });
-  const [one, two] = [await login(t, bouncer, 'one'), await login(t, bouncer, 'two')];
-  assert.equal(value(await one.query(`${where} to:free`)), 'postgres');
+  const [one, two] = [await bouncer.login(t, 'one'), await bouncer.login(t, 'two')];
+  assert.equal(raw.firstValue(await one.query(`${where} to:free`)), 'postgres');
   assert.equal(shown(await two.query(`${where} to:free`)), '38000 ZI');
   assert.equal(shown(await two.query(`${where} to:one`)), '38000 ZI');
-  assert.equal(value(await two.query(`${where} to:two`)), 'bob');
+  assert.equal(raw.firstValue(await two.query(`${where} to:two`)), 'bob');
   const databases = async (client: RawClient): Promise<unknown> =>
-    (JSON.parse(value(await client.query('show ctx'))!) as { databases: unknown }).databases;
+    (JSON.parse(raw.firstValue(await client.query('show ctx'))!) as { databases: unknown }).databases;
   assert.deepEqual([await databases(one), await databases(two)], [['one', 'free'], ['two']]);
 });
 
@@ -135,19 +128,19 @@ test("the operator's functions may name every database", async (t) => {
   const bouncer = await start(t, {
     files: { 'user-functions/routing_rules.ts': ROUTER, 'user-functions/alice/routing_rules.ts': ROUTER },
   });
-  const client = await login(t, bouncer, 'bob');
+  const client = await bouncer.login(t, 'bob');
   for (const [name, user] of [
     ['alice', 'alice'],
     ['free', 'postgres'],
     ['bob@writer', 'bob'],
   ] as const)
-    assert.equal(value(await client.query(`${where} to:${name}`)), user);
+    assert.equal(raw.firstValue(await client.query(`${where} to:${name}`)), user);
   const inOption = await start(t, {
     settings: { routing_rules_file: 'rules/all.ts' },
     files: { 'rules/all.ts': ROUTER },
   });
-  const other = await login(t, inOption, 'bob');
-  assert.equal(value(await other.query(`${where} to:free`)), 'postgres');
+  const other = await inOption.login(t, 'bob');
+  assert.equal(raw.firstValue(await other.query(`${where} to:free`)), 'postgres');
 });
 
 test("an operator's function that runs beside a tenant's may name only what the tenant's may, which is logged", async (t) => {
@@ -158,41 +151,44 @@ test("an operator's function that runs beside a tenant's may name only what the 
     },
   });
   await bouncer.waitForLog(/routing_rules\.ts runs in one isolate with .*bob\/rewrite_query\.ts/);
-  const client = await login(t, bouncer, 'bob');
+  const client = await bouncer.login(t, 'bob');
   assert.equal(shown(await client.query(`${where} to:free`)), '38000 ZI');
-  assert.equal(value(await client.query(`${where} to:bob@writer`)), 'bob');
+  assert.equal(raw.firstValue(await client.query(`${where} to:bob@writer`)), 'bob');
 });
 
 test('routing_targets adds databases, and a RELOAD that removes them applies to statements prepared before', async (t) => {
   const bouncer = await start(t, { databases: { alice: `${alice} routing_targets='free, bob'` } });
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'alice');
   for (const [name, user] of [
     ['free', 'postgres'],
     ['bob', 'bob'],
     ['bob@writer', 'bob'],
   ] as const)
-    assert.equal(value(await client.query(`${where} to:${name}`)), user);
+    assert.equal(raw.firstValue(await client.query(`${where} to:${name}`)), user);
   client.send(raw.parse('s', `${where} to:bob`), raw.bind('s'), raw.execute(), raw.sync());
-  assert.equal(value(await client.readUntil('Z')), 'bob');
+  assert.equal(raw.firstValue(await client.readUntil('Z')), 'bob');
   await client.query(`${where} to:alice`);
   bouncer.databases['alice'] = `${alice} routing_targets=free`;
   await bouncer.reload();
   assert.equal(shown(await client.query(`${where} to:bob`)), '38000 ZI');
   client.send(raw.bind('s'), raw.execute(), raw.sync());
   assert.equal(shown(await client.readUntil('Z')), '38000 ZI');
-  assert.equal(value(await client.query(where)), 'alice');
+  assert.equal(raw.firstValue(await client.query(where)), 'alice');
 });
 
 test('routing_targets may be *, or a single node; an unknown one is an error', async (t) => {
   const all = await start(t, { databases: { alice: `${alice} routing_targets=*` } });
-  const client = await login(t, all);
-  assert.equal(value(await client.query(`${where} to:free`)), 'postgres');
+  const client = await all.login(t, 'alice');
+  assert.equal(raw.firstValue(await client.query(`${where} to:free`)), 'postgres');
 
   const readers = await start(t, { databases: { alice: `${alice} routing_targets=bob@readers` } });
   await knowNodes(readers, 'bob');
-  const other = await login(t, readers);
-  assert.equal(value(await other.query(`${where} to:bob@readers`)), 'bob');
-  const ctx = JSON.parse(value(await other.query('show ctx'))!) as { nodes: unknown; databases: unknown };
+  const other = await readers.login(t, 'alice');
+  assert.equal(raw.firstValue(await other.query(`${where} to:bob@readers`)), 'bob');
+  const ctx = JSON.parse(raw.firstValue(await other.query('show ctx'))!) as {
+    nodes: unknown;
+    databases: unknown;
+  };
   assert.deepEqual(ctx.nodes, [], 'the nodes of a cluster that may not be named are not shown');
   assert.deepEqual(ctx.databases, ['alice', 'alice.reports', 'bob@readers']);
   await other.query(`${where} to:alice`);
@@ -220,8 +216,8 @@ test('ctx has the database that the client logged in to and the one that it is i
     ['alice@writer', 'alice'],
     [node, node],
   ] as const) {
-    const client = await login(t, bouncer, name);
-    const ctx = JSON.parse(value(await client.query('show ctx'))!) as Record<string, unknown>;
+    const client = await bouncer.login(t, name);
+    const ctx = JSON.parse(raw.firstValue(await client.query('show ctx'))!) as Record<string, unknown>;
     assert.equal(ctx['login_database'], 'alice');
     assert.equal(ctx['database'], database);
     assert.deepEqual(ctx['databases'], ['alice', 'alice.reports', 'free']);
@@ -230,7 +226,7 @@ test('ctx has the database that the client logged in to and the one that it is i
       [node],
     );
     await client.query(`${where} to:free`);
-    const moved = JSON.parse(value(await client.query('show ctx'))!) as Record<string, unknown>;
+    const moved = JSON.parse(raw.firstValue(await client.query('show ctx'))!) as Record<string, unknown>;
     assert.deepEqual([moved['login_database'], moved['database']], ['alice', 'free']);
   }
 });
@@ -247,24 +243,24 @@ for (const to of ['bob', 'bob@writer', 'bob@readers']) {
   test(`the target's functions judge everything that comes from another database (${to})`, async (t) => {
     const bouncer = await start(t, GUARDED);
     await knowNodes(bouncer, 'bob');
-    const client = await login(t, bouncer);
+    const client = await bouncer.login(t, 'alice');
     const ask = async (...messages: Buffer[]): Promise<string> => {
       client.send(...messages, raw.sync());
       return shown(await client.readUntil('Z'));
     };
     // the query that moves the client, and those that follow while it is there
     assert.equal(shown(await client.query(`select 'forbidden' --to:${to}`)), '42501 ZI');
-    assert.match(value(await client.query(`select 'mark' --to:${to}`))!, /^bob:alice:bob/);
-    assert.equal(value(await client.query(where)), 'bob');
+    assert.match(raw.firstValue(await client.query(`select 'mark' --to:${to}`))!, /^bob:alice:bob/);
+    assert.equal(raw.firstValue(await client.query(where)), 'bob');
     assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
     assert.equal(shown(await client.query("select 'broken'")), '38000 ZI');
-    assert.match(value(await client.query("select 'mark'"))!, /^bob:alice:bob/);
+    assert.match(raw.firstValue(await client.query("select 'mark'"))!, /^bob:alice:bob/);
     for (const name of ['', 's']) assert.equal(await ask(raw.parse(name, "select 'forbidden'")), '42501 ZI');
     await client.query('begin');
     assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZE');
     await client.query('rollback');
     // the origin's rule is asked first: bob's sees the text that alice's has made
-    assert.match(value(await client.query('show ctx'))!, /login_database/);
+    assert.match(raw.firstValue(await client.query('show ctx'))!, /login_database/);
     client.send(raw.functionCall(1234));
     assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
 
@@ -299,9 +295,9 @@ for (const policy of ['error', 'disconnect', 'pass']) {
       files: { 'user-functions/bob/rewrite_query.ts': 'export const' },
       settings: { rewrite_query_on_failure: policy, routing_rules_on_failure: policy },
     });
-    const client = await login(t, bouncer);
+    const client = await bouncer.login(t, 'alice');
     client.send(raw.query(`${where} to:bob`));
-    if (policy === 'pass') assert.equal(value(await client.readUntil('Z')), 'bob');
+    if (policy === 'pass') assert.equal(raw.firstValue(await client.readUntil('Z')), 'bob');
     else if (policy === 'error') assert.equal(shown(await client.readUntil('Z')), '38000 ZI');
     else await assert.rejects(client.readUntil('Z'), /user function failed: no_version/);
   });
@@ -315,10 +311,10 @@ test('two databases that send queries to each other do not send them round in ci
       'user-functions/bob/routing_rules.ts': "export const routing_rules = () => 'alice';",
     },
   });
-  const [one, other] = [await login(t, bouncer, 'alice'), await login(t, bouncer, 'bob')];
+  const [one, other] = [await bouncer.login(t, 'alice'), await bouncer.login(t, 'bob')];
   for (let i = 0; i < 2; i++) {
-    assert.equal(value(await one.query(where)), 'bob');
-    assert.equal(value(await other.query(where)), 'alice');
+    assert.equal(raw.firstValue(await one.query(where)), 'bob');
+    assert.equal(raw.firstValue(await other.query(where)), 'alice');
   }
 });
 
@@ -332,8 +328,8 @@ test('a rewriting that both databases share is done once, if no tenant runs besi
         "export const routing_rules = (user, query) => (query.includes('forbidden') ? reject('no') : null);",
     },
   });
-  const client = await login(t, bouncer, 'free');
-  assert.equal(value(await client.query("select 'x'")), 'xx');
+  const client = await bouncer.login(t, 'free');
+  assert.equal(raw.firstValue(await client.query("select 'x'")), 'xx');
   assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
 });
 
@@ -352,20 +348,20 @@ test("a guard that both databases share is asked again at the target, if a tenan
       'user-functions/bob/routing_rules.ts': 'export const routing_rules = () => null;',
     },
   });
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'alice');
   assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
-  assert.equal(value(await client.query(where)), 'bob');
+  assert.equal(raw.firstValue(await client.query(where)), 'bob');
 });
 
 test('the functions of the target are asked even if the login database has none any more', async (t) => {
   const bouncer = await start(t, GUARDED);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'alice');
   await client.query('select 1 --to:bob');
   await bouncer.removeFile('user-functions/alice/routing_rules.ts');
   // it confirms the removal
   await bouncer.admin('RELOAD');
   await bouncer.waitForLog(/user functions of .*alice removed/);
-  assert.equal(value(await client.query(where)), 'bob');
+  assert.equal(raw.firstValue(await client.query(where)), 'bob');
   assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZI');
   client.send(raw.parse('', "select 'forbidden'"), raw.sync());
   assert.equal(shown(await client.readUntil('Z')), '42501 ZI');

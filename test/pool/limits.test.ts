@@ -5,8 +5,7 @@ import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import { FlakyRelay } from '../support/flaky.ts';
 import * as raw from '../support/raw.ts';
-import { errorFields, RawClient, rowValues } from '../support/raw.ts';
-import type { Scope } from '../support/scope.ts';
+import { errorFields, RawClient } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 
 const cluster = await Cluster.start(
@@ -44,21 +43,7 @@ const bouncer = await Bouncer.start(
   },
 );
 
-async function login(t: Scope, database: string, user = 'postgres'): Promise<RawClient> {
-  const client = await RawClient.login(bouncer, { user, database });
-  t.after(() => client.destroy());
-  return client;
-}
-
-async function value(client: RawClient, sql: string): Promise<string | null> {
-  const row = (await client.query(sql)).find((frame) => frame.type === 'D');
-  assert.ok(row);
-  return rowValues(row)[0]!;
-}
-
 const errorOf = (frame: raw.Frame): string => (frame.type === 'E' ? errorFields(frame)['M']! : '');
-
-const pid = (client: RawClient): Promise<string | null> => value(client, 'select pg_backend_pid()');
 
 async function servers(database: string): Promise<{ user: unknown }[]> {
   const rows = await bouncer.admin('SHOW SERVERS');
@@ -73,7 +58,7 @@ async function waiting(database: string): Promise<number> {
 }
 
 test('a pool has as many servers as its size, and the rest waits', async (t) => {
-  const clients = await Promise.all([1, 2, 3, 4].map(() => login(t, 'pair')));
+  const clients = await Promise.all([1, 2, 3, 4].map(() => bouncer.login(t, 'pair')));
   for (const client of clients.slice(0, 2)) await client.query('begin');
   for (const client of clients.slice(2)) client.send(raw.query("select 'served'"));
   await until('both to wait', async () => (await waiting('pair')) === 2);
@@ -83,9 +68,9 @@ test('a pool has as many servers as its size, and the rest waits', async (t) => 
 });
 
 test('those who wait are served in the order in which they came', async (t) => {
-  const holder = await login(t, 'mine');
+  const holder = await bouncer.login(t, 'mine');
   await holder.query('begin');
-  const clients = await Promise.all(Array.from({ length: 6 }, () => login(t, 'mine')));
+  const clients = await Promise.all(Array.from({ length: 6 }, () => bouncer.login(t, 'mine')));
   await cluster.sql('CREATE TABLE IF NOT EXISTS turns (id serial, who int)');
   for (const [i, client] of clients.entries()) {
     client.send(raw.query(`insert into turns (who) values (${i})`));
@@ -101,24 +86,24 @@ test('those who wait are served in the order in which they came', async (t) => {
 });
 
 test('the server that was used last is used first', async (t) => {
-  const [a, b] = [await login(t, 'pair'), await login(t, 'pair')];
+  const [a, b] = [await bouncer.login(t, 'pair'), await bouncer.login(t, 'pair')];
   await a.query('begin');
   await b.query('begin');
-  const [ofA, ofB] = [await pid(a), await pid(b)];
+  const [ofA, ofB] = [await a.pid(), await b.pid()];
   await a.query('commit');
   await b.query('commit');
-  assert.equal(await pid(a), ofB);
+  assert.equal(await a.pid(), ofB);
   await b.query('begin');
-  assert.equal(await pid(b), ofB);
-  assert.equal(await pid(a), ofA);
+  assert.equal(await b.pid(), ofB);
+  assert.equal(await a.pid(), ofA);
   await b.query('commit');
 });
 
 test('the reserve is opened for who has waited for reserve_pool_timeout', async (t) => {
   const [first, second, third] = [
-    await login(t, 'reserve'),
-    await login(t, 'reserve'),
-    await login(t, 'reserve'),
+    await bouncer.login(t, 'reserve'),
+    await bouncer.login(t, 'reserve'),
+    await bouncer.login(t, 'reserve'),
   ];
   await first.query('begin');
   await second.query('begin');
@@ -131,16 +116,16 @@ test('the reserve is opened for who has waited for reserve_pool_timeout', async 
 });
 
 test('max_db_connections: a free server of another user goes, one in use stays', async (t) => {
-  const [a, b] = [await login(t, 'full'), await login(t, 'full')];
+  const [a, b] = [await bouncer.login(t, 'full'), await bouncer.login(t, 'full')];
   await a.query('begin');
   await b.query('begin');
   await b.query('commit');
   bouncer.markLog();
-  const other = await login(t, 'full', 'other');
+  const other = await bouncer.login(t, 'full', { user: 'other' });
   await other.query('begin');
   assert.ok(bouncer.logContains(/closing because: evicted/));
   assert.deepEqual((await servers('full')).map((row) => row.user).toSorted(), ['other', 'postgres']);
-  const waits = await login(t, 'full');
+  const waits = await bouncer.login(t, 'full');
   waits.send(raw.query('select 1'));
   await until('one to wait', async () => (await waiting('full')) === 1);
   assert.equal((await servers('full')).length, 2);
@@ -149,7 +134,7 @@ test('max_db_connections: a free server of another user goes, one in use stays',
 });
 
 test('a user’s limit counts in all databases, and his pool size in each', async (t) => {
-  const first = await login(t, 'user1', 'capped');
+  const first = await bouncer.login(t, 'user1', { user: 'capped' });
   await first.query('begin');
   const second = await RawClient.connect(bouncer);
   t.after(() => second.destroy());
@@ -160,7 +145,10 @@ test('a user’s limit counts in all databases, and his pool size in each', asyn
   await second.readUntil('Z');
   assert.equal((await servers('user1')).length, 0);
 
-  const [a, b] = [await login(t, 'user1', 'narrow'), await login(t, 'user1', 'narrow')];
+  const [a, b] = [
+    await bouncer.login(t, 'user1', { user: 'narrow' }),
+    await bouncer.login(t, 'user1', { user: 'narrow' }),
+  ];
   await a.query('begin');
   b.send(raw.query('select 1'));
   await until('one to wait', async () => (await waiting('user1')) === 1);
@@ -169,33 +157,33 @@ test('a user’s limit counts in all databases, and his pool size in each', asyn
 });
 
 test('a session’s server is reset before the next client gets it', async (t) => {
-  const first = await login(t, 'session');
+  const first = await bouncer.login(t, 'session');
   await first.query(
     "set search_path = 'left'; create temp table behind (); listen gossip; prepare p as select 1",
   );
-  const its = await pid(first);
+  const its = await first.pid();
   cluster.markLog();
   first.send(raw.terminate());
-  const second = await login(t, 'session');
-  assert.equal(await pid(second), its);
-  assert.notEqual(await value(second, 'show search_path'), 'left');
-  assert.equal(await value(second, "select count(*) from pg_class where relname = 'behind'"), '0');
-  assert.equal(await value(second, 'select count(*) from pg_prepared_statements'), '0');
+  const second = await bouncer.login(t, 'session');
+  assert.equal(await second.pid(), its);
+  assert.notEqual(await second.value('show search_path'), 'left');
+  assert.equal(await second.value("select count(*) from pg_class where relname = 'behind'"), '0');
+  assert.equal(await second.value('select count(*) from pg_prepared_statements'), '0');
   assert.equal(cluster.logCount(/DISCARD ALL/), 1);
 });
 
 test('connect_query has run before the first client gets a server', async (t) => {
-  const client = await login(t, 'connected');
-  assert.equal(await value(client, 'show statement_timeout'), '12345ms');
+  const client = await bouncer.login(t, 'connected');
+  assert.equal(await client.value('show statement_timeout'), '12345ms');
 });
 
 test('what connect_query sets is what clients are welcomed with, unless they want something else', async (t) => {
-  const timezone = (client: RawClient): Promise<string | null> => value(client, 'show timezone');
-  assert.equal(await timezone(await login(t, 'connected')), 'Europe/Rome');
+  const timezone = (client: RawClient): Promise<string | null> => client.value('show timezone');
+  assert.equal(await timezone(await bouncer.login(t, 'connected')), 'Europe/Rome');
   const other = await RawClient.login(bouncer, { user: 'postgres', database: 'connected', TimeZone: 'UTC' });
   t.after(() => other.destroy());
   assert.equal(await timezone(other), 'UTC');
-  assert.equal(await timezone(await login(t, 'connected')), 'Europe/Rome');
+  assert.equal(await timezone(await bouncer.login(t, 'connected')), 'Europe/Rome');
 });
 
 test('a connection whose connect_query takes too long does not come to be', async (t) => {
@@ -211,12 +199,12 @@ test('a connection whose connect_query takes too long does not come to be', asyn
 });
 
 test('a server that cannot be reached: new clients are told so, those who wait already are served when it is back', async (t) => {
-  const early = await login(t, 'relayed');
+  const early = await bouncer.login(t, 'relayed');
   await early.query('select 1');
   relay.refuse = true;
   relay.reset();
   bouncer.markLog();
-  const waits = await login(t, 'relayed');
+  const waits = await bouncer.login(t, 'relayed');
   waits.send(raw.query("select 'at last'"));
   // two attempts, server_login_retry apart
   await until(
@@ -245,7 +233,7 @@ test('a server that cannot be reached: new clients are told so, those who wait a
 });
 
 test('query_wait_timeout says why the last attempt to connect failed', async (t) => {
-  const client = await login(t, 'relayed');
+  const client = await bouncer.login(t, 'relayed');
   await client.query('select 1');
   relay.refuse = true;
   relay.reset();
@@ -269,7 +257,7 @@ test('query_wait_timeout says why the last attempt to connect failed', async (t)
 });
 
 test('a server that refuses the login: everybody who waits is told, and who comes later as well', async (t) => {
-  const client = await login(t, 'refusing');
+  const client = await bouncer.login(t, 'refusing');
   await client.query('select 1');
   await cluster.sql(
     "ALTER ROLE other NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'other'",
@@ -305,7 +293,7 @@ test('a server that refuses the login: everybody who waits is told, and who come
 });
 
 test('after RECONNECT clients are welcomed with what a new server says, be the pool full', async (t) => {
-  const holder = await login(t, 'mine');
+  const holder = await bouncer.login(t, 'mine');
   await holder.query('begin');
   await cluster.sql("ALTER ROLE postgres SET timezone = 'Europe/Rome'");
   await bouncer.admin('RECONNECT mine');
@@ -319,7 +307,7 @@ test('after RECONNECT clients are welcomed with what a new server says, be the p
 });
 
 test('a server that accepts and says nothing is given up after server_connect_timeout', async (t) => {
-  const [holder, waits] = [await login(t, 'relayed'), await login(t, 'relayed')];
+  const [holder, waits] = [await bouncer.login(t, 'relayed'), await bouncer.login(t, 'relayed')];
   await holder.query('begin');
   relay.toClient.blackHole = true;
   relay.toUpstream.blackHole = true;
@@ -330,7 +318,7 @@ test('a server that accepts and says nothing is given up after server_connect_ti
   relay.toClient.blackHole = false;
   relay.toUpstream.blackHole = false;
   await until('service', async () => {
-    const client = await login(t, 'relayed');
-    return (await value(client, "select 'at last'")) === 'at last';
+    const client = await bouncer.login(t, 'relayed');
+    return (await client.value("select 'at last'")) === 'at last';
   });
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer, type Settings } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
-import { query, RawClient, rowValues } from '../support/raw.ts';
+import { query, RawClient } from '../support/raw.ts';
 import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
 
@@ -16,23 +16,11 @@ async function start(t: Scope, settings: Settings): Promise<Bouncer> {
   });
 }
 
-async function login(t: Scope, bouncer: Bouncer): Promise<RawClient> {
-  const client = await RawClient.login(bouncer, { user: 'postgres', database: 'db' });
-  t.after(() => client.destroy());
-  return client;
-}
-
-async function pid(client: RawClient): Promise<string | null> {
-  const row = (await client.query('select pg_backend_pid()')).find((frame) => frame.type === 'D');
-  assert.ok(row);
-  return rowValues(row)[0]!;
-}
-
 /** Pids of as many servers as clients, in the order in which they come free. */
 async function use(clients: RawClient[]): Promise<(string | null)[]> {
   for (const client of clients) await client.query('begin');
   const pids = [];
-  for (const client of clients) pids.push(await pid(client));
+  for (const client of clients) pids.push(await client.pid());
   for (const client of clients) await client.query('commit');
   return pids;
 }
@@ -43,23 +31,23 @@ async function servers(bouncer: Bouncer): Promise<number> {
 
 test('server_round_robin: the server that has been free longest comes next', async (t) => {
   const bouncer = await start(t, { server_round_robin: 1 });
-  const client = await login(t, bouncer);
-  const free = await use([client, await login(t, bouncer), await login(t, bouncer)]);
-  for (const expected of [...free, ...free]) assert.equal(await pid(client), expected);
+  const client = await bouncer.login(t, 'db');
+  const free = await use([client, await bouncer.login(t, 'db'), await bouncer.login(t, 'db')]);
+  for (const expected of [...free, ...free]) assert.equal(await client.pid(), expected);
 });
 
 test('server_check_query runs on a server that has been free for server_check_delay, and nobody else is made for that', async (t) => {
   const bouncer = await start(t, { server_check_query: "select 'checked'", server_check_delay: 0 });
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'db');
   cluster.markLog();
-  const first = await pid(client);
-  for (let i = 0; i < 5; i++) assert.equal(await pid(client), first);
+  const first = await client.pid();
+  for (let i = 0; i < 5; i++) assert.equal(await client.pid(), first);
   assert.ok(cluster.logCount(/statement: select 'checked'/) >= 5);
   assert.equal(await servers(bouncer), 1);
 
-  await use([client, await login(t, bouncer), await login(t, bouncer)]);
+  await use([client, await bouncer.login(t, 'db'), await bouncer.login(t, 'db')]);
   cluster.markLog();
-  await pid(client);
+  await client.pid();
   assert.equal(cluster.logCount(/statement: select 'checked'/), 1, 'one server for one client');
 
   await bouncer.admin('SET server_check_delay = 3600');
@@ -70,18 +58,18 @@ test('server_check_query runs on a server that has been free for server_check_de
 
 test('a server that fails its check is replaced', async (t) => {
   const bouncer = await start(t, { server_check_query: 'select 1', server_check_delay: 0 });
-  const client = await login(t, bouncer);
-  const first = await pid(client);
+  const client = await bouncer.login(t, 'db');
+  const first = await client.pid();
   await bouncer.admin("SET server_check_query = 'select 1/0'");
-  const second = await pid(client);
+  const second = await client.pid();
   assert.notEqual(second, first);
   assert.ok(bouncer.logContains(/server check query failed: division by zero/));
 });
 
 test('the check of `server_check_query = <empty>` is an empty query that must be answered', async (t) => {
   const bouncer = await start(t, { server_check_delay: 0 });
-  const client = await login(t, bouncer);
-  const first = await pid(client);
+  const client = await bouncer.login(t, 'db');
+  const first = await client.pid();
   // nobody answers: the check is waited for
   cluster.freeze();
   t.after(() => cluster.thaw());
@@ -91,12 +79,12 @@ test('the check of `server_check_query = <empty>` is an empty query that must be
   );
   cluster.thaw();
   await client.readUntil('Z');
-  assert.equal(await pid(client), first);
+  assert.equal(await client.pid(), first);
 });
 
 test('server_idle_timeout closes free servers, down to min_pool_size', async (t) => {
   const bouncer = await start(t, { server_idle_timeout: 0.2, min_pool_size: 1 });
-  await use([await login(t, bouncer), await login(t, bouncer), await login(t, bouncer)]);
+  await use([await bouncer.login(t, 'db'), await bouncer.login(t, 'db'), await bouncer.login(t, 'db')]);
   await until('one server', async () => (await servers(bouncer)) === 1);
   assert.equal(
     bouncer.logCount(/S-0x\w+: db\/postgres@127.0.0.1:\d+ closing because: server idle timeout/),
@@ -108,8 +96,8 @@ test('server_idle_timeout closes free servers, down to min_pool_size', async (t)
 
 test('server_lifetime = 0: a server is used once', async (t) => {
   const bouncer = await start(t, { server_lifetime: 0 });
-  const client = await login(t, bouncer);
-  const pids = [await pid(client), await pid(client), await pid(client)];
+  const client = await bouncer.login(t, 'db');
+  const pids = [await client.pid(), await client.pid(), await client.pid()];
   assert.equal(new Set(pids).size, 3);
   assert.ok(bouncer.logContains(/closing because: server lifetime over/));
 });
@@ -119,7 +107,7 @@ test('a pool that was made smaller closes what is too many', async (t) => {
     databases: { db: cluster.connectionString() },
     settings: { pool_mode: 'transaction', default_pool_size: 3 },
   });
-  await use([await login(t, bouncer), await login(t, bouncer), await login(t, bouncer)]);
+  await use([await bouncer.login(t, 'db'), await bouncer.login(t, 'db'), await bouncer.login(t, 'db')]);
   assert.equal(await servers(bouncer), 3);
   await bouncer.admin('SET default_pool_size = 1');
   await until('one server', async () => (await servers(bouncer)) === 1);

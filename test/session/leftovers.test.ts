@@ -30,12 +30,6 @@ const bouncer = await Bouncer.start(
   },
 );
 
-async function login(t: Scope, database = 'plain', more: Record<string, string> = {}): Promise<RawClient> {
-  const client = await RawClient.login(bouncer, { user: 'postgres', database, ...more });
-  t.after(() => client.destroy());
-  return client;
-}
-
 const first = (frames: Frame[]): string | null => {
   const row = frames.find((frame) => frame.type === 'D');
   assert.ok(row, `no row in ${frames.map((frame) => frame.type).join('')}`);
@@ -62,7 +56,7 @@ async function bytesSent(database: string): Promise<number> {
 
 /** How many bytes the kernel and the proxy take for a client that reads nothing. */
 async function capacity(t: Scope): Promise<number> {
-  const client = await login(t);
+  const client = await bouncer.login(t, 'plain');
   const before = await bytesSent('plain');
   await askUnread(client, 30_000_000);
   let [last, same] = [0, 0];
@@ -80,7 +74,7 @@ for (const database of ['plain', 'one']) {
   test(`a client that asks for more before it has read an answer disturbs nobody (${database})`, async (t) => {
     const edge = await capacity(t);
     for (let bytes = edge - 40_000; bytes <= edge + 40_000; bytes += 4000) {
-      const [slow, neighbour] = [await login(t, database), await login(t, database)];
+      const [slow, neighbour] = [await bouncer.login(t, database), await bouncer.login(t, database)];
       await askUnread(slow, bytes);
       slow.send(raw.query("select 'other', 'mine'"));
       neighbour.send(raw.query("select 'other', 'theirs'"));
@@ -96,7 +90,7 @@ for (const database of ['plain', 'one']) {
 }
 
 test('a COPY that fails in the middle of a message frees its server when the message is over', async (t) => {
-  const [copier, other] = [await login(t, 'relayed'), await login(t, 'relayed')];
+  const [copier, other] = [await bouncer.login(t, 'relayed'), await bouncer.login(t, 'relayed')];
   copier.send(raw.query('copy t from stdin'), raw.copyData('no number\n'));
   const long = raw.copyData('1\n'.repeat(10_000));
   copier.send(long.subarray(0, 5000));
@@ -108,7 +102,7 @@ test('a COPY that fails in the middle of a message frees its server when the mes
 });
 
 test('a COPY that fails while its data is held up does not hold up its client for ever', async (t) => {
-  const copier = await login(t, 'relayed');
+  const copier = await bouncer.login(t, 'relayed');
   copier.send(raw.query('copy t from stdin'), raw.copyData('no number\n'));
   const data = raw.copyData('1\n'.repeat(100_000));
   for (let i = 0; i < 50; i++) copier.send(data);
@@ -119,8 +113,8 @@ test('a COPY that fails while its data is held up does not hold up its client fo
 
 test('a client that leaves while its settings are applied leaves no answers behind', async (t) => {
   const [here, leaving] = [
-    await login(t, 'relayed', { application_name: 'here' }),
-    await login(t, 'relayed', { application_name: 'leaving' }),
+    await bouncer.login(t, 'relayed', { application_name: 'here' }),
+    await bouncer.login(t, 'relayed', { application_name: 'leaving' }),
   ];
   await here.query('select 1');
   relay.toClient.stall = true;
@@ -138,7 +132,7 @@ test('a client that leaves while its settings are applied leaves no answers behi
 });
 
 test('a server that goes away in the middle of a row: the connection ends, with nothing that looks like the rest', async (t) => {
-  const client = await login(t, 'relayed');
+  const client = await bouncer.login(t, 'relayed');
   await client.query('select 1');
   relay.toClient.dropAfterBytes = 300_000;
   client.send(raw.query("select repeat('x', 1000000)"));
@@ -154,7 +148,7 @@ test('a server that goes away in the middle of a row: the connection ends, with 
 });
 
 test('a server that goes away between messages: the client is told so', async (t) => {
-  const client = await login(t, 'relayed');
+  const client = await bouncer.login(t, 'relayed');
   client.send(raw.query('select pg_sleep(60)'));
   await cluster.waitForLog(/pg_sleep\(60\)/);
   relay.reset();
@@ -166,7 +160,7 @@ test('a server that goes away between messages: the client is told so', async (t
 });
 
 test('what was asked for in one packet with the good-bye is done', async (t) => {
-  const client = await login(t, 'relayed');
+  const client = await bouncer.login(t, 'relayed');
   client.send(raw.query('create table goodbye ()'), raw.terminate());
   await until('the table', () =>
     cluster.sql("select 1 from pg_class where relname = 'goodbye'").then((rows) => rows.length),
@@ -175,7 +169,7 @@ test('what was asked for in one packet with the good-bye is done', async (t) => 
 });
 
 test('a message behind an error, with a name that the error kept from being made, is skipped and not fatal', async (t) => {
-  const client = await login(t, 'relayed');
+  const client = await bouncer.login(t, 'relayed');
   client.send(raw.parse('s', 'no sql'), raw.flush());
   await client.readUntil('E');
   client.send(raw.describe('S', 's'), raw.bind('s'), raw.execute(), raw.parse('s', 'select 1'), raw.sync());
@@ -188,7 +182,7 @@ test('a message behind an error, with a name that the error kept from being made
 });
 
 test('a name that is unknown or taken behind an error that is on its way is skipped and not fatal', async (t) => {
-  const client = await login(t);
+  const client = await bouncer.login(t, 'plain');
   // the names that an error keeps from being made, and from being closed
   client.send(raw.parse('s', "select 'first'"), raw.sync());
   await client.readUntil('Z');
@@ -212,7 +206,7 @@ for (const [what, message, error] of [
   ['taken', raw.parse('s', 'select 2'), 'prepared statement "s" already exists'],
 ] as const) {
   test(`a name that is ${what} in a pipeline without an error is one, behind the answers`, async (t) => {
-    const client = await login(t);
+    const client = await bouncer.login(t, 'plain');
     client.send(raw.parse('s', 'select 1'), raw.describe('S', 's'), message, raw.execute(), raw.sync());
     const frames = await client.readUntil('Z');
     assert.equal(frames.map((frame) => frame.type).join(''), '1tTEZ');
@@ -222,7 +216,7 @@ for (const [what, message, error] of [
 
 test('what a failed part of a pipeline was to prepare is prepared again by the next part', async (t) => {
   const text = 'select 4711';
-  const client = await login(t);
+  const client = await bouncer.login(t, 'plain');
   client.send(raw.execute('nothing'), raw.parse('a', text), raw.sync());
   client.send(raw.parse('b', text), raw.bind('b'), raw.execute(), raw.sync());
   // one that the client has, and this server not: the Parse is the proxy's own
@@ -241,7 +235,7 @@ test('what a failed part of a pipeline was to prepare is prepared again by the n
 
 test('a name that is unknown in the middle of a COPY ends the connection, before the data and with the server asking for them', async (t) => {
   for (const isAhead of [true, false]) {
-    const client = await login(t);
+    const client = await bouncer.login(t, 'plain');
     client.send(raw.query('copy t from stdin'));
     if (!isAhead) await client.readUntil('G');
     client.send(raw.bind('unknown'), raw.copyDone(), raw.sync());
@@ -253,7 +247,7 @@ test('a name that is unknown in the middle of a COPY ends the connection, before
 test('a COPY that fails on its data, or before it, with a Sync sent ahead keeps its server', async (t) => {
   await cluster.sql('CREATE OR REPLACE VIEW readonly AS SELECT 1 AS n GROUP BY 1');
   const pid = async (): Promise<string | null> => first(await client.query('select pg_backend_pid()'));
-  const client = await login(t);
+  const client = await bouncer.login(t, 'plain');
   const before = await pid();
   bouncer.markLog();
   for (const table of ['t', 'readonly']) {
@@ -271,7 +265,7 @@ test('a COPY that fails on its data, or before it, with a Sync sent ahead keeps 
 });
 
 test('a statement that was made and closed behind an error is as if it had not been closed', async (t) => {
-  const client = await login(t);
+  const client = await bouncer.login(t, 'plain');
   const lost = [raw.parse('b', "select 'b'"), raw.close('S', 'b'), raw.bind('b')];
   client.send(raw.parse('', 'no sql'), ...lost, raw.sync(), raw.bind('b'), raw.sync());
   const frames = [...(await client.readUntil('Z')), ...(await client.readUntil('Z'))];
@@ -281,7 +275,7 @@ test('a statement that was made and closed behind an error is as if it had not b
 test('why a server goes with its client is in the log: a query, or a transaction, was not over', async (t) => {
   const closing = (reason: string): RegExp =>
     new RegExp(`S-0x\\w+: plain/postgres@\\S+ closing because: ${reason} \\(age=`);
-  const [open, busy] = [await login(t), await login(t)];
+  const [open, busy] = [await bouncer.login(t, 'plain'), await bouncer.login(t, 'plain')];
   await open.query('begin');
   bouncer.markLog();
   open.send(raw.terminate());

@@ -6,7 +6,6 @@ import { TrackedParameters } from '../../src/pool/parameters.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster, noPostgres15, type PostgresVersion } from '../support/cluster.ts';
 import { errorFields, query, RawClient, rowValues, startup, type Frame } from '../support/raw.ts';
-import type { Scope } from '../support/scope.ts';
 
 const SETUP = 'CREATE TABLE written (n int); CREATE ROLE bob LOGIN; GRANT ALL ON written TO PUBLIC';
 const cluster = await Cluster.start({ after }, { sql: SETUP });
@@ -24,26 +23,14 @@ const bouncer = await Bouncer.start(
   },
 );
 
-async function login(t: Scope, database = 'one', more: Record<string, string> = {}): Promise<RawClient> {
-  const client = await RawClient.login(bouncer, { user: 'postgres', database, ...more });
-  t.after(() => client.destroy());
-  return client;
-}
-
 /** The SQLSTATE of a query's error; ok: no error. */
 async function outcome(client: RawClient, sql: string): Promise<string> {
   const error = (await client.query(sql)).find((frame) => frame.type === 'E');
   return error === undefined ? 'ok' : errorFields(error)['C']!;
 }
 
-async function value(client: RawClient, sql: string): Promise<string | null> {
-  const row = (await client.query(sql)).find((frame) => frame.type === 'D');
-  assert.ok(row, sql);
-  return rowValues(row)[0]!;
-}
-
 const show = (client: RawClient, name: string): Promise<string | null> =>
-  value(client, `SELECT current_setting('${name}')`);
+  client.value(`SELECT current_setting('${name}')`);
 
 function reported(frames: Frame[]): Record<string, string> {
   const statuses = frames.filter((frame) => frame.type === 'S');
@@ -65,7 +52,7 @@ test('read-only transactions of one client never affect another, however they we
     ['BEGIN; SET default_transaction_read_only = true; COMMIT'],
   ];
   for (const way of ways) {
-    const [reader, writer] = [await login(t), await login(t)];
+    const [reader, writer] = [await bouncer.login(t, 'one'), await bouncer.login(t, 'one')];
     for (const sql of way) assert.equal(await outcome(reader, sql), 'ok', sql);
     assert.equal(await outcome(writer, WRITE), 'ok', way.join());
     assert.equal(await outcome(reader, WRITE), READ_ONLY, way.join());
@@ -98,7 +85,7 @@ test('a statement that takes a read-only setting back does so for the client tha
     ],
   ];
   for (const [set, back, expected] of ways) {
-    const [client, other] = [await login(t), await login(t)];
+    const [client, other] = [await bouncer.login(t, 'one'), await bouncer.login(t, 'one')];
     for (const sql of [...set, ...back]) assert.equal(await outcome(client, sql), 'ok', sql);
     const what = [...set, ...back].join('; ');
     assert.equal(await outcome(other, WRITE), 'ok', what);
@@ -134,7 +121,7 @@ for (const [version, database] of [
     async (t) => {
       for (const [name, given, shown, since] of SETTINGS) {
         if (since > version) continue;
-        const [client, other] = [await login(t, database), await login(t, database)];
+        const [client, other] = [await bouncer.login(t, database), await bouncer.login(t, database)];
         const before = await show(other, name);
         assert.notEqual(before, shown, name);
         const answer = await client.query(`SET ${name} = ${given}`);
@@ -167,12 +154,12 @@ test('every setting that a server reports at login is tracked', async () => {
 
 test('a setting follows its client to a server that it has never used', async (t) => {
   for (const [name, given, shown] of SETTINGS) {
-    const client = await login(t, 'many');
+    const client = await bouncer.login(t, 'many');
     await client.query(`SET ${name} = ${given}`);
     // the client that has the server keeps it, so that this client gets another one
     const others: RawClient[] = [];
     for (let i = 0; i < 3; i++) {
-      const other = await login(t, 'many');
+      const other = await bouncer.login(t, 'many');
       await other.query('BEGIN');
       others.push(other);
       assert.equal(await show(client, name), shown, name);
@@ -214,8 +201,12 @@ test('settings that only a server can change are reported to clients, and never 
 });
 
 test("a change of the server's configuration is not taken for a client's, and ends with it", async (t) => {
-  const clients = [await login(t), await login(t, 'many'), await login(t, 'many')];
-  const mine = await login(t, 'many');
+  const clients = [
+    await bouncer.login(t, 'one'),
+    await bouncer.login(t, 'many'),
+    await bouncer.login(t, 'many'),
+  ];
+  const mine = await bouncer.login(t, 'many');
   await mine.query('SET default_transaction_read_only = on');
   for (const client of clients) assert.equal(await outcome(client, WRITE), 'ok');
   await cluster.configure({ settings: { default_transaction_read_only: 'on' } });
@@ -237,7 +228,7 @@ test("a change of the server's configuration is not taken for a client's, and en
 });
 
 test('a setting that connect_query makes is the default of clients that do not set it', async (t) => {
-  const [client, other] = [await login(t, 'connected'), await login(t, 'connected')];
+  const [client, other] = [await bouncer.login(t, 'connected'), await bouncer.login(t, 'connected')];
   await client.query('SET search_path = mine; SET default_transaction_read_only = off');
   for (let i = 0; i < 2; i++) {
     assert.equal(await show(other, 'search_path'), 'connected');
@@ -260,7 +251,7 @@ test('client_encoding and others are reported in PostgreSQL’s spelling, with a
     t.after(() => client.destroy());
     client.send(startup({ user: 'postgres', database, ...more }));
     const frames = await client.readUntil('Z');
-    assert.equal(await value(client, 'SELECT 1'), '1');
+    assert.equal(await client.value('SELECT 1'), '1');
     return reported(frames);
   };
   const asked: [string, string[]][] = [
@@ -290,9 +281,9 @@ test('a start-up value with missing parts is completed by the default, not by th
     ['postgres', 'Postgres, MDY'],
     ['dmy', 'ISO, DMY'],
   ]) {
-    const other = await login(t);
+    const other = await bouncer.login(t, 'one');
     await other.query("SET DateStyle = 'SQL, YMD'");
-    const client = await login(t, 'one', { DateStyle: given! });
+    const client = await bouncer.login(t, 'one', { DateStyle: given! });
     assert.equal(await show(client, 'DateStyle'), shown);
     assert.equal(await show(other, 'DateStyle'), 'SQL, YMD');
     for (const each of [client, other]) each.destroy();
@@ -312,19 +303,26 @@ test('a DateStyle that contradicts itself is not normalized, so that PostgreSQL 
 });
 
 test('values that differ only in case are distinguished', async (t) => {
-  const [upper, lower] = [await login(t, 'one', { application_name: 'App' }), await login(t)];
+  const [upper, lower] = [
+    await bouncer.login(t, 'one', { application_name: 'App' }),
+    await bouncer.login(t, 'one'),
+  ];
   await lower.query("SET application_name = 'app'");
   assert.equal(await show(upper, 'application_name'), 'App');
   assert.equal(await show(lower, 'application_name'), 'app');
   // PostgreSQL treats them as equal: no SET is sent
   cluster.markLog();
-  const zone = await login(t, 'one', { application_name: 'app', TimeZone: 'utc', client_encoding: 'utf-8' });
+  const zone = await bouncer.login(t, 'one', {
+    application_name: 'app',
+    TimeZone: 'utc',
+    client_encoding: 'utf-8',
+  });
   assert.match((await show(zone, 'TimeZone'))!, /^utc$/i);
   assert.ok(!cluster.logContains(/SET TimeZone/));
 });
 
 test('settings of clients with pipelined messages are kept apart, too', async (t) => {
-  const [client, other] = [await login(t), await login(t)];
+  const [client, other] = [await bouncer.login(t, 'one'), await bouncer.login(t, 'one')];
   client.send(query('SET default_transaction_read_only = on'), query('SELECT 1'), query(WRITE));
   other.send(query(WRITE), query(WRITE));
   const codes = async (each: RawClient, count: number): Promise<string[]> => {

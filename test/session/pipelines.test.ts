@@ -39,14 +39,6 @@ const bouncer = await Bouncer.start(
   },
 );
 
-async function login(t: Scope, database: string): Promise<RawClient> {
-  const client = await RawClient.login(bouncer, { user: 'postgres', database });
-  t.after(() => client.destroy());
-  return client;
-}
-
-const types = (frames: readonly Frame[]): string => frames.map((frame) => frame.type).join('');
-
 /** Parse, Bind and Execute of one statement. */
 const run = (sql: string): Buffer[] => [raw.parse('', sql), raw.bind(), raw.execute()];
 
@@ -71,14 +63,14 @@ for (const database of ['plain', 'session', 'statement', 'one']) {
   for (const how of ['terminate', 'end', 'reset'] as const) {
     test(`${database}: a client that leaves (${how}) with a flushed pipeline leaves nothing for the next client to commit`, async (t) => {
       await cluster.sql('truncate m');
-      const client = await login(t, database);
+      const client = await bouncer.login(t, database);
       client.send(...run("insert into m values (1, 'lost')"), raw.flush());
-      assert.equal(types(await client.readUntil('C')), '12C');
+      assert.equal(raw.types(await client.readUntil('C')), '12C');
       if (how === 'terminate') client.send(raw.terminate());
       else if (how === 'end') client.end();
       else client.reset();
       assert.deepEqual(await settled(), []);
-      const next = await login(t, database);
+      const next = await bouncer.login(t, database);
       await next.query("insert into m values (2, 'kept')");
       next.destroy();
       assert.deepEqual(await settled(), [{ n: 2, tx: 'kept' }]);
@@ -88,7 +80,7 @@ for (const database of ['plain', 'session', 'statement', 'one']) {
 
 test('user functions are told that a pipeline is open, and do not move its client', async (t) => {
   await cluster.sql('truncate m');
-  const client = await login(t, 'one');
+  const client = await bouncer.login(t, 'one');
   bouncer.markLog();
   client.send(...run("insert into m values (1, '%tx%')"), raw.flush());
   await client.readUntil('C');
@@ -107,12 +99,12 @@ test('user functions are told that a pipeline is open, and do not move its clien
 
 test('a rejected statement undoes the flushed pipeline before it', async (t) => {
   await cluster.sql('truncate m');
-  const client = await login(t, 'one');
+  const client = await bouncer.login(t, 'one');
   for (const next of [[...run('forbidden'), raw.sync()], [raw.query('forbidden')]]) {
     client.send(...run("insert into m values (1, '')"), raw.flush());
     await client.readUntil('C');
     client.send(...next);
-    assert.equal(types(await client.readUntil('Z')), 'EZ');
+    assert.equal(raw.types(await client.readUntil('Z')), 'EZ');
   }
   assert.deepEqual(await settled(), []);
 });
@@ -139,10 +131,10 @@ test('a Query or FunctionCall in the middle of a pipeline is answered as by Post
         `${frames.map(({ type, payload }) => `${type}${type === 'Z' ? String(payload) : ''}`).join(' ')} ${isSeen}`,
       );
       // all servers of the pool: the one that the client had is among them
-      const others = await Promise.all(Array.from({ length: POOL_SIZE }, () => login(t, 'plain')));
+      const others = await Promise.all(Array.from({ length: POOL_SIZE }, () => bouncer.login(t, 'plain')));
       if (frames.at(-1)!.payload.toString() === 'I' && target === bouncer)
         for (const frame of await Promise.all(others.map((other) => other.query('select pg_sleep(0.01)'))))
-          assert.equal(types(frame), 'TDCZ');
+          assert.equal(raw.types(frame), 'TDCZ');
       for (const other of others) other.destroy();
       client.destroy();
       await settled();
@@ -153,7 +145,7 @@ test('a Query or FunctionCall in the middle of a pipeline is answered as by Post
 
 test('a pipeline keeps its server, as SHOW reports it, and PAUSE and RECONNECT wait for its Sync', async (t) => {
   await cluster.sql('truncate m');
-  const client = await login(t, 'plain');
+  const client = await bouncer.login(t, 'plain');
   client.send(...run("insert into m values (1, '')"), raw.flush());
   await client.readUntil('C');
   const states = async (what: string): Promise<unknown[]> =>
@@ -182,7 +174,7 @@ test('a client that does nothing in a flushed pipeline is idle in a transaction'
   await bouncer.reload({ idle_transaction_timeout: '0.5' });
   t.after(() => bouncer.reload({ idle_transaction_timeout: 0 }));
   await cluster.sql('truncate m');
-  const client = await login(t, 'plain');
+  const client = await bouncer.login(t, 'plain');
   client.send(...run("insert into m values (1, '')"), raw.flush());
   await client.readUntil('C');
   const [error] = await client.readToEnd();
@@ -217,7 +209,7 @@ class Session {
   }
 
   async run(op: Op, n: number): Promise<void> {
-    const client = (this.#client ??= await login(this.#scope, 'one'));
+    const client = (this.#client ??= await bouncer.login(this.#scope, 'one'));
     const inTransaction = this.#block !== 'none' || this.#isPipeline;
     switch (op.kind) {
       case 'insert': {
@@ -357,7 +349,7 @@ test('clients that pipeline, flush, sync and leave at random commit and lock wha
 });
 
 test('a rule is told the right in_transaction before and after each end of a pipeline', async (t) => {
-  const client = await login(t, 'one');
+  const client = await bouncer.login(t, 'one');
   const seen = async (...messages: Buffer[]): Promise<string | null> => {
     client.send(...messages);
     const frames: Frame[] = [];

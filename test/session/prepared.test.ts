@@ -5,7 +5,6 @@ import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
 import { errorFields, RawClient, rowValues } from '../support/raw.ts';
-import type { Scope } from '../support/scope.ts';
 
 const cluster = await Cluster.start({ after });
 const bouncer = await Bouncer.start(
@@ -16,35 +15,27 @@ const bouncer = await Bouncer.start(
   },
 );
 
-async function login(t: Scope, target: { port: number } = bouncer): Promise<RawClient> {
-  const database = target === bouncer ? 'db' : 'postgres';
-  const client = await RawClient.login(target, { user: 'postgres', database });
-  t.after(() => client.destroy());
-  return client;
-}
-
-const types = (frames: readonly raw.Frame[]): string => frames.map((frame) => frame.type).join('');
 const run = (name: string): Buffer[] => [raw.bind(name), raw.execute(), raw.sync()];
 
 for (const command of ['DISCARD ALL', 'deallocate all', 'select 1; deallocate all']) {
   test(`a statement that is prepared right after ${command}, in one pipeline, exists afterwards`, async (t) => {
-    const client = await login(t);
+    const client = await bouncer.login(t, 'db');
     client.send(raw.query(command), raw.parse('s', 'select 7'), raw.sync());
     await client.readUntil('Z');
-    assert.equal(types(await client.readUntil('Z')), '1Z');
+    assert.equal(raw.types(await client.readUntil('Z')), '1Z');
     client.send(...run('s'));
-    assert.equal(types(await client.readUntil('Z')), '2DCZ');
+    assert.equal(raw.types(await client.readUntil('Z')), '2DCZ');
     // again, now that the server has prepared it before
     client.send(raw.query(command), raw.parse('s', 'select 7'), raw.sync());
     await client.readUntil('Z');
-    assert.equal(types(await client.readUntil('Z')), '1Z');
+    assert.equal(raw.types(await client.readUntil('Z')), '1Z');
     client.send(...run('s'));
-    assert.equal(types(await client.readUntil('Z')), '2DCZ');
+    assert.equal(raw.types(await client.readUntil('Z')), '2DCZ');
   });
 }
 
 test('a statement that is prepared and used right after DISCARD ALL, in one pipeline, is prepared again', async (t) => {
-  const [client, other] = [await login(t), await login(t)];
+  const [client, other] = [await bouncer.login(t, 'db'), await bouncer.login(t, 'db')];
   other.send(raw.parse('other', 'select 8'), raw.sync());
   await other.readUntil('Z');
   for (const discard of [
@@ -53,23 +44,23 @@ test('a statement that is prepared and used right after DISCARD ALL, in one pipe
   ]) {
     client.send(...discard, raw.parse('mine', 'select 8'), ...run('mine'));
     await client.readUntil('Z');
-    assert.equal(types(await client.readUntil('Z')), '12DCZ');
+    assert.equal(raw.types(await client.readUntil('Z')), '12DCZ');
   }
   other.send(...run('other'));
-  assert.equal(types(await other.readUntil('Z')), '2DCZ');
+  assert.equal(raw.types(await other.readUntil('Z')), '2DCZ');
 });
 
 test('a statement that is prepared after DISCARD ALL, without a Sync between them, exists afterwards', async (t) => {
-  const client = await login(t);
+  const client = await bouncer.login(t, 'db');
   const discard = [raw.parse('', 'DISCARD ALL'), raw.bind(), raw.execute()];
   client.send(...discard, raw.parse('s', 'select 9'), raw.sync());
-  assert.equal(types(await client.readUntil('Z')), '12C1Z');
+  assert.equal(raw.types(await client.readUntil('Z')), '12C1Z');
   client.send(...run('s'));
-  assert.equal(types(await client.readUntil('Z')), '2DCZ');
+  assert.equal(raw.types(await client.readUntil('Z')), '2DCZ');
 });
 
 test('a Close that was skipped after an error does not bring back a statement that DEALLOCATE ALL dropped', async (t) => {
-  const client = await login(t);
+  const client = await bouncer.login(t, 'db');
   client.send(raw.parse('s', 'select 1'), raw.sync());
   await client.readUntil('Z');
   client.send(
@@ -79,14 +70,17 @@ test('a Close that was skipped after an error does not bring back a statement th
     raw.sync(),
   );
   await client.readUntil('Z');
-  assert.equal(types(await client.readUntil('Z')), 'EZ');
+  assert.equal(raw.types(await client.readUntil('Z')), 'EZ');
   client.send(raw.parse('s', 'select 2'), ...run('s'));
   assert.deepEqual(rowValues((await client.readUntil('Z'))[2]!), ['2']);
 });
 
 test('a name that is closed after a failed part of a pipeline stays closed', async (t) => {
-  for (const target of [cluster, bouncer]) {
-    const client = await login(t, target);
+  for (const [target, database] of [
+    [cluster, 'postgres'],
+    [bouncer, 'db'],
+  ] as const) {
+    const client = await RawClient.session(t, target, { user: 'postgres', database });
     client.send(raw.parse('s', 'select 1'), raw.sync());
     await client.readUntil('Z');
     client.send(
@@ -97,15 +91,15 @@ test('a name that is closed after a failed part of a pipeline stays closed', asy
       raw.close('S', 's'),
       raw.sync(),
     );
-    assert.equal(types(await client.readUntil('Z')), 'EZ');
-    assert.equal(types(await client.readUntil('Z')), '3Z');
+    assert.equal(raw.types(await client.readUntil('Z')), 'EZ');
+    assert.equal(raw.types(await client.readUntil('Z')), '3Z');
     client.send(raw.parse('s', 'select 3'), ...run('s'));
     assert.deepEqual(rowValues((await client.readUntil('Z'))[2]!), ['3']);
   }
 });
 
 test('a failed part of a pipeline does not harm the next part, which prepares the same statement', async (t) => {
-  const client = await login(t);
+  const client = await bouncer.login(t, 'db');
   client.send(raw.parse('first', 'select 6'), raw.sync());
   await client.readUntil('Z');
   client.send(
@@ -116,24 +110,24 @@ test('a failed part of a pipeline does not harm the next part, which prepares th
     raw.parse('s', 'select 6'),
     raw.sync(),
   );
-  assert.equal(types(await client.readUntil('Z')), 'EZ');
-  assert.equal(types(await client.readUntil('Z')), '1Z');
+  assert.equal(raw.types(await client.readUntil('Z')), 'EZ');
+  assert.equal(raw.types(await client.readUntil('Z')), '1Z');
   client.send(...run('s'));
-  assert.equal(types(await client.readUntil('Z')), '2DCZ');
+  assert.equal(raw.types(await client.readUntil('Z')), '2DCZ');
 });
 
 test('a statement whose Parse was skipped is prepared for the next part of the pipeline', async (t) => {
-  const other = await login(t);
+  const other = await bouncer.login(t, 'db');
   other.send(raw.parse('s', 'select 4'), raw.sync());
   await other.readUntil('Z');
-  const client = await login(t);
+  const client = await bouncer.login(t, 'db');
   client.send(raw.execute('no such portal'), raw.parse('s', 'select 4'), raw.sync(), ...run('s'));
-  assert.equal(types(await client.readUntil('Z')), 'EZ');
-  assert.equal(types(await client.readUntil('Z')), '2DCZ');
+  assert.equal(raw.types(await client.readUntil('Z')), 'EZ');
+  assert.equal(raw.types(await client.readUntil('Z')), '2DCZ');
 });
 
 test('a Query that the server skips, between an error and the Sync, does not drop the unnamed statement', async (t) => {
-  const client = await login(t);
+  const client = await bouncer.login(t, 'db');
   client.send(raw.parse('', 'select 5'), raw.execute('no such portal'), raw.flush());
   await client.readUntil('E');
   client.send(raw.query('select 6'), raw.sync());
@@ -159,51 +153,51 @@ for (const reset of ['RESET ALL', 'SELECT 1; DEALLOCATE ALL', 'DISCARD ALL']) {
     await client.readUntil('Z');
     for (let i = 0; i < 2; i++) {
       client.send(...run('s'));
-      assert.equal(types(await client.readUntil('Z')), '2DCZ');
+      assert.equal(raw.types(await client.readUntil('Z')), '2DCZ');
     }
   });
 }
 
 test('a client that closes a statement whose result has changed, and prepares it again, gets a new one', async (t) => {
   await cluster.sql('CREATE TABLE changing (a int)');
-  const clients = [await login(t), await login(t)];
+  const clients = [await bouncer.login(t, 'db'), await bouncer.login(t, 'db')];
   for (const client of clients) {
     client.send(raw.parse('s', 'select * from changing'), ...run('s'));
-    assert.equal(types(await client.readUntil('Z')), '12CZ');
+    assert.equal(raw.types(await client.readUntil('Z')), '12CZ');
   }
   await cluster.sql('ALTER TABLE changing ADD b int');
   for (const client of clients) {
     client.send(...run('s'));
     assert.equal(errorFields((await client.readUntil('Z'))[0]!)['C'], '0A000');
     client.send(raw.close('S', 's'), raw.parse('s', 'select * from changing'), ...run('s'));
-    assert.equal(types(await client.readUntil('Z')), '312CZ');
+    assert.equal(raw.types(await client.readUntil('Z')), '312CZ');
   }
 });
 
 test('a Describe notices a changed result too, and a statement that is outdated as well is not handed out', async (t) => {
   await cluster.sql('CREATE TABLE described (a int)');
   const text = 'select * from described';
-  const [first, second] = [await login(t), await login(t)];
+  const [first, second] = [await bouncer.login(t, 'db'), await bouncer.login(t, 'db')];
   for (const client of [first, second]) {
     client.send(raw.parse('s', text), ...run('s'));
-    assert.equal(types(await client.readUntil('Z')), '12CZ');
+    assert.equal(raw.types(await client.readUntil('Z')), '12CZ');
   }
   await cluster.sql('ALTER TABLE described ADD b int');
   first.send(raw.describe('S', 's'), raw.sync());
   assert.equal(errorFields((await first.readUntil('Z'))[1]!)['C'], '0A000');
   first.send(raw.close('S', 's'), raw.parse('s', text), raw.describe('S', 's'), raw.sync());
-  assert.equal(types(await first.readUntil('Z')), '31tTZ');
+  assert.equal(raw.types(await first.readUntil('Z')), '31tTZ');
   await cluster.sql('ALTER TABLE described ADD c int');
   // this client's statement is two changes old, and the one that it would be given is one change old
   second.send(...run('s'));
   assert.equal(errorFields((await second.readUntil('Z'))[0]!)['C'], '0A000');
   second.send(raw.close('S', 's'), raw.parse('s', text), ...run('s'));
-  assert.equal(types(await second.readUntil('Z')), '312CZ');
+  assert.equal(raw.types(await second.readUntil('Z')), '312CZ');
 });
 
 test('a Bind for columns from before a change, on a server that prepared after it, gets the error of PostgreSQL', async (t) => {
   await cluster.sql('CREATE TABLE widened (a int, b int)');
-  const client = await login(t);
+  const client = await bouncer.login(t, 'db');
   client.send(raw.parse('s', 'select * from widened'), ...run('s'));
   await client.readUntil('Z');
   await cluster.sql('ALTER TABLE widened ADD c int');
@@ -219,8 +213,8 @@ test('a Bind for columns from before a change, on a server that prepared after i
 test('a client that knows the columns of a statement never gets others, whichever server has it', async (t) => {
   await cluster.sql('CREATE TABLE known (a int); INSERT INTO known VALUES (1); CREATE TABLE beside (a int)');
   const text = 'select * from known';
-  const client = await login(t);
-  const other = await login(t);
+  const client = await bouncer.login(t, 'db');
+  const other = await bouncer.login(t, 'db');
   const ask = async (...messages: Buffer[]): Promise<string> => {
     client.send(...messages, raw.sync());
     return raw.shown(await client.readUntil('Z'));
@@ -271,13 +265,13 @@ test('a client that knows the columns of a statement never gets others, whicheve
 
 test('of several bound statements, the one whose result has changed is prepared again', async (t) => {
   await cluster.sql('CREATE TABLE another (a int)');
-  const client = await login(t);
+  const client = await bouncer.login(t, 'db');
   const prepare = [raw.parse('s', 'select * from another'), raw.parse('u', 'select 1')];
   client.send(...prepare, ...run('s'));
   await client.readUntil('Z');
   await cluster.sql('ALTER TABLE another ADD b int');
   client.send(raw.bind('s'), raw.execute(), raw.bind('u'), raw.execute(), raw.sync());
-  assert.equal(types(await client.readUntil('Z')), 'EZ');
+  assert.equal(raw.types(await client.readUntil('Z')), 'EZ');
   client.send(raw.close('S', 's'), raw.close('S', 'u'), ...prepare, ...run('s'));
-  assert.equal(types(await client.readUntil('Z')), '33112CZ');
+  assert.equal(raw.types(await client.readUntil('Z')), '33112CZ');
 });

@@ -4,8 +4,7 @@ import { after, beforeEach, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
-import { errorFields, RawClient, rowValues, type Frame } from '../support/raw.ts';
-import type { Scope } from '../support/scope.ts';
+import { errorFields, rowValues, type Frame } from '../support/raw.ts';
 
 const RULE = `
 export function rewrite_query(username: string, query: string): string | null {
@@ -28,12 +27,6 @@ const bouncer = await Bouncer.start(
 
 beforeEach(() => cluster.sql('truncate t'));
 
-async function login(t: Scope, database = 'dev'): Promise<RawClient> {
-  const client = await RawClient.login(bouncer, { user: 'postgres', database });
-  t.after(() => client.destroy());
-  return client;
-}
-
 /** Types of the messages; an error is its SQLSTATE, ReadyForQuery has its status. */
 function shown(frames: Frame[]): string {
   return frames
@@ -50,7 +43,7 @@ const run = (sql: string): Buffer[] => [raw.parse('', sql), raw.bind(), raw.exec
 
 for (const database of ['dev', 'session']) {
   test(`a rejected named statement in a transaction: the messages after it are skipped up to Sync (${database})`, async (t) => {
-    const client = await login(t, database);
+    const client = await bouncer.login(t, database);
     await client.query('begin');
     await client.query('insert into t values (1)');
     client.send(raw.parse('s', 'forbidden'), raw.describe('S', 's'), raw.sync());
@@ -65,7 +58,7 @@ for (const database of ['dev', 'session']) {
   });
 
   test(`a rejection in a pipeline rolls back the earlier statements of the pipeline (${database})`, async (t) => {
-    const client = await login(t, database);
+    const client = await bouncer.login(t, database);
     client.send(
       ...run('insert into t values (1)'),
       ...run('forbidden'),
@@ -88,7 +81,7 @@ for (const database of ['dev', 'session']) {
   });
 
   test(`a rejection after a rollback in the same pipeline does not belong to the failed transaction (${database})`, async (t) => {
-    const client = await login(t, database);
+    const client = await bouncer.login(t, database);
     await client.query('begin');
     await client.query('select 1/0');
     client.send(...run('rollback'), ...run('insert into t values (1)'), ...run('forbidden'), raw.sync());
@@ -104,7 +97,7 @@ for (const database of ['dev', 'session']) {
 }
 
 test('a Parse that the proxy answers, then a rejection: the server is free after the Sync', async (t) => {
-  const [client, other] = [await login(t), await login(t)];
+  const [client, other] = [await bouncer.login(t, 'dev'), await bouncer.login(t, 'dev')];
   other.send(raw.parse('known', "select 'known'"), raw.sync());
   await other.readUntil('Z');
   client.send(raw.parse('mine', "select 'known'"), raw.flush());

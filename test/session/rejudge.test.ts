@@ -4,7 +4,7 @@ import { after, test } from 'node:test';
 import { Bouncer, type Settings } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
-import { errorFields, RawClient, rowValues, shown, type Frame } from '../support/raw.ts';
+import { errorFields, RawClient, shown } from '../support/raw.ts';
 import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
 
@@ -51,12 +51,6 @@ async function start(
   return bouncer;
 }
 
-async function login(t: Scope, bouncer: Bouncer): Promise<RawClient> {
-  const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
-  t.after(() => client.destroy());
-  return client;
-}
-
 async function serve(bouncer: Bouncer, version: string, name = 'rewrite_query'): Promise<void> {
   bouncer.markLog();
   await bouncer.writeFile(`user-functions/dev/${name}.ts`, version);
@@ -70,13 +64,12 @@ async function ask(client: RawClient, ...messages: Buffer[]): Promise<string> {
 
 const count = async (): Promise<number> =>
   Number((await cluster.sql<{ n: string }>('SELECT count(*) AS n FROM t'))[0]!.n);
-const value = (frames: Frame[]): string | null => rowValues(frames.find(({ type }) => type === 'D')!)[0]!;
 
 for (const [what, { settings, refused }] of Object.entries(KINDS)) {
   test(`a rule that has become stricter judges statements that were prepared before (${what})`, async (t) => {
     await cluster.sql('TRUNCATE t');
     const bouncer = await start(t, settings, OPEN);
-    const client = await login(t, bouncer);
+    const client = await bouncer.login(t, 'dev');
     const prepared = async (): Promise<void> => {
       for (const name of ['', 's']) {
         await ask(client, raw.close('S', name));
@@ -124,7 +117,7 @@ for (const [what, { settings, refused }] of Object.entries(KINDS)) {
   test(`functions that come to apply judge statements that were prepared before there were any (${what})`, async (t) => {
     await cluster.sql('TRUNCATE t');
     const bouncer = await start(t, settings, '', '../nothing');
-    const client = await login(t, bouncer);
+    const client = await bouncer.login(t, 'dev');
     for (const name of ['s', 'harmless', ''])
       await ask(client, raw.parse(name, name === 'harmless' ? 'select 1' : 'insert into t values (1)'));
     await bouncer.writeFile('user-functions/dev/rewrite_query.ts', STRICT);
@@ -141,7 +134,7 @@ for (const [what, { settings, refused }] of Object.entries(KINDS)) {
   test(`a statement that was made by SQL PREPARE can't be bound without being judged (${what})`, async (t) => {
     await cluster.sql('TRUNCATE t');
     const bouncer = await start(t, settings, '', '../nothing');
-    const client = await login(t, bouncer);
+    const client = await bouncer.login(t, 'dev');
     await client.query('prepare p as insert into t values (1)');
     await ask(client, raw.parse('p', 'select 1'));
     await bouncer.writeFile('user-functions/dev/rewrite_query.ts', STRICT);
@@ -156,7 +149,7 @@ for (const [what, { settings, refused }] of Object.entries(KINDS)) {
 test('functions that load after a failed start judge statements that had passed without them', async (t) => {
   await cluster.sql('TRUNCATE t');
   const bouncer = await start(t, { pool_mode: 'transaction' }, 'export const');
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'dev');
   for (const name of ['s', '']) await ask(client, raw.parse(name, 'insert into t values (1)'));
   assert.equal(await ask(client, raw.bind('s'), raw.execute()), '2 C ZI');
   await serve(bouncer, STRICT);
@@ -168,7 +161,7 @@ test('functions that load after a failed start judge statements that had passed 
 test('a stricter policy applies to statements that were prepared before', async (t) => {
   const version = "export const rewrite_query = () => { throw new Error('no'); };";
   const bouncer = await start(t, { pool_mode: 'transaction' }, version);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'dev');
   for (const name of ['s', '']) await ask(client, raw.parse(name, 'select 1'));
   assert.equal(await ask(client, raw.bind('s'), raw.execute()), '2 D C ZI');
   await bouncer.reload({ rewrite_query_on_failure: 'error' });
@@ -184,10 +177,10 @@ for (const pool_mode of ['transaction', 'session']) {
     const version = (word: string): string =>
       `export const rewrite_query = (user, query) => query.includes('select') ? query.replace('text', "'${word} ' ||") : null;`;
     const bouncer = await start(t, { pool_mode, user_function_removal_grace: 0 }, version('one'));
-    const client = await login(t, bouncer);
+    const client = await bouncer.login(t, 'dev');
     const run = async (name: string): Promise<string | null> => {
       client.send(raw.describe('S', name), raw.bind(name, ['x']), raw.execute(), raw.sync());
-      return value(await client.readUntil('Z'));
+      return raw.firstValue(await client.readUntil('Z'));
     };
     for (const name of ['s', '']) await ask(client, raw.parse(name, 'select text $1', [25]));
     for (const name of ['s', '']) assert.equal(await run(name), 'one x');
@@ -212,10 +205,10 @@ for (const pool_mode of ['transaction', 'session']) {
   test(`statements that were prepared before follow another route (${pool_mode})`, async (t) => {
     const version = (to: string | null): string => `export const routing_rules = () => ${to && `'${to}'`};`;
     const bouncer = await start(t, { pool_mode }, version('dev.2'), 'routing_rules');
-    const client = await login(t, bouncer);
+    const client = await bouncer.login(t, 'dev');
     const run = async (name: string): Promise<string | null> => {
       client.send(raw.bind(name), raw.execute(), raw.sync());
-      return value(await client.readUntil('Z'));
+      return raw.firstValue(await client.readUntil('Z'));
     };
     for (const name of ['s', '']) await ask(client, raw.parse(name, 'select at from place'));
     for (const name of ['s', '']) assert.equal(await run(name), 'second');
@@ -234,7 +227,7 @@ for (const pool_mode of ['transaction', 'session']) {
 
 test('an unnamed statement that is too long to be kept must be prepared again', async (t) => {
   const bouncer = await start(t, { pool_mode: 'session' }, OPEN);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'dev');
   const long = `select 1 -- ${'x'.repeat(100_000)}`;
   await ask(client, raw.parse('', long));
   assert.equal(await ask(client, raw.bind(), raw.execute()), '2 D C ZI');
@@ -249,7 +242,7 @@ test('an unnamed statement that is too long to be kept must be prepared again', 
 test('a Parse that the server skips does not count as the judgement of the unnamed statement that it has', async (t) => {
   await cluster.sql('TRUNCATE t');
   const bouncer = await start(t, { pool_mode: 'session' }, OPEN);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'dev');
   await ask(client, raw.parse('', 'insert into t values (1)'));
   await serve(bouncer, STRICT);
   // all at once: the Bind fails at the server, which skips the Parse after it
@@ -265,7 +258,7 @@ test('a Parse that the server skips does not count as the judgement of the unnam
 
 test("a new version of one tenant does not have other tenants' statements judged again", async (t) => {
   const bouncer = await start(t, { pool_mode: 'transaction' }, OPEN);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'dev');
   await ask(client, raw.parse('s', 'select 1'));
   bouncer.markLog();
   await bouncer.writeFile('user-functions/open/rewrite_query.ts', OPEN);
@@ -285,7 +278,7 @@ const SLOW = `export const rewrite_query = (user, query) => {
 test('a decision about a statement that DISCARD ALL has dropped since is not used for the next query', async (t) => {
   await cluster.sql('TRUNCATE t');
   const bouncer = await start(t, { pool_mode: 'transaction', user_function_timeout: 2_000 }, OPEN);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'dev');
   await ask(client, raw.parse('s', 'select 1 -- slow'));
   await serve(bouncer, SLOW);
   // after a comment, the proxy does not recognize it
@@ -304,7 +297,7 @@ test('a decision about a statement that DISCARD ALL has dropped since is not use
 test('a decision of functions that were removed since is not used when there are functions again', async (t) => {
   await cluster.sql('TRUNCATE t');
   const bouncer = await start(t, { pool_mode: 'transaction', user_function_timeout: 2_000 }, SLOW);
-  const client = await login(t, bouncer);
+  const client = await bouncer.login(t, 'dev');
   await client.query('select 1');
   client.send(raw.query('select 1 -- slow'));
   await bouncer.removeFile('user-functions/dev/rewrite_query.ts');
@@ -319,7 +312,7 @@ test('without tracking, a judged statement does not vouch for one of the same na
   await cluster.sql('TRUNCATE t');
   const settings = { pool_mode: 'transaction', max_prepared_statements: 0 };
   const bouncer = await start(t, settings, OPEN);
-  const [client, other] = [await login(t, bouncer), await login(t, bouncer)];
+  const [client, other] = [await bouncer.login(t, 'dev'), await bouncer.login(t, 'dev')];
   await client.query('begin');
   await other.query('begin');
   assert.equal(shown(await other.query('prepare p as insert into t values (1)')), 'C ZT');

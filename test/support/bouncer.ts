@@ -12,6 +12,7 @@ import {
 } from '../../src/demo/embedded-postgres.ts';
 import { forgetProcess, reapProcess } from '../../src/platform/reaper.ts';
 import { freePort } from './ports.ts';
+import { RawClient } from './raw.ts';
 import type { Scope } from './scope.ts';
 import { until, within } from './wait.ts';
 import type { Row } from './cluster.ts';
@@ -256,6 +257,11 @@ export class Bouncer {
     this.#clients.add(client);
     client.once('end', () => this.#clients.delete(client));
     return client;
+  }
+
+  /** A raw client that has logged in as postgres (or `more.user`), for as long as a test lasts. */
+  login(scope: Scope, database: string, more: Record<string, string> = {}): Promise<RawClient> {
+    return RawClient.session(scope, this, { user: 'postgres', database, ...more });
   }
 
   /** One query in a connection of its own; its rows. */

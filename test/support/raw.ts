@@ -5,6 +5,7 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+import type { Scope } from './scope.ts';
 import { until } from './wait.ts';
 
 /** One message of the server: its type's letter and what follows the length. */
@@ -127,7 +128,17 @@ export function rowValues(frame: Frame): (string | null)[] {
   return values;
 }
 
-/** A socket to the proxy, with what came back cut into frames. */
+/** Types of the messages, a letter each: `12DCZ`. */
+export const types = (frames: readonly Frame[]): string => frames.map(({ type }) => type).join('');
+
+/** The first column of the first row. @throws Error if there is no row */
+export function firstValue(frames: readonly Frame[]): string | null {
+  const row = frames.find(({ type }) => type === 'D');
+  if (row === undefined) throw new Error(`no row in ${shown(frames)}`);
+  return rowValues(row)[0] ?? null;
+}
+
+/** A socket to the proxy; received bytes are cut into frames. */
 export class RawClient {
   socket: Socket;
   /** True once the other side has ended the connection, with or without an error. */
@@ -161,6 +172,17 @@ export class RawClient {
       client.backendPid = key.payload.readInt32BE(0);
       client.backendSecret = Buffer.from(key.payload.subarray(4));
     }
+    return client;
+  }
+
+  /** A client that has logged in, for as long as a test lasts. */
+  static async session(
+    scope: Scope,
+    target: { port: number; host?: string } | { path: string },
+    parameters: Record<string, string>,
+  ): Promise<RawClient> {
+    const client = await RawClient.login(target, parameters);
+    scope.after(() => client.destroy());
     return client;
   }
 
@@ -250,6 +272,16 @@ export class RawClient {
   async query(sql: string): Promise<Frame[]> {
     this.send(query(sql));
     return await this.readUntil('Z');
+  }
+
+  /** One simple query: the first column of its first row. */
+  async value(sql: string): Promise<string | null> {
+    return firstValue(await this.query(sql));
+  }
+
+  /** Process ID of the server that answers now. */
+  pid(): Promise<string | null> {
+    return this.value('SELECT pg_backend_pid()');
   }
 
   /** Ends our side; the other side may still send. */

@@ -2,10 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as raw from '../support/raw.ts';
-import { RawClient, type Frame } from '../support/raw.ts';
+import { RawClient } from '../support/raw.ts';
 import { setUp } from './pair.ts';
 
-const types = (frames: readonly Frame[]): string => frames.map((frame) => frame.type).join('');
 const insert = (n: number): Buffer[] => [
   raw.parse('', `INSERT INTO ledger (writer, n) VALUES (0, ${n})`),
   raw.bind(),
@@ -21,7 +20,7 @@ for (const how of ['stop', 'kill'] as const) {
       const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
       t.after(() => client.destroy());
       client.send(...insert(2 * i), raw.flush());
-      assert.equal(types(await client.readUntil('C')), '12C');
+      assert.equal(raw.types(await client.readUntil('C')), '12C');
       clients.push(client);
     }
     await primary[how]();
@@ -33,9 +32,9 @@ for (const how of ['stop', 'kill'] as const) {
     asks.send(raw.query('SELECT 1'), raw.sync());
     for (const client of clients) {
       const frames = await client.readUntil('Z');
-      assert.equal(types(frames), 'EZ');
+      assert.equal(raw.types(frames), 'EZ');
       assert.match(raw.errorFields(frames[0]!)['C']!, /^(57P01|08007)$/);
-      assert.equal(types(await client.query('SELECT 2')), 'TDCZ');
+      assert.equal(raw.types(await client.query('SELECT 2')), 'TDCZ');
     }
     assert.deepEqual(await standby.sql('SELECT n FROM ledger'), []);
   });
@@ -54,10 +53,10 @@ test('SWITCHOVER waits for the Sync of a flushed pipeline', async (t) => {
     .then(() => (isOver = true));
   await bouncer.waitForLog(/holding new transactions/);
   client.send(...insert(2), raw.flush());
-  assert.equal(types(await client.readUntil('C')), '12C');
+  assert.equal(raw.types(await client.readUntil('C')), '12C');
   assert.equal(isOver, false);
   client.send(raw.sync());
-  assert.equal(types(await client.readUntil('Z')), 'Z');
+  assert.equal(raw.types(await client.readUntil('Z')), 'Z');
   await switchover;
   const rows = await standby.sql('SELECT n FROM ledger ORDER BY n');
   assert.deepEqual(
