@@ -74,7 +74,7 @@ test('methods that take a password, for each kind of secret', async (t) => {
   }
 });
 
-test('what a login teaches opens a server', async () => {
+test("a server login with the secret from the client's login", async () => {
   const scram = identity(await scramSecret(PASSWORD));
   const bySecret = await logIn('scram-sha-256', scram, PASSWORD);
   assert.ok(bySecret.kind === 'ok' && bySecret.keys !== null && 'clientKey' in bySecret.keys);
@@ -246,7 +246,7 @@ test('methods that ask nothing', async (t) => {
   });
 });
 
-test('ldap and pam ask somebody else', async () => {
+test('ldap and pam have the password checked elsewhere', async () => {
   const asked: string[] = [];
   const checkPassword = async (password: string): Promise<boolean> => {
     asked.push(password);

@@ -83,7 +83,7 @@ test('URLs', () => {
   assert.deepEqual(parse('ldap:///dc=x').servers, []);
 });
 
-test('what makes no sense', async (t) => {
+test('options that make no sense', async (t) => {
   const cases: Record<string, RegExp> = {
     '': /requires argument "ldapbasedn"/,
     'ldapserver=a': /requires argument "ldapbasedn"/,

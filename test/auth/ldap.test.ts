@@ -50,7 +50,7 @@ test('search and bind', options, async () => {
   assert.equal(await check('alice', PASSWORD, `${SEARCH} ldapsearchfilter=${filter}`), true);
 });
 
-test('search as somebody', options, async () => {
+test('search with a bind DN', options, async () => {
   assert.equal(await check('bob', 'bobs', `${SEARCH} ${READER}`), true);
   await assert.rejects(check('bob', 'bobs', SEARCH), failsWith(/LDAP user "bob" does not exist/));
   const wrong = READER.replace('library', 'bookshop');
@@ -60,7 +60,7 @@ test('search as somebody', options, async () => {
   );
 });
 
-test('what a search must not find', options, async () => {
+test('searches that must find nothing', options, async () => {
   const twins = `${SEARCH} ${READER} ldapsearchattribute=cn`;
   await assert.rejects(check('Twin', 'bobs', twins), failsWith(/"Twin" is not unique/));
   await assert.rejects(check('nobody', 'x', SEARCH), failsWith(/does not exist/));
@@ -90,7 +90,7 @@ test('ldaps and StartTLS', options, async () => {
   assert.equal(await check('alice', 'wrong', `${SEARCH} ldaptls=1`), false);
 });
 
-test('a directory with a certificate of somebody else gets no password', options, async (t) => {
+test("a directory with another's certificate gets no password", options, async (t) => {
   process.env['LDAPTLS_CACERT'] = tlsFile('other-ca.crt');
   t.after(() => {
     process.env['LDAPTLS_CACERT'] = tlsFile('ca.crt');

@@ -148,7 +148,7 @@ test('channel binding', async (t) => {
   });
 });
 
-test('what a server refuses', async (t) => {
+test('refusals of a server', async (t) => {
   const first = (message: string) => async (): Promise<string> =>
     (await server()).first('SCRAM-SHA-256', message);
   const nonce = 'rOprNGfwEbeRWgbNEkqO';
@@ -189,7 +189,7 @@ test('what a server refuses', async (t) => {
   });
 });
 
-test('what a client refuses', async (t) => {
+test('refusals of a client', async (t) => {
   const start = (): ScramClient => clientWith({ nonce: RFC.clientNonce, userAttribute: 'user' });
   const firsts: Record<string, string> = {
     'an empty message': '',

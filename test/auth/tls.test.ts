@@ -73,7 +73,7 @@ test('without TLS there are no certificates', () => {
   assert.equal(serverTls(serverTlsSettings({ server_tls_sslmode: 'disable' }), 'x').mode, 'disable');
 });
 
-test('who is turned away without TLS', () => {
+test('clients that are refused without TLS', () => {
   const required = (client_tls_sslmode: ClientTlsSettings['client_tls_sslmode']): boolean =>
     tlsOf({ client_tls_sslmode, client_tls_ca_file: tlsFile('ca.crt') }).required;
   assert.deepEqual((['allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const).map(required), [
@@ -202,7 +202,7 @@ test('ciphers and curves', async (t) => {
   tlsOf({ client_tls_ecdhcurve: 'none' });
 });
 
-test('what can not be set up is one error that names it', async (t) => {
+test('TLS that cannot be set up is one error that names the option', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'pgswitchyard-tls-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const rubbish = join(folder, 'rubbish');

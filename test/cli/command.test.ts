@@ -58,7 +58,7 @@ test('a command line that makes no sense ends with 1 and says why', () => {
   assert.deepEqual([quiet.status, quiet.stdout, quiet.stderr], [1, '', '']);
 });
 
-test('what a start has compiled is there for the next one', (t) => {
+test('compiled code of one start is there for the next one', (t) => {
   try {
     accessSync(join(dirname(COMMAND), '..', 'node_modules'), constants.W_OK);
   } catch {
@@ -132,7 +132,7 @@ test(
   },
 );
 
-test('what is wrong with the configuration is in its log, too, with and without -q', async (t) => {
+test('errors of the configuration are in its log, too, with and without -q', async (t) => {
   const bouncer = await Bouncer.prepare(t, { ini: 'pool_mode = sometimes\n', args: ['-q'] });
   await bouncer.writeFile('log', '');
   await assert.rejects(bouncer.start());

@@ -64,7 +64,7 @@ test('a second process with the same Unix socket does not start, and takes nothi
   assert.equal((await first.sql('SHOW VERSION', { ...admin, host: first.folder })).length, 1);
 });
 
-test('a process that accepts nobody just now has its socket nevertheless', async (t) => {
+test('a process that accepts no client just now has its socket nevertheless', async (t) => {
   const bouncer = await Bouncer.start(t, { settings: { listen_backlog: 1 } });
   const path = join(bouncer.folder, `.s.PGSQL.${bouncer.port}`);
   bouncer.signal('SIGSTOP');

@@ -24,7 +24,7 @@ async function refuses(bouncer: Bouncer): Promise<boolean> {
   }
 }
 
-test('SIGTERM: nobody new comes in, and the process ends with its last client', async (t) => {
+test('SIGTERM: new clients are refused, and the process ends with its last client', async (t) => {
   const bouncer = await start(t);
   const client = await bouncer.connect();
   bouncer.signal('SIGTERM');
@@ -157,7 +157,7 @@ test('SIGHUP reads the configuration again and reopens the log; a broken one cha
   assert.equal(await poolSize(), '7');
 });
 
-test('the pidfile: written, removed at the end; that of a living process stops the start, a stale one does not', async (t) => {
+test('the pidfile: written, removed at the end; a live one stops the start, a stale one does not', async (t) => {
   const bouncer = await Bouncer.prepare(t, { databases: { postgres: cluster.connectionString() } });
   const pidfile = join(bouncer.folder, 'pid');
   bouncer.settings['pidfile'] = pidfile;

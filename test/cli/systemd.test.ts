@@ -37,7 +37,7 @@ function activate(scope: Scope, bouncer: Bouncer, fds: number[]): ChildProcess {
   return child;
 }
 
-test('socket activation: listens on what systemd has opened, and on nothing else', async (t) => {
+test('socket activation: listens on the sockets of systemd, and on nothing else', async (t) => {
   const sockets = [createServer(), createServer(), createServer()];
   t.after(() => sockets.forEach((each) => each.close()));
   // a rule, so that there is a process that it starts

@@ -37,7 +37,7 @@ test('comments count at the start of a line only, blanks before them allowed', (
   assert.deepEqual(entries, [['s', 'k', 'v ; kept']]);
 });
 
-test('behind the name of a section a line goes on as if it began there', () => {
+test('a line goes on after the name of a section as if it began there', () => {
   const { entries, problems } = parse('[a] ; the first\nk = 1\n[b]# the second\nk = 2\n[c] k = 3\n');
   assert.deepEqual(problems, []);
   assert.deepEqual(entries, [

@@ -72,7 +72,7 @@ unix_socket_dir =
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.settings));
 });
 
-test('all mistakes of all kinds are told together', () => {
+test('all mistakes of all kinds are reported together', () => {
   const problems = problemsOf(() =>
     configFromText(
       `[pgbouncer]
@@ -220,7 +220,7 @@ test('auth_type = hba reads the HBA and ident files, and needs the former', (t) 
   assert.equal(problem, 'p.ini:2: auth_type: auth_type = hba needs auth_hba_file');
 });
 
-test('lines of auth files that nobody understands do not count; an auth_file may be missing from the start', (t) => {
+test('unreadable lines of auth files do not count; an auth_file may be missing at the start', (t) => {
   const folder = folderOf(t);
   const at = (name: string): string => join(folder, name);
   writeFileSync(at('users'), '"a" "x"\nb y\n"c" "z"\n');

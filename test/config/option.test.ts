@@ -33,7 +33,7 @@ test('integers are read as strtol with base 0 reads them', () => {
   assert.equal(int(-5).parse('-3'), -3);
 });
 
-test('what is no integer, or out of range, is refused with a hint', () => {
+test('a value that is not an integer, or is out of range, is refused with a hint', () => {
   assert.equal(
     refusal(() => int().parse('10s')),
     'invalid integer: "10s" | no unit suffix',

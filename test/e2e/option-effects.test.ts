@@ -302,7 +302,7 @@ test('max_client_conn, max_db_client_connections and max_user_client_connections
   await assert.rejects(bouncer.sql('select 1'), /no more connections allowed \(max_client_conn\)/);
 });
 
-test('application_name_add_host, and the process behind a Unix socket', async (t) => {
+test('application_name_add_host, and the process at the other end of a Unix socket', async (t) => {
   const bouncer = await Bouncer.start(t, { databases, settings: { application_name_add_host: 1 } });
   const name = async (more: ClientConfig): Promise<unknown> =>
     (await bouncer.sql('show application_name', more))[0]!['application_name'];

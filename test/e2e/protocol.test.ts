@@ -70,7 +70,7 @@ test('a Parse that fails leaves its name free', async (t) => {
   assert.equal(raw.types(await client.readUntil('Z')), '12DCZ');
 });
 
-test('after an error in the middle of a pipeline the rest is skipped, and the next one is answered', async (t) => {
+test('an error in a pipeline skips its rest, and the next pipeline is answered', async (t) => {
   const bouncer = await start(t);
   const client = await bouncer.login(t, 'db');
   const one = (name: string, sql: string): Buffer[] => [raw.parse(name, sql), raw.bind(name), raw.execute()];
@@ -129,7 +129,7 @@ test('a name error in a transaction block or a pipeline undoes what was done bef
   assert.deepEqual(await cluster.sql('SELECT * FROM named'), []);
 });
 
-test('a Parse that failed, or was skipped, is made up for by the next use of its name', async (t) => {
+test('the next use of a name makes up for its failed or skipped Parse', async (t) => {
   const bouncer = await start(t);
   const client = await bouncer.login(t, 'db');
   client.send(raw.parse('bad', 'SELECT no_such_column'), raw.parse('good', 'SELECT 5'), raw.sync());
@@ -178,7 +178,7 @@ test('DEALLOCATE of a statement that was prepared by the protocol frees its name
   assert.equal(raw.types(await other.query('SELECT 4')), 'TDCZ');
 });
 
-test('DEALLOCATE by the extended protocol frees what it is about when it is executed, and only then', async (t) => {
+test('DEALLOCATE by the extended protocol frees its statement when it is executed, and only then', async (t) => {
   const bouncer = await start(t);
   const run = (sql: string): Buffer[] => [raw.parse('', sql), raw.bind(), raw.describe('P'), raw.execute()];
   const answers: string[][] = [];
@@ -246,7 +246,7 @@ test('DEALLOCATE is recognized in whatever pieces it comes', async (t) => {
   }
 });
 
-test('a name is free again behind DEALLOCATE ALL in the same pipeline', async (t) => {
+test('a name is free again after DEALLOCATE ALL in the same pipeline', async (t) => {
   const bouncer = await start(t);
   for (const target of [bouncer, cluster]) {
     const client = await RawClient.login(target, { user: 'postgres', database: 'postgres' });
@@ -293,7 +293,7 @@ test('a list of names follows its client as it is, and so does the server’s ow
   }
 });
 
-test('with -v the log tells of parameters that are set, and of their canonical form', async (t) => {
+test('with -v the log reports parameters that are set, and their canonical form', async (t) => {
   const verbose = await Bouncer.start(t, {
     databases: { dev: cluster.connectionString() },
     settings: { pool_mode: 'transaction', verbose: 1 },

@@ -240,7 +240,7 @@ test('direct TLS from clients, with the right ALPN or none, but not with another
   await assert.rejects(direct(bouncer, { ALPNProtocols: ['h2'] }));
 });
 
-test('new certificates are used after RELOAD, and nobody is disconnected', async (t) => {
+test('new certificates are used after RELOAD, and no client is disconnected', async (t) => {
   const bouncer = await Bouncer.prepare(t, {
     databases,
     settings: { ...clientTls, client_tls_sslmode: 'prefer' },

@@ -217,7 +217,7 @@ test('lists that others can make longer take constant work for each step', () =>
     );
 });
 
-test('the counter sees what is quadratic', () => {
+test('the counter detects quadratic work', () => {
   const quadratic = (count: number): void => {
     let all = Buffer.alloc(0);
     for (let i = 0; i < count; i++) all = Buffer.concat([all, Buffer.alloc(10)]);

@@ -11,7 +11,7 @@ import { until } from '../support/wait.ts';
 const SERVERS = new URL('../../src/demo/embedded-postgres.ts', import.meta.url).href;
 const REAPER = new URL('../../src/platform/reaper.ts', import.meta.url).href;
 
-test('a folder is removed after SIGKILL, and what was never registered can be forgotten any number of times', async () => {
+test('a folder is removed after SIGKILL, and unregistered ones can be forgotten any number of times', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'pgswitchyard-reaped-'));
   const script = `
     const { forgetFolder, forgetProcess, reapFolder } = await import(${JSON.stringify(REAPER)});

@@ -166,7 +166,7 @@ test('a connection that is lost holds new transactions until the writer has answ
   assert.deepEqual(cluster.history.entries, [], 'a false alarm is no switchover');
 });
 
-test('a failed connection to a standby holds nobody', (t) => {
+test('a failed connection to a standby holds no client', (t) => {
   const cluster = new ClusterUnderTest(t);
   cluster.look();
   cluster.controller.connectFailed({ host: 's', port: 5432 }, 'connection refused');
@@ -233,7 +233,7 @@ test('without a writer the configured host is used once all nodes have answered'
   assert.equal(client.outcome, 'served');
 });
 
-test('a planned switchover ends the hold only by the word of the target', (t) => {
+test('only the target, as the writer, ends the hold of a planned switchover', (t) => {
   const cluster = new ClusterUnderTest(t);
   cluster.look();
   const target = cluster.controller.nodes.named(STANDBY);
@@ -284,14 +284,14 @@ test('only so many clients are held as switchover_hold_limit allows, the oldest 
   );
 });
 
-test('switchover_dry_run holds nobody', (t) => {
+test('switchover_dry_run holds no client', (t) => {
   const cluster = new ClusterUnderTest(t, 'switchover_dry_run = 1');
   cluster.look();
   cluster.probes.at(WRITER).fails();
   assert.equal(cluster.controller.held, false);
 });
 
-test('a controller that is stopped holds nobody any more', (t) => {
+test('a stopped controller holds no client', (t) => {
   const cluster = new ClusterUnderTest(t);
   cluster.look();
   cluster.probes.at(WRITER).fails();

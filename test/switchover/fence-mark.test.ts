@@ -11,7 +11,7 @@ test('the mark tells the timeline and the settings before, whatever they were', 
     }
 });
 
-test('what an operator has set is no mark, not even one that begins like it', () => {
+test("an operator's own setting is not a mark, even if it begins like one", () => {
   for (const setting of [
     null,
     '',

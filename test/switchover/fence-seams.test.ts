@@ -36,9 +36,8 @@ async function stuckAt(cluster: Cluster): Promise<() => void> {
 }
 
 test('RELOAD with another entry ends a SWITCHOVER that has not asked yet, and no write fails', async () => {
-  const { primary, standbys, bouncer } = shared;
+  const { primary, standby, bouncer } = shared;
   bouncer.markLog();
-  const standby = standbys[0]!;
   const writers = await Promise.all([1, 2, 3].map((id) => Writer.start(bouncer, id, 'extended')));
   await Promise.all(writers.map((each) => each.progress(5)));
   const release = await stuckAt(primary);
@@ -65,11 +64,10 @@ test('RELOAD with another entry ends a SWITCHOVER that has not asked yet, and no
   assert.equal(row!['pool_size'], 4);
 });
 
-test('commits are not answered by a fenced writer whose synchronous_commit is off', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, {
+test('a fenced writer whose synchronous_commit is off answers no commit', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t, {
     postgres: { synchronous_commit: 'off', max_prepared_transactions: '5' },
   });
-  const standby = standbys[0]!;
   await primary.sql("BEGIN; INSERT INTO ledger (writer, n) VALUES (1, 1); PREPARE TRANSACTION 'before'");
   await bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
   for (const sql of [
@@ -96,8 +94,7 @@ test('commits are not answered by a fenced writer whose synchronous_commit is of
 });
 
 test('an old writer that is still there is not taken for the writer after a RELOAD with another entry', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
-  const standby = standbys[0]!;
+  const { primary, standby, bouncer } = await setUp(t);
   const client = await bouncer.connect();
   await client.query('SELECT 1');
   // nobody has fenced it
@@ -128,7 +125,7 @@ test(
   'RELOAD with the host of another cluster, which was among the nodes, leads there',
   { skip: noPostgres15 },
   async (t) => {
-    const { primary, standbys, bouncer } = await setUp(t);
+    const { primary, standby, bouncer } = await setUp(t);
     // another initdb: the one that its operator moves to
     const other = await Cluster.start(t, {
       version: 15,
@@ -146,14 +143,13 @@ test(
     await bouncer.reload();
     await until('it to lead there', async () => (await portOf()) === other.port);
     await until('the others to go', async () =>
-      (await bouncer.admin('SHOW TOPOLOGY')).every((row) => row['port'] !== standbys[0]!.port),
+      (await bouncer.admin('SHOW TOPOLOGY')).every((row) => row['port'] !== standby.port),
     );
   },
 );
 
 test('no database of a cluster takes back the fence of another one, whose standby may still be promoted', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, { settings: { switchover_timeout: 1 } });
-  const standby = standbys[0]!;
+  const { primary, standby, bouncer } = await setUp(t, { settings: { switchover_timeout: 1 } });
   const open = await bouncer.connect();
   await open.query('BEGIN');
   const command = bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
@@ -179,12 +175,12 @@ test('no database of a cluster takes back the fence of another one, whose standb
   await bouncer.waitForLog(new RegExp(`switchover other: the writer is 127.0.0.1:${standby.port} \\(was`));
 });
 
-test('SHOW TOPOLOGY tells of a fence that a dead proxy has left, and how it is taken back', async () => {
-  const { primary, standbys, bouncer } = shared;
+test('SHOW TOPOLOGY reports the fence that a dead proxy has left, and how to take it back', async () => {
+  const { primary, standby, bouncer } = shared;
   bouncer.markLog();
   const release = await stuckAt(primary);
   try {
-    bouncer.admin(`SWITCHOVER dev TO ${standbys[0]!.host}:${standbys[0]!.port}`).catch(() => {});
+    bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`).catch(() => {});
     await until('the fence', () => isFenced(primary));
     await bouncer.stop('SIGKILL');
   } finally {
@@ -211,8 +207,7 @@ test('SHOW TOPOLOGY tells of a fence that a dead proxy has left, and how it is t
 });
 
 test('a proxy that is started while the fenced old writer still runs goes to the new one, whichever answers first', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
-  const standby = standbys[0]!;
+  const { primary, standby, bouncer } = await setUp(t);
   await bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
   await bouncer.stop('SIGTERM');
   bouncer.markLog();
@@ -223,8 +218,7 @@ test('a proxy that is started while the fenced old writer still runs goes to the
 });
 
 test('a commit that a fenced writer never answers ends with an error when another node is the writer', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
-  const standby = standbys[0]!;
+  const { primary, standby, bouncer } = await setUp(t);
   const open = await bouncer.connect();
   await open.query('BEGIN');
   const command = bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
@@ -248,9 +242,8 @@ test('a commit that a fenced writer never answers ends with an error when anothe
 });
 
 test('a writer that crashes while it is fenced: writes wait until the fence is taken back', async () => {
-  const { primary, standbys, bouncer } = shared;
+  const { primary, standby, bouncer } = shared;
   bouncer.markLog();
-  const standby = standbys[0]!;
   const writers = await Promise.all([11, 12].map((id) => Writer.start(bouncer, id, 'extended')));
   await Promise.all(writers.map((each) => each.progress(5)));
   const release = await stuckAt(primary);
@@ -271,8 +264,7 @@ test('a writer that crashes while it is fenced: writes wait until the fence is t
 
 // the last one: another node is the writer then
 test('a standby that still has the fence of its time as a writer loses it before it is promoted', async () => {
-  const { standbys, bouncer } = shared;
-  const standby = standbys[0]!;
+  const { standby, bouncer } = shared;
   const writer = await Writer.start(bouncer, 21, 'simple');
   await writer.progress(5);
   // so that the proxy sees it at its next look, and the command comes before that

@@ -119,9 +119,8 @@ async function secondProxy(
   return second;
 }
 
-test('whoever writes while SWITCHOVER runs, and on whichever way: nothing acknowledged is lost', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, { postgres: { max_prepared_transactions: '20' } });
-  const standby = standbys[0]!;
+test('writes of every kind during SWITCHOVER: nothing acknowledged is lost', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t, { postgres: { max_prepared_transactions: '20' } });
   const second = await secondProxy(t, bouncer);
   await primary.sql(
     "BEGIN; INSERT INTO ledger (writer, n) VALUES (77, 1); PREPARE TRANSACTION 'prepared before'",
@@ -168,11 +167,10 @@ test('whoever writes while SWITCHOVER runs, and on whichever way: nothing acknow
   assert.match(names, FENCE);
 });
 
-test('the old writer comes back as a standby: its settings are taken back, and it can be the writer again', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, {
+test('the old writer that returns as a standby loses its fence, and can be the writer again', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t, {
     postgres: { wal_retrieve_retry_interval: '100ms' },
   });
-  const standby = standbys[0]!;
   await primary.sql(`ALTER SYSTEM SET ${NAMES} = 'FIRST 1 ("standby ""x""", standby_${standby.port})'`);
   await primary.sql('ALTER SYSTEM SET synchronous_commit = local');
   await primary.sql('SELECT pg_reload_conf()');
@@ -188,13 +186,13 @@ test('the old writer comes back as a standby: its settings are taken back, and i
 
 // the first one: SIGTERM waits for clients
 test('a proxy that is shut down before it has asked takes the fence back', async () => {
-  const { primary, standbys, bouncer } = shared;
+  const { primary, standby, bouncer } = shared;
   bouncer.markLog();
   const stuck = await directly(primary);
   const { rows } = await stuck.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
   process.kill(rows[0]!.pid, 'SIGSTOP');
   try {
-    const command = bouncer.admin(to(standbys[0]!));
+    const command = bouncer.admin(to(standby));
     command.catch(() => {});
     await until(
       'the fence',
@@ -206,13 +204,12 @@ test('a proxy that is shut down before it has asked takes the fence back', async
   }
   await untilWritable(primary);
   await bouncer.start();
-  await bouncer.waitForLog(new RegExp(`:${standbys[0]!.port} is a reader`));
+  await bouncer.waitForLog(new RegExp(`:${standby.port} is a reader`));
 });
 
 test('a SWITCHOVER that is given up takes the fence back before anybody goes on', async () => {
-  const { primary, standbys, bouncer } = shared;
+  const { primary, standby, bouncer } = shared;
   bouncer.markLog();
-  const standby = standbys[0]!;
   const writer = await Writer.start(bouncer, 1, 'extended');
   await writer.progress(5);
   // a session in a state in which it can't be ended soon: a stopped process
@@ -255,8 +252,8 @@ test('two proxies that are told to make different nodes the writer never promote
   assert.ok(count <= 1, outcomes.join('; '));
 });
 
-test("who asked for the writer by its node's name waits, too, and goes on when it is given up", async (t) => {
-  const { primary, bouncer, standbys } = shared;
+test("clients that asked for the writer by its node's name wait, too, and go on after it is given up", async (t) => {
+  const { primary, bouncer, standby } = shared;
   bouncer.markLog();
   const session = await secondProxy(t, bouncer, { switchover_timeout: 1, pool_mode: 'session' });
   const database = `dev@127.0.0.1:${primary.port}`;
@@ -265,7 +262,7 @@ test("who asked for the writer by its node's name waits, too, and goes on when i
     await own.query('SELECT 1');
     const open = await proxy.connect();
     await open.query('BEGIN');
-    const command = proxy.admin(to(standbys[0]!));
+    const command = proxy.admin(to(standby));
     command.catch(() => {});
     await proxy.waitForLog(/holding new transactions/);
     const answer = own.query('INSERT INTO ledger (writer, n) VALUES (1, 1)');
@@ -281,12 +278,12 @@ test("who asked for the writer by its node's name waits, too, and goes on when i
 });
 
 test('an administrator who leaves ends a SWITCHOVER that has not asked for the promotion yet', async () => {
-  const { primary, standbys, bouncer } = shared;
+  const { primary, standby, bouncer } = shared;
   bouncer.markLog();
   const open = await bouncer.connect();
   await open.query('BEGIN');
   const administrator = await bouncer.connect({ user: 'pgbouncer', database: 'pgbouncer' });
-  const command = administrator.query(to(standbys[0]!));
+  const command = administrator.query(to(standby));
   command.catch(() => {});
   await bouncer.waitForLog(/holding new transactions/);
   const write = bouncer.sql('INSERT INTO ledger (writer, n) VALUES (1, 1)');
@@ -298,16 +295,16 @@ test('an administrator who leaves ends a SWITCHOVER that has not asked for the p
 });
 
 test('on PostgreSQL 15 the fence holds, too', { skip: noPostgres15 }, async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, { version: 15 });
+  const { primary, standby, bouncer } = await setUp(t, { version: 15 });
   const insistent = new Insistent(() => directly(primary), explicitly);
   const writer = await Writer.start(bouncer, 1, 'simple');
   await Promise.all([insistent.progress(10), writer.progress(10)]);
-  await bouncer.admin(to(standbys[0]!));
+  await bouncer.admin(to(standby));
   await writer.progress(10);
   await Promise.all([insistent.stop(), writer.stop()]);
   assert.deepEqual(writer.errors, []);
-  assert.deepEqual(await writer.audit(standbys[0]!), { missing: [], doubled: [] });
-  assert.deepEqual(await insistent.lost(standbys[0]!), []);
+  assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
+  assert.deepEqual(await insistent.lost(standby), []);
 });
 
 /**
@@ -318,8 +315,7 @@ async function pending(
   t: Parameters<typeof setUp>[0],
 ): Promise<Setup & { standby: Cluster; acknowledged: number[]; write: () => Promise<string> }> {
   const setup = await setUp(t, { settings: { switchover_timeout: 1 } });
-  const { bouncer, standbys } = setup;
-  const standby = standbys[0]!;
+  const { bouncer, standby } = setup;
   const open = await bouncer.connect();
   await open.query('BEGIN');
   const command = bouncer.admin(to(standby));
@@ -360,7 +356,7 @@ async function audit(cluster: Cluster, acknowledged: number[]): Promise<void> {
   );
 }
 
-test('a promotion that comes late is waited for: nobody writes to the old writer meanwhile', async (t) => {
+test('clients wait for a late promotion, and no write reaches the old writer meanwhile', async (t) => {
   const { primary, standby, bouncer, acknowledged, write } = await pending(t);
   const direct = new Insistent(() => directly(primary));
   assert.equal(await write(), '57P03');
@@ -401,7 +397,7 @@ test('a standby that is restarted before it was promoted has forgotten it: the o
   await audit(standby, acknowledged);
 });
 
-test('a standby that died after it was asked is given up on the word of the operator alone', async (t) => {
+test('only the operator gives up a standby that died after it was asked to promote itself', async (t) => {
   const { primary, standby, bouncer, acknowledged, write } = await pending(t);
   await standby.kill();
   await bouncer.waitForLog(new RegExp(`:${standby.port} does not answer`));
@@ -412,7 +408,7 @@ test('a standby that died after it was asked is given up on the word of the oper
   await audit(primary, acknowledged);
 });
 
-test('a proxy that dies after it has asked leaves the fence: its successor loses nothing, and says what to do', async (t) => {
+test('a proxy that dies after it has asked leaves the fence: its successor loses nothing, and names the remedy', async (t) => {
   const { primary, standby, bouncer, acknowledged, write } = await pending(t);
   await bouncer.stop('SIGKILL');
   void write;
@@ -447,7 +443,7 @@ test('RELOAD with another entry, after the promotion was asked for, waits for it
   await audit(standby, acknowledged);
 });
 
-test('a node that cannot take over is refused at once, with numbers, and nobody is held', async (t) => {
+test('a node that cannot take over is refused at once, with numbers, and no client is held', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, {
     standbys: 2,
     postgres: { wal_retrieve_retry_interval: '100ms' },
@@ -487,7 +483,7 @@ test('a node that cannot take over is refused at once, with numbers, and nobody 
   assert.deepEqual(await writer.audit(delayed), { missing: [], doubled: [] });
 });
 
-test('the answer names what is left to be done: the old writer, and standbys that follow it', async (t) => {
+test('the answer names the remaining work: the old writer, and standbys that follow it', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { standbys: 2 });
   const [next, left] = standbys as [Cluster, Cluster];
   // the fence of a proxy that died: the node that it was to may still be promoted
@@ -515,12 +511,11 @@ test('the answer names what is left to be done: the old writer, and standbys tha
 });
 
 test('a right that is missing is named, and nothing has changed', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, {
+  const { primary, standby, bouncer } = await setUp(t, {
     settings: { auth_user: 'operator' },
     sql: 'CREATE ROLE operator LOGIN; GRANT SELECT ON nodes TO operator; CREATE ROLE app LOGIN',
     postgres: { synchronous_commit: 'off' },
   });
-  const standby = standbys[0]!;
   const grants: [RegExp, string][] = [
     [
       /permission denied for function pg_promote .*GRANT EXECUTE ON FUNCTION pg_promote/,

@@ -136,7 +136,7 @@ test('the time that a standby has to connect again begins when the writer is bac
   ]);
 });
 
-test('a receiver that starts again and again, because it cannot go on, is not one that follows', () => {
+test('a standby whose receiver restarts again and again does not follow', () => {
   const standby = node();
   watch(standby, writer(), [{ from: 1, to: 1000, said: {} }]);
   const steps = Array.from({ length: 6 }, (_, i) => [
@@ -150,7 +150,7 @@ test('a receiver that starts again and again, because it cannot go on, is not on
   assert.deepEqual(watch(standby, writer(), steps), [[11_000, 'node_orphaned']]);
 });
 
-test('one that has never been seen to follow is not read from, not even at first', () => {
+test('a standby that was never seen following is not read from, not even at first', () => {
   const standby = node();
   watch(standby, writer(), [
     {
@@ -163,7 +163,7 @@ test('one that has never been seen to follow is not read from, not even at first
   assert.equal(standby.following.isOrphaned, false);
 });
 
-test('without a writer nobody is behind: standbys stay readable', () => {
+test('without a writer all standbys stay readable', () => {
   const standby = node();
   const none: Said = { source: { kind: 'none', pid: null, wantsStream: true, retryMs: 5000, sender: null } };
   assert.deepEqual(watch(standby, null, [{ from: 1, to: 60_000, said: none }]), []);
@@ -193,7 +193,7 @@ test('a standby of another cluster, as one of a blue/green deployment, is not ju
   assert.deepEqual(watch(green, writer({ timeline: 7 }), [{ from: 1, to: 60_000, said }]), []);
 });
 
-test('a reader of shared storage, which tells nothing of WAL, is never orphaned, and its lag is not known', () => {
+test('a reader of shared storage is never orphaned, and its lag is not known', () => {
   const standby = node();
   const shared: Said = {
     timeline: null,
@@ -208,7 +208,7 @@ test('a reader of shared storage, which tells nothing of WAL, is never orphaned,
   assert.equal(lag.seconds(standby), null);
 });
 
-test('where the role may not see the stream, a standby with a low timeline is orphaned only when its replay stands still', () => {
+test('if the role may not see the stream, a standby on a low timeline is orphaned only once its replay stops', () => {
   const unseen: Said = {
     timeline: 1,
     isTimelineCurrent: false,
@@ -246,7 +246,7 @@ test('a standby that had nothing to replay for long is not stuck when the writer
   );
 });
 
-test('a standby that has replayed more than the writer has written is of another history, whatever its role may see', () => {
+test('a standby that has replayed more than the writer has written belongs to another history', () => {
   const said = {
     timeline: null,
     isTimelineCurrent: false,
@@ -307,7 +307,7 @@ test('lag is the age of the oldest byte that was not replayed, measured here', (
   assert.equal(lag.seconds(node({ position: 50n, lagSeconds: 60 }), 5000), 60);
 });
 
-test('what is kept of the writer is bounded, and the lag of a standby that is far behind stays right', () => {
+test('the samples of the writer are bounded, and a large lag stays right', () => {
   const lag = new Lag();
   for (let i = 0; i < 100_000; i++)
     lag.note(evidence({ recovering: false, position: BigInt(i * 10), askedAt: i * 100 }));

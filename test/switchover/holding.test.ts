@@ -57,7 +57,7 @@ test('switchover_hold_limit: the oldest goes first, with an SQLSTATE of its own'
   await first.query(WRITE);
 });
 
-test('switchover_hold_timeout: nobody is held for longer', async (t) => {
+test('switchover_hold_timeout: no client is held for longer', async (t) => {
   const { primary, bouncer } = await setUp(t, { settings: { switchover_hold_timeout: 0.3 } });
   const client = await bouncer.connect();
   await primary.stop();
@@ -67,13 +67,13 @@ test('switchover_hold_timeout: nobody is held for longer', async (t) => {
 });
 
 test('switchover_dry_run only says what it would do', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, {
+  const { primary, standby, bouncer } = await setUp(t, {
     settings: { switchover_dry_run: 1, server_login_retry: 0.1 },
   });
   await primary.stop();
   await bouncer.waitForLog(/switchover_dry_run: nothing is held/);
-  await standbys[0]!.promote();
-  await bouncer.waitForLog(new RegExp(`the writer is .*:${standbys[0]!.port}`));
+  await standby.promote();
+  await bouncer.waitForLog(new RegExp(`the writer is .*:${standby.port}`));
   await primary.start();
   await until('the configured server to be used', async () => {
     const [row] = await bouncer.sql<{ port: number }>('SELECT inet_server_port() AS port');

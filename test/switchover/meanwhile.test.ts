@@ -34,22 +34,22 @@ async function waiting(bouncer: Bouncer): Promise<number> {
 }
 
 test('PAUSE in the middle of a switchover holds until RESUME', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+  const { primary, standby, bouncer } = await setUp(t);
   const client = await bouncer.connect();
   await client.query(WRITE);
   await primary.stop();
   await bouncer.waitForLog(/holding new transactions/);
   const written = client.query(WRITE);
   await bouncer.admin('PAUSE dev');
-  await standbys[0]!.promote();
+  await standby.promote();
   await bouncer.waitForLog(/the writer is .* \(was/);
   assert.equal(await waiting(bouncer), 1);
   await bouncer.admin('RESUME dev');
   await written;
 });
 
-test('RELOAD in the middle of a switchover changes nothing for those who wait', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+test('RELOAD in the middle of a switchover changes nothing for waiting clients', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t);
   const client = await bouncer.connect();
   await client.query(WRITE);
   await primary.stop();
@@ -57,9 +57,9 @@ test('RELOAD in the middle of a switchover changes nothing for those who wait', 
   const written = client.query(WRITE);
   await until('the client to wait', async () => (await waiting(bouncer)) === 1);
   await bouncer.reload({ query_wait_timeout: 100 });
-  await standbys[0]!.promote();
+  await standby.promote();
   await written;
-  assert.equal((await standbys[0]!.sql('SELECT 1 FROM ledger')).length, 2);
+  assert.equal((await standby.sql('SELECT 1 FROM ledger')).length, 2);
 });
 
 test('query_wait_timeout ends the wait of a client that is held', async (t) => {
@@ -90,8 +90,7 @@ test('a client that is held can be cancelled, and its statement is never sent', 
 
 for (const mode of ['held_only', 'never'] as const) {
   test(`switchover_retry = ${mode}`, async (t) => {
-    const { primary, standbys, bouncer } = await setUp(t, { settings: { switchover_retry: mode } });
-    const standby = standbys[0]!;
+    const { primary, standby, bouncer } = await setUp(t, { settings: { switchover_retry: mode } });
     const running = await bouncer.connect();
     const held = await bouncer.connect();
     await running.query(WRITE);
@@ -117,7 +116,7 @@ for (const mode of ['held_only', 'never'] as const) {
 }
 
 test('prepared statements and settings are on the new writer as they were on the old one', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, {
+  const { primary, standby, bouncer } = await setUp(t, {
     settings: { track_extra_parameters: 'IntervalStyle' },
   });
   const client = await bouncer.connect();
@@ -128,29 +127,29 @@ test('prepared statements and settings are on the new writer as they were on the
     text: "SELECT $1::int AS n, current_setting('application_name') AS app, current_setting('TimeZone') AS zone, inet_server_port() AS port",
   };
   await client.query({ ...named, values: [1] });
-  await planned(primary, standbys[0]!);
+  await planned(primary, standby);
   const { rows } = await client.query({ ...named, values: [2] });
-  assert.deepEqual(rows, [{ n: 2, app: 'kept', zone: 'Asia/Tokyo', port: standbys[0]!.port }]);
+  assert.deepEqual(rows, [{ n: 2, app: 'kept', zone: 'Asia/Tokyo', port: standby.port }]);
 });
 
-test('session pooling: who is between transactions goes on in a session of the new writer', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
+test('session pooling: clients between transactions go on in sessions of the new writer', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
   const idle = await bouncer.connect();
   const where = { name: 'where', text: 'SELECT inet_server_port() AS port, $1::int AS n', values: [1] };
   assert.deepEqual((await idle.query(where)).rows, [{ port: primary.port, n: 1 }]);
   await idle.query("SET application_name = 'kept'");
   const writer = await Writer.start(bouncer, 1, 'prepared');
   await writer.progress(5);
-  await planned(primary, standbys[0]!);
+  await planned(primary, standby);
   await writer.progress(5);
   await writer.stop();
-  assert.deepEqual(await writer.audit(standbys[0]!), { missing: [], doubled: [] });
-  assert.deepEqual((await idle.query(where)).rows, [{ port: standbys[0]!.port, n: 1 }]);
+  assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
+  assert.deepEqual((await idle.query(where)).rows, [{ port: standby.port, n: 1 }]);
   assert.deepEqual((await idle.query('SHOW application_name')).rows, [{ application_name: 'kept' }]);
 });
 
-test('the ROLLBACK of a transaction that had failed before is no news to its client; anything else is', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+test('ROLLBACK of a transaction that had failed before succeeds; anything else gets the error', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t);
   const named = (text: string): { name: string; text: string } => ({ name: text, text });
   const ends = [
     'ROLLBACK',
@@ -166,18 +165,18 @@ test('the ROLLBACK of a transaction that had failed before is no news to its cli
     await client.query('BEGIN');
     await assert.rejects(client.query('SELECT 1 / 0'));
   }
-  await planned(primary, standbys[0]!);
+  await planned(primary, standby);
   for (const [i, client] of clients.entries()) {
     const answer = client.query(ends[i] as string);
     if (i < 4) assert.equal((await answer).command, 'ROLLBACK');
     else await assert.rejects(answer, { code: '57P01' });
     const { rows } = await client.query('SELECT inet_server_port() AS port');
-    assert.deepEqual(rows, [{ port: standbys[0]!.port }]);
+    assert.deepEqual(rows, [{ port: standby.port }]);
   }
 });
 
-test('what a transaction has set is gone with it, and the client is told so', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+test('settings of a lost transaction are gone, and the client is told so', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t);
   const client = await bouncer.connect();
   await client.query("SET TimeZone = 'Europe/Rome'");
   await client.query('BEGIN');
@@ -189,7 +188,7 @@ test('what a transaction has set is gone with it, and the client is told so', as
       if (status.parameterName === 'TimeZone') told.push(status.parameterValue);
     },
   );
-  await planned(primary, standbys[0]!);
+  await planned(primary, standby);
   assert.equal(await codeOf(client.query('COMMIT')), '57P01');
   assert.deepEqual((await client.query('SHOW TimeZone')).rows, [{ TimeZone: 'Europe/Rome' }]);
   assert.deepEqual(told, ['Europe/Rome']);

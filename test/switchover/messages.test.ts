@@ -47,14 +47,14 @@ async function pairOf(t: TestContext, options: SetupOptions = {}): Promise<Setup
   const setup = await setUp(t, options);
   await setup.primary.sql(`CREATE PROCEDURE work() LANGUAGE plpgsql AS $$
     BEGIN INSERT INTO ledger VALUES (7, 7); COMMIT; PERFORM pg_sleep(60); END $$`);
-  await setup.standbys[0]!.caughtUpWith(setup.primary);
-  return { ...setup, standby: setup.standbys[0]! };
+  await setup.standby.caughtUpWith(setup.primary);
+  return { ...setup, standby: setup.standby };
 }
 
 const SLEEP =
   '(SELECT 1 FROM (SELECT pg_sleep(CASE WHEN inet_server_port() = PORT THEN 60 ELSE 0 END)) AS s)';
 
-test('a fast shutdown: a single statement is sent again, and the errors of others claim no more than is certain', async (t) => {
+test('a fast shutdown: a single statement is resent, and the errors of others claim no more than is certain', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby } = setup;
   const sleep = SLEEP.replace('PORT', String(primary.port));
@@ -416,16 +416,16 @@ test('COPY in each direction ends with an error, and its client stays connected'
 
 test('auth_query runs on the new writer for a client that logs in while the old one goes away', async (t) => {
   const setup = await setUp(t, { sql: 'CREATE ROLE app LOGIN' });
-  const { primary, standbys, bouncer } = setup;
-  await standbys[0]!.caughtUpWith(primary);
+  const { primary, standby, bouncer } = setup;
+  await standby.caughtUpWith(primary);
   const sleep = SLEEP.replace('PORT', String(primary.port));
   bouncer.settings['auth_query'] =
     `SELECT rolname, rolpassword FROM pg_authid, ${sleep} AS slept WHERE rolname = $1`;
   await bouncer.reload();
   const login = bouncer.connect({ user: 'app' });
   await sleeping(primary, 1);
-  await planned(primary, standbys[0]!);
+  await planned(primary, standby);
   const client = await login;
   const { rows } = await client.query<{ port: number }>('SELECT inet_server_port() AS port');
-  assert.equal(rows[0]?.port, standbys[0]!.port);
+  assert.equal(rows[0]?.port, standby.port);
 });

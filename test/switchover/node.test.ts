@@ -32,7 +32,7 @@ function node({ role = 'writer', timeline = 1, system = 'a', failure = '' }: Sai
 const KNOWN: Lineage = { timeline: 3, system: 'a' };
 const GONE = node({ role: 'unknown', timeline: 3, failure: 'connection refused' });
 
-test('a successor is a writer of a higher timeline, or of the same one where the old writer is gone', () => {
+test('a successor has a higher timeline, or the same one if the old writer is gone', () => {
   const there = node({ timeline: 3 });
   assert.equal(isSuccessor(node({ timeline: 4 }), there, KNOWN), true);
   assert.equal(isSuccessor(node({ timeline: 4, role: 'reader' }), there, KNOWN), false);
@@ -45,14 +45,14 @@ test('a successor is a writer of a higher timeline, or of the same one where the
   assert.equal(isSuccessor(node(), null, null), true);
 });
 
-test('a server of another cluster is none, whatever its timeline, unless it was made anew at the same address', () => {
+test('a server of another cluster is not a successor, whatever its timeline, unless it is at the same address', () => {
   assert.equal(isSuccessor(node({ timeline: 9, system: 'b' }), GONE, KNOWN), false);
   assert.equal(isSuccessor(node({ timeline: 4, system: null }), GONE, KNOWN), true);
   const anew = node({ timeline: 1, system: 'b' });
   assert.equal(isSuccessor(anew, anew, KNOWN), true);
 });
 
-test('of two writers the higher timeline is the better one, then the one that was there', () => {
+test('the better of two writers has the higher timeline, or is the current one', () => {
   const low = node({ timeline: 1 });
   const high = node({ timeline: 2 });
   assert.equal(betterWriter(low, high, low), high);

@@ -115,6 +115,6 @@ for (const [what, fault] of nonsense) {
   });
 }
 
-test('nothing of that was an internal error', () => {
+test('none of the tests above caused an internal error', () => {
   assert.ok(!bouncer.logContains(/internal error|unexpected error/i));
 });

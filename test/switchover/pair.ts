@@ -11,6 +11,8 @@ export const TOPOLOGY = "topology_query='select endpoint, port from nodes'";
 export interface Setup {
   readonly primary: Cluster;
   readonly standbys: Cluster[];
+  /** the first of them */
+  readonly standby: Cluster;
   readonly bouncer: Bouncer;
 }
 
@@ -60,7 +62,16 @@ export async function setUp(scope: Scope, options: SetupOptions = {}): Promise<S
       bouncer.logContains(new RegExp(`${each.host}:${each.port} is a (?:writer|reader)`)),
     ),
   );
-  return { primary, standbys, bouncer };
+  return {
+    primary,
+    standbys,
+    bouncer,
+    get standby() {
+      const [first] = standbys;
+      if (first === undefined) throw new Error('the cluster has no standby');
+      return first;
+    },
+  };
 }
 
 /** Clean shutdown, then promotion of the standby, which has received all of it. */

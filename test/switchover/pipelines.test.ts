@@ -13,8 +13,7 @@ const insert = (n: number): Buffer[] => [
 
 for (const how of ['stop', 'kill'] as const) {
   test(`the writer goes away (${how}) in the middle of flushed pipelines: their clients get an error, and nothing is half committed`, async (t) => {
-    const { primary, standbys, bouncer } = await setUp(t);
-    const standby = standbys[0]!;
+    const { primary, standby, bouncer } = await setUp(t);
     const clients: RawClient[] = [];
     for (let i = 0; i < 3; i++) {
       const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
@@ -41,8 +40,7 @@ for (const how of ['stop', 'kill'] as const) {
 }
 
 test('SWITCHOVER waits for the Sync of a flushed pipeline', async (t) => {
-  const { standbys, bouncer } = await setUp(t);
-  const standby = standbys[0]!;
+  const { standby, bouncer } = await setUp(t);
   const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
   t.after(() => client.destroy());
   client.send(...insert(1), raw.flush());

@@ -11,7 +11,7 @@ async function portOf(client: Client): Promise<number> {
 }
 
 test('a rule sees roles and lag, and splits reads from writes', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, {
+  const { primary, standby, bouncer } = await setUp(t, {
     files: {
       'user-functions/routing_rules.ts': `export function routing_rules(_user, query, inTransaction, ctx) {
         if (inTransaction || !query.includes('port')) return null;
@@ -20,7 +20,6 @@ test('a rule sees roles and lag, and splits reads from writes', async (t) => {
       }`,
     },
   });
-  const standby = standbys[0]!;
   const client = await bouncer.connect();
   assert.equal(await portOf(client), standby.port);
   const { rows } = await client.query('SELECT inet_server_port() AS port /* for update */');
@@ -30,7 +29,7 @@ test('a rule sees roles and lag, and splits reads from writes', async (t) => {
   assert.equal(await portOf(client), standby.port);
 });
 
-test('who asked for the readers follows them: a reader dies, the last becomes the writer, the old writer comes back', async (t) => {
+test('clients of the readers follow them: a reader dies, the last is promoted, the old writer comes back', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { standbys: 2 });
   const client = await bouncer.connect({ database: 'dev@readers' });
   const first = await portOf(client);
@@ -56,11 +55,10 @@ test('who asked for the readers follows them: a reader dies, the last becomes th
   });
 });
 
-test('recreate_disconnected_pools = 0: a node that has failed is not taken in again before it is asked for', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, {
+test('recreate_disconnected_pools = 0: a failed node is not read from before RELOAD or NOTIFY TOPOLOGY', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t, {
     settings: { recreate_disconnected_pools: 0, server_failed_delay: 0 },
   });
-  const standby = standbys[0]!;
   const client = await bouncer.connect({ database: 'dev@readers' });
   assert.equal(await portOf(client), standby.port);
   await standby.stop();
@@ -101,7 +99,7 @@ test('two standbys are promoted one after the other: the first stays, the second
   );
 });
 
-test('a reader goes away under its clients: what ran goes on at another, and who was ended by hand is told so', async (t) => {
+test('statements of a reader that goes away go on at another; a backend that was terminated ends in its error', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { standbys: 2 });
   const reader = await bouncer.connect({ database: 'dev@readers' });
   const first = await portOf(reader);
@@ -142,11 +140,10 @@ test('a reader goes away under its clients: what ran goes on at another, and who
   assert.equal(await portOf(reader), primary.port);
 });
 
-test('who waits for a reader that goes away goes on at another', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, {
+test('clients that wait for a reader that goes away go on at another', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t, {
     settings: { default_pool_size: 1, min_pool_size: 0 },
   });
-  const standby = standbys[0]!;
   const busy = await bouncer.connect({ database: 'dev@readers' });
   const waiting = await bouncer.connect({ database: 'dev@readers' });
   await busy.query('BEGIN');

@@ -10,8 +10,7 @@ import { setUp, TOPOLOGY, Writer } from './pair.ts';
 const WHERE = 'SELECT inet_server_port() AS port, pg_backend_pid() AS pid';
 
 test('SWITCHOVER in session pooling: idle sessions are not open transactions, and new ones wait', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
-  const standby = standbys[0]!;
+  const { standby, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
   const idle = await bouncer.connect();
   await idle.query(WHERE);
   const writers = await Promise.all(
@@ -28,11 +27,10 @@ test('SWITCHOVER in session pooling: idle sessions are not open transactions, an
   const [row] = (await idle.query<{ port: number }>(WHERE)).rows;
   assert.equal(row?.port, standby.port);
   await assert.rejects(bouncer.admin('SWITCHOVER dev TO 127.0.0.1'), /more than one node/);
-  assert.ok(primary);
 });
 
 test('SWITCHOVER does not wait for replication connections, which end with the old writer', async (t) => {
-  const { standbys, bouncer } = await setUp(t);
+  const { standby, bouncer } = await setUp(t);
   const receiver = await RawClient.connect(bouncer);
   receiver.send(raw.startup({ user: 'postgres', database: 'dev', replication: 'true' }));
   await receiver.readUntil('Z');
@@ -40,7 +38,7 @@ test('SWITCHOVER does not wait for replication connections, which end with the o
   const [, , position] = raw.rowValues(system.find((frame) => frame.type === 'D')!);
   receiver.send(raw.query(`START_REPLICATION PHYSICAL ${position}`));
   await receiver.readUntil('W');
-  await bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standbys[0]!.port}`);
+  await bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standby.port}`);
   await receiver.readToEnd();
 });
 
@@ -71,8 +69,7 @@ test('a session waits with its server and keeps it if nothing has changed; limit
 });
 
 test('SWITCHOVER holds every database of the cluster, and loses no commit that is not on disk yet', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
-  const standby = standbys[0]!;
+  const { primary, standby, bouncer } = await setUp(t);
   await primary.configure({ settings: { wal_writer_delay: '10s' } });
   bouncer.databases['app'] = `${primary.connectionString()} ${TOPOLOGY}`;
   bouncer.databases['alone'] =
@@ -145,8 +142,7 @@ async function waiting(bouncer: {
 }
 
 test('a refused write of a session is sent to a new writer, or its client gets the error if there is none', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
-  const standby = standbys[0]!;
+  const { primary, standby, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
   const write = (n: number): string => `INSERT INTO ledger (writer, n) VALUES (1, ${n})`;
   const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
   await client.query('CREATE TEMP TABLE mine (n int)');

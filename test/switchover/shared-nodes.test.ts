@@ -8,13 +8,12 @@ import { cancelRequest } from '../support/raw.ts';
 import { until, within } from '../support/wait.ts';
 import { setUp, TOPOLOGY } from './pair.ts';
 
-const { primary, standbys, bouncer } = await setUp(
+const { primary, standby, bouncer } = await setUp(
   { after },
   {
     settings: { polling_frequency: 0.02, server_check_delay: 1000 },
   },
 );
-const standby = standbys[0]!;
 await primary.sql('CREATE DATABASE other');
 await primary.sql('CREATE DATABASE closed ALLOW_CONNECTIONS false');
 await standby.caughtUpWith(primary);

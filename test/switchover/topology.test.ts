@@ -12,7 +12,7 @@ import { noPsql } from '../support/psql.ts';
 import { planned, setUp, TOPOLOGY } from './pair.ts';
 import { parseTopology } from '../../src/switchover/topology.ts';
 
-test('pg_stat_replication tells the standbys; a new one is connected, one that has gone is drained', async (t) => {
+test('standbys from pg_stat_replication: new ones are connected, vanished ones are drained', async (t) => {
   const primary = await Cluster.start(t);
   // standbys connect from the address they listen on; here they have ports of their own, which their names tell
   const topology =
@@ -35,8 +35,7 @@ test('pg_stat_replication tells the standbys; a new one is connected, one that h
 });
 
 test('the first query goes to the writer, although the configured host is a standby', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
-  const standby = standbys[0]!;
+  const { primary, standby, bouncer } = await setUp(t);
   bouncer.databases['late'] = `${standby.connectionString()} ${TOPOLOGY}`;
   // nobody there is a writer: the configured host it is, as without a topology
   bouncer.databases['alone'] = `${standby.connectionString()} topology_query='SELECT inet_server_addr()'`;
@@ -51,7 +50,7 @@ test('the first query goes to the writer, although the configured host is a stan
 });
 
 test('databases that come from the * entry have clusters of their own', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t);
+  const { primary, standby, bouncer } = await setUp(t);
   bouncer.databases['*'] = `host=${primary.host} port=${primary.port} ${TOPOLOGY}`;
   bouncer.settings['autodb_idle_timeout'] = 1;
   await bouncer.writeFiles();
@@ -60,9 +59,9 @@ test('databases that come from the * entry have clusters of their own', async (t
   const nodes = async (): Promise<unknown[]> =>
     (await bouncer.admin('SHOW TOPOLOGY')).filter((row) => row['database'] === 'postgres');
   await until('both nodes', async () => (await nodes()).length === 2);
-  await planned(primary, standbys[0]!);
+  await planned(primary, standby);
   const { rows } = await client.query('SELECT inet_server_port() AS port');
-  assert.deepEqual(rows, [{ port: standbys[0]!.port }]);
+  assert.deepEqual(rows, [{ port: standby.port }]);
   await client.end();
   await bouncer.admin('RECONNECT postgres');
   await bouncer.waitForLog(/dropping database 'postgres'/);
@@ -87,7 +86,7 @@ test('a topology query that fails is an error in the log, and the configured hos
   });
 });
 
-test('of several columns named `endpoint` the first counts', async (t) => {
+test('the first of several columns named `endpoint` counts', async (t) => {
   const primary = await Cluster.start(t);
   const bouncer = await Bouncer.start(t, {
     databases: {
@@ -132,15 +131,15 @@ test('columns without names count by position: a host, then a port', () => {
 });
 
 test('a topology query without column names finds its nodes', async (t) => {
-  const { primary, standbys, bouncer } = await setUp(t, {
+  const { primary, standby, bouncer } = await setUp(t, {
     database: (cluster) =>
       `${cluster.connectionString()} topology_query='select endpoint || '''', port + 0 from nodes'`,
   });
   const rows = await bouncer.admin('SHOW TOPOLOGY');
-  assert.deepEqual(new Set(rows.map((row) => row['port'])), new Set([primary.port, standbys[0]!.port]));
+  assert.deepEqual(new Set(rows.map((row) => row['port'])), new Set([primary.port, standby.port]));
 });
 
-test('a topology query that may not see addresses says which right is missing, and finds the nodes when it is granted', async (t) => {
+test('a topology query without the right to see addresses names it, and finds the nodes once it is granted', async (t) => {
   const primary = await Cluster.start(t, { sql: 'CREATE ROLE watcher LOGIN' });
   const standby = await primary.createStandby();
   const seen =

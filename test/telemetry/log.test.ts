@@ -243,7 +243,7 @@ test('a record is short, whatever is in it', (t) => {
   }
 });
 
-test('of a burst of lines none is lost, in order, also when the process ends in the middle of it', (t) => {
+test('no line of a burst is lost or reordered, even if the process ends in the middle of it', (t) => {
   const folder = folderOf(t);
   const logfile = join(folder, 'log');
   const script = `
