@@ -5,7 +5,10 @@
  */
 import type { RoutingContext } from './context.ts';
 
-/** The fields of a call. `context`: JSON of a RoutingContext without the fields that the version was loaded with. */
+/**
+ * The fields of a call. `context`: JSON of a RoutingContext without the fields that the version was loaded with; or, when an
+ * earlier call of the batch has brought the same one, its number among the different contexts of the batch, from 0.
+ */
 export const CALL_FIELDS = ['username', 'query', 'flags', 'context'] as const;
 export type CallField = (typeof CALL_FIELDS)[number];
 
@@ -22,8 +25,10 @@ export const FLAG = {
   routeOnly: 'r',
 } as const;
 
-/** `context` of a call that has the same one as the call before it in its batch. */
-export const SAME_CONTEXT = '';
+/** Whether a `context` is JSON, and not a number. */
+export function isContextJson(context: string): boolean {
+  return context[0] === '{';
+}
 
 /** An answer has two fields, of the rewriting and of the routing function. The field after the last answer is the console's. */
 export const ANSWER_FIELDS = ['rewrite', 'route'] as const;

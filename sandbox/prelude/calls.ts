@@ -115,6 +115,7 @@ export class Calls implements Prelude {
     const fields = split(packed, FIELD);
     this.#finished = [];
     this.#console.clear();
+    this.#contexts.beginBatch();
     let length = 0;
     const begunAt = now();
     this.#startedAt = begunAt;

@@ -1,5 +1,5 @@
-/** Makes `ctx` from its JSON, and keeps it for the calls that bring the same one. */
-import { SAME_CONTEXT } from '../crossing.ts';
+/** Makes `ctx` from its JSON, and keeps it for calls that bring the same one. */
+import { isContextJson } from '../crossing.ts';
 import { BLANK_CONTEXT, type RoutingContext } from '../context.ts';
 import type { PreludeLimits } from './limits.ts';
 import { freeze, ownKeys, parse, type Loose } from './primordials.ts';
@@ -9,8 +9,11 @@ export class Contexts {
   #base: RoutingContext = BLANK_CONTEXT;
   #kept = new Map<string, RoutingContext>();
   #keptLength = 0;
-  #lastText = SAME_CONTEXT;
-  #last: RoutingContext = BLANK_CONTEXT;
+  /** the JSON that came last: comparing costs less than looking it up */
+  #lastField = '';
+  #last: RoutingContext | undefined;
+  /** the different contexts of the batch that runs */
+  #batch: RoutingContext[] = [];
 
   constructor({ maxKeptContexts }: PreludeLimits) {
     this.#maxKept = maxKeptContexts;
@@ -18,19 +21,24 @@ export class Contexts {
 
   /** @param text JSON of the values for fields that a call does not bring */
   setBase(text: string): void {
-    this.#base = this.#last = deepFreeze(parse(text) as RoutingContext);
+    this.#base = deepFreeze(parse(text) as RoutingContext);
   }
 
-  /** The context of a call, frozen. */
-  of(text: string): RoutingContext {
-    if (text === SAME_CONTEXT || text === this.#lastText) return this.#last;
-    let context = this.#kept.get(text);
+  beginBatch(): void {
+    this.#batch = [];
+  }
+
+  /** The context of the next call of a batch, frozen. */
+  of(field: string): RoutingContext {
+    if (!isContextJson(field)) return this.#batch[Number(field)]!;
+    let context = field === this.#lastField ? this.#last : this.#kept.get(field);
     if (context === undefined) {
-      context = deepFreeze({ ...this.#base, ...(parse(text) as Partial<RoutingContext>) });
-      this.#keep(text, context);
+      context = deepFreeze({ ...this.#base, ...(parse(field) as Partial<RoutingContext>) });
+      this.#keep(field, context);
     }
-    this.#lastText = text;
+    this.#lastField = field;
     this.#last = context;
+    this.#batch[this.#batch.length] = context;
     return context;
   }
 

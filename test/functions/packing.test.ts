@@ -64,7 +64,7 @@ const call = (query: string, context: CallContext): HostCall => ({
   context,
 });
 
-test('a context crosses once for calls in a row that share it, and again after another one', () => {
+test('a context crosses once in a batch, and other calls refer to it by its number', () => {
   const a = { database: 'a', databases: ['x'] };
   const b = { database: 'b' };
   const packed = new CallPacker().pack([
@@ -72,14 +72,18 @@ test('a context crosses once for calls in a row that share it, and again after a
     call('2', { ...a }),
     call('3', b),
     call('4', { ...a, databases: ['y'] }),
+    call('5', a),
+    call('6', b),
   ]);
   const fields = packed.split(FIELD);
   const contexts = fields.filter((_, at) => at % CALL_FIELDS.length === CALL_FIELDS.indexOf('context'));
   assert.deepEqual(contexts, [
     '{"database":"a","databases":["x"]}',
-    '',
+    '0',
     '{"database":"b"}',
     '{"database":"a","databases":["y"]}',
+    '0',
+    '1',
   ]);
 });
 

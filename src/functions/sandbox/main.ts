@@ -30,23 +30,24 @@ function handle(engine: Engine, order: Order): void {
   }
 }
 
-/** Reads orders until the pipe closes. Nothing else happens in this process, so reading may block: it costs a third of an event loop's turn. */
-function* orders(): Generator<Order> {
+/** Reads orders until the pipe closes. Reading may block, since nothing else happens here: an event loop costs more. */
+function serve(): void {
   const reader = new OrderReader();
   const chunk = Buffer.allocUnsafe(256 * 1024);
-  for (let size = readSync(0, chunk); size > 0; size = readSync(0, chunk))
-    yield* reader.push(Buffer.from(chunk.subarray(0, size)));
+  let engine: Engine | null = null;
+  for (let size = readSync(0, chunk); size > 0; size = readSync(0, chunk)) {
+    for (const order of reader.push(Buffer.from(chunk.subarray(0, size)))) {
+      if (engine !== null) handle(engine, order);
+      else engine = begin(order);
+    }
+  }
 }
 
-function serve(): void {
-  let engine: Engine | null = null;
-  for (const order of orders()) {
-    if (engine !== null) handle(engine, order);
-    else if (order.kind === 'hello') {
-      engine = new Engine(order.prelude);
-      send({ kind: 'ready' });
-    } else throw new Error(`${order.kind} before hello`);
-  }
+function begin(order: Order): Engine {
+  if (order.kind !== 'hello') throw new Error(`${order.kind} before hello`);
+  const engine = new Engine(order.prelude);
+  send({ kind: 'ready' });
+  return engine;
 }
 
 // The parent decides when a child ends: a terminal's Ctrl-C goes to the whole group.

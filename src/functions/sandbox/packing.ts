@@ -5,43 +5,42 @@ import {
   CALL_FIELDS,
   FIELD,
   FLAG,
+  isContextJson,
   PART,
-  SAME_CONTEXT,
   TAG,
   type CallContext,
-  type CallField,
   type Rejection,
 } from '../../../sandbox/crossing.ts';
+import { BLANK_CONTEXT, type RoutingContext } from '../../../sandbox/context.ts';
 import { PACKING } from '../limits.ts';
 import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part } from './host.ts';
 
-/** The call's own fields as texts. The context is the packer's, which knows the contexts of other calls. */
-const TEXT_OF: Record<Exclude<CallField, 'context'>, (call: HostCall) => string> = {
-  username: (call) => call.username,
-  query: (call) => call.query,
-  flags: (call) =>
-    `${call.inTransaction ? FLAG.inTransaction : ''}${call.routeOnly === true ? FLAG.routeOnly : ''}`,
-};
+const CONTEXT_FIELDS = Object.keys(BLANK_CONTEXT) as (keyof RoutingContext)[];
 
 /** Packs calls, and remembers the JSON of contexts: most calls bring one that an earlier call has brought. */
 export class CallPacker {
+  /** of the call that is being packed, in the order in which they cross */
+  readonly #fields: string[] = CALL_FIELDS.map(() => '');
   /** by the database that they are about, and the login's where that is another */
   readonly #contexts = new Map<string, { readonly context: CallContext; readonly text: string }>();
   /** characters of all texts that are remembered */
   #length = 0;
 
   pack(calls: readonly HostCall[]): string {
+    const fields = this.#fields;
+    const contexts: string[] = [];
     let packed = '';
-    let last = SAME_CONTEXT;
     for (let i = 0; i < calls.length; i++) {
-      const call = calls[i]!;
-      const context = this.#textOf(call.context);
-      for (let at = 0; at < CALL_FIELDS.length; at++) {
-        const field = CALL_FIELDS[at]!;
-        const text = field !== 'context' ? TEXT_OF[field](call) : context === last ? SAME_CONTEXT : context;
-        packed += i + at === 0 ? text : FIELD + text;
-      }
-      last = context;
+      const { username, query, inTransaction, routeOnly, context } = calls[i]!;
+      const text = this.#textOf(context);
+      fields[CALL_AT.username] = username;
+      fields[CALL_AT.query] = query;
+      fields[CALL_AT.flags] =
+        `${inTransaction ? FLAG.inTransaction : ''}${routeOnly === true ? FLAG.routeOnly : ''}`;
+      const known = contexts.indexOf(text);
+      if (known < 0) contexts.push(text);
+      fields[CALL_AT.context] = known < 0 ? text : String(known);
+      for (let at = 0; at < fields.length; at++) packed += i + at === 0 ? fields[at]! : FIELD + fields[at]!;
     }
     return packed;
   }
@@ -64,24 +63,22 @@ export class CallPacker {
 
 /** Whether two contexts have the same values. Lists are compared by identity: their owners keep them until they change. */
 function isSame(a: CallContext, b: CallContext): boolean {
-  for (const field in a) if (a[field as keyof CallContext] !== b[field as keyof CallContext]) return false;
-  for (const field in b) if (!(field in a)) return false;
-  return true;
+  return a === b || CONTEXT_FIELDS.every((field) => a[field] === b[field]);
 }
 
 export function unpackCalls(packed: string): HostCall[] {
   const fields = packed.split(FIELD);
   const calls: HostCall[] = [];
-  let context: CallContext = {};
+  const contexts: CallContext[] = [];
   for (let i = 0; i + CALL_FIELDS.length <= fields.length; i += CALL_FIELDS.length) {
     const flags = fields[i + CALL_AT.flags]!;
     const text = fields[i + CALL_AT.context]!;
-    if (text !== SAME_CONTEXT) context = JSON.parse(text) as CallContext;
+    if (isContextJson(text)) contexts.push(JSON.parse(text) as CallContext);
     calls.push({
       username: fields[i + CALL_AT.username]!,
       query: fields[i + CALL_AT.query]!,
       inTransaction: flags.includes(FLAG.inTransaction),
-      context,
+      context: isContextJson(text) ? contexts.at(-1)! : contexts[Number(text)]!,
       ...(flags.includes(FLAG.routeOnly) && { routeOnly: true }),
     });
   }

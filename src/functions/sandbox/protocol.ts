@@ -42,35 +42,34 @@ const HEADER = 9;
 const NUL = '\0';
 
 export function encodeMessage(message: Message): Buffer {
-  const [id, text] = idAndText(message);
+  switch (message.kind) {
+    case 'hello':
+      return encode(message.kind, 0, message.prelude);
+    case 'ready':
+      return encode(message.kind, 0, '');
+    case 'load':
+      return encode(message.kind, message.version.id, JSON.stringify(message.version));
+    case 'loaded':
+      return encode(message.kind, message.versionId, JSON.stringify(message.result));
+    case 'dispose':
+      return encode(message.kind, message.versionId, '');
+    case 'batch':
+      return encode(message.kind, message.batchId, `${message.versionId}${NUL}${message.calls}`);
+    case 'alive':
+      return encode(message.kind, message.batchId, String(message.nextMs));
+    case 'answers':
+      return encode(message.kind, message.batchId, `${message.heapBytes}${NUL}${message.answers}`);
+  }
+}
+
+function encode(kind: Kind, id: number, text: string): Buffer {
   const size = Buffer.byteLength(text);
   const out = Buffer.allocUnsafe(HEADER + size);
   out.writeInt32BE(HEADER - 4 + size, 0);
-  out[4] = KINDS.indexOf(message.kind);
+  out[4] = KINDS.indexOf(kind);
   out.writeInt32BE(id, 5);
   out.write(text, HEADER);
   return out;
-}
-
-function idAndText(message: Message): readonly [id: number, text: string] {
-  switch (message.kind) {
-    case 'hello':
-      return [0, message.prelude];
-    case 'ready':
-      return [0, ''];
-    case 'load':
-      return [message.version.id, JSON.stringify(message.version)];
-    case 'loaded':
-      return [message.versionId, JSON.stringify(message.result)];
-    case 'dispose':
-      return [message.versionId, ''];
-    case 'batch':
-      return [message.batchId, `${message.versionId}${NUL}${message.calls}`];
-    case 'alive':
-      return [message.batchId, String(message.nextMs)];
-    case 'answers':
-      return [message.batchId, `${message.heapBytes}${NUL}${message.answers}`];
-  }
 }
 
 /** An order of the proxy, which is trusted. Null: it is none. */
@@ -82,10 +81,8 @@ function readOrder(kind: Kind, id: number, text: string): Order | null {
       return { kind, version: JSON.parse(text) as VersionCode };
     case 'dispose':
       return { kind, versionId: id };
-    case 'batch': {
-      const [versionId, calls] = numberAndRest(text);
-      return { kind, batchId: id, versionId, calls };
-    }
+    case 'batch':
+      return { kind, batchId: id, versionId: firstNumber(text), calls: afterNul(text) };
     default:
       return null;
   }
@@ -105,20 +102,26 @@ function readReport(kind: Kind, id: number, text: string): Report | null {
       return Number.isFinite(nextMs) ? { kind, batchId: id, nextMs } : null;
     }
     case 'answers': {
-      const [heapBytes, answers] = numberAndRest(text);
+      const heapBytes = firstNumber(text);
       const isSize = Number.isSafeInteger(heapBytes) && heapBytes >= 0;
-      return isSize ? { kind, batchId: id, heapBytes, answers } : null;
+      return isSize ? { kind, batchId: id, heapBytes, answers: afterNul(text) } : null;
     }
     default:
       return null;
   }
 }
 
-/** NaN: there is no number in front of a NUL. */
-function numberAndRest(text: string): readonly [number, string] {
+/** The digits of a safe integer, and some more. */
+const MAX_DIGITS = 20;
+
+/** The number in front of a NUL; NaN: there is none. */
+function firstNumber(text: string): number {
   const end = text.indexOf(NUL);
-  const digits = text.slice(0, Math.max(0, end));
-  return [/^\d{1,20}$/.test(digits) ? Number(digits) : NaN, text.slice(end + 1)];
+  return end > 0 && end <= MAX_DIGITS ? Number(text.slice(0, end)) : NaN;
+}
+
+function afterNul(text: string): string {
+  return text.slice(text.indexOf(NUL) + 1);
 }
 
 /** Puts messages together from chunks as they come. */
