@@ -110,7 +110,7 @@ export class Configuration {
   #loadTls({ settings }: Config): void {
     const tls = clientTls(settings);
     serverTls(settings, '');
-    this.#parts.sessions.tls = tls;
+    this.#parts.sessions.offerTls(tls);
   }
 
   /** False: the options make no sense, perhaps because another one is to follow, and TLS goes on as it was. */
@@ -118,7 +118,7 @@ export class Configuration {
     const { log, sessions } = this.#parts;
     const { settings: old } = this.current;
     try {
-      if (changesTls(changes, 'client')) sessions.tls = clientTls(next.settings);
+      if (changesTls(changes, 'client')) sessions.offerTls(clientTls(next.settings));
       if (changesTls(changes, 'server')) serverTls(next.settings, '');
       else keepServerTls(old, next.settings);
       return true;

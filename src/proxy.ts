@@ -38,6 +38,8 @@ interface PoolParts {
   readonly turnover: Turnover;
   readonly resolver: Resolver;
   readonly peers: Peers;
+  /** the clusters, which the directory asks for aliases and tells of its databases */
+  readonly switchovers: Switchovers;
 }
 
 export class Proxy {
@@ -50,7 +52,6 @@ export class Proxy {
   readonly #sessions: Sessions;
   readonly #lifecycle = new Lifecycle();
   readonly #functions: Functions;
-  readonly #switchovers: Switchovers;
   readonly #listener: Listener;
   readonly #configuration: Configuration;
   readonly #consoleStats = new DatabaseStats();
@@ -71,23 +72,8 @@ export class Proxy {
   }) {
     this.#inherited = inherited;
     this.#log = log;
-    const context = new Context(config, log);
-    const turnover = new Turnover();
-    const pause = new Pause(turnover, this.#lifecycle);
-    const resolver = new Resolver({
-      ttls: () => context.settings,
-      onChange: (host, addresses) => this.#pools.directory.hostMoved(host, addresses),
-    });
-    const peers = new Peers(context, resolver);
-    this.#switchovers = new Switchovers({ context, resolver, turnover }, this.#lifecycle);
-    const directory = new Directory({
-      context,
-      resolver,
-      turnover,
-      lifecycle: this.#lifecycle,
-      clusters: this.#switchovers,
-    });
-    this.#pools = { context, directory, pause, turnover, resolver, peers };
+    this.#pools = poolParts(config, log, this.#lifecycle);
+    const { context, directory, peers, switchovers } = this.#pools;
     this.#functions = new Functions({
       settings: config.settings,
       databases: config.databases.values(),
@@ -112,32 +98,21 @@ export class Proxy {
       context,
       directory,
       sessions: this.#sessions,
-      switchovers: this.#switchovers,
+      switchovers,
       functions: this.#functions,
     });
-    this.steer = new Steering({
-      lifecycle: this.#lifecycle,
-      context,
-      directory,
-      pause,
-      turnover,
-      sessions: this.#sessions,
-      listener: this.#listener,
-      configuration: this.#configuration,
-      clusters: this.#switchovers.controllers,
-      log,
-      close: () => this.#close(),
-    });
+    this.steer = this.#steering();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#markEnded = resolve;
-    this.#sessions.console = new Console({
+    const console = new Console({
       observe: this.#observer(),
       steer: this.steer,
       sessions: this.#sessions,
       stats: this.#consoleStats,
       log,
     });
+    this.#sessions.openConsole(console);
   }
 
   *#allStats(): Generator<DatabaseStats> {
@@ -152,6 +127,23 @@ export class Proxy {
     yield { name: ADMIN_DATABASE, stats: this.#consoleStats };
   }
 
+  #steering(): Steering {
+    const { context, directory, pause, turnover, switchovers } = this.#pools;
+    return new Steering({
+      lifecycle: this.#lifecycle,
+      context,
+      directory,
+      pause,
+      turnover,
+      sessions: this.#sessions,
+      listener: this.#listener,
+      configuration: this.#configuration,
+      clusters: switchovers.controllers,
+      log: this.#log,
+      close: () => this.#close(),
+    });
+  }
+
   #observer(): Observe {
     const { context } = this.#pools;
     const sessions = this.#sessions;
@@ -160,7 +152,7 @@ export class Proxy {
       sessions: new SessionsObserver(sessions),
       pools: new PoolsObserver(this.#pools, linkedClient),
       functions: this.#functions,
-      switchovers: new SwitchoversObserver(this.#switchovers),
+      switchovers: new SwitchoversObserver(this.#pools.switchovers),
       statistics: new StatisticsObserver(() => this.#usedStats(), this.#statsHistory),
       get config() {
         return context.config;
@@ -178,7 +170,7 @@ export class Proxy {
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
     // Clients connect meanwhile. Their first query waits for the rules of their own database only.
     void this.#functions.start();
-    this.#switchovers.reconfigure(this.#pools.directory);
+    this.#pools.switchovers.reconfigure(this.#pools.directory);
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
     // a signal may have stopped it meanwhile
     if (!this.#lifecycle.isStopping) this.#lifecycle.serve();
@@ -205,7 +197,7 @@ export class Proxy {
 
   async #close(): Promise<void> {
     this.#lifecycle.stop();
-    await this.#switchovers.stop();
+    await this.#pools.switchovers.stop();
     if (this.#maintenance) clearInterval(this.#maintenance);
     this.#listener.closeUnix();
     this.#sessions.drop(null, clientErrors.shuttingDown());
@@ -213,4 +205,17 @@ export class Proxy {
     await this.#functions.stop();
     this.#markEnded();
   }
+}
+
+function poolParts(config: Config, log: Logger, lifecycle: Lifecycle): PoolParts {
+  const context = new Context(config, log);
+  const turnover = new Turnover();
+  const resolver = new Resolver({
+    ttls: () => context.settings,
+    onChange: (host, addresses) => directory.hostMoved(host, addresses),
+  });
+  const switchovers = new Switchovers({ context, resolver, turnover }, lifecycle);
+  const directory = new Directory({ context, resolver, turnover, lifecycle, clusters: switchovers });
+  const pause = new Pause(turnover, lifecycle);
+  return { context, directory, pause, turnover, resolver, peers: new Peers(context, resolver), switchovers };
 }

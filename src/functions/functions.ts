@@ -7,7 +7,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Unjudged } from '../config/options.ts';
 import { systemClock } from '../platform/clock.ts';
 import type { FunctionsSnapshot } from '../telemetry/snapshot.ts';
-import { IdCounter } from '../telemetry/stats.ts';
+import { IdCounter } from '../telemetry/id-counter.ts';
 import type { SourceFiles } from './build/bundle-job.ts';
 import { Bundlers } from './build/bundlers.ts';
 import { printable } from './build/places.ts';

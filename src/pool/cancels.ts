@@ -1,5 +1,5 @@
 /** Cancel requests on their way to one pool's servers, or to one peer: only so many at a time. */
-import type { IdCounter } from '../telemetry/stats.ts';
+import type { IdCounter } from '../telemetry/id-counter.ts';
 import { Slots } from './slots.ts';
 
 /** A connection of its own that takes one cancel request to a server or to a peer. */

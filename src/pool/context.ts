@@ -2,7 +2,7 @@
 import type { Config } from '../config/config.ts';
 import type { Settings } from '../config/options.ts';
 import type { Logger } from '../telemetry/log.ts';
-import { IdCounter } from '../telemetry/stats.ts';
+import { IdCounter } from '../telemetry/id-counter.ts';
 import { TrackedParameters } from './parameters.ts';
 
 /** Handed down from the proxy. Nobody keeps a copy of `config`: RELOAD and SET replace it. */

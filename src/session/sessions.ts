@@ -56,11 +56,10 @@ export class Sessions implements ClientContext {
   /** sockets of clients that are gone and have not taken what they were sent (leave.ts) */
   readonly lingering = new Set<Socket>();
   readonly cancelKeys = new CancelKeys<Client>();
-  /** TLS toward clients; null: not offered */
-  tls: ClientTls | null = null;
-  /** who answers on the admin database; null until there is a console */
-  console: AdminConsole | null = null;
   readonly lifecycle: LifecycleView;
+  #tls: ClientTls | null = null;
+  /** answers on the admin database; null until there is a console */
+  #console: AdminConsole | null = null;
   readonly #context: Context;
   readonly #drained = new Set<() => void>();
 
@@ -71,6 +70,21 @@ export class Sessions implements ClientContext {
     this.peers = peers;
     this.functions = functions;
     this.lifecycle = lifecycle;
+  }
+
+  /** TLS toward clients; null: not offered */
+  get tls(): ClientTls | null {
+    return this.#tls;
+  }
+
+  /** New connections are offered this (start, RELOAD, SET). */
+  offerTls(tls: ClientTls | null): void {
+    this.#tls = tls;
+  }
+
+  /** From now on the admin database answers. */
+  openConsole(console: AdminConsole): void {
+    this.#console = console;
   }
 
   get config(): Config {
@@ -139,9 +153,9 @@ export class Sessions implements ClientContext {
 
   /** The client has logged in to the admin database. */
   enterConsole(client: Client): void {
-    if (this.console === null)
+    if (this.#console === null)
       client.close('no such database: pgbouncer', clientErrors.noSuchDatabase('pgbouncer'));
-    else this.console.enter(client);
+    else this.#console.enter(client);
   }
 
   /** It is on the console from now on. */

@@ -21,12 +21,3 @@ export class DatabaseStats {
     return Object.assign(new DatabaseStats(), this);
   }
 }
-
-/** Ids of clients and servers come from one counter, as in pgbouncer's SHOW CLIENTS and SHOW SERVERS. */
-export class IdCounter {
-  #last = 0;
-
-  next(): number {
-    return ++this.#last;
-  }
-}

@@ -1,7 +1,7 @@
 /** A tenant by itself: what it shares with others is what a test says, and nothing else. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { systemClock, type Clock } from '../../src/platform/clock.ts';
-import { IdCounter } from '../../src/telemetry/stats.ts';
+import { IdCounter } from '../../src/telemetry/id-counter.ts';
 import type { Bundle } from '../../src/functions/build/bundle-job.ts';
 import { isThere } from '../../src/functions/build/sources.ts';
 import { trailOf } from '../../src/functions/build/trail.ts';

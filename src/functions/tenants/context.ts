@@ -1,6 +1,6 @@
 /** What all tenants of a proxy share: what they are built with, where they run, and who hears of them. */
 import type { Clock } from '../../platform/clock.ts';
-import type { IdCounter } from '../../telemetry/stats.ts';
+import type { IdCounter } from '../../telemetry/id-counter.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import type { Trail } from '../build/trail.ts';
 import type { Housing } from './housing.ts';
