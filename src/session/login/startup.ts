@@ -4,9 +4,9 @@ import { clientErrors } from '../../wire/errors.ts';
 import { isTerminate, parseStartup, type StartupPacket } from '../../wire/startup.ts';
 import type { Client, Reader } from '../client.ts';
 import { forwardCancel } from '../link/cancel.ts';
-import { logInClient } from './dialogue.ts';
 import { encrypt, listen } from './reading.ts';
 import { takeStartupMessage } from './startup-message.ts';
+import { logInClient } from './steps.ts';
 
 const TLS_HANDSHAKE = 0x16;
 const EMPTY = Buffer.alloc(0);
