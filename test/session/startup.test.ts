@@ -66,7 +66,7 @@ function said(frame: Frame): string {
   return `${severity} ${code} ${text}`;
 }
 
-/** What the bytes are answered with before the connection is closed. */
+/** The answer to these bytes before the connection is closed. */
 async function refused(...bytes: Buffer[]): Promise<string> {
   const client = await RawClient.connect(bouncer);
   client.send(...bytes);
@@ -297,7 +297,7 @@ test('Terminate during the login closes the connection without an error or a war
   const client = new PgClient(other.connection({ password: 'secret' }));
   let failure: Error | null = null;
   client.on('error', (error: Error) => (failure = error));
-  // it never hears of its end
+  // the client never learns the end of its login
   client.connect().catch((error: Error) => (failure = error));
   await client.end();
   assert.equal(failure, null);
@@ -385,7 +385,7 @@ test('unknown messages and impossible lengths end the connection with an error',
   assert.equal(await bad(message('P', Buffer.from('no end'))), 'FATAL 08P01 failed to parse packet');
   assert.equal(await bad(message('B', Buffer.from('\0no end'))), 'FATAL 08P01 failed to parse packet');
   assert.ok(bouncer.logContains(/failed to parse prepared statement packet type 'B'/));
-  // what came before is done
+  // the messages before it are executed
   assert.equal(
     await bad(Buffer.concat([raw.query('create table kept ()'), message('z')])),
     'FATAL 08P01 unknown pkt',

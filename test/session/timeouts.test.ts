@@ -48,7 +48,7 @@ const bouncer = await Bouncer.start(
 const login = (user: string, database = 'dev'): Promise<RawClient> =>
   RawClient.login(bouncer, { user, database });
 
-/** The error that it was told, and how long after `start` it was gone. */
+/** The error that the client got, and the time after `start` at which it was disconnected. */
 async function farewell(client: RawClient): Promise<string> {
   const start = performance.now();
   const error = (await client.readToEnd()).findLast((frame) => frame.type === 'E');
@@ -87,7 +87,7 @@ describe('timeouts', { concurrency: true }, () => {
     });
     client.send(raw.copyDone());
     assert.match(String((await client.readUntil('Z'))[0]!.payload), /^COPY \d+/);
-    // it ends who sends nothing more
+    // the timeout ends a client that sends nothing more
     client.send(raw.query('copy copied from stdin'));
     assert.equal(await farewell(client), 'FATAL 08P01 query timeout');
   });
@@ -107,7 +107,7 @@ describe('timeouts', { concurrency: true }, () => {
     const client = await login('idle_transaction_timeout');
     await client.query('begin');
     await client.query('select pg_sleep(1.2)');
-    // not at once: it has been idle for no time yet
+    // not at once: its idle time has only just begun
     assert.equal(await farewell(client), 'FATAL 08P01 idle transaction timeout');
   });
 

@@ -9,14 +9,14 @@ import { RawClient, type Frame } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 import { setUp } from './pair.ts';
 
-/** Without ParameterStatus: a server that was a standby when it was connected to reports that it is none any more. */
+/** Frames without ParameterStatus: a server that was a standby at the connection reports that it no longer is one. */
 const types = (frames: Frame[]): string =>
   frames
     .map((frame) => frame.type)
     .filter((type) => type !== 'S')
     .join('');
 
-/** `08007`, or `57P01 rolled back` where the client is told so. */
+/** `08007`, or `57P01 rolled back` if the error says so. */
 function told(frames: Frame[]): string {
   return frames
     .filter((frame) => frame.type === 'E')
@@ -40,7 +40,7 @@ async function sleeping(cluster: Cluster, count: number): Promise<void> {
 
 const run = (sql: string): Buffer => Buffer.concat([raw.parse('', sql), raw.bind(), raw.execute()]);
 const insert = (n: number): string => `INSERT INTO ledger (writer, n) VALUES (1, ${n})`;
-/** Takes a minute on the first writer, and no time on the next. */
+/** A query that takes a minute on the first writer, and no time on the next. */
 const slow = (primary: Cluster): string =>
   `(SELECT 1 FROM pg_sleep(CASE WHEN inet_server_port() = ${primary.port} THEN 60 ELSE 0 END))`;
 
@@ -56,7 +56,7 @@ test('a fast shutdown: errors claim a rollback only if it is certain, and statem
   await primary.sql(`BEGIN; ${insert(2)}; PREPARE TRANSACTION 'y'`);
   const wait = 'SELECT pg_sleep(60)';
   const piped: [string, string][] = [
-    // which waits for transactions that have begun before
+    // this waits for transactions that have begun before
     ['CREATE INDEX CONCURRENTLY made_index ON nodes (port)', '08007'],
     ["COMMIT PREPARED 'x'", '08007'],
     ["ROLLBACK PREPARED 'y'", '08007'],
@@ -191,7 +191,7 @@ test('a crash: statements without effect are resent, and the errors of others cl
     clients[i]!.send(...before);
     await clients[i]!.readUntil(end!);
   }
-  // it takes what it is sent, and does nothing about it
+  // it receives bytes, and does nothing
   primary.freeze();
   for (const [i, { send }] of cases.entries()) clients[i]!.send(...send);
   await until('all of it to be on its way', async () => {
@@ -213,7 +213,7 @@ test('a crash: statements without effect are resent, and the errors of others cl
   assert.deepEqual(await standby.sql('SELECT n FROM ledger ORDER BY n'), [{ n: 1 }]);
 });
 
-/** The processes that a proxy has started, that which holds the functions among them. */
+/** The processes that a proxy has started, including the one with the functions. */
 function childrenOf(bouncer: Bouncer): number[] {
   const isChild = (name: string): boolean => {
     try {
@@ -222,7 +222,7 @@ function childrenOf(bouncer: Bouncer): number[] {
         .split(' ');
       return Number(parent) === bouncer.pid;
     } catch {
-      // it has ended meanwhile
+      // the process has ended in the meantime
       return false;
     }
   };

@@ -17,7 +17,7 @@ async function logIn({ bouncer }: Setup): Promise<RawClient> {
   return client;
 }
 
-/** Waits until as many statements sleep at the server. */
+/** Waits until that many statements sleep on the server. */
 async function sleeping(cluster: Cluster, count: number): Promise<void> {
   await until(`${count} statements to run`, async () => {
     const rows = await cluster.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
@@ -25,7 +25,7 @@ async function sleeping(cluster: Cluster, count: number): Promise<void> {
   });
 }
 
-/** Without ParameterStatus: a server that was a standby when it was connected to reports that it is none any more. */
+/** Frames without ParameterStatus: a server that was a standby at the connection reports that it no longer is one. */
 const types = (frames: Frame[]): string =>
   frames
     .map((frame) => frame.type)
@@ -75,7 +75,7 @@ test('a fast shutdown: a single statement is resent, and the errors of others cl
   large.send(raw.query(`/* ${'x'.repeat(300_000)} */ ${insert(4)}`));
   several.send(raw.query(`INSERT INTO ledger VALUES (5, 5); SELECT ${sleep}`));
   procedure.send(raw.query('CALL work()'));
-  // one is told of its COMMIT, and what follows it is cut
+  // one has the answer to its COMMIT, and the reply after it is cut
   committed.send(raw.query('BEGIN'));
   await committed.readUntil('Z');
   committed.send(raw.query(`INSERT INTO ledger VALUES (6, 6); COMMIT; SELECT ${sleep}`));
@@ -114,7 +114,7 @@ test('a client that cancels while the verdict on its server is pending is told w
     "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'",
   );
   const [postmaster] = (await readFile(`${primary.server.dataFolder}/postmaster.pid`, 'utf8')).split('\n');
-  // nothing answers the probe any more, while the backend still can end
+  // nothing answers the probe any more, but the backend can still end
   process.kill(Number(postmaster), 'SIGSTOP');
   process.kill(row!.pid, 'SIGTERM');
   await bouncer.waitForLog(/holding new transactions/);
@@ -228,7 +228,7 @@ test('a statement that could not be sent to a vanished server is sent to the nex
     const servers = await bouncer.admin('SHOW SERVERS');
     return servers.some((each) => each['database'] === 'dev' && each['state'] === 'active');
   });
-  // when the proxy goes on, the client's message is the first that it sees, and then what has become of the server
+  // when the proxy continues, it sees the client's message before the end of the server
   process.kill(bouncer.pid, 'SIGSTOP');
   client.send(raw.bind(), raw.execute(), raw.sync());
   relays[0]!.reset();
@@ -299,7 +299,7 @@ test('messages that only prepare a statement or end a pipeline are sent again', 
   assert.equal(types(await client.readUntil('Z')), '1tnZ');
 });
 
-/** As drivers send it that begin a transaction with its first statement. */
+/** The messages of drivers that begin a transaction together with its first statement. */
 const beginWith = (sql: string, begin = 'BEGIN'): Buffer =>
   Buffer.concat([
     ...[raw.parse('', begin), raw.bind(), raw.execute()],
@@ -408,7 +408,7 @@ test('COPY in each direction ends with an error, and its client stays connected'
   simple.send(raw.copyData('1\t2\n'), raw.copyDone());
   extended.send(raw.copyData('1\t2\n'), raw.copyDone(), raw.sync());
   for (const client of [simple, extended]) assert.deepEqual(codes(await client.readUntil('Z')), ['57P01']);
-  // one that could not take the FATAL any more was cut off without a word
+  // a server that could not send FATAL any more closed the connection without an error
   assert.match(codes(await out.readUntil('Z')).join(), /^(?:57P01|08007)$/);
   for (const client of [simple, extended, out]) assert.equal(types(await client.query('SELECT 2')), 'TDCZ');
   assert.deepEqual(await standby.sql('SELECT * FROM ledger'), []);

@@ -24,7 +24,7 @@ for (const how of ['stop', 'kill'] as const) {
     }
     await primary[how]();
     await standby.promote();
-    // one goes on as if nothing had happened, one only ends it, and one ends it with a Query, which is skipped
+    // one client continues the pipeline, one only ends it, and one ends it with a Query, which is skipped
     const [goes, ends, asks] = clients as [RawClient, RawClient, RawClient];
     goes.send(...insert(1), raw.sync());
     ends.send(raw.sync());

@@ -107,7 +107,7 @@ test('a server from before the last change is checked before it is lent again', 
   await first.query('BEGIN');
   const next = second.query('SELECT 2');
   await until('the second to wait', async () => (await waiting(bouncer)) === 1);
-  // an alarm that is none
+  // a false alarm
   await primary.sql('SELECT pg_terminate_backend($1)', [pid]);
   await bouncer.waitForLog(/false alarm|is the writer again/);
   await first.query('COMMIT');
@@ -147,7 +147,7 @@ test('a refused write of a session is sent to a new writer, or its client gets t
   const client = await RawClient.login(bouncer, { user: 'postgres', database: 'dev' });
   await client.query('CREATE TEMP TABLE mine (n int)');
   await client.query('SET default_transaction_read_only = on');
-  // the second comes while it is found out what the first error means
+  // the second error arrives while the verdict on the first is pending
   client.send(raw.query(write(1)));
   client.send(raw.query('SELECT count(*) FROM mine'));
   const refused = await client.readUntil('Z');
