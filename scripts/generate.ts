@@ -1,10 +1,15 @@
-/** Makes docs/config.md and docs/config.schema.json from the options table; with --check only reports outdated files. */
+/** Makes pages of the manual from the tables of options and errors; with --check it only reports outdated files. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configMarkdown, configSchema } from '../src/config/docs.ts';
+import { errorsMarkdown } from './errors-page.ts';
 
 const ROOT = join(import.meta.dirname, '..');
-const FILES = { 'docs/config.md': configMarkdown, 'docs/config.schema.json': configSchema };
+const FILES = {
+  'docs/config.md': configMarkdown,
+  'docs/config.schema.json': configSchema,
+  'docs/errors.md': errorsMarkdown,
+};
 const isCheck = process.argv.includes('--check');
 
 for (const [name, make] of Object.entries(FILES)) {

@@ -35,6 +35,14 @@ interface ErrorDetails {
   readonly routine?: string;
 }
 
+/** A user function's own words. */
+interface Rejection {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string | null;
+  readonly detail: string | null;
+}
+
 /** Makes an error, and knows what docs/errors.md says about it. */
 export interface ErrorRow<Args extends readonly unknown[] = never> {
   (...args: Args): ClientError;
@@ -88,7 +96,7 @@ export const clientErrors = {
     () => fatal('old V2 protocol not supported'),
     [],
     'The client speaks version 2 of the protocol.',
-    'Use a driver of this century.',
+    'Use a newer driver.',
   ),
   tlsRequired: row(
     () => fatal('SSL required'),
@@ -105,7 +113,7 @@ export const clientErrors = {
   userNameTooLong: row(
     () => fatal('username too long'),
     [],
-    'The user name is longer than PostgreSQL allows.',
+    'The user name has 128 bytes or more.',
     'Use a shorter name.',
   ),
   unsupportedParameter: row(
@@ -159,8 +167,8 @@ export const clientErrors = {
   authenticationFailed: row(
     (reason: string) => fatal(reason),
     ['REASON'],
-    'The authentication failed with a method that asks for no password, as `cert` or `peer`.',
-    'Check the certificate or the name of the system user, and the maps in `auth_ident_file`.',
+    'A line of `auth_hba_file` says `reject`, or a method without a password, as `cert` or `peer`, refuses the client.',
+    'Check the line, the certificate, or the system user and the maps in `auth_ident_file`.',
   ),
   passwordFailed: row(
     (reason: string) => fatal(reason, '28P01'),
@@ -177,7 +185,7 @@ export const clientErrors = {
   noAuthenticationMethod: row(
     () => fatal('no authentication method is found'),
     [],
-    'No line of `auth_hba_file` matches the connection, or the first one that does is `reject`.',
+    'No line of `auth_hba_file` matches the connection.',
     'Add a line, or connect from an address that is allowed.',
   ),
   configError: row(
@@ -500,16 +508,9 @@ export const clientErrors = {
     'Run the query again; it was not sent to any server.',
   ),
   rejected: row(
-    (code: string, message: string, more: { hint: string | null; detail: string | null }) =>
-      error(code, message, more),
-    [ANY_CODE, "the function's own words", { hint: null, detail: null }],
+    ({ code, message, hint, detail }: Rejection) => error(code, message, { hint, detail }),
+    [{ code: ANY_CODE, message: "the function's own words", hint: null, detail: null }],
     'A user function has rejected the query.',
-    'As the message says.',
-  ),
-  disconnected: row(
-    (code: string, message: string) => fatal(message, code),
-    [ANY_CODE, "the function's own words"],
-    'A user function has decided to disconnect the client.',
     'As the message says.',
   ),
   functionCallRefused: row(

@@ -288,6 +288,20 @@ test('the extended protocol is refused, and the connection ends', async () => {
   assert.ok(bouncer.logContains(/ WARNING C-0x\w+: \S+ pooler error: unsupported packet type/));
 });
 
+test('a message of a bad length and a query without an end each end the connection', async () => {
+  for (const [bytes, message] of [
+    [Buffer.from('Q\0\0\0\x03'), 'incomplete pkt'],
+    [Buffer.from('Q\x7f\0\0\0'), 'incomplete pkt'],
+    [raw.message('Q', Buffer.from('SHOW STATE')), 'incomplete query'],
+  ] as const) {
+    const client = await login();
+    client.send(bytes);
+    const [error] = await client.readToEnd();
+    assert.equal(errorFields(error!)['S'], 'FATAL');
+    assert.equal(errorFields(error!)['M'], message);
+  }
+});
+
 test('statements in one write are answered one after the other; one cut in pieces is put together', async () => {
   const client = await login();
   client.send(raw.query('SHOW VERSION'), raw.query('nonsense'), raw.query('SHOW STATE'));

@@ -50,7 +50,7 @@ for (const policy of POLICIES) {
           PATIENCE_MS,
         );
         assert.deepEqual(read, STAY);
-        assert.ok(write.kind === 'reject' && write.code === '25006', JSON.stringify(write));
+        assert.ok(write.kind === 'reject' && write.error.code === '25006', JSON.stringify(write));
         assert.equal(rules.tenants[0]!.state, 'serving');
       }
       going = false;
@@ -81,11 +81,11 @@ test('connections that send one such query each, and come back under another num
     const as = { clientId: i, address: '10.0.0.1' };
     const [read, write] = await Promise.all([rules.ask('select 1', 'a', as), rules.ask('insert', 'a', as)]);
     assert.deepEqual(read, STAY);
-    assert.ok(write.kind === 'reject' && write.code === '25006', JSON.stringify(write));
+    assert.ok(write.kind === 'reject' && write.error.code === '25006', JSON.stringify(write));
   }
   // somebody else from there is judged, too
   const other = await rules.ask('insert', 'a', { clientId: 1, address: '10.0.0.66' });
-  assert.ok(other.kind === 'reject' && other.code === '25006', JSON.stringify(other));
+  assert.ok(other.kind === 'reject' && other.error.code === '25006', JSON.stringify(other));
   going = false;
   await within('the end of the attack', Promise.all(attacks), PATIENCE_MS);
 });
@@ -108,13 +108,13 @@ for (const policy of POLICIES) {
     const [rollback, ...refused] = (await Promise.all(asked)).toReversed();
     assert.deepEqual(rollback, STAY);
     for (const decision of refused) {
-      assert.ok(decision.kind === 'reject' && decision.code === '53000', JSON.stringify(decision));
-      assert.match(decision.message, /suspended/);
+      assert.ok(decision.kind === 'reject' && decision.error.code === '53000', JSON.stringify(decision));
+      assert.match(decision.error.message, /suspended/);
     }
     // whoever has done nothing is judged all the same: this is the rule's own failure on that very query
     const other = await rules.ask('select x', 'a', { clientId: 77 });
     assert.equal(other.kind, { pass: 'go', error: 'reject', disconnect: 'disconnect' }[policy]);
-    assert.ok(other.kind === 'go' || other.code === '38000');
+    assert.ok(other.kind === 'go' || other.error.code === '38000');
     // its own query is answered, and then clients are asked about again
     await until(
       'the next attempt',
@@ -186,7 +186,7 @@ test('a call that gets no buffer is run again apart from neighbours, who may hav
     },
   });
   const decisions = await Promise.all(['x', 'y'].map((query) => rules.ask(query)));
-  for (const decision of decisions) assert.ok(decision.kind === 'reject' && decision.code === '38000');
+  for (const decision of decisions) assert.ok(decision.kind === 'reject' && decision.error.code === '38000');
   for (const query of ['x', 'y'])
     assert.equal(rules.lines.filter((line) => line.endsWith(`asked ${query}`)).length, 2);
   assert.equal(failuresOf(rules.tenants[0]), 2);
@@ -285,5 +285,5 @@ test('a top level that hangs only when it is loaded again keeps its neighbours w
   await until('a process of its own', () => hostOf('bad') !== hostOf('good'));
   assert.equal((await rules.ask('q', 'good', { clientId: 2 })).kind, 'go');
   const refused = await hanging;
-  assert.ok(refused.kind === 'reject' && refused.code === '53000', JSON.stringify(refused));
+  assert.ok(refused.kind === 'reject' && refused.error.code === '53000', JSON.stringify(refused));
 });

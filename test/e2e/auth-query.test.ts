@@ -95,6 +95,7 @@ test('an unknown user is refused at once if the method asks for no password, and
   for (const method of ['md5', 'password', 'scram-sha-256'])
     assert.equal(await attempt(`by-${method}`), 'asked for a password', method);
   assert.equal(await attempt('by-reject'), '08P01 login rejected');
+  assert.equal(await attempt('nobody-knows'), '08P01 no authentication method is found');
   assert.equal(await attempt('stranger', bouncer.folder), '08P01 no such user');
   assert.ok(bouncer.logContains(/C-0x\w+: postgres\/by-trust@\S+ no such user: by-trust$/m));
 });

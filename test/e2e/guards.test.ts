@@ -222,7 +222,12 @@ for (const policy of POLICIES) {
     for (const database of ['guarded', 'guarded@writer', 'guarded@readers', 'unloadable']) {
       const client = await bouncer.login(t, database);
       client.send(call);
-      assert.equal(shown(await client.readUntil('Z')), '42501 ZI', database);
+      const frames = await client.readUntil('Z');
+      assert.equal(shown(frames), '42501 ZI', database);
+      assert.match(
+        errorFields(frames[0]!)['M']!,
+        /^function calls by the fast-path protocol are not allowed here$/,
+      );
       client.destroy();
     }
     const client = await bouncer.login(t, 'guarded');

@@ -275,7 +275,10 @@ test('the complaint about a call that was cut off names function, file and optio
     settings: { user_function_timeout: 20 },
   });
   const decision = await rules.ask("hang 'secret' -- secret");
-  assert.equal(decision.kind === 'reject' && decision.detail, 'It took longer than user_function_timeout.');
+  assert.equal(
+    decision.kind === 'reject' && decision.error.detail,
+    'It took longer than user_function_timeout.',
+  );
   const message = 'routing_rules (routing_rules.ts) took longer than user_function_timeout (20 ms)';
   assert.equal(rules.tenants[0]!.lastError, message);
   const line = rules.lines.find((each) => each.includes('failed'))!;

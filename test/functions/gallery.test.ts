@@ -47,7 +47,7 @@ async function serve(t: Scope, folder: string, more: RulesOptions['settings'] = 
     });
     const { failures, lastError } = tenant.observe([]);
     assert.deepEqual(failures, {}, lastError);
-    if (decision.kind !== 'go') return `${decision.kind} ${decision.code}`;
+    if (decision.kind !== 'go') return `${decision.kind} ${decision.error.code}`;
     const route = decision.dbkey === null ? null : `-> ${decision.dbkey}`;
     return [decision.query, route].filter((part) => part !== null).join(' ') || '=';
   };

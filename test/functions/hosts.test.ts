@@ -190,7 +190,9 @@ test('hundreds of tenants have room, even if all their processes end at once', a
   const rules = await Rules.start(t, { files, databases: names });
   const all = async (): Promise<string[]> => {
     const decisions = await Promise.all(names.map((name) => rules.ask('q', name)));
-    return decisions.map((decision) => (decision.kind === 'go' ? (decision.dbkey ?? '') : decision.message));
+    return decisions.map((decision) =>
+      decision.kind === 'go' ? (decision.dbkey ?? '') : decision.error.message,
+    );
   };
   assert.deepEqual(await all(), names);
   for (const pid of sandboxes()) process.kill(Number(pid), 'SIGKILL');

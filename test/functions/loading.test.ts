@@ -151,7 +151,7 @@ test('a query that waits too long for the first version is refused, even if fail
   const loaded = tenant.reload();
   assert.equal(tenant.state, 'loading');
   for (const decision of await Promise.all([askOf(tenant), askOf(tenant)])) {
-    assert.equal(decision.kind === 'reject' && decision.code, '53000');
+    assert.equal(decision.kind === 'reject' && decision.error.code, '53000');
   }
   release.resolve();
   await loaded;

@@ -205,7 +205,7 @@ test('no query goes unjudged while a deployment tool removes folders and writes 
   await Promise.race([asking, deploying]);
   await until('the last version', async () => {
     const decision = await rules.ask('q');
-    return decision.kind === 'reject' && decision.message === 'no 30';
+    return decision.kind === 'reject' && decision.error.message === 'no 30';
   });
   isDone = true;
   await Promise.all([asking, deploying]);

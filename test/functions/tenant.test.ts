@@ -64,7 +64,7 @@ class World {
     let said = 'waits';
     const call = { username: 'u', query, inTransaction: false, context: { database: 'a' }, clientId };
     this.tenant.decide(call, (decision: Decision) => {
-      said = decision.kind === 'go' ? (decision.dbkey ?? 'stays') : decision.code;
+      said = decision.kind === 'go' ? (decision.dbkey ?? 'stays') : decision.error.code;
     });
     await settled();
     return said;

@@ -60,7 +60,7 @@ test('a SUSPEND that is ended before the client has taken its rows damages none 
   });
   await second.query('RESUME');
   const [ended] = await first.readUntil('Z');
-  assert.match(errorFields(ended!)['M']!, /ended by RESUME/);
+  assert.match(errorFields(ended!)['M']!, /suspend was ended by RESUME/);
   // whatever is read from the server has been read when others were served after it
   for (let i = 0; i < 20; i++) await second.query('SHOW STATE');
   client.socket.resume();

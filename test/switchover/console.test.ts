@@ -89,7 +89,11 @@ test('SWITCHOVER waits for transactions and promotes, and clients notice nothing
   // the old one was not told, and is kept away from clients
   assert.deepEqual(await primary.sql('SELECT pg_is_in_recovery() AS recovering'), [{ recovering: false }]);
   await bouncer.waitForLog(/TWO WRITERS/);
-  await assert.rejects(bouncer.admin('SWITCHOVER dev TO nowhere'), /no such node/);
+  await assert.rejects(bouncer.admin('SWITCHOVER dev TO nowhere'), /switchover failed: no such node/);
+  await assert.rejects(
+    bouncer.admin('SWITCHOVER other TO nowhere'),
+    /no such database with a topology_query: other/,
+  );
 });
 
 test('SWITCHOVER gives up where a transaction does not end, and everything is as before', async (t) => {

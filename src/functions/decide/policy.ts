@@ -25,15 +25,11 @@ export type Decision =
     }
   | Refusal;
 
-export type Refusal =
-  | {
-      readonly kind: 'reject';
-      readonly message: string;
-      readonly code: string;
-      readonly hint: string | null;
-      readonly detail: string | null;
-    }
-  | { readonly kind: 'disconnect'; readonly message: string; readonly code: string };
+/** The query goes nowhere: its client is told why, and stays or is disconnected. */
+export interface Refusal {
+  readonly kind: 'reject' | 'disconnect';
+  readonly error: ClientError;
+}
 
 export const GO: Decision = { kind: 'go', query: null, dbkey: null };
 
@@ -89,16 +85,14 @@ export function failureOf(part: Part): CallFailure | null {
 /** A rejection, or a failure whose policy is not to let the query pass; null: it goes on. */
 export function refusalOf(query: string, part: Part, policy: FailurePolicy): Refusal | null {
   if (part === null || 'text' in part) return null;
-  if ('rejection' in part) return { kind: 'reject', ...part.rejection };
+  if ('rejection' in part) return rejection(clientErrors.rejected(part.rejection));
   const { outcome } = part.failure;
   // such a query is not sent to any server, whatever the policy
   if (isPlatformFailure(outcome))
     return isRollback(query) ? null : rejection(clientErrors.notJudged(outcome));
   if (policy === 'pass') return null;
-  if (policy === 'disconnect') {
-    const { message, code } = clientErrors.functionFailedFatally(outcome);
-    return { kind: 'disconnect', message, code };
-  }
+  if (policy === 'disconnect')
+    return { kind: 'disconnect', error: clientErrors.functionFailedFatally(outcome) };
   if (isRollback(query)) return null;
   return rejection(clientErrors.functionFailed(outcome, EXPLAINED[outcome] ?? null));
 }
@@ -115,8 +109,8 @@ const EXPLAINED: Partial<Record<FailureOutcome, string>> = {
   no_version: 'Its files could not be loaded.',
 };
 
-function rejection({ message, code, hint, detail }: ClientError): Refusal {
-  return { kind: 'reject', message, code, hint, detail };
+function rejection(error: ClientError): Refusal {
+  return { kind: 'reject', error };
 }
 
 /**

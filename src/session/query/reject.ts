@@ -5,7 +5,7 @@
  */
 import { message, readyForQuery } from '../../wire/messages.ts';
 import { Frontend } from '../../wire/protocol.ts';
-import { clientErrors, type ClientError } from '../../wire/errors.ts';
+import type { ClientError } from '../../wire/errors.ts';
 import type { Decision } from '../../functions/functions.ts';
 import type { LoggedInClient } from '../client.ts';
 import { Handled } from '../relay/handled.ts';
@@ -26,13 +26,12 @@ export function refuse(
   refusal: Exclude<Decision, { kind: 'go' }>,
 ): Handled {
   client.question.forget();
-  const { message: text, code } = refusal;
-  if (refusal.kind === 'disconnect') {
-    client.close(text, clientErrors.disconnected(code, text));
+  const { kind, error } = refusal;
+  if (kind === 'disconnect') {
+    client.close(error.message, error);
     return Handled.Later;
   }
-  const { hint, detail } = refusal;
-  answerError(client, type, clientErrors.rejected(code, text, { hint, detail }));
+  answerError(client, type, error);
   return Handled.Done;
 }
 
