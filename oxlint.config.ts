@@ -48,6 +48,7 @@ export default {
   categories: { correctness: 'error' },
   ignorePatterns: ['dist', 'node_modules', 'user-functions', 'docs'],
   rules: {
+    'import/no-cycle': ['error', { ignoreTypes: false }],
     'import/no-default-export': 'error',
     'max-lines': ['error', { max: 600, skipBlankLines: true, skipComments: true }],
     'typescript/no-floating-promises': [
