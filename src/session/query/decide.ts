@@ -14,7 +14,7 @@ import { Handled } from '../relay/handled.ts';
 import { generationOf } from '../statements/generations.ts';
 import type { Asked } from './question.ts';
 import { lengthOver, shown } from './text.ts';
-import type { Judged } from './verdict.ts';
+import type { Judged } from './approval.ts';
 
 /** A decision that lets the text pass. */
 export type Go = Extract<Decision, { kind: 'go' }>;

@@ -26,7 +26,7 @@ import { refuse } from './reject.ts';
 import { rewrite } from './rewrite.ts';
 import { route } from './route.ts';
 import { textOf } from './text.ts';
-import { UNJUDGED, type Judged, type Verdict } from './verdict.ts';
+import { UNJUDGED, type Judged, type Approval } from './approval.ts';
 
 /**
  * @param type Query or Parse
@@ -40,13 +40,13 @@ export function takeQuery(client: LoggedInClient, type: number, size: number, by
   const tooLong = tooLongForFunctions(client, type, size, bytes);
   if (bytes.length < size && needsAll(client, type, size, bytes, tooLong)) return Handled.NeedsAll;
   // decide, route, decide again, link
-  const verdict = judge(client, type, { tooLong, text: () => textOf(type, bytes) });
-  if (typeof verdict === 'number') return verdict;
+  const approval = judge(client, type, { tooLong, text: () => textOf(type, bytes) });
+  if (typeof approval === 'number') return approval;
   // rewrite
-  const rewritten = rewrite(client, type, bytes, verdict.query);
+  const rewritten = rewrite(client, type, bytes, approval.query);
   // track, send
   return type === Frontend.Parse
-    ? parse(client, bytes, rewritten, verdict)
+    ? parse(client, bytes, rewritten, approval)
     : sendQuery(client, bytes, rewritten);
 }
 
@@ -55,7 +55,7 @@ export function takeQuery(client: LoggedInClient, type: number, size: number, by
  * database that it is in judge the text that the first ones have made. They can't move it on, so that two databases never
  * send it round in circles.
  * @param stays the text was routed before, and is only judged
- * @returns a verdict if the client is where the text is to go, and linked if there are functions; otherwise the outcome for
+ * @returns an approval if the client is where the text is to go, and linked if there are functions; otherwise the outcome for
  *   the message
  */
 export function judge(
@@ -63,7 +63,7 @@ export function judge(
   type: number,
   judged: Judged,
   stays = false,
-): Handled | Verdict {
+): Handled | Approval {
   // decide
   const origin = decideAtOrigin(client, judged);
   if (origin === null) return UNJUDGED;

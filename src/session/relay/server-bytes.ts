@@ -63,9 +63,9 @@ export function relayServerBytes(client: LoggedInClient, server: Server, receive
       const payload = chunk.subarray(at + HEADER_BYTES, at + size);
       if (takeError(client, watch, chunk.subarray(run, at), payload)) return;
     }
-    let verdict = outstanding.reply(type);
+    let reply = outstanding.reply(type);
     transcript.beginAnswer();
-    if (verdict === Reply.Ready) {
+    if (reply === Reply.Ready) {
       if (size !== READY_BYTES) return outOfStep(client, server, `message "Z" of ${size} bytes`);
       server.noteStatus(chunk[at + HEADER_BYTES]!);
       if (server.txStatus !== TxStatus.Idle && client.poolMode === 'statement') {
@@ -74,15 +74,15 @@ export function relayServerBytes(client: LoggedInClient, server: Server, receive
       }
       isReady = true;
       endQuery(client, server.txStatus);
-    } else if (verdict === Reply.OutOfStep || verdict === Reply.Unknown) {
-      return refuseReply(client, server, verdict, type);
+    } else if (reply === Reply.OutOfStep || reply === Reply.Unknown) {
+      return refuseReply(client, server, reply, type);
     } else {
-      verdict = noteReply(client, server, verdict, type, chunk, at, size);
+      reply = noteReply(client, server, reply, type, chunk, at, size);
     }
-    const isForwarded = verdict !== Reply.Drop && verdict !== Reply.Replace;
+    const isForwarded = reply !== Reply.Drop && reply !== Reply.Replace;
     if (!isForwarded) {
       if (at > run) client.send(chunk.subarray(run, at), isBorrowed);
-      if (verdict === Reply.Replace && outstanding.replacement !== null) client.send(outstanding.replacement);
+      if (reply === Reply.Replace && outstanding.replacement !== null) client.send(outstanding.replacement);
       run = at + here;
     }
     at += here;
@@ -138,7 +138,7 @@ function mustBeWhole(client: LoggedInClient, type: number, size: number, isWatch
 function noteReply(
   client: LoggedInClient,
   server: Server,
-  verdict: Reply,
+  reply: Reply,
   type: number,
   chunk: Buffer,
   at: number,
@@ -157,17 +157,15 @@ function noteReply(
       tellDescribed(client, chunk, at, size);
       break;
     case Backend.ErrorResponse:
-      return noteError(client, verdict, chunk.subarray(at, at + size));
+      return noteError(client, reply, chunk.subarray(at, at + size));
     case Backend.ParameterStatus:
-      return noteParameter(client, server, chunk.subarray(at + HEADER_BYTES, at + size))
-        ? verdict
-        : Reply.Drop;
+      return noteParameter(client, server, chunk.subarray(at + HEADER_BYTES, at + size)) ? reply : Reply.Drop;
     case Backend.NoticeResponse:
       if (client.database.watch !== null && chunk.subarray(at, at + size).includes(WARNING))
         client.transcript.noteTransactionEnd();
       break;
   }
-  return verdict;
+  return reply;
 }
 
 function noteCommand(client: LoggedInClient, tag: CommandTag): void {
@@ -186,12 +184,12 @@ function tellDescribed(client: LoggedInClient, chunk: Buffer, at: number, size: 
 }
 
 /** @param error as much of the ErrorResponse as has come */
-function noteError(client: LoggedInClient, verdict: Reply, error: Buffer): Reply {
+function noteError(client: LoggedInClient, reply: Reply, error: Buffer): Reply {
   const { outstanding } = client;
   if (outstanding.lostParse) client.statements.unnamed.lost();
-  if (outstanding.failed === null || verdict !== Reply.Forward) return verdict;
+  if (outstanding.failed === null || reply !== Reply.Forward) return reply;
   const other = retireStale(client, outstanding.failed, error);
-  return other === null ? verdict : outstanding.replaceError(other);
+  return other === null ? reply : outstanding.replaceError(other);
 }
 
 /** False: the client knows the setting already, from another server. */
@@ -231,8 +229,8 @@ function refuseTransaction(client: LoggedInClient): void {
   client.close(error.message, error, error.message);
 }
 
-function refuseReply(client: LoggedInClient, server: Server, verdict: Reply, type: number): void {
-  if (verdict === Reply.OutOfStep)
+function refuseReply(client: LoggedInClient, server: Server, reply: Reply, type: number): void {
+  if (reply === Reply.OutOfStep)
     return outOfStep(client, server, `unexpected message "${String.fromCharCode(type)}"`);
   const name = type > 0x20 && type < 0x7f ? String.fromCharCode(type) : `\\x${type.toString(16)}`;
   client.context.log.error({ server: server.id }, `${server.label} unknown pkt: '${name}'`);

@@ -5,7 +5,7 @@ import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { ownFunctions } from '../query/judges.ts';
 import { link } from '../link/link.ts';
-import { UNJUDGED, type Verdict } from '../query/verdict.ts';
+import { UNJUDGED, type Approval } from '../query/approval.ts';
 import { Handled } from '../relay/handled.ts';
 import { Request } from '../relay/entry.ts';
 import { nameWithoutEnd } from '../relay/refusal.ts';
@@ -29,19 +29,19 @@ export function parse(
   client: LoggedInClient,
   bytes: Buffer,
   rewritten: Buffer | null,
-  verdict: Verdict,
+  approval: Approval,
 ): Handled {
   if (bytes[HEADER_BYTES] !== 0) {
     return isTracked(client)
-      ? parseNamed(client, rewritten ?? bytes, bytes, verdict)
-      : parseUntracked(client, bytes, rewritten, verdict);
+      ? parseNamed(client, rewritten ?? bytes, bytes, approval)
+      : parseUntracked(client, bytes, rewritten, approval);
   }
   const frees = deallocated(client, rewritten ?? bytes);
   const sent = frees === null ? rewritten : freeingParse(rewritten ?? bytes);
-  if (verdict === UNJUDGED) return parseUnjudged(client, bytes, sent, frees);
+  if (approval === UNJUDGED) return parseUnjudged(client, bytes, sent, frees);
   return isTracked(client)
-    ? parseUnnamed(client, bytes, sent, verdict, frees)
-    : parseUntracked(client, bytes, sent, verdict);
+    ? parseUnnamed(client, bytes, sent, approval, frees)
+    : parseUntracked(client, bytes, sent, approval);
 }
 
 /**

@@ -12,7 +12,7 @@ import { judge } from '../query/engine.ts';
 import { answerError } from '../query/reject.ts';
 import { rewriteBody } from '../query/rewrite.ts';
 import { route } from '../query/route.ts';
-import type { Verdict } from '../query/verdict.ts';
+import type { Approval } from '../query/approval.ts';
 import { Handled } from '../relay/handled.ts';
 import { waitForAnswers } from '../relay/wait.ts';
 import { deallocated, freeingParse } from './deallocate.ts';
@@ -32,11 +32,11 @@ export function reviewNamed(client: LoggedInClient, type: number, statement: Nam
     if (held !== 'judge') return held;
   }
   const { body } = statement.original ?? statement.shared;
-  const verdict = judgeBody(client, type, body, stays);
-  if (typeof verdict === 'number') return verdict;
-  const next = verdict.query === null ? body : rewriteBody(client, body, verdict.query);
+  const approval = judgeBody(client, type, body, stays);
+  if (typeof approval === 'number') return approval;
+  const next = approval.query === null ? body : rewriteBody(client, body, approval.query);
   client.statements.named.rewrite(statement, body, next);
-  statement.judged(verdict);
+  statement.judged(approval);
   if (!stays) statement.routed(routeOf(client));
   return null;
 }
@@ -54,15 +54,15 @@ export function reviewUnnamed(client: LoggedInClient, type: number): Handled | n
   const { original } = unnamed;
   if (original === null) return reviewUnkept(client, type);
   const body = original.subarray(HEADER_BYTES + 1);
-  const verdict = judgeBody(client, type, body, stays);
-  if (typeof verdict === 'number') return verdict;
+  const approval = judgeBody(client, type, body, stays);
+  if (typeof approval === 'number') return approval;
   let next = original;
-  if (verdict.query !== null) next = message(Frontend.Parse, '', rewriteBody(client, body, verdict.query));
+  if (approval.query !== null) next = message(Frontend.Parse, '', rewriteBody(client, body, approval.query));
   const frees = deallocated(client, next);
   if (frees !== null) next = freeingParse(next);
   if (unnamed.replace(next)) unanswered.forget(unnamed);
   unnamed.deallocates(frees);
-  unnamed.judged(verdict, next === original ? null : original);
+  unnamed.judged(approval, next === original ? null : original);
   if (!stays) unnamed.routed(routeOf(client));
   return null;
 }
@@ -127,7 +127,7 @@ function settlePlace(
 }
 
 /** @param body query text, zero byte and parameter types of a Parse */
-function judgeBody(client: LoggedInClient, type: number, body: Buffer, stays: boolean): Handled | Verdict {
+function judgeBody(client: LoggedInClient, type: number, body: Buffer, stays: boolean): Handled | Approval {
   const end = body.indexOf(0);
   const maxQueryBytes = (ownFunctions(client) ?? targetFunctions(client))?.maxQueryBytes ?? Infinity;
   const tooLong = end > maxQueryBytes ? end : 0;

@@ -10,10 +10,10 @@ export interface Judged {
 }
 
 /** A text that may go to a server. */
-export interface Verdict extends Generations {
+export interface Approval extends Generations {
   /** the text that user functions have made of it; null: unchanged */
   readonly query: string | null;
 }
 
 /** No functions apply. */
-export const UNJUDGED: Verdict = { query: null, originGeneration: 0, targetGeneration: 0 };
+export const UNJUDGED: Approval = { query: null, originGeneration: 0, targetGeneration: 0 };
