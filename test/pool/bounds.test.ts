@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { Fifo } from '../../src/pool/fifo.ts';
 import { FakePools } from './fakes.ts';
 
-test('a queue gives what a plain list gives, whatever is added and taken away', () => {
+test('a queue returns the same items as a plain list, in any order of additions and removals', () => {
   const step = fc.tuple(fc.constantFrom('add', 'delete', 'first'), fc.nat({ max: 60 }));
   fc.assert(
     fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
@@ -33,7 +33,7 @@ function pools(): FakePools {
   return new FakePools('[databases]\n* = host=127.0.0.1\nown = host=127.0.0.1\n[pgbouncer]\n');
 }
 
-test('databases that clients only name are forgotten, those that are used or paused are not', () => {
+test('too many auto-databases that clients have only named are forgotten, used and paused ones are kept', () => {
   const { directory, pause } = pools();
   const used = directory.find('used')!;
   directory.pool(used, 'joe');
@@ -44,7 +44,7 @@ test('databases that clients only name are forgotten, those that are used or pau
     assert.ok(directory.databases.has(name), name);
 });
 
-test('a database that was forgotten while its first client logged in is there again with its pool', () => {
+test('a database that is forgotten while its first client logs in comes back with its pool', () => {
   const { directory } = pools();
   const first = directory.find('first')!;
   for (let i = 0; i < 5_000; i++) directory.find(`made-up-${i}`);

@@ -1,4 +1,4 @@
-/** Connection limits across pools: who gets room, who has to make some, and who waits. */
+/** Connection limits across pools: which pool gets room, which one loses an idle server, and which one waits. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { configFromText } from '../../src/config/load.ts';

@@ -1,4 +1,4 @@
-/** A database with several hosts: which of them a new connection goes to. */
+/** A database with several hosts: the host that a new connection goes to. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Server } from 'node:net';
@@ -50,12 +50,12 @@ async function hostsOf(scope: Scope, bouncer: Bouncer, count: number): Promise<u
   return (await bouncer.admin('SHOW SERVERS')).map((row) => row['addr']);
 }
 
-test('round-robin: the hosts are used in turn, beginning with the first', async (t) => {
+test('load_balance_hosts = round-robin uses the hosts in turn, beginning with the first', async (t) => {
   const { bouncer } = await start(t, '');
   assert.deepEqual(await hostsOf(t, bouncer, 4), [...HOSTS, ...HOSTS]);
 });
 
-test('load_balance_hosts = disable: the first host, until a connection to it fails; then the next', async (t) => {
+test('load_balance_hosts = disable uses the first host until a connection to it fails, then the next', async (t) => {
   const { bouncer, first, port } = await start(t, 'load_balance_hosts=disable');
   const [one, other] = HOSTS;
   assert.deepEqual(await hostsOf(t, bouncer, 2), [one, one]);

@@ -1,4 +1,4 @@
-/** Pools by what the server sees of them: how many connections, whose, and who gets the next one. */
+/** Pools as the server sees them: how many connections there are, of which users, and which client gets the next one. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -57,7 +57,7 @@ async function waiting(database: string): Promise<number> {
     .reduce((sum, row) => sum + Number(row['cl_waiting']), 0);
 }
 
-test('a pool has as many servers as its size, and the rest waits', async (t) => {
+test('a pool opens as many servers as its size, and other clients wait', async (t) => {
   const clients = await Promise.all([1, 2, 3, 4].map(() => bouncer.login(t, 'pair')));
   for (const client of clients.slice(0, 2)) await client.query('begin');
   for (const client of clients.slice(2)) client.send(raw.query("select 'served'"));
@@ -67,7 +67,7 @@ test('a pool has as many servers as its size, and the rest waits', async (t) => 
   for (const client of clients.slice(2)) assert.equal(raw.firstValue(await client.readUntil('Z')), 'served');
 });
 
-test('those who wait are served in the order in which they came', async (t) => {
+test('waiting clients are served in the order in which they came', async (t) => {
   const holder = await bouncer.login(t, 'mine');
   await holder.query('begin');
   const clients = await Promise.all(Array.from({ length: 6 }, () => bouncer.login(t, 'mine')));
@@ -99,7 +99,7 @@ test('the server that was used last is used first', async (t) => {
   await b.query('commit');
 });
 
-test('the reserve is opened for who has waited for reserve_pool_timeout', async (t) => {
+test('a client that has waited for reserve_pool_timeout gets a server of the reserve', async (t) => {
   const [first, second, third] = [
     await bouncer.login(t, 'reserve'),
     await bouncer.login(t, 'reserve'),
@@ -115,7 +115,7 @@ test('the reserve is opened for who has waited for reserve_pool_timeout', async 
   await third.readUntil('Z');
 });
 
-test('max_db_connections: a free server of another user goes, one in use stays', async (t) => {
+test('max_db_connections: an idle server of another user is evicted, one in use is not', async (t) => {
   const [a, b] = [await bouncer.login(t, 'full'), await bouncer.login(t, 'full')];
   await a.query('begin');
   await b.query('begin');
@@ -133,7 +133,7 @@ test('max_db_connections: a free server of another user goes, one in use stays',
   await waits.readUntil('Z');
 });
 
-test('a user’s limit counts in all databases, and his pool size in each', async (t) => {
+test('max_user_connections counts in all databases together, a user’s pool_size in each', async (t) => {
   const first = await bouncer.login(t, 'user1', { user: 'capped' });
   await first.query('begin');
   const second = await RawClient.connect(bouncer);
@@ -172,12 +172,12 @@ test('a session’s server is reset before the next client gets it', async (t) =
   assert.equal(cluster.logCount(/DISCARD ALL/), 1);
 });
 
-test('connect_query has run before the first client gets a server', async (t) => {
+test('connect_query runs before the first client gets a server', async (t) => {
   const client = await bouncer.login(t, 'connected');
   assert.equal(await client.value('show statement_timeout'), '12345ms');
 });
 
-test('what connect_query sets is what clients are welcomed with, unless they want something else', async (t) => {
+test('clients are welcomed with the settings of connect_query, unless they ask for others', async (t) => {
   const timezone = (client: RawClient): Promise<string | null> => client.value('show timezone');
   assert.equal(await timezone(await bouncer.login(t, 'connected')), 'Europe/Rome');
   const other = await RawClient.login(bouncer, { user: 'postgres', database: 'connected', TimeZone: 'UTC' });
@@ -186,7 +186,7 @@ test('what connect_query sets is what clients are welcomed with, unless they wan
   assert.equal(await timezone(await bouncer.login(t, 'connected')), 'Europe/Rome');
 });
 
-test('a connection whose connect_query takes too long does not come to be', async (t) => {
+test('a connection is given up when its connect_query takes too long', async (t) => {
   bouncer.markLog();
   const client = await RawClient.connect(bouncer);
   t.after(() => client.destroy());
@@ -198,7 +198,7 @@ test('a connection whose connect_query takes too long does not come to be', asyn
   await bouncer.waitForLog(/S-0x\w+: dawdling\/\S+ closing because: connect timeout/);
 });
 
-test('a server that cannot be reached: new clients are told so, those who wait already are served when it is back', async (t) => {
+test('while a server cannot be reached new clients get an error, and waiting ones are served when it is back', async (t) => {
   const early = await bouncer.login(t, 'relayed');
   await early.query('select 1');
   relay.refuse = true;
@@ -219,7 +219,7 @@ test('a server that cannot be reached: new clients are told so, those who wait a
     errorFields(error)['M'],
     'server login has been failing, cached error: connect failed (server_login_retry)',
   );
-  // behind server_login_retry somebody new is worth another attempt, and no more than that
+  // after server_login_retry a new client causes one more attempt
   await bouncer.admin("SET server_login_retry = '0.3'");
   await until('another failure', async () => {
     const another = await RawClient.login(bouncer, { user: 'postgres', database: 'relayed' });
@@ -256,7 +256,7 @@ test('query_wait_timeout says why the last attempt to connect failed', async (t)
   assert.match(detail!, /^The last attempt to connect to a server of database "relayed" failed: /);
 });
 
-test('a server that refuses the login: everybody who waits is told, and who comes later as well', async (t) => {
+test('when a server refuses the login, waiting clients and later ones get its error', async (t) => {
   const client = await bouncer.login(t, 'refusing');
   await client.query('select 1');
   await cluster.sql(
@@ -292,7 +292,7 @@ test('a server that refuses the login: everybody who waits is told, and who come
   await bouncer.admin("SET server_login_retry = '0.3'");
 });
 
-test('after RECONNECT clients are welcomed with what a new server says, be the pool full', async (t) => {
+test('after RECONNECT clients are welcomed with the settings of a new server, even in a full pool', async (t) => {
   const holder = await bouncer.login(t, 'mine');
   await holder.query('begin');
   await cluster.sql("ALTER ROLE postgres SET timezone = 'Europe/Rome'");
@@ -306,7 +306,7 @@ test('after RECONNECT clients are welcomed with what a new server says, be the p
   await holder.query('commit');
 });
 
-test('a server that accepts and says nothing is given up after server_connect_timeout', async (t) => {
+test('a server that accepts a connection and sends nothing is given up after server_connect_timeout', async (t) => {
   const [holder, waits] = [await bouncer.login(t, 'relayed'), await bouncer.login(t, 'relayed')];
   await holder.query('begin');
   relay.toClient.blackHole = true;

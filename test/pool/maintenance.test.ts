@@ -1,4 +1,4 @@
-/** What becomes of servers that are free, and which of them the next client gets. */
+/** Idle servers: when they are checked and closed, and which of them the next client gets. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer, type Settings } from '../support/bouncer.ts';
@@ -29,14 +29,14 @@ async function servers(bouncer: Bouncer): Promise<number> {
   return (await bouncer.admin('SHOW SERVERS')).length;
 }
 
-test('server_round_robin: the server that has been free longest comes next', async (t) => {
+test('server_round_robin lends the server that has been idle longest', async (t) => {
   const bouncer = await start(t, { server_round_robin: 1 });
   const client = await bouncer.login(t, 'db');
   const free = await use([client, await bouncer.login(t, 'db'), await bouncer.login(t, 'db')]);
   for (const expected of [...free, ...free]) assert.equal(await client.pid(), expected);
 });
 
-test('server_check_query runs on a server that has been free for server_check_delay, and nobody else is made for that', async (t) => {
+test('server_check_query runs on a server that was idle for server_check_delay, and no other server is opened meanwhile', async (t) => {
   const bouncer = await start(t, { server_check_query: "select 'checked'", server_check_delay: 0 });
   const client = await bouncer.login(t, 'db');
   cluster.markLog();
@@ -66,11 +66,11 @@ test('a server that fails its check is replaced', async (t) => {
   assert.ok(bouncer.logContains(/server check query failed: division by zero/));
 });
 
-test('the check of `server_check_query = <empty>` is an empty query that must be answered', async (t) => {
+test('server_check_query = <empty> sends an empty query and waits for its answer', async (t) => {
   const bouncer = await start(t, { server_check_delay: 0 });
   const client = await bouncer.login(t, 'db');
   const first = await client.pid();
-  // nobody answers: the check is waited for
+  // the server does not answer, so the client waits for the check
   cluster.freeze();
   t.after(() => cluster.thaw());
   client.send(query("select 'passed'"));
@@ -82,7 +82,7 @@ test('the check of `server_check_query = <empty>` is an empty query that must be
   assert.equal(await client.pid(), first);
 });
 
-test('server_idle_timeout closes free servers, down to min_pool_size', async (t) => {
+test('server_idle_timeout closes idle servers, down to min_pool_size', async (t) => {
   const bouncer = await start(t, { server_idle_timeout: 0.2, min_pool_size: 1 });
   await use([await bouncer.login(t, 'db'), await bouncer.login(t, 'db'), await bouncer.login(t, 'db')]);
   await until('one server', async () => (await servers(bouncer)) === 1);
@@ -94,7 +94,7 @@ test('server_idle_timeout closes free servers, down to min_pool_size', async (t)
   await until('no server', async () => (await servers(bouncer)) === 0);
 });
 
-test('server_lifetime = 0: a server is used once', async (t) => {
+test('with server_lifetime = 0 a server is used once', async (t) => {
   const bouncer = await start(t, { server_lifetime: 0 });
   const client = await bouncer.login(t, 'db');
   const pids = [await client.pid(), await client.pid(), await client.pid()];
@@ -102,7 +102,7 @@ test('server_lifetime = 0: a server is used once', async (t) => {
   assert.ok(bouncer.logContains(/closing because: server lifetime over/));
 });
 
-test('a pool that was made smaller closes what is too many', async (t) => {
+test('a pool whose size is lowered closes its surplus of servers', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: { db: cluster.connectionString() },
     settings: { pool_mode: 'transaction', default_pool_size: 3 },

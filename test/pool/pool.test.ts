@@ -1,4 +1,4 @@
-/** Whom a pool lends its servers to, when it opens and closes them, and what waiters are told: without any PostgreSQL. */
+/** How a pool lends, opens and closes its servers, and what its waiters are told, without PostgreSQL. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pool } from '../../src/pool/pool.ts';

@@ -1,4 +1,4 @@
-/** What becomes of a pool's servers when the nodes of its cluster change. */
+/** A pool's servers when the nodes of its cluster change: which are closed at once, which later, and which stay. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pool } from '../../src/pool/pool.ts';

@@ -1,3 +1,4 @@
+/** How names of servers become addresses: caching, failures, and names in doubt. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
@@ -43,7 +44,7 @@ function setUp(
   };
 }
 
-test('one lookup for all who ask; its addresses are used in turn', async (t) => {
+test('concurrent callers share one lookup, and its addresses are used in turn', async (t) => {
   const { resolver, asked } = setUp(t);
   const both = [resolver.resolve('db'), resolver.resolve('db')];
   assert.equal(asked.length, 1);
@@ -58,7 +59,7 @@ test('one lookup for all who ask; its addresses are used in turn', async (t) => 
   assert.equal(resolver.pending, 0);
 });
 
-test('a name whose server is in doubt is asked for again, at most once a second', async (t) => {
+test('a name whose server is in doubt is looked up again, at most once a second', async (t) => {
   const { resolver, asked, changes, pass } = setUp(t);
   const first = resolver.resolve('db');
   asked[0]!.answer(['10.0.0.1']);
@@ -84,7 +85,7 @@ test('a name whose server is in doubt is asked for again, at most once a second'
   assert.equal(asked.length, 2);
 });
 
-test('an answer is used for dns_max_ttl, and then told of when an address vanished', async (t) => {
+test('addresses are used for dns_max_ttl, and vanished ones are reported after it', async (t) => {
   const { resolver, asked, changes, pass } = setUp(t);
   const first = resolver.resolve('db');
   asked[0]!.answer(['10.0.0.1', '10.0.0.2']);
@@ -114,7 +115,7 @@ test('a failure is remembered for dns_nxdomain_ttl', async (t) => {
   assert.deepEqual(await again, ['10.0.0.9']);
 });
 
-test('what was right before is used while nobody can be asked', async (t) => {
+test('the old addresses are used while lookups fail', async (t) => {
   const { resolver, asked, changes, pass } = setUp(t);
   const first = resolver.resolve('db');
   asked[0]!.answer(['10.0.0.1']);
@@ -126,7 +127,7 @@ test('what was right before is used while nobody can be asked', async (t) => {
   assert.deepEqual(changes, []);
 });
 
-test('a lookup that never ends holds up neither its own name for long nor any other', async (t) => {
+test('a lookup that never ends delays its own name for a moment, and no other name', async (t) => {
   const { resolver, asked, pass } = setUp(t);
   const first = resolver.resolve('db');
   asked[0]!.answer(['10.0.0.1']);
@@ -139,7 +140,7 @@ test('a lookup that never ends holds up neither its own name for long nor any ot
   assert.deepEqual(await stale, ['10.0.0.1']);
 });
 
-test('maintenance asks again for names in use and forgets the others', async (t) => {
+test('maintenance looks up names in use again and forgets the others', async (t) => {
   const { resolver, asked, changes, pass } = setUp(t);
   const known = [resolver.resolve('used'), resolver.resolve('unused')];
   for (const each of asked) each.answer(['10.0.0.1']);
@@ -161,7 +162,7 @@ test('maintenance asks again for names in use and forgets the others', async (t)
   );
 });
 
-test("the system's lookup knows the hosts file, also when many ask at once", async () => {
+test("the system's lookup reads the hosts file, also for many callers at once", async () => {
   const resolver = new Resolver({
     ttls: () => ({ dns_max_ttl: 0, dns_nxdomain_ttl: 0 }),
     onChange: () => {},
@@ -172,7 +173,7 @@ test("the system's lookup knows the hosts file, also when many ask at once", asy
   }
 });
 
-test('an address that refuses is not the last word', async (t) => {
+test('after an address that refuses, the next one is tried', async (t) => {
   const server = createServer((socket) => socket.end()).listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.after(() => server.close());
@@ -201,7 +202,7 @@ test('an address that refuses is not the last word', async (t) => {
   await assert.rejects(nowhere, /connect failed: .*ECONNREFUSED/);
 });
 
-test('a pinned name keeps its addresses, and is looked up again when it is let go', async (t) => {
+test('a pinned name keeps its addresses until it is unpinned, and is looked up again then', async (t) => {
   const { resolver, asked, changes, pass } = setUp(t);
   const first = resolver.resolve('db');
   asked[0]!.answer(['10.0.0.1']);

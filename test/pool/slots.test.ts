@@ -1,10 +1,11 @@
+/** Places for work that only so many may do at a time. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Slots } from '../../src/pool/slots.ts';
 
 const never = new AbortController().signal;
 
-test('who finds no place waits, first come, first served', async () => {
+test('those that find no free place wait, first come, first served', async () => {
   const slots = new Slots();
   await slots.take(1, never);
   const order: number[] = [];
@@ -18,7 +19,7 @@ test('who finds no place waits, first come, first served', async () => {
   assert.deepEqual(order, [1, 2]);
 });
 
-test('who gives up has no place, and takes none away', async () => {
+test('a waiter that gives up gets no place, and takes none from others', async () => {
   const slots = new Slots();
   await slots.take(1, never);
   const patience = new AbortController();

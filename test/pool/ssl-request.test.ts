@@ -1,4 +1,4 @@
-/** Whatever answers an SSLRequest without being a PostgreSQL server: why there is no connection, in pgbouncer's words. */
+/** Wrong answers to an SSLRequest, and the reasons that the log gives for them, in pgbouncer's words. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
@@ -12,7 +12,7 @@ const ANSWERS = [
   { answer: 'SR', reason: 'received unencrypted data after SSL response' },
 ];
 
-test('an SSLRequest that is not answered as it should be', async (t) => {
+test('a wrong answer to an SSLRequest ends the attempt with a reason', async (t) => {
   for (const { answer, reason } of ANSWERS) {
     const server = createServer((socket) => {
       socket.on('error', () => {});

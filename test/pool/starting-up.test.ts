@@ -1,3 +1,4 @@
+/** Clients of a server that is starting up. */
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -5,7 +6,7 @@ import { test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 
-test('a client waits on while its server refuses logins because it is starting up', async (t) => {
+test('a client keeps waiting while its server refuses logins because it is starting up', async (t) => {
   const cluster = await Cluster.start(t);
   const bouncer = await Bouncer.start(t, {
     databases: { dev: cluster.connectionString() },
@@ -14,7 +15,7 @@ test('a client waits on while its server refuses logins because it is starting u
   const client = await bouncer.connect();
   await client.query('SELECT 1');
   await cluster.stop();
-  // it stays in recovery, without letting anybody in
+  // it stays in recovery and accepts no logins
   await cluster.server.writeDataFile('standby.signal', '');
   cluster.server.settings['hot_standby'] = 'off';
   await cluster.start();
