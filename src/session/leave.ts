@@ -1,15 +1,14 @@
+/** The end of a client: its last words, its server, and its socket. */
 import type { ClientError } from '../wire/errors.ts';
 import type { Client } from './client.ts';
 
-/** The end of a client: what is told to whom, and what becomes of its server. */
-
 /**
- * How long the socket of a client that is gone stays open for what it has not taken yet: the rest of a result, or an error.
- * A client that reads nothing gets no more than that; in ms.
+ * How long (ms) the socket of a client that has gone stays open for bytes that it has not taken yet: the rest of a result, or
+ * an error.
  */
 export const LINGER_MS = 2000;
 
-/** `Client.close`, which says what the parameters are. */
+/** The handler of Client.close, which documents the parameters. */
 export function leave(
   client: Client,
   reason: string,
@@ -19,7 +18,7 @@ export function leave(
   const wasUnknown =
     client.gate.reason === 'login' && client.user === '' && client.login.cancelRequest === null;
   client.context.forget(client);
-  // who says nothing at all is a health check
+  // a connection on which nothing was sent is a health check
   if (client.context.config.settings.log_disconnections && !(wasUnknown && error === null)) {
     client.context.log.info(
       { client: client.id, event: 'client_close', reason },
@@ -35,7 +34,7 @@ export function leave(
   client.intake.clear();
   client.transcript.forget();
   if (client.socket.destroyed) return;
-  // In the middle of a server's message an error of ours would be taken for its rest.
+  // in the middle of a server's message, the client would take an error for its rest
   if (error === null || client.replies.isCut) client.socket.destroySoon();
   else sayLast(client, error);
   if (!client.socket.destroyed) linger(client);
@@ -43,13 +42,13 @@ export function leave(
 
 function sayLast({ socket }: Client, error: ClientError): void {
   socket.end(error.encode());
-  // closed with something unread, the kernel would send a reset, and the client would not see the error
+  // if the socket were closed with bytes unread, the kernel would send a reset, and the client would not see the error
   socket.resume();
 }
 
-/** The socket goes when everything has been taken and the other side has closed, or else when its time is over. */
+/** The socket is destroyed when everything has been taken and the other side has closed, or after LINGER_MS. */
 function linger({ socket, context }: Client): void {
-  // it still has a descriptor, and counts in max_client_conn
+  // it still has a descriptor, so it counts in max_client_conn
   if (socket.writableLength > 0) context.lingering.add(socket);
   const timer = setTimeout(() => socket.destroy(), LINGER_MS);
   timer.unref();
@@ -62,12 +61,12 @@ function linger({ socket, context }: Client): void {
 function abandonServer(client: Client, reason: string | null): void {
   const { server, outstanding } = client;
   if (server === null) return;
-  // or else its settings are just being applied
+  // otherwise the server is just getting the client's settings
   const isLinked = server.user === client;
   const { inTransaction } = client;
   client.loan.end();
   server.detach();
-  // what it sends now would be written over what the client has still to take
+  // bytes that the client has not taken yet are in the read buffer of the server
   if (!client.replies.isUnsent) server.socket.resume();
   if (client.replication !== 'none') {
     server.close('replication client was closed');
@@ -87,7 +86,7 @@ function abandonServer(client: Client, reason: string | null): void {
   outstanding.clear();
 }
 
-/** Why nobody else can have its server, in pgbouncer's words. */
+/** Why no other client can have the server, in pgbouncer's words. */
 function leftBehind({ outstanding }: Client, inTransaction: boolean): string {
   if (!outstanding.empty) return 'client disconnected with query in progress';
   if (inTransaction) return 'client disconnect while server was not ready';

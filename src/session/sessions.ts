@@ -1,3 +1,4 @@
+/** The set of all clients, and the context and handlers that each of them gets. */
 import type { Socket } from 'node:net';
 import type { Functions } from '../functions/functions.ts';
 import type { Database } from '../pool/database.ts';
@@ -51,9 +52,9 @@ export class Sessions implements ClientContext {
   /** the texts that clients sent of statements that user functions have rewritten; no server has them */
   readonly originals = new StatementRegistry();
   readonly clients = new Set<Client>();
-  /** those on the admin database, each of whom counts for its user */
+  /** clients of the admin database: each counts for its user */
   readonly onConsole = new Set<Client>();
-  /** sockets of clients that are gone and have not taken what they were sent (leave.ts) */
+  /** sockets of clients that have gone and have not taken all that they were sent (leave.ts) */
   readonly lingering = new Set<Socket>();
   readonly cancelKeys = new CancelKeys<Client>();
   readonly lifecycle: LifecycleView;
@@ -104,7 +105,7 @@ export class Sessions implements ClientContext {
     return client;
   }
 
-  /** A client is gone; what was counted for it is given back. */
+  /** A client has gone, and no longer counts. */
   forget(client: Client): void {
     this.clients.delete(client);
     this.cancelKeys.delete(client.login.cancelKey);
@@ -123,7 +124,7 @@ export class Sessions implements ClientContext {
     return this.clients.size + this.lingering.size;
   }
 
-  /** Whether anybody is here besides operators on the console, who may watch to the end. */
+  /** Whether there are clients besides operators on the console, who may watch to the end. */
   get hasUsers(): boolean {
     for (const client of this.clients) if (!client.isConsole) return true;
     return false;
@@ -138,8 +139,8 @@ export class Sessions implements ClientContext {
   }
 
   /**
-   * Disconnects the clients of a database, or all but operators: those stay until the process is gone. With an entry that was
-   * removed go those who logged in to it as well, wherever they were moved: there are no functions for them any more.
+   * Disconnects the clients of a database, or (null) all but operators, who stay until the process ends. If an entry was removed,
+   * the clients that logged in to it are disconnected too, wherever they were moved: their functions are gone.
    */
   drop(database: Database | null, error: ClientError): void {
     for (const client of [...this.clients]) {
@@ -158,15 +159,15 @@ export class Sessions implements ClientContext {
     else this.#console.enter(client);
   }
 
-  /** It is on the console from now on. */
+  /** The client is on the console from now on. */
   countOnConsole(client: Client): void {
     this.onConsole.add(client);
     this.directory.users.get(client.user).enter();
   }
 }
 
-/** What the admin database needs of whoever implements it. */
+/** The admin database, as sessions see it. */
 export interface AdminConsole {
-  /** A client has authenticated to the admin database: it is welcomed, or refused for want of rights. */
+  /** A client has authenticated to the admin database: it is welcomed, or refused if it has no rights there. */
   enter(client: Client): void;
 }

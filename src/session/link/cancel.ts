@@ -1,3 +1,7 @@
+/**
+ * CancelRequests ("Canceling Requests in Progress"). Each comes on a connection of its own, carries the key of the client whose
+ * query is to be cancelled, and gets no answer, whatever becomes of it.
+ */
 import { sendCancel } from '../../pool/connect.ts';
 import { poolSize } from '../../pool/limits.ts';
 import { markKey, nextHop, peerOf } from '../../pool/peers.ts';
@@ -10,10 +14,7 @@ import type { CancelKey } from './cancel-keys.ts';
 import { answerError } from '../query/reject.ts';
 import { dropHeld } from '../relay/requests.ts';
 
-/**
- * A CancelRequest: a connection of its own that carries the key of the client whose query is to be cancelled. It gets no
- * answer ("Canceling Requests in Progress"), whatever becomes of it.
- */
+/** Delivers a request: to the server of the client that has this key, or to the peer that has issued it. */
 export function forwardCancel(requester: Client, pid: number, secret: Buffer): void {
   const { config, peers, cancelKeys } = requester.context;
   const { peer_id: ownId, cancel_wait_timeout: timeout } = config.settings;
@@ -35,7 +36,7 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
       signal,
     );
   }
-  // on its way here the last bits may have changed
+  // peers that passed the request on have changed the last bits
   markKey(key, ownId);
   const target = cancelKeys.find(key.toString('latin1'));
   if (target === undefined) return requester.close('failed cancel request');
@@ -50,10 +51,10 @@ export function issueCancelKey(client: Client, secretBytes: number): CancelKey {
   return key;
 }
 
-/** The requester stays until it is known what has become of the request. */
+/** Logs the outcome. The requester's connection stays open until then. */
 function report(requester: Client, outcome: Promise<string>, signal: AbortSignal): void {
   outcome.then(
-    (what) => requester.close(what),
+    (reason) => requester.close(reason),
     (error: Error) => {
       requester.context.log.warn(
         { client: requester.id },
@@ -87,7 +88,7 @@ async function cancel(
   request.aimAt(pool);
   return await pool.cancels.inTurn(limit(pool), signal, async () => {
     const { server } = target;
-    // Without anything outstanding the cancel would hit the next query, or another client's.
+    // with nothing outstanding, the cancel would hit the next query, or another client's
     if (server === null || !isRunning(target)) return cancelHeld(target);
     server.cancelBegins();
     try {
@@ -104,7 +105,7 @@ async function cancel(
   });
 }
 
-/** Its query may be held back while the server is brought to its settings, or while the user functions are asked. */
+/** A query that is held while the server gets the client's settings, or while user functions are asked, is cancelled here. */
 function cancelHeld(target: Client): string {
   const { gate } = target;
   const isHeld = !gate.isOpen && gate.reason !== 'answers' && target.intake.held.length > 0;
@@ -122,11 +123,11 @@ function limit(pool: Pool): number {
   return 2 * poolSize(pool);
 }
 
-/** The message that is held has not left the proxy yet: it gets an error, and no server sees it. */
+/** Answers the message that is held with an error. No server sees it. */
 export function takeBack(client: LoggedInClient): void {
   client.question.takeCancel();
   const type = client.intake.held[0];
-  // a Sync can't be cancelled: its answer says that nothing runs
+  // a Sync can't be cancelled: nothing runs when it is answered
   if (type === undefined || type === Frontend.Sync) return;
   dropHeld(client);
   const error = clientErrors.canceled();

@@ -1,16 +1,15 @@
+/**
+ * Finds out whether a client has set default_transaction_read_only itself. A server reports a SET of its client and a change of
+ * its configuration in the same way. The first must follow the client to other servers. The second must not: an operator makes
+ * the old writer read-only before a switchover, and clients that took the setting along could not write to the new one.
+ */
 import { runControl } from '../../pool/control.ts';
 import type { Server } from '../../pool/server.ts';
 import type { LoggedInClient } from '../client.ts';
 
-/**
- * Whose default_transaction_read_only it is. A server reports a SET of its client and a change of its configuration in the
- * same way. The first must follow the client to other servers. The second must not: an operator makes the old writer
- * read-only to end its time, and clients that took the setting along could not write to the new one.
- */
-
 const WHERE_FROM = "SELECT source FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'";
 
-/** Asks a server that its client has done with, and then gives it back. */
+/** Asks the server that the client no longer needs, and gives it back afterwards. */
 export function askReadOnly(client: LoggedInClient, server: Server): void {
   const { pool } = server;
   const { tracked } = client.context;
