@@ -7,9 +7,10 @@ import { Credentials } from './credentials.ts';
 import { Database } from './database.ts';
 import { clusterPart, cutName, NOT_FOR_FALLBACK, type ClusterPart } from './names.ts';
 import type { LifecycleView } from '../lifecycle.ts';
-import { Pool, type PoolSurroundings } from './pool.ts';
+import { Pool } from './pool.ts';
 import type { Resolver } from './resolver.ts';
 import type { Server } from './server.ts';
+import type { PoolSurroundings } from './surroundings.ts';
 import type { Turnover } from './turnover.ts';
 import { Users, type User } from './users.ts';
 

@@ -1,12 +1,12 @@
 /** The servers of one (database, user) pair: how they are lent to the clients that wait for them, and opened. */
 import type { LifecycleView } from '../lifecycle.ts';
-import type { DatabaseConfig, PoolMode } from '../config/config.ts';
+import type { PoolMode } from '../config/config.ts';
 import type { ClientError } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { isAlarm } from './alarms.ts';
 import { Cancels } from './cancels.ts';
-import type { Capacity, CountedPool } from './capacity.ts';
-import type { ConnectingPool, OpenServer } from './connect.ts';
+import type { Capacity } from './capacity.ts';
+import type { ConnectingPool } from './connect.ts';
 import type { Context } from './context.ts';
 import type { Credentials } from './credentials.ts';
 import { Fifo } from './fifo.ts';
@@ -17,37 +17,13 @@ import { Opener, type OpeningPool } from './opener.ts';
 import type { Resolver } from './resolver.ts';
 import { ServerSet } from './server-set.ts';
 import type { Server } from './server.ts';
+import { startupParameters } from './startup-parameters.ts';
+import type { PoolDatabase, PoolSurroundings } from './surroundings.ts';
 import type { Turnover, WaitingPool } from './turnover.ts';
 import { Upkeep, type KeptPool } from './upkeep.ts';
 import type { PausablePool } from './pause.ts';
 import type { User } from './users.ts';
 import type { DedicatedWaiter, Waiter, Waiting } from './waiter.ts';
-import type { SessionWatch } from './watch.ts';
-
-/** What all pools of the proxy share. */
-export interface PoolSurroundings {
-  readonly context: Context;
-  readonly resolver: Resolver;
-  readonly lifecycle: LifecycleView;
-  readonly capacity: Capacity;
-  readonly turnover: Turnover;
-  readonly connect: OpenServer;
-}
-
-/** What a pool needs of its database. */
-export interface PoolDatabase {
-  readonly name: string;
-  readonly config: DatabaseConfig;
-  readonly pools: ReadonlyMap<string, CountedPool>;
-  readonly watch: SessionWatch | null;
-  readonly isPrepared: boolean;
-  readonly paused: boolean;
-  readonly removed: boolean;
-  readonly clientCount: number;
-  enter(): void;
-  leave(): void;
-  noteUse(now: number): void;
-}
 
 export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool, PausablePool, WaitingPool {
   readonly context: Context;
@@ -158,16 +134,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
   }
 
   startupParameters(): [string, string][] {
-    const { config, name } = this.database;
-    const parameters: [string, string][] = [
-      ['user', this.credentials.user],
-      ['database', config.dbname ?? name],
-    ];
-    if (config.client_encoding) parameters.push(['client_encoding', config.client_encoding]);
-    if (config.datestyle) parameters.push(['datestyle', config.datestyle]);
-    if (config.timezone) parameters.push(['timezone', config.timezone]);
-    if (config.application_name) parameters.push(['application_name', config.application_name]);
-    return parameters;
+    return startupParameters(this.database, this.credentials.user);
   }
 
   // clients
