@@ -25,7 +25,7 @@ export interface ProbeEvents {
   /** ms within which an answer must come */
   deadlineMs(): number;
   onEvidence(evidence: Evidence): void;
-  /** The evidence is void. */
+  /** The question failed: earlier evidence no longer counts. */
   onFailure(failure: Failure): void;
 }
 
@@ -80,8 +80,8 @@ export class Probe {
    */
   renew(): void {
     this.#doubts++;
-    this.#attempt?.abort(new Error('evidence is void'));
-    this.#server?.close('evidence is void');
+    this.#attempt?.abort(new Error('superseded by a newer probe'));
+    this.#server?.close('superseded by a newer probe');
     this.kick();
   }
 

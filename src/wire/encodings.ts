@@ -1,6 +1,6 @@
-/** Names of encodings as PostgreSQL takes and reports them ("Supported Character Sets" in its manual). */
+/** Names of encodings, as PostgreSQL accepts and reports them ("Supported Character Sets" in its manual). */
 
-/** Canonical name, then its other spellings, all without case and punctuation. */
+/** The canonical name, then its other spellings in lower case and without punctuation. */
 const ENCODINGS: readonly (readonly [string, ...string[]])[] = [
   ['SQL_ASCII'],
   ['EUC_JP'],
@@ -50,12 +50,12 @@ const canonicalNames = new Map(
   ENCODINGS.flatMap(([name, ...others]) => [plain(name), ...others].map((each) => [each, name] as const)),
 );
 
-/** PostgreSQL's name of an encoding (`utf-8`: `UTF8`); a name that it does not know comes back as it is. */
+/** PostgreSQL's name of an encoding: `UTF8` for `utf-8`. A name that is not in the table is returned as it is. */
 export function canonicalEncoding(name: string): string {
   return canonicalNames.get(plain(name)) ?? name;
 }
 
-/** PostgreSQL compares letters and digits only, without case. */
+/** PostgreSQL compares only letters and digits, in any case. */
 function plain(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '');
 }

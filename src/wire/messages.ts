@@ -1,21 +1,17 @@
-import { Backend, Frontend, StartupCode } from './protocol.ts';
+/** Encodes and decodes the messages that the proxy itself makes or reads. The relays pass messages on without it. */
+import { STARTUP_HEAD_BYTES, writeHeader } from './frame.ts';
+import { Backend, Frontend, HEADER_BYTES, StartupCode } from './protocol.ts';
 
-/**
- * Encoders and decoders of the messages that the proxy itself makes or reads. Messages that are only passed on never
- * come through here: see session/relay.
- */
-
-/** A message from its type and payload parts. */
+/** A message from its type and its payload: bytes, strings (with a zero byte after each) and int32s. */
 export function message(type: number, ...parts: readonly (Buffer | string | number)[]): Buffer {
-  let size = 4;
+  let size = HEADER_BYTES;
   for (const part of parts) {
     size +=
       typeof part === 'string' ? Buffer.byteLength(part) + 1 : typeof part === 'number' ? 4 : part.length;
   }
-  const out = Buffer.allocUnsafe(size + 1);
-  out[0] = type;
-  out.writeInt32BE(size, 1);
-  let at = 5;
+  const out = Buffer.allocUnsafe(size);
+  writeHeader(out, type, size);
+  let at = HEADER_BYTES;
   for (const part of parts) {
     if (typeof part === 'string') {
       at += out.write(part, at);
@@ -36,7 +32,7 @@ export interface ErrorFields {
   readonly message: string;
   readonly detail?: string | null;
   readonly hint?: string | null;
-  /** of PostgreSQL's source, which drivers tell errors by */
+  /** function in PostgreSQL's source, by which drivers tell some errors apart */
   readonly routine?: string | null;
 }
 
@@ -56,7 +52,7 @@ export function noticeResponse(fields: ErrorFields): Buffer {
   return message(Backend.NoticeResponse, errorBody(fields));
 }
 
-/** The fields of an ErrorResponse or NoticeResponse payload, by letter; a cut payload gives what is there. */
+/** The fields of an ErrorResponse or NoticeResponse payload, by letter. Of a cut payload it gives the whole fields. */
 export function parseErrorFields(payload: Buffer): Map<string, string> {
   const fields = new Map<string, string>();
   let at = 0;
@@ -82,7 +78,7 @@ export function backendKeyData(pid: number, key: Buffer): Buffer {
   return message(Backend.BackendKeyData, pid, key);
 }
 
-/** NegotiateProtocolVersion: the newest minor version that is supported and the `_pq_.` options that are unknown. */
+/** NegotiateProtocolVersion. @param version newest minor version supported @param unknownOptions `_pq_.` options */
 export function negotiateProtocolVersion(version: number, unknownOptions: readonly string[]): Buffer {
   return message(Backend.NegotiateProtocolVersion, version, unknownOptions.length, ...unknownOptions);
 }
@@ -114,10 +110,10 @@ export function describeStatement(name: string): Buffer {
 
 /** An untyped packet of the start-up phase: length, code, rest. */
 function startupPacket(code: number, body: Buffer): Buffer {
-  const out = Buffer.allocUnsafe(8 + body.length);
+  const out = Buffer.allocUnsafe(STARTUP_HEAD_BYTES + body.length);
   out.writeInt32BE(out.length, 0);
   out.writeInt32BE(code, 4);
-  body.copy(out, 8);
+  body.copy(out, STARTUP_HEAD_BYTES);
   return out;
 }
 
@@ -137,7 +133,7 @@ export function cancelRequest(pid: number, key: Buffer): Buffer {
 
 export const SSL_REQUEST = startupPacket(StartupCode.Ssl, Buffer.alloc(0));
 
-/** Reads consecutive NUL-terminated strings. */
+/** The string that begins at `at` and ends before a zero byte, and the position after that; null: there is none. */
 export function cString(buffer: Buffer, at: number): { text: string; next: number } | null {
   const end = buffer.indexOf(0, at);
   return end < 0 ? null : { text: buffer.toString('utf8', at, end), next: end + 1 };
@@ -150,10 +146,10 @@ export function parseParameterStatus(payload: Buffer): { name: string; value: st
   return name && value ? { name: name.text, value: value.text } : null;
 }
 
-/** Behind a column's name: table, column, type, its size, its modifier, and the format. */
+/** After a column's name: table, column, type, its size, its modifier, and the format. */
 const COLUMN_BYTES = 4 + 2 + 4 + 2 + 4 + 2;
 
-/** The names of the columns of a RowDescription payload; null: it is none. */
+/** The names of the columns in a RowDescription payload; null: it is malformed. */
 export function parseColumns(payload: Buffer): string[] | null {
   if (payload.length < 2) return null;
   const columns: string[] = [];
@@ -168,15 +164,15 @@ export function parseColumns(payload: Buffer): string[] | null {
 }
 
 /**
- * The columns of a RowDescription payload as PostgreSQL compares them when it plans a prepared statement anew: names, types
- * and their modifiers. It is bytes in a string, to be compared.
+ * The names, types and type modifiers in a RowDescription payload, which PostgreSQL compares when it plans a prepared
+ * statement again. The string is only good for comparison.
  */
 export function resultShape(payload: Buffer): string {
   let shape = '';
   for (let at = 2; at < payload.length;) {
     const end = payload.indexOf(0, at);
     if (end < 0) break;
-    // the column's table and its number there come between
+    // the column's table and its number there are left out
     shape += payload.toString('latin1', at, end + 1);
     shape += payload.toString('latin1', end + 7, end + 11) + payload.toString('latin1', end + 13, end + 17);
     at = end + 1 + COLUMN_BYTES;
@@ -184,7 +180,7 @@ export function resultShape(payload: Buffer): string {
   return shape;
 }
 
-/** The values of a DataRow payload, as text; null: it is none. */
+/** The values in a DataRow payload, as text; null: it is malformed. */
 export function parseRow(payload: Buffer): (string | null)[] | null {
   if (payload.length < 2) return null;
   const values: (string | null)[] = [];

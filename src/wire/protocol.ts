@@ -1,6 +1,6 @@
 /**
- * Message type bytes of protocol 3 ("Message Formats" in PostgreSQL's manual), as numbers, because the relay compares
- * them to bytes of a Buffer. One letter can mean different things in the two directions, hence the two tables.
+ * Constants of protocol 3 ("Message Formats" in PostgreSQL's manual). Types of messages are numbers, because the relays
+ * compare them to bytes. A letter can mean different messages in the two directions, hence two tables.
  */
 
 /** Messages that a client sends. */
@@ -56,10 +56,10 @@ export const TxStatus = {
   Failed: 0x45, // E
 } as const;
 
-/** A message's header: type byte and int32 length, the length counting itself but not the type. */
+/** Size of a message's header: a type byte and an int32 length, which counts itself but not the type. */
 export const HEADER_BYTES = 5;
 
-/** Codes that stand where a StartupMessage has its protocol version. */
+/** Codes of start-up packets, in the place of a StartupMessage's protocol version. */
 export const StartupCode = {
   V2: 0x00020000,
   V3: 0x00030000,
@@ -68,8 +68,8 @@ export const StartupCode = {
   Gss: 80877104,
 } as const;
 
-/** The newest minor version of protocol 3 that is spoken here: 3.2 (PostgreSQL 18), with cancel keys of up to 256 bytes. */
+/** The newest minor version of protocol 3 that is supported: 3.2 (PostgreSQL 18), with cancel keys of up to 256 bytes. */
 export const NEWEST_MINOR = 2;
 
-/** The longest StartupMessage that PostgreSQL takes (MAX_STARTUP_PACKET_LENGTH). */
+/** The longest StartupMessage that PostgreSQL accepts (MAX_STARTUP_PACKET_LENGTH), in bytes. */
 export const MAX_STARTUP_BYTES = 10_000;

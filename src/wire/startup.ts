@@ -1,26 +1,27 @@
+/** Parses the packets of the start-up phase, which have no type. */
 import { TERMINATE, cString } from './messages.ts';
 import { BAD_HEADER, frameSize, INCOMPLETE, ANY_SIZE, STARTUP_HEAD_BYTES, startupSize } from './frame.ts';
 import { StartupCode } from './protocol.ts';
 
-/** What a client may send before it is logged in ("Start-up", "SSL Session Encryption", "Canceling Requests"). */
+/** A packet that a client may send before its login ("Start-up", "SSL Session Encryption", "Canceling Requests"). */
 export type StartupPacket =
   | { readonly kind: 'ssl' }
   | { readonly kind: 'gss' }
   | { readonly kind: 'cancel'; readonly pid: number; readonly key: Buffer }
   | { readonly kind: 'startup'; readonly minor: number; readonly parameters: ReadonlyMap<string, string> }
   | { readonly kind: 'old' }
-  /** a client that leaves before it has said anything */
+  /** the client leaves before it has sent anything else */
   | { readonly kind: 'terminate' }
   | { readonly kind: 'bad'; readonly reason: string };
 
 /**
- * The first packet in `bytes` and its length, or null when it is not complete yet. A packet that can't be one is `bad`,
- * as soon as its first eight bytes tell.
+ * The first packet in `bytes` and its length in bytes; null: it has not arrived in full. A malformed packet is `bad`, as soon
+ * as its first eight bytes show that.
  */
 export function parseStartup(bytes: Buffer): { packet: StartupPacket; length: number } | null {
   if (isTerminate(bytes)) return { packet: { kind: 'terminate' }, length: TERMINATE.length };
   if (mayBeTerminate(bytes)) return null;
-  // the length begins with a zero: anything else is the type of a message, which would come after the login
+  // a length begins with a zero byte: anything else is the type of a message, which is not allowed before the login
   if (bytes.length > 0 && bytes[0] !== 0) return bad(bytes, misplaced(bytes));
   const length = startupSize(bytes);
   if (length === BAD_HEADER) return bad(bytes, badHeader(bytes));
@@ -33,7 +34,7 @@ export function isTerminate(bytes: Buffer): boolean {
   return bytes.length >= TERMINATE.length && bytes.subarray(0, TERMINATE.length).equals(TERMINATE);
 }
 
-/** Whether `bytes` are the beginning of a Terminate message whose end has not come. */
+/** Whether `bytes` are the beginning of a Terminate message whose end has not arrived. */
 export function mayBeTerminate(bytes: Buffer): boolean {
   const { length } = bytes;
   return length > 0 && length < TERMINATE.length && TERMINATE.subarray(0, length).equals(bytes);
@@ -43,7 +44,7 @@ function bad(bytes: Buffer, reason: string): { packet: StartupPacket; length: nu
   return { packet: { kind: 'bad', reason }, length: bytes.length };
 }
 
-/** pgbouncer's words, with the bytes as it writes them. */
+/** pgbouncer's wording, with the bytes in the form that it gives them. */
 function badHeader(bytes: Buffer): string {
   return `bad packet header: '${bytes.toString('hex', 0, STARTUP_HEAD_BYTES)}'`;
 }
@@ -93,9 +94,9 @@ function parseParameters(bytes: Buffer, minor: number): StartupPacket {
 }
 
 /**
- * Settings in the `options` startup parameter. pgbouncer takes `-c name=value`, `-cname=value` and `--name=value`, with
- * backslash escapes; anything else is an error.
- * @returns the settings, or null where the text has another form
+ * The settings in the start-up parameter `options`. As in pgbouncer its forms are `-c name=value`, `-cname=value` and
+ * `--name=value`, with backslash escapes.
+ * @returns null: the text has another form
  */
 export function parseOptions(text: string): Map<string, string> | null {
   const words = splitOptions(text);
@@ -113,7 +114,7 @@ export function parseOptions(text: string): Map<string, string> | null {
     }
     const equals = word.indexOf('=');
     if (equals <= 0) return null;
-    // PostgreSQL takes a dash for an underscore in names that come this way
+    // PostgreSQL reads a dash as an underscore in these names
     settings.set(word.slice(0, equals).replaceAll('-', '_'), word.slice(equals + 1));
   }
   return settings;

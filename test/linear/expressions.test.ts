@@ -1,6 +1,6 @@
 /**
- * Every regular expression of the proxy takes time by the length of what it is given: for n and 2n the steps of a
- * backtracking engine are counted, on texts that are made from the expression itself with one part repeated.
+ * Every regular expression of the proxy takes time that is linear in the length of its input. The steps of a backtracking
+ * engine are counted for lengths n and 2n, on texts made from the expression itself with one part repeated.
  */
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { ENOUGH, fits, Steps } from '../support/regex-steps.ts';
 
 const SOURCE = join(import.meta.dirname, '..', '..', 'src');
 
-/** Where nobody foreign has a say: the operator's own files and command line, and what is not the proxy. */
+/** Files without foreign input: they read the operator's own files and command line, or run outside the proxy. */
 const OWN =
   /^(?:cli|config)\/|^functions\/build\/(?:bundle|bundlers|sources|source-file|watch)\.ts|^platform\/reaper\.ts/;
 

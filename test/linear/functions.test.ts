@@ -1,6 +1,6 @@
 /**
- * What is given foreign text or lists does twice the work for twice the length, and not four times: counted with up to
- * 1 MB, or 20,000 elements. Whoever adds a parser of foreign input adds a line here.
+ * Every function that is given foreign text or a foreign list does twice the work for twice the length. The work is counted,
+ * with up to 1 MB or 20,000 elements. A new parser of foreign input gets a line here.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -40,7 +40,7 @@ import { parseOptions, parseStartup } from '../../src/wire/startup.ts';
 import { startup } from '../support/raw.ts';
 import { workOf } from '../support/work.ts';
 
-/** Parts that make some scanner go back: what opens and is not closed, what nearly ends, what is skipped. */
+/** Parts that make some scanner go back: openings without an end, beginnings of an end, text that is skipped. */
 const PARTS = [
   ...[' ', '\n', 'x', '0', ';', '*', '/', '-', '$', '"', "'", '\\', '(', ',', '=', '\u0001', '\u202e', 'é'],
   ...['/*', '/*x', '*/', '--', '$a', '$a$', "''", '""', '\\ ', '-c ', 'a=', 'a=,', ' ;', '; ', '(/*', 'E\\'],
@@ -74,7 +74,7 @@ const messages = (type: string, body: string) => (size: number) => {
   return Buffer.alloc(Math.ceil(size / one.length) * one.length, one);
 };
 
-/** name: what is done with an input, and the inputs by size */
+/** functions by name */
 const TEXT: Record<string, (text: string) => unknown> = {
   parseStatement,
   parseOptions,
@@ -153,7 +153,7 @@ const LISTS: Record<string, (count: number) => void> = {
     for (let i = 0; i < count; i++) queue.add({});
     while (queue.first !== undefined) queue.delete(queue.first);
   },
-  'a queue: who came last leaves first': (count) => {
+  'a queue: last in, first out': (count) => {
     const queue = new Fifo<object>();
     const items = Array.from({ length: count }, () => ({}));
     for (const item of items) queue.add(item);
@@ -175,29 +175,29 @@ const LISTS: Record<string, (count: number) => void> = {
   },
 };
 
-/** More than twice is allowed for what grows in steps, as a list's memory does. */
+/** Allows a little more than twice the work, for memory that grows in steps. */
 function assertLinear(what: string, one: number, two: number): void {
   assert.ok(two <= 2.5 * one + 5_000, `${what}: ${one} steps, and ${two} for twice as much`);
 }
 
 const SIZE = 512 * 1024;
 
-test('scanners of text are linear', () => {
+test('every scanner of text is linear', () => {
   for (const [name, scan] of Object.entries(TEXT)) {
     const starts = READS_STATEMENTS.has(name) ? STATEMENT_STARTS : [''];
-    // all of them together: one that is quadratic outweighs all others by far
+    // all inputs together: a quadratic one outweighs all others by far
     const all = (size: number): number => {
       const inputs = [...texts(starts)].map((text) => text(size));
       return workOf(() => {
         for (const input of inputs) scan(input);
       });
     };
-    // with little first, so that what is quadratic fails and does not hang
+    // short ones first, so that a quadratic function fails and does not hang
     for (const size of [2_000, 16_000]) assertLinear(name, all(size), all(2 * size));
   }
 });
 
-test('scanners of bytes are linear', () => {
+test('every scanner of bytes is linear', () => {
   for (const [name, [scan, make]] of Object.entries(BYTES)) {
     const [small, large] = [make(SIZE), make(2 * SIZE)];
     assertLinear(
@@ -208,7 +208,7 @@ test('scanners of bytes are linear', () => {
   }
 });
 
-test('lists that others can make longer take constant work for each step', () => {
+test('lists that foreign input makes longer take constant work for each step', () => {
   for (const [name, work] of Object.entries(LISTS))
     assertLinear(
       name,

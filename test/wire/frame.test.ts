@@ -113,7 +113,7 @@ test('a bad length is reported at its header however the stream is cut, and noth
   );
 });
 
-test('the walk through a buffer finds the borders that the reader finds, and the message that is cut', () => {
+test('a walk through a buffer finds the messages that the reader finds, and then the one that is cut', () => {
   fc.assert(
     fc.property(payloads, fc.nat(), (bodies, seed) => {
       const messages = messagesOf(bodies);
@@ -150,7 +150,7 @@ test('random bytes neither hang nor throw', () => {
   );
 });
 
-test('what a reader has left is the bytes after the messages that were taken', () => {
+test('a reader gives back the bytes after the messages that were taken', () => {
   fc.assert(
     fc.property(payloads, fc.nat(8), (bodies, taken) => {
       const messages = messagesOf(bodies);

@@ -16,7 +16,7 @@ import {
 const text = fc.string({ unit: 'grapheme' }).map((each) => each.replaceAll('\0', ''));
 const filled = text.filter((each) => each !== '');
 
-test('a message’s length counts itself and its parts, not its type', () => {
+test('the length in a message counts itself and the payload, and not the type', () => {
   fc.assert(
     fc.property(fc.array(fc.oneof(text, fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }))), (parts) => {
       const bytes = message(0x51, ...parts);
@@ -26,7 +26,7 @@ test('a message’s length counts itself and its parts, not its type', () => {
   );
 });
 
-test('error fields are read as they were written, and cut anywhere without throwing', () => {
+test('error fields are read as they were written, and a cut payload does not throw', () => {
   fc.assert(
     fc.property(filled, filled, filled, fc.nat(), (said, detail, hint, cut) => {
       const payload = errorResponse({
@@ -49,7 +49,7 @@ test('error fields are read as they were written, and cut anywhere without throw
   );
 });
 
-test('a parameter status is read as it was written; half of one is none', () => {
+test('a ParameterStatus is read as it was written, and a cut one is null', () => {
   fc.assert(
     fc.property(text, text, fc.nat(), (name, value, cut) => {
       const payload = parameterStatus(name, value).subarray(5);
@@ -59,7 +59,7 @@ test('a parameter status is read as it was written; half of one is none', () => 
   );
 });
 
-test('random bytes make none of the readers throw', () => {
+test('random bytes make no reader throw', () => {
   fc.assert(
     fc.property(fc.uint8Array(), (bytes) => {
       parseErrorFields(Buffer.from(bytes));
@@ -70,7 +70,7 @@ test('random bytes make none of the readers throw', () => {
   );
 });
 
-test('rows and columns are read, NULL included, and cut ones are none', () => {
+test('rows and columns are read, NULL included, and cut ones are null', () => {
   const column = (name: string): Buffer => Buffer.concat([Buffer.from(`${name}\0`), Buffer.alloc(18)]);
   const columns = Buffer.concat([Buffer.from([0, 2]), column('a'), column('ü')]);
   assert.deepEqual(parseColumns(columns), ['a', 'ü']);
@@ -80,7 +80,7 @@ test('rows and columns are read, NULL included, and cut ones are none', () => {
   for (let end = 0; end < columns.length; end++) assert.equal(parseColumns(columns.subarray(0, end)), null);
 });
 
-test('errors of the proxy’s own say 08P01 as pgbouncer’s do, and are fatal', () => {
+test('the errors that pgbouncer has are 08P01 and fatal, as there', () => {
   const fields = (error: { encode(): Buffer }): Record<string, string> =>
     Object.fromEntries(parseErrorFields(error.encode().subarray(5)));
   for (const error of [

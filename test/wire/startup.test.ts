@@ -1,3 +1,4 @@
+/** Start-up packets are read the same wherever they are cut, and malformed ones are reported. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -7,7 +8,7 @@ import { parseOptions, parseStartup } from '../../src/wire/startup.ts';
 const text = fc.string({ minLength: 1, maxLength: 20 }).filter((each) => !each.includes('\0'));
 const parameters = fc.uniqueArray(fc.tuple(text, text), { selector: ([name]) => name, maxLength: 8 });
 
-test('no bytes make the parser throw, and what it takes it has', () => {
+test('no bytes make the parser throw, and no packet is longer than the bytes that are there', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 400 }), (bytes) => {
       const found = parseStartup(Buffer.from(bytes));
@@ -17,7 +18,7 @@ test('no bytes make the parser throw, and what it takes it has', () => {
   );
 });
 
-test('random bytes behind a right length and a known code do not make it throw either', () => {
+test('random bytes after a valid length and a known code do not make it throw either', () => {
   const code = fc.constantFrom(0x20000, 0x30000, 0x30002, 0x40000, 80877102, 80877103, 80877104);
   fc.assert(
     fc.property(code, fc.uint8Array({ maxLength: 400 }), (which, body) => {
@@ -30,7 +31,7 @@ test('random bytes behind a right length and a known code do not make it throw e
   );
 });
 
-test('a start-up packet says the same wherever it is cut, and nothing before it is complete', () => {
+test('a start-up packet is read once it is complete, and never before', () => {
   fc.assert(
     fc.property(parameters, fc.constantFrom(0, 1, 2, 9999), fc.nat(), (pairs, minor, cut) => {
       const bytes = startupMessage(0x30000 | minor, pairs);
