@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
-import { HostChild, type ChildEvents } from '../../src/functions/sandbox/child.ts';
+import { SandboxChild, type ChildEvents } from '../../src/functions/sandbox/child.ts';
 import { encodeMessage, ReportReader, type Order } from '../../src/functions/sandbox/protocol.ts';
 import type { HostAnswer, HostCall, VersionCode } from '../../src/functions/sandbox/host.ts';
-import { ProcessHost } from '../../src/functions/sandbox/supervisor.ts';
+import { Supervisor } from '../../src/functions/sandbox/supervisor.ts';
 import type { LoadResult } from '../../src/functions/sandbox/load-result.ts';
 import { until, within } from '../support/wait.ts';
 
@@ -25,16 +25,16 @@ class Supervised {
   readonly accidents: string[] = [];
   stalls = 0;
   readonly excesses: string[] = [];
-  readonly host: ProcessHost;
+  readonly host: Supervisor;
   /** of how many children to come each is ended before it is ready */
   failStarts = 0;
   starts = 0;
 
   constructor(t: TestContext) {
-    this.host = new ProcessHost(
+    this.host = new Supervisor(
       () => {
         this.starts++;
-        const child = new HostChild(32);
+        const child = new SandboxChild(32);
         if (this.failStarts-- > 0) child.kill();
         return child;
       },
@@ -255,7 +255,7 @@ test('where no child comes up, calls and what is to be loaded wait for the next 
 function standIn(
   onBatch: (id: number, events: ChildEvents) => void,
   endedBy: NodeJS.Signals | null,
-): HostChild {
+): SandboxChild {
   let events: ChildEvents | null = null;
   const child = {
     isReady: true,
@@ -285,11 +285,11 @@ function standIn(
     cpuMs: () => 0,
     close: () => Promise.resolve(),
   };
-  return child as unknown as HostChild;
+  return child as unknown as SandboxChild;
 }
 
 /** Somebody has broken out in it: it answers batches with this text, whatever the protocol says. */
-function takenOver(text: string): HostChild {
+function takenOver(text: string): SandboxChild {
   const child = standIn((batchId, events) => {
     const bytes = encodeMessage({ kind: 'answers', batchId, heapBytes: 0, answers: text });
     // Without the heap's size, which the text has itself.
@@ -314,7 +314,7 @@ test('a call whose process ends by itself is run again alone, and blamed when th
   ] as const) {
     const killed: number[] = [];
     const children = Array.from({ length: ends }, () => standIn((_id, events) => events.onGone(), null));
-    const host = new ProcessHost(() => children.pop() ?? new HostChild(32), {
+    const host = new Supervisor(() => children.pop() ?? new SandboxChild(32), {
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => {},
@@ -339,7 +339,7 @@ for (const [ends, outcome] of [
   test(`a call whose process is ended ${ends} times from outside: ${outcome}`, async (t) => {
     const killed: number[] = [];
     const children = Array.from({ length: ends }, () => standIn((_id, events) => events.onGone(), 'SIGKILL'));
-    const host = new ProcessHost(() => children.pop() ?? new HostChild(32), {
+    const host = new Supervisor(() => children.pop() ?? new SandboxChild(32), {
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => {},
@@ -365,7 +365,7 @@ for (const [ends, outcome] of [
     const killed: number[] = [];
     let stalls = 0;
     const children = Array.from({ length: ends }, () => standIn(() => {}, null));
-    const host = new ProcessHost(() => children.pop() ?? new HostChild(32), {
+    const host = new Supervisor(() => children.pop() ?? new SandboxChild(32), {
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => stalls++,
@@ -403,8 +403,8 @@ for (const answers of [
 ]) {
   test(`a child that answers ${JSON.stringify(answers.slice(0, 80))} is ended`, async (t) => {
     const killed: number[] = [];
-    const children = [takenOver(answers), new HostChild(32)];
-    const host = new ProcessHost(() => children.shift()!, {
+    const children = [takenOver(answers), new SandboxChild(32)];
+    const host = new Supervisor(() => children.shift()!, {
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => {},

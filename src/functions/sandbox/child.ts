@@ -48,7 +48,7 @@ export interface ChildEvents {
 }
 
 /** A sandbox host process and the pipe to it. */
-export class HostChild {
+export class SandboxChild {
   readonly #child: ChildProcess;
   readonly #reader = new ReportReader(MESSAGE.answersBytes);
   #gone = false;

@@ -1,95 +1,127 @@
-import { HostChild } from './child.ts';
+/**
+ * The hosts of a proxy: one that all tenants share, several when there are many tenants, one each for tenants that have
+ * harmed others or take much, and one for calls that have cost others too much.
+ */
+import { PLACEMENT } from '../limits.ts';
 import type { SandboxHost } from './host.ts';
 import { InlineHost } from './inline-host.ts';
+import { emptyPlaces, ownPlace, sharedPlace, type Place } from './placement.ts';
 import { preludeScript } from './programs.ts';
-import { ProcessHost, type ProcessHostEvents } from './supervisor.ts';
-import type { Excess } from './shares.ts';
-import { PLACEMENT } from '../limits.ts';
+import { Supervisor, type SupervisorEvents } from './supervisor.ts';
+import { WarmChild } from './warm-child.ts';
 
-export interface HostsOptions {
+export interface HostsOptions extends SupervisorEvents {
   readonly isolation: 'inline' | 'process';
   readonly memoryLimitMb: number;
-  readonly onKilled: (versionId: number) => void;
-  readonly onAccident: (signal: NodeJS.Signals) => void;
-  readonly onStalled: () => void;
-  readonly onStartFailed: (complaint: string) => void;
-  /** A version takes more of the process that it shares than its part. */
-  readonly onExcess: (versionId: number, excess: Excess) => void;
 }
 
-/** A host and whose versions it holds. */
-interface Shared {
-  readonly host: InlineHost | ProcessHost;
+interface HostPlace<Host extends SandboxHost> extends Place {
+  readonly host: Host;
   readonly owners: Set<string>;
 }
 
-/**
- * The hosts of a proxy: one that all share, several where there are many sets, one each for those that have misbehaved or
- * take much, and one for calls that have cost others too much. The last is there only while it is needed.
- */
 export class Hosts {
   readonly #options: HostsOptions;
-  readonly #shared: Shared[] = [];
-  readonly #own = new Map<string, ProcessHost>();
-  #apart: ProcessHost | null = null;
+  readonly #isInline: boolean;
+  readonly #warm: WarmChild;
+  readonly #shared: HostPlace<InlineHost | Supervisor>[] = [];
+  readonly #own: HostPlace<Supervisor>[] = [];
+  /** for costly calls, while there are some */
+  #apart: Supervisor | null = null;
   #apartTimer: NodeJS.Timeout | null = null;
-  #warm: HostChild | null = null;
-  #warmTimer: NodeJS.Timeout | null = null;
-  #stopped = false;
+  #isStopped = false;
 
   constructor(options: HostsOptions) {
     this.#options = options;
+    this.#isInline = options.isolation === 'inline';
+    this.#warm = new WarmChild(options.memoryLimitMb);
   }
 
-  /** The host of a function set. */
+  /** The host of a tenant. */
   of(owner: string): SandboxHost {
-    const own = this.#own.get(owner);
-    if (own !== undefined) return own;
-    const isInline = this.#options.isolation === 'inline';
-    let shared =
-      this.#shared.find(({ owners }) => owners.has(owner)) ??
-      this.#shared.find(({ owners }) => isInline || owners.size < PLACEMENT.setsPerProcess);
-    if (shared === undefined) {
-      const host = isInline ? new InlineHost(preludeScript()) : this.#newProcess();
-      shared = { host, owners: new Set() };
-      this.#shared.push(shared);
+    const own = this.#ownOf(owner);
+    if (own !== undefined) return own.host;
+    let place = sharedPlace(this.#shared, owner, this.#isInline ? Infinity : PLACEMENT.setsPerProcess);
+    if (place === null) {
+      const host = this.#isInline ? new InlineHost(preludeScript()) : this.#newSupervisor();
+      place = { host, owners: new Set() };
+      this.#shared.push(place);
     }
-    shared.owners.add(owner);
-    return shared.host;
+    place.owners.add(owner);
+    return place.host;
   }
 
-  /** Gives a set a process of its own, so that it costs nobody else anything. Null: it has one. */
+  /** Moves a tenant that has harmed others into a process of its own. Null: it has one already, or all runs inline. */
   separate(owner: string): SandboxHost | null {
-    if (this.#options.isolation === 'inline' || this.#stopped || this.#own.has(owner)) return null;
-    const host = this.#own.size < PLACEMENT.maxOwn ? this.#newProcess() : this.#leastShared();
-    this.#own.set(owner, host);
-    // its version is still where it was: that process goes on
+    if (this.#isInline || this.#isStopped || this.#ownOf(owner) !== undefined) return null;
+    let place = ownPlace(this.#own);
+    if (place === null) {
+      place = { host: this.#newSupervisor(), owners: new Set() };
+      this.#own.push(place);
+    }
+    place.owners.add(owner);
+    // Its version is still where it was until it has been loaded here: that process goes on.
     for (const { owners } of this.#shared) owners.delete(owner);
-    return host;
+    return place.host;
   }
 
-  /** Whoever has been given a process of its own. */
-  get separated(): Iterable<string> {
-    return this.#own.keys();
-  }
-
-  #leastShared(): ProcessHost {
-    const owners = new Map<ProcessHost, number>();
-    for (const host of this.#own.values()) owners.set(host, (owners.get(host) ?? 0) + 1);
-    return [...owners].toSorted(([, a], [, b]) => a - b)[0]![0];
+  /** Tenants that have a process of their own. */
+  get separated(): readonly string[] {
+    return this.#own.flatMap(({ owners }) => [...owners]);
   }
 
   /**
-   * Where calls run that are known to cost much, each in a batch of its own; null: inline, where there is no other place.
-   * A host that it has given before may be gone: whoever uses it asks each time, and loads its version there first.
+   * The host for calls that are known to cost much, each in a batch of its own; null: inline, where there is no other place.
+   * It ends when it has been idle for a while: callers ask for it each time, and load their version there first.
    */
   apart(): SandboxHost | null {
-    if (this.#options.isolation === 'inline' || this.#stopped) return null;
-    // What they do there is no news: the set that they are of tells of each failure.
-    this.#apart ??= this.#newProcess({ onKilled: () => {}, onExcess: () => {} });
+    if (this.#isInline || this.#isStopped) return null;
+    // Their tenants report each failure, so a killed process is no news.
+    this.#apart ??= this.#newSupervisor({ onKilled: () => {}, onExcess: () => {} });
     if (this.#apartTimer) clearTimeout(this.#apartTimer);
     this.#apartTimer = setTimeout(() => this.#endApart(), PLACEMENT.apartIdleMs).unref();
     return this.#apart;
+  }
+
+  /** A process for trying new versions, which its owner ends; null: inline, where a trial would gain nothing. */
+  forTrials(): Supervisor | null {
+    return this.#isInline || this.#isStopped ? null : this.#newSupervisor();
+  }
+
+  /** The tenant is gone. A shared process that nobody is left in is kept while it is the only one. */
+  release(owner: string): void {
+    for (const { owners } of [...this.#own, ...this.#shared]) owners.delete(owner);
+    this.#end(this.#own, 0);
+    this.#end(this.#shared, 1);
+  }
+
+  /** Ends them after they have answered the calls that they were given. */
+  async retire(): Promise<void> {
+    await Promise.all(this.#supervisors.map((host) => host.retire()));
+    await this.stop();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    if (this.#apartTimer) clearTimeout(this.#apartTimer);
+    await Promise.all([...this.#supervisors.map((host) => host.stop()), this.#warm.stop()]);
+    this.#own.length = 0;
+  }
+
+  get #supervisors(): Supervisor[] {
+    const hosts = [...this.#own, ...this.#shared].map(({ host }) => host);
+    return [...hosts, this.#apart].filter((host) => host instanceof Supervisor);
+  }
+
+  #ownOf(owner: string): HostPlace<Supervisor> | undefined {
+    return this.#own.find(({ owners }) => owners.has(owner));
+  }
+
+  #end(places: HostPlace<InlineHost | Supervisor>[], kept: number): void {
+    for (const place of emptyPlaces(places, kept)) {
+      places.splice(places.indexOf(place), 1);
+      if (place.host instanceof Supervisor) void place.host.retire();
+    }
   }
 
   #endApart(): void {
@@ -98,66 +130,7 @@ export class Hosts {
     void host?.retire();
   }
 
-  /** The owner is gone. */
-  release(owner: string): void {
-    const host = this.#own.get(owner);
-    this.#own.delete(owner);
-    if (host !== undefined && ![...this.#own.values()].includes(host)) void host.retire();
-    this.#leave(owner);
-  }
-
-  /** A process that nobody is left in is kept while it is the only one. */
-  #leave(owner: string): void {
-    for (const { owners } of this.#shared) owners.delete(owner);
-    const empty = this.#shared.findIndex(({ owners }) => owners.size === 0);
-    if (empty < 0 || this.#shared.length === 1) return;
-    const [{ host } = { host: null }] = this.#shared.splice(empty, 1);
-    if (host instanceof ProcessHost) void host.retire();
-  }
-
-  /** A process for trying new versions, which its owner ends; null: inline, where a trial would gain nothing. */
-  forTrials(): ProcessHost | null {
-    return this.#options.isolation === 'inline' || this.#stopped ? null : this.#newProcess();
-  }
-
-  /** Ends them when what they were given is answered. */
-  async retire(): Promise<void> {
-    const all = new Set<InlineHost | ProcessHost>([
-      ...this.#own.values(),
-      ...this.#shared.map(({ host }) => host),
-    ]);
-    if (this.#apart !== null) all.add(this.#apart);
-    const children = [...all].filter((host) => host instanceof ProcessHost);
-    await Promise.all(children.map((host) => host.retire()));
-    await this.stop();
-  }
-
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    if (this.#warmTimer) clearTimeout(this.#warmTimer);
-    if (this.#apartTimer) clearTimeout(this.#apartTimer);
-    const all = new Set([
-      ...this.#own.values(),
-      ...this.#shared.map(({ host }) => host),
-      ...(this.#apart === null ? [] : [this.#apart]),
-    ]);
-    this.#own.clear();
-    await Promise.all([...[...all].map((host) => host.stop()), this.#warm?.close()]);
-  }
-
-  #newProcess(events: Partial<ProcessHostEvents> = {}): ProcessHost {
-    return new ProcessHost(() => this.#takeChild(), { ...this.#options, ...events });
-  }
-
-  /** A child, and another one made ready behind it: a cold start takes long enough to be felt. */
-  #takeChild(): HostChild {
-    const child =
-      this.#warm !== null && !this.#warm.isGone ? this.#warm : new HostChild(this.#options.memoryLimitMb);
-    this.#warm = null;
-    this.#warmTimer ??= setTimeout(() => {
-      this.#warmTimer = null;
-      if (!this.#stopped) this.#warm ??= new HostChild(this.#options.memoryLimitMb);
-    }, PLACEMENT.warmDelayMs).unref();
-    return child;
+  #newSupervisor(events: Partial<SupervisorEvents> = {}): Supervisor {
+    return new Supervisor(() => this.#warm.take(), { ...this.#options, ...events });
   }
 }

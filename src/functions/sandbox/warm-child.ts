@@ -1,0 +1,31 @@
+/** A child that is ready before it is needed: a cold start takes long enough to be felt. */
+import { PLACEMENT } from '../limits.ts';
+import { SandboxChild } from './child.ts';
+
+export class WarmChild {
+  readonly #memoryLimitMb: number;
+  #child: SandboxChild | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #isStopped = false;
+
+  constructor(memoryLimitMb: number) {
+    this.#memoryLimitMb = memoryLimitMb;
+  }
+
+  /** Gives the child that is ready, or starts one. A moment later the next one is made ready. */
+  take(): SandboxChild {
+    const warm = this.#child;
+    this.#child = null;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      if (!this.#isStopped) this.#child ??= new SandboxChild(this.#memoryLimitMb);
+    }, PLACEMENT.warmDelayMs).unref();
+    return warm !== null && !warm.isGone ? warm : new SandboxChild(this.#memoryLimitMb);
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    await this.#child?.close();
+  }
+}
