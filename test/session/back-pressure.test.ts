@@ -1,6 +1,6 @@
 /**
- * A client that sends without end and reads nothing: whatever answers it, the proxy stops reading it before much is unsent,
- * and when it reads again it gets every answer.
+ * A client sends without end and reads nothing. Whatever answers it, the proxy stops reading from it before much is unsent, and
+ * the client gets every answer when it reads again.
  */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -12,9 +12,9 @@ import * as raw from '../support/raw.ts';
 import { RawClient } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 
-/** What may be unsent (src/session/client.ts), and the answers to one message or the slice of a table that come on top. */
+/** Bytes that may be unsent (src/session/client.ts), plus the answers to one message, or a slice of a table. */
 const MOST_UNSENT = 256 * 1024;
-/** What may be read ahead: a buffer of the socket, and what is held behind a block. */
+/** Bytes that may be read ahead: a buffer of the socket, and the bytes that the intake holds. */
 const MOST_HELD = 256 * 1024;
 
 const cluster = await Cluster.start({ after });
@@ -62,7 +62,7 @@ async function sockets(console: Client = admin): Promise<SocketRow[]> {
 
 let names = 0;
 
-/** A client in the proxy, and the row that is its own. */
+/** A client of the proxy, and its row in SHOW SOCKETS. */
 async function logIn(database: string): Promise<{ client: RawClient; row: () => Promise<SocketRow> }> {
   const name = `flood${names++}`;
   const before = new Set((await sockets()).map(({ id }) => id));
@@ -77,7 +77,7 @@ async function logIn(database: string): Promise<{ client: RawClient; row: () => 
   return { client, row };
 }
 
-/** Sends it without reading, until the proxy reads no more. */
+/** Sends the bytes again and again without reading, until the proxy reads no more. */
 async function flood(client: RawClient, bytes: Buffer, row: () => Promise<SocketRow>): Promise<void> {
   client.socket.pause();
   client.socket.write(bytes);
@@ -93,7 +93,7 @@ async function flood(client: RawClient, bytes: Buffer, row: () => Promise<Socket
   });
 }
 
-/** Reads on, up to that many messages of a type. What has come before counts, too. */
+/** Reads until that many messages of a type have come, including those that came before. */
 async function count(client: RawClient, type: string, wanted: number): Promise<number> {
   const code = type.charCodeAt(0);
   let found = 0;
@@ -159,13 +159,13 @@ test('Close of statements in pieces that end in the middle of one', async () => 
   client.send(raw.query('select pg_advisory_xact_lock(1)'));
   await until('the lock to be waited for', async () => (await row()).state === 'cl_active');
   const one = raw.message('C', Buffer.from('Sx\0'), Buffer.alloc(60));
-  // so little that it is read at once
+  // so few bytes that they are read at once
   const many = times(3_000, raw.close('S', 'x'));
   const pieces = 60;
   client.socket.pause();
   client.socket.write(one.subarray(0, 20));
   for (let i = 0; i < pieces; i++) {
-    // in the meantime the proxy has read the piece before
+    // meanwhile the proxy has read the piece before
     await row();
     client.socket.write(Buffer.concat([one.subarray(20), many, one.subarray(0, 20)]));
   }
@@ -187,7 +187,7 @@ test('Close of statements in pieces that end in the middle of one', async () => 
 test('Parse and Close of a statement that the server has', async () => {
   const { client, row } = await logIn('plain');
   await client.query('BEGIN');
-  // or the proxy would forget the statement with its last user
+  // without this user, the proxy would forget the statement
   client.send(raw.parse('kept', 'select 1'), raw.sync());
   await client.readUntil('Z');
   await flood(client, times(100_000, Buffer.concat([raw.parse('a', 'select 1'), raw.close('S', 'a')])), row);
@@ -195,7 +195,7 @@ test('Parse and Close of a statement that the server has', async () => {
   client.destroy();
 });
 
-test('more answers of a server than it may owe: a pipeline without a Sync', async () => {
+test('a pipeline without a Sync, with more answers than a server may owe', async () => {
   const { client, row } = await logIn('plain');
   const one = Buffer.concat([raw.parse('', 'select 1'), raw.close('S', 'x')]);
   await flood(client, Buffer.concat([times(60_000, one), raw.sync()]), row);
@@ -205,7 +205,7 @@ test('more answers of a server than it may owe: a pipeline without a Sync', asyn
 
 test('queries that a rule rejects', async () => {
   const { client, row } = await logIn('ruled');
-  // held back one by one: what is unsent is the errors
+  // they are held one by one: the unsent bytes are the errors
   await flood(client, times(3_000, raw.query(`forbidden${' '.repeat(1000)}`)), row);
   assert.equal(await count(client, 'Z', 3_000), 3_000);
   client.destroy();

@@ -1,4 +1,4 @@
-/** CancelRequest: only the query that its client runs, and only while it runs. */
+/** CancelRequest: it cancels only the query that its client runs, and only while it runs. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -25,7 +25,7 @@ const bouncer = await Bouncer.start(
 
 interface Cancellable {
   readonly client: RawClient;
-  /** Sends the request and waits until the proxy is done with it. */
+  /** Sends the request, and waits until the proxy has dealt with it. */
   cancel(): Promise<void>;
 }
 
@@ -69,7 +69,7 @@ for (const version of [196_608, 196_610]) {
   });
 }
 
-test('a hundred requests for clients that run nothing cancel nobody', async (t) => {
+test('a hundred requests for clients that run nothing cancel no query', async (t) => {
   const busy = await login(t, 'many');
   const idle = await Promise.all(Array.from({ length: 10 }, () => login(t, 'many')));
   for (const { client } of idle) await client.query('select 1');
@@ -79,7 +79,7 @@ test('a hundred requests for clients that run nothing cancel nobody', async (t) 
   assert.equal(code(await busy.client.readUntil('Z')), undefined);
 });
 
-test('requests for short queries never hit those of others', async (t) => {
+test('requests for short queries never cancel those of other clients', async (t) => {
   const clients = await Promise.all(Array.from({ length: 6 }, () => login(t, 'many')));
   const bystander = await login(t, 'many');
   let isOver = false;
@@ -97,7 +97,7 @@ test('requests for short queries never hit those of others', async (t) => {
   await quiet;
 });
 
-test('a query that waits for a server is taken back; what follows it waits on', async (t) => {
+test('a query that waits for a server is cancelled, and the query after it still waits', async (t) => {
   const holder = await login(t, 'one');
   await holder.client.query('begin');
   const { client, cancel } = await login(t, 'one');
@@ -133,7 +133,7 @@ test('a query that waits for a server is taken back; what follows it waits on', 
   );
 });
 
-test('a request with a key that nobody has gets no answer', async () => {
+test('a request with an unknown key gets no answer', async () => {
   const requester = await RawClient.connect(bouncer);
   requester.send(raw.cancelRequest(1, Buffer.alloc(4)));
   assert.deepEqual(await requester.readToEnd(), []);
@@ -147,14 +147,14 @@ async function named(t: Scope, name: string): Promise<Cancellable> {
 
 for (const [what, messages, answers] of [
   ['alone', [raw.query("select 'never'")], 'EZ'],
-  ['with another behind it', [raw.query("select 'never'"), raw.query("select 'second'")], 'EZTDCZ'],
+  ['with another after it', [raw.query("select 'never'"), raw.query("select 'second'")], 'EZTDCZ'],
   [
     'by the extended protocol',
     [raw.parse('', "select 'never'"), raw.bind(), raw.execute(), raw.sync()],
     'EZ',
   ],
 ] as const) {
-  test(`a query that is held back while its client’s settings are applied is cancelled (${what})`, async (t) => {
+  test(`a query that is held while its client’s settings are applied is cancelled (${what})`, async (t) => {
     const other = await named(t, 'other');
     const { client, cancel } = await named(t, 'mine');
     await other.client.query('select 1');
@@ -174,7 +174,7 @@ for (const [what, messages, answers] of [
   });
 }
 
-test('requests on their way and those that wait are told from each other, and end at cancel_wait_timeout', async (t) => {
+test('the console shows requests that wait apart from those on their way; both end at cancel_wait_timeout', async (t) => {
   await bouncer.reload({ cancel_wait_timeout: 3 });
   t.after(() => bouncer.reload({ cancel_wait_timeout: 10 }));
   const { client, cancel } = await login(t, 'relayed');

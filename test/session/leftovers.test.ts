@@ -1,4 +1,4 @@
-/** What one client leaves undone must not be seen by the next one on the same server, nor keep the server from it. */
+/** The unfinished work of one client must not reach the next client of the server, nor keep the server from it. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, test } from 'node:test';
@@ -36,7 +36,7 @@ const first = (frames: Frame[]): string | null => {
   return rowValues(row)[0]!;
 };
 
-/** Asks for a row of that many bytes and reads nothing, until the server has sent it or can't send any more. */
+/** Asks for a row of that many bytes, and reads nothing until the server has sent it or cannot send more. */
 async function askUnread(client: RawClient, bytes: number): Promise<void> {
   client.socket.pause();
   client.send(raw.query(`select repeat('x', ${bytes})`));
@@ -54,7 +54,7 @@ async function bytesSent(database: string): Promise<number> {
   return Number(rows.find((row) => row['database'] === database)?.['bytes_sent']);
 }
 
-/** How many bytes the kernel and the proxy take for a client that reads nothing. */
+/** The number of bytes that the kernel and the proxy buffer for a client that reads nothing. */
 async function capacity(t: Scope): Promise<number> {
   const client = await bouncer.login(t, 'plain');
   const before = await bytesSent('plain');
@@ -71,7 +71,7 @@ async function capacity(t: Scope): Promise<number> {
 }
 
 for (const database of ['plain', 'one']) {
-  test(`a client that asks for more before it has read an answer disturbs nobody (${database})`, async (t) => {
+  test(`a client that asks for more before it has read an answer affects no other client (${database})`, async (t) => {
     const edge = await capacity(t);
     for (let bytes = edge - 40_000; bytes <= edge + 40_000; bytes += 4000) {
       const [slow, neighbour] = [await bouncer.login(t, database), await bouncer.login(t, database)];
@@ -89,7 +89,7 @@ for (const database of ['plain', 'one']) {
   });
 }
 
-test('a COPY that fails in the middle of a message frees its server when the message is over', async (t) => {
+test('a COPY that fails in the middle of a message frees its server at the end of the message', async (t) => {
   const [copier, other] = [await bouncer.login(t, 'relayed'), await bouncer.login(t, 'relayed')];
   copier.send(raw.query('copy t from stdin'), raw.copyData('no number\n'));
   const long = raw.copyData('1\n'.repeat(10_000));
@@ -101,7 +101,7 @@ test('a COPY that fails in the middle of a message frees its server when the mes
   assert.equal(first(await copier.query("select 'still here'")), 'still here');
 });
 
-test('a COPY that fails while its data is held up does not hold up its client for ever', async (t) => {
+test('a client whose COPY fails while its data is stopped can go on', async (t) => {
   const copier = await bouncer.login(t, 'relayed');
   copier.send(raw.query('copy t from stdin'), raw.copyData('no number\n'));
   const data = raw.copyData('1\n'.repeat(100_000));
@@ -131,7 +131,7 @@ test('a client that leaves while its settings are applied leaves no answers behi
   assert.deepEqual(rowValues(frames.find((frame) => frame.type === 'D')!), ['mine', 'here']);
 });
 
-test('a server that goes away in the middle of a row: the connection ends, with nothing that looks like the rest', async (t) => {
+test('a server that is lost in the middle of a row ends the connection, without an error that looks like its rest', async (t) => {
   const client = await bouncer.login(t, 'relayed');
   await client.query('select 1');
   relay.toClient.dropAfterBytes = 300_000;
@@ -147,7 +147,7 @@ test('a server that goes away in the middle of a row: the connection ends, with 
   assert.ok(bouncer.logContains(/closing because: server conn crashed\?/));
 });
 
-test('a server that goes away between messages: the client is told so', async (t) => {
+test('a server that is lost between messages ends the connection with an error', async (t) => {
   const client = await bouncer.login(t, 'relayed');
   client.send(raw.query('select pg_sleep(60)'));
   await cluster.waitForLog(/pg_sleep\(60\)/);
@@ -159,7 +159,7 @@ test('a server that goes away between messages: the client is told so', async (t
   );
 });
 
-test('what was asked for in one packet with the good-bye is done', async (t) => {
+test('messages that arrive in one packet with Terminate are carried out', async (t) => {
   const client = await bouncer.login(t, 'relayed');
   client.send(raw.query('create table goodbye ()'), raw.terminate());
   await until('the table', () =>
@@ -168,7 +168,7 @@ test('what was asked for in one packet with the good-bye is done', async (t) => 
   if (!client.closed) await once(client.socket, 'close');
 });
 
-test('a message behind an error, with a name that the error kept from being made, is skipped and not fatal', async (t) => {
+test('after an error, a message about a statement that the error prevented is skipped, and is not fatal', async (t) => {
   const client = await bouncer.login(t, 'relayed');
   client.send(raw.parse('s', 'no sql'), raw.flush());
   await client.readUntil('E');
@@ -181,9 +181,9 @@ test('a message behind an error, with a name that the error kept from being made
   assert.equal(first(await client.readUntil('Z')), 'again');
 });
 
-test('a name that is unknown or taken behind an error that is on its way is skipped and not fatal', async (t) => {
+test('while an error is on its way, a message with an unknown or duplicate name is skipped, and is not fatal', async (t) => {
   const client = await bouncer.login(t, 'plain');
-  // the names that an error keeps from being made, and from being closed
+  // names of statements whose Parse, or whose Close, the error prevents
   client.send(raw.parse('s', "select 'first'"), raw.sync());
   await client.readUntil('Z');
   client.send(
@@ -205,7 +205,7 @@ for (const [what, message, error] of [
   ['unknown', raw.bind('unknown'), 'prepared statement "unknown" does not exist'],
   ['taken', raw.parse('s', 'select 2'), 'prepared statement "s" already exists'],
 ] as const) {
-  test(`a name that is ${what} in a pipeline without an error is one, behind the answers`, async (t) => {
+  test(`a name that is ${what} in a pipeline without an error gets an error after the answers before it`, async (t) => {
     const client = await bouncer.login(t, 'plain');
     client.send(raw.parse('s', 'select 1'), raw.describe('S', 's'), message, raw.execute(), raw.sync());
     const frames = await client.readUntil('Z');
@@ -214,12 +214,12 @@ for (const [what, message, error] of [
   });
 }
 
-test('what a failed part of a pipeline was to prepare is prepared again by the next part', async (t) => {
+test('a statement that a failed part of a pipeline was to prepare is prepared by the next part', async (t) => {
   const text = 'select 4711';
   const client = await bouncer.login(t, 'plain');
   client.send(raw.execute('nothing'), raw.parse('a', text), raw.sync());
   client.send(raw.parse('b', text), raw.bind('b'), raw.execute(), raw.sync());
-  // one that the client has, and this server not: the Parse is the proxy's own
+  // the client has the statement and this server does not: the Parse is the proxy's own
   client.send(raw.query('deallocate all'));
   const frames: Frame[] = [];
   for (let i = 0; i < 3; i++) frames.push(...(await client.readUntil('Z')));
@@ -233,7 +233,7 @@ test('what a failed part of a pipeline was to prepare is prepared again by the n
   assert.equal(again.map((frame) => frame.type).join(''), 'EZ2DCZ');
 });
 
-test('a name that is unknown in the middle of a COPY ends the connection, before the data and with the server asking for them', async (t) => {
+test('an unknown name in the middle of a COPY ends the connection, whether or not the server has asked for data', async (t) => {
   for (const isAhead of [true, false]) {
     const client = await bouncer.login(t, 'plain');
     client.send(raw.query('copy t from stdin'));
@@ -244,7 +244,7 @@ test('a name that is unknown in the middle of a COPY ends the connection, before
   }
 });
 
-test('a COPY that fails on its data, or before it, with a Sync sent ahead keeps its server', async (t) => {
+test('a COPY that fails before or on its data, with a Sync sent ahead, keeps its server', async (t) => {
   await cluster.sql('CREATE OR REPLACE VIEW readonly AS SELECT 1 AS n GROUP BY 1');
   const pid = async (): Promise<string | null> => first(await client.query('select pg_backend_pid()'));
   const client = await bouncer.login(t, 'plain');
@@ -255,7 +255,7 @@ test('a COPY that fails on its data, or before it, with a Sync sent ahead keeps 
     await client.readUntil('G');
     client.send(raw.copyData('no number\n'), raw.copyDone(), raw.sync());
     client.send(raw.query("select 'next'"));
-    // one answer more, or less, to the two Syncs
+    // one answer more or less to the two Syncs
     const frames = await client.readUntil('C');
     assert.equal(first(frames), 'next');
     await client.readUntil('Z');
@@ -264,7 +264,7 @@ test('a COPY that fails on its data, or before it, with a Sync sent ahead keeps 
   assert.ok(!bouncer.logContains(/client disconnect|out of step/));
 });
 
-test('a statement that was made and closed behind an error is as if it had not been closed', async (t) => {
+test('a statement whose Parse and Close were skipped after an error is as it was before', async (t) => {
   const client = await bouncer.login(t, 'plain');
   const lost = [raw.parse('b', "select 'b'"), raw.close('S', 'b'), raw.bind('b')];
   client.send(raw.parse('', 'no sql'), ...lost, raw.sync(), raw.bind('b'), raw.sync());
@@ -272,7 +272,7 @@ test('a statement that was made and closed behind an error is as if it had not b
   assert.equal(frames.map((frame) => frame.type).join(''), 'EZ2Z');
 });
 
-test('why a server goes with its client is in the log: a query, or a transaction, was not over', async (t) => {
+test('the log says why a server is closed with its client: an unfinished query or transaction', async (t) => {
   const closing = (reason: string): RegExp =>
     new RegExp(`S-0x\\w+: plain/postgres@\\S+ closing because: ${reason} \\(age=`);
   const [open, busy] = [await bouncer.login(t, 'plain'), await bouncer.login(t, 'plain')];

@@ -1,4 +1,4 @@
-/** The end of a connection whose client does not read, or resets: its descriptor is given back, and nothing is logged as ours. */
+/** The end of a connection whose client does not read, or resets: its descriptor is given back, and no error of the proxy is logged. */
 import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -31,7 +31,7 @@ const CONSOLE = { user: 'pgbouncer', database: 'pgbouncer' };
 const admin = await bouncer.connect(CONSOLE);
 await bouncer.sql('select 1');
 
-/** Sockets that the proxy's process has open. */
+/** The number of sockets that the proxy has open. */
 function socketCount(): number {
   const folder = `/proc/${bouncer.pid}/fd`;
   return readdirSync(folder).filter((fd) => {
@@ -43,7 +43,7 @@ function socketCount(): number {
   }).length;
 }
 
-/** The pool has its one server, and nobody else is here: what else there is is somebody's who has left. */
+/** The pool has its one server and there are no other clients: any other socket belongs to a client that has left. */
 async function socketsWithOneServer(): Promise<number> {
   await bouncer.sql('select 1');
   return socketCount();
@@ -63,7 +63,7 @@ async function encrypted(parameters: Record<string, string>): Promise<RawClient>
 
 const UNREAD = raw.query(`select repeat('x', 1000) from generate_series(1, 50000)`);
 
-/** A result of which much is unsent, because the client does not read. */
+/** Waits for a result of which much is unsent, because the client does not read. */
 async function getStuck(client: RawClient, name: string): Promise<void> {
   client.socket.pause();
   client.send(UNREAD);
@@ -81,7 +81,7 @@ async function rowOf(name: string): Promise<SocketRow> {
   return rows.find(({ application_name: each }) => each === name)!;
 }
 
-/** What leaves a connection behind that has not been read to its end. */
+/** Ways for a connection to end before it was read to its end. */
 const ENDS: Record<string, (client: RawClient, name: string) => Promise<unknown>> = {
   Terminate: async (client, name) => {
     await getStuck(client, name);
@@ -102,7 +102,7 @@ const ENDS: Record<string, (client: RawClient, name: string) => Promise<unknown>
   },
 };
 
-test('a client that is gone and does not read gives its descriptor back', { skip: noProc }, async () => {
+test('the descriptor of a client that has left without reading is given back', { skip: noProc }, async () => {
   const before = await socketsWithOneServer();
   const clients: RawClient[] = [];
   for (const [kind, connect] of Object.entries({
@@ -142,10 +142,10 @@ test(
   },
 );
 
-test('who has left behind an unread result counts in max_client_conn until the descriptor is given back', async () => {
+test('a client that left an unread result counts in max_client_conn until its descriptor is given back', async () => {
   await bouncer.reload({ max_client_conn: 3 });
-  const client = await RawClient.login(unix, { ...USER, application_name: 'who leaves' });
-  await getStuck(client, 'who leaves');
+  const client = await RawClient.login(unix, { ...USER, application_name: 'leaving' });
+  await getStuck(client, 'leaving');
   client.send(raw.terminate());
   await until('the client to be gone', async () => {
     const { rows } = await admin.query<{ database: string }>('SHOW CLIENTS');
@@ -186,7 +186,7 @@ test('a client that resets right after any part of its start-up is not an error 
       for (const target of [bouncer, unix]) {
         const client = await RawClient.connect(target);
         client.send(bytes);
-        // a Unix socket with something unread is reset by its close
+        // closing a Unix socket with unread bytes resets it
         const end = (): void => (target === unix ? client.destroy() : client.reset());
         if (i % 2 === 0) end();
         else setImmediate(end);

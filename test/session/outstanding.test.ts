@@ -7,7 +7,7 @@ import { Outstanding, Reply } from '../../src/session/relay/outstanding.ts';
 
 type Kind = 'query' | 'call' | 'sync' | 'parse' | 'bind' | 'describe' | 'execute' | 'close';
 
-/** How a message is treated by the proxy: passed on, added by it, answered by it, or made to fail. */
+/** How the proxy treats a message: it passes it on, adds it, answers it, or makes it fail. */
 type Origin = 'client' | 'own' | 'answered' | 'failing';
 
 interface Sent {
@@ -28,7 +28,7 @@ const REQUEST: Record<Kind, Request> = {
   close: Request.Close,
 };
 
-/** The server's messages for one that goes well. */
+/** The server's answer to a message that succeeds. */
 const ANSWERS: Record<Kind, string> = {
   query: 'TDCZ',
   call: 'VZ',
@@ -40,7 +40,7 @@ const ANSWERS: Record<Kind, string> = {
   close: '3',
 };
 
-/** What the client sees of its message: as above, and `e` for an error that the proxy put in the place of the server's. */
+/** The answer that the client sees: as above, and `e` for an error that the proxy puts in the place of the server's. */
 function seen({ kind, origin, fails }: Sent): string {
   if (origin === 'own' && !fails) return '';
   if (origin === 'failing') return kind === 'query' ? 'eZ' : 'e';
@@ -50,7 +50,7 @@ function seen({ kind, origin, fails }: Sent): string {
 
 const isExtended = (kind: Kind): boolean => kind !== 'query' && kind !== 'call' && kind !== 'sync';
 
-/** The backend: it answers in order, and skips to Sync behind an error of the extended protocol. */
+/** The backend: it answers in order, and after an error of the extended protocol it skips to the next Sync. */
 class Backend {
   #skipping = false;
 
@@ -78,7 +78,7 @@ const sent: fc.Arbitrary<Sent> = fc
     return { kind, origin: real, fails: real !== 'answered' && dice === 0 };
   });
 
-test('each client sees what its messages are answered with, in order, whatever is dropped, faked or replaced', () => {
+test('each client sees the answers to its messages in order, whatever the proxy drops, adds or replaces', () => {
   fc.assert(
     fc.property(
       fc.array(sent, { maxLength: 30 }),
@@ -155,7 +155,7 @@ test('each client sees what its messages are answered with, in order, whatever i
 const types = (ledger: Outstanding, text: string): Reply[] =>
   [...text].map((type) => ledger.reply(type.charCodeAt(0)));
 
-test('what was noted last is taken back first', () => {
+test('effects are taken back in reverse order', () => {
   const ledger = new Outstanding();
   const undone: string[] = [];
   ledger.sent(Request.Bind);
@@ -165,7 +165,7 @@ test('what was noted last is taken back first', () => {
   assert.deepEqual(undone, ['c', 'b', 'a']);
 });
 
-test('a pipeline is open from an answer of the proxy’s own until the Sync', () => {
+test('an answer of the proxy’s own opens a pipeline, which lasts until the Sync', () => {
   const ledger = new Outstanding();
   assert.equal(ledger.answered(Request.Parse, Buffer.from('1')), true);
   assert.ok(ledger.empty && ledger.unsynced);
@@ -173,7 +173,7 @@ test('a pipeline is open from an answer of the proxy’s own until the Sync', ()
   assert.equal(ledger.unsynced, false);
 });
 
-test('a Sync between Execute and CopyDone has no answer, wherever the server’s request for data comes', () => {
+test('a Sync between Execute and CopyDone gets no answer, whenever the server asks for the data', () => {
   for (const requestAt of [0, 1, 2]) {
     const ledger = new Outstanding();
     ledger.sent(Request.Execute);
@@ -202,7 +202,7 @@ test('CopyDone and Sync that were sent ahead belong to their COPY', () => {
   assert.ok(ledger.empty && !ledger.tainted);
 });
 
-test('a COPY that fails with a Sync on its way leaves the server in doubt', () => {
+test('after a COPY that fails with a Sync on its way, the server may still answer', () => {
   const ledger = new Outstanding();
   ledger.sent(Request.Execute);
   ledger.sent(Request.Sync);
@@ -210,7 +210,7 @@ test('a COPY that fails with a Sync on its way leaves the server in doubt', () =
   assert.ok(ledger.tainted);
 });
 
-test('an answer to nothing is out of step, an error or a notice is the server’s own', () => {
+test('an answer that nothing asked for is out of step; errors and notices are the server’s own', () => {
   for (const type of '123TnCIZ')
     assert.deepEqual(types(new Outstanding(), type), [Reply.OutOfStep], `type ${type}`);
   assert.deepEqual(types(new Outstanding(), 'ENAS'), [0, 0, 0, 0]);
@@ -227,7 +227,7 @@ test('the ledger of an endless pipeline does not grow', () => {
   assert.ok(ledger.empty);
 });
 
-/** Everything that can be entered in the ledger. */
+/** Every kind of entry that the ledger can get. */
 const ENTERED: Record<string, (ledger: Outstanding) => void> = {
   ...Object.fromEntries(
     Object.entries(REQUEST).map(([kind, request]) => [kind, (ledger: Outstanding) => ledger.sent(request)]),
@@ -241,7 +241,7 @@ const ENTERED: Record<string, (ledger: Outstanding) => void> = {
   copyEnd: (ledger) => ledger.copyEnded(),
 };
 
-/** What a server may say to it, right or wrong, over and over. */
+/** The server's messages, right or wrong, over and over. */
 const SAID = [
   'Z',
   'E',
@@ -263,7 +263,7 @@ const SAID = [
 
 const COUNT = 1500;
 
-/** Methods that look at a whole array, or move it. */
+/** Array methods that read or move a whole array. */
 const WHOLE = [
   ...([
     'slice',
@@ -299,7 +299,7 @@ function stepsOf(pair: readonly string[], said: string, count: number): number {
       ledger.reply(said.charCodeAt(i % said.length));
       let due = ledger.due();
       while (due !== null) due = ledger.due();
-      // what the relay asks after each answer
+      // the relay asks for these after each answer
       assert.ok(ledger.readies >= 0 && (ledger.busy || ledger.empty));
     }
     ledger.clear();
@@ -309,7 +309,7 @@ function stepsOf(pair: readonly string[], said: string, count: number): number {
   return ledger.steps + moved;
 }
 
-test('no message costs more because others are outstanding: each kind, each pair, whatever the server says', () => {
+test('the cost of a message does not depend on how many are outstanding, for each pair of kinds', () => {
   const kinds = Object.keys(ENTERED);
   for (const first of kinds) {
     for (const second of kinds) {
@@ -324,7 +324,7 @@ test('no message costs more because others are outstanding: each kind, each pair
   }
 });
 
-test('a megabyte of each kind of message is linear, too', () => {
+test('the cost of a megabyte of each kind of message is linear', () => {
   for (const kind of Object.keys(ENTERED))
     for (const said of ['EZ', 'GEZ']) {
       const steps = stepsOf([kind], said, 100_000);
@@ -332,7 +332,7 @@ test('a megabyte of each kind of message is linear, too', () => {
     }
 });
 
-test('a pipeline is open from its first message to the answer of what ends it, Flush or not', () => {
+test('a pipeline is open from its first message to the answer that ends it, with a Flush or without', () => {
   const ledger = new Outstanding();
   for (const [request, answer] of [
     [Request.Parse, '1'],
@@ -354,7 +354,7 @@ test('a pipeline is open from its first message to the answer of what ends it, F
   assert.ok(!ledger.busy);
 });
 
-test('a pipeline that has failed is open until a Sync, also where a Query was skipped with the rest of it', () => {
+test('a failed pipeline is open until a Sync, even if a Query was skipped with it', () => {
   for (const skipped of [Request.Query, Request.FunctionCall, Request.Execute]) {
     const ledger = new Outstanding();
     ledger.sent(Request.Parse);
@@ -367,7 +367,7 @@ test('a pipeline that has failed is open until a Sync, also where a Query was sk
   }
 });
 
-test('a Sync that a COPY swallows ends no pipeline', () => {
+test('a Sync that a COPY ignores ends no pipeline', () => {
   const ledger = new Outstanding();
   ledger.sent(Request.Execute);
   ledger.sent(Request.Sync);
@@ -381,7 +381,7 @@ test('a Sync that a COPY swallows ends no pipeline', () => {
   assert.ok(!ledger.busy);
 });
 
-test('a Query or FunctionCall behind an Execute and before the Sync is noted, others are not', () => {
+test('only a Query or FunctionCall between an Execute and the Sync makes a pipeline mixed', () => {
   for (const [before, end, isMixed] of [
     [Request.Execute, Request.Query, true],
     [Request.Execute, Request.FunctionCall, true],

@@ -1,4 +1,4 @@
-/** What no server should send: the client is told, in pgbouncer's words, and the server is closed. */
+/** Messages that no server should send: the client gets an error, in pgbouncer's words, and the server is closed. */
 import assert from 'node:assert/strict';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { once } from 'node:events';
@@ -10,11 +10,11 @@ import { errorFields, RawClient, rowValues } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 
 const cluster = await Cluster.start({ after });
-/** What is put in the place of the next answer to a query. */
+/** Bytes that take the place of the next answer to a query. */
 let answer: Buffer | null = null;
-/** What the next connection is answered with instead of a login. */
+/** The answer to the next connection in place of a login. */
 let greeting: Buffer | null = null;
-/** What is put in the place of the answer to a query of the proxy's own that has this in it. */
+/** Bytes that take the place of the answer to a query of the proxy's own that contains this text. */
 let ownAnswer: { readonly to: string; readonly bytes: Buffer } | null = null;
 /** The proxy's ends of the connections to the server. */
 const proxied = new Set<Socket>();
@@ -123,7 +123,7 @@ for (const [what, sslmode, bytes, said] of refusals) {
   });
 }
 
-/** A header with a length that no message has: below 4, negative, the lowest; and one that is not finished yet. */
+/** Headers with an impossible length: below 4, negative, the lowest; and one that is not finished yet. */
 const header = (type: string, length: number): Buffer => {
   const bytes = Buffer.alloc(6);
   bytes.write(type, 'latin1');
@@ -132,7 +132,7 @@ const header = (type: string, length: number): Buffer => {
 };
 const LENGTHS = [-1, -5, -(2 ** 31), 0, 3];
 
-/** What is no answer to any query: bad lengths of messages that would be read, and messages that make no sense. */
+/** Messages that answer no query: impossible lengths, and messages that are out of place. */
 const NONSENSE: [string, Buffer][] = [
   ['silence', Buffer.alloc(0)],
   ...LENGTHS.map((length): [string, Buffer] => [`a length of ${length}`, header('C', length)]),
@@ -153,7 +153,7 @@ async function works(t: { after(cleanUp: () => void): void }): Promise<void> {
   client.destroy();
 }
 
-test('lengths that no message has, from a server that is idle, end its connection and nothing else', async (t) => {
+test('an impossible length from an idle server ends its connection and nothing else', async (t) => {
   for (const type of ['S', 'N', 'A', 'E', 'Z', '\0'])
     for (const length of [...LENGTHS, 2 ** 31 - 1]) {
       await works(t);
@@ -164,7 +164,7 @@ test('lengths that no message has, from a server that is idle, end its connectio
   await works(t);
 });
 
-test('lengths that no message has, during the login, are its failure', async (t) => {
+test('an impossible length during the login makes it fail', async (t) => {
   await bouncer.reload({ server_login_retry: '0.05' });
   for (const length of LENGTHS)
     for (const before of [Buffer.alloc(0), AUTHENTICATED]) {
@@ -175,7 +175,7 @@ test('lengths that no message has, during the login, are its failure', async (t)
       t.after(() => client.destroy());
       client.send(raw.startup({ user: 'postgres', database: 'db' }), raw.query('select 1'));
       await bouncer.waitForLog(/closing because: bad pkt header/);
-      // it was refused, or waited for the next attempt
+      // the client was refused, or waited for the next attempt
       await until(
         'the next login',
         async () =>
@@ -188,12 +188,12 @@ test('lengths that no message has, during the login, are its failure', async (t)
 });
 
 for (const [what, bytes] of NONSENSE) {
-  test(`${what}, in place of an answer to the proxy’s own query, is a lost server: its client gets another`, async (t) => {
+  test(`${what}, in place of the answer to a query of the proxy’s own, loses the server, and the client gets another`, async (t) => {
     await bouncer.reload({
       server_reset_query_always: 1,
       server_check_query: 'select 4711',
       server_check_delay: 0,
-      // what never comes is waited for as long
+      // the proxy waits this long for the rest, which never comes
       server_connect_timeout: '0.5',
     });
     t.after(() => bouncer.reload({ server_reset_query_always: 0, server_check_delay: 30 }));
@@ -228,7 +228,7 @@ for (const [what, bytes] of NONSENSE) {
   });
 }
 
-test('lengths that no message has, while a client is linked or replicates, end both connections', async (t) => {
+test('an impossible length while a client is linked or replicates ends both connections', async (t) => {
   for (const length of LENGTHS)
     for (const replication of [undefined, 'database']) {
       const parameters: Record<string, string> = { user: 'postgres', database: 'db' };
@@ -243,7 +243,7 @@ test('lengths that no message has, while a client is linked or replicates, end b
   await works(t);
 });
 
-test('a FATAL in the same read as the answer to the proxy’s own query is no affair of the client’s', async (t) => {
+test('a FATAL in the same read as the answer to a query of the proxy’s own does not reach the client', async (t) => {
   await works(t);
   const set = Buffer.concat([
     raw.message('C', Buffer.from('SET\0')),

@@ -1,4 +1,4 @@
-/** What a client has not taken yet stays as its server sent it, whatever happens to either of them meanwhile. */
+/** Bytes that a client has not taken yet stay as its server sent them, whatever happens to client and server meanwhile. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -14,11 +14,11 @@ const bouncer = await Bouncer.start(
   { databases: { db: cluster.connectionString() }, settings: { pool_mode: 'transaction', query_timeout: 0 } },
 );
 
-/** Far more than the buffers of the sockets on the way hold. */
+/** Far more bytes than the sockets between server and client buffer. */
 const ROWS = 14_000;
 const QUERY = `select i, repeat('x', 1000) from generate_series(1, ${ROWS}) i`;
 
-/** A client that has asked for much, and reads none of it until the proxy has stopped reading from its server. */
+/** A client that has asked for a large result, and reads nothing until the proxy has stopped reading from its server. */
 async function slowClient(t: Scope): Promise<RawClient> {
   const client = await RawClient.login(bouncer, { user: 'postgres', database: 'db' });
   t.after(() => client.destroy());
@@ -40,17 +40,17 @@ async function operator(t: Scope): Promise<RawClient> {
   return client;
 }
 
-/** More than one row's message has. */
+/** More bytes than the message of one row has. */
 const MESSAGE_BYTES = 1100;
 
-/** The rows are the first ones, none is missing or damaged. @returns how many there are */
+/** Checks that the rows are the first ones, and that none is missing or damaged. @returns how many there are */
 function checkRows(frames: readonly Frame[]): number {
   const rows = frames.filter((frame) => frame.type === 'D');
   for (const [i, row] of rows.entries()) assert.deepEqual(rowValues(row), [String(i + 1), 'x'.repeat(1000)]);
   return rows.length;
 }
 
-test('a SUSPEND that is ended before the client has taken its rows damages none of them', async (t) => {
+test('a SUSPEND that ends before the client has taken its rows damages none of them', async (t) => {
   const client = await slowClient(t);
   const [first, second] = await Promise.all([operator(t), operator(t)]);
   first.send(raw.query('SUSPEND'));
@@ -61,14 +61,14 @@ test('a SUSPEND that is ended before the client has taken its rows damages none 
   await second.query('RESUME');
   const [ended] = await first.readUntil('Z');
   assert.match(errorFields(ended!)['M']!, /suspend was ended by RESUME/);
-  // whatever is read from the server has been read when others were served after it
+  // once another client has been served, everything that is read from this server has been read
   for (let i = 0; i < 20; i++) await second.query('SHOW STATE');
   client.socket.resume();
   const frames = await client.readUntil('Z');
   assert.equal(checkRows(frames), ROWS);
 });
 
-test('a client that is disconnected gets the rows that were sent before as they were', async (t) => {
+test('a client that is disconnected gets the rows that were sent before undamaged', async (t) => {
   const client = await slowClient(t);
   const console = await operator(t);
   await console.query('KILL db');
@@ -77,7 +77,7 @@ test('a client that is disconnected gets the rows that were sent before as they 
   client.socket.resume();
   await until('the connection to be closed', () => client.closed);
   const frames: Frame[] = [];
-  // the last one may be cut
+  // the last row may be cut
   while (client.available >= MESSAGE_BYTES) frames.push(await client.readFrame());
   assert.ok(checkRows(frames) > 0);
   assert.equal(raw.types(frames).replace(/^TD+/, ''), '');
