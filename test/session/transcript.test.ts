@@ -25,12 +25,8 @@ const more =
 const answer: Step = (transcript) => transcript.noteAnswer();
 const ahead: Step = (transcript) => transcript.noteAnsweredAhead();
 const cycle: Step = (transcript) => transcript.endCycle();
-const end: Step = (transcript) => {
-  transcript.endTransaction(true);
-};
-const endAll: Step = (transcript) => {
-  transcript.endTransaction(false);
-};
+const end: Step = (transcript) => transcript.endTransaction(true);
+const endAll: Step = (transcript) => transcript.endTransaction(false);
 const beginAnswer: Step = (transcript) => transcript.beginAnswer();
 const rewrite =
   (text: string): Step =>

@@ -29,7 +29,7 @@ export class Transcript {
   #isUnanswered = false;
   /** the pieces are all of it, whether answered or not */
   #isComplete = false;
-  /** what is sent now still answers the transaction before */
+  /** a transaction has ended: what is sent to the client still answers it, and not the bytes that are kept */
   #isBetween = false;
   /** statements that have been answered since the last ReadyForQuery, in full or in part */
   #answered = 0;
@@ -94,7 +94,7 @@ export class Transcript {
     this.#isBetween = false;
   }
 
-  /** What the client has sent can no longer be told from what was answered. */
+  /** Keeps nothing, because it is no longer known which bytes were answered. */
   forget(): void {
     this.#first = null;
     this.#more = null;
@@ -149,45 +149,41 @@ export class Transcript {
     this.#mayHaveEnded = true;
   }
 
-  /** ReadyForQuery has come. */
+  /** ReadyForQuery has arrived. */
   endQuery(): void {
     this.#answered = 0;
     this.#mayHaveEnded = false;
   }
 
-  /** It has come, and the transaction goes on. */
+  /** It has arrived, and the transaction is still open. */
   endCycle(): void {
     this.#cycles++;
   }
 
   /**
-   * It has come, and the transaction has ended. Only what the client has sent after it is kept.
+   * It has arrived, and the transaction has ended. Only the bytes that the client has sent after it are kept. Until
+   * `beginAnswer`, what is sent to the client still answers the transaction.
    * @param hasMore the client has sent more
-   * @returns more is kept: its answer is announced by `beginAnswer`; what is sent before still answers the transaction
    */
-  endTransaction(hasMore: boolean): boolean {
-    if (this.#first === null) return false;
-    if (!hasMore || !this.#keepRest()) {
-      this.forget();
-      return false;
-    }
-    this.#isBetween = true;
-    return true;
+  endTransaction(hasMore: boolean): void {
+    if (this.#first === null) return;
+    if (hasMore && this.#keepRest()) this.#isBetween = true;
+    else this.forget();
   }
 
-  /** The answer to what is kept after the end of a transaction begins, if there is more to be sent. */
+  /** The answers that are sent from now on are about the bytes that are kept. */
   beginAnswer(): void {
     this.#isBetween = false;
   }
 
-  /** The server is gone, with all that it has answered. */
+  /** The server is gone, and its answers no longer count. */
   loseServer(): void {
     this.#answered = 0;
     this.#mayHaveEnded = false;
     this.#isBetween = false;
   }
 
-  /** Drops what has been answered. False: nothing is left, or its beginning is not known. */
+  /** Drops the bytes that have been answered. False: none are left, or their end is not known. */
   #keepRest(): boolean {
     if (!this.#isComplete || this.#first === null) return false;
     const pieces = this.#more ?? [];
