@@ -1,3 +1,4 @@
+/** Accepts clients on TCP and on the Unix socket: opens the sockets, or takes over open ones. */
 import { chmodSync, chownSync, existsSync, rmSync } from 'node:fs';
 import { lookup } from 'node:dns/promises';
 import { createServer, createConnection, type Server as NetServer, type Socket } from 'node:net';
@@ -12,21 +13,20 @@ import type { LifecycleView } from './lifecycle.ts';
 import type { Logger } from './telemetry/log.ts';
 import type { DescriptorSnapshot } from './telemetry/snapshot.ts';
 
-/** Listening sockets that somebody else has bound: systemd, or the process that is replaced. */
+/** Listening sockets that systemd, or the process that is replaced, has bound. */
 export interface InheritedSockets {
   readonly descriptors: readonly number[];
-  /** systemd goes on with its own, and keeps their files */
+  /** systemd keeps its sockets and their files */
   readonly from: 'systemd' | 'old process';
 }
 
-/** Accepts clients on TCP and on the Unix socket. */
 export class Listener {
   readonly #settings: Settings;
   readonly #log: Logger;
   readonly #accept: (socket: Socket, isUnix: boolean) => void;
   readonly #tcp: NetServer[] = [];
   readonly #unix: NetServer[] = [];
-  /** the socket's file, which goes with this process; null: there is none, or it is somebody else's */
+  /** the file of the Unix socket, removed at the end; null: there is none, or another process owns it */
   #unixFile: string | null = null;
   readonly #lifecycle: LifecycleView;
 
@@ -43,8 +43,8 @@ export class Listener {
   }
 
   /**
-   * Opens every address of listen_addr and the Unix socket. An address that can't be had is a warning as long as there is
-   * another one.
+   * Opens every address of listen_addr and the Unix socket. An address that cannot be bound is a warning as long as
+   * another one can.
    * @throws Error with the reason; nothing is left open then
    */
   async open(): Promise<void> {
@@ -63,7 +63,7 @@ export class Listener {
   }
 
   /**
-   * Listens on sockets that are open already; neither listen_addr nor unix_socket_dir counts then.
+   * Listens on sockets that are open already, whatever listen_addr and unix_socket_dir say.
    * @throws Error when one of them is no listening socket
    */
   async adopt({ descriptors, from }: InheritedSockets): Promise<void> {
@@ -86,7 +86,7 @@ export class Listener {
     }
   }
 
-  /** The options have changed: the next connections have buffers of another size. */
+  /** Applies changed options: the next connections have buffers of another size. */
   reconfigure(settings: Settings): void {
     for (const server of this.#tcp) setBuffers(fdOf(server), settings);
   }
@@ -119,7 +119,7 @@ export class Listener {
     });
   }
 
-  /** No new clients over TCP. */
+  /** Accepts no more clients over TCP. */
   closeTcp(): void {
     for (const server of this.#tcp.splice(0)) server.close();
   }
@@ -138,7 +138,7 @@ export class Listener {
       const server = this.#server();
       try {
         const fd = this.#settings.tcp_socket_buffer === 0 ? -1 : bindTcp(host, port, this.#settings);
-        // or `::` would take IPv4's port too
+        // without it, `::` would take the IPv4 port as well
         const own = { host, port, ipv6Only: true, backlog, reusePort };
         await listen(server, fd >= 0 ? { fd, backlog } : own, this.#log);
         if (fd < 0) setBuffers(fdOf(server), this.#settings);
@@ -155,9 +155,9 @@ export class Listener {
     const path = unixSocketPath(folder, port);
     const file = this.#ownUnixFile();
     if (file !== null) {
-      // PostgreSQL's
+      // a PostgreSQL server's socket
       if (existsSync(`${file}.lock`)) throw new Error(`unix port ${port} is in use`);
-      // nobody listens there any more: that has been looked at
+      // no process listens on it: the start has checked that
       rmSync(file, { force: true });
     }
     const server = this.#server();
@@ -189,7 +189,7 @@ export class Listener {
     for (const name of ignored) this.#log.warn(`sockets passed from service manager, ${name} ignored`);
   }
 
-  /** The file that unix_socket_dir stands for. */
+  /** The file of the Unix socket in unix_socket_dir; null: an abstract socket has none. */
   #ownUnixFile(): string | null {
     const { unix_socket_dir: folder, listen_port: port } = this.#settings;
     const path = unixSocketPath(folder, port);
@@ -206,13 +206,13 @@ export class Listener {
   }
 }
 
-/** Where the Unix socket is; `\0` at its start: an abstract one. */
+/** The address of the Unix socket; `\0` at its start: an abstract one. */
 export function unixSocketPath(folder: string, port: number): string {
   const name = `.s.PGSQL.${port}`;
   return folder.startsWith('@') ? `\0${folder.slice(1)}/${name}` : `${folder}/${name}`;
 }
 
-/** Whether somebody accepts connections on a Unix socket, or its file was left behind. */
+/** Whether a process accepts connections on a Unix socket. False: its file was left over. */
 export function isInUse(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = createConnection({ path });
@@ -220,7 +220,7 @@ export function isInUse(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    // a process that is stopped or busy has let its queue run full
+    // the queue of a process that is stopped or busy is full
     socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EAGAIN'));
   });
 }
@@ -235,12 +235,12 @@ async function addressesOf(name: string, port: number): Promise<string[]> {
   }
 }
 
-/** What the system says, without Node's repetition of address and call. */
+/** The system's message, without the address and the call that Node adds. */
 function reason(error: unknown): string {
   const { errno, message } = error as NodeJS.ErrnoException;
   if (errno === undefined) return message;
   const text = getSystemErrorMessage(errno);
-  // libuv's messages are the C library's without the capital
+  // libuv has the C library's messages in lower case
   return `bind(): ${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 }
 
@@ -249,7 +249,7 @@ function listen(server: NetServer, options: object, log: Logger): Promise<void> 
     server.once('error', reject);
     server.listen(options, () => {
       server.removeAllListeners('error');
-      // out of descriptors: the client is lost, the listener stays
+      // no descriptor is left: the client is lost, the listener stays
       server.on('error', (error) => log.error(`accept() failed: ${error.message}`));
       resolve();
     });

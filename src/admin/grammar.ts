@@ -1,6 +1,6 @@
 /**
- * The console's language: one statement in each Query message, a word or two, a SET, or one about clusters. Words are letters, digits and
- * underscores in either case, or anything in double quotes.
+ * The console's language: each Query message holds one statement of one or two words, a SET, or a command for clusters. A word is
+ * letters, digits and underscores in either case, or anything in double quotes.
  */
 
 export type Statement =
@@ -14,7 +14,7 @@ export type Statement =
   | { readonly kind: 'bad arguments' }
   | { readonly kind: 'unknown' };
 
-// No repetition within a repetition: what a client sends can't make matching slow.
+// No repetition stands within a repetition, so that no statement can make matching slow.
 const WORD = '("(?:[^"]|"")*"|[0-9a-z_]+)';
 const BLANK = '[ \\t\\n\\r]';
 const END = `${BLANK}*(?:;${BLANK}*)?$`;
@@ -34,7 +34,7 @@ const SWITCHOVER = new RegExp(
   'i',
 );
 
-/** All of them, for the test of their cost. */
+/** All expressions, for the test of their cost. */
 export const EXPRESSIONS: readonly RegExp[] = [EMPTY, COMMAND, SET_TEXT, SET_WORD, NOTIFY, SWITCHOVER];
 
 /** @returns `verb` in lower case; the argument as it was written, '' when there is none */

@@ -1,4 +1,4 @@
-/** DETAIL of the NOTICE that SHOW HELP sends: pgbouncer's list, with ours beside its relatives. */
+/** The DETAIL of the notice that answers SHOW HELP: pgbouncer's list, with our commands next to related ones. */
 export const HELP = [
   '',
   'SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION',

@@ -3,7 +3,7 @@ import { printable } from '../telemetry/printable.ts';
 import { message } from '../wire/messages.ts';
 import { Backend } from '../wire/protocol.ts';
 
-/** The column types that there are, by pgbouncer's letters: OID and size as RowDescription has them. */
+/** The column types, with OID and size for RowDescription. */
 const TYPES = {
   text: { oid: 25, size: -1 },
   int4: { oid: 23, size: 4 },
@@ -13,7 +13,7 @@ const TYPES = {
 } as const;
 
 export type ColumnType = keyof typeof TYPES;
-/** null is SQL's NULL, a boolean 0 or 1 */
+/** null stands for SQL's NULL; a boolean is shown as 0 or 1 */
 export type Value = string | number | boolean | null;
 
 export function rowDescription(

@@ -1,12 +1,11 @@
+/** The log line that compares the kernel's limit on descriptors with what the configuration can need. */
 import { readFileSync } from 'node:fs';
 import type { Config } from '../config/config.ts';
 
-/** Each client and server takes a descriptor: compares the kernel's limit with the configuration's maximum. */
-
-/** pgbouncer's margin for everything else */
+/** pgbouncer's margin for all other descriptors */
 const OTHERS = 10;
 
-/** pgbouncer's line about it, for the log; null: the kernel does not say what it allows. */
+/** pgbouncer's line; null: the kernel does not say what it allows. */
 export function descriptorLimitLine(config: Config): string | null {
   let limits: string;
   try {
@@ -21,7 +20,7 @@ export function descriptorLimitLine(config: Config): string | null {
   return `kernel file descriptor limit: ${soft} (hard: ${hard}); max_client_conn: ${clients}, max expected fd use: ${most}`;
 }
 
-/** Every pool that the known users can have, full. */
+/** Servers if every pool that the known users can have is full. */
 function mostServers({ settings, databases, users, userlist }: Config): number {
   const everybody = new Set([...users.keys(), ...userlist.keys()]).size;
   let servers = 0;

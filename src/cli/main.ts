@@ -1,7 +1,6 @@
+/** The command line: pgbouncer's options, and the demonstration. */
 import { parseArgs } from 'node:util';
 import { versionLines } from './version.ts';
-
-/** The command line: pgbouncer's, and the demonstration. */
 
 const OPTIONS = {
   daemon: { type: 'boolean', short: 'd', doc: 'run in background (as a daemon)' },
@@ -33,7 +32,7 @@ function help(): string {
   ].join('\n');
 }
 
-/** Runs the command. Sets the exit code; a daemon's process goes on after it returns. */
+/** Runs the command and sets the exit code. The process of a daemon goes on afterwards. */
 export async function main(args: readonly string[]): Promise<void> {
   if (args[0] === 'demo') {
     const { demo } = await import('../demo/demo.ts');
@@ -62,7 +61,7 @@ export async function main(args: readonly string[]): Promise<void> {
   });
 }
 
-/** getopt_long(3) takes the beginning of a long option for it, if there is no other. */
+/** Completes an abbreviated long option, as getopt_long(3) does, if only one begins like that. */
 function unabbreviated(argument: string): string {
   const [, name, rest] = /^--([a-z]+)(=.*)?$/s.exec(argument) ?? [];
   if (name === undefined) return argument;
@@ -70,7 +69,7 @@ function unabbreviated(argument: string): string {
   return meant.length === 1 ? `--${meant[0]}${rest ?? ''}` : argument;
 }
 
-/** Node's complaint about a command line, in the words of getopt_long(3). */
+/** Node's error about a command line, in the words of getopt_long(3). */
 function getoptWords(message: string): string {
   const [, unknown] = /^Unknown option '(-[^']*)'/.exec(message) ?? [];
   if (unknown?.startsWith('--')) return `unrecognized option '${unknown}'`;

@@ -1,3 +1,4 @@
+/** Starts the proxy for a command line, in the foreground or as a daemon, and ends the process after it. */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
@@ -22,7 +23,7 @@ import { handleSignals } from './signals.ts';
 import { Takeover } from './takeover.ts';
 import { versionLines } from './version.ts';
 
-/** The command line, taken apart. */
+/** The options of the command line. */
 export interface RunOptions {
   readonly file: string;
   readonly daemon: boolean;
@@ -37,10 +38,10 @@ const DAEMON_MARK = 'PGSWITCHYARD_DAEMON';
 
 const CANNOT_LOAD = 'cannot load config file';
 
-/** Runs the proxy until a signal or SHUTDOWN ends it; exits with 1 when it can't start, and says why. */
+/** Runs the proxy until a signal or SHUTDOWN ends it; exits with 1 and the reason if it cannot start. */
 export async function run(options: RunOptions): Promise<void> {
   const isDaemon = process.env[DAEMON_MARK] === '1';
-  // write the compile cache now, before setuid takes the right to
+  // now, because setuid takes the right to write there
   flushCompileCache();
   nameProcess('pgswitchyard');
   try {
@@ -60,7 +61,7 @@ export async function run(options: RunOptions): Promise<void> {
 /** Also logs the problems to the configured logfile: nobody may be reading stderr. */
 function logProblems({ diagnostics, settings }: ConfigError): void {
   if (settings === null) return;
-  // a log that root makes could not be written to by the user that is become later
+  // a log file created by root could not be written to after the switch to another user
   if (process.getuid?.() === 0 && !settings.syslog && !existsSync(settings.logfile)) return;
   try {
     const log = createLog({ settings, quiet: true });
@@ -68,7 +69,7 @@ function logProblems({ diagnostics, settings }: ConfigError): void {
     log.fatal(CANNOT_LOAD);
     log.close();
   } catch {
-    // the log can't be opened: the problems are on stderr
+    // the log cannot be opened: the problems are on stderr
   }
 }
 
@@ -98,7 +99,7 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
     // SHUTDOWN on the console
     void proxy.ended.then(() => process.exit());
     await proxy.start();
-    // the old process may end at once, and takes a pidfile with it that is still its own
+    // the old process may end at once, and then removes the pidfile if it is still its own
     if (settings.pidfile && takeover !== null) replacePidfile(settings.pidfile);
     takeover?.finish();
   } catch (error) {
@@ -124,13 +125,13 @@ function takeOver(settings: Settings, log: Logger): Takeover | null {
   return takeover;
 }
 
-/** Two processes with one Unix socket would take it from each other. */
+/** Refuses to start next to a process with the same Unix socket: they would take it from each other. */
 async function refuseSecond({ unix_socket_dir: folder, listen_port: port }: Settings): Promise<void> {
   if (folder && (await isInUse(unixSocketPath(folder, port))))
     throw new StartError('unix socket is in use, cannot continue');
 }
 
-/** A bug must not end everybody's connections: it is logged with its stack, and the process goes on. */
+/** A bug must not end all connections: it is logged with its stack, and the process goes on. */
 function keepRunning(log: Logger): void {
   const report = (error: unknown): void => {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -148,8 +149,8 @@ function tellStarter(message: string): void {
 }
 
 /**
- * Starts this very command again, detached from terminal and session, and waits until it is up. Node can't fork.
- * @throws StartError when it did not come up
+ * Starts the same command again, detached from terminal and session, and waits until it serves: Node cannot fork.
+ * @throws StartError if it does not start
  */
 async function startDaemon(config: Config): Promise<void> {
   const { pidfile, logfile, syslog } = config.settings;

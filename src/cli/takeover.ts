@@ -1,3 +1,4 @@
+/** -R: a new process takes over the listening sockets of the running one, which lets its clients finish and ends. */
 import { closeSync, readSync, writeSync } from 'node:fs';
 import type { Settings } from '../config/options.ts';
 import { canPassDescriptors, connectUnix, receiveDescriptors } from '../platform/descriptors.ts';
@@ -7,10 +8,7 @@ import { FrameReader } from '../wire/frame.ts';
 import { parseErrorFields, query, startupMessage } from '../wire/messages.ts';
 import { Backend, HEADER_BYTES, StartupCode } from '../wire/protocol.ts';
 
-/**
- * -R: a new process goes on with the listening sockets of the one that runs, which then lets its clients finish and ends.
- * All of it happens before there is anything else to do, so reads may block.
- */
+/** Talks to the running process before this one has anything else to do, so reads may block. */
 export class Takeover {
   readonly sockets: InheritedSockets;
   readonly #fd: number;
@@ -22,8 +20,8 @@ export class Takeover {
 
   /**
    * Asks the running process for its sockets, through its console on the Unix socket.
-   * @returns null: there is none
-   * @throws StartError when it does not give them
+   * @returns null: no process runs
+   * @throws StartError if it does not hand them over
    */
   static begin({ unix_socket_dir: folder, listen_port: port }: Settings): Takeover | null {
     if (!folder) throw new StartError('cannot reboot if unix dir not configured');
@@ -44,7 +42,7 @@ export class Takeover {
     return new Takeover(fd, descriptors);
   }
 
-  /** This process listens: the old one may stop doing so. */
+  /** Tells the old process to stop: this one listens now. */
   finish(): void {
     try {
       say(this.#fd, 'SHUTDOWN WAIT_FOR_CLIENTS');
@@ -57,7 +55,7 @@ export class Takeover {
   }
 }
 
-/** The old process has closed the connection, with a last word or without. */
+/** The old process has closed the connection, with an error message or without one. */
 class ClosedError extends StartError {}
 
 function say(fd: number, command: string): void {

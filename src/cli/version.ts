@@ -1,7 +1,8 @@
+/** The output of --version. */
 import { readFileSync } from 'node:fs';
 import { SHOWN_VERSION } from '../admin/version.ts';
 
-/** The output of --version. Tools look at the first line, which is pgbouncer's. */
+/** The first line is pgbouncer's, because tools look at it. */
 export function versionLines(): string[] {
   return [
     SHOWN_VERSION,

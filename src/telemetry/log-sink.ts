@@ -1,4 +1,4 @@
-// Where log lines go: a descriptor written synchronously, or syslog. Neither ever throws into the caller.
+/** Where log lines go: a descriptor written synchronously, or syslog. Neither ever throws into the caller. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';
@@ -6,8 +6,8 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 /** Longest wait for a full pipe, in ms; then lines are dropped until one can be written again. */
 const PATIENCE_MS = 50;
 /**
- * Lines of one turn of the event loop that are written one by one, each before its effect can be seen. What a burst brings
- * beyond that (thousands of clients that leave at once) is written together, at the end of the turn.
+ * As many lines of one turn of the event loop are written one by one, each before its effect can be seen. The rest of a burst
+ * (thousands of clients that leave at once) is written in one piece at the end of the turn.
  */
 const LINES_A_TURN = 32;
 const BURST_BYTES = 64 * 1024;
@@ -15,10 +15,10 @@ const BURST_BYTES = 64 * 1024;
 /** Bytes that may wait for `logger` to read them. */
 const SYSLOG_BACKLOG_BYTES = 1 << 20;
 
-/** Makes the line that tells how many were lost, and why. */
+/** Builds the line that says how many lines were lost, and why. */
 type LostNotice = (lost: number, reason: string) => string;
 
-/** Those with lines that wait for the end of the turn, which may not come. */
+/** Sinks with lines that wait for the end of the turn, which does not come when the process exits. */
 const unwritten = new Set<DescriptorSink>();
 process.on('exit', () => {
   for (const sink of unwritten) sink.flush();
@@ -35,7 +35,7 @@ export class DescriptorSink {
   readonly #owned: boolean;
   /** lines in this turn of the event loop */
   #inTurn = 0;
-  /** lines that wait for its end, and what makes the notice of lost ones */
+  /** lines that wait for the end of the turn, and the builder of the notice about lost ones */
   #waiting: string[] = [];
   #waitingBytes = 0;
   #notice: LostNotice = () => '';
@@ -51,7 +51,7 @@ export class DescriptorSink {
     return new DescriptorSink(openSync(file, 'a', 0o644), true);
   }
 
-  /** `notice` makes the line that tells how many were lost; it goes first as soon as writing works again. */
+  /** @param notice builds the line about lost lines, which is written first as soon as writing works again */
   write(line: string, notice: LostNotice): void {
     if (this.#inTurn++ === 0) setImmediate(() => this.#endTurn());
     if (this.#inTurn <= LINES_A_TURN) return this.#write(line, 1, notice);
@@ -62,7 +62,7 @@ export class DescriptorSink {
     if (this.#waitingBytes > BURST_BYTES) this.flush();
   }
 
-  /** Writes what waits for the end of the turn. */
+  /** Writes the lines that wait for the end of the turn. */
   flush(): void {
     unwritten.delete(this);
     const lines = this.#waiting;
@@ -96,7 +96,7 @@ export class DescriptorSink {
     this.#torn = false;
   }
 
-  /** Goes on with another file, as after a log rotation. @throws when it cannot be opened; then nothing changes. */
+  /** Continues in another file, as after a log rotation. @throws when it cannot be opened; then nothing changes. */
   reopen(file: string): void {
     const fd = openSync(file, 'a', 0o644);
     this.flush();
@@ -157,7 +157,7 @@ export const SEVERITY: Readonly<Record<string, number>> = {
 
 /**
  * Node has no Unix datagram sockets, so lines go through one `logger` child, started with the first line. Where it
- * cannot be started or ends, lines are dropped; `onFailure` hears of it once.
+ * cannot be started or ends, lines are dropped, and `onFailure` is called once.
  */
 export class SyslogSink {
   readonly ident: string;

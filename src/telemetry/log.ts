@@ -1,4 +1,4 @@
-// The log: pino's records, written as pgbouncer's lines, as JSON or pretty, synchronously.
+/** The log: pino's records, written synchronously as pgbouncer's lines, as JSON or pretty. */
 import { fstatSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { inspect } from 'node:util';
@@ -38,20 +38,20 @@ export interface Logger {
   readonly error: LogMethod;
   readonly fatal: LogMethod;
   isLevelEnabled(level: 'trace' | 'debug' | 'info'): boolean;
-  /** Closes and opens the log file, for a rotation. When that fails, the old one goes on. */
+  /** Closes the log file and opens it again, for a rotation. If that fails, the old one stays in use. */
   reopen(): void;
-  /** Follows changed settings. A log file that cannot be opened is a line in the old one. */
+  /** Applies changed settings. If the new log file cannot be opened, the old one says so. */
   configure(settings: LogSettings): void;
   close(): void;
 }
 
 export interface LogOptions {
   readonly settings: LogSettings;
-  /** Nothing on stderr (-q, and -d where there is none). */
+  /** Writes nothing on stderr (-q, and -d, which has none). */
   readonly quiet?: boolean;
   /** Descriptor that stands for stderr. */
   readonly stderr?: number;
-  /** Is it a terminal? */
+  /** Whether that is a terminal. */
   readonly isTerminal?: boolean;
 }
 
@@ -75,7 +75,7 @@ interface Entry {
   readonly timeMs: number;
   /** The record as a JSON line. */
   readonly json: string;
-  /** Lines of source that it is about; '': none. */
+  /** The lines of source that the record is about; '': none. */
   readonly frame: string;
 }
 
@@ -125,8 +125,8 @@ const MAX_MESSAGE = 4096;
 const MAX_FIELD = 1024;
 
 /**
- * Whatever is said of a client, a server or a database has names and texts of theirs in it, so it is one line; a stack, which
- * comes with `err`, is several.
+ * Messages about clients, servers and databases hold foreign names and texts, so each is kept on one line. A stack, which comes
+ * with `err`, has several.
  */
 function textOf({ client, server, database, err }: LogFields, message: string): string {
   const isForeign = client !== undefined || server !== undefined || database !== undefined;
@@ -266,7 +266,7 @@ class Destination {
   }
 }
 
-/** Whether systemd says of this very descriptor that it is the journal's (systemd.exec(5), $JOURNAL_STREAM). */
+/** Whether this descriptor is the journal's, by $JOURNAL_STREAM (systemd.exec(5)). */
 function isJournal(fd: number): boolean {
   const stream = process.env['JOURNAL_STREAM'];
   if (!stream) return false;
@@ -322,7 +322,7 @@ function render(entry: Entry, format: Format, isColoured: boolean): string {
 type Printer = (json: string) => string;
 const printers = new Map<boolean, Printer>();
 
-/** pino-pretty is loaded with the first line that wants it. */
+/** pino-pretty is loaded with the first line that needs it. */
 function prettyPrinter(isColoured: boolean): Printer {
   let printer = printers.get(isColoured);
   if (printer === undefined) {
@@ -349,7 +349,7 @@ export function timestamp(timeMs: number): string {
   return `${date} ${time}.${String(at.getMilliseconds()).padStart(3, '0')} ${zoneOf(at)}`;
 }
 
-/** Locales differ in the zones whose abbreviation they know. */
+/** Each locale knows the abbreviations of some zones only. */
 const LOCALES = ['en-US', 'en-GB', 'en-AU', 'en-NZ', 'en-IN', 'en-ZA', 'ja-JP'];
 let lastZone = { offset: Number.NaN, name: '' };
 

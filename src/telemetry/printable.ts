@@ -1,13 +1,13 @@
 /**
- * Foreign text on its way to people: names, errors and queries may hold anything. Control characters would move a terminal's
- * cursor or forge a line, and bidirectional ones show a text in another order than it has (CVE-2021-42574).
+ * Foreign text made safe to show: names, errors and queries may hold anything. Control characters could move a terminal's
+ * cursor or forge a line, and bidirectional ones show a text in an order that it does not have (CVE-2021-42574).
  */
 
 /** C0, DEL, C1; the line and paragraph separators; Unicode's bidirectional marks, embeddings, overrides and isolates. */
 const UNPRINTABLE =
   // oxlint-disable-next-line no-control-regex
   /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
-/** Those but tab and newline. */
+/** The same without tab and newline. */
 const UNPRINTABLE_IN_LINES =
   // oxlint-disable-next-line no-control-regex
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
@@ -22,14 +22,14 @@ function escape(char: string): string {
   );
 }
 
-/** The text on one line, with `\n`, `\x1b` or `\u202e` for what can't be shown. */
+/** The text on one line, with `\n`, `\x1b` or `\u202e` for characters that cannot be shown. */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, escape);
 }
 
 /**
- * Text for a log record: as `printable`, cut after `limit` characters, with a word about
- * the rest. As `lines`, lines stay lines and tabs stay tabs.
+ * Text for a log record: as `printable`, cut after `limit` characters, with a note about the
+ * rest. As `lines` it keeps its newlines and tabs.
  */
 export function loggable(text: string, limit: number, as: 'line' | 'lines' = 'lines'): string {
   const isLong = text.length > limit;

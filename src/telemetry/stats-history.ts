@@ -1,3 +1,4 @@
+/** Averages of the counters, from a copy of each taken every stats_period, and the line about them in the log. */
 import { DatabaseStats } from './stats.ts';
 
 /** The counters that SHOW STATS shows. */
@@ -26,40 +27,40 @@ export const STAT_NAMES: readonly StatName[] = [
  */
 export type StatValues = Readonly<Record<StatName, number>>;
 
-interface Snapshots {
+interface Copies {
   older: DatabaseStats;
   newer: DatabaseStats;
 }
 
 /**
- * The source of the averages in SHOW STATS: a snapshot of every database's counters each stats_period. As in
- * pgbouncer an average reaches from now back to the last snapshot but one, so over one to two periods.
+ * Copies of every database's counters, taken each stats_period, for the averages of SHOW STATS. As in pgbouncer an average
+ * covers the time since the last copy but one: one to two periods.
  */
 export class StatsHistory {
   readonly #all: () => Iterable<DatabaseStats>;
-  #snapshots = new Map<DatabaseStats, Snapshots>();
+  #copies = new Map<DatabaseStats, Copies>();
   #olderAt: number;
   #newerAt: number;
 
-  /** @param all the counters of every database that there is now */
+  /** @param all the counters of every database at the moment */
   constructor(all: () => Iterable<DatabaseStats>, now = performance.now()) {
     this.#all = all;
-    // a second before the start, so that the first figures are not divided by next to nothing
+    // a second before the start, so that the first figures are not divided by almost nothing
     this.#olderAt = now - 1000;
     this.#newerAt = now;
   }
 
-  /** Takes a snapshot when the period (ms) is over. True: it did. */
+  /** Copies the counters when the period (ms) is over. @returns whether it did */
   tick(now: number, period: number): boolean {
     if (now - this.#newerAt < period) return false;
     this.#olderAt = this.#newerAt;
     this.#newerAt = now;
-    const snapshots = new Map<DatabaseStats, Snapshots>();
+    const copies = new Map<DatabaseStats, Copies>();
     for (const stats of this.#all()) {
-      const older = this.#snapshots.get(stats)?.newer ?? new DatabaseStats();
-      snapshots.set(stats, { older, newer: stats.snapshot() });
+      const older = this.#copies.get(stats)?.newer ?? new DatabaseStats();
+      copies.set(stats, { older, newer: stats.copy() });
     }
-    this.#snapshots = snapshots;
+    this.#copies = copies;
     return true;
   }
 
@@ -81,7 +82,7 @@ export class StatsHistory {
   }
 
   #older(stats: DatabaseStats): DatabaseStats {
-    return this.#snapshots.get(stats)?.older ?? NOTHING;
+    return this.#copies.get(stats)?.older ?? NOTHING;
   }
 }
 
@@ -107,7 +108,7 @@ export function totals(all: Iterable<DatabaseStats>): StatValues {
   return sum;
 }
 
-/** pgbouncer's line in the log, once each stats_period. */
+/** pgbouncer's line in the log, once in each stats_period. */
 export function statsLine(average: StatValues): string {
   return (
     `stats: ${average.xactCount} xacts/s, ${average.queryCount} queries/s,` +

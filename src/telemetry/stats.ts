@@ -1,6 +1,6 @@
 /**
- * Counters of one database, as plain fields: the relay adds to them, SHOW STATS and the metrics read them. Times are in
- * microseconds, sizes in bytes, names those of SHOW STATS_TOTALS.
+ * The counters of one database, as plain fields that the relay adds to and SHOW STATS reads. Times are in microseconds, sizes
+ * in bytes; the names are those of SHOW STATS_TOTALS.
  */
 export class DatabaseStats {
   serverAssignmentCount = 0;
@@ -16,8 +16,8 @@ export class DatabaseStats {
   bindCount = 0;
   clientLoginCount = 0;
 
-  /** A copy that no longer moves. */
-  snapshot(): DatabaseStats {
+  /** A copy, which no longer changes. */
+  copy(): DatabaseStats {
     return Object.assign(new DatabaseStats(), this);
   }
 }

@@ -42,7 +42,7 @@ async function backend(client: Client): Promise<number> {
   return (await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0]!.pid;
 }
 
-test('PAUSE waits for an open transaction; RESUME lets the others go on', async (t) => {
+test('PAUSE waits for an open transaction, and RESUME lets waiting clients continue', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
   const second = await console(bouncer);
@@ -113,7 +113,7 @@ test('PAUSE of one database leaves the other alone', async (t) => {
   await assert.rejects(admin.query('RESUME a'), /database a is not paused/);
 });
 
-test('wordings where a database is wrong', async (t) => {
+test('commands that name a wrong database are refused in pgbouncer’s words', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
   const cases: [string, string][] = [
@@ -141,7 +141,7 @@ test('wordings where a database is wrong', async (t) => {
   }
 });
 
-test('a canceled PAUSE is a RESUME', async (t) => {
+test('canceling PAUSE resumes', async (t) => {
   const bouncer = await start(t);
   const admin = await RawClient.connect({ port: bouncer.port, host: bouncer.host });
   admin.send(raw.startup({ user: 'pgbouncer', database: 'pgbouncer' }));
@@ -186,7 +186,7 @@ test('an operator who leaves during PAUSE leaves it in force', async (t) => {
   await client.query('SELECT 1');
 });
 
-test('RESUME by somebody else ends a PAUSE that waits, as an error', async (t) => {
+test('RESUME from another console ends a waiting PAUSE with an error', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
   const second = await console(bouncer);
@@ -224,7 +224,7 @@ test('KILL drops clients and servers and holds new clients until RESUME', async 
   await answer;
 });
 
-test('KILL without a database means all that are in use', async (t) => {
+test('KILL without a database kills every database in use', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
   const clients = [await bouncer.connect(), await bouncer.connect({ database: 'b' })];
@@ -252,7 +252,7 @@ test('KILL_CLIENT disconnects one client with its server', async (t) => {
   assert.ok(bouncer.logContains(/closing because: admin forced disconnect/));
 });
 
-test('RECONNECT and WAIT_CLOSE: new servers after the transaction', async (t) => {
+test('RECONNECT replaces servers after their transaction, and WAIT_CLOSE waits for that', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
   const second = await console(bouncer);
@@ -274,7 +274,7 @@ test('RECONNECT and WAIT_CLOSE: new servers after the transaction', async (t) =>
   assert.notEqual(await backend(client), before);
 });
 
-test('DISABLE keeps new clients out, those who are in may stay; ENABLE', async (t) => {
+test('DISABLE refuses new clients and keeps connected ones; ENABLE accepts clients again', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
   const client = await bouncer.connect();
@@ -285,7 +285,7 @@ test('DISABLE keeps new clients out, those who are in may stay; ENABLE', async (
   await (await bouncer.connect()).query('SELECT 1');
 });
 
-test('SET is in force at once, until RELOAD', async (t) => {
+test('SET applies at once, and RELOAD undoes it', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
   const value = async (key: string): Promise<string> => {
@@ -308,7 +308,7 @@ test('SET is in force at once, until RELOAD', async (t) => {
   assert.equal(await value('query_wait_timeout'), '120');
 });
 
-test('RELOAD reads new databases; a broken file is an error, and nothing changes', async (t) => {
+test('RELOAD reads new databases; a broken file is refused and changes nothing', async (t) => {
   const bouncer = await start(t);
   bouncer.databases['c'] = cluster.connectionString();
   await bouncer.reload();
@@ -328,7 +328,7 @@ test('RELOAD reads new databases; a broken file is an error, and nothing changes
   await bouncer.sql('SELECT 1', { database: 'c' });
 });
 
-test('RELOAD: limits leave the servers alone, a new dbname does not; a forced user stays', async (t) => {
+test('RELOAD keeps servers when limits change, replaces them for a new dbname, and keeps a forced user', async (t) => {
   const bouncer = await start(t);
   const forced = `${cluster.connectionString()} user=postgres`;
   const set = async (entry: string): Promise<void> => {
@@ -358,7 +358,7 @@ function ofC<T>(rows: T[]): T[] {
   return rows.filter((row) => (row as { name?: string }).name === 'c');
 }
 
-test('SUSPEND stops everybody but the console; RESUME', async (t) => {
+test('SUSPEND stops all clients but the console’s, until RESUME', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
   const client = await bouncer.connect();
@@ -375,7 +375,7 @@ test('SUSPEND stops everybody but the console; RESUME', async (t) => {
   await (await late.promise).query('SELECT 1');
 });
 
-test('the last operator leaves during SUSPEND: it ends', async (t) => {
+test('SUSPEND ends when the last operator leaves', async (t) => {
   const bouncer = await start(t);
   const client = await bouncer.connect();
   const admin = await console(bouncer);
@@ -394,7 +394,7 @@ test('SHUTDOWN ends the process without an answer', async (t) => {
   assert.deepEqual(await bouncer.exited(), { code: 0, signal: null });
 });
 
-test('SHUTDOWN WAIT_FOR_CLIENTS: nobody new, those who are here may finish', async (t) => {
+test('SHUTDOWN WAIT_FOR_CLIENTS refuses new clients and lets connected ones finish', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
   const client = await bouncer.connect();
@@ -411,7 +411,7 @@ test('SHUTDOWN WAIT_FOR_CLIENTS: nobody new, those who are here may finish', asy
   assert.deepEqual(await bouncer.exited(), { code: 0, signal: null });
 });
 
-test('SHUTDOWN WAIT_FOR_CLIENTS and WAIT_FOR_SERVERS are answered although there is nobody to wait for', async (t) => {
+test('SHUTDOWN WAIT_FOR_CLIENTS and WAIT_FOR_SERVERS are answered even with nothing to wait for', async (t) => {
   for (const command of ['SHUTDOWN WAIT_FOR_CLIENTS', 'SHUTDOWN WAIT_FOR_SERVERS']) {
     const bouncer = await start(t);
     const admin = await console(bouncer);
@@ -420,7 +420,7 @@ test('SHUTDOWN WAIT_FOR_CLIENTS and WAIT_FOR_SERVERS are answered although there
   }
 });
 
-test('SHUTDOWN WAIT_FOR_SERVERS: ends when the last server is free', async (t) => {
+test('SHUTDOWN WAIT_FOR_SERVERS ends the process when the last server is free', async (t) => {
   const bouncer = await start(t);
   const admin = await console(bouncer);
   const client = await bouncer.connect();

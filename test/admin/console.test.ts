@@ -40,7 +40,7 @@ async function tagOf(client: RawClient, command: string): Promise<string> {
   return complete.payload.toString('utf8', 0, complete.payload.length - 1);
 }
 
-test('the greeting', async () => {
+test('a login is greeted with pgbouncer’s parameters', async () => {
   const client = await RawClient.connect(target);
   client.send(raw.startup({ user: 'pgbouncer', database: 'pgbouncer', search_path: 'x', made_up: '1' }));
   const frames = await client.readUntil('Z');
@@ -60,7 +60,7 @@ test('the greeting', async () => {
   client.destroy();
 });
 
-test('whoever is in neither list is refused', async () => {
+test('a user in neither admin_users nor stats_users is refused', async () => {
   const client = await RawClient.connect(target);
   client.send(raw.startup({ user: 'nobody', database: 'pgbouncer' }));
   const frames = await client.readToEnd();
@@ -70,7 +70,7 @@ test('whoever is in neither list is refused', async () => {
   assert.equal(fields['C'], '08P01');
 });
 
-test('of users who are not configured nothing is kept when they have left the console, or were refused', async (t) => {
+test('an unconfigured user is forgotten after leaving the console or being refused', async (t) => {
   const open = await Bouncer.start(t, {
     databases: { p: 'host=127.0.0.1 port=1 user=forced max_db_client_connections=1' },
     settings: { auth_type: 'any', server_login_retry: 60 },
@@ -91,7 +91,7 @@ test('of users who are not configured nothing is kept when they have left the co
   assert.ok(!(await isKnown('refused')));
 });
 
-test('limits for clients hold for those who watch, and never for administrators', async (t) => {
+test('client limits apply to stats_users and never to administrators', async (t) => {
   const limited = await Bouncer.start(t, {
     databases: { p: 'host=127.0.0.1 port=1' },
     users: { watcher: 'max_user_client_connections=1', second: 'max_user_client_connections=5' },
@@ -159,7 +159,7 @@ test('limits for clients hold for those who watch, and never for administrators'
   assert.equal(errorFields((await ordinary.readToEnd()).at(-1)!)['M'], OF_USER.slice(6));
 });
 
-test('stats_users: SHOW, except FDS, and nothing else', async () => {
+test('stats_users may use SHOW, except SHOW FDS, and no other command', async () => {
   const client = await login('watcher');
   assert.equal(await tagOf(client, 'SHOW STATS'), 'SHOW');
   for (const command of [
@@ -183,7 +183,7 @@ test('stats_users: SHOW, except FDS, and nothing else', async () => {
   client.destroy();
 });
 
-test('what is no command', async () => {
+test('an unknown command is refused with a pointer to SHOW HELP', async () => {
   const client = await login();
   for (const command of [
     'SELECT 1',
@@ -206,7 +206,7 @@ test('what is no command', async () => {
   client.destroy();
 });
 
-test('the grammar: case, quotes, blanks, semicolons, SELECT for SHOW', async () => {
+test('statements may vary in case, quotes, blanks and semicolons, and SELECT stands for SHOW', async () => {
   const client = await login();
   for (const command of [
     'show version',
@@ -239,7 +239,7 @@ test('an empty statement gets an empty answer', async () => {
   client.destroy();
 });
 
-test('what drivers set and ask for at login', async () => {
+test('settings that drivers use at login are accepted and answered', async () => {
   const client = await login();
   for (const name of [
     'client_encoding',
@@ -259,7 +259,7 @@ test('what drivers set and ask for at login', async () => {
   client.destroy();
 });
 
-test('SHOW HELP is a notice', async () => {
+test('SHOW HELP is answered by a notice', async () => {
   const client = await login();
   const frames = await client.query('SHOW HELP');
   assert.equal(frames.map((frame) => frame.type).join(''), 'NCZ');
@@ -302,7 +302,7 @@ test('a message of a bad length and a query without an end each end the connecti
   }
 });
 
-test('statements in one write are answered one after the other; one cut in pieces is put together', async () => {
+test('several statements in one write are answered in order, and a fragmented one is reassembled', async () => {
   const client = await login();
   client.send(raw.query('SHOW VERSION'), raw.query('nonsense'), raw.query('SHOW STATE'));
   assert.equal((await client.readUntil('Z')).map((frame) => frame.type).join(''), 'TDCZ');
@@ -313,7 +313,7 @@ test('statements in one write are answered one after the other; one cut in piece
   client.destroy();
 });
 
-test('psql: every SHOW, on TCP and on the Unix socket', { skip: noPsql }, async () => {
+test('psql can run every SHOW on TCP and on the Unix socket', { skip: noPsql }, async () => {
   const names =
     'clients config databases fds lists peers peer_pools pools servers sockets active_sockets stats stats_totals stats_averages users version totals mem dns_hosts dns_zones state functions help';
   const script = names
@@ -346,7 +346,7 @@ test(
   },
 );
 
-test('auth_type = any: everybody may look, admin_users may do', async (t) => {
+test('with auth_type = any everybody may use SHOW, and admin_users every command', async (t) => {
   const open = await Bouncer.start(t, { settings: { auth_type: 'any', admin_users: 'chief' } });
   const at = { port: open.port, host: open.host };
   const anybody = await RawClient.login(at, { user: 'whoever', database: 'pgbouncer' });

@@ -9,7 +9,7 @@ import { until } from '../support/wait.ts';
 
 const cluster = await Cluster.start({ after });
 
-test('SHOW FDS lists listeners, who logs in, clients and servers, and who is linked', async (t) => {
+test('SHOW FDS lists listeners, clients that log in, clients and servers, and their links', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: { dev: cluster.connectionString() },
     settings: { pool_mode: 'transaction' },

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseStatement } from '../../src/admin/grammar.ts';
 
-test('SWITCHOVER names a database, a node, and how long to wait for it', () => {
+test('SWITCHOVER takes a database, a node and a time to wait', () => {
   const kind = 'switchover';
   assert.deepEqual(parseStatement('SWITCHOVER dev TO 10.0.0.2:5432'), {
     kind,

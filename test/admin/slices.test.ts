@@ -1,4 +1,4 @@
-/** Tables with a row for each connection are made row by row, so that others are served between two slices. */
+/** Tables with a row for each connection are built row by row, so that other clients are served between two slices. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -12,7 +12,7 @@ import * as raw from '../support/raw.ts';
 import { RawClient, rowValues } from '../support/raw.ts';
 import { Login } from '../../src/session/login/login.ts';
 
-/** Connections that count how often anything of theirs is looked at. */
+/** Clients that count how often their properties are read. */
 function world(count: number): { observe: Observe; looks: () => number; clients: { state: string }[] } {
   let looks = 0;
   const counted = <T extends object>(target: T): T =>
@@ -63,7 +63,7 @@ function world(count: number): { observe: Observe; looks: () => number; clients:
 }
 
 for (const name of ['clients', 'sockets', 'fds']) {
-  test(`SHOW ${name.toUpperCase()}: work by the row, and none for a row before it is asked for`, () => {
+  test(`SHOW ${name.toUpperCase()}: the work is proportional to the rows, and a row is built only when it is asked for`, () => {
     const table = TABLES.get(name)!;
     const whole = (count: number): number => {
       const { observe, looks } = world(count);
@@ -78,12 +78,12 @@ for (const name of ['clients', 'sockets', 'fds']) {
     const first = looks();
     rows.next();
     assert.ok(looks() - first < 100, `${looks() - first} looks for one row`);
-    // to find out whose turn it is, each is looked at for its pool only
+    // for the order of the rows only the pool of each client is read
     assert.ok(first < one / 2, `${first} of ${one} looks before the first row`);
   });
 }
 
-test('who leaves while a table is made has no row in the rest of it', () => {
+test('a client that leaves while a table is built has no row in the rest of it', () => {
   const { observe, clients } = world(30);
   const rows = TABLES.get('clients')!.rows(observe)[Symbol.iterator]();
   rows.next();
@@ -97,7 +97,7 @@ const bouncer = await Bouncer.start(
   { databases: { dev: cluster.connectionString() }, settings: { max_client_conn: 500 } },
 );
 
-test('a table of several slices is whole, in order, and another operator is answered in the middle of it', async () => {
+test('a table of several slices is complete and in order, and another operator is answered meanwhile', async () => {
   const target = { path: join(bouncer.folder, `.s.PGSQL.${bouncer.port}`) };
   const clients = await Promise.all(
     Array.from({ length: 350 }, () => RawClient.login(target, { user: 'postgres', database: 'dev' })),

@@ -67,7 +67,7 @@ test('simple queries and transactions are counted one by one', async () => {
   await client.end();
 });
 
-test('waiting for a server is a part of the query and of its transaction, which count from their arrival', async () => {
+test('query and transaction times include the wait for a server', async () => {
   const [first, second] = [
     await bouncer.connect({ database: 'one' }),
     await bouncer.connect({ database: 'one' }),
@@ -115,7 +115,7 @@ test('prepared statements are counted', async () => {
   await client.end();
 });
 
-test('pgbench: as many transactions as it reports', { skip: noPgbench }, async () => {
+test('counts as many transactions as pgbench reports', { skip: noPgbench }, async () => {
   const before = await totals('a');
   const report = await pgbench({ host: bouncer.host, port: bouncer.port, database: 'a' }, [
     '-n',
@@ -135,7 +135,7 @@ async function script(text: string): Promise<string> {
   return `${bouncer.folder}/pgbench.sql`;
 }
 
-test('only databases that were used appear, and the console itself; TOTALS is their sum', async () => {
+test('SHOW STATS lists used databases and the console, and SHOW TOTALS their sum', async () => {
   const { rows } = await admin.query<Record<string, string>>('SHOW STATS');
   assert.deepEqual(
     rows.map((row) => row['database']),
@@ -160,7 +160,7 @@ test('only databases that were used appear, and the console itself; TOTALS is th
   assert.equal(now['query_count']! - before['query_count']!, 1);
 });
 
-test('a line in the log each stats_period, unless log_stats is 0', async () => {
+test('the log has a line in each stats_period, unless log_stats is 0', async () => {
   const line =
     /stats: \d+ xacts\/s, \d+ queries\/s, \d+ client parses\/s, \d+ server parses\/s, \d+ binds\/s, \d+ client logins\/s, in \d+ B\/s, out \d+ B\/s, xact \d+ us, query \d+ us, wait \d+ us$/m;
   await admin.query('SET log_stats = 0');
@@ -179,7 +179,7 @@ test('a line in the log each stats_period, unless log_stats is 0', async () => {
   await client.end();
 });
 
-test('averages: events and bytes a second, times for each event, over the last period and what has begun', () => {
+test('averages are events and bytes a second and times per event, since the last copy but one', () => {
   const stats = new DatabaseStats();
   const history = new StatsHistory(() => [stats], 0);
   const add = (queries: number): void => {

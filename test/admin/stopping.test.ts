@@ -1,4 +1,4 @@
-/** Every way to stop the proxy, after every way to hold clients: which of them wait on, and which are thrown out. */
+/** Every way to stop the proxy after every way to hold clients: which clients wait on, and which are disconnected. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -22,7 +22,7 @@ type Resume = 'RESUME' | 'SIGUSR2' | 'RESUME a' | 'none';
 const THROWN_OUT = 'thrown out';
 const ENDED = 'ended with the process';
 
-/** What the client that waits hears; and what the command that is to go on says, where it is refused. */
+/** The outcome for the client that waits, and the error of the RESUME where it is refused. */
 const CASES: [hold: Hold, stop: Stop, resume: Resume, outcome: string, refusal?: RegExp][] = [
   ['PAUSE', 'SIGTERM', 'RESUME', 'answered'],
   ['PAUSE', 'SIGTERM', 'SIGUSR2', 'answered'],
@@ -136,7 +136,7 @@ async function play(t: Scope, [hold, stop, resume, outcome, refusal]: (typeof CA
   }
 }
 
-test('only a stop that waits for servers throws out clients that wait; RESUME lets the others go on', async (t) => {
+test('only a stop that waits for servers disconnects waiting clients; RESUME lets the others continue', async (t) => {
   const left = [...CASES];
   const worker = async (): Promise<void> => {
     for (let next = left.shift(); next !== undefined; next = left.shift()) await play(t, next);
@@ -144,7 +144,7 @@ test('only a stop that waits for servers throws out clients that wait; RESUME le
   await Promise.all([worker(), worker(), worker()]);
 });
 
-test('SHUTDOWN during SUSPEND: WAIT_FOR_CLIENTS leaves it to RESUME, WAIT_FOR_SERVERS ends it', async (t) => {
+test('SHUTDOWN WAIT_FOR_SERVERS ends a SUSPEND, and WAIT_FOR_CLIENTS leaves that to RESUME', async (t) => {
   for (const mode of ['WAIT_FOR_CLIENTS', 'WAIT_FOR_SERVERS']) {
     const bouncer = await Bouncer.start(t, {
       databases: { a: cluster.connectionString() },
@@ -164,7 +164,7 @@ test('SHUTDOWN during SUSPEND: WAIT_FOR_CLIENTS leaves it to RESUME, WAIT_FOR_SE
   }
 });
 
-test('after KILL nobody is held any more, and SIGTERM ends with the last client', async (t) => {
+test('after KILL and RESUME no client is held, and SIGTERM ends with the last client', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: { a: cluster.connectionString(), b: cluster.connectionString() },
     settings: { pool_mode: 'transaction' },

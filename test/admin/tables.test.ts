@@ -1,4 +1,4 @@
-/** SHOW: names, types and order of every column, and what the rows say. */
+/** SHOW: the names, types and order of every column, and the values in the rows. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -89,7 +89,7 @@ async function rows(command: string): Promise<Record<string, unknown>[]> {
 }
 
 for (const [name, columns] of Object.entries(EXPECTED)) {
-  test(`SHOW ${name}: columns`, async () => {
+  test(`SHOW ${name} has pgbouncer’s columns`, async () => {
     const result = await admin.query(`SHOW ${name}`);
     assert.equal(result.command, 'SHOW');
     const expected = columns.split(', ').map((column) => column.split(' ') as [string, keyof typeof OIDS]);
@@ -100,7 +100,7 @@ for (const [name, columns] of Object.entries(EXPECTED)) {
   });
 }
 
-test('SHOW CLIENTS and SERVERS: a linked pair, an idle client, the console', async () => {
+test('SHOW CLIENTS and SERVERS show a linked pair, an idle client and the console', async () => {
   const busy = await bouncer.connect({ database: 'a', application_name: 'busy' });
   const idle = await bouncer.connect({ database: 'a', application_name: 'lazy' });
   await idle.query('SELECT 1');
@@ -139,7 +139,7 @@ test('SHOW CLIENTS and SERVERS: a linked pair, an idle client, the console', asy
   await Promise.all([busy.end(), idle.end()]);
 });
 
-test('SHOW POOLS: who waits, and for how long', async () => {
+test('SHOW POOLS counts waiting clients and shows the longest wait', async () => {
   await admin.query('SET default_pool_size = 1');
   const holder = await bouncer.connect({ database: 'a' });
   const waiter = await bouncer.connect({ database: 'a' });
@@ -164,7 +164,7 @@ test('SHOW POOLS: who waits, and for how long', async () => {
   assert.equal(own['cl_active'], 1);
 });
 
-test('SHOW DATABASES: by name, with what applies', async () => {
+test('SHOW DATABASES lists databases by name with the limits that apply', async () => {
   const databases = await rows('SHOW DATABASES');
   assert.deepEqual(
     databases.map((row) => row['name']),
@@ -192,7 +192,7 @@ test('SHOW DATABASES: by name, with what applies', async () => {
   assert.equal(own['force_user'], 'pgbouncer');
 });
 
-test('SHOW USERS, PEERS, LISTS, STATE, VERSION, FDS', async () => {
+test('SHOW USERS, PEERS, LISTS, STATE, VERSION and FDS show the configured objects', async () => {
   const joe = (await rows('SHOW USERS')).find((row) => row['name'] === 'joe')!;
   assert.equal(joe['pool_size'], '        7');
   assert.equal(joe['reserve_pool_size'], '');
@@ -223,7 +223,7 @@ test('SHOW USERS, PEERS, LISTS, STATE, VERSION, FDS', async () => {
   );
 });
 
-test('SHOW FUNCTIONS is there, with no rows where there are no functions', async () => {
+test('SHOW FUNCTIONS has no rows without user functions', async () => {
   const result = await admin.query('SHOW FUNCTIONS');
   assert.equal(result.fields[0]?.name, 'tenant');
   assert.deepEqual(result.rows, []);

@@ -14,7 +14,7 @@ function run(...args: string[]): { status: number | null; stdout: string; stderr
   return spawnSync(process.execPath, [COMMAND, ...args], { encoding: 'utf8' });
 }
 
-test('--version: the first line is what SHOW VERSION answers', () => {
+test('the first line of --version is the answer to SHOW VERSION', () => {
   for (const option of ['--version', '-V']) {
     const { status, stdout } = run(option);
     assert.equal(status, 0);
@@ -31,7 +31,7 @@ test('--help names every option and ends with 0', () => {
   }
 });
 
-test('a command line that makes no sense ends with 1 and says why', () => {
+test('an invalid command line exits with 1 and the reason', () => {
   const missing = run('-v');
   assert.equal(missing.status, 1);
   assert.match(
@@ -58,7 +58,7 @@ test('a command line that makes no sense ends with 1 and says why', () => {
   assert.deepEqual([quiet.status, quiet.stdout, quiet.stderr], [1, '', '']);
 });
 
-test('compiled code of one start is there for the next one', (t) => {
+test('a start reuses the compiled code of the one before', (t) => {
   try {
     accessSync(join(dirname(COMMAND), '..', 'node_modules'), constants.W_OK);
   } catch {
@@ -89,7 +89,7 @@ test(
   },
 );
 
-test('-v counts unless the file says how verbose, and a reload leaves it', async (t) => {
+test('-v applies unless the file sets verbose, and survives a reload', async (t) => {
   const bouncer = await Bouncer.start(t, { args: ['-v', '-v'] });
   const verbose = async (): Promise<string | undefined> => {
     const rows = await bouncer.admin<{ key: string; value: string }>('SHOW CONFIG');
@@ -108,7 +108,7 @@ test('-v counts unless the file says how verbose, and a reload leaves it', async
   assert.equal(await verbose(), '1');
 });
 
-test('-q: nothing on stderr, and the log is complete', async (t) => {
+test('-q writes nothing to stderr and everything to the log', async (t) => {
   const bouncer = await Bouncer.start(t, { args: ['-q'] });
   await bouncer.stop('SIGINT');
   assert.equal(bouncer.output, '');
@@ -132,7 +132,7 @@ test(
   },
 );
 
-test('errors of the configuration are in its log, too, with and without -q', async (t) => {
+test('errors in the configuration are also written to its log, with and without -q', async (t) => {
   const bouncer = await Bouncer.prepare(t, { ini: 'pool_mode = sometimes\n', args: ['-q'] });
   await bouncer.writeFile('log', '');
   await assert.rejects(bouncer.start());

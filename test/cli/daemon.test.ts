@@ -8,7 +8,7 @@ import { reapProcess } from '../../src/platform/reaper.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { until } from '../support/wait.ts';
 
-test('a daemon is up when the command returns, has left the terminal, and ends by signal', async (t) => {
+test('a daemon serves when the command returns, has left the terminal, and ends by signal', async (t) => {
   const bouncer = await Bouncer.prepare(t, { args: ['-d'] });
   const pidfile = join(bouncer.folder, 'pid');
   bouncer.settings['pidfile'] = pidfile;
@@ -36,7 +36,7 @@ test('a daemon is up when the command returns, has left the terminal, and ends b
   await until('the daemon to end', () => !existsSync(pidfile));
 });
 
-test('a daemon that cannot start makes the command fail, with the reason', async (t) => {
+test('the command fails with the reason if the daemon cannot start', async (t) => {
   const bouncer = await Bouncer.prepare(t, { args: ['-d'], settings: { listen_addr: '203.0.113.1' } });
   bouncer.settings['pidfile'] = join(bouncer.folder, 'pid');
   await bouncer.writeFiles();
@@ -46,7 +46,7 @@ test('a daemon that cannot start makes the command fail, with the reason', async
   assert.ok(!existsSync(join(bouncer.folder, 'pid')));
 });
 
-test('a daemon needs a pidfile and somewhere to log', async (t) => {
+test('a daemon needs a pidfile and a log destination', async (t) => {
   const noPidfile = await Bouncer.prepare(t, { args: ['-d'] });
   noPidfile.spawn();
   assert.equal((await noPidfile.exited()).code, 1);

@@ -53,7 +53,7 @@ async function startUnder(): Promise<{ bouncer: Bouncer; proxyPid: number }> {
   return { bouncer, proxyPid };
 }
 
-test('the proxy ends, and says so, when the launcher is killed', async () => {
+test('the proxy ends with a log line when the launcher is killed', async () => {
   const { bouncer, proxyPid } = await startUnder();
   bouncer.signal('SIGKILL');
   await until('the proxy to end', () => !isAlive(proxyPid));
@@ -62,7 +62,7 @@ test('the proxy ends, and says so, when the launcher is killed', async () => {
   );
 });
 
-test('signals are passed on, and the exit code is the proxy’s', async () => {
+test('the launcher passes signals on and exits with the proxy’s exit code', async () => {
   const { bouncer, proxyPid } = await startUnder();
   bouncer.signal('SIGTERM');
   assert.deepEqual(await bouncer.exited(), { code: 0, signal: null });
@@ -70,7 +70,7 @@ test('signals are passed on, and the exit code is the proxy’s', async () => {
   assert.ok(bouncer.logContains(/got SIGTERM/));
 });
 
-test('a daemon goes on when the launcher has ended', async () => {
+test('a daemon goes on after the launcher has ended', async () => {
   const bouncer = await Bouncer.prepare({ after }, { command, args: ['-d'] });
   bouncer.settings['pidfile'] = join(bouncer.folder, 'pid');
   await bouncer.writeFiles();

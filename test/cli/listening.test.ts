@@ -13,7 +13,7 @@ const hasIpv6 = Object.values(networkInterfaces())
   .some((each) => each?.address === '::1');
 const admin = { user: 'pgbouncer', database: 'pgbouncer' };
 
-test('an address that can not be had is a warning while there is another one', async (t) => {
+test('an address that cannot be bound is a warning if another one can', async (t) => {
   const bouncer = await Bouncer.start(t, { settings: { listen_addr: '203.0.113.1, 127.0.0.1' } });
   assert.match(
     bouncer.log(),
@@ -22,7 +22,7 @@ test('an address that can not be had is a warning while there is another one', a
   assert.equal((await bouncer.admin('SHOW VERSION')).length, 1);
 });
 
-test('no address at all ends the start, although there is a Unix socket', async (t) => {
+test('the start fails if no address can be bound, even with a Unix socket', async (t) => {
   const bouncer = await Bouncer.prepare(t, { settings: { listen_addr: '203.0.113.1' } });
   await assert.rejects(
     bouncer.start(),
@@ -35,7 +35,7 @@ test('no address at all ends the start, although there is a Unix socket', async 
   await assert.rejects(nowhere.start(), /nowhere to listen on/);
 });
 
-test('`*` listens on IPv4 and on IPv6, each with its own addresses', async (t) => {
+test('`*` listens on IPv4 and IPv6, each with its own addresses', async (t) => {
   const bouncer = await Bouncer.start(t, { settings: { listen_addr: '*' } });
   assert.match(bouncer.log(), new RegExp(`LOG listening on 0\\.0\\.0\\.0:${bouncer.port}\n`));
   const rows = await bouncer.sql<{ addr: string }>('SHOW CLIENTS', { ...admin, host: '127.0.0.1' });
@@ -49,14 +49,14 @@ test('`*` listens on IPv4 and on IPv6, each with its own addresses', async (t) =
   assert.equal(row?.addr, '::1');
 });
 
-test('both `::` and `0.0.0.0`', { skip: !hasIpv6 && 'no IPv6 here' }, async (t) => {
+test('`::` and `0.0.0.0` can be used together', { skip: !hasIpv6 && 'no IPv6 here' }, async (t) => {
   const bouncer = await Bouncer.start(t, { settings: { listen_addr: '::, 0.0.0.0' } });
   assert.ok(!bouncer.logContains(/WARNING/));
   for (const host of ['127.0.0.1', '::1'])
     assert.equal((await bouncer.sql('SHOW VERSION', { ...admin, host })).length, 1);
 });
 
-test('a second process with the same Unix socket does not start, and takes nothing away', async (t) => {
+test('a second process with the same Unix socket does not start and leaves the first one alone', async (t) => {
   const first = await Bouncer.start(t);
   const second = first.prepareSuccessor(t, []);
   await assert.rejects(second.start(), /unix socket is in use, cannot continue/);
@@ -64,7 +64,7 @@ test('a second process with the same Unix socket does not start, and takes nothi
   assert.equal((await first.sql('SHOW VERSION', { ...admin, host: first.folder })).length, 1);
 });
 
-test('a process that accepts no client just now has its socket nevertheless', async (t) => {
+test('a process that accepts no clients at the moment still owns its socket', async (t) => {
   const bouncer = await Bouncer.start(t, { settings: { listen_backlog: 1 } });
   const path = join(bouncer.folder, `.s.PGSQL.${bouncer.port}`);
   bouncer.signal('SIGSTOP');
@@ -102,15 +102,19 @@ test('a socket file that a dead process left is replaced; one of a PostgreSQL se
   await assert.rejects(bouncer.start(), new RegExp(`unix port ${bouncer.port} is in use`));
 });
 
-test('an abstract Unix socket', { skip: process.platform !== 'linux' && 'Linux only' }, async (t) => {
-  const bouncer = await Bouncer.prepare(t);
-  bouncer.settings['unix_socket_dir'] = `@${bouncer.folder}`;
-  await bouncer.writeFiles();
-  await bouncer.start();
-  const path = `\0${bouncer.folder}/.s.PGSQL.${bouncer.port}`;
-  const taken = createServer().listen({ path });
-  const [error] = (await once(taken, 'error')) as [NodeJS.ErrnoException];
-  assert.equal(error.code, 'EADDRINUSE');
-  const second = bouncer.prepareSuccessor(t, []);
-  await assert.rejects(second.start(), /unix socket is in use, cannot continue/);
-});
+test(
+  'clients can connect through an abstract Unix socket',
+  { skip: process.platform !== 'linux' && 'Linux only' },
+  async (t) => {
+    const bouncer = await Bouncer.prepare(t);
+    bouncer.settings['unix_socket_dir'] = `@${bouncer.folder}`;
+    await bouncer.writeFiles();
+    await bouncer.start();
+    const path = `\0${bouncer.folder}/.s.PGSQL.${bouncer.port}`;
+    const taken = createServer().listen({ path });
+    const [error] = (await once(taken, 'error')) as [NodeJS.ErrnoException];
+    assert.equal(error.code, 'EADDRINUSE');
+    const second = bouncer.prepareSuccessor(t, []);
+    await assert.rejects(second.start(), /unix socket is in use, cannot continue/);
+  },
+);

@@ -11,7 +11,7 @@ import { Cluster } from '../support/cluster.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 
-test('what npm run build makes runs a rule, and is a package that rules import', async (t) => {
+test('the package that npm run build builds runs a rule, and rules can import it', async (t) => {
   const folder = await temporaryFolder('package');
   t.after(() => removeFolder(folder));
   const built = join(folder, 'pgswitchyard');

@@ -24,7 +24,7 @@ async function refuses(bouncer: Bouncer): Promise<boolean> {
   }
 }
 
-test('SIGTERM: new clients are refused, and the process ends with its last client', async (t) => {
+test('SIGTERM refuses new clients and ends the process with its last client', async (t) => {
   const bouncer = await start(t);
   const client = await bouncer.connect();
   bouncer.signal('SIGTERM');
@@ -38,7 +38,7 @@ test('SIGTERM: new clients are refused, and the process ends with its last clien
   assert.ok(!existsSync(join(bouncer.folder, `.s.PGSQL.${bouncer.port}`)));
 });
 
-test('a second SIGTERM ends it at once', async (t) => {
+test('a second SIGTERM ends the process at once', async (t) => {
   const bouncer = await start(t);
   await bouncer.connect();
   bouncer.signal('SIGTERM');
@@ -48,7 +48,7 @@ test('a second SIGTERM ends it at once', async (t) => {
   assert.ok(bouncer.logContains(/got SIGTERM while shutting down, fast exit/));
 });
 
-test('SIGINT: transactions may end, idle clients do not keep it', async (t) => {
+test('SIGINT waits for transactions and not for idle clients', async (t) => {
   const bouncer = await start(t, { settings: { pool_mode: 'transaction' } });
   await bouncer.connect();
   const busy = await bouncer.connect();
@@ -61,7 +61,7 @@ test('SIGINT: transactions may end, idle clients do not keep it', async (t) => {
   assert.ok(bouncer.logContains(/LOG server connections dropped, exiting$/m));
 });
 
-test('SIGQUIT: at once, with status 0', async (t) => {
+test('SIGQUIT ends the process at once with status 0', async (t) => {
   const bouncer = await start(t);
   const busy = await bouncer.connect();
   await busy.query('begin');
@@ -70,7 +70,7 @@ test('SIGQUIT: at once, with status 0', async (t) => {
   assert.ok(bouncer.logContains(/got SIGQUIT, fast exit/));
 });
 
-test('SIGUSR1 pauses, SIGUSR2 goes on', async (t) => {
+test('SIGUSR1 pauses and SIGUSR2 resumes', async (t) => {
   const bouncer = await start(t, { settings: { pool_mode: 'transaction' } });
   const client = await bouncer.connect();
   await client.query('select 1');
@@ -101,7 +101,7 @@ async function suspend(bouncer: Bouncer): Promise<void> {
 }
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`${signal} during SUSPEND ends it at once, with status 1`, async (t) => {
+  test(`${signal} during SUSPEND ends the process at once with status 1`, async (t) => {
     const bouncer = await start(t);
     await bouncer.connect();
     await suspend(bouncer);
@@ -112,7 +112,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-test('SIGUSR1 does not pause what is suspended; SIGUSR2 ends the SUSPEND', async (t) => {
+test('SIGUSR1 does nothing during SUSPEND, and SIGUSR2 ends it', async (t) => {
   const bouncer = await start(t);
   const client = await bouncer.connect();
   await suspend(bouncer);
@@ -123,7 +123,7 @@ test('SIGUSR1 does not pause what is suspended; SIGUSR2 ends the SUSPEND', async
   assert.deepEqual((await client.query('select 1 as one')).rows, [{ one: 1 }]);
 });
 
-test('SIGUSR2 while shutting down changes nothing', async (t) => {
+test('SIGUSR2 does nothing during a shutdown', async (t) => {
   const bouncer = await start(t);
   const client = await bouncer.connect();
   await client.query('begin');
@@ -136,7 +136,7 @@ test('SIGUSR2 while shutting down changes nothing', async (t) => {
   assert.deepEqual(await bouncer.exited(), { code: 0, signal: null });
 });
 
-test('SIGHUP reads the configuration again and reopens the log; a broken one changes nothing', async (t) => {
+test('SIGHUP reads the configuration again and reopens the log; a broken file changes nothing', async (t) => {
   const bouncer = await start(t);
   const log = join(bouncer.folder, 'log');
   renameSync(log, `${log}.1`);
@@ -157,7 +157,7 @@ test('SIGHUP reads the configuration again and reopens the log; a broken one cha
   assert.equal(await poolSize(), '7');
 });
 
-test('the pidfile: written, removed at the end; a live one stops the start, a stale one does not', async (t) => {
+test('the pidfile is written and removed; one of a live process stops the start, a stale one does not', async (t) => {
   const bouncer = await Bouncer.prepare(t, { databases: { postgres: cluster.connectionString() } });
   const pidfile = join(bouncer.folder, 'pid');
   bouncer.settings['pidfile'] = pidfile;
@@ -176,7 +176,7 @@ test('the pidfile: written, removed at the end; a live one stops the start, a st
   assert.ok(!existsSync(pidfile));
 });
 
-test('an address that is taken ends the start with 1 and a sentence', async (t) => {
+test('the start exits with 1 and the reason if the address is taken', async (t) => {
   const first = await start(t);
   const second = await Bouncer.prepare(t, {
     settings: { listen_port: first.port, unix_socket_dir: '' },

@@ -37,7 +37,7 @@ function activate(scope: Scope, bouncer: Bouncer, fds: number[]): ChildProcess {
   return child;
 }
 
-test('socket activation: listens on the sockets of systemd, and on nothing else', async (t) => {
+test('with socket activation the proxy listens on systemd’s sockets only', async (t) => {
   const sockets = [createServer(), createServer(), createServer()];
   t.after(() => sockets.forEach((each) => each.close()));
   // a rule, so that there is a process that it starts
@@ -97,7 +97,7 @@ test('socket activation: listens on the sockets of systemd, and on nothing else'
   assert.ok(existsSync(path));
 });
 
-test("socket activation and -R: the sockets are not the old process's to give", async (t) => {
+test('-R is refused with socket activation, because the sockets belong to systemd', async (t) => {
   const socket = createServer().listen(0, '127.0.0.1');
   await once(socket, 'listening');
   t.after(() => socket.close());
@@ -108,7 +108,7 @@ test("socket activation and -R: the sockets are not the old process's to give", 
   assert.ok(bouncer.logContains(/FATAL cannot reboot under service manager/));
 });
 
-test('stderr that is the journal gets priorities in place of times', async (t) => {
+test('lines for the journal begin with priorities instead of times', async (t) => {
   const bouncer = await Bouncer.prepare(t, { settings: { listen_addr: '203.0.113.1, 127.0.0.1' } });
   const file = join(bouncer.folder, 'journal');
   const fd = openSync(file, 'a');
@@ -132,7 +132,7 @@ test('stderr that is the journal gets priorities in place of times', async (t) =
   assert.match(bouncer.log(), /^\d{4}-.* WARNING cannot listen on /m);
 });
 
-test('systemd hears of the start, of reloads, of the end, and that it is alive', async (t) => {
+test('systemd is notified of the start, reloads, statistics, the end, and by the watchdog', async (t) => {
   const bouncer = await Bouncer.prepare(t, { settings: { stats_period: 1 } });
   const path = join(bouncer.folder, 'notify');
   // Node can't listen on a datagram socket of this kind

@@ -48,7 +48,7 @@ function knock(at: ClientConfig): { connected: number; end(): Promise<void> } {
   return self;
 }
 
-test('-R: a new process takes over the sockets, and the old one ends with its last client', async (t) => {
+test('-R takes over the sockets, and the old process ends with its last client', async (t) => {
   const old = await startOld(t);
   const client = await old.connect();
   await client.query('BEGIN');
@@ -87,7 +87,7 @@ test('-R: a new process takes over the sockets, and the old one ends with its la
   assert.equal(existsSync(join(old.folder, 'pid')), false);
 });
 
-test('-R: a client that has connected to the old process and not logged in yet is served by it', async (t) => {
+test('a client that is logging in to the old process during -R is served by it', async (t) => {
   const old = await startOld(t);
   const early = await RawClient.connect({ port: old.port });
   await until('it to be accepted', async () => {
@@ -107,7 +107,7 @@ test('-R: a client that has connected to the old process and not logged in yet i
   assert.deepEqual(await old.exited(), { code: 0, signal: null });
 });
 
-test('-R -d: the command returns when the daemon has taken over', async (t) => {
+test('-R -d returns when the daemon has taken over', async (t) => {
   const old = await startOld(t);
   const client = await old.connect();
   const next = old.prepareSuccessor(t, ['-R', '-d']);
@@ -124,7 +124,7 @@ test('-R -d: the command returns when the daemon has taken over', async (t) => {
   await until('the daemon to end', () => !existsSync(join(old.folder, 'pid')));
 });
 
-test('-R: a new process that cannot start leaves everything to the old one', async (t) => {
+test('a new process that cannot start leaves everything to the old one', async (t) => {
   const old = await startOld(t);
   // the certificate is looked at when the sockets are there already
   old.settings['client_tls_sslmode'] = 'require';
@@ -138,13 +138,13 @@ test('-R: a new process that cannot start leaves everything to the old one', asy
   assert.equal(existsSync(join(old.folder, `.s.PGSQL.${old.port}`)), false);
 });
 
-test('-R without a process to replace starts as usual', async (t) => {
+test('-R starts as usual if there is no process to replace', async (t) => {
   const bouncer = await Bouncer.start(t, { args: ['-R'] });
   assert.equal(bouncer.logContains(/old process not found, try to continue normally/), true);
   assert.equal((await bouncer.admin('SHOW VERSION')).length, 1);
 });
 
-test('TAKEOVER is for processes of the same user on the Unix socket', async (t) => {
+test('TAKEOVER is refused unless a process of the same user sends it on the Unix socket', async (t) => {
   const bouncer = await Bouncer.start(t);
   await assert.rejects(bouncer.admin('TAKEOVER'), /only a process of the same user can take over/);
 });
