@@ -264,7 +264,7 @@ test('a COPY that fails before or on its data, with a Sync sent ahead, keeps its
   assert.ok(!bouncer.logContains(/client disconnect|out of step/));
 });
 
-test('a statement whose Parse and Close were skipped after an error is as it was before', async (t) => {
+test('a statement whose Parse and Close were skipped after an error exists as if it had not been closed', async (t) => {
   const client = await bouncer.login(t, 'plain');
   const lost = [raw.parse('b', "select 'b'"), raw.close('S', 'b'), raw.bind('b')];
   client.send(raw.parse('', 'no sql'), ...lost, raw.sync(), raw.bind('b'), raw.sync());
