@@ -1,14 +1,8 @@
 /** Queries of the proxy's own: one query and its answer, on a server that no client is linked to. */
 import { serialize } from 'pg-protocol';
+import { CommandTag, commandTag } from '../sql/command-tag.ts';
 import { FrameReader } from '../wire/frame.ts';
-import {
-  cString,
-  parseColumns,
-  parseErrorFields,
-  parseParameterStatus,
-  parseRow,
-  query,
-} from '../wire/messages.ts';
+import { parseColumns, parseErrorFields, parseParameterStatus, parseRow, query } from '../wire/messages.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Server, ServerUser } from './server.ts';
 
@@ -217,9 +211,9 @@ class Conversation implements ServerUser {
   }
 
   #takeTag(payload: Buffer): boolean {
-    const tag = cString(payload, 0)?.text;
-    if (tag === 'DISCARD ALL' || tag === 'DEALLOCATE ALL') this.#server.prepared.clear();
-    return tag !== undefined;
+    const tag = commandTag(payload, 0, payload.length);
+    if (tag === CommandTag.DiscardAll || tag === CommandTag.DeallocateAll) this.#server.prepared.clear();
+    return payload.includes(0);
   }
 
   #takeReady(payload: Buffer): boolean {
