@@ -47,10 +47,8 @@ function world(count: number): { observe: Observe; looks: () => number; clients:
       server: null,
       statements: { named: { size: 0 } },
       login: new Login(),
-      remoteAddress: '::1',
-      connectedAt: 0,
+      connection: { host: '::1', port: 2, isUnix: false, since: 0, pid: 0, tls: '' },
       clock: { requestedAt: 0 },
-      tls: '',
     }),
   );
   const sessions = { directory, tracked, clients: new Set(clients) } as unknown as Sessions;
