@@ -155,6 +155,8 @@ export class Catalog {
     if (this.#isClosed) return null;
     const files = this.#sourcesOf(name, find);
     if (files === null) return null;
+    const last = this.#wanted.get(name) ?? null;
+    if (last !== null && this.has(last) && last.isOf(files)) return last;
     const id = idOf(files);
     let tenant = this.#tenants.get(id);
     if (tenant === undefined) {

@@ -102,6 +102,11 @@ export class Tenant {
     return this.#installer.version;
   }
 
+  /** Whether these are its files. */
+  isOf({ routing, rewrite }: SourceFiles): boolean {
+    return this.files.routing === routing && this.files.rewrite === rewrite;
+  }
+
   get state(): TenantState {
     if (this.#missing !== null) return 'missing';
     if (this.#batcher.isSuspended) return 'suspended';
