@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import test from 'node:test';
-import { Rules } from '../support/rules.ts';
+import { assertOutcome, Rules } from '../support/rules.ts';
 import { until, within } from '../support/wait.ts';
 
 const GOOD = "export const routing_rules = (u, q) => (q === 'to b' ? 'b' : null);";
@@ -13,45 +13,78 @@ const TO_B = { kind: 'go', query: null, dbkey: 'b' };
 /** A call's deadline, killing, and a process to be started on a busy machine. */
 const PATIENCE_MS = 10_000;
 
-/** Bodies of `routing_rules`. Any answer will do, if it comes. */
-const BODIES: Record<string, string> = {
-  'finally after a deadline': 'try { for (;;); } finally { for (;;); }',
-  'catch in a loop': 'for (;;) try { f(); } catch {}',
-  'a generator that does not return':
+/** One of the outcomes that are expected (outcomeOf), and the body of `routing_rules(username, query)`. */
+type Row = readonly [expected: string | readonly string[], body: string];
+
+/** Its limits: which of them a function reaches first depends on the machine. */
+const LIMITS = ['deadline', 'memory', 'killed'];
+
+const BODIES: Record<string, Row> = {
+  'finally after a deadline': ['deadline', 'try { for (;;); } finally { for (;;); }'],
+  'catch in a loop': ['deadline', 'for (;;) try { f(); } catch {}'],
+  'a generator that does not return': [
+    'deadline',
     'const g = (function* () { try { yield 1; } finally { for (;;); } })(); for (const x of g) break; return null;',
-  'an async generator':
+  ],
+  'an async generator': [
+    'deadline',
     'const g = (async function* () { for (;;) yield 1; })(); (async () => { for await (const x of g); })(); return null;',
-  'Math.max of very many': 'return String(Math.max(...new Array(5000000).fill(1)));',
-  'Array.from of any length': 'return String(Array.from({ length: 4e9 }).length);',
-  'concat of holes': 'let a = new Array(4e6); for (;;) a = a.concat(a);',
-  'a typed array sorted': 'return String(new Float64Array(3e7).map((_, i) => -i).sort()[0]);',
-  'a map that grows': 'const m = new Map(); for (let i = 0; ; i++) m.set(i, String(i).repeat(10));',
-  'a weak map that grows':
+  ],
+  'Math.max of very many': [['threw', 'deadline'], 'return String(Math.max(...new Array(5000000).fill(1)));'],
+  'Array.from of any length': ['threw', 'return String(Array.from({ length: 4e9 }).length);'],
+  'concat of holes': [LIMITS, 'let a = new Array(4e6); for (;;) a = a.concat(a);'],
+  'a typed array sorted': [
+    [...LIMITS, 'threw'],
+    'return String(new Float64Array(3e7).map((_, i) => -i).sort()[0]);',
+  ],
+  'a map that grows': [LIMITS, 'const m = new Map(); for (let i = 0; ; i++) m.set(i, String(i).repeat(10));'],
+  'a weak map that grows': [
+    LIMITS,
     'const m = new WeakMap(), all = []; for (;;) { const k = {}; all.push(k); m.set(k, [k]); }',
-  'a regex of ten million characters': "return String(new RegExp('a?'.repeat(5000000)).test('b'));",
-  'a regex with back references': "return String(/(x+x+)+\\1y/.test('x'.repeat(5000)));",
-  'JSON nested ten million deep': "return String(JSON.parse('['.repeat(10000000)));",
-  'JSON that doubles': "let v = 'x'; for (;;) v = JSON.stringify([v, v]);",
-  normalization: "let s = '\\u1e9b\\u0323'.repeat(4e6); for (;;) s.normalize('NFKD');",
-  decoding: "return decodeURIComponent('%41'.repeat(5e6)).slice(0, 1);",
-  'String.raw': 'return String.raw({ raw: { length: 2 ** 40 } });',
-  'an aggregate of errors':
+  ],
+  'a regex of ten million characters': [
+    [...LIMITS, 'threw'],
+    "return String(new RegExp('a?'.repeat(5000000)).test('b'));",
+  ],
+  'a regex with back references': [LIMITS, "return String(/(x+x+)+\\1y/.test('x'.repeat(5000)));"],
+  'JSON nested ten million deep': [[...LIMITS, 'threw'], "return String(JSON.parse('['.repeat(10000000)));"],
+  'JSON that doubles': [[...LIMITS, 'threw'], "let v = 'x'; for (;;) v = JSON.stringify([v, v]);"],
+  normalization: [
+    [...LIMITS, 'threw'],
+    "let s = '\\u1e9b\\u0323'.repeat(4e6); for (;;) s.normalize('NFKD');",
+  ],
+  decoding: [[...LIMITS, 'unknown_dbkey'], "return decodeURIComponent('%41'.repeat(5e6)).slice(0, 1);"],
+  'String.raw': [[...LIMITS, 'threw'], 'return String.raw({ raw: { length: 2 ** 40 } });'],
+  'an aggregate of errors': [
+    [...LIMITS, 'threw'],
     "throw new AggregateError(Array.from({ length: 1e6 }, () => new Error('x')), 'many');",
-  'causes in a circle': "const e = new Error('x'); e.cause = e; throw e;",
-  'toPrimitive that does not return': 'return `${{ [Symbol.toPrimitive]() { for (;;); } }}`;',
-  'console with hostile values': 'console.log({ toJSON() { for (;;); } }); return null;',
-  'console with a proxy': 'console.log(new Proxy({}, { ownKeys() { for (;;); } })); return null;',
-  'a stack trace that was captured':
+  ],
+  'causes in a circle': ['threw', "const e = new Error('x'); e.cause = e; throw e;"],
+  'toPrimitive that does not return': ['deadline', 'return `${{ [Symbol.toPrimitive]() { for (;;); } }}`;'],
+  'console with hostile values': ['deadline', 'console.log({ toJSON() { for (;;); } }); return null;'],
+  'console with a proxy': [
+    'deadline',
+    'console.log(new Proxy({}, { ownKeys() { for (;;); } })); return null;',
+  ],
+  'a stack trace that was captured': [
+    'threw',
     'const o = {}; Error.captureStackTrace(o); Object.defineProperty(o, "message", { get() { throw o; } }); throw o;',
-  'overflow in an error': 'const f = () => { throw { get message() { return f(); } }; }; f();',
-  'overflow just before reject': "const f = () => { try { f(); } finally { reject('deep'); } }; f();",
-  'many microtasks at once': 'for (let i = 0; i < 3e6; i++) Promise.resolve().then(() => {}); return null;',
-  'a thrown symbol': 'throw Symbol("x");',
-  'a thrown function': 'throw () => {};',
-  'a thrown BigInt': 'throw BigInt(2) ** BigInt(1000000);',
+  ],
+  'overflow in an error': ['threw', 'const f = () => { throw { get message() { return f(); } }; }; f();'],
+  'overflow just before reject': [
+    'reject 42501',
+    "const f = () => { try { f(); } finally { reject('deep'); } }; f();",
+  ],
+  'many microtasks at once': [
+    LIMITS,
+    'for (let i = 0; i < 3e6; i++) Promise.resolve().then(() => {}); return null;',
+  ],
+  'a thrown symbol': ['threw', 'throw Symbol("x");'],
+  'a thrown function': ['threw', 'throw () => {};'],
+  'a thrown BigInt': [['threw', 'deadline'], 'throw BigInt(2) ** BigInt(1000000);'],
 };
 
-/** Tries to change what the prelude uses, and then routes to b: the answer must be that, or a failure. */
+/** Statements that try to replace what the prelude uses. The function routes to b all the same. */
 const REPLACEMENTS: Record<string, string> = {
   'Reflect.apply': 'Reflect.apply = () => "evil"',
   'Array[Symbol.species]': 'Object.defineProperty(Array, Symbol.species, { get() { return Object; } })',
@@ -82,13 +115,23 @@ const REPLACEMENTS: Record<string, string> = {
     'Object.getOwnPropertyDescriptor(Object.prototype, "toString").set.call(Array.prototype, 1)',
 };
 
-const names = [...Object.keys(BODIES), ...Object.keys(REPLACEMENTS)];
+/** Makes use of built-ins that may have been replaced. */
+const USES = "[].concat(1); 'a,b'.split(',');";
+const ROWS: Record<string, Row> = {
+  ...BODIES,
+  ...Object.fromEntries(
+    Object.entries(REPLACEMENTS).map(([name, replacement]): [string, Row] => [
+      name,
+      ['go b', `try { ${replacement}; } catch {} ${USES} return 'b';`],
+    ]),
+  ),
+};
+const names = Object.keys(ROWS);
 
 test('hostile built-ins and replaced intrinsics', { timeout: 120_000 }, async (t) => {
   const files: Record<string, string> = { 'good/routing_rules.js': GOOD };
   names.forEach((name, i) => {
-    const body =
-      BODIES[name] ?? `try { ${REPLACEMENTS[name]}; } catch {} [].concat(1); 'a,b'.split(','); return 'b';`;
+    const [, body] = ROWS[name]!;
     files[`t${i}/routing_rules.js`] =
       `export function routing_rules(username, query) { if (query === 'SELECT 1') return null; ${body} }`;
   });
@@ -103,10 +146,9 @@ test('hostile built-ins and replaced intrinsics', { timeout: 120_000 }, async (t
       const [decision, other] = await within(name, both, PATIENCE_MS);
       assert.deepEqual(other, TO_B, 'another set is answered');
       assert.ok(JSON.stringify(decision).length < 5_000, 'nothing large comes out');
-      if (name in REPLACEMENTS) {
-        assert.deepEqual(decision, TO_B);
-        assert.deepEqual(await rules.ask('again', `t${i}`), TO_B, 'nor the next call');
-      } else if (decision.kind === 'go') assert.equal(decision.query, null);
+      assertOutcome(decision, ROWS[name]![0]);
+      if (name in REPLACEMENTS)
+        assert.deepEqual(await rules.ask('again', `t${i}`), TO_B, 'the next call is answered as well');
     });
   }
   await until('the memory to come back', () => {

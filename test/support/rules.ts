@@ -1,4 +1,5 @@
 /** User functions in the production sandbox, without a proxy around them. */
+import assert from 'node:assert/strict';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
@@ -118,4 +119,23 @@ export class Rules {
 /** How many calls of a tenant have failed, for whatever reason. */
 export function failuresOf(tenant: TenantSnapshot | undefined): number {
   return Object.values(tenant!.failures).reduce((sum, count) => sum + count, 0);
+}
+
+/**
+ * A decision in a word: `stay`, `go DATABASE`, `rewritten`, `reject CODE`, or the outcome of a function that failed (`deadline`,
+ * `memory`, `bad_result`, ...).
+ */
+export function outcomeOf(decision: Decision): string {
+  if (decision.kind !== 'go') {
+    const { message, code } = decision.error;
+    return /^user function failed: (\w+)$/.exec(message)?.[1] ?? `${decision.kind} ${code}`;
+  }
+  if (decision.query !== null) return 'rewritten';
+  return decision.dbkey === null ? 'stay' : `go ${decision.dbkey}`;
+}
+
+/** @param expected an outcome, or those of which one is enough */
+export function assertOutcome(decision: Decision, expected: string | readonly string[]): void {
+  const outcome = outcomeOf(decision);
+  assert.ok([expected].flat().includes(outcome), `${outcome} instead of ${[expected].flat().join(' or ')}`);
 }
