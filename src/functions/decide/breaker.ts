@@ -1,21 +1,24 @@
+/**
+ * Whether a tenant's functions are broken for everybody. They are suspended only when several clients, with several kinds of
+ * short queries, have run into the deadline, the memory limit or the end of the process, and nobody was answered meanwhile. The
+ * suspension ends with the first answer: to a client, or to a query of the proxy's own after 1, 2, 4 … 60 s. Functions that only
+ * throw or return nonsense are cheap, and never count.
+ */
 import { fingerprint } from '../../sql/fingerprint.ts';
-import type { FailureOutcome, HostCall } from '../sandbox/host.ts';
 import { BREAKER } from '../limits.ts';
+import type { HostCall } from '../sandbox/host.ts';
 
 interface Fault {
   readonly at: number;
   readonly client: string;
+  /** fingerprint of the query */
   readonly text: string;
 }
 
-/**
- * Whether a function set is broken for everybody. It is suspended only when several clients, with several kinds of short
- * queries, have run into its deadline, its memory limit or the end of its process, and nobody was answered meanwhile. That
- * ends with the first answer: to a client, or to a query of the proxy's own after 1, 2, 4 … 60 s. What only throws or returns
- * nonsense is cheap, and never counts.
- */
+/** Times are in ms of a clock that the caller reads. */
 export class Breaker {
   #faults: Fault[] = [];
+  /** 0: it is closed */
   #openUntil = 0;
   #pauseMs = 0;
 
@@ -23,19 +26,22 @@ export class Breaker {
     return this.#openUntil > 0;
   }
 
-  /** Whether it is time to find out if the set works again. */
+  /** Whether it is time to find out if the functions work again. */
   isDue(now: number): boolean {
     return this.isOpen && now >= this.#openUntil;
   }
 
-  /** What the proxy's own query has shown. It closes the breaker; only a client's answer makes the next pause short again. */
+  /**
+   * The proxy's own query has been tried. An answer closes the breaker; only a client's answer makes the next pause short
+   * again.
+   */
   tried(isAnswered: boolean, now: number): void {
     this.#faults = [];
     this.#openUntil = 0;
     if (!isAnswered) this.#open(now);
   }
 
-  /** It could not be tried. */
+  /** The proxy's own query could not be tried. */
   postpone(now: number): void {
     if (this.isOpen) this.#openUntil = now + BREAKER.firstPauseMs;
   }
@@ -45,7 +51,7 @@ export class Breaker {
     if (this.#pauseMs > 0 || this.#faults.length > 0) this.reset();
   }
 
-  /** A client's call was costly (isCostly). @returns whether the set is suspended because of it */
+  /** A client's call was costly (costs.ts). @returns whether that has opened the breaker */
   fault(call: HostCall, now: number): boolean {
     if (this.isOpen || call.query.length > BREAKER.longestQuery) return false;
     const client = String(call.clientId ?? call.username);
@@ -58,7 +64,7 @@ export class Breaker {
     return true;
   }
 
-  /** It starts again with a clean record. */
+  /** Starts again with a clean record. */
   reset(): void {
     this.#faults = [];
     this.#openUntil = 0;
@@ -73,9 +79,4 @@ export class Breaker {
     );
     this.#openUntil = now + this.#pauseMs;
   }
-}
-
-/** Whether a call has cost others something: time up to a deadline, memory, or a process. */
-export function isCostly(outcome: FailureOutcome): boolean {
-  return outcome === 'deadline' || outcome === 'memory' || outcome === 'killed' || outcome === 'lost';
 }

@@ -1,0 +1,141 @@
+/**
+ * Calls of one tenant that run apart from all others, one by one: those that are known to cost much (`hard`), and those that
+ * only share an address with such calls, or lacked memory (`soft`).
+ */
+import { APART } from '../limits.ts';
+import { cutOff, type HostAnswer, type SandboxHost } from '../sandbox/host.ts';
+import { costOf } from './costs.ts';
+import type { OnAnswer, Pending, Route, Serving } from './pending.ts';
+import type { Penalty } from './penalties.ts';
+
+export interface ApartQueueOptions extends Route {
+  /** The tenant is suspended: costly calls are refused. */
+  readonly isSuspended: () => boolean;
+  readonly refuse: (pending: Pending) => void;
+  readonly onAnswer: OnAnswer;
+  /** A call has ended. */
+  readonly onEnded: () => void;
+}
+
+export class ApartQueue {
+  readonly #options: ApartQueueOptions;
+  #soft: Pending[] = [];
+  #hard: Pending[] = [];
+  #running: Pending | null = null;
+  /** hard calls wait until then, by performance.now() */
+  #waitsUntil = 0;
+  #timer: NodeJS.Timeout | null = null;
+  /** where the version was loaded for these calls */
+  #loaded: { readonly host: SandboxHost; readonly id: number } | null = null;
+  /** a version that could not be loaded is not tried again until then */
+  #brokenUntil = 0;
+
+  constructor(options: ApartQueueOptions) {
+    this.#options = options;
+  }
+
+  get isIdle(): boolean {
+    return this.#soft.length + this.#hard.length === 0 && this.#running === null;
+  }
+
+  /** All calls, the one that runs included. */
+  get calls(): readonly Pending[] {
+    return [...this.#soft, ...this.#hard, ...(this.#running === null ? [] : [this.#running])];
+  }
+
+  add(pending: Pending, penalty: NonNullable<Penalty>): void {
+    (penalty === 'soft' ? this.#soft : this.#hard).push(pending);
+  }
+
+  /** Takes all calls that do not run yet. */
+  takeWaiting(): Pending[] {
+    const all = [...this.#soft, ...this.#hard];
+    this.#soft = [];
+    this.#hard = [];
+    return all;
+  }
+
+  /** Another version serves: it may be better. */
+  reset(): void {
+    this.#brokenUntil = 0;
+    this.#waitsUntil = 0;
+    this.leave();
+    this.run();
+  }
+
+  /** Takes the version out of the host for such calls. */
+  leave(): void {
+    this.#loaded?.host.dispose(this.#loaded.id);
+    this.#loaded = null;
+  }
+
+  /** Runs the next call, if none runs and one may. */
+  readonly run = (): void => {
+    if (this.#running !== null) return;
+    if (this.#options.isSuspended())
+      for (const pending of this.#hard.splice(0)) this.#options.refuse(pending);
+    const startedAt = performance.now();
+    const pending = this.#next(startedAt);
+    if (pending === null) return;
+    this.#running = pending;
+    const version = this.#options.serving();
+    void this.#ask(pending, version).then((answer) => {
+      this.#running = null;
+      this.#options.onAnswer(pending, answer, version?.manifest ?? null);
+      if (costOf(answer) !== null) this.#pace(startedAt);
+      this.run();
+      this.#options.onEnded();
+    });
+  };
+
+  /** Lets the next hard call wait in proportion to the time that this one has taken. */
+  #pace(startedAt: number): void {
+    const endedAt = performance.now();
+    this.#waitsUntil = endedAt + Math.min((endedAt - startedAt) * APART.pace, APART.longestPaceMs);
+  }
+
+  /** The next call that may run now. Soft calls do not wait for hard ones. */
+  #next(now: number): Pending | null {
+    const soft = firstOpen(this.#soft);
+    if (soft !== null) return soft;
+    if (this.#hard.length > 0 && now < this.#waitsUntil) {
+      if (this.#timer !== null) clearTimeout(this.#timer);
+      this.#timer = setTimeout(this.run, this.#waitsUntil - now).unref();
+      return null;
+    }
+    return firstOpen(this.#hard);
+  }
+
+  async #ask(pending: Pending, version: Serving | null): Promise<HostAnswer> {
+    if (version === null) return cutOff(...this.#options.noVersion());
+    const host = this.#options.apart();
+    if (host !== null && !(await this.#load(host, version)))
+      return cutOff('overloaded', 'its version could not be loaded apart from others');
+    return new Promise((resolve) => {
+      (host ?? version.host).evaluate(version.id, [pending.call], ([answer], consoleText) => {
+        if (consoleText !== '') this.#options.onPrinted(consoleText);
+        resolve(answer ?? cutOff('overloaded', 'it was not run'));
+      });
+    });
+  }
+
+  async #load(host: SandboxHost, version: Serving): Promise<boolean> {
+    if (this.#loaded?.host === host && this.#loaded.id === version.id) return true;
+    if (performance.now() < this.#brokenUntil) return false;
+    this.leave();
+    const result = await host.load(version.code);
+    if (result.kind === 'refused') {
+      this.#brokenUntil = performance.now() + APART.retryMs;
+      return false;
+    }
+    this.#loaded = { host, id: version.id };
+    return true;
+  }
+}
+
+/** Takes the first call that still waits for a decision. */
+function firstOpen(queue: Pending[]): Pending | null {
+  for (let next = queue.shift(); next !== undefined; next = queue.shift())
+    if (next.done !== null) return next;
+  return null;
+}
