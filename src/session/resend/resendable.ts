@@ -87,14 +87,14 @@ export function resendable(bytes: Buffer, textOf: TextOf): Resendable | null {
   if (!ONE_STATEMENT.test(order.replaceAll(/[DHC]/g, ''))) return null;
   if (!executed.every((text) => text !== null && isRepeatable(text))) return null;
   const opensTransaction = executed.length > 1;
-  if (opensTransaction && !isBegin(executed[0]!)) return null;
+  if (opensTransaction && !isBegin(executed[0] ?? '')) return null;
   return { opensTransaction, isWhole, hasMore };
 }
 
 /** The position after the first cycle of the bytes; negative: its end has not arrived. */
 export function cycleEnd(bytes: Buffer): number {
   for (let at = 0, size = frameSize(bytes, 0, ANY_SIZE); size > 0; size = frameSize(bytes, at, ANY_SIZE)) {
-    const type = bytes[at]!;
+    const type = bytes.readUInt8(at);
     at += size;
     if (at > bytes.length) return -1;
     if (endsCycle(type)) return at;
