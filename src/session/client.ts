@@ -113,6 +113,8 @@ export class Client implements Waiter, ServerUser {
   #pool: Pool | null = null;
   #alias: string | null = null;
   #isClosed = false;
+  /** made on first use: most clients take their answers at once */
+  #onFlushed: (() => void) | null = null;
 
   constructor(context: ClientContext, handlers: ClientHandlers, id: number, socket: Socket, isUnix: boolean) {
     this.id = id;
@@ -325,16 +327,16 @@ export class Client implements Waiter, ServerUser {
       this.gate.halt('unsent');
       socket.pause();
     }
-    if (this.replies.noteUnsent()) socket.write(EMPTY, this.#onFlushed);
+    if (this.replies.noteUnsent()) socket.write(EMPTY, (this.#onFlushed ??= () => this.#flushed()));
   }
 
-  readonly #onFlushed = (): void => {
+  #flushed(): void {
     const unlinks = this.replies.flushed();
     if (this.#isClosed) return;
     this.server?.socket.resume();
     if (unlinks && this.isLoggedIn()) this.#handlers.flushed(this);
     if (this.gate.isHalted && !this.gate.isAhead) this.goOn();
-  };
+  }
 
   // From user functions, the server and the pool.
 

@@ -3,8 +3,11 @@
 /** Positions that were taken are removed from the array when there are this many, and more of them than of the others. */
 const TRIM_AT = 1024;
 
+/** What all start with, so that a client that needs none takes no memory for them. It stays empty. */
+const NONE: number[] = [];
+
 export class Positions {
-  #all: number[] = [];
+  #all = NONE;
   #head = 0;
 
   /** The lowest one; Infinity: there is none. */
@@ -13,6 +16,7 @@ export class Positions {
   }
 
   add(position: number): void {
+    if (this.#all === NONE) this.#all = [];
     this.#all.push(position);
   }
 

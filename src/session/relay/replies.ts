@@ -2,8 +2,8 @@
 import { Carry } from '../../wire/carry.ts';
 
 export class Replies {
-  /** the beginning of a message that must be looked at whole, or of a header */
-  readonly #carry = new Carry();
+  /** the beginning of a message that must be looked at whole, or of a header; made on first use */
+  #carry: Carry | null = null;
   #bodyLeft = 0;
   #isBodyForwarded = true;
   #isUnsent = false;
@@ -27,16 +27,17 @@ export class Replies {
 
   /** No message has begun to arrive. */
   get isEmpty(): boolean {
-    return this.#bodyLeft === 0 && this.#carry.length === 0;
+    return this.#bodyLeft === 0 && (this.#carry === null || this.#carry.length === 0);
   }
 
   /** @returns the chunk, after the bytes that were kept; null: they are still not enough */
   join(chunk: Buffer): Buffer | null {
-    return this.#carry.length === 0 ? chunk : this.#carry.join(chunk);
+    return this.#carry === null || this.#carry.length === 0 ? chunk : this.#carry.join(chunk);
   }
 
   /** Keeps the beginning of a message. @param size of it, or of its header, in bytes */
   keep(bytes: Buffer, size: number): void {
+    this.#carry ??= new Carry();
     this.#carry.keep(bytes, size);
   }
 
@@ -98,7 +99,7 @@ export class Replies {
   loseServer(): void {
     this.#unlinksWhenFlushed = false;
     this.#unlinksLate = false;
-    this.#carry.clear();
+    this.#carry?.clear();
   }
 
   /** The rest of the message that was arriving does not come any more. */
