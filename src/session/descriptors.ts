@@ -5,7 +5,6 @@
 import { plainAddress } from '../platform/plain-address.ts';
 import { fdOf } from '../platform/libc.ts';
 import { liveServersOf, poolsInOrder } from '../pool/observe.ts';
-import type { TrackedParameters } from '../pool/parameters.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import { unixPath } from '../pool/socket.ts';
@@ -16,7 +15,7 @@ import type { Sessions } from './sessions.ts';
 
 /** Clients that are logging in, then each pool's clients and servers. */
 export function* observeDescriptors(sessions: Sessions): Generator<DescriptorSnapshot> {
-  const { directory, tracked } = sessions;
+  const { directory } = sessions;
   const loggingIn: Client[] = [];
   const byPool = new Map<Pool, Client[]>();
   for (const client of sessions.clients) {
@@ -34,7 +33,7 @@ export function* observeDescriptors(sessions: Sessions): Generator<DescriptorSna
     for (const server of liveServersOf(pool)) {
       const linked = server.user instanceof Client ? server.user : null;
       const isPlain = server.tls === '' && (linked === null || linked.connection.tls === '');
-      if (isPlain) yield ofServer(server, linked, tracked);
+      if (isPlain) yield ofServer(server, linked);
     }
   }
 }
@@ -62,7 +61,7 @@ function ofClient(client: Client): DescriptorSnapshot {
   };
 }
 
-function ofServer(server: Server, linked: Client | null, tracked: TrackedParameters): DescriptorSnapshot {
+function ofServer(server: Server, linked: Client | null): DescriptorSnapshot {
   const pid = Buffer.alloc(4);
   pid.writeInt32BE(server.pid);
   return {
@@ -74,7 +73,7 @@ function ofServer(server: Server, linked: Client | null, tracked: TrackedParamet
     port: server.port,
     cancelKey: cancelKeyOf(Buffer.concat([pid, server.cancelKey])),
     linkedFd: linked === null ? 0 : fdOf(linked.socket),
-    ...shownParameters((name) => server.settings.parameters[tracked.indexOf(name)]),
+    ...shownParameters((name) => server.settings.value(name)),
   };
 }
 

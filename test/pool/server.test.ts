@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { Server } from '../../src/pool/server.ts';
 import type { ServerState } from '../../src/pool/server-state.ts';
 import { clientErrors } from '../../src/wire/errors.ts';
+import { parameterStatus } from '../../src/wire/messages.ts';
 import { FakePools, FakeWaiter, settled } from './fakes.ts';
 
 const STATES: ServerState[] = ['login', 'idle', 'tested', 'active', 'closed'];
@@ -49,8 +50,9 @@ for (const from of STATES) {
   }
 }
 
-test('what an idle server says by itself: a setting is noted, an error closes it, anything else is wrong', async () => {
+test('an idle server may report a setting or a notice; its error, or anything else, closes it', async () => {
   const cases: [name: string, bytes: Buffer, state: ServerState][] = [
+    ['setting', parameterStatus('TimeZone', 'UTC'), 'idle'],
     ['notice', Buffer.from('N\0\0\0\x05\0', 'latin1'), 'idle'],
     ['error', clientErrors.shuttingDown().encode(), 'closed'],
     ['row', Buffer.from('D\0\0\0\x06\0\0', 'latin1'), 'closed'],
@@ -64,5 +66,6 @@ test('what an idle server says by itself: a setting is noted, an error closes it
     server.receive(bytes);
     await settled();
     assert.equal(server.state, state, name);
+    assert.equal(server.settings.value('TimeZone'), name === 'setting' ? 'UTC' : undefined);
   }
 });
