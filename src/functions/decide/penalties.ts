@@ -1,18 +1,20 @@
-import type { HostCall } from '../sandbox/host.ts';
+/** Calls that run apart for a while, because others would wait for them: by connection, by text, by user and address. */
 import { PENALTY } from '../limits.ts';
+import type { HostCall } from '../sandbox/host.ts';
 
 /**
- * `hard`: this connection, or this text, has cost others something. `soft`: it comes from where several connections have.
- * null: nothing is known against it.
+ * `hard`: this connection, or this text, has cost others something. `soft`: several connections of the same user and address
+ * have. null: nothing is known against the call.
  */
 export type Penalty = 'hard' | 'soft' | null;
 
+/** In ms of a clock that the caller reads. */
 interface Entry {
   readonly until: number;
+  /** how long it was remembered for */
   readonly ms: number;
 }
 
-/** Calls that are run apart for a while, because others would wait for them: by connection, by text, by user and address. */
 export class Penalties {
   readonly #clients = new Map<number, Entry>();
   readonly #texts = new Map<string, Entry>();
@@ -24,7 +26,7 @@ export class Penalties {
   }
 
   of(call: HostCall, now: number): Penalty {
-    // almost always
+    // This is so almost always.
     if (this.isEmpty) return null;
     if (call.clientId !== undefined && isOn(this.#clients, call.clientId, now)) return 'hard';
     if (isOn(this.#texts, textKey(call), now)) return 'hard';
@@ -51,14 +53,14 @@ export class Penalties {
     this.#texts.delete(textKey(call));
   }
 
-  /** Another version may be better. */
+  /** Another version serves, which may be better. */
   reset(): void {
     this.#clients.clear();
     this.#texts.clear();
     this.#origins.clear();
   }
 
-  /** Forgets what is over, so that calls need not be looked at any more. */
+  /** Forgets penalties that are over, so that calls need not be compared with them. */
   expire(now: number): void {
     forget(this.#clients, now);
     forget(this.#texts, now);
@@ -77,7 +79,7 @@ function addTo<Key>(table: Map<Key, Entry>, key: Key, now: number): void {
   put(table, key, { until: now + ms, ms });
 }
 
-/** What is over is remembered for as long again: a further fault then counts for more. */
+/** A penalty that is over is remembered for as long again: a further fault then counts for more. */
 function forget<Key>(table: Map<Key, Entry>, now: number): void {
   for (const [key, { until, ms }] of table) if (until + ms <= now) table.delete(key);
 }
@@ -94,7 +96,7 @@ function put<Key, Value>(table: Map<Key, Value>, key: Key, value: Value): void {
   if (table.size > PENALTY.maxEntries) table.delete(table.keys().next().value!);
 }
 
-/** What a rule is told: the same query of another user, or in a transaction, may cost nothing. */
+/** Everything that a rule is told: the same query of another user, or in a transaction, may cost nothing. */
 function textKey({ username, context, inTransaction, query }: HostCall): string {
   const text =
     query.length <= PENALTY.longestKey

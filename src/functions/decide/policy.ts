@@ -1,3 +1,4 @@
+/** What becomes of a query: the answer of its functions is checked, and the policies for failures are applied. */
 import { isRollback } from '../../sql/rollback.ts';
 import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import {
@@ -11,10 +12,10 @@ import {
 import type { Manifest } from '../sandbox/load-result.ts';
 import { TEXT } from '../limits.ts';
 
-/** What becomes of a query whose function fails. */
+/** What becomes of a query whose function fails: it passes, gets an error, or its client is disconnected. */
 export type FailurePolicy = 'pass' | 'error' | 'disconnect';
 
-/** What becomes of a query. */
+/** What becomes of a query: it goes on, possibly changed or to another database, or it is refused. */
 export type Decision =
   | {
       readonly kind: 'go';
@@ -33,10 +34,10 @@ export interface Refusal {
 
 export const GO: Decision = { kind: 'go', query: null, dbkey: null };
 
-/** Whether the functions that were asked may name this database. A name that they may not is to them one that there is not. */
+/** Whether the functions that were asked may name this database. To them a database that they may not name does not exist. */
 export type MayName = (name: string, call: HostCall) => boolean;
 
-/** An answer in which what the proxy can't do is a failure. */
+/** Turns the parts of an answer that the proxy cannot follow into failures. */
 export function checked(
   call: HostCall,
   answer: HostAnswer,
@@ -57,19 +58,19 @@ export function checked(
 /** What a routing function may name. */
 export interface Nameable {
   readonly names: readonly string[];
-  /** all that are configured */
+  /** these are all databases that are configured */
   readonly isAll: boolean;
 }
 
-/** What to say of a name that a routing function may not return. */
+/** The complaint about a name that a routing function may not return. */
 export function misnamed(name: string, { names, isAll }: Nameable): string {
-  const told = names.slice(0, TEXT.maxNames).join(', ');
+  const listed = names.slice(0, TEXT.maxNames).join(', ');
   const rest = names.length > TEXT.maxNames ? `, and ${names.length - TEXT.maxNames} more` : '';
   const what = isAll ? 'is not in [databases]' : 'is not among the databases that it may name';
-  return `returned ${shown(name)}, which ${what} (${told}${rest})`;
+  return `returned ${shown(name)}, which ${what} (${listed}${rest})`;
 }
 
-/** A text that should be a name. It may just as well be the query, and that must not be logged. */
+/** Shows a text that should be a name. It may be the query, which must not be logged. */
 function shown(name: string): string {
   return /^[\w.@:$-]{1,63}$/.test(name) ? `"${name}"` : `a text of ${name.length} characters`;
 }
@@ -82,12 +83,12 @@ export function failureOf(part: Part): CallFailure | null {
   return part !== null && 'failure' in part ? part.failure : null;
 }
 
-/** A rejection, or a failure whose policy is not to let the query pass; null: it goes on. */
+/** The refusal for a rejection, or for a failure that the policy does not let pass; null: the query goes on. */
 export function refusalOf(query: string, part: Part, policy: FailurePolicy): Refusal | null {
   if (part === null || 'text' in part) return null;
   if ('rejection' in part) return rejection(clientErrors.rejected(part.rejection));
   const { outcome } = part.failure;
-  // such a query is not sent to any server, whatever the policy
+  // A query that could not be judged is not sent to any server, whatever the policy.
   if (isPlatformFailure(outcome))
     return isRollback(query) ? null : rejection(clientErrors.notJudged(outcome));
   if (policy === 'pass') return null;
@@ -97,7 +98,7 @@ export function refusalOf(query: string, part: Part, policy: FailurePolicy): Ref
   return rejection(clientErrors.functionFailed(outcome, EXPLAINED[outcome] ?? null));
 }
 
-/** For the client, which is told nothing that the function has made up. */
+/** For the client, which sees no text that a function has made up. */
 const EXPLAINED: Partial<Record<FailureOutcome, string>> = {
   threw: 'It threw an exception.',
   bad_result: 'It returned something that is neither a string nor null.',

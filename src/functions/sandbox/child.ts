@@ -1,3 +1,4 @@
+/** A sandbox process, and the pipes to it. docs/sandbox.md says what it is locked out of. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { forgetProcess, reapProcess } from '../../platform/reaper.ts';
@@ -6,8 +7,8 @@ import { addonFile, childScript, preludeScript } from './programs.ts';
 import { CHILD, MESSAGE } from '../limits.ts';
 
 /**
- * Flags of a sandbox host (docs/sandbox.md): no compiler, so no code from strings, no WebAssembly, and a data segment
- * limit that works; a regex engine that does not backtrack for ever; no files but isolated-vm's, no network, no processes.
+ * No compiler, so no code from strings, no WebAssembly, and a data limit that works; a regex engine that does not backtrack
+ * for ever; no files but isolated-vm's, no network, no processes.
  */
 const NODE_FLAGS = [
   '--no-node-snapshot',
@@ -17,7 +18,7 @@ const NODE_FLAGS = [
   '--allow-addons',
   '--no-warnings',
 ];
-/** Reads the program from stdin, before the messages: int32 length, UTF-8 text. The command line is short so. */
+/** Reads the program from stdin, before the messages: int32 length, UTF-8 text. That keeps the command line short. */
 const BOOT = `const { readSync } = require('node:fs');
 const read = (size) => {
   const bytes = Buffer.alloc(size);
@@ -29,10 +30,10 @@ const read = (size) => {
   return bytes;
 };
 new Function('require', read(read(4).readInt32BE(0)).toString())(require);`;
-/** `nobody`: what it becomes where the proxy runs as root */
+/** The user `nobody`, which it becomes when the proxy runs as root. */
 const UNPRIVILEGED = 65534;
 
-/** What somebody sends: an operator, the kernel that is short of memory. What code does to its own process is another one. */
+/** Signals sent from outside: an operator, the kernel when it is out of memory. A crash of the code itself raises others. */
 const OUTSIDE: ReadonlySet<NodeJS.Signals | null> = new Set([
   'SIGKILL',
   'SIGTERM',
@@ -43,11 +44,10 @@ const OUTSIDE: ReadonlySet<NodeJS.Signals | null> = new Set([
 
 export interface ChildEvents {
   onReport(report: Report): void;
-  /** The process is gone, for whatever reason; told once. */
+  /** The process has ended, for whatever reason. Called once. */
   onGone(): void;
 }
 
-/** A sandbox host process and the pipe to it. */
 export class SandboxChild {
   readonly #child: ChildProcess;
   readonly #reader = new ReportReader(MESSAGE.answersBytes);
@@ -56,7 +56,7 @@ export class SandboxChild {
   #isReady = false;
   #killed = false;
   #endedBy: NodeJS.Signals | null = null;
-  /** the last lines that it wrote to stderr: why it ended */
+  /** the end of what it wrote to stderr, which says why it ended */
   complaint = '';
 
   constructor(memoryLimitMb: number) {
@@ -68,7 +68,7 @@ export class SandboxChild {
       ['-c', limits, process.execPath, ...flags, '--eval', BOOT, addonFile(), user],
       { stdio: ['pipe', 'pipe', 'pipe'], env: {}, cwd: '/' },
     );
-    // It ends when its pipe does, unless something in it doesn't return just then.
+    // It ends when its pipe closes, unless something in it does not return at that time.
     if (this.#child.pid !== undefined) reapProcess(this.#child.pid);
     this.#child.on('error', (error) => {
       this.complaint ||= error.message;
@@ -78,11 +78,11 @@ export class SandboxChild {
       if (!this.#killed && OUTSIDE.has(signal)) this.#endedBy = signal;
       this.#end();
     });
-    // without descriptors there are no pipes; the error comes as an event
+    // Without free descriptors there are no pipes; the error comes as an event.
     this.#child.stdin?.on('error', () => {});
     this.#child.stdout?.on('data', (chunk: Buffer) => this.#read(chunk));
     this.#child.stderr?.on('data', (chunk: Buffer) => {
-      this.complaint = (this.complaint + chunk.toString()).slice(-2_000);
+      this.complaint = (this.complaint + chunk.toString()).slice(-CHILD.maxComplaint);
     });
     const script = Buffer.from(childScript());
     const length = Buffer.alloc(4);
@@ -103,12 +103,12 @@ export class SandboxChild {
     return this.#isReady;
   }
 
-  /** The signal that has ended it, where neither the proxy nor anything that ran in it has done that. */
+  /** The signal from outside that has ended it; null: the proxy, or code that ran in it, has ended it, or nobody has. */
   get endedBy(): NodeJS.Signals | null {
     return this.#endedBy;
   }
 
-  /** From now on somebody listens; a child that is gone already says so at once. */
+  /** Hands over its events. A child that has ended already says so in the next turn. */
   attach(events: ChildEvents): void {
     this.#events = events;
     if (this.#gone) process.nextTick(() => events.onGone());
@@ -133,17 +133,17 @@ export class SandboxChild {
     this.#child.kill('SIGKILL');
   }
 
-  /** Ends it in its own time: it stops when its input does. */
+  /** Closes its input, after which it ends by itself; kills it when it does not. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       if (this.#gone) return resolve();
       this.#child.once('exit', () => resolve());
       this.#child.stdin?.end();
-      setTimeout(() => this.kill(), 500).unref();
+      setTimeout(() => this.kill(), CHILD.closeMs).unref();
     });
   }
 
-  /** CPU time that it has had, in ms; null where the kernel doesn't say. */
+  /** CPU time that it has had, in ms; null: the kernel does not tell. */
   cpuMs(): number | null {
     try {
       return Number(readFileSync(`/proc/${this.#child.pid}/schedstat`, 'latin1').split(' ')[0]) / 1e6;
@@ -157,7 +157,7 @@ export class SandboxChild {
     try {
       reports = this.#reader.push(chunk);
     } catch {
-      // Whoever writes nonsense into the pipe has broken out of its isolate.
+      // Only code that has broken out of its isolate writes nonsense into the pipe.
       this.kill();
       return;
     }

@@ -1,10 +1,10 @@
+/**
+ * Takes the place of isolated-vm in a sandbox process. The package's own loader searches the file system; here the one
+ * file that may be read is given by its path. Root is needed for this at most (a checkout may be in a folder that nobody else
+ * can enter), so its rights are given up immediately afterwards.
+ */
 import type isolatedVm from 'isolated-vm';
 
-/**
- * What stands for isolated-vm in a sandbox host process. The package's own loader looks around in the file system; here
- * the one file that may be read is given by its path. It is the last thing that root is needed for (a checkout may be
- * in a folder that nobody else can enter), so its rights are given up right behind it.
- */
 const [, file, user] = process.argv;
 const addon: { exports: { ivm?: typeof isolatedVm } } = { exports: {} };
 process.dlopen(addon, file!);

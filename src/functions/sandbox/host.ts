@@ -1,9 +1,8 @@
+/** A host evaluates user functions: in isolates of this process (inline-host.ts) or of a child (supervisor.ts). */
 import type { CallContext, Rejection } from '../../../sandbox/crossing.ts';
 import type { LoadResult } from './load-result.ts';
 
-/** What evaluates user functions: isolates in this process (inline-host.ts) or in a child process (supervisor.ts). */
-
-/** One version of a function set's code, ready to be loaded. */
+/** One version of a tenant's code, ready to be loaded. */
 export interface VersionCode {
   /** unique in the process */
   readonly id: number;
@@ -40,7 +39,7 @@ export interface HostCall {
 }
 
 /**
- * How a call can end that is not an answer, and whether that is the rule's own failure on that very query. If it is, the
+ * How a call can end without an answer, and whether that is the rule's own failure on that very query. If it is, the
  * policy decides what becomes of the query. If not, the query could not be judged: it gets an error, whatever the policy.
  */
 const IS_OWN = {
@@ -59,7 +58,7 @@ const IS_OWN = {
   starved: false,
   /** its process was ended from outside again and again */
   lost: false,
-  /** the set has failed for many clients, and is left alone for a while */
+  /** the functions have failed for many clients, and are not asked for a while */
   suspended: false,
 } as const;
 
@@ -77,7 +76,7 @@ export function isPlatformFailure(outcome: FailureOutcome): boolean {
 export interface CallFailure {
   readonly outcome: FailureOutcome;
   readonly message: string;
-  /** stack inside the bundle, for mapping to the source; '' when there is none */
+  /** stack inside the bundle, for mapping to the source; '': there is none */
   readonly stack: string;
 }
 
@@ -99,15 +98,15 @@ export const NO_PROCESSOR = 'its process had no processor, again and again';
 export const STOPPING = 'the sandbox is stopping';
 
 export interface SandboxHost {
-  /** Calls hold the proxy up while they run. */
+  /** Calls block the proxy while they run. */
   readonly isInline: boolean;
   load(version: VersionCode): Promise<LoadResult>;
-  /** Takes a version that has been tried elsewhere, and loads it with its first call; not there: it has to be loaded. */
+  /** Takes a version that has been tried elsewhere, and loads it with its first call. A host without this loads it at once. */
   adopt?(version: VersionCode): void;
   /**
-   * `done` is called once; it may be called before `evaluate` returns. It gets the answers of the first calls: one for
-   * each of them, or fewer when the batch was ended early (time, size, a call that was cut off, a process that ended).
-   * The rest has not been run. A batch of one call always has its answer.
+   * Evaluates a batch. The answers are those of its first calls: of all, or of fewer when the batch was ended early (time,
+   * size, a call that was cut off, a process that ended). The rest has not been run. A batch of one call always has its answer.
+   * @param done called once, possibly before `evaluate` returns
    */
   evaluate(
     versionId: number,

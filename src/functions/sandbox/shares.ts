@@ -1,29 +1,29 @@
+/** How much of a child each of its versions takes: memory as measured last, time by the batches that it ran. */
 import { SHARE } from '../limits.ts';
 
 /** What a version takes too much of. */
 export type Excess = 'memory' | 'time';
 
-/** How much of a child each of its versions takes: memory by what was measured last, time by what its batches took. */
 export class Shares {
   readonly #bytes = new Map<number, number>();
   readonly #usedMs = new Map<number, number>();
-  /** versions that somebody was told of */
-  readonly #told = new Set<number>();
+  /** versions that were reported, and are on their way out */
+  readonly #reported = new Set<number>();
   #windowBegan = -Infinity;
-  /** what the child had had then, after the batch with which the window began, and how long that took */
+  /** CPU time of the child after the first batch of the window, and how long that batch took */
   #cpuMs: number | null = null;
   #firstMs = 0;
   #sumMs = 0;
   #sum = 0;
 
   /**
-   * A batch has been answered.
+   * Notes that a batch has been answered.
    * @param tookMs from when it began to run
    * @param heapBytes what its version holds now
-   * @param versions how many are in the child
+   * @param versions how many versions are in the child
    * @param now ms
-   * @param cpuMs processor time that the child has had; null: that is not known
-   * @returns a version that is to leave, once for each
+   * @param cpuMs CPU time that the child has had; null: not known
+   * @returns a version that has to leave; each is reported once
    */
   note(
     versionId: number,
@@ -47,7 +47,7 @@ export class Shares {
     this.#usedMs.set(versionId, usedMs);
     if (versions < 2) return null;
     const largest = this.#sum > SHARE.crowdedBytes ? largestOf(this.#bytes) : null;
-    const excess = largest === null ? null : this.#tell(largest, 'memory');
+    const excess = largest === null ? null : this.#report(largest, 'memory');
     return excess ?? this.#tooMuchTime(versionId, usedMs, cpuMs);
   }
 
@@ -58,18 +58,17 @@ export class Shares {
   ): { versionId: number; excess: Excess } | null {
     const isMuch = usedMs > SHARE.windowMs * SHARE.largestPart;
     if (this.#sumMs > SHARE.windowMs * SHARE.crowdedPart) {
-      // whoever was told of is on its way out
-      const counts = (id: number, ms: number): boolean => ms >= SHARE.smallMs && !this.#told.has(id);
+      const counts = (id: number, ms: number): boolean => ms >= SHARE.smallMs && !this.#reported.has(id);
       const slowest = largestOf(this.#usedMs, counts);
-      return slowest === null ? null : this.#tell(slowest, 'time');
+      return slowest === null ? null : this.#report(slowest, 'time');
     }
-    // on a busy machine what was asked for a moment may have waited for long
+    // On a busy machine a short batch may have waited for a processor for long.
     return isMuch && usedMs * this.#partOfProcessor(cpuMs()) > SHARE.windowMs * SHARE.largestPart
-      ? this.#tell(versionId, 'time')
+      ? this.#report(versionId, 'time')
       : null;
   }
 
-  /** How much of the time that batches took in this window the child has had the processor. */
+  /** The part of the time of this window's batches in which the child had a processor. */
   #partOfProcessor(cpuMs: number | null): number {
     if (cpuMs === null || this.#cpuMs === null) return 1;
     const tookMs = this.#sumMs - this.#firstMs;
@@ -81,10 +80,10 @@ export class Shares {
     this.#sum -= this.#bytes.get(versionId) ?? 0;
     this.#bytes.delete(versionId);
     this.#usedMs.delete(versionId);
-    this.#told.delete(versionId);
+    this.#reported.delete(versionId);
   }
 
-  /** The child is another one. */
+  /** Another child takes over. */
   clear(): void {
     this.#bytes.clear();
     this.#usedMs.clear();
@@ -92,9 +91,9 @@ export class Shares {
     this.#sum = 0;
   }
 
-  #tell(versionId: number, excess: Excess): { versionId: number; excess: Excess } | null {
-    if (this.#told.has(versionId)) return null;
-    this.#told.add(versionId);
+  #report(versionId: number, excess: Excess): { versionId: number; excess: Excess } | null {
+    if (this.#reported.has(versionId)) return null;
+    this.#reported.add(versionId);
     return { versionId, excess };
   }
 }
