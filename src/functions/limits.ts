@@ -37,9 +37,9 @@ export const ISOLATE = {
   minSecret: 6,
   maxConsoleLines: 64,
   maxConsoleLength: 16_384,
-  /** JSON of contexts that are kept: a set may serve many databases, and each cluster's nodes change with every probe. */
+  /** JSON of contexts that are kept: a tenant may serve many databases, and each cluster's nodes change with every probe. */
   maxKeptContexts: 65_536,
-  /** A batch ends after the call that passes this time: other sets of the process wait for their turn. */
+  /** A batch ends after the call that passes this time: other tenants of the process wait for their turn. */
   batchMs: 20,
   /** A batch ends after the call with which its answers pass this length. */
   batchLength: 256 * KB,
@@ -49,7 +49,7 @@ export const ISOLATE = {
 
 /** Packing calls for an isolate. */
 export const PACKING = {
-  /** JSON of contexts that is remembered, in characters: a set may serve many databases, each with a list of many names. */
+  /** JSON of contexts that is remembered, in characters: a tenant may serve many databases, each with a list of many names. */
   maxContexts: 1_000_000,
 } as const;
 
@@ -86,7 +86,7 @@ export const ENGINE = {
 
 /** One child process that evaluates. */
 export const CHILD = {
-  /** What all isolates of a child may take together, beyond one set's own limit. The kernel enforces it. */
+  /** What all isolates of a child may take together, beyond one tenant's own limit. The kernel enforces it. */
   baseDataMb: 400,
   /** Time to end by itself when it is closed, before it is killed. */
   closeMs: 500,
@@ -148,11 +148,11 @@ export const SUPERVISOR = {
 /** Who shares a process with whom. */
 export const PLACEMENT = {
   /**
-   * Sets that share a process. An isolate takes 2.7 MB of its process's data limit: this many leave half of the limit to
+   * Tenants that share a process. An isolate takes 2.7 MB of its process's data limit: this many leave half of the limit to
    * what rules keep, and to one that wants too much.
    */
-  setsPerProcess: 64,
-  /** Processes for sets that were separated. One costs 45 MB; further sets join the process with the fewest. */
+  tenantsPerProcess: 64,
+  /** Processes for tenants that were separated. One costs 45 MB; further tenants join the process with the fewest. */
   maxOwn: 8,
   /** The process for costly calls ends after it has been idle for this long. */
   apartIdleMs: 30_000,
@@ -160,23 +160,23 @@ export const PLACEMENT = {
   warmDelayMs: 100,
 } as const;
 
-/** How much of a shared process one set may take. */
+/** How much of a shared process one tenant may take. */
 export const SHARE = {
   /**
    * What all versions of a process may hold together before the largest has to leave. A process's data limit is 400 MB and
-   * a set's memory limit; 64 plain isolates and Node itself take half of that.
+   * a tenant's memory limit; 64 plain isolates and Node itself take half of that.
    */
   crowdedBytes: 160 * MB,
   /** Time is measured over windows of this length. */
   windowMs: 1_000,
-  /** A set that has had more than this part of a window has to leave. */
+  /** A tenant that has had more than this part of a window has to leave. */
   largestPart: 0.3,
   /**
-   * When all together have had more than this part, the set that has had most has to leave: a hundred sets that take 100 ms
+   * When all together have had more than this part, the tenant that has had most has to leave: a hundred tenants that take 100 ms
    * a turn delay their neighbours, although each has a small part only.
    */
   crowdedPart: 0.6,
-  /** A set that has had less than this in a window delays nobody. */
+  /** A tenant that has had less than this in a window delays nobody. */
   smallMs: 50,
 } as const;
 
@@ -192,7 +192,7 @@ export const TRIAL = {
 
 // --- calls on their way ------------------------------------------------------------------------------------------------
 
-/** The calls of one set, which cross in batches. */
+/** The calls of one tenant, which cross in batches. */
 export const BATCH = {
   /** More at once would need more memory than an isolate has. */
   maxCalls: 64,
@@ -228,7 +228,7 @@ export const PENALTY = {
   endKey: 256,
 } as const;
 
-/** When a set counts as broken for everybody. */
+/** When a tenant counts as broken for everybody. */
 export const BREAKER = {
   /** Faults count for this long. */
   windowMs: 10_000,
@@ -240,7 +240,7 @@ export const BREAKER = {
   longestQuery: 4_096,
   /** Faults that are remembered. */
   maxFaults: 32,
-  /** Before the proxy's own query tries a suspended set again; doubled each time. */
+  /** Before the proxy's own query tries a suspended tenant again; doubled each time. */
   firstPauseMs: 1_000,
   longestPauseMs: 60_000,
 } as const;
@@ -273,7 +273,7 @@ export const BUNDLER = {
   longestMs: 10_000,
   /** A quick job that takes longer than this gives its turn on, so that others need not wait for it. */
   giveOnMs: 500,
-  /** Two processors' worth: hundreds of sets at once would only delay one another and the clients. */
+  /** Two processors' worth: hundreds of tenants at once would only delay one another and the clients. */
   quickTurns: 2,
   /** Jobs beyond the number of turns that may run because they gave their turn on. */
   maxLate: 4,
@@ -325,13 +325,13 @@ export const BLAME = {
   longestWaitMs: 2 * 60_000,
 } as const;
 
-/** Log lines about one set. */
+/** Log lines about one tenant. */
 export const JOURNAL = {
   /** At most one line about failures in this time: a broken rule fails with every query. */
   quietMs: 1_000,
   /** Refused moves that are logged in that time. */
   maxMoves: 10,
-  /** Lines that a set may print in that time: more helps nobody, and the log belongs to everybody. */
+  /** Lines that a tenant may print in that time: more helps nobody, and the log belongs to everybody. */
   maxPrinted: 100,
   /** Characters that it may print in that time. */
   maxPrintedLength: 65_536,
@@ -339,7 +339,7 @@ export const JOURNAL = {
   maxPrintedText: 20_000,
 } as const;
 
-/** Catalogue of sets: RELOAD, and names that clients make up. */
+/** The catalog of tenants: RELOAD, and names that clients make up. */
 export const CATALOG = {
   /** RELOAD waits this long for what it has begun, which goes on all the same. */
   longestReloadMs: 5_000,
@@ -347,7 +347,7 @@ export const CATALOG = {
   longestSuspectMs: 3_000,
   /** Databases that are looked at in one turn of the event loop: there may be hundreds. */
   namesPerTurn: 8,
-  /** Sets that are named among those that are late. */
+  /** Tenants that are named among those that are late. */
   maxNamed: 10,
   /** Made-up names (the `*` entry) whose rights are remembered. */
   maxNames: 10_000,

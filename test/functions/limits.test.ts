@@ -33,7 +33,7 @@ for (const [name, sentences] of [
       `${BUNDLE.maxErrors}, of ${BUNDLE.maxShown} characters each`,
       `${BUNDLER.quickMs / 1_000} s, then ${BUNDLER.longestMs / 1_000} s alone`,
       `${BUNDLER.dataMb} MB each`,
-      `${PLACEMENT.setsPerProcess} at most`,
+      `${PLACEMENT.tenantsPerProcess} at most`,
       `at most ${BATCH.maxCalls} calls`,
       `${ISOLATE.batchMs} ms`,
       `${ISOLATE.batchLength / 1024} Ki characters`,

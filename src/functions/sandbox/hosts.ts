@@ -41,7 +41,7 @@ export class Hosts {
   of(owner: string): SandboxHost {
     const own = this.#ownOf(owner);
     if (own !== undefined) return own.host;
-    let place = sharedPlace(this.#shared, owner, this.#isInline ? Infinity : PLACEMENT.setsPerProcess);
+    let place = sharedPlace(this.#shared, owner, this.#isInline ? Infinity : PLACEMENT.tenantsPerProcess);
     if (place === null) {
       const host = this.#isInline ? new InlineHost(preludeScript()) : this.#newSupervisor();
       place = { host, owners: new Set() };

@@ -15,7 +15,7 @@ export interface Place {
 export function sharedPlace<Any extends Place>(
   places: readonly Any[],
   owner: string,
-  most: number = PLACEMENT.setsPerProcess,
+  most: number = PLACEMENT.tenantsPerProcess,
 ): Any | null {
   return (
     places.find(({ owners }) => owners.has(owner)) ?? places.find(({ owners }) => owners.size < most) ?? null
