@@ -128,34 +128,38 @@ const ROWS: Record<string, Row> = {
 };
 const names = Object.keys(ROWS);
 
-test('hostile built-ins and replaced intrinsics', { timeout: 120_000 }, async (t) => {
-  const files: Record<string, string> = { 'good/routing_rules.js': GOOD };
-  names.forEach((name, i) => {
-    const [, body] = ROWS[name]!;
-    files[`t${i}/routing_rules.js`] =
-      `export function routing_rules(username, query) { if (query === 'SELECT 1') return null; ${body} }`;
-  });
-  const rules = await Rules.start(t, {
-    files,
-    databases: ['good', 'b', ...names.map((_, i) => `t${i}`)],
-  });
-  const before = process.memoryUsage().rss;
-  for (const [i, name] of names.entries()) {
-    await t.test(name, async () => {
-      const both = Promise.all([rules.ask('attack', `t${i}`), rules.ask('to b', 'good')]);
-      const [decision, other] = await within(name, both, PATIENCE_MS);
-      assert.deepEqual(other, TO_B, 'another set is answered');
-      assert.ok(JSON.stringify(decision).length < 5_000, 'nothing large comes out');
-      assertOutcome(decision, ROWS[name]![0]);
-      if (name in REPLACEMENTS)
-        assert.deepEqual(await rules.ask('again', `t${i}`), TO_B, 'the next call is answered as well');
+test(
+  'each hostile built-in ends as its row says, and replaced intrinsics change nothing',
+  { timeout: 120_000 },
+  async (t) => {
+    const files: Record<string, string> = { 'good/routing_rules.js': GOOD };
+    names.forEach((name, i) => {
+      const [, body] = ROWS[name]!;
+      files[`t${i}/routing_rules.js`] =
+        `export function routing_rules(username, query) { if (query === 'SELECT 1') return null; ${body} }`;
     });
-  }
-  await until('the memory to come back', () => {
-    global.gc?.();
-    return process.memoryUsage().rss < before + 100_000_000;
-  });
-});
+    const rules = await Rules.start(t, {
+      files,
+      databases: ['good', 'b', ...names.map((_, i) => `t${i}`)],
+    });
+    const before = process.memoryUsage().rss;
+    for (const [i, name] of names.entries()) {
+      await t.test(name, async () => {
+        const both = Promise.all([rules.ask('attack', `t${i}`), rules.ask('to b', 'good')]);
+        const [decision, other] = await within(name, both, PATIENCE_MS);
+        assert.deepEqual(other, TO_B, 'another set is answered');
+        assert.ok(JSON.stringify(decision).length < 5_000, 'nothing large comes out');
+        assertOutcome(decision, ROWS[name]![0]);
+        if (name in REPLACEMENTS)
+          assert.deepEqual(await rules.ask('again', `t${i}`), TO_B, 'the next call is answered as well');
+      });
+    }
+    await until('the memory to come back', () => {
+      global.gc?.();
+      return process.memoryUsage().rss < before + 100_000_000;
+    });
+  },
+);
 
 const LOADS: Record<string, string> = {
   'an endless top level': 'for (;;);',
@@ -165,36 +169,40 @@ const LOADS: Record<string, string> = {
   'a bundle that is a proxy': 'export const routing_rules = new Proxy(() => "b", { apply() { for (;;); } });',
 };
 
-test('versions that are hostile when they are loaded', { timeout: 120_000 }, async (t) => {
-  const rules = await Rules.start(t, {
-    files: { 'good/routing_rules.js': GOOD, 'a/routing_rules.js': GOOD },
-    databases: ['good', 'a', 'b'],
-  });
-  for (const [name, top] of Object.entries(LOADS)) {
-    await t.test(name, async () => {
-      rules.lines.length = 0;
-      await rules.write(
-        'a/routing_rules.js',
-        `${GOOD.replace('routing_rules', name.includes('proxy') ? 'unused' : 'routing_rules')}\n${top}`,
-      );
-      let slowest = 0;
-      await until(
-        'the refusal',
-        async () => {
-          const start = performance.now();
-          assert.deepEqual(await rules.ask('to b', 'good'), TO_B);
-          assert.deepEqual(await rules.ask('to b', 'a'), TO_B, 'the last good version serves');
-          slowest = Math.max(slowest, performance.now() - start);
-          return rules.lines.some((line) => line.includes('not loaded'));
-        },
-        20_000,
-      );
-      assert.ok(slowest < 1_500, `calls waited ${slowest} ms for somebody's loading`);
+test(
+  'versions that are hostile while they are loaded are refused, and the last good one serves',
+  { timeout: 120_000 },
+  async (t) => {
+    const rules = await Rules.start(t, {
+      files: { 'good/routing_rules.js': GOOD, 'a/routing_rules.js': GOOD },
+      databases: ['good', 'a', 'b'],
     });
-  }
-});
+    for (const [name, top] of Object.entries(LOADS)) {
+      await t.test(name, async () => {
+        rules.lines.length = 0;
+        await rules.write(
+          'a/routing_rules.js',
+          `${GOOD.replace('routing_rules', name.includes('proxy') ? 'unused' : 'routing_rules')}\n${top}`,
+        );
+        let slowest = 0;
+        await until(
+          'the refusal',
+          async () => {
+            const start = performance.now();
+            assert.deepEqual(await rules.ask('to b', 'good'), TO_B);
+            assert.deepEqual(await rules.ask('to b', 'a'), TO_B, 'the last good version serves');
+            slowest = Math.max(slowest, performance.now() - start);
+            return rules.lines.some((line) => line.includes('not loaded'));
+          },
+          20_000,
+        );
+        assert.ok(slowest < 1_500, `calls waited ${slowest} ms for somebody's loading`);
+      });
+    }
+  },
+);
 
-test('a sandbox process has nothing that would be worth breaking out for', async (t) => {
+test('a sandbox process has no rights, no environment and no files', async (t) => {
   if (process.platform !== 'linux') return t.skip('reads /proc');
   const rules = await Rules.start(t, { files: { 'a/routing_rules.js': GOOD }, databases: ['a', 'b'] });
   assert.deepEqual(await rules.ask('to b', 'a'), TO_B);
@@ -207,7 +215,7 @@ test('a sandbox process has nothing that would be worth breaking out for', async
   assert.ok(hosts.length > 0);
   for (const pid of hosts) {
     const read = (file: string): string => readFileSync(`/proc/${pid}/${file}`, 'latin1');
-    // the one that is made ready meanwhile loads its isolates' library first
+    // The warm one loads isolated-vm before it gives up its rights.
     await until('it to be nobody', () => !/^Uid:\t0\t/m.test(read('status')));
     assert.match(read('status'), /^CapEff:\t0+$/m);
     assert.match(read('limits'), /Max core file size +0 /);

@@ -1,19 +1,19 @@
 /**
- * Whatever leaves an isolate as an exception is copied by the host, after the deadline and by reading its properties. So
- * nothing that a rule has made may leave it like that, from no place where the host looks at what a rule could have replaced.
+ * An exception that leaves an isolate is copied outside, after the deadline and by reading its properties. So no object
+ * that a rule has made may leave an isolate, from any place where something outside reads what a rule could have replaced.
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Rules } from '../support/rules.ts';
 import { until, within } from '../support/wait.ts';
 
-/** It never returns to anybody who looks at it. */
+/** An object whose getters never return. */
 const GETTERS =
   'const evil = () => ({ get name() { for (;;); }, get message() { for (;;); }, get stack() { for (;;); }, toString() { for (;;); } });';
-/** It throws itself at them. */
+/** An object whose getters throw another one. */
 const NESTED =
   'const evil = () => ({ get message() { throw evil(); }, get stack() { throw evil(); }, get name() { throw evil(); } });';
-/** What each isolation is tried with: those that never return take a load its two seconds. */
+/** The objects that each isolation is tried with. Getters that never return cost two seconds for each load. */
 const KINDS = { inline: { GETTERS, NESTED }, process: { NESTED } } as const;
 
 const NAMES = ['__pgswitchyard_failed', '__pgswitchyard'];
@@ -25,7 +25,7 @@ const onGlobal = (property: string): Record<string, string> =>
     ]),
   );
 
-/** The top level of a rule. */
+/** Top levels of rules. */
 const TOPS: Record<string, string> = {
   ...onGlobal('get() { throw evil(); }'),
   ...onGlobal('set() { throw evil(); }'),
@@ -65,7 +65,7 @@ const TOPS: Record<string, string> = {
   'a top level that throws': 'throw evil();',
   'deep, a top level that throws': 'const f = () => { try { f(); } finally { throw evil(); } }; f();',
 };
-/** Where routing_rules comes from. */
+/** Definitions of routing_rules. */
 const RULES: Record<string, string> = {
   'a function that throws': 'export const routing_rules = () => { throw evil(); };',
   'a function that throws deep down':

@@ -1,4 +1,4 @@
-/** The proxy reads what a rule imports, with its own rights: none of that may be a file that is no code. */
+/** The proxy reads the imports of a rule with its own rights, so a rule may import code only. */
 import assert from 'node:assert/strict';
 import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ for (const [what, source] of Object.entries({
   'whatever is there': 'export const rewrite_query = () => String(require(`./${"user"}list`));',
   'code that is a link': "import './link.ts'; export const rewrite_query = () => null;",
 })) {
-  test(`importing ${what} is refused, and nothing of the file is shown`, async (t) => {
+  test(`importing ${what} is refused, and no content of the file is shown`, async (t) => {
     const rules = await Rules.start(t, {
       files: { userlist: `"app" "${SECRET}"`, 'userlist.txt': SECRET, 'more.ts': `'${SECRET}'` },
     });

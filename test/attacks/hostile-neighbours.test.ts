@@ -1,5 +1,5 @@
 /**
- * Several clients of one set, and several sets in one sandbox process: what one of them does makes no query of another pass
+ * Several clients of one tenant, and several tenants in one sandbox process: none of them makes a query of another pass
  * unjudged, fail, or wait for more than its turn.
  */
 import assert from 'node:assert/strict';
@@ -7,7 +7,7 @@ import test from 'node:test';
 import { failuresOf, Rules } from '../support/rules.ts';
 import { until, within } from '../support/wait.ts';
 
-/** Rejects writes; hangs, ends its process or eats memory over the word that says so. */
+/** Rejects writes; hangs, ends its process or eats memory when the query says so. */
 const GUARD = `import { reject } from 'pgswitchyard';
 export function rewrite_query(u, q) {
   if (q.includes('loop')) for (;;);
@@ -22,7 +22,7 @@ const PATIENCE_MS = 30_000;
 
 for (const policy of POLICIES) {
   for (const poison of policy === 'pass' ? ['loop', 'stuck', 'eat'] : ['loop']) {
-    test(`policy ${policy}: a client that sends "${poison}" again and again decides nothing for others`, async (t) => {
+    test(`policy ${policy}: a client that sends "${poison}" again and again changes no decision for others`, async (t) => {
       const rules = await Rules.start(t, {
         files: { 'a/rewrite_query.js': GUARD },
         settings: { user_function_timeout: 50, rewrite_query_on_failure: policy },
@@ -60,7 +60,7 @@ for (const policy of POLICIES) {
   }
 }
 
-test('connections that send one such query each, and come back under another number, are run apart together', async (t) => {
+test('connections that send one costly query each and come back are run apart together', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'a/rewrite_query.js': GUARD },
     settings: { user_function_timeout: 50 },
@@ -83,7 +83,7 @@ test('connections that send one such query each, and come back under another num
     assert.deepEqual(read, STAY);
     assert.ok(write.kind === 'reject' && write.error.code === '25006', JSON.stringify(write));
   }
-  // somebody else from there is judged, too
+  // Another client from that address is judged as well.
   const other = await rules.ask('insert', 'a', { clientId: 1, address: '10.0.0.66' });
   assert.ok(other.kind === 'reject' && other.error.code === '25006', JSON.stringify(other));
   going = false;
@@ -91,7 +91,7 @@ test('connections that send one such query each, and come back under another num
 });
 
 for (const policy of POLICIES) {
-  test(`policy ${policy}: a set that is broken for everybody is suspended, and lets nothing pass unjudged meanwhile`, async (t) => {
+  test(`policy ${policy}: functions that are broken for everybody are suspended, and nothing passes unjudged meanwhile`, async (t) => {
     const rules = await Rules.start(t, {
       files: {
         'a/rewrite_query.js':
@@ -111,11 +111,11 @@ for (const policy of POLICIES) {
       assert.ok(decision.kind === 'reject' && decision.error.code === '53000', JSON.stringify(decision));
       assert.match(decision.error.message, /suspended/);
     }
-    // whoever has done nothing is judged all the same: this is the rule's own failure on that very query
+    // A client without a costly call is judged all the same: this is the rule's own failure on that very query.
     const other = await rules.ask('select x', 'a', { clientId: 77 });
     assert.equal(other.kind, { pass: 'go', error: 'reject', disconnect: 'disconnect' }[policy]);
     assert.ok(other.kind === 'go' || other.error.code === '38000');
-    // its own query is answered, and then clients are asked about again
+    // The proxy's own query is answered, and then those of clients are judged again.
     await until(
       'the next attempt',
       async () => (await rules.ask('SELECT 1', 'a', { clientId: 1 })).kind === 'go',
@@ -124,7 +124,7 @@ for (const policy of POLICIES) {
   });
 }
 
-test('a rule that can reject is told of what passes it, once for each version', async (t) => {
+test('a warning says once for each version which queries can pass a rule that rejects', async (t) => {
   const said = (rules: Rules): number => rules.lines.filter((line) => / can reject /.test(line)).length;
   const rejecting = { 'a/rewrite_query.js': GUARD };
   const passing = await Rules.start(t, {
@@ -146,7 +146,7 @@ test('a rule that can reject is told of what passes it, once for each version', 
 });
 
 test(
-  'sets that fill a process together are separated, and no other is blamed',
+  'tenants that fill a process together are separated, and no other is blamed',
   { timeout: 120_000 },
   async (t) => {
     const hogs = Array.from({ length: 7 }, (_, i) => `hog${i}`);
@@ -168,7 +168,7 @@ test(
       );
       assert.deepEqual(await rules.ask('use', 'good'), { kind: 'go', query: '2000000', dbkey: null });
     }
-    // on a busy machine it may be their time that is seen first
+    // On a busy machine they may have to leave for their time before they do for their memory.
     assert.ok(rules.lines.some((line) => /take much (?:memory|time)/.test(line)));
     for (const row of rules.tenants) assert.equal(failuresOf(row), 0, `${row.name}: ${row.lastError}`);
     assert.deepEqual(
@@ -178,7 +178,7 @@ test(
   },
 );
 
-test('a call that gets no buffer is run again apart from neighbours, who may have taken the memory', async (t) => {
+test('a call that gets no buffer is run again apart from its neighbours, which may have taken the memory', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'a/rewrite_query.js':
@@ -222,7 +222,7 @@ test('a rule that takes nearly all of its time gets a process of its own; others
     most = Math.max(most, slow - before);
     return separated();
   });
-  // one that runs, one that is next, and one that was answered in the same turn
+  // One that runs, the next one, and one that was answered in the same turn.
   assert.ok(most <= 3, `${most} calls of the other set came first`);
   going = false;
   await Promise.all(all);
@@ -245,7 +245,7 @@ test('long results of many clients come one after the other, and none is lost', 
   );
 });
 
-test('what is printed is bounded for each batch and each second, also from within toJSON', async (t) => {
+test('printing is limited for each batch and each second, from within toJSON as well', async (t) => {
   const rules = await Rules.start(t, {
     files: {
       'a/rewrite_query.js': `
@@ -267,7 +267,7 @@ test('what is printed is bounded for each batch and each second, also from withi
   assert.ok(length < seconds * 80_000, `${length} characters in ${seconds} s`);
 });
 
-test('a top level that hangs only when it is loaded again keeps its neighbours waiting once', async (t) => {
+test('a top level that hangs only when it is loaded again delays its neighbours once', async (t) => {
   const rules = await Rules.start(t, {
     files: { 'good/routing_rules.js': "export const routing_rules = () => 'b';" },
     databases: ['good', 'bad', 'b'],

@@ -78,7 +78,7 @@ class Setup {
   }
 }
 
-test('there is one batch at a time, and what was not run comes first in the next one', async () => {
+test('one batch runs at a time, and calls that were not run come first in the next one', async () => {
   const { host, batcher, answered, ask } = bound(new Setup());
   for (const query of ['a', 'b', 'c']) ask(query);
   await nextTurn();
@@ -96,7 +96,7 @@ test('there is one batch at a time, and what was not run comes first in the next
   assert.equal(batcher.isSuspended, false);
 });
 
-test('a batch of which nothing was run is sent again call by call, and the one to blame shows itself', async () => {
+test('a batch of which nothing was run is sent again call by call, until one of them fails', async () => {
   const { host, answered, ask } = bound(new Setup());
   for (const [i, query] of ['a', 'b', 'c'].entries()) ask(query, i);
   await nextTurn();
@@ -110,7 +110,7 @@ test('a batch of which nothing was run is sent again call by call, and the one t
   assert.deepEqual(answered, ['a ok', 'b killed', 'c ok']);
 });
 
-test('after a costly call its connection is run apart, alone; others are not', async () => {
+test('after a costly call, calls of its connection run apart one by one, and no others do', async () => {
   const { host, apart, answered, ask } = bound(new Setup());
   ask('slow', 1);
   await nextTurn();
@@ -131,7 +131,7 @@ test('after a costly call its connection is run apart, alone; others are not', a
   assert.deepEqual(answered, ['slow deadline', 'x ok', 'y ok', 'slow ok']);
 });
 
-test('a cost counts in either function', async () => {
+test('a costly failure counts in either function', async () => {
   const { host, apart, ask } = bound(new Setup());
   ask('a');
   await nextTurn();
@@ -159,7 +159,7 @@ test('calls wait for the first version, and get an error after 30 seconds', (t: 
   assert.deepEqual([setup.answered, setup.host.sent], [[], []]);
   pass(3_000);
   assert.deepEqual(setup.answered, ['new overloaded']);
-  // the same for what was sent and is never answered, and for what waits after it
+  // The same holds for a call that was sent and is never answered, and for one that waits after it.
   setup.batcher.open();
   setup.ask('sent');
   pass(1_000);
@@ -170,12 +170,12 @@ test('calls wait for the first version, and get an error after 30 seconds', (t: 
     [['sent']],
   );
   assert.deepEqual(setup.answered.slice(1).toSorted(), ['sent overloaded', 'waiting overloaded']);
-  // an answer that comes at last is nobody's
+  // A late answer is dropped.
   setup.host.sent[0]!.done([NOTHING], '');
   assert.equal(setup.answered.length, 3);
 });
 
-test('without a version a call fails as the set says; closed, it first answers what it was asked', async () => {
+test('calls without a version fail as configured, and a closed batcher answers the calls that it has', async () => {
   const setup = new Setup();
   let drained = 0;
   setup.ask('a');
@@ -194,7 +194,7 @@ test('without a version a call fails as the set says; closed, it first answers w
   assert.deepEqual(none.answered, ['x no_version']);
 });
 
-test('an answer is taken for that of the version that gave it, if another one serves when it comes', async () => {
+test('an answer belongs to the version that gave it, even if another one serves when it comes', async () => {
   const setup = new Setup();
   const { host, apart, answered, manifests } = setup;
   const { code } = setup.version!;

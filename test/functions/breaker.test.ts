@@ -19,7 +19,7 @@ function faults(breaker: Breaker, count: number, clients: number, texts: number,
   return opened.includes(true);
 }
 
-test('several clients with several kinds of queries open it', () => {
+test('several clients with several kinds of queries open the breaker', () => {
   const breaker = new Breaker();
   assert.equal(faults(breaker, 4, 4, 4), false);
   assert.equal(breaker.fault(call(9, 'other'), 5), true);
@@ -34,7 +34,7 @@ for (const [what, clients, texts] of [
   ['many clients with one query', 1_000, 1],
   ['many clients with two queries', 1_000, 2],
 ] as const) {
-  test(`${what} never open it`, () => {
+  test(`${what} never open the breaker`, () => {
     const breaker = new Breaker();
     assert.equal(faults(breaker, 1_000, clients, texts), false);
   });
@@ -46,13 +46,13 @@ test('queries that differ in constants, comments and spaces are one kind', () =>
     assert.equal(breaker.fault(call(i, `select  ${i} /* ${'x'.repeat(i)} */ , 'text ${i}'`), i), false);
 });
 
-test('long queries never open it', () => {
+test('long queries never open the breaker', () => {
   const breaker = new Breaker();
   for (let i = 0; i < 100; i++)
     assert.equal(breaker.fault(call(i, `SELECT ${'x'.repeat(5_000 + i)}`), i), false);
 });
 
-test('while anybody is answered it stays closed', () => {
+test('the breaker stays closed while anybody is answered', () => {
   const breaker = new Breaker();
   for (let i = 0; i < 20; i++) {
     assert.equal(faults(breaker, 4, 4, 4, i * 10), false);
@@ -66,7 +66,7 @@ test('faults that are far apart are forgotten', () => {
     assert.equal(breaker.fault(call(i, `SELECT ${'x'.repeat(i + 1)}`), i * 3_000), false);
 });
 
-test('it is tried after 1, 2, 4 … 60 seconds, and only an answer to a client makes the pauses short again', () => {
+test('an open breaker is tried after 1, 2, 4 … 60 seconds, and only an answer to a client shortens the pauses', () => {
   const breaker = new Breaker();
   let now = 0;
   const pause = (): number => {
@@ -92,7 +92,7 @@ test('it is tried after 1, 2, 4 … 60 seconds, and only an answer to a client m
   assert.equal(pause(), 1);
 });
 
-test('the first answer to a client closes it; further faults do not make the pause longer', () => {
+test('the first answer to a client closes the breaker, and faults meanwhile do not lengthen the pause', () => {
   const breaker = new Breaker();
   faults(breaker, 5, 5, 5);
   assert.equal(faults(breaker, 50, 50, 50), false);
@@ -101,7 +101,7 @@ test('the first answer to a client closes it; further faults do not make the pau
   assert.equal(breaker.isOpen, false);
 });
 
-test('when it could not be tried, it is tried again a second later', () => {
+test('a trial that could not be made is repeated a second later', () => {
   const breaker = new Breaker();
   faults(breaker, 5, 5, 5);
   breaker.postpone(2_000);

@@ -1,4 +1,4 @@
-/** Isolates and the prelude in this process, without sets or child processes around them. */
+/** Isolates and the prelude in this process, without tenants or child processes around them. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
@@ -14,7 +14,7 @@ const MAX_RESULT = 1_000;
 interface Running {
   readonly loaded: LoadResult;
   readonly ask: (...queries: string[]) => HostAnswer[];
-  /** one batch, as far as it is run */
+  /** the answers of one batch, of as many calls as were run */
   readonly once: (...queries: string[]) => HostAnswer[];
   readonly printed: () => string;
   readonly cuts: () => number;
@@ -50,7 +50,7 @@ function run(t: TestContext, body: string, top = '', timeoutMs = 50): Running {
     loaded,
     ask: (...queries) => {
       const all: HostAnswer[] = [];
-      // what is not run at once is sent again, one by one where nothing was
+      // Calls that were not run are sent again; one by one if none was run.
       for (let last = 1; all.length < queries.length;) {
         const rest = last === 0 ? [queries[all.length]!] : queries.slice(all.length);
         const answers = once(rest);
@@ -81,7 +81,7 @@ function word(answer: HostAnswer | undefined): string | null {
   return `!${part.failure.outcome}`;
 }
 
-test('a function gets what it is promised', (t) => {
+test('a function gets the documented arguments, and a frozen context', (t) => {
   const { ask, loaded } = run(
     t,
     'return [username, query, in_transaction, ctx.database, ctx.databases.join("+"), Object.isFrozen(ctx)].join();',
@@ -90,7 +90,7 @@ test('a function gets what it is promised', (t) => {
   assert.equal(word(ask('q')[0]), 'u,q,true,a,a+b,true');
 });
 
-test('answers come in the order of the calls, whatever became of each', (t) => {
+test('answers come in the order of the calls, failed ones included', (t) => {
   const { ask, cuts } = run(
     t,
     "if (query === 'loop') for (;;); if (query === 'throw') null.x; return query === 'null' ? null : query;",
@@ -98,7 +98,7 @@ test('answers come in the order of the calls, whatever became of each', (t) => {
   const queries = ['1', 'loop', '2', 'null', 'throw', '3', 'loop', '4'];
   const expected = ['1', '!deadline', '2', null, '!threw', '3', '!deadline', '4'];
   assert.deepEqual(ask(...queries).map(word), expected);
-  // more often where the machine is busy: a call that was cut off in the middle of its time gets all of it, alone
+  // More often on a busy machine: a call that was cut off in the middle of its time is run again alone.
   assert.ok(cuts() >= 2, 'whoever waits is told that the batch goes on');
 });
 
@@ -118,7 +118,7 @@ test('a batch ends after 20 ms, and when its answers are long', (t) => {
   assert.ok(once(...Array.from({ length: 400 }, () => long)).length < 300);
 });
 
-test('what an isolate holds is measured', (t) => {
+test('the heap and the buffers of an isolate are measured', (t) => {
   const engine = new Engine(preludeScript());
   const code = (top: string): string =>
     `var __pgswitchyard = (() => { ${top}; return { routing_rules: () => null }; })();`;
@@ -134,13 +134,13 @@ test('what an isolate holds is measured', (t) => {
   assert.equal(engine.heapBytes(4), 0);
 });
 
-test('many short calls that are late together are not to blame', (t) => {
+test('many short calls that exceed a deadline together are not to blame', (t) => {
   const { ask } = run(t, 'const end = Date.now() + 8; while (Date.now() < end); return query;');
   const queries = Array.from({ length: 20 }, (_, i) => `q${i}`);
   assert.deepEqual(ask(...queries).map(word), queries);
 });
 
-test('what a call leaves behind does not reach the next one', (t) => {
+test('microtasks and globals of a call that was cut off do not reach the next call', (t) => {
   const { ask } = run(
     t,
     "if (query === 'spoil') { const f = () => Promise.resolve().then(f); f(); return 'a'; } globalThis.seen = (globalThis.seen ?? 0) + 1; return String(globalThis.seen);",
@@ -150,7 +150,7 @@ test('what a call leaves behind does not reach the next one', (t) => {
   assert.equal(word(ask('one')[0]), '1', 'a new isolate');
 });
 
-test('a batch that has ended early leaves no answer to calls that were not run', (t) => {
+test('calls after an early end of a batch have no answer', (t) => {
   const body = `console.log('s' + query); if (query === 'b') return 'b';
     for (const end = Date.now() + 25; Date.now() < end;); const f = () => Promise.resolve().then(f); f(); return 'a';`;
   const { once, ask } = run(t, body);
@@ -158,7 +158,7 @@ test('a batch that has ended early leaves no answer to calls that were not run',
   assert.deepEqual(ask('spoil', 'b', 'b').map(word), ['!deadline', 'b', 'b']);
 });
 
-test('what earlier calls have left in memory is held against no call', (t) => {
+test('memory that earlier calls have kept is not held against a later call', (t) => {
   const { ask } = run(
     t,
     "if (query === 'leave') { for (let i = 0; i < 5; i++) kept.push(new Array(131072).fill(i + 0.5)); return 'left'; } if (query === 'eat') for (;;) kept.push(new Array(100000).fill(kept.length + 0.5)); return String(new Array(1000000).fill(0.5).length);",
@@ -186,7 +186,7 @@ test('results are checked: type, length, characters', (t) => {
   assert.equal(word(ask('fits')[0])!.length, 1_000);
 });
 
-test('reject() takes a message, a code, a hint and a detail, and nothing that is none', (t) => {
+test('reject() takes a message, a code, a hint and a detail, and ignores invalid ones', (t) => {
   const { ask } = run(
     t,
     "if (query === 'all') reject('no', { code: '25006', hint: 'h', detail: 'd' }); if (query === 'bad') reject(5, { code: 'oops', hint: 7 }); reject('plain');",
@@ -212,7 +212,7 @@ test("an error's text is short and without the query", (t) => {
   assert.doesNotMatch(JSON.stringify(failures.map(({ message }) => message)), /secret/);
 });
 
-test('the console is collected, and bounded', (t) => {
+test('console output is collected up to a limit', (t) => {
   const { ask, printed } = run(
     t,
     "console.log('one', 2, { three: 3 }, new Error('four')); if (query === 'flood') for (;;) { console.warn('x'.repeat(1000)); if (++globalThis.n > 1000) return null; } return null;",
@@ -224,7 +224,7 @@ test('the console is collected, and bounded', (t) => {
   assert.ok(printed().length < 20_000);
 });
 
-test('inherited names may be overridden, and shared ones not changed', (t) => {
+test('inherited names may be overridden, and shared prototypes not changed', (t) => {
   const { ask } = run(
     t,
     `if (query === 'shared') { Error.prototype.name = 'mine'; return 'changed'; }
@@ -238,7 +238,7 @@ test('inherited names may be overridden, and shared ones not changed', (t) => {
   assert.equal(word(ask('shared')[0]), '!threw');
 });
 
-test('Symbol.for is there, and ends with its isolate', (t) => {
+test('Symbol.for works, and its symbols end with their isolate', (t) => {
   const body = `
     const symbol = Symbol.for(query);
     if (symbol !== Symbol.for(query) || Symbol.keyFor(symbol) !== query || Symbol.keyFor(Symbol()) !== undefined) return 'none';
@@ -272,7 +272,7 @@ test('a version that cannot be built again after a fault is tried again with the
     `const now = Date.now(); if (now > ${from} && now < ${to}) throw new Error('not now')`,
   );
   await until('the bad time', () => Date.now() > from);
-  // on a busy machine it may have to be run again, and then there is nothing left to run it
+  // On a busy machine the call may have to be run again, and then there is no isolate to run it in.
   const [first] = ask('loop');
   assert.ok(first === undefined || word(first) === '!deadline');
   assert.deepEqual(ask('too early'), []);
@@ -280,14 +280,14 @@ test('a version that cannot be built again after a fault is tried again with the
   assert.equal(word(ask('late')[0]), 'late');
 });
 
-test('an error that a top level throws is a refusal, whatever it calls itself', (t) => {
+test('an error that a top level throws is a refusal, whatever its name', (t) => {
   const named = run(t, '', "throw { name: 'ok routes', message: '' }").loaded;
   assert.equal(refusalOf(named).message, 'ok routes: ');
   const rejected = run(t, '', "reject('x')").loaded;
   assert.match(refusalOf(rejected).message, /^reject\(\) outside of a call/);
 });
 
-test('what is spread into an array by concat has a length too', (t) => {
+test('concat checks the length of its arguments as well', (t) => {
   const long = '{ length: 2 ** 32 - 1, [Symbol.isConcatSpreadable]: true }';
   const { ask } = run(
     t,
@@ -296,7 +296,7 @@ test('what is spread into an array by concat has a length too', (t) => {
   assert.deepEqual(ask('short', 'long').map(word), ['a,b,c', '!threw']);
 });
 
-test('what is printed while a value is made into text is left out, and the limits hold after it', (t) => {
+test('printing from toJSON and toString is ignored, and the limits hold afterwards', (t) => {
   const { ask, printed } = run(
     t,
     `const deep = (n) => ({ toJSON() { if (n > 0) for (let i = 0; i < 3; i++) console.log(deep(n - 1)); return 'x'.repeat(10_000); } });
@@ -308,7 +308,7 @@ test('what is printed while a value is made into text is left out, and the limit
   assert.ok(!printed().includes('\n\n'));
 });
 
-test('a database that is no name at all is a failure of a few characters', (t) => {
+test('a route longer than any name is a failure with a short text', (t) => {
   const engine = new Engine(preludeScript());
   t.after(() => engine.dispose(1));
   const code = "var __pgswitchyard = { routing_rules: () => 'x'.repeat(100_000) };";

@@ -29,7 +29,7 @@ function start(t: TestContext, settings: Partial<FunctionSettings> = {}): Promis
   });
 }
 
-/** Sandbox processes of this test's process; those of other tests in the file are gone by then. */
+/** Sandbox processes of this test's process. Those of earlier tests in the file have ended. */
 function sandboxes(): string[] {
   const children = readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'latin1').trim();
   return children.split(' ').filter((pid) => {
@@ -59,10 +59,10 @@ test('a tenant whose process was killed gets a process of its own, and serves on
   assert.ok(
     rules.lines.some((line) => /sandbox process killed because of user functions in .*bad/.test(line)),
   );
-  // the next time it is run apart from everybody's calls, its own set's too
+  // The next time it runs apart from all other calls, those of its own tenant included.
   assert.equal((await rules.ask('stuck', 'bad')).kind, 'reject');
   assert.deepEqual(await rules.ask('to b', 'bad'), TO_B);
-  // the shared one, its own, the one for such calls in place of the one that was killed, and one that is kept warm
+  // The shared one, its own, a new one for costly calls, and the warm one.
   await until('a process in place of the one that was killed', () => sandboxes().length >= 4);
 });
 

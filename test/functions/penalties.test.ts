@@ -14,7 +14,7 @@ const call = (clientId: number, query: string, as: Partial<HostCall> = {}): Host
   ...as,
 });
 
-test('a costly call concerns its connection and its text, as its user sends it, and nobody else', () => {
+test('a costly call counts against its connection and its text, and against nobody else', () => {
   const penalties = new Penalties();
   assert.equal(penalties.isEmpty, true);
   penalties.add(call(1, 'bad'), 0);
@@ -28,7 +28,7 @@ test('a costly call concerns its connection and its text, as its user sends it, 
   assert.equal(penalties.of(call(2, 'bad'), 1), null);
 });
 
-test('it is over after ten seconds, and later after each further one', () => {
+test('a penalty ends after ten seconds, and later after each further costly call', () => {
   const penalties = new Penalties();
   penalties.add(call(1, 'bad'), 0);
   assert.equal(penalties.of(call(1, 'x'), 9_999), 'hard');
@@ -54,7 +54,7 @@ test('four connections of one user from one address make those that follow suspi
   assert.equal(penalties.of(call(9, 'x'), 10_000), null);
 });
 
-test('however many there are, its memory is bounded, and the newest are kept', () => {
+test('memory is bounded however many penalties there are, and the newest are kept', () => {
   const penalties = new Penalties();
   const count = 10_000;
   for (let i = 0; i < count; i++) penalties.add(call(i, `bad ${i} ${'x'.repeat(10_000)}`), 0);
@@ -65,7 +65,7 @@ test('however many there are, its memory is bounded, and the newest are kept', (
   assert.equal(known.at(-1), 'hard');
 });
 
-test('long texts are known by their length and their ends', () => {
+test('long texts are told apart by their length and their ends', () => {
   const penalties = new Penalties();
   const long = 'x'.repeat(50_000);
   penalties.add(call(1, long), 0);

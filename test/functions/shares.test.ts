@@ -5,7 +5,7 @@ import { Shares } from '../../src/functions/sandbox/shares.ts';
 
 const MB = 1024 * 1024;
 
-test('the largest has to leave when all together hold too much, whoever it was that grew', () => {
+test('the largest version has to leave when all together hold too much, whichever grew', () => {
   const shares = new Shares();
   assert.equal(shares.note(1, 1, 60 * MB, 3, 0), null);
   assert.equal(shares.note(2, 1, 70 * MB, 3, 0), null);
@@ -16,30 +16,30 @@ test('the largest has to leave when all together hold too much, whoever it was t
   assert.deepEqual(shares.note(3, 1, 120 * MB, 2, 0), { versionId: 3, excess: 'memory' });
 });
 
-test('what a version holds no more does not count', () => {
+test('memory that a version has freed does not count', () => {
   const shares = new Shares();
   for (let i = 0; i < 100; i++) assert.equal(shares.note(1, 1, (i % 2) * 100 * MB, 2, i), null);
 });
 
-test('whoever has had more than 300 ms of a second has to leave', () => {
+test('a version that has had more than 300 ms of a second has to leave', () => {
   const shares = new Shares();
   for (let i = 0; i < 3; i++) assert.equal(shares.note(1, 100, MB, 2, i * 100), null);
   assert.deepEqual(shares.note(1, 10, MB, 2, 400), { versionId: 1, excess: 'time' });
   assert.equal(shares.note(2, 100, MB, 2, 450), null);
 });
 
-test('short work in each second is nobody too much', () => {
+test('a little work in each second is not too much', () => {
   const shares = new Shares();
   for (let second = 0; second < 10; second++)
     for (let i = 0; i < 2; i++) assert.equal(shares.note(1, 100, MB, 2, second * 1_100 + i), null);
 });
 
-test('a version that has its process to itself takes nothing from anybody', () => {
+test('a version that is alone in its process never has to leave', () => {
   const shares = new Shares();
   for (let i = 0; i < 20; i++) assert.equal(shares.note(1, 1_000, 500 * MB, 1, i), null);
 });
 
-test('of many that each have a small part of a busy process, those who take long turns leave', () => {
+test('in a busy process, versions with long turns leave although each has a small part', () => {
   const shares = new Shares();
   const slow = new Set(Array.from({ length: 40 }, (_, id) => id));
   const take = (id: number, ms: number, now: number): void => {
@@ -59,7 +59,7 @@ test('of many that each have a small part of a busy process, those who take long
   }
 });
 
-test('whoever did not have the processor has taken nothing from anybody', () => {
+test('time without a processor does not count', () => {
   for (const part of [0.1, 1]) {
     const shares = new Shares();
     const excesses: unknown[] = [];
@@ -69,7 +69,7 @@ test('whoever did not have the processor has taken nothing from anybody', () => 
   }
 });
 
-test('many short turns that fill a process are nobody too much', () => {
+test('many short turns that fill a process make no version leave', () => {
   const shares = new Shares();
   for (let turn = 0; turn < 2_000; turn++)
     assert.equal(shares.note(turn % 60, 1, MB, 60, Math.floor(turn / 60) * 61), null);

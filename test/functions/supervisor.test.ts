@@ -26,7 +26,7 @@ class Supervised {
   stalls = 0;
   readonly excesses: string[] = [];
   readonly host: Supervisor;
-  /** of how many children to come each is ended before it is ready */
+  /** how many of the next children are ended before they are ready */
   failStarts = 0;
   starts = 0;
 
@@ -49,7 +49,7 @@ class Supervised {
     t.after(() => this.host.stop());
   }
 
-  /** The routes of a batch: a text, or `!outcome`. What is not run at once is sent again, as a set does it. */
+  /** The routes of a batch: a text, or `!outcome`. Calls that are not run are sent again, as the batcher does. */
   async ask(versionId: number, ...queries: string[]): Promise<string[]> {
     const words = await this.once(versionId, ...queries);
     const rest = queries.slice(words.length);
@@ -58,7 +58,7 @@ class Supervised {
     return rest.length === 0 ? words : [...words, ...(await this.ask(versionId, ...rest))];
   }
 
-  /** As far as the batch was run. */
+  /** The answers of one batch, of as many calls as were run. */
   once(versionId: number, ...queries: string[]): Promise<string[]> {
     const calls = queries.map((query): HostCall => ({
       username: '',
@@ -88,7 +88,7 @@ function word({ route }: HostAnswer): string {
   return 'text' in route ? route.text : 'failure' in route ? `!${route.failure.outcome}` : 'rejected';
 }
 
-test('whoever is stuck in a built-in is killed with its process; all others are answered, in order', async (t) => {
+test('a call that is stuck in a built-in is killed with its process, and all others are answered in order', async (t) => {
   const sandbox = new Supervised(t);
   assert.deepEqual(await sandbox.host.load(version(1, ECHO)), ROUTES);
   assert.deepEqual(await sandbox.host.load(version(2, ECHO)), ROUTES);
@@ -122,7 +122,7 @@ test('in a batch of several, only the call that is stuck fails', async (t) => {
   ]);
 });
 
-test('a version that kills again and again makes no other call of its own fail', async (t) => {
+test('a version that ends its process again and again makes no other call of its own fail', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   await sandbox.host.load(version(2, ECHO));
@@ -132,7 +132,7 @@ test('a version that kills again and again makes no other call of its own fail',
   assert.deepEqual((await Promise.all(stuck)).flat(), ['!killed', '!killed', '!killed']);
 });
 
-test('of a batch that was ended with its process nothing is answered, and nobody is blamed', async (t) => {
+test('a batch of several calls whose process was killed has no answers, and blames nobody', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   assert.deepEqual(await sandbox.once(1, 'a', 'stuck', 'b'), []);
@@ -160,7 +160,7 @@ test('a batch ends when its answers have 256 Ki characters', async (t) => {
   assert.deepEqual(sandbox.killed, []);
 });
 
-test('calls that are slow one by one have their time, however many there are in a batch', async (t) => {
+test('each slow call has its own time, however many there are in a batch', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, 'const end = Date.now() + 20; while (Date.now() < end); return query;'));
   const queries = Array.from({ length: 30 }, (_, i) => `q${i}`);
@@ -168,7 +168,7 @@ test('calls that are slow one by one have their time, however many there are in 
   assert.deepEqual(sandbox.killed, []);
 });
 
-test('a child that is killed from outside is replaced, and what it had loaded is there again', async (t) => {
+test('a child that is killed from outside is replaced, and its versions are loaded again', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   await sandbox.host.load(version(2, ECHO));
@@ -180,7 +180,7 @@ test('a child that is killed from outside is replaced, and what it had loaded is
   assert.deepEqual(sandbox.killed, [], 'nobody was running');
 });
 
-test('a call during which the child is killed from outside is run again, and held against nobody', async (t) => {
+test('a call is run again when its child is killed from outside, and blames nobody', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(
     version(1, 'const end = Date.now() + 200; while (Date.now() < end); return query;', 2_000),
@@ -190,7 +190,7 @@ test('a call during which the child is killed from outside is run again, and hel
   process.kill(first, 'SIGKILL');
   assert.deepEqual(await answers, [['a'], ['b', 'c']]);
   assert.notEqual(sandbox.host.pid, first);
-  // one that has not come up yet
+  // A child that is not ready yet.
   const second = sandbox.host.pid!;
   process.kill(second, 'SIGKILL');
   await until('another child', () => sandbox.host.pid !== second);
@@ -200,7 +200,7 @@ test('a call during which the child is killed from outside is run again, and hel
   assert.deepEqual(sandbox.accidents, ['SIGKILL', 'SIGKILL', 'SIGKILL']);
 });
 
-test('a call that had no processor is run again, and not taken for one that hangs', async (t) => {
+test('a call without a processor is run again, and does not count as hanging', async (t) => {
   const sandbox = new Supervised(t);
   const timeoutMs = 100;
   await sandbox.host.load(version(1, 'let n = 0; while (n < 1_500_000) n++; return query;', timeoutMs));
@@ -225,7 +225,7 @@ test('a call whose process is stopped is run again in another one, and nobody is
   assert.deepEqual([sandbox.killed, sandbox.stalls], [[], 1]);
 });
 
-test('a version whose loading never ends is refused, and those behind it are answered', async (t) => {
+test('a version whose loading never ends is refused, and jobs after it are answered', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   const bad = sandbox.host.load(version(2, ECHO, 60, STUCK.repeat(100)));
@@ -237,7 +237,7 @@ test('a version whose loading never ends is refused, and those behind it are ans
   assert.deepEqual(await sandbox.ask(2, 'a'), ['!overloaded']);
 });
 
-test('where no child comes up, calls and what is to be loaded wait for the next one', async (t) => {
+test('calls and versions wait for the next child when one does not start', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   sandbox.failStarts = 1;
@@ -251,7 +251,7 @@ test('where no child comes up, calls and what is to be loaded wait for the next 
   assert.deepEqual(await sandbox.ask(1, 'later'), ['later']);
 });
 
-/** A child that loads whatever it is given. */
+/** A child that loads every version that it is given. */
 function standIn(
   onBatch: (id: number, events: ChildEvents) => void,
   endedBy: NodeJS.Signals | null,
@@ -288,11 +288,11 @@ function standIn(
   return child as unknown as SandboxChild;
 }
 
-/** Somebody has broken out in it: it answers batches with this text, whatever the protocol says. */
+/** A child in which somebody has broken out: it answers batches with this text, whatever the protocol says. */
 function takenOver(text: string): SandboxChild {
   const child = standIn((batchId, events) => {
     const bytes = encodeMessage({ kind: 'answers', batchId, heapBytes: 0, answers: text });
-    // Without the heap's size, which the text has itself.
+    // The text brings the heap's size itself.
     const header = bytes.subarray(0, 9);
     header.writeInt32BE(bytes.length - 4 - 2, 0);
     try {
@@ -306,8 +306,7 @@ function takenOver(text: string): SandboxChild {
   return child;
 }
 
-/** Ended by itself, as V8 does when it gets no memory, while each of these is run. */
-test('a call whose process ends by itself is run again alone, and blamed when that ends too', async (t) => {
+test('a call whose process ends by itself is run again alone, and blamed if that one ends too', async (t) => {
   for (const [ends, outcome] of [
     [1, 'a'],
     [2, '!killed'],
@@ -427,7 +426,7 @@ for (const answers of [
   });
 }
 
-test('stop() answers whatever is waiting, and the child is gone', async (t) => {
+test('stop() answers all jobs that wait, and ends the child', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO, 5_000));
   const pid = sandbox.host.pid!;
@@ -441,7 +440,7 @@ test('stop() answers whatever is waiting, and the child is gone', async (t) => {
   assert.equal(sandbox.starts, 1);
 });
 
-test('a call is answered whose version is disposed of while a neighbour ends the process', async (t) => {
+test('a call is answered although its version is disposed of while a neighbour ends the process', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   await sandbox.host.load(version(2, ECHO));
@@ -452,7 +451,7 @@ test('a call is answered whose version is disposed of while a neighbour ends the
   assert.deepEqual(await sandbox.once(1, 'b'), ['!overloaded'], 'nothing is left of it');
 });
 
-test('a top level that hangs when it is loaded again leaves, and its calls are refused', async (t) => {
+test('a version whose top level hangs when it is loaded again has to leave, and its calls are refused', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   sandbox.host.adopt({ ...version(2, ECHO, 60, 'for (;;)'), loadMs: 100 });
@@ -460,7 +459,7 @@ test('a top level that hangs when it is loaded again leaves, and its calls are r
   assert.deepEqual(await sandbox.once(1, 'b'), ['b']);
   assert.deepEqual(await hanging, ['!overloaded']);
   assert.ok(sandbox.excesses.length > 0 && sandbox.excesses.every((excess) => excess === '2 time'));
-  // now it is left alone for a while: what comes next does not wait for it
+  // Its calls are refused for a while now, so that jobs after them do not wait.
   const excesses = sandbox.excesses.length;
   const order: string[] = [];
   await Promise.all([
@@ -472,18 +471,18 @@ test('a top level that hangs when it is loaded again leaves, and its calls are r
   assert.deepEqual(sandbox.killed, []);
 });
 
-test('a top level that is stuck when it is loaded again ends one process, and its calls are refused', async (t) => {
+test('a version whose top level is stuck when it is loaded again ends one process, and its calls are refused', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   sandbox.host.adopt({ ...version(2, ECHO, 60, `for (;;) ${STUCK}`), loadMs: 100 });
   const stuck = sandbox.once(2, 'a');
   assert.deepEqual(await sandbox.once(1, 'b'), ['b']);
   assert.deepEqual(await stuck, ['!overloaded']);
-  // a machine without a processor to spare blames nobody
+  // Without a processor nobody is blamed.
   assert.deepEqual(sandbox.killed, sandbox.stalls > 0 ? [] : [2]);
 });
 
-test('a version that is disposed of while it runs does not count among what the process holds', async (t) => {
+test('a version that is disposed of while it runs no longer counts in its process', async (t) => {
   const sandbox = new Supervised(t);
   const holding = (id: number, megabytes: number): VersionCode => ({
     ...version(
