@@ -697,7 +697,7 @@ export const OPTIONS = {
     kind: int(8, 65536),
     default: '64',
     origin: 'pgswitchyard',
-    doc: 'Memory of a function set in MB.',
+    doc: 'Memory of the user functions of one tenant in MB.',
   }),
   user_function_removal_grace: option({
     kind: seconds(),
