@@ -22,7 +22,7 @@ export type RoutingRules = (
   ctx: RoutingContext,
 ) => string | null | undefined;
 
-/** Changes a query on its way. @returns the new text, or null or undefined to leave it as it is */
+/** Changes a query on its way. @returns the new text, or null or undefined to leave the query as it is */
 export type RewriteQuery = (
   username: string,
   query: string,
@@ -40,7 +40,7 @@ export interface RejectOptions {
 
 type Reject = (message: string, options?: RejectOptions) => never;
 
-/** Outside of an isolate, that is in the author's own tests: an error that shows what the client would get. */
+/** In the author's own tests, outside of an isolate: throws an error that shows what the client would get. */
 const rejectInTests: Reject = (message, options) => {
   throw Object.assign(new Error(message), { name: 'Rejection', code: '42501', ...options });
 };

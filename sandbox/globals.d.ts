@@ -1,7 +1,7 @@
 /**
- * What a rule finds in the sandbox, for its tsconfig.json: `"lib": ["es5"], "types": ["pgswitchyard/sandbox"]`. Without
- * these lines TypeScript would not tell that timers, `fetch`, `Atomics`, `WeakRef` and the like are not there. Of `es5` it
- * can't be taken away that `eval`, `Function` and `Intl` are not either: `eval` and `Function` throw, `Intl` is undefined.
+ * The globals of the sandbox, for a rule's tsconfig.json: `"lib": ["es5"], "types": ["pgswitchyard/sandbox"]`. With these
+ * lines TypeScript complains about timers, `fetch`, `Atomics`, `WeakRef` and other names that do not exist there. It cannot
+ * complain about `eval`, `Function` and `Intl`, which `es5` declares: `eval` and `Function` throw, `Intl` is undefined.
  */
 
 /// <reference lib="es2015" />

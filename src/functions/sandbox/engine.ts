@@ -79,7 +79,7 @@ export class Engine {
     const { version } = isolate;
     const halfway = isolate.halfway();
     if (halfway === null && calls.length > 1) {
-      // It is not known which call it was: whoever waits for the answers sends the calls again one by one.
+      // It is not known which call it was: the batcher sends the calls again one by one.
       this.#rebuild(version, onCut);
       return NO_ANSWERS;
     }

@@ -19,7 +19,7 @@ export interface VersionCode {
   readonly loadMs?: number;
 }
 
-/** A query that the functions of a set are asked about. */
+/** A query that a tenant's functions are asked about. */
 export interface HostCall {
   readonly username: string;
   readonly query: string;
