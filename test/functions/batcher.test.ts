@@ -8,12 +8,8 @@ import type { Serving } from '../../src/functions/decide/pending.ts';
 import { failureOf } from '../../src/functions/decide/policy.ts';
 import type { LoadResult, Manifest } from '../../src/functions/sandbox/load-result.ts';
 import { until } from '../support/wait.ts';
-import {
-  cutOff,
-  type HostAnswer,
-  type HostCall,
-  type SandboxHost,
-} from '../../src/functions/sandbox/host.ts';
+import { cutOff, type HostAnswer, type HostCall } from '../../src/functions/sandbox/call.ts';
+import type { SandboxHost } from '../../src/functions/sandbox/host.ts';
 
 interface Sent {
   readonly queries: readonly string[];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Breaker } from '../../src/functions/decide/breaker.ts';
-import type { HostCall } from '../../src/functions/sandbox/host.ts';
+import type { HostCall } from '../../src/functions/sandbox/call.ts';
 
 const call = (clientId: number, query: string): HostCall => ({
   username: 'u',

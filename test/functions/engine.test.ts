@@ -4,7 +4,7 @@ import test from 'node:test';
 import type { TestContext } from 'node:test';
 import { Engine } from '../../src/functions/sandbox/engine.ts';
 import type { LoadRefusal, LoadResult } from '../../src/functions/sandbox/load-result.ts';
-import type { HostAnswer, HostCall } from '../../src/functions/sandbox/host.ts';
+import type { HostAnswer, HostCall } from '../../src/functions/sandbox/call.ts';
 import { CallPacker, unpackAnswers } from '../../src/functions/sandbox/packing.ts';
 import { preludeScript } from '../../src/functions/sandbox/programs.ts';
 import { until } from '../support/wait.ts';

@@ -1,7 +1,8 @@
 /** What becomes of the job that was running when its child ended. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { HostCall, VersionCode } from '../../src/functions/sandbox/host.ts';
+import type { HostCall } from '../../src/functions/sandbox/call.ts';
+import type { VersionCode } from '../../src/functions/sandbox/host.ts';
 import { fateOf, newBatch, newLoad, type Ending, type Job } from '../../src/functions/sandbox/jobs.ts';
 
 const version: VersionCode = {

@@ -4,7 +4,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { CALL_FIELDS, FIELD, type CallContext } from '../../sandbox/crossing.ts';
 import { Engine } from '../../src/functions/sandbox/engine.ts';
-import type { HostCall } from '../../src/functions/sandbox/host.ts';
+import type { HostCall } from '../../src/functions/sandbox/call.ts';
 import {
   CallPacker,
   packAnswers,

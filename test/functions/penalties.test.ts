@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Penalties } from '../../src/functions/decide/penalties.ts';
-import type { HostCall } from '../../src/functions/sandbox/host.ts';
+import type { HostCall } from '../../src/functions/sandbox/call.ts';
 
 const call = (clientId: number, query: string, as: Partial<HostCall> = {}): HostCall => ({
   username: 'u',

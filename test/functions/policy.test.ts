@@ -8,7 +8,7 @@ import {
   refusalOf,
   type FailurePolicy,
 } from '../../src/functions/decide/policy.ts';
-import type { FailureOutcome, HostCall, Part } from '../../src/functions/sandbox/host.ts';
+import type { FailureOutcome, HostCall, Part } from '../../src/functions/sandbox/call.ts';
 import { outcomeOf } from '../support/rules.ts';
 
 const failed = (outcome: FailureOutcome): Part => ({ failure: { outcome, message: 'm', stack: '' } });

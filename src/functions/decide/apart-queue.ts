@@ -3,7 +3,8 @@
  * only share an address with such calls, or lacked memory (`soft`).
  */
 import { APART } from '../limits.ts';
-import { cutOff, type HostAnswer, type SandboxHost } from '../sandbox/host.ts';
+import { cutOff, type HostAnswer } from '../sandbox/call.ts';
+import type { SandboxHost } from '../sandbox/host.ts';
 import { costOf } from './costs.ts';
 import type { OnAnswer, Pending, Route, Serving } from './pending.ts';
 import type { Penalty } from './penalties.ts';

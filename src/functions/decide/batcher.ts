@@ -3,13 +3,8 @@
  * share a host take turns. Calls that have proven costly run apart from all others (apart-queue.ts).
  */
 import { BATCH } from '../limits.ts';
-import {
-  cutOff,
-  type FailureOutcome,
-  type HostAnswer,
-  type HostCall,
-  type VersionCode,
-} from '../sandbox/host.ts';
+import { cutOff, type FailureOutcome, type HostAnswer, type HostCall } from '../sandbox/call.ts';
+import type { VersionCode } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import { ApartQueue } from './apart-queue.ts';
 import { Breaker } from './breaker.ts';

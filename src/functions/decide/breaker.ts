@@ -6,7 +6,7 @@
  */
 import { fingerprint } from '../../sql/fingerprint.ts';
 import { BREAKER } from '../limits.ts';
-import type { HostCall } from '../sandbox/host.ts';
+import type { HostCall } from '../sandbox/call.ts';
 
 interface Fault {
   readonly at: number;

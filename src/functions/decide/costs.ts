@@ -1,5 +1,5 @@
 /** Reads from an answer whether its call has cost others something, and whether the rule was asked at all. */
-import { isPlatformFailure, type FailureOutcome, type HostAnswer } from '../sandbox/host.ts';
+import { isPlatformFailure, type FailureOutcome, type HostAnswer } from '../sandbox/call.ts';
 import { failureOf } from './policy.ts';
 
 /** Whether a call has cost others something: time up to a deadline, memory, or a process. */

@@ -1,6 +1,6 @@
 /** Calls that run apart for a while, because others would wait for them: by connection, by text, by user and address. */
 import { PENALTY } from '../limits.ts';
-import type { HostCall } from '../sandbox/host.ts';
+import type { HostCall } from '../sandbox/call.ts';
 
 /**
  * `hard`: this connection, or this text, has cost others something. `soft`: several connections of the same user and address

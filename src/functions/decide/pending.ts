@@ -1,5 +1,6 @@
 /** A call on its way to a host and back, and the version that it is given to. */
-import type { FailureOutcome, HostAnswer, HostCall, SandboxHost, VersionCode } from '../sandbox/host.ts';
+import type { FailureOutcome, HostAnswer, HostCall } from '../sandbox/call.ts';
+import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import type { Decision } from './policy.ts';
 

@@ -8,7 +8,7 @@ import {
   type HostAnswer,
   type HostCall,
   type Part,
-} from '../sandbox/host.ts';
+} from '../sandbox/call.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import { TEXT } from '../limits.ts';
 

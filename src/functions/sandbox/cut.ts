@@ -1,6 +1,7 @@
 /** A crossing into an isolate that was cut off, and the decision whether its call is to blame. */
 import { ENGINE, TEXT } from '../limits.ts';
-import { cutOff, type FailureOutcome, type HostAnswer, type VersionCode } from './host.ts';
+import { cutOff, type FailureOutcome, type HostAnswer } from './call.ts';
+import type { VersionCode } from './host.ts';
 
 export interface Cut {
   readonly outcome: Extract<FailureOutcome, 'deadline' | 'memory' | 'threw'>;

@@ -1,7 +1,8 @@
 /** The isolates of one process: in the proxy (inline) and in a sandbox process alike. */
 import { ENGINE, TEXT } from '../limits.ts';
 import { batchLimitMs, failedBy, isToBlame, wasStarved, type Cut } from './cut.ts';
-import { cutOff, type HostAnswer, type HostCall, type Part, type VersionCode } from './host.ts';
+import { cutOff, type HostAnswer, type HostCall, type Part } from './call.ts';
+import type { VersionCode } from './host.ts';
 import { Isolate, type Halfway } from './isolate.ts';
 import { refused, type LoadRefusal, type LoadResult } from './load-result.ts';
 import { CallPacker, packAnswers, unpackAnswers, unpackCalls } from './packing.ts';

@@ -1,6 +1,7 @@
 /** Isolates in the proxy's own process: fast, and only as safe as isolated-vm's limits (docs/sandbox.md). */
 import { Engine } from './engine.ts';
-import { cutOff, type HostAnswer, type HostCall, type SandboxHost, type VersionCode } from './host.ts';
+import { cutOff, type HostAnswer, type HostCall } from './call.ts';
+import type { SandboxHost, VersionCode } from './host.ts';
 import type { LoadResult } from './load-result.ts';
 import { CallPacker, unpackAnswers } from './packing.ts';
 

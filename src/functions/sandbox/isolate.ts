@@ -5,7 +5,8 @@ import type { Activation, Prelude, Progress } from '../../../sandbox/crossing.ts
 import type { PreludeLimits } from '../../../sandbox/prelude/limits.ts';
 import { ENGINE, ISOLATE, TEXT } from '../limits.ts';
 import { cutBy, type Cut } from './cut.ts';
-import type { HostAnswer, Part, VersionCode } from './host.ts';
+import type { HostAnswer, Part } from './call.ts';
+import type { VersionCode } from './host.ts';
 import { refused, type LoadRefusal, type Manifest } from './load-result.ts';
 import { unpackAnswers, unpackPart } from './packing.ts';
 import type { ProcessorClock } from './processor-clock.ts';

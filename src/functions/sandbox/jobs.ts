@@ -1,6 +1,7 @@
 /** Jobs of a child: it works on one after the other, in the order in which they were sent. */
 import { SUPERVISOR } from '../limits.ts';
-import { cutOff, type FailureOutcome, type HostAnswer, type HostCall, type VersionCode } from './host.ts';
+import { cutOff, type FailureOutcome, type HostAnswer, type HostCall } from './call.ts';
+import type { VersionCode } from './host.ts';
 import type { LoadResult } from './load-result.ts';
 
 export interface Batch {

@@ -13,7 +13,7 @@ import {
 } from '../../../sandbox/crossing.ts';
 import { BLANK_CONTEXT, type RoutingContext } from '../../../sandbox/context.ts';
 import { PACKING } from '../limits.ts';
-import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part } from './host.ts';
+import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part } from './call.ts';
 
 const CONTEXT_FIELDS = Object.keys(BLANK_CONTEXT) as (keyof RoutingContext)[];
 

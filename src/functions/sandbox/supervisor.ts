@@ -5,14 +5,8 @@
  */
 import { ENGINE, SUPERVISOR } from '../limits.ts';
 import type { SandboxChild } from './child.ts';
-import {
-  NO_PROCESS,
-  NO_PROCESSOR,
-  STOPPING,
-  type HostCall,
-  type SandboxHost,
-  type VersionCode,
-} from './host.ts';
+import type { HostCall } from './call.ts';
+import { NO_PROCESS, NO_PROCESSOR, STOPPING, type SandboxHost, type VersionCode } from './host.ts';
 import { failBatch, fateOf, newBatch, newLoad, type Batch, type Job, type Load } from './jobs.ts';
 import { refused, type LoadResult } from './load-result.ts';
 import { CallPacker } from './packing.ts';

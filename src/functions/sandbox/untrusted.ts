@@ -3,7 +3,7 @@
  * anything that a prelude and an engine do not write.
  */
 import { TEXT } from '../limits.ts';
-import { isFailureOutcome, type Part } from './host.ts';
+import { isFailureOutcome, type Part } from './call.ts';
 import { refused, type LoadResult } from './load-result.ts';
 import { unpackAtMost, type Answers } from './packing.ts';
 

@@ -1,6 +1,6 @@
 /** How many calls a tenant has had, and how they ended. */
 import type { TenantSnapshot } from '../../telemetry/snapshot.ts';
-import type { FailureOutcome } from '../sandbox/host.ts';
+import type { FailureOutcome } from '../sandbox/call.ts';
 
 export type CounterValues = Pick<
   TenantSnapshot,

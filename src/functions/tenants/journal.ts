@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { queryShape } from '../../sql/fingerprint.ts';
 import { placed, printable, type Details, type Place } from '../build/places.ts';
 import { JOURNAL } from '../limits.ts';
-import type { CallFailure } from '../sandbox/host.ts';
+import type { CallFailure } from '../sandbox/call.ts';
 
 /** The part of a pino logger that is used here. */
 export interface FunctionLog {

@@ -12,7 +12,7 @@ import {
   type FailurePolicy,
   type Nameable,
 } from '../decide/policy.ts';
-import type { CallFailure, HostAnswer, HostCall, Part } from '../sandbox/host.ts';
+import type { CallFailure, HostAnswer, HostCall, Part } from '../sandbox/call.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import type { Counters } from './counters.ts';
 import type { Journal } from './journal.ts';

@@ -2,13 +2,8 @@
 import { Turns } from '../build/turns.ts';
 import { failedFunction, failureOf } from '../decide/policy.ts';
 import { TRIAL } from '../limits.ts';
-import {
-  isPlatformFailure,
-  type CallFailure,
-  type HostAnswer,
-  type SandboxHost,
-  type VersionCode,
-} from '../sandbox/host.ts';
+import { isPlatformFailure, type CallFailure, type HostAnswer } from '../sandbox/call.ts';
+import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import type { Manifest, RefusalCause } from '../sandbox/load-result.ts';
 import { TRIAL_ARGUMENTS } from './journal.ts';
 

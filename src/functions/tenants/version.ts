@@ -1,7 +1,8 @@
 /** One version of a tenant's code: a bundle that has been loaded into the host where its calls run. */
 import type { Bundle } from '../build/bundle-job.ts';
 import { positionsOf, type Place, type Positions } from '../build/places.ts';
-import type { CallFailure, SandboxHost, VersionCode } from '../sandbox/host.ts';
+import type { CallFailure } from '../sandbox/call.ts';
+import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import type { TenantSettings } from './settings.ts';
 

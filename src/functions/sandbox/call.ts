@@ -1,0 +1,81 @@
+/** One call of a tenant's functions, and its answer. */
+import type { CallContext, Rejection } from '../../../sandbox/crossing.ts';
+
+/** A query that a tenant's functions are asked about. */
+export interface HostCall {
+  readonly username: string;
+  readonly query: string;
+  /** a transaction or pipeline is open */
+  readonly inTransaction: boolean;
+  readonly context: CallContext;
+  /** the query is not in UTF-8: each of its characters is a byte, and so must be those of a rewritten query */
+  readonly isBytes?: boolean;
+  /** only the routing function is asked */
+  readonly routeOnly?: boolean;
+  /** the entry whose functions are asked, by which a routing function's answer is judged; none: that of the login */
+  readonly entry?: string;
+  /** number of the client's connection, by which costly calls are counted; it does not cross into an isolate */
+  readonly clientId?: number;
+  /** where the client connects from, for clients that come back under another number; it does not cross either */
+  readonly address?: string;
+}
+
+/**
+ * How a call can end without an answer, and whether that is the rule's own failure on that very query. If it is, the
+ * policy decides what becomes of the query. If not, the query could not be judged: it gets an error, whatever the policy.
+ */
+const IS_OWN = {
+  threw: true,
+  bad_result: true,
+  unknown_dbkey: true,
+  too_large: true,
+  deadline: true,
+  memory: true,
+  /** the call, alone in its process, ended the process or did not come back */
+  killed: true,
+  /** the files cannot be loaded, and never could be */
+  no_version: true,
+  /** it waited too long, or no sandbox process can be started */
+  overloaded: false,
+  starved: false,
+  /** its process was ended from outside again and again */
+  lost: false,
+  /** the functions have failed for many clients, and are not asked for a while */
+  suspended: false,
+} as const;
+
+export type FailureOutcome = keyof typeof IS_OWN;
+
+export function isFailureOutcome(text: string): text is FailureOutcome {
+  return Object.hasOwn(IS_OWN, text);
+}
+
+/** Whether the proxy could not ask the rule, rather than the rule having failed on the query. */
+export function isPlatformFailure(outcome: FailureOutcome): boolean {
+  return !IS_OWN[outcome];
+}
+
+export interface CallFailure {
+  readonly outcome: FailureOutcome;
+  readonly message: string;
+  /** stack inside the bundle, for mapping to the source; '': there is none */
+  readonly stack: string;
+}
+
+/** One function's part of an answer; null: it returned null, or there is no such function. */
+export type Part =
+  | null
+  | { readonly text: string }
+  | { readonly rejection: Rejection }
+  | { readonly failure: CallFailure };
+
+export interface HostAnswer {
+  readonly rewrite: Part;
+  readonly route: Part;
+}
+
+/** Both functions failed the same way: the call was cut off. */
+export function cutOff(outcome: FailureOutcome, message: string): HostAnswer {
+  const failure = { failure: { outcome, message, stack: '' } };
+  return { rewrite: failure, route: failure };
+}
