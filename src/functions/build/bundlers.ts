@@ -1,20 +1,18 @@
 /**
- * Bundling happens in processes of its own, each of which has one job at a time. Files that hang it, fill its memory or end
- * it cost their own tenant alone.
+ * Bundling for all tenants, in processes of its own. Files that hang a bundler, fill its memory or end it cost their own tenant
+ * alone: slow jobs wait for one another, and quick ones for none of these.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { BUNDLER } from '../limits.ts';
 import {
   isPassingError,
   type Bundle,
   type BundleJob,
   type BundleResult,
-  type Looking,
   type SourceFiles,
 } from './bundle-job.ts';
+import { Bundler, type Ending } from './bundler.ts';
 import type { Details } from './places.ts';
 import { Turns } from './turns.ts';
-import { BUNDLER } from '../limits.ts';
 
 /** Files that can't be bundled. The message has all mistakes, on one line, with file, line and column. */
 export class BundleError extends Error {
@@ -37,108 +35,6 @@ export class BundleError extends Error {
   }
 }
 
-/** How a job ended without a result. `inputs`: files that the bundler was about to read, as far as it could report them. */
-type Ending =
-  | { readonly kind: 'late'; readonly inputs: readonly string[] }
-  | { readonly kind: 'ended'; readonly inputs: readonly string[] }
-  | { readonly kind: 'no start'; readonly error: Error };
-
-const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const MAIN = fileURLToPath(new URL(`./bundler-process.${EXTENSION}`, import.meta.url));
-
-/** One bundler process. */
-class Bundler {
-  readonly #child: ChildProcess;
-  #settle: ((result: BundleResult | Ending) => void) | null = null;
-  #looking: string[] = [];
-  isGone = false;
-
-  constructor() {
-    const limits = `ulimit -c 0; ulimit -d ${BUNDLER.dataMb * 1024} 2>/dev/null; exec "$0" "$@"`;
-    const { ESBUILD_BINARY_PATH: binary } = process.env;
-    this.#child = spawn(
-      '/bin/sh',
-      ['-c', limits, process.execPath, '--no-warnings', '--max-old-space-size=384', MAIN],
-      {
-        stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-        serialization: 'advanced',
-        env: binary === undefined ? {} : { ESBUILD_BINARY_PATH: binary },
-        cwd: '/',
-        // a group of its own, so that esbuild is killed with it
-        detached: true,
-      },
-    );
-    this.#child.on('error', (error) => this.#end({ kind: 'no start', error }));
-    this.#child.on('exit', () => this.#end(this.#ended('ended')));
-    this.#child.on('message', (message: BundleResult | Looking) => {
-      if (message.kind !== 'looking') this.#finish(message);
-      else if (this.#looking.length < BUNDLER.maxLooking) this.#looking.push(...message.paths);
-    });
-    this.#ref(false);
-  }
-
-  run(job: BundleJob, limitMs: number): Promise<BundleResult | Ending> {
-    return new Promise((resolve) => {
-      this.#looking = [];
-      if (this.isGone) return resolve(this.#ended('ended'));
-      const timer = setTimeout(() => {
-        this.#finish(this.#ended('late'));
-        this.kill();
-      }, limitMs);
-      this.#ref(true);
-      this.#settle = (result) => {
-        clearTimeout(timer);
-        this.#ref(false);
-        resolve(result);
-      };
-      // one that could not be started has no channel; its `error` event comes next
-      if (!this.#child.connected) return;
-      this.#child.send(job, (error) => {
-        if (error !== null) this.#end(this.#ended('ended'));
-      });
-    });
-  }
-
-  #ended(kind: 'late' | 'ended'): Ending {
-    return { kind, inputs: this.#looking.slice(0, BUNDLER.maxLooking) };
-  }
-
-  kill(): void {
-    this.isGone = true;
-    const { pid } = this.#child;
-    if (pid === undefined) return;
-    try {
-      process.kill(-pid, 'SIGKILL');
-    } catch {
-      // it has ended already
-    }
-  }
-
-  /** @param isBusy the proxy does not exit before the child has answered */
-  #ref(isBusy: boolean): void {
-    const channel = this.#child.channel as { ref(): void; unref(): void } | null | undefined;
-    if (isBusy) {
-      this.#child.ref();
-      channel?.ref();
-    } else {
-      this.#child.unref();
-      channel?.unref();
-    }
-  }
-
-  #finish(result: BundleResult | Ending): void {
-    const settle = this.#settle;
-    this.#settle = null;
-    settle?.(result);
-  }
-
-  #end(how: Ending): void {
-    this.kill();
-    this.#finish(how);
-  }
-}
-
-/** The bundlers that all tenants share. */
 export class Bundlers {
   readonly #quick = new Turns(BUNDLER.quickTurns);
   /** for jobs that were slow or have ended a bundler, and for suspects */
