@@ -2,23 +2,29 @@
 import type { Socket } from 'node:net';
 
 export class Outgoing {
-  readonly #pieces: Buffer[] = [];
+  /** mostly there is one piece only, which takes no array */
+  #first: Buffer | null = null;
+  #more: Buffer[] | null = null;
 
   add(bytes: Buffer): void {
-    this.#pieces.push(bytes);
+    if (this.#first === null) this.#first = bytes;
+    else if (this.#more === null) this.#more = [bytes];
+    else this.#more.push(bytes);
   }
 
   /** Sends everything that was added. @returns whether the socket takes more: false until its drain */
   flush(socket: Socket | undefined): boolean {
-    const pieces = this.#pieces;
-    if (pieces.length === 0) return true;
-    let takesMore = true;
-    if (socket !== undefined) {
-      if (pieces.length > 1) socket.cork();
-      for (const piece of pieces) takesMore = socket.write(piece);
-      if (pieces.length > 1) socket.uncork();
-    }
-    pieces.length = 0;
+    const first = this.#first;
+    const more = this.#more;
+    if (first === null) return true;
+    this.#first = null;
+    this.#more = null;
+    if (socket === undefined) return true;
+    if (more === null) return socket.write(first);
+    socket.cork();
+    let takesMore = socket.write(first);
+    for (const piece of more) takesMore = socket.write(piece);
+    socket.uncork();
     return takesMore;
   }
 }

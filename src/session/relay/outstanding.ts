@@ -40,6 +40,8 @@ export type Reply = (typeof Reply)[keyof typeof Reply];
 
 /** Answered entries are dropped from the front when there are this many, and more of them than of the others. */
 const TRIM_AT = 1024;
+/** A pipeline of so many messages or fewer keeps its memory when all are answered. */
+const SHORT = 8;
 
 export class Outstanding {
   #entries: Entry[] = [];
@@ -469,7 +471,9 @@ export class Outstanding {
   #trim(): void {
     if (this.#head === this.#entries.length) {
       this.#base += this.#head;
-      this.#entries.length = 0;
+      // entries that are popped leave their memory to the next
+      if (this.#head > SHORT) this.#entries.length = 0;
+      while (this.#entries.length > 0) this.#entries.pop();
       this.#head = 0;
     } else if (this.#head > TRIM_AT && this.#head * 2 > this.#entries.length) {
       // a client whose pipeline never runs dry must not make the array grow for ever

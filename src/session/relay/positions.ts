@@ -31,7 +31,9 @@ export class Positions {
   }
 
   clear(): number {
-    this.#all.length = 0;
+    // one that is popped leaves its memory to the next
+    if (this.#all.length === 1) this.#all.pop();
+    else this.#all.length = 0;
     this.#head = 0;
     return 1;
   }
