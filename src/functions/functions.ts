@@ -1,6 +1,6 @@
 /**
  * User functions: the door. A database's clients ask its tenant (tenants/tenant.ts) what becomes of a query; everything else
- * here starts, configures, shows and stops what is behind that.
+ * here starts, configures, observes and stops the parts below.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';

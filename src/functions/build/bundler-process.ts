@@ -9,7 +9,7 @@ import { bundle } from './bundle.ts';
 /** esbuild's own process has ended: neither this job nor another one will be answered. */
 const LOST = /^The service (?:was stopped|is no longer running)/;
 
-/** Reports what is added to it, some paths at a time. */
+/** Reports the paths that are added to it, some at a time. */
 class Reported extends Set<string> {
   #unreported: string[] = [];
 

@@ -1,7 +1,7 @@
 /** How esbuild makes one script of a rule: for an isolate, which has nothing of Node's and nothing asynchronous. */
 import type { BuildOptions } from 'esbuild';
 
-/** esbuild's warnings, without those about BigInt: thousands of them would fill the memory, and nobody sees them. */
+/** esbuild's warnings, without those about BigInt: they are never shown, and thousands of them would fill the memory. */
 const SILENCED = [
   'assert-to-with',
   'assert-type-json',

@@ -1,4 +1,4 @@
-/** How a source file is read, and what is refused in it before esbuild sees it. */
+/** Checks of a source file before esbuild sees it. */
 import type { Loader, PartialMessage } from 'esbuild';
 import { BUNDLE } from '../limits.ts';
 

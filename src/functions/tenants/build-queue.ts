@@ -1,4 +1,4 @@
-/** One build at a time. What is asked for while one runs is built once, after it, however often it was asked for. */
+/** One build at a time. Requests during a build lead to one more build after it, however many there are. */
 
 export class BuildQueue {
   readonly #build: () => Promise<void>;

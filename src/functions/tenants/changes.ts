@@ -12,7 +12,7 @@ export interface ChangesOptions {
   readonly log: FunctionLog;
 }
 
-/** Owner of what is watched for the folders, and not for one tenant. No tenant has this id. */
+/** Owner of everything that is watched for the folders and not for a tenant. No tenant has this id. */
 const FOLDERS = '';
 
 export class Changes {

@@ -1,4 +1,4 @@
-/** What all tenants of a proxy share: what they are built with, where they run, and who hears of them. */
+/** What all tenants of a proxy share: the builder, the hosts, the disk and the numbers. */
 import type { Clock } from '../../platform/clock.ts';
 import type { IdCounter } from '../../telemetry/id-counter.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';

@@ -76,7 +76,7 @@ export class Folders {
     const own: Listing | null = root === null ? NOTHING : await namesIn(root);
     if (isOvertaken()) return;
     if (own === null) {
-      // what is watched stays so until then
+      // until then the same folders stay watched
       this.#options.clock.after(WATCH.retryMs, () => void this.look());
       return;
     }
@@ -128,13 +128,13 @@ export class Folders {
 
 interface Listing {
   readonly names: readonly string[];
-  /** nothing else is there; otherwise the folder may not be listed, while what is in it may be looked into */
+  /** these are all; otherwise the folder may not be listed, although files in it may be read */
   readonly isWhole: boolean;
 }
 
 const NOTHING: Listing = { names: [], isWhole: true };
 
-/** Folders, and links that may lead to some; null: can't be told now. */
+/** Names of folders, and of links that may lead to some; null: the folder can't be listed now. */
 async function namesIn(folder: string): Promise<Listing | null> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });

@@ -48,7 +48,7 @@ export class KnownFiles {
       else this.#seen.delete(file);
     }
     for (const file of there) this.#seen.add(file);
-    // not remembered: nobody can tell whether it is there
+    // not remembered: it may not be there
     if (hidden.length > 0) return last ?? there[0] ?? hidden[0]!;
     // only a file that has come since takes its place: one that was there all the time did not apply
     const isGone = last !== undefined && !there.includes(last);

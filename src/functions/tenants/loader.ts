@@ -29,7 +29,7 @@ export interface LoaderOptions {
   readonly onSettled: () => void;
 }
 
-/** What is known of an error that is no BundleError. */
+/** Stands in for the details of an error that is not a BundleError. */
 const UNKNOWN = { kind: 'mistake', inputs: [], details: { place: null, frame: '' } } as const;
 
 export class Loader {

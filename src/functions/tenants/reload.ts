@@ -1,4 +1,4 @@
-/** RELOAD: builds all tenants again, and waits for them, but not for ever. */
+/** RELOAD: builds all tenants again and waits for them, up to a limit. */
 import { CATALOG } from '../limits.ts';
 import type { Catalog } from './catalog.ts';
 import type { Housing } from './housing.ts';
@@ -12,8 +12,8 @@ export interface ReloadParts {
 }
 
 /**
- * @param besides what is waited for as well
- * @returns when all is built, or after the longest wait: what is late goes on, and is named in the log
+ * @param besides other work to wait for
+ * @returns when everything is built, or after the longest wait: builds that are late continue, and are named in the log
  */
 export async function reloadAll(parts: ReloadParts, besides: Promise<unknown>): Promise<void> {
   const { catalog, housing } = parts;
@@ -28,7 +28,7 @@ export async function reloadAll(parts: ReloadParts, besides: Promise<unknown>): 
   ]);
 }
 
-/** @param onLate called when the work takes longer; it goes on all the same */
+/** @param onLate called when the work takes longer; which continues */
 async function inTime(work: Promise<unknown>, limitMs: number, onLate: () => void): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {
