@@ -123,34 +123,30 @@ export class Console implements AdminConsole {
   #execute(operator: Operator, text: string): void {
     const { client } = operator;
     const { stats, log } = this.#parts;
-    operator.isBusy = true;
-    client.clock.noteConsoleRequest(performance.now());
+    operator.begin();
     stats.queryCount++;
     stats.xactCount++;
     log.debug({ client: client.id }, `got admin query: ${text}`);
-    answerTo(operator, text)
-      .then(
-        (answer) => {
-          if (answer === null || operator.isGone) return false;
-          client.send(Buffer.concat([answer, READY]));
-          return true;
-        },
-        (error: unknown) => {
-          if (operator.isGone) return false;
-          if (error instanceof ClientError) this.#complain(operator, error);
-          else if (error instanceof UsageError) this.#complain(operator, consoleErrors.invalidCommand(text));
-          else throw error;
-          return true;
-        },
-      )
-      .then((isDone) => {
-        if (!isDone || operator.isGone) return;
-        operator.isBusy = false;
-        client.clock.beginIdle(performance.now());
-        client.readOn();
-        this.#read(operator);
-      })
-      .catch((error: unknown) => client.crash(error as Error));
+    this.#answer(operator, text).catch((error: unknown) => client.crash(error as Error));
+  }
+
+  /** Answers a statement, and goes on with the messages after it. */
+  async #answer(operator: Operator, text: string): Promise<void> {
+    const { client } = operator;
+    try {
+      const answer = await answerTo(operator, text);
+      if (answer === null || operator.isGone) return;
+      client.send(Buffer.concat([answer, READY]));
+    } catch (error) {
+      if (operator.isGone) return;
+      if (error instanceof ClientError) this.#complain(operator, error);
+      else if (error instanceof UsageError) this.#complain(operator, consoleErrors.invalidCommand(text));
+      else throw error;
+    }
+    if (operator.isGone) return;
+    operator.finish();
+    client.readOn();
+    this.#read(operator);
   }
 
   #complain({ client }: Operator, error: ClientError): void {

@@ -12,8 +12,7 @@ export class Operator {
   readonly log: Logger;
   /** false: SHOW only (stats_users) */
   readonly isAdmin: boolean;
-  /** a statement is being executed; the next one waits for its end */
-  isBusy = false;
+  #isBusy = false;
   /** what a cancel request does to the command that waits; null: no command waits */
   #onCancel: (() => void) | null = null;
   #isCanceled = false;
@@ -31,6 +30,24 @@ export class Operator {
     this.log = log;
   }
 
+  /** A statement is being executed; the next one waits for its end. */
+  get isBusy(): boolean {
+    return this.#isBusy;
+  }
+
+  /** A statement begins. */
+  begin(): void {
+    this.#isBusy = true;
+    this.client.clock.noteConsoleRequest(performance.now());
+  }
+
+  /** The statement is answered. */
+  finish(): void {
+    this.#isBusy = false;
+    this.client.clock.beginIdle(performance.now());
+  }
+
+  /** The client has left. */
   get isGone(): boolean {
     return this.client.state === 'closed';
   }
