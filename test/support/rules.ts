@@ -135,7 +135,12 @@ export function outcomeOf(decision: Decision): string {
 }
 
 /** @param expected an outcome, or those of which one is enough */
-export function assertOutcome(decision: Decision, expected: string | readonly string[]): void {
+export function assertOutcome(
+  decision: Decision,
+  expected: string | readonly string[],
+  what = 'outcome',
+): void {
   const outcome = outcomeOf(decision);
-  assert.ok([expected].flat().includes(outcome), `${outcome} instead of ${[expected].flat().join(' or ')}`);
+  const all = [expected].flat();
+  assert.ok(all.includes(outcome), `${what}: ${outcome} instead of ${all.join(' or ')}`);
 }
