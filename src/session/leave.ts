@@ -6,7 +6,7 @@ import type { Client } from './client.ts';
  * How long (ms) the socket of a client that has gone stays open for bytes that it has not taken yet: the rest of a result, or
  * an error.
  */
-export const LINGER_MS = 2000;
+const LINGER_MS = 2000;
 
 /** The handler of Client.close, which documents the parameters. */
 export function leave(
