@@ -17,7 +17,7 @@ import { Resolver } from './pool/resolver.ts';
 import { Turnover } from './pool/turnover.ts';
 import { MAINTENANCE_MS, maintainPools } from './pool/maintenance.ts';
 import { PoolsObserver } from './pool/observe.ts';
-import { ADMIN_DATABASE } from './session/names.ts';
+import { ADMIN_DATABASE } from './session/state/names.ts';
 import { linkedClient, SessionsObserver } from './session/observe.ts';
 import { Sessions } from './session/sessions.ts';
 import { maintainClients } from './session/timeouts.ts';

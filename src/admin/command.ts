@@ -1,6 +1,6 @@
 /** The form of the console's commands, and what they have in common. */
 import type { Database } from '../pool/database.ts';
-import { ADMIN_DATABASE } from '../session/names.ts';
+import { ADMIN_DATABASE } from '../session/state/names.ts';
 import { consoleErrors } from './errors.ts';
 import type { Operator } from './operator.ts';
 

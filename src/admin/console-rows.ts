@@ -1,6 +1,6 @@
 /** The console's own pool and database, which pgbouncer lists among the others. */
 import type { Settings } from '../config/options.ts';
-import { ADMIN_DATABASE } from '../session/names.ts';
+import { ADMIN_DATABASE } from '../session/state/names.ts';
 import type {
   DatabaseSnapshot,
   PoolClientsSnapshot,

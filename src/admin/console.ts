@@ -1,6 +1,6 @@
 /** The admin database `pgbouncer`: the simple query protocol, one statement in each Query message. */
 import type { Client } from '../session/client.ts';
-import { ADMIN_DATABASE } from '../session/names.ts';
+import { ADMIN_DATABASE } from '../session/state/names.ts';
 import type { AdminConsole, Sessions } from '../session/sessions.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { DatabaseStats } from '../telemetry/stats.ts';

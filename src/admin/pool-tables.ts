@@ -1,5 +1,5 @@
 /** SHOW POOLS, DATABASES, USERS, PEERS and PEER_POOLS: what there is, and how much of it. */
-import { ADMIN_DATABASE } from '../session/names.ts';
+import { ADMIN_DATABASE } from '../session/state/names.ts';
 import { compareNames } from '../telemetry/name-order.ts';
 import type {
   DatabaseSnapshot,

@@ -1,5 +1,5 @@
 /** PAUSE, RESUME, SUSPEND, DISABLE, ENABLE, RECONNECT, KILL, KILL_CLIENT and WAIT_CLOSE: who is served. */
-import { ADMIN_DATABASE } from '../session/names.ts';
+import { ADMIN_DATABASE } from '../session/state/names.ts';
 import { UsageError } from './answers.ts';
 import { databaseFor, databaseOrAll, logCommand } from './command.ts';
 import { consoleErrors } from './errors.ts';

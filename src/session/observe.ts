@@ -13,7 +13,7 @@ import type {
 } from '../telemetry/snapshot.ts';
 import { Client } from './client.ts';
 import { observeDescriptors } from './descriptors.ts';
-import { HANDSHAKE } from './names.ts';
+import { HANDSHAKE } from './state/names.ts';
 import { clientPhase, waitOf } from './phase.ts';
 import type { Sessions } from './sessions.ts';
 

@@ -13,15 +13,15 @@ import type { TrackedParameters } from '../pool/parameters.ts';
 import type { Peers } from '../pool/peers.ts';
 import { Client, type ClientContext, type ClientHandlers } from './client.ts';
 import { leave } from './leave.ts';
-import { CancelKeys } from './link/cancel-keys.ts';
+import { CancelKeys } from './state/cancel-keys.ts';
 import { leaveNode, takeLent } from './link/link.ts';
 import { unlinkIfDone } from './link/unlink.ts';
 import { decided } from './query/decide.ts';
 import { relayServerBytes } from './relay/server-bytes.ts';
-import { refuseWaiting } from './resend/refuse-waiting.ts';
+import { refuseWaiting } from './send/refuse-waiting.ts';
 import { serverLost } from './resend/server-lost.ts';
 import { startSession } from './login/startup.ts';
-import { StatementRegistry } from './statements/shared.ts';
+import { StatementRegistry } from './state/shared.ts';
 
 const HANDLERS: ClientHandlers = {
   decided,

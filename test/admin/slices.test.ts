@@ -10,7 +10,7 @@ import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
 import { RawClient, rowValues } from '../support/raw.ts';
-import { Login } from '../../src/session/login/login.ts';
+import { Login } from '../../src/session/state/login.ts';
 
 /** Clients that count how often their properties are read. */
 function world(count: number): { observe: Observe; looks: () => number; clients: { state: string }[] } {

@@ -26,8 +26,8 @@ import {
   parsedNames,
   resendable,
   isForgettable,
-} from '../../src/session/resend/resendable.ts';
-import { StatementRegistry } from '../../src/session/statements/shared.ts';
+} from '../../src/session/state/resendable.ts';
+import { StatementRegistry } from '../../src/session/state/shared.ts';
 import { loggable, printable } from '../../src/telemetry/printable.ts';
 import {
   errorResponse,

@@ -1,9 +1,9 @@
 /** When a client waits, runs and idles, without a server and with invented times. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Clock } from '../../src/session/clock.ts';
-import { Request } from '../../src/session/relay/entry.ts';
-import { Outstanding } from '../../src/session/relay/outstanding.ts';
+import { Clock } from '../../src/session/state/clock.ts';
+import { Request } from '../../src/session/state/entry.ts';
+import { Outstanding } from '../../src/session/state/outstanding.ts';
 import { DatabaseStats } from '../../src/telemetry/stats.ts';
 
 interface State {

@@ -1,10 +1,10 @@
 /** What becomes of the messages that a vanished server has had, in every state of their client; without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Request } from '../../src/session/relay/entry.ts';
-import { Outstanding } from '../../src/session/relay/outstanding.ts';
+import { Request } from '../../src/session/state/entry.ts';
+import { Outstanding } from '../../src/session/state/outstanding.ts';
 import { planAfterCrash, type Crash } from '../../src/session/resend/crash.ts';
-import { Transcript } from '../../src/session/resend/transcript.ts';
+import { Transcript } from '../../src/session/state/transcript.ts';
 import * as raw from '../support/raw.ts';
 
 const insert = raw.query('INSERT INTO t VALUES (1)');

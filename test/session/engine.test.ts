@@ -13,9 +13,9 @@ import {
   type LoggedInClient,
 } from '../../src/session/client.ts';
 import { decided } from '../../src/session/query/decide.ts';
-import { takeQuery } from '../../src/session/query/engine.ts';
-import { Handled } from '../../src/session/relay/handled.ts';
-import { StatementRegistry } from '../../src/session/statements/shared.ts';
+import { takeQuery } from '../../src/session/relay/query-steps.ts';
+import { Handled } from '../../src/session/state/handled.ts';
+import { StatementRegistry } from '../../src/session/state/shared.ts';
 import { clientErrors } from '../../src/wire/errors.ts';
 import { message } from '../../src/wire/messages.ts';
 import { Backend, Frontend, TxStatus } from '../../src/wire/protocol.ts';

@@ -1,7 +1,7 @@
 /** When the gate of a client lets its next message through. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Gate, type Reason } from '../../src/session/relay/gate.ts';
+import { Gate, type Reason } from '../../src/session/state/gate.ts';
 
 const REASONS: readonly Reason[] = ['login', 'server', 'settings', 'decision', 'answers', 'verdict'];
 const WAITS: readonly Reason[] = ['server', 'verdict'];

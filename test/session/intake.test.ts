@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Intake } from '../../src/session/relay/intake.ts';
+import { Intake } from '../../src/session/state/intake.ts';
 import { message } from '../../src/wire/messages.ts';
 
 const QUERY = message(0x51, 'SELECT 1');

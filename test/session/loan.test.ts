@@ -1,8 +1,8 @@
 /** Which server a client has, and by which keys a cancel request finds the client. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CancelKeys } from '../../src/session/link/cancel-keys.ts';
-import { Loan } from '../../src/session/link/loan.ts';
+import { CancelKeys } from '../../src/session/state/cancel-keys.ts';
+import { Loan } from '../../src/session/state/loan.ts';
 import type { Server } from '../../src/pool/server.ts';
 
 const SERVER = { id: 1 } as unknown as Server;

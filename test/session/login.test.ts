@@ -1,8 +1,8 @@
 /** What a login leaves behind, and what may be done beside the relay; without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Errand } from '../../src/session/errand.ts';
-import { Login } from '../../src/session/login/login.ts';
+import { Errand } from '../../src/session/state/errand.ts';
+import { Login } from '../../src/session/state/login.ts';
 
 test('login: a client may ask for each kind of encryption once', () => {
   const login = new Login();

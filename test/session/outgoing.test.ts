@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
-import { Outgoing } from '../../src/session/relay/outgoing.ts';
+import { Outgoing } from '../../src/session/state/outgoing.ts';
 
 /** A socket that notes what is done with it. */
 function recorder(takes: readonly boolean[]): { socket: Socket; calls: string[] } {

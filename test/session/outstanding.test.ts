@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Request } from '../../src/session/relay/entry.ts';
-import { Outstanding, Reply } from '../../src/session/relay/outstanding.ts';
+import { Request } from '../../src/session/state/entry.ts';
+import { Outstanding, Reply } from '../../src/session/state/outstanding.ts';
 
 type Kind = 'query' | 'call' | 'sync' | 'parse' | 'bind' | 'describe' | 'execute' | 'close';
 

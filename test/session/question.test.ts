@@ -1,7 +1,7 @@
 /** Which decisions of the user functions count for the held message, and when they are void. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Question } from '../../src/session/query/question.ts';
+import { Question } from '../../src/session/state/question.ts';
 import type { Decision } from '../../src/functions/functions.ts';
 
 const first: Decision = { kind: 'go', query: 'select 1', dbkey: 'dev' };

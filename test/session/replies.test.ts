@@ -1,7 +1,7 @@
 /** The server's messages on their way to a client: what is still arriving, and when the server may go back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Replies } from '../../src/session/relay/replies.ts';
+import { Replies } from '../../src/session/state/replies.ts';
 
 const HEADER = Buffer.from([0x44, 0, 0, 0, 10]);
 

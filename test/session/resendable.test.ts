@@ -9,7 +9,7 @@ import {
   resendable,
   isForgettable,
   type Interrupted,
-} from '../../src/session/resend/resendable.ts';
+} from '../../src/session/state/resendable.ts';
 import * as raw from '../support/raw.ts';
 import { COMMANDS } from '../support/sql.ts';
 

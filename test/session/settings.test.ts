@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TrackedParameters } from '../../src/pool/parameters.ts';
 import { ServerSettings } from '../../src/pool/server-settings.ts';
-import { SessionSettings } from '../../src/session/settings.ts';
+import { SessionSettings } from '../../src/session/state/settings.ts';
 
 const tracked = new TrackedParameters([]);
 const READ_ONLY = 'default_transaction_read_only';

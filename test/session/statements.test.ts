@@ -1,13 +1,13 @@
 /** The prepared statements of one client, without servers: which exist, which are in doubt, and who holds their texts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Request } from '../../src/session/relay/entry.ts';
-import { Outstanding } from '../../src/session/relay/outstanding.ts';
-import { Freeing } from '../../src/session/statements/freeing.ts';
-import { NamedStatement } from '../../src/session/statements/named.ts';
-import { StatementRegistry } from '../../src/session/statements/shared.ts';
-import { Statements } from '../../src/session/statements/statements.ts';
-import { isKept, UnnamedStatement } from '../../src/session/statements/unnamed.ts';
+import { Request } from '../../src/session/state/entry.ts';
+import { Outstanding } from '../../src/session/state/outstanding.ts';
+import { Freeing } from '../../src/session/state/freeing.ts';
+import { NamedStatement } from '../../src/session/state/named.ts';
+import { StatementRegistry } from '../../src/session/state/shared.ts';
+import { Statements } from '../../src/session/state/statements.ts';
+import { isKept, UnnamedStatement } from '../../src/session/state/unnamed.ts';
 import { closeStatement, message } from '../../src/wire/messages.ts';
 import { Backend, Frontend } from '../../src/wire/protocol.ts';
 

@@ -1,7 +1,7 @@
 /** What is kept of a client's bytes for sending them again, without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Transcript } from '../../src/session/resend/transcript.ts';
+import { Transcript } from '../../src/session/state/transcript.ts';
 import * as raw from '../support/raw.ts';
 
 const ONE = raw.query('SELECT 1');

@@ -1,9 +1,9 @@
 /** Every state in which a server's error can meet a client, and what becomes of the client; without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Request } from '../../src/session/relay/entry.ts';
-import { Outstanding } from '../../src/session/relay/outstanding.ts';
-import { Transcript } from '../../src/session/resend/transcript.ts';
+import { Request } from '../../src/session/state/entry.ts';
+import { Outstanding } from '../../src/session/state/outstanding.ts';
+import { Transcript } from '../../src/session/state/transcript.ts';
 import {
   outcomeOf,
   verdictOf,

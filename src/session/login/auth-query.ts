@@ -6,7 +6,7 @@ import type { Pool } from '../../pool/pool.ts';
 import type { Server } from '../../pool/server.ts';
 import { ClientError, clientErrors } from '../../wire/errors.ts';
 import type { Client } from '../client.ts';
-import { ADMIN_DATABASE } from '../names.ts';
+import { ADMIN_DATABASE } from '../state/names.ts';
 
 /** A user's stored secret, looked up before authentication. */
 export interface FoundSecret {

@@ -3,7 +3,7 @@ import { TLSSocket } from 'node:tls';
 import { tlsProblem, type ClientTls } from '../../auth/tls.ts';
 import { moveToSharedRead } from '../../platform/shared-read.ts';
 import type { Client } from '../client.ts';
-import { HANDSHAKE } from '../names.ts';
+import { HANDSHAKE } from '../state/names.ts';
 
 /** Reads from the client's present socket, plain or encrypted. */
 export function listen(client: Client): void {

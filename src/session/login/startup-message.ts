@@ -5,7 +5,7 @@ import { negotiateProtocolVersion } from '../../wire/messages.ts';
 import { NEWEST_MINOR } from '../../wire/protocol.ts';
 import { parseOptions } from '../../wire/startup.ts';
 import type { Client } from '../client.ts';
-import type { Replication } from './login.ts';
+import type { Replication } from '../state/login.ts';
 
 /** pgbouncer's MAX_USERNAME, which counts the terminator; PostgreSQL's own names end at 63 bytes */
 const MAX_USER_BYTES = 128;

@@ -3,7 +3,7 @@ import { setTcpOptions } from '../../platform/socket-options.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { isTerminate, parseStartup, type StartupPacket } from '../../wire/startup.ts';
 import type { Client, Reader } from '../client.ts';
-import { forwardCancel } from '../link/cancel.ts';
+import { forwardCancel } from '../cancel.ts';
 import { encrypt, listen } from './reading.ts';
 import { takeStartupMessage } from './startup-message.ts';
 import { logInClient } from './steps.ts';

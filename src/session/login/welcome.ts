@@ -9,7 +9,7 @@ import {
 } from '../../wire/messages.ts';
 import { TxStatus } from '../../wire/protocol.ts';
 import type { Client, LoggedInClient, Reader } from '../client.ts';
-import { issueCancelKey } from '../link/cancel.ts';
+import { issueCancelKey } from '../cancel.ts';
 import { relayClientBytes, resumeClient } from '../relay/client-bytes.ts';
 import { readFast } from './reading.ts';
 

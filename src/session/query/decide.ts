@@ -10,11 +10,11 @@ import type { Unjudged } from '../../config/options.ts';
 import { GO, type Decision, type Tenant } from '../../functions/functions.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import type { Client, LoggedInClient } from '../client.ts';
-import { Handled } from '../relay/handled.ts';
-import { generationOf } from '../statements/generations.ts';
-import type { Asked } from './question.ts';
+import { Handled } from '../state/handled.ts';
+import { generationOf } from '../state/generations.ts';
+import type { Asked } from '../state/question.ts';
 import { lengthOver, shown } from './text.ts';
-import type { Judged } from './approval.ts';
+import type { Judged } from '../state/approval.ts';
 
 /** A decision that lets the text pass. */
 export type Go = Extract<Decision, { kind: 'go' }>;

@@ -3,9 +3,9 @@ import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import type { LoggedInClient } from '../client.ts';
 import { ownFunctions } from './judges.ts';
 import { moveTo } from '../link/unlink.ts';
-import { Handled } from '../relay/handled.ts';
-import { waitForAnswers } from '../relay/wait.ts';
-import { answerError } from './reject.ts';
+import { Handled } from '../state/handled.ts';
+import { waitForAnswers } from '../send/wait.ts';
+import { answerError } from '../send/reject.ts';
 
 /**
  * A move inside a transaction or pipeline would break it: it is refused, and routing_in_transaction says whether the client

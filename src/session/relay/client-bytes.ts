@@ -5,11 +5,11 @@
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { FLUSH } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
-import { takeBack } from '../link/cancel.ts';
+import { takeBack } from '../cancel.ts';
 import { unlinkIfDone } from '../link/unlink.ts';
 import { classify, inspect } from './client-messages.ts';
-import { Handled } from './handled.ts';
-import { refuse, refuseType } from './refusal.ts';
+import { Handled } from '../state/handled.ts';
+import { refuse, refuseType } from '../send/refusal.ts';
 
 /**
  * Answers that a client may be ahead of its server. More are not asked for before some have come: each takes memory here, and

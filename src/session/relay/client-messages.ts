@@ -7,19 +7,19 @@ import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import { mayDeallocate } from '../../sql/deallocate.ts';
 import type { LoggedInClient } from '../client.ts';
 import { isJudged } from '../query/judges.ts';
-import { nameWithoutEnd } from './refusal.ts';
-import { forwardRequest } from './requests.ts';
-import { Handled } from './handled.ts';
-import { Request } from './entry.ts';
+import { nameWithoutEnd } from '../send/refusal.ts';
+import { forwardRequest } from '../send/requests.ts';
+import { Handled } from '../state/handled.ts';
+import { Request } from '../state/entry.ts';
 import { executeFreeing } from '../statements/deallocate.ts';
 import { noteQuery } from '../statements/discard.ts';
 import { noteUnnamedParse } from '../statements/parse.ts';
 import { isTracked, mayBeTracked } from '../statements/tracking.ts';
 import { rollsBackFailed, tellLostTransaction } from '../resend/lost-transaction.ts';
 import { isPastFunctions } from '../query/decide.ts';
-import { takeQuery } from '../query/engine.ts';
-import { answerError, answerReady } from '../query/reject.ts';
-import { isKept } from '../statements/unnamed.ts';
+import { takeQuery } from './query-steps.ts';
+import { answerError, answerReady } from '../send/reject.ts';
+import { isKept } from '../state/unnamed.ts';
 import { useStatement } from '../statements/use.ts';
 
 /** Bytes of a Bind, Describe or Close in which its names must end. */

@@ -10,7 +10,7 @@ import { CommandTag, commandTag, endsTransaction, mayChangeSession } from '../..
 import type { Server } from '../../pool/server.ts';
 import type { LoggedInClient } from '../client.ts';
 import { unlinkIfDone } from '../link/unlink.ts';
-import { Reply } from './outstanding.ts';
+import { Reply } from '../state/outstanding.ts';
 import { dropAllStatements } from '../statements/discard.ts';
 import { retireStale } from '../statements/result-shape.ts';
 import { resumeAhead } from './client-bytes.ts';

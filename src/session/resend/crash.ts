@@ -4,10 +4,10 @@
  */
 import { ClientError, clientErrors } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
-import { EXECUTES, Request } from '../relay/entry.ts';
-import type { Outstanding } from '../relay/outstanding.ts';
-import { cyclesOf, isUncommitted, resendable, uncommittedBytes, type TextOf } from './resendable.ts';
-import type { Transcript } from './transcript.ts';
+import { EXECUTES, Request } from '../state/entry.ts';
+import type { Outstanding } from '../state/outstanding.ts';
+import { cyclesOf, isUncommitted, resendable, uncommittedBytes, type TextOf } from '../state/resendable.ts';
+import type { Transcript } from '../state/transcript.ts';
 
 /** The circumstances in which the server vanished. */
 export interface Crash {

@@ -4,8 +4,8 @@ import type { ClientError } from '../../wire/errors.ts';
 import { readyForQuery } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
-import { answerError } from '../query/reject.ts';
-import { Handled } from '../relay/handled.ts';
+import { answerError } from '../send/reject.ts';
+import { Handled } from '../state/handled.ts';
 import { textOf } from './resending.ts';
 
 /**

@@ -5,7 +5,7 @@ import type { ClientError } from '../../wire/errors.ts';
 import { parameterStatus, readyForQuery } from '../../wire/messages.ts';
 import { TxStatus } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
-import { Request } from '../relay/entry.ts';
+import { Request } from '../state/entry.ts';
 
 /** The answers that a client still waits for, after its server is gone. */
 export interface Owed {

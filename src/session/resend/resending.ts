@@ -1,6 +1,6 @@
 /** How bytes that a client has sent before are handled once more, for another server. */
 import type { LoggedInClient } from '../client.ts';
-import { parsedNames } from './resendable.ts';
+import { parsedNames } from '../state/resendable.ts';
 
 /** Puts these bytes before the gate again: they are handled as if they had just arrived, once it opens. */
 export function handleAgain(client: LoggedInClient, bytes: Buffer): void {

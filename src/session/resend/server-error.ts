@@ -10,7 +10,7 @@ import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import { parseErrorFields, readyForQuery } from '../../wire/messages.ts';
 import { TxStatus } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
-import type { PendingVerdict } from './loss.ts';
+import type { PendingVerdict } from '../state/loss.ts';
 import { detach, tellLoss, type Owed } from './owed.ts';
 import { forgetParsed, handleAgain, textOf } from './resending.ts';
 import { isHarmless, outcomeOf, verdictOf, type Harmful, type Harmless, type Left } from './verdict.ts';

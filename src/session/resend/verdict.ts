@@ -3,8 +3,8 @@
  * first is made when the error arrives, the second when it is known whether the server's node is gone.
  */
 import { ClientError, clientErrors } from '../../wire/errors.ts';
-import { EXECUTES, Request } from '../relay/entry.ts';
-import type { Outstanding } from '../relay/outstanding.ts';
+import { EXECUTES, Request } from '../state/entry.ts';
+import type { Outstanding } from '../state/outstanding.ts';
 import {
   cycleEnd,
   isForgettable,
@@ -12,8 +12,8 @@ import {
   resendable,
   type Resendable,
   type TextOf,
-} from './resendable.ts';
-import type { Transcript } from './transcript.ts';
+} from '../state/resendable.ts';
+import type { Transcript } from '../state/transcript.ts';
 
 /** The circumstances in which an error arrives. */
 export interface Circumstances {

@@ -3,8 +3,8 @@ import type { PreparedStatement } from '../../pool/prepared.ts';
 import type { Server } from '../../pool/server.ts';
 import { closeStatement } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
-import type { Effect } from '../relay/entry.ts';
-import { parseMessage, type SharedStatement } from './shared.ts';
+import type { Effect } from '../state/entry.ts';
+import { parseMessage, type SharedStatement } from '../state/shared.ts';
 
 /** What to do when it is known whether a message was carried out. */
 export type Outcome = Required<Pick<Effect, 'undo' | 'done'>>;

@@ -1,8 +1,8 @@
 /** Close of a named statement. Servers keep the shared statement for other clients; only the client forgets it. */
 import { CLOSE_COMPLETE } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
-import { Handled } from '../relay/handled.ts';
-import { Request } from '../relay/entry.ts';
+import { Handled } from '../state/handled.ts';
+import { Request } from '../state/entry.ts';
 import type { Outcome } from './bring.ts';
 
 export function closeNamed(client: LoggedInClient, name: string): Handled {

@@ -9,10 +9,10 @@ import { Backend, Frontend, HEADER_BYTES, TxStatus } from '../../wire/protocol.t
 import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { unlinkIfDone } from '../link/unlink.ts';
-import { Handled } from '../relay/handled.ts';
-import { Request, type Effect } from '../relay/entry.ts';
-import { forwardRequest, noteRequest } from '../relay/requests.ts';
-import { waitForAnswers } from '../relay/wait.ts';
+import { Handled } from '../state/handled.ts';
+import { Request, type Effect } from '../state/entry.ts';
+import { forwardRequest, noteRequest } from '../send/requests.ts';
+import { waitForAnswers } from '../send/wait.ts';
 import { dropNamed } from './close.ts';
 import { isTracked } from './tracking.ts';
 

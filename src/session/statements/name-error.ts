@@ -2,9 +2,9 @@
 import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
-import { answerError } from '../query/reject.ts';
-import { Handled } from '../relay/handled.ts';
-import { waitForAnswers } from '../relay/wait.ts';
+import { answerError } from '../send/reject.ts';
+import { Handled } from '../state/handled.ts';
+import { waitForAnswers } from '../send/wait.ts';
 
 /** A Parse for a name that is taken. */
 export function refuseDuplicate(client: LoggedInClient, name: string): Handled {

@@ -5,19 +5,19 @@ import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { ownFunctions } from '../query/judges.ts';
 import { link } from '../link/link.ts';
-import { UNJUDGED, type Approval } from '../query/approval.ts';
-import { Handled } from '../relay/handled.ts';
-import { Request } from '../relay/entry.ts';
-import { nameWithoutEnd } from '../relay/refusal.ts';
-import { forwardRequest, noteRequest, sendInstead } from '../relay/requests.ts';
-import { waitForAnswers } from '../relay/wait.ts';
+import { UNJUDGED, type Approval } from '../state/approval.ts';
+import { Handled } from '../state/handled.ts';
+import { Request } from '../state/entry.ts';
+import { nameWithoutEnd } from '../send/refusal.ts';
+import { forwardRequest, noteRequest, sendInstead } from '../send/requests.ts';
+import { waitForAnswers } from '../send/wait.ts';
 import { prepareOn } from './bring.ts';
 import { deallocated, freeingParse } from './deallocate.ts';
 import { noteDiscard } from './discard.ts';
-import type { Generations } from './generations.ts';
-import { NamedStatement } from './named.ts';
+import type { Generations } from '../state/generations.ts';
+import { NamedStatement } from '../state/named.ts';
 import { refuseDuplicate } from './name-error.ts';
-import type { UntrackedStatement } from './untracked.ts';
+import type { UntrackedStatement } from '../state/untracked.ts';
 import { isTracked, mayBeTracked } from './tracking.ts';
 
 /**

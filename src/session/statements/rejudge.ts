@@ -8,16 +8,16 @@ import { message } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { isJudged, ownFunctions, targetFunctions } from '../query/judges.ts';
-import { judge } from '../query/engine.ts';
-import { answerError } from '../query/reject.ts';
+import { judge } from '../relay/query-steps.ts';
+import { answerError } from '../send/reject.ts';
 import { rewriteBody } from '../query/rewrite.ts';
 import { route } from '../query/route.ts';
-import type { Approval } from '../query/approval.ts';
-import { Handled } from '../relay/handled.ts';
-import { waitForAnswers } from '../relay/wait.ts';
+import type { Approval } from '../state/approval.ts';
+import { Handled } from '../state/handled.ts';
+import { waitForAnswers } from '../send/wait.ts';
 import { deallocated, freeingParse } from './deallocate.ts';
-import { generationOf, type Generations } from './generations.ts';
-import { NamedStatement } from './named.ts';
+import { generationOf, type Generations } from '../state/generations.ts';
+import { NamedStatement } from '../state/named.ts';
 import { routeOf } from './parse.ts';
 
 /**

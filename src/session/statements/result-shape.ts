@@ -8,12 +8,12 @@ import type { Server } from '../../pool/server.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { describeStatement, resultShape } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
-import { answerError } from '../query/reject.ts';
-import { Handled } from '../relay/handled.ts';
-import type { Effect } from '../relay/entry.ts';
-import { waitForAnswers } from '../relay/wait.ts';
-import type { NamedStatement } from './named.ts';
-import { SharedStatement } from './shared.ts';
+import { answerError } from '../send/reject.ts';
+import { Handled } from '../state/handled.ts';
+import type { Effect } from '../state/entry.ts';
+import { waitForAnswers } from '../send/wait.ts';
+import type { NamedStatement } from '../state/named.ts';
+import { SharedStatement } from '../state/shared.ts';
 
 /** "cached plan must not change result type", in any language: the code and the routine that it comes from. */
 const STALE = [Buffer.from('\0C0A000\0'), Buffer.from('\0RRevalidateCachedQuery\0')];

@@ -2,9 +2,9 @@
  * When a client began to wait, when its query and its transaction began, and when it last did anything. Timeouts, statistics
  * and the console read it. All times are milliseconds of performance.now().
  */
-import type { DatabaseStats } from '../telemetry/stats.ts';
-import { Request } from './relay/entry.ts';
-import type { Outstanding } from './relay/outstanding.ts';
+import type { DatabaseStats } from '../../telemetry/stats.ts';
+import { Request } from './entry.ts';
+import type { Outstanding } from './outstanding.ts';
 
 export class Clock {
   #waitingSince = 0;

@@ -1,7 +1,7 @@
 /** Makes the next message of a client wait until the server has answered everything that was sent before it. */
 import { FLUSH } from '../../wire/messages.ts';
 import type { LoggedInClient } from '../client.ts';
-import { Handled } from './handled.ts';
+import { Handled } from '../state/handled.ts';
 
 /** The relay of the server's answers continues with this message (server-bytes.ts). */
 export function waitForAnswers(client: LoggedInClient): Handled {

@@ -3,9 +3,9 @@
  * what it was last told of them. A value stands at the place that TrackedParameters gives its name; undefined: the client
  * has set nothing, and each server's own default applies.
  */
-import { canonicalValue } from '../pool/canonical.ts';
-import type { ParameterValues, ServerParameters, TrackedParameters } from '../pool/parameters.ts';
-import type { ServerSettings } from '../pool/server-settings.ts';
+import { canonicalValue } from '../../pool/canonical.ts';
+import type { ParameterValues, ServerParameters, TrackedParameters } from '../../pool/parameters.ts';
+import type { ServerSettings } from '../../pool/server-settings.ts';
 
 /** A setting in another spelling. */
 export interface Respelled {

@@ -1,14 +1,14 @@
 /** What clients use of the proxy: an interface below them, so that no client knows the set of all clients. */
 import type { Socket } from 'node:net';
-import type { ClientTls } from '../auth/tls.ts';
-import type { Config } from '../config/config.ts';
-import type { Functions } from '../functions/functions.ts';
-import type { LifecycleView } from '../lifecycle.ts';
-import type { Directory } from '../pool/directory.ts';
-import type { TrackedParameters } from '../pool/parameters.ts';
-import type { Peers } from '../pool/peers.ts';
-import type { Logger } from '../telemetry/log.ts';
-import type { StatementRegistry } from './statements/shared.ts';
+import type { ClientTls } from '../../auth/tls.ts';
+import type { Config } from '../../config/config.ts';
+import type { Functions } from '../../functions/functions.ts';
+import type { LifecycleView } from '../../lifecycle.ts';
+import type { Directory } from '../../pool/directory.ts';
+import type { TrackedParameters } from '../../pool/parameters.ts';
+import type { Peers } from '../../pool/peers.ts';
+import type { Logger } from '../../telemetry/log.ts';
+import type { StatementRegistry } from './shared.ts';
 
 export interface SessionContext {
   /** the configuration as the last RELOAD left it: read it at each use */

@@ -2,7 +2,7 @@
  * Statements whose last Parse or Close has not been answered, and the number of Syncs that had been sent by then. A
  * statement is in doubt when a Sync has followed: the Parse or Close may fail without the next message being skipped too.
  */
-import type { Outstanding } from '../relay/outstanding.ts';
+import type { Outstanding } from './outstanding.ts';
 
 /** A shared statement, the unnamed statement, or the client's name of a statement. */
 type Subject = object | string;

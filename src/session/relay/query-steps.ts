@@ -11,22 +11,22 @@ import { mayDeallocate } from '../../sql/deallocate.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
-import { isJudged } from './judges.ts';
+import { isJudged } from '../query/judges.ts';
 import { link } from '../link/link.ts';
-import { Handled } from '../relay/handled.ts';
-import { Request } from '../relay/entry.ts';
-import { forwardRequest, sendInstead } from '../relay/requests.ts';
+import { Handled } from '../state/handled.ts';
+import { Request } from '../state/entry.ts';
+import { forwardRequest, sendInstead } from '../send/requests.ts';
 import { deallocate } from '../statements/deallocate.ts';
 import { noteQuery } from '../statements/discard.ts';
 import { parse } from '../statements/parse.ts';
 import { isTracked, mayBeTracked } from '../statements/tracking.ts';
-import { isKept } from '../statements/unnamed.ts';
-import { decideAtOrigin, decideAtTarget, isPastFunctions, tooLongForFunctions } from './decide.ts';
-import { refuse } from './reject.ts';
-import { rewrite } from './rewrite.ts';
-import { route } from './route.ts';
-import { textOf } from './text.ts';
-import { UNJUDGED, type Judged, type Approval } from './approval.ts';
+import { isKept } from '../state/unnamed.ts';
+import { decideAtOrigin, decideAtTarget, isPastFunctions, tooLongForFunctions } from '../query/decide.ts';
+import { refuse } from '../send/reject.ts';
+import { rewrite } from '../query/rewrite.ts';
+import { route } from '../query/route.ts';
+import { textOf } from '../query/text.ts';
+import { UNJUDGED, type Judged, type Approval } from '../state/approval.ts';
 
 /**
  * @param type Query or Parse

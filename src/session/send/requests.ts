@@ -1,8 +1,8 @@
 /** Sends messages that a server is to answer. A client without a server gets one first, and may have to wait for it. */
 import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
-import { Handled } from './handled.ts';
-import type { Request } from './entry.ts';
+import { Handled } from '../state/handled.ts';
+import type { Request } from '../state/entry.ts';
 
 /** The message is passed on: the client is linked, and the ledger expects the answer. */
 export function forwardRequest(client: LoggedInClient, request: Request): Handled {

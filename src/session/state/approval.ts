@@ -1,5 +1,5 @@
 /** What the steps of a query know about its text before and after the user functions have judged it. */
-import type { Generations } from '../statements/generations.ts';
+import type { Generations } from './generations.ts';
 
 /** A text that is to be judged. */
 export interface Judged {

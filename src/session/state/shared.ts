@@ -5,7 +5,7 @@
 import type { PreparedStatement } from '../../pool/prepared.ts';
 import { message } from '../../wire/messages.ts';
 import { Frontend } from '../../wire/protocol.ts';
-import { entryAbout, Request, type Entry } from '../relay/entry.ts';
+import { entryAbout, Request, type Entry } from './entry.ts';
 
 export class SharedStatement implements PreparedStatement {
   /** `PGBOUNCER_n`, as pgbouncer names them: operators find it in pg_prepared_statements */

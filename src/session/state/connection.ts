@@ -1,6 +1,6 @@
 /** The connection of a client: where it comes from, its socket, plain or encrypted, and the bytes that leave through it. */
 import type { Socket } from 'node:net';
-import { peerIds } from '../auth/peer.ts';
+import { peerIds } from '../../auth/peer.ts';
 
 export class Connection {
   /** when it was accepted, in ms of performance.now() */

@@ -3,7 +3,7 @@
  * functions of the database that the client logged in to, then those of the database that it is in now.
  */
 import type { Decision } from '../../functions/functions.ts';
-import type { Generations } from '../statements/generations.ts';
+import type { Generations } from './generations.ts';
 
 /** A question that is under way. The answer counts only while the question is still the client's current one. */
 export interface Asked {

@@ -1,5 +1,5 @@
 /** DISCARD ALL and DEALLOCATE ALL, which drop all prepared statements of a session. */
-import type { Outstanding } from '../relay/outstanding.ts';
+import type { Outstanding } from './outstanding.ts';
 
 export class Discards {
   readonly #ledger: Outstanding;

@@ -8,9 +8,9 @@ import { Frontend } from '../../wire/protocol.ts';
 import type { ClientError } from '../../wire/errors.ts';
 import type { Decision } from '../../functions/functions.ts';
 import type { LoggedInClient } from '../client.ts';
-import { Handled } from '../relay/handled.ts';
-import { Request } from '../relay/entry.ts';
-import { noteRequest } from '../relay/requests.ts';
+import { Handled } from '../state/handled.ts';
+import { Request } from '../state/entry.ts';
+import { noteRequest } from './requests.ts';
 
 /** A text that is a syntax error on every server. */
 const FAILING_TEXT = 'pgswitchyard: a user function rejected this statement';

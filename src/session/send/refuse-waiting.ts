@@ -3,8 +3,8 @@ import type { ClientError } from '../../wire/errors.ts';
 import { readyForQuery } from '../../wire/messages.ts';
 import { Frontend, TxStatus } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
-import { answerError } from '../query/reject.ts';
-import { dropHeld } from '../relay/requests.ts';
+import { answerError } from './reject.ts';
+import { dropHeld } from './requests.ts';
 
 /** A waiting client will not get a server: its query is answered with an error, and the client stays. */
 export function refuseWaiting(client: LoggedInClient, error: ClientError): void {

@@ -2,17 +2,17 @@
  * CancelRequests ("Canceling Requests in Progress"). Each comes on a connection of its own, carries the key of the client whose
  * query is to be cancelled, and gets no answer, whatever becomes of it.
  */
-import { sendCancel } from '../../pool/connect.ts';
-import { poolSize } from '../../pool/limits.ts';
-import { markKey, nextHop, peerOf } from '../../pool/peers.ts';
-import type { Pool } from '../../pool/pool.ts';
-import { clientErrors } from '../../wire/errors.ts';
-import { Frontend } from '../../wire/protocol.ts';
-import type { Client, LoggedInClient } from '../client.ts';
-import type { CancelRequest } from '../login/login.ts';
-import type { CancelKey } from './cancel-keys.ts';
-import { answerError } from '../query/reject.ts';
-import { dropHeld } from '../relay/requests.ts';
+import { sendCancel } from '../pool/connect.ts';
+import { poolSize } from '../pool/limits.ts';
+import { markKey, nextHop, peerOf } from '../pool/peers.ts';
+import type { Pool } from '../pool/pool.ts';
+import { clientErrors } from '../wire/errors.ts';
+import { Frontend } from '../wire/protocol.ts';
+import type { Client, LoggedInClient } from './client.ts';
+import type { CancelRequest } from './state/login.ts';
+import type { CancelKey } from './state/cancel-keys.ts';
+import { answerError } from './send/reject.ts';
+import { dropHeld } from './send/requests.ts';
 
 /** Delivers a request: to the server of the client that has this key, or to the peer that has issued it. */
 export function forwardCancel(requester: Client, pid: number, secret: Buffer): void {

@@ -2,7 +2,7 @@
  * The prepared statements of one client: named ones that are tracked, named ones that are not, and the unnamed one; which of
  * them are in doubt, and which were dropped with all others.
  */
-import type { Outstanding } from '../relay/outstanding.ts';
+import type { Outstanding } from './outstanding.ts';
 import { Discards } from './discards.ts';
 import { Freeing } from './freeing.ts';
 import { NamedStatements, type NamedStatement } from './named.ts';
