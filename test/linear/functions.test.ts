@@ -15,9 +15,8 @@ import { fingerprint, queryShape } from '../../src/sql/fingerprint.ts';
 import { isBegin, isRepeatable } from '../../src/sql/kind.ts';
 import { isRollback } from '../../src/sql/rollback.ts';
 import { Fifo } from '../../src/pool/fifo.ts';
-import type { Pool } from '../../src/pool/pool.ts';
 import { logIn } from '../../src/pool/login.ts';
-import type { Server } from '../../src/pool/server.ts';
+import type { Server, ServerUser } from '../../src/pool/server.ts';
 import {
   cycleEnd,
   cyclesOf,
@@ -165,13 +164,16 @@ const LISTS: Record<string, (count: number) => void> = {
     for (const each of all) registry.release(each);
   },
   'a login answer that comes byte by byte': (count) => {
-    const server = { user: null, write: () => true, pool: null as unknown as Pool };
-    logIn(server as unknown as Server, { receive: () => null } as never, []).catch(() => {});
+    let user: ServerUser | null = null;
+    const attach = (attached: ServerUser): void => {
+      user = attached;
+    };
+    const server = { attach, write: () => true } as unknown as Server;
+    logIn(server, { receive: () => null } as never, []).catch(() => {});
     const bytes = Buffer.alloc(count);
     bytes.write('E');
     bytes.writeInt32BE(count + 100, 1);
-    const { onServerBytes } = server.user as unknown as { onServerBytes(server: null, chunk: Buffer): void };
-    for (let i = 0; i < count; i++) onServerBytes(null, bytes.subarray(i, i + 1));
+    for (let i = 0; i < count; i++) user!.onServerBytes(server, bytes.subarray(i, i + 1));
   },
 };
 
