@@ -107,6 +107,8 @@ export const MESSAGE = {
   answersBytes: 1 * MB,
   /** UTF-8 of one UTF-16 unit, at most. */
   bytesPerCharacter: 3,
+  /** The digits of a safe integer, and some more. */
+  maxDigits: 20,
   /** Signs that one job goes on. A child that sends more is no longer ours. */
   maxSigns: 100,
 } as const;
@@ -115,6 +117,8 @@ export const MESSAGE = {
 export const SUPERVISOR = {
   /** A child interrupts JavaScript at the deadline by itself. An answer later than this is stuck in a built-in. */
   graceMs: 50,
+  /** The deadline of a batch whose version is no longer known. */
+  unknownMs: 100,
   /** CPU time for building an isolate, beyond the time of its top level. */
   loadGraceMs: 500,
   /** However starved the machine is, nobody waits longer than this many deadlines. */

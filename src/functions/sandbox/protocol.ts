@@ -111,13 +111,10 @@ function readReport(kind: Kind, id: number, text: string): Report | null {
   }
 }
 
-/** The digits of a safe integer, and some more. */
-const MAX_DIGITS = 20;
-
 /** The number in front of a NUL; NaN: there is none. */
 function firstNumber(text: string): number {
   const end = text.indexOf(NUL);
-  return end > 0 && end <= MAX_DIGITS ? Number(text.slice(0, end)) : NaN;
+  return end > 0 && end <= MESSAGE.maxDigits ? Number(text.slice(0, end)) : NaN;
 }
 
 function afterNul(text: string): string {

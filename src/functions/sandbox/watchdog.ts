@@ -3,9 +3,6 @@ import { ENGINE, MESSAGE, SUPERVISOR } from '../limits.ts';
 import type { SandboxChild } from './child.ts';
 import type { Job } from './jobs.ts';
 
-/** Of a batch whose version is not known any more. */
-const UNKNOWN_TIMEOUT_MS = 100;
-
 export class Watchdog {
   readonly #onOverdue: (isStalled: boolean) => void;
   #timer: NodeJS.Timeout | null = null;
@@ -90,5 +87,5 @@ export class Watchdog {
 /** The child interrupts a job at its deadline by itself. It is late when it has not come back after this long. */
 function plainLimitMs(job: Job): number {
   if (job.kind === 'load') return (job.version.loadMs ?? ENGINE.loadMs) + SUPERVISOR.loadGraceMs;
-  return (job.version?.timeoutMs ?? UNKNOWN_TIMEOUT_MS) + SUPERVISOR.graceMs;
+  return (job.version?.timeoutMs ?? SUPERVISOR.unknownMs) + SUPERVISOR.graceMs;
 }
