@@ -1,13 +1,16 @@
+/** The lint configuration. The borders between folders are generated from scripts/layers.ts. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { APART, FUNCTION_LAYERS, LAYERS } from './scripts/layers.ts';
-
-/** The lint configuration. The borders between folders are generated from scripts/layers.ts. */
+import { APART, FUNCTION_LAYERS, LAYERS, SESSION_LAYERS } from './scripts/layers.ts';
 
 const isFile = (name: string): boolean => name.endsWith('.ts');
 
-/** Matches an import specifier that leads to that folder or file. */
-const importsOf = (name: string): string => (isFile(name) ? `**/${name}` : `**/${name}/**`);
+/** Matches import specifiers of a folder or file in src/, from anywhere below. */
+const importsOf = (name: string): string[] => [isFile(name) ? `**/${name}` : `**/${name}/**`];
+
+/** The same in a folder of src/, from its own files and those of its folders. */
+const neighboursOf = (name: string): string[] =>
+  ['.', '..'].map((path) => (isFile(name) ? `${path}/${name}` : `${path}/${name}/**`));
 
 const filesOf = (path: string): string => (isFile(path) ? path : `${path}/**/*.ts`);
 
@@ -16,24 +19,28 @@ interface Ban {
   readonly message: string;
 }
 
-/** What each folder of an ordered list must not import: everything that stands above it. */
-function bansOf(root: string, layers: readonly string[]): Map<string, Ban[]> {
+/** Bans the imports that point up in an ordered list of folders and files. @param match specifiers of one of them */
+function bansOf(root: string, layers: readonly string[], match = neighboursOf): Map<string, Ban[]> {
   for (const name of readdirSync(join(import.meta.dirname, root)))
     if (!layers.includes(name)) throw new Error(`${root}/${name} has no place in scripts/layers.ts`);
   const bans = new Map<string, Ban[]>();
   for (const [i, name] of layers.entries()) {
     if (i === 0) continue;
     const message = `imports point down only: ${layers.join(' > ')}`;
-    bans.set(`${root}/${name}`, [{ group: layers.slice(0, i).map(importsOf), message }]);
+    bans.set(`${root}/${name}`, [{ group: layers.slice(0, i).flatMap(match), message }]);
   }
   return bans;
 }
 
-/** One override for each folder: its own bans and those of the folders around it, as the last one replaces the others. */
+/** One override for each folder, with its own bans and those of the folders around it: the last override wins. */
 function borders() {
-  const bans = new Map([...bansOf('src', LAYERS), ...bansOf('src/functions', FUNCTION_LAYERS)]);
+  const bans = new Map([
+    ...bansOf('src', LAYERS, importsOf),
+    ...bansOf('src/session', SESSION_LAYERS),
+    ...bansOf('src/functions', FUNCTION_LAYERS),
+  ]);
   for (const { from, to, why } of APART)
-    bans.get(`src/${from}`)!.push({ group: [importsOf(to)], message: why });
+    bans.get(`src/${from}`)!.push({ group: importsOf(to), message: why });
   return [...bans].map(([path, own]) => {
     const around = [...bans].filter(([other]) => path.startsWith(`${other}/`)).flatMap(([, list]) => list);
     return {

@@ -25,6 +25,27 @@ export const LAYERS = [
   'platform',
 ] as const;
 
+/** The folders and files of src/session/, topmost first. */
+export const SESSION_LAYERS = [
+  'observe.ts',
+  'descriptors.ts',
+  'suspend.ts',
+  'timeouts.ts',
+  'sessions.ts',
+  'login',
+  'relay',
+  'statements',
+  'query',
+  'resend',
+  'leave.ts',
+  'cancel.ts',
+  'phase.ts',
+  'send',
+  'link',
+  'client.ts',
+  'state',
+] as const;
+
 /** The folders and files of src/functions/, topmost first. */
 export const FUNCTION_LAYERS = [
   'functions.ts',

@@ -12,7 +12,6 @@ import { clientErrors } from '../../wire/errors.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { isJudged } from '../query/judges.ts';
-import { link } from '../link/link.ts';
 import { Handled } from '../state/handled.ts';
 import { Request } from '../state/entry.ts';
 import { forwardRequest, sendInstead } from '../send/requests.ts';
@@ -21,12 +20,10 @@ import { noteQuery } from '../statements/discard.ts';
 import { parse } from '../statements/parse.ts';
 import { isTracked, mayBeTracked } from '../statements/tracking.ts';
 import { isKept } from '../state/unnamed.ts';
-import { decideAtOrigin, decideAtTarget, isPastFunctions, tooLongForFunctions } from '../query/decide.ts';
-import { refuse } from '../send/reject.ts';
+import { isPastFunctions, tooLongForFunctions } from '../query/decide.ts';
+import { judge } from '../query/judge.ts';
 import { rewrite } from '../query/rewrite.ts';
-import { route } from '../query/route.ts';
 import { textOf } from '../query/text.ts';
-import { UNJUDGED, type Judged, type Approval } from '../state/approval.ts';
 
 /**
  * @param type Query or Parse
@@ -39,7 +36,7 @@ export function takeQuery(client: LoggedInClient, type: number, size: number, by
   // too large?
   const tooLong = tooLongForFunctions(client, type, size, bytes);
   if (bytes.length < size && needsAll(client, type, size, bytes, tooLong)) return Handled.NeedsAll;
-  // decide, route, decide again, link
+  // decide, route, decide again, link (query/judge.ts)
   const approval = judge(client, type, { tooLong, text: () => textOf(type, bytes) });
   if (typeof approval === 'number') return approval;
   // rewrite
@@ -48,40 +45,6 @@ export function takeQuery(client: LoggedInClient, type: number, size: number, by
   return type === Frontend.Parse
     ? parse(client, bytes, rewritten, approval)
     : sendQuery(client, bytes, rewritten);
-}
-
-/**
- * Judges a text. The functions of the database that the client logged in to may move the client. Then the functions of the
- * database that it is in judge the text that the first ones have made. They can't move it on, so that two databases never
- * send it round in circles.
- * @param stays the text was routed before, and is only judged
- * @returns an approval if the client is where the text is to go, and linked if there are functions; otherwise the outcome for
- *   the message
- */
-export function judge(
-  client: LoggedInClient,
-  type: number,
-  judged: Judged,
-  stays = false,
-): Handled | Approval {
-  // decide
-  const origin = decideAtOrigin(client, judged);
-  if (origin === null) return UNJUDGED;
-  if (typeof origin === 'number') return origin;
-  if (origin.kind !== 'go') return refuse(client, type, origin);
-  // route
-  if (!stays) {
-    const elsewhere = route(client, type, origin.dbkey);
-    if (elsewhere !== null) return elsewhere;
-  }
-  // decide again
-  const target = decideAtTarget(client, origin, judged);
-  if (typeof target === 'number') return target;
-  if (target !== null && target.kind !== 'go') return refuse(client, type, target);
-  // link: only after that is the decision used up, because a message that waits for a server comes back here
-  if (link(client) === null) return Handled.Later;
-  const { originGeneration, targetGeneration } = client.question.take();
-  return { query: target?.query ?? origin.query, originGeneration, targetGeneration };
 }
 
 /** Whether the client must not send such a message, and is being disconnected. */

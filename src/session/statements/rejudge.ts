@@ -8,7 +8,7 @@ import { message } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { isJudged, ownFunctions, targetFunctions } from '../query/judges.ts';
-import { judge } from '../relay/query-steps.ts';
+import { judge } from '../query/judge.ts';
 import { answerError } from '../send/reject.ts';
 import { rewriteBody } from '../query/rewrite.ts';
 import { route } from '../query/route.ts';
