@@ -1,5 +1,5 @@
 /**
- * What crosses into an isolate and back. Calls and answers cross as one string, whose fields are separated by NUL:
+ * The traffic into an isolate and back. Calls and answers cross as one string, whose fields are separated by NUL:
  * PostgreSQL's texts cannot contain one, and the prelude lets none out. The prelude and src/functions/sandbox/packing.ts both
  * follow the order that is declared here.
  */
@@ -79,7 +79,7 @@ export interface Progress {
 }
 
 /**
- * What the prelude hands out. All arguments and results are strings. An exception that leaves an isolate is copied by
+ * The prelude's exports. All arguments and results are strings. An exception that leaves an isolate is copied by
  * reading its properties, after the deadline: so these functions never throw anything that a rule has made.
  */
 export interface Prelude {

@@ -24,7 +24,7 @@ export interface ConfiguredParts {
   readonly functions: Functions;
 }
 
-/** What a new configuration means to the parts. */
+/** The consequences of a new configuration for the parts. */
 interface Change {
   readonly old: Config;
   /** false: SET, which changes one option */
@@ -33,7 +33,7 @@ interface Change {
   readonly hasNewServerTls: boolean;
 }
 
-/** What one part does with a new configuration. */
+/** One part's reaction to a new configuration. */
 type Step = (next: Config, change: Change) => void;
 
 export class Configuration {

@@ -12,7 +12,7 @@ export type Phase = 'starting' | 'serving' | 'draining' | 'stopped';
 /** Whether servers are lent to clients (PAUSE), and whether clients and servers are read (SUSPEND). */
 export type Traffic = 'flowing' | 'paused' | 'suspended';
 
-/** Whose the listening sockets are: after TAKEOVER another process listens on them, and answers operators. */
+/** The owner of the listening sockets: after TAKEOVER another process listens on them, and answers operators. */
 export type Sockets = 'own' | 'handed over';
 
 /** All of it in one word. Only a proxy that is `serving` takes new clients and serves them at once. */
@@ -44,7 +44,7 @@ export class IllegalMove extends Error {
   }
 }
 
-/** What the other parts of the proxy read. */
+/** The lifecycle as the other parts of the proxy read it. */
 export interface LifecycleView {
   readonly state: LifecycleState;
   readonly traffic: Traffic;

@@ -1,4 +1,4 @@
-/** What the prelude is told when it is installed: as JSON, because only strings cross into an isolate. */
+/** The settings of the prelude at its installation: as JSON, because only strings cross into an isolate. */
 export interface PreludeLimits {
   /** characters that a rewriting function may return (user_function_max_result) */
   readonly maxResult: number;

@@ -1,4 +1,4 @@
-/** Who may come in to the console, and how it is welcomed. */
+/** Admission to the console, and the welcome. */
 import type { Settings } from '../config/options.ts';
 import { clientLimitReached } from '../pool/limits.ts';
 import type { Client } from '../session/client.ts';

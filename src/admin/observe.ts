@@ -1,4 +1,4 @@
-/** What the console shows: snapshots of each part of the proxy, and the configuration in force. */
+/** The console's view: snapshots of each part of the proxy, and the configuration in force. */
 import type { Config } from '../config/config.ts';
 import type { LifecycleView } from '../lifecycle.ts';
 import type {

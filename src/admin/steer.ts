@@ -1,4 +1,4 @@
-/** What operators do to the proxy, through the console or by signals. */
+/** The steering of the proxy by operators, through the console or by signals. */
 import type { Config } from '../config/config.ts';
 import type { LifecycleView } from '../lifecycle.ts';
 import type { Database } from '../pool/database.ts';

@@ -9,7 +9,7 @@ export interface Column<Row> {
   of(row: Row): Value;
 }
 
-/** What a SHOW command answers, with rows of any kind. */
+/** The answer of a SHOW command, with rows of any kind. */
 export interface Table {
   readonly columns: readonly { readonly name: string; readonly type: ColumnType }[];
   /** The values of each row, built when it is asked for. Time may pass between two of them. */

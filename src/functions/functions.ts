@@ -157,7 +157,7 @@ export class Functions {
     await reloadAll(parts, Promise.all([moved, this.#folders.look()]));
   }
 
-  /** What every tenant is doing: plain data, as of now. */
+  /** The state of every tenant: plain data, as of now. */
   observe(): FunctionsSnapshot {
     const databases = this.#catalog.databases();
     return { tenants: this.#catalog.tenants.map((tenant) => tenant.observe(databases.get(tenant) ?? [])) };

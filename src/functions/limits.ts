@@ -15,7 +15,7 @@ export const TEXT = {
   maxMessage: 500,
   /** The frames of a stack: enough to find the innermost one in the author's code. */
   maxStack: 2_000,
-  /** What the proxy accepts of either from a child process. The prelude never writes as much. */
+  /** The proxy's limit for either from a child process. The prelude never writes as much. */
   maxUntrusted: 4_000,
   /** Database names listed in the complaint about one that may not be named. */
   maxNames: 10,
@@ -23,7 +23,7 @@ export const TEXT = {
 
 // --- inside an isolate -------------------------------------------------------------------------------------------------
 
-/** What the prelude allows a function. It is handed these when an isolate is made. */
+/** The prelude's limits for a function. It gets them when an isolate is made. */
 export const ISOLATE = {
   /** Elements of an array on which built-ins run: none of them can be interrupted. */
   maxArray: 5_000_000,
@@ -43,7 +43,7 @@ export const ISOLATE = {
   batchMs: 20,
   /** A batch ends after the call with which its answers pass this length. */
   batchLength: 256 * KB,
-  /** What a routing function may return: no database's name is longer, whatever alias it is given by. */
+  /** The longest result of a routing function: no name of a database, or alias, is longer. */
   maxRoute: 1_000,
 } as const;
 
@@ -149,7 +149,7 @@ export const SUPERVISOR = {
   longestPauseMs: 60_000,
 } as const;
 
-/** Who shares a process with whom. */
+/** The sharing of processes. */
 export const PLACEMENT = {
   /**
    * Tenants that share a process. An isolate takes 2.7 MB of its process's data limit: this many leave half of the limit to
@@ -167,7 +167,7 @@ export const PLACEMENT = {
 /** How much of a shared process one tenant may take. */
 export const SHARE = {
   /**
-   * What all versions of a process may hold together before the largest has to leave. A process's data limit is 400 MB and
+   * The memory that all versions of a process may hold together before the largest has to leave. A process's data limit is 400 MB and
    * a tenant's memory limit; 64 plain isolates and Node itself take half of that.
    */
   crowdedBytes: 160 * MB,
@@ -285,7 +285,7 @@ export const BUNDLER = {
   idleMs: 5_000,
   /** Files of a job without an end that are watched afterwards. */
   maxLooking: 10_000,
-  /** Of a bundler and of esbuild each. The kernel enforces it. */
+  /** The memory of a bundler, and of esbuild. The kernel enforces it. */
   dataMb: 768,
 } as const;
 

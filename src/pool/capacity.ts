@@ -17,7 +17,7 @@ export interface CountedPool extends LimitScope {
   longestIdle(): Evictable | null;
 }
 
-/** What a pool asks for: room for one more server. */
+/** A pool's request: room for one more server. */
 export interface Request {
   /** An idle server of another pool may be closed for it. */
   readonly evict: boolean;

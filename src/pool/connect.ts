@@ -29,7 +29,7 @@ export function encryptionTo(target: Target, mode: SslMode): Encryption {
   return mode === 'allow' || mode === 'prefer' ? 'offered' : 'required';
 }
 
-/** What a connection is opened for. */
+/** The purpose of a new connection. */
 export interface OpenOptions {
   readonly purpose: Purpose;
   /** of the StartupMessage */

@@ -1,4 +1,4 @@
-/** What every part of the proxy shares and may read: the configuration, the log and numbers for connections. */
+/** Shared by all parts of the proxy, for reading: the configuration, the log and the numbers of connections. */
 import type { Config } from '../config/config.ts';
 import type { Settings } from '../config/options.ts';
 import type { Logger } from '../telemetry/log.ts';

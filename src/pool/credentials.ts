@@ -18,7 +18,7 @@ export class Credentials {
     return this.#secret;
   }
 
-  /** What a client's own login taught: SCRAM keys or the password; null: nothing. */
+  /** The secret from a client's own login: SCRAM keys or the password; null: none. */
   get learned(): LearnedSecret | null {
     return this.#learned;
   }

@@ -22,7 +22,7 @@ const NOT_OF_SERVERS: ReadonlySet<string> = new Set([
   'user_functions_allow',
 ] satisfies (keyof DatabaseConfig)[]);
 
-/** What a database for a node of a cluster has in addition. */
+/** The additional traits of a database for a node of a cluster. */
 export interface NodeTraits {
   /** Name of the entry with the topology_query. */
   readonly entry: string;

@@ -17,7 +17,7 @@ import { Users, type User } from './users.ts';
 /** The number of unused auto-databases above which the oldest are forgotten before autodb_idle_timeout. */
 const MAX_UNUSED_AUTO = 1000;
 
-/** What the directory needs of the part that watches clusters (src/switchover). */
+/** The part that watches clusters (src/switchover), as the directory needs it. */
 export interface Clusters {
   /**
    * Resolves an alias such as dev@readers to the database that it stands for now; null: it is no alias.

@@ -10,7 +10,7 @@ export interface GrowingPool extends CountedPool {
   readonly user: string;
   /** Servers that have logged in. */
   readonly serverCount: number;
-  /** What clients are welcomed with; null: no server has said it yet. */
+  /** The settings that clients are welcomed with; null: no server has reported them yet. */
   readonly welcome: Welcome | null;
   readonly waiters: { readonly size: number; readonly first: Waiter | undefined };
   readonly dedicated: { readonly size: number };

@@ -1,4 +1,4 @@
-/** What an idle server may say by itself: settings that changed, notices, and that it is going away. */
+/** The unsolicited messages of an idle server: changed settings, notices, and its shutdown. */
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frame.ts';
 import { parseErrorFields, parseParameterStatus } from '../wire/messages.ts';
 import { Backend, HEADER_BYTES } from '../wire/protocol.ts';

@@ -1,4 +1,4 @@
-/** What is done to all pools several times a second: servers that are too old go, and missing ones are opened. */
+/** Periodic work on all pools, several times a second: closes old servers, and opens missing ones. */
 import type { Context } from './context.ts';
 import type { Database } from './database.ts';
 import type { Directory } from './directory.ts';

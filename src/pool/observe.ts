@@ -36,7 +36,7 @@ export interface LinkedClient {
   readonly requestedAt: number;
 }
 
-/** What is observed. */
+/** The observed parts. */
 export interface ObservedPools {
   readonly context: Context;
   readonly directory: Directory;

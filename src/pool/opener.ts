@@ -11,7 +11,7 @@ import { ConnectError, unixPath, type Target } from './socket.ts';
 import type { DedicatedWaiter } from './waiter.ts';
 import type { PoolWatch } from './watch.ts';
 
-/** What the opener needs of its pool. */
+/** The pool as its opener needs it. */
 export interface OpeningPool extends ConnectingPool {
   readonly database: ServerOwner['database'] & { readonly watch: PoolWatch | null };
   readonly hasServers: boolean;

@@ -1,4 +1,4 @@
-/** What a server is doing, in the words that the console uses. */
+/** A server's activity, in the console's words. */
 import type { ServerPhase } from '../telemetry/snapshot.ts';
 import type { Server } from './server.ts';
 

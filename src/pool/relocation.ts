@@ -1,4 +1,4 @@
-/** What happens to a pool's servers when the nodes of its cluster change: a switchover, a demotion, a node that is gone. */
+/** The effects of changes in a cluster on a pool's servers: a switchover, a demotion, a vanished node. */
 import { TxStatus } from '../wire/protocol.ts';
 import type { Pool } from './pool.ts';
 import type { Server } from './server.ts';

@@ -12,7 +12,7 @@ import { ServerSettings } from './server-settings.ts';
 import { checkMove, type ServerState } from './server-state.ts';
 import { unixPath, type Target } from './socket.ts';
 
-/** What receives a server's bytes: the client that it is linked to, or a conversation of the proxy's own. */
+/** The receiver of a server's bytes: the linked client, or a conversation of the proxy's own. */
 export interface ServerUser {
   /** Bytes from the server; the buffer is only valid during the call. */
   onServerBytes(server: Server, chunk: Buffer): void;
@@ -28,7 +28,7 @@ export interface ServerUser {
   onServerDrain(server: Server): void;
 }
 
-/** What a server needs of the pool that owns it. */
+/** The pool as its servers need it. */
 export interface ServerOwner {
   readonly context: Context;
   readonly resolver: Resolver;
@@ -54,7 +54,7 @@ export interface ServerOwner {
   forget(server: Server): void;
 }
 
-/** What a connection is for: lent to many, for one replication connection, or to ask the node itself how it is. */
+/** The purpose of a connection: lending, one replication connection, or probing the node itself. */
 export type Purpose = 'pool' | 'dedicated' | 'probe';
 
 export class Server {
@@ -135,7 +135,7 @@ export class Server {
     return this.#state;
   }
 
-  /** What its bytes go to; null: nobody uses it. */
+  /** The receiver of its bytes; null: it is not in use. */
   get user(): ServerUser | null {
     return this.#user;
   }
@@ -145,7 +145,7 @@ export class Server {
     return this.#txStatus;
   }
 
-  /** Of BackendKeyData: what a CancelRequest needs. */
+  /** The key from BackendKeyData, for a CancelRequest. */
   get pid(): number {
     return this.#pid;
   }
@@ -194,7 +194,7 @@ export class Server {
     return this.#inDoubt;
   }
 
-  /** What was written last will not be sent: the other side does not have its end. */
+  /** The last write was not sent in full: the server does not have its end. */
   get sendFailed(): boolean {
     return this.#sendFailed;
   }

@@ -1,4 +1,4 @@
-/** What a pool needs of the rest of the proxy, and of its database. */
+/** The rest of the proxy, and the database, as a pool needs them. */
 import type { LifecycleView } from '../lifecycle.ts';
 import type { DatabaseConfig } from '../config/config.ts';
 import type { Capacity, CountedPool } from './capacity.ts';

@@ -1,4 +1,4 @@
-/** What happens when a server goes or comes free: waiting pools get another chance, and commands look again. */
+/** Reactions to a server that goes or comes free: waiting pools get another chance, and commands check again. */
 
 /** A pool in which clients wait. */
 export interface WaitingPool {

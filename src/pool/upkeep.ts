@@ -7,7 +7,7 @@ import type { Server } from './server.ts';
 /** Fails on a server in recovery, and works on everything that speaks SQL. */
 const WRITER_CHECK = 'SELECT 1 / (CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END)';
 
-/** What the upkeep needs of its pool. */
+/** The pool as its upkeep needs it. */
 export interface KeptPool extends LimitScope {
   /** The epoch of the database's cluster (watch.ts); null: no cluster is watched. */
   readonly epoch: number | null;

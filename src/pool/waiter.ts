@@ -1,4 +1,4 @@
-/** What a pool knows of those that wait for one of its servers. */
+/** A pool's view of a client that waits for one of its servers. */
 import type { ClientError } from '../wire/errors.ts';
 import type { Welcome } from './login.ts';
 import type { Server } from './server.ts';
@@ -23,7 +23,7 @@ export interface Waiter extends Waiting {
 
 /** A replication connection, which needs a server of its own from login to end. */
 export interface DedicatedWaiter extends Waiting {
-  /** What its StartupMessage says in addition to the pool's own parameters. */
+  /** The parameters of its StartupMessage, in addition to the pool's own. */
   readonly startupParameters: readonly [string, string][];
   onOwnServer(server: Server, welcome: Welcome): void;
 }

@@ -9,7 +9,7 @@ import type { Server } from './server.ts';
 import type { Target } from './socket.ts';
 import type { Waiting } from './waiter.ts';
 
-/** What pools and their servers need. */
+/** The cluster as pools and their servers see it. */
 export interface PoolWatch {
   /** True while the writer is not known: no server is lent or opened, and clients that need one wait. */
   readonly held: boolean;
@@ -32,7 +32,7 @@ export interface PoolWatch {
   connectFailed(target: Target, reason: string): void;
 }
 
-/** What a session needs in addition, when its server fails or a switchover holds it. */
+/** The additional needs of a session whose server fails, or that a switchover holds. */
 export interface SessionWatch extends PoolWatch {
   /** A statement that provably had no effect may be sent again (switchover_retry = safe). */
   readonly mayRetry: boolean;
@@ -52,7 +52,7 @@ export interface SessionWatch extends PoolWatch {
   transactionBroken(): void;
 }
 
-/** What user functions may see of a cluster. */
+/** The cluster as user functions see it. */
 export interface ClusterView {
   /** ctx.nodes; the same list until something becomes known of a node. */
   readonly contextNodes: readonly ClusterNode[];

@@ -43,7 +43,7 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
   report(requester, cancel(requester, request, target, signal), signal);
 }
 
-/** What BackendKeyData tells a client. @param secretBytes length of the secret: 4 in protocol 3.0 */
+/** The key in BackendKeyData. @param secretBytes length of the secret: 4 in protocol 3.0 */
 export function issueCancelKey(client: Client, secretBytes: number): CancelKey {
   const { cancelKeys, config } = client.context;
   const key = cancelKeys.issue(client, secretBytes, config.settings.peer_id);

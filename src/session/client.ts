@@ -38,7 +38,7 @@ export type ClientState = 'login' | 'idle' | 'waiting' | 'active' | 'closed';
 /** A client after its login: it has a place in a pool. */
 export type LoggedInClient = Client & { readonly pool: Pool; readonly database: Database };
 
-/** What clients use of the proxy, the set of all clients included. */
+/** The proxy as clients see it, the set of all clients included. */
 export interface ClientContext extends SessionContext {
   readonly cancelKeys: CancelKeys<Client>;
   /** A client has authenticated to the admin database. */
@@ -47,7 +47,7 @@ export interface ClientContext extends SessionContext {
   forget(client: Client): void;
 }
 
-/** What the bytes of a client are for: start-up, login, relay or console. */
+/** The receiver of a client's bytes: start-up, login, relay or console. */
 export interface Reader {
   /** Bytes have arrived. */
   onBytes(client: Client, chunk: Buffer): void;
@@ -55,7 +55,7 @@ export interface Reader {
   resume(client: Client): void;
 }
 
-/** What to do when something happens to a client: one object for all clients, handed in by sessions.ts. */
+/** Reactions to a client's events: one object for all clients, handed in by sessions.ts. */
 export interface ClientHandlers {
   /** The user functions have answered. */
   decided(client: LoggedInClient, asked: Asked, decision: Decision): void;

@@ -1,4 +1,4 @@
-/** What a client is doing, in the words that the console uses. */
+/** A client's activity, in the console's words. */
 import type { ClientPhase } from '../telemetry/snapshot.ts';
 import type { Client } from './client.ts';
 

@@ -202,7 +202,7 @@ function startsName(code: number): boolean {
   return (lower >= 0x61 && lower <= 0x7a && code < 0x80) || code === 0x5f || code >= 0x80;
 }
 
-/** Of a tag between dollar signs. */
+/** Characters of a tag between dollar signs. */
 function isInTag(code: number): boolean {
   return startsName(code) || isDigit(code);
 }

@@ -1,4 +1,4 @@
-/** What the parts of a cluster's controller use of the proxy. */
+/** The parts of the proxy that a cluster's controller uses. */
 import type { Context } from '../pool/context.ts';
 import type { Directory } from '../pool/directory.ts';
 import type { Resolver } from '../pool/resolver.ts';

@@ -8,7 +8,7 @@
  */
 import type { StatValues } from './stats-history.ts';
 
-/** What the user functions of one tenant are doing. */
+/** The state of one tenant's user functions. */
 export type TenantState =
   | 'serving'
   | 'serving old version'
@@ -53,7 +53,7 @@ export interface FunctionsSnapshot {
 }
 
 /**
- * What a client is doing: logging in, connected without a server, linked to a server, waiting for one, or delivering a
+ * A client's activity: logging in, connected without a server, linked to a server, waiting for one, or delivering a
  * cancel request that has been sent to the server or not yet.
  */
 export type ClientPhase =
@@ -64,10 +64,10 @@ export type ClientPhase =
   | 'active_cancel_req'
   | 'waiting_cancel_req';
 
-/** What a server is doing. `used`: idle for so long that it is checked before it is lent; `tested`: in a query of the proxy's own. */
+/** A server's activity. `used`: idle for so long that it is checked before it is lent; `tested`: in a query of the proxy's own. */
 export type ServerPhase = 'active' | 'idle' | 'used' | 'tested' | 'new' | 'being_canceled';
 
-/** What a connection that delivers a cancel request to a server is doing. */
+/** The progress of a connection that delivers a cancel request to a server. */
 export type CancelPhase = 'new' | 'active_cancel';
 
 interface Connection {

@@ -1,4 +1,4 @@
-/** What one build has read so far, and why it may be lost. */
+/** The files that one build has read so far, and the reason if it is lost. */
 import { BUNDLE } from '../limits.ts';
 import { endlessManifest } from './source-file.ts';
 

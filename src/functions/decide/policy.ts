@@ -55,7 +55,7 @@ export function checked(
   return answer;
 }
 
-/** What a routing function may name. */
+/** The names that a routing function may return. */
 export interface Nameable {
   readonly names: readonly string[];
   /** these are all databases that are configured */

@@ -13,7 +13,7 @@ const NO_ANSWERS = packAnswers([], '');
 /** Hears each time that a call is begun again, and how long, in ms, it may take. */
 type OnCut = (nextMs: number) => void;
 
-/** What became of one call that ran by itself. */
+/** The outcome of one call that ran by itself. */
 interface Alone {
   /** null: its isolate could not be built again */
   readonly answer: HostAnswer | null;
@@ -89,7 +89,7 @@ export class Engine {
     const call = calls[answers.length]!;
     if (isToBlame(cut, calls.length, halfway?.ranMs ?? 0, version))
       return packAnswers([...answers, this.#afterBlame(version, call, cut, halfway, onCut)], '');
-    // What the call has left behind, microtasks above all, must not reach the next one.
+    // leftovers of the call, such as microtasks, must not reach the next one
     this.#rebuild(version, onCut);
     const starved = wasStarved(cut, batchLimitMs(version)) ? 1 : 0;
     const { answer, consoleText } = this.#runAlone(version, call, starved, onCut);

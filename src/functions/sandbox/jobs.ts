@@ -73,7 +73,7 @@ export interface Ending {
 }
 
 /**
- * What becomes of the job that was running when its child ended. `again`: it is run in the next child, before all others.
+ * The fate of the job that was running when its child ended. `again`: it is run in the next child, before all others.
  * `starved`: no child had a processor for it. `lost`: children were ended from outside again and again. `split`: one of its
  * calls may be to blame, and they are sent again one by one. `guilty`: it ended the child, or did not come back.
  */

@@ -1,4 +1,4 @@
-/** Who shares a process with whom: a policy over places, which knows no processes. */
+/** The placement of versions in processes: a policy over places, which knows no processes. */
 import { PLACEMENT } from '../limits.ts';
 
 /** A process, as far as it is shared. */

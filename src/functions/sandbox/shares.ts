@@ -1,7 +1,7 @@
 /** How much of a child each of its versions takes: memory as measured last, time by the batches that it ran. */
 import { SHARE } from '../limits.ts';
 
-/** What a version takes too much of. */
+/** The resource that a version takes too much of. */
 export type Excess = 'memory' | 'time';
 
 export class Shares {

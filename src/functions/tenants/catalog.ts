@@ -119,7 +119,7 @@ export class Catalog {
     this.handOver();
   }
 
-  /** What has been loaded applies from now on, and tenants that apply nowhere go. */
+  /** Loaded tenants apply from now on, and tenants that apply nowhere go. */
   handOver(): void {
     if (this.#isClosed) return;
     for (const [name, tenant] of this.#wanted) {

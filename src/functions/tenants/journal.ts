@@ -12,7 +12,7 @@ export interface FunctionLog {
   error(fields: object, message: string): void;
 }
 
-/** What a new version is tried with: username, query, in_transaction. docs/user-functions.md has them. */
+/** The arguments of a new version's trial call: username, query, in_transaction (docs/user-functions.md). */
 export const TRIAL_ARGUMENTS = "('pgswitchyard', 'SELECT 1', false)";
 
 export class Journal {
@@ -127,7 +127,7 @@ export class Journal {
   }
 
   /**
-   * What the files hold can't be loaded.
+   * The files can't be loaded.
    * @param serving hash of the code that stays active; '': there is none
    * @param complaint on one line, with its places
    */
@@ -141,7 +141,7 @@ export class Journal {
   }
 
   /**
-   * What the files hold can't be loaded now, and will be tried again.
+   * The files can't be loaded now, and will be tried again.
    * @param serving hash of the code that stays active; '': there is none
    * @param complaint why, and when it is tried again
    */
@@ -234,7 +234,7 @@ export class Journal {
   }
 }
 
-/** What applies while files can't be loaded. @param serving hash; '': nothing */
+/** The state while files can't be loaded. @param serving hash; '': nothing */
 function meanwhile(serving: string): string {
   return serving === '' ? 'there is no earlier version' : `version ${serving} stays active`;
 }

@@ -142,7 +142,7 @@ export class Loader {
     return this.#options.installer.version;
   }
 
-  /** Of the version that serves; '': there is none. */
+  /** Hash of the version that serves; '': there is none. */
   get #servingHash(): string {
     return this.#version?.hash ?? '';
   }

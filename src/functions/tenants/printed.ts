@@ -1,4 +1,4 @@
-/** What a tenant's functions print with console.log, on its way to the log: not more than a few lines a second. */
+/** The output of a tenant's console.log on its way to the log: at most a few lines a second. */
 import { printable } from '../build/places.ts';
 import { JOURNAL } from '../limits.ts';
 

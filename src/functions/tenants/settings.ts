@@ -49,7 +49,7 @@ export class FunctionsConfig {
     return [...this.databases.keys(), ...(this.fallback === null ? [] : [ANY])];
   }
 
-  /** What applies to a database of this name; undefined: there is no such database. */
+  /** The configuration for a database of this name; undefined: there is no such database. */
   databaseOf(name: string): DatabaseFunctions | undefined {
     return this.databases.get(name) ?? this.fallback ?? undefined;
   }

@@ -1,11 +1,11 @@
-/** What user functions may name besides the database that they are asked for. */
+/** The targets of user functions: databases that they may name besides the one that they are asked for. */
 import type { Unjudged } from '../../config/options.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import { areOperators } from '../build/sources.ts';
 import { CATALOG } from '../limits.ts';
 import type { FunctionsConfig } from './settings.ts';
 
-/** What the functions of an entry's own may name besides its own databases. */
+/** The targets of an entry's own functions besides its own databases. */
 interface Rights {
   readonly targets: ReadonlySet<string>;
   /** ctx.databases; the same list until the configuration changes */
@@ -61,7 +61,7 @@ export class Targets {
   }
 
   /**
-   * What ctx.databases shows when a call brings no list of its own.
+   * The value of ctx.databases when a call brings no list of its own.
    * @param entry one whose clients the functions judge; null: there is none
    */
   shown(files: SourceFiles, entry: string | null): readonly string[] {

@@ -236,7 +236,7 @@ export class Tenant {
     return this.#loader.renew();
   }
 
-  /** What the functions may name has changed. */
+  /** The functions' targets have changed. */
   judgeAgain(): void {
     this.#generation = this.#context.generations.next();
   }

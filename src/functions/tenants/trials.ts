@@ -19,7 +19,7 @@ export type TrialResult =
   | SoundTrial
   | { readonly kind: 'refused'; readonly cause: RefusalCause; readonly failure: CallFailure };
 
-/** What a trial in a process of its own has shown. */
+/** The result of a trial in a process of its own. */
 export interface Trial {
   readonly result: TrialResult;
   /** it can serve, and has taken long to load */

@@ -47,7 +47,7 @@ export class Version {
     return this.code.id;
   }
 
-  /** Of the code: equal hashes are equal code. */
+  /** Hash of the code: equal hashes are equal code. */
   get hash(): string {
     return this.bundle.hash;
   }

@@ -1,5 +1,5 @@
 /**
- * What becomes of one message of a client. `classify` decides by the type, for the messages that are only passed on; `inspect`
+ * The fate of one message of a client. `classify` decides by the type, for the messages that are only passed on; `inspect`
  * looks into the others.
  */
 import { clientErrors } from '../../wire/errors.ts';

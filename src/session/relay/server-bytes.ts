@@ -134,7 +134,7 @@ function mustBeWhole(client: LoggedInClient, type: number, size: number, isWatch
   return isWatched && size <= WHOLE_BYTES;
 }
 
-/** What a message that answers something means to the parts of the session. @returns what becomes of it after all */
+/** Tells the parts of the session about an answer. @returns the final verdict on the message */
 function noteReply(
   client: LoggedInClient,
   server: Server,

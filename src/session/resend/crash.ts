@@ -1,5 +1,5 @@
 /**
- * What becomes of the messages that a client has sent to a server that has vanished without an error: which are answered
+ * The fate of the messages that a client has sent to a server that vanished without an error: which are answered
  * with which error, and which are sent to the next writer. No side effects.
  */
 import { ClientError, clientErrors } from '../../wire/errors.ts';

@@ -1,5 +1,5 @@
 /**
- * What becomes of a client whose server reports that it shuts down or is no writer: two decisions without side effects. The
+ * The fate of a client whose server reports a shutdown, or that it is not the writer: two decisions without side effects. The
  * first is made when the error arrives, the second when it is known whether the server's node is gone.
  */
 import { ClientError, clientErrors } from '../../wire/errors.ts';
@@ -93,7 +93,7 @@ export function verdictOf(
 }
 
 /**
- * What happens when the verdict of the nodes comes.
+ * The effect of the nodes' verdict.
  * - `resend`: the statement goes to the new writer.
  * - `tell`: the client is told what it has lost, and stays.
  * - `return`: the parked server goes back to the client, which gets the error.

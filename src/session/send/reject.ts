@@ -88,7 +88,7 @@ function answerPart(client: LoggedInClient, error: ClientError): void {
   if (client.server === null || client.outstanding.answered(Request.Parse, reply)) client.send(reply);
 }
 
-/** What the ledger expects: any message of the extended protocol fails as a Parse. */
+/** The kind of request for the ledger: any message of the extended protocol fails like a Parse. */
 function requestOf(type: number): Request {
   if (type === Frontend.Query) return Request.Query;
   return type === Frontend.FunctionCall ? Request.FunctionCall : Request.Parse;

@@ -1,4 +1,4 @@
-/** What the steps of a query know about its text before and after the user functions have judged it. */
+/** The text of a query before and after the user functions have judged it. */
 import type { Generations } from './generations.ts';
 
 /** A text that is to be judged. */

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { markKey } from '../../pool/peers.ts';
 
-/** What BackendKeyData tells a client. */
+/** The key in BackendKeyData. */
 export interface CancelKey {
   readonly pid: number;
   readonly secret: Buffer;

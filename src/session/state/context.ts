@@ -1,4 +1,4 @@
-/** What clients use of the proxy: an interface below them, so that no client knows the set of all clients. */
+/** The proxy as clients see it: an interface below them, so that no client knows the set of all clients. */
 import type { Socket } from 'node:net';
 import type { ClientTls } from '../../auth/tls.ts';
 import type { Config } from '../../config/config.ts';
@@ -16,7 +16,7 @@ export interface SessionContext {
   readonly log: Logger;
   readonly tracked: TrackedParameters;
   readonly directory: Directory;
-  /** the other processes behind the same address */
+  /** the other processes that share the same address */
   readonly peers: Peers;
   readonly functions: Functions;
   /** the prepared statements that servers have */

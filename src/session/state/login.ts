@@ -1,4 +1,4 @@
-/** What a client has said and proved while it logged in. */
+/** A client's claims and proofs during its login. */
 import type { LearnedSecret } from '../../auth/server-auth.ts';
 import type { Pool } from '../../pool/pool.ts';
 
@@ -76,7 +76,7 @@ export class Login {
     return this.#isOwnProcess;
   }
 
-  /** What authentication has taught: with it the proxy can log in to servers as the same user. Null: nothing. */
+  /** The secret from authentication, with which the proxy can log in to servers as the same user. Null: none. */
   get learned(): LearnedSecret | null {
     return this.#learned;
   }

@@ -1,4 +1,4 @@
-/** What has become of a client's server, as far as the client has not been told yet. */
+/** The loss of a client's server, as far as the client has not been told yet. */
 import type { ClientError } from '../../wire/errors.ts';
 
 /** The question whether the node of a server that failed is gone. Each one is an object of its own. */

@@ -21,7 +21,7 @@ import { Backend } from '../../wire/protocol.ts';
 import { COPY_END, IGNORED, PLAIN, Request, type Effect, type Entry } from './entry.ts';
 import { Positions } from './positions.ts';
 
-/** What becomes of a message from the server. */
+/** The ledger's verdict on a message from the server. */
 export const Reply = {
   /** pass it on */
   Forward: 0,

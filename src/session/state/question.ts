@@ -1,5 +1,5 @@
 /**
- * What is asked of the user functions about the message that is held, and what they have answered so far: first the
+ * The question to the user functions about the held message, and their answers so far: first the
  * functions of the database that the client logged in to, then those of the database that it is in now.
  */
 import type { Decision } from '../../functions/functions.ts';

@@ -102,7 +102,7 @@ export class SessionSettings {
   }
 
   /**
-   * What is to be told of a server that is not the one before.
+   * The settings to report about a server that is not the previous one.
    * @returns names and values, which count as told; null: nothing
    */
   news(server: ServerParameters): [string, string][] | null {

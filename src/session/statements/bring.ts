@@ -6,7 +6,7 @@ import type { LoggedInClient } from '../client.ts';
 import type { Effect } from '../state/entry.ts';
 import { parseMessage, type SharedStatement } from '../state/shared.ts';
 
-/** What to do when it is known whether a message was carried out. */
+/** Called once it is known whether a message was carried out. */
 export type Outcome = Required<Pick<Effect, 'undo' | 'done'>>;
 
 /** Statements that are looked at for one that can be closed. */

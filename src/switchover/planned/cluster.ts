@@ -1,4 +1,4 @@
-/** What a planned switchover and the controller of its cluster see of each other. */
+/** The interfaces between a planned switchover and the controller of its cluster. */
 import type { Database } from '../../pool/database.ts';
 import type { Target } from '../../pool/socket.ts';
 import type { Lag } from '../lag.ts';
