@@ -5,17 +5,20 @@ import type { Client } from '../session/client.ts';
 import { greet } from '../session/login/welcome.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { ClientError } from '../wire/errors.ts';
+import { parameterStatus } from '../wire/messages.ts';
 import { PGBOUNCER_VERSION } from './version.ts';
 
-const GREETING: readonly (readonly [string, string])[] = [
-  ['server_version', `${PGBOUNCER_VERSION}/bouncer`],
-  ['client_encoding', 'UTF8'],
-  ['server_encoding', 'UTF8'],
-  ['DateStyle', 'ISO'],
-  ['TimeZone', 'GMT'],
-  ['standard_conforming_strings', 'on'],
-  ['is_superuser', 'on'],
-];
+const GREETING: readonly Buffer[] = (
+  [
+    ['server_version', `${PGBOUNCER_VERSION}/bouncer`],
+    ['client_encoding', 'UTF8'],
+    ['server_encoding', 'UTF8'],
+    ['DateStyle', 'ISO'],
+    ['TimeZone', 'GMT'],
+    ['standard_conforming_strings', 'on'],
+    ['is_superuser', 'on'],
+  ] as const
+).map(([name, value]) => parameterStatus(name, value));
 
 /** True: every command; false: SHOW only; null: the client may not come in. */
 export function rightsOf(client: Client, settings: Settings): boolean | null {

@@ -21,12 +21,11 @@ const RELAY: Reader = { onBytes: relayClientBytes, resume: resumeClient };
 
 /**
  * Sends AuthenticationOk, settings, the cancel key and the first ReadyForQuery.
- * @param settings names and values
+ * @param settings a ParameterStatus message for each
  * @param notice text of a NoticeResponse; '': none
  */
-export function greet(client: Client, settings: Iterable<readonly [string, string]>, notice = ''): void {
-  const parts = [AUTHENTICATION_OK];
-  for (const [name, value] of settings) parts.push(parameterStatus(name, value));
+export function greet(client: Client, settings: readonly Buffer[], notice = ''): void {
+  const parts = [AUTHENTICATION_OK, ...settings];
   const key = issueCancelKey(client, client.login.minor >= 2 ? LONG_SECRET : OLD_SECRET);
   parts.push(backendKeyData(key.pid, key.secret));
   if (notice !== '') parts.push(noticeResponse({ severity: 'NOTICE', code: '00000', message: notice }));
@@ -39,7 +38,8 @@ export function greet(client: Client, settings: Iterable<readonly [string, strin
  * @param own the settings of the pool's servers
  */
 export function welcome(client: LoggedInClient, own: Welcome): void {
-  const settings = [...own].map(([name, value]) => [name, client.settings.welcome(name, value)] as const);
+  const settings: Buffer[] = [];
+  for (const [name, value] of own) settings.push(parameterStatus(name, client.settings.welcome(name, value)));
   greet(client, settings, client.context.config.settings.login_notify_message);
   client.database.stats.clientLoginCount++;
   client.errand.onLeft(null);
