@@ -1,3 +1,4 @@
+/** A primary and its standby for the switchover benchmarks. */
 import { performance } from 'node:perf_hooks';
 import { Client } from 'pg';
 import type { Cluster } from '../test/support/cluster.ts';

@@ -1,8 +1,7 @@
+/** Resource use of a process and its descendants, from /proc. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { startupMessage } from '../src/wire/messages.ts';
-
-/** Resource use of a process and its descendants, from /proc. */
 
 const TICKS_A_SECOND = 100;
 

@@ -1,3 +1,8 @@
+/**
+ * `npm run bench`: pgbench -S against everything in targets.ts, interleaved, so that a noisy minute hits all of them.
+ *   --seconds N   for each run (3)      --rounds N   runs of each (1)      --json FILE   the figures
+ *   --clients 1,16,64                   --modes simple,extended,prepared   --quick       1 s, 16 clients
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
@@ -13,12 +18,6 @@ import { forgetFolder, reapFolder } from '../src/platform/reaper.ts';
 import { freePort } from '../test/support/ports.ts';
 import { cpuMs, idleClients, rssKb } from './processes.ts';
 import { startTargets, type Target } from './targets.ts';
-
-/**
- * `npm run bench`: pgbench -S against everything in targets.ts, interleaved, so that a noisy minute hits all of them.
- *   --seconds N   for each run (3)      --rounds N   runs of each (1)      --json FILE   the figures
- *   --clients 1,16,64                   --modes simple,extended,prepared   --quick       1 s, 16 clients
- */
 
 const { values } = parseArgs({
   options: {

@@ -1,10 +1,9 @@
-import { planned, rejoin, setUp, Writer, type Protocol } from '../test/switchover/pair.ts';
-import { withScope } from './cluster.ts';
-
 /**
  * `npm run demo:switchover`: a primary, a standby and the proxy; clients write through it, one statement after the other,
  * while the writer is shut down and the standby promoted, and back again. Ends by itself; Ctrl-C ends it earlier.
  */
+import { planned, rejoin, setUp, Writer, type Protocol } from '../test/switchover/pair.ts';
+import { withScope } from './cluster.ts';
 
 const PROTOCOLS: readonly Protocol[] = ['simple', 'extended', 'prepared'];
 const CLIENTS = 6;

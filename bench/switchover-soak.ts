@@ -1,12 +1,11 @@
-import { parseArgs } from 'node:util';
-import { planned, rejoin, setUp, Writer, type Protocol } from '../test/switchover/pair.ts';
-import { withScope } from './cluster.ts';
-
 /**
  * `npm run soak:switchover`: planned switchovers, there and back, in a row under load. Fails when a statement fails, a
  * client is dropped, or the ledger says that something is missing or there twice.
  *   --switchovers N   (200)
  */
+import { parseArgs } from 'node:util';
+import { planned, rejoin, setUp, Writer, type Protocol } from '../test/switchover/pair.ts';
+import { withScope } from './cluster.ts';
 
 const { values } = parseArgs({ options: { switchovers: { type: 'string', default: '200' } } });
 const PROTOCOLS: readonly Protocol[] = ['simple', 'extended', 'prepared'];

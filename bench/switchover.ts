@@ -1,3 +1,8 @@
+/**
+ * `npm run bench:switchover`: how long it takes from the moment at which a promoted standby answers
+ * `pg_is_in_recovery() = false` until the first write through the proxy is acknowledged, and the clients that notice.
+ *   --rounds N   of each kind (20)      --json FILE   the figures
+ */
 import { spawn, spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import type { Client } from 'pg';
@@ -5,12 +10,6 @@ import { Cluster } from '../test/support/cluster.ts';
 import { setUp } from '../test/switchover/pair.ts';
 import type { Bouncer } from '../test/support/bouncer.ts';
 import { percentile, promoteInstead, withScope, type Kind } from './cluster.ts';
-
-/**
- * `npm run bench:switchover`: how long it takes from the moment at which a promoted standby answers
- * `pg_is_in_recovery() = false` until the first write through the proxy is acknowledged, and the clients that notice.
- *   --rounds N   of each kind (20)      --json FILE   the figures
- */
 
 const { values } = parseArgs({
   options: { rounds: { type: 'string', default: '20' }, json: { type: 'string' } },

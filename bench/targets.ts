@@ -1,3 +1,4 @@
+/** The measured targets: PostgreSQL itself, pgbouncer if it is installed, and this proxy in several set-ups. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
@@ -9,8 +10,6 @@ import {
   unprivileged,
 } from '../src/demo/embedded-postgres.ts';
 import { freePort } from '../test/support/ports.ts';
-
-/** The measured targets: PostgreSQL itself, pgbouncer if it is installed, and this proxy in several set-ups. */
 
 export interface Target {
   readonly name: string;

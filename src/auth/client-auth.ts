@@ -1,10 +1,9 @@
+/** Clients' logins: the proxy's questions, and its checks of the answers. Payloads only; framing is the session's. */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { md5Response, md5Secret } from './md5.ts';
 import { deriveKeys, sha256 } from './scram.ts';
 import { ScramServer } from './scram-server.ts';
 import { parseSecret, type LearnedSecret, type Secret } from './secrets.ts';
-
-/** Clients' logins: the proxy's questions, and its checks of the answers. Payloads only; framing is the session's. */
 
 /** The ways to prove an identity: values of auth_type and of the method column of an HBA file. */
 export type ClientMethod =

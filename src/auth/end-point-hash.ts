@@ -1,9 +1,8 @@
-import { hash } from 'node:crypto';
-
 /**
  * The channel binding `tls-server-end-point` (RFC 5929, section 4.1): the hash of the server's certificate, by the hash
  * function of the certificate's signature; SHA-256 if that is MD5 or SHA-1.
  */
+import { hash } from 'node:crypto';
 
 /** Signature algorithms by the hexadecimal of their object identifier's DER content. */
 const HASH_OF_SIGNATURE: Readonly<Record<string, string>> = {

@@ -1,8 +1,7 @@
+/** The HBA line that applies to a client, and the names that an ident map allows. Parsing is config's. */
 import { BlockList, isIP } from 'node:net';
 import type { HbaAddress, HbaName, HbaRule, IdentMap } from '../config/hba.ts';
 import type { ClientMethod } from './client-auth.ts';
-
-/** The HBA line that applies to a client, and the names that an ident map allows. Parsing is config's. */
 
 /** The facts about a connection that rules are matched against. */
 export interface HbaConnection {

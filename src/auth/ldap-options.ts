@@ -1,7 +1,6 @@
+/** Options of LDAP authentication, named as in PostgreSQL ("LDAP Authentication" in its manual) and pgbouncer. */
 import { readFileSync } from 'node:fs';
 import { parseLdapPairs } from '../config/ldap-pairs.ts';
-
-/** Options of LDAP authentication, named as in PostgreSQL ("LDAP Authentication" in its manual) and pgbouncer. */
 
 export interface LdapOptions {
   readonly scheme: 'ldap' | 'ldaps';

@@ -1,13 +1,12 @@
+/**
+ * Passwords that an LDAP directory knows: a bind as the user is the check. The protocol is ldapts' business; it is
+ * loaded when the first client needs it.
+ */
 import { resolveSrv } from 'node:dns/promises';
 import { connect as connectTcp, isIP, isIPv6, type Socket } from 'node:net';
 import { connect as connectTls, getCACertificates, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import type { Client } from 'ldapts';
 import { ldapTls, type LdapOptions, type LdapSearch, type LdapTls } from './ldap-options.ts';
-
-/**
- * Passwords that an LDAP directory knows: a bind as the user is the check. The protocol is ldapts' business; it is
- * loaded when the first client needs it.
- */
 
 /** The directory could not be asked. The message is for the log. */
 export class LdapError extends Error {}

@@ -1,6 +1,5 @@
-import { hash } from 'node:crypto';
-
 /** PostgreSQL's MD5 authentication (protocol-flow.html, AuthenticationMD5Password). */
+import { hash } from 'node:crypto';
 
 /** The stored form of a password: `md5` and the MD5 of password and user name. */
 export function md5Secret(password: string | Buffer, user: string): string {

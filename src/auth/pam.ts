@@ -1,7 +1,3 @@
-import { spawn } from 'node:child_process';
-import { extname, join } from 'node:path';
-import { text } from 'node:stream/consumers';
-
 /**
  * Passwords that the operating system's PAM judges.
  *
@@ -10,6 +6,9 @@ import { text } from 'node:stream/consumers';
  * code, a short-lived child does (pam-helper.ts), which gets the password by a pipe. Node 24 has no node:ffi: there the
  * method fails and the log says why.
  */
+import { spawn } from 'node:child_process';
+import { extname, join } from 'node:path';
+import { text } from 'node:stream/consumers';
 
 export interface PamRequest {
   readonly service: string;

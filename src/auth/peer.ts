@@ -1,14 +1,13 @@
-import { spawn } from 'node:child_process';
-import type { Socket } from 'node:net';
-import { text } from 'node:stream/consumers';
-import { fdOf, loadLibc } from '../platform/libc.ts';
-
 /**
  * Who is at the other end of a Unix socket? The kernel knows (SO_PEERCRED, unix(7)). node:ffi asks it at once, where Node
  * has that. For the user's name, or without node:ffi, perl does, in a child that inherits the descriptor: perl-base is part
  * of every Debian, and asking takes some 10 ms, so it is done only where the answer decides something (the HBA method
  * `peer`, the console's own user).
  */
+import { spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { fdOf, loadLibc } from '../platform/libc.ts';
 
 export interface PeerCredentials {
   readonly pid: number;

@@ -1,3 +1,4 @@
+/** The client's part of a SCRAM exchange, toward servers (RFC 5802, section 5). */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import {
   authMessage,
@@ -11,8 +12,6 @@ import {
   xor,
 } from './scram.ts';
 import { decodeBase64, SCRAM_KEY_BYTES, type LearnedSecret } from './secrets.ts';
-
-/** The client's part of a SCRAM exchange, toward servers (RFC 5802, section 5). */
 
 /** The server said something that makes no sense, or proved not to know the secret. */
 export class ScramError extends Error {}

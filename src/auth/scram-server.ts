@@ -1,3 +1,4 @@
+/** The server's part of a SCRAM exchange, toward clients (RFC 5802, section 5). */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import {
   authMessage,
@@ -13,8 +14,6 @@ import {
   xor,
 } from './scram.ts';
 import { decodeBase64, SCRAM_KEY_BYTES, type LearnedSecret, type Secret } from './secrets.ts';
-
-/** The server's part of a SCRAM exchange, toward clients (RFC 5802, section 5). */
 
 /** The exchange is over. The message is for the log: a client is told nothing but that it failed. */
 export class ScramFailure extends Error {}

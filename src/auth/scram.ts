@@ -1,12 +1,11 @@
-import { createHmac, hash, pbkdf2 } from 'node:crypto';
-import { saslprep } from '@mongodb-js/saslprep';
-import { LRUCache } from 'lru-cache';
-import { SCRAM_KEY_BYTES } from './secrets.ts';
-
 /**
  * SCRAM-SHA-256 (RFC 5802, RFC 7677) as PostgreSQL uses it (sasl-authentication.html): the parts that both sides of the
  * exchange share. Messages are handled as latin1 strings: one character a byte, since signatures are over bytes.
  */
+import { createHmac, hash, pbkdf2 } from 'node:crypto';
+import { saslprep } from '@mongodb-js/saslprep';
+import { LRUCache } from 'lru-cache';
+import { SCRAM_KEY_BYTES } from './secrets.ts';
 
 export const SCRAM_SHA_256 = 'SCRAM-SHA-256';
 export const SCRAM_SHA_256_PLUS = 'SCRAM-SHA-256-PLUS';

@@ -1,9 +1,8 @@
+/** Logging in to PostgreSQL: the proxy's answers to a server's Authentication messages. */
 import { md5Response, md5Secret } from './md5.ts';
 import { SCRAM_SHA_256, SCRAM_SHA_256_PLUS } from './scram.ts';
 import { ScramClient, ScramError } from './scram-client.ts';
 import { parseSecret, type LearnedSecret, type Secret } from './secrets.ts';
-
-/** Logging in to PostgreSQL: the proxy's answers to a server's Authentication messages. */
 
 export type { LearnedSecret };
 

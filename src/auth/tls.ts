@@ -1,3 +1,4 @@
+/** TLS toward clients and toward servers, from the options client_tls_* and server_tls_*. */
 import { constants, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
@@ -16,8 +17,6 @@ import {
   type TLSSocketOptions,
 } from 'node:tls';
 import { endPointHash } from './end-point-hash.ts';
-
-/** TLS toward clients and toward servers, from the options client_tls_* and server_tls_*. */
 
 export { endPointHash };
 

@@ -1,4 +1,4 @@
-// The shape of a whole configuration, as everything else sees it.
+/** The shape of a whole configuration, as everything else sees it. */
 import type { HbaRule, IdentMap } from './hba.ts';
 import type { Settings, Unjudged } from './options.ts';
 

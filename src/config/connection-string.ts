@@ -1,4 +1,4 @@
-// The values of [databases], [users] and [peers]: `key=value` pairs with a small table for each section.
+/** The values of [databases], [users] and [peers]: `key=value` pairs with a small table for each section. */
 import { resolve } from 'node:path';
 import type { DatabaseConfig, PeerConfig, PoolMode, UserConfig } from './config.ts';
 import type { Diagnostics } from './diagnostics.ts';

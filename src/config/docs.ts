@@ -1,4 +1,4 @@
-// The options table as a page of the manual and as JSON schema.
+/** The options table as a page of the manual and as JSON schema. */
 import { DATABASE_KEYS, PEER_KEYS, USER_KEYS } from './connection-string.ts';
 import type { Origin } from './option.ts';
 import { OPTION_NAMES, optionOf } from './options.ts';

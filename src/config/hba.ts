@@ -1,4 +1,4 @@
-// The HBA file and the ident file: parsing only. Matching is auth's.
+/** The HBA file and the ident file: parsing only. Matching is auth's. */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { isIP } from 'node:net';

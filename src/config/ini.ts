@@ -1,5 +1,7 @@
-// pgbouncer's file syntax (lib/usual/cfparser.c): comments only at a line's start, values verbatim to the line's end,
-// keys in single quotes, %include. Sections and keys may occur again.
+/**
+ * pgbouncer's file syntax (lib/usual/cfparser.c): comments only at a line's start, values verbatim to the line's end,
+ * keys in single quotes, %include. Sections and keys may occur again.
+ */
 import { readFileSync } from 'node:fs';
 import type { Diagnostics } from './diagnostics.ts';
 

@@ -1,4 +1,4 @@
-// The ini file and all that it names to a Config, or all that is wrong with them.
+/** The ini file and all that it names to a Config, or all that is wrong with them. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { readAuthFiles } from './auth-files.ts';

@@ -1,4 +1,4 @@
-// THE TABLE: every option of [pgbouncer], once. The order is that of SHOW CONFIG.
+/** THE TABLE: every option of [pgbouncer], once. The order is that of SHOW CONFIG. */
 import { checkedText, flag, int, list, milliseconds, oneOf, option, path, pythonModule } from './option.ts';
 import { seconds, size, text, tlsProtocols, wholeSeconds, words } from './option.ts';
 import type { Option } from './option.ts';

@@ -1,4 +1,4 @@
-// SHOW CONFIG.
+/** SHOW CONFIG. */
 import type { Config } from './config.ts';
 import { OPTION_NAMES, optionOf } from './options.ts';
 import type { OptionName } from './options.ts';

@@ -1,4 +1,4 @@
-// auth_file: `"user" "password or secret"` a line.
+/** auth_file: `"user" "password or secret"` a line. */
 import type { Diagnostics } from './diagnostics.ts';
 
 /** Characters between the two, such as a comma, are skipped, as in pgbouncer. */

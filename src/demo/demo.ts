@@ -1,3 +1,7 @@
+/**
+ * `npm start`: two PostgreSQL servers that are thrown away afterwards, the repository's pgbouncer.ini and user-functions/,
+ * and a few queries that show which server answers. Goes on until Ctrl-C; with --once it ends by itself.
+ */
 import { createServer } from 'node:net';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -13,11 +17,6 @@ import {
   PostgresServer,
   temporaryFolder,
 } from './embedded-postgres.ts';
-
-/**
- * `npm start`: two PostgreSQL servers that are thrown away afterwards, the repository's pgbouncer.ini and user-functions/,
- * and a few queries that show which server answers. Goes on until Ctrl-C; with --once it ends by itself.
- */
 
 const CONFIG_FILE = fileURLToPath(new URL('../../pgbouncer.ini', import.meta.url));
 const RULES = fileURLToPath(new URL('../../user-functions/', import.meta.url));

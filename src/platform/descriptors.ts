@@ -1,10 +1,9 @@
-import { closeSync } from 'node:fs';
-import { withFfi } from './libc.ts';
-
 /**
  * Descriptors passed over a Unix socket (SCM_RIGHTS, unix(7)), which Node has no API for: sendmsg(2) and recvmsg(2) through
  * node:ffi. Linux's numbers; structures of a 64-bit system.
  */
+import { closeSync } from 'node:fs';
+import { withFfi } from './libc.ts';
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;

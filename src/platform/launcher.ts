@@ -1,11 +1,10 @@
-import { Socket } from 'node:net';
-import { closeOnExec } from './descriptors.ts';
-
 /**
  * An old Node that runs bin/pgswitchyard starts this process and passes signals on to it. It holds the other end of a
  * pipe: whatever ends it, the kernel closes that end. A supervisor of the old process must not take this one for stopped
  * while it goes on listening.
  */
+import { Socket } from 'node:net';
+import { closeOnExec } from './descriptors.ts';
 
 /** The pipe's descriptor; child processes are not told of it. */
 const { PGSWITCHYARD_LAUNCHER: descriptor } = process.env;

@@ -1,7 +1,6 @@
+/** A daemon's process: the pidfile, and the user that it runs as. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-
-/** A daemon's process: the pidfile, and the user that it runs as. */
 
 /** Something is wrong that the operator has to mend before the process can run; the message is pgbouncer's. */
 export class StartError extends Error {}

@@ -1,5 +1,3 @@
-import { Socket } from 'node:net';
-
 /**
  * Reads of an accepted connection into one buffer that all of them share.
  *
@@ -8,6 +6,7 @@ import { Socket } from 'node:net';
  * socket's handle is moved to a socket that is made with `onread`, by the constructor's `handle` option, which Node's own
  * net.Server uses. Where a Node version should not have it, the socket stays as it is.
  */
+import { Socket } from 'node:net';
 
 const BUFFER_BYTES = 64 * 1024;
 const shared = Buffer.allocUnsafeSlow(BUFFER_BYTES);

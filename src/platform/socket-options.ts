@@ -1,10 +1,9 @@
-import type { Socket } from 'node:net';
-import { fdOf, loadLibc } from './libc.ts';
-
 /**
  * TCP options that Node has no API for, by setsockopt(2) through node:ffi. Linux's numbers. Where there is no node:ffi the
  * options have no effect, which is said once.
  */
+import type { Socket } from 'node:net';
+import { fdOf, loadLibc } from './libc.ts';
 
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;

@@ -1,3 +1,4 @@
+/** Notifications to systemd (sd_notify), and its socket activation. */
 import { spawn } from 'node:child_process';
 import { closeSync, writeSync } from 'node:fs';
 import { canPassDescriptors, connectUnix } from './descriptors.ts';

@@ -1,15 +1,14 @@
-import { closeSync } from 'node:fs';
-import { isIP, type Socket } from 'node:net';
-import { closeOnExec } from './descriptors.ts';
-import { loadLibc } from './libc.ts';
-import { setBuffers, type TcpSettings } from './socket-options.ts';
-
 /**
  * TCP sockets whose buffers have their size from the beginning. The size of the window is agreed on in the handshake: one
  * that shrinks afterwards makes the sender wait for a window that never opens as far again (RFC 1122, 4.2.3.4), for 0.2 s
  * and more each time. Node has no way to a socket that is not connected yet, so these are made with socket(2) and bind(2)
  * through node:ffi. Linux's numbers.
  */
+import { closeSync } from 'node:fs';
+import { isIP, type Socket } from 'node:net';
+import { closeOnExec } from './descriptors.ts';
+import { loadLibc } from './libc.ts';
+import { setBuffers, type TcpSettings } from './socket-options.ts';
 
 const AF_INET = 2;
 const AF_INET6 = 10;

@@ -1,3 +1,4 @@
+/** Blue/green deployments: which nodes may write while one is under way. */
 import type { Resolver } from '../pool/resolver.ts';
 import type { Node } from './node.ts';
 import { deploymentOf, type Deployment, type TopologyRow } from './topology.ts';

@@ -1,3 +1,4 @@
+/** The controller of one cluster: connects probes, election, holds and pools. */
 import type { ClusterNode } from '../../sandbox/context.ts';
 import type { DatabaseConfig } from '../config/config.ts';
 import type { Database } from '../pool/database.ts';
@@ -189,7 +190,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     if (writer === null) return;
     this.#isMovedEntry = port !== this.config.port || hosts.join() !== this.config.hosts.join();
     this.epoch = epoch;
-    this.#election.lineage = lineage;
+    this.#election.continueFrom(lineage);
     this.#writer = this.nodes.ensure(writer);
     if (isHolding) this.#beginHold('RELOAD has changed the entry while the writer was looked for');
   }
@@ -348,7 +349,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     if (this.#isMovedEntry && node.isSeed) this.#seedAnswered(node, evidence);
     if (node === this.#writer && !evidence.recovering) {
       this.lag.note(evidence);
-      if (this.#hold === null) this.#election.lineage = evidence;
+      if (this.#hold === null) this.#election.continueFrom(evidence);
     }
     this.#evaluate();
     this.fences.answered(node);
@@ -363,7 +364,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   #seedAnswered(node: Node, evidence: Evidence): void {
     this.#isMovedEntry = false;
     if (evidence.recovering || isKin(node, this.#election.lineage)) return;
-    this.#election.lineage = evidence;
+    this.#election.continueFrom(evidence);
     if (this.#hold === null) this.#adopt(node);
     else this.#setWriter(null);
     this.#discovery.refresh();
@@ -479,7 +480,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
 
   #adopt(node: Node): void {
     this.#setWriter(node);
-    this.#election.lineage = node.evidence;
+    this.#election.continueFrom(node.evidence);
     this.#log('info', 'writer_found', `the writer is ${node.key}`);
     if (this.target !== null) this.#pools.retireElsewhere(node.target);
   }
@@ -532,7 +533,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     const isMove = node !== old;
     this.#hold = null;
     this.#setWriter(node);
-    if (node !== null) this.#election.lineage = node.evidence ?? this.#election.lineage;
+    if (node !== null) this.#election.continueFrom(node.evidence ?? this.#election.lineage);
     this.epoch++;
     const unmoved = hold.isGivenUp ? 'given up' : 'false alarm';
     const how = isMove ? 'moved' : hold.isGone ? 'returned' : unmoved;

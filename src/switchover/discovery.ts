@@ -1,3 +1,4 @@
+/** The nodes of a cluster, by its topology query. */
 import type { Pool } from '../pool/pool.ts';
 import { queryNode } from './query.ts';
 import { parseTopology, type TopologyRow } from './topology.ts';

@@ -1,11 +1,11 @@
+/** The choice of the writer among the nodes of a cluster. */
 import type { BlueGreen } from './blue-green.ts';
 import { betterWriter, isKin, isSameServer, isSuccessor, type Lineage } from './facts.ts';
 import type { Node } from './node.ts';
 
 /** Picks the writer among a cluster's nodes, by their own claims. */
 export class Election {
-  /** the history of the writer, even after it is gone */
-  lineage: Lineage | null = null;
+  #lineage: Lineage | null = null;
   readonly #nodes: Iterable<Node>;
   readonly #blueGreen: BlueGreen;
   readonly #warn: (message: string) => void;
@@ -17,13 +17,23 @@ export class Election {
     this.#warn = warn;
   }
 
+  /** The history of the writer, even after the writer is gone. */
+  get lineage(): Lineage | null {
+    return this.#lineage;
+  }
+
+  /** A successor has to continue this history. */
+  continueFrom(lineage: Lineage | null): void {
+    this.#lineage = lineage;
+  }
+
   /** @param current the writer in use, or the last one; null: none yet */
   best(current: Node | null): Node | null {
     let best: Node | null = null;
     for (const node of this.#nodes) {
       if (!this.#blueGreen.mayWrite(node)) continue;
       if (this.#blueGreen.isTarget(node) && node.role === 'writer') return node;
-      if (!isSuccessor(node, current, this.lineage)) continue;
+      if (!isSuccessor(node, current, this.#lineage)) continue;
       best = best === null ? node : betterWriter(best, node, current);
     }
     return best;
@@ -32,7 +42,7 @@ export class Election {
   /** The node was promoted after the writer, or is the target of a blue/green deployment. */
   isAhead(node: Node): boolean {
     if (this.#blueGreen.isTarget(node) && this.#blueGreen.isDone) return true;
-    const timeline = this.lineage?.timeline ?? null;
+    const timeline = this.#lineage?.timeline ?? null;
     return timeline !== null && (node.evidence?.timeline ?? 0) > timeline;
   }
 
@@ -44,7 +54,7 @@ export class Election {
         node !== writer &&
         node.role === 'writer' &&
         !isSameServer(node, writer) &&
-        isKin(node, this.lineage) &&
+        isKin(node, this.#lineage) &&
         !this.#blueGreen.has(node);
       if (isSecond && !node.isFenced) {
         this.#warn(

@@ -1,9 +1,8 @@
-import { nodeKey, type FollowingFacts, type News, type NodeFacts } from './facts.ts';
-
 /**
  * Whether a standby follows the writer. A standby that does not follow will never catch up: its data are old, however
  * little of its own WAL is left to replay.
  */
+import { nodeKey, type FollowingFacts, type News, type NodeFacts } from './facts.ts';
 
 /** A stream of an older timeline shows at once; a standby that follows changes to the new timeline in less time than this. */
 const OLD_STREAM_MS = 2000;

@@ -1,3 +1,4 @@
+/** The last switchovers, for SHOW SWITCHOVERS. */
 import type { Node } from './node.ts';
 
 /** One switchover, or false alarm, for SHOW SWITCHOVERS. Durations are ms since its detection. */

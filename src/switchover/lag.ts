@@ -1,3 +1,4 @@
+/** The lag of standbys, by the positions that the proxy has observed. */
 import type { NodeFacts } from './facts.ts';
 import type { Evidence } from './question.ts';
 

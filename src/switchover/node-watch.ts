@@ -1,3 +1,4 @@
+/** The cluster as it looks to clients that were led to one of its nodes. */
 import type { Server } from '../pool/server.ts';
 import type { Waiting } from '../pool/waiter.ts';
 import type { SessionWatch } from '../pool/watch.ts';

@@ -1,3 +1,4 @@
+/** The nodes of one cluster, with their probes and databases. */
 import { Database } from '../pool/database.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Target } from '../pool/socket.ts';

@@ -1,3 +1,4 @@
+/** The probe of one node: a connection that asks it for its state, again and again. */
 import { openServer } from '../pool/connect.ts';
 import { ControlError, runControl, type Row } from '../pool/control.ts';
 import { LoginError } from '../pool/login.ts';

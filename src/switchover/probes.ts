@@ -1,3 +1,4 @@
+/** The probes of all clusters, and the sharing of a probe among databases. */
 import { ControlError, type Row } from '../pool/control.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Target } from '../pool/socket.ts';

@@ -1,3 +1,4 @@
+/** Queries of the proxy's own on the servers of a node's pool. */
 import { ControlError, runControl, type Row } from '../pool/control.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';

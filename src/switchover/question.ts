@@ -1,3 +1,4 @@
+/** The question of a probe, and the evidence in its answer. */
 import type { Row } from '../pool/control.ts';
 import type { Target } from '../pool/socket.ts';
 import { markOf, MARK_START } from './planned/fence-mark.ts';

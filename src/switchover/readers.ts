@@ -1,3 +1,4 @@
+/** The readers of a cluster for clients, and its nodes for rules. */
 import type { ClusterNode } from '../../sandbox/context.ts';
 import type { Database } from '../pool/database.ts';
 import type { Lag } from './lag.ts';

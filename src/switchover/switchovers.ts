@@ -1,3 +1,4 @@
+/** All clusters of a proxy. */
 import type { Database } from '../pool/database.ts';
 import type { Clusters, Directory } from '../pool/directory.ts';
 import type { LifecycleView } from '../lifecycle.ts';

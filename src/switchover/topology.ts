@@ -1,3 +1,4 @@
+/** Answers to topology queries. */
 import type { Answer } from './query.ts';
 
 /** A row of a topology query. */

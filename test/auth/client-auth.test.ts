@@ -1,3 +1,4 @@
+/** Logins of clients, by each method. */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';

@@ -1,3 +1,4 @@
+/** The hash of a certificate for channel binding. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { hash, X509Certificate } from 'node:crypto';

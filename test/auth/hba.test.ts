@@ -1,3 +1,4 @@
+/** HBA lines and ident maps. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Hba, identMapper, type HbaConnection } from '../../src/auth/hba.ts';

@@ -1,3 +1,4 @@
+/** The process at the other end of a Unix socket. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,3 +1,4 @@
+/** SCRAM-SHA-256 on both sides. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { deriveKeys, preparePassword } from '../../src/auth/scram.ts';

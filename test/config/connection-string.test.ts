@@ -1,3 +1,4 @@
+/** Connection strings in [databases], [users] and [peers]. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';

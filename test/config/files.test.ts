@@ -1,3 +1,4 @@
+/** Configuration files, their includes and the files that they name. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+/** Single options: their values, units and ranges. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';

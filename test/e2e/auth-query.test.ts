@@ -1,3 +1,4 @@
+/** auth_query and auth_user against real servers. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';

@@ -1,3 +1,4 @@
+/** Names of servers that change their addresses. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';

@@ -1,3 +1,4 @@
+/** Several proxies behind one address. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';

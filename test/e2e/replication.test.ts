@@ -1,3 +1,4 @@
+/** Replication connections. */
 import assert from 'node:assert/strict';
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import { after, test } from 'node:test';

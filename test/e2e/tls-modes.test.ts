@@ -1,3 +1,4 @@
+/** TLS modes toward clients and servers. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';

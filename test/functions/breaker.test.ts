@@ -1,3 +1,4 @@
+/** The circuit breaker of a tenant's functions. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Breaker } from '../../src/functions/decide/breaker.ts';

@@ -1,3 +1,4 @@
+/** The log: forms, levels and foreign text. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {

@@ -1,7 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { markOf, markText, type Mark } from './fence-mark.ts';
-import { literal, OWN_NAMES, type OwnSession } from './own-session.ts';
-
 /**
  * Keeps a server from acknowledging writes, whether they come through this proxy, through another, or directly.
  *
@@ -11,6 +7,9 @@ import { literal, OWN_NAMES, type OwnSession } from './own-session.ts';
  * too. All are set by ALTER SYSTEM, so that they outlast a crash of this proxy. Then all sessions are ended that began
  * before the settings held.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { markOf, markText, type Mark } from './fence-mark.ts';
+import { literal, OWN_NAMES, type OwnSession } from './own-session.ts';
 
 /** The time limit of one statement of the proxy's own, in ms. */
 const STATEMENT_MS = 5000;

@@ -1,3 +1,4 @@
+/** Fences that outlive their SWITCHOVER. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lowerFence, settingsBefore, type Fence } from './fence.ts';
 import { markOf } from './fence-mark.ts';

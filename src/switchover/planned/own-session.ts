@@ -1,3 +1,4 @@
+/** Sessions at nodes for SWITCHOVER alone. */
 import { openServer } from '../../pool/connect.ts';
 import { ControlError, runControl, type Row } from '../../pool/control.ts';
 import type { Pool } from '../../pool/pool.ts';
