@@ -14,7 +14,7 @@ import { ClusterPools } from './cluster-pools.ts';
 import { Discovery } from './discovery.ts';
 import { Election } from './election.ts';
 import { Fences } from './planned/fences.ts';
-import { newEntry, noteFound, type SwitchoverHistory } from './history.ts';
+import { Switchover, type SwitchoverHistory } from './history.ts';
 import { Hold } from './hold.ts';
 import { judgeHolding, judgeServing, type Judgement, type Situation } from './judgement.ts';
 import { Lag } from './lag.ts';
@@ -286,7 +286,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
 
   transactionBroken(): void {
     const entry = this.#hold?.entry ?? this.#history.entries.at(-1);
-    if (entry?.database === this.database.name) entry.transactionsBroken++;
+    if (entry?.database === this.database.name) entry.noteBroken();
   }
 
   /** Whether a node's trouble concerns the writer; before one is known, every node's does. */
@@ -505,7 +505,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
       settings: this.#settings,
       isPlanned,
       isFirst,
-      entry: newEntry(this.database.name, writer, reason),
+      entry: new Switchover(this.database.name, writer, reason),
       onOverdue: () =>
         this.#log('error', 'no_writer', `no writer within switchover_timeout; the search goes on`),
     });
@@ -537,8 +537,9 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.epoch++;
     const unmoved = hold.isGivenUp ? 'given up' : 'false alarm';
     const how = isMove ? 'moved' : hold.isGone ? 'returned' : unmoved;
-    const message = noteFound(hold.entry, node, how, hold.countHeld());
-    if (isMove || hold.isGone) this.#history.begin(hold.entry);
+    hold.entry.noteHeld(hold.countHeld());
+    const message = hold.entry.found(node, how);
+    if (isMove || hold.isGone) this.#history.add(hold.entry);
     if (isMove && old !== null) this.#setAside(old);
     // the streams of standbys from a writer that was away do not show whether they follow it now
     if (isMove || hold.isGone) for (const each of this.nodes) each.following.awaitWriter();
@@ -550,7 +551,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     if (isMove && target !== null && this.#settings.switchover_retry === 'never') this.#pools.failWaiters();
     if (isMove && node !== null && target !== null) this.#pools.useSpares(node);
     this.#resume(hold);
-    hold.entry.resumedMs = performance.now() - hold.entry.startedAt;
+    hold.entry.resumed();
     if (isMove || hold.isGone) this.#discovery.refresh();
   }
 

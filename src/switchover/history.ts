@@ -1,75 +1,98 @@
 /** The last switchovers, for SHOW SWITCHOVERS. */
-import type { Node } from './node.ts';
+import type { NodeFacts } from './facts.ts';
 
-/** One switchover, or false alarm, for SHOW SWITCHOVERS. Durations are ms since its detection. */
-export interface Switchover {
+/** The way in which a writer was found: another node; the old one, which was gone; after a SWITCHOVER; nothing was wrong. */
+export type Finding = 'moved' | 'returned' | 'given up' | 'false alarm';
+
+/** One switchover, or false alarm. Durations are ms since its detection. */
+export class Switchover {
   readonly database: string;
-  readonly at: Date;
+  readonly at = new Date();
+  /** ms of performance.now() */
+  readonly startedAt = performance.now();
   readonly from: string;
-  /** the same node: a false alarm or a restart; '': not over yet */
-  to: string;
   readonly detectedBy: string;
   /** ms from the last sign of life of the old writer to the detection */
   readonly detectionMs: number;
-  writerFoundMs: number | null;
-  /** ms until the first statement was on its way to the new writer */
-  resumedMs: number | null;
-  clientsHeld: number;
-  transactionsBroken: number;
-  readonly startedAt: number;
+  #to = '';
+  #writerFoundMs: number | null = null;
+  #resumedMs: number | null = null;
+  #clientsHeld = 0;
+  #transactionsBroken = 0;
+
+  /** @param writer the old one; null: none is known */
+  constructor(database: string, writer: NodeFacts | null, detectedBy: string) {
+    this.database = database;
+    this.from = writer?.key ?? '';
+    this.detectedBy = detectedBy;
+    const isKnown = writer !== null && writer.lastProbe > 0;
+    this.detectionMs = isKnown ? this.startedAt - writer.lastProbe : 0;
+  }
+
+  /** The same node as `from`: a false alarm or a restart; '': not over yet. */
+  get to(): string {
+    return this.#to;
+  }
+
+  get writerFoundMs(): number | null {
+    return this.#writerFoundMs;
+  }
+
+  /** ms until the first statement was on its way to the new writer. */
+  get resumedMs(): number | null {
+    return this.#resumedMs;
+  }
+
+  get clientsHeld(): number {
+    return this.#clientsHeld;
+  }
+
+  get transactionsBroken(): number {
+    return this.#transactionsBroken;
+  }
+
+  /** So many clients wait at the moment; the highest number counts. */
+  noteHeld(count: number): void {
+    this.#clientsHeld = Math.max(this.#clientsHeld, count);
+  }
+
+  noteBroken(): void {
+    this.#transactionsBroken++;
+  }
+
+  /** The writer is found. @returns the line for the log */
+  found(writer: NodeFacts | null, how: Finding): string {
+    const foundMs = performance.now() - this.startedAt;
+    this.#writerFoundMs = foundMs;
+    this.#to = writer?.key ?? '';
+    const finding = {
+      moved: `the writer is ${writer?.key} (was ${this.from || 'unknown'})`,
+      returned: `${writer?.key} is the writer again`,
+      'given up': `the writer is still ${writer?.key}`,
+      'false alarm': 'false alarm',
+    }[how];
+    return `${finding}, after ${foundMs.toFixed(1)} ms, ${this.#clientsHeld} clients held, detected by: ${this.detectedBy}`;
+  }
+
+  /** Clients go on. */
+  resumed(): void {
+    this.#resumedMs = performance.now() - this.startedAt;
+  }
 }
 
-/** The entry of a switchover that begins now. @param writer the old one; null: none is known */
-export function newEntry(database: string, writer: Node | null, detectedBy: string): Switchover {
-  const now = performance.now();
-  return {
-    database,
-    at: new Date(),
-    from: writer?.key ?? '',
-    to: '',
-    detectedBy,
-    detectionMs: writer === null || writer.lastProbe === 0 ? 0 : now - writer.lastProbe,
-    writerFoundMs: null,
-    resumedMs: null,
-    clientsHeld: 0,
-    transactionsBroken: 0,
-    startedAt: now,
-  };
-}
-
-/**
- * The writer is found.
- * @param how `moved`: another node; `returned`: it was gone and is back; `given up`: a SWITCHOVER; `false alarm`
- * @returns the line for the log
- */
-export function noteFound(
-  entry: Switchover,
-  writer: Node | null,
-  how: 'moved' | 'returned' | 'given up' | 'false alarm',
-  held: number,
-): string {
-  const foundMs = performance.now() - entry.startedAt;
-  entry.writerFoundMs = foundMs;
-  entry.to = writer?.key ?? '';
-  entry.clientsHeld = Math.max(entry.clientsHeld, held);
-  const what = {
-    moved: `the writer is ${writer?.key} (was ${entry.from || 'unknown'})`,
-    returned: `${writer?.key} is the writer again`,
-    'given up': `the writer is still ${writer?.key}`,
-    'false alarm': 'false alarm',
-  }[how];
-  return `${what}, after ${foundMs.toFixed(1)} ms, ${entry.clientsHeld} clients held, detected by: ${entry.detectedBy}`;
-}
-
+/** Entries that are kept. */
 const KEPT = 100;
 
 /** The last switchovers of all databases, the oldest first. */
 export class SwitchoverHistory {
-  readonly entries: Switchover[] = [];
+  readonly #entries: Switchover[] = [];
 
-  begin(entry: Switchover): Switchover {
-    this.entries.push(entry);
-    if (this.entries.length > KEPT) this.entries.shift();
-    return entry;
+  get entries(): readonly Switchover[] {
+    return this.#entries;
+  }
+
+  add(entry: Switchover): void {
+    this.#entries.push(entry);
+    if (this.#entries.length > KEPT) this.#entries.shift();
   }
 }

@@ -150,7 +150,7 @@ export class Hold implements HoldFacts {
   /** The oldest clients get errors until no more than `limit` wait; 0: no limit. */
   limit(limit: number): void {
     let count = this.countHeld();
-    this.entry.clientsHeld = Math.max(this.entry.clientsHeld, count);
+    this.entry.noteHeld(count);
     for (; limit > 0 && count > limit; count--) {
       const oldest = this.#oldest();
       if (oldest === null) return;
