@@ -1,6 +1,6 @@
 /**
- * CancelRequests ("Canceling Requests in Progress"). Each comes on a connection of its own, carries the key of the client whose
- * query is to be cancelled, and gets no answer, whatever becomes of it.
+ * CancelRequests ("Canceling Requests in Progress"). Each arrives on a connection of its own, carries the key of the client
+ * whose query it cancels, and gets no answer, whether it succeeds or not.
  */
 import { sendCancel } from '../pool/connect.ts';
 import { poolSize } from '../pool/limits.ts';
@@ -14,7 +14,7 @@ import type { CancelKey } from './state/cancel-keys.ts';
 import { answerError } from './send/reject.ts';
 import { dropHeld } from './send/requests.ts';
 
-/** Delivers a request: to the server of the client that has this key, or to the peer that has issued it. */
+/** Delivers a request to the server of the client that has this key, or to the peer that issued the key. */
 export function forwardCancel(requester: Client, pid: number, secret: Buffer): void {
   const { config, peers, cancelKeys } = requester.context;
   const { peer_id: ownId, cancel_wait_timeout: timeout } = config.settings;
@@ -36,7 +36,7 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
       signal,
     );
   }
-  // peers that passed the request on have changed the last bits
+  // a peer that passed the request on has changed the last bits
   markKey(key, ownId);
   const target = cancelKeys.find(key.toString('latin1'));
   if (target === undefined) return requester.close('failed cancel request');
@@ -88,7 +88,7 @@ async function cancel(
   request.aimAt(pool);
   return await pool.cancels.inTurn(limit(pool), signal, async () => {
     const { server } = target;
-    // with nothing outstanding, the cancel would hit the next query, or another client's
+    // with nothing outstanding, the request would cancel the next query, or another client's
     if (server === null || !isRunning(target)) return cancelHeld(target);
     server.cancelBegins();
     try {
@@ -105,7 +105,7 @@ async function cancel(
   });
 }
 
-/** A query that is held while the server gets the client's settings, or while user functions are asked, is cancelled here. */
+/** Cancels a query that is held while the server gets the client's settings, or while user functions are asked. */
 function cancelHeld(target: Client): string {
   const { gate } = target;
   const isHeld = !gate.isOpen && gate.reason !== 'answers' && target.intake.held.length > 0;
@@ -118,16 +118,16 @@ function isRunning(target: LoggedInClient): boolean {
   return target.server !== null && target.server.user === target && !target.outstanding.empty;
 }
 
-/** pgbouncer delivers twice as many cancel requests at a time as the pool may have servers. */
+/** pgbouncer delivers at most twice as many cancel requests at a time as the pool may have servers. */
 function limit(pool: Pool): number {
   return 2 * poolSize(pool);
 }
 
-/** Answers the message that is held with an error. No server sees it. */
+/** Answers the held message with an error. No server sees it. */
 export function takeBack(client: LoggedInClient): void {
   client.question.takeCancel();
   const type = client.intake.held[0];
-  // a Sync can't be cancelled: nothing runs when it is answered
+  // a Sync can't be cancelled: nothing is running by the time it is answered
   if (type === undefined || type === Frontend.Sync) return;
   dropHeld(client);
   const error = clientErrors.canceled();

@@ -41,9 +41,9 @@ export type LoggedInClient = Client & { readonly pool: Pool; readonly database: 
 /** The proxy as clients see it, the set of all clients included. */
 export interface ClientContext extends SessionContext {
   readonly cancelKeys: CancelKeys<Client>;
-  /** A client has authenticated to the admin database. */
+  /** A client has authenticated for the admin database. */
   enterConsole(client: Client): void;
-  /** A client has gone: it is no longer counted. */
+  /** A client has gone and is no longer counted. */
   forget(client: Client): void;
 }
 
@@ -51,7 +51,7 @@ export interface ClientContext extends SessionContext {
 export interface Reader {
   /** Bytes have arrived. */
   onBytes(client: Client, chunk: Buffer): void;
-  /** The gate has opened, or the client has taken its answers: goes on with the messages that are held. */
+  /** The gate has opened, or the client has taken its answers: continues with the held messages. */
   resume(client: Client): void;
 }
 
@@ -61,15 +61,15 @@ export interface ClientHandlers {
   decided(client: LoggedInClient, asked: Asked, decision: Decision): void;
   /** The linked server has sent bytes. */
   serverBytes(client: LoggedInClient, server: Server, chunk: Buffer): void;
-  /** The connection to the server has ended, and not by the client's doing. */
+  /** The connection to the server has ended, and the client did not end it. */
   serverLost(client: LoggedInClient, server: Server, reason: string): void;
   /** The pool lends the server that the client was waiting for. */
   serverLent(client: LoggedInClient, server: Server): void;
   /** No server will be lent: an error for the query that waits for one. */
   refused(client: LoggedInClient, error: ClientError): void;
-  /** The node that the client waits for does not answer any more. */
+  /** The node that the client waits for no longer answers. */
   nodeGone(client: LoggedInClient): void;
-  /** The transaction was over, and its answer has now left. */
+  /** The transaction had ended before, and now its answer has left. */
   flushed(client: LoggedInClient): void;
   /** The connection ends (the parameters are those of Client.close). */
   left(client: Client, reason: string, error: ClientError | null, serverReason: string | null): void;
@@ -78,8 +78,8 @@ export interface ClientHandlers {
 const EMPTY = Buffer.alloc(0);
 const NO_READER: Reader = { onBytes: () => {}, resume: () => {} };
 /**
- * Bytes for a client that may wait in this process before its messages are no longer looked at. Only answers of the proxy's
- * own come to that much: a server is not read while anything waits.
+ * The unsent bytes for a client above which its messages are no longer looked at. Only the proxy's own answers add up to so
+ * many: a server is not read while anything is unsent.
  */
 const UNSENT_BYTES = 128 * 1024;
 
@@ -137,13 +137,13 @@ export class Client implements Waiter, ServerUser {
     return this.#databaseName;
   }
 
-  /** The client says who it is. Nothing of it is proved yet. */
+  /** The user name that the client gives. Nothing has been proved yet. */
   identify(user: string, databaseName: string): void {
     this.#user = user;
     this.#databaseName = databaseName;
   }
 
-  /** The entry of [databases] to which it logged in, by whatever name, and whose user functions apply. */
+  /** The entry of [databases] that the client logged in to, under any name. Its user functions apply. */
   get entry(): string {
     return this.login.entry;
   }
@@ -152,7 +152,7 @@ export class Client implements Waiter, ServerUser {
     return this.login.replication;
   }
 
-  /** It talks to the admin console, or wants to. */
+  /** The client uses the admin console, or asks for it. */
   get isConsole(): boolean {
     return this.#databaseName === ADMIN_DATABASE;
   }
@@ -162,7 +162,7 @@ export class Client implements Waiter, ServerUser {
     return `C-0x${this.id.toString(16)}: ${this.#databaseName || '(nodb)'}/${this.#user || '(nouser)'}@${this.connection.address}`;
   }
 
-  /** The pool that gives the client its servers; null: it has not logged in, or is on the console. */
+  /** The pool that gives the client its servers; null: the client has not logged in, or is on the console. */
   get pool(): Pool | null {
     return this.#pool;
   }
@@ -176,7 +176,7 @@ export class Client implements Waiter, ServerUser {
     return this.#pool !== null;
   }
 
-  /** The client takes a place in a pool, and leaves the one that it had. */
+  /** Moves the client into a pool, out of the one that it was in. */
   enter(database: Database, pool: Pool): asserts this is LoggedInClient {
     this.#pool?.leave();
     this.#pool = pool;
@@ -184,7 +184,7 @@ export class Client implements Waiter, ServerUser {
     pool.enter();
   }
 
-  /** The alias through which the database was chosen, as dev@readers; null: it was addressed by its own name. */
+  /** The alias that led to the database, such as dev@readers; null: the client used the database's own name. */
   get alias(): string | null {
     return this.#alias;
   }
@@ -193,12 +193,12 @@ export class Client implements Waiter, ServerUser {
     this.#alias = alias;
   }
 
-  /** When its server goes back. A replication connection keeps its own. */
+  /** The point at which its server goes back. A replication connection keeps its server. */
   get poolMode(): PoolMode {
     return this.replication === 'none' && this.#pool !== null ? this.#pool.mode : 'session';
   }
 
-  // State, all of it derived.
+  // Derived state.
 
   get isClosed(): boolean {
     return this.#isClosed;
@@ -211,26 +211,26 @@ export class Client implements Waiter, ServerUser {
     return this.server === null ? 'idle' : 'active';
   }
 
-  /** The server that it has at the moment; null: none. */
+  /** The linked server; null: none. */
   get server(): Server | null {
     return this.loan.server;
   }
 
   /**
-   * A transaction block or a pipeline is open: the client keeps its server. Asked before a server goes back, and before a
-   * linked client is moved, held, ended, told something or reported to user functions.
+   * A transaction block or a pipeline is open, so the client keeps its server. Ask this before giving a server back, and
+   * before moving, holding, ending or informing a linked client, or reporting it to user functions.
    */
   get inTransaction(): boolean {
     const { server } = this.loan;
     return server !== null && (server.txStatus !== TxStatus.Idle || this.outstanding.busy);
   }
 
-  /** Status byte for a ReadyForQuery of the proxy's own. */
+  /** Status byte for a ReadyForQuery that the proxy itself sends. */
   get txStatus(): number {
     return this.server === null ? TxStatus.Idle : this.server.txStatus;
   }
 
-  /** It asked for the readers, and its session can go on at another one. */
+  /** The client asked for the readers, and its session can continue on another one. */
   get mayMove(): boolean {
     return this.#alias !== null && !this.inTransaction;
   }
@@ -249,12 +249,12 @@ export class Client implements Waiter, ServerUser {
     return this.connection.socket;
   }
 
-  /** From now on the bytes that arrive are for this reader. */
+  /** From now on this reader gets the bytes that arrive. */
   readWith(reader: Reader): void {
     this.#reader = reader;
   }
 
-  /** Bytes have come from the client. (A property, because it is the listener of its sockets.) */
+  /** Bytes have arrived from the client. (A property, because it is the listener of the client's sockets.) */
   readonly onData = (chunk: Buffer): void => {
     if (this.#isClosed) return;
     this.clock.heard();
@@ -266,12 +266,12 @@ export class Client implements Waiter, ServerUser {
     }
   };
 
-  /** Goes on with the messages that are held, unless the gate is still closed. */
+  /** Continues with the held messages, unless the gate is still closed. */
   resume(): void {
     this.#reader.resume(this);
   }
 
-  /** The answers that the gate was halted for have left, or have come. */
+  /** The answers that the gate was halted for have left, or have arrived. */
   goOn(): void {
     this.gate.release();
     try {
@@ -289,34 +289,34 @@ export class Client implements Waiter, ServerUser {
     if (this.server?.socket.writableNeedDrain !== true) this.socket.resume();
   }
 
-  /** Adds bytes for the server. They leave with `flush`, in one write if they are few. */
+  /** Adds bytes for the server. `flush` sends them, in one write if they are few. */
   forward(bytes: Buffer): void {
     this.#outgoing.add(bytes);
   }
 
-  /** Sends the bytes that were forwarded. The client is not read while the server does not take them. */
+  /** Sends the forwarded bytes. The client is not read while the server does not take them. */
   flush(): void {
     if (!this.#outgoing.flush(this.server?.socket)) this.socket.pause();
   }
 
   // To the client.
 
-  /** Sends an answer. The messages that it answers can no longer be sent again to another server. */
+  /** Sends an answer. The messages that it answers can no longer be resent. */
   send(bytes: Buffer, isBorrowed = false): void {
     this.transcript.noteAnswer();
     this.write(bytes, isBorrowed);
   }
 
-  /** Sends the proxy's own answer to the first messages of a pipeline: those after them can still be sent again. */
+  /** Sends the proxy's own answer to the first messages of a pipeline. The messages after them can still be resent. */
   sendAhead(bytes: Buffer): void {
     this.transcript.noteAnsweredAhead();
     this.write(bytes);
   }
 
   /**
-   * Sends bytes that answer nothing. While bytes for the client are still in this process, its server is not read; and while
-   * there are many, its messages are not looked at.
-   * @param isBorrowed they are in the read buffer of the server
+   * Sends bytes that answer nothing. While any of them are unsent, the server is not read; while many are, the client's
+   * messages are not looked at.
+   * @param isBorrowed the bytes are in the read buffer of the server
    */
   write(bytes: Buffer, isBorrowed = false): void {
     if (this.#database !== null) this.#database.stats.bytesSent += bytes.length;
@@ -386,8 +386,8 @@ export class Client implements Waiter, ServerUser {
 
   /**
    * Ends the connection.
-   * @param error sent to the client first; null: nothing, because it has gone or asked for the end
-   * @param serverReason of the end of a server that can't be given back; null: the client's going is the reason
+   * @param error sent to the client first; null: nothing, because the client has gone or asked for the end
+   * @param serverReason why a server that can't be given back is closed; null: because the client left
    */
   close(reason: string, error: ClientError | null = null, serverReason: string | null = null): void {
     if (this.#isClosed) return;
@@ -395,7 +395,7 @@ export class Client implements Waiter, ServerUser {
     this.#handlers.left(this, reason, error, serverReason);
   }
 
-  /** An error that is a bug of ours ends this client only. */
+  /** A bug of ours raised an error: it ends this client only. */
   crash(error: Error): void {
     this.context.log.error(
       { client: this.id, err: error },
@@ -404,7 +404,7 @@ export class Client implements Waiter, ServerUser {
     this.close('internal error', clientErrors.internal());
   }
 
-  /** log_pooler_errors: an error that the client gets is also logged. */
+  /** log_pooler_errors: logs an error that the client gets. */
   logPoolerError(error: ClientError): void {
     const { config, log } = this.context;
     if (!config.settings.log_pooler_errors) return;

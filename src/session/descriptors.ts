@@ -1,6 +1,6 @@
 /**
  * Snapshots of the descriptors of clients and servers, for SHOW FDS. As in pgbouncer, connections with TLS and those of the
- * console are left out: no other process could go on with them.
+ * console are left out: no other process could take them over.
  */
 import { plainAddress } from '../platform/plain-address.ts';
 import { fdOf } from '../platform/libc.ts';
@@ -42,7 +42,7 @@ function usesTls({ connection, server }: Client): boolean {
   return connection.tls !== '' || (server !== null && server.tls !== '');
 }
 
-/** A client that has left meanwhile is left out. */
+/** Leaves out a client that has left in the meantime. */
 function* ofClients(clients: readonly Client[]): Generator<DescriptorSnapshot> {
   for (const client of clients) if (client.state !== 'closed') yield ofClient(client);
 }

@@ -1,11 +1,8 @@
-/** The end of a client: its last words, its server, and its socket. */
+/** The end of a client: its last error, its server, and its socket. */
 import type { ClientError } from '../wire/errors.ts';
 import type { Client } from './client.ts';
 
-/**
- * How long (ms) the socket of a client that has gone stays open for bytes that it has not taken yet: the rest of a result, or
- * an error.
- */
+/** How long (ms) the socket of a client that has gone stays open for unsent bytes: the rest of a result, or an error. */
 const LINGER_MS = 2000;
 
 /** The handler of Client.close, which documents the parameters. */
@@ -18,7 +15,7 @@ export function leave(
   const wasUnknown =
     client.gate.reason === 'login' && client.user === '' && client.login.cancelRequest === null;
   client.context.forget(client);
-  // a connection on which nothing was sent is a health check
+  // a connection that sent nothing is a health check
   if (client.context.config.settings.log_disconnections && !(wasUnknown && error === null)) {
     client.context.log.info(
       { client: client.id, event: 'client_close', reason },
@@ -34,7 +31,7 @@ export function leave(
   client.intake.clear();
   client.transcript.forget();
   if (client.socket.destroyed) return;
-  // in the middle of a server's message, the client would take an error for its rest
+  // in the middle of a server's message, the client would take an error for the rest of that message
   if (error === null || client.replies.isCut) client.socket.destroySoon();
   else sayLast(client, error);
   if (!client.socket.destroyed) linger(client);
@@ -42,13 +39,13 @@ export function leave(
 
 function sayLast({ socket }: Client, error: ClientError): void {
   socket.end(error.encode());
-  // if the socket were closed with bytes unread, the kernel would send a reset, and the client would not see the error
+  // closing a socket with unread bytes makes the kernel send a reset, and the client would not see the error
   socket.resume();
 }
 
-/** The socket is destroyed when everything has been taken and the other side has closed, or after LINGER_MS. */
+/** Destroys the socket once all bytes are sent and the other side has closed, at the latest after LINGER_MS. */
 function linger({ socket, context }: Client): void {
-  // it still has a descriptor, so it counts in max_client_conn
+  // the socket still has a descriptor, so it counts in max_client_conn
   if (socket.writableLength > 0) context.lingering.add(socket);
   const timer = setTimeout(() => socket.destroy(), LINGER_MS);
   timer.unref();
@@ -61,12 +58,12 @@ function linger({ socket, context }: Client): void {
 function abandonServer(client: Client, reason: string | null): void {
   const { server, outstanding } = client;
   if (server === null) return;
-  // otherwise the server is just getting the client's settings
+  // otherwise the server is still receiving the client's settings
   const isLinked = server.user === client;
   const { inTransaction } = client;
   client.loan.end();
   server.detach();
-  // bytes that the client has not taken yet are in the read buffer of the server
+  // the client's unsent bytes are in the read buffer of the server
   if (!client.replies.isUnsent) server.socket.resume();
   if (client.replication !== 'none') {
     server.close('replication client was closed');
@@ -86,7 +83,7 @@ function abandonServer(client: Client, reason: string | null): void {
   outstanding.clear();
 }
 
-/** Why no other client can have the server, in pgbouncer's words. */
+/** Why the server can't be given to another client, in pgbouncer's words. */
 function leftBehind({ outstanding }: Client, inTransaction: boolean): string {
   if (!outstanding.empty) return 'client disconnected with query in progress';
   if (inTransaction) return 'client disconnect while server was not ready';

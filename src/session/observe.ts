@@ -70,15 +70,15 @@ export class SessionsObserver implements ObserveSessions {
 
 type Count = { -readonly [Key in keyof PoolClientsSnapshot]: PoolClientsSnapshot[Key] };
 
-/** The client that uses a server; null: nobody does, or the proxy itself. */
+/** The client that uses a server; null: no client, or the proxy itself. */
 export function linkedClient(user: ServerUser | null): LinkedClient | null {
   if (!(user instanceof Client)) return null;
   return { id: user.id, replication: user.replication, requestedAt: user.clock.requestedAt };
 }
 
 /**
- * Clients in the order of SHOW POOLS' rows; those that are still logging in belong to no pool. These are the clients of this
- * moment: one that has left when its turn comes is left out.
+ * Clients in the order of SHOW POOLS' rows; those that are still logging in belong to no pool. The clients are those of this
+ * moment: one that leaves before its turn is left out.
  */
 function* clientsInOrder(sessions: Sessions): Generator<Client> {
   const groups = new Map<string, Map<string, Client[]>>();
@@ -137,7 +137,7 @@ function localAddressOf(socket: Socket): string {
   return plainAddress(socket.localAddress ?? '');
 }
 
-/** Its server; of a cancel request the connection that takes it to the server. */
+/** The client's server; for a cancel request, the connection that carries it to the server. */
 function linkOf({ id, server, login }: Client): number | null {
   return server?.id ?? login.cancelRequest?.pool?.cancels.deliveries.get(id)?.id ?? null;
 }

@@ -1,4 +1,4 @@
-/** The set of all clients, and the context and handlers that each of them gets. */
+/** The set of all clients, and the context and handlers that each client gets. */
 import type { Socket } from 'node:net';
 import type { Functions } from '../functions/functions.ts';
 import type { Database } from '../pool/database.ts';
@@ -49,12 +49,12 @@ export class Sessions implements ClientContext {
   readonly functions: Functions;
   readonly log: Logger;
   readonly statements = new StatementRegistry();
-  /** the texts that clients sent of statements that user functions have rewritten; no server has them */
+  /** the clients' own texts of statements that user functions have rewritten; no server has them */
   readonly originals = new StatementRegistry();
   readonly clients = new Set<Client>();
   /** clients of the admin database: each counts for its user */
   readonly onConsole = new Set<Client>();
-  /** sockets of clients that have gone and have not taken all that they were sent (leave.ts) */
+  /** sockets of departed clients with unsent bytes (leave.ts) */
   readonly lingering = new Set<Socket>();
   readonly cancelKeys = new CancelKeys<Client>();
   readonly lifecycle: LifecycleView;
@@ -78,7 +78,7 @@ export class Sessions implements ClientContext {
     return this.#tls;
   }
 
-  /** New connections are offered this (start, RELOAD, SET). */
+  /** The TLS offered to new connections (start, RELOAD, SET). */
   offerTls(tls: ClientTls | null): void {
     this.#tls = tls;
   }
@@ -124,7 +124,7 @@ export class Sessions implements ClientContext {
     return this.clients.size + this.lingering.size;
   }
 
-  /** Whether there are clients besides operators on the console, who may watch to the end. */
+  /** Whether there are clients other than operators on the console, who may watch to the end. */
   get hasUsers(): boolean {
     for (const client of this.clients) if (!client.isConsole) return true;
     return false;
@@ -139,8 +139,8 @@ export class Sessions implements ClientContext {
   }
 
   /**
-   * Disconnects the clients of a database, or (null) all but operators, who stay until the process ends. If an entry was removed,
-   * the clients that logged in to it are disconnected too, wherever they were moved: their functions are gone.
+   * Disconnects the clients of a database, or (null) all but operators, who stay until the process ends. If an entry was
+   * removed, the clients that logged in to it are disconnected too, wherever they were moved: their functions are gone.
    */
   drop(database: Database | null, error: ClientError): void {
     for (const client of [...this.clients]) {
@@ -168,6 +168,6 @@ export class Sessions implements ClientContext {
 
 /** The admin database, as sessions see it. */
 export interface AdminConsole {
-  /** A client has authenticated to the admin database: it is welcomed, or refused if it has no rights there. */
+  /** A client has authenticated for the admin database: it is welcomed, or refused if it has no rights there. */
   enter(client: Client): void;
 }

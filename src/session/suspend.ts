@@ -1,14 +1,14 @@
 /**
- * SUSPEND: the proxy sends what its buffers hold and reads nothing more from clients or servers, except from the console's
- * clients. Connections stay open; new ones wait in their sockets' buffers.
+ * SUSPEND: the proxy sends the contents of its buffers and reads nothing more from clients or servers, except from the
+ * console's clients. Connections stay open; new ones are not read.
  */
 import type { Server } from '../pool/server.ts';
 import { clientErrors } from '../wire/errors.ts';
 import type { Sessions } from './sessions.ts';
 
 /**
- * Stops reading and checks whether everything has been sent. Call it until that is so: a buffer that drains meanwhile may
- * make the relay read again, which nothing can do once all buffers are empty.
+ * Stops reading and checks whether everything has been sent. Call it until it returns true: a buffer that drains in the
+ * meantime may make the relay read again, which is impossible once all buffers are empty.
  * @returns true when all buffers are empty
  */
 export function suspendReading(sessions: Sessions): boolean {
@@ -25,7 +25,7 @@ export function suspendReading(sessions: Sessions): boolean {
   return isFlushed;
 }
 
-/** suspend_timeout is over: disconnects the clients and servers that have not taken their bytes. */
+/** suspend_timeout has passed: disconnects the clients and servers that have not taken their bytes. */
 export function dropUnflushed(sessions: Sessions): void {
   const error = clientErrors.suspendTimeout();
   for (const client of [...sessions.clients]) {

@@ -1,4 +1,4 @@
-/** The timeouts of clients, and the end of servers that are to be closed under them. */
+/** The timeouts of clients, and the closing of servers that clients still use. */
 import { clientIdleTimeout, queryWaitTimeout, serverTimeout } from '../pool/limits.ts';
 import type { Server } from '../pool/server.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
@@ -7,12 +7,12 @@ import { TxStatus } from '../wire/protocol.ts';
 import type { Client, LoggedInClient } from './client.ts';
 import type { Sessions } from './sessions.ts';
 
-/** One round over all clients, three times a second: those over a limit are told so and disconnected. */
+/** One round over all clients, three times a second: those over a limit get an error and are disconnected. */
 export function maintainClients(sessions: Sessions, now: number): void {
   for (const client of [...sessions.clients]) {
     const { state, server } = client;
     if (!client.isLoggedIn()) {
-      // those on the console may take as long as they like
+      // operators on the console may take as long as they like
       if (state === 'login') checkLogin(client, now);
     } else if (state === 'login') checkWelcome(client, now);
     else if (state === 'waiting') checkWaiting(client, now);
@@ -86,12 +86,14 @@ function checkLinked(client: LoggedInClient, server: Server, now: number): void 
   }
 }
 
-/** While a server is brought to the client's settings, query_timeout counts from the time at which the client got it. */
+/** While a server is getting the client's settings, query_timeout counts from the time at which the client got it. */
 function lastRequest(client: Client, server: Server, now: number): number {
   return server.user === client ? client.clock.lastHeard(now) : server.requestedAt;
 }
 
-/** The time since which a client with an open transaction has done nothing; `now`: it has none, or something is running. */
+/**
+ * The time since which a client with an open transaction has been idle; `now`: it has no transaction, or something is running.
+ */
 function idleInTransactionSince(client: Client, server: Server, now: number): number {
   const { clock, outstanding } = client;
   if (clock.queryStart === 0) return server.txStatus === TxStatus.Idle ? now : clock.idleSince;
@@ -105,7 +107,7 @@ function end(client: Client, error: ClientError): void {
 }
 
 /**
- * A replication connection may never end by itself, so its server is closed at once. With server_fast_close a session's
+ * A replication connection may never end by itself, so its server is closed at once. With server_fast_close, a session's
  * server may be closed between two transactions, and the client with it.
  */
 function isFreeToClose(client: Client): boolean {

@@ -1,7 +1,7 @@
-/** Sessions that wait with the server that they have, because the writer of their cluster is not known. */
+/** Sessions that wait with their servers, because the writer of their cluster is not known. */
 import type { LoggedInClient } from '../client.ts';
 
-/** Whether a linked client has to wait before it begins anything. The gate is closed then until the writer is known. */
+/** Whether a linked client must wait before it begins anything. If so, the gate is closed until the writer is known. */
 export function waitsWithServer(client: LoggedInClient): boolean {
   const { watch } = client.database;
   if (watch === null || !watch.held || client.poolMode !== 'session') return false;

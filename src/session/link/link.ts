@@ -1,4 +1,4 @@
-/** The beginning of a loan: a client gets a server, and the server gets the settings of the client. */
+/** The beginning of a loan: a client gets a server, and the server gets the client's settings. */
 import { ControlError, runControl } from '../../pool/control.ts';
 import type { Server } from '../../pool/server.ts';
 import { clientErrors } from '../../wire/errors.ts';
@@ -7,10 +7,10 @@ import type { LoggedInClient } from '../client.ts';
 import { waitsWithServer } from './hold.ts';
 import { moveTo, unlinkIfDone } from './unlink.ts';
 
-/** Servers in a row that may be lost before they have the client's settings. */
+/** How many servers in a row may be lost before they have the client's settings. */
 const MAX_LOST_UNREADY = 3;
 
-/** @returns the client's server; null: it has none yet, and the gate is closed until it has */
+/** @returns the client's server; null: it has none yet, and the gate is closed until it has one */
 export function link(client: LoggedInClient): Server | null {
   const { server: present } = client;
   if (present !== null) return waitsWithServer(client) ? null : present;
@@ -24,7 +24,7 @@ export function link(client: LoggedInClient): Server | null {
   return null;
 }
 
-/** Moves the client if its alias stands for another database than before. */
+/** Moves the client if its alias now stands for another database. */
 function follow(client: LoggedInClient, alias: string): void {
   const target = client.context.directory.resolveAlias(alias, client.database);
   if (target !== null && target !== client.database) moveTo(client, target);
@@ -35,7 +35,7 @@ export function takeLent(client: LoggedInClient, server: Server): void {
   if (attach(client, server)) client.resume();
 }
 
-/** The node that is to give a waiting client its server does not answer: `link` finds another that the alias stands for. */
+/** The node from which a waiting client was to get its server does not answer: `link` finds another one for the alias. */
 export function leaveNode(client: LoggedInClient): void {
   const { alias, pool, database, context } = client;
   if (alias === null || client.state !== 'waiting') return;
@@ -46,7 +46,7 @@ export function leaveNode(client: LoggedInClient): void {
   client.resume();
 }
 
-/** @returns false: the server gets the client's settings first, after which the client resumes by itself */
+/** @returns false: the server gets the client's settings first, and then the client resumes by itself */
 function attach(client: LoggedInClient, server: Server): boolean {
   const { stats } = client.database;
   const now = performance.now();
@@ -67,14 +67,14 @@ function attach(client: LoggedInClient, server: Server): boolean {
   return false;
 }
 
-/** The server has the client's settings: the answers are the client's from now on. */
+/** The server has the client's settings: from now on its answers are for the client. */
 function beginUse(client: LoggedInClient, server: Server): void {
   tellNews(client, server);
   client.loan.ready();
   server.attach(client);
 }
 
-/** @param sql sets what differs */
+/** @param sql sets the values that differ */
 function applySettings(client: LoggedInClient, server: Server, sql: string): void {
   const { log } = client.context;
   log.debug({ client: client.id, server: server.id }, `${server.label} varcache_apply: ${sql}`);
@@ -96,18 +96,18 @@ function applySettings(client: LoggedInClient, server: Server, sql: string): voi
 
 function settingsApplied(client: LoggedInClient, server: Server): void {
   if (client.isClosed || client.server !== server) return;
-  // the server has answered, and has announced its end in the same read
+  // the server has answered, and announced its end in the same read
   if (server.state === 'closed') return linkAgain(client, 'server conn crashed?');
   noteApplied(client, server);
   beginUse(client, server);
   client.gate.open('settings');
   const { isCanceled } = client.question;
   client.resume();
-  // nothing may have been sent whose answer would end the loan
+  // no message may have been sent whose answer would end the loan
   if (isCanceled && client.server === server) unlinkIfDone(client);
 }
 
-/** The client has the server's spelling of its settings now. */
+/** The client now has the server's spelling of its settings. */
 function noteApplied(client: LoggedInClient, server: Server): void {
   for (const { name, from, to } of client.settings.applied(server.settings)) {
     client.context.log.debug(
@@ -117,17 +117,17 @@ function noteApplied(client: LoggedInClient, server: Server): void {
   }
 }
 
-/** Tells the client where the settings of this server differ from those that it knows. */
+/** Tells the client where this server's settings differ from those that it was told before. */
 function tellNews(client: LoggedInClient, server: Server): void {
   const news = client.settings.news(server.settings);
   if (news === null || client.replies.isCut) return;
-  // not an answer: what the client has sent can still be sent again
+  // not an answer: the client's bytes can still be resent
   client.write(Buffer.concat(news.map(([name, value]) => parameterStatus(name, value))));
 }
 
-/** The server was lost before it was sent anything of the client's: any other will do. */
+/** The server was lost before it got any of the client's bytes: any other server will do. */
 function linkAgain(client: LoggedInClient, reason: string): void {
-  // in a cluster the next server is that of the node that turns out to be the writer
+  // in a cluster, the next server belongs to the node that turns out to be the writer
   if (client.database.watch !== null) client.loan.end();
   else if (client.loan.endUnready() === MAX_LOST_UNREADY)
     return client.close(reason, clientErrors.serverLost(reason));

@@ -1,7 +1,8 @@
 /**
- * Finds out whether a client has set default_transaction_read_only itself. A server reports a SET of its client and a change of
- * its configuration in the same way. The first must follow the client to other servers. The second must not: an operator makes
- * the old writer read-only before a switchover, and clients that took the setting along could not write to the new one.
+ * Finds out whether a client itself has set default_transaction_read_only. A server reports a client's SET and a change of its
+ * configuration in the same way. A SET must follow the client to other servers. A change of the configuration must not: an
+ * operator makes the old writer read-only before a switchover, and a client that carried the setting along could not write to
+ * the new writer.
  */
 import { runControl } from '../../pool/control.ts';
 import type { Server } from '../../pool/server.ts';
@@ -9,7 +10,7 @@ import type { LoggedInClient } from '../client.ts';
 
 const WHERE_FROM = "SELECT source FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'";
 
-/** Asks the server that the client no longer needs, and gives it back afterwards. */
+/** Asks the server that the client no longer needs, then gives it back. */
 export function askReadOnly(client: LoggedInClient, server: Server): void {
   const { pool } = server;
   const { tracked } = client.context;

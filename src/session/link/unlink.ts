@@ -11,7 +11,7 @@ import { askReadOnly } from './read-only.ts';
 export function unlinkIfDone(client: LoggedInClient): void {
   const { server, replies } = client;
   if (server === null || client.inTransaction) return;
-  // the rest of a CopyData whose COPY has failed: this is called again when it has come
+  // the rest of a CopyData whose COPY has failed: this function is called again once it has arrived
   if (client.intake.isCut) return;
   if (client.poolMode === 'session') {
     // server_fast_close: a session may end with its transaction
@@ -31,7 +31,7 @@ function unlink(client: LoggedInClient): void {
   client.loan.end();
   client.clock.beginIdle(performance.now());
   server.detach();
-  // the client may have been paused until the server's drain, of which it is no longer told
+  // the client may have been paused until the server's drain event, which it will no longer get
   if (client.gate.isOpen && client.socket.isPaused()) client.readOn();
   const { tainted, mixed } = outstanding;
   if (tainted || mixed) {
@@ -44,20 +44,20 @@ function unlink(client: LoggedInClient): void {
 }
 
 /**
- * Moves a client that is between transactions to another database. In session mode that ends the session at the old server,
- * as if the client had left.
+ * Moves a client that is between transactions to another database. In session mode this ends the session on the old server, as
+ * if the client had left.
  */
 export function moveTo(client: LoggedInClient, database: Database): void {
   const { server, replies } = client;
   if (server !== null) {
     if (client.pool.mode === 'session') server.markForReset();
     replies.unlinkNow();
-    // the bytes that have not left are in the read buffer of this server, which its next client would write over
+    // the unsent bytes are in this server's read buffer, which its next client would overwrite
     if (replies.isUnsent) server.close('client moved with an answer unsent', { notify: false });
     unlink(client);
   }
   const pool = client.context.directory.pool(database, client.user);
-  // a forced user's server must not be shown the client's password, nor be refused because of it
+  // a forced user's server must neither see the client's password nor refuse the client because of it
   if (pool.credentials.user === client.user) pool.credentials.learnFirst(client.login.learned);
   client.enter(database, pool);
 }

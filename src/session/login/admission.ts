@@ -9,7 +9,7 @@ import type { FoundSecret } from './auth-query.ts';
 import { enterReplication } from './replication.ts';
 import { welcome } from './welcome.ts';
 
-/** Lets the client in and welcomes it, at once or as soon as a server is there; or refuses it. */
+/** Lets the client in and welcomes it, at once or when a server is available; or refuses it. */
 export function admit(client: Client, database: Database, found: FoundSecret): void {
   const { directory } = client.context;
   const refusal = refusalOf(client, database);
@@ -22,7 +22,7 @@ export function admit(client: Client, database: Database, found: FoundSecret): v
   const pool = directory.pool(database, client.user);
   if (pool.credentials.user === client.user) {
     pool.credentials.learn(client.login.learned);
-    // servers will want what auth_query has just returned
+    // servers will ask for the secret that auth_query has just returned
     if (database.config.password === null) pool.credentials.renew(found.secret);
   }
   client.enter(database, pool);

@@ -10,10 +10,10 @@ import { ADMIN_DATABASE } from '../state/names.ts';
 
 /** A user's stored secret, looked up before authentication. */
 export interface FoundSecret {
-  /** plain text, `md5…` or `SCRAM-SHA-256$…`; null: there is none, or nothing must match it */
+  /** plain text, `md5…` or `SCRAM-SHA-256$…`; null: there is none, or nothing may match it */
   readonly secret: string | null;
   readonly exists: boolean;
-  /** auth_query has returned no row for the user */
+  /** auth_query returned no row for the user */
   readonly isUnknown?: boolean;
 }
 
@@ -38,11 +38,11 @@ export async function findSecret(
   const known = userlist.get(client.user);
   if (known !== undefined) return { secret: known, exists: true };
   if (method === 'any' || method === 'pam' || method === 'ldap') return { secret: null, exists: true };
-  // the console's own user exists without being configured, and has no password
+  // the console's own user exists without configuration, and has no password
   if (client.user === ADMIN_DATABASE && (client.isConsole || !authUser))
     return { secret: null, exists: true };
   if (!authUser) return NOBODY;
-  // neither the console nor an unknown database has servers to run the query on
+  // neither the console nor an unknown database has servers for the query
   const ownName = database?.name ?? (client.isConsole ? ADMIN_DATABASE : null);
   const name = database?.config.auth_dbname ?? settings.auth_dbname ?? ownName;
   if (name === null) return NOBODY;
@@ -77,10 +77,10 @@ function configError(client: Client, reason: string): ClientError {
   return clientErrors.configError();
 }
 
-/** The number of attempts, of which a switchover may interrupt all but the last, before the login fails. */
+/** Attempts before the login fails. A switchover may interrupt all but the last. */
 const ATTEMPTS = 3;
 
-/** Runs a query that only reads, and repeats it on the next writer if a switchover interrupts it. */
+/** Runs a read-only query, and repeats it on the next writer if a switchover interrupts it. */
 async function lookUp(...query: Parameters<typeof queryPool>): Promise<Row[]> {
   const [pool] = query;
   for (let attempt = 1; ; attempt++) {
@@ -93,7 +93,7 @@ async function lookUp(...query: Parameters<typeof queryPool>): Promise<Row[]> {
   }
 }
 
-/** Runs one query of the proxy's own on a server of the pool, and waits for the server as a client would. */
+/** Runs one of the proxy's own queries on a server of the pool, and waits for the server as a client would. */
 function queryPool(
   pool: Pool,
   sql: string,
@@ -122,7 +122,7 @@ function queryPool(
   });
 }
 
-/** Undoes the settings of clients that have logged in as auth_user, which use the same servers. */
+/** Undoes the settings of clients that are logged in as auth_user, since they use the same servers. */
 async function restoreDefaults(server: Server): Promise<void> {
   const { tracked } = server.pool.context;
   const sql = tracked.difference(tracked.kept(server.settings.defaults), server.settings);

@@ -12,7 +12,7 @@ import { identityOf, type LoginMethod } from './methods.ts';
 /** The longest PasswordMessage, in bytes: pgbouncer takes passwords of up to 65530 bytes. */
 const MAX_PASSWORD_MESSAGE = 65_600;
 
-/** Goes through the dialogue of the method. False: the client was refused. */
+/** Runs the method's dialogue. False: the client was refused. */
 export async function authenticate(client: Client, login: LoginMethod, found: FoundSecret): Promise<boolean> {
   const { scram_iterations: scramIterations } = client.context.config.settings;
   const dialogue: AuthDialogue = authDialogue(
@@ -31,7 +31,7 @@ export async function authenticate(client: Client, login: LoginMethod, found: Fo
     if (step.detail !== undefined) {
       client.context.log.warn({ client: client.id }, `${client.label} login failed: ${step.detail}`);
     }
-    // for the log only: the client is told the same as for a wrong password
+    // for the log only: the client gets the same error as for a wrong password
     const reason = found.isUnknown === true ? 'no such user' : step.reason;
     const error = asksPassword(login.method)
       ? clientErrors.passwordFailed(step.reason)
@@ -64,7 +64,7 @@ function nextPassword(client: Client): Promise<Buffer | null> {
   });
 }
 
-/** Undefined: the message has not arrived in full. */
+/** Undefined: the message has not arrived whole. */
 function takePassword(client: Client): Buffer | null | undefined {
   const { held } = client.intake;
   if (client.isClosed) return null;
@@ -90,7 +90,7 @@ function refuse(client: Client, reason: string, error: ClientError | null): null
   return null;
 }
 
-/** Keeps the bytes that a client sends ahead while its login is under way. */
+/** Keeps the bytes that a client sends before its login is complete. */
 export const HOLDING: Reader = { onBytes: hold, resume() {} };
 
 function hold(client: Client, chunk: Buffer): void {

@@ -9,12 +9,12 @@ import { peerCredentials, peerIds } from '../../auth/peer.ts';
 import type { Config } from '../../config/config.ts';
 import type { Client } from '../client.ts';
 
-/** How a client has to prove who it is. */
+/** The proof of identity that a client has to give. */
 export interface LoginMethod {
   readonly method: ClientMethod;
   /** name of the ident map of an HBA line; null: names must be equal */
   readonly map: string | null;
-  /** of an HBA line for ldap */
+  /** of an HBA line with method ldap */
   readonly options: ReadonlyMap<string, string> | null;
 }
 
@@ -22,7 +22,7 @@ const compiled = new WeakMap<Config, Hba>();
 
 /**
  * The method of auth_type, or of the HBA line for this client. Null: no line matches.
- * @param entry the entry of [databases] that the name of its database stands for
+ * @param entry the entry of [databases] that the requested database name stands for
  */
 export function loginMethod(client: Client, entry: string): LoginMethod | null {
   const { config } = client.context;

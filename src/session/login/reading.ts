@@ -1,4 +1,4 @@
-/** The socket of a client: how it is read before the login and by the relay, how it is encrypted, and how it ends. */
+/** The socket of a client: reading it before the login and in the relay, encrypting it, ending it. */
 import { TLSSocket } from 'node:tls';
 import { tlsProblem, type ClientTls } from '../../auth/tls.ts';
 import { moveToSharedRead } from '../../platform/shared-read.ts';
@@ -11,7 +11,7 @@ export function listen(client: Client): void {
   watchSocket(client);
 }
 
-/** The relay begins: a plain connection is read in the cheapest way that there is. */
+/** The relay begins: a plain connection is read in the cheapest way. */
 export function readFast(client: Client): void {
   if (client.connection.tls !== '') return;
   const moved = moveToSharedRead(client.socket, client.onData);
@@ -22,7 +22,7 @@ export function readFast(client: Client): void {
 
 /**
  * Encrypts the connection from here on.
- * @param first bytes that were read already (direct TLS)
+ * @param first bytes that were already read (direct TLS)
  */
 export function encrypt(client: Client, tls: ClientTls, first: Buffer): void {
   const plain = client.socket;
@@ -31,7 +31,7 @@ export function encrypt(client: Client, tls: ClientTls, first: Buffer): void {
   plain.removeAllListeners('close');
   plain.removeAllListeners('drain');
   if (first.length > 0) {
-    // flowing without a listener, it would lose them
+    // a flowing socket without a listener would lose them
     plain.pause();
     plain.unshift(first);
   }
@@ -62,7 +62,7 @@ function watchSocket(client: Client): void {
   socket.on('close', () => client.close('client unexpected eof'));
 }
 
-/** Ends a connection that could not be encrypted. The client cannot be told: the reason is in the log only. */
+/** Ends a connection that could not be encrypted. The client can't be told: only the log has the reason. */
 function refuseHandshake(client: Client, reason: string): void {
   if (client.isClosed) return;
   client.context.log.warn(

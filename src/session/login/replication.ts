@@ -1,13 +1,13 @@
 /**
  * Replication connections ("Streaming Replication Protocol"). The server is in a special mode from its login on, so each
- * client gets a server of its own, which is closed after it. It counts in the limits of its pool, and is pooled by session
- * whatever pool_mode says.
+ * client gets a server of its own, which is closed after it. The server counts in the limits of its pool, and is pooled by
+ * session whatever pool_mode says.
  */
 import type { DedicatedWaiter } from '../../pool/waiter.ts';
 import type { LoggedInClient } from '../client.ts';
 import { welcome } from './welcome.ts';
 
-/** The client waits for its server, and is welcomed with it. */
+/** The client waits for its server, and is welcomed once it has it. */
 export function enterReplication(client: LoggedInClient): void {
   const { pool, database } = client;
   const began = performance.now();

@@ -1,4 +1,4 @@
-/** The StartupMessage of a client: who it is, the version of the protocol, and the settings that it asks for. */
+/** The StartupMessage of a client: user and database, protocol version, and requested settings. */
 import { cutName } from '../../pool/names.ts';
 import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import { negotiateProtocolVersion } from '../../wire/messages.ts';
@@ -10,7 +10,7 @@ import type { Replication } from '../state/login.ts';
 /** pgbouncer's MAX_USERNAME, which counts the terminator; PostgreSQL's own names end at 63 bytes */
 const MAX_USER_BYTES = 128;
 
-/** Takes everything that the message says. False: the client was refused. */
+/** Takes everything in the message. False: the client was refused. */
 export function takeStartupMessage(
   client: Client,
   minor: number,
@@ -42,14 +42,14 @@ function identify(client: Client, parameters: ReadonlyMap<string, string>): bool
 }
 
 /**
- * Cuts names to PostgreSQL's limit before anything is looked up by them: a longer name reaches the same database or role,
- * so the same settings must apply. Configured names, and those of the parts of a cluster, stay as they are.
+ * Cuts names to PostgreSQL's limit before anything is looked up by them: a longer name reaches the same database or role, so
+ * the same settings must apply. Configured names, and names of the parts of a cluster, are not cut.
  */
 function cutNames(client: Client): void {
   const { config, directory } = client.context;
   const { user, databaseName } = client;
   const isUserKnown = config.userlist.has(user) || config.users.has(user);
-  // no server is sent an alias or the name of a node
+  // servers never see an alias or the name of a node
   const isDatabaseKnown = directory.isKnown(databaseName);
   client.identify(isUserKnown ? user : cutName(user), isDatabaseKnown ? databaseName : cutName(databaseName));
   if (client.user === user && client.databaseName === databaseName) return;
@@ -76,7 +76,7 @@ function takeReplication(client: Client, value: string | undefined): boolean {
   return true;
 }
 
-/** Reads a boolean as PostgreSQL does, or `database`. Null: it is neither. */
+/** Reads a boolean as PostgreSQL does, or `database`. Null: neither. */
 function replicationKind(value: string): Replication | null {
   if (value === 'database') return 'logical';
   if (/^(on|t|tr|tru|true|y|ye|yes|1)$/i.test(value)) return 'physical';
@@ -120,7 +120,7 @@ function takeOptions(client: Client, text: string): boolean {
   return true;
 }
 
-/** The value of the parameter is in the log only. */
+/** Only the log shows the parameter's value. */
 function refuseParameter(client: Client, error: ClientError, value: string): false {
   client.context.log.warn({ client: client.id }, `${client.label} ${error.message}=${value}`);
   return refuse(client, error.message, error);

@@ -64,11 +64,11 @@ function handle(client: Client, packet: StartupPacket, rest: Buffer): void {
 
 function handleEncryptionRequest(client: Client, kind: 'ssl' | 'gss', rest: Buffer): void {
   const name = kind === 'ssl' ? 'SSL' : 'GSSAPI encryption';
-  // Bytes after an encryption request could have been inserted by a man in the middle (CVE-2021-3935).
+  // A man in the middle could have inserted bytes that arrive together with an encryption request (CVE-2021-3935).
   if (rest.length > 0 && !isTerminate(rest))
     return refuse(client, `received unencrypted data after ${name} request`);
   if (rest.length > 0) return client.close(LEFT);
-  // otherwise a client could ask without end, and read none of the answers
+  // otherwise a client could ask without end, and never read the answers
   if (!client.login.askFor(kind)) return refuse(client, `second ${name} request`);
   const tls =
     kind === 'ssl' && !client.connection.isUnix && client.connection.tls === '' ? client.context.tls : null;

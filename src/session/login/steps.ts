@@ -1,4 +1,4 @@
-/** The steps of a login: the limits, the method, the secret, the dialogue of the method, and the entry. */
+/** The steps of a login: the limits, the method, the secret, the method's dialogue, and admission. */
 import { asksNothing, type ClientMethod } from '../../auth/client-auth.ts';
 import type { Database } from '../../pool/database.ts';
 import { clientErrors } from '../../wire/errors.ts';
@@ -34,7 +34,7 @@ async function run(client: Client): Promise<void> {
   const found = await secretOf(client, database, login.method);
   if (found === null || !(await authenticate(client, login, found)) || isClosed(client)) return;
   if (client.isConsole) return context.enterConsole(client);
-  // only an authenticated client is told whether a database exists
+  // only an authenticated client learns whether a database exists
   if (database === null) return refuseDatabase(client);
   admit(client, database, found);
 }

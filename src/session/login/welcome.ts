@@ -1,4 +1,4 @@
-/** The end of a login: what a client is told before its first query. */
+/** The end of a login: the messages that a client gets before its first query. */
 import type { Welcome } from '../../pool/login.ts';
 import {
   AUTHENTICATION_OK,
@@ -21,7 +21,7 @@ const RELAY: Reader = { onBytes: relayClientBytes, resume: resumeClient };
 
 /**
  * Sends AuthenticationOk, settings, the cancel key and the first ReadyForQuery.
- * @param settings a ParameterStatus message for each
+ * @param settings one ParameterStatus message each
  * @param notice text of a NoticeResponse; '': none
  */
 export function greet(client: Client, settings: readonly Buffer[], notice = ''): void {
@@ -34,7 +34,7 @@ export function greet(client: Client, settings: readonly Buffer[], notice = ''):
 }
 
 /**
- * Welcomes the client of a database, and hands it over to the relay with the bytes that it has sent ahead.
+ * Welcomes the client of a database, and hands it over to the relay with the bytes that it sent ahead.
  * @param own the settings of the pool's servers
  */
 export function welcome(client: LoggedInClient, own: Welcome): void {

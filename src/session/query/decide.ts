@@ -1,7 +1,7 @@
 /**
- * Asks the user functions about a text: those of the database that the client logged in to, then those of the database that
- * it is in. While they are asked the message is held; their answer is kept in `client.question`, and the message goes through
- * the steps of a query again.
+ * Asks the user functions about a text: first those of the database that the client logged in to, then those of the database
+ * that it is in. The message is held meanwhile. `client.question` keeps the answer, and the message goes through the steps of
+ * a query again.
  */
 import { BLANK_CONTEXT } from '../../../sandbox/context.ts';
 import type { ClientContext } from '../../../sandbox/crossing.ts';
@@ -16,12 +16,12 @@ import type { Asked } from '../state/question.ts';
 import { lengthOver, shown } from './text.ts';
 import type { Judged } from '../state/approval.ts';
 
-/** A decision that lets the text pass. */
+/** A decision that passes the text unchanged. */
 export type Go = Extract<Decision, { kind: 'go' }>;
 
 /**
  * The decision at the database that the client logged in to.
- * @returns null: there are no functions at all; Handled: they are being asked
+ * @returns null: no functions apply; Handled: the functions are being asked
  */
 export function decideAtOrigin(client: LoggedInClient, judged: Judged): Decision | Handled | null {
   const { question } = client;
@@ -35,8 +35,8 @@ export function decideAtOrigin(client: LoggedInClient, judged: Judged): Decision
 }
 
 /**
- * The decision at the database that the client is in, about the text that the origin's functions have made.
- * @returns null: there are no other functions than the origin's; Handled: they are being asked
+ * The decision at the database that the client is in, about the text as the origin's functions rewrote it.
+ * @returns null: only the origin's functions apply; Handled: the functions are being asked
  */
 export function decideAtTarget(
   client: LoggedInClient,
@@ -60,8 +60,8 @@ export function decideAtTarget(
 }
 
 /**
- * Bytes of the text of a Query or Parse that is over user_function_max_query: the functions never see it.
- * @returns 0: the text is not longer, or has not arrived in full, or there are no functions
+ * Bytes of the text of a Query or Parse that is over user_function_max_query, so that the functions never see it.
+ * @returns 0: the text is within the limit, or has not arrived whole, or no functions apply
  */
 export function tooLongForFunctions(
   client: LoggedInClient,
@@ -79,7 +79,7 @@ function tooLongForTarget(client: LoggedInClient, target: Tenant, origin: Go, ju
   return length > target.maxQueryBytes ? length : 0;
 }
 
-/** @param entry of [databases] whose functions they are */
+/** @param entry the entry of [databases] whose functions are asked */
 function ask(client: LoggedInClient, tenant: Tenant, entry: string, text: Buffer | string | null): Handled {
   if (text === null) {
     const reason = 'bad packet: query without end';
@@ -122,14 +122,14 @@ function contextOf(client: LoggedInClient, tenant: Tenant, entry: string): Clien
 /** The functions have answered: the held message goes through the steps again. */
 export function decided(client: LoggedInClient, asked: Asked, decision: Decision): void {
   if (client.isClosed || !client.question.answer(asked)) return;
-  // its server has failed since: another message may be the first one now
+  // its server has failed since: the first held message may be another one now
   if (client.loss.awaitsVerdict) return;
   client.question.note(asked, decision);
   client.gate.open('decision');
   client.resume();
 }
 
-/** Whether functions that can't judge this kind of message apply where the client is, or where it logged in. */
+/** Whether the functions where the client is, or where it logged in, include any that can't judge this kind of message. */
 export function isPastFunctions(client: Client, what: Unjudged): boolean {
   const { functions } = client.context;
   const bars = (entry: string): boolean =>

@@ -12,11 +12,11 @@ import { route } from './route.ts';
 
 /**
  * Judges a text. The functions of the database that the client logged in to may move the client. Then the functions of the
- * database that it is in judge the text that the first ones have made. They can't move it on, so that two databases never
+ * database that it is in judge the text as the first ones rewrote it. They can't move the client on, so two databases never
  * send it round in circles.
  * @param stays the text was routed before, and is only judged
- * @returns an approval if the client is where the text is to go, and linked if there are functions; otherwise the outcome for
- *   the message
+ * @returns an approval if the client is where the text belongs, and linked if there are functions; otherwise the outcome for
+ * the message
  */
 export function judge(
   client: LoggedInClient,
@@ -38,7 +38,7 @@ export function judge(
   const target = decideAtTarget(client, origin, judged);
   if (typeof target === 'number') return target;
   if (target !== null && target.kind !== 'go') return refuse(client, type, target);
-  // link: only after that is the decision used up, because a message that waits for a server comes back here
+  // link: the decision is used up only after this step, because a message that waits for a server comes back here
   if (link(client) === null) return Handled.Later;
   const { originGeneration, targetGeneration } = client.question.take();
   return { query: target?.query ?? origin.query, originGeneration, targetGeneration };

@@ -1,15 +1,17 @@
-/** Which user functions judge the queries of a client. They are looked up for each query: a file may appear or go at any time. */
+/**
+ * The user functions that judge a client's queries. They are looked up for each query: a file may appear or go at any time.
+ */
 import type { Tenant } from '../../functions/functions.ts';
 import type { LoggedInClient } from '../client.ts';
 
-/** Those of the database that the client logged in to, whichever it has been moved to since; null: there are none. */
+/** The functions of the database that the client logged in to, wherever it has been moved since; null: none. */
 export function ownFunctions(client: LoggedInClient): Tenant | null {
   return client.replication === 'none' ? client.context.functions.tenantOf(client.entry) : null;
 }
 
 /**
- * Those of the database that the client was moved to, which judge the queries of all its clients. Null: the client is where
- * it logged in, or there are none, or they are the client's own.
+ * The functions of the database that the client was moved to, which judge the queries of all its clients. Null: the client is
+ * where it logged in, or that database has no functions or the client's own.
  */
 export function targetFunctions(client: LoggedInClient): Tenant | null {
   const { entry } = client.database;
@@ -18,7 +20,7 @@ export function targetFunctions(client: LoggedInClient): Tenant | null {
   return tenant === ownFunctions(client) ? null : tenant;
 }
 
-/** There are functions that must be asked about the client's queries. */
+/** Functions apply that must be asked about the client's queries. */
 export function isJudged(client: LoggedInClient): boolean {
   return ownFunctions(client) !== null || targetFunctions(client) !== null;
 }

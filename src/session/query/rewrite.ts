@@ -1,9 +1,9 @@
-/** Puts the text that user functions want into a message. */
+/** Puts the text of a rewrite into a message. */
 import { message } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 
-/** The comment that pgbouncer-fast-switchover puts before each query that it rewrote (tag_rewritten in rewrite_query.c). */
+/** The comment that pgbouncer-fast-switchover puts before each rewritten query (tag_rewritten in rewrite_query.c). */
 const REWRITTEN_TAG = `/* rewritten: pid=${String(process.pid).padStart(5, '0')} */ `;
 
 /**

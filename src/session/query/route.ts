@@ -8,11 +8,11 @@ import { waitForAnswers } from '../send/wait.ts';
 import { answerError } from '../send/reject.ts';
 
 /**
- * A move inside a transaction or pipeline would break it: it is refused, and routing_in_transaction says whether the client
- * is told. Messages that were sent before and end by themselves, with a Sync or as a Query, are waited for: only after them
- * is it known whether a transaction is open.
- * @param type of the message that is held
- * @param dbkey name of the database; null: it stays
+ * Moving a client inside a transaction or pipeline would break it. Such a move is refused, and routing_in_transaction says
+ * whether the client is told. Earlier messages that end by themselves, with a Sync or as a Query, are waited for: only after
+ * them is it known whether a transaction is open.
+ * @param type of the held message
+ * @param dbkey name of the database; null: the client stays
  * @returns null: the message continues; otherwise its outcome
  */
 export function route(client: LoggedInClient, type: number, dbkey: string | null): Handled | null {

@@ -1,14 +1,14 @@
 /**
- * The text of a Query or Parse, as user functions see it. PostgreSQL takes it in the client's encoding. UTF-8 is decoded; any
- * other encoding, and bytes that are not UTF-8, are shown byte by byte (as Latin-1): ASCII stays readable, and every byte is
- * as it was when the text is sent on.
+ * The text of a Query or Parse, as user functions see it. PostgreSQL takes it in the client's encoding. UTF-8 is decoded. Any
+ * other encoding, and bytes that are not UTF-8, are shown byte by byte (as Latin-1): ASCII stays readable, and every byte
+ * survives the way to the server.
  */
 import { isUtf8 } from 'node:buffer';
 import { canonicalEncoding } from '../../wire/encodings.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 
-/** The bytes that a Parse may have after its text: the types of 65,535 parameters. */
+/** The most bytes that a Parse may have after its text: the types of 65,535 parameters. */
 const MAX_TYPES_BYTES = 2 + 65_535 * 4;
 
 /** The text of a Query or Parse; null: it has no end. */
@@ -19,10 +19,10 @@ export function textOf(type: number, bytes: Buffer): Buffer | null {
 }
 
 /**
- * Bytes of the text of a Query or Parse, if they are certain to be more than a limit.
+ * Bytes of the text of a Query or Parse, if they certainly exceed a limit.
  * @param size of the whole message
  * @param bytes the part that has arrived
- * @returns 0: the text is not longer, or its length is not known before all of the message has arrived
+ * @returns 0: the text is within the limit, or its length is not known before the whole message has arrived
  */
 export function lengthOver(limit: number, type: number, size: number, bytes: Buffer): number {
   let length = size - HEADER_BYTES - 1;
@@ -34,18 +34,18 @@ export function lengthOver(limit: number, type: number, size: number, bytes: Buf
   return length > limit ? length : 0;
 }
 
-/** The text as user functions see it; `client.question` keeps whether these are bytes. */
+/** The text as user functions see it; `client.question` records whether these are bytes. */
 export function shown(client: LoggedInClient, text: Buffer): string {
   const isInBytes = !(isUtf8Client(client) && isUtf8(text));
   client.question.showInBytes(isInBytes);
   return text.toString(isInBytes ? 'latin1' : 'utf8', 0, text.length);
 }
 
-/** Whether servers read the client's text as UTF-8. With SQL_ASCII they read it in their own encoding. */
+/** Whether servers read the client's text as UTF-8. With SQL_ASCII they read it in the database's encoding. */
 function isUtf8Client({ settings, pool }: LoggedInClient): boolean {
   const welcome = pool.welcome;
   const given = settings.clientEncoding ?? welcome?.get('client_encoding') ?? 'UTF8';
-  // in the client's own spelling, before it has had a server
+  // before the first server, in the client's own spelling
   const encoding = given === 'UTF8' ? given : canonicalEncoding(given);
   return encoding === 'UTF8' || (encoding === 'SQL_ASCII' && welcome?.get('server_encoding') === 'UTF8');
 }

@@ -1,6 +1,6 @@
 /**
- * The hot path from client to server. Headers are looked at, bodies are passed on as they come. A message is held only while
- * the gate is closed or halted, and is collected only if it must be looked at whole.
+ * The hot path from client to server. Headers are looked at, and bodies are passed on as they arrive. A message is held only
+ * while the gate is closed or halted, and is collected only if it must be looked at whole.
  */
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { FLUSH } from '../../wire/messages.ts';
@@ -12,8 +12,8 @@ import { Handled } from '../state/handled.ts';
 import { refuse, refuseType } from '../send/refusal.ts';
 
 /**
- * Answers that a client may be ahead of its server. More are not asked for before some have come: each takes memory here, and
- * the ones that the proxy itself gives cost no server anything, so that nothing else would limit them.
+ * How many unanswered messages a client may have. At this number the proxy stops taking more until some are answered: each
+ * takes memory here, and those that the proxy itself answers cost no server anything, so nothing else would limit them.
  */
 const MAX_AHEAD = 16 * 1024;
 
@@ -33,14 +33,14 @@ export function relayClientBytes(client: LoggedInClient, chunk: Buffer): void {
   client.flush();
 }
 
-/** Nothing of the client's is open, outstanding or held: its next byte begins a transaction. */
+/** Nothing is open, outstanding or held for the client: its next byte begins a transaction. */
 function isBetweenTransactions(client: LoggedInClient): boolean {
   return client.gate.isOpen && client.intake.isEmpty && !client.inTransaction;
 }
 
 /**
- * The client waits until its server has caught up. The server may keep its answers back until a Sync or Flush, and the
- * client's Sync may be among the messages that are not read now.
+ * The client waits until its server has caught up. The server may keep its answers back until a Sync or Flush, which may be
+ * among the client's unread messages.
  */
 function haltAhead(client: LoggedInClient): void {
   // not in the middle of a message
@@ -50,15 +50,15 @@ function haltAhead(client: LoggedInClient): void {
   client.socket.pause();
 }
 
-/** The server has answered something: the client goes on if it has caught up. */
+/** The server has answered something: the client continues if the server has caught up. */
 export function resumeAhead(client: LoggedInClient): void {
   if (client.outstanding.size > MAX_AHEAD / 2) return;
-  // or else it goes on when its answers have left
+  // otherwise it continues when its answers have left
   if (client.replies.isUnsent) client.gate.halt('unsent');
   else client.goOn();
 }
 
-/** The gate has opened: goes on with the messages that the client has sent meanwhile. */
+/** The gate has opened: continues with the messages that the client has sent meanwhile. */
 export function resumeClient(client: LoggedInClient): void {
   const { gate, intake } = client;
   if (!gate.isOpen || client.isClosed) return;
@@ -69,13 +69,13 @@ export function resumeClient(client: LoggedInClient): void {
   if (held.length > 0) pump(client, held);
   if (client.outstanding.size > MAX_AHEAD) haltAhead(client);
   client.flush();
-  // as much as before may be held again: the client is read when there is room
+  // held bytes may again reach the limit: the client is read when there is room
   if (intake.readAgain()) client.readOn();
 }
 
 /**
  * Looks at the messages in these bytes, one after the other, until one has to wait. `run` is the beginning of the bytes that
- * were looked at and are passed on as they came; they are put together as far as possible.
+ * have been looked at and are passed on unchanged; runs are made as long as possible.
  */
 function pump(client: LoggedInClient, arrived: Buffer): void {
   const { intake } = client;
@@ -88,7 +88,8 @@ function pump(client: LoggedInClient, arrived: Buffer): void {
     run = passBody(client, chunk, at);
     if (client.isClosed) return;
   }
-  // The ledger is looked at between messages only: a client whose chunks all end within one would never be halted.
+  // The ledger is checked between messages only. Otherwise a client whose chunks all end inside a message would never be
+  // halted.
   while (at < chunk.length && client.outstanding.size <= MAX_AHEAD) {
     const size = frameSize(chunk, at, largest);
     if (size === INCOMPLETE) break;
@@ -96,7 +97,7 @@ function pump(client: LoggedInClient, arrived: Buffer): void {
     const type = chunk[at]!;
     let handled = classify(client, type, size, chunk, at);
     if (handled === Handled.Inspect) {
-      // bytes that the handler sends come after the messages before
+      // bytes that the handler sends must follow the earlier messages
       if (at > run) client.forward(chunk.subarray(run, at));
       run = at;
       handled = inspect(client, type, size, chunk.subarray(at, at + size));
@@ -105,7 +106,7 @@ function pump(client: LoggedInClient, arrived: Buffer): void {
     }
     if (handled === Handled.Later) break;
     if (handled === Handled.Unknown) return refuseUnknown(client, chunk, run, at);
-    // a decision is about this message, whatever has become of it, and about none after it
+    // a decision is about this message, whatever happened to it, and about none after it
     client.question.drop();
     const here = Math.min(size, chunk.length - at);
     if (handled !== Handled.Forward) {
@@ -114,7 +115,7 @@ function pump(client: LoggedInClient, arrived: Buffer): void {
     }
     at += here;
     intake.beginBody(size - here, handled === Handled.Forward || handled === Handled.ForwardRest);
-    // halted: the answer that the message got from the proxy has not left
+    // halted: the proxy's own answer to this message has not left
     if (client.isClosed || client.gate.isHalted) break;
   }
   if (client.isClosed) return;
@@ -122,18 +123,18 @@ function pump(client: LoggedInClient, arrived: Buffer): void {
   if (at < chunk.length) intake.putBack(chunk.subarray(at));
 }
 
-/** The first bytes belong to the body of a message that has begun before. @returns where the run begins */
+/** The first bytes belong to the body of an earlier message. @returns where the run begins */
 function passBody(client: LoggedInClient, chunk: Buffer, length: number): number {
   if (!client.intake.isBodyForwarded || client.server === null) return length;
   if (client.intake.bodyLeft > 0 || !client.outstanding.empty) return 0;
-  // the server has answered already (a COPY that failed), and kept its link for these bytes
+  // the server has already answered (a COPY that failed), and kept its link for these bytes
   client.forward(chunk.subarray(0, length));
   client.flush();
   unlinkIfDone(client);
   return length;
 }
 
-/** The messages before one that ends the connection are sent, as if it had come later. */
+/** Sends the messages before one that ends the connection, as if that one had arrived later. */
 function sendBefore(client: LoggedInClient, chunk: Buffer, run: number, at: number): void {
   if (at > run) client.forward(chunk.subarray(run, at));
   client.flush();

@@ -1,5 +1,5 @@
 /**
- * The fate of one message of a client. `classify` decides by the type, for the messages that are only passed on; `inspect`
+ * The outcome for one message of a client. `classify` decides by the type, for messages that are only passed on; `inspect`
  * looks into the others.
  */
 import { clientErrors } from '../../wire/errors.ts';
@@ -22,13 +22,13 @@ import { answerError, answerReady } from '../send/reject.ts';
 import { isKept } from '../state/unnamed.ts';
 import { useStatement } from '../statements/use.ts';
 
-/** Bytes of a Bind, Describe or Close in which its names must end. */
+/** The names in a Bind, Describe or Close must end within this many bytes. */
 const NAMES_BYTES = 16 * 1024;
 
-/** The byte by which Describe and Close say that they mean a portal. Portals exist on one server only. */
+/** The byte in Describe and Close that means a portal. Portals exist on one server only. */
 const PORTAL = 0x50;
 
-/** The outcome for a message by its type, where the type decides. A message that is passed on is entered in the ledger. */
+/** The outcome for a message by its type, where the type decides. Enters a message that is passed on in the ledger. */
 export function classify(
   client: LoggedInClient,
   type: number,
@@ -59,10 +59,10 @@ export function classify(
     case Frontend.Sync:
       return forwardRequest(client, Request.Sync);
     case Frontend.Flush:
-      // without a link, nothing has been sent that could be flushed
+      // without a link, there is nothing to flush
       return client.server === null ? Handled.Discard : Handled.Forward;
     case Frontend.CopyData:
-      // without a link, the server has given up on this copy already, and the rest of it is still arriving
+      // without a link, the server has already given up this copy, and the rest of its data is still arriving
       return client.server === null ? Handled.Discard : Handled.Forward;
     case Frontend.CopyDone:
     case Frontend.CopyFail:
@@ -76,7 +76,9 @@ export function classify(
   }
 }
 
-/** The proxy has answered an error: only a Sync ends the pipeline, unless there is something else to be told first. */
+/**
+ * The proxy has answered with an error: only a Sync ends the pipeline, unless the client must be told something else first.
+ */
 function classifySkipped(client: LoggedInClient, type: number): Handled {
   const matters = type === Frontend.Sync || type === Frontend.Terminate || client.loss.transaction !== null;
   return matters ? Handled.Inspect : Handled.Discard;
@@ -90,7 +92,7 @@ function classifyQuery(client: LoggedInClient, size: number, chunk: Buffer, at: 
   return forwardRequest(client, Request.Query);
 }
 
-/** Where statements can be tracked, a named one goes by its name, and an unnamed one is kept. */
+/** Where statements can be tracked, a named one is found by its name, and an unnamed one is kept. */
 function classifyParse(client: LoggedInClient, size: number, chunk: Buffer, at: number): Handled {
   if (isJudged(client)) return Handled.Inspect;
   if (!mayBeTracked(client)) return forwardRequest(client, Request.Parse);
@@ -104,7 +106,8 @@ function classifyParse(client: LoggedInClient, size: number, chunk: Buffer, at: 
 
 function classifyBind(client: LoggedInClient, chunk: Buffer, at: number): Handled {
   const mustAsk = isJudged(client);
-  // Neither the portal nor the statement has a name: there is nothing to rename. (Bytes that have not come do not match.)
+  // Neither the portal nor the statement has a name, so there is nothing to rename. (Bytes that have not arrived do not
+  // match.)
   const isPlain =
     chunk[at + HEADER_BYTES] === 0 &&
     chunk[at + HEADER_BYTES + 1] === 0 &&
@@ -114,7 +117,7 @@ function classifyBind(client: LoggedInClient, chunk: Buffer, at: number): Handle
   return mustLook ? Handled.Inspect : forwardRequest(client, Request.Bind);
 }
 
-/** The outcome for a message whose content matters. @param bytes of it that have arrived */
+/** The outcome for a message whose content matters. @param bytes the part of it that has arrived */
 export function inspect(client: LoggedInClient, type: number, size: number, bytes: Buffer): Handled {
   const whole = bytes.length === size;
   const { transaction: lost } = client.loss;
@@ -122,7 +125,7 @@ export function inspect(client: LoggedInClient, type: number, size: number, byte
     return tellLostTransaction(client, type, lost);
   switch (type) {
     case Frontend.Terminate:
-      // everything that the client has asked for before is done, as if it had waited
+      // all earlier requests of the client are done, as if the message had waited
       client.flush();
       client.close('client close request');
       return Handled.Later;
@@ -148,7 +151,7 @@ export function inspect(client: LoggedInClient, type: number, size: number, byte
   }
 }
 
-/** The Sync after an error that the proxy itself answered. */
+/** The Sync after an error that the proxy itself sent. */
 function endSkipping(client: LoggedInClient): Handled {
   client.intake.endSkip();
   if (client.server !== null && client.outstanding.busy) {

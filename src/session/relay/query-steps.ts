@@ -1,11 +1,9 @@
 /**
  * The steps of one Query or Parse:
- *
- *     lost? -> allowed? -> too large? -> decide -> route -> decide again -> link -> rewrite -> track -> send
- *
+ * lost? -> allowed? -> too large? -> decide -> route -> decide again -> link -> rewrite -> track -> send
  * The relay takes the first step, for every kind of message (client-messages.ts). Each step lets the message continue or
- * returns its outcome. A message that must wait, for user functions, for a server or for the answers to earlier messages, is
- * held and goes through all the steps again: `client.question` keeps the decisions.
+ * returns its outcome. A message that must wait, for user functions, a server or the answers to earlier messages, is held and
+ * goes through all the steps again; `client.question` keeps the decisions.
  */
 import { mayDeallocate } from '../../sql/deallocate.ts';
 import { clientErrors } from '../../wire/errors.ts';
@@ -47,22 +45,22 @@ export function takeQuery(client: LoggedInClient, type: number, size: number, by
     : sendQuery(client, bytes, rewritten);
 }
 
-/** Whether the client must not send such a message, and is being disconnected. */
+/** Whether the client must not send such a message. If so, it is being disconnected. */
 function isBarred(client: LoggedInClient, type: number): boolean {
   if (type === Frontend.Query && client.context.config.settings.disable_pqexec) {
     client.close('PQexec disallowed', clientErrors.pqexecDisallowed());
     return true;
   }
   if (client.replication === 'none' || !isPastFunctions(client, 'replication')) return false;
-  // functions apply that did not when it logged in
+  // functions apply that did not exist when the client logged in
   const error = clientErrors.replicationRefused(client.entry);
   client.close(error.message, error);
   return true;
 }
 
 /**
- * Whether a message can only be handled whole, because its text is judged, or kept, or may be DEALLOCATE. Others, and those
- * that are too large to be judged, pass in pieces.
+ * Whether a message can only be handled whole, because its text is judged or kept, or may be DEALLOCATE. Other messages, and
+ * those that are too large to be judged, pass in pieces.
  */
 function needsAll(
   client: LoggedInClient,
@@ -77,7 +75,7 @@ function needsAll(
   return mayBeTracked(client) && (isKept(size) || (bytes[HEADER_BYTES] !== 0 && isTracked(client)));
 }
 
-/** @param rewritten the message that the server is to get; null: the same */
+/** @param rewritten the message for the server; null: the same */
 function sendQuery(client: LoggedInClient, bytes: Buffer, rewritten: Buffer | null): Handled {
   const freed = deallocate(client, rewritten ?? bytes);
   if (freed !== null) return freed;

@@ -1,6 +1,6 @@
 /**
- * The hot path from server to client. Headers are looked at, bodies are passed on as they come: rows and copied data in one
- * piece for each read.
+ * The hot path from server to client. Headers are looked at, and bodies are passed on as they arrive: rows and copied data in
+ * one piece per read.
  */
 import { parseParameterStatus } from '../../wire/messages.ts';
 import { clientErrors } from '../../wire/errors.ts';
@@ -16,7 +16,7 @@ import { retireStale } from '../statements/result-shape.ts';
 import { resumeAhead } from './client-bytes.ts';
 import { takeError } from '../resend/server-error.ts';
 
-/** The severity field of a notice that is more than one, untranslated. */
+/** The untranslated severity field of a notice that is more than a notice. */
 const WARNING = Buffer.from('VWARNING\0');
 /**
  * Where a cluster is watched, messages up to this size are sent to the client in one piece: if the server died in the middle
@@ -24,12 +24,12 @@ const WARNING = Buffer.from('VWARNING\0');
  */
 const WHOLE_BYTES = 64 * 1024;
 const READY_BYTES = HEADER_BYTES + 1;
-/** Longest setting or notice that is collected to be looked at whole; PostgreSQL's are far shorter. */
+/** Longest setting or notice that is collected whole; PostgreSQL's are far shorter. */
 const MAX_CARRY = 1 << 20;
 
 /**
- * Bytes have come from the server. `run` is the beginning of the bytes that were looked at and are passed on as they came;
- * they are put together as far as possible.
+ * Bytes have arrived from the server. `run` is the beginning of the bytes that have been looked at and are passed on
+ * unchanged; runs are made as long as possible.
  */
 export function relayServerBytes(client: LoggedInClient, server: Server, received: Buffer): void {
   const { outstanding, replies, transcript } = client;
@@ -87,7 +87,7 @@ export function relayServerBytes(client: LoggedInClient, server: Server, receive
     }
     at += here;
     replies.beginBody(size - here, isForwarded);
-    // answers of the proxy's own come in their turn, after the whole of this message
+    // the proxy's own answers take their turn after the whole of this message
     if (here === size) run = sendDue(client, chunk, run, at, isBorrowed);
   }
   if (at > run) client.send(chunk.subarray(run, at), isBorrowed);
@@ -97,7 +97,7 @@ export function relayServerBytes(client: LoggedInClient, server: Server, receive
   resumeAwaiting(client);
 }
 
-/** Sends the answers of the proxy's own that are due. @returns where the run begins after them */
+/** Sends the proxy's own answers that are due. @returns where the run begins after them */
 function sendDue(
   client: LoggedInClient,
   chunk: Buffer,
@@ -115,7 +115,10 @@ function sendDue(
   return start;
 }
 
-/** A message that has not come whole is kept until it has: its content is looked at, or it must not be sent in two pieces. */
+/**
+ * A message that has not arrived whole is kept until it has, because its content is looked at, or because it must not be sent
+ * in two pieces.
+ */
 function mustBeWhole(client: LoggedInClient, type: number, size: number, isWatched: boolean): boolean {
   switch (type) {
     case Backend.ReadyForQuery:
@@ -176,14 +179,14 @@ function noteCommand(client: LoggedInClient, tag: CommandTag): void {
   else if (endsTransaction(tag)) client.transcript.noteTransactionEnd();
 }
 
-/** A RowDescription or NoData that somebody is to be told of. One whose rest is still to come is too long for that. */
+/** A RowDescription or NoData that an effect in the ledger waits for. If its rest has not arrived, it is too long for that. */
 function tellDescribed(client: LoggedInClient, chunk: Buffer, at: number, size: number): void {
   const effect = client.outstanding.takeDescribed();
   if (effect !== null && size <= chunk.length - at)
     effect.described?.(chunk.subarray(at + HEADER_BYTES, at + size));
 }
 
-/** @param error as much of the ErrorResponse as has come */
+/** @param error the part of the ErrorResponse that has arrived */
 function noteError(client: LoggedInClient, reply: Reply, error: Buffer): Reply {
   const { outstanding } = client;
   if (outstanding.lostParse) client.statements.unnamed.lost();
@@ -192,7 +195,7 @@ function noteError(client: LoggedInClient, reply: Reply, error: Buffer): Reply {
   return other === null ? reply : outstanding.replaceError(other);
 }
 
-/** False: the client knows the setting already, from another server. */
+/** False: the client already knows the setting, from another server. */
 function noteParameter(client: LoggedInClient, server: Server, payload: Buffer): boolean {
   const parameter = parseParameterStatus(payload);
   if (parameter === null) return true;
@@ -214,7 +217,7 @@ function endQuery(client: LoggedInClient, status: number): void {
   client.clock.endTransaction(now, isNext, stats);
 }
 
-/** Goes on with messages that wait for the answers to everything before them. During a COPY from the client there are none. */
+/** Continues with messages that wait for all earlier answers. During a COPY from the client there are none. */
 function resumeAwaiting(client: LoggedInClient): void {
   if (client.gate.isAhead && !client.isClosed) resumeAhead(client);
   if (client.gate.reason !== 'answers' || client.isClosed) return;
@@ -223,7 +226,7 @@ function resumeAwaiting(client: LoggedInClient): void {
   client.resume();
 }
 
-/** Instead of the ReadyForQuery that would tell the client that its transaction is open. */
+/** Replaces the ReadyForQuery that would tell the client that its transaction is open. */
 function refuseTransaction(client: LoggedInClient): void {
   const error = clientErrors.statementPoolingTransaction();
   client.close(error.message, error, error.message);

@@ -1,6 +1,6 @@
 /**
- * The fate of the messages that a client has sent to a server that vanished without an error: which are answered
- * with which error, and which are sent to the next writer. No side effects.
+ * The messages that a client has sent to a server that vanished without an error: which are answered with which error, and
+ * which are resent to the next writer. No side effects.
  */
 import { ClientError, clientErrors } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
@@ -17,7 +17,7 @@ export interface Crash {
   readonly sendFailed: boolean;
   /** the end of the last message had not been sent to the server */
   readonly isCut: boolean;
-  /** switchover_retry allows a statement to be sent again */
+  /** switchover_retry allows resending */
   readonly mayRetry: boolean;
   readonly textOf: TextOf;
 }
@@ -27,7 +27,7 @@ export interface CrashPlan {
   readonly errors: readonly ClientError[];
   /** the answer to all other cycles, and to a transaction that is open */
   readonly otherError: ClientError;
-  /** the bytes that are sent again, up to the last one of the client; null: none */
+  /** the bytes that are resent, up to the client's last one; null: none */
   readonly again: Buffer | null;
 }
 
@@ -48,7 +48,7 @@ export function planAfterCrash(transcript: Transcript, outstanding: Outstanding,
   return { errors, otherError: unknown, again: null };
 }
 
-/** A plan for bytes that are all that the client has sent, and of which nothing is answered. */
+/** A plan for bytes that are all that the client has sent, none of them answered. */
 function planOf(
   bytes: Buffer,
   isRewritten: boolean,
@@ -60,22 +60,22 @@ function planOf(
   const cycles = cyclesOf(bytes);
   const { ends } = cycles;
   const isCutAtServer = cycles.isCut && isCut;
-  /** whole cycles that the server may have received */
+  /** cycles that the server may have received whole */
   const whole = readies - (isCutAtServer ? 1 : 0);
   if (whole < 0 || whole > ends.length) return { errors: [], otherError: unknown, again: null };
   const startOf = (cycle: number): number => (cycle === 0 ? 0 : (ends[cycle - 1] ?? bytes.length));
   const cycle = (at: number): Buffer => bytes.subarray(startOf(at), ends[at] ?? bytes.length);
-  // A server executes a message that has arrived in full, and commits it when a Sync follows.
+  // A server executes a message that has arrived whole, and commits it when a Sync follows.
   const mayMove = (at: number): boolean =>
     isQuery(cycle(at)) || startOf(at) === bytes.length || resendable(cycle(at), textOf) !== null;
-  /** the first cycle that is sent again */
+  /** the first cycle that is resent */
   let first = whole;
   const isOpenMovable = !unsynced || mayMove(whole);
   if (isOpenMovable && sendFailed && !unsynced && !isCutAtServer && whole > 0 && mayMove(whole - 1)) first--;
   const isHarmless =
     !isRewritten && isOpenMovable && isUncommitted(bytes.subarray(0, startOf(first)), textOf);
   if (isHarmless) first = 0;
-  // It is certain that nothing is left of the first messages if they changed nothing but their session.
+  // The first messages certainly left nothing behind if they changed nothing but their session.
   const harmless = isRewritten ? 0 : uncommittedBytes(bytes, textOf, false);
   const errors = ends.slice(0, first).map((end) => (end <= harmless ? lost : unknown));
   if (isOpenMovable && mayRetry && (first < readies || unsynced))

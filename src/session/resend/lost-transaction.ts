@@ -9,8 +9,8 @@ import { Handled } from '../state/handled.ts';
 import { textOf } from './resending.ts';
 
 /**
- * Whether the first message after the loss is the ROLLBACK of a transaction that had failed before. Its client knows that
- * the transaction is lost, and gets what it asks for.
+ * Whether the first message after the loss is the ROLLBACK of a transaction that had already failed. The client knows that the
+ * transaction is lost, and gets the answer that it expects.
  */
 export function rollsBackFailed(client: LoggedInClient, type: number, bytes: Buffer): boolean {
   if (!client.loss.hadFailed) return false;
@@ -21,7 +21,7 @@ export function rollsBackFailed(client: LoggedInClient, type: number, bytes: Buf
   return true;
 }
 
-/** The SQL text of a message that executes, or prepares to execute; null: there is none. */
+/** The SQL text of a message that executes it, or prepares its execution; null: none. */
 function executedText(client: LoggedInClient, type: number, bytes: Buffer): string | null {
   const second = bytes.indexOf(0, HEADER_BYTES) + 1;
   if (type === Frontend.Query) return bytes.toString('latin1', HEADER_BYTES, second - 1);

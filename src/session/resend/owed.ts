@@ -1,4 +1,4 @@
-/** How a client loses its server and keeps its connection: what it is told of the queries that wait for their end. */
+/** A client loses its server and keeps its connection: the errors for its unanswered queries. */
 import type { SessionWatch } from '../../pool/watch.ts';
 import type { Server } from '../../pool/server.ts';
 import type { ClientError } from '../../wire/errors.ts';
@@ -7,22 +7,22 @@ import { TxStatus } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { Request } from '../state/entry.ts';
 
-/** The answers that a client still waits for, after its server is gone. */
+/** The answers that a client still waits for, after the loss of its server. */
 export interface Owed {
   /** ReadyForQuery messages that are still to come */
   readonly readies: number;
-  /** messages are outstanding that no Sync has closed yet */
+  /** messages are outstanding that no Sync has closed */
   readonly isUnsynced: boolean;
   /** only Sync messages are outstanding, before which nothing was executed */
   readonly isSyncOnly: boolean;
-  /** the client knows of an error already, and its Sync is still to come */
+  /** the client already has an error, and its Sync is still to come */
   readonly isSkipping: boolean;
   readonly inTransaction: boolean;
-  /** the transaction that was open had failed before */
+  /** the open transaction had already failed */
   readonly hasFailed: boolean;
 }
 
-/** Takes the server away from its client, whose settings become those from before the transaction. */
+/** Takes the server away from its client, whose settings go back to those from before the transaction. */
 export function detach(client: LoggedInClient, server: Server, watch: SessionWatch): Owed {
   const { outstanding, transcript } = client;
   const owed: Owed = {
@@ -46,7 +46,9 @@ export function detach(client: LoggedInClient, server: Server, watch: SessionWat
   return owed;
 }
 
-/** Undoes the settings that the lost transaction has changed, and tells the client so, as a server would after a ROLLBACK. */
+/**
+ * Undoes the settings that the lost transaction changed, and reports them to the client, as a server would after a ROLLBACK.
+ */
 function rollBackSettings(client: LoggedInClient): void {
   const mayTell = client.state !== 'closed' && !client.replies.isCut;
   for (const [name, value] of client.settings.rollBack(client.pool.welcome, mayTell))
@@ -54,10 +56,10 @@ function rollBackSettings(client: LoggedInClient): void {
 }
 
 /**
- * Answers every query that waits for its end with an error. A client that waits for nothing, and has lost a transaction,
- * is told at its next message.
- * @param errors of the first queries, one each
- * @param otherError of all others
+ * Answers every unanswered query with an error. A client that waits for nothing, but has lost a transaction, gets the error at
+ * its next message.
+ * @param errors for the first queries, one each
+ * @param otherError for all others
  */
 export function tellLoss(
   client: LoggedInClient,
@@ -88,7 +90,7 @@ function repliesTo(owed: Owed, errors: readonly ClientError[], otherError: Clien
   const replies: Buffer[] = [];
   const ready = readyForQuery(TxStatus.Idle);
   for (let i = 0; i < owed.readies; i++) {
-    // nothing was executed before a Sync alone, so that nothing is lost
+    // nothing was executed before a lone Sync, so nothing is lost
     if (!owed.isSyncOnly || owed.inTransaction) replies.push(encode(errors[i] ?? otherError));
     replies.push(ready);
   }

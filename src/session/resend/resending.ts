@@ -1,15 +1,15 @@
-/** How bytes that a client has sent before are handled once more, for another server. */
+/** Bytes of a client are handled once more, for another server. */
 import type { LoggedInClient } from '../client.ts';
 import { parsedNames } from '../state/resendable.ts';
 
-/** Puts these bytes before the gate again: they are handled as if they had just arrived, once it opens. */
+/** Puts these bytes before the gate again: once it opens they are handled as if they had just arrived. */
 export function handleAgain(client: LoggedInClient, bytes: Buffer): void {
   client.intake.restart(bytes);
-  // the decision was about a message that comes later, or that is judged anew
+  // the decision was about a later message, or about one that will be judged again
   client.question.drop();
 }
 
-/** Drops the statements that these bytes create: their Parse is handled once more. */
+/** Drops the statements that these bytes create, because their Parse is handled once more. */
 export function forgetParsed(client: LoggedInClient, bytes: Buffer): void {
   for (const name of parsedNames(bytes)) client.statements.named.remove(name);
 }

@@ -1,6 +1,6 @@
 /**
- * A linked server reports that it shuts down or is no writer. The client of a watched database stays: its statement is sent
- * again if it provably had no effect, and otherwise the client is told what it has lost.
+ * A linked server reports that it shuts down or is not the writer. The client of a watched database stays: its statement is
+ * resent if it provably had no effect; otherwise the client gets an error about its loss.
  */
 import { isAlarm } from '../../pool/alarms.ts';
 import { runControl } from '../../pool/control.ts';
@@ -15,20 +15,20 @@ import { detach, tellLoss, type Owed } from './owed.ts';
 import { forgetParsed, handleAgain, textOf } from './resending.ts';
 import { isHarmless, outcomeOf, verdictOf, type Harmful, type Harmless, type Left } from './verdict.ts';
 
-/** Everything that is needed when it is known whether the server's node is gone. */
+/** Everything that is needed once it is known whether the server's node is gone. */
 interface Failure {
   readonly client: LoggedInClient;
   readonly server: Server;
   readonly watch: SessionWatch;
   /** the server's own error */
   readonly error: ClientError;
-  /** the server's messages before the error that the client has not been sent; a copy */
+  /** a copy of the server's messages before the error that the client has not been sent */
   readonly before: Buffer;
   readonly verdict: Harmless | Harmful;
   readonly pending: PendingVerdict;
   readonly owed: Owed;
   readonly left: Left;
-  /** resolves when a parked server has sent all that it had to say */
+  /** resolves when a parked server has sent its last answer */
   readonly settled: Promise<void>;
 }
 
@@ -39,7 +39,7 @@ const SETTLED = Promise.resolve();
  * Handles an error that a server reports.
  * @param before the server's messages before the error that the client has not been sent
  * @param payload of the ErrorResponse
- * @returns true: the client has no server any more, and the error is dealt with; false: it is the client's
+ * @returns true: the client no longer has a server, and the error is dealt with; false: the error goes to the client
  */
 export function takeError(
   client: LoggedInClient,
@@ -66,7 +66,7 @@ export function takeError(
   return true;
 }
 
-/** Takes the server from the client, which waits from now on. */
+/** Takes the server from the client, which now waits. */
 function giveUpServer(
   client: LoggedInClient,
   server: Server,
@@ -99,7 +99,7 @@ function giveUpServer(
   return { client, server, watch, error, before: copy, verdict, pending, owed, left, settled };
 }
 
-/** The verdict has come: the server's node is gone, or it is as it was. */
+/** The verdict has arrived: the server's node is gone, or unchanged. */
 function settle(failure: Failure, isGone: boolean): void {
   const { client, server, verdict, error, pending, left } = failure;
   const outcome = outcomeOf(verdict, isGone, left);
@@ -132,7 +132,7 @@ function tell({ client, watch, verdict, owed }: Failure): void {
   if (!isHarmless(verdict) && verdict.again !== null) client.transcript.restart(client.intake.held);
 }
 
-/** Answers the first part of what is held with the server's error; the messages after it are still to be handled. */
+/** Answers the first held message with the server's error. The messages after it are still to be handled. */
 function refuse({ client, verdict, before, error }: Failure): void {
   if (!isHarmless(verdict)) return;
   client.intake.drop(verdict.again.length);
@@ -140,19 +140,19 @@ function refuse({ client, verdict, before, error }: Failure): void {
   else client.intake.skipToSync();
   const ready = verdict.isWhole ? readyForQuery(client.txStatus) : EMPTY;
   client.send(Buffer.concat([before, error.encode(), ready]));
-  // messages that are skipped must never be sent again
+  // skipped messages must never be resent
   if (verdict.isWhole) client.transcript.restart(client.intake.held);
   else client.transcript.forget();
 }
 
-/** Discards what the server still says of the statement that it has refused. Nobody gets it before the verdict. */
+/** Discards the server's further messages about the statement that it refused. The server is not lent before the verdict. */
 async function park(server: Server): Promise<void> {
   server.moveTo('tested');
   const { server_connect_timeout: timeoutMs } = server.pool.context.settings;
   await runControl(server, '', { timeoutMs, afterStrays: true }).catch(() => {});
 }
 
-/** The node is as it was: the client has its session back, and the error. */
+/** The node is unchanged: the client gets its session back, and the error. */
 function returnServer(failure: Failure): void {
   const { client, server, pending } = failure;
   if (client.state !== 'waiting' || !client.loss.isPending(pending)) return server.close('session lost');
@@ -167,7 +167,7 @@ function returnServer(failure: Failure): void {
   client.resume();
 }
 
-/** The server goes to the next client as soon as it has sent everything about the statement that it has refused. */
+/** The server goes to the next client as soon as it has sent everything about the refused statement. */
 function giveBack(server: Server): void {
   server.markInDoubt();
   server.pool.give(server);

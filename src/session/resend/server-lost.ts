@@ -8,7 +8,7 @@ import { planAfterCrash } from './crash.ts';
 import { detach, tellLoss } from './owed.ts';
 import { forgetParsed, handleAgain, textOf } from './resending.ts';
 
-/** Ends the client, unless its database is watched: then the client stays, and is told what it has lost. */
+/** Ends the client, unless its database is watched: then the client stays, and gets an error about its loss. */
 export function serverLost(client: LoggedInClient, server: Server, reason: string): void {
   if (client.server !== server) return;
   const watch = client.database.watch;

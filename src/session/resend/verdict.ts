@@ -1,6 +1,6 @@
 /**
- * The fate of a client whose server reports a shutdown, or that it is not the writer: two decisions without side effects. The
- * first is made when the error arrives, the second when it is known whether the server's node is gone.
+ * A client's server reports a shutdown, or that it is not the writer. Two decisions without side effects: the first when the
+ * error arrives, the second when it is known whether the server's node is gone.
  */
 import { ClientError, clientErrors } from '../../wire/errors.ts';
 import { EXECUTES, Request } from '../state/entry.ts';
@@ -21,7 +21,7 @@ export interface Circumstances {
   readonly inTransaction: boolean;
   /** the client keeps its server until it leaves */
   readonly isSession: boolean;
-  /** switchover_retry allows a statement to be sent again */
+  /** switchover_retry allows resending */
   readonly mayRetry: boolean;
   /** the nodes of the cluster are being asked about the error */
   readonly isDoubted: boolean;
@@ -32,13 +32,13 @@ export interface Circumstances {
 
 /**
  * The statement had no effect.
- * - `resend`: it is sent to the writer, if that is another node. The old server is closed, or `keepsServer`: it goes back
- *   to its pool.
- * - `park`: the same, but the client cannot do without its session or transaction: the server waits for the verdict, too.
+ * - `resend`: it goes to the writer, if that is another node. The old server is closed, or `keepsServer`: it goes back to its
+ * pool.
+ * - `park`: the same, but the client can't do without its session or transaction, so the server waits for the verdict as well.
  */
 export interface Harmless {
   readonly kind: 'resend' | 'park';
-  /** the bytes that are handled again, beginning with the statement */
+  /** the bytes to be handled again, beginning with the statement */
   readonly again: Buffer;
   readonly isWhole: boolean;
   readonly keepsServer: boolean;
@@ -46,18 +46,18 @@ export interface Harmless {
 
 /**
  * The client loses something.
- * - `lost`: what was open was certainly rolled back.
- * - `unknown`: it may have been committed.
- * - `interrupted`: the statement that ran may have committed a part of its work.
+ * - `lost`: its open work was certainly rolled back.
+ * - `unknown`: its work may have been committed.
+ * - `interrupted`: the running statement may have committed a part of its work.
  */
 export interface Harmful {
   readonly kind: 'lost' | 'unknown' | 'interrupted';
   readonly error: ClientError;
-  /** the messages after the one that was interrupted, of which the server has executed nothing; null: there are none */
+  /** the messages after the interrupted one, none of them executed by the server; null: there are none */
   readonly again: Buffer | null;
 }
 
-/** `pass`: the error is the client's, and its server stays. */
+/** `pass`: the client gets the error, and its server stays. */
 export type Verdict = { readonly kind: 'pass' } | Harmless | Harmful;
 
 export function isHarmless(verdict: Harmless | Harmful): verdict is Harmless {
@@ -93,9 +93,9 @@ export function verdictOf(
 }
 
 /**
- * The effect of the nodes' verdict.
+ * The consequence of the nodes' verdict.
  * - `resend`: the statement goes to the new writer.
- * - `tell`: the client is told what it has lost, and stays.
+ * - `tell`: the client gets an error about its loss, and stays.
  * - `return`: the parked server goes back to the client, which gets the error.
  * - `refuse`: the client gets the error, and stays without its server.
  * - `close`: the client gets the error and is disconnected, as by the server.
@@ -104,14 +104,14 @@ export type Outcome = 'resend' | 'tell' | 'return' | 'refuse' | 'close';
 
 /** The state of the client when its server failed. */
 export interface Left {
-  /** the error was fatal to the server */
+  /** the error ended the server */
   readonly isFatal: boolean;
   readonly isSession: boolean;
   /** nothing was outstanding and no transaction was open */
   readonly isIdle: boolean;
 }
 
-/** @param isGone the server's node is gone, or no writer any more */
+/** @param isGone the server's node is gone, or no longer the writer */
 export function outcomeOf(verdict: Harmless | Harmful, isGone: boolean, left: Left): Outcome {
   if (isGone) return isHarmless(verdict) ? 'resend' : 'tell';
   if (verdict.kind === 'park') return 'return';
@@ -119,7 +119,7 @@ export function outcomeOf(verdict: Harmless | Harmful, isGone: boolean, left: Le
   return left.isFatal ? 'close' : 'refuse';
 }
 
-/** The bytes that can be sent again; null: there is more to it than one statement without effect. */
+/** The bytes that can be resent; null: they are more than one statement without effect. */
 function sendableOf(
   isFatal: boolean,
   transcript: Transcript,
@@ -129,11 +129,11 @@ function sendableOf(
   const bytes = transcript.bytes();
   const found = bytes === null ? null : resendable(bytes, textOf);
   if (bytes === null || found === null || !isForgettable(before, found.isWhole)) return null;
-  // a server that stays executes what comes after the statement
+  // a server that stays executes the messages after the statement
   return isFatal || !found.hasMore ? { ...found, bytes } : null;
 }
 
-/** The bytes after the statement that FATAL has ended; null: none, or none that may be sent again. */
+/** The bytes after the statement that FATAL ended; null: none, or none that may be resent. */
 function notBegun(
   transcript: Transcript,
   outstanding: Outstanding,

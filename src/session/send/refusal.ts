@@ -1,4 +1,4 @@
-/** Messages that no client may send: the error, and the end of the connection. */
+/** Messages that no client may send: an error, then the end of the connection. */
 import { clientErrors } from '../../wire/errors.ts';
 import type { LoggedInClient } from '../client.ts';
 
@@ -16,7 +16,7 @@ export function refuseType(client: LoggedInClient, type: number): void {
   refuse(client, 'unknown pkt');
 }
 
-/** A message about a prepared statement or a portal whose name has no end. */
+/** A message about a prepared statement or portal whose name is not terminated. */
 export function nameWithoutEnd(client: LoggedInClient, type: number): void {
   client.context.log.error(
     { client: client.id },

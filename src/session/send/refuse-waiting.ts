@@ -6,7 +6,7 @@ import type { LoggedInClient } from '../client.ts';
 import { answerError } from './reject.ts';
 import { dropHeld } from './requests.ts';
 
-/** A waiting client will not get a server: its query is answered with an error, and the client stays. */
+/** A waiting client will not get a server: its query gets an error, and the client stays. */
 export function refuseWaiting(client: LoggedInClient, error: ClientError): void {
   const type = client.intake.held[0];
   if (type === undefined || client.state !== 'waiting') return client.close(error.message, error);

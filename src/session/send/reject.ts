@@ -1,7 +1,7 @@
 /**
- * Answers a client's message in the server's place: with the ReadyForQuery of a Sync that no server must see, or with an
- * error. In a transaction or pipeline the server must come to the same conclusion as the client, or it would commit what the
- * client believes to be rolled back. So it is sent a message that fails, and its error is replaced by the proxy's.
+ * Answers a client's message in the server's place: with the ReadyForQuery of a Sync that no server needs to see, or with an
+ * error. In a transaction or pipeline the server must reach the same state as the client, or it would commit work that the
+ * client believes rolled back. So the server gets a message that fails, and its error is replaced by the proxy's.
  */
 import { message, readyForQuery } from '../../wire/messages.ts';
 import { Frontend } from '../../wire/protocol.ts';
@@ -19,7 +19,7 @@ const FAILING_PARSE = message(Frontend.Parse, '', FAILING_TEXT, Buffer.alloc(2))
 /** No server has a function with OID 0. */
 const FAILING_CALL = message(Frontend.FunctionCall, Buffer.alloc(10));
 
-/** User functions have rejected a text, or have the client disconnected. */
+/** User functions have rejected a text, or disconnect the client. */
 export function refuse(
   client: LoggedInClient,
   type: number,
@@ -35,7 +35,7 @@ export function refuse(
   return Handled.Done;
 }
 
-/** Answers a Sync that no server has to see. */
+/** Answers a Sync that no server needs to see. */
 export function answerReady(client: LoggedInClient): Handled {
   client.transcript.forget();
   client.send(readyForQuery(client.txStatus));
@@ -43,17 +43,17 @@ export function answerReady(client: LoggedInClient): Handled {
 }
 
 /**
- * Answers a message with an ErrorResponse, with ReadyForQuery if the message ends itself; messages of the extended protocol
- * are skipped from now on, up to the next Sync.
+ * Answers a message with an ErrorResponse, and with ReadyForQuery if the message is a cycle of its own. From now on messages
+ * of the extended protocol are skipped, up to the next Sync.
  * @param type of the message
  */
 export function answerError(client: LoggedInClient, type: number, error: ClientError): void {
   const endsItself = type === Frontend.Query || type === Frontend.FunctionCall;
-  // the message that the server is sent in its place has no name either
+  // the failing message that the server gets in its place is unnamed, too
   if (type === Frontend.Parse) client.statements.unnamed.lost();
   if (client.server !== null && client.inTransaction) {
     failAtServer(client, type, error);
-    // the messages that follow may be about a statement that only the client believes to be there
+    // the following messages may use a statement that only the client believes to exist
     if (!endsItself) client.intake.skipToSync();
   } else if (endsItself) {
     answerAtOnce(client, type, error);
@@ -69,7 +69,7 @@ function failAtServer(client: LoggedInClient, type: number, error: ClientError):
   noteRequest(client, request);
   client.outstanding.sentFailing(request, error.encode());
   client.forward(failing(request));
-  // it takes the place of the unnamed statement that the server has
+  // it replaces the server's unnamed statement
   if (request === Request.Parse) client.statements.unnamed.displaced();
 }
 
@@ -88,7 +88,7 @@ function answerPart(client: LoggedInClient, error: ClientError): void {
   if (client.server === null || client.outstanding.answered(Request.Parse, reply)) client.send(reply);
 }
 
-/** The kind of request for the ledger: any message of the extended protocol fails like a Parse. */
+/** The ledger's kind of request: any message of the extended protocol fails like a Parse. */
 function requestOf(type: number): Request {
   if (type === Frontend.Query) return Request.Query;
   return type === Frontend.FunctionCall ? Request.FunctionCall : Request.Parse;

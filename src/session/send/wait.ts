@@ -5,7 +5,7 @@ import { Handled } from '../state/handled.ts';
 
 /** The relay of the server's answers continues with this message (server-bytes.ts). */
 export function waitForAnswers(client: LoggedInClient): Handled {
-  // without it the answers of a pipeline may not come before its Sync
+  // without it the answers of a pipeline may not arrive before its Sync
   if (client.outstanding.unsynced) client.forward(FLUSH);
   client.gate.close('answers');
   return Handled.Later;

@@ -1,17 +1,17 @@
 /** The text of a query before and after the user functions have judged it. */
 import type { Generations } from './generations.ts';
 
-/** A text that is to be judged. */
+/** A text that is waiting to be judged. */
 export interface Judged {
-  /** bytes of a text that is over user_function_max_query, which functions never see; 0: they see it */
+  /** bytes of a text that is over user_function_max_query, which functions never see; 0: functions see the text */
   readonly tooLong: number;
-  /** null: the text has no end */
+  /** null: the text has no terminator */
   text(): Buffer | null;
 }
 
 /** A text that may go to a server. */
 export interface Approval extends Generations {
-  /** the text that user functions have made of it; null: unchanged */
+  /** the rewritten text; null: unchanged */
   readonly query: string | null;
 }
 

@@ -1,4 +1,4 @@
-/** The keys by which CancelRequests find the connection that they are about. */
+/** The keys by which a CancelRequest finds its connection. */
 import { randomBytes } from 'node:crypto';
 import { markKey } from '../../pool/peers.ts';
 
@@ -6,7 +6,7 @@ import { markKey } from '../../pool/peers.ts';
 export interface CancelKey {
   readonly pid: number;
   readonly secret: Buffer;
-  /** both in one, as `CancelKeys.find` takes it (latin1) */
+  /** both in one string, as `CancelKeys.find` takes it (latin1) */
   readonly text: string;
 }
 

@@ -1,6 +1,6 @@
 /**
- * When a client began to wait, when its query and its transaction began, and when it last did anything. Timeouts, statistics
- * and the console read it. All times are milliseconds of performance.now().
+ * Times of a client: the beginning of its wait, its query and its transaction, and its last activity. Timeouts, statistics and
+ * the console read them. All are milliseconds of performance.now().
  */
 import type { DatabaseStats } from '../../telemetry/stats.ts';
 import { Request } from './entry.ts';
@@ -13,7 +13,10 @@ export class Clock {
   #xactStart = 0;
   #requestedAt: number;
   #idleSince: number;
-  /** bytes have come from the client since its query began, or since `#heardAt`, which each round of maintenance moves on */
+  /**
+   * bytes have arrived from the client since its query began, or since `#heardAt`, which each round of maintenance moves
+   * forward
+   */
   #hasSentMore = false;
   #heardAt = 0;
   /** position in the ledger at which the open pipeline was last seen with everything answered; -1: it was not */
@@ -26,17 +29,17 @@ export class Clock {
     this.#idleSince = now;
   }
 
-  /** The beginning of the present wait for a server, or of the last one. */
+  /** The beginning of the current wait for a server, or of the last one. */
   get waitingSince(): number {
     return this.#waitingSince;
   }
 
-  /** The first message of the query that is running; 0: none is running. */
+  /** The first message of the running query; 0: none is running. */
   get queryStart(): number {
     return this.#queryStart;
   }
 
-  /** The first message of the transaction that is running; 0: none is running. */
+  /** The first message of the running transaction; 0: none is running. */
   get xactStart(): number {
     return this.#xactStart;
   }
@@ -51,17 +54,17 @@ export class Clock {
     return this.#idleSince;
   }
 
-  /** The client waits for a server, or with the server that it has. */
+  /** The client waits for a server, or keeps its server while it waits. */
   beginWait(now: number): void {
     this.#waitingSince = now;
   }
 
-  /** The client has got a server: the next long wait is noticed again. */
+  /** The client has got a server: its next long wait will be reported again. */
   endWait(): void {
     this.#isWaitNoticed = false;
   }
 
-  /** Whether a NOTICE about the present wait is still to be sent; it counts as sent from now on. */
+  /** Whether a NOTICE about the current wait is still to be sent. From now on it counts as sent. */
   noticeWait(): boolean {
     const isFirst = !this.#isWaitNoticed;
     this.#isWaitNoticed = true;
@@ -73,25 +76,25 @@ export class Clock {
     this.#hasSentMore = true;
   }
 
-  /** A statement for the console, which keeps no statistics of queries. */
+  /** A statement for the console, which has no query statistics. */
   noteConsoleRequest(now: number): void {
     this.#requestedAt = now;
   }
 
   /**
-   * Counts queries and transactions as pgbouncer does: one for each message that a ReadyForQuery answers, be it a Query,
-   * a FunctionCall or what a Sync closes. To be called before the request is entered in the ledger.
+   * Counts queries and transactions as pgbouncer does: one for each message that a ReadyForQuery answers (a Query, a
+   * FunctionCall, or the messages up to a Sync). Call it before the request is entered in the ledger.
    */
   noteRequest(request: Request, outstanding: Outstanding, stats: DatabaseStats): void {
     if (this.#queryStart === 0) {
       this.beginQuery(performance.now(), stats);
     } else if (request !== Request.Sync && outstanding.readies > 0 && !outstanding.unsynced) {
-      // the first message after one that is closed already: another query of the same pipeline
+      // the first message after one that already ends a cycle: another query of the same pipeline
       stats.queryCount++;
     }
   }
 
-  /** The client asks for something: its query runs from now on, and its transaction. The wait for a server is a part of both. */
+  /** The client makes a request: its query and its transaction run from now on. Both include the wait for a server. */
   beginQuery(now: number, stats: DatabaseStats): void {
     if (this.#queryStart !== 0) return;
     this.#queryStart = now;
@@ -117,26 +120,26 @@ export class Clock {
     if (isNext) stats.xactCount++;
   }
 
-  /** The proxy itself answered a query that waited for a server: nothing runs any more, and no time is counted. */
+  /** The proxy itself answered a query that waited for a server: nothing is running any more, and no time is counted. */
   dropQuery(now: number): void {
     if (this.#queryStart !== 0) this.loseServer(now);
   }
 
-  /** Nothing runs any more, because the server was lost; no time is counted. */
+  /** The server was lost: nothing is running any more, and no time is counted. */
   loseServer(now: number): void {
     this.#queryStart = 0;
     this.#xactStart = 0;
     this.#idleSince = now;
   }
 
-  /** The client has nothing to do from now on: it was welcomed, or has given its server back. */
+  /** The client is idle from now on: it was welcomed, or has given its server back. */
   beginIdle(now: number): void {
     this.#idleSince = now;
   }
 
   /**
-   * The time from which query_timeout counts: as in pgbouncer that of the last bytes from the client, so that a COPY whose
-   * data keeps coming and a replication connection that keeps answering go on. `now` if no query is running.
+   * The time from which query_timeout counts: as in pgbouncer, that of the client's last bytes. A COPY with steady data and a
+   * replication connection with steady replies therefore go on. `now` if no query is running.
    */
   lastHeard(now: number): number {
     if (this.#queryStart === 0) return now;
@@ -148,10 +151,10 @@ export class Clock {
   }
 
   /**
-   * The time since which an open pipeline has had nothing to do. A server reports no status within a pipeline, so this is
-   * the time at which everything was first seen to be answered.
-   * @param isIdle everything that was sent is answered, and nothing more is held
-   * @param position of the ledger: something was sent in between if it has moved
+   * The time since which an open pipeline has been idle. A server reports no status within a pipeline, so this is the time at
+   * which everything was first seen to be answered.
+   * @param isIdle everything sent is answered, and nothing is held
+   * @param position in the ledger: if it has moved, something was sent in between
    */
   idleInPipeline(now: number, isIdle: boolean, position: number): number {
     if (!isIdle) {

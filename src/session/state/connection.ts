@@ -1,17 +1,17 @@
-/** The connection of a client: where it comes from, its socket, plain or encrypted, and the bytes that leave through it. */
+/** The connection of a client: its origin, its socket, plain or encrypted, and its writes. */
 import type { Socket } from 'node:net';
 import { peerIds } from '../../auth/peer.ts';
 
 export class Connection {
   /** when it was accepted, in ms of performance.now() */
   readonly since = performance.now();
-  /** it came through the Unix socket */
+  /** the client came through the Unix socket */
   readonly isUnix: boolean;
   /** IP address of the other end, or `unix` */
   readonly host: string;
-  /** port of the other end; of the Unix socket that the proxy listens on */
+  /** port of the other end; on the Unix socket, the port that the proxy listens on */
   readonly port: number;
-  /** process at the other end of the Unix socket; 0: not known */
+  /** process at the other end of the Unix socket; 0: unknown */
   readonly pid: number;
   #socket: Socket;
   #tls = '';
@@ -29,7 +29,7 @@ export class Connection {
     return this.#socket;
   }
 
-  /** Protocol and cipher; HANDSHAKE: they are not agreed on yet; '': the connection is not encrypted. */
+  /** Protocol and cipher; HANDSHAKE: not yet agreed on; '': the connection is not encrypted. */
   get tls(): string {
     return this.#tls;
   }
@@ -55,8 +55,8 @@ export class Connection {
   }
 
   /**
-   * Sends bytes. Those of a server's read buffer are borrowed: they must have left before the server is read again. On an
-   * encrypted connection they are copied instead, because writes are never done at once there.
+   * Sends bytes. Bytes of a server's read buffer are borrowed: they must have left before the server is read again. An
+   * encrypted connection copies them instead, because its writes never complete at once.
    * @returns whether all bytes have left this process, or need not be waited for
    */
   write(bytes: Buffer, isBorrowed: boolean): boolean {

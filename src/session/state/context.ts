@@ -11,19 +11,19 @@ import type { Logger } from '../../telemetry/log.ts';
 import type { StatementRegistry } from './shared.ts';
 
 export interface SessionContext {
-  /** the configuration as the last RELOAD left it: read it at each use */
+  /** the configuration of the last RELOAD: read it at each use */
   readonly config: Config;
   readonly log: Logger;
   readonly tracked: TrackedParameters;
   readonly directory: Directory;
-  /** the other processes that share the same address */
+  /** the other processes that share the address */
   readonly peers: Peers;
   readonly functions: Functions;
   /** the prepared statements that servers have */
   readonly statements: StatementRegistry;
-  /** the texts that clients sent of statements that user functions have rewritten; no server has them */
+  /** the clients' own texts of statements that user functions have rewritten; no server has them */
   readonly originals: StatementRegistry;
-  /** sockets of clients that have gone and have not taken all that they were sent (leave.ts) */
+  /** sockets of departed clients with unsent bytes (leave.ts) */
   readonly lingering: Set<Socket>;
   /** TLS toward clients; null: not offered */
   readonly tls: ClientTls | null;

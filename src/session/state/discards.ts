@@ -10,7 +10,7 @@ export class Discards {
     this.#ledger = ledger;
   }
 
-  /** Statements whose Parse has a lower position in the ledger were dropped by the last one. */
+  /** The last one dropped the statements whose Parse has a lower position in the ledger. */
   get before(): number {
     return this.#before;
   }
@@ -20,7 +20,7 @@ export class Discards {
     return sentAt < this.#before;
   }
 
-  /** A query is on its way that may drop all statements. */
+  /** A query that may drop all statements was sent. */
   expect(): void {
     this.#isExpected = true;
   }

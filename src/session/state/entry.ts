@@ -1,4 +1,4 @@
-/** The entries of the ledger (outstanding.ts): messages that were sent to a server, and the effects that depend on its answer. */
+/** The entries of the ledger (outstanding.ts): messages sent to a server, and the effects that depend on its answers. */
 
 /** The kinds of messages that get an answer of their own. All up to Sync are answered by a ReadyForQuery. */
 export const Request = {
@@ -16,14 +16,14 @@ export type Request = (typeof Request)[keyof typeof Request];
 /** Requests that execute something. A Bind or Describe may run functions too, but commits nothing. */
 export const EXECUTES: ReadonlySet<Request> = new Set([Request.Query, Request.FunctionCall, Request.Execute]);
 
-/** A CopyDone or CopyFail that the client sent before the server asked for data; it gets no answer. */
+/** A CopyDone or CopyFail that the client sent before the server asked for data. It gets no answer. */
 export const COPY_END = 9;
-/** A Sync that the server has ignored, because it came in the middle of a COPY; it gets no answer. */
+/** A Sync that the server ignored because it arrived in the middle of a COPY. It gets no answer. */
 export const IGNORED = 10;
 
-/** The state that depends on a message. Exactly one of `done` and `undo` is called, or neither if the link ends before. */
+/** State that depends on a message. Exactly one of `done` and `undo` is called, or neither if the link ends first. */
 export interface Effect {
-  /** the message failed, or the server skipped it because of an error before it */
+  /** the message failed, or the server skipped it because of an earlier error */
   undo?(): void;
   /** the message was carried out */
   done?(): void;
@@ -31,17 +31,17 @@ export interface Effect {
   described?(columns: Buffer): void;
 }
 
-/** A message that is on its way. */
+/** A message that was sent and is not fully answered. */
 export interface Entry {
   readonly request: Request | typeof COPY_END | typeof IGNORED;
-  /** the proxy itself sent the message: its answer is not for the client */
+  /** the proxy itself sent the message: the client must not see its answer */
   readonly dropped: boolean;
-  /** the answer if the proxy itself gives it, because the message was not sent; null: the server answers */
+  /** the proxy's own answer, because the message was not sent; null: the server answers */
   readonly fake: Buffer | null;
-  /** an ErrorResponse that takes the place of the server's, for a message that was made to fail */
+  /** an ErrorResponse that replaces the server's, for a message that was made to fail */
   readonly replacement: Buffer | null;
   readonly effect: Effect | null;
-  /** the object that an error in answer to the message is about; null: nothing in particular */
+  /** the object that an error about this message concerns; null: none in particular */
   readonly subject: object | null;
 }
 
@@ -49,12 +49,12 @@ function plain(request: Entry['request'], subject: object | null = null): Entry 
   return { request, dropped: false, fake: null, replacement: null, effect: null, subject };
 }
 
-/** An entry for messages about one object, to be made once and given to `Outstanding.sentAbout` each time. */
+/** An entry for messages about one object. Make it once and pass it to `Outstanding.sentAbout` each time. */
 export function entryAbout(request: Request, subject: object): Entry {
   return plain(request, subject);
 }
 
-/** Entries without particulars are shared: nothing is allocated for them. */
+/** Entries without details are shared: they cost no allocation. */
 export const PLAIN: Readonly<Record<Entry['request'], Entry>> = {
   [Request.Query]: plain(Request.Query),
   [Request.FunctionCall]: plain(Request.FunctionCall),

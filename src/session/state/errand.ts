@@ -1,12 +1,12 @@
-/** Something that is done for a client beside the relay, such as its login or a console command: it may have to be ended. */
+/** Work for a client beside the relay, such as its login or a console command, that may have to be ended. */
 
 export class Errand {
   #onLeft: (() => void) | null = null;
   #onCancel: (() => void) | null = null;
 
   /**
-   * @param callback called once if the client leaves; null: nothing is being done any more
-   * @returns the callback before
+   * @param callback called once if the client leaves; null: the work is done
+   * @returns the previous callback
    */
   onLeft(callback: (() => void) | null): (() => void) | null {
     const before = this.#onLeft;
@@ -24,7 +24,7 @@ export class Errand {
     this.#onLeft?.();
   }
 
-  /** A cancel request has come. False: it is about a query of the relay's. */
+  /** A cancel request has arrived. False: it is about a query of the relay's. */
   cancel(): boolean {
     if (this.#onCancel === null) return false;
     this.#onCancel();

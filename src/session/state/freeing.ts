@@ -1,12 +1,12 @@
 /**
  * The portal of a DEALLOCATE that is sent with the extended protocol: its Execute drops one of the client's statements
- * (deallocate.ts). The last Bind of such a statement is remembered.
+ * (deallocate.ts). Only the last Bind of such a statement is remembered.
  */
 export class Freeing {
   #portal: string | null = null;
   #name = '';
 
-  /** There is a portal whose Execute drops a statement. */
+  /** A portal exists whose Execute drops a statement. */
   get isOpen(): boolean {
     return this.#portal !== null;
   }

@@ -5,11 +5,11 @@
 
 /**
  * The event that a message waits for: the end of the login; a server; the settings of the client on its new server; the
- * decision of user functions; the answers to everything that was sent before; the verdict on a server that failed.
+ * decision of user functions; the answers to all earlier messages; the verdict on a server that failed.
  */
 export type Reason = 'login' | 'server' | 'settings' | 'decision' | 'answers' | 'verdict';
 
-/** The client does not take its answers, or it has asked for more than its server has answered. */
+/** The client does not take its answers, or has more unanswered requests than it may have. */
 export type Pressure = 'unsent' | 'ahead';
 
 export class Gate {
@@ -29,7 +29,7 @@ export class Gate {
     return this.#pressure !== null;
   }
 
-  /** It is halted because the server owes too many answers. */
+  /** The gate is halted because the server owes too many answers. */
   get isAhead(): boolean {
     return this.#pressure === 'ahead';
   }
@@ -44,7 +44,7 @@ export class Gate {
     return this.#reason === 'server' || this.#reason === 'verdict';
   }
 
-  /** There is only one reason at a time: a later one takes the place of the one before. */
+  /** There is one reason at a time: a later one replaces it. */
   close(reason: Reason): void {
     this.#reason = reason;
   }
@@ -54,7 +54,7 @@ export class Gate {
     if (this.#reason === reason) this.#reason = null;
   }
 
-  /** The wait for a server, or for a verdict, has ended, whatever it has come to. */
+  /** The wait for a server or a verdict has ended, with any outcome. */
   endWait(): void {
     if (this.isWaiting) this.#reason = null;
   }
@@ -63,7 +63,7 @@ export class Gate {
     this.#pressure = pressure;
   }
 
-  /** The answers have been taken, or have come. */
+  /** The answers have been taken, or have arrived. */
   release(): void {
     this.#pressure = null;
   }

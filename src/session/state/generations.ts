@@ -1,7 +1,7 @@
-/** Which versions of the user functions have judged a text. */
+/** The versions of the user functions that have judged a text. */
 import type { Tenant } from '../../functions/functions.ts';
 
-/** The functions that a text was judged under; 0: there were none. */
+/** The functions that judged a text; 0: there were none. */
 export interface Generations {
   /** of the database that the client logged in to */
   readonly originGeneration: number;

@@ -1,14 +1,14 @@
-/** The bytes that a client has sent and the proxy has not dealt with yet, and the message that is still arriving. */
+/** The bytes that a client has sent and the proxy has not yet dealt with, and the message that is still arriving. */
 import { appended, Carry } from '../../wire/carry.ts';
 import { sizeOf } from '../../wire/frame.ts';
 
 const EMPTY = Buffer.alloc(0);
-/** Bytes that a client may send ahead, while its messages are not looked at, before it is no longer read. */
+/** Bytes that a client may send ahead while its messages are not looked at. At this number it is no longer read. */
 const HELD_BYTES = 64 * 1024;
 
 export class Intake {
   #held: Buffer = EMPTY;
-  /** the client is not read, because so much is held */
+  /** the client is not read, because too much is held */
   #isHeldBack = false;
   /** the beginning of a message that must be looked at whole */
   #collected: Carry | null = null;
@@ -21,7 +21,7 @@ export class Intake {
     return this.#held;
   }
 
-  /** Bytes that are here: those that are held, and those of a message that is being collected. */
+  /** Bytes in memory: those held, and those of a message that is being collected. */
   get size(): number {
     return this.#held.length + (this.#collected?.length ?? 0);
   }
@@ -31,7 +31,7 @@ export class Intake {
     return this.#bodyLeft;
   }
 
-  /** The server has the beginning of a message, and its rest is still to come. */
+  /** The server has the beginning of a message, and the rest is still to come. */
   get isCut(): boolean {
     return this.#bodyLeft > 0 && this.#isBodyForwarded;
   }
@@ -46,7 +46,7 @@ export class Intake {
     return this.#held.length > HELD_BYTES;
   }
 
-  /** An error was answered without the server: messages are ignored until a Sync. */
+  /** The proxy sent an error itself: messages are ignored until a Sync. */
   get isSkipping(): boolean {
     return this.#isSkipping;
   }
@@ -59,12 +59,12 @@ export class Intake {
     this.#isSkipping = false;
   }
 
-  /** Keeps bytes that have arrived, after those that are held. */
+  /** Keeps bytes that have arrived, after the held ones. */
   hold(chunk: Buffer): void {
     this.#held = this.#held.length === 0 ? chunk : appended(this.#held, [chunk]);
   }
 
-  /** Keeps bytes that were taken and could not be dealt with, before those that are held. */
+  /** Keeps bytes that were taken and could not be dealt with, before the held ones. */
   putBack(bytes: Buffer): void {
     this.#held = this.#held.length === 0 ? bytes : Buffer.concat([bytes, this.#held]);
   }
@@ -81,12 +81,12 @@ export class Intake {
     return this.#held.length === 0 ? chunk : appended(this.take(), [chunk]);
   }
 
-  /** Forgets bytes at the beginning of those that are held. */
+  /** Forgets bytes at the beginning of the held ones. */
   drop(bytes: number): void {
     this.#held = this.#held.subarray(bytes);
   }
 
-  /** Forgets the first message that is held. What is still to come of it is thrown away. */
+  /** Forgets the first held message. The rest of it is thrown away as it arrives. */
   dropMessage(): void {
     const size = sizeOf(this.#held);
     const here = Math.min(size, this.#held.length);
@@ -94,7 +94,7 @@ export class Intake {
     this.beginBody(size - here, false);
   }
 
-  /** The client is to be looked at from these bytes on. The rest of a message that was arriving completes them. */
+  /** Looking at the client continues with these bytes. The rest of a message that was arriving completes them. */
   restart(bytes: Buffer): void {
     this.#held = bytes;
     this.#bodyLeft = 0;
@@ -111,7 +111,7 @@ export class Intake {
     this.#isHeldBack = true;
   }
 
-  /** Whether a client that was held back can be read again. It counts as read from now on. */
+  /** Whether a client that was not read can be read again. From now on it counts as read. */
   readAgain(): boolean {
     if (!this.#isHeldBack || this.isFull) return false;
     this.#isHeldBack = false;
@@ -124,7 +124,7 @@ export class Intake {
     this.#collected.keep(bytes, size);
   }
 
-  /** @returns the chunk, after the message that is being collected; null: that is still not whole */
+  /** @returns the chunk, appended to the message that is being collected; null: the message is still not whole */
   completed(chunk: Buffer): Buffer | null {
     if (this.#collected === null) return chunk;
     const all = this.#collected.join(chunk);
@@ -132,13 +132,13 @@ export class Intake {
     return all;
   }
 
-  /** A message was dealt with as far as it has come. @param left bytes of its body that are still to come */
+  /** The part of a message that has arrived was dealt with. @param left bytes of its body that are still to come */
   beginBody(left: number, isForwarded: boolean): void {
     this.#bodyLeft = left;
     this.#isBodyForwarded = isForwarded;
   }
 
-  /** @returns how many of the bytes that have arrived belong to the body of the message before */
+  /** @returns how many of the available bytes belong to the body of the earlier message */
   takeBody(available: number): number {
     const part = Math.min(this.#bodyLeft, available);
     this.#bodyLeft -= part;

@@ -1,4 +1,7 @@
-/** The server that a pool has lent to a client: from a transaction's first message to its end, or for the whole session. */
+/**
+ * The server that a pool has lent to a client: in transaction mode from a transaction's first message to its end, in session
+ * mode for the whole session.
+ */
 import type { Server } from '../../pool/server.ts';
 
 export class Loan {
@@ -6,12 +9,12 @@ export class Loan {
   #count = 0;
   #lostUnready = 0;
 
-  /** Null: there is none at the moment. */
+  /** Null: none at the moment. */
   get server(): Server | null {
     return this.#server;
   }
 
-  /** How many there have been: two that differ in it are different loans. */
+  /** The number of loans so far: it identifies a loan. */
   get count(): number {
     return this.#count;
   }
@@ -21,7 +24,7 @@ export class Loan {
     this.#count++;
   }
 
-  /** The client has back the server of the loan that had ended last. */
+  /** The client has back the server of its last loan. */
   goOn(server: Server): void {
     this.#server = server;
   }
@@ -30,12 +33,12 @@ export class Loan {
     this.#server = null;
   }
 
-  /** The server has the settings of the client. */
+  /** The server has the client's settings. */
   ready(): void {
     this.#lostUnready = 0;
   }
 
-  /** The server was lost before it had the settings. @returns how often that has happened in a row */
+  /** The server was lost before it had the client's settings. @returns how often that has happened in a row */
   endUnready(): number {
     this.#server = null;
     return ++this.#lostUnready;

@@ -5,12 +5,12 @@ import type { Pool } from '../../pool/pool.ts';
 /** `logical`: with a database, for logical replication or for a base backup; `physical`: without one. */
 export type Replication = 'none' | 'logical' | 'physical';
 
-/** A connection that only came to cancel another client's query. */
+/** A connection that only serves to cancel another client's query. */
 export class CancelRequest {
   #pool: Pool | null = null;
   #isSent = false;
 
-  /** The pool of the client whose query is to be cancelled; null: not known, or another process's. */
+  /** The pool of the client whose query is cancelled; null: not known, or in another process. */
   get pool(): Pool | null {
     return this.#pool;
   }
@@ -42,7 +42,7 @@ export class Login {
   #learned: LearnedSecret | null = null;
   #cancelKey = '';
 
-  /** Null: the client is no cancel request. */
+  /** Null: the client is not a cancel request. */
   get cancelRequest(): CancelRequest | null {
     return this.#cancelRequest;
   }
@@ -61,12 +61,12 @@ export class Login {
     return this.#replicationParameters;
   }
 
-  /** The entry of [databases] to which the client logged in, by whatever name; '': it has not. */
+  /** The entry of [databases] that the client logged in to, under any name; '': it has not logged in. */
   get entry(): string {
     return this.#entry;
   }
 
-  /** The database's cluster was watched at that time: the session may go on at another node. */
+  /** The database's cluster was watched at that time: the session may continue on another node. */
   get isInCluster(): boolean {
     return this.#isInCluster;
   }
@@ -86,7 +86,7 @@ export class Login {
     return this.#cancelKey;
   }
 
-  /** The client asks for encryption. False: it has asked for the same kind before, which PostgreSQL refuses. */
+  /** The client asks for encryption. False: it has already asked for the same kind, which PostgreSQL refuses. */
   askFor(kind: 'ssl' | 'gss'): boolean {
     const isFirst = kind === 'ssl' ? !this.#askedSsl : !this.#askedGss;
     if (kind === 'ssl') this.#askedSsl = true;

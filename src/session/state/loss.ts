@@ -1,9 +1,9 @@
-/** The loss of a client's server, as far as the client has not been told yet. */
+/** The loss of a client's server, as far as the client has not yet been told of it. */
 import type { ClientError } from '../../wire/errors.ts';
 
-/** The question whether the node of a server that failed is gone. Each one is an object of its own. */
+/** The question whether the node of a failed server is gone. Each question is an object of its own. */
 export interface PendingVerdict {
-  /** what ran on the server will not be sent again */
+  /** the work that ran on the server will not be resent */
   readonly isLost: boolean;
 }
 
@@ -12,22 +12,22 @@ export class Loss {
   #transaction: ClientError | null = null;
   #hadFailed = false;
 
-  /** The client waits for the verdict on the server that it had. */
+  /** The client waits for the verdict on its failed server. */
   get awaitsVerdict(): boolean {
     return this.#verdict !== null;
   }
 
-  /** It waits, and what ran there has ended: there is nothing to cancel. */
+  /** The client waits, and the work on the server has ended: there is nothing to cancel. */
   get hasNothingToCancel(): boolean {
     return this.#verdict?.isLost === true;
   }
 
-  /** The answer to the client's next message: its transaction was lost while nothing was outstanding. Null: it was not. */
+  /** The answer to the client's next message: its transaction was lost while nothing was outstanding. Null: no loss. */
   get transaction(): ClientError | null {
     return this.#transaction;
   }
 
-  /** The transaction that was lost had failed before, so that only its end is expected. */
+  /** The lost transaction had failed before, so that only its end is expected. */
   get hadFailed(): boolean {
     return this.#hadFailed;
   }
@@ -43,18 +43,18 @@ export class Loss {
     return this.#verdict === verdict;
   }
 
-  /** The verdict has come, or the client does not wait for it any more. */
+  /** The verdict has arrived, or the client no longer waits for it. */
   endVerdict(): void {
     this.#verdict = null;
   }
 
-  /** A transaction was lost of which the client has to be told at its next message. */
+  /** A transaction was lost. The client must be told at its next message. */
   noteTransaction(error: ClientError, hadFailed: boolean): void {
     this.#transaction = error;
     this.#hadFailed = hadFailed;
   }
 
-  /** The client is told of its transaction, or knows. */
+  /** The client has been told of its loss, or knows. */
   forgetTransaction(): void {
     this.#transaction = null;
   }

@@ -1,4 +1,4 @@
-/** A client's named prepared statements, as far as they are tracked. Servers know them by other names (shared.ts). */
+/** A client's tracked named prepared statements. Servers know them by other names (shared.ts). */
 import type { Discards } from './discards.ts';
 import type { Generations } from './generations.ts';
 import type { SharedStatement, StatementRegistry } from './shared.ts';
@@ -15,7 +15,7 @@ export class NamedStatement implements Generations {
   #shape: string | null = null;
 
   /**
-   * @param original the client's own text, if user functions have changed it; null: they have not
+   * @param original the client's own text, if user functions have changed it; null: unchanged
    * @param route name of the database that the Parse was routed to; null without user functions
    * @param sentAt position of its Parse in the ledger
    */
@@ -39,7 +39,7 @@ export class NamedStatement implements Generations {
     return this.#shared;
   }
 
-  /** The text as the client sent it, if user functions have changed it; null: they have not. */
+  /** The text as the client sent it, if user functions have changed it; null: unchanged. */
   get original(): SharedStatement | null {
     return this.#original;
   }
@@ -57,7 +57,7 @@ export class NamedStatement implements Generations {
     return this.#targetGeneration;
   }
 
-  /** Its Parse failed, or was skipped after an error: servers need not have it, and its next use prepares it. */
+  /** Its Parse failed, or was skipped after an error: servers need not have the statement, and its next use prepares it. */
   get isUnmade(): boolean {
     return this.#isUnmade;
   }
@@ -67,7 +67,7 @@ export class NamedStatement implements Generations {
     return this.#shape;
   }
 
-  /** The server has not carried out the Parse. */
+  /** The server has not executed the Parse. */
   unmade(): void {
     this.#isUnmade = true;
   }
@@ -86,7 +86,7 @@ export class NamedStatement implements Generations {
     this.#route = route;
   }
 
-  /** User functions want another text. The result may have other columns, then. */
+  /** User functions want another text, whose result may have other columns. */
   rewritten(shared: SharedStatement, original: SharedStatement): void {
     this.#shared = shared;
     this.#original = original;
@@ -115,12 +115,12 @@ export class NamedStatements {
     return this.#all === null ? 0 : this.#all.size;
   }
 
-  /** Statements have been tracked since the session began, or since all were dropped. */
+  /** Statements have been tracked since the session began, or since all were last dropped. */
   get isUsed(): boolean {
     return this.#all !== null;
   }
 
-  /** The statement of a name; undefined: there is none, or it was dropped with all others. */
+  /** The statement of a name; undefined: none, or it was dropped with all others. */
   find(name: string): NamedStatement | undefined {
     const statement = this.#all?.get(name);
     if (statement === undefined || !this.#discards.isDropped(statement.sentAt)) return statement;
@@ -128,7 +128,7 @@ export class NamedStatements {
     return undefined;
   }
 
-  /** Takes over a statement; another one of that name is released. */
+  /** Adds a statement; another one of that name is released. */
   set(name: string, statement: NamedStatement): void {
     this.remove(name);
     (this.#all ??= new Map()).set(name, statement);
@@ -143,7 +143,7 @@ export class NamedStatements {
     return statement;
   }
 
-  /** Takes back a `remove`, unless the name has been taken or the statement was dropped with all others meanwhile. */
+  /** Takes back a `remove`, unless the name has been reused or all statements were dropped meanwhile. */
   restore(name: string, statement: NamedStatement): void {
     if (this.#all?.has(name) === true || this.#discards.isDropped(statement.sentAt)) return;
     this.#registry.retain(statement.shared);
@@ -163,9 +163,9 @@ export class NamedStatements {
     this.#registry.release(old);
   }
 
-  /** All were dropped whose Parse has a lower position in the ledger. */
+  /** All statements whose Parse has a lower position in the ledger were dropped. */
   dropBefore(position: number): void {
-    // In the order in which they were sent, except for those whose Close failed: `find` drops these.
+    // In the order in which they were sent, except for those whose Close failed: `find` drops the expired ones.
     for (const [name, { sentAt }] of this.#all ?? []) {
       if (sentAt >= position) break;
       this.remove(name);

@@ -1,6 +1,6 @@
 /** Names that more than one part of a session compares with. */
 
-/** The database that is not one: the console. */
+/** The name of the admin console's database, which has no servers. */
 export const ADMIN_DATABASE = 'pgbouncer';
-/** Stands for the protocol and the cipher of a connection until they are agreed on. */
+/** Stands for a connection's protocol and cipher until they are agreed on. */
 export const HANDSHAKE = 'handshake';

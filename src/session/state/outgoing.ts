@@ -1,8 +1,8 @@
-/** Bytes for a server that are collected while a chunk of its client is looked at, so that they leave in one write. */
+/** Bytes for a server, collected while a chunk of its client is looked at, so that they leave in one write. */
 import type { Socket } from 'node:net';
 
 export class Outgoing {
-  /** mostly there is one piece only, which takes no array */
+  /** usually there is only one piece, which needs no array */
   #first: Buffer | null = null;
   #more: Buffer[] | null = null;
 

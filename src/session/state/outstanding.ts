@@ -25,28 +25,28 @@ import { Positions } from './positions.ts';
 export const Reply = {
   /** pass it on */
   Forward: 0,
-  /** drop it: it answers a message of the proxy's own */
+  /** drop it: it answers one of the proxy's own messages */
   Drop: 1,
-  /** pass it on, then end the query cycle: everything up to here is answered */
+  /** pass it on, and end the query cycle: everything up to here is answered */
   Ready: 2,
-  /** drop it and send `replacement` instead */
+  /** drop it and send `replacement` in its place */
   Replace: 3,
-  /** no message that was sent can have this answer: the connection is out of step and must be closed */
+  /** no sent message can have this answer: the connection is out of step and must be closed */
   OutOfStep: 4,
-  /** no server sends such a message to a client that is logged in */
+  /** no server sends such a message to a logged-in client */
   Unknown: 6,
 } as const;
 export type Reply = (typeof Reply)[keyof typeof Reply];
 
-/** Answered entries are dropped from the front when there are this many, and more of them than of the others. */
+/** Answered entries are dropped from the front when there are at least this many, and more of them than of unanswered ones. */
 const TRIM_AT = 1024;
-/** A pipeline of so many messages or fewer keeps its memory when all are answered. */
+/** A pipeline of at most this many messages keeps its memory when all are answered. */
 const SHORT = 8;
 
 export class Outstanding {
   #entries: Entry[] = [];
   #head = 0;
-  /** position of the first of #entries: every message has one of its own, and they only ever grow */
+  /** position of the first of #entries; every message has a position of its own, and positions only grow */
   #base = 0;
   /** positions of the Syncs that the server will answer */
   readonly #syncs = new Positions();
@@ -56,20 +56,20 @@ export class Outstanding {
   #lastClosing = -1;
   #lastParse = -1;
   #readies = 0;
-  /** Extended-query messages were sent, by the client or for it, after the last that ReadyForQuery answers. */
+  /** The client, or the proxy for it, has sent extended-query messages after the last message that ReadyForQuery answers. */
   #isOpen = false;
   /** An Execute was among them. */
   #hasExecuted = false;
   /** A Query or FunctionCall was sent in the middle of a pipeline, after an Execute. */
   #isMixed = false;
-  /** An error was reported and no Sync has been sent since: the server ignores all until then. */
+  /** An error was reported and no Sync has been sent since: the server ignores everything until a Sync. */
   #skipping = false;
   /** Between CopyInResponse and the client's CopyDone or CopyFail: the server ignores Sync and Flush. */
   #copyIn = false;
-  /** A copy-in runs whose end was sent before the server asked for data. */
+  /** A copy-in is running whose end was sent before the server asked for data. */
   #copyAhead = false;
   #ignoredSyncs = 0;
-  /** Syncs that a copy-in seemed to ignore, which then failed: the server may answer them after all. */
+  /** Syncs that a copy-in seemed to ignore before it failed: the server may answer them after all. */
   #doubtfulSyncs = 0;
   #sentSyncs = 0;
   #lostParse = false;
@@ -78,45 +78,45 @@ export class Outstanding {
   #replacement: Buffer | null = null;
   #steps = 0;
 
-  /** How many Syncs have been sent: messages before the last one may fail without the messages after it. */
+  /** The number of Syncs sent: messages before the last one may fail without the messages after it. */
   get syncs(): number {
     return this.#sentSyncs;
   }
 
-  /** The last error has taken a Parse without particulars along, and no later one is still to be answered. */
+  /** The last error took down a Parse without particulars, and no later one is unanswered. */
   get lostParse(): boolean {
     return this.#lostParse;
   }
 
-  /** The subject of the message that the last error answers; null: nothing in particular. */
+  /** The subject of the message that the last error answers; null: none in particular. */
   get failed(): object | null {
     return this.#failed;
   }
 
-  /** The bytes that are sent in place of an answer with the outcome Reply.Replace. */
+  /** The bytes that replace an answer when the outcome is Reply.Replace. */
   get replacement(): Buffer | null {
     return this.#replacement;
   }
 
-  /** Entries that were looked at or moved so far: a test of linear time counts them. */
+  /** Entries looked at or moved so far; a test of linear time counts them. */
   get steps(): number {
     return this.#steps;
   }
 
-  /** Every answer has come. A pipeline may still be open. */
+  /** Every answer has arrived. A pipeline may still be open. */
   get empty(): boolean {
     return this.#head === this.#entries.length;
   }
 
   /**
-   * The server is in the transaction of a pipeline or in the middle of an answer, or will be. Its last status byte is needed
-   * too to know whether it is between transactions (Client.inTransaction).
+   * The server is in the transaction of a pipeline or in the middle of an answer, or will be. Whether it is between
+   * transactions depends on its last status byte as well (Client.inTransaction).
    */
   get busy(): boolean {
     return this.#isOpen || this.#head !== this.#entries.length;
   }
 
-  /** Answers that are still to come, the proxy's own included. */
+  /** Answers still to come, the proxy's own included. */
   get size(): number {
     return this.#entries.length - this.#head;
   }
@@ -126,22 +126,22 @@ export class Outstanding {
     return this.#skipping;
   }
 
-  /** Extended-query messages have been sent, or answered, that no Sync has closed yet. */
+  /** Extended-query messages have been sent or answered, and no Sync has closed them. */
   get unsynced(): boolean {
     return this.#isOpen;
   }
 
-  /** The server waits for the client's data, and answers nothing before that ends. */
+  /** The server waits for the client's data, and answers nothing until it ends. */
   get inCopy(): boolean {
     return this.#copyIn;
   }
 
-  /** How many ReadyForQuery messages are still to come. */
+  /** The number of ReadyForQuery messages still to come. */
   get readies(): number {
     return this.#readies;
   }
 
-  /** The requests that are not answered yet, in the order in which they were sent. Not for the hot path. */
+  /** The unanswered requests, in the order in which they were sent. Not for the hot path. */
   get requests(): Request[] {
     const requests: Request[] = [];
     for (let i = this.#head; i < this.#entries.length; i++) {
@@ -151,30 +151,30 @@ export class Outstanding {
     return requests;
   }
 
-  /** Answers may still come that nothing waits for: the server must not be used again before they have. */
+  /** Answers may still arrive that nothing waits for: the server must not be used again before they have. */
   get tainted(): boolean {
     return this.#doubtfulSyncs > 0;
   }
 
   /**
-   * A Query or FunctionCall came in the middle of a pipeline. PostgreSQL up to 18.4 may then answer the next Sync with the
-   * status idle while it is still in the transaction: such a server must not be given to another client.
+   * A Query or FunctionCall was sent in the middle of a pipeline. PostgreSQL up to 18.4 may then answer the next Sync with the
+   * status idle although it is still in the transaction: such a server must not be given to another client.
    */
   get mixed(): boolean {
     return this.#isMixed;
   }
 
-  /** The position of the next message that is sent. */
+  /** The position that the next message gets. */
   get nextPosition(): number {
     return this.#base + this.#entries.length;
   }
 
-  /** The position of the first message that is not answered; what was sent before has a lower one. */
+  /** The position of the first unanswered message; earlier messages have lower ones. */
   get position(): number {
     return this.#base + this.#head;
   }
 
-  /** A message of the client is sent to the server. */
+  /** A client's message is sent to the server. */
   sent(request: Request): void {
     if (request === Request.Sync) {
       if (this.#copyIn) {
@@ -207,40 +207,40 @@ export class Outstanding {
     this.#push(entry);
   }
 
-  /** A Parse is sent to the server: the client's own, or one that the proxy adds, whose answer is `dropped`. */
+  /** A Parse is sent to the server: the client's own, or one that the proxy adds (its answer is `dropped`). */
   sentParse(dropped: boolean, effect: Effect, subject: object | null = null): void {
     this.#push({ ...PLAIN[Request.Parse], dropped, effect, subject });
   }
 
-  /** A Close of the proxy's own is sent to the server. */
+  /** One of the proxy's own Close messages is sent to the server. */
   sentClose(effect: Effect): void {
     this.#push({ ...PLAIN[Request.Close], dropped: true, effect });
   }
 
-  /** An Execute of the client that has an effect is sent to the server. */
+  /** A client's Execute that has an effect is sent to the server. */
   sentExecute(effect: Effect): void {
     if (!this.#skipping) this.#hasExecuted = true;
     this.#push({ ...PLAIN[Request.Execute], effect });
   }
 
-  /** A Describe of a prepared statement: the client's own, or one that the proxy adds, whose answer is `dropped`. */
+  /** A Describe of a prepared statement is sent: the client's own, or one that the proxy adds (its answer is `dropped`). */
   sentDescribe(dropped: boolean, effect: Effect, subject: object): void {
     this.#push({ ...PLAIN[Request.Describe], dropped, effect, subject });
   }
 
-  /** A message that is made to fail is sent to the server. @param replacement the error that the client gets for it */
+  /** A message that will fail is sent to the server. @param replacement the error that the client gets for it */
   sentFailing(request: Request, replacement: Buffer): void {
     this.#push({ ...PLAIN[request], replacement });
   }
 
   /**
-   * A message is answered by the proxy itself.
-   * @returns whether the bytes can be sent now, because nothing is expected before them
+   * The proxy itself answers a message.
+   * @returns whether the bytes can be sent now, because no earlier answer is expected
    */
   answered(request: Request, reply: Buffer, effect: Effect | null = null): boolean {
     if (this.empty && !this.#skipping) {
       if (request > Request.Sync) this.#isOpen = true;
-      // the message takes a position like any other
+      // the message has a position like any other
       this.#base++;
       effect?.done?.();
       return true;
@@ -249,7 +249,7 @@ export class Outstanding {
     return false;
   }
 
-  /** The client has ended its copy-in (CopyDone or CopyFail), perhaps before it began. */
+  /** The client has ended its copy-in (CopyDone or CopyFail), perhaps before the server began it. */
   copyEnded(): void {
     if (this.#copyIn) {
       this.#copyIn = false;
@@ -260,7 +260,7 @@ export class Outstanding {
     }
   }
 
-  /** An answer of the proxy's own that is due now, before the server's next message; null: there is none. */
+  /** One of the proxy's own answers that is due before the server's next message; null: none. */
   due(): Buffer | null {
     const entry = this.#entries[this.#head];
     if (entry === undefined || entry.fake === null) return null;
@@ -269,7 +269,7 @@ export class Outstanding {
     return entry.fake;
   }
 
-  /** A message has come from the server. @param type its type byte @returns what becomes of it */
+  /** A message has arrived from the server. @param type its type byte @returns its outcome */
   reply(type: number): Reply {
     const entry = this.#entries[this.#head];
     switch (type) {
@@ -331,14 +331,14 @@ export class Outstanding {
     }
   }
 
-  /** Takes the effect that the last RowDescription or NoData is to be told to; null: there is none. */
+  /** Takes the effect that waits for the last RowDescription or NoData; null: none. */
   takeDescribed(): Effect | null {
     const effect = this.#described;
     this.#described = null;
     return effect;
   }
 
-  /** The last error is not passed on: these bytes are sent in its place. */
+  /** The last error is not passed on: these bytes replace it. */
   replaceError(bytes: Buffer): Reply {
     this.#replacement = bytes;
     return Reply.Replace;
@@ -399,8 +399,8 @@ export class Outstanding {
   }
 
   /**
-   * "In copy-in mode the server ignores Flush and Sync": those that were sent after the message that turned out to be a COPY,
-   * and before the CopyDone, get no answer. Drivers that use the extended protocol send one, and another after the CopyDone.
+   * "In copy-in mode the server ignores Flush and Sync": those sent between the message that turned out to be a COPY and the
+   * CopyDone get no answer. Drivers that use the extended protocol send one there, and another after the CopyDone.
    */
   #startCopyIn(entry: Entry): void {
     this.#ignoredSyncs = 0;
@@ -411,7 +411,7 @@ export class Outstanding {
       this.#entries[at - this.#base] = PLAIN[IGNORED];
       this.#readies--;
       this.#ignoredSyncs++;
-      // the Sync was taken for the end of the pipeline
+      // the Sync was taken as the end of the pipeline
       if (at === this.#lastClosing) this.#isOpen = entry.request > Request.Sync;
     }
     this.#copyIn = end === Infinity;
@@ -433,7 +433,7 @@ export class Outstanding {
     this.#entries.push(entry);
   }
 
-  /** The server has not carried out the messages up to a position. The effects of the last one are taken back first. */
+  /** The server has not executed the messages up to a position. Effects are taken back from the last to the first. */
   #loseUntil(end: number): void {
     const lost = this.#entries.slice(this.#head, end - this.#base);
     this.#steps += lost.length;
@@ -471,12 +471,12 @@ export class Outstanding {
   #trim(): void {
     if (this.#head === this.#entries.length) {
       this.#base += this.#head;
-      // entries that are popped leave their memory to the next
+      // popped entries leave their memory to the next ones
       if (this.#head > SHORT) this.#entries.length = 0;
       while (this.#entries.length > 0) this.#entries.pop();
       this.#head = 0;
     } else if (this.#head > TRIM_AT && this.#head * 2 > this.#entries.length) {
-      // a client whose pipeline never runs dry must not make the array grow for ever
+      // a client whose pipeline never runs dry must not make the array grow without end
       this.#base += this.#head;
       this.#entries = this.#entries.slice(this.#head);
       this.#head = 0;

@@ -1,16 +1,16 @@
-/** Positions in the ledger, in ascending order: they are added at the end and taken from the front, in constant time. */
+/** Positions in the ledger, in ascending order. They are added at the end and taken from the front, in constant time. */
 
-/** Positions that were taken are removed from the array when there are this many, and more of them than of the others. */
+/** Taken positions are removed from the array when there are at least this many, and more of them than of the others. */
 const TRIM_AT = 1024;
 
-/** What all start with, so that a client that needs none takes no memory for them. It stays empty. */
+/** The initial array of all, always empty: a client that needs no positions takes no memory for them. */
 const NONE: number[] = [];
 
 export class Positions {
   #all = NONE;
   #head = 0;
 
-  /** The lowest one; Infinity: there is none. */
+  /** The lowest one; Infinity: none. */
   get first(): number {
     return this.#all[this.#head] ?? Infinity;
   }
@@ -20,7 +20,7 @@ export class Positions {
     this.#all.push(position);
   }
 
-  /** Takes the lowest one away. @returns how many steps that took */
+  /** Removes the lowest one. @returns the number of steps */
   take(): number {
     this.#head++;
     if (this.#head === this.#all.length) return this.clear();
@@ -31,7 +31,7 @@ export class Positions {
   }
 
   clear(): number {
-    // one that is popped leaves its memory to the next
+    // a popped position leaves its memory to the next
     if (this.#all.length === 1) this.#all.pop();
     else this.#all.length = 0;
     this.#head = 0;

@@ -1,17 +1,17 @@
 /**
- * The question to the user functions about the held message, and their answers so far: first the
- * functions of the database that the client logged in to, then those of the database that it is in now.
+ * The question to the user functions about the held message, and their answers so far: first from the functions of the
+ * database that the client logged in to, then from those of the database that it is in now.
  */
 import type { Decision } from '../../functions/functions.ts';
 import type { Generations } from './generations.ts';
 
-/** A question that is under way. The answer counts only while the question is still the client's current one. */
+/** A question under way. The answer counts only while the question is the client's current one. */
 export interface Asked {
-  /** generation of the functions that are asked */
+  /** generation of the asked functions */
   readonly generation: number;
-  /** they are the functions of the database that the client was moved to */
+  /** the functions are those of the database that the client was moved to */
   readonly isTarget: boolean;
-  /** entry of [databases] whose functions they are */
+  /** the entry of [databases] whose functions are asked */
   readonly entry: string;
 }
 
@@ -41,24 +41,24 @@ export class Question {
     return this.#isInBytes;
   }
 
-  /** The held message is to be answered with an error as soon as it is looked at again. */
+  /** The held message is to be answered with an error when it is looked at again. */
   get isCanceled(): boolean {
     return this.#isCanceled;
   }
 
-  /** The text is about to be shown to functions. */
+  /** The text will now be shown to functions. */
   showInBytes(isInBytes: boolean): void {
     this.#isInBytes = isInBytes;
   }
 
-  /** Functions are asked: the origin's as long as there is no decision of theirs, then the target's. */
+  /** Functions are asked: the origin's until they have decided, then the target's. */
   ask(generation: number, entry: string): Asked {
     const asked = { generation, isTarget: this.#origin !== null, entry };
     this.#asked = asked;
     return asked;
   }
 
-  /** An answer has arrived. @returns false: it is about a message that is no longer held */
+  /** An answer has arrived. @returns false: its message is no longer held */
   answer(asked: Asked): boolean {
     if (this.#asked !== asked) return false;
     this.#asked = null;
@@ -78,7 +78,7 @@ export class Question {
     this.decideTarget(null, 0, '');
   }
 
-  /** The functions of the database that the client is in have decided; null: it has none of its own. */
+  /** The functions of the database that the client is in have decided; null: it has no functions of its own. */
   decideTarget(decision: Decision | null, generation: number, entry: string): void {
     this.#target = decision;
     this.#targetGeneration = generation;
@@ -90,7 +90,7 @@ export class Question {
     return this.#targetEntry === entry ? this.#target : null;
   }
 
-  /** The decision is used up. @returns the generations of the functions that have made it */
+  /** Uses up the decision. @returns the generations of the functions that made it */
   take(): Generations {
     const made = { originGeneration: this.#originGeneration, targetGeneration: this.#targetGeneration };
     this.forget();
@@ -103,9 +103,9 @@ export class Question {
     this.#target = null;
   }
 
-  /** The message is no longer held: an outstanding answer will not count either. */
+  /** The message is no longer held: an outstanding answer will not count. */
   drop(): void {
-    // called for each message, and usually there is nothing to forget
+    // called for each message; usually there is nothing to forget
     if (this.#origin !== null) this.forget();
     if (this.#asked !== null) this.#asked = null;
   }

@@ -1,6 +1,6 @@
 /**
- * Which bytes of a client can be sent again to another server: a statement in a transaction of its own, or the first of
- * a transaction, if the client has had no answer to it. A statement that is not recognized is never sent again.
+ * Which of a client's bytes can be resent to another server: a statement in a transaction of its own, or the first of a
+ * transaction, if the client has had no answer to it. A statement that is not recognized is never resent.
  */
 import { ANY_SIZE, frames, frameSize } from '../../wire/frame.ts';
 import { Backend, Frontend } from '../../wire/protocol.ts';
@@ -16,17 +16,17 @@ const ONE_STATEMENT = /^(?:Q|(?:P?BE){1,2}P?B?S?)$/;
 /** The same for messages without an Execute: a driver prepares a statement, or has not sent the rest yet. */
 const NO_STATEMENT = /^[PDBCH]*S?$/;
 
-/** Bytes of a client that can be sent again. */
+/** A client's bytes that can be resent. */
 export interface Resendable {
-  /** a BEGIN and the first statement after it: if the statement fails, the transaction is still open */
+  /** a BEGIN and the first statement after it: if the statement fails, the transaction stays open */
   readonly opensTransaction: boolean;
-  /** the Query or Sync that ends it has arrived; nothing can be committed before */
+  /** the Query or Sync that ends it has arrived; nothing can be committed before that */
   readonly isWhole: boolean;
-  /** more bytes have arrived after it; a server that has ended before has executed nothing of them */
+  /** more bytes have arrived after it; a server that ended earlier has executed none of them */
   readonly hasMore: boolean;
 }
 
-/** Looks up the text of a prepared statement that exists already, '' for the unnamed one. Null: there is none. */
+/** Looks up the text of an existing prepared statement, '' for the unnamed one. Null: none. */
 export type TextOf = (name: string) => string | null;
 
 /** One message of a client's bytes. */
@@ -36,13 +36,13 @@ interface Message {
   readonly end: number;
   /** its end has not arrived */
   readonly isCut: boolean;
-  /** the SQL text that it executes; undefined: it executes nothing; null: the text is not known */
+  /** the SQL text that it executes; undefined: it executes nothing; null: the text is unknown */
   readonly text: string | null | undefined;
-  /** the SQL text that a Bind makes ready to be executed; null: it is not known, or the message is no Bind */
+  /** the SQL text that a Bind prepares for execution; null: unknown, or the message is not a Bind */
   readonly bound: string | null;
 }
 
-/** The messages of these bytes, and the SQL text that each executes. The last message may be cut. */
+/** The messages in these bytes, and the SQL text that each executes. The last message may be cut off. */
 function* messagesOf(bytes: Buffer, textOf: TextOf): Generator<Message> {
   const parsed = new Map<string, string>();
   const portals = new Map<string, string | null>();
@@ -63,12 +63,14 @@ function* messagesOf(bytes: Buffer, textOf: TextOf): Generator<Message> {
   }
 }
 
-/** The server answers such a message with ReadyForQuery. A cycle is the messages up to it. */
+/** The server answers such a message with ReadyForQuery. A cycle is the messages up to and including it. */
 function endsCycle(type: number): boolean {
   return type === Frontend.Query || type === Frontend.Sync || type === Frontend.FunctionCall;
 }
 
-/** Describes bytes that begin with a statement that can be sent again, or with messages that execute none. Null: others. */
+/**
+ * Describes bytes that begin with a statement that can be resent, or with messages that execute nothing. Null: other bytes.
+ */
 export function resendable(bytes: Buffer, textOf: TextOf): Resendable | null {
   const executed: (string | null)[] = [];
   let order = '';
@@ -91,7 +93,7 @@ export function resendable(bytes: Buffer, textOf: TextOf): Resendable | null {
   return { opensTransaction, isWhole, hasMore };
 }
 
-/** The position after the first cycle of the bytes; negative: its end has not arrived. */
+/** The position after the first cycle of the bytes; negative: the cycle's end has not arrived. */
 export function cycleEnd(bytes: Buffer): number {
   for (let at = 0, size = frameSize(bytes, 0, ANY_SIZE); size > 0; size = frameSize(bytes, at, ANY_SIZE)) {
     const type = bytes.readUInt8(at);
@@ -102,7 +104,7 @@ export function cycleEnd(bytes: Buffer): number {
   return -1;
 }
 
-/** The position after each cycle of the bytes; and whether the last message is the end of another one, but has been cut. */
+/** The position after each cycle of the bytes; and whether the last message would end another one, but is cut off. */
 export function cyclesOf(bytes: Buffer): { readonly ends: readonly number[]; readonly isCut: boolean } {
   const ends: number[] = [];
   for (const { type, end, isCut } of messagesOf(bytes, () => null)) {
@@ -121,7 +123,7 @@ export function isUncommitted(bytes: Buffer, textOf: TextOf): boolean {
 }
 
 /**
- * The length of the messages at the beginning that can have committed nothing; all bytes if that is true of each message.
+ * The length of the initial messages that can have committed nothing; all bytes if that is true of each message.
  * @param mayBegin messages may open a transaction
  */
 export function uncommittedBytes(bytes: Buffer, textOf: TextOf, mayBegin: boolean): number {
@@ -143,21 +145,21 @@ export function uncommittedBytes(bytes: Buffer, textOf: TextOf, mayBegin: boolea
   return bytes.length;
 }
 
-/** A cycle that began outside of a transaction block, and whose server has ended with FATAL. */
+/** A cycle that began outside of a transaction block, and whose server ended with FATAL. */
 export interface Interrupted {
-  /** the bytes that the client has sent of it, and perhaps of later cycles */
+  /** the bytes that the client has sent for it, and perhaps for later cycles */
   readonly bytes: Buffer;
-  /** false: the client has sent more of it than these bytes */
+  /** false: the client has sent more for it than these bytes */
   readonly isComplete: boolean;
   /** statements that the server has answered since the cycle began */
   readonly answered: number;
-  /** statements up to the end of the cycle that have been sent and are not answered */
+  /** statements up to the end of the cycle that were sent and are not answered */
   readonly pending: number;
 }
 
 /**
- * Whether it is certain that nothing of the cycle has been committed. The caller has to look for a COMMIT among several
- * statements that the server has answered.
+ * Whether nothing of the cycle can have been committed. The caller must look for a COMMIT among several statements that the
+ * server has answered.
  */
 export function isRolledBack(cycle: Interrupted, textOf: TextOf): boolean {
   const { bytes, isComplete, answered, pending } = cycle;
@@ -170,7 +172,7 @@ export function isRolledBack(cycle: Interrupted, textOf: TextOf): boolean {
     if (text !== undefined) {
       const statements = text === null ? null : statementsOf(text);
       if (statements === null || statements.some(isOwn)) return false;
-      // Several statements in one string are one transaction. The last one is answered after all have been committed.
+      // Several statements in one string are one transaction. The last one is answered after the commit of all.
       if (type === Frontend.Query) return answered < Math.max(1, statements.length);
       executed++;
     }
@@ -178,7 +180,7 @@ export function isRolledBack(cycle: Interrupted, textOf: TextOf): boolean {
     if (type === Frontend.Sync) return pending > 0 || answered === 0;
   }
   if (isComplete) return true;
-  // only the rest of the parameters of the one statement is missing
+  // only the rest of the single statement's parameters is missing
   const statements = bound === null ? null : statementsOf(bound);
   return answered + pending === 1 && executed <= 1 && statements !== null && !statements.some(isOwn);
 }
@@ -196,7 +198,7 @@ export function parsedNames(bytes: Buffer): string[] {
   return names.filter((name) => name !== '');
 }
 
-/** Replies that say nothing about the effect of a statement. */
+/** Replies that tell nothing about the effect of a statement. */
 const WITHOUT_EFFECT: ReadonlySet<number> = new Set([
   Backend.CloseComplete,
   Backend.ParseComplete,
@@ -208,8 +210,8 @@ const WITHOUT_EFFECT: ReadonlySet<number> = new Set([
 ]);
 
 /**
- * Whether these replies of a server can be dropped because they report no lasting effect: nothing has been committed, and
- * there is no warning, which may be about a commit.
+ * Whether these server replies can be dropped because they report no lasting effect: nothing was committed, and no warning was
+ * sent, which may be about a commit.
  * @param isWhole as in Resendable: a statement without its end may have been executed, but is not committed
  */
 export function isForgettable(answer: Buffer, isWhole: boolean): boolean {

@@ -1,7 +1,7 @@
 /**
- * The settings of a client's session that follow it from server to server, such as `client_encoding` or `search_path`, and
- * what it was last told of them. A value stands at the place that TrackedParameters gives its name; undefined: the client
- * has set nothing, and each server's own default applies.
+ * The settings of a client's session that follow it from server to server, such as `client_encoding` or `search_path`, and the
+ * values last reported to it. A value's index is that of its name in TrackedParameters; undefined: the client has set nothing,
+ * and each server's own default applies.
  */
 import { canonicalValue } from '../../pool/canonical.ts';
 import type { ParameterValues, ServerParameters, TrackedParameters } from '../../pool/parameters.ts';
@@ -14,18 +14,18 @@ export interface Respelled {
   readonly to: string;
 }
 
-/** The place of client_encoding, which is tracked first. */
+/** The index of client_encoding, which is tracked first. */
 const CLIENT_ENCODING = 0;
 
 export class SessionSettings {
   readonly #tracked: TrackedParameters;
   #values: ParameterValues = [];
   readonly #told: ParameterValues = [];
-  /** the values before the running transaction changed one; null: it has not */
+  /** the values before the running transaction changed one; null: unchanged */
   #before: ParameterValues | null = null;
   /**
-   * Whether the client itself has set its default_transaction_read_only. `unknown` until the server is asked, because a
-   * server reports a change of its configuration in the same way; `likely`: a SET has just been done.
+   * Whether the client itself has set its default_transaction_read_only. `unknown` until the server is asked, because a server
+   * reports a change of its configuration in the same way; `likely`: a SET has just been executed.
    */
   #readOnly: 'known' | 'likely' | 'unknown' = 'known';
   /** a SET has been answered since the last ReadyForQuery */
@@ -35,7 +35,7 @@ export class SessionSettings {
     this.#tracked = tracked;
   }
 
-  /** The client's value of a tracked setting; undefined: it has none of its own, or the name is not tracked. */
+  /** The client's value of a tracked setting; undefined: it has no value of its own, or the name is not tracked. */
   value(name: string): string | undefined {
     return this.#values[this.#tracked.indexOf(name)];
   }
@@ -46,7 +46,7 @@ export class SessionSettings {
 
   // Login.
 
-  /** Takes a setting of the StartupMessage. False: it is none that may stand there. */
+  /** Takes a setting of the StartupMessage. False: the setting is not allowed there. */
   takeAtStartup(name: string, value: string): boolean {
     const index = this.#tracked.indexAtStartup(name);
     if (index < 0) return false;
@@ -54,13 +54,13 @@ export class SessionSettings {
     return true;
   }
 
-  /** Gives the client an application_name that it has not chosen itself. */
+  /** Gives the client an application_name that the client did not choose. */
   nameApplication(name: string): void {
     this.#values[this.#tracked.indexOf('application_name')] = name;
   }
 
   /**
-   * Makes up what a new client is told of one setting.
+   * Decides the value that a new client is told for one setting.
    * @param own the server's own value
    * @returns the client's value if it asked for one, in PostgreSQL's spelling; else the server's
    */
@@ -69,8 +69,8 @@ export class SessionSettings {
     const asked = this.#values[index];
     const value = this.#tracked.intern(asked === undefined ? own : canonicalValue(name, asked, own));
     if (index < 0) return value;
-    // Of what the client did not ask for, some keeps this value on each server, and the rest is each server's default. What
-    // it asked for is kept as a whole: of `DateStyle` `ISO` alone, the order would be the last client's.
+    // A value that the client did not ask for is either kept on every server from now on, or left to each server's default. A
+    // requested value is kept as a whole: after `ISO` alone for `DateStyle`, the order would be the previous client's.
     if (this.#tracked.isKept(index) || asked !== undefined) this.#values[index] = value;
     this.#told[index] = value;
     return value;
@@ -78,14 +78,14 @@ export class SessionSettings {
 
   // A new server.
 
-  /** The statements that bring a server to these settings; null: it has them already. */
+  /** The statements that bring a server to these settings; null: it already has them. */
   difference(server: ServerParameters): string | null {
     return this.#tracked.difference(this.#values, server);
   }
 
   /**
-   * The server has been brought to these settings. Its spelling (`ISO, MDY`) is the client's from now on, so that the next
-   * comparison is an equal one.
+   * The server now has these settings. Its spelling (`ISO, MDY`) becomes the client's, so that the next comparison finds them
+   * equal.
    * @returns the settings whose spelling has changed
    */
   applied(server: ServerSettings): Respelled[] {
@@ -102,8 +102,8 @@ export class SessionSettings {
   }
 
   /**
-   * The settings to report about a server that is not the previous one.
-   * @returns names and values, which count as told; null: nothing
+   * The settings to report when the server is not the previous one.
+   * @returns names and values, which count as reported; null: none
    */
   news(server: ServerParameters): [string, string][] | null {
     return this.#tracked.news(this.#told, server);
@@ -118,9 +118,9 @@ export class SessionSettings {
 
   /**
    * The client's server has reported a setting.
-   * @param server which has noted it
-   * @param mayRollBack the values from before the transaction are kept, for `rollBack`
-   * @returns false: the client knows it already, from another server
+   * @param server has already noted it
+   * @param mayRollBack keep the values from before the transaction, for `rollBack`
+   * @returns false: the client already knows it, from another server
    */
   reported(name: string, server: ServerParameters, mayRollBack: boolean): boolean {
     const tracked = this.#tracked;
@@ -150,9 +150,9 @@ export class SessionSettings {
 
   /**
    * The transaction was lost with its server, and its changes with it.
-   * @param defaults what clients of this pool are welcomed with
+   * @param defaults the settings that clients of this pool are welcomed with
    * @param mayTell the client can be told
-   * @returns names and values to be told, which count as told
+   * @returns names and values to report, which count as reported
    */
   rollBack(defaults: ReadonlyMap<string, string> | null, mayTell: boolean): [string, string][] {
     const before = this.#before;
@@ -175,14 +175,14 @@ export class SessionSettings {
 
   // default_transaction_read_only (link/read-only.ts).
 
-  /** It is not known whether default_transaction_read_only is the client's own. */
+  /** It is unknown whether default_transaction_read_only is the client's own. */
   get isReadOnlyInDoubt(): boolean {
     return this.#readOnly !== 'known';
   }
 
   /**
-   * Ends the doubt, because the server is asked, or can't be.
-   * @returns whether the value is likely to be the client's own
+   * Ends the doubt, because the server is being asked, or can't be.
+   * @returns whether the value is probably the client's own
    */
   settleReadOnly(): boolean {
     const wasLikely = this.#readOnly === 'likely';
@@ -190,13 +190,13 @@ export class SessionSettings {
     return wasLikely;
   }
 
-  /** The value was not the client's own. It stays if the client has set another one meanwhile. */
+  /** The value was not the client's own. If the client has set another one meanwhile, that one stays. */
   forgetReadOnly(value: string | undefined): void {
     const { readOnly } = this.#tracked;
     if (this.#values[readOnly] === value) this.#values[readOnly] = undefined;
   }
 
-  /** The server is gone and can't be asked: the value only stays if a SET has just been done. */
+  /** The server is gone and can't be asked: the value stays only if a SET has just been executed. */
   #forgetUnknownReadOnly(): void {
     if (this.#readOnly === 'unknown') this.#values[this.#tracked.readOnly] = undefined;
     this.#readOnly = 'known';

@@ -1,6 +1,6 @@
 /**
- * Prepared statements as servers know them: the text and the parameter types of a Parse, under a name of the proxy's own.
- * Clients that prepare the same text with the same types share a statement, by whatever name they call it.
+ * Prepared statements as servers know them: the text and the parameter types of a Parse, under one of the proxy's own names.
+ * Clients that prepare the same text with the same types share a statement, whatever they call it.
  */
 import type { PreparedStatement } from '../../pool/prepared.ts';
 import { message } from '../../wire/messages.ts';
@@ -13,7 +13,7 @@ export class SharedStatement implements PreparedStatement {
   /** a Parse without its statement's name: query text, zero byte, parameter types */
   readonly body: Buffer;
   readonly key: string;
-  /** the entry in the ledger for a Bind of it */
+  /** the ledger's entry for a Bind of it */
   readonly bind: Entry = entryAbout(Request.Bind, this);
   #uses = 0;
   #isStale = false;
@@ -24,18 +24,18 @@ export class SharedStatement implements PreparedStatement {
     this.key = key;
   }
 
-  /** Its result has changed since it was prepared: servers report errors only, and a new Parse gets another statement. */
+  /** Its result has changed since it was prepared: servers only report errors, and a new Parse gets another statement. */
   get isStale(): boolean {
     return this.#isStale;
   }
 
-  /** Another client has it prepared. */
+  /** Another client has prepared it. */
   use(): this {
     this.#uses++;
     return this;
   }
 
-  /** A client no longer has it. @returns whether no client has it now */
+  /** A client has dropped it. @returns whether it has no clients left */
   unuse(): boolean {
     this.#uses--;
     return this.#uses === 0;
@@ -46,7 +46,7 @@ export class SharedStatement implements PreparedStatement {
   }
 }
 
-/** All statements that some client has prepared: one registry for the whole proxy. */
+/** All statements that any client has prepared: one registry for the whole proxy. */
 export class StatementRegistry {
   readonly #byKey = new Map<string, SharedStatement>();
   #next = 1;
@@ -66,15 +66,15 @@ export class StatementRegistry {
     return statement.use();
   }
 
-  /** Takes back a `release`: it is the same statement again, even if no client has used it since. */
+  /** Takes back a `release`: the same statement is used again, even if no client has used it since. */
   retain(statement: SharedStatement): void {
     statement.use();
     if (!statement.isStale && !this.#byKey.has(statement.key)) this.#byKey.set(statement.key, statement);
   }
 
   /**
-   * Clients keep a stale statement; a client that prepares the same text from now on gets another one. The statement that is
-   * handed out at present may be a later one than the one that failed, but may also be from before the change.
+   * Clients keep a stale statement; a client that prepares the same text from now on gets another one. The registry's current
+   * statement may already be a later one than the one that failed, or may still be from before the change.
    */
   retire(statement: SharedStatement): void {
     statement.becomeStale();
@@ -84,7 +84,7 @@ export class StatementRegistry {
     this.#byKey.delete(statement.key);
   }
 
-  /** A client no longer has the statement. Servers may: their lists are bounded, and drop it in time. */
+  /** A client has dropped the statement. Servers may keep it: their lists are bounded, and drop it in time. */
   release(statement: SharedStatement): void {
     if (statement.unuse() && this.#byKey.get(statement.key) === statement) this.#byKey.delete(statement.key);
   }

@@ -1,6 +1,6 @@
 /**
- * The prepared statements of one client: named ones that are tracked, named ones that are not, and the unnamed one; which of
- * them are in doubt, and which were dropped with all others.
+ * The prepared statements of one client: tracked named ones, untracked named ones, and the unnamed one; which of them are in
+ * doubt, and which were dropped with all others.
  */
 import type { Outstanding } from './outstanding.ts';
 import { Discards } from './discards.ts';
@@ -39,8 +39,8 @@ export class Statements {
   }
 
   /**
-   * Whether named statements are tracked in session mode: from the first time when user functions apply, or when statements
-   * are tracked already, until all are dropped.
+   * Whether named statements are tracked in session mode: from the first time that user functions apply, or when statements
+   * are already tracked, until all are dropped.
    */
   isSessionTracked(hasFunctions: boolean): boolean {
     if (this.#isSessionTracked) return true;
@@ -49,19 +49,19 @@ export class Statements {
     return this.#isSessionTracked;
   }
 
-  /** A name stands for this statement from now on. */
+  /** From now on the name means this statement. */
   set(name: string, statement: NamedStatement): void {
     this.named.set(name, statement);
     this.untracked.forget(name);
   }
 
-  /** A name stands for nothing from now on. @returns the tracked statement that it stood for */
+  /** From now on the name means no statement. @returns the tracked statement that it meant before */
   remove(name: string): NamedStatement | undefined {
     this.untracked.forget(name);
     return this.named.remove(name);
   }
 
-  /** All were dropped. @param position of the first message that was sent after DISCARD ALL or DEALLOCATE ALL */
+  /** All statements were dropped. @param position of the first message sent after DISCARD ALL or DEALLOCATE ALL */
   dropBefore(position: number): void {
     this.discards.ran(position);
     this.#isSessionTracked = false;

@@ -1,7 +1,7 @@
 /**
  * The bytes that a client of a watched cluster has sent since its transaction began, for as long as no answer to them has
- * reached the client: they are needed to send a statement again, or to say what became of it. After the first answer only
- * the beginning is kept.
+ * reached the client. They are needed to resend a statement, or to report its outcome. After the first answer only the
+ * beginning is kept.
  */
 import { isRepeatable } from '../../sql/kind.ts';
 import { appended } from '../../wire/carry.ts';
@@ -9,31 +9,31 @@ import { sizeOf } from '../../wire/frame.ts';
 import { HEADER_BYTES } from '../../wire/protocol.ts';
 import { cycleEnd } from './resendable.ts';
 
-/** The most bytes that are kept of one client. */
+/** The most bytes that are kept for one client. */
 const MAX_BYTES = 1 << 20;
-/** Pieces that are kept as they came; more are put together. */
+/** The number of pieces that are kept as they arrived; more are joined. */
 const MAX_PIECES = 64;
 
 export class Transcript {
   /** the first piece; null: nothing is kept */
   #first: Buffer | null = null;
-  /** the pieces after it; null: none */
+  /** the later pieces; null: none */
   #more: Buffer[] | null = null;
-  /** messages at the beginning that the proxy itself has answered */
+  /** initial messages that the proxy itself has answered */
   #answeredAhead = 0;
-  /** ReadyForQuery messages that have come since the beginning */
+  /** ReadyForQuery messages that have arrived since the beginning */
   #cycles = 0;
-  /** the server was sent another text than the one that is kept (rewrite_query) */
+  /** the server got another text than the kept one (rewrite_query) */
   #isRewritten = false;
   /** the pieces are all of it, and no server has answered */
   #isUnanswered = false;
   /** the pieces are all of it, whether answered or not */
   #isComplete = false;
-  /** a transaction has ended: what is sent to the client still answers it, and not the bytes that are kept */
+  /** a transaction has ended: bytes sent to the client still answer it, and not the kept bytes */
   #isBetween = false;
-  /** statements that have been answered since the last ReadyForQuery, in full or in part */
+  /** statements answered since the last ReadyForQuery, in full or in part */
   #answered = 0;
-  /** since then the end of a transaction has been answered, or a warning, which may be about a commit */
+  /** since the last ReadyForQuery, the end of a transaction was answered, or a warning, which may be about a commit */
   #mayHaveEnded = false;
 
   /** Everything that the client has sent is kept, and no server has answered any of it. */
@@ -46,7 +46,7 @@ export class Transcript {
     return this.#isComplete;
   }
 
-  /** A server was sent another text than the one that is kept. */
+  /** A server got another text than the kept one. */
   get isRewritten(): boolean {
     return this.#isRewritten;
   }
@@ -61,7 +61,7 @@ export class Transcript {
     return this.#mayHaveEnded;
   }
 
-  /** The bytes that are kept, without the messages that the proxy itself has answered; null: nothing is kept. */
+  /** The kept bytes, without the messages that the proxy itself has answered; null: nothing is kept. */
   bytes(): Buffer | null {
     if (this.#first === null) return null;
     let bytes = this.#more === null ? this.#first : Buffer.concat([this.#first, ...this.#more]);
@@ -73,8 +73,8 @@ export class Transcript {
   // The client's bytes.
 
   /**
-   * Bytes have come from the client.
-   * @param isStart nothing is open, outstanding or held: a transaction begins with them
+   * Bytes have arrived from the client.
+   * @param isStart nothing is open, outstanding or held: they begin a transaction
    */
   add(chunk: Buffer, isStart: boolean): void {
     if (isStart) this.restart(chunk);
@@ -82,7 +82,7 @@ export class Transcript {
     else this.#isComplete = false;
   }
 
-  /** These bytes are all that the client has sent and has no answer to. */
+  /** These bytes are everything that the client has sent and has no answer to. */
   restart(bytes: Buffer): void {
     this.#first = bytes;
     this.#more = null;
@@ -103,7 +103,7 @@ export class Transcript {
     this.#isBetween = false;
   }
 
-  /** The server is sent another text than the one that is kept: that text decides whether it can be sent again. */
+  /** The server gets another text than the kept one: that text decides whether it can be resent. */
   noteRewritten(text: string): void {
     this.#isRewritten = true;
     if (this.#first !== null && !isRepeatable(text)) this.forget();
@@ -124,7 +124,7 @@ export class Transcript {
 
   // The answers.
 
-  /** Bytes that answer the client leave for it. */
+  /** Bytes that answer the client are being sent to it. */
   noteAnswer(): void {
     if (this.#isBetween) return;
     this.#isUnanswered = false;
@@ -133,7 +133,7 @@ export class Transcript {
     this.#isComplete = false;
   }
 
-  /** The proxy itself has answered the first message that has no answer: those after it can still be sent again. */
+  /** The proxy itself has answered the first unanswered message: the later ones can still be resent. */
   noteAnsweredAhead(): void {
     if (this.#isUnanswered) this.#answeredAhead++;
     else this.noteAnswer();
@@ -144,7 +144,7 @@ export class Transcript {
     this.#answered++;
   }
 
-  /** A server has answered the end of a transaction, or something that may speak of one. */
+  /** A server has answered the end of a transaction, or sent a message that may be about one. */
   noteTransactionEnd(): void {
     this.#mayHaveEnded = true;
   }
@@ -155,14 +155,14 @@ export class Transcript {
     this.#mayHaveEnded = false;
   }
 
-  /** It has arrived, and the transaction is still open. */
+  /** ReadyForQuery has arrived, and the transaction is still open. */
   endCycle(): void {
     this.#cycles++;
   }
 
   /**
-   * It has arrived, and the transaction has ended. Only the bytes that the client has sent after it are kept. Until
-   * `beginAnswer`, what is sent to the client still answers the transaction.
+   * ReadyForQuery has arrived, and the transaction has ended. Only the bytes that the client sent after it are kept. Until
+   * `beginAnswer`, bytes sent to the client still answer the ended transaction.
    * @param hasMore the client has sent more
    */
   endTransaction(hasMore: boolean): void {
@@ -171,7 +171,7 @@ export class Transcript {
     else this.forget();
   }
 
-  /** The answers that are sent from now on are about the bytes that are kept. */
+  /** From now on, bytes sent to the client answer the kept bytes. */
   beginAnswer(): void {
     this.#isBetween = false;
   }
@@ -183,7 +183,7 @@ export class Transcript {
     this.#isBetween = false;
   }
 
-  /** Drops the bytes that have been answered. False: none are left, or their end is not known. */
+  /** Drops the answered bytes. False: none are left, or the end of the answered ones is unknown. */
   #keepRest(): boolean {
     if (!this.#isComplete || this.#first === null) return false;
     const pieces = this.#more ?? [];

@@ -1,6 +1,6 @@
 /**
- * Statements whose last Parse or Close has not been answered, and the number of Syncs that had been sent by then. A
- * statement is in doubt when a Sync has followed: the Parse or Close may fail without the next message being skipped too.
+ * Statements whose last Parse or Close is unanswered, with the number of Syncs sent by then. A statement is in doubt if a Sync
+ * has followed: the Parse or Close may fail without the next message being skipped too.
  */
 import type { Outstanding } from './outstanding.ts';
 
@@ -26,8 +26,8 @@ export class Unanswered {
   }
 
   /**
-   * Whether it is unknown if the statement exists by the time of the next message.
-   * @param unlessClosed not if a Close is pending: either way the name is free, or to be replaced
+   * Whether it is unknown if the statement will exist when the next message is executed.
+   * @param unlessClosed not if a Close is pending: either way the name is free, or about to be replaced
    */
   isInDoubt(subject: Subject, unlessClosed = false): boolean {
     const pending = this.#pending?.get(subject);
@@ -35,7 +35,7 @@ export class Unanswered {
     return pending.syncs !== this.#ledger.syncs && !this.#ledger.inCopy;
   }
 
-  /** A Parse or Close is on its way. @returns to be called when its outcome is known */
+  /** A Parse or Close was sent. @returns a callback for its outcome */
   add(subject: Subject, isClose = false): () => void {
     const pending = { syncs: this.#ledger.syncs, isClose };
     const all = (this.#pending ??= new Map());
@@ -45,7 +45,7 @@ export class Unanswered {
     };
   }
 
-  /** The outcome does not matter any more: the statement is another one now. */
+  /** The outcome no longer matters: the statement is another one now. */
   forget(subject: Subject): void {
     this.#pending?.delete(subject);
   }

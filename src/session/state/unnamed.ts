@@ -1,13 +1,13 @@
 /**
- * The unnamed prepared statement across servers. Drivers that prepare and execute in two pipelines without a name (sqlx,
- * pgx's describe mode) get another server for the second pipeline, or the same one with another client's statement. So the
- * client's last Parse is kept, and sent again before the first message about it on each link.
+ * The unnamed prepared statement across servers. Drivers that prepare and execute in two pipelines without a name (sqlx, pgx's
+ * describe mode) get another server for the second pipeline, or the same one with another client's statement. So the client's
+ * last Parse is kept, and sent once more before the first message about it on each link.
  */
 import { HEADER_BYTES } from '../../wire/protocol.ts';
 import type { Generations } from './generations.ts';
 
 const EMPTY = Buffer.alloc(0);
-/** Longest Parse that is kept. A longer one exists until its link ends. */
+/** Longest Parse that is kept. A longer one lasts as long as its link. */
 const KEPT_BYTES = 64 * 1024;
 /** The buffer for the Parse grows in steps of this size. */
 const ROUND = 256;
@@ -24,7 +24,7 @@ export class UnnamedStatement implements Generations {
   #size = 0;
   #original: Buffer | null = null;
 
-  /** The unnamed statement of the client's server, if there is one, is this one. */
+  /** The unnamed statement of the client's server, if it has one, is this one. */
   get isHere(): boolean {
     return this.#isHere;
   }
@@ -37,12 +37,12 @@ export class UnnamedStatement implements Generations {
     return this.#targetGeneration;
   }
 
-  /** How many unnamed statements the client has had. */
+  /** The number of unnamed statements that the client has had. */
   get serial(): number {
     return this.#serial;
   }
 
-  /** Name of the client's statement that this one deallocates (deallocate.ts); null: it does something else. */
+  /** Name of the client's statement that this one deallocates (deallocate.ts); null: this one is no DEALLOCATE. */
   get frees(): string | null {
     return this.#frees;
   }
@@ -52,27 +52,27 @@ export class UnnamedStatement implements Generations {
     return this.#route;
   }
 
-  /** The last Parse was too long to be kept. */
+  /** The last Parse was too long to keep. */
   get isUnkept(): boolean {
     return this.#isUnkept;
   }
 
-  /** The Parse as the client sent it; null: there is none, or it is not kept. */
+  /** The Parse as the client sent it; null: none, or not kept. */
   get original(): Buffer | null {
     return this.#isUnkept ? null : (this.#original ?? this.parse);
   }
 
-  /** The Parse that made it; null: there is none. */
+  /** The Parse that made it; null: none. */
   get parse(): Buffer | null {
     return this.#size === 0 ? null : Buffer.from(this.#buffer.subarray(0, this.#size));
   }
 
-  /** Its text, a zero byte, and the rest of the Parse; undefined: there is none. */
+  /** Its text, a zero byte, and the rest of the Parse; undefined: none. */
   get body(): Buffer | undefined {
     return this.parse?.subarray(HEADER_BYTES + 1);
   }
 
-  /** A Parse is on its way to the server; it begins at `at`. It can only be kept if it has arrived in full. */
+  /** A Parse is being sent to the server; it begins at `at`. It can only be kept if it has arrived whole. */
   parsed(chunk: Buffer, at: number, size: number): void {
     this.#isHere = true;
     this.#serial++;
@@ -96,7 +96,7 @@ export class UnnamedStatement implements Generations {
     this.#frees = name;
   }
 
-  /** The last Parse was judged. @param original the client's Parse, if it was another one; null: it was not */
+  /** The last Parse was judged. @param original the client's Parse, if that was another one; null: it was the same */
   judged({ originGeneration, targetGeneration }: Generations, original: Buffer | null): void {
     this.#originGeneration = originGeneration;
     this.#targetGeneration = targetGeneration;
@@ -108,7 +108,7 @@ export class UnnamedStatement implements Generations {
     this.#route = route;
   }
 
-  /** User functions want another text now: if it differs, the server must be told. @returns whether it differs */
+  /** User functions now want another text: if it differs, the server must get it. @returns whether it differs */
   replace(parse: Buffer): boolean {
     if (this.#buffer.subarray(0, this.#size).equals(parse)) return false;
     const route = this.#route;
@@ -118,7 +118,7 @@ export class UnnamedStatement implements Generations {
     return true;
   }
 
-  /** There is none any more: a Query or a Close drops it. */
+  /** It no longer exists: a Query or a Close drops it. */
   dropped(): void {
     this.#size = 0;
     this.#frees = null;
@@ -132,18 +132,18 @@ export class UnnamedStatement implements Generations {
     this.#isHere = false;
   }
 
-  /** The client has another server now, or the server's unnamed statement is another one. */
+  /** The client has another server now, or its server has another unnamed statement. */
   displaced(): void {
     this.#isHere = false;
   }
 
-  /** The server has the statement, or has none because the client has none. */
+  /** The server has the statement, or neither the client nor the server has one. */
   arrived(): void {
     this.#isHere = true;
   }
 }
 
-/** Whether a Parse is kept, and is therefore collected before it is passed on. */
+/** Whether a Parse is kept, and therefore collected before it is passed on. */
 export function isKept(size: number): boolean {
   return size <= KEPT_BYTES;
 }

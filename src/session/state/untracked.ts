@@ -1,17 +1,19 @@
 /**
- * Named statements that are not tracked: the server has them under the client's own names. They are remembered for the day
- * when user functions come to apply.
+ * Named statements that are not tracked: the server has them under the client's own names. They are remembered in case user
+ * functions come to apply.
  */
 import type { Discards } from './discards.ts';
 import type { Generations } from './generations.ts';
 import type { SharedStatement, StatementRegistry } from './shared.ts';
 
 export interface UntrackedStatement extends Generations {
-  /** the client's Parse, from which the statement can be tracked later; null: it can't be tracked, or is too long */
+  /**
+   * the client's Parse, from which the statement can be tracked later; null: the statement can't be tracked, or is too long
+   */
   readonly original: SharedStatement | null;
   /** position of its Parse in the ledger */
   readonly sentAt: number;
-  /** number of the loan of a server in which it was prepared: in another one the name may be another client's */
+  /** number of the loan in which it was prepared: on another loan the name may mean another client's statement */
   readonly madeIn: number;
 }
 
@@ -31,17 +33,17 @@ export class UntrackedStatements {
     return this.#all?.get(name);
   }
 
-  /** Whether the session may have a statement of that name which was never tracked. */
+  /** Whether the session may have a statement of that name that was never tracked. */
   mayHave(name: string): boolean {
     return this.#mayHaveOthers || this.#all?.has(name) === true;
   }
 
-  /** Statements may have been prepared that were not noted here. */
+  /** Statements may have been prepared without being noted here. */
   expectOthers(): void {
     this.#mayHaveOthers = true;
   }
 
-  /** A Parse is on its way that takes the name. @returns what to do when its outcome is known */
+  /** A Parse for this name was sent. @returns the effect of its outcome */
   set(name: string, statement: UntrackedStatement): { undo(): void; done(): void } {
     const all = (this.#all ??= new Map());
     const before = all.get(name);
@@ -64,7 +66,7 @@ export class UntrackedStatements {
     };
   }
 
-  /** The name means something else from now on, or nothing. */
+  /** From now on the name means another statement, or none. */
   forget(name: string): void {
     const found = this.#all?.get(name);
     if (found === undefined) return;
@@ -80,7 +82,7 @@ export class UntrackedStatements {
     return found;
   }
 
-  /** All were dropped whose Parse has a lower position in the ledger. */
+  /** All statements whose Parse has a lower position in the ledger were dropped. */
   dropBefore(position: number): void {
     for (const [name, each] of this.#all ?? []) if (each.sentAt < position) this.forget(name);
     if (this.#all?.size === 0) this.#all = null;

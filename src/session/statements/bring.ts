@@ -1,4 +1,4 @@
-/** Brings a client's statements to the server that it is linked to, which may never have had them. */
+/** Brings a client's statements to its linked server, which may not have them. */
 import type { PreparedStatement } from '../../pool/prepared.ts';
 import type { Server } from '../../pool/server.ts';
 import { closeStatement } from '../../wire/messages.ts';
@@ -9,11 +9,11 @@ import { parseMessage, type SharedStatement } from '../state/shared.ts';
 /** Called once it is known whether a message was carried out. */
 export type Outcome = Required<Pick<Effect, 'undo' | 'done'>>;
 
-/** Statements that are looked at for one that can be closed. */
+/** How many statements are examined to find one that can be closed. */
 const MAX_CANDIDATES = 16;
 
 /**
- * Prepares a shared statement on a server, and closes others where that makes too many.
+ * Prepares a shared statement on a server, and closes others if that makes too many.
  * @param own outcome of the client's own Parse; null: the proxy adds the Parse
  */
 export function prepareOn(
@@ -55,7 +55,7 @@ function closeOn(client: LoggedInClient, server: Server, statement: PreparedStat
   client.outstanding.sentClose({
     undo: () => {
       settled();
-      // the server still has it, unless it has dropped all of them since
+      // the server still has it, unless all its statements were dropped since
       const isDropped = discards.before !== droppedBefore && discards.isDropped(sentAt);
       if (!isDropped) server.prepared.restore(statement);
     },
@@ -77,7 +77,7 @@ function oldestOf(client: LoggedInClient, server: Server): PreparedStatement | n
 /**
  * Brings the unnamed statement to the client's server, which may have another client's. If the client has none, the server's
  * is closed, so that the server reports the error.
- * @returns false: it is not known yet what the server has; to be asked again when everything sent has been answered
+ * @returns false: it is not yet known which one the server has; ask again when everything sent has been answered
  */
 export function bringUnnamed(client: LoggedInClient): boolean {
   const { outstanding } = client;

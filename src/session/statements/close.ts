@@ -16,7 +16,7 @@ export function closeNamed(client: LoggedInClient, name: string): Handled {
   return Handled.Done;
 }
 
-/** The client forgets a statement, unless the server skips the message that says so. */
+/** The client forgets a statement, unless the server skips the Close. */
 export function dropNamed({ statements }: LoggedInClient, name: string): Outcome {
   const statement = statements.remove(name);
   const settled = statements.unanswered.add(name, true);

@@ -1,7 +1,7 @@
 /**
  * SQL's DEALLOCATE of a statement that was prepared with the protocol (psycopg, Rails). Servers know the statement by another
- * name and keep it for other clients, so the proxy answers a Query itself. As a Parse (psycopg's pipeline mode) it is
- * replaced by the DEALLOCATE of an empty statement, which is made just before it is executed.
+ * name and keep it for other clients, so the proxy itself answers a Query. A Parse (psycopg's pipeline mode) is replaced by
+ * the DEALLOCATE of an empty statement, which is prepared just before the Execute.
  */
 import { deallocatedName, mayDeallocate } from '../../sql/deallocate.ts';
 import { closeStatement, message, readyForQuery } from '../../wire/messages.ts';
@@ -26,7 +26,7 @@ const NO_EFFECT: Effect = {};
 /**
  * Answers a Query that deallocates one of the client's statements.
  * @param bytes the whole message
- * @returns null: it is another Query, or the server must report that it can't be done now
+ * @returns null: the Query is another one, or the server must report an error
  */
 export function deallocate(client: LoggedInClient, bytes: Buffer): Handled | null {
   const { outstanding, statements } = client;
@@ -47,7 +47,7 @@ export function deallocate(client: LoggedInClient, bytes: Buffer): Handled | nul
   return Handled.Done;
 }
 
-/** The client's statement that an unnamed Parse deallocates; null: it does something else. @param parse the whole message */
+/** The client's statement that an unnamed Parse deallocates; null: the Parse is another one. @param parse the whole message */
 export function deallocated(client: LoggedInClient, parse: Buffer): string | null {
   const start = HEADER_BYTES + 1;
   const { named } = client.statements;
@@ -56,14 +56,16 @@ export function deallocated(client: LoggedInClient, parse: Buffer): string | nul
   return name !== null && isTracked(client) && named.find(name)?.isUnmade === false ? name : null;
 }
 
-/** The Parse that the server gets instead: it answers as to the original, and other clients keep the shared statement. */
+/**
+ * The Parse that the server gets instead: its answers look like the original's, and other clients keep the shared statement.
+ */
 export function freeingParse(parse: Buffer): Buffer {
   const types = parse.subarray(parse.indexOf(0, HEADER_BYTES + 1) + 1);
   return message(Frontend.Parse, '', `DEALLOCATE "${FREED}"`, types);
 }
 
 /**
- * A Bind goes to the server.
+ * A Bind is sent to the server.
  * @param nameStart where the name of its statement begins, after the name of the portal
  * @param frees the client's statement that its statement deallocates; null: none
  */
@@ -78,7 +80,7 @@ export function noteBound(
   freeing.bound(bytes.toString('latin1', HEADER_BYTES, nameStart - 1), frees);
 }
 
-/** An Execute, whole, while there is a portal whose Execute drops a statement. */
+/** A whole Execute, while there is a portal whose Execute drops a statement. */
 export function executeFreeing(client: LoggedInClient, bytes: Buffer): Handled {
   const { outstanding, statements } = client;
   const portalEnd = Math.max(HEADER_BYTES, bytes.indexOf(0, HEADER_BYTES));
@@ -91,7 +93,7 @@ export function executeFreeing(client: LoggedInClient, bytes: Buffer): Handled {
   noteRequest(client, Request.Execute);
   outstanding.sentClose(NO_EFFECT);
   client.forward(CLOSE_FREED);
-  // it was dropped already, which the server reports
+  // it was already dropped, which the server reports
   if (statements.named.find(name) === undefined) return forwardRequest(client, Request.Execute);
   outstanding.sentParse(true, NO_EFFECT);
   client.forward(PARSE_FREED);

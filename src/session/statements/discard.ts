@@ -3,7 +3,7 @@ import { dropsAll } from '../../sql/deallocate.ts';
 import { HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 
-/** A Query is on its way. It has no effect if the server skips it, up to a Sync. */
+/** A Query is sent. It has no effect if the server skips it, up to a Sync. */
 export function noteQuery(client: LoggedInClient, bytes: Buffer, at = 0, size = bytes.length): void {
   if (client.outstanding.skipping) return;
   client.statements.unnamed.dropped();
@@ -11,8 +11,8 @@ export function noteQuery(client: LoggedInClient, bytes: Buffer, at = 0, size = 
 }
 
 /**
- * A text is on its way that may drop all prepared statements. One that is not recognized (after a comment, or among several
- * statements) is noticed when it has run. Until then, only a pipelined use of an earlier statement goes wrong.
+ * A text is sent that may drop all prepared statements. One that is not recognized (after a comment, or among several
+ * statements) is noticed after it has run. Until then, only a pipelined use of an earlier statement goes wrong.
  */
 export function noteDiscard(client: LoggedInClient, chunk: Buffer, start: number, end: number): void {
   if (dropsAll(chunk, start, end)) client.statements.discards.expect();

@@ -1,4 +1,4 @@
-/** Errors about the name of a prepared statement, as PostgreSQL reports them. */
+/** PostgreSQL's errors about the name of a prepared statement. */
 import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import { Frontend } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
@@ -6,12 +6,12 @@ import { answerError } from '../send/reject.ts';
 import { Handled } from '../state/handled.ts';
 import { waitForAnswers } from '../send/wait.ts';
 
-/** A Parse for a name that is taken. */
+/** A Parse for a name that is in use. */
 export function refuseDuplicate(client: LoggedInClient, name: string): Handled {
   return nameError(client, clientErrors.duplicateStatement(nameText(name)));
 }
 
-/** A message about a name that stands for no statement; one that was never tracked must be prepared again. */
+/** A message about a name without a statement; a statement that was never tracked must be prepared again. */
 export function refuseUnknown(client: LoggedInClient, type: number, name: string): Handled {
   if (!client.statements.untracked.mayHave(name))
     return nameError(client, clientErrors.noSuchStatement(nameText(name)));
@@ -25,8 +25,8 @@ function nameText(name: string): string {
 }
 
 /**
- * Answers with an error, once everything that was sent before has been answered: it may have failed, and then the server
- * skips this message too, and the name may stand for something else.
+ * Answers with an error, once everything sent before has been answered: an earlier message may have failed. Then the server
+ * skips this one too, and the name may mean another statement.
  */
 function nameError(client: LoggedInClient, error: ClientError): Handled {
   const { outstanding } = client;
@@ -37,7 +37,7 @@ function nameError(client: LoggedInClient, error: ClientError): Handled {
   }
   if (!outstanding.empty) return waitForAnswers(client);
   answerError(client, Frontend.Bind, error);
-  // the server may be sent a Parse that fails, which drops its unnamed statement
+  // the server may get a failing Parse, which drops its unnamed statement
   client.statements.unnamed.displaced();
   return Handled.Done;
 }

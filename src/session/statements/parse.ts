@@ -1,4 +1,4 @@
-/** Parse messages: of named statements that are tracked, of named ones that are not, and of the unnamed statement. */
+/** Parse messages: of tracked named statements, of untracked named ones, and of the unnamed statement. */
 import { sizeOf } from '../../wire/frame.ts';
 import { PARSE_COMPLETE } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
@@ -21,9 +21,9 @@ import type { UntrackedStatement } from '../state/untracked.ts';
 import { isTracked, mayBeTracked } from './tracking.ts';
 
 /**
- * Notes what a Parse prepares, and sends it.
+ * Records what a Parse prepares, and sends it.
  * @param bytes the message as the client sent it, whose end may not have arrived
- * @param rewritten the message that the server is to get; null: the same
+ * @param rewritten the message for the server; null: the same
  */
 export function parse(
   client: LoggedInClient,
@@ -45,10 +45,10 @@ export function parse(
 }
 
 /**
- * A named Parse, whole. The statement is prepared under its shared name, where the server does not have it yet.
- * @param bytes the message that servers are to get
+ * A whole Parse of a named statement. The statement is prepared under its shared name, if the server does not have it yet.
+ * @param bytes the message for the servers
  * @param original the message as the client sent it
- * @param judged the functions that it was judged under
+ * @param judged the functions that judged it
  */
 function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, judged: Generations): Handled {
   const { outstanding, statements } = client;
@@ -92,7 +92,7 @@ function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, jud
 /**
  * A Parse of the unnamed statement that was judged.
  * @param bytes the message as the client sent it
- * @param rewritten the message that the server is to get; null: the same
+ * @param rewritten the message for the server; null: the same
  * @param frees the client's statement that it deallocates; null: none
  */
 function parseUnnamed(
@@ -113,7 +113,7 @@ function parseUnnamed(
   const settled = statements.unanswered.add(unnamed);
   noteRequest(client, Request.Parse);
   outstanding.sentParse(false, {
-    // the server may still have the one before, which was judged by other functions
+    // the server may still have the previous one, which other functions judged
     undo: () => {
       settled();
       if (unnamed.serial === serial) unnamed.lost();
@@ -142,7 +142,7 @@ function parseUnjudged(
     : sendInstead(client, Request.Parse, rewritten);
 }
 
-/** An unnamed Parse is on its way to the client's server. @param at where it begins */
+/** An unnamed Parse is being sent to the client's server. @param at where it begins */
 export function noteUnnamedParse(client: LoggedInClient, bytes: Buffer, at = 0, size = sizeOf(bytes)): void {
   if (client.outstanding.skipping) return;
   client.statements.unnamed.parsed(bytes, at, size);
@@ -152,7 +152,7 @@ export function noteUnnamedParse(client: LoggedInClient, bytes: Buffer, at = 0, 
 /**
  * A Parse where statements are not tracked.
  * @param bytes the message as the client sent it, whose end may not have arrived
- * @param rewritten the message that the server is to get; null: the same
+ * @param rewritten the message for the server; null: the same
  */
 function parseUntracked(
   client: LoggedInClient,
@@ -192,7 +192,7 @@ function parseUntracked(
   return Handled.Done;
 }
 
-/** The name that a Parse gives its statement; null: it has no end, and the client is being disconnected. */
+/** The name that a Parse gives its statement; null: the name is not terminated, and the client is being disconnected. */
 function nameOf(client: LoggedInClient, bytes: Buffer): string | null {
   const end = bytes.indexOf(0, HEADER_BYTES);
   if (end < 0) {
@@ -207,7 +207,7 @@ function bodyOf(bytes: Buffer): Buffer {
   return bytes.subarray(bytes.indexOf(0, HEADER_BYTES) + 1);
 }
 
-/** Where a statement that is prepared now belongs; null: no user functions apply that could have moved it. */
+/** Where a newly prepared statement belongs; null: no user functions apply that could have moved it. */
 export function routeOf(client: LoggedInClient): string | null {
   return ownFunctions(client) === null ? null : client.database.name;
 }

@@ -1,6 +1,6 @@
 /**
- * Prepared statements that were judged under other functions than those that apply now: another version serves, the client
- * has moved to another database, or there were none. The first Bind or Describe of such a statement is judged as its Parse
+ * Prepared statements that were judged by other functions than those that apply now: another version serves, the client has
+ * moved to another database, or there were no functions. The first Bind or Describe of such a statement is judged as its Parse
  * was, by the text that the client sent.
  */
 import { clientErrors } from '../../wire/errors.ts';
@@ -41,7 +41,7 @@ export function reviewNamed(client: LoggedInClient, type: number, statement: Nam
   return null;
 }
 
-/** The same for the unnamed statement. One whose text is too long to be kept must be prepared again. */
+/** The same for the unnamed statement. If its text was too long to keep, it must be prepared again. */
 export function reviewUnnamed(client: LoggedInClient, type: number): Handled | null {
   const { unanswered, unnamed } = client.statements;
   if (unnamed.isHere && unanswered.isInDoubt(unnamed)) return waitForAnswers(client);
@@ -67,7 +67,7 @@ export function reviewUnnamed(client: LoggedInClient, type: number): Handled | n
   return null;
 }
 
-/** There is no unnamed statement, or its text is not kept. */
+/** No unnamed statement exists, or its text is not kept. */
 function reviewUnkept(client: LoggedInClient, type: number): Handled | null {
   const { unnamed } = client.statements;
   client.question.forget();
@@ -76,15 +76,16 @@ function reviewUnkept(client: LoggedInClient, type: number): Handled | null {
     answerError(client, type, clientErrors.mustBePrepared(''));
     return Handled.Done;
   }
-  // The server may have skipped what dropped the statement: bringUnnamed closes it there, and the server reports the error.
+  // The server may have skipped the message that dropped the statement: bringUnnamed closes it there, and the server reports
+  // the error.
   unnamed.displaced();
   return null;
 }
 
 /**
- * Bind or Describe of a named statement that is not tracked. Its text is no longer there, so where functions apply it must
- * have been judged under these very functions. And it must have been prepared since the client was lent its server: another
- * client may have used the name before.
+ * Bind or Describe of a named statement that is not tracked. Its text is no longer known, so where functions apply, these very
+ * functions must have judged it. And it must have been prepared since the client was lent its server: another client may have
+ * used the name before.
  * @returns null: the message continues
  */
 export function reviewUntracked(client: LoggedInClient, type: number, name: string): Handled | null {
@@ -114,7 +115,7 @@ export function adoptUntracked(client: LoggedInClient, name: string): NamedState
   return statement;
 }
 
-/** Sends a client where its statement belongs. @returns null: it is there, and its text was judged for that place */
+/** Moves a client to where its statement belongs. @returns null: it is there, and its text was judged for that place */
 function settlePlace(
   client: LoggedInClient,
   type: number,

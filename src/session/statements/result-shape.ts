@@ -1,7 +1,7 @@
 /**
  * The result columns of a prepared statement after a change of the schema. A server that prepared the statement later would
- * send other columns than the client was told, without any error. So the client gets the error that its first server would
- * have reported.
+ * send other columns than the client expects, without any error. So the client gets the error that its first server would have
+ * reported.
  */
 import { hash } from 'node:crypto';
 import type { Server } from '../../pool/server.ts';
@@ -15,15 +15,15 @@ import { waitForAnswers } from '../send/wait.ts';
 import type { NamedStatement } from '../state/named.ts';
 import { SharedStatement } from '../state/shared.ts';
 
-/** "cached plan must not change result type", in any language: the code and the routine that it comes from. */
+/** "cached plan must not change result type", in any language: the SQLSTATE and the routine that raises it. */
 const STALE = [Buffer.from('\0C0A000\0'), Buffer.from('\0RRevalidateCachedQuery\0')];
 /** "bind message has 3 result formats but query has 4 columns" */
 const OTHER_COLUMNS = [Buffer.from('\0C08P01\0'), Buffer.from('\0RPortalSetResultFormat\0')];
 const STALE_ERROR = clientErrors.staleStatement().encode();
 
 /**
- * Compares the columns that the client was told for a statement with those that its server has for it. If the server's are not
- * known, it is asked first.
+ * Compares the columns that the client was told for a statement with those on its server. If the server's are unknown, it is
+ * asked first.
  * @returns null: they are the same, or the client was told none; otherwise the outcome for the Bind
  */
 export function checkShape(
@@ -39,7 +39,7 @@ export function checkShape(
   if (known !== undefined) {
     client.context.statements.retire(shared);
     answerError(client, type, clientErrors.staleStatement());
-    // the server may be sent a Parse that fails, which drops its unnamed statement
+    // the server may get a failing Parse, which drops its unnamed statement
     client.statements.unnamed.displaced();
     return Handled.Done;
   }
@@ -50,7 +50,7 @@ export function checkShape(
 
 /**
  * Takes the result columns from the answer to a Describe.
- * @param statement of the client that asks, and is told; null: the proxy asks
+ * @param statement of the client that asked; null: the proxy asked
  */
 export function describing(
   server: Server,
@@ -59,22 +59,22 @@ export function describing(
 ): Effect {
   return {
     described(columns: Buffer): void {
-      // each client remembers it for each of its statements
+      // each client remembers them for each of its statements
       const shape = hash('sha256', resultShape(columns), 'base64');
       server.prepared.described(shared, shape);
-      // a statement without a result has none on any server, and need not be asked about
+      // a statement without a result has none on any server, so servers need not be asked
       if (statement?.shared === shared) statement.described(columns.length === 0 ? null : shape);
     },
   };
 }
 
 /**
- * Looks at an error: after a change of the schema a statement may always fail until it is prepared again. Drivers do so, and
- * must not get the statement that other clients have prepared before.
+ * Looks at an error: after a change of the schema a statement may keep failing until it is prepared again. Drivers do prepare
+ * it again, and must then not get the statement that other clients prepared before.
  * @param subject of the message that the error answers, as the ledger has it
  * @param error the whole ErrorResponse
- * @returns what the client gets in its place; null: the error is passed on. A server that prepared the statement after the
- *   change complains about the Bind, where the client's first server would report that the result has changed.
+ * @returns the error that replaces it for the client; null: the error is passed on. A server that prepared the statement after
+ * the change rejects the Bind, where the client's first server would report that the result has changed.
  */
 export function retireStale(client: LoggedInClient, subject: object, error: Buffer): Buffer | null {
   if (!(subject instanceof SharedStatement)) return null;

@@ -1,4 +1,4 @@
-/** Bind, Describe and Close of prepared statements. Those of a named statement that is tracked get its shared name. */
+/** Bind, Describe and Close of prepared statements. Those of a tracked named statement get its shared name. */
 import { writeHeader } from '../../wire/frame.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
@@ -99,7 +99,7 @@ function useNamed(client: LoggedInClient, use: Use, name: string): Handled {
   return Handled.ForwardRest;
 }
 
-/** Sends the message with another statement name. Its rest, a Bind's values of any size, follows as it comes. */
+/** Sends the message with another statement name. The rest, a Bind's values of any size, follows as it arrives. */
 function sendRenamed(
   client: LoggedInClient,
   { type, size, bytes, nameStart, nameEnd }: Use,
