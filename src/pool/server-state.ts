@@ -2,15 +2,17 @@
 
 /**
  * `login`: connecting and logging in. `idle`: free. `tested`: a query of the proxy's own runs (reset, check), or a cancel
- * request is still on its way. `active`: lent. `closed`: gone.
+ * request is still on its way. `active`: lent. `parked`: its client waits for the verdict on its node, and may get it back.
+ * `closed`: gone.
  */
-export type ServerState = 'login' | 'idle' | 'tested' | 'active' | 'closed';
+export type ServerState = 'login' | 'idle' | 'tested' | 'active' | 'parked' | 'closed';
 
 const NEXT: Readonly<Record<ServerState, readonly ServerState[]>> = {
   login: ['idle', 'tested', 'active', 'closed'],
   idle: ['active', 'tested', 'closed'],
   tested: ['idle', 'tested', 'active', 'closed'],
-  active: ['idle', 'tested', 'closed'],
+  active: ['idle', 'tested', 'parked', 'closed'],
+  parked: ['active', 'closed'],
   closed: [],
 };
 

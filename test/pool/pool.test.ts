@@ -423,3 +423,17 @@ test('clients that enter and leave count for the pool and its database', () => {
   pool.leave();
   assert.deepEqual([pool.clientCount, database.clientCount], [1, 1]);
 });
+
+test('a cancel request that reaches a parked server does not free it: its client may get it back', async () => {
+  const world = await new World(withOptions({ default_pool_size: 2 })).open(2, 2);
+  const [server] = world.lent;
+  const waiter = world.wait();
+  server!.cancelBegins();
+  server!.detach();
+  server!.moveTo('parked');
+  server!.cancelEnds();
+  assert.equal(waiter.outcome, 'waits');
+  server!.moveTo('active');
+  world.pool.give(server!);
+  assert.equal(waiter.server, server);
+});

@@ -7,7 +7,7 @@ import { clientErrors } from '../../src/wire/errors.ts';
 import { parameterStatus } from '../../src/wire/messages.ts';
 import { FakePools, FakeWaiter, settled } from './fakes.ts';
 
-const STATES: ServerState[] = ['login', 'idle', 'tested', 'active', 'closed'];
+const STATES: ServerState[] = ['login', 'idle', 'tested', 'active', 'parked', 'closed'];
 
 /** How a server gets into a state, beginning with the login. */
 const WAYS: Readonly<Record<ServerState, readonly ServerState[]>> = {
@@ -15,6 +15,7 @@ const WAYS: Readonly<Record<ServerState, readonly ServerState[]>> = {
   idle: ['idle'],
   tested: ['tested'],
   active: ['active'],
+  parked: ['active', 'parked'],
   closed: ['closed'],
 };
 
@@ -23,7 +24,8 @@ const ALLOWED = `
   login>idle login>tested login>active login>closed
   idle>tested idle>active idle>closed
   tested>idle tested>tested tested>active tested>closed
-  active>idle active>tested active>closed
+  active>idle active>tested active>parked active>closed
+  parked>active parked>closed
 `.match(/\S+/g)!;
 
 /** A server that is logging in. */

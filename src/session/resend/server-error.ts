@@ -147,7 +147,7 @@ function refuse({ client, verdict, before, error }: Failure): void {
 
 /** Discards the server's further messages about the statement that it refused. The server is not lent before the verdict. */
 async function park(server: Server): Promise<void> {
-  server.moveTo('tested');
+  server.moveTo('parked');
   const { server_connect_timeout: timeoutMs } = server.pool.context.settings;
   await runControl(server, '', { timeoutMs, afterStrays: true }).catch(() => {});
 }
