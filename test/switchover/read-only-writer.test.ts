@@ -1,6 +1,7 @@
 /** An old writer that its operator makes read-only for all, before another node takes over. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { query } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 import { planned, setUp, Writer } from './pair.ts';
 
@@ -30,3 +31,21 @@ for (const mode of ['transaction', 'session']) {
     await assert.rejects(reader.query('INSERT INTO ledger VALUES (100, 1)'), { code: '25006' });
   });
 }
+
+test('a client that leaves while its server is parked takes the server along', async (t) => {
+  const { standby, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
+  const client = await bouncer.login(t, 'dev');
+  await client.query('SET default_transaction_read_only = on');
+  // there is no verdict before every node has answered
+  standby.freeze();
+  client.send(query('INSERT INTO ledger VALUES (1, 1)'));
+  const states = async (): Promise<unknown[]> =>
+    (await bouncer.admin('SHOW SERVERS'))
+      .filter((each) => each['database'] === 'dev')
+      .map((each) => each['state']);
+  await until('the server to be parked', async () => (await states()).includes('tested'));
+  client.destroy();
+  await bouncer.waitForLog(/C-.*dev\/postgres.* closing because/);
+  standby.thaw();
+  await until('the server to be gone', async () => (await states()).length === 0);
+});

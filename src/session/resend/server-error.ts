@@ -103,9 +103,10 @@ function giveUpServer(
 function settle(failure: Failure, isGone: boolean): void {
   const { client, server, verdict, error, pending, left } = failure;
   const outcome = outcomeOf(verdict, isGone, left);
-  const isPending = client.loss.isPending(pending);
-  if (verdict.kind === 'park' && (isGone || !isPending)) server.close('not the writer any more');
-  if (client.state !== 'waiting' || !isPending) return;
+  const isAwaited = client.state === 'waiting' && client.loss.isPending(pending);
+  if (verdict.kind === 'park' && (isGone || !isAwaited))
+    server.close(isGone ? 'not the writer any more' : 'session lost');
+  if (!isAwaited) return;
   if (outcome === 'return') return void failure.settled.then(() => returnServer(failure));
   client.loss.endVerdict();
   client.gate.open('verdict');
