@@ -55,7 +55,8 @@ function checkWaiting(client: LoggedInClient, now: number): void {
     waited > notifyAfter * 1000 &&
     client.clock.noticeWait()
   ) {
-    client.send(
+    // not an answer: the query that waits can still be sent again
+    client.write(
       noticeResponse({
         severity: 'NOTICE',
         code: '00000',

@@ -7,7 +7,7 @@ import type { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
 import { RawClient, type Frame } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
-import { setUp } from './pair.ts';
+import { planned, setUp } from './pair.ts';
 
 /** Frames without ParameterStatus: a server that was a standby at the connection reports that it no longer is one. */
 const types = (frames: Frame[]): string =>
@@ -279,3 +279,17 @@ for (const [end, how] of [
     );
   });
 }
+
+test('a statement that waited so long that its client got a notice is still sent again', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t, {
+    settings: { default_pool_size: 1, query_wait_notify: 1 },
+  });
+  const [holder, client] = [await bouncer.login(t, 'dev'), await bouncer.login(t, 'dev')];
+  await holder.query('BEGIN');
+  client.send(raw.query(`SELECT 7 FROM ${slow(primary)} AS slow`));
+  assert.equal((await client.readFrame()).type, 'N');
+  await holder.query('COMMIT');
+  await sleeping(primary, 1);
+  await planned(primary, standby);
+  assert.equal(types(await client.readUntil('Z')), 'TDCZ');
+});
