@@ -1,6 +1,6 @@
 /**
- * User functions: the door. A database's clients ask its tenant (tenants/tenant.ts) what becomes of a query; everything else
- * here starts, configures, observes and stops the parts below.
+ * The entrance to user functions. A database's clients ask its tenant (tenants/tenant.ts) about a query; everything else here
+ * starts, configures, observes and stops the parts below.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -42,7 +42,7 @@ export interface FunctionsOptions {
   readonly databases: Iterable<DatabaseFunctions>;
   readonly fallback?: DatabaseFunctions | null;
   readonly log: FunctionLog;
-  /** the entry of [databases] that a name leads to; null: there is no such database */
+  /** the entry of [databases] that a name leads to; null: no such database */
   readonly entryOf: (name: string) => string | null;
 }
 
@@ -94,41 +94,41 @@ export class Functions {
   }
 
   /**
-   * Begins to load what there is. Calls of a tenant wait until its functions have been loaded; a broken file is only logged.
+   * Begins to load all tenants. Calls of a tenant wait until its functions are loaded; a broken file is only logged.
    * @returns when everything has been loaded, or refused
    */
   async start(): Promise<void> {
-    // an error here comes again, and is reported, where the scripts are needed
+    // an error here will recur, and be reported, where the scripts are needed
     await prepareScripts().catch(() => {});
     for (const [i, name] of this.#config.entries.entries()) {
       // unless a reload has removed it meanwhile
       if (this.#config.isDatabase(name)) this.#catalog.tenantOf(name);
-      // let clients be served
+      // lets clients be served
       if (i % CATALOG.namesPerTurn === 0) await nextTurn();
     }
     await Promise.all([this.#folders.look(), ...this.#catalog.tenants.map((tenant) => tenant.idle())]);
   }
 
-  /** The tenant whose functions apply to a database's clients; null: there are no functions. */
+  /** The tenant whose functions apply to a database's clients; null: no functions apply. */
   tenantOf(name: string): Tenant | null {
     return this.#catalog.tenantOf(name);
   }
 
-  /** Whether an entry's clients may do what its functions can't judge (user_functions_allow). */
+  /** Whether an entry's clients may do things that its functions can't judge (user_functions_allow). */
   allows(entry: string, what: Unjudged): boolean {
     return this.#targets.allows(entry, what);
   }
 
-  /** RELOAD: rule files that are gone just now were removed. To be called before `reconfigure`. */
+  /** RELOAD: rule files that are missing now count as removed. Call this before `reconfigure`. */
   confirmRemovals(): void {
-    // a file that has just gone is not known to be gone yet
+    // a file that has just vanished may not have been noticed yet
     this.#catalog.refresh();
     for (const file of this.#removals.confirm())
       this.#log.info({ event: 'rules_removal' }, `removal of ${printable(file)} confirmed by RELOAD`);
   }
 
   /**
-   * Takes over other options and databases; all files are looked at again.
+   * Takes over other options and databases, and looks at all files again.
    * @returns when everything that can be loaded has been, or after the longest wait
    */
   async reconfigure(
@@ -157,7 +157,7 @@ export class Functions {
     await reloadAll(parts, Promise.all([moved, this.#folders.look()]));
   }
 
-  /** The state of every tenant: plain data, as of now. */
+  /** The state of every tenant: plain data of this moment. */
   observe(): FunctionsSnapshot {
     const databases = this.#catalog.databases();
     return { tenants: this.#catalog.tenants.map((tenant) => tenant.observe(databases.get(tenant) ?? [])) };
@@ -208,7 +208,7 @@ export class Functions {
     const { id, name, files } = tenant;
     this.#changes.forget(id);
     this.#housing.release(id);
-    // another tenant has its files, or other files apply that count before them
+    // another tenant has its files, or other files take precedence over them
     if (isReplaced && entriesOf(files).every(isThere)) return;
     this.#log.info({ event: 'rules_removed', tenant: name }, `user functions of ${name} removed`);
   }

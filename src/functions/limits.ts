@@ -1,7 +1,7 @@
 /**
- * Every fixed limit of user functions, each with its reason: times in ms, lengths of text in characters and sizes in
- * bytes, as their names say. Limits that an operator sets are options (src/config/options.ts). This file imports
- * nothing, so that every part of `functions` can read it; the prelude is handed its group when an isolate is made.
+ * Every fixed limit of user functions, each with its reason. As their names say, times are in ms, lengths of text in
+ * characters and sizes in bytes. Limits that an operator sets are options (src/config/options.ts). This file imports nothing,
+ * so that every part of `functions` can read it; the prelude gets its group when an isolate is made.
  */
 
 const KB = 1024;
@@ -11,29 +11,29 @@ const MB = 1024 * KB;
 
 /** Texts of errors and rejections, made inside an isolate or by the engine. */
 export const TEXT = {
-  /** An error message in a log line. A longer one says no more. */
+  /** An error message in a log line. A longer one tells no more. */
   maxMessage: 500,
   /** The frames of a stack: enough to find the innermost one in the author's code. */
   maxStack: 2_000,
-  /** The proxy's limit for either from a child process. The prelude never writes as much. */
+  /** The proxy's limit on either text from a child process. The prelude never writes as much. */
   maxUntrusted: 4_000,
-  /** Database names listed in the complaint about one that may not be named. */
+  /** The number of database names listed in the complaint about a name that is not allowed. */
   maxNames: 10,
 } as const;
 
 // --- inside an isolate -------------------------------------------------------------------------------------------------
 
-/** The prelude's limits for a function. It gets them when an isolate is made. */
+/** The prelude's limits for a function. The prelude gets them when an isolate is made. */
 export const ISOLATE = {
-  /** Elements of an array on which built-ins run: none of them can be interrupted. */
+  /** The longest array that built-ins run on: none of them can be interrupted. */
   maxArray: 5_000_000,
-  /** A string on which slow built-ins run: none of them can be interrupted. */
+  /** The longest string that slow built-ins run on: none of them can be interrupted. */
   maxString: 16_000_000,
   maxMessage: TEXT.maxMessage,
   maxStack: TEXT.maxStack,
-  /** The part of a long error message in which the query is looked for, to be taken out of it. */
+  /** The part of a long error message in which the query is searched for, to be removed. */
   maxSearched: 65_536,
-  /** Shorter queries are part of too many words to be taken out of messages. */
+  /** Shorter queries occur in too many words to be removed from messages. */
   minSecret: 6,
   maxConsoleLines: 64,
   maxConsoleLength: 16_384,
@@ -41,9 +41,9 @@ export const ISOLATE = {
   maxKeptContexts: 65_536,
   /** A batch ends after the call that passes this time: other tenants of the process wait for their turn. */
   batchMs: 20,
-  /** A batch ends after the call with which its answers pass this length. */
+  /** A batch ends after the call that brings its answers past this length. */
   batchLength: 256 * KB,
-  /** The longest result of a routing function: no name of a database, or alias, is longer. */
+  /** The longest result of a routing function: no database name or alias is longer. */
   maxRoute: 1_000,
 } as const;
 
@@ -55,28 +55,28 @@ export const PACKING = {
 
 /** The engine, which runs isolates. */
 export const ENGINE = {
-  /** Running a bundle's top level. It is longer than a call may take, because it compiles and builds tables. */
+  /** The time for a bundle's top level. It is longer than a call's, because a top level compiles and builds tables. */
   loadMs: 2_000,
   /**
-   * One crossing of a batch. Each leaves a timer behind in isolated-vm, and long ones pile up until popping them overflows
-   * its stack. A call that takes longer is run again alone, with all the time that a call has.
+   * One crossing of a batch. Each crossing leaves a timer in isolated-vm, and long timers pile up until removing them
+   * overflows its stack. A call that takes longer is run again alone, with the full time of a call.
    */
   maxBatchMs: 100,
   /** The few lines of the prelude that run after a deadline. */
   progressMs: 50,
   /**
-   * How late a deadline may be; it is never later than a quarter of itself. isolated-vm's timer thread wakes for each timer,
-   * also for those of crossings that have come back, unless they are due together: then it wakes once for all.
+   * The delay that a deadline may have; it is never more than a quarter of the deadline. isolated-vm's timer thread wakes for
+   * each timer, even those of finished crossings, unless they are due together: then it wakes once for all.
    */
   maxLateMs: 25,
   /**
-   * How often a call is run again, each time with twice the time, after it was cut off before it had used half of its
-   * time on a processor. A call that hangs uses its share long before that, on however busy a machine.
+   * How often a call is run again, each time with twice the time, if it was cut off before it had used half of its time on a
+   * processor. A call that hangs uses that share long before, however busy the machine is.
    */
   maxStarved: 4,
   /** The part of its time after which a call counts as having had all of it: clocks are coarse. */
   nearlyAll: 0.95,
-  /** How often the heap of an isolate is measured: it takes 6 µs, and nothing grows much meanwhile. */
+  /** How often the heap of an isolate is measured: it takes 6 µs, and little grows in between. */
   measureMs: 5,
   /** isolated-vm's smallest heap. */
   minHeapMb: 8,
@@ -86,65 +86,65 @@ export const ENGINE = {
 
 /** One child process that evaluates. */
 export const CHILD = {
-  /** What all isolates of a child may take together, beyond one tenant's own limit. The kernel enforces it. */
+  /** The memory of all isolates of a child together, beyond one tenant's own limit. The kernel enforces it. */
   baseDataMb: 400,
-  /** Time to end by itself when it is closed, before it is killed. */
+  /** The time that a closed child has to end by itself before it is killed. */
   closeMs: 500,
-  /** The end of what it wrote to stderr, which says why it ended. */
+  /** The length of the kept end of its stderr, which explains why it ended. */
   maxComplaint: 2_000,
 } as const;
 
 /** Messages between the proxy and a child. */
 export const MESSAGE = {
-  /** Messages of the proxy, which are trusted: none is longer. */
+  /** The longest message from the proxy. These are trusted, and none is longer. */
   maxTrustedBytes: 256 * MB,
-  /** Messages of a child other than answers: a few numbers, or why a version could not be loaded. */
+  /** The longest message from a child other than answers: a few numbers, or the reason why a version could not be loaded. */
   maxSmallBytes: 16 * KB,
   /**
-   * Answers, beside what the last call of a batch may return: the prelude ends a batch at ISOLATE.batchLength characters of at
-   * most three bytes each, and limits what is printed.
+   * The length of answers, beyond the largest result of a batch's last call: the prelude ends a batch at ISOLATE.batchLength
+   * characters of at most three bytes each, and limits printed text.
    */
   answersBytes: 1 * MB,
-  /** UTF-8 of one UTF-16 unit, at most. */
+  /** The most bytes of UTF-8 for one UTF-16 unit. */
   bytesPerCharacter: 3,
-  /** The digits of a safe integer, and some more. */
+  /** The digits of a safe integer, and a few more. */
   maxDigits: 20,
-  /** Signs that one job goes on. A child that sends more is no longer ours. */
+  /** Progress signs for one job. A child that sends more is compromised. */
   maxSigns: 100,
 } as const;
 
 /** The supervisor of a child. */
 export const SUPERVISOR = {
-  /** A child interrupts JavaScript at the deadline by itself. An answer later than this is stuck in a built-in. */
+  /** A child itself interrupts JavaScript at the deadline. If its answer is later than this, it is stuck in a built-in. */
   graceMs: 50,
   /** The deadline of a batch whose version is no longer known. */
   unknownMs: 100,
   /** CPU time for building an isolate, beyond the time of its top level. */
   loadGraceMs: 500,
-  /** However starved the machine is, nobody waits longer than this many deadlines. */
+  /** However starved the machine is, no call waits longer than this many deadlines. */
   hardFactor: 20,
-  /** A job that has used less than this part of its time on a processor was starved, and is not to blame. */
+  /** A job that used less than this part of its time on a processor was starved, and is not to blame. */
   fairPart: 0.5,
-  /** How often a child that is still starting, or one that is late, is looked at. */
+  /** How often a child that is starting, or late, is checked. */
   startingLookMs: 20,
   lateLookMs: 10,
   /** Jobs wait this long for a child to start. */
   startMs: 10_000,
-  /** Before the next child after one that did not start; doubled each time. */
+  /** The pause before the next child after one that did not start; doubled each time. */
   restartMs: 1_000,
   longestRestartMs: 30_000,
-  /** Children that may fail to start before a version that waits to be loaded is refused. */
+  /** How many children may fail to start before a version that waits to be loaded is refused. */
   maxLoadStarts: 3,
-  /** A supervisor that is retired has this long for the jobs that it was given. */
+  /** The time that a retired supervisor has for the jobs that it was given. */
   retireMs: 5_000,
   /**
-   * A job whose child was ended from outside did nothing and is run again, this often: the kernel may have ended the
-   * child for the memory that the job took.
+   * How often a job is run again whose child was ended from outside. Such a job is not known to be at fault, but the kernel
+   * may have ended the child for the job's memory.
    */
   maxAccidents: 2,
-  /** Attempts to build a version's isolate again in its child, before its calls are refused. */
+  /** Attempts to rebuild a version's isolate in its child before its calls are refused. */
   maxMisses: 3,
-  /** After that its calls are refused for this long, doubled each time: a top level that hangs delays all neighbours. */
+  /** The time for which calls are refused after that, doubled each time: a top level that hangs delays all neighbours. */
   pauseMs: 1_000,
   longestPauseMs: 60_000,
 } as const;
@@ -152,35 +152,35 @@ export const SUPERVISOR = {
 /** The sharing of processes. */
 export const PLACEMENT = {
   /**
-   * Tenants that share a process. An isolate takes 2.7 MB of its process's data limit: this many leave half of the limit to
-   * what rules keep, and to one that wants too much.
+   * Tenants that share a process. An isolate takes 2.7 MB of its process's data limit: with this many, half of the limit
+   * remains for the rules' own data and for a tenant that wants too much.
    */
   tenantsPerProcess: 64,
-  /** Processes for tenants that were separated. One costs 45 MB; further tenants join the process with the fewest. */
+  /** Processes for separated tenants. One costs 45 MB; further tenants join the process that has the fewest. */
   maxOwn: 8,
   /** The process for costly calls ends after it has been idle for this long. */
   apartIdleMs: 30_000,
-  /** Before the next warm child is started: it must not take the processor from those that wait for this one. */
+  /** The pause before the next warm child is started: it must not take the processor from calls that wait for this one. */
   warmDelayMs: 100,
 } as const;
 
-/** How much of a shared process one tenant may take. */
+/** The part of a shared process that one tenant may take. */
 export const SHARE = {
   /**
-   * The memory that all versions of a process may hold together before the largest has to leave. A process's data limit is 400 MB and
+   * The memory of all versions of a process together above which the largest must leave. A process's data limit is 400 MB and
    * a tenant's memory limit; 64 plain isolates and Node itself take half of that.
    */
   crowdedBytes: 160 * MB,
   /** Time is measured over windows of this length. */
   windowMs: 1_000,
-  /** A tenant that has had more than this part of a window has to leave. */
+  /** A tenant that has taken more than this part of a window must leave. */
   largestPart: 0.3,
   /**
-   * When all together have had more than this part, the tenant that has had most has to leave: a hundred tenants that take 100 ms
-   * a turn delay their neighbours, although each has a small part only.
+   * If all tenants together have taken more than this part, the one that took most must leave: a hundred tenants that take 100
+   * ms a turn delay their neighbours, although each has only a small part.
    */
   crowdedPart: 0.6,
-  /** A tenant that has had less than this in a window delays nobody. */
+  /** A tenant that has taken less than this in a window delays no neighbour. */
   smallMs: 50,
 } as const;
 
@@ -188,7 +188,7 @@ export const SHARE = {
 export const TRIAL = {
   /** Processes for ordinary trials. */
   quickTurns: 2,
-  /** A top level that takes longer is tried where only slow ones are. */
+  /** A top level that takes longer is tried in the process for slow ones. */
   quickMs: 300,
   /** An idle process is kept for this long: new versions come in bursts, from editors and deployments. */
   idleMs: 2_000,
@@ -198,45 +198,45 @@ export const TRIAL = {
 
 /** The calls of one tenant, which cross in batches. */
 export const BATCH = {
-  /** More at once would need more memory than an isolate has. */
+  /** A larger batch would need more memory than an isolate has. */
   maxCalls: 64,
   maxLength: 1_000_000,
   /** A call without an answer gets an error after this long. docs/user-functions.md has this number. */
   maxWaitMs: 30_000,
-  /** How often waiting calls and penalties are looked at: maxWaitMs is kept this exactly. */
+  /** How often waiting calls and penalties are checked: the precision of maxWaitMs. */
   lookMs: 1_000,
-  /** A call that was sent this often, alone, and not run gets an error. */
+  /** A call that was sent alone this often and never run gets an error. */
   maxTries: 3,
 } as const;
 
 /** Costly calls, which run apart from all others. */
 export const APART = {
-  /** The next one waits this many times as long as the last one took. */
+  /** The next costly call waits this many times as long as the last one took. */
   pace: 4,
   longestPaceMs: 2_000,
-  /** A version that could not be loaded there is not tried again for this long. */
+  /** A version that could not be loaded there is tried again after this time. */
   retryMs: 5_000,
 } as const;
 
-/** How long connections and texts that were costly are remembered. */
+/** How long costly connections and texts are remembered. */
 export const PENALTY = {
-  /** Doubled after each further costly call, up to the longest. */
+  /** The limit up to which that time is doubled, after each further costly call. */
   firstMs: 10_000,
   longestMs: 60_000,
-  /** This many costly connections of one user from one address make the next one from there suspicious. */
+  /** After this many costly connections of one user from one address, the next one from there is suspect. */
   connections: 4,
-  /** Entries of each table; the oldest goes first. */
+  /** Entries of each table; the oldest is dropped first. */
   maxEntries: 256,
-  /** Longer texts are compared by their length and this much of each end. */
+  /** Longer texts are compared by their length and this many characters of each end. */
   longestKey: 4_096,
   endKey: 256,
 } as const;
 
-/** When a tenant counts as broken for everybody. */
+/** The threshold at which a tenant counts as broken for all clients. */
 export const BREAKER = {
   /** Faults count for this long. */
   windowMs: 10_000,
-  /** This many faults, of this many clients with this many kinds of queries, and no answer in between. */
+  /** This many faults, of this many clients with this many kinds of queries, with no answer in between. */
   faults: 5,
   clients: 3,
   kinds: 3,
@@ -244,7 +244,7 @@ export const BREAKER = {
   longestQuery: 4_096,
   /** Faults that are remembered. */
   maxFaults: 32,
-  /** Before the proxy's own query tries a suspended tenant again; doubled each time. */
+  /** The pause before the proxy's own query tests a suspended tenant again; doubled each time. */
   firstPauseMs: 1_000,
   longestPauseMs: 60_000,
 } as const;
@@ -257,33 +257,33 @@ export const BUNDLE = {
   maxBytes: 32 * MB,
   maxImports: 20_000,
   maxBundleBytes: 8 * MB,
-  /** A line of code: each of esbuild's errors brings the line that it is in. */
+  /** A line of code: each of esbuild's errors includes its whole line. */
   maxLine: 1_000_000,
-  /** Errors that are shown. No more imports that lead nowhere are reported: each would bring its line. */
+  /** Errors that are shown. No more unresolved imports are reported: each would include its line. */
   maxErrors: 10,
-  /** A text or source line that is shown. A longer one says no more. */
+  /** A shown text or source line. A longer one tells no more. */
   maxShown: 500,
   /** A source file: a table of this size leaves no room for anything else in an isolate. */
   maxFileBytes: 16 * MB,
-  /** esbuild reads a file over this size by itself, which is faster than handing it over. */
+  /** esbuild itself reads a file over this size, which is faster than handing it over. */
   largeFileBytes: 1 * MB,
 } as const;
 
 /** The processes that bundle. */
 export const BUNDLER = {
-  /** An ordinary job. A slower one waits for its turn among jobs that were slow before. */
+  /** An ordinary job. A slower one takes its turn among jobs that were slow before. */
   quickMs: 3_000,
-  /** A slow job. The largest packages take far less, on a busy machine too. */
+  /** A slow job. The largest packages take far less, even on a busy machine. */
   longestMs: 10_000,
-  /** A quick job that takes longer than this gives its turn on, so that others need not wait for it. */
+  /** A quick job that takes longer than this gives up its turn, so that others need not wait for it. */
   giveOnMs: 500,
   /** Two processors' worth: hundreds of tenants at once would only delay one another and the clients. */
   quickTurns: 2,
-  /** Jobs beyond the number of turns that may run because they gave their turn on. */
+  /** Jobs beyond the number of turns that may run because they gave up their turn. */
   maxLate: 4,
   /** An idle process is kept for this long: changes come in bursts, from editors and deployments. */
   idleMs: 5_000,
-  /** Files of a job without an end that are watched afterwards. */
+  /** The files of a job without an end that are watched afterwards. */
   maxLooking: 10_000,
   /** The memory of a bundler, and of esbuild. The kernel enforces it. */
   dataMb: 768,
@@ -293,15 +293,15 @@ export const BUNDLER = {
 export const WATCH = {
   /** Editors save in several steps, and deployments swap several files. */
   quietMs: 50,
-  /** Changes are reported after this long, however often something changes. */
+  /** Changes are reported after this time at the latest, however often something changes. */
   longestQuietMs: 250,
-  /** How often files are compared where nothing can be watched. */
+  /** How often files are compared where watching is impossible. */
   pollMs: 2_000,
   /** Symbolic links in one path: the kernel's own limit. */
   maxLinks: 40,
-  /** Paths that are looked at at once: each takes a thread of the pool, which others need too. */
+  /** Paths that are examined at once: each takes a thread of the pool, which others need too. */
   atOnce: 16,
-  /** Before folders are listed again that could not be listed for lack of something. */
+  /** The pause before folders are listed again after a resource was lacking. */
   retryMs: 1_000,
 } as const;
 
@@ -309,22 +309,22 @@ export const WATCH = {
 
 /** Loading versions. */
 export const LOADING = {
-  /** Before the next attempt when the machine was short of something; doubled each time. */
+  /** The pause before the next attempt if the machine lacked a resource; doubled each time. */
   firstRetryMs: 1_000,
   longestRetryMs: 30_000,
-  /** File systems have coarse clocks: what was written this long before a build began may have come after it was read. */
+  /** File systems have coarse clocks: a file written this long before a build began may have changed after it was read. */
   clockMs: 20,
   /** World-writable paths that a warning names. */
   maxNamed: 5,
-  /** Versions whose tenant is remembered. */
+  /** The number of versions whose tenant is remembered. */
   maxVersions: 10_000,
 } as const;
 
-/** Tenants that have cost others something. */
+/** Tenants that were costly to others. */
 export const BLAME = {
   /** A tenant without a fault for this long starts afresh. */
   memoryMs: 5 * 60_000,
-  /** Before a tenant's next version is loaded after the second fault; doubled with each further one. */
+  /** The pause before a tenant's next version is loaded after the second fault; doubled with each further one. */
   firstWaitMs: 2_000,
   longestWaitMs: 2 * 60_000,
 } as const;
@@ -335,23 +335,23 @@ export const JOURNAL = {
   quietMs: 1_000,
   /** Refused moves that are logged in that time. */
   maxMoves: 10,
-  /** Lines that a tenant may print in that time: more helps nobody, and the log belongs to everybody. */
+  /** Lines that a tenant may print in that time: more helps no reader, and all share the log. */
   maxPrinted: 100,
-  /** Characters that it may print in that time. */
+  /** Characters that a tenant may print in that time. */
   maxPrintedLength: 65_536,
-  /** Characters that one batch may print: the prelude sends no more, unless somebody has broken out of an isolate. */
+  /** Characters that one batch may print: the prelude never sends more, unless code has broken out of an isolate. */
   maxPrintedText: 20_000,
 } as const;
 
 /** The catalog of tenants: RELOAD, and names that clients make up. */
 export const CATALOG = {
-  /** RELOAD waits this long for what it has begun, which goes on all the same. */
+  /** How long RELOAD waits for the work that it has begun, which continues afterwards. */
   longestReloadMs: 5_000,
   /** The same for tenants that have harmed others lately. */
   longestSuspectMs: 3_000,
-  /** Databases that are looked at in one turn of the event loop: there may be hundreds. */
+  /** Databases that are handled in one turn of the event loop: there may be hundreds. */
   namesPerTurn: 8,
-  /** Tenants that are named among those that are late. */
+  /** Late tenants that are named. */
   maxNamed: 10,
   /** Made-up names (the `*` entry) whose rights are remembered. */
   maxNames: 10_000,

@@ -1,4 +1,4 @@
-/** Places of async functions, which a user function must not be. The isolate knows no places. */
+/** Places of async functions, which a user function must not be. The isolate does not know their places. */
 import { relative } from 'node:path';
 import { transform, type BuildFailure } from 'esbuild';
 import { BUNDLE } from '../limits.ts';

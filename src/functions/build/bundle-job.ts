@@ -2,7 +2,7 @@
 import type { Details } from './places.ts';
 import type { MapIndex } from './source-map.ts';
 
-/** The files that a tenant's functions are in; null: no file is named after that function. Both may be the same file. */
+/** The files that hold a tenant's functions; null: no file is named after that function. Both may be the same file. */
 export interface SourceFiles {
   readonly routing: string | null;
   readonly rewrite: string | null;
@@ -12,18 +12,18 @@ export interface Bundle {
   /** a script that sets `__pgswitchyard` */
   readonly code: string;
   readonly map: MapIndex;
-  /** every file in it and every package.json that led to one, absolute */
+  /** absolute paths of all its files and of every package.json that led to one */
   readonly inputs: readonly string[];
-  /** of the code: equal hashes are equal code */
+  /** of the code: equal hashes mean equal code */
   readonly hash: string;
 }
 
 export type BundleJob =
   | { readonly kind: 'bundle'; readonly files: SourceFiles }
-  /** asks where async functions are in the author's own files */
+  /** asks for the places of async functions in the author's own files */
   | { readonly kind: 'async places'; readonly inputs: readonly string[]; readonly folder: string };
 
-/** Sent while a job runs: files that are about to be read, and one of which may end the bundler. */
+/** Sent while a job runs: files that will be read next. One of them may end the bundler. */
 export interface Looking {
   readonly kind: 'looking';
   readonly paths: readonly string[];
@@ -37,14 +37,14 @@ export type BundleResult =
       readonly message: string;
       /** place of the first mistake, code frames of all */
       readonly details: Details;
-      /** files that were read or looked for in vain: a change there may mend it */
+      /** files that were read or not found: a change there may repair the rule */
       readonly inputs: readonly string[];
-      /** the machine was short of something: the files may be all right */
+      /** the machine lacked a resource: the files may be correct */
       readonly isPassing: boolean;
     }
   | { readonly kind: 'async places'; readonly places: readonly string[] };
 
-/** Codes of errors that say nothing about a rule: the same work may succeed a moment later. */
+/** Codes of errors that say nothing about a rule: the same build may succeed a moment later. */
 const PASSING_CODES: ReadonlySet<unknown> = new Set([
   'EMFILE',
   'ENFILE',

@@ -1,6 +1,6 @@
 /**
- * Bundling: puts the files of a tenant's functions and all that they import into one script. It runs in a process of its own
- * (bundler-process.ts), because esbuild reads whatever a rule's author put there.
+ * Bundling: puts a tenant's files and everything they import into one script. It runs in a process of its own
+ * (bundler-process.ts), because esbuild reads anything that a rule's author put there.
  */
 import { createHash } from 'node:crypto';
 import { basename, dirname, isAbsolute, resolve } from 'node:path';
@@ -20,7 +20,7 @@ import { Reading } from './reading.ts';
 import { ENTRY, indexMap } from './source-map.ts';
 import { entryOf } from './sources.ts';
 
-/** @param looked is given every file before it is read, and every place where one was looked for in vain */
+/** @param looked called with every file before it is read, and with every place where a file was not found */
 export async function bundle(files: SourceFiles, looked: Set<string>): Promise<BundleResult> {
   const folder = dirname(entryOf(files));
   const reading = new Reading(looked);
@@ -50,10 +50,10 @@ function entryText({ routing, rewrite }: SourceFiles): string {
   return [
     `import * as a from ${JSON.stringify(a)};`,
     `import * as b from ${JSON.stringify(b)};`,
-    // most likely a misspelt name: the rule would never be called
+    // probably a misspelt name: the rule would never be called
     exportsOne('a', a),
     exportsOne('b', b),
-    // a file may hold both functions; the one that is named after a function comes first
+    // a file may hold both functions; the function that the file is named after comes first
     `export const routing_rules = ${routing === null ? 'b.routing_rules' : 'a.routing_rules ?? b.routing_rules'};`,
     `export const rewrite_query = b.rewrite_query ?? a.rewrite_query;`,
   ].join('\n');
@@ -72,7 +72,7 @@ async function bundleText(text: string, folder: string, reading: Reading): Promi
     absWorkingDir: folder,
     plugins: [sandboxPlugin(reading)],
   });
-  // it only warns, and makes calls of BigInt() out of them
+  // otherwise esbuild only warns, and turns them into calls of BigInt()
   const bigints = warnings.filter((warning) => warning.id === 'bigint');
   if (bigints.length > 0) return await complaintOf(bigints, folder);
   const glob = globOf(metafile);
@@ -89,7 +89,7 @@ async function bundleText(text: string, folder: string, reading: Reading): Promi
   return { code: script.text, map: indexMap(map.text), inputs, hash };
 }
 
-/** Complains of an import that stands for many files; null: there is none. */
+/** Complains about an import that stands for many files; null: there is none. */
 function globOf({ inputs }: Metafile): Complaint | null {
   for (const [file, { imports }] of Object.entries(inputs)) {
     const glob = imports.find(({ path, external }) => external && /^\.{1,2}\/.*\*/.test(path));
@@ -99,7 +99,7 @@ function globOf({ inputs }: Metafile): Complaint | null {
   return null;
 }
 
-/** All files that are in a bundle, and each package.json that led to one, absolute. */
+/** The absolute paths of all files in a bundle, and of each package.json that led to one. */
 function inputsOf({ inputs }: Metafile, folder: string): string[] {
   const files = Object.keys(inputs)
     .filter((path) => path !== ENTRY && !path.startsWith('pgswitchyard:'))

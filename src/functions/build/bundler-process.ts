@@ -1,15 +1,15 @@
 /**
- * Main of a bundler process: one job after the other, with esbuild's process below it. Files that block or fill it cost their
- * own rule, and never the proxy's thread. The proxy kills the whole group when a job takes too long.
+ * Main of a bundler process: one job after the other, with esbuild's process below it. Files that block it or fill its memory
+ * harm their own rule only, and never the proxy's thread. The proxy kills the whole process group when a job takes too long.
  */
 import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
 import { asyncPlaces } from './async-places.ts';
 import { bundle } from './bundle.ts';
 
-/** esbuild's own process has ended: neither this job nor another one will be answered. */
+/** esbuild's process has ended: neither this job nor any other can be done. */
 const LOST = /^The service (?:was stopped|is no longer running)/;
 
-/** Reports the paths that are added to it, some at a time. */
+/** Reports the paths that are added to it, in batches. */
 class Reported extends Set<string> {
   #unreported: string[] = [];
 

@@ -1,10 +1,10 @@
-/** One bundler process (bundler-process.ts), which has one job at a time and is killed when that takes too long. */
+/** One bundler process (bundler-process.ts). It has one job at a time and is killed when a job takes too long. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { BUNDLER } from '../limits.ts';
 import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
 
-/** How a job ended without a result. `inputs`: files that the bundler was about to read, as far as it could report them. */
+/** A job ended without a result. `inputs`: files that the bundler was about to read, as far as it could report them. */
 export type Ending =
   | { readonly kind: 'late'; readonly inputs: readonly string[] }
   | { readonly kind: 'ended'; readonly inputs: readonly string[] }
@@ -30,7 +30,7 @@ export class Bundler {
         serialization: 'advanced',
         env: binary === undefined ? {} : { ESBUILD_BINARY_PATH: binary },
         cwd: '/',
-        // a group of its own, so that esbuild is killed with it
+        // a process group of its own, so that esbuild is killed with it
         detached: true,
       },
     );
@@ -48,7 +48,7 @@ export class Bundler {
     return this.#isGone;
   }
 
-  /** @param limitMs after which the process is killed, in ms */
+  /** @param limitMs the process is killed after this time, in ms */
   run(job: BundleJob, limitMs: number): Promise<BundleResult | Ending> {
     return new Promise((resolve) => {
       this.#looking = [];
@@ -63,7 +63,7 @@ export class Bundler {
         this.#ref(false);
         resolve(result);
       };
-      // one that could not be started has no channel; its `error` event comes next
+      // a process that could not be started has no channel; its `error` event comes next
       if (!this.#child.connected) return;
       this.#child.send(job, (error) => {
         if (error !== null) this.#end(this.#ended('ended'));

@@ -1,6 +1,6 @@
 /**
- * Bundling for all tenants, in processes of its own. Files that hang a bundler, fill its memory or end it cost their own tenant
- * alone: slow jobs wait for one another, and quick ones for none of these.
+ * Bundling for all tenants, in separate processes. Files that hang a bundler, fill its memory or end it harm their own tenant
+ * only: slow jobs wait for one another, and quick ones never wait for slow ones.
  */
 import { BUNDLER } from '../limits.ts';
 import {
@@ -16,9 +16,9 @@ import { Turns } from './turns.ts';
 
 /** Files that can't be bundled. The message has all mistakes, on one line, with file, line and column. */
 export class BundleError extends Error {
-  /** Files that were read or looked for in vain: a change there may mend it. */
+  /** Files that were read or not found: a change there may repair the rule. */
   readonly inputs: readonly string[];
-  /** `passing`: the machine was short of something. `offence`: the files have taken more than their share. */
+  /** `passing`: the machine lacked a resource. `offence`: the files have taken more than their share. */
   readonly kind: 'mistake' | 'passing' | 'offence';
   readonly details: Details;
 
@@ -37,14 +37,14 @@ export class BundleError extends Error {
 
 export class Bundlers {
   readonly #quick = new Turns(BUNDLER.quickTurns);
-  /** for jobs that were slow or have ended a bundler, and for suspects */
+  /** for suspects, and for jobs that were slow or have ended a bundler */
   readonly #slow = new Turns(1);
   readonly #idle: Bundler[] = [];
   #timer: NodeJS.Timeout | null = null;
 
   /**
-   * Puts a tenant's files and all that they import into one script.
-   * @param isSuspect the tenant has harmed others lately: it waits for its turn among such tenants
+   * Puts a tenant's files and everything they import into one script.
+   * @param isSuspect the tenant has harmed others lately: it takes its turn among such tenants
    * @throws BundleError
    */
   async bundle(tenant: string, isSuspect: boolean, files: SourceFiles): Promise<Bundle> {
@@ -75,7 +75,7 @@ export class Bundlers {
       result = await this.#quick.run(tenant, () => this.#once(job, BUNDLER.quickMs), BUNDLER.giveOnMs);
     if (result.kind === 'late' || result.kind === 'ended')
       result = await this.#slow.run(tenant, () => this.#once(job, BUNDLER.longestMs));
-    // it may have been killed from outside; twice in a row and alone, these files have ended it
+    // it may have been killed from outside; if these files, alone, end it twice in a row, they are to blame
     if (result.kind === 'ended')
       result = await this.#slow.run(tenant, () => this.#once(job, BUNDLER.longestMs));
     switch (result.kind) {

@@ -1,4 +1,4 @@
-/** Why there is no bundle, in esbuild's words or our own: on one line, with the lines of the source in question. */
+/** The reason why there is no bundle, in esbuild's words or our own: on one line, with the source lines in question. */
 import { relative, resolve } from 'node:path';
 import { formatMessages, type Message } from 'esbuild';
 import { BUNDLE } from '../limits.ts';
@@ -14,7 +14,7 @@ export function plain(message: string): Complaint {
   return { message, details: { place: null, frame: '' } };
 }
 
-/** One of esbuild's messages, as it is shown. */
+/** One of esbuild's messages, made printable. */
 type Shown = Pick<Message, 'text' | 'location' | 'notes'>;
 
 /** @param folder that places are shown relative to */
@@ -35,7 +35,7 @@ export async function complaintOf(messages: readonly Message[], folder: string):
   };
 }
 
-/** esbuild's columns begin with 0, those of editors and of everything else with 1. */
+/** esbuild's columns begin with 0, those of editors and everything else with 1. */
 function placeOf(location: Message['location'], folder: string): Place | null {
   if (location === null) return null;
   const { file, line, column } = location;
@@ -61,13 +61,13 @@ function shortened({ text, location, notes }: Message): Shown {
   };
 }
 
-/** Leaves out lines of the entry, which the author has not written, and lines of minified files, which help nobody. */
+/** Leaves out lines of the entry, which the author has not written, and minified lines, which help no reader. */
 function shortLocation(location: Message['location']): Message['location'] {
   if (location === null || location.file === ENTRY) return null;
   return location.lineText.length > BUNDLE.maxShown ? { ...location, lineText: '' } : location;
 }
 
-/** Rewords complaints about syntax that is refused on purpose: esbuild's own are about its targets. */
+/** Rewords complaints about syntax that is refused on purpose: esbuild's own messages talk about its targets. */
 function inOurWords(text: string): string {
   if (text.startsWith('Big integer literals are not available'))
     return "BigInt literals are not allowed in a user function: their arithmetic can't be interrupted";

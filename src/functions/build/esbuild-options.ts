@@ -1,4 +1,6 @@
-/** How esbuild makes one script of a rule: for an isolate, which has nothing of Node's and nothing asynchronous. */
+/**
+ * The options for esbuild to make one script of a rule: for an isolate, which has no Node modules and nothing asynchronous.
+ */
 import type { BuildOptions } from 'esbuild';
 
 /** esbuild's warnings, without those about BigInt: they are never shown, and thousands of them would fill the memory. */
@@ -56,7 +58,7 @@ export const ESBUILD_OPTIONS = {
   globalName: GLOBAL_NAME,
   platform: 'neutral',
   mainFields: ['module', 'main'],
-  // what packages have for browsers needs nothing of Node's
+  // a package's build for browsers needs no Node modules
   conditions: ['browser', 'import', 'default'],
   define: { 'process.env.NODE_ENV': '"production"' },
   target: 'es2024',

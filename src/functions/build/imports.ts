@@ -1,4 +1,4 @@
-/** Where the imports of a rule lead: an esbuild plugin that takes code and data in, and refuses everything else. */
+/** The targets of a rule's imports: an esbuild plugin that admits code and data, and refuses everything else. */
 import { existsSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
@@ -19,10 +19,10 @@ import { readSource } from './source-file.ts';
 
 const BUILTINS = new Set(builtinModules.flatMap((name) => [name, `node:${name}`]));
 
-/** Marks the questions of the plugin itself. */
+/** Marks the plugin's own questions. */
 const OWN_QUESTION = {};
 
-/** Refuses Node's own modules and files that are no code, reports them together, and provides the module `pgswitchyard`. */
+/** Refuses Node's modules and files that are not code, reports them together, and provides the module `pgswitchyard`. */
 export const sandboxPlugin = (reading: Reading): Plugin => ({
   name: 'sandbox',
   setup(esbuild) {
@@ -56,7 +56,7 @@ async function load(
     if (tooLarge !== null) return failed(tooLarge);
     const refused = loader === 'json' ? null : refusedCode(path, contents);
     if (refused !== null) return { errors: [refused] };
-    // esbuild reads a large file faster than it takes one over; in a text something has been blanked out
+    // esbuild reads a large file faster than it takes one over; the text given here has comments blanked out
     const isLarge = typeof contents !== 'string' && contents.length > BUNDLE.largeFileBytes;
     return isLarge ? undefined : { contents, loader };
   } catch (error) {
@@ -65,7 +65,7 @@ async function load(
   }
 }
 
-/** Resolves an import. Errors are counted, so that esbuild does not report each of thousands. */
+/** Resolves an import. Errors are counted, so that esbuild does not report thousands of them. */
 async function resolveImport(
   esbuild: PluginBuild,
   reading: Reading,
@@ -102,7 +102,7 @@ async function resolveImport(
   return unresolved(`${text}${installing(path, places)}`);
 }
 
-/** Why an import is refused wherever it leads; null: it is not. */
+/** Why an import is refused wherever it leads; null: it is allowed. */
 function refusalOf(path: string): string | null {
   if (BUILTINS.has(path) || path.startsWith('node:'))
     return `"${path}" is not available: a user function has no files, no network and no processes`;

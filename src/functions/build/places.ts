@@ -1,10 +1,10 @@
-/** Places in an author's source files, and text of theirs made printable. */
+/** Places in an author's source files, and the author's text made printable. */
 import { dirname, relative, resolve } from 'node:path';
 import { ENTRY, findPlace, type MapIndex } from './source-map.ts';
 
 /** A place in an author's file. */
 export interface Place {
-  /** relative to the folder that the rule is in */
+  /** relative to the rule's folder */
   readonly file: string;
   /** from 1 */
   readonly line: number;
@@ -25,13 +25,13 @@ export class Positions {
   readonly #map: MapIndex;
   readonly #folder: string;
 
-  /** @param folder what the map's paths are relative to, and what they are shown relative to */
+  /** @param folder the base of the map's paths and of the shown ones */
   constructor(map: MapIndex, folder: string) {
     this.#map = map;
     this.#folder = folder;
   }
 
-  /** The innermost frame of a stack that is in the author's code; null: there is none. */
+  /** The innermost frame of a stack that is in the author's code; null: none. */
   find(stack: string): Place | null {
     for (const [, line, column] of stack.matchAll(/bundle\.js:(\d+):(\d+)/g)) {
       const place = findPlace(this.#map, Number(line) - 1, Number(column) - 1);
@@ -52,7 +52,7 @@ export function placed(place: Place | null): string {
   return place === null ? '' : `${place.file}:${place.line}:${place.column}: `;
 }
 
-/** A text that a function made, for a log: nothing in it moves the cursor of a terminal or looks like another line. */
+/** A text that a function made, for a log: nothing in it can move a terminal's cursor or look like another line. */
 export function printable(text: string): string {
   // oxlint-disable-next-line no-control-regex
   const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/g;

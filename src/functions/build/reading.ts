@@ -1,4 +1,4 @@
-/** The files that one build has read so far, and the reason if it is lost. */
+/** The files that one build has read so far, and the reason if it must fail. */
 import { BUNDLE } from '../limits.ts';
 import { endlessManifest } from './source-file.ts';
 
@@ -6,7 +6,7 @@ const MB = 1024 * 1024;
 
 export class Reading {
   readonly #looked: Set<string>;
-  /** folders whose package.json has been looked at */
+  /** folders whose package.json has been checked */
   readonly #folders = new Set<string>();
   #imports = 0;
   #files = 0;
@@ -16,39 +16,39 @@ export class Reading {
   #isPassing = false;
   #turn: Promise<unknown> = Promise.resolve();
 
-  /** @param looked is given every file that is looked at */
+  /** @param looked called with every file that is looked at */
   constructor(looked: Set<string>) {
     this.#looked = looked;
   }
 
-  /** Every file that was read, and every place where one was looked for in vain, absolute. */
+  /** Absolute paths of every file that was read, and of every place where a file was not found. */
   get looked(): Iterable<string> {
     return this.#looked;
   }
 
-  /** The machine was short of something: the files may be all right. */
+  /** The machine lacked a resource: the files may be correct. */
   get isPassing(): boolean {
     return this.#isPassing;
   }
 
-  /** The build fails in any case: nothing more needs to be found out. */
+  /** The build will fail in any case: nothing more needs to be checked. */
   get isLost(): boolean {
     return this.#failed >= BUNDLE.maxErrors || this.#isOverLimit;
   }
 
-  /** One after the other: esbuild asks about thousands of imports at once, and the first ones may lose the build. */
+  /** One after the other: esbuild asks about thousands of imports at once, and the first ones may make the build fail. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#turn.then(work);
     this.#turn = turn.catch(() => {});
     return turn;
   }
 
-  /** A file is about to be read, or was not there. */
+  /** A file is about to be read, or was not found. */
   noteLook(path: string): void {
     this.#looked.add(path);
   }
 
-  /** @param isPassing an error says that the machine was short of something */
+  /** @param isPassing an error shows that the machine lacked a resource */
   notePassing(isPassing: boolean): void {
     this.#isPassing ||= isPassing;
   }
@@ -72,7 +72,7 @@ export class Reading {
     );
   }
 
-  /** @returns why all files together are too large with this one; null: they are not */
+  /** @returns why this file makes all files together too large; null: it does not */
   countBytes(path: string, bytes: number): string | null {
     this.#bytes += bytes;
     if (this.#bytes <= BUNDLE.maxBytes) return null;
@@ -80,7 +80,7 @@ export class Reading {
     return this.#refuse(`the files that are imported are larger than ${limit} together, with ${path}`);
   }
 
-  /** The package.json of a folder, or of one above it, that esbuild would read without end; null: there is none. */
+  /** The package.json of a folder, or of one above it, that esbuild would read without end; null: none. */
   endlessManifest(place: string): string | null {
     return endlessManifest(place, this.#folders);
   }

@@ -5,18 +5,18 @@ import { BUNDLE } from '../limits.ts';
 /** `require('./' + x)` and the like: esbuild would bundle every file that the name could mean. */
 const GLOB = /\b(?:require|import)\s*\(\s*(?:`\.{1,2}\/[^`]*\$\{|(["'])\.{1,2}\/[^"'\n]*\1\s*\+)/;
 
-/** Text that may be an import. Too many of them are refused before esbuild resolves each. */
+/** Text that may be an import. If there are too many, they are refused before esbuild resolves each. */
 const IMPORT_LIKE = /\b(?:(?:import|from)\s*["']|(?:import|require)\s*\()/g;
 
 /**
- * As what a file is read, by the name that it has after all links; null: it may not be read. The proxy reads these files
- * with its own rights, and a rule can put what it imports into a query: passwords and keys must stay out of reach.
+ * How to read a file, by its name after all links; null: it may not be read. The proxy reads these files with its own rights,
+ * and a rule can put what it imports into a query: passwords and keys must stay out of reach.
  */
 export function loaderOf(file: string): Loader | null {
   return (/\.(?:[cm]?([jt]s)|(json))$/.exec(file)?.slice(1).find(Boolean) as Loader | undefined) ?? null;
 }
 
-/** Complains of a line that is too long, too many imports, or an import by a path that is put together at run time. */
+/** Complains about a line that is too long, too many imports, or an import by a path that is built at run time. */
 export function refusedCode(path: string, contents: Uint8Array | string): PartialMessage | null {
   const text = typeof contents === 'string' ? contents : Buffer.from(contents).toString();
   const line = longLine(text);
@@ -29,7 +29,7 @@ export function refusedCode(path: string, contents: Uint8Array | string): Partia
   return computedImport(path, text);
 }
 
-/** Number of the first line that is too long, from 1; null: there is none. */
+/** Number of the first line that is too long, from 1; null: none. */
 function longLine(text: string): number | null {
   for (let from = 0, line = 1; from < text.length; line++) {
     const end = text.indexOf('\n', from);

@@ -1,28 +1,27 @@
 /**
- * Reading the files of a rule. Their authors may put anything there: a file that has no end is neither waited for nor kept in
- * memory.
+ * Reading a rule's files. Their authors may put anything there: a file without an end must neither block nor fill the memory.
  */
 import { constants, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { BUNDLE } from '../limits.ts';
 
-/** A comment that names the source map of a generated file: esbuild would read whatever is there. */
+/** A comment that names the source map of a generated file: esbuild would read any file named there. */
 const MAP_COMMENT = /(\/[/*][#@]\s*)sourceMappingURL=/g;
 
 /**
- * The text of a file of a rule.
- * @throws Error when it can't be read, is too large, or is no regular file, which may have no end
+ * The text of a rule's file.
+ * @throws Error if the file can't be read, is too large, or is not a regular file, which may have no end
  */
 export async function readSource(path: string): Promise<Uint8Array | string> {
-  // a FIFO opens at once, and not only when another process writes to it
+  // a FIFO opens at once, without waiting for a writer
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw new Error('it is no regular file');
     if (stat.size > BUNDLE.maxFileBytes)
       throw new Error(`it is larger than ${BUNDLE.maxFileBytes / 1024 / 1024} MB`);
-    // not beyond its length at first: it may grow while it is read
+    // at first only up to its length: the file may grow while it is read
     const bytes = Buffer.alloc(stat.size);
     let size = 0;
     while (size < bytes.length) {
@@ -36,7 +35,7 @@ export async function readSource(path: string): Promise<Uint8Array | string> {
   }
 }
 
-/** Blanks such comments out. The length does not change, nor do places in the file. */
+/** Blanks out such comments. Neither the length nor any place in the file changes. */
 function withoutMapComments(bytes: Buffer): Uint8Array | string {
   return bytes.includes('sourceMappingURL=')
     ? bytes.toString().replace(MAP_COMMENT, '$1sourceMappingURL ')
@@ -44,8 +43,8 @@ function withoutMapComments(bytes: Buffer): Uint8Array | string {
 }
 
 /**
- * The package.json of a folder, or of one above it, that esbuild would read without end; null: there is none.
- * @param looked folders that have been looked into, and need not be again
+ * The package.json of a folder, or of one above it, that esbuild would read without end; null: none.
+ * @param looked folders that have been checked already
  */
 export function endlessManifest(place: string, looked: Set<string>): string | null {
   for (let folder = place, last = ''; folder !== last && !looked.has(folder); folder = dirname(folder)) {

@@ -1,6 +1,6 @@
 /**
- * Source maps of bundles. A map of several MB is decoded once, by the process that bundles. The proxy keeps it as text with an
- * index, and decodes a small piece of it when a failure has to be placed.
+ * Source maps of bundles. A map of several MB is decoded once, by the bundling process. The proxy keeps it as text with an
+ * index, and decodes a small piece of it to locate a failure.
  */
 /** Name of the module that imports a tenant's files and exports their functions. The author has not written it. */
 export const ENTRY = 'pgswitchyard-entry.js';
@@ -20,7 +20,7 @@ export interface Place {
   readonly column: number;
 }
 
-/** Segments from one checkpoint to the next, which is the most that one search decodes. */
+/** The number of segments between checkpoints, which is the most that one search decodes. */
 const STEP = 500;
 const FIELDS = 6;
 const SEMICOLON = 59;
@@ -32,7 +32,7 @@ for (const [value, digit] of [
 ].entries())
   DIGITS[digit.charCodeAt(0)] = value;
 
-/** Reads segments one after the other. Between two of them its fields say where the last one was. */
+/** Reads segments one after the other. Between two of them its fields describe the last one. */
 class Decoder {
   readonly #text: string;
   at = 0;
@@ -100,7 +100,7 @@ export function indexMap(json: string): MapIndex {
 }
 
 /**
- * The source of a place in a bundle, by the last segment that begins there or before; null: not known.
+ * The source of a place in a bundle, by the last segment that begins there or before; null: unknown.
  * @param line from 0
  * @param column from 0
  */

@@ -1,9 +1,9 @@
-/** Which files hold the user functions of a database. */
+/** The files that hold a database's user functions. */
 import { existsSync, lstatSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { SourceFiles } from './bundle-job.ts';
 
-/** Options that say where user functions are. All paths are absolute. */
+/** Options that locate user functions. All paths are absolute. */
 export interface SourceSettings {
   readonly user_functions_dir: string | null;
   readonly routing_rules_file: string | null;
@@ -15,13 +15,13 @@ export interface DatabaseFunctions {
   readonly name: string;
   readonly routing_rules_file: string | null;
   readonly rewrite_query_file: string | null;
-  /** names that its own functions may return besides those of its own databases; `*`: all */
+  /** names that the database's own functions may return besides those of its own databases; `*`: all */
   readonly routing_targets?: readonly string[];
-  /** requests that its clients may send past the functions; null: those that [pgbouncer] allows */
+  /** requests that its clients may send although no function judges them; null: those that [pgbouncer] allows */
   readonly user_functions_allow?: readonly string[] | null;
 }
 
-/** The files that a tenant's functions are in, each once. */
+/** The files that hold a tenant's functions, each listed once. */
 export function entriesOf({ routing, rewrite }: SourceFiles): string[] {
   return [...new Set([routing, rewrite])].filter((file) => file !== null);
 }
@@ -31,14 +31,14 @@ export function entryOf({ routing, rewrite }: SourceFiles): string {
   return routing ?? rewrite ?? '';
 }
 
-/** The folder that a tenant is known by, and blamed by: its files may be renamed at any time, the folder of a database not. */
+/** The folder that identifies a tenant for blame: its files may be renamed at any time, the folder of a database may not. */
 export function nameOf(files: SourceFiles): string {
   return dirname(entryOf(files));
 }
 
 const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
 
-/** Finds a file by its folder, its name and the extensions that it may have; null: there is none. */
+/** Finds a file by its folder, its name and its possible extensions; null: none. */
 export type FindFile = (folder: string, name: string, extensions: readonly string[]) => string | null;
 
 const inFolder: FindFile = (folder, name, extensions) =>
@@ -46,20 +46,20 @@ const inFolder: FindFile = (folder, name, extensions) =>
 
 const CANDIDATE = /^(?:routing_rules|rewrite_query)\.(?:ts|mts|js|mjs)$/;
 
-/** Whether a file of this name, in a folder that rules are looked for in, is a rule. */
+/** Whether a file of this name, in a folder where rules are looked for, is a rule. */
 export function isCandidate(name: string): boolean {
   return CANDIDATE.test(name);
 }
 
 /**
- * Whether a file is there, or may be. A symbolic link that leads nowhere is a rule that can't be read, and not one that was
- * removed; the same applies to a file in a folder that may not be looked into.
+ * Whether a file exists, or may exist. A symbolic link that leads nowhere is a rule that can't be read, not one that was
+ * removed. The same applies to a file in a folder that can't be searched.
  */
 export function isThere(file: string): boolean {
   return presenceOf(file) !== 'none';
 }
 
-/** `hidden`: it may be there, in a folder that may not be looked into */
+/** `hidden`: it may exist, in a folder that can't be searched */
 export function presenceOf(file: string): 'there' | 'hidden' | 'none' {
   try {
     return lstatSync(file, { throwIfNoEntry: false }) === undefined ? 'none' : 'there';
@@ -71,8 +71,8 @@ export function presenceOf(file: string): 'there' | 'hidden' | 'none' {
 }
 
 /**
- * The files that apply to a database; null: there are none. For each function the nearest file wins: the database's option,
- * its folder in user_functions_dir, the global option, user_functions_dir itself.
+ * The files that apply to a database; null: none. For each function the nearest file wins: the database's option, its folder
+ * in user_functions_dir, the global option, user_functions_dir itself.
  */
 export function sourceFiles(
   settings: SourceSettings,
@@ -96,8 +96,8 @@ export function sourceFiles(
 }
 
 /**
- * Whether functions are the operator's, and not a database's own: all of their files are named by [pgbouncer] or lie in
- * user_functions_dir itself. Both functions run in one isolate and could change each other's answers, so that one file of a
+ * Whether functions are the operator's, not a database's own: all their files are named by [pgbouncer] or lie in
+ * user_functions_dir itself. Both functions run in one isolate and could change each other's answers, so one file of the
  * database's own makes both its own.
  */
 export function areOperators(settings: SourceSettings, { routing, rewrite }: SourceFiles): boolean {

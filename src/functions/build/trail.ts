@@ -1,19 +1,19 @@
-/** Everything on the way to some files: folders, symbolic links, and the places where something is missing. */
+/** Everything on the way to some files: folders, symbolic links, and places where something is missing. */
 import { lstat, readlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { WATCH } from '../limits.ts';
 
 export interface TrailPoint {
-  /** changes when something is written there or takes its place; '': nothing is there */
+  /** changes when this is written or replaced; '': nothing exists there */
   readonly stamp: string;
-  /** when that was, in ms since 1970; 0: nothing is there, or a folder */
+  /** time of the last change, in ms since 1970; 0: nothing exists there, or a folder */
   readonly changedAt: number;
-  /** any user may write there, or put something else in its place */
+  /** any user may write this or replace it */
   readonly isWorldWritable: boolean;
 }
 
 /**
- * The points on the way to some files, by paths without links before their last part. When one of them changes, the same
+ * The points on the way to some files, as paths that have no links before their last part. If one of them changes, the same
  * paths may lead to other files.
  */
 export type Trail = ReadonlyMap<string, TrailPoint>;
@@ -70,7 +70,7 @@ class Walk {
       const isLink = stat.isSymbolicLink();
       const isSticky = stat.isDirectory() && (stat.mode & 0o1000) !== 0;
       this.points.set(path, {
-        // of a folder only its identity: files in it have points of their own
+        // for a folder only its identity: files in it have points of their own
         stamp: stat.isDirectory()
           ? `${stat.dev}:${stat.ino}`
           : `${stat.dev}:${stat.ino}:${stat.ctimeMs}:${stat.size}`,
@@ -86,7 +86,7 @@ class Walk {
 }
 
 /**
- * Whether something has changed since a moment, also if that was before anything was watched.
+ * Whether something has changed since a moment, even if nothing was watched then.
  * @param since ms since 1970
  */
 export function hasChangedSince(before: Trail | null, now: Trail, since: number): boolean {

@@ -2,14 +2,14 @@
 import { BUNDLER } from '../limits.ts';
 
 /**
- * Tenants that wait are served round robin, and each has one turn at a time: whatever a tenant asks for delays another one by
- * one turn at most.
+ * Waiting tenants are served round robin, and each has one turn at a time: a tenant's requests delay another tenant by one
+ * turn at most.
  */
 export class Turns {
   #free: number;
   #late = 0;
   readonly #busy = new Set<string>();
-  /** by tenant, in the order in which they come next */
+  /** by tenant, in the order of their next turns */
   readonly #waiting = new Map<string, (() => void)[]>();
 
   constructor(turns: number) {
@@ -17,8 +17,8 @@ export class Turns {
   }
 
   /**
-   * Runs the work when the tenant's turn has come.
-   * @param giveOnMs work that takes longer goes on, and another tenant gets its turn
+   * Runs the work when it is the tenant's turn.
+   * @param giveOnMs work that takes longer continues, and another tenant gets the turn
    */
   async run<T>(tenant: string, work: () => Promise<T>, giveOnMs: number = Infinity): Promise<T> {
     await this.#take(tenant);

@@ -1,21 +1,21 @@
-/** Watching the folders that rule files are in. */
+/** Watching the folders of rule files. */
 import { watch as watchFolder, type FSWatcher } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { WATCH } from '../limits.ts';
 
-/** Whether a name in a folder matters when it is written to. `isNew`: it appears or vanishes. */
+/** Whether a write to this name in a folder matters. `isNew`: it appears or vanishes. */
 export type Matters = (name: string, isNew: boolean) => boolean;
 
 export interface WatchEvents {
-  /** @param paths what has changed, without links before their last part */
+  /** @param paths the changed paths, without links before their last part */
   onChange(paths: ReadonlySet<string>): void;
-  /** Time to compare all files: some folders can't be watched. */
+  /** All files must be compared now: some folders can't be watched. */
   onPoll(): void;
   /** The kernel refuses to watch a folder. Called once. */
   onBlind(folder: string, error: Error, pollMs: number): void;
 }
 
-/** The changes that one owner wants to hear of. */
+/** The changes that one owner is notified of. */
 interface Interest {
   /** by folder, names */
   readonly names: ReadonlyMap<string, ReadonlySet<string>>;
@@ -36,13 +36,13 @@ const watchWithKernel: WatchOne = (folder, onEvent) =>
 /**
  * Watches folders, never files: a file that is replaced by renaming, or that is reached through a symbolic link that is
  * swapped (a Kubernetes ConfigMap), gets another inode. Each folder has a timer of its own with a longest wait, so that
- * constant writing beside a rule delays no other file.
+ * constant writing beside one rule delays no other file.
  */
 export class SourceWatcher {
   readonly #events: WatchEvents;
   readonly #watchOne: WatchOne;
   readonly #interests = new Map<string, Interest>();
-  /** by folder, all that matters in it; filled when a change in the folder is heard of */
+  /** by folder, everything that matters in it; filled when a change in the folder is reported */
   readonly #mattering = new Map<string, { names: ReadonlySet<string>; rest: readonly Matters[] }>();
   readonly #watchers = new Map<string, FSWatcher>();
   readonly #bursts = new Map<string, Burst>();
@@ -52,14 +52,14 @@ export class SourceWatcher {
   #saidBlind = false;
   #closed = false;
 
-  /** @param watchOne for tests: what the kernel refuses */
+  /** @param watchOne for tests: simulates the kernel's refusal */
   constructor(events: WatchEvents, watchOne: WatchOne = watchWithKernel) {
     this.#events = events;
     this.#watchOne = watchOne;
   }
 
   /**
-   * Replaces the changes that an owner wants to hear of.
+   * Replaces the changes that an owner is notified of.
    * @param points paths without links before their last part
    * @param folders folders in which other names matter too
    */
@@ -104,7 +104,7 @@ export class SourceWatcher {
       this.#blind.delete(folder);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // gone: the folder above reports its return; not readable: nor are the files in it
+      // gone: the folder above reports its return; not readable: its files are not readable either
       if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EACCES' || code === 'EPERM') return;
       this.#goBlind(folder, error as Error);
     }
@@ -187,7 +187,7 @@ export class SourceWatcher {
     this.#events.onChange(burst.paths);
   }
 
-  /** Watches a path anew: the old watcher stays with a folder that was renamed or removed. */
+  /** Watches a path again: the old watcher stays with a folder that was renamed or removed. */
   #renew(path: string): void {
     for (const folder of [...this.#watchers.keys()]) {
       if (folder === path || folder.startsWith(`${path}/`)) this.#drop(folder);

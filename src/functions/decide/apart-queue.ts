@@ -1,6 +1,6 @@
 /**
- * Calls of one tenant that run apart from all others, one by one: those that are known to cost much (`hard`), and those that
- * only share an address with such calls, or lacked memory (`soft`).
+ * One tenant's calls that run apart from all others, one by one: calls known to be costly (`hard`), and calls that only share
+ * an address with those, or lacked memory (`soft`).
  */
 import { APART } from '../limits.ts';
 import { cutOff, type HostAnswer } from '../sandbox/call.ts';
@@ -23,12 +23,12 @@ export class ApartQueue {
   #soft: Pending[] = [];
   #hard: Pending[] = [];
   #running: Pending | null = null;
-  /** hard calls wait until then, by performance.now() */
+  /** hard calls wait until this time of performance.now() */
   #waitsUntil = 0;
   #timer: NodeJS.Timeout | null = null;
   /** where the version was loaded for these calls */
   #loaded: { readonly host: SandboxHost; readonly id: number } | null = null;
-  /** a version that could not be loaded is not tried again until then */
+  /** a version that could not be loaded is not tried again before this time */
   #brokenUntil = 0;
 
   constructor(options: ApartQueueOptions) {
@@ -39,7 +39,7 @@ export class ApartQueue {
     return this.#soft.length + this.#hard.length === 0 && this.#running === null;
   }
 
-  /** All calls, the one that runs included. */
+  /** All calls, the running one included. */
   get calls(): readonly Pending[] {
     return [...this.#soft, ...this.#hard, ...(this.#running === null ? [] : [this.#running])];
   }
@@ -48,7 +48,7 @@ export class ApartQueue {
     (penalty === 'soft' ? this.#soft : this.#hard).push(pending);
   }
 
-  /** Takes all calls that do not run yet. */
+  /** Removes and returns all calls that are not running yet. */
   takeWaiting(): Pending[] {
     const all = [...this.#soft, ...this.#hard];
     this.#soft = [];
@@ -64,13 +64,13 @@ export class ApartQueue {
     this.run();
   }
 
-  /** Takes the version out of the host for such calls. */
+  /** Removes the version from the host for such calls. */
   leave(): void {
     this.#loaded?.host.dispose(this.#loaded.id);
     this.#loaded = null;
   }
 
-  /** Runs the next call, if none runs and one may. */
+  /** Runs the next call, if none is running and one may run. */
   readonly run = (): void => {
     if (this.#running !== null) return;
     if (this.#options.isSuspended())
@@ -89,7 +89,7 @@ export class ApartQueue {
     });
   };
 
-  /** Lets the next hard call wait in proportion to the time that this one has taken. */
+  /** Makes the next hard call wait in proportion to the time that this one took. */
   #pace(startedAt: number): void {
     const endedAt = performance.now();
     this.#waitsUntil = endedAt + Math.min((endedAt - startedAt) * APART.pace, APART.longestPaceMs);
@@ -134,7 +134,7 @@ export class ApartQueue {
   }
 }
 
-/** Takes the first call that still waits for a decision. */
+/** Removes the first call that still waits for a decision. */
 function firstOpen(queue: Pending[]): Pending | null {
   for (let next = queue.shift(); next !== undefined; next = queue.shift())
     if (next.done !== null) return next;

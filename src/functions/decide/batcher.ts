@@ -1,6 +1,6 @@
 /**
- * The calls of one tenant on their way to its host and back. They cross in batches, one at a time, so that tenants which
- * share a host take turns. Calls that have proven costly run apart from all others (apart-queue.ts).
+ * One tenant's calls on their way to its host and back. They cross in batches, one at a time, so that tenants that share a
+ * host take turns. Calls that have proven costly run apart from all others (apart-queue.ts).
  */
 import { BATCH } from '../limits.ts';
 import { cutOff, type FailureOutcome, type HostAnswer, type HostCall } from '../sandbox/call.ts';
@@ -19,8 +19,8 @@ export interface BatcherOptions extends Route {
   /** a call without an answer gets an error after this long, in ms */
   readonly longestWaitMs?: number;
   /**
-   * @param opened the tenant was suspended because of this call
-   * @param manifest of the version that was asked, which may not serve any more; null: none was
+   * @param opened this call suspended the tenant
+   * @param manifest of the version that was asked, which may no longer serve; null: no version was asked
    */
   readonly decide: (
     call: HostCall,
@@ -39,12 +39,12 @@ export class Batcher {
   readonly #apart: ApartQueue;
   readonly #maxWaitMs: number;
   readonly #lookMs: number;
-  /** in the order in which they came */
+  /** in order of arrival */
   #waiting: Pending[] = [];
   #inFlight: readonly Pending[] | null = null;
   #isScheduled = false;
   #isNew = true;
-  /** the proxy's own query is on its way, to find out whether a suspended tenant works again */
+  /** the proxy's own query is running, to find out whether a suspended tenant works again */
   #isProbing = false;
   #look: NodeJS.Timeout | null = null;
   #onDrained: (() => void) | null = null;
@@ -83,9 +83,9 @@ export class Batcher {
   }
 
   /**
-   * Takes a call. The calls of one turn of the event loop cross into the isolate together, and so do those that come while
-   * it is busy.
-   * @param done is called once, never before `evaluate` has returned
+   * Takes a call. The calls of one turn of the event loop cross into the isolate together, as do those that arrive while it is
+   * busy.
+   * @param done called once, never before `evaluate` has returned
    */
   evaluate(call: HostCall, done: (decision: Decision) => void): void {
     this.#waiting.push({ call, done, since: performance.now(), isAlone: false, tries: 0 });
@@ -93,23 +93,23 @@ export class Batcher {
     this.#schedule();
   }
 
-  /** Calls no longer wait: there is a version now, or a complaint about the files. */
+  /** Calls no longer wait: a version was loaded, or the files were refused. */
   open(): void {
     if (!this.#isNew) return;
     this.#isNew = false;
     this.#schedule();
   }
 
-  /** A new version serves: nothing is held against it. */
+  /** A new version serves: it starts without faults. */
   reset(): void {
     this.#breaker.reset();
     this.#penalties.reset();
     this.#apart.reset();
   }
 
-  /** No more calls come. @param onDrained called after all calls have been answered; at once if there are none */
+  /** No more calls will arrive. @param onDrained called after all calls have been answered; at once if there are none */
   close(onDrained: () => void): void {
-    // Nobody has judged the calls that wait for a first version, so their queries go nowhere.
+    // No function has judged the calls that wait for a first version, so their queries go nowhere.
     if (this.#isNew) this.#failAll('overloaded', 'not loaded');
     this.#isNew = false;
     this.#onDrained = onDrained;
@@ -140,7 +140,7 @@ export class Batcher {
     this.#drained();
   }
 
-  /** Takes the next calls that may cross together. Calls that are to run apart leave the queue. */
+  /** Takes the next calls that may cross together. Calls that must run apart leave the queue. */
   #takeBatch(now: number): Pending[] {
     const batch: Pending[] = [];
     let length = 0;
@@ -157,7 +157,7 @@ export class Batcher {
         this.#apart.add(pending, penalty);
         continue;
       }
-      // Clients without a costly call may try a suspended tenant, one at a time.
+      // Clients whose calls were not costly may test a suspended tenant, one at a time.
       const isAlone = pending.isAlone || this.#breaker.isOpen;
       if (batch.length > 0 && (isAlone || length >= BATCH.maxLength)) break;
       batch.push(pending);
@@ -193,10 +193,10 @@ export class Batcher {
     );
   }
 
-  /** Calls that were sent and not run come first in the next batch. */
+  /** Calls that were sent but not run come first in the next batch. */
   #again(rest: readonly Pending[], nothingAnswered: boolean): void {
     const again = rest.filter((pending) => {
-      // It is not known which of them ended the batch.
+      // It is unknown which of them ended the batch.
       if (nothingAnswered) pending.isAlone = true;
       if (!nothingAnswered || ++pending.tries < BATCH.maxTries) return true;
       this.#refuse(pending, 'overloaded', 'its batch was ended again and again');
@@ -211,7 +211,7 @@ export class Batcher {
     if (cost !== null) {
       const now = performance.now();
       this.#penalties.add(pending.call, now);
-      // For a process that was ended from outside, the tenant is not to blame.
+      // The tenant is not to blame for a process that was ended from outside.
       opened = cost !== 'lost' && this.#breaker.fault(pending.call, now);
       if (opened) this.#options.onOpened();
     } else if (wasAsked(answer)) this.#breaker.answered();
@@ -236,13 +236,13 @@ export class Batcher {
     this.#drained();
   }
 
-  /** Sends the proxy's own query, to find out whether a suspended tenant works again. Calls wait meanwhile. */
+  /** Sends the proxy's own query, to find out whether a suspended tenant works again. Calls wait in the meantime. */
   #probe(version: Serving): void {
     this.#isProbing = true;
     version.host.evaluate(version.id, [ownCall(version.code)], ([answer]) => {
       this.#isProbing = false;
       const now = performance.now();
-      // A missing answer says as little as one that could not be had.
+      // A missing answer tells as little as a call that could not be made.
       if (answer === undefined || !wasAsked(answer)) this.#breaker.postpone(now);
       else if (this.#options.serving()?.id === version.id)
         this.#breaker.tried(outcomesOf(answer).length === 0, now);
@@ -282,7 +282,7 @@ export class Batcher {
   }
 }
 
-/** The query that a suspended tenant is tried with: no client can make it fail. */
+/** The query that tests a suspended tenant: no client can make it fail. */
 function ownCall({ databases: [database] }: VersionCode): HostCall {
   return { username: 'pgswitchyard', query: 'SELECT 1', inTransaction: false, context: { database } };
 }

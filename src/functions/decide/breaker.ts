@@ -1,8 +1,8 @@
 /**
- * Whether a tenant's functions are broken for everybody. They are suspended only when several clients, with several kinds of
- * short queries, have run into the deadline, the memory limit or the end of the process, and nobody was answered meanwhile. The
- * suspension ends with the first answer: to a client, or to a query of the proxy's own after 1, 2, 4 … 60 s. Functions that only
- * throw or return nonsense are cheap, and never count.
+ * Whether a tenant's functions are broken for all clients. They are suspended only if several clients, with several kinds of
+ * short queries, have hit the deadline, the memory limit or the end of the process, with no answer in between. The suspension
+ * ends with the first answer: to a client, or to a query of the proxy's own after 1, 2, 4 … 60 s. Functions that only throw or
+ * return nonsense are cheap, and never count.
  */
 import { fingerprint } from '../../sql/fingerprint.ts';
 import { BREAKER } from '../limits.ts';
@@ -15,10 +15,10 @@ interface Fault {
   readonly text: string;
 }
 
-/** Times are in ms of a clock that the caller reads. */
+/** Times are in ms of the caller's clock. */
 export class Breaker {
   #faults: Fault[] = [];
-  /** 0: it is closed */
+  /** 0: closed */
   #openUntil = 0;
   #pauseMs = 0;
 
@@ -26,14 +26,13 @@ export class Breaker {
     return this.#openUntil > 0;
   }
 
-  /** Whether it is time to find out if the functions work again. */
+  /** Whether it is time to test if the functions work again. */
   isDue(now: number): boolean {
     return this.isOpen && now >= this.#openUntil;
   }
 
   /**
-   * The proxy's own query has been tried. An answer closes the breaker; only a client's answer makes the next pause short
-   * again.
+   * The proxy's own query has been run. An answer closes the breaker; only a client's answer makes the next pause short again.
    */
   tried(isAnswered: boolean, now: number): void {
     this.#faults = [];
@@ -41,17 +40,17 @@ export class Breaker {
     if (!isAnswered) this.#open(now);
   }
 
-  /** The proxy's own query could not be tried. */
+  /** The proxy's own query could not be run. */
   postpone(now: number): void {
     if (this.isOpen) this.#openUntil = now + BREAKER.firstPauseMs;
   }
 
-  /** A client's call was answered, if only by an exception. */
+  /** A client's call was answered, even if only by an exception. */
   answered(): void {
     if (this.#pauseMs > 0 || this.#faults.length > 0) this.reset();
   }
 
-  /** A client's call was costly (costs.ts). @returns whether that has opened the breaker */
+  /** A client's call was costly (costs.ts). @returns whether it opened the breaker */
   fault(call: HostCall, now: number): boolean {
     if (this.isOpen || call.query.length > BREAKER.longestQuery) return false;
     const client = String(call.clientId ?? call.username);

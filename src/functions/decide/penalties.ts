@@ -1,24 +1,24 @@
-/** Calls that run apart for a while, because others would wait for them: by connection, by text, by user and address. */
+/** Calls that run apart for a while because others would wait for them: by connection, by text, by user and address. */
 import { PENALTY } from '../limits.ts';
 import type { HostCall } from '../sandbox/call.ts';
 
 /**
- * `hard`: this connection, or this text, has cost others something. `soft`: several connections of the same user and address
- * have. null: nothing is known against the call.
+ * `hard`: this connection, or this text, was costly to others. `soft`: several connections of the same user and address were.
+ * null: nothing is known against the call.
  */
 export type Penalty = 'hard' | 'soft' | null;
 
-/** In ms of a clock that the caller reads. */
+/** In ms of the caller's clock. */
 interface Entry {
   readonly until: number;
-  /** how long it was remembered for */
+  /** the time for which it was remembered */
   readonly ms: number;
 }
 
 export class Penalties {
   readonly #clients = new Map<number, Entry>();
   readonly #texts = new Map<string, Entry>();
-  /** by user and address, the connections that have had costly calls, each until when */
+  /** by user and address: the connections that have had costly calls, and until when each counts */
   readonly #origins = new Map<string, Map<number, number>>();
 
   get isEmpty(): boolean {
@@ -26,7 +26,7 @@ export class Penalties {
   }
 
   of(call: HostCall, now: number): Penalty {
-    // This is so almost always.
+    // Almost always true.
     if (this.isEmpty) return null;
     if (call.clientId !== undefined && isOn(this.#clients, call.clientId, now)) return 'hard';
     if (isOn(this.#texts, textKey(call), now)) return 'hard';
@@ -60,7 +60,7 @@ export class Penalties {
     this.#origins.clear();
   }
 
-  /** Forgets penalties that are over, so that calls need not be compared with them. */
+  /** Forgets expired penalties, so that calls need not be compared with them. */
   expire(now: number): void {
     forget(this.#clients, now);
     forget(this.#texts, now);
@@ -79,7 +79,7 @@ function addTo<Key>(table: Map<Key, Entry>, key: Key, now: number): void {
   put(table, key, { until: now + ms, ms });
 }
 
-/** A penalty that is over is remembered for as long again: a further fault then counts for more. */
+/** An expired penalty is remembered for as long again: a further fault then counts for more. */
 function forget<Key>(table: Map<Key, Entry>, now: number): void {
   for (const [key, { until, ms }] of table) if (until + ms <= now) table.delete(key);
 }
@@ -96,7 +96,7 @@ function put<Key, Value>(table: Map<Key, Value>, key: Key, value: Value): void {
   if (table.size > PENALTY.maxEntries) table.delete(table.keys().next().value!);
 }
 
-/** Everything that a rule is told: the same query of another user, or in a transaction, may cost nothing. */
+/** All input of the rule: the same query of another user, or in a transaction, may cost nothing. */
 function textKey({ username, context, inTransaction, query }: HostCall): string {
   const text =
     query.length <= PENALTY.longestKey

@@ -1,4 +1,4 @@
-/** A call on its way to a host and back, and the version that it is given to. */
+/** A call on its way to a host and back, and the version that it goes to. */
 import type { FailureOutcome, HostAnswer, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
@@ -16,25 +16,25 @@ export interface Pending {
   readonly call: HostCall;
   /** null: it has been called */
   done: ((decision: Decision) => void) | null;
-  /** when the call came, by performance.now() */
+  /** when the call arrived, by performance.now() */
   readonly since: number;
-  /** it was in a batch of which nothing was answered */
+  /** it was in a batch that got no answer at all */
   isAlone: boolean;
-  /** how often it was sent and not run */
+  /** how often it was sent but not run */
   tries: number;
 }
 
-/** Where calls come from and go to. */
+/** The sources and destinations of calls. */
 export interface Route {
-  /** null: there is none */
+  /** null: none */
   readonly serving: () => Serving | null;
-  /** how a call fails without one */
+  /** how a call fails without a version */
   readonly noVersion: () => readonly [outcome: FailureOutcome, message: string];
-  /** Where calls run that cost others too much; null: alone, but where all others do. */
+  /** The host for calls that are too costly to others; null: they run alone, on the same host as the others. */
   readonly apart: () => SandboxHost | null;
-  /** The functions have printed this in a batch. */
+  /** Lines that the functions printed in a batch. */
   readonly onPrinted: (text: string) => void;
 }
 
-/** @param manifest of the version that was asked, which may not serve any more; null: none was */
+/** @param manifest of the version that was asked, which may no longer serve; null: no version was asked */
 export type OnAnswer = (pending: Pending, answer: HostAnswer, manifest: Manifest | null) => void;

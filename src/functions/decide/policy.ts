@@ -1,4 +1,4 @@
-/** What becomes of a query: the answer of its functions is checked, and the policies for failures are applied. */
+/** The outcome for a query: the functions' answer is checked, and the policies for failures are applied. */
 import { isRollback } from '../../sql/rollback.ts';
 import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import {
@@ -12,10 +12,10 @@ import {
 import type { Manifest } from '../sandbox/load-result.ts';
 import { TEXT } from '../limits.ts';
 
-/** What becomes of a query whose function fails: it passes, gets an error, or its client is disconnected. */
+/** The outcome for a query whose function fails: it passes, gets an error, or its client is disconnected. */
 export type FailurePolicy = 'pass' | 'error' | 'disconnect';
 
-/** What becomes of a query: it goes on, possibly changed or to another database, or it is refused. */
+/** The outcome for a query: it continues, possibly changed or in another database, or it is refused. */
 export type Decision =
   | {
       readonly kind: 'go';
@@ -26,7 +26,7 @@ export type Decision =
     }
   | Refusal;
 
-/** The query goes nowhere: its client is told why, and stays or is disconnected. */
+/** The query goes nowhere: its client gets the reason, and stays or is disconnected. */
 export interface Refusal {
   readonly kind: 'reject' | 'disconnect';
   readonly error: ClientError;
@@ -34,10 +34,10 @@ export interface Refusal {
 
 export const GO: Decision = { kind: 'go', query: null, dbkey: null };
 
-/** Whether the functions that were asked may name this database. To them a database that they may not name does not exist. */
+/** Whether the asked functions may name this database. A database that they may not name does not exist for them. */
 export type MayName = (name: string, call: HostCall) => boolean;
 
-/** Turns the parts of an answer that the proxy cannot follow into failures. */
+/** Turns the parts of an answer that the proxy can't follow into failures. */
 export function checked(
   call: HostCall,
   answer: HostAnswer,
@@ -58,7 +58,7 @@ export function checked(
 /** The names that a routing function may return. */
 export interface Nameable {
   readonly names: readonly string[];
-  /** these are all databases that are configured */
+  /** these are all configured databases */
   readonly isAll: boolean;
 }
 
@@ -70,7 +70,7 @@ export function misnamed(name: string, { names, isAll }: Nameable): string {
   return `returned ${shown(name)}, which ${what} (${listed}${rest})`;
 }
 
-/** Shows a text that should be a name. It may be the query, which must not be logged. */
+/** Shows a text that should be a name. It may be the query itself, which must not be logged. */
 function shown(name: string): string {
   return /^[\w.@:$-]{1,63}$/.test(name) ? `"${name}"` : `a text of ${name.length} characters`;
 }
@@ -83,7 +83,7 @@ export function failureOf(part: Part): CallFailure | null {
   return part !== null && 'failure' in part ? part.failure : null;
 }
 
-/** The refusal for a rejection, or for a failure that the policy does not let pass; null: the query goes on. */
+/** The refusal for a rejection, or for a failure that the policy does not let pass; null: the query continues. */
 export function refusalOf(query: string, part: Part, policy: FailurePolicy): Refusal | null {
   if (part === null || 'text' in part) return null;
   if ('rejection' in part) return rejection(clientErrors.rejected(part.rejection));
@@ -98,7 +98,7 @@ export function refusalOf(query: string, part: Part, policy: FailurePolicy): Ref
   return rejection(clientErrors.functionFailed(outcome, EXPLAINED[outcome] ?? null));
 }
 
-/** For the client, which sees no text that a function has made up. */
+/** For the client, which never sees a text made by a function. */
 const EXPLAINED: Partial<Record<FailureOutcome, string>> = {
   threw: 'It threw an exception.',
   bad_result: 'It returned something that is neither a string nor null.',
@@ -115,9 +115,9 @@ function rejection(error: ClientError): Refusal {
 }
 
 /**
- * The function that a failed call was in.
- * @param manifest of the version that was called; null: not known
- * @returns '': not known, because a call of both functions was cut off
+ * The function in which a call failed.
+ * @param manifest of the called version; null: unknown
+ * @returns '': unknown, because a call of both functions was cut off
  */
 export function failedFunction(
   manifest: Manifest | null,

@@ -8,21 +8,21 @@ export interface HostCall {
   /** a transaction or pipeline is open */
   readonly inTransaction: boolean;
   readonly context: CallContext;
-  /** the query is not in UTF-8: each of its characters is a byte, and so must be those of a rewritten query */
+  /** the query is not in UTF-8: each of its characters is a byte, and each of a rewritten query must be one */
   readonly isBytes?: boolean;
   /** only the routing function is asked */
   readonly routeOnly?: boolean;
-  /** the entry whose functions are asked, by which a routing function's answer is judged; none: that of the login */
+  /** the entry whose functions are asked, which decides the names that a routing function may return; none: the login's */
   readonly entry?: string;
   /** number of the client's connection, by which costly calls are counted; it does not cross into an isolate */
   readonly clientId?: number;
-  /** where the client connects from, for clients that come back under another number; it does not cross either */
+  /** the client's address, by which clients that reconnect are recognized; it does not cross into an isolate either */
   readonly address?: string;
 }
 
 /**
- * How a call can end without an answer, and whether that is the rule's own failure on that very query. If it is, the
- * policy decides what becomes of the query. If not, the query could not be judged: it gets an error, whatever the policy.
+ * The ways in which a call can end without an answer, and whether each is the rule's own failure on that query. If it is, the
+ * policy decides about the query. If not, the query could not be judged: it gets an error, whatever the policy.
  */
 const IS_OWN = {
   threw: true,
@@ -31,14 +31,14 @@ const IS_OWN = {
   too_large: true,
   deadline: true,
   memory: true,
-  /** the call, alone in its process, ended the process or did not come back */
+  /** the call, alone in its process, ended the process or did not return */
   killed: true,
-  /** the files cannot be loaded, and never could be */
+  /** the files can't be loaded, and never could be */
   no_version: true,
-  /** it waited too long, or no sandbox process can be started */
+  /** the call waited too long, or no sandbox process can be started */
   overloaded: false,
   starved: false,
-  /** its process was ended from outside again and again */
+  /** its process was repeatedly ended from outside */
   lost: false,
   /** the functions have failed for many clients, and are not asked for a while */
   suspended: false,
@@ -50,7 +50,7 @@ export function isFailureOutcome(text: string): text is FailureOutcome {
   return Object.hasOwn(IS_OWN, text);
 }
 
-/** Whether the proxy could not ask the rule, rather than the rule having failed on the query. */
+/** Whether the proxy could not ask the rule, as opposed to a failure of the rule on the query. */
 export function isPlatformFailure(outcome: FailureOutcome): boolean {
   return !IS_OWN[outcome];
 }
@@ -62,7 +62,7 @@ export interface CallFailure {
   readonly stack: string;
 }
 
-/** One function's part of an answer; null: it returned null, or there is no such function. */
+/** One function's part of an answer; null: it returned null, or does not exist. */
 export type Part =
   | null
   | { readonly text: string }

@@ -1,4 +1,4 @@
-/** A sandbox process, and the pipes to it. docs/sandbox.md says what it is locked out of. */
+/** A sandbox process, and the pipes to it. docs/sandbox.md lists the things that it can't do. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { forgetProcess, reapProcess } from '../../platform/reaper.ts';
@@ -7,8 +7,8 @@ import { addonFile, childScript, preludeScript } from './programs.ts';
 import { CHILD, MESSAGE } from '../limits.ts';
 
 /**
- * No compiler, so no code from strings, no WebAssembly, and a data limit that works; a regex engine that does not backtrack
- * for ever; no files but isolated-vm's, no network, no processes.
+ * No compiler, hence no code from strings and no WebAssembly, and a data limit that works; a regex engine that can't backtrack
+ * without end; no files but isolated-vm's, no network, no processes.
  */
 const NODE_FLAGS = [
   '--no-node-snapshot',
@@ -18,7 +18,7 @@ const NODE_FLAGS = [
   '--allow-addons',
   '--no-warnings',
 ];
-/** Reads the program from stdin, before the messages: int32 length, UTF-8 text. That keeps the command line short. */
+/** Reads the program from stdin, before the messages: int32 length, UTF-8 text. This keeps the command line short. */
 const BOOT = `const { readSync } = require('node:fs');
 const read = (size) => {
   const bytes = Buffer.alloc(size);
@@ -30,10 +30,13 @@ const read = (size) => {
   return bytes;
 };
 new Function('require', read(read(4).readInt32BE(0)).toString())(require);`;
-/** The user `nobody`, which it becomes when the proxy runs as root. */
+/** The user `nobody`, which the process becomes if the proxy runs as root. */
 const UNPRIVILEGED = 65534;
 
-/** Signals sent from outside: an operator, the kernel when it is out of memory. A crash of the code itself raises others. */
+/**
+ * Signals sent from outside: by an operator, or by the kernel when it is out of memory. A crash of the code itself raises
+ * others.
+ */
 const OUTSIDE: ReadonlySet<NodeJS.Signals | null> = new Set([
   'SIGKILL',
   'SIGTERM',
@@ -44,7 +47,7 @@ const OUTSIDE: ReadonlySet<NodeJS.Signals | null> = new Set([
 
 export interface ChildEvents {
   onReport(report: Report): void;
-  /** The process has ended, for whatever reason. Called once. */
+  /** The process has ended, for any reason. Called once. */
   onGone(): void;
 }
 
@@ -56,7 +59,7 @@ export class SandboxChild {
   #isReady = false;
   #killed = false;
   #endedBy: NodeJS.Signals | null = null;
-  /** the end of what it wrote to stderr, which says why it ended */
+  /** the end of its stderr, which explains why it ended */
   complaint = '';
 
   constructor(memoryLimitMb: number) {
@@ -68,7 +71,7 @@ export class SandboxChild {
       ['-c', limits, process.execPath, ...flags, '--eval', BOOT, addonFile(), user],
       { stdio: ['pipe', 'pipe', 'pipe'], env: {}, cwd: '/' },
     );
-    // It ends when its pipe closes, unless something in it does not return at that time.
+    // It ends when its pipe closes, unless code in it is stuck at that time.
     if (this.#child.pid !== undefined) reapProcess(this.#child.pid);
     this.#child.on('error', (error) => {
       this.complaint ||= error.message;
@@ -78,7 +81,7 @@ export class SandboxChild {
       if (!this.#killed && OUTSIDE.has(signal)) this.#endedBy = signal;
       this.#end();
     });
-    // Without free descriptors there are no pipes; the error comes as an event.
+    // Without free descriptors there are no pipes; the error arrives as an event.
     this.#child.stdin?.on('error', () => {});
     this.#child.stdout?.on('data', (chunk: Buffer) => this.#read(chunk));
     this.#child.stderr?.on('data', (chunk: Buffer) => {
@@ -103,12 +106,12 @@ export class SandboxChild {
     return this.#isReady;
   }
 
-  /** The signal from outside that has ended it; null: the proxy, or code that ran in it, has ended it, or nobody has. */
+  /** The outside signal that ended it; null: the proxy or the code in it has ended it, or it has not ended. */
   get endedBy(): NodeJS.Signals | null {
     return this.#endedBy;
   }
 
-  /** Hands over its events. A child that has ended already says so in the next turn. */
+  /** Passes on its events. A child that has ended already reports that in the next turn. */
   attach(events: ChildEvents): void {
     this.#events = events;
     if (this.#gone) process.nextTick(() => events.onGone());
@@ -123,7 +126,7 @@ export class SandboxChild {
     return this.#killed;
   }
 
-  /** @param characters what a call of one of its versions may return */
+  /** @param characters the longest result of a call of one of its versions */
   allowResult(characters: number): void {
     this.#reader.allow(MESSAGE.answersBytes + MESSAGE.bytesPerCharacter * characters);
   }
@@ -133,7 +136,7 @@ export class SandboxChild {
     this.#child.kill('SIGKILL');
   }
 
-  /** Closes its input, after which it ends by itself; kills it when it does not. */
+  /** Closes its input, after which it ends by itself; kills it if it does not. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       if (this.#gone) return resolve();
@@ -143,7 +146,7 @@ export class SandboxChild {
     });
   }
 
-  /** CPU time that it has had, in ms; null: the kernel does not tell. */
+  /** CPU time used so far, in ms; null: the kernel does not tell. */
   cpuMs(): number | null {
     try {
       return Number(readFileSync(`/proc/${this.#child.pid}/schedstat`, 'latin1').split(' ')[0]) / 1e6;

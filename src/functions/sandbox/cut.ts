@@ -1,4 +1,4 @@
-/** A crossing into an isolate that was cut off, and the decision whether its call is to blame. */
+/** A crossing into an isolate that was cut off: is its call to blame? */
 import { ENGINE, TEXT } from '../limits.ts';
 import { cutOff, type FailureOutcome, type HostAnswer } from './call.ts';
 import type { VersionCode } from './host.ts';
@@ -10,7 +10,7 @@ export interface Cut {
   readonly usedMs: number;
 }
 
-/** Reads what isolated-vm threw: only its text says which limit it was. */
+/** Reads isolated-vm's error: only its text tells which limit was exceeded. */
 export function cutBy(error: Error, isDisposed: boolean, usedMs: number, version: VersionCode): Cut {
   const { timeoutMs, memoryLimitMb } = version;
   if (/timed out/i.test(error.message)) {
@@ -35,9 +35,9 @@ export function wasStarved({ outcome, usedMs }: Cut, limitMs: number): boolean {
 }
 
 /**
- * Whether the call that was running when a batch was cut off is to blame. The deadline is for each call by itself, so the call
- * must have had all of its time. Memory is never held against it yet: the isolate may hold what earlier calls have left.
- * @param calls how many were in the batch
+ * Whether the call that was running when a batch was cut off is to blame. The deadline is meant for each call by itself, so
+ * the call must have had its full time. Memory is not held against it yet: earlier calls may have filled the isolate.
+ * @param calls the number of calls in the batch
  * @param ranMs how long this call had run
  */
 export function isToBlame(cut: Cut, calls: number, ranMs: number, version: VersionCode): boolean {

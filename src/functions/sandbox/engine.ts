@@ -10,12 +10,12 @@ import { ProcessorClock } from './processor-clock.ts';
 
 const NO_ANSWERS = packAnswers([], '');
 
-/** Hears each time that a call is begun again, and how long, in ms, it may take. */
+/** Called each time that a call is begun again, with the time that it may take, in ms. */
 type OnCut = (nextMs: number) => void;
 
 /** The outcome of one call that ran by itself. */
 interface Alone {
-  /** null: its isolate could not be built again */
+  /** null: its isolate could not be rebuilt */
   readonly answer: HostAnswer | null;
   readonly consoleText: string;
 }
@@ -27,7 +27,7 @@ export class Engine {
   readonly #packer = new CallPacker();
   /** by version */
   readonly #isolates = new Map<number, Isolate>();
-  /** versions whose isolate could not be built again after a fault */
+  /** versions whose isolate could not be rebuilt after a fault */
   readonly #broken = new Map<number, VersionCode>();
 
   /** @param prelude the script that each isolate begins with (programs.ts) */
@@ -53,15 +53,15 @@ export class Engine {
     this.#broken.delete(id);
   }
 
-  /** Bytes that a version's isolate holds, its buffers included; 0: there is no isolate. */
+  /** Bytes that a version's isolate holds, its buffers included; 0: no isolate. */
   heapBytes(id: number): number {
     return this.#isolates.get(id)?.heapBytes() ?? 0;
   }
 
   /**
-   * Runs a packed batch. It ends early after a call that was cut off, and when the isolate cannot be built again; the
-   * prelude ends it when it has taken its time or has answers enough.
-   * @returns packed answers of the first calls, and what they printed; possibly of none
+   * Runs a packed batch. It ends early after a call that was cut off, or if the isolate can't be rebuilt; the prelude ends it
+   * when its time is used up or it has enough answers.
+   * @returns packed answers of the first calls, possibly of none, and the printed lines
    */
   run(id: number, packed: string, onCut: OnCut = () => {}): string {
     const broken = this.#broken.get(id);
@@ -73,18 +73,18 @@ export class Engine {
   }
 
   /**
-   * The crossing of a batch was cut off. Answers that were given before stand. The call that was running is to blame only
-   * if it had all of its own time, with a processor: otherwise it is run again, alone.
+   * The crossing of a batch was cut off. Answers given before stand. The running call is to blame only if it had its full
+   * time, on a processor: otherwise it is run again, alone.
    */
   #afterCut(isolate: Isolate, calls: readonly HostCall[], cut: Cut, onCut: OnCut): string {
     const { version } = isolate;
     const halfway = isolate.halfway();
     if (halfway === null && calls.length > 1) {
-      // It is not known which call it was: the batcher sends the calls again one by one.
+      // It is unknown which call it was: the batcher sends the calls again one by one.
       this.#rebuild(version, onCut);
       return NO_ANSWERS;
     }
-    // If the cut came after the last answer, in microtasks without an end, the last call counts as the one that ran.
+    // If the cut came after the last answer, in endless microtasks, the last call counts as the running one.
     const answers = (halfway?.answers ?? []).slice(0, calls.length - 1);
     const call = calls[answers.length]!;
     if (isToBlame(cut, calls.length, halfway?.ranMs ?? 0, version))
@@ -97,8 +97,7 @@ export class Engine {
   }
 
   /**
-   * Runs one call by itself, with all the time that a call has, and again with twice the time when it did not have a
-   * processor.
+   * Runs one call by itself, with the full time of a call, and again with twice the time if it did not have a processor.
    * @param starved how often that has happened before
    */
   #runAlone(version: VersionCode, call: HostCall, starved: number, onCut: OnCut): Alone {
@@ -122,9 +121,9 @@ export class Engine {
   }
 
   /**
-   * The answer of a call that was cut off through its own fault. If that was in its rewriting, its routing is asked all the
-   * same; if it was in its routing, the rewriting stands.
-   * @param halfway null: it is not known where that was
+   * The answer of a call that was cut off through its own fault. If the fault was in its rewriting, its routing is asked
+   * nevertheless; if it was in its routing, the rewriting stands.
+   * @param halfway null: the place of the fault is unknown
    */
   #afterBlame(
     version: VersionCode,
@@ -154,7 +153,7 @@ export class Engine {
   }
 }
 
-/** Null would be an answer, and routing has given none. */
+/** Null would be an answer, and routing has not answered. */
 function notAsked(): Part {
   return cutOff('overloaded', 'its isolate could not be built again').route;
 }

@@ -1,7 +1,7 @@
 /**
- * Takes the place of isolated-vm in a sandbox process. The package's own loader searches the file system; here the one
- * file that may be read is given by its path. Root is needed for this at most (a checkout may be in a folder that nobody else
- * can enter), so its rights are given up immediately afterwards.
+ * Replaces isolated-vm in a sandbox process. The package's own loader searches the file system; here the one file that may be
+ * read is given by its path. Reading it is the only step that may need root (only root may be able to enter a checkout's
+ * folder), so root's rights are given up immediately afterwards.
  */
 import type isolatedVm from 'isolated-vm';
 

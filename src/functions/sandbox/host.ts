@@ -8,7 +8,7 @@ export interface VersionCode {
   readonly id: number;
   /** the bundle: a script that sets `__pgswitchyard` */
   readonly code: string;
-  /** names that ctx.databases shows, unless a call says otherwise */
+  /** names in ctx.databases, unless a call brings its own */
   readonly databases: readonly string[];
   readonly memoryLimitMb: number;
   /** characters */
@@ -19,7 +19,7 @@ export interface VersionCode {
   readonly loadMs?: number;
 }
 
-/** Why a host could not even try. */
+/** The reason why a host could not even try. */
 export const NO_PROCESS = 'no sandbox process can be started';
 export const NO_PROCESSOR = 'its process had no processor, again and again';
 export const STOPPING = 'the sandbox is stopping';
@@ -28,11 +28,14 @@ export interface SandboxHost {
   /** Calls block the proxy while they run. */
   readonly isInline: boolean;
   load(version: VersionCode): Promise<LoadResult>;
-  /** Takes a version that has been tried elsewhere, and loads it with its first call. A host without this loads it at once. */
+  /**
+   * Takes a version that was tried elsewhere, and loads it with its first call. A host without this method loads it at once.
+   */
   adopt?(version: VersionCode): void;
   /**
-   * Evaluates a batch. The answers are those of its first calls: of all, or of fewer when the batch was ended early (time,
-   * size, a call that was cut off, a process that ended). The rest has not been run. A batch of one call always has its answer.
+   * Evaluates a batch. The answers are those of its first calls: of all, or of fewer if the batch ended early (time, size, a
+   * call that was cut off, a process that ended). The other calls have not been run. A batch of one call always has its
+   * answer.
    * @param done called once, possibly before `evaluate` returns
    */
   evaluate(

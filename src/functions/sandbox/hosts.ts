@@ -1,6 +1,6 @@
 /**
- * The hosts of a proxy: one that all tenants share, several when there are many tenants, one each for tenants that have
- * harmed others or take much, and one for calls that have cost others too much.
+ * The hosts of a proxy: one that all tenants share, or several for many tenants; one each for tenants that have harmed others
+ * or take much; and one for calls that are too costly to others.
  */
 import { PLACEMENT } from '../limits.ts';
 import type { SandboxHost } from './host.ts';
@@ -51,7 +51,7 @@ export class Hosts {
     return place.host;
   }
 
-  /** Moves a tenant that has harmed others into a process of its own. Null: it has one already, or all runs inline. */
+  /** Moves a tenant that has harmed others into a process of its own. Null: it already has one, or all run inline. */
   separate(owner: string): SandboxHost | null {
     if (this.#isInline || this.#isStopped || this.#ownOf(owner) !== undefined) return null;
     let place = ownPlace(this.#own);
@@ -60,7 +60,7 @@ export class Hosts {
       this.#own.push(place);
     }
     place.owners.add(owner);
-    // Its version is still where it was until it has been loaded here: that process goes on.
+    // Its version stays in the old process until it is loaded here, so that process continues.
     for (const { owners } of this.#shared) owners.delete(owner);
     return place.host;
   }
@@ -71,12 +71,12 @@ export class Hosts {
   }
 
   /**
-   * The host for calls that are known to cost much, each in a batch of its own; null: inline, where there is no other place.
-   * It ends when it has been idle for a while: callers ask for it each time, and load their version there first.
+   * The host for calls known to be costly, each in a batch of its own; null: inline, where there is no other place. It ends
+   * after it has been idle for a while: callers ask for it each time, and load their version there first.
    */
   apart(): SandboxHost | null {
     if (this.#isInline || this.#isStopped) return null;
-    // Their tenants report each failure, so a killed process is no news.
+    // Their tenants report each failure, so a killed process is not reported as well.
     this.#apart ??= this.#newSupervisor({ onKilled: () => {}, onExcess: () => {} });
     if (this.#apartTimer) clearTimeout(this.#apartTimer);
     this.#apartTimer = setTimeout(() => this.#endApart(), PLACEMENT.apartIdleMs).unref();
@@ -88,7 +88,7 @@ export class Hosts {
     return this.#isInline || this.#isStopped ? null : this.#newSupervisor();
   }
 
-  /** The tenant is gone. A shared process that nobody is left in is kept while it is the only one. */
+  /** The tenant is gone. An empty shared process is kept while it is the only one. */
   release(owner: string): void {
     for (const { owners } of [...this.#own, ...this.#shared]) owners.delete(owner);
     this.#end(this.#own, 0);

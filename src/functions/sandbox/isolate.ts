@@ -14,11 +14,11 @@ import type { ProcessorClock } from './processor-clock.ts';
 /** The prelude's functions, fetched before the bundle runs. */
 type References = { readonly [Name in keyof Prelude]: ivm.Reference<Prelude[Name]> };
 
-/** How far a batch had come when it was cut off. */
+/** The progress of a batch that was cut off. */
 export interface Halfway {
   /** how long the call that was cut off had run, in ms */
   readonly ranMs: number;
-  /** what its rewriting gave; undefined: it was cut off before that */
+  /** the result of its rewriting; undefined: it was cut off before that */
   readonly rewrite: Part | undefined;
   /** of the calls before it */
   readonly answers: readonly HostAnswer[];
@@ -79,7 +79,7 @@ export class Isolate {
     }
   }
 
-  /** After a crossing was cut off: how far it had come. Null: that is not known. */
+  /** The progress of a crossing that was cut off. Null: unknown. */
   halfway(): Halfway | null {
     if (this.#isolate.isDisposed) return null;
     try {
@@ -129,14 +129,14 @@ function installPrelude(context: ivm.Context, prelude: string, maxResult: number
 }
 
 /**
- * Keeps what the top level throws inside the isolate: the prelude describes it there, where a getter that never returns is cut
- * off. The prelude has made the name before, as a plain property that nothing can turn into an accessor.
+ * Keeps an error of the top level inside the isolate: the prelude describes it there, where a getter that never returns is cut
+ * off. The prelude created the name before, as a plain property that can't be turned into an accessor.
  */
 function guardedTopLevel(code: string): string {
   return `"use strict";try{${code}\n}catch(e){__pgswitchyard_failed=[e]}void 0`;
 }
 
-/** ctx of calls that bring none, and the fields that calls leave out. */
+/** ctx of calls that bring none, and the values of fields that calls leave out. */
 function contextOf({ databases }: VersionCode): string {
   const [database = ''] = databases;
   return JSON.stringify({

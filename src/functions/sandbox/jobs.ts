@@ -9,8 +9,8 @@ export interface Batch {
   readonly id: number;
   readonly versionId: number;
   /**
-   * as it was when the batch came: a batch is answered also after its version was disposed of; undefined: the version cannot
-   * be loaded
+   * the version when the batch was sent: a batch is answered even after its version was disposed of; undefined: the version
+   * can't be loaded
    */
   version: VersionCode | undefined;
   readonly calls: readonly HostCall[];
@@ -19,7 +19,7 @@ export interface Batch {
   accidents: number;
   /** how many children ended by themselves while it ran, alone */
   deaths: number;
-  /** how often its isolate was not there and could not be built */
+  /** how often its isolate was missing and could not be rebuilt */
   misses: number;
 }
 
@@ -62,13 +62,13 @@ export function failBatch(
   );
 }
 
-/** How a child ended. */
+/** The circumstances of a child's end. */
 export interface Ending {
-  /** a signal of somebody else ended it */
+  /** a signal from outside ended it */
   readonly isAccident: boolean;
   /** the proxy ended it, because it had no processor */
   readonly isStalled: boolean;
-  /** the proxy ended it, for whatever reason */
+  /** the proxy ended it, for any reason */
   readonly wasKilled: boolean;
 }
 
@@ -79,11 +79,11 @@ export interface Ending {
  */
 export type Fate = 'again' | 'starved' | 'lost' | 'split' | 'guilty';
 
-/** @param job whose counts include this ending afterwards */
+/** @param job its counts include this end afterwards */
 export function fateOf(job: Job, { isAccident, isStalled, wasKilled }: Ending): Fate {
   if ((isAccident || isStalled) && ++job.accidents <= SUPERVISOR.maxAccidents) return 'again';
   if (isStalled) return 'starved';
-  // A child that was full or broken may have been so because of others: in the next one this job comes first, and is alone.
+  // Other jobs may have filled or broken the child: in the next one this job comes first, and is alone.
   const isAlone = job.kind === 'load' || job.calls.length === 1;
   if (isAlone && !isAccident && !wasKilled && ++job.deaths === 1) return 'again';
   if (job.kind === 'load') return 'guilty';

@@ -1,11 +1,11 @@
-/** The result of loading a version: which functions it has, or why it cannot be used. */
+/** The result of loading a version: its functions, or the reason why it can't be used. */
 import type { Manifest } from '../../../sandbox/crossing.ts';
 
 export type { Manifest };
 
 /**
- * Why a version cannot be used. `mistake`: its code is wrong. `offence`: loading it has cost others something: time up to the
- * limit, memory, a process. `passing`: nothing could be tried, and the same version may load a moment later.
+ * Why a version can't be used. `mistake`: its code is wrong. `offence`: loading it was costly to others, in time up to the
+ * limit, memory, or a process. `passing`: it could not be tried, and the same version may load a moment later.
  */
 export type RefusalCause = 'mistake' | 'offence' | 'passing';
 

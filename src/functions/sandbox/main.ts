@@ -1,7 +1,7 @@
 /**
- * Main of a sandbox process: isolates and nothing else. It has an empty environment, no descriptors but its pipes, and ends
- * when its parent's end of them closes. It works on its jobs strictly in order: the first one without an answer is the one
- * that is running.
+ * Main of a sandbox process: isolates and nothing else. It has an empty environment and no descriptors but its pipes, and ends
+ * when its parent's end of them closes. It works on its jobs strictly in order: the first one without an answer is the running
+ * one.
  */
 import { readSync, writeSync } from 'node:fs';
 import { Engine } from './engine.ts';

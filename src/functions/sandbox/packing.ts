@@ -17,13 +17,13 @@ import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part } from './
 
 const CONTEXT_FIELDS = Object.keys(BLANK_CONTEXT) as (keyof RoutingContext)[];
 
-/** Packs calls, and remembers the JSON of contexts: most calls bring one that an earlier call has brought. */
+/** Packs calls, and remembers the JSON of contexts: most calls bring the same context as an earlier one. */
 export class CallPacker {
-  /** of the call that is being packed, in the order in which they cross */
+  /** of the current call, in the order in which they cross */
   readonly #fields: string[] = CALL_FIELDS.map(() => '');
-  /** by the database that they are about, and the login's where that is another */
+  /** by the database that they are about, and the login's if that is another */
   readonly #contexts = new Map<string, { readonly context: CallContext; readonly text: string }>();
-  /** characters of all texts that are remembered */
+  /** characters of all remembered texts */
   #length = 0;
 
   pack(calls: readonly HostCall[]): string {
@@ -94,14 +94,14 @@ export interface Answers {
   readonly consoleText: string;
 }
 
-/** Reads answers; the field after the last one is what the functions printed. */
+/** Reads answers; the field after the last one holds the printed lines. */
 export function unpackAnswers(packed: string): Answers {
   return readAnswers(packed.split(FIELD));
 }
 
 /**
  * Reads answers of a process that is not trusted. It looks for no more fields than there may be.
- * @param calls how many there may be answers for
+ * @param calls the most answers that there may be
  * @returns null: there are more answers than calls
  */
 export function unpackAtMost(packed: string, calls: number): Answers | null {

@@ -1,4 +1,4 @@
-/** Versions whose calls are refused for a while, because their isolate could not be built again and again. */
+/** Versions whose calls are refused for a while, because rebuilding their isolate failed repeatedly. */
 import { SUPERVISOR } from '../limits.ts';
 
 interface Pause {

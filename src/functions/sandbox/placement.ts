@@ -8,9 +8,9 @@ export interface Place {
 }
 
 /**
- * The place of a well-behaved tenant: the one that it has, or else the first with room.
+ * The place of a well-behaved tenant: its present one, or else the first with room.
  * @param most tenants that may share a place
- * @returns null: a new one is needed
+ * @returns null: a new place is needed
  */
 export function sharedPlace<Any extends Place>(
   places: readonly Any[],
@@ -23,9 +23,8 @@ export function sharedPlace<Any extends Place>(
 }
 
 /**
- * The place of a tenant that is separated from all others: one of its own, or, when there are many such tenants, the one
- * with the fewest.
- * @returns null: a new one is needed
+ * The place of a separated tenant: one of its own, or, if there are many such tenants, the one with the fewest.
+ * @returns null: a new place is needed
  */
 export function ownPlace<Any extends Place>(
   places: readonly Any[],
@@ -37,7 +36,7 @@ export function ownPlace<Any extends Place>(
 
 /**
  * Places without an owner, to be ended.
- * @param kept how many places stay, whether or not anybody is in them
+ * @param kept how many places stay even if they are empty
  */
 export function emptyPlaces<Any extends Place>(places: readonly Any[], kept: number): Any[] {
   return places.filter(({ owners }) => owners.size === 0).slice(0, Math.max(0, places.length - kept));

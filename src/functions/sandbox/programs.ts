@@ -11,7 +11,7 @@ function pathOf(file: string): string {
   return fileURLToPath(new URL(`${file}.${EXTENSION}`, import.meta.url));
 }
 
-/** A module and all that it imports, as one script. */
+/** A module and everything that it imports, as one script. */
 class Program {
   readonly #options: BuildOptions & { readonly write: false };
   #text: string | null = null;
@@ -20,7 +20,7 @@ class Program {
     this.#options = { ...options, entryPoints: [entry], bundle: true, write: false };
   }
 
-  /** The script. It is built when it is asked for first, which takes some ms. */
+  /** The script. It is built at the first request, which takes some ms. */
   get text(): string {
     this.#text ??= buildSync(this.#options).outputFiles[0]!.text;
     return this.#text;
@@ -38,7 +38,7 @@ const PRELUDE = new Program(pathOf('../../../sandbox/prelude/main'), {
   target: 'es2024',
 });
 
-/** A sandbox process has no WebAssembly, with which Node takes types away. */
+/** A sandbox process has no WebAssembly, which Node needs to strip types. */
 const CHILD = new Program(pathOf('./main'), {
   format: 'cjs',
   platform: 'node',

@@ -1,6 +1,6 @@
 /**
- * Messages between the proxy and a sandbox process. On the pipe a message is: int32 length of the rest, one byte for its
- * kind, int32 id of its version or batch, UTF-8 text. What the text holds depends on the kind.
+ * Messages between the proxy and a sandbox process. On the pipe a message is: int32 length of the rest, one byte for its kind,
+ * int32 id of its version or batch, UTF-8 text. The format of the text depends on the kind.
  */
 import { MESSAGE } from '../limits.ts';
 import type { VersionCode } from './host.ts';
@@ -16,14 +16,14 @@ export type Order =
   /** `calls`: packed (packing.ts) */
   | { readonly kind: 'batch'; readonly batchId: number; readonly versionId: number; readonly calls: string };
 
-/** From a child to the proxy. Jobs, that is loads and batches, are answered in the order in which they were sent. */
+/** From a child to the proxy. Jobs (loads and batches) are answered in the order in which they were sent. */
 export type Report =
   /** It takes versions and batches from now on. */
   | { readonly kind: 'ready' }
   | { readonly kind: 'loaded'; readonly versionId: number; readonly result: LoadResult }
-  /** A call of this batch was cut off, and the batch goes on. `nextMs`: how long its next call may take. */
+  /** A call of this batch was cut off, and the batch continues. `nextMs`: the time that its next call may take. */
   | { readonly kind: 'alive'; readonly batchId: number; readonly nextMs: number }
-  /** `answers`: packed, of the first calls. `heapBytes`: what the version's isolate holds. */
+  /** `answers`: packed, of the first calls. `heapBytes`: memory that the version's isolate holds. */
   | {
       readonly kind: 'answers';
       readonly batchId: number;
@@ -34,7 +34,7 @@ export type Report =
 export type Message = Order | Report;
 type Kind = Message['kind'];
 
-/** The place of a kind is its number on the pipe. */
+/** The index of a kind is its number on the pipe. */
 const KINDS: readonly Kind[] = ['hello', 'ready', 'load', 'loaded', 'dispose', 'batch', 'alive', 'answers'];
 /** Length, kind and id. */
 const HEADER = 9;
@@ -72,7 +72,7 @@ function encode(kind: Kind, id: number, text: string): Buffer {
   return out;
 }
 
-/** An order of the proxy, which is trusted. Null: it is none. */
+/** An order from the proxy, which is trusted. Null: not an order. */
 function readOrder(kind: Kind, id: number, text: string): Order | null {
   switch (kind) {
     case 'hello':
@@ -88,7 +88,7 @@ function readOrder(kind: Kind, id: number, text: string): Order | null {
   }
 }
 
-/** A report of a child, which is not trusted: its text is checked. Null: it is none. */
+/** A report from a child, which is not trusted: its text is checked. Null: not a report. */
 function readReport(kind: Kind, id: number, text: string): Report | null {
   switch (kind) {
     case 'ready':
@@ -111,7 +111,7 @@ function readReport(kind: Kind, id: number, text: string): Report | null {
   }
 }
 
-/** The number in front of a NUL; NaN: there is none. */
+/** The number before a NUL; NaN: none. */
 function firstNumber(text: string): number {
   const end = text.indexOf(NUL);
   return end > 0 && end <= MESSAGE.maxDigits ? Number(text.slice(0, end)) : NaN;
@@ -121,17 +121,17 @@ function afterNul(text: string): string {
   return text.slice(text.indexOf(NUL) + 1);
 }
 
-/** Puts messages together from chunks as they come. */
+/** Assembles messages from chunks as they arrive. */
 abstract class MessageReader<Read extends Message> {
   #parts: Buffer[] = [];
   #have = 0;
 
-  /** @throws Error on bytes that are not a message: the stream cannot be used any more */
+  /** @throws Error on bytes that are not a message: the stream can't be used any more */
   push(chunk: Buffer): Read[] {
     this.#parts.push(chunk);
     this.#have += chunk.length;
     const messages: Read[] = [];
-    // The parts are joined only when a whole message is there, so that a large one is copied once.
+    // The parts are joined only once the whole message has arrived, so that a large one is copied once.
     while (this.#have >= HEADER) {
       if (this.#parts[0]!.length < HEADER) this.#join();
       const kind = KINDS[this.#parts[0]![4]!];
@@ -149,7 +149,7 @@ abstract class MessageReader<Read extends Message> {
     return messages;
   }
 
-  /** Bytes that a message of this kind may have. */
+  /** The most bytes of a message of this kind. */
   protected abstract maxSize(kind: Kind): number;
 
   protected abstract read(kind: Kind, id: number, text: string): Read | null;
@@ -163,7 +163,7 @@ function malformed(): Error {
   return new Error('malformed message between proxy and sandbox process');
 }
 
-/** In the child: reads what the proxy sends. */
+/** In the child: reads the proxy's messages. */
 export class OrderReader extends MessageReader<Order> {
   protected maxSize(): number {
     return MESSAGE.maxTrustedBytes;
@@ -174,17 +174,17 @@ export class OrderReader extends MessageReader<Order> {
   }
 }
 
-/** In the proxy: reads what a child sends, and refuses a message that is too long at its header. */
+/** In the proxy: reads a child's messages, and refuses one that is too long at its header. */
 export class ReportReader extends MessageReader<Report> {
   #maxAnswers: number;
 
-  /** @param maxAnswers bytes of the longest message with answers */
+  /** @param maxAnswers the longest message with answers, in bytes */
   constructor(maxAnswers: number) {
     super();
     this.#maxAnswers = maxAnswers;
   }
 
-  /** Messages with answers may be this long from now on, in bytes. */
+  /** The new limit on messages with answers, in bytes. */
   allow(maxAnswers: number): void {
     this.#maxAnswers = Math.max(this.#maxAnswers, maxAnswers);
   }

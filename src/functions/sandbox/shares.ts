@@ -1,4 +1,4 @@
-/** How much of a child each of its versions takes: memory as measured last, time by the batches that it ran. */
+/** Each version's share of a child: memory at the last measurement, time by the batches that it ran. */
 import { SHARE } from '../limits.ts';
 
 /** The resource that a version takes too much of. */
@@ -7,7 +7,7 @@ export type Excess = 'memory' | 'time';
 export class Shares {
   readonly #bytes = new Map<number, number>();
   readonly #usedMs = new Map<number, number>();
-  /** versions that were reported, and are on their way out */
+  /** versions that were reported, and are leaving */
   readonly #reported = new Set<number>();
   #windowBegan = -Infinity;
   /** CPU time of the child after the first batch of the window, and how long that batch took */
@@ -17,13 +17,13 @@ export class Shares {
   #sum = 0;
 
   /**
-   * Notes that a batch has been answered.
+   * Records that a batch has been answered.
    * @param tookMs from when it began to run
-   * @param heapBytes what its version holds now
+   * @param heapBytes memory that its version holds now
    * @param versions how many versions are in the child
    * @param now ms
-   * @param cpuMs CPU time that the child has had; null: not known
-   * @returns a version that has to leave; each is reported once
+   * @param cpuMs CPU time used by the child; null: unknown
+   * @returns a version that must leave; each is reported once
    */
   note(
     versionId: number,
@@ -62,13 +62,13 @@ export class Shares {
       const slowest = largestOf(this.#usedMs, counts);
       return slowest === null ? null : this.#report(slowest, 'time');
     }
-    // On a busy machine a short batch may have waited for a processor for long.
+    // On a busy machine, a short batch may have waited long for a processor.
     return isMuch && usedMs * this.#partOfProcessor(cpuMs()) > SHARE.windowMs * SHARE.largestPart
       ? this.#report(versionId, 'time')
       : null;
   }
 
-  /** The part of the time of this window's batches in which the child had a processor. */
+  /** The part of this window's batch time in which the child had a processor. */
   #partOfProcessor(cpuMs: number | null): number {
     if (cpuMs === null || this.#cpuMs === null) return 1;
     const tookMs = this.#sumMs - this.#firstMs;

@@ -1,7 +1,7 @@
 /**
- * A child process that evaluates, and its supervision. A child that does not come back at a deadline is killed. The call that
- * was running then is a failure if it ran alone; the jobs after it are run again in the next child. If a child ends otherwise,
- * nobody is blamed before the same job, alone, has ended another one (jobs.ts).
+ * A child process that evaluates, and its supervision. A child that does not return at a deadline is killed. If the running
+ * call was alone, it is a failure; the later jobs are run again in the next child. If a child ends otherwise, no job is blamed
+ * until the same job, alone, has ended another child (jobs.ts).
  */
 import { ENGINE, SUPERVISOR } from '../limits.ts';
 import type { SandboxChild } from './child.ts';
@@ -19,11 +19,11 @@ import { Watchdog } from './watchdog.ts';
 const NOT_LOADED = 'its version could not be loaded again';
 
 export interface SupervisorEvents {
-  /** A version's call had to be ended with its process. */
+  /** A version's call had to be ended together with its process. */
   readonly onKilled: (versionId: number) => void;
-  /** A version takes more than its part of a child that it shares: its neighbours would be better off without it. */
+  /** A version takes more than its share of a shared child: its neighbours would be better off without it. */
   readonly onExcess: (versionId: number, excess: Excess) => void;
-  /** Somebody else ended a child; another one takes over. */
+  /** A child was ended from outside; another one takes over. */
   readonly onAccident: (signal: NodeJS.Signals) => void;
   /** A child was ended because it had no processor, or was stopped; another one takes over. */
   readonly onStalled: () => void;
@@ -40,7 +40,7 @@ export class Supervisor implements SandboxHost {
   readonly #pauses = new Pauses();
   readonly #watchdog = new Watchdog((isStalled) => this.#overdue(isStalled));
   readonly #versions = new Map<number, VersionCode>();
-  /** versions that the present child was sent */
+  /** versions that the current child was sent */
   readonly #inChild = new Set<number>();
   /** in the order in which they were sent; the first one is running */
   #queue: Job[] = [];
@@ -82,7 +82,7 @@ export class Supervisor implements SandboxHost {
 
   evaluate(versionId: number, calls: readonly HostCall[], done: Batch['done']): void {
     const batch = newBatch(this.#nextBatch++, versionId, this.#versions.get(versionId), calls, done);
-    // Without a child at the moment, it waits for the next one.
+    // Without a child, it waits for the next one.
     if (this.#isStopped) process.nextTick(() => failBatch(batch, 'overloaded', STOPPING));
     else this.#add(batch);
   }
@@ -104,7 +104,7 @@ export class Supervisor implements SandboxHost {
     await this.#child.close();
   }
 
-  /** Stops after all jobs have been answered. No more may come. */
+  /** Stops after all jobs have been answered. No more jobs may be sent. */
   async retire(): Promise<void> {
     if (this.isBusy && !this.#isStopped) {
       await new Promise<void>((resolve) => {
@@ -123,7 +123,7 @@ export class Supervisor implements SandboxHost {
       this.#child.allowResult(job.version.maxResult);
     } else if (!this.#inChild.has(job.versionId)) {
       if (this.#pauses.isPaused(job.versionId)) return failBatch(job, 'overloaded', NOT_LOADED);
-      // A new child is sent a version with its first batch: hundreds at once would delay everybody.
+      // A new child gets a version with its first batch: loading hundreds at once would delay all calls.
       if (job.version !== undefined) this.#add(newLoad(job.version, null));
     }
     this.#queue.push(job);
@@ -137,7 +137,7 @@ export class Supervisor implements SandboxHost {
     this.#child.send({ kind: 'batch', batchId, versionId, calls: this.#packer.pack(job.calls) });
   }
 
-  /** Watches the job that runs now, if there is one. */
+  /** Watches the running job, if there is one. */
   #watchHead(): void {
     const head = this.#queue[0];
     this.#watchdog.stop();
@@ -156,7 +156,7 @@ export class Supervisor implements SandboxHost {
     else if (!this.#take(report)) child.kill();
   }
 
-  /** @returns false: no child of ours would say that */
+  /** @returns false: none of our children sends that */
   #take(report: Exclude<Report, { kind: 'ready' }>): boolean {
     const head = this.#queue[0];
     if (head === undefined) return false;
@@ -186,14 +186,14 @@ export class Supervisor implements SandboxHost {
     this.#watchHead();
   }
 
-  /** A version that was loaded before may be loaded again later: the child may have had no memory or no time. */
+  /** A version that was loaded before may be loaded again later: the child may have lacked memory or time. */
   #notLoaded({ version, settle }: Load): void {
     if (settle !== null) {
       this.#versions.delete(version.id);
       return;
     }
     this.#inChild.delete(version.id);
-    // It was sound when it was tried; now it has taken all the time that there is for it.
+    // It was sound when it was tried; now it has used up all of its time.
     if (this.#watchdog.ranMs >= (version.loadMs ?? ENGINE.loadMs)) this.#events.onExcess(version.id, 'time');
   }
 
@@ -208,7 +208,7 @@ export class Supervisor implements SandboxHost {
     this.#queue.shift();
     if (answers.length === 0 && batch.calls.length === 1) this.#missed(batch);
     else batch.done(answers, consoleText);
-    // A version on its way out would count for ever, and against its neighbours.
+    // A version that is leaving would count for ever, and against its neighbours.
     const isServing = this.#versions.has(versionId);
     const sharers = this.#inChild.size;
     const excess = isServing
@@ -288,13 +288,13 @@ export class Supervisor implements SandboxHost {
     else settle(refused('offence', 'did not come back from loading, or ended its process'));
   }
 
-  /** A child ended before it was ready. Unless that was an accident, another one at once would end as well. */
+  /** A child ended before it was ready. Unless that was an accident, another one started at once would end as well. */
   #neverStarted(child: SandboxChild): void {
     if (child.endedBy !== null && this.#failedStarts < SUPERVISOR.maxAccidents) {
       this.#failedStarts++;
       return this.#restart(this.#queue);
     }
-    // Calls wait for the next child: their senders know how long they may. So do versions, for a few children.
+    // Calls wait for the next child: their senders know for how long. Versions wait too, for a few children.
     this.#queue = this.#queue.filter((job) => job.kind === 'batch' || this.#waitsOn(job, child));
     this.#events.onStartFailed(child.complaint);
     if (this.#isStopped) return;

@@ -1,13 +1,13 @@
 /**
- * Checks what a child process says: somebody may have broken out of an isolate in it. Each function returns null for
- * anything that a prelude and an engine do not write.
+ * Checks the output of a child process, where code may have broken out of an isolate. Each function returns null for anything
+ * that a prelude and an engine do not write.
  */
 import { TEXT } from '../limits.ts';
 import { isFailureOutcome, type Part } from './call.ts';
 import { refused, type LoadResult } from './load-result.ts';
 import { unpackAtMost, type Answers } from './packing.ts';
 
-/** @param calls how many there may be answers for */
+/** @param calls the most answers that there may be */
 export function checkedAnswers(packed: string, calls: number): Answers | null {
   try {
     const unpacked = unpackAtMost(packed, calls);
@@ -19,7 +19,7 @@ export function checkedAnswers(packed: string, calls: number): Answers | null {
   }
 }
 
-/** A child cannot claim that nothing could be tried: its version would be loaded again and again. */
+/** A child can't claim that its version could not be tried: the version would be loaded again and again. */
 export function checkedLoadResult(value: unknown): LoadResult | null {
   const { kind, manifest, cause, message, stack } = fieldsOf(value);
   if (kind === 'loaded') {

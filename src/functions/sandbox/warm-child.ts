@@ -1,4 +1,4 @@
-/** A child that is ready before it is needed: a cold start takes long enough to be felt. */
+/** A child that is started before it is needed: a cold start takes long enough to be noticed. */
 import { PLACEMENT } from '../limits.ts';
 import { SandboxChild } from './child.ts';
 
@@ -12,7 +12,7 @@ export class WarmChild {
     this.#memoryLimitMb = memoryLimitMb;
   }
 
-  /** Gives the child that is ready, or starts one. A moment later the next one is made ready. */
+  /** Returns the ready child, or starts one. A moment later the next one is started. */
   take(): SandboxChild {
     const warm = this.#child;
     this.#child = null;

@@ -1,4 +1,4 @@
-/** The deadline of the job that a child runs: by the clock, but a busy machine is not held against the job. */
+/** The deadline of a child's running job: by the clock, but a busy machine is not held against the job. */
 import { ENGINE, MESSAGE, SUPERVISOR } from '../limits.ts';
 import type { SandboxChild } from './child.ts';
 import type { Job } from './jobs.ts';
@@ -10,15 +10,15 @@ export class Watchdog {
   #beganAt = 0;
   /** signs that it goes on */
   #signs = 0;
-  /** since when this limit runs, and how long it is */
+  /** the start of the present limit, and its length */
   #since = 0;
   #limitMs = 0;
-  /** the limit that is never passed, whatever the child says */
+  /** the limit that is never exceeded, whatever the child says */
   #hardLimitMs = 0;
-  /** CPU time of the child at the first look; null: it has not been looked at */
+  /** CPU time of the child at the first look; null: no look yet */
   #cpuMs: number | null = null;
 
-  /** @param onOverdue the job has had its time; `isStalled`: it did not have a processor in it */
+  /** @param onOverdue the job has used up its time; `isStalled`: it did not have a processor in that time */
   constructor(onOverdue: (isStalled: boolean) => void) {
     this.#onOverdue = onOverdue;
   }
@@ -36,9 +36,9 @@ export class Watchdog {
   }
 
   /**
-   * The child has cut off a call of the job, which goes on.
-   * @param nextMs how long the next call may take, as the child says
-   * @returns false: the child has said so too often
+   * The child has cut off a call of the job, which continues.
+   * @param nextMs the time that the next call may take, as the child says
+   * @returns false: the child has sent this too often
    */
   goOn(job: Job, child: SandboxChild, nextMs: number): boolean {
     if (++this.#signs > MESSAGE.maxSigns) return false;
@@ -72,7 +72,7 @@ export class Watchdog {
     const ranMs = cpuMs === null ? limitMs : this.#cpuMs === null ? 0 : cpuMs - this.#cpuMs;
     const isStarved = ranMs < limitMs * SUPERVISOR.fairPart;
     if (isStarved && waitedMs < this.#hardLimitMs) {
-      // The first look only takes the time: CPU that is used from then on counts.
+      // The first look only records the time: CPU used from then on counts.
       this.#cpuMs ??= cpuMs;
       return this.#lookAgain(child, Math.max(SUPERVISOR.lateLookMs, limitMs / 4));
     }
@@ -84,7 +84,7 @@ export class Watchdog {
   }
 }
 
-/** The child interrupts a job at its deadline by itself. It is late when it has not come back after this long. */
+/** The child itself interrupts a job at its deadline. It is late if it has not returned after this time. */
 function plainLimitMs(job: Job): number {
   if (job.kind === 'load') return (job.version.loadMs ?? ENGINE.loadMs) + SUPERVISOR.loadGraceMs;
   return (job.version?.timeoutMs ?? SUPERVISOR.unknownMs) + SUPERVISOR.graceMs;

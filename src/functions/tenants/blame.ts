@@ -1,4 +1,4 @@
-/** Which tenants have cost others something, and how long their next version has to wait for that. */
+/** Tenants that were costly to others, and the wait that this imposes on their next version. */
 import { BLAME } from '../limits.ts';
 
 interface Fault {
@@ -7,7 +7,7 @@ interface Fault {
 }
 
 /**
- * Counts faults that cost others something (a top level that hangs, a process that was killed) by the tenant's name, which is
+ * Counts faults that were costly to others (a top level that hangs, a process that was killed) by the tenant's name, which is
  * a folder: files may be renamed at any time, the folder of a database may not.
  */
 export class Blame {
