@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { TestContext } from 'node:test';
+import { SUPERVISOR } from '../../src/functions/limits.ts';
 import { SandboxChild, type ChildEvents } from '../../src/functions/sandbox/child.ts';
 import { encodeMessage, ReportReader, type Order } from '../../src/functions/sandbox/protocol.ts';
 import type { HostAnswer, HostCall } from '../../src/functions/sandbox/call.ts';
@@ -330,6 +332,36 @@ test('a call whose process ends by itself is run again alone, and blamed if that
     assert.equal(await within('the answer', answer, 10_000), outcome);
     assert.deepEqual(killed, outcome === 'a' ? [] : [1]);
   }
+});
+
+test('the deadline of a call that ended its process is not held against the next process', async (t) => {
+  const starts: string[] = [];
+  // The kernel tells nothing of a process that has ended.
+  const gone = { cpuMs: () => null };
+  const ending = [1, 2].map(() => Object.assign(standIn((_id, events) => events.onGone(), null), gone));
+  const host = new Supervisor(
+    () => {
+      starts.push('start');
+      return ending.pop() ?? standIn(() => {}, null);
+    },
+    {
+      onKilled: () => starts.push('blame'),
+      onAccident: () => {},
+      onStalled: () => {},
+      onStartFailed: () => starts.push('failed start'),
+      onExcess: () => {},
+    },
+  );
+  t.after(() => host.stop());
+  const timeoutMs = 20;
+  await host.load(version(1, ECHO, timeoutMs));
+  const answer = new Promise<string>((resolve) => {
+    const call = { username: '', query: 'a', inTransaction: false, context: {} };
+    host.evaluate(1, [call], ([only]) => resolve(word(only!)));
+  });
+  assert.equal(await within('the answer', answer), '!killed');
+  await delay((timeoutMs + SUPERVISOR.graceMs) * 2);
+  assert.deepEqual(starts, ['start', 'start', 'blame', 'start'], 'no fourth process');
 });
 
 for (const [ends, outcome] of [

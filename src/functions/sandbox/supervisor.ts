@@ -254,6 +254,7 @@ export class Supervisor implements SandboxHost {
 
   #lost(child: SandboxChild): void {
     if (child !== this.#child || this.#isStopped) return;
+    this.#watchdog.stop();
     if (child.endedBy !== null) this.#events.onAccident(child.endedBy);
     const isStalled = this.#isStalled && child.isReady;
     this.#isStalled = false;
