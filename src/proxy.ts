@@ -167,6 +167,7 @@ export class Proxy {
     this.#configuration.prepare();
     this.#checkSocketOptions();
     this.#configuration.warnOfAuthFiles();
+    await this.#functions.prepare();
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
     // Clients connect meanwhile. Their first query waits for the rules of their own database only.
     void this.#functions.start();

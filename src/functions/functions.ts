@@ -93,6 +93,11 @@ export class Functions {
     this.#context = this.#newContext();
   }
 
+  /** Notes which rules there are before clients are served: rules that vanish after that are missed. */
+  async prepare(): Promise<void> {
+    await this.#folders.list();
+  }
+
   /**
    * Begins to load all tenants. Calls of a tenant wait until its functions are loaded; a broken file is only logged.
    * @returns when everything has been loaded, or refused
@@ -123,6 +128,7 @@ export class Functions {
   confirmRemovals(): void {
     // a file that has just vanished may not have been noticed yet
     this.#catalog.refresh();
+    this.#catalog.checkNoted();
     for (const file of this.#removals.confirm())
       this.#log.info({ event: 'rules_removal' }, `removal of ${printable(file)} confirmed by RELOAD`);
   }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { FunctionSettings } from '../../src/functions/functions.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Rules } from '../support/rules.ts';
@@ -226,3 +227,44 @@ test("the proxy's RELOAD confirms a removal, and SET does not", async (t) => {
   assert.deepEqual(await bouncer.admin('SHOW FUNCTIONS'), []);
   assert.ok(bouncer.logContains(/removal of .*\/a\/routing_rules\.ts confirmed by RELOAD/));
 });
+
+/** A guard in the folder of a database that only `*` covers and that no client has used. */
+const UNUSED = { files: { 'c/routing_rules.ts': rule('b') }, fallback: true };
+
+const ANY = { name: '*', routing_rules_file: null, rewrite_query_file: null, routing_targets: ['*'] };
+
+/** When this answers, the proxy has heard of all that was done to the files before. */
+async function afterChanges(rules: Rules): Promise<void> {
+  await rules.write('a/routing_rules.ts', rule('a'));
+  await until('another rule', async () => (await rules.ask('q')).kind === 'go' && rules.tenants.length > 0);
+  await rules.functions.tenantOf('a')?.idle();
+}
+
+for (const [what, vanish] of [
+  ['folder', (folder: string) => rename(join(folder, 'c'), join(folder, 'c.away'))],
+  ['file', (folder: string) => rm(join(folder, 'c/routing_rules.ts'))],
+] as const) {
+  test(`a guard whose ${what} is gone before a client has used its database fails each query until RELOAD`, async (t) => {
+    const settings = { ...GUARDED, user_function_removal_grace: 20 };
+    const rules = await Rules.start(t, { ...UNUSED, settings });
+    await vanish(rules.folder);
+    await afterChanges(rules);
+    // over and over: the grace period ends meanwhile
+    for (let i = 0; i < 5; i++) {
+      const decision = await rules.ask('q', 'c');
+      assert.equal(decision.kind, 'reject', JSON.stringify(decision));
+      await delay(10);
+    }
+    rules.functions.confirmRemovals();
+    await rules.functions.reconfigure(rules.settings, [], ANY);
+    assert.deepEqual(await rules.ask('q', 'c'), STAY);
+  });
+
+  test(`RELOAD confirms that the ${what} of a database that no client has used was removed`, async (t) => {
+    const rules = await Rules.start(t, { ...UNUSED, settings: GUARDED });
+    await vanish(rules.folder);
+    await afterChanges(rules);
+    rules.functions.confirmRemovals();
+    assert.deepEqual(await rules.ask('q', 'c'), STAY);
+  });
+}

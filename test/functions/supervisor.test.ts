@@ -338,7 +338,12 @@ test('the deadline of a call that ended its process is not held against the next
   const starts: string[] = [];
   // The kernel tells nothing of a process that has ended.
   const gone = { cpuMs: () => null };
-  const ending = [1, 2].map(() => Object.assign(standIn((_id, events) => events.onGone(), null), gone));
+  const ending = [1, 2].map(() =>
+    Object.assign(
+      standIn((_id, events) => events.onGone(), null),
+      gone,
+    ),
+  );
   const host = new Supervisor(
     () => {
       starts.push('start');

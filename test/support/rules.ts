@@ -90,6 +90,7 @@ export class Rules {
       await rules.functions.stop();
       await rm(rules.folder, { recursive: true, force: true });
     });
+    await rules.functions.prepare();
     await rules.functions.start();
     return rules;
   }

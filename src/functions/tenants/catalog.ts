@@ -32,6 +32,8 @@ export class Catalog {
   /** by the same names: the tenant that applies as soon as it has been loaded */
   readonly #wanted = new Map<string, Tenant | null>();
   readonly #tenants = new Map<string, Tenant>();
+  /** names without an entry that no client has used yet, and that have had a folder of rules: these may have vanished */
+  readonly #noted = new Set<string>();
   /** whether each database that a tenant applied to has another one now */
   readonly #replaced = new WeakMap<Tenant, boolean>();
   #isClosed = false;
@@ -51,6 +53,7 @@ export class Catalog {
     if (isMadeUp && tenant === this.tenantOf(ANY)) return tenant;
     this.#wanted.set(name, tenant);
     this.#applying.set(name, tenant);
+    this.#noted.delete(name);
     return tenant;
   }
 
@@ -85,7 +88,20 @@ export class Catalog {
 
   /** Databases that only the `*` entry knows: their rules count as known before a client names one of them. */
   noteFolders(names: readonly string[]): void {
-    for (const name of names) if (!this.#applying.has(name)) this.#sourcesOf(name, this.#options.find);
+    const { find } = this.#options;
+    const general = this.#sourcesOf(ANY, find);
+    for (const name of names) {
+      if (this.#applying.has(name)) continue;
+      const files = this.#sourcesOf(name, find);
+      const hasOwn = files !== null && (general === null || idOf(files) !== idOf(general));
+      if (hasOwn) this.#noted.add(name);
+      else this.#noted.delete(name);
+    }
+  }
+
+  /** Looks at the files of the databases that have been noted: those that are gone are known to be gone then. */
+  checkNoted(): void {
+    this.noteFolders([...this.#noted]);
   }
 
   /**
@@ -143,7 +159,8 @@ export class Catalog {
 
   /** Whether something else may apply to a name than to any: clients make names up, and these must cost nothing. */
   #mayHaveOwn(name: string): boolean {
-    return this.#options.config().isEntry(name) || this.#options.folders.mayHave(name);
+    const { config, folders } = this.#options;
+    return config().isEntry(name) || folders.mayHave(name) || this.#noted.has(name);
   }
 
   #sourcesOf(name: string, find: FindFile): SourceFiles | null {

@@ -67,6 +67,12 @@ export class Folders {
     this.#names = null;
   }
 
+  /** Lists the folders for `onListed` only. */
+  async list(): Promise<void> {
+    const own = this.#root === null ? NOTHING : await namesIn(this.#root);
+    if (own !== null && !this.#isClosed) this.#options.onListed(this.#databasesOf(own));
+  }
+
   /** Lists the folders and has changes there heard of. A look that another one overtakes ends without effect. */
   async look(isAgain = false): Promise<void> {
     if (this.#isClosed) return;
@@ -81,7 +87,7 @@ export class Folders {
       return;
     }
     if (this.#names !== null) this.#names = own.isWhole ? new Set(own.names) : null;
-    const databases = own.names.filter((name) => this.#options.config().isDatabase(name));
+    const databases = this.#databasesOf(own);
     this.#options.onListed(databases);
     const folders = root === null ? [] : databases.map((name) => join(root, name));
     const matters = await this.#mattersIn(folders);
@@ -99,6 +105,10 @@ export class Folders {
 
   get #root(): string | null {
     return this.#options.config().settings.user_functions_dir || null;
+  }
+
+  #databasesOf({ names }: Listing): string[] {
+    return names.filter((name) => this.#options.config().isDatabase(name));
   }
 
   /** @returns whether something is watched that was not watched before */

@@ -3,6 +3,7 @@
  * removal. After that, a tenant that guards queries fails them, and another one is taken for removed.
  */
 import type { FindFile } from '../build/sources.ts';
+import type { Origins } from './judge.ts';
 import { KnownFiles } from './known-files.ts';
 import { tenantSettings, type FunctionSettings } from './settings.ts';
 import type { Tenant } from './tenant.ts';
@@ -56,16 +57,19 @@ export class Removals {
 
   /** @returns whether the file applies no more */
   #overdue(file: string): boolean {
-    const guards = this.#options.using(file).filter((tenant) => this.#isGuard(tenant, file));
+    const tenants = this.#options.using(file);
+    const guards = tenants.filter(({ origins }) => this.#isGuard(origins, file));
     for (const guard of guards) guard.failWithout(file);
     if (guards.length > 0) return false;
+    // No client has used its database yet, and the file may hold both functions.
+    if (tenants.length === 0 && this.#isGuard({ routing: file, rewrite: file }, file)) return false;
     // after KnownFiles has forgotten the file
     process.nextTick(this.#options.onRemoved);
     return true;
   }
 
   /** Whether a function that comes from this file has a policy other than `pass`. */
-  #isGuard({ origins }: Tenant, file: string): boolean {
+  #isGuard(origins: Origins, file: string): boolean {
     const { onRoutingFailure, onRewriteFailure } = tenantSettings(this.#options.settings(), []);
     return (
       (origins.routing === file && onRoutingFailure !== 'pass') ||
