@@ -24,7 +24,7 @@ export function asksPassword(method: ClientMethod): boolean {
 }
 const PASSWORD_METHODS: readonly ClientMethod[] = ['plain', 'md5', 'scram-sha-256', 'ldap', 'pam'];
 
-/** Methods that let a known user in without asking for anything, so that an unknown one has nothing to hide in. */
+/** Methods that let a known user in without asking for anything, so that an unknown user can't be hidden. */
 export function asksNothing(method: ClientMethod): boolean {
   return method === 'trust' || method === 'peer' || method === 'cert';
 }
@@ -36,7 +36,7 @@ export interface ClientIdentity {
   readonly secret: string | null;
   readonly exists: boolean;
   readonly tls: {
-    /** common name of the client's certificate, when it showed one that was verified */
+    /** common name of the client's verified certificate, if it showed one */
     readonly certificateCn: string | null;
     /** tls-server-end-point of our certificate; null: SCRAM-SHA-256-PLUS is not offered */
     readonly endPointHash: Buffer | null;
@@ -52,9 +52,9 @@ export interface ClientIdentity {
 }
 
 export interface AuthOptions {
-  /** For secrets that are made from plain passwords, and for users that there are none of. */
+  /** For secrets made from plain passwords, and for nonexistent users. */
   readonly scramIterations: number;
-  /** Makes the salts of users without SCRAM secret. Processes that are one proxy share it. */
+  /** Makes the salts of users without a SCRAM secret. Processes that form one proxy share it. */
   readonly saltKey?: Buffer;
 }
 
@@ -66,7 +66,7 @@ export type AuthStep =
   /** `reason` in pgbouncer's words; `detail` is for the log only. */
   | { readonly kind: 'failed'; readonly reason: string; readonly detail?: string };
 
-/** One login: `begin` gives the first step; `receive` takes the payload of a PasswordMessage and gives the next. */
+/** One login: `begin` returns the first step; `receive` takes the payload of a PasswordMessage and returns the next. */
 export interface AuthDialogue {
   begin(): AuthStep | Promise<AuthStep>;
   /** Never throws. */
@@ -190,7 +190,7 @@ async function matches(user: string, password: Buffer, secret: Secret | null): P
   }
 }
 
-/** Takes as long wherever the texts differ, and whatever their lengths. */
+/** Takes the same time wherever the texts differ, and whatever their lengths. */
 function sameText(a: Buffer | string, b: Buffer | string): boolean {
   return timingSafeEqual(sha256(a), sha256(b));
 }

@@ -35,8 +35,8 @@ const Tag = { ObjectIdentifier: 0x06, Sequence: 0x30, HashAlgorithm: 0xa0 } as c
 
 /**
  * @param certificate in DER
- * @returns null where RFC 5929 leaves it undefined (Ed25519, Ed448) or the certificate can't be read: then there is no
- * channel binding
+ * @returns null if RFC 5929 leaves it undefined (Ed25519, Ed448) or the certificate can't be read: then there is no channel
+ * binding
  */
 export function endPointHash(certificate: Buffer): Buffer | null {
   // Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue } (RFC 5280, section 4.1)

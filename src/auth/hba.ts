@@ -7,7 +7,7 @@ import type { ClientMethod } from './client-auth.ts';
 export interface HbaConnection {
   readonly user: string;
   readonly database: string;
-  /** The entry of [databases] that `database` is an alias of, which it is known by as well. */
+  /** The entry of [databases] for which `database` is an alias, and whose name matches as well. */
   readonly entry?: string;
   /** The client's IP address; null: a Unix socket. */
   readonly address: string | null;
@@ -38,7 +38,7 @@ interface Addresses {
   readonly list: BlockList;
 }
 
-/** The rules of an HBA file, ready for questions. */
+/** The rules of an HBA file, prepared for lookups. */
 export class Hba {
   readonly #rules: readonly CompiledRule[];
 
@@ -56,7 +56,7 @@ export class Hba {
     }));
   }
 
-  /** The first rule that fits; null: none does ("no authentication method is found"). */
+  /** The first rule that fits; null: none ("no authentication method is found"). */
   find(connection: HbaConnection): HbaMatch | null {
     const address = connection.address === null ? null : plainAddress(connection.address);
     return this.#rules.find((compiled) => fits(compiled, connection, address))?.match ?? null;
@@ -70,7 +70,7 @@ function compileAddress(address: HbaAddress | null): Addresses | null {
   return { family: address.family, list };
 }
 
-/** An IPv4-mapped address counts as IPv4, and an interface's name is no part of an address. */
+/** An IPv4-mapped address counts as IPv4, and the name of an interface is not part of an address. */
 function plainAddress(address: string): string {
   const [plain] = address.split('%') as [string];
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(plain);

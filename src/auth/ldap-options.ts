@@ -4,7 +4,7 @@ import { parseLdapPairs } from '../config/ldap-pairs.ts';
 
 export interface LdapOptions {
   readonly scheme: 'ldap' | 'ldaps';
-  /** In the order in which they are tried; none: DNS tells, by the domain in baseDn. */
+  /** In the order in which they are tried; none: DNS provides them, by the domain in baseDn. */
   readonly servers: readonly string[];
   readonly port: number;
   readonly startTls: boolean;
@@ -129,7 +129,7 @@ function bindOf(given: Partial<Record<Key, string>>, scope: LdapSearch['scope'])
   };
 }
 
-/** `ldap[s]://host[:port]/basedn[?[attribute][?[scope][?[filter]]]]` (RFC 4516); the scope is `base` if it is not told. */
+/** `ldap[s]://host[:port]/basedn[?[attribute][?[scope][?[filter]]]]` (RFC 4516); the scope is `base` by default. */
 function takeUrl(text: string, given: Partial<Record<Key, string>>): LdapSearch['scope'] {
   const match = /^([^:]+):\/\/(?:(\[[^\]]*\]|[^/:?]*)(?::(\d+))?)?(?:\/([^?]*))?(?:\?(.*))?$/.exec(text);
   if (match === null) throw new LdapOptionError(`could not parse LDAP URL "${text}"`);

@@ -1,6 +1,6 @@
 /**
- * Passwords that an LDAP directory knows: a bind as the user is the check. The protocol is ldapts' business; it is
- * loaded when the first client needs it.
+ * Passwords checked by an LDAP directory: by a bind as the user. The package ldapts implements the protocol; it is loaded when
+ * the first client needs it.
  */
 import { resolveSrv } from 'node:dns/promises';
 import { connect as connectTcp, isIP, isIPv6, type Socket } from 'node:net';
@@ -11,9 +11,9 @@ import { ldapTls, type LdapOptions, type LdapSearch, type LdapTls } from './ldap
 /** The directory could not be asked. The message is for the log. */
 export class LdapError extends Error {}
 
-/** How long a directory may take to accept a connection; pgbouncer's value. */
+/** The time that a directory may take to accept a connection; pgbouncer's value. */
 const CONNECT_TIMEOUT_MS = 3_000;
-/** How long it may take to answer one request. */
+/** The time that it may take to answer one request. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
 /** For tests, and for callers with less patience. */
@@ -23,8 +23,8 @@ export interface LdapLimits {
 }
 
 /**
- * Is this the user's password?
- * @throws LdapError when no directory server can tell
+ * Whether this is the user's password.
+ * @throws LdapError if no directory server can tell
  */
 export async function authenticateLdap(
   user: string,
@@ -47,7 +47,7 @@ export async function authenticateLdap(
   throw unreachable ?? new LdapError('LDAP server not specified');
 }
 
-/** The next server may be there. */
+/** The next server may be reachable. */
 class Unreachable extends LdapError {}
 
 /** The servers of the domain that `dc=example,dc=net` names, by their SRV records (RFC 2782). */
@@ -129,7 +129,7 @@ class Directory {
     }
   }
 
-  /** The DN of the user's entry; null when there is not exactly one. */
+  /** The DN of the user's entry; null: there is not exactly one. */
   async find(search: LdapSearch, user: string): Promise<string | null> {
     // a reasonable name needs no escaping in a filter
     if (/[*()\\/]/.test(user)) throw new LdapError('invalid character in user name for LDAP authentication');
@@ -163,7 +163,7 @@ class Directory {
       url: this.#url,
       connectTimeout: this.#connectTimeoutMs,
       timeout: this.#requestTimeoutMs,
-      // Any here mean ldaps to ldapts, whatever the URL says.
+      // Any options here mean ldaps to ldapts, whatever the URL says.
       ...(this.#options.scheme === 'ldaps' ? { tlsOptions: tls } : {}),
       strictDN: false,
       createConnection: this.#once(connectTcp) as typeof connectTcp,
@@ -194,7 +194,7 @@ class Directory {
     };
   }
 
-  /** Whatever ldapts waits for, it does not wait for ever. */
+  /** Limits every wait of ldapts. */
   async #within<T>(request: Promise<T>): Promise<T> {
     const { promise, reject } = Promise.withResolvers<never>();
     const limit = this.#connectTimeoutMs + this.#requestTimeoutMs;
@@ -211,7 +211,7 @@ class Directory {
     if (error instanceof LdapError) return error;
     const { message, code } = error as Error & { code?: string | number };
     const text = `${problem} on server ${this.#url}: ${message || code}`;
-    // A number is the directory's own result; anything else happened on the way to it.
+    // A number is the directory's own result; any other error happened before it.
     return typeof code === 'number' ? new LdapError(text) : new Unreachable(text);
   }
 }

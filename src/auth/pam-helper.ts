@@ -1,7 +1,7 @@
 /**
- * The process that pam.ts starts for one login: reads the login from standard input, asks PAM, and ends with
- * one of the statuses below; an explanation is on standard error. PAM's modules may block, and may do anything to the
- * process that they are loaded into: hence one of its own.
+ * The process that pam.ts starts for one login: it reads the login from standard input, asks PAM, and ends with one of the
+ * statuses below; an explanation is on standard error. PAM's modules may block, and may do anything to the process that they
+ * are loaded into: hence a separate one.
  */
 import { readFileSync } from 'node:fs';
 import { PamStatus, type PamRequest } from './pam.ts';
@@ -13,7 +13,7 @@ const PAM_RHOST = 4;
 const PAM_PROMPT_ECHO_OFF = 1;
 const PAM_PROMPT_ECHO_ON = 2;
 const PAM_CONV_ERR = 19;
-/** The answers that mean that PAM has judged; all others, that it could not. */
+/** The answers with which PAM has judged; all others mean that it could not. */
 const REFUSALS = [
   6, // PAM_PERM_DENIED
   7, // PAM_AUTH_ERR
@@ -53,7 +53,7 @@ function authenticate(ffi: typeof import('node:ffi'), request: PamRequest): numb
     pam_end: { arguments: ['pointer', 'i32'], return: 'i32' },
   });
 
-  /** pam_conv(3): every prompt is answered with the password; messages to the user have no reader here. */
+  /** pam_conv(3): every prompt is answered with the password; messages to the user are discarded. */
   const converse = (count: number, messages: bigint, answer: bigint): number => {
     try {
       const list = ffi.toBuffer(messages, count * POINTER_BYTES);

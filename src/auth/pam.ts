@@ -1,10 +1,8 @@
 /**
- * Passwords that the operating system's PAM judges.
- *
- * Why like this: npm's PAM packages need a compiler, and Debian has no tool in its base system that would check a
- * password for us. Node 26 can call libpam itself (node:ffi); since PAM blocks and its modules are somebody else's
- * code, a short-lived child does (pam-helper.ts), which gets the password by a pipe. Node 24 has no node:ffi: there the
- * method fails and the log says why.
+ * Passwords checked by the operating system's PAM.
+ * npm's PAM packages need a compiler, and Debian's base system has no tool that would check a password for us. Node 26 can
+ * call libpam itself (node:ffi). Since PAM blocks and loads foreign modules, a short-lived child calls it (pam-helper.ts),
+ * which gets the password through a pipe. Node 24 has no node:ffi: there the method fails and the log says why.
  */
 import { spawn } from 'node:child_process';
 import { extname, join } from 'node:path';
@@ -17,7 +15,7 @@ export interface PamRequest {
   readonly remoteHost: string | null;
 }
 
-/** How the helper ends. */
+/** The helper's exit statuses. */
 export const PamStatus = { Accepted: 0, Refused: 10, Unavailable: 11 } as const;
 
 /** PAM could not be asked. The message is for the log. */
@@ -31,7 +29,7 @@ export interface PamOptions {
   readonly deadlineMs?: number;
 }
 
-/** Modules wait some seconds on purpose when a password was wrong. */
+/** Modules delay the answer to a wrong password on purpose, by some seconds. */
 const DEADLINE_MS = 30_000;
 /** Helpers at a time: unauthenticated clients must not fill the machine with processes. */
 const MAX_HELPERS = 8;
@@ -40,8 +38,8 @@ let running = 0;
 const waiting: (() => void)[] = [];
 
 /**
- * Is this the user's password, and may the user log in at all?
- * @throws PamError when PAM can't tell
+ * Whether this is the user's password, and whether the user may log in at all.
+ * @throws PamError if PAM can't tell
  */
 export async function authenticatePam(
   user: string,
@@ -68,7 +66,7 @@ async function askHelper(request: PamRequest, deadlineMs: number): Promise<boole
   const helper = join(import.meta.dirname, `pam-helper${extname(import.meta.filename)}`);
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', helper], {
     stdio: ['pipe', 'ignore', 'pipe'],
-    // Modules may want something of it; options for the proxy's Node are not for the helper's.
+    // Modules may read the environment; options for the proxy's Node are not meant for the helper's.
     env: { ...process.env, NODE_OPTIONS: '' },
     timeout: deadlineMs,
     killSignal: 'SIGKILL',

@@ -1,8 +1,8 @@
 /**
- * Who is at the other end of a Unix socket? The kernel knows (SO_PEERCRED, unix(7)). node:ffi asks it at once, where Node
- * has that. For the user's name, or without node:ffi, perl does, in a child that inherits the descriptor: perl-base is part
- * of every Debian, and asking takes some 10 ms, so it is done only where the answer decides something (the HBA method
- * `peer`, the console's own user).
+ * The process at the other end of a Unix socket. The kernel knows it (SO_PEERCRED, unix(7)). node:ffi asks it at once, where
+ * Node has that. For the user's name, or without node:ffi, a perl child does, which inherits the descriptor: perl-base is part
+ * of every Debian. That takes some 10 ms, so it is done only where the answer matters (the HBA method `peer`, the console's
+ * own user).
  */
 import { spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
@@ -26,7 +26,7 @@ type GetSocketOption = (fd: number, level: number, option: number, value: Buffer
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 
-/** undefined: not looked for yet; null: there is none */
+/** undefined: not loaded yet; null: unavailable */
 let getSocketOption: GetSocketOption | null | undefined;
 
 /** The kernel's immediate answer; null: it can't be asked that way. */

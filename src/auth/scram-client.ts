@@ -13,10 +13,10 @@ import {
 } from './scram.ts';
 import { decodeBase64, SCRAM_KEY_BYTES, type LearnedSecret } from './secrets.ts';
 
-/** The server said something that makes no sense, or proved not to know the secret. */
+/** The server's message makes no sense, or proves that the server does not know the secret. */
 export class ScramError extends Error {}
 
-/** A thread is busy for some seconds with that many; a server that asks for more means no good. */
+/** So many iterations keep a thread busy for some seconds; a server that asks for more is malicious. */
 const MAX_ITERATIONS = 10_000_000;
 
 export interface ScramClientOptions {
@@ -24,7 +24,9 @@ export interface ScramClientOptions {
   readonly secret: LearnedSecret;
   /** tls-server-end-point of the server's certificate: the exchange is bound to it */
   readonly bindTo: Buffer | null;
-  /** True: we could have bound, but the server does not offer it; if it did, it then knows that the offer was removed. */
+  /**
+   * True: we could have bound, but the server does not offer it; if it did offer it, it then knows that the offer was removed.
+   */
   readonly couldBind: boolean;
   /** For tests against the RFC's examples. */
   readonly nonce?: string;
@@ -58,7 +60,7 @@ export class ScramClient {
   }
 
   /**
-   * Takes the server-first-message, gives the client-final-message.
+   * Takes the server-first-message, returns the client-final-message.
    * @throws ScramError
    */
   async final(serverFirst: string): Promise<string> {

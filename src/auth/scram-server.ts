@@ -15,14 +15,14 @@ import {
 } from './scram.ts';
 import { decodeBase64, SCRAM_KEY_BYTES, type LearnedSecret, type Secret } from './secrets.ts';
 
-/** The exchange is over. The message is for the log: a client is told nothing but that it failed. */
+/** The exchange is over. The message is for the log: the client only learns that it failed. */
 export class ScramFailure extends Error {}
 
 export interface ScramServerOptions {
   readonly user: string;
   /** null: no login as this user can succeed, and the exchange must not show it */
   readonly secret: Secret | null;
-  /** For secrets made from a plain password, and for users that there are none of. */
+  /** For secrets made from a plain password, and for nonexistent users. */
   readonly iterations: number;
   /** tls-server-end-point of our certificate; null: no channel binding can be offered */
   readonly endPointHash: Buffer | null;
@@ -59,7 +59,7 @@ export class ScramServer {
   }
 
   /**
-   * Takes the client-first-message, gives the server-first-message.
+   * Takes the client-first-message, returns the server-first-message.
    * @throws ScramFailure
    */
   first(mechanism: string, message: string): string {
@@ -79,7 +79,7 @@ export class ScramServer {
     if (attributes === null) throw new ScramFailure('malformed SCRAM message (attributes expected)');
     const [user, nonce] = attributes;
     if (user?.name === 'm') throw new ScramFailure('client requires an unsupported SCRAM extension');
-    // The user name is that of the StartupMessage; what stands here is ignored, as in PostgreSQL.
+    // The user name is that of the StartupMessage; the one here is ignored, as in PostgreSQL.
     if (user?.name !== 'n' || nonce?.name !== 'r')
       throw new ScramFailure('malformed SCRAM message (nonce expected)');
     if (!isPrintable(nonce.value)) throw new ScramFailure('non-printable characters in SCRAM nonce');
@@ -107,7 +107,7 @@ export class ScramServer {
   }
 
   /**
-   * Takes the client-final-message, gives the server-final-message, and what opens servers that have the same secret.
+   * Takes the client-final-message, returns the server-final-message and the keys for servers that have the same secret.
    * @throws ScramFailure
    */
   async final(message: string): Promise<{ message: string; learned: LearnedSecret }> {
@@ -152,7 +152,7 @@ export class ScramServer {
 
 function expect({ user, secret, iterations, saltKey }: ScramServerOptions): Expected {
   if (secret?.kind === 'scram') return { ...secret, keys: Promise.resolve(secret) };
-  // The salt depends on the name only, so that neither trying twice nor comparing shows which users exist.
+  // The salt depends on the name only, so that neither repeated attempts nor comparisons show which users exist.
   const salt = createHmac('sha256', saltKey).update(user).digest().subarray(0, SALT_BYTES);
   if (secret?.kind === 'plain') {
     const keys = deriveKeys(secret.password, salt, iterations);

@@ -11,7 +11,7 @@ export const SCRAM_SHA_256 = 'SCRAM-SHA-256';
 export const SCRAM_SHA_256_PLUS = 'SCRAM-SHA-256-PLUS';
 /** The GS2 header of an exchange that is bound to the server's certificate (RFC 5929, section 4). */
 export const CHANNEL_BINDING_HEADER = 'p=tls-server-end-point,,';
-/** Bytes of randomness in one side's nonce, as PostgreSQL has them. */
+/** Bytes of randomness in one side's nonce, as in PostgreSQL. */
 export const NONCE_BYTES = 18;
 export const SALT_BYTES = 16;
 
@@ -37,17 +37,17 @@ export function xor(a: Buffer, b: Buffer): Buffer {
 }
 
 /**
- * The bytes of a password that keys are derived from: normalised by SASLprep (RFC 4013), or as they are where that is
- * refused or they are no UTF-8, as PostgreSQL does on both sides.
+ * The bytes of a password from which keys are derived: normalised by SASLprep (RFC 4013), or unchanged if that is refused or
+ * they are not UTF-8, as PostgreSQL does on both sides.
  */
 export function preparePassword(password: string | Buffer): Buffer {
   const bytes = typeof password === 'string' ? Buffer.from(password) : password;
   const text = typeof password === 'string' ? password : bytes.toString();
-  // A decoder's replacement characters: it was not UTF-8.
+  // A decoder's replacement characters: the bytes were not UTF-8.
   if (typeof password !== 'string' && !Buffer.from(text).equals(bytes)) return bytes;
   if (/^[\x21-\x7e]*$/.test(text)) return bytes;
   try {
-    // a password of invisible characters only would become empty, and match anything
+    // a password of invisible characters only would become empty, and match any password
     return Buffer.from(saslprep(text) || text);
   } catch {
     return bytes;
@@ -55,8 +55,8 @@ export function preparePassword(password: string | Buffer): Buffer {
 }
 
 /**
- * Keys by password, salt and iterations. A login costs about a millisecond of a thread's time with 4096 iterations;
- * with this, a pool that opens its connections or a thousand clients that come back at once cost it once.
+ * Keys by password, salt and iterations. With 4096 iterations a login costs about a millisecond of a thread's time; with this
+ * cache, a pool that opens its connections or a thousand clients that reconnect at once pay it once.
  */
 const derived = new LRUCache<string, Promise<ScramKeys>>({ max: 4096 });
 
@@ -85,7 +85,7 @@ function derive(password: Buffer, salt: Buffer, iterations: number): Promise<Scr
   });
 }
 
-/** Both sides' signatures are over this (RFC 5802, section 3, AuthMessage). */
+/** Both sides sign this (RFC 5802, section 3, AuthMessage). */
 export function authMessage(
   clientFirstBare: string,
   serverFirst: string,
@@ -100,7 +100,7 @@ export interface Attribute {
   readonly value: string;
 }
 
-/** The attributes of a message in their order; null when it is not made of such. */
+/** The attributes of a message in their order; null: it does not consist of attributes. */
 export function parseAttributes(message: string): Attribute[] | null {
   const attributes: Attribute[] = [];
   for (const part of message.split(',')) {
@@ -110,7 +110,7 @@ export function parseAttributes(message: string): Attribute[] | null {
   return attributes;
 }
 
-/** RFC 5802: printable = %x21-2B / %x2D-7E. Nonces are made of these. */
+/** RFC 5802: printable = %x21-2B / %x2D-7E. Nonces consist of these. */
 export function isPrintable(text: string): boolean {
   return /^[\x21-\x2b\x2d-\x7e]+$/.test(text);
 }

@@ -26,8 +26,8 @@ export interface ScramSecret {
 export type Secret = PlainSecret | Md5Secret | ScramSecret;
 
 /**
- * The keys that SCRAM leaves with the checker of a client's proof. They open only servers that hold the very same
- * secret, so its salt and iterations are kept to tell.
+ * The keys that SCRAM leaves with the checker of a client's proof. They open only servers that hold the very same secret, so
+ * its salt and iterations are kept for comparison.
  */
 export interface LearnedKeys {
   readonly clientKey: Buffer;
@@ -46,12 +46,12 @@ const MD5_SECRET = /^md5[0-9a-f]{32}$/;
 const SCRAM_SECRET = /^SCRAM-SHA-256\$([0-9]{1,9}):([^$:]+)\$([^$:]+):([^$:]+)$/;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
-/** The bytes of a base64 text; null when it is malformed. Node's decoder alone would skip unknown characters. */
+/** The bytes of a base64 text; null: it is malformed. Node's decoder alone would skip unknown characters. */
 export function decodeBase64(text: string): Buffer | null {
   return BASE64.test(text) ? Buffer.from(text, 'base64') : null;
 }
 
-/** Which kind of secret is it? Whatever is no well-formed hash is a plain password, as PostgreSQL has it. */
+/** The kind of a secret. As in PostgreSQL, anything but a well-formed hash is a plain password. */
 export function parseSecret(text: string): Secret {
   if (MD5_SECRET.test(text)) return { kind: 'md5', text };
   return parseScramSecret(text) ?? { kind: 'plain', password: text };

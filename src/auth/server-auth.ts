@@ -6,7 +6,7 @@ import { parseSecret, type LearnedSecret, type Secret } from './secrets.ts';
 
 export type { LearnedSecret };
 
-/** With what to log in to a server. */
+/** The means to log in to a server. */
 export interface ServerCredentials {
   readonly user: string;
   /** of auth_file, [databases] or auth_query: plain, `md5…` or `SCRAM-SHA-256$…` */
@@ -16,7 +16,7 @@ export interface ServerCredentials {
   readonly endPointHash: Buffer | null;
 }
 
-/** The login can't go on. The message is for the waiting clients and the log; `reason` says more, for the log only. */
+/** The login can't continue. The message is for the waiting clients and the log; `reason` has more, for the log only. */
 export class ServerAuthError extends Error {
   readonly reason: string;
   constructor(problem: string, reason: string = problem) {
@@ -36,14 +36,14 @@ const UNSUPPORTED: Readonly<Record<number, string>> = {
   9: 'SSPI',
 };
 
-/** One login at a server: takes the payloads of Authentication messages, gives those of the answers. */
+/** One login at a server: takes the payloads of Authentication messages, returns those of the answers. */
 export class ServerAuth {
-  /** AuthenticationOk has come. */
+  /** AuthenticationOk has arrived. */
   done = false;
   readonly #credentials: ServerCredentials;
   readonly #secret: Secret | null;
   #scram: ScramClient | null = null;
-  /** Which SASL message comes next. */
+  /** The SASL message that is due next. */
   #awaits: 'continue' | 'final' | null = null;
 
   constructor(credentials: ServerCredentials) {
@@ -51,7 +51,7 @@ export class ServerAuth {
     this.#secret = credentials.secret === null ? null : parseSecret(credentials.secret);
   }
 
-  /** Why a refusal by the server was to be expected, for the log; null when nothing is known. */
+  /** Why a refusal by the server was to be expected, for the log; null: unknown. */
   get hint(): string | null {
     if (this.#scram?.hasOtherSecret !== true) return null;
     return `the SCRAM secret of user "${this.#credentials.user}" is not the server's: salt or iterations differ`;
@@ -88,7 +88,7 @@ export class ServerAuth {
         return this.#startSasl(data);
       case Request.SaslContinue:
         if (this.#awaits !== 'continue') throw new ServerAuthError('unexpected AuthenticationSASLContinue');
-        // Set before the keys are there: nothing that the server sends meanwhile is taken for an answer.
+        // Set before the keys are derived: nothing that the server sends meanwhile counts as an answer.
         this.#awaits = 'final';
         return Buffer.from(await this.#scram!.final(data.toString('latin1')), 'latin1');
       case Request.SaslFinal:
@@ -101,7 +101,7 @@ export class ServerAuth {
     }
   }
 
-  /** Without any password the empty one: the server then says, as to any other client, that it is wrong. */
+  /** Without any password, the empty one: the server then reports it as wrong, as to any other client. */
   #password(method: string): string {
     const known = this.#knownPassword();
     if (known !== null) return known;
@@ -109,7 +109,7 @@ export class ServerAuth {
     throw wrongType(`cannot do ${method} authentication: wrong password type`);
   }
 
-  /** The password in clear text, from wherever it is known. */
+  /** The password in clear text, from any source. */
   #knownPassword(): string | null {
     const { learned } = this.#credentials;
     if (this.#secret?.kind === 'plain' && this.#secret.password !== '') return this.#secret.password;

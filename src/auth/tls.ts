@@ -59,7 +59,7 @@ interface Side {
   readonly dheParams: Text;
 }
 
-/** TLS can't be set up as the options say. The message names the file or the option. */
+/** TLS can't be set up with these options. The message names the file or the option. */
 export class TlsSetupError extends Error {
   constructor(problem: string) {
     super(`TLS setup failed: ${problem}`);
@@ -72,7 +72,7 @@ const ALPN = ['postgresql'];
 /** The TLS context toward clients. */
 export interface ClientTls {
   readonly mode: SslMode;
-  /** Clients without TLS are turned away. */
+  /** Clients without TLS are refused. */
   readonly required: boolean;
   /** For `new TLSSocket(socket, options)`. */
   readonly options: TLSSocketOptions;
@@ -80,7 +80,7 @@ export interface ClientTls {
   readonly endPointHash: Buffer | null;
   /** After the handshake: the error in the client's certificate; null: none. */
   verifyPeer(socket: TLSSocket): string | null;
-  /** CN of the client's certificate; null: it has none that was verified. */
+  /** CN of the client's certificate; null: it has no verified one. */
   certificateCn(socket: TLSSocket): string | null;
 }
 
@@ -92,7 +92,7 @@ export interface ServerTls {
 }
 
 /**
- * TLS toward clients; null when it is off. Reads the files again, so each call takes over their changes.
+ * TLS toward clients; null: off. Each call reads the files again, and so takes over their changes.
  * @throws TlsSetupError
  */
 export function clientTls(settings: ClientTlsSettings): ClientTls | null {
@@ -121,8 +121,7 @@ export function clientTls(settings: ClientTlsSettings): ClientTls | null {
     options: {
       isServer: true,
       secureContext: context,
-      // Asked for in the other modes too: the HBA method `cert` takes one from who has one. Without CAs none could be
-      // verified.
+      // The other modes request a certificate too, for the HBA method `cert`. Without CAs none could be verified.
       requestCert: verifies || Boolean(side.caFile),
       rejectUnauthorized: verifies,
       ALPNProtocols: ALPN,
@@ -134,8 +133,8 @@ export function clientTls(settings: ClientTlsSettings): ClientTls | null {
 }
 
 /**
- * The error in the peer's certificate, by OpenSSL's verification. Node sets `authorized` only on the sockets of a
- * tls.Server; one that was made by hand has the result in its handle.
+ * The error in the peer's certificate, by OpenSSL's verification. Node sets `authorized` only on the sockets of a tls.Server;
+ * a socket made by hand has the result in its handle.
  */
 function peerProblem(socket: TLSSocket): string | null {
   const certificate = socket.getPeerX509Certificate();
@@ -150,7 +149,7 @@ function verifyFailed(why: string): string {
   return `certificate verify failed (${why})`;
 }
 
-/** Why a server's certificate was not accepted, after the socket's `error`; null: the handshake failed otherwise. */
+/** Why a server's certificate was not accepted, after the socket's `error`; null: the handshake failed for another reason. */
 export function certificateProblem(socket: TLSSocket, error: Error): string | null {
   return socket.authorizationError ? verifyFailed(tlsProblem(error)) : null;
 }
@@ -161,15 +160,15 @@ export function tlsProblem(error: Error & { readonly reason?: string }): string 
 }
 
 function commonName(socket: TLSSocket): string | null {
-  // One CN: of several, which one did the authority mean?
+  // Exactly one CN: with several it would be unclear which one the authority meant.
   const cn: unknown = socket.getPeerCertificate().subject?.CN;
   return typeof cn === 'string' && cn !== '' && !cn.includes('\0') ? cn : null;
 }
 
-/** Contexts of servers' connections: one for each loaded configuration, since each connection asks. */
+/** Contexts for connections to servers: one for each loaded configuration, since each connection needs one. */
 const serverContexts = new WeakMap<ServerTlsSettings, SecureContext>();
 
-/** Connections to servers go on with the files and ciphers that they have, whatever `next` names. */
+/** Connections to servers continue with their present files and ciphers, whatever `next` names. */
 export function keepServerTls(old: ServerTlsSettings, next: ServerTlsSettings): void {
   const context = serverContexts.get(old);
   if (context !== undefined) serverContexts.set(next, context);
@@ -202,7 +201,7 @@ export function serverTls(settings: ServerTlsSettings, host: string): ServerTls 
   const options: ConnectionOptions = {
     secureContext: context,
     rejectUnauthorized: verifies,
-    // the name that the certificate's names are compared with
+    // the name that is compared with the certificate's names
     host,
     ALPNProtocols: ALPN,
   };
@@ -212,7 +211,7 @@ export function serverTls(settings: ServerTlsSettings, host: string): ServerTls 
   return { mode, options };
 }
 
-/** As Node's, and a certificate without other names may have an address as its CN, as libtls and libpq take it. */
+/** Like Node's check, but a certificate without other names may have an address as its CN, as libtls and libpq accept it. */
 function checkIdentity(host: string, certificate: PeerCertificate): Error | undefined {
   const { subject, subjectaltname: names } = certificate;
   if (isIP(host) !== 0 && !names && subject?.CN === host) return undefined;
@@ -239,7 +238,7 @@ function secureContext(
     certificate = checkCertificate('certificate', side.certFile, options.cert);
   }
   if (side.keyFile) options.key = readFile('key', side.keyFile);
-  // "none" is not to be had from Node: the curve is then chosen as with "auto".
+  // Node can't do "none": the curve is then chosen as with "auto".
   if (side.ecdhCurve && side.ecdhCurve !== 'none') options.ecdhCurve = side.ecdhCurve;
   if (side.dheParams && side.dheParams !== 'none') options.dhparam = 'auto';
   try {
@@ -302,7 +301,7 @@ const PROTOCOL_SETS: Readonly<Record<string, number>> = {
 };
 
 /**
- * pgbouncer's `tls_protocols`: names separated by comma or colon, `!name` takes one away again.
+ * pgbouncer's `tls_protocols`: names separated by comma or colon; `!name` removes one again.
  * @throws TlsSetupError
  */
 function protocolOptions(list: Text): SecureContextOptions {
@@ -329,7 +328,8 @@ const DEFAULT_TLS12 = DEFAULT_CIPHERS.split(':')
   .join(':');
 
 /**
- * Node has one list for both kinds of ciphers and turns off TLS 1.3 when that names none of its own; pgbouncer has two.
+ * Node has one list for both kinds of ciphers and turns off TLS 1.3 if that list names none of its ciphers; pgbouncer has two
+ * lists.
  * @throws TlsSetupError
  */
 function cipherOptions({ ciphers, tls13Ciphers, protocols }: Side): SecureContextOptions {
@@ -342,7 +342,7 @@ function cipherOptions({ ciphers, tls13Ciphers, protocols }: Side): SecureContex
   let tls12 = ciphers ?? '';
   if (['', 'default', 'secure', 'fast', 'normal'].includes(tls12)) {
     tls12 = DEFAULT_TLS12;
-    // an operator who names an old protocol wants it, but OpenSSL's default security level lets none of its ciphers pass
+    // an operator who names an old protocol wants it, but OpenSSL's default security level allows none of its ciphers
     if (/tlsv1\.[01]/i.test(protocols ?? '')) tls12 += ':@SECLEVEL=0';
   } else if (['all', 'insecure', 'legacy', 'compat'].includes(tls12)) {
     tls12 = 'ALL:!aNULL:!eNULL';

@@ -1,8 +1,8 @@
-/** Cancel requests on their way to one pool's servers, or to one peer: only so many at a time. */
+/** Cancel requests on their way to one pool's servers, or to one peer. Their number at a time is limited. */
 import type { IdCounter } from '../telemetry/id-counter.ts';
 import { Slots } from './slots.ts';
 
-/** A connection of its own that takes one cancel request to a server or to a peer. */
+/** A separate connection that takes one cancel request to a server or to a peer. */
 export class CancelDelivery {
   readonly id: number;
   /** The client that asked for it. */
@@ -16,7 +16,7 @@ export class CancelDelivery {
     this.requesterId = requesterId;
   }
 
-  /** There is a connection, and the request has been sent on it. */
+  /** The connection exists, and the request has been sent on it. */
   get isSent(): boolean {
     return this.#isSent;
   }
@@ -35,7 +35,7 @@ export class Cancels {
     return this.#deliveries;
   }
 
-  /** The number of requests that were sent and not taken yet. */
+  /** The number of requests that were sent and not yet taken. */
   get active(): number {
     let count = 0;
     for (const { isSent } of this.#deliveries.values()) if (isSent) count++;
@@ -47,12 +47,12 @@ export class Cancels {
     return this.#deliveries.size - this.active;
   }
 
-  /** The number of requests that were not sent yet: there is no place, or no connection. */
+  /** The number of requests that were not yet sent, for lack of a place or a connection. */
   get waiting(): number {
     return this.#slots.waiting + this.connecting;
   }
 
-  /** Waits for a place and holds it while `work` is done. Rejects with the signal's reason when none comes free. */
+  /** Waits for a place and holds it during `work`. Rejects with the signal's reason if none comes free. */
   async inTurn<T>(limit: number, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     await this.#slots.take(limit, signal);
     try {
@@ -62,7 +62,7 @@ export class Cancels {
     }
   }
 
-  /** Registers a delivery while `send` works on it. */
+  /** Registers a delivery for the duration of `send`. */
   async deliver(
     ids: IdCounter,
     requesterId: number,

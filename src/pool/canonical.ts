@@ -1,12 +1,12 @@
 /**
- * Settings in the spelling in which PostgreSQL reports them, as far as that is known without a server: a client that names
- * one in its StartupMessage is welcomed with it before it has a server.
+ * Settings in the spelling in which PostgreSQL reports them, as far as that is known without a server: a client that names one
+ * in its StartupMessage is welcomed with it before it has a server.
  */
 import { canonicalEncoding } from '../wire/encodings.ts';
 
 /**
- * @param value as a client has written it
- * @param own the server's own value, which has the parts that the client left out
+ * @param value in the client's spelling
+ * @param own the server's own value, for parts that the client left out
  * @returns PostgreSQL's spelling; `value` itself if PostgreSQL does not accept it, or for a time zone
  */
 export function canonicalValue(name: string, value: string, own: string): string {

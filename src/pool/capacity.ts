@@ -13,7 +13,7 @@ export interface CountedPool extends LimitScope {
   readonly database: LimitScope['database'] & { readonly pools: ReadonlyMap<string, CountedPool> };
   /** Servers that exist or are being opened. */
   readonly size: number;
-  /** The server that has been idle longest; null: none is idle. */
+  /** The server that has been idle longest; null: none. */
   longestIdle(): Evictable | null;
 }
 
@@ -26,14 +26,14 @@ export interface Request {
 }
 
 /**
- * `granted`: there is room now. `no`: there is none, and nothing can be evicted. A server: there is room after this one is
+ * `granted`: there is room now. `no`: there is none, and nothing can be evicted. A server: there will be room once this one is
  * closed, so close it and ask again, since limits may have been lowered by more than one.
  */
 export type Answer = 'granted' | 'no' | Evictable;
 
 /**
- * Answers every pool that wants one more server. Pools ask and never count what others have, so that several processes can
- * share the limits: then this class is the only one that has to ask elsewhere.
+ * Answers every pool that wants one more server. Pools ask and never count the servers of others, so that several processes
+ * can share the limits: then this class is the only one that must ask elsewhere.
  */
 export class Capacity {
   readonly #allPools: () => Iterable<CountedPool>;

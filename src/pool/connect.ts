@@ -20,7 +20,7 @@ export interface ConnectingPool extends ServerOwner {
   readonly credentials: Credentials;
 }
 
-/** Whether TLS is used: not at all, where the other side has it, or in any case. */
+/** Whether TLS is used: never, if the other side supports it, or always. */
 type Encryption = 'none' | 'offered' | 'required';
 
 /** `allow` asks for TLS as `prefer` does, in pgbouncer too. */
@@ -36,7 +36,7 @@ export interface OpenOptions {
   readonly parameters: readonly (readonly [string, string])[];
   /** Ends the attempt (server_connect_timeout). */
   readonly signal: AbortSignal;
-  /** Called with the server as soon as there is one, so that a timeout can close it. */
+  /** Called with the server as soon as it exists, so that a timeout can close it. */
   readonly onServer: (server: Server) => void;
   /** The number of the server; a new one by default. */
   readonly id?: number;
@@ -46,7 +46,7 @@ export interface OpenOptions {
 export type OpenServer = (pool: ConnectingPool, target: Target, options: OpenOptions) => Promise<Opened>;
 
 /**
- * Opens a connection to PostgreSQL: TCP or Unix socket, TLS as server_tls_sslmode wants it, login.
+ * Opens a connection to PostgreSQL: TCP or Unix socket, TLS according to server_tls_sslmode, login.
  * @throws ConnectError, LoginError from login.ts
  */
 export async function openServer(
@@ -84,7 +84,7 @@ export async function openServer(
   return { server, welcome };
 }
 
-/** How a cancel request is delivered. */
+/** The way in which a cancel request is delivered. */
 interface Delivery {
   readonly target: Target;
   readonly resolver: Resolver;
@@ -98,13 +98,13 @@ interface Delivery {
 }
 
 /**
- * Sends a CancelRequest for the query that runs on a server, encrypted when the server's own connection is.
+ * Sends a CancelRequest for the query that runs on a server, encrypted if the server's own connection is.
  * @throws ConnectError
  */
 export async function sendCancel(server: Server, signal: AbortSignal, onSent: () => void): Promise<void> {
   const { context, resolver, database } = server.pool;
   await deliverCancel(cancelRequest(server.pid, server.cancelKey), {
-    // of a name with several addresses, only this one has the backend
+    // if a name has several addresses, only this one has the backend
     target: { host: unixPath(server) === null ? server.remoteAddress : server.host, port: server.port },
     resolver,
     settings: context.settings,
@@ -117,7 +117,7 @@ export async function sendCancel(server: Server, signal: AbortSignal, onSent: ()
 }
 
 /**
- * Sends a CancelRequest and waits until the other side closes the connection, which says that it has been dealt with.
+ * Sends a CancelRequest and waits until the other side closes the connection, having dealt with it.
  * @throws ConnectError
  */
 export async function deliverCancel(request: Buffer, delivery: Delivery): Promise<void> {

@@ -1,11 +1,11 @@
-/** Shared by all parts of the proxy, for reading: the configuration, the log and the numbers of connections. */
+/** Shared by all parts of the proxy, read-only: the configuration, the log and the counters of connections. */
 import type { Config } from '../config/config.ts';
 import type { Settings } from '../config/options.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { IdCounter } from '../telemetry/id-counter.ts';
 import { TrackedParameters } from './parameters.ts';
 
-/** Handed down from the proxy. Nobody keeps a copy of `config`: RELOAD and SET replace it. */
+/** Handed down from the proxy. No part keeps a copy of `config`: RELOAD and SET replace it. */
 export class Context {
   readonly log: Logger;
   /** Numbers for clients, servers and cancel requests, as the log shows them. */

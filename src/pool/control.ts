@@ -1,4 +1,4 @@
-/** Queries of the proxy's own: one query and its answer, on a server that no client is linked to. */
+/** The proxy's own queries: one query and its answer, on a server that no client is linked to. */
 import { serialize } from 'pg-protocol';
 import { CommandTag, commandTag } from '../sql/command-tag.ts';
 import { FrameReader } from '../wire/frame.ts';
@@ -9,7 +9,7 @@ import type { Server, ServerUser } from './server.ts';
 /** Rows of a query of the proxy's own, as text by column name. */
 export type Row = Readonly<Record<string, string | null>>;
 
-/** A query of the proxy's own failed: with the server's message and SQLSTATE, or because the connection was lost. */
+/** One of the proxy's own queries failed: with the server's message and SQLSTATE, or because the connection was lost. */
 export class ControlError extends Error {
   readonly code: string;
   constructor(message: string, code: string) {
@@ -23,14 +23,14 @@ export class ControlError extends Error {
   }
 }
 
-/** The size that an answer, and each message in it, may have at most, in bytes. */
+/** The largest size of an answer, and of each message in it, in bytes. */
 const MAX_ANSWER_BYTES = 16 << 20;
 /** The timeout in ms where server_connect_timeout is 0: pgbouncer's default for that option. */
 const DEFAULT_TIMEOUT_MS = 15_000;
 
 /**
- * How long a query of the proxy's own may take, in ms: as long as a login. A client waits for its server meanwhile, and a
- * server that is silent for so long is as good as gone.
+ * The time limit of the proxy's own queries, in ms: that of a login. A client waits for its server meanwhile, and a server
+ * that is silent for so long is useless.
  */
 export function ownQueryTimeout(server: Server): number {
   return server.pool.context.settings.server_connect_timeout || DEFAULT_TIMEOUT_MS;
@@ -38,7 +38,7 @@ export function ownQueryTimeout(server: Server): number {
 
 const TX_STATUSES: ReadonlySet<number> = new Set(Object.values(TxStatus));
 
-/** Messages that only the answers to a client's own messages have. */
+/** Messages that occur only in answers to a client's own messages. */
 const STRAYS: ReadonlySet<number> = new Set([
   Backend.CloseComplete,
   Backend.PortalSuspended,
@@ -51,7 +51,7 @@ const STRAYS: ReadonlySet<number> = new Set([
 
 export interface ControlOptions {
   /**
-   * Parameters of the query, which then goes by the extended protocol, as pgbouncer's auth_query does, so that nothing in them
+   * Parameters of the query, which then uses the extended protocol, as pgbouncer's auth_query does, so that nothing in them
    * can become SQL.
    */
   readonly values?: readonly string[];
@@ -59,11 +59,11 @@ export interface ControlOptions {
   readonly byPosition?: boolean;
   /** Called with the names of the columns. */
   readonly onColumns?: (names: readonly string[]) => void;
-  /** The server is closed when there is no answer by then; `ownQueryTimeout` by default. */
+  /** The server is closed if there is no answer within this time, in ms; `ownQueryTimeout` by default. */
   readonly timeoutMs?: number;
   /**
-   * The query is empty, and its answer begins with EmptyQueryResponse. The messages before that are left over from the last
-   * user of the server.
+   * The query is empty, and its answer begins with EmptyQueryResponse. Messages before that are left over from the server's
+   * last user.
    */
   readonly afterStrays?: boolean;
   /** Called with each setting that the server reports as changed. */
@@ -71,12 +71,11 @@ export interface ControlOptions {
 }
 
 /**
- * Runs one query of the proxy's own (reset, check, connect_query, auth_query, probes, SETs) on a server that nobody is
- * linked to. While it runs the server belongs to it. A server that does not answer in time, or whose answer makes no sense,
- * is closed, with a line in the log that says why.
- *
- * Messages after the answer in the same read, a FATAL as a rule, go to the server as those of an idle one: a promise that
- * resolves may leave a server that is closed. The caller has to look before it uses the server again.
+ * Runs one of the proxy's own queries (reset, check, connect_query, auth_query, probes, SETs) on a server that no client is
+ * linked to. The server belongs to the query while it runs. A server that does not answer in time, or whose answer makes no
+ * sense, is closed, and the log says why.
+ * Messages after the answer in the same read, usually a FATAL, are handled as those of an idle server: when the promise
+ * resolves, the server may be closed. The caller must check before using it again.
  * @throws ControlError
  */
 export function runControl(server: Server, sql: string, options: ControlOptions = {}): Promise<Row[]> {
@@ -134,7 +133,7 @@ class Conversation implements ServerUser {
         );
       }
       if (!this.#isOver) continue;
-      // what the server says after the answer is for its next user; it may say that it is going away
+      // messages after the answer are for the server's next user; the server may announce its end
       const rest = this.#reader.rest();
       if (rest.length > 0) server.receive(rest);
       return;
@@ -149,13 +148,13 @@ class Conversation implements ServerUser {
 
   onServerDrain(): void {}
 
-  /** The server's messages are no answer, so that nothing that follows can be relied on. */
+  /** The server's messages are not an answer, so nothing after them can be relied on. */
   #lose(reason: string): void {
     // a probe, which asks many times a second, reports its failure itself
     this.#server.close(reason, { level: this.#server.isProbe ? 'info' : 'warn' });
   }
 
-  /** @returns false: no such message can come here */
+  /** @returns false: no such message can occur here */
   #handle(type: number, payload: Buffer): boolean {
     switch (type) {
       case Backend.RowDescription:
@@ -219,7 +218,7 @@ class Conversation implements ServerUser {
   #takeReady(payload: Buffer): boolean {
     const status = payload[0];
     if (payload.length !== 1 || !TX_STATUSES.has(status!)) return false;
-    // the end of an answer that was left over
+    // the end of a left-over answer
     if (!this.#isAnswered) return true;
     this.#server.noteStatus(status!);
     if (this.#server.user === this) this.#server.detach();

@@ -1,19 +1,19 @@
-/** How a pool logs in to its servers. */
+/** The way in which a pool logs in to its servers. */
 import type { LearnedSecret } from '../auth/server-auth.ts';
 
-/** The user of a pool and what is known of its secret. Logins of clients add to it. */
+/** The user of a pool and the known parts of its secret. Logins of clients add to them. */
 export class Credentials {
   readonly user: string;
   #secret: string | null;
   #learned: LearnedSecret | null = null;
 
-  /** @param secret plain, `md5…` or `SCRAM-SHA-256$…`, from [databases] or auth_file; null: not known */
+  /** @param secret plain, `md5…` or `SCRAM-SHA-256$…`, from [databases] or auth_file; null: unknown */
   constructor(user: string, secret: string | null) {
     this.user = user;
     this.#secret = secret;
   }
 
-  /** From [databases], auth_file or auth_query: plain, `md5…` or `SCRAM-SHA-256$…`; null: not known. */
+  /** From [databases], auth_file or auth_query: plain, `md5…` or `SCRAM-SHA-256$…`; null: unknown. */
   get secret(): string | null {
     return this.#secret;
   }
@@ -28,17 +28,17 @@ export class Credentials {
     this.#secret = secret ?? this.#secret;
   }
 
-  /** Takes what the latest login taught; null changes nothing. */
+  /** Takes knowledge from the latest login; null changes nothing. */
   learn(learned: LearnedSecret | null): void {
     this.#learned = learned ?? this.#learned;
   }
 
-  /** Takes what a login taught, unless something is known already. */
+  /** Takes knowledge from a login, unless some is already present. */
   learnFirst(learned: LearnedSecret | null): void {
     this.#learned ??= learned;
   }
 
-  /** Fills the gaps with what is known of the same user elsewhere. */
+  /** Fills the gaps with knowledge about the same user from elsewhere. */
   inherit(known: Credentials | undefined): void {
     this.#learned ??= known?.learned ?? null;
     this.#secret ??= known?.secret ?? null;

@@ -1,4 +1,4 @@
-/** An entry of [databases], an entry that `*` gave rise to, or a node of a cluster: its settings, pools and counters. */
+/** An entry of [databases], a database made from the `*` entry, or a node of a cluster: its settings, pools and counters. */
 import type { DatabaseConfig } from '../config/config.ts';
 import { DatabaseStats } from '../telemetry/stats.ts';
 import type { Pool } from './pool.ts';
@@ -33,7 +33,7 @@ export interface NodeTraits {
 export class Database {
   readonly name: string;
   /**
-   * Name of the entry that it belongs to, by which user functions are looked up: its own name, or for a node of a cluster
+   * Name of the entry that it belongs to, by which user functions are looked up: its own name, or for a node of a cluster,
    * that of the database with the topology_query.
    */
   readonly entry: string;
@@ -96,7 +96,7 @@ export class Database {
     return this.#isPaused;
   }
 
-  /** DISABLE is in force: nobody logs in. */
+  /** DISABLE is in force: no client may log in. */
   get disabled(): boolean {
     return this.#isDisabled;
   }
@@ -116,7 +116,7 @@ export class Database {
     return this.#isRemoved;
   }
 
-  /** Since when nobody has used it (autodb_idle_timeout), in ms of performance.now(). */
+  /** The time since which it has been unused (autodb_idle_timeout), in ms of performance.now(). */
   get unusedSince(): number {
     return this.#unusedSince;
   }
@@ -130,7 +130,7 @@ export class Database {
 
   /**
    * Takes over the settings of a changed entry.
-   * @returns true when servers that were made for the old settings must not be used any more
+   * @returns true if servers made for the old settings must not be used any more
    */
   configure(config: DatabaseConfig): boolean {
     const isOther = !haveSameServers(config, this.#config);
@@ -152,7 +152,7 @@ export class Database {
     this.#cluster = cluster;
   }
 
-  /** Its cluster is not watched any more. */
+  /** Its cluster is no longer watched. */
   unwatch(): void {
     this.#watch = null;
     this.#cluster = null;
@@ -191,7 +191,7 @@ export class Database {
   }
 }
 
-/** Limits, and the rules of logins, say nothing about servers that exist. */
+/** Limits, and the rules of logins, do not affect existing servers. */
 function haveSameServers(one: DatabaseConfig, other: DatabaseConfig): boolean {
   const ofServers = (config: DatabaseConfig): string =>
     JSON.stringify(config, (key, value: unknown) => (NOT_OF_SERVERS.has(key) ? undefined : value));

@@ -20,15 +20,15 @@ const MAX_UNUSED_AUTO = 1000;
 /** The part that watches clusters (src/switchover), as the directory needs it. */
 export interface Clusters {
   /**
-   * Resolves an alias such as dev@readers to the database that it stands for now; null: it is no alias.
+   * Resolves an alias such as dev@readers to its present database; null: not an alias.
    * @param current returned while it is still a valid choice
    */
   resolveAlias(name: string, current: Database | null): Database | null;
-  /** The entry that an alias belongs to; unlike `resolveAlias` it does not choose the next reader. */
+  /** The entry that an alias belongs to; unlike `resolveAlias`, this does not choose the next reader. */
   entryOfAlias(name: string): string | null;
   /** The first pool of a database with a topology_query was made. */
   used(database: Database, directory: Directory): void;
-  /** A database is no more. */
+  /** A database was dropped. */
   forgotten(database: Database): void;
 }
 
@@ -48,7 +48,7 @@ export class Directory {
   readonly #clusters: Clusters;
   readonly #surroundings: PoolSurroundings;
   readonly #databases = new Map<string, Database>();
-  /** auto-databases that were made since unused ones were looked for */
+  /** auto-databases made since the last search for unused ones */
   #autoMade = 0;
 
   constructor({ context, resolver, lifecycle, turnover, clusters, connect = openServer }: DirectoryOptions) {
@@ -68,7 +68,7 @@ export class Directory {
   // databases by name
 
   /**
-   * The name of the entry that a name leads to: its own, that of the cluster that it is a part of, or one that the `*` entry
+   * The name of the entry that a name leads to: itself, that of the cluster that it is a part of, or one that the `*` entry
    * would stand for. Null: no such database.
    */
   entryOf(name: string): string | null {
@@ -94,7 +94,7 @@ export class Directory {
     if (cutName(name) !== name) return this.find(cutName(name), current);
     const part = clusterPart(name);
     if (part !== null) {
-      // the cluster has not been used yet, so its nodes are not known: the search for them begins at its writer
+      // the cluster has not been used yet, so its nodes are unknown: the search for them begins at its writer
       const cluster = this.#newCluster(part);
       return cluster === null ? null : this.find(cluster);
     }
@@ -115,19 +115,19 @@ export class Directory {
     return this.#databases.has(name) || this.#clusters.entryOfAlias(name) !== null;
   }
 
-  /** The cluster of which an unknown name would be the writer or the readers; null: there is none. */
+  /** The cluster of which an unknown name would be the writer or the readers; null: none. */
   #newCluster({ cluster, role }: ClusterPart): string | null {
     const config = this.#databases.get(cluster)?.config ?? this.#context.config.fallback;
     return role !== null && config?.topology_query != null ? cluster : null;
   }
 
-  /** Clients can make up names at no cost, not even a login: too many unused ones are forgotten. */
+  /** Clients can make up names at no cost, without even logging in: if there are too many unused ones, some are forgotten. */
   #forgetUnused(): void {
     const unused = [...this.#databases.values()].filter(
       ({ auto, isNode, clientCount, pools, paused, disabled }) =>
         auto && !isNode && clientCount === 0 && pools.size === 0 && !paused && !disabled,
     );
-    // so that the next look comes after as many names again
+    // so that the next search comes after as many names again
     this.#autoMade = Math.min(unused.length, MAX_UNUSED_AUTO / 2);
     const surplus = unused.slice(0, Math.max(0, unused.length - MAX_UNUSED_AUTO / 2));
     for (const { name } of surplus) this.#databases.delete(name);
@@ -135,7 +135,7 @@ export class Directory {
       this.#context.log.warn({ event: 'autodb' }, `forgot ${surplus.length} auto-databases that nobody uses`);
   }
 
-  /** A node of a cluster has come: its database can be found by name. */
+  /** A node has joined a cluster: its database can be found by name. */
   addNode(database: Database): void {
     this.#databases.set(database.name, database);
   }
@@ -146,7 +146,7 @@ export class Directory {
     this.#databases.delete(database.name);
   }
 
-  /** Forgets a database whose entry is gone, or that came from `*` and is not used any more. */
+  /** Forgets a database whose entry is gone, or that came from `*` and is no longer used. */
   forget(database: Database): void {
     const { name } = database;
     this.#databases.delete(name);
@@ -164,7 +164,7 @@ export class Directory {
     return this.poolOf(database, database.config.user ?? clientUser);
   }
 
-  /** The pool of exactly this user: auth_query runs as auth_user also where clients' queries run as another. */
+  /** The pool of exactly this user: auth_query runs as auth_user even where clients' queries run as another. */
   poolOf(database: Database, name: string): Pool {
     return database.pools.get(name) ?? this.#makePool(database, this.users.get(name));
   }
@@ -207,7 +207,7 @@ export class Directory {
     return false;
   }
 
-  /** Whether servers that are to be closed (RECONNECT, RELOAD) are still there (WAIT_CLOSE). */
+  /** Whether servers that must be closed (RECONNECT, RELOAD) still exist (WAIT_CLOSE). */
   hasRetired(database: Database | null): boolean {
     for (const pool of this.poolsOf(database)) {
       for (const server of pool.servers) if (server.closeReason !== null) return true;
@@ -216,7 +216,7 @@ export class Directory {
     return false;
   }
 
-  /** A host name has other addresses than before: retires servers at those that vanished. */
+  /** A host name has other addresses than before: retires servers at the vanished ones. */
   hostMoved(host: string, addresses: readonly string[]): void {
     for (const server of [...this.allServers()]) {
       if (server.host === host && !addresses.includes(server.remoteAddress))
@@ -227,9 +227,9 @@ export class Directory {
   // configuration
 
   /**
-   * Follows a new configuration (RELOAD, SET), which the context has already: new databases appear, changed ones have their
-   * servers closed as they come free.
-   * @returns the databases that vanished; they cannot be found any more, and their clients are still connected
+   * Follows a new configuration (RELOAD, SET), which the context already has: new databases appear, and changed ones have
+   * their servers closed as they come free.
+   * @returns the vanished databases: they can no longer be found, but their clients are still connected
    */
   reconfigure(): Database[] {
     const { config } = this.#context;

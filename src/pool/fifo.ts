@@ -2,7 +2,7 @@
 
 /**
  * Each operation takes constant time on average, however long the queue is. (A Set would step over all items that have left
- * its front each time somebody asks for the first one.)
+ * its front each time that the first one is read.)
  */
 export class Fifo<T extends object> {
   /** in order; null: has left */
@@ -21,14 +21,14 @@ export class Fifo<T extends object> {
     return this.#places.has(item);
   }
 
-  /** Adds an item at the end; nothing happens when it is in the queue already. */
+  /** Adds an item at the end; has no effect if the item is already in the queue. */
   add(item: T): void {
     if (this.#places.has(item)) return;
     this.#places.set(item, this.#before + this.#items.length);
     this.#items.push(item);
   }
 
-  /** @returns false when the item was not in the queue */
+  /** @returns false if the item was not in the queue */
   delete(item: object): boolean {
     const place = this.#places.get(item);
     if (place === undefined) return false;
@@ -43,7 +43,7 @@ export class Fifo<T extends object> {
     return this.#items[this.#head] ?? undefined;
   }
 
-  /** The items in order. The queue may change meanwhile: items that leave are skipped, new ones are not seen. */
+  /** The items in order. The queue may change during the iteration: items that leave are skipped, new ones are not visited. */
   *[Symbol.iterator](): Generator<T> {
     for (const item of this.#items.slice(this.#head)) if (item !== null && this.has(item)) yield item;
   }

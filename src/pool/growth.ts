@@ -19,10 +19,11 @@ export interface GrowingPool extends CountedPool {
 /** `shared`: one for the pool. `dedicated`: one for the first replication connection that waits. */
 export type Growth = 'none' | 'shared' | 'dedicated';
 
-/** Closes idle servers, of this pool or of others, where that makes room. */
+/** Closes idle servers, of this pool or of others, if that makes room. */
 export function growthOf(pool: GrowingPool, capacity: Capacity, request: Request): Growth {
   const isFull = pool.serverCount >= poolSize(pool);
-  // One more is needed to know what clients are welcomed with. A replication connection tells its own client only.
+  // One more server is needed to know the settings that clients are welcomed with. A replication connection reports them to
+  // its own client only.
   const needsWelcome = isFull && pool.welcome === null && pool.waiters.size > 0;
   if (isFull && !needsWelcome && !mayUseReserve(pool) && !makeRoom(pool)) return 'none';
   if (!isGranted(pool, capacity, request) && !(makeRoom(pool) && isGranted(pool, capacity, request)))
@@ -30,7 +31,7 @@ export function growthOf(pool: GrowingPool, capacity: Capacity, request: Request
   return needsWelcome || pool.dedicated.size === 0 ? 'shared' : 'dedicated';
 }
 
-/** Asks for room for one more server, and closes servers of other pools where that makes room. */
+/** Asks for room for one more server, and closes servers of other pools if that makes room. */
 export function isGranted(pool: CountedPool, capacity: Capacity, request: Request): boolean {
   for (;;) {
     const answer = capacity.ask(pool, request);
@@ -40,7 +41,7 @@ export function isGranted(pool: CountedPool, capacity: Capacity, request: Reques
   }
 }
 
-/** A dedicated waiter needs a new connection. It cannot use an idle one, but can have its place. */
+/** A dedicated waiter needs a new connection. It can't use an idle one, but can take its place. */
 function makeRoom(pool: GrowingPool): boolean {
   if (pool.dedicated.size === 0 || pool.serverCount > poolSize(pool)) return false;
   const idle: Evictable | null = pool.longestIdle();

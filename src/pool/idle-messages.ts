@@ -3,17 +3,17 @@ import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frame.ts';
 import { parseErrorFields, parseParameterStatus } from '../wire/messages.ts';
 import { Backend, HEADER_BYTES } from '../wire/protocol.ts';
 
-/** Why the server has to be closed. */
+/** The reason to close the server. */
 export interface IdleEnd {
   readonly reason: string;
-  /** The SQLSTATE of the server's own error; null: it has said something that an idle server does not say. */
+  /** The SQLSTATE of the server's own error; null: the server sent a message that an idle server never sends. */
   readonly sqlstate: string | null;
 }
 
 /**
- * Reads what came in one piece.
+ * Reads the messages of one read.
  * @param largest the size of the longest message that is accepted, in bytes
- * @param onParameter called with each setting that is reported
+ * @param onParameter called with each reported setting
  * @returns null: the server may stay
  */
 export function readIdleMessages(
@@ -26,7 +26,7 @@ export function readIdleMessages(
     const size = frameSize(chunk, at, largest);
     if (size === BAD_HEADER) return { reason: 'bad pkt header', sqlstate: null };
     end = at + size;
-    // a message cut in two while nobody listens is not worth a state of its own
+    // a message cut in two while the server is idle is not worth a state of its own
     if (size === INCOMPLETE || end > chunk.length)
       return { reason: 'partial message from an idle server', sqlstate: null };
     const type = chunk[at];

@@ -1,6 +1,6 @@
 /**
- * The value that applies to a pool where an option can stand in several places. The order is pgbouncer's: the user's entry,
- * then the database's, then the global one (config.md, sections [databases] and [users]).
+ * The value that applies to a pool if an option can be set in several places. The order is pgbouncer's: the user's entry, then
+ * the database's, then the global one (config.md, sections [databases] and [users]).
  */
 import type { DatabaseConfig, PoolMode } from '../config/config.ts';
 import type { Settings } from '../config/options.ts';
@@ -70,9 +70,8 @@ export function serverTimeout(
 }
 
 /**
- * The error for a client that would be one too many; null: there is room. Where both limits are reached the database's is
- * named.
- * @param database how many clients it has, and how many it may have; 0: any number
+ * The error for a client that would be one too many; null: there is room. If both limits are reached, the database's is named.
+ * @param database its number of clients, and the limit; 0: no limit
  */
 export function clientLimitReached(
   user: User,
@@ -84,12 +83,12 @@ export function clientLimitReached(
   return limit > 0 && user.clientCount >= limit ? clientErrors.tooManyUserClients() : null;
 }
 
-/** In ms; 0: none. It belongs to the user that has logged in, whichever user the pool's servers have. */
+/** In ms; 0: none. The user that has logged in decides, whichever user the pool's servers have. */
 export function clientIdleTimeout({ config }: User, { context }: LimitScope): number {
   return config?.client_idle_timeout || context.settings.client_idle_timeout;
 }
 
-/** In ms; 0: none. It belongs to the user that has logged in, as `clientIdleTimeout`. */
+/** In ms; 0: none. The user that has logged in decides, as for `clientIdleTimeout`. */
 export function queryWaitTimeout({ config }: User, { database, context }: LimitScope): number {
   return (
     config?.query_wait_timeout ?? database.config.query_wait_timeout ?? context.settings.query_wait_timeout

@@ -6,7 +6,7 @@ import { Backend, Frontend, HEADER_BYTES, StartupCode } from '../wire/protocol.t
 import type { Server, ServerUser } from './server.ts';
 import { ConnectError } from './socket.ts';
 
-/** A server refused the login, or its answer made no sense. `fields` are those of its ErrorResponse; null: there is none. */
+/** A server refused the login, or its answer made no sense. `fields` are those of its ErrorResponse; null: none. */
 export class LoginError extends Error {
   readonly fields: ReadonlyMap<string, string> | null;
   constructor(message: string, fields: ReadonlyMap<string, string> | null = null) {
@@ -14,24 +14,24 @@ export class LoginError extends Error {
     this.fields = fields;
   }
 
-  /** FATAL, as a rule */
+  /** usually FATAL */
   get severity(): string {
     return this.fields?.get('S') ?? 'FATAL';
   }
 }
 
-/** PostgreSQL limits what it sends before authentication too; a length beyond reason is another protocol. */
+/** PostgreSQL, too, limits messages before authentication; an unreasonable length means another protocol. */
 const MAX_LOGIN_BYTES = 1 << 20;
 /** int32 pid and a secret, which has 4 bytes in protocol 3.0 */
 const MIN_KEY_DATA = 8;
 
-/** The settings that a server reported at login: what clients are welcomed with. */
+/** The settings that a server reported at login, with which clients are welcomed. */
 export type Welcome = ReadonlyMap<string, string>;
 
 /**
- * Sends the StartupMessage and goes through authentication until the first ReadyForQuery ("Start-up" in the manual's
- * "Message Flow").
- * @throws LoginError, or ConnectError when the connection was closed meanwhile
+ * Sends the StartupMessage and goes through authentication until the first ReadyForQuery ("Start-up" in the manual's "Message
+ * Flow").
+ * @throws LoginError, or ConnectError if the connection was closed meanwhile
  */
 export function logIn(
   server: Server,
@@ -52,7 +52,7 @@ class Login implements ServerUser {
   readonly #welcome = new Map<string, string>();
   #isDone = false;
   #failed: Error | null = null;
-  /** authentication can take a turn of the event loop (key derivation); the messages after it wait for it */
+  /** authentication can take a turn of the event loop (key derivation); later messages wait for it */
   #queue: Promise<void> = Promise.resolve();
 
   constructor(
@@ -73,7 +73,7 @@ class Login implements ServerUser {
   }
 
   onServerBytes(_server: Server, chunk: Buffer): void {
-    // the messages wait for their turn, and the read buffer is used again
+    // the messages wait for their turn, and the read buffer will be used again
     this.#reader.push(Buffer.from(chunk));
     for (let frame = this.#reader.next(); frame !== null; frame = this.#reader.next()) {
       const whole = frame;
@@ -94,7 +94,7 @@ class Login implements ServerUser {
 
   async #handle(frame: Buffer): Promise<void> {
     if (this.#failed !== null) return;
-    // after the login a server may say that it is going away
+    // after the login a server may announce its end
     if (this.#isDone) return this.#server.receive(frame);
     const payload = frame.subarray(HEADER_BYTES);
     switch (frame[0]!) {

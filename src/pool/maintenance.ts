@@ -43,13 +43,13 @@ function maintainPool({ settings, log }: Context, database: Database, pool: Pool
   database.removePool(user);
 }
 
-/** Whether nobody has used an auto-database for autodb_idle_timeout. */
+/** Whether an auto-database has been unused for autodb_idle_timeout. */
 function isForgotten({ settings }: Context, database: Database, now: number): boolean {
   const { autodb_idle_timeout: timeout } = settings;
   return (
     database.auto &&
     !database.isNode &&
-    // forgotten, it would come back without its PAUSE
+    // if it were forgotten, it would come back without its PAUSE
     !database.paused &&
     timeout > 0 &&
     now - database.unusedSince > timeout

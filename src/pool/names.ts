@@ -1,18 +1,18 @@
 /** Names of databases and roles as PostgreSQL reads them, and the names that stand for a part of a cluster. */
 
-/** Names that the `*` entry does not stand for: none at all, its own, and the console's. */
+/** Names that the `*` entry does not stand for: the empty name, its own, and the console's. */
 export const NOT_FOR_FALLBACK: ReadonlySet<string> = new Set(['', '*', 'pgbouncer']);
 
 /** `dev@writer`, `dev@readers`, `dev@host:port`: these stand for a part of a cluster, never for a new database. */
 const PART_OF_CLUSTER = /^(.+)@(?:(writer|readers)|[^@]+:\d+)$/s;
 
-/** A name taken apart: the cluster's database, and the role; null: a node. */
+/** The parts of a name: the cluster's database, and the role; null: a node. */
 export interface ClusterPart {
   readonly cluster: string;
   readonly role: string | null;
 }
 
-/** @returns null for a name that stands for no part of a cluster */
+/** @returns null: the name stands for no part of a cluster */
 export function clusterPart(name: string): ClusterPart | null {
   const match = PART_OF_CLUSTER.exec(name);
   return match === null ? null : { cluster: match[1]!, role: match[2] ?? null };
@@ -22,8 +22,8 @@ export function clusterPart(name: string): ClusterPart | null {
 const MAX_NAME_BYTES = 63;
 
 /**
- * A name as PostgreSQL cuts it: to 63 bytes, at the border of a character (truncate_identifier, pg_mbcliplen). Servers cut
- * the names that they are sent, so a longer name reaches the database or role of the shorter one.
+ * A name as PostgreSQL cuts it: to 63 bytes, at a character boundary (truncate_identifier, pg_mbcliplen). Servers cut the
+ * names that they receive, so a longer name reaches the database or role of the shorter one.
  */
 export function cutName(name: string): string {
   // a character has at most three bytes for each of its UTF-16 units

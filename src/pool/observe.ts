@@ -51,7 +51,7 @@ export class PoolsObserver implements ObservePools {
   readonly #peers: Peers;
   readonly #clientOf: (user: ServerUser | null) => LinkedClient | null;
 
-  /** @param clientOf the client that uses a server; null: nobody does, or the proxy itself */
+  /** @param clientOf the client that uses a server; null: no client, or the proxy itself */
   constructor(
     { context, directory, resolver, peers }: ObservedPools,
     clientOf: (user: ServerUser | null) => LinkedClient | null,
@@ -144,7 +144,7 @@ export class PoolsObserver implements ObservePools {
       .map(({ host, ttlSeconds, addresses }) => ({ name: host, ttlSeconds, addresses: [...addresses] }));
   }
 
-  /** Users of auth_file, of [users], forced ones, and those that have been here. */
+  /** Users of auth_file, of [users], forced users, and users that have logged in. */
   #userNames(): Set<string> {
     const { config } = this.#context;
     const names = new Set([CONSOLE, ...config.userlist.keys(), ...config.users.keys()]);
@@ -161,7 +161,7 @@ export function poolsInOrder(directory: Pick<Directory, 'allPools'>): Pool[] {
   );
 }
 
-/** The servers that a pool has now, the one that is logging in included. Servers that close meanwhile are left out. */
+/** The present servers of a pool, including the one that is logging in. Servers that close in the meantime are left out. */
 export function* liveServersOf(pool: Pool): Generator<Server> {
   for (const server of serversOf(pool)) if (server.state !== 'closed') yield server;
 }
@@ -170,7 +170,7 @@ function serversOf({ opener: { connecting }, servers }: Pool): Server[] {
   return connecting === null || servers.has(connecting) ? [...servers] : [...servers, connecting];
 }
 
-/** pgbouncer shows it only where there is a list of hosts to balance over. */
+/** pgbouncer shows this only for a list of hosts to balance over. */
 function balancingOf({ config }: Pick<Database, 'config'>): string | null {
   return config.hosts.length > 1 ? config.load_balance_hosts : null;
 }

@@ -1,4 +1,4 @@
-/** Opens a pool's servers, one after the other, and remembers what went wrong. */
+/** Opens a pool's servers, one after the other, and remembers the last failure. */
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import { TxStatus } from '../wire/protocol.ts';
 import { isAlarm } from './alarms.ts';
@@ -19,14 +19,14 @@ export interface OpeningPool extends ConnectingPool {
   readonly hasLastingServer: boolean;
   /** The StartupMessage of the pool's servers. */
   startupParameters(): [string, string][];
-  /** A server has logged in. @param dedicated the only one that may have it; null: it is for the pool */
+  /** A server has logged in. @param dedicated the only waiter that may have it; null: it is for the pool */
   takeIn(server: Server, welcome: Welcome, dedicated: DedicatedWaiter | null): void;
-  /** The server of a dedicated waiter could not be opened, for a reason that concerns it alone. */
+  /** The server of a dedicated waiter could not be opened, for a reason that concerns that waiter alone. */
   refuse(dedicated: DedicatedWaiter, error: ClientError): void;
   /** Fails the waiters that came after `since` (ms of performance.now()). */
   failWaiters(error: ClientError, since?: number): void;
   activate(): void;
-  /** An attempt has ended without a server: commands that wait for the pool to have none look again. */
+  /** An attempt has ended without a server: commands that wait for the pool to be empty check again. */
   noteFailedAttempt(): void;
 }
 
@@ -42,7 +42,7 @@ const LEFT_OPEN_FIELDS: ReadonlyMap<string, string> = new Map([
   ['H', 'The connect_query of the database must end each transaction that it begins.'],
 ]);
 
-/** Why a connection was not made, in pgbouncer's words; the system's own words are for the log. */
+/** Why a connection was not made, in pgbouncer's words; the system's own words go to the log. */
 function reasonOf(error: Error): string {
   return error instanceof ConnectError ? error.reason : error.message;
 }
@@ -56,11 +56,11 @@ export class Opener {
   #failure: ClientError | null = null;
   #lastFailure: string | null = null;
   #failedAt: number | null = null;
-  /** since when all attempts have failed, with no server left (ms of performance.now()) */
+  /** the time since which all attempts have failed, with no server left (ms of performance.now()) */
   #failingSince: number | null = null;
   #failures = 0;
   #nextHost = 0;
-  /** ends the attempt that is under way */
+  /** ends the current attempt */
   #attempt: AbortController | null = null;
 
   constructor(pool: OpeningPool, connect: OpenServer) {
@@ -73,12 +73,12 @@ export class Opener {
     return this.#isOpening;
   }
 
-  /** The server that is logging in, once there is a socket for it. */
+  /** The server that is logging in, once it has a socket. */
   get connecting(): Server | null {
     return this.#connecting;
   }
 
-  /** The error for clients that come while logins fail; null: they do not. */
+  /** The error for clients that arrive while logins fail; null: logins do not fail. */
   get failure(): ClientError | null {
     return this.#failure;
   }
@@ -88,19 +88,19 @@ export class Opener {
     return this.#lastFailure;
   }
 
-  /** Opens one server. @param dedicated the only one that may have it; null: it is for the pool */
+  /** Opens one server. @param dedicated the only waiter that may have it; null: it is for the pool */
   begin(dedicated: DedicatedWaiter | null): void {
     this.#isOpening = true;
     void this.#open(dedicated);
   }
 
-  /** Gives up the attempt that is under way; the pool begins another one when it needs one. */
+  /** Gives up the current attempt; the pool begins another one when it needs one. */
   abort(reason: string): void {
     this.#connecting?.close(reason);
     this.#attempt?.abort(new Error(reason));
   }
 
-  /** The next attempt need not wait for the failures of the past. */
+  /** The next attempt need not wait because of earlier failures. */
   forgetFailures(): void {
     this.#failedAt = null;
     this.#failingSince = null;
@@ -109,7 +109,7 @@ export class Opener {
     this.#lastFailure = null;
   }
 
-  /** In ms: the wait that is left after a failed attempt; 0 or less: none. */
+  /** In ms: the rest of the wait after a failed attempt; 0 or less: none. */
   get retryWaitMs(): number {
     if (this.#failedAt === null) return 0;
     return this.#failedAt + this.#pool.context.settings.server_login_retry - performance.now();
@@ -160,8 +160,8 @@ export class Opener {
   }
 
   /**
-   * connect_query belongs to the login: clients are welcomed with the settings that it leaves, and it takes its time from
-   * server_connect_timeout. Its failure does not matter, unless it leaves a transaction open.
+   * connect_query belongs to the login: clients are welcomed with the settings that it leaves, and server_connect_timeout
+   * includes its time. Its failure does not matter, unless it leaves a transaction open.
    */
   async #runConnectQuery({ server, welcome }: Opened): Promise<Welcome> {
     const { connect_query: query } = this.#pool.database.config;
@@ -175,13 +175,13 @@ export class Opener {
       if (server.state === 'closed') throw new ConnectError(message);
       this.#pool.context.log.warn({ server: server.id }, `${server.label} connect_query failed: ${message}`);
     }
-    // the next client would work in a transaction of ours, or in one that has failed
+    // the next client would work in our transaction, or in a failed one
     if (server.txStatus !== TxStatus.Idle) throw new LoginError(LEFT_OPEN, LEFT_OPEN_FIELDS);
     server.settings.noteDefaults();
     return settings;
   }
 
-  /** Logs the failure of a connection that never came to be as that of any other. */
+  /** Logs the failure of a connection before it had a socket in the same form as that of any other. */
   #logUnmade(id: number, startedAt: number, target: Target, error: Error): void {
     const { log, settings } = this.#pool.context;
     const label = serverLabel(id, this.#pool.database.name, this.#pool.user, target);
@@ -225,7 +225,7 @@ export class Opener {
         return;
       }
     }
-    // A replication connection can be refused where others are not: that concerns it alone.
+    // A replication connection may be refused where others are not: that concerns its client alone.
     const isPrivate = dedicated !== null && refused;
     if (!isPrivate) {
       const where = `database "${this.#pool.database.name}"`;
@@ -245,12 +245,12 @@ export class Opener {
       return this.#pool.activate();
     }
     this.#failure = clientErrors.serverLoginFailing(reason);
-    // Clients that came while logins were failing were let in for one more attempt: this one.
+    // Clients that arrived while logins were failing were let in for one more attempt: this one.
     if (this.#pool.hasServers) this.#failingSince = null;
     else if (this.#failingSince === null) this.#failingSince = performance.now();
     else this.#pool.failWaiters(this.#failure, this.#failingSince);
-    // When the server does not answer or is starting up, the others keep waiting, since it may come back. When it has
-    // refused the login, they are told at once.
+    // If the server does not answer or is starting up, the others keep waiting, since it may come back. If it has refused the
+    // login, they get the error at once.
     if (error instanceof LoginError && own?.code !== CANNOT_CONNECT_NOW && !this.#pool.hasLastingServer)
       this.#pool.failWaiters(own ?? clientErrors.serverLoginFailed(error.message));
   }

@@ -1,12 +1,12 @@
 /**
  * The settings that follow a client from server to server: those that PostgreSQL 14 to 18 reports with ParameterStatus
- * ("Asynchronous Operations" in its protocol-flow.html), and those that track_extra_parameters names. A list of values has
- * one place for each name.
+ * ("Asynchronous Operations" in its protocol-flow.html), and those that track_extra_parameters names. A list of values has one
+ * index for each name.
  */
 
 /**
- * A client keeps these on every server, as it was welcomed with them or has set them since, because drivers rely on them.
- * SessionSettings reads the first one by its place.
+ * A client keeps the values of these on every server, as it was welcomed with them or has set them since, because drivers rely
+ * on them. SessionSettings reads the first one by its index.
  */
 const KEPT = [
   'client_encoding',
@@ -19,14 +19,14 @@ const KEPT = [
 /** The only one of them whose values are case-sensitive in PostgreSQL. */
 const APPLICATION_NAME = KEPT.indexOf('application_name');
 /**
- * A client has a value of its own only after it has set one. Otherwise each server's default applies, so that no client
- * writes to a server that its operator has made read-only.
+ * A client has a value of its own only after it has set one. Otherwise each server's default applies, so that no client writes
+ * to a server that its operator has made read-only.
  */
 const OWN = ['default_transaction_read_only', 'search_path', 'scram_iterations', 'session_authorization'];
 /** No client can set these: it is told where its present server differs from the last one. */
 const REPORTED = ['in_hot_standby', 'is_superuser', 'server_version', 'server_encoding', 'integer_datetimes'];
 
-/** The number of values that are interned, and the longest of them in characters. */
+/** The number of interned values, and the length of the longest one in characters. */
 const MAX_VALUES = 1000;
 const MAX_VALUE_LENGTH = 256;
 
@@ -38,17 +38,17 @@ export interface ServerParameters {
   readonly parameters: Readonly<ParameterValues>;
   /** as its own configuration has them: RESET returns to these */
   readonly reset: Readonly<ParameterValues>;
-  /** as a client has them that has set nothing: `reset`, changed by connect_query */
+  /** for a client that has set nothing: `reset`, changed by connect_query */
   readonly defaults: Readonly<ParameterValues>;
 }
 
 export class TrackedParameters {
   readonly names: readonly string[];
-  /** the place of default_transaction_read_only */
+  /** the index of default_transaction_read_only */
   readonly readOnly: number;
   readonly #index = new Map<string, number>();
   readonly #values = new Map<string, string>();
-  /** lower places are of settings that a client keeps; then come those that it may set, and those that it may not */
+  /** lower indexes are of settings that a client keeps; then come those that it may set, then those that it may not */
   readonly #firstOwn: number;
   readonly #firstReported: number;
   /** the names in track_extra_parameters, in lower case */
@@ -72,12 +72,12 @@ export class TrackedParameters {
     this.#listed = new Set(extra.map((name) => name.toLowerCase()));
   }
 
-  /** The place of a parameter, or -1 if it is not tracked. Names are compared without case. */
+  /** The index of a parameter; -1: it is not tracked. Names are compared without case. */
   indexOf(name: string): number {
     return this.#index.get(name.toLowerCase()) ?? -1;
   }
 
-  /** The place of a parameter that a StartupMessage may set; -1: it may not. */
+  /** The index of a parameter that a StartupMessage may set; -1: it may not. */
   indexAtStartup(name: string): number {
     const index = this.indexOf(name);
     if (index < this.#firstOwn) return index;
@@ -85,8 +85,8 @@ export class TrackedParameters {
   }
 
   /**
-   * The same text as one object for all clients and servers: values are compared each time a client gets a server, and
-   * two objects would be compared letter by letter.
+   * The same text as one object for all clients and servers: values are compared each time that a client gets a server, and
+   * two objects would be compared character by character.
    */
   intern(value: string): string {
     const known = this.#values.get(value);
@@ -102,7 +102,7 @@ export class TrackedParameters {
     return index < this.#firstOwn;
   }
 
-  /** The values that a client keeps, for a query of the proxy's own, which must not have those of any client. */
+  /** The values that a client keeps, for one of the proxy's own queries, which must not have those of any client. */
   kept(values: Readonly<ParameterValues>): ParameterValues {
     return values.slice(0, this.#firstOwn);
   }
@@ -112,7 +112,7 @@ export class TrackedParameters {
     return index < this.#firstReported;
   }
 
-  /** The statements that bring a server to a client's settings; null: they agree already. */
+  /** The statements that bring a server to a client's settings; null: they already agree. */
   difference(client: Readonly<ParameterValues>, server: ServerParameters): string | null {
     const { parameters, defaults } = server;
     let sql: string | null = null;
@@ -141,16 +141,16 @@ export class TrackedParameters {
     return value === undefined || value === reset[index] ? `RESET ${name}` : assignment(name, value);
   }
 
-  /** The places of the parameters that `difference` resets for a client, rather than setting them. */
+  /** The indexes of the parameters that `difference` resets for a client, rather than setting them. */
   *resetBy(client: Readonly<ParameterValues>, { reset, defaults }: ServerParameters): Generator<number> {
     for (let i = this.#firstOwn; i < this.#firstReported; i++)
       if (client[i] === undefined && reset[i] === defaults[i]) yield i;
   }
 
   /**
-   * The settings that a client does not keep, and of which it has to be told because of its present server.
-   * @param told the values that it was told last; brought up to date
-   * @returns names and values; null: nothing
+   * The settings that a client does not keep, and that must be reported to it because of its present server.
+   * @param told the values last reported to it; updated here
+   * @returns names and values; null: none
    */
   news(told: ParameterValues, { parameters }: ServerParameters): [string, string][] | null {
     let news: [string, string][] | null = null;
@@ -165,8 +165,8 @@ export class TrackedParameters {
 }
 
 /**
- * The value of search_path is reported as a whole list, which only set_config takes: SET takes a list of names, each quoted
- * by itself.
+ * The value of search_path is reported as a whole list, which only set_config takes: SET takes a list of names, each quoted by
+ * itself.
  */
 function assignment(name: string, value: string): string {
   return name.toLowerCase() === 'search_path'

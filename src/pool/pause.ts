@@ -1,9 +1,9 @@
-/** PAUSE and RESUME, of one database or of the whole proxy: when no server is lent or opened. */
+/** PAUSE and RESUME, of one database or of the whole proxy: while paused, no server is lent or opened. */
 import type { Turnover } from './turnover.ts';
 
 /** A pool that comes to rest when its database is paused. */
 export interface PausablePool {
-  /** Closes idle servers and those that are logging in. Others close when they come free. */
+  /** Closes idle servers and those that are logging in. Others are closed when they come free. */
   closeUnused(reason: string): void;
 }
 
@@ -12,7 +12,7 @@ export interface PausableDatabase {
   setPaused(isPaused: boolean): void;
 }
 
-/** Keeps whether the whole proxy is paused. */
+/** Stores whether the whole proxy is paused. */
 export interface PausableProxy {
   pause(): void;
   resume(): void;

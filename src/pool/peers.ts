@@ -1,7 +1,7 @@
 /**
- * Several processes behind one address (so_reuseport, or a load balancer): a cancel request may reach a process that does
- * not know the client. Its key says which one does (pgbouncer config.md, peer_id): bytes 1 and 2 are the peer's id, low byte
- * first, and the last two bits count the hops that are left, so that a wrong configuration can't make it go round for ever.
+ * Several processes at one address (so_reuseport, or a load balancer): a cancel request may reach a process that does not know
+ * the client. Its key identifies the one that does (pgbouncer config.md, peer_id): bytes 1 and 2 are the peer's id, low byte
+ * first, and the last two bits count the remaining hops, so that a wrong configuration can't make it go round without end.
  */
 import type { PeerConfig } from '../config/config.ts';
 import { cancelRequest } from '../wire/messages.ts';
@@ -12,7 +12,7 @@ import type { Resolver } from './resolver.ts';
 
 const TTL_MASK = 0b11;
 
-/** Makes a cancel key one of this process's. */
+/** Marks a cancel key as one of this process's. */
 export function markKey(key: Buffer, peerId: number): void {
   if (peerId === 0) return;
   key.writeUInt16LE(peerId, 1);
@@ -24,7 +24,7 @@ export function peerOf(key: Buffer): number {
   return key.readUInt16LE(1);
 }
 
-/** The same key with one hop less; null: none is left. */
+/** The same key with one hop less; null: no hop is left. */
 export function nextHop(key: Buffer): Buffer | null {
   const last = key.length - 1;
   if ((key[last]! & TTL_MASK) === 0) return null;
@@ -45,9 +45,9 @@ export class Peers {
   }
 
   /**
-   * Hands a cancel request on; at most twice pool_size at a time, as to servers.
+   * Passes a cancel request on; at most twice pool_size at a time, as to servers.
    * @param key pid and secret
-   * @param onSent called when it is on its way
+   * @param onSent called when it has been sent
    * @throws ConnectError, or the signal's reason
    */
   async forward(

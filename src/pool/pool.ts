@@ -1,4 +1,4 @@
-/** The servers of one (database, user) pair: how they are lent to the clients that wait for them, and opened. */
+/** The servers of one (database, user) pair: how they are opened, and lent to waiting clients. */
 import type { LifecycleView } from '../lifecycle.ts';
 import type { PoolMode } from '../config/config.ts';
 import type { ClientError } from '../wire/errors.ts';
@@ -31,7 +31,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
   readonly database: PoolDatabase;
   readonly userState: User;
   readonly credentials: Credentials;
-  /** In the order in which they came. */
+  /** In order of arrival. */
   readonly waiters = new Fifo<Waiter>();
   readonly dedicated = new Fifo<DedicatedWaiter>();
   /** Cancel requests that are being delivered to its servers. */
@@ -81,7 +81,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     return this.database.paused || this.#lifecycle.isPaused;
   }
 
-  /** Nothing is lent or opened: PAUSE, or the cluster's writer is not known. */
+  /** Nothing is lent or opened: PAUSE, or the cluster's writer is unknown. */
   get #isHalted(): boolean {
     return this.paused || this.database.watch?.held === true;
   }
@@ -114,7 +114,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     return false;
   }
 
-  /** The settings that its first server reported. Clients are welcomed with them without a server; null: not known yet. */
+  /** The settings that its first server reported. Clients are welcomed with them without a server; null: not yet known. */
   get welcome(): Welcome | null {
     return this.#welcome;
   }
@@ -124,7 +124,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     return this.#clientCount;
   }
 
-  /** Since when it has had neither clients nor servers, in ms of performance.now(). */
+  /** The time since which it has had neither clients nor servers, in ms of performance.now(). */
   get emptySince(): number {
     return this.#emptySince;
   }
@@ -139,7 +139,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
 
   // clients
 
-  /** A client uses this pool, and so its database, from now on. */
+  /** From now on a client uses this pool, and so its database. */
   enter(): void {
     this.#clientCount++;
     this.database.enter();
@@ -151,7 +151,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     this.database.leave();
   }
 
-  /** Lends a server: now, when one is free and no waiter came before, else later through the waiter's callbacks. */
+  /** Lends a server: at once, if one is free and no waiter came before, otherwise later through the waiter's callbacks. */
   acquire(waiter: Waiter): Server | null {
     if (this.waiters.size === 0 && !this.#isHalted) {
       const server = this.#takeReady();
@@ -173,7 +173,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     return null;
   }
 
-  /** A connection of its own for a waiter, within the pool's limits, logged in with the waiter's parameters. */
+  /** A separate connection for a waiter, within the pool's limits, logged in with the waiter's parameters. */
   acquireDedicated(waiter: DedicatedWaiter): void {
     const failure = this.#failFast();
     if (failure !== null) return void process.nextTick(() => waiter.onNoServer(failure));
@@ -182,7 +182,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     this.activate();
   }
 
-  /** The waiter doesn't want a server any more. */
+  /** The waiter no longer wants a server. */
   cancelWait(waiter: Waiting): void {
     this.waiters.delete(waiter);
     this.dedicated.delete(waiter);
@@ -200,7 +200,9 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     if (this.dedicated.delete(dedicated)) dedicated.onNoServer(error);
   }
 
-  /** The error for a client while logins fail and there is no server at all (server_login_retry); null: it may wait. */
+  /**
+   * The error for a client while logins fail and there is no server at all (server_login_retry); null: the client may wait.
+   */
   #failFast(): ClientError | null {
     const { watch } = this.database;
     if (watch?.held) return watch.refusal();
@@ -214,8 +216,8 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
   // servers that are lent and come back
 
   /**
-   * A server comes back, in an idle state. What has to be done before the next client may have it begins here.
-   * @param isNew nobody has used it yet
+   * A server comes back, in an idle state. Here begins all work that is needed before the next client may have it.
+   * @param isNew it has not been used yet
    */
   give(server: Server, isNew = false): void {
     const now = performance.now();
@@ -224,7 +226,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     if (server.state === 'closed') return;
     const { settings } = this.context;
     if (server.closeReason !== null) return server.close(server.closeReason);
-    // a transaction that a query of the proxy's own has left open must not become another's
+    // a transaction that one of the proxy's own queries left open must not reach another client
     if (server.txStatus !== TxStatus.Idle) return server.close('transaction left open', { level: 'warn' });
     if (this.database.removed) return server.close('database removed');
     if (this.paused) return server.close('pause mode');
@@ -252,7 +254,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     if (server.cancelsInFlight === 0 && server.state === 'tested' && server.user === null) this.free(server);
   }
 
-  /** An idle server that can be lent as it is: the one that was used last, or with server_round_robin first. */
+  /** An idle server that can be lent as it is: the most recently used, or with server_round_robin the least recently used. */
   #takeReady(): Server | null {
     return this.#servers.takeFit(this.context.settings.server_round_robin, this.upkeep);
   }
@@ -306,7 +308,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
     this.#servers.add(server);
     server.noteRelease(performance.now());
     if (dedicated === null) {
-      // a server for physical replication would not say all that clients want to know
+      // a server for physical replication would not report everything that clients need
       this.#welcome ??= welcome;
       this.give(server, true);
     } else if (this.dedicated.delete(dedicated)) {
@@ -319,9 +321,9 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
   }
 
   /**
-   * Takes an idle server of another pool, which logs in as this one and now connects to the same place.
-   * @param welcome what servers of this kind report, for clients that are logging in
-   * @returns false when sizes or limits do not allow it
+   * Takes an idle server of another pool with the same login that now connects to the same place.
+   * @param welcome the settings that such servers report, for clients that are logging in
+   * @returns false if sizes or limits do not allow it
    */
   adopt(server: Server, welcome: Welcome): boolean {
     if (this.serverCount >= poolSize(this)) return false;
@@ -340,7 +342,7 @@ export class Pool implements ConnectingPool, OpeningPool, KeptPool, GrowingPool,
 
   // servers that go
 
-  /** Servers that are free are closed now, the others when they come back. */
+  /** Free servers are closed now, the others when they come back. */
   retire(reason: string): void {
     for (const server of [...this.servers]) this.retireServer(server, reason);
     this.opener.connecting?.closeWhenFree(reason);

@@ -6,7 +6,7 @@ export interface PreparedStatement {
   readonly serverName: string;
 }
 
-/** In place of the position of a Parse that has been answered. */
+/** Replaces the position of a Parse that has been answered. */
 const ANSWERED = -1;
 
 export class PreparedStatements {
@@ -23,7 +23,7 @@ export class PreparedStatements {
     return this.#sentAt.keys();
   }
 
-  /** Marks a statement as the one that was used last. @returns whether the server has it */
+  /** Marks a statement as the most recently used. @returns whether the server has it */
   use(statement: PreparedStatement): boolean {
     const sentAt = this.#sentAt.get(statement);
     if (sentAt === undefined) return false;
@@ -32,13 +32,13 @@ export class PreparedStatements {
     return true;
   }
 
-  /** A Parse is on its way. @param sentAt its position in the client's ledger */
+  /** A Parse was sent. @param sentAt its position in the client's ledger */
   add(statement: PreparedStatement, sentAt: number): void {
     this.#shapes.delete(statement);
     this.#sentAt.set(statement, sentAt);
   }
 
-  /** The Parse at a position has been carried out. */
+  /** The Parse at a position has been executed. */
   answered(statement: PreparedStatement, sentAt: number): void {
     if (this.#sentAt.get(statement) === sentAt) this.#sentAt.set(statement, ANSWERED);
   }
@@ -58,7 +58,7 @@ export class PreparedStatements {
     this.#sentAt.set(statement, ANSWERED);
   }
 
-  /** All were dropped whose Parse has a lower position. */
+  /** All statements whose Parse has a lower position were dropped. */
   dropBefore(position: number): void {
     for (const [statement, sentAt] of this.#sentAt) if (sentAt < position) this.#sentAt.delete(statement);
   }

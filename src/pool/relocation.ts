@@ -11,7 +11,7 @@ function isAt(server: Server, { host, port }: Target): boolean {
   return server.host === host && server.port === port;
 }
 
-/** Whether one statement runs there, outside of a transaction block, that began later than `since`. */
+/** Whether the server runs one statement, outside of a transaction block, that began later than `since`. */
 function hasBegunAfter(server: Server, since: number): boolean {
   return (
     server.state === 'active' &&
@@ -23,7 +23,7 @@ function hasBegunAfter(server: Server, since: number): boolean {
 
 /**
  * Closes servers that are not connected to the writer, each as soon as it is free, and gives up a connection that is being
- * made elsewhere.
+ * made to another node.
  */
 export function retireElsewhere(pool: Pool, writer: Target): void {
   const { connecting } = pool.opener;
@@ -32,10 +32,10 @@ export function retireElsewhere(pool: Pool, writer: Target): void {
 }
 
 /**
- * The writer has changed, or has come back: closes at once every server that goes elsewhere, whatever is being done there.
- * Failures of the past do not count any more.
- * @param readOnlySince when the old writer was seen to refuse writes: a statement that began after that only reads, and gets
- * its answer; 0: it does not refuse them
+ * The writer has changed, or has come back: closes at once every server that is connected elsewhere, whatever it is doing.
+ * Earlier failures no longer count.
+ * @param readOnlySince when the old writer was first seen to refuse writes: a statement that began after that only reads, and
+ * gets its answer; 0: it does not refuse them
  */
 export function moveServers(pool: Pool, writer: Target, readOnlySince = 0): void {
   pool.opener.forgetFailures();
@@ -49,7 +49,7 @@ export function moveServers(pool: Pool, writer: Target, readOnlySince = 0): void
 
 /** Moves idle servers from a pool with the same credentials and target to this pool's waiters. */
 export function takeOver(pool: Pool, from: Pool): void {
-  // clients that are logging in wait for what the first server of the pool says
+  // clients that are logging in wait for the settings that the pool's first server reports
   const welcome = pool.welcome ?? from.welcome;
   if (welcome === null || pool.paused) return;
   for (let wanted = pool.waiters.size; wanted > 0; wanted--) {
@@ -69,7 +69,7 @@ export function nodeGone(pool: Pool, reason: string): void {
   for (const waiter of [...pool.waiters]) waiter.onNodeGone?.();
 }
 
-/** Leaves a node that accepts no more logins: at once where nothing is open, else at the end of the transaction. */
+/** Leaves a node that accepts no more logins: at once if nothing is open, otherwise at the end of the transaction. */
 export function leaveNode(pool: Pool, node: Target): void {
   for (const server of [...pool.servers]) if (isAt(server, node)) leaveServer(pool, server);
 }
@@ -80,7 +80,7 @@ function leaveServer(pool: Pool, server: Server): void {
   else pool.retireServer(server, NOT_THE_WRITER);
 }
 
-/** Ends everything that runs at a node that does not answer. */
+/** Ends all work at a node that does not answer. */
 export function cutOff(pool: Pool, node: Target, reason: string): void {
   for (const server of [...pool.servers]) if (isAt(server, node)) server.close(reason);
 }

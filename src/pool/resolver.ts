@@ -1,5 +1,5 @@
 /**
- * The addresses of servers' names, remembered for dns_max_ttl (dns_nxdomain_ttl where there are none). They come from the
+ * The addresses of servers' names, remembered for dns_max_ttl (dns_nxdomain_ttl if there are none). They come from the
  * system's own resolver, so /etc/hosts, search domains and nsswitch.conf apply.
  */
 import { execFile } from 'node:child_process';
@@ -33,18 +33,18 @@ interface Entry {
   expiresAt: number;
   /** when the last lookup began; ms of performance.now() */
   askedAt: number;
-  /** index of the address that is used next */
+  /** index of the next address to use */
   next: number;
   pending: Promise<void> | null;
   /** the addresses are kept, whatever a lookup says meanwhile */
   isPinned: boolean;
 }
 
-/** The old addresses are used when a new answer takes longer than this. */
+/** If a new answer takes longer than this, the old addresses are used. */
 const PATIENCE_MS = 1000;
 /** The least time between two lookups of a name whose servers are in doubt. */
 const DOUBT_MS = 1000;
-/** Errors that say that there is no such name; others say that the lookup itself has failed. */
+/** Errors that mean that the name does not exist; others mean that the lookup itself has failed. */
 const NO_SUCH_NAME = new Set(['ENOTFOUND', 'ENODATA', 'EAI_NONAME', 'EAI_NODATA']);
 
 export class Resolver {
@@ -80,7 +80,7 @@ export class Resolver {
     return [...addresses.slice(first), ...addresses.slice(0, first)];
   }
 
-  /** The server at this name is not what it was, so the name is looked up again before dns_max_ttl is over. */
+  /** The server at this name has changed, so the name is looked up again before dns_max_ttl is over. */
   doubt(host: string): void {
     const entry = this.#entries.get(host);
     if (entry === undefined || entry.isPinned || performance.now() - entry.askedAt < DOUBT_MS) return;
@@ -93,7 +93,7 @@ export class Resolver {
     return addresses.length === 0 || addresses.includes(address);
   }
 
-  /** Keeps a name's addresses as they are now, while the name moves from one server to another. */
+  /** Keeps a name's present addresses while the name moves from one server to another. */
   pin(host: string): void {
     this.#entry(host).isPinned = true;
   }
@@ -123,7 +123,7 @@ export class Resolver {
     return entry;
   }
 
-  /** Looks up the names in use whose time is over, and forgets the others. */
+  /** Looks up names in use whose time is over, and forgets the others. */
   maintain(inUse: ReadonlySet<string>, now: number): void {
     for (const [host, entry] of this.#entries) {
       if (now < entry.expiresAt || entry.pending !== null || entry.isPinned) continue;
@@ -155,7 +155,7 @@ export class Resolver {
         entry.pending = null;
         entry.problem = error.message;
         entry.expiresAt = performance.now() + failedTtl;
-        // a failed lookup says nothing about the addresses: the old ones are the best guess
+        // a failed lookup tells nothing about the addresses: the old ones are the best guess
         if (NO_SUCH_NAME.has(error.code ?? '')) this.#take(host, entry, []);
       },
     );
@@ -166,7 +166,7 @@ export class Resolver {
     const before = entry.addresses;
     if (entry.isPinned && before.length > 0) return;
     entry.addresses = addresses;
-    // a name that has vanished says nothing about its servers
+    // a vanished name tells nothing about its servers
     if (addresses.length > 0 && before.some((address) => !addresses.includes(address)))
       this.#options.onChange(host, addresses);
   }
@@ -181,12 +181,12 @@ async function patience(answer: Promise<void>): Promise<void> {
   clearTimeout(timer);
 }
 
-/** libuv lets half of its four threads do lookups: as many slow ones would make all others wait. */
+/** libuv lets half of its four threads do lookups: that many slow ones would make all others wait. */
 const LIBUV_LOOKUPS = 2;
 
 /**
- * getaddrinfo(3) on a thread. While all threads are taken, a process of its own (getent, part of the C library) does the
- * lookup, so that names whose DNS servers don't answer never hold up others.
+ * getaddrinfo(3) on a thread. While all threads are taken, a separate process (getent, part of the C library) does the lookup,
+ * so that names whose DNS servers don't answer never delay others.
  */
 function systemLookup(): Lookup {
   let running = 0;

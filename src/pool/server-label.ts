@@ -1,7 +1,7 @@
-/** How log lines name a server, in pgbouncer's form. */
+/** The form in which log lines name a server, as in pgbouncer. */
 import { unixPath, type Target } from './socket.ts';
 
-/** Start of a log line about a connection to a server, whether or not it has come to be. */
+/** Start of a log line about a connection to a server, whether or not it was ever established. */
 export function serverLabel(id: number, database: string, user: string, { host, port }: Target): string {
   const address = unixPath({ host, port }) === null ? bracket(host) : 'unix';
   return `S-0x${id.toString(16)}: ${database}/${user}@${address}:${port}`;

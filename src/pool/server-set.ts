@@ -1,4 +1,4 @@
-/** The servers of one pool: which there are, which of them are free, and in which order those are taken. */
+/** The servers of one pool: which exist, which are free, and the order in which those are taken. */
 import type { Server } from './server.ts';
 
 export class ServerSet {
@@ -16,7 +16,7 @@ export class ServerSet {
     return this.#idle;
   }
 
-  /** The number of servers that soon come free by themselves: a query of the proxy's own runs there. */
+  /** The number of servers that will soon come free by themselves: one of the proxy's own queries runs there. */
   get testedCount(): number {
     return this.#tested.size;
   }
@@ -36,13 +36,13 @@ export class ServerSet {
     if (at >= 0) this.#idle.splice(at, 1);
   }
 
-  /** A query of the proxy's own begins or ends there. */
+  /** One of the proxy's own queries begins or ends there. */
   noteTested(server: Server, isTested: boolean): void {
     if (isTested) this.#tested.add(server);
     else this.#tested.delete(server);
   }
 
-  /** The server that has been idle longest; null: none is idle. */
+  /** The server that has been idle longest; null: none. */
   longestIdle(): Server | null {
     let found: Server | null = null;
     for (const server of this.#idle) if (!found || server.releasedAt < found.releasedAt) found = server;
@@ -50,9 +50,9 @@ export class ServerSet {
   }
 
   /**
-   * Takes an idle server that can be lent as it is, and closes those on its way that are to be closed.
+   * Takes an idle server that can be lent as it is, and closes those that it meets that must be closed.
    * @param isRoundRobin begin with the one that has been idle longest (server_round_robin), not with the one that came last
-   * @returns null: there is none
+   * @returns null: none
    */
   takeFit(isRoundRobin: boolean, upkeep: { isFit(server: Server): boolean }): Server | null {
     const idle = this.#idle;
@@ -70,7 +70,7 @@ export class ServerSet {
     return null;
   }
 
-  /** Takes the idle server that came last, unless a cancel request is on its way to it; null: there is none. */
+  /** Takes the idle server that came last, unless a cancel request is on its way to it; null: none. */
   takeIdle(): Server | null {
     const at = this.#idle.findLastIndex((each) => each.cancelsInFlight === 0);
     return at < 0 ? null : this.#idle.splice(at, 1)[0]!;

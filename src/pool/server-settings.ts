@@ -1,4 +1,4 @@
-/** The tracked parameters of one server: what it reports now, and what RESET would bring back. */
+/** The tracked parameters of one server: the values that it reports now, and those that RESET would restore. */
 import type { ParameterValues, ServerParameters, TrackedParameters } from './parameters.ts';
 
 export class ServerSettings implements ServerParameters {
@@ -28,7 +28,7 @@ export class ServerSettings implements ServerParameters {
     return this.#parameters[this.#tracked.indexOf(name)];
   }
 
-  /** A ParameterStatus has come. */
+  /** A ParameterStatus has arrived. */
   note(name: string, value: string): void {
     const index = this.#tracked.indexOf(name);
     if (index >= 0) this.#parameters[index] = this.#tracked.intern(value);
@@ -40,7 +40,7 @@ export class ServerSettings implements ServerParameters {
     if (index >= 0) this.#parameters[index] = undefined;
   }
 
-  /** The server has logged in: nobody has set anything yet. */
+  /** The server has logged in: no client has set anything yet. */
   noteLogin(): void {
     this.#reset = [...this.#parameters];
     this.#defaults = [...this.#parameters];
@@ -57,7 +57,7 @@ export class ServerSettings implements ServerParameters {
     this.#defaults[index] = value;
   }
 
-  /** RESET has run for what a client does not set: the values that are reported now are those of the configuration. */
+  /** RESET has run for parameters that clients do not set: the reported values are those of the configuration. */
   noteReset(client: Readonly<ParameterValues>): void {
     for (const index of this.#tracked.resetBy(client, this))
       this.noteConfigured(index, this.#parameters[index]);

@@ -1,9 +1,8 @@
 /** The states of a server, and which of them may follow which. */
 
 /**
- * `login`: connecting and logging in. `idle`: free. `tested`: a query of the proxy's own runs (reset, check), or a cancel
- * request is still on its way. `active`: lent. `parked`: its client waits for the verdict on its node, and may get it back.
- * `closed`: gone.
+ * `login`: connecting and logging in. `idle`: free. `tested`: one of the proxy's own queries is running (reset, check), or a
+ * cancel request is still on its way. `active`: lent. `closed`: gone.
  */
 export type ServerState = 'login' | 'idle' | 'tested' | 'active' | 'parked' | 'closed';
 
@@ -16,7 +15,7 @@ const NEXT: Readonly<Record<ServerState, readonly ServerState[]>> = {
   closed: [],
 };
 
-/** @throws Error when `to` may not follow `from` */
+/** @throws Error if `to` may not follow `from` */
 export function checkMove(from: ServerState, to: ServerState): void {
   if (!NEXT[from].includes(to)) throw new Error(`a server cannot go from ${from} to ${to}`);
 }

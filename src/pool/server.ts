@@ -12,19 +12,19 @@ import { ServerSettings } from './server-settings.ts';
 import { checkMove, type ServerState } from './server-state.ts';
 import { unixPath, type Target } from './socket.ts';
 
-/** The receiver of a server's bytes: the linked client, or a conversation of the proxy's own. */
+/** The receiver of a server's bytes: the linked client, or one of the proxy's own conversations. */
 export interface ServerUser {
   /** Bytes from the server; the buffer is only valid during the call. */
   onServerBytes(server: Server, chunk: Buffer): void;
-  /** The connection is gone, and the user has not asked for it. */
+  /** The connection is gone, and the user did not close it. */
   onServerClosed(server: Server, reason: string): void;
   /** True while something is open or outstanding; undefined: always. */
   readonly inTransaction?: boolean;
   /** True: the client asked for any reader, has nothing open, and can continue at another one; undefined: it can not. */
   readonly mayMove?: boolean;
-  /** When the statement that runs began, in ms of performance.now(); 0 or undefined: not known. */
+  /** When the running statement began, in ms of performance.now(); 0 or undefined: unknown. */
   readonly queryStart?: number;
-  /** Everything that was written has left: reading from the other side may continue. */
+  /** Everything written has left: reading from the other side may continue. */
   onServerDrain(server: Server): void;
 }
 
@@ -42,9 +42,9 @@ export interface ServerOwner {
   give(server: Server): void;
   /** A cancel request has reached the server. */
   cancelDelivered(server: Server): void;
-  /** Closes the server now when it is free, else as soon as it is. */
+  /** Closes the server now if it is free, otherwise as soon as it is. */
   retireServer(server: Server, reason: string): void;
-  /** A query of the proxy's own begins or ends, so that the server soon comes free by itself. */
+  /** One of the proxy's own queries begins or ends, so that the server will soon come free by itself. */
   noteTested(server: Server, isTested: boolean): void;
   /** The other side has ended the connection, or it broke. */
   serverLost(server: Server, reason: string): void;
@@ -54,7 +54,7 @@ export interface ServerOwner {
   forget(server: Server): void;
 }
 
-/** The purpose of a connection: lending, one replication connection, or probing the node itself. */
+/** The purpose of a connection: being lent, one replication connection, or probing the node itself. */
 export type Purpose = 'pool' | 'dedicated' | 'probe';
 
 export class Server {
@@ -65,7 +65,7 @@ export class Server {
   readonly isDedicated: boolean;
   /** It asks a node of a cluster, up to many times a second while there is no answer: not worth a log line each time. */
   readonly isProbe: boolean;
-  /** `address:port` that the socket has here. */
+  /** `address:port` of its local end. */
   readonly localAddress: string;
   readonly localPort: number;
   readonly remoteAddress: string;
@@ -135,7 +135,7 @@ export class Server {
     return this.#state;
   }
 
-  /** The receiver of its bytes; null: it is not in use. */
+  /** The receiver of its bytes; null: not in use. */
   get user(): ServerUser | null {
     return this.#user;
   }
@@ -169,7 +169,7 @@ export class Server {
     return this.#releasedAt;
   }
 
-  /** Why it is to be closed as soon as it is free; null: it is not. */
+  /** Why it will be closed as soon as it is free; null: it will not. */
   get closeReason(): string | null {
     return this.#closeReason;
   }
@@ -184,12 +184,12 @@ export class Server {
     return this.#epoch;
   }
 
-  /** A session has left state behind that only server_reset_query takes away. */
+  /** A session has left state that only server_reset_query removes. */
   get needsReset(): boolean {
     return this.#needsReset;
   }
 
-  /** Replies to its last user may still come. */
+  /** Replies to its last user may still arrive. */
   get inDoubt(): boolean {
     return this.#inDoubt;
   }
@@ -217,7 +217,7 @@ export class Server {
 
   // verbs
 
-  /** @throws Error when `next` may not follow the state that it has */
+  /** @throws Error if `next` may not follow the present state */
   moveTo(next: ServerState): void {
     const before = this.#state;
     checkMove(before, next);
@@ -228,17 +228,17 @@ export class Server {
     else if (before === 'tested') this.#pool.noteTested(this, false);
   }
 
-  /** Its bytes go to this user from now on. */
+  /** From now on this user gets its bytes. */
   attach(user: ServerUser): void {
     this.#user = user;
   }
 
-  /** Nobody uses it from now on. */
+  /** It has no user from now on. */
   detach(): void {
     this.#user = null;
   }
 
-  /** It becomes an idle server of another pool, which logs in as this one and connects to the same place now. */
+  /** It becomes an idle server of another pool with the same login that connects to the same place now. */
   transfer(pool: ServerOwner): void {
     this.#pool = pool;
     this.#epoch = pool.epoch ?? 0;
@@ -246,7 +246,7 @@ export class Server {
     this.settings.forget('in_hot_standby');
   }
 
-  /** TLS is used: `socket` takes the place of the plain one. */
+  /** TLS is used: `socket` replaces the plain one. */
   encrypted(socket: Socket, tls: string): void {
     this.#socket = socket;
     this.#tls = tls;
@@ -258,7 +258,7 @@ export class Server {
     this.#cancelKey = cancelKey;
   }
 
-  /** A ReadyForQuery has come. */
+  /** A ReadyForQuery has arrived. */
   noteStatus(txStatus: number): void {
     this.#txStatus = txStatus;
   }
@@ -278,22 +278,22 @@ export class Server {
     this.#epoch = epoch;
   }
 
-  /** A session has used it: server_reset_query runs before the next client gets it. */
+  /** A session has used it: server_reset_query must run before the next client gets it. */
   markForReset(): void {
     this.#needsReset = true;
   }
 
-  /** Replies may still come: the next client gets it when the server has said all. */
+  /** Replies may still arrive: the next client gets it when the server has sent all of them. */
   markInDoubt(): void {
     this.#inDoubt = true;
   }
 
-  /** Nothing has to be reset, or that has begun. */
+  /** Nothing must be reset, or the reset has begun. */
   noteReset(): void {
     this.#needsReset = false;
   }
 
-  /** It is being found out whether replies still come. */
+  /** The check has begun whether replies may still arrive. */
   noteSettling(): void {
     this.#inDoubt = false;
   }
@@ -308,7 +308,7 @@ export class Server {
     this.#pool.cancelDelivered(this);
   }
 
-  /** It is closed as soon as it is free. */
+  /** It will be closed as soon as it is free. */
   closeWhenFree(reason: string): void {
     this.#closeReason = reason;
   }
@@ -329,14 +329,14 @@ export class Server {
   /** The other side has ended the connection, or it broke. */
   lost(reason: string): void {
     if (this.#state === 'closed') return;
-    // before anything else, so that no waiter gets another server that goes to the same place
+    // before anything else, so that no waiter gets another server with the same target
     if (this.#state !== 'login') this.#pool.serverLost(this, reason);
     this.close(reason);
   }
 
   /**
-   * Ends the connection: with Terminate, unless the server is in the middle of something. The pool is told; the user is told
-   * when `notify`.
+   * Ends the connection: with Terminate, unless the server is in the middle of a message. The pool is told; the user is told
+   * if `notify`.
    */
   close(reason: string, options: { notify?: boolean; level?: 'info' | 'warn' } = {}): void {
     if (this.#state === 'closed') return;
@@ -352,13 +352,13 @@ export class Server {
       );
     }
     const socket = this.#socket;
-    // what waits for encryption may have left already
+    // bytes that wait for encryption may have left already
     if (this.#tls === '' && socket.writableLength > 0) this.#sendFailed = true;
     if (!wasInLogin && !this.#sendFailed && !socket.destroyed && socket.writable) {
       socket.end(TERMINATE);
-      // The other side normally closes at once; one that does not must not keep the socket.
+      // The other side normally closes at once; if it does not, it must not keep the socket.
       socket.removeAllListeners('data');
-      // a user that has paused it may still have to send what is in its read buffer
+      // a user that has paused it may still have to send the contents of its read buffer
       if (!socket.isPaused()) socket.resume();
       setTimeout(() => socket.destroy(), 1000).unref();
     } else {

@@ -1,4 +1,4 @@
-/** Places for work that only so many may do at a time: those that find none wait, first come, first served. */
+/** A limited number of places for some work: those that find none wait, first come, first served. */
 import { Fifo } from './fifo.ts';
 
 export class Slots {
@@ -13,7 +13,7 @@ export class Slots {
     return this.#waiting.size;
   }
 
-  /** Takes a place, of `limit` in all. Rejects with the signal's reason when none comes free in time. */
+  /** Takes a place, of `limit` in all. Rejects with the signal's reason if none comes free in time. */
   async take(limit: number, signal: AbortSignal): Promise<void> {
     while (this.#taken >= limit) await this.#turn(signal);
     this.#taken++;

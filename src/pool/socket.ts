@@ -7,7 +7,10 @@ import { prepareConnection } from '../platform/tcp-sockets.ts';
 import { SSL_REQUEST } from '../wire/messages.ts';
 import { ResolveError, type Resolver } from './resolver.ts';
 
-/** The size of the buffer that a server's socket is read into. The relay forwards slices of it and stops reading while one is unsent. */
+/**
+ * The size of the buffer that a server's socket is read into. The relay forwards slices of it and stops reading while any
+ * slice is unsent.
+ */
 const READ_BUFFER_BYTES = 32 * 1024;
 
 /** The connection could not be made. `reason` has pgbouncer's words; the message may say more. */
@@ -19,13 +22,13 @@ export class ConnectError extends Error {
   }
 }
 
-/** Where a connection goes. A host that is a folder or `@name` is a Unix socket. */
+/** The target of a connection. A host that is a folder or `@name` is a Unix socket. */
 export interface Target {
   readonly host: string;
   readonly port: number;
 }
 
-/** The Unix socket's path for PostgreSQL's port number, or null for a TCP host. */
+/** The Unix socket's path for PostgreSQL's port number; null: a TCP host. */
 export function unixPath(target: Target): string | null {
   if (target.host.startsWith('/')) return `${target.host}/.s.PGSQL.${target.port}`;
   if (target.host.startsWith('@')) return `\0${target.host.slice(1)}/.s.PGSQL.${target.port}`;
@@ -53,7 +56,7 @@ export async function openSocket(
   if (path !== null) return await connect({ path }, settings, signal);
   const { port } = target;
   if (isIP(target.host) !== 0) return await connect({ host: target.host, port }, settings, signal);
-  // "localhost" often has two addresses and the server listens on one: a refusal is final only at the last one
+  // "localhost" often has two addresses and the server listens on one: only the last refusal is final
   let refusal: unknown;
   for (const host of await resolve(target.host, resolver, signal)) {
     try {
@@ -118,12 +121,12 @@ function connect(
   });
 }
 
-/** How encryption begins: with an SSLRequest, or at once, as of PostgreSQL 17 ("SSL Session Encryption"). */
+/** The beginning of encryption: with an SSLRequest, or at once, as of PostgreSQL 17 ("SSL Session Encryption"). */
 export type Negotiation = 'postgres' | 'direct';
 
 /**
  * Encrypts a connection. Its bytes go to the same `onBytes` as before.
- * @returns null: the other side does not speak TLS, and the connection is as it was
+ * @returns null: the other side does not speak TLS, and the connection is unchanged
  * @throws ConnectError
  */
 export async function encrypt(

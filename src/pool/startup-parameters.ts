@@ -1,7 +1,7 @@
 /** The StartupMessage of a pool's servers. */
 import type { DatabaseConfig } from '../config/config.ts';
 
-/** @param user the role that the server is logged in as */
+/** @param user the role of the server's login */
 export function startupParameters(
   { config, name }: { readonly config: DatabaseConfig; readonly name: string },
   user: string,

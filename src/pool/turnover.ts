@@ -2,27 +2,27 @@
 
 /** A pool in which clients wait. */
 export interface WaitingPool {
-  /** Serves waiters from idle servers, and opens another server where that is allowed. */
+  /** Serves waiters from idle servers, and opens another server if that is allowed. */
   activate(): void;
 }
 
-/** One for the whole proxy: the place of a server that goes may be what another pool has waited for. */
+/** One for the whole proxy: another pool may have waited for the place of a closed server. */
 export class Turnover {
   readonly #waiting = new Set<WaitingPool>();
   readonly #watchers = new Set<() => void>();
   #activation: NodeJS.Immediate | null = null;
 
-  /** Somebody waits in this pool. */
+  /** The pool has waiters. */
   waits(pool: WaitingPool): void {
     this.#waiting.add(pool);
   }
 
-  /** Nobody waits in this pool any more. */
+  /** The pool has no waiters any more. */
   rests(pool: WaitingPool): void {
     this.#waiting.delete(pool);
   }
 
-  /** A server is gone: there is room for another one, in whichever pool. */
+  /** A server is gone: there is room for another one, in any pool. */
   serverGone(): void {
     this.recheck();
     this.#activateSoon();
@@ -47,7 +47,7 @@ export class Turnover {
     });
   }
 
-  /** Lets everything that waits in `until` look again. */
+  /** Makes every wait in `until` check again. */
   recheck(): void {
     for (const watcher of [...this.#watchers]) watcher();
   }

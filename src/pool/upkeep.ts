@@ -1,10 +1,13 @@
-/** Keeps a pool's servers fit for the next client: checks, resets and settles them, and closes those that are too old. */
+/**
+ * Keeps a pool's servers fit for the next client: checks and resets them, waits for left-over replies, and closes those that
+ * are too old.
+ */
 import { TxStatus } from '../wire/protocol.ts';
 import { runControl } from './control.ts';
 import { minPoolSize, poolSize, reservePoolSize, serverLifetime, type LimitScope } from './limits.ts';
 import type { Server } from './server.ts';
 
-/** Fails on a server in recovery, and works on everything that speaks SQL. */
+/** Fails on a server in recovery, and works on every server that speaks SQL. */
 const WRITER_CHECK = 'SELECT 1 / (CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END)';
 
 /** The pool as its upkeep needs it. */
@@ -15,7 +18,7 @@ export interface KeptPool extends LimitScope {
   /** Servers that are logged in. */
   readonly serverCount: number;
   longestIdle(): Server | null;
-  /** Takes the server that came free last out of the idle ones, unless a cancel request is on its way to it. */
+  /** Takes the most recently freed server out of the idle ones, unless a cancel request is on its way to it. */
   takeIdle(): Server | null;
   /** The server comes back, and may have to be reset. */
   give(server: Server): void;
@@ -36,19 +39,19 @@ export class Upkeep {
     return this.isCurrent(server) && !this.#needsCheck(server) && server.cancelsInFlight === 0;
   }
 
-  /** False: its node may have been demoted since it was made or checked. */
+  /** False: its node may have been demoted since the server was opened or checked. */
   isCurrent(server: Server): boolean {
     const { epoch } = this.#pool;
     return epoch === null || server.epoch === epoch;
   }
 
-  /** It has been idle for server_check_delay. */
+  /** The server has been idle for server_check_delay. */
   #needsCheck(server: Server): boolean {
     const { server_check_query: query, server_check_delay: delay } = this.#pool.context.settings;
     return query !== '' && performance.now() - server.releasedAt >= delay;
   }
 
-  /** Begins to check an idle server that can't be used as it is. False: there is none. */
+  /** Begins to check an idle server that can't be used as it is. False: none. */
   checkIdle(): boolean {
     const { epoch, context } = this.#pool;
     const server = this.#pool.takeIdle();
@@ -79,7 +82,7 @@ export class Upkeep {
     this.#prepare(server, this.#pool.context.settings.server_reset_query, 'reset query failed');
   }
 
-  /** Runs a query of the proxy's own on a server, then frees it. */
+  /** Runs one of the proxy's own queries on a server, then frees it. */
   #prepare(server: Server, sql: string, complaint: string): void {
     server.moveTo('tested');
     runControl(server, sql).then(
@@ -98,7 +101,7 @@ export class Upkeep {
   isOverAge(server: Server, now: number): boolean {
     const lifetime = serverLifetime(this.#pool);
     if (now - server.connectedAt < lifetime) return false;
-    // spread out, so that connections made together do not all go together
+    // spread out, so that connections made together are not all closed together
     const size = poolSize(this.#pool);
     const gap = size === Infinity ? 0 : lifetime / size;
     if (now - this.#lastLifetimeClose < gap) return false;

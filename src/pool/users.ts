@@ -2,7 +2,7 @@
 import type { UserConfig } from '../config/config.ts';
 import type { Context } from './context.ts';
 
-/** One user: its entry in [users] and the clients that have logged in with its name. */
+/** One user: its entry in [users] and the clients that have logged in under its name. */
 export class User {
   readonly name: string;
   #config: UserConfig | null;
@@ -23,7 +23,7 @@ export class User {
     return this.#clientCount;
   }
 
-  /** True once a pool logs in as this user, which is remembered from then on. */
+  /** True once a pool has logged in as this user, and from then on. */
   get hasPool(): boolean {
     return this.#hasPool;
   }
@@ -64,12 +64,12 @@ export class Users {
     return this.#byName.values();
   }
 
-  /** A user that is known already. */
+  /** A user that is already known. */
   known(name: string): User | undefined {
     return this.#byName.get(name);
   }
 
-  /** A user that is remembered from now on; one without an entry and a pool until `left`. */
+  /** A user that is remembered from now on; one without an entry and a pool, only until `left`. */
   get(name: string): User {
     const user = this.lookUp(name);
     this.#byName.set(name, user);

@@ -3,7 +3,7 @@ import type { ClientError } from '../wire/errors.ts';
 import type { Welcome } from './login.ts';
 import type { Server } from './server.ts';
 
-/** Anything that waits: for a server, or with a server for the end of a switchover. */
+/** Any wait: for a server, or with a server for the end of a switchover. */
 export interface Waiting {
   /** ms of performance.now() */
   readonly waitingSince: number;
@@ -11,13 +11,13 @@ export interface Waiting {
   onNoServer(error: ClientError): void;
 }
 
-/** A client, or a query of the proxy's own, that waits for a server. */
+/** A client that waits for a server, or one of the proxy's own queries that does. */
 export interface Waiter extends Waiting {
   /** Start of log lines about it. */
   readonly label?: string;
-  /** The server belongs to the waiter from now on, until it calls `pool.give`. */
+  /** The server belongs to the waiter from now on, until the waiter calls `pool.give`. */
   onServer(server: Server): void;
-  /** The node that the pool connects to is gone. A waiter that may use another node goes there. */
+  /** The node that the pool connects to is gone. A waiter that may use another node moves there. */
   onNodeGone?(): void;
 }
 

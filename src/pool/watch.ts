@@ -11,9 +11,9 @@ import type { Waiting } from './waiter.ts';
 
 /** The cluster as pools and their servers see it. */
 export interface PoolWatch {
-  /** True while the writer is not known: no server is lent or opened, and clients that need one wait. */
+  /** True while the writer is unknown: no server is lent or opened, and clients that need one wait. */
   readonly held: boolean;
-  /** Where new servers connect to; null: as configured. */
+  /** The target of new servers; null: as configured. */
   readonly target: Target | null;
   /** Incremented whenever a writer is (re)confirmed; servers from an earlier epoch are checked before reuse. */
   readonly epoch: number;
@@ -34,18 +34,18 @@ export interface PoolWatch {
 
 /** The additional needs of a session whose server fails, or that a switchover holds. */
 export interface SessionWatch extends PoolWatch {
-  /** A statement that provably had no effect may be sent again (switchover_retry = safe). */
+  /** A statement that provably had no effect may be resent (switchover_retry = safe). */
   readonly mayRetry: boolean;
   /**
    * Lets a client that keeps its server (session pooling) wait while `held`.
-   * @param go called when the hold ends, whether or not the server is still there
+   * @param go called when the hold ends, whether or not the server still exists
    */
   waitWithServer(waiter: Waiting, go: () => void): void;
   /** The client no longer waits with its server. */
   letGo(waiter: Waiting): void;
   /**
-   * Calls back once when it is known what a server's error meant. `gone` is true when its node is gone, is no longer the
-   * writer, or takes writes again after refusing them; false when nothing has changed.
+   * Calls back once when the meaning of a server's error is known. `gone` is true if its node is gone, is no longer the
+   * writer, or takes writes again after refusing them; false if nothing has changed.
    */
   onVerdict(server: Server, sqlstate: string, callback: (gone: boolean) => void): void;
   /** The switchover broke a transaction (counted in SHOW SWITCHOVERS). */
@@ -54,6 +54,6 @@ export interface SessionWatch extends PoolWatch {
 
 /** The cluster as user functions see it. */
 export interface ClusterView {
-  /** ctx.nodes; the same list until something becomes known of a node. */
+  /** ctx.nodes; the same list until a node's facts change. */
   readonly contextNodes: readonly ClusterNode[];
 }

@@ -1,4 +1,4 @@
-/** One build at a time. Requests during a build lead to one more build after it, however many there are. */
+/** One build at a time. Requests during a build lead to one more build after it, however many they are. */
 
 export class BuildQueue {
   readonly #build: () => Promise<void>;
@@ -20,7 +20,7 @@ export class BuildQueue {
     return this.#running !== null;
   }
 
-  /** Another build follows the one that runs. */
+  /** Another build follows the running one. */
   get hasNext(): boolean {
     return this.#next !== null;
   }
@@ -41,7 +41,7 @@ export class BuildQueue {
     while (this.#running !== null || this.#next !== null) await (this.#next ?? this.#running);
   }
 
-  /** Begins no more builds. The one that runs goes on. */
+  /** Begins no more builds. The running one continues. */
   close(): void {
     this.#isClosed = true;
   }

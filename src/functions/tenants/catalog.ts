@@ -1,6 +1,6 @@
 /**
- * Which tenant's functions apply to which database. Names are looked up as they are asked for; what has applied to a name goes
- * on until what applies now has been loaded.
+ * Which tenant's functions apply to which database. Names are looked up on demand; a tenant that applies to a name stays until
+ * the next one has been loaded.
  */
 import { join } from 'node:path';
 import type { SourceFiles } from '../build/bundle-job.ts';
@@ -11,30 +11,30 @@ import type { Tenant } from './tenant.ts';
 export interface CatalogOptions {
   readonly config: () => FunctionsConfig;
   readonly folders: {
-    /** which folders there are is known */
+    /** the existing folders are known */
     readonly areListed: boolean;
     /** Whether a database may have a folder of its own. */
     mayHave(name: string): boolean;
   };
   readonly find: FindFile;
-  /** A file of the tenant has gone: what was built of it is not built again. */
+  /** A file of the tenant has gone: the tenant's last build is not repeated. */
   readonly hasLostFiles: (tenant: Tenant) => boolean;
   /** @param entry an entry of [databases] that the files apply to */
   readonly newTenant: (id: string, files: SourceFiles, entry: string) => Tenant;
-  /** The tenant applies to no database any more. `isReplaced`: every database that it applied to has another one. */
+  /** The tenant no longer applies to any database. `isReplaced`: each of its former databases has another one. */
   readonly onGone: (tenant: Tenant, isReplaced: boolean) => void;
 }
 
 export class Catalog {
   readonly #options: CatalogOptions;
-  /** by entry, by name with a folder of rules, and for ANY: the tenant that applies; null: none does */
+  /** by entry, by name with a folder of rules, and for ANY: the tenant that applies; null: none */
   readonly #applying = new Map<string, Tenant | null>();
   /** by the same names: the tenant that applies as soon as it has been loaded */
   readonly #wanted = new Map<string, Tenant | null>();
   readonly #tenants = new Map<string, Tenant>();
   /** names without an entry that no client has used yet, and that have had a folder of rules: these may have vanished */
   readonly #noted = new Set<string>();
-  /** whether each database that a tenant applied to has another one now */
+  /** whether each database that a tenant applied to now has another one */
   readonly #replaced = new WeakMap<Tenant, boolean>();
   #isClosed = false;
 
@@ -42,13 +42,13 @@ export class Catalog {
     this.#options = options;
   }
 
-  /** The tenant that applies to a database's clients; null: none does. */
+  /** The tenant that applies to a database's clients; null: none. */
   tenantOf(name: string): Tenant | null {
     const known = this.#applying.get(name);
     if (known !== undefined) return known;
     if (!this.#mayHaveOwn(name)) return this.tenantOf(ANY);
     const tenant = this.#find(name, this.#options.find);
-    // before the folders are known, clients could fill the memory with names that they make up
+    // before the folders are known, clients could fill the memory with made-up names
     const isMadeUp = !this.#options.folders.areListed && !this.#options.config().isEntry(name);
     if (isMadeUp && tenant === this.tenantOf(ANY)) return tenant;
     this.#wanted.set(name, tenant);
@@ -65,7 +65,7 @@ export class Catalog {
     return this.#tenants.get(tenant.id) === tenant;
   }
 
-  /** The tenant that a version serves; undefined: it serves no more. */
+  /** The tenant that a version serves; undefined: the version no longer serves. */
   servedBy(versionId: number): Tenant | undefined {
     return this.tenants.find((tenant) => tenant.version?.id === versionId);
   }
@@ -80,7 +80,7 @@ export class Catalog {
     return Map.groupBy(this.#applying.keys(), (name) => this.#applying.get(name));
   }
 
-  /** An entry whose clients a tenant's functions judge; null: there is none just now. */
+  /** An entry whose clients a tenant's functions judge; null: none at the moment. */
   anEntryOf(tenant: Tenant): string | null {
     for (const [name, each] of this.#applying) if (each === tenant) return name;
     return null;
@@ -106,7 +106,7 @@ export class Catalog {
 
   /**
    * Builds tenants again.
-   * @param isAsked an operator wants it
+   * @param isAsked an operator asked for it
    * @returns when they have been built
    */
   async reload(tenants: readonly Tenant[], isAsked = false): Promise<void> {
@@ -114,12 +114,12 @@ export class Catalog {
     await Promise.all(those.map((tenant) => tenant.reload(isAsked)));
   }
 
-  /** Compares the files of all tenants with what they were, where no change of them would be heard of. */
+  /** Compares the files of all tenants with their last known state, where changes are not reported. */
   verify(): void {
     for (const tenant of this.tenants) if (!this.#options.hasLostFiles(tenant)) void tenant.verify();
   }
 
-  /** Looks again which files apply where. */
+  /** Determines again which files apply to which database. */
   refresh(): void {
     if (this.#isClosed) return;
     // many databases look into the same folder
@@ -135,7 +135,7 @@ export class Catalog {
     this.handOver();
   }
 
-  /** Loaded tenants apply from now on, and tenants that apply nowhere go. */
+  /** Loaded tenants apply from now on, and tenants that apply nowhere are dropped. */
   handOver(): void {
     if (this.#isClosed) return;
     for (const [name, tenant] of this.#wanted) {
@@ -151,13 +151,13 @@ export class Catalog {
     for (const tenant of this.tenants) if (!used.has(tenant)) this.#drop(tenant);
   }
 
-  /** Every tenant answers the calls that it has, and takes no more. */
+  /** Every tenant answers its present calls, and takes no more. */
   close(): void {
     this.#isClosed = true;
     for (const tenant of this.#tenants.values()) tenant.dispose();
   }
 
-  /** Whether something else may apply to a name than to any: clients make names up, and these must cost nothing. */
+  /** Whether anything may apply to this name in particular: clients make names up, and these must cost nothing. */
   #mayHaveOwn(name: string): boolean {
     const { config, folders } = this.#options;
     return config().isEntry(name) || folders.mayHave(name) || this.#noted.has(name);
@@ -184,7 +184,7 @@ export class Catalog {
     return tenant;
   }
 
-  /** Nothing of its own applies to the name any more. */
+  /** Nothing applies to this name in particular any more. */
   #forgetName(name: string, tenant: Tenant | null): void {
     if (tenant !== this.tenantOf(ANY)) return;
     this.#wanted.delete(name);

@@ -1,4 +1,4 @@
-/** Changes of rule files, and of the folders that they may appear in: which tenants are built again because of them. */
+/** Changes of rule files, and of the folders in which they may appear: the tenants that are built again because of them. */
 import { printable } from '../build/places.ts';
 import type { Trail } from '../build/trail.ts';
 import { SourceWatcher, type Matters } from '../build/watch.ts';
@@ -12,7 +12,7 @@ export interface ChangesOptions {
   readonly log: FunctionLog;
 }
 
-/** Owner of everything that is watched for the folders and not for a tenant. No tenant has this id. */
+/** Owner of everything that is watched for the folders rather than for a tenant. No tenant has this id. */
 const FOLDERS = '';
 
 export class Changes {
@@ -32,12 +32,12 @@ export class Changes {
     });
   }
 
-  /** Watches what leads to a tenant's files. */
+  /** Watches the path to a tenant's files. */
   follow(tenantId: string, trail: Trail): void {
     this.#watcher.watch(tenantId, trail.keys());
   }
 
-  /** Watches the folders that rules may appear in, and what leads there. */
+  /** Watches the folders in which rules may appear, and the paths to them. */
   followFolders(trail: Trail, matters: ReadonlyMap<string, Matters>): void {
     this.#watcher.watch(FOLDERS, trail.keys(), matters);
   }
@@ -53,7 +53,7 @@ export class Changes {
 
   #changed(paths: ReadonlySet<string>): void {
     const { catalog, folders } = this.#options;
-    // a tenant that is new after the refresh is being built already
+    // a tenant that the refresh has created is already being built
     const known = catalog.tenants;
     const changed = [...paths];
     if (changed.some((path) => folders.isPlace(path))) {
@@ -63,7 +63,7 @@ export class Changes {
     void catalog.reload(known.filter((tenant) => changed.some((path) => tenant.isOnTrail(path))));
   }
 
-  /** Some folders can't be watched: compares all files with what they were. */
+  /** Some folders can't be watched: compares all files with their last known state. */
   #lookAtAll(): void {
     const { catalog, folders } = this.#options;
     catalog.refresh();

@@ -1,4 +1,4 @@
-/** What all tenants of a proxy share: the builder, the hosts, the disk and the numbers. */
+/** The parts that all tenants of a proxy share: the builder, the hosts, the disk and the id counters. */
 import type { Clock } from '../../platform/clock.ts';
 import type { IdCounter } from '../../telemetry/id-counter.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
@@ -7,10 +7,10 @@ import type { Housing } from './housing.ts';
 import type { FunctionLog } from './journal.ts';
 import type { Targets } from './targets.ts';
 
-/** Makes bundles of files (build/bundlers.ts). */
+/** Bundles files (build/bundlers.ts). */
 export interface Builder {
   /**
-   * @param isSuspect the tenant has harmed others lately: it waits for its turn among such tenants
+   * @param isSuspect the tenant has harmed others lately: it takes its turn among such tenants
    * @throws BundleError
    */
   bundle(tenant: string, isSuspect: boolean, files: SourceFiles): Promise<Bundle>;
@@ -18,7 +18,7 @@ export interface Builder {
   asyncPlaces(tenant: string, inputs: readonly string[], folder: string): Promise<readonly string[]>;
 }
 
-/** The file system, as far as tenants look at it by themselves. */
+/** The file system, as far as tenants read it themselves. */
 export interface RuleDisk {
   trailOf(paths: readonly string[]): Promise<Trail>;
   isThere(file: string): boolean;
@@ -38,8 +38,8 @@ export interface TenantContext {
   readonly targets: Pick<Targets, 'mayName' | 'nameable' | 'areOperators'>;
   readonly versionIds: IdCounter;
   readonly generations: IdCounter;
-  /** Changes along this trail are to be heard of. */
+  /** Changes along this trail must be reported. */
   onTrail(tenantId: string, trail: Trail): void;
-  /** A build of some tenant has ended, and another version may serve. */
+  /** A tenant's build has ended, and another version may serve. */
   onBuilt(): void;
 }

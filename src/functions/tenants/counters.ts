@@ -1,4 +1,4 @@
-/** How many calls a tenant has had, and how they ended. */
+/** The number of calls that a tenant has had, and how they ended. */
 import type { TenantSnapshot } from '../../telemetry/snapshot.ts';
 import type { FailureOutcome } from '../sandbox/call.ts';
 

@@ -1,4 +1,4 @@
-/** user_functions_dir and the folders of databases in it: which there are, and where rules may appear. */
+/** user_functions_dir and the folders of databases in it: the existing ones, and the places where rules may appear. */
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Clock } from '../../platform/clock.ts';
@@ -13,12 +13,12 @@ export interface FoldersOptions {
   readonly config: () => FunctionsConfig;
   readonly clock: Clock;
   /**
-   * Changes there are to be heard of from now on.
-   * @param trail what leads to the folders
-   * @param matters by folder, which files and folders matter in it
+   * Changes there must be reported from now on.
+   * @param trail the path to the folders
+   * @param matters by folder, the files and folders that matter in it
    */
   readonly onPlaces: (trail: Trail, matters: ReadonlyMap<string, Matters>) => void;
-  /** Folders that have just begun to be watched may have got their files before that. */
+  /** Newly watched folders may have received files before they were watched. */
   readonly onNewPlaces: () => void;
   /** Databases that have a folder, each time that the folders have been listed. */
   readonly onListed: (names: readonly string[]) => void;
@@ -30,7 +30,7 @@ export class Folders {
   #places: ReadonlySet<string> = new Set();
   /** names of the folders in user_functions_dir; null: not listed yet, or they can't be listed */
   #names: ReadonlySet<string> | null = null;
-  /** number of the last look */
+  /** number of the last listing */
   #look = 0;
   #isClosed = false;
 
@@ -38,7 +38,7 @@ export class Folders {
     this.#options = options;
   }
 
-  /** Which folders there are is known. */
+  /** The existing folders are known. */
   get areListed(): boolean {
     return this.#names !== null;
   }
@@ -49,20 +49,20 @@ export class Folders {
     return this.#names === null || this.#names.has(name);
   }
 
-  /** Whether other files may apply somewhere when this path changes. */
+  /** Whether a change of this path may mean that other files apply somewhere. */
   isPlace(path: string): boolean {
     const name = basename(path);
     return isCandidate(name) || this.#places.has(path) || this.#options.config().isDatabase(name);
   }
 
-  /** Whether a file is where rules are looked for, so that no option names it. */
+  /** Whether a file is where rules are looked for, without an option that names it. */
   isSearched(file: string): boolean {
     const root = this.#root;
     const folder = dirname(file);
     return isCandidate(basename(file)) && root !== null && (folder === root || dirname(folder) === root);
   }
 
-  /** user_functions_dir is another one: nothing is known of it yet. */
+  /** user_functions_dir has changed: nothing is known of the new one yet. */
   forget(): void {
     this.#names = null;
   }
@@ -73,7 +73,7 @@ export class Folders {
     if (own !== null && !this.#isClosed) this.#options.onListed(this.#databasesOf(own));
   }
 
-  /** Lists the folders and has changes there heard of. A look that another one overtakes ends without effect. */
+  /** Lists the folders and has changes there reported. A listing that a later one overtakes has no effect. */
   async look(isAgain = false): Promise<void> {
     if (this.#isClosed) return;
     const look = ++this.#look;
@@ -111,7 +111,7 @@ export class Folders {
     return names.filter((name) => this.#options.config().isDatabase(name));
   }
 
-  /** @returns whether something is watched that was not watched before */
+  /** @returns whether anything is watched that was not watched before */
   #follow(trail: Trail, matters: ReadonlyMap<string, Matters>): boolean {
     const before = this.#places;
     this.#places = new Set(trail.keys());
@@ -138,7 +138,7 @@ export class Folders {
 
 interface Listing {
   readonly names: readonly string[];
-  /** these are all; otherwise the folder may not be listed, although files in it may be read */
+  /** this list is complete; otherwise the folder may not be listable, although files in it may be readable */
   readonly isWhole: boolean;
 }
 

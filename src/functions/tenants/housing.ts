@@ -1,4 +1,4 @@
-/** Which host runs whose calls, and what follows when a tenant costs others something. */
+/** Which host runs whose calls, and the consequences for a tenant that is costly to others. */
 import { printable } from '../build/places.ts';
 import { LOADING } from '../limits.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
@@ -9,10 +9,10 @@ import type { FunctionLog } from './journal.ts';
 import type { FunctionSettings } from './settings.ts';
 import { Trials, type Trial } from './trials.ts';
 
-/** A tenant, as far as it is housed. */
+/** A tenant, as seen from its host. */
 export interface Housed {
   readonly id: string;
-  /** the folder that it is blamed by */
+  /** the folder to which blame is recorded */
   readonly name: string;
   /** Its version is loaded there, and its calls go there from then on. */
   moveTo(host: SandboxHost): Promise<void>;
@@ -21,7 +21,7 @@ export interface Housed {
 export interface HousingOptions {
   readonly settings: FunctionSettings;
   readonly log: FunctionLog;
-  /** the tenant that a version serves; undefined: it serves no more */
+  /** the tenant that a version serves; undefined: the version no longer serves */
   readonly servedBy: (versionId: number) => Housed | undefined;
   /** The tenant has not gone. */
   readonly isThere: (tenant: Housed) => boolean;
@@ -32,7 +32,7 @@ export class Housing {
   readonly #log: FunctionLog;
   readonly #blame = new Blame();
   readonly #trials: Trials;
-  /** By version, the name of its tenant: it may end a process after another version has taken its place. */
+  /** By version, the name of its tenant: a version may end a process after another has taken its place. */
   readonly #names = new Map<number, string>();
   #settings: FunctionSettings;
   #hosts: Hosts;
@@ -50,18 +50,18 @@ export class Housing {
     return this.#hosts.of(tenantId);
   }
 
-  /** The host of a tenant that is new. One that has harmed others lately starts in a process of its own. */
+  /** The host of a new tenant. One that has harmed others lately starts in a process of its own. */
   ofNew(tenantId: string, name: string): SandboxHost {
     const own = this.isSuspect(name) ? this.separate(tenantId) : null;
     return own ?? this.of(tenantId);
   }
 
-  /** A host that the tenant shares with no well-behaved one. Null: it has one already, or there is none. */
+  /** A host that the tenant shares with no well-behaved one. Null: it already has one, or there is none. */
   separate(tenantId: string): SandboxHost | null {
     return this.#hosts.separate(tenantId);
   }
 
-  /** Where calls run that have cost others too much; null: inline, where there is no other place. */
+  /** The host for calls that are too costly to others; null: inline, where there is no other place. */
   apart(): SandboxHost | null {
     return this.#hosts.apart();
   }
@@ -76,17 +76,17 @@ export class Housing {
     return this.#blame.isSuspect(name);
   }
 
-  /** How long the tenant's next version has to wait, in ms. */
+  /** The wait that is imposed on the tenant's next version, in ms. */
   waitMs(name: string): number {
     return this.#blame.waitMs(name);
   }
 
-  /** The tenant has cost others something. */
+  /** The tenant was costly to others. */
   addBlame(name: string): void {
     this.#blame.add(name);
   }
 
-  /** A tenant that serves has harmed others: from now on it harms only those that have harmed others too. */
+  /** A serving tenant has harmed others: from now on it can only harm those that have done so, too. */
   punish(tenant: Housed): void {
     this.#blame.add(tenant.name);
     if (this.#options.isThere(tenant)) this.#separateNow(tenant);
@@ -102,8 +102,8 @@ export class Housing {
   }
 
   /**
-   * Tries a version where it costs no client anything. Null: it was not tried, and need not be, because all runs inline.
-   * @param isWanted asked when its turn has come
+   * Tries a version where it costs no client anything. Null: it was not tried, and need not be, because all run inline.
+   * @param isWanted asked when the trial's turn has come
    */
   trial(name: string, version: VersionCode, isWanted: () => boolean): Promise<Trial | null> | null {
     if (this.#settings.user_function_isolation === 'inline') return null;
@@ -112,7 +112,7 @@ export class Housing {
 
   /**
    * Takes over other settings.
-   * @returns ends the hosts of before, to be called when nothing runs there any more; null: they go on
+   * @returns ends the former hosts, to be called when nothing is running there any more; null: they stay
    */
   configure(settings: FunctionSettings): (() => Promise<void>) | null {
     const last = this.#settings;
@@ -123,7 +123,7 @@ export class Housing {
     if (!isChanged) return null;
     const old = this.#hosts;
     this.#hosts = this.#newHosts();
-    // tenants that have cost others something still do
+    // tenants that were costly to others keep that record
     for (const tenantId of old.separated) this.#hosts.separate(tenantId);
     return () => old.retire();
   }
@@ -168,7 +168,7 @@ export class Housing {
     if (tenant !== undefined) this.#separateNow(tenant);
   }
 
-  /** A version that stays below its limits and delays its neighbours all the same. That is no fault. */
+  /** A version stays below its limits and still delays its neighbours. That is not a fault. */
   #takesTooMuch(versionId: number, excess: Excess): void {
     const tenant = this.#options.servedBy(versionId);
     if (tenant === undefined || !this.#separateNow(tenant)) return;
@@ -178,7 +178,7 @@ export class Housing {
     );
   }
 
-  /** @returns whether there was something to separate it from */
+  /** @returns whether there was another tenant to separate it from */
   #separateNow(tenant: Housed): boolean {
     const host = this.separate(tenant.id);
     if (host !== null) void tenant.moveTo(host);

@@ -1,12 +1,12 @@
-/** The files that a tenant's bundle is made of, and whether something has changed there since they were read. */
+/** The files from which a tenant's bundle is made, and whether any has changed since it was read. */
 import { hasChangedSince, type Trail } from '../build/trail.ts';
 import { LOADING } from '../limits.ts';
 
 export interface InputsOptions {
-  /** the files that the functions are in, absolute */
+  /** the files that hold the functions, absolute */
   readonly entries: readonly string[];
   readonly trailOf: (paths: readonly string[]) => Promise<Trail>;
-  /** Changes along this trail are to be heard of from now on. */
+  /** Changes along this trail must be reported from now on. */
   readonly onTrail: (trail: Trail) => void;
 }
 
@@ -15,7 +15,7 @@ export class Inputs {
   #paths: readonly string[];
   #trail: Trail | null = null;
   #isClosed = false;
-  /** world-writable paths that have been named */
+  /** world-writable paths that were already named */
   readonly #named = new Set<string>();
 
   constructor(options: InputsOptions) {
@@ -27,12 +27,12 @@ export class Inputs {
     return this.#paths;
   }
 
-  /** Whether a change of this path may change the bundle, as far as that is known. */
+  /** Whether a change of this path may change the bundle, as far as is known. */
   isOnTrail(path: string): boolean {
     return this.#trail?.has(path) ?? false;
   }
 
-  /** Whether the files are other than they were when they were looked at last. */
+  /** Whether the files differ from their state at the last look. */
   async haveChanged(): Promise<boolean> {
     return hasChangedSince(this.#trail, await this.#options.trailOf(this.#paths), 0);
   }
@@ -41,7 +41,7 @@ export class Inputs {
    * Follows the files that a build has read.
    * @param paths absolute
    * @param startedAtMs when the build began, in ms since 1970
-   * @returns whether one of them has changed since: before it was followed, nothing would have been heard of that
+   * @returns whether one of them has changed since then: changes before it was followed would not have been reported
    */
   async follow(paths: readonly string[], startedAtMs: number): Promise<boolean> {
     const { trailOf, onTrail } = this.#options;
@@ -54,7 +54,7 @@ export class Inputs {
     return !this.#isClosed && hasChangedSince(before, this.#trail, startedAtMs - LOADING.clockMs);
   }
 
-  /** Paths that anybody may write to, each of them once. */
+  /** World-writable paths, each named once. */
   takeWritable(): string[] {
     const paths = [...(this.#trail ?? [])]
       .filter(([path, point]) => point.isWorldWritable && !this.#named.has(path))

@@ -1,4 +1,4 @@
-/** Loads a tenant's bundles into the host where its calls run. The last one that has been loaded serves. */
+/** Loads a tenant's bundles into the host where its calls run. The last loaded one serves. */
 import type { Bundle } from '../build/bundle-job.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import type { TenantSettings } from './settings.ts';
@@ -12,13 +12,13 @@ export interface InstallerOptions {
   readonly host: SandboxHost;
   /** the number of the next version, unique in the proxy */
   readonly nextVersionId: () => number;
-  /** A version of this number is about to be given to the host where it will serve. */
+  /** A version of this number will now be given to the host where it will serve. */
   readonly onGiven: (versionId: number) => void;
-  /** The tenant has calls: what serves next is to be ready at once. */
+  /** The tenant has calls: its next version must be ready at once. */
   readonly isInUse: () => boolean;
-  /** A version that serves could not be loaded elsewhere, because loading it costs too much. */
+  /** A serving version could not be loaded elsewhere, because loading it costs too much. */
   readonly onCostlyMove: () => void;
-  /** Another version serves. `isNew`: its code is another one. */
+  /** Another version serves. `isNew`: its code differs. */
   readonly onInstalled: (version: Version, isNew: boolean) => void;
 }
 
@@ -37,7 +37,7 @@ export class Installer {
     this.#host = options.host;
   }
 
-  /** The version that serves; null: there is none. */
+  /** The version that serves; null: none. */
   get version(): Version | null {
     return this.#version;
   }
@@ -46,7 +46,7 @@ export class Installer {
     return this.#settings;
   }
 
-  /** Takes effect with the next version. @returns whether the settings are others than before */
+  /** Takes effect with the next version. @returns whether the settings have changed */
   configure(settings: TenantSettings): boolean {
     if (JSON.stringify(settings) === JSON.stringify(this.#settings)) return false;
     this.#settings = settings;
@@ -58,7 +58,7 @@ export class Installer {
     this.#host = host;
   }
 
-  /** A bundle as hosts are given it, under a number of its own. */
+  /** A bundle in the form that hosts take, under a number of its own. */
   codeOf(bundle: Bundle): VersionCode {
     const { timeoutMs, memoryLimitMb, maxResult, databases } = this.#settings;
     const id = this.#options.nextVersionId();
@@ -67,7 +67,7 @@ export class Installer {
 
   /**
    * Loads new code, which serves from then on.
-   * @param trial that it has passed elsewhere; null: it was not tried
+   * @param trial the trial that it passed elsewhere; null: it was not tried
    * @returns null: the tenant has gone
    */
   install(bundle: Bundle, trial: SoundTrial | null): Promise<TrialResult | null> {
@@ -75,8 +75,8 @@ export class Installer {
   }
 
   /**
-   * Loads the version that serves once more, if it was loaded with other settings or elsewhere.
-   * @returns the bundle that was loaded, and what came of it; null: there was nothing to load
+   * Loads the serving version once more, if it was loaded with other settings or elsewhere.
+   * @returns the loaded bundle, and the result; null: there was nothing to load
    */
   async renew(): Promise<{ readonly bundle: Bundle; readonly result: TrialResult } | null> {
     await this.#loading;
@@ -135,7 +135,7 @@ export class Installer {
     const loaded = await tryVersion(host, code);
     if (loaded.kind === 'sound' || loaded.cause !== 'offence' || isNew) return loaded;
     if (trial === null || host.adopt === undefined) return loaded;
-    // it serves already, and must leave the process that it shares with others
+    // it already serves, and must leave the process that it shares with others
     this.#options.onCostlyMove();
     host.adopt(code);
     return trial;

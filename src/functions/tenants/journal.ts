@@ -22,11 +22,11 @@ export class Journal {
   #lastError = '';
   #lastErrorAtMs: number | null = null;
   #isRefused = false;
-  /** failures are not logged until then, in ms of performance.now() */
+  /** failures are not logged until this time of performance.now() */
   #quietUntil = 0;
   /** failures that were not logged */
   #suppressed = 0;
-  /** the same for moves that were refused */
+  /** the same for refused moves */
   #movesUntil = 0;
   #moves = 0;
 
@@ -37,12 +37,12 @@ export class Journal {
     this.#log = log;
   }
 
-  /** The last failure, or the last complaint about the files; '' when the files have been loaded since. */
+  /** The last failure, or the last complaint about the files; '' if the files have been loaded since. */
   get lastError(): string {
     return this.#lastError;
   }
 
-  /** When that was, in ms since 1970; null: there is none. */
+  /** When that was, in ms since 1970; null: never. */
   get lastErrorAtMs(): number | null {
     return this.#lastErrorAtMs;
   }
@@ -57,8 +57,8 @@ export class Journal {
   /**
    * A call failed.
    * @param query '': the call had none
-   * @param place null: not known
-   * @param opened the tenant has been suspended because of it
+   * @param place null: unknown
+   * @param opened the failure suspended the tenant
    */
   failed(query: string, { outcome, message }: CallFailure, place: Place | null, opened: boolean): void {
     const error = printable(`${placed(place)}${message}`);
@@ -86,7 +86,7 @@ export class Journal {
     );
   }
 
-  /** A move was refused. @returns whether to log that: a transaction may ask for one with each of its queries */
+  /** A move was refused. @returns whether to log it: a transaction may ask for a move with each of its queries */
   moveRefused(): boolean {
     const now = performance.now();
     if (now >= this.#movesUntil) {
@@ -106,7 +106,7 @@ export class Journal {
 
   // --- versions ------------------------------------------------------------------------------------------------------------
 
-  /** @param version hash of the code that serves now */
+  /** @param version hash of the code that now serves */
   loaded(version: string): void {
     this.forgive();
     this.#log.info(
@@ -115,7 +115,7 @@ export class Journal {
     );
   }
 
-  /** The files hold the version that serves again. Logged only when the last line about them was a complaint. */
+  /** The files hold the serving version again. Logged only if the last line about them was a complaint. */
   restored(version: string): void {
     if (this.#isRefused) this.loaded(version);
   }
@@ -128,7 +128,7 @@ export class Journal {
 
   /**
    * The files can't be loaded.
-   * @param serving hash of the code that stays active; '': there is none
+   * @param serving hash of the code that stays active; '': none
    * @param complaint on one line, with its places
    */
   refused(serving: string, complaint: string, { place, frame }: Details): void {
@@ -142,8 +142,8 @@ export class Journal {
 
   /**
    * The files can't be loaded now, and will be tried again.
-   * @param serving hash of the code that stays active; '': there is none
-   * @param complaint why, and when it is tried again
+   * @param serving hash of the code that stays active; '': none
+   * @param complaint the reason, and the time of the next attempt
    */
   postponed(serving: string, complaint: string): void {
     this.#remember(printable(complaint));
@@ -163,7 +163,7 @@ export class Journal {
 
   /**
    * A version can reject queries, and does not see all of them.
-   * @param options that say `pass`
+   * @param options those that say `pass`
    * @param maxQueryBytes user_function_max_query
    */
   passes(options: readonly string[], maxQueryBytes: number): void {
@@ -173,7 +173,7 @@ export class Journal {
     );
   }
 
-  /** The routing function is the operator's, and the rewriting function that it runs with is a database's own. */
+  /** The routing function is the operator's, and runs together with a rewriting function of a database's own. */
   mixed(routing: string, rewrite: string): void {
     this.#log.warn(
       { event: 'rules_mixed', tenant: dirname(rewrite) },
@@ -183,7 +183,7 @@ export class Journal {
 
   // --- files ---------------------------------------------------------------------------------------------------------------
 
-  /** @param paths some of those that anybody may write to; @param count how many there are */
+  /** @param paths some of the world-writable paths; @param count the number of all */
   writable(paths: readonly string[], count: number): void {
     const more = count > paths.length ? ` and ${count - paths.length} more` : '';
     this.#log.warn(
@@ -194,8 +194,8 @@ export class Journal {
 
   /**
    * A file of the tenant has gone.
-   * @param serving hash of the code that stays active; '': there is none
-   * @param graceMs how long it does at least
+   * @param serving hash of the code that stays active; '': none
+   * @param graceMs how long it stays active at least
    */
   gone(file: string, serving: string, graceMs: number): void {
     const rest = serving === '' ? 'nothing is loaded' : `version ${serving} stays active`;
@@ -204,14 +204,14 @@ export class Journal {
     );
   }
 
-  /** A file that has gone did not come back in time. @returns why calls fail */
+  /** A vanished file did not return in time. @returns why calls fail */
   overdue(file: string): string {
     const message = `${file} is gone: each query is a failure until it is back, or RELOAD confirms its removal`;
     this.#missing(message);
     return message;
   }
 
-  /** A file that had gone is back. */
+  /** A vanished file is back. */
   back(file: string): void {
     this.#remember('');
     this.#log.info(

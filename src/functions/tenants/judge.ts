@@ -1,4 +1,4 @@
-/** Makes decisions of a tenant's answers: applies the failure policies, counts, and has failures logged. */
+/** Turns a tenant's answers into decisions: applies the failure policies, counts, and has failures logged. */
 import { basename } from 'node:path';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import {
@@ -20,7 +20,7 @@ import type { TenantSettings } from './settings.ts';
 import type { Targets } from './targets.ts';
 import type { Version } from './version.ts';
 
-/** By function the file that it comes from; '': there is no such function. */
+/** By function, the file that it comes from; '': no such function. */
 export interface Origins {
   readonly routing: string;
   readonly rewrite: string;
@@ -43,7 +43,7 @@ export interface JudgeOptions {
   readonly counters: Counters;
   readonly targets: Pick<Targets, 'mayName'>;
   readonly settings: () => TenantSettings;
-  /** the version that serves; null: there is none */
+  /** the version that serves; null: none */
   readonly version: () => Version | null;
 }
 
@@ -51,7 +51,7 @@ export class Judge {
   readonly #options: JudgeOptions;
   readonly #journal: Journal;
   readonly #counters: Counters;
-  /** version and options that `warnOfPassing` was about */
+  /** version and options of the last `warnOfPassing` */
   #warnedAbout = '';
 
   constructor(options: JudgeOptions) {
@@ -60,15 +60,15 @@ export class Judge {
     this.#counters = options.counters;
   }
 
-  /** Which functions there are. */
+  /** The existing functions. */
   get manifest(): Manifest {
     return this.#options.version()?.manifest ?? UNKNOWN;
   }
 
   /**
    * Applies the policies to an answer.
-   * @param opened the tenant has been suspended because of it
-   * @param manifest of the version that gave it, which may not serve any more; null: none did
+   * @param opened it suspended the tenant
+   * @param manifest of the version that gave it, which may no longer serve; null: no version did
    */
   decide(call: HostCall, answer: HostAnswer, opened: boolean, manifest: Manifest | null): Decision {
     this.#counters.noteCall();
@@ -113,7 +113,7 @@ export class Judge {
     this.#journal.passes(options, maxQueryBytes);
   }
 
-  /** Most likely a misspelt name: every query that is routed like the trial call would be a failure. */
+  /** Probably a misspelt name: every query that is routed like the trial call would be a failure. */
   warnOfMisdirected({ trialRoute, code }: Version): void {
     const [database = ''] = code.databases;
     const call = { username: '', query: '', inTransaction: false, context: { database } };
@@ -141,7 +141,7 @@ export class Judge {
     this.#journal.failed(call.query, { ...failure, message: subject + failure.message }, place, opened);
   }
 
-  /** The function that `took longer than …`, where that has no place in its source. */
+  /** The function that `took longer than …`, if its place in the source is unknown. */
   #subject({ message }: CallFailure, { rewrite, route }: HostAnswer): string {
     if (!/^(?:did|needed|returned|threw|took)\b/.test(message)) return '';
     const name = failedFunction(this.#options.version()?.manifest ?? null, rewrite, route);

@@ -1,18 +1,18 @@
-/** Which rule files are there, with a memory of those that have gone. */
+/** The existing rule files, with a memory of vanished ones. */
 import { join } from 'node:path';
 import { presenceOf } from '../build/sources.ts';
 
 export interface KnownFilesEvents {
-  /** A file that applied has gone. It stays active. */
+  /** A file that applied has vanished. It stays active. */
   onGone(file: string): void;
   /** It is back. */
   onBack(file: string): void;
-  /** It has been gone for the whole grace period. @returns whether it applies no more */
+  /** It has been gone for the whole grace period. @returns whether it no longer applies */
   onOverdue(file: string): boolean;
 }
 
 /**
- * A file that vanishes stays active until its grace period is over or an operator has confirmed its removal: deployment tools
+ * A vanished file stays active until its grace period is over or an operator has confirmed its removal: deployment tools
  * remove files and write them again, and file systems are unmounted.
  */
 export class KnownFiles {
@@ -20,18 +20,18 @@ export class KnownFiles {
   readonly #graceMs: () => number;
   /** the file that applies, by its path without the extension */
   readonly #applying = new Map<string, string>();
-  /** files that were there at the last look, including those that did not apply */
+  /** the files of the last look, including those that did not apply */
   readonly #seen = new Set<string>();
-  /** files that apply and have gone; null: the grace period is over */
+  /** vanished files that still apply; null: the grace period is over */
   readonly #gone = new Map<string, NodeJS.Timeout | null>();
 
-  /** @param graceMs how long a file that has gone stays active at least */
+  /** @param graceMs how long a vanished file stays active at least */
   constructor(graceMs: () => number, events: KnownFilesEvents) {
     this.#graceMs = graceMs;
     this.#events = events;
   }
 
-  /** The file that applies: the first extension that is there, or the file that was there before. */
+  /** The file that applies: the first existing extension, or the file that was there before. */
   find(folder: string, name: string, extensions: readonly string[]): string | null {
     const slot = join(folder, name);
     const last = this.#applying.get(slot);
@@ -48,9 +48,9 @@ export class KnownFiles {
       else this.#seen.delete(file);
     }
     for (const file of there) this.#seen.add(file);
-    // not remembered: it may not be there
+    // not remembered: it may not exist
     if (hidden.length > 0) return last ?? there[0] ?? hidden[0]!;
-    // only a file that has come since takes its place: one that was there all the time did not apply
+    // only a file that is new takes its place: one that was there all the time did not apply
     const isGone = last !== undefined && !there.includes(last);
     const file = isGone ? (fresh ?? last) : there[0];
     if (last !== undefined && file !== last) this.#forget(last);
@@ -68,14 +68,14 @@ export class KnownFiles {
     return file !== null && this.#gone.has(file);
   }
 
-  /** All files that have gone were removed. @returns these */
+  /** All vanished files were removed on purpose. @returns these files */
   confirmRemovals(): string[] {
     const files = [...this.#gone.keys()];
     for (const file of files) this.remove(file);
     return files;
   }
 
-  /** The file applies no more. */
+  /** The file no longer applies. */
   remove(file: string): void {
     this.#forget(file);
     for (const [slot, each] of this.#applying) if (each === file) this.#applying.delete(slot);

@@ -1,6 +1,6 @@
 /**
- * Brings a tenant's files to a version that serves: bundles them, tries the bundle and installs it. When files can't be
- * loaded, the version that serves goes on; the reason is logged once, and loading is tried again where that may help.
+ * Turns a tenant's files into a version that serves: bundles them, tries the bundle and installs it. If files can't be loaded,
+ * the serving version stays; the reason is logged once, and loading is tried again where that may help.
  */
 import { dirname } from 'node:path';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
@@ -19,7 +19,7 @@ import type { Version } from './version.ts';
 
 export interface LoaderOptions {
   readonly tenantId: string;
-  /** the folder that the tenant is blamed by */
+  /** the folder to which blame is recorded */
   readonly name: string;
   readonly files: SourceFiles;
   readonly installer: Installer;
@@ -42,9 +42,9 @@ export class Loader {
   #builds = 0;
   /** an operator has asked for the next build */
   #isAsked = false;
-  /** what the files held when they were looked at last is what serves */
+  /** the serving version is that of the files as of the last look */
   #isSound = false;
-  /** what they held then can't be loaded */
+  /** the files as of the last look can't be loaded */
   #isRefused = false;
   /** the last trial was dropped because another build was due: the next one is not, so that constant saving ends */
   #wasDropped = false;
@@ -64,7 +64,7 @@ export class Loader {
     });
   }
 
-  /** How many builds have been begun. */
+  /** The number of builds begun. */
   get builds(): number {
     return this.#builds;
   }
@@ -78,12 +78,12 @@ export class Loader {
     return this.#isRefused && this.#version === null;
   }
 
-  /** A version serves that is older than the files: what they hold now can't be loaded. */
+  /** The serving version is older than the files, which can't be loaded as they are now. */
   get isOutdated(): boolean {
     return this.#version !== null && !this.#isSound && this.#options.journal.isRefused;
   }
 
-  /** Whether a change of this path may change the bundle, as far as that is known. */
+  /** Whether a change of this path may change the bundle, as far as is known. */
   isOnTrail(path: string): boolean {
     return this.#inputs.isOnTrail(path);
   }
@@ -94,8 +94,8 @@ export class Loader {
   }
 
   /**
-   * Builds what the files hold now, and installs it when it is new.
-   * @param isAsked an operator wants it: at once, whatever the tenant has done, and with all complaints
+   * Builds the present files, and installs the result if it is new.
+   * @param isAsked an operator asked for it: build at once, whatever the tenant has done, and with all complaints
    * @returns when a build that begins after this call has ended
    */
   reload(isAsked = false): Promise<void> {
@@ -107,27 +107,27 @@ export class Loader {
     return this.#queue.add();
   }
 
-  /** Compares the files with what they were, where no change of them would be heard of. */
+  /** Compares the files with their last known state, where changes are not reported. */
   async verify(): Promise<void> {
     if (this.#queue.isBusy || this.#isDisposed) return;
     const haveChanged = await this.#inputs.haveChanged();
     if (haveChanged && !this.#queue.isBusy) await this.reload();
   }
 
-  /** Loads the version that serves once more, if it should run elsewhere or with other settings. */
+  /** Loads the serving version once more, if it should run elsewhere or with other settings. */
   async renew(): Promise<void> {
     const renewed = await this.#options.installer.renew();
     if (renewed !== null) await this.#noteRefusal(renewed.bundle, renewed.result);
   }
 
-  /** A version serves. `isNew`: its code is another one. */
+  /** A version serves. `isNew`: its code differs. */
   noteInstalled({ hash }: Version, isNew: boolean): void {
     const { journal, onSettled } = this.#options;
     this.#complaint = '';
     if (isNew) {
       this.#isSound = true;
       journal.loaded(hash);
-    } else if (this.#isSound) journal.forgive(); // otherwise the files hold something else, which was refused
+    } else if (this.#isSound) journal.forgive(); // otherwise the files have other contents, which were refused
     onSettled();
   }
 
@@ -142,7 +142,7 @@ export class Loader {
     return this.#options.installer.version;
   }
 
-  /** Hash of the version that serves; '': there is none. */
+  /** Hash of the version that serves; '': none. */
   get #servingHash(): string {
     return this.#version?.hash ?? '';
   }
@@ -155,14 +155,14 @@ export class Loader {
     this.#isAsked = false;
     const waitMs = isAsked ? 0 : context.housing.waitMs(name);
     if (waitMs > 0) return this.#postpone(waitMs);
-    // RELOAD: hundreds of tenants are not built again for nothing
+    // RELOAD: hundreds of tenants are not built again without need
     if (isAsked && this.#isSound && !(await this.#inputs.haveChanged())) return await this.renew();
     this.#isSound = false;
     const startedAtMs = context.clock.now();
     try {
       const bundle = await context.builder.bundle(name, context.housing.isSuspect(name), files);
       if (this.#isDisposed) return;
-      // the entries by the path that they are known by too, which may lead over symbolic links
+      // the entries by their configured paths too, which may lead over symbolic links
       await this.#follow([...entriesOf(files), ...bundle.inputs], startedAtMs);
       if (this.#isDisposed) return;
       this.#retries = 0;
@@ -176,7 +176,7 @@ export class Loader {
     }
   }
 
-  /** Has changes of these files heard of, and builds again when one came before that. */
+  /** Has changes of these files reported, and builds again if one happened before that. */
   async #follow(paths: readonly string[], startedAtMs: number): Promise<void> {
     const haveChanged = await this.#inputs.follow(paths, startedAtMs);
     if (this.#isDisposed) return;
@@ -211,7 +211,7 @@ export class Loader {
     if (installed !== null) await this.#noteRefusal(bundle, installed);
   }
 
-  /** Does nothing about a trial that went well. */
+  /** Does nothing about a trial that succeeded. */
   async #noteRefusal(bundle: Bundle, trial: TrialResult): Promise<void> {
     if (trial.kind === 'sound' || this.#isDisposed) return;
     const { failure, cause } = trial;
@@ -222,7 +222,7 @@ export class Loader {
     if (!this.#isDisposed) this.#refuse(cause, printable(places + failure.message), { place, frame: '' });
   }
 
-  /** The isolate knows no places of async functions. */
+  /** The isolate does not know the places of async functions. */
   async #asyncPlaces({ inputs }: Bundle): Promise<string> {
     const { context, name, files } = this.#options;
     const places = await context.builder.asyncPlaces(name, inputs, dirname(entryOf(files)));
@@ -235,7 +235,7 @@ export class Loader {
     if (cause === 'offence') context.housing.addBlame(name);
     this.#isRefused = true;
     onSettled();
-    // A file that was removed meanwhile is no mistake: the next look at its folder finds what takes its place.
+    // A file that was removed meanwhile is not a mistake: the next look at its folder finds its replacement.
     const { disk } = context;
     const wasRemoved = entriesOf(files).some((file) => !disk.isThere(file) && disk.isSearched(file));
     if (this.#version !== null && wasRemoved) return;
@@ -244,7 +244,7 @@ export class Loader {
     journal.refused(this.#servingHash, message, details);
   }
 
-  /** The machine is short of something, which says nothing about the files. Calls go on waiting. */
+  /** The machine lacks a resource, which says nothing about the files. Calls continue to wait. */
   #retry(message: string): void {
     this.#isRefused = false;
     const waitMs = Math.min(LOADING.firstRetryMs * 2 ** this.#retries++, LOADING.longestRetryMs);

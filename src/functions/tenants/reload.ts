@@ -13,7 +13,7 @@ export interface ReloadParts {
 
 /**
  * @param besides other work to wait for
- * @returns when everything is built, or after the longest wait: builds that are late continue, and are named in the log
+ * @returns when everything is built, or after the longest wait: late builds continue, and are named in the log
  */
 export async function reloadAll(parts: ReloadParts, besides: Promise<unknown>): Promise<void> {
   const { catalog, housing } = parts;
@@ -28,7 +28,7 @@ export async function reloadAll(parts: ReloadParts, besides: Promise<unknown>): 
   ]);
 }
 
-/** @param onLate called when the work takes longer; which continues */
+/** @param onLate called if the work, which continues, takes longer */
 async function inTime(work: Promise<unknown>, limitMs: number, onLate: () => void): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {

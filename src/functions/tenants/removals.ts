@@ -1,6 +1,6 @@
 /**
- * Tenants whose files have gone: their functions stay active until the grace period is over or an operator has confirmed the
- * removal. After that, a tenant that guards queries fails them, and another one is taken for removed.
+ * Tenants whose files have vanished: their functions stay active until the grace period is over or an operator has confirmed
+ * the removal. After that, a tenant that guards queries fails them, and any other counts as removed.
  */
 import type { FindFile } from '../build/sources.ts';
 import type { Origins } from './judge.ts';
@@ -12,7 +12,7 @@ export interface RemovalsOptions {
   readonly settings: () => FunctionSettings;
   /** tenants that have a function in this file */
   readonly using: (file: string) => readonly Tenant[];
-  /** A file applies no more: other files may take its place. */
+  /** A file no longer applies: other files may take its place. */
   readonly onRemoved: () => void;
 }
 
@@ -29,15 +29,15 @@ export class Removals {
     });
   }
 
-  /** Finds the file that applies in a folder, be it one that has gone a moment ago. */
+  /** Finds the file that applies in a folder, even if it vanished a moment ago. */
   readonly find: FindFile = (folder, name, extensions) => this.#known.find(folder, name, extensions);
 
-  /** A file of the tenant is gone. */
+  /** A file of the tenant has vanished. */
   concerns({ files }: Tenant): boolean {
     return this.#known.isGone(files.routing) || this.#known.isGone(files.rewrite);
   }
 
-  /** The operator confirms that all files that are gone were removed. @returns these files */
+  /** The operator confirms that all vanished files were removed on purpose. @returns these files */
   confirm(): string[] {
     return this.#known.confirmRemovals();
   }
@@ -55,7 +55,7 @@ export class Removals {
     for (const tenant of this.#options.using(file)) tenant.noteBack(file, !this.concerns(tenant));
   }
 
-  /** @returns whether the file applies no more */
+  /** @returns whether the file no longer applies */
   #overdue(file: string): boolean {
     const tenants = this.#options.using(file);
     const guards = tenants.filter(({ origins }) => this.#isGuard(origins, file));

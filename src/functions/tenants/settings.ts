@@ -1,4 +1,4 @@
-/** The part of the configuration that user functions follow, and what each tenant is given of it. */
+/** The configuration of user functions, and the part of it that each tenant gets. */
 import type { Unjudged } from '../../config/options.ts';
 import type { DatabaseFunctions, SourceSettings } from '../build/sources.ts';
 import type { FailurePolicy } from '../decide/policy.ts';
@@ -19,7 +19,7 @@ export interface FunctionSettings extends SourceSettings {
   readonly routing_rules_disconnect_on_failure: boolean;
   readonly rewrite_query_disconnect_on_failure: boolean;
   readonly user_functions_allow: readonly Unjudged[];
-  /** how long rules stay active after their file has gone, in ms */
+  /** how long rules stay active after their file has vanished, in ms */
   readonly user_function_removal_grace: number;
 }
 
@@ -49,7 +49,7 @@ export class FunctionsConfig {
     return [...this.databases.keys(), ...(this.fallback === null ? [] : [ANY])];
   }
 
-  /** The configuration for a database of this name; undefined: there is no such database. */
+  /** The configuration for a database of this name; undefined: no such database. */
   databaseOf(name: string): DatabaseFunctions | undefined {
     return this.databases.get(name) ?? this.fallback ?? undefined;
   }
@@ -75,11 +75,11 @@ export interface TenantSettings {
   readonly maxResult: number;
   readonly onRoutingFailure: FailurePolicy;
   readonly onRewriteFailure: FailurePolicy;
-  /** names that ctx.databases shows, unless a call brings its own */
+  /** names in ctx.databases, unless a call brings its own */
   readonly databases: readonly string[];
 }
 
-/** @param databases names that ctx.databases shows */
+/** @param databases names in ctx.databases */
 export function tenantSettings(settings: FunctionSettings, databases: readonly string[]): TenantSettings {
   return {
     timeoutMs: settings.user_function_timeout,

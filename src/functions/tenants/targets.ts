@@ -1,4 +1,4 @@
-/** The targets of user functions: databases that they may name besides the one that they are asked for. */
+/** The targets of user functions: databases that they may name besides the one for which they are asked. */
 import type { Unjudged } from '../../config/options.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import { areOperators } from '../build/sources.ts';
@@ -12,14 +12,14 @@ interface Rights {
   readonly shown: readonly string[];
 }
 
-/** Which databases functions may name, and what clients may do that no function judges. */
+/** The databases that functions may name, and the things that clients may do although no function judges them. */
 export class Targets {
   /** the entry of [databases] that a name leads to; null: there is no such database */
   readonly #entryOf: (name: string) => string | null;
   #config: FunctionsConfig;
-  /** by entry; filled as they are asked for */
+  /** by entry; filled on demand */
   readonly #rights = new Map<string, Rights>();
-  /** by the files of a tenant; filled as they are asked for */
+  /** by the files of a tenant; filled on demand */
   #operators = new WeakMap<SourceFiles, boolean>();
 
   constructor(config: FunctionsConfig, entryOf: (name: string) => string | null) {
@@ -33,7 +33,7 @@ export class Targets {
     this.#operators = new WeakMap();
   }
 
-  /** Whether clients of a database may do what its functions can't judge. */
+  /** Whether clients of a database may do things that its functions can't judge. */
   allows(entry: string, what: Unjudged): boolean {
     const own = this.#config.databaseOf(entry)?.user_functions_allow;
     return (own ?? this.#config.settings.user_functions_allow).includes(what);
@@ -48,7 +48,7 @@ export class Targets {
     return target.startsWith(`${entry}.`) || targets.has(name) || targets.has(target) || targets.has('*');
   }
 
-  /** ctx.databases of an entry's clients; undefined: all databases that are configured. */
+  /** ctx.databases of an entry's clients; undefined: all configured databases. */
   nameable(files: SourceFiles, entry: string): readonly string[] | undefined {
     return this.areOperators(files) ? undefined : this.#rightsOf(entry).shown;
   }
@@ -62,14 +62,17 @@ export class Targets {
 
   /**
    * The value of ctx.databases when a call brings no list of its own.
-   * @param entry one whose clients the functions judge; null: there is none
+   * @param entry one whose clients the functions judge; null: none
    */
   shown(files: SourceFiles, entry: string | null): readonly string[] {
     if (this.areOperators(files)) return [...this.#config.databases.keys()];
     return entry === null ? [] : this.#rightsOf(entry).shown;
   }
 
-  /** Whether a routing function of the operator's may name less than others, because of the rewriting that it runs with. */
+  /**
+   * Whether a routing function of the operator's may name fewer databases than others, because of the rewriting function
+   * beside it.
+   */
   isMixed(files: SourceFiles): boolean {
     const { routing, rewrite } = files;
     if (routing === null || rewrite === null || this.areOperators(files)) return false;
@@ -83,7 +86,7 @@ export class Targets {
       const variants = [...this.#config.databases.keys()].filter((name) => name.startsWith(`${entry}.`));
       const names = targets.has('*') ? this.#config.databases.keys() : [entry, ...variants, ...targets];
       rights = { targets, shown: [...new Set(names)] };
-      // names that clients make up must not fill the memory
+      // made-up names of clients must not fill the memory
       if (this.#rights.size > CATALOG.maxNames) this.#rights.clear();
       this.#rights.set(entry, rights);
     }

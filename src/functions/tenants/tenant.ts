@@ -1,6 +1,6 @@
 /**
- * A tenant: user functions that apply to one or more databases, with their settings, the version that serves, the calls under
- * way and the journal. Everything that is shared with other tenants is in its context.
+ * A tenant: user functions that apply to one or more databases, with their settings, the serving version, the calls under way
+ * and the journal. Everything that is shared with other tenants is in its context.
  */
 import type { TenantSnapshot, TenantState } from '../../telemetry/snapshot.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
@@ -23,7 +23,7 @@ import type { Version } from './version.ts';
 export type FunctionCall = HostCall;
 
 export interface TenantOptions {
-  /** unique among all tenants of the proxy: what it is known by */
+  /** its identity, unique among all tenants of the proxy */
   readonly id: string;
   readonly files: SourceFiles;
   readonly settings: TenantSettings;
@@ -35,7 +35,7 @@ export interface TenantOptions {
 
 export class Tenant {
   readonly id: string;
-  /** the folder that the functions belong to, absolute: what people know it by, and what it is blamed by */
+  /** the folder that the functions belong to, absolute: its name for people, and for blame */
   readonly name: string;
   readonly files: SourceFiles;
   readonly #journal: Journal;
@@ -46,7 +46,7 @@ export class Tenant {
   readonly #batcher: Batcher;
   readonly #judge: Judge;
   #generation: number;
-  /** why each call is a failure although a version is loaded; null: it is not */
+  /** why each call fails although a version is loaded; null: calls do not fail */
   #missing: string | null = null;
 
   constructor(options: TenantOptions) {
@@ -96,14 +96,14 @@ export class Tenant {
     });
   }
 
-  // --- what it is ----------------------------------------------------------------------------------------------------------
+  // --- identity -----------------------------------------------------------------------------------------------------------
 
-  /** The version that serves; null: there is none. */
+  /** The version that serves; null: none. */
   get version(): Version | null {
     return this.#installer.version;
   }
 
-  /** Whether these are its files. */
+  /** Whether these files are the tenant's. */
   isOf({ routing, rewrite }: SourceFiles): boolean {
     return this.files.routing === routing && this.files.rewrite === rewrite;
   }
@@ -115,14 +115,14 @@ export class Tenant {
     return this.#batcher.isNew ? 'loading' : 'no version';
   }
 
-  /** By function the file that it comes from; '': there is no such function. One file may hold both. */
+  /** By function, the file that it comes from; '': no such function. One file may hold both. */
   get origins(): Origins {
     return originsOf(this.files, this.#judge.manifest);
   }
 
   /**
-   * Changes whenever a query might be judged otherwise than before: statements that were prepared under another generation
-   * are judged again. Unique among all tenants, and never 0.
+   * Changes whenever a query might be judged otherwise than before: statements that were prepared under another generation are
+   * judged again. Unique among all tenants, and never 0.
    */
   get generation(): number {
     return this.#generation;
@@ -132,7 +132,7 @@ export class Tenant {
     return this.#settings.maxQueryBytes;
   }
 
-  /** How many builds of its files have been begun. */
+  /** The number of builds begun of its files. */
   get builds(): number {
     return this.#loader.builds;
   }
@@ -163,7 +163,7 @@ export class Tenant {
 
   /**
    * Asks the functions about a query.
-   * @param done is called once, never before `decide` has returned
+   * @param done called once, never before `decide` has returned
    */
   decide(call: FunctionCall, done: (decision: Decision) => void): void {
     this.#batcher.evaluate(call, done);
@@ -174,7 +174,7 @@ export class Tenant {
     return this.#judge.tooLarge(sizeBytes);
   }
 
-  /** A move to another database was not made: a transaction or pipeline was open. @returns whether to log that */
+  /** A move to another database was not made, because a transaction or pipeline was open. @returns whether to log it */
   noteRefusedMove(): boolean {
     this.#counters.noteRefusedMove();
     return this.#journal.moveRefused();
@@ -185,15 +185,15 @@ export class Tenant {
     return this.#context.targets.mayName(this.files, entry, name);
   }
 
-  /** ctx.databases of an entry's clients; undefined: all databases that are configured. */
+  /** ctx.databases of an entry's clients; undefined: all configured databases. */
   nameable(entry: string): readonly string[] | undefined {
     return this.#context.targets.nameable(this.files, entry);
   }
 
   /**
-   * Whether a query that another tenant has rewritten has been through this rewriting function already: both have the same
-   * file, and the other's functions are all the operator's. A routing function of a database's own runs in one isolate with
-   * the rewriting function, and could change what that does.
+   * Whether a query that another tenant has rewritten has already been through this rewriting function: both have the same
+   * file, and all of the other's functions are the operator's. A routing function of a database's own runs in one isolate with
+   * the rewriting function, and could change its behaviour.
    */
   sharesRewriting(other: Tenant | null): boolean {
     const { rewrite } = this.files;
@@ -204,12 +204,12 @@ export class Tenant {
 
   // --- versions ------------------------------------------------------------------------------------------------------------
 
-  /** Builds what its files hold now, and serves that when it is new and sound (loader.ts). */
+  /** Builds its present files, and serves the result if it is new and sound (loader.ts). */
   reload(isAsked = false): Promise<void> {
     return this.#loader.reload(isAsked);
   }
 
-  /** Compares the files with what they were, where no change of them would be heard of. */
+  /** Compares the files with their last known state, where changes are not reported. */
   verify(): Promise<void> {
     return this.#loader.verify();
   }
@@ -219,7 +219,7 @@ export class Tenant {
     return this.#loader.idle();
   }
 
-  /** Whether a change of this path may change the functions, as far as that is known. */
+  /** Whether a change of this path may change the functions, as far as is known. */
   isOnTrail(path: string): boolean {
     return this.#loader.isOnTrail(path);
   }
@@ -241,30 +241,32 @@ export class Tenant {
     this.#generation = this.#context.generations.next();
   }
 
-  /** Its routing function may name less than others of the operator's, because of the rewriting that it runs with. */
+  /**
+   * Its routing function may name fewer databases than others of the operator's, because of the rewriting function beside it.
+   */
   warnOfMixedRights(): void {
     this.#journal.mixed(this.files.routing ?? '', this.files.rewrite ?? '');
   }
 
-  /** Nothing is built or asked any more. The calls that it has are answered by the version that serves. */
+  /** Nothing is built or asked any more. The serving version answers the calls that the tenant already has. */
   dispose(): void {
     this.#loader.dispose();
     this.#batcher.close(() => this.#installer.dispose());
   }
 
-  // --- files that have gone ------------------------------------------------------------------------------------------------
+  // --- vanished files ------------------------------------------------------------------------------------------------------
 
-  /** A file has gone. The functions stay active for a while. @param graceMs how long at least */
+  /** A file has vanished. The functions stay active for a while. @param graceMs how long at least */
   noteGone(file: string, graceMs: number): void {
     this.#journal.gone(file, this.version?.hash ?? '', graceMs);
   }
 
-  /** A file has been gone for too long: each call is a failure from now on. */
+  /** A file has been gone for too long: each call fails from now on. */
   failWithout(file: string): void {
     this.#setMissing(this.#journal.overdue(file));
   }
 
-  /** A file is back. @param areAllThere the others are there too, and the functions are built again */
+  /** A file is back. @param areAllThere the other files exist too, and the functions are built again */
   noteBack(file: string, areAllThere: boolean): void {
     this.#journal.back(file);
     if (!areAllThere) return;
@@ -284,7 +286,7 @@ export class Tenant {
 
   #noteInstalled(version: Version, isNew: boolean): void {
     if (isNew) {
-      // calls that wait for a first version are judged by it
+      // the first version judges the calls that wait for it
       if (!this.#batcher.isNew) this.judgeAgain();
       this.#batcher.reset();
     }
@@ -293,7 +295,7 @@ export class Tenant {
     this.#loader.noteInstalled(version, isNew);
   }
 
-  /** How a call fails when there is no version to ask. Files that can't be loaded are the rule's own failure. */
+  /** How a call fails if there is no version to ask. Files that can't be loaded are the rule's own failure. */
   #noVersion(): readonly [FailureOutcome, string] {
     if (this.#missing !== null) return ['no_version', this.#missing];
     if (this.#loader.isRefused) return ['no_version', 'no valid version is loaded'];

@@ -22,11 +22,11 @@ export type TrialResult =
 /** The result of a trial in a process of its own. */
 export interface Trial {
   readonly result: TrialResult;
-  /** it can serve, and has taken long to load */
+  /** it can serve, but took long to load */
   readonly isSlow: boolean;
 }
 
-/** Loads a version and has it answer a call. One that can't serve does not stay in the host. */
+/** Loads a version and has it answer a call. A version that can't serve does not stay in the host. */
 export async function tryVersion(host: SandboxHost, version: VersionCode): Promise<TrialResult> {
   const loaded = await host.load(version);
   if (loaded.kind === 'refused') {
@@ -61,9 +61,8 @@ export interface TrialHost extends SandboxHost {
 }
 
 /**
- * Tries new versions in processes used for nothing else, so that loading them delays no client. Versions that are slow, and
- * those of tenants that have harmed others, are tried in a process of their own kind: it may be blocked for seconds, the
- * others never are.
+ * Tries new versions in processes used for nothing else, so that loading them delays no client. Slow versions, and those of
+ * tenants that have harmed others, are tried in separate processes: these may be blocked for seconds, the ordinary ones never.
  */
 export class Trials {
   readonly #newHost: () => TrialHost | null;
@@ -73,13 +72,13 @@ export class Trials {
   #timer: NodeJS.Timeout | null = null;
   #stopped = false;
 
-  /** @param newHost null: nothing would be gained by a trial elsewhere */
+  /** @param newHost null: a trial elsewhere would gain nothing */
   constructor(newHost: () => TrialHost | null) {
     this.#newHost = newHost;
   }
 
   /**
-   * @param isWanted asked when its turn has come: a version that has been overtaken by another is not tried any more
+   * @param isWanted asked when the trial's turn has come: a version that another has overtaken is not tried any more
    * @returns null: it was not tried
    */
   async try(

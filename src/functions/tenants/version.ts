@@ -19,12 +19,12 @@ export interface VersionParts {
 
 export class Version {
   readonly bundle: Bundle;
-  /** as its hosts are given it */
+  /** in the form that its hosts get */
   readonly code: VersionCode;
   readonly host: SandboxHost;
-  /** with which it was loaded */
+  /** the settings with which it was loaded */
   readonly settings: TenantSettings;
-  /** which functions it has */
+  /** the existing functions */
   readonly manifest: Manifest;
   /** the database that its trial call was routed to; null: none */
   readonly trialRoute: string | null;
@@ -42,12 +42,12 @@ export class Version {
     this.#positions = positionsOf(parts.bundle.map, parts.entryFile);
   }
 
-  /** Unique among all versions of the proxy: hosts know it by this number. */
+  /** Unique among all versions of the proxy: hosts identify it by this number. */
   get id(): number {
     return this.code.id;
   }
 
-  /** Hash of the code: equal hashes are equal code. */
+  /** Hash of the code: equal hashes mean equal code. */
   get hash(): string {
     return this.bundle.hash;
   }
@@ -57,7 +57,7 @@ export class Version {
     return this.host === host && this.settings === settings;
   }
 
-  /** Where a failure happened in the author's files; null: not known. */
+  /** The place of a failure in the author's files; null: unknown. */
   placeOf(failure: CallFailure): Place | null {
     return this.#positions.find(failure.stack);
   }
@@ -67,7 +67,7 @@ export class Version {
     return /\breject\d*\b/.test(this.code.code.replace(/^.*\breject\d* = globalThis\.reject;$/gm, ''));
   }
 
-  /** Its host answers the calls that it was given, and forgets it. */
+  /** Its host answers the calls that it was given, then forgets it. */
   dispose(): void {
     this.host.dispose(this.id);
   }
