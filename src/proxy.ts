@@ -148,6 +148,7 @@ export class Proxy {
     const { context } = this.#pools;
     const sessions = this.#sessions;
     const listener = this.#listener;
+    const lifecycle = this.#lifecycle;
     return {
       sessions: new SessionsObserver(sessions),
       pools: new PoolsObserver(this.#pools, linkedClient),
@@ -157,7 +158,9 @@ export class Proxy {
       get config() {
         return context.config;
       },
-      lifecycle: this.#lifecycle,
+      get lifecycle() {
+        return { state: lifecycle.state, traffic: lifecycle.traffic };
+      },
       listeners: () => listener.observe(),
     };
   }

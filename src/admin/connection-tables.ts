@@ -66,17 +66,16 @@ function* loggedIn(clients: Iterable<ClientSnapshot>): Generator<ClientSnapshot>
 
 /** All connections but those of cancel requests. */
 function* socketRows({ sessions, pools }: Observe): Generator<ClientSnapshot | ServerSnapshot> {
-  for (const client of sessions.clients()) {
-    const isCancel = client.phase === 'active_cancel_req' || client.phase === 'waiting_cancel_req';
-    if (!isCancel) yield client;
-  }
+  for (const client of sessions.clients()) if (!isCancel(client)) yield client;
   for (const server of pools.servers()) if (server.kind === 'server') yield server;
 }
 
-/** Connections with bytes that have not been dealt with. */
-function* busySocketRows(observe: Observe): Generator<ClientSnapshot | ServerSnapshot> {
-  for (const socket of socketRows(observe)) {
-    const { receivedBytes, unsentBytes, bodyLeftBytes } = socket;
-    if (receivedBytes > 0 || unsentBytes > 0 || bodyLeftBytes > 0) yield socket;
-  }
+/** Those with bytes that have not been dealt with. */
+function* busySocketRows({ sessions, pools }: Observe): Generator<ClientSnapshot | ServerSnapshot> {
+  for (const client of sessions.busyClients()) if (!isCancel(client)) yield client;
+  yield* pools.busyServers();
+}
+
+function isCancel({ phase }: ClientSnapshot): boolean {
+  return phase === 'active_cancel_req' || phase === 'waiting_cancel_req';
 }

@@ -102,6 +102,13 @@ export class PoolsObserver implements ObservePools {
     }
   }
 
+  *busyServers(): Generator<ServerSnapshot> {
+    for (const pool of poolsInOrder(this.#directory))
+      for (const server of liveServersOf(pool))
+        if (server.socket.writableLength > 0)
+          yield serverSnapshot(server, this.#clientOf(server.user), performance.now());
+  }
+
   *users(): Generator<UserSnapshot> {
     const { config } = this.#context;
     const connections = new Map<string, number>();

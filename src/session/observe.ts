@@ -63,6 +63,11 @@ export class SessionsObserver implements ObserveSessions {
     for (const client of clientsInOrder(this.#sessions)) yield clientSnapshot(client, performance.now());
   }
 
+  *busyClients(): Generator<ClientSnapshot> {
+    for (const client of clientsInOrder(this.#sessions))
+      if (isBusy(client)) yield clientSnapshot(client, performance.now());
+  }
+
   descriptors(): Generator<DescriptorSnapshot> {
     return observeDescriptors(this.#sessions);
   }
@@ -101,6 +106,10 @@ function getOrMake<T>(map: Map<string, T>, key: string, make: () => T): T {
 
 function inOrder<T>(map: ReadonlyMap<string, T>): [string, T][] {
   return [...map].sort(([a], [b]) => compareNames(a, b));
+}
+
+function isBusy({ intake, socket }: Client): boolean {
+  return intake.size > 0 || intake.bodyLeft > 0 || socket.writableLength > 0;
 }
 
 function clientSnapshot(client: Client, now: number): ClientSnapshot {

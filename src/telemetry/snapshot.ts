@@ -170,6 +170,8 @@ export interface ObserveSessions {
   observe(): SessionsSnapshot;
   /** Each client, in the order of the names of databases and users. */
   clients(): Iterable<ClientSnapshot>;
+  /** The same for those with bytes that have not been dealt with. No snapshots are built of the others. */
+  busyClients(): Iterable<ClientSnapshot>;
   /** Clients and servers without TLS, the console's clients excepted, each pool's clients before its servers. */
   descriptors(): Iterable<DescriptorSnapshot>;
 }
@@ -269,6 +271,8 @@ export interface ObservePools {
   pools(): Iterable<PoolSnapshot>;
   /** Each server and each cancel request on its way to one, by pool. */
   servers(): Iterable<ServerSnapshot | CancelSnapshot>;
+  /** Each server with bytes that it has not taken yet. No snapshots are built of the others. */
+  busyServers(): Iterable<ServerSnapshot>;
   /** Each user, by name; the console's own, `pgbouncer`, included. */
   users(): Iterable<UserSnapshot>;
   peers(): PeerSnapshot[];

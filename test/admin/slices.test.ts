@@ -13,7 +13,11 @@ import { RawClient, rowValues } from '../support/raw.ts';
 import { Login } from '../../src/session/state/login.ts';
 
 /** Clients that count how often their properties are read. */
-function world(count: number): { observe: Observe; looks: () => number; clients: { state: string }[] } {
+function world(count: number): {
+  observe: Observe;
+  looks: () => number;
+  clients: { state: string; intake: { size: number } }[];
+} {
   let looks = 0;
   const counted = <T extends object>(target: T): T =>
     new Proxy(target, {
@@ -54,7 +58,7 @@ function world(count: number): { observe: Observe; looks: () => number; clients:
   const sessions = { directory, tracked, clients: new Set(clients) } as unknown as Sessions;
   const observe = {
     sessions: new SessionsObserver(sessions),
-    pools: { servers: () => [] },
+    pools: { servers: () => [], busyServers: () => [] },
     listeners: () => [],
   } as unknown as Observe;
   return { observe, looks: () => looks, clients };
@@ -80,6 +84,18 @@ for (const name of ['clients', 'sockets', 'fds']) {
     assert.ok(first < one / 2, `${first} of ${one} looks before the first row`);
   });
 }
+
+test('SHOW ACTIVE_SOCKETS builds no snapshots of connections that have nothing to do', () => {
+  const { observe, looks, clients } = world(1000);
+  const [busy] = clients.slice(500);
+  busy!.intake.size = 7;
+  const rows = [...TABLES.get('active_sockets')!.rows(observe)];
+  assert.deepEqual(
+    rows.map((row) => [row[20], row[26]]),
+    [[501, 7]],
+  );
+  assert.ok(looks() < 12 * 1000, `${looks()} looks at 1000 clients`);
+});
 
 test('a client that leaves while a table is built has no row in the rest of it', () => {
   const { observe, clients } = world(30);

@@ -32,6 +32,7 @@ function everything(observer: PoolsObserver): unknown[] {
     ...observer.databases(),
     ...observer.pools(),
     ...observer.servers(),
+    ...observer.busyServers(),
     ...observer.users(),
     ...observer.peers(),
     ...observer.hosts(),
@@ -76,6 +77,18 @@ test('snapshots are plain data: nothing is lost when they are written as JSON', 
   await pools.attempt.succeed();
   for (const snapshot of everything(observer))
     assert.deepEqual(JSON.parse(JSON.stringify(snapshot)), snapshot);
+});
+
+test('a server is busy while it has not taken all bytes', async () => {
+  const { pools, observer } = observed();
+  new FakeWaiter().acquire(pools.pool('a'));
+  const server = await pools.attempt.succeed();
+  assert.deepEqual([...observer.busyServers()], []);
+  Object.assign(server.socket, { writableLength: 5 });
+  assert.deepEqual(
+    [...observer.busyServers()].map(({ id, unsentBytes }) => [id, unsentBytes]),
+    [[server.id, 5]],
+  );
 });
 
 test('a snapshot is built when it is asked for', async () => {
