@@ -4,7 +4,7 @@ import { Client } from 'pg';
 import type { Cluster } from '../test/support/cluster.ts';
 import type { Scope } from '../test/support/scope.ts';
 
-/** Runs `work` with a scope that is cleaned up afterwards, also after a failure or Ctrl-C. */
+/** Runs `work` with a scope that is cleaned up afterwards, even after a failure or Ctrl-C. */
 export async function withScope(work: (scope: Scope) => Promise<void>): Promise<void> {
   const cleanUps: (() => Promise<void> | void)[] = [];
   const interrupted = new Promise<void>((resolve) => {
@@ -22,13 +22,13 @@ export async function withScope(work: (scope: Scope) => Promise<void>): Promise<
 export type Kind = 'planned' | 'crash';
 
 export interface Promotion {
-  /** performance.now() when the old writer was told to go */
+  /** performance.now() when the old writer was told to stop */
   readonly startedAt: number;
   /** performance.now() when the promoted node first said that it is not in recovery */
   readonly promotedAt: number;
 }
 
-/** A switchover without any proxy's help: the old writer goes, the standby is promoted. */
+/** A switchover without a proxy: the old writer goes, the standby is promoted. */
 export async function promoteInstead(primary: Cluster, standby: Cluster, kind: Kind): Promise<Promotion> {
   const witness = new Client(standby.connection({ application_name: 'witness' }));
   await witness.connect();
@@ -50,7 +50,7 @@ export async function promoteInstead(primary: Cluster, standby: Cluster, kind: K
   }
 }
 
-/** `share` of the values are no greater than this. */
+/** The quantile: `share` of the values are no greater than the result. */
 export function percentile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;

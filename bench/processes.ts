@@ -16,7 +16,7 @@ function stat(pid: number): { parent: number; cpuTicks: number } | null {
   }
 }
 
-/** A process and all that it started, directly or not. */
+/** A process and all its descendants. */
 export function familyOf(pid: number): number[] {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc')) {
@@ -46,7 +46,7 @@ export function rssKb(pid: number): number {
   }, 0);
 }
 
-/** Logs in clients that then do nothing; returns how to end them. */
+/** Logs in clients that then do nothing; returns a function that ends them. */
 export async function idleClients(port: number, count: number): Promise<() => void> {
   const sockets: Socket[] = [];
   for (let i = 0; i < count; i++) sockets.push(await logIn(port));

@@ -70,7 +70,7 @@ function pgbench(
   if (status !== 0) {
     rmSync(folder, { recursive: true });
     forgetFolder(folder);
-    // pgbouncer before 1.21 knows nothing of prepared statements
+    // pgbouncer before 1.21 does not support prepared statements
     if (target.name === 'pgbouncer' && mode === 'prepared') return null;
     throw new Error(`pgbench on ${target.name}: ${stderr}`);
   }

@@ -7,13 +7,13 @@ import { withScope } from './cluster.ts';
 
 const PROTOCOLS: readonly Protocol[] = ['simple', 'extended', 'prepared'];
 const CLIENTS = 6;
-/** The line of writes is printed this often. */
+/** The line of writes is printed at this interval. */
 const TICK_MS = 250;
 const TICKS = 8;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
-/** Watches a counter; the function that it returns ends that and tells for how many ms it stood still at most. */
+/** Watches a counter. The returned function ends that and returns its longest standstill, in ms. */
 function longestGap(count: () => number): () => number {
   let last = count();
   let since = performance.now();

@@ -31,7 +31,7 @@ interface Figure {
   idleErrors: number;
 }
 
-/** Writes one row after the other; tells when the first was acknowledged by a given server. */
+/** Writes one row after the other; reports when a given server first acknowledged one. */
 class Load {
   readonly #client: Client;
   readonly #arrivals = new Map<number, number>();

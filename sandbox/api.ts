@@ -1,6 +1,6 @@
 /**
- * The module that authors of rules import: `import { reject, type RoutingRules } from 'pgswitchyard'`. At run time `reject`
- * is a global of the isolate; this file gives it a type and a name.
+ * The module that authors of rules import: `import { reject, type RoutingRules } from 'pgswitchyard'`. At run time `reject` is
+ * a global of the isolate; this file gives it a type and a name.
  */
 import type { RoutingContext } from './context.ts';
 

@@ -1,6 +1,7 @@
 /**
- * `ctx`: what a user function is told beside the query. A new field is declared here, with its value in BLANK_CONTEXT, and
- * given a value where clients ask their functions (src/session/query). It crosses into the isolate with all others, as JSON.
+ * `ctx`: the facts that a user function gets beside the query. A new field is declared here, with its value in BLANK_CONTEXT,
+ * and gets its value where clients ask their functions (src/session/query/decide.ts). It crosses into the isolate with all
+ * others, as JSON.
  */
 
 /** Frozen, with everything in it. */
@@ -8,8 +9,8 @@ export interface RoutingContext {
   /** the database whose pool the client is in now */
   readonly database: string;
   /**
-   * the database that the client logged in to: the entry of [databases], also when the client said `dev@readers`.
-   * Returned by a routing function, it takes the client back there
+   * the database that the client logged in to: the entry of [databases], even if the client said `dev@readers`. A routing
+   * function that returns it takes the client back there
    */
   readonly login_database: string;
   /** the databases that a routing function may name */
@@ -20,15 +21,15 @@ export interface RoutingContext {
 
 /** A server of a cluster, as its last probe saw it. */
 export interface ClusterNode {
-  /** what a routing function returns to go to this server: `dev@10.0.0.7:5432` */
+  /** the name that a routing function returns to go to this server: `dev@10.0.0.7:5432` */
   readonly name: string;
   /** `unknown`: it does not answer, or is fenced off */
   readonly role: 'writer' | 'reader' | 'unknown';
   /**
-   * `serving`: the writer. `ready`: a reader. `paused`: a reader whose replay somebody has paused. `recovering`: not read
-   * from yet, after a failure or before it has followed the writer. `orphaned`: it does not follow the writer and never
-   * will by itself; its data are of the past. `fenced`: a writer of the past. `alias`: another address of the writer.
-   * `asked`: it has not answered yet. `failed`: it does not answer.
+   * `serving`: the writer. `ready`: a reader. `paused`: a reader whose replay was paused. `recovering`: not read from yet,
+   * after a failure or before it has followed the writer. `orphaned`: it does not follow the writer and never will by itself;
+   * its data are outdated. `fenced`: a writer of the past. `alias`: another address of the writer. `asked`: it has not
+   * answered yet. `failed`: it does not answer.
    */
   readonly state:
     | 'serving'

@@ -6,7 +6,7 @@
 import type { RoutingContext } from './context.ts';
 
 /**
- * The fields of a call. `context`: JSON of a RoutingContext without the fields that the version was loaded with; or, when an
+ * The fields of a call. `context`: JSON of a RoutingContext without the fields that the version was loaded with; or, if an
  * earlier call of the batch has brought the same one, its number among the different contexts of the batch, from 0.
  */
 export const CALL_FIELDS = ['username', 'query', 'flags', 'context'] as const;
@@ -25,19 +25,22 @@ export const FLAG = {
   routeOnly: 'r',
 } as const;
 
-/** Whether a `context` is JSON, and not a number. */
+/** Whether a `context` is JSON, rather than a number. */
 export function isContextJson(context: string): boolean {
   return context[0] === '{';
 }
 
-/** An answer has two fields, of the rewriting and of the routing function. The field after the last answer is the console's. */
+/**
+ * An answer has two fields: one of the rewriting function and one of the routing function. The field after the last answer is
+ * the console's.
+ */
 export const ANSWER_FIELDS = ['rewrite', 'route'] as const;
 
 /** The first character of an answer's field. */
 export const TAG = {
-  /** the function returned null, or there is none */
+  /** the function returned null, or does not exist */
   nothing: 'n',
-  /** the text that it returned follows */
+  /** the returned text follows */
   text: 's',
   /** JSON of a Rejection follows */
   rejection: 'r',
@@ -72,34 +75,34 @@ export type Activation =
 export interface Progress {
   /** how long the call that was cut off had run, in ms */
   readonly ranMs: number;
-  /** the field that its rewriting gave; '': it was cut off before that */
+  /** the field of its rewriting; '': it was cut off before that */
   readonly rewritten: string;
   /** packed answers of the calls before it, without a console field; '': none */
   readonly answers: string;
 }
 
 /**
- * The prelude's exports. All arguments and results are strings. An exception that leaves an isolate is copied by
- * reading its properties, after the deadline: so these functions never throw anything that a rule has made.
+ * The prelude's exports. All arguments and results are strings. An exception that leaves an isolate is copied by reading its
+ * properties, after the deadline: so these functions never throw anything that a rule has made.
  */
 export interface Prelude {
   /**
    * Takes over the functions of the bundle that has run.
-   * @param context JSON of the RoutingContext for fields that a call does not bring
+   * @param context JSON of the RoutingContext, for fields that a call does not bring
    * @returns JSON of an Activation
    */
   activate(context: string): string;
   /**
    * Runs a batch of packed calls.
-   * @returns packed answers of the first calls, for which there was time, and the console
+   * @returns packed answers of the first calls, as many as time allowed, and the console's field
    */
   evaluate(calls: string): string;
-  /** @returns JSON of a Progress; '': it cannot be told */
+  /** @returns JSON of a Progress; '': unknown */
   progress(): string;
 }
 
-/** ctx as a client's call brings it: each field is given, or said to be the one that the version was loaded with. */
+/** ctx as a client's call brings it: each field is given, or marked as the one that the version was loaded with. */
 export type ClientContext = { readonly [Field in keyof RoutingContext]: RoutingContext[Field] | undefined };
 
-/** ctx as any call brings it. A field that is left out is the one that the version was loaded with. */
+/** ctx as any call brings it. A missing field is the one that the version was loaded with. */
 export type CallContext = Partial<ClientContext>;

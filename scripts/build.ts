@@ -18,7 +18,7 @@ cpSync(join(root, 'sandbox', 'globals.d.ts'), join(out, 'sandbox', 'globals.d.ts
 const LEFT_OUT = ['docs/architecture.md', 'docs/config.schema.json'].map((path) => join(root, path));
 for (const path of ['bin', 'docs', 'user-functions', 'pgbouncer.ini', 'CHANGELOG.md', 'LICENSE'])
   cpSync(join(root, path), join(out, path), { recursive: true, filter: (file) => !LEFT_OUT.includes(file) });
-// what leads nowhere outside of a checkout
+// fields that have no meaning outside of a checkout
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
   .replaceAll(/<!-- checkout -->\n[^]*?<!-- \/checkout -->\n\n?/g, '')
   .replaceAll(/^.*\(docs\/architecture\.md\).*\n/gm, '');

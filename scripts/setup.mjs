@@ -1,9 +1,8 @@
 /**
- * Brings node_modules in step with package-lock.json: run before `npm start`, `npm test` and their like, by
- * whatever Node (>= 20) the machine has, and done in a moment when there is nothing to do.
- *
- * Install scripts are skipped: isolated-vm's would compile for that older Node, and fail, where the package holds a
- * ready binary for the Node that we use. Of the others only embedded PostgreSQL's is needed, and run here.
+ * Brings node_modules in line with package-lock.json. It runs before `npm start`, `npm test` and their like, with any Node (>=
+ * 20) that the machine has, and returns in a moment if there is nothing to do.
+ * Install scripts are skipped: isolated-vm's would compile for that older Node, and fail, although the package holds a ready
+ * binary for the Node that we use. Of the others only embedded PostgreSQL's is needed, and it is run here.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
@@ -22,7 +21,7 @@ function lockedPackages(file) {
   }
 }
 
-/** npm keeps a second lockfile in node_modules: the packages that are really there. */
+/** npm keeps a second lockfile in node_modules: the packages that are really installed. */
 function isInStep() {
   const installed = lockedPackages(join(modules, '.package-lock.json'));
   return Object.entries(lockedPackages(join(root, 'package-lock.json'))).every(([path, wanted]) => {
@@ -37,11 +36,11 @@ function isInStep() {
 function isForThisPlatform(entry) {
   const allows = (list, value) => list === undefined || [list].flat().includes(value);
   if (!allows(entry.os, process.platform) || !allows(entry.cpu, process.arch)) return false;
-  // Where a package exists for several C libraries, npm has chosen; there is no cheap way to ask again.
+  // If a package exists for several C libraries, npm has chosen; there is no cheap way to ask again.
   return entry.libc === undefined && (entry.os !== undefined || entry.cpu !== undefined);
 }
 
-/** Runs a program; resolves with its exit code and its output on stderr, which is shown, too. */
+/** Runs a program; resolves with its exit code and its stderr, which is shown as well. */
 function run(command, args, options = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'pipe'], ...options });
@@ -55,8 +54,8 @@ function run(command, args, options = {}) {
 }
 
 /**
- * `npm install` and not `npm ci`: it takes the same versions from the lockfile, and puts up with a registry that lacks
- * some other platform's optional package, over which `npm ci` ends.
+ * `npm install` and not `npm ci`: it takes the same versions from the lockfile, and tolerates a registry that lacks another
+ * platform's optional package, which ends `npm ci`.
  */
 async function installPackages() {
   const count = Object.keys(lockedPackages(join(root, 'package-lock.json'))).length;

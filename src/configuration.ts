@@ -13,7 +13,7 @@ import type { Switchovers } from './switchover/switchovers.ts';
 import type { Logger } from './telemetry/log.ts';
 import { clientErrors } from './wire/errors.ts';
 
-/** The parts of the proxy that have something of their own to do when the configuration changes. */
+/** The parts of the proxy that react when the configuration changes. */
 export interface ConfiguredParts {
   readonly log: Logger;
   readonly listener: Listener;
@@ -47,7 +47,7 @@ export class Configuration {
     // SET changes no database, so the clusters stay the same
     (_, { isReload }) => (isReload ? this.#parts.switchovers.reconfigure(this.#parts.directory) : undefined),
     (_, { hasNewServerTls }) => (hasNewServerTls ? this.#renewServers() : undefined),
-    // with RELOAD the operator confirms that rule files which have vanished were removed on purpose
+    // with RELOAD the operator confirms that vanished rule files were removed on purpose
     (_, { isReload }) => (isReload ? this.#parts.functions.confirmRemovals() : undefined),
   ];
 
@@ -64,7 +64,7 @@ export class Configuration {
     this.#loadTls(this.current);
   }
 
-  /** RELOAD. @throws ConfigError or TlsSetupError; nothing has changed then */
+  /** RELOAD. @throws ConfigError or TlsSetupError; then nothing has changed */
   async reload(): Promise<void> {
     notifyReloading();
     try {
@@ -90,7 +90,7 @@ export class Configuration {
 
   /**
    * SET: applies a configuration that differs in options only.
-   * @returns false: its TLS files are not right, and TLS goes on as before
+   * @returns false: its TLS files are wrong, and TLS continues as before
    */
   async set(config: Config): Promise<boolean> {
     const changes = diff(this.current, config);
@@ -106,14 +106,14 @@ export class Configuration {
     await this.#parts.functions.reconfigure(next.settings, next.databases.values(), next.fallback);
   }
 
-  /** Reads the files of both sides. @throws TlsSetupError now, and not at the next connection; nothing has changed then */
+  /** Reads the files of both sides. @throws TlsSetupError now, and not at the next connection; then nothing has changed */
   #loadTls({ settings }: Config): void {
     const tls = clientTls(settings);
     serverTls(settings, '');
     this.#parts.sessions.offerTls(tls);
   }
 
-  /** False: the options make no sense, perhaps because another one is to follow, and TLS goes on as it was. */
+  /** False: the options make no sense, perhaps because another one will follow, and TLS stays as it was. */
   #changeTls(next: Config, changes: ConfigDiff): boolean {
     const { log, sessions } = this.#parts;
     const { settings: old } = this.current;
@@ -135,7 +135,7 @@ export class Configuration {
     for (const database of directory.reconfigure()) sessions.drop(database, clientErrors.databaseRemoved());
   }
 
-  /** Logs what is wrong with the files that hold users and rules. */
+  /** Logs the problems in the files that hold users and rules. */
   warnOfAuthFiles(): void {
     for (const problem of this.current.authProblems) this.#parts.log.warn({ event: 'auth_files' }, problem);
   }

@@ -1,12 +1,11 @@
 /**
- * The proxy's lifecycle: one object that says whether the proxy serves, is paused or suspended, has handed its sockets over,
+ * The proxy's lifecycle: one object that knows whether the proxy serves, is paused or suspended, has handed its sockets over,
  * drains or has stopped. steering.ts and proxy.ts move it, everything else reads it.
- *
- * Three things change independently, so there is a table of moves for each: a paused or suspended proxy can drain (SHUTDOWN
- * WAIT_FOR_CLIENTS waits for RESUME), and one that drains can still hand its sockets over.
+ * Three things change independently, so each has a table of moves: a paused or suspended proxy can drain (SHUTDOWN
+ * WAIT_FOR_CLIENTS waits for RESUME), and a draining one can still hand its sockets over.
  */
 
-/** How far the proxy is on its way from start to end. It never goes back. `draining`: a stop has begun. */
+/** The proxy's progress from start to end. It never goes back. `draining`: a stop has begun. */
 export type Phase = 'starting' | 'serving' | 'draining' | 'stopped';
 
 /** Whether servers are lent to clients (PAUSE), and whether clients and servers are read (SUSPEND). */
@@ -15,10 +14,10 @@ export type Traffic = 'flowing' | 'paused' | 'suspended';
 /** The owner of the listening sockets: after TAKEOVER another process listens on them, and answers operators. */
 export type Sockets = 'own' | 'handed over';
 
-/** All of it in one word. Only a proxy that is `serving` takes new clients and serves them at once. */
+/** The whole state in one word. Only a proxy that is `serving` takes new clients and serves them at once. */
 export type LifecycleState = Phase | Exclude<Traffic, 'flowing'> | Exclude<Sockets, 'own'>;
 
-/** The moves that are allowed. To stay in a state is no move, and is always allowed. */
+/** The allowed moves. Staying in a state is not a move, and is always allowed. */
 export const PHASE_MOVES: Moves<Phase> = {
   starting: ['serving', 'draining', 'stopped'],
   serving: ['draining', 'stopped'],
@@ -54,12 +53,12 @@ export interface LifecycleView {
   readonly isSuspended: boolean;
   /** A stop has begun, and may wait for clients or servers. */
   readonly isStopping: boolean;
-  /** Everything is being closed, or is closed: no server is opened. */
+  /** Everything is being closed, or is closed: no server is opened any more. */
   readonly isStopped: boolean;
   readonly isHandedOver: boolean;
   /** New clients are refused, except for operators. */
   readonly refusesNewcomers: boolean;
-  /** Clients that wait for a server are disconnected, and a PAUSE is not ended. */
+  /** Clients that wait for a server are disconnected, and RESUME does not end a PAUSE. */
   readonly endsWaiting: boolean;
 }
 
@@ -108,7 +107,7 @@ export class Lifecycle implements LifecycleView {
     return this.#endsWaiting;
   }
 
-  /** Everything is set up. @throws IllegalMove when a stop has begun */
+  /** Everything is set up. @throws IllegalMove if a stop has begun */
   serve(): void {
     this.#phase = moved(PHASE_MOVES, this.#phase, 'serving');
   }
@@ -123,26 +122,26 @@ export class Lifecycle implements LifecycleView {
     this.#traffic = moved(TRAFFIC_MOVES, this.#traffic, 'suspended');
   }
 
-  /** RESUME. @throws IllegalMove when a stop waits for servers, which needs its PAUSE */
+  /** RESUME. @throws IllegalMove if a stop waits for servers, which needs its PAUSE */
   resume(): void {
     if (this.#endsWaiting && this.isPaused) throw new IllegalMove('paused', 'flowing');
     this.#traffic = moved(TRAFFIC_MOVES, this.#traffic, 'flowing');
   }
 
-  /** TAKEOVER: another process listens on the sockets from now on. */
+  /** TAKEOVER: from now on another process listens on the sockets. */
   handOver(): void {
     this.#sockets = moved(SOCKET_MOVES, this.#sockets, 'handed over');
   }
 
-  /** The other process has gone before it served. @throws IllegalMove when a stop has begun */
+  /** The other process has ended before it served. @throws IllegalMove if a stop has begun */
   takeBack(): void {
     if (this.isStopping) throw new IllegalMove(this.#phase, 'own');
     this.#sockets = moved(SOCKET_MOVES, this.#sockets, 'own');
   }
 
   /**
-   * A stop begins, or waits for something else than before. It refuses new clients, unless another process has taken over:
-   * then those that are just logging in are served like the others.
+   * A stop begins, or waits for something else than before. New clients are refused, unless another process has taken over:
+   * then those that are still logging in are served like the others.
    */
   drain(waitsFor: 'clients' | 'servers'): void {
     this.#phase = moved(PHASE_MOVES, this.#phase, 'draining');
@@ -150,7 +149,7 @@ export class Lifecycle implements LifecycleView {
     if (waitsFor === 'servers') this.#endsWaiting = true;
   }
 
-  /** Everything is closed from now on. */
+  /** From now on everything is closed. */
   stop(): void {
     this.#phase = moved(PHASE_MOVES, this.#phase, 'stopped');
   }

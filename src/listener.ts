@@ -13,7 +13,7 @@ import type { LifecycleView } from './lifecycle.ts';
 import type { Logger } from './telemetry/log.ts';
 import type { DescriptorSnapshot } from './telemetry/snapshot.ts';
 
-/** Listening sockets that systemd, or the process that is replaced, has bound. */
+/** Listening sockets that were bound by systemd, or by the process that is being replaced. */
 export interface InheritedSockets {
   readonly descriptors: readonly number[];
   /** systemd keeps its sockets and their files */
@@ -26,7 +26,7 @@ export class Listener {
   readonly #accept: (socket: Socket, isUnix: boolean) => void;
   readonly #tcp: NetServer[] = [];
   readonly #unix: NetServer[] = [];
-  /** the file of the Unix socket, removed at the end; null: there is none, or another process owns it */
+  /** the file of the Unix socket, removed at the end; null: none, or another process owns it */
   #unixFile: string | null = null;
   readonly #lifecycle: LifecycleView;
 
@@ -43,9 +43,9 @@ export class Listener {
   }
 
   /**
-   * Opens every address of listen_addr and the Unix socket. An address that cannot be bound is a warning as long as
+   * Opens every address of listen_addr and the Unix socket. An address that can't be bound is only a warning as long as
    * another one can.
-   * @throws Error with the reason; nothing is left open then
+   * @throws Error with the reason; then nothing is left open
    */
   async open(): Promise<void> {
     const { listen_addr: addresses, listen_port: port, unix_socket_dir: folder } = this.#settings;
@@ -63,8 +63,8 @@ export class Listener {
   }
 
   /**
-   * Listens on sockets that are open already, whatever listen_addr and unix_socket_dir say.
-   * @throws Error when one of them is no listening socket
+   * Listens on sockets that are already open, whatever listen_addr and unix_socket_dir say.
+   * @throws Error if one of them is not a listening socket
    */
   async adopt({ descriptors, from }: InheritedSockets): Promise<void> {
     if (from === 'systemd') this.#warnOfIgnored();
@@ -96,7 +96,7 @@ export class Listener {
     return [...this.#tcp, ...this.#unix].map((server) => fdOf(server));
   }
 
-  /** The listening sockets that are open. */
+  /** The open listening sockets. */
   observe(): DescriptorSnapshot[] {
     const port = this.#settings.listen_port;
     return [...this.#tcp, ...this.#unix].map((server) => {
@@ -130,7 +130,7 @@ export class Listener {
     this.#unixFile = null;
   }
 
-  /** A name may have several addresses; `*` means every one, IPv6's included (pgbouncer config.md, listen_addr). */
+  /** A name may have several addresses; `*` means every address, IPv6 included (pgbouncer config.md, listen_addr). */
   async #openTcp(name: string, port: number): Promise<void> {
     const { listen_backlog: backlog, so_reuseport: reusePort } = this.#settings;
     for (const host of name === '*' ? ['0.0.0.0', '::'] : await addressesOf(name, port)) {
@@ -138,7 +138,7 @@ export class Listener {
       const server = this.#server();
       try {
         const fd = this.#settings.tcp_socket_buffer === 0 ? -1 : bindTcp(host, port, this.#settings);
-        // without it, `::` would take the IPv4 port as well
+        // without this, `::` would take the IPv4 port as well
         const own = { host, port, ipv6Only: true, backlog, reusePort };
         await listen(server, fd >= 0 ? { fd, backlog } : own, this.#log);
         if (fd < 0) setBuffers(fdOf(server), this.#settings);
@@ -220,7 +220,7 @@ export function isInUse(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    // the queue of a process that is stopped or busy is full
+    // the queue of a stopped or busy process is full
     socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EAGAIN'));
   });
 }

@@ -45,7 +45,7 @@ interface PoolParts {
 export class Proxy {
   /** PAUSE, SHUTDOWN and the like */
   readonly steer: Steer;
-  /** resolves when everything has been closed, whatever the reason */
+  /** resolves when everything has been closed, for any reason */
   readonly ended: Promise<void>;
   readonly #log: Logger;
   readonly #pools: PoolParts;
@@ -60,7 +60,7 @@ export class Proxy {
   #markEnded: () => void;
   #maintenance: NodeJS.Timeout | null = null;
 
-  /** @param inherited listening sockets to go on with, instead of opening some */
+  /** @param inherited listening sockets to use, instead of opening some */
   constructor({
     config,
     log,
@@ -165,18 +165,18 @@ export class Proxy {
     };
   }
 
-  /** Listens. @throws Error when an address cannot be listened on, or the TLS files are not right. */
+  /** Listens. @throws Error if an address can't be listened on, or the TLS files are wrong. */
   async start(): Promise<void> {
     this.#configuration.prepare();
     this.#checkSocketOptions();
     this.#configuration.warnOfAuthFiles();
     await this.#functions.prepare();
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
-    // Clients connect meanwhile. Their first query waits for the rules of their own database only.
+    // Clients can already connect. Their first query waits for the rules of their own database only.
     void this.#functions.start();
     this.#pools.switchovers.reconfigure(this.#pools.directory);
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
-    // a signal may have stopped it meanwhile
+    // a signal may have stopped the proxy meanwhile
     if (!this.#lifecycle.isStopping) this.#lifecycle.serve();
   }
 

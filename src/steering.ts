@@ -1,4 +1,4 @@
-/** Carries out what operators ask for by the console or by signals: PAUSE, KILL, SUSPEND, SHUTDOWN and the like. */
+/** Carries out the operators' commands, from the console or by signals: PAUSE, KILL, SUSPEND, SHUTDOWN and the like. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Steer, StopMode } from './admin/steer.ts';
 import type { Config } from './config/config.ts';
@@ -18,7 +18,7 @@ import type { ClusterController } from './switchover/controller.ts';
 import type { Logger } from './telemetry/log.ts';
 import { clientErrors } from './wire/errors.ts';
 
-/** How often SUSPEND looks whether the buffers are empty. */
+/** The interval at which SUSPEND checks whether the buffers are empty. */
 const SUSPEND_POLL_MS = 10;
 
 /** The parts of the proxy that are steered. */
@@ -33,7 +33,7 @@ export interface SteeredParts {
   readonly configuration: Configuration;
   readonly clusters: ReadonlyMap<string, ClusterController>;
   readonly log: Logger;
-  /** Closes everything, in the middle of whatever it does. */
+  /** Closes everything, whatever it is doing. */
   readonly close: () => Promise<void>;
 }
 
@@ -155,7 +155,7 @@ export class Steering implements Steer {
   async stop(mode: StopMode): Promise<void> {
     if (this.#closed !== null) return await this.#closed;
     const { sessions, listener, log } = this.#parts;
-    // after a takeover the service goes on
+    // after a takeover the service continues
     if (!this.lifecycle.isStopping && !this.lifecycle.isHandedOver) notifySystemd('STOPPING=1');
     this.lifecycle.drain(mode === 'wait_for_servers' ? 'servers' : 'clients');
     // After a takeover, existing clients are served to the end and the new process answers operators. Otherwise the Unix
@@ -173,7 +173,7 @@ export class Steering implements Steer {
   }
 
   async #untilNoServers(): Promise<void> {
-    // statements that run on a server must be able to end
+    // statements that are running on a server must be able to end
     if (this.lifecycle.isSuspended) this.#endSuspend();
     this.pause(null);
     await this.untilServers(() => !this.hasServers(null));

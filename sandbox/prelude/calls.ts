@@ -29,13 +29,13 @@ import { isPromise } from './promises.ts';
 import type { Rejections } from './reject.ts';
 import { describeError, type ErrorText } from './texts.ts';
 
-/** Globals in which a bundle leaves its functions, and the error that its top level threw, as a list of one. */
+/** Globals in which a bundle leaves its functions, and the error of its top level, as a list of one. */
 const BUNDLE = '__pgswitchyard';
 const FAILED = '__pgswitchyard_failed';
 
 /**
- * Makes both globals, as properties that can be assigned to and never turned into accessors: an accessor could throw at
- * the prelude.
+ * Makes both globals, as properties that can be assigned to and never turned into accessors: an accessor could throw at the
+ * prelude.
  */
 export function reserveBundleNames(): void {
   for (const name of [BUNDLE, FAILED])
@@ -57,9 +57,9 @@ export class Calls implements Prelude {
   #rewriteQuery: AnyFunction | null = null;
   /** the answers of the batch that runs */
   #finished: string[] = [];
-  /** the field that rewriting gave, while routing runs; '' before that */
+  /** the field of the rewriting, while routing runs; '' before that */
   #rewritten = '';
-  /** when the call that runs began */
+  /** when the running call began */
   #startedAt = 0;
 
   constructor(limits: PreludeLimits, rejections: Rejections, console: Console) {
@@ -134,7 +134,7 @@ export class Calls implements Prelude {
       if (this.#startedAt - begunAt >= this.#limits.batchMs || length >= this.#limits.batchLength) break;
     }
     const answers = `${join(this.#finished, FIELD)}${FIELD}${this.#console.text}`;
-    // A cut from here on happens in the microtasks of the last call: that call counts as the one that runs.
+    // A cut from here on happens in the microtasks of the last call: that call counts as the running one.
     this.#rewritten = '';
     this.#finished.length -= 1;
     return answers;
@@ -221,7 +221,7 @@ export class Calls implements Prelude {
   }
 }
 
-/** @throws TypeError: it is not a function, or async */
+/** @throws TypeError if it is not a function, or async */
 function functionOf(bundle: Loose, name: string): AnyFunction | null {
   const value = bundle[name];
   if (value === undefined || value === null) return null;

@@ -1,4 +1,4 @@
-/** The global `console`: collects what the calls of a batch print, up to a limit. */
+/** The global `console`: collects the lines that the calls of a batch print, up to a limit. */
 import type { PreludeLimits } from './limits.ts';
 import { defineProperty, freeze, global, join, ownKeys, stringify, type Loose } from './primordials.ts';
 import { clip } from './texts.ts';
@@ -35,7 +35,7 @@ export class Console {
   }
 
   #print(args: unknown[]): void {
-    // Printing while a value is made into text (toJSON, toString) would bypass the limits.
+    // Printing during the conversion of a value to text (toJSON, toString) would bypass the limits.
     if (this.#isPrinting || this.#lines.length >= this.#maxLines || this.#length >= this.#maxLength) return;
     this.#isPrinting = true;
     try {

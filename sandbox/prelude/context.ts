@@ -9,10 +9,10 @@ export class Contexts {
   #base: RoutingContext = BLANK_CONTEXT;
   #kept = new Map<string, RoutingContext>();
   #keptLength = 0;
-  /** the JSON that came last: comparing costs less than looking it up */
+  /** the most recent JSON: comparing costs less than looking it up */
   #lastField = '';
   #last: RoutingContext | undefined;
-  /** the different contexts of the batch that runs */
+  /** the different contexts of the current batch */
   #batch: RoutingContext[] = [];
 
   constructor({ maxKeptContexts }: PreludeLimits) {

@@ -4,7 +4,7 @@ import { apply, defineProperty, ownKeys, type Loose } from './primordials.ts';
 
 type Check = (self: unknown, args: unknown[]) => void;
 
-/** Puts a check in front of a method. It throws a RangeError for what is too long. */
+/** Puts a check before a method. It throws a RangeError for anything too long. */
 function guard(holder: object, name: string, check: Check): void {
   const original = (holder as Loose)[name];
   if (typeof original !== 'function') return;
@@ -20,7 +20,7 @@ function guard(holder: object, name: string, check: Check): void {
 export function guardBuiltIns({ maxArray, maxString }: PreludeLimits): void {
   guardArrays(maxArray);
   guardStrings(maxString);
-  // The engine makes an error's stack, and nobody is asked to prepare it.
+  // The engine makes an error's stack, and no function is asked to prepare it.
   defineProperty(Error, 'prepareStackTrace', { value: undefined, writable: false, configurable: false });
   defineProperty(Error, 'stackTraceLimit', { value: 10, writable: false, configurable: false });
 }

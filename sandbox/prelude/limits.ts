@@ -24,6 +24,6 @@ export interface PreludeLimits {
   readonly maxKeptContexts: number;
   /** a batch ends after the call that passes this time, in ms */
   readonly batchMs: number;
-  /** a batch ends after the call with which its answers pass this many characters */
+  /** a batch ends after the call that brings its answers past this many characters */
   readonly batchLength: number;
 }

@@ -1,6 +1,6 @@
 /**
  * The first code in every isolate, run before a rule's. src/functions/sandbox/programs.ts bundles it into one script. It
- * takes away what could leave the isolate's limits, freezes what remains, and calls the rule's functions. docs/sandbox.md
+ * removes everything that could bypass the isolate's limits, freezes the rest, and calls the rule's functions. docs/sandbox.md
  * has the reasons.
  */
 import type { Prelude } from '../crossing.ts';

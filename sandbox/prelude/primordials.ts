@@ -1,6 +1,6 @@
 /**
  * The built-ins that the prelude itself uses, captured before anything is changed. Code that runs after a rule was loaded
- * relies on these, and on prototypes that are frozen by then.
+ * relies on these, and on prototypes, which are frozen by then.
  */
 
 export type AnyFunction = (...args: unknown[]) => unknown;
@@ -34,7 +34,7 @@ export const functionKinds = [
   async function* () {},
 ] as unknown as readonly AnyFunction[];
 
-/** Whether calling a function gives a promise or an async iterator. */
+/** Whether calling a function returns a promise or an async iterator. */
 export function isAsync(value: object): boolean {
   const kind = getPrototypeOf(value);
   return kind === getPrototypeOf(functionKinds[1]!) || kind === getPrototypeOf(functionKinds[3]!);

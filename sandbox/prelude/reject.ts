@@ -13,7 +13,7 @@ interface More {
 /** insufficient_privilege */
 const DEFAULT_CODE = '42501';
 
-/** The last rejection. `reject` throws a token that says nothing; its texts wait here. */
+/** The last rejection. `reject` throws a token without content; its texts are kept here. */
 export class Rejections {
   readonly #token = freeze(create(null) as object);
   readonly #maxMessage: number;

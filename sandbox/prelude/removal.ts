@@ -1,4 +1,4 @@
-/** Takes away whatever makes code from strings, outlives an isolate, or has its memory outside of the isolate's limit. */
+/** Removes everything that makes code from strings, outlives an isolate, or has memory outside of the isolate's limit. */
 import {
   construct,
   defineProperty,

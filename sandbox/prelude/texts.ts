@@ -1,4 +1,4 @@
-/** Short texts about what went wrong, made inside the isolate and without the query. */
+/** Short texts about failures, made inside the isolate and without the query. */
 import type { PreludeLimits } from './limits.ts';
 
 /** @param limit characters; a negative limit counts as 0 */
@@ -8,7 +8,7 @@ export function clip(text: string, limit: number): string {
   return cut.split('\0').join('\ufffd');
 }
 
-/** Takes the query out of an error's text: the log must not have it. */
+/** Removes the query from an error's text: the log must not have it. */
 function withoutQuery(text: string, query: string, { minSecret, maxSearched }: PreludeLimits): string {
   if (query.length < minSecret) return text;
   const start = query.slice(0, 40);
@@ -25,7 +25,7 @@ function withoutQuery(text: string, query: string, { minSecret, maxSearched }: P
 
 export interface ErrorText {
   readonly message: string;
-  /** '': it has none */
+  /** '': none */
   readonly stack: string;
 }
 

@@ -1,4 +1,4 @@
-/** How console commands complain, and the notices in their answers. */
+/** The console's complaints about commands, and the notices in its answers. */
 import { noticeResponse } from '../wire/messages.ts';
 
 /** The verb is known, but not with this argument. */

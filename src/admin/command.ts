@@ -1,4 +1,4 @@
-/** The form of the console's commands, and what they have in common. */
+/** The form of the console's commands, and their common helpers. */
 import type { Database } from '../pool/database.ts';
 import { ADMIN_DATABASE } from '../session/state/names.ts';
 import { consoleErrors } from './errors.ts';
@@ -6,7 +6,7 @@ import type { Operator } from './operator.ts';
 
 /**
  * One of the console's verbs. It returns the answer without ReadyForQuery; null: there will be no answer.
- * @param argument as it was written; '': there is none
+ * @param argument as it was written; '': none
  * @throws ClientError for the operator, or UsageError
  */
 export type Command = (operator: Operator, argument: string) => Buffer | null | Promise<Buffer | null>;

@@ -31,7 +31,7 @@ function connectionColumns<Row extends ConnectionSnapshot>(state: (row: Row) => 
   ];
 }
 
-/** pgbouncer's positions in its buffers, as far as there is something like them here. */
+/** pgbouncer's positions in its buffers, as far as there are counterparts here. */
 const BUFFER_COLUMNS: readonly Column<ConnectionSnapshot>[] = [
   { name: 'recv_pos', type: 'int4', of: () => 0 },
   { name: 'pkt_pos', type: 'int4', of: () => 0 },

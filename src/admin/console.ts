@@ -16,7 +16,7 @@ import { Operator } from './operator.ts';
 import { answerTo } from './statements.ts';
 import type { Steer } from './steer.ts';
 
-/** Longest statement that is read; a SET of auth_query is the longest that makes sense. */
+/** Longest statement that is read; a SET of auth_query is the longest useful one. */
 const MAX_STATEMENT_BYTES = 64 * 1024;
 const READY = readyForQuery(TxStatus.Idle);
 
@@ -74,7 +74,7 @@ export class Console implements AdminConsole {
     steer.recheck();
     if (!steer.lifecycle.isSuspended) return;
     for (const client of sessions.clients) if (client.databaseName === ADMIN_DATABASE) return;
-    // no operator is left to end the SUSPEND, and none can come: new connections are not read
+    // no operator is left to end the SUSPEND, and none can connect: new connections are not read
     log.info({ event: 'resume' }, 'admin disappeared when suspended, doing RESUME');
     steer.resume(null);
   }
@@ -85,7 +85,7 @@ export class Console implements AdminConsole {
     while (
       !operator.isBusy &&
       !operator.isGone &&
-      // it has not taken its last answer
+      // the client has not taken its last answer
       !client.gate.isHalted
     ) {
       const { held } = client.intake;
@@ -130,7 +130,7 @@ export class Console implements AdminConsole {
     this.#answer(operator, text).catch((error: unknown) => client.crash(error as Error));
   }
 
-  /** Answers a statement, and goes on with the messages after it. */
+  /** Answers a statement, and continues with the messages after it. */
   async #answer(operator: Operator, text: string): Promise<void> {
     const { client } = operator;
     try {

@@ -17,7 +17,7 @@ export const DESCRIPTORS = table<DescriptorSnapshot>(
     { name: 'std_strings', type: 'text', of: (row) => row.standardStrings },
     { name: 'datestyle', type: 'text', of: (row) => row.dateStyle },
     { name: 'timezone', type: 'text', of: (row) => row.timeZone },
-    // pgbouncer hands connections over with their secrets; here no connection changes hands
+    // pgbouncer hands connections over with their secrets; here no connection is handed over
     { name: 'password', type: 'text', of: () => null },
     { name: 'scram_client_key', type: 'bytea', of: () => null },
     { name: 'scram_server_key', type: 'bytea', of: () => null },

@@ -24,11 +24,11 @@ const GREETING: readonly Buffer[] = (
 export function rightsOf(client: Client, settings: Settings): boolean | null {
   const { stats_users: watchers, auth_type: method } = settings;
   if (isAdmin(client, settings)) return true;
-  // with auth_type = any nobody has an identity, and everybody may look
+  // with auth_type = any no client has an identity, and all may look
   return watchers.includes(client.user) || method === 'any' ? false : null;
 }
 
-/** The limits on clients apply to stats_users: an administrator is never shut out. Null: there is room. */
+/** The limits on clients apply to stats_users: an administrator is never refused. Null: there is room. */
 export function limitReached(client: Client, sessions: Sessions, settings: Settings): ClientError | null {
   if (isAdmin(client, settings)) return null;
   const { onConsole, directory } = sessions;

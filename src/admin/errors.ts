@@ -1,7 +1,7 @@
 /** Every error that the console sends, with pgbouncer's wording where pgbouncer has one. */
 import { error, fatal, PGBOUNCER, row, type ClientError } from '../wire/errors.ts';
 
-/** An error that a statement is answered with. The connection stays. */
+/** The error that answers a statement. The connection stays. */
 function answer(message: string): ClientError {
   return error(PGBOUNCER, message);
 }

@@ -14,7 +14,7 @@ export type Statement =
   | { readonly kind: 'bad arguments' }
   | { readonly kind: 'unknown' };
 
-// No repetition stands within a repetition, so that no statement can make matching slow.
+// No repetition is nested in another, so that no statement can make matching slow.
 const WORD = '("(?:[^"]|"")*"|[0-9a-z_]+)';
 const BLANK = '[ \\t\\n\\r]';
 const END = `${BLANK}*(?:;${BLANK}*)?$`;
@@ -37,7 +37,7 @@ const SWITCHOVER = new RegExp(
 /** All expressions, for the test of their cost. */
 export const EXPRESSIONS: readonly RegExp[] = [EMPTY, COMMAND, SET_TEXT, SET_WORD, NOTIFY, SWITCHOVER];
 
-/** @returns `verb` in lower case; the argument as it was written, '' when there is none */
+/** @returns `verb` in lower case; the argument as it was written, '' if there is none */
 export function parseStatement(text: string): Statement {
   if (EMPTY.test(text)) return { kind: 'empty' };
   const notify = NOTIFY.exec(text);

@@ -13,7 +13,7 @@ export class Operator {
   /** false: SHOW only (stats_users) */
   readonly isAdmin: boolean;
   #isBusy = false;
-  /** what a cancel request does to the command that waits; null: no command waits */
+  /** the effect of a cancel request on the waiting command; null: no command waits */
   #onCancel: (() => void) | null = null;
   #isCanceled = false;
   #onTaken: (() => void) | null = null;
@@ -59,8 +59,8 @@ export class Operator {
 
   /**
    * Waits until a condition on the servers holds, or until the client leaves.
-   * @param onCancel what Ctrl-C does besides ending the wait
-   * @throws ClientError when it was canceled
+   * @param onCancel the effect of Ctrl-C besides ending the wait
+   * @throws ClientError if it was canceled
    */
   async waitUntil(condition: () => boolean, onCancel: () => void = () => {}): Promise<void> {
     await this.waitFor(
@@ -79,7 +79,7 @@ export class Operator {
     throw consoleErrors.canceled();
   }
 
-  /** Resolves when the client has taken what it was sent, or has left; at once where little of it is unsent. */
+  /** Resolves when the client has taken its bytes, or has left; at once if little is unsent. */
   async untilTaken(): Promise<void> {
     if (!this.client.gate.isHalted || this.isGone) return;
     await new Promise<void>((resolve) => {
@@ -87,13 +87,13 @@ export class Operator {
     });
   }
 
-  /** The client has taken what it was sent, or has left. */
+  /** The client has taken its bytes, or has left. */
   taken(): void {
     this.#onTaken?.();
     this.#onTaken = null;
   }
 
-  /** A cancel request has come for this client. */
+  /** A cancel request for this client has arrived. */
   cancel(): void {
     if (this.#onCancel === null) {
       this.log.warn(`${this.client.label} admin cancel request for non-waiting client?`);

@@ -1,4 +1,4 @@
-/** SHOW POOLS, DATABASES, USERS, PEERS and PEER_POOLS: what there is, and how much of it. */
+/** SHOW POOLS, DATABASES, USERS, PEERS and PEER_POOLS: what exists, with sizes and counts. */
 import { ADMIN_DATABASE } from '../session/state/names.ts';
 import { compareNames } from '../telemetry/name-order.ts';
 import type {
@@ -58,7 +58,7 @@ export const DATABASES = table<DatabaseSnapshot>(
   databaseRows,
 );
 
-/** A user, and how many clients it has. */
+/** A user, and its number of clients. */
 interface UserRow {
   readonly user: UserSnapshot;
   readonly clients: number;

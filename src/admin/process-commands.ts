@@ -10,7 +10,7 @@ import type { Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
 import type { StopMode } from './steer.ts';
 
-/** How much the DETAIL of a refused RELOAD holds; the log has all of it. */
+/** The length of the DETAIL of a refused RELOAD; the log has all of it. */
 const MISTAKES_SHOWN = 10;
 const MISTAKE_CHARACTERS = 500;
 
@@ -19,7 +19,7 @@ export async function reload(operator: Operator, argument: string): Promise<Buff
   operator.requireAdmin();
   const { log, steer } = operator;
   logCommand(operator, 'RELOAD', '');
-  // a rotated log file is left even when the new configuration is refused
+  // a rotated log file is released even if the new configuration is refused
   log.reopen();
   try {
     await steer.reload();
@@ -32,14 +32,14 @@ export async function reload(operator: Operator, argument: string): Promise<Buff
   return commandComplete('RELOAD');
 }
 
-/** As many of the mistakes as fit a terminal. */
+/** As many of the mistakes as fit on a terminal. */
 function shortened(lines: readonly string[]): string {
   const shown = lines.slice(0, MISTAKES_SHOWN).map((line) => line.slice(0, MISTAKE_CHARACTERS));
   const more = lines.length - shown.length;
   return [...shown, ...(more > 0 ? [`and ${more} more`] : [])].join('\n');
 }
 
-/** SET key = value, of any option that a reload could change; the next RELOAD undoes it. */
+/** SET key = value, for any option that a reload could change; the next RELOAD undoes it. */
 export async function setOption(operator: Operator, key: string, value: string): Promise<Buffer> {
   operator.requireAdmin();
   const { log, observe, steer } = operator;
@@ -85,8 +85,8 @@ export function shutdown(operator: Operator, argument: string): Buffer | null {
 }
 
 /**
- * Sent by a new process that was started with -R: a notice carries the listening sockets to it, and SHUTDOWN
- * WAIT_FOR_CLIENTS follows when it listens on them. pgbouncer has SHOW FDS for that, which sends more than sockets.
+ * Sent by a new process that was started with -R. A notice carries the listening sockets to it, and it sends SHUTDOWN
+ * WAIT_FOR_CLIENTS once it listens on them. pgbouncer uses SHOW FDS for that, which sends more than sockets.
  */
 export function takeOver(operator: Operator, argument: string): Buffer {
   if (argument !== '') throw new UsageError();

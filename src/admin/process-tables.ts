@@ -6,7 +6,7 @@ import type { Observe } from './observe.ts';
 import { table } from './table.ts';
 import { SHOWN_VERSION } from './version.ts';
 
-/** A name, and how many there are of it. */
+/** A name and a count. */
 type Amount = readonly [name: string, count: number];
 
 export const LISTS = table<Amount>(
@@ -39,7 +39,7 @@ function listRows(observe: Observe): Amount[] {
   ];
 }
 
-/** pgbouncer's slabs have no counterpart here: numbers of objects stand for them, and the process's memory in KiB. */
+/** pgbouncer's slabs have no counterpart here: counts of objects replace them, and the process's memory in KiB. */
 interface MemoryRow {
   readonly name: string;
   readonly size: number;
@@ -100,7 +100,7 @@ function withPort(address: string): string {
   return `${address.includes(':') ? `[${address}]` : address}:0`;
 }
 
-/** pgbouncer's, for c-ares; there are never any here. */
+/** pgbouncer's, for c-ares; here always empty. */
 export const ZONES = table<never>(
   [
     { name: 'zonename', type: 'text', of: () => null },

@@ -1,15 +1,15 @@
-/** Sends a table slice by slice, so that a long one does not keep all other connections waiting. */
+/** Sends a table slice by slice, so that a long one does not delay all other connections. */
 import { setImmediate as othersTurn } from 'node:timers/promises';
 import type { Operator } from './operator.ts';
 import { commandComplete, dataRow, rowDescription } from './result.ts';
 import type { Table } from './table.ts';
 
-/** Rows that are built and sent in one go. */
+/** Rows that are built and sent together. */
 const SLICE_ROWS = 100;
 
 /**
- * Between two slices all other connections are served, and the client must have taken one slice before the next is built.
- * The rows are of the moment at which they are built.
+ * Between two slices all other connections are served, and the client must have taken one slice before the next is built. Each
+ * row shows the moment at which it is built.
  * @returns the end of the answer, with the rows of the last slice; null: the client has left
  */
 export async function sendTable(operator: Operator, table: Table): Promise<Buffer | null> {

@@ -50,7 +50,7 @@ const FAKED: ReadonlyMap<string, string> = new Map([
 
 /**
  * @returns the answer without ReadyForQuery; null: there will be no answer
- * @throws ClientError for the operator; UsageError: it is no statement of the console's language
+ * @throws ClientError for the operator; UsageError: not a statement of the console's language
  */
 export async function answerTo(operator: Operator, text: string): Promise<Buffer | null> {
   const statement = parseStatement(text);
@@ -71,7 +71,7 @@ export async function answerTo(operator: Operator, text: string): Promise<Buffer
       return await switchOver(operator, statement);
     case 'command': {
       const { verb, argument } = statement;
-      // pgbouncer takes SELECT for SHOW, because some tools cannot send anything else
+      // pgbouncer takes SELECT for SHOW, because some tools can't send anything else
       if (verb === 'show' || verb === 'select') return await show(operator, argument.toLowerCase());
       const command = COMMANDS.get(verb);
       if (command === undefined) throw new UsageError();

@@ -9,7 +9,7 @@ export type StopMode = 'immediate' | 'wait_for_clients' | 'wait_for_servers';
 
 /** Commands take a database where they are about one, and null where they are about all. */
 export interface Steer {
-  /** what the commands have led to */
+  /** the results of the commands */
   readonly lifecycle: LifecycleView;
   /** by the name of their database */
   readonly clusters: ReadonlyMap<string, ClusterController>;
@@ -21,11 +21,11 @@ export interface Steer {
   /** Every database that is configured or has been used. */
   databases(): Iterable<Database>;
 
-  /** RELOAD: reads the files again. @throws ConfigError and others; the old configuration stays in force then */
+  /** RELOAD: reads the files again. @throws ConfigError and others; then the old configuration stays in force */
   reload(): Promise<void>;
   /**
    * SET: applies a configuration that differs in options only.
-   * @returns false: its TLS files are not right, and TLS goes on as before
+   * @returns false: its TLS files are wrong, and TLS continues as before
    */
   set(config: Config): Promise<boolean>;
 
@@ -40,13 +40,13 @@ export interface Steer {
   reconnect(database: Database | null): void;
   /** KILL: disconnects the clients of a database, closes its servers and pauses it. */
   kill(database: Database): void;
-  /** KILL_CLIENT. @returns false: no client that has logged in has this id */
+  /** KILL_CLIENT. @returns false: no logged-in client has this id */
   killClient(id: number): boolean;
 
   /** Whether there are servers, and whether some are still to be closed (RECONNECT, RELOAD). */
   hasServers(database: Database | null): boolean;
   hasRetired(database: Database | null): boolean;
-  /** Resolves when `isDone` holds, which is asked whenever a server goes or comes free, and by `recheck`. */
+  /** Resolves when `isDone` holds, which is called whenever a server goes or comes free, and by `recheck`. */
   untilServers(isDone: () => boolean): Promise<void>;
   recheck(): void;
 
@@ -55,6 +55,6 @@ export interface Steer {
 
   /** TAKEOVER: descriptors of the listening sockets, for the process that takes over. */
   handOver(): number[];
-  /** The other process has gone before it said that it listens: this one goes on as before. */
+  /** The other process has gone before it reported that it listens: this one continues as before. */
   takeBack(): void;
 }

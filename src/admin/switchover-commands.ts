@@ -22,8 +22,8 @@ export function notifyTopology(operator: Operator, name: string): Buffer {
 }
 
 /**
- * SWITCHOVER db TO node [WAIT n]: answered when the node is the writer, with a notice for each step that is left to be done by
- * hand. With the old writer as its target, it takes back a switchover that cannot be finished.
+ * SWITCHOVER db TO node [WAIT n]: answered when the node is the writer, with a notice for each remaining manual step. With the
+ * old writer as its target, it takes back a switchover that can't be finished.
  */
 export async function switchOver(
   operator: Operator,
@@ -56,7 +56,7 @@ export async function switchOver(
 
 /**
  * Runs a switchover for an operator, who may cancel it or leave: either ends it until a promotion has been requested.
- * @returns the steps that are left to be done by hand
+ * @returns the remaining manual steps
  * @throws ClientError
  */
 async function runFor(
@@ -93,8 +93,8 @@ async function runFor(
 }
 
 /**
- * Whether the target is the writer already: that takes back an unfinished switchover, of this database or of another one
- * with the same writer.
+ * Whether the target is already the writer: then the command takes back an unfinished switchover, of this database or of
+ * another one with the same writer.
  * @throws Error
  */
 async function takenBack(

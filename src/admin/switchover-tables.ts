@@ -1,4 +1,4 @@
-/** SHOW TOPOLOGY and SWITCHOVERS: the nodes of the clusters, and how often the writer has moved. */
+/** SHOW TOPOLOGY and SWITCHOVERS: the nodes of the clusters, and the moves of the writer. */
 import { timestamp } from '../telemetry/log.ts';
 import type { NodeSnapshot, SwitchoverSnapshot } from '../telemetry/snapshot.ts';
 import { table } from './table.ts';

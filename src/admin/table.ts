@@ -1,4 +1,4 @@
-/** A SHOW command's table: columns, each with the way to its value, over rows that are snapshots. */
+/** A SHOW command's table: columns, each with a function for its value, over rows that are snapshots. */
 import type { Observe } from './observe.ts';
 import type { ColumnType, Value } from './result.ts';
 
@@ -12,13 +12,13 @@ export interface Column<Row> {
 /** The answer of a SHOW command, with rows of any kind. */
 export interface Table {
   readonly columns: readonly { readonly name: string; readonly type: ColumnType }[];
-  /** The values of each row, built when it is asked for. Time may pass between two of them. */
+  /** The values of each row, built on demand. Time may pass between two of them. */
   rows(observe: Observe): Iterable<Value[]>;
   /** not for stats_users */
   readonly isForAdmins: boolean;
 }
 
-/** @param rows builds each row when it is asked for, where there may be many */
+/** @param rows builds each row on demand, if there may be many */
 export function table<Row>(
   columns: readonly Column<Row>[],
   rows: (observe: Observe) => Iterable<Row>,

@@ -1,4 +1,4 @@
-/** PAUSE, RESUME, SUSPEND, DISABLE, ENABLE, RECONNECT, KILL, KILL_CLIENT and WAIT_CLOSE: who is served. */
+/** PAUSE, RESUME, SUSPEND, DISABLE, ENABLE, RECONNECT, KILL, KILL_CLIENT and WAIT_CLOSE: control of the traffic. */
 import { ADMIN_DATABASE } from '../session/state/names.ts';
 import { UsageError } from './answers.ts';
 import { databaseFor, databaseOrAll, logCommand } from './command.ts';

@@ -16,7 +16,7 @@ export function microsecondsOf(ms: number): number {
   return Math.floor((ms % 1000) * 1000);
 }
 
-/** Relative to the folder of the ini file where the path is below that folder. */
+/** Relative to the folder of the ini file if the path is below that folder. */
 export function shortPath(path: string, iniFile: string): string {
   const short = relative(dirname(iniFile), path);
   return path === '' || short === '' || short.startsWith('..') ? path : short;

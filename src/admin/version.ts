@@ -1,4 +1,4 @@
-/** The pgbouncer whose console and options these are; tools compare it. */
+/** The pgbouncer version whose console and options are provided; tools compare it. */
 export const PGBOUNCER_VERSION = '1.25.2';
 
 /** SHOW VERSION's answer, and the first line of --version. */

@@ -1,11 +1,11 @@
-/** The log line that compares the kernel's limit on descriptors with what the configuration can need. */
+/** The log line that compares the kernel's limit on descriptors with the number that the configuration may need. */
 import { readFileSync } from 'node:fs';
 import type { Config } from '../config/config.ts';
 
 /** pgbouncer's margin for all other descriptors */
 const OTHERS = 10;
 
-/** pgbouncer's line; null: the kernel does not say what it allows. */
+/** pgbouncer's line; null: the kernel does not report its limit. */
 export function descriptorLimitLine(config: Config): string | null {
   let limits: string;
   try {
@@ -20,7 +20,7 @@ export function descriptorLimitLine(config: Config): string | null {
   return `kernel file descriptor limit: ${soft} (hard: ${hard}); max_client_conn: ${clients}, max expected fd use: ${most}`;
 }
 
-/** Servers if every pool that the known users can have is full. */
+/** The number of servers if every possible pool of the known users is full. */
 function mostServers({ settings, databases, users, userlist }: Config): number {
   const everybody = new Set([...users.keys(), ...userlist.keys()]).size;
   let servers = 0;

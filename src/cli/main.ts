@@ -32,7 +32,7 @@ function help(): string {
   ].join('\n');
 }
 
-/** Runs the command and sets the exit code. The process of a daemon goes on afterwards. */
+/** Runs the command and sets the exit code. A daemon's process continues afterwards. */
 export async function main(args: readonly string[]): Promise<void> {
   if (args[0] === 'demo') {
     const { demo } = await import('../demo/demo.ts');
@@ -61,7 +61,7 @@ export async function main(args: readonly string[]): Promise<void> {
   });
 }
 
-/** Completes an abbreviated long option, as getopt_long(3) does, if only one begins like that. */
+/** Completes an abbreviated long option, as getopt_long(3) does, if it is unambiguous. */
 function unabbreviated(argument: string): string {
   const [, name, rest] = /^--([a-z]+)(=.*)?$/s.exec(argument) ?? [];
   if (name === undefined) return argument;

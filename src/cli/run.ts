@@ -33,7 +33,7 @@ export interface RunOptions {
   readonly user: string | null;
 }
 
-/** Set in the daemon's own process, which reports on descriptor 3 whether it is up. */
+/** Set in the daemon's own process, which reports on descriptor 3 whether it has started. */
 const DAEMON_MARK = 'PGSWITCHYARD_DAEMON';
 
 const CANNOT_LOAD = 'cannot load config file';
@@ -41,7 +41,7 @@ const CANNOT_LOAD = 'cannot load config file';
 /** Runs the proxy until a signal or SHUTDOWN ends it; exits with 1 and the reason if it cannot start. */
 export async function run(options: RunOptions): Promise<void> {
   const isDaemon = process.env[DAEMON_MARK] === '1';
-  // now, because setuid takes the right to write there
+  // now, because setuid removes the right to write there
   flushCompileCache();
   nameProcess('pgswitchyard');
   try {
@@ -99,7 +99,7 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
     // SHUTDOWN on the console
     void proxy.ended.then(() => process.exit());
     await proxy.start();
-    // the old process may end at once, and then removes the pidfile if it is still its own
+    // the old process may end at once, and then removes the pidfile if it still names that process
     if (settings.pidfile && takeover !== null) replacePidfile(settings.pidfile);
     takeover?.finish();
   } catch (error) {
@@ -117,7 +117,7 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
   startWatchdog();
 }
 
-/** -R. @returns null: there is no process to replace */
+/** -R. @returns null: no process to replace */
 function takeOver(settings: Settings, log: Logger): Takeover | null {
   log.warn('Online restart is deprecated, use so_reuseport instead');
   const takeover = Takeover.begin(settings);
@@ -131,7 +131,7 @@ async function refuseSecond({ unix_socket_dir: folder, listen_port: port }: Sett
     throw new StartError('unix socket is in use, cannot continue');
 }
 
-/** A bug must not end all connections: it is logged with its stack, and the process goes on. */
+/** A bug must not end all connections: it is logged with its stack, and the process continues. */
 function keepRunning(log: Logger): void {
   const report = (error: unknown): void => {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
@@ -149,7 +149,7 @@ function tellStarter(message: string): void {
 }
 
 /**
- * Starts the same command again, detached from terminal and session, and waits until it serves: Node cannot fork.
+ * Starts the same command again, detached from terminal and session, and waits until it serves, because Node can't fork.
  * @throws StartError if it does not start
  */
 async function startDaemon(config: Config): Promise<void> {

@@ -58,7 +58,7 @@ export function handleSignals(steer: Steer, log: Logger): void {
     steer.resume(null);
   });
 
-  // Connections that are open by then are closed with the process; socket files and sandbox children are removed.
+  // Connections that are still open are closed with the process; socket files and sandbox children are removed.
   const exit = (): void => {
     void steer.stop('immediate').finally(() => process.exit());
     setTimeout(() => process.exit(), 1_000).unref();

@@ -8,7 +8,7 @@ import { FrameReader } from '../wire/frame.ts';
 import { parseErrorFields, query, startupMessage } from '../wire/messages.ts';
 import { Backend, HEADER_BYTES, StartupCode } from '../wire/protocol.ts';
 
-/** Talks to the running process before this one has anything else to do, so reads may block. */
+/** Talks to the running process before this one has any other work, so reads may block. */
 export class Takeover {
   readonly sockets: InheritedSockets;
   readonly #fd: number;
@@ -20,7 +20,7 @@ export class Takeover {
 
   /**
    * Asks the running process for its sockets, through its console on the Unix socket.
-   * @returns null: no process runs
+   * @returns null: no process is running
    * @throws StartError if it does not hand them over
    */
   static begin({ unix_socket_dir: folder, listen_port: port }: Settings): Takeover | null {
@@ -42,7 +42,7 @@ export class Takeover {
     return new Takeover(fd, descriptors);
   }
 
-  /** Tells the old process to stop: this one listens now. */
+  /** Tells the old process to stop, because this one listens now. */
   finish(): void {
     try {
       say(this.#fd, 'SHUTDOWN WAIT_FOR_CLIENTS');

@@ -25,8 +25,7 @@ const AUTH_LINES = {
 } as const;
 
 /**
- * A line that can't be read does not count, as in pgbouncer. Nor does an auth_file that has never been there: auth_query
- * may know everybody.
+ * A line that can't be read is ignored, as in pgbouncer. So is an auth_file that never existed: auth_query may know all users.
  */
 export function readAuthFiles(
   settings: Settings,

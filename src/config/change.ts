@@ -11,7 +11,7 @@ import type { OptionName, Settings } from './options.ts';
 
 /**
  * The configuration after SET key = value. The next reload undoes the change.
- * @throws {ValueError} unknown option, not changeable, or no such value. @throws {ConfigError} a file cannot be used.
+ * @throws {ValueError} unknown option, not changeable, or not a value of it. @throws {ConfigError} a file can't be used.
  */
 export function applySet(config: Config, key: string, value: string): Config {
   if (!isOptionName(key)) throw new ValueError(`unknown option: ${key}`, nearestHint(key, OPTION_NAMES));
@@ -72,12 +72,12 @@ function difference(old: ReadonlyMap<string, unknown>, fresh: ReadonlyMap<string
 export interface Reload {
   readonly config: Config;
   readonly diff: ConfigDiff;
-  /** Databases that would lose the user that they force, and keep it. */
+  /** Databases that would lose their forced user, and keep it. */
   readonly keptUsers: readonly string[];
 }
 
 /**
- * RELOAD: reads `conffile` again. The new configuration keeps the running values of what needs a restart; `diff` names
+ * RELOAD: reads `conffile` again. Options that need a restart keep their running values in the new configuration; `diff` names
  * them.
  * @throws {ConfigError} and the old configuration stays in force.
  */
@@ -99,8 +99,8 @@ export function reloadConfig(old: Config): Reload {
 }
 
 /**
- * As in pgbouncer the user that a database forces can become another, but not none.
- * @returns the names of the databases that keep it so
+ * As in pgbouncer, a database's forced user can be replaced, but not removed.
+ * @returns the names of the databases that keep theirs for that reason
  */
 function keepForcedUsers(
   databases: Map<string, DatabaseConfig>,

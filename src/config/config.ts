@@ -1,4 +1,4 @@
-/** The shape of a whole configuration, as everything else sees it. */
+/** The shape of a whole configuration, as the rest of the program sees it. */
 import type { HbaRule, IdentMap } from './hba.ts';
 import type { Settings, Unjudged } from './options.ts';
 
@@ -24,11 +24,11 @@ export interface Config {
   readonly authProblems: readonly string[];
   /** One line each, for the log. */
   readonly warnings: readonly string[];
-  /** The options that the file names, as it writes them (SHOW CONFIG prints lists that way). */
+  /** The options that the file names, as it writes them (SHOW CONFIG prints lists in that form). */
   readonly texts?: ReadonlyMap<string, string>;
 }
 
-/** An entry of [databases]. null: not given, so the option of [pgbouncer] holds. */
+/** An entry of [databases]. null: not given, so the option of [pgbouncer] applies. */
 export interface DatabaseConfig {
   readonly name: string;
   readonly dbname: string | null;
@@ -53,7 +53,7 @@ export interface DatabaseConfig {
   readonly rewrite_query_file: string | null;
   /** Names that functions of its own may return besides those of its own databases; `*`: all. */
   readonly routing_targets: readonly string[];
-  /** The things that its clients may do without being judged by the user functions. */
+  /** The things that its clients may do although the user functions can't judge them. */
   readonly user_functions_allow: readonly Unjudged[] | null;
   readonly pool_size: number | null;
   readonly min_pool_size: number | null;
@@ -65,7 +65,7 @@ export interface DatabaseConfig {
   /** Milliseconds. */
   readonly query_wait_timeout: number | null;
   readonly pool_mode: PoolMode | null;
-  /** How TLS toward the servers begins. */
+  /** The way in which TLS toward the servers begins. */
   readonly sslnegotiation: 'postgres' | 'direct';
   readonly load_balance_hosts: 'round-robin' | 'disable';
 }

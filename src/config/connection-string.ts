@@ -9,7 +9,7 @@ import { OPTIONS, type Unjudged } from './options.ts';
 
 type Pairs = readonly (readonly [key: string, value: string])[];
 
-/** `where`: the offset at which it went wrong. */
+/** `where`: the offset of the mistake. */
 export class ConnectionStringError extends Error {
   readonly where: number;
 
@@ -27,7 +27,7 @@ export class ConnectionStringError extends Error {
 export function parsePairs(text: string): Pairs {
   const pairs: [string, string][] = [];
   const key = /\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*/y;
-  // A backslash before a quote escapes it, unless the value could then not end: pgbouncer's files may hold 'x\'.
+  // A backslash before a quote escapes it, unless the value would then have no end: pgbouncer's files may hold 'x\'.
   const quoted = /'((?:\\'|''|[^'])*)'(?=\s|$)/y;
   const plain = /[^\s']\S*/y;
   let at = 0;
@@ -200,7 +200,7 @@ function readKeys(
   return result;
 }
 
-/** An entry of [databases]; rule files are relative to `folder`. Null when it is no entry at all. */
+/** An entry of [databases]; rule files are relative to `folder`. Null: not an entry at all. */
 export function parseDatabase(
   name: string,
   value: string,

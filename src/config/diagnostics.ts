@@ -13,10 +13,10 @@ export interface Diagnostic {
   readonly failure: string | null;
 }
 
-/** A configuration that cannot be used; the message lists every problem, one a line. */
+/** A configuration that can't be used; the message lists every problem, one per line. */
 export class ConfigError extends Error {
   readonly diagnostics: readonly Diagnostic[];
-  /** The valid options over the defaults: with these the log can be opened, which needs the problems, too. */
+  /** The valid options over the defaults: enough to open the log, which must report the problems, too. */
   readonly settings: Settings | null;
 
   constructor(diagnostics: readonly Diagnostic[], settings: Settings | null = null) {
@@ -39,7 +39,7 @@ export function formatDiagnostic(diagnostic: Diagnostic): string {
 /** The place of a problem: a line, or a file as a whole. */
 export type Place = Pick<Diagnostic, 'file' | 'line'>;
 
-/** Collects problems until they are asked for. */
+/** Collects problems until they are read. */
 export class Diagnostics {
   readonly all: Diagnostic[] = [];
 
@@ -58,13 +58,13 @@ export class Diagnostics {
     });
   }
 
-  /** @throws {ConfigError} when anything was added. */
+  /** @throws {ConfigError} if anything was added. */
   throwIfAny(settings: Settings | null = null): void {
     if (this.all.length > 0) throw new ConfigError(this.all, settings);
   }
 }
 
-/** `did you mean X?` for the nearest name, or null when none is near. */
+/** `did you mean X?` for the nearest name; null: none is near. */
 export function nearestHint(name: string, known: Iterable<string>): string | null {
   let best: string | null = null;
   let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;

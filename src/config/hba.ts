@@ -6,7 +6,7 @@ import type { Diagnostics } from './diagnostics.ts';
 import { reasonOf } from './ini.ts';
 import { parseLdapPairs } from './ldap-pairs.ts';
 
-/** A database or user name of a rule; a quoted one has no special meaning (`"all"` is the database all). */
+/** A database or user name of a rule; a quoted one has no special meaning (`"all"` is the database named all). */
 export interface HbaName {
   readonly text: string;
   readonly quoted: boolean;
@@ -27,7 +27,7 @@ export interface HbaRule {
   /** null for local. */
   readonly address: HbaAddress | null;
   readonly method: HbaMethod;
-  /** `map=NAME` and what ldap takes. */
+  /** `map=NAME` and ldap's options. */
   readonly options: ReadonlyMap<string, string>;
 }
 
@@ -103,7 +103,7 @@ function takeNames(cursor: Cursor, what: 'database' | 'user', file: string, dept
       names.push(...includedNames(resolve(dirname(file), token.text.slice(1)), what, depth));
     } else {
       const isMembership = what === 'database' ? MEMBERSHIP.includes(token.text) : token.text.startsWith('+');
-      // a line that never fits would leave its clients to the next one
+      // a line that never matches would leave its clients to the next one
       if (isMembership && !token.quoted) throw new BadRule(`"${token.text}" is not supported`);
       names.push({ text: token.text, quoted: token.quoted });
     }
@@ -199,7 +199,7 @@ function parseRule(found: Tokens, file: string, line: number): HbaRule {
   return { file, line, type, databases, users, address, method, options };
 }
 
-/** They are written as in auth_ldap_options: names may be quoted too, and commas may stand between them. */
+/** They are written as in auth_ldap_options: names may be quoted too, and commas may separate them. */
 function ldapOptions(text: string): ReadonlyMap<string, string> {
   const pairs = parseLdapPairs(text, { comments: true });
   if ('malformed' in pairs) throw new BadRule(`unexpected "${pairs.malformed}"; options are name=value`);
@@ -250,7 +250,7 @@ export function parseHba(text: string, file: string, diagnostics: Diagnostics): 
   return rules;
 }
 
-/** `map system-name postgres-user` a line. */
+/** One `map system-name postgres-user` per line. */
 export function parseIdent(
   text: string,
   file: string,

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import type { Diagnostics } from './diagnostics.ts';
 
-/** One line that means something. */
+/** A line with content. */
 export type IniEvent =
   | { readonly kind: 'section'; readonly name: string; readonly file: string; readonly line: number }
   | {
@@ -37,7 +37,7 @@ export function readIni(file: string, diagnostics: Diagnostics): readonly IniEve
   return reader.events;
 }
 
-/** The same for text at hand; `file` is its name in problems. */
+/** The same for a text; `file` is its name in problems. */
 export function parseIni(text: string, file: string, diagnostics: Diagnostics): readonly IniEvent[] {
   const reader: Reader = { diagnostics, events: [], section: null };
   parseInto(reader, text, file, 0);
@@ -88,7 +88,7 @@ function parseLine(reader: Reader, line: string, place: { file: string; line: nu
     }
     reader.section = section[1]!;
     reader.events.push({ kind: 'section', name: reader.section, ...place });
-    // what follows is read like a line of its own: a comment, or even an entry
+    // the rest is read like a line of its own: a comment, or even an entry
     parseLine(reader, line.slice(section[0].length), place, depth);
   } else {
     parseEntry(reader, line, place);
@@ -101,7 +101,7 @@ function parseEntry(reader: Reader, line: string, place: { file: string; line: n
     const hint = line.trimStart().startsWith('"')
       ? "names with special characters go in single quotes: 'my name' = ..."
       : 'expected NAME = VALUE';
-    // The line may hold a password: only its first word is told.
+    // The line may hold a password: only its first word is shown.
     reader.diagnostics.add(place, `syntax error near "${cut(line.trim().split(/[\s=]/)[0]!)}"`, { hint });
     return;
   }

@@ -2,13 +2,13 @@
 const PAIR = /[\s,]*(?:"((?:[^"]|"")*)"|([^\s,="]+))=(?:"((?:[^"]|"")*)"|([^\s,"]*))(?=[\s,]|$)/y;
 /** the two in one pair of quotes, as PostgreSQL's HBA files may have them */
 const QUOTED_PAIR = /[\s,]*"([^"=]+)=((?:[^"]|"")*)"(?=[\s,]|$)/y;
-/** nothing more; a comment may follow in an HBA file */
+/** nothing more; in an HBA file a comment may follow */
 const END = /[\s,]*(?:#.*)?$/y;
 
 /**
- * Options of LDAP authentication, as auth_ldap_options and an HBA line after its method have them.
+ * Options of LDAP authentication, as in auth_ldap_options and after the method in an HBA line.
  * @param comments whether `#` begins a comment where an option would begin
- * @returns the values by name in their order, or the rest of the text, which is no option
+ * @returns the values by name in their order, or the rest of the text, which is not an option
  */
 export function parseLdapPairs(
   text: string,

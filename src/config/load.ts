@@ -1,4 +1,4 @@
-/** The ini file and all that it names to a Config, or all that is wrong with them. */
+/** Turns the ini file and all files that it names into a Config, or into the list of their problems. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { readAuthFiles } from './auth-files.ts';
@@ -20,10 +20,10 @@ const SECTIONS = ['pgbouncer', 'databases', 'users', 'peers'];
 const TLS_FILES = ['ca_file', 'cert_file', 'key_file'] as const;
 
 /**
- * Reads the ini file and all that it names. Paths are relative to the working directory, those of rule files and
+ * Reads the ini file and all files that it names. Paths are relative to the working directory, those of rule files and
  * user_functions_dir to the ini file's folder.
- * @param previous On a reload: pgbouncer's options without a default keep their value when their line is gone.
- * @param commandLine Values that count unless the file names them.
+ * @param previous On a reload: pgbouncer's options without a default keep their value if their line is gone.
+ * @param commandLine Values that apply unless the file names them.
  * @throws {ConfigError} with every problem.
  */
 export function loadConfig(
@@ -36,7 +36,7 @@ export function loadConfig(
   return build(readIni(file, diagnostics), file, diagnostics, settings, previous);
 }
 
-/** loadConfig for text at hand; `file` gives the name in problems and the folder of rule files. */
+/** loadConfig for a text; `file` gives the name in problems and the folder of rule files. */
 export function configFromText(text: string, file = 'pgbouncer.ini'): Config {
   const diagnostics = new Diagnostics();
   return build(parseIni(text, file, diagnostics), file, diagnostics, initialSettings(null), null);
@@ -62,10 +62,10 @@ class Loader {
   readonly #folder: string;
   readonly #diagnostics: Diagnostics;
   readonly #settings: Mutable;
-  /** Where each option was set last. */
+  /** Where each option was last set. */
   readonly #entries = new Map<OptionName, Entry>();
   readonly #databases = new Map<string, DatabaseConfig>();
-  /** Where each database stands. */
+  /** The place of each database in the files. */
   readonly #places = new Map<string, Entry>();
   readonly #users = new Map<string, UserConfig>();
   readonly #peers = new Map<number, PeerConfig>();
@@ -90,7 +90,7 @@ class Loader {
     this.#hasMain = true;
   }
 
-  /** pgbouncer fills the defaults in each time that it enters the section. */
+  /** pgbouncer applies the defaults each time that it enters the section. */
   #resetMain(place: Place): void {
     const lost = [...this.#entries.keys()].filter((name) => optionOf(name).default !== null);
     for (const name of lost) {

@@ -1,9 +1,9 @@
-/** The parts of an option. The options themselves stand in options.ts. */
+/** The parts of an option. The options themselves are in options.ts. */
 
 /** A piece of JSON Schema (draft 2020-12). */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** A value that a kind refuses; `hint` tells what to write instead. */
+/** A value that a kind refuses; `hint` is the advice for a valid one. */
 export class ValueError extends Error {
   readonly hint: string | null;
 
@@ -14,12 +14,12 @@ export class ValueError extends Error {
   }
 }
 
-/** How the text of an option becomes a value and back. The kind knows the unit, the option's name never does. */
+/** The conversion of an option's text to a value and back. The kind knows the unit, the option's name never does. */
 export interface Kind<T> {
   /** Its name in the manual, with its unit. */
   readonly label: string;
   readonly schema: JsonSchema;
-  /** @throws {ValueError} when the text is no such value. */
+  /** @throws {ValueError} if the text is not such a value. */
   parse(text: string): T;
   show(value: T): string;
 }
@@ -27,14 +27,14 @@ export interface Kind<T> {
 /** The sections other than [pgbouncer] whose entries may override an option. */
 export type Scope = 'database' | 'user';
 export type Origin = 'pgbouncer' | 'fast-switchover' | 'pgswitchyard';
-/** applied: honoured; accepted: can have no effect here, by nature. */
+/** applied: has an effect; accepted: can have no effect here, by nature. */
 export type Effect = 'applied' | 'accepted';
 
 export interface Option<T> {
   readonly kind: Kind<NonNullable<T>>;
   /** The default as text, as SHOW CONFIG prints it; null: pgbouncer's "not set". */
   readonly default: string | null;
-  /** The value when the file does not name the option. */
+  /** The value if the file does not name the option. */
   readonly initial: T;
   readonly reload: boolean;
   readonly scope: readonly Scope[];
@@ -48,7 +48,7 @@ export interface Option<T> {
 
 interface Row<T> {
   readonly kind: Kind<T>;
-  /** Can RELOAD and SET change it? Default: yes. */
+  /** Whether RELOAD and SET can change it. Default: yes. */
   readonly reload?: boolean;
   readonly scope?: readonly Scope[];
   /** Default: pgbouncer. */
@@ -82,7 +82,7 @@ export function option<T>(
 
 const INT = /^\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)$/;
 
-/** strtol(text, 0): decimal, `0x` hexadecimal, leading `0` octal; null when anything is left over. */
+/** strtol(text, 0): decimal, `0x` hexadecimal, leading `0` octal; null if anything is left over. */
 function strtol(text: string): number | null {
   const match = INT.exec(text);
   if (match === null) return null;
@@ -127,7 +127,7 @@ export function int(min = 0, max = INT_MAX): Kind<number> {
   };
 }
 
-/** An integer number of bytes, 0 to 2^32-1 unless told otherwise. */
+/** An integer number of bytes, 0 to 2^32-1 by default. */
 export function size(min = 0, max = 4294967295): Kind<number> {
   return { ...int(min, max), label: 'bytes' };
 }
@@ -163,8 +163,8 @@ export function wholeSeconds(min = 0): Kind<number> {
 }
 
 /**
- * 0 or 1. pgbouncer's own are integers, for which any number but 0 is true and `yes` or `on` is an error. `words`:
- * `true` and `false` do as well; with `'shown'` they are also what SHOW CONFIG prints.
+ * 0 or 1. pgbouncer's own are integers, for which any number but 0 is true and `yes` or `on` is an error. `words`: `true` and
+ * `false` are accepted as well; with `'shown'` SHOW CONFIG also prints them.
  */
 export function flag(words: 'none' | 'accepted' | 'shown' = 'none'): Kind<boolean> {
   return {
@@ -209,12 +209,12 @@ export function text(): Kind<string> {
   return { label: 'text', schema: { type: 'string' }, parse: (value) => value, show: (value) => value };
 }
 
-/** A file or folder. Relative to what, load.ts knows. */
+/** A file or folder. load.ts knows what it is relative to. */
 export function path(): Kind<string> {
   return { ...text(), label: 'path' };
 }
 
-/** Text separated by commas; blanks around the items and empty items do not count. */
+/** Text separated by commas; blanks around the items and empty items are ignored. */
 export function list(): Kind<readonly string[]> {
   return {
     label: 'comma-separated list',
@@ -224,7 +224,7 @@ export function list(): Kind<readonly string[]> {
   };
 }
 
-/** A list in which only these words may stand. */
+/** A list of these words only. */
 export function words<const T extends string>(...allowed: readonly T[]): Kind<readonly T[]> {
   return {
     label: `list of ${allowed.map((word) => `\`${word}\``).join(', ')}`,

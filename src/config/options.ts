@@ -735,9 +735,8 @@ export const OPTIONS = {
 export type OptionName = keyof typeof OPTIONS;
 
 /**
- * The values of [pgbouncer], under pgbouncer's names. Times of the kinds seconds and milliseconds are
- * milliseconds; those of the kind wholeSeconds (query_wait_notify, stats_period, tcp_keepidle, tcp_keepintvl) are seconds;
- * null means not set.
+ * The values of [pgbouncer], under pgbouncer's names. Times of the kinds seconds and milliseconds are in milliseconds; those
+ * of the kind wholeSeconds (query_wait_notify, stats_period, tcp_keepidle, tcp_keepintvl) are in seconds; null means not set.
  */
 export type Settings = { readonly [K in OptionName]: (typeof OPTIONS)[K]['initial'] };
 

@@ -11,7 +11,7 @@ export interface ConfigRow {
   readonly changeable: 'yes' | 'no';
 }
 
-/** SHOW CONFIG. A secret's value is starred out. */
+/** SHOW CONFIG. A secret's value is replaced by stars. */
 export function showConfig(config: Config): readonly ConfigRow[] {
   return OPTION_NAMES.filter((name) => optionOf(name).shown).map((name) => ({
     key: name,
@@ -26,7 +26,7 @@ function showValue(config: Config, name: OptionName): string | null {
   const value = config.settings[name];
   if (value === null) return null;
   if (option.secret && value !== '') return '********';
-  // Lists keep the blanks, and our folder the form, that the file gave them.
+  // Lists keep the blanks, and our folder the form, that they have in the file.
   if (Array.isArray(value) || name === 'user_functions_dir') {
     return config.texts?.get(name) ?? option.default;
   }

@@ -1,10 +1,10 @@
-/** auth_file: `"user" "password or secret"` a line. */
+/** auth_file: one `"user" "password or secret"` per line. */
 import type { Diagnostics } from './diagnostics.ts';
 
 /** Characters between the two, such as a comma, are skipped, as in pgbouncer. */
 const LINE = /^"((?:[^"]|"")*)"[^"]+"((?:[^"]|"")*)"/;
 
-/** The first of two entries for one user is replaced by the second, as in pgbouncer. */
+/** The second of two entries for one user replaces the first, as in pgbouncer. */
 export function parseUserlist(
   text: string,
   file: string,

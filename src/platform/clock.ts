@@ -1,4 +1,4 @@
-/** Time as a part that is handed in, so that tests need not wait. */
+/** Time as a dependency that is passed in, so that tests need not wait. */
 
 export interface Clock {
   /** ms since 1970 */

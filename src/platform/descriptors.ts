@@ -26,7 +26,7 @@ interface Libc {
   readonly recvmsg: (fd: number, message: Buffer, flags: number) => bigint;
 }
 
-/** undefined: not looked for yet; null: there is no node:ffi, or this is not Linux */
+/** undefined: not loaded yet; null: there is no node:ffi, or this is not Linux */
 let libc: Libc | null | undefined;
 let pointerTo: (bytes: Buffer) => bigint;
 
@@ -46,8 +46,8 @@ export function connectUnix(path: string, kind: 'stream' | 'datagram' = 'stream'
 }
 
 /**
- * A Unix socket that is bound and does not listen yet. Other than Node's own it does not remove its file when it is closed,
- * which another process may have taken over.
+ * A Unix socket that is bound and does not listen yet. Unlike Node's own, it does not remove its file when it is closed, since
+ * another process may have taken the file over.
  * @returns -1: it can't be bound
  */
 export function bindUnix(path: string): number {
@@ -73,7 +73,7 @@ export function closeOnExec(fd: number): void {
   if (canPassDescriptors()) libc!.fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-/** Sends bytes, and the descriptors with them. @throws Error when the kernel takes neither */
+/** Sends bytes, and the descriptors with them. @throws Error if the kernel refuses */
 export function sendDescriptors(fd: number, bytes: Buffer, descriptors: readonly number[]): void {
   const control = Buffer.alloc(align(CMSG_HEADER + 4 * descriptors.length));
   control.writeBigUInt64LE(BigInt(CMSG_HEADER + 4 * descriptors.length), 0);
@@ -86,7 +86,7 @@ export function sendDescriptors(fd: number, bytes: Buffer, descriptors: readonly
     throw new Error('the descriptors could not be sent');
 }
 
-/** Waits for bytes, and takes the descriptors that come with them. @throws Error when the other side is gone */
+/** Waits for bytes, and takes the descriptors that arrive with them. @throws Error if the other side is gone */
 export function receiveDescriptors(fd: number): { bytes: Buffer; descriptors: number[] } {
   const bytes = Buffer.alloc(16 * 1024);
   const control = Buffer.alloc(align(CMSG_HEADER + 4 * MAX_DESCRIPTORS));
@@ -106,7 +106,10 @@ export function receiveDescriptors(fd: number): { bytes: Buffer; descriptors: nu
   return { bytes: bytes.subarray(0, size), descriptors };
 }
 
-/** struct msghdr with one struct iovec. The caller holds on to both until its call is done: only a pointer leads to one. */
+/**
+ * struct msghdr with one struct iovec. The caller must keep both alive until its call is done: the native code has only
+ * pointers to them.
+ */
 function messageHeader(bytes: Buffer, control: Buffer): { message: Buffer; vector: Buffer } {
   const vector = Buffer.alloc(16);
   vector.writeBigUInt64LE(pointerTo(bytes), 0);

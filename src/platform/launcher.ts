@@ -1,16 +1,16 @@
 /**
- * An old Node that runs bin/pgswitchyard starts this process and passes signals on to it. It holds the other end of a
- * pipe: whatever ends it, the kernel closes that end. A supervisor of the old process must not take this one for stopped
- * while it goes on listening.
+ * An old Node that runs bin/pgswitchyard starts this process and passes signals on to it. It holds the other end of a pipe:
+ * however it ends, the kernel closes that end. A supervisor of the old process must not believe that this one has stopped
+ * while it still listens.
  */
 import { Socket } from 'node:net';
 import { closeOnExec } from './descriptors.ts';
 
-/** The pipe's descriptor; child processes are not told of it. */
+/** The pipe's descriptor; child processes do not learn of it. */
 const { PGSWITCHYARD_LAUNCHER: descriptor } = process.env;
 delete process.env['PGSWITCHYARD_LAUNCHER'];
 
-/** Calls back when the process that started this one is gone; never where nothing but a signal could tell. */
+/** Calls back when the process that started this one is gone; never if only a signal could tell. */
 export function onLauncherGone(gone: () => void): void {
   if (descriptor === undefined) return;
   const fd = Number(descriptor);

@@ -8,18 +8,18 @@ type Definitions = Parameters<Ffi['dlopen']>[1];
 
 /**
  * @param definitions of the functions, as node:ffi wants them; structures and constants are Linux's
- * @returns them by name, called synchronously; null where there is no node:ffi, or no Linux
+ * @returns the functions by name, called synchronously; null: no node:ffi, or not Linux
  */
 export function loadLibc<T>(definitions: Definitions): T | null {
   return withFfi((ffi) => ffi.dlopen(null, definitions).functions as T);
 }
 
-/** Gives node:ffi to `work`; null where there is none, or where `work` throws. */
+/** Gives node:ffi to `work`; null: there is none, or `work` throws. */
 export function withFfi<T>(work: (ffi: Ffi) => T): T | null {
   if (process.platform !== 'linux') return null;
   const { emitWarning } = process;
   try {
-    // "experimental": nothing that an operator could do anything about
+    // "experimental": an operator could do nothing about that
     process.emitWarning = () => {};
     return work(process.getBuiltinModule('node:ffi'));
   } catch {
@@ -29,7 +29,7 @@ export function withFfi<T>(work: (ffi: Ffi) => T): T | null {
   }
 }
 
-/** The descriptor of a socket or a listener, which Node has no public way to; -1: it has none, or is closed. */
+/** The descriptor of a socket or a listener, for which Node has no public API; -1: none, or closed. */
 export function fdOf(socket: object): number {
   return (socket as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
 }

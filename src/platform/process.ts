@@ -1,13 +1,13 @@
-/** A daemon's process: the pidfile, and the user that it runs as. */
+/** A daemon's process: its pidfile, and the user that it runs as. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 
-/** Something is wrong that the operator has to mend before the process can run; the message is pgbouncer's. */
+/** The operator must fix something before the process can run; the message is pgbouncer's. */
 export class StartError extends Error {}
 
 /**
- * Gives the process the command's name, for pgrep, killall and top, which would know it as Node's. Not process.title: that
- * would take the place of the arguments, too. To be called while the process is still its starter's.
+ * Gives the process the command's name, for pgrep, killall and top, which would otherwise show Node's. Not process.title: that
+ * would replace the arguments, too. Call this before the process changes its user.
  */
 export function nameProcess(name: string): void {
   try {
@@ -19,7 +19,7 @@ export function nameProcess(name: string): void {
 
 /**
  * Writes the pidfile. A stale one is replaced.
- * @throws StartError when the process that it names is alive, when it names none, or when it can't be written
+ * @throws StartError if the process that it names is alive, if it names none, or if it can't be written
  */
 export function writePidfile(file: string, onStale: (message: string) => void): void {
   checkPidfile(file, onStale);
@@ -30,7 +30,7 @@ export function writePidfile(file: string, onStale: (message: string) => void): 
   }
 }
 
-/** Makes the pidfile of the process that is replaced this one's; there is one at every moment. */
+/** Puts this process's ID into the pidfile of the replaced process; the file exists at every moment. */
 export function replacePidfile(file: string): void {
   try {
     writeFileSync(`${file}.${process.pid}`, `${process.pid}\n`, { mode: 0o644 });
@@ -40,12 +40,12 @@ export function replacePidfile(file: string): void {
   }
 }
 
-/** Removes a pidfile that a dead process left. @throws StartError as `writePidfile` does */
+/** Removes a pidfile that a dead process has left. @throws StartError as `writePidfile` does */
 export function checkPidfile(file: string, onStale: (message: string) => void): void {
   try {
     if (!existsSync(file)) return;
     const pid = Number(readFileSync(file, 'latin1').trim());
-    // Our own number in it: a container's processes get the same ones each time.
+    // The file has our own number: a container's processes get the same ones each time.
     if (!(pid > 0) || (pid !== process.pid && isAlive(pid))) {
       throw new StartError(`pidfile '${file}' exists, another instance running?`);
     }
@@ -63,7 +63,7 @@ function reason(error: unknown): string {
   return /^[A-Z]+: ([^,]+)/.exec(message)?.[1] ?? message;
 }
 
-/** Removes the pidfile, if it is still this process's. */
+/** Removes the pidfile, if it still names this process. */
 export function removePidfile(file: string): void {
   try {
     if (Number(readFileSync(file, 'latin1').trim()) === process.pid) rmSync(file);
@@ -82,8 +82,8 @@ function isAlive(pid: number): boolean {
 }
 
 /**
- * Gives up root's rights for those of a user, all groups included.
- * @throws StartError when there is no such user, or the process isn't root's
+ * Exchanges root's rights for those of a user, all groups included.
+ * @throws StartError if there is no such user, or the process is not root's
  */
 export function becomeUser(name: string): void {
   if (process.getuid!() !== 0) {
@@ -111,7 +111,7 @@ export function becomeUser(name: string): void {
   }
 }
 
-/** @throws StartError when there is no such group */
+/** @throws StartError if there is no such group */
 export function groupId(name: string): number {
   try {
     const line = execFileSync('getent', ['group', name], { stdio: ['ignore', 'pipe', 'ignore'] }).toString();

@@ -1,17 +1,15 @@
 /**
- * A companion process that cleans up after this one, however it ends: children that still run are ended and
- * temporary folders are removed also after a SIGKILL, an abort or a closed terminal.
- *
- * It is a shell and not a Node process because it must cost next to nothing, and it needs no signal, poll or
- * pidfile to notice our end: its standard input is a pipe that only we hold, which the kernel closes for us.
+ * A companion process that cleans up after this one, however it ends: even after a SIGKILL, an abort or a closed terminal,
+ * running children are ended and temporary folders are removed.
+ * It is a shell and not a Node process because it must cost next to nothing. It needs no signal, poll or pidfile to notice our
+ * end: its standard input is a pipe that only we hold, which the kernel closes for us.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 
-// Lines are `+p PID` (end this process), `+d PATH` (remove this folder), and the same with `-` to forget it.
-// A process gets what ends PostgreSQL and pgswitchyard at once (SIGQUIT, after a SIGCONT in case that it was
-// frozen), two seconds, then SIGKILL. A folder in which their children are still writing needs several tries.
-// Nothing here may hold a pattern character: the paths are our own. Text that is not in a list is left alone: to cut it out
-// would double the list each time.
+// Lines are `+p PID` (end this process), `+d PATH` (remove this folder), and the same with `-` to forget it. A process gets
+// the signal that ends PostgreSQL and pgswitchyard at once (SIGQUIT, after a SIGCONT in case it was frozen), two seconds, then
+// SIGKILL. A folder in which children are still writing needs several tries. Nothing here may hold a pattern character: the
+// paths are our own. Text that is not in a list is left alone: to cut it out would double the list each time.
 const SCRIPT = `
 trap '' INT TERM HUP QUIT
 pids=' ' dirs='
@@ -72,7 +70,7 @@ export function reapProcess(pid: number): void {
   tell(`+p ${pid}`);
 }
 
-/** To be called when the process has ended, since its number may be given to another one. */
+/** Call this when the process has ended, since its number may be given to another one. */
 export function forgetProcess(pid: number): void {
   tell(`-p ${pid}`);
 }

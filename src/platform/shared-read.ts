@@ -1,10 +1,9 @@
 /**
- * Reads of an accepted connection into one buffer that all of them share.
- *
- * Node gives `onread` (a buffer of the caller's own) to outgoing connections only; an accepted one allocates 64 KB for
- * each read and goes through a Readable. For a short query that is a tenth of the proxy's whole cost. So the accepted
- * socket's handle is moved to a socket that is made with `onread`, by the constructor's `handle` option, which Node's own
- * net.Server uses. Where a Node version should not have it, the socket stays as it is.
+ * Reads of accepted connections into one buffer that all of them share.
+ * Node offers `onread` (a buffer of the caller's own) for outgoing connections only; an accepted one allocates 64 KB for each
+ * read and goes through a Readable. For a short query that is a tenth of the proxy's whole cost. So the accepted socket's
+ * handle is moved to a socket made with `onread`, by the constructor's `handle` option, which Node's own net.Server uses. If a
+ * Node version lacks it, the socket stays as it is.
  */
 import { Socket } from 'node:net';
 
@@ -16,8 +15,8 @@ interface WithHandle {
 }
 
 /**
- * @param onChunk gets bytes of its own, never a view of the shared buffer: small ones come from Node's pool
- * @returns the socket to use from now on, without listeners, reading; or null when the handle can't be moved
+ * @param onChunk gets bytes of its own, never a view of the shared buffer: small chunks come from Node's pool
+ * @returns the socket to use from now on, without listeners, reading; null: the handle can't be moved
  */
 export function moveToSharedRead(accepted: Socket, onChunk: (chunk: Buffer) => void): Socket | null {
   const holder = accepted as unknown as WithHandle;

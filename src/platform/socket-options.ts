@@ -1,6 +1,6 @@
 /**
- * TCP options that Node has no API for, by setsockopt(2) through node:ffi. Linux's numbers. Where there is no node:ffi the
- * options have no effect, which is said once.
+ * TCP options that Node has no API for, by setsockopt(2) through node:ffi. Linux's numbers. Without node:ffi the options have
+ * no effect, which is logged once.
  */
 import type { Socket } from 'node:net';
 import { fdOf, loadLibc } from './libc.ts';
@@ -25,10 +25,10 @@ export interface TcpSettings {
   readonly tcp_user_timeout: number;
 }
 
-/** undefined: not looked for yet; null: there is none */
+/** undefined: not loaded yet; null: unavailable */
 let setSocketOption: SetSocketOption | null | undefined;
 
-/** Whether `setTcpOptions` can do more than tcp_keepalive here. */
+/** Whether `setTcpOptions` can set more than tcp_keepalive here. */
 export function hasSocketOptions(): boolean {
   if (setSocketOption === undefined) setSocketOption = loadSetSocketOption();
   return setSocketOption !== null;
@@ -50,8 +50,8 @@ export function needsSocketOptions(settings: TcpSettings): boolean {
 }
 
 /**
- * Sets the sizes of a socket's buffers, for one that neither listens nor is connected yet (tcp-sockets.ts), or for one that
- * listens: its next connections inherit them.
+ * Sets the sizes of a socket's buffers. The socket must neither listen nor be connected yet (tcp-sockets.ts); or it listens,
+ * and its next connections inherit them.
  */
 export function setBuffers(
   fd: number,
@@ -62,7 +62,7 @@ export function setBuffers(
   set(fd, SOL_SOCKET, SO_SNDBUF, size);
 }
 
-/** Applies the tcp_* options to a connected TCP socket, but for the buffers: it has had them from the beginning. */
+/** Applies the tcp_* options to a connected TCP socket, except for the buffers, which it has had from the beginning. */
 export function setTcpOptions(socket: Socket, settings: TcpSettings): void {
   if (settings.tcp_keepalive) socket.setKeepAlive(true);
   if (!needsSocketOptions(settings)) return;
@@ -84,7 +84,7 @@ function set(fd: number, level: number, option: number, value: number): void {
   if (value === 0) return;
   const bytes = Buffer.alloc(4);
   bytes.writeInt32LE(value);
-  // A value that the kernel refuses leaves the default: no reason to lose the connection.
+  // A value that the kernel refuses leaves the default: that is no reason to lose the connection.
   setSocketOption!(fd, level, option, bytes, bytes.length);
 }
 

@@ -4,9 +4,9 @@ import { closeSync, writeSync } from 'node:fs';
 import { canPassDescriptors, connectUnix } from './descriptors.ts';
 
 /**
- * Tells systemd about the service's state (sd_notify(3)). Node has no datagram sockets for Unix paths: it goes through
- * node:ffi, or, where there is none, through systemd's own tool, for which the unit needs `NotifyAccess=all`. Without
- * systemd nothing happens.
+ * Tells systemd about the service's state (sd_notify(3)). Node has no datagram sockets for Unix paths, so this goes through
+ * node:ffi, or without it through systemd's own tool, for which the unit needs `NotifyAccess=all`. Without systemd nothing
+ * happens.
  */
 export function notifySystemd(...states: string[]): void {
   const path = process.env['NOTIFY_SOCKET'];
@@ -21,7 +21,7 @@ export function notifySystemd(...states: string[]): void {
   try {
     writeSync(fd, states.join('\n'));
   } catch {
-    // there is no service manager to tell
+    // no service manager to tell
   } finally {
     closeSync(fd);
   }
@@ -32,7 +32,7 @@ export function notifyReloading(): void {
   notifySystemd('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
 }
 
-/** Says twice in each WatchdogSec= that the event loop turns. */
+/** Reports twice in each WatchdogSec= that the event loop turns. */
 export function startWatchdog(): void {
   const { WATCHDOG_USEC: usec, WATCHDOG_PID: pid } = process.env;
   if (!(Number(usec) > 0) || (pid && Number(pid) !== process.pid)) return;
@@ -42,7 +42,7 @@ export function startWatchdog(): void {
 /** The first descriptor that systemd passes (sd_listen_fds(3)). */
 const FIRST_SOCKET = 3;
 
-/** Listening sockets that systemd has opened for this process (socket activation); null: there are no such. */
+/** Listening sockets that systemd has opened for this process (socket activation); null: none. */
 export function systemdSockets(): { descriptors: number[]; from: 'systemd' } | null {
   const { LISTEN_PID: pid, LISTEN_FDS: count } = process.env;
   if (Number(pid) !== process.pid || !(Number(count) > 0)) return null;

@@ -1,8 +1,8 @@
 /**
- * TCP sockets whose buffers have their size from the beginning. The size of the window is agreed on in the handshake: one
- * that shrinks afterwards makes the sender wait for a window that never opens as far again (RFC 1122, 4.2.3.4), for 0.2 s
- * and more each time. Node has no way to a socket that is not connected yet, so these are made with socket(2) and bind(2)
- * through node:ffi. Linux's numbers.
+ * TCP sockets whose buffers have their size from the beginning. The handshake fixes the size of the window: one that shrinks
+ * afterwards makes the sender wait for a window that never opens as far again (RFC 1122, 4.2.3.4), for 0.2 s and more each
+ * time. Node gives no access to a socket that is not connected yet, so these are made with socket(2) and bind(2) through
+ * node:ffi. Linux's numbers.
  */
 import { closeSync } from 'node:fs';
 import { isIP, type Socket } from 'node:net';
@@ -26,7 +26,7 @@ interface Libc {
   readonly setsockopt: (fd: number, level: number, option: number, value: Buffer, size: number) => number;
 }
 
-/** undefined: not looked for yet; null: there is no node:ffi, or this is not Linux */
+/** undefined: not loaded yet; null: there is no node:ffi, or this is not Linux */
 let libc: Libc | null | undefined;
 
 function system(): Libc | null {
@@ -40,8 +40,8 @@ function system(): Libc | null {
 }
 
 /**
- * Gives a socket buffers of tcp_socket_buffer before it connects. To be called in the same turn as `createConnection` to an
- * IP address, which connects in the next one.
+ * Gives a socket buffers of tcp_socket_buffer before it connects. Call this in the same turn as `createConnection` to an IP
+ * address, which connects in the next one.
  */
 export function prepareConnection(
   socket: Socket,
@@ -53,14 +53,14 @@ export function prepareConnection(
   const fd = typeof handle?.open === 'function' ? openSocket(host) : -1;
   if (fd < 0) return;
   setBuffers(fd, settings);
-  // the connection is made on this socket; without it on one of Node's own, with the system's buffers
+  // the connection is made on this socket; otherwise on one of Node's own, with the system's buffers
   if (handle!.open!(fd) !== 0) closeSync(fd);
 }
 
 /**
  * A TCP socket that is bound and does not listen yet, with buffers that its connections inherit.
  * @param host an IP address
- * @returns -1: it can't be had, and Node's own way tells why
+ * @returns -1: it can't be made, and Node's own way reports why
  */
 export function bindTcp(
   host: string,
@@ -76,7 +76,7 @@ export function bindTcp(
   };
   turnOn(SOL_SOCKET, SO_REUSEADDR);
   if (settings.so_reuseport) turnOn(SOL_SOCKET, SO_REUSEPORT);
-  // or `::` would take IPv4's port too
+  // otherwise `::` would take IPv4's port too
   if (isIP(host) === 6) turnOn(IPPROTO_IPV6, IPV6_V6ONLY);
   setBuffers(fd, settings);
   if (system()!.bind(fd, address!, address!.length) === 0) return fd;
@@ -91,7 +91,7 @@ function openSocket(host: string): number {
   return fd;
 }
 
-/** struct sockaddr_in or sockaddr_in6; null: no address, or one of an interface (`fe80::1%eth0`) */
+/** struct sockaddr_in or sockaddr_in6; null: not an address, or one of an interface (`fe80::1%eth0`) */
 function socketAddress(host: string, port: number): Buffer | null {
   const isV4 = isIP(host) === 4;
   const bytes = Buffer.alloc(isV4 ? 4 : 16);

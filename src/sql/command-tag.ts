@@ -1,6 +1,6 @@
 /** Recognizes command tags in CommandComplete messages as bytes, so that no string is made for the other tags. */
 
-/** The tags that mean something to the proxy. */
+/** The tags that matter to the proxy. */
 export const CommandTag = {
   Other: 0,
   DiscardAll: 1,
@@ -19,7 +19,7 @@ const COMMIT = Buffer.from('COMMIT\0');
 const ROLLBACK = Buffer.from('ROLLBACK\0');
 const PREPARE_TRANSACTION = Buffer.from('PREPARE TRANSACTION\0');
 
-/** The tag in the payload of a CommandComplete, from `start` to `end`. All that matter differ in length. */
+/** The tag in the payload of a CommandComplete, from `start` to `end`. All tags that matter differ in length. */
 export function commandTag(bytes: Buffer, start: number, end: number): CommandTag {
   switch (end - start) {
     case SET.length:
@@ -39,7 +39,7 @@ export function commandTag(bytes: Buffer, start: number, end: number): CommandTa
   }
 }
 
-/** Whether a payload of that many bytes may be the tag of a statement that changes the session or its prepared statements. */
+/** Whether a payload of this length may be the tag of a statement that changes the session or its prepared statements. */
 export function mayChangeSession(bytes: number): boolean {
   return bytes === SET.length || bytes === DISCARD_ALL.length || bytes === DEALLOCATE_ALL.length;
 }

@@ -12,8 +12,8 @@ const DROP_ALL_BYTES = 64;
 const DEALLOCATE_BYTES = 200;
 
 /**
- * Whether the text in these bytes begins with a statement that drops all prepared statements. One that follows a comment or
- * another statement is not recognized.
+ * Whether the text in these bytes begins with a statement that drops all prepared statements. One after a comment or another
+ * statement is not recognized.
  * @param end may be past the end of the text or of the bytes
  */
 export function dropsAll(bytes: Buffer, start: number, end: number): boolean {
@@ -29,7 +29,7 @@ export function dropsAll(bytes: Buffer, start: number, end: number): boolean {
 
 /**
  * Whether a text could be DEALLOCATE of one statement, by the size of its message and by its first and third letter, which
- * tell it from DELETE, DECLARE and others. Letters that have not arrived count as right.
+ * distinguish it from DELETE, DECLARE and others. Letters that have not arrived count as right.
  * @param start of the text in the bytes
  * @param size of the message, in bytes
  */
@@ -58,7 +58,7 @@ export function deallocatedName(text: string): string | null {
   return isMore ? null : name;
 }
 
-/** The name that the current token gives; null: it is none, or the key word ALL. */
+/** The name in the current token; null: not a name, or the key word ALL. */
 function nameIn(scanner: Scanner): string | null {
   const { kind, text } = scanner;
   if (kind === Token.Word) return scanner.is('all') ? null : text.replaceAll(/[A-Z]/g, lower);

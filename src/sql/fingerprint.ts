@@ -1,4 +1,4 @@
-/** The shape of a query: its text without the constants. It may stand in a log, where the query itself may not. */
+/** The shape of a query: its text without the constants. A log may contain it, while it must not contain the query itself. */
 import { createHash } from 'node:crypto';
 import { Scanner, Token } from './scanner.ts';
 
@@ -21,7 +21,7 @@ export function queryShape(query: string): string {
   return shape.length > MAX_SHOWN || query.length > MAX_READ ? `${shape.slice(0, MAX_SHOWN)}…` : shape;
 }
 
-/** A quoted name as people give them. A longer one, or one with quotes in it, may be a value in the wrong quotes. */
+/** A quoted name as people choose them. A longer one, or one with quotes in it, may be a value in the wrong quotes. */
 // oxlint-disable-next-line no-control-regex
 const NAME = /^"[^"'\0-\x1f]{1,63}"$/;
 

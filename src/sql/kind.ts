@@ -1,6 +1,6 @@
 /**
  * The effect of a statement on data that outlives its session, by its text ("SQL Commands" in PostgreSQL's manual). A
- * statement that is not recognized is never taken for harmless.
+ * statement that is not recognized never counts as harmless.
  */
 import { statementsOf } from './statements.ts';
 
@@ -8,8 +8,8 @@ import { statementsOf } from './statements.ts';
  * - `begin`: opens a transaction block.
  * - `rollback`: ends one and keeps nothing of it.
  * - `session`: changes or shows the session alone, or does nothing at all.
- * - `plain`: does all of its work inside its transaction. When the transaction ends by FATAL nothing of it remains, and it
- *   can be sent again.
+ * - `plain`: does all of its work inside its transaction. If the transaction ends by FATAL nothing of it remains, and it can
+ * be resent.
  * - `transactional`: nothing of it remains either, but it needs its session, or data that the client has sent.
  * - `other`: commits by itself, in parts, or works outside of its transaction.
  */
@@ -20,7 +20,7 @@ const ROLLBACK = /^(?:rollback|abort)\b(?!.*\b(?:to|chain|prepared)\b)/is;
 const SESSION = /^(?:set|reset|show|discard|deallocate|listen|unlisten|load|prepare(?!\s+transaction\b))\b/i;
 const PLAIN =
   /^(?:select|insert|update|delete|merge|with|values|table|explain|lock|notify|truncate|comment|grant|revoke|refresh)\b/i;
-/** CREATE, ALTER and DROP of objects that belong to one database, which a transaction takes back; no subscriptions. */
+/** CREATE, ALTER and DROP of objects that belong to one database, which a transaction can undo; no subscriptions. */
 const DEFINITION =
   /^(?:create|alter|drop)\s+(?:or\s+replace\s+|temp(?:orary)?\s+|unlogged\s+|unique\s+|recursive\s+|materialized\s+|foreign\s+)*(?:table|index|view|sequence|schema|function|procedure|aggregate|type|domain|trigger|rule|policy|role|user|group|extension)\b/i;
 const TRANSACTIONAL =
@@ -34,7 +34,7 @@ const CONCURRENTLY = /^(?!refresh\b).*\bconcurrently\b/is;
 /** A program, or a file that the server writes. */
 const COPY_OUTSIDE = /^copy\b.*\b(?:program\b|to\b(?!\s+stdout\b))/is;
 
-/** Functions of PostgreSQL's manual whose effects survive a ROLLBACK, or reach another server. */
+/** Functions in PostgreSQL's manual whose effects survive a ROLLBACK, or reach another server. */
 const OUTSIDE = new RegExp(
   String.raw`\b(?:dblink\w*|lo_export|pg_(?:${[
     'backup_start|backup_stop|start_backup|stop_backup|promote|reload_conf|rotate_logfile|switch_wal',
@@ -59,7 +59,7 @@ export function kindOf(statement: string): StatementKind {
   return TRANSACTIONAL.test(text) ? 'transactional' : 'other';
 }
 
-/** Whether this is one statement, of a kind that can be sent again where it provably had no effect. */
+/** Whether this is one statement, of a kind that can be resent if it provably had no effect. */
 export function isRepeatable(sql: string): boolean {
   const statements = statementsOf(sql);
   if (statements === null || statements.length > 1) return false;

@@ -14,7 +14,7 @@ export function isRollback(query: string): boolean {
   return !isMore;
 }
 
-/** Goes past white space. A comment is a token as others are. */
+/** Skips white space. A comment is a token like any other. */
 function nextOf(scanner: Scanner): boolean {
   while (scanner.next()) if (scanner.kind !== Token.Space) return true;
   return false;

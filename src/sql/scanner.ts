@@ -1,7 +1,7 @@
 /**
- * Splits SQL text into tokens by PostgreSQL's lexical rules ("Lexical Structure" in its manual, scan.l in its source). Every
- * other file here reads text through it. It takes text as UTF-16 or one character for each byte of the client's encoding:
- * in both, every character from U+0080 on belongs to a name.
+ * Splits SQL text into tokens by PostgreSQL's lexical rules ("Lexical Structure" in its manual, scan.l in its source). All
+ * other files of src/sql read text through it. It takes text as UTF-16 or as one character for each byte of the client's
+ * encoding: in both, every character from U+0080 on belongs to a name.
  */
 
 /** The kinds of tokens. */
@@ -54,8 +54,8 @@ export class Scanner {
   start = 0;
   end = 0;
   /**
-   * false: the rest of the text is one token. Its end is missing; or it is a constant in which a backslash precedes a
-   * quote, and the server's standard_conforming_strings says whether it ends there
+   * false: the rest of the text is one token. Its end is missing; or it is a constant in which a backslash precedes a quote,
+   * and only the server's standard_conforming_strings tells whether it ends there
    */
   isClosed = true;
 
@@ -116,7 +116,7 @@ export class Scanner {
     this.isClosed = isClosed;
   }
 
-  /** The first character, and all after it that belong to it. */
+  /** The first character, and all after it that belong to the same token. */
   #run(kind: Token, belongs: (code: number) => boolean): void {
     let at = this.start + 1;
     while (at < this.#text.length && belongs(this.#text.charCodeAt(at))) at++;

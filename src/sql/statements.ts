@@ -5,9 +5,9 @@ import { Scanner, Token } from './scanner.ts';
 const COMPOUND = /\b(?:atomic|rule)\b/i;
 
 /**
- * The statements of a string. A constant, a comment and a quoted name that is no plain word are each replaced by a space. A
+ * The statements of a string. A constant, a comment and a quoted name that is not a plain word are each replaced by a space. A
  * quoted key word looks like a key word here, which makes a statement more than it is, and never less.
- * @returns null where it is not certain which text belongs to which statement
+ * @returns null: it is not certain which text belongs to which statement
  */
 export function statementsOf(sql: string): string[] | null {
   const text = withoutQuoted(sql);
@@ -34,7 +34,7 @@ function withoutQuoted(sql: string): string | null {
     if (!scanner.isClosed) return null;
     // a backslash may escape a quote, with standard_conforming_strings = off
     if (kind === Token.Text && text.includes('\\')) return null;
-    // whether nested comments balance is left to the server
+    // the server decides whether nested comments balance
     if (kind === Token.Comment && text.startsWith('/*') && text.includes('/*', 2)) return null;
     // the name of a function may be quoted
     const name = kind === Token.QuotedName && PLAIN_NAME.test(text) ? text.slice(1, -1) : '';

@@ -1,4 +1,4 @@
-/** Numbers for what comes and goes: clients, servers, cancel requests, versions. A number is never used again. */
+/** Numbers for clients, servers, cancel requests and versions. A number is never used again. */
 export class IdCounter {
   #last = 0;
 

@@ -1,4 +1,4 @@
-/** Where log lines go: a descriptor written synchronously, or syslog. Neither ever throws into the caller. */
+/** The destinations of log lines: a descriptor written synchronously, or syslog. Neither ever throws into the caller. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';
@@ -6,8 +6,8 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 /** Longest wait for a full pipe, in ms; then lines are dropped until one can be written again. */
 const PATIENCE_MS = 50;
 /**
- * As many lines of one turn of the event loop are written one by one, each before its effect can be seen. The rest of a burst
- * (thousands of clients that leave at once) is written in one piece at the end of the turn.
+ * This many lines of one turn of the event loop are written one by one, each before its effect can be seen. The rest of a
+ * burst (thousands of clients that leave at once) is written in one piece at the end of the turn.
  */
 const LINES_A_TURN = 32;
 const BURST_BYTES = 64 * 1024;
@@ -15,16 +15,16 @@ const BURST_BYTES = 64 * 1024;
 /** Bytes that may wait for `logger` to read them. */
 const SYSLOG_BACKLOG_BYTES = 1 << 20;
 
-/** Builds the line that says how many lines were lost, and why. */
+/** Builds the line that reports how many lines were lost, and why. */
 type LostNotice = (lost: number, reason: string) => string;
 
-/** Sinks with lines that wait for the end of the turn, which does not come when the process exits. */
+/** Sinks with lines that wait for the end of the turn, which never comes if the process exits. */
 const unwritten = new Set<DescriptorSink>();
 process.on('exit', () => {
   for (const sink of unwritten) sink.flush();
 });
 
-/** A descriptor that lines are appended to. Lines that cannot be written are dropped and counted. */
+/** A descriptor that lines are appended to. Lines that can't be written are dropped and counted. */
 export class DescriptorSink {
   /** Lines dropped since the last one that was written. */
   lost = 0;
@@ -46,7 +46,7 @@ export class DescriptorSink {
     this.#owned = owned;
   }
 
-  /** @throws when the file cannot be opened for appending. */
+  /** @throws if the file can't be opened for appending. */
   static open(file: string): DescriptorSink {
     return new DescriptorSink(openSync(file, 'a', 0o644), true);
   }
@@ -96,7 +96,7 @@ export class DescriptorSink {
     this.#torn = false;
   }
 
-  /** Continues in another file, as after a log rotation. @throws when it cannot be opened; then nothing changes. */
+  /** Continues in another file, as after a log rotation. @throws if it can't be opened; then nothing changes. */
   reopen(file: string): void {
     const fd = openSync(file, 'a', 0o644);
     this.flush();
@@ -156,8 +156,8 @@ export const SEVERITY: Readonly<Record<string, number>> = {
 };
 
 /**
- * Node has no Unix datagram sockets, so lines go through one `logger` child, started with the first line. Where it
- * cannot be started or ends, lines are dropped, and `onFailure` is called once.
+ * Node has no Unix datagram sockets, so lines go through one `logger` child, started with the first line. If it can't be
+ * started or ends, lines are dropped, and `onFailure` is called once.
  */
 export class SyslogSink {
   readonly ident: string;

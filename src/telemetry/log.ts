@@ -8,8 +8,8 @@ import { DescriptorSink, SEVERITY, SyslogSink } from './log-sink.ts';
 
 /**
  * The fields beside the message. Fixed names: event (snake_case, stable), client, server (ids), database, user, peer
- * (address:port), tenant, version, reason, sqlstate, ms, err, file, line, column, frame (lines of source, which only the
- * pretty form shows). Never passwords or bind values.
+ * (address:port), tenant, version, reason, sqlstate, ms, err, file, line, column, frame (source lines, which only the pretty
+ * form shows). Never passwords or bind values.
  */
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -40,16 +40,16 @@ export interface Logger {
   isLevelEnabled(level: 'trace' | 'debug' | 'info'): boolean;
   /** Closes the log file and opens it again, for a rotation. If that fails, the old one stays in use. */
   reopen(): void;
-  /** Applies changed settings. If the new log file cannot be opened, the old one says so. */
+  /** Applies changed settings. If the new log file can't be opened, the old one reports that. */
   configure(settings: LogSettings): void;
   close(): void;
 }
 
 export interface LogOptions {
   readonly settings: LogSettings;
-  /** Writes nothing on stderr (-q, and -d, which has none). */
+  /** Writes nothing to stderr (-q, and -d, which has none). */
   readonly quiet?: boolean;
-  /** Descriptor that stands for stderr. */
+  /** The descriptor to use as stderr. */
   readonly stderr?: number;
   /** Whether that is a terminal. */
   readonly isTerminal?: boolean;
@@ -75,14 +75,14 @@ interface Entry {
   readonly timeMs: number;
   /** The record as a JSON line. */
   readonly json: string;
-  /** The lines of source that the record is about; '': none. */
+  /** The source lines that the record is about; '': none. */
   readonly frame: string;
 }
 
 /** The key of `frame` on its way to the sinks: JSON has no symbols. */
 const FRAME = Symbol('frame');
 
-/** @throws when the log file cannot be opened. */
+/** @throws if the log file can't be opened. */
 export function createLog(options: LogOptions): Logger {
   const destination = new Destination(options);
   const logger = pino(
@@ -125,8 +125,8 @@ const MAX_MESSAGE = 4096;
 const MAX_FIELD = 1024;
 
 /**
- * Messages about clients, servers and databases hold foreign names and texts, so each is kept on one line. A stack, which comes
- * with `err`, has several.
+ * Messages about clients, servers and databases contain foreign names and texts, so each is kept on one line. A stack, which
+ * belongs to `err`, has several.
  */
 function textOf({ client, server, database, err }: LogFields, message: string): string {
   const isForeign = client !== undefined || server !== undefined || database !== undefined;
@@ -332,7 +332,7 @@ function prettyPrinter(isColoured: boolean): Printer {
       translateTime: 'SYS:HH:MM:ss.l',
       ignore: 'pid,hostname',
       singleLine: true,
-      // as in pgbouncer's form: none of its lines can pass for another record
+      // as in pgbouncer's form: no line can pass for another record
       messageFormat: (record, key) => (record[key] as string).replaceAll('\n', '\n\t'),
     }) as Printer;
     printers.set(isColoured, printer);

@@ -1,6 +1,6 @@
 /**
- * Foreign text made safe to show: names, errors and queries may hold anything. Control characters could move a terminal's
- * cursor or forge a line, and bidirectional ones show a text in an order that it does not have (CVE-2021-42574).
+ * Foreign text made safe to show: names, errors and queries may contain anything. Control characters could move a terminal's
+ * cursor or forge a line, and bidirectional ones show a text in a false order (CVE-2021-42574).
  */
 
 /** C0, DEL, C1; the line and paragraph separators; Unicode's bidirectional marks, embeddings, overrides and isolates. */
@@ -22,14 +22,14 @@ function escape(char: string): string {
   );
 }
 
-/** The text on one line, with `\n`, `\x1b` or `\u202e` for characters that cannot be shown. */
+/** The text on one line, with `\n`, `\x1b` or `\u202e` for characters that can't be shown. */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, escape);
 }
 
 /**
- * Text for a log record: as `printable`, cut after `limit` characters, with a note about the
- * rest. As `lines` it keeps its newlines and tabs.
+ * Text for a log record: as `printable`, cut after `limit` characters, with a note about the rest. With `lines` it keeps its
+ * newlines and tabs.
  */
 export function loggable(text: string, limit: number, as: 'line' | 'lines' = 'lines'): string {
   const isLong = text.length > limit;

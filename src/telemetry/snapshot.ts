@@ -1,10 +1,9 @@
 /**
- * Snapshots: the types of what each part of the proxy shows of itself. The console, metrics and other processes read these
- * and nothing else, so they are plain data: numbers, strings, booleans, null, lists and records, with no reference to a live
- * object. Units stand in the names; `...AtMs` is a time in ms since 1970.
- *
- * The `Observe...` interfaces give the snapshots of one part on demand. Methods that return an Iterable build each snapshot
- * when it is asked for, because there may be thousands. Time may pass between two of them: what has gone meanwhile is left out.
+ * Snapshots: the types of the data that each part of the proxy shows about itself. The console, metrics and other processes
+ * read these and nothing else, so they are plain data: numbers, strings, booleans, null, lists and records, with no reference
+ * to a live object. Units are in the names; `...AtMs` is a time in ms since 1970.
+ * The `Observe...` interfaces return the snapshots of one part on demand. Methods that return an Iterable build each snapshot
+ * on demand, because there may be thousands. Time may pass between two of them: anything that has gone meanwhile is left out.
  */
 import type { StatValues } from './stats-history.ts';
 
@@ -23,11 +22,11 @@ export interface TenantSnapshot {
   readonly id: string;
   /** the folder that the functions belong to, absolute */
   readonly name: string;
-  /** absolute path of the file that holds the routing function; '': there is none */
+  /** absolute path of the file with the routing function; '': none */
   readonly routingFile: string;
-  /** absolute path of the file that holds the rewriting function; '': there is none */
+  /** absolute path of the file with the rewriting function; '': none */
   readonly rewriteFile: string;
-  /** names of the databases whose clients the functions judge; `*`: all that have none of their own */
+  /** names of the databases whose clients the functions judge; `*`: all that have no functions of their own */
   readonly databases: readonly string[];
   readonly state: TenantState;
   /** hash of the code that serves; '': no version serves */
@@ -38,13 +37,13 @@ export interface TenantSnapshot {
   readonly routed: number;
   readonly rewritten: number;
   readonly rejected: number;
-  /** moves to another database that were asked for inside a transaction or pipeline */
+  /** requests to move to another database inside a transaction or pipeline */
   readonly refusedMoves: number;
   /** failed calls, by outcome (FailureOutcome) */
   readonly failures: Readonly<Record<string, number>>;
-  /** the last failure of a call, or the last complaint about the files; '': there is none */
+  /** the last failure of a call, or the last complaint about the files; '': none */
   readonly lastError: string;
-  /** when that was, in ms since 1970; null: there is none */
+  /** when that was, in ms since 1970; null: never */
   readonly lastErrorAtMs: number | null;
 }
 
@@ -53,8 +52,8 @@ export interface FunctionsSnapshot {
 }
 
 /**
- * A client's activity: logging in, connected without a server, linked to a server, waiting for one, or delivering a
- * cancel request that has been sent to the server or not yet.
+ * A client's activity: logging in, connected without a server, linked to a server, waiting for one, or delivering a cancel
+ * request, which may or may not have been sent to the server.
  */
 export type ClientPhase =
   | 'login'
@@ -64,7 +63,10 @@ export type ClientPhase =
   | 'active_cancel_req'
   | 'waiting_cancel_req';
 
-/** A server's activity. `used`: idle for so long that it is checked before it is lent; `tested`: in a query of the proxy's own. */
+/**
+ * A server's activity. `used`: idle for so long that it is checked before it is lent; `tested`: in one of the proxy's own
+ * queries.
+ */
 export type ServerPhase = 'active' | 'idle' | 'used' | 'tested' | 'new' | 'being_canceled';
 
 /** The progress of a connection that delivers a cancel request to a server. */
@@ -83,7 +85,7 @@ interface Connection {
   readonly localAddress: string;
   readonly localPort: number;
   readonly connectedAtMs: number;
-  /** when it was last given something to do */
+  /** when its present work began */
   readonly requestedAtMs: number;
   /** how long a client has waited for a server, or for the end of its query */
   readonly waitedMs: number;
@@ -97,11 +99,11 @@ interface Connection {
   readonly tls: string;
   readonly applicationName: string;
   readonly preparedStatements: number;
-  /** of the message that is being received: bytes that have not come yet */
+  /** of the message that is arriving: bytes that have not arrived yet */
   readonly bodyLeftBytes: number;
-  /** received, and not handled yet */
+  /** received, and not yet handled */
   readonly receivedBytes: number;
-  /** written, and not taken by the operating system yet */
+  /** written, and not yet taken by the operating system */
   readonly unsentBytes: number;
 }
 
@@ -123,7 +125,7 @@ export interface CancelSnapshot extends Connection {
 
 export type ConnectionSnapshot = ClientSnapshot | ServerSnapshot | CancelSnapshot;
 
-/** How many clients a pool has, those of its first login included. */
+/** The number of clients that a pool has, those of its first login included. */
 export interface PoolClientsSnapshot {
   readonly database: string;
   /** of the pool, whatever user the clients logged in as */
@@ -134,7 +136,7 @@ export interface PoolClientsSnapshot {
   readonly longestWaitMs: number;
 }
 
-/** How many clients there are. */
+/** The number of clients. */
 export interface SessionsSnapshot {
   readonly clients: number;
   readonly loggingIn: number;
@@ -166,7 +168,7 @@ export interface DescriptorSnapshot {
 }
 
 export interface ObserveSessions {
-  /** How many clients there are, counted in one pass over them. */
+  /** The number of clients, counted in one pass over them. */
   observe(): SessionsSnapshot;
   /** Each client, in the order of the names of databases and users. */
   clients(): Iterable<ClientSnapshot>;
@@ -189,7 +191,7 @@ export interface PoolSnapshot {
   readonly servers: Readonly<Record<ServerPhase, number>>;
   /** connections that are being made, those without a socket yet included */
   readonly connecting: number;
-  /** cancel requests: sent to a server, and not sent yet */
+  /** cancel requests: sent to a server, and not yet sent */
   readonly activeCancels: number;
   readonly waitingCancels: number;
 }
@@ -219,7 +221,7 @@ export interface DatabaseSnapshot {
   readonly isDisabled: boolean;
 }
 
-/** A user of auth_file or [users], or one that has been here. Of options: null where the user's entry does not set them. */
+/** A user of auth_file or [users], or one that has logged in. Options are null if the user's entry does not set them. */
 export interface UserSnapshot {
   readonly name: string;
   readonly poolSize: number | null;
@@ -249,7 +251,7 @@ export interface HostSnapshot {
   readonly addresses: readonly string[];
 }
 
-/** How many databases, pools and servers there are. */
+/** The number of databases, pools and servers. */
 export interface PoolsSnapshot {
   readonly databases: number;
   readonly users: number;
@@ -257,17 +259,17 @@ export interface PoolsSnapshot {
   readonly pools: number;
   /** servers that exist or are being made */
   readonly servers: number;
-  /** host names that were looked up, and look-ups that are not answered yet */
+  /** host names that were looked up, and look-ups without an answer yet */
   readonly hostNames: number;
   readonly pendingLookups: number;
 }
 
 export interface ObservePools {
-  /** How many databases, pools and servers there are. */
+  /** The number of databases, pools and servers. */
   observe(): PoolsSnapshot;
-  /** Each database, by name; the console's is none of them. */
+  /** Each database, by name, except the console's. */
   databases(): Iterable<DatabaseSnapshot>;
-  /** Each pool, by database and user; the console's is none of them. */
+  /** Each pool, by database and user, except the console's. */
   pools(): Iterable<PoolSnapshot>;
   /** Each server and each cancel request on its way to one, by pool. */
   servers(): Iterable<ServerSnapshot | CancelSnapshot>;
@@ -289,11 +291,11 @@ export interface StatisticsSnapshot {
 export interface ObserveStatistics {
   /** Each database that has been used, and the console, by name. */
   databases(): Iterable<StatisticsSnapshot>;
-  /** All of them together. */
+  /** All counters added up. */
   total(): Omit<StatisticsSnapshot, 'database'>;
 }
 
-/** A server of a cluster that is watched (topology_query). */
+/** A server of a watched cluster (topology_query). */
 export interface NodeSnapshot {
   readonly database: string;
   /** `host:port` */
@@ -302,7 +304,7 @@ export interface NodeSnapshot {
   readonly port: number;
   readonly role: 'unknown' | 'writer' | 'reader';
   readonly state: string;
-  /** null: not known; the same in what follows */
+  /** null: unknown; the same for the fields below */
   readonly timeline: number | null;
   readonly lagBytes: number | null;
   readonly lagSeconds: number | null;
@@ -312,7 +314,7 @@ export interface NodeSnapshot {
   readonly sinceChangeMs: number;
   /** role and status of the topology query */
   readonly label: string;
-  /** what is wrong with it; '': nothing */
+  /** its problem; '': none */
   readonly problem: string;
 }
 

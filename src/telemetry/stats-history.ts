@@ -34,7 +34,7 @@ interface Copies {
 
 /**
  * Copies of every database's counters, taken each stats_period, for the averages of SHOW STATS. As in pgbouncer an average
- * covers the time since the last copy but one: one to two periods.
+ * covers the time since the second-last copy: one to two periods.
  */
 export class StatsHistory {
   readonly #all: () => Iterable<DatabaseStats>;
@@ -42,7 +42,7 @@ export class StatsHistory {
   #olderAt: number;
   #newerAt: number;
 
-  /** @param all the counters of every database at the moment */
+  /** @param all the present counters of every database */
   constructor(all: () => Iterable<DatabaseStats>, now = performance.now()) {
     this.#all = all;
     // a second before the start, so that the first figures are not divided by almost nothing
@@ -50,7 +50,7 @@ export class StatsHistory {
     this.#newerAt = now;
   }
 
-  /** Copies the counters when the period (ms) is over. @returns whether it did */
+  /** Copies the counters if the period (ms) is over. @returns whether it did */
   tick(now: number, period: number): boolean {
     if (now - this.#newerAt < period) return false;
     this.#olderAt = this.#newerAt;

@@ -1,14 +1,14 @@
-/** Buffers that bytes are collected in, piece by piece, at a cost that is linear in their number. */
+/** Buffers in which bytes are collected, piece by piece, at a cost that is linear in their number. */
 
 const EMPTY = Buffer.alloc(0);
 const FIRST_BYTES = 64;
 
 /**
  * The beginning of a message whose rest has not arrived. It grows by doubling: bytes that arrive one at a time are copied a
- * few times each, and it never takes more than twice the memory of the bytes that are there.
+ * few times each, and it never takes more than twice the memory of the bytes that have arrived.
  */
 export class Carry {
-  /** number of bytes that are there */
+  /** number of bytes that have arrived */
   length = 0;
   #bytes: Buffer = EMPTY;
   #wanted = 0;
@@ -47,12 +47,12 @@ export class Carry {
   }
 }
 
-/** Where the used part of each ArrayBuffer made by `appended` ends: the bytes after it are free. */
+/** The end of the used part of each ArrayBuffer made by `appended`: the bytes after it are free. */
 const used = new WeakMap<ArrayBufferLike, number>();
 
 /**
  * Joins pieces. The result may share its memory with the first one. The memory grows by doubling, so that bytes appended one
- * at a time are copied a few times each. Results that were returned before stay as they are.
+ * at a time are copied a few times each. Earlier results stay as they are.
  * @param most size in bytes that the memory never exceeds
  */
 export function appended(first: Buffer, more: readonly Buffer[], most = Infinity): Buffer {

@@ -35,7 +35,7 @@ interface ErrorDetails {
   readonly routine?: string;
 }
 
-/** A user function's own words. */
+/** Text that a user function has made. */
 interface Rejection {
   readonly code: string;
   readonly message: string;
@@ -43,14 +43,14 @@ interface Rejection {
   readonly detail: string | null;
 }
 
-/** Makes an error, and knows what docs/errors.md says about it. */
+/** Makes an error, and holds its text for docs/errors.md. */
 export interface ErrorRow<Args extends readonly unknown[] = never> {
   (...args: Args): ClientError;
   /** arguments as the manual shows them */
   readonly example: Args;
   /** the situation in which a client gets the error, in a sentence */
   readonly when: string;
-  /** what can be done about it, in a sentence */
+  /** the remedy, in a sentence */
   readonly help: string;
 }
 
@@ -75,7 +75,7 @@ export function fatal(message: string, code = PGBOUNCER, more: ErrorDetails = {}
 
 /** SQLSTATE of pgbouncer's own errors: protocol_violation. */
 export const PGBOUNCER = '08P01';
-/** In the manual, for an SQLSTATE that is not the proxy's. */
+/** Shown in the manual for an SQLSTATE that the proxy does not choose. */
 export const ANY_CODE = 'other';
 
 const USABLE = 'this connection can be used.';
@@ -304,7 +304,7 @@ export const clientErrors = {
   staleStatement: row(
     () =>
       error('0A000', 'cached plan must not change result type', {
-        // drivers that prepare again by themselves look for it
+        // drivers that by themselves prepare again look for it
         routine: 'RevalidateCachedQuery',
       }),
     [],

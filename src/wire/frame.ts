@@ -1,6 +1,6 @@
 /**
  * Where messages begin and end: the only place that reads their headers. `frameSize` is the relays' scanner and allocates
- * nothing; `FrameReader` cuts a stream into messages, and `frames` walks through bytes that are there.
+ * nothing; `FrameReader` cuts a stream into messages, and `frames` walks through bytes that have arrived.
  */
 import { Carry } from './carry.ts';
 import { HEADER_BYTES, MAX_STARTUP_BYTES } from './protocol.ts';
@@ -10,7 +10,7 @@ export const INCOMPLETE = 0;
 /** The header has a length that no message has. */
 export const BAD_HEADER = -1;
 
-/** `largest` of `frameSize` where there is no smaller limit: no connection accepts longer messages. */
+/** `largest` for `frameSize` where no smaller limit applies: no connection accepts longer messages. */
 export const ANY_SIZE = 2 ** 31 - 1;
 
 /**
@@ -25,7 +25,7 @@ export function frameSize(bytes: Buffer, at: number, largest: number): number {
   return size < HEADER_BYTES || size > largest ? BAD_HEADER : size;
 }
 
-/** The size in bytes that the message gives itself, of which at least a valid header must be there. */
+/** The size in bytes that the message's header states. A valid header must have arrived. */
 export function sizeOf(message: Buffer): number {
   return frameSize(message, 0, ANY_SIZE);
 }
@@ -58,13 +58,11 @@ export interface Frame {
   readonly end: number;
   /** its end has not arrived */
   readonly isCut: boolean;
-  /** the part of its payload that is there; a view of the buffer */
+  /** the part of its payload that has arrived; a view of the buffer */
   readonly payload: Buffer;
 }
 
-/**
- * The messages in these bytes. The last one may be cut. Ends at a header that has not arrived in full or is bad.
- */
+/** The messages in these bytes. The last one may be cut off. Ends at a header that has not arrived in full or is bad. */
 export function* frames(bytes: Buffer): Generator<Frame, void> {
   for (let start = 0, end = 0; start < bytes.length; start = end) {
     const size = frameSize(bytes, start, ANY_SIZE);
@@ -90,7 +88,7 @@ export class FrameReader {
     this.#largest = largest;
   }
 
-  /** A length arrived that no message has: the bytes after it cannot be understood. */
+  /** A length arrived that no message can have: the bytes after it can't be understood. */
   get isBroken(): boolean {
     return this.#isBroken;
   }

@@ -52,7 +52,10 @@ export function noticeResponse(fields: ErrorFields): Buffer {
   return message(Backend.NoticeResponse, errorBody(fields));
 }
 
-/** The fields of an ErrorResponse or NoticeResponse payload, by letter. Of a cut payload it gives the whole fields. */
+/**
+ * The fields of an ErrorResponse or NoticeResponse payload, by letter. If the payload is cut off, only whole fields are
+ * included.
+ */
 export function parseErrorFields(payload: Buffer): Map<string, string> {
   const fields = new Map<string, string>();
   let at = 0;
@@ -133,7 +136,7 @@ export function cancelRequest(pid: number, key: Buffer): Buffer {
 
 export const SSL_REQUEST = startupPacket(StartupCode.Ssl, Buffer.alloc(0));
 
-/** The string that begins at `at` and ends before a zero byte, and the position after that; null: there is none. */
+/** The string that begins at `at` and ends before a zero byte, and the position after that; null: none. */
 export function cString(buffer: Buffer, at: number): { text: string; next: number } | null {
   const end = buffer.indexOf(0, at);
   return end < 0 ? null : { text: buffer.toString('utf8', at, end), next: end + 1 };

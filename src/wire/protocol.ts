@@ -1,6 +1,6 @@
 /**
  * Constants of protocol 3 ("Message Formats" in PostgreSQL's manual). Types of messages are numbers, because the relays
- * compare them to bytes. A letter can mean different messages in the two directions, hence two tables.
+ * compare them with bytes. A letter can mean different messages in the two directions, hence two tables.
  */
 
 /** Messages that a client sends. */
