@@ -65,7 +65,7 @@ export class ClusterPools {
     if (isClosing) for (const pool of this.#poolsAt(node, hasWriters)) leaveNode(pool, node.target);
   }
 
-  /** Ends the statements that run at a node that has been silent for too long: a lost network would never tell. */
+  /** Ends the statements that run at a node that has been silent for too long: a lost network would never report their end. */
   cutOff(node: Node, hasWriters: boolean): void {
     for (const pool of this.#poolsAt(node, hasWriters))
       cutOff(pool, node.target, `${node.key} does not answer`);

@@ -525,7 +525,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     return this.#hold;
   }
 
-  /** Ends the hold with a writer. Null: nothing could be learned, and everything goes on as before. */
+  /** Ends the hold with a writer. Null: nothing was learned, and everything continues as before. */
   #release(node: Node | null): void {
     const hold = this.#hold!;
     if (hold.isFirst) return this.#endFirstLook(hold, node);

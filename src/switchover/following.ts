@@ -165,7 +165,7 @@ function doubtOf(
   if (isBelow(timeline, writersTimeline)) {
     const why = `is on timeline ${timeline}${from}, the writer ${writer.key} is on timeline ${writersTimeline}`;
     if (isTimelineCurrent) return { why, graceMs: OLD_STREAM_MS, isOtherHistory: true };
-    // the timeline of a restart point says little: a standby that follows the writer goes on replaying
+    // the timeline of a restart point proves little: a standby that follows the writer keeps replaying
     if (isStuck) return { why, graceMs: 0, isOtherHistory: true };
   }
   if (sender === undefined || sender === node || sender === writer) return null;

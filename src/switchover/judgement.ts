@@ -42,7 +42,7 @@ export function judgeServing<N extends NodeFacts>(situation: Situation<N>): Judg
   return { kind: 'hold', reason: `${best.key} is the writer now` };
 }
 
-/** Clients wait: is there a writer to go on with? */
+/** Clients wait: is there a writer to continue with? */
 export function judgeHolding<N extends NodeFacts>(situation: Situation<N>, hold: HoldFacts): Judgement<N> {
   const { writer, best, mayAdopt } = situation;
   if (best === null) return NOTHING;

@@ -56,7 +56,7 @@ export class Lag {
     const sample = this.#samples[index];
     if (sample === undefined) return 0;
     const seen = Math.round(Math.max(0, now - sample.at)) / 1000;
-    // it lagged before the writer was first probed: only the two servers' clocks tell for how long
+    // it lagged before the writer was first probed: only the two servers' clocks can tell for how long
     return index > 0 ? seen : Math.max(seen, node.evidence?.lagSeconds ?? 0);
   }
 

@@ -13,9 +13,9 @@ export interface NodeWatchEvents {
 }
 
 /**
- * The cluster as it looks to clients and pools that were led to one node, by its name or as a reader. They do not wait for a
- * writer, except while a SWITCHOVER takes the writer away from the node. When the node goes away its clients stay
- * connected, and those that asked for the readers go on at another node.
+ * The cluster as seen by clients and pools that were led to one node, by its name or as a reader. They do not wait for a
+ * writer, except while a SWITCHOVER takes the writer away from the node. If the node goes away, its clients stay connected,
+ * and those that asked for the readers continue on another node.
  */
 export class NodeWatch implements SessionWatch {
   readonly target = null;

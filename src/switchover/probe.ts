@@ -38,7 +38,7 @@ const REFUSED_MS = 60_000;
 /** The lifetime of a connection, in ms: an existing one does not show a smart shutdown, which waits for it. */
 const RENEW_MS = 15_000;
 
-/** Asks one node periodically, on a connection of its own. */
+/** Asks one node periodically, on a separate connection. */
 export class Probe {
   readonly target: Target;
   readonly #events: ProbeEvents;
@@ -136,7 +136,7 @@ export class Probe {
     } catch (error) {
       this.#server?.close('probe failed', { notify: false });
       this.#server = null;
-      // an administrator may have ended this connection like any other: a new one tells
+      // an administrator may have ended this connection like any other: a new one will show
       if (!this.#wasCut && isCut(error as Error)) {
         this.#wasCut = true;
         this.kick();
@@ -159,7 +159,7 @@ export class Probe {
     }
     const askedAt = performance.now();
     const row = await this.#askAll(this.#server, deadline);
-    // a final error of the node may have come with the answer
+    // a final error of the node may have arrived with the answer
     if (this.#server.state === 'closed') throw new ControlError(CRASHED, '08006');
     if (!/^[tf]$/.test(row?.['recovering'] ?? ''))
       throw new ControlError('the answer to the probe makes no sense', '08P01');

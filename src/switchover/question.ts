@@ -51,9 +51,9 @@ export interface Evidence {
   readonly askedAt: number;
 }
 
-// The timeline of a writer is in its WAL file's name; pg_control_checkpoint() would still tell the old one until the
-// checkpoint after the promotion. A standby's is that of its stream, which only some roles are told, or of its restart
-// point. pg_stat_wal_receiver has a row for every role, whose columns other than pid need pg_read_all_stats.
+// The timeline of a writer is in its WAL file's name; pg_control_checkpoint() would still report the old one until the
+// checkpoint after the promotion. A standby's is that of its stream, which only some roles may see, or of its restart point.
+// pg_stat_wal_receiver has a row for every role, but its columns other than pid need pg_read_all_stats.
 const QUESTION = `SELECT pg_is_in_recovery() AS recovering,
  CASE WHEN pg_is_in_recovery()
  THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()), r.received_tli)::bigint

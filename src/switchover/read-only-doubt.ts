@@ -34,7 +34,7 @@ export class ReadOnlyDoubt {
     }
   }
 
-  /** The writer accepts writes again: the refused ones that may go on there do. */
+  /** The writer accepts writes again: the refused statements that may run there do. */
   takesWrites(): void {
     for (const each of this.#take()) {
       if (each.mayRepeat) each.onVerdict(true);
@@ -42,14 +42,14 @@ export class ReadOnlyDoubt {
     }
   }
 
-  /** All clients are held now: the end of the hold tells whether the writer is gone. */
+  /** All clients are held now: the end of the hold shows whether the writer is gone. */
   handOver(hold: { onVerdict(tell: (gone: boolean) => void): void }): void {
     for (const each of this.#take())
       // a false alarm does not explain the refusal, which stays in doubt
       hold.onVerdict((gone) => (gone ? each.onVerdict(true) : this.#waiting.push(each)));
   }
 
-  /** No more probes will tell: all refused clients get their errors. */
+  /** No more probes will answer: all refused clients get their errors. */
   end(): void {
     for (const { onVerdict } of this.#take()) onVerdict(false);
   }

@@ -6,7 +6,7 @@ export interface TopologyRow {
   readonly host: string;
   /** null: that of the database's entry */
   readonly port: number | null;
-  /** BLUE_GREEN_DEPLOYMENT_SOURCE or …_TARGET, where the query tells it, in upper case */
+  /** BLUE_GREEN_DEPLOYMENT_SOURCE or …_TARGET, if the query reports it, in upper case */
   readonly role: string | null;
   /** AVAILABLE, SWITCHOVER_INITIATED, …, in upper case */
   readonly status: string | null;

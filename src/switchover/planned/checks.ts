@@ -26,9 +26,9 @@ export function refusalOf(target: Node, writer: Node): string | null {
 }
 
 /**
- * Takes back a fence that the target still has from a time as the old writer: it would keep the node from taking writes.
+ * Takes back a fence that the target still has from an earlier time as the writer: it would keep the node from taking writes.
  * @param open opens another session at the target
- * @returns the session to go on with, which sees the settings as they are now
+ * @returns the session to continue with, which sees the present settings
  */
 export async function lowerOldFence(
   session: OwnSession,

@@ -30,17 +30,17 @@ export interface PlannedHold {
 export interface RunningSwitchover {
   readonly target: Node;
   readonly phase: Phase;
-  /** resolves when nothing of it goes on any more */
+  /** resolves when all of its work has ended */
   readonly over: Promise<void>;
-  /** Whether it is to take the writer away from this node, under whichever of its names. */
+  /** Whether it takes the writer away from this node, under any of the node's names. */
   leaves(node: Node): boolean;
   /**
-   * Ends it if promotion has not been asked for: everything goes on as before.
-   * @returns false: there is no way back any more, or it is over
+   * Ends it if promotion has not been requested: everything continues as before.
+   * @returns false: it can no longer be undone, or it is over
    */
   cancel(reason: string): boolean;
   /**
-   * Ends it on the operator's word that the target will not be promoted any more.
+   * Ends it on the operator's word that the target will no longer be promoted.
    * @throws Error if the target is up, and could be
    */
   takeBack(): void;

@@ -1,4 +1,4 @@
-/** The distance between a writer and the standby that is to take over, in WAL. */
+/** The distance between a writer and the standby that will take over, in WAL. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lag } from '../lag.ts';
 import type { Node } from '../node.ts';
@@ -36,7 +36,7 @@ export interface DistanceOptions {
   readonly onWriter: OwnSession;
   readonly onTarget: OwnSession;
   readonly lag: Lag;
-  /** @throws Error if the switchover is to be given up */
+  /** @throws Error if the switchover must be given up */
   readonly check: () => void;
 }
 
@@ -88,7 +88,7 @@ export class Distance {
         throw new Error(`${target.key} lags behind: ${await this.describe()}`);
       const now = await this.#progress();
       if (!now.isFenced) throw new Error(`the fence of ${writer.key} was taken back meanwhile`);
-      // checkpoints and the like may go on: they write no client's data
+      // checkpoints and the like may continue: they write no client's data
       const isStill = now.transactions === before.transactions && now.isFlushed;
       if (isStill && (now.written === before.written || (await this.#replayed()) >= now.written))
         return now.transactions;

@@ -37,7 +37,7 @@ export interface FenceOptions {
   readonly open: () => Promise<OwnSession>;
   /** ms that the server may take to read its settings, and sessions to end */
   readonly limitMs: number;
-  /** @throws Error if the switchover is to be given up */
+  /** @throws Error if the switchover must be given up */
   readonly check: () => void;
 }
 
@@ -220,7 +220,7 @@ async function untilHolds(
         (SELECT count(*) FROM pg_stat_replication WHERE sync_priority > 0) AS synchronous`,
         STATEMENT_MS,
       );
-      // a WAL sender that has not read the settings yet would still let commits go on
+      // a WAL sender that has not read the settings yet would still let commits complete
       const isRead = row?.['read_only'] === 'on' && row['names'] === names && row['synchronous'] === '0';
       if (isRead && (await hangs(session, fresh))) return row['now'] ?? '';
     } finally {

@@ -43,8 +43,8 @@ export function ownPids(clusters: readonly SwitchableCluster[]): number[] {
 }
 
 /**
- * Whether a transaction is open. In session pooling servers stay with idle clients; replication goes on for ever, and has
- * nothing to lose.
+ * Whether a transaction is open. In session pooling servers stay with idle clients; replication never ends, and has nothing to
+ * lose.
  */
 export function isAnyBusy(clusters: readonly SwitchableCluster[]): boolean {
   for (const [server] of serversOf(clusters))

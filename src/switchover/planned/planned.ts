@@ -153,7 +153,7 @@ export class PlannedSwitchover implements RunningSwitchover {
     return this.#options.settings.switchover_timeout || DEFAULT_MS;
   }
 
-  /** The promotion comes late: the command has been answered, and the switchover goes on without it. */
+  /** The promotion is late: the command has been answered, and the switchover continues without it. */
   async #goOnAlone(finished: Promise<string[]>): Promise<void> {
     try {
       await finished;
