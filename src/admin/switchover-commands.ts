@@ -1,6 +1,7 @@
 /** NOTIFY TOPOLOGY and SWITCHOVER: the console's commands for clusters. */
 import type { ClusterController } from '../switchover/controller.ts';
 import { PlannedSwitchover } from '../switchover/planned/planned.ts';
+import { takenBack } from '../switchover/planned/take-back.ts';
 import { notice } from './answers.ts';
 import { consoleErrors } from './errors.ts';
 import type { Operator } from './operator.ts';
@@ -90,28 +91,4 @@ async function runFor(
   }
   if (failure !== null) throw consoleErrors.switchoverFailed((failure as Error).message);
   return left;
-}
-
-/**
- * Whether the target is already the writer: then the command takes back an unfinished switchover, of this database or of
- * another one with the same writer.
- * @throws Error
- */
-async function takenBack(
-  controller: ClusterController,
-  name: string,
-  all: Iterable<ClusterController>,
-): Promise<boolean> {
-  const { writer, nodes, fences } = controller;
-  const node = nodes.named(name);
-  if (node !== writer) return false;
-  const running = [...all].map((each) => each.planned);
-  const planned = controller.planned ?? running.find((each) => each?.leaves(node) === true) ?? null;
-  if (planned === null) {
-    await fences.takeBack(writer);
-  } else {
-    planned.takeBack();
-    await planned.over;
-  }
-  return true;
 }
