@@ -751,8 +751,3 @@ export function isOptionName(name: string): name is OptionName {
 export function optionOf(name: OptionName): Option<unknown> {
   return OPTIONS[name] as unknown as Option<unknown>;
 }
-
-/** The settings of a file with an empty [pgbouncer] section. */
-export function defaultSettings(): Settings {
-  return Object.fromEntries(OPTION_NAMES.map((name) => [name, OPTIONS[name].initial])) as unknown as Settings;
-}

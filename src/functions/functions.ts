@@ -111,7 +111,7 @@ export class Functions {
       // lets clients be served
       if (i % CATALOG.namesPerTurn === 0) await nextTurn();
     }
-    await Promise.all([this.#folders.look(), ...this.#catalog.tenants.map((tenant) => tenant.idle())]);
+    await Promise.all([this.#folders.refresh(), ...this.#catalog.tenants.map((tenant) => tenant.idle())]);
   }
 
   /** The tenant whose functions apply to a database's clients; null: no functions apply. */
@@ -160,7 +160,7 @@ export class Functions {
     if (retireHosts !== null) void moved.then(retireHosts);
     this.#catalog.refresh();
     const parts = { catalog: this.#catalog, housing: this.#housing, log: this.#log };
-    await reloadAll(parts, Promise.all([moved, this.#folders.look()]));
+    await reloadAll(parts, Promise.all([moved, this.#folders.refresh()]));
   }
 
   /** The state of every tenant: plain data of this moment. */

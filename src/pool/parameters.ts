@@ -149,15 +149,15 @@ export class TrackedParameters {
 
   /**
    * The settings that a client does not keep, and that must be reported to it because of its present server.
-   * @param told the values last reported to it; updated here
+   * @param reported the values last reported to it; updated here
    * @returns names and values; null: none
    */
-  news(told: ParameterValues, { parameters }: ServerParameters): [string, string][] | null {
+  news(reported: ParameterValues, { parameters }: ServerParameters): [string, string][] | null {
     let news: [string, string][] | null = null;
     for (let i = this.#firstOwn; i < this.names.length; i++) {
       const value = parameters[i];
-      if (value === undefined || value === told[i]) continue;
-      told[i] = value;
+      if (value === undefined || value === reported[i]) continue;
+      reported[i] = value;
       (news ??= []).push([this.names[i]!, value]);
     }
     return news;

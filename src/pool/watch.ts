@@ -42,7 +42,7 @@ export interface SessionWatch extends PoolWatch {
    */
   waitWithServer(waiter: Waiting, go: () => void): void;
   /** The client no longer waits with its server. */
-  letGo(waiter: Waiting): void;
+  stopWaiting(waiter: Waiting): void;
   /**
    * Calls back once when the meaning of a server's error is known. `gone` is true if its node is gone, is no longer the
    * writer, or takes writes again after refusing them; false if nothing has changed.

@@ -76,7 +76,7 @@ async function cancel(
   if (!target.isLoggedIn()) return cancelHeld(target);
   if (target.state === 'waiting') {
     target.pool.cancelWait(target);
-    target.database.watch?.letGo(target);
+    target.database.watch?.stopWaiting(target);
     target.loss.endVerdict();
     target.gate.endWait();
     takeBack(target);

@@ -21,7 +21,7 @@ import type { CancelKeys } from './state/cancel-keys.ts';
 import { Loan } from './state/loan.ts';
 import { Login, type Replication } from './state/login.ts';
 import { ADMIN_DATABASE } from './state/names.ts';
-import { Question, type Asked } from './state/question.ts';
+import { Question, type PendingQuestion } from './state/question.ts';
 import { Gate } from './state/gate.ts';
 import { Intake } from './state/intake.ts';
 import { Outgoing } from './state/outgoing.ts';
@@ -58,7 +58,7 @@ export interface Reader {
 /** Reactions to a client's events: one object for all clients, handed in by sessions.ts. */
 export interface ClientHandlers {
   /** The user functions have answered. */
-  decided(client: LoggedInClient, asked: Asked, decision: Decision): void;
+  decided(client: LoggedInClient, asked: PendingQuestion, decision: Decision): void;
   /** The linked server has sent bytes. */
   serverBytes(client: LoggedInClient, server: Server, chunk: Buffer): void;
   /** The connection to the server has ended, and the client did not end it. */
@@ -272,7 +272,7 @@ export class Client implements Waiter, ServerUser {
   }
 
   /** The answers that the gate was halted for have left, or have arrived. */
-  goOn(): void {
+  resumeHalted(): void {
     this.gate.release();
     try {
       this.resume();
@@ -335,12 +335,12 @@ export class Client implements Waiter, ServerUser {
     if (this.#isClosed) return;
     this.server?.socket.resume();
     if (unlinks && this.isLoggedIn()) this.#handlers.flushed(this);
-    if (this.gate.isHalted && !this.gate.isAhead) this.goOn();
+    if (this.gate.isHalted && !this.gate.isAhead) this.resumeHalted();
   }
 
   // From user functions, the server and the pool.
 
-  onDecision(asked: Asked, decision: Decision): void {
+  onDecision(asked: PendingQuestion, decision: Decision): void {
     try {
       if (this.isLoggedIn()) this.#handlers.decided(this, asked, decision);
     } catch (error) {

@@ -24,7 +24,7 @@ export function leave(
   }
   if (error !== null) client.logPoolerError(error);
   client.pool?.cancelWait(client);
-  client.database?.watch?.letGo(client);
+  client.database?.watch?.stopWaiting(client);
   client.errand.left();
   abandonServer(client, serverReason);
   client.statements.releaseAll();

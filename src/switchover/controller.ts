@@ -130,7 +130,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
       onFailure: (message, retryMs) => {
         this.#log('error', 'topology_failed', `topology query failed: ${message}; again in ${retryMs} ms`);
         this.#hasTopology = true;
-        this.#lookedAround();
+        this.#endFirstLookIfProbed();
       },
     });
     const { hosts, port } = database.config;
@@ -251,8 +251,8 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.onHeld();
   }
 
-  letGo(waiter: Waiting): void {
-    this.#hold?.letGo(waiter);
+  stopWaiting(waiter: Waiting): void {
+    this.#hold?.stopWaiting(waiter);
   }
 
   serverLost(server: Server, reason: string): void {
@@ -320,7 +320,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
       giveUp: (why) => {
         if (hold !== this.#hold) return;
         this.#log('warn', 'switchover_given_up', `SWITCHOVER TO ${node.key} is given up: ${why}`);
-        hold.notPlanned();
+        hold.endPlan();
         this.#evaluate();
         this.#pools.activateNodes();
       },
@@ -345,7 +345,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
 
   #onEvidence(node: Node, evidence: Evidence): void {
     if (evidence.recovering) this.#doubtName(node);
-    this.#tell(node.answered(evidence));
+    this.#logNews(node.answered(evidence));
     if (this.#isMovedEntry && node.isSeed) this.#seedAnswered(node, evidence);
     if (node === this.#writer && !evidence.recovering) {
       this.lag.note(evidence);
@@ -372,7 +372,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
 
   #onProbeFailure(node: Node, failure: Failure): void {
     const { reason, isAlive, isClosing } = failure;
-    this.#tell(node.failed(failure));
+    this.#logNews(node.failed(failure));
     if (isAlive) {
       node.watch.judged(false);
       // it has no room for the probe, or no account: that is no reason to hold all clients
@@ -387,7 +387,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     node.watch.judged(true);
     this.#pools.nodeGone(node, reason, { hasWriters: this.#hasWritersAt(node), isClosing });
     this.#cutOff(node);
-    if (node !== this.#writer) return this.#lookedAround();
+    if (node !== this.#writer) return this.#endFirstLookIfProbed();
     this.#beginHold(`probe failed: ${reason}`);
     this.#hold?.gone();
     this.#evaluate();
@@ -426,7 +426,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     else this.#judgeHold(this.#hold, best);
     this.#election.fence(this.#writer);
     this.#judgeStandbys();
-    this.#lookedAround();
+    this.#endFirstLookIfProbed();
   }
 
   /** Judges which standbys follow the writer, and which never will. */
@@ -434,7 +434,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     // a hold may be a false alarm, which changes nothing about standbys
     if (this.#hold !== null) return;
     for (const node of this.nodes) {
-      this.#tell(node.follow(this.#writer, (key) => this.nodes.byKey.get(key)));
+      this.#logNews(node.follow(this.#writer, (key) => this.nodes.byKey.get(key)));
       if (!node.following.isOrphaned) continue;
       for (const pool of node.database.pools.values()) moveReaders(pool, 'orphaned standby');
     }
@@ -464,7 +464,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
 
   /** The first writer that is seen is taken; one that a SWITCHOVER has fenced, only after all nodes have been asked. */
   #mayAdopt(node: Node): boolean {
-    return (node.evidence?.fence ?? null) === null || this.#hasLookedAround;
+    return (node.evidence?.fence ?? null) === null || this.#hasProbedAll;
   }
 
   /** If the operator makes the old writer read-only before promoting another, refused writes wait for that promotion. */
@@ -556,12 +556,12 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   }
 
   /** Ends the first look once all nodes have been probed without finding a writer: the configured host serves. */
-  #lookedAround(): void {
-    if (!this.#hold?.isFirst || this.#hold.isDeployment || !this.#hasLookedAround) return;
+  #endFirstLookIfProbed(): void {
+    if (!this.#hold?.isFirst || this.#hold.isDeployment || !this.#hasProbedAll) return;
     this.#endFirstLook(this.#hold, null);
   }
 
-  get #hasLookedAround(): boolean {
+  get #hasProbedAll(): boolean {
     const nodes = [...this.nodes];
     if (nodes.some((node) => node.lastProbe === 0 && node.failure === '')) return false;
     // without any answering node the topology query cannot run
@@ -606,7 +606,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     return this.#surroundings.context.settings;
   }
 
-  #tell(news: readonly News[]): void {
+  #logNews(news: readonly News[]): void {
     for (const { level, event, message } of news) this.#log(level, event, message);
   }
 

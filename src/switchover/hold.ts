@@ -100,7 +100,7 @@ export class Hold implements HoldFacts {
   }
 
   /** SWITCHOVER has given up, or is over: the writer is searched for as at any other time. */
-  notPlanned(): void {
+  endPlan(): void {
     if (!this.#isPlanned) return;
     this.#isPlanned = false;
     this.#isGivenUp = true;
@@ -131,7 +131,7 @@ export class Hold implements HoldFacts {
   }
 
   /** The client does not wait any more. */
-  letGo(waiter: Waiting): void {
+  stopWaiting(waiter: Waiting): void {
     this.#linked.delete(waiter);
   }
 

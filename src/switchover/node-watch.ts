@@ -71,8 +71,8 @@ export class NodeWatch implements SessionWatch {
     this.#cluster.waitWithServer(waiter, go);
   }
 
-  letGo(waiter: Waiting): void {
-    this.#cluster.letGo(waiter);
+  stopWaiting(waiter: Waiting): void {
+    this.#cluster.stopWaiting(waiter);
   }
 
   connectFailed(): void {}

@@ -217,7 +217,7 @@ export class FakeWatch implements SessionWatch {
   onHeld(): void {}
   connectFailed(): void {}
   waitWithServer(): void {}
-  letGo(): void {}
+  stopWaiting(): void {}
   onVerdict(): void {}
   transactionBroken(): void {}
 }

@@ -15,7 +15,7 @@ test('each loan has a number of its own, and one that goes on keeps it', () => {
   const { count } = loan;
   loan.end();
   assert.equal(loan.server, null);
-  loan.goOn(SERVER);
+  loan.resume(SERVER);
   assert.equal(loan.server, SERVER);
   assert.equal(loan.count, count);
   loan.end();

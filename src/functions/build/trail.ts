@@ -45,7 +45,7 @@ class Walk {
     for (let links = 0; parts.length > 0;) {
       const [part = '', ...rest] = parts;
       const next = join(at, part);
-      const { link, isThere } = await this.#look(next);
+      const { link, isThere } = await this.#examine(next);
       if (!isThere) return;
       if (link === null) {
         at = next;
@@ -58,7 +58,7 @@ class Walk {
     }
   }
 
-  #look(path: string): Promise<Found> {
+  #examine(path: string): Promise<Found> {
     let found = this.#asked.get(path);
     if (found === undefined) this.#asked.set(path, (found = this.#ask(path)));
     return found;

@@ -162,7 +162,7 @@ export class Supervisor implements SandboxHost {
     if (head === undefined) return false;
     switch (report.kind) {
       case 'alive':
-        return this.#watchdog.goOn(head, this.#child, report.nextMs);
+        return this.#watchdog.extend(head, this.#child, report.nextMs);
       case 'loaded':
         if (head.kind !== 'load' || head.version.id !== report.versionId) return false;
         this.#loaded(head, report.result);

@@ -40,7 +40,7 @@ export class Watchdog {
    * @param nextMs the time that the next call may take, as the child says
    * @returns false: the child has sent this too often
    */
-  goOn(job: Job, child: SandboxChild, nextMs: number): boolean {
+  extend(job: Job, child: SandboxChild, nextMs: number): boolean {
     if (++this.#signs > MESSAGE.maxSigns) return false;
     // A starved call has more time than its version's limit.
     this.#watch(child, Math.max(plainLimitMs(job), nextMs + SUPERVISOR.graceMs), job);
@@ -59,11 +59,11 @@ export class Watchdog {
     this.#cpuMs = null;
     this.#hardLimitMs = plainLimitMs(job) * SUPERVISOR.hardFactor;
     this.#limitMs = Math.min(limitMs, this.#hardLimitMs);
-    this.#timer = setTimeout(() => this.#look(child), this.#limitMs);
+    this.#timer = setTimeout(() => this.#check(child), this.#limitMs);
   }
 
   /** Late by the clock. Has the job been running, or waiting for a processor? */
-  #look(child: SandboxChild): void {
+  #check(child: SandboxChild): void {
     const limitMs = this.#limitMs;
     const waitedMs = performance.now() - this.#since;
     if (!child.isReady && waitedMs < SUPERVISOR.startMs)
@@ -80,7 +80,7 @@ export class Watchdog {
   }
 
   #lookAgain(child: SandboxChild, inMs: number): void {
-    this.#timer = setTimeout(() => this.#look(child), inMs);
+    this.#timer = setTimeout(() => this.#check(child), inMs);
   }
 }
 

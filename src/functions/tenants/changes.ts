@@ -58,7 +58,7 @@ export class Changes {
     const changed = [...paths];
     if (changed.some((path) => folders.isPlace(path))) {
       catalog.refresh();
-      void folders.look();
+      void folders.refresh();
     }
     void catalog.reload(known.filter((tenant) => changed.some((path) => tenant.isOnTrail(path))));
   }
@@ -67,7 +67,7 @@ export class Changes {
   #lookAtAll(): void {
     const { catalog, folders } = this.#options;
     catalog.refresh();
-    void folders.look();
+    void folders.refresh();
     catalog.verify();
   }
 }

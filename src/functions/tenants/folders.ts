@@ -74,7 +74,7 @@ export class Folders {
   }
 
   /** Lists the folders and has changes there reported. A listing that a later one overtakes has no effect. */
-  async look(isAgain = false): Promise<void> {
+  async refresh(isAgain = false): Promise<void> {
     if (this.#isClosed) return;
     const look = ++this.#look;
     const isOvertaken = (): boolean => look !== this.#look || this.#isClosed;
@@ -83,7 +83,7 @@ export class Folders {
     if (isOvertaken()) return;
     if (own === null) {
       // until then the same folders stay watched
-      this.#options.clock.after(WATCH.retryMs, () => void this.look());
+      this.#options.clock.after(WATCH.retryMs, () => void this.refresh());
       return;
     }
     if (this.#names !== null) this.#names = own.isWhole ? new Set(own.names) : null;
@@ -95,7 +95,7 @@ export class Folders {
     if (isOvertaken()) return;
     const isNew = this.#follow(trail, matters);
     if (isNew) this.#options.onNewPlaces();
-    if (isNew && !isAgain) return await this.look(true);
+    if (isNew && !isAgain) return await this.refresh(true);
     if (own.isWhole) this.#names ??= new Set(own.names);
   }
 

@@ -12,9 +12,9 @@ import { clientErrors } from '../../wire/errors.ts';
 import type { Client, LoggedInClient } from '../client.ts';
 import { Handled } from '../state/handled.ts';
 import { generationOf } from '../state/generations.ts';
-import type { Asked } from '../state/question.ts';
+import type { PendingQuestion } from '../state/question.ts';
 import { lengthOver, shown } from './text.ts';
-import type { Judged } from '../state/approval.ts';
+import type { TextToJudge } from '../state/approval.ts';
 
 /** A decision that passes the text unchanged. */
 export type Go = Extract<Decision, { kind: 'go' }>;
@@ -23,13 +23,13 @@ export type Go = Extract<Decision, { kind: 'go' }>;
  * The decision at the database that the client logged in to.
  * @returns null: no functions apply; Handled: the functions are being asked
  */
-export function decideAtOrigin(client: LoggedInClient, judged: Judged): Decision | Handled | null {
+export function decideAtOrigin(client: LoggedInClient, subject: TextToJudge): Decision | Handled | null {
   const { question } = client;
   if (question.origin !== null) return question.origin;
   const tenant = ownFunctions(client);
   if (tenant === null && targetFunctions(client) === null) return null;
-  if (tenant !== null && judged.tooLong === 0) return ask(client, tenant, client.entry, judged.text());
-  const decision = tenant === null ? GO : tenant.tooLarge(judged.tooLong);
+  if (tenant !== null && subject.tooLong === 0) return ask(client, tenant, client.entry, subject.text());
+  const decision = tenant === null ? GO : tenant.tooLarge(subject.tooLong);
   question.decideOrigin(decision, generationOf(tenant));
   return decision;
 }
@@ -41,7 +41,7 @@ export function decideAtOrigin(client: LoggedInClient, judged: Judged): Decision
 export function decideAtTarget(
   client: LoggedInClient,
   origin: Go,
-  judged: Judged,
+  subject: TextToJudge,
 ): Decision | Handled | null {
   const { question } = client;
   const tenant = targetFunctions(client);
@@ -52,8 +52,8 @@ export function decideAtTarget(
   }
   const known = question.targetFor(entry);
   if (known !== null) return known;
-  const tooLong = tooLongForTarget(client, tenant, origin, judged);
-  if (tooLong === 0) return ask(client, tenant, entry, origin.query ?? judged.text());
+  const tooLong = tooLongForTarget(client, tenant, origin, subject);
+  if (tooLong === 0) return ask(client, tenant, entry, origin.query ?? subject.text());
   const decision = tenant.tooLarge(tooLong);
   question.decideTarget(decision, tenant.generation, entry);
   return decision;
@@ -73,8 +73,8 @@ export function tooLongForFunctions(
   return tenant === null ? 0 : lengthOver(tenant.maxQueryBytes, type, size, bytes);
 }
 
-function tooLongForTarget(client: LoggedInClient, target: Tenant, origin: Go, judged: Judged): number {
-  if (origin.query === null) return judged.tooLong;
+function tooLongForTarget(client: LoggedInClient, target: Tenant, origin: Go, subject: TextToJudge): number {
+  if (origin.query === null) return subject.tooLong;
   const length = Buffer.byteLength(origin.query, client.question.isInBytes ? 'latin1' : 'utf8');
   return length > target.maxQueryBytes ? length : 0;
 }
@@ -120,7 +120,7 @@ function contextOf(client: LoggedInClient, tenant: Tenant, entry: string): Clien
 }
 
 /** The functions have answered: the held message goes through the steps again. */
-export function decided(client: LoggedInClient, asked: Asked, decision: Decision): void {
+export function decided(client: LoggedInClient, asked: PendingQuestion, decision: Decision): void {
   if (client.isClosed || !client.question.answer(asked)) return;
   // its server has failed since: the first held message may be another one now
   if (client.loss.awaitsVerdict) return;

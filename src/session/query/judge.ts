@@ -5,7 +5,7 @@
 import type { LoggedInClient } from '../client.ts';
 import { link } from '../link/link.ts';
 import { refuse } from '../send/reject.ts';
-import { UNJUDGED, type Approval, type Judged } from '../state/approval.ts';
+import { UNJUDGED, type Approval, type TextToJudge } from '../state/approval.ts';
 import { Handled } from '../state/handled.ts';
 import { decideAtOrigin, decideAtTarget } from './decide.ts';
 import { route } from './route.ts';
@@ -21,11 +21,11 @@ import { route } from './route.ts';
 export function judge(
   client: LoggedInClient,
   type: number,
-  judged: Judged,
+  subject: TextToJudge,
   stays = false,
 ): Handled | Approval {
   // decide
-  const origin = decideAtOrigin(client, judged);
+  const origin = decideAtOrigin(client, subject);
   if (origin === null) return UNJUDGED;
   if (typeof origin === 'number') return origin;
   if (origin.kind !== 'go') return refuse(client, type, origin);
@@ -35,7 +35,7 @@ export function judge(
     if (elsewhere !== null) return elsewhere;
   }
   // decide again
-  const target = decideAtTarget(client, origin, judged);
+  const target = decideAtTarget(client, origin, subject);
   if (typeof target === 'number') return target;
   if (target !== null && target.kind !== 'go') return refuse(client, type, target);
   // link: the decision is used up only after this step, because a message that waits for a server comes back here

@@ -55,7 +55,7 @@ export function resumeAhead(client: LoggedInClient): void {
   if (client.outstanding.size > MAX_AHEAD / 2) return;
   // otherwise it continues when its answers have left
   if (client.replies.isUnsent) client.gate.halt('unsent');
-  else client.goOn();
+  else client.resumeHalted();
 }
 
 /** The gate has opened: continues with the messages that the client has sent meanwhile. */

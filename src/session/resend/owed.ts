@@ -34,7 +34,7 @@ export function detach(client: LoggedInClient, server: Server, watch: SessionWat
     hasFailed: server.txStatus === TxStatus.Failed,
   };
   client.loan.end();
-  watch.letGo(client);
+  watch.stopWaiting(client);
   server.detach();
   outstanding.clear();
   client.clock.loseServer(performance.now());

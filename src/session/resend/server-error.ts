@@ -160,7 +160,7 @@ function returnServer(failure: Failure): void {
   if (server.state !== 'closed') {
     server.moveTo('active');
     server.attach(client);
-    client.loan.goOn(server);
+    client.loan.resume(server);
   }
   client.loss.endVerdict();
   client.gate.open('verdict');

@@ -2,7 +2,7 @@
 import type { Generations } from './generations.ts';
 
 /** A text that is waiting to be judged. */
-export interface Judged {
+export interface TextToJudge {
   /** bytes of a text that is over user_function_max_query, which functions never see; 0: functions see the text */
   readonly tooLong: number;
   /** null: the text has no terminator */

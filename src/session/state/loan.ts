@@ -25,7 +25,7 @@ export class Loan {
   }
 
   /** The client has back the server of its last loan. */
-  goOn(server: Server): void {
+  resume(server: Server): void {
     this.#server = server;
   }
 

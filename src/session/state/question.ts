@@ -6,7 +6,7 @@ import type { Decision } from '../../functions/functions.ts';
 import type { Generations } from './generations.ts';
 
 /** A question under way. The answer counts only while the question is the client's current one. */
-export interface Asked {
+export interface PendingQuestion {
   /** generation of the asked functions */
   readonly generation: number;
   /** the functions are those of the database that the client was moved to */
@@ -16,7 +16,7 @@ export interface Asked {
 }
 
 export class Question {
-  #asked: Asked | null = null;
+  #pending: PendingQuestion | null = null;
   #origin: Decision | null = null;
   #originGeneration = 0;
   #target: Decision | null = null;
@@ -52,23 +52,23 @@ export class Question {
   }
 
   /** Functions are asked: the origin's until they have decided, then the target's. */
-  ask(generation: number, entry: string): Asked {
-    const asked = { generation, isTarget: this.#origin !== null, entry };
-    this.#asked = asked;
-    return asked;
+  ask(generation: number, entry: string): PendingQuestion {
+    const pending = { generation, isTarget: this.#origin !== null, entry };
+    this.#pending = pending;
+    return pending;
   }
 
   /** An answer has arrived. @returns false: its message is no longer held */
-  answer(asked: Asked): boolean {
-    if (this.#asked !== asked) return false;
-    this.#asked = null;
+  answer(pending: PendingQuestion): boolean {
+    if (this.#pending !== pending) return false;
+    this.#pending = null;
     return true;
   }
 
   /** The answer to a question counts. */
-  note(asked: Asked, decision: Decision): void {
-    if (!asked.isTarget) this.decideOrigin(decision, asked.generation);
-    else if (this.#origin !== null) this.decideTarget(decision, asked.generation, asked.entry);
+  note(pending: PendingQuestion, decision: Decision): void {
+    if (!pending.isTarget) this.decideOrigin(decision, pending.generation);
+    else if (this.#origin !== null) this.decideTarget(decision, pending.generation, pending.entry);
   }
 
   /** The functions of the database that the client logged in to have decided. A target's decision is void then. */
@@ -107,7 +107,7 @@ export class Question {
   drop(): void {
     // called for each message; usually there is nothing to forget
     if (this.#origin !== null) this.forget();
-    if (this.#asked !== null) this.#asked = null;
+    if (this.#pending !== null) this.#pending = null;
   }
 
   /** A cancel request for the held message has arrived. */

@@ -20,7 +20,7 @@ const CLIENT_ENCODING = 0;
 export class SessionSettings {
   readonly #tracked: TrackedParameters;
   #values: ParameterValues = [];
-  readonly #told: ParameterValues = [];
+  readonly #reported: ParameterValues = [];
   /** the values before the running transaction changed one; null: unchanged */
   #before: ParameterValues | null = null;
   /**
@@ -72,7 +72,7 @@ export class SessionSettings {
     // A value that the client did not ask for is either kept on every server from now on, or left to each server's default. A
     // requested value is kept as a whole: after `ISO` alone for `DateStyle`, the order would be the previous client's.
     if (this.#tracked.isKept(index) || asked !== undefined) this.#values[index] = value;
-    this.#told[index] = value;
+    this.#reported[index] = value;
     return value;
   }
 
@@ -106,7 +106,7 @@ export class SessionSettings {
    * @returns names and values, which count as reported; null: none
    */
   news(server: ServerParameters): [string, string][] | null {
-    return this.#tracked.news(this.#told, server);
+    return this.#tracked.news(this.#reported, server);
   }
 
   // Changes.
@@ -127,8 +127,8 @@ export class SessionSettings {
     const index = tracked.indexOf(name);
     if (index < 0) return true;
     const value = server.parameters[index];
-    const isNews = tracked.isKept(index) || this.#told[index] !== value;
-    this.#told[index] = value;
+    const isNews = tracked.isKept(index) || this.#reported[index] !== value;
+    this.#reported[index] = value;
     if (!tracked.isSettable(index)) return isNews;
     if (mayRollBack) this.#before ??= [...this.#values];
     const isDefault = !tracked.isKept(index) && value === server.defaults[index];
@@ -166,8 +166,8 @@ export class SessionSettings {
     for (const [i, name] of this.#tracked.names.entries()) {
       if (before[i] === lost[i]) continue;
       const value = before[i] ?? defaults?.get(name);
-      if (value === undefined || value === this.#told[i]) continue;
-      this.#told[i] = value;
+      if (value === undefined || value === this.#reported[i]) continue;
+      this.#reported[i] = value;
       news.push([name, value]);
     }
     return news;
