@@ -149,14 +149,14 @@ test('passwords up to 65530 bytes', async () => {
   assert.equal(reasonOf(await logIn('plain', identity(tooLong), tooLong)), 'password authentication failed');
 });
 
-test('a password that is no UTF-8 is compared by its bytes', async () => {
+test('a password that is not UTF-8 is compared by its bytes', async () => {
   const bytes = Buffer.from([0x70, 0xff, 0x71]);
   const dialogue = authDialogue('plain', identity(md5Secret(bytes, 'alice')), OPTIONS);
   await dialogue.begin();
   assert.equal((await dialogue.receive(Buffer.concat([bytes, Buffer.from([0])]))).kind, 'ok');
 });
 
-test('malformed password messages', async (t) => {
+test('malformed password messages are refused', async (t) => {
   const messages: Record<string, Buffer> = {
     empty: Buffer.alloc(0),
     'an empty password': Buffer.from('\0'),
@@ -197,7 +197,7 @@ test('a SCRAM dialogue is over after its first mistake', async () => {
   assert.equal(reasonOf(step), 'SASL authentication failed');
 });
 
-test('methods that ask nothing', async (t) => {
+test('methods without a password let clients in or refuse them at once', async (t) => {
   const begin = async (method: ClientMethod, who: ClientIdentity): Promise<string> =>
     reasonOf(await authDialogue(method, who, OPTIONS).begin());
   const certificate = (certificateCn: string | null): Partial<ClientIdentity> => ({

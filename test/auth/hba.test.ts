@@ -24,7 +24,7 @@ function lineFor(rules: Hba, more: Partial<HbaConnection> = {}): number | null {
   return rules.find({ ...CONNECTION, ...more })?.line ?? null;
 }
 
-test('the first rule that fits', () => {
+test('the first matching rule applies', () => {
   const rules = hba('host sales bob all trust', 'host sales all all md5', 'host all all all reject');
   assert.deepEqual(rules.find(CONNECTION), {
     method: 'md5',
@@ -39,7 +39,7 @@ test('the first rule that fits', () => {
   assert.equal(lineFor(hba()), null);
 });
 
-test('methods and their options', () => {
+test('methods and their options are parsed and matched', () => {
   const rules = hba(
     'local all peered peer map=users',
     'hostssl all certified all cert map=certificates',
@@ -56,7 +56,7 @@ test('methods and their options', () => {
   assert.equal(find({ user: 'listed' })?.options.get('ldapserver'), 'ldap.example.com');
 });
 
-test('kinds of connection', () => {
+test('rules distinguish the kinds of connection', () => {
   const rules = hba('local all all trust', 'hostssl all all all trust', 'hostnossl all all all trust');
   assert.equal(lineFor(rules, { address: null }), 1);
   assert.equal(lineFor(rules, { tls: true }), 2);
@@ -124,7 +124,7 @@ test('physical replication is matched by its own word only', () => {
   assert.equal(lineFor(hba('host sales,replication bob all trust'), { replication: true }), null);
 });
 
-test('ident maps', () => {
+test('ident maps allow the mapped names only', () => {
   const maps = parseIdent(
     ['users  root  alice', 'users  www  bob', 'users  admin  all', 'others  eve  alice'].join('\n'),
     '/etc/ident.conf',

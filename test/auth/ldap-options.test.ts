@@ -84,7 +84,7 @@ test('URLs', () => {
   assert.deepEqual(parse('ldap:///dc=x').servers, []);
 });
 
-test('options that make no sense', async (t) => {
+test('options that make no sense are errors', async (t) => {
   const cases: Record<string, RegExp> = {
     '': /requires argument "ldapbasedn"/,
     'ldapserver=a': /requires argument "ldapbasedn"/,

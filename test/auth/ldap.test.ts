@@ -60,7 +60,7 @@ test('search with a bind DN', options, async () => {
   );
 });
 
-test('searches that must find nothing', options, async () => {
+test('searches that must find nothing log no user in', options, async () => {
   const twins = `${SEARCH} ${READER} ldapsearchattribute=cn`;
   await assert.rejects(check('Twin', 'bobs', twins), failsWith(/"Twin" is not unique/));
   await assert.rejects(check('nobody', 'x', SEARCH), failsWith(/does not exist/));
@@ -106,7 +106,7 @@ test("a directory with another's certificate gets no password", options, async (
   assert.equal(await check('alice', PASSWORD, secure), true);
 });
 
-test('the next server is asked when one is not there', options, async () => {
+test('the next server is asked if one cannot be reached', options, async () => {
   const dead = await freePort();
   const both = SIMPLE.replace('ldapserver=127.0.0.1', `ldapserver="127.0.0.1:${dead} 127.0.0.1"`);
   assert.equal(await check('alice', PASSWORD, both), true);
@@ -128,7 +128,7 @@ async function mute(hangUp: boolean): Promise<string> {
   return `ldapserver=127.0.0.1 ldapport=${port} ldapprefix=x`;
 }
 
-test('a directory that does not answer', async () => {
+test('a directory that does not answer is an error', async () => {
   const limits = { connectTimeoutMs: 100, requestTimeoutMs: 200 };
   for (const text of [
     await mute(false),
@@ -144,7 +144,7 @@ test('a directory that hangs up is not sent the password again', async () => {
   await assert.rejects(check('a', 'b', `${await mute(true)} ldaptls=1`), LdapError);
 });
 
-test('a domain without directories', async () => {
+test('a domain without directories is an error', async () => {
   const nowhere = 'ldapbasedn="dc=pgswitchyard,dc=invalid"';
   await assert.rejects(check('a', 'b', nowhere), failsWith(/could not find DNS SRV records/));
   await assert.rejects(check('a', 'b', 'ldapbasedn="o=x"'), failsWith(/could not extract domain name/));

@@ -43,7 +43,7 @@ function service(t: TestContext, script: string, account = 'pam_permit.so'): str
 const IS_ALICE = 'password=$(tr -d "\\000"); [ "$PAM_USER:$password" = "alice:p\u00e4ss w\u00f6rd \\"\\$x" ]';
 const PASSWORD = 'p\u00e4ss w\u00f6rd "$x';
 
-test('the right password of the right user', options, async (t) => {
+test('only the right password of the right user is accepted', options, async (t) => {
   const name = service(t, IS_ALICE);
   assert.equal(await authenticatePam('alice', PASSWORD, { service: name }), true);
   assert.equal(await authenticatePam('alice', 'wrong', { service: name }), false);
@@ -58,7 +58,7 @@ test('a password of 65530 bytes reaches PAM', options, async (t) => {
   assert.ok(typeof answer === 'boolean' || /PAM could not tell/.test(answer), String(answer));
 });
 
-test('an account that may not log in', options, async (t) => {
+test('an account that may not log in is refused', options, async (t) => {
   const name = service(t, IS_ALICE, 'pam_deny.so');
   assert.equal(await authenticatePam('alice', PASSWORD, { service: name }), false);
 });
@@ -69,14 +69,14 @@ test("the client's address", options, async (t) => {
   assert.equal(await authenticatePam('alice', 'x', { service: name, remoteHost: null }), false);
 });
 
-test('PAM that takes too long', options, async (t) => {
+test('PAM that takes too long is an error', options, async (t) => {
   // Stops the helper, as a module that waits for ever would.
   const name = service(t, 'kill -STOP $PPID');
   const login = authenticatePam('alice', 'x', { service: name, deadlineMs: 1000 });
   await assert.rejects(login, (error) => error instanceof PamError && /too long/.test(error.message));
 });
 
-test('many at the same time', options, async (t) => {
+test('many logins at the same time all get their answers', options, async (t) => {
   const name = service(t, IS_ALICE);
   const passwords = Array.from({ length: 12 }, (_, index) => (index % 2 === 0 ? PASSWORD : 'wrong'));
   const answers = await Promise.all(

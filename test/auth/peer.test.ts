@@ -41,45 +41,53 @@ async function listen(t: TestContext): Promise<{ path: string; next: () => Promi
   };
 }
 
-test('this process is its own peer, and the connection goes on', { skip: noPerl }, async (t) => {
-  const { path, next } = await listen(t);
-  const client = connect(path);
-  t.after(() => void client.destroy());
-  const socket = await next();
-  // Reading, as a session does at that time.
-  const received: string[] = [];
-  socket.on('data', (chunk: Buffer) => received.push(chunk.toString()));
-  client.write('before');
-  await once(socket, 'data');
-  assert.deepEqual(await peerCredentials(socket), {
-    pid: process.pid,
-    uid: process.getuid?.(),
-    gid: process.getgid?.(),
-    user: userInfo().username,
-  });
-  client.write('after');
-  await once(socket, 'data');
-  assert.deepEqual(received, ['before', 'after']);
-  socket.write('answer');
-  assert.equal(String((await once(client, 'data'))[0]), 'answer');
-});
+test(
+  'a connection from this process reports it as the peer, and stays usable',
+  { skip: noPerl },
+  async (t) => {
+    const { path, next } = await listen(t);
+    const client = connect(path);
+    t.after(() => void client.destroy());
+    const socket = await next();
+    // Reading, as a session does at that time.
+    const received: string[] = [];
+    socket.on('data', (chunk: Buffer) => received.push(chunk.toString()));
+    client.write('before');
+    await once(socket, 'data');
+    assert.deepEqual(await peerCredentials(socket), {
+      pid: process.pid,
+      uid: process.getuid?.(),
+      gid: process.getgid?.(),
+      user: userInfo().username,
+    });
+    client.write('after');
+    await once(socket, 'data');
+    assert.deepEqual(received, ['before', 'after']);
+    socket.write('answer');
+    assert.equal(String((await once(client, 'data'))[0]), 'answer');
+  },
+);
 
 const notRoot: string | false = process.getuid?.() === 0 ? false : 'only root can become somebody else';
 
-test('another user is told by name, or by number alone', { skip: noPerl || notRoot }, async (t) => {
-  const { path, next } = await listen(t);
-  const program = `use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die; <$s>;`;
-  const nobody = execFileSync('id', ['-un', '65534'], { encoding: 'utf8' }).trim();
-  for (const [uid, user] of [
-    [65_534, nobody],
-    [65_001, null],
-  ] as const) {
-    const child = spawn('perl', ['-e', program, path], { uid, gid: uid, stdio: 'ignore' });
-    t.after(() => void child.kill());
-    const socket = await next();
-    assert.deepEqual(await peerCredentials(socket), { pid: child.pid, uid, gid: uid, user });
-  }
-});
+test(
+  'another user is reported by name, or by number if it has no name',
+  { skip: noPerl || notRoot },
+  async (t) => {
+    const { path, next } = await listen(t);
+    const program = `use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die; <$s>;`;
+    const nobody = execFileSync('id', ['-un', '65534'], { encoding: 'utf8' }).trim();
+    for (const [uid, user] of [
+      [65_534, nobody],
+      [65_001, null],
+    ] as const) {
+      const child = spawn('perl', ['-e', program, path], { uid, gid: uid, stdio: 'ignore' });
+      t.after(() => void child.kill());
+      const socket = await next();
+      assert.deepEqual(await peerCredentials(socket), { pid: child.pid, uid, gid: uid, user });
+    }
+  },
+);
 
 test('a socket that is closed has no peer', async (t) => {
   const { path, next } = await listen(t);

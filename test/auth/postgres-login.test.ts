@@ -43,7 +43,7 @@ const storedSecret = async (role: string): Promise<string> => {
   return row!.secret;
 };
 
-test('secrets and what servers ask for', async (t) => {
+test('a server accepts the right secret and refuses a wrong one, with each method', async (t) => {
   const scram = await storedSecret('scrammed');
   const cases: [string, string, string | null, string | null][] = [
     ['a cleartext request, plain password', 'clear', PASSWORD, null],
@@ -136,7 +136,7 @@ test("SCRAM keys from the client's login", async (t) => {
   });
 });
 
-test('TLS', async (t) => {
+test('logins over TLS', async (t) => {
   const scrammed = { user: 'scrammed', secret: PASSWORD, learned: null };
   await t.test('SCRAM is bound to the certificate', async (scope) => {
     const tls = serverTls(serverTlsSettings(), 'localhost');

@@ -149,7 +149,7 @@ test('channel binding', async (t) => {
   });
 });
 
-test('refusals of a server', async (t) => {
+test('a server refuses wrong SCRAM messages', async (t) => {
   const first = (message: string) => async (): Promise<string> =>
     (await server()).first('SCRAM-SHA-256', message);
   const nonce = 'rOprNGfwEbeRWgbNEkqO';
@@ -190,7 +190,7 @@ test('refusals of a server', async (t) => {
   });
 });
 
-test('refusals of a client', async (t) => {
+test('a client refuses wrong SCRAM messages', async (t) => {
   const start = (): ScramClient => clientWith({ nonce: RFC.clientNonce, userAttribute: 'user' });
   const firsts: Record<string, string> = {
     'an empty message': '',

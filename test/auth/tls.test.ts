@@ -73,7 +73,7 @@ test('without TLS there are no certificates', () => {
   assert.equal(serverTls(serverTlsSettings({ server_tls_sslmode: 'disable' }), 'x').mode, 'disable');
 });
 
-test('clients that are refused without TLS', () => {
+test('clients without TLS are refused where it is required', () => {
   const required = (client_tls_sslmode: ClientTlsSettings['client_tls_sslmode']): boolean =>
     tlsOf({ client_tls_sslmode, client_tls_ca_file: tlsFile('ca.crt') }).required;
   assert.deepEqual((['allow', 'prefer', 'require', 'verify-ca', 'verify-full'] as const).map(required), [
@@ -123,7 +123,7 @@ async function shake(t: TestContext, tls: ClientTls, options: ConnectionOptions)
   return { ...(await Promise.race([seen.promise, failure as Promise<never>])), client };
 }
 
-test("clients' certificates", async (t) => {
+test("clients' certificates are verified and give their common name", async (t) => {
   const ca = { client_tls_ca_file: tlsFile('ca.crt') };
   for (const client_tls_sslmode of ['verify-ca', 'verify-full'] as const) {
     await t.test(client_tls_sslmode, async (each) => {

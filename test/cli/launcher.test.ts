@@ -70,7 +70,7 @@ test('the launcher passes signals on and exits with the proxy’s exit code', as
   assert.ok(bouncer.logContains(/got SIGTERM/));
 });
 
-test('a daemon goes on after the launcher has ended', async () => {
+test('a daemon keeps running after its launcher has ended', async () => {
   const bouncer = await Bouncer.prepare({ after }, { command, args: ['-d'] });
   bouncer.settings['pidfile'] = join(bouncer.folder, 'pid');
   await bouncer.writeFiles();

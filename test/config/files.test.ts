@@ -32,7 +32,7 @@ test('userlist: doubled quotes, comments, the last entry of a user wins, more fi
   assert.deepEqual(diagnostics.all, []);
 });
 
-test('userlist: a broken line is told without its content', () => {
+test('userlist: a broken line is reported without its content', () => {
   const diagnostics = new Diagnostics();
   parseUserlist('a geheim\n"a" "geheim\n', 'u.txt', diagnostics);
   const problems = diagnostics.all.map(formatDiagnostic);
@@ -116,7 +116,7 @@ test('hba: @file holds names, beside the HBA file', (t) => {
   );
 });
 
-test('hba: every bad line is told', () => {
+test('hba: every bad line is reported', () => {
   const { rules, problems } = hba(`hostgss all all all trust
 host all all 10.0.0.0/33 trust
 host all all somewhere trust

@@ -38,7 +38,7 @@ test('comments count at the start of a line only, blanks before them allowed', (
   assert.deepEqual(entries, [['s', 'k', 'v ; kept']]);
 });
 
-test('a line goes on after the name of a section as if it began there', () => {
+test('the text after a section name is read like a line of its own', () => {
   const { entries, problems } = parse('[a] ; the first\nk = 1\n[b]# the second\nk = 2\n[c] k = 3\n');
   assert.deepEqual(problems, []);
   assert.deepEqual(entries, [
@@ -66,7 +66,7 @@ test('sections and keys may occur again; CRLF and a byte order mark do not matte
   ]);
 });
 
-test('all mistakes are told, with their lines, and no value is repeated in them', () => {
+test('all mistakes are reported with their lines, and no value is repeated in them', () => {
   const { problems } = parse('early = 1\n[s\n[s]\n"my db" = password=geheim\nnonsense geheim\n%inklude x\n');
   assert.equal(problems.length, 5);
   assert.match(problems[0]!, /^f\.ini:1: early: value without a section$/);
@@ -77,7 +77,7 @@ test('all mistakes are told, with their lines, and no value is repeated in them'
   assert.doesNotMatch(problems.join('\n'), /geheim/);
 });
 
-test('%include goes on in the same section, keeps positions, and nests up to 10', (t) => {
+test('%include continues in the same section, keeps positions, and nests up to 10 levels', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'ini-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const inner = join(folder, 'inner.ini');

@@ -143,7 +143,7 @@ test('a key that occurs again overrides; a second [pgbouncer] starts from the de
   assert.match(config.warnings[0]!, /^p\.ini:6: a second \[pgbouncer\] section .*: pool_mode$/);
 });
 
-test('SHOW CONFIG: order, values as pgbouncer prints them, NULL for what is not set', () => {
+test('SHOW CONFIG has the order of the table, pgbouncer’s spelling, and NULL for unset options', () => {
   const config = configFromText(
     '[pgbouncer]\nadmin_users = a,b\nunix_socket_mode = 0700\nauth_ldap_options = ldapbindpasswd=geheim\nverbose = 1\n',
     '/x/p.ini',
@@ -168,7 +168,7 @@ test('SHOW CONFIG: order, values as pgbouncer prints them, NULL for what is not 
   );
 });
 
-test('SET changes what is reloadable and nothing else', (t) => {
+test('SET changes reloadable options and no others', (t) => {
   const userlist = join(folderOf(t), 'u.txt');
   writeFileSync(userlist, '"new" "x"\n');
   const config = configFromText('[pgbouncer]\n');
@@ -185,7 +185,7 @@ test('SET changes what is reloadable and nothing else', (t) => {
   assert.throws(() => applySet(config, 'auth_file', '/nonexistent/u'), ConfigError);
 });
 
-test('RELOAD: back to defaults, except what has none; what needs a restart keeps running', (t) => {
+test('RELOAD restores defaults where there are any, and keeps options that need a restart', (t) => {
   const file = join(folderOf(t), 'p.ini');
   writeFileSync(
     file,

@@ -130,7 +130,7 @@ test('a Python module is refused with the way out', () => {
   assert.match(message, /docs\/porting-python-rules\.md/);
 });
 
-test('the table is in SHOW CONFIG order, and each default is what its kind shows', () => {
+test('the table is in SHOW CONFIG order, and each default has the spelling of its kind', () => {
   // pgbouncer's order has one exception
   const order = (name: string): string => (name === 'pool_idle_timeout' ? 'pool_mode_' : name);
   const byName = OPTION_NAMES.toSorted((a, b) => (order(a) < order(b) ? -1 : 1));

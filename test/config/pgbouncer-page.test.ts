@@ -33,7 +33,7 @@ test('the page says how many options pgbouncer has, and how many are the same wi
   assert.equal(Number(same), pgbouncers.length - rows.size);
 });
 
-test('each row names options of pgbouncer, and says what differs', () => {
+test('each row names options of pgbouncer and their difference', () => {
   assert.ok(rows.size > 0);
   for (const [name, { kind, note }] of rows) {
     assert.ok((pgbouncers as readonly string[]).includes(name), `${name} is no option of pgbouncer's`);

@@ -7,7 +7,7 @@ import { Cluster } from '../support/cluster.ts';
 const cluster = await Cluster.start({ after });
 const entry = (host: string): string => `host=${host} port=${cluster.port} dbname=postgres`;
 
-test('names are looked up once, shown, and their failures told', async (t) => {
+test('names are looked up once and shown, and their failures are reported', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: { good: entry('localhost'), bad: entry('no-such-name.invalid') },
     settings: { server_login_retry: 0, query_wait_timeout: 2 },

@@ -53,7 +53,7 @@ test('server_fast_close: after RECONNECT a session ends with its transaction', a
   assert.equal(ended.get('busy'), 'database configuration changed');
 });
 
-test('without server_fast_close the session goes on', async (t) => {
+test('without server_fast_close the session continues', async (t) => {
   const bouncer = await Bouncer.start(t, { databases });
   const client = await bouncer.connect();
   await client.query('select 1');
@@ -123,7 +123,7 @@ test('pool_idle_timeout frees empty pools, autodb_idle_timeout automatic databas
   assert.equal((await bouncer.sql<{ n: number }>('select 3 as n', { database: 'postgres' }))[0]!.n, 3);
 });
 
-test('an automatic database that is paused is not forgotten', async (t) => {
+test('a paused automatic database is not forgotten', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases: { '*': `host=${cluster.host} port=${cluster.port}` },
     settings: { autodb_idle_timeout: 0.5 },
@@ -161,7 +161,7 @@ test('unix_socket_mode and unix_socket_group', async (t) => {
   await assert.rejects(wrong.start(), /could not find group 'no-such-group'/);
 });
 
-test('scram_iterations is what a plain password is offered with', async (t) => {
+test('scram_iterations applies to logins that are checked against a plain password', async (t) => {
   const bouncer = await Bouncer.start(t, {
     databases,
     settings: { auth_type: 'scram-sha-256', scram_iterations: 5000 },

@@ -110,7 +110,7 @@ test('a statement that does not exist, and one that exists already, are errors a
   }
 });
 
-test('a name error in a transaction block or a pipeline undoes what was done before, as in PostgreSQL', async (t) => {
+test('a name error in a transaction block or a pipeline undoes the work before it, as in PostgreSQL', async (t) => {
   const bouncer = await start(t);
   await cluster.sql('CREATE TABLE named (n int)');
   for (const target of [bouncer, cluster]) {

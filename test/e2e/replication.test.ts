@@ -148,7 +148,7 @@ test(
   },
 );
 
-test('CopyBoth is ended by the client, and the connection goes on', { skip: noTools }, async () => {
+test('a client can end CopyBoth and keep using the connection', { skip: noTools }, async () => {
   const raw = await RawClient.login(bouncer, { user: 'postgres', database: 'postgres', replication: 'true' });
   const system = await raw.query('IDENTIFY_SYSTEM');
   const position = rowValues(system.find((frame) => frame.type === 'D')!)[2]!;
@@ -162,7 +162,7 @@ test('CopyBoth is ended by the client, and the connection goes on', { skip: noTo
   await noSenders();
 });
 
-test('RECONNECT ends it, in the middle of the stream', { skip: noTools }, async () => {
+test('RECONNECT ends a replication connection in the middle of its stream', { skip: noTools }, async () => {
   const raw = await RawClient.login(bouncer, { user: 'postgres', database: 'postgres', replication: 'true' });
   const system = await raw.query('IDENTIFY_SYSTEM');
   raw.send(query(`START_REPLICATION PHYSICAL ${rowValues(system.find((frame) => frame.type === 'D')!)[2]!}`));
@@ -235,25 +235,29 @@ test('pool_size holds in a pool that never had an ordinary client', { skip: noTo
   assert.equal(await senders(), 2);
 });
 
-test("a server's refusal is that client's own: others go on", { skip: noTools }, async () => {
-  await cluster.sql('create role plain login');
-  const ordinary = await bouncer.connect({ user: 'plain' });
-  const raw = await RawClient.connect(bouncer);
-  raw.send(startup({ user: 'plain', database: 'postgres', replication: 'true' }));
-  const refusal = (await raw.readToEnd()).find((frame) => frame.type === 'E')!;
-  const { C: code, M: text, D: detail } = errorFields(refusal);
-  assert.deepEqual([code, text], ['08P01', 'login failed']);
-  assert.match(detail!, /^(permission denied to start WAL sender|must be superuser or replication role)/);
-  assert.ok(
-    bouncer.logContains(new RegExp(`S-0x\\w+: \\S+ closing because: ${detail!.split('\n')[0]} \\(age`)),
-  );
-  assert.ok(bouncer.logContains(/C-0x\w+: \S+ closing because: login failed \(age/));
-  assert.equal((await ordinary.query('select 7 as n')).rows[0].n, 7);
-  const again = await bouncer.sql<{ n: number }>('select 8 as n', { user: 'plain' });
-  assert.equal(again[0]!.n, 8);
-});
+test(
+  "a server's refusal of a replication connection affects that client only",
+  { skip: noTools },
+  async () => {
+    await cluster.sql('create role plain login');
+    const ordinary = await bouncer.connect({ user: 'plain' });
+    const raw = await RawClient.connect(bouncer);
+    raw.send(startup({ user: 'plain', database: 'postgres', replication: 'true' }));
+    const refusal = (await raw.readToEnd()).find((frame) => frame.type === 'E')!;
+    const { C: code, M: text, D: detail } = errorFields(refusal);
+    assert.deepEqual([code, text], ['08P01', 'login failed']);
+    assert.match(detail!, /^(permission denied to start WAL sender|must be superuser or replication role)/);
+    assert.ok(
+      bouncer.logContains(new RegExp(`S-0x\\w+: \\S+ closing because: ${detail!.split('\n')[0]} \\(age`)),
+    );
+    assert.ok(bouncer.logContains(/C-0x\w+: \S+ closing because: login failed \(age/));
+    assert.equal((await ordinary.query('select 7 as n')).rows[0].n, 7);
+    const again = await bouncer.sql<{ n: number }>('select 8 as n', { user: 'plain' });
+    assert.equal(again[0]!.n, 8);
+  },
+);
 
-test('a replication parameter that is no boolean is refused', { skip: noTools }, async () => {
+test('a replication parameter that is not a boolean is refused', { skip: noTools }, async () => {
   const raw = await RawClient.connect(bouncer);
   raw.send(startup({ user: 'postgres', database: 'postgres', replication: 'maybe' }));
   const [error] = await raw.readToEnd();

@@ -53,7 +53,7 @@ test('long queries never open the breaker', () => {
     assert.equal(breaker.fault(call(i, `SELECT ${'x'.repeat(5_000 + i)}`), i), false);
 });
 
-test('the breaker stays closed while anybody is answered', () => {
+test('the breaker stays closed while any client is answered', () => {
   const breaker = new Breaker();
   for (let i = 0; i < 20; i++) {
     assert.equal(faults(breaker, 4, 4, 4, i * 10), false);

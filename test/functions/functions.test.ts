@@ -170,7 +170,7 @@ test('the last good version serves until the next good one has been loaded', asy
   );
 });
 
-test('a rule behind a link that is swapped, as with a ConfigMap, is loaded again each time', async (t) => {
+test('a rule under a link that is swapped, as with a ConfigMap, is loaded again each time', async (t) => {
   const rules = await Rules.start(t, { files: { 'v1/x': '' } });
   const publish = async (version: string, dbkey: string): Promise<void> => {
     await rules.write(`..${version}/routing_rules.ts`, rule(dbkey));

@@ -46,7 +46,7 @@ const hostOf = (rules: Rules, name: string): unknown => rules.functions.tenantOf
 const stateOf = (rules: Rules, name: string): string =>
   rules.tenants.find((each) => each.databases.includes(name))!.state;
 
-test('a tenant whose process was killed gets a process of its own, and serves on', async (t) => {
+test('a tenant whose process was killed gets a process of its own, and keeps serving', async (t) => {
   const rules = await start(t);
   const [stuck, own, other] = await Promise.all([
     rules.ask('stuck', 'bad'),

@@ -44,7 +44,7 @@ test('a file that is written during the build, or while it begins to be followed
   assert.equal(await disk.inputs.follow(['/r/rule.ts'], BUILD_MS + 2_000), true);
 });
 
-test('a file that goes, and one that was missing and comes, have changed', async () => {
+test('a file that vanishes, and a missing one that appears, have changed', async () => {
   const disk = new Disk();
   disk.write('/r/rule.ts', 1);
   await disk.inputs.follow(['/r/rule.ts', '/r/lib.ts'], BUILD_MS);
@@ -67,7 +67,7 @@ test('each world-writable path is named once', async () => {
   assert.deepEqual(disk.inputs.takeWritable(), ['/r/lib.ts']);
 });
 
-test('inputs that were closed report no change, and have nothing more heard of', async () => {
+test('closed inputs report no change and watch nothing more', async () => {
   const disk = new Disk();
   disk.write('/r/rule.ts', BUILD_MS + 5);
   disk.inputs.close();

@@ -14,7 +14,7 @@ const call = (clientId: number, query: string, as: Partial<HostCall> = {}): Host
   ...as,
 });
 
-test('a costly call counts against its connection and its text, and against nobody else', () => {
+test('a costly call counts against its connection and its text only', () => {
   const penalties = new Penalties();
   assert.equal(penalties.isEmpty, true);
   penalties.add(call(1, 'bad'), 0);
@@ -65,7 +65,7 @@ test('memory is bounded however many penalties there are, and the newest are kep
   assert.equal(known.at(-1), 'hard');
 });
 
-test('long texts are told apart by their length and their ends', () => {
+test('long texts are distinguished by their length and their ends', () => {
   const penalties = new Penalties();
   const long = 'x'.repeat(50_000);
   penalties.add(call(1, long), 0);

@@ -5,7 +5,7 @@ import { Shares } from '../../src/functions/sandbox/shares.ts';
 
 const MB = 1024 * 1024;
 
-test('the largest version has to leave when all together hold too much, whichever grew', () => {
+test('the largest version must leave when all together hold too much, whichever grew', () => {
   const shares = new Shares();
   assert.equal(shares.note(1, 1, 60 * MB, 3, 0), null);
   assert.equal(shares.note(2, 1, 70 * MB, 3, 0), null);
@@ -21,7 +21,7 @@ test('memory that a version has freed does not count', () => {
   for (let i = 0; i < 100; i++) assert.equal(shares.note(1, 1, (i % 2) * 100 * MB, 2, i), null);
 });
 
-test('a version that has had more than 300 ms of a second has to leave', () => {
+test('a version that has taken more than 300 ms of a second must leave', () => {
   const shares = new Shares();
   for (let i = 0; i < 3; i++) assert.equal(shares.note(1, 100, MB, 2, i * 100), null);
   assert.deepEqual(shares.note(1, 10, MB, 2, 400), { versionId: 1, excess: 'time' });

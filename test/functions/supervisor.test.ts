@@ -135,7 +135,7 @@ test('a version that ends its process again and again makes no other call of its
   assert.deepEqual((await Promise.all(stuck)).flat(), ['!killed', '!killed', '!killed']);
 });
 
-test('a batch of several calls whose process was killed has no answers, and blames nobody', async (t) => {
+test('a batch of several calls whose process was killed has no answers, and no call is blamed', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   assert.deepEqual(await sandbox.once(1, 'a', 'stuck', 'b'), []);
@@ -183,7 +183,7 @@ test('a child that is killed from outside is replaced, and its versions are load
   assert.deepEqual(sandbox.killed, [], 'nobody was running');
 });
 
-test('a call is run again when its child is killed from outside, and blames nobody', async (t) => {
+test('a call whose child is killed from outside is run again, and no tenant is blamed', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(
     version(1, 'const end = Date.now() + 200; while (Date.now() < end); return query;', 2_000),
@@ -220,7 +220,7 @@ test('a call without a processor is run again, and does not count as hanging', a
   assert.deepEqual(sandbox.killed, []);
 });
 
-test('a call whose process is stopped is run again in another one, and nobody is blamed', async (t) => {
+test('a call whose process is stopped is run again in another one, and no tenant is blamed', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO, 20));
   process.kill(sandbox.host.pid!, 'SIGSTOP');
@@ -489,7 +489,7 @@ test('a call is answered although its version is disposed of while a neighbour e
   assert.deepEqual(await sandbox.once(1, 'b'), ['!overloaded'], 'nothing is left of it');
 });
 
-test('a version whose top level hangs when it is loaded again has to leave, and its calls are refused', async (t) => {
+test('a version whose top level hangs when it is loaded again must leave, and its calls are refused', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   sandbox.host.adopt({ ...version(2, ECHO, 60, 'for (;;)'), loadMs: 100 });

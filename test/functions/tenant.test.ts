@@ -317,7 +317,7 @@ test('a tenant that moves to another host serves there, and has left the first o
   world.tenant.dispose();
 });
 
-test('a tenant that goes answers what it was asked, and leaves its host', async () => {
+test('a tenant that is disposed of answers its pending calls and leaves its host', async () => {
   const world = new World();
   await world.save('v1');
   const asked = world.ask();
@@ -327,7 +327,7 @@ test('a tenant that goes answers what it was asked, and leaves its host', async 
   assert.equal(world.host.loaded.size, 0);
 });
 
-test('a tenant that goes during its first build answers nobody by a version, and loads none', async () => {
+test('a tenant that is disposed of during its first build loads no version, and its calls fail', async () => {
   const world = new World();
   const build = Promise.withResolvers<string>();
   await world.save(build.promise);

@@ -400,7 +400,7 @@ test('closeUnused closes idle servers and gives up the connection under way', as
   assert.equal(world.pool.servers.size, 1);
 });
 
-test('the user of a server that is lost is told, and the watch before it', async () => {
+test('a lost server is reported to the watch first, then to its user', async () => {
   const world = (await new World(withOptions()).open(1, 1)).watched();
   const told: string[] = [];
   world.watch.onLost = (reason) => told.push(`watch: ${reason}`);

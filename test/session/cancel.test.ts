@@ -59,7 +59,7 @@ async function runs(marker: string): Promise<void> {
 }
 
 for (const version of [196_608, 196_610]) {
-  test(`a running query is cancelled, and the client goes on (protocol 3.${version & 0xffff})`, async (t) => {
+  test(`a running query is cancelled, and the client can continue (protocol 3.${version & 0xffff})`, async (t) => {
     const { client, cancel } = await login(t, 'one', version);
     client.send(raw.query("select pg_sleep(60), 'running'"));
     await runs('running');

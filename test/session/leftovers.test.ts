@@ -101,7 +101,7 @@ test('a COPY that fails in the middle of a message frees its server at the end o
   assert.equal(first(await copier.query("select 'still here'")), 'still here');
 });
 
-test('a client whose COPY fails while its data is stopped can go on', async (t) => {
+test('a client whose COPY fails while its data is stopped can continue', async (t) => {
   const copier = await bouncer.login(t, 'relayed');
   copier.send(raw.query('copy t from stdin'), raw.copyData('no number\n'));
   const data = raw.copyData('1\n'.repeat(100_000));

@@ -7,7 +7,7 @@ import type { Server } from '../../src/pool/server.ts';
 
 const SERVER = { id: 1 } as unknown as Server;
 
-test('each loan has a number of its own, and one that goes on keeps it', () => {
+test('each loan has a number of its own, and a resumed loan keeps it', () => {
   const loan = new Loan();
   assert.equal(loan.server, null);
   loan.begin(SERVER);

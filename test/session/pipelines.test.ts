@@ -78,7 +78,7 @@ for (const database of ['plain', 'session', 'statement', 'one']) {
   }
 }
 
-test('user functions are told that a pipeline is open, and do not move its client', async (t) => {
+test('user functions see that a pipeline is open, and cannot move its client', async (t) => {
   await cluster.sql('truncate m');
   const client = await bouncer.login(t, 'one');
   bouncer.markLog();
@@ -329,7 +329,7 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('flush' as const, 'flush', 'sync', 'leave') }) },
 );
 
-test('clients that pipeline, flush, sync and leave at random commit and lock what they would in PostgreSQL, and rules are told so', async (t) => {
+test('random pipelines, flushes, Syncs and departures have the effects that they have in PostgreSQL', async (t) => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.tuple(fc.nat({ max: POOL_SIZE - 1 }), op), { minLength: 10, maxLength: 40 }),
@@ -348,7 +348,7 @@ test('clients that pipeline, flush, sync and leave at random commit and lock wha
   );
 });
 
-test('a rule is told the right in_transaction before and after each end of a pipeline', async (t) => {
+test('a rule sees the right in_transaction before and after each end of a pipeline', async (t) => {
   const client = await bouncer.login(t, 'one');
   const seen = async (...messages: Buffer[]): Promise<string | null> => {
     client.send(...messages);

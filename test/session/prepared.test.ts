@@ -263,7 +263,7 @@ test('a client that knows the columns of a statement never gets others, whicheve
   assert.equal(await ask(raw.bind('s'), raw.describe('P'), raw.execute()), '2 T D C ZI');
 });
 
-test('of several bound statements, the one whose result has changed is prepared again', async (t) => {
+test('only the bound statement whose result has changed is prepared again', async (t) => {
   await cluster.sql('CREATE TABLE another (a int)');
   const client = await bouncer.login(t, 'db');
   const prepare = [raw.parse('s', 'select * from another'), raw.parse('u', 'select 1')];

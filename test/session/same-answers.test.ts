@@ -201,7 +201,7 @@ test('random messages in random pieces get the answers that PostgreSQL itself gi
   assert.doesNotMatch(bouncer.log(), /out of step|internal error/);
 });
 
-test('a client that leaves anywhere in its messages leaves nothing for the next one', async () => {
+test('a client that leaves at any point in its messages leaves nothing for the next one', async () => {
   relay.toClient.sliceBytes = 100_000;
   // a run that was interrupted by the time limit continues in the background
   await until('nobody to be here', async () =>

@@ -95,14 +95,14 @@ test('settings: a server is brought to the client’s settings, and the client t
   assert.deepEqual(settings.applied(brought), []);
 });
 
-test('settings: a client is told once where a new server differs from the one before', () => {
+test('settings: a difference of a new server is reported to the client once', () => {
   const settings = welcomed();
   const standby = server({ ...FRESH, in_hot_standby: 'on' });
   assert.deepEqual(settings.news(standby), [['in_hot_standby', 'on']]);
   assert.equal(settings.news(standby), null);
 });
 
-test('settings: a report is passed on unless it repeats what the client was told before', () => {
+test('settings: a report is passed on unless the client already knows the value', () => {
   const settings = welcomed();
   const changed = server({ ...FRESH, search_path: 'mine', TimeZone: 'UTC' }, FRESH);
   assert.equal(settings.reported('search_path', changed, false), true);

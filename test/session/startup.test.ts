@@ -184,7 +184,7 @@ test('protocol 3.2 is spoken, newer versions and unknown _pq_ options are negoti
   }
 });
 
-test('encryption requests are answered N, in either order, and the start-up goes on', async () => {
+test('encryption requests are answered N, in either order, and the start-up continues', async () => {
   const client = await RawClient.connect(bouncer);
   client.send(raw.gssEncRequest());
   assert.equal(String(await client.readBytes(1)), 'N');

@@ -76,7 +76,7 @@ describe('timeouts', { concurrency: true }, () => {
     assert.match(bouncer.log(), /S-0x\w+: dev\/query_timeout@\S+ closing because: query timeout \(age=/);
   });
 
-  test('query_timeout counts from the last bytes of the client: a COPY that goes on is not ended', async () => {
+  test('query_timeout counts from the last bytes of the client: a COPY with steady data is not ended', async () => {
     const client = await login('copying');
     client.send(raw.query('copy copied from stdin'));
     await client.readUntil('G');

@@ -177,7 +177,7 @@ for (const [name, state, [onShutdown, onCrash, onReadOnly]] of ROWS) {
   });
 }
 
-test('the verdict on an error: the client is told no more than is certain', () => {
+test('the verdict on an error: the client’s error claims no more than is certain', () => {
   const codes = (state: State): string | null => {
     const found = verdict(SHUT_DOWN, state);
     return 'error' in found ? `${found.kind} ${found.error.code} ${found.error.message}` : null;

@@ -8,7 +8,7 @@ import { until } from '../support/wait.ts';
 const TABLES = `CREATE TABLE deployment (endpoint text, port int, role text, status text);
   CREATE TABLE ledger (n int);`;
 
-test('blue/green: transactions wait while it is in progress and go on at green', async (t) => {
+test('blue/green: transactions wait while it is in progress and continue on green', async (t) => {
   const blue = await Cluster.start(t, { sql: TABLES });
   const green = await Cluster.start(t, { sql: TABLES });
   /** Both environments report the deployment. */

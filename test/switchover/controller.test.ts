@@ -174,7 +174,7 @@ test('a failed connection to a standby holds no client', (t) => {
   assert.equal(cluster.controller.state, 'serving');
 });
 
-test('clients go on at the standby that was promoted after the writer had died', async (t) => {
+test('after the writer has died, clients continue on the promoted standby', async (t) => {
   const cluster = new ClusterUnderTest(t);
   cluster.look();
   cluster.probes.at(WRITER).fails();
@@ -247,7 +247,7 @@ test('only the target, as the writer, ends the hold of a planned switchover', (t
   assert.equal(cluster.controller.writer?.key, STANDBY);
 });
 
-test('a planned switchover that is given up goes on at the old writer', async (t) => {
+test('after a planned switchover is given up, the old writer keeps serving', async (t) => {
   const cluster = new ClusterUnderTest(t);
   cluster.look();
   const hold = cluster.controller.holdForSwitchover(cluster.controller.nodes.named(STANDBY));
@@ -260,7 +260,7 @@ test('a planned switchover that is given up goes on at the old writer', async (t
   assert.equal(client.outcome, 'served');
 });
 
-test('clients that wait for longer than switchover_timeout get an error, and the search goes on', (t) => {
+test('clients that wait for longer than switchover_timeout get an error, and the search continues', (t) => {
   const cluster = new ClusterUnderTest(t, 'switchover_timeout = 2');
   cluster.look();
   cluster.probes.at(WRITER).fails();

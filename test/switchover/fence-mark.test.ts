@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { markOf, markText } from '../../src/switchover/planned/fence-mark.ts';
 
-test('the mark tells the timeline and the settings before, whatever they were', () => {
+test('the mark records the timeline and any earlier settings', () => {
   for (const before of ['', '*', 'FIRST 1 ("a ""b""", c)', 'ANY 2 (x, y, "z")', '"', ', before: '])
     for (const commit of [null, '', 'off', 'local', 'remote_write']) {
       const mark = { timeline: 7, before, commit };

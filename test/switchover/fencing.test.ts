@@ -207,7 +207,7 @@ test('a proxy that is shut down before it has asked takes the fence back', async
   await bouncer.waitForLog(new RegExp(`:${standby.port} is a reader`));
 });
 
-test('a SWITCHOVER that is given up takes the fence back before anybody goes on', async () => {
+test('a SWITCHOVER that is given up takes the fence back before any client continues', async () => {
   const { primary, standby, bouncer } = shared;
   bouncer.markLog();
   const writer = await Writer.start(bouncer, 1, 'extended');
@@ -233,7 +233,7 @@ test('a SWITCHOVER that is given up takes the fence back before anybody goes on'
   assert.deepEqual(await bouncer.admin('SHOW SWITCHOVERS'), []);
 });
 
-test('two proxies that are told to make different nodes the writer never promote both', async (t) => {
+test('two proxies with SWITCHOVERs to different nodes never promote both', async (t) => {
   const { standbys, bouncer } = await setUp(t, { standbys: 2 });
   const second = await secondProxy(t, bouncer);
   const outcomes = await Promise.all(
@@ -252,7 +252,7 @@ test('two proxies that are told to make different nodes the writer never promote
   assert.ok(count <= 1, outcomes.join('; '));
 });
 
-test("clients that asked for the writer by its node's name wait, too, and go on after it is given up", async (t) => {
+test("clients that asked for the writer by its node's name wait, too, and continue after it is given up", async (t) => {
   const { primary, bouncer, standby } = shared;
   bouncer.markLog();
   const session = await secondProxy(t, bouncer, { switchover_timeout: 1, pool_mode: 'session' });
@@ -376,7 +376,7 @@ test('clients wait for a late promotion, and no write reaches the old writer mea
   await audit(standby, acknowledged);
 });
 
-test('a standby that is restarted before it was promoted has forgotten it: the old writer goes on', async (t) => {
+test('a standby that restarts before its promotion forgets it: the old writer keeps serving', async (t) => {
   const { primary, standby, bouncer, acknowledged, write } = await pending(t);
   await standby.kill();
   assert.equal(await write(), '57P03');

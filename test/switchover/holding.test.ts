@@ -14,7 +14,7 @@ function codeOf(promise: Promise<unknown>): Promise<string | undefined> {
   );
 }
 
-test('without a writer within switchover_timeout clients get an error and stay, and the search goes on', async (t) => {
+test('without a writer within switchover_timeout clients get an error and stay, and the search continues', async (t) => {
   const { primary, bouncer } = await setUp(t, { settings: { switchover_timeout: 0.5 } });
   const client = await bouncer.connect();
   await client.query(WRITE);

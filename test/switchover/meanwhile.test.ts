@@ -132,7 +132,7 @@ test('prepared statements and settings are on the new writer as they were on the
   assert.deepEqual(rows, [{ n: 2, app: 'kept', zone: 'Asia/Tokyo', port: standby.port }]);
 });
 
-test('session pooling: clients between transactions go on in sessions of the new writer', async (t) => {
+test('session pooling: clients between transactions continue in sessions of the new writer', async (t) => {
   const { primary, standby, bouncer } = await setUp(t, { settings: { pool_mode: 'session' } });
   const idle = await bouncer.connect();
   const where = { name: 'where', text: 'SELECT inet_server_port() AS port, $1::int AS n', values: [1] };
@@ -175,7 +175,7 @@ test('ROLLBACK of a transaction that had failed before succeeds; anything else g
   }
 });
 
-test('settings of a lost transaction are gone, and the client is told so', async (t) => {
+test('settings of a lost transaction are undone, and reported to the client', async (t) => {
   const { primary, standby, bouncer } = await setUp(t);
   const client = await bouncer.connect();
   await client.query("SET TimeZone = 'Europe/Rome'");

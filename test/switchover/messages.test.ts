@@ -104,7 +104,7 @@ test('a fast shutdown: a single statement is resent, and the errors of others cl
   );
 });
 
-test('a client that cancels while the verdict on its server is pending is told what it has lost', async (t) => {
+test('a client that cancels while the verdict on its server is pending gets an error about its loss', async (t) => {
   const setup = await pairOf(t);
   const { primary, standby, bouncer } = setup;
   const client = await logIn(setup);

@@ -61,7 +61,7 @@ test('an auth_user that may not log in: the log says so once, and clients are se
   assert.equal(bouncer.logCount(refused), 1);
 });
 
-test('a node that is no PostgreSQL: the log names it once, and a client gets its error', async (t) => {
+test('a node that is not PostgreSQL: the log names it once, and a client gets its error', async (t) => {
   const sockets = new Set<Socket>();
   const web = createServer((socket) => {
     sockets.add(socket);

@@ -56,7 +56,7 @@ for (const [what, fault] of endings) {
   });
 }
 
-test('a server that ends with its answer to a statement costs the client nothing, whoever ended it', async () => {
+test('a server that ends right after its answer to a statement costs the client nothing, for any reason of its end', async () => {
   const client = await bouncer.connect({ database: 'dev' });
   for (const split of [undefined, 3, -1]) {
     relay.faults.push({ query: /SELECT 98/, ...(split === undefined ? {} : { split }) });

@@ -99,7 +99,7 @@ test('two standbys are promoted one after the other: the first stays, the second
   );
 });
 
-test('statements of a reader that goes away go on at another; a backend that was terminated ends in its error', async (t) => {
+test('statements move from a vanished reader to another; a terminated backend ends in its error', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { standbys: 2 });
   const reader = await bouncer.connect({ database: 'dev@readers' });
   const first = await portOf(reader);
@@ -140,7 +140,7 @@ test('statements of a reader that goes away go on at another; a backend that was
   assert.equal(await portOf(reader), primary.port);
 });
 
-test('clients that wait for a reader that goes away go on at another', async (t) => {
+test('clients that wait for a vanished reader continue on another', async (t) => {
   const { primary, standby, bouncer } = await setUp(t, {
     settings: { default_pool_size: 1, min_pool_size: 0 },
   });

@@ -72,7 +72,7 @@ test('the probe finds a frozen writer that closes no connection', async (t) => {
   assert.deepEqual((await client.query('SELECT inet_server_port() AS port')).rows, [{ port: standby.port }]);
 });
 
-test('pg_terminate_backend reaches the client, and the others go on', async (t) => {
+test('pg_terminate_backend ends its own client only', async (t) => {
   const { primary, bouncer } = await setUp(t);
   const victim = await bouncer.connect();
   const other = await bouncer.connect();
@@ -115,7 +115,7 @@ test("a probe's connection that is ended by hand says nothing about the writer",
   assert.deepEqual(await bouncer.admin('SHOW SWITCHOVERS'), []);
 });
 
-test("a probe's query that is cancelled says nothing either, and its successors tell as much as before", async (t) => {
+test('a cancelled query of a probe says nothing about the writer, and later ones are as informative as before', async (t) => {
   const { primary, bouncer } = await setUp(t);
   const locker = await bouncer.connect();
   await locker.query('BEGIN; LOCK pg_stat_wal_receiver');
@@ -161,7 +161,7 @@ test('demoted while connections stay: a write is refused, and goes to the new wr
   assert.deepEqual(await standby.sql('SELECT n FROM ledger WHERE writer = 1'), [{ n: 1 }]);
 });
 
-test('a writer that refuses writes before another is promoted: they wait, and reads go on', async (t) => {
+test('a writer that refuses writes before another is promoted: they wait, and reads continue', async (t) => {
   const { primary, standby, bouncer } = await setUp(t, { settings: { default_pool_size: 2 } });
   const writers = await Promise.all(PROTOCOLS.map((protocol, i) => Writer.start(bouncer, i, protocol)));
   await Promise.all(writers.map((each) => each.progress(10)));

@@ -108,7 +108,7 @@ test('verbose decides how much is logged, also after a reload', (t) => {
   assert.deepEqual(levels(), usual);
 });
 
-test('reopen goes on in a new file after a rotation', (t) => {
+test('reopen continues in a new file after a rotation', (t) => {
   const folder = folderOf(t);
   const logfile = join(folder, 'log');
   const log = createLog({ settings: { ...QUIET, logfile }, quiet: true });
@@ -136,7 +136,7 @@ test('a log file that cannot be opened: an error at start, a line in the old fil
   assert.match(readFileSync(logfile, 'utf8'), /could not open logfile.*\n.*still here\n$/);
 });
 
-test('a full disk drops lines, never throws, and tells afterwards how many', (t) => {
+test('a full disk drops lines, never throws, and their number is logged afterwards', (t) => {
   if (!existsSync('/dev/full')) return t.skip('needs /dev/full');
   const folder = folderOf(t);
   const logfile = join(folder, 'log');

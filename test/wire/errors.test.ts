@@ -87,7 +87,7 @@ test('every row is expected by a test of its situation', () => {
   );
 });
 
-test('every row is a whole ErrorResponse, and tells when it happens and what to do', () => {
+test('every row is a whole ErrorResponse, with its situation and remedy', () => {
   for (const { name, row } of ROWS) {
     const error = row(...row.example);
     assert.ok(error instanceof ClientError, name);

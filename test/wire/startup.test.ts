@@ -8,7 +8,7 @@ import { parseOptions, parseStartup } from '../../src/wire/startup.ts';
 const text = fc.string({ minLength: 1, maxLength: 20 }).filter((each) => !each.includes('\0'));
 const parameters = fc.uniqueArray(fc.tuple(text, text), { selector: ([name]) => name, maxLength: 8 });
 
-test('no bytes make the parser throw, and no packet is longer than the bytes that are there', () => {
+test('no bytes make the parser throw, and no packet is longer than the given bytes', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 400 }), (bytes) => {
       const found = parseStartup(Buffer.from(bytes));
