@@ -3,10 +3,15 @@
  * counts it, and how many elements or bytes the built-in functions are given that look at them one by one.
  */
 import { Session } from 'node:inspector';
+import { setFlagsFromString } from 'node:v8';
 
 interface Coverage {
   result: { url: string; functions: { ranges: { count: number }[] }[] }[];
 }
+
+// The calls of a function that optimized code has inlined are not counted, and nobody knows when code is optimized.
+setFlagsFromString('--no-turbo-inlining');
+setFlagsFromString('--no-maglev-inlining');
 
 const session = new Session();
 session.connect();
