@@ -36,6 +36,8 @@ function withoutQuoted(sql: string): string | null {
     if (kind === Token.Text && text.includes('\\')) return null;
     // the server decides whether nested comments balance
     if (kind === Token.Comment && text.startsWith('/*') && text.includes('/*', 2)) return null;
+    // escapes may spell the name of any function
+    if (kind === Token.QuotedName && !text.startsWith('"')) return null;
     // the name of a function may be quoted
     const name = kind === Token.QuotedName && PLAIN_NAME.test(text) ? text.slice(1, -1) : '';
     out += `${sql.slice(copied, start)} ${name} `;

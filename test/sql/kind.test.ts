@@ -53,6 +53,9 @@ test('a statement that commits inside, works outside of transactions, or is seve
     'EXECUTE q',
     'INSERT INTO t VALUES (1); COMMIT; SELECT 1',
     "SELECT E'\\'; COMMIT; --'",
+    `SELECT "dblink_exec"('a', 'b')`,
+    `SELECT U&"dblink_exec"('a', 'b')`,
+    String.raw`SELECT U&"\0064blink_exec"('a', 'b')`,
   ])
     assert.equal(isRepeatable(sql), false, sql);
 });
