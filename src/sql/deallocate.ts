@@ -55,7 +55,8 @@ export function deallocatedName(text: string): string | null {
     isMore = scanner.nextWord();
   }
   if (isMore && scanner.isSymbol(';')) isMore = scanner.nextWord();
-  return isMore ? null : name;
+  // a comment without an end is an error, which the server reports
+  return isMore || !scanner.isClosed ? null : name;
 }
 
 /** The name in the current token; null: not a name, or the key word ALL. */

@@ -39,6 +39,8 @@ test('DEALLOCATE of one statement gives the name as a Parse has it', () => {
     'deallocate 1',
     "deallocate 'a'",
     'deallocate U&"a"',
+    'deallocate a /*',
+    'deallocate prepare /* a',
     'deallocate prepare a b',
     'deallocated a',
     'delete from a',
