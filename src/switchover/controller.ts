@@ -59,11 +59,11 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
   /** the entry when this began: a changed entry is another cluster */
   readonly config: DatabaseConfig;
   readonly nodes: Nodes;
-  epoch = 0;
   readonly #surroundings: Surroundings;
   readonly #history: SwitchoverHistory;
   readonly #discovery: Discovery;
   #writer: Node | null = null;
+  #epoch = 0;
   readonly #election: Election;
   #hold: Hold | null = null;
   readonly #blueGreen: BlueGreen;
@@ -147,6 +147,10 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     return this.#hold === null ? 'serving' : 'holding';
   }
 
+  get epoch(): number {
+    return this.#epoch;
+  }
+
   get held(): boolean {
     return this.#hold !== null && !this.#settings.switchover_dry_run;
   }
@@ -177,7 +181,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
       writer: this.#writer?.target ?? null,
       lineage: this.#election.lineage,
       isHolding: this.#hold !== null,
-      epoch: this.epoch,
+      epoch: this.#epoch,
     };
   }
 
@@ -189,7 +193,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     for (const target of targets) this.nodes.ensure(target);
     if (writer === null) return;
     this.#isMovedEntry = port !== this.config.port || hosts.join() !== this.config.hosts.join();
-    this.epoch = epoch;
+    this.#epoch = epoch;
     this.#election.continueFrom(lineage);
     this.#writer = this.nodes.ensure(writer);
     if (isHolding) this.#beginHold('RELOAD has changed the entry while the writer was looked for');
@@ -534,7 +538,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     this.#hold = null;
     this.#setWriter(node);
     if (node !== null) this.#election.continueFrom(node.evidence ?? this.#election.lineage);
-    this.epoch++;
+    this.#epoch++;
     const unmoved = hold.isGivenUp ? 'given up' : 'false alarm';
     const how = isMove ? 'moved' : hold.isGone ? 'returned' : unmoved;
     hold.entry.noteHeld(hold.countHeld());
