@@ -1,7 +1,7 @@
 /** An old writer that its operator makes read-only for all, before another node takes over. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { query } from '../support/raw.ts';
+import { query, shown } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 import { planned, setUp, Writer } from './pair.ts';
 
@@ -48,4 +48,22 @@ test('a client that leaves while its server is parked takes the server along', a
   await bouncer.waitForLog(/C-.*dev\/postgres.* closing because/);
   standby.thaw();
   await until('the server to be gone', async () => (await states()).length === 0);
+});
+
+test('a switchover does not wait for parked servers: their statements go to the new writer', async (t) => {
+  const { primary, standby, bouncer } = await setUp(t, {
+    settings: { pool_mode: 'session', switchover_timeout: 5 },
+  });
+  const client = await bouncer.login(t, 'dev');
+  await client.query('SELECT 1');
+  await primary.configure({ settings: { default_transaction_read_only: 'on' } });
+  client.send(query('INSERT INTO ledger VALUES (1, 1)'));
+  await until('the server to be parked', async () =>
+    (await bouncer.admin('SHOW SERVERS')).some(
+      ({ database, state }) => database === 'dev' && state === 'tested',
+    ),
+  );
+  await bouncer.admin(`SWITCHOVER dev TO ${standby.host}:${standby.port}`);
+  assert.equal(shown(await client.readUntil('Z')).replaceAll('S ', ''), 'C ZI');
+  assert.equal((await standby.sql('SELECT 1 FROM ledger')).length, 1);
 });

@@ -48,7 +48,7 @@ export function ownPids(clusters: readonly SwitchableCluster[]): number[] {
  */
 export function isAnyBusy(clusters: readonly SwitchableCluster[]): boolean {
   for (const [server] of serversOf(clusters))
-    if (server.state === 'tested' || server.state === 'parked' || hasTransaction(server)) return true;
+    if (server.state === 'tested' || hasTransaction(server)) return true;
   return false;
 }
 
