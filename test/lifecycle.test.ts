@@ -1,4 +1,4 @@
-/** Where the proxy's lifecycle may go: every command in every situation, and the word for it. */
+/** The moves of the proxy's lifecycle: every command in every situation, and the resulting state. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {

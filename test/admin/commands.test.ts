@@ -1,4 +1,4 @@
-/** The console's verbs, with clients and servers to feel them. */
+/** The console's verbs, and their effects on clients and servers. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { Client } from 'pg';
@@ -23,7 +23,7 @@ function console(bouncer: Bouncer): Promise<Client> {
   return bouncer.connect({ user: 'pgbouncer', database: 'pgbouncer' });
 }
 
-/** A promise, and whether it has come to an end. */
+/** A promise, and whether it has settled. */
 function watch<T>(promise: Promise<T>): { promise: Promise<T>; isDone: boolean } {
   const watched = { promise, isDone: false };
   const done = (): void => {
@@ -55,7 +55,7 @@ test('PAUSE waits for an open transaction, and RESUME lets waiting clients conti
   });
   await assert.rejects(second.query('PAUSE'), /^error: already suspended\/paused$/);
   await assert.rejects(second.query('KILL a'), /already suspended\/paused/);
-  // the transaction goes on as if nothing were
+  // the transaction continues undisturbed
   await client.query('SELECT 1');
   assert.equal(pause.isDone, false);
   await client.query('COMMIT');
@@ -83,7 +83,7 @@ test('PAUSE does not wait for a server whose login hangs', async (t) => {
   assert.equal((await admin.query('PAUSE')).command, 'PAUSE');
   assert.match(bouncer.log(), /S-0x\w+: hanging\/postgres@\S+ closing because: pause mode \(age=/);
 
-  // the client has been waiting for it, and goes on
+  // the client has been waiting for it, and continues
   relay.toUpstream.stall = false;
   await admin.query('RESUME');
   assert.equal((await (await client).query('SELECT 1')).rowCount, 1);
@@ -401,7 +401,7 @@ test('SHUTDOWN WAIT_FOR_CLIENTS refuses new clients and lets connected ones fini
   assert.equal((await admin.query('SHUTDOWN WAIT_FOR_CLIENTS')).command, 'SHUTDOWN');
   await client.query('SELECT 1');
   await assert.rejects(bouncer.connect(), /ECONNREFUSED/);
-  // by the Unix socket operators still come in, others do not
+  // operators can still connect by the Unix socket, others cannot
   const operator = await bouncer.connect({ host: bouncer.folder, user: 'pgbouncer', database: 'pgbouncer' });
   await operator.query('SHOW STATE');
   await assert.rejects(bouncer.connect({ host: bouncer.folder }), /shut/);

@@ -1,4 +1,4 @@
-/** Who gets in, what is understood, what is refused. */
+/** Admission to the console, and the statements that it understands and refuses. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
@@ -127,7 +127,7 @@ test('client limits apply to stats_users and never to administrators', async (t)
   const first = isIn(await attempt('watcher'));
   assert.equal(await attempt('watcher'), OF_USER);
   isIn(await attempt('second'));
-  // administrators count, and are let in all the same
+  // administrators count, and are admitted nevertheless
   for (const user of ['chief', 'chief', 'chief', 'pgbouncer', 'pgbouncer', 'pgbouncer'])
     isIn(await attempt(user));
   assert.equal(await attempt('second'), OF_DATABASE);
@@ -145,7 +145,7 @@ test('client limits apply to stats_users and never to administrators', async (t)
   };
   assert.equal(await counted('USERS', 'watcher'), '1');
   assert.equal(await counted('USERS', 'chief'), '4');
-  // a place comes free with its client; the database's limit is out of the way
+  // a place comes free with its client; the database's limit is out of reach
   await admin.query('SET max_db_client_connections = 0');
   assert.equal(await attempt('watcher'), OF_USER);
   first.destroy();
@@ -356,7 +356,7 @@ test('with auth_type = any everybody may use SHOW, and admin_users every command
   assert.equal(await tagOf(chief, 'RELOAD'), 'RELOAD');
   anybody.destroy();
   chief.destroy();
-  // any needs a forced user, which a database that is not there has not
+  // `any` needs a forced user, which a nonexistent database does not have
   const stranger = await RawClient.connect(at);
   stranger.send(raw.startup({ user: 'whoever', database: 'none' }));
   assert.equal(errorFields((await stranger.readToEnd())[0]!)['M'], 'bouncer config error');

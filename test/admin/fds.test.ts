@@ -1,4 +1,4 @@
-/** SHOW FDS: what listens, clients and servers, by the descriptors that the process has. */
+/** SHOW FDS: listening sockets, clients and servers, by the descriptors of the process. */
 import assert from 'node:assert/strict';
 import { readlinkSync } from 'node:fs';
 import { after, test } from 'node:test';

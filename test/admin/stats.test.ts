@@ -1,4 +1,4 @@
-/** Statistics agree with what the applications did. */
+/** The statistics agree with the applications' own counts. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { StatsHistory, statsLine } from '../../src/telemetry/stats-history.ts';
@@ -104,7 +104,7 @@ test('prepared statements are counted', async () => {
   assert.equal(now['client_parse_count']! - before['client_parse_count']!, 1);
   assert.equal(now['server_parse_count']! - before['server_parse_count']!, 1);
 
-  // the unnamed statement, and what is not tracked, do not count
+  // the unnamed statement, and untracked ones, do not count
   await client.query('SELECT $1::int', [1]);
   await bouncer.admin('SET max_prepared_statements = 0');
   await client.query({ name: 'r', text: 'SELECT $1::int + 1', values: [1] });
@@ -167,7 +167,7 @@ test('the log has a line in each stats_period, unless log_stats is 0', async () 
   await admin.query('SET stats_period = 1');
   bouncer.markLog();
   const client = await bouncer.connect({ database: 'a' });
-  // two periods: the averages reach back to the last snapshot but one
+  // two periods: the averages reach back to the second-last copy
   await until('an average over a quiet time', async () => {
     const { rows } = await admin.query<Record<string, string>>('SHOW STATS_AVERAGES');
     return rows.find((row) => row['database'] === 'b')!['query_count'] === '0';

@@ -1,4 +1,4 @@
-/** Every way to stop the proxy after every way to hold clients: which clients wait on, and which are disconnected. */
+/** Every way to stop the proxy after every way to hold clients: which clients keep waiting, and which are disconnected. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -22,7 +22,7 @@ type Resume = 'RESUME' | 'SIGUSR2' | 'RESUME a' | 'none';
 const THROWN_OUT = 'thrown out';
 const ENDED = 'ended with the process';
 
-/** The outcome for the client that waits, and the error of the RESUME where it is refused. */
+/** The outcome for the waiting client, and the error of the RESUME if it is refused. */
 const CASES: [hold: Hold, stop: Stop, resume: Resume, outcome: string, refusal?: RegExp][] = [
   ['PAUSE', 'SIGTERM', 'RESUME', 'answered'],
   ['PAUSE', 'SIGTERM', 'SIGUSR2', 'answered'],
@@ -94,13 +94,13 @@ async function play(t: Scope, [hold, stop, resume, outcome, refusal]: (typeof CA
   if (outcome === THROWN_OUT) {
     if (resume !== 'none') await goOn();
     await until(`the client to be thrown out: ${what}`, () => answer !== '');
-    // the second, where there is no server left to wait for
+    // the second stop, when there is no server left to wait for
     assert.match(answer, /^(server shutting down|pooler is shut down)$/, what);
     if (hold === 'nothing') await holder.query('COMMIT').catch(() => {});
     assert.deepEqual(await bouncer.exited(), { code: 0, signal: null }, what);
     return;
   }
-  // a round of maintenance, in which clients are thrown out
+  // a round of maintenance, which disconnects clients
   await admin.query("SET client_idle_timeout = '0.01'");
   await until('a round of maintenance', () => bouncer.logContains(/closing because: client_idle_timeout/));
   await admin.query("SET client_idle_timeout = '0'");

@@ -1,4 +1,4 @@
-/** Who may take over the listening sockets, without a socket. */
+/** Who may take over the listening sockets, tested without a socket. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Operator } from '../../src/admin/operator.ts';

@@ -1,6 +1,6 @@
 /**
- * More hostile functions: built-ins that run or allocate without end, intrinsics replaced under the prelude, versions
- * that are hostile when they are loaded, and what a sandbox process has when somebody does break out of its isolate.
+ * More hostile functions: built-ins that run or allocate without end, intrinsics replaced under the prelude, versions that are
+ * hostile when they are loaded, and the rights of a sandbox process after an escape from its isolate.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -10,10 +10,10 @@ import { until, within } from '../support/wait.ts';
 
 const GOOD = "export const routing_rules = (u, q) => (q === 'to b' ? 'b' : null);";
 const TO_B = { kind: 'go', query: null, dbkey: 'b' };
-/** A call's deadline, killing, and a process to be started on a busy machine. */
+/** Covers a call's deadline, killing, and the start of a process on a busy machine. */
 const PATIENCE_MS = 10_000;
 
-/** One of the outcomes that are expected (outcomeOf), and the body of `routing_rules(username, query)`. */
+/** One of the expected outcomes (outcomeOf), and the body of `routing_rules(username, query)`. */
 type Row = readonly [expected: string | readonly string[], body: string];
 
 /** Its limits: which of them a function reaches first depends on the machine. */
@@ -84,7 +84,7 @@ const BODIES: Record<string, Row> = {
   'a thrown BigInt': [['threw', 'deadline'], 'throw BigInt(2) ** BigInt(1000000);'],
 };
 
-/** Statements that try to replace what the prelude uses. The function routes to b all the same. */
+/** Statements that try to replace the prelude's built-ins. The function routes to b nevertheless. */
 const REPLACEMENTS: Record<string, string> = {
   'Reflect.apply': 'Reflect.apply = () => "evil"',
   'Array[Symbol.species]': 'Object.defineProperty(Array, Symbol.species, { get() { return Object; } })',
@@ -220,7 +220,7 @@ test('a sandbox process has no rights, no environment and no files', async (t) =
     assert.match(read('status'), /^CapEff:\t0+$/m);
     assert.match(read('limits'), /Max core file size +0 /);
     assert.match(read('limits'), /Max data size +4\d{8} /);
-    if (process.getuid?.() === 0) continue; // the rest is another user's then
+    if (process.getuid?.() === 0) continue; // the rest then runs as another user
     assert.equal(read('environ'), '');
     for (const fd of readdirSync(`/proc/${pid}/fd`))
       assert.doesNotMatch(readlinkSync(`/proc/${pid}/fd/${fd}`), /\.(?:ini|txt|log)$/);

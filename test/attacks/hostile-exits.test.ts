@@ -1,6 +1,6 @@
 /**
- * An exception that leaves an isolate is copied outside, after the deadline and by reading its properties. So no object
- * that a rule has made may leave an isolate, from any place where something outside reads what a rule could have replaced.
+ * An exception that leaves an isolate is copied outside, after the deadline and by reading its properties. So no object that a
+ * rule has made may leave an isolate, from any place where outside code reads something that a rule could have replaced.
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -13,11 +13,12 @@ const GETTERS =
 /** An object whose getters throw another one. */
 const NESTED =
   'const evil = () => ({ get message() { throw evil(); }, get stack() { throw evil(); }, get name() { throw evil(); } });';
-/** The objects that each isolation is tried with. Getters that never return cost two seconds for each load. */
+/** The objects that are tried with each isolation. Getters that never return cost two seconds for each load. */
 const KINDS = { inline: { GETTERS, NESTED }, process: { NESTED } } as const;
 
 /**
- * The outcomes of which one is expected (outcomeOf), and code. `no_version`: the version is refused. `stay`: it serves.
+ * The expected outcomes (outcomeOf), one of which must occur, and the code. `no_version`: the version is refused. `stay`: it
+ * serves.
  */
 type Row = readonly [expected: string | readonly string[], code: string];
 

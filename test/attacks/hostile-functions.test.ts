@@ -1,13 +1,13 @@
 /**
  * Hostile user functions, each in a database of its own: each call ends with the outcome that its row states, another
- * database's calls are answered meanwhile, and the proxy's memory returns to where it was.
+ * database's calls are answered meanwhile, and the proxy's memory returns to its earlier size.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { assertOutcome, Rules } from '../support/rules.ts';
 import { until, within } from '../support/wait.ts';
 
-/** One of the outcomes that are expected (outcomeOf), and the body of `routing_rules(username, query, in_transaction, ctx)`. */
+/** One of the expected outcomes (outcomeOf), and the body of `routing_rules(username, query, in_transaction, ctx)`. */
 type Row = readonly [expected: string | readonly string[], body: string];
 
 /** Its limits: which of them a function reaches first depends on the machine. */
@@ -128,7 +128,7 @@ const names = Object.keys(ROWS);
 const folderOf = (index: number): string => `t${index}`;
 
 function rule(body: string): string {
-  // The trial call is answered, or the version would never serve.
+  // The trial call is answered; otherwise the version would never serve.
   return `export function routing_rules(username, query, in_transaction, ctx) { if (query === 'SELECT 1') return null; ${body} }`;
 }
 

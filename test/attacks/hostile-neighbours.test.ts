@@ -7,7 +7,7 @@ import test from 'node:test';
 import { failuresOf, Rules } from '../support/rules.ts';
 import { until, within } from '../support/wait.ts';
 
-/** Rejects writes; hangs, ends its process or eats memory when the query says so. */
+/** Rejects writes; hangs, ends its process or exhausts memory if the query says so. */
 const GUARD = `import { reject } from 'pgswitchyard';
 export function rewrite_query(u, q) {
   if (q.includes('loop')) for (;;);
@@ -111,11 +111,11 @@ for (const policy of POLICIES) {
       assert.ok(decision.kind === 'reject' && decision.error.code === '53000', JSON.stringify(decision));
       assert.match(decision.error.message, /suspended/);
     }
-    // A client without a costly call is judged all the same: this is the rule's own failure on that very query.
+    // A client without a costly call is judged nevertheless: this is the rule's own failure on that very query.
     const other = await rules.ask('select x', 'a', { clientId: 77 });
     assert.equal(other.kind, { pass: 'go', error: 'reject', disconnect: 'disconnect' }[policy]);
     assert.ok(other.kind === 'go' || other.error.code === '38000');
-    // The proxy's own query is answered, and then those of clients are judged again.
+    // The proxy's own query is answered, and then clients' queries are judged again.
     await until(
       'the next attempt',
       async () => (await rules.ask('SELECT 1', 'a', { clientId: 1 })).kind === 'go',
@@ -168,7 +168,7 @@ test(
       );
       assert.deepEqual(await rules.ask('use', 'good'), { kind: 'go', query: '2000000', dbkey: null });
     }
-    // On a busy machine they may have to leave for their time before they do for their memory.
+    // On a busy machine they may have to leave because of their time before they do because of their memory.
     assert.ok(rules.lines.some((line) => /take much (?:memory|time)/.test(line)));
     for (const row of rules.tenants) assert.equal(failuresOf(row), 0, `${row.name}: ${row.lastError}`);
     assert.deepEqual(
@@ -222,7 +222,7 @@ test('a rule that takes nearly all of its time gets a process of its own; others
     most = Math.max(most, slow - before);
     return separated();
   });
-  // One that runs, the next one, and one that was answered in the same turn.
+  // The running one, the next one, and one that was answered in the same turn.
   assert.ok(most <= 3, `${most} calls of the other set came first`);
   going = false;
   await Promise.all(all);

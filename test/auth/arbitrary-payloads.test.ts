@@ -1,4 +1,4 @@
-/** Whatever bytes arrive, a login fails and nothing else happens. */
+/** Whatever bytes arrive, a login fails without further effects. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -40,7 +40,7 @@ const payload = fc.oneof(
   scramText.map((text) => Buffer.from(text)),
 );
 
-/** Of an empty password pgbouncer says what it is. */
+/** For an empty password, pgbouncer's reason says so. */
 const REASONS = /authentication failed$|rejected$|^empty password returned by client$/;
 
 test('clients that send anything fail to log in', async () => {

@@ -26,7 +26,7 @@ function identity(secret: string | null, more: Partial<ClientIdentity> = {}): Cl
   return { user: 'alice', secret, exists: secret !== null, tls: null, ...more };
 }
 
-/** What Authentication message a step asks with. */
+/** The Authentication message with which a step asks. */
 function request(step: AuthStep): number {
   assert.equal(step.kind, 'continue');
   return step.kind === 'continue' ? step.authentication.readInt32BE(0) : -1;

@@ -19,7 +19,7 @@ const CONNECTION: HbaConnection = {
   replication: false,
 };
 
-/** The line that fits; null: none. */
+/** The matching line; null: none. */
 function lineFor(rules: Hba, more: Partial<HbaConnection> = {}): number | null {
   return rules.find({ ...CONNECTION, ...more })?.line ?? null;
 }
@@ -51,7 +51,7 @@ test('methods and their options are parsed and matched', () => {
   assert.deepEqual([peer?.method, peer?.map], ['peer', 'users']);
   const certificate = find({ user: 'certified', tls: true });
   assert.deepEqual([certificate?.method, certificate?.map], ['cert', 'certificates']);
-  // Called so in the file, and plain in auth_type.
+  // Named so in the file, and plain in auth_type.
   assert.equal(find({ user: 'spoken' })?.method, 'plain');
   assert.equal(find({ user: 'listed' })?.options.get('ldapserver'), 'ldap.example.com');
 });
@@ -84,7 +84,7 @@ test('addresses', async (t) => {
     // An IPv4 client of a socket for both families.
     ['192.0.2.0/24', '::ffff:192.0.2.7', true],
     ['::/0', '::ffff:192.0.2.7', false],
-    // Bits behind the prefix do not count.
+    // Bits after the prefix do not count.
     ['192.0.2.99/24', '192.0.2.7', true],
   ];
   for (const [rule, address, expected] of cases) {
@@ -101,7 +101,7 @@ test('names', () => {
   assert.ok(!fits('store', 'alice'));
   assert.ok(fits('sameuser', 'all', { database: 'alice' }));
   assert.ok(!fits('sameuser', 'all'));
-  // An alias is known by its own name and by that of what it stands for.
+  // An alias is known by its own name and by that of its database.
   assert.ok(fits('dev', 'all', { database: 'dev@writer', entry: 'dev' }));
   assert.ok(fits('"dev@writer"', 'all', { database: 'dev@writer', entry: 'dev' }));
   assert.ok(!fits('dev', 'all', { database: 'dev@writer' }));
@@ -110,7 +110,7 @@ test('names', () => {
   assert.ok(fits('"all"', 'all', { database: 'all' }));
   assert.ok(!fits('all', '"all"'));
   assert.ok(fits('"sameuser"', 'all', { database: 'sameuser' }));
-  // For users there is but one.
+  // For users there is only one special word.
   assert.ok(fits('all', 'replication', { user: 'replication' }));
   assert.ok(!fits('all', 'sameuser', { database: 'alice' }));
 });

@@ -1,4 +1,4 @@
-/** With PAM services of our own, in /etc/pam.d as any other. */
+/** PAM services of our own, in /etc/pam.d like any other. */
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,7 @@ const reason: string | false =
         : false;
 const options = { skip: reason };
 
-/** A service that asks a shell script; its name. */
+/** Creates a service that asks a shell script; returns its name. */
 function service(t: TestContext, script: string, account = 'pam_permit.so'): string {
   const folder = mkdtempSync(join(tmpdir(), 'pgswitchyard-pam-'));
   const program = join(folder, 'check');
@@ -39,7 +39,7 @@ function service(t: TestContext, script: string, account = 'pam_permit.so'): str
   return name;
 }
 
-// pam_exec ends the password with a zero byte, which a shell's variable does not take up.
+// pam_exec ends the password with a zero byte, which a shell's variable drops.
 const IS_ALICE = 'password=$(tr -d "\\000"); [ "$PAM_USER:$password" = "alice:p\u00e4ss w\u00f6rd \\"\\$x" ]';
 const PASSWORD = 'p\u00e4ss w\u00f6rd "$x';
 
@@ -53,7 +53,7 @@ test('only the right password of the right user is accepted', options, async (t)
 
 test('a password of 65530 bytes reaches PAM', options, async (t) => {
   const name = service(t, '[ "$(wc -c)" -ge 1 ]');
-  // PAM itself cuts at PAM_MAX_RESP_SIZE or refuses: whichever, it answers.
+  // PAM itself cuts at PAM_MAX_RESP_SIZE or refuses: either way, it answers.
   const answer = await authenticatePam('alice', 'x'.repeat(65_530), { service: name }).catch(String);
   assert.ok(typeof answer === 'boolean' || /PAM could not tell/.test(answer), String(answer));
 });
@@ -70,7 +70,7 @@ test("the client's address", options, async (t) => {
 });
 
 test('PAM that takes too long is an error', options, async (t) => {
-  // Stops the helper, as a module that waits for ever would.
+  // Stops the helper, like a module that waits without end.
   const name = service(t, 'kill -STOP $PPID');
   const login = authenticatePam('alice', 'x', { service: name, deadlineMs: 1000 });
   await assert.rejects(login, (error) => error instanceof PamError && /too long/.test(error.message));

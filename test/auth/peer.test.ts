@@ -18,7 +18,7 @@ const noPerl: string | false = (() => {
   }
 })();
 
-/** A listening Unix socket, and what connects to it. */
+/** A listening Unix socket, and a connection to it. */
 async function listen(t: TestContext): Promise<{ path: string; next: () => Promise<Socket> }> {
   const folder = mkdtempSync(join(tmpdir(), 'pgswitchyard-peer-'));
   chmodSync(folder, 0o755);
@@ -49,7 +49,7 @@ test(
     const client = connect(path);
     t.after(() => void client.destroy());
     const socket = await next();
-    // Reading, as a session does at that time.
+    // Reading, as a session does at this point.
     const received: string[] = [];
     socket.on('data', (chunk: Buffer) => received.push(chunk.toString()));
     client.write('before');

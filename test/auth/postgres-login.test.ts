@@ -92,7 +92,7 @@ test('a server accepts the right secret and refuses a wrong one, with each metho
   }
 });
 
-/** What our client side teaches, when the proxy has this secret. */
+/** The knowledge that our client side gains if the proxy has this secret. */
 async function learn(secret: string): Promise<LearnedSecret> {
   const identity = { user: 'scrammed', secret, exists: true, tls: null };
   const dialogue = authDialogue('scram-sha-256', identity, { scramIterations: 4096 });

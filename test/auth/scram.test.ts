@@ -235,14 +235,14 @@ test('passwords are normalised as PostgreSQL does', () => {
   same('USER', 'USER');
   same('\u00aa', 'a');
   same('\u2168', 'IX');
-  // Prohibited there: taken as it is.
+  // Prohibited there: taken unchanged.
   same('\u0007', '\u0007');
   same('\u0627\u0031', '\u0627\u0031');
   same('a\u00a0b', 'a b');
-  // No UTF-8: taken as it is.
+  // Not UTF-8: taken unchanged.
   same(Buffer.from([0xff, 0xaa]), Buffer.from([0xff, 0xaa]));
   same(Buffer.from('\u2168'), 'IX');
-  // Nothing would be left.
+  // Nothing would remain.
   same('\u00ad', '\u00ad');
 });
 

@@ -1,4 +1,4 @@
-/** TLS options as they are when a file names none of them. */
+/** TLS options with the values that they have if a file names none of them. */
 import { join } from 'node:path';
 import type { ClientTlsSettings, ServerTlsSettings } from '../../src/auth/tls.ts';
 import { TLS_FOLDER } from '../support/cluster.ts';

@@ -86,7 +86,7 @@ test('clients without TLS are refused where it is required', () => {
 });
 
 const APP = { key: readFileSync(tlsFile('client.key')), cert: readFileSync(tlsFile('client.crt')) };
-/** Signed by nobody whom the server knows. */
+/** Signed by an authority that the server does not know. */
 const STRANGER = { key: readFileSync(tlsFile('other-ca.key')), cert: readFileSync(tlsFile('other-ca.crt')) };
 
 interface Handshake {
@@ -95,7 +95,7 @@ interface Handshake {
   readonly client: TLSSocket;
 }
 
-/** One handshake: what the server thinks of the client. Rejects with the client's error. */
+/** One handshake: the server's opinion of the client. Rejects with the client's error. */
 async function shake(t: TestContext, tls: ClientTls, options: ConnectionOptions): Promise<Handshake> {
   const seen = Promise.withResolvers<Omit<Handshake, 'client'>>();
   const server = createServer((socket) => {
@@ -141,7 +141,7 @@ test("clients' certificates are verified and give their common name", async (t) 
       const tls = tlsOf({ ...ca, client_tls_sslmode });
       const good = await shake(each, tls, APP);
       assert.deepEqual([good.problem, good.cn], [null, 'app']);
-      // "Client certificate is not validated", but nobody becomes somebody by one either.
+      // "Client certificate is not validated", so it proves no identity either.
       const bad = await shake(each, tls, STRANGER);
       assert.deepEqual([bad.problem, bad.cn], [null, null]);
       const none = await shake(each, tls, {});

@@ -1,4 +1,4 @@
-/** Just enough of the protocol around the authentication payloads, on both sides, to try them on real programs. */
+/** The part of the protocol around the authentication payloads, on both sides, that is needed to try them on real programs. */
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { connect as connectTls, TLSSocket } from 'node:tls';
@@ -27,7 +27,7 @@ function frame(type: string, payload: Buffer): Buffer {
   return Buffer.concat([head, payload]);
 }
 
-/** Cuts a socket's bytes into pieces whose length stands at an offset; null at the end of the stream. */
+/** Cuts a socket's bytes into pieces whose length is at an offset; null at the end of the stream. */
 class Reader {
   #buffer: Buffer = Buffer.alloc(0);
   #ended = false;
@@ -85,9 +85,9 @@ class Reader {
 
 export interface ServerLogin {
   readonly auth: ServerAuth;
-  /** The mechanism that we chose, when there was SASL. */
+  /** The mechanism that we chose, if SASL was used. */
   readonly mechanism: string | null;
-  /** Message of the server's ErrorResponse; null: we are in. */
+  /** Message of the server's ErrorResponse; null: the login succeeded. */
   readonly error: string | null;
   readonly tls: TLSSocket | null;
 }
@@ -136,11 +136,11 @@ export async function logInToServer(
 
 export interface ClientServer {
   readonly port: number;
-  /** How the logins ended, in their order. */
+  /** The outcomes of the logins, in their order. */
   readonly results: AuthStep[];
 }
 
-/** Listens for clients, authenticates them, and answers every query with nothing. */
+/** Listens for clients, authenticates them, and gives every query an empty answer. */
 export async function serveClients(
   scope: Scope,
   method: ClientMethod,

@@ -1,4 +1,4 @@
-/** The command line: what is printed, and the exit codes. */
+/** The command line: its output and the exit codes. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
@@ -124,7 +124,7 @@ test(
       settings: { max_client_conn: 50, default_pool_size: 3 },
       userlist: { a: '', b: '' },
     });
-    // four users of own; with two of the harness
+    // four users of the configuration, and two of the harness
     assert.match(
       bouncer.log(),
       /^\S+ \S+ UTC \[\d+\] LOG kernel file descriptor limit: \d+ \(hard: \d+\); max_client_conn: 50, max expected fd use: 96$/m,
@@ -143,7 +143,7 @@ test('errors in the configuration are also written to its log, with and without 
   );
 });
 
-/** Another Node on this machine that cannot run us. */
+/** Another Node on this machine that can't run the proxy. */
 const olderNode = ((): string | null => {
   for (const node of ['/usr/bin/node', '/usr/local/bin/node']) {
     const { status, stdout } = spawnSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' });

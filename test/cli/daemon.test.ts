@@ -1,4 +1,4 @@
-/** `-d`: the command returns when the proxy behind it is up, or says why it is not. */
+/** `-d`: the command returns once the daemon serves, or reports why it does not. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';

@@ -10,7 +10,7 @@ import { until } from '../support/wait.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 
-/** A checkout whose launcher takes the Node that it runs on for an old one, and finds another Node beside it. */
+/** A checkout whose launcher takes its own Node for an old one, and finds another Node beside it. */
 async function oldCheckout(): Promise<string> {
   const folder = await temporaryFolder('launcher');
   mkdirSync(join(folder, 'bin'));

@@ -1,4 +1,4 @@
-/** Where it listens: every address that can be had, and a Unix socket that is nobody else's. */
+/** Listening: every address that can be bound, and a Unix socket that no other process owns. */
 import assert from 'node:assert/strict';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer } from 'node:net';

@@ -1,4 +1,4 @@
-/** The package as it is published: JavaScript only, started as its user would. */
+/** The package as it is published: JavaScript only, started as a user would start it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ test('the package that npm run build builds runs a rule, and rules can import it
   await chmod(folder, 0o755);
   await symlink(join(ROOT, 'node_modules'), join(built, 'node_modules'));
 
-  // links and commands of its pages lead somewhere
+  // the links and commands of its pages are valid
   const pages = ['README.md', ...(await readdir(join(built, 'docs'))).map((page) => join('docs', page))];
   for (const page of pages) {
     const text = await readFile(join(built, page), 'utf8');
@@ -32,7 +32,7 @@ test('the package that npm run build builds runs a rule, and rules can import it
   assert.doesNotMatch(await readFile(join(built, 'README.md'), 'utf8'), /npm run demo|<!--|architecture\.md/);
   assert.ok(!existsSync(join(built, 'docs', 'config.schema.json')));
 
-  // the tsconfig.json of the manual finds what is there, and nothing else
+  // the manual's tsconfig.json finds the existing globals, and no others
   const rules = join(folder, 'rules');
   const [, tsconfig] = /`tsconfig\.json`:\n\n```json\n([^]*?)```/.exec(
     await readFile(join(built, 'docs', 'install.md'), 'utf8'),

@@ -1,4 +1,4 @@
-/** What an init system or an operator does to the process: signals, the pidfile, the log file. */
+/** Actions of an init system or an operator on the process: signals, the pidfile, the log file. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -167,7 +167,7 @@ test('the pidfile is written and removed; one of a live process stops the start,
   await assert.rejects(bouncer.start(), /pidfile '.*pid' exists, another instance running\?/);
   assert.equal(readFileSync(pidfile, 'latin1'), `${process.pid}\n`);
 
-  // Above what the kernel gives.
+  // Above the kernel's limit.
   writeFileSync(pidfile, '4194305\n');
   await bouncer.start();
   assert.ok(bouncer.logContains(/stale pidfile, removing/));

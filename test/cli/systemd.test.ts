@@ -1,4 +1,4 @@
-/** What systemd gives to the process and hears from it: sockets, notifications, the watchdog. */
+/** The interfaces to systemd: sockets, notifications, the watchdog. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -27,7 +27,7 @@ function activate(scope: Scope, bouncer: Bouncer, fds: number[]): ChildProcess {
     .map((word) => `'${word}'`)
     .join(' ');
   const marks = `LISTEN_PID=$$ LISTEN_FDS=${fds.length} LISTEN_FDNAMES=${fds.map(() => 'x').join(':')}`;
-  // the shell knows its own number, which stays when it becomes the proxy
+  // the shell knows its own process ID, which stays the same when it becomes the proxy
   const child = spawn('/bin/sh', ['-c', `${marks} exec ${command}`], {
     stdio: ['ignore', 'ignore', 'ignore', ...fds],
   });
@@ -40,7 +40,7 @@ function activate(scope: Scope, bouncer: Bouncer, fds: number[]): ChildProcess {
 test('with socket activation the proxy listens on systemd’s sockets only', async (t) => {
   const sockets = [createServer(), createServer(), createServer()];
   t.after(() => sockets.forEach((each) => each.close()));
-  // a rule, so that there is a process that it starts
+  // a rule, so that the proxy starts a child process
   const bouncer = await Bouncer.prepare(t, {
     databases: { dev: 'host=127.0.0.1 port=1' },
     files: { 'user-functions/rewrite_query.ts': 'export const rewrite_query = () => null;\n' },
@@ -60,7 +60,7 @@ test('with socket activation the proxy listens on systemd’s sockets only', asy
     assert.ok(
       bouncer.logContains(new RegExp(`WARNING sockets passed from service manager, ${name} ignored`)),
     );
-  // or this process would accept clients as well; the socket's file goes with it here, other than systemd's
+  // otherwise this process would accept clients as well; unlike systemd's, the socket's file is removed with it
   const kept = `${path}.kept`;
   linkSync(path, kept);
   for (const each of sockets) each.close();
@@ -80,7 +80,7 @@ test('with socket activation the proxy listens on systemd’s sockets only', asy
   }
   await assert.rejects(bouncer.connect(admin));
 
-  // a child that lives longer would keep the port open, and nobody would answer
+  // a child that lived longer would keep the port open, with no process to answer
   const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'latin1')
     .split(' ')
     .filter(Boolean);
@@ -128,7 +128,7 @@ test('lines for the journal begin with priorities instead of times', async (t) =
     .filter((line) => !line.includes('file descriptor limit'));
   assert.match(lines[0]!, /^<4>cannot listen on 203\.0\.113\.1:\d+: bind\(\): /);
   assert.match(lines[1]!, /^<6>listening on 127\.0\.0\.1:\d+$/);
-  // the file is pgbouncer's, as ever
+  // the file is pgbouncer's, unchanged
   assert.match(bouncer.log(), /^\d{4}-.* WARNING cannot listen on /m);
 });
 

@@ -14,7 +14,7 @@ import { until } from '../support/wait.ts';
 
 const cluster = await Cluster.start({ after });
 
-/** A proxy with a pidfile, over a database that exists. */
+/** A proxy with a pidfile, over an existing database. */
 async function startOld(scope: Scope): Promise<Bouncer> {
   const old = await Bouncer.prepare(scope, { databases: { dev: cluster.connectionString() } });
   old.settings['pidfile'] = join(old.folder, 'pid');
@@ -27,7 +27,7 @@ function pidIn(bouncer: Bouncer): number {
   return Number(readFileSync(join(bouncer.folder, 'pid'), 'latin1'));
 }
 
-/** Somebody who connects all the time, and is never refused. */
+/** A client that connects all the time, and is never refused. */
 function knock(at: ClientConfig): { connected: number; end(): Promise<void> } {
   let isOver = false;
   const self = {
@@ -70,7 +70,7 @@ test('-R takes over the sockets, and the old process ends with its last client',
   await Promise.all([tcp.end(), unix.end()]);
   assert.equal(pidIn(old), next.pid);
 
-  // and so on, also when nobody is there to wait for
+  // and again, even if there is no client to wait for
   const third = await next.successor(t, ['-R']);
   assert.deepEqual(await next.exited(), { code: 0, signal: null });
   assert.deepEqual(await third.sql('SELECT 3 AS three', { host: old.folder }), [{ three: 3 }]);
@@ -126,7 +126,7 @@ test('-R -d returns when the daemon has taken over', async (t) => {
 
 test('a new process that cannot start leaves everything to the old one', async (t) => {
   const old = await startOld(t);
-  // the certificate is looked at when the sockets are there already
+  // the certificate is read when the sockets have been handed over already
   old.settings['client_tls_sslmode'] = 'require';
   old.settings['client_tls_cert_file'] = old.settings['client_tls_key_file'] = old.configFile;
   await old.writeFiles();

@@ -1,4 +1,4 @@
-/** docs/pgbouncer.md says what has become of each of pgbouncer's options: those that it does not name are the same. */
+/** docs/pgbouncer.md states the difference of each of pgbouncer's options: those that it does not name are the same. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -45,7 +45,7 @@ test('each row names options of pgbouncer and their difference', () => {
 for (const name of pgbouncers) {
   test(name, () => {
     const isAccepted = optionOf(name).effect === 'accepted';
-    // who is not named is the same, and has an effect
+    // an option that is not named is the same, and has an effect
     assert.equal(rows.get(name)?.kind === 'no effect', isAccepted);
   });
 }

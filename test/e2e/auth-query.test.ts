@@ -192,7 +192,7 @@ test("an unauthenticated client's settings do not reach the query (CVE-2025-1281
     userlist,
   });
   const raw = await RawClient.connect(bouncer);
-  // with it, evil.now() would make an expired password good
+  // with it, evil.now() would make an expired password valid
   raw.send(startup({ user: 'expired', database: 'postgres', search_path: 'evil,pg_catalog' }));
   const first = await raw.readFrame();
   assert.equal(first.type, 'R');

@@ -1,4 +1,4 @@
-/** `npm start`: what a new user sees first. */
+/** `npm start`: the first impression of a new user. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -18,7 +18,7 @@ const COMMAND = join(import.meta.dirname, '..', '..', 'bin', 'pgswitchyard');
 interface Demo {
   child: ChildProcess;
   exit: Promise<number | null>;
-  /** Its temporary files, and nobody else's. */
+  /** Its own temporary files, and no others. */
   folder: string;
   output(): string;
 }
@@ -62,7 +62,7 @@ test('it shows one session that two servers answer, and a rewritten query', asyn
 
 test('it takes other ports when its own are in use, serves until Ctrl-C, and leaves nothing behind', async (t) => {
   const blocker = createServer();
-  // Somebody else may have it already, which serves as well.
+  // Another process may already use it, which serves as well.
   blocker.on('error', () => {});
   blocker.listen(6433, '127.0.0.1');
   t.after(() => void blocker.close());
@@ -83,13 +83,13 @@ test('it takes other ports when its own are in use, serves until Ctrl-C, and lea
     { said_by: 'tableb on server 2' },
   ]);
 
-  // wherever the session is
+  // on any server that the session is on
   const report =
     'SELECT storename, SUM(total) FROM sales JOIN store USING (storeid) GROUP BY storename ORDER BY storename';
   assert.equal((await client.query(report)).rows.length, 2);
 
   process.kill(Number(/kill -9 (\d+)/.exec(demo.output())?.[1]), 'SIGKILL');
-  // its backends notice in their own time
+  // its backends notice that after a while
   await until('server 2 to be gone', () =>
     client.query('SELECT said_by FROM tableb').then(
       () => false,

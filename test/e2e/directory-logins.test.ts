@@ -1,4 +1,4 @@
-/** Passwords that a directory or the operating system judges, from the client through to PostgreSQL. */
+/** Passwords that a directory or the operating system checks, from the client through to PostgreSQL. */
 import assert from 'node:assert/strict';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { noSlapd, startSlapd } from '../support/slapd.ts';
 const PASSWORD = 'pässword';
 const REFUSED = { severity: 'FATAL', code: '28P01' };
 
-/** A server that wants the same password. */
+/** A server that requires the same password. */
 async function server(t: { after(work: () => Promise<void> | void): void }): Promise<Cluster> {
   return await Cluster.start(t, {
     hba: ['local all all trust', 'host all postgres all trust', 'host all all all scram-sha-256'],

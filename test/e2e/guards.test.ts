@@ -1,4 +1,4 @@
-/** A rule that rejects is a guard: by whatever name a client reaches the database, no text gets to a server unjudged. */
+/** A rule that rejects is a guard: whatever name a client uses for the database, no text gets to a server unjudged. */
 import assert from 'node:assert/strict';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -432,7 +432,7 @@ test('a statement that is resent after a restart of its server does not get the 
     (await bouncer.admin('SHOW TOPOLOGY')).some((row) => row['role'] === 'writer'),
   );
   const client = await bouncer.login(t, 'dev');
-  // It has no end before the restart, and takes no time after it.
+  // It does not end before the restart, and takes no time after it.
   const [start] = await own.sql<{ time: string }>('SELECT pg_postmaster_start_time()::text AS time');
   const isBefore = `pg_postmaster_start_time() = '${start?.time}'`;
   client.send(

@@ -1,4 +1,4 @@
-/** Options of [pgbouncer] that are small: each one's effect, seen by a client. */
+/** Small options of [pgbouncer]: each one's effect, as a client sees it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';
@@ -144,7 +144,7 @@ test('disable_pqexec refuses simple queries', async (t) => {
 });
 
 test('unix_socket_mode and unix_socket_group', async (t) => {
-  // the group of whoever runs the proxy: others are root's to give
+  // the group of the user that runs the proxy: only root can set others
   const uid = execFileSync('id', ['-u'], { encoding: 'utf8' }).trim();
   const group = execFileSync('id', uid === '0' ? ['-gn', 'nobody'] : ['-gn'], { encoding: 'utf8' }).trim();
   const bouncer = await Bouncer.start(t, {
@@ -201,7 +201,7 @@ test('tcp_keepalive and its relatives are set on both sides', { skip: noSs }, as
   for (const filter of [`( sport = :${bouncer.port} )`, `( dport = :${cluster.port} )`]) {
     const list = (): string =>
       execFileSync('ss', ['-tno', 'state', 'established', filter], { encoding: 'utf8' });
-    // other timers show while something is on its way
+    // other timers show while data is in flight
     await until('the keep-alive timer', () => /timer:\(keepalive,1min(2\d|30)/.test(list()));
   }
 });
@@ -221,7 +221,7 @@ test(
         .split('\n')
         .map((line) => ({
           buffers: /rb\d+.*?tb\d+/.exec(line)![0].replace(/,t\d+/, ''),
-          // what the other side was told of our window; without the size it is 5 and more
+          // the window that the other side was told; without the size it is at least 5
           scale: Number(/wscale:\d+,(\d+)/.exec(line)![1]),
         }));
     };
@@ -271,7 +271,7 @@ test('listening sockets of each kind have tcp_socket_buffer', { skip: noSs }, as
   assert.ok(text.includes(`127.0.0.1:${bouncer.port}`), text);
   for (const line of text.trim().split('\n')) assert.match(line, /rb16384,.*tb16384,/);
   assert.equal((await bouncer.sql('select 1 as n'))[0]!['n'], 1);
-  // an address that is taken is told as before
+  // an address that is in use is reported as before
   const second = await Bouncer.prepare(t, {
     databases,
     settings: { tcp_socket_buffer: 8192, listen_port: bouncer.port, unix_socket_dir: '' },

@@ -1,4 +1,4 @@
-/** The protocol in transaction mode, with clients that share servers: what one does must not reach another. */
+/** The protocol in transaction mode, with clients that share servers: no client's actions may reach another. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Client } from 'pg';
@@ -82,7 +82,7 @@ test('an error in a pipeline skips its rest, and the next pipeline is answered',
     ...one('c', 'SELECT 4'),
     raw.sync(),
   );
-  // the planner divides already when it binds
+  // the planner already divides during the Bind
   assert.equal(raw.types(await client.readUntil('Z')), '12DC1EZ');
   const second = await client.readUntil('Z');
   assert.equal(raw.types(second), '12DCZ');
@@ -190,7 +190,7 @@ test('DEALLOCATE by the extended protocol frees its statement when it is execute
       client.send(...messages, raw.sync());
       seen.push(raw.shown(await client.readUntil('Z')));
     };
-    // a statement of another name is not touched
+    // a statement of another name is not affected
     await ask(raw.parse('a', 'SELECT 1'), raw.parse('b', 'SELECT 1'), raw.parse('C"', 'SELECT 1'));
     await ask(...run('DEALLOCATE a'));
     await ask(raw.bind('a'), raw.execute());
@@ -407,7 +407,7 @@ test('cancel reaches the query of its own client, and no other', async (t) => {
   const cancelled = (await a.readUntil('Z')).find((frame) => frame.type === 'E');
   assert.equal(errorFields(cancelled!)['C'], '57014');
   assert.deepEqual(await running(), ['SELECT pg_sleep(72)']);
-  // one that comes too late does nothing
+  // a late one does nothing
   const late = await RawClient.connect({ port: bouncer.port });
   late.send(raw.cancelRequest(a.backendPid, a.backendSecret));
   await late.readToEnd();

@@ -30,7 +30,7 @@ if (!noTools) {
     {
       databases: {
         postgres: cluster.connectionString(),
-        // what the tools for physical replication call the database
+        // the name that tools for physical replication give the database
         replication: cluster.connectionString(),
         limited: `${cluster.connectionString()} max_db_connections=3`,
         single: `${cluster.connectionString()} max_db_connections=1`,
@@ -227,7 +227,7 @@ test('pool_size holds in a pool that never had an ordinary client', { skip: noTo
       return rows.every((each) => each['database'] !== 'fresh');
     });
   }
-  // an ordinary client comes in beside them: it needs to hear what a server says
+  // an ordinary client joins them: it needs the settings that a server reports
   const full = [await connect({ replication: 'true' }), await connect({ replication: 'true' })];
   for (const client of full) await client.readUntil('Z');
   const ordinary = await connect({});

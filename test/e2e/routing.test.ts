@@ -401,7 +401,7 @@ test('a query over user_function_max_query passes unseen or is refused, dependin
   const client = await passing.connect({ database: 'dev' });
   assert.deepEqual((await client.query(large)).rows, [{ n: 3_000_000, who: 'first' }]);
   assert.deepEqual((await client.query(large, [])).rows, [{ n: 3_000_000, who: 'first' }]);
-  // one that fits is seen whole, even if it takes many reads
+  // a query within the limit is seen whole, even if it takes many reads
   const medium = `SELECT (SELECT who FROM everywhere) AS who /* ${'y'.repeat(90_000)} */`;
   assert.equal((await client.query(medium)).rows[0].who, 'second');
 

@@ -19,12 +19,12 @@ const topology = `topology_query='SELECT ''127.0.0.1'' AS host, ${cluster.port} 
 const alice = `${cluster.connectionString()} user=alice`;
 const bob = `${cluster.connectionString()} user=bob`;
 
-/** A rule that goes where the query says, and shows its ctx on request. */
+/** A rule that routes as the query says, and shows its ctx on request. */
 const ROUTER = `
 export const routing_rules = (user, query) => /to:(\\S+)/.exec(query)?.[1] ?? null;
 export const rewrite_query = (user, query, inTransaction, ctx) =>
   query.includes('show ctx') ? "select '" + JSON.stringify(ctx) + "'" : null;`;
-/** A guard that marks the texts that it lets through, and would send their client on. */
+/** A guard that marks the texts that it lets through, and would route their client on. */
 const GUARD = `
 export const rewrite_query = (user, query, inTransaction, ctx) => {
   if (query.includes('forbidden')) reject('bob says no');
@@ -259,7 +259,7 @@ for (const to of ['bob', 'bob@writer', 'bob@readers']) {
     await client.query('begin');
     assert.equal(shown(await client.query("select 'forbidden'")), '42501 ZE');
     await client.query('rollback');
-    // the origin's rule is asked first: bob's sees the text that alice's has made
+    // the origin's rule is asked first: bob's sees the text that alice's has rewritten
     assert.match(raw.firstValue(await client.query('show ctx'))!, /login_database/);
     client.send(raw.functionCall(1234));
     assert.equal(shown(await client.readUntil('Z')), '42501 ZI');
@@ -278,7 +278,7 @@ for (const to of ['bob', 'bob@writer', 'bob@readers']) {
     await client.query('rollback');
     assert.equal(await ask(raw.bind('f'), raw.execute()), '2 D C ZI', 'at home it goes on');
 
-    // and so are those that were prepared there, after its functions have changed
+    // and so are those that were prepared there, after the functions there have changed
     assert.equal(await ask(raw.parse('t', `insert into t values (1) --to:${to}`)), '1 ZI');
     bouncer.markLog();
     await bouncer.writeFile('user-functions/bob/rewrite_query.ts', GUARD.replace("'forbidden'", "'into t'"));
@@ -358,7 +358,7 @@ test('the functions of the target are asked even if the login database has none 
   const client = await bouncer.login(t, 'alice');
   await client.query('select 1 --to:bob');
   await bouncer.removeFile('user-functions/alice/routing_rules.ts');
-  // it confirms the removal
+  // confirms the removal
   await bouncer.admin('RELOAD');
   await bouncer.waitForLog(/user functions of .*alice removed/);
   assert.equal(raw.firstValue(await client.query(where)), 'bob');

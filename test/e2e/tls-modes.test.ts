@@ -25,7 +25,7 @@ const databases = {
   direct: `${tlsOnly.connectionString()} user=app sslnegotiation=direct`,
 };
 
-/** A relay before a server that notes the first bytes of each connection. */
+/** A relay before a server that records the first bytes of each connection. */
 async function tap(t: TestContext, port: number): Promise<{ port: number; starts: Buffer[] }> {
   const starts: Buffer[] = [];
   const relay = createServer((client) => {
@@ -50,7 +50,7 @@ test('server_tls_sslmode: each mode with servers of each kind', async (t) => {
       query_wait_timeout: '0.5',
     },
   });
-  /** true: encrypted, false: plain, text: the error, or why no connection to the server came to be */
+  /** true: encrypted, false: plain, text: the error, or why no connection to the server was made */
   const ssl = async (database: string): Promise<boolean | string> => {
     const mark = bouncer.log().length;
     try {
@@ -143,7 +143,7 @@ const clientTls = {
 };
 const own = { key: readFileSync(tlsFile('client.key')), cert: readFileSync(tlsFile('client.crt')) };
 
-/** What comes of a login by TLS that is asked for. */
+/** The outcome of a login that requests TLS. */
 async function logIn(bouncer: Bouncer, options: ConnectionOptions | null): Promise<string> {
   const raw = await RawClient.connect(bouncer);
   try {
@@ -263,7 +263,7 @@ test('new certificates are used after RELOAD, and no client is disconnected', as
   assert.equal(renewed.getPeerCertificate().subject.CN, 'app');
   renewed.destroy();
   assert.equal((await before.query('select 5 as n')).rows[0].n, 5);
-  // files that don't belong together: everything stays
+  // mismatched files: everything stays
   await bouncer.writeFile('tls.key', readFileSync(tlsFile('server.key'), 'utf8'));
   await assert.rejects(bouncer.reload(), /RELOAD failed/);
   const still = await direct(bouncer, {});
@@ -340,7 +340,7 @@ test('a SET of TLS options that make no sense leaves TLS as it was, until they m
     await bouncer.admin(sql);
     assert.equal(await isEncrypted(), true, sql);
   }
-  // the last of several that belong together
+  // the last of several matching ones
   await bouncer.admin(`SET server_tls_cert_file = '${tlsFile('client.crt')}'`);
   await bouncer.admin(`SET server_tls_ca_file = '${tlsFile('other-ca.crt')}'`);
   await assert.rejects(isEncrypted(), /query_wait_timeout/);

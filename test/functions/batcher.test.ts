@@ -1,4 +1,4 @@
-/** Calls on their way to a host and back, with a host that answers when the test says so. */
+/** Calls on their way to a host and back, with a host that answers on the test's command. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
@@ -44,7 +44,7 @@ const NOTHING: HostAnswer = { rewrite: null, route: null };
 class Setup {
   readonly host = new Host();
   readonly apart = new Host();
-  /** outcomes, or `ok`, by query, in the order in which they came */
+  /** outcomes, or `ok`, by query, in order of arrival */
   readonly answered: string[] = [];
   readonly manifests: (Manifest | null)[] = [];
   version: Serving | null;
@@ -155,7 +155,7 @@ test('calls wait for the first version, and get an error after 30 seconds', (t: 
   assert.deepEqual([setup.answered, setup.host.sent], [[], []]);
   pass(3_000);
   assert.deepEqual(setup.answered, ['new overloaded']);
-  // The same holds for a call that was sent and is never answered, and for one that waits after it.
+  // The same applies to a call that was sent and is never answered, and to one that waits after it.
   setup.batcher.open();
   setup.ask('sent');
   pass(1_000);

@@ -1,10 +1,10 @@
-/** One build at a time, and once more for everything that was asked for meanwhile. */
+/** One build at a time, and one more for all requests in the meantime. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BuildQueue } from '../../src/functions/tenants/build-queue.ts';
 
-/** A queue whose builds end when the test says so. */
+/** A queue whose builds end on the test's command. */
 class Setup {
   readonly begun: PromiseWithResolvers<void>[] = [];
   ended = 0;

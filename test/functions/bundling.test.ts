@@ -1,4 +1,6 @@
-/** What the files of one tenant do to the bundlers that all tenants share: these must recover, at no cost to other tenants. */
+/**
+ * The effects of one tenant's files on the bundlers that all tenants share: these must recover, at no cost to other tenants.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -21,7 +23,7 @@ interface Trap {
   complaint?: RegExp;
 }
 
-/** Without a complaint, the rule is to be loaded. */
+/** Without a complaint, the rule must be loaded. */
 const TRAPS: Record<string, Trap> = {
   'a source map that has no end': {
     files: { 'routing_rules.ts': `${GOOD}\n//# sourceMappingURL=/dev/zero` },
@@ -158,13 +160,13 @@ for (const [what, { files = {}, fifo, link, loop, complaint }] of Object.entries
     }
     if (loop !== undefined) await symlink(loop, join(rules.folder, 'a', loop));
     if (link !== undefined) await symlink('/dev/zero', join(rules.folder, 'a', link));
-    // the rule last: half of what it is made of is another mistake
+    // the rule last: half of its inputs is another mistake
     for (const [name, text] of Object.entries(files).toReversed()) await rules.write(`a/${name}`, text);
     if (complaint === undefined) {
       await until('the rule', async () => JSON.stringify(await rules.ask('x')) === JSON.stringify(TO_B));
     } else {
       await until('the complaint', () => rules.lines.some((line) => complaint.test(line)));
-      // no line of the author's that has no end
+      // no author's line without an end
       for (const line of rules.lines) assert.ok(line.length < 10_000, `${line.length} characters`);
     }
     await rules.write('good/routing_rules.ts', "export const routing_rules = () => 'a';");
@@ -201,7 +203,7 @@ test('another bundler takes over when the process of one ends', async (t) => {
 });
 
 test('rules that end the bundler are refused, and others that are built at the same time are not', async (t) => {
-  // in a process of its own, whose stderr gets what the bundler has to say about its end
+  // in a process of its own, whose stderr gets the bundler's last output
   const nowhere = 'host=127.0.0.1 port=1';
   const bouncer = await Bouncer.start(t, {
     databases: { a: nowhere, good: nowhere },
@@ -223,7 +225,7 @@ test('rules that end the bundler are refused, and others that are built at the s
       ['good', 'serving'],
     ],
   );
-  // what it read when it ended is watched
+  // the files that it was reading when it ended are watched
   const complaint = async (): Promise<unknown> => (await bouncer.admin('SHOW FUNCTIONS'))[0]!['last_error'];
   assert.notEqual(await complaint(), '');
   await bouncer.writeFile('user-functions/a/deep.json', '[]');

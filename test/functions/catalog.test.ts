@@ -1,4 +1,4 @@
-/** Which tenant applies to which database, with files, folders and versions of the test's own. */
+/** Which tenant applies to which database, with the test's own files, folders and versions. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { DatabaseFunctions } from '../../src/functions/build/sources.ts';
@@ -16,7 +16,7 @@ const entry = (name: string, own: Partial<DatabaseFunctions> = {}): DatabaseFunc
   ...own,
 });
 
-/** Databases that have a folder of their own; null: not known. */
+/** Databases that have a folder of their own; null: unknown. */
 class TestFolders {
   names: readonly string[] | null = [];
 
@@ -29,7 +29,7 @@ class TestFolders {
   }
 }
 
-/** A catalog over files that are there or not, without a disk. */
+/** A catalog over files that exist or not, without a disk. */
 class World {
   readonly files: Set<string>;
   readonly folders = new TestFolders();

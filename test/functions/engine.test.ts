@@ -50,7 +50,7 @@ function run(t: TestContext, body: string, top = '', timeoutMs = 50): Running {
     loaded,
     ask: (...queries) => {
       const all: HostAnswer[] = [];
-      // Calls that were not run are sent again; one by one if none was run.
+      // Calls that were not run are sent again, one by one if none was run.
       for (let last = 1; all.length < queries.length;) {
         const rest = last === 0 ? [queries[all.length]!] : queries.slice(all.length);
         const answers = once(rest);
@@ -66,7 +66,7 @@ function run(t: TestContext, body: string, top = '', timeoutMs = 50): Running {
   };
 }
 
-/** Why a version was refused. */
+/** The reason why a version was refused. */
 function refusalOf(loaded: LoadResult): LoadRefusal {
   assert.ok(loaded.kind === 'refused', JSON.stringify(loaded));
   return loaded;
@@ -272,7 +272,7 @@ test('a version that cannot be built again after a fault is tried again with the
     `const now = Date.now(); if (now > ${from} && now < ${to}) throw new Error('not now')`,
   );
   await until('the bad time', () => Date.now() > from);
-  // On a busy machine the call may have to be run again, and then there is no isolate to run it in.
+  // On a busy machine the call may have to be run again, and then it has no isolate.
   const [first] = ask('loop');
   assert.ok(first === undefined || word(first) === '!deadline');
   assert.deepEqual(ask('too early'), []);

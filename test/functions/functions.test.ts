@@ -1,4 +1,4 @@
-/** User functions as a whole: where rules come from, what is refused, what the policies do, how versions follow each other. */
+/** User functions as a whole: the sources of rules, refusals, policies, and the succession of versions. */
 import assert from 'node:assert/strict';
 import { mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -158,7 +158,7 @@ test('the last good version serves until the next good one has been loaded', asy
   await rules.write('routing_rules.ts', 'export const routing_rules = (');
   await until('the complaint', () => rules.lines.some((line) => line.includes('stays active')));
   assert.deepEqual(await rules.ask('q'), to('b'));
-  // taken back: that is said too
+  // taken back: that is logged too
   const loaded = (): number => rules.lines.filter((line) => line.includes('functions loaded')).length;
   await rules.write('routing_rules.ts', rule('b'));
   await until('the good news', () => loaded() === 2);

@@ -1,4 +1,4 @@
-/** The rules that the repository ships, in the sandbox that production uses. */
+/** The repository's rules, in the sandbox that production uses. */
 import type { CallContext } from '../../sandbox/crossing.ts';
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
@@ -13,7 +13,7 @@ import type { Scope } from '../support/scope.ts';
 
 const USER_FUNCTIONS = fileURLToPath(new URL('../../user-functions/', import.meta.url));
 const GALLERY = join(USER_FUNCTIONS, 'gallery');
-/** As `npm install` makes it beside a rule that imports packages. */
+/** As `npm install` creates it beside a rule that imports packages. */
 const PACKAGES = fileURLToPath(new URL('../../node_modules/', import.meta.url));
 const DATABASES = ['dev', 'dev@writer', 'dev.1', 'dev.2', 'writer', 'reader'];
 
@@ -22,7 +22,7 @@ const STORES =
 const PRODUCTS =
   'SELECT prodname, SUM(total) FROM sales JOIN product USING (productid) GROUP BY prodname ORDER BY prodname';
 
-/** What becomes of a query, in one line: the new query, `-> dbkey`, `reject CODE`, or `=` for nothing. */
+/** The outcome for a query, in one line: the new query, `-> dbkey`, `reject CODE`, or `=` for no change. */
 type Ask = (
   query: string,
   as?: { username?: string; inTransaction?: boolean; context?: CallContext },
@@ -111,7 +111,7 @@ const tests: Record<string, (ask: Ask) => Promise<void>> = {
       'SELECT "/*"; DELETE FROM t --*/',
     ])
       assert.equal(await ask(writing), 'reject 25006', writing);
-    // what PostgreSQL reads as a write, and the pattern would take for a constant or a comment
+    // texts that PostgreSQL reads as a write, and that the pattern would take for a constant or a comment
     for (const unclear of [
       "SELECT $$ ' $$; DELETE FROM t WHERE a = 'b'",
       "SELECT 1 /* /* */ ' */ ; DELETE FROM t; --'",
@@ -248,7 +248,7 @@ test('every rule of the gallery is tested', () => {
   assert.deepEqual(readdirSync(GALLERY).toSorted(), Object.keys(tests).toSorted());
 });
 
-/** Texts of which a query of 1 MB is made: whatever a rule looks at each of their characters a few times at most. */
+/** Texts from which a query of 1 MB is made: any rule looks at each of their characters a few times at most. */
 const CLASSES = [
   'a',
   'sales ',
@@ -281,13 +281,13 @@ const CLASSES = [
   '\u6f22',
   '\u0001',
 ];
-/** Where a rule knows what is quoted. */
+/** For rules that know quoting. */
 const QUOTED = ['select 1 /*', "select '", 'select "', 'select 1 --'].flatMap((head) =>
   ['a', ' ', "'", '"', '/*', '*/', '--\n'].map((text) => [head, text] as const),
 );
 const MEGABYTE = 1_000_000;
 
-// Compiled, such a rule takes some ms for a query of 1 MB; one that is quadratic takes many minutes, and is cut off.
+// Compiled, a linear rule takes some ms for a query of 1 MB; a quadratic one would take many minutes, and is cut off.
 for (const folder of ['..', ...readdirSync(GALLERY)]) {
   test(`${folder === '..' ? 'the rules of npm start' : `gallery: ${folder}`}: linear in the length of a query`, async (t) => {
     const ask = await serve(t, join(GALLERY, folder), {

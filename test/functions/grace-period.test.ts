@@ -1,4 +1,4 @@
-/** What becomes of a tenant whose file has gone: until it is back, until the grace period is over, or until RELOAD. */
+/** The states of a tenant whose file has gone: until it is back, until the grace period is over, or until RELOAD. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-/** Which tenants share a sandbox process, and what the others notice when one misbehaves. */
+/** Which tenants share a sandbox process, and how a misbehaving one affects the others. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -29,7 +29,7 @@ function start(t: TestContext, settings: Partial<FunctionSettings> = {}): Promis
   });
 }
 
-/** Sandbox processes of this test's process. Those of earlier tests in the file have ended. */
+/** Sandbox processes of this test process. Those of earlier tests in the file have ended. */
 function sandboxes(): string[] {
   const children = readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'latin1').trim();
   return children.split(' ').filter((pid) => {
@@ -158,7 +158,7 @@ test('user_function_isolation may change under load, and leaves no process behin
 
 test('a version that is being loaded while its tenant moves to another host is not lost', async (t) => {
   const rules = await Rules.start(t, { files: {} });
-  // where nobody watches
+  // where changes are not watched
   await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'a';");
   const tenant = new Tenant({
     id: 'a',

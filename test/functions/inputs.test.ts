@@ -1,4 +1,4 @@
-/** The files of a bundle: which changes of them call for another build. */
+/** The files of a bundle: which changes of them require another build. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { Trail, TrailPoint } from '../../src/functions/build/trail.ts';

@@ -1,4 +1,4 @@
-/** What becomes of the job that was running when its child ended. */
+/** The fate of the job that was running when its child ended. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { HostCall } from '../../src/functions/sandbox/call.ts';

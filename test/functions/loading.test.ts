@@ -1,4 +1,4 @@
-/** How versions come to serve: how tenants affect each other's loading, and what is tried again. */
+/** How versions come to serve: how tenants affect each other's loading, and which loads are tried again. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -27,7 +27,7 @@ async function answers(rules: Rules, dbkey: string, database: string): Promise<v
   );
 }
 
-/** RELOAD with what there is. */
+/** RELOAD with unchanged options. */
 const reload = (rules: Rules, databases: readonly string[]): Promise<void> =>
   rules.functions.reconfigure(
     rules.settings,
@@ -70,7 +70,7 @@ test('a rule that is saved over and over during its build is loaded all the same
   let isDone = false;
   let saved = 0;
   const saving = (async (): Promise<void> => {
-    // in its place at once: half a file is no version
+    // in its place at once: half a file is not a version
     for (; !isDone && saved < databases.length - 1;) {
       await rules.write('next', rule(`d${++saved}`));
       await rename(join(rules.folder, 'next'), join(rules.folder, 'routing_rules.ts'));
@@ -198,7 +198,7 @@ test('a rule that is saved while no descriptors are left is loaded once there ar
   const { uid, gid } = statSync(`/proc/${bouncer.pid}`);
   const limit = (soft: number): Buffer =>
     execFileSync('prlimit', ['--pid', String(bouncer.pid), `--nofile=${soft}:`], { uid, gid });
-  // one that is there needs no descriptors
+  // an existing one needs no descriptors
   for (const bundler of children(bouncer.pid, 'bundler-process')) process.kill(-bundler, 'SIGKILL');
   await until('their end', () => children(bouncer.pid, 'bundler-process').length === 0);
   limit(readdirSync(`/proc/${bouncer.pid}/fd`).length - 1);
@@ -210,7 +210,7 @@ test('a rule that is saved while no descriptors are left is loaded once there ar
   assert.equal(bouncer.logCount(/not loaded/), 1);
 });
 
-/** Children of a process whose command line holds a word. */
+/** Children of a process whose command line contains a word. */
 function children(parent: number, word: string): number[] {
   return readdirSync(`/proc/${parent}/task`)
     .flatMap((task) => readFileSync(`/proc/${parent}/task/${task}/children`, 'latin1').split(' '))

@@ -10,7 +10,7 @@ import { until } from '../support/wait.ts';
 
 const rule = (dbkey: string): string => `export const routing_rules = () => '${dbkey}';`;
 
-/** Counts what is looked for in the file system on the proxy's thread. */
+/** Counts the file system look-ups on the proxy's thread. */
 function countLooks(t: TestContext): () => number {
   const looks = t.mock.method(fs, 'lstatSync').mock;
   syncBuiltinESMExports();

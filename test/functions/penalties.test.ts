@@ -1,4 +1,4 @@
-/** Whose calls are run apart from those of others, and for how long. */
+/** Which calls run apart from others, and for how long. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Penalties } from '../../src/functions/decide/penalties.ts';

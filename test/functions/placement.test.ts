@@ -1,4 +1,4 @@
-/** Who shares a process with whom. */
+/** Which tenants share a process. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { emptyPlaces, ownPlace, sharedPlace, type Place } from '../../src/functions/sandbox/placement.ts';
@@ -8,7 +8,7 @@ function places(...owners: string[]): Place[] {
   return owners.map((letters) => ({ owners: new Set(letters) }));
 }
 
-/** The number of the place that was chosen; null: a new one is needed. */
+/** The number of the chosen place; null: a new one is needed. */
 function chosen(all: readonly Place[], place: Place | null): number | null {
   return place === null ? null : all.indexOf(place);
 }

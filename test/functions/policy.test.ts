@@ -1,4 +1,4 @@
-/** What becomes of a query, by the answer of its functions and the policy for failures. */
+/** The outcome for a query, by the answer of its functions and the policy for failures. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import {

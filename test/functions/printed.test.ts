@@ -1,4 +1,4 @@
-/** What functions print, on its way to the log. */
+/** The output of functions, on its way to the log. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { JOURNAL } from '../../src/functions/limits.ts';

@@ -1,4 +1,4 @@
-/** Messages between the proxy and a sandbox process, in which somebody may have broken out. */
+/** Messages between the proxy and a sandbox process, in which code may have broken out. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
@@ -43,7 +43,7 @@ const refused: Report = {
   result: { kind: 'refused', cause: 'mistake', message: 'm', stack: 's' },
 };
 
-/** Reads messages that come in pieces of these sizes. */
+/** Reads messages that arrive in pieces of these sizes. */
 function inPieces<Read>(
   reader: { push(chunk: Buffer): Read[] },
   messages: readonly Message[],

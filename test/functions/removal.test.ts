@@ -23,7 +23,7 @@ interface Vanishing {
   readonly files: Record<string, string>;
   /** in the folder of the rules */
   readonly vanish: (folder: string) => Promise<void>;
-  /** what it answers while it is gone, and before */
+  /** its answers while the file is gone, and before */
   readonly answer?: object;
 }
 
@@ -233,7 +233,7 @@ const UNUSED = { files: { 'c/routing_rules.ts': rule('b') }, fallback: true };
 
 const ANY = { name: '*', routing_rules_file: null, rewrite_query_file: null, routing_targets: ['*'] };
 
-/** When this answers, the proxy has heard of all that was done to the files before. */
+/** Once this answers, the proxy has noticed all earlier changes of the files. */
 async function afterChanges(rules: Rules): Promise<void> {
   await rules.write('a/routing_rules.ts', rule('a'));
   await until('another rule', async () => (await rules.ask('q')).kind === 'go' && rules.tenants.length > 0);

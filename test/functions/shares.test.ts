@@ -1,4 +1,4 @@
-/** Which version of a shared sandbox process takes too much of it. */
+/** Which version takes too much of a shared sandbox process. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Shares } from '../../src/functions/sandbox/shares.ts';

@@ -45,7 +45,7 @@ test('for each function the nearest file wins: database option, its folder, glob
     rewrite: null,
   });
   assert.equal(sourceFiles({ ...settings, user_functions_dir: null }, 'dev', undefined), null);
-  // a database's name comes from the client, where the fallback database `*` takes any
+  // a database's name comes from the client, if the fallback database `*` accepts any
   for (const name of ['../sources', '..', '.', 'dev/../dev', 'a/b', ''])
     assert.equal(sourceFiles(settings, name, undefined)?.routing, join(folder, 'routing_rules.ts'), name);
 });

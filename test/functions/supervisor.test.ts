@@ -29,7 +29,7 @@ class Supervised {
   stalls = 0;
   readonly excesses: string[] = [];
   readonly host: Supervisor;
-  /** how many of the next children are ended before they are ready */
+  /** the number of the next children that are ended before they are ready */
   failStarts = 0;
   starts = 0;
 
@@ -300,11 +300,11 @@ function standIn(
   return child as unknown as SandboxChild;
 }
 
-/** A child in which somebody has broken out: it answers batches with this text, whatever the protocol says. */
+/** A child with code that has broken out: it answers batches with this text, whatever the protocol requires. */
 function takenOver(text: string): SandboxChild {
   const child = standIn((batchId, events) => {
     const bytes = encodeMessage({ kind: 'answers', batchId, heapBytes: 0, answers: text });
-    // The text brings the heap's size itself.
+    // The text includes the heap's size.
     const header = bytes.subarray(0, 9);
     header.writeInt32BE(bytes.length - 4 - 2, 0);
     try {
@@ -345,7 +345,7 @@ test('a call whose process ends by itself is run again alone, and blamed if that
 
 test('the deadline of a call that ended its process is not held against the next process', async (t) => {
   const starts: string[] = [];
-  // The kernel tells nothing of a process that has ended.
+  // The kernel reports nothing about a process that has ended.
   const gone = { cpuMs: () => null };
   const ending = [1, 2].map(() =>
     Object.assign(
@@ -525,7 +525,7 @@ test('a version whose top level is stuck when it is loaded again ends one proces
   const stuck = sandbox.once(2, 'a');
   assert.deepEqual(await sandbox.once(1, 'b'), ['b']);
   assert.deepEqual(await stuck, ['!overloaded']);
-  // Without a processor nobody is blamed.
+  // Without a processor, no tenant is blamed.
   assert.deepEqual(sandbox.killed, sandbox.stalls > 0 ? [] : [2]);
 });
 

@@ -1,4 +1,4 @@
-/** Which functions serve while other files come to apply to a database. */
+/** Which functions serve when other files come to apply to a database. */
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';

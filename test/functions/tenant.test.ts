@@ -1,4 +1,4 @@
-/** A tenant's states, with a builder, a host and a clock of the test's own: no files, no processes, no waiting. */
+/** A tenant's states, with the test's own builder, host and clock: no files, no processes, no waiting. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TenantState } from '../../src/telemetry/snapshot.ts';
@@ -10,14 +10,14 @@ import { bundleOf, settled, TENANT_SETTINGS, tenantContext, TestClock, TestHost 
 
 const FILE = '/rules/a/routing_rules.ts';
 
-/** A tenant and everything around it. */
+/** A tenant and its surroundings. */
 class World {
   readonly clock = new TestClock();
   readonly host = new TestHost();
   readonly lines: string[] = [];
-  /** what the tenant's file holds; an error: what bundling it gives; a promise: it is being bundled for as long */
+  /** the content of the tenant's file; an error: the result of bundling it; a promise: it is being bundled until then */
   file: string | Error | Promise<string> = 'v1';
-  /** how long the tenant's next version has to wait, in ms */
+  /** the wait that is imposed on the tenant's next version, in ms */
   waitMs = 0;
   readonly blamed: string[] = [];
   readonly tenant: Tenant;
@@ -59,7 +59,7 @@ class World {
     await settled();
   }
 
-  /** Where a query goes, or the code of the error that it gets; `waits`: neither yet. */
+  /** The target of a query, or the code of its error; `waits`: neither yet. */
   async ask(query = 'q', clientId = 100): Promise<string> {
     let said = 'waits';
     const call = { username: 'u', query, inTransaction: false, context: { database: 'a' }, clientId };

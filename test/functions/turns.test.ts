@@ -1,4 +1,4 @@
-/** How turns are shared out when many tenants want work done that few can have done at once. */
+/** How turns are shared when many tenants want work and few can be served at once. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Blame } from '../../src/functions/tenants/blame.ts';

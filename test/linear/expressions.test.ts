@@ -12,7 +12,7 @@ import { ENOUGH, fits, Steps } from '../support/regex-steps.ts';
 
 const SOURCE = join(import.meta.dirname, '..', '..', 'src');
 
-/** Files without foreign input: they read the operator's own files and command line, or run outside the proxy. */
+/** Files without foreign input: they read only the operator's own files and command line, or run outside the proxy. */
 const OWN =
   /^(?:cli|config)\/|^functions\/build\/(?:bundle|complaint|source-check|source-file|sources|watch)\.ts|^platform\/reaper\.ts/;
 
@@ -51,7 +51,7 @@ function dice(seed: number): (sides: number) => number {
 
 const CHARACTERS = Array.from(' \n;/*-$\'"`,:=.(0aAzZx_\\\u0001é', (char) => char.charCodeAt(0));
 
-/** A text that the expression matches, as a rule: each repetition is done as often as it must be, or once or twice more. */
+/** A text that the expression usually matches: each repetition occurs as often as it must, or once or twice more. */
 function sample(node: AST.Node, flags: string, roll: (sides: number) => number): string {
   switch (node.type) {
     case 'Pattern':
@@ -75,7 +75,7 @@ function sample(node: AST.Node, flags: string, roll: (sides: number) => number):
   }
 }
 
-/** A part of a sample repeated, and what comes behind: the rest, or something that spoils the match. */
+/** A repeated part of a sample, and its continuation: the rest, or something that spoils the match. */
 function* attacks(steps: Steps, flags: string): Generator<(n: number) => string> {
   const roll = dice(1);
   for (let i = 0; i < 5; i++) {
@@ -96,7 +96,7 @@ function* attacks(steps: Steps, flags: string): Generator<(n: number) => string>
   }
 }
 
-/** The attack for which twice the length takes more than twice the steps; null: there is none. */
+/** The attack for which twice the length takes more than twice the steps; null: none. */
 function worst(source: string, flags: string): string | null {
   const steps = new Steps(source, flags);
   for (const attack of attacks(steps, flags)) {

@@ -1,6 +1,6 @@
 /**
- * Every function that is given foreign text or a foreign list does twice the work for twice the length. The work is counted,
- * with up to 1 MB or 20,000 elements. A new parser of foreign input gets a line here.
+ * Every function that takes foreign text or a foreign list does twice the work for twice the length. The work is counted, with
+ * up to 1 MB or 20,000 elements. A new parser of foreign input gets a line here.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -60,7 +60,7 @@ const STATEMENT_STARTS = [
   '$a$',
 ];
 
-/** Texts of that many bytes. */
+/** Texts of so many bytes. */
 function* texts(starts: readonly string[] = ['']): Generator<(size: number) => string> {
   for (const start of starts)
     for (const part of PARTS)

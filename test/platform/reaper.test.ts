@@ -1,4 +1,4 @@
-/** What is cleaned up after a process that was killed. */
+/** The clean-up after a process that was killed. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

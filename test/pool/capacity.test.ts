@@ -66,7 +66,7 @@ interface Row {
   readonly limits: { readonly database?: number; readonly user?: number };
   readonly pools: Pools;
   readonly request?: Request;
-  /** `granted`, `no`, or the server to close as `database/user@when it came free` */
+  /** `granted`, `no`, or the server to close as `database/user@time at which it came free` */
   readonly answer: string;
 }
 

@@ -1,4 +1,4 @@
-/** How names lead to databases and pools, and what a new configuration changes about them. */
+/** How names lead to databases and pools, and how a new configuration changes them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Database } from '../../src/pool/database.ts';
@@ -24,7 +24,7 @@ interface Row {
   readonly ini: string;
   /** the name of the database that is found; null: none */
   readonly found: string | null;
-  /** the entry whose rules apply, before anybody has used the name */
+  /** the entry whose rules apply, before any client has used the name */
   readonly entry: string | null;
 }
 
@@ -38,7 +38,7 @@ const NAMES: Row[] = [
   { name: 'pgbouncer', ini: OPEN, found: null, entry: null },
   // PostgreSQL cuts names after 63 bytes
   { name: LONG, ini: OPEN, found: LONG.slice(0, 63), entry: null },
-  // parts of clusters that nobody has used yet: the writer is where their nodes are looked for
+  // parts of clusters that are not used yet: the search for their nodes begins at the writer
   { name: 'new@writer', ini: OPEN, found: 'new', entry: 'new' },
   { name: 'new@readers', ini: OPEN, found: 'new', entry: 'new' },
   { name: 'new@10.0.0.9:5432', ini: OPEN, found: null, entry: null },

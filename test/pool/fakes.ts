@@ -30,7 +30,7 @@ const QUIET = {
   verbose: 0,
 } as const;
 
-/** A socket that keeps what is written to it. */
+/** A socket that keeps everything that is written to it. */
 export class FakeSocket extends EventEmitter {
   readonly written: Buffer[] = [];
   destroyed = false;
@@ -61,13 +61,13 @@ export class FakeSocket extends EventEmitter {
   resume(): void {}
 }
 
-/** All servers that were made: those that are left are closed at the end, for their timers. */
+/** All servers that were made: the remaining ones are closed at the end, because of their timers. */
 const made: Server[] = [];
 after(() => {
   for (const server of made) server.close('the test is over');
 });
 
-/** A connection that a pool has asked for and the test has not answered yet. */
+/** A connection that a pool has requested and the test has not answered yet. */
 export class Attempt {
   readonly target: Target;
   readonly options: OpenOptions;
@@ -91,7 +91,7 @@ export class Attempt {
     return this.#pool.database.name;
   }
 
-  /** There is a socket, and the login has begun. */
+  /** The socket exists, and the login has begun. */
   connect(): Server {
     const socket = new FakeSocket() as unknown as Socket;
     const { id = 0, purpose, onServer } = this.options;
@@ -127,7 +127,7 @@ export class Attempt {
   }
 }
 
-/** Lets everything that is already decided take its course. */
+/** Lets everything that is already decided take effect. */
 export async function settled(): Promise<void> {
   for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -138,7 +138,7 @@ export class FakePools {
   readonly lifecycle = new Lifecycle();
   readonly pause = new Pause(this.turnover, this.lifecycle);
   readonly directory: Directory;
-  /** Connections that pools have asked for, oldest first; those that are answered are left in. */
+  /** Connections that pools have requested, oldest first, the answered ones included. */
   readonly attempts: Attempt[] = [];
   /** Databases whose first pool was made, and those that were forgotten. */
   readonly told: string[] = [];
@@ -172,7 +172,7 @@ export class FakePools {
     return this.directory.pool(found, user);
   }
 
-  /** The latest connection that was asked for. */
+  /** The latest requested connection. */
   get attempt(): Attempt {
     const attempt = this.attempts.at(-1);
     if (attempt === undefined) throw new Error('no connection was asked for');
@@ -226,7 +226,7 @@ function configOf(ini: string): Config {
   return configFromText(ini);
 }
 
-/** Something that waits for a server, and what it was told. */
+/** Something that waits for a server, and the result of its wait. */
 export class FakeWaiter implements Waiter, DedicatedWaiter {
   readonly waitingSince: number;
   readonly startupParameters: readonly [string, string][] = [['replication', 'true']];
@@ -256,7 +256,7 @@ export class FakeWaiter implements Waiter, DedicatedWaiter {
     return this;
   }
 
-  /** What it has now: 'served', an error's text, or 'waits'. */
+  /** Its present result: 'served', an error's text, or 'waits'. */
   get outcome(): string {
     if (this.server !== null) return 'served';
     return this.error?.message ?? 'waits';

@@ -40,7 +40,7 @@ async function start(
   return { bouncer, first, port };
 }
 
-/** Opens that many connections to servers, one after the other; where they all go. */
+/** Opens so many connections to servers, one after the other; returns their targets. */
 async function hostsOf(scope: Scope, bouncer: Bouncer, count: number): Promise<unknown[]> {
   for (let i = 0; i < count; i++) {
     const client = await RawClient.login(bouncer, { user: 'postgres', database: 'db' });

@@ -1,4 +1,4 @@
-/** Pools as the server sees them: how many connections there are, of which users, and which client gets the next one. */
+/** Pools as the server sees them: how many connections exist, for which users, and which client gets the next one. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';

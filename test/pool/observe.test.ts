@@ -1,4 +1,4 @@
-/** Snapshots of databases and pools: what they say, and that nothing in them is alive. */
+/** Snapshots of databases and pools: their contents, and that they hold no live objects. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PoolsObserver } from '../../src/pool/observe.ts';

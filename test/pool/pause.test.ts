@@ -1,4 +1,4 @@
-/** PAUSE and RESUME of one database and of the whole proxy, and what waits for them. */
+/** PAUSE and RESUME of one database and of the whole proxy, and the commands that wait for them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Server } from '../../src/pool/server.ts';

@@ -1,4 +1,4 @@
-/** How a pool lends, opens and closes its servers, and what its waiters are told, without PostgreSQL. */
+/** How a pool lends, opens and closes its servers, and the results for its waiters, without PostgreSQL. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pool } from '../../src/pool/pool.ts';
@@ -43,7 +43,7 @@ class World {
     return this;
   }
 
-  /** Somebody has been waiting for `agoMs`. */
+  /** A waiter has been waiting for `agoMs`. */
   wait(agoMs = 0): FakeWaiter {
     const waiter = new FakeWaiter(agoMs).acquire(this.pool);
     this.waiting.push(waiter);
@@ -212,7 +212,7 @@ interface Return {
   readonly before?: (world: World, server: Server) => void;
   /** The state of the server afterwards. */
   readonly state: string;
-  /** What was written to it last. */
+  /** The last message that was written to it. */
   readonly sent?: string;
 }
 

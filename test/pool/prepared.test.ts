@@ -23,7 +23,9 @@ test('the least recently used statement comes first', () => {
   assert.equal(names(list), 'ba');
 });
 
-/** What is done with a statement that was prepared at position 5 of the ledger, and whether it is there after DISCARD ALL. */
+/**
+ * An action on a statement that was prepared at position 5 of the ledger, and whether the statement exists after DISCARD ALL.
+ */
 const fates: {
   name: string;
   steps: (list: PreparedStatements) => void;

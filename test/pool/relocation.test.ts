@@ -20,7 +20,7 @@ const OLD = { host: '10.0.0.1', port: 5432 };
 const NEW = { host: '10.0.0.2', port: 5432 };
 const INI = '[databases]\ndb = host=10.0.0.1\nspare = host=10.0.0.2\n[pgbouncer]\n';
 
-/** What a server's client is doing. */
+/** The activity of a server's client. */
 type Doing = Pick<ServerUser, 'inTransaction' | 'mayMove' | 'queryStart'>;
 
 function userThat(doing: Doing): ServerUser {

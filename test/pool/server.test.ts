@@ -1,4 +1,4 @@
-/** The states of a server: which moves are allowed, and what its pool is told. */
+/** The states of a server: which moves are allowed, and the reports to its pool. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Server } from '../../src/pool/server.ts';

@@ -1,4 +1,4 @@
-/** Places for work that only so many may do at a time. */
+/** A limited number of places for work. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Slots } from '../../src/pool/slots.ts';

@@ -1,6 +1,6 @@
 /**
- * A client sends without end and reads nothing. Whatever answers it, the proxy stops reading from it before much is unsent, and
- * the client gets every answer when it reads again.
+ * A client sends without end and reads nothing. Whatever part of the proxy answers, it stops reading from the client before
+ * much is unsent, and the client gets every answer when it reads again.
  */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -93,7 +93,7 @@ async function flood(client: RawClient, bytes: Buffer, row: () => Promise<Socket
   });
 }
 
-/** Reads until that many messages of a type have come, including those that came before. */
+/** Reads until so many messages of a type have arrived, including those that arrived before. */
 async function count(client: RawClient, type: string, wanted: number): Promise<number> {
   const code = type.charCodeAt(0);
   let found = 0;

@@ -1,4 +1,4 @@
-/** When a client waits, runs and idles, without a server and with invented times. */
+/** The times at which a client waits, runs and idles, without a server and with invented times. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Clock } from '../../src/session/state/clock.ts';

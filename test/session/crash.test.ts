@@ -1,4 +1,4 @@
-/** What becomes of the messages that a vanished server has had, in every state of their client; without a server. */
+/** The fate of the messages that a vanished server received, in every state of their client; without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Request } from '../../src/session/state/entry.ts';
@@ -40,7 +40,7 @@ interface Plan {
   /** the SQLSTATE of each error; 08007: unknown, 57P01: rolled back */
   readonly errors: readonly string[];
   readonly other: string;
-  /** the bytes that are sent again; null: none */
+  /** the bytes that are resent; null: none */
   readonly again: readonly Buffer[] | null;
 }
 

@@ -1,4 +1,4 @@
-/** What is kept of the bytes of a client while its messages wait. */
+/** The bytes of a client that are kept while its messages wait. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

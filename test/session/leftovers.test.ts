@@ -36,7 +36,7 @@ const first = (frames: Frame[]): string | null => {
   return rowValues(row)[0]!;
 };
 
-/** Asks for a row of that many bytes, and reads nothing until the server has sent it or cannot send more. */
+/** Requests a row of so many bytes, and reads nothing until the server has sent it or can't send more. */
 async function askUnread(client: RawClient, bytes: number): Promise<void> {
   client.socket.pause();
   client.send(raw.query(`select repeat('x', ${bytes})`));
@@ -219,7 +219,7 @@ test('a statement that a failed part of a pipeline was to prepare is prepared by
   const client = await bouncer.login(t, 'plain');
   client.send(raw.execute('nothing'), raw.parse('a', text), raw.sync());
   client.send(raw.parse('b', text), raw.bind('b'), raw.execute(), raw.sync());
-  // the client has the statement and this server does not: the Parse is the proxy's own
+  // the client has the statement and this server does not: the proxy adds the Parse
   client.send(raw.query('deallocate all'));
   const frames: Frame[] = [];
   for (let i = 0; i < 3; i++) frames.push(...(await client.readUntil('Z')));
@@ -255,7 +255,7 @@ test('a COPY that fails before or on its data, with a Sync sent ahead, keeps its
     await client.readUntil('G');
     client.send(raw.copyData('no number\n'), raw.copyDone(), raw.sync());
     client.send(raw.query("select 'next'"));
-    // one answer more or less to the two Syncs
+    // the two Syncs get one answer more or less
     const frames = await client.readUntil('C');
     assert.equal(first(frames), 'next');
     await client.readUntil('Z');

@@ -81,7 +81,7 @@ async function rowOf(name: string): Promise<SocketRow> {
   return rows.find(({ application_name: each }) => each === name)!;
 }
 
-/** Ways for a connection to end before it was read to its end. */
+/** Ways for a connection to end before all its bytes were read. */
 const ENDS: Record<string, (client: RawClient, name: string) => Promise<unknown>> = {
   Terminate: async (client, name) => {
     await getStuck(client, name);

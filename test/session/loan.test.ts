@@ -1,4 +1,4 @@
-/** Which server a client has, and by which keys a cancel request finds the client. */
+/** The server that a client has, and the keys by which a cancel request finds the client. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CancelKeys } from '../../src/session/state/cancel-keys.ts';

@@ -1,4 +1,4 @@
-/** What a login leaves behind, and what may be done beside the relay; without a server. */
+/** The facts that a login leaves behind, and the work that may be done beside the relay; without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Errand } from '../../src/session/state/errand.ts';

@@ -1,10 +1,10 @@
-/** How the bytes for a server leave. */
+/** The way in which the bytes for a server leave. */
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { Outgoing } from '../../src/session/state/outgoing.ts';
 
-/** A socket that notes what is done with it. */
+/** A socket that records its calls. */
 function recorder(takes: readonly boolean[]): { socket: Socket; calls: string[] } {
   const calls: string[] = [];
   let writes = 0;

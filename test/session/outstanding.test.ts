@@ -1,4 +1,4 @@
-/** The ledger against a model of what a PostgreSQL backend answers ("Message Flow" in its manual). */
+/** The ledger against a model of a PostgreSQL backend's answers ("Message Flow" in its manual). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -13,7 +13,7 @@ type Origin = 'client' | 'own' | 'answered' | 'failing';
 interface Sent {
   readonly kind: Kind;
   readonly origin: Origin;
-  /** the server finds something wrong with it */
+  /** the server finds a mistake in it */
   readonly fails: boolean;
 }
 
@@ -40,7 +40,7 @@ const ANSWERS: Record<Kind, string> = {
   close: '3',
 };
 
-/** The answer that the client sees: as above, and `e` for an error that the proxy puts in the place of the server's. */
+/** The answer that the client sees: as above, and `e` for an error that replaces the server's. */
 function seen({ kind, origin, fails }: Sent): string {
   if (origin === 'own' && !fails) return '';
   if (origin === 'failing') return kind === 'query' ? 'eZ' : 'e';
@@ -299,7 +299,7 @@ function stepsOf(pair: readonly string[], said: string, count: number): number {
       ledger.reply(said.charCodeAt(i % said.length));
       let due = ledger.due();
       while (due !== null) due = ledger.due();
-      // the relay asks for these after each answer
+      // the relay asks these questions after each answer
       assert.ok(ledger.readies >= 0 && (ledger.busy || ledger.empty));
     }
     ledger.clear();

@@ -1,4 +1,4 @@
-/** An open pipeline is a transaction, also when everything in it has been answered: PostgreSQL is the model. */
+/** An open pipeline is a transaction, even if everything in it has been answered: PostgreSQL is the model. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
@@ -214,7 +214,7 @@ class Session {
     switch (op.kind) {
       case 'insert': {
         const sql = `insert into m values ($1, '%tx%')${op.to && ` -- to ${op.to}`}`;
-        // the proxy answers it by itself, and PostgreSQL would refuse it in a failed transaction
+        // the proxy itself answers it, and PostgreSQL would refuse it in a failed transaction
         const isNamed = op.form === 'named' && this.#block !== 'failed';
         const name = isNamed ? `s${this.#names++}` : '';
         client.send(raw.parse(name, sql, [23]), raw.bind(name, [String(n)]), raw.execute());
@@ -232,7 +232,7 @@ class Session {
         return this.#fail();
       case 'simple':
       case 'command': {
-        // the server would ignore it, or a fault of PostgreSQL's own would show (Outstanding.mixed)
+        // the server would ignore it, or PostgreSQL's own bug would show (Outstanding.mixed)
         const isInsert = op.kind === 'simple';
         if (this.#isSkipping || (isInsert && this.#isPipeline)) await this.#sync(client);
         const sql = isInsert ? `insert into m values (${n}, '%tx%')${op.to && ` -- to ${op.to}`}` : op.sql;

@@ -1,4 +1,4 @@
-/** Named prepared statements in pipelines: each part of a pipeline finds them as the part before has left them. */
+/** Named prepared statements in pipelines: each part of a pipeline finds them as the previous part has left them. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -188,7 +188,7 @@ test('a Describe notices a changed result too, and a statement that is outdated 
   first.send(raw.close('S', 's'), raw.parse('s', text), raw.describe('S', 's'), raw.sync());
   assert.equal(raw.types(await first.readUntil('Z')), '31tTZ');
   await cluster.sql('ALTER TABLE described ADD c int');
-  // this client's statement is two changes old, and the one that it would be given is one change old
+  // this client's statement is two changes old, and the one that it would get is one change old
   second.send(...run('s'));
   assert.equal(errorFields((await second.readUntil('Z'))[0]!)['C'], '0A000');
   second.send(raw.close('S', 's'), raw.parse('s', text), ...run('s'));
@@ -256,7 +256,7 @@ test('a client that knows the columns of a statement never gets others, whicheve
   }
   assert.deepEqual(await cluster.sql('select * from beside'), []);
 
-  // a client that asks for the columns of each portal gets the ones of the present
+  // a client that asks for the columns of each portal gets the present ones
   assert.equal(await ask(raw.close('S', 's'), raw.parse('s', text)), '3 1 ZI');
   await cluster.sql('ALTER TABLE known ADD y int');
   await bouncer.admin('RECONNECT');

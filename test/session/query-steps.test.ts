@@ -1,4 +1,6 @@
-/** The steps of one query, each with the outcome that ends it: a real client, with a server, functions and socket of the test. */
+/**
+ * The steps of one query, each with the outcome that ends it: a real client, with the test's own server, functions and socket.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Decision, Tenant } from '../../src/functions/functions.ts';
@@ -26,7 +28,7 @@ const rejection: Decision = {
   error: clientErrors.rejected({ code: '42501', message: 'no', hint: null, detail: null }),
 };
 
-/** What a socket was given: the types of the messages, and the text of each query and error. */
+/** The input of a socket: the types of the messages, and the text of each query and error. */
 function shown(bytes: readonly Buffer[]): string {
   const parts: string[] = [];
   const all = Buffer.concat(bytes);
@@ -59,9 +61,9 @@ interface Situation {
   settings?: Record<string, unknown>;
   /** decisions of the functions of a database, in turn; without an entry there are none */
   decisions?: Record<string, Decision[]>;
-  /** a text is judged if it has at most that many bytes */
+  /** a text is judged if it has at most so many bytes */
   maxQueryBytes?: number;
-  /** what functions that can't see a text decide */
+  /** the decision of functions that can't see a text */
   tooLarge?: Decision;
   inTransaction?: boolean;
   /** no server is free */
@@ -72,7 +74,7 @@ class Stage {
   readonly client: LoggedInClient;
   readonly toClient = socket();
   readonly toServer = socket();
-  /** the texts that functions were shown, with the entry whose functions they are */
+  /** the texts that functions were shown, with the entry to which the functions belong */
   readonly asked: string[] = [];
   /** why the client was disconnected; null: it was not */
   closed: string | null = null;
@@ -136,7 +138,7 @@ class Stage {
     }
   }
 
-  /** Takes a message through the steps until it need not wait for functions any more. */
+  /** Takes a message through the steps until it no longer waits for functions. */
   take(bytes: Buffer, size = bytes.length): Handled {
     let handled: Handled = takeQuery(this.client, bytes[0]!, size, bytes);
     for (let answer = this.#pending.shift(); answer !== undefined; answer = this.#pending.shift()) {
@@ -193,7 +195,7 @@ class Stage {
 
 const query = (text: string): Buffer => message(Frontend.Query, text);
 
-/** A Query `select 1`, and how it ends. */
+/** A Query `select 1`, and its outcome. */
 const cases: {
   name: string;
   situation: Situation;

@@ -14,7 +14,7 @@ const decideAtTarget: Step = (question) => question.note(question.ask(9, 'dev'),
 const forget: Step = (question) => question.forget();
 const drop: Step = (question) => question.drop();
 
-/** What is known after the steps: the decision at the origin, and at the target that is called dev. */
+/** The state after the steps: the decision at the origin, and at the target that is called dev. */
 const cases: { name: string; steps: Step[]; origin: Decision | null; target: Decision | null }[] = [
   { name: 'nothing is known at first', steps: [], origin: null, target: null },
   { name: 'a question alone decides nothing', steps: [askAtOrigin], origin: null, target: null },

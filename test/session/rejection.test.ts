@@ -1,4 +1,4 @@
-/** reject() in an open transaction or pipeline: the server must come to the same conclusion as the client. */
+/** reject() in an open transaction or pipeline: the server must reach the same state as the client. */
 import assert from 'node:assert/strict';
 import { after, beforeEach, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';

@@ -268,7 +268,7 @@ test("a new version of one tenant does not have other tenants' statements judged
   assert.equal(own['calls'], '1');
 });
 
-/** A rule that takes long over some queries, so that something else can happen in between. */
+/** A rule that is slow for some queries, so that other events can happen in between. */
 const SLOW = `export const rewrite_query = (user, query) => {
   const end = Date.now() + (query.includes('slow') ? 300 : 0);
   while (Date.now() < end);

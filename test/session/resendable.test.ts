@@ -1,4 +1,4 @@
-/** Which messages can be sent again after a switchover. */
+/** Which messages can be resent after a switchover. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -48,7 +48,7 @@ test('messages that execute one statement, BEGIN and one statement, or nothing c
   assert.equal(of(execute('b'), execute('c'), raw.sync()), null);
   assert.equal(of(execute('b'), execute('w'), execute('w'), raw.sync()), null);
   assert.equal(of(execute('unknown'), raw.sync()), null);
-  // what is bound is the unnamed statement, not the one that was parsed last
+  // the bound statement is the unnamed one, not the one that was parsed last
   texts.set('', 'CALL p()');
   assert.equal(of(raw.parse('w', 'SELECT 1'), execute(''), raw.sync()), null);
 });
@@ -108,19 +108,19 @@ test('a cycle counts as rolled back if it had not ended and nothing in it commit
   for (const kind of ['begin', 'plain', 'session', 'transactional', 'other'] as const) {
     const isCertain = kind !== 'other';
     for (const sql of COMMANDS[kind].filter((each) => each !== '')) {
-      // one that runs, by itself, in a string with others, and in a pipeline after others
+      // a running one, by itself, in a string with others, and in a pipeline after others
       assert.equal(of([raw.query(sql)]), isCertain, sql);
       assert.equal(of([raw.query(`SELECT 1; ${sql}`)], { answered: 1 }), isCertain, sql);
       assert.equal(of([run(sql), raw.sync()]), isCertain, sql);
       assert.equal(of([run('SELECT 1'), run(sql), raw.sync()], { answered: 1 }), isCertain, sql);
-      // one that is answered, and another runs in the same pipeline
+      // an answered one, while another is running in the same pipeline
       assert.equal(of([run(sql), run('SELECT 1'), raw.sync()], { answered: 1 }), isCertain, sql);
       assert.equal(of([run(sql), run('SELECT 1'), raw.flush()], { answered: 1 }), isCertain, sql);
       // all are answered, but for the end
       assert.equal(of([raw.query(sql)], { answered: 1, pending: 1 }), false, sql);
       assert.equal(of([raw.query(`SELECT 1; ${sql}`)], { answered: 2 }), false, sql);
       assert.equal(of([run(sql), raw.sync()], { answered: 1, pending: 0 }), false, sql);
-      // what comes after the cycle has not begun
+      // the messages after the cycle have not begun
       assert.equal(of([raw.query('SELECT 1'), raw.query(sql)]), true, sql);
     }
   }

@@ -10,11 +10,11 @@ import { errorFields, RawClient, rowValues } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 
 const cluster = await Cluster.start({ after });
-/** Bytes that take the place of the next answer to a query. */
+/** Bytes that replace the next answer to a query. */
 let answer: Buffer | null = null;
-/** The answer to the next connection in place of a login. */
+/** The answer to the next connection, instead of a login. */
 let greeting: Buffer | null = null;
-/** Bytes that take the place of the answer to a query of the proxy's own that contains this text. */
+/** Bytes that replace the answer to one of the proxy's own queries that contains this text. */
 let ownAnswer: { readonly to: string; readonly bytes: Buffer } | null = null;
 /** The proxy's ends of the connections to the server. */
 const proxied = new Set<Socket>();
@@ -132,7 +132,7 @@ const header = (type: string, length: number): Buffer => {
 };
 const LENGTHS = [-1, -5, -(2 ** 31), 0, 3];
 
-/** Messages that answer no query: impossible lengths, and messages that are out of place. */
+/** Messages that answer no query: impossible lengths, and misplaced messages. */
 const NONSENSE: [string, Buffer][] = [
   ['silence', Buffer.alloc(0)],
   ...LENGTHS.map((length): [string, Buffer] => [`a length of ${length}`, header('C', length)]),

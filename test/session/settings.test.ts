@@ -1,4 +1,4 @@
-/** What a session's settings are, and what its client is told of them, without a server. */
+/** The settings of a session, and the reports to its client, without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TrackedParameters } from '../../src/pool/parameters.ts';

@@ -1,4 +1,4 @@
-/** The prepared statements of one client, without servers: which exist, which are in doubt, and who holds their texts. */
+/** The prepared statements of one client, without servers: which exist, which are in doubt, and which hold a text. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Request } from '../../src/session/state/entry.ts';
@@ -29,7 +29,7 @@ function fixture(): Fixture {
   return { ledger, registry, originals, statements: new Statements(registry, originals, ledger) };
 }
 
-/** A statement of that text, which user functions have changed if `original` is given. */
+/** A statement of that text; if `original` is given, user functions have changed it. */
 function named({ registry, originals }: Fixture, text: string, sentAt = 0, original = ''): NamedStatement {
   const own = original === '' ? null : originals.acquire(body(original));
   return new NamedStatement(registry.acquire(body(text)), own, 'app', sentAt, judged);
@@ -37,7 +37,7 @@ function named({ registry, originals }: Fixture, text: string, sentAt = 0, origi
 
 // Statements in doubt.
 
-/** What is sent and answered after a Parse of the statement `s`, and whether that leaves `s` in doubt. */
+/** The messages and answers after a Parse of the statement `s`, and whether they leave `s` in doubt. */
 const doubts: { name: string; steps: (at: Fixture) => void; inDoubt: boolean }[] = [
   { name: 'nothing follows', steps: () => {}, inDoubt: false },
   { name: 'a Bind follows', steps: ({ ledger }) => ledger.sent(Request.Bind), inDoubt: false },
@@ -230,7 +230,7 @@ test('in session mode statements are tracked from the first time that functions 
 
 // The unnamed statement.
 
-/** What happens to an unnamed statement after its Parse, and what is left of it. */
+/** The events after the Parse of an unnamed statement, and the resulting state. */
 const fates: {
   name: string;
   change: (statement: UnnamedStatement) => void;

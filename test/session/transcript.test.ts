@@ -1,4 +1,4 @@
-/** What is kept of a client's bytes for sending them again, without a server. */
+/** The bytes of a client that are kept for resending, without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Transcript } from '../../src/session/state/transcript.ts';

@@ -1,4 +1,4 @@
-/** Bytes that a client has not taken yet stay as its server sent them, whatever happens to client and server meanwhile. */
+/** Bytes that a client has not taken yet stay as its server sent them, whatever happens to the client and server meanwhile. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -43,7 +43,7 @@ async function operator(t: Scope): Promise<RawClient> {
 /** More bytes than the message of one row has. */
 const MESSAGE_BYTES = 1100;
 
-/** Checks that the rows are the first ones, and that none is missing or damaged. @returns how many there are */
+/** Checks that the rows are the first ones, and that none is missing or damaged. @returns their number */
 function checkRows(frames: readonly Frame[]): number {
   const rows = frames.filter((frame) => frame.type === 'D');
   for (const [i, row] of rows.entries()) assert.deepEqual(rowValues(row), [String(i + 1), 'x'.repeat(1000)]);

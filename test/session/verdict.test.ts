@@ -1,4 +1,4 @@
-/** Every state in which a server's error can meet a client, and what becomes of the client; without a server. */
+/** Every state in which a server's error can meet a client, and the client's fate; without a server. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Request } from '../../src/session/state/entry.ts';
@@ -49,7 +49,7 @@ interface State {
   readonly circumstances?: Partial<Circumstances>;
 }
 
-/** Messages as the ledger of a client has them that has sent these bytes. */
+/** The messages in the ledger of a client that has sent these bytes. */
 function ledgerOf(bytes: Buffer): Outstanding {
   const outstanding = new Outstanding();
   for (let at = 0; at + 5 <= bytes.length; at += 1 + bytes.readInt32BE(at + 1)) {
@@ -231,7 +231,7 @@ function of(kind: Exclude<Kind, 'pass'>): Harmless | Harmful {
     : { kind, error: SHUT_DOWN, again: null };
 }
 
-/** The outcome by kind of verdict, for a node that is gone, and for one that is as it was. */
+/** The outcome by kind of verdict, for a node that is gone, and for an unchanged one. */
 function expected(
   kind: Exclude<Kind, 'pass'>,
   isGone: boolean,

@@ -85,7 +85,7 @@ test('a shape is one line, and shows nothing of a constant', () => {
   );
 });
 
-/** A text that is the same inside of any quotes. */
+/** A text that is the same in any quotes. */
 function filled(text: string): string {
   return text.replaceAll(/[\\$]/g, '');
 }

@@ -36,7 +36,7 @@ test('a plain ROLLBACK is recognized, and nothing else is', () => {
     assert.equal(isRollback(query), false, query);
 });
 
-/** How many characters of a text are looked at. */
+/** The number of characters of a text that are looked at. */
 function looks(query: string): number {
   let count = 0;
   const text = {

@@ -1,4 +1,4 @@
-/** Text is split into tokens by PostgreSQL's lexical rules, and no text is too strange or too long for it. */
+/** Text is split into tokens by PostgreSQL's lexical rules, however strange or long it is. */
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,7 +24,7 @@ function tokensOf(sql: string): Found[] {
 
 const NAMES = Object.fromEntries(Object.entries(Token).map(([name, kind]) => [kind, name]));
 
-/** As kinds and texts, without white space; `!` after one that has no end. */
+/** As kinds and texts, without white space; `!` after a token without an end. */
 function described(sql: string): string {
   return tokensOf(sql)
     .filter(({ kind }) => kind !== Token.Space)

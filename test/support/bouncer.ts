@@ -28,17 +28,17 @@ export interface BouncerOptions {
   databases?: Record<string, string>;
   /** [users]: name -> settings. */
   users?: Record<string, string>;
-  /** [pgbouncer]: over the harness's own (see `settings`). */
+  /** [pgbouncer]: overrides the harness's settings (see `settings`). */
   settings?: Settings;
-  /** userlist.txt: name -> password or secret. `postgres` and `pgbouncer` are there unless it names them. */
+  /** userlist.txt: name -> password or secret. It includes `postgres` and `pgbouncer` unless it names them. */
   userlist?: Record<string, string>;
   /** Files beside the configuration: path -> text. User functions are `user-functions/NAME.ts`. */
   files?: Record<string, string>;
-  /** More text at the file's end, as it is: for %include, repeated sections and mistakes. */
+  /** More text for the end of the file, verbatim: for %include, repeated sections and mistakes. */
   ini?: string;
   /** More arguments of the command line. */
   args?: string[];
-  /** Another one than this checkout's bin/pgswitchyard. */
+  /** An executable other than this checkout's bin/pgswitchyard. */
   command?: string;
 }
 
@@ -101,7 +101,7 @@ export class Bouncer {
     return next;
   }
 
-  /** The same, not started. */
+  /** The same, without starting it. */
   prepareSuccessor(scope: Scope, args: string[]): Bouncer {
     const next = new Bouncer(this.folder, this.port, { ...this.#options, args });
     scope.after(() => next.stop());
@@ -144,7 +144,7 @@ export class Bouncer {
     await this.writeFile('pgbouncer.ini', ini + (this.#options.ini ?? ''));
   }
 
-  /** Writes one file beside the configuration, a user function for instance. */
+  /** Writes one file beside the configuration, for example a user function. */
   async writeFile(path: string, text: string): Promise<void> {
     const file = join(this.folder, path);
     await mkdir(dirname(file), { recursive: true });
@@ -158,7 +158,7 @@ export class Bouncer {
     await rm(join(this.folder, path));
   }
 
-  /** Starts the process; resolves when it says that it is up. @throws with what it printed when it ends instead. */
+  /** Starts the process; resolves when it reports that it is up. @throws with its output if it ends instead. */
   async start(): Promise<void> {
     this.markLog();
     const mark = this.#logMark;
@@ -169,13 +169,13 @@ export class Bouncer {
     throw new Error(`the proxy did not start:\n${this.output || this.log().slice(mark)}`);
   }
 
-  /** What starts the process. */
+  /** The executable that is started. */
   commandLine(): [string, ...string[]] {
     const { command = COMMAND, args = [] } = this.#options;
     return [process.execPath, command, ...this.#asUser(), ...args, this.configFile];
   }
 
-  /** Starts the process and does not wait for anything. */
+  /** Starts the process and waits for nothing. */
   spawn(): ChildProcess {
     this.#output = '';
     const [program, ...args] = this.commandLine();
@@ -203,13 +203,13 @@ export class Bouncer {
     return child;
   }
 
-  /** It refuses to run as root. A checkout that nobody but root may read leaves no choice. */
+  /** It refuses to run as root. If only root can read the checkout, there is no choice. */
   #asUser(): string[] {
     if (unprivileged.uid === undefined) return [];
     return ['-u', isReachableUnprivileged(COMMAND) ? 'nobody' : 'root'];
   }
 
-  /** What it printed on stdout and stderr. */
+  /** Its output on stdout and stderr. */
   get output(): string {
     return this.#output;
   }
@@ -220,7 +220,7 @@ export class Bouncer {
     return await within('the proxy to end', this.#exit);
   }
 
-  /** Sends a signal and waits for the end. SIGQUIT ends at once, SIGINT and SIGTERM as pgbouncer's do. */
+  /** Sends a signal and waits for the end. SIGQUIT ends it at once, SIGINT and SIGTERM as in pgbouncer. */
   async stop(signal: NodeJS.Signals = 'SIGQUIT'): Promise<void> {
     const child = this.#child;
     if (child === undefined) return;
@@ -243,7 +243,7 @@ export class Bouncer {
     }
   }
 
-  /** What a `pg` client needs to connect: the first database, as postgres. */
+  /** The parameters that a `pg` client needs to connect: the first database, as postgres. */
   connection(more: ClientConfig = {}): ClientConfig {
     const [database = 'postgres'] = Object.keys(this.databases);
     return { host: this.host, port: this.port, user: 'postgres', database, ...more };
@@ -279,7 +279,7 @@ export class Bouncer {
     return this.sql<T>(text, { user: 'pgbouncer', database: 'pgbouncer' });
   }
 
-  /** Changes settings (undefined: remove), writes the files and waits for RELOAD. @throws when it was refused. */
+  /** Changes settings (undefined: remove), writes the files and waits for RELOAD. @throws if it was refused. */
   async reload(changes: { [name: string]: Settings[string] | undefined } = {}): Promise<void> {
     for (const [name, value] of Object.entries(changes)) {
       if (value === undefined) delete this.settings[name];

@@ -16,23 +16,23 @@ import { freePort } from './ports.ts';
 import type { Scope } from './scope.ts';
 import { until } from './wait.ts';
 
-/** Names the template's folder to the test processes. */
+/** Tells the test processes the template's folder. */
 export const TEMPLATE_VARIABLE = 'PGSWITCHYARD_TEST_TEMPLATE';
 
 /** A row of a result; columns by name. */
 export type Row = Record<string, unknown>;
 
-/** Where the tests' certificates are: ca, other-ca, server (localhost), client (CN=app), each .crt and .key. */
+/** The folder of the tests' certificates: ca, other-ca, server (localhost), client (CN=app), each .crt and .key. */
 export const TLS_FOLDER = join(import.meta.dirname, 'tls');
 
 const DEBIAN_15 = '/usr/lib/postgresql/15/bin';
-/** For `test(..., { skip: noPostgres15 })`: the reason, or false where Debian's PostgreSQL 15 is installed. */
+/** For `test(..., { skip: noPostgres15 })`: the reason, or false if Debian's PostgreSQL 15 is installed. */
 export const noPostgres15: string | false =
   existsSync(join(DEBIAN_15, 'postgres')) && existsSync(join(DEBIAN_15, 'initdb'))
     ? false
     : 'PostgreSQL 15 is not installed (Debian: apt-get install postgresql-15)';
 
-/** Makes an empty cluster that others are copied from; returns its data folder. */
+/** Makes an empty cluster from which others are copied; returns its data folder. */
 export async function makeTemplate(binaries?: string): Promise<string> {
   const folder = await temporaryFolder('template');
   const data = join(folder, 'data');
@@ -57,7 +57,7 @@ export type PostgresVersion = 15 | 18;
 export interface ClusterOptions {
   version?: PostgresVersion;
   settings?: Record<string, string>;
-  /** Lines of pg_hba.conf; without them everybody is trusted. */
+  /** Lines of pg_hba.conf; without them every user is trusted. */
   hba?: string[];
   /** True: the server speaks TLS with the certificate in TLS_FOLDER. */
   tls?: boolean;
@@ -147,7 +147,7 @@ export class Cluster {
     await this.#forgetClient();
   }
 
-  /** Stops all processes of the server where they are: connections stay open, new ones are accepted by the kernel, nobody answers. */
+  /** Freezes all processes of the server: connections stay open, the kernel accepts new ones, and nothing answers. */
   freeze(): void {
     for (const pid of this.server.processes()) killIfThere(pid, 'SIGSTOP');
   }
@@ -166,7 +166,7 @@ export class Cluster {
   async sql<T extends Row = Row>(text: string, values?: unknown[]): Promise<T[]> {
     if (this.#client === undefined) {
       const client = new Client(this.connection({ application_name: 'test' }));
-      // The server may be stopped under it; the next call connects anew.
+      // The server may be stopped meanwhile; the next call connects anew.
       client.on('error', () => {});
       client.on('end', () => {
         if (this.#client === client) this.#client = undefined;
@@ -178,7 +178,7 @@ export class Cluster {
     return (Array.isArray(result) ? result.at(-1)?.rows : result.rows) ?? [];
   }
 
-  /** What a `pg` client needs to connect to this server directly. */
+  /** The parameters that a `pg` client needs to connect to this server directly. */
   connection(more: ClientConfig = {}): ClientConfig {
     return { host: this.host, port: this.port, user: 'postgres', database: 'postgres', ...more };
   }
@@ -189,7 +189,10 @@ export class Cluster {
     await client?.end().catch(() => {});
   }
 
-  /** Changes settings and/or replaces pg_hba.conf, and makes the server read them; what needs a restart waits for one. */
+  /**
+   * Changes settings and/or replaces pg_hba.conf, and makes the server read them; a setting that needs a restart waits for
+   * one.
+   */
   async configure(change: { settings?: Record<string, string>; hba?: string[] }): Promise<void> {
     Object.assign(this.server.settings, change.settings);
     await this.server.writeSettings();
@@ -201,8 +204,8 @@ export class Cluster {
       'the server to read its settings',
       () => this.log().indexOf('reloading configuration', mark) >= 0,
     );
-    // A new connection is accepted when all processes have been told, and a checkpoint is made when the
-    // checkpointer, which switches synchronous replication on and off, has listened.
+    // A new connection is accepted once all processes have been told, and a checkpoint is made once the checkpointer, which
+    // switches synchronous replication on and off, has read the settings.
     await this.#forgetClient();
     if (change.settings !== undefined) await this.sql('CHECKPOINT');
   }
@@ -276,7 +279,7 @@ export class Cluster {
     for (const leftover of ['postmaster.pid', 'postmaster.opts']) {
       await rm(join(server.dataFolder, leftover), { force: true });
     }
-    // What the primary was writing while it was copied is of no use; the standby streams it from there.
+    // WAL that the primary writes during the copy is not needed; the standby streams it from there.
     for (const segment of await readdir(join(server.dataFolder, 'pg_wal'), { withFileTypes: true })) {
       if (segment.isFile()) await rm(join(server.dataFolder, 'pg_wal', segment.name));
     }
@@ -304,7 +307,7 @@ export class Cluster {
     await this.configure({});
   }
 
-  /** Waits until this standby has applied all that the primary had written when it was called. */
+  /** Waits until this standby has applied everything that the primary had written at the time of the call. */
   async caughtUpWith(primary: Cluster): Promise<void> {
     const [written] = await primary.sql<{ lsn: string }>('select pg_current_wal_flush_lsn() as lsn');
     await until('the standby to catch up', async () => {

@@ -4,15 +4,15 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import type { Scope } from './scope.ts';
 
-/** What happens to the bytes of one direction. Change it at any time: it is read for each chunk. */
+/** The treatment of one direction's bytes. Change it at any time: it is read for each chunk. */
 export interface Toxics {
-  /** Hold each chunk back this long. */
+  /** Hold each chunk back for this time. */
   latencyMs?: number;
   /** Pass the bytes on in pieces of this size, each its own write. */
   sliceBytes?: number;
-  /** Take the bytes and keep them; they follow, in order, when it is false again and `release()` is called. */
+  /** Keep the bytes; they follow, in order, once this is false again and `release()` is called. */
   stall?: boolean;
-  /** Take the bytes and forget them: a network that has gone. */
+  /** Drop the bytes: a network that has gone. */
   blackHole?: boolean;
   /** Pass on this many more bytes, then cut the connection. */
   dropAfterBytes?: number;
@@ -60,7 +60,7 @@ export class FlakyRelay {
     return this.#port;
   }
 
-  /** New connections are refused, as by a machine where nothing listens; those that exist go on. */
+  /** New connections are refused, as by a machine where nothing listens; existing ones continue. */
   set refuse(refused: boolean) {
     if (refused === !this.#server.listening) return;
     if (refused) this.#server.close();
@@ -80,7 +80,7 @@ export class FlakyRelay {
   }
 
   #pump(from: Socket, to: Socket, toxics: Toxics, pair: Pair): void {
-    // What came first leaves first, whatever each chunk is made to wait for.
+    // Chunks leave in order of arrival, whatever their delays.
     let turn = Promise.resolve();
     const inTurn = (act: () => void): void => {
       const wait = this.#wait(toxics);
@@ -120,7 +120,7 @@ export class FlakyRelay {
     }
   }
 
-  /** Lets go of what `stall` has kept. */
+  /** Releases the bytes that `stall` has kept. */
   release(): void {
     for (const go of this.#held.splice(0)) go();
   }

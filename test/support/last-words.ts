@@ -4,26 +4,26 @@ import { once } from 'node:events';
 import * as raw from './raw.ts';
 import type { Scope } from './scope.ts';
 
-/** What a server that is shut down says last. */
+/** The last message of a server that is shut down. */
 export const SHUTDOWN = raw.message(
   'E',
   Buffer.from('SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0'),
 );
 
-/** What becomes of the answer to a query. */
+/** The treatment of the answer to a query. */
 export interface Fault {
   /** matches the text of a Query or Parse */
   readonly query: RegExp;
-  /** what stands in the place of the answer; without it the answer comes, and the last words in the same write */
+  /** bytes that replace the answer; without them the answer arrives, and the last words in the same write */
   readonly answer?: Buffer;
-  /** bytes of the last words that come with the answer; the others in a write of their own. Default: all */
+  /** bytes of the last words that arrive with the answer; the others follow in a write of their own. Default: all */
   readonly split?: number;
 }
 
 /** Connect to `port` instead of the server. */
 export class LastWords {
   readonly host = '127.0.0.1';
-  /** Faults to come: each happens once, in this order, and then the connection ends. */
+  /** Future faults: each happens once, in this order, and then the connection ends. */
   readonly faults: Fault[] = [];
   /** connections that have logged in, by application_name */
   readonly logins: string[] = [];

@@ -1,8 +1,8 @@
 /** Free TCP ports for tests that run at the same time in several processes. */
 import { createServer, type ListenOptions, type Server } from 'node:net';
 
-// Below the range that the kernel takes for outgoing connections, one of which could hold the number just when
-// a server wants to listen on it again.
+// Below the kernel's range for outgoing connections, one of which could use the number just when a server wants to listen on
+// it again.
 const FIRST = 10_240;
 const LAST = 32_767;
 
@@ -17,8 +17,8 @@ function listen(options: ListenOptions): Promise<Server | undefined> {
 }
 
 /**
- * A port that nobody listens on, and that no other test is given while this process lives: the lock is a socket
- * in the abstract namespace, which the kernel frees with the process.
+ * A port without a listener that no other test gets while this process lives: the lock is a socket in the abstract namespace,
+ * which the kernel frees with the process.
  */
 export async function freePort(): Promise<number> {
   for (;;) {

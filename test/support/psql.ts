@@ -19,7 +19,7 @@ export interface Target {
   user?: string;
   database?: string;
   password?: string;
-  /** As which user of this machine; only root can be another than itself. */
+  /** The user of this machine that runs it; only root can choose another. */
   uid?: number;
 }
 
@@ -40,7 +40,7 @@ function environment(target: Target): NodeJS.ProcessEnv {
 
 /**
  * Runs a script in one psql session; the rows, unaligned, without headers.
- * @throws with psql's messages when it fails; a failed statement ends the script.
+ * @throws with psql's messages if it fails; a failed statement ends the script.
  */
 export async function psql(target: Target, script: string, args: string[] = []): Promise<string> {
   const child = run('psql', ['-XAtq', '-v', 'ON_ERROR_STOP=1', '-f', '-', ...args], {

@@ -1,6 +1,6 @@
 /**
- * A client that speaks the protocol byte by byte: for malformed input, pipelining, and whatever a well-behaved
- * driver never sends.
+ * A client that speaks the protocol byte by byte: for malformed input, pipelining, and everything that a well-behaved driver
+ * never sends.
  */
 import { connect as connectTcp, type Socket } from 'node:net';
 import { once } from 'node:events';
@@ -8,7 +8,7 @@ import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { Scope } from './scope.ts';
 import { until } from './wait.ts';
 
-/** One message of the server: its type's letter and what follows the length. */
+/** One message of the server: its type's letter and the bytes after the length. */
 export interface Frame {
   type: string;
   payload: Buffer;
@@ -196,11 +196,11 @@ export class RawClient {
     this.socket.on('end', () => {
       this.closed = true;
     });
-    // A reset is an end like any other here; `closed` tells.
+    // A reset is an end like any other here; `closed` shows it.
     this.socket.on('error', () => {});
   }
 
-  /** All in one write: so they arrive together. */
+  /** All in one write, so that they arrive together. */
   send(...messages: Buffer[]): void {
     this.socket.write(Buffer.concat(messages));
   }
@@ -213,12 +213,12 @@ export class RawClient {
     this.#listen();
   }
 
-  /** Bytes that have come and were not read yet. */
+  /** Bytes that have arrived and were not read yet. */
   get available(): number {
     return this.#received.length;
   }
 
-  /** Waits for that many bytes: for the answer to an SSLRequest, which has no frame. */
+  /** Waits for so many bytes: for the answer to an SSLRequest, which has no frame. */
   async readBytes(count: number): Promise<Buffer> {
     await until(`${count} bytes from the proxy`, () => this.closed || this.#enough(count));
     this.#enough(count);

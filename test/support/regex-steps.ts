@@ -1,12 +1,12 @@
 /**
- * How many steps a backtracking engine takes for a regular expression: V8's says nothing of that. One step for each node of
+ * Counts a backtracking engine's steps for a regular expression, which V8's engine does not report. One step for each node of
  * the expression that is tried at a position.
  */
 import { AST, RegExpParser } from '@eslint-community/regexpp';
 
 type Next = (at: number) => boolean;
 
-/** Steps beyond which it is not worth going on. */
+/** Steps after which counting stops. */
 export const ENOUGH = 100_000;
 
 class Enough extends Error {}

@@ -22,7 +22,7 @@ export interface RulesOptions {
   settings?: Partial<FunctionSettings>;
   /** There is an entry `*`. */
   fallback?: boolean;
-  /** routing_targets of each of them; unless given, all databases. */
+  /** The entry `*` exists. */
   targets?: readonly string[];
 }
 
@@ -38,7 +38,7 @@ export class Rules {
   readonly folder: string;
   readonly functions: Functions;
   readonly settings: FunctionSettings;
-  /** Every line that was logged, level first. */
+  /** Every logged line, level first. */
   readonly lines: string[] = [];
 
   private constructor(folder: string, options: RulesOptions) {
@@ -101,12 +101,12 @@ export class Rules {
     await writeFile(file, text);
   }
 
-  /** What the console shows of them. */
+  /** The console's view of them. */
   get tenants(): readonly TenantSnapshot[] {
     return this.functions.observe().tenants;
   }
 
-  /** What becomes of a query of user `u` in a database. `as`: what else is known of the call. */
+  /** The outcome for a query of user `u` in a database. `as`: other fields of the call. */
   ask(query: string, database = 'a', as: Partial<FunctionCall> = {}): Promise<Decision> {
     const tenant = this.functions.tenantOf(database);
     if (tenant === null) return Promise.resolve({ kind: 'go', query: null, dbkey: null });
@@ -117,7 +117,7 @@ export class Rules {
   }
 }
 
-/** How many calls of a tenant have failed, for whatever reason. */
+/** The number of failed calls of a tenant, for any reason. */
 export function failuresOf(tenant: TenantSnapshot | undefined): number {
   return Object.values(tenant!.failures).reduce((sum, count) => sum + count, 0);
 }
@@ -135,7 +135,7 @@ export function outcomeOf(decision: Decision): string {
   return decision.dbkey === null ? 'stay' : `go ${decision.dbkey}`;
 }
 
-/** @param expected an outcome, or those of which one is enough */
+/** @param expected an outcome, or several of which one is enough */
 export function assertOutcome(
   decision: Decision,
   expected: string | readonly string[],

@@ -134,7 +134,7 @@ export const COMMANDS: Record<StatementKind, string[]> = {
     // a replication connection's
     'START_REPLICATION SLOT s LOGICAL 0/0',
     'CREATE_REPLICATION_SLOT s LOGICAL p',
-    // functions whose effect no ROLLBACK takes back
+    // functions whose effect survives a ROLLBACK
     "SELECT dblink('c', 'q')",
     "SELECT * FROM dblink_exec('q')",
     "SELECT lo_export(1, '/x')",

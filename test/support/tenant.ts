@@ -1,4 +1,4 @@
-/** A tenant by itself: what it shares with others is what a test says, and nothing else. */
+/** A tenant by itself: the test provides everything that it shares with others. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { systemClock, type Clock } from '../../src/platform/clock.ts';
 import { IdCounter } from '../../src/telemetry/id-counter.ts';
@@ -21,7 +21,7 @@ export const TENANT_SETTINGS: TenantSettings = {
   databases: ['a', 'b'],
 };
 
-/** @param lines every line that is logged goes there, level first */
+/** @param lines receives every logged line, level first */
 export function tenantContext(
   lines: string[],
   given: Partial<TenantContext> & Pick<TenantContext, 'builder'>,
@@ -54,7 +54,7 @@ export function tenantContext(
   };
 }
 
-/** A clock that stands still until it is told to advance. */
+/** A clock that stands still until the test advances it. */
 export class TestClock implements Clock {
   #now = 0;
   #due: { readonly at: number; readonly work: () => void }[] = [];
@@ -122,7 +122,7 @@ export const bundleOf = (code: string): Bundle => ({
   hash: code,
 });
 
-/** When everything that needs no clock has happened. */
+/** Resolves when everything that needs no clock has happened. */
 export async function settled(): Promise<void> {
   for (let i = 0; i < 5; i++) await nextTurn();
 }

@@ -1,12 +1,12 @@
 /** Waiting for a condition, never for a time. */
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** A condition that has not come true after this long is a failed test. */
+/** A condition that has not come true after this time fails the test. */
 const PATIENCE_MS = 20_000;
 
 /**
  * Asks again and again until the answer is truthy, and returns that answer.
- * @throws with `what` when it does not become true in time; what the condition threw last is the cause.
+ * @throws with `what` if it does not become true in time; the condition's last error is the cause.
  */
 export async function until<T>(
   what: string,
@@ -29,7 +29,7 @@ export async function until<T>(
   }
 }
 
-/** The promise's value, or an error that names what did not come in time. */
+/** The promise's value, or an error that names the missing event. */
 export async function within<T>(
   what: string,
   promise: Promise<T>,

@@ -1,6 +1,6 @@
 /**
- * How much work a function does, counted and not timed: how often each block of the proxy's code is run, as V8's coverage
- * counts it, and how many elements or bytes the built-in functions are given that look at them one by one.
+ * Counts a function's work instead of timing it: how often each block of the proxy's code is run, as V8's coverage counts it,
+ * and how many elements or bytes the built-in functions that look at each of them are given.
  */
 import { Session } from 'node:inspector';
 import { setFlagsFromString } from 'node:v8';
@@ -9,7 +9,7 @@ interface Coverage {
   result: { url: string; functions: { ranges: { count: number }[] }[] }[];
 }
 
-// The calls of a function that optimized code has inlined are not counted, and nobody knows when code is optimized.
+// The calls of an inlined function are not counted, and the moment of optimization is unknown.
 setFlagsFromString('--no-turbo-inlining');
 setFlagsFromString('--no-maglev-inlining');
 
@@ -81,7 +81,7 @@ const STRING = [
 
 let looks = 0;
 
-/** What was looked at: up to what was found, or all that was given out, or everything. */
+/** The examined part: up to the match, all results, or everything. */
 function looked(name: string, length: number, args: readonly unknown[], result: unknown): number {
   if (typeof result === 'string') return result.length;
   if (name === 'copy' || name === 'write') return result as number;
@@ -90,7 +90,7 @@ function looked(name: string, length: number, args: readonly unknown[], result: 
   return Math.max(0, length - from);
 }
 
-/** Counts the length of what each of these methods is called on. @returns to be called to take that back */
+/** Counts the lengths of the objects on which these methods are called. @returns undoes that */
 function count(holder: object, names: readonly string[]): () => void {
   const methods = holder as Record<string, (...args: unknown[]) => unknown>;
   const before = names.map((name) => Object.getOwnPropertyDescriptor(holder, name));

@@ -41,7 +41,7 @@ test('blue/green: transactions wait while it is in progress and continue on gree
     (await client.query<{ port: number }>('SELECT inet_server_port() AS port')).rows[0]!.port;
   assert.equal(await portNow(), blue.port);
   await bouncer.waitForLog(new RegExp(`:${green.port} is a writer`));
-  // green takes writes of its own all the time, and is not the writer for that
+  // green takes its own writes all the time, and is not the writer because of that
   assert.equal(await portNow(), blue.port);
 
   await report('SWITCHOVER_INITIATED');
@@ -73,7 +73,7 @@ test('blue/green: transactions wait while it is in progress and continue on gree
   assert.equal(row?.['detected_by'], 'blue/green switchover in progress');
   assert.equal(row['to'], `127.0.0.1:${green.port}`);
 
-  // The deployment is deleted. Blue is still there, and still takes itself for the writer.
+  // The deployment is deleted. Blue still exists, and still claims to be the writer.
   for (const each of [blue, green]) await each.sql('UPDATE deployment SET role = NULL, status = NULL');
   await bouncer.admin('NOTIFY TOPOLOGY dev');
   await until('the topology to be read', async () =>

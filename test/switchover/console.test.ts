@@ -38,7 +38,7 @@ test('SHOW TOPOLOGY, SHOW SWITCHOVERS and NOTIFY TOPOLOGY', async (t) => {
   assert.equal(entry['to'], `127.0.0.1:${standby.port}`);
   assert.ok(Number(entry['writer_found_ms']) > 0);
 
-  // a node that is taken out is drained, and one look is enough to see it
+  // a removed node is drained, and one probe is enough to see it
   await standby.sql('DELETE FROM nodes WHERE port = $1', [standbys[1]!.port]);
   await bouncer.admin('NOTIFY TOPOLOGY dev');
   await bouncer.waitForLog(new RegExp(`node .*:${standbys[1]!.port} has left the topology`));
@@ -86,7 +86,7 @@ test('SWITCHOVER waits for transactions and promotes, and clients notice nothing
     assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
   }
   assert.deepEqual(await standby.sql('SELECT n FROM ledger WHERE writer = 50'), [{ n: 1 }]);
-  // the old one was not told, and is kept away from clients
+  // the old one does not know, and is kept away from clients
   assert.deepEqual(await primary.sql('SELECT pg_is_in_recovery() AS recovering'), [{ recovering: false }]);
   await bouncer.waitForLog(/TWO WRITERS/);
   await assert.rejects(bouncer.admin('SWITCHOVER dev TO nowhere'), /switchover failed: no such node/);

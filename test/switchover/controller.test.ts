@@ -1,4 +1,4 @@
-/** The controller of a cluster, without servers: the test answers for the probes and for the connections. */
+/** The controller of a cluster, without servers: the test answers for the probes and the connections. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { ClusterController } from '../../src/switchover/controller.ts';
@@ -117,7 +117,7 @@ class ClusterUnderTest {
     return new FakeWaiter().acquire(this.pools.pool('dev'));
   }
 
-  /** Answers the connections that the database's pool has asked for. @returns the nodes that they went to */
+  /** Answers the connections that the database's pool has requested. @returns their nodes */
   async connect(): Promise<string[]> {
     await settled();
     const open = this.pools.attempts.filter((each) => each.database === 'dev');

@@ -1,4 +1,4 @@
-/** What tells a fence of SWITCHOVER from a setting of the operator's. */
+/** The difference between a fence of SWITCHOVER and an operator's setting. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { markOf, markText } from '../../src/switchover/planned/fence-mark.ts';

@@ -1,4 +1,4 @@
-/** What else happens to a proxy and its configuration while a fence stands. */
+/** Other events at a proxy and its configuration while a fence stands. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Client, type DatabaseError } from 'pg';
@@ -97,10 +97,10 @@ test('an old writer that is still there is not taken for the writer after a RELO
   const { primary, standby, bouncer } = await setUp(t);
   const client = await bouncer.connect();
   await client.query('SELECT 1');
-  // nobody has fenced it
+  // it has not been fenced
   await standby.promote();
   await bouncer.waitForLog(new RegExp(`the writer is 127.0.0.1:${standby.port}`));
-  // its postmaster stands still: the old writer answers first
+  // its postmaster is frozen: the old writer answers first
   standby.server.signal('SIGSTOP');
   const reload = async (poolSize: number): Promise<void> => {
     bouncer.databases['dev'] = `${primary.connectionString()} ${TOPOLOGY} pool_size=${poolSize}`;
@@ -110,7 +110,7 @@ test('an old writer that is still there is not taken for the writer after a RELO
   let isDone = false;
   const write = client.query('INSERT INTO ledger (writer, n) VALUES (1, 1)').then(() => (isDone = true));
   await bouncer.waitForLog(/probe failed.*holding new transactions/);
-  // while the writer is looked for as well
+  // while the writer is searched for, too
   await reload(5);
   await bouncer.waitForLog(new RegExp(`:${primary.port} is a writer`));
   assert.ok(!isDone);
@@ -126,7 +126,7 @@ test(
   { skip: noPostgres15 },
   async (t) => {
     const { primary, standby, bouncer } = await setUp(t);
-    // another initdb: the one that its operator moves to
+    // another initdb: the operator's new cluster
     const other = await Cluster.start(t, {
       version: 15,
       sql: 'CREATE TABLE nodes (endpoint text, port int)',
@@ -237,7 +237,7 @@ test('a commit that a fenced writer never answers ends with an error when anothe
   });
   standby.server.signal('SIGCONT');
   await command;
-  // PostgreSQL says nothing more to such a session
+  // PostgreSQL sends no more messages to such a session
   assert.match(await within('its end', commit), /^Connection terminated/);
 });
 
@@ -262,12 +262,12 @@ test('a writer that crashes while it is fenced: writes wait until the fence is t
   }
 });
 
-// the last one: another node is the writer then
+// the last one: then another node is the writer
 test('a standby that still has the fence of its time as a writer loses it before it is promoted', async () => {
   const { standby, bouncer } = shared;
   const writer = await Writer.start(bouncer, 21, 'simple');
   await writer.progress(5);
-  // so that the proxy sees it at its next look, and the command comes before that
+  // so that the proxy notices it at its next look, and the command comes before that
   await standby.sql(
     `ALTER SYSTEM SET synchronous_standby_names = '"pgswitchyard fence, timeline 9, before: "'`,
   );

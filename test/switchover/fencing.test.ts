@@ -1,4 +1,4 @@
-/** SWITCHOVER keeps everybody from writing to the old writer before it promotes another, and does not go back after that. */
+/** SWITCHOVER prevents all writes to the old writer before it promotes another node, and does not go back after that. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Client, type DatabaseError } from 'pg';
@@ -10,11 +10,11 @@ import { rejoin, setUp, Writer, type Setup } from './pair.ts';
 const NAMES = 'synchronous_standby_names';
 const FENCE = /^"pgswitchyard fence, timeline \d+, before: .*"$/;
 
-/** How a writer that does not care who its server is says what it writes. */
+/** A writing client that is not tied to one server. */
 type Write = (client: Client, text: string) => Promise<unknown>;
 
 const plainly: Write = (client, text) => client.query(text);
-/** as those that have been told that the default is read-only */
+/** like sessions that know that the default is read-only */
 const explicitly: Write = (client, text) => client.query(`BEGIN READ WRITE; ${text}; COMMIT`);
 
 let nextId = 1000;
@@ -58,7 +58,7 @@ class Insistent {
     await within('the loop to end', this.#loop);
   }
 
-  /** Acknowledged, and not there. */
+  /** Acknowledged, and missing. */
   async lost(cluster: Cluster): Promise<number[]> {
     const rows = await cluster.sql<{ n: number }>('SELECT n FROM ledger WHERE writer = $1', [this.id]);
     const there = new Set(rows.map(({ n }) => n));
@@ -139,7 +139,7 @@ test('writes of every kind during SWITCHOVER: nothing acknowledged is lost', asy
   await Promise.all([...held, ...insistent].map((each) => each.progress(10)));
   await within('the switchover', bouncer.admin(to(standby)));
   await Promise.all(held.map((each) => each.progress(10)));
-  // COMMIT PREPARED is allowed in a read-only transaction: the commit is not answered all the same
+  // COMMIT PREPARED is allowed in a read-only transaction: the commit is not answered nevertheless
   const late = await directly(primary);
   const outcome = await Promise.race([
     late.query("COMMIT PREPARED 'prepared before'").then(() => 'answered'),
@@ -175,7 +175,7 @@ test('the old writer that returns as a standby loses its fence, and can be the w
   await primary.sql('ALTER SYSTEM SET synchronous_commit = local');
   await primary.sql('SELECT pg_reload_conf()');
   await bouncer.admin(to(standby));
-  // what a checkpoint writes would make it need pg_rewind
+  // a checkpoint's writes would make it need pg_rewind
   await primary.server.stop('immediate');
   await rejoin(primary, standby);
   await untilWritable(primary, `FIRST 1 ("standby ""x""", standby_${standby.port})`);
@@ -308,8 +308,8 @@ test('on PostgreSQL 15 the fence holds, too', { skip: noPostgres15 }, async (t) 
 });
 
 /**
- * The promotion is asked for, and does not come: the standby's postmaster stands still. The command and the clients have
- * waited for long enough.
+ * The promotion is requested, and does not happen: the standby's postmaster is frozen. The command and the clients have waited
+ * long enough.
  */
 async function pending(
   t: Parameters<typeof setUp>[0],
@@ -337,7 +337,7 @@ async function pending(
       return (error as DatabaseError).code ?? '';
     }
   };
-  // bounded: who waits too long is told, and stays connected
+  // bounded: a client that waits too long gets an error, and stays connected
   assert.equal(await write(), '57P03');
   await assert.rejects(
     command,
@@ -420,7 +420,7 @@ test('a proxy that dies after it has asked leaves the fence: its successor loses
     (error: unknown) => (error as DatabaseError).code,
   );
   assert.equal(await refused, '25006');
-  // the operator knows that nothing will be promoted
+  // the operator knows that no node will be promoted
   await standby.kill();
   await bouncer.admin(to(primary));
   await until('writes to go on', () =>
@@ -486,7 +486,7 @@ test('a node that cannot take over is refused at once, with numbers, and no clie
 test('the answer names the remaining work: the old writer, and standbys that follow it', async (t) => {
   const { primary, standbys, bouncer } = await setUp(t, { standbys: 2 });
   const [next, left] = standbys as [Cluster, Cluster];
-  // the fence of a proxy that died: the node that it was to may still be promoted
+  // the fence of a proxy that died: its target may still be promoted
   await primary.sql(`ALTER SYSTEM SET ${NAMES} = '"pgswitchyard fence, timeline 1, before: "'`);
   await primary.sql('SELECT pg_reload_conf()');
   await bouncer.waitForLog(/is fenced by a SWITCHOVER and takes no writes/);

@@ -1,4 +1,4 @@
-/** Which standbys follow the writer, and how far they are behind it, from what nodes say of themselves alone. */
+/** Which standbys follow the writer, and how far they lag, by the nodes' own reports alone. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Following } from '../../src/switchover/following.ts';
@@ -63,7 +63,7 @@ function node(said: Said = {}): Node {
 const writer = (said: Said = {}): Node => node({ key: 'w:1', recovering: false, ...said });
 const nobody = (): undefined => undefined;
 
-/** Judges a standby every 100 ms with what it says then. @returns the events, with the time at which they came */
+/** Judges a standby every 100 ms by its report at that time. @returns the events, with their times */
 function watch(
   standby: Node,
   leader: Node | null,
@@ -129,7 +129,7 @@ test('the time that a standby has to connect again begins when the writer is bac
     { from: 1, to: 1000, said: {} },
     { from: 1000, to: 1500, said: none },
   ]);
-  // nobody is asked to judge while it is away, for a minute
+  // no judgement while it is away, for a minute
   standby.following.awaitWriter();
   assert.deepEqual(watch(standby, writer(), [{ from: 61_000, to: 75_000, said: none }]), [
     [71_000, 'node_orphaned'],
@@ -168,7 +168,7 @@ test('without a writer all standbys stay readable', () => {
   const none: Said = { source: { kind: 'none', pid: null, wantsStream: true, retryMs: 5000, sender: null } };
   assert.deepEqual(watch(standby, null, [{ from: 1, to: 60_000, said: none }]), []);
   assert.equal(standby.following.isReadable, true);
-  // the writer is found: only from now on it is behind
+  // the writer is found: its lag counts only from now on
   assert.deepEqual(watch(standby, writer(), [{ from: 60_000, to: 65_000, said: none }]), []);
 });
 
@@ -180,7 +180,7 @@ test('a standby that restores WAL from an archive only is not orphaned for want 
   });
   const archiveOnly = node();
   assert.deepEqual(watch(archiveOnly, writer(), [{ from: 1, to: 60_000, said: restores(false) }]), []);
-  // one that should stream besides gets nothing from anywhere
+  // another one that should stream gets nothing from anywhere
   const cutOff = node();
   assert.deepEqual(watch(cutOff, writer(), [{ from: 1, to: 60_000, said: restores(true) }]), [
     [10_001, 'node_orphaned'],
@@ -254,7 +254,7 @@ test('a standby that has replayed more than the writer has written belongs to an
     source: { ...receives('1'), sender: null },
   };
   const standby = node(said);
-  // the writer was asked before: it may have written that meanwhile
+  // the writer was asked before: it may have written that in the meantime
   const leader = writer({ timeline: 2, position: 200n, askedAt: 10 });
   (standby as { lastProbe: number }).lastProbe = 20;
   assert.deepEqual(watch(standby, leader, [{ from: 0, to: 5000, said }]), []);
@@ -284,7 +284,7 @@ test('a cascading standby is judged by where its stream begins', () => {
   assert.deepEqual(watch(follower, leader, [{ from: 1, to: 10_000, said: behind('o') }], at), [
     [2001, 'node_orphaned'],
   ]);
-  // an address that the proxy does not know says nothing
+  // an address that the proxy does not know proves nothing
   const elsewhere = node();
   assert.deepEqual(watch(elsewhere, leader, [{ from: 1, to: 10_000, said: behind('x') }], at), []);
 });
@@ -302,7 +302,7 @@ test('lag is the age of the oldest byte that was not replayed, measured here', (
   assert.equal(lag.bytes(standby), 150);
   assert.equal(lag.seconds(standby, 5000), 3);
   assert.equal(lag.seconds(node({ position: 300n }), 5000), 0);
-  // behind from before the first sample: the standby's own estimate is a lower bound
+  // lagging since before the first sample: the standby's own estimate is a lower bound
   assert.equal(lag.seconds(node({ position: 50n }), 5000), 4);
   assert.equal(lag.seconds(node({ position: 50n, lagSeconds: 60 }), 5000), 60);
 });

@@ -1,4 +1,4 @@
-/** Clients that wait for a writer: how long, how many, and what they are told. */
+/** Clients that wait for a writer: how long, how many, and their errors. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Client, DatabaseError } from 'pg';
@@ -20,7 +20,7 @@ test('without a writer within switchover_timeout clients get an error and stay, 
   await client.query(WRITE);
   await primary.stop();
   assert.equal(await codeOf(client.query(WRITE)), '57P03');
-  // nobody waits any more
+  // no client waits any more
   assert.equal(await codeOf(client.query('SELECT $1::int', [1])), '57P03');
   await primary.start();
   await bouncer.waitForLog(/is the writer again/);

@@ -1,4 +1,4 @@
-/** Statements that run or are queued when the writer goes away: they are sent again, or their clients get an exact error. */
+/** Statements that run or are queued when the writer goes away: they are resent, or their clients get an exact error. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';

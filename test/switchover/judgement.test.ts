@@ -1,4 +1,4 @@
-/** The decisions about the writer, as tables: what is known of the nodes, and what follows. */
+/** The decisions about the writer, as tables: the facts about the nodes, and the result. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NodeFacts, Role } from '../../src/switchover/facts.ts';

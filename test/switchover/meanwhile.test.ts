@@ -1,4 +1,7 @@
-/** What keeps its meaning in the middle of a switchover: PAUSE, RELOAD, timeouts, cancel; and what switchover_retry says. */
+/**
+ * Features that keep their meaning in the middle of a switchover: PAUSE, RELOAD, timeouts, cancel; and the modes of
+ * switchover_retry.
+ */
 import assert from 'node:assert/strict';
 import { once, type EventEmitter } from 'node:events';
 import { connect } from 'node:net';
@@ -95,7 +98,7 @@ for (const mode of ['held_only', 'never'] as const) {
     const held = await bouncer.connect();
     await running.query(WRITE);
     await held.query(WRITE);
-    // it is in the middle of its work when the writer shuts down, and would be sent again with `safe`
+    // it is in the middle of its work when the writer shuts down, and would be resent with `safe`
     const sleeper = codeOf(running.query('SELECT pg_sleep(60)'));
     await until('the query to run', async () => {
       const rows = await primary.sql("SELECT 1 FROM pg_stat_activity WHERE query ~ '^SELECT pg_sleep'");

@@ -1,4 +1,4 @@
-/** Single messages whose writer goes away: which of them are sent again, and the errors that their clients get. */
+/** Single messages whose writer goes away: which are resent, and the errors that their clients get. */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test, type TestContext } from 'node:test';
@@ -17,7 +17,7 @@ async function logIn({ bouncer }: Setup): Promise<RawClient> {
   return client;
 }
 
-/** Waits until that many statements sleep on the server. */
+/** Waits until so many statements sleep on the server. */
 async function sleeping(cluster: Cluster, count: number): Promise<void> {
   await until(`${count} statements to run`, async () => {
     const rows = await cluster.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");

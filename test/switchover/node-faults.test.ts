@@ -1,4 +1,4 @@
-/** Nodes that refuse a part of what they are asked, or all of it, answer nonsense, or nothing any more. */
+/** Nodes that refuse a part of a question, or all of it, answer nonsense, or nothing any more. */
 import assert from 'node:assert/strict';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { once } from 'node:events';
@@ -132,7 +132,7 @@ test('a statement on a reader that freezes ends with query_timeout, or when the 
     assert.equal(await within('an error', codeOf(slow)), '08007');
     assert.equal(await within('an error', codeOf(slowToo)), '08007');
     assert.equal(await within('an error', codeOf(open.query('SELECT 1'))), '57P01');
-    // those who asked for the readers have the writer now
+    // clients that asked for the readers have the writer now
     for (const client of [running, open])
       assert.deepEqual((await client.query(where)).rows, [{ port: primary.port }]);
   } finally {
@@ -179,7 +179,7 @@ test('a smart shutdown of the old writer ends although clients are held and sess
   old.markLog();
   const stopped = old.stop('smart');
   await old.waitForLog(/received smart shutdown request/);
-  // whoever needs a new connection finds it out
+  // a client that needs a new connection finds it out
   const fresh = proxy.connect({ database: 'kept' });
   await proxy.waitForLog(/switchover kept: .*holding new transactions/);
   const where = 'SELECT inet_server_port() AS port';

@@ -1,4 +1,4 @@
-/** Which node may become the writer, from what nodes say of themselves alone. */
+/** Which node may become the writer, by the nodes' own reports alone. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -16,7 +16,7 @@ interface Said {
   failure?: string;
 }
 
-/** Only what the decision looks at. */
+/** Only the fields that the decision reads. */
 function node({ role = 'writer', timeline = 1, system = 'a', failure = '' }: Said = {}): NodeFacts {
   const evidence = {
     recovering: role === 'reader',

@@ -1,4 +1,4 @@
-/** Standbys that do not follow the writer any more: nothing is read from them, and everybody is told. */
+/** Standbys that no longer follow the writer: nothing is read from them, and the log, the console and rules show it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Client } from 'pg';
@@ -98,7 +98,7 @@ test('after a crash a standby without a sender is orphaned; a cascading one foll
   });
   assert.ok(!bouncer.logContains(/ORPHANED/));
 
-  // it is pointed to nobody
+  // it has no sender
   left.server.settings['primary_conninfo'] = '';
   await left.configure({});
   const row = await untilState(bouncer, left, 'orphaned');
@@ -168,7 +168,7 @@ test('a standby that restores WAL from an archive is read from, and its lag is t
     return rows.length > 0;
   });
   assert.equal((await nodeAt(bouncer, standby))['state'], 'ready');
-  // nobody knows what the archive does not have yet
+  // the missing WAL of the archive is not known yet
   await assert.rejects(
     bouncer.admin(`SWITCHOVER dev TO 127.0.0.1:${standby.port}`),
     /has no WAL receiver: it does not follow/,

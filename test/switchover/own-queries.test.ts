@@ -1,4 +1,4 @@
-/** What the proxy asks by itself is nobody's statement: a server that ends with its answer costs no client anything. */
+/** The proxy's own queries belong to no client: a server that ends with its answer costs no client anything. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';

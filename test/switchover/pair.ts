@@ -5,7 +5,7 @@ import { Cluster, type PostgresVersion, type Row } from '../support/cluster.ts';
 import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
 
-/** What a table says of the cluster: the simplest of topology queries. */
+/** The cluster's nodes in a table: the simplest of topology queries. */
 export const TOPOLOGY = "topology_query='select endpoint, port from nodes'";
 
 export interface Setup {
@@ -26,7 +26,7 @@ export interface SetupOptions {
   files?: Record<string, string>;
   /** run on the primary at first */
   sql?: string;
-  /** over the whole entry in [databases] */
+  /** added to the whole entry in [databases] */
   database?: (primary: Cluster) => string;
 }
 
@@ -74,7 +74,7 @@ export async function setUp(scope: Scope, options: SetupOptions = {}): Promise<S
   };
 }
 
-/** Clean shutdown, then promotion of the standby, which has received all of it. */
+/** Clean shutdown, then promotion of the standby, which has received everything. */
 export async function planned(primary: Cluster, standby: Cluster): Promise<void> {
   await primary.stop('fast');
   await standby.promote();
@@ -89,7 +89,7 @@ export async function rejoin(old: Cluster, primary: Cluster): Promise<void> {
   await old.start();
 }
 
-/** How a writer says what it writes. */
+/** A writing client's statement of its number. */
 export type Protocol = 'simple' | 'extended' | 'prepared';
 
 /** A client that writes the numbers from 1 on into the ledger, one autocommit statement after the other. */
@@ -109,7 +109,7 @@ export class Writer {
     this.client = client;
     this.#id = id;
     this.#protocol = protocol;
-    // either may come alone; without a connection every query is refused at once, and the loop would never let go
+    // either event may come alone; without a connection every query is refused at once, and the loop would never yield
     for (const event of ['error', 'end'] as const) client.on(event, () => (this.isLost = true));
   }
 
@@ -119,7 +119,7 @@ export class Writer {
     protocol: Protocol,
     more: ClientConfig = {},
   ): Promise<Writer> {
-    // of its own, so that servers have to be set up again and again
+    // of its own, so that servers must get the client's settings again and again
     const application_name = `writer ${id}`;
     const writer = new Writer(await bouncer.connect({ application_name, ...more }), id, protocol);
     writer.#loop = writer.#run();
@@ -164,7 +164,7 @@ export class Writer {
     await this.#loop;
   }
 
-  /** What the ledger says of this writer: acknowledged and missing, and there more than once. */
+  /** The ledger's result for this writer: acknowledged and missing, and duplicates. */
   async audit(cluster: Cluster): Promise<{ missing: number[]; doubled: number[] }> {
     const rows = await cluster.sql<Row & { n: number; times: string }>(
       'SELECT n, count(*) AS times FROM ledger WHERE writer = $1 GROUP BY n',

@@ -1,4 +1,4 @@
-/** Who reads where: rules that see the nodes, names for the readers, and nodes that come and go. */
+/** Readers: rules that see the nodes, names for the readers, and nodes that come and go. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Client } from 'pg';
@@ -24,7 +24,7 @@ test('a rule sees roles and lag, and splits reads from writes', async (t) => {
   assert.equal(await portOf(client), standby.port);
   const { rows } = await client.query('SELECT inet_server_port() AS port /* for update */');
   assert.deepEqual(rows, [{ port: primary.port }]);
-  // on a node that was named the rule still sees the cluster
+  // on a node that was named, the rule still sees the cluster
   assert.equal(await portOf(client), standby.port);
   assert.equal(await portOf(client), standby.port);
 });
@@ -42,7 +42,7 @@ test('clients of the readers follow them: a reader dies, the last is promoted, t
   await planned(primary, other);
   const writer = await bouncer.connect();
   assert.equal(await portOf(writer), other.port);
-  // nobody else is there
+  // no other node is there
   assert.equal(await portOf(client), other.port);
 
   await rejoin(primary, other);
@@ -76,13 +76,13 @@ test('two standbys are promoted one after the other: the first stays, the second
   const [first, second] = standbys as [(typeof standbys)[0], (typeof standbys)[0]];
   const client = await bouncer.connect();
   assert.equal(await portOf(client), primary.port);
-  // The old writer lives on: the higher timeline wins.
+  // The old writer still runs: the higher timeline wins.
   await first.promote();
   await bouncer.waitForLog(
     new RegExp(`TWO WRITERS: .*:${first.port} .* is used, .*:${primary.port} .* is fenced off`),
   );
   assert.equal(await portOf(client), first.port);
-  // Both are on timeline 2 now: who was there first stays.
+  // Both are on timeline 2 now: the first one stays.
   await second.promote();
   await bouncer.waitForLog(
     new RegExp(`TWO WRITERS: .*:${first.port} .* is used, .*:${second.port} .* is fenced off`),

@@ -1,4 +1,4 @@
-/** Databases on the same servers: what they share, and that none of them ends anything of another's. */
+/** Databases on the same servers: the parts that they share, and that none ends another's connections. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
@@ -20,7 +20,7 @@ await standby.caughtUpWith(primary);
 const servers = [primary, standby];
 const entry = (dbname: string): string => `${primary.connectionString(dbname)} ${TOPOLOGY}`;
 
-/** Connections at a server, but for the test's own: their names and process ids. */
+/** Connections at a server, except the test's own: their names and process ids. */
 async function connections(cluster: Cluster): Promise<{ name: string; pid: number }[]> {
   return await cluster.sql<{ name: string; pid: number }>(
     `SELECT application_name AS name, pid FROM pg_stat_activity
@@ -61,7 +61,7 @@ test('thirty databases on the same nodes cost as many connections as one', async
   };
   // for each node one that asks, and one that is made in advance
   await until('the connections of one database', async () => (await perServer()).join() === '2,2');
-  // of two databases, of which one has no table of the nodes
+  // two databases, one of them without a table of the nodes
   const ports = `unnest(array[${primary.port}, ${standby.port}])`;
   const query = `topology_query='select ''${primary.host}'' as endpoint, ${ports} as port'`;
   for (let i = 0; i < 29; i++)

@@ -1,4 +1,4 @@
-/** Topology queries of docs/switchover.md that plain PostgreSQL can answer, and what is done with their answers. */
+/** Topology queries of docs/switchover.md that plain PostgreSQL can answer, and the use of their answers. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { parseTopology } from '../../src/switchover/topology.ts';
 
 test('standbys from pg_stat_replication: new ones are connected, vanished ones are drained', async (t) => {
   const primary = await Cluster.start(t);
-  // standbys connect from the address they listen on; here they have ports of their own, which their names tell
+  // standbys connect from the address that they listen on; here they have ports of their own, which their names contain
   const topology =
     `SELECT client_addr AS endpoint, substr(application_name, 9)::int AS port FROM pg_stat_replication
     UNION SELECT inet_server_addr(), inet_server_port()`.replaceAll(/\s+/g, ' ');
@@ -37,7 +37,7 @@ test('standbys from pg_stat_replication: new ones are connected, vanished ones a
 test('the first query goes to the writer, although the configured host is a standby', async (t) => {
   const { primary, standby, bouncer } = await setUp(t);
   bouncer.databases['late'] = `${standby.connectionString()} ${TOPOLOGY}`;
-  // nobody there is a writer: the configured host it is, as without a topology
+  // no writer there: the configured host serves, as without a topology
   bouncer.databases['alone'] = `${standby.connectionString()} topology_query='SELECT inet_server_addr()'`;
   await bouncer.writeFiles();
   await bouncer.admin('RELOAD');
@@ -149,7 +149,7 @@ test('a topology query without the right to see addresses names it, and finds th
   const bouncer = await Bouncer.start(t, {
     databases: {
       dev: entry(' union select inet_server_addr(), inet_server_port()'),
-      // without any address it is as good as no answer
+      // without any address it counts as no answer
       alone: entry(''),
     },
     settings: { pool_mode: 'transaction', auth_user: 'watcher', topology_refresh: 0.2 },

@@ -1,4 +1,4 @@
-/** The writer crashes, freezes, is cut off, or is no writer any more: who is told what, and that everybody stays. */
+/** The writer crashes, freezes, is cut off, or is no longer the writer: which client gets which error, and that all stay. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { DatabaseError } from 'pg';
@@ -38,7 +38,7 @@ test('a crash: running statements get 08007, nothing acknowledged is lost, no cl
     assert.deepEqual(await writer.audit(standby), { missing: [], doubled: [] });
   }
 
-  // told at the next statement, once, and then it may begin again
+  // reported once, at the next statement, and then the client may begin again
   const commit = await inTransaction.query('COMMIT').catch((error: unknown) => error as DatabaseError);
   assert.ok(commit instanceof Error);
   assert.equal(commit.code, '57P01');
@@ -65,7 +65,7 @@ test('the probe finds a frozen writer that closes no connection', async (t) => {
   );
   assert.equal(writer.isLost, false);
 
-  // It comes back, and still takes itself for the writer.
+  // It comes back, and still claims to be the writer.
   primary.thaw();
   await bouncer.waitForLog(/TWO WRITERS: .* is fenced off/);
   const client = await bouncer.connect();
@@ -152,7 +152,7 @@ test('a smart shutdown of the old writer does not wait for unused connections', 
 test('demoted while connections stay: a write is refused, and goes to the new writer', async (t) => {
   const { primary, standby, bouncer } = await setUp(t, { standbys: 1 });
   const client = await bouncer.connect();
-  // what a demoted Aurora writer looks like: connections stay, writes are refused
+  // the behaviour of a demoted Aurora writer: connections stay, writes are refused
   await standby.promote();
   await primary.configure({ settings: { default_transaction_read_only: 'on' } });
   await client.query('INSERT INTO ledger (writer, n) VALUES (1, 1)');
@@ -168,7 +168,7 @@ test('a writer that refuses writes before another is promoted: they wait, and re
   const reader = await bouncer.connect();
   await primary.configure({ settings: { default_transaction_read_only: 'on' } });
   await bouncer.waitForLog(/does not take writes any more/);
-  // more of them wait than there are servers
+  // more clients wait than there are servers
   await until('all writers to wait', async () => {
     const clients = await bouncer.admin('SHOW CLIENTS');
     return clients.filter((each) => each['state'] === 'waiting').length === writers.length;

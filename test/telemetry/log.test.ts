@@ -37,7 +37,7 @@ function folderOf(t: TestContext): string {
   return folder;
 }
 
-/** A file that stands for stderr. */
+/** A file in place of stderr. */
 function stderrIn(t: TestContext, folder: string): { fd: number; read: () => string } {
   const file = join(folder, 'stderr');
   const fd = openSync(file, 'a');
@@ -195,7 +195,7 @@ test('without a logger command, syslog fails softly and says so once', async (t)
   assert.match(lines[1]!, /WARNING no log lines go to syslog: .*ENOENT/);
 });
 
-/** What would move a cursor, end a line, or turn the order of what is shown around. */
+/** Characters that would move a cursor, end a line, or reverse the shown order. */
 const HOSTILE = 'a\u001b[2Jb\rc\u0000d\u007fe\u0085f\u009bg\u202eh\u2066i\u2028j\u200fk\u061cl';
 const ESCAPED = String.raw`a\x1b[2Jb\rc\x00d\x7fe\x85f\x9bg\u202eh\u2066i\u2028j\u200fk\u061cl`;
 

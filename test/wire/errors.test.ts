@@ -23,10 +23,10 @@ const ROWS = Object.entries(TABLES).flatMap(([table, rows]) =>
   })),
 );
 
-/** A part of a message that has this many characters tells it from all others. */
+/** A part of a message of this length distinguishes it from all others. */
 const TELLING = 15;
 
-/** What tests expect of rows that pass on the words of others. */
+/** The expectations of tests for rows that pass on foreign words. */
 const PASSED_ON: Readonly<Record<string, string>> = {
   'clientErrors.protocolViolation': 'unknown pkt',
   'clientErrors.authenticationFailed': 'login rejected',
@@ -44,7 +44,7 @@ function textsIn(folder: string): Map<string, string> {
   return new Map(files.map((file) => [file, readFileSync(join(ROOT, folder, file), 'utf8')]));
 }
 
-/** The parts of a message that are the same whatever the row is given, the longest one first. */
+/** The parts of a message that are the same for any arguments, the longest one first. */
 function fixedParts(example: readonly unknown[], message: string): string[] {
   let pieces = [message];
   for (const argument of example)

@@ -36,7 +36,7 @@ function* cut(bytes: Buffer, lengths: readonly number[]): Generator<Buffer> {
   }
 }
 
-/** What a reader makes of a stream in chunks. */
+/** The messages that a reader finds in a stream in chunks. */
 function read(chunks: Iterable<Buffer>): { messages: Buffer[]; isBroken: boolean } {
   const reader = new FrameReader(LARGEST);
   const messages: Buffer[] = [];
@@ -134,7 +134,7 @@ test('a walk through a buffer finds the messages that the reader finds, and then
         assert.deepEqual(payload, bytes.subarray(start + 5, end));
         at = end;
       }
-      // only a message of which less than a header is there is not among them
+      // a message with less than a whole header is not among them
       assert.ok(at >= bytes.length || bytes.length - at < 5);
     }),
   );
