@@ -22,7 +22,7 @@ export async function withScope(work: (scope: Scope) => Promise<void>): Promise<
 export type Kind = 'planned' | 'crash';
 
 export interface Promotion {
-  /** performance.now() when the old writer was told to stop */
+  /** performance.now() of the order to stop the old writer */
   readonly startedAt: number;
   /** performance.now() when the promoted node first said that it is not in recovery */
   readonly promotedAt: number;

@@ -2,7 +2,7 @@
  * Brings node_modules in line with package-lock.json. It runs before `npm start`, `npm test` and their like, with any Node (>=
  * 20) that the machine has, and returns in a moment if there is nothing to do.
  * Install scripts are skipped: isolated-vm's would compile for that older Node, and fail, although the package holds a ready
- * binary for the Node that we use. Of the others only embedded PostgreSQL's is needed, and it is run here.
+ * binary for the Node that we use. Only embedded PostgreSQL's is needed, and it is run here.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';

@@ -119,7 +119,7 @@ export class Listener {
     });
   }
 
-  /** Accepts no more clients over TCP. */
+  /** Stops accepting clients over TCP. */
   closeTcp(): void {
     for (const server of this.#tcp.splice(0)) server.close();
   }

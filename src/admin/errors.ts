@@ -53,7 +53,7 @@ export const consoleErrors = {
   badArguments: row(
     () => answer('bad arguments'),
     [],
-    'The console knows the statement, and not with these arguments.',
+    'The statement has other arguments than the console knows.',
     CORRECT,
   ),
   databaseRequired: row(
@@ -77,7 +77,7 @@ export const consoleErrors = {
   noSuchCluster: row(
     (name: string) => answer(`no such database with a topology_query: ${name}`),
     ['DATABASE'],
-    'SWITCHOVER or NOTIFY TOPOLOGY names a database that is no cluster.',
+    'SWITCHOVER or NOTIFY TOPOLOGY names a database that is not a cluster.',
     'Correct the name; SHOW TOPOLOGY lists the clusters.',
   ),
   switchoverFailed: row(

@@ -37,7 +37,7 @@ const SWITCHOVER = new RegExp(
 /** All expressions, for the test of their cost. */
 export const EXPRESSIONS: readonly RegExp[] = [EMPTY, COMMAND, SET_TEXT, SET_WORD, NOTIFY, SWITCHOVER];
 
-/** @returns `verb` in lower case; the argument as it was written, '' if there is none */
+/** @returns `verb` in lower case; the argument as it was written, '' if none was given */
 export function parseStatement(text: string): Statement {
   if (EMPTY.test(text)) return { kind: 'empty' };
   const notify = NOTIFY.exec(text);

@@ -16,7 +16,7 @@ export interface Steer {
 
   /** The database that a command names, created if only the `*` entry matches; null: no such database. */
   database(name: string): Database | null;
-  /** The database of exactly that name, if it has been used or is configured; null: there is none. */
+  /** The database of exactly this name, if it has been used or is configured; null: none. */
   knownDatabase(name: string): Database | null;
   /** Every database that is configured or has been used. */
   databases(): Iterable<Database>;

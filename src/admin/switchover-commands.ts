@@ -84,7 +84,7 @@ async function runFor(
   try {
     await operator.waitFor(done, () => void switchover.cancel('it was canceled'));
   } catch (error) {
-    // canceled too late: a promotion that was requested goes on
+    // canceled too late: a requested promotion continues
     if (failure !== null) throw error;
   } finally {
     client.errand.onLeft(onLeft);

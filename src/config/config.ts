@@ -51,7 +51,7 @@ export interface DatabaseConfig {
   readonly routing_rules_file: string | null;
   /** Absolute path. */
   readonly rewrite_query_file: string | null;
-  /** Names that functions of its own may return besides those of its own databases; `*`: all. */
+  /** Names that its own functions may return besides those of its own databases; `*`: all. */
   readonly routing_targets: readonly string[];
   /** The things that its clients may do although the user functions can't judge them. */
   readonly user_functions_allow: readonly Unjudged[] | null;

@@ -157,7 +157,7 @@ export const OPTIONS = {
   dns_max_ttl: option({
     kind: seconds(),
     default: '15',
-    doc: 'How long an answer of the DNS is used.',
+    doc: 'How long a DNS answer is used.',
   }),
   dns_nxdomain_ttl: option({
     kind: seconds(),
@@ -318,7 +318,7 @@ export const OPTIONS = {
     kind: seconds(),
     default: '0',
     scope: ['user'],
-    doc: 'Longer queries, counted from what the client sent last, are cancelled by closing the connection; 0 means never.',
+    doc: 'Longer queries, counted from the last bytes of the client, are cancelled by closing the connection; 0 means never.',
   }),
   query_wait_notify: option({
     kind: wholeSeconds(),
@@ -342,7 +342,7 @@ export const OPTIONS = {
     kind: flag('accepted'),
     default: '1',
     origin: 'fast-switchover',
-    doc: 'A node that has failed is taken in again by itself; 0: only at RELOAD or NOTIFY TOPOLOGY.',
+    doc: 'A failed node is used again without an operator; 0: only after RELOAD or NOTIFY TOPOLOGY.',
   }),
   reserve_pool_size: option({
     kind: int(),
@@ -379,7 +379,7 @@ export const OPTIONS = {
     kind: oneOf('pass', 'error', 'disconnect'),
     default: 'pass',
     origin: 'pgswitchyard',
-    doc: 'Policy when rewrite_query fails: the query goes on unchanged, gets an error, or the client is disconnected.',
+    doc: 'Policy when rewrite_query fails: the query passes unchanged, gets an error, or the client is disconnected.',
   }),
   rewrite_query_py_module_file: option({
     kind: pythonModule('rewrite_query_file'),
@@ -397,7 +397,7 @@ export const OPTIONS = {
     kind: oneOf('keep', 'error'),
     default: 'keep',
     origin: 'pgswitchyard',
-    doc: 'A move that routing_rules asks for inside a transaction is refused: the query goes on where it is, or gets an error.',
+    doc: 'A move that routing_rules asks for inside a transaction is refused: the query continues in its present database, or gets an error.',
   }),
   routing_rules_disconnect_on_failure: option({
     kind: flag('shown'),
@@ -459,7 +459,7 @@ export const OPTIONS = {
   server_fast_close: option({
     kind: flag(),
     default: '0',
-    doc: 'In session mode, closes servers that are to be closed when their transaction ends.',
+    doc: 'In session mode, closes servers marked for closing when their transaction ends.',
   }),
   server_idle_timeout: option({
     kind: seconds(),
@@ -578,7 +578,7 @@ export const OPTIONS = {
     kind: oneOf('safe', 'held_only', 'never'),
     default: 'safe',
     origin: 'pgswitchyard',
-    doc: 'Which statements are sent again after a switchover: those that provably had no effect, only those never sent, none.',
+    doc: 'Which statements are resent after a switchover: those that provably had no effect, only those never sent, none.',
   }),
   switchover_timeout: option({
     kind: seconds(),
@@ -685,7 +685,7 @@ export const OPTIONS = {
     kind: size(0, 1073741823),
     default: '65536',
     origin: 'pgswitchyard',
-    doc: 'Longer queries are not given to user functions; that is a failure under the policy.',
+    doc: 'Longer queries are not shown to user functions, which counts as a failure under the policy.',
   }),
   user_function_max_result: option({
     kind: size(1, 1073741823),
@@ -703,7 +703,7 @@ export const OPTIONS = {
     kind: seconds(),
     default: '10',
     origin: 'pgswitchyard',
-    doc: 'Time that user functions go on after their file has vanished. Then they count as removed under `pass`; under `error` and `disconnect` each query is a failure until the file is back or RELOAD confirms the removal.',
+    doc: 'Time for which user functions stay active after their file has vanished. Then they count as removed under `pass`; under `error` and `disconnect` each query is a failure until the file is back or RELOAD confirms the removal.',
   }),
   user_function_timeout: option({
     kind: milliseconds(1, 3600000),

@@ -116,7 +116,7 @@ export async function initdb(dataFolder: string, binaries: string): Promise<void
     [...args, '--wal-segsize=4', '--no-sync', '--no-instructions'],
     { ...unprivileged, cwd: '/', env: { ...process.env, LC_ALL: 'C' } },
   );
-  // If this process ends first, initdb must not go on filling a folder that is being removed.
+  // If this process ends first, initdb must not keep filling a folder that is being removed.
   const { pid } = running.child;
   if (pid !== undefined) reapProcess(pid);
   try {

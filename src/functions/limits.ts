@@ -11,7 +11,7 @@ const MB = 1024 * KB;
 
 /** Texts of errors and rejections, made inside an isolate or by the engine. */
 export const TEXT = {
-  /** An error message in a log line. A longer one tells no more. */
+  /** An error message in a log line. A longer one adds no information. */
   maxMessage: 500,
   /** The frames of a stack: enough to find the innermost one in the author's code. */
   maxStack: 2_000,
@@ -261,7 +261,7 @@ export const BUNDLE = {
   maxLine: 1_000_000,
   /** Errors that are shown. No more unresolved imports are reported: each would include its line. */
   maxErrors: 10,
-  /** A shown text or source line. A longer one tells no more. */
+  /** A shown text or source line. A longer one adds no information. */
   maxShown: 500,
   /** A source file: a table of this size leaves no room for anything else in an isolate. */
   maxFileBytes: 16 * MB,

@@ -14,7 +14,7 @@ export function loadLibc<T>(definitions: Definitions): T | null {
   return withFfi((ffi) => ffi.dlopen(null, definitions).functions as T);
 }
 
-/** Gives node:ffi to `work`; null: there is none, or `work` throws. */
+/** Gives node:ffi to `work`; null: none, or `work` throws. */
 export function withFfi<T>(work: (ffi: Ffi) => T): T | null {
   if (process.platform !== 'linux') return null;
   const { emitWarning } = process;

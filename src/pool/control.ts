@@ -6,7 +6,7 @@ import { parseColumns, parseErrorFields, parseParameterStatus, parseRow, query }
 import { Backend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import type { Server, ServerUser } from './server.ts';
 
-/** Rows of a query of the proxy's own, as text by column name. */
+/** Rows of one of the proxy's own queries, as text by column name. */
 export type Row = Readonly<Record<string, string | null>>;
 
 /** One of the proxy's own queries failed: with the server's message and SQLSTATE, or because the connection was lost. */

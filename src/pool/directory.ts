@@ -132,7 +132,7 @@ export class Directory {
     const surplus = unused.slice(0, Math.max(0, unused.length - MAX_UNUSED_AUTO / 2));
     for (const { name } of surplus) this.#databases.delete(name);
     if (surplus.length > 0)
-      this.#context.log.warn({ event: 'autodb' }, `forgot ${surplus.length} auto-databases that nobody uses`);
+      this.#context.log.warn({ event: 'autodb' }, `forgot ${surplus.length} unused auto-databases`);
   }
 
   /** A node has joined a cluster: its database can be found by name. */

@@ -511,7 +511,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
       isFirst,
       entry: new Switchover(this.database.name, writer, reason),
       onOverdue: () =>
-        this.#log('error', 'no_writer', `no writer within switchover_timeout; the search goes on`),
+        this.#log('error', 'no_writer', `no writer within switchover_timeout; the search continues`),
     });
     this.#readOnlyDoubt.handOver(this.#hold);
     for (const node of this.nodes) {

@@ -74,7 +74,7 @@ export class Switchover {
     return `${finding}, after ${foundMs.toFixed(1)} ms, ${this.#clientsHeld} clients held, detected by: ${this.detectedBy}`;
   }
 
-  /** Clients go on. */
+  /** Clients continue. */
   resumed(): void {
     this.#resumedMs = performance.now() - this.startedAt;
   }

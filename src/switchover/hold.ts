@@ -135,7 +135,7 @@ export class Hold implements HoldFacts {
     this.#linked.delete(waiter);
   }
 
-  /** The hold is over: clients with servers of their own go on. */
+  /** The hold is over: clients with servers of their own continue. */
   resumeLinked(): void {
     for (const go of [...this.#linked.values()]) go();
   }

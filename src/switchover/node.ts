@@ -22,7 +22,7 @@ export class Node implements NodeFacts {
   readonly target: Target;
   readonly database: Database;
   readonly probe: ProbeHandle;
-  /** what clients that were led to this node by its name are told */
+  /** the answer to clients that were led to this node by its name */
   readonly watch: NodeWatch;
   readonly following = new Following();
   #isSeed = false;

@@ -15,7 +15,7 @@ import type { TopologyRow } from './topology.ts';
 
 /** The shortest time limit of a probe, in ms: a busy machine is not a dead one. */
 const DEADLINE_MS = 1000;
-/** The time limit for opening a session of the proxy's own, in ms. */
+/** The time limit for opening one of the proxy's own sessions, in ms. */
 const SESSION_MS = 5000;
 
 export interface NodeEvents {
@@ -158,7 +158,7 @@ export class Nodes {
     }
   }
 
-  /** Opens a session of the proxy's own, as the role that probes. @throws Error */
+  /** Opens one of the proxy's own sessions, as the role that probes. @throws Error */
   async openSession(node: Node): Promise<OwnSession> {
     const pool = this.#credentialsFor(node.database);
     if (pool === null) throw new Error('no role is known that could log in (auth_user)');

@@ -1,4 +1,4 @@
-/** Queries of the proxy's own on the servers of a node's pool. */
+/** The proxy's own queries on the servers of a node's pool. */
 import { ControlError, runControl, type Row } from '../pool/control.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
@@ -12,7 +12,7 @@ export interface Answer {
 }
 
 /**
- * Runs a query of the proxy's own on a server of a node's pool, waiting for the server as a client would.
+ * Runs one of the proxy's own queries on a server of a node's pool, waiting for the server as a client would.
  * @param timeoutMs limit of the wait, and again of the answer
  * @throws ControlError, ClientError
  */

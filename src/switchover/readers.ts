@@ -23,7 +23,7 @@ export class Readers {
   }
 
   /**
-   * The database of the next reader in turn; null: there is none.
+   * The database of the next reader in turn; null: none.
    * @param current the client's reader: it stays there for as long as that node serves reads
    */
   choose(current: Database | null): Database | null {

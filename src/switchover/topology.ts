@@ -82,7 +82,7 @@ function upper(text: string | null | undefined): string | null {
   return text ? text.toUpperCase() : null;
 }
 
-/** The progress of a blue/green deployment, from the rows that belong to one; null: there is none. */
+/** The progress of a blue/green deployment, from the rows that belong to one; null: none. */
 export interface Deployment {
   /** it has begun, and is not over: worth a look many times a second */
   readonly isUnderWay: boolean;

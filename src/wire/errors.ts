@@ -223,7 +223,7 @@ export const clientErrors = {
   loginTimeoutServerDown: row(
     () => fatal('client_login_timeout (server down)'),
     [],
-    'The first login to a database has to wait for a server, and none was there within `client_login_timeout`.',
+    'The first login to a database has to wait for a server, and none was available within `client_login_timeout`.',
     'Check that the server can be reached.',
   ),
   idleTimeout: row(

@@ -10,7 +10,7 @@ import { rejoin, setUp, Writer, type Setup } from './pair.ts';
 const NAMES = 'synchronous_standby_names';
 const FENCE = /^"pgswitchyard fence, timeline \d+, before: .*"$/;
 
-/** A writing client that is not tied to one server. */
+/** The way in which a writer sends a statement, whichever server it reaches. */
 type Write = (client: Client, text: string) => Promise<unknown>;
 
 const plainly: Write = (client, text) => client.query(text);

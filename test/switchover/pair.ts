@@ -89,7 +89,7 @@ export async function rejoin(old: Cluster, primary: Cluster): Promise<void> {
   await old.start();
 }
 
-/** A writing client's statement of its number. */
+/** The way in which a writer sends its statements. */
 export type Protocol = 'simple' | 'extended' | 'prepared';
 
 /** A client that writes the numbers from 1 on into the ledger, one autocommit statement after the other. */

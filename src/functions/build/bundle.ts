@@ -89,7 +89,7 @@ async function bundleText(text: string, folder: string, reading: Reading): Promi
   return { code: script.text, map: indexMap(map.text), inputs, hash };
 }
 
-/** Complains about an import that stands for many files; null: there is none. */
+/** Complains about an import that stands for many files; null: none. */
 function globOf({ inputs }: Metafile): Complaint | null {
   for (const [file, { imports }] of Object.entries(inputs)) {
     const glob = imports.find(({ path, external }) => external && /^\.{1,2}\/.*\*/.test(path));

@@ -43,7 +43,7 @@ export class Bundler {
     this.#ref(false);
   }
 
-  /** It takes no more jobs: it has ended, or is about to. */
+  /** It takes no further jobs: it has ended, or will soon. */
   get isGone(): boolean {
     return this.#isGone;
   }

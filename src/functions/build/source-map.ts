@@ -46,7 +46,7 @@ class Decoder {
     this.#text = text;
   }
 
-  /** Moves to the start of the next segment. @returns false: there is none */
+  /** Moves to the start of the next segment. @returns false: none */
   seek(): boolean {
     for (; this.at < this.#text.length; this.at++) {
       const code = this.#text.charCodeAt(this.at);

@@ -58,7 +58,7 @@ export function isPlatformFailure(outcome: FailureOutcome): boolean {
 export interface CallFailure {
   readonly outcome: FailureOutcome;
   readonly message: string;
-  /** stack inside the bundle, for mapping to the source; '': there is none */
+  /** stack inside the bundle, for mapping to the source; '': none */
   readonly stack: string;
 }
 

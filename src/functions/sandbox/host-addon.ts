@@ -16,5 +16,5 @@ if (user) {
 }
 
 const ivm = addon.exports.ivm!;
-// oxlint-disable-next-line import/no-default-export -- it takes the place of the package's own
+// oxlint-disable-next-line import/no-default-export -- it replaces the package's own
 export { ivm as default };

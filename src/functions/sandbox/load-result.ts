@@ -13,7 +13,7 @@ export interface LoadRefusal {
   readonly kind: 'refused';
   readonly cause: RefusalCause;
   readonly message: string;
-  /** inside the bundle, for mapping to the source; '': there is none */
+  /** inside the bundle, for mapping to the source; '': none */
   readonly stack: string;
 }
 

@@ -1,6 +1,6 @@
 /**
  * CPU time of this process since a recent mark. Asking the kernel costs too much for each crossing, and an isolate's own
- * `cpuTime` goes on while it waits for a processor.
+ * `cpuTime` keeps counting while it waits for a processor.
  */
 export class ProcessorClock {
   /** by performance.now() */

@@ -8,7 +8,7 @@ export class Watchdog {
   #timer: NodeJS.Timeout | null = null;
   /** when the job began; times are by performance.now() */
   #beganAt = 0;
-  /** signs that it goes on */
+  /** signs that it is still working */
   #signs = 0;
   /** the start of the present limit, and its length */
   #since = 0;

@@ -151,7 +151,7 @@ export class Catalog {
     for (const tenant of this.tenants) if (!used.has(tenant)) this.#drop(tenant);
   }
 
-  /** Every tenant answers its present calls, and takes no more. */
+  /** Every tenant answers its present calls, and takes no new ones. */
   close(): void {
     this.#isClosed = true;
     for (const tenant of this.#tenants.values()) tenant.dispose();

@@ -188,7 +188,7 @@ export class Journal {
     const more = count > paths.length ? ` and ${count - paths.length} more` : '';
     this.#log.warn(
       { event: 'rules_writable', tenant: this.#tenant },
-      `user functions of ${this.#tenant} can be changed by anybody: world-writable: ${paths.map(printable).join(', ')}${more}`,
+      `user functions of ${this.#tenant} can be changed by any user: world-writable: ${paths.map(printable).join(', ')}${more}`,
     );
   }
 

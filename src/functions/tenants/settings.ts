@@ -31,7 +31,7 @@ export class FunctionsConfig {
   readonly settings: FunctionSettings;
   /** entries of [databases], by name */
   readonly databases: ReadonlyMap<string, DatabaseFunctions>;
-  /** the `*` entry, which applies to all names that have no entry; null: there is none */
+  /** the `*` entry, which applies to all names that have no entry; null: none */
   readonly fallback: DatabaseFunctions | null;
 
   constructor(

@@ -10,7 +10,7 @@ import { ADMIN_DATABASE } from '../state/names.ts';
 
 /** A user's stored secret, looked up before authentication. */
 export interface FoundSecret {
-  /** plain text, `md5…` or `SCRAM-SHA-256$…`; null: there is none, or nothing may match it */
+  /** plain text, `md5…` or `SCRAM-SHA-256$…`; null: none, or nothing may match it */
   readonly secret: string | null;
   readonly exists: boolean;
   /** auth_query returned no row for the user */

@@ -17,7 +17,7 @@ import { refuse, refuseType } from '../send/refusal.ts';
  */
 const MAX_AHEAD = 16 * 1024;
 
-/** Bytes have come from the client. */
+/** Bytes have arrived from the client. */
 export function relayClientBytes(client: LoggedInClient, chunk: Buffer): void {
   const { intake } = client;
   if (client.database.watch !== null) client.transcript.add(chunk, isBetweenTransactions(client));

@@ -203,7 +203,7 @@ function noteParameter(client: LoggedInClient, server: Server, payload: Buffer):
   return client.settings.reported(parameter.name, server.settings, client.database.watch !== null);
 }
 
-/** ReadyForQuery has come. @param status its transaction status */
+/** ReadyForQuery has arrived. @param status its transaction status */
 function endQuery(client: LoggedInClient, status: number): void {
   const now = performance.now();
   const { stats } = client.database;

@@ -14,7 +14,7 @@ export function forgetParsed(client: LoggedInClient, bytes: Buffer): void {
   for (const name of parsedNames(bytes)) client.statements.named.remove(name);
 }
 
-/** The text of a client's prepared statement, as servers know it, '' for the unnamed one. Null: there is none. */
+/** The text of a client's prepared statement, as servers know it, '' for the unnamed one. Null: none. */
 export function textOf({ statements }: LoggedInClient, name: string): string | null {
   const body = name === '' ? statements.unnamed.body : statements.named.find(name)?.shared.body;
   return body === undefined ? null : body.toString('latin1', 0, body.indexOf(0));

@@ -71,7 +71,7 @@ export class Clock {
     return isFirst;
   }
 
-  /** Bytes have come from the client. */
+  /** Bytes have arrived from the client. */
   heard(): void {
     this.#hasSentMore = true;
   }
@@ -139,7 +139,7 @@ export class Clock {
 
   /**
    * The time from which query_timeout counts: as in pgbouncer, that of the client's last bytes. A COPY with steady data and a
-   * replication connection with steady replies therefore go on. `now` if no query is running.
+   * replication connection with steady replies therefore continue. `now` if no query is running.
    */
   lastHeard(now: number): number {
     if (this.#queryStart === 0) return now;

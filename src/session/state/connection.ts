@@ -44,7 +44,7 @@ export class Connection {
     return Math.floor((performance.now() - this.since) / 1000);
   }
 
-  /** The connection goes on through another socket. */
+  /** The connection continues through another socket. */
   useSocket(socket: Socket): void {
     this.#socket = socket;
   }

@@ -41,7 +41,7 @@ export class Question {
     return this.#isInBytes;
   }
 
-  /** The held message is to be answered with an error when it is looked at again. */
+  /** The held message gets an error when it is looked at again. */
   get isCanceled(): boolean {
     return this.#isCanceled;
   }

@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { markOf, markText, type Mark } from './fence-mark.ts';
 import { literal, OWN_NAMES, type OwnSession } from './own-session.ts';
 
-/** The time limit of one statement of the proxy's own, in ms. */
+/** The time limit of one of the proxy's own statements, in ms. */
 const STATEMENT_MS = 5000;
 /** The time limit for the server to read its settings, and for sessions to end, in ms. */
 const EFFECT_MS = 5000;

@@ -8,7 +8,7 @@ import { OwnSession } from './own-session.ts';
 const RETRY_MS = 1000;
 /** Answers that are under way when a fence is taken back still report it, for this long in ms. */
 const SETTLED_MS = 1000;
-/** The pause after a failure that only a changed setting or right can mend, in ms. */
+/** The pause after a failure that only a changed setting or right can repair, in ms. */
 const LATE_RETRY_MS = 30_000;
 
 export interface FencesEvents {
