@@ -44,7 +44,7 @@ export function ownPids(clusters: readonly SwitchableCluster[]): number[] {
 
 /**
  * Whether a transaction is open. In session pooling servers stay with idle clients; replication never ends, and has nothing to
- * lose.
+ * lose. A parked server has refused its statement, which the new writer gets.
  */
 export function isAnyBusy(clusters: readonly SwitchableCluster[]): boolean {
   for (const [server] of serversOf(clusters))
