@@ -2,9 +2,9 @@
  * Which tenant's functions apply to which database. Names are looked up on demand; a tenant that applies to a name stays until
  * the next one has been loaded.
  */
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { SourceFiles } from '../build/bundle-job.ts';
-import { sourceFiles, type FindFile } from '../build/sources.ts';
+import { entriesOf, sourceFiles, type FindFile } from '../build/sources.ts';
 import { ANY, type FunctionsConfig } from './settings.ts';
 import type { Tenant } from './tenant.ts';
 
@@ -88,13 +88,10 @@ export class Catalog {
 
   /** Databases that only the `*` entry knows: their rules count as known before a client names one of them. */
   noteFolders(names: readonly string[]): void {
-    const { find } = this.#options;
-    const general = this.#sourcesOf(ANY, find);
     for (const name of names) {
       if (this.#applying.has(name)) continue;
-      const files = this.#sourcesOf(name, find);
-      const hasOwn = files !== null && (general === null || idOf(files) !== idOf(general));
-      if (hasOwn) this.#noted.add(name);
+      const files = this.#sourcesOf(name, this.#options.find);
+      if (files !== null && hasOwn(files, name)) this.#noted.add(name);
       else this.#noted.delete(name);
     }
   }
@@ -196,6 +193,11 @@ export class Catalog {
     tenant.dispose();
     this.#options.onGone(tenant, this.#replaced.get(tenant) === true);
   }
+}
+
+/** Whether a file is in the folder of this database. */
+function hasOwn(files: SourceFiles, name: string): boolean {
+  return entriesOf(files).some((file) => basename(dirname(file)) === name);
 }
 
 /** The identity of a tenant: databases whose functions come from the same files have the same tenant. */
