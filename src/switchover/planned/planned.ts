@@ -167,17 +167,19 @@ export class PlannedSwitchover implements RunningSwitchover {
   // Phases in which no client is held.
 
   async #openSessions(): Promise<Sessions> {
-    const [onWriter, onTarget] = await Promise.allSettled([
-      this.#open(this.#writer),
-      this.#open(this.target),
-    ]);
-    if (onWriter.status === 'fulfilled') this.#onWriter = onWriter.value;
-    if (onTarget.status === 'rejected') throw onTarget.reason;
-    this.#onTarget = onTarget.value;
-    if (onWriter.status === 'rejected') throw onWriter.reason;
+    const opening = [this.#open(this.#writer), this.#open(this.target)] as const;
+    try {
+      [this.#onWriter, this.#onTarget] = await Promise.all(opening);
+    } catch (error) {
+      // the other node may still answer
+      for (const session of opening) void session.then((late) => late.close()).catch(() => {});
+      throw error;
+    }
+    const onWriter = this.#onWriter;
     this.#proceed();
-    this.#onTarget = await lowerOldFence(onTarget.value, () => this.#open(this.target));
-    return { onWriter: onWriter.value, onTarget: this.#onTarget };
+    const onTarget = await lowerOldFence(this.#onTarget, () => this.#open(this.target));
+    this.#onTarget = onTarget;
+    return { onWriter, onTarget };
   }
 
   #open(node: Node): Promise<OwnSession> {
