@@ -76,6 +76,8 @@ export const ENGINE = {
   maxStarved: 4,
   /** The part of its time after which a call counts as having had all of it: clocks are coarse. */
   nearlyAll: 0.95,
+  /** The age of a processor-time mark that a crossing may use, as a part of its time: asking the kernel each time costs too much. */
+  markPart: 1 / 20,
   /** How often the heap of an isolate is measured: it takes 6 µs, and little grows in between. */
   measureMs: 5,
   /** isolated-vm's smallest heap. */
@@ -98,7 +100,10 @@ export const CHILD = {
 export const MESSAGE = {
   /** The longest message from the proxy. These are trusted, and none is longer. */
   maxTrustedBytes: 256 * MB,
-  /** The longest message from a child other than answers: a few numbers, or the reason why a version could not be loaded. */
+  /**
+   * The longest message from a child other than answers: a few numbers, or the reason why a version could not be loaded. A
+   * refusal is JSON, in which a control character takes six bytes: six times TEXT.maxMessage and TEXT.maxStack must fit.
+   */
   maxSmallBytes: 16 * KB,
   /**
    * The length of answers, beyond the largest result of a batch's last call: the prelude ends a batch at ISOLATE.batchLength
@@ -107,6 +112,8 @@ export const MESSAGE = {
   answersBytes: 1 * MB,
   /** The most bytes of UTF-8 for one UTF-16 unit. */
   bytesPerCharacter: 3,
+  /** Bytes that the child reads from its pipe at once. */
+  readBytes: 256 * KB,
   /** The digits of a safe integer, and a few more. */
   maxDigits: 20,
   /** Progress signs for one job. A child that sends more is compromised. */
@@ -263,6 +270,8 @@ export const BUNDLE = {
   maxErrors: 10,
   /** A shown text or source line. A longer one adds no information. */
   maxShown: 500,
+  /** Segments of a source map between two checkpoints: the most that the proxy decodes for one search. */
+  checkpointSegments: 500,
   /** A source file: a table of this size leaves no room for anything else in an isolate. */
   maxFileBytes: 16 * MB,
   /** esbuild itself reads a file over this size, which is faster than handing it over. */
@@ -287,6 +296,8 @@ export const BUNDLER = {
   maxLooking: 10_000,
   /** The memory of a bundler, and of esbuild. The kernel enforces it. */
   dataMb: 768,
+  /** The bundler's JavaScript heap: half of that, so that V8 reports an error before the kernel ends the process. */
+  heapMb: 384,
 } as const;
 
 /** Watching files. */

@@ -14,6 +14,7 @@ import {
   MESSAGE,
   PLACEMENT,
   SHARE,
+  TEXT,
 } from '../../src/functions/limits.ts';
 
 const page = (name: string): string =>
@@ -69,4 +70,9 @@ test('an isolate ends a batch before its answers are refused as too long', () =>
 
 test('a costly call waits less than any call may', () => {
   assert.ok(APART.longestPaceMs < BATCH.maxWaitMs);
+});
+
+test('the longest refusal of a version fits into a message from a child', () => {
+  // JSON writes a control character as six bytes
+  assert.ok(6 * (TEXT.maxMessage + TEXT.maxStack) + 500 < MESSAGE.maxSmallBytes);
 });

@@ -24,7 +24,7 @@ export class Bundler {
     const { ESBUILD_BINARY_PATH: binary } = process.env;
     this.#child = spawn(
       '/bin/sh',
-      ['-c', limits, process.execPath, '--no-warnings', '--max-old-space-size=384', MAIN],
+      ['-c', limits, process.execPath, '--no-warnings', `--max-old-space-size=${BUNDLER.heapMb}`, MAIN],
       {
         stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
         serialization: 'advanced',

@@ -2,6 +2,8 @@
  * Source maps of bundles. A map of several MB is decoded once, by the bundling process. The proxy keeps it as text with an
  * index, and decodes a small piece of it to locate a failure.
  */
+import { BUNDLE } from '../limits.ts';
+
 /** Name of the module that imports a tenant's files and exports their functions. The author has not written it. */
 export const ENTRY = 'pgswitchyard-entry.js';
 
@@ -9,7 +11,7 @@ export interface MapIndex {
   readonly sources: readonly string[];
   /** as in the source map (ECMA-426) */
   readonly mappings: string;
-  /** The decoder's state before every STEP-th segment: FIELDS numbers each. */
+  /** The decoder's state at every checkpoint: FIELDS numbers each. */
   readonly checkpoints: Int32Array;
 }
 
@@ -20,8 +22,6 @@ export interface Place {
   readonly column: number;
 }
 
-/** The number of segments between checkpoints, which is the most that one search decodes. */
-const STEP = 500;
 const FIELDS = 6;
 const SEMICOLON = 59;
 const COMMA = 44;
@@ -90,7 +90,7 @@ export function indexMap(json: string): MapIndex {
   const checkpoints: number[] = [];
   const decoder = new Decoder(mappings);
   for (let count = 0; decoder.seek(); count++) {
-    if (count % STEP === 0) {
+    if (count % BUNDLE.checkpointSegments === 0) {
       const { at, line, column, source, sourceLine, sourceColumn } = decoder;
       checkpoints.push(at, line, column, source, sourceLine, sourceColumn);
     }
@@ -121,7 +121,7 @@ export function findPlace(index: MapIndex, line: number, column: number): Place 
   [decoder.at, decoder.line, decoder.column, decoder.source, decoder.sourceLine, decoder.sourceColumn] =
     checkpoints.subarray(from, from + FIELDS) as unknown as [number, number, number, number, number, number];
   let found = from > 0 ? placeOf(index, decoder) : null;
-  for (let left = STEP; left > 0 && decoder.seek(); left--) {
+  for (let left = BUNDLE.checkpointSegments; left > 0 && decoder.seek(); left--) {
     decoder.read();
     if (isAfter(decoder.line, decoder.column)) break;
     found = placeOf(index, decoder);

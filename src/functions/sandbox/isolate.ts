@@ -71,7 +71,7 @@ export class Isolate {
 
   /** One crossing: packed calls in, packed answers out. */
   cross(packed: string, limitMs: number): string | Cut {
-    this.#clock.mark(limitMs / 20);
+    this.#clock.mark(limitMs * ENGINE.markPart);
     try {
       return this.#calls.evaluate.applySync(undefined, [packed], { timeout: alignedMs(limitMs) });
     } catch (error) {

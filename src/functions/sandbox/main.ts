@@ -4,6 +4,7 @@
  * one.
  */
 import { readSync, writeSync } from 'node:fs';
+import { MESSAGE } from '../limits.ts';
 import { Engine } from './engine.ts';
 import { encodeMessage, OrderReader, type Order, type Report } from './protocol.ts';
 
@@ -33,7 +34,7 @@ function handle(engine: Engine, order: Order): void {
 /** Reads orders until the pipe closes. Reading may block, since nothing else happens here: an event loop costs more. */
 function serve(): void {
   const reader = new OrderReader();
-  const chunk = Buffer.allocUnsafe(256 * 1024);
+  const chunk = Buffer.allocUnsafe(MESSAGE.readBytes);
   let engine: Engine | null = null;
   for (let size = readSync(0, chunk); size > 0; size = readSync(0, chunk)) {
     for (const order of reader.push(Buffer.from(chunk.subarray(0, size)))) {
