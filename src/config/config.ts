@@ -14,6 +14,10 @@ export interface Config {
   readonly fallback: DatabaseConfig | null;
   readonly users: ReadonlyMap<string, UserConfig>;
   readonly peers: ReadonlyMap<number, PeerConfig>;
+  /** The entries of [tenants], with the defaults of its entry `*`. */
+  readonly tenants: ReadonlyMap<string, TenantConfig>;
+  /** The entry `*` of [tenants], for tenants that have no entry. */
+  readonly tenantDefaults: TenantConfig;
   /** auth_file: user name to password or secret. */
   readonly userlist: ReadonlyMap<string, string>;
   /** auth_hba_file's rules in order; null: no such file is set. */
@@ -91,4 +95,26 @@ export interface PeerConfig {
   readonly host: string;
   readonly port: number;
   readonly pool_size: number | null;
+}
+
+/** An entry of [tenants]. null: not given, so the option of [pgbouncer] holds. */
+export interface TenantConfig {
+  readonly name: string;
+  /** Databases whose clients its functions judge. */
+  readonly databases: readonly string[];
+  /** Absolute path; null: the folder of its name in user_functions_dir. */
+  readonly functions_dir: string | null;
+  /** Names that its routing function may return besides those of its own databases; `*`: all. */
+  readonly targets: readonly string[];
+  /** Milliseconds. */
+  readonly timeout: number | null;
+  /** MB. */
+  readonly memory_limit: number | null;
+  readonly isolation: 'inline' | 'process' | null;
+  readonly on_routing_failure: 'pass' | 'error' | 'disconnect' | null;
+  readonly on_rewrite_failure: 'pass' | 'error' | 'disconnect' | null;
+  /** Users who may look after it in the console. */
+  readonly admin_users: readonly string[];
+  /** Lines a second that its functions may print to the log. */
+  readonly log_limit: number | null;
 }

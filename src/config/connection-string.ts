@@ -58,7 +58,7 @@ export function atoi(text: string): number {
 }
 
 type Parse = (value: string) => unknown;
-interface Key {
+export interface Key {
   readonly parse: Parse;
   readonly alias?: string;
 }
@@ -79,7 +79,7 @@ function unlessNegative(value: string): number | undefined {
   return number < 0 ? undefined : number;
 }
 
-const asText: Parse = (value) => value;
+export const asText: Parse = (value) => value;
 const asMilliseconds: Parse = (value) => {
   const seconds = unlessNegative(value);
   return seconds === undefined ? undefined : seconds * 1000;
@@ -92,7 +92,7 @@ function asPort(value: string): number {
 }
 
 /** A value that [pgbouncer] takes under the same name. */
-function asOption<T>(kind: Kind<T>): Parse {
+export function asOption<T>(kind: Kind<T>): Parse {
   return (value) => {
     try {
       return kind.parse(value);
@@ -104,7 +104,7 @@ function asOption<T>(kind: Kind<T>): Parse {
 }
 
 const poolMode = words('session', 'transaction', 'statement');
-const plain = (parse: Parse): Key => ({ parse });
+export const plain = (parse: Parse): Key => ({ parse });
 
 /** The keys of an entry of [databases]. */
 export const DATABASE_KEYS: Readonly<Record<string, Key>> = {
@@ -167,7 +167,8 @@ export interface EntryContext {
   readonly diagnostics: Diagnostics;
 }
 
-function readKeys(
+/** The values of an entry by key. Null: its text can't be read at all. */
+export function readKeys(
   value: string,
   keys: Readonly<Record<string, Key>>,
   what: string,

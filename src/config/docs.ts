@@ -3,6 +3,7 @@ import { DATABASE_KEYS, PEER_KEYS, USER_KEYS } from './connection-string.ts';
 import type { Origin } from './option.ts';
 import { OPTION_NAMES, optionOf } from './options.ts';
 import type { OptionName } from './options.ts';
+import { TENANT_KEYS } from './tenants.ts';
 
 const GROUPS: readonly (readonly [Origin, string])[] = [
   ['pgswitchyard', "pgswitchyard's own"],
@@ -14,7 +15,7 @@ const INTRODUCTION = `# Configuration
 
 <!-- Made by scripts/generate.ts from src/config/options.ts. Do not edit. -->
 
-The file has pgbouncer's syntax: sections \`[pgbouncer]\` (required), \`[databases]\`, \`[users]\` and \`[peers]\`,
+The file has pgbouncer's syntax: sections \`[pgbouncer]\` (required), \`[databases]\`, \`[users]\`, \`[peers]\` and \`[tenants]\`,
 \`name = value\` to the end of the line, comments (\`;\` or \`#\`) only at the start of a line, and \`%include FILE\`
 (relative to the working directory). A name with special characters goes in single quotes. Values of \`[pgbouncer]\` are
 taken as they stand. Times are seconds, with a fraction if need be, unless the table says otherwise; switches are 0 or 1.
@@ -31,6 +32,9 @@ default keep their value when their line is gone, and a second \`[pgbouncer]\` s
 act on.
 `;
 
+const TENANT_NOTE = `[tenants.md](tenants.md) explains them. The name \`*\` sets defaults. \`timeout\` is in milliseconds, \`memory_limit\`
+in MB, \`log_limit\` in printed lines a second; \`functions_dir\` starts at the folder of the configuration file.`;
+
 export function configMarkdown(): string {
   const parts = [INTRODUCTION];
   for (const [origin, title] of GROUPS) {
@@ -41,6 +45,7 @@ export function configMarkdown(): string {
     section('databases', 'name = connection string', 'The name `*` stands for all others.', DATABASE_KEYS),
     section('users', 'name = settings', "A user's setting wins over the database's.", USER_KEYS),
     section('peers', 'number = connection string', 'The number is the peer_id of that process.', PEER_KEYS),
+    section('tenants', 'name = settings', TENANT_NOTE, TENANT_KEYS),
   );
   return parts.join('\n');
 }
@@ -74,7 +79,7 @@ function section(name: string, form: string, note: string, keys: Readonly<Record
     .map((key) => `\`${key}\``)
     .join(', ');
   return `## [${name}]: \`${form}\`\n\n${note} Values are \`key=value\` pairs; a value with blanks goes in single quotes,
-in which \`''\` or \`\\'\` is one quote. Times are whole seconds.\n\nKeys: ${list}.\n`;
+in which \`''\` or \`\\'\` is one quote.${name === 'tenants' ? '' : ' Times are whole seconds.'}\n\nKeys: ${list}.\n`;
 }
 
 /** JSON Schema for the options of [pgbouncer]. */

@@ -12,11 +12,12 @@ import type { IniEvent } from './ini.ts';
 import { ValueError } from './option.ts';
 import { OPTION_NAMES, isOptionName, optionOf } from './options.ts';
 import type { OptionName, Settings } from './options.ts';
+import { checkTenants, parseTenant, tenantsOf, TargetCheck, type TenantEntry } from './tenants.ts';
 
 type Mutable = { -readonly [K in OptionName]: unknown };
 type Entry = Extract<IniEvent, { kind: 'entry' }>;
 
-const SECTIONS = ['pgbouncer', 'databases', 'users', 'peers'];
+const SECTIONS = ['pgbouncer', 'databases', 'users', 'peers', 'tenants'];
 const TLS_FILES = ['ca_file', 'cert_file', 'key_file'] as const;
 
 /**
@@ -69,6 +70,7 @@ class Loader {
   readonly #places = new Map<string, Entry>();
   readonly #users = new Map<string, UserConfig>();
   readonly #peers = new Map<number, PeerConfig>();
+  readonly #tenants = new Map<string, TenantEntry>();
   readonly #warnings: string[] = [];
   #hasMain = false;
 
@@ -121,6 +123,9 @@ class Loader {
     } else if (entry.section === 'peers') {
       const peer = parsePeer(entry.key, entry.value, context);
       if (peer !== null) this.#peers.set(peer.id, peer);
+    } else if (entry.section === 'tenants') {
+      const tenant = parseTenant(entry.key, entry.value, this.#folder, context);
+      if (tenant !== null) this.#tenants.set(tenant.name, tenant);
     }
   }
 
@@ -165,29 +170,18 @@ class Loader {
       fallback,
       users: this.#users,
       peers: this.#peers,
+      ...tenantsOf(this.#tenants),
       ...auth,
       warnings: this.#warnings,
       texts,
     });
   }
 
-  /** routing_targets may name everything that a routing function could return: entries, and parts of their clusters. */
   #checkTargets(): void {
-    const readers = new Set([...this.#databases.values()].map((each) => each.reader_database));
-    const isKnown = (name: string): boolean =>
-      name === '*' || this.#databases.has(name) || this.#databases.has('*') || readers.has(name);
-    for (const { name, routing_targets: targets } of this.#databases.values()) {
-      for (const target of targets) {
-        const at = target.lastIndexOf('@');
-        const owner = at > 0 ? this.#databases.get(target.slice(0, at)) : undefined;
-        if (isKnown(target) || (owner !== undefined && owner.topology_query !== null)) continue;
-        const hint = nearestHint(target, [...this.#databases.keys()]);
-        this.#diagnostics.add(this.#places.get(name)!, `routing_targets: no such database: "${target}"`, {
-          option: name,
-          hint,
-        });
-      }
-    }
+    const targetCheck = new TargetCheck(this.#databases, this.#diagnostics);
+    for (const { name: option, routing_targets: targets } of this.#databases.values())
+      targetCheck.check({ what: 'routing_targets', option, place: this.#places.get(option)!, targets });
+    checkTenants(this.#tenants, this.#databases, targetCheck, this.#diagnostics);
   }
 
   #placeOf(name: OptionName): Place {
