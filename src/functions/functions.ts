@@ -11,7 +11,7 @@ import { IdCounter } from '../telemetry/id-counter.ts';
 import type { SourceFiles } from './build/bundle-job.ts';
 import { Bundlers } from './build/bundlers.ts';
 import { printable } from './build/places.ts';
-import { entriesOf, isThere, nameOf, type DatabaseFunctions } from './build/sources.ts';
+import { areOperators, entriesOf, isThere, type DatabaseFunctions } from './build/sources.ts';
 import { trailOf } from './build/trail.ts';
 import { CATALOG } from './limits.ts';
 import { prepareScripts } from './sandbox/programs.ts';
@@ -20,13 +20,16 @@ import { Changes } from './tenants/changes.ts';
 import type { TenantContext } from './tenants/context.ts';
 import { Folders } from './tenants/folders.ts';
 import { Housing } from './tenants/housing.ts';
+import type { Identity } from './tenants/identity.ts';
 import type { FunctionLog } from './tenants/journal.ts';
-import { reloadAll } from './tenants/reload.ts';
+import { reloadAll, reloadSome, type ReloadParts } from './tenants/reload.ts';
 import { Removals } from './tenants/removals.ts';
 import {
   FunctionsConfig,
+  NO_TENANTS,
   tenantSettings,
   type FunctionSettings,
+  type TenantConfigs,
   type TenantSettings,
 } from './tenants/settings.ts';
 import { Targets } from './tenants/targets.ts';
@@ -37,10 +40,14 @@ export type { FunctionLog } from './tenants/journal.ts';
 export type { FunctionSettings } from './tenants/settings.ts';
 export type { FunctionCall, Tenant } from './tenants/tenant.ts';
 
+/** An operator, or one of the tenant's own administrators. */
+export type PausedBy = 'operator' | 'tenant';
+
 export interface FunctionsOptions {
   readonly settings: FunctionSettings;
   readonly databases: Iterable<DatabaseFunctions>;
   readonly fallback?: DatabaseFunctions | null;
+  readonly tenants?: TenantConfigs;
   readonly log: FunctionLog;
   /** the entry of [databases] that a name leads to; null: no such database */
   readonly entryOf: (name: string) => string | null;
@@ -56,15 +63,17 @@ export class Functions {
   readonly #catalog: Catalog;
   readonly #changes: Changes;
   readonly #context: TenantContext;
+  /** tenants that are paused, by name, and who wants it: only an operator can undo what an operator has done */
+  readonly #paused = new Map<string, PausedBy>();
 
   constructor(options: FunctionsOptions) {
-    const { settings, databases, fallback = null, log, entryOf } = options;
+    const { settings, databases, fallback = null, tenants, log, entryOf } = options;
     const config = (): FunctionsConfig => this.#config;
     this.#log = log;
-    this.#config = new FunctionsConfig(settings, databases, fallback);
+    this.#config = new FunctionsConfig(settings, databases, fallback, tenants);
     this.#targets = new Targets(this.#config, entryOf);
     this.#housing = new Housing({
-      settings,
+      config: this.#config,
       log,
       servedBy: (versionId) => this.#catalog.servedBy(versionId),
       isThere: (tenant) => this.#catalog.has(tenant),
@@ -72,6 +81,7 @@ export class Functions {
     this.#removals = new Removals({
       settings: () => this.#config.settings,
       using: (file) => this.#catalog.using(file),
+      policiesOf: (file) => this.#config.policiesOf(file),
       onRemoved: () => this.#catalog.refresh(),
     });
     this.#folders = new Folders({
@@ -86,7 +96,7 @@ export class Functions {
       folders: this.#folders,
       find: this.#removals.find,
       hasLostFiles: (tenant) => this.#removals.concerns(tenant),
-      newTenant: (id, files, entry) => this.#newTenant(id, files, entry),
+      newTenant: (identity, files, entry) => this.#newTenant(identity, files, entry),
       onGone: (tenant, isReplaced) => this.#gone(tenant, isReplaced),
     });
     this.#changes = new Changes({ catalog: this.#catalog, folders: this.#folders, log });
@@ -141,26 +151,80 @@ export class Functions {
     settings: FunctionSettings,
     databases: Iterable<DatabaseFunctions>,
     fallback: DatabaseFunctions | null = null,
+    tenantConfigs: TenantConfigs = NO_TENANTS,
   ): Promise<void> {
     const last = this.#config;
-    const next = new FunctionsConfig(settings, databases, fallback);
+    const next = new FunctionsConfig(settings, databases, fallback, tenantConfigs);
     this.#config = next;
     if (settings.user_functions_dir !== last.settings.user_functions_dir) this.#folders.forget();
     this.#targets.configure(next);
     const { tenants } = this.#catalog;
-    const areSame = isDeepStrictEqual([last.databases, last.fallback], [next.databases, next.fallback]);
-    if (!areSame) for (const tenant of tenants) tenant.judgeAgain();
-    const retireHosts = this.#housing.configure(settings);
-    const moved = Promise.all(
-      tenants.map((tenant) => {
-        const entry = this.#catalog.anEntryOf(tenant);
-        return tenant.configure(this.#settingsOf(tenant.files, entry), this.#housing.of(tenant.id));
-      }),
+    const areSame = isDeepStrictEqual(
+      [last.databases, last.fallback, last.tenants, last.tenantDefaults],
+      [next.databases, next.fallback, next.tenants, next.tenantDefaults],
     );
+    if (!areSame) for (const tenant of tenants) tenant.judgeAgain();
+    const retireHosts = this.#housing.configure(next);
+    const moved = Promise.all(tenants.map((tenant) => this.#configure(tenant)));
     if (retireHosts !== null) void moved.then(retireHosts);
     this.#catalog.refresh();
-    const parts = { catalog: this.#catalog, housing: this.#housing, log: this.#log };
-    await reloadAll(parts, Promise.all([moved, this.#folders.refresh()]));
+    await reloadAll(this.#reloadParts, Promise.all([moved, this.#folders.refresh()]));
+  }
+
+  // --- one tenant, by its name -------------------------------------------------------------------------------------------
+
+  /** Whether there is a tenant of this name: an entry of [tenants], or one that has functions. */
+  hasTenant(name: string): boolean {
+    return this.#config.tenants.has(name) || this.#catalog.ownedBy(name).length > 0;
+  }
+
+  /**
+   * RELOAD FUNCTIONS: looks at a tenant's files again.
+   * @param isAsked by an operator: at once, whatever the tenant has done
+   * @returns when everything has been loaded or refused, or after the longest wait
+   */
+  async reloadTenant(name: string, isAsked: boolean): Promise<void> {
+    this.#catalog.refresh(this.#config.databasesOf(name));
+    await reloadSome(this.#reloadParts, this.#catalog.ownedBy(name), isAsked);
+  }
+
+  /** Who has paused a tenant; null: nobody. */
+  pausedBy(name: string): PausedBy | null {
+    return this.#paused.get(name) ?? null;
+  }
+
+  /** PAUSE FUNCTIONS: each call of the tenant is a failure under its policy, until `resumeTenant`. */
+  pauseTenant(name: string, by: PausedBy): void {
+    this.#paused.set(name, by);
+    for (const tenant of this.#catalog.ownedBy(name)) tenant.setPaused(true);
+  }
+
+  resumeTenant(name: string): void {
+    this.#paused.delete(name);
+    for (const tenant of this.#catalog.ownedBy(name)) tenant.setPaused(false);
+  }
+
+  /** Whether a tenant's databases are also judged by functions of the operator's, which run together with its own. */
+  runsOperatorsFunctions(name: string): boolean {
+    const isOperators = (routing: string | null): boolean =>
+      routing !== null && areOperators(this.#config.settings, { routing, rewrite: null });
+    return this.#catalog
+      .ownedBy(name)
+      .some(({ files: { routing, rewrite } }) => isOperators(routing) || isOperators(rewrite));
+  }
+
+  get #reloadParts(): ReloadParts {
+    return { catalog: this.#catalog, housing: this.#housing, log: this.#log };
+  }
+
+  /** Gives a tenant its settings, and the host that these ask for. */
+  async #configure(tenant: Tenant): Promise<void> {
+    const { isolation, owner, files, id } = tenant;
+    const settings = this.#settingsOf(owner, files, this.#catalog.anEntryOf(tenant));
+    const host = this.#housing.of(id, settings.isolation);
+    await tenant.configure(settings, host);
+    // unless its version could not be loaded there
+    if (isolation !== settings.isolation && tenant.version?.host === host) this.#housing.leave(id, isolation);
   }
 
   /** The state of every tenant: plain data of this moment. */
@@ -194,20 +258,25 @@ export class Functions {
   }
 
   /** @param entry one whose clients the functions judge */
-  #newTenant(id: string, files: SourceFiles, entry: string): Tenant {
+  #newTenant(identity: Identity, files: SourceFiles, entry: string): Tenant {
+    const { id, owner } = identity;
+    const settings = this.#settingsOf(owner, files, entry);
     const tenant = new Tenant({
-      id,
+      identity,
       files,
-      settings: this.#settingsOf(files, entry),
-      host: this.#housing.ofNew(id, nameOf(files)),
+      settings,
+      host: this.#housing.ofNew(id, owner, settings.isolation),
       context: this.#context,
     });
+    tenant.setPaused(this.#paused.has(owner));
     if (this.#targets.isMixed(files)) tenant.warnOfMixedRights();
     return tenant;
   }
 
-  #settingsOf(files: SourceFiles, entry: string | null): TenantSettings {
-    return tenantSettings(this.#config.settings, this.#targets.shown(files, entry));
+  /** @param owner the tenant's name */
+  #settingsOf(owner: string, files: SourceFiles, entry: string | null): TenantSettings {
+    const config = this.#config.tenantConfig(owner);
+    return tenantSettings(this.#config.settings, config, this.#targets.shown(files, entry));
   }
 
   #gone(tenant: Tenant, isReplaced: boolean): void {

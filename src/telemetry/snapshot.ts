@@ -14,12 +14,15 @@ export type TenantState =
   | 'loading'
   | 'no version'
   | 'suspended'
-  | 'missing';
+  | 'missing'
+  | 'paused';
 
 /** One tenant: user functions that apply to one or more databases. */
 export interface TenantSnapshot {
   /** unique among all tenants of the proxy */
   readonly id: string;
+  /** the tenant's name; files that a database's options name are counted apart, under the same name */
+  readonly owner: string;
   /** the folder that the functions belong to, absolute */
   readonly name: string;
   /** absolute path of the file with the routing function; '': none */
@@ -33,6 +36,14 @@ export interface TenantSnapshot {
   readonly version: string;
   /** when that version was loaded, in ms since 1970; null: no version serves */
   readonly loadedAtMs: number | null;
+  readonly isolation: 'inline' | 'process';
+  /** of the process that its calls run in; null: there is none just now */
+  readonly pid: number | null;
+  /** its breaker is open: it has failed for many clients, and is not asked for a while */
+  readonly isSuspended: boolean;
+  /** of the last one to two minutes: how long a call takes, waiting included; null: there was none */
+  readonly p50Us: number | null;
+  readonly p99Us: number | null;
   readonly calls: number;
   readonly routed: number;
   readonly rewritten: number;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { DatabaseFunctions } from '../../src/functions/build/sources.ts';
 import { Catalog } from '../../src/functions/tenants/catalog.ts';
+import type { Identity } from '../../src/functions/tenants/identity.ts';
 import { FunctionsConfig, type FunctionSettings } from '../../src/functions/tenants/settings.ts';
 import { Tenant } from '../../src/functions/tenants/tenant.ts';
 import { bundleOf, settled, TENANT_SETTINGS, tenantContext, TestHost } from '../support/tenant.ts';
@@ -54,12 +55,12 @@ class World {
         extensions.map((extension) => `${folder}/${name}${extension}`).find((file) => this.files.has(file)) ??
         null,
       hasLostFiles: () => false,
-      newTenant: (id, sources) => this.#newTenant(id, sources),
+      newTenant: (identity, sources) => this.#newTenant(identity, sources),
       onGone: (tenant, isReplaced) => this.gone.push([tenant.name, isReplaced]),
     });
   }
 
-  #newTenant(id: string, files: Tenant['files']): Tenant {
+  #newTenant(identity: Identity, files: Tenant['files']): Tenant {
     this.made++;
     const bundle = (): Promise<ReturnType<typeof bundleOf>> =>
       this.areBuilt ? Promise.resolve(bundleOf('v1')) : new Promise(() => {});
@@ -68,7 +69,7 @@ class World {
       disk: { trailOf: () => Promise.resolve(new Map()), isThere: () => true, isSearched: () => true },
       onBuilt: () => this.catalog.handOver(),
     });
-    return new Tenant({ id, files, settings: TENANT_SETTINGS, host: new TestHost(), context });
+    return new Tenant({ identity, files, settings: TENANT_SETTINGS, host: new TestHost(), context });
   }
 
   /** The files that apply to a database. */
@@ -166,4 +167,18 @@ test('a closed catalog makes no tenants', () => {
   assert.equal(world.catalog.tenantOf('b'), null);
   world.catalog.refresh();
   assert.equal(world.made, 1);
+});
+
+test('files that move to another name of the same folder are the same tenant', async () => {
+  const world = new World([OWN], [entry('a')]);
+  const tenant = world.catalog.tenantOf('a');
+  await settled();
+  world.files.clear();
+  world.files.add('/rules/a/routing_rules.js');
+  world.catalog.refresh();
+  await settled();
+  assert.equal(world.catalog.tenantOf('a'), tenant);
+  assert.equal(world.filesOf('a'), '/rules/a/routing_rules.js -');
+  assert.deepEqual([world.made, world.gone], [1, []]);
+  assert.deepEqual(world.catalog.ownedBy('a'), [tenant]);
 });

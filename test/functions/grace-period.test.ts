@@ -28,7 +28,7 @@ class World {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     this.#timers = t.mock.timers;
     this.tenant = new Tenant({
-      id: '1',
+      identity: { id: '1', owner: 'a' },
       files: { routing: this.file, rewrite: null },
       settings: { ...TENANT_SETTINGS, onRoutingFailure: policy },
       host: new TestHost(),
@@ -47,6 +47,7 @@ class World {
     this.removals = new Removals({
       settings: () => settings,
       using: (file) => (file === this.file ? [this.tenant] : []),
+      policiesOf: () => this.tenant.policies,
       onRemoved: () => this.removed++,
     });
   }

@@ -161,7 +161,7 @@ test('a version that is being loaded while its tenant moves to another host is n
   // where changes are not watched
   await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'a';");
   const tenant = new Tenant({
-    id: 'a',
+    identity: { id: 'a', owner: 'a' },
     files: { routing: join(rules.folder, 'more/than/one/routing_rules.ts'), rewrite: null },
     settings: TENANT_SETTINGS,
     host: new InlineHost(preludeScript()),

@@ -129,7 +129,7 @@ const bundlers = new Bundlers();
 /** A tenant by itself, whose bundles the test makes. */
 function tenantWith(rules: Rules, bundle: Builder['bundle'], longestWaitMs?: number): Tenant {
   return new Tenant({
-    id: 'a',
+    identity: { id: 'a', owner: 'a' },
     files: { routing: join(rules.folder, 'else/where/routing_rules.ts'), rewrite: null },
     settings: { ...TENANT_SETTINGS, onRoutingFailure: 'pass', onRewriteFailure: 'pass' },
     host: new InlineHost(preludeScript()),

@@ -33,7 +33,7 @@ class World {
       },
     });
     this.tenant = new Tenant({
-      id: '1',
+      identity: { id: '1', owner: 'a' },
       files: { routing: FILE, rewrite: null },
       settings: TENANT_SETTINGS,
       host: this.host,
@@ -298,12 +298,12 @@ test('a complaint is logged once, and again when an operator asks', async () => 
   world.tenant.dispose();
 });
 
-test('a build that costs others something is blamed on the folder, a mistake is not', async () => {
+test('a build that costs others something is blamed on the tenant, a mistake is not', async () => {
   const world = new World();
   await world.save(BROKEN);
   assert.deepEqual(world.blamed, []);
   await world.save(new BundleError('bundling took longer than 10 s', 'offence'));
-  assert.deepEqual(world.blamed, ['/rules/a']);
+  assert.deepEqual(world.blamed, ['a']);
   world.tenant.dispose();
 });
 
@@ -345,16 +345,20 @@ test('the snapshot is plain data that does not change any more', async () => {
   await world.ask();
   const before = world.tenant.observe(['a', 'b']);
   assert.deepEqual(structuredClone(before), before);
-  const { loadedAtMs, ...rest } = before;
-  assert.ok(loadedAtMs !== null);
+  const { loadedAtMs, p50Us, p99Us, ...rest } = before;
+  assert.ok(loadedAtMs !== null && p50Us !== null && p99Us !== null);
   assert.deepEqual(rest, {
     id: '1',
+    owner: 'a',
     name: '/rules/a',
     routingFile: '/rules/a/routing_rules.ts',
     rewriteFile: '',
     databases: ['a', 'b'],
     state: 'serving',
     version: 'v1',
+    isolation: 'process',
+    pid: null,
+    isSuspended: false,
     calls: 1,
     routed: 1,
     rewritten: 0,
@@ -367,5 +371,38 @@ test('the snapshot is plain data that does not change any more', async () => {
   await world.ask('slow');
   assert.deepEqual([before.calls, before.failures], [1, {}]);
   assert.deepEqual(world.tenant.observe([]).failures, { deadline: 1 });
+  world.tenant.dispose();
+});
+
+test('a paused tenant fails each call under its policy, until it is resumed', async () => {
+  const world = new World();
+  await world.save('v1');
+  const { generation } = world.tenant;
+  world.tenant.setPaused(true);
+  assert.equal(world.tenant.state, 'paused');
+  assert.equal(await world.ask(), '38000');
+  assert.notEqual(world.tenant.generation, generation, 'prepared statements are judged again');
+  await world.save('v2');
+  assert.equal(await world.ask(), '38000');
+  world.tenant.setPaused(false);
+  assert.equal(await world.ask(), 'v2');
+  world.tenant.dispose();
+});
+
+test('a tenant whose files move keeps its counters and what serves, and is not loaded anew for the same code', async () => {
+  const world = new World();
+  await world.save('v1');
+  await world.ask();
+  await world.ask('slow');
+  const { version } = world.tenant;
+  world.tenant.useFiles({ routing: '/elsewhere/routing_rules.js', rewrite: null });
+  assert.equal(world.tenant.name, '/elsewhere');
+  assert.equal(await world.ask(), 'v1');
+  await world.save('v1');
+  assert.equal(world.tenant.version, version);
+  await world.save('v2');
+  assert.equal(await world.ask(), 'v2');
+  assert.deepEqual([world.tenant.observe([]).calls, world.tenant.observe([]).failures], [4, { deadline: 1 }]);
+  assert.match(world.lines.at(-1)!, /user functions loaded: \/elsewhere\/routing_rules\.js/);
   world.tenant.dispose();
 });

@@ -16,6 +16,8 @@ export const TENANT_SETTINGS: TenantSettings = {
   memoryLimitMb: 64,
   maxQueryBytes: 1_000_000,
   maxResult: 1_000_000,
+  isolation: 'process',
+  maxPrinted: 100,
   onRoutingFailure: 'error',
   onRewriteFailure: 'error',
   databases: ['a', 'b'],

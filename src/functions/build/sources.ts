@@ -70,20 +70,26 @@ export function presenceOf(file: string): 'there' | 'hidden' | 'none' {
   }
 }
 
+/** The folder of a database or tenant in user_functions_dir; null: there is none. */
+export function ownFolder(settings: SourceSettings, name: string): string | null {
+  const root = settings.user_functions_dir || null;
+  // a name is not a path: `..` and slashes in it lead nowhere
+  return root !== null && /^[^/\\]+$/.test(name) && name !== '.' && name !== '..' ? join(root, name) : null;
+}
+
 /**
- * The files that apply to a database; null: none. For each function the nearest file wins: the database's option, its folder
- * in user_functions_dir, the global option, user_functions_dir itself.
+ * The files that apply to a database; null: none. For each function the nearest file wins: the database's option,
+ * its own folder or its tenant's, the global option, user_functions_dir itself.
+ * @param own the second of these; null: there is none
  */
 export function sourceFiles(
   settings: SourceSettings,
   name: string,
   database: DatabaseFunctions | undefined,
   findFile: FindFile = inFolder,
+  own: string | null = ownFolder(settings, name),
 ): SourceFiles | null {
   const folder = settings.user_functions_dir || null;
-  // a database's name is not a path: `..` and slashes in it lead nowhere
-  const own =
-    folder !== null && /^[^/\\]+$/.test(name) && name !== '.' && name !== '..' ? join(folder, name) : null;
   const find = (option: 'routing_rules_file' | 'rewrite_query_file', file: string): string | null =>
     database?.[option] ||
     (own && findFile(own, file, EXTENSIONS)) ||

@@ -8,6 +8,7 @@ import type { VersionCode } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import { ApartQueue } from './apart-queue.ts';
 import { Breaker } from './breaker.ts';
+import { CallTimes, type Percentiles } from './call-times.ts';
 import { costOf, lacksMemory, outcomesOf, wasAsked } from './costs.ts';
 import { Penalties } from './penalties.ts';
 import type { Pending, Route, Serving } from './pending.ts';
@@ -36,6 +37,7 @@ export class Batcher {
   readonly #options: BatcherOptions;
   readonly #breaker = new Breaker();
   readonly #penalties = new Penalties();
+  readonly #times = new CallTimes();
   readonly #apart: ApartQueue;
   readonly #maxWaitMs: number;
   readonly #lookMs: number;
@@ -61,6 +63,8 @@ export class Batcher {
       isSuspended: () => this.#breaker.isOpen,
       refuse: (pending) => this.#refuse(pending, 'suspended', SUSPENDED),
       onAnswer: (pending, answer, manifest) => {
+        const now = performance.now();
+        this.#times.note(now - pending.since, now);
         this.#answer(pending, answer, manifest);
         if (costOf(answer) === null) this.#penalties.clear(pending.call);
       },
@@ -80,6 +84,11 @@ export class Batcher {
 
   get isSuspended(): boolean {
     return this.#breaker.isOpen;
+  }
+
+  /** How long calls have taken lately, from question to answer, waiting included. */
+  get times(): Percentiles {
+    return this.#times.observe(performance.now());
   }
 
   /**
@@ -180,6 +189,8 @@ export class Batcher {
       (answers, consoleText) => {
         this.#inFlight = null;
         if (consoleText !== '') this.#options.onPrinted(consoleText);
+        const now = performance.now();
+        for (let i = 0; i < answers.length; i++) this.#times.note(now - batch[i]!.since, now);
         for (let i = 0; i < answers.length; i++) {
           if (!version.host.isInline && lacksMemory(answers[i]!)) this.#apart.add(batch[i]!, 'soft');
           else this.#answer(batch[i]!, answers[i]!, version.manifest);

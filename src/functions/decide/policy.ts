@@ -108,6 +108,7 @@ const EXPLAINED: Partial<Record<FailureOutcome, string>> = {
   memory: 'It needed more memory than user_function_memory_limit.',
   killed: 'It did not come back, or ended its process.',
   no_version: 'Its files could not be loaded.',
+  paused: 'It has been paused by an administrator.',
 };
 
 function rejection(error: ClientError): Refusal {

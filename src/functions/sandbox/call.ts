@@ -35,6 +35,8 @@ const IS_OWN = {
   killed: true,
   /** the files can't be loaded, and never could be */
   no_version: true,
+  /** an administrator has paused its tenant's functions */
+  paused: true,
   /** the call waited too long, or no sandbox process can be started */
   overloaded: false,
   starved: false,

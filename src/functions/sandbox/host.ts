@@ -27,6 +27,8 @@ export const STOPPING = 'the sandbox is stopping';
 export interface SandboxHost {
   /** Calls block the proxy while they run. */
   readonly isInline: boolean;
+  /** of the process that calls run in now; none: the proxy's own, or there is none just now */
+  readonly pid?: number | undefined;
   load(version: VersionCode): Promise<LoadResult>;
   /**
    * Takes a version that was tried elsewhere, and loads it with its first call. A host without this method loads it at once.

@@ -5,6 +5,7 @@
 import { basename, dirname, join } from 'node:path';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import { entriesOf, sourceFiles, type FindFile } from '../build/sources.ts';
+import { identityOf, type Identity } from './identity.ts';
 import { ANY, type FunctionsConfig } from './settings.ts';
 import type { Tenant } from './tenant.ts';
 
@@ -20,7 +21,7 @@ export interface CatalogOptions {
   /** A file of the tenant has gone: the tenant's last build is not repeated. */
   readonly hasLostFiles: (tenant: Tenant) => boolean;
   /** @param entry an entry of [databases] that the files apply to */
-  readonly newTenant: (id: string, files: SourceFiles, entry: string) => Tenant;
+  readonly newTenant: (identity: Identity, files: SourceFiles, entry: string) => Tenant;
   /** The tenant no longer applies to any database. `isReplaced`: each of its former databases has another one. */
   readonly onGone: (tenant: Tenant, isReplaced: boolean) => void;
 }
@@ -70,6 +71,11 @@ export class Catalog {
     return this.tenants.find((tenant) => tenant.version?.id === versionId);
   }
 
+  /** All sets of functions of a tenant, by its name. */
+  ownedBy(owner: string): Tenant[] {
+    return this.tenants.filter((tenant) => tenant.owner === owner);
+  }
+
   /** Tenants that have a function in this file. */
   using(file: string): Tenant[] {
     return this.tenants.filter(({ files }) => files.routing === file || files.rewrite === file);
@@ -116,8 +122,8 @@ export class Catalog {
     for (const tenant of this.tenants) if (!this.#options.hasLostFiles(tenant)) void tenant.verify();
   }
 
-  /** Determines again which files apply to which database. */
-  refresh(): void {
+  /** Determines again which files apply to which database. @param names of databases; without them: all */
+  refresh(names: Iterable<string> = this.#names): void {
     if (this.#isClosed) return;
     // many databases look into the same folder
     const found = new Map<string, string | null>();
@@ -127,8 +133,7 @@ export class Catalog {
       if (file === undefined) found.set(place, (file = this.#options.find(folder, name, extensions)));
       return file;
     };
-    for (const name of new Set([...this.#applying.keys(), ...this.#options.config().entries]))
-      this.#wanted.set(name, this.#find(name, findOnce));
+    for (const name of names) this.#wanted.set(name, this.#find(name, findOnce));
     this.handOver();
   }
 
@@ -154,6 +159,11 @@ export class Catalog {
     for (const tenant of this.#tenants.values()) tenant.dispose();
   }
 
+  /** The entries of [databases], and all other names that something applies to. */
+  get #names(): Set<string> {
+    return new Set([...this.#applying.keys(), ...this.#options.config().entries]);
+  }
+
   /** Whether anything may apply to this name in particular: clients make names up, and these must cost nothing. */
   #mayHaveOwn(name: string): boolean {
     const { config, folders } = this.#options;
@@ -162,7 +172,8 @@ export class Catalog {
 
   #sourcesOf(name: string, find: FindFile): SourceFiles | null {
     const config = this.#options.config();
-    return sourceFiles(config.settings, name === ANY ? '' : name, config.databaseOf(name), find);
+    const folder = name === ANY ? null : config.folderOf(name);
+    return sourceFiles(config.settings, name, config.databaseOf(name), find, folder);
   }
 
   #find(name: string, find: FindFile): Tenant | null {
@@ -170,14 +181,16 @@ export class Catalog {
     const files = this.#sourcesOf(name, find);
     if (files === null) return null;
     const last = this.#wanted.get(name) ?? null;
-    if (last !== null && this.has(last) && last.isOf(files)) return last;
-    const id = idOf(files);
+    const identity = identityOf(this.#options.config(), name, files);
+    const { id } = identity;
+    if (last !== null && this.has(last) && last.id === id && last.isOf(files)) return last;
     let tenant = this.#tenants.get(id);
+    if (tenant?.isOf(files)) return tenant;
     if (tenant === undefined) {
-      tenant = this.#options.newTenant(id, files, name);
+      tenant = this.#options.newTenant(identity, files, name);
       this.#tenants.set(id, tenant);
-      void tenant.reload();
-    }
+    } else tenant.useFiles(files);
+    void tenant.reload();
     return tenant;
   }
 
@@ -198,9 +211,4 @@ export class Catalog {
 /** Whether a file is in the folder of this database. */
 function hasOwn(files: SourceFiles, name: string): boolean {
   return entriesOf(files).some((file) => basename(dirname(file)) === name);
-}
-
-/** The identity of a tenant: databases whose functions come from the same files have the same tenant. */
-function idOf({ routing, rewrite }: SourceFiles): string {
-  return JSON.stringify([routing, rewrite]);
 }

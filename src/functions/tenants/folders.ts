@@ -52,14 +52,16 @@ export class Folders {
   /** Whether a change of this path may mean that other files apply somewhere. */
   isPlace(path: string): boolean {
     const name = basename(path);
-    return isCandidate(name) || this.#places.has(path) || this.#options.config().isDatabase(name);
+    return isCandidate(name) || this.#places.has(path) || this.#options.config().isOwner(name);
   }
 
   /** Whether a file is where rules are looked for, without an option that names it. */
   isSearched(file: string): boolean {
     const root = this.#root;
     const folder = dirname(file);
-    return isCandidate(basename(file)) && root !== null && (folder === root || dirname(folder) === root);
+    if (!isCandidate(basename(file))) return false;
+    if (this.#options.config().namedFolders.includes(folder)) return true;
+    return root !== null && (folder === root || dirname(folder) === root);
   }
 
   /** user_functions_dir has changed: nothing is known of the new one yet. */
@@ -87,11 +89,13 @@ export class Folders {
       return;
     }
     if (this.#names !== null) this.#names = own.isWhole ? new Set(own.names) : null;
-    const databases = this.#databasesOf(own);
-    this.#options.onListed(databases);
-    const folders = root === null ? [] : databases.map((name) => join(root, name));
+    const config = this.#options.config();
+    this.#options.onListed(this.#databasesOf(own));
+    const owned = own.names.filter((name) => config.isOwner(name));
+    const inRoot = root === null ? [] : owned.map((name) => join(root, name));
+    const folders = [...inRoot, ...config.namedFolders];
     const matters = await this.#mattersIn(folders);
-    const trail = await trailOf(root === null ? [] : [root, ...folders]);
+    const trail = await trailOf(root === null ? folders : [root, ...folders]);
     if (isOvertaken()) return;
     const isNew = this.#follow(trail, matters);
     if (isNew) this.#options.onNewPlaces();
@@ -130,7 +134,7 @@ export class Folders {
     if (real !== null)
       matters.set(
         real,
-        (name, isNew) => isCandidate(name) || (isNew && this.#options.config().isDatabase(name)),
+        (name, isNew) => isCandidate(name) || (isNew && this.#options.config().isOwner(name)),
       );
     return matters;
   }

@@ -6,20 +6,26 @@ import { Hosts } from '../sandbox/hosts.ts';
 import type { Excess } from '../sandbox/shares.ts';
 import { Blame } from './blame.ts';
 import type { FunctionLog } from './journal.ts';
-import type { FunctionSettings } from './settings.ts';
+import type { FunctionsConfig } from './settings.ts';
 import { Trials, type Trial } from './trials.ts';
+
+export type Isolation = 'inline' | 'process';
+type HostsByIsolation = Readonly<Record<Isolation, Hosts>>;
 
 /** A tenant, as seen from its host. */
 export interface Housed {
   readonly id: string;
-  /** the folder to which blame is recorded */
+  /** the name that it is blamed by */
+  readonly owner: string;
+  /** the folder of its files, for the log */
   readonly name: string;
+  readonly isolation: Isolation;
   /** Its version is loaded there, and its calls go there from then on. */
   moveTo(host: SandboxHost): Promise<void>;
 }
 
 export interface HousingOptions {
-  readonly settings: FunctionSettings;
+  readonly config: FunctionsConfig;
   readonly log: FunctionLog;
   /** the tenant that a version serves; undefined: the version no longer serves */
   readonly servedBy: (versionId: number) => Housed | undefined;
@@ -32,43 +38,48 @@ export class Housing {
   readonly #log: FunctionLog;
   readonly #blame = new Blame();
   readonly #trials: Trials;
-  /** By version, the name of its tenant: a version may end a process after another has taken its place. */
-  readonly #names = new Map<number, string>();
-  #settings: FunctionSettings;
-  #hosts: Hosts;
+  /** By version, its tenant: a version may end a process after another has taken its place. */
+  readonly #tenants = new Map<number, Pick<Housed, 'owner' | 'name'>>();
+  #config: FunctionsConfig;
+  #hosts: HostsByIsolation;
 
   constructor(options: HousingOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#settings = options.settings;
+    this.#config = options.config;
     this.#hosts = this.#newHosts();
-    this.#trials = new Trials(() => this.#hosts.forTrials());
+    this.#trials = new Trials(() => this.#hosts.process.forTrials());
   }
 
   /** The host of a tenant. */
-  of(tenantId: string): SandboxHost {
-    return this.#hosts.of(tenantId);
+  of(tenantId: string, isolation: Isolation): SandboxHost {
+    return this.#hosts[isolation].of(tenantId);
   }
 
   /** The host of a new tenant. One that has harmed others lately starts in a process of its own. */
-  ofNew(tenantId: string, name: string): SandboxHost {
-    const own = this.isSuspect(name) ? this.separate(tenantId) : null;
-    return own ?? this.of(tenantId);
+  ofNew(tenantId: string, owner: string, isolation: Isolation): SandboxHost {
+    const own = this.isSuspect(owner) ? this.separate(tenantId, isolation) : null;
+    return own ?? this.of(tenantId, isolation);
   }
 
   /** A host that the tenant shares with no well-behaved one. Null: it already has one, or there is none. */
-  separate(tenantId: string): SandboxHost | null {
-    return this.#hosts.separate(tenantId);
+  separate(tenantId: string, isolation: Isolation): SandboxHost | null {
+    return this.#hosts[isolation].separate(tenantId);
   }
 
   /** The host for calls that are too costly to others; null: inline, where there is no other place. */
-  apart(): SandboxHost | null {
-    return this.#hosts.apart();
+  apart(isolation: Isolation): SandboxHost | null {
+    return this.#hosts[isolation].apart();
   }
 
   /** The tenant is gone. */
   release(tenantId: string): void {
-    this.#hosts.release(tenantId);
+    for (const hosts of Object.values(this.#hosts)) hosts.release(tenantId);
+  }
+
+  /** The tenant's calls run under the other isolation now. */
+  leave(tenantId: string, isolation: Isolation): void {
+    this.#hosts[isolation].release(tenantId);
   }
 
   /** The tenant of this name has harmed others lately. */
@@ -88,54 +99,66 @@ export class Housing {
 
   /** A serving tenant has harmed others: from now on it can only harm those that have done so, too. */
   punish(tenant: Housed): void {
-    this.#blame.add(tenant.name);
+    this.#blame.add(tenant.owner);
     if (this.#options.isThere(tenant)) this.#separateNow(tenant);
   }
 
   /** A version of this number is given to a host where it will serve. */
-  noteVersion(versionId: number, name: string): void {
-    this.#names.set(versionId, name);
-    for (const oldest of this.#names.keys()) {
-      if (this.#names.size <= LOADING.maxVersions) return;
-      this.#names.delete(oldest);
+  noteVersion(versionId: number, { owner, name }: Pick<Housed, 'owner' | 'name'>): void {
+    this.#tenants.set(versionId, { owner, name });
+    for (const oldest of this.#tenants.keys()) {
+      if (this.#tenants.size <= LOADING.maxVersions) return;
+      this.#tenants.delete(oldest);
     }
   }
 
   /**
-   * Tries a version where it costs no client anything. Null: it was not tried, and need not be, because all run inline.
+   * Tries a version where it costs no client anything. Null: it was not tried, and need not be, because it runs inline.
    * @param isWanted asked when the trial's turn has come
    */
-  trial(name: string, version: VersionCode, isWanted: () => boolean): Promise<Trial | null> | null {
-    if (this.#settings.user_function_isolation === 'inline') return null;
-    return this.#trials.try(name, this.isSuspect(name), version, isWanted);
+  trial(
+    owner: string,
+    isolation: Isolation,
+    version: VersionCode,
+    isWanted: () => boolean,
+  ): Promise<Trial | null> | null {
+    if (isolation === 'inline') return null;
+    return this.#trials.try(owner, this.isSuspect(owner), version, isWanted);
   }
 
   /**
    * Takes over other settings.
    * @returns ends the former hosts, to be called when nothing is running there any more; null: they stay
    */
-  configure(settings: FunctionSettings): (() => Promise<void>) | null {
-    const last = this.#settings;
-    this.#settings = settings;
+  configure(config: FunctionsConfig): (() => Promise<void>) | null {
+    const last = this.#config;
+    this.#config = config;
     const isChanged =
-      settings.user_function_isolation !== last.user_function_isolation ||
-      settings.user_function_memory_limit !== last.user_function_memory_limit;
+      config.settings.user_function_isolation !== last.settings.user_function_isolation ||
+      config.memoryLimitMb !== last.memoryLimitMb;
     if (!isChanged) return null;
     const old = this.#hosts;
     this.#hosts = this.#newHosts();
     // tenants that were costly to others keep that record
-    for (const tenantId of old.separated) this.#hosts.separate(tenantId);
-    return () => old.retire();
+    for (const tenantId of old.process.separated) this.#hosts.process.separate(tenantId);
+    return async () => {
+      await Promise.all(Object.values(old).map((hosts) => hosts.retire()));
+    };
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#trials.stop(), this.#hosts.stop()]);
+    await Promise.all([this.#trials.stop(), this.#hosts.process.stop(), this.#hosts.inline.stop()]);
   }
 
-  #newHosts(): Hosts {
+  #newHosts(): HostsByIsolation {
+    return { inline: this.#newHostsOf('inline'), process: this.#newHostsOf('process') };
+  }
+
+  #newHostsOf(isolation: Isolation): Hosts {
     return new Hosts({
-      isolation: this.#settings.user_function_isolation,
-      memoryLimitMb: this.#settings.user_function_memory_limit,
+      isolation,
+      // of a process, which tenants share
+      memoryLimitMb: this.#config.memoryLimitMb,
       onKilled: (versionId) => this.#killed(versionId),
       onExcess: (versionId, excess) => this.#takesTooMuch(versionId, excess),
       onAccident: (signal) =>
@@ -157,13 +180,14 @@ export class Housing {
   }
 
   #killed(versionId: number): void {
-    const name = this.#names.get(versionId);
-    if (name === undefined) return;
+    const known = this.#tenants.get(versionId);
+    if (known === undefined) return;
+    const { owner, name } = known;
     this.#log.error(
       { event: 'sandbox_killed', tenant: name },
       `sandbox process killed because of user functions in ${name}`,
     );
-    this.#blame.add(name);
+    this.#blame.add(owner);
     const tenant = this.#options.servedBy(versionId);
     if (tenant !== undefined) this.#separateNow(tenant);
   }
@@ -180,7 +204,7 @@ export class Housing {
 
   /** @returns whether there was another tenant to separate it from */
   #separateNow(tenant: Housed): boolean {
-    const host = this.separate(tenant.id);
+    const host = this.separate(tenant.id, tenant.isolation);
     if (host !== null) void tenant.moveTo(host);
     return host !== null;
   }

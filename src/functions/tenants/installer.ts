@@ -7,7 +7,7 @@ import { Version } from './version.ts';
 
 export interface InstallerOptions {
   /** places in the source are shown relative to this file, absolute */
-  readonly entryFile: string;
+  readonly entryFile: () => string;
   readonly settings: TenantSettings;
   readonly host: SandboxHost;
   /** the number of the next version, unique in the proxy */
@@ -113,7 +113,7 @@ export class Installer {
       return null;
     }
     const { manifest, route: trialRoute } = loaded;
-    const { entryFile } = this.#options;
+    const entryFile = this.#options.entryFile();
     const last = this.#version;
     this.#version = new Version({ bundle, entryFile, code, host, settings, manifest, trialRoute });
     last?.dispose();

@@ -16,8 +16,8 @@ export interface FunctionLog {
 export const TRIAL_ARGUMENTS = "('pgswitchyard', 'SELECT 1', false)";
 
 export class Journal {
-  readonly #tenant: string;
-  readonly #files: string;
+  #tenant = '';
+  #files = '';
   readonly #log: FunctionLog;
   #lastError = '';
   #lastErrorAtMs: number | null = null;
@@ -30,11 +30,14 @@ export class Journal {
   #movesUntil = 0;
   #moves = 0;
 
-  /** @param files of the tenant, for the log */
-  constructor(tenant: string, files: readonly string[], log: FunctionLog) {
+  constructor(log: FunctionLog) {
+    this.#log = log;
+  }
+
+  /** The lines are about these from now on. @param tenant the folder of its files */
+  name(tenant: string, files: readonly string[]): void {
     this.#tenant = tenant;
     this.#files = files.join(', ');
-    this.#log = log;
   }
 
   /** The last failure, or the last complaint about the files; '' if the files have been loaded since. */

@@ -38,7 +38,7 @@ export function originsOf({ routing, rewrite }: SourceFiles, { routes, rewrites 
 const UNKNOWN: Manifest = { routes: true, rewrites: true };
 
 export interface JudgeOptions {
-  readonly files: SourceFiles;
+  readonly files: () => SourceFiles;
   readonly journal: Journal;
   readonly counters: Counters;
   readonly targets: Pick<Targets, 'mayName'>;
@@ -146,13 +146,13 @@ export class Judge {
     if (!/^(?:did|needed|returned|threw|took)\b/.test(message)) return '';
     const name = failedFunction(this.#options.version()?.manifest ?? null, rewrite, route);
     if (name === '') return 'the call ';
-    const origins = originsOf(this.#options.files, this.manifest);
+    const origins = originsOf(this.#options.files(), this.manifest);
     return `${name} (${basename(name === 'rewrite_query' ? origins.rewrite : origins.routing)}) `;
   }
 
   readonly #mayName = (name: string, call: HostCall): boolean =>
     this.#options.targets.mayName(
-      this.#options.files,
+      this.#options.files(),
       call.entry ?? call.context.login_database ?? call.context.database ?? '',
       name,
     );

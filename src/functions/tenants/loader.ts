@@ -19,7 +19,7 @@ import type { Version } from './version.ts';
 
 export interface LoaderOptions {
   readonly tenantId: string;
-  /** the folder to which blame is recorded */
+  /** the tenant's name, to which blame is recorded */
   readonly name: string;
   readonly files: SourceFiles;
   readonly installer: Installer;
@@ -71,6 +71,11 @@ export class Loader {
 
   get isBusy(): boolean {
     return this.#queue.isBusy;
+  }
+
+  /** What the files held when they were looked at last is what serves. */
+  get isSound(): boolean {
+    return this.#isSound;
   }
 
   /** There is no version, because the files can't be loaded as they are. */
@@ -197,7 +202,12 @@ export class Loader {
   async #tryAndInstall(bundle: Bundle): Promise<void> {
     const { context, installer, name, tenantId } = this.#options;
     const isWanted = (): boolean => !this.#isDisposed && (!this.#queue.hasNext || this.#wasDropped);
-    const trial = context.housing.trial(name, installer.codeOf(bundle), isWanted);
+    const trial = context.housing.trial(
+      name,
+      installer.settings.isolation,
+      installer.codeOf(bundle),
+      isWanted,
+    );
     const tried = await trial;
     if (this.#isDisposed) return;
     this.#wasDropped = trial !== null && tried === null && !isWanted();
@@ -205,7 +215,7 @@ export class Loader {
     const result = tried?.result ?? null;
     if (result?.kind === 'refused') return await this.#noteRefusal(bundle, result);
     // a version that is slow to load would delay its neighbours each time that their process is started again
-    const own = tried?.isSlow ? context.housing.separate(tenantId) : null;
+    const own = tried?.isSlow ? context.housing.separate(tenantId, installer.settings.isolation) : null;
     if (own !== null) installer.useHost(own);
     const installed = await installer.install(bundle, result);
     if (installed !== null) await this.#noteRefusal(bundle, installed);

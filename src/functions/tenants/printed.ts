@@ -4,13 +4,18 @@ import { JOURNAL } from '../limits.ts';
 
 export class Printed {
   readonly #log: (line: string) => void;
+  readonly #maxLines: () => number;
   #quietUntil = 0;
   #lines = 0;
   #length = 0;
 
-  /** @param log given each line that is not over the limits */
-  constructor(log: (line: string) => void) {
+  /**
+   * @param log given each line that is not over the limits
+   * @param maxLines lines a second
+   */
+  constructor(log: (line: string) => void, maxLines: () => number = () => JOURNAL.maxPrinted) {
     this.#log = log;
+    this.#maxLines = maxLines;
   }
 
   /** @param printed lines of one batch, separated by newlines */
@@ -19,14 +24,14 @@ export class Printed {
     if (now >= this.#quietUntil) this.#beginPeriod(now);
     for (const line of printed.slice(0, JOURNAL.maxPrintedText).split('\n')) {
       this.#length += line.length;
-      if (this.#lines++ < JOURNAL.maxPrinted && this.#length <= JOURNAL.maxPrintedLength)
+      if (this.#lines++ < this.#maxLines() && this.#length <= JOURNAL.maxPrintedLength)
         this.#log(printable(line));
     }
   }
 
   #beginPeriod(now: number): void {
-    if (this.#lines > JOURNAL.maxPrinted)
-      this.#log(`(${this.#lines - JOURNAL.maxPrinted} more lines were left out)`);
+    const leftOut = this.#lines - this.#maxLines();
+    if (leftOut > 0) this.#log(`(${leftOut} more lines were left out)`);
     this.#quietUntil = now + JOURNAL.quietMs;
     this.#lines = 0;
     this.#length = 0;

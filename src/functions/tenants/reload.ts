@@ -17,8 +17,8 @@ export interface ReloadParts {
  */
 export async function reloadAll(parts: ReloadParts, besides: Promise<unknown>): Promise<void> {
   const { catalog, housing } = parts;
-  const { suspects = [], others = [] } = Object.groupBy(catalog.tenants, ({ name }) =>
-    housing.isSuspect(name) ? 'suspects' : 'others',
+  const { suspects = [], others = [] } = Object.groupBy(catalog.tenants, ({ owner }) =>
+    housing.isSuspect(owner) ? 'suspects' : 'others',
   );
   await Promise.all([
     inTime(Promise.all([besides, catalog.reload(others, true)]), CATALOG.longestReloadMs, () =>
@@ -26,6 +26,23 @@ export async function reloadAll(parts: ReloadParts, besides: Promise<unknown>): 
     ),
     inTime(catalog.reload(suspects, true), CATALOG.longestSuspectMs, () => warnOfLate(suspects, parts.log)),
   ]);
+}
+
+/**
+ * RELOAD FUNCTIONS: builds some tenants again.
+ * @param isAsked by an operator: at once, whatever the tenants have done
+ * @returns as `reloadAll`
+ */
+export async function reloadSome(
+  { catalog, log }: ReloadParts,
+  tenants: readonly Tenant[],
+  isAsked: boolean,
+): Promise<void> {
+  // a change that is noticed meanwhile makes the last build give way to another one
+  const built = catalog
+    .reload(tenants, isAsked)
+    .then(() => Promise.all(tenants.map((tenant) => tenant.idle())));
+  await inTime(built, CATALOG.longestReloadMs, () => warnOfLate(tenants, log));
 }
 
 /** @param onLate called if the work, which continues, takes longer */

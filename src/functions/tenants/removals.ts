@@ -5,13 +5,15 @@
 import type { FindFile } from '../build/sources.ts';
 import type { Origins } from './judge.ts';
 import { KnownFiles } from './known-files.ts';
-import { tenantSettings, type FunctionSettings } from './settings.ts';
+import type { FunctionSettings, Policies } from './settings.ts';
 import type { Tenant } from './tenant.ts';
 
 export interface RemovalsOptions {
   readonly settings: () => FunctionSettings;
   /** tenants that have a function in this file */
   readonly using: (file: string) => readonly Tenant[];
+  /** for functions in a file that no tenant has a function in */
+  readonly policiesOf: (file: string) => Policies;
   /** A file no longer applies: other files may take its place. */
   readonly onRemoved: () => void;
 }
@@ -58,22 +60,22 @@ export class Removals {
   /** @returns whether the file no longer applies */
   #overdue(file: string): boolean {
     const tenants = this.#options.using(file);
-    const guards = tenants.filter(({ origins }) => this.#isGuard(origins, file));
+    const guards = tenants.filter(({ origins, policies }) => isGuard(origins, policies, file));
     for (const guard of guards) guard.failWithout(file);
     if (guards.length > 0) return false;
     // No client has used its database yet, and the file may hold both functions.
-    if (tenants.length === 0 && this.#isGuard({ routing: file, rewrite: file }, file)) return false;
+    const both = { routing: file, rewrite: file };
+    if (tenants.length === 0 && isGuard(both, this.#options.policiesOf(file), file)) return false;
     // after KnownFiles has forgotten the file
     process.nextTick(this.#options.onRemoved);
     return true;
   }
+}
 
-  /** Whether a function that comes from this file has a policy other than `pass`. */
-  #isGuard(origins: Origins, file: string): boolean {
-    const { onRoutingFailure, onRewriteFailure } = tenantSettings(this.#options.settings(), []);
-    return (
-      (origins.routing === file && onRoutingFailure !== 'pass') ||
-      (origins.rewrite === file && onRewriteFailure !== 'pass')
-    );
-  }
+/** Whether a function that comes from this file has a policy other than `pass`. */
+function isGuard(origins: Origins, { onRoutingFailure, onRewriteFailure }: Policies, file: string): boolean {
+  return (
+    (origins.routing === file && onRoutingFailure !== 'pass') ||
+    (origins.rewrite === file && onRewriteFailure !== 'pass')
+  );
 }

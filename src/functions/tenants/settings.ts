@@ -1,7 +1,11 @@
-/** The configuration of user functions, and the part of it that each tenant gets. */
+/** The part of the configuration that user functions follow, and what each tenant is given of it. */
+import { dirname } from 'node:path';
+import type { TenantConfig } from '../../config/config.ts';
 import type { Unjudged } from '../../config/options.ts';
-import type { DatabaseFunctions, SourceSettings } from '../build/sources.ts';
+import { NO_DEFAULTS, OPERATOR } from '../../config/tenants.ts';
+import { areOperators, ownFolder, type DatabaseFunctions, type SourceSettings } from '../build/sources.ts';
 import type { FailurePolicy } from '../decide/policy.ts';
+import { JOURNAL } from '../limits.ts';
 
 /** The options of [pgbouncer] that concern user functions. */
 export interface FunctionSettings extends SourceSettings {
@@ -26,6 +30,15 @@ export interface FunctionSettings extends SourceSettings {
 /** Stands for all database names that have neither an entry nor a folder of rules. */
 export const ANY = '*';
 
+/** The section [tenants]. */
+export interface TenantConfigs {
+  readonly tenants: ReadonlyMap<string, TenantConfig>;
+  /** for tenants that have no entry */
+  readonly tenantDefaults: TenantConfig;
+}
+
+export const NO_TENANTS: TenantConfigs = { tenants: new Map(), tenantDefaults: NO_DEFAULTS };
+
 /** A configuration, replaced as a whole by RELOAD and SET. */
 export class FunctionsConfig {
   readonly settings: FunctionSettings;
@@ -33,20 +46,42 @@ export class FunctionsConfig {
   readonly databases: ReadonlyMap<string, DatabaseFunctions>;
   /** the `*` entry, which applies to all names that have no entry; null: none */
   readonly fallback: DatabaseFunctions | null;
+  /** entries of [tenants], by name */
+  readonly tenants: ReadonlyMap<string, TenantConfig>;
+  /** for tenants that have no entry */
+  readonly tenantDefaults: TenantConfig;
+  /** by database, the entry of [tenants] that names it */
+  readonly #owners: ReadonlyMap<string, TenantConfig>;
+  /** by the files that options name, the first entry that names them and is in no tenant */
+  readonly #firstWith = new Map<string, string>();
 
   constructor(
     settings: FunctionSettings,
     databases: Iterable<DatabaseFunctions>,
     fallback: DatabaseFunctions | null,
+    { tenants, tenantDefaults }: TenantConfigs = NO_TENANTS,
   ) {
+    this.tenants = tenants;
+    this.tenantDefaults = tenantDefaults;
+    this.#owners = new Map(
+      [...tenants.values()].flatMap((tenant) => tenant.databases.map((name) => [name, tenant] as const)),
+    );
     this.settings = settings;
     this.databases = new Map([...databases].map((database) => [database.name, database]));
     this.fallback = fallback;
+    for (const [name, options] of [
+      ...this.databases,
+      ...(fallback === null ? [] : [[ANY, fallback] as const]),
+    ]) {
+      const pair = pairOf(options);
+      if (!this.#owners.has(name) && !this.#firstWith.has(pair)) this.#firstWith.set(pair, name);
+    }
   }
 
-  /** Names of all entries, `*` included. */
+  /** Names of all entries, `*` included, and of tenants' databases that only `*` knows. */
   get entries(): string[] {
-    return [...this.databases.keys(), ...(this.fallback === null ? [] : [ANY])];
+    const names = new Set([...this.databases.keys(), ...this.#owners.keys()]);
+    return [...names, ...(this.fallback === null ? [] : [ANY])];
   }
 
   /** The configuration for a database of this name; undefined: no such database. */
@@ -59,11 +94,77 @@ export class FunctionsConfig {
     return this.fallback !== null || this.databases.has(name);
   }
 
-  /** Whether a name is an entry of [databases], `*` included. */
+  /** Whether a name is an entry of [databases], `*` included, or a tenant's database. */
   isEntry(name: string): boolean {
-    return name === ANY || this.databases.has(name);
+    return name === ANY || this.databases.has(name) || this.#owners.has(name);
+  }
+
+  /** The entry of [tenants] that a database belongs to; undefined: it is in none. */
+  tenantOf(database: string): TenantConfig | undefined {
+    return this.#owners.get(database);
+  }
+
+  /** The databases that a tenant may have functions for; undefined: all. */
+  databasesOf(tenant: string): readonly string[] | undefined {
+    return tenant === OPERATOR ? undefined : (this.tenants.get(tenant)?.databases ?? [tenant]);
+  }
+
+  /** The configuration of a tenant, by its name: its entry, or the defaults. */
+  tenantConfig(tenant: string): TenantConfig {
+    // options of [pgbouncer] are those of the operator's own functions
+    return tenant === OPERATOR ? NO_DEFAULTS : (this.tenants.get(tenant) ?? this.tenantDefaults);
+  }
+
+  /** Whether a folder of this name in user_functions_dir may belong to somebody: to a tenant, or to a database. */
+  isOwner(name: string): boolean {
+    return this.tenants.has(name) || this.isDatabase(name);
+  }
+
+  /** The folder of a database's own functions, or of its tenant's; null: it can have none. */
+  folderOf(database: string): string | null {
+    const tenant = this.tenantOf(database);
+    if (tenant !== undefined) return tenant.functions_dir ?? ownFolder(this.settings, tenant.name);
+    // the folder of that name is the tenant's, which the database does not belong to
+    return this.tenants.has(database) ? null : ownFolder(this.settings, database);
+  }
+
+  /** The policies for functions in a file that no client has used yet. */
+  policiesOf(file: string): Policies {
+    const folder = dirname(file);
+    const folderOf = ({ name, functions_dir: named }: TenantConfig): string | null =>
+      named ?? ownFolder(this.settings, name);
+    const tenant = [...this.tenants.values()].find((each) => folderOf(each) === folder);
+    const general = areOperators(this.settings, { routing: file, rewrite: null })
+      ? NO_DEFAULTS
+      : this.tenantDefaults;
+    return tenantSettings(this.settings, tenant ?? general, []);
+  }
+
+  /** The first entry of [databases] whose options name the same files as a database's; `*` where those are its options. */
+  firstWithFilesOf(database: string): string {
+    const options = this.databaseOf(database);
+    return (options && this.#firstWith.get(pairOf(options))) ?? database;
+  }
+
+  /** Folders that entries of [tenants] name, absolute. */
+  get namedFolders(): string[] {
+    return [...new Set([...this.tenants.values()].flatMap(({ functions_dir: folder }) => folder ?? []))];
+  }
+
+  /** The highest memory limit of any tenant, in MB. */
+  get memoryLimitMb(): number {
+    const { user_function_memory_limit: general } = this.settings;
+    const configs = [this.tenantDefaults, ...this.tenants.values()];
+    return configs.reduce((most, { memory_limit: limit }) => Math.max(most, limit ?? 0), general);
   }
 }
+
+function pairOf({ routing_rules_file: routing, rewrite_query_file: rewrite }: DatabaseFunctions): string {
+  return JSON.stringify([routing, rewrite]);
+}
+
+/** What becomes of a query whose function fails. */
+export type Policies = Pick<TenantSettings, 'onRoutingFailure' | 'onRewriteFailure'>;
 
 /** The settings of one tenant. A change of any of them is a new object. */
 export interface TenantSettings {
@@ -73,25 +174,37 @@ export interface TenantSettings {
   readonly maxQueryBytes: number;
   /** characters */
   readonly maxResult: number;
+  readonly isolation: 'inline' | 'process';
+  /** lines that may be printed to the log in a second */
+  readonly maxPrinted: number;
   readonly onRoutingFailure: FailurePolicy;
   readonly onRewriteFailure: FailurePolicy;
   /** names in ctx.databases, unless a call brings its own */
   readonly databases: readonly string[];
 }
 
-/** @param databases names in ctx.databases */
-export function tenantSettings(settings: FunctionSettings, databases: readonly string[]): TenantSettings {
+/**
+ * @param tenant whose keys count before the options
+ * @param databases names that ctx.databases shows
+ */
+export function tenantSettings(
+  settings: FunctionSettings,
+  tenant: TenantConfig,
+  databases: readonly string[],
+): TenantSettings {
   return {
-    timeoutMs: settings.user_function_timeout,
-    memoryLimitMb: settings.user_function_memory_limit,
+    timeoutMs: tenant.timeout ?? settings.user_function_timeout,
+    memoryLimitMb: tenant.memory_limit ?? settings.user_function_memory_limit,
     maxQueryBytes: settings.user_function_max_query,
     maxResult: settings.user_function_max_result,
-    onRoutingFailure: settings.routing_rules_disconnect_on_failure
-      ? 'disconnect'
-      : settings.routing_rules_on_failure,
-    onRewriteFailure: settings.rewrite_query_disconnect_on_failure
-      ? 'disconnect'
-      : settings.rewrite_query_on_failure,
+    isolation: tenant.isolation ?? settings.user_function_isolation,
+    maxPrinted: tenant.log_limit ?? JOURNAL.maxPrinted,
+    onRoutingFailure:
+      tenant.on_routing_failure ??
+      (settings.routing_rules_disconnect_on_failure ? 'disconnect' : settings.routing_rules_on_failure),
+    onRewriteFailure:
+      tenant.on_rewrite_failure ??
+      (settings.rewrite_query_disconnect_on_failure ? 'disconnect' : settings.rewrite_query_on_failure),
     databases,
   };
 }

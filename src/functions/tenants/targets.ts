@@ -5,8 +5,11 @@ import { areOperators } from '../build/sources.ts';
 import { CATALOG } from '../limits.ts';
 import type { FunctionsConfig } from './settings.ts';
 
-/** The targets of an entry's own functions besides its own databases. */
+/** What functions that are not the operator's may name for an entry's clients. */
 interface Rights {
+  /** the databases of the entry's tenant, or the entry itself */
+  readonly own: ReadonlySet<string>;
+  /** besides these */
   readonly targets: ReadonlySet<string>;
   /** ctx.databases; the same list until the configuration changes */
   readonly shown: readonly string[];
@@ -44,8 +47,9 @@ export class Targets {
     const target = this.#entryOf(name);
     if (target === null) return false;
     if (target === entry || this.areOperators(files)) return true;
-    const { targets } = this.#rightsOf(entry);
-    return target.startsWith(`${entry}.`) || targets.has(name) || targets.has(target) || targets.has('*');
+    const { own, targets } = this.#rightsOf(entry);
+    if (own.has(target) || targets.has(name) || targets.has(target) || targets.has('*')) return true;
+    return this.#isVariant(target, own, entry);
   }
 
   /** ctx.databases of an entry's clients; undefined: all configured databases. */
@@ -79,14 +83,26 @@ export class Targets {
     return areOperators(this.#config.settings, { routing, rewrite: null });
   }
 
+  /** Whether a name is `OWN.*` of a database of the entry's tenant, and no other tenant's database. */
+  #isVariant(name: string, own: ReadonlySet<string>, entry: string): boolean {
+    const owner = this.#config.tenantOf(name);
+    if (owner !== undefined && owner !== this.#config.tenantOf(entry)) return false;
+    for (let dot = name.indexOf('.'); dot !== -1; dot = name.indexOf('.', dot + 1))
+      if (own.has(name.slice(0, dot))) return true;
+    return false;
+  }
+
   #rightsOf(entry: string): Rights {
     let rights = this.#rights.get(entry);
     if (rights === undefined) {
-      const targets = new Set(this.#config.databaseOf(entry)?.routing_targets);
-      const variants = [...this.#config.databases.keys()].filter((name) => name.startsWith(`${entry}.`));
-      const names = targets.has('*') ? this.#config.databases.keys() : [entry, ...variants, ...targets];
-      rights = { targets, shown: [...new Set(names)] };
-      // made-up names of clients must not fill the memory
+      const tenant = this.#config.tenantOf(entry);
+      const own = new Set([entry, ...(tenant?.databases ?? [])]);
+      const { targets: more } = tenant ?? this.#config.tenantDefaults;
+      const targets = new Set([...(this.#config.databaseOf(entry)?.routing_targets ?? []), ...more]);
+      const variants = [...this.#config.databases.keys()].filter((name) => this.#isVariant(name, own, entry));
+      const names = targets.has('*') ? this.#config.databases.keys() : [...own, ...variants, ...targets];
+      rights = { own, targets, shown: [...new Set(names)] };
+      // names that clients make up must not fill the memory
       if (this.#rights.size > CATALOG.maxNames) this.#rights.clear();
       this.#rights.set(entry, rights);
     }

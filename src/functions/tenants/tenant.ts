@@ -11,20 +11,21 @@ import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
 import type { TenantContext } from './context.ts';
 import { Counters } from './counters.ts';
+import type { Identity } from './identity.ts';
 import { Installer } from './installer.ts';
 import { Journal } from './journal.ts';
 import { Judge, originsOf, type Origins } from './judge.ts';
 import { Loader } from './loader.ts';
 import { Printed } from './printed.ts';
-import type { TenantSettings } from './settings.ts';
+import type { Policies, TenantSettings } from './settings.ts';
 import type { Version } from './version.ts';
 
 /** One query, as functions are asked about it. */
 export type FunctionCall = HostCall;
 
 export interface TenantOptions {
-  /** its identity, unique among all tenants of the proxy */
-  readonly id: string;
+  /** who it is (identity.ts) */
+  readonly identity: Identity;
   readonly files: SourceFiles;
   readonly settings: TenantSettings;
   readonly host: SandboxHost;
@@ -34,32 +35,42 @@ export interface TenantOptions {
 }
 
 export class Tenant {
+  /** unique among all tenants of the proxy, and the same wherever its files are */
   readonly id: string;
-  /** the folder that the functions belong to, absolute: its name for people, and for blame */
-  readonly name: string;
-  readonly files: SourceFiles;
+  /** its name, which it is blamed by; files that a database's options name are a tenant of the same name */
+  readonly owner: string;
+  #files: SourceFiles;
+  /** those that the version that serves was made of */
+  #servingFiles: SourceFiles;
   readonly #journal: Journal;
   readonly #context: TenantContext;
   readonly #counters = new Counters();
   readonly #installer: Installer;
-  readonly #loader: Loader;
+  #loader: Loader;
   readonly #batcher: Batcher;
   readonly #judge: Judge;
   #generation: number;
   /** why each call fails although a version is loaded; null: calls do not fail */
   #missing: string | null = null;
+  /** an administrator wants each call to be a failure */
+  #isPaused = false;
 
   constructor(options: TenantOptions) {
-    const { id, files, settings, host, context, longestWaitMs } = options;
-    this.id = id;
-    this.name = nameOf(files);
-    this.files = files;
+    const { identity, files, settings, host, context, longestWaitMs } = options;
+    this.id = identity.id;
+    this.owner = identity.owner;
+    this.#files = files;
+    this.#servingFiles = files;
     this.#context = context;
     this.#generation = context.generations.next();
-    this.#journal = new Journal(this.name, entriesOf(files), context.log);
-    const printed = new Printed((line) => this.#journal.printed(line));
+    this.#journal = new Journal(context.log);
+    this.#journal.name(this.name, entriesOf(files));
+    const printed = new Printed(
+      (line) => this.#journal.printed(line),
+      () => this.#settings.maxPrinted,
+    );
     this.#judge = new Judge({
-      files,
+      files: () => this.#files,
       journal: this.#journal,
       counters: this.#counters,
       targets: context.targets,
@@ -67,38 +78,63 @@ export class Tenant {
       version: () => this.version,
     });
     this.#batcher = new Batcher({
-      serving: () => (this.#missing === null ? this.version : null),
+      serving: () => (this.#isPaused || this.#missing !== null ? null : this.version),
       noVersion: () => this.#noVersion(),
       decide: (call, answer, opened, manifest) => this.#judge.decide(call, answer, opened, manifest),
       onPrinted: (text) => printed.note(text),
       onOpened: () => context.housing.punish(this),
-      apart: () => context.housing.apart(),
+      apart: () => context.housing.apart(this.isolation),
       ...(longestWaitMs !== undefined && { longestWaitMs }),
     });
     this.#installer = new Installer({
-      entryFile: entryOf(files),
+      entryFile: () => entryOf(this.#files),
       settings,
       host,
       nextVersionId: () => context.versionIds.next(),
-      onGiven: (versionId) => context.housing.noteVersion(versionId, this.name),
+      onGiven: (versionId) => context.housing.noteVersion(versionId, this),
       isInUse: () => this.#counters.calls > 0 || !this.#batcher.isIdle,
-      onCostlyMove: () => context.housing.addBlame(this.name),
+      onCostlyMove: () => context.housing.addBlame(this.owner),
       onInstalled: (version, isNew) => this.#noteInstalled(version, isNew),
     });
-    this.#loader = new Loader({
-      tenantId: id,
-      name: this.name,
-      files,
+    this.#loader = this.#newLoader();
+  }
+
+  #newLoader(): Loader {
+    return new Loader({
+      tenantId: this.id,
+      name: this.owner,
+      files: this.#files,
       installer: this.#installer,
       journal: this.#journal,
-      context,
-      onSettled: () => this.#batcher.open(),
+      context: this.#context,
+      onSettled: () => {
+        if (this.version === null || this.#loader.isSound) this.#servingFiles = this.#files;
+        this.#batcher.open();
+      },
     });
   }
 
   // --- identity -----------------------------------------------------------------------------------------------------------
 
-  /** The version that serves; null: none. */
+  /** The folder that the functions lie in, absolute: log lines name it. */
+  get name(): string {
+    return nameOf(this.#files);
+  }
+
+  get files(): SourceFiles {
+    return this.#files;
+  }
+
+  get isolation(): 'inline' | 'process' {
+    return this.#settings.isolation;
+  }
+
+  /** What becomes of a query whose function fails. */
+  get policies(): Policies {
+    return this.#settings;
+  }
+
+  /** The version that serves; null: there is none. */
   get version(): Version | null {
     return this.#installer.version;
   }
@@ -109,6 +145,7 @@ export class Tenant {
   }
 
   get state(): TenantState {
+    if (this.#isPaused) return 'paused';
     if (this.#missing !== null) return 'missing';
     if (this.#batcher.isSuspended) return 'suspended';
     if (this.version !== null) return this.#loader.isOutdated ? 'serving old version' : 'serving';
@@ -143,9 +180,12 @@ export class Tenant {
 
   /** @param databases names of the databases whose clients the functions judge */
   observe(databases: readonly string[]): TenantSnapshot {
-    const { id, name, origins, state, version } = this;
+    const { id, owner, name, state, version, isolation } = this;
+    const origins = originsOf(this.#servingFiles, this.#judge.manifest);
+    const host = version?.host ?? null;
     return {
       id,
+      owner,
       name,
       routingFile: origins.routing,
       rewriteFile: origins.rewrite,
@@ -153,6 +193,10 @@ export class Tenant {
       state,
       version: version?.hash ?? '',
       loadedAtMs: version?.loadedAtMs ?? null,
+      isolation,
+      pid: host === null ? null : host.isInline ? process.pid : (host.pid ?? null),
+      isSuspended: this.#batcher.isSuspended,
+      ...this.#batcher.times,
       ...this.#counters.observe(),
       lastError: this.#journal.lastError,
       lastErrorAtMs: this.#journal.lastErrorAtMs,
@@ -236,6 +280,25 @@ export class Tenant {
     return this.#loader.renew();
   }
 
+  /**
+   * Its files are elsewhere now, or others. Everything else about it stays: its counters, its breaker, and the version that
+   * serves until `reload` has loaded another one.
+   */
+  useFiles(files: SourceFiles): void {
+    this.#files = files;
+    this.#journal.name(this.name, entriesOf(files));
+    this.#setMissing(null);
+    this.#loader.dispose();
+    this.#loader = this.#newLoader();
+  }
+
+  /** Each call is a failure from now on, or not any more. */
+  setPaused(isPaused: boolean): void {
+    if (isPaused === this.#isPaused) return;
+    this.#isPaused = isPaused;
+    this.judgeAgain();
+  }
+
   /** The functions' targets have changed. */
   judgeAgain(): void {
     this.#generation = this.#context.generations.next();
@@ -297,6 +360,7 @@ export class Tenant {
 
   /** How a call fails if there is no version to ask. Files that can't be loaded are the rule's own failure. */
   #noVersion(): readonly [FailureOutcome, string] {
+    if (this.#isPaused) return ['paused', 'paused by an administrator'];
     if (this.#missing !== null) return ['no_version', this.#missing];
     if (this.#loader.isRefused) return ['no_version', 'no valid version is loaded'];
     return ['overloaded', 'no version is loaded yet'];

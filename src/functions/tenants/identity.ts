@@ -1,0 +1,38 @@
+/** Whose functions a database's are: the tenant's name, and the identity under which counters, breaker and versions are kept. */
+import { dirname } from 'node:path';
+import { OPERATOR } from '../../config/tenants.ts';
+import type { SourceFiles } from '../build/bundle-job.ts';
+import { areOperators } from '../build/sources.ts';
+import type { FunctionsConfig } from './settings.ts';
+
+export interface Identity {
+  /** the tenant's name */
+  readonly owner: string;
+  /**
+   * Unique among all sets of files. A tenant's usual files have its name as their identity, so that it is the same wherever they
+   * are; files that a database's options name are an identity of their own.
+   */
+  readonly id: string;
+}
+
+/** @param files that apply to the database */
+export function identityOf(config: FunctionsConfig, database: string, files: SourceFiles): Identity {
+  const options = config.databaseOf(database);
+  const owner = ownerOf(config, database, files);
+  const hasOwnOptions = Boolean(options?.routing_rules_file || options?.rewrite_query_file);
+  const id = hasOwnOptions ? [owner, files.routing, files.rewrite] : [owner];
+  return { owner, id: JSON.stringify(id) };
+}
+
+/**
+ * Files that are all the operator's belong to the operator, whichever database they judge. Others belong to the tenant that has
+ * the database, or else to the database itself; databases whose options name the same files share them, under one name.
+ */
+function ownerOf(config: FunctionsConfig, database: string, files: SourceFiles): string {
+  if (areOperators(config.settings, files)) return OPERATOR;
+  const tenant = config.tenantOf(database);
+  if (tenant !== undefined) return tenant.name;
+  const folder = config.folderOf(database);
+  const isOwn = [files.routing, files.rewrite].some((file) => file !== null && dirname(file) === folder);
+  return isOwn ? database : config.firstWithFilesOf(database);
+}
