@@ -103,7 +103,7 @@ export class Configuration {
   /** Takes all steps in one turn of the event loop, and waits until the user functions are loaded. */
   async #apply(next: Config, change: Change): Promise<void> {
     for (const step of this.#steps) step(next, change);
-    await this.#parts.functions.reconfigure(next.settings, next.databases.values(), next.fallback);
+    await this.#parts.functions.reconfigure(next.settings, next.databases.values(), next.fallback, next);
   }
 
   /** Reads the files of both sides. @throws TlsSetupError now, and not at the next connection; then nothing has changed */

@@ -78,6 +78,7 @@ export class Proxy {
       settings: config.settings,
       databases: config.databases.values(),
       fallback: config.fallback,
+      tenants: config,
       log,
       entryOf: (name) => directory.entryOf(name),
     });
@@ -139,6 +140,7 @@ export class Proxy {
       listener: this.#listener,
       configuration: this.#configuration,
       clusters: switchovers.controllers,
+      functions: this.#functions,
       log: this.#log,
       close: () => this.#close(),
     });

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Steer, StopMode } from './admin/steer.ts';
 import type { Config } from './config/config.ts';
 import type { Configuration } from './configuration.ts';
+import type { Functions } from './functions/functions.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { Listener } from './listener.ts';
 import { notifySystemd } from './platform/systemd.ts';
@@ -32,6 +33,7 @@ export interface SteeredParts {
   readonly listener: Listener;
   readonly configuration: Configuration;
   readonly clusters: ReadonlyMap<string, ClusterController>;
+  readonly functions: Functions;
   readonly log: Logger;
   /** Closes everything, whatever it is doing. */
   readonly close: () => Promise<void>;
@@ -51,6 +53,10 @@ export class Steering implements Steer {
 
   get clusters(): ReadonlyMap<string, ClusterController> {
     return this.#parts.clusters;
+  }
+
+  get functions(): Functions {
+    return this.#parts.functions;
   }
 
   database(name: string): Database | null {

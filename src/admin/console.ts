@@ -40,12 +40,12 @@ export class Console implements AdminConsole {
   /** A client has authenticated: it is welcomed, or refused if it has no rights here. */
   enter(client: Client): void {
     const { sessions, observe, stats } = this.#parts;
-    const isAdmin = rightsOf(client, observe.config.settings);
-    if (isAdmin === null) return end(client, consoleErrors.notAllowed());
+    const rights = rightsOf(client, observe.config);
+    if (rights === null) return end(client, consoleErrors.notAllowed());
     const refusal = limitReached(client, sessions, observe.config.settings);
     if (refusal !== null) return client.close(refusal.message, refusal);
     sessions.countOnConsole(client);
-    const operator = new Operator(client, isAdmin, this.#parts);
+    const operator = new Operator(client, rights, this.#parts);
     stats.clientLoginCount++;
     welcome(client);
     client.errand.onCancel(() => operator.cancel());

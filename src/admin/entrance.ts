@@ -1,5 +1,7 @@
 /** Admission to the console, and the welcome. */
+import type { Config } from '../config/config.ts';
 import type { Settings } from '../config/options.ts';
+import { OPERATOR } from '../config/tenants.ts';
 import { clientLimitReached } from '../pool/limits.ts';
 import type { Client } from '../session/client.ts';
 import { greet } from '../session/login/welcome.ts';
@@ -20,12 +22,24 @@ const GREETING: readonly Buffer[] = (
   ] as const
 ).map(([name, value]) => parameterStatus(name, value));
 
-/** True: every command; false: SHOW only; null: the client may not come in. */
-export function rightsOf(client: Client, settings: Settings): boolean | null {
+/** `admin`: every command; `watcher`: SHOW; `tenant`: the functions of the tenants that have the user in admin_users. */
+export type Rights = 'admin' | 'watcher' | 'tenant';
+
+/** Null: the client may not come in. */
+export function rightsOf(client: Client, config: Config): Rights | null {
+  const { settings } = config;
   const { stats_users: watchers, auth_type: method } = settings;
-  if (isAdmin(client, settings)) return true;
+  if (isAdmin(client, settings)) return 'admin';
   // with auth_type = any no client has an identity, and all may look
-  return watchers.includes(client.user) || method === 'any' ? false : null;
+  if (watchers.includes(client.user) || method === 'any') return 'watcher';
+  const configs = [config.tenantDefaults, ...config.tenants.values()];
+  return configs.some(({ admin_users: admins }) => admins.includes(client.user)) ? 'tenant' : null;
+}
+
+/** Whether a user is an administrator of a tenant, by the tenant's name. */
+export function isTenantAdmin(user: string, tenant: string, config: Config): boolean {
+  if (tenant === OPERATOR) return false;
+  return (config.tenants.get(tenant) ?? config.tenantDefaults).admin_users.includes(user);
 }
 
 /** The limits on clients apply to stats_users: an administrator is never refused. Null: there is room. */

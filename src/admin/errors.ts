@@ -24,6 +24,37 @@ export const consoleErrors = {
     'The user is in `stats_users` alone, and may only use SHOW.',
     'Log in as one of `admin_users`.',
   ),
+  permissionDenied: row(
+    () =>
+      error('42501', 'permission denied', { hint: 'SHOW TENANTS and SHOW FUNCTIONS show what is yours.' }),
+    [],
+    "The user is a tenant's administrator, and the statement is not about the functions of that tenant.",
+    'Log in as one of `admin_users` of `[pgbouncer]`.',
+  ),
+  noSuchTenant: row(
+    (name: string) => answer(`no such tenant: ${name}`),
+    ['TENANT'],
+    'A statement names a tenant that is neither in `[tenants]` nor has functions.',
+    'Correct the name; SHOW TENANTS lists them.',
+  ),
+  tenantNotPaused: row(
+    (name: string) => answer(`functions of ${name} are not paused`),
+    ['TENANT'],
+    'RESUME FUNCTIONS of a tenant that is not paused.',
+    'None needed.',
+  ),
+  pausedByOperator: row(
+    () => error('42501', 'permission denied: an operator has paused these functions'),
+    [],
+    "A tenant's administrator wants to RESUME FUNCTIONS that one of `admin_users` has paused.",
+    'Ask an operator of the proxy.',
+  ),
+  operatorsFunctions: row(
+    () => error('42501', "permission denied: functions of the operator's run together with these"),
+    [],
+    "A tenant's administrator wants to PAUSE FUNCTIONS, and one of the two functions is the operator's.",
+    'Ask an operator of the proxy.',
+  ),
   incompletePacket: row(
     () => fatal('incomplete pkt'),
     [],

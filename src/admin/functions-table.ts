@@ -35,7 +35,12 @@ export const FUNCTIONS = table<TenantRow>(
     { name: 'last_error', type: 'text', of: ({ tenant }) => tenant.lastError },
     { name: 'last_error_at', type: 'text', of: ({ tenant }) => clockTimeOrNull(tenant.lastErrorAtMs) },
   ],
-  ({ functions, config }) => functions.observe().tenants.map((tenant) => ({ tenant, iniFile: config.file })),
+  ({ functions, config }, sees) =>
+    functions
+      .observe()
+      .tenants.filter(({ owner }) => sees(owner))
+      .map((tenant) => ({ tenant, iniFile: config.file })),
+  { isForTenants: true },
 );
 
 function clockTimeOrNull(atMs: number | null): string | null {

@@ -1,7 +1,10 @@
 /**
- * The console's language: each Query message holds one statement of one or two words, a SET, or a command for clusters. A word is
- * letters, digits and underscores in either case, or anything in double quotes.
+ * The console's language: each Query message holds one statement of one or two words, a SET, or a command for clusters or for
+ * a tenant's functions. A word is letters, digits and underscores in either case, or anything in double quotes.
  */
+
+/** What can be done to one tenant's functions. */
+export type FunctionsVerb = 'reload' | 'pause' | 'resume';
 
 export type Statement =
   | { readonly kind: 'empty' }
@@ -10,6 +13,7 @@ export type Statement =
   | { readonly kind: 'notify topology'; readonly database: string }
   /** `wait`: seconds */
   | { readonly kind: 'switchover'; readonly database: string; readonly node: string; readonly wait: number }
+  | { readonly kind: 'functions'; readonly verb: FunctionsVerb; readonly tenant: string }
   /** a SET whose key is the empty word */
   | { readonly kind: 'bad arguments' }
   | { readonly kind: 'unknown' };
@@ -33,9 +37,18 @@ const SWITCHOVER = new RegExp(
   `^${BLANK}*switchover${BLANK}+${WORD}${BLANK}+to${BLANK}+${NODE}(?:${BLANK}+wait${BLANK}+([0-9]{1,6}))?${END}`,
   'i',
 );
+const FUNCTIONS = new RegExp(`^${BLANK}*(reload|pause|resume)${BLANK}+functions${BLANK}+${WORD}${END}`, 'i');
 
 /** All expressions, for the test of their cost. */
-export const EXPRESSIONS: readonly RegExp[] = [EMPTY, COMMAND, SET_TEXT, SET_WORD, NOTIFY, SWITCHOVER];
+export const EXPRESSIONS: readonly RegExp[] = [
+  EMPTY,
+  COMMAND,
+  SET_TEXT,
+  SET_WORD,
+  NOTIFY,
+  SWITCHOVER,
+  FUNCTIONS,
+];
 
 /** @returns `verb` in lower case; the argument as it was written, '' if none was given */
 export function parseStatement(text: string): Statement {
@@ -50,6 +63,11 @@ export function parseStatement(text: string): Statement {
       node: unquote(switchover[2]!),
       wait: Number(switchover[3] ?? 0),
     };
+  const functions = FUNCTIONS.exec(text);
+  if (functions !== null) {
+    const verb = functions[1]!.toLowerCase() as FunctionsVerb;
+    return { kind: 'functions', verb, tenant: unquote(functions[2]!) };
+  }
   const command = COMMAND.exec(text);
   if (command !== null) {
     return {

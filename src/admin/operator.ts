@@ -1,6 +1,7 @@
 /** A client on the console: its rights, and the command that it waits for. */
 import type { Client } from '../session/client.ts';
 import type { Logger } from '../telemetry/log.ts';
+import { isTenantAdmin, type Rights } from './entrance.ts';
 import { consoleErrors } from './errors.ts';
 import type { Observe } from './observe.ts';
 import type { Steer } from './steer.ts';
@@ -10,8 +11,7 @@ export class Operator {
   readonly observe: Observe;
   readonly steer: Steer;
   readonly log: Logger;
-  /** false: SHOW only (stats_users) */
-  readonly isAdmin: boolean;
+  readonly #rights: Rights;
   #isBusy = false;
   /** the effect of a cancel request on the waiting command; null: no command waits */
   #onCancel: (() => void) | null = null;
@@ -20,11 +20,11 @@ export class Operator {
 
   constructor(
     client: Client,
-    isAdmin: boolean,
+    rights: Rights,
     { observe, steer, log }: { observe: Observe; steer: Steer; log: Logger },
   ) {
     this.client = client;
-    this.isAdmin = isAdmin;
+    this.#rights = rights;
     this.observe = observe;
     this.steer = steer;
     this.log = log;
@@ -52,9 +52,29 @@ export class Operator {
     return this.client.state === 'closed';
   }
 
+  /** Every command is possible. */
+  get isAdmin(): boolean {
+    return this.#rights === 'admin';
+  }
+
+  /** Only a tenant's administrator: nothing is possible but what concerns that tenant's functions. */
+  get isTenants(): boolean {
+    return this.#rights === 'tenant';
+  }
+
   /** @throws ClientError */
   requireAdmin(): void {
-    if (!this.isAdmin) throw consoleErrors.adminNeeded();
+    if (!this.isAdmin) throw this.isTenants ? consoleErrors.permissionDenied() : consoleErrors.adminNeeded();
+  }
+
+  /** Whether a tenant's functions may be reloaded, paused and resumed: as of the configuration that is in force now. */
+  mayManage(tenant: string): boolean {
+    return this.isAdmin || isTenantAdmin(this.client.user, tenant, this.observe.config);
+  }
+
+  /** Whether a tenant's rows are shown. */
+  sees(tenant: string): boolean {
+    return !this.isTenants || this.mayManage(tenant);
   }
 
   /**

@@ -15,7 +15,7 @@ const SLICE_ROWS = 100;
 export async function sendTable(operator: Operator, table: Table): Promise<Buffer | null> {
   const { client, observe } = operator;
   let parts = [rowDescription(table.columns)];
-  for (const row of table.rows(observe)) {
+  for (const row of table.rows(observe, (tenant) => operator.sees(tenant))) {
     if (parts.length > SLICE_ROWS) {
       client.send(Buffer.concat(parts));
       parts = [];

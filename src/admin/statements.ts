@@ -2,7 +2,8 @@
 import { notice, UsageError } from './answers.ts';
 import type { Command } from './command.ts';
 import { consoleErrors } from './errors.ts';
-import { parseStatement } from './grammar.ts';
+import { functionsCommand } from './functions-commands.ts';
+import { parseStatement, type Statement } from './grammar.ts';
 import { HELP } from './help.ts';
 import type { Operator } from './operator.ts';
 import { reload, setOption, shutdown, takeOver } from './process-commands.ts';
@@ -54,6 +55,7 @@ const FAKED: ReadonlyMap<string, string> = new Map([
  */
 export async function answerTo(operator: Operator, text: string): Promise<Buffer | null> {
   const statement = parseStatement(text);
+  if (operator.isTenants && !isForTenants(statement)) throw consoleErrors.permissionDenied();
   switch (statement.kind) {
     case 'empty':
       return EMPTY_QUERY_RESPONSE;
@@ -69,6 +71,8 @@ export async function answerTo(operator: Operator, text: string): Promise<Buffer
       return notifyTopology(operator, statement.database);
     case 'switchover':
       return await switchOver(operator, statement);
+    case 'functions':
+      return await functionsCommand(operator, statement.verb, statement.tenant);
     case 'command': {
       const { verb, argument } = statement;
       // pgbouncer takes SELECT for SHOW, because some tools can't send anything else
@@ -77,6 +81,21 @@ export async function answerTo(operator: Operator, text: string): Promise<Buffer
       if (command === undefined) throw new UsageError();
       return await command(operator, argument);
     }
+  }
+}
+
+/** Whether a tenant's administrator may try a statement. Which tables and whose functions is asked later. */
+function isForTenants(statement: Statement): boolean {
+  switch (statement.kind) {
+    case 'command':
+      return statement.verb === 'show' || statement.verb === 'select';
+    case 'set':
+      return FAKED.has(statement.key.toLowerCase());
+    case 'notify topology':
+    case 'switchover':
+      return false;
+    default:
+      return true;
   }
 }
 
@@ -92,5 +111,6 @@ async function show(operator: Operator, name: string): Promise<Buffer | null> {
   const table = TABLES.get(name);
   if (table === undefined) throw new UsageError();
   if (table.isForAdmins) operator.requireAdmin();
+  if (operator.isTenants && !table.isForTenants) throw consoleErrors.permissionDenied();
   return await sendTable(operator, table);
 }

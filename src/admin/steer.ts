@@ -1,5 +1,6 @@
 /** The steering of the proxy by operators, through the console or by signals. */
 import type { Config } from '../config/config.ts';
+import type { Functions } from '../functions/functions.ts';
 import type { LifecycleView } from '../lifecycle.ts';
 import type { Database } from '../pool/database.ts';
 import type { ClusterController } from '../switchover/controller.ts';
@@ -13,6 +14,12 @@ export interface Steer {
   readonly lifecycle: LifecycleView;
   /** by the name of their database */
   readonly clusters: ReadonlyMap<string, ClusterController>;
+
+  /** one tenant's functions, by the tenant's name */
+  readonly functions: Pick<
+    Functions,
+    'hasTenant' | 'reloadTenant' | 'pausedBy' | 'pauseTenant' | 'resumeTenant' | 'runsOperatorsFunctions'
+  >;
 
   /** The database that a command names, created if only the `*` entry matches; null: no such database. */
   database(name: string): Database | null;

@@ -9,26 +9,32 @@ export interface Column<Row> {
   of(row: Row): Value;
 }
 
+/** Whether an operator sees a tenant, by its name. */
+export type Sees = (tenant: string) => boolean;
+
 /** The answer of a SHOW command, with rows of any kind. */
 export interface Table {
   readonly columns: readonly { readonly name: string; readonly type: ColumnType }[];
   /** The values of each row, built on demand. Time may pass between two of them. */
-  rows(observe: Observe): Iterable<Value[]>;
+  rows(observe: Observe, sees: Sees): Iterable<Value[]>;
   /** not for stats_users */
   readonly isForAdmins: boolean;
+  /** also for a tenant's administrators, with the rows of their own tenants */
+  readonly isForTenants: boolean;
 }
 
 /** @param rows builds each row on demand, if there may be many */
 export function table<Row>(
   columns: readonly Column<Row>[],
-  rows: (observe: Observe) => Iterable<Row>,
-  { isForAdmins = false } = {},
+  rows: (observe: Observe, sees: Sees) => Iterable<Row>,
+  { isForAdmins = false, isForTenants = false } = {},
 ): Table {
   return {
     columns,
-    *rows(observe) {
-      for (const row of rows(observe)) yield columns.map((column) => column.of(row));
+    *rows(observe, sees) {
+      for (const row of rows(observe, sees)) yield columns.map((column) => column.of(row));
     },
     isForAdmins,
+    isForTenants,
   };
 }

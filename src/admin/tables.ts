@@ -7,6 +7,7 @@ import { CONFIG, HOSTS, LISTS, MEMORY, STATE, VERSION, ZONES } from './process-t
 import { STATS, STATS_AVERAGES, STATS_TOTALS, TOTALS } from './stats-tables.ts';
 import { SWITCHOVERS, TOPOLOGY } from './switchover-tables.ts';
 import type { Table } from './table.ts';
+import { TENANTS } from './tenants-table.ts';
 
 /** By the word after SHOW, in lower case. */
 export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
@@ -34,4 +35,5 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
   ['version', VERSION],
   ['fds', DESCRIPTORS],
   ['functions', FUNCTIONS],
+  ['tenants', TENANTS],
 ]);

@@ -1,4 +1,4 @@
-/** The console's statements about clusters. */
+/** The console's statements about clusters and about tenants' functions. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseStatement } from '../../src/admin/grammar.ts';
@@ -22,5 +22,24 @@ test('SWITCHOVER takes a database, a node and a time to wait', () => {
     'SWITCHOVER dev TO n WAIT x',
     'SWITCHOVER dev TO n WAIT -1',
   ])
+    assert.deepEqual(parseStatement(text), { kind: 'unknown' });
+});
+
+test('RELOAD, PAUSE and RESUME FUNCTIONS take one tenant', () => {
+  const kind = 'functions';
+  assert.deepEqual(parseStatement('RELOAD FUNCTIONS acme'), { kind, verb: 'reload', tenant: 'acme' });
+  assert.deepEqual(parseStatement(' pause functions "(operator)" ;'), {
+    kind,
+    verb: 'pause',
+    tenant: '(operator)',
+  });
+  assert.deepEqual(parseStatement('Resume Functions "a""b"'), { kind, verb: 'resume', tenant: 'a"b' });
+  // a database of that name
+  assert.deepEqual(parseStatement('PAUSE functions'), {
+    kind: 'command',
+    verb: 'pause',
+    argument: 'functions',
+  });
+  for (const text of ['KILL FUNCTIONS acme', 'PAUSE FUNCTIONS a b', 'PAUSE FUNCTIONS a-b'])
     assert.deepEqual(parseStatement(text), { kind: 'unknown' });
 });
