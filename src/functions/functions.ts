@@ -97,6 +97,7 @@ export class Functions {
       find: this.#removals.find,
       hasLostFiles: (tenant) => this.#removals.concerns(tenant),
       newTenant: (identity, files, entry) => this.#newTenant(identity, files, entry),
+      onOtherFiles: (tenant) => this.#applyPause(tenant),
       onGone: (tenant, isReplaced) => this.#gone(tenant, isReplaced),
     });
     this.#changes = new Changes({ catalog: this.#catalog, folders: this.#folders, log });
@@ -196,21 +197,28 @@ export class Functions {
   /** PAUSE FUNCTIONS: each call of the tenant is a failure under its policy, until `resumeTenant`. */
   pauseTenant(name: string, by: PausedBy): void {
     this.#paused.set(name, by);
-    for (const tenant of this.#catalog.ownedBy(name)) tenant.setPaused(true);
+    for (const tenant of this.#catalog.ownedBy(name)) this.#applyPause(tenant);
   }
 
   resumeTenant(name: string): void {
     this.#paused.delete(name);
-    for (const tenant of this.#catalog.ownedBy(name)) tenant.setPaused(false);
+    for (const tenant of this.#catalog.ownedBy(name)) this.#applyPause(tenant);
   }
 
   /** Whether a tenant's databases are also judged by functions of the operator's, which run together with its own. */
   runsOperatorsFunctions(name: string): boolean {
-    const isOperators = (routing: string | null): boolean =>
-      routing !== null && areOperators(this.#config.settings, { routing, rewrite: null });
-    return this.#catalog
-      .ownedBy(name)
-      .some(({ files: { routing, rewrite } }) => isOperators(routing) || isOperators(rewrite));
+    return this.#catalog.ownedBy(name).some(({ files }) => this.#includesOperators(files));
+  }
+
+  #includesOperators(files: SourceFiles): boolean {
+    const { settings } = this.#config;
+    return entriesOf(files).some((file) => areOperators(settings, { routing: file, rewrite: null }));
+  }
+
+  /** What a tenant's administrator has paused goes on as soon as a function of the operator's runs together with it. */
+  #applyPause(tenant: Tenant): void {
+    const by = this.pausedBy(tenant.owner);
+    tenant.setPaused(by === 'operator' || (by === 'tenant' && !this.#includesOperators(tenant.files)));
   }
 
   get #reloadParts(): ReloadParts {
@@ -219,6 +227,7 @@ export class Functions {
 
   /** Gives a tenant its settings, and the host that these ask for. */
   async #configure(tenant: Tenant): Promise<void> {
+    this.#applyPause(tenant);
     const { isolation, owner, files, id } = tenant;
     const settings = this.#settingsOf(owner, files, this.#catalog.anEntryOf(tenant));
     const host = this.#housing.of(id, settings.isolation);
@@ -268,14 +277,14 @@ export class Functions {
       host: this.#housing.ofNew(id, owner, settings.isolation),
       context: this.#context,
     });
-    tenant.setPaused(this.#paused.has(owner));
+    this.#applyPause(tenant);
     if (this.#targets.isMixed(files)) tenant.warnOfMixedRights();
     return tenant;
   }
 
   /** @param owner the tenant's name */
   #settingsOf(owner: string, files: SourceFiles, entry: string | null): TenantSettings {
-    const config = this.#config.tenantConfig(owner);
+    const config = this.#config.tenantConfig(owner, entry);
     return tenantSettings(this.#config.settings, config, this.#targets.shown(files, entry));
   }
 

@@ -28,7 +28,7 @@ acme = databases=acme,acme_ro functions_dir=rules/acme on_rewrite_failure=error 
 beta = databases=beta isolation=inline
 `;
 
-function start(scope: Scope, ini = TENANTS): Promise<Bouncer> {
+function start(scope: Scope, ini = TENANTS, files: Record<string, string> = {}): Promise<Bouncer> {
   return Bouncer.start(scope, {
     databases: { acme: connection, acme_ro: connection, beta: connection, free: connection },
     userlist: { ops: '', nobody: '' },
@@ -40,6 +40,7 @@ function start(scope: Scope, ini = TENANTS): Promise<Bouncer> {
       'rules/moved/rewrite_query.ts': functionsOf('moved'),
       'user-functions/beta/rewrite_query.ts': functionsOf('beta'),
       'user-functions/rewrite_query.ts': functionsOf('operator'),
+      ...files,
     },
   });
 }
@@ -228,4 +229,41 @@ test('a tenant whose isolation is changed by RELOAD runs in the other kind of pr
     assert.equal(await answerOf(beta, 'who'), 'beta');
     assert.equal((await pidOf()) === bouncer.pid, isolation === 'inline');
   }
+});
+
+test("a tenant that paused its functions before it had any does not switch off the operator's", async (t) => {
+  const bouncer = await start(
+    t,
+    '[tenants]\nlate = databases=free functions_dir=rules/late admin_users=ops\n',
+    {
+      'rules/late/about.txt': 'no functions yet',
+    },
+  );
+  const free = await bouncer.login(t, 'free');
+  const ops = await asOps(bouncer);
+  assert.equal(await answerOf(free, 'who'), 'operator');
+  await answerOf(ops, 'PAUSE FUNCTIONS late');
+  await bouncer.writeFile('rules/late/routing_rules.ts', 'export const routing_rules = () => null;');
+  await until('the routing function', async () => {
+    assert.equal(await answerOf(free, 'who'), 'operator');
+    const rows = await bouncer.admin('SHOW TENANTS');
+    return rows.some(({ name, state }) => name === 'late' && state === 'serving');
+  });
+  await bouncer.writeFile('rules/late/rewrite_query.ts', 'export const rewrite_query = () => null;');
+  await until('the pause', async () => {
+    const rows = await bouncer.admin('SHOW TENANTS');
+    return rows.some(({ name, state }) => name === 'late' && state === 'paused');
+  });
+});
+
+test('a tenant that gets another name keeps its policies while the files are broken', async (t) => {
+  const bouncer = await start(t);
+  const acme = await bouncer.login(t, 'acme');
+  assert.match(await answerOf(acme, 'throw'), /^38000/);
+  await bouncer.writeFile('rules/acme/rules.ts', 'export const rewrite_query = ');
+  const ini = await readFile(join(bouncer.folder, 'pgbouncer.ini'), 'utf8');
+  await bouncer.writeFile('pgbouncer.ini', ini.replace('acme = databases', 'other = databases'));
+  await bouncer.admin('RELOAD');
+  assert.match(await answerOf(acme, 'select 1 -- throw'), /^38000/);
+  assert.equal(await answerOf(acme, 'who'), 'acme');
 });

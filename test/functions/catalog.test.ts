@@ -56,6 +56,7 @@ class World {
         null,
       hasLostFiles: () => false,
       newTenant: (identity, sources) => this.#newTenant(identity, sources),
+      onOtherFiles: () => {},
       onGone: (tenant, isReplaced) => this.gone.push([tenant.name, isReplaced]),
     });
   }

@@ -25,12 +25,12 @@ const TENANTS = `* = timeout=70 log_limit=3
 acme = databases=acme,acme_ro targets=shared timeout=50 isolation=inline on_routing_failure=error
 spy = databases=acme.secret functions_dir=/tmp`;
 
-function configOf(tenants = TENANTS): FunctionsConfig {
+function configOf(tenants = TENANTS, root = '/rules'): FunctionsConfig {
   const config = configFromText(
     `[pgbouncer]\n[databases]\n${DATABASES}\n[tenants]\n${tenants}`,
     '/etc/x.ini',
   );
-  const settings = { ...config.settings, user_functions_dir: '/rules' } as FunctionSettings;
+  const settings = { ...config.settings, user_functions_dir: root } as FunctionSettings;
   return new FunctionsConfig(settings, config.databases.values(), config.fallback, config);
 }
 
@@ -132,4 +132,23 @@ test("the policies for a file that nobody has used yet are those of its folder's
   const strict = configOf('* = on_routing_failure=disconnect');
   assert.equal(strict.policiesOf('/rules/own/routing_rules.ts').onRoutingFailure, 'disconnect');
   assert.equal(strict.policiesOf('/rules/routing_rules.ts').onRoutingFailure, 'pass');
+});
+
+test("files of the operator's that are found in a database's or tenant's folder are kept apart", () => {
+  const inRoot = configOf('acme = databases=acme functions_dir=/tmp', '/tmp');
+  assert.equal(inRoot.folderOf('acme'), '/tmp');
+  const identity = (routing: string, database: string): string =>
+    identityOf(inRoot, database, { routing, rewrite: null }).id;
+  // [pgbouncer] may name another file, which the other databases have
+  assert.notEqual(identity('/tmp/routing_rules.ts', 'acme'), identity('/tmp/routing_rules.js', 'beta'));
+  const named = { routing: '/rules/(operator)/routing_rules.ts', rewrite: null };
+  assert.notEqual(identityOf(configOf(), '(operator)', named).id, '["(operator)"]');
+});
+
+test('a tenant that is renamed keeps its settings while its functions are loaded under the new name', () => {
+  const renamed = configOf('new = databases=acme on_routing_failure=error isolation=inline');
+  assert.equal(renamed.tenantConfig('old', 'acme').on_routing_failure, 'error');
+  assert.equal(renamed.tenantConfig('old', 'acme').isolation, 'inline');
+  assert.equal(renamed.tenantConfig('old', null).on_routing_failure, null);
+  assert.equal(renamed.tenantConfig('(operator)', 'acme').on_routing_failure, null);
 });

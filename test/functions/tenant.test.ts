@@ -406,3 +406,39 @@ test('a tenant whose files move keeps its counters and what serves, and is not l
   assert.match(world.lines.at(-1)!, /user functions loaded: \/elsewhere\/routing_rules\.js/);
   world.tenant.dispose();
 });
+
+test('a rewriting function counts as shared only if the versions that serve have it', async () => {
+  const before = { routing: null, rewrite: '/rules/rewrite_query.ts' };
+  const after = { routing: null, rewrite: '/rules/rewrite_query.js' };
+  const [one, other] = [new World(), new World()];
+  for (const world of [one, other]) {
+    world.tenant.useFiles(before);
+    await world.save('v1');
+  }
+  assert.ok(one.tenant.sharesRewriting(other.tenant));
+  for (const { tenant } of [one, other]) tenant.useFiles(after);
+  await one.save('v2');
+  await other.save(BROKEN);
+  assert.equal(one.tenant.sharesRewriting(other.tenant), false);
+  await other.save('v2');
+  assert.ok(one.tenant.sharesRewriting(other.tenant));
+  for (const { tenant } of [one, other]) tenant.dispose();
+});
+
+test('a version of files that are replaced while it is loaded never serves', async () => {
+  const world = new World();
+  await world.save('v1');
+  const loading = Promise.withResolvers<void>();
+  const load = world.host.load.bind(world.host);
+  world.host.load = async (version) => {
+    if (version.code === 'old') await loading.promise;
+    return await load(version);
+  };
+  await world.save('old');
+  world.tenant.useFiles({ routing: '/elsewhere/routing_rules.js', rewrite: null });
+  await world.save('v1');
+  loading.resolve();
+  await settled();
+  assert.equal(await world.ask(), 'v1');
+  world.tenant.dispose();
+});

@@ -22,6 +22,8 @@ export interface CatalogOptions {
   readonly hasLostFiles: (tenant: Tenant) => boolean;
   /** @param entry an entry of [databases] that the files apply to */
   readonly newTenant: (identity: Identity, files: SourceFiles, entry: string) => Tenant;
+  /** Other files are a tenant's now. */
+  readonly onOtherFiles: (tenant: Tenant) => void;
   /** The tenant no longer applies to any database. `isReplaced`: each of its former databases has another one. */
   readonly onGone: (tenant: Tenant, isReplaced: boolean) => void;
 }
@@ -189,7 +191,10 @@ export class Catalog {
     if (tenant === undefined) {
       tenant = this.#options.newTenant(identity, files, name);
       this.#tenants.set(id, tenant);
-    } else tenant.useFiles(files);
+    } else {
+      tenant.useFiles(files);
+      this.#options.onOtherFiles(tenant);
+    }
     void tenant.reload();
     return tenant;
   }

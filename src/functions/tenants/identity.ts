@@ -10,7 +10,8 @@ export interface Identity {
   readonly owner: string;
   /**
    * Unique among all sets of files. A tenant's usual files have its name as their identity, so that it is the same wherever they
-   * are; files that a database's options name are an identity of their own.
+   * are; files that a database's options name are an identity of their own, and so are files in a database's or tenant's folder
+   * that are the operator's.
    */
   readonly id: string;
 }
@@ -20,7 +21,9 @@ export function identityOf(config: FunctionsConfig, database: string, files: Sou
   const options = config.databaseOf(database);
   const owner = ownerOf(config, database, files);
   const hasOwnOptions = Boolean(options?.routing_rules_file || options?.rewrite_query_file);
-  const id = hasOwnOptions ? [owner, files.routing, files.rewrite] : [owner];
+  // a tenant's folder may be the operator's too: other databases of the operator's can have other files
+  const isApart = hasOwnOptions || (owner === OPERATOR && isInFolder(config, database, files));
+  const id = isApart ? [owner, files.routing, files.rewrite] : [owner];
   return { owner, id: JSON.stringify(id) };
 }
 
@@ -32,7 +35,11 @@ function ownerOf(config: FunctionsConfig, database: string, files: SourceFiles):
   if (areOperators(config.settings, files)) return OPERATOR;
   const tenant = config.tenantOf(database);
   if (tenant !== undefined) return tenant.name;
+  return isInFolder(config, database, files) ? database : config.firstWithFilesOf(database);
+}
+
+/** Whether a file comes from the folder of the database, or of its tenant. */
+function isInFolder(config: FunctionsConfig, database: string, { routing, rewrite }: SourceFiles): boolean {
   const folder = config.folderOf(database);
-  const isOwn = [files.routing, files.rewrite].some((file) => file !== null && dirname(file) === folder);
-  return isOwn ? database : config.firstWithFilesOf(database);
+  return [routing, rewrite].some((file) => file !== null && dirname(file) === folder);
 }

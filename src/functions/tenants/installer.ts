@@ -22,6 +22,8 @@ export interface InstallerOptions {
   readonly onInstalled: (version: Version, isNew: boolean) => void;
 }
 
+const always = (): boolean => true;
+
 export class Installer {
   readonly #options: InstallerOptions;
   #settings: TenantSettings;
@@ -68,10 +70,15 @@ export class Installer {
   /**
    * Loads new code, which serves from then on.
    * @param trial the trial that it passed elsewhere; null: it was not tried
-   * @returns null: the tenant has gone
+   * @param isWanted asked when its turn has come, and again when it has been loaded
+   * @returns null: the tenant has gone, or the code is not wanted any more
    */
-  install(bundle: Bundle, trial: SoundTrial | null): Promise<TrialResult | null> {
-    return this.#inTurn(() => this.#install(bundle, true, trial));
+  install(
+    bundle: Bundle,
+    trial: SoundTrial | null,
+    isWanted: () => boolean = always,
+  ): Promise<TrialResult | null> {
+    return this.#inTurn(() => this.#install(bundle, true, trial, isWanted));
   }
 
   /**
@@ -100,15 +107,20 @@ export class Installer {
     return loaded;
   }
 
-  async #install(bundle: Bundle, isNew: boolean, trial: SoundTrial | null): Promise<TrialResult | null> {
-    if (this.#isDisposed) return null;
+  async #install(
+    bundle: Bundle,
+    isNew: boolean,
+    trial: SoundTrial | null,
+    isWanted: () => boolean = always,
+  ): Promise<TrialResult | null> {
+    if (this.#isDisposed || !isWanted()) return null;
     const code = this.codeOf(bundle);
     const host = this.#host;
     const settings = this.#settings;
     this.#options.onGiven(code.id);
     const loaded = await this.#load(host, code, isNew, trial);
     if (loaded.kind === 'refused') return loaded;
-    if (this.#isDisposed) {
+    if (this.#isDisposed || !isWanted()) {
       host.dispose(code.id);
       return null;
     }

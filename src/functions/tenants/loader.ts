@@ -217,7 +217,7 @@ export class Loader {
     // a version that is slow to load would delay its neighbours each time that their process is started again
     const own = tried?.isSlow ? context.housing.separate(tenantId, installer.settings.isolation) : null;
     if (own !== null) installer.useHost(own);
-    const installed = await installer.install(bundle, result);
+    const installed = await installer.install(bundle, result, () => !this.#isDisposed);
     if (installed !== null) await this.#noteRefusal(bundle, installed);
   }
 

@@ -109,10 +109,16 @@ export class FunctionsConfig {
     return tenant === OPERATOR ? undefined : (this.tenants.get(tenant)?.databases ?? [tenant]);
   }
 
-  /** The configuration of a tenant, by its name: its entry, or the defaults. */
-  tenantConfig(tenant: string): TenantConfig {
+  /**
+   * The configuration of a tenant, by its name: its entry, or the defaults.
+   * @param database one that its functions judge; null: none
+   */
+  tenantConfig(tenant: string, database: string | null = null): TenantConfig {
     // options of [pgbouncer] are those of the operator's own functions
-    return tenant === OPERATOR ? NO_DEFAULTS : (this.tenants.get(tenant) ?? this.tenantDefaults);
+    if (tenant === OPERATOR) return NO_DEFAULTS;
+    // a tenant that has another name now serves until its functions have been loaded under that name
+    const heir = database === null ? undefined : this.tenantOf(database);
+    return this.tenants.get(tenant) ?? heir ?? this.tenantDefaults;
   }
 
   /** Whether a folder of this name in user_functions_dir may belong to somebody: to a tenant, or to a database. */

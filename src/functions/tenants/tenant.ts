@@ -240,10 +240,11 @@ export class Tenant {
    * the rewriting function, and could change its behaviour.
    */
   sharesRewriting(other: Tenant | null): boolean {
-    const { rewrite } = this.files;
-    return (
-      rewrite !== null && rewrite === other?.files.rewrite && this.#context.targets.areOperators(other.files)
-    );
+    if (other === null) return false;
+    // versions of the files from before may still serve
+    const { rewrite } = this.#servingFiles;
+    const others = other.#servingFiles;
+    return rewrite !== null && rewrite === others.rewrite && this.#context.targets.areOperators(others);
   }
 
   // --- versions ------------------------------------------------------------------------------------------------------------
