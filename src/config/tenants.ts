@@ -121,7 +121,7 @@ export function checkTenants(
   const owners = new Map<string, TenantEntry>();
   for (const entry of entries.values()) {
     for (const database of new Set(entry.given.databases)) {
-      checkDatabase(entry, database, databases, diagnostics);
+      checkDatabase(entry, database, { databases, targetCheck, diagnostics });
       const other = owners.get(database);
       if (other === undefined) owners.set(database, entry);
       else
@@ -148,13 +148,21 @@ export function checkTenants(
 function checkDatabase(
   { name, place }: TenantEntry,
   database: string,
-  databases: ReadonlyMap<string, DatabaseConfig>,
-  diagnostics: Diagnostics,
+  {
+    databases,
+    targetCheck,
+    diagnostics,
+  }: { databases: ReadonlyMap<string, DatabaseConfig>; targetCheck: TargetCheck; diagnostics: Diagnostics },
 ): void {
   if (database === '*')
     diagnostics.add(place, 'databases=* is not possible: a tenant has databases of its own', {
       option: printable(name),
       hint: 'functions for all other databases lie in user_functions_dir itself',
+    });
+  else if (targetCheck.isPart(database))
+    diagnostics.add(place, `databases: "${printable(database)}" is a part of a cluster`, {
+      option: printable(name),
+      hint: 'name the entry of the cluster: its functions judge the clients of all parts',
     });
   else if (!databases.has(database) && !databases.has('*'))
     diagnostics.add(place, `databases: no such database: "${printable(database)}"`, {
@@ -193,11 +201,17 @@ export class TargetCheck {
     }
   }
 
-  #isTarget(name: string): boolean {
+  /** Whether a name stands for a part of a cluster: clients that use it belong to the cluster's entry. */
+  isPart(name: string): boolean {
     const databases = this.#databases;
-    if (name === '*' || databases.has(name) || databases.has('*') || this.#readers.has(name)) return true;
+    if (databases.has(name)) return false;
+    if (this.#readers.has(name)) return true;
     const at = name.lastIndexOf('@');
-    const owner = at > 0 ? databases.get(name.slice(0, at)) : undefined;
+    const owner = at > 0 ? (databases.get(name.slice(0, at)) ?? databases.get('*')) : undefined;
     return owner !== undefined && owner.topology_query !== null;
+  }
+
+  #isTarget(name: string): boolean {
+    return name === '*' || this.#databases.has(name) || this.#databases.has('*') || this.isPart(name);
   }
 }

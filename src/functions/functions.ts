@@ -232,8 +232,8 @@ export class Functions {
     const settings = this.#settingsOf(owner, files, this.#catalog.anEntryOf(tenant));
     const host = this.#housing.of(id, settings.isolation);
     await tenant.configure(settings, host);
-    // unless its version could not be loaded there
-    if (isolation !== settings.isolation && tenant.version?.host === host) this.#housing.leave(id, isolation);
+    // unless its version could not be loaded there, or a later RELOAD has changed that back
+    if (isolation !== tenant.isolation && tenant.version?.host === host) this.#housing.leave(id, isolation);
   }
 
   /** The state of every tenant: plain data of this moment. */

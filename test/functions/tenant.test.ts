@@ -442,3 +442,15 @@ test('a version of files that are replaced while it is loaded never serves', asy
   assert.equal(await world.ask(), 'v1');
   world.tenant.dispose();
 });
+
+test('a tenant that fails for want of a file fails until that file is back or no longer its own', async () => {
+  const world = new World();
+  await world.save('v1');
+  world.tenant.failWithout(FILE);
+  world.tenant.useFiles({ routing: FILE, rewrite: '/rules/a/rewrite_query.js' });
+  await settled();
+  assert.equal(await world.ask(), '38000');
+  world.tenant.useFiles({ routing: '/rules/a/routing_rules.js', rewrite: null });
+  assert.equal(await world.ask(), 'v1');
+  world.tenant.dispose();
+});

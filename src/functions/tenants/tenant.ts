@@ -52,6 +52,8 @@ export class Tenant {
   #generation: number;
   /** why each call fails although a version is loaded; null: calls do not fail */
   #missing: string | null = null;
+  /** the file for whose absence they fail */
+  #lost = '';
   /** an administrator wants each call to be a failure */
   #isPaused = false;
 
@@ -288,7 +290,7 @@ export class Tenant {
   useFiles(files: SourceFiles): void {
     this.#files = files;
     this.#journal.name(this.name, entriesOf(files));
-    this.#setMissing(null);
+    if (!entriesOf(files).includes(this.#lost)) this.#setMissing(null);
     this.#loader.dispose();
     this.#loader = this.#newLoader();
   }
@@ -327,6 +329,7 @@ export class Tenant {
 
   /** A file has been gone for too long: each call fails from now on. */
   failWithout(file: string): void {
+    this.#lost = file;
     this.#setMissing(this.#journal.overdue(file));
   }
 
