@@ -95,8 +95,18 @@ function checkEntry({ name, place, given }: TenantEntry, diagnostics: Diagnostic
     complain('a tenant without databases', 'name them: databases=NAME,NAME');
   const folder = given.functions_dir;
   if (folder == null) return;
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
-    complain(`functions_dir: "${folder}" is not a folder`, 'create it, or correct the path');
+  const problem = folderProblem(folder);
+  if (problem !== null)
+    complain(`functions_dir: "${printable(folder)}" ${problem}`, 'create it, or correct the path');
+}
+
+/** Why a path can't be a folder of functions; null: it can. */
+function folderProblem(path: string): string | null {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true ? null : 'is not a folder';
+  } catch (error) {
+    return `can't be looked at: ${(error as NodeJS.ErrnoException).code}`;
+  }
 }
 
 /** All entries with the defaults of `*`, and these defaults. A later line for a name replaces an earlier one. */
@@ -137,12 +147,15 @@ export function checkTenants(
     const { name, place, given } = entry;
     targetCheck.check({ what: 'targets', option: printable(name), place, targets: given.targets ?? [] });
   }
-  for (const { name, place } of entries.values())
-    if (name !== '*' && databases.has(name) && !owners.has(name))
+  for (const { name, place, given } of entries.values()) {
+    // an entry without databases has its own complaint
+    const hasDatabases = (given.databases ?? []).length > 0;
+    if (hasDatabases && databases.has(name) && !owners.has(name))
       diagnostics.add(place, `the database "${printable(name)}" has this tenant's name and is in no tenant`, {
         option: printable(name),
-        hint: `add it to databases=, or give the tenant another name`,
+        hint: 'add it to databases=, or give the tenant another name',
       });
+  }
 }
 
 function checkDatabase(

@@ -129,3 +129,17 @@ t = databases=${name}`;
     assert.throws(() => configFromText(ini(name)), /is a part of a cluster \(name the entry of the cluster/);
   for (const name of ['dev', 'any', 'user@host']) configFromText(ini(name));
 });
+
+test('a functions_dir that can’t be looked at is a complaint like any other', () => {
+  assert.match(
+    problems(`acme = databases=acme functions_dir=/${'x'.repeat(300)}`),
+    /^pgbouncer\.ini:8: acme: functions_dir: "\/x+" can't be looked at: ENAMETOOLONG/,
+  );
+});
+
+test('a tenant without databases has one complaint', () => {
+  assert.equal(
+    problems('acme = databases=,'),
+    'pgbouncer.ini:8: acme: a tenant without databases (name them: databases=NAME,NAME)',
+  );
+});
