@@ -32,6 +32,8 @@ export interface ConsoleParts {
 
 export class Console implements AdminConsole {
   readonly #parts: ConsoleParts;
+  /** clients that are only a tenant's administrators, and can't end a SUSPEND */
+  readonly #tenants = new WeakSet<Client>();
 
   constructor(parts: ConsoleParts) {
     this.#parts = parts;
@@ -45,6 +47,7 @@ export class Console implements AdminConsole {
     const refusal = limitReached(client, sessions, observe.config.settings);
     if (refusal !== null) return client.close(refusal.message, refusal);
     sessions.countOnConsole(client);
+    if (rights === 'tenant') this.#tenants.add(client);
     const operator = new Operator(client, rights, this.#parts);
     stats.clientLoginCount++;
     welcome(client);
@@ -73,7 +76,8 @@ export class Console implements AdminConsole {
     // ends the command that it waited for
     steer.recheck();
     if (!steer.lifecycle.isSuspended) return;
-    for (const client of sessions.clients) if (client.databaseName === ADMIN_DATABASE) return;
+    for (const client of sessions.clients)
+      if (client.databaseName === ADMIN_DATABASE && !this.#tenants.has(client)) return;
     // no operator is left to end the SUSPEND, and none can connect: new connections are not read
     log.info({ event: 'resume' }, 'admin disappeared when suspended, doing RESUME');
     steer.resume(null);

@@ -15,7 +15,7 @@ export const consoleErrors = {
   notAllowed: row(
     () => fatal('not allowed'),
     [],
-    'The user is neither in `admin_users` nor in `stats_users`.',
+    'The user is neither in `admin_users` nor in `stats_users`, and is not an administrator of a tenant.',
     'Log in as one of these users.',
   ),
   adminNeeded: row(

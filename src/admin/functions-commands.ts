@@ -13,14 +13,15 @@ export async function functionsCommand(
   tenant: string,
 ): Promise<Buffer> {
   const { steer } = operator;
-  // the same for a tenant of somebody else and for none
-  if (!operator.mayManage(tenant))
+  const isThere = steer.functions.hasTenant(tenant);
+  // for a tenant's administrator, another tenant and a name without a tenant must look the same
+  if (!operator.mayManage(tenant) || (!isThere && !operator.isAdmin))
     throw operator.isTenants ? consoleErrors.permissionDenied() : consoleErrors.adminNeeded();
-  if (!steer.functions.hasTenant(tenant)) throw consoleErrors.noSuchTenant(printable(tenant));
+  if (!isThere) throw consoleErrors.noSuchTenant(printable(tenant));
   const words = `${verb.toUpperCase()} FUNCTIONS`;
   operator.log.info(
     { event: 'console_command', tenant, user: operator.client.user },
-    `${words} '${tenant}' command issued by ${operator.client.user}`,
+    `${words} '${printable(tenant)}' command issued by ${printable(operator.client.user)}`,
   );
   const notices = await COMMANDS[verb](operator, tenant);
   return Buffer.concat([...notices, commandComplete(words)]);

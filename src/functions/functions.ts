@@ -231,6 +231,7 @@ export class Functions {
     const { isolation, owner, files, id } = tenant;
     const settings = this.#settingsOf(owner, files, this.#catalog.anEntryOf(tenant));
     const host = this.#housing.of(id, settings.isolation);
+    this.#applyPause(tenant);
     await tenant.configure(settings, host);
     // unless its version could not be loaded there, or a later RELOAD has changed that back
     if (isolation !== tenant.isolation && tenant.version?.host === host) this.#housing.leave(id, isolation);

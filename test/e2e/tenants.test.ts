@@ -31,7 +31,7 @@ beta = databases=beta isolation=inline
 function start(scope: Scope, ini = TENANTS, files: Record<string, string> = {}): Promise<Bouncer> {
   return Bouncer.start(scope, {
     databases: { acme: connection, acme_ro: connection, beta: connection, free: connection },
-    userlist: { ops: '', nobody: '' },
+    userlist: { ops: '', every: '', nobody: '' },
     settings: { pool_mode: 'transaction', auth_user: 'postgres' },
     ini,
     files: {
@@ -266,4 +266,48 @@ test('a tenant that gets another name keeps its policies while the files are bro
   await bouncer.admin('RELOAD');
   assert.match(await answerOf(acme, 'select 1 -- throw'), /^38000/);
   assert.equal(await answerOf(acme, 'who'), 'acme');
+});
+
+test("a tenant's own PAUSE does not switch off a function of the operator's that joins its own later", async (t) => {
+  const bouncer = await start(
+    t,
+    '[tenants]\nacme = databases=acme functions_dir=rules/moved admin_users=ops\n',
+  );
+  const acme = await bouncer.login(t, 'acme');
+  const ops = await asOps(bouncer);
+  t.after(() => ops.destroy());
+  assert.equal(await answerOf(ops, 'PAUSE FUNCTIONS acme'), 'done');
+  assert.equal(await answerOf(acme, "select 'past' -- refuse"), 'past');
+  await bouncer.writeFile(
+    'user-functions/routing_rules.ts',
+    `export const routing_rules = (user, query) => { if (query.includes('refuse')) throw reject('no'); return null; };`,
+  );
+  await bouncer.admin('RELOAD');
+  await until('the operator’s rule', async () => (await answerOf(acme, 'select 1 -- refuse')).endsWith('no'));
+  assert.match(
+    await answerOf(ops, 'PAUSE FUNCTIONS acme'),
+    /^42501 permission denied: functions of the operator/,
+  );
+  await bouncer.admin('PAUSE FUNCTIONS acme');
+  assert.equal(await answerOf(acme, "select 'past' -- refuse"), 'past');
+});
+
+test('an administrator of every tenant can’t find out which tenants there are', async (t) => {
+  const bouncer = await start(t, TENANTS.replace('* =', '* = admin_users=every'));
+  const every = await RawClient.login(
+    { host: bouncer.host, port: bouncer.port },
+    { user: 'every', database: 'pgbouncer' },
+  );
+  t.after(() => every.destroy());
+  for (const name of ['acme', 'nowhere', '(operator)', ''])
+    assert.equal(await answerOf(every, `PAUSE FUNCTIONS "${name}"`), '42501 permission denied', name);
+  assert.equal(await answerOf(every, 'PAUSE FUNCTIONS beta'), 'done');
+});
+
+test("a SUSPEND ends when only a tenant's administrators are left on the console", async (t) => {
+  const bouncer = await start(t);
+  const ops = await asOps(bouncer);
+  t.after(() => ops.destroy());
+  await bouncer.admin('SUSPEND').catch(() => {});
+  await until('the end of SUSPEND', () => Promise.resolve(bouncer.log().includes('admin disappeared')));
 });

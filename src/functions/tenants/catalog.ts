@@ -22,7 +22,7 @@ export interface CatalogOptions {
   readonly hasLostFiles: (tenant: Tenant) => boolean;
   /** @param entry an entry of [databases] that the files apply to */
   readonly newTenant: (identity: Identity, files: SourceFiles, entry: string) => Tenant;
-  /** Other files are a tenant's now. */
+  /** A tenant has been given other files. */
   readonly onOtherFiles: (tenant: Tenant) => void;
   /** The tenant no longer applies to any database. `isReplaced`: each of its former databases has another one. */
   readonly onGone: (tenant: Tenant, isReplaced: boolean) => void;
