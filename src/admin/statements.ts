@@ -84,7 +84,7 @@ export async function answerTo(operator: Operator, text: string): Promise<Buffer
   }
 }
 
-/** Whether a tenant's administrator may try a statement. Which tables and whose functions is asked later. */
+/** Whether a tenant's administrator may try a statement. The table and the tenant are checked later. */
 function isForTenants(statement: Statement): boolean {
   switch (statement.kind) {
     case 'command':

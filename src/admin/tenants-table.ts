@@ -1,4 +1,4 @@
-/** SHOW TENANTS: whose user functions there are, how they do, and what they cost. */
+/** SHOW TENANTS: the state, failures and call times of each tenant's user functions. */
 import type { TenantSnapshot } from '../telemetry/snapshot.ts';
 import type { Observe } from './observe.ts';
 import { table } from './table.ts';

@@ -113,7 +113,7 @@ export interface TenantConfig {
   readonly isolation: 'inline' | 'process' | null;
   readonly on_routing_failure: 'pass' | 'error' | 'disconnect' | null;
   readonly on_rewrite_failure: 'pass' | 'error' | 'disconnect' | null;
-  /** Users who may look after it in the console. */
+  /** Users who may manage it in the console. */
   readonly admin_users: readonly string[];
   /** Lines a second that its functions may print to the log. */
   readonly log_limit: number | null;

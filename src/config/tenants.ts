@@ -1,4 +1,4 @@
-/** The section [tenants]: whose user functions judge which databases, and what they may use and name. */
+/** The section [tenants]: the owners of user functions, their databases, limits and rights. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { printable } from '../telemetry/printable.ts';
@@ -8,7 +8,7 @@ import { nearestHint, type Diagnostics, type Place } from './diagnostics.ts';
 import { int, splitList } from './option.ts';
 import { OPTIONS } from './options.ts';
 
-/** The tenant of all functions that belong to no other one. No entry may have this name. */
+/** The tenant that owns the operator's functions. No entry may have this name. */
 export const OPERATOR = '(operator)';
 
 /** Most lines a second that `log_limit` may allow. */
@@ -105,7 +105,7 @@ function folderProblem(path: string): string | null {
   try {
     return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true ? null : 'is not a folder';
   } catch (error) {
-    return `can't be looked at: ${(error as NodeJS.ErrnoException).code}`;
+    return `can't be examined: ${(error as NodeJS.ErrnoException).code}`;
   }
 }
 

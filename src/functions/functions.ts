@@ -63,7 +63,7 @@ export class Functions {
   readonly #catalog: Catalog;
   readonly #changes: Changes;
   readonly #context: TenantContext;
-  /** tenants that are paused, by name, and who wants it: only an operator can undo what an operator has done */
+  /** paused tenants, by name, with the role that paused them: only an operator can undo an operator's PAUSE */
   readonly #paused = new Map<string, PausedBy>();
 
   constructor(options: FunctionsOptions) {
@@ -189,7 +189,7 @@ export class Functions {
     await reloadSome(this.#reloadParts, this.#catalog.ownedBy(name), isAsked);
   }
 
-  /** Who has paused a tenant; null: nobody. */
+  /** The role that paused a tenant; null: it is not paused. */
   pausedBy(name: string): PausedBy | null {
     return this.#paused.get(name) ?? null;
   }
@@ -215,7 +215,7 @@ export class Functions {
     return entriesOf(files).some((file) => areOperators(settings, { routing: file, rewrite: null }));
   }
 
-  /** What a tenant's administrator has paused goes on as soon as a function of the operator's runs together with it. */
+  /** A PAUSE by the tenant itself does not apply while a function of the operator's runs with its own. */
   #applyPause(tenant: Tenant): void {
     const by = this.pausedBy(tenant.owner);
     tenant.setPaused(by === 'operator' || (by === 'tenant' && !this.#includesOperators(tenant.files)));

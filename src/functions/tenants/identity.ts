@@ -1,4 +1,4 @@
-/** Whose functions a database's are: the tenant's name, and the identity under which counters, breaker and versions are kept. */
+/** The owner of a database's functions, and the identity under which counters, breaker and versions are kept. */
 import { dirname } from 'node:path';
 import { OPERATOR } from '../../config/tenants.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';

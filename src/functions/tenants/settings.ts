@@ -121,7 +121,7 @@ export class FunctionsConfig {
     return this.tenants.get(tenant) ?? heir ?? this.tenantDefaults;
   }
 
-  /** Whether a folder of this name in user_functions_dir may belong to somebody: to a tenant, or to a database. */
+  /** Whether a folder of this name in user_functions_dir may belong to a tenant or a database. */
   isOwner(name: string): boolean {
     return this.tenants.has(name) || this.isDatabase(name);
   }
@@ -190,7 +190,7 @@ export interface TenantSettings {
 }
 
 /**
- * @param tenant whose keys count before the options
+ * @param tenant its keys take precedence over the options
  * @param databases names that ctx.databases shows
  */
 export function tenantSettings(

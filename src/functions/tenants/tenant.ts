@@ -24,7 +24,7 @@ import type { Version } from './version.ts';
 export type FunctionCall = HostCall;
 
 export interface TenantOptions {
-  /** who it is (identity.ts) */
+  /** owner and id (identity.ts) */
   readonly identity: Identity;
   readonly files: SourceFiles;
   readonly settings: TenantSettings;
