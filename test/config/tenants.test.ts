@@ -131,3 +131,15 @@ test('a tenant without databases has one complaint', () => {
     'pgbouncer.ini:8: acme: a tenant without databases (name them: databases=NAME,NAME)',
   );
 });
+
+test('a part of a cluster belongs to the tenant of its entry, and to no other', () => {
+  const ini = (name: string): string => `[pgbouncer]
+[databases]
+* = host=a
+dev = host=a topology_query='select 1' reader_database=dev_ro
+[tenants]
+t = databases=${name}`;
+  for (const name of ['dev@writer', 'dev_ro'])
+    assert.throws(() => configFromText(ini(name)), /is a part of a cluster \(name the entry of the cluster/);
+  for (const name of ['dev', 'any', 'user@host']) configFromText(ini(name));
+});
