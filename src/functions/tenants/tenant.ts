@@ -4,19 +4,16 @@
  */
 import type { TenantSnapshot, TenantState } from '../../telemetry/snapshot.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
-import { entriesOf, entryOf, nameOf } from '../build/sources.ts';
-import { Batcher } from '../decide/batcher.ts';
+import { entriesOf, nameOf } from '../build/sources.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
 import type { TenantContext } from './context.ts';
-import { Counters } from './counters.ts';
 import type { Identity } from './identity.ts';
-import { Installer } from './installer.ts';
 import { Journal } from './journal.ts';
-import { Judge, originsOf, type Origins } from './judge.ts';
+import { originsOf, type Origins } from './judge.ts';
+import { Lane } from './lane.ts';
 import { Loader } from './loader.ts';
-import { Printed } from './printed.ts';
 import type { Policies, TenantSettings } from './settings.ts';
 import type { Version } from './version.ts';
 
@@ -44,11 +41,9 @@ export class Tenant {
   #servingFiles: SourceFiles;
   readonly #journal: Journal;
   readonly #context: TenantContext;
-  readonly #counters = new Counters();
-  readonly #installer: Installer;
+  /** the versions that serve */
+  readonly #serving: Lane;
   #loader: Loader;
-  readonly #batcher: Batcher;
-  readonly #judge: Judge;
   #generation: number;
   /** why each call fails although a version is loaded; null: calls do not fail */
   #missing: string | null = null;
@@ -67,34 +62,17 @@ export class Tenant {
     this.#generation = context.generations.next();
     this.#journal = new Journal(context.log);
     this.#journal.name(this.name, entriesOf(files));
-    const printed = new Printed(
-      (line) => this.#journal.printed(line),
-      () => this.#settings.maxPrinted,
-    );
-    this.#judge = new Judge({
+    this.#serving = new Lane({
       files: () => this.#files,
-      journal: this.#journal,
-      counters: this.#counters,
-      targets: context.targets,
-      settings: () => this.#settings,
-      version: () => this.version,
-    });
-    this.#batcher = new Batcher({
-      serving: () => (this.#isPaused || this.#missing !== null ? null : this.version),
-      noVersion: () => this.#noVersion(),
-      decide: (call, answer, opened, manifest) => this.#judge.decide(call, answer, opened, manifest),
-      onPrinted: (text) => printed.note(text),
-      onOpened: () => context.housing.punish(this),
-      apart: () => context.housing.apart(this.isolation),
-      ...(longestWaitMs !== undefined && { longestWaitMs }),
-    });
-    this.#installer = new Installer({
-      entryFile: () => entryOf(this.#files),
       settings,
       host,
-      nextVersionId: () => context.versionIds.next(),
+      journal: this.#journal,
+      context,
+      ...(longestWaitMs !== undefined && { longestWaitMs }),
+      isBlocked: () => this.#isPaused || this.#missing !== null,
+      noVersion: () => this.#noVersion(),
       onGiven: (versionId) => context.housing.noteVersion(versionId, this),
-      isInUse: () => this.#counters.calls > 0 || !this.#batcher.isIdle,
+      onOpened: () => context.housing.punish(this),
       onCostlyMove: () => context.housing.addBlame(this.owner),
       onInstalled: (version, isNew) => this.#noteInstalled(version, isNew),
     });
@@ -106,12 +84,12 @@ export class Tenant {
       tenantId: this.id,
       name: this.owner,
       files: this.#files,
-      installer: this.#installer,
+      installer: this.#serving.installer,
       journal: this.#journal,
       context: this.#context,
       onSettled: () => {
         if (this.version === null || this.#loader.isSound) this.#servingFiles = this.#files;
-        this.#batcher.open();
+        this.#serving.batcher.open();
       },
     });
   }
@@ -138,7 +116,7 @@ export class Tenant {
 
   /** The version that serves; null: there is none. */
   get version(): Version | null {
-    return this.#installer.version;
+    return this.#serving.version;
   }
 
   /** Whether these files are the tenant's. */
@@ -149,14 +127,14 @@ export class Tenant {
   get state(): TenantState {
     if (this.#isPaused) return 'paused';
     if (this.#missing !== null) return 'missing';
-    if (this.#batcher.isSuspended) return 'suspended';
+    if (this.#serving.batcher.isSuspended) return 'suspended';
     if (this.version !== null) return this.#loader.isOutdated ? 'serving old version' : 'serving';
-    return this.#batcher.isNew ? 'loading' : 'no version';
+    return this.#serving.batcher.isNew ? 'loading' : 'no version';
   }
 
   /** By function, the file that it comes from; '': no such function. One file may hold both. */
   get origins(): Origins {
-    return originsOf(this.files, this.#judge.manifest);
+    return originsOf(this.files, this.#serving.judge.manifest);
   }
 
   /**
@@ -183,7 +161,7 @@ export class Tenant {
   /** @param databases names of the databases whose clients the functions judge */
   observe(databases: readonly string[]): TenantSnapshot {
     const { id, owner, name, state, version, isolation } = this;
-    const origins = originsOf(this.#servingFiles, this.#judge.manifest);
+    const origins = originsOf(this.#servingFiles, this.#serving.judge.manifest);
     const host = version?.host ?? null;
     return {
       id,
@@ -197,9 +175,9 @@ export class Tenant {
       loadedAtMs: version?.loadedAtMs ?? null,
       isolation,
       pid: host === null ? null : host.isInline ? process.pid : (host.pid ?? null),
-      isSuspended: this.#batcher.isSuspended,
-      ...this.#batcher.times,
-      ...this.#counters.observe(),
+      isSuspended: this.#serving.batcher.isSuspended,
+      ...this.#serving.batcher.times,
+      ...this.#serving.counters.observe(),
       lastError: this.#journal.lastError,
       lastErrorAtMs: this.#journal.lastErrorAtMs,
     };
@@ -212,17 +190,17 @@ export class Tenant {
    * @param done called once, never before `decide` has returned
    */
   decide(call: FunctionCall, done: (decision: Decision) => void): void {
-    this.#batcher.evaluate(call, done);
+    this.#serving.decide(call, done);
   }
 
   /** The decision for a query that is too large to be shown to the functions (user_function_max_query). */
   tooLarge(sizeBytes: number): Decision {
-    return this.#judge.tooLarge(sizeBytes);
+    return this.#serving.judge.tooLarge(sizeBytes);
   }
 
   /** A move to another database was not made, because a transaction or pipeline was open. @returns whether to log it */
   noteRefusedMove(): boolean {
-    this.#counters.noteRefusedMove();
+    this.#serving.counters.noteRefusedMove();
     return this.#journal.moveRefused();
   }
 
@@ -273,13 +251,13 @@ export class Tenant {
 
   /** Takes over settings and another host; a version that was loaded with others is loaded again. */
   configure(settings: TenantSettings, host: SandboxHost): Promise<void> {
-    if (this.#installer.configure(settings)) this.judgeAgain();
+    if (this.#serving.installer.configure(settings)) this.judgeAgain();
     return this.moveTo(host);
   }
 
   /** Moves the calls to another host. The breaker goes with them: a tenant that is suspended stays so. */
   moveTo(host: SandboxHost): Promise<void> {
-    this.#installer.useHost(host);
+    this.#serving.installer.useHost(host);
     return this.#loader.renew();
   }
 
@@ -317,7 +295,7 @@ export class Tenant {
   /** Nothing is built or asked any more. The serving version answers the calls that the tenant already has. */
   dispose(): void {
     this.#loader.dispose();
-    this.#batcher.close(() => this.#installer.dispose());
+    this.#serving.close();
   }
 
   // --- vanished files ------------------------------------------------------------------------------------------------------
@@ -348,17 +326,17 @@ export class Tenant {
   }
 
   get #settings(): TenantSettings {
-    return this.#installer.settings;
+    return this.#serving.settings;
   }
 
   #noteInstalled(version: Version, isNew: boolean): void {
     if (isNew) {
       // the first version judges the calls that wait for it
-      if (!this.#batcher.isNew) this.judgeAgain();
-      this.#batcher.reset();
+      if (!this.#serving.batcher.isNew) this.judgeAgain();
+      this.#serving.batcher.reset();
     }
-    this.#judge.warnOfPassing(version);
-    if (isNew) this.#judge.warnOfMisdirected(version);
+    this.#serving.judge.warnOfPassing(version);
+    if (isNew) this.#serving.judge.warnOfMisdirected(version);
     this.#loader.noteInstalled(version, isNew);
   }
 

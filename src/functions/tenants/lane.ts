@@ -1,0 +1,109 @@
+/**
+ * One line of a tenant's versions, of which the last one answers calls: where they are loaded (Installer), how calls reach
+ * them (Batcher), and what their answers mean (Judge).
+ */
+import type { SourceFiles } from '../build/bundle-job.ts';
+import { entryOf } from '../build/sources.ts';
+import { Batcher } from '../decide/batcher.ts';
+import type { Decision } from '../decide/policy.ts';
+import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
+import type { SandboxHost } from '../sandbox/host.ts';
+import type { TenantContext } from './context.ts';
+import { Counters } from './counters.ts';
+import type { Isolation } from './housing.ts';
+import { Installer } from './installer.ts';
+import type { Journal } from './journal.ts';
+import { Judge } from './judge.ts';
+import { Printed } from './printed.ts';
+import type { TenantSettings } from './settings.ts';
+import type { Version } from './version.ts';
+
+export interface LaneOptions {
+  readonly files: () => SourceFiles;
+  readonly settings: TenantSettings;
+  readonly host: SandboxHost;
+  readonly journal: Journal;
+  readonly context: TenantContext;
+  /** how long calls wait for an answer, the loading of a first version included, in ms */
+  readonly longestWaitMs?: number;
+  /** Whether calls fail although a version is loaded. */
+  readonly isBlocked: () => boolean;
+  /** how a call fails if it is blocked, or if there is no version */
+  readonly noVersion: () => readonly [FailureOutcome, string];
+  /** A version of this number will now be given to the host where it will answer. */
+  readonly onGiven: (versionId: number) => void;
+  /** Several clients have run into the version's limits, and it is asked only now and then. */
+  readonly onOpened: () => void;
+  /** A version could not be loaded elsewhere, because loading it costs too much. */
+  readonly onCostlyMove: () => void;
+  /** Another version answers. `isNew`: its code differs. */
+  readonly onInstalled: (version: Version, isNew: boolean) => void;
+}
+
+export class Lane {
+  readonly counters = new Counters();
+  readonly installer: Installer;
+  readonly batcher: Batcher;
+  readonly judge: Judge;
+
+  constructor(options: LaneOptions) {
+    const { files, settings, host, journal, context, longestWaitMs } = options;
+    const printed = new Printed(
+      (line) => journal.printed(line),
+      () => this.settings.maxPrinted,
+    );
+    this.judge = new Judge({
+      files,
+      journal,
+      counters: this.counters,
+      targets: context.targets,
+      settings: () => this.settings,
+      version: () => this.version,
+    });
+    this.batcher = new Batcher({
+      serving: () => (options.isBlocked() ? null : this.version),
+      noVersion: options.noVersion,
+      decide: (call, answer, opened, manifest) => this.judge.decide(call, answer, opened, manifest),
+      onPrinted: (text) => printed.note(text),
+      onOpened: options.onOpened,
+      apart: () => context.housing.apart(this.isolation),
+      ...(longestWaitMs !== undefined && { longestWaitMs }),
+    });
+    this.installer = new Installer({
+      entryFile: () => entryOf(files()),
+      settings,
+      host,
+      nextVersionId: () => context.versionIds.next(),
+      onGiven: options.onGiven,
+      isInUse: () => this.counters.calls > 0 || !this.batcher.isIdle,
+      onCostlyMove: options.onCostlyMove,
+      onInstalled: options.onInstalled,
+    });
+  }
+
+  /** The version that answers; null: there is none. */
+  get version(): Version | null {
+    return this.installer.version;
+  }
+
+  get settings(): TenantSettings {
+    return this.installer.settings;
+  }
+
+  get isolation(): Isolation {
+    return this.settings.isolation;
+  }
+
+  /**
+   * Asks the version about a query.
+   * @param done called once, never before `decide` has returned
+   */
+  decide(call: HostCall, done: (decision: Decision) => void): void {
+    this.batcher.evaluate(call, done);
+  }
+
+  /** No more calls will arrive. The version answers those that it already has. */
+  close(): void {
+    this.batcher.close(() => this.installer.dispose());
+  }
+}
