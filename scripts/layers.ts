@@ -50,6 +50,7 @@ export const SESSION_LAYERS = [
 export const FUNCTION_LAYERS = [
   'functions.ts',
   'tenants',
+  'store',
   'decide',
   'sandbox',
   'build',

@@ -15,6 +15,7 @@ import { areOperators, entriesOf, isThere, type DatabaseFunctions } from './buil
 import { trailOf } from './build/trail.ts';
 import { CATALOG } from './limits.ts';
 import { prepareScripts } from './sandbox/programs.ts';
+import { VersionStore } from './store/version-store.ts';
 import { Catalog } from './tenants/catalog.ts';
 import { Changes } from './tenants/changes.ts';
 import type { TenantContext } from './tenants/context.ts';
@@ -259,6 +260,7 @@ export class Functions {
       builder: bundlers,
       disk: { trailOf, isThere, isSearched: (file) => this.#folders.isSearched(file) },
       housing: this.#housing,
+      store: new VersionStore(),
       targets: this.#targets,
       versionIds: new IdCounter(),
       generations: new IdCounter(),

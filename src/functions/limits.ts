@@ -331,6 +331,12 @@ export const LOADING = {
   maxVersions: 10_000,
 } as const;
 
+/** The history of versions. */
+export const STORE = {
+  /** Versions of one set of functions that are kept as bundles. docs/tenants.md has this number. */
+  versions: 10,
+} as const;
+
 /** Tenants that were costly to others. */
 export const BLAME = {
   /** A tenant without a fault for this long starts afresh. */

@@ -8,6 +8,7 @@ import { trailOf } from '../../src/functions/build/trail.ts';
 import type { HostAnswer, HostCall } from '../../src/functions/sandbox/call.ts';
 import type { SandboxHost, VersionCode } from '../../src/functions/sandbox/host.ts';
 import { refused, type LoadResult } from '../../src/functions/sandbox/load-result.ts';
+import { VersionStore } from '../../src/functions/store/version-store.ts';
 import type { TenantContext } from '../../src/functions/tenants/context.ts';
 import type { TenantSettings } from '../../src/functions/tenants/settings.ts';
 
@@ -47,6 +48,7 @@ export function tenantContext(
       trial: () => null,
       noteVersion() {},
     },
+    store: new VersionStore(),
     targets: { mayName: () => true, nameable: () => undefined, areOperators: () => true },
     versionIds: new IdCounter(),
     generations: new IdCounter(),

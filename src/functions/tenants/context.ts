@@ -3,6 +3,7 @@ import type { Clock } from '../../platform/clock.ts';
 import type { IdCounter } from '../../telemetry/id-counter.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import type { Trail } from '../build/trail.ts';
+import type { VersionStore } from '../store/version-store.ts';
 import type { Housing } from './housing.ts';
 import type { FunctionLog } from './journal.ts';
 import type { Targets } from './targets.ts';
@@ -35,6 +36,7 @@ export interface TenantContext {
     Housing,
     'apart' | 'separate' | 'isSuspect' | 'waitMs' | 'addBlame' | 'punish' | 'trial' | 'noteVersion'
   >;
+  readonly store: VersionStore;
   readonly targets: Pick<Targets, 'mayName' | 'nameable' | 'areOperators'>;
   readonly versionIds: IdCounter;
   readonly generations: IdCounter;

@@ -1,6 +1,7 @@
 /** Loads a tenant's bundles into the host where its calls run. The last loaded one serves. */
 import type { Bundle } from '../build/bundle-job.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
+import type { VersionRecord } from '../store/version-record.ts';
 import type { TenantSettings } from './settings.ts';
 import { tryVersion, type SoundTrial, type TrialResult } from './trials.ts';
 import { Version } from './version.ts';
@@ -14,6 +15,8 @@ export interface InstallerOptions {
   readonly nextVersionId: () => number;
   /** A version of this number will now be given to the host where it will serve. */
   readonly onGiven: (versionId: number) => void;
+  /** A version has been loaded, and gets its place in the tenant's history. */
+  readonly record: (bundle: Bundle, settings: TenantSettings) => Promise<VersionRecord>;
   /** The tenant has calls: its next version must be ready at once. */
   readonly isInUse: () => boolean;
   /** A serving version could not be loaded elsewhere, because loading it costs too much. */
@@ -78,7 +81,7 @@ export class Installer {
     trial: SoundTrial | null,
     isWanted: () => boolean = always,
   ): Promise<TrialResult | null> {
-    return this.#inTurn(() => this.#install(bundle, true, trial, isWanted));
+    return this.#inTurn(() => this.#install(bundle, null, trial, isWanted));
   }
 
   /**
@@ -89,9 +92,9 @@ export class Installer {
     await this.#loading;
     const version = this.#version;
     if (version === null || this.#isDisposed || version.isAt(this.#host, this.#settings)) return null;
-    const { bundle, manifest, trialRoute: route } = version;
+    const { bundle, manifest, record, trialRoute: route } = version;
     const known = { kind: 'sound', manifest, route } as const;
-    const result = await this.#inTurn(() => this.#install(bundle, false, known));
+    const result = await this.#inTurn(() => this.#install(bundle, record, known));
     return result === null ? null : { bundle, result };
   }
 
@@ -107,19 +110,22 @@ export class Installer {
     return loaded;
   }
 
+  /** @param known of a version that already serves; null: new code */
   async #install(
     bundle: Bundle,
-    isNew: boolean,
+    known: VersionRecord | null,
     trial: SoundTrial | null,
     isWanted: () => boolean = always,
   ): Promise<TrialResult | null> {
     if (this.#isDisposed || !isWanted()) return null;
     const code = this.codeOf(bundle);
+    const isNew = known === null;
     const host = this.#host;
     const settings = this.#settings;
     this.#options.onGiven(code.id);
     const loaded = await this.#load(host, code, isNew, trial);
     if (loaded.kind === 'refused') return loaded;
+    const record = known ?? (await this.#options.record(bundle, settings));
     if (this.#isDisposed || !isWanted()) {
       host.dispose(code.id);
       return null;
@@ -127,7 +133,8 @@ export class Installer {
     const { manifest, route: trialRoute } = loaded;
     const entryFile = this.#options.entryFile();
     const last = this.#version;
-    this.#version = new Version({ bundle, entryFile, code, host, settings, manifest, trialRoute });
+    const parts = { bundle, entryFile, code, host, settings, manifest, trialRoute, record };
+    this.#version = new Version(parts);
     last?.dispose();
     this.#options.onInstalled(this.#version, isNew);
     return loaded;

@@ -8,6 +8,8 @@ import { Batcher } from '../decide/batcher.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
+import { programVersion } from '../../platform/program-version.ts';
+import type { CheckedWith, VersionKey } from '../store/version-record.ts';
 import type { TenantContext } from './context.ts';
 import { Counters } from './counters.ts';
 import type { Isolation } from './housing.ts';
@@ -19,6 +21,8 @@ import type { TenantSettings } from './settings.ts';
 import type { Version } from './version.ts';
 
 export interface LaneOptions {
+  /** under which the versions are kept */
+  readonly key: VersionKey;
   readonly files: () => SourceFiles;
   readonly settings: TenantSettings;
   readonly host: SandboxHost;
@@ -75,6 +79,7 @@ export class Lane {
       host,
       nextVersionId: () => context.versionIds.next(),
       onGiven: options.onGiven,
+      record: (bundle, loadedWith) => context.store.add(options.key, bundle, checkedWith(loadedWith)),
       isInUse: () => this.counters.calls > 0 || !this.batcher.isIdle,
       onCostlyMove: options.onCostlyMove,
       onInstalled: options.onInstalled,
@@ -106,4 +111,9 @@ export class Lane {
   close(): void {
     this.batcher.close(() => this.installer.dispose());
   }
+}
+
+function checkedWith({ timeoutMs, memoryLimitMb, maxResult, isolation }: TenantSettings): CheckedWith {
+  const { node } = process.versions;
+  return { program: programVersion(), node, timeoutMs, memoryLimitMb, maxResult, isolation };
 }

@@ -63,6 +63,7 @@ export class Tenant {
     this.#journal = new Journal(context.log);
     this.#journal.name(this.name, entriesOf(files));
     this.#serving = new Lane({
+      key: identity,
       files: () => this.#files,
       settings,
       host,
@@ -331,6 +332,7 @@ export class Tenant {
 
   #noteInstalled(version: Version, isNew: boolean): void {
     if (isNew) {
+      this.#context.store.noteServing(this, version.record.number);
       // the first version judges the calls that wait for it
       if (!this.#serving.batcher.isNew) this.judgeAgain();
       this.#serving.batcher.reset();

@@ -4,6 +4,7 @@ import { positionsOf, type Place, type Positions } from '../build/places.ts';
 import type { CallFailure } from '../sandbox/call.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
+import type { VersionRecord } from '../store/version-record.ts';
 import type { TenantSettings } from './settings.ts';
 
 export interface VersionParts {
@@ -15,6 +16,7 @@ export interface VersionParts {
   readonly settings: TenantSettings;
   readonly manifest: Manifest;
   readonly trialRoute: string | null;
+  readonly record: VersionRecord;
 }
 
 export class Version {
@@ -28,6 +30,8 @@ export class Version {
   readonly manifest: Manifest;
   /** the database that its trial call was routed to; null: none */
   readonly trialRoute: string | null;
+  /** its number among the tenant's versions, and what else is kept of it */
+  readonly record: VersionRecord;
   /** ms since 1970 */
   readonly loadedAtMs = Date.now();
   readonly #positions: Positions;
@@ -39,6 +43,7 @@ export class Version {
     this.settings = parts.settings;
     this.manifest = parts.manifest;
     this.trialRoute = parts.trialRoute;
+    this.record = parts.record;
     this.#positions = positionsOf(parts.bundle.map, parts.entryFile);
   }
 

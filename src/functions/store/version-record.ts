@@ -1,0 +1,44 @@
+/** What is known about one version of a tenant's functions, whether or not it serves. */
+
+/** A set of functions, in the form of tenants/identity.ts: a tenant may have several, if options of databases name files. */
+export interface VersionKey {
+  /** the tenant's name: all its sets share one series of numbers */
+  readonly owner: string;
+  /** of the set, unique in the proxy */
+  readonly id: string;
+}
+
+/** A file that a version was made of. */
+export interface HashedFile {
+  /** absolute */
+  readonly path: string;
+  /** in hexadecimal */
+  readonly sha256: string;
+}
+
+/** The conditions under which a version has been bundled and has passed its trial. */
+export interface CheckedWith {
+  /** version of pgswitchyard */
+  readonly program: string;
+  /** version of Node, without `v` */
+  readonly node: string;
+  readonly timeoutMs: number;
+  readonly memoryLimitMb: number;
+  /** characters */
+  readonly maxResult: number;
+  readonly isolation: 'inline' | 'process';
+}
+
+export interface VersionRecord {
+  readonly key: VersionKey;
+  /** from 1 for each tenant, and never used for other code */
+  readonly number: number;
+  /** of the code, as in Bundle: equal hashes mean equal code */
+  readonly hash: string;
+  /** when it was loaded first, in ms since 1970 */
+  readonly timeMs: number;
+  readonly files: readonly HashedFile[];
+  readonly checkedWith: CheckedWith;
+  /** it was deployed as an artifact, without its source */
+  readonly isArtifact: boolean;
+}
