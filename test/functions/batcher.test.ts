@@ -9,11 +9,11 @@ import { failureOf } from '../../src/functions/decide/policy.ts';
 import type { LoadResult, Manifest } from '../../src/functions/sandbox/load-result.ts';
 import { until } from '../support/wait.ts';
 import { cutOff, type HostAnswer, type HostCall } from '../../src/functions/sandbox/call.ts';
-import type { SandboxHost } from '../../src/functions/sandbox/host.ts';
+import { NO_COST, type OnAnswers, type SandboxHost } from '../../src/functions/sandbox/host.ts';
 
 interface Sent {
   readonly queries: readonly string[];
-  readonly done: (answers: readonly HostAnswer[], consoleText: string) => void;
+  readonly done: OnAnswers;
 }
 
 class Host implements SandboxHost {
@@ -84,10 +84,10 @@ test('one batch runs at a time, and calls that were not run come first in the ne
     host.sent.map(({ queries }) => queries),
     [['a', 'b', 'c']],
   );
-  host.sent[0]!.done([NOTHING], '');
+  host.sent[0]!.done([NOTHING], '', NO_COST);
   await nextTurn();
   assert.deepEqual(host.sent[1]!.queries, ['b', 'c', 'd']);
-  host.sent[1]!.done([NOTHING, NOTHING, NOTHING], '');
+  host.sent[1]!.done([NOTHING, NOTHING, NOTHING], '', NO_COST);
   assert.deepEqual(answered, ['a ok', 'b ok', 'c ok', 'd ok']);
   assert.equal(batcher.isSuspended, false);
 });
@@ -96,12 +96,12 @@ test('a batch of which nothing was run is sent again call by call, until one of 
   const { host, answered, ask } = bound(new Setup());
   for (const [i, query] of ['a', 'b', 'c'].entries()) ask(query, i);
   await nextTurn();
-  host.sent[0]!.done([], '');
+  host.sent[0]!.done([], '', NO_COST);
   const answers = [NOTHING, cutOff('killed', ''), NOTHING];
   for (const [i, answer] of answers.entries()) {
     await nextTurn();
     assert.equal(host.sent[i + 1]!.queries.length, 1);
-    host.sent[i + 1]!.done([answer], '');
+    host.sent[i + 1]!.done([answer], '', NO_COST);
   }
   assert.deepEqual(answered, ['a ok', 'b killed', 'c ok']);
 });
@@ -110,7 +110,7 @@ test('after a costly call, calls of its connection run apart one by one, and no 
   const { host, apart, answered, ask } = bound(new Setup());
   ask('slow', 1);
   await nextTurn();
-  host.sent[0]!.done([cutOff('deadline', '')], '');
+  host.sent[0]!.done([cutOff('deadline', '')], '', NO_COST);
   ask('x', 1);
   ask('y', 1);
   ask('slow', 2);
@@ -121,7 +121,7 @@ test('after a costly call, calls of its connection run apart one by one, and no 
   assert.deepEqual(apart.loaded, [1]);
   for (const [i, query] of ['x', 'y', 'slow'].entries()) {
     assert.deepEqual(apart.sent[i]?.queries, [query]);
-    apart.sent[i]!.done([NOTHING], '');
+    apart.sent[i]!.done([NOTHING], '', NO_COST);
     await nextTurn();
   }
   assert.deepEqual(answered, ['slow deadline', 'x ok', 'y ok', 'slow ok']);
@@ -132,7 +132,7 @@ test('a costly failure counts in either function', async () => {
   ask('a');
   await nextTurn();
   const { rewrite } = cutOff('threw', '');
-  host.sent[0]!.done([{ rewrite, route: cutOff('deadline', '').route }], '');
+  host.sent[0]!.done([{ rewrite, route: cutOff('deadline', '').route }], '', NO_COST);
   ask('b');
   await nextTurn();
   await nextTurn();
@@ -167,7 +167,7 @@ test('calls wait for the first version, and get an error after 30 seconds', (t: 
   );
   assert.deepEqual(setup.answered.slice(1).toSorted(), ['sent overloaded', 'waiting overloaded']);
   // A late answer is dropped.
-  setup.host.sent[0]!.done([NOTHING], '');
+  setup.host.sent[0]!.done([NOTHING], '', NO_COST);
   assert.equal(setup.answered.length, 3);
 });
 
@@ -180,8 +180,8 @@ test('calls without a version fail as configured, and a closed batcher answers t
   setup.ask('c');
   setup.batcher.close(() => drained++);
   assert.equal(drained, 0);
-  setup.host.sent[0]!.done([NOTHING], '');
-  setup.host.sent[1]!.done([NOTHING, NOTHING], '');
+  setup.host.sent[0]!.done([NOTHING], '', NO_COST);
+  setup.host.sent[1]!.done([NOTHING, NOTHING], '', NO_COST);
   assert.deepEqual([setup.answered, drained], [['a ok', 'b ok', 'c ok'], 1]);
   const none = new Setup();
   none.version = null;
@@ -196,13 +196,13 @@ test('an answer belongs to the version that gave it, even if another one serves 
   const { code } = setup.version!;
   setup.ask('costly');
   await nextTurn();
-  host.sent[0]!.done([cutOff('deadline', '')], '');
+  host.sent[0]!.done([cutOff('deadline', '')], '', NO_COST);
   setup.ask('apart', 1);
   setup.ask('a', 2);
   await until('both to be sent', () => host.sent.length === 2 && apart.sent.length === 1);
   setup.version = { id: 2, code, host, manifest: { routes: true, rewrites: false } };
-  host.sent[1]!.done([NOTHING], '');
-  apart.sent[0]!.done([NOTHING], '');
+  host.sent[1]!.done([NOTHING], '', NO_COST);
+  apart.sent[0]!.done([NOTHING], '', NO_COST);
   await until('both answers', () => answered.length === 3);
   assert.deepEqual(manifests, [REWRITES, REWRITES, REWRITES]);
 });

@@ -132,7 +132,7 @@ function tenantWith(rules: Rules, bundle: Builder['bundle'], longestWaitMs?: num
     identity: { id: 'a', owner: 'a' },
     files: { routing: join(rules.folder, 'else/where/routing_rules.ts'), rewrite: null },
     settings: { ...TENANT_SETTINGS, onRoutingFailure: 'pass', onRewriteFailure: 'pass' },
-    host: new InlineHost(preludeScript()),
+    host: new InlineHost(preludeScript(), () => {}),
     context: tenantContext(rules.lines, {
       builder: { bundle, asyncPlaces: () => Promise.resolve([]) },
     }),

@@ -30,16 +30,18 @@ function header(message: Message, size: number): Buffer {
   return bytes;
 }
 
-const answers: Report = { kind: 'answers', batchId: 1, heapBytes: 0, answers: '' };
+const answers: Report = { kind: 'answers', batchId: 1, cpuUs: 0, heapBytes: 0, answers: '' };
 const alive: Report = { kind: 'alive', batchId: 1, nextMs: 5 };
 const loaded: Report = {
   kind: 'loaded',
   versionId: 7,
+  cpuUs: 3,
   result: { kind: 'loaded', manifest: { routes: true, rewrites: false } },
 };
 const refused: Report = {
   kind: 'loaded',
   versionId: 7,
+  cpuUs: 3,
   result: { kind: 'refused', cause: 'mistake', message: 'm', stack: 's' },
 };
 
@@ -82,10 +84,8 @@ test('reports are put together again from pieces of any size', () => {
   const report: fc.Arbitrary<Report> = fc.oneof(
     fc.constantFrom<Report>({ kind: 'ready' }, loaded, refused, alive),
     fc
-      .tuple(id, fc.nat(), fc.string())
-      .map(
-        ([batchId, heapBytes, packed]) => ({ kind: 'answers', batchId, heapBytes, answers: packed }) as const,
-      ),
+      .record({ batchId: id, cpuUs: fc.nat(), heapBytes: fc.nat(), answers: fc.string() })
+      .map((parts) => ({ kind: 'answers', ...parts }) as const),
   );
   fc.assert(
     fc.property(fc.array(report), sizes, (reports, cuts) => {
@@ -127,21 +127,27 @@ test('an order may be as long as the proxy likes', () => {
 
 for (const [message, text] of [
   [answers, 'n\0n\0'],
-  [answers, 'NaN\0n\0n\0'],
-  [answers, '-1\0n\0n\0'],
-  [answers, '1e400\0n\0n\0'],
-  [answers, `${'9'.repeat(20)}\0n\0n\0`],
+  [answers, '5\0n\0n\0'],
+  [answers, 'NaN\x005\0n\0n\0'],
+  [answers, '-1\x005\0n\0n\0'],
+  [answers, '0.5\x005\0n\0n\0'],
+  [answers, '5\0NaN\0n\0n\0'],
+  [answers, '5\0-1\0n\0n\0'],
+  [answers, '5\x001e400\0n\0n\0'],
+  [answers, `5\0${'9'.repeat(20)}\0n\0n\0`],
   [answers, '5'],
+  [answers, '5\x005'],
   [alive, 'soon'],
   [alive, 'Infinity'],
   [loaded, ''],
-  [loaded, 'ok routes'],
-  [loaded, 'null'],
-  [loaded, '{"kind":"loaded"}'],
-  [loaded, '{"kind":"loaded","manifest":{"routes":1,"rewrites":0}}'],
-  [loaded, '{"kind":"refused","cause":"passing","message":"","stack":""}'],
-  [loaded, '{"kind":"refused","cause":"mistake","message":{},"stack":""}'],
-  [loaded, `{"kind":"refused","cause":"mistake","message":"${'x'.repeat(5_000)}","stack":""}`],
+  [loaded, '{"kind":"loaded","manifest":{"routes":true,"rewrites":false}}'],
+  [loaded, '3\0ok routes'],
+  [loaded, '3\0null'],
+  [loaded, '3\0{"kind":"loaded"}'],
+  [loaded, '3\0{"kind":"loaded","manifest":{"routes":1,"rewrites":0}}'],
+  [loaded, '3\0{"kind":"refused","cause":"passing","message":"","stack":""}'],
+  [loaded, '3\0{"kind":"refused","cause":"mistake","message":{},"stack":""}'],
+  [loaded, `3\0{"kind":"refused","cause":"mistake","message":"${'x'.repeat(5_000)}","stack":""}`],
 ] as const) {
   test(`a report ${message.kind} with ${JSON.stringify(text.slice(0, 60))} is refused`, () => {
     assert.throws(() => new ReportReader(100_000).push(raw(message, text)));

@@ -24,6 +24,8 @@ function version(id: number, body: string, timeoutMs = 60, top = ''): VersionCod
 
 class Supervised {
   readonly killed: number[] = [];
+  /** processor time by version, in ms */
+  readonly used = new Map<number, number>();
   readonly complaints: string[] = [];
   readonly accidents: string[] = [];
   stalls = 0;
@@ -42,6 +44,7 @@ class Supervised {
         return child;
       },
       {
+        onUsed: (id, cpuMs) => this.used.set(id, (this.used.get(id) ?? 0) + cpuMs),
         onKilled: (id) => this.killed.push(id),
         onAccident: (signal) => this.accidents.push(signal),
         onStalled: () => this.stalls++,
@@ -111,6 +114,24 @@ test('a call that is stuck in a built-in is killed with its process, and all oth
   assert.deepEqual(answers, [['a'], ['!killed'], ['b', 'c'], ['d'], ['e']]);
   assert.deepEqual(order, ['first', 'stuck', 'behind', 'own', 'last']);
   assert.deepEqual(sandbox.killed, [1]);
+});
+
+test('a version pays for its top level, its calls, a new isolate after a deadline, and a call that ends its process', async (t) => {
+  const sandbox = new Supervised(t);
+  const { host, used } = sandbox;
+  const busy = 'for (const end = Date.now() + 20; Date.now() < end; );';
+  await host.load(version(1, ECHO, 60, busy));
+  await host.load(version(2, 'return query;'));
+  const loadedMs = used.get(1)!;
+  const otherMs = used.get(2)!;
+  assert.ok(loadedMs > 5, `${loadedMs}`);
+  await sandbox.ask(1, 'loop');
+  const loopedMs = used.get(1)! - loadedMs;
+  assert.ok(loopedMs > 20, `${loopedMs}`);
+  await sandbox.ask(1, 'stuck');
+  assert.ok(used.get(1)! - loadedMs - loopedMs > 60, `${used.get(1)}`);
+  await sandbox.ask(2, 'a');
+  assert.ok(used.get(2)! > otherMs);
 });
 
 test('in a batch of several, only the call that is stuck fails', async (t) => {
@@ -283,6 +304,7 @@ function standIn(
           events!.onReport({
             kind: 'loaded',
             versionId: order.version.id,
+            cpuUs: 0,
             result: { kind: 'loaded', manifest: { routes: true, rewrites: false } },
           }),
         );
@@ -303,13 +325,13 @@ function standIn(
 /** A child with code that has broken out: it answers batches with this text, whatever the protocol requires. */
 function takenOver(text: string): SandboxChild {
   const child = standIn((batchId, events) => {
-    const bytes = encodeMessage({ kind: 'answers', batchId, heapBytes: 0, answers: text });
-    // The text includes the heap's size.
+    const bytes = encodeMessage({ kind: 'answers', batchId, cpuUs: 0, heapBytes: 0, answers: text });
+    // The text includes the processor time and the heap's size.
     const header = bytes.subarray(0, 9);
-    header.writeInt32BE(bytes.length - 4 - 2, 0);
+    header.writeInt32BE(bytes.length - 4 - 4, 0);
     try {
       const reader = new ReportReader(1_000_000);
-      for (const report of reader.push(Buffer.concat([header, bytes.subarray(9 + 2)])))
+      for (const report of reader.push(Buffer.concat([header, bytes.subarray(9 + 4)])))
         events.onReport(report);
     } catch {
       child.kill();
@@ -326,6 +348,7 @@ test('a call whose process ends by itself is run again alone, and blamed if that
     const killed: number[] = [];
     const children = Array.from({ length: ends }, () => standIn((_id, events) => events.onGone(), null));
     const host = new Supervisor(() => children.pop() ?? new SandboxChild(32), {
+      onUsed: () => {},
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => {},
@@ -359,6 +382,7 @@ test('the deadline of a call that ended its process is not held against the next
       return ending.pop() ?? standIn(() => {}, null);
     },
     {
+      onUsed: () => {},
       onKilled: () => starts.push('blame'),
       onAccident: () => {},
       onStalled: () => {},
@@ -386,6 +410,7 @@ for (const [ends, outcome] of [
     const killed: number[] = [];
     const children = Array.from({ length: ends }, () => standIn((_id, events) => events.onGone(), 'SIGKILL'));
     const host = new Supervisor(() => children.pop() ?? new SandboxChild(32), {
+      onUsed: () => {},
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => {},
@@ -412,6 +437,7 @@ for (const [ends, outcome] of [
     let stalls = 0;
     const children = Array.from({ length: ends }, () => standIn(() => {}, null));
     const host = new Supervisor(() => children.pop() ?? new SandboxChild(32), {
+      onUsed: () => {},
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => stalls++,
@@ -430,27 +456,29 @@ for (const [ends, outcome] of [
 }
 
 for (const answers of [
-  '0\0n\0r{\0',
-  '0\0n\0r{}\0',
-  '0\0n\0rnull\0',
-  '0\0n\0r{"message":5,"code":"42501"}\0',
-  '0\0n\0r{"message":"x","code":"42501","hint":{}}\0',
-  '0\0n\0r{"message":"x","code":"42","hint":null,"detail":null}\0',
-  '0\0n\0r{"message":"x\\u0000y","code":"42501","hint":null,"detail":null}\0',
-  `0\0n\0r{"message":"${'x'.repeat(5_000)}","code":"42501","hint":null,"detail":null}\0`,
-  '0\0n\0fwhatever\u0001\u0001\0',
-  '0\0n\0f__proto__\u0001\u0001\0',
-  `0\0n\0fthrew\u0001${'x'.repeat(5_000)}\u0001\0`,
+  '0\x000\0n\0r{\0',
+  '0\x000\0n\0r{}\0',
+  '0\x000\0n\0rnull\0',
+  '0\x000\0n\0r{"message":5,"code":"42501"}\0',
+  '0\x000\0n\0r{"message":"x","code":"42501","hint":{}}\0',
+  '0\x000\0n\0r{"message":"x","code":"42","hint":null,"detail":null}\0',
+  '0\x000\0n\0r{"message":"x\\u0000y","code":"42501","hint":null,"detail":null}\0',
+  `0\x000\0n\0r{"message":"${'x'.repeat(5_000)}","code":"42501","hint":null,"detail":null}\0`,
+  '0\x000\0n\0fwhatever\u0001\u0001\0',
+  '0\x000\0n\0f__proto__\u0001\u0001\0',
+  `0\x000\0n\0fthrew\u0001${'x'.repeat(5_000)}\u0001\0`,
   'n',
   'NaN\0n\0n\0',
-  '-1\0n\0n\0',
-  '0\0n\0n\0n\0n\0',
-  `0\0${'\0'.repeat(100_000)}`,
+  '-1\x000\0n\0n\0',
+  '0\x00-1\0n\0n\0',
+  '0\x000\0n\0n\0n\0n\0',
+  `0\x000\0${'\0'.repeat(100_000)}`,
 ]) {
   test(`a child that answers ${JSON.stringify(answers.slice(0, 80))} is ended`, async (t) => {
     const killed: number[] = [];
     const children = [takenOver(answers), new SandboxChild(32)];
     const host = new Supervisor(() => children.shift()!, {
+      onUsed: () => {},
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => {},

@@ -6,7 +6,12 @@ import type { Bundle } from '../../src/functions/build/bundle-job.ts';
 import { isThere } from '../../src/functions/build/sources.ts';
 import { trailOf } from '../../src/functions/build/trail.ts';
 import type { HostAnswer, HostCall } from '../../src/functions/sandbox/call.ts';
-import type { SandboxHost, VersionCode } from '../../src/functions/sandbox/host.ts';
+import {
+  NO_COST,
+  type OnAnswers,
+  type SandboxHost,
+  type VersionCode,
+} from '../../src/functions/sandbox/host.ts';
 import { refused, type LoadResult } from '../../src/functions/sandbox/load-result.ts';
 import { VersionStore } from '../../src/functions/store/version-store.ts';
 import type { TenantContext } from '../../src/functions/tenants/context.ts';
@@ -94,11 +99,7 @@ export class TestHost implements SandboxHost {
     return Promise.resolve({ kind: 'loaded', manifest: { routes: true, rewrites: false } });
   }
 
-  evaluate(
-    versionId: number,
-    calls: readonly HostCall[],
-    done: (answers: readonly HostAnswer[], consoleText: string) => void,
-  ): void {
+  evaluate(versionId: number, calls: readonly HostCall[], done: OnAnswers): void {
     const code = this.loaded.get(versionId) ?? 'nowhere';
     const answer = (query: string): HostAnswer =>
       query.startsWith('slow')
@@ -107,6 +108,7 @@ export class TestHost implements SandboxHost {
     done(
       calls.map(({ query }) => answer(query)),
       '',
+      NO_COST,
     );
   }
 

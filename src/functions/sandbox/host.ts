@@ -19,6 +19,22 @@ export interface VersionCode {
   readonly loadMs?: number;
 }
 
+/** What a batch has cost. */
+export interface BatchCost {
+  /** processor time, garbage collection and new isolates included */
+  readonly cpuMs: number;
+  /** memory that its version's isolate holds now; 0: unknown, or it has none */
+  readonly heapBytes: number;
+}
+
+export const NO_COST: BatchCost = { cpuMs: 0, heapBytes: 0 };
+
+/** @param consoleText the lines that the functions printed */
+export type OnAnswers = (answers: readonly HostAnswer[], consoleText: string, cost: BatchCost) => void;
+
+/** A version has used processor time: for calls, for its top level, or for a new isolate. */
+export type OnUsed = (versionId: number, cpuMs: number) => void;
+
 /** The reason why a host could not even try. */
 export const NO_PROCESS = 'no sandbox process can be started';
 export const NO_PROCESSOR = 'its process had no processor, again and again';
@@ -40,11 +56,7 @@ export interface SandboxHost {
    * answer.
    * @param done called once, possibly before `evaluate` returns
    */
-  evaluate(
-    versionId: number,
-    calls: readonly HostCall[],
-    done: (answers: readonly HostAnswer[], consoleText: string) => void,
-  ): void;
+  evaluate(versionId: number, calls: readonly HostCall[], done: OnAnswers): void;
   dispose(versionId: number): void;
   stop(): Promise<void>;
 }

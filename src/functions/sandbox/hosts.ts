@@ -43,7 +43,9 @@ export class Hosts {
     if (own !== undefined) return own.host;
     let place = sharedPlace(this.#shared, owner, this.#isInline ? Infinity : PLACEMENT.tenantsPerProcess);
     if (place === null) {
-      const host = this.#isInline ? new InlineHost(preludeScript()) : this.#newSupervisor();
+      const host = this.#isInline
+        ? new InlineHost(preludeScript(), this.#options.onUsed)
+        : this.#newSupervisor();
       place = { host, owners: new Set() };
       this.#shared.push(place);
     }

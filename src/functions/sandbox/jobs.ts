@@ -1,7 +1,7 @@
 /** Jobs of a child: it works on one after the other, in the order in which they were sent. */
 import { SUPERVISOR } from '../limits.ts';
-import { cutOff, type FailureOutcome, type HostAnswer, type HostCall } from './call.ts';
-import type { VersionCode } from './host.ts';
+import { cutOff, type FailureOutcome, type HostCall } from './call.ts';
+import { NO_COST, type BatchCost, type OnAnswers, type VersionCode } from './host.ts';
 import type { LoadResult } from './load-result.ts';
 
 export interface Batch {
@@ -14,7 +14,7 @@ export interface Batch {
    */
   version: VersionCode | undefined;
   readonly calls: readonly HostCall[];
-  readonly done: (answers: readonly HostAnswer[], consoleText: string) => void;
+  readonly done: OnAnswers;
   /** how many children were ended from outside while it ran, or had no processor for it */
   accidents: number;
   /** how many children ended by themselves while it ran, alone */
@@ -55,10 +55,12 @@ export function failBatch(
   batch: Batch,
   outcome: Extract<FailureOutcome, 'killed' | 'lost' | 'overloaded' | 'starved'>,
   message: string,
+  cost: BatchCost = NO_COST,
 ): void {
   batch.done(
     batch.calls.map(() => cutOff(outcome, message)),
     '',
+    cost,
   );
 }
 

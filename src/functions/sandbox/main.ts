@@ -7,6 +7,7 @@ import { readSync, writeSync } from 'node:fs';
 import { MESSAGE } from '../limits.ts';
 import { Engine } from './engine.ts';
 import { encodeMessage, OrderReader, type Order, type Report } from './protocol.ts';
+import { processCpuMs } from './processor-clock.ts';
 
 function send(report: Report): void {
   const bytes = encodeMessage(report);
@@ -17,18 +18,28 @@ function handle(engine: Engine, order: Order): void {
   switch (order.kind) {
     case 'hello':
       throw new Error('a second hello');
-    case 'load':
-      return send({ kind: 'loaded', versionId: order.version.id, result: engine.load(order.version) });
+    case 'load': {
+      const from = processCpuMs();
+      const result = engine.load(order.version);
+      return send({ kind: 'loaded', versionId: order.version.id, cpuUs: usSince(from), result });
+    }
     case 'dispose':
       return engine.dispose(order.versionId);
     case 'batch': {
       const { batchId, versionId } = order;
+      const from = processCpuMs();
       const answers = engine.run(versionId, order.calls, (nextMs) =>
         send({ kind: 'alive', batchId, nextMs }),
       );
-      return send({ kind: 'answers', batchId, heapBytes: engine.heapBytes(versionId), answers });
+      const heapBytes = engine.heapBytes(versionId);
+      return send({ kind: 'answers', batchId, cpuUs: usSince(from), heapBytes, answers });
     }
   }
+}
+
+/** Processor time of this process since then, in whole µs. @param fromMs an earlier `processCpuMs` */
+function usSince(fromMs: number): number {
+  return Math.round((processCpuMs() - fromMs) * 1e3);
 }
 
 /** Reads orders until the pipe closes. Reading may block, since nothing else happens here: an event loop costs more. */

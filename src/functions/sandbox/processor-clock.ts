@@ -1,3 +1,17 @@
+/** Processor time. */
+
+/** Used by this process, all of its threads included, in ms. It costs 0.6 µs. */
+export function processCpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e3;
+}
+
+/** Used by this thread, in ms. It costs 0.4 µs. */
+export function threadCpuMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1e3;
+}
+
 /**
  * CPU time of this process since a recent mark. Asking the kernel costs too much for each crossing, and an isolate's own
  * `cpuTime` keeps counting while it waits for a processor.
@@ -13,16 +27,11 @@ export class ProcessorClock {
     const now = performance.now();
     if (now - this.#markedAt <= youngestMs) return;
     this.#markedAt = now;
-    this.#markedMs = processorMs();
+    this.#markedMs = processCpuMs();
   }
 
   /** In ms. */
   sinceMark(): number {
-    return processorMs() - this.#markedMs;
+    return processCpuMs() - this.#markedMs;
   }
-}
-
-function processorMs(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1e3;
 }

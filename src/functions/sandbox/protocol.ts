@@ -20,13 +20,22 @@ export type Order =
 export type Report =
   /** It takes versions and batches from now on. */
   | { readonly kind: 'ready' }
-  | { readonly kind: 'loaded'; readonly versionId: number; readonly result: LoadResult }
+  | {
+      readonly kind: 'loaded';
+      readonly versionId: number;
+      readonly cpuUs: number;
+      readonly result: LoadResult;
+    }
   /** A call of this batch was cut off, and the batch continues. `nextMs`: the time that its next call may take. */
   | { readonly kind: 'alive'; readonly batchId: number; readonly nextMs: number }
-  /** `answers`: packed, of the first calls. `heapBytes`: memory that the version's isolate holds. */
+  /**
+   * `answers`: packed, of the first calls. `cpuUs`: the processor time that the batch took, in µs. `heapBytes`: memory that the
+   * version's isolate holds.
+   */
   | {
       readonly kind: 'answers';
       readonly batchId: number;
+      readonly cpuUs: number;
       readonly heapBytes: number;
       readonly answers: string;
     };
@@ -50,7 +59,11 @@ export function encodeMessage(message: Message): Buffer {
     case 'load':
       return encode(message.kind, message.version.id, JSON.stringify(message.version));
     case 'loaded':
-      return encode(message.kind, message.versionId, JSON.stringify(message.result));
+      return encode(
+        message.kind,
+        message.versionId,
+        `${message.cpuUs}${NUL}${JSON.stringify(message.result)}`,
+      );
     case 'dispose':
       return encode(message.kind, message.versionId, '');
     case 'batch':
@@ -58,7 +71,11 @@ export function encodeMessage(message: Message): Buffer {
     case 'alive':
       return encode(message.kind, message.batchId, String(message.nextMs));
     case 'answers':
-      return encode(message.kind, message.batchId, `${message.heapBytes}${NUL}${message.answers}`);
+      return encode(
+        message.kind,
+        message.batchId,
+        `${message.cpuUs}${NUL}${message.heapBytes}${NUL}${message.answers}`,
+      );
   }
 }
 
@@ -94,17 +111,20 @@ function readReport(kind: Kind, id: number, text: string): Report | null {
     case 'ready':
       return { kind };
     case 'loaded': {
-      const result = checkedLoadResult(JSON.parse(text));
-      return result === null ? null : { kind, versionId: id, result };
+      const cpuUs = firstNumber(text);
+      const result = checkedLoadResult(JSON.parse(afterNul(text)));
+      return result === null || !isAmount(cpuUs) ? null : { kind, versionId: id, cpuUs, result };
     }
     case 'alive': {
       const nextMs = Number(text);
       return Number.isFinite(nextMs) ? { kind, batchId: id, nextMs } : null;
     }
     case 'answers': {
-      const heapBytes = firstNumber(text);
-      const isSize = Number.isSafeInteger(heapBytes) && heapBytes >= 0;
-      return isSize ? { kind, batchId: id, heapBytes, answers: afterNul(text) } : null;
+      const cpuUs = firstNumber(text);
+      const rest = afterNul(text);
+      const heapBytes = firstNumber(rest);
+      if (!isAmount(cpuUs) || !isAmount(heapBytes)) return null;
+      return { kind, batchId: id, cpuUs, heapBytes, answers: afterNul(rest) };
     }
     default:
       return null;
@@ -115,6 +135,10 @@ function readReport(kind: Kind, id: number, text: string): Report | null {
 function firstNumber(text: string): number {
   const end = text.indexOf(NUL);
   return end > 0 && end <= MESSAGE.maxDigits ? Number(text.slice(0, end)) : NaN;
+}
+
+function isAmount(number: number): boolean {
+  return Number.isSafeInteger(number) && number >= 0;
 }
 
 function afterNul(text: string): string {

@@ -5,8 +5,18 @@
  */
 import { ENGINE, SUPERVISOR } from '../limits.ts';
 import type { SandboxChild } from './child.ts';
+import { CpuMeter } from './cpu-meter.ts';
 import type { HostCall } from './call.ts';
-import { NO_PROCESS, NO_PROCESSOR, STOPPING, type SandboxHost, type VersionCode } from './host.ts';
+import {
+  NO_COST,
+  NO_PROCESS,
+  NO_PROCESSOR,
+  STOPPING,
+  type BatchCost,
+  type OnUsed,
+  type SandboxHost,
+  type VersionCode,
+} from './host.ts';
 import { failBatch, fateOf, newBatch, newLoad, type Batch, type Job, type Load } from './jobs.ts';
 import { refused, type LoadResult } from './load-result.ts';
 import { CallPacker } from './packing.ts';
@@ -23,6 +33,7 @@ export interface SupervisorEvents {
   readonly onKilled: (versionId: number) => void;
   /** A version takes more than its share of a shared child: its neighbours would be better off without it. */
   readonly onExcess: (versionId: number, excess: Excess) => void;
+  readonly onUsed: OnUsed;
   /** A child was ended from outside; another one takes over. */
   readonly onAccident: (signal: NodeJS.Signals) => void;
   /** A child was ended because it had no processor, or was stopped; another one takes over. */
@@ -37,6 +48,7 @@ export class Supervisor implements SandboxHost {
   readonly #events: SupervisorEvents;
   readonly #packer = new CallPacker();
   readonly #shares = new Shares();
+  readonly #meter = new CpuMeter();
   readonly #pauses = new Pauses();
   readonly #watchdog = new Watchdog((isStalled) => this.#overdue(isStalled));
   readonly #versions = new Map<number, VersionCode>();
@@ -128,7 +140,9 @@ export class Supervisor implements SandboxHost {
     }
     this.#queue.push(job);
     this.#send(job);
-    if (this.#queue.length === 1) this.#watchHead();
+    if (this.#queue.length > 1) return;
+    this.#meter.begin(performance.now());
+    this.#watchHead();
   }
 
   #send(job: Job): void {
@@ -165,21 +179,25 @@ export class Supervisor implements SandboxHost {
         return this.#watchdog.extend(head, this.#child, report.nextMs);
       case 'loaded':
         if (head.kind !== 'load' || head.version.id !== report.versionId) return false;
-        this.#loaded(head, report.result);
+        this.#loaded(head, report.result, report.cpuUs / 1e3);
         return true;
       case 'answers': {
         if (head.kind !== 'batch' || head.id !== report.batchId) return false;
         const unpacked = checkedAnswers(report.answers, head.calls.length);
         if (unpacked === null) return false;
-        this.#answered(head, unpacked.answers, unpacked.consoleText, report.heapBytes);
+        this.#answered(head, unpacked.answers, unpacked.consoleText, {
+          cpuMs: report.cpuUs / 1e3,
+          heapBytes: report.heapBytes,
+        });
         return true;
       }
     }
   }
 
-  #loaded(load: Load, result: LoadResult): void {
+  #loaded(load: Load, result: LoadResult, reportedMs: number): void {
     this.#queue.shift();
     const { id } = load.version;
+    this.#used(id, reportedMs);
     if (result.kind === 'loaded') this.#pauses.forget(id);
     else this.#notLoaded(load);
     load.settle?.(result);
@@ -201,13 +219,14 @@ export class Supervisor implements SandboxHost {
     batch: Batch,
     answers: Parameters<Batch['done']>[0],
     consoleText: string,
-    heapBytes: number,
+    { cpuMs: reportedMs, heapBytes }: BatchCost,
   ): void {
     const { versionId } = batch;
     const tookMs = this.#watchdog.ranMs;
     this.#queue.shift();
+    const cpuMs = this.#used(versionId, reportedMs);
     if (answers.length === 0 && batch.calls.length === 1) this.#missed(batch);
-    else batch.done(answers, consoleText);
+    else batch.done(answers, consoleText, { cpuMs, heapBytes });
     // A version that is leaving would count for ever, and against its neighbours.
     const isServing = this.#versions.has(versionId);
     const sharers = this.#inChild.size;
@@ -217,6 +236,13 @@ export class Supervisor implements SandboxHost {
     if (!isServing) this.#forgetUnlessAsked(versionId);
     this.#watchHead();
     if (excess !== null) this.#events.onExcess(excess.versionId, excess.excess);
+  }
+
+  /** A job has ended. @returns the processor time that counts, in ms */
+  #used(versionId: number, reportedMs: number): number {
+    const cpuMs = this.#meter.count(reportedMs, performance.now());
+    this.#events.onUsed(versionId, cpuMs);
+    return cpuMs;
   }
 
   readonly #cpuOfChild = (): number | null => this.#child.cpuMs();
@@ -268,14 +294,17 @@ export class Supervisor implements SandboxHost {
   /** Decides about the job that was running when its child ended. @returns whether it is run again, before all others */
   #runsAgain(head: Job, { endedBy, wasKilled }: SandboxChild, isStalled: boolean): boolean {
     const fate = fateOf(head, { isAccident: endedBy !== null, isStalled, wasKilled });
+    // A child that is gone reports nothing. Unless it was starved, its job had a processor until the end.
+    const versionId = head.kind === 'load' ? head.version.id : head.versionId;
+    const cost = isStalled ? NO_COST : { cpuMs: this.#used(versionId, this.#watchdog.ranMs), heapBytes: 0 };
     if (fate === 'again') return true;
     if (head.kind === 'load') this.#refuseLoad(head, fate === 'starved');
-    else if (fate === 'split') head.done([], '');
+    else if (fate === 'split') head.done([], '', cost);
     else if (fate === 'starved') failBatch(head, 'starved', NO_PROCESSOR);
     else if (fate === 'lost') failBatch(head, 'lost', 'its process was ended from outside again and again');
     else {
       this.#events.onKilled(head.versionId);
-      failBatch(head, 'killed', 'did not come back at its deadline, or ended its process');
+      failBatch(head, 'killed', 'did not come back at its deadline, or ended its process', cost);
     }
     return false;
   }

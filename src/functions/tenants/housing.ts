@@ -161,6 +161,7 @@ export class Housing {
       memoryLimitMb: this.#config.memoryLimitMb,
       onKilled: (versionId) => this.#killed(versionId),
       onExcess: (versionId, excess) => this.#takesTooMuch(versionId, excess),
+      onUsed: () => {},
       onAccident: (signal) =>
         this.#log.warn(
           { event: 'sandbox_ended', signal },
