@@ -126,6 +126,7 @@ export const bundleOf = (code: string): Bundle => ({
   map: { sources: [], mappings: '', checkpoints: new Int32Array() },
   inputs: [],
   hash: code,
+  purity: { isPure: false, reason: 'it has not been analysed' },
 });
 
 /** Resolves when everything that needs no clock has happened. */

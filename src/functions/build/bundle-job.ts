@@ -1,5 +1,6 @@
 /** The messages between the proxy and a bundler process, which has one job at a time. */
 import type { Details } from './places.ts';
+import type { Purity } from './purity/purity.ts';
 import type { MapIndex } from './source-map.ts';
 
 /** The files that hold a tenant's functions; null: no file is named after that function. Both may be the same file. */
@@ -16,6 +17,7 @@ export interface Bundle {
   readonly inputs: readonly string[];
   /** of the code: equal hashes mean equal code */
   readonly hash: string;
+  readonly purity: Purity;
 }
 
 export type BundleJob =

@@ -16,6 +16,7 @@ import {
 import { complaintOf, plain, type Complaint } from './complaint.ts';
 import { BUNDLE_FILE, ESBUILD_OPTIONS } from './esbuild-options.ts';
 import { manifestsOf, sandboxPlugin } from './imports.ts';
+import { NOT_ANALYSED } from './purity/purity.ts';
 import { Reading } from './reading.ts';
 import { ENTRY, indexMap } from './source-map.ts';
 import { entryOf } from './sources.ts';
@@ -86,7 +87,7 @@ async function bundleText(text: string, folder: string, reading: Reading): Promi
     return tooLarge(metafile);
   }
   const hash = createHash('sha256').update(script.contents).digest('hex').slice(0, 12);
-  return { code: script.text, map: indexMap(map.text), inputs, hash };
+  return { code: script.text, map: indexMap(map.text), inputs, hash, purity: NOT_ANALYSED };
 }
 
 /** Complains about an import that stands for many files; null: none. */

@@ -1,6 +1,7 @@
 /** One version of a tenant's code: a bundle that has been loaded into the host where its calls run. */
 import type { Bundle } from '../build/bundle-job.ts';
 import { positionsOf, type Place, type Positions } from '../build/places.ts';
+import type { Remembered } from '../build/purity/purity.ts';
 import type { CallFailure } from '../sandbox/call.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
@@ -35,6 +36,8 @@ export class Version {
   /** ms since 1970 */
   readonly loadedAtMs = Date.now();
   readonly #positions: Positions;
+  /** a change of state that was seen while it ran; '': none */
+  #changed = '';
 
   constructor(parts: VersionParts) {
     this.bundle = parts.bundle;
@@ -70,6 +73,21 @@ export class Version {
   /** Whether its code uses `reject` beyond the line that takes it over from the isolate (build/bundle.ts). */
   get canReject(): boolean {
     return /\breject\d*\b/.test(this.code.code.replace(/^.*\breject\d* = globalThis\.reject;$/gm, ''));
+  }
+
+  /** Whether its decisions may be remembered. */
+  get remembered(): Remembered {
+    const { isPure, reason } = this.bundle.purity;
+    if (this.#changed !== '') return { yes: false, why: this.#changed };
+    return isPure ? { yes: true } : { yes: false, why: reason };
+  }
+
+  /**
+   * It has changed state, or given two answers to one question: its decisions are not remembered any more.
+   * @param why `counter is changed at rules.ts:12`
+   */
+  forbidRemembering(why: string): void {
+    if (this.#changed === '') this.#changed = why;
   }
 
   /** Its host answers the calls that it was given, then forgets it. */
