@@ -30,6 +30,20 @@ export type RewriteQuery = (
   ctx: RewriteContext,
 ) => string | null | undefined;
 
+/** What a file of rules may say about its functions: `export const options: RuleOptions = { sees: 'shape' }`. */
+export interface RuleOptions {
+  /**
+   * Promises that the answers of this file's functions depend on their arguments alone, and that a call leaves nothing behind
+   * that a later one could see: answers may then be remembered, even where the proxy can't show that by itself.
+   */
+  readonly pure?: boolean;
+  /**
+   * `shape`: `query` is the query with `$1`, `$2` … in place of its constants, without comments, and with single spaces.
+   * `text` (default): `query` is what the client has sent. Both functions of a database must see the same.
+   */
+  readonly sees?: 'text' | 'shape';
+}
+
 /** More for the client's ErrorResponse. */
 export interface RejectOptions {
   /** SQLSTATE, five characters; 42501 (insufficient_privilege) unless given */

@@ -60,10 +60,21 @@ export interface Rejection {
   readonly detail: string | null;
 }
 
-/** Which functions a version has. */
+/** What a rule's files say about their functions by `export const options`, with a value for each option. */
+export interface VersionOptions {
+  /** The author promises that an answer depends on the arguments alone, and that no call leaves anything behind. */
+  readonly pure: boolean;
+  /** The form in which both functions get queries. */
+  readonly sees: 'text' | 'shape';
+}
+
+export const DEFAULT_OPTIONS: VersionOptions = { pure: false, sees: 'text' };
+
+/** Which functions a version has, and their options. */
 export interface Manifest {
   readonly routes: boolean;
   readonly rewrites: boolean;
+  readonly options: VersionOptions;
 }
 
 /** JSON of this is what `activate` answers. */

@@ -13,6 +13,7 @@ import {
 import type { Console } from './console.ts';
 import { Contexts } from './context.ts';
 import type { PreludeLimits } from './limits.ts';
+import { optionsOf } from './options.ts';
 import {
   defineProperty,
   global,
@@ -104,8 +105,14 @@ export class Calls implements Prelude {
         return { kind: 'refused', message: 'the bundle has not run', stack: '' };
       this.#routingRules = functionOf(bundle, 'routing_rules');
       this.#rewriteQuery = functionOf(bundle, 'rewrite_query');
-      const manifest = { routes: this.#routingRules !== null, rewrites: this.#rewriteQuery !== null };
-      return { kind: 'loaded', manifest };
+      return {
+        kind: 'loaded',
+        manifest: {
+          routes: this.#routingRules !== null,
+          rewrites: this.#rewriteQuery !== null,
+          options: optionsOf((bundle['options'] ?? []) as Parameters<typeof optionsOf>[0]),
+        },
+      };
     } catch (error) {
       return { kind: 'refused', ...this.#describe(error, '') };
     }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { DEFAULT_OPTIONS } from '../../sandbox/crossing.ts';
 import { Batcher } from '../../src/functions/decide/batcher.ts';
 import type { Serving } from '../../src/functions/decide/pending.ts';
 import { failureOf } from '../../src/functions/decide/policy.ts';
@@ -23,7 +24,10 @@ class Host implements SandboxHost {
 
   load(version: { readonly id: number }): Promise<LoadResult> {
     this.loaded.push(version.id);
-    return Promise.resolve({ kind: 'loaded', manifest: { routes: false, rewrites: false } });
+    return Promise.resolve({
+      kind: 'loaded',
+      manifest: { routes: false, rewrites: false, options: DEFAULT_OPTIONS },
+    });
   }
 
   evaluate(_id: number, calls: readonly HostCall[], done: Sent['done']): void {
@@ -37,7 +41,7 @@ class Host implements SandboxHost {
   }
 }
 
-const REWRITES: Manifest = { routes: false, rewrites: true };
+const REWRITES: Manifest = { routes: false, rewrites: true, options: DEFAULT_OPTIONS };
 
 const NOTHING: HostAnswer = { rewrite: null, route: null };
 
@@ -200,7 +204,12 @@ test('an answer belongs to the version that gave it, even if another one serves 
   setup.ask('apart', 1);
   setup.ask('a', 2);
   await until('both to be sent', () => host.sent.length === 2 && apart.sent.length === 1);
-  setup.version = { id: 2, code, host, manifest: { routes: true, rewrites: false } };
+  setup.version = {
+    id: 2,
+    code,
+    host,
+    manifest: { routes: true, rewrites: false, options: DEFAULT_OPTIONS },
+  };
   host.sent[1]!.done([NOTHING], '', NO_COST);
   apart.sent[0]!.done([NOTHING], '', NO_COST);
   await until('both answers', () => answered.length === 3);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TestContext } from 'node:test';
+import { DEFAULT_OPTIONS } from '../../sandbox/crossing.ts';
 import { Engine } from '../../src/functions/sandbox/engine.ts';
 import type { LoadRefusal, LoadResult } from '../../src/functions/sandbox/load-result.ts';
 import type { HostAnswer, HostCall } from '../../src/functions/sandbox/call.ts';
@@ -86,7 +87,10 @@ test('a function gets the documented arguments, and a frozen context', (t) => {
     t,
     'return [username, query, in_transaction, ctx.database, ctx.databases.join("+"), Object.isFrozen(ctx)].join();',
   );
-  assert.deepEqual(loaded, { kind: 'loaded', manifest: { routes: true, rewrites: false } });
+  assert.deepEqual(loaded, {
+    kind: 'loaded',
+    manifest: { routes: true, rewrites: false, options: DEFAULT_OPTIONS },
+  });
   assert.equal(word(ask('q')[0]), 'u,q,true,a,a+b,true');
 });
 

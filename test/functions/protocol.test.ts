@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
+import { DEFAULT_OPTIONS } from '../../sandbox/crossing.ts';
 import {
   encodeMessage,
   OrderReader,
@@ -36,7 +37,7 @@ const loaded: Report = {
   kind: 'loaded',
   versionId: 7,
   cpuUs: 3,
-  result: { kind: 'loaded', manifest: { routes: true, rewrites: false } },
+  result: { kind: 'loaded', manifest: { routes: true, rewrites: false, options: DEFAULT_OPTIONS } },
 };
 const refused: Report = {
   kind: 'loaded',

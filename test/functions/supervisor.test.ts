@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TestContext } from 'node:test';
+import { DEFAULT_OPTIONS } from '../../sandbox/crossing.ts';
 import { SUPERVISOR } from '../../src/functions/limits.ts';
 import { SandboxChild, type ChildEvents } from '../../src/functions/sandbox/child.ts';
 import { encodeMessage, ReportReader, type Order } from '../../src/functions/sandbox/protocol.ts';
@@ -82,7 +83,10 @@ class Supervised {
   }
 }
 
-const ROUTES: LoadResult = { kind: 'loaded', manifest: { routes: true, rewrites: false } };
+const ROUTES: LoadResult = {
+  kind: 'loaded',
+  manifest: { routes: true, rewrites: false, options: DEFAULT_OPTIONS },
+};
 
 /** Why a version was refused; '': it was not. */
 function refusalOf(result: LoadResult): string {
@@ -305,7 +309,7 @@ function standIn(
             kind: 'loaded',
             versionId: order.version.id,
             cpuUs: 0,
-            result: { kind: 'loaded', manifest: { routes: true, rewrites: false } },
+            result: { kind: 'loaded', manifest: { routes: true, rewrites: false, options: DEFAULT_OPTIONS } },
           }),
         );
       if (order.kind === 'batch') setImmediate(() => onBatch(order.batchId, events!));

@@ -1,5 +1,6 @@
 /** A tenant by itself: the test provides everything that it shares with others. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { DEFAULT_OPTIONS } from '../../sandbox/crossing.ts';
 import { systemClock, type Clock } from '../../src/platform/clock.ts';
 import { IdCounter } from '../../src/telemetry/id-counter.ts';
 import type { Bundle } from '../../src/functions/build/bundle-job.ts';
@@ -96,7 +97,10 @@ export class TestHost implements SandboxHost {
   load({ id, code }: VersionCode): Promise<LoadResult> {
     if (code.includes('!')) return Promise.resolve(refused('mistake', `Error: ${code}`));
     this.loaded.set(id, code);
-    return Promise.resolve({ kind: 'loaded', manifest: { routes: true, rewrites: false } });
+    return Promise.resolve({
+      kind: 'loaded',
+      manifest: { routes: true, rewrites: false, options: DEFAULT_OPTIONS },
+    });
   }
 
   evaluate(versionId: number, calls: readonly HostCall[], done: OnAnswers): void {

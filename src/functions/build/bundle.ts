@@ -57,12 +57,17 @@ function entryText({ routing, rewrite }: SourceFiles): string {
     // a file may hold both functions; the function that the file is named after comes first
     `export const routing_rules = ${routing === null ? 'b.routing_rules' : 'a.routing_rules ?? b.routing_rules'};`,
     `export const rewrite_query = b.rewrite_query ?? a.rewrite_query;`,
+    `export const options = [${a === b ? optionsOf('a', a) : `${optionsOf('a', a)}, ${optionsOf('b', b)}`}];`,
   ].join('\n');
 }
 
 function exportsOne(module: string, file: string): string {
   const name = JSON.stringify(basename(file));
   return `if (${module}.routing_rules == null && ${module}.rewrite_query == null) throw new Error(${name} + ' exports neither routing_rules nor rewrite_query');`;
+}
+
+function optionsOf(module: string, file: string): string {
+  return `[${JSON.stringify(basename(file))}, ${module}.options]`;
 }
 
 /** @throws BuildFailure */

@@ -121,7 +121,7 @@ function rejection(error: ClientError): Refusal {
  * @returns '': unknown, because a call of both functions was cut off
  */
 export function failedFunction(
-  manifest: Manifest | null,
+  manifest: Pick<Manifest, 'routes' | 'rewrites'> | null,
   rewrite: Part,
   route: Part,
 ): 'rewrite_query' | 'routing_rules' | '' {

@@ -1,7 +1,7 @@
 /** The result of loading a version: its functions, or the reason why it can't be used. */
-import type { Manifest } from '../../../sandbox/crossing.ts';
+import type { Manifest, VersionOptions } from '../../../sandbox/crossing.ts';
 
-export type { Manifest };
+export type { Manifest, VersionOptions };
 
 /**
  * Why a version can't be used. `mistake`: its code is wrong. `offence`: loading it was costly to others, in time up to the

@@ -23,10 +23,12 @@ export function checkedAnswers(packed: string, calls: number): Answers | null {
 export function checkedLoadResult(value: unknown): LoadResult | null {
   const { kind, manifest, cause, message, stack } = fieldsOf(value);
   if (kind === 'loaded') {
-    const { routes, rewrites } = fieldsOf(manifest);
-    return typeof routes === 'boolean' && typeof rewrites === 'boolean'
-      ? { kind, manifest: { routes, rewrites } }
-      : null;
+    const { routes, rewrites, options } = fieldsOf(manifest);
+    const { pure, sees } = fieldsOf(options);
+    if (typeof routes !== 'boolean' || typeof rewrites !== 'boolean' || typeof pure !== 'boolean')
+      return null;
+    if (sees !== 'text' && sees !== 'shape') return null;
+    return { kind, manifest: { routes, rewrites, options: { pure, sees } } };
   }
   const isRefusal = kind === 'refused' && (cause === 'mistake' || cause === 'offence');
   return isRefusal && isShort(message) && isShort(stack) ? refused(cause, message, stack) : null;

@@ -1,5 +1,6 @@
 /** Turns a tenant's answers into decisions: applies the failure policies, counts, and has failures logged. */
 import { basename } from 'node:path';
+import { DEFAULT_OPTIONS } from '../../../sandbox/crossing.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import {
   checked,
@@ -35,7 +36,7 @@ export function originsOf({ routing, rewrite }: SourceFiles, { routes, rewrites 
 }
 
 /** Before a version is loaded it is assumed to have both functions, because each of the files may hold them. */
-const UNKNOWN: Manifest = { routes: true, rewrites: true };
+const UNKNOWN: Manifest = { routes: true, rewrites: true, options: DEFAULT_OPTIONS };
 
 export interface JudgeOptions {
   readonly files: () => SourceFiles;
