@@ -1,4 +1,4 @@
-/** The command line: pgbouncer's options, and the demonstration. */
+/** The command line: pgbouncer's options, and the subcommands. */
 import { parseArgs } from 'node:util';
 import { versionLines } from './version.ts';
 
@@ -8,6 +8,8 @@ const OPTIONS = {
   reboot: { type: 'boolean', short: 'R', doc: 'do an online reboot' },
   user: { type: 'string', short: 'u', doc: 'assume identity of USERNAME', value: 'USERNAME' },
   verbose: { type: 'boolean', short: 'v', multiple: true, doc: 'increase verbosity' },
+  'from-env': { type: 'boolean', doc: 'take options from environment variables, too' },
+  container: { type: 'boolean', doc: "the same, with the original's lower-case names" },
   version: { type: 'boolean', short: 'V', doc: 'show version, then exit' },
   help: { type: 'boolean', short: 'h', doc: 'show this help, then exit' },
 } as const;
@@ -15,13 +17,17 @@ const OPTIONS = {
 function help(): string {
   const rows = Object.entries(OPTIONS).map(([name, option]) => {
     const value = 'value' in option ? `=${option.value}` : '';
-    return `  -${option.short}, --${`${name}${value}`.padEnd(22)}${option.doc}`;
+    const short = 'short' in option ? `-${option.short},` : '   ';
+    return `  ${short} --${`${name}${value}`.padEnd(22)}${option.doc}`;
   });
   return [
     'pgswitchyard is a connection pooler for PostgreSQL, in the place of pgbouncer.',
     '',
     'Usage:',
     '  pgswitchyard [OPTION]... CONFIG_FILE',
+    '  pgswitchyard [OPTION]... --from-env [CONFIG_FILE]',
+    '  pgswitchyard config [--from-env] [CONFIG_FILE]         print the configuration, without secrets',
+    '  pgswitchyard config check [--from-env] [CONFIG_FILE]   check it, and all files that it names',
     '  pgswitchyard demo            two embedded servers, a proxy, and a rule to edit',
     '',
     'Options:',
@@ -38,21 +44,36 @@ export async function main(args: readonly string[]): Promise<void> {
     const { demo } = await import('../demo/demo.ts');
     return demo(args.slice(1));
   }
+  const isConfig = args[0] === 'config' && args.length > 1;
+  const isCheck = isConfig && args[1] === 'check';
   let parsed;
   try {
-    parsed = parseArgs({ args: args.map(unabbreviated), options: OPTIONS, allowPositionals: true });
+    parsed = parseArgs({
+      args: args.slice(isCheck ? 2 : isConfig ? 1 : 0).map(unabbreviated),
+      options: OPTIONS,
+      allowPositionals: true,
+    });
   } catch (error) {
     return usageError(getoptWords((error as Error).message));
   }
   const { values, positionals } = parsed;
   if (values.help) return void process.stdout.write(help());
   if (values.version) return void process.stdout.write(`${versionLines().join('\n')}\n`);
-  const [file, ...more] = positionals;
-  if (file === undefined) return usageError('no configuration file specified');
+  const [file = null, ...more] = positionals;
+  const hasPlainNames = values.container ?? false;
+  const usesEnvironment = (values['from-env'] ?? false) || hasPlainNames;
+  if (file === null && !usesEnvironment) return usageError('no configuration file specified');
   if (more.length > 0) return usageError(`too many arguments: ${more.join(' ')}`);
+  const environment = usesEnvironment ? { variables: { ...process.env }, hasPlainNames } : null;
+  const source = { file, environment };
+  if (isConfig) {
+    const { checkCommand, printCommand } = await import('./config-command.ts');
+    process.exitCode = isCheck ? await checkCommand(source) : printCommand(source);
+    return;
+  }
   const { run } = await import('./run.ts');
   await run({
-    file,
+    source,
     daemon: values.daemon ?? false,
     quiet: values.quiet ?? false,
     reboot: values.reboot ?? false,
@@ -63,7 +84,7 @@ export async function main(args: readonly string[]): Promise<void> {
 
 /** Completes an abbreviated long option, as getopt_long(3) does, if it is unambiguous. */
 function unabbreviated(argument: string): string {
-  const [, name, rest] = /^--([a-z]+)(=.*)?$/s.exec(argument) ?? [];
+  const [, name, rest] = /^--([a-z-]+)(=.*)?$/s.exec(argument) ?? [];
   if (name === undefined) return argument;
   const meant = Object.keys(OPTIONS).filter((option) => option.startsWith(name));
   return meant.length === 1 ? `--${meant[0]}${rest ?? ''}` : argument;
@@ -74,7 +95,7 @@ function getoptWords(message: string): string {
   const [, unknown] = /^Unknown option '(-[^']*)'/.exec(message) ?? [];
   if (unknown?.startsWith('--')) return `unrecognized option '${unknown}'`;
   if (unknown !== undefined) return `invalid option -- '${unknown.slice(1)}'`;
-  const [, short, long] = /^Option '-(.), (--[a-z]+)/.exec(message) ?? [];
+  const [, short, long] = /^Option '-(.), (--[a-z-]+)/.exec(message) ?? [];
   if (message.includes('argument missing')) return `option requires an argument -- '${short}'`;
   if (message.includes('does not take an argument')) return `option '${long}' doesn't allow an argument`;
   return message.split('. ')[0]!;

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { ConfigError, formatDiagnostic } from '../config/diagnostics.ts';
 import type { Config } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
+import { loadConfig, type ConfigSource } from '../config/load.ts';
 import type { Settings } from '../config/options.ts';
 import { isInUse, unixSocketPath } from '../listener.ts';
 import {
@@ -19,13 +19,14 @@ import { notifySystemd, startWatchdog, systemdSockets } from '../platform/system
 import { Proxy } from '../proxy.ts';
 import { createLog, type Logger } from '../telemetry/log.ts';
 import { descriptorLimitLine } from './descriptor-limit.ts';
-import { handleSignals } from './signals.ts';
+import { watchEnvironmentFiles } from './environment-files.ts';
+import { handleSignals, reloadConfig } from './signals.ts';
 import { Takeover } from './takeover.ts';
 import { versionLines } from './version.ts';
 
 /** The options of the command line. */
 export interface RunOptions {
-  readonly file: string;
+  readonly source: ConfigSource;
   readonly daemon: boolean;
   readonly quiet: boolean;
   readonly reboot: boolean;
@@ -45,7 +46,7 @@ export async function run(options: RunOptions): Promise<void> {
   flushCompileCache();
   nameProcess('pgswitchyard');
   try {
-    const config = loadConfig(options.file, null, { verbose: options.verbose });
+    const config = loadConfig(options.source, null, { verbose: options.verbose });
     if (options.daemon && !isDaemon) return await startDaemon(config);
     await serve(config, options, isDaemon);
   } catch (error) {
@@ -96,6 +97,10 @@ async function serve(config: Config, options: RunOptions, isDaemon: boolean): Pr
     const proxy = new Proxy({ config, log, inherited: takeover?.sockets ?? activated });
     keepRunning(log);
     handleSignals(proxy.steer, log);
+    watchEnvironmentFiles(config.environment?.files ?? [], () => {
+      log.info({ event: 'reload' }, 'a file that the environment names has changed, re-reading config');
+      reloadConfig(proxy.steer, log);
+    });
     // SHUTDOWN on the console
     void proxy.ended.then(() => process.exit());
     await proxy.start();

@@ -38,10 +38,7 @@ export function handleSignals(steer: Steer, log: Logger): void {
   process.on('SIGHUP', () => {
     log.info('got SIGHUP, re-reading config');
     log.reopen();
-    steer.reload().catch((error: Error) => {
-      for (const line of error.message.split('\n')) log.error(line);
-      log.error('RELOAD Failed, see logs for more details');
-    });
+    reloadConfig(steer, log);
   });
   process.on('SIGUSR1', () => {
     if (lifecycle.traffic !== 'flowing') return log.info('got SIGUSR1, but already paused/suspended');
@@ -63,4 +60,12 @@ export function handleSignals(steer: Steer, log: Logger): void {
     void steer.stop('immediate').finally(() => process.exit());
     setTimeout(() => process.exit(), 1_000).unref();
   };
+}
+
+/** Reads the configuration again. Its problems are logged, and the old one stays in force. */
+export function reloadConfig(steer: Steer, log: Logger): void {
+  steer.reload().catch((error: Error) => {
+    for (const line of error.message.split('\n')) log.error(line);
+    log.error('RELOAD Failed, see logs for more details');
+  });
 }

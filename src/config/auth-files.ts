@@ -68,3 +68,11 @@ export function readAuthFiles(
   const identMaps = read('auth_ident_file', parseIdent) ?? new Map();
   return { userlist, hba, identMaps, authProblems };
 }
+
+/** The entries of auth_file, with those that the environment adds or replaces. */
+export function withUsers(
+  userlist: ReadonlyMap<string, string>,
+  users: ReadonlyMap<string, string> | undefined,
+): ReadonlyMap<string, string> {
+  return users === undefined || users.size === 0 ? userlist : new Map([...userlist, ...users]);
+}

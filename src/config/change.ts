@@ -1,7 +1,7 @@
 /** Changes of a configuration by RELOAD and SET. */
 import { dirname, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { AUTH_OPTIONS, readAuthFiles } from './auth-files.ts';
+import { AUTH_OPTIONS, readAuthFiles, withUsers } from './auth-files.ts';
 import type { Config, DatabaseConfig } from './config.ts';
 import { Diagnostics, nearestHint } from './diagnostics.ts';
 import { loadConfig, parseOption } from './load.ts';
@@ -27,7 +27,8 @@ export function applySet(config: Config, key: string, value: string): Config {
   const diagnostics = new Diagnostics();
   const auth = readAuthFiles(settings, diagnostics, config, () => ({ file: 'SET', line: null }));
   diagnostics.throwIfAny();
-  return Object.freeze({ ...config, settings, texts, ...auth });
+  const userlist = withUsers(auth.userlist, config.environment?.users);
+  return Object.freeze({ ...config, settings, texts, ...auth, userlist });
 }
 
 /** The differences between two configurations; `*` is the fallback database's name. */
@@ -82,7 +83,10 @@ export interface Reload {
  * @throws {ConfigError} and the old configuration stays in force.
  */
 export function reloadConfig(old: Config): Reload {
-  const loaded = loadConfig(old.settings.conffile ?? old.file, old);
+  const environment = old.environment?.source ?? null;
+  // without an environment there always is a file
+  const file = old.settings.conffile ?? (environment === null ? old.file : null);
+  const loaded = loadConfig({ file, environment }, old);
   const databases = new Map(loaded.databases);
   const keptUsers = keepForcedUsers(databases, old.databases);
   const fresh = { ...loaded, databases };

@@ -1,12 +1,14 @@
 /** The shape of a whole configuration, as the rest of the program sees it. */
+import type { Environment } from './environment.ts';
 import type { HbaRule, IdentMap } from './hba.ts';
+import type { IniEntry } from './ini.ts';
 import type { Settings, Unjudged } from './options.ts';
 
 export type PoolMode = 'session' | 'transaction' | 'statement';
 
 /** Frozen: a reload makes another one. */
 export interface Config {
-  /** The ini file. */
+  /** The ini file; without one, a name that stands for it in the working directory. */
   readonly file: string;
   readonly settings: Settings;
   readonly databases: ReadonlyMap<string, DatabaseConfig>;
@@ -30,6 +32,20 @@ export interface Config {
   readonly warnings: readonly string[];
   /** The options that the file names, as it writes them (SHOW CONFIG prints lists in that form). */
   readonly texts?: ReadonlyMap<string, string>;
+  /** The entries that apply, each with its place. */
+  readonly entries: readonly IniEntry[];
+  /** null: the environment is not used. */
+  readonly environment: LoadedEnvironment | null;
+}
+
+/** The environment, which overrides the ini file. */
+export interface LoadedEnvironment {
+  /** The variables, which a reload reads again. */
+  readonly source: Environment;
+  /** Files that variables name. */
+  readonly files: readonly string[];
+  /** Users and passwords that are added to auth_file. */
+  readonly users: ReadonlyMap<string, string>;
 }
 
 /** An entry of [databases]. null: not given, so the option of [pgbouncer] applies. */

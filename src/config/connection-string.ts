@@ -1,8 +1,7 @@
 /** The values of [databases], [users] and [peers]: `key=value` pairs with a small table for each section. */
 import { resolve } from 'node:path';
 import type { DatabaseConfig, PeerConfig, PoolMode, UserConfig } from './config.ts';
-import type { Diagnostics } from './diagnostics.ts';
-import { nearestHint } from './diagnostics.ts';
+import { nearestHint, type Diagnostics, type Place } from './diagnostics.ts';
 import { splitList, ValueError } from './option.ts';
 import type { Kind } from './option.ts';
 import { OPTIONS, type Unjudged } from './options.ts';
@@ -163,7 +162,7 @@ export const PEER_KEYS: Readonly<Record<string, Key>> = {
 
 /** An entry's place in its file, and the receivers of its errors and of its ignored keys. */
 export interface EntryContext {
-  readonly place: { readonly file: string; readonly line: number };
+  readonly place: Place;
   readonly diagnostics: Diagnostics;
 }
 

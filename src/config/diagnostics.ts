@@ -2,8 +2,9 @@
 import type { Settings } from './options.ts';
 
 export interface Diagnostic {
+  /** A file, or an environment variable. */
   readonly file: string;
-  /** 1 is the first line; null: the file as a whole. */
+  /** 1 is the first line; null: the file as a whole, or a variable. */
   readonly line: number | null;
   /** The option or key concerned, if there is one. */
   readonly option: string | null;
@@ -29,7 +30,7 @@ export class ConfigError extends Error {
 
 /** `[FAILURE: ]FILE:LINE: OPTION: MESSAGE (HINT)`. */
 export function formatDiagnostic(diagnostic: Diagnostic): string {
-  const place = diagnostic.line === null ? diagnostic.file : `${diagnostic.file}:${diagnostic.line}`;
+  const place = formatPlace(diagnostic);
   const option = diagnostic.option === null ? '' : `${diagnostic.option}: `;
   const hint = diagnostic.hint === null ? '' : ` (${diagnostic.hint})`;
   const failure = diagnostic.failure === null ? '' : `${diagnostic.failure}: `;
@@ -38,6 +39,11 @@ export function formatDiagnostic(diagnostic: Diagnostic): string {
 
 /** The place of a problem: a line, or a file as a whole. */
 export type Place = Pick<Diagnostic, 'file' | 'line'>;
+
+/** `FILE:LINE`, or the file or variable alone. */
+export function formatPlace({ file, line }: Place): string {
+  return line === null ? file : `${file}:${line}`;
+}
 
 /** Collects problems until they are read. */
 export class Diagnostics {

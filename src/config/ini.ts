@@ -3,19 +3,18 @@
  * keys in single quotes, %include. Sections and keys may occur again.
  */
 import { readFileSync } from 'node:fs';
-import type { Diagnostics } from './diagnostics.ts';
+import type { Diagnostics, Place } from './diagnostics.ts';
+
+/** `NAME = VALUE` in a section. */
+export interface IniEntry extends Place {
+  readonly kind: 'entry';
+  readonly section: string;
+  readonly key: string;
+  readonly value: string;
+}
 
 /** A line with content. */
-export type IniEvent =
-  | { readonly kind: 'section'; readonly name: string; readonly file: string; readonly line: number }
-  | {
-      readonly kind: 'entry';
-      readonly section: string;
-      readonly key: string;
-      readonly value: string;
-      readonly file: string;
-      readonly line: number;
-    };
+export type IniEvent = ({ readonly kind: 'section'; readonly name: string } & Place) | IniEntry;
 
 /** How deep %include may nest. */
 const MAX_DEPTH = 10;
@@ -91,26 +90,37 @@ function parseLine(reader: Reader, line: string, place: { file: string; line: nu
     // the rest is read like a line of its own: a comment, or even an entry
     parseLine(reader, line.slice(section[0].length), place, depth);
   } else {
-    parseEntry(reader, line, place);
+    const { section, diagnostics } = reader;
+    const entry = parseEntry({ section, place, diagnostics }, line);
+    if (entry !== null) reader.events.push(entry);
   }
 }
 
-function parseEntry(reader: Reader, line: string, place: { file: string; line: number }): void {
+/** Where an entry stands. */
+export interface EntryPlace {
+  /** null: before the first section */
+  readonly section: string | null;
+  readonly place: Place;
+  readonly diagnostics: Diagnostics;
+}
+
+/** One entry; null: it is none, and `diagnostics` has the reason. */
+export function parseEntry({ section, place, diagnostics }: EntryPlace, line: string): IniEntry | null {
   const entry = ENTRY.exec(line);
   if (entry === null) {
     const hint = line.trimStart().startsWith('"')
       ? "names with special characters go in single quotes: 'my name' = ..."
       : 'expected NAME = VALUE';
     // The line may hold a password: only its first word is shown.
-    reader.diagnostics.add(place, `syntax error near "${cut(line.trim().split(/[\s=]/)[0]!)}"`, { hint });
-    return;
+    diagnostics.add(place, `syntax error near "${cut(line.trim().split(/[\s=]/)[0]!)}"`, { hint });
+    return null;
   }
   const key = entry[1] === undefined ? entry[2]! : entry[1].replaceAll("''", "'");
-  if (reader.section === null) {
-    reader.diagnostics.add(place, 'value without a section', { option: key });
-    return;
+  if (section === null) {
+    diagnostics.add(place, 'value without a section', { option: key });
+    return null;
   }
-  reader.events.push({ kind: 'entry', section: reader.section, key, value: entry[3]!, ...place });
+  return { kind: 'entry', section, key, value: entry[3]!, ...place };
 }
 
 function cut(text: string): string {

@@ -1,65 +1,97 @@
 /** Turns the ini file and all files that it names into a Config, or into the list of their problems. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { readAuthFiles } from './auth-files.ts';
+import { readAuthFiles, withUsers } from './auth-files.ts';
 import type { Config, DatabaseConfig, PeerConfig, UserConfig } from './config.ts';
 import { parseDatabase, parsePeer, parseUser } from './connection-string.ts';
 import type { EntryContext } from './connection-string.ts';
-import { Diagnostics, nearestHint } from './diagnostics.ts';
+import { Diagnostics, formatPlace, nearestHint } from './diagnostics.ts';
 import type { Place } from './diagnostics.ts';
+import { readEnvironment, type Environment, type EnvironmentConfig } from './environment.ts';
 import { parseIni, readIni, reasonOf } from './ini.ts';
-import type { IniEvent } from './ini.ts';
+import type { IniEntry, IniEvent } from './ini.ts';
 import { ValueError } from './option.ts';
 import { OPTION_NAMES, isOptionName, optionOf } from './options.ts';
 import type { OptionName, Settings } from './options.ts';
 import { checkTenants, parseTenant, tenantsOf, TargetCheck, type TenantEntry } from './tenants.ts';
 
 type Mutable = { -readonly [K in OptionName]: unknown };
-type Entry = Extract<IniEvent, { kind: 'entry' }>;
+type Entry = IniEntry;
 
 const SECTIONS = ['pgbouncer', 'databases', 'users', 'peers', 'tenants'];
 const TLS_FILES = ['ca_file', 'cert_file', 'key_file'] as const;
 
+/** Stands for the ini file if there is none: paths of rules are relative to the working directory. */
+const NO_FILE = '(environment)';
+const NO_ENVIRONMENT: EnvironmentConfig = { entries: [], users: new Map(), files: [], warnings: [] };
+
+/** Where a configuration comes from. The environment overrides the file. */
+export interface ConfigSource {
+  /** the ini file; null: all of it is in the environment */
+  readonly file: string | null;
+  readonly environment?: Environment | null;
+}
+
 /**
- * Reads the ini file and all files that it names. Paths are relative to the working directory, those of rule files and
- * user_functions_dir to the ini file's folder.
+ * Reads the ini file, the environment and all files that they name. Paths are relative to the working directory, those of rule
+ * files and user_functions_dir to the ini file's folder.
+ * @param source The ini file, or more.
  * @param previous On a reload: pgbouncer's options without a default keep their value if their line is gone.
  * @param commandLine Values that apply unless the file names them.
  * @throws {ConfigError} with every problem.
  */
 export function loadConfig(
-  file: string,
+  source: string | ConfigSource,
   previous: Config | null = null,
   commandLine: Partial<Settings> = {},
 ): Config {
   const diagnostics = new Diagnostics();
   const settings = { ...initialSettings(previous), ...commandLine };
-  return build(readIni(file, diagnostics), file, diagnostics, settings, previous);
+  const { file, environment = null } = typeof source === 'string' ? { file: source } : source;
+  const events = file === null ? [] : readIni(file, diagnostics);
+  return build(events, file, { diagnostics, initial: settings, previous, environment });
 }
 
 /** loadConfig for a text; `file` gives the name in problems and the folder of rule files. */
 export function configFromText(text: string, file = 'pgbouncer.ini'): Config {
   const diagnostics = new Diagnostics();
-  return build(parseIni(text, file, diagnostics), file, diagnostics, initialSettings(null), null);
+  return build(parseIni(text, file, diagnostics), file, {
+    diagnostics,
+    initial: initialSettings(null),
+    previous: null,
+    environment: null,
+  });
+}
+
+interface Building {
+  readonly diagnostics: Diagnostics;
+  readonly initial: Mutable;
+  readonly previous: Config | null;
+  readonly environment: Environment | null;
 }
 
 function build(
   events: readonly IniEvent[],
-  file: string,
-  diagnostics: Diagnostics,
-  initial: Mutable,
-  previous: Config | null,
+  file: string | null,
+  { diagnostics, initial, previous, environment }: Building,
 ): Config {
   const loader = new Loader(file, diagnostics, initial);
   for (const event of events) {
     if (event.kind === 'section') loader.enterSection(event.name, event);
     else loader.entry(event);
   }
-  return loader.finish(previous);
+  const given = environment === null ? NO_ENVIRONMENT : readEnvironment(environment, diagnostics);
+  if (environment !== null) loader.enterEnvironment(given);
+  const { users, files } = given;
+  return Object.freeze({
+    ...loader.finish(previous, users),
+    environment: environment === null ? null : { source: environment, users, files },
+  });
 }
 
 class Loader {
   readonly #file: string;
+  readonly #hasFile: boolean;
   readonly #folder: string;
   readonly #diagnostics: Diagnostics;
   readonly #settings: Mutable;
@@ -72,10 +104,13 @@ class Loader {
   readonly #peers = new Map<number, PeerConfig>();
   readonly #tenants = new Map<string, TenantEntry>();
   readonly #warnings: string[] = [];
+  /** By section and key, the last entry. */
+  readonly #inForce = new Map<string, Entry>();
   #hasMain = false;
 
-  constructor(file: string, diagnostics: Diagnostics, initial: Mutable) {
-    this.#file = resolve(file);
+  constructor(file: string | null, diagnostics: Diagnostics, initial: Mutable) {
+    this.#hasFile = file !== null;
+    this.#file = resolve(file ?? NO_FILE);
     this.#folder = dirname(this.#file);
     this.#diagnostics = diagnostics;
     this.#settings = initial;
@@ -98,16 +133,25 @@ class Loader {
     for (const name of lost) {
       this.#settings[name] = optionOf(name).initial;
       this.#entries.delete(name);
+      this.#inForce.delete(`pgbouncer ${name}`);
     }
     if (lost.length > 0) {
       this.#warnings.push(
-        `${place.file}:${place.line}: a second [pgbouncer] section sets these back to their defaults: ${lost.join(', ')}`,
+        `${formatPlace(place)}: a second [pgbouncer] section sets these back to their defaults: ${lost.join(', ')}`,
       );
     }
   }
 
+  /** The environment overrides the file, which need not have a [pgbouncer] section then. */
+  enterEnvironment({ entries, warnings }: EnvironmentConfig): void {
+    this.#hasMain = true;
+    this.#warnings.push(...warnings);
+    for (const entry of entries) this.entry(entry);
+  }
+
   entry(entry: Entry): void {
     const context: EntryContext = { place: entry, diagnostics: this.#diagnostics };
+    this.#inForce.set(`${entry.section} ${entry.key}`, entry);
     if (entry.section === 'pgbouncer') {
       this.#setOption(entry);
     } else if (entry.section === 'databases') {
@@ -145,7 +189,8 @@ class Loader {
     }
   }
 
-  finish(previous: Config | null): Config {
+  /** @param users they replace the entries of auth_file */
+  finish(previous: Config | null, users: ReadonlyMap<string, string>): Omit<Config, 'environment'> {
     if (!this.#hasMain && this.#diagnostics.all.length === 0) {
       this.#diagnostics.add({ file: this.#file, line: null }, 'main section missing from config file', {
         hint: '[pgbouncer] is required',
@@ -163,7 +208,7 @@ class Loader {
     const fallback = this.#databases.get('*') ?? null;
     this.#databases.delete('*');
     const texts = new Map([...this.#entries].map(([name, entry]) => [name as string, entry.value]));
-    return Object.freeze({
+    return {
       file: this.#file,
       settings: Object.freeze(settings),
       databases: this.#databases,
@@ -172,9 +217,11 @@ class Loader {
       peers: this.#peers,
       ...tenantsOf(this.#tenants),
       ...auth,
+      userlist: withUsers(auth.userlist, users),
       warnings: this.#warnings,
       texts,
-    });
+      entries: [...this.#inForce.values()],
+    };
   }
 
   #checkTargets(): void {
@@ -190,7 +237,7 @@ class Loader {
 
   #resolvePaths(): void {
     const settings = this.#settings;
-    settings.conffile ??= this.#file;
+    if (this.#hasFile) settings.conffile ??= this.#file;
     for (const name of ['routing_rules_file', 'rewrite_query_file'] as const) {
       const entry = this.#entries.get(name);
       if (entry === undefined || settings[name] === null) continue;

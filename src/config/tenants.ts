@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { printable } from '../telemetry/printable.ts';
 import type { DatabaseConfig, TenantConfig } from './config.ts';
 import { asOption, asText, plain, readKeys, type EntryContext, type Key } from './connection-string.ts';
-import { nearestHint, type Diagnostics, type Place } from './diagnostics.ts';
+import { formatPlace, nearestHint, type Diagnostics, type Place } from './diagnostics.ts';
 import { int, splitList } from './option.ts';
 import { OPTIONS } from './options.ts';
 
@@ -140,7 +140,7 @@ export function checkTenants(
           `database "${printable(database)}" belongs to the tenant ${printable(other.name)} already`,
           {
             option: printable(entry.name),
-            hint: `name it here or in ${other.place.file}:${other.place.line}, not in both`,
+            hint: `name it here or in ${formatPlace(other.place)}, not in both`,
           },
         );
     }

@@ -38,6 +38,8 @@ export interface BouncerOptions {
   ini?: string;
   /** More arguments of the command line. */
   args?: string[];
+  /** More environment variables. */
+  env?: Record<string, string>;
   /** An executable other than this checkout's bin/pgswitchyard. */
   command?: string;
 }
@@ -181,6 +183,7 @@ export class Bouncer {
     const [program, ...args] = this.commandLine();
     const child = spawn(program, args, {
       cwd: this.folder,
+      env: { ...process.env, ...this.#options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
