@@ -1,35 +1,49 @@
 /** RELOAD, PAUSE and RESUME FUNCTIONS: one tenant's user functions, for operators and for the tenant's own administrators. */
 import { printable } from '../telemetry/printable.ts';
-import { notice } from './answers.ts';
+import { notice, UsageError } from './answers.ts';
 import { consoleErrors } from './errors.ts';
-import type { FunctionsVerb } from './grammar.ts';
+import type { FunctionsArguments, FunctionsStatement, FunctionsVerb } from './functions-grammar.ts';
 import type { Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
 
-/** @param tenant its name, which may be of a tenant that does not exist */
 export async function functionsCommand(
   operator: Operator,
-  verb: FunctionsVerb,
-  tenant: string,
+  statement: Extract<FunctionsStatement, { kind: 'functions' }>,
 ): Promise<Buffer> {
-  const { steer } = operator;
-  const isThere = steer.functions.hasTenant(tenant);
-  // for a tenant's administrator, another tenant and a name without a tenant must look the same
-  if (!operator.mayManage(tenant) || (!isThere && !operator.isAdmin))
-    throw operator.isTenants ? consoleErrors.permissionDenied() : consoleErrors.adminNeeded();
-  if (!isThere) throw consoleErrors.noSuchTenant(printable(tenant));
+  const { verb, tenant } = statement;
+  requireTenant(operator, tenant, operator.mayManage(tenant));
+  const command = COMMANDS[verb];
+  if (command === undefined) throw new UsageError();
   const words = `${verb.toUpperCase()} FUNCTIONS`;
   operator.log.info(
     { event: 'console_command', tenant, user: operator.client.user },
     `${words} '${printable(tenant)}' command issued by ${printable(operator.client.user)}`,
   );
-  const notices = await COMMANDS[verb](operator, tenant);
+  const notices = await command(operator, tenant, statement.arguments);
   return Buffer.concat([...notices, commandComplete(words)]);
 }
 
-type FunctionsCommand = (operator: Operator, tenant: string) => Buffer[] | Promise<Buffer[]>;
+/**
+ * @param tenant a name, which may be of a tenant that does not exist
+ * @param isAllowed the operator has the right to what the statement asks for
+ * @throws ClientError
+ */
+export function requireTenant({ steer, isTenants }: Operator, tenant: string, isAllowed: boolean): void {
+  const isThere = steer.functions.hasTenant(tenant);
+  // for a tenant's administrator, another tenant and a name without a tenant must look the same
+  if (!isAllowed || (!isThere && isTenants))
+    throw isTenants ? consoleErrors.permissionDenied() : consoleErrors.adminNeeded();
+  if (!isThere) throw consoleErrors.noSuchTenant(printable(tenant));
+}
 
-const COMMANDS: Readonly<Record<FunctionsVerb, FunctionsCommand>> = { reload, pause, resume };
+type FunctionsCommand = (
+  operator: Operator,
+  tenant: string,
+  given: FunctionsArguments,
+) => Buffer[] | Promise<Buffer[]>;
+
+/** Verbs without an entry are not available. */
+const COMMANDS: Readonly<Partial<Record<FunctionsVerb, FunctionsCommand>>> = { reload, pause, resume };
 
 /** Only an operator is served at once, whatever the tenant's functions have done. @returns a notice for what could not be loaded */
 async function reload({ steer, observe, isAdmin }: Operator, tenant: string): Promise<Buffer[]> {
@@ -42,7 +56,8 @@ async function reload({ steer, observe, isAdmin }: Operator, tenant: string): Pr
     .map(({ state, lastError }) => notice(`state of the functions: ${state}`, lastError));
 }
 
-function pause({ steer, isAdmin }: Operator, tenant: string): Buffer[] {
+function pause({ steer, isAdmin }: Operator, tenant: string, { as }: FunctionsArguments): Buffer[] {
+  if (as !== undefined) throw new UsageError();
   if (!isAdmin && steer.functions.runsOperatorsFunctions(tenant)) throw consoleErrors.operatorsFunctions();
   // an operator's PAUSE stays an operator's
   if (isAdmin || steer.functions.pausedBy(tenant) === null)

@@ -2,9 +2,12 @@
  * The console's language: each Query message holds one statement of one or two words, a SET, or a command for clusters or for
  * a tenant's functions. A word is letters, digits and underscores in either case, or anything in double quotes.
  */
-
-/** What can be done to one tenant's functions. */
-export type FunctionsVerb = 'reload' | 'pause' | 'resume';
+import {
+  FUNCTIONS_EXPRESSIONS,
+  parseFunctionsStatement,
+  type FunctionsStatement,
+} from './functions-grammar.ts';
+import { BLANK, END, TEXT, unquote, WORD } from './words.ts';
 
 export type Statement =
   | { readonly kind: 'empty' }
@@ -13,22 +16,14 @@ export type Statement =
   | { readonly kind: 'notify topology'; readonly database: string }
   /** `wait`: seconds */
   | { readonly kind: 'switchover'; readonly database: string; readonly node: string; readonly wait: number }
-  | { readonly kind: 'functions'; readonly verb: FunctionsVerb; readonly tenant: string }
+  | FunctionsStatement
   /** a SET whose key is the empty word */
   | { readonly kind: 'bad arguments' }
   | { readonly kind: 'unknown' };
 
-// No repetition is nested in another, so that no statement can make matching slow.
-const WORD = '("(?:[^"]|"")*"|[0-9a-z_]+)';
-const BLANK = '[ \\t\\n\\r]';
-const END = `${BLANK}*(?:;${BLANK}*)?$`;
-
 const EMPTY = new RegExp(`^${BLANK}*(?:;${BLANK}*)*$`);
 const COMMAND = new RegExp(`^${BLANK}*${WORD}(?:${BLANK}+${WORD})?${END}`, 'i');
-const SET_TEXT = new RegExp(
-  `^${BLANK}*set${BLANK}+${WORD}${BLANK}*(?:=|to)${BLANK}*('(?:[^']|'')*')${END}`,
-  'i',
-);
+const SET_TEXT = new RegExp(`^${BLANK}*set${BLANK}+${WORD}${BLANK}*(?:=|to)${BLANK}*${TEXT}${END}`, 'i');
 const SET_WORD = new RegExp(`^${BLANK}*set${BLANK}+${WORD}${BLANK}*(?:=|to)${BLANK}*${WORD}${END}`, 'i');
 
 const NOTIFY = new RegExp(`^${BLANK}*notify${BLANK}+topology(?:${BLANK}+${WORD})?${END}`, 'i');
@@ -37,7 +32,6 @@ const SWITCHOVER = new RegExp(
   `^${BLANK}*switchover${BLANK}+${WORD}${BLANK}+to${BLANK}+${NODE}(?:${BLANK}+wait${BLANK}+([0-9]{1,6}))?${END}`,
   'i',
 );
-const FUNCTIONS = new RegExp(`^${BLANK}*(reload|pause|resume)${BLANK}+functions${BLANK}+${WORD}${END}`, 'i');
 
 /** All expressions, for the test of their cost. */
 export const EXPRESSIONS: readonly RegExp[] = [
@@ -47,7 +41,7 @@ export const EXPRESSIONS: readonly RegExp[] = [
   SET_WORD,
   NOTIFY,
   SWITCHOVER,
-  FUNCTIONS,
+  ...FUNCTIONS_EXPRESSIONS,
 ];
 
 /** @returns `verb` in lower case; the argument as it was written, '' if none was given */
@@ -63,11 +57,8 @@ export function parseStatement(text: string): Statement {
       node: unquote(switchover[2]!),
       wait: Number(switchover[3] ?? 0),
     };
-  const functions = FUNCTIONS.exec(text);
-  if (functions !== null) {
-    const verb = functions[1]!.toLowerCase() as FunctionsVerb;
-    return { kind: 'functions', verb, tenant: unquote(functions[2]!) };
-  }
+  const functions = parseFunctionsStatement(text);
+  if (functions !== null) return functions;
   const command = COMMAND.exec(text);
   if (command !== null) {
     return {
@@ -80,10 +71,4 @@ export function parseStatement(text: string): Statement {
   if (set === null) return { kind: 'unknown' };
   const key = unquote(set[1]!);
   return key === '' ? { kind: 'bad arguments' } : { kind: 'set', key, value: unquote(set[2]!) };
-}
-
-function unquote(word: string): string {
-  const quote = word[0];
-  if (quote !== '"' && quote !== "'") return word;
-  return word.slice(1, -1).replaceAll(quote + quote, quote);
 }

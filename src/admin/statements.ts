@@ -2,7 +2,8 @@
 import { notice, UsageError } from './answers.ts';
 import type { Command } from './command.ts';
 import { consoleErrors } from './errors.ts';
-import { functionsCommand } from './functions-commands.ts';
+import { functionsCommand, requireTenant } from './functions-commands.ts';
+import type { TenantTable } from './functions-grammar.ts';
 import { parseStatement, type Statement } from './grammar.ts';
 import { HELP } from './help.ts';
 import type { Operator } from './operator.ts';
@@ -10,7 +11,7 @@ import { reload, setOption, shutdown, takeOver } from './process-commands.ts';
 import { commandComplete, dataRow, EMPTY_QUERY_RESPONSE, rowDescription } from './result.ts';
 import { sendTable } from './send-table.ts';
 import { notifyTopology, switchOver } from './switchover-commands.ts';
-import { TABLES } from './tables.ts';
+import { TABLES, TENANT_TABLES } from './tables.ts';
 import {
   disable,
   enable,
@@ -72,7 +73,9 @@ export async function answerTo(operator: Operator, text: string): Promise<Buffer
     case 'switchover':
       return await switchOver(operator, statement);
     case 'functions':
-      return await functionsCommand(operator, statement.verb, statement.tenant);
+      return await functionsCommand(operator, statement);
+    case 'show tenant':
+      return await showTenant(operator, statement.table, statement.tenant);
     case 'command': {
       const { verb, argument } = statement;
       // pgbouncer takes SELECT for SHOW, because some tools can't send anything else
@@ -113,4 +116,12 @@ async function show(operator: Operator, name: string): Promise<Buffer | null> {
   if (table.isForAdmins) operator.requireAdmin();
   if (operator.isTenants && !table.isForTenants) throw consoleErrors.permissionDenied();
   return await sendTable(operator, table);
+}
+
+/** A SHOW command that names a tenant. */
+async function showTenant(operator: Operator, name: TenantTable, tenant: string): Promise<Buffer | null> {
+  requireTenant(operator, tenant, operator.sees(tenant));
+  const table = TENANT_TABLES.get(name);
+  if (table === undefined) throw new UsageError();
+  return await sendTable(operator, table(tenant));
 }

@@ -3,6 +3,7 @@ import { ACTIVE_SOCKETS, CLIENTS, SERVERS, SOCKETS } from './connection-tables.t
 import { DESCRIPTORS } from './descriptor-table.ts';
 import { FUNCTIONS } from './functions-table.ts';
 import { DATABASES, PEER_POOLS, PEERS, POOLS, USERS } from './pool-tables.ts';
+import type { TenantTable } from './functions-grammar.ts';
 import { CONFIG, HOSTS, LISTS, MEMORY, STATE, VERSION, ZONES } from './process-tables.ts';
 import { STATS, STATS_AVERAGES, STATS_TOTALS, TOTALS } from './stats-tables.ts';
 import { SWITCHOVERS, TOPOLOGY } from './switchover-tables.ts';
@@ -37,3 +38,6 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
   ['functions', FUNCTIONS],
   ['tenants', TENANTS],
 ]);
+
+/** SHOW commands that name a tenant, by the words between. */
+export const TENANT_TABLES: ReadonlyMap<TenantTable, (tenant: string) => Table> = new Map();

@@ -25,21 +25,60 @@ test('SWITCHOVER takes a database, a node and a time to wait', () => {
     assert.deepEqual(parseStatement(text), { kind: 'unknown' });
 });
 
-test('RELOAD, PAUSE and RESUME FUNCTIONS take one tenant', () => {
-  const kind = 'functions';
-  assert.deepEqual(parseStatement('RELOAD FUNCTIONS acme'), { kind, verb: 'reload', tenant: 'acme' });
-  assert.deepEqual(parseStatement(' pause functions "(operator)" ;'), {
-    kind,
-    verb: 'pause',
-    tenant: '(operator)',
-  });
-  assert.deepEqual(parseStatement('Resume Functions "a""b"'), { kind, verb: 'resume', tenant: 'a"b' });
+test('a verb with FUNCTIONS takes one tenant, and what the verb allows after it', () => {
+  const functions = (text: string): unknown => {
+    const statement = parseStatement(text);
+    return statement.kind === 'functions'
+      ? [statement.verb, statement.tenant, statement.arguments]
+      : statement;
+  };
+  const cases: readonly (readonly [string, string, string, object])[] = [
+    ['RELOAD FUNCTIONS acme', 'reload', 'acme', {}],
+    [' pause functions "(operator)" ;', 'pause', '(operator)', {}],
+    ['PAUSE FUNCTIONS acme PASS', 'pause', 'acme', { as: 'pass' }],
+    ['pause functions acme error;', 'pause', 'acme', { as: 'error' }],
+    ['Resume Functions "a""b"', 'resume', 'a"b', {}],
+    ['ROLLBACK FUNCTIONS acme', 'rollback', 'acme', {}],
+    ['ROLLBACK FUNCTIONS acme TO 12', 'rollback', 'acme', { to: 12 }],
+    ['PROMOTE FUNCTIONS acme', 'promote', 'acme', {}],
+    ['SHADOW FUNCTIONS acme', 'shadow', 'acme', {}],
+    ["SHADOW FUNCTIONS acme FROM 'a''b/c'", 'shadow', 'acme', { from: "a'b/c" }],
+    ['SHADOW FUNCTIONS acme OFF', 'shadow', 'acme', { isOff: true }],
+    ['CANARY FUNCTIONS acme 5%', 'canary', 'acme', { percent: 5 }],
+    ['CANARY FUNCTIONS acme 100 % PROMOTE', 'canary', 'acme', { percent: 100, promotes: true }],
+    ['CANARY FUNCTIONS acme off', 'canary', 'acme', { isOff: true }],
+  ];
+  for (const [text, ...expected] of cases) assert.deepEqual(functions(text), expected, text);
   // a database of that name
   assert.deepEqual(parseStatement('PAUSE functions'), {
     kind: 'command',
     verb: 'pause',
     argument: 'functions',
   });
-  for (const text of ['KILL FUNCTIONS acme', 'PAUSE FUNCTIONS a b', 'PAUSE FUNCTIONS a-b'])
-    assert.deepEqual(parseStatement(text), { kind: 'unknown' });
+  for (const text of [
+    'KILL FUNCTIONS acme',
+    'PAUSE FUNCTIONS a b',
+    'PAUSE FUNCTIONS a-b',
+    'RELOAD FUNCTIONS a PASS',
+    'ROLLBACK FUNCTIONS a TO',
+    'ROLLBACK FUNCTIONS a TO -1',
+    'ROLLBACK FUNCTIONS a TO 1234567890',
+    'SHADOW FUNCTIONS a FROM b',
+    'CANARY FUNCTIONS a',
+    'CANARY FUNCTIONS a 101%',
+    'CANARY FUNCTIONS a 5',
+  ])
+    assert.deepEqual(parseStatement(text), { kind: 'unknown' }, text);
+});
+
+test('four SHOW commands name a tenant', () => {
+  const kind = 'show tenant';
+  const shown = (text: string, table: string, tenant = 'acme'): void =>
+    assert.deepEqual(parseStatement(text), { kind, table, tenant });
+  shown('SHOW FUNCTION VERSIONS acme', 'function versions');
+  shown('show function log "(operator)";', 'function log', '(operator)');
+  shown('SELECT SHADOW acme', 'shadow');
+  shown('SHOW CANARY acme', 'canary');
+  for (const text of ['SHOW FUNCTION VERSIONS', 'SHOW SHADOW', 'SHOW FUNCTION acme'])
+    assert.notEqual(parseStatement(text).kind, kind, text);
 });
