@@ -31,10 +31,13 @@ export function isContextJson(context: string): boolean {
 }
 
 /**
- * An answer has two fields: one of the rewriting function and one of the routing function. The field after the last answer is
- * the console's.
+ * An answer has three fields: one of the rewriting function, one of the routing function, and what both depended on. The field
+ * after the last answer is the console's.
+ *
+ * `basis`: the parts of ctx that the call has read, as a number whose bits follow the order of the fields of ctx, from the
+ * lowest; '': the answer depends on something else than the call, and must not be given again.
  */
-export const ANSWER_FIELDS = ['rewrite', 'route'] as const;
+export const ANSWER_FIELDS = ['rewrite', 'route', 'basis'] as const;
 
 /** The first character of an answer's field. */
 export const TAG = {

@@ -10,6 +10,7 @@ import {
   type Prelude,
   type Progress,
 } from '../crossing.ts';
+import type { Basis } from './basis.ts';
 import type { Console } from './console.ts';
 import { Contexts } from './context.ts';
 import type { PreludeLimits } from './limits.ts';
@@ -50,6 +51,7 @@ export function reserveBundleNames(): void {
 
 export class Calls implements Prelude {
   readonly #limits: PreludeLimits;
+  readonly #basis: Basis;
   readonly #rejections: Rejections;
   readonly #console: Console;
   readonly #contexts: Contexts;
@@ -63,11 +65,12 @@ export class Calls implements Prelude {
   /** when the running call began */
   #startedAt = 0;
 
-  constructor(limits: PreludeLimits, rejections: Rejections, console: Console) {
+  constructor(limits: PreludeLimits, basis: Basis, rejections: Rejections, console: Console) {
     this.#limits = limits;
+    this.#basis = basis;
     this.#rejections = rejections;
     this.#console = console;
-    this.#contexts = new Contexts(limits);
+    this.#contexts = new Contexts(limits, basis);
     this.#maxRoute = limits.maxResult < limits.maxRoute ? limits.maxResult : limits.maxRoute;
   }
 
@@ -147,6 +150,7 @@ export class Calls implements Prelude {
     return answers;
   }
 
+  /** @returns the fields of an answer, in the order of ANSWER_FIELDS */
   #callSafely(
     username: string,
     query: string,
@@ -154,15 +158,17 @@ export class Calls implements Prelude {
     routeOnly: boolean,
     context: object,
   ): string {
+    this.#basis.clear();
     try {
-      return this.#call(username, query, inTransaction, routeOnly, context);
+      const parts = this.#call(username, query, inTransaction, routeOnly, context);
+      return `${parts}${FIELD}${this.#basis.field}`;
     } catch (error) {
       const failed = this.#threw(error, query);
-      return `${failed}${FIELD}${failed}`;
+      return `${failed}${FIELD}${failed}${FIELD}`;
     }
   }
 
-  /** @returns the fields of an answer, in the order of ANSWER_FIELDS */
+  /** @returns the fields of both functions */
   #call(
     username: string,
     query: string,
@@ -199,26 +205,31 @@ export class Calls implements Prelude {
     try {
       result = fn(username, query, inTransaction, context);
       if (isPromise(result))
-        return failure('bad_result', 'a user function must not be async: it has to answer at once');
+        return this.#failure('bad_result', 'a user function must not be async: it has to answer at once');
     } catch (error) {
       const rejection = this.#rejections.isToken(error) ? this.#rejections.json : null;
       return rejection === null ? this.#threw(error, query) : `${TAG.rejection}${rejection}`;
     }
     if (result === null || result === undefined) return TAG.nothing;
     if (typeof result !== 'string')
-      return failure('bad_result', `returned ${typeof result}, not a string or null`);
+      return this.#failure('bad_result', `returned ${typeof result}, not a string or null`);
     if (result.length > maxLength) {
       const limit =
         maxLength === this.#limits.maxResult ? 'user_function_max_result' : 'the length of any name';
-      return failure('too_large', `returned ${result.length} characters, over ${limit}`);
+      return this.#failure('too_large', `returned ${result.length} characters, over ${limit}`);
     }
-    if (includes(result, FIELD)) return failure('bad_result', 'returned a string with a NUL character');
+    if (includes(result, FIELD)) return this.#failure('bad_result', 'returned a string with a NUL character');
     return `${TAG.text}${result}`;
   }
 
   #threw(error: unknown, query: string): string {
     const { message, stack } = this.#describe(error, query);
-    return `${failure('threw', message)}${PART}${stack}`;
+    return `${this.#failure('threw', message)}${PART}${stack}`;
+  }
+
+  #failure(outcome: 'bad_result' | 'too_large' | 'threw', message: string): string {
+    this.#basis.noteMore();
+    return `${TAG.failure}${outcome}${PART}${message}`;
   }
 
   #describe(error: unknown, query: string): ErrorText {
@@ -235,8 +246,4 @@ function functionOf(bundle: Loose, name: string): AnyFunction | null {
   if (typeof value !== 'function') throw new TypeError(`${name} is not a function`);
   if (isAsync(value)) throw new TypeError(`${name} must not be async: it has to answer at once`);
   return value as AnyFunction;
-}
-
-function failure(outcome: 'bad_result' | 'too_large' | 'threw', message: string): string {
-  return `${TAG.failure}${outcome}${PART}${message}`;
 }

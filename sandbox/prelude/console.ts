@@ -1,4 +1,5 @@
 /** The global `console`: collects the lines that the calls of a batch print, up to a limit. */
+import type { Basis } from './basis.ts';
 import type { PreludeLimits } from './limits.ts';
 import { defineProperty, freeze, global, join, ownKeys, stringify, type Loose } from './primordials.ts';
 import { clip } from './texts.ts';
@@ -6,11 +7,13 @@ import { clip } from './texts.ts';
 export class Console {
   readonly #maxLines: number;
   readonly #maxLength: number;
+  readonly #basis: Basis;
   #lines: string[] = [];
   #length = 0;
   #isPrinting = false;
 
-  constructor({ maxConsoleLines, maxConsoleLength }: PreludeLimits) {
+  constructor({ maxConsoleLines, maxConsoleLength }: PreludeLimits, basis: Basis) {
+    this.#basis = basis;
     this.#maxLines = maxConsoleLines;
     this.#maxLength = maxConsoleLength;
   }
@@ -35,6 +38,8 @@ export class Console {
   }
 
   #print(args: unknown[]): void {
+    // an answer that is given again would print nothing
+    this.#basis.noteMore();
     // Printing during the conversion of a value to text (toJSON, toString) would bypass the limits.
     if (this.#isPrinting || this.#lines.length >= this.#maxLines || this.#length >= this.#maxLength) return;
     this.#isPrinting = true;

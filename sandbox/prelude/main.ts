@@ -4,11 +4,13 @@
  * has the reasons.
  */
 import type { Prelude } from '../crossing.ts';
+import { Basis } from './basis.ts';
 import { Calls, reserveBundleNames } from './calls.ts';
 import { Console } from './console.ts';
 import { freezeAll, keepOverridable } from './freezing.ts';
 import { guardBuiltIns } from './guards.ts';
 import type { PreludeLimits } from './limits.ts';
+import { watchOutside } from './outside.ts';
 import { parse } from './primordials.ts';
 import { listenToPromises } from './promises.ts';
 import { Rejections } from './reject.ts';
@@ -22,23 +24,25 @@ import {
 /** @param limits JSON of PreludeLimits */
 export function install(limits: string): Prelude {
   const given = parse(limits) as PreludeLimits;
+  const basis = new Basis();
   removeDangerousGlobals();
-  replaceSymbolRegistry();
+  replaceSymbolRegistry(basis);
   replaceArrayBuffer();
-  listenToPromises();
+  listenToPromises(basis);
+  watchOutside(basis);
   removeFunctionConstructors();
   guardBuiltIns(given);
 
   const rejections = new Rejections(given);
   rejections.provide();
-  const console = new Console(given);
+  const console = new Console(given, basis);
   console.provide();
 
   keepOverridable();
   reserveBundleNames();
   freezeAll();
 
-  const calls = new Calls(given, rejections, console);
+  const calls = new Calls(given, basis, rejections, console);
   return {
     activate: (context) => calls.activate(context),
     evaluate: (packed) => calls.evaluate(packed),

@@ -3,6 +3,7 @@
  * the reason. So the prelude listens to each promise from its first moment. Bundles have no async functions, whose promises
  * the prelude could not reach (src/functions/build/bundle.ts).
  */
+import type { Basis } from './basis.ts';
 import {
   apply,
   construct,
@@ -42,16 +43,19 @@ function listenTo(promise: object): void {
   }
 }
 
-export function listenToPromises(): void {
+/** A call that makes a promise is noted: the promise outlives it. */
+export function listenToPromises(basis: Basis): void {
   const { Promise: HeardPromise, next: heardThen } = {
     Promise: function (executor: unknown) {
       if (new.target === undefined)
         throw new TypeError("Promise constructor cannot be invoked without 'new'");
+      basis.noteMore();
       const promise = construct(AnyPromise, [executor], new.target) as object;
       listenTo(promise);
       return promise;
     },
     next(this: unknown, onFulfilled: unknown, onRejected: unknown): unknown {
+      basis.noteMore();
       const next = apply(anyThen, this, [onFulfilled, onRejected]) as object;
       listenTo(next);
       return next;

@@ -1,4 +1,5 @@
 /** Removes everything that makes code from strings, outlives an isolate, or has memory outside of the isolate's limit. */
+import type { Basis } from './basis.ts';
 import {
   construct,
   defineProperty,
@@ -27,19 +28,22 @@ const REMOVED = [
 
 export function removeDangerousGlobals(): void {
   for (const name of REMOVED) delete global[name];
+  // It changes a regular expression, even a frozen one, for all later calls.
+  delete (RegExp.prototype as unknown as Loose)['compile'];
   // It makes a promise that the prelude could not listen to (promises.ts).
   delete (Array as unknown as Loose)['fromAsync'];
 }
 
 /**
  * Replaces Symbol.for and Symbol.keyFor. The engine's own registry is shared by all realms and never forgets; this one ends
- * with its isolate.
+ * with its isolate. A call that uses it is noted.
  */
-export function replaceSymbolRegistry(): void {
+export function replaceSymbolRegistry(basis: Basis): void {
   const symbols = new Map<string, symbol>();
   const keys = new Map<symbol, string>();
   const registry = {
     for(key: unknown): symbol {
+      basis.noteMore();
       const name = `${key as string}`;
       let symbol = symbols.get(name);
       if (symbol === undefined) {
@@ -50,6 +54,7 @@ export function replaceSymbolRegistry(): void {
       return symbol;
     },
     keyFor(symbol: unknown): string | undefined {
+      basis.noteMore();
       if (typeof symbol !== 'symbol') throw new TypeError('Symbol.keyFor takes a symbol');
       return keys.get(symbol);
     },

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { CALL_FIELDS, FIELD, type CallContext } from '../../sandbox/crossing.ts';
 import { Engine } from '../../src/functions/sandbox/engine.ts';
 import type { HostCall } from '../../src/functions/sandbox/call.ts';
+import { CONTEXT_FIELDS } from '../../src/functions/sandbox/context-fields.ts';
 import {
   CallPacker,
   packAnswers,
@@ -46,8 +47,12 @@ test('answers survive packing, whatever is in them', () => {
       failure: fc.record({ outcome: fc.constant('threw' as const), message: plain, stack: plain }),
     }),
   );
+  const answer = fc.record(
+    { rewrite: part, route: part, basis: fc.integer({ min: 0, max: 2 ** CONTEXT_FIELDS.length - 1 }) },
+    { requiredKeys: ['rewrite', 'route'] },
+  );
   fc.assert(
-    fc.property(fc.array(fc.record({ rewrite: part, route: part })), plain, (answers, consoleText) => {
+    fc.property(fc.array(answer), plain, (answers, consoleText) => {
       const expected = plainObjects({ answers, consoleText });
       assert.deepEqual(unpackAnswers(packAnswers(answers, consoleText)), expected);
       assert.deepEqual(unpackAtMost(packAnswers(answers, consoleText), answers.length), expected);

@@ -74,6 +74,11 @@ export type Part =
 export interface HostAnswer {
   readonly rewrite: Part;
   readonly route: Part;
+  /**
+   * The parts of ctx that the call has read, as the bits of a number in the order of CONTEXT_FIELDS (context-fields.ts). None:
+   * the answer depends on something else than the call, and must not be given again.
+   */
+  readonly basis?: number;
 }
 
 /** Both functions failed the same way: the call was cut off. */

@@ -11,11 +11,9 @@ import {
   type CallContext,
   type Rejection,
 } from '../../../sandbox/crossing.ts';
-import { BLANK_CONTEXT, type RoutingContext } from '../../../sandbox/context.ts';
 import { PACKING } from '../limits.ts';
 import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part } from './call.ts';
-
-const CONTEXT_FIELDS = Object.keys(BLANK_CONTEXT) as (keyof RoutingContext)[];
+import { CONTEXT_FIELDS } from './context-fields.ts';
 
 /** Packs calls, and remembers the JSON of contexts: most calls bring the same context as an earlier one. */
 export class CallPacker {
@@ -86,6 +84,11 @@ export function unpackCalls(packed: string): HostCall[] {
 }
 
 const NOTHING: HostAnswer = { rewrite: null, route: null };
+/** The same, by what it depended on. */
+const NOTHINGS: readonly HostAnswer[] = Array.from({ length: 2 ** CONTEXT_FIELDS.length }, (_, basis) => ({
+  ...NOTHING,
+  basis,
+}));
 /** The fields of one answer. */
 const SIZE = ANSWER_FIELDS.length;
 
@@ -113,15 +116,17 @@ export function unpackAtMost(packed: string, calls: number): Answers | null {
 function readAnswers(fields: readonly string[]): Answers {
   const answers: HostAnswer[] = [];
   let at = 0;
-  for (; at + SIZE <= fields.length; at += SIZE) answers.push(readAnswer(fields[at]!, fields[at + 1]!));
+  for (; at + SIZE <= fields.length; at += SIZE)
+    answers.push(readAnswer(fields[at]!, fields[at + 1]!, fields[at + 2]!));
   return { answers, consoleText: fields[at] ?? '' };
 }
 
 /** The most frequent answer takes no object of its own. */
-function readAnswer(rewrite: string, route: string): HostAnswer {
-  return rewrite === TAG.nothing && route === TAG.nothing
-    ? NOTHING
-    : { rewrite: unpackPart(rewrite), route: unpackPart(route) };
+function readAnswer(rewrite: string, route: string, basis: string): HostAnswer {
+  if (rewrite === TAG.nothing && route === TAG.nothing)
+    return basis === '' ? NOTHING : (NOTHINGS[Number(basis)] ?? NOTHING);
+  const parts = { rewrite: unpackPart(rewrite), route: unpackPart(route) };
+  return basis === '' ? parts : { ...parts, basis: Number(basis) };
 }
 
 /** @throws SyntaxError: a rejection is not JSON */
@@ -145,7 +150,7 @@ export function unpackPart(field: string): Part {
 
 export function packAnswers(answers: readonly HostAnswer[], consoleText: string): string {
   return [
-    ...answers.flatMap((answer) => ANSWER_FIELDS.map((field) => packPart(answer[field]))),
+    ...answers.flatMap(({ rewrite, route, basis = '' }) => [packPart(rewrite), packPart(route), basis]),
     consoleText,
   ].join(FIELD);
 }

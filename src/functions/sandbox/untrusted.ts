@@ -3,7 +3,8 @@
  * that a prelude and an engine do not write.
  */
 import { TEXT } from '../limits.ts';
-import { isFailureOutcome, type Part } from './call.ts';
+import { isFailureOutcome, type HostAnswer, type Part } from './call.ts';
+import { isBasis } from './context-fields.ts';
 import { refused, type LoadResult } from './load-result.ts';
 import { unpackAtMost, type Answers } from './packing.ts';
 
@@ -11,9 +12,7 @@ import { unpackAtMost, type Answers } from './packing.ts';
 export function checkedAnswers(packed: string, calls: number): Answers | null {
   try {
     const unpacked = unpackAtMost(packed, calls);
-    const isSound =
-      unpacked?.answers.every(({ rewrite, route }) => isSoundPart(rewrite) && isSoundPart(route)) === true;
-    return isSound ? unpacked : null;
+    return unpacked?.answers.every(isSoundAnswer) === true ? unpacked : null;
   } catch {
     return null; // a rejection that is not JSON
   }
@@ -32,6 +31,10 @@ export function checkedLoadResult(value: unknown): LoadResult | null {
   }
   const isRefusal = kind === 'refused' && (cause === 'mistake' || cause === 'offence');
   return isRefusal && isShort(message) && isShort(stack) ? refused(cause, message, stack) : null;
+}
+
+function isSoundAnswer({ rewrite, route, basis = 0 }: HostAnswer): boolean {
+  return isSoundPart(rewrite) && isSoundPart(route) && isBasis(basis);
 }
 
 function isSoundPart(part: Part): boolean {

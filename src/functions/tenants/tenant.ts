@@ -186,6 +186,11 @@ export class Tenant {
 
   // --- calls ---------------------------------------------------------------------------------------------------------------
 
+  /** The decision for a query that was made before and is kept; null: the functions must be asked. */
+  recall(_call: FunctionCall): Decision | null {
+    return null;
+  }
+
   /**
    * Asks the functions about a query.
    * @param done called once, never before `decide` has returned

@@ -1,0 +1,29 @@
+/**
+ * What the answer of the running call depends on, beside its user, query and flags: parts of ctx, or something that no call
+ * brings, such as the clock. An answer of the second kind must not be given again.
+ */
+export class Basis {
+  #parts = 0;
+  #isMore = false;
+
+  /** A call begins. */
+  clear(): void {
+    this.#parts = 0;
+    this.#isMore = false;
+  }
+
+  /** The call reads a part of ctx. @param at its place among the fields of ctx */
+  notePart(at: number): void {
+    this.#parts |= 1 << at;
+  }
+
+  /** The call reads something that it was not given, leaves something behind, or fails. */
+  noteMore(): void {
+    this.#isMore = true;
+  }
+
+  /** The field of an answer (crossing.ts). */
+  get field(): string {
+    return this.#isMore ? '' : `${this.#parts}`;
+  }
+}
