@@ -46,6 +46,15 @@ export function rssKb(pid: number): number {
   }, 0);
 }
 
+/** Proportional set size of one process, in KB: pages that several processes share count in parts. */
+export function pssKb(pid: number): number {
+  try {
+    return Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1'))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
 /** Logs in clients that then do nothing; returns a function that ends them. */
 export async function idleClients(port: number, count: number): Promise<() => void> {
   const sockets: Socket[] = [];
