@@ -51,6 +51,7 @@ export const FUNCTION_LAYERS = [
   'functions.ts',
   'tenants',
   'store',
+  'rollout',
   'decide',
   'sandbox',
   'build',

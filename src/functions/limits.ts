@@ -373,3 +373,42 @@ export const CATALOG = {
   /** Made-up names (the `*` entry) whose rights are remembered. */
   maxNames: 10_000,
 } as const;
+
+/** The candidate of a tenant, which is asked about queries that have already been forwarded. */
+export const SHADOW = {
+  /** Queries that wait for the candidate, and their characters: more are dropped and counted. */
+  maxCalls: 256,
+  maxLength: 1_000_000,
+  /** Queries that the candidate is asked about at once. */
+  batch: 16,
+  /** The pause before each batch, and before each further look whether clients' calls wait. */
+  yieldMs: 2,
+  /** A tenant whose calls always wait is shadowed all the same, after this long. */
+  longestYieldMs: 100,
+  /** Unused processor time is saved up for this long. */
+  burstMs: 1_000,
+  /** The longest pause after one costly batch. */
+  longestRestMs: 60_000,
+  /** Samples of each kind of difference. */
+  samples: 5,
+  /** A kind that has its samples gets a new one at most this often: masking a query takes time. */
+  quietMs: 1_000,
+} as const;
+
+/** A candidate that some of the clients are given. */
+export const CANARY = {
+  /** How often the two versions are compared. */
+  lookMs: 1_000,
+  /** Calls are compared over the last one to two of these, and since the canary began. */
+  windowMs: 60_000,
+  /** Each version must have had this many calls before they are compared. */
+  minCalls: 50,
+  /** Calls of one client that count in a window: no client can decide the comparison alone. */
+  callsPerClient: 100,
+  /** Clients that are told apart in a window; the calls of others do not count. */
+  maxClients: 10_000,
+  /** A difference counts if it exceeds the tolerance by this many standard errors. */
+  deviations: 3,
+  /** A difference between mean call times that is shorter never counts. */
+  minSlowerUs: 1_000,
+} as const;

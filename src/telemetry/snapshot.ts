@@ -62,6 +62,69 @@ export interface FunctionsSnapshot {
   readonly tenants: readonly TenantSnapshot[];
 }
 
+/** How often something happened while a candidate was shadowed. */
+export interface ShadowCount {
+  readonly kind: string;
+  readonly count: number;
+}
+
+/** A query about which the candidate and the serving version disagreed, with `?` for each constant. */
+export interface DifferenceSample {
+  readonly kind: string;
+  readonly atMs: number;
+  readonly user: string;
+  readonly database: string;
+  readonly query: string;
+  /** what each version decided, in words */
+  readonly serving: string;
+  readonly candidate: string;
+  /** processor time of each call; null: unknown */
+  readonly servingUs: number | null;
+  readonly candidateUs: number | null;
+}
+
+export interface ShadowReportSnapshot {
+  /** queries about which both versions were asked, and those that they treat alike */
+  readonly compared: number;
+  readonly same: number;
+  /** mean processor time of a call; null: unknown */
+  readonly servingUs: number | null;
+  readonly candidateUs: number | null;
+  readonly differences: readonly ShadowCount[];
+  /** queries that the candidate was not asked about, by reason */
+  readonly uncompared: readonly ShadowCount[];
+  readonly samples: readonly DifferenceSample[];
+}
+
+/** What the clients of one version of a canary have seen. */
+export interface ArmSnapshot {
+  /** clients with calls in the last minute */
+  readonly clients: number;
+  readonly calls: number;
+  /** of the candidate: calls that it failed on, and that the serving version then answered */
+  readonly failures: number;
+  readonly rejections: number;
+  /** mean time of a call, waiting included; null: there was none */
+  readonly meanUs: number | null;
+  /** queries that a server has answered */
+  readonly answers: number;
+  /** errors of servers, by the first two characters of the SQLSTATE */
+  readonly errors: Readonly<Record<string, number>>;
+}
+
+export interface CanarySnapshot {
+  /** of the clients */
+  readonly percent: number;
+  /** the candidate is to serve after `durationMs` */
+  readonly isPromoted: boolean;
+  /** ms since 1970 */
+  readonly begunAtMs: number;
+  readonly lastsMs: number;
+  readonly durationMs: number;
+  readonly serving: ArmSnapshot;
+  readonly candidate: ArmSnapshot;
+}
+
 /**
  * A client's activity: logging in, connected without a server, linked to a server, waiting for one, or delivering a cancel
  * request, which may or may not have been sent to the server.
