@@ -1,4 +1,5 @@
 /** What is known about one version of a tenant's functions, whether or not it serves. */
+import type { Manifest } from '../sandbox/load-result.ts';
 
 /** A set of functions, in the form of tenants/identity.ts: a tenant may have several, if options of databases name files. */
 export interface VersionKey {
@@ -29,6 +30,13 @@ export interface CheckedWith {
   readonly isolation: 'inline' | 'process';
 }
 
+/** What the trial of a version has found: a version that has passed it need not be tried again under the same conditions. */
+export interface TrialFindings {
+  readonly manifest: Manifest;
+  /** the database that its trial call was routed to; null: none */
+  readonly route: string | null;
+}
+
 export interface VersionRecord {
   readonly key: VersionKey;
   /** from 1 for each tenant, and never used for other code */
@@ -39,6 +47,7 @@ export interface VersionRecord {
   readonly timeMs: number;
   readonly files: readonly HashedFile[];
   readonly checkedWith: CheckedWith;
+  readonly findings: TrialFindings;
   /** it was deployed as an artifact, without its source */
   readonly isArtifact: boolean;
 }

@@ -1,7 +1,7 @@
 /** The versions that tenants' functions have had: their numbers, records and bundles, and which version is pinned. */
 import type { Bundle } from '../build/bundle-job.ts';
 import { STORE } from '../limits.ts';
-import type { CheckedWith, VersionKey, VersionRecord } from './version-record.ts';
+import type { CheckedWith, TrialFindings, VersionKey, VersionRecord } from './version-record.ts';
 
 /** A version that an administrator has fixed: it serves, whatever the files hold. */
 export interface Pin {
@@ -35,7 +35,12 @@ export class VersionStore {
    * A version has been loaded.
    * @returns its record: that of an earlier version with the same code, if it is still kept
    */
-  add(key: VersionKey, bundle: Bundle, checkedWith: CheckedWith): Promise<VersionRecord> {
+  add(
+    key: VersionKey,
+    bundle: Bundle,
+    checkedWith: CheckedWith,
+    findings: TrialFindings,
+  ): Promise<VersionRecord> {
     const history = this.#of(key.owner);
     const known = history.kept.find(({ record }) => record.key.id === key.id && record.hash === bundle.hash);
     if (known !== undefined) return Promise.resolve(known.record);
@@ -46,6 +51,7 @@ export class VersionStore {
       timeMs: Date.now(),
       files: [],
       checkedWith,
+      findings,
       isArtifact: false,
     };
     history.kept.push({ record, bundle });

@@ -1,7 +1,7 @@
 /** Loads a tenant's bundles into the host where its calls run. The last loaded one serves. */
 import type { Bundle } from '../build/bundle-job.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
-import type { VersionRecord } from '../store/version-record.ts';
+import type { TrialFindings, VersionRecord } from '../store/version-record.ts';
 import type { TenantSettings } from './settings.ts';
 import { tryVersion, type SoundTrial, type TrialResult } from './trials.ts';
 import { Version } from './version.ts';
@@ -16,7 +16,11 @@ export interface InstallerOptions {
   /** A version of this number will now be given to the host where it will serve. */
   readonly onGiven: (versionId: number) => void;
   /** A version has been loaded, and gets its place in the tenant's history. */
-  readonly record: (bundle: Bundle, settings: TenantSettings) => Promise<VersionRecord>;
+  readonly record: (
+    bundle: Bundle,
+    settings: TenantSettings,
+    findings: TrialFindings,
+  ) => Promise<VersionRecord>;
   /** The tenant has calls: its next version must be ready at once. */
   readonly isInUse: () => boolean;
   /** A serving version could not be loaded elsewhere, because loading it costs too much. */
@@ -125,12 +129,12 @@ export class Installer {
     this.#options.onGiven(code.id);
     const loaded = await this.#load(host, code, isNew, trial);
     if (loaded.kind === 'refused') return loaded;
-    const record = known ?? (await this.#options.record(bundle, settings));
+    const { manifest, route: trialRoute } = loaded;
+    const record = known ?? (await this.#options.record(bundle, settings, { manifest, route: trialRoute }));
     if (this.#isDisposed || !isWanted()) {
       host.dispose(code.id);
       return null;
     }
-    const { manifest, route: trialRoute } = loaded;
     const entryFile = this.#options.entryFile();
     const last = this.#version;
     const parts = { bundle, entryFile, code, host, settings, manifest, trialRoute, record };

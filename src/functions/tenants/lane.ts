@@ -79,7 +79,8 @@ export class Lane {
       host,
       nextVersionId: () => context.versionIds.next(),
       onGiven: options.onGiven,
-      record: (bundle, loadedWith) => context.store.add(options.key, bundle, checkedWith(loadedWith)),
+      record: (bundle, loadedWith, findings) =>
+        context.store.add(options.key, bundle, checkedWith(loadedWith), findings),
       isInUse: () => this.counters.calls > 0 || !this.batcher.isIdle,
       onCostlyMove: options.onCostlyMove,
       onInstalled: options.onInstalled,
