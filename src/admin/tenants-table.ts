@@ -1,5 +1,5 @@
 /** SHOW TENANTS: the state, failures and call times of each tenant's user functions. */
-import type { TenantSnapshot } from '../telemetry/snapshot.ts';
+import type { CpuSnapshot, TenantSnapshot } from '../telemetry/snapshot.ts';
 import type { Observe } from './observe.ts';
 import { table } from './table.ts';
 
@@ -12,6 +12,8 @@ type TenantRow = Pick<
   | 'pid'
   | 'calls'
   | 'failures'
+  | 'heapBytes'
+  | 'cpu'
   | 'p50Us'
   | 'p99Us'
   | 'isSuspended'
@@ -29,6 +31,11 @@ export const TENANTS = table<TenantRow>(
     { name: 'failures', type: 'text', of: ({ failures }) => byKind(failures) },
     { name: 'p50_us', type: 'int8', of: ({ p50Us }) => p50Us },
     { name: 'p99_us', type: 'int8', of: ({ p99Us }) => p99Us },
+    { name: 'cpu_minute_ms', type: 'int8', of: ({ cpu }) => Math.round(cpu.lastMinuteMs) },
+    { name: 'cpu_total_ms', type: 'int8', of: ({ cpu }) => Math.round(cpu.totalMs) },
+    { name: 'cpu_limit', type: 'int4', of: ({ cpu }) => cpu.limitMs },
+    { name: 'budget', type: 'text', of: ({ cpu }) => budgetOf(cpu) },
+    { name: 'heap_bytes', type: 'int8', of: ({ heapBytes }) => heapBytes },
     { name: 'breaker', type: 'text', of: ({ isSuspended }) => (isSuspended ? 'open' : 'closed') },
   ],
   (observe, sees) => rows(observe).filter(({ owner }) => sees(owner)),
@@ -41,7 +48,7 @@ function rows({ functions, config }: Observe): TenantRow[] {
   const owners = new Set(tenants.map(({ owner }) => owner));
   const others = [...config.tenants.values()]
     .filter(({ name }) => !owners.has(name))
-    .map(({ name, databases, isolation }): TenantRow => ({
+    .map(({ name, databases, isolation, cpu_limit: limit }): TenantRow => ({
       owner: name,
       databases,
       state: 'no functions',
@@ -50,11 +57,30 @@ function rows({ functions, config }: Observe): TenantRow[] {
       pid: null,
       calls: 0,
       failures: {},
+      heapBytes: 0,
+      cpu: { ...NO_CPU, limitMs: limit ?? config.settings.user_function_cpu_limit },
       p50Us: null,
       p99Us: null,
       isSuspended: false,
     }));
   return [...tenants, ...others];
+}
+
+const NO_CPU: CpuSnapshot = {
+  totalMs: 0,
+  lastMinuteMs: 0,
+  limitMs: 0,
+  isOver: false,
+  waiting: 0,
+  refused: 0,
+  waited: 0,
+};
+
+/** `none`: there is no limit; `waiting 3`: so many calls wait for it. */
+function budgetOf({ limitMs, isOver, waiting }: CpuSnapshot): string {
+  if (limitMs === 0) return 'none';
+  if (waiting > 0) return `waiting ${waiting}`;
+  return isOver ? 'over' : 'ok';
 }
 
 /** `deadline=1,threw=3` */

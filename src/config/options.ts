@@ -675,6 +675,12 @@ export const OPTIONS = {
     reload: false,
     doc: 'User to become after the start.',
   }),
+  user_function_cpu_limit: option({
+    kind: int(0, 1_000_000),
+    default: '0',
+    origin: 'pgswitchyard',
+    doc: 'Processor time of the user functions of one tenant, in milliseconds in a second. 0 means no limit. Also per tenant, as cpu_limit.',
+  }),
   user_function_isolation: option({
     kind: oneOf('process', 'inline'),
     default: 'process',

@@ -17,6 +17,7 @@ const MAX_LOG_LIMIT = 10_000;
 /** The keys of an entry of [tenants]. */
 export const TENANT_KEYS: Readonly<Record<string, Key>> = {
   admin_users: plain(splitList),
+  cpu_limit: plain(asOption(OPTIONS.user_function_cpu_limit.kind)),
   databases: plain(splitList),
   functions_dir: plain(asText),
   isolation: plain(asOption(OPTIONS.user_function_isolation.kind)),
@@ -39,6 +40,7 @@ export const NO_DEFAULTS: TenantConfig = Object.freeze({
   targets: [],
   timeout: null,
   memory_limit: null,
+  cpu_limit: null,
   isolation: null,
   on_routing_failure: null,
   on_rewrite_failure: null,

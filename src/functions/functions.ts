@@ -16,6 +16,7 @@ import { trailOf } from './build/trail.ts';
 import { CATALOG } from './limits.ts';
 import { prepareScripts } from './sandbox/programs.ts';
 import { VersionStore } from './store/version-store.ts';
+import { Budgets } from './tenants/budgets.ts';
 import { Catalog } from './tenants/catalog.ts';
 import { Changes } from './tenants/changes.ts';
 import type { TenantContext } from './tenants/context.ts';
@@ -58,6 +59,7 @@ export class Functions {
   readonly #log: FunctionLog;
   #config: FunctionsConfig;
   readonly #targets: Targets;
+  readonly #budgets: Budgets;
   readonly #housing: Housing;
   readonly #removals: Removals;
   readonly #folders: Folders;
@@ -73,8 +75,10 @@ export class Functions {
     this.#log = log;
     this.#config = new FunctionsConfig(settings, databases, fallback, tenants);
     this.#targets = new Targets(this.#config, entryOf);
+    this.#budgets = new Budgets(this.#config, log);
     this.#housing = new Housing({
       config: this.#config,
+      budgets: this.#budgets,
       log,
       servedBy: (versionId) => this.#catalog.servedBy(versionId),
       isThere: (tenant) => this.#catalog.has(tenant),
@@ -160,6 +164,7 @@ export class Functions {
     this.#config = next;
     if (settings.user_functions_dir !== last.settings.user_functions_dir) this.#folders.forget();
     this.#targets.configure(next);
+    this.#budgets.configure(next);
     const { tenants } = this.#catalog;
     const areSame = isDeepStrictEqual(
       [last.databases, last.fallback, last.tenants, last.tenantDefaults],
@@ -260,6 +265,7 @@ export class Functions {
       builder: bundlers,
       disk: { trailOf, isThere, isSearched: (file) => this.#folders.isSearched(file) },
       housing: this.#housing,
+      budgets: this.#budgets,
       store: new VersionStore(),
       targets: this.#targets,
       versionIds: new IdCounter(),

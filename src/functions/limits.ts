@@ -239,6 +239,20 @@ export const PENALTY = {
   endKey: 256,
 } as const;
 
+/** A tenant's budget of processor time (cpu_limit). */
+export const BUDGET = {
+  /** A full bucket holds what the limit allows in this time. */
+  burstMs: 1_000,
+  /** A full bucket holds at least this much: loading a version takes up to 100 ms, and small limits must allow it. */
+  leastBurstMs: 250,
+  /** A bucket that was empty counts as refilled when it holds what the limit allows in this time. */
+  refilledMs: 1_000,
+  /** An overrun has ended when no call has failed or waited for this long: then its second line is logged. */
+  calmMs: 10_000,
+  /** The time over which the recent use is shown. */
+  minuteMs: 60_000,
+} as const;
+
 /** The threshold at which a tenant counts as broken for all clients. */
 export const BREAKER = {
   /** Faults count for this long. */

@@ -44,6 +44,10 @@ export interface TenantSnapshot {
   /** of the last one to two minutes: how long a call takes, waiting included; null: there was none */
   readonly p50Us: number | null;
   readonly p99Us: number | null;
+  /** memory that the isolate of its version held after the last batch; 0: unknown */
+  readonly heapBytes: number;
+  /** of all functions of the tenant of that name: processor time, in ms */
+  readonly cpu: CpuSnapshot;
   readonly calls: number;
   readonly routed: number;
   readonly rewritten: number;
@@ -56,6 +60,21 @@ export interface TenantSnapshot {
   readonly lastError: string;
   /** when that was, in ms since 1970; null: never */
   readonly lastErrorAtMs: number | null;
+}
+
+/** The processor time of a tenant, and its budget. Times are in ms. */
+export interface CpuSnapshot {
+  readonly totalMs: number;
+  readonly lastMinuteMs: number;
+  /** in a second; 0: none */
+  readonly limitMs: number;
+  /** its bucket has been empty, and has not been refilled */
+  readonly isOver: boolean;
+  /** calls that wait for its bucket */
+  readonly waiting: number;
+  /** calls that have failed, and that have waited, because its bucket was empty */
+  readonly refused: number;
+  readonly waited: number;
 }
 
 export interface FunctionsSnapshot {

@@ -32,7 +32,7 @@ function problems(tenants: string): string {
 
 test('an entry has all keys, and `*` gives what it does not name', () => {
   const { tenants, tenantDefaults } = config(`* = timeout=30 admin_users=root log_limit=5
-acme = databases=acme,acme_ro functions_dir=/tmp targets=beta,beta_ro,cluster@writer timeout=50 memory_limit=32 \
+acme = databases=acme,acme_ro functions_dir=/tmp targets=beta,beta_ro,cluster@writer timeout=50 memory_limit=32 cpu_limit=150 \
 isolation=inline on_routing_failure=error on_rewrite_failure=disconnect admin_users=acme_ops,two
 beta = databases=beta`);
   assert.deepEqual(tenants.get('acme'), {
@@ -42,6 +42,7 @@ beta = databases=beta`);
     targets: ['beta', 'beta_ro', 'cluster@writer'],
     timeout: 50,
     memory_limit: 32,
+    cpu_limit: 150,
     isolation: 'inline',
     on_routing_failure: 'error',
     on_rewrite_failure: 'disconnect',
@@ -91,7 +92,11 @@ const WRONG: readonly (readonly [entry: string, complaint: string])[] = [
     't = databases=acme isolation=vm',
     'pgbouncer.ini:8: t: isolation: invalid value "vm", one of process, inline',
   ],
-  ['t = databases=acme cpu_limit=5', 'pgbouncer.ini:8: t: unrecognized connection parameter: cpu_limit'],
+  ['t = databases=acme cpus=5', 'pgbouncer.ini:8: t: unrecognized connection parameter: cpus'],
+  [
+    't = databases=acme cpu_limit=-1',
+    'pgbouncer.ini:8: t: cpu_limit: -1 is out of range, allowed: 0 to 1000000',
+  ],
   [
     "'\u001b[2J' = timeout=5",
     'pgbouncer.ini:8: \\x1b[2J: a tenant without databases (name them: databases=NAME,NAME)',

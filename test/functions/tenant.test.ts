@@ -359,6 +359,8 @@ test('the snapshot is plain data that does not change any more', async () => {
     isolation: 'process',
     pid: null,
     isSuspended: false,
+    heapBytes: 0,
+    cpu: { totalMs: 0, lastMinuteMs: 0, limitMs: 0, isOver: false, waiting: 0, refused: 0, waited: 0 },
     calls: 1,
     routed: 1,
     rewritten: 0,

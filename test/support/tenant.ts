@@ -6,6 +6,7 @@ import { IdCounter } from '../../src/telemetry/id-counter.ts';
 import type { Bundle } from '../../src/functions/build/bundle-job.ts';
 import { isThere } from '../../src/functions/build/sources.ts';
 import { trailOf } from '../../src/functions/build/trail.ts';
+import { Budget } from '../../src/functions/decide/budget.ts';
 import type { HostAnswer, HostCall } from '../../src/functions/sandbox/call.ts';
 import {
   NO_COST,
@@ -44,6 +45,7 @@ export function tenantContext(
     log: { info: write('LOG'), warn: write('WARNING'), error: write('ERROR') },
     clock: systemClock,
     disk: { trailOf, isThere, isSearched: () => false },
+    budgets: { of: () => new Budget(systemClock, { onBegun: () => {}, onEnded: () => {} }) },
     housing: {
       apart: () => null,
       separate: () => null,

@@ -50,6 +50,7 @@ export class Batcher {
   #isProbing = false;
   #look: NodeJS.Timeout | null = null;
   #onDrained: (() => void) | null = null;
+  #heapBytes = 0;
 
   constructor(options: BatcherOptions) {
     this.#options = options;
@@ -84,6 +85,11 @@ export class Batcher {
 
   get isSuspended(): boolean {
     return this.#breaker.isOpen;
+  }
+
+  /** Memory that the isolate of the last asked version held after its last batch; 0: unknown. */
+  get heapBytes(): number {
+    return this.#heapBytes;
   }
 
   /** How long calls have taken lately, from question to answer, waiting included. */
@@ -186,8 +192,9 @@ export class Batcher {
     version.host.evaluate(
       version.id,
       batch.map((each) => each.call),
-      (answers, consoleText) => {
+      (answers, consoleText, { heapBytes }) => {
         this.#inFlight = null;
+        this.#heapBytes = heapBytes;
         if (consoleText !== '') this.#options.onPrinted(consoleText);
         const now = performance.now();
         for (let i = 0; i < answers.length; i++) this.#times.note(now - batch[i]!.since, now);

@@ -54,6 +54,8 @@ export class Supervisor implements SandboxHost {
   readonly #versions = new Map<number, VersionCode>();
   /** versions that the current child was sent */
   readonly #inChild = new Set<number>();
+  /** versions that lost their isolate through no fault of theirs: building it again costs their tenants nothing */
+  readonly #pardoned = new Set<number>();
   /** in the order in which they were sent; the first one is running */
   #queue: Job[] = [];
   #child: SandboxChild;
@@ -102,6 +104,7 @@ export class Supervisor implements SandboxHost {
   dispose(versionId: number): void {
     this.#versions.delete(versionId);
     this.#pauses.forget(versionId);
+    this.#pardoned.delete(versionId);
     this.#forgetUnlessAsked(versionId);
   }
 
@@ -197,7 +200,7 @@ export class Supervisor implements SandboxHost {
   #loaded(load: Load, result: LoadResult, reportedMs: number): void {
     this.#queue.shift();
     const { id } = load.version;
-    this.#used(id, reportedMs);
+    if (!this.#pardoned.delete(id)) this.#used(id, reportedMs);
     if (result.kind === 'loaded') this.#pauses.forget(id);
     else this.#notLoaded(load);
     load.settle?.(result);
@@ -287,6 +290,8 @@ export class Supervisor implements SandboxHost {
     if (isStalled) this.#events.onStalled();
     if (!child.isReady) return this.#neverStarted(child);
     const head = this.#queue.shift();
+    for (const id of this.#inChild) this.#pardoned.add(id);
+    if (head !== undefined && child.endedBy === null && !isStalled) this.#pardoned.delete(versionOf(head));
     const again = head !== undefined && this.#runsAgain(head, child, isStalled) ? [head] : [];
     this.#restart([...again, ...this.#queue]);
   }
@@ -295,8 +300,9 @@ export class Supervisor implements SandboxHost {
   #runsAgain(head: Job, { endedBy, wasKilled }: SandboxChild, isStalled: boolean): boolean {
     const fate = fateOf(head, { isAccident: endedBy !== null, isStalled, wasKilled });
     // A child that is gone reports nothing. Unless it was starved, its job had a processor until the end.
-    const versionId = head.kind === 'load' ? head.version.id : head.versionId;
-    const cost = isStalled ? NO_COST : { cpuMs: this.#used(versionId, this.#watchdog.ranMs), heapBytes: 0 };
+    const cost = isStalled
+      ? NO_COST
+      : { cpuMs: this.#used(versionOf(head), this.#watchdog.ranMs), heapBytes: 0 };
     if (fate === 'again') return true;
     if (head.kind === 'load') this.#refuseLoad(head, fate === 'starved');
     else if (fate === 'split') head.done([], '', cost);
@@ -352,6 +358,10 @@ export class Supervisor implements SandboxHost {
     this.#child = this.#start();
     for (const job of jobs) this.#add(job);
   }
+}
+
+function versionOf(job: Job): number {
+  return job.kind === 'load' ? job.version.id : job.versionId;
 }
 
 function firstLine(text: string): string {

@@ -4,6 +4,7 @@ import type { IdCounter } from '../../telemetry/id-counter.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import type { Trail } from '../build/trail.ts';
 import type { VersionStore } from '../store/version-store.ts';
+import type { Budgets } from './budgets.ts';
 import type { Housing } from './housing.ts';
 import type { FunctionLog } from './journal.ts';
 import type { Targets } from './targets.ts';
@@ -36,6 +37,7 @@ export interface TenantContext {
     Housing,
     'apart' | 'separate' | 'isSuspect' | 'waitMs' | 'addBlame' | 'punish' | 'trial' | 'noteVersion'
   >;
+  readonly budgets: Pick<Budgets, 'of'>;
   readonly store: VersionStore;
   readonly targets: Pick<Targets, 'mayName' | 'nameable' | 'areOperators'>;
   readonly versionIds: IdCounter;

@@ -5,6 +5,7 @@ import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import { Hosts } from '../sandbox/hosts.ts';
 import type { Excess } from '../sandbox/shares.ts';
 import { Blame } from './blame.ts';
+import type { Budgets } from './budgets.ts';
 import type { FunctionLog } from './journal.ts';
 import type { FunctionsConfig } from './settings.ts';
 import { Trials, type Trial } from './trials.ts';
@@ -26,6 +27,7 @@ export interface Housed {
 
 export interface HousingOptions {
   readonly config: FunctionsConfig;
+  readonly budgets: Pick<Budgets, 'of'>;
   readonly log: FunctionLog;
   /** the tenant that a version serves; undefined: the version no longer serves */
   readonly servedBy: (versionId: number) => Housed | undefined;
@@ -40,6 +42,8 @@ export class Housing {
   readonly #trials: Trials;
   /** By version, its tenant: a version may end a process after another has taken its place. */
   readonly #tenants = new Map<number, Pick<Housed, 'owner' | 'name'>>();
+  /** by version on trial, its tenant's name */
+  readonly #onTrial = new Map<number, string>();
   #config: FunctionsConfig;
   #hosts: HostsByIsolation;
 
@@ -106,9 +110,10 @@ export class Housing {
   /** A version of this number is given to a host where it will serve. */
   noteVersion(versionId: number, { owner, name }: Pick<Housed, 'owner' | 'name'>): void {
     this.#tenants.set(versionId, { owner, name });
-    for (const oldest of this.#tenants.keys()) {
+    for (const [oldest, tenant] of this.#tenants) {
       if (this.#tenants.size <= LOADING.maxVersions) return;
       this.#tenants.delete(oldest);
+      if (this.#options.servedBy(oldest) !== undefined) this.#tenants.set(oldest, tenant);
     }
   }
 
@@ -123,7 +128,10 @@ export class Housing {
     isWanted: () => boolean,
   ): Promise<Trial | null> | null {
     if (isolation === 'inline') return null;
-    return this.#trials.try(owner, this.isSuspect(owner), version, isWanted);
+    this.#onTrial.set(version.id, owner);
+    return this.#trials
+      .try(owner, this.isSuspect(owner), version, isWanted)
+      .finally(() => this.#onTrial.delete(version.id));
   }
 
   /**
@@ -161,7 +169,7 @@ export class Housing {
       memoryLimitMb: this.#config.memoryLimitMb,
       onKilled: (versionId) => this.#killed(versionId),
       onExcess: (versionId, excess) => this.#takesTooMuch(versionId, excess),
-      onUsed: () => {},
+      onUsed: (versionId, cpuMs) => this.#used(versionId, cpuMs),
       onAccident: (signal) =>
         this.#log.warn(
           { event: 'sandbox_ended', signal },
@@ -178,6 +186,11 @@ export class Housing {
           `sandbox process ended before it was ready: ${printable(complaint.trim()) || 'no reason given'}`,
         ),
     });
+  }
+
+  #used(versionId: number, cpuMs: number): void {
+    const owner = this.#tenants.get(versionId)?.owner ?? this.#onTrial.get(versionId);
+    if (owner !== undefined) this.#options.budgets.of(owner).charge(cpuMs);
   }
 
   #killed(versionId: number): void {

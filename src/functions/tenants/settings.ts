@@ -13,6 +13,8 @@ export interface FunctionSettings extends SourceSettings {
   readonly user_function_timeout: number;
   /** MB */
   readonly user_function_memory_limit: number;
+  /** ms of processor time in a second; 0: no limit */
+  readonly user_function_cpu_limit: number;
   readonly user_function_isolation: 'inline' | 'process';
   /** bytes */
   readonly user_function_max_query: number;

@@ -178,6 +178,8 @@ export class Tenant {
       pid: host === null ? null : host.isInline ? process.pid : (host.pid ?? null),
       isSuspended: this.#serving.batcher.isSuspended,
       ...this.#serving.batcher.times,
+      heapBytes: this.#serving.batcher.heapBytes,
+      cpu: this.#context.budgets.of(owner).observe(),
       ...this.#serving.counters.observe(),
       lastError: this.#journal.lastError,
       lastErrorAtMs: this.#journal.lastErrorAtMs,
