@@ -1,6 +1,6 @@
 /** The shape of a query: its text without the constants. A log may contain it, while it must not contain the query itself. */
 import { createHash } from 'node:crypto';
-import { Scanner, Token } from './scanner.ts';
+import { isConstant, Scanner, Token } from './scanner.ts';
 
 /** The part of a longer query that is read, in characters. */
 const MAX_READ = 10_000;
@@ -16,7 +16,7 @@ export function fingerprint(query: string): string {
 }
 
 /** The query on one line, without comments, with `?` for each constant or list of them; cut at 200 characters. */
-export function queryShape(query: string): string {
+export function masked(query: string): string {
   const shape = shapeOf(query.slice(0, MAX_READ));
   return shape.length > MAX_SHOWN || query.length > MAX_READ ? `${shape.slice(0, MAX_SHOWN)}…` : shape;
 }
@@ -28,15 +28,19 @@ const NAME = /^"[^"'\0-\x1f]{1,63}"$/;
 function shapeOf(sql: string): string {
   const scanner = new Scanner(sql);
   let shape = '';
-  let isSpaced = false;
+  let last: Token = Token.Space;
   while (scanner.next()) {
     const { kind } = scanner;
-    const isSpace = kind === Token.Space || kind === Token.Comment;
-    if (isSpace) shape += isSpaced ? '' : ' ';
-    else if (kind === Token.Text || kind === Token.DollarText || kind === Token.Number) shape += '?';
+    if (kind === Token.Space || kind === Token.Comment) {
+      if (last !== Token.Space) shape += ' ';
+      last = Token.Space;
+      continue;
+    }
+    if (isConstant(kind) || kind === Token.Parameter) shape += '?';
     else if (kind === Token.QuotedName) shape += NAME.test(scanner.text) ? scanner.text : '?';
-    else shape += scanner.text;
-    isSpaced = isSpace;
+    // letters that belong to a number are a mistake, and may be data
+    else if (kind !== Token.Word || last !== Token.Number) shape += scanner.text;
+    last = kind;
   }
   return shape.trim().replaceAll(/\?(?: ?, ?\?)+/g, '?, ...');
 }

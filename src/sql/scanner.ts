@@ -1,8 +1,10 @@
 /**
  * Splits SQL text into tokens by PostgreSQL's lexical rules ("Lexical Structure" in its manual, scan.l in its source). All
  * other files of src/sql read text through it. It takes text as UTF-16 or as one character for each byte of the client's
- * encoding: in both, every character from U+0080 on belongs to a name.
+ * encoding: in both, every character from U+0080 on belongs to a name. test/sql/scanner-differential.test.ts compares it with
+ * PostgreSQL's own scanner.
  */
+import { DIGIT, HEX, isA, isLetter, lowered, NAME, NAME_START, SPACE } from './characters.ts';
 
 /** The kinds of tokens. */
 export const Token = {
@@ -10,36 +12,65 @@ export const Token = {
   Space: 0,
   /** to the end of its line, or in brackets, which may be nested */
   Comment: 1,
-  /** a constant in quotes, with its prefix: 'a', E'a', B'1', X'1f', N'a', U&'a' */
+  /** a constant in quotes, with its prefix and its continuation on other lines: 'a', E'a', B'1', X'1f', N'a', U&'a' */
   Text: 2,
   /** a constant between dollar signs: $$a$$, $tag$a$tag$ */
   DollarText: 3,
-  /** a number, or a parameter as $1 */
+  /** a number without a sign: 1, 1., .5, 1e-5, 1_000, 0x1F */
   Number: 4,
   /** a name in quotes: "a", U&"a" */
   QuotedName: 5,
   /** a key word, or a name without quotes */
   Word: 6,
-  /** one character of anything else */
+  /** one character of anything else, or two dots: an operator of several characters is several tokens */
   Symbol: 7,
+  /** $1 */
+  Parameter: 8,
 } as const;
 export type Token = (typeof Token)[keyof typeof Token];
+
+export function isConstant(kind: Token): boolean {
+  return kind === Token.Text || kind === Token.DollarText || kind === Token.Number;
+}
+
+/**
+ * The meaning of a backslash in a constant without a prefix. `plain`: itself (standard_conforming_strings = on); `unknown`:
+ * that, or the beginning of an escape.
+ */
+export type Backslashes = 'plain' | 'unknown';
+
+/** Kinds of constants in quotes. */
+const Quoted = {
+  Plain: 0,
+  /** E'': a backslash begins an escape */
+  Escapes: 1,
+  /** B'', X'': a second quote begins another constant */
+  Bits: 2,
+  /** U&'': a backslash never concerns a quote */
+  Unicode: 3,
+} as const;
+type Quoted = (typeof Quoted)[keyof typeof Quoted];
 
 const QUOTE = 0x27;
 const DOUBLE_QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const DOLLAR = 0x24;
 const AMPERSAND = 0x26;
+const PLUS = 0x2b;
 const DOT = 0x2e;
 const DASH = 0x2d;
 const SLASH = 0x2f;
 const STAR = 0x2a;
+const ZERO = 0x30;
+const UNDERSCORE = 0x5f;
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
-/** Both cases of an ASCII letter differ in this bit. */
-const LOWER = 0x20;
+const LETTER_B = 0x62;
 const LETTER_E = 0x65;
+const LETTER_N = 0x6e;
+const LETTER_O = 0x6f;
 const LETTER_U = 0x75;
+const LETTER_X = 0x78;
 
 /**
  * A position in a text, at one token after the other. Each character is looked at a few times at most.
@@ -48,19 +79,23 @@ const LETTER_U = 0x75;
  */
 export class Scanner {
   readonly #text: string;
+  readonly #isPlain: boolean;
   /** of the current token */
   kind: Token = Token.Space;
   /** where the current token begins and ends */
   start = 0;
   end = 0;
-  /**
-   * false: the rest of the text is one token. Its end is missing; or it is a constant in which a backslash precedes a quote,
-   * and only the server's standard_conforming_strings tells whether it ends there
-   */
+  /** false: the rest of the text is one token, because its end is missing or not certain */
   isClosed = true;
+  /**
+   * The rest of the text is one token: a constant in which a backslash precedes a quote, and only the server's
+   * standard_conforming_strings tells whether it ends there.
+   */
+  isAmbiguous = false;
 
-  constructor(text: string) {
+  constructor(text: string, backslashes: Backslashes = 'unknown') {
     this.#text = text;
+    this.#isPlain = backslashes === 'plain';
   }
 
   /** Goes to the next token. @returns false at the end of the text */
@@ -81,7 +116,7 @@ export class Scanner {
   is(word: string): boolean {
     if (this.kind !== Token.Word || this.end - this.start !== word.length) return false;
     for (let i = 0; i < word.length; i++)
-      if ((this.#text.charCodeAt(this.start + i) | LOWER) !== word.charCodeAt(i)) return false;
+      if (lowered(this.#text.charCodeAt(this.start + i)) !== word.charCodeAt(i)) return false;
     return true;
   }
 
@@ -96,18 +131,18 @@ export class Scanner {
   }
 
   #read(code: number): void {
-    const second = this.#text.charCodeAt(this.start + 1);
-    if (isSpace(code)) this.#run(Token.Space, isSpace);
-    else if (code === DASH && second === DASH) this.#run(Token.Comment, isOnLine);
-    else if (code === SLASH && second === STAR) this.#comment();
-    else if (code === QUOTE) this.#constant(1, false);
-    else if (code === DOUBLE_QUOTE) this.#quotedName(1);
+    const { start } = this;
+    const second = this.#text.charCodeAt(start + 1);
+    if (isA(SPACE, code)) this.#take(Token.Space, this.#endOf(SPACE, start + 1));
+    else if (isA(NAME_START, code)) this.#word(code, second);
+    else if (isA(DIGIT, code) || (code === DOT && isA(DIGIT, second))) this.#number(code, second);
+    else if (code === QUOTE) this.#constant(start + 1, Quoted.Plain);
+    else if (code === DOUBLE_QUOTE) this.#quotedName(start + 1);
     else if (code === DOLLAR) this.#dollar(second);
-    else if (isDigit(code) || (code === DOT && isDigit(second))) this.#run(Token.Number, isInNumber);
-    else if (!startsName(code)) this.#take(Token.Symbol, this.start + 1);
-    else if (second === QUOTE && isPrefix(code)) this.#constant(2, (code | LOWER) === LETTER_E);
-    else if (second === AMPERSAND && (code | LOWER) === LETTER_U) this.#unicode();
-    else this.#run(Token.Word, isInName);
+    else if (code === DASH && second === DASH) this.#take(Token.Comment, this.#endOfLine(start + 2));
+    else if (code === SLASH && second === STAR) this.#comment();
+    // between two dots and a digit there is no number
+    else this.#take(Token.Symbol, code === DOT && second === DOT ? start + 2 : start + 1);
   }
 
   #take(kind: Token, end: number, isClosed = true): void {
@@ -116,11 +151,18 @@ export class Scanner {
     this.isClosed = isClosed;
   }
 
-  /** The first character, and all after it that belong to the same token. */
-  #run(kind: Token, belongs: (code: number) => boolean): void {
-    let at = this.start + 1;
-    while (at < this.#text.length && belongs(this.#text.charCodeAt(at))) at++;
-    this.#take(kind, at);
+  /** The first position from `at` on whose character does not belong to the class. */
+  #endOf(what: number, at: number): number {
+    while (at < this.#text.length && isA(what, this.#text.charCodeAt(at))) at++;
+    return at;
+  }
+
+  #endOfLine(at: number): number {
+    for (; at < this.#text.length; at++) {
+      const code = this.#text.charCodeAt(at);
+      if (code === LINE_FEED || code === CARRIAGE_RETURN) break;
+    }
+    return at;
   }
 
   #comment(): void {
@@ -136,27 +178,73 @@ export class Scanner {
     this.#take(Token.Comment, at, depth === 0);
   }
 
-  /** @param offset from the token's start to the character after the quote */
-  #constant(offset: number, hasEscapes: boolean): void {
-    let isEscaped = false;
-    for (let at = this.start + offset; at < this.#text.length; at++) {
-      const code = this.#text.charCodeAt(at);
-      if (code === BACKSLASH) {
-        isEscaped = !isEscaped;
-        continue;
-      }
-      if (code === QUOTE && isEscaped && !hasEscapes) break;
-      if (code === QUOTE && !isEscaped) {
-        if (this.#text.charCodeAt(at + 1) !== QUOTE) return this.#take(Token.Text, at + 1);
-        at++;
-      }
-      isEscaped = false;
+  // --- words, and constants with a prefix ---------------------------------------------------------------------------------
+
+  #word(code: number, second: number): void {
+    const { start } = this;
+    const letter = lowered(code);
+    if (second === QUOTE) {
+      if (letter === LETTER_E) return this.#constant(start + 2, Quoted.Escapes);
+      if (letter === LETTER_B || letter === LETTER_X) return this.#constant(start + 2, Quoted.Bits);
+      if (letter === LETTER_N) return this.#constant(start + 2, Quoted.Plain);
+    } else if (second === AMPERSAND && letter === LETTER_U) {
+      const third = this.#text.charCodeAt(start + 2);
+      if (third === QUOTE) return this.#constant(start + 3, Quoted.Unicode);
+      if (third === DOUBLE_QUOTE) return this.#quotedName(start + 3);
     }
-    this.#take(Token.Text, this.#text.length, false);
+    this.#take(Token.Word, this.#endOf(NAME, start + 1));
   }
 
-  #quotedName(offset: number): void {
-    for (let at = this.start + offset; at < this.#text.length; at++) {
+  /** @param at after the first quote */
+  #constant(at: number, quoted: Quoted): void {
+    this.isAmbiguous = false;
+    for (let from = at; from >= 0;) {
+      const end = this.#endOfQuoted(from, quoted);
+      if (end < 0) return this.#take(Token.Text, this.#text.length, false);
+      const next = this.#continuation(end);
+      if (next < 0) return this.#take(Token.Text, end);
+      from = next;
+    }
+  }
+
+  /** @returns after the quote that ends a piece of a constant; -1: there is none, or it is not certain */
+  #endOfQuoted(at: number, quoted: Quoted): number {
+    let isEscaped = false;
+    for (; at < this.#text.length; at++) {
+      const code = this.#text.charCodeAt(at);
+      if (code === BACKSLASH) isEscaped = !isEscaped;
+      else if (code !== QUOTE) isEscaped = false;
+      else if (isEscaped && quoted === Quoted.Escapes) isEscaped = false;
+      else if (isEscaped && quoted === Quoted.Plain && !this.#isPlain) {
+        this.isAmbiguous = true;
+        return -1;
+      } else {
+        if (quoted === Quoted.Bits || this.#text.charCodeAt(at + 1) !== QUOTE) return at + 1;
+        isEscaped = false;
+        at++;
+      }
+    }
+    return -1;
+  }
+
+  /**
+   * A constant goes on with a quote on another line. Only white space and comments to the end of a line may be in between.
+   * @param at after the quote that ends a piece
+   * @returns after the quote that begins the next piece; -1: there is none
+   */
+  #continuation(at: number): number {
+    let isOnNextLine = false;
+    for (; at < this.#text.length; at++) {
+      const code = this.#text.charCodeAt(at);
+      if (code === LINE_FEED || code === CARRIAGE_RETURN) isOnNextLine = true;
+      else if (code === DASH && this.#text.charCodeAt(at + 1) === DASH) at = this.#endOfLine(at) - 1;
+      else if (!isA(SPACE, code)) return code === QUOTE && isOnNextLine ? at + 1 : -1;
+    }
+    return -1;
+  }
+
+  #quotedName(at: number): void {
+    for (; at < this.#text.length; at++) {
       if (this.#text.charCodeAt(at) !== DOUBLE_QUOTE) continue;
       if (this.#text.charCodeAt(at + 1) !== DOUBLE_QUOTE) return this.#take(Token.QuotedName, at + 1);
       at++;
@@ -164,60 +252,64 @@ export class Scanner {
     this.#take(Token.QuotedName, this.#text.length, false);
   }
 
-  /** U& before a quote; or a name u, and an operator after it. */
-  #unicode(): void {
-    const third = this.#text.charCodeAt(this.start + 2);
-    if (third === QUOTE) this.#constant(3, false);
-    else if (third === DOUBLE_QUOTE) this.#quotedName(3);
-    else this.#take(Token.Word, this.start + 1);
+  // --- numbers and dollar signs --------------------------------------------------------------------------------------------
+
+  /** Letters directly after a number are a token of their own: PostgreSQL 15 and later refuse them, earlier ones don't. */
+  #number(code: number, second: number): void {
+    const { start } = this;
+    if (code === ZERO && isLetter(second)) {
+      const end = this.#integerOf(lowered(second), start + 2);
+      if (end > start + 2) return this.#take(Token.Number, end);
+    }
+    let at = this.#digits(DIGIT, start);
+    // 1..10 is a range in PL/pgSQL
+    const isRange = at > start && this.#text.charCodeAt(at + 1) === DOT;
+    if (this.#text.charCodeAt(at) === DOT && !isRange) at = this.#digits(DIGIT, at + 1);
+    if (lowered(this.#text.charCodeAt(at)) === LETTER_E) {
+      const sign = this.#text.charCodeAt(at + 1);
+      const exponent = sign === PLUS || sign === DASH ? at + 2 : at + 1;
+      const end = this.#digits(DIGIT, exponent);
+      if (end > exponent) at = end;
+    }
+    this.#take(Token.Number, at);
+  }
+
+  /** The end of the digits after 0x, 0o or 0b. They may begin with an underscore. */
+  #integerOf(letter: number, at: number): number {
+    if (letter !== LETTER_X && letter !== LETTER_O && letter !== LETTER_B) return at;
+    const largest = letter === LETTER_O ? ZERO + 7 : letter === LETTER_B ? ZERO + 1 : Infinity;
+    let end = at;
+    for (;;) {
+      const from = this.#text.charCodeAt(end) === UNDERSCORE ? end + 1 : end;
+      const code = this.#text.charCodeAt(from);
+      if (!isA(HEX, code) || code > largest) return end;
+      end = from + 1;
+    }
+  }
+
+  /** The end of digits, between which single underscores may be. */
+  #digits(what: number, at: number): number {
+    let end = this.#endOf(what, at);
+    while (end > at && this.#text.charCodeAt(end) === UNDERSCORE && isA(what, this.#text.charCodeAt(end + 1)))
+      end = this.#endOf(what, end + 1);
+    return end;
   }
 
   #dollar(second: number): void {
-    if (isDigit(second)) return this.#run(Token.Number, isDigit);
-    let at = this.start + 1;
-    if (startsName(second)) while (at < this.#text.length && isInTag(this.#text.charCodeAt(at))) at++;
-    if (this.#text.charCodeAt(at) !== DOLLAR) return this.#take(Token.Symbol, this.start + 1);
-    const tag = this.#text.slice(this.start, at + 1);
+    const { start } = this;
+    if (isA(DIGIT, second)) return this.#take(Token.Parameter, this.#endOf(DIGIT, start + 1));
+    let at = start + 1;
+    if (isA(NAME_START, second))
+      while (
+        at < this.#text.length &&
+        this.#text.charCodeAt(at) !== DOLLAR &&
+        isA(NAME, this.#text.charCodeAt(at))
+      )
+        at++;
+    if (this.#text.charCodeAt(at) !== DOLLAR) return this.#take(Token.Symbol, start + 1);
+    const tag = this.#text.slice(start, at + 1);
     const end = this.#text.indexOf(tag, at + 1);
     if (end < 0) this.#take(Token.DollarText, this.#text.length, false);
     else this.#take(Token.DollarText, end + tag.length);
   }
-}
-
-/** Space, \t, \n, \v, \f and \r. */
-function isSpace(code: number): boolean {
-  return code === 0x20 || (code >= 9 && code <= 13);
-}
-
-function isOnLine(code: number): boolean {
-  return code !== LINE_FEED && code !== CARRIAGE_RETURN;
-}
-
-function isDigit(code: number): boolean {
-  return code >= 0x30 && code <= 0x39;
-}
-
-function startsName(code: number): boolean {
-  const lower = code | LOWER;
-  return (lower >= 0x61 && lower <= 0x7a && code < 0x80) || code === 0x5f || code >= 0x80;
-}
-
-/** Characters of a tag between dollar signs. */
-function isInTag(code: number): boolean {
-  return startsName(code) || isDigit(code);
-}
-
-function isInName(code: number): boolean {
-  return isInTag(code) || code === DOLLAR;
-}
-
-/** Digits, and what is written in numbers: 0x1F, 1_000, 1.5e3. */
-function isInNumber(code: number): boolean {
-  return isInTag(code) || code === DOT;
-}
-
-/** E, B, X and N before a quote, in either case. */
-function isPrefix(code: number): boolean {
-  const lower = code | LOWER;
-  return lower === LETTER_E || lower === 0x62 || lower === 0x78 || lower === 0x6e;
 }

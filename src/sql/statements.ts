@@ -28,7 +28,13 @@ function withoutQuoted(sql: string): string | null {
   let copied = 0;
   while (scanner.next()) {
     const { kind, start, end } = scanner;
-    if (kind === Token.Space || kind === Token.Number || kind === Token.Word || kind === Token.Symbol)
+    if (
+      kind === Token.Space ||
+      kind === Token.Number ||
+      kind === Token.Parameter ||
+      kind === Token.Word ||
+      kind === Token.Symbol
+    )
       continue;
     const { text } = scanner;
     if (!scanner.isClosed) return null;

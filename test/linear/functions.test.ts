@@ -11,7 +11,7 @@ import { isPrintable, parseAttributes } from '../../src/auth/scram.ts';
 import { parseSecret } from '../../src/auth/secrets.ts';
 import { printable as oneLine } from '../../src/functions/build/places.ts';
 import { deallocatedName } from '../../src/sql/deallocate.ts';
-import { fingerprint, queryShape } from '../../src/sql/fingerprint.ts';
+import { fingerprint, masked } from '../../src/sql/fingerprint.ts';
 import { isBegin, isRepeatable } from '../../src/sql/kind.ts';
 import { isRollback } from '../../src/sql/rollback.ts';
 import { Fifo } from '../../src/pool/fifo.ts';
@@ -81,7 +81,7 @@ const TEXT: Record<string, (text: string) => unknown> = {
   isPrintable,
   parseSecret,
   fingerprint,
-  queryShape,
+  masked,
   oneLine,
   printable,
   loggable: (text) => loggable(text, 1 << 20),

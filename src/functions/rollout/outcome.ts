@@ -1,5 +1,5 @@
 /** What came of one call of a version, in a form that can be compared with another version's. */
-import { queryShape } from '../../sql/fingerprint.ts';
+import { masked as withoutConstants } from '../../sql/fingerprint.ts';
 import { printable } from '../../telemetry/printable.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { FailureOutcome } from '../sandbox/call.ts';
@@ -60,5 +60,5 @@ export function described({ decision, failure }: Outcome): string {
 
 /** A text on one line, with `?` for each constant in it. */
 export function masked(text: string): string {
-  return printable(queryShape(text));
+  return printable(withoutConstants(text));
 }

@@ -1,6 +1,6 @@
 /** The log lines about one tenant, and the last error, which the console shows. */
 import { dirname } from 'node:path';
-import { queryShape } from '../../sql/fingerprint.ts';
+import { masked } from '../../sql/fingerprint.ts';
 import { placed, printable, type Details, type Place } from '../build/places.ts';
 import { JOURNAL } from '../limits.ts';
 import type { CallFailure } from '../sandbox/call.ts';
@@ -73,7 +73,7 @@ export class Journal {
       return;
     }
     const more = this.#suppressed > 0 ? ` (${this.#suppressed} more since the last line)` : '';
-    const shape = printable(queryShape(query));
+    const shape = printable(masked(query));
     const about = shape === '' ? '' : ` [query ${shape}]`;
     this.#quietUntil = now + JOURNAL.quietMs;
     this.#suppressed = 0;
