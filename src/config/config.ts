@@ -126,6 +126,8 @@ export interface TenantConfig {
   readonly timeout: number | null;
   /** MB. */
   readonly memory_limit: number | null;
+  /** of user_function_cache, in MB; null: a quarter */
+  readonly cache: number | null;
   /** Milliseconds of processor time in a second; 0: no limit. */
   readonly cpu_limit: number | null;
   readonly isolation: 'inline' | 'process' | null;

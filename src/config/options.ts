@@ -675,6 +675,12 @@ export const OPTIONS = {
     reload: false,
     doc: 'User to become after the start.',
   }),
+  user_function_cache: option({
+    kind: int(0, 65536),
+    default: '64',
+    origin: 'pgswitchyard',
+    doc: 'Memory in MB for the remembered decisions of user functions, of all tenants together. 0 turns remembering off.',
+  }),
   user_function_cpu_limit: option({
     kind: int(0, 1_000_000),
     default: '0',

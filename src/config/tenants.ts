@@ -17,6 +17,7 @@ const MAX_LOG_LIMIT = 10_000;
 /** The keys of an entry of [tenants]. */
 export const TENANT_KEYS: Readonly<Record<string, Key>> = {
   admin_users: plain(splitList),
+  cache: plain(asOption(OPTIONS.user_function_cache.kind)),
   cpu_limit: plain(asOption(OPTIONS.user_function_cpu_limit.kind)),
   databases: plain(splitList),
   functions_dir: plain(asText),
@@ -40,6 +41,7 @@ export const NO_DEFAULTS: TenantConfig = Object.freeze({
   targets: [],
   timeout: null,
   memory_limit: null,
+  cache: null,
   cpu_limit: null,
   isolation: null,
   on_routing_failure: null,

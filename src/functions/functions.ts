@@ -13,6 +13,7 @@ import { Bundlers } from './build/bundlers.ts';
 import { printable } from './build/places.ts';
 import { areOperators, entriesOf, isThere, type DatabaseFunctions } from './build/sources.ts';
 import { trailOf } from './build/trail.ts';
+import { MemoryRoom } from './decide/memory.ts';
 import { CATALOG } from './limits.ts';
 import { prepareScripts } from './sandbox/programs.ts';
 import { VersionStore } from './store/version-store.ts';
@@ -38,9 +39,13 @@ import { Targets } from './tenants/targets.ts';
 import { Tenant } from './tenants/tenant.ts';
 
 export { GO, type Decision } from './decide/policy.ts';
+export type { ContextValue, Question } from './decide/question.ts';
+export { CONTEXT_FIELDS } from './sandbox/context-fields.ts';
 export type { FunctionLog } from './tenants/journal.ts';
 export type { FunctionSettings } from './tenants/settings.ts';
 export type { FunctionCall, Tenant } from './tenants/tenant.ts';
+
+const MB = 1024 * 1024;
 
 /** An operator, or one of the tenant's own administrators. */
 export type PausedBy = 'operator' | 'tenant';
@@ -65,6 +70,7 @@ export class Functions {
   readonly #folders: Folders;
   readonly #catalog: Catalog;
   readonly #changes: Changes;
+  readonly #memory: MemoryRoom;
   readonly #context: TenantContext;
   /** paused tenants, by name, with the role that paused them: only an operator can undo an operator's PAUSE */
   readonly #paused = new Map<string, PausedBy>();
@@ -106,6 +112,7 @@ export class Functions {
       onGone: (tenant, isReplaced) => this.#gone(tenant, isReplaced),
     });
     this.#changes = new Changes({ catalog: this.#catalog, folders: this.#folders, log });
+    this.#memory = new MemoryRoom(settings.user_function_cache * MB);
     this.#context = this.#newContext();
   }
 
@@ -164,6 +171,7 @@ export class Functions {
     this.#config = next;
     if (settings.user_functions_dir !== last.settings.user_functions_dir) this.#folders.forget();
     this.#targets.configure(next);
+    this.#memory.resize(settings.user_function_cache * MB);
     this.#budgets.configure(next);
     const { tenants } = this.#catalog;
     const areSame = isDeepStrictEqual(
@@ -268,6 +276,8 @@ export class Functions {
       budgets: this.#budgets,
       store: new VersionStore(),
       targets: this.#targets,
+      memory: this.#memory,
+      random: () => Math.random(),
       versionIds: new IdCounter(),
       generations: new IdCounter(),
       onTrail: (tenantId, trail) => this.#changes.follow(tenantId, trail),

@@ -330,6 +330,32 @@ export const WATCH = {
   retryMs: 1_000,
 } as const;
 
+// --- remembered decisions ----------------------------------------------------------------------------------------------
+
+/** Decisions that are kept and given again (user_function_cache). */
+export const MEMORY = {
+  /** Entries of all tenants: each is an object that the garbage collector visits. */
+  maxEntries: 200_000,
+  /** Entries of one tenant. */
+  maxEntriesOfOne: 50_000,
+  /** Longer queries are not remembered: texts of this length are seldom sent twice, and looking one up takes time. */
+  longestQuery: 16 * KB,
+  /** A larger entry is not kept: it would take the place of hundreds of others. */
+  longestEntry: 128 * KB,
+  /** Decisions about one question that differ in ctx: what is known of a cluster's nodes changes with every probe. */
+  maxVariants: 4,
+  /** What an entry takes besides its texts. */
+  entryBytes: 250,
+  /** What a decision takes besides its texts. */
+  variantBytes: 100,
+  /** What the error of a rejection takes. */
+  rejectionBytes: 4 * KB,
+  /** One hit in so many is evaluated again. */
+  checkEvery: 1_000,
+  /** And at least one in this time. */
+  checkMs: 1_000,
+} as const;
+
 // --- tenants and versions ----------------------------------------------------------------------------------------------
 
 /** Loading versions. */

@@ -42,6 +42,7 @@ beta = databases=beta`);
     targets: ['beta', 'beta_ro', 'cluster@writer'],
     timeout: 50,
     memory_limit: 32,
+    cache: null,
     cpu_limit: 150,
     isolation: 'inline',
     on_routing_failure: 'error',

@@ -184,6 +184,7 @@ class Stage {
       nameable: () => [],
       mayName: () => false,
       sharesRewriting: () => false,
+      recall: () => null,
       noteRefusedMove: () => true,
       decide: ({ query }: { query: string }, done: (decision: Decision) => void) => {
         this.asked.push(`${entry}: ${query}`);

@@ -56,6 +56,7 @@ export class Rules {
       rewrite_query_file: null,
       user_function_timeout: 100,
       user_function_memory_limit: 64,
+      user_function_cache: 64,
       user_function_cpu_limit: 0,
       user_function_isolation: 'process',
       user_function_max_query: 65_536,

@@ -4,6 +4,7 @@ import { DEFAULT_OPTIONS } from '../../sandbox/crossing.ts';
 import { systemClock, type Clock } from '../../src/platform/clock.ts';
 import { IdCounter } from '../../src/telemetry/id-counter.ts';
 import type { Bundle } from '../../src/functions/build/bundle-job.ts';
+import { MemoryRoom } from '../../src/functions/decide/memory.ts';
 import { isThere } from '../../src/functions/build/sources.ts';
 import { trailOf } from '../../src/functions/build/trail.ts';
 import { Budget } from '../../src/functions/decide/budget.ts';
@@ -23,6 +24,7 @@ export const TENANT_SETTINGS: TenantSettings = {
   timeoutMs: 100,
   memoryLimitMb: 64,
   maxQueryBytes: 1_000_000,
+  cacheBytes: 1_000_000,
   maxResult: 1_000_000,
   isolation: 'process',
   maxPrinted: 100,
@@ -58,6 +60,8 @@ export function tenantContext(
     },
     store: new VersionStore(),
     targets: { mayName: () => true, nameable: () => undefined, areOperators: () => true },
+    memory: new MemoryRoom(10_000_000),
+    random: () => 0.5,
     versionIds: new IdCounter(),
     generations: new IdCounter(),
     onTrail() {},

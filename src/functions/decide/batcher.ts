@@ -108,6 +108,17 @@ export class Batcher {
     this.#schedule();
   }
 
+  /**
+   * Asks again about a call that was answered from memory, in the next batch. It counts for nothing.
+   * @param onChecked not called if there is no answer
+   */
+  check(call: HostCall, onChecked: (answer: HostAnswer) => void): void {
+    if (this.#isNew || this.#breaker.isOpen || this.#onDrained !== null) return;
+    const since = performance.now();
+    this.#waiting.push({ call, done: () => {}, onChecked, since, isAlone: false, tries: 0 });
+    this.#schedule();
+  }
+
   /** Calls no longer wait: a version was loaded, or the files were refused. */
   open(): void {
     if (!this.#isNew) return;
@@ -164,6 +175,10 @@ export class Batcher {
       const pending = this.#waiting[at]!;
       if (pending.done === null) continue;
       const penalty = this.#penalties.of(pending.call, now);
+      if (pending.onChecked !== undefined && (penalty !== null || this.#breaker.isOpen)) {
+        pending.done = null;
+        continue;
+      }
       if (penalty === 'hard' && this.#breaker.isOpen) {
         this.#refuse(pending, 'suspended', SUSPENDED);
         continue;
@@ -197,9 +212,14 @@ export class Batcher {
         this.#heapBytes = heapBytes;
         if (consoleText !== '') this.#options.onPrinted(consoleText);
         const now = performance.now();
-        for (let i = 0; i < answers.length; i++) this.#times.note(now - batch[i]!.since, now);
         for (let i = 0; i < answers.length; i++) {
-          if (!version.host.isInline && lacksMemory(answers[i]!)) this.#apart.add(batch[i]!, 'soft');
+          const { onChecked, since } = batch[i]!;
+          if (onChecked === undefined) this.#times.note(now - since, now);
+        }
+        for (let i = 0; i < answers.length; i++) {
+          const { onChecked } = batch[i]!;
+          if (onChecked !== undefined) this.#endCheck(batch[i]!, onChecked, answers[i]!);
+          else if (!version.host.isInline && lacksMemory(answers[i]!)) this.#apart.add(batch[i]!, 'soft');
           else this.#answer(batch[i]!, answers[i]!, version.manifest);
         }
         this.#apart.run();
@@ -236,10 +256,17 @@ export class Batcher {
     this.#finish(pending, answer, opened, manifest);
   }
 
+  #endCheck(pending: Pending, onChecked: (answer: HostAnswer) => void, answer: HostAnswer): void {
+    if (pending.done === null) return;
+    pending.done = null;
+    onChecked(answer);
+  }
+
   #finish(pending: Pending, answer: HostAnswer, opened: boolean, manifest: Manifest | null): void {
     const { done, call } = pending;
     if (done === null) return;
     pending.done = null;
+    if (pending.onChecked !== undefined) return;
     done(this.#options.decide(call, answer, opened, manifest));
   }
 

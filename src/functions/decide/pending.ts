@@ -16,6 +16,8 @@ export interface Pending {
   readonly call: HostCall;
   /** null: it has been called */
   done: ((decision: Decision) => void) | null;
+  /** The call is only made to check a remembered decision: its answer goes there, and nothing else depends on it. */
+  readonly onChecked?: (answer: HostAnswer) => void;
   /** when the call arrived, by performance.now() */
   readonly since: number;
   /** it was in a batch that got no answer at all */

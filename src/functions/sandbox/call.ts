@@ -14,6 +14,8 @@ export interface HostCall {
   readonly routeOnly?: boolean;
   /** the entry whose functions are asked, which decides the names that a routing function may return; none: the login's */
   readonly entry?: string;
+  /** state of the memory when the call was asked: an answer that comes in another one is not kept; it does not cross either */
+  readonly epoch?: number;
   /** number of the client's connection, by which costly calls are counted; it does not cross into an isolate */
   readonly clientId?: number;
   /** the client's address, by which clients that reconnect are recognized; it does not cross into an isolate either */

@@ -3,6 +3,7 @@ import type { Clock } from '../../platform/clock.ts';
 import type { IdCounter } from '../../telemetry/id-counter.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import type { Trail } from '../build/trail.ts';
+import type { MemoryRoom } from '../decide/memory.ts';
 import type { VersionStore } from '../store/version-store.ts';
 import type { Budgets } from './budgets.ts';
 import type { Housing } from './housing.ts';
@@ -40,6 +41,10 @@ export interface TenantContext {
   readonly budgets: Pick<Budgets, 'of'>;
   readonly store: VersionStore;
   readonly targets: Pick<Targets, 'mayName' | 'nameable' | 'areOperators'>;
+  /** where the decisions of all tenants are remembered */
+  readonly memory: MemoryRoom;
+  /** a number from 0 to 1 */
+  readonly random: () => number;
   readonly versionIds: IdCounter;
   readonly generations: IdCounter;
   /** Changes along this trail must be reported. */

@@ -89,6 +89,16 @@ export class Journal {
     );
   }
 
+  /** A check of a remembered decision had another outcome. Neither text is part of a query. */
+  differed(remembered: string, evaluated: string): void {
+    const error = `two answers to one question: remembered: ${remembered}; evaluated: ${evaluated}`;
+    this.#remember(printable(error));
+    this.#log.error(
+      { event: 'decision_differed', tenant: this.#tenant, remembered, evaluated },
+      `decisions of ${this.#tenant} are not remembered any more: ${printable(error)}`,
+    );
+  }
+
   /** A move was refused. @returns whether to log it: a transaction may ask for a move with each of its queries */
   moveRefused(): boolean {
     const now = performance.now();

@@ -46,6 +46,8 @@ export interface JudgeOptions {
   readonly settings: () => TenantSettings;
   /** the version that serves; null: none */
   readonly version: () => Version | null;
+  /** A call has been decided by this answer, in which the parts that can't be followed are failures. */
+  readonly onDecided: (call: HostCall, answer: HostAnswer, decision: Decision) => void;
 }
 
 export class Judge {
@@ -73,8 +75,22 @@ export class Judge {
    */
   decide(call: HostCall, answer: HostAnswer, opened: boolean, manifest: Manifest | null): Decision {
     this.#counters.noteCall();
-    if (answer.rewrite === null && answer.route === null) return GO;
-    const { rewrite, route } = checked(call, answer, this.#mayName, this.#nameable);
+    const followed = isNothing(answer) ? answer : checked(call, answer, this.#mayName, this.#nameable);
+    const decision = isNothing(followed) ? GO : this.#decide(call, followed, opened, manifest);
+    this.#options.onDecided(call, followed, decision);
+    return decision;
+  }
+
+  /** A decision was given again, without a call. */
+  noteRemembered(decision: Decision): void {
+    this.#counters.noteCall();
+    if (decision.kind !== 'go') return this.#counters.noteRejected();
+    if (decision.query !== null) this.#counters.noteRewritten();
+    if (decision.dbkey !== null) this.#counters.noteRouted();
+  }
+
+  #decide(call: HostCall, answer: HostAnswer, opened: boolean, manifest: Manifest | null): Decision {
+    const { rewrite, route } = answer;
     const { rewrites, routes } = manifest ?? this.manifest;
     // a call that was cut off failed once, whichever function it was in
     const failure = failureOf(rewrite) ?? failureOf(route);
@@ -162,4 +178,8 @@ export class Judge {
     names: databases ?? this.#options.settings().databases,
     isAll: databases === undefined,
   });
+}
+
+function isNothing({ rewrite, route }: HostAnswer): boolean {
+  return rewrite === null && route === null;
 }

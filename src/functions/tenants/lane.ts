@@ -6,6 +6,7 @@ import type { SourceFiles } from '../build/bundle-job.ts';
 import { entryOf } from '../build/sources.ts';
 import { Batcher } from '../decide/batcher.ts';
 import type { Decision } from '../decide/policy.ts';
+import type { Question } from '../decide/question.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
 import { programVersion } from '../../platform/program-version.ts';
@@ -17,6 +18,7 @@ import { Installer } from './installer.ts';
 import type { Journal } from './journal.ts';
 import { Judge } from './judge.ts';
 import { Printed } from './printed.ts';
+import { Recall } from './recall.ts';
 import type { TenantSettings } from './settings.ts';
 import type { Version } from './version.ts';
 
@@ -40,8 +42,10 @@ export interface LaneOptions {
   readonly onOpened: () => void;
   /** A version could not be loaded elsewhere, because loading it costs too much. */
   readonly onCostlyMove: () => void;
-  /** Another version answers. `isNew`: its code differs. */
-  readonly onInstalled: (version: Version, isNew: boolean) => void;
+  /** Another version answers. `isNew`: its code differs; `isReset`: it does not, and its settings do. */
+  readonly onInstalled: (version: Version, isNew: boolean, isReset: boolean) => void;
+  /** The version gave two answers to one question: its decisions are not remembered any more. */
+  readonly onDiffered: () => void;
 }
 
 export class Lane {
@@ -49,6 +53,9 @@ export class Lane {
   readonly installer: Installer;
   readonly batcher: Batcher;
   readonly judge: Judge;
+  readonly recall: Recall;
+  /** the settings of the version that answers; null: there is none */
+  #judgedUnder: TenantSettings | null = null;
 
   constructor(options: LaneOptions) {
     const { files, settings, host, journal, context, longestWaitMs } = options;
@@ -63,6 +70,20 @@ export class Lane {
       targets: context.targets,
       settings: () => this.settings,
       version: () => this.version,
+      onDecided: (call, answer, decision) => this.recall.keep(call, answer, decision),
+    });
+    this.recall = new Recall({
+      room: context.memory,
+      limit: () => this.settings.cacheBytes,
+      clock: context.clock,
+      random: context.random,
+      version: () => (options.isBlocked() ? null : this.version),
+      mayName: (entry, name) => context.targets.mayName(files(), entry, name),
+      ask: (call, done) => this.batcher.check(call, done),
+      onDiffered: (remembered, evaluated) => {
+        journal.differed(remembered, evaluated);
+        options.onDiffered();
+      },
     });
     this.batcher = new Batcher({
       serving: () => (options.isBlocked() ? null : this.version),
@@ -83,7 +104,14 @@ export class Lane {
         context.store.add(options.key, bundle, checkedWith(loadedWith), findings),
       isInUse: () => this.counters.calls > 0 || !this.batcher.isIdle,
       onCostlyMove: options.onCostlyMove,
-      onInstalled: options.onInstalled,
+      onInstalled: (version, isNew) => {
+        this.recall.noteInstalled(version);
+        // the same code in another place decides as before
+        const isReset = !isNew && version.settings !== this.#judgedUnder;
+        this.#judgedUnder = version.settings;
+        if (isNew || isReset) this.recall.forget();
+        options.onInstalled(version, isNew, isReset);
+      },
     });
   }
 
@@ -100,12 +128,19 @@ export class Lane {
     return this.settings.isolation;
   }
 
+  /** The version's decision for a query, if it is remembered; null: the version must be asked. */
+  remembered(question: Question): Decision | null {
+    const decision = this.recall.find(question);
+    if (decision !== null) this.judge.noteRemembered(decision);
+    return decision;
+  }
+
   /**
    * Asks the version about a query.
    * @param done called once, never before `decide` has returned
    */
   decide(call: HostCall, done: (decision: Decision) => void): void {
-    this.batcher.evaluate(call, done);
+    this.batcher.evaluate({ ...call, epoch: this.recall.epoch }, done);
   }
 
   /** No more calls will arrive. The version answers those that it already has. */

@@ -13,6 +13,8 @@ export interface FunctionSettings extends SourceSettings {
   readonly user_function_timeout: number;
   /** MB */
   readonly user_function_memory_limit: number;
+  /** MB for all tenants; 0: nothing is remembered */
+  readonly user_function_cache: number;
   /** ms of processor time in a second; 0: no limit */
   readonly user_function_cpu_limit: number;
   readonly user_function_isolation: 'inline' | 'process';
@@ -28,6 +30,8 @@ export interface FunctionSettings extends SourceSettings {
   /** how long rules stay active after their file has vanished, in ms */
   readonly user_function_removal_grace: number;
 }
+
+const MB = 1024 * 1024;
 
 /** Stands for all database names that have neither an entry nor a folder of rules. */
 export const ANY = '*';
@@ -180,6 +184,8 @@ export interface TenantSettings {
   readonly timeoutMs: number;
   readonly memoryLimitMb: number;
   readonly maxQueryBytes: number;
+  /** for remembered decisions */
+  readonly cacheBytes: number;
   /** characters */
   readonly maxResult: number;
   readonly isolation: 'inline' | 'process';
@@ -204,6 +210,7 @@ export function tenantSettings(
     timeoutMs: tenant.timeout ?? settings.user_function_timeout,
     memoryLimitMb: tenant.memory_limit ?? settings.user_function_memory_limit,
     maxQueryBytes: settings.user_function_max_query,
+    cacheBytes: MB * (tenant.cache ?? settings.user_function_cache / 4),
     maxResult: settings.user_function_max_result,
     isolation: tenant.isolation ?? settings.user_function_isolation,
     maxPrinted: tenant.log_limit ?? JOURNAL.maxPrinted,

@@ -6,6 +6,7 @@ import type { TenantSnapshot, TenantState } from '../../telemetry/snapshot.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import { entriesOf, nameOf } from '../build/sources.ts';
 import type { Decision } from '../decide/policy.ts';
+import type { Question } from '../decide/question.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
 import type { TenantContext } from './context.ts';
@@ -75,7 +76,8 @@ export class Tenant {
       onGiven: (versionId) => context.housing.noteVersion(versionId, this),
       onOpened: () => context.housing.punish(this),
       onCostlyMove: () => context.housing.addBlame(this.owner),
-      onInstalled: (version, isNew) => this.#noteInstalled(version, isNew),
+      onInstalled: (version, isNew, isReset) => this.#noteInstalled(version, isNew, isReset),
+      onDiffered: () => this.judgeAgain(),
     });
     this.#loader = this.#newLoader();
   }
@@ -188,9 +190,9 @@ export class Tenant {
 
   // --- calls ---------------------------------------------------------------------------------------------------------------
 
-  /** The decision for a query that was made before and is kept; null: the functions must be asked. */
-  recall(_call: FunctionCall): Decision | null {
-    return null;
+  /** The decision for a query, if it was made before and is remembered; null: the functions must be asked. */
+  recall(question: Question): Decision | null {
+    return this.#serving.remembered(question);
   }
 
   /**
@@ -291,6 +293,7 @@ export class Tenant {
   /** The functions' targets have changed. */
   judgeAgain(): void {
     this.#generation = this.#context.generations.next();
+    this.#serving.recall.forget();
   }
 
   /**
@@ -337,7 +340,9 @@ export class Tenant {
     return this.#serving.settings;
   }
 
-  #noteInstalled(version: Version, isNew: boolean): void {
+  #noteInstalled(version: Version, isNew: boolean, isReset: boolean): void {
+    // calls since `configure` were still answered under the former settings
+    if (isReset) this.judgeAgain();
     if (isNew) {
       this.#context.store.noteServing(this, version.record.number);
       // the first version judges the calls that wait for it

@@ -77,9 +77,14 @@ export class Version {
 
   /** Whether its decisions may be remembered. */
   get remembered(): Remembered {
-    const { isPure, reason } = this.bundle.purity;
+    const { reason } = this.bundle.purity;
     if (this.#changed !== '') return { yes: false, why: this.#changed };
-    return isPure ? { yes: true } : { yes: false, why: reason };
+    return this.isRemembered ? { yes: true } : { yes: false, why: reason };
+  }
+
+  /** The same as a plain boolean, for each query. */
+  get isRemembered(): boolean {
+    return this.#changed === '' && (this.bundle.purity.isPure || this.manifest.options.pure);
   }
 
   /**

@@ -1,13 +1,21 @@
 /**
  * Asks the user functions about a text: first those of the database that the client logged in to, then those of the database
- * that it is in. The message is held meanwhile. `client.question` keeps the answer, and the message goes through the steps of
- * a query again.
+ * that it is in. A remembered decision is taken at once. Otherwise the message is held: `client.question` keeps the answer, and
+ * the message goes through the steps of a query again.
  */
-import { BLANK_CONTEXT } from '../../../sandbox/context.ts';
+import { BLANK_CONTEXT, type RoutingContext } from '../../../sandbox/context.ts';
 import type { ClientContext } from '../../../sandbox/crossing.ts';
 import { ownFunctions, targetFunctions } from './judges.ts';
 import type { Unjudged } from '../../config/options.ts';
-import { GO, type Decision, type Tenant } from '../../functions/functions.ts';
+import {
+  CONTEXT_FIELDS,
+  GO,
+  type ContextValue,
+  type Decision,
+  type FunctionCall,
+  type Question,
+  type Tenant,
+} from '../../functions/functions.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import type { Client, LoggedInClient } from '../client.ts';
 import { Handled } from '../state/handled.ts';
@@ -28,8 +36,13 @@ export function decideAtOrigin(client: LoggedInClient, subject: TextToJudge): De
   if (question.origin !== null) return question.origin;
   const tenant = ownFunctions(client);
   if (tenant === null && targetFunctions(client) === null) return null;
-  if (tenant !== null && subject.tooLong === 0) return ask(client, tenant, client.entry, subject.text());
-  const decision = tenant === null ? GO : tenant.tooLarge(subject.tooLong);
+  let decision: Decision | Handled = GO;
+  if (tenant !== null)
+    decision =
+      subject.tooLong === 0
+        ? ask(client, tenant, client.entry, subject.text)
+        : tenant.tooLarge(subject.tooLong);
+  if (typeof decision === 'number') return decision;
   question.decideOrigin(decision, generationOf(tenant));
   return decision;
 }
@@ -53,8 +66,9 @@ export function decideAtTarget(
   const known = question.targetFor(entry);
   if (known !== null) return known;
   const tooLong = tooLongForTarget(client, tenant, origin, subject);
-  if (tooLong === 0) return ask(client, tenant, entry, origin.query ?? subject.text());
-  const decision = tenant.tooLarge(tooLong);
+  const decision =
+    tooLong === 0 ? ask(client, tenant, entry, origin.query ?? subject.text) : tenant.tooLarge(tooLong);
+  if (typeof decision === 'number') return decision;
   question.decideTarget(decision, tenant.generation, entry);
   return decision;
 }
@@ -79,8 +93,16 @@ function tooLongForTarget(client: LoggedInClient, target: Tenant, origin: Go, su
   return length > target.maxQueryBytes ? length : 0;
 }
 
-/** @param entry the entry of [databases] whose functions are asked */
-function ask(client: LoggedInClient, tenant: Tenant, entry: string, text: Buffer | string | null): Handled {
+/**
+ * @param entry the entry of [databases] whose functions are asked
+ * @returns Handled: the functions are being asked, or the client is disconnected
+ */
+function ask(
+  client: LoggedInClient,
+  tenant: Tenant,
+  entry: string,
+  text: Buffer | string | null,
+): Decision | Handled {
   if (text === null) {
     const reason = 'bad packet: query without end';
     client.close(reason, clientErrors.protocolViolation(reason));
@@ -88,36 +110,84 @@ function ask(client: LoggedInClient, tenant: Tenant, entry: string, text: Buffer
   }
   const { question } = client;
   const query = typeof text === 'string' ? text : shown(client, text);
+  const remembered = tenant.recall(QUESTION.of(client, tenant, entry, query));
+  if (remembered !== null) return remembered;
   const asked = question.ask(tenant.generation, entry);
   client.gate.close('decision');
-  tenant.decide(
-    {
-      username: client.user,
-      query,
-      inTransaction: client.inTransaction,
-      context: contextOf(client, tenant, entry),
-      entry,
-      isBytes: question.isInBytes,
-      routeOnly: entry !== client.entry && tenant.sharesRewriting(ownFunctions(client)),
-      clientId: client.id,
-      address: client.connection.host,
-    },
-    (decision) => client.onDecision(asked, decision),
-  );
+  tenant.decide(QUESTION.call(), (decision) => client.onDecision(asked, decision));
   return Handled.Later;
 }
 
-/** ctx of a client's call. A new field of ctx (sandbox/context.ts) gets its value here. */
-function contextOf(client: LoggedInClient, tenant: Tenant, entry: string): ClientContext {
-  const { name, cluster, entry: currentEntry } = client.database;
-  const seesNodes = cluster !== null && tenant.mayName(entry, currentEntry);
-  return {
-    database: name,
-    login_database: client.entry,
-    databases: tenant.nameable(entry),
-    nodes: seesNodes ? cluster.contextNodes : BLANK_CONTEXT.nodes,
-  };
+/** A client's question to a tenant, asked for an entry. */
+class ClientQuestion implements Question {
+  username = '';
+  query = '';
+  inTransaction = false;
+  isBytes = false;
+  routeOnly = false;
+  entry = '';
+  #client: LoggedInClient | null = null;
+  #tenant: Tenant | null = null;
+
+  of(client: LoggedInClient, tenant: Tenant, entry: string, query: string): this {
+    this.username = client.user;
+    this.query = query;
+    this.inTransaction = client.inTransaction;
+    this.isBytes = client.question.isInBytes;
+    this.routeOnly = entry !== client.entry && tenant.sharesRewriting(ownFunctions(client));
+    this.entry = entry;
+    this.#client = client;
+    this.#tenant = tenant;
+    return this;
+  }
+
+  get clientId(): number {
+    return this.#client!.id;
+  }
+
+  part<Field extends keyof RoutingContext>(field: Field): ClientContext[Field] {
+    return CONTEXT[field](this.#client!, this.#tenant!, this.entry);
+  }
+
+  call(): FunctionCall {
+    const { username, query, inTransaction, isBytes, routeOnly, entry, clientId } = this;
+    const context: { -readonly [Field in keyof RoutingContext]?: ContextValue } = {};
+    for (const field of CONTEXT_FIELDS) context[field] = this.part(field);
+    const address = this.#client!.connection.host;
+    return {
+      username,
+      query,
+      inTransaction,
+      context: context as ClientContext,
+      entry,
+      isBytes,
+      routeOnly,
+      clientId,
+      address,
+    };
+  }
 }
+
+/** One object for all questions, one after the other: a question that is answered from memory makes no object. */
+const QUESTION = new ClientQuestion();
+
+/** ctx of a client's question, asked for an entry. A new field of ctx (sandbox/context.ts) gets its value here. */
+const CONTEXT: {
+  readonly [Field in keyof RoutingContext]: (
+    client: LoggedInClient,
+    tenant: Tenant,
+    entry: string,
+  ) => ClientContext[Field];
+} = {
+  database: (client) => client.database.name,
+  login_database: (client) => client.entry,
+  databases: (_client, tenant, entry) => tenant.nameable(entry),
+  nodes: (client, tenant, entry) => {
+    const { cluster, entry: currentEntry } = client.database;
+    const seesNodes = cluster !== null && tenant.mayName(entry, currentEntry);
+    return seesNodes ? cluster.contextNodes : BLANK_CONTEXT.nodes;
+  },
+};
 
 /** The functions have answered: the held message goes through the steps again. */
 export function decided(client: LoggedInClient, asked: PendingQuestion, decision: Decision): void {

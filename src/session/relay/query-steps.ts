@@ -35,7 +35,7 @@ export function takeQuery(client: LoggedInClient, type: number, size: number, by
   const tooLong = tooLongForFunctions(client, type, size, bytes);
   if (bytes.length < size && needsAll(client, type, size, bytes, tooLong)) return Handled.NeedsAll;
   // decide, route, decide again, link (query/judge.ts)
-  const approval = judge(client, type, { tooLong, text: () => textOf(type, bytes) });
+  const approval = judge(client, type, { tooLong, text: tooLong === 0 ? textOf(type, bytes) : null });
   if (typeof approval === 'number') return approval;
   // rewrite
   const rewritten = rewrite(client, type, bytes, approval.query);

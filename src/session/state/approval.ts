@@ -5,8 +5,8 @@ import type { Generations } from './generations.ts';
 export interface TextToJudge {
   /** bytes of a text that is over user_function_max_query, which functions never see; 0: functions see the text */
   readonly tooLong: number;
-  /** null: the text has no terminator */
-  text(): Buffer | null;
+  /** null: functions do not see it, or it has no terminator */
+  readonly text: Buffer | null;
 }
 
 /** A text that may go to a server. */

@@ -132,5 +132,5 @@ function judgeBody(client: LoggedInClient, type: number, body: Buffer, stays: bo
   const end = body.indexOf(0);
   const maxQueryBytes = (ownFunctions(client) ?? targetFunctions(client))?.maxQueryBytes ?? Infinity;
   const tooLong = end > maxQueryBytes ? end : 0;
-  return judge(client, type, { tooLong, text: () => body.subarray(0, end) }, stays);
+  return judge(client, type, { tooLong, text: body.subarray(0, end) }, stays);
 }

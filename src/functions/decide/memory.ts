@@ -1,0 +1,195 @@
+/**
+ * Decisions that are kept and given again, by everything that they depended on. Each line of a tenant's versions has a memory
+ * of its own; all share one room.
+ */
+import type { RoutingContext } from '../../../sandbox/context.ts';
+import { MEMORY } from '../limits.ts';
+import type { HostCall } from '../sandbox/call.ts';
+import type { Decision } from './policy.ts';
+import { keyOf, partsOf, type ContextValue, type Question } from './question.ts';
+import { Recency, type Place } from './recency.ts';
+
+/** A decision, and the parts of ctx that it depended on with their values. */
+interface Variant {
+  readonly parts: readonly (keyof RoutingContext)[];
+  readonly values: readonly (string | undefined)[];
+  readonly decision: Decision;
+  readonly bytes: number;
+}
+
+/** All decisions about one question that differ in ctx only. */
+interface Entry {
+  readonly key: string;
+  readonly memory: Memory;
+  variants: readonly Variant[];
+  bytes: number;
+  /** among the entries of its memory, and among all */
+  inMemory: Place<Entry> | null;
+  inRoom: Place<Entry> | null;
+}
+
+/** The room that all memories share. */
+export class MemoryRoom {
+  #maxBytes: number;
+  #bytes = 0;
+  readonly #entries = new Recency<Entry>();
+
+  /** @param maxBytes 0: nothing is remembered */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  get maxBytes(): number {
+    return this.#maxBytes;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  resize(maxBytes: number): void {
+    this.#maxBytes = maxBytes;
+    this.#makeRoom();
+  }
+
+  /** For memories only. */
+  add(entry: Entry): void {
+    entry.inRoom = this.#entries.add(entry);
+  }
+
+  use(entry: Entry): void {
+    this.#entries.use(entry.inRoom!);
+  }
+
+  remove(entry: Entry): void {
+    this.#entries.remove(entry.inRoom!);
+  }
+
+  /** A memory has grown or shrunk. */
+  noteBytes(bytes: number): void {
+    this.#bytes += bytes;
+    if (bytes > 0) this.#makeRoom();
+  }
+
+  #makeRoom(): void {
+    while (this.#bytes > this.#maxBytes || this.#entries.size > MEMORY.maxEntries) {
+      const { oldest } = this.#entries;
+      if (oldest === null) return;
+      oldest.memory.forget(oldest);
+    }
+  }
+}
+
+export class Memory {
+  readonly #room: MemoryRoom;
+  /** bytes that it may take */
+  readonly #limit: () => number;
+  readonly #entries = new Map<string, Entry>();
+  readonly #order = new Recency<Entry>();
+  #bytes = 0;
+
+  /** @param limit the bytes that it may take; the room may have less */
+  constructor(room: MemoryRoom, limit: () => number) {
+    this.#room = room;
+    this.#limit = limit;
+  }
+
+  get entries(): number {
+    return this.#entries.size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** @returns null: nothing is remembered that answers this question */
+  find(question: Question): Decision | null {
+    if (this.#entries.size === 0 || question.query.length > MEMORY.longestQuery) return null;
+    const entry = this.#entries.get(keyOf(question));
+    if (entry === undefined) return null;
+    const { variants } = entry;
+    for (let i = 0; i < variants.length; i++) {
+      const { parts, values, decision } = variants[i]!;
+      if (parts.length > 0 && !isSame(question, parts, values)) continue;
+      this.#order.use(entry.inMemory!);
+      this.#room.use(entry);
+      return decision;
+    }
+    return null;
+  }
+
+  /** Keeps the decision about a call. @param basis the parts of ctx that it depended on (sandbox/call.ts) */
+  keep(call: HostCall, basis: number, decision: Decision): void {
+    if (call.query.length > MEMORY.longestQuery) return;
+    const parts = partsOf(basis);
+    const values = parts.map((field) => textOf(call.context[field]));
+    const variant = { parts, values, decision, bytes: bytesOf(values, decision) };
+    const key = keyOf(call);
+    const least = MEMORY.entryBytes + 2 * key.length + variant.bytes;
+    if (least > Math.min(this.#limit(), this.#room.maxBytes, MEMORY.longestEntry)) return;
+    const entry = this.#entries.get(key) ?? this.#newEntry(key);
+    const others = entry.variants.filter(
+      (each) => !(each.parts.join() === parts.join() && each.values.every((value, i) => value === values[i])),
+    );
+    entry.variants = [variant, ...others.slice(0, MEMORY.maxVariants - 1)];
+    this.#order.use(entry.inMemory!);
+    this.#room.use(entry);
+    const bytes = entry.variants.reduce((sum, each) => sum + each.bytes, least - variant.bytes);
+    const grown = bytes - entry.bytes;
+    entry.bytes = bytes;
+    this.#bytes += grown;
+    this.#makeRoom();
+    this.#room.noteBytes(grown);
+  }
+
+  /** The longest-unused entry makes room for others. */
+  forget(entry: Entry): void {
+    this.#entries.delete(entry.key);
+    this.#order.remove(entry.inMemory!);
+    this.#room.remove(entry);
+    this.#bytes -= entry.bytes;
+    this.#room.noteBytes(-entry.bytes);
+  }
+
+  clear(): void {
+    for (const entry of this.#entries.values()) this.forget(entry);
+  }
+
+  #newEntry(key: string): Entry {
+    const entry: Entry = { key, memory: this, variants: [], bytes: 0, inMemory: null, inRoom: null };
+    entry.inMemory = this.#order.add(entry);
+    this.#room.add(entry);
+    this.#entries.set(key, entry);
+    return entry;
+  }
+
+  #makeRoom(): void {
+    while (this.#bytes > this.#limit() || this.#entries.size > MEMORY.maxEntriesOfOne)
+      this.forget(this.#order.oldest!);
+  }
+}
+
+function isSame(
+  question: Question,
+  parts: readonly (keyof RoutingContext)[],
+  values: readonly (string | undefined)[],
+): boolean {
+  for (let i = 0; i < parts.length; i++) if (textOf(question.part(parts[i]!)) !== values[i]) return false;
+  return true;
+}
+
+/** JSON of lists. Their owners keep a list until it changes, and it is often equal to the one before. */
+const texts = new WeakMap<object, string>();
+
+function textOf(value: ContextValue): string | undefined {
+  if (typeof value !== 'object') return value;
+  let text = texts.get(value);
+  if (text === undefined) texts.set(value, (text = JSON.stringify(value)));
+  return text;
+}
+
+function bytesOf(values: readonly (string | undefined)[], decision: Decision): number {
+  const length = values.reduce((sum, value) => sum + (value?.length ?? 0), 0);
+  if (decision.kind !== 'go') return MEMORY.variantBytes + MEMORY.rejectionBytes + 2 * length;
+  return MEMORY.variantBytes + 2 * (length + (decision.query?.length ?? 0));
+}

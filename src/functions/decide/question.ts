@@ -1,0 +1,39 @@
+/** A query that functions are to be asked about, in the form in which memory looks it up. */
+import type { ClientContext } from '../../../sandbox/crossing.ts';
+import type { RoutingContext } from '../../../sandbox/context.ts';
+import type { HostCall } from '../sandbox/call.ts';
+import { CONTEXT_FIELDS } from '../sandbox/context-fields.ts';
+
+/** The value of a part of ctx; undefined: the one that the version was loaded with. */
+export type ContextValue = ClientContext[keyof RoutingContext];
+
+/** One object may stand for one question after the other: it is only valid until the next one. */
+export interface Question {
+  readonly username: string;
+  readonly query: string;
+  readonly inTransaction: boolean;
+  readonly isBytes: boolean;
+  readonly routeOnly: boolean;
+  readonly entry: string;
+  readonly clientId: number;
+  /** A part of ctx, which is made only if an earlier answer depended on it. */
+  part(field: keyof RoutingContext): ContextValue;
+  /** The same question for the functions. */
+  call(): HostCall;
+}
+
+/** The parts of ctx that an answer depended on. @param basis of the answer (sandbox/call.ts) */
+export function partsOf(basis: number): (keyof RoutingContext)[] {
+  return CONTEXT_FIELDS.filter((_, at) => (basis & (1 << at)) !== 0);
+}
+
+const FLAGS = ['0', '1', '2', '3', '4', '5', '6', '7'] as const;
+
+/** Everything that an answer depends on, except ctx. */
+export function keyOf(
+  question: Pick<Question, 'username' | 'query' | 'inTransaction'> & Partial<Question>,
+): string {
+  const { username, query, inTransaction, isBytes, routeOnly, entry = '' } = question;
+  const flags = FLAGS[(inTransaction ? 1 : 0) + (isBytes === true ? 2 : 0) + (routeOnly === true ? 4 : 0)]!;
+  return `${flags}${username}\0${entry}\0${query}`;
+}

@@ -1,0 +1,127 @@
+/**
+ * The remembered decisions of one line of versions: which questions they answer, which are kept, and the check of a share of
+ * them. docs/user-functions.md has the rules.
+ */
+import type { Clock } from '../../platform/clock.ts';
+import { Memory, type MemoryRoom } from '../decide/memory.ts';
+import type { Decision } from '../decide/policy.ts';
+import type { Question } from '../decide/question.ts';
+import { differenceOf, inWords } from '../decide/recheck.ts';
+import { MEMORY } from '../limits.ts';
+import type { HostAnswer, HostCall, Part } from '../sandbox/call.ts';
+import type { Version } from './version.ts';
+
+const DIFFERED = 'it gave two answers to one question';
+
+export interface RecallOptions {
+  readonly room: MemoryRoom;
+  /** bytes that the memory may take */
+  readonly limit: () => number;
+  readonly clock: Pick<Clock, 'now'>;
+  /** a number from 0 to 1 */
+  readonly random: () => number;
+  /** the version that answers; null: none does, or all calls fail */
+  readonly version: () => Version | null;
+  /** Whether a routing function, asked for an entry's clients, may name a database. */
+  readonly mayName: (entry: string, name: string) => boolean;
+  /** Asks the functions beside the clients' queries. `done` is not called if they can't be asked. */
+  readonly ask: (call: HostCall, done: (answer: HostAnswer) => void) => void;
+  /** The functions gave two answers to one question: what they decide can't be remembered. */
+  readonly onDiffered: (remembered: string, evaluated: string) => void;
+}
+
+export class Recall {
+  readonly #options: RecallOptions;
+  readonly #memory: Memory;
+  /** hashes of versions that gave two answers to one question */
+  readonly #differed = new Set<string>();
+  #epoch = 0;
+  #hits = 0;
+  #misses = 0;
+  /** hits until the next one that is checked */
+  #untilCheck = 0;
+  #checkedAt = 0;
+
+  constructor(options: RecallOptions) {
+    this.#options = options;
+    this.#memory = new Memory(options.room, options.limit);
+    this.#planCheck();
+  }
+
+  /** Changes when everything is forgotten: an answer to a question of an earlier epoch is not kept. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  observe(): {
+    readonly hits: number;
+    readonly misses: number;
+    readonly entries: number;
+    readonly bytes: number;
+  } {
+    const { entries, bytes } = this.#memory;
+    return { hits: this.#hits, misses: this.#misses, entries, bytes };
+  }
+
+  /** @returns null: the functions must be asked */
+  find(question: Question): Decision | null {
+    const { version, room, mayName } = this.#options;
+    if (room.maxBytes === 0) return null;
+    const serving = version();
+    if (serving === null || !serving.isRemembered) return null;
+    const decision = this.#memory.find(question);
+    // a database may have gone since
+    const isGone =
+      decision?.kind === 'go' && decision.dbkey !== null && !mayName(question.entry, decision.dbkey);
+    if (decision === null || isGone) {
+      this.#misses++;
+      return null;
+    }
+    this.#hits++;
+    if (--this.#untilCheck <= 0 || this.#options.clock.now() - this.#checkedAt >= MEMORY.checkMs)
+      this.#check(serving, question.call(), decision);
+    return decision;
+  }
+
+  /** The functions have decided. Failures are not kept: a basis is the mark of an answer. */
+  keep(call: HostCall, { rewrite, route, basis }: HostAnswer, decision: Decision): void {
+    const { version, room } = this.#options;
+    if (basis === undefined || call.epoch !== this.#epoch || room.maxBytes === 0) return;
+    if (isFailure(rewrite) || isFailure(route)) return;
+    if (version()?.isRemembered === true) this.#memory.keep(call, basis, decision);
+  }
+
+  /** Another version answers, or the same with other settings or elsewhere. */
+  noteInstalled(version: Version): void {
+    if (this.#differed.has(version.hash)) version.forbidRemembering(DIFFERED);
+  }
+
+  /** Nothing that was decided counts any more. */
+  forget(): void {
+    this.#epoch++;
+    this.#memory.clear();
+  }
+
+  #check(version: Version, call: HostCall, decision: Decision): void {
+    this.#planCheck();
+    const epoch = this.#epoch;
+    this.#options.ask(call, (answer) => {
+      const evaluated = differenceOf(call, decision, answer);
+      if (evaluated === null || epoch !== this.#epoch) return;
+      this.#differed.add(version.hash);
+      version.forbidRemembering(DIFFERED);
+      this.forget();
+      this.#options.onDiffered(inWords(decision), evaluated);
+    });
+  }
+
+  /** Checks come at random: a regular interval could miss every query of a kind. */
+  #planCheck(): void {
+    this.#untilCheck = 1 + Math.floor(this.#options.random() * 2 * MEMORY.checkEvery);
+    this.#checkedAt = this.#options.clock.now();
+  }
+}
+
+function isFailure(part: Part): boolean {
+  return part !== null && 'failure' in part;
+}
