@@ -274,7 +274,7 @@ export class Functions {
       disk: { trailOf, isThere, isSearched: (file) => this.#folders.isSearched(file) },
       housing: this.#housing,
       budgets: this.#budgets,
-      store: new VersionStore(),
+      store: new VersionStore(null, this.#log),
       targets: this.#targets,
       memory: this.#memory,
       random: () => Math.random(),

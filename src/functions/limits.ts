@@ -292,6 +292,18 @@ export const BUNDLE = {
   largeFileBytes: 1 * MB,
 } as const;
 
+/** Artifacts: bundles in files. */
+export const ARTIFACT = {
+  /** Its code, source map and header together. A larger file is not read. */
+  maxBytes: 64 * MB,
+  /** It lists the files of a bundle, 2,000 at most, with long paths. */
+  maxHeaderBytes: 2 * MB,
+  /** Files of a bundle, with each package.json that led to one. */
+  maxFiles: 4_000,
+  /** A path, or another text in its header. */
+  maxText: 8_192,
+} as const;
+
 /** The processes that bundle. */
 export const BUNDLER = {
   /** An ordinary job. A slower one takes its turn among jobs that were slow before. */
@@ -375,6 +387,26 @@ export const LOADING = {
 export const STORE = {
   /** Versions of one set of functions that are kept as bundles. docs/tenants.md has this number. */
   versions: 10,
+  /** Records of a tenant's versions, those without a bundle included. */
+  records: 50,
+  /** Files of a version that are shown and kept in memory: hundreds of tenants have ten versions each. */
+  shownFiles: 50,
+  /** Bundles that are kept in memory where there is no state folder, all tenants together. */
+  memoryBytes: 64 * MB,
+  /** Versions of a tenant that are looked at on disk: there are more only if something else writes there. */
+  maxListed: 200,
+  /** Sets of functions of one tenant. */
+  maxSets: 1_000,
+  /** Numbers that are tried one after the other, where several processes share the folder. */
+  maxTries: 100,
+  /** A file of the state folder other than an artifact. */
+  maxJsonBytes: 4 * MB,
+  /** Folders whose contents may decide where an import leads. With more, files are bundled again at each start. */
+  folders: 100,
+  /** Names in one of them. */
+  namesInFolder: 5_000,
+  /** The wait for a version to be written, before it serves. A disk that hangs must not hold functions up. */
+  longestWriteMs: 2_000,
 } as const;
 
 /** Tenants that were costly to others. */

@@ -58,8 +58,13 @@ export function tenantContext(
       trial: () => null,
       noteVersion() {},
     },
-    store: new VersionStore(),
-    targets: { mayName: () => true, nameable: () => undefined, areOperators: () => true },
+    store: new VersionStore(null, { warn() {}, error() {} }),
+    targets: {
+      mayName: () => true,
+      nameable: () => undefined,
+      areOperators: () => true,
+      operatorsIn: () => '',
+    },
     memory: new MemoryRoom(10_000_000),
     random: () => 0.5,
     versionIds: new IdCounter(),
@@ -135,6 +140,7 @@ export const bundleOf = (code: string): Bundle => ({
   code,
   map: { sources: [], mappings: '', checkpoints: new Int32Array() },
   inputs: [],
+  files: [],
   hash: code,
   purity: { isPure: false, reason: 'it has not been analysed' },
 });

@@ -13,7 +13,7 @@ export async function asyncPlaces(inputs: readonly string[], folder: string): Pr
     if (loader === null || loader === 'json' || file.includes('/node_modules/')) continue;
     try {
       const supported = { 'async-await': false, 'async-generator': false, generator: false };
-      await transform(await readSource(file), { loader, logLevel: 'silent', supported });
+      await transform((await readSource(file)).contents, { loader, logLevel: 'silent', supported });
     } catch (error) {
       for (const { text, location } of (error as Partial<BuildFailure>).errors ?? []) {
         if (text.includes('async'))

@@ -9,12 +9,22 @@ export interface SourceFiles {
   readonly rewrite: string | null;
 }
 
+/** A file that a bundle was made of. */
+export interface HashedFile {
+  /** absolute */
+  readonly path: string;
+  /** of its contents, in hexadecimal */
+  readonly sha256: string;
+}
+
 export interface Bundle {
   /** a script that sets `__pgswitchyard` */
   readonly code: string;
   readonly map: MapIndex;
   /** absolute paths of all its files and of every package.json that led to one */
   readonly inputs: readonly string[];
+  /** the same files, as they were read */
+  readonly files: readonly HashedFile[];
   /** of the code: equal hashes mean equal code */
   readonly hash: string;
   readonly purity: Purity;

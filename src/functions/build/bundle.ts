@@ -2,15 +2,16 @@
  * Bundling: puts a tenant's files and everything they import into one script. It runs in a process of its own
  * (bundler-process.ts), because esbuild reads anything that a rule's author put there.
  */
-import { createHash } from 'node:crypto';
 import { basename, dirname, isAbsolute, resolve } from 'node:path';
 import { build, type BuildFailure, type Metafile } from 'esbuild';
 import { BUNDLE } from '../limits.ts';
+import { codeHash } from './artifact.ts';
 import {
   isPassingError,
   isPassingText,
   type Bundle,
   type BundleResult,
+  type HashedFile,
   type SourceFiles,
 } from './bundle-job.ts';
 import { complaintOf, plain, type Complaint } from './complaint.ts';
@@ -19,6 +20,7 @@ import { manifestsOf, sandboxPlugin } from './imports.ts';
 import { NOT_ANALYSED } from './purity/purity.ts';
 import { Reading } from './reading.ts';
 import { ENTRY, indexMap } from './source-map.ts';
+import { readSource } from './source-file.ts';
 import { entryOf } from './sources.ts';
 
 /** @param looked called with every file before it is read, and with every place where a file was not found */
@@ -91,8 +93,19 @@ async function bundleText(text: string, folder: string, reading: Reading): Promi
     for (const input of inputs) reading.noteLook(input);
     return tooLarge(metafile);
   }
-  const hash = createHash('sha256').update(script.contents).digest('hex').slice(0, 12);
-  return { code: script.text, map: indexMap(map.text), inputs, hash, purity: NOT_ANALYSED };
+  const hash = codeHash(script.contents);
+  const files = await hashedFiles(inputs, reading);
+  return { code: script.text, map: indexMap(map.text), inputs, files, hash, purity: NOT_ANALYSED };
+}
+
+/** The inputs with their hashes. A package.json that has vanished meanwhile has none. */
+async function hashedFiles(inputs: readonly string[], reading: Reading): Promise<HashedFile[]> {
+  const files: HashedFile[] = [];
+  for (const path of inputs) {
+    const sha256 = reading.hashOf(path) ?? (await readSource(path).catch(() => null))?.sha256 ?? '';
+    files.push({ path, sha256 });
+  }
+  return files;
 }
 
 /** Complains about an import that stands for many files; null: none. */

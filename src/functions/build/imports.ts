@@ -51,7 +51,8 @@ async function load(
   const tooMany = reading.countFile(path);
   if (tooMany !== null) return failed(tooMany);
   try {
-    const contents = await readSource(path);
+    const { contents, sha256 } = await readSource(path);
+    reading.noteHash(path, sha256);
     const tooLarge = reading.countBytes(path, contents.length);
     if (tooLarge !== null) return failed(tooLarge);
     const refused = loader === 'json' ? null : refusedCode(path, contents);

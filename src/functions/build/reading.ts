@@ -6,6 +6,7 @@ const MB = 1024 * 1024;
 
 export class Reading {
   readonly #looked: Set<string>;
+  readonly #hashes = new Map<string, string>();
   /** folders whose package.json has been checked */
   readonly #folders = new Set<string>();
   #imports = 0;
@@ -46,6 +47,16 @@ export class Reading {
   /** A file is about to be read, or was not found. */
   noteLook(path: string): void {
     this.#looked.add(path);
+  }
+
+  /** A file has been read. */
+  noteHash(path: string, sha256: string): void {
+    this.#hashes.set(path, sha256);
+  }
+
+  /** The hash of a file that has been read; undefined: it has not. */
+  hashOf(path: string): string | undefined {
+    return this.#hashes.get(path);
   }
 
   /** @param isPassing an error shows that the machine lacked a resource */

@@ -1,6 +1,7 @@
 /**
  * Reading a rule's files. Their authors may put anything there: a file without an end must neither block nor fill the memory.
  */
+import { createHash } from 'node:crypto';
 import { constants, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -9,11 +10,18 @@ import { BUNDLE } from '../limits.ts';
 /** A comment that names the source map of a generated file: esbuild would read any file named there. */
 const MAP_COMMENT = /(\/[/*][#@]\s*)sourceMappingURL=/g;
 
+/** A rule's file, as esbuild gets it. */
+export interface Source {
+  readonly contents: Uint8Array | string;
+  /** of the file itself, in hexadecimal */
+  readonly sha256: string;
+}
+
 /**
- * The text of a rule's file.
+ * Reads a rule's file.
  * @throws Error if the file can't be read, is too large, or is not a regular file, which may have no end
  */
-export async function readSource(path: string): Promise<Uint8Array | string> {
+export async function readSource(path: string): Promise<Source> {
   // a FIFO opens at once, without waiting for a writer
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -29,7 +37,9 @@ export async function readSource(path: string): Promise<Uint8Array | string> {
       if (bytesRead === 0) break;
       size += bytesRead;
     }
-    return withoutMapComments(bytes.subarray(0, size));
+    const read = bytes.subarray(0, size);
+    const sha256 = createHash('sha256').update(read).digest('hex');
+    return { contents: withoutMapComments(read), sha256 };
   } finally {
     await file.close();
   }

@@ -1,4 +1,5 @@
 /** What is known about one version of a tenant's functions, whether or not it serves. */
+import type { HashedFile } from '../build/bundle-job.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 
 /** A set of functions, in the form of tenants/identity.ts: a tenant may have several, if options of databases name files. */
@@ -7,14 +8,6 @@ export interface VersionKey {
   readonly owner: string;
   /** of the set, unique in the proxy */
   readonly id: string;
-}
-
-/** A file that a version was made of. */
-export interface HashedFile {
-  /** absolute */
-  readonly path: string;
-  /** in hexadecimal */
-  readonly sha256: string;
 }
 
 /** The conditions under which a version has been bundled and has passed its trial. */
@@ -37,7 +30,17 @@ export interface TrialFindings {
   readonly route: string | null;
 }
 
-export interface VersionRecord {
+/** What is known of a version when it has been loaded, besides its bundle. */
+export interface VersionFacts {
+  readonly checkedWith: CheckedWith;
+  readonly findings: TrialFindings;
+  /** the functions whose files are the operator's, as `routing,rewrite`; '': none */
+  readonly operators: string;
+  /** it was deployed as an artifact, without its source */
+  readonly isArtifact: boolean;
+}
+
+export interface VersionRecord extends VersionFacts {
   readonly key: VersionKey;
   /** from 1 for each tenant, and never used for other code */
   readonly number: number;
@@ -45,9 +48,25 @@ export interface VersionRecord {
   readonly hash: string;
   /** when it was loaded first, in ms since 1970 */
   readonly timeMs: number;
+  /** the author's own files, as many as are shown */
   readonly files: readonly HashedFile[];
-  readonly checkedWith: CheckedWith;
-  readonly findings: TrialFindings;
-  /** it was deployed as an artifact, without its source */
-  readonly isArtifact: boolean;
+  /** the number of all files, those of packages included */
+  readonly fileCount: number;
+}
+
+/** A version that an administrator has fixed: it serves, whatever the files hold. */
+export interface Pin {
+  readonly number: number;
+  /** an operator's pin stays an operator's */
+  readonly by: 'operator' | 'tenant';
+  /** the name of the user */
+  readonly user: string;
+}
+
+/** A PAUSE of all functions of a tenant. */
+export interface Pause {
+  readonly by: 'operator' | 'tenant';
+  readonly user: string;
+  /** what becomes of queries meanwhile: what the policies say, or this */
+  readonly as: 'policy' | 'pass' | 'error';
 }

@@ -1,97 +1,203 @@
-/** The versions that tenants' functions have had: their numbers, records and bundles, and which version is pinned. */
-import type { Bundle } from '../build/bundle-job.ts';
+/**
+ * The versions that tenants' functions have had: their numbers, records and bundles, which of them serve, and what
+ * administrators have fixed. All of it is in memory, and in the state folder as far as there is one that can be written.
+ */
+import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
+import { printable } from '../build/places.ts';
 import { STORE } from '../limits.ts';
-import type { CheckedWith, TrialFindings, VersionKey, VersionRecord } from './version-record.ts';
+import { basisOf, isFresh } from './freshness.ts';
+import { History } from './history.ts';
+import { KeptBundles } from './kept-bundles.ts';
+import type { StateFolder } from './state-folder.ts';
+import type { DraftVersion } from './tenant-folder.ts';
+import type { Pause, Pin, VersionFacts, VersionKey, VersionRecord } from './version-record.ts';
 
-/** A version that an administrator has fixed: it serves, whatever the files hold. */
-export interface Pin {
-  readonly number: number;
-  /** an operator's pin stays an operator's */
-  readonly by: 'operator' | 'tenant';
-  /** the name of the user */
-  readonly user: string;
+/** The part of a log that is used here. */
+export interface StoreLog {
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
 }
 
-interface Kept {
-  readonly record: VersionRecord;
+/** A bundle that was kept, and is what bundling the same files again would make. */
+export interface FreshBundle {
   readonly bundle: Bundle;
-}
-
-/** The versions of one tenant. */
-class History {
-  nextNumber = 1;
-  /** in the order of their numbers */
-  readonly kept: Kept[] = [];
-  /** by set, the version that has served last */
-  readonly served = new Map<string, number>();
-  /** by set */
-  readonly pins = new Map<string, Pin>();
+  readonly record: VersionRecord;
 }
 
 export class VersionStore {
+  readonly #folder: StateFolder | null;
+  readonly #log: StoreLog;
   readonly #histories = new Map<string, History>();
+  readonly #inMemory = new KeptBundles();
+  /** the folder could not be written lately: only the first failure is logged */
+  #isFailing = false;
+  /** writes under way */
+  readonly #writes = new Set<Promise<void>>();
+
+  /** @param folder null: versions are kept in memory only */
+  constructor(folder: StateFolder | null, log: StoreLog) {
+    this.#folder = folder;
+    this.#log = log;
+  }
+
+  // --- what is known of a tenant -----------------------------------------------------------------------------------------
+
+  /** Reads all pins and pauses. Nothing else is read before a tenant is loaded. */
+  async prepare(): Promise<void> {
+    if (this.#folder === null) return;
+    try {
+      for (const { owner, pause, pins } of await this.#folder.held((file, why) => this.#damaged(file, why))) {
+        const history = this.#of(owner);
+        history.pause = pause;
+        for (const [id, pin] of pins) history.pins.set(id, pin);
+      }
+    } catch (error) {
+      this.#unreadable(error as Error);
+    }
+  }
+
+  /** Reads what is kept of a tenant, once. The methods that return records know nothing before. */
+  open(owner: string): Promise<void> {
+    const history = this.#of(owner);
+    history.opened ??= this.#read(owner, history);
+    return history.opened;
+  }
+
+  /** The kept versions of all sets of a tenant, oldest first. */
+  history(owner: string): readonly VersionRecord[] {
+    return this.#histories.get(owner)?.records ?? [];
+  }
+
+  /** The version of a set that has served last; null: none is known. */
+  latest({ owner, id }: VersionKey): VersionRecord | null {
+    return this.#histories.get(owner)?.latest(id) ?? null;
+  }
+
+  /** Whether the bundle of a version is not kept any more. */
+  isDropped({ key, number }: VersionRecord): boolean {
+    return this.#histories.get(key.owner)?.isDropped(number) ?? true;
+  }
+
+  /** The bundle of a version; null: it is not kept, or is damaged, which is logged. */
+  async bundleOf(owner: string, number: number): Promise<Bundle | null> {
+    await this.open(owner);
+    const history = this.#of(owner);
+    const record = history.numbered(number);
+    if (record === null || history.isDropped(number)) return null;
+    const inMemory = this.#inMemory.get(record);
+    if (inMemory !== null || this.#folder === null) return inMemory;
+    try {
+      const bundle = await this.#folder.tenant(owner).bundleOf(number);
+      if (bundle.hash === record.hash) return bundle;
+      this.#damaged(`version ${number} of ${owner}`, 'it has another hash than before');
+    } catch (error) {
+      this.#damaged(`version ${number} of ${owner}`, (error as Error).message);
+    }
+    return null;
+  }
+
+  /** The last build of these files, if bundling them again would make the same; null: they must be bundled. */
+  async freshBundle(key: VersionKey, files: SourceFiles, program: string): Promise<FreshBundle | null> {
+    const { owner, id } = key;
+    if (this.#folder === null) return null;
+    await this.open(owner);
+    const last = await this.#folder.tenant(owner).lastBuild(id);
+    if (last === null || last.program !== program) return null;
+    const record = this.#of(owner).numbered(last.number);
+    if (record === null || record.key.id !== id || !(await isFresh(last.basis, files))) return null;
+    const bundle = await this.bundleOf(owner, last.number);
+    return bundle === null ? null : { bundle, record };
+  }
+
+  // --- changes -----------------------------------------------------------------------------------------------------------
 
   /**
    * A version has been loaded.
    * @returns its record: that of an earlier version with the same code, if it is still kept
    */
-  add(
-    key: VersionKey,
-    bundle: Bundle,
-    checkedWith: CheckedWith,
-    findings: TrialFindings,
-  ): Promise<VersionRecord> {
+  async add(key: VersionKey, bundle: Bundle, facts: VersionFacts): Promise<VersionRecord> {
+    await this.open(key.owner);
     const history = this.#of(key.owner);
-    const known = history.kept.find(({ record }) => record.key.id === key.id && record.hash === bundle.hash);
-    if (known !== undefined) return Promise.resolve(known.record);
-    const record: VersionRecord = {
-      key: { owner: key.owner, id: key.id },
-      number: history.nextNumber++,
-      hash: bundle.hash,
-      timeMs: Date.now(),
-      files: [],
-      checkedWith,
-      findings,
-      isArtifact: false,
-    };
-    history.kept.push({ record, bundle });
-    this.#prune(history, key.id);
-    return Promise.resolve(record);
+    const known = history.withHash(key.id, bundle.hash);
+    if (known !== null) return known;
+    const draft = { key, bundle, facts, timeMs: Date.now() };
+    const onDisk = await this.#keep(history, draft);
+    // another call may have been quicker
+    const record = history.withHash(key.id, bundle.hash) ?? onDisk ?? history.newRecord(draft);
+    history.add(record);
+    if (onDisk === null)
+      for (const gone of this.#inMemory.add(record, bundle)) this.#histories.get(gone.key.owner)?.drop(gone);
+    this.#prune(history, record);
+    return record;
   }
 
   /** This version serves from now on. */
   noteServing({ owner, id }: VersionKey, number: number): void {
-    this.#of(owner).served.set(id, number);
+    const history = this.#of(owner);
+    if (history.served.get(id) === number) return;
+    history.served.set(id, number);
+    void this.#save(owner, async (folder) => {
+      await folder.make();
+      await folder.tenant(owner).saveServed(history.served);
+    });
   }
 
-  /** The kept versions of all sets of a tenant, oldest first. */
-  history(owner: string): readonly VersionRecord[] {
-    return this.#histories.get(owner)?.kept.map(({ record }) => record) ?? [];
+  /**
+   * A version has been made of these files, and they have not changed since.
+   * @param startedAtMs when they were read at the earliest, in ms since 1970
+   */
+  noteBuild(
+    { key: { owner, id }, number, checkedWith: { program } }: VersionRecord,
+    build: { readonly files: SourceFiles; readonly bundle: Bundle; readonly startedAtMs: number },
+  ): void {
+    void this.#save(owner, async (folder) => {
+      const basis = await basisOf(build.files, build.bundle.files, build.startedAtMs);
+      const tenant = folder.tenant(owner);
+      if (basis === null) await tenant.removeBuild(id);
+      else await tenant.saveBuild(id, { number, program, basis });
+    });
   }
 
-  /** The version of a set that has served last; null: none is known. */
-  latest({ owner, id }: VersionKey): VersionRecord | null {
-    const number = this.#histories.get(owner)?.served.get(id);
-    return this.history(owner).find((record) => record.number === number) ?? null;
-  }
-
-  /** The bundle of a kept version; null: it is not kept, or is damaged. */
-  bundleOf(owner: string, number: number): Promise<Bundle | null> {
-    const kept = this.#histories.get(owner)?.kept.find(({ record }) => record.number === number);
-    return Promise.resolve(kept?.bundle ?? null);
+  /** The functions have been removed on purpose: they don't come back from here. A PAUSE stays, in case they are restored. */
+  forget({ owner, id }: VersionKey): void {
+    const history = this.#of(owner);
+    this.unpin({ owner, id });
+    void this.#save(owner, async (folder) => {
+      await this.open(owner);
+      const tenant = folder.tenant(owner);
+      await tenant.removeBuild(id);
+      if (history.served.delete(id)) await tenant.saveServed(history.served);
+    });
   }
 
   pin({ owner, id }: VersionKey, pin: Pin): void {
     this.#of(owner).pins.set(id, pin);
+    this.#saveHeld(owner);
   }
 
   unpin({ owner, id }: VersionKey): void {
-    this.#histories.get(owner)?.pins.delete(id);
+    if (this.#histories.get(owner)?.pins.delete(id) === true) this.#saveHeld(owner);
   }
 
   /** The pinned version of a set; null: none. */
   pinOf({ owner, id }: VersionKey): Pin | null {
     return this.#histories.get(owner)?.pins.get(id) ?? null;
+  }
+
+  /** @param pause null: there is none any more */
+  setPause(owner: string, pause: Pause | null): void {
+    this.#of(owner).pause = pause;
+    this.#saveHeld(owner);
+  }
+
+  /** The PAUSE of a tenant; null: it is not paused. */
+  pauseOf(owner: string): Pause | null {
+    return this.#histories.get(owner)?.pause ?? null;
+  }
+
+  /** When everything so far has been written, or could not be. */
+  async flush(): Promise<void> {
+    while (this.#writes.size > 0) await Promise.all(this.#writes);
   }
 
   #of(owner: string): History {
@@ -100,13 +206,97 @@ export class VersionStore {
     return history;
   }
 
-  /** Drops the oldest versions of a set that has too many, but none that serves or is pinned. */
-  #prune({ kept, served, pins }: History, id: string): void {
-    const needed = [served.get(id), pins.get(id)?.number];
-    const own = kept.filter(({ record }) => record.key.id === id);
-    const surplus = own
-      .slice(0, Math.max(0, own.length - STORE.versions))
-      .filter(({ record }) => !needed.includes(record.number));
-    for (const each of surplus) kept.splice(kept.indexOf(each), 1);
+  // --- the folder --------------------------------------------------------------------------------------------------------
+
+  async #read(owner: string, history: History): Promise<void> {
+    if (this.#folder === null) return;
+    try {
+      const tenant = this.#folder.tenant(owner);
+      for (const { record, isDropped } of await tenant.list((file, why) => this.#damaged(file, why)))
+        history.add(record, isDropped);
+      for (const [id, number] of await tenant.served())
+        if (!history.served.has(id)) history.served.set(id, number);
+    } catch (error) {
+      this.#unreadable(error as Error);
+    }
+  }
+
+  /** @returns null: it could not be written */
+  async #keep(history: History, draft: DraftVersion): Promise<VersionRecord | null> {
+    let record: VersionRecord | null = null;
+    await this.#save(draft.key.owner, async (folder) => {
+      await folder.make();
+      record = await folder.tenant(draft.key.owner).add(draft, history.nextNumber);
+    });
+    return record;
+  }
+
+  #prune(history: History, { key: { owner, id }, number }: VersionRecord): void {
+    const surplus = history.surplus(id, [number]);
+    for (const each of surplus) {
+      history.drop(each);
+      this.#inMemory.delete(each);
+    }
+    const oldest = history.takeOldest();
+    if (surplus.length === 0 && oldest.length === 0) return;
+    void this.#save(owner, async (folder) => {
+      const tenant = folder.tenant(owner);
+      // another process that shares the folder may need some of them
+      const needed = new Set([...(await tenant.served()).values(), ...(await folder.pinnedIn(owner))]);
+      for (const each of surplus) if (!needed.has(each.number)) await tenant.drop(each.number);
+      for (const each of oldest) await tenant.remove(each.number);
+    });
+  }
+
+  #saveHeld(owner: string): void {
+    const { pause, pins } = this.#of(owner);
+    void this.#save(owner, (folder) => folder.saveHeld({ owner, pause, pins: new Map(pins) }));
+  }
+
+  /** @returns when it has been written, or could not be, or takes too long */
+  #save(owner: string, write: (folder: StateFolder) => Promise<void>): Promise<void> {
+    const folder = this.#folder;
+    if (folder === null) return Promise.resolve();
+    const written = this.#of(owner)
+      .inTurn(() => write(folder))
+      .then(
+        () => this.#written(),
+        (error: unknown) => this.#unwritable(error as Error),
+      );
+    const done = written.finally(() => this.#writes.delete(done));
+    this.#writes.add(done);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, STORE.longestWriteMs);
+    });
+    return Promise.race([done, late]).finally(() => clearTimeout(timer));
+  }
+
+  #written(): void {
+    this.#isFailing = false;
+  }
+
+  /** The program goes on without: only the first failure in a row is logged. */
+  #unwritable(error: Error): void {
+    if (this.#isFailing) return;
+    this.#isFailing = true;
+    this.#log.error(
+      { event: 'state_unwritable' },
+      `versions of user functions can't be kept in ${this.#folder?.path}: ${printable(error.message)}; a restart will not know the present ones`,
+    );
+  }
+
+  #unreadable(error: Error): void {
+    this.#log.error(
+      { event: 'state_unreadable' },
+      `the versions of user functions in ${this.#folder?.path} can't be read: ${printable(error.message)}`,
+    );
+  }
+
+  #damaged(what: string, why: string): void {
+    this.#log.error(
+      { event: 'state_damaged' },
+      `${printable(what)} in the state folder is not used: ${printable(why)}`,
+    );
   }
 }

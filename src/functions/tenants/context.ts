@@ -40,7 +40,7 @@ export interface TenantContext {
   >;
   readonly budgets: Pick<Budgets, 'of'>;
   readonly store: VersionStore;
-  readonly targets: Pick<Targets, 'mayName' | 'nameable' | 'areOperators'>;
+  readonly targets: Pick<Targets, 'mayName' | 'nameable' | 'areOperators' | 'operatorsIn'>;
   /** where the decisions of all tenants are remembered */
   readonly memory: MemoryRoom;
   /** a number from 0 to 1 */

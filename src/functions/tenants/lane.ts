@@ -101,7 +101,12 @@ export class Lane {
       nextVersionId: () => context.versionIds.next(),
       onGiven: options.onGiven,
       record: (bundle, loadedWith, findings) =>
-        context.store.add(options.key, bundle, checkedWith(loadedWith), findings),
+        context.store.add(options.key, bundle, {
+          checkedWith: checkedWith(loadedWith),
+          findings,
+          operators: context.targets.operatorsIn(files()),
+          isArtifact: false,
+        }),
       isInUse: () => this.counters.calls > 0 || !this.batcher.isIdle,
       onCostlyMove: options.onCostlyMove,
       onInstalled: (version, isNew) => {

@@ -64,6 +64,15 @@ export class Targets {
     return known;
   }
 
+  /** The functions whose files are the operator's: `routing,rewrite`; '': none. */
+  operatorsIn({ routing, rewrite }: SourceFiles): string {
+    const isOperators = (file: string | null): boolean =>
+      file !== null && areOperators(this.#config.settings, { routing: file, rewrite: null });
+    return [isOperators(routing) ? 'routing' : '', isOperators(rewrite) ? 'rewrite' : '']
+      .filter(Boolean)
+      .join();
+  }
+
   /**
    * The value of ctx.databases when a call brings no list of its own.
    * @param entry one whose clients the functions judge; null: none

@@ -1,0 +1,100 @@
+/** The versions of one tenant in memory, and what administrators have fixed for it. */
+import { STORE } from '../limits.ts';
+import { shownFiles } from './record-check.ts';
+import type { DraftVersion } from './tenant-folder.ts';
+import type { Pause, Pin, VersionRecord } from './version-record.ts';
+
+export class History {
+  /** by set, the number of the version that has served last */
+  readonly served = new Map<string, number>();
+  /** by set */
+  readonly pins = new Map<string, Pin>();
+  pause: Pause | null = null;
+  /** what is on disk has been read; null: not yet */
+  opened: Promise<void> | null = null;
+  /** in the order of their numbers */
+  #records: VersionRecord[] = [];
+  /** numbers of versions whose bundles are not kept any more */
+  readonly #dropped = new Set<number>();
+  #highest = 0;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** Oldest first. */
+  get records(): readonly VersionRecord[] {
+    return this.#records;
+  }
+
+  get nextNumber(): number {
+    return this.#highest + 1;
+  }
+
+  /** Whether the bundle of a version has been dropped. */
+  isDropped(number: number): boolean {
+    return this.#dropped.has(number);
+  }
+
+  /** Null: there is no version of this number. */
+  numbered(number: number | undefined): VersionRecord | null {
+    return this.#records.find((record) => record.number === number) ?? null;
+  }
+
+  /** The version of a set that has served last; null: none is known. */
+  latest(id: string): VersionRecord | null {
+    return this.numbered(this.served.get(id));
+  }
+
+  /** The kept version of a set with this code; null: none. */
+  withHash(id: string, hash: string): VersionRecord | null {
+    const isSame = ({ key, hash: other, number }: VersionRecord): boolean =>
+      key.id === id && other === hash && !this.#dropped.has(number);
+    return this.#records.findLast(isSame) ?? null;
+  }
+
+  add(record: VersionRecord, isDropped = false): void {
+    if (isDropped) this.#dropped.add(record.number);
+    if (this.numbered(record.number) !== null) return;
+    this.#highest = Math.max(this.#highest, record.number);
+    this.#records = [...this.#records, record].toSorted((a, b) => a.number - b.number);
+  }
+
+  /** A record with the next number, for a version that is not on disk. */
+  newRecord({ key, bundle, facts, timeMs }: DraftVersion): VersionRecord {
+    const { owner, id } = key;
+    const { hash, files } = bundle;
+    return { key: { owner, id }, number: this.nextNumber, hash, timeMs, ...shownFiles(files), ...facts };
+  }
+
+  /** The bundle of a version is not kept any more. */
+  drop({ number }: VersionRecord): void {
+    this.#dropped.add(number);
+  }
+
+  /**
+   * Versions of a set whose bundles are to be dropped: the oldest, but none that serves or is pinned.
+   * @param alsoNeeded numbers of others that stay
+   */
+  surplus(id: string, alsoNeeded: readonly number[] = []): VersionRecord[] {
+    const needed = [this.served.get(id), this.pins.get(id)?.number, ...alsoNeeded];
+    const kept = this.#records.filter(({ key, number }) => key.id === id && !this.#dropped.has(number));
+    return kept
+      .slice(0, Math.max(0, kept.length - STORE.versions))
+      .filter(({ number }) => !needed.includes(number));
+  }
+
+  /** Forgets the oldest of too many versions that have no bundle any more. @returns them */
+  takeOldest(): VersionRecord[] {
+    const oldest = this.#records
+      .filter(({ number }) => this.#dropped.has(number))
+      .slice(0, Math.max(0, this.#records.length - STORE.records));
+    this.#records = this.#records.filter((record) => !oldest.includes(record));
+    for (const { number } of oldest) this.#dropped.delete(number);
+    return oldest;
+  }
+
+  /** One after the other: what is written last is what was changed last. */
+  inTurn(work: () => Promise<void>): Promise<void> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+}

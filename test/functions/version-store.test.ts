@@ -1,0 +1,242 @@
+/** The history of versions, in memory and in a state folder that may be shared, damaged, full or somebody else's. */
+import assert from 'node:assert/strict';
+import { chmod, mkdir, readdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
+import type { Bundle } from '../../src/functions/build/bundle-job.ts';
+import { codeHash } from '../../src/functions/build/artifact.ts';
+import { StateFolder } from '../../src/functions/store/state-folder.ts';
+import type { VersionFacts, VersionKey } from '../../src/functions/store/version-record.ts';
+import { VersionStore } from '../../src/functions/store/version-store.ts';
+import { bundleOf } from '../support/tenant.ts';
+
+const ACME: VersionKey = { owner: 'acme', id: '["acme"]' };
+const FACTS: VersionFacts = {
+  checkedWith: {
+    program: '0.1.0',
+    node: '26.0.0',
+    timeoutMs: 100,
+    memoryLimitMb: 64,
+    maxResult: 1_000,
+    isolation: 'process',
+  },
+  findings: {
+    manifest: { routes: true, rewrites: false, options: { pure: false, sees: 'text' } },
+    route: null,
+  },
+  operators: '',
+  isArtifact: false,
+};
+
+function coded(code: string): Bundle {
+  return { ...bundleOf(code), hash: codeHash(Buffer.from(code)) };
+}
+
+interface World {
+  readonly path: string;
+  readonly lines: string[];
+  /** A store that has just been started on the same folder. */
+  restart(): Promise<VersionStore>;
+}
+
+async function world(t: TestContext): Promise<World> {
+  const folder = await temporaryFolder('state');
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const path = join(folder, 'state');
+  const lines: string[] = [];
+  const write = (_: object, message: string): void => void lines.push(message);
+  const restart = async (): Promise<VersionStore> => {
+    const store = new VersionStore(new StateFolder(path), { warn: write, error: write });
+    await store.prepare();
+    return store;
+  };
+  return { path, lines, restart };
+}
+
+async function serve(store: VersionStore, code: string, key = ACME): Promise<number> {
+  const { number } = await store.add(key, coded(code), FACTS);
+  store.noteServing(key, number);
+  await store.flush();
+  return number;
+}
+
+const numbersOf = (store: VersionStore, owner = 'acme'): number[] =>
+  store.history(owner).map(({ number }) => number);
+
+async function filesIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+}
+
+test('versions are numbered for each tenant, and equal code keeps its number', async () => {
+  const store = new VersionStore(null, { warn() {}, error() {} });
+  assert.equal(await serve(store, 'a'), 1);
+  assert.equal(await serve(store, 'b'), 2);
+  assert.equal(await serve(store, 'a'), 1);
+  assert.equal(store.latest(ACME)?.number, 1);
+  assert.equal(await serve(store, 'a', { owner: 'beta', id: '["beta"]' }), 1);
+  assert.equal((await store.bundleOf('acme', 2))?.code, 'b');
+  assert.equal(await store.bundleOf('acme', 3), null);
+});
+
+test('a restart knows records, bundles, what served, pins and pauses', async (t) => {
+  const { restart, lines } = await world(t);
+  const before = await restart();
+  await serve(before, 'a');
+  await serve(before, 'b');
+  before.pin(ACME, { number: 1, by: 'tenant', user: 'ops' });
+  before.setPause('acme', { by: 'operator', user: 'root', as: 'error' });
+  await before.flush();
+  const after = await restart();
+  assert.deepEqual(after.pinOf(ACME), { number: 1, by: 'tenant', user: 'ops' });
+  assert.deepEqual(after.pauseOf('acme'), { by: 'operator', user: 'root', as: 'error' });
+  await after.open('acme');
+  assert.deepEqual(after.history('acme'), before.history('acme'));
+  assert.equal(after.latest(ACME)?.number, 2);
+  assert.deepEqual(await after.bundleOf('acme', 1), coded('a'));
+  assert.equal(await serve(after, 'c'), 3);
+  after.unpin(ACME);
+  after.setPause('acme', null);
+  await after.flush();
+  const last = await restart();
+  assert.equal(last.pinOf(ACME), null);
+  assert.equal(last.pauseOf('acme'), null);
+  assert.deepEqual(lines, []);
+});
+
+test('nothing is created before there is something to keep, and nobody else may read it', async (t) => {
+  const { restart, path } = await world(t);
+  const store = await restart();
+  await store.open('acme');
+  assert.equal(await store.freshBundle(ACME, { routing: '/x.ts', rewrite: null }, '0.1.0'), null);
+  await assert.rejects(stat(path), { code: 'ENOENT' });
+  await serve(store, 'a');
+  for (const entry of [path, ...(await filesIn(path))])
+    assert.equal((await stat(entry)).mode & 0o077, 0, entry);
+});
+
+test('names of tenants do not lead out of the folder, and similar ones do not share anything', async (t) => {
+  const { restart, path } = await world(t);
+  const store = await restart();
+  const names = ['../../etc', '..', '.', '/', 'a/b', 'A', 'a', 'a\0b', 'é'.repeat(400), '(operator)', ''];
+  for (const owner of names) await serve(store, owner, { owner, id: owner });
+  const after = await restart();
+  for (const owner of names) {
+    await after.open(owner);
+    assert.equal((await after.bundleOf(owner, 1))?.code, owner, JSON.stringify(owner));
+  }
+  assert.equal((await readdir(join(path, 'tenants'))).length, names.length);
+  assert.deepEqual(await readdir(join(path, '..')), ['state']);
+});
+
+test('the last ten bundles are kept, besides the one that serves and the pinned one', async (t) => {
+  const { restart, path } = await world(t);
+  const store = await restart();
+  await serve(store, 'first');
+  store.pin(ACME, { number: 1, by: 'tenant', user: 'ops' });
+  for (let i = 2; i <= 70; i++) await store.add(ACME, coded(`code ${i}`), FACTS);
+  await store.flush();
+  const after = await restart();
+  await after.open('acme');
+  for (const each of [store, after]) {
+    const kept = each.history('acme').filter((record) => !each.isDropped(record));
+    assert.deepEqual(
+      kept.map(({ number }) => number),
+      [1, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70],
+    );
+    assert.equal(each.history('acme').length, 50);
+    assert.equal(await each.bundleOf('acme', 60), null);
+    assert.equal((await each.bundleOf('acme', 1))?.code, 'first');
+  }
+  const artifacts = (await filesIn(path)).filter((file) => file.endsWith('.artifact'));
+  assert.equal(artifacts.length, 11);
+  assert.equal(await serve(after, 'next'), 71);
+});
+
+test('two processes on one folder never give one number to two versions', async (t) => {
+  const { restart } = await world(t);
+  const [one, two] = [await restart(), await restart()];
+  const both = await Promise.all([one.add(ACME, coded('a'), FACTS), two.add(ACME, coded('a'), FACTS)]);
+  assert.deepEqual(
+    both.map(({ number }) => number),
+    [1, 1],
+  );
+  const many = await Promise.all(
+    ['b', 'c', 'd', 'e'].map((code, i) => (i % 2 === 0 ? one : two).add(ACME, coded(code), FACTS)),
+  );
+  assert.deepEqual(new Set(many.map(({ number }) => number)), new Set([2, 3, 4, 5]));
+  const after = await restart();
+  await after.open('acme');
+  for (const { number, hash } of many)
+    assert.equal((await after.bundleOf('acme', number))?.hash, hash, String(number));
+});
+
+test('a damaged, foreign or replaced file is left out, and the others are used', async (t) => {
+  const { restart, path, lines } = await world(t);
+  const store = await restart();
+  for (const code of ['one', 'two', 'three', 'four', 'five', 'six']) await serve(store, code);
+  const [folder = ''] = await readdir(join(path, 'tenants'));
+  const file = (number: number): string => join(path, 'tenants', folder, `${number}.artifact`);
+  const bytes = await readFile(file(1));
+  bytes[bytes.length - 1]! ^= 1;
+  await writeFile(file(1), bytes);
+  await truncate(file(2), 100);
+  await chmod(file(3), 0o622);
+  await rm(file(4));
+  await symlink(file(6), file(4));
+  await rm(file(5));
+  await mkdir(file(5));
+  const after = await restart();
+  await after.open('acme');
+  assert.deepEqual(numbersOf(after), [1, 6]);
+  assert.equal(await after.bundleOf('acme', 1), null);
+  assert.equal((await after.bundleOf('acme', 6))?.code, 'six');
+  assert.equal(lines.length, 5);
+  for (const line of lines) assert.match(line, /not used/);
+  assert.equal(await serve(after, 'seven'), 7);
+});
+
+test('every single changed byte of an artifact is noticed', async (t) => {
+  const { restart, path } = await world(t);
+  const store = await restart();
+  await serve(store, 'code of a rule');
+  const [file = ''] = (await filesIn(path)).filter((each) => each.endsWith('.artifact'));
+  const whole = await readFile(file);
+  for (let at = 0; at < whole.length; at++) {
+    const bytes = Buffer.from(whole);
+    bytes[at]! ^= 0x20;
+    await writeFile(file, bytes);
+    const after = await restart();
+    assert.equal(await after.bundleOf('acme', 1), null, `byte ${at}`);
+  }
+});
+
+test('a folder that others may write to is not used, and the program goes on in memory', async (t) => {
+  const { restart, path, lines } = await world(t);
+  await mkdir(path);
+  await chmod(path, 0o777);
+  const store = await restart();
+  assert.equal(await serve(store, 'a'), 1);
+  assert.equal(await serve(store, 'b'), 2);
+  assert.equal((await store.bundleOf('acme', 1))?.code, 'a');
+  assert.deepEqual(await readdir(path), []);
+  assert.ok(lines.length >= 1 && lines.length <= 3, lines.join('\n'));
+  assert.match(lines.join('\n'), /others may write to it/);
+});
+
+test('a removal that was confirmed leaves nothing that could come back', async (t) => {
+  const { restart } = await world(t);
+  const store = await restart();
+  await serve(store, 'a');
+  store.pin(ACME, { number: 1, by: 'operator', user: 'root' });
+  store.forget(ACME);
+  await store.flush();
+  for (const each of [store, await restart()]) {
+    await each.open('acme');
+    assert.equal(each.latest(ACME), null);
+    assert.equal(each.pinOf(ACME), null);
+    // for SHOW FUNCTION VERSIONS and ROLLBACK, if the tenant comes back
+    assert.deepEqual(numbersOf(each), [1]);
+  }
+});
