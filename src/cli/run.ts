@@ -6,6 +6,7 @@ import { ConfigError, formatDiagnostic } from '../config/diagnostics.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig, type ConfigSource } from '../config/load.ts';
 import type { Settings } from '../config/options.ts';
+import { requireStateDir } from '../config/state-dir.ts';
 import { isInUse, unixSocketPath } from '../listener.ts';
 import {
   becomeUser,
@@ -77,7 +78,10 @@ function logProblems({ diagnostics, settings }: ConfigError): void {
 async function serve(config: Config, options: RunOptions, isDaemon: boolean): Promise<void> {
   const { settings } = config;
   const user = options.user ?? settings.user;
-  if (user) becomeUser(user);
+  if (user) {
+    becomeUser(user);
+    requireStateDir(config);
+  }
   if (process.getuid?.() === 0 && user !== 'root')
     throw new StartError('pgswitchyard should not run as root: start it with -u USER, or as another user');
 

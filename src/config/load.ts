@@ -13,6 +13,7 @@ import type { IniEntry, IniEvent } from './ini.ts';
 import { ValueError } from './option.ts';
 import { OPTION_NAMES, isOptionName, optionOf } from './options.ts';
 import type { OptionName, Settings } from './options.ts';
+import { checkStateDir } from './state-dir.ts';
 import { checkTenants, parseTenant, tenantsOf, TargetCheck, type TenantEntry } from './tenants.ts';
 
 type Mutable = { -readonly [K in OptionName]: unknown };
@@ -245,6 +246,16 @@ class Loader {
       this.#checkFile(settings[name] as string, entry);
     }
     settings.user_functions_dir = this.#functionsDir(settings.user_functions_dir as string);
+    settings.user_functions_state_dir = this.#stateDir(settings.user_functions_state_dir as string);
+  }
+
+  /** Only a folder that the file names must be usable. */
+  #stateDir(value: string): string {
+    const entry = this.#entries.get('user_functions_state_dir');
+    if (value === '' || (entry === undefined && !this.#hasFile)) return '';
+    const folder = resolve(this.#folder, value);
+    if (entry !== undefined) checkStateDir(folder, entry, this.#diagnostics);
+    return folder;
   }
 
   /** Only a folder that the file names must exist. */

@@ -736,6 +736,13 @@ export const OPTIONS = {
     origin: 'pgswitchyard',
     doc: 'Folder that is searched for user functions, relative to the configuration file; empty means none.',
   }),
+  user_functions_state_dir: option({
+    kind: path(),
+    default: 'pgswitchyard-state',
+    reload: false,
+    origin: 'pgswitchyard',
+    doc: 'Folder where versions of user functions are kept, so that a restart serves what served before; relative to the configuration file. It is created when the first version is loaded. Empty, or without a configuration file: versions end with the process.',
+  }),
   verbose: option({
     kind: int(),
     default: null,

@@ -16,6 +16,7 @@ import { trailOf } from './build/trail.ts';
 import { MemoryRoom } from './decide/memory.ts';
 import { CATALOG } from './limits.ts';
 import { prepareScripts } from './sandbox/programs.ts';
+import { StateFolder } from './store/state-folder.ts';
 import { VersionStore } from './store/version-store.ts';
 import { Budgets } from './tenants/budgets.ts';
 import { Catalog } from './tenants/catalog.ts';
@@ -64,6 +65,7 @@ export class Functions {
   readonly #log: FunctionLog;
   #config: FunctionsConfig;
   readonly #targets: Targets;
+  readonly #store: VersionStore;
   readonly #budgets: Budgets;
   readonly #housing: Housing;
   readonly #removals: Removals;
@@ -81,6 +83,8 @@ export class Functions {
     this.#log = log;
     this.#config = new FunctionsConfig(settings, databases, fallback, tenants);
     this.#targets = new Targets(this.#config, entryOf);
+    const { user_functions_state_dir: stateDir } = settings;
+    this.#store = new VersionStore(stateDir === '' ? null : new StateFolder(stateDir), log);
     this.#budgets = new Budgets(this.#config, log);
     this.#housing = new Housing({
       config: this.#config,
@@ -118,6 +122,7 @@ export class Functions {
 
   /** Notes which rules there are before clients are served: rules that vanish after that are missed. */
   async prepare(): Promise<void> {
+    await this.#store.prepare();
     await this.#folders.list();
   }
 
@@ -263,6 +268,7 @@ export class Functions {
     this.#removals.stop();
     this.#catalog.close();
     await this.#housing.stop();
+    await this.#store.flush();
   }
 
   #newContext(): TenantContext {
@@ -274,7 +280,7 @@ export class Functions {
       disk: { trailOf, isThere, isSearched: (file) => this.#folders.isSearched(file) },
       housing: this.#housing,
       budgets: this.#budgets,
-      store: new VersionStore(null, this.#log),
+      store: this.#store,
       targets: this.#targets,
       memory: this.#memory,
       random: () => Math.random(),

@@ -67,6 +67,7 @@ export class Rules {
       rewrite_query_disconnect_on_failure: false,
       user_functions_allow: [],
       user_function_removal_grace: 10_000,
+      user_functions_state_dir: '',
       ...options.settings,
     };
     const entry = (name: string): DatabaseFunctions => ({

@@ -29,6 +29,8 @@ export interface FunctionSettings extends SourceSettings {
   readonly user_functions_allow: readonly Unjudged[];
   /** how long rules stay active after their file has vanished, in ms */
   readonly user_function_removal_grace: number;
+  /** absolute path of the folder where versions are kept; '': none */
+  readonly user_functions_state_dir: string;
 }
 
 const MB = 1024 * 1024;
