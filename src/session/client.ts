@@ -294,6 +294,11 @@ export class Client implements Waiter, ServerUser {
     this.#outgoing.add(bytes);
   }
 
+  /** Adds the bytes of a chunk from one position up to another. */
+  forwardPart(chunk: Buffer, from: number, to: number): void {
+    this.#outgoing.addPart(chunk, from, to);
+  }
+
   /** Sends the forwarded bytes. The client is not read while the server does not take them. */
   flush(): void {
     if (!this.#outgoing.flush(this.server?.socket)) this.socket.pause();

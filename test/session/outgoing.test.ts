@@ -43,6 +43,31 @@ test('several pieces leave together, in their order', () => {
   assert.deepEqual(calls, ['cork', 'a', 'b', 'c', 'uncork']);
 });
 
+test('parts of a chunk that follow one another are one piece', () => {
+  const { socket, calls } = recorder([]);
+  const all = new Outgoing();
+  const chunk = Buffer.from('abcdef');
+  all.addPart(chunk, 0, 2);
+  all.addPart(chunk, 2, 3);
+  all.addPart(chunk, 3, 6);
+  all.flush(socket);
+  assert.deepEqual(calls, ['abcdef']);
+});
+
+test('parts of a chunk with something between them keep their order', () => {
+  const { socket, calls } = recorder([]);
+  const all = new Outgoing();
+  const chunk = Buffer.from('abcdef');
+  all.addPart(chunk, 0, 2);
+  all.add(Buffer.from('x'));
+  all.addPart(chunk, 2, 3);
+  all.addPart(chunk, 4, 5);
+  all.addPart(Buffer.from('---56'), 5, 5);
+  all.addPart(Buffer.from('yz'), 1, 2);
+  all.flush(socket);
+  assert.deepEqual(calls.join('|'), 'cork|ab|x|c|e||z|uncork');
+});
+
 test('the last write says whether the socket takes more', () => {
   assert.equal(outgoing('a').flush(recorder([false]).socket), false);
   assert.equal(outgoing('a', 'b').flush(recorder([false, true]).socket), true);

@@ -98,7 +98,7 @@ function pump(client: LoggedInClient, arrived: Buffer): void {
     let handled = classify(client, type, size, chunk, at);
     if (handled === Handled.Inspect) {
       // bytes that the handler sends must follow the earlier messages
-      if (at > run) client.forward(chunk.subarray(run, at));
+      if (at > run) client.forwardPart(chunk, run, at);
       run = at;
       handled = inspect(client, type, size, chunk.subarray(at, at + size));
       if (client.isClosed) return;
@@ -110,7 +110,7 @@ function pump(client: LoggedInClient, arrived: Buffer): void {
     client.question.drop();
     const here = Math.min(size, chunk.length - at);
     if (handled !== Handled.Forward) {
-      if (at > run) client.forward(chunk.subarray(run, at));
+      if (at > run) client.forwardPart(chunk, run, at);
       run = at + here;
     }
     at += here;
@@ -119,7 +119,7 @@ function pump(client: LoggedInClient, arrived: Buffer): void {
     if (client.isClosed || client.gate.isHalted) break;
   }
   if (client.isClosed) return;
-  if (at > run) client.forward(chunk.subarray(run, at));
+  if (at > run) client.forwardPart(chunk, run, at);
   if (at < chunk.length) intake.putBack(chunk.subarray(at));
 }
 
@@ -136,7 +136,7 @@ function passBody(client: LoggedInClient, chunk: Buffer, length: number): number
 
 /** Sends the messages before one that ends the connection, as if that one had arrived later. */
 function sendBefore(client: LoggedInClient, chunk: Buffer, run: number, at: number): void {
-  if (at > run) client.forward(chunk.subarray(run, at));
+  if (at > run) client.forwardPart(chunk, run, at);
   client.flush();
 }
 
