@@ -11,6 +11,8 @@ export const LAYERS = [
   'steering.ts',
   'configuration.ts',
   'listener.ts',
+  'http',
+  'metrics',
   'admin',
   'session',
   'switchover',

@@ -4,6 +4,7 @@ import { diff, reloadConfig, type ConfigDiff } from './config/change.ts';
 import type { Config } from './config/config.ts';
 import type { OptionName } from './config/options.ts';
 import type { Functions } from './functions/functions.ts';
+import type { HttpEndpoint } from './http/endpoint.ts';
 import type { Listener } from './listener.ts';
 import { notifyReloading, notifySystemd } from './platform/systemd.ts';
 import type { Context } from './pool/context.ts';
@@ -17,6 +18,7 @@ import { clientErrors } from './wire/errors.ts';
 export interface ConfiguredParts {
   readonly log: Logger;
   readonly listener: Listener;
+  readonly http: HttpEndpoint;
   readonly context: Context;
   readonly directory: Directory;
   readonly sessions: Sessions;
@@ -41,6 +43,7 @@ export class Configuration {
   readonly #steps: readonly Step[] = [
     ({ settings }) => this.#parts.log.configure(settings),
     ({ settings }) => this.#parts.listener.reconfigure(settings),
+    ({ settings }, { isReload }) => (isReload ? this.#parts.http.reconfigure(settings) : undefined),
     (next) => this.#replaceDatabases(next),
     (next, { old, isReload }) =>
       isReload || next.authProblems !== old.authProblems ? this.warnOfAuthFiles() : undefined,

@@ -5,6 +5,7 @@ import type { Steer } from './admin/steer.ts';
 import type { Config } from './config/config.ts';
 import { Configuration } from './configuration.ts';
 import { Functions } from './functions/functions.ts';
+import { HttpEndpoint } from './http/endpoint.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { Listener, type InheritedSockets } from './listener.ts';
 import { hasSocketOptions, needsSocketOptions } from './platform/socket-options.ts';
@@ -53,6 +54,7 @@ export class Proxy {
   readonly #lifecycle = new Lifecycle();
   readonly #functions: Functions;
   readonly #listener: Listener;
+  readonly #http: HttpEndpoint;
   readonly #configuration: Configuration;
   readonly #consoleStats = new DatabaseStats();
   readonly #statsHistory: StatsHistory;
@@ -93,9 +95,12 @@ export class Proxy {
       this.#sessions.accept(socket, isUnix),
     );
     this.#statsHistory = new StatsHistory(() => this.#allStats());
+    const observe = this.#observer();
+    this.#http = new HttpEndpoint(observe, log);
     this.#configuration = new Configuration({
       log,
       listener: this.#listener,
+      http: this.#http,
       context,
       directory,
       sessions: this.#sessions,
@@ -107,7 +112,7 @@ export class Proxy {
     this.ended = promise;
     this.#markEnded = resolve;
     const console = new Console({
-      observe: this.#observer(),
+      observe,
       steer: this.steer,
       sessions: this.#sessions,
       stats: this.#consoleStats,
@@ -138,6 +143,7 @@ export class Proxy {
       turnover,
       sessions: this.#sessions,
       listener: this.#listener,
+      http: this.#http,
       configuration: this.#configuration,
       clusters: switchovers.controllers,
       functions: this.#functions,
@@ -172,6 +178,7 @@ export class Proxy {
     this.#configuration.prepare();
     this.#checkSocketOptions();
     this.#configuration.warnOfAuthFiles();
+    await this.#http.open();
     await this.#functions.prepare();
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
     // Clients can already connect. Their first query waits for the rules of their own database only.
@@ -206,6 +213,7 @@ export class Proxy {
     await this.#pools.switchovers.stop();
     if (this.#maintenance) clearInterval(this.#maintenance);
     this.#listener.closeUnix();
+    this.#http.close();
     this.#sessions.drop(null, clientErrors.shuttingDown());
     for (const server of [...this.#pools.directory.allServers()]) server.close('server shutting down');
     await this.#functions.stop();

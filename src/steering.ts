@@ -5,6 +5,7 @@ import type { Config } from './config/config.ts';
 import type { Configuration } from './configuration.ts';
 import type { Functions } from './functions/functions.ts';
 import type { Lifecycle } from './lifecycle.ts';
+import type { HttpEndpoint } from './http/endpoint.ts';
 import type { Listener } from './listener.ts';
 import { notifySystemd } from './platform/systemd.ts';
 import type { Database } from './pool/database.ts';
@@ -31,6 +32,7 @@ export interface SteeredParts {
   readonly turnover: Turnover;
   readonly sessions: Sessions;
   readonly listener: Listener;
+  readonly http: HttpEndpoint;
   readonly configuration: Configuration;
   readonly clusters: ReadonlyMap<string, ClusterController>;
   readonly functions: Functions;
@@ -150,11 +152,15 @@ export class Steering implements Steer {
 
   handOver(): number[] {
     this.lifecycle.handOver();
+    // the other process has the same port
+    this.#parts.http.close();
     return this.#parts.listener.descriptors();
   }
 
   takeBack(): void {
-    if (!this.lifecycle.isStopping) this.lifecycle.takeBack();
+    if (this.lifecycle.isStopping) return;
+    this.lifecycle.takeBack();
+    this.#parts.http.reopen();
   }
 
   /** May be called again, with a mode that waits for less. */

@@ -28,6 +28,7 @@ export function consolePool({ onConsole }: SessionsSnapshot): PoolRow {
       connecting: 0,
       activeCancels: 0,
       waitingCancels: 0,
+      lastFailure: null,
     },
     clients: { ...name, active: onConsole, waiting: 0, longestWaitMs: 0 },
   };

@@ -49,7 +49,7 @@ export class Console implements AdminConsole {
     sessions.countOnConsole(client);
     if (rights === 'tenant') this.#tenants.add(client);
     const operator = new Operator(client, rights, this.#parts);
-    stats.clientLoginCount++;
+    stats.noteLogin((performance.now() - client.connection.since) * 1000);
     welcome(client);
     client.errand.onCancel(() => operator.cancel());
     client.errand.onLeft(() => {

@@ -165,6 +165,35 @@ function commonName(socket: TLSSocket): string | null {
   return typeof cn === 'string' && cn !== '' && !cn.includes('\0') ? cn : null;
 }
 
+/** The options that TLS for HTTP depends on. */
+export interface HttpTlsSettings extends ClientTlsSettings {
+  readonly http_tls_sslmode: 'disable' | 'require';
+  readonly http_tls_key_file: Text;
+  readonly http_tls_cert_file: Text;
+}
+
+/**
+ * Key and certificate of the HTTP server, its own or those for clients; null: no TLS. Each call reads the files again.
+ * @throws TlsSetupError
+ */
+export function httpTls(settings: HttpTlsSettings): SecureContextOptions | null {
+  if (settings.http_tls_sslmode === 'disable') return null;
+  const keyFile = settings.http_tls_key_file || settings.client_tls_key_file;
+  const certFile = settings.http_tls_cert_file || settings.client_tls_cert_file;
+  if (!keyFile || !certFile)
+    throw new TlsSetupError('http_tls_sslmode = require needs http_tls_key_file and http_tls_cert_file');
+  const key = readFile('key', keyFile);
+  const cert = readFile('certificate', certFile);
+  checkCertificate('certificate', certFile, cert);
+  const options = { key, cert, minVersion: 'TLSv1.2' } as const;
+  try {
+    createSecureContext(options);
+  } catch (error) {
+    throw new TlsSetupError(contextProblem(error as Error, { keyFile, certFile }));
+  }
+  return options;
+}
+
 /** Contexts for connections to servers: one for each loaded configuration, since each connection needs one. */
 const serverContexts = new WeakMap<ServerTlsSettings, SecureContext>();
 
@@ -248,7 +277,7 @@ function secureContext(
   }
 }
 
-function contextProblem(error: Error, side: Side): string {
+function contextProblem(error: Error, side: Pick<Side, 'keyFile' | 'certFile'> & Partial<Side>): string {
   const { message } = error;
   if (/key values mismatch|key type mismatch/i.test(message)) {
     return `key file "${side.keyFile}" does not belong to certificate file "${side.certFile}"`;

@@ -170,6 +170,51 @@ export const OPTIONS = {
     effect: 'accepted',
     doc: 'Period of looking for changed zone serials.',
   }),
+  http_listen_addr: option({
+    kind: list(),
+    default: '127.0.0.1',
+    origin: 'pgswitchyard',
+    reload: false,
+    doc: 'Addresses for metrics and health checks over HTTP (docs/monitoring.md), separated by commas; `*`: all.',
+  }),
+  http_listen_port: option({
+    kind: int(0, 65535),
+    default: '0',
+    origin: 'pgswitchyard',
+    reload: false,
+    doc: 'Port for metrics and health checks over HTTP; 0 turns them off.',
+  }),
+  http_metrics_token_file: option({
+    kind: path(),
+    default: null,
+    origin: 'pgswitchyard',
+    doc: 'File with the bearer token that `/metrics` asks for, read at each change; not set: no token is needed.',
+  }),
+  http_ready_databases: option({
+    kind: list(),
+    default: '',
+    origin: 'pgswitchyard',
+    doc: 'Databases whose writers must be reachable for `/readyz` to succeed, separated by commas; empty: one of the configured ones; `-`: none.',
+  }),
+  http_tls_cert_file: option({
+    kind: path(),
+    default: null,
+    origin: 'pgswitchyard',
+    doc: "Certificate for HTTP; not set: client_tls_cert_file's.",
+  }),
+  http_tls_key_file: option({
+    kind: path(),
+    default: null,
+    origin: 'pgswitchyard',
+    doc: "Key of that certificate; not set: client_tls_key_file's.",
+  }),
+  http_tls_sslmode: option({
+    kind: oneOf('disable', 'require'),
+    default: 'disable',
+    origin: 'pgswitchyard',
+    reload: false,
+    doc: 'Whether HTTP is spoken over TLS only. A reload reads the files again.',
+  }),
   idle_transaction_timeout: option({
     kind: seconds(),
     default: '0',
@@ -272,6 +317,20 @@ export const OPTIONS = {
     default: '0',
     scope: ['user'],
     doc: 'Servers allowed per user over all its pools; 0 means no limit.',
+  }),
+  metrics_max_series: option({
+    kind: int(10),
+    default: '1000',
+    origin: 'pgswitchyard',
+    doc: 'Most series of one metric: those of more databases, pools or tenants are added up under the label `other`.',
+  }),
+  metrics_prefix: option({
+    kind: checkedText((value) =>
+      /^[a-zA-Z_][a-zA-Z0-9_]*$|^$/.test(value) ? null : 'a prefix has letters, digits and underscores only',
+    ),
+    default: 'pgswitchyard',
+    origin: 'pgswitchyard',
+    doc: 'Beginning of the names of metrics; `pgbouncer` for dashboards made for pgbouncer_exporter.',
   }),
   min_pool_size: option({
     kind: int(),

@@ -203,6 +203,7 @@ function poolSnapshot(pool: Pool, now: number): PoolSnapshot {
     connecting: servers.new + withoutSocket + cancels.connecting,
     activeCancels: cancels.active,
     waitingCancels: cancels.waiting,
+    lastFailure: pool.opener.lastFailure,
   };
 }
 

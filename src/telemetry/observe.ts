@@ -26,10 +26,11 @@ export class StatisticsObserver implements ObserveStatistics {
         database: name,
         totals: totals([stats]),
         averages: this.#history.averages(stats, performance.now()),
+        times: stats.times.observe(),
       };
   }
 
-  total(): Omit<StatisticsSnapshot, 'database'> {
+  total(): Omit<StatisticsSnapshot, 'database' | 'times'> {
     return {
       totals: totals([...this.#used()].map(({ stats }) => stats)),
       averages: this.#history.totalAverages(performance.now()),

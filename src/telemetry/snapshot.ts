@@ -5,6 +5,7 @@
  * The `Observe...` interfaces return the snapshots of one part on demand. Methods that return an Iterable build each snapshot
  * on demand, because there may be thousands. Time may pass between two of them: anything that has gone meanwhile is left out.
  */
+import type { DatabaseTimesSnapshot } from './histogram.ts';
 import type { StatValues } from './stats-history.ts';
 
 /** The state of one tenant's user functions. */
@@ -287,6 +288,8 @@ export interface PoolSnapshot {
   /** cancel requests: sent to a server, and not yet sent */
   readonly activeCancels: number;
   readonly waitingCancels: number;
+  /** a sentence about the last attempt to connect, if it failed; null: it did not */
+  readonly lastFailure: string | null;
 }
 
 /** A database with the limits that apply to it, its own or the global ones. 0: no limit. */
@@ -379,13 +382,14 @@ export interface StatisticsSnapshot {
   readonly database: string;
   readonly totals: StatValues;
   readonly averages: StatValues;
+  readonly times: DatabaseTimesSnapshot;
 }
 
 export interface ObserveStatistics {
   /** Each database that has been used, and the console, by name. */
   databases(): Iterable<StatisticsSnapshot>;
   /** All counters added up. */
-  total(): Omit<StatisticsSnapshot, 'database'>;
+  total(): Omit<StatisticsSnapshot, 'database' | 'times'>;
 }
 
 /** A server of a watched cluster (topology_query). */

@@ -3,6 +3,7 @@
  * SQLSTATE 08P01 for all of its own; the others are PostgreSQL's for the same situation. docs/errors.md is made from this
  * table and from the console's, src/admin/errors.ts.
  */
+import { countError } from './error-counts.ts';
 import { errorResponse } from './messages.ts';
 
 /** Made by the rows below and by those of the console, and nowhere else. */
@@ -23,8 +24,9 @@ export class ClientError extends Error {
     this.routine = more.routine ?? null;
   }
 
-  /** As an ErrorResponse. */
+  /** As an ErrorResponse, which counts as sent. */
   encode(): Buffer {
+    countError(this.code);
     return errorResponse(this);
   }
 }

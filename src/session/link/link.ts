@@ -50,8 +50,7 @@ export function leaveNode(client: LoggedInClient): void {
 function attach(client: LoggedInClient, server: Server): boolean {
   const { stats } = client.database;
   const now = performance.now();
-  stats.serverAssignmentCount++;
-  stats.waitTime += (now - client.clock.waitingSince) * 1000;
+  stats.noteWait((now - client.clock.waitingSince) * 1000);
   server.noteRequest(now);
   client.loan.begin(server);
   client.statements.unnamed.displaced();

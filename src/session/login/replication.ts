@@ -22,9 +22,7 @@ export function enterReplication(client: LoggedInClient): void {
       client.errand.onLeft(null);
       client.loan.begin(server);
       server.attach(client);
-      const { stats } = database;
-      stats.serverAssignmentCount++;
-      stats.waitTime += (performance.now() - began) * 1000;
+      database.stats.noteWait((performance.now() - began) * 1000);
       welcome(client, settings);
     },
     onNoServer(error): void {

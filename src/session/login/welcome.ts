@@ -41,9 +41,10 @@ export function welcome(client: LoggedInClient, own: Welcome): void {
   const settings: Buffer[] = [];
   for (const [name, value] of own) settings.push(parameterStatus(name, client.settings.welcome(name, value)));
   greet(client, settings, client.context.config.settings.login_notify_message);
-  client.database.stats.clientLoginCount++;
+  const now = performance.now();
+  client.database.stats.noteLogin((now - client.connection.since) * 1000);
   client.errand.onLeft(null);
-  client.clock.beginIdle(performance.now());
+  client.clock.beginIdle(now);
   client.readWith(RELAY);
   readFast(client);
   client.gate.open('login');

@@ -108,14 +108,14 @@ export class Clock {
 
   /** A query has ended. `isNext`: the next one of the same pipeline runs from now on. */
   endQuery(now: number, isNext: boolean, stats: DatabaseStats): void {
-    if (this.#queryStart !== 0) stats.queryTime += (now - this.#queryStart) * 1000;
+    if (this.#queryStart !== 0) stats.noteQuery((now - this.#queryStart) * 1000);
     this.#queryStart = isNext ? now : 0;
     this.#idleSince = now;
   }
 
   /** A transaction has ended. `isNext`: the next one of the same pipeline runs from now on. */
   endTransaction(now: number, isNext: boolean, stats: DatabaseStats): void {
-    if (this.#xactStart !== 0) stats.xactTime += (now - this.#xactStart) * 1000;
+    if (this.#xactStart !== 0) stats.noteTransaction((now - this.#xactStart) * 1000);
     this.#xactStart = isNext ? now : 0;
     if (isNext) stats.xactCount++;
   }

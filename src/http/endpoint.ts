@@ -1,0 +1,57 @@
+/** Metrics and health checks over HTTP, if http_listen_port is set. Without it, none of the code for it is loaded. */
+import type { Observe } from '../admin/observe.ts';
+import { httpTls } from '../auth/tls.ts';
+import type { Settings } from '../config/options.ts';
+import type { Logger } from '../telemetry/log.ts';
+import type { HttpServer } from './server.ts';
+
+export class HttpEndpoint {
+  readonly #observe: Observe;
+  readonly #log: Logger;
+  #server: HttpServer | null = null;
+  /** closed before it was open */
+  #isWanted = false;
+
+  constructor(observe: Observe, log: Logger) {
+    this.#observe = observe;
+    this.#log = log;
+  }
+
+  /** Listens. @throws Error if an address can't be listened on, or TlsSetupError */
+  async open(): Promise<void> {
+    const { settings } = this.#observe.config;
+    if (settings.http_listen_port === 0 || this.#isWanted) return;
+    this.#isWanted = true;
+    const tls = httpTls(settings);
+    const { HttpServer } = await import('./server.ts');
+    const server = new HttpServer({ observe: this.#observe, log: this.#log, tls });
+    await server.listen(settings.http_listen_addr, settings.http_listen_port);
+    if (this.#isWanted) this.#server = server;
+    else server.close();
+  }
+
+  /** Opens it again after the process that was to take over has gone. A failure is logged. */
+  reopen(): void {
+    this.open().catch((error: unknown) => {
+      this.#isWanted = false;
+      this.#log.error({ event: 'http' }, (error as Error).message);
+    });
+  }
+
+  /** RELOAD: its certificate may have changed. A mistake is logged, and the old one stays. */
+  reconfigure(settings: Settings): void {
+    if (this.#server === null) return;
+    try {
+      const tls = httpTls(settings);
+      if (tls !== null) this.#server.useTls(tls);
+    } catch (error) {
+      this.#log.error({ event: 'http' }, (error as Error).message);
+    }
+  }
+
+  close(): void {
+    this.#isWanted = false;
+    this.#server?.close();
+    this.#server = null;
+  }
+}

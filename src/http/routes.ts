@@ -1,0 +1,50 @@
+/** The addresses that the HTTP server answers. */
+import { Hono } from 'hono';
+import { secureHeaders } from 'hono/secure-headers';
+import type { Observe } from '../admin/observe.ts';
+import { CONTENT_TYPES, formatFor } from '../metrics/exposition.ts';
+import type { Metrics } from '../metrics/metrics.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { hasStarted, reasonsAgainst } from './health.ts';
+import { MetricsToken } from './token.ts';
+
+export interface RouteParts {
+  readonly observe: Observe;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+export function routes({ observe, metrics, log }: RouteParts): Hono {
+  const app = new Hono();
+  const token = new MetricsToken();
+  app.use(secureHeaders());
+  // an event loop that stands still gives no answer at all
+  app.get('/livez', (c) => c.text('ok\n'));
+  app.get('/startupz', (c) =>
+    hasStarted(observe) ? c.text('ok\n') : c.text('the proxy is starting\n', 503),
+  );
+  app.get('/readyz', (c) => {
+    const reasons = reasonsAgainst(observe);
+    return reasons.length === 0 ? c.text('ok\n') : c.text(`${reasons.join('\n')}\n`, 503);
+  });
+  app.get('/metrics', async (c) => {
+    const { http_metrics_token_file: file } = observe.config.settings;
+    const access = token.check(file, c.req.header('authorization') ?? '');
+    if (access === 'no token') {
+      log.error({ event: 'http' }, `http_metrics_token_file: "${file}" can't be read, or is empty`);
+      return c.text('no token is configured\n', 503);
+    }
+    if (access === 'refused') {
+      c.header('WWW-Authenticate', 'Bearer');
+      return c.text('a bearer token is needed\n', 401);
+    }
+    const format = formatFor(c.req.header('accept') ?? '');
+    return c.body(await metrics.print(format), 200, { 'Content-Type': CONTENT_TYPES[format] });
+  });
+  app.notFound((c) => c.text('not found\n', 404));
+  app.onError((error, c) => {
+    log.error({ event: 'bug' }, `internal error in an HTTP request: ${error.stack ?? error.message}`);
+    return c.text('internal error\n', 500);
+  });
+  return app;
+}

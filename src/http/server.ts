@@ -1,0 +1,95 @@
+/** The HTTP server's sockets: bounded in number, size and time, so that no request can hold memory or descriptors for long. */
+import { createServer, type Server as PlainServer } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import type { SecureContextOptions } from 'node:tls';
+import { createAdaptorServer } from '@hono/node-server';
+import type { Observe } from '../admin/observe.ts';
+import { Metrics } from '../metrics/metrics.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { routes } from './routes.ts';
+
+const LIMITS = {
+  connections: 64,
+  headerBytes: 8 * 1024,
+  /** for the head of a request, and for all of it */
+  requestMs: 10_000,
+  /** a peer that neither sends nor reads for this long is disconnected */
+  idleMs: 30_000,
+  /** between two requests */
+  keepAliveMs: 5_000,
+};
+
+export interface HttpServerParts {
+  readonly observe: Observe;
+  readonly log: Logger;
+  /** null: without TLS */
+  readonly tls: SecureContextOptions | null;
+}
+
+export class HttpServer {
+  readonly #servers: (PlainServer | TlsServer)[] = [];
+  readonly #metrics: Metrics;
+  readonly #parts: HttpServerParts;
+
+  constructor(parts: HttpServerParts) {
+    this.#parts = parts;
+    this.#metrics = new Metrics(parts.observe);
+  }
+
+  /** @throws Error if an address can't be listened on; then none is */
+  async listen(addresses: readonly string[], port: number): Promise<void> {
+    for (const address of addresses) {
+      try {
+        await this.#listen(address, port);
+      } catch (error) {
+        this.close();
+        throw new Error(`failed to listen for HTTP on ${address}:${port}: ${(error as Error).message}`, {
+          cause: error,
+        });
+      }
+    }
+  }
+
+  /** Its certificate has changed. */
+  useTls(tls: SecureContextOptions): void {
+    for (const server of this.#servers) if ('setSecureContext' in server) server.setSecureContext(tls);
+  }
+
+  close(): void {
+    this.#metrics.stop();
+    for (const server of this.#servers.splice(0)) {
+      server.close();
+      server.closeAllConnections();
+    }
+  }
+
+  async #listen(address: string, port: number): Promise<void> {
+    const { observe, log, tls } = this.#parts;
+    const { fetch } = routes({ observe, metrics: this.#metrics, log });
+    const limits = {
+      maxHeaderSize: LIMITS.headerBytes,
+      requestTimeout: LIMITS.requestMs,
+      headersTimeout: LIMITS.requestMs,
+    };
+    const server = createAdaptorServer({
+      fetch,
+      ...(tls === null
+        ? { createServer, serverOptions: limits }
+        : { createServer: createTlsServer, serverOptions: { ...limits, ...tls } }),
+    }) as PlainServer | TlsServer;
+    server.maxConnections = LIMITS.connections;
+    server.keepAliveTimeout = LIMITS.keepAliveMs;
+    server.setTimeout(LIMITS.idleMs);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ port, ...(address === '*' ? {} : { host: address }) }, resolve);
+    });
+    server.removeAllListeners('error');
+    server.on('error', (error: Error) => log.warn({ event: 'http' }, `HTTP: ${error.message}`));
+    this.#servers.push(server);
+    log.info(
+      { event: 'listening' },
+      `listening on ${address}:${port} for HTTP${tls === null ? '' : ' over TLS'}`,
+    );
+  }
+}

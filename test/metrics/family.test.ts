@@ -1,0 +1,102 @@
+/** Families of metrics: how many series they have, and how they are printed. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { print } from '../../src/metrics/exposition.ts';
+import { familiesOf, fixed, type Column } from '../../src/metrics/family.ts';
+import { histogramFamily } from '../../src/metrics/times.ts';
+import { Histogram } from '../../src/telemetry/histogram.ts';
+
+interface Row {
+  readonly name: string;
+  readonly count: number;
+}
+
+const COLUMNS: readonly Column<Row>[] = [
+  { name: 'things_total', help: 'Things', type: 'counter', of: ({ count }) => count },
+  { name: 'largest', help: 'Largest', type: 'gauge', of: ({ count }) => count, merge: 'max' },
+];
+
+const ROWS: readonly Row[] = [1, 2, 3, 4].map((count) => ({ name: `db${count}`, count }));
+
+test('rows beyond the limit are merged under "other": added up, or the largest', () => {
+  const [things, largest] = familiesOf(ROWS, ({ name }) => ({ name }), COLUMNS, 2);
+  const shown = (family = things): unknown[] =>
+    family!.samples.map(({ labels, value }) => [labels['name'], value]);
+  assert.deepEqual(shown(things), [
+    ['db1', 1],
+    ['db2', 2],
+    ['other', 7],
+  ]);
+  assert.deepEqual(shown(largest), [
+    ['db1', 1],
+    ['db2', 2],
+    ['other', 4],
+  ]);
+});
+
+test('rows up to the limit have series of their own', () => {
+  const [things] = familiesOf(ROWS, ({ name }) => ({ name }), COLUMNS, 4);
+  assert.equal(things!.samples.length, 4);
+});
+
+test('a histogram counts a time in its class and in all larger ones', async () => {
+  const histogram = new Histogram();
+  for (const us of [1, 100, 101, 10_000_000, 10_000_001]) histogram.note(us);
+  const family = histogramFamily(
+    'x_seconds',
+    'X',
+    [{ labels: { db: 'a' }, histogram: histogram.observe() }],
+    100,
+  );
+  const text = await print([() => [family]], 'p', 'prometheus');
+  const lines = text.split('\n');
+  assert.equal(lines[1], '# TYPE p_x_seconds histogram');
+  assert.equal(lines[2], 'p_x_seconds_bucket{le="0.0001",db="a"} 2');
+  assert.equal(lines[3], 'p_x_seconds_bucket{le="0.00025",db="a"} 3');
+  assert.ok(lines.includes('p_x_seconds_bucket{le="10",db="a"} 4'));
+  assert.ok(lines.includes('p_x_seconds_bucket{le="+Inf",db="a"} 5'));
+  assert.ok(lines.includes('p_x_seconds_count{db="a"} 5'));
+  assert.ok(lines.includes('p_x_seconds_sum{db="a"} 20.000203'));
+});
+
+test('histograms beyond the limit are added up under "other"', () => {
+  const all = ROWS.map(({ name, count }) => {
+    const histogram = new Histogram();
+    for (let i = 0; i < count; i++) histogram.note(1);
+    return { labels: { name }, histogram: histogram.observe() };
+  });
+  const family = histogramFamily('x', 'X', all, 40);
+  const counts = family.samples.filter(({ suffix }) => suffix === '_count');
+  assert.deepEqual(
+    counts.map(({ labels, value }) => [labels['name'], value]),
+    [
+      ['db1', 1],
+      ['other', 9],
+    ],
+  );
+});
+
+test('names and labels are escaped, in both formats', async () => {
+  const family = fixed('counter', 'errors_total', 'Errors', [[{ name: 'a"b\\c\nd' }, 1]]);
+  assert.equal(
+    await print([() => [family]], '', 'prometheus'),
+    '# HELP errors_total Errors\n# TYPE errors_total counter\nerrors_total{name="a\\"b\\\\c\\nd"} 1\n',
+  );
+  assert.equal(
+    await print([() => [family]], '', 'openmetrics'),
+    '# HELP errors Errors\n# TYPE errors counter\nerrors_total{name="a\\"b\\\\c\\nd"} 1\n# EOF\n',
+  );
+});
+
+test('a large family is printed in slices, with one head', async () => {
+  const many = Array.from({ length: 2_500 }, (_, at): readonly [{ at: string }, number] => [
+    { at: String(at) },
+    at,
+  ]);
+  const lines = (await print([() => [fixed('gauge', 'many', 'Many', many)]], 'p', 'prometheus'))
+    .trimEnd()
+    .split('\n');
+  assert.equal(lines.length, 2_502);
+  assert.equal(lines.filter((line) => line.startsWith('#')).length, 2);
+  assert.equal(lines.at(-1), 'p_many{at="2499"} 2499');
+});
