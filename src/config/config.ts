@@ -135,6 +135,12 @@ export interface TenantConfig {
   readonly on_rewrite_failure: 'pass' | 'error' | 'disconnect' | null;
   /** Users who may manage it in the console. */
   readonly admin_users: readonly string[];
+  /** Milliseconds of processor time in a second for its candidate. */
+  readonly shadow_limit: number | null;
+  /** Percent. */
+  readonly canary_tolerance: number | null;
+  /** Milliseconds. */
+  readonly canary_duration: number | null;
   /** Lines a second that its functions may print to the log. */
   readonly log_limit: number | null;
 }

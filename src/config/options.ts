@@ -75,6 +75,18 @@ export const OPTIONS = {
     default: '3600',
     doc: 'Databases made through `*` are forgotten after this long without use.',
   }),
+  canary_duration: option({
+    kind: seconds(),
+    default: '600',
+    origin: 'pgswitchyard',
+    doc: 'How long a canary of user functions is compared with the serving version before it may be promoted. Also per tenant.',
+  }),
+  canary_tolerance: option({
+    kind: int(0, 100),
+    default: '1',
+    origin: 'pgswitchyard',
+    doc: 'How much worse a canary of user functions may be: percentage points of calls and of answered queries, and percent of the mean call time. Also per tenant.',
+  }),
   cancel_wait_timeout: option({
     kind: seconds(),
     default: '10',
@@ -775,6 +787,12 @@ export const OPTIONS = {
     default: '10',
     origin: 'pgswitchyard',
     doc: 'Time for which user functions stay active after their file has vanished. Then they count as removed under `pass`; under `error` and `disconnect` each query is a failure until the file is back or RELOAD confirms the removal.',
+  }),
+  user_function_shadow_limit: option({
+    kind: int(0, 1_000_000),
+    default: '50',
+    origin: 'pgswitchyard',
+    doc: 'Processor time for evaluating the candidate of one tenant beside forwarded queries, in milliseconds in a second. 0 means that none is evaluated. Also per tenant, as shadow_limit.',
   }),
   user_function_timeout: option({
     kind: milliseconds(1, 3600000),

@@ -18,6 +18,8 @@ const MAX_LOG_LIMIT = 10_000;
 export const TENANT_KEYS: Readonly<Record<string, Key>> = {
   admin_users: plain(splitList),
   cache: plain(asOption(OPTIONS.user_function_cache.kind)),
+  canary_duration: plain(asOption(OPTIONS.canary_duration.kind)),
+  canary_tolerance: plain(asOption(OPTIONS.canary_tolerance.kind)),
   cpu_limit: plain(asOption(OPTIONS.user_function_cpu_limit.kind)),
   databases: plain(splitList),
   functions_dir: plain(asText),
@@ -26,6 +28,7 @@ export const TENANT_KEYS: Readonly<Record<string, Key>> = {
   memory_limit: plain(asOption(OPTIONS.user_function_memory_limit.kind)),
   on_rewrite_failure: plain(asOption(OPTIONS.rewrite_query_on_failure.kind)),
   on_routing_failure: plain(asOption(OPTIONS.routing_rules_on_failure.kind)),
+  shadow_limit: plain(asOption(OPTIONS.user_function_shadow_limit.kind)),
   targets: plain(splitList),
   timeout: plain(asOption(OPTIONS.user_function_timeout.kind)),
 };
@@ -47,6 +50,9 @@ export const NO_DEFAULTS: TenantConfig = Object.freeze({
   on_routing_failure: null,
   on_rewrite_failure: null,
   admin_users: [],
+  shadow_limit: null,
+  canary_tolerance: null,
+  canary_duration: null,
   log_limit: null,
 });
 

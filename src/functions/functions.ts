@@ -5,13 +5,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Unjudged } from '../config/options.ts';
-import { systemClock } from '../platform/clock.ts';
-import type { FunctionsSnapshot } from '../telemetry/snapshot.ts';
+import { monotonicClock, systemClock } from '../platform/clock.ts';
+import type { FunctionsSnapshot, RolloutSnapshot } from '../telemetry/snapshot.ts';
 import { IdCounter } from '../telemetry/id-counter.ts';
 import type { SourceFiles } from './build/bundle-job.ts';
 import { Bundlers } from './build/bundlers.ts';
 import { printable } from './build/places.ts';
 import { areOperators, entriesOf, isThere, type DatabaseFunctions } from './build/sources.ts';
+import { nextFiles } from './build/next-files.ts';
 import { trailOf } from './build/trail.ts';
 import { MemoryRoom } from './decide/memory.ts';
 import { CATALOG } from './limits.ts';
@@ -31,11 +32,13 @@ import { Removals } from './tenants/removals.ts';
 import {
   FunctionsConfig,
   NO_TENANTS,
+  rolloutLimits,
   tenantSettings,
   type FunctionSettings,
   type TenantConfigs,
   type TenantSettings,
 } from './tenants/settings.ts';
+import type { Rollout } from './tenants/rollout.ts';
 import { Targets } from './tenants/targets.ts';
 import { Tenant } from './tenants/tenant.ts';
 
@@ -44,6 +47,7 @@ export type { ContextValue, Question } from './decide/question.ts';
 export { CONTEXT_FIELDS } from './sandbox/context-fields.ts';
 export type { FunctionLog } from './tenants/journal.ts';
 export type { FunctionSettings } from './tenants/settings.ts';
+export { RolloutError, type AskedBy, type Rollout } from './tenants/rollout.ts';
 export type { FunctionCall, Tenant } from './tenants/tenant.ts';
 
 const MB = 1024 * 1024;
@@ -74,6 +78,7 @@ export class Functions {
   readonly #changes: Changes;
   readonly #memory: MemoryRoom;
   readonly #context: TenantContext;
+  readonly #canaries = new Set<object>();
   /** paused tenants, by name, with the role that paused them: only an operator can undo an operator's PAUSE */
   readonly #paused = new Map<string, PausedBy>();
 
@@ -262,6 +267,20 @@ export class Functions {
     return { tenants: this.#catalog.tenants.map((tenant) => tenant.observe(databases.get(tenant) ?? [])) };
   }
 
+  /** Whether a canary of any tenant is running. */
+  get hasCanaries(): boolean {
+    return this.#canaries.size > 0;
+  }
+
+  /** The candidates of all sets of functions of a tenant, by its name. */
+  rolloutsOf(owner: string): Rollout[] {
+    return this.#catalog.ownedBy(owner).map(({ rollout }) => rollout);
+  }
+
+  observeRollouts(owner: string): RolloutSnapshot[] {
+    return this.rolloutsOf(owner).map((rollout) => rollout.observe());
+  }
+
   async stop(): Promise<void> {
     this.#folders.close();
     this.#changes.close();
@@ -276,8 +295,11 @@ export class Functions {
     return {
       log: this.#log,
       clock: systemClock,
+      steadyClock: monotonicClock,
+      canaries: this.#canaries,
+      rolloutLimits: (owner) => rolloutLimits(this.#config.settings, this.#config.tenantConfig(owner)),
       builder: bundlers,
-      disk: { trailOf, isThere, isSearched: (file) => this.#folders.isSearched(file) },
+      disk: { trailOf, isThere, isSearched: (file) => this.#folders.isSearched(file), next: nextFiles },
       housing: this.#housing,
       budgets: this.#budgets,
       store: this.#store,
@@ -286,7 +308,8 @@ export class Functions {
       random: () => Math.random(),
       versionIds: new IdCounter(),
       generations: new IdCounter(),
-      onTrail: (tenantId, trail) => this.#changes.follow(tenantId, trail),
+      onTrail: (owner, trail) => this.#changes.follow(owner, trail),
+      onPlaces: (owner, paths) => this.#changes.followPlaces(owner, paths),
       onBuilt: () => this.#catalog.handOver(),
     };
   }

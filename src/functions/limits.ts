@@ -457,6 +457,8 @@ export const SHADOW = {
   yieldMs: 2,
   /** A tenant whose calls always wait is shadowed all the same, after this long. */
   longestYieldMs: 100,
+  /** Of a tenant's CPU budget, the part that its candidate may use besides. */
+  largestPart: 1 / 4,
   /** Unused processor time is saved up for this long. */
   burstMs: 1_000,
   /** The longest pause after one costly batch. */

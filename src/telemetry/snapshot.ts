@@ -116,6 +116,35 @@ export interface ShadowReportSnapshot {
   readonly samples: readonly DifferenceSample[];
 }
 
+/** What is being done with a tenant's candidate. */
+export type RolloutState =
+  | 'no candidate'
+  | 'off'
+  | 'loading'
+  | 'not loaded'
+  | 'same as serving'
+  | 'shadow'
+  | 'canary';
+
+/** A tenant's candidate, and its comparison with the version that serves. */
+export interface RolloutSnapshot {
+  /** the tenant's name */
+  readonly owner: string;
+  readonly state: RolloutState;
+  /** that the candidate is made of, absolute */
+  readonly files: readonly string[];
+  /** hashes; '': none */
+  readonly servingVersion: string;
+  readonly candidateVersion: string;
+  /** the last complaint about the candidate; '': none */
+  readonly lastError: string;
+  readonly report: ShadowReportSnapshot;
+  /** null: none is running */
+  readonly canary: CanarySnapshot | null;
+  /** how the last one ended; '': there was none */
+  readonly lastCanary: string;
+}
+
 /** What the clients of one version of a canary have seen. */
 export interface ArmSnapshot {
   /** clients with calls in the last minute */
@@ -137,8 +166,7 @@ export interface CanarySnapshot {
   readonly percent: number;
   /** the candidate is to serve after `durationMs` */
   readonly isPromoted: boolean;
-  /** ms since 1970 */
-  readonly begunAtMs: number;
+  /** since the comparison began */
   readonly lastsMs: number;
   readonly durationMs: number;
   readonly serving: ArmSnapshot;
@@ -440,6 +468,8 @@ export interface ObserveSwitchovers {
 
 export interface ObserveFunctions {
   observe(): FunctionsSnapshot;
+  /** Of all sets of functions of a tenant, by its name. */
+  observeRollouts(owner: string): RolloutSnapshot[];
 }
 
 /** The memory of the process. */

@@ -67,7 +67,12 @@ class World {
       this.areBuilt ? Promise.resolve(bundleOf('v1')) : new Promise(() => {});
     const context = tenantContext([], {
       builder: { bundle, asyncPlaces: () => Promise.resolve([]) },
-      disk: { trailOf: () => Promise.resolve(new Map()), isThere: () => true, isSearched: () => true },
+      disk: {
+        trailOf: () => Promise.resolve(new Map()),
+        isThere: () => true,
+        isSearched: () => true,
+        next: () => null,
+      },
       onBuilt: () => this.catalog.handOver(),
     });
     return new Tenant({ identity, files, settings: TENANT_SETTINGS, host: new TestHost(), context });

@@ -81,6 +81,7 @@ class World {
   limitMs = 100;
   readonly shadow = new Shadow({
     clock: this.clock,
+    wallClock: this.clock,
     candidate: () =>
       this.hasCandidate
         ? {

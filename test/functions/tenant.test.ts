@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TenantState } from '../../src/telemetry/snapshot.ts';
-import type { Bundle } from '../../src/functions/build/bundle-job.ts';
+
+import type { Bundle, SourceFiles } from '../../src/functions/build/bundle-job.ts';
 import { BundleError } from '../../src/functions/build/bundlers.ts';
 import type { Decision } from '../../src/functions/functions.ts';
 import { Tenant } from '../../src/functions/tenants/tenant.ts';
@@ -19,6 +20,8 @@ class World {
   file: string | Error | Promise<string> = 'v1';
   /** the wait that is imposed on the tenant's next version, in ms */
   waitMs = 0;
+  /** the files of a candidate */
+  next: SourceFiles | null = null;
   readonly blamed: string[] = [];
   readonly tenant: Tenant;
 
@@ -30,6 +33,7 @@ class World {
         trailOf: () => Promise.resolve(new Map()),
         isThere: () => true,
         isSearched: () => false,
+        next: () => this.next,
       },
     });
     this.tenant = new Tenant({
@@ -237,7 +241,7 @@ test('calls that wait for the first version are judged by it', async () => {
   const world = new World();
   const build = Promise.withResolvers<string>();
   await world.save(build.promise);
-  const { generation } = world.tenant;
+  const generation = world.tenant.generationOf(1);
   const said: unknown[] = [];
   const call = { username: 'u', query: 'q', inTransaction: false, context: { database: 'a' } };
   world.tenant.decide(call, (decision) => said.push(decision));
@@ -246,7 +250,7 @@ test('calls that wait for the first version are judged by it', async () => {
   build.resolve('v1');
   await settled();
   assert.deepEqual(said, [{ kind: 'go', query: null, dbkey: 'v1' }]);
-  assert.equal(world.tenant.generation, generation);
+  assert.equal(world.tenant.generationOf(1), generation);
   world.tenant.dispose();
 });
 
@@ -255,10 +259,10 @@ test('statements are judged again after a new version, other settings and a miss
   const { tenant } = world;
   await world.save('v1');
   const changes = async (work: () => unknown): Promise<boolean> => {
-    const { generation } = tenant;
+    const generation = tenant.generationOf(1);
     await work();
     await settled();
-    return tenant.generation !== generation;
+    return tenant.generationOf(1) !== generation;
   };
   assert.equal(await changes(() => world.save('v1')), false);
   assert.equal(await changes(() => world.save('v2')), true);
@@ -379,11 +383,11 @@ test('the snapshot is plain data that does not change any more', async () => {
 test('a paused tenant fails each call under its policy, until it is resumed', async () => {
   const world = new World();
   await world.save('v1');
-  const { generation } = world.tenant;
+  const generation = world.tenant.generationOf(1);
   world.tenant.setPaused(true);
   assert.equal(world.tenant.state, 'paused');
   assert.equal(await world.ask(), '38000');
-  assert.notEqual(world.tenant.generation, generation, 'prepared statements are judged again');
+  assert.notEqual(world.tenant.generationOf(1), generation, 'prepared statements are judged again');
   await world.save('v2');
   assert.equal(await world.ask(), '38000');
   world.tenant.setPaused(false);

@@ -46,9 +46,14 @@ export function tenantContext(
   return {
     log: { info: write('LOG'), warn: write('WARNING'), error: write('ERROR') },
     clock: systemClock,
-    disk: { trailOf, isThere, isSearched: () => false },
+    steadyClock: given.clock ?? systemClock,
+    disk: { trailOf, isThere, isSearched: () => false, next: () => null },
+    canaries: new Set(),
+    rolloutLimits: () => ({ shadowMs: 50, tolerance: 1, durationMs: 600_000 }),
     budgets: { of: () => new Budget(systemClock, { onBegun: () => {}, onEnded: () => {} }) },
     housing: {
+      ofCandidate: () => new TestHost(),
+      releaseCandidate() {},
       apart: () => null,
       separate: () => null,
       isSuspect: () => false,
@@ -70,6 +75,7 @@ export function tenantContext(
     versionIds: new IdCounter(),
     generations: new IdCounter(),
     onTrail() {},
+    onPlaces() {},
     onBuilt() {},
     ...given,
   };

@@ -36,12 +36,12 @@ export function nameOf(files: SourceFiles): string {
   return dirname(entryOf(files));
 }
 
-const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
+export const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
 
 /** Finds a file by its folder, its name and its possible extensions; null: none. */
 export type FindFile = (folder: string, name: string, extensions: readonly string[]) => string | null;
 
-const inFolder: FindFile = (folder, name, extensions) =>
+export const inFolder: FindFile = (folder, name, extensions) =>
   extensions.map((extension) => join(folder, name + extension)).find(isThere) ?? null;
 
 const CANDIDATE = /^(?:routing_rules|rewrite_query)\.(?:ts|mts|js|mjs)$/;
@@ -110,7 +110,9 @@ export function areOperators(settings: SourceSettings, { routing, rewrite }: Sou
   return [routing, rewrite].every((file) => file === null || isOperators(settings, file));
 }
 
-function isOperators(settings: SourceSettings, file: string): boolean {
+function isOperators(settings: SourceSettings, path: string): boolean {
+  // a candidate belongs to the owner of the file that it may take the place of
+  const file = path.replace(/\.next(\.[^./]*)$/, '$1');
   if (file === settings.routing_rules_file || file === settings.rewrite_query_file) return true;
   return (
     dirname(file) === settings.user_functions_dir &&

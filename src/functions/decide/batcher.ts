@@ -50,6 +50,7 @@ export class Batcher {
   #isProbing = false;
   #look: NodeJS.Timeout | null = null;
   #onDrained: (() => void) | null = null;
+  #costUs: number | null = null;
   #heapBytes = 0;
 
   constructor(options: BatcherOptions) {
@@ -66,6 +67,7 @@ export class Batcher {
       onAnswer: (pending, answer, manifest) => {
         const now = performance.now();
         this.#times.note(now - pending.since, now);
+        this.#costUs = null;
         this.#answer(pending, answer, manifest);
         if (costOf(answer) === null) this.#penalties.clear(pending.call);
       },
@@ -90,6 +92,11 @@ export class Batcher {
   /** Memory that the isolate of the last asked version held after its last batch; 0: unknown. */
   get heapBytes(): number {
     return this.#heapBytes;
+  }
+
+  /** Processor time of the call whose decision is being handed over, as its part of the batch, in µs; null: unknown. */
+  get costUs(): number | null {
+    return this.#costUs;
   }
 
   /** How long calls have taken lately, from question to answer, waiting included. */
@@ -207,9 +214,10 @@ export class Batcher {
     version.host.evaluate(
       version.id,
       batch.map((each) => each.call),
-      (answers, consoleText, { heapBytes }) => {
+      (answers, consoleText, { cpuMs, heapBytes }) => {
         this.#inFlight = null;
         this.#heapBytes = heapBytes;
+        this.#costUs = answers.length === 0 ? null : (cpuMs * 1000) / answers.length;
         if (consoleText !== '') this.#options.onPrinted(consoleText);
         const now = performance.now();
         for (let i = 0; i < answers.length; i++) {

@@ -108,8 +108,7 @@ export class Arm {
   }
 
   #turn(now: number): void {
-    // the system's time may have been set back
-    if (now < this.#endsAt && now >= this.#endsAt - CANARY.windowMs) return;
+    if (now < this.#endsAt) return;
     const wasLongAgo = now >= this.#endsAt + CANARY.windowMs;
     [this.#present, this.#past] = [this.#past, this.#present];
     this.#present.clear();

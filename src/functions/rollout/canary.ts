@@ -10,6 +10,7 @@ import { ALL, placeOf } from './share.ts';
 import { isEnough, worseBy } from './tolerance.ts';
 
 export interface CanaryOptions {
+  /** one that is never set */
   readonly clock: Clock;
   /** of all clients, up to 100 */
   readonly percent: number;
@@ -30,14 +31,14 @@ export class Canary {
   readonly #largestPlace: number;
   #serving = new Arm();
   #candidate = new Arm();
-  #begunAtMs: number;
+  #begunAt: number;
   #isEnded = false;
   #cancel = (): void => {};
 
   constructor(options: CanaryOptions) {
     this.#options = options;
     this.#largestPlace = (options.percent / 100) * ALL;
-    this.#begunAtMs = options.clock.now();
+    this.#begunAt = options.clock.now();
     this.#lookLater();
   }
 
@@ -58,7 +59,7 @@ export class Canary {
   restart(): void {
     this.#serving = new Arm();
     this.#candidate = new Arm();
-    this.#begunAtMs = this.#options.clock.now();
+    this.#begunAt = this.#options.clock.now();
   }
 
   noteCall(call: Counted): void {
@@ -80,8 +81,7 @@ export class Canary {
     return {
       percent: this.percent,
       isPromoted: this.isPromoted,
-      begunAtMs: this.#begunAtMs,
-      lastsMs: clock.now() - this.#begunAtMs,
+      lastsMs: clock.now() - this.#begunAt,
       durationMs: limits().durationMs,
       serving: armSnapshot(this.#serving),
       candidate: armSnapshot(this.#candidate),
@@ -108,7 +108,7 @@ export class Canary {
       worseBy(this.#serving.recent(now), this.#candidate.recent(now), tolerance) ??
       worseBy(serving, candidate, tolerance);
     if (reason !== null) onWorse(reason);
-    else if (now - this.#begunAtMs >= durationMs && isEnough(serving, candidate)) onProven();
+    else if (now - this.#begunAt >= durationMs && isEnough(serving, candidate)) onProven();
   }
 }
 

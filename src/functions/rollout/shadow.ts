@@ -12,7 +12,10 @@ import type { Outcome } from './outcome.ts';
 import { ShadowReport } from './shadow-report.ts';
 
 export interface ShadowOptions {
+  /** one that is never set */
   readonly clock: Clock;
+  /** for the times that are shown */
+  readonly wallClock: Pick<Clock, 'now'>;
   /** null: none can be asked */
   readonly candidate: () => Serving | null;
   /** processor time for the candidate, in ms per second */
@@ -36,7 +39,7 @@ export class Shadow {
   #waiting: Asked[] = [];
   /** of the waiting queries, in characters */
   #length = 0;
-  /** until this number of ms since 1970 the candidate rests */
+  /** until this time of the clock the candidate rests */
   #paidUntil = -Infinity;
   #isScheduled = false;
   #isRunning = false;
@@ -61,13 +64,16 @@ export class Shadow {
     this.#report = this.#newReport();
   }
 
+  /** Whether one more query can be taken. If not, it counts as dropped. */
+  hasRoom(): boolean {
+    const isFull = this.#waiting.length >= SHADOW.maxCalls || this.#length >= SHADOW.maxLength;
+    if (isFull || this.#isOverBudget) this.#report.noteUncompared(isFull ? 'queue full' : 'over budget');
+    return !isFull && !this.#isOverBudget;
+  }
+
   /** A query has been forwarded. */
   offer(call: HostCall, serving: Outcome): void {
-    if (this.#isClosed || !isComparable(serving)) return;
-    if (this.#isOverBudget) return this.#report.noteUncompared('over budget');
-    const isFull =
-      this.#waiting.length >= SHADOW.maxCalls || this.#length + call.query.length > SHADOW.maxLength;
-    if (isFull) return this.#report.noteUncompared('queue full');
+    if (this.#isClosed || !isComparable(serving) || !this.hasRoom()) return;
     this.#waiting.push({ call, serving });
     this.#length += call.query.length;
     this.#schedule(0);
@@ -80,18 +86,16 @@ export class Shadow {
   }
 
   #newReport(): ShadowReport {
-    return new ShadowReport(() => this.#options.clock.now());
+    return new ShadowReport(() => this.#options.wallClock.now());
   }
 
   get #isOverBudget(): boolean {
     return this.#options.limitMs() <= 0 || this.#restMs > 0;
   }
 
-  /** How long the candidate must rest, in ms; 0 or less: not at all. The system's time may have been set back. */
+  /** How long the candidate must rest, in ms; 0 or less: not at all. */
   get #restMs(): number {
-    const now = this.#options.clock.now();
-    this.#paidUntil = Math.min(this.#paidUntil, now + SHADOW.longestRestMs);
-    return this.#paidUntil - now;
+    return this.#paidUntil - this.#options.clock.now();
   }
 
   #schedule(delayMs: number): void {
@@ -149,7 +153,7 @@ export class Shadow {
     const limitMs = this.#options.limitMs();
     // up to one burst was saved while the candidate had nothing to do
     const since = Math.max(this.#paidUntil, now - SHADOW.burstMs);
-    if (limitMs > 0) this.#paidUntil = since + (cpuMs * 1000) / limitMs;
+    if (limitMs > 0) this.#paidUntil = Math.min(since + (cpuMs * 1000) / limitMs, now + SHADOW.longestRestMs);
   }
 
   #take(count: number): Asked[] {

@@ -37,6 +37,11 @@ export class Changes {
     this.#watcher.watch(tenantId, trail.keys());
   }
 
+  /** Watches places where files may appear. */
+  followPlaces(owner: string, paths: Iterable<string>): void {
+    this.#watcher.watch(owner, paths);
+  }
+
   /** Watches the folders in which rules may appear, and the paths to them. */
   followFolders(trail: Trail, matters: ReadonlyMap<string, Matters>): void {
     this.#watcher.watch(FOLDERS, trail.keys(), matters);
@@ -61,6 +66,7 @@ export class Changes {
       void folders.refresh();
     }
     void catalog.reload(known.filter((tenant) => changed.some((path) => tenant.isOnTrail(path))));
+    for (const tenant of known) tenant.rollout.noteChanges(changed);
   }
 
   /** Some folders can't be watched: compares all files with their last known state. */

@@ -2,12 +2,14 @@
 import type { Clock } from '../../platform/clock.ts';
 import type { IdCounter } from '../../telemetry/id-counter.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
+import type { NextPlaces } from '../build/next-files.ts';
 import type { Trail } from '../build/trail.ts';
 import type { MemoryRoom } from '../decide/memory.ts';
 import type { VersionStore } from '../store/version-store.ts';
 import type { Budgets } from './budgets.ts';
 import type { Housing } from './housing.ts';
 import type { FunctionLog } from './journal.ts';
+import type { RolloutLimits } from './settings.ts';
 import type { Targets } from './targets.ts';
 
 /** Bundles files (build/bundlers.ts). */
@@ -27,16 +29,29 @@ export interface RuleDisk {
   isThere(file: string): boolean;
   /** The file was found in user_functions_dir, and no option names it. */
   isSearched(file: string): boolean;
+  /** The files of a candidate, as nextFiles in build/next-files.ts. */
+  next(files: SourceFiles, places: NextPlaces): SourceFiles | null;
 }
 
 export interface TenantContext {
   readonly log: FunctionLog;
   readonly clock: Clock;
+  /** one that is never set */
+  readonly steadyClock: Clock;
   readonly builder: Builder;
   readonly disk: RuleDisk;
   readonly housing: Pick<
     Housing,
-    'apart' | 'separate' | 'isSuspect' | 'waitMs' | 'addBlame' | 'punish' | 'trial' | 'noteVersion'
+    | 'ofCandidate'
+    | 'releaseCandidate'
+    | 'apart'
+    | 'separate'
+    | 'isSuspect'
+    | 'waitMs'
+    | 'addBlame'
+    | 'punish'
+    | 'trial'
+    | 'noteVersion'
   >;
   readonly budgets: Pick<Budgets, 'of'>;
   readonly store: VersionStore;
@@ -45,8 +60,14 @@ export interface TenantContext {
   readonly memory: MemoryRoom;
   /** a number from 0 to 1 */
   readonly random: () => number;
+  /** How the candidate of a tenant is compared, by the tenant's name. */
+  rolloutLimits(owner: string): RolloutLimits;
   readonly versionIds: IdCounter;
   readonly generations: IdCounter;
+  /** Rollouts in which a canary is running. */
+  readonly canaries: Set<object>;
+  /** Changes of these paths, which have no links before their last part, must be reported to this owner. */
+  onPlaces(owner: string, paths: Iterable<string>): void;
   /** Changes along this trail must be reported. */
   onTrail(tenantId: string, trail: Trail): void;
   /** A tenant's build has ended, and another version may serve. */

@@ -71,6 +71,17 @@ export class Housing {
     return this.#hosts[isolation].separate(tenantId);
   }
 
+  /** The host of a tenant's candidate, away from versions that serve. */
+  ofCandidate(tenantId: string, isolation: Isolation): SandboxHost {
+    const id = candidateId(tenantId);
+    return this.separate(id, isolation) ?? this.of(id, isolation);
+  }
+
+  /** The tenant has no candidate any more. */
+  releaseCandidate(tenantId: string): void {
+    this.release(candidateId(tenantId));
+  }
+
   /** The host for calls that are too costly to others; null: inline, where there is no other place. */
   apart(isolation: Isolation): SandboxHost | null {
     return this.#hosts[isolation].apart();
@@ -222,4 +233,9 @@ export class Housing {
     if (host !== null) void tenant.moveTo(host);
     return host !== null;
   }
+}
+
+/** Stands for a tenant's candidate among the ids of tenants. */
+export function candidateId(tenantId: string): string {
+  return `${tenantId}\0candidate`;
 }

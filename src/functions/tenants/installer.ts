@@ -102,10 +102,15 @@ export class Installer {
     return result === null ? null : { bundle, result };
   }
 
-  dispose(): void {
-    this.#isDisposed = true;
+  /** No version is needed any more, until the next one is installed. */
+  clear(): void {
     this.#version?.dispose();
     this.#version = null;
+  }
+
+  dispose(): void {
+    this.#isDisposed = true;
+    this.clear();
   }
 
   #inTurn<T>(load: () => Promise<T>): Promise<T> {

@@ -19,6 +19,7 @@ export class Journal {
   #tenant = '';
   #files = '';
   readonly #log: FunctionLog;
+  readonly #noun: string;
   #lastError = '';
   #lastErrorAtMs: number | null = null;
   #isRefused = false;
@@ -30,8 +31,10 @@ export class Journal {
   #movesUntil = 0;
   #moves = 0;
 
-  constructor(log: FunctionLog) {
+  /** @param noun a thing that the lines are about */
+  constructor(log: FunctionLog, noun = 'user function') {
     this.#log = log;
+    this.#noun = noun;
   }
 
   /** The lines are about these from now on. @param tenant the folder of its files */
@@ -85,7 +88,7 @@ export class Journal {
         ...place,
         ...(shape !== '' && { query: shape }),
       },
-      `user function of ${this.#tenant} failed: ${outcome}: ${error}${about}${more}${opened ? '; suspended' : ''}`,
+      `${this.#noun} of ${this.#tenant} failed: ${outcome}: ${error}${about}${more}${opened ? '; suspended' : ''}`,
     );
   }
 
@@ -124,7 +127,7 @@ export class Journal {
     this.forgive();
     this.#log.info(
       { event: 'rules_loaded', tenant: this.#tenant, version },
-      `user functions loaded: ${this.#files} (version ${version})`,
+      `${this.#noun}s loaded: ${this.#files} (version ${version})`,
     );
   }
 
@@ -149,7 +152,7 @@ export class Journal {
     this.#remember(printable(complaint));
     this.#log.error(
       { event: 'rules_refused', tenant: this.#tenant, ...place, ...(frame !== '' && { frame }) },
-      `user functions not loaded; ${meanwhile(serving)}: ${this.#files}: ${this.#lastError}`,
+      `${this.#noun}s not loaded; ${meanwhile(serving)}: ${this.#files}: ${this.#lastError}`,
     );
   }
 
@@ -162,7 +165,7 @@ export class Journal {
     this.#remember(printable(complaint));
     this.#log.warn(
       { event: 'rules_postponed', tenant: this.#tenant },
-      `user functions not loaded yet; ${meanwhile(serving)}: ${this.#files}: ${this.#lastError}`,
+      `${this.#noun}s not loaded yet; ${meanwhile(serving)}: ${this.#files}: ${this.#lastError}`,
     );
   }
 
@@ -170,7 +173,7 @@ export class Journal {
   misdirected(message: string): void {
     this.#log.warn(
       { event: 'rules_misdirected', tenant: this.#tenant },
-      `user functions of ${this.#tenant}: in the trial call ${TRIAL_ARGUMENTS} ${printable(message)}`,
+      `${this.#noun}s of ${this.#tenant}: in the trial call ${TRIAL_ARGUMENTS} ${printable(message)}`,
     );
   }
 
@@ -182,7 +185,7 @@ export class Journal {
   passes(options: readonly string[], maxQueryBytes: number): void {
     this.#log.warn(
       { event: 'rules_can_be_passed', tenant: this.#tenant },
-      `user functions of ${this.#tenant} can reject queries, but ${options.join(' and ')} = pass lets queries through that they fail on, and those over user_function_max_query (${maxQueryBytes} bytes), which they never see: set error or disconnect`,
+      `${this.#noun}s of ${this.#tenant} can reject queries, but ${options.join(' and ')} = pass lets queries through that they fail on, and those over user_function_max_query (${maxQueryBytes} bytes), which they never see: set error or disconnect`,
     );
   }
 
@@ -201,7 +204,7 @@ export class Journal {
     const more = count > paths.length ? ` and ${count - paths.length} more` : '';
     this.#log.warn(
       { event: 'rules_writable', tenant: this.#tenant },
-      `user functions of ${this.#tenant} can be changed by any user: world-writable: ${paths.map(printable).join(', ')}${more}`,
+      `${this.#noun}s of ${this.#tenant} can be changed by any user: world-writable: ${paths.map(printable).join(', ')}${more}`,
     );
   }
 
@@ -229,7 +232,7 @@ export class Journal {
     this.#remember('');
     this.#log.info(
       { event: 'rules_back', tenant: this.#tenant },
-      `user functions of ${this.#tenant}: ${printable(file)} is back`,
+      `${this.#noun}s of ${this.#tenant}: ${printable(file)} is back`,
     );
   }
 
@@ -237,7 +240,7 @@ export class Journal {
     this.#remember(printable(message));
     this.#log.warn(
       { event: 'rules_gone', tenant: this.#tenant },
-      `user functions of ${this.#tenant}: ${this.#lastError}`,
+      `${this.#noun}s of ${this.#tenant}: ${this.#lastError}`,
     );
   }
 

@@ -13,7 +13,7 @@ import {
   type FailurePolicy,
   type Nameable,
 } from '../decide/policy.ts';
-import type { CallFailure, HostAnswer, HostCall, Part } from '../sandbox/call.ts';
+import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part } from '../sandbox/call.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import type { Counters } from './counters.ts';
 import type { Journal } from './journal.ts';
@@ -40,6 +40,8 @@ const UNKNOWN: Manifest = { routes: true, rewrites: true, options: DEFAULT_OPTIO
 
 export interface JudgeOptions {
   readonly files: () => SourceFiles;
+  /** The functions may name what functions in these files may name. */
+  readonly rights: () => SourceFiles;
   readonly journal: Journal;
   readonly counters: Counters;
   readonly targets: Pick<Targets, 'mayName'>;
@@ -56,6 +58,7 @@ export class Judge {
   readonly #counters: Counters;
   /** version and options of the last `warnOfPassing` */
   #warnedAbout = '';
+  #lastFailure: FailureOutcome | null = null;
 
   constructor(options: JudgeOptions) {
     this.#options = options;
@@ -68,6 +71,11 @@ export class Judge {
     return this.#options.version()?.manifest ?? UNKNOWN;
   }
 
+  /** How the call failed that `decide` was given last; null: the functions answered. The policy may have let it pass. */
+  get lastFailure(): FailureOutcome | null {
+    return this.#lastFailure;
+  }
+
   /**
    * Applies the policies to an answer.
    * @param opened it suspended the tenant
@@ -75,6 +83,7 @@ export class Judge {
    */
   decide(call: HostCall, answer: HostAnswer, opened: boolean, manifest: Manifest | null): Decision {
     this.#counters.noteCall();
+    this.#lastFailure = null;
     const followed = isNothing(answer) ? answer : checked(call, answer, this.#mayName, this.#nameable);
     const decision = isNothing(followed) ? GO : this.#decide(call, followed, opened, manifest);
     this.#options.onDecided(call, followed, decision);
@@ -153,6 +162,7 @@ export class Judge {
 
   #noteFailure(call: HostCall, failure: CallFailure, answer: HostAnswer, opened: boolean): void {
     this.#counters.noteFailure(failure.outcome);
+    this.#lastFailure = failure.outcome;
     const place = this.#options.version()?.placeOf(failure) ?? null;
     const subject = place === null ? this.#subject(failure, answer) : '';
     this.#journal.failed(call.query, { ...failure, message: subject + failure.message }, place, opened);
@@ -169,7 +179,7 @@ export class Judge {
 
   readonly #mayName = (name: string, call: HostCall): boolean =>
     this.#options.targets.mayName(
-      this.#options.files(),
+      this.#options.rights(),
       call.entry ?? call.context.login_database ?? call.context.database ?? '',
       name,
     );

@@ -26,6 +26,8 @@ export interface LaneOptions {
   /** under which the versions are kept */
   readonly key: VersionKey;
   readonly files: () => SourceFiles;
+  /** The functions may name what functions in these files may name; none: `files`. */
+  readonly rights?: () => SourceFiles;
   readonly settings: TenantSettings;
   readonly host: SandboxHost;
   readonly journal: Journal;
@@ -56,15 +58,18 @@ export class Lane {
   readonly recall: Recall;
   /** the settings of the version that answers; null: there is none */
   #judgedUnder: TenantSettings | null = null;
+  /** lines that the functions print, on their way to the log */
+  readonly printed: Printed;
 
   constructor(options: LaneOptions) {
-    const { files, settings, host, journal, context, longestWaitMs } = options;
-    const printed = new Printed(
+    const { files, rights = files, settings, host, journal, context, longestWaitMs } = options;
+    this.printed = new Printed(
       (line) => journal.printed(line),
       () => this.settings.maxPrinted,
     );
     this.judge = new Judge({
       files,
+      rights,
       journal,
       counters: this.counters,
       targets: context.targets,
@@ -78,7 +83,7 @@ export class Lane {
       clock: context.clock,
       random: context.random,
       version: () => (options.isBlocked() ? null : this.version),
-      mayName: (entry, name) => context.targets.mayName(files(), entry, name),
+      mayName: (entry, name) => context.targets.mayName(rights(), entry, name),
       ask: (call, done) => this.batcher.check(call, done),
       onDiffered: (remembered, evaluated) => {
         journal.differed(remembered, evaluated);
@@ -89,7 +94,7 @@ export class Lane {
       serving: () => (options.isBlocked() ? null : this.version),
       noVersion: options.noVersion,
       decide: (call, answer, opened, manifest) => this.judge.decide(call, answer, opened, manifest),
-      onPrinted: (text) => printed.note(text),
+      onPrinted: (text) => this.printed.note(text),
       onOpened: options.onOpened,
       apart: () => context.housing.apart(this.isolation),
       ...(longestWaitMs !== undefined && { longestWaitMs }),

@@ -5,7 +5,7 @@ import type { Unjudged } from '../../config/options.ts';
 import { NO_DEFAULTS, OPERATOR } from '../../config/tenants.ts';
 import { areOperators, ownFolder, type DatabaseFunctions, type SourceSettings } from '../build/sources.ts';
 import type { FailurePolicy } from '../decide/policy.ts';
-import { JOURNAL } from '../limits.ts';
+import { JOURNAL, SHADOW } from '../limits.ts';
 
 /** The options of [pgbouncer] that concern user functions. */
 export interface FunctionSettings extends SourceSettings {
@@ -17,6 +17,12 @@ export interface FunctionSettings extends SourceSettings {
   readonly user_function_cache: number;
   /** ms of processor time in a second; 0: no limit */
   readonly user_function_cpu_limit: number;
+  /** ms of processor time in a second */
+  readonly user_function_shadow_limit: number;
+  /** percent */
+  readonly canary_tolerance: number;
+  /** ms */
+  readonly canary_duration: number;
   readonly user_function_isolation: 'inline' | 'process';
   /** bytes */
   readonly user_function_max_query: number;
@@ -175,6 +181,27 @@ export class FunctionsConfig {
 
 function pairOf({ routing_rules_file: routing, rewrite_query_file: rewrite }: DatabaseFunctions): string {
   return JSON.stringify([routing, rewrite]);
+}
+
+/** How a tenant's candidate is compared with the version that serves. A change takes effect at once, and loads nothing. */
+export interface RolloutLimits {
+  /** processor time for shadowing, in ms per second */
+  readonly shadowMs: number;
+  /** percent */
+  readonly tolerance: number;
+  readonly durationMs: number;
+}
+
+/** @param tenant its keys take precedence over the options */
+export function rolloutLimits(settings: FunctionSettings, tenant: TenantConfig): RolloutLimits {
+  const shadowMs = tenant.shadow_limit ?? settings.user_function_shadow_limit;
+  const cpuMs = tenant.cpu_limit ?? settings.user_function_cpu_limit;
+  return {
+    // a part of the tenant's own budget, where there is one
+    shadowMs: cpuMs > 0 ? Math.min(shadowMs, cpuMs * SHADOW.largestPart) : shadowMs,
+    tolerance: tenant.canary_tolerance ?? settings.canary_tolerance,
+    durationMs: tenant.canary_duration ?? settings.canary_duration,
+  };
 }
 
 /** What becomes of a query whose function fails. */

@@ -15,7 +15,9 @@ import { Journal } from './journal.ts';
 import { originsOf, type Origins } from './judge.ts';
 import { Lane } from './lane.ts';
 import { Loader } from './loader.ts';
+import { Rollout, type AskedBy } from './rollout.ts';
 import type { Policies, TenantSettings } from './settings.ts';
+import type { TrialResult } from './trials.ts';
 import type { Version } from './version.ts';
 
 /** One query, as functions are asked about it. */
@@ -52,6 +54,8 @@ export class Tenant {
   #lost = '';
   /** an administrator wants each call to be a failure */
   #isPaused = false;
+  /** its candidate */
+  readonly rollout: Rollout;
 
   constructor(options: TenantOptions) {
     const { identity, files, settings, host, context, longestWaitMs } = options;
@@ -71,13 +75,20 @@ export class Tenant {
       journal: this.#journal,
       context,
       ...(longestWaitMs !== undefined && { longestWaitMs }),
-      isBlocked: () => this.#isPaused || this.#missing !== null,
+      isBlocked: () => this.#isBlocked,
       noVersion: () => this.#noVersion(),
       onGiven: (versionId) => context.housing.noteVersion(versionId, this),
       onOpened: () => context.housing.punish(this),
       onCostlyMove: () => context.housing.addBlame(this.owner),
       onInstalled: (version, isNew, isReset) => this.#noteInstalled(version, isNew, isReset),
       onDiffered: () => this.judgeAgain(),
+    });
+    this.rollout = new Rollout({
+      identity,
+      context,
+      serving: this.#serving,
+      files: () => this.#files,
+      serve: (version, isOfFiles, asked) => this.#promote(version, isOfFiles, asked),
     });
     this.#loader = this.#newLoader();
   }
@@ -93,6 +104,7 @@ export class Tenant {
       onSettled: () => {
         if (this.version === null || this.#loader.isSound) this.#servingFiles = this.#files;
         this.#serving.batcher.open();
+        this.rollout.look();
       },
     });
   }
@@ -142,10 +154,10 @@ export class Tenant {
 
   /**
    * Changes whenever a query might be judged otherwise than before: statements that were prepared under another generation are
-   * judged again. Unique among all tenants, and never 0.
+   * judged again. Unique among all tenants, and never 0. While a canary is running, its clients have another one than others.
    */
-  get generation(): number {
-    return this.#generation;
+  generationOf(clientId: number): number {
+    return this.rollout.generationOf(clientId) ?? this.#generation;
   }
 
   get maxQueryBytes(): number {
@@ -192,7 +204,9 @@ export class Tenant {
 
   /** The decision for a query, if it was made before and is remembered; null: the functions must be asked. */
   recall(question: Question): Decision | null {
-    return this.#serving.remembered(question);
+    return this.rollout.isActive && !this.#isBlocked
+      ? this.rollout.recall(question)
+      : this.#serving.remembered(question);
   }
 
   /**
@@ -200,7 +214,8 @@ export class Tenant {
    * @param done called once, never before `decide` has returned
    */
   decide(call: FunctionCall, done: (decision: Decision) => void): void {
-    this.#serving.decide(call, done);
+    if (this.rollout.isActive && !this.#isBlocked) this.rollout.decide(call, done);
+    else this.#serving.decide(call, done);
   }
 
   /** The decision for a query that is too large to be shown to the functions (user_function_max_query). */
@@ -230,7 +245,7 @@ export class Tenant {
    * the rewriting function, and could change its behaviour.
    */
   sharesRewriting(other: Tenant | null): boolean {
-    if (other === null) return false;
+    if (other === null || this.rollout.hasCanary || other.rollout.hasCanary) return false;
     // versions of the files from before may still serve
     const { rewrite } = this.#servingFiles;
     const others = other.#servingFiles;
@@ -241,11 +256,13 @@ export class Tenant {
 
   /** Builds its present files, and serves the result if it is new and sound (loader.ts). */
   reload(isAsked = false): Promise<void> {
-    return this.#loader.reload(isAsked);
+    const reloaded = this.#loader.reload(isAsked);
+    return isAsked ? reloaded.then(() => this.rollout.reload(true)) : reloaded;
   }
 
   /** Compares the files with their last known state, where changes are not reported. */
   verify(): Promise<void> {
+    void this.rollout.verify();
     return this.#loader.verify();
   }
 
@@ -260,9 +277,9 @@ export class Tenant {
   }
 
   /** Takes over settings and another host; a version that was loaded with others is loaded again. */
-  configure(settings: TenantSettings, host: SandboxHost): Promise<void> {
+  async configure(settings: TenantSettings, host: SandboxHost): Promise<void> {
     if (this.#serving.installer.configure(settings)) this.judgeAgain();
-    return this.moveTo(host);
+    await Promise.all([this.moveTo(host), this.rollout.configure(settings)]);
   }
 
   /** Moves the calls to another host. The breaker goes with them: a tenant that is suspended stays so. */
@@ -294,6 +311,7 @@ export class Tenant {
   judgeAgain(): void {
     this.#generation = this.#context.generations.next();
     this.#serving.recall.forget();
+    this.rollout.judgeAgain();
   }
 
   /**
@@ -306,6 +324,7 @@ export class Tenant {
   /** Nothing is built or asked any more. The serving version answers the calls that the tenant already has. */
   dispose(): void {
     this.#loader.dispose();
+    this.rollout.dispose();
     this.#serving.close();
   }
 
@@ -336,6 +355,10 @@ export class Tenant {
     this.judgeAgain();
   }
 
+  get #isBlocked(): boolean {
+    return this.#isPaused || this.#missing !== null;
+  }
+
   get #settings(): TenantSettings {
     return this.#serving.settings;
   }
@@ -352,6 +375,18 @@ export class Tenant {
     this.#serving.judge.warnOfPassing(version);
     if (isNew) this.#serving.judge.warnOfMisdirected(version);
     this.#loader.noteInstalled(version, isNew);
+    if (isNew) this.rollout.noteServing();
+  }
+
+  /** The candidate serves from now on. It is pinned, unless the files hold it. */
+  async #promote(candidate: Version, isOfFiles: boolean, pin: AskedBy): Promise<TrialResult | null> {
+    const { bundle, manifest, trialRoute: route } = candidate;
+    const { store } = this.#context;
+    const result = await this.#serving.installer.install(bundle, { kind: 'sound', manifest, route });
+    if (result?.kind !== 'sound') return result;
+    if (isOfFiles) store.unpin(this);
+    else store.pin(this, { number: candidate.record.number, ...pin });
+    return result;
   }
 
   /** How a call fails if there is no version to ask. Files that can't be loaded are the rule's own failure. */

@@ -43,7 +43,7 @@ export function decideAtOrigin(client: LoggedInClient, subject: TextToJudge): De
         ? ask(client, tenant, client.entry, subject.text)
         : tenant.tooLarge(subject.tooLong);
   if (typeof decision === 'number') return decision;
-  question.decideOrigin(decision, generationOf(tenant));
+  question.decideOrigin(decision, generationOf(tenant, client.id));
   return decision;
 }
 
@@ -69,7 +69,7 @@ export function decideAtTarget(
   const decision =
     tooLong === 0 ? ask(client, tenant, entry, origin.query ?? subject.text) : tenant.tooLarge(tooLong);
   if (typeof decision === 'number') return decision;
-  question.decideTarget(decision, tenant.generation, entry);
+  question.decideTarget(decision, tenant.generationOf(client.id), entry);
   return decision;
 }
 
@@ -112,7 +112,7 @@ function ask(
   const query = typeof text === 'string' ? text : shown(client, text);
   const remembered = tenant.recall(QUESTION.of(client, tenant, entry, query));
   if (remembered !== null) return remembered;
-  const asked = question.ask(tenant.generation, entry);
+  const asked = question.ask(tenant.generationOf(client.id), entry);
   client.gate.close('decision');
   tenant.decide(QUESTION.call(), (decision) => client.onDecision(asked, decision));
   return Handled.Later;

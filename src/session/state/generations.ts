@@ -9,6 +9,7 @@ export interface Generations {
   readonly targetGeneration: number;
 }
 
-export function generationOf(set: Tenant | null): number {
-  return set === null ? 0 : set.generation;
+/** @param clientId the client whose text is judged */
+export function generationOf(set: Tenant | null, clientId: number): number {
+  return set === null ? 0 : set.generationOf(clientId);
 }

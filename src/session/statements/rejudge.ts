@@ -26,7 +26,7 @@ import { routeOf } from './parse.ts';
  * @returns null: the message continues, with the statement as it is now
  */
 export function reviewNamed(client: LoggedInClient, type: number, statement: NamedStatement): Handled | null {
-  const stays = statement.originGeneration === generationOf(ownFunctions(client));
+  const stays = statement.originGeneration === generationOf(ownFunctions(client), client.id);
   if (stays && client.question.isOpen) {
     const held = settlePlace(client, type, statement, statement.route);
     if (held !== 'judge') return held;
@@ -45,7 +45,7 @@ export function reviewNamed(client: LoggedInClient, type: number, statement: Nam
 export function reviewUnnamed(client: LoggedInClient, type: number): Handled | null {
   const { unanswered, unnamed } = client.statements;
   if (unnamed.isHere && unanswered.isInDoubt(unnamed)) return waitForAnswers(client);
-  const stays = unnamed.originGeneration === generationOf(ownFunctions(client));
+  const stays = unnamed.originGeneration === generationOf(ownFunctions(client), client.id);
   if (stays && client.question.isOpen) {
     // if the client has a server, the statement is there
     const held = settlePlace(client, type, unnamed, client.server === null ? unnamed.route : null);
@@ -94,8 +94,8 @@ export function reviewUntracked(client: LoggedInClient, type: number, name: stri
   if (unanswered.isInDoubt(name)) return waitForAnswers(client);
   const judged = untracked.get(name);
   if (
-    judged?.originGeneration === generationOf(ownFunctions(client)) &&
-    judged.targetGeneration === generationOf(targetFunctions(client)) &&
+    judged?.originGeneration === generationOf(ownFunctions(client), client.id) &&
+    judged.targetGeneration === generationOf(targetFunctions(client), client.id) &&
     client.server !== null &&
     judged.madeIn === client.loan.count
   )
@@ -124,7 +124,7 @@ function settlePlace(
 ): Handled | 'judge' | null {
   const elsewhere = route(client, type, home);
   if (elsewhere !== null) return elsewhere;
-  return judged.targetGeneration === generationOf(targetFunctions(client)) ? null : 'judge';
+  return judged.targetGeneration === generationOf(targetFunctions(client), client.id) ? null : 'judge';
 }
 
 /** @param body query text, zero byte and parameter types of a Parse */
