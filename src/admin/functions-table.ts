@@ -32,6 +32,7 @@ export const FUNCTIONS = table<TenantRow>(
     { name: 'rejected', type: 'int8', of: ({ tenant }) => tenant.rejected },
     { name: 'refused_moves', type: 'int8', of: ({ tenant }) => tenant.refusedMoves },
     { name: 'failures', type: 'int8', of: ({ tenant }) => sum(Object.values(tenant.failures)) },
+    { name: 'remembered', type: 'text', of: ({ tenant }) => tenant.recall.remembered },
     { name: 'last_error', type: 'text', of: ({ tenant }) => tenant.lastError },
     { name: 'last_error_at', type: 'text', of: ({ tenant }) => clockTimeOrNull(tenant.lastErrorAtMs) },
   ],

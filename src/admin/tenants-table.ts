@@ -14,6 +14,7 @@ type TenantRow = Pick<
   | 'failures'
   | 'heapBytes'
   | 'cpu'
+  | 'recall'
   | 'p50Us'
   | 'p99Us'
   | 'isSuspended'
@@ -28,6 +29,8 @@ export const TENANTS = table<TenantRow>(
     { name: 'isolation', type: 'text', of: ({ isolation }) => isolation },
     { name: 'pid', type: 'int4', of: ({ pid }) => pid },
     { name: 'calls', type: 'int8', of: ({ calls }) => calls },
+    { name: 'hits', type: 'int8', of: ({ recall }) => recall.hits },
+    { name: 'misses', type: 'int8', of: ({ recall }) => recall.misses },
     { name: 'failures', type: 'text', of: ({ failures }) => byKind(failures) },
     { name: 'p50_us', type: 'int8', of: ({ p50Us }) => p50Us },
     { name: 'p99_us', type: 'int8', of: ({ p99Us }) => p99Us },
@@ -36,6 +39,8 @@ export const TENANTS = table<TenantRow>(
     { name: 'cpu_limit', type: 'int4', of: ({ cpu }) => cpu.limitMs },
     { name: 'budget', type: 'text', of: ({ cpu }) => budgetOf(cpu) },
     { name: 'heap_bytes', type: 'int8', of: ({ heapBytes }) => heapBytes },
+    { name: 'cache_entries', type: 'int8', of: ({ recall }) => recall.entries },
+    { name: 'cache_bytes', type: 'int8', of: ({ recall }) => recall.bytes },
     { name: 'breaker', type: 'text', of: ({ isSuspended }) => (isSuspended ? 'open' : 'closed') },
   ],
   (observe, sees) => rows(observe).filter(({ owner }) => sees(owner)),
@@ -59,6 +64,7 @@ function rows({ functions, config }: Observe): TenantRow[] {
       failures: {},
       heapBytes: 0,
       cpu: { ...NO_CPU, limitMs: limit ?? config.settings.user_function_cpu_limit },
+      recall: { remembered: '', hits: 0, misses: 0, entries: 0, bytes: 0 },
       p50Us: null,
       p99Us: null,
       isSuspended: false,

@@ -49,6 +49,7 @@ export interface TenantSnapshot {
   readonly heapBytes: number;
   /** of all functions of the tenant of that name: processor time, in ms */
   readonly cpu: CpuSnapshot;
+  readonly recall: RecallSnapshot;
   readonly calls: number;
   readonly routed: number;
   readonly rewritten: number;
@@ -61,6 +62,17 @@ export interface TenantSnapshot {
   readonly lastError: string;
   /** when that was, in ms since 1970; null: never */
   readonly lastErrorAtMs: number | null;
+}
+
+/** The remembered decisions of a tenant. */
+export interface RecallSnapshot {
+  /** whether decisions of its version are remembered, as `yes` or `no: why`; '': no version serves */
+  readonly remembered: string;
+  /** queries that were answered from memory, and those that could have been */
+  readonly hits: number;
+  readonly misses: number;
+  readonly entries: number;
+  readonly bytes: number;
 }
 
 /** The processor time of a tenant, and its budget. Times are in ms. */

@@ -365,6 +365,7 @@ test('the snapshot is plain data that does not change any more', async () => {
     isSuspended: false,
     heapBytes: 0,
     cpu: { totalMs: 0, lastMinuteMs: 0, limitMs: 0, isOver: false, waiting: 0, refused: 0, waited: 0 },
+    recall: { remembered: 'no: it has not been analysed', hits: 0, misses: 0, entries: 0, bytes: 0 },
     calls: 1,
     routed: 1,
     rewritten: 0,

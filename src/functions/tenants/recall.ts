@@ -3,6 +3,7 @@
  * them. docs/user-functions.md has the rules.
  */
 import type { Clock } from '../../platform/clock.ts';
+import type { RecallSnapshot } from '../../telemetry/snapshot.ts';
 import { Memory, type MemoryRoom } from '../decide/memory.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';
@@ -53,14 +54,18 @@ export class Recall {
     return this.#epoch;
   }
 
-  observe(): {
-    readonly hits: number;
-    readonly misses: number;
-    readonly entries: number;
-    readonly bytes: number;
-  } {
+  /** @param version the one that serves, whether calls fail or not; null: none */
+  observe(version: Version | null): RecallSnapshot {
     const { entries, bytes } = this.#memory;
-    return { hits: this.#hits, misses: this.#misses, entries, bytes };
+    return { remembered: this.#inWords(version), hits: this.#hits, misses: this.#misses, entries, bytes };
+  }
+
+  #inWords(version: Version | null): string {
+    if (version === null) return '';
+    if (this.#options.room.maxBytes === 0) return 'no: user_function_cache is 0';
+    if (this.#options.limit() === 0) return 'no: cache is 0';
+    const { remembered } = version;
+    return remembered.yes ? 'yes' : `no: ${remembered.why}`;
   }
 
   /** @returns null: the functions must be asked */

@@ -194,6 +194,7 @@ export class Tenant {
       ...this.#serving.batcher.times,
       heapBytes: this.#serving.batcher.heapBytes,
       cpu: this.#context.budgets.of(owner).observe(),
+      recall: this.#serving.recall.observe(version),
       ...this.#serving.counters.observe(),
       lastError: this.#journal.lastError,
       lastErrorAtMs: this.#journal.lastErrorAtMs,
