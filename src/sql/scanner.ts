@@ -34,8 +34,9 @@ export function isConstant(kind: Token): boolean {
 }
 
 /**
- * The meaning of a backslash in a constant without a prefix. `plain`: itself (standard_conforming_strings = on); `unknown`:
- * that, or the beginning of an escape.
+ * The meaning of a backslash in a constant. `plain`: itself, or in E'' the beginning of an escape (standard_conforming_strings =
+ * on). `unknown`: an escape everywhere, perhaps; after a character beyond ASCII it may even belong to that character, by an
+ * encoding that is not known.
  */
 export type Backslashes = 'plain' | 'unknown';
 
@@ -87,10 +88,7 @@ export class Scanner {
   end = 0;
   /** false: the rest of the text is one token, because its end is missing or not certain */
   isClosed = true;
-  /**
-   * The rest of the text is one token: a constant in which a backslash precedes a quote, and only the server's
-   * standard_conforming_strings tells whether it ends there.
-   */
+  /** The rest of the text is one token: a constant with a backslash, by whose meaning it ends at one quote or at another. */
   isAmbiguous = false;
 
   constructor(text: string, backslashes: Backslashes = 'unknown') {
@@ -209,21 +207,27 @@ export class Scanner {
 
   /** @returns after the quote that ends a piece of a constant; -1: there is none, or it is not certain */
   #endOfQuoted(at: number, quoted: Quoted): number {
+    const isUncertain = !this.#isPlain && (quoted === Quoted.Plain || quoted === Quoted.Escapes);
     let isEscaped = false;
     for (; at < this.#text.length; at++) {
       const code = this.#text.charCodeAt(at);
-      if (code === BACKSLASH) isEscaped = !isEscaped;
-      else if (code !== QUOTE) isEscaped = false;
+      if (code === BACKSLASH) {
+        if (isUncertain && this.#text.charCodeAt(at - 1) >= 0x80) return this.#giveUp();
+        isEscaped = !isEscaped;
+      } else if (code !== QUOTE) isEscaped = false;
       else if (isEscaped && quoted === Quoted.Escapes) isEscaped = false;
-      else if (isEscaped && quoted === Quoted.Plain && !this.#isPlain) {
-        this.isAmbiguous = true;
-        return -1;
-      } else {
+      else if (isEscaped && quoted === Quoted.Plain && isUncertain) return this.#giveUp();
+      else {
         if (quoted === Quoted.Bits || this.#text.charCodeAt(at + 1) !== QUOTE) return at + 1;
         isEscaped = false;
         at++;
       }
     }
+    return -1;
+  }
+
+  #giveUp(): -1 {
+    this.isAmbiguous = true;
     return -1;
   }
 

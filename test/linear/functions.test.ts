@@ -12,6 +12,9 @@ import { parseSecret } from '../../src/auth/secrets.ts';
 import { printable as oneLine } from '../../src/functions/build/places.ts';
 import { deallocatedName } from '../../src/sql/deallocate.ts';
 import { fingerprint, masked } from '../../src/sql/fingerprint.ts';
+import { lexingOf, UNKNOWN_LEXING } from '../../src/sql/lexing.ts';
+import { restored } from '../../src/sql/restoring.ts';
+import { shapeOf } from '../../src/sql/shape.ts';
 import { isBegin, isRepeatable } from '../../src/sql/kind.ts';
 import { isRollback } from '../../src/sql/rollback.ts';
 import { Fifo } from '../../src/pool/fifo.ts';
@@ -73,6 +76,8 @@ const messages = (type: string, body: string) => (size: number) => {
   return Buffer.alloc(Math.ceil(size / one.length) * one.length, one);
 };
 
+const ON = lexingOf('on', 'UTF8');
+
 /** functions by name */
 const TEXT: Record<string, (text: string) => unknown> = {
   parseStatement,
@@ -82,6 +87,14 @@ const TEXT: Record<string, (text: string) => unknown> = {
   parseSecret,
   fingerprint,
   masked,
+  shapeOf: (text) => shapeOf(text, ON),
+  'shapeOf: settings not known': (text) => shapeOf(text, UNKNOWN_LEXING),
+  'shapeOf: wide characters': (text) => shapeOf(text, lexingOf('on', 'GBK')),
+  'restored: a text': (text) => restored(text, shapeOf(`select ${'1,'.repeat(100)}`, ON)!, 1 << 20),
+  'restored: its own shape': (text) => {
+    const shape = shapeOf(text, ON)!;
+    return restored(`${shape.text} `, shape, 1 << 22);
+  },
   oneLine,
   printable,
   loggable: (text) => loggable(text, 1 << 20),
@@ -108,6 +121,8 @@ const TEXT: Record<string, (text: string) => unknown> = {
 };
 
 const READS_STATEMENTS = new Set([
+  'shapeOf',
+  'restored: its own shape',
   'parseStatement',
   'isRepeatable',
   'isBegin',
