@@ -389,6 +389,8 @@ export const STORE = {
   versions: 10,
   /** Records of a tenant's versions, those without a bundle included. */
   records: 50,
+  /** Versions that have served, for ROLLBACK without a number. */
+  served: 20,
   /** Files of a version that are shown and kept in memory: hundreds of tenants have ten versions each. */
   shownFiles: 50,
   /** Bundles that are kept in memory where there is no state folder, all tenants together. */

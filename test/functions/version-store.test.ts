@@ -1,6 +1,18 @@
 /** The history of versions, in memory and in a state folder that may be shared, damaged, full or somebody else's. */
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import {
+  chmod,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
@@ -9,12 +21,13 @@ import { codeHash } from '../../src/functions/build/artifact.ts';
 import { StateFolder } from '../../src/functions/store/state-folder.ts';
 import type { VersionFacts, VersionKey } from '../../src/functions/store/version-record.ts';
 import { VersionStore } from '../../src/functions/store/version-store.ts';
+import { programVersion } from '../../src/platform/program-version.ts';
 import { bundleOf } from '../support/tenant.ts';
 
 const ACME: VersionKey = { owner: 'acme', id: '["acme"]' };
 const FACTS: VersionFacts = {
   checkedWith: {
-    program: '0.1.0',
+    program: programVersion(),
     node: '26.0.0',
     timeoutMs: 100,
     memoryLimitMb: 64,
@@ -105,11 +118,76 @@ test('a restart knows records, bundles, what served, pins and pauses', async (t)
   assert.deepEqual(lines, []);
 });
 
+test('the version before another one is the one that its files held before', async () => {
+  const store = new VersionStore(null, { warn() {}, error() {} });
+  for (const code of ['a', 'b', 'a', 'c']) await serve(store, code);
+  const before = (number: number): number | undefined => store.before(ACME, number)?.number;
+  assert.equal(before(3), 1);
+  assert.equal(before(1), 2);
+  assert.equal(before(2), 1);
+  // a pinned version that serves is no change of the files
+  store.pin(ACME, { number: 2, by: 'tenant', user: 'ops' });
+  store.noteServing(ACME, 2);
+  assert.equal(before(3), 1);
+  assert.equal(store.latest(ACME)?.number, 3);
+});
+
+test('a bundle of unchanged files is fresh until one of them, or what an import could lead to, has changed', async (t) => {
+  const { restart, path } = await world(t);
+  const rules = join(path, '..', 'rules');
+  await mkdir(rules);
+  const routing = join(rules, 'routing_rules.ts');
+  const helper = join(rules, 'helper.ts');
+  await writeFile(routing, 'rule');
+  await writeFile(helper, 'helper');
+  const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+  const bundle = {
+    ...coded('a'),
+    files: [
+      { path: routing, sha256: sha256('rule') },
+      { path: helper, sha256: sha256('helper') },
+    ],
+  };
+  const files = { routing, rewrite: null };
+  const isFresh = async (): Promise<boolean> => (await (await restart()).freshBundle(ACME, files)) !== null;
+  const store = await restart();
+  const record = await store.add(ACME, bundle, FACTS);
+  store.noteBuild(record, { files, bundle, facts: FACTS, startedAtMs: Date.now() + 1_000 });
+  await store.flush();
+  assert.deepEqual((await (await restart()).freshBundle(ACME, files))?.bundle.code, 'a');
+  assert.equal(await (await restart()).freshBundle(ACME, { routing, rewrite: routing }), null);
+
+  // touched, with the same contents
+  await writeFile(helper, 'helper');
+  assert.ok(await isFresh());
+  const changes: Readonly<Record<string, readonly [() => Promise<unknown>, () => Promise<unknown>]>> = {
+    'another text': [() => writeFile(helper, 'helped'), () => writeFile(helper, 'helper')],
+    'a name that takes precedence': [
+      () => writeFile(join(rules, 'helper.mts'), ''),
+      () => rm(join(rules, 'helper.mts')),
+    ],
+    'no file': [() => rename(helper, `${path}.moved`), () => rename(`${path}.moved`, helper)],
+    'a link to another file': [
+      async () => {
+        await rename(routing, join(rules, 'other.ts'));
+        await symlink(join(rules, 'other.ts'), routing);
+      },
+      async () => rename(join(rules, 'other.ts'), routing),
+    ],
+  };
+  for (const [what, [change, undo]] of Object.entries(changes)) {
+    await change();
+    assert.ok(!(await isFresh()), what);
+    await undo();
+    assert.ok(await isFresh(), `after ${what}`);
+  }
+});
+
 test('nothing is created before there is something to keep, and nobody else may read it', async (t) => {
   const { restart, path } = await world(t);
   const store = await restart();
   await store.open('acme');
-  assert.equal(await store.freshBundle(ACME, { routing: '/x.ts', rewrite: null }, '0.1.0'), null);
+  assert.equal(await store.freshBundle(ACME, { routing: '/x.ts', rewrite: null }), null);
   await assert.rejects(stat(path), { code: 'ENOENT' });
   await serve(store, 'a');
   for (const entry of [path, ...(await filesIn(path))])

@@ -5,8 +5,8 @@ import type { DraftVersion } from './tenant-folder.ts';
 import type { Pause, Pin, VersionRecord } from './version-record.ts';
 
 export class History {
-  /** by set, the number of the version that has served last */
-  readonly served = new Map<string, number>();
+  /** by set, the numbers of the versions of its files that have served, in that order; the last one is the present one */
+  readonly served = new Map<string, readonly number[]>();
   /** by set */
   readonly pins = new Map<string, Pin>();
   pause: Pause | null = null;
@@ -40,7 +40,31 @@ export class History {
 
   /** The version of a set that has served last; null: none is known. */
   latest(id: string): VersionRecord | null {
-    return this.numbered(this.served.get(id));
+    return this.numbered(this.served.get(id)?.at(-1));
+  }
+
+  /** The version that served before another one, and is still kept; null: none. */
+  before(id: string, number: number): VersionRecord | null {
+    const served = this.served.get(id) ?? [];
+    const at = served.lastIndexOf(number);
+    const earlier = served.slice(0, at === -1 ? served.length : at);
+    const isKept = (other: number): boolean =>
+      other !== number && this.numbered(other) !== null && !this.#dropped.has(other);
+    return this.numbered(earlier.findLast(isKept));
+  }
+
+  /** @returns whether that is new */
+  noteServing(id: string, number: number): boolean {
+    const served = this.served.get(id) ?? [];
+    // a pinned version says nothing about the files
+    if (served.at(-1) === number || this.pins.get(id)?.number === number) return false;
+    this.served.set(id, [...served, number].slice(-STORE.served));
+    return true;
+  }
+
+  /** Puts a record in the place of the one with the same number. */
+  replace(record: VersionRecord): void {
+    this.#records = this.#records.map((each) => (each.number === record.number ? record : each));
   }
 
   /** The kept version of a set with this code; null: none. */
@@ -74,7 +98,7 @@ export class History {
    * @param alsoNeeded numbers of others that stay
    */
   surplus(id: string, alsoNeeded: readonly number[] = []): VersionRecord[] {
-    const needed = [this.served.get(id), this.pins.get(id)?.number, ...alsoNeeded];
+    const needed = [this.served.get(id)?.at(-1), this.pins.get(id)?.number, ...alsoNeeded];
     const kept = this.#records.filter(({ key, number }) => key.id === id && !this.#dropped.has(number));
     return kept
       .slice(0, Math.max(0, kept.length - STORE.versions))

@@ -39,7 +39,7 @@ function factsFrom({
   return { checkedWith, findings, operators, isArtifact };
 }
 
-function isCheckedWith(value: unknown): value is CheckedWith {
+export function isCheckedWith(value: unknown): value is CheckedWith {
   if (!isRecord(value)) return false;
   const { program, node, timeoutMs, memoryLimitMb, maxResult, isolation } = value;
   return (
@@ -50,7 +50,7 @@ function isCheckedWith(value: unknown): value is CheckedWith {
   );
 }
 
-function isFindings(value: unknown): value is TrialFindings {
+export function isFindings(value: unknown): value is TrialFindings {
   if (!isRecord(value)) return false;
   const { manifest, route } = value;
   return isManifest(manifest) && (route === null || isText(route));

@@ -10,14 +10,14 @@ import {
   encodeArtifact,
   FIRST_READ_BYTES,
   headerExtent,
+  isListOf,
   isRecord,
-  isText,
   type ArtifactHeader,
 } from '../build/artifact.ts';
 import type { Bundle } from '../build/bundle-job.ts';
 import { ARTIFACT, STORE } from '../limits.ts';
 import { basisFrom, type Basis } from './freshness.ts';
-import { recordFrom } from './record-check.ts';
+import { isCheckedWith, isFindings, recordFrom } from './record-check.ts';
 import { createFile, makeFolder, readPrivate, readPrivateStart, replaceFile } from './state-files.ts';
 import { shortHash } from './names.ts';
 import type { VersionFacts, VersionKey, VersionRecord } from './version-record.ts';
@@ -36,10 +36,9 @@ export interface ListedVersion {
   readonly isDropped: boolean;
 }
 
-/** What a build has depended on, and the version that it made. */
-export interface KnownBuild {
+/** The last build of a set: what it has depended on, and the version that it made. */
+export interface KnownBuild extends Pick<VersionFacts, 'checkedWith' | 'findings'> {
   readonly number: number;
-  readonly program: string;
   readonly basis: Basis;
 }
 
@@ -91,11 +90,22 @@ export class TenantFolder {
     throw new Error(`no number is free in ${this.#path}`);
   }
 
-  /** @throws Error if it is damaged or missing */
-  async bundleOf(number: number): Promise<Bundle> {
+  /**
+   * @returns the bundle, and the version of this program that has made it
+   * @throws Error if it is damaged or missing
+   */
+  async bundleOf(number: number): Promise<{ readonly bundle: Bundle; readonly program: string }> {
     const bytes = await readPrivate(this.#file(number), ARTIFACT.maxBytes);
     if (bytes === null) throw new Error('it is missing');
-    return decodeArtifact(bytes).bundle;
+    const { bundle, header } = decodeArtifact(bytes);
+    return { bundle, program: header.program };
+  }
+
+  /** Writes a version again that another version of this program has kept. */
+  async replace(draft: DraftVersion, number: number): Promise<VersionRecord> {
+    const file = this.#file(number);
+    await replaceFile(file, encoded(draft));
+    return await this.#record(number, file);
   }
 
   /** Keeps the record of a version, without its bundle. */
@@ -111,18 +121,18 @@ export class TenantFolder {
     for (const file of [this.#file(number), this.#recordFile(number)]) await unlink(file).catch(() => {});
   }
 
-  /** By set, the number of the version that has served last. */
-  async served(): Promise<Map<string, number>> {
+  /** By set, the numbers of the versions that have served, in that order. */
+  async served(): Promise<Map<string, readonly number[]>> {
     const value = await this.#json('served.json');
     const served = isRecord(value) && value['owner'] === this.#owner ? value['sets'] : null;
     if (!isRecord(served)) return new Map();
-    const entries = Object.entries(served).filter((entry): entry is [string, number] =>
-      Number.isSafeInteger(entry[1]),
+    const entries = Object.entries(served).filter((entry): entry is [string, readonly number[]] =>
+      isListOf(entry[1], STORE.served, isNumber),
     );
     return new Map(entries.slice(0, STORE.maxSets));
   }
 
-  async saveServed(served: ReadonlyMap<string, number>): Promise<void> {
+  async saveServed(served: ReadonlyMap<string, readonly number[]>): Promise<void> {
     await makeFolder(this.#path);
     const text = JSON.stringify({ owner: this.#owner, sets: Object.fromEntries(served) });
     await replaceFile(join(this.#path, 'served.json'), text);
@@ -133,9 +143,10 @@ export class TenantFolder {
     const value = await this.#json(buildName(id));
     if (!isRecord(value) || value['id'] !== id) return null;
     const basis = basisFrom(value['basis']);
-    const { number, program } = value;
-    if (basis === null || !Number.isSafeInteger(number) || !isText(program)) return null;
-    return { number: number as number, program, basis };
+    const { number, checkedWith, findings } = value;
+    if (basis === null || !isNumber(number) || !isCheckedWith(checkedWith) || !isFindings(findings))
+      return null;
+    return { number, checkedWith, findings, basis };
   }
 
   async saveBuild(id: string, build: KnownBuild): Promise<void> {
@@ -209,6 +220,8 @@ async function readHeader(file: string): Promise<ArtifactHeader> {
   if (to <= start.length) return decodeHeader(start);
   return decodeHeader((await readPrivateStart(file, to)) ?? start);
 }
+
+const isNumber = (value: unknown): value is number => Number.isSafeInteger(value);
 
 function buildName(id: string): string {
   return `build-${shortHash(id)}.json`;

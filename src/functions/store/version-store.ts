@@ -5,9 +5,11 @@
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import { printable } from '../build/places.ts';
 import { STORE } from '../limits.ts';
+import { programVersion } from '../../platform/program-version.ts';
 import { basisOf, isFresh } from './freshness.ts';
 import { History } from './history.ts';
 import { KeptBundles } from './kept-bundles.ts';
+import { NOT_ANALYSED } from '../build/purity/purity.ts';
 import type { StateFolder } from './state-folder.ts';
 import type { DraftVersion } from './tenant-folder.ts';
 import type { Pause, Pin, VersionFacts, VersionKey, VersionRecord } from './version-record.ts';
@@ -87,8 +89,8 @@ export class VersionStore {
     const inMemory = this.#inMemory.get(record);
     if (inMemory !== null || this.#folder === null) return inMemory;
     try {
-      const bundle = await this.#folder.tenant(owner).bundleOf(number);
-      if (bundle.hash === record.hash) return bundle;
+      const { bundle, program } = await this.#folder.tenant(owner).bundleOf(number);
+      if (bundle.hash === record.hash) return analysedBy(program, bundle);
       this.#damaged(`version ${number} of ${owner}`, 'it has another hash than before');
     } catch (error) {
       this.#damaged(`version ${number} of ${owner}`, (error as Error).message);
@@ -97,16 +99,17 @@ export class VersionStore {
   }
 
   /** The last build of these files, if bundling them again would make the same; null: they must be bundled. */
-  async freshBundle(key: VersionKey, files: SourceFiles, program: string): Promise<FreshBundle | null> {
+  async freshBundle(key: VersionKey, files: SourceFiles): Promise<FreshBundle | null> {
     const { owner, id } = key;
     if (this.#folder === null) return null;
     await this.open(owner);
     const last = await this.#folder.tenant(owner).lastBuild(id);
-    if (last === null || last.program !== program) return null;
+    if (last === null || last.checkedWith.program !== programVersion()) return null;
     const record = this.#of(owner).numbered(last.number);
     if (record === null || record.key.id !== id || !(await isFresh(last.basis, files))) return null;
     const bundle = await this.bundleOf(owner, last.number);
-    return bundle === null ? null : { bundle, record };
+    const { checkedWith, findings } = last;
+    return bundle === null ? null : { bundle, record: { ...record, checkedWith, findings } };
   }
 
   // --- changes -----------------------------------------------------------------------------------------------------------
@@ -119,8 +122,9 @@ export class VersionStore {
     await this.open(key.owner);
     const history = this.#of(key.owner);
     const known = history.withHash(key.id, bundle.hash);
-    if (known !== null) return known;
+    if (known?.checkedWith.program === facts.checkedWith.program) return known;
     const draft = { key, bundle, facts, timeMs: Date.now() };
+    if (known !== null) return await this.#replace(history, known, draft);
     const onDisk = await this.#keep(history, draft);
     // another call may have been quicker
     const record = history.withHash(key.id, bundle.hash) ?? onDisk ?? history.newRecord(draft);
@@ -134,8 +138,7 @@ export class VersionStore {
   /** This version serves from now on. */
   noteServing({ owner, id }: VersionKey, number: number): void {
     const history = this.#of(owner);
-    if (history.served.get(id) === number) return;
-    history.served.set(id, number);
+    if (!history.noteServing(id, number)) return;
     void this.#save(owner, async (folder) => {
       await folder.make();
       await folder.tenant(owner).saveServed(history.served);
@@ -147,14 +150,20 @@ export class VersionStore {
    * @param startedAtMs when they were read at the earliest, in ms since 1970
    */
   noteBuild(
-    { key: { owner, id }, number, checkedWith: { program } }: VersionRecord,
-    build: { readonly files: SourceFiles; readonly bundle: Bundle; readonly startedAtMs: number },
+    { key: { owner, id }, number }: VersionRecord,
+    build: {
+      readonly files: SourceFiles;
+      readonly bundle: Bundle;
+      readonly facts: Pick<VersionFacts, 'checkedWith' | 'findings'>;
+      readonly startedAtMs: number;
+    },
   ): void {
+    const { checkedWith, findings } = build.facts;
     void this.#save(owner, async (folder) => {
       const basis = await basisOf(build.files, build.bundle.files, build.startedAtMs);
       const tenant = folder.tenant(owner);
       if (basis === null) await tenant.removeBuild(id);
-      else await tenant.saveBuild(id, { number, program, basis });
+      else await tenant.saveBuild(id, { number, checkedWith, findings, basis });
     });
   }
 
@@ -177,6 +186,11 @@ export class VersionStore {
 
   unpin({ owner, id }: VersionKey): void {
     if (this.#histories.get(owner)?.pins.delete(id) === true) this.#saveHeld(owner);
+  }
+
+  /** The version of a set that served before another one, and is still kept; null: none. */
+  before({ owner, id }: VersionKey, number: number): VersionRecord | null {
+    return this.#histories.get(owner)?.before(id, number) ?? null;
   }
 
   /** The pinned version of a set; null: none. */
@@ -231,6 +245,16 @@ export class VersionStore {
     return record;
   }
 
+  /** The same code, bundled and analysed by another version of this program. */
+  async #replace(history: History, known: VersionRecord, draft: DraftVersion): Promise<VersionRecord> {
+    let record = { ...known, ...draft.facts };
+    await this.#save(known.key.owner, async (folder) => {
+      record = await folder.tenant(known.key.owner).replace({ ...draft, timeMs: known.timeMs }, known.number);
+    });
+    history.replace(record);
+    return record;
+  }
+
   #prune(history: History, { key: { owner, id }, number }: VersionRecord): void {
     const surplus = history.surplus(id, [number]);
     for (const each of surplus) {
@@ -242,7 +266,10 @@ export class VersionStore {
     void this.#save(owner, async (folder) => {
       const tenant = folder.tenant(owner);
       // another process that shares the folder may need some of them
-      const needed = new Set([...(await tenant.served()).values(), ...(await folder.pinnedIn(owner))]);
+      const needed = new Set([
+        ...[...(await tenant.served()).values()].flatMap((served) => served.slice(-1)),
+        ...(await folder.pinnedIn(owner)),
+      ]);
       for (const each of surplus) if (!needed.has(each.number)) await tenant.drop(each.number);
       for (const each of oldest) await tenant.remove(each.number);
     });
@@ -299,4 +326,9 @@ export class VersionStore {
       `${printable(what)} in the state folder is not used: ${printable(why)}`,
     );
   }
+}
+
+/** What another version of this program has found out about a bundle may be wrong by now. */
+function analysedBy(program: string, bundle: Bundle): Bundle {
+  return program === programVersion() ? bundle : { ...bundle, purity: NOT_ANALYSED };
 }

@@ -9,8 +9,8 @@ import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
-import { programVersion } from '../../platform/program-version.ts';
-import type { CheckedWith, VersionKey } from '../store/version-record.ts';
+import { checkedWith } from './checked-with.ts';
+import type { VersionKey } from '../store/version-record.ts';
 import type { TenantContext } from './context.ts';
 import { Counters } from './counters.ts';
 import type { Isolation } from './housing.ts';
@@ -157,9 +157,4 @@ export class Lane {
   close(): void {
     this.batcher.close(() => this.installer.dispose());
   }
-}
-
-function checkedWith({ timeoutMs, memoryLimitMb, maxResult, isolation }: TenantSettings): CheckedWith {
-  const { node } = process.versions;
-  return { program: programVersion(), node, timeoutMs, memoryLimitMb, maxResult, isolation };
 }

@@ -1,0 +1,9 @@
+/** The conditions under which versions are bundled and tried now. */
+import { programVersion } from '../../platform/program-version.ts';
+import type { CheckedWith } from '../store/version-record.ts';
+import type { TenantSettings } from './settings.ts';
+
+export function checkedWith({ timeoutMs, memoryLimitMb, maxResult, isolation }: TenantSettings): CheckedWith {
+  const { node } = process.versions;
+  return { program: programVersion(), node, timeoutMs, memoryLimitMb, maxResult, isolation };
+}
