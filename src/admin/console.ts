@@ -15,6 +15,7 @@ import type { Observe } from './observe.ts';
 import { Operator } from './operator.ts';
 import { answerTo } from './statements.ts';
 import type { Steer } from './steer.ts';
+import { ClientTerminal } from './terminal.ts';
 
 /** Longest statement that is read; a SET of auth_query is the longest useful one. */
 const MAX_STATEMENT_BYTES = 64 * 1024;
@@ -28,6 +29,12 @@ export interface ConsoleParts {
   /** the console's own row in SHOW STATS */
   readonly stats: DatabaseStats;
   readonly log: Logger;
+}
+
+/** A client of the console, and its operator. */
+interface Seat {
+  readonly client: Client;
+  readonly operator: Operator;
 }
 
 export class Console implements AdminConsole {
@@ -48,7 +55,8 @@ export class Console implements AdminConsole {
     if (refusal !== null) return client.close(refusal.message, refusal);
     sessions.countOnConsole(client);
     if (rights === 'tenant') this.#tenants.add(client);
-    const operator = new Operator(client, rights, this.#parts);
+    const operator = new Operator(new ClientTerminal(client), rights, this.#parts);
+    const seat = { client, operator };
     stats.noteLogin((performance.now() - client.connection.since) * 1000);
     welcome(client);
     client.errand.onCancel(() => operator.cancel());
@@ -59,16 +67,16 @@ export class Console implements AdminConsole {
     client.readWith({
       onBytes: (_client, chunk) => {
         client.intake.hold(chunk);
-        this.#read(operator);
+        this.#read(seat);
       },
       resume: () => {
         operator.taken();
-        this.#read(operator);
+        this.#read(seat);
       },
     });
     client.gate.open('login');
     client.socket.resume();
-    this.#read(operator);
+    this.#read(seat);
   }
 
   #left(): void {
@@ -84,8 +92,8 @@ export class Console implements AdminConsole {
   }
 
   /** Handles the messages that have been received, one after the other. */
-  #read(operator: Operator): void {
-    const { client } = operator;
+  #read(seat: Seat): void {
+    const { client, operator } = seat;
     while (
       !operator.isBusy &&
       !operator.isGone &&
@@ -102,7 +110,7 @@ export class Console implements AdminConsole {
         case Frontend.Query: {
           const text = cString(payload, 0);
           if (text === null) return end(client, consoleErrors.incompleteQuery());
-          this.#execute(operator, text.text);
+          this.#execute(seat, text.text);
           break;
         }
         case Frontend.Terminate:
@@ -110,50 +118,50 @@ export class Console implements AdminConsole {
         case Frontend.Parse:
         case Frontend.Bind:
         case Frontend.Execute:
-          return this.#refuse(operator, consoleErrors.extendedProtocol());
+          return this.#refuse(seat, consoleErrors.extendedProtocol());
         default:
-          return this.#refuse(operator, consoleErrors.unsupportedPacket(held[0]!));
+          return this.#refuse(seat, consoleErrors.unsupportedPacket(held[0]!));
       }
     }
     if ((operator.isBusy || client.gate.isHalted) && client.intake.held.length > MAX_STATEMENT_BYTES)
       client.socket.pause();
   }
 
-  #refuse(operator: Operator, error: ClientError): void {
-    this.#complain(operator, error);
-    end(operator.client, consoleErrors.badPacket());
+  #refuse({ client }: Seat, error: ClientError): void {
+    this.#complain(client, error);
+    end(client, consoleErrors.badPacket());
   }
 
-  #execute(operator: Operator, text: string): void {
-    const { client } = operator;
+  #execute(seat: Seat, text: string): void {
+    const { client, operator } = seat;
     const { stats, log } = this.#parts;
     operator.begin();
     stats.queryCount++;
     stats.xactCount++;
     log.debug({ client: client.id }, `got admin query: ${text}`);
-    this.#answer(operator, text).catch((error: unknown) => client.crash(error as Error));
+    this.#answer(seat, text).catch((error: unknown) => client.crash(error as Error));
   }
 
   /** Answers a statement, and continues with the messages after it. */
-  async #answer(operator: Operator, text: string): Promise<void> {
-    const { client } = operator;
+  async #answer(seat: Seat, text: string): Promise<void> {
+    const { client, operator } = seat;
     try {
       const answer = await answerTo(operator, text);
       if (answer === null || operator.isGone) return;
       client.send(Buffer.concat([answer, READY]));
     } catch (error) {
       if (operator.isGone) return;
-      if (error instanceof ClientError) this.#complain(operator, error);
-      else if (error instanceof UsageError) this.#complain(operator, consoleErrors.invalidCommand(text));
+      if (error instanceof ClientError) this.#complain(client, error);
+      else if (error instanceof UsageError) this.#complain(client, consoleErrors.invalidCommand(text));
       else throw error;
     }
     if (operator.isGone) return;
     operator.finish();
     client.readOn();
-    this.#read(operator);
+    this.#read(seat);
   }
 
-  #complain({ client }: Operator, error: ClientError): void {
+  #complain(client: Client, error: ClientError): void {
     this.#parts.log.error({ client: client.id, sqlstate: error.code }, error.message);
     client.logPoolerError(error);
     client.send(Buffer.concat([error.encode(), READY]));

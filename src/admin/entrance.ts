@@ -27,13 +27,18 @@ export type Rights = 'admin' | 'watcher' | 'tenant';
 
 /** Null: the client may not come in. */
 export function rightsOf(client: Client, config: Config): Rights | null {
-  const { settings } = config;
-  const { stats_users: watchers, auth_type: method } = settings;
-  if (isAdmin(client, settings)) return 'admin';
+  if (client.login.isOwnProcess) return 'admin';
   // with auth_type = any no client has an identity, and all may look
-  if (watchers.includes(client.user) || method === 'any') return 'watcher';
+  return rightsOfUser(client.user, config) ?? (config.settings.auth_type === 'any' ? 'watcher' : null);
+}
+
+/** The rights of a user whose identity is proven. Null: there are none. */
+export function rightsOfUser(user: string, config: Config): Rights | null {
+  const { admin_users: admins, stats_users: watchers } = config.settings;
+  if (admins.includes(user)) return 'admin';
+  if (watchers.includes(user)) return 'watcher';
   const configs = [config.tenantDefaults, ...config.tenants.values()];
-  return configs.some(({ admin_users: admins }) => admins.includes(client.user)) ? 'tenant' : null;
+  return configs.some(({ admin_users: own }) => own.includes(user)) ? 'tenant' : null;
 }
 
 /** Whether a user is an administrator of a tenant, by the tenant's name. */

@@ -16,8 +16,8 @@ export async function functionsCommand(
   if (command === undefined) throw new UsageError();
   const words = `${verb.toUpperCase()} FUNCTIONS`;
   operator.log.info(
-    { event: 'console_command', tenant, user: operator.client.user },
-    `${words} '${printable(tenant)}' command issued by ${printable(operator.client.user)}`,
+    { event: 'console_command', tenant, user: operator.terminal.user },
+    `${words} '${printable(tenant)}' command issued by ${printable(operator.terminal.user)}`,
   );
   const notices = await command(operator, tenant, statement.arguments);
   return Buffer.concat([...notices, commandComplete(words)]);

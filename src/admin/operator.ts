@@ -1,13 +1,13 @@
-/** A client on the console: its rights, and the command that it waits for. */
-import type { Client } from '../session/client.ts';
+/** An operator on the console: the rights, and the command that is waited for. */
 import type { Logger } from '../telemetry/log.ts';
 import { isTenantAdmin, type Rights } from './entrance.ts';
 import { consoleErrors } from './errors.ts';
 import type { Observe } from './observe.ts';
 import type { Steer } from './steer.ts';
+import type { Terminal } from './terminal.ts';
 
 export class Operator {
-  readonly client: Client;
+  readonly terminal: Terminal;
   readonly observe: Observe;
   readonly steer: Steer;
   readonly log: Logger;
@@ -19,11 +19,11 @@ export class Operator {
   #onTaken: (() => void) | null = null;
 
   constructor(
-    client: Client,
+    terminal: Terminal,
     rights: Rights,
     { observe, steer, log }: { observe: Observe; steer: Steer; log: Logger },
   ) {
-    this.client = client;
+    this.terminal = terminal;
     this.#rights = rights;
     this.observe = observe;
     this.steer = steer;
@@ -38,18 +38,18 @@ export class Operator {
   /** A statement begins. */
   begin(): void {
     this.#isBusy = true;
-    this.client.clock.noteConsoleRequest(performance.now());
+    this.terminal.began();
   }
 
   /** The statement is answered. */
   finish(): void {
     this.#isBusy = false;
-    this.client.clock.beginIdle(performance.now());
+    this.terminal.finished();
   }
 
   /** The client has left. */
   get isGone(): boolean {
-    return this.client.state === 'closed';
+    return this.terminal.isGone;
   }
 
   /** Every command is possible. */
@@ -69,7 +69,7 @@ export class Operator {
 
   /** Whether a tenant's functions may be reloaded, paused and resumed: as of the configuration that is in force now. */
   mayManage(tenant: string): boolean {
-    return this.isAdmin || isTenantAdmin(this.client.user, tenant, this.observe.config);
+    return this.isAdmin || isTenantAdmin(this.terminal.user, tenant, this.observe.config);
   }
 
   /** Whether a tenant's rows are shown. */
@@ -101,7 +101,7 @@ export class Operator {
 
   /** Resolves when the client has taken its bytes, or has left; at once if little is unsent. */
   async untilTaken(): Promise<void> {
-    if (!this.client.gate.isHalted || this.isGone) return;
+    if (!this.terminal.isHalted || this.isGone) return;
     await new Promise<void>((resolve) => {
       this.#onTaken = resolve;
     });
@@ -116,7 +116,7 @@ export class Operator {
   /** A cancel request for this client has arrived. */
   cancel(): void {
     if (this.#onCancel === null) {
-      this.log.warn(`${this.client.label} admin cancel request for non-waiting client?`);
+      this.log.warn(`${this.terminal.label} admin cancel request for non-waiting client?`);
       return;
     }
     this.#isCanceled = true;

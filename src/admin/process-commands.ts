@@ -90,13 +90,14 @@ export function shutdown(operator: Operator, argument: string): Buffer | null {
  */
 export function takeOver(operator: Operator, argument: string): Buffer {
   if (argument !== '') throw new UsageError();
-  const { client, log, steer } = operator;
+  const { terminal, log, steer } = operator;
   operator.requireAdmin();
-  if (!client.login.isOwnProcess) throw consoleErrors.notOwnProcess();
-  const fd = fdOf(client.socket);
+  const { successor } = terminal;
+  if (successor === null) throw consoleErrors.notOwnProcess();
+  const fd = fdOf(successor);
   if (!canPassDescriptors() || fd < 0) throw consoleErrors.cannotPassDescriptors();
   const descriptors = steer.handOver();
-  client.socket.once('close', () => steer.takeBack());
+  successor.once('close', () => steer.takeBack());
   log.info({ event: 'takeover' }, `passing ${descriptors.length} listening sockets to a new process`);
   sendDescriptors(fd, notice('listening sockets'), descriptors);
   return commandComplete('TAKEOVER');

@@ -13,11 +13,11 @@ const SLICE_ROWS = 100;
  * @returns the end of the answer, with the rows of the last slice; null: the client has left
  */
 export async function sendTable(operator: Operator, table: Table): Promise<Buffer | null> {
-  const { client, observe } = operator;
+  const { terminal, observe } = operator;
   let parts = [rowDescription(table.columns)];
   for (const row of table.rows(observe, (tenant) => operator.sees(tenant))) {
     if (parts.length > SLICE_ROWS) {
-      client.send(Buffer.concat(parts));
+      terminal.send(Buffer.concat(parts));
       parts = [];
       await othersTurn();
       await operator.untilTaken();

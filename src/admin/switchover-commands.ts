@@ -65,8 +65,8 @@ async function runFor(
   switchover: PlannedSwitchover,
   onFailure: (message: string) => void,
 ): Promise<string[]> {
-  const { client } = operator;
-  const onLeft = client.errand.onLeft(() => {
+  const { terminal } = operator;
+  const onLeft = terminal.onLeft(() => {
     switchover.cancel('the administrator has left');
     onLeft?.();
   });
@@ -87,7 +87,7 @@ async function runFor(
     // canceled too late: a requested promotion continues
     if (failure !== null) throw error;
   } finally {
-    client.errand.onLeft(onLeft);
+    terminal.onLeft(onLeft);
   }
   if (failure !== null) throw consoleErrors.switchoverFailed((failure as Error).message);
   return left;

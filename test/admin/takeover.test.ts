@@ -6,7 +6,7 @@ import { takeOver } from '../../src/admin/process-commands.ts';
 
 function operator(isOwnProcess: boolean): Operator {
   return {
-    client: { login: { isOwnProcess }, socket: {} },
+    terminal: { successor: isOwnProcess ? {} : null },
     requireAdmin: () => {},
     steer: { handOver: () => assert.fail('handed over') },
   } as unknown as Operator;
