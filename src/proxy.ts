@@ -96,7 +96,7 @@ export class Proxy {
     );
     this.#statsHistory = new StatsHistory(() => this.#allStats());
     const observe = this.#observer();
-    this.#http = new HttpEndpoint(observe, log);
+    this.#http = new HttpEndpoint(observe, () => this.steer, log);
     this.#configuration = new Configuration({
       log,
       listener: this.#listener,

@@ -174,6 +174,14 @@ function passwordDialogue(reason: string, isRight: (password: Buffer) => Promise
   };
 }
 
+/**
+ * Whether a password is the one that a secret of auth_file stands for.
+ * @param secret null or '': there is none, and nothing is right
+ */
+export async function isPassword(user: string, password: Buffer, secret: string | null): Promise<boolean> {
+  return await matches(user, password, secret ? parseSecret(secret) : null);
+}
+
 /** Compares a password with a secret of any kind. */
 async function matches(user: string, password: Buffer, secret: Secret | null): Promise<boolean> {
   switch (secret?.kind) {

@@ -1,5 +1,6 @@
-/** Metrics and health checks over HTTP, if http_listen_port is set. Without it, none of the code for it is loaded. */
+/** Metrics, health checks and the web console over HTTP, if http_listen_port is set. Without it, none of the code for it is loaded. */
 import type { Observe } from '../admin/observe.ts';
+import type { Steer } from '../admin/steer.ts';
 import { httpTls } from '../auth/tls.ts';
 import type { Settings } from '../config/options.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -7,13 +8,15 @@ import type { HttpServer } from './server.ts';
 
 export class HttpEndpoint {
   readonly #observe: Observe;
+  readonly #steer: () => Steer;
   readonly #log: Logger;
   #server: HttpServer | null = null;
   /** closed before it was open */
   #isWanted = false;
 
-  constructor(observe: Observe, log: Logger) {
+  constructor(observe: Observe, steer: () => Steer, log: Logger) {
     this.#observe = observe;
+    this.#steer = steer;
     this.#log = log;
   }
 
@@ -24,7 +27,7 @@ export class HttpEndpoint {
     this.#isWanted = true;
     const tls = httpTls(settings);
     const { HttpServer } = await import('./server.ts');
-    const server = new HttpServer({ observe: this.#observe, log: this.#log, tls });
+    const server = new HttpServer({ observe: this.#observe, steer: this.#steer(), log: this.#log, tls });
     await server.listen(settings.http_listen_addr, settings.http_listen_port);
     if (this.#isWanted) this.#server = server;
     else server.close();

@@ -3,18 +3,25 @@ import { Hono } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
 import type { Observe } from '../admin/observe.ts';
 import { CONTENT_TYPES, formatFor } from '../metrics/exposition.ts';
+import type { Steer } from '../admin/steer.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { hasStarted, reasonsAgainst } from './health.ts';
 import { MetricsToken } from './token.ts';
+import { api } from './web/api.ts';
+import type { History } from './web/history.ts';
 
 export interface RouteParts {
   readonly observe: Observe;
+  readonly steer: Steer;
   readonly metrics: Metrics;
+  readonly history: History;
   readonly log: Logger;
+  readonly isTls: boolean;
 }
 
-export function routes({ observe, metrics, log }: RouteParts): Hono {
+export function routes(parts: RouteParts): Hono {
+  const { observe, metrics, log } = parts;
   const app = new Hono();
   const token = new MetricsToken();
   app.use(secureHeaders());
@@ -41,6 +48,7 @@ export function routes({ observe, metrics, log }: RouteParts): Hono {
     const format = formatFor(c.req.header('accept') ?? '');
     return c.body(await metrics.print(format), 200, { 'Content-Type': CONTENT_TYPES[format] });
   });
+  app.route('/api', api(parts));
   app.notFound((c) => c.text('not found\n', 404));
   app.onError((error, c) => {
     log.error({ event: 'bug' }, `internal error in an HTTP request: ${error.stack ?? error.message}`);

@@ -4,9 +4,11 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import type { SecureContextOptions } from 'node:tls';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Observe } from '../admin/observe.ts';
+import type { Steer } from '../admin/steer.ts';
 import { Metrics } from '../metrics/metrics.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { routes } from './routes.ts';
+import { History } from './web/history.ts';
 
 const LIMITS = {
   connections: 64,
@@ -21,6 +23,7 @@ const LIMITS = {
 
 export interface HttpServerParts {
   readonly observe: Observe;
+  readonly steer: Steer;
   readonly log: Logger;
   /** null: without TLS */
   readonly tls: SecureContextOptions | null;
@@ -29,11 +32,13 @@ export interface HttpServerParts {
 export class HttpServer {
   readonly #servers: (PlainServer | TlsServer)[] = [];
   readonly #metrics: Metrics;
+  readonly #history: History;
   readonly #parts: HttpServerParts;
 
   constructor(parts: HttpServerParts) {
     this.#parts = parts;
     this.#metrics = new Metrics(parts.observe);
+    this.#history = new History(parts.observe);
   }
 
   /** @throws Error if an address can't be listened on; then none is */
@@ -57,6 +62,7 @@ export class HttpServer {
 
   close(): void {
     this.#metrics.stop();
+    this.#history.stop();
     for (const server of this.#servers.splice(0)) {
       server.close();
       server.closeAllConnections();
@@ -64,8 +70,9 @@ export class HttpServer {
   }
 
   async #listen(address: string, port: number): Promise<void> {
-    const { observe, log, tls } = this.#parts;
-    const { fetch } = routes({ observe, metrics: this.#metrics, log });
+    const { observe, steer, log, tls } = this.#parts;
+    const isTls = tls !== null;
+    const { fetch } = routes({ observe, steer, metrics: this.#metrics, history: this.#history, log, isTls });
     const limits = {
       maxHeaderSize: LIMITS.headerBytes,
       requestTimeout: LIMITS.requestMs,
@@ -87,9 +94,6 @@ export class HttpServer {
     server.removeAllListeners('error');
     server.on('error', (error: Error) => log.warn({ event: 'http' }, `HTTP: ${error.message}`));
     this.#servers.push(server);
-    log.info(
-      { event: 'listening' },
-      `listening on ${address}:${port} for HTTP${tls === null ? '' : ' over TLS'}`,
-    );
+    log.info({ event: 'listening' }, `listening on ${address}:${port} for HTTP${isTls ? ' over TLS' : ''}`);
   }
 }

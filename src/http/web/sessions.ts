@@ -1,0 +1,66 @@
+/** The web console's sessions: who has logged in from which browser. They live in memory and end with the process. */
+import { createHash, randomBytes } from 'node:crypto';
+
+const LIMITS = {
+  /** sessions at the same time; the one that was idle longest ends first */
+  most: 1_000,
+  idleMs: 30 * 60_000,
+  longestMs: 8 * 60 * 60_000,
+};
+
+export interface WebSession {
+  readonly user: string;
+  /** the browser's address, for the log */
+  readonly address: string;
+  /** a request that changes something must bring it: pages of other sites don't know it */
+  readonly csrfToken: string;
+  readonly beganAtMs: number;
+}
+
+interface Entry extends WebSession {
+  usedAtMs: number;
+}
+
+export class WebSessions {
+  readonly #now: () => number;
+  /** by the hash of its key, so that the memory holds no key; in the order of use */
+  readonly #sessions = new Map<string, Entry>();
+
+  /** @param now ms of any steady clock */
+  constructor(now: () => number = Date.now) {
+    this.#now = now;
+  }
+
+  /** @returns the key of a new session, for its cookie */
+  begin(user: string, address: string): string {
+    const now = this.#now();
+    const key = randomBytes(32).toString('base64url');
+    const csrfToken = randomBytes(32).toString('base64url');
+    this.#sessions.set(hashOf(key), { user, address, csrfToken, beganAtMs: now, usedAtMs: now });
+    const [oldest] = this.#sessions.keys();
+    if (this.#sessions.size > LIMITS.most && oldest !== undefined) this.#sessions.delete(oldest);
+    return key;
+  }
+
+  /** The session of a cookie, which counts as used; null: there is none, or it has expired. */
+  find(key: string | undefined): WebSession | null {
+    if (key === undefined) return null;
+    const hash = hashOf(key);
+    const session = this.#sessions.get(hash);
+    if (session === undefined) return null;
+    const now = this.#now();
+    this.#sessions.delete(hash);
+    if (now - session.usedAtMs > LIMITS.idleMs || now - session.beganAtMs > LIMITS.longestMs) return null;
+    session.usedAtMs = now;
+    this.#sessions.set(hash, session);
+    return session;
+  }
+
+  end(key: string | undefined): void {
+    if (key !== undefined) this.#sessions.delete(hashOf(key));
+  }
+}
+
+function hashOf(key: string): string {
+  return createHash('sha256').update(key).digest('base64');
+}
