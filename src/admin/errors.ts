@@ -52,8 +52,14 @@ export const consoleErrors = {
   operatorsFunctions: row(
     () => error('42501', "permission denied: functions of the operator's run together with these"),
     [],
-    "A tenant's administrator wants to PAUSE FUNCTIONS, and one of the two functions is the operator's.",
+    "A tenant's administrator wants to PAUSE, SHADOW, CANARY or PROMOTE FUNCTIONS, and one of the two functions is the operator's.",
     'Ask an operator of the proxy.',
+  ),
+  candidateUnusable: row(
+    (reason: string) => answer(reason),
+    ['REASON'],
+    'SHADOW, CANARY or PROMOTE FUNCTIONS is not possible: there is no candidate, it is not loaded, or it is what serves.',
+    'SHOW SHADOW TENANT has the state of the candidate, and its last error.',
   ),
   incompletePacket: row(
     () => fatal('incomplete pkt'),

@@ -5,6 +5,7 @@ import { consoleErrors } from './errors.ts';
 import type { FunctionsArguments, FunctionsStatement, FunctionsVerb } from './functions-grammar.ts';
 import type { Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
+import { canary, promote, shadow } from './rollout-commands.ts';
 
 export async function functionsCommand(
   operator: Operator,
@@ -43,7 +44,14 @@ type FunctionsCommand = (
 ) => Buffer[] | Promise<Buffer[]>;
 
 /** Verbs without an entry are not available. */
-const COMMANDS: Readonly<Partial<Record<FunctionsVerb, FunctionsCommand>>> = { reload, pause, resume };
+const COMMANDS: Readonly<Partial<Record<FunctionsVerb, FunctionsCommand>>> = {
+  reload,
+  pause,
+  resume,
+  shadow,
+  canary,
+  promote,
+};
 
 /** Only an operator is served at once, whatever the tenant's functions have done. @returns a notice for what could not be loaded */
 async function reload({ steer, observe, isAdmin }: Operator, tenant: string): Promise<Buffer[]> {

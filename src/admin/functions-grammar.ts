@@ -17,7 +17,7 @@ export interface FunctionsArguments {
   readonly from?: string;
   /** SHADOW … OFF, CANARY … OFF */
   readonly isOff?: true;
-  /** CANARY … n%: the share of clients */
+  /** CANARY … n%: the share of clients, with up to two decimals */
   readonly percent?: number;
   /** CANARY … n% PROMOTE: the version is to serve when it has proved itself */
   readonly promotes?: true;
@@ -60,9 +60,9 @@ const FORMS: Readonly<Record<FunctionsVerb, Form>> = {
     }),
   },
   canary: {
-    source: `${BLANK}+(off|(?:100|[0-9]{1,2})${BLANK}*%)(?:${BLANK}+(promote))?`,
+    source: `${BLANK}+(off|(?:100|[0-9]{1,2}(?:[.][0-9]{1,2})?)${BLANK}*%)(?:${BLANK}+(promote))?`,
     of: (share = '', promote) => ({
-      ...(/^off$/i.test(share) ? { isOff: true } : { percent: Number.parseInt(share, 10) }),
+      ...(/^off$/i.test(share) ? { isOff: true } : { percent: Number.parseFloat(share) }),
       ...(promote !== undefined && { promotes: true }),
     }),
   },

@@ -7,6 +7,7 @@ import type { TenantTable } from './functions-grammar.ts';
 import { CONFIG, HOSTS, LISTS, MEMORY, STATE, VERSION, ZONES } from './process-tables.ts';
 import { STATS, STATS_AVERAGES, STATS_TOTALS, TOTALS } from './stats-tables.ts';
 import { SWITCHOVERS, TOPOLOGY } from './switchover-tables.ts';
+import { canaryTable, shadowTable } from './rollout-tables.ts';
 import type { Table } from './table.ts';
 import { TENANTS } from './tenants-table.ts';
 
@@ -40,4 +41,7 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
 ]);
 
 /** SHOW commands that name a tenant, by the words between. */
-export const TENANT_TABLES: ReadonlyMap<TenantTable, (tenant: string) => Table> = new Map();
+export const TENANT_TABLES: ReadonlyMap<TenantTable, (tenant: string) => Table> = new Map([
+  ['shadow', shadowTable],
+  ['canary', canaryTable],
+]);

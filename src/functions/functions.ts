@@ -12,7 +12,7 @@ import type { SourceFiles } from './build/bundle-job.ts';
 import { Bundlers } from './build/bundlers.ts';
 import { printable } from './build/places.ts';
 import { areOperators, entriesOf, isThere, type DatabaseFunctions } from './build/sources.ts';
-import { nextFiles } from './build/next-files.ts';
+import { isInside, nextFiles } from './build/next-files.ts';
 import { trailOf } from './build/trail.ts';
 import { MemoryRoom } from './decide/memory.ts';
 import { CATALOG } from './limits.ts';
@@ -42,6 +42,7 @@ import type { Rollout } from './tenants/rollout.ts';
 import { Targets } from './tenants/targets.ts';
 import { Tenant } from './tenants/tenant.ts';
 
+export { sqlstateClass } from './rollout/arm.ts';
 export { GO, type Decision } from './decide/policy.ts';
 export type { ContextValue, Question } from './decide/question.ts';
 export { CONTEXT_FIELDS } from './sandbox/context-fields.ts';
@@ -275,6 +276,12 @@ export class Functions {
   /** The candidates of all sets of functions of a tenant, by its name. */
   rolloutsOf(owner: string): Rollout[] {
     return this.#catalog.ownedBy(owner).map(({ rollout }) => rollout);
+  }
+
+  /** Whether a folder lies in the folder of a tenant's own functions, links followed. */
+  isInFolderOf(owner: string, folder: string): boolean {
+    const own = this.#config.folderOfTenant(owner);
+    return own !== null && isInside(own, folder);
   }
 
   observeRollouts(owner: string): RolloutSnapshot[] {

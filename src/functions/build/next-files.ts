@@ -61,6 +61,12 @@ export function watched({ routing, rewrite }: NextPlaces): string[] {
   });
 }
 
+/** Whether a folder is another one or lies in it, links followed. */
+export function isInside(outer: string, inner: string): boolean {
+  const [from, to] = [realPath(outer), realPath(inner)];
+  return to === from || to.startsWith(`${from}/`);
+}
+
 function realPath(folder: string): string {
   try {
     return realpathSync(folder);

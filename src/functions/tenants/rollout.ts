@@ -388,8 +388,8 @@ export class Rollout {
     this.#setCanary(true);
     this.judgeAgain();
     context.log.info(
-      { event: 'canary_begun', tenant: this.#name, percent, version: version.hash },
-      `canary of ${this.#name} begins: ${percent} % of the clients get version ${version.hash}`,
+      { event: 'canary_begun', tenant: this.#name, user: asked.user, percent, version: version.hash },
+      `canary of ${this.#name} begins: ${percent} % of the clients get version ${version.hash}, as ${printable(asked.user)} asked for`,
     );
   }
 
@@ -417,12 +417,9 @@ export class Rollout {
 
   // --- promotion -------------------------------------------------------------------------------------------------------------
 
-  /**
-   * Lets the candidate serve.
-   * @returns hash of its code
-   * @throws RolloutError
-   */
-  async promote(asked: AskedBy): Promise<string> {
+  /** Lets the candidate serve. @throws RolloutError */
+  async promote(asked: AskedBy): Promise<void> {
+    const { context } = this.#options;
     const { version } = this.#comparable();
     const isOfFiles = this.#source === 'newer';
     this.#isPromoting = true;
@@ -432,21 +429,20 @@ export class Rollout {
     if (result === null) throw new RolloutError('the tenant has gone');
     if (result.kind === 'refused')
       throw new RolloutError(`the candidate could not be loaded: ${printable(result.failure.message)}`);
+    context.log.info(
+      { event: 'candidate_promoted', tenant: this.#name, user: asked.user, version: version.hash },
+      `candidate of ${this.#name} serves now: version ${version.hash}, as ${printable(asked.user)} asked for`,
+    );
     this.endCanary('the candidate was promoted');
     if (isOfFiles) this.withdraw();
     else if (this.#candidate !== null) this.#settle('the candidate was promoted');
-    return version.hash;
   }
 
   async #promoteProven(asked: AskedBy): Promise<void> {
     if (this.#isPromoting) return;
     try {
-      const version = await this.promote(asked);
-      this.#lastResult = 'promoted';
-      this.#options.context.log.info(
-        { event: 'canary_promoted', tenant: this.#name, user: asked.user, version },
-        `canary of ${this.#name} was not worse: version ${version} serves, as ${printable(asked.user)} asked for`,
-      );
+      await this.promote(asked);
+      this.#lastResult = 'promoted, because it was not worse';
     } catch (error) {
       if (!(error instanceof RolloutError)) throw error;
       this.endCanary(error.message, true);

@@ -148,6 +148,11 @@ export class FunctionsConfig {
     return this.tenants.has(database) ? null : ownFolder(this.settings, database);
   }
 
+  /** The folder of a tenant's own functions, by the tenant's name; null: it can have none. */
+  folderOfTenant(name: string): string | null {
+    return this.tenants.get(name)?.functions_dir ?? ownFolder(this.settings, name);
+  }
+
   /** The policies for functions in a file that no client has used yet. */
   policiesOf(file: string): Policies {
     const folder = dirname(file);

@@ -9,6 +9,7 @@ import { Backend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
 import { CommandTag, commandTag, endsTransaction, mayChangeSession } from '../../sql/command-tag.ts';
 import type { Server } from '../../pool/server.ts';
 import type { LoggedInClient } from '../client.ts';
+import { noteAnswered, noteServerError } from '../query/canaries.ts';
 import { unlinkIfDone } from '../link/unlink.ts';
 import { Reply } from '../state/outstanding.ts';
 import { dropAllStatements } from '../statements/discard.ts';
@@ -128,13 +129,18 @@ function mustBeWhole(client: LoggedInClient, type: number, size: number, isWatch
       if (mayChangeSession(size - HEADER_BYTES)) return true;
       break;
     case Backend.ErrorResponse:
-      if (isWatched || (client.statements.named.isUsed && size <= WHOLE_BYTES)) return true;
+      if (isWatched || (seesErrors(client) && size <= WHOLE_BYTES)) return true;
       break;
     case Backend.RowDescription:
       if (client.statements.named.isUsed && size <= MAX_CARRY) return true;
       break;
   }
   return isWatched && size <= WHOLE_BYTES;
+}
+
+/** Errors are looked at. */
+function seesErrors(client: LoggedInClient): boolean {
+  return client.statements.named.isUsed || client.context.functions.hasCanaries;
 }
 
 /** Tells the parts of the session about an answer. @returns the final verdict on the message */
@@ -160,6 +166,8 @@ function noteReply(
       tellDescribed(client, chunk, at, size);
       break;
     case Backend.ErrorResponse:
+      if (client.context.functions.hasCanaries)
+        noteServerError(client, chunk, at + HEADER_BYTES, Math.min(at + size, chunk.length));
       return noteError(client, reply, chunk.subarray(at, at + size));
     case Backend.ParameterStatus:
       return noteParameter(client, server, chunk.subarray(at + HEADER_BYTES, at + size)) ? reply : Reply.Drop;
@@ -211,6 +219,7 @@ function endQuery(client: LoggedInClient, status: number): void {
   client.clock.endQuery(now, isNext, stats);
   client.transcript.endQuery();
   client.settings.endQuery();
+  if (client.context.functions.hasCanaries) noteAnswered(client);
   if (status !== TxStatus.Idle) return client.transcript.endCycle();
   client.transcript.endTransaction(isNext || client.intake.held.length > 0);
   client.settings.endTransaction();
