@@ -6,6 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import { Memory, MemoryRoom } from '../src/functions/decide/memory.ts';
 import { keyOf, type ContextValue, type Question } from '../src/functions/decide/question.ts';
 import { GO } from '../src/functions/decide/policy.ts';
+import { lexingOf } from '../src/sql/lexing.ts';
 
 const MB = 1024 * 1024;
 const ROUNDS = 2_000_000;
@@ -20,6 +21,7 @@ class BenchQuestion implements Question {
   query = '';
   inTransaction = false;
   isBytes = false;
+  lexing = lexingOf('on', 'UTF8');
   routeOnly = false;
   entry = 'dev';
   clientId = 1;
@@ -55,7 +57,7 @@ function bench(name: string, texts: readonly string[], basis: number): void {
   measure(`${name}: decode and make the key`, (i) => {
     const bytes = buffers[i % buffers.length]!;
     question.query = bytes.toString(isUtf8(bytes) ? 'utf8' : 'latin1');
-    found += keyOf(question).length;
+    found += keyOf(question, question.query).length;
   });
   measure(`${name}: decode and find`, (i) => {
     const bytes = buffers[i % buffers.length]!;

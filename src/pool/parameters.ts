@@ -6,7 +6,7 @@
 
 /**
  * A client keeps the values of these on every server, as it was welcomed with them or has set them since, because drivers rely
- * on them. SessionSettings reads the first one by its index.
+ * on them. SessionSettings reads two of them by their indexes.
  */
 const KEPT = [
   'client_encoding',

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import { BLANK_CONTEXT } from '../../sandbox/context.ts';
+import { UNKNOWN_LEXING } from '../../src/sql/lexing.ts';
 import type { Bundle } from '../../src/functions/build/bundle-job.ts';
 import { MemoryRoom } from '../../src/functions/decide/memory.ts';
 import type { Decision } from '../../src/functions/decide/policy.ts';
@@ -102,6 +103,7 @@ class World {
       query,
       inTransaction: false,
       isBytes: false,
+      lexing: UNKNOWN_LEXING,
       routeOnly: false,
       entry: 'a',
       clientId: 1,

@@ -8,6 +8,7 @@ import type { SandboxHost } from '../sandbox/host.ts';
 import { costOf } from './costs.ts';
 import type { OnAnswer, Pending, Route, Serving } from './pending.ts';
 import type { Penalty } from './penalties.ts';
+import { evaluate } from './shaped.ts';
 
 export interface ApartQueueOptions extends Route {
   /** The tenant is suspended: costly calls are refused. */
@@ -113,7 +114,7 @@ export class ApartQueue {
     if (host !== null && !(await this.#load(host, version)))
       return cutOff('overloaded', 'its version could not be loaded apart from others');
     return new Promise((resolve) => {
-      (host ?? version.host).evaluate(version.id, [pending.call], ([answer], consoleText) => {
+      evaluate(version, host ?? version.host, [pending.call], ([answer], consoleText) => {
         if (consoleText !== '') this.#options.onPrinted(consoleText);
         resolve(answer ?? cutOff('overloaded', 'it was not run'));
       });

@@ -13,6 +13,7 @@ import { costOf, lacksMemory, outcomesOf, wasAsked } from './costs.ts';
 import { Penalties } from './penalties.ts';
 import type { Pending, Route, Serving } from './pending.ts';
 import type { Decision } from './policy.ts';
+import { evaluate } from './shaped.ts';
 
 const SUSPENDED = 'suspended: several clients have run into its limits, and nobody was answered';
 
@@ -211,8 +212,9 @@ export class Batcher {
 
   #send(version: Serving, batch: readonly Pending[]): void {
     this.#inFlight = batch;
-    version.host.evaluate(
-      version.id,
+    evaluate(
+      version,
+      version.host,
       batch.map((each) => each.call),
       (answers, consoleText, { cpuMs, heapBytes }) => {
         this.#inFlight = null;
@@ -292,7 +294,7 @@ export class Batcher {
   /** Sends the proxy's own query, to find out whether a suspended tenant works again. Calls wait in the meantime. */
   #probe(version: Serving): void {
     this.#isProbing = true;
-    version.host.evaluate(version.id, [ownCall(version.code)], ([answer]) => {
+    evaluate(version, version.host, [ownCall(version.code)], ([answer]) => {
       this.#isProbing = false;
       const now = performance.now();
       // A missing answer tells as little as a call that could not be made.

@@ -102,10 +102,13 @@ export class Memory {
     return this.#bytes;
   }
 
-  /** @returns null: nothing is remembered that answers this question */
-  find(question: Question): Decision | null {
-    if (this.#entries.size === 0 || question.query.length > MEMORY.longestQuery) return null;
-    const entry = this.#entries.get(keyOf(question));
+  /**
+   * @param query as the functions see it
+   * @returns null: nothing is remembered that answers this question
+   */
+  find(question: Question, query = question.query): Decision | null {
+    if (this.#entries.size === 0 || query.length > MEMORY.longestQuery) return null;
+    const entry = this.#entries.get(keyOf(question, query));
     if (entry === undefined) return null;
     const { variants } = entry;
     for (let i = 0; i < variants.length; i++) {
@@ -124,7 +127,7 @@ export class Memory {
     const parts = partsOf(basis);
     const values = parts.map((field) => textOf(call.context[field]));
     const variant = { parts, values, decision, bytes: bytesOf(values, decision) };
-    const key = keyOf(call);
+    const key = keyOf(call, call.query);
     const least = MEMORY.entryBytes + 2 * key.length + variant.bytes;
     if (least > Math.min(this.#limit(), this.#room.maxBytes, MEMORY.longestEntry)) return;
     const entry = this.#entries.get(key) ?? this.#newEntry(key);

@@ -1,6 +1,7 @@
 /** A query that functions are to be asked about, in the form in which memory looks it up. */
 import type { ClientContext } from '../../../sandbox/crossing.ts';
 import type { RoutingContext } from '../../../sandbox/context.ts';
+import type { Lexing } from '../../sql/lexing.ts';
 import type { HostCall } from '../sandbox/call.ts';
 import { CONTEXT_FIELDS } from '../sandbox/context-fields.ts';
 
@@ -13,6 +14,8 @@ export interface Question {
   readonly query: string;
   readonly inTransaction: boolean;
   readonly isBytes: boolean;
+  /** the client's settings by which the query's constants are found */
+  readonly lexing: Lexing;
   readonly routeOnly: boolean;
   readonly entry: string;
   readonly clientId: number;
@@ -29,11 +32,12 @@ export function partsOf(basis: number): (keyof RoutingContext)[] {
 
 const FLAGS = ['0', '1', '2', '3', '4', '5', '6', '7'] as const;
 
-/** Everything that an answer depends on, except ctx. */
+/** Everything that an answer depends on, except ctx. @param query as the functions see it */
 export function keyOf(
-  question: Pick<Question, 'username' | 'query' | 'inTransaction'> & Partial<Question>,
+  question: Pick<Question, 'username' | 'inTransaction'> & Partial<Question>,
+  query: string,
 ): string {
-  const { username, query, inTransaction, isBytes, routeOnly, entry = '' } = question;
+  const { username, inTransaction, isBytes, routeOnly, entry = '' } = question;
   const flags = FLAGS[(inTransaction ? 1 : 0) + (isBytes === true ? 2 : 0) + (routeOnly === true ? 4 : 0)]!;
   return `${flags}${username}\0${entry}\0${query}`;
 }

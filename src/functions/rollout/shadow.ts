@@ -5,6 +5,7 @@
 import type { Clock } from '../../platform/clock.ts';
 import { SHADOW } from '../limits.ts';
 import type { Serving } from '../decide/pending.ts';
+import { evaluate } from '../decide/shaped.ts';
 import { isPlatformFailure, type HostAnswer, type HostCall } from '../sandbox/call.ts';
 import type { BatchCost } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
@@ -122,8 +123,9 @@ export class Shadow {
     const report = this.#report;
     const batch = this.#take(SHADOW.batch);
     this.#isRunning = true;
-    version.host.evaluate(
-      version.id,
+    evaluate(
+      version,
+      version.host,
       batch.map(({ call }) => call),
       (answers, consoleText, cost) => {
         this.#isRunning = false;

@@ -1,5 +1,6 @@
 /** One call of a tenant's functions, and its answer. */
 import type { CallContext, Rejection } from '../../../sandbox/crossing.ts';
+import type { Lexing } from '../../sql/lexing.ts';
 
 /** A query that a tenant's functions are asked about. */
 export interface HostCall {
@@ -8,6 +9,8 @@ export interface HostCall {
   /** a transaction or pipeline is open */
   readonly inTransaction: boolean;
   readonly context: CallContext;
+  /** the settings by which the query's constants are found; none: not known. It does not cross into an isolate */
+  readonly lexing?: Lexing;
   /** the query is not in UTF-8: each of its characters is a byte, and each of a rewritten query must be one */
   readonly isBytes?: boolean;
   /** only the routing function is asked */
@@ -81,6 +84,8 @@ export interface HostAnswer {
    * the answer depends on something else than the call, and must not be given again.
    */
   readonly basis?: number;
+  /** The functions have seen this shape of the query, and rewritten it to this (null: they have not); none: they saw the text. */
+  readonly asShape?: { readonly query: string; readonly rewrite: string | null };
 }
 
 /** Both functions failed the same way: the call was cut off. */

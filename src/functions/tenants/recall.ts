@@ -8,6 +8,7 @@ import { Memory, type MemoryRoom } from '../decide/memory.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';
 import { differenceOf, inWords } from '../decide/recheck.ts';
+import { asSeen, decisionWith, shapeFor } from '../decide/shaped.ts';
 import { MEMORY } from '../limits.ts';
 import type { HostAnswer, HostCall, Part } from '../sandbox/call.ts';
 import type { Version } from './version.ts';
@@ -74,7 +75,7 @@ export class Recall {
     if (room.maxBytes === 0) return null;
     const serving = version();
     if (serving === null || !serving.isRemembered) return null;
-    const decision = this.#memory.find(question);
+    const decision = this.#lookUp(serving, question);
     // a database may have gone since
     const isGone =
       decision?.kind === 'go' && decision.dbkey !== null && !mayName(question.entry, decision.dbkey);
@@ -88,12 +89,23 @@ export class Recall {
     return decision;
   }
 
+  #lookUp(version: Version, question: Question): Decision | null {
+    if (this.#memory.entries === 0) return null;
+    const shape = shapeFor(version, question);
+    if (shape === null) return this.#memory.find(question);
+    const decision = this.#memory.find(question, shape.text);
+    return decision === null ? null : decisionWith(decision, shape, question.query, version.code.maxResult);
+  }
+
   /** The functions have decided. Failures are not kept: a basis is the mark of an answer. */
-  keep(call: HostCall, { rewrite, route, basis }: HostAnswer, decision: Decision): void {
+  keep(call: HostCall, answer: HostAnswer, decision: Decision): void {
     const { version, room } = this.#options;
+    const { rewrite, route, basis } = answer;
     if (basis === undefined || call.epoch !== this.#epoch || room.maxBytes === 0) return;
     if (isFailure(rewrite) || isFailure(route)) return;
-    if (version()?.isRemembered === true) this.#memory.keep(call, basis, decision);
+    if (version()?.isRemembered !== true) return;
+    const [seen, given] = asSeen(call, answer, decision);
+    this.#memory.keep(seen, basis, given);
   }
 
   /** Another version answers, or the same with other settings or elsewhere. */

@@ -1,6 +1,7 @@
 /** Trials: a new version is loaded and called once before it serves. */
 import { Turns } from '../build/turns.ts';
 import { failedFunction, failureOf } from '../decide/policy.ts';
+import { evaluate, type Asked } from '../decide/shaped.ts';
 import { TRIAL } from '../limits.ts';
 import { isPlatformFailure, type CallFailure, type HostAnswer } from '../sandbox/call.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
@@ -34,7 +35,7 @@ export async function tryVersion(host: SandboxHost, version: VersionCode): Promi
     return { kind: 'refused', cause, failure: { outcome: 'threw', message, stack } };
   }
   const { manifest } = loaded;
-  const { rewrite, route } = await trialCall(host, version);
+  const { rewrite, route } = await trialCall(host, { id: version.id, code: version, manifest });
   const failure = failureOf(rewrite) ?? failureOf(route);
   if (failure === null)
     return { kind: 'sound', manifest, route: route !== null && 'text' in route ? route.text : null };
@@ -43,10 +44,10 @@ export async function tryVersion(host: SandboxHost, version: VersionCode): Promi
   return { kind: 'refused', cause: causeOf(failure), failure: { ...failure, message } };
 }
 
-function trialCall(host: SandboxHost, version: VersionCode): Promise<HostAnswer> {
+function trialCall(host: SandboxHost, version: Asked): Promise<HostAnswer> {
   const call = { username: 'pgswitchyard', query: 'SELECT 1', inTransaction: false, context: {} };
   return new Promise((resolve) => {
-    host.evaluate(version.id, [call], ([answer]) => resolve(answer ?? { rewrite: null, route: null }));
+    evaluate(version, host, [call], ([answer]) => resolve(answer ?? { rewrite: null, route: null }));
   });
 }
 

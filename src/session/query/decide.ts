@@ -16,12 +16,13 @@ import {
   type Question,
   type Tenant,
 } from '../../functions/functions.ts';
+import { UNKNOWN_LEXING } from '../../sql/lexing.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import type { Client, LoggedInClient } from '../client.ts';
 import { Handled } from '../state/handled.ts';
 import { generationOf } from '../state/generations.ts';
 import type { PendingQuestion } from '../state/question.ts';
-import { lengthOver, shown } from './text.ts';
+import { lengthOver, lexingFor, shown } from './text.ts';
 import type { TextToJudge } from '../state/approval.ts';
 
 /** A decision that passes the text unchanged. */
@@ -124,6 +125,7 @@ class ClientQuestion implements Question {
   query = '';
   inTransaction = false;
   isBytes = false;
+  lexing = UNKNOWN_LEXING;
   routeOnly = false;
   entry = '';
   #client: LoggedInClient | null = null;
@@ -134,6 +136,7 @@ class ClientQuestion implements Question {
     this.query = query;
     this.inTransaction = client.inTransaction;
     this.isBytes = client.question.isInBytes;
+    this.lexing = lexingFor(client);
     this.routeOnly = entry !== client.entry && tenant.sharesRewriting(ownFunctions(client));
     this.entry = entry;
     this.#client = client;
@@ -150,7 +153,7 @@ class ClientQuestion implements Question {
   }
 
   call(): FunctionCall {
-    const { username, query, inTransaction, isBytes, routeOnly, entry, clientId } = this;
+    const { username, query, inTransaction, isBytes, lexing, routeOnly, entry, clientId } = this;
     const context: { -readonly [Field in keyof RoutingContext]?: ContextValue } = {};
     for (const field of CONTEXT_FIELDS) context[field] = this.part(field);
     const address = this.#client!.connection.host;
@@ -161,6 +164,7 @@ class ClientQuestion implements Question {
       context: context as ClientContext,
       entry,
       isBytes,
+      lexing,
       routeOnly,
       clientId,
       address,

@@ -4,6 +4,7 @@
  * survives the way to the server.
  */
 import { isUtf8 } from 'node:buffer';
+import { lexingOf, UNKNOWN_LEXING, type Lexing } from '../../sql/lexing.ts';
 import { canonicalEncoding } from '../../wire/encodings.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
@@ -42,10 +43,24 @@ export function shown(client: LoggedInClient, text: Buffer): string {
 }
 
 /** Whether servers read the client's text as UTF-8. With SQL_ASCII they read it in the database's encoding. */
-function isUtf8Client({ settings, pool }: LoggedInClient): boolean {
-  const welcome = pool.welcome;
-  const given = settings.clientEncoding ?? welcome?.get('client_encoding') ?? 'UTF8';
+function isUtf8Client(client: LoggedInClient): boolean {
+  const { welcome } = client.pool;
+  const given = encodingOf(client) ?? 'UTF8';
   // before the first server, in the client's own spelling
   const encoding = given === 'UTF8' ? given : canonicalEncoding(given);
   return encoding === 'UTF8' || (encoding === 'SQL_ASCII' && welcome?.get('server_encoding') === 'UTF8');
+}
+
+/** The client's client_encoding, in its own spelling before it had a server; undefined: not known. */
+function encodingOf({ settings, pool }: LoggedInClient): string | undefined {
+  return settings.clientEncoding ?? pool.welcome?.get('client_encoding');
+}
+
+/** The settings by which a server will find the constants in the client's next text. */
+export function lexingFor(client: LoggedInClient): Lexing {
+  // a SET may be under way
+  if (client.outstanding.busy) return UNKNOWN_LEXING;
+  const { settings, pool } = client;
+  const standardStrings = settings.standardStrings ?? pool.welcome?.get('standard_conforming_strings');
+  return lexingOf(standardStrings, encodingOf(client));
 }

@@ -14,8 +14,9 @@ export interface Respelled {
   readonly to: string;
 }
 
-/** The index of client_encoding, which is tracked first. */
+/** Indexes of settings that are always tracked (KEPT in parameters.ts). */
 const CLIENT_ENCODING = 0;
+const STANDARD_STRINGS = 3;
 
 export class SessionSettings {
   readonly #tracked: TrackedParameters;
@@ -42,6 +43,11 @@ export class SessionSettings {
 
   get clientEncoding(): string | undefined {
     return this.#values[CLIENT_ENCODING];
+  }
+
+  /** standard_conforming_strings */
+  get standardStrings(): string | undefined {
+    return this.#values[STANDARD_STRINGS];
   }
 
   // Login.
