@@ -758,6 +758,18 @@ export const OPTIONS = {
     origin: 'pgswitchyard',
     doc: 'Processor time of the user functions of one tenant, in milliseconds in a second. 0 means no limit. Also per tenant, as cpu_limit.',
   }),
+  user_function_host_memory: option({
+    kind: int(200, 65536),
+    default: '400',
+    origin: 'pgswitchyard',
+    doc: 'Memory of a sandbox process in MB, beyond user_function_memory_limit. The kernel enforces it.',
+  }),
+  user_function_hosts: option({
+    kind: int(2, 1000),
+    default: '8',
+    origin: 'pgswitchyard',
+    doc: 'Most sandbox processes for the calls of clients. When there are so many, tenants join the process with the fewest.',
+  }),
   user_function_isolation: option({
     kind: oneOf('process', 'inline'),
     default: 'process',
@@ -793,6 +805,12 @@ export const OPTIONS = {
     default: '50',
     origin: 'pgswitchyard',
     doc: 'Processor time for evaluating the candidate of one tenant beside forwarded queries, in milliseconds in a second. 0 means that none is evaluated. Also per tenant, as shadow_limit.',
+  }),
+  user_function_tenants_per_host: option({
+    kind: int(1, 10000),
+    default: '64',
+    origin: 'pgswitchyard',
+    doc: 'Most tenants that share a sandbox process, and most versions that are loaded in one. When there are no more processes, the version that was not used for longest is unloaded.',
   }),
   user_function_timeout: option({
     kind: milliseconds(1, 3600000),

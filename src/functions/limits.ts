@@ -40,7 +40,7 @@ export const ISOLATE = {
   /** JSON of contexts that are kept: a tenant may serve many databases, and each cluster's nodes change with every probe. */
   maxKeptContexts: 65_536,
   /** A batch ends after the call that passes this time: other tenants of the process wait for their turn. */
-  batchMs: 20,
+  batchMs: 2,
   /** A batch ends after the call that brings its answers past this length. */
   batchLength: 256 * KB,
   /** The longest result of a routing function: no database name or alias is longer. */
@@ -65,10 +65,11 @@ export const ENGINE = {
   /** The few lines of the prelude that run after a deadline. */
   progressMs: 50,
   /**
-   * The delay that a deadline may have; it is never more than a quarter of the deadline. isolated-vm's timer thread wakes for
+   * The delay that a deadline may have, at most, and as a part of the deadline. isolated-vm's timer thread wakes for
    * each timer, even those of finished crossings, unless they are due together: then it wakes once for all.
    */
   maxLateMs: 25,
+  latePart: 1 / 4,
   /**
    * How often a call is run again, each time with twice the time, if it was cut off before it had used half of its time on a
    * processor. A call that hangs uses that share long before, however busy the machine is.
@@ -88,8 +89,10 @@ export const ENGINE = {
 
 /** One child process that evaluates. */
 export const CHILD = {
-  /** The memory of all isolates of a child together, beyond one tenant's own limit. The kernel enforces it. */
-  baseDataMb: 400,
+  /** Its priority below the proxy's: clients whose queries need no function come first. */
+  niceness: 5,
+  /** That of a child for tenants that are costly, for trials and for bundlers: they come after calls of the others. */
+  lowNiceness: 10,
   /** The time that a closed child has to end by itself before it is killed. */
   closeMs: 500,
   /** The length of the kept end of its stderr, which explains why it ended. */
@@ -159,36 +162,76 @@ export const SUPERVISOR = {
 /** The sharing of processes. */
 export const PLACEMENT = {
   /**
-   * Tenants that share a process. An isolate takes 2.7 MB of its process's data limit: with this many, half of the limit
-   * remains for the rules' own data and for a tenant that wants too much.
+   * The longest crossing of a batch in a shared process. A call that takes longer is run again elsewhere. Neighbours wait for
+   * that long once; a shorter slice would often be over on a busy machine before its call had a processor.
    */
-  tenantsPerProcess: 64,
-  /** Processes for separated tenants. One costs 45 MB; further tenants join the process that has the fewest. */
-  maxOwn: 8,
+  sliceMs: 10,
+  /** The part of a slice by which its end may be late, as deadlines may be (ENGINE.latePart). */
+  sliceLatePart: 1 / 2,
+  /** When a slice was over before its call had a processor for half of it, slices are this many times as long, up to ... */
+  sliceGrowth: 2,
+  /** ... this length: the machine is busy, and an isolate that was cut off must be built again. */
+  longestSliceMs: 160,
+  /** After this time without such a slice they are shorter again. */
+  sliceCalmMs: 5_000,
+  /** A child that comes back this long after the end of a slice is stuck in a built-in. */
+  graceMs: 30,
+  /** The time for a top level in a shared process. A version that takes longer is loaded elsewhere. */
+  loadSliceMs: 100,
+  /** Processor time for building an isolate there, beyond the time of its top level. */
+  loadGraceMs: 100,
+  /** How long a tenant must have behaved before it may share a process again; doubled each time. */
+  probationMs: 30_000,
+  longestProbationMs: 3_600_000,
+  /** How often that is looked at. */
+  lookMs: 5_000,
+  /** The part of a process's memory above which the largest of its tenants leaves: isolates and Node itself take half of it. */
+  crowdedPart: 0.4,
   /** The process for costly calls ends after it has been idle for this long. */
   apartIdleMs: 30_000,
   /** The pause before the next warm child is started: it must not take the processor from calls that wait for this one. */
   warmDelayMs: 100,
 } as const;
 
+/** Jobs that a child has been sent. The others wait in the proxy, where they can still be put in order. */
+export const IN_FLIGHT = {
+  /** A child always has the next job at hand. */
+  fewest: 2,
+  /** It has more while they take less than this together, as far as is known. */
+  expectedMs: 1,
+  most: 16,
+  /** The time of a call of a version that has not run yet, and of a load. */
+  unknownCallMs: 0.2,
+  loadMs: 2,
+  /** The part of a new measurement in the mean. */
+  weight: 0.2,
+} as const;
+
 /** The part of a shared process that one tenant may take. */
 export const SHARE = {
+  /** A wait that a client does not notice. Time beyond it in one turn is a delay that neighbours have to bear. */
+  noticedMs: 2,
+  /** The time for building an isolate, on a busy machine too, that is not held against its tenant. */
+  buildMs: 20,
+  /** Delays are counted over about this time ... */
+  delayWindowMs: 10_000,
   /**
-   * The memory of all versions of a process together above which the largest must leave. A process's data limit is 400 MB and
-   * a tenant's memory limit; 64 plain isolates and Node itself take half of that.
+   * ... and when there are more than this, the tenant that has caused most of them leaves: 0.5 % of the time. With 1 %, the
+   * neighbours' 99th percentile would have moved.
    */
-  crowdedBytes: 160 * MB,
-  /** Time is measured over windows of this length. */
+  mostDelayMs: 50,
+  /** A tenant that has caused less than this is not to blame: collecting garbage takes as long, and so does a new version. */
+  smallDelayMs: 20,
+  /** Processor time is counted over about this time. */
   windowMs: 1_000,
-  /** A tenant that has taken more than this part of a window must leave. */
+  /** A tenant that takes more than this part of a processor leaves. */
   largestPart: 0.3,
-  /**
-   * If all tenants together have taken more than this part, the one that took most must leave: a hundred tenants that take 100
-   * ms a turn delay their neighbours, although each has only a small part.
-   */
+  /** If all tenants together take more than this part, the one that takes most leaves. */
   crowdedPart: 0.6,
   /** A tenant that has taken less than this in a window delays no neighbour. */
   smallMs: 50,
+  /** A tenant that holds less than this does not fill a process. */
+  smallBytes: 8 * MB,
 } as const;
 
 /** Trying new versions before they serve. */

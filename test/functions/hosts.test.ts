@@ -41,7 +41,9 @@ function sandboxes(): string[] {
   });
 }
 
-const hostOf = (rules: Rules, name: string): unknown => rules.functions.tenantOf(name)!.version!.host;
+/** The process where a tenant's calls run. */
+const processOf = (rules: Rules, name: string): number | undefined =>
+  rules.functions.tenantOf(name)!.version!.host.pid;
 
 const stateOf = (rules: Rules, name: string): string =>
   rules.tenants.find((each) => each.databases.includes(name))!.state;
@@ -76,9 +78,9 @@ test('a tenant keeps a process of its own when RELOAD changes settings of all pr
     routing_targets: ['*'],
   }));
   await rules.functions.reconfigure({ ...rules.settings, user_function_memory_limit: 32 }, databases);
-  const ownOf = async (name: string): Promise<unknown> => {
+  const ownOf = async (name: string): Promise<number | undefined> => {
     assert.deepEqual(await rules.ask('to b', name), TO_B);
-    return hostOf(rules, name);
+    return processOf(rules, name);
   };
   assert.notEqual(await ownOf('bad'), await ownOf('good'));
 });

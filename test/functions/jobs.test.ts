@@ -3,7 +3,14 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { HostCall } from '../../src/functions/sandbox/call.ts';
 import type { VersionCode } from '../../src/functions/sandbox/host.ts';
-import { fateOf, newBatch, newLoad, type Ending, type Job } from '../../src/functions/sandbox/jobs.ts';
+import {
+  fateOf,
+  newBatch,
+  newLoad,
+  type Ending,
+  type GiveBack,
+  type Job,
+} from '../../src/functions/sandbox/jobs.ts';
 
 const version: VersionCode = {
   id: 1,
@@ -14,13 +21,14 @@ const version: VersionCode = {
   timeoutMs: 1,
 };
 const call: HostCall = { username: '', query: '', inTransaction: false, context: {} };
-const batchOf = (calls: number): Job =>
+const batchOf = (calls: number, giveBack: GiveBack | null = null): Job =>
   newBatch(
     1,
     1,
     version,
     Array.from({ length: calls }, () => call),
     () => {},
+    giveBack,
   );
 
 const ENDINGS = {
@@ -39,10 +47,30 @@ for (const [what, make, ending, fates] of [
   ['a batch', () => batchOf(3), 'killed at its deadline', ['split']],
   ['a batch', () => batchOf(3), 'killed from outside', ['again', 'again', 'split']],
   ['a batch', () => batchOf(3), 'killed without a processor', ['again', 'again', 'starved']],
-  ['a load', () => newLoad(version, null), 'by itself', ['again', 'guilty']],
-  ['a load', () => newLoad(version, null), 'killed at its deadline', ['guilty']],
-  ['a load', () => newLoad(version, null), 'killed from outside', ['again', 'again', 'guilty']],
-  ['a load', () => newLoad(version, null), 'killed without a processor', ['again', 'again', 'starved']],
+  ['a load', () => newLoad(version, null, false), 'by itself', ['again', 'guilty']],
+  ['a load', () => newLoad(version, null, false), 'killed at its deadline', ['guilty']],
+  ['a load', () => newLoad(version, null, false), 'killed from outside', ['again', 'again', 'guilty']],
+  [
+    'a load',
+    () => newLoad(version, null, false),
+    'killed without a processor',
+    ['again', 'again', 'starved'],
+  ],
+  ['a batch in a shared child', () => batchOf(3, () => {}), 'by itself', ['elsewhere']],
+  ['a call in a shared child', () => batchOf(1, () => {}), 'killed at its deadline', ['elsewhere']],
+  [
+    'a call in a shared child',
+    () => batchOf(1, () => {}),
+    'killed from outside',
+    ['again', 'again', 'elsewhere'],
+  ],
+  [
+    'a call in a shared child',
+    () => batchOf(1, () => {}),
+    'killed without a processor',
+    ['again', 'again', 'elsewhere'],
+  ],
+  ['a load in a shared child', () => newLoad(version, null, true), 'by itself', ['guilty']],
 ] as const) {
   test(`${what} whose child ends ${ending}: ${fates.join(', then ')}`, () => {
     const job = make();

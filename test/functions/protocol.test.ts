@@ -72,7 +72,10 @@ test('orders are put together again from pieces of any size', () => {
     id.map((versionId) => ({ kind: 'dispose', versionId }) as const),
     fc
       .tuple(id, id, fc.string())
-      .map(([batchId, versionId, calls]) => ({ kind: 'batch', batchId, versionId, calls }) as const),
+      .map(
+        ([batchId, versionId, calls]) =>
+          ({ kind: 'batch', batchId, versionId, sliceMs: batchId % 100, calls }) as const,
+      ),
   );
   fc.assert(
     fc.property(fc.array(order), sizes, (orders, cuts) => {
@@ -122,7 +125,7 @@ test('answers may be longer once a version may return more', () => {
 });
 
 test('an order may be as long as the proxy likes', () => {
-  const order: Order = { kind: 'batch', batchId: 7, versionId: 1, calls: 'x'.repeat(2_000_000) };
+  const order: Order = { kind: 'batch', batchId: 7, versionId: 1, sliceMs: 10, calls: 'x'.repeat(2_000_000) };
   assert.deepEqual(new OrderReader().push(encodeMessage(order)), [order]);
 });
 

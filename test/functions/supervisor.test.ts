@@ -30,7 +30,6 @@ class Supervised {
   readonly complaints: string[] = [];
   readonly accidents: string[] = [];
   stalls = 0;
-  readonly excesses: string[] = [];
   readonly host: Supervisor;
   /** the number of the next children that are ended before they are ready */
   failStarts = 0;
@@ -40,7 +39,7 @@ class Supervised {
     this.host = new Supervisor(
       () => {
         this.starts++;
-        const child = new SandboxChild(32);
+        const child = new SandboxChild(432);
         if (this.failStarts-- > 0) child.kill();
         return child;
       },
@@ -50,7 +49,7 @@ class Supervised {
         onAccident: (signal) => this.accidents.push(signal),
         onStalled: () => this.stalls++,
         onStartFailed: (complaint) => this.complaints.push(complaint),
-        onExcess: (id, excess) => this.excesses.push(`${id} ${excess}`),
+        onRan: () => {},
       },
     );
     t.after(() => this.host.stop());
@@ -98,7 +97,7 @@ function word({ route }: HostAnswer): string {
   return 'text' in route ? route.text : 'failure' in route ? `!${route.failure.outcome}` : 'rejected';
 }
 
-test('a call that is stuck in a built-in is killed with its process, and all others are answered in order', async (t) => {
+test('a call that is stuck in a built-in is killed with its process, and all others are answered', async (t) => {
   const sandbox = new Supervised(t);
   assert.deepEqual(await sandbox.host.load(version(1, ECHO)), ROUTES);
   assert.deepEqual(await sandbox.host.load(version(2, ECHO)), ROUTES);
@@ -116,7 +115,8 @@ test('a call that is stuck in a built-in is killed with its process, and all oth
     note('last', sandbox.ask(2, 'e')),
   ]);
   assert.deepEqual(answers, [['a'], ['!killed'], ['b', 'c'], ['d'], ['e']]);
-  assert.deepEqual(order, ['first', 'stuck', 'behind', 'own', 'last']);
+  // the version that has had most time comes last
+  assert.deepEqual(order, ['first', 'stuck', 'behind', 'last', 'own']);
   assert.deepEqual(sandbox.killed, [1]);
 });
 
@@ -167,7 +167,7 @@ test('a batch of several calls whose process was killed has no answers, and no c
   assert.deepEqual(sandbox.killed, []);
 });
 
-test('a batch ends after a call that was cut off, and after 20 ms', async (t) => {
+test('a batch ends after a call that was cut off, and after 2 ms', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   assert.deepEqual(await sandbox.once(1, 'a', 'loop', 'b'), ['a', '!deadline']);
@@ -176,7 +176,7 @@ test('a batch ends after a call that was cut off, and after 20 ms', async (t) =>
   );
   const queries = Array.from({ length: 30 }, (_, i) => `q${i}`);
   const answered = await sandbox.once(2, ...queries);
-  assert.ok(answered.length >= 1 && answered.length <= 2, `${answered.length} calls`);
+  assert.equal(answered.length, 1);
 });
 
 test('a batch ends when its answers have 256 Ki characters', async (t) => {
@@ -184,7 +184,8 @@ test('a batch ends when its answers have 256 Ki characters', async (t) => {
   const long = { ...version(1, ''), maxResult: 200_000 };
   const code = `var __pgswitchyard = { rewrite_query() { return '\u4e00'.repeat(200_000); } };`;
   await sandbox.host.load({ ...long, code });
-  assert.equal((await sandbox.once(1, ...'abcdefgh')).length, 2);
+  // or earlier, when its time is over
+  assert.ok((await sandbox.once(1, ...'abcdefgh')).length <= 2);
   assert.deepEqual(sandbox.killed, []);
 });
 
@@ -351,13 +352,13 @@ test('a call whose process ends by itself is run again alone, and blamed if that
   ] as const) {
     const killed: number[] = [];
     const children = Array.from({ length: ends }, () => standIn((_id, events) => events.onGone(), null));
-    const host = new Supervisor(() => children.pop() ?? new SandboxChild(32), {
+    const host = new Supervisor(() => children.pop() ?? new SandboxChild(432), {
       onUsed: () => {},
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => {},
       onStartFailed: () => {},
-      onExcess: () => {},
+      onRan: () => {},
     });
     t.after(() => host.stop());
     await host.load(version(1, ECHO));
@@ -391,7 +392,7 @@ test('the deadline of a call that ended its process is not held against the next
       onAccident: () => {},
       onStalled: () => {},
       onStartFailed: () => starts.push('failed start'),
-      onExcess: () => {},
+      onRan: () => {},
     },
   );
   t.after(() => host.stop());
@@ -413,13 +414,13 @@ for (const [ends, outcome] of [
   test(`a call whose process is ended ${ends} times from outside: ${outcome}`, async (t) => {
     const killed: number[] = [];
     const children = Array.from({ length: ends }, () => standIn((_id, events) => events.onGone(), 'SIGKILL'));
-    const host = new Supervisor(() => children.pop() ?? new SandboxChild(32), {
+    const host = new Supervisor(() => children.pop() ?? new SandboxChild(432), {
       onUsed: () => {},
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => {},
       onStartFailed: () => {},
-      onExcess: () => {},
+      onRan: () => {},
     });
     t.after(() => host.stop());
     await host.load(version(1, ECHO));
@@ -440,13 +441,13 @@ for (const [ends, outcome] of [
     const killed: number[] = [];
     let stalls = 0;
     const children = Array.from({ length: ends }, () => standIn(() => {}, null));
-    const host = new Supervisor(() => children.pop() ?? new SandboxChild(32), {
+    const host = new Supervisor(() => children.pop() ?? new SandboxChild(432), {
       onUsed: () => {},
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => stalls++,
       onStartFailed: () => {},
-      onExcess: () => {},
+      onRan: () => {},
     });
     t.after(() => host.stop());
     await host.load(version(1, ECHO, 1));
@@ -480,14 +481,14 @@ for (const answers of [
 ]) {
   test(`a child that answers ${JSON.stringify(answers.slice(0, 80))} is ended`, async (t) => {
     const killed: number[] = [];
-    const children = [takenOver(answers), new SandboxChild(32)];
+    const children = [takenOver(answers), new SandboxChild(432)];
     const host = new Supervisor(() => children.shift()!, {
       onUsed: () => {},
       onKilled: (id) => killed.push(id),
       onAccident: () => {},
       onStalled: () => {},
       onStartFailed: () => {},
-      onExcess: () => {},
+      onRan: () => {},
     });
     t.after(async () => {
       await host.stop();
@@ -530,23 +531,20 @@ test('a call is answered although its version is disposed of while a neighbour e
   assert.deepEqual(await sandbox.once(1, 'b'), ['!overloaded'], 'nothing is left of it');
 });
 
-test('a version whose top level hangs when it is loaded again must leave, and its calls are refused', async (t) => {
+test('the calls of a version whose top level hangs when it is loaded again are refused', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
   sandbox.host.adopt({ ...version(2, ECHO, 60, 'for (;;)'), loadMs: 100 });
   const hanging = sandbox.once(2, 'a');
   assert.deepEqual(await sandbox.once(1, 'b'), ['b']);
   assert.deepEqual(await hanging, ['!overloaded']);
-  assert.ok(sandbox.excesses.length > 0 && sandbox.excesses.every((excess) => excess === '2 time'));
   // Its calls are refused for a while now, so that jobs after them do not wait.
-  const excesses = sandbox.excesses.length;
   const order: string[] = [];
   await Promise.all([
     sandbox.ask(1, 'c').then(() => order.push('neighbour')),
     sandbox.once(2, 'd').then(([answer]) => order.push(answer!)),
   ]);
   assert.deepEqual(order, ['!overloaded', 'neighbour']);
-  assert.equal(sandbox.excesses.length, excesses);
   assert.deepEqual(sandbox.killed, []);
 });
 
@@ -559,25 +557,4 @@ test('a version whose top level is stuck when it is loaded again ends one proces
   assert.deepEqual(await stuck, ['!overloaded']);
   // Without a processor, no tenant is blamed.
   assert.deepEqual(sandbox.killed, sandbox.stalls > 0 ? [] : [2]);
-});
-
-test('a version that is disposed of while it runs no longer counts in its process', async (t) => {
-  const sandbox = new Supervised(t);
-  const holding = (id: number, megabytes: number): VersionCode => ({
-    ...version(
-      id,
-      'return all === null ? null : query;',
-      1_000,
-      `const all = new ArrayBuffer(${megabytes} << 20)`,
-    ),
-    memoryLimitMb: 128,
-  });
-  await sandbox.host.load(holding(1, 90));
-  await sandbox.host.load(holding(2, 80));
-  await sandbox.host.load(holding(3, 1));
-  const running = sandbox.once(1, 'a');
-  sandbox.host.dispose(1);
-  await running;
-  for (let i = 0; i < 3; i++) await sandbox.once(2, 'b');
-  assert.deepEqual(sandbox.excesses, []);
 });

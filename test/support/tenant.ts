@@ -55,7 +55,7 @@ export function tenantContext(
       ofCandidate: () => new TestHost(),
       releaseCandidate() {},
       apart: () => null,
-      separate: () => null,
+      separate: () => false,
       isSuspect: () => false,
       waitMs: () => 0,
       addBlame() {},

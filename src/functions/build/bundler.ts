@@ -1,7 +1,8 @@
 /** One bundler process (bundler-process.ts). It has one job at a time and is killed when a job takes too long. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { BUNDLER } from '../limits.ts';
+import { lowerPriority } from '../../platform/priority.ts';
+import { BUNDLER, CHILD } from '../limits.ts';
 import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
 
 /** A job ended without a result. `inputs`: files that the bundler was about to read, as far as it could report them. */
@@ -34,6 +35,8 @@ export class Bundler {
         detached: true,
       },
     );
+    // clients come first
+    if (this.#child.pid !== undefined) lowerPriority(this.#child.pid, CHILD.lowNiceness);
     this.#child.on('error', (error) => this.#end({ kind: 'no start', error }));
     this.#child.on('exit', () => this.#end(this.#ended('ended')));
     this.#child.on('message', (message: BundleResult | Looking) => {

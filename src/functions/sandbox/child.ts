@@ -1,6 +1,7 @@
 /** A sandbox process, and the pipes to it. docs/sandbox.md lists the things that it can't do. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { lowerPriority } from '../../platform/priority.ts';
 import { forgetProcess, reapProcess } from '../../platform/reaper.ts';
 import { encodeMessage, ReportReader, type Order, type Report } from './protocol.ts';
 import { addonFile, childScript, preludeScript } from './programs.ts';
@@ -62,9 +63,10 @@ export class SandboxChild {
   /** the end of its stderr, which explains why it ended */
   complaint = '';
 
-  constructor(memoryLimitMb: number) {
+  /** @param memoryMb of its data, which the kernel enforces */
+  constructor(memoryMb: number) {
     const flags = [...NODE_FLAGS, `--allow-fs-read=${addonFile()}`];
-    const limits = `ulimit -c 0; ulimit -d ${(CHILD.baseDataMb + memoryLimitMb) * 1024} 2>/dev/null; exec "$0" "$@"`;
+    const limits = `ulimit -c 0; ulimit -d ${memoryMb * 1024} 2>/dev/null; exec "$0" "$@"`;
     const user = process.getuid?.() === 0 ? String(UNPRIVILEGED) : '';
     this.#child = spawn(
       '/bin/sh',
@@ -73,6 +75,7 @@ export class SandboxChild {
     );
     // It ends when its pipe closes, unless code in it is stuck at that time.
     if (this.#child.pid !== undefined) reapProcess(this.#child.pid);
+    this.lowerPriority(CHILD.niceness);
     this.#child.on('error', (error) => {
       this.complaint ||= error.message;
       this.#end();
@@ -96,6 +99,11 @@ export class SandboxChild {
 
   get pid(): number | undefined {
     return this.#child.pid;
+  }
+
+  /** @param niceness relative to the proxy's */
+  lowerPriority(niceness: number): void {
+    if (this.#child.pid !== undefined) lowerPriority(this.#child.pid, niceness);
   }
 
   get isGone(): boolean {

@@ -1,5 +1,5 @@
 /** The isolates of one process: in the proxy (inline) and in a sandbox process alike. */
-import { ENGINE, TEXT } from '../limits.ts';
+import { ENGINE, PLACEMENT, TEXT } from '../limits.ts';
 import { batchLimitMs, failedBy, isToBlame, wasStarved, type Cut } from './cut.ts';
 import { cutOff, type HostAnswer, type HostCall, type Part } from './call.ts';
 import type { VersionCode } from './host.ts';
@@ -12,6 +12,9 @@ const NO_ANSWERS = packAnswers([], '');
 
 /** Called each time that a call is begun again, with the time that it may take, in ms. */
 type OnCut = (nextMs: number) => void;
+
+/** How a batch in a shared process ended (protocol.ts). */
+type SliceEnd = 'answers' | 'cut' | 'starved';
 
 /** The outcome of one call that ran by itself. */
 interface Alone {
@@ -70,6 +73,31 @@ export class Engine {
     if (isolate === undefined) return NO_ANSWERS;
     const ended = isolate.cross(packed, batchLimitMs(isolate.version));
     return typeof ended === 'string' ? ended : this.#afterCut(isolate, unpackCalls(packed), ended, onCut);
+  }
+
+  /**
+   * Runs a packed batch in a shared process, for as long as a slice. The call that does not end within it is not to blame: it
+   * is run again elsewhere, or here in a longer slice. Its isolate is built again when it is needed.
+   * @returns packed answers of the first calls, and what happened to the next one
+   */
+  runSlice(
+    id: number,
+    packed: string,
+    sliceMs: number,
+  ): { readonly answers: string; readonly kind: SliceEnd } {
+    const broken = this.#broken.get(id);
+    if (broken !== undefined) this.#rebuild(broken, () => {});
+    const isolate = this.#isolates.get(id);
+    if (isolate === undefined) return { answers: NO_ANSWERS, kind: 'answers' };
+    const { version } = isolate;
+    const limitMs = Math.min(sliceMs, version.timeoutMs);
+    const ended = isolate.cross(packed, limitMs, PLACEMENT.sliceLatePart);
+    if (typeof ended === 'string') return { answers: ended, kind: 'answers' };
+    // answers given before stand
+    const answers = (isolate.halfway()?.answers ?? []).slice(0, unpackCalls(packed).length - 1);
+    this.dispose(id);
+    this.#broken.set(id, version);
+    return { answers: packAnswers(answers, ''), kind: wasStarved(ended, limitMs) ? 'starved' : 'cut' };
   }
 
   /**

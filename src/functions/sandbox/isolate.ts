@@ -69,11 +69,14 @@ export class Isolate {
     }
   }
 
-  /** One crossing: packed calls in, packed answers out. */
-  cross(packed: string, limitMs: number): string | Cut {
+  /**
+   * One crossing: packed calls in, packed answers out.
+   * @param latePart the part of the limit by which its end may be late
+   */
+  cross(packed: string, limitMs: number, latePart: number = ENGINE.latePart): string | Cut {
     this.#clock.mark(limitMs * ENGINE.markPart);
     try {
-      return this.#calls.evaluate.applySync(undefined, [packed], { timeout: alignedMs(limitMs) });
+      return this.#calls.evaluate.applySync(undefined, [packed], { timeout: alignedMs(limitMs, latePart) });
     } catch (error) {
       return cutBy(error as Error, this.#isolate.isDisposed, this.#clock.sinceMark(), this.version);
     }
@@ -157,8 +160,8 @@ function refusalBy({ message, stack = '' }: Error): LoadRefusal {
 }
 
 /** A limit in whole ms that ends together with those of other crossings (ENGINE.maxLateMs). */
-function alignedMs(limitMs: number): number {
-  const grid = Math.min(ENGINE.maxLateMs, Math.max(1, Math.floor(limitMs / 4)));
+function alignedMs(limitMs: number, latePart: number): number {
+  const grid = Math.min(ENGINE.maxLateMs, Math.max(1, Math.floor(limitMs * latePart)));
   const now = performance.now();
   return Math.ceil(Math.ceil((now + limitMs) / grid) * grid - now);
 }

@@ -25,16 +25,23 @@ function handle(engine: Engine, order: Order): void {
     }
     case 'dispose':
       return engine.dispose(order.versionId);
-    case 'batch': {
-      const { batchId, versionId } = order;
-      const from = processCpuMs();
-      const answers = engine.run(versionId, order.calls, (nextMs) =>
-        send({ kind: 'alive', batchId, nextMs }),
-      );
-      const heapBytes = engine.heapBytes(versionId);
-      return send({ kind: 'answers', batchId, cpuUs: usSince(from), heapBytes, answers });
-    }
+    case 'batch':
+      return run(engine, order);
   }
+}
+
+function run(
+  engine: Engine,
+  { batchId, versionId, sliceMs, calls }: Extract<Order, { kind: 'batch' }>,
+): void {
+  const from = processCpuMs();
+  const onCut = (nextMs: number): void => send({ kind: 'alive', batchId, nextMs });
+  const { kind, answers } =
+    sliceMs > 0
+      ? engine.runSlice(versionId, calls, sliceMs)
+      : ({ kind: 'answers', answers: engine.run(versionId, calls, onCut) } as const);
+  const heapBytes = engine.heapBytes(versionId);
+  send({ kind, batchId, cpuUs: usSince(from), heapBytes, answers });
 }
 
 /** Processor time of this process since then, in whole µs. @param fromMs an earlier `processCpuMs` */

@@ -13,8 +13,14 @@ export type Order =
   | { readonly kind: 'hello'; readonly prelude: string }
   | { readonly kind: 'load'; readonly version: VersionCode }
   | { readonly kind: 'dispose'; readonly versionId: number }
-  /** `calls`: packed (packing.ts) */
-  | { readonly kind: 'batch'; readonly batchId: number; readonly versionId: number; readonly calls: string };
+  /** `calls`: packed (packing.ts). `sliceMs`: the batch ends when it has taken this long; 0: each call has all of its time. */
+  | {
+      readonly kind: 'batch';
+      readonly batchId: number;
+      readonly versionId: number;
+      readonly sliceMs: number;
+      readonly calls: string;
+    };
 
 /** From a child to the proxy. Jobs (loads and batches) are answered in the order in which they were sent. */
 export type Report =
@@ -29,11 +35,13 @@ export type Report =
   /** A call of this batch was cut off, and the batch continues. `nextMs`: the time that its next call may take. */
   | { readonly kind: 'alive'; readonly batchId: number; readonly nextMs: number }
   /**
+   * `cut`: the call after these answers did not end within the slice, or needed more memory than its version may have.
+   * `starved`: the slice was over before it had a processor for half of it.
    * `answers`: packed, of the first calls. `cpuUs`: the processor time that the batch took, in µs. `heapBytes`: memory that the
    * version's isolate holds.
    */
   | {
-      readonly kind: 'answers';
+      readonly kind: 'answers' | 'cut' | 'starved';
       readonly batchId: number;
       readonly cpuUs: number;
       readonly heapBytes: number;
@@ -44,7 +52,18 @@ export type Message = Order | Report;
 type Kind = Message['kind'];
 
 /** The index of a kind is its number on the pipe. */
-const KINDS: readonly Kind[] = ['hello', 'ready', 'load', 'loaded', 'dispose', 'batch', 'alive', 'answers'];
+const KINDS: readonly Kind[] = [
+  'hello',
+  'ready',
+  'load',
+  'loaded',
+  'dispose',
+  'batch',
+  'alive',
+  'answers',
+  'cut',
+  'starved',
+];
 /** Length, kind and id. */
 const HEADER = 9;
 /** Separates a number from the text after it. */
@@ -67,10 +86,16 @@ export function encodeMessage(message: Message): Buffer {
     case 'dispose':
       return encode(message.kind, message.versionId, '');
     case 'batch':
-      return encode(message.kind, message.batchId, `${message.versionId}${NUL}${message.calls}`);
+      return encode(
+        message.kind,
+        message.batchId,
+        `${message.versionId}${NUL}${message.sliceMs}${NUL}${message.calls}`,
+      );
     case 'alive':
       return encode(message.kind, message.batchId, String(message.nextMs));
     case 'answers':
+    case 'cut':
+    case 'starved':
       return encode(
         message.kind,
         message.batchId,
@@ -98,8 +123,11 @@ function readOrder(kind: Kind, id: number, text: string): Order | null {
       return { kind, version: JSON.parse(text) as VersionCode };
     case 'dispose':
       return { kind, versionId: id };
-    case 'batch':
-      return { kind, batchId: id, versionId: firstNumber(text), calls: afterNul(text) };
+    case 'batch': {
+      const rest = afterNul(text);
+      const [versionId, sliceMs] = [firstNumber(text), firstNumber(rest)];
+      return { kind, batchId: id, versionId, sliceMs, calls: afterNul(rest) };
+    }
     default:
       return null;
   }
@@ -119,7 +147,8 @@ function readReport(kind: Kind, id: number, text: string): Report | null {
       const nextMs = Number(text);
       return Number.isFinite(nextMs) ? { kind, batchId: id, nextMs } : null;
     }
-    case 'answers': {
+    case 'answers':
+    case 'cut': {
       const cpuUs = firstNumber(text);
       const rest = afterNul(text);
       const heapBytes = firstNumber(rest);
@@ -214,7 +243,9 @@ export class ReportReader extends MessageReader<Report> {
   }
 
   protected maxSize(kind: Kind): number {
-    return kind === 'answers' ? this.#maxAnswers : MESSAGE.maxSmallBytes;
+    return kind === 'answers' || kind === 'cut' || kind === 'starved'
+      ? this.#maxAnswers
+      : MESSAGE.maxSmallBytes;
   }
 
   protected read(kind: Kind, id: number, text: string): Report | null {

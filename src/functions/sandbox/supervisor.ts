@@ -1,12 +1,15 @@
 /**
  * A child process that evaluates, and its supervision. A child that does not return at a deadline is killed. If the running
  * call was alone, it is a failure; the later jobs are run again in the next child. If a child ends otherwise, no job is blamed
- * until the same job, alone, has ended another child (jobs.ts).
+ * until the same job, alone, has ended another child (jobs.ts). A batch that shares the child with other tenants' is given back
+ * instead of being blamed (`GiveBack`).
  */
-import { ENGINE, SUPERVISOR } from '../limits.ts';
+import { SUPERVISOR } from '../limits.ts';
 import type { SandboxChild } from './child.ts';
 import { CpuMeter } from './cpu-meter.ts';
 import type { HostCall } from './call.ts';
+import { delayOf } from './conduct.ts';
+import { FairQueue } from './fair-queue.ts';
 import {
   NO_COST,
   NO_PROCESS,
@@ -17,12 +20,23 @@ import {
   type SandboxHost,
   type VersionCode,
 } from './host.ts';
-import { failBatch, fateOf, newBatch, newLoad, type Batch, type Job, type Load } from './jobs.ts';
+import { InFlight } from './in-flight.ts';
+import {
+  failBatch,
+  fateOf,
+  newBatch,
+  newLoad,
+  versionOf,
+  type Batch,
+  type GiveBack,
+  type Job,
+  type Load,
+} from './jobs.ts';
 import { refused, type LoadResult } from './load-result.ts';
-import { CallPacker } from './packing.ts';
+import { CallPacker, type Answers } from './packing.ts';
 import { Pauses } from './pauses.ts';
 import type { Report } from './protocol.ts';
-import { Shares, type Excess } from './shares.ts';
+import { Slices } from './slices.ts';
 import { checkedAnswers } from './untrusted.ts';
 import { Watchdog } from './watchdog.ts';
 
@@ -31,9 +45,12 @@ const NOT_LOADED = 'its version could not be loaded again';
 export interface SupervisorEvents {
   /** A version's call had to be ended together with its process. */
   readonly onKilled: (versionId: number) => void;
-  /** A version takes more than its share of a shared child: its neighbours would be better off without it. */
-  readonly onExcess: (versionId: number, excess: Excess) => void;
   readonly onUsed: OnUsed;
+  /**
+   * A job has ended. `delayMs`: how long neighbours had to wait for it beyond what they would notice. `heapBytes`: memory that
+   * its version holds now; null: it was a load.
+   */
+  readonly onRan: (versionId: number, cpuMs: number, delayMs: number, heapBytes: number | null) => void;
   /** A child was ended from outside; another one takes over. */
   readonly onAccident: (signal: NodeJS.Signals) => void;
   /** A child was ended because it had no processor, or was stopped; another one takes over. */
@@ -47,17 +64,19 @@ export class Supervisor implements SandboxHost {
   readonly #spawnChild: () => SandboxChild;
   readonly #events: SupervisorEvents;
   readonly #packer = new CallPacker();
-  readonly #shares = new Shares();
   readonly #meter = new CpuMeter();
   readonly #pauses = new Pauses();
+  readonly #slices = new Slices();
   readonly #watchdog = new Watchdog((isStalled) => this.#overdue(isStalled));
   readonly #versions = new Map<number, VersionCode>();
-  /** versions that the current child was sent */
+  readonly #mostVersions: number;
+  /** versions that the current child was sent, the one that was used last at the end */
   readonly #inChild = new Set<number>();
   /** versions that lost their isolate through no fault of theirs: building it again costs their tenants nothing */
   readonly #pardoned = new Set<number>();
-  /** in the order in which they were sent; the first one is running */
-  #queue: Job[] = [];
+  readonly #inFlight = new InFlight();
+  /** jobs that the child has not been sent yet */
+  readonly #waiting = new FairQueue<Job>(versionOf);
   #child: SandboxChild;
   #nextBatch = 1;
   /** the child was ended because it had no processor for its job */
@@ -67,10 +86,14 @@ export class Supervisor implements SandboxHost {
   #onIdle: (() => void) | null = null;
   #isStopped = false;
 
-  /** @param spawnChild gives a child, cold or warm */
-  constructor(spawnChild: () => SandboxChild, events: SupervisorEvents) {
+  /**
+   * @param spawnChild gives a child, cold or warm
+   * @param mostVersions that are loaded at a time: the one that was used last is loaded again with its next call
+   */
+  constructor(spawnChild: () => SandboxChild, events: SupervisorEvents, mostVersions = Infinity) {
     this.#spawnChild = spawnChild;
     this.#events = events;
+    this.#mostVersions = mostVersions;
     this.#child = this.#start();
   }
 
@@ -79,14 +102,15 @@ export class Supervisor implements SandboxHost {
   }
 
   get isBusy(): boolean {
-    return this.#queue.length > 0;
+    return this.#inFlight.head !== undefined || this.#waiting.size > 0;
   }
 
-  load(version: VersionCode): Promise<LoadResult> {
+  /** @param isSliced the child is shared: a version that is slow to load, or ends the child, is refused as an offence */
+  load(version: VersionCode, isSliced = false): Promise<LoadResult> {
     return new Promise((resolve) => {
       if (this.#isStopped) return resolve(refused('passing', STOPPING));
       this.#versions.set(version.id, version);
-      this.#add(newLoad(version, resolve));
+      this.#add(newLoad(version, resolve, isSliced));
     });
   }
 
@@ -94,8 +118,15 @@ export class Supervisor implements SandboxHost {
     this.#versions.set(version.id, version);
   }
 
-  evaluate(versionId: number, calls: readonly HostCall[], done: Batch['done']): void {
-    const batch = newBatch(this.#nextBatch++, versionId, this.#versions.get(versionId), calls, done);
+  /** @param giveBack the child is shared: takes the batch back if it needs more than its slice of time; null: it blames */
+  evaluate(
+    versionId: number,
+    calls: readonly HostCall[],
+    done: Batch['done'],
+    giveBack: GiveBack | null = null,
+  ): void {
+    const version = this.#versions.get(versionId);
+    const batch = newBatch(this.#nextBatch++, versionId, version, calls, done, giveBack);
     // Without a child, it waits for the next one.
     if (this.#isStopped) process.nextTick(() => failBatch(batch, 'overloaded', STOPPING));
     else this.#add(batch);
@@ -112,7 +143,7 @@ export class Supervisor implements SandboxHost {
     this.#isStopped = true;
     this.#watchdog.stop();
     if (this.#restartTimer) clearTimeout(this.#restartTimer);
-    for (const job of this.#queue.splice(0)) {
+    for (const job of this.#takeAll()) {
       if (job.kind === 'batch') failBatch(job, 'overloaded', STOPPING);
       else job.settle?.(refused('passing', STOPPING));
     }
@@ -133,33 +164,58 @@ export class Supervisor implements SandboxHost {
   // --- jobs ------------------------------------------------------------------------------------------------------------
 
   #add(job: Job): void {
-    if (job.kind === 'load') {
-      this.#inChild.add(job.version.id);
-      this.#child.allowResult(job.version.maxResult);
-    } else if (!this.#inChild.has(job.versionId)) {
+    if (this.#waiting.size === 0 && this.#inFlight.hasRoomFor(job)) this.#send(job);
+    else this.#waiting.add(job);
+  }
+
+  /** Sends jobs that wait, as far as the child should have them at hand. */
+  #sendNext(): void {
+    while (this.#waiting.size > 0 && this.#inFlight.hasRoomFor(this.#waiting.jobs[0]!))
+      this.#send(this.#waiting.take()!);
+  }
+
+  #send(job: Job): void {
+    if (job.kind === 'batch' && !this.#inChild.has(job.versionId)) {
       if (this.#pauses.isPaused(job.versionId)) return failBatch(job, 'overloaded', NOT_LOADED);
       // A new child gets a version with its first batch: loading hundreds at once would delay all calls.
-      if (job.version !== undefined) this.#add(newLoad(job.version, null));
+      if (job.version !== undefined) this.#send(newLoad(job.version, null, job.giveBack !== null));
     }
-    this.#queue.push(job);
-    this.#send(job);
-    if (this.#queue.length > 1) return;
+    const id = versionOf(job);
+    this.#inChild.delete(id);
+    if (job.kind === 'load' || job.version !== undefined) this.#inChild.add(id);
+    this.#inFlight.push(job);
+    if (job.kind === 'load') {
+      this.#makeRoom();
+      this.#child.allowResult(job.version.maxResult);
+      this.#child.send({ kind: 'load', version: job.version });
+    } else {
+      const { id: batchId, versionId, giveBack } = job;
+      const sliceMs = giveBack === null ? 0 : this.#slices.current(performance.now());
+      job.sliceMs = sliceMs;
+      const calls = this.#packer.pack(job.calls);
+      this.#child.send({ kind: 'batch', batchId, versionId, sliceMs, calls });
+    }
+    if (this.#inFlight.head !== job) return;
     this.#meter.begin(performance.now());
     this.#watchHead();
   }
 
-  #send(job: Job): void {
-    if (job.kind === 'load') return this.#child.send({ kind: 'load', version: job.version });
-    const { id: batchId, versionId } = job;
-    this.#child.send({ kind: 'batch', batchId, versionId, calls: this.#packer.pack(job.calls) });
+  /** The version that was not used for longest leaves a full child. */
+  #makeRoom(): void {
+    if (this.#inChild.size <= this.#mostVersions) return;
+    for (const versionId of this.#inChild) {
+      if (this.#isAsked(versionId)) continue;
+      this.#inChild.delete(versionId);
+      this.#child.send({ kind: 'dispose', versionId });
+      return;
+    }
   }
 
   /** Watches the running job, if there is one. */
   #watchHead(): void {
-    const head = this.#queue[0];
+    const { head } = this.#inFlight;
     this.#watchdog.stop();
-    if (head === undefined) this.#onIdle?.();
-    else if (!this.#isStopped) this.#watchdog.begin(head, this.#child);
+    if (head !== undefined && !this.#isStopped) this.#watchdog.begin(head, this.#child);
   }
 
   #overdue(isStalled: boolean): void {
@@ -175,7 +231,7 @@ export class Supervisor implements SandboxHost {
 
   /** @returns false: none of our children sends that */
   #take(report: Exclude<Report, { kind: 'ready' }>): boolean {
-    const head = this.#queue[0];
+    const { head } = this.#inFlight;
     if (head === undefined) return false;
     switch (report.kind) {
       case 'alive':
@@ -184,71 +240,76 @@ export class Supervisor implements SandboxHost {
         if (head.kind !== 'load' || head.version.id !== report.versionId) return false;
         this.#loaded(head, report.result, report.cpuUs / 1e3);
         return true;
-      case 'answers': {
+      case 'answers':
+      case 'cut':
+      case 'starved': {
         if (head.kind !== 'batch' || head.id !== report.batchId) return false;
-        const unpacked = checkedAnswers(report.answers, head.calls.length);
+        const isCut = report.kind !== 'answers';
+        if (isCut && head.giveBack === null) return false;
+        const unpacked = checkedAnswers(report.answers, head.calls.length - (isCut ? 1 : 0));
         if (unpacked === null) return false;
-        this.#answered(head, unpacked.answers, unpacked.consoleText, {
-          cpuMs: report.cpuUs / 1e3,
-          heapBytes: report.heapBytes,
-        });
+        this.#ended(head, unpacked, report);
         return true;
       }
     }
   }
 
   #loaded(load: Load, result: LoadResult, reportedMs: number): void {
-    this.#queue.shift();
+    this.#inFlight.shift();
     const { id } = load.version;
-    if (!this.#pardoned.delete(id)) this.#used(id, reportedMs);
+    if (!this.#pardoned.delete(id)) this.#used(id, reportedMs, load.settle !== null, null);
     if (result.kind === 'loaded') this.#pauses.forget(id);
-    else this.#notLoaded(load);
+    // a version that was loaded before may be loaded again later: the child may have lacked memory or time
+    else if (load.settle === null) this.#inChild.delete(id);
+    else this.#versions.delete(id);
     load.settle?.(result);
-    this.#watchHead();
+    this.#next();
   }
 
-  /** A version that was loaded before may be loaded again later: the child may have lacked memory or time. */
-  #notLoaded({ version, settle }: Load): void {
-    if (settle !== null) {
-      this.#versions.delete(version.id);
-      return;
-    }
-    this.#inChild.delete(version.id);
-    // It was sound when it was tried; now it has used up all of its time.
-    if (this.#watchdog.ranMs >= (version.loadMs ?? ENGINE.loadMs)) this.#events.onExcess(version.id, 'time');
-  }
-
-  #answered(
+  #ended(
     batch: Batch,
-    answers: Parameters<Batch['done']>[0],
-    consoleText: string,
-    { cpuMs: reportedMs, heapBytes }: BatchCost,
+    { answers, consoleText }: Answers,
+    { kind, cpuUs, heapBytes }: Extract<Report, { cpuUs: number; answers: string }>,
   ): void {
-    const { versionId } = batch;
-    const tookMs = this.#watchdog.ranMs;
-    this.#queue.shift();
-    const cpuMs = this.#used(versionId, reportedMs);
-    if (answers.length === 0 && batch.calls.length === 1) this.#missed(batch);
-    else batch.done(answers, consoleText, { cpuMs, heapBytes });
-    // A version that is leaving would count for ever, and against its neighbours.
-    const isServing = this.#versions.has(versionId);
-    const sharers = this.#inChild.size;
-    const excess = isServing
-      ? this.#shares.note(versionId, tookMs, heapBytes, sharers, performance.now(), this.#cpuOfChild)
-      : null;
-    if (!isServing) this.#forgetUnlessAsked(versionId);
+    const { versionId, giveBack } = batch;
+    this.#inFlight.shift();
+    const cpuMs = this.#used(versionId, cpuUs / 1e3, batch.starves === 0, heapBytes);
+    this.#inFlight.learn(versionId, answers.length, cpuMs);
+    const cost = { cpuMs, heapBytes };
+    if (kind === 'starved' && this.#slices.extend(batch.sliceMs, performance.now())) {
+      batch.starves++;
+      if (answers.length === 0) this.#add(batch);
+      else batch.done(answers, consoleText, cost);
+    } else if (kind !== 'answers') giveBack!(answers, consoleText, cost, 'slice');
+    else if (answers.length > 0) batch.done(answers, consoleText, cost);
+    else if (giveBack !== null) this.#giveBackUnloaded(batch, giveBack, cost);
+    else if (batch.calls.length === 1) this.#missed(batch);
+    else batch.done([], consoleText, cost);
+    // one that was disposed of, and has been waited for
+    if (!this.#versions.has(versionId)) this.#forgetUnlessAsked(versionId);
+    this.#next();
+  }
+
+  #next(): void {
     this.#watchHead();
-    if (excess !== null) this.#events.onExcess(excess.versionId, excess.excess);
+    this.#sendNext();
+    if (!this.isBusy) this.#onIdle?.();
   }
 
   /** A job has ended. @returns the processor time that counts, in ms */
-  #used(versionId: number, reportedMs: number): number {
+  #used(versionId: number, reportedMs: number, isOwn: boolean, heapBytes: number | null): number {
     const cpuMs = this.#meter.count(reportedMs, performance.now());
+    this.#waiting.charge(versionId, cpuMs);
     this.#events.onUsed(versionId, cpuMs);
+    this.#events.onRan(versionId, cpuMs, delayOf(cpuMs, isOwn), heapBytes);
     return cpuMs;
   }
 
-  readonly #cpuOfChild = (): number | null => this.#child.cpuMs();
+  /** A shared child had no isolate for a batch, because its version could not be loaded there again. */
+  #giveBackUnloaded({ versionId }: Batch, giveBack: GiveBack, cost: BatchCost): void {
+    this.#inChild.delete(versionId);
+    giveBack([], '', cost, 'load');
+  }
 
   /** The child had no isolate for a call. Its version is sent again a few times, unless it has left meanwhile. */
   #missed(batch: Batch): void {
@@ -264,10 +325,15 @@ export class Supervisor implements SandboxHost {
 
   /** A version that was disposed of leaves the child after all its batches have been answered. */
   #forgetUnlessAsked(versionId: number): void {
-    if (this.#queue.some((job) => job.kind === 'batch' && job.versionId === versionId)) return;
-    this.#inChild.delete(versionId);
-    this.#shares.forget(versionId);
-    this.#child.send({ kind: 'dispose', versionId });
+    if (this.#isAsked(versionId)) return;
+    this.#inFlight.forget(versionId);
+    if (this.#inChild.delete(versionId)) this.#child.send({ kind: 'dispose', versionId });
+  }
+
+  /** Calls of the version wait, or are on their way. */
+  #isAsked(versionId: number): boolean {
+    const isAsked = (job: Job): boolean => job.kind === 'batch' && job.versionId === versionId;
+    return this.#inFlight.jobs.some(isAsked) || this.#waiting.jobs.some(isAsked);
   }
 
   // --- children --------------------------------------------------------------------------------------------------------
@@ -289,22 +355,25 @@ export class Supervisor implements SandboxHost {
     this.#isStalled = false;
     if (isStalled) this.#events.onStalled();
     if (!child.isReady) return this.#neverStarted(child);
-    const head = this.#queue.shift();
+    const head = this.#inFlight.shift();
     for (const id of this.#inChild) this.#pardoned.add(id);
     if (head !== undefined && child.endedBy === null && !isStalled) this.#pardoned.delete(versionOf(head));
+    // the fate of the running job may change what becomes of the others
     const again = head !== undefined && this.#runsAgain(head, child, isStalled) ? [head] : [];
-    this.#restart([...again, ...this.#queue]);
+    this.#restart([...again, ...this.#takeAll()]);
   }
 
   /** Decides about the job that was running when its child ended. @returns whether it is run again, before all others */
   #runsAgain(head: Job, { endedBy, wasKilled }: SandboxChild, isStalled: boolean): boolean {
     const fate = fateOf(head, { isAccident: endedBy !== null, isStalled, wasKilled });
     // A child that is gone reports nothing. Unless it was starved, its job had a processor until the end.
+    const ranMs = isStalled ? 0 : this.#watchdog.ranMs;
     const cost = isStalled
       ? NO_COST
-      : { cpuMs: this.#used(versionOf(head), this.#watchdog.ranMs), heapBytes: 0 };
+      : { cpuMs: this.#used(versionOf(head), ranMs, true, null), heapBytes: 0 };
     if (fate === 'again') return true;
     if (head.kind === 'load') this.#refuseLoad(head, fate === 'starved');
+    else if (fate === 'elsewhere') head.giveBack?.([], '', cost, 'ended');
     else if (fate === 'split') head.done([], '', cost);
     else if (fate === 'starved') failBatch(head, 'starved', NO_PROCESSOR);
     else if (fate === 'lost') failBatch(head, 'lost', 'its process was ended from outside again and again');
@@ -315,27 +384,40 @@ export class Supervisor implements SandboxHost {
     return false;
   }
 
-  #refuseLoad({ version, settle }: Load, isStarved: boolean): void {
+  #refuseLoad({ version, settle, isSliced }: Load, isStarved: boolean): void {
     const { id } = version;
+    if (settle === null && isSliced) return this.#giveBackAll(id);
     this.#versions.delete(id);
     if (isStarved) return settle?.(refused('passing', NO_PROCESSOR));
-    for (const job of this.#queue) if (job.kind === 'batch' && job.versionId === id) job.version = undefined;
-    if (settle === null) this.#events.onKilled(id);
-    else settle(refused('offence', 'did not come back from loading, or ended its process'));
+    for (const job of [...this.#inFlight.jobs, ...this.#waiting.jobs])
+      if (job.kind === 'batch' && job.versionId === id) job.version = undefined;
+    if (settle !== null)
+      return settle(refused('offence', 'did not come back from loading, or ended its process'));
+    this.#events.onKilled(id);
+  }
+
+  /** A version can't be loaded in a shared child any more. */
+  #giveBackAll(versionId: number): void {
+    const own: Batch[] = [];
+    for (const job of this.#takeAll())
+      if (job.kind === 'batch' && job.versionId === versionId) own.push(job);
+      else this.#waiting.add(job);
+    for (const batch of own) batch.giveBack?.([], '', NO_COST, 'ended');
   }
 
   /** A child ended before it was ready. Unless that was an accident, another one started at once would end as well. */
   #neverStarted(child: SandboxChild): void {
     if (child.endedBy !== null && this.#failedStarts < SUPERVISOR.maxAccidents) {
       this.#failedStarts++;
-      return this.#restart(this.#queue);
+      return this.#restart(this.#takeAll());
     }
     // Calls wait for the next child: their senders know for how long. Versions wait too, for a few children.
-    this.#queue = this.#queue.filter((job) => job.kind === 'batch' || this.#waitsOn(job, child));
+    for (const job of this.#takeAll())
+      if (job.kind === 'batch' || this.#waitsOn(job, child)) this.#waiting.add(job);
     this.#events.onStartFailed(child.complaint);
     if (this.#isStopped) return;
     const pauseMs = Math.min(SUPERVISOR.restartMs * 2 ** this.#failedStarts++, SUPERVISOR.longestRestartMs);
-    this.#restartTimer = setTimeout(() => this.#restart(this.#queue), pauseMs).unref();
+    this.#restartTimer = setTimeout(() => this.#restart(this.#takeAll()), pauseMs).unref();
   }
 
   #waitsOn(load: Load, child: SandboxChild): boolean {
@@ -352,16 +434,14 @@ export class Supervisor implements SandboxHost {
 
   #restart(jobs: readonly Job[]): void {
     if (this.#isStopped) return;
-    this.#queue = [];
     this.#inChild.clear();
-    this.#shares.clear();
     this.#child = this.#start();
     for (const job of jobs) this.#add(job);
   }
-}
 
-function versionOf(job: Job): number {
-  return job.kind === 'load' ? job.version.id : job.versionId;
+  #takeAll(): Job[] {
+    return [...this.#inFlight.takeAll(), ...this.#waiting.takeAll()];
+  }
 }
 
 function firstLine(text: string): string {

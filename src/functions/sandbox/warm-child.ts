@@ -3,13 +3,13 @@ import { PLACEMENT } from '../limits.ts';
 import { SandboxChild } from './child.ts';
 
 export class WarmChild {
-  readonly #memoryLimitMb: number;
+  readonly #memoryMb: number;
   #child: SandboxChild | null = null;
   #timer: NodeJS.Timeout | null = null;
   #isStopped = false;
 
-  constructor(memoryLimitMb: number) {
-    this.#memoryLimitMb = memoryLimitMb;
+  constructor(memoryMb: number) {
+    this.#memoryMb = memoryMb;
   }
 
   /** Returns the ready child, or starts one. A moment later the next one is started. */
@@ -18,9 +18,9 @@ export class WarmChild {
     this.#child = null;
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
-      if (!this.#isStopped) this.#child ??= new SandboxChild(this.#memoryLimitMb);
+      if (!this.#isStopped) this.#child ??= new SandboxChild(this.#memoryMb);
     }, PLACEMENT.warmDelayMs).unref();
-    return warm !== null && !warm.isGone ? warm : new SandboxChild(this.#memoryLimitMb);
+    return warm !== null && !warm.isGone ? warm : new SandboxChild(this.#memoryMb);
   }
 
   async stop(): Promise<void> {

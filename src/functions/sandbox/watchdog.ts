@@ -1,5 +1,5 @@
 /** The deadline of a child's running job: by the clock, but a busy machine is not held against the job. */
-import { ENGINE, MESSAGE, SUPERVISOR } from '../limits.ts';
+import { ENGINE, MESSAGE, PLACEMENT, SUPERVISOR } from '../limits.ts';
 import type { SandboxChild } from './child.ts';
 import type { Job } from './jobs.ts';
 
@@ -86,6 +86,10 @@ export class Watchdog {
 
 /** The child itself interrupts a job at its deadline. It is late if it has not returned after this time. */
 function plainLimitMs(job: Job): number {
-  if (job.kind === 'load') return (job.version.loadMs ?? ENGINE.loadMs) + SUPERVISOR.loadGraceMs;
+  if (job.kind === 'load') {
+    const graceMs = job.isSliced ? PLACEMENT.loadGraceMs : SUPERVISOR.loadGraceMs;
+    return (job.version.loadMs ?? ENGINE.loadMs) + graceMs;
+  }
+  if (job.sliceMs > 0) return job.sliceMs + PLACEMENT.graceMs;
   return (job.version?.timeoutMs ?? SUPERVISOR.unknownMs) + SUPERVISOR.graceMs;
 }

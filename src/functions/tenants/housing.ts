@@ -3,7 +3,7 @@ import { printable } from '../build/places.ts';
 import { LOADING } from '../limits.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import { Hosts } from '../sandbox/hosts.ts';
-import type { Excess } from '../sandbox/shares.ts';
+import type { Cause } from '../sandbox/placement.ts';
 import { Blame } from './blame.ts';
 import type { Budgets } from './budgets.ts';
 import type { FunctionLog } from './journal.ts';
@@ -21,8 +21,6 @@ export interface Housed {
   /** the folder of its files, for the log */
   readonly name: string;
   readonly isolation: Isolation;
-  /** Its version is loaded there, and its calls go there from then on. */
-  moveTo(host: SandboxHost): Promise<void>;
 }
 
 export interface HousingOptions {
@@ -35,6 +33,22 @@ export interface HousingOptions {
   readonly isThere: (tenant: Housed) => boolean;
 }
 
+/** Options that processes are started with. */
+const HOST_OPTIONS = [
+  'user_function_isolation',
+  'user_function_hosts',
+  'user_function_tenants_per_host',
+  'user_function_host_memory',
+] as const;
+
+const WHY: Readonly<Record<Cause, string>> = {
+  slice: 'take long for a call',
+  ended: 'did not come back from a call, or ended a process',
+  load: 'take long to load',
+  time: 'take much time',
+  memory: 'take much memory',
+};
+
 export class Housing {
   readonly #options: HousingOptions;
   readonly #log: FunctionLog;
@@ -44,6 +58,10 @@ export class Housing {
   readonly #tenants = new Map<number, Pick<Housed, 'owner' | 'name'>>();
   /** by version on trial, its tenant's name */
   readonly #onTrial = new Map<number, string>();
+  /** by id of a tenant, the name that it is blamed by */
+  readonly #owners = new Map<string, string>();
+  /** ids of candidates */
+  readonly #candidates = new Set<string>();
   #config: FunctionsConfig;
   #hosts: HostsByIsolation;
 
@@ -62,23 +80,30 @@ export class Housing {
 
   /** The host of a new tenant. One that has harmed others lately starts in a process of its own. */
   ofNew(tenantId: string, owner: string, isolation: Isolation): SandboxHost {
-    const own = this.isSuspect(owner) ? this.separate(tenantId, isolation) : null;
-    return own ?? this.of(tenantId, isolation);
+    this.#owners.set(tenantId, owner);
+    if (this.isSuspect(owner)) this.separate(tenantId, isolation);
+    return this.of(tenantId, isolation);
   }
 
-  /** A host that the tenant shares with no well-behaved one. Null: it already has one, or there is none. */
-  separate(tenantId: string, isolation: Isolation): SandboxHost | null {
+  /**
+   * The tenant's calls run where it shares a process with no well-behaved one, from now on.
+   * @returns whether that is new
+   */
+  separate(tenantId: string, isolation: Isolation): boolean {
     return this.#hosts[isolation].separate(tenantId);
   }
 
   /** The host of a tenant's candidate, away from versions that serve. */
   ofCandidate(tenantId: string, isolation: Isolation): SandboxHost {
     const id = candidateId(tenantId);
-    return this.separate(id, isolation) ?? this.of(id, isolation);
+    this.#candidates.add(id);
+    this.separate(id, isolation);
+    return this.of(id, isolation);
   }
 
   /** The tenant has no candidate any more. */
   releaseCandidate(tenantId: string): void {
+    this.#candidates.delete(candidateId(tenantId));
     this.release(candidateId(tenantId));
   }
 
@@ -89,12 +114,13 @@ export class Housing {
 
   /** The tenant is gone. */
   release(tenantId: string): void {
-    for (const hosts of Object.values(this.#hosts)) hosts.release(tenantId);
+    this.#owners.delete(tenantId);
+    for (const hosts of Object.values(this.#hosts)) hosts.forget(tenantId);
   }
 
   /** The tenant's calls run under the other isolation now. */
   leave(tenantId: string, isolation: Isolation): void {
-    this.#hosts[isolation].release(tenantId);
+    this.#hosts[isolation].forget(tenantId);
   }
 
   /** The tenant of this name has harmed others lately. */
@@ -115,7 +141,7 @@ export class Housing {
   /** A serving tenant has harmed others: from now on it can only harm those that have done so, too. */
   punish(tenant: Housed): void {
     this.#blame.add(tenant.owner);
-    if (this.#options.isThere(tenant)) this.#separateNow(tenant);
+    if (this.#options.isThere(tenant)) this.separate(tenant.id, tenant.isolation);
   }
 
   /** A version of this number is given to a host where it will serve. */
@@ -153,7 +179,7 @@ export class Housing {
     const last = this.#config;
     this.#config = config;
     const isChanged =
-      config.settings.user_function_isolation !== last.settings.user_function_isolation ||
+      HOST_OPTIONS.some((option) => config.settings[option] !== last.settings[option]) ||
       config.memoryLimitMb !== last.memoryLimitMb;
     if (!isChanged) return null;
     const old = this.#hosts;
@@ -174,13 +200,16 @@ export class Housing {
   }
 
   #newHostsOf(isolation: Isolation): Hosts {
+    const { memoryLimitMb, settings } = this.#config;
     return new Hosts({
       isolation,
-      // of a process, which tenants share
-      memoryLimitMb: this.#config.memoryLimitMb,
+      hostMemoryMb: settings.user_function_host_memory + memoryLimitMb,
+      mostHosts: settings.user_function_hosts,
+      tenantsPerHost: settings.user_function_tenants_per_host,
       onKilled: (versionId) => this.#killed(versionId),
-      onExcess: (versionId, excess) => this.#takesTooMuch(versionId, excess),
       onUsed: (versionId, cpuMs) => this.#used(versionId, cpuMs),
+      onMoved: (versionId, cause) => this.#moved(versionId, cause),
+      staysAway: (id) => this.#candidates.has(id) || this.isSuspect(this.#owners.get(id) ?? ''),
       onAccident: (signal) =>
         this.#log.warn(
           { event: 'sandbox_ended', signal },
@@ -214,24 +243,23 @@ export class Housing {
     );
     this.#blame.add(owner);
     const tenant = this.#options.servedBy(versionId);
-    if (tenant !== undefined) this.#separateNow(tenant);
+    if (tenant !== undefined) this.separate(tenant.id, tenant.isolation);
   }
 
-  /** A version stays below its limits and still delays its neighbours. That is not a fault. */
-  #takesTooMuch(versionId: number, excess: Excess): void {
-    const tenant = this.#options.servedBy(versionId);
-    if (tenant === undefined || !this.#separateNow(tenant)) return;
-    this.#log.info(
-      { event: 'sandbox_separated', tenant: tenant.name, excess },
-      `user functions of ${tenant.name} take much ${excess}: they get a sandbox process of their own`,
-    );
-  }
-
-  /** @returns whether there was another tenant to separate it from */
-  #separateNow(tenant: Housed): boolean {
-    const host = this.separate(tenant.id, tenant.isolation);
-    if (host !== null) void tenant.moveTo(host);
-    return host !== null;
+  /** A version stays below its limits and would still delay its neighbours. That is not a fault. */
+  #moved(versionId: number, cause: Cause | null): void {
+    const name = this.#tenants.get(versionId)?.name;
+    if (name === undefined) return;
+    if (cause === null)
+      this.#log.info(
+        { event: 'sandbox_shared', tenant: name },
+        `user functions of ${name} behave: they share a sandbox process again`,
+      );
+    else
+      this.#log.info(
+        { event: 'sandbox_separated', tenant: name, cause },
+        `user functions of ${name} ${WHY[cause]}: they get a sandbox process of their own`,
+      );
   }
 }
 

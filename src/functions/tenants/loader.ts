@@ -215,8 +215,7 @@ export class Loader {
     const result = tried?.result ?? null;
     if (result?.kind === 'refused') return await this.#noteRefusal(bundle, result);
     // a version that is slow to load would delay its neighbours each time that their process is started again
-    const own = tried?.isSlow ? context.housing.separate(tenantId, installer.settings.isolation) : null;
-    if (own !== null) installer.useHost(own);
+    if (tried?.isSlow) context.housing.separate(tenantId, installer.settings.isolation);
     const installed = await installer.install(bundle, result, () => !this.#isDisposed);
     if (installed !== null) await this.#noteRefusal(bundle, installed);
   }

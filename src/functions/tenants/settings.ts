@@ -24,6 +24,11 @@ export interface FunctionSettings extends SourceSettings {
   /** ms */
   readonly canary_duration: number;
   readonly user_function_isolation: 'inline' | 'process';
+  /** most processes for calls */
+  readonly user_function_hosts: number;
+  readonly user_function_tenants_per_host: number;
+  /** MB */
+  readonly user_function_host_memory: number;
   /** bytes */
   readonly user_function_max_query: number;
   /** characters */
