@@ -16,12 +16,30 @@ export async function functionsCommand(
   const command = COMMANDS[verb];
   if (command === undefined) throw new UsageError();
   const words = `${verb.toUpperCase()} FUNCTIONS`;
+  const { user } = operator.terminal;
   operator.log.info(
-    { event: 'console_command', tenant, user: operator.terminal.user },
-    `${words} '${printable(tenant)}' command issued by ${printable(operator.terminal.user)}`,
+    { event: 'console_command', tenant, user },
+    `${words} '${printable(tenant)}'${shown(statement.arguments)} command issued by ${printable(user)}`,
   );
+  operator.steer.functions.administration.audit(tenant, user, `${words}${shown(statement.arguments)}`);
   const notices = await command(operator, tenant, statement.arguments);
   return Buffer.concat([...notices, commandComplete(words)]);
+}
+
+/** The arguments of a statement, for the log. */
+function shown({ as, to, from, isOff, percent, promotes }: FunctionsArguments): string {
+  const words = [
+    as?.toUpperCase(),
+    to === undefined ? undefined : `TO ${to}`,
+    from === undefined ? undefined : `FROM '${printable(from)}'`,
+    isOff ? 'OFF' : undefined,
+    percent === undefined ? undefined : `${percent}%`,
+    promotes ? 'PROMOTE' : undefined,
+  ];
+  return words
+    .filter((word) => word !== undefined)
+    .map((word) => ` ${word}`)
+    .join('');
 }
 
 /**
@@ -64,19 +82,30 @@ async function reload({ steer, observe, isAdmin }: Operator, tenant: string): Pr
     .map(({ state, lastError }) => notice(`state of the functions: ${state}`, lastError));
 }
 
-function pause({ steer, isAdmin }: Operator, tenant: string, { as }: FunctionsArguments): Buffer[] {
-  if (as !== undefined) throw new UsageError();
-  if (!isAdmin && steer.functions.runsOperatorsFunctions(tenant)) throw consoleErrors.operatorsFunctions();
+/** @throws ClientError for an administrator of the tenant, where a rule of the operator's would be switched off with its own */
+function pause(operator: Operator, tenant: string, given: FunctionsArguments): Buffer[] {
+  const { isAdmin, steer } = operator;
+  const { administration } = steer.functions;
+  if (!isAdmin && administration.runsOperatorsFunctions(tenant)) throw consoleErrors.operatorsFunctions();
   // an operator's PAUSE stays an operator's
-  if (isAdmin || steer.functions.pausedBy(tenant) === null)
-    steer.functions.pauseTenant(tenant, isAdmin ? 'operator' : 'tenant');
+  if (!isAdmin && administration.pauseOf(tenant)?.by === 'operator') return [];
+  administration.pause(tenant, { ...askedBy(operator), as: given.as ?? 'policy' });
   return [];
 }
 
 function resume({ steer, isAdmin }: Operator, tenant: string): Buffer[] {
-  const pausedBy = steer.functions.pausedBy(tenant);
-  if (pausedBy === null) throw consoleErrors.tenantNotPaused(printable(tenant));
-  if (pausedBy === 'operator' && !isAdmin) throw consoleErrors.pausedByOperator();
-  steer.functions.resumeTenant(tenant);
+  const { administration } = steer.functions;
+  const pause = administration.pauseOf(tenant);
+  if (pause === null) throw consoleErrors.tenantNotPaused(printable(tenant));
+  if (pause.by === 'operator' && !isAdmin) throw consoleErrors.pausedByOperator();
+  administration.resume(tenant);
   return [];
+}
+
+/** The user, and the role in which the statement is given. */
+function askedBy({ isAdmin, terminal }: Operator): {
+  readonly by: 'operator' | 'tenant';
+  readonly user: string;
+} {
+  return { by: isAdmin ? 'operator' : 'tenant', user: terminal.user };
 }

@@ -50,7 +50,8 @@ export async function promote(operator: Operator, tenant: string): Promise<Buffe
 
 /** @throws ClientError: an administrator must not change which functions of the operator's run */
 function requireOwn({ isAdmin, steer }: Operator, tenant: string): void {
-  if (!isAdmin && steer.functions.runsOperatorsFunctions(tenant)) throw consoleErrors.operatorsFunctions();
+  if (!isAdmin && steer.functions.administration.runsOperatorsFunctions(tenant))
+    throw consoleErrors.operatorsFunctions();
 }
 
 function askedBy({ isAdmin, terminal }: Operator): AskedBy {

@@ -123,5 +123,5 @@ async function showTenant(operator: Operator, name: TenantTable, tenant: string)
   requireTenant(operator, tenant, operator.sees(tenant));
   const table = TENANT_TABLES.get(name);
   if (table === undefined) throw new UsageError();
-  return await sendTable(operator, table(tenant));
+  return await sendTable(operator, await table(operator.steer, tenant));
 }

@@ -18,14 +18,7 @@ export interface Steer {
   /** one tenant's functions, by the tenant's name */
   readonly functions: Pick<
     Functions,
-    | 'hasTenant'
-    | 'rolloutsOf'
-    | 'isInFolderOf'
-    | 'reloadTenant'
-    | 'pausedBy'
-    | 'pauseTenant'
-    | 'resumeTenant'
-    | 'runsOperatorsFunctions'
+    'hasTenant' | 'rolloutsOf' | 'isInFolderOf' | 'reloadTenant' | 'administration'
   >;
 
   /** The database that a command names, created if only the `*` entry matches; null: no such database. */

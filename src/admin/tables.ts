@@ -8,8 +8,10 @@ import { CONFIG, HOSTS, LISTS, MEMORY, STATE, VERSION, ZONES } from './process-t
 import { STATS, STATS_AVERAGES, STATS_TOTALS, TOTALS } from './stats-tables.ts';
 import { SWITCHOVERS, TOPOLOGY } from './switchover-tables.ts';
 import { canaryTable, shadowTable } from './rollout-tables.ts';
+import type { Steer } from './steer.ts';
 import type { Table } from './table.ts';
 import { TENANTS } from './tenants-table.ts';
+import { logTable, versionsTable } from './versions-tables.ts';
 
 /** By the word after SHOW, in lower case. */
 export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
@@ -41,7 +43,13 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
 ]);
 
 /** SHOW commands that name a tenant, by the words between. */
-export const TENANT_TABLES: ReadonlyMap<TenantTable, (tenant: string) => Table> = new Map([
-  ['shadow', shadowTable],
-  ['canary', canaryTable],
-]);
+export const TENANT_TABLES: ReadonlyMap<TenantTable, (steer: Steer, tenant: string) => Promise<Table>> =
+  new Map<TenantTable, (steer: Steer, tenant: string) => Promise<Table>>([
+    ['shadow', async (_, tenant) => shadowTable(tenant)],
+    ['canary', async (_, tenant) => canaryTable(tenant)],
+    [
+      'function versions',
+      async ({ functions }, tenant) => versionsTable(await functions.administration.versions(tenant)),
+    ],
+    ['function log', async ({ functions }, tenant) => logTable(functions.administration.log(tenant))],
+  ]);

@@ -11,7 +11,7 @@ import { IdCounter } from '../telemetry/id-counter.ts';
 import type { SourceFiles } from './build/bundle-job.ts';
 import { Bundlers } from './build/bundlers.ts';
 import { printable } from './build/places.ts';
-import { areOperators, entriesOf, isThere, type DatabaseFunctions } from './build/sources.ts';
+import { entriesOf, isThere, type DatabaseFunctions } from './build/sources.ts';
 import { isInside, nextFiles } from './build/next-files.ts';
 import { trailOf } from './build/trail.ts';
 import { MemoryRoom } from './decide/memory.ts';
@@ -20,6 +20,7 @@ import { prepareScripts } from './sandbox/programs.ts';
 import { StateFolder } from './store/state-folder.ts';
 import { VersionStore } from './store/version-store.ts';
 import { Budgets } from './tenants/budgets.ts';
+import { Administration } from './tenants/administration.ts';
 import { Catalog } from './tenants/catalog.ts';
 import { Changes } from './tenants/changes.ts';
 import type { TenantContext } from './tenants/context.ts';
@@ -27,6 +28,7 @@ import { Folders } from './tenants/folders.ts';
 import { Housing } from './tenants/housing.ts';
 import type { Identity } from './tenants/identity.ts';
 import type { FunctionLog } from './tenants/journal.ts';
+import { LogLines } from './tenants/log-lines.ts';
 import { reloadAll, reloadSome, type ReloadParts } from './tenants/reload.ts';
 import { Removals } from './tenants/removals.ts';
 import {
@@ -53,9 +55,6 @@ export type { FunctionCall, Tenant } from './tenants/tenant.ts';
 
 const MB = 1024 * 1024;
 
-/** An operator, or one of the tenant's own administrators. */
-export type PausedBy = 'operator' | 'tenant';
-
 export interface FunctionsOptions {
   readonly settings: FunctionSettings;
   readonly databases: Iterable<DatabaseFunctions>;
@@ -80,8 +79,9 @@ export class Functions {
   readonly #memory: MemoryRoom;
   readonly #context: TenantContext;
   readonly #canaries = new Set<object>();
-  /** paused tenants, by name, with the role that paused them: only an operator can undo an operator's PAUSE */
-  readonly #paused = new Map<string, PausedBy>();
+  readonly #lines = new LogLines();
+  /** what administrators do to one tenant */
+  readonly administration: Administration;
 
   constructor(options: FunctionsOptions) {
     const { settings, databases, fallback = null, tenants, log, entryOf } = options;
@@ -118,8 +118,14 @@ export class Functions {
       find: this.#removals.find,
       hasLostFiles: (tenant) => this.#removals.concerns(tenant),
       newTenant: (identity, files, entry) => this.#newTenant(identity, files, entry),
-      onOtherFiles: (tenant) => this.#applyPause(tenant),
+      onOtherFiles: (tenant) => this.administration.applyPause(tenant),
       onGone: (tenant, isReplaced) => this.#gone(tenant, isReplaced),
+    });
+    this.administration = new Administration({
+      catalog: this.#catalog,
+      store: this.#store,
+      targets: this.#targets,
+      lines: this.#lines,
     });
     this.#changes = new Changes({ catalog: this.#catalog, folders: this.#folders, log });
     this.#memory = new MemoryRoom(settings.user_function_cache * MB);
@@ -214,49 +220,17 @@ export class Functions {
     await reloadSome(this.#reloadParts, this.#catalog.ownedBy(name), isAsked);
   }
 
-  /** The role that paused a tenant; null: it is not paused. */
-  pausedBy(name: string): PausedBy | null {
-    return this.#paused.get(name) ?? null;
-  }
-
-  /** PAUSE FUNCTIONS: each call of the tenant is a failure under its policy, until `resumeTenant`. */
-  pauseTenant(name: string, by: PausedBy): void {
-    this.#paused.set(name, by);
-    for (const tenant of this.#catalog.ownedBy(name)) this.#applyPause(tenant);
-  }
-
-  resumeTenant(name: string): void {
-    this.#paused.delete(name);
-    for (const tenant of this.#catalog.ownedBy(name)) this.#applyPause(tenant);
-  }
-
-  /** Whether a tenant's databases are also judged by functions of the operator's, which run together with its own. */
-  runsOperatorsFunctions(name: string): boolean {
-    return this.#catalog.ownedBy(name).some(({ files }) => this.#includesOperators(files));
-  }
-
-  #includesOperators(files: SourceFiles): boolean {
-    const { settings } = this.#config;
-    return entriesOf(files).some((file) => areOperators(settings, { routing: file, rewrite: null }));
-  }
-
-  /** A PAUSE by the tenant itself does not apply while a function of the operator's runs with its own. */
-  #applyPause(tenant: Tenant): void {
-    const by = this.pausedBy(tenant.owner);
-    tenant.setPaused(by === 'operator' || (by === 'tenant' && !this.#includesOperators(tenant.files)));
-  }
-
   get #reloadParts(): ReloadParts {
     return { catalog: this.#catalog, housing: this.#housing, log: this.#log };
   }
 
   /** Gives a tenant its settings, and the host that these ask for. */
   async #configure(tenant: Tenant): Promise<void> {
-    this.#applyPause(tenant);
+    this.administration.applyPause(tenant);
     const { isolation, owner, files, id } = tenant;
     const settings = this.#settingsOf(owner, files, this.#catalog.anEntryOf(tenant));
     const host = this.#housing.of(id, settings.isolation);
-    this.#applyPause(tenant);
+    this.administration.applyPause(tenant);
     await tenant.configure(settings, host);
     // unless its version could not be loaded there, or a later RELOAD has changed that back
     if (isolation !== tenant.isolation && tenant.version?.host === host) this.#housing.leave(id, isolation);
@@ -310,6 +284,7 @@ export class Functions {
       housing: this.#housing,
       budgets: this.#budgets,
       store: this.#store,
+      lines: this.#lines,
       targets: this.#targets,
       memory: this.#memory,
       random: () => Math.random(),
@@ -332,7 +307,7 @@ export class Functions {
       host: this.#housing.ofNew(id, owner, settings.isolation),
       context: this.#context,
     });
-    this.#applyPause(tenant);
+    this.administration.applyPause(tenant);
     if (this.#targets.isMixed(files)) tenant.warnOfMixedRights();
     return tenant;
   }

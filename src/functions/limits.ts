@@ -477,6 +477,17 @@ export const JOURNAL = {
   maxPrintedText: 20_000,
 } as const;
 
+/** The last log lines about a tenant, which the console shows. */
+export const LOG_LINES = {
+  kept: 100,
+  /** Lines that functions have printed: they must not push out the others. */
+  printed: 50,
+  /** Characters of a line that are kept: hundreds of tenants have lines. */
+  maxLength: 1_000,
+  /** Tenants that have lines. */
+  tenants: 2_000,
+} as const;
+
 /** The catalog of tenants: RELOAD, and names that clients make up. */
 export const CATALOG = {
   /** How long RELOAD waits for the work that it has begun, which continues afterwards. */

@@ -160,11 +160,11 @@ const STATES: Record<string, Row> = {
     },
     next: 'hit',
   },
-  'it is paused': { change: (world) => world.tenant.setPaused(true), next: 'ask' },
+  'it is paused': { change: (world) => world.tenant.setPaused('policy'), next: 'ask' },
   'it was paused and resumed': {
     change: (world) => {
-      world.tenant.setPaused(true);
-      world.tenant.setPaused(false);
+      world.tenant.setPaused('policy');
+      world.tenant.setPaused(null);
     },
     next: 'ask',
   },
@@ -296,8 +296,8 @@ describe('an answer that is under way is not kept', () => {
     'when settings change': (world) =>
       world.tenant.configure({ ...TENANT_SETTINGS, databases: ['z'] }, world.host),
     'when the tenant is paused and resumed': (world) => {
-      world.tenant.setPaused(true);
-      world.tenant.setPaused(false);
+      world.tenant.setPaused('policy');
+      world.tenant.setPaused(null);
     },
   };
   for (const [when, change] of Object.entries(changes))

@@ -385,13 +385,13 @@ test('a paused tenant fails each call under its policy, until it is resumed', as
   const world = new World();
   await world.save('v1');
   const generation = world.tenant.generationOf(1);
-  world.tenant.setPaused(true);
+  world.tenant.setPaused('policy');
   assert.equal(world.tenant.state, 'paused');
   assert.equal(await world.ask(), '38000');
   assert.notEqual(world.tenant.generationOf(1), generation, 'prepared statements are judged again');
   await world.save('v2');
   assert.equal(await world.ask(), '38000');
-  world.tenant.setPaused(false);
+  world.tenant.setPaused(null);
   assert.equal(await world.ask(), 'v2');
   world.tenant.dispose();
 });

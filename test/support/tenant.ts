@@ -17,6 +17,7 @@ import {
 } from '../../src/functions/sandbox/host.ts';
 import { refused, type LoadResult } from '../../src/functions/sandbox/load-result.ts';
 import { VersionStore } from '../../src/functions/store/version-store.ts';
+import { LogLines } from '../../src/functions/tenants/log-lines.ts';
 import type { TenantContext } from '../../src/functions/tenants/context.ts';
 import type { TenantSettings } from '../../src/functions/tenants/settings.ts';
 
@@ -64,6 +65,7 @@ export function tenantContext(
       noteVersion() {},
     },
     store: new VersionStore(null, { warn() {}, error() {} }),
+    lines: new LogLines(),
     targets: {
       mayName: () => true,
       nameable: () => undefined,

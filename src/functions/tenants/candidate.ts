@@ -51,7 +51,10 @@ export class Candidate {
     this.#owner = candidateId(identity.owner);
     this.#files = files;
     this.#settings = settings;
-    this.#journal = new Journal(marked(context.log), 'candidate function');
+    this.#journal = new Journal(
+      marked(context.lines.recorded(identity.owner, context.log)),
+      'candidate function',
+    );
     this.#journal.name(nameOf(files), entriesOf(files));
     this.lane = new Lane({
       key: identity,

@@ -9,6 +9,7 @@ import type { VersionStore } from '../store/version-store.ts';
 import type { Budgets } from './budgets.ts';
 import type { Housing } from './housing.ts';
 import type { FunctionLog } from './journal.ts';
+import type { LogLines } from './log-lines.ts';
 import type { RolloutLimits } from './settings.ts';
 import type { Targets } from './targets.ts';
 
@@ -55,6 +56,7 @@ export interface TenantContext {
   >;
   readonly budgets: Pick<Budgets, 'of'>;
   readonly store: VersionStore;
+  readonly lines: LogLines;
   readonly targets: Pick<Targets, 'mayName' | 'nameable' | 'areOperators' | 'operatorsIn'>;
   /** where the decisions of all tenants are remembered */
   readonly memory: MemoryRoom;

@@ -15,9 +15,10 @@ import {
 } from '../decide/policy.ts';
 import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part } from '../sandbox/call.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
+import type { Pause } from '../store/version-record.ts';
 import type { Counters } from './counters.ts';
 import type { Journal } from './journal.ts';
-import type { TenantSettings } from './settings.ts';
+import type { Policies, TenantSettings } from './settings.ts';
 import type { Targets } from './targets.ts';
 import type { Version } from './version.ts';
 
@@ -46,6 +47,8 @@ export interface JudgeOptions {
   readonly counters: Counters;
   readonly targets: Pick<Targets, 'mayName'>;
   readonly settings: () => TenantSettings;
+  /** what becomes of queries that a PAUSE keeps from the functions; null: they are not paused */
+  readonly pausedAs: () => Pause['as'] | null;
   /** the version that serves; null: none */
   readonly version: () => Version | null;
   /** A call has been decided by this answer, in which the parts that can't be followed are failures. */
@@ -104,7 +107,7 @@ export class Judge {
     // a call that was cut off failed once, whichever function it was in
     const failure = failureOf(rewrite) ?? failureOf(route);
     if (failure !== null) this.#noteFailure(call, failure, { rewrite, route }, opened);
-    const { onRewriteFailure, onRoutingFailure } = this.#options.settings();
+    const { onRewriteFailure, onRoutingFailure } = this.#policiesFor(failure);
     return (
       (rewrites && this.#refusal(call, rewrite, onRewriteFailure)) ||
       (routes && this.#refusal(call, route, onRoutingFailure)) ||
@@ -112,11 +115,19 @@ export class Judge {
     );
   }
 
+  /** An administrator may have said what a PAUSE does. */
+  #policiesFor(failure: CallFailure | null): Policies {
+    const as = failure?.outcome === 'paused' ? this.#options.pausedAs() : null;
+    return as === null || as === 'policy'
+      ? this.#options.settings()
+      : { onRewriteFailure: as, onRoutingFailure: as };
+  }
+
   /** The decision for a query that is over user_function_max_query. */
   tooLarge(sizeBytes: number): Decision {
     const { maxQueryBytes } = this.#options.settings();
     const failure: CallFailure = {
-      outcome: 'too_large',
+      outcome: this.#options.pausedAs() === null ? 'too_large' : 'paused',
       message: `query of ${sizeBytes} bytes is over user_function_max_query (${maxQueryBytes})`,
       stack: '',
     };

@@ -10,7 +10,7 @@ import type { Question } from '../decide/question.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
 import { checkedWith } from './checked-with.ts';
-import type { VersionKey } from '../store/version-record.ts';
+import type { Pause, VersionKey } from '../store/version-record.ts';
 import type { TenantContext } from './context.ts';
 import { Counters } from './counters.ts';
 import type { Isolation } from './housing.ts';
@@ -38,6 +38,8 @@ export interface LaneOptions {
   readonly isBlocked: () => boolean;
   /** how a call fails if it is blocked, or if there is no version */
   readonly noVersion: () => readonly [FailureOutcome, string];
+  /** What becomes of queries that a PAUSE keeps from the functions; null: they are not paused. */
+  readonly pausedAs?: () => Pause['as'] | null;
   /** A version of this number will now be given to the host where it will answer. */
   readonly onGiven: (versionId: number) => void;
   /** Several clients have run into the version's limits, and it is asked only now and then. */
@@ -74,6 +76,7 @@ export class Lane {
       counters: this.counters,
       targets: context.targets,
       settings: () => this.settings,
+      pausedAs: options.pausedAs ?? (() => null),
       version: () => this.version,
       onDecided: (call, answer, decision) => this.recall.keep(call, answer, decision),
     });

@@ -98,6 +98,11 @@ export class Rollout {
     return this.#isComparable;
   }
 
+  /** The candidate's version; null: there is none. */
+  get version(): Version | null {
+    return this.#candidate?.version ?? null;
+  }
+
   /** A canary is running. */
   get hasCanary(): boolean {
     return this.#canary !== null;

@@ -9,6 +9,7 @@ import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
+import type { Pause } from '../store/version-record.ts';
 import type { TenantContext } from './context.ts';
 import type { Identity } from './identity.ts';
 import { Journal } from './journal.ts';
@@ -52,8 +53,8 @@ export class Tenant {
   #missing: string | null = null;
   /** the file for whose absence they fail */
   #lost = '';
-  /** an administrator wants each call to be a failure */
-  #isPaused = false;
+  /** what becomes of queries while an administrator has paused the functions; null: they are not paused */
+  #pausedAs: Pause['as'] | null = null;
   /** its candidate */
   readonly rollout: Rollout;
 
@@ -65,7 +66,7 @@ export class Tenant {
     this.#servingFiles = files;
     this.#context = context;
     this.#generation = context.generations.next();
-    this.#journal = new Journal(context.log);
+    this.#journal = new Journal(context.lines.recorded(identity.owner, context.log));
     this.#journal.name(this.name, entriesOf(files));
     this.#serving = new Lane({
       key: identity,
@@ -77,6 +78,7 @@ export class Tenant {
       ...(longestWaitMs !== undefined && { longestWaitMs }),
       isBlocked: () => this.#isBlocked,
       noVersion: () => this.#noVersion(),
+      pausedAs: () => this.#pausedAs,
       onGiven: (versionId) => context.housing.noteVersion(versionId, this),
       onOpened: () => context.housing.punish(this),
       onCostlyMove: () => context.housing.addBlame(this.owner),
@@ -140,7 +142,7 @@ export class Tenant {
   }
 
   get state(): TenantState {
-    if (this.#isPaused) return 'paused';
+    if (this.#pausedAs !== null) return 'paused';
     if (this.#missing !== null) return 'missing';
     if (this.#serving.batcher.isSuspended) return 'suspended';
     if (this.version !== null) return this.#loader.isOutdated ? 'serving old version' : 'serving';
@@ -301,10 +303,10 @@ export class Tenant {
     this.#loader = this.#newLoader();
   }
 
-  /** Each call is a failure from now on, or not any more. */
-  setPaused(isPaused: boolean): void {
-    if (isPaused === this.#isPaused) return;
-    this.#isPaused = isPaused;
+  /** No call reaches the functions from now on. @param as what becomes of queries; null: calls reach them again */
+  setPaused(as: Pause['as'] | null): void {
+    if (as === this.#pausedAs) return;
+    this.#pausedAs = as;
     this.judgeAgain();
   }
 
@@ -357,7 +359,7 @@ export class Tenant {
   }
 
   get #isBlocked(): boolean {
-    return this.#isPaused || this.#missing !== null;
+    return this.#pausedAs !== null || this.#missing !== null;
   }
 
   get #settings(): TenantSettings {
@@ -392,7 +394,7 @@ export class Tenant {
 
   /** How a call fails if there is no version to ask. Files that can't be loaded are the rule's own failure. */
   #noVersion(): readonly [FailureOutcome, string] {
-    if (this.#isPaused) return ['paused', 'paused by an administrator'];
+    if (this.#pausedAs !== null) return ['paused', 'paused by an administrator'];
     if (this.#missing !== null) return ['no_version', this.#missing];
     if (this.#loader.isRefused) return ['no_version', 'no valid version is loaded'];
     return ['overloaded', 'no version is loaded yet'];

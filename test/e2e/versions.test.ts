@@ -1,0 +1,142 @@
+/** Versions of a tenant's functions on the console: their history and log, and a PAUSE that says what becomes of queries. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Bouncer } from '../support/bouncer.ts';
+import { Cluster } from '../support/cluster.ts';
+import * as raw from '../support/raw.ts';
+import { errorFields, RawClient } from '../support/raw.ts';
+import type { Scope } from '../support/scope.ts';
+
+const cluster = await Cluster.start({ after });
+const connection = cluster.connectionString();
+
+const rule = (name: string): string =>
+  `export const rewrite_query = (user, query) => (query === 'who' ? "select '${name}'" : null);`;
+
+const TENANTS = `[tenants]
+* = timeout=1000 on_rewrite_failure=error
+acme = databases=acme functions_dir=rules/acme admin_users=ops
+beta = databases=beta functions_dir=rules/beta
+`;
+
+/** Resolves when the functions have been loaded. */
+async function start(scope: Scope, files: Record<string, string> = {}): Promise<Bouncer> {
+  const bouncer = await Bouncer.start(scope, {
+    databases: { acme: connection, beta: connection },
+    userlist: { ops: '' },
+    settings: { pool_mode: 'transaction', auth_user: 'postgres' },
+    ini: TENANTS,
+    files: {
+      'rules/acme/rewrite_query.ts': rule('one'),
+      'rules/beta/rewrite_query.ts': rule('beta'),
+      ...files,
+    },
+  });
+  for (const database of ['acme', 'beta']) await answerOf(await bouncer.login(scope, database), 'who');
+  return bouncer;
+}
+
+async function answerOf(client: RawClient, query: string): Promise<string> {
+  const frames = await client.query(query);
+  const error = frames.find(({ type }) => type === 'E');
+  if (error !== undefined) return `${errorFields(error)['C']} ${errorFields(error)['M']}`;
+  return frames.some(({ type }) => type === 'D') ? String(raw.firstValue(frames)) : 'done';
+}
+
+function asOps(bouncer: Bouncer): Promise<RawClient> {
+  return RawClient.login({ host: bouncer.host, port: bouncer.port }, { user: 'ops', database: 'pgbouncer' });
+}
+
+/** Replaces the rule of acme, and waits until it has been loaded or refused. */
+async function deploy(bouncer: Bouncer, text: string): Promise<void> {
+  await bouncer.writeFile('rules/acme/rewrite_query.ts', text);
+  await bouncer.admin('RELOAD FUNCTIONS acme');
+}
+
+/** `number state` of each version, newest first. */
+async function versions(bouncer: Bouncer, tenant = 'acme'): Promise<string[]> {
+  const rows = await bouncer.admin(`SHOW FUNCTION VERSIONS ${tenant}`);
+  return rows.map(({ number, state, pinned_by: by }) => [number, state, by].filter(Boolean).join(' '));
+}
+
+test('versions are numbered, with their files and the conditions of their trial', async (t) => {
+  const bouncer = await start(t);
+  const acme = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(acme, 'who'), 'one');
+  await deploy(bouncer, rule('two'));
+  assert.equal(await answerOf(acme, 'who'), 'two');
+  assert.deepEqual(await versions(bouncer), ['2 serving', '1 kept']);
+  await deploy(bouncer, rule('one'));
+  assert.deepEqual(await versions(bouncer), ['2 kept', '1 serving']);
+  const [, first] = await bouncer.admin('SHOW FUNCTION VERSIONS acme');
+  assert.match(String(first!['files']), /^rewrite_query\.ts=[0-9a-f]{12}$/);
+  assert.match(
+    String(first!['checked_with']),
+    /^pgswitchyard \S+ node \S+ process timeout=1000 memory_limit=/,
+  );
+});
+
+test("the log of a tenant's functions has its lines and the commands about it, with the user", async (t) => {
+  const bouncer = await start(t);
+  const ops = await asOps(bouncer);
+  t.after(() => ops.destroy());
+  await answerOf(ops, 'PAUSE FUNCTIONS acme ERROR');
+  await answerOf(ops, 'RESUME FUNCTIONS acme');
+  await deploy(bouncer, 'export const rewrite_query = (;');
+  const lines = await bouncer.admin('SHOW FUNCTION LOG acme');
+  const of = (level: string): string[] =>
+    lines.filter((line) => line['level'] === level).map(({ user, text }) => [user, text].join(' '));
+  assert.deepEqual(of('audit'), [
+    'ops PAUSE FUNCTIONS ERROR',
+    'ops RESUME FUNCTIONS',
+    'pgbouncer RELOAD FUNCTIONS',
+  ]);
+  assert.match(of('info').join(), /user functions loaded: .*rewrite_query\.ts/);
+  assert.match(of('error').join(), /rewrite_query\.ts:1:\d+/);
+  assert.deepEqual(
+    (await bouncer.admin('SHOW FUNCTION LOG beta')).filter(({ level }) => level !== 'info'),
+    [],
+  );
+});
+
+test("an administrator sees the versions and the log of the own tenant, and can't tell others from names", async (t) => {
+  const bouncer = await start(t);
+  const ops = await asOps(bouncer);
+  t.after(() => ops.destroy());
+  for (const table of ['FUNCTION VERSIONS', 'FUNCTION LOG']) {
+    const frames = await ops.query(`SHOW ${table} acme`);
+    assert.ok(
+      frames.some(({ type }) => type === 'D'),
+      table,
+    );
+    for (const name of ['beta', 'nobody', '"(operator)"'])
+      assert.equal(await answerOf(ops, `SHOW ${table} ${name}`), '42501 permission denied');
+    await assert.rejects(bouncer.admin(`SHOW ${table} nobody`), /no such tenant: nobody/);
+  }
+});
+
+test('a PAUSE may say that queries pass or fail, whatever the policy says', async (t) => {
+  const bouncer = await start(t);
+  const acme = await bouncer.login(t, 'acme');
+  const failed = '38000 user function failed: paused';
+  for (const [command, answer] of [
+    ['PAUSE FUNCTIONS acme', failed],
+    ['PAUSE FUNCTIONS acme PASS', 'past'],
+    ['PAUSE FUNCTIONS acme ERROR', failed],
+  ] as const) {
+    await bouncer.admin(command);
+    assert.equal(await answerOf(acme, "select 'past'"), answer, command);
+  }
+  await bouncer.admin('RESUME FUNCTIONS acme');
+  assert.equal(await answerOf(acme, 'who'), 'one');
+});
+
+test('a PAUSE survives a restart', async (t) => {
+  const bouncer = await start(t);
+  await bouncer.admin('PAUSE FUNCTIONS acme ERROR');
+  await bouncer.stop();
+  await bouncer.start();
+  const acme = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(acme, "select 'past'"), '38000 user function failed: paused');
+  assert.deepEqual(await versions(bouncer), ['1 serving']);
+});
