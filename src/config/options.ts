@@ -818,6 +818,12 @@ export const OPTIONS = {
     origin: 'pgswitchyard',
     doc: 'Longest time that a call of a user function may take.',
   }),
+  user_function_unavailable: option({
+    kind: oneOf('error', 'pass'),
+    default: 'error',
+    origin: 'pgswitchyard',
+    doc: 'What happens to a query that waited for `query_wait_timeout` because no sandbox process could be started, no version could be loaded, or the machine had no processor for it. `pass`: it goes to the server without having been judged.',
+  }),
   user_functions_allow: option({
     kind: words(...UNJUDGED),
     default: '',

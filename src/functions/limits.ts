@@ -251,12 +251,16 @@ export const BATCH = {
   /** A larger batch would need more memory than an isolate has. */
   maxCalls: 64,
   maxLength: 1_000_000,
-  /** A call without an answer gets an error after this long. docs/user-functions.md has this number. */
+  /** A call of the proxy's own gets an error after this long; a client's, after the client's query_wait_timeout. */
   maxWaitMs: 30_000,
+  /** Calls of one tenant that may wait, and the length of their queries together: more get an error at once. */
+  maxWaiting: 50_000,
+  maxWaitingLength: 64 * MB,
   /** How often waiting calls and penalties are checked: the precision of maxWaitMs. */
   lookMs: 1_000,
-  /** A call that was sent alone this often and never run gets an error. */
-  maxTries: 3,
+  /** The pause before calls that could not be made are tried again; doubled each time. */
+  firstRetryMs: 100,
+  longestRetryMs: 2_000,
 } as const;
 
 /** Costly calls, which run apart from all others. */
@@ -290,6 +294,8 @@ export const BUDGET = {
   leastBurstMs: 250,
   /** A bucket that was empty counts as refilled when it holds what the limit allows in this time. */
   refilledMs: 1_000,
+  /** How often waiting calls look at the bucket: limits and policies may have changed. */
+  longestLookMs: 1_000,
   /** An overrun has ended when no call has failed or waited for this long: then its second line is logged. */
   calmMs: 10_000,
   /** The time over which the recent use is shown. */
@@ -418,6 +424,8 @@ export const LOADING = {
   /** The pause before the next attempt if the machine lacked a resource; doubled each time. */
   firstRetryMs: 1_000,
   longestRetryMs: 30_000,
+  /** A tenant over its budget of processor time waits this long at most before its next version is loaded. */
+  longestDebtMs: 2 * 60_000,
   /** File systems have coarse clocks: a file written this long before a build began may have changed after it was read. */
   clockMs: 20,
   /** World-writable paths that a warning names. */

@@ -54,6 +54,8 @@ export interface TenantSnapshot {
   readonly routed: number;
   readonly rewritten: number;
   readonly rejected: number;
+  /** queries that passed although a function failed on them, as the policies have it */
+  readonly unjudged: number;
   /** requests to move to another database inside a transaction or pipeline */
   readonly refusedMoves: number;
   /** failed calls, by outcome (FailureOutcome) */
@@ -83,7 +85,7 @@ export interface CpuSnapshot {
   readonly limitMs: number;
   /** its bucket has been empty, and has not been refilled */
   readonly isOver: boolean;
-  /** calls that wait for its bucket */
+  /** calls of this set of functions that wait for the bucket */
   readonly waiting: number;
   /** calls that have failed, and that have waited, because its bucket was empty */
   readonly refused: number;

@@ -4,79 +4,10 @@ import test from 'node:test';
 import type { TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DEFAULT_OPTIONS } from '../../sandbox/crossing.ts';
-import { Batcher } from '../../src/functions/decide/batcher.ts';
-import type { Serving } from '../../src/functions/decide/pending.ts';
-import { failureOf } from '../../src/functions/decide/policy.ts';
-import type { LoadResult, Manifest } from '../../src/functions/sandbox/load-result.ts';
+import { cutOff } from '../../src/functions/sandbox/call.ts';
+import { NO_COST } from '../../src/functions/sandbox/host.ts';
+import { bound, NOTHING, REWRITES, Setup } from '../support/batching.ts';
 import { until } from '../support/wait.ts';
-import { cutOff, type HostAnswer, type HostCall } from '../../src/functions/sandbox/call.ts';
-import { NO_COST, type OnAnswers, type SandboxHost } from '../../src/functions/sandbox/host.ts';
-
-interface Sent {
-  readonly queries: readonly string[];
-  readonly done: OnAnswers;
-}
-
-class Host implements SandboxHost {
-  readonly isInline = false;
-  readonly sent: Sent[] = [];
-  readonly loaded: number[] = [];
-
-  load(version: { readonly id: number }): Promise<LoadResult> {
-    this.loaded.push(version.id);
-    return Promise.resolve({
-      kind: 'loaded',
-      manifest: { routes: false, rewrites: false, options: DEFAULT_OPTIONS },
-    });
-  }
-
-  evaluate(_id: number, calls: readonly HostCall[], done: Sent['done']): void {
-    this.sent.push({ queries: calls.map(({ query }) => query), done });
-  }
-
-  dispose(): void {}
-
-  stop(): Promise<void> {
-    return Promise.resolve();
-  }
-}
-
-const REWRITES: Manifest = { routes: false, rewrites: true, options: DEFAULT_OPTIONS };
-
-const NOTHING: HostAnswer = { rewrite: null, route: null };
-
-class Setup {
-  readonly host = new Host();
-  readonly apart = new Host();
-  /** outcomes, or `ok`, by query, in order of arrival */
-  readonly answered: string[] = [];
-  readonly manifests: (Manifest | null)[] = [];
-  version: Serving | null;
-  readonly batcher: Batcher;
-
-  constructor(isOpen = true) {
-    const code = { id: 1, code: '', databases: [], memoryLimitMb: 8, maxResult: 1, timeoutMs: 1 };
-    this.version = { id: 1, code, host: this.host, manifest: REWRITES };
-    this.batcher = new Batcher({
-      serving: () => this.version,
-      noVersion: () => ['no_version', ''],
-      decide: (call, answer, _opened, manifest) => {
-        this.answered.push(`${call.query} ${failureOf(answer.rewrite)?.outcome ?? 'ok'}`);
-        this.manifests.push(manifest);
-        return { kind: 'go', query: null, dbkey: null };
-      },
-      onPrinted: () => {},
-      onOpened: () => {},
-      apart: () => this.apart,
-    });
-    if (isOpen) this.batcher.open();
-  }
-
-  ask(query: string, clientId = 1): void {
-    const call = { username: 'u', query, inTransaction: false, context: { database: 'a' }, clientId };
-    this.batcher.evaluate(call, () => {});
-  }
-}
 
 test('one batch runs at a time, and calls that were not run come first in the next one', async () => {
   const { host, batcher, answered, ask } = bound(new Setup());
@@ -158,7 +89,7 @@ test('calls wait for the first version, and get an error after 30 seconds', (t: 
   pass(29_000);
   assert.deepEqual([setup.answered, setup.host.sent], [[], []]);
   pass(3_000);
-  assert.deepEqual(setup.answered, ['new overloaded']);
+  assert.deepEqual(setup.answered, ['new unavailable']);
   // The same applies to a call that was sent and is never answered, and to one that waits after it.
   setup.batcher.open();
   setup.ask('sent');
@@ -215,7 +146,3 @@ test('an answer belongs to the version that gave it, even if another one serves 
   await until('both answers', () => answered.length === 3);
   assert.deepEqual(manifests, [REWRITES, REWRITES, REWRITES]);
 });
-
-function bound(setup: Setup): Setup & { ask: Setup['ask'] } {
-  return Object.assign(setup, { ask: setup.ask.bind(setup) });
-}

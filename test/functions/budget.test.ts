@@ -65,8 +65,8 @@ test('work that waits for the budget is done once, when a call may run', () => {
   const { budget, clock } = new Setup(100);
   budget.charge(260);
   let done = 0;
-  budget.whenMayRun(() => done++);
-  const cancel = budget.whenMayRun(() => done++);
+  budget.after(1_000, () => done++);
+  const cancel = budget.after(1_000, () => done++);
   cancel();
   clock.advance(99);
   assert.equal(done, 0);
@@ -102,23 +102,22 @@ test('an overrun is reported when the first call fails or waits, and when there 
   assert.deepEqual(begun, [100]);
   clock.advance(4_000);
   budget.noteRefused(1);
-  budget.noteReleased(3);
   clock.advance(9_999);
   assert.deepEqual(ended, []);
   clock.advance(1);
   assert.deepEqual(ended, [{ tookMs: 4_000, refused: 3, waited: 3 }]);
-  const { refused, waited, waiting } = budget.observe();
-  assert.deepEqual([refused, waited, waiting], [3, 3, 0]);
+  const { refused, waited } = budget.observe();
+  assert.deepEqual([refused, waited], [3, 3]);
   budget.noteRefused(1);
   assert.deepEqual(begun, [100, 100]);
 });
 
-test('an overrun lasts while calls wait', () => {
+test('an overrun lasts until the bucket has been refilled', () => {
   const { budget, clock, ended } = new Setup(100);
+  budget.charge(4_000);
   budget.noteWaiting(1);
-  for (let i = 0; i < 6; i++) clock.advance(BUDGET.calmMs);
+  for (let i = 0; i < 3; i++) clock.advance(BUDGET.calmMs);
   assert.equal(ended.length, 0);
-  budget.noteReleased(1);
   for (let i = 0; i < 3; i++) clock.advance(BUDGET.calmMs);
   assert.equal(ended.length, 1);
 });

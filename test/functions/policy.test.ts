@@ -24,24 +24,43 @@ for (const [what, part, query, pass, error, disconnect] of [
   ['a deadline', failed('deadline'), 'select', 'go', 'deadline', 'deadline'],
   ['files that cannot be loaded', failed('no_version'), 'select', 'go', 'no_version', 'no_version'],
   ['an overload', failed('overloaded'), 'select', 'reject 53000', 'reject 53000', 'reject 53000'],
+  ['an outage', failed('unavailable'), 'select', 'reject 53000', 'reject 53000', 'reject 53000'],
+  ['starvation', failed('starved'), 'select', 'reject 53000', 'reject 53000', 'reject 53000'],
+  ['a used-up budget', failed('over_budget'), 'select', 'go', 'over_budget', 'over_budget'],
   ['an overload over a ROLLBACK', failed('overloaded'), 'ROLLBACK', 'go', 'go', 'go'],
   ['a suspension', failed('suspended'), 'select', 'reject 53000', 'reject 53000', 'reject 53000'],
 ] as const) {
   test(`${what}: ${pass} under pass, ${error} under error, ${disconnect} under disconnect`, () => {
     const under = (policy: FailurePolicy): string => {
-      const refusal = refusalOf(query, part, policy);
+      const refusal = refusalOf(query, part, policy, 'error');
       return refusal === null ? 'go' : outcomeOf(refusal);
     };
     assert.deepEqual([under('pass'), under('error'), under('disconnect')], [pass, error, disconnect]);
   });
 }
 
+for (const [outcome, passes] of [
+  ['unavailable', true],
+  ['starved', true],
+  ['overloaded', false],
+  ['lost', false],
+  ['suspended', false],
+  ['over_budget', false],
+  ['threw', false],
+  ['deadline', false],
+] as const) {
+  test(`user_function_unavailable = pass ${passes ? 'lets a query pass' : 'changes nothing'} that is ${outcome}`, () => {
+    for (const policy of ['error', 'disconnect'] as const)
+      assert.equal(refusalOf('select', failed(outcome), policy, 'pass') === null, passes);
+  });
+}
+
 test('only a failure of its own disconnects, and only under that policy', () => {
   const kinds = (['pass', 'error', 'disconnect'] as const).map(
-    (policy) => refusalOf('select', failed('threw'), policy)?.kind,
+    (policy) => refusalOf('select', failed('threw'), policy, 'error')?.kind,
   );
   assert.deepEqual(kinds, [undefined, 'reject', 'disconnect']);
-  assert.equal(refusalOf('select', failed('lost'), 'disconnect')?.kind, 'reject');
+  assert.equal(refusalOf('select', failed('lost'), 'disconnect', 'error')?.kind, 'reject');
 });
 
 const call: HostCall = { username: 'u', query: 'q', inTransaction: false, context: {} };

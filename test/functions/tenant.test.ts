@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { TenantState } from '../../src/telemetry/snapshot.ts';
-
 import type { Bundle, SourceFiles } from '../../src/functions/build/bundle-job.ts';
+import { Budget } from '../../src/functions/decide/budget.ts';
 import { BundleError } from '../../src/functions/build/bundlers.ts';
 import type { Decision } from '../../src/functions/functions.ts';
 import { Tenant } from '../../src/functions/tenants/tenant.ts';
@@ -25,9 +25,12 @@ class World {
   readonly blamed: string[] = [];
   readonly tenant: Tenant;
 
+  readonly budget = new Budget(this.clock, { onBegun: () => {}, onEnded: () => {} });
+
   constructor() {
     const context = tenantContext(this.lines, {
       clock: this.clock,
+      budgets: { of: () => this.budget },
       builder: { bundle: () => this.#bundle(), asyncPlaces: () => Promise.resolve([]) },
       disk: {
         trailOf: () => Promise.resolve(new Map()),
@@ -171,13 +174,40 @@ const STATES: Record<string, Row> = {
     state: 'serving',
     answer: 'v1',
   },
-  'a tenant that is held back has its calls refused, whatever the policy': {
+  'calls of a tenant that is held back wait for its version': {
     after: async (world) => {
       world.waitMs = 2_000;
       await world.save('v1');
     },
     state: 'no version',
-    answer: OVERLOADED,
+    answer: 'waits',
+  },
+  'the next version of a tenant over its budget waits until the debt has been paid': {
+    after: async (world) => {
+      await world.save('v1');
+      world.budget.configure(100, 50);
+      world.budget.charge(450);
+      await world.save('v2');
+      world.clock.advance(1_999);
+      await settled();
+      world.budget.configure(0, 50);
+    },
+    state: 'serving',
+    answer: 'v1',
+  },
+  'it is loaded then, however many calls have used the budget meanwhile': {
+    after: async (world) => {
+      await world.save('v1');
+      world.budget.configure(100, 50);
+      world.budget.charge(450);
+      await world.save('v2');
+      world.budget.charge(1_000);
+      world.clock.advance(2_000);
+      await settled();
+      world.budget.configure(0, 50);
+    },
+    state: 'serving',
+    answer: 'v2',
   },
   'a tenant that was held back is loaded when its time is over': {
     after: async (world) => {
@@ -370,6 +400,7 @@ test('the snapshot is plain data that does not change any more', async () => {
     routed: 1,
     rewritten: 0,
     rejected: 0,
+    unjudged: 0,
     refusedMoves: 0,
     failures: {},
     lastError: '',

@@ -31,6 +31,7 @@ export const TENANT_SETTINGS: TenantSettings = {
   maxPrinted: 100,
   onRoutingFailure: 'error',
   onRewriteFailure: 'error',
+  onOutage: 'error',
   databases: ['a', 'b'],
 };
 

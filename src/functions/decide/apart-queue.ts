@@ -6,11 +6,15 @@ import { APART } from '../limits.ts';
 import { cutOff, type HostAnswer } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
 import { costOf } from './costs.ts';
-import type { OnAnswer, Pending, Route, Serving } from './pending.ts';
+import { isOpen, type OnAnswer, type Pending, type Route, type Serving } from './pending.ts';
 import type { Penalty } from './penalties.ts';
 import { evaluate } from './shaped.ts';
 
 export interface ApartQueueOptions extends Route {
+  /** Whether calls may run now. If not, they have been refused, or wait until `run`. */
+  readonly mayRun: () => boolean;
+  /** Nobody waits for this call any more. */
+  readonly drop: (pending: Pending) => void;
   /** The tenant is suspended: costly calls are refused. */
   readonly isSuspended: () => boolean;
   readonly refuse: (pending: Pending) => void;
@@ -40,9 +44,14 @@ export class ApartQueue {
     return this.#soft.length + this.#hard.length === 0 && this.#running === null;
   }
 
+  /** Calls that are not running yet. */
+  get waiting(): readonly Pending[] {
+    return [...this.#soft, ...this.#hard];
+  }
+
   /** All calls, the running one included. */
   get calls(): readonly Pending[] {
-    return [...this.#soft, ...this.#hard, ...(this.#running === null ? [] : [this.#running])];
+    return [...this.waiting, ...(this.#running === null ? [] : [this.#running])];
   }
 
   add(pending: Pending, penalty: NonNullable<Penalty>): void {
@@ -73,7 +82,8 @@ export class ApartQueue {
 
   /** Runs the next call, if none is running and one may run. */
   readonly run = (): void => {
-    if (this.#running !== null) return;
+    if (this.#running !== null || this.#soft.length + this.#hard.length === 0) return;
+    if (!this.#options.mayRun()) return;
     if (this.#options.isSuspended())
       for (const pending of this.#hard.splice(0)) this.#options.refuse(pending);
     const startedAt = performance.now();
@@ -98,14 +108,23 @@ export class ApartQueue {
 
   /** The next call that may run now. Soft calls do not wait for hard ones. */
   #next(now: number): Pending | null {
-    const soft = firstOpen(this.#soft);
+    const soft = this.#firstOpen(this.#soft);
     if (soft !== null) return soft;
     if (this.#hard.length > 0 && now < this.#waitsUntil) {
       if (this.#timer !== null) clearTimeout(this.#timer);
       this.#timer = setTimeout(this.run, this.#waitsUntil - now).unref();
       return null;
     }
-    return firstOpen(this.#hard);
+    return this.#firstOpen(this.#hard);
+  }
+
+  /** Removes the first call that still waits for a decision. */
+  #firstOpen(queue: Pending[]): Pending | null {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      if (isOpen(next)) return next;
+      this.#options.drop(next);
+    }
+    return null;
   }
 
   async #ask(pending: Pending, version: Serving | null): Promise<HostAnswer> {
@@ -133,11 +152,4 @@ export class ApartQueue {
     this.#loaded = { host, id: version.id };
     return true;
   }
-}
-
-/** Removes the first call that still waits for a decision. */
-function firstOpen(queue: Pending[]): Pending | null {
-  for (let next = queue.shift(); next !== undefined; next = queue.shift())
-    if (next.done !== null) return next;
-  return null;
 }

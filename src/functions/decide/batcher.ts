@@ -3,33 +3,44 @@
  * host take turns. Calls that have proven costly run apart from all others (apart-queue.ts).
  */
 import { BATCH } from '../limits.ts';
-import { cutOff, type FailureOutcome, type HostAnswer, type HostCall } from '../sandbox/call.ts';
-import type { VersionCode } from '../sandbox/host.ts';
+import {
+  isPlatformFailure,
+  type CallFailure,
+  type FailureOutcome,
+  type HostAnswer,
+  type HostCall,
+} from '../sandbox/call.ts';
+import { NO_PROCESS, type VersionCode } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import { ApartQueue } from './apart-queue.ts';
 import { Breaker } from './breaker.ts';
+import { BudgetGate } from './budget-gate.ts';
+import type { Budget } from './budget.ts';
 import { CallTimes, type Percentiles } from './call-times.ts';
-import { costOf, lacksMemory, outcomesOf, wasAsked } from './costs.ts';
+import { costOf, lacksMemory, outcomesOf, platformFailure, wasAsked } from './costs.ts';
 import { Penalties } from './penalties.ts';
-import type { Pending, Route, Serving } from './pending.ts';
+import { OpenCalls, type OpenCallsOptions } from './open-calls.ts';
+import { isOpen, newPending, type Pending, type Route, type Serving } from './pending.ts';
 import type { Decision } from './policy.ts';
+import { Retries } from './retries.ts';
 import { evaluate } from './shaped.ts';
 
 const SUSPENDED = 'suspended: several clients have run into its limits, and nobody was answered';
+const ENDED: CallFailure = {
+  outcome: 'overloaded',
+  message: 'its batch was ended again and again',
+  stack: '',
+};
+const OVER_BUDGET = 'its tenant has used up its processor time (cpu_limit)';
 
 export interface BatcherOptions extends Route {
-  /** a call without an answer gets an error after this long, in ms */
+  /** the tenant's processor time */
+  readonly budget: Budget;
+  /** Over budget, calls wait: their failure would let queries pass a guard. */
+  readonly waitsForBudget: () => boolean;
+  /** how long a call that does not say waits for its answer, in ms */
   readonly longestWaitMs?: number;
-  /**
-   * @param opened this call suspended the tenant
-   * @param manifest of the version that was asked, which may no longer serve; null: no version was asked
-   */
-  readonly decide: (
-    call: HostCall,
-    answer: HostAnswer,
-    opened: boolean,
-    manifest: Manifest | null,
-  ) => Decision;
+  readonly decide: OpenCallsOptions['decide'];
   /** The tenant has been suspended. */
   readonly onOpened: () => void;
 }
@@ -40,8 +51,9 @@ export class Batcher {
   readonly #penalties = new Penalties();
   readonly #times = new CallTimes();
   readonly #apart: ApartQueue;
-  readonly #maxWaitMs: number;
-  readonly #lookMs: number;
+  readonly #gate: BudgetGate;
+  readonly #open: OpenCalls;
+  readonly #retries = new Retries((calls) => this.#tryAgain(calls));
   /** in order of arrival */
   #waiting: Pending[] = [];
   #inFlight: readonly Pending[] | null = null;
@@ -49,25 +61,36 @@ export class Batcher {
   #isNew = true;
   /** the proxy's own query is running, to find out whether a suspended tenant works again */
   #isProbing = false;
-  #look: NodeJS.Timeout | null = null;
   #onDrained: (() => void) | null = null;
   #costUs: number | null = null;
   #heapBytes = 0;
 
   constructor(options: BatcherOptions) {
     this.#options = options;
-    this.#maxWaitMs = options.longestWaitMs ?? BATCH.maxWaitMs;
-    this.#lookMs = Math.min(BATCH.lookMs, this.#maxWaitMs);
+    this.#open = new OpenCalls({
+      decide: options.decide,
+      maxWaitMs: options.longestWaitMs ?? BATCH.maxWaitMs,
+      all: () => this.#all,
+      whyLate: (pending) => this.#whyLate(pending),
+      onLook: (now) => this.#lookAround(now),
+    });
+    this.#gate = new BudgetGate({
+      budget: options.budget,
+      waits: options.waitsForBudget,
+      calls: () => [...this.#waiting, ...this.#apart.waiting],
+      onRefused: () => this.#failAll('over_budget', OVER_BUDGET),
+      onOpened: () => this.wake(),
+    });
     this.#apart = new ApartQueue({
       serving: options.serving,
       noVersion: options.noVersion,
       apart: options.apart,
       onPrinted: options.onPrinted,
       isSuspended: () => this.#breaker.isOpen,
-      refuse: (pending) => this.#refuse(pending, 'suspended', SUSPENDED),
+      mayRun: () => this.#gate.lets(),
+      refuse: (pending) => this.#open.refuse(pending, 'suspended', SUSPENDED),
+      drop: (pending) => this.#open.drop(pending),
       onAnswer: (pending, answer, manifest) => {
-        const now = performance.now();
-        this.#times.note(now - pending.since, now);
         this.#costUs = null;
         this.#answer(pending, answer, manifest);
         if (costOf(answer) === null) this.#penalties.clear(pending.call);
@@ -83,7 +106,13 @@ export class Batcher {
 
   /** No call waits, and none is in flight. */
   get isIdle(): boolean {
-    return this.#waiting.length === 0 && this.#inFlight === null;
+    return this.#waiting.length + this.#retries.calls.length === 0 && this.#inFlight === null;
+  }
+
+  /** How many calls wait for the tenant's budget. */
+  get heldByBudget(): number {
+    if (!this.#gate.isClosed) return 0;
+    return [...this.#waiting, ...this.#apart.waiting].filter(isOpen).length;
   }
 
   get isSuspended(): boolean {
@@ -111,9 +140,14 @@ export class Batcher {
    * @param done called once, never before `evaluate` has returned
    */
   evaluate(call: HostCall, done: (decision: Decision) => void): void {
-    this.#waiting.push({ call, done, since: performance.now(), isAlone: false, tries: 0 });
-    this.#look ??= setTimeout(this.#lookAround, this.#lookMs).unref();
+    this.#add(newPending(call, done));
     this.#schedule();
+  }
+
+  #add(pending: Pending): void {
+    if (!this.#open.add(pending)) return;
+    this.#waiting.push(pending);
+    this.#gate.noteArrival(pending);
   }
 
   /**
@@ -122,16 +156,21 @@ export class Batcher {
    */
   check(call: HostCall, onChecked: (answer: HostAnswer) => void): void {
     if (this.#isNew || this.#breaker.isOpen || this.#onDrained !== null) return;
-    const since = performance.now();
-    this.#waiting.push({ call, done: () => {}, onChecked, since, isAlone: false, tries: 0 });
+    if (this.#gate.isClosed || !this.#options.budget.mayRun) return;
+    this.#add(newPending(call, () => {}, onChecked));
     this.#schedule();
   }
 
-  /** Calls no longer wait: a version was loaded, or the files were refused. */
+  /** The files have been loaded or refused: calls no longer wait for that. */
   open(): void {
-    if (!this.#isNew) return;
     this.#isNew = false;
+    this.wake();
+  }
+
+  /** What calls wait for may have happened. */
+  wake(): void {
     this.#schedule();
+    this.#apart.run();
   }
 
   /** A new version serves: it starts without faults. */
@@ -139,14 +178,17 @@ export class Batcher {
     this.#breaker.reset();
     this.#penalties.reset();
     this.#apart.reset();
+    this.#schedule();
   }
 
   /** No more calls will arrive. @param onDrained called after all calls have been answered; at once if there are none */
   close(onDrained: () => void): void {
     // No function has judged the calls that wait for a first version, so their queries go nowhere.
-    if (this.#isNew) this.#failAll('overloaded', 'not loaded');
+    if (this.#isNew) this.#failAll('unavailable', 'not loaded');
     this.#isNew = false;
     this.#onDrained = onDrained;
+    for (const pending of this.#retries.takeAll())
+      this.#open.refuse(pending, pending.trouble!.outcome, pending.trouble!.message);
     if (this.#waiting.length > 0 && this.#inFlight === null) this.#flush();
     this.#drained();
   }
@@ -167,11 +209,18 @@ export class Batcher {
   #flush(): void {
     const version = this.#options.serving();
     const now = performance.now();
-    if (version === null) return this.#failAll(...this.#options.noVersion());
+    if (version === null) return this.#withoutVersion();
+    if (!this.#gate.lets()) return;
     if (this.#breaker.isDue(now)) return this.#probe(version);
     const batch = this.#takeBatch(now);
     if (batch.length > 0) this.#send(version, batch);
     this.#drained();
+  }
+
+  /** The functions' own failure is answered. Otherwise calls wait for a version. */
+  #withoutVersion(): void {
+    const [outcome, message] = this.#options.noVersion();
+    if (this.#onDrained !== null || !isPlatformFailure(outcome)) this.#failAll(outcome, message);
   }
 
   /** Takes the next calls that may cross together. Calls that must run apart leave the queue. */
@@ -181,14 +230,17 @@ export class Batcher {
     let at = 0;
     for (; at < this.#waiting.length; at++) {
       const pending = this.#waiting[at]!;
-      if (pending.done === null) continue;
+      if (!isOpen(pending)) {
+        this.#open.drop(pending);
+        continue;
+      }
       const penalty = this.#penalties.of(pending.call, now);
       if (pending.onChecked !== undefined && (penalty !== null || this.#breaker.isOpen)) {
-        pending.done = null;
+        this.#open.drop(pending);
         continue;
       }
       if (penalty === 'hard' && this.#breaker.isOpen) {
-        this.#refuse(pending, 'suspended', SUSPENDED);
+        this.#open.refuse(pending, 'suspended', SUSPENDED);
         continue;
       }
       if (penalty !== null && !this.#breaker.isOpen) {
@@ -221,11 +273,6 @@ export class Batcher {
         this.#heapBytes = heapBytes;
         this.#costUs = answers.length === 0 ? null : (cpuMs * 1000) / answers.length;
         if (consoleText !== '') this.#options.onPrinted(consoleText);
-        const now = performance.now();
-        for (let i = 0; i < answers.length; i++) {
-          const { onChecked, since } = batch[i]!;
-          if (onChecked === undefined) this.#times.note(now - since, now);
-        }
         for (let i = 0; i < answers.length; i++) {
           const { onChecked } = batch[i]!;
           if (onChecked !== undefined) this.#endCheck(batch[i]!, onChecked, answers[i]!);
@@ -243,14 +290,21 @@ export class Batcher {
 
   /** Calls that were sent but not run come first in the next batch. */
   #again(rest: readonly Pending[], nothingAnswered: boolean): void {
-    const again = rest.filter((pending) => {
-      // It is unknown which of them ended the batch.
-      if (nothingAnswered) pending.isAlone = true;
-      if (!nothingAnswered || ++pending.tries < BATCH.maxTries) return true;
-      this.#refuse(pending, 'overloaded', 'its batch was ended again and again');
-      return false;
-    });
+    const again = nothingAnswered ? rest.filter((pending) => this.#runsAlone(pending)) : rest;
     this.#waiting = [...again, ...this.#waiting];
+  }
+
+  /** It is unknown which call of a batch ended it, so each is sent alone. @returns false: it was alone, and is tried later */
+  #runsAlone(pending: Pending): boolean {
+    if (pending.isAlone) this.#retries.add(pending, ENDED);
+    else pending.isAlone = true;
+    return pending.trouble === null;
+  }
+
+  /** Calls that could not be made come first in the next batch. */
+  #tryAgain(calls: readonly Pending[]): void {
+    this.#waiting = [...calls, ...this.#waiting];
+    this.#schedule();
   }
 
   #answer(pending: Pending, answer: HostAnswer, manifest: Manifest | null): void {
@@ -263,31 +317,29 @@ export class Batcher {
       opened = cost !== 'lost' && this.#breaker.fault(pending.call, now);
       if (opened) this.#options.onOpened();
     } else if (wasAsked(answer)) this.#breaker.answered();
-    this.#finish(pending, answer, opened, manifest);
+    const trouble = platformFailure(answer);
+    if (trouble !== null && this.#onDrained === null && isOpen(pending))
+      return this.#retries.add(pending, trouble);
+    if (trouble === null) this.#noteAnswered(pending);
+    this.#open.finish(pending, answer, opened, manifest);
   }
 
   #endCheck(pending: Pending, onChecked: (answer: HostAnswer) => void, answer: HostAnswer): void {
     if (pending.done === null) return;
-    pending.done = null;
+    this.#open.drop(pending);
     onChecked(answer);
   }
 
-  #finish(pending: Pending, answer: HostAnswer, opened: boolean, manifest: Manifest | null): void {
-    const { done, call } = pending;
-    if (done === null) return;
-    pending.done = null;
-    if (pending.onChecked !== undefined) return;
-    done(this.#options.decide(call, answer, opened, manifest));
-  }
-
-  #refuse(pending: Pending, outcome: FailureOutcome, message: string): void {
-    this.#finish(pending, cutOff(outcome, message), false, null);
+  #noteAnswered({ since }: Pending): void {
+    const now = performance.now();
+    this.#times.note(now - since, now);
+    this.#retries.answered();
   }
 
   #failAll(outcome: FailureOutcome, message: string): void {
     const all = [...this.#waiting, ...this.#apart.takeWaiting()];
     this.#waiting = [];
-    for (const pending of all) this.#refuse(pending, outcome, message);
+    for (const pending of all) this.#open.refuse(pending, outcome, message);
     this.#drained();
   }
 
@@ -308,30 +360,38 @@ export class Batcher {
 
   // --- the end of waiting ------------------------------------------------------------------------------------------------
 
-  readonly #lookAround = (): void => {
-    this.#look = null;
-    const now = performance.now();
+  /** All calls that have no answer. */
+  get #all(): readonly Pending[] {
+    return [...this.#waiting, ...(this.#inFlight ?? []), ...this.#apart.calls, ...this.#retries.calls];
+  }
+
+  #lookAround(now: number): boolean {
     this.#penalties.expire(now);
-    const all = [...this.#waiting, ...(this.#inFlight ?? []), ...this.#apart.calls];
-    for (const pending of all) {
-      if (now - pending.since >= this.#maxWaitMs)
-        this.#refuse(
-          pending,
-          'overloaded',
-          `${this.#isNew ? 'not loaded' : 'not answered'} within ${this.#maxWaitMs / 1000} s`,
-        );
-    }
-    this.#waiting = this.#waiting.filter(({ done }) => done !== null);
-    if (all.length > 0 || !this.#penalties.isEmpty)
-      this.#look = setTimeout(this.#lookAround, this.#lookMs).unref();
-  };
+    this.#waiting = this.#waiting.filter(isOpen);
+    return !this.#penalties.isEmpty;
+  }
+
+  #whyLate({ trouble, isHeld }: Pending): readonly [FailureOutcome, string] {
+    const version = this.#options.serving();
+    if (trouble !== null) return [trouble.outcome, `: ${trouble.message}`];
+    if (this.#isNew || version === null) return [this.#whyNone(), ': no version is loaded'];
+    if (version.host.isDown === true) return ['unavailable', `: ${NO_PROCESS}`];
+    return ['overloaded', isHeld ? `: ${OVER_BUDGET}` : ''];
+  }
+
+  /** The outcome of a call that has waited for a version in vain. */
+  #whyNone(): FailureOutcome {
+    const [outcome] = this.#options.noVersion();
+    return isPlatformFailure(outcome) ? outcome : 'unavailable';
+  }
 
   #drained(): void {
     if (this.#onDrained === null || this.#inFlight !== null || this.#isProbing) return;
     if (this.#waiting.length > 0 || !this.#apart.isIdle) return;
+    this.#gate.stop();
     const onDrained = this.#onDrained;
     this.#onDrained = null;
-    if (this.#look !== null) clearTimeout(this.#look);
+    this.#open.stop();
     this.#apart.leave();
     onDrained();
   }

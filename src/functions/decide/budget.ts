@@ -36,8 +36,6 @@ export class Budget {
   #leftMs = 0;
   #at: number;
   #isOver = false;
-  /** calls that wait until they may run */
-  #waiting = 0;
   /** since the start: calls that have failed, and that have waited */
   #refused = 0;
   #waited = 0;
@@ -55,13 +53,12 @@ export class Budget {
     return this.#limit;
   }
 
-  observe(): CpuSnapshot {
+  observe(): Omit<CpuSnapshot, 'waiting'> {
     return {
       totalMs: this.#use.totalMs,
       lastMinuteMs: this.#use.lastMinuteMs(this.#clock.now()),
       limitMs: this.#limit,
       isOver: this.isOver,
-      waiting: this.#waiting,
       refused: this.#refused,
       waited: this.#waited,
     };
@@ -126,19 +123,13 @@ export class Budget {
 
   /** So many calls begin to wait for the budget. */
   noteWaiting(calls: number): void {
-    this.#waiting += calls;
     this.#waited += calls;
     this.#stopped().waited += calls;
   }
 
-  /** So many calls no longer wait, for any reason. */
-  noteReleased(calls: number): void {
-    this.#waiting -= calls;
-  }
-
-  /** Does the work once a call may run. @returns cancels it */
-  whenMayRun(work: () => void): () => void {
-    return this.#clock.after(this.waitMs, work);
+  /** Does the work once a call may run, or after the longest delay in ms. @returns cancels it */
+  after(longestMs: number, work: () => void): () => void {
+    return this.#clock.after(Math.min(longestMs, this.waitMs), work);
   }
 
   #refill(): void {
@@ -161,7 +152,7 @@ export class Budget {
   readonly #look = (): void => {
     const overrun = this.#overrun!;
     const now = this.#clock.now();
-    if (this.#waiting > 0) overrun.last = now;
+    if (this.isOver) overrun.last = now;
     const calmMs = now - overrun.last;
     if (calmMs < BUDGET.calmMs) {
       this.#clock.after(BUDGET.calmMs - calmMs, this.#look);

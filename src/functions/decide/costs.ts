@@ -1,5 +1,10 @@
 /** Tells from an answer whether its call was costly to others, and whether the rule was asked at all. */
-import { isPlatformFailure, type FailureOutcome, type HostAnswer } from '../sandbox/call.ts';
+import {
+  isPlatformFailure,
+  type CallFailure,
+  type FailureOutcome,
+  type HostAnswer,
+} from '../sandbox/call.ts';
 import { failureOf } from './policy.ts';
 
 /** Whether a call was costly to others: in time up to a deadline, memory, or a process. */
@@ -16,6 +21,13 @@ export function costOf(answer: HostAnswer): FailureOutcome | null {
 /** The failures of the functions; []: neither failed. */
 export function outcomesOf(answer: HostAnswer): FailureOutcome[] {
   return [failureOf(answer.rewrite), failureOf(answer.route)].flatMap((failure) => failure?.outcome ?? []);
+}
+
+/** Why one of the functions could not be asked; null: all of them were. */
+export function platformFailure(answer: HostAnswer): CallFailure | null {
+  if (answer.rewrite === null && answer.route === null) return null;
+  const failures = [failureOf(answer.rewrite), failureOf(answer.route)];
+  return failures.find((failure) => failure !== null && isPlatformFailure(failure.outcome)) ?? null;
 }
 
 /** Whether the rule was asked, even if it only threw. */

@@ -1,5 +1,5 @@
 /** A call on its way to a host and back, and the version that it goes to. */
-import type { FailureOutcome, HostAnswer, HostCall } from '../sandbox/call.ts';
+import type { CallFailure, FailureOutcome, HostAnswer, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost, VersionCode } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import type { Decision } from './policy.ts';
@@ -14,7 +14,7 @@ export interface Serving {
 
 export interface Pending {
   readonly call: HostCall;
-  /** null: it has been called */
+  /** null: it has been called, or nobody waits for the answer any more */
   done: ((decision: Decision) => void) | null;
   /** The call is only made to check a remembered decision: its answer goes there, and nothing else depends on it. */
   readonly onChecked?: (answer: HostAnswer) => void;
@@ -22,8 +22,25 @@ export interface Pending {
   readonly since: number;
   /** it was in a batch that got no answer at all */
   isAlone: boolean;
-  /** how often it was sent but not run */
-  tries: number;
+  /** it has been counted among the calls that wait for the budget */
+  isHeld: boolean;
+  /** why it could not be made when it was last sent; null: it has not been sent, or is on its way */
+  trouble: CallFailure | null;
+}
+
+export function newPending(
+  call: HostCall,
+  done: (decision: Decision) => void,
+  onChecked?: (answer: HostAnswer) => void,
+): Pending {
+  const since = performance.now();
+  const pending = { call, done, since, isAlone: false, isHeld: false, trouble: null };
+  return onChecked === undefined ? pending : { ...pending, onChecked };
+}
+
+/** Whether somebody waits for the answer. */
+export function isOpen({ done, onChecked, call: { asker } }: Pending): boolean {
+  return done !== null && (onChecked !== undefined || asker?.isWaiting !== false);
 }
 
 /** The sources and destinations of calls. */

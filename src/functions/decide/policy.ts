@@ -2,6 +2,7 @@
 import { isRollback } from '../../sql/rollback.ts';
 import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import {
+  isOutage,
   isPlatformFailure,
   type CallFailure,
   type FailureOutcome,
@@ -23,6 +24,8 @@ export type Decision =
       readonly query: string | null;
       /** null: stay */
       readonly dbkey: string | null;
+      /** the functions could not be asked just now: a statement is judged again when it is used again */
+      readonly isProvisional?: true;
     }
   | Refusal;
 
@@ -31,6 +34,9 @@ export interface Refusal {
   readonly kind: 'reject' | 'disconnect';
   readonly error: ClientError;
 }
+
+/** What becomes of a query that could not be judged because the platform failed (user_function_unavailable). */
+export type OutagePolicy = 'error' | 'pass';
 
 export const GO: Decision = { kind: 'go', query: null, dbkey: null };
 
@@ -83,11 +89,17 @@ export function failureOf(part: Part): CallFailure | null {
   return part !== null && 'failure' in part ? part.failure : null;
 }
 
-/** The refusal for a rejection, or for a failure that the policy does not let pass; null: the query continues. */
-export function refusalOf(query: string, part: Part, policy: FailurePolicy): Refusal | null {
+/** The refusal for a rejection, or for a failure that the policies do not let pass; null: the query continues. */
+export function refusalOf(
+  query: string,
+  part: Part,
+  policy: FailurePolicy,
+  outagePolicy: OutagePolicy,
+): Refusal | null {
   if (part === null || 'text' in part) return null;
   if ('rejection' in part) return rejection(clientErrors.rejected(part.rejection));
   const { outcome } = part.failure;
+  if (isOutage(outcome) && outagePolicy === 'pass') return null;
   // A query that could not be judged is not sent to any server, whatever the policy.
   if (isPlatformFailure(outcome))
     return isRollback(query) ? null : rejection(clientErrors.notJudged(outcome));
@@ -109,6 +121,7 @@ const EXPLAINED: Partial<Record<FailureOutcome, string>> = {
   killed: 'It did not come back, or ended its process.',
   no_version: 'Its files could not be loaded.',
   paused: 'It has been paused by an administrator.',
+  over_budget: 'Its tenant has used up its processor time (cpu_limit).',
 };
 
 function rejection(error: ClientError): Refusal {

@@ -23,43 +23,72 @@ export interface HostCall {
   readonly clientId?: number;
   /** the client's address, by which clients that reconnect are recognized; it does not cross into an isolate either */
   readonly address?: string;
+  /** whether the answer is still of use; none: it is */
+  readonly asker?: Asker;
+  /** how long the call may wait for its answer, in ms; 0: without end. It gets an error then. */
+  readonly patienceMs?: number;
+}
+
+/** The client that waits for an answer. */
+export interface Asker {
+  /** false: it has left, or its query has been cancelled */
+  readonly isWaiting: boolean;
 }
 
 /**
- * The ways in which a call can end without an answer, and whether each is the rule's own failure on that query. If it is, the
- * policy decides about the query. If not, the query could not be judged: it gets an error, whatever the policy.
+ * The cause of a call without an answer. `rule`: the rule itself failed on the query, and the policy decides about the query.
+ * Otherwise the query could not be judged. `outage`: no client and no tenant can bring that about, and
+ * user_function_unavailable decides. `load`: a client or a tenant may have brought it about, so the query gets an error whatever
+ * is configured: nobody can have a rule skipped.
  */
-const IS_OWN = {
-  threw: true,
-  bad_result: true,
-  unknown_dbkey: true,
-  too_large: true,
-  deadline: true,
-  memory: true,
-  /** the call, alone in its process, ended the process or did not return */
-  killed: true,
-  /** the files can't be loaded, and never could be */
-  no_version: true,
-  /** an administrator has paused its tenant's functions */
-  paused: true,
-  /** the call waited too long, or no sandbox process can be started */
-  overloaded: false,
-  starved: false,
-  /** its process was repeatedly ended from outside */
-  lost: false,
-  /** the functions have failed for many clients, and are not asked for a while */
-  suspended: false,
-} as const;
+type Cause = 'rule' | 'outage' | 'load';
 
-export type FailureOutcome = keyof typeof IS_OWN;
+/** The ways in which a call can end without an answer. */
+const CAUSES = {
+  threw: 'rule',
+  bad_result: 'rule',
+  unknown_dbkey: 'rule',
+  too_large: 'rule',
+  deadline: 'rule',
+  memory: 'rule',
+  /** the call, alone in its process, ended the process or did not return */
+  killed: 'rule',
+  /** the files can't be loaded, and never could be */
+  no_version: 'rule',
+  /** an administrator has paused its tenant's functions */
+  paused: 'rule',
+  /** the tenant has used up its processor time. Where that would let queries pass a guard, calls wait instead (budget-gate.ts) */
+  over_budget: 'rule',
+  /** no sandbox process can be started, or no version has been loaded in time */
+  unavailable: 'outage',
+  starved: 'outage',
+  /** the call waited too long for other calls or for its tenant's budget, or its isolate could not be built again */
+  overloaded: 'load',
+  /** its process was repeatedly ended from outside: the kernel does that when memory runs out */
+  lost: 'load',
+  /** the functions have failed for many clients, and are not asked for a while */
+  suspended: 'load',
+} as const satisfies Record<string, Cause>;
+
+export type FailureOutcome = keyof typeof CAUSES;
 
 export function isFailureOutcome(text: string): text is FailureOutcome {
-  return Object.hasOwn(IS_OWN, text);
+  return Object.hasOwn(CAUSES, text);
 }
 
 /** Whether the proxy could not ask the rule, as opposed to a failure of the rule on the query. */
 export function isPlatformFailure(outcome: FailureOutcome): boolean {
-  return !IS_OWN[outcome];
+  return CAUSES[outcome] !== 'rule';
+}
+
+/** Whether neither a client nor a tenant can have brought the failure about. */
+export function isOutage(outcome: FailureOutcome): boolean {
+  return CAUSES[outcome] === 'outage';
+}
+
+/** Whether the next call may well succeed, without any change of the functions or their settings. */
+export function isPassing(outcome: FailureOutcome): boolean {
+  return outcome === 'over_budget' || isOutage(outcome);
 }
 
 export interface CallFailure {

@@ -45,6 +45,8 @@ export interface SandboxHost {
   readonly isInline: boolean;
   /** of the process that calls run in now; none: the proxy's own, or there is none just now */
   readonly pid?: number | undefined;
+  /** No process could be started when that was last tried: calls wait until one can be. */
+  readonly isDown?: boolean;
   load(version: VersionCode): Promise<LoadResult>;
   /**
    * Takes a version that was tried elsewhere, and loads it with its first call. A host without this method loads it at once.

@@ -101,6 +101,10 @@ export class Supervisor implements SandboxHost {
     return this.#child.pid;
   }
 
+  get isDown(): boolean {
+    return this.#failedStarts > 0 && !this.#child.isReady;
+  }
+
   get isBusy(): boolean {
     return this.#inFlight.head !== undefined || this.#waiting.size > 0;
   }

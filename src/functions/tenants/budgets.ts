@@ -2,6 +2,7 @@
 import { monotonicClock, type Clock } from '../../platform/clock.ts';
 import { printable } from '../build/places.ts';
 import { Budget, type Overrun } from '../decide/budget.ts';
+import { payerOf } from './identity.ts';
 import type { FunctionLog } from './journal.ts';
 import type { FunctionsConfig } from './settings.ts';
 
@@ -18,8 +19,9 @@ export class Budgets {
     this.#clock = clock;
   }
 
-  /** A tenant's budget. It stays the tenant's, whatever happens to its files. */
-  of(owner: string): Budget {
+  /** A tenant's budget, which its candidate shares. It stays the tenant's, whatever happens to its files. */
+  of(name: string): Budget {
+    const owner = payerOf(name);
     let budget = this.#budgets.get(owner);
     if (budget === undefined) {
       budget = new Budget(this.#clock, {

@@ -5,8 +5,8 @@
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import { entriesOf, nameOf } from '../build/sources.ts';
 import type { TenantContext } from './context.ts';
-import { candidateId, type Isolation } from './housing.ts';
-import type { Identity } from './identity.ts';
+import type { Isolation } from './housing.ts';
+import { candidateId, type Identity } from './identity.ts';
 import { Journal, type FunctionLog } from './journal.ts';
 import { Lane } from './lane.ts';
 import { Loader } from './loader.ts';
@@ -64,6 +64,7 @@ export class Candidate {
       host: context.housing.ofCandidate(identity.id, this.#isolation),
       journal: this.#journal,
       context,
+      budget: context.budgets.of(identity.owner),
       isBlocked: () => false,
       noVersion: () => ['overloaded', 'no candidate is loaded'],
       onGiven: (versionId) =>

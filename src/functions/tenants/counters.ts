@@ -4,7 +4,7 @@ import type { FailureOutcome } from '../sandbox/call.ts';
 
 export type CounterValues = Pick<
   TenantSnapshot,
-  'calls' | 'routed' | 'rewritten' | 'rejected' | 'refusedMoves' | 'failures'
+  'calls' | 'routed' | 'rewritten' | 'rejected' | 'unjudged' | 'refusedMoves' | 'failures'
 >;
 
 export class Counters {
@@ -12,6 +12,7 @@ export class Counters {
   #routed = 0;
   #rewritten = 0;
   #rejected = 0;
+  #unjudged = 0;
   #refusedMoves = 0;
   readonly #failures = new Map<FailureOutcome, number>();
 
@@ -35,6 +36,11 @@ export class Counters {
     this.#rejected++;
   }
 
+  /** A query passed although a function failed on it. */
+  noteUnjudged(): void {
+    this.#unjudged++;
+  }
+
   /** A move to another database was asked for inside a transaction or pipeline. */
   noteRefusedMove(): void {
     this.#refusedMoves++;
@@ -50,6 +56,7 @@ export class Counters {
       routed: this.#routed,
       rewritten: this.#rewritten,
       rejected: this.#rejected,
+      unjudged: this.#unjudged,
       refusedMoves: this.#refusedMoves,
       failures: Object.fromEntries(this.#failures),
     };

@@ -6,6 +6,7 @@ import { Hosts } from '../sandbox/hosts.ts';
 import type { Cause } from '../sandbox/placement.ts';
 import { Blame } from './blame.ts';
 import type { Budgets } from './budgets.ts';
+import { candidateId } from './identity.ts';
 import type { FunctionLog } from './journal.ts';
 import type { FunctionsConfig } from './settings.ts';
 import { Trials, type Trial } from './trials.ts';
@@ -261,9 +262,4 @@ export class Housing {
         `user functions of ${name} ${WHY[cause]}: they get a sandbox process of their own`,
       );
   }
-}
-
-/** Stands for a tenant's candidate among the ids of tenants. */
-export function candidateId(tenantId: string): string {
-  return `${tenantId}\0candidate`;
 }

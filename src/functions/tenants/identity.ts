@@ -16,6 +16,19 @@ export interface Identity {
   readonly id: string;
 }
 
+/** The end of a candidate's id and name; no tenant's name has a zero character. */
+const CANDIDATE = '\0candidate';
+
+/** Stands for a tenant's candidate among the ids, or the names, of tenants. */
+export function candidateId(tenant: string): string {
+  return `${tenant}${CANDIDATE}`;
+}
+
+/** The tenant that pays for functions. @param owner the name of a tenant, or what stands for its candidate */
+export function payerOf(owner: string): string {
+  return owner.endsWith(CANDIDATE) ? owner.slice(0, -CANDIDATE.length) : owner;
+}
+
 /** @param files that apply to the database */
 export function identityOf(config: FunctionsConfig, database: string, files: SourceFiles): Identity {
   const options = config.databaseOf(database);

@@ -70,6 +70,8 @@ export class Journal {
     const error = printable(`${placed(place)}${message}`);
     // the console keeps the reason why a tenant was suspended
     if (outcome !== 'suspended' || this.#lastError === '') this.#remember(error);
+    // logged for the tenant as a whole (budgets.ts)
+    if (outcome === 'over_budget') return;
     const now = performance.now();
     if (now < this.#quietUntil && !opened) {
       this.#suppressed++;

@@ -13,7 +13,14 @@ import {
   type FailurePolicy,
   type Nameable,
 } from '../decide/policy.ts';
-import type { CallFailure, FailureOutcome, HostAnswer, HostCall, Part } from '../sandbox/call.ts';
+import {
+  isPassing,
+  type CallFailure,
+  type FailureOutcome,
+  type HostAnswer,
+  type HostCall,
+  type Part,
+} from '../sandbox/call.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import type { Pause } from '../store/version-record.ts';
 import type { Counters } from './counters.ts';
@@ -111,7 +118,7 @@ export class Judge {
     return (
       (rewrites && this.#refusal(call, rewrite, onRewriteFailure)) ||
       (routes && this.#refusal(call, route, onRoutingFailure)) ||
-      this.#go(call, rewrite, route)
+      this.#go(call, rewrite, route, failure?.outcome ?? null)
     );
   }
 
@@ -121,6 +128,15 @@ export class Judge {
     return as === null || as === 'policy'
       ? this.#options.settings()
       : { onRewriteFailure: as, onRoutingFailure: as };
+  }
+
+  /** Whether a failure of a call would let its query pass, although the version may change or reject queries. */
+  failureSkipsGuard(version: Version | null): boolean {
+    if (version === null) return true;
+    const { rewrites, routes } = version.manifest;
+    const { onRewriteFailure, onRoutingFailure } = this.#options.settings();
+    const isRefused = (rewrites && onRewriteFailure !== 'pass') || (routes && onRoutingFailure !== 'pass');
+    return !isRefused && (rewrites || version.canReject);
   }
 
   /** The decision for a query that is over user_function_max_query. */
@@ -158,17 +174,20 @@ export class Judge {
     this.#journal.misdirected(`routing_rules ${misnamed(trialRoute, this.#nameable(call))}`);
   }
 
-  #go(call: HostCall, rewrite: Part, route: Part): Decision {
+  /** @param failed the failure that was let pass; null: none */
+  #go(call: HostCall, rewrite: Part, route: Part, failed: FailureOutcome | null): Decision {
     const query = rewrite !== null && 'text' in rewrite && rewrite.text !== call.query ? rewrite.text : null;
     const dbkey = route !== null && 'text' in route ? route.text : null;
     if (query !== null) this.#counters.noteRewritten();
     if (dbkey !== null) this.#counters.noteRouted();
+    if (failed !== null) this.#counters.noteUnjudged();
+    if (failed !== null && isPassing(failed)) return { kind: 'go', query, dbkey, isProvisional: true };
     return query === null && dbkey === null ? GO : { kind: 'go', query, dbkey };
   }
 
   #refusal(call: HostCall, part: Part, policy: FailurePolicy): Decision | null {
     if (part !== null && 'rejection' in part) this.#counters.noteRejected();
-    return refusalOf(call.query, part, policy);
+    return refusalOf(call.query, part, policy, this.#options.settings().onOutage);
   }
 
   #noteFailure(call: HostCall, failure: CallFailure, answer: HostAnswer, opened: boolean): void {

@@ -5,6 +5,7 @@
 import type { SourceFiles } from '../build/bundle-job.ts';
 import { entryOf } from '../build/sources.ts';
 import { Batcher } from '../decide/batcher.ts';
+import type { Budget } from '../decide/budget.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
@@ -32,6 +33,8 @@ export interface LaneOptions {
   readonly host: SandboxHost;
   readonly journal: Journal;
   readonly context: TenantContext;
+  /** the tenant's processor time */
+  readonly budget: Budget;
   /** how long calls wait for an answer, the loading of a first version included, in ms */
   readonly longestWaitMs?: number;
   /** Whether calls fail although a version is loaded. */
@@ -100,6 +103,8 @@ export class Lane {
       onPrinted: (text) => this.printed.note(text),
       onOpened: options.onOpened,
       apart: () => context.housing.apart(this.isolation),
+      budget: options.budget,
+      waitsForBudget: () => this.judge.failureSkipsGuard(this.version),
       ...(longestWaitMs !== undefined && { longestWaitMs }),
     });
     this.installer = new Installer({

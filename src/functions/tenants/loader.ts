@@ -48,6 +48,8 @@ export class Loader {
   #isRefused = false;
   /** the last trial was dropped because another build was due: the next one is not, so that constant saving ends */
   #wasDropped = false;
+  /** the next version waits until the tenant's debt of processor time has been paid */
+  #isPaying = false;
   #isDisposed = false;
   #retries = 0;
   #cancelRetry = (): void => {};
@@ -159,7 +161,9 @@ export class Loader {
     const isAsked = this.#isAsked;
     this.#isAsked = false;
     const waitMs = isAsked ? 0 : context.housing.waitMs(name);
-    if (waitMs > 0) return this.#postpone(waitMs);
+    if (waitMs > 0)
+      return this.#postpone(waitMs, 'its tenant has slowed down or ended processes that others use');
+    if (!isAsked && this.#mustPay()) return;
     // RELOAD: hundreds of tenants are not built again without need
     if (isAsked && this.#isSound && !(await this.#inputs.haveChanged())) return await this.renew();
     this.#isSound = false;
@@ -261,8 +265,18 @@ export class Loader {
     this.#reloadAfter(waitMs);
   }
 
-  #postpone(waitMs: number): void {
-    const message = 'its tenant has slowed down or ended processes that others use';
+  /** Loading costs processor time. Calls can't put it off for ever: it waits for the present debt only. */
+  #mustPay(): boolean {
+    const waitMs = Math.min(
+      this.#options.context.budgets.of(this.#options.name).waitMs,
+      LOADING.longestDebtMs,
+    );
+    this.#isPaying = waitMs > 0 && !this.#isPaying;
+    if (this.#isPaying) this.#postpone(waitMs, 'its tenant has used up its processor time (cpu_limit)');
+    return this.#isPaying;
+  }
+
+  #postpone(waitMs: number, message: string): void {
     this.#complainOfDelay(message, `loaded in ${Math.ceil(waitMs / 1000)} s, or by RELOAD`);
     this.#options.onSettled();
     this.#reloadAfter(waitMs);

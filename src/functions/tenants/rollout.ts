@@ -79,7 +79,9 @@ export class Rollout {
       clock: context.steadyClock,
       wallClock: context.clock,
       candidate: () => this.#candidate?.version ?? null,
-      limitMs: () => context.rolloutLimits(identity.owner).shadowMs,
+      // it yields to serving calls, whose budget it shares
+      limitMs: () =>
+        context.budgets.of(identity.owner).mayRun ? context.rolloutLimits(identity.owner).shadowMs : 0,
       isServingBusy: () => !serving.batcher.isIdle,
       judge: (call, answer, manifest) => {
         const { judge } = this.#candidate!.lane;

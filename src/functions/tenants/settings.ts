@@ -4,7 +4,7 @@ import type { TenantConfig } from '../../config/config.ts';
 import type { Unjudged } from '../../config/options.ts';
 import { NO_DEFAULTS, OPERATOR } from '../../config/tenants.ts';
 import { areOperators, ownFolder, type DatabaseFunctions, type SourceSettings } from '../build/sources.ts';
-import type { FailurePolicy } from '../decide/policy.ts';
+import type { FailurePolicy, OutagePolicy } from '../decide/policy.ts';
 import { JOURNAL, SHADOW } from '../limits.ts';
 
 /** The options of [pgbouncer] that concern user functions. */
@@ -34,6 +34,8 @@ export interface FunctionSettings extends SourceSettings {
   /** characters */
   readonly user_function_max_result: number;
   readonly routing_rules_on_failure: FailurePolicy;
+  /** of a query that could not be judged because the platform failed */
+  readonly user_function_unavailable: OutagePolicy;
   readonly rewrite_query_on_failure: FailurePolicy;
   readonly routing_rules_disconnect_on_failure: boolean;
   readonly rewrite_query_disconnect_on_failure: boolean;
@@ -232,6 +234,7 @@ export interface TenantSettings {
   readonly maxPrinted: number;
   readonly onRoutingFailure: FailurePolicy;
   readonly onRewriteFailure: FailurePolicy;
+  readonly onOutage: OutagePolicy;
   /** names in ctx.databases, unless a call brings its own */
   readonly databases: readonly string[];
 }
@@ -259,6 +262,7 @@ export function tenantSettings(
     onRewriteFailure:
       tenant.on_rewrite_failure ??
       (settings.rewrite_query_disconnect_on_failure ? 'disconnect' : settings.rewrite_query_on_failure),
+    onOutage: settings.user_function_unavailable,
     databases,
   };
 }

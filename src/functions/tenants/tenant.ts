@@ -75,6 +75,7 @@ export class Tenant {
       host,
       journal: this.#journal,
       context,
+      budget: context.budgets.of(identity.owner),
       ...(longestWaitMs !== undefined && { longestWaitMs }),
       isBlocked: () => this.#isBlocked,
       noVersion: () => this.#noVersion(),
@@ -195,7 +196,7 @@ export class Tenant {
       isSuspended: this.#serving.batcher.isSuspended,
       ...this.#serving.batcher.times,
       heapBytes: this.#serving.batcher.heapBytes,
-      cpu: this.#context.budgets.of(owner).observe(),
+      cpu: { ...this.#context.budgets.of(owner).observe(), waiting: this.#serving.batcher.heldByBudget },
       recall: this.#serving.recall.observe(version),
       ...this.#serving.counters.observe(),
       lastError: this.#journal.lastError,
@@ -308,6 +309,7 @@ export class Tenant {
     if (as === this.#pausedAs) return;
     this.#pausedAs = as;
     this.judgeAgain();
+    this.#serving.batcher.wake();
   }
 
   /** The functions' targets have changed. */
@@ -356,6 +358,7 @@ export class Tenant {
     if (message === this.#missing) return;
     this.#missing = message;
     this.judgeAgain();
+    this.#serving.batcher.wake();
   }
 
   get #isBlocked(): boolean {
@@ -397,6 +400,8 @@ export class Tenant {
     if (this.#pausedAs !== null) return ['paused', 'paused by an administrator'];
     if (this.#missing !== null) return ['no_version', this.#missing];
     if (this.#loader.isRefused) return ['no_version', 'no valid version is loaded'];
-    return ['overloaded', 'no version is loaded yet'];
+    // it has harmed others
+    if (this.#context.housing.waitMs(this.owner) > 0) return ['overloaded', 'its version is held back'];
+    return ['unavailable', 'no version is loaded yet'];
   }
 }

@@ -36,6 +36,8 @@ export class Version {
   /** ms since 1970 */
   readonly loadedAtMs = Date.now();
   readonly #positions: Positions;
+  /** null: not looked for yet */
+  #canReject: boolean | null = null;
   /** a change of state that was seen while it ran; '': none */
   #changed = '';
 
@@ -72,7 +74,10 @@ export class Version {
 
   /** Whether its code uses `reject` beyond the line that takes it over from the isolate (build/bundle.ts). */
   get canReject(): boolean {
-    return /\breject\d*\b/.test(this.code.code.replace(/^.*\breject\d* = globalThis\.reject;$/gm, ''));
+    this.#canReject ??= /\breject\d*\b/.test(
+      this.code.code.replace(/^.*\breject\d* = globalThis\.reject;$/gm, ''),
+    );
+    return this.#canReject;
   }
 
   /** Whether its decisions may be remembered. */
