@@ -770,6 +770,12 @@ export const OPTIONS = {
     origin: 'pgswitchyard',
     doc: 'Most sandbox processes for the calls of clients. When there are so many, tenants join the process with the fewest.',
   }),
+  user_function_idle_timeout: option({
+    kind: seconds(),
+    default: '900',
+    origin: 'pgswitchyard',
+    doc: 'Functions that have not been asked for this long are unloaded until the next query. 0: they stay loaded.',
+  }),
   user_function_isolation: option({
     kind: oneOf('process', 'inline'),
     default: 'process',
@@ -793,6 +799,12 @@ export const OPTIONS = {
     default: '64',
     origin: 'pgswitchyard',
     doc: 'Memory of the user functions of one tenant in MB.',
+  }),
+  user_function_preload: option({
+    kind: oneOf('auto', '0', '1'),
+    default: 'auto',
+    origin: 'pgswitchyard',
+    doc: 'When the functions of a tenant are loaded: with the first query (0), or at the start (1). auto: at the start if there are up to 64 tenants.',
   }),
   user_function_removal_grace: option({
     kind: seconds(),

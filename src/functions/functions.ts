@@ -5,7 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Unjudged } from '../config/options.ts';
-import { monotonicClock, systemClock } from '../platform/clock.ts';
+import { monotonicClock, systemClock, type Clock } from '../platform/clock.ts';
 import type { FunctionsSnapshot, RolloutSnapshot } from '../telemetry/snapshot.ts';
 import { IdCounter } from '../telemetry/id-counter.ts';
 import type { SourceFiles } from './build/bundle-job.ts';
@@ -14,8 +14,9 @@ import { printable } from './build/places.ts';
 import { entriesOf, isThere, type DatabaseFunctions } from './build/sources.ts';
 import { isInside, nextFiles } from './build/next-files.ts';
 import { trailOf } from './build/trail.ts';
+import { Turns } from './build/turns.ts';
 import { MemoryRoom } from './decide/memory.ts';
-import { CATALOG } from './limits.ts';
+import { CATALOG, IDLE } from './limits.ts';
 import { prepareScripts } from './sandbox/programs.ts';
 import { StateFolder } from './store/state-folder.ts';
 import { VersionStore } from './store/version-store.ts';
@@ -27,6 +28,7 @@ import type { TenantContext } from './tenants/context.ts';
 import { Folders } from './tenants/folders.ts';
 import { Housing } from './tenants/housing.ts';
 import type { Identity } from './tenants/identity.ts';
+import { IdleTenants } from './tenants/idle.ts';
 import type { FunctionLog } from './tenants/journal.ts';
 import { LogLines } from './tenants/log-lines.ts';
 import { reloadAll, reloadSome, type ReloadParts } from './tenants/reload.ts';
@@ -61,12 +63,14 @@ export interface FunctionsOptions {
   readonly fallback?: DatabaseFunctions | null;
   readonly tenants?: TenantConfigs;
   readonly log: FunctionLog;
+  readonly clock?: Clock;
   /** the entry of [databases] that a name leads to; null: no such database */
   readonly entryOf: (name: string) => string | null;
 }
 
 export class Functions {
   readonly #log: FunctionLog;
+  readonly #clock: Clock;
   #config: FunctionsConfig;
   readonly #targets: Targets;
   readonly #store: VersionStore;
@@ -77,6 +81,9 @@ export class Functions {
   readonly #catalog: Catalog;
   readonly #changes: Changes;
   readonly #memory: MemoryRoom;
+  readonly #idle: IdleTenants<Tenant>;
+  /** the tenants of all databases are known */
+  #areFound = false;
   readonly #context: TenantContext;
   readonly #canaries = new Set<object>();
   readonly #lines = new LogLines();
@@ -87,6 +94,7 @@ export class Functions {
     const { settings, databases, fallback = null, tenants, log, entryOf } = options;
     const config = (): FunctionsConfig => this.#config;
     this.#log = log;
+    this.#clock = options.clock ?? systemClock;
     this.#config = new FunctionsConfig(settings, databases, fallback, tenants);
     this.#targets = new Targets(this.#config, entryOf);
     const { user_functions_state_dir: stateDir } = settings;
@@ -107,7 +115,7 @@ export class Functions {
     });
     this.#folders = new Folders({
       config,
-      clock: systemClock,
+      clock: this.#clock,
       onPlaces: (trail, matters) => this.#changes.followFolders(trail, matters),
       onNewPlaces: () => this.#catalog.refresh(),
       onListed: (names) => this.#catalog.noteFolders(names),
@@ -118,7 +126,7 @@ export class Functions {
       find: this.#removals.find,
       hasLostFiles: (tenant) => this.#removals.concerns(tenant),
       newTenant: (identity, files, entry) => this.#newTenant(identity, files, entry),
-      onOtherFiles: (tenant) => this.administration.applyPause(tenant),
+      onFiles: (tenant, isNew) => this.#noteFiles(tenant, isNew),
       onGone: (tenant, isReplaced) => this.#gone(tenant, isReplaced),
     });
     this.administration = new Administration({
@@ -129,6 +137,12 @@ export class Functions {
     });
     this.#changes = new Changes({ catalog: this.#catalog, folders: this.#folders, log });
     this.#memory = new MemoryRoom(settings.user_function_cache * MB);
+    this.#idle = new IdleTenants({
+      clock: this.#clock,
+      timeoutMs: () => this.#config.settings.user_function_idle_timeout,
+      tenants: () => this.#catalog.tenants,
+      onUnloaded: (idle, idleMs) => this.#noteUnloaded(idle, idleMs),
+    });
     this.#context = this.#newContext();
   }
 
@@ -139,7 +153,8 @@ export class Functions {
   }
 
   /**
-   * Begins to load all tenants. Calls of a tenant wait until its functions are loaded; a broken file is only logged.
+   * Finds all tenants, and loads them ahead if they are few (user_function_preload). Calls of a tenant wait until its functions
+   * are loaded; a broken file is only logged.
    * @returns when everything has been loaded, or refused
    */
   async start(): Promise<void> {
@@ -151,6 +166,9 @@ export class Functions {
       // lets clients be served
       if (i % CATALOG.namesPerTurn === 0) await nextTurn();
     }
+    this.#areFound = true;
+    this.#idle.begin();
+    this.#preload();
     await Promise.all([this.#folders.refresh(), ...this.#catalog.tenants.map((tenant) => tenant.idle())]);
   }
 
@@ -200,6 +218,8 @@ export class Functions {
     const moved = Promise.all(tenants.map((tenant) => this.#configure(tenant)));
     if (retireHosts !== null) void moved.then(retireHosts);
     this.#catalog.refresh();
+    this.#idle.begin();
+    this.#preload();
     await reloadAll(this.#reloadParts, Promise.all([moved, this.#folders.refresh()]));
   }
 
@@ -229,11 +249,12 @@ export class Functions {
     this.administration.applyPause(tenant);
     const { isolation, owner, files, id } = tenant;
     const settings = this.#settingsOf(owner, files, this.#catalog.anEntryOf(tenant));
-    const host = this.#housing.of(id, settings.isolation);
+    const host = tenant.isNeeded ? this.#housing.of(id, settings.isolation) : null;
     this.administration.applyPause(tenant);
     await tenant.configure(settings, host);
     // unless its version could not be loaded there, or a later RELOAD has changed that back
-    if (isolation !== tenant.isolation && tenant.version?.host === host) this.#housing.leave(id, isolation);
+    if (host !== null && isolation !== tenant.isolation && tenant.version?.host === host)
+      this.#housing.leave(id, isolation);
   }
 
   /** The state of every tenant: plain data of this moment. */
@@ -265,6 +286,7 @@ export class Functions {
   async stop(): Promise<void> {
     this.#folders.close();
     this.#changes.close();
+    this.#idle.stop();
     this.#removals.stop();
     this.#catalog.close();
     await this.#housing.stop();
@@ -275,7 +297,7 @@ export class Functions {
     const bundlers = new Bundlers();
     return {
       log: this.#log,
-      clock: systemClock,
+      clock: this.#clock,
       steadyClock: monotonicClock,
       canaries: this.#canaries,
       rolloutLimits: (owner) => rolloutLimits(this.#config.settings, this.#config.tenantConfig(owner)),
@@ -285,6 +307,7 @@ export class Functions {
       budgets: this.#budgets,
       store: this.#store,
       lines: this.#lines,
+      looks: new Turns(1),
       targets: this.#targets,
       memory: this.#memory,
       random: () => Math.random(),
@@ -300,16 +323,44 @@ export class Functions {
   #newTenant(identity: Identity, files: SourceFiles, entry: string): Tenant {
     const { id, owner } = identity;
     const settings = this.#settingsOf(owner, files, entry);
-    const tenant = new Tenant({
+    const tenant: Tenant = new Tenant({
       identity,
       files,
       settings,
-      host: this.#housing.ofNew(id, owner, settings.isolation),
+      host: () => this.#housing.ofNew(id, owner, tenant.isolation),
       context: this.#context,
     });
     this.administration.applyPause(tenant);
     if (this.#targets.isMixed(files)) tenant.warnOfMixedRights();
     return tenant;
+  }
+
+  /** Whether tenants are loaded before a call arrives. */
+  get #arePreloaded(): boolean {
+    const { user_function_preload: option } = this.#config.settings;
+    if (option !== 'auto') return option === '1';
+    return this.#areFound && this.#catalog.tenants.length <= IDLE.maxPreloaded;
+  }
+
+  #preload(): void {
+    if (this.#arePreloaded) for (const tenant of this.#catalog.tenants) tenant.load();
+  }
+
+  /** Its author hears of mistakes at once, whether or not it is loaded. */
+  #noteFiles(tenant: Tenant, isNew: boolean): void {
+    this.administration.applyPause(tenant);
+    if (tenant.isNeeded) void tenant.reload();
+    else if (this.#arePreloaded) tenant.load();
+    else if (this.#areFound || !isNew) void tenant.look();
+  }
+
+  #noteUnloaded(tenants: readonly Tenant[], idleMs: number): void {
+    const names = tenants.slice(0, IDLE.maxNamed).map(({ name }) => printable(name));
+    const more = tenants.length > names.length ? ` and ${tenants.length - names.length} more` : '';
+    this.#log.info(
+      { event: 'rules_unloaded', tenants: tenants.length },
+      `user functions unloaded after ${idleMs / 1000} s without calls: ${names.join(', ')}${more}`,
+    );
   }
 
   /** @param owner the tenant's name */

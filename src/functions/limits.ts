@@ -462,6 +462,18 @@ export const STORE = {
   longestWriteMs: 2_000,
 } as const;
 
+/** Loading functions when they are used, and unloading them. */
+export const IDLE = {
+  /** Under `user_function_preload = auto`: with so few tenants, all of them are loaded at the start. */
+  maxPreloaded: 64,
+  /** Looks for idle tenants during one timeout: a tenant stays at most a quarter longer than that. */
+  looks: 4,
+  shortestLookMs: 100,
+  longestLookMs: 60_000,
+  /** Unloaded tenants that a log line names. */
+  maxNamed: 10,
+} as const;
+
 /** Tenants that were costly to others. */
 export const BLAME = {
   /** A tenant without a fault for this long starts afresh. */

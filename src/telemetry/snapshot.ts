@@ -13,6 +13,7 @@ export type TenantState =
   | 'serving'
   | 'serving old version'
   | 'loading'
+  | 'not loaded'
   | 'no version'
   | 'suspended'
   | 'missing'

@@ -56,7 +56,7 @@ class World {
         null,
       hasLostFiles: () => false,
       newTenant: (identity, sources) => this.#newTenant(identity, sources),
-      onOtherFiles: () => {},
+      onFiles: (tenant, isNew) => (isNew ? tenant.load() : void tenant.reload()),
       onGone: (tenant, isReplaced) => this.gone.push([tenant.name, isReplaced]),
     });
   }
@@ -75,7 +75,7 @@ class World {
       },
       onBuilt: () => this.catalog.handOver(),
     });
-    return new Tenant({ identity, files, settings: TENANT_SETTINGS, host: new TestHost(), context });
+    return new Tenant({ identity, files, settings: TENANT_SETTINGS, host: () => new TestHost(), context });
   }
 
   /** The files that apply to a database. */

@@ -31,7 +31,7 @@ class World {
       identity: { id: '1', owner: 'a' },
       files: { routing: this.file, rewrite: null },
       settings: { ...TENANT_SETTINGS, onRoutingFailure: policy },
-      host: new TestHost(),
+      host: () => new TestHost(),
       context: tenantContext(this.lines, {
         builder: {
           bundle: () => Promise.resolve(bundleOf('v1')),
@@ -55,7 +55,8 @@ class World {
   async load(): Promise<void> {
     writeFileSync(this.file, '');
     this.look();
-    await this.tenant.reload();
+    this.tenant.load();
+    await this.tenant.idle();
   }
 
   /** @returns whether the file applies */

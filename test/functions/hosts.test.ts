@@ -166,10 +166,11 @@ test('a version that is being loaded while its tenant moves to another host is n
     identity: { id: 'a', owner: 'a' },
     files: { routing: join(rules.folder, 'more/than/one/routing_rules.ts'), rewrite: null },
     settings: TENANT_SETTINGS,
-    host: new InlineHost(preludeScript(), () => {}),
+    host: () => new InlineHost(preludeScript(), () => {}),
     context: tenantContext([], { builder: new Bundlers() }),
   });
-  await tenant.reload();
+  tenant.load();
+  await tenant.idle();
   await rules.write('more/than/one/routing_rules.ts', "export const routing_rules = () => 'b';");
   const other = new InlineHost(preludeScript(), () => {});
   t.after(async () => {

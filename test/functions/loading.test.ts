@@ -132,7 +132,7 @@ function tenantWith(rules: Rules, bundle: Builder['bundle'], longestWaitMs?: num
     identity: { id: 'a', owner: 'a' },
     files: { routing: join(rules.folder, 'else/where/routing_rules.ts'), rewrite: null },
     settings: { ...TENANT_SETTINGS, onRoutingFailure: 'pass', onRewriteFailure: 'pass' },
-    host: new InlineHost(preludeScript(), () => {}),
+    host: () => new InlineHost(preludeScript(), () => {}),
     context: tenantContext(rules.lines, {
       builder: { bundle, asyncPlaces: () => Promise.resolve([]) },
     }),
@@ -152,7 +152,8 @@ test('a query that waits too long for the first version is refused, even if fail
   const release = Promise.withResolvers<void>();
   const tenant = tenantWith(rules, (...job) => release.promise.then(() => bundlers.bundle(...job)), 10);
   t.after(() => tenant.dispose());
-  const loaded = tenant.reload();
+  tenant.load();
+  const loaded = tenant.idle();
   assert.equal(tenant.state, 'loading');
   for (const decision of await Promise.all([askOf(tenant), askOf(tenant)])) {
     assert.equal(decision.kind === 'reject' && decision.error.code, '53000');

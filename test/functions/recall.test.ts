@@ -70,7 +70,7 @@ class World {
       identity: { id: '1', owner: 'a' },
       files: { routing: FILE, rewrite: null },
       settings: { ...TENANT_SETTINGS, ...settings },
-      host: this.host,
+      host: () => this.host,
       context,
     });
   }
@@ -82,7 +82,8 @@ class World {
 
   async save(code: string): Promise<void> {
     this.code = code;
-    void this.tenant.reload();
+    if (this.tenant.isNeeded) void this.tenant.reload();
+    else this.tenant.load();
     await settled();
   }
 

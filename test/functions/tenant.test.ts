@@ -43,7 +43,7 @@ class World {
       identity: { id: '1', owner: 'a' },
       files: { routing: FILE, rewrite: null },
       settings: TENANT_SETTINGS,
-      host: this.host,
+      host: () => this.host,
       context: {
         ...context,
         housing: {
@@ -62,7 +62,8 @@ class World {
 
   async save(file: World['file']): Promise<void> {
     this.file = file;
-    void this.tenant.reload();
+    if (this.tenant.isNeeded) void this.tenant.reload();
+    else this.tenant.load();
     await settled();
   }
 
@@ -92,7 +93,7 @@ interface Row {
 }
 
 const STATES: Record<string, Row> = {
-  'before anything is built, calls wait': { after: async () => {}, state: 'loading', answer: 'waits' },
+  'nothing is built before a call arrives': { after: async () => {}, state: 'not loaded', answer: 'v1' },
   'while the first build runs, calls wait': {
     after: (world) => world.save(never),
     state: 'loading',

@@ -66,6 +66,8 @@ export class Rules {
       user_function_hosts: 8,
       user_function_tenants_per_host: 64,
       user_function_host_memory: 400,
+      user_function_preload: 'auto',
+      user_function_idle_timeout: 0,
       user_function_max_query: 65_536,
       user_function_max_result: 1_048_576,
       routing_rules_on_failure: 'error',

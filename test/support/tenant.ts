@@ -7,6 +7,7 @@ import type { Bundle } from '../../src/functions/build/bundle-job.ts';
 import { MemoryRoom } from '../../src/functions/decide/memory.ts';
 import { isThere } from '../../src/functions/build/sources.ts';
 import { trailOf } from '../../src/functions/build/trail.ts';
+import { Turns } from '../../src/functions/build/turns.ts';
 import { Budget } from '../../src/functions/decide/budget.ts';
 import type { HostAnswer, HostCall } from '../../src/functions/sandbox/call.ts';
 import {
@@ -64,9 +65,11 @@ export function tenantContext(
       punish() {},
       trial: () => null,
       noteVersion() {},
+      release() {},
     },
     store: new VersionStore(null, { warn() {}, error() {} }),
     lines: new LogLines(),
+    looks: new Turns(1),
     targets: {
       mayName: () => true,
       nameable: () => undefined,

@@ -173,6 +173,17 @@ export class Batcher {
     this.#apart.run();
   }
 
+  /** No call waits, none is in flight, and none runs apart. */
+  get isQuiet(): boolean {
+    return this.isIdle && !this.#isProbing && this.#apart.isIdle;
+  }
+
+  /** Calls wait until `open`: the version has been unloaded. To be called while it is quiet. */
+  hold(): void {
+    this.#isNew = true;
+    this.#apart.leave();
+  }
+
   /** A new version serves: it starts without faults. */
   reset(): void {
     this.#breaker.reset();

@@ -61,7 +61,7 @@ export class Candidate {
       files: () => this.#files,
       rights,
       settings: this.#ownSettings,
-      host: context.housing.ofCandidate(identity.id, this.#isolation),
+      host: () => context.housing.ofCandidate(identity.id, this.#isolation),
       journal: this.#journal,
       context,
       budget: context.budgets.of(identity.owner),
@@ -145,7 +145,7 @@ export class Candidate {
 
   /** It is the same as the version that serves, and need not be loaded twice. */
   clear(): void {
-    this.lane.installer.clear();
+    this.lane.clear();
   }
 
   /** It answers the calls that it has. */
@@ -181,6 +181,8 @@ export class Candidate {
       installer: this.lane.installer,
       journal: this.#journal,
       context: this.#options.context,
+      isNeeded: () => true,
+      onKept: () => {},
       onSettled: () => {
         this.lane.batcher.open();
         this.#options.onSettled();

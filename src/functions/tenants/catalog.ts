@@ -22,8 +22,8 @@ export interface CatalogOptions {
   readonly hasLostFiles: (tenant: Tenant) => boolean;
   /** @param entry an entry of [databases] that the files apply to */
   readonly newTenant: (identity: Identity, files: SourceFiles, entry: string) => Tenant;
-  /** A tenant has been given other files. */
-  readonly onOtherFiles: (tenant: Tenant) => void;
+  /** A tenant is new, or has been given other files. */
+  readonly onFiles: (tenant: Tenant, isNew: boolean) => void;
   /** The tenant no longer applies to any database. `isReplaced`: each of its former databases has another one. */
   readonly onGone: (tenant: Tenant, isReplaced: boolean) => void;
 }
@@ -110,13 +110,18 @@ export class Catalog {
   }
 
   /**
-   * Builds tenants again.
+   * Builds tenants again. Those that are not loaded are built if their files have changed; after `isAsked`, those that nobody
+   * has looked at yet are left alone.
    * @param isAsked an operator asked for it
    * @returns when they have been built
    */
   async reload(tenants: readonly Tenant[], isAsked = false): Promise<void> {
     const those = tenants.filter((tenant) => this.has(tenant) && !this.#options.hasLostFiles(tenant));
-    await Promise.all(those.map((tenant) => tenant.reload(isAsked)));
+    const { needed = [], others = [] } = Object.groupBy(those, ({ isNeeded }) =>
+      isNeeded ? 'needed' : 'others',
+    );
+    const looks = others.filter(({ isKnown }) => isKnown || !isAsked).map((tenant) => tenant.look());
+    await Promise.all([...needed.map((tenant) => tenant.reload(isAsked)), ...looks]);
   }
 
   /** Compares the files of all tenants with their last known state, where changes are not reported. */
@@ -144,8 +149,11 @@ export class Catalog {
     if (this.#isClosed) return;
     for (const [name, tenant] of this.#wanted) {
       const last = this.#applying.get(name) ?? null;
-      const waits = tenant !== null && tenant.version === null && last !== null && last.version !== null;
-      if (waits) continue;
+      if (tenant !== null && !tenant.canServe && last !== null && last.canServe) {
+        // the last one serves until then
+        tenant.load();
+        continue;
+      }
       this.#applying.set(name, tenant);
       if (last !== null && last !== tenant)
         this.#replaced.set(last, tenant !== null && this.#replaced.get(last) !== false);
@@ -191,11 +199,11 @@ export class Catalog {
     if (tenant === undefined) {
       tenant = this.#options.newTenant(identity, files, name);
       this.#tenants.set(id, tenant);
+      this.#options.onFiles(tenant, true);
     } else {
       tenant.useFiles(files);
-      this.#options.onOtherFiles(tenant);
+      this.#options.onFiles(tenant, false);
     }
-    void tenant.reload();
     return tenant;
   }
 

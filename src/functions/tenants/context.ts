@@ -4,6 +4,7 @@ import type { IdCounter } from '../../telemetry/id-counter.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import type { NextPlaces } from '../build/next-files.ts';
 import type { Trail } from '../build/trail.ts';
+import type { Turns } from '../build/turns.ts';
 import type { MemoryRoom } from '../decide/memory.ts';
 import type { VersionStore } from '../store/version-store.ts';
 import type { Budgets } from './budgets.ts';
@@ -45,6 +46,7 @@ export interface TenantContext {
     Housing,
     | 'ofCandidate'
     | 'releaseCandidate'
+    | 'release'
     | 'apart'
     | 'separate'
     | 'isSuspect'
@@ -57,6 +59,8 @@ export interface TenantContext {
   readonly budgets: Pick<Budgets, 'of'>;
   readonly store: VersionStore;
   readonly lines: LogLines;
+  /** for looks at the files of tenants that are not loaded: a query that waits for its functions waits for one of them at most */
+  readonly looks: Turns;
   readonly targets: Pick<Targets, 'mayName' | 'nameable' | 'areOperators' | 'operatorsIn'>;
   /** where the decisions of all tenants are remembered */
   readonly memory: MemoryRoom;

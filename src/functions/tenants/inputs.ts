@@ -29,7 +29,7 @@ export class Inputs {
 
   /** Whether a change of this path may change the bundle, as far as is known. */
   isOnTrail(path: string): boolean {
-    return this.#trail?.has(path) ?? false;
+    return this.#trail?.has(path) ?? this.#options.entries.includes(path);
   }
 
   /** Whether the files differ from their state at the last look. */

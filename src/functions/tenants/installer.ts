@@ -10,7 +10,8 @@ export interface InstallerOptions {
   /** places in the source are shown relative to this file, absolute */
   readonly entryFile: () => string;
   readonly settings: TenantSettings;
-  readonly host: SandboxHost;
+  /** The host for its versions: asked before one is loaded, unless `useHost` names another. */
+  readonly host: () => SandboxHost;
   /** the number of the next version, unique in the proxy */
   readonly nextVersionId: () => number;
   /** A version of this number will now be given to the host where it will serve. */
@@ -25,8 +26,8 @@ export interface InstallerOptions {
   readonly isInUse: () => boolean;
   /** A serving version could not be loaded elsewhere, because loading it costs too much. */
   readonly onCostlyMove: () => void;
-  /** Another version serves. `isNew`: its code differs. */
-  readonly onInstalled: (version: Version, isNew: boolean) => void;
+  /** A version serves: another one, or the same once more. */
+  readonly onInstalled: (version: Version) => void;
 }
 
 const always = (): boolean => true;
@@ -34,8 +35,11 @@ const always = (): boolean => true;
 export class Installer {
   readonly #options: InstallerOptions;
   #settings: TenantSettings;
-  #host: SandboxHost;
+  /** null: it has no version, and needs no host */
+  #host: SandboxHost | null = null;
   #version: Version | null = null;
+  /** loads that have not ended */
+  #busy = 0;
   /** one load after the other */
   #loading: Promise<unknown> = Promise.resolve();
   #isDisposed = false;
@@ -43,12 +47,15 @@ export class Installer {
   constructor(options: InstallerOptions) {
     this.#options = options;
     this.#settings = options.settings;
-    this.#host = options.host;
   }
 
   /** The version that serves; null: none. */
   get version(): Version | null {
     return this.#version;
+  }
+
+  get isBusy(): boolean {
+    return this.#busy > 0;
   }
 
   get settings(): TenantSettings {
@@ -62,8 +69,8 @@ export class Installer {
     return true;
   }
 
-  /** The next version goes there. */
-  useHost(host: SandboxHost): void {
+  /** The next version goes there. Null: its host is asked for when there is one. */
+  useHost(host: SandboxHost | null): void {
     this.#host = host;
   }
 
@@ -85,7 +92,27 @@ export class Installer {
     trial: SoundTrial | null,
     isWanted: () => boolean = always,
   ): Promise<TrialResult | null> {
-    return this.#inTurn(() => this.#install(bundle, null, trial, isWanted));
+    return this.#inTurn(() =>
+      this.#install(bundle, null, (host, code) => this.#load(host, code, true, trial), isWanted),
+    );
+  }
+
+  /** Loads a version again that has passed its trial before, under the same conditions. @returns as `install` */
+  restore(bundle: Bundle, record: VersionRecord): Promise<TrialResult | null> {
+    return this.#inTurn(() =>
+      this.#install(bundle, record, (host, code) => this.#loadTried(host, code, record.findings)),
+    );
+  }
+
+  /** Tries code that nobody needs yet in the host where it would serve. */
+  try(bundle: Bundle): Promise<TrialResult> {
+    return this.#inTurn(async () => {
+      const host = this.#options.host();
+      const code = this.codeOf(bundle);
+      const tried = await tryVersion(host, code);
+      host.dispose(code.id);
+      return tried;
+    });
   }
 
   /**
@@ -95,10 +122,14 @@ export class Installer {
   async renew(): Promise<{ readonly bundle: Bundle; readonly result: TrialResult } | null> {
     await this.#loading;
     const version = this.#version;
-    if (version === null || this.#isDisposed || version.isAt(this.#host, this.#settings)) return null;
+    const host = this.#host;
+    if (version === null || host === null || this.#isDisposed || version.isAt(host, this.#settings))
+      return null;
     const { bundle, manifest, record, trialRoute: route } = version;
     const known = { kind: 'sound', manifest, route } as const;
-    const result = await this.#inTurn(() => this.#install(bundle, record, known));
+    const result = await this.#inTurn(() =>
+      this.#install(bundle, record, (host, code) => this.#load(host, code, false, known)),
+    );
     return result === null ? null : { bundle, result };
   }
 
@@ -108,31 +139,37 @@ export class Installer {
     this.#version = null;
   }
 
+  /** As `clear`, and no host is occupied. To be called while it is not busy. */
+  unload(): void {
+    this.clear();
+    this.#host = null;
+  }
+
   dispose(): void {
     this.#isDisposed = true;
-    this.clear();
+    this.unload();
   }
 
   #inTurn<T>(load: () => Promise<T>): Promise<T> {
-    const loaded = this.#loading.then(load);
+    this.#busy++;
+    const loaded = this.#loading.then(load).finally(() => this.#busy--);
     this.#loading = loaded.catch(() => {});
     return loaded;
   }
 
-  /** @param known of a version that already serves; null: new code */
+  /** @param known of a version that has served before; null: new code */
   async #install(
     bundle: Bundle,
     known: VersionRecord | null,
-    trial: SoundTrial | null,
+    load: (host: SandboxHost, code: VersionCode) => Promise<TrialResult>,
     isWanted: () => boolean = always,
   ): Promise<TrialResult | null> {
     if (this.#isDisposed || !isWanted()) return null;
     const code = this.codeOf(bundle);
-    const isNew = known === null;
-    const host = this.#host;
+    const host = (this.#host ??= this.#options.host());
     const settings = this.#settings;
     this.#options.onGiven(code.id);
-    const loaded = await this.#load(host, code, isNew, trial);
+    const loaded = await load(host, code);
     if (loaded.kind === 'refused') return loaded;
     const { manifest, route: trialRoute } = loaded;
     const record = known ?? (await this.#options.record(bundle, settings, { manifest, route: trialRoute }));
@@ -145,7 +182,7 @@ export class Installer {
     const parts = { bundle, entryFile, code, host, settings, manifest, trialRoute, record };
     this.#version = new Version(parts);
     last?.dispose();
-    this.#options.onInstalled(this.#version, isNew);
+    this.#options.onInstalled(this.#version);
     return loaded;
   }
 
@@ -167,5 +204,18 @@ export class Installer {
     this.#options.onCostlyMove();
     host.adopt(code);
     return trial;
+  }
+
+  /** As `#load`, without a trial. */
+  async #loadTried(host: SandboxHost, code: VersionCode, findings: TrialFindings): Promise<TrialResult> {
+    const { manifest, route } = findings;
+    if (host.adopt !== undefined && !this.#options.isInUse()) {
+      host.adopt(code);
+      return { kind: 'sound', manifest, route };
+    }
+    const loaded = await host.load(code);
+    if (loaded.kind === 'loaded') return { kind: 'sound', manifest: loaded.manifest, route };
+    const { cause, message, stack } = loaded;
+    return { kind: 'refused', cause, failure: { outcome: 'threw', message, stack } };
   }
 }

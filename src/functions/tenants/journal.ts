@@ -133,6 +133,15 @@ export class Journal {
     );
   }
 
+  /** Nobody needs the functions now. @param version hash of the code that serves as soon as somebody does */
+  kept(version: string): void {
+    this.forgive();
+    this.#log.info(
+      { event: 'rules_checked', tenant: this.#tenant, version },
+      `user functions checked: ${this.#files} (version ${version}), to be loaded when they are used`,
+    );
+  }
+
   /** The files hold the serving version again. Logged only if the last line about them was a complaint. */
   restored(version: string): void {
     if (this.#isRefused) this.loaded(version);

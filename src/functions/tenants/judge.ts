@@ -66,6 +66,8 @@ export class Judge {
   readonly #options: JudgeOptions;
   readonly #journal: Journal;
   readonly #counters: Counters;
+  /** of the version that serves, or that served before it was unloaded */
+  #manifest: Manifest = UNKNOWN;
   /** version and options of the last `warnOfPassing` */
   #warnedAbout = '';
   #lastFailure: FailureOutcome | null = null;
@@ -78,7 +80,12 @@ export class Judge {
 
   /** The existing functions. */
   get manifest(): Manifest {
-    return this.#options.version()?.manifest ?? UNKNOWN;
+    return this.#manifest;
+  }
+
+  /** Another version serves. */
+  learn(manifest: Manifest): void {
+    this.#manifest = manifest;
   }
 
   /** How the call failed that `decide` was given last; null: the functions answered. The policy may have let it pass. */

@@ -10,8 +10,9 @@ import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
-import { checkedWith } from './checked-with.ts';
+import type { Manifest } from '../sandbox/load-result.ts';
 import type { Pause, VersionKey } from '../store/version-record.ts';
+import { checkedWith } from './checked-with.ts';
 import type { TenantContext } from './context.ts';
 import { Counters } from './counters.ts';
 import type { Isolation } from './housing.ts';
@@ -30,7 +31,8 @@ export interface LaneOptions {
   /** The functions may name what functions in these files may name; none: `files`. */
   readonly rights?: () => SourceFiles;
   readonly settings: TenantSettings;
-  readonly host: SandboxHost;
+  /** the host for its versions, asked for when one is to be loaded */
+  readonly host: () => SandboxHost;
   readonly journal: Journal;
   readonly context: TenantContext;
   /** the tenant's processor time */
@@ -49,7 +51,7 @@ export interface LaneOptions {
   readonly onOpened: () => void;
   /** A version could not be loaded elsewhere, because loading it costs too much. */
   readonly onCostlyMove: () => void;
-  /** Another version answers. `isNew`: its code differs; `isReset`: it does not, and its settings do. */
+  /** A version answers. `isNew`: its code differs from the last one's; `isReset`: it does not, and its settings do. */
   readonly onInstalled: (version: Version, isNew: boolean, isReset: boolean) => void;
   /** The version gave two answers to one question: its decisions are not remembered any more. */
   readonly onDiffered: () => void;
@@ -61,6 +63,7 @@ export class Lane {
   readonly batcher: Batcher;
   readonly judge: Judge;
   readonly recall: Recall;
+  #hash = '';
   /** the settings of the version that answers; null: there is none */
   #judgedUnder: TenantSettings | null = null;
   /** lines that the functions print, on their way to the log */
@@ -122,15 +125,30 @@ export class Lane {
         }),
       isInUse: () => this.counters.calls > 0 || !this.batcher.isIdle,
       onCostlyMove: options.onCostlyMove,
-      onInstalled: (version, isNew) => {
+      onInstalled: (version) => {
+        const isNew = this.expect(version.hash, version.manifest);
         this.recall.noteInstalled(version);
         // the same code in another place decides as before
         const isReset = !isNew && version.settings !== this.#judgedUnder;
         this.#judgedUnder = version.settings;
-        if (isNew || isReset) this.recall.forget();
+        if (isReset) this.recall.forget();
         options.onInstalled(version, isNew, isReset);
       },
     });
+  }
+
+  /** Hash of the version that answers, or that answers as soon as it is loaded; '': none is known. */
+  get hash(): string {
+    return this.#hash;
+  }
+
+  /** A version answers now, or as soon as it is loaded. @returns whether its code differs from the last one's */
+  expect(hash: string, manifest: Manifest): boolean {
+    this.judge.learn(manifest);
+    if (hash === this.#hash) return false;
+    this.#hash = hash;
+    this.recall.forget();
+    return true;
   }
 
   /** The version that answers; null: there is none. */
@@ -159,6 +177,20 @@ export class Lane {
    */
   decide(call: HostCall, done: (decision: Decision) => void): void {
     this.batcher.evaluate({ ...call, epoch: this.recall.epoch }, done);
+  }
+
+  /** No version is needed any more, until the next one is installed. */
+  clear(): void {
+    this.installer.clear();
+    this.#hash = '';
+  }
+
+  /** The version leaves its host, and calls wait for the next one. @returns false: it is in use */
+  unload(): boolean {
+    if (!this.batcher.isQuiet || this.installer.isBusy) return false;
+    this.batcher.hold();
+    this.installer.unload();
+    return true;
   }
 
   /** No more calls will arrive. The version answers those that it already has. */

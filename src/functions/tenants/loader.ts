@@ -1,6 +1,7 @@
 /**
  * Turns a tenant's files into a version that serves: bundles them, tries the bundle and installs it. If files can't be loaded,
- * the serving version stays; the reason is logged once, and loading is tried again where that may help.
+ * the serving version stays; the reason is logged once, and loading is tried again where that may help. While nobody needs the
+ * functions, a changed file is bundled and tried all the same, so that its author hears of mistakes, and the version is kept.
  */
 import { dirname } from 'node:path';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
@@ -14,7 +15,8 @@ import type { TenantContext } from './context.ts';
 import { Inputs } from './inputs.ts';
 import type { Installer } from './installer.ts';
 import type { Journal } from './journal.ts';
-import type { TrialResult } from './trials.ts';
+import { KeptVersions, trialOf } from './kept-versions.ts';
+import type { SoundTrial, TrialResult } from './trials.ts';
 import type { Version } from './version.ts';
 
 export interface LoaderOptions {
@@ -25,6 +27,10 @@ export interface LoaderOptions {
   readonly installer: Installer;
   readonly journal: Journal;
   readonly context: TenantContext;
+  /** The functions are loaded, or are to be loaded. */
+  readonly isNeeded: () => boolean;
+  /** A sound version was found that nobody needs yet. */
+  readonly onKept: (hash: string, trial: SoundTrial) => void;
   /** Calls need not wait for a first version any more: there is one, or a reason why not. */
   readonly onSettled: () => void;
 }
@@ -39,10 +45,13 @@ export class Loader {
     () => this.#options.context.onBuilt(),
   );
   readonly #inputs: Inputs;
+  readonly #kept: KeptVersions;
   #builds = 0;
+  /** the files are to be built, whether or not a version serves */
+  #isDue = false;
   /** an operator has asked for the next build */
   #isAsked = false;
-  /** the serving version is that of the files as of the last look */
+  /** the version that serves, or would serve, is that of the files as of the last look */
   #isSound = false;
   /** the files as of the last look can't be loaded */
   #isRefused = false;
@@ -58,12 +67,13 @@ export class Loader {
 
   constructor(options: LoaderOptions) {
     this.#options = options;
-    const { context, tenantId, files } = options;
+    const { context, tenantId, name, files } = options;
     this.#inputs = new Inputs({
       entries: entriesOf(files),
       trailOf: (paths) => context.disk.trailOf(paths),
       onTrail: (trail) => context.onTrail(tenantId, trail),
     });
+    this.#kept = new KeptVersions({ owner: name, id: tenantId }, files, context);
   }
 
   /** The number of builds begun. */
@@ -73,6 +83,11 @@ export class Loader {
 
   get isBusy(): boolean {
     return this.#queue.isBusy;
+  }
+
+  /** The files have been looked at. */
+  get isKnown(): boolean {
+    return this.#isSound || this.#isRefused;
   }
 
   /** What the files held when they were looked at last is what serves. */
@@ -100,13 +115,19 @@ export class Loader {
     return this.#queue.idle();
   }
 
+  /** Sees to it that a version serves, unless the files can't be loaded: the last one, if the files have not changed since. */
+  load(): Promise<void> {
+    return this.#isDisposed ? Promise.resolve() : this.#queue.add();
+  }
+
   /**
-   * Builds the present files, and installs the result if it is new.
+   * Builds the present files, and installs the result if it is new and needed.
    * @param isAsked an operator asked for it: build at once, whatever the tenant has done, and with all complaints
    * @returns when a build that begins after this call has ended
    */
   reload(isAsked = false): Promise<void> {
     if (this.#isDisposed) return Promise.resolve();
+    this.#isDue = true;
     if (isAsked) {
       this.#isAsked = true;
       this.#complaint = '';
@@ -116,7 +137,7 @@ export class Loader {
 
   /** Compares the files with their last known state, where changes are not reported. */
   async verify(): Promise<void> {
-    if (this.#queue.isBusy || this.#isDisposed) return;
+    if (this.#queue.isBusy || this.#isDisposed || !this.isKnown) return;
     const haveChanged = await this.#inputs.haveChanged();
     if (haveChanged && !this.#queue.isBusy) await this.reload();
   }
@@ -133,6 +154,7 @@ export class Loader {
     this.#complaint = '';
     if (isNew) {
       this.#isSound = true;
+      this.#isRefused = false;
       journal.loaded(hash);
     } else if (this.#isSound) journal.forgive(); // otherwise the files have other contents, which were refused
     onSettled();
@@ -149,17 +171,21 @@ export class Loader {
     return this.#options.installer.version;
   }
 
-  /** Hash of the version that serves; '': none. */
+  /** Hash of the version that serves, or that would serve; '': none. */
   get #servingHash(): string {
-    return this.#version?.hash ?? '';
+    return this.#version?.hash ?? this.#kept.latest?.hash ?? '';
   }
 
   async #build(): Promise<void> {
-    const { context, name, files } = this.#options;
+    const { context, name, files, isNeeded } = this.#options;
     this.#cancelRetry();
-    this.#builds++;
     const isAsked = this.#isAsked;
+    const isDue = this.#isDue;
     this.#isAsked = false;
+    this.#isDue = false;
+    if (this.#version === null && isNeeded()) await this.#restoreCurrent();
+    if (this.#isDisposed || (this.#version !== null && !isDue)) return;
+    this.#builds++;
     const waitMs = isAsked ? 0 : context.housing.waitMs(name);
     if (waitMs > 0)
       return this.#postpone(waitMs, 'its tenant has slowed down or ended processes that others use');
@@ -176,12 +202,13 @@ export class Loader {
       if (this.#isDisposed) return;
       this.#retries = 0;
       if (bundle.hash === this.#version?.hash) await this.#noteUnchanged(bundle.hash);
+      else if (this.#version === null && this.#isTried(bundle)) await this.#noteTried(bundle);
       else await this.#tryAndInstall(bundle);
     } catch (error) {
       if (this.#isDisposed) return;
       const { kind, inputs, details } = error instanceof BundleError ? error : UNKNOWN;
       await this.#follow([...this.#inputs.paths, ...inputs], startedAtMs);
-      if (!this.#isDisposed) this.#refuse(kind, (error as Error).message, details);
+      if (!this.#isDisposed) await this.#refuse(kind, (error as Error).message, details);
     }
   }
 
@@ -198,13 +225,74 @@ export class Loader {
   async #noteUnchanged(hash: string): Promise<void> {
     this.#complaint = '';
     this.#isSound = true;
+    this.#isRefused = false;
     this.#options.journal.restored(hash);
     this.#options.onSettled();
     await this.renew();
   }
 
+  // --- kept versions -------------------------------------------------------------------------------------------------------
+
+  /** Loads the last version, if the files have not changed since it was built or since they were refused. */
+  async #restoreCurrent(): Promise<void> {
+    const { disk } = this.#options.context;
+    // while vanished files count as there, nothing can be built
+    const isLost = entriesOf(this.#options.files).some((file) => !disk.isThere(file));
+    if (!isLost && !this.isKnown) return await this.#restoreFresh();
+    if (isLost || !(await this.#inputs.haveChanged())) await this.#restore();
+  }
+
+  /** Loads the last version, if the files still are those of before a restart. */
+  async #restoreFresh(): Promise<void> {
+    const { context, files, installer } = this.#options;
+    const startedAtMs = context.clock.now();
+    const fresh = await this.#kept.fresh(installer.settings);
+    if (fresh === null || this.#isDisposed) return;
+    await installer.restore(fresh.bundle, fresh.record);
+    if (this.#version === null || this.#isDisposed) return;
+    this.#isSound = true;
+    await this.#follow([...entriesOf(files), ...fresh.bundle.inputs], startedAtMs);
+  }
+
+  /** Loads the last version, whatever the files hold now. */
+  async #restore(): Promise<void> {
+    const { installer } = this.#options;
+    const kept = await this.#kept.tried(installer.settings);
+    if (kept !== null && !this.#isDisposed) await installer.restore(kept.bundle, kept.record);
+  }
+
+  /** Whether a bundle is the last version. */
+  #isTried({ hash }: Bundle): boolean {
+    const { latest } = this.#kept;
+    return latest?.hash === hash && trialOf(latest, this.#options.installer.settings) !== null;
+  }
+
+  /** The files hold the last version again, which is not loaded. */
+  async #noteTried(bundle: Bundle): Promise<void> {
+    if (this.#options.isNeeded()) await this.#restore();
+    // it can't be loaded any more
+    if (this.#options.isNeeded() && this.#version === null) return await this.#tryAndInstall(bundle);
+    await this.#noteUnchanged(bundle.hash);
+  }
+
+  /** Nobody needs the version yet: it is loaded when a call arrives. @param tried null: it could not be tried */
+  async #keep(bundle: Bundle, tried: TrialResult | null): Promise<void> {
+    if (tried?.kind === 'refused') return await this.#noteRefusal(bundle, tried);
+    if (tried === null || this.#isDisposed) return;
+    await this.#kept.keep(bundle, tried, this.#options.installer.settings);
+    this.#complaint = '';
+    this.#isSound = true;
+    this.#isRefused = false;
+    this.#options.journal.kept(bundle.hash);
+    this.#options.onKept(bundle.hash, tried);
+    // a call has arrived meanwhile
+    if (this.#options.isNeeded()) await this.#restore();
+  }
+
+  // --- new versions --------------------------------------------------------------------------------------------------------
+
   async #tryAndInstall(bundle: Bundle): Promise<void> {
-    const { context, installer, name, tenantId } = this.#options;
+    const { context, installer, name, tenantId, isNeeded } = this.#options;
     const isWanted = (): boolean => !this.#isDisposed && (!this.#queue.hasNext || this.#wasDropped);
     const trial = context.housing.trial(
       name,
@@ -218,6 +306,8 @@ export class Loader {
     if (this.#wasDropped) return;
     const result = tried?.result ?? null;
     if (result?.kind === 'refused') return await this.#noteRefusal(bundle, result);
+    if (!isNeeded())
+      return await this.#keep(bundle, result ?? (trial === null ? await installer.try(bundle) : null));
     // a version that is slow to load would delay its neighbours each time that their process is started again
     if (tried?.isSlow) context.housing.separate(tenantId, installer.settings.isolation);
     const installed = await installer.install(bundle, result, () => !this.#isDisposed);
@@ -232,7 +322,8 @@ export class Loader {
     const place = positionsOf(bundle.map, entryOf(files)).find(failure.stack);
     const isAsync = / must not be async: /.test(failure.message);
     const places = isAsync ? await this.#asyncPlaces(bundle) : placed(place);
-    if (!this.#isDisposed) this.#refuse(cause, printable(places + failure.message), { place, frame: '' });
+    if (!this.#isDisposed)
+      await this.#refuse(cause, printable(places + failure.message), { place, frame: '' });
   }
 
   /** The isolate does not know the places of async functions. */
@@ -242,10 +333,15 @@ export class Loader {
     return places.map((each) => `${each}: `).join('');
   }
 
-  #refuse(cause: RefusalCause, message: string, details: Details): void {
+  async #refuse(cause: RefusalCause, message: string, details: Details): Promise<void> {
     const { context, journal, onSettled, name, files } = this.#options;
     if (cause === 'passing') return this.#retry(message);
     if (cause === 'offence') context.housing.addBlame(name);
+    if (this.#version === null && this.#options.isNeeded()) {
+      await this.#restore();
+      if (this.#isDisposed) return;
+      this.#isSound = false;
+    }
     this.#isRefused = true;
     onSettled();
     // A file that was removed meanwhile is not a mistake: the next look at its folder finds its replacement.

@@ -29,6 +29,9 @@ export interface FunctionSettings extends SourceSettings {
   readonly user_function_tenants_per_host: number;
   /** MB */
   readonly user_function_host_memory: number;
+  readonly user_function_preload: 'auto' | '0' | '1';
+  /** ms; 0: never */
+  readonly user_function_idle_timeout: number;
   /** bytes */
   readonly user_function_max_query: number;
   /** characters */

@@ -16,6 +16,7 @@ import { Journal } from './journal.ts';
 import { originsOf, type Origins } from './judge.ts';
 import { Lane } from './lane.ts';
 import { Loader } from './loader.ts';
+import { Presence } from './presence.ts';
 import { Rollout, type AskedBy } from './rollout.ts';
 import type { Policies, TenantSettings } from './settings.ts';
 import type { TrialResult } from './trials.ts';
@@ -29,7 +30,8 @@ export interface TenantOptions {
   readonly identity: Identity;
   readonly files: SourceFiles;
   readonly settings: TenantSettings;
-  readonly host: SandboxHost;
+  /** the host for its versions, asked for when one is to be loaded */
+  readonly host: () => SandboxHost;
   readonly context: TenantContext;
   /** how long calls wait for an answer, the loading of a first version included, in ms */
   readonly longestWaitMs?: number;
@@ -48,6 +50,9 @@ export class Tenant {
   /** the versions that serve */
   readonly #serving: Lane;
   #loader: Loader;
+  readonly #presence = new Presence();
+  /** a version has served, or has been found sound */
+  #hasVersions = false;
   #generation: number;
   /** why each call fails although a version is loaded; null: calls do not fail */
   #missing: string | null = null;
@@ -104,7 +109,13 @@ export class Tenant {
       installer: this.#serving.installer,
       journal: this.#journal,
       context: this.#context,
+      isNeeded: () => this.#presence.isNeeded,
+      onKept: (hash, { manifest }) => {
+        this.#servingFiles = this.#files;
+        if (this.#serving.expect(hash, manifest)) this.#noteOther();
+      },
       onSettled: () => {
+        if (!this.#presence.settle()) return;
         if (this.version === null || this.#loader.isSound) this.#servingFiles = this.#files;
         this.#serving.batcher.open();
         this.rollout.look();
@@ -137,6 +148,26 @@ export class Tenant {
     return this.#serving.version;
   }
 
+  /** Its functions are loaded, or are being loaded. */
+  get isNeeded(): boolean {
+    return this.#presence.isNeeded;
+  }
+
+  /** Its files have been looked at. */
+  get isKnown(): boolean {
+    return this.#loader.isKnown;
+  }
+
+  /** A version serves, or serves as soon as a call arrives. */
+  get canServe(): boolean {
+    return this.#hasVersions;
+  }
+
+  /** Calls that it has had. */
+  get calls(): number {
+    return this.#serving.counters.calls;
+  }
+
   /** Whether these files are the tenant's. */
   isOf({ routing, rewrite }: SourceFiles): boolean {
     return this.files.routing === routing && this.files.rewrite === rewrite;
@@ -147,6 +178,8 @@ export class Tenant {
     if (this.#missing !== null) return 'missing';
     if (this.#serving.batcher.isSuspended) return 'suspended';
     if (this.version !== null) return this.#loader.isOutdated ? 'serving old version' : 'serving';
+    if (!this.#presence.isNeeded)
+      return this.#loader.isRefused && !this.canServe ? 'no version' : 'not loaded';
     return this.#serving.batcher.isNew ? 'loading' : 'no version';
   }
 
@@ -218,6 +251,7 @@ export class Tenant {
    * @param done called once, never before `decide` has returned
    */
   decide(call: FunctionCall, done: (decision: Decision) => void): void {
+    this.load();
     if (this.rollout.isActive && !this.#isBlocked) this.rollout.decide(call, done);
     else this.#serving.decide(call, done);
   }
@@ -258,7 +292,31 @@ export class Tenant {
 
   // --- versions ------------------------------------------------------------------------------------------------------------
 
-  /** Builds its present files, and serves the result if it is new and sound (loader.ts). */
+  /** Loads its functions unless they are loaded (presence.ts). Calls wait for that. */
+  load(): void {
+    if (this.#presence.need()) void this.#loader.load();
+  }
+
+  /**
+   * Unloads its functions, which nobody has used for long. The next call loads them again.
+   * @returns false: they are in use, or are not loaded, or could not be loaded again as they are
+   */
+  unload(): boolean {
+    const isReady = this.version !== null && this.#loader.isSound && !this.#loader.isBusy;
+    if (!isReady || this.#missing !== null || this.rollout.isActive || !this.#serving.unload()) return false;
+    this.#presence.leave();
+    this.#context.housing.release(this.id);
+    return true;
+  }
+
+  /** Looks at its files when it is its turn, if its functions are not loaded. */
+  look(): Promise<void> {
+    return this.#context.looks.run(this.owner, () =>
+      this.#loader.isKnown ? this.#loader.verify() : this.#loader.reload(),
+    );
+  }
+
+  /** Builds its present files, and serves the result if it is new, sound and needed (loader.ts). */
   reload(isAsked = false): Promise<void> {
     const reloaded = this.#loader.reload(isAsked);
     return isAsked ? reloaded.then(() => this.rollout.reload(true)) : reloaded;
@@ -280,14 +338,16 @@ export class Tenant {
     return this.#loader.isOnTrail(path);
   }
 
-  /** Takes over settings and another host; a version that was loaded with others is loaded again. */
-  async configure(settings: TenantSettings, host: SandboxHost): Promise<void> {
+  /** Takes over settings and another host; a version that was loaded with others is loaded again. Null: it needs no host. */
+  async configure(settings: TenantSettings, host: SandboxHost | null): Promise<void> {
     if (this.#serving.installer.configure(settings)) this.judgeAgain();
-    await Promise.all([this.moveTo(host), this.rollout.configure(settings)]);
+    await Promise.all([host && this.moveTo(host), this.rollout.configure(settings)]);
   }
 
   /** Moves the calls to another host. The breaker goes with them: a tenant that is suspended stays so. */
   moveTo(host: SandboxHost): Promise<void> {
+    // it has been unloaded: it gets a host with the next call
+    if (!this.#presence.isNeeded) return Promise.resolve();
     this.#serving.installer.useHost(host);
     return this.#loader.renew();
   }
@@ -351,7 +411,7 @@ export class Tenant {
     this.#journal.back(file);
     if (!areAllThere) return;
     this.#setMissing(null);
-    void this.reload();
+    void (this.isNeeded ? this.reload() : this.look());
   }
 
   #setMissing(message: string | null): void {
@@ -374,9 +434,7 @@ export class Tenant {
     if (isReset) this.judgeAgain();
     if (isNew) {
       this.#context.store.noteServing(this, version.record.number);
-      // the first version judges the calls that wait for it
-      if (!this.#serving.batcher.isNew) this.judgeAgain();
-      this.#serving.batcher.reset();
+      this.#noteOther();
     }
     this.#serving.judge.warnOfPassing(version);
     if (isNew) this.#serving.judge.warnOfMisdirected(version);
@@ -393,6 +451,14 @@ export class Tenant {
     if (isOfFiles) store.unpin(this);
     else store.pin(this, { number: candidate.record.number, ...pin });
     return result;
+  }
+
+  /** Other code serves from now on, or as soon as it is loaded. */
+  #noteOther(): void {
+    // the first version judges the calls that wait for it
+    if (this.#hasVersions || !this.#serving.batcher.isNew) this.judgeAgain();
+    this.#hasVersions = true;
+    this.#serving.batcher.reset();
   }
 
   /** How a call fails if there is no version to ask. Files that can't be loaded are the rule's own failure. */
