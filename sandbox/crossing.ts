@@ -51,6 +51,12 @@ export const TAG = {
   failure: 'f',
 } as const;
 
+/**
+ * Begins the result of `evaluate` if a call of the batch tried to change something that outlives it; the reason follows. None of
+ * its calls counts: the version is not pure, and must be loaded again without freezing.
+ */
+export const CHANGED = '\u0002';
+
 export const FIELD = '\0';
 export const PART = '\u0001';
 
@@ -78,6 +84,8 @@ export interface Manifest {
   readonly routes: boolean;
   readonly rewrites: boolean;
   readonly options: VersionOptions;
+  /** why the version is not pure, although it was found to be when it was bundled; none: it is, or was not */
+  readonly state?: string;
 }
 
 /** JSON of this is what `activate` answers. */
@@ -108,7 +116,7 @@ export interface Prelude {
   activate(context: string): string;
   /**
    * Runs a batch of packed calls.
-   * @returns packed answers of the first calls, as many as time allowed, and the console's field
+   * @returns packed answers of the first calls, as many as time allowed, and the console's field; or CHANGED and a reason
    */
   evaluate(calls: string): string;
   /** @returns JSON of a Progress; '': unknown */

@@ -6,6 +6,13 @@ export class Basis {
   #parts = 0;
   #isMore = false;
 
+  #isOutside = false;
+
+  /** Whether something that no call brings has been read since the isolate was made, while the bundle was loaded or later. */
+  get isOutside(): boolean {
+    return this.#isOutside;
+  }
+
   /** A call begins. */
   clear(): void {
     this.#parts = 0;
@@ -15,6 +22,12 @@ export class Basis {
   /** The call reads a part of ctx. @param at its place among the fields of ctx */
   notePart(at: number): void {
     this.#parts |= 1 << at;
+  }
+
+  /** The clock, randomness or the like is read. */
+  noteOutside(): void {
+    this.#isOutside = true;
+    this.#isMore = true;
   }
 
   /** The call reads something that it was not given, leaves something behind, or fails. */

@@ -2,6 +2,7 @@
 import {
   CALL_AT,
   CALL_FIELDS,
+  CHANGED,
   FIELD,
   FLAG,
   PART,
@@ -13,6 +14,7 @@ import {
 import type { Basis } from './basis.ts';
 import type { Console } from './console.ts';
 import { Contexts } from './context.ts';
+import type { Lasting } from './lasting.ts';
 import type { PreludeLimits } from './limits.ts';
 import { optionsOf } from './options.ts';
 import {
@@ -29,7 +31,7 @@ import {
 } from './primordials.ts';
 import { isPromise } from './promises.ts';
 import type { Rejections } from './reject.ts';
-import { describeError, type ErrorText } from './texts.ts';
+import { clip, describeError, type ErrorText } from './texts.ts';
 
 /** Globals in which a bundle leaves its functions, and the error of its top level, as a list of one. */
 const BUNDLE = '__pgswitchyard';
@@ -65,7 +67,21 @@ export class Calls implements Prelude {
   /** when the running call began */
   #startedAt = 0;
 
-  constructor(limits: PreludeLimits, basis: Basis, rejections: Rejections, console: Console) {
+  readonly #lasting: Lasting;
+  readonly #intrinsics: ReadonlySet<unknown>;
+  /** no call can leave anything behind: it is impossible, or the author promises it */
+  #isPure = false;
+
+  /** @param kept what outlives a call, and what the prelude has frozen of it already */
+  constructor(
+    limits: PreludeLimits,
+    basis: Basis,
+    rejections: Rejections,
+    console: Console,
+    kept: { readonly lasting: Lasting; readonly intrinsics: ReadonlySet<unknown> },
+  ) {
+    this.#lasting = kept.lasting;
+    this.#intrinsics = kept.intrinsics;
     this.#limits = limits;
     this.#basis = basis;
     this.#rejections = rejections;
@@ -108,17 +124,23 @@ export class Calls implements Prelude {
         return { kind: 'refused', message: 'the bundle has not run', stack: '' };
       this.#routingRules = functionOf(bundle, 'routing_rules');
       this.#rewriteQuery = functionOf(bundle, 'rewrite_query');
-      return {
-        kind: 'loaded',
-        manifest: {
-          routes: this.#routingRules !== null,
-          rewrites: this.#rewriteQuery !== null,
-          options: optionsOf((bundle['options'] ?? []) as Parameters<typeof optionsOf>[0]),
-        },
-      };
+      const options = optionsOf((bundle['options'] ?? []) as Parameters<typeof optionsOf>[0]);
+      const state = options.pure ? '' : this.#freeze(bundle);
+      this.#isPure = options.pure || this.#lasting.isFrozen;
+      const [routes, rewrites] = [this.#routingRules !== null, this.#rewriteQuery !== null];
+      return { kind: 'loaded', manifest: { routes, rewrites, options, ...(state !== '' && { state }) } };
     } catch (error) {
       return { kind: 'refused', ...this.#describe(error, '') };
     }
+  }
+
+  /** @returns why the version is not pure, although it was found to be; '': it is, or was not found to be */
+  #freeze(bundle: Loose): string {
+    const lasting = this.#lasting;
+    if (this.#basis.isOutside)
+      lasting.note('it reads the clock or something else from outside while it is loaded');
+    lasting.freeze([bundle, this.#routingRules, this.#rewriteQuery], this.#intrinsics);
+    return lasting.why === '' ? '' : clip(lasting.why, this.#limits.maxMessage);
   }
 
   #evaluate(packed: string): string {
@@ -138,6 +160,7 @@ export class Calls implements Prelude {
         includes(flags, FLAG.routeOnly),
         this.#contexts.of(fields[i + CALL_AT.context]!),
       );
+      if (this.#lasting.hasChanged) return `${CHANGED}${clip(this.#lasting.why, this.#limits.maxMessage)}`;
       this.#finished[this.#finished.length] = answer;
       length += answer.length;
       this.#startedAt = now();
@@ -161,7 +184,7 @@ export class Calls implements Prelude {
     this.#basis.clear();
     try {
       const parts = this.#call(username, query, inTransaction, routeOnly, context);
-      return `${parts}${FIELD}${this.#basis.field}`;
+      return `${parts}${FIELD}${this.#isPure ? this.#basis.field : ''}`;
     } catch (error) {
       const failed = this.#threw(error, query);
       return `${failed}${FIELD}${failed}${FIELD}`;
@@ -223,6 +246,7 @@ export class Calls implements Prelude {
   }
 
   #threw(error: unknown, query: string): string {
+    this.#lasting.noteError(error);
     const { message, stack } = this.#describe(error, query);
     return `${this.#failure('threw', message)}${PART}${stack}`;
   }
@@ -235,7 +259,7 @@ export class Calls implements Prelude {
   #describe(error: unknown, query: string): ErrorText {
     return this.#rejections.isToken(error)
       ? { message: 'reject() outside of a call', stack: '' }
-      : describeError(error, query, this.#limits);
+      : describeError(error, query, this.#limits, (another) => this.#lasting.noteError(another));
   }
 }
 

@@ -7,6 +7,8 @@ import {
   getPrototypeOf,
   global,
   ownKeys,
+  type AnyFunction,
+  type Loose,
 } from './primordials.ts';
 
 const OVERRIDABLE = [
@@ -48,8 +50,11 @@ function makeOverridable(prototype: object, key: string): void {
   });
 }
 
-/** Freezes everything that can be reached from the globals, and from values that only syntax gives. */
-export function freezeAll(): void {
+/**
+ * Freezes everything that can be reached from the globals, and from values that only syntax gives.
+ * @returns all of it
+ */
+export function freezeAll(): ReadonlySet<unknown> {
   const seen = new Set<unknown>([globalThis]);
   const deepFreeze = (value: unknown): void => {
     if ((typeof value !== 'object' && typeof value !== 'function') || value === null || seen.has(value))
@@ -83,4 +88,9 @@ export function freezeAll(): void {
   deepFreeze(getPrototypeOf(/a/[Symbol.matchAll]('a')));
   deepFreeze(getPrototypeOf(new Map()[Symbol.iterator]()));
   deepFreeze(getPrototypeOf(new Set()[Symbol.iterator]()));
+  // objects of the iterator helpers: `[].values().map(f)` and `Iterator.from(x)`
+  const values = [][Symbol.iterator]() as unknown as Loose;
+  if (typeof values['map'] === 'function')
+    deepFreeze(getPrototypeOf((values['map'] as AnyFunction)(() => {}) as object));
+  return seen;
 }

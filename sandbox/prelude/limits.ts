@@ -1,5 +1,7 @@
 /** The settings of the prelude at its installation: as JSON, because only strings cross into an isolate. */
 export interface PreludeLimits {
+  /** the version was found pure: what outlives a call is frozen */
+  readonly isPure: boolean;
   /** characters that a rewriting function may return (user_function_max_result) */
   readonly maxResult: number;
   /** characters that a routing function may return */

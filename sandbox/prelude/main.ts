@@ -6,9 +6,11 @@
 import type { Prelude } from '../crossing.ts';
 import { Basis } from './basis.ts';
 import { Calls, reserveBundleNames } from './calls.ts';
+import { watchChanges } from './changes.ts';
 import { Console } from './console.ts';
 import { freezeAll, keepOverridable } from './freezing.ts';
 import { guardBuiltIns } from './guards.ts';
+import { Lasting } from './lasting.ts';
 import type { PreludeLimits } from './limits.ts';
 import { watchOutside } from './outside.ts';
 import { parse } from './primordials.ts';
@@ -31,7 +33,9 @@ export function install(limits: string): Prelude {
   listenToPromises(basis);
   watchOutside(basis);
   removeFunctionConstructors();
-  guardBuiltIns(given);
+  const lasting = new Lasting(given.isPure);
+  guardBuiltIns(given, (error) => lasting.noteError(error));
+  watchChanges(lasting);
 
   const rejections = new Rejections(given);
   rejections.provide();
@@ -40,9 +44,10 @@ export function install(limits: string): Prelude {
 
   keepOverridable();
   reserveBundleNames();
-  freezeAll();
+  lasting.provide();
+  const intrinsics = freezeAll();
 
-  const calls = new Calls(given, basis, rejections, console);
+  const calls = new Calls(given, basis, rejections, console, { lasting, intrinsics });
   return {
     activate: (context) => calls.activate(context),
     evaluate: (packed) => calls.evaluate(packed),

@@ -25,7 +25,7 @@ function watchClock(basis: Basis): void {
   const AnyDate = Date;
   const { Date: WatchedDate } = {
     Date: function (...args: unknown[]): unknown {
-      if (new.target === undefined || args.length === 0) basis.noteMore();
+      if (new.target === undefined || args.length === 0) basis.noteOutside();
       return new.target === undefined ? apply(AnyDate, undefined, []) : construct(AnyDate, args, new.target);
     },
   };
@@ -43,7 +43,7 @@ function watchMethod(holder: object, name: string, basis: Basis): void {
   const original = (holder as Loose)[name] as AnyFunction;
   const watched = {
     [name](this: unknown, ...args: unknown[]): unknown {
-      basis.noteMore();
+      basis.noteOutside();
       return apply(original, this, args);
     },
   }[name];
@@ -56,7 +56,7 @@ function watchLastMatch(basis: Basis): void {
     const { get, configurable } = getOwnPropertyDescriptor(RegExp, key)!;
     if (get === undefined || configurable !== true || typeof key === 'symbol') continue;
     const watched = function (this: unknown): unknown {
-      basis.noteMore();
+      basis.noteOutside();
       return apply(get, this, []);
     };
     defineProperty(RegExp, key, { get: watched });

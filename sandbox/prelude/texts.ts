@@ -29,8 +29,16 @@ export interface ErrorText {
   readonly stack: string;
 }
 
-/** Describes anything that was thrown. Getters of the thrown object run inside the deadline of the call. */
-export function describeError(error: unknown, query: string, limits: PreludeLimits): ErrorText {
+/**
+ * Describes anything that was thrown. Getters of the thrown object run inside the deadline of the call.
+ * @param onError is told if one of them fails
+ */
+export function describeError(
+  error: unknown,
+  query: string,
+  limits: PreludeLimits,
+  onError: (error: unknown) => void,
+): ErrorText {
   const { maxMessage, maxStack } = limits;
   try {
     if (typeof error !== 'object' || error === null) {
@@ -45,7 +53,8 @@ export function describeError(error: unknown, query: string, limits: PreludeLimi
       message: clip(withoutQuery(head, query, limits), maxMessage),
       stack: clip(frames, maxStack),
     };
-  } catch {
+  } catch (another) {
+    onError(another);
     return { message: 'threw something that cannot be described', stack: '' };
   }
 }

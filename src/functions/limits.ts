@@ -353,6 +353,14 @@ export const ARTIFACT = {
   maxText: 8_192,
 } as const;
 
+/** The analysis of a bundle for state that outlives a call. */
+export const PURITY = {
+  /** Characters of a bundle. A syntax tree takes a hundred times its length, and the bundler's memory is limited. */
+  maxCode: 2 * MB,
+  /** The part of a parser's message that is shown. */
+  maxMessage: 200,
+} as const;
+
 /** The processes that bundle. */
 export const BUNDLER = {
   /** An ordinary job. A slower one takes its turn among jobs that were slow before. */

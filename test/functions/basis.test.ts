@@ -12,7 +12,15 @@ const engine = new Engine(preludeScript());
 
 /** The names of the parts that each call has read; null: the answer must not be kept. */
 function basesOf(code: string, contexts: readonly CallContext[]): (string[] | null)[] {
-  engine.load({ id: 1, code, databases: ['d'], memoryLimitMb: 32, maxResult: 10_000, timeoutMs: 1_000 });
+  engine.load({
+    id: 1,
+    code,
+    isPure: true,
+    databases: ['d'],
+    memoryLimitMb: 32,
+    maxResult: 10_000,
+    timeoutMs: 1_000,
+  });
   const calls = contexts.map((context) => ({ username: 'u', query: 'q', inTransaction: false, context }));
   const { answers } = unpackAnswers(engine.run(1, new CallPacker().pack(calls)));
   engine.dispose(1);

@@ -17,7 +17,8 @@ import {
 import { complaintOf, plain, type Complaint } from './complaint.ts';
 import { BUNDLE_FILE, ESBUILD_OPTIONS } from './esbuild-options.ts';
 import { manifestsOf, sandboxPlugin } from './imports.ts';
-import { NOT_ANALYSED } from './purity/purity.ts';
+import { analyse } from './purity/analyse.ts';
+import { reviewedModules } from './purity/reviewed.ts';
 import { Reading } from './reading.ts';
 import { ENTRY, indexMap } from './source-map.ts';
 import { readSource } from './source-file.ts';
@@ -93,9 +94,11 @@ async function bundleText(text: string, folder: string, reading: Reading): Promi
     for (const input of inputs) reading.noteLook(input);
     return tooLarge(metafile);
   }
-  const hash = codeHash(script.contents);
   const files = await hashedFiles(inputs, reading);
-  return { code: script.text, map: indexMap(map.text), inputs, files, hash, purity: NOT_ANALYSED };
+  const index = indexMap(map.text);
+  const reviewed = reviewedModules(metafile, folder, (path) => reading.hashOf(path));
+  const { code, purity } = analyse(script.text, index, folder, (path) => reviewed.has(path));
+  return { code, map: index, inputs, files, hash: codeHash(Buffer.from(code)), purity };
 }
 
 /** The inputs with their hashes. A package.json that has vanished meanwhile has none. */

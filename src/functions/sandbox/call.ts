@@ -115,6 +115,8 @@ export interface HostAnswer {
   readonly basis?: number;
   /** The functions have seen this shape of the query, and rewritten it to this (null: they have not); none: they saw the text. */
   readonly asShape?: { readonly query: string; readonly rewrite: string | null };
+  /** its version was found pure and is not: the reason. None of its decisions may be given again. */
+  readonly changed?: string;
 }
 
 /** Both functions failed the same way: the call was cut off. */

@@ -1,4 +1,5 @@
 /** The isolates of one process: in the proxy (inline) and in a sandbox process alike. */
+import { CHANGED } from '../../../sandbox/crossing.ts';
 import { ENGINE, PLACEMENT, TEXT } from '../limits.ts';
 import { batchLimitMs, failedBy, isToBlame, wasStarved, type Cut } from './cut.ts';
 import { cutOff, type HostAnswer, type HostCall, type Part } from './call.ts';
@@ -72,7 +73,18 @@ export class Engine {
     const isolate = this.#isolates.get(id);
     if (isolate === undefined) return NO_ANSWERS;
     const ended = isolate.cross(packed, batchLimitMs(isolate.version));
-    return typeof ended === 'string' ? ended : this.#afterCut(isolate, unpackCalls(packed), ended, onCut);
+    if (typeof ended !== 'string') return this.#afterCut(isolate, unpackCalls(packed), ended, onCut);
+    if (ended[0] !== CHANGED) return ended;
+    this.#unfreeze(isolate.version, onCut);
+    return withReason(this.run(id, packed, onCut), ended);
+  }
+
+  /**
+   * A call tried to change something that outlives it. That was frozen, so nothing has happened: the caller runs the batch again
+   * where nothing is frozen.
+   */
+  #unfreeze(version: VersionCode, onCut: OnCut): void {
+    this.#rebuild({ ...version, isPure: false }, onCut);
   }
 
   /**
@@ -92,6 +104,11 @@ export class Engine {
     const { version } = isolate;
     const limitMs = Math.min(sliceMs, version.timeoutMs);
     const ended = isolate.cross(packed, limitMs, PLACEMENT.sliceLatePart);
+    if (typeof ended === 'string' && ended[0] === CHANGED) {
+      this.#unfreeze(version, () => {});
+      const { answers, kind } = this.runSlice(id, packed, sliceMs);
+      return { answers: withReason(answers, ended), kind };
+    }
     if (typeof ended === 'string') return { answers: ended, kind: 'answers' };
     // answers given before stand
     const answers = (isolate.halfway()?.answers ?? []).slice(0, unpackCalls(packed).length - 1);
@@ -135,8 +152,12 @@ export class Engine {
       if (isolate === undefined) return { answer: null, consoleText: '' };
       const limitMs = version.timeoutMs * 2 ** times;
       onCut(limitMs);
-      const ended = isolate.cross(packed, limitMs);
+      let ended = isolate.cross(packed, limitMs);
       if (typeof ended === 'string') {
+        if (ended[0] === CHANGED) {
+          this.#unfreeze(version, onCut);
+          ended = withReason(this.run(version.id, packed, onCut), ended);
+        }
         const { answers, consoleText } = unpackAnswers(ended);
         return { answer: answers[0] ?? null, consoleText };
       }
@@ -179,6 +200,19 @@ export class Engine {
   #build(version: VersionCode): Isolate | LoadRefusal {
     return Isolate.build(this.#prelude, version, this.#clock);
   }
+}
+
+/**
+ * Gives the first of some answers the reason why their version is not pure.
+ * @param packed answers
+ * @param changed CHANGED and the reason
+ */
+function withReason(packed: string, changed: string): string {
+  const { answers, consoleText } = unpackAnswers(packed);
+  const [first, ...rest] = answers;
+  if (first === undefined) return packed;
+  const { rewrite, route } = first;
+  return packAnswers([{ rewrite, route, changed: changed.slice(CHANGED.length) }, ...rest], consoleText);
 }
 
 /** Null would be an answer, and routing has not answered. */

@@ -8,6 +8,8 @@ export interface VersionCode {
   readonly id: number;
   /** the bundle: a script that sets `__pgswitchyard` */
   readonly code: string;
+  /** it was found pure: what outlives a call is frozen, and it is loaded once more without that if a call tries to change it */
+  readonly isPure?: boolean;
   /** names in ctx.databases, unless a call brings its own */
   readonly databases: readonly string[];
   readonly memoryLimitMb: number;

@@ -54,7 +54,7 @@ export class Isolate {
     try {
       const timeout = version.loadMs ?? ENGINE.loadMs;
       const context = isolate.createContextSync();
-      const calls = installPrelude(context, prelude, version.maxResult);
+      const calls = installPrelude(context, prelude, version);
       context.evalSync(guardedTopLevel(version.code), { filename: 'bundle.js', timeout });
       const activation = JSON.parse(
         calls.activate.applySync(undefined, [contextOf(version)], { timeout }),
@@ -116,12 +116,16 @@ export class Isolate {
   }
 }
 
-function installPrelude(context: ivm.Context, prelude: string, maxResult: number): References {
+function installPrelude(
+  context: ivm.Context,
+  prelude: string,
+  { maxResult, isPure = false }: VersionCode,
+): References {
   const install = context.evalSync(prelude, {
     reference: true,
     filename: 'prelude.js',
   }) as ivm.Reference<(limits: string) => Prelude>;
-  const limits: PreludeLimits = { ...ISOLATE, maxResult };
+  const limits: PreludeLimits = { ...ISOLATE, maxResult, isPure };
   const calls = install.applySync(undefined, [JSON.stringify(limits)], { result: { reference: true } });
   const fetch = (name: keyof Prelude): unknown => calls.getSync(name, { reference: true });
   return {

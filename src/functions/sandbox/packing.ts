@@ -3,6 +3,7 @@ import {
   ANSWER_FIELDS,
   CALL_AT,
   CALL_FIELDS,
+  CHANGED,
   FIELD,
   FLAG,
   isContextJson,
@@ -123,9 +124,10 @@ function readAnswers(fields: readonly string[]): Answers {
 
 /** The most frequent answer takes no object of its own. */
 function readAnswer(rewrite: string, route: string, basis: string): HostAnswer {
-  if (rewrite === TAG.nothing && route === TAG.nothing)
+  if (rewrite === TAG.nothing && route === TAG.nothing && basis[0] !== CHANGED)
     return basis === '' ? NOTHING : (NOTHINGS[Number(basis)] ?? NOTHING);
   const parts = { rewrite: unpackPart(rewrite), route: unpackPart(route) };
+  if (basis[0] === CHANGED) return { ...parts, changed: basis.slice(CHANGED.length) };
   return basis === '' ? parts : { ...parts, basis: Number(basis) };
 }
 
@@ -150,7 +152,11 @@ export function unpackPart(field: string): Part {
 
 export function packAnswers(answers: readonly HostAnswer[], consoleText: string): string {
   return [
-    ...answers.flatMap(({ rewrite, route, basis = '' }) => [packPart(rewrite), packPart(route), basis]),
+    ...answers.flatMap(({ rewrite, route, basis = '', changed }) => [
+      packPart(rewrite),
+      packPart(route),
+      changed === undefined ? basis : CHANGED + changed.replaceAll(FIELD, '\ufffd'),
+    ]),
     consoleText,
   ].join(FIELD);
 }

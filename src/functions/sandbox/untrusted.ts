@@ -22,19 +22,20 @@ export function checkedAnswers(packed: string, calls: number): Answers | null {
 export function checkedLoadResult(value: unknown): LoadResult | null {
   const { kind, manifest, cause, message, stack } = fieldsOf(value);
   if (kind === 'loaded') {
-    const { routes, rewrites, options } = fieldsOf(manifest);
+    const { routes, rewrites, options, state = '' } = fieldsOf(manifest);
     const { pure, sees } = fieldsOf(options);
     if (typeof routes !== 'boolean' || typeof rewrites !== 'boolean' || typeof pure !== 'boolean')
       return null;
     if (sees !== 'text' && sees !== 'shape') return null;
-    return { kind, manifest: { routes, rewrites, options: { pure, sees } } };
+    if (!isShort(state)) return null;
+    return { kind, manifest: { routes, rewrites, options: { pure, sees }, ...(state !== '' && { state }) } };
   }
   const isRefusal = kind === 'refused' && (cause === 'mistake' || cause === 'offence');
   return isRefusal && isShort(message) && isShort(stack) ? refused(cause, message, stack) : null;
 }
 
-function isSoundAnswer({ rewrite, route, basis = 0 }: HostAnswer): boolean {
-  return isSoundPart(rewrite) && isSoundPart(route) && isBasis(basis);
+function isSoundAnswer({ rewrite, route, basis = 0, changed = '' }: HostAnswer): boolean {
+  return isSoundPart(rewrite) && isSoundPart(route) && isBasis(basis) && isShort(changed);
 }
 
 function isSoundPart(part: Part): boolean {

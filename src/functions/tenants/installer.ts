@@ -78,7 +78,15 @@ export class Installer {
   codeOf(bundle: Bundle): VersionCode {
     const { timeoutMs, memoryLimitMb, maxResult, databases } = this.#settings;
     const id = this.#options.nextVersionId();
-    return { id, code: bundle.code, databases, memoryLimitMb, maxResult, timeoutMs };
+    return {
+      id,
+      code: bundle.code,
+      isPure: bundle.purity.isPure,
+      databases,
+      memoryLimitMb,
+      maxResult,
+      timeoutMs,
+    };
   }
 
   /**

@@ -104,6 +104,14 @@ export class Journal {
     );
   }
 
+  /** A call tried to change something that outlives it, in a version that was found pure. @param why printable */
+  changed(why: string): void {
+    this.#log.warn(
+      { event: 'decisions_not_remembered', tenant: this.#tenant, why },
+      `decisions of ${this.#tenant} are not remembered any more: ${why}`,
+    );
+  }
+
   /** A move was refused. @returns whether to log it: a transaction may ask for a move with each of its queries */
   moveRefused(): boolean {
     const now = performance.now();

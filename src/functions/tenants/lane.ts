@@ -53,7 +53,7 @@ export interface LaneOptions {
   readonly onCostlyMove: () => void;
   /** A version answers. `isNew`: its code differs from the last one's; `isReset`: it does not, and its settings do. */
   readonly onInstalled: (version: Version, isNew: boolean, isReset: boolean) => void;
-  /** The version gave two answers to one question: its decisions are not remembered any more. */
+  /** The version gave two answers to one question, or has state: its decisions are not remembered any more. */
   readonly onDiffered: () => void;
 }
 
@@ -96,6 +96,10 @@ export class Lane {
       ask: (call, done) => this.batcher.check(call, done),
       onDiffered: (remembered, evaluated) => {
         journal.differed(remembered, evaluated);
+        options.onDiffered();
+      },
+      onChanged: (why) => {
+        journal.changed(why);
         options.onDiffered();
       },
     });

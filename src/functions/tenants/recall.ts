@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../../platform/clock.ts';
 import type { RecallSnapshot } from '../../telemetry/snapshot.ts';
+import { printable } from '../build/places.ts';
 import { Memory, type MemoryRoom } from '../decide/memory.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';
@@ -30,13 +31,15 @@ export interface RecallOptions {
   readonly ask: (call: HostCall, done: (answer: HostAnswer) => void) => void;
   /** The functions gave two answers to one question: what they decide can't be remembered. */
   readonly onDiffered: (remembered: string, evaluated: string) => void;
+  /** A call tried to change something that outlives it: what the functions decide can't be remembered. */
+  readonly onChanged: (why: string) => void;
 }
 
 export class Recall {
   readonly #options: RecallOptions;
   readonly #memory: Memory;
-  /** hashes of versions that gave two answers to one question */
-  readonly #differed = new Set<string>();
+  /** by the hash of a version, why its decisions are not remembered any more */
+  readonly #forbidden = new Map<string, string>();
   #epoch = 0;
   #hits = 0;
   #misses = 0;
@@ -100,7 +103,8 @@ export class Recall {
   /** The functions have decided. Failures are not kept: a basis is the mark of an answer. */
   keep(call: HostCall, answer: HostAnswer, decision: Decision): void {
     const { version, room } = this.#options;
-    const { rewrite, route, basis } = answer;
+    const { rewrite, route, basis, changed } = answer;
+    if (changed !== undefined && call.epoch === this.#epoch) return this.#noteChanged(version(), changed);
     if (basis === undefined || call.epoch !== this.#epoch || room.maxBytes === 0) return;
     if (isFailure(rewrite) || isFailure(route)) return;
     if (version()?.isRemembered !== true) return;
@@ -110,7 +114,8 @@ export class Recall {
 
   /** Another version answers, or the same with other settings or elsewhere. */
   noteInstalled(version: Version): void {
-    if (this.#differed.has(version.hash)) version.forbidRemembering(DIFFERED);
+    const why = this.#forbidden.get(version.hash);
+    if (why !== undefined) version.forbidRemembering(why);
   }
 
   /** Nothing that was decided counts any more. */
@@ -123,13 +128,25 @@ export class Recall {
     this.#planCheck();
     const epoch = this.#epoch;
     this.#options.ask(call, (answer) => {
+      if (epoch !== this.#epoch) return;
+      if (answer.changed !== undefined) return this.#noteChanged(version, answer.changed);
       const evaluated = differenceOf(call, decision, answer);
-      if (evaluated === null || epoch !== this.#epoch) return;
-      this.#differed.add(version.hash);
-      version.forbidRemembering(DIFFERED);
-      this.forget();
+      if (evaluated === null) return;
+      this.#forbid(version, DIFFERED);
       this.#options.onDiffered(inWords(decision), evaluated);
     });
+  }
+
+  #noteChanged(version: Version | null, why: string): void {
+    if (version === null) return;
+    this.#forbid(version, printable(why));
+    this.#options.onChanged(printable(why));
+  }
+
+  #forbid(version: Version, why: string): void {
+    this.#forbidden.set(version.hash, why);
+    version.forbidRemembering(why);
+    this.forget();
   }
 
   /** Checks come at random: a regular interval could miss every query of a kind. */

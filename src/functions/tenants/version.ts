@@ -82,14 +82,15 @@ export class Version {
 
   /** Whether its decisions may be remembered. */
   get remembered(): Remembered {
-    const { reason } = this.bundle.purity;
-    if (this.#changed !== '') return { yes: false, why: this.#changed };
-    return this.isRemembered ? { yes: true } : { yes: false, why: reason };
+    if (this.isRemembered) return { yes: true };
+    const { purity } = this.bundle;
+    return { yes: false, why: this.#changed || purity.reason || (this.manifest.state ?? '') };
   }
 
   /** The same as a plain boolean, for each query. */
   get isRemembered(): boolean {
-    return this.#changed === '' && (this.bundle.purity.isPure || this.manifest.options.pure);
+    const { options, state } = this.manifest;
+    return this.#changed === '' && (options.pure || (this.bundle.purity.isPure && state === undefined));
   }
 
   /**

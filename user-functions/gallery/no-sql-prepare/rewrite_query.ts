@@ -31,11 +31,6 @@ function runsPrepared(words: readonly string[]): boolean {
   return !(words[0] === 'CREATE' && kind === 'TRIGGER');
 }
 
-/** A word, a constant, a quoted name, the beginning of something longer, or a run of all else. */
-const TOKEN =
-  /([a-z_\u0080-\uffff][\w$\u0080-\uffff]*)|'[^']*(?:''[^']*)*(?:'|$)|"[^"]*(?:""[^"]*)*(?:"|$)|--[^\n\r]*|\/\*|\$(?:[a-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$|;+|\d+|(?:-(?!-)|\/(?!\*)|[^\w'"$;\-/\u0080-\uffff])+|\$/giy;
-const COMMENT = /\/\*|\*\//g;
-
 export interface Scanned {
   /** of each statement the words outside of constants, quoted names and comments, in upper case */
   readonly statements: readonly (readonly string[])[];
@@ -45,12 +40,15 @@ export interface Scanned {
 
 /** Reads a text once, from its beginning to its end. */
 export function scan(query: string): Scanned {
+  // a word, a constant, a quoted name, the beginning of something longer, or a run of all else
+  const pattern =
+    /([a-z_\u0080-\uffff][\w$\u0080-\uffff]*)|'[^']*(?:''[^']*)*(?:'|$)|"[^"]*(?:""[^"]*)*(?:"|$)|--[^\n\r]*|\/\*|\$(?:[a-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$|;+|\d+|(?:-(?!-)|\/(?!\*)|[^\w'"$;\-/\u0080-\uffff])+|\$/giy;
   const statements: string[][] = [[]];
   let looked = 0;
   let at = 0;
   while (at < query.length) {
-    TOKEN.lastIndex = at;
-    const [token, word] = TOKEN.exec(query) ?? [query.slice(at, at + 1)];
+    pattern.lastIndex = at;
+    const [token, word] = pattern.exec(query) ?? [query.slice(at, at + 1)];
     let end = at + token.length;
     if (word !== undefined) statements.at(-1)!.push(word.length > 63 ? '' : word.toUpperCase());
     else if (token.startsWith(';')) statements.push([]);
@@ -67,11 +65,12 @@ export function scan(query: string): Scanned {
 
 /** Comments may hold others. */
 function endOfComment(query: string, from: number): number {
-  COMMENT.lastIndex = from;
+  const comment = /\/\*|\*\//g;
+  comment.lastIndex = from;
   for (let depth = 1; depth > 0;) {
-    const found = COMMENT.exec(query);
+    const found = comment.exec(query);
     if (found === null) return query.length;
     depth += found[0] === '/*' ? 1 : -1;
   }
-  return COMMENT.lastIndex;
+  return comment.lastIndex;
 }

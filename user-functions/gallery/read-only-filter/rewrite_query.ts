@@ -16,9 +16,6 @@ const READS = new Set(
 const WRITES = /\b(?:insert|update|delete|merge|truncate|into|create|drop|alter|copy|call|do|write)\b/i;
 /** Characters that PostgreSQL may read as an escape, or as one end of a dollar quote. */
 const UNCLEAR = /\\|\$(?:[a-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$/i;
-/** The beginnings of comments, constants and quoted names, whose words mean nothing. */
-const OPENING = /--|\/\*|['"]/g;
-const LINE_END = /[\n\r]/g;
 
 export const rewrite_query: RewriteQuery = (username, query) => {
   if (UNCLEAR.test(query)) reject('backslashes and dollar quotes are not allowed here');
@@ -37,15 +34,16 @@ export const rewrite_query: RewriteQuery = (username, query) => {
 
 /** The query with a space in place of each comment, constant and quoted name. */
 function withoutQuoted(query: string): string {
+  // the beginnings of comments, constants and quoted names, whose words mean nothing
+  const beginning = /--|\/\*|['"]/g;
   const parts: string[] = [];
   let at = 0;
   let nextComment = 0;
-  OPENING.lastIndex = 0;
-  for (let match = OPENING.exec(query); match !== null; match = OPENING.exec(query)) {
+  for (let match = beginning.exec(query); match !== null; match = beginning.exec(query)) {
     const [opening] = match;
     const from = match.index + opening.length;
     const closing = opening === '/*' ? '*/' : opening;
-    const end = opening === '--' ? lineEnd(query, from) : query.indexOf(closing, from);
+    const end = opening === '--' ? endOfLine(query, from) : query.indexOf(closing, from);
     if (opening === '/*') {
       // found once for all comments before it
       if (nextComment >= 0 && nextComment < from) nextComment = query.indexOf('/*', from);
@@ -53,14 +51,15 @@ function withoutQuoted(query: string): string {
     }
     parts.push(query.slice(at, match.index));
     at = end < 0 ? query.length : opening === '--' ? end : end + closing.length;
-    OPENING.lastIndex = at;
+    beginning.lastIndex = at;
   }
   parts.push(query.slice(at));
   return parts.join(' ');
 }
 
 /** For PostgreSQL a carriage return ends a comment, too. */
-function lineEnd(query: string, from: number): number {
-  LINE_END.lastIndex = from;
-  return LINE_END.exec(query)?.index ?? -1;
+function endOfLine(query: string, from: number): number {
+  const lineEnd = /[\n\r]/g;
+  lineEnd.lastIndex = from;
+  return lineEnd.exec(query)?.index ?? -1;
 }

@@ -1,0 +1,213 @@
+/**
+ * The objects that exist when a bundle has been loaded: they outlive each call. In a version that was found pure they are
+ * frozen, so that no call can leave anything behind in one. An attempt is noted: then the version was not pure.
+ */
+import { kindOf } from './kinds.ts';
+import {
+  apply,
+  defineProperty,
+  freeze,
+  getOwnPropertyDescriptor,
+  getPrototypeOf,
+  global,
+  ownKeys,
+  type AnyFunction,
+} from './primordials.ts';
+
+/** The global that a bundle hands the variables of its functions to: `(label, () => variable, …)`. */
+const HOLD = '__pgswitchyard_hold';
+
+/** More than any program has. A rule that makes more functions while it is loaded is not followed. */
+const MAX_HELD = 200_000;
+
+const addTo = Function.prototype.call.bind(WeakSet.prototype.add) as (
+  set: WeakSet<object>,
+  value: object,
+) => void;
+const isIn = Function.prototype.call.bind(WeakSet.prototype.has) as (
+  set: WeakSet<object>,
+  value: object,
+) => boolean;
+const isTypeError = Function.prototype.call.bind(
+  Function.prototype[Symbol.hasInstance],
+  TypeError,
+) as unknown as (error: unknown) => boolean;
+const search = Function.prototype.call.bind(String.prototype.search) as (
+  text: string,
+  pattern: RegExp,
+) => number;
+const eachEntry = Function.prototype.call.bind(Map.prototype.forEach) as (
+  map: object,
+  visit: (value: unknown, key: unknown) => void,
+) => void;
+const eachMember = Function.prototype.call.bind(Set.prototype.forEach) as (
+  set: object,
+  visit: (value: unknown) => void,
+) => void;
+
+/** The engine's words for an attempt to change something frozen. */
+const FROZEN_ERROR = /read only|read-only|not extensible|^Cannot (?:add|assign|define|delete|redefine|set) /;
+
+interface Found {
+  readonly value: object;
+  readonly label: string;
+}
+
+export class Lasting {
+  readonly #isWatching: boolean;
+  readonly #held: { readonly label: string; readonly get: () => unknown }[] = [];
+  readonly #frozen = new WeakSet();
+  #isLoading = true;
+  #isFrozen = false;
+  /** the first reason why the version is not pure; '': none */
+  #why = '';
+
+  /** @param isWatching the version was found pure */
+  constructor(isWatching: boolean) {
+    this.#isWatching = isWatching;
+  }
+
+  get isWatching(): boolean {
+    return this.#isWatching;
+  }
+
+  /** Whether everything that outlives a call is frozen, and nothing has tried to change it. */
+  get isFrozen(): boolean {
+    return this.#isFrozen && this.#why === '';
+  }
+
+  /** Whether a call has tried to change something that is frozen. */
+  get hasChanged(): boolean {
+    return this.#isFrozen && this.#why !== '';
+  }
+
+  /** Why the version is not pure after all; '': nothing is known. */
+  get why(): string {
+    return this.#why;
+  }
+
+  /** Makes the global that bundles call. */
+  provide(): void {
+    const hold = (...entries: unknown[]): void => {
+      if (!this.#isLoading || !this.#isWatching) return;
+      if (this.#held.length > MAX_HELD) return this.note('it makes too many functions while it is loaded');
+      for (let i = 0; i + 1 < entries.length; i += 2)
+        this.#held[this.#held.length] = {
+          label: `${entries[i] as string}`,
+          get: entries[i + 1] as () => unknown,
+        };
+    };
+    defineProperty(global, HOLD, { value: freeze(hold), writable: false, configurable: false });
+  }
+
+  /** The code has something that no variable shows, such as the arguments of a bound function. */
+  hold(label: string, value: unknown): void {
+    if (this.#isLoading && this.#isWatching) this.#held[this.#held.length] = { label, get: () => value };
+  }
+
+  get isLoading(): boolean {
+    return this.#isLoading;
+  }
+
+  note(why: string): void {
+    if (this.#isWatching && this.#why === '') this.#why = why;
+  }
+
+  /** An error was caught: an attempt to change something frozen is noted. */
+  noteError(error: unknown): void {
+    if (!this.#isFrozen || this.#why !== '' || !isTypeError(error)) return;
+    const message = getOwnPropertyDescriptor(error as object, 'message')?.value as unknown;
+    if (typeof message === 'string' && search(message, FROZEN_ERROR) >= 0)
+      this.note(`a call tried to change something that outlives it: ${message}`);
+  }
+
+  /** A built-in was about to change this object, or failed to do so. */
+  noteTarget(target: unknown, what: string): boolean {
+    if (typeof target !== 'object' && typeof target !== 'function') return false;
+    if (target === null || !isIn(this.#frozen, target)) return false;
+    this.note(`a call tried to change something that outlives it: ${what}`);
+    return true;
+  }
+
+  /**
+   * Freezes everything that can be reached from the bundle's variables.
+   * @param roots values that the bundle leaves
+   * @param intrinsics what the prelude has frozen already
+   */
+  freeze(roots: readonly unknown[], intrinsics: ReadonlySet<unknown>): void {
+    this.#isLoading = false;
+    if (!this.#isWatching || this.#why !== '') return;
+    const found = this.#collect(roots, intrinsics);
+    if (this.#why !== '') return;
+    for (let i = 0; i < found.length; i++) {
+      const { value } = found[i]!;
+      addTo(this.#frozen, value);
+      freeze(value);
+    }
+    addTo(this.#frozen, globalThis);
+    freeze(globalThis);
+    this.#isFrozen = true;
+  }
+
+  /** All objects, each with the name by which it was reached. Nothing is collected of one that freezing can't fix. */
+  #collect(roots: readonly unknown[], intrinsics: ReadonlySet<unknown>): Found[] {
+    const seen = new Set<unknown>();
+    const found: Found[] = [];
+    const add = (value: unknown, label: string): void => {
+      if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return;
+      if (seen.has(value) || intrinsics.has(value)) return;
+      seen.add(value);
+      found[found.length] = { value, label };
+    };
+    // the bundle's own functions run here, and nowhere below
+    for (let i = 0; i < this.#held.length; i++) {
+      const { label, get } = this.#held[i]!;
+      try {
+        add(get(), label);
+      } catch {
+        // the variable never got its value
+      }
+    }
+    for (let i = 0; i < roots.length; i++) add(roots[i], 'a function');
+    for (const key of ownKeys(globalThis)) addProperty(globalThis, key, 'a global', add);
+    for (let i = 0; i < found.length && this.#why === ''; i++) this.#follow(found[i]!, add);
+    return found;
+  }
+
+  #follow({ value, label }: Found, add: (value: unknown, label: string) => void): void {
+    const kind = kindOf(value);
+    if (typeof kind === 'string' && kind !== 'map' && kind !== 'set' && kind !== 'plain')
+      return this.note(`${label} ${kind}`);
+    if (kind === 'map')
+      eachEntry(value, (each, key) => {
+        add(each, label);
+        add(key, label);
+      });
+    if (kind === 'set') eachMember(value, (each) => add(each, label));
+    add(getPrototypeOf(value), label);
+    for (const key of ownKeys(value)) addProperty(value, key, label, add);
+  }
+}
+
+function addProperty(
+  holder: object,
+  key: PropertyKey,
+  label: string,
+  add: (value: unknown, label: string) => void,
+): void {
+  const property = getOwnPropertyDescriptor(holder, key);
+  if (property === undefined) return;
+  add(property.value, label);
+  add(property.get, label);
+  add(property.set, label);
+}
+
+/** Runs a built-in that changes its object. A failure on something frozen is noted, even if the rule hides it. */
+export function watched(lasting: Lasting, original: AnyFunction, self: unknown, args: unknown[]): unknown {
+  try {
+    return apply(original, self, args);
+  } catch (error) {
+    lasting.noteError(error);
+    throw error;
+  }
+}
