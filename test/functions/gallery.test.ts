@@ -69,6 +69,20 @@ const tests: Record<string, (ask: Ask) => Promise<void>> = {
     assert.equal(await ask('insert into tableb values (1)'), '-> dev.2');
     assert.equal(await ask('select 1'), '=');
   },
+  'known-queries': async (ask) => {
+    assert.equal(await ask("SELECT * FROM orders\n WHERE id = 'x' -- y"), '=');
+    assert.equal(await ask('select * from orders where id = $1 ;'), '=');
+    assert.equal(await ask("select * from orders where id = '' or '' = ''"), 'reject 42501');
+    assert.equal(await ask('DROP TABLE orders'), 'reject 42501');
+    assert.equal(
+      await ask("SELECT count(*) FROM orders WHERE day BETWEEN '2026-01-01' AND '2026-02-01'"),
+      "select sum(orders) from orders_by_day where day between '2026-01-01' and '2026-02-01'",
+    );
+    assert.equal(
+      await ask("SELECT * FROM orders WHERE customer = $1 AND day > '2026-01-15' LIMIT 10;"),
+      "select * from orders where customer = $1 and day > '2026-01-15' and month >= date_trunc('month', '2026-01-15'::date) limit 10",
+    );
+  },
   'routing-by-regex-table': async (ask) => {
     assert.equal(await ask('select 1 from tablea'), '-> dev.1');
     assert.equal(await ask('SELECT 1 FROM TABLEB'), '-> dev.2');
