@@ -1,5 +1,7 @@
 /** Rules that see the shape of a query, in the production sandbox: what they see, and what becomes of what they return. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Decision, FunctionCall } from '../../src/functions/functions.ts';
 import { lexingOf } from '../../src/sql/lexing.ts';
@@ -78,6 +80,17 @@ test('a result that the constants do not fit into is a failure, which shows no d
     /bad_result: rewrite_query \(rewrite_query\.ts\) returned a query with \$9, but the shape ends with \$1/,
   );
   assert.doesNotMatch(lines.join('\n'), /data-|secret_of/);
+});
+
+test('the example of the manual does what is said about it', async (t) => {
+  const manual = readFileSync(join(import.meta.dirname, '../../docs/user-functions.md'), 'utf8');
+  const [, example = ''] = /```ts\n((?:(?!```)[^])*sees: 'shape'(?:(?!```)[^])*)```/.exec(manual) ?? [];
+  const rules = await Rules.start(t, { files: { 'rewrite_query.ts': example } });
+  const query = "SELECT sum(total) FROM sales WHERE day = '2026-01-15'";
+  assert.equal(
+    textOf(await rules.ask(query, 'a', { lexing: ON })),
+    `${query} AND month = date_trunc('month', '2026-01-15'::date)`,
+  );
 });
 
 test('one remembered decision serves all queries of a shape, each with its own constants', async (t) => {
