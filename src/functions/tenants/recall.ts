@@ -20,7 +20,7 @@ export interface RecallOptions {
   readonly room: MemoryRoom;
   /** bytes that the memory may take */
   readonly limit: () => number;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'after'>;
   /** a number from 0 to 1 */
   readonly random: () => number;
   /** the version that answers; null: none does, or all calls fail */
@@ -45,12 +45,12 @@ export class Recall {
   #misses = 0;
   /** hits until the next one that is checked */
   #untilCheck = 0;
-  #checkedAt = 0;
+  /** the next hit is checked: the first one, and the first one each second */
+  #isDue = true;
 
   constructor(options: RecallOptions) {
     this.#options = options;
     this.#memory = new Memory(options.room, options.limit);
-    this.#planCheck();
   }
 
   /** Changes when everything is forgotten: an answer to a question of an earlier epoch is not kept. */
@@ -87,8 +87,7 @@ export class Recall {
       return null;
     }
     this.#hits++;
-    if (--this.#untilCheck <= 0 || this.#options.clock.now() - this.#checkedAt >= MEMORY.checkMs)
-      this.#check(serving, question.call(), decision);
+    if (--this.#untilCheck <= 0 || this.#isDue) this.#check(serving, question.call(), decision);
     return decision;
   }
 
@@ -121,6 +120,7 @@ export class Recall {
   /** Nothing that was decided counts any more. */
   forget(): void {
     this.#epoch++;
+    this.#isDue = true;
     this.#memory.clear();
   }
 
@@ -152,7 +152,10 @@ export class Recall {
   /** Checks come at random: a regular interval could miss every query of a kind. */
   #planCheck(): void {
     this.#untilCheck = 1 + Math.floor(this.#options.random() * 2 * MEMORY.checkEvery);
-    this.#checkedAt = this.#options.clock.now();
+    this.#isDue = false;
+    this.#options.clock.after(MEMORY.checkMs, () => {
+      this.#isDue = true;
+    });
   }
 }
 

@@ -20,6 +20,7 @@ import { isPastFunctions } from '../query/decide.ts';
 import { takeQuery } from './query-steps.ts';
 import { answerError, answerReady } from '../send/reject.ts';
 import { isKept } from '../state/unnamed.ts';
+import { isUnnamedCurrent } from '../statements/rejudge.ts';
 import { useStatement } from '../statements/use.ts';
 
 /** The names in a Bind, Describe or Close must end within this many bytes. */
@@ -112,8 +113,9 @@ function classifyBind(client: LoggedInClient, chunk: Buffer, at: number): Handle
     chunk[at + HEADER_BYTES] === 0 &&
     chunk[at + HEADER_BYTES + 1] === 0 &&
     client.server !== null &&
+    (mustAsk ? isTracked(client) && isUnnamedCurrent(client) : client.statements.unnamed.route === null) &&
     client.statements.isUnnamedPlain;
-  const mustLook = mustAsk || (!isPlain && isTracked(client));
+  const mustLook = !isPlain && (mustAsk || isTracked(client));
   return mustLook ? Handled.Inspect : forwardRequest(client, Request.Bind);
 }
 

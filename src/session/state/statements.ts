@@ -35,7 +35,7 @@ export class Statements {
   /** A Bind of the unnamed statement changes nothing here, and the server has the statement: it can be passed on. */
   get isUnnamedPlain(): boolean {
     const { unnamed } = this;
-    return unnamed.isHere && unnamed.route === null && unnamed.frees === null && !this.freeing.isOpen;
+    return unnamed.isHere && unnamed.frees === null && !this.freeing.isOpen;
   }
 
   /**

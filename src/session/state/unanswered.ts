@@ -14,15 +14,18 @@ interface Pending {
 
 export class Unanswered {
   readonly #ledger: Outstanding;
-  /** made on first use */
-  #pending: Map<Subject, Pending> | null = null;
+  /** usually there is one at most, which needs no map */
+  #subject: Subject | null = null;
+  #pending: Pending | null = null;
+  /** the others; made on first use */
+  #others: Map<Subject, Pending> | null = null;
 
   constructor(ledger: Outstanding) {
     this.#ledger = ledger;
   }
 
   has(subject: Subject): boolean {
-    return this.#pending?.has(subject) === true;
+    return this.#of(subject) !== null;
   }
 
   /**
@@ -30,23 +33,33 @@ export class Unanswered {
    * @param unlessClosed not if a Close is pending: either way the name is free, or about to be replaced
    */
   isInDoubt(subject: Subject, unlessClosed = false): boolean {
-    const pending = this.#pending?.get(subject);
-    if (pending === undefined || (unlessClosed && pending.isClose)) return false;
+    const pending = this.#of(subject);
+    if (pending === null || (unlessClosed && pending.isClose)) return false;
     return pending.syncs !== this.#ledger.syncs && !this.#ledger.inCopy;
   }
 
   /** A Parse or Close was sent. @returns a callback for its outcome */
   add(subject: Subject, isClose = false): () => void {
     const pending = { syncs: this.#ledger.syncs, isClose };
-    const all = (this.#pending ??= new Map());
-    all.set(subject, pending);
+    const isFree = this.#subject === null && this.#others?.has(subject) !== true;
+    if (isFree || this.#subject === subject) {
+      this.#subject = subject;
+      this.#pending = pending;
+    } else (this.#others ??= new Map()).set(subject, pending);
     return () => {
-      if (all.get(subject) === pending) all.delete(subject);
+      if (this.#of(subject) === pending) this.forget(subject);
     };
   }
 
   /** The outcome no longer matters: the statement is another one now. */
   forget(subject: Subject): void {
-    this.#pending?.delete(subject);
+    if (this.#subject === subject) {
+      this.#subject = null;
+      this.#pending = null;
+    } else this.#others?.delete(subject);
+  }
+
+  #of(subject: Subject): Pending | null {
+    return this.#subject === subject ? this.#pending : (this.#others?.get(subject) ?? null);
   }
 }

@@ -41,7 +41,20 @@ export function reviewNamed(client: LoggedInClient, type: number, statement: Nam
   return null;
 }
 
-/** The same for the unnamed statement. If its text was too long to keep, it must be prepared again. */
+/** Whether the client's server has the unnamed statement as the functions that apply now have judged it. */
+export function isUnnamedCurrent(client: LoggedInClient): boolean {
+  const { unanswered, unnamed } = client.statements;
+  return (
+    unnamed.isHere &&
+    client.server !== null &&
+    client.question.isOpen &&
+    !unanswered.isInDoubt(unnamed) &&
+    unnamed.originGeneration === generationOf(ownFunctions(client), client.id) &&
+    unnamed.targetGeneration === generationOf(targetFunctions(client), client.id)
+  );
+}
+
+/** As `reviewNamed`, for the unnamed statement. If its text was too long to keep, it must be prepared again. */
 export function reviewUnnamed(client: LoggedInClient, type: number): Handled | null {
   const { unanswered, unnamed } = client.statements;
   if (unnamed.isHere && unanswered.isInDoubt(unnamed)) return waitForAnswers(client);
