@@ -160,7 +160,7 @@ class Stage {
       cluster: null,
       watch: null,
       disabled: false,
-      stats: {},
+      stats: { noteWait() {} },
     } as unknown as Database;
   }
 
@@ -178,7 +178,7 @@ class Stage {
 
   #tenant(entry: string, decisions: Decision[]): Tenant {
     return {
-      generation: entry === 'app' ? 1 : 2,
+      generationOf: () => (entry === 'app' ? 1 : 2),
       maxQueryBytes: this.#situation.maxQueryBytes ?? 1000,
       tooLarge: () => this.#situation.tooLarge ?? GO,
       nameable: () => [],
