@@ -288,3 +288,70 @@ test('a top level that hangs only when it is loaded again delays its neighbours 
   const refused = await hanging;
   assert.ok(refused.kind === 'reject' && refused.error.code === '53000', JSON.stringify(refused));
 });
+
+/** By what a tenant does to the process that it shares: a rule that does it if the query says so. */
+const HARM = {
+  'spins to its deadline': 'for (;;);',
+  'is stuck in a built-in': "BigInt('9'.repeat(15000000));",
+  'exhausts its memory': 'const all = []; for (;;) all.push(new Array(1000).fill(all.length));',
+  'exhausts its memory at once':
+    "let text = 'x'; for (;;) text = [text, text, text].join('') + Math.random();",
+  'takes all buffers': 'const all = []; for (;;) all.push(new ArrayBuffer(8_000_000));',
+  'leaves endless microtasks': 'const next = () => Promise.resolve().then(next); next(); return null;',
+  'takes nearly all of its time': 'const end = Date.now() + 90; while (Date.now() < end);',
+};
+
+for (const [harm, body] of Object.entries(HARM)) {
+  test(`a tenant that ${harm} leaves its neighbours, none of whose guards is skipped`, async (t) => {
+    const guards = ['g1', 'g2', 'g3', 'g4'];
+    const guard = `import { reject } from 'pgswitchyard';
+      export function rewrite_query(u, q) { if (q === 'insert') reject('read-only', { code: '25006' }); return null; }`;
+    const rules = await Rules.start(t, {
+      files: {
+        ...Object.fromEntries(guards.map((name) => [`${name}/rewrite_query.js`, guard])),
+        'bad/rewrite_query.js': `export function rewrite_query(u, q) { if (q.startsWith('harm')) { ${body} } return null; }`,
+      },
+      databases: [...guards, 'bad'],
+      settings: { rewrite_query_on_failure: 'pass', user_function_memory_limit: 16 },
+    });
+    const processOf = (name: string): number | undefined => rules.functions.tenantOf(name)!.version!.host.pid;
+    const judge = async (): Promise<void> => {
+      for (const name of guards) {
+        const decision = await within('the guard', rules.ask('insert', name), PATIENCE_MS);
+        assert.ok(decision.kind === 'reject' && decision.error.code === '25006', JSON.stringify(decision));
+      }
+    };
+    await judge();
+    await rules.ask('select 1', 'bad');
+    assert.equal(new Set([...guards, 'bad'].map(processOf)).size, 1, 'all share a process');
+    for (let i = 0; i < 3; i++) {
+      const harming = [1, 2].map((clientId) => rules.ask(`harm ${i}`, 'bad', { clientId: clientId + 2 * i }));
+      await Promise.all([judge(), judge()]);
+      for (const decision of await within('its own answer', Promise.all(harming), PATIENCE_MS))
+        assert.equal(decision.kind, 'go');
+    }
+    for (const name of guards) {
+      assert.notEqual(processOf(name), processOf('bad'));
+      const row = rules.tenants.find((each) => each.databases.includes(name));
+      assert.equal(failuresOf(row), 0, row!.lastError);
+    }
+  });
+}
+
+test('calls whose shared process is killed from outside again and again are judged all the same', async (t) => {
+  const names = ['a', 'b'];
+  const rules = await Rules.start(t, {
+    files: Object.fromEntries(names.map((name) => [`${name}/rewrite_query.js`, GUARD])),
+    databases: names,
+    settings: { rewrite_query_on_failure: 'pass' },
+  });
+  for (let i = 0; i < 5; i++) {
+    const asked = names.flatMap((name) => [1, 2, 3].map(() => rules.ask('insert', name)));
+    for (const name of names) {
+      const pid = rules.functions.tenantOf(name)!.version!.host.pid;
+      if (pid !== undefined) process.kill(pid, 'SIGKILL');
+    }
+    for (const decision of await within('the answers', Promise.all(asked), PATIENCE_MS))
+      assert.ok(decision.kind === 'reject' && decision.error.code === '25006', JSON.stringify(decision));
+  }
+});

@@ -321,6 +321,7 @@ function standIn(
       child.wasKilled = true;
       setImmediate(() => events!.onGone());
     },
+    condemn: () => setImmediate(() => events!.onGone()),
     cpuMs: () => 0,
     close: () => Promise.resolve(),
   };
@@ -339,7 +340,7 @@ function takenOver(text: string): SandboxChild {
       for (const report of reader.push(Buffer.concat([header, bytes.subarray(9 + 4)])))
         events.onReport(report);
     } catch {
-      child.kill();
+      child.condemn();
     }
   }, null);
   return child;
@@ -479,9 +480,9 @@ for (const answers of [
   '0\x000\0n\0n\0n\0n\0',
   `0\x000\0${'\0'.repeat(100_000)}`,
 ]) {
-  test(`a child that answers ${JSON.stringify(answers.slice(0, 80))} is ended`, async (t) => {
+  test(`a child that answers ${JSON.stringify(answers.slice(0, 80))} is ended, and the call blamed if the next one does too`, async (t) => {
     const killed: number[] = [];
-    const children = [takenOver(answers), new SandboxChild(432)];
+    const children = [takenOver(answers), takenOver(answers), new SandboxChild(432)];
     const host = new Supervisor(() => children.shift()!, {
       onUsed: () => {},
       onKilled: (id) => killed.push(id),

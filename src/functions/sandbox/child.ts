@@ -59,6 +59,7 @@ export class SandboxChild {
   #events: ChildEvents | null = null;
   #isReady = false;
   #killed = false;
+  #isCondemned = false;
   #endedBy: NodeJS.Signals | null = null;
   /** the end of its stderr, which explains why it ended */
   complaint = '';
@@ -81,7 +82,7 @@ export class SandboxChild {
       this.#end();
     });
     this.#child.on('exit', (_code, signal) => {
-      if (!this.#killed && OUTSIDE.has(signal)) this.#endedBy = signal;
+      if (!this.#killed && !this.#isCondemned && OUTSIDE.has(signal)) this.#endedBy = signal;
       this.#end();
     });
     // Without free descriptors there are no pipes; the error arrives as an event.
@@ -144,6 +145,15 @@ export class SandboxChild {
     this.#child.kill('SIGKILL');
   }
 
+  /**
+   * Ends it because code in it has broken out of its isolate and writes nonsense. Nothing tells which tenant's code that is, so
+   * this counts as if it had ended by itself.
+   */
+  condemn(): void {
+    this.#isCondemned = true;
+    this.#child.kill('SIGKILL');
+  }
+
   /** Closes its input, after which it ends by itself; kills it if it does not. */
   close(): Promise<void> {
     return new Promise((resolve) => {
@@ -168,8 +178,7 @@ export class SandboxChild {
     try {
       reports = this.#reader.push(chunk);
     } catch {
-      // Only code that has broken out of its isolate writes nonsense into the pipe.
-      this.kill();
+      this.condemn();
       return;
     }
     for (const report of reports) {

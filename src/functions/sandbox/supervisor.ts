@@ -230,7 +230,7 @@ export class Supervisor implements SandboxHost {
   #receive(child: SandboxChild, report: Report): void {
     if (child !== this.#child || this.#isStopped) return;
     if (report.kind === 'ready') this.#failedStarts = 0;
-    else if (!this.#take(report)) child.kill();
+    else if (!this.#take(report)) child.condemn();
   }
 
   /** @returns false: none of our children sends that */
