@@ -51,7 +51,8 @@ function tlsProblems({ settings }: Config): string[] {
 async function ruleProblems(config: Config): Promise<string[]> {
   const { settings, databases, fallback } = config;
   const functions = new Functions({
-    settings,
+    // what is kept for the proxy is neither used nor changed
+    settings: { ...settings, user_functions_state_dir: '' },
     databases: databases.values(),
     fallback,
     tenants: config,

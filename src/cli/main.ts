@@ -28,6 +28,7 @@ function help(): string {
     '  pgswitchyard [OPTION]... --from-env [CONFIG_FILE]',
     '  pgswitchyard config [--from-env] [CONFIG_FILE]         print the configuration, without secrets',
     '  pgswitchyard config check [--from-env] [CONFIG_FILE]   check it, and all files that it names',
+    '  pgswitchyard rules build FOLDER|FILE... [-o FILE]      bundle user functions into an artifact',
     '  pgswitchyard demo            two embedded servers, a proxy, and a rule to edit',
     '',
     'Options:',
@@ -43,6 +44,11 @@ export async function main(args: readonly string[]): Promise<void> {
   if (args[0] === 'demo') {
     const { demo } = await import('../demo/demo.ts');
     return demo(args.slice(1));
+  }
+  if (args[0] === 'rules' && args.length > 1) {
+    const { rulesCommand } = await import('./rules-command.ts');
+    process.exitCode = await rulesCommand(args.slice(1));
+    return;
   }
   const isConfig = args[0] === 'config' && args.length > 1;
   const isCheck = isConfig && args[1] === 'check';

@@ -344,7 +344,7 @@ export const BUNDLE = {
 /** Artifacts: bundles in files. */
 export const ARTIFACT = {
   /** Its code, source map and header together. A larger file is not read. */
-  maxBytes: 64 * MB,
+  maxBytes: 32 * MB,
   /** It lists the files of a bundle, 2,000 at most, with long paths. */
   maxHeaderBytes: 2 * MB,
   /** Files of a bundle, with each package.json that led to one. */

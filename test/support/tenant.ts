@@ -154,6 +154,8 @@ export const bundleOf = (code: string): Bundle => ({
   inputs: [],
   files: [],
   hash: code,
+  isArtifact: false,
+  notUsed: [],
   purity: { isPure: false, reason: 'it has not been analysed' },
 });
 

@@ -109,7 +109,19 @@ export function decodeArtifact(file: Buffer): { readonly header: ArtifactHeader;
   const map = { sources: header.sources, mappings, checkpoints: checkpointsOf(section('checkpoints')) };
   const { files, hash, purity } = header;
   const inputs = files.map(({ path }) => path);
-  return { header, bundle: { code: code.toString(), map, inputs, files, hash, purity } };
+  return {
+    header,
+    bundle: {
+      code: code.toString(),
+      map,
+      inputs,
+      files,
+      hash,
+      purity,
+      isArtifact: false,
+      notUsed: [],
+    },
+  };
 }
 
 /** Identifies code in the log and the console. */

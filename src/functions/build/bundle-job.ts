@@ -28,6 +28,10 @@ export interface Bundle {
   /** of the code: equal hashes mean equal code */
   readonly hash: string;
   readonly purity: Purity;
+  /** it was deployed in this form, and nothing was bundled */
+  readonly isArtifact: boolean;
+  /** artifacts that could not be used, each with the reason, so that the source beside them was */
+  readonly notUsed: readonly string[];
 }
 
 export type BundleJob =

@@ -18,18 +18,30 @@ import { complaintOf, plain, type Complaint } from './complaint.ts';
 import { BUNDLE_FILE, ESBUILD_OPTIONS } from './esbuild-options.ts';
 import { manifestsOf, sandboxPlugin } from './imports.ts';
 import { analyse } from './purity/analyse.ts';
+import { NOT_ANALYSED } from './purity/purity.ts';
 import { reviewedModules } from './purity/reviewed.ts';
 import { Reading } from './reading.ts';
 import { ENTRY, indexMap } from './source-map.ts';
 import { readSource } from './source-file.ts';
-import { entryOf } from './sources.ts';
+import { entryOf, isArtifact } from './sources.ts';
+
+export interface BundleOptions {
+  /** artifacts that are bundled together with source, by their paths */
+  readonly artifacts: ReadonlyMap<string, Bundle>;
+  /** the code is to be analysed where it is used */
+  readonly isRaw: boolean;
+}
 
 /** @param looked called with every file before it is read, and with every place where a file was not found */
-export async function bundle(files: SourceFiles, looked: Set<string>): Promise<BundleResult> {
+export async function bundle(
+  files: SourceFiles,
+  looked: Set<string>,
+  options: BundleOptions = { artifacts: new Map(), isRaw: false },
+): Promise<BundleResult> {
   const folder = dirname(entryOf(files));
   const reading = new Reading(looked);
   try {
-    const made = await bundleText(entryText(files), folder, reading);
+    const made = await bundleText(entryText(files), folder, reading, options);
     return 'message' in made ? failedWith(made, reading) : { kind: 'bundle', bundle: made };
   } catch (error) {
     const { errors } = error as Partial<BuildFailure>;
@@ -70,16 +82,24 @@ function exportsOne(module: string, file: string): string {
 }
 
 function optionsOf(module: string, file: string): string {
-  return `[${JSON.stringify(basename(file))}, ${module}.options]`;
+  // those of an artifact have their files with them
+  return isArtifact(file)
+    ? `...(${module}.options ?? [])`
+    : `[${JSON.stringify(basename(file))}, ${module}.options]`;
 }
 
 /** @throws BuildFailure */
-async function bundleText(text: string, folder: string, reading: Reading): Promise<Bundle | Complaint> {
+async function bundleText(
+  text: string,
+  folder: string,
+  reading: Reading,
+  { artifacts, isRaw }: BundleOptions,
+): Promise<Bundle | Complaint> {
   const { warnings, metafile, outputFiles } = await build({
     ...ESBUILD_OPTIONS,
     stdin: { contents: text, resolveDir: folder, sourcefile: ENTRY },
     absWorkingDir: folder,
-    plugins: [sandboxPlugin(reading)],
+    plugins: [sandboxPlugin(reading, artifacts)],
   });
   // otherwise esbuild only warns, and turns them into calls of BigInt()
   const bigints = warnings.filter((warning) => warning.id === 'bigint');
@@ -96,9 +116,11 @@ async function bundleText(text: string, folder: string, reading: Reading): Promi
   }
   const files = await hashedFiles(inputs, reading);
   const index = indexMap(map.text);
+  const made = { map: index, inputs, files, isArtifact: false, notUsed: [] };
+  if (isRaw) return { ...made, code: script.text, hash: codeHash(script.contents), purity: NOT_ANALYSED };
   const reviewed = reviewedModules(metafile, folder, (path) => reading.hashOf(path));
   const { code, purity } = analyse(script.text, index, folder, (path) => reviewed.has(path));
-  return { code, map: index, inputs, files, hash: codeHash(Buffer.from(code)), purity };
+  return { ...made, code, hash: codeHash(Buffer.from(code)), purity };
 }
 
 /** The inputs with their hashes. A package.json that has vanished meanwhile has none. */

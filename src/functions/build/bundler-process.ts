@@ -3,8 +3,7 @@
  * harm their own rule only, and never the proxy's thread. The proxy kills the whole process group when a job takes too long.
  */
 import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
-import { asyncPlaces } from './async-places.ts';
-import { bundle } from './bundle.ts';
+import { makeBundle } from './make-bundle.ts';
 
 /** esbuild's process has ended: neither this job nor any other can be done. */
 const LOST = /^The service (?:was stopped|is no longer running)/;
@@ -26,7 +25,8 @@ class Reported extends Set<string> {
 }
 
 async function work(job: BundleJob): Promise<BundleResult> {
-  if (job.kind === 'bundle') return await bundle(job.files, new Reported());
+  if (job.kind === 'bundle') return await makeBundle(job.files, new Reported());
+  const { asyncPlaces } = await import('./async-places.ts');
   return { kind: 'async places', places: await asyncPlaces(job.inputs, job.folder) };
 }
 

@@ -46,7 +46,7 @@ const SILENCED = [
 ];
 
 /** The script sets a global variable of this name to what the entry exports. */
-const GLOBAL_NAME = '__pgswitchyard';
+export const GLOBAL_NAME = '__pgswitchyard';
 
 export const BUNDLE_FILE = 'bundle.js';
 

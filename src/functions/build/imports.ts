@@ -12,7 +12,8 @@ import type {
   PluginBuild,
 } from 'esbuild';
 import { BUNDLE } from '../limits.ts';
-import { isPassingError, isPassingText } from './bundle-job.ts';
+import { isPassingError, isPassingText, type Bundle } from './bundle-job.ts';
+import { GLOBAL_NAME } from './esbuild-options.ts';
 import type { Reading } from './reading.ts';
 import { loaderOf, refusedCode } from './source-check.ts';
 import { readSource } from './source-file.ts';
@@ -23,7 +24,7 @@ const BUILTINS = new Set(builtinModules.flatMap((name) => [name, `node:${name}`]
 const OWN_QUESTION = {};
 
 /** Refuses Node's modules and files that are not code, reports them together, and provides the module `pgswitchyard`. */
-export const sandboxPlugin = (reading: Reading): Plugin => ({
+export const sandboxPlugin = (reading: Reading, artifacts: ReadonlyMap<string, Bundle>): Plugin => ({
   name: 'sandbox',
   setup(esbuild) {
     esbuild.onResolve({ filter: /.*/ }, (args) => {
@@ -34,9 +35,30 @@ export const sandboxPlugin = (reading: Reading): Plugin => ({
     esbuild.onLoad({ filter: /.*/, namespace: 'pgswitchyard' }, () => ({
       contents: 'export const reject = globalThis.reject;',
     }));
-    esbuild.onLoad({ filter: /.*/, namespace: 'file' }, (args) => load(reading, args));
+    esbuild.onLoad({ filter: /.*/, namespace: 'file' }, (args) => {
+      const artifact = artifacts.get(args.path);
+      return artifact === undefined ? load(reading, args) : loadArtifact(reading, args.path, artifact);
+    });
   },
 });
+
+/** A module that exports what the code of an artifact sets, with the author's places. */
+function loadArtifact(reading: Reading, path: string, { code, map, files }: Bundle): OnLoadResult {
+  reading.noteLook(path);
+  for (const { sha256 } of files) reading.noteHash(path, sha256);
+  const { sources, mappings } = map;
+  // the names of variables are not kept, and esbuild uses no map that lacks some: a segment has at least 5 letters if it has one
+  const names = Array.from({ length: Math.ceil(mappings.length / 5) }, () => '');
+  const json = JSON.stringify({ version: 3, sources, mappings, names });
+  const lines = [
+    code,
+    ...['routing_rules', 'rewrite_query', 'options'].map(
+      (name) => `export const ${name} = ${GLOBAL_NAME}.${name};`,
+    ),
+    `//# sourceMappingURL=data:application/json;base64,${Buffer.from(json).toString('base64')}`,
+  ];
+  return { contents: lines.join('\n'), loader: 'js' };
+}
 
 /** @returns undefined: esbuild reads the file itself */
 async function load(

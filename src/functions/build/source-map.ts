@@ -87,6 +87,11 @@ class Decoder {
 /** @param json a source map */
 export function indexMap(json: string): MapIndex {
   const { sources, mappings } = JSON.parse(json) as { sources: string[]; mappings: string };
+  return indexMappings(sources, mappings);
+}
+
+/** @throws Error if these are no mappings of a source map */
+export function indexMappings(sources: readonly string[], mappings: string): MapIndex {
   const checkpoints: number[] = [];
   const decoder = new Decoder(mappings);
   for (let count = 0; decoder.seek(); count++) {

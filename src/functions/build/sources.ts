@@ -36,7 +36,16 @@ export function nameOf(files: SourceFiles): string {
   return dirname(entryOf(files));
 }
 
-export const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
+export const SOURCE_EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
+/** An artifact takes precedence over source. */
+export const EXTENSIONS = ['.artifact', ...SOURCE_EXTENSIONS];
+/** The artifact that holds both functions, without its extension. It takes precedence over everything else in its folder. */
+const BOTH = 'functions';
+
+/** Whether a file is a bundle that has been built already. */
+export function isArtifact(file: string): boolean {
+  return file.endsWith('.artifact');
+}
 
 /** Finds a file by its folder, its name and its possible extensions; null: none. */
 export type FindFile = (folder: string, name: string, extensions: readonly string[]) => string | null;
@@ -44,7 +53,7 @@ export type FindFile = (folder: string, name: string, extensions: readonly strin
 export const inFolder: FindFile = (folder, name, extensions) =>
   extensions.map((extension) => join(folder, name + extension)).find(isThere) ?? null;
 
-const CANDIDATE = /^(?:routing_rules|rewrite_query)\.(?:ts|mts|js|mjs)$/;
+const CANDIDATE = /^(?:(?:routing_rules|rewrite_query)\.(?:ts|mts|js|mjs|artifact)|functions\.artifact)$/;
 
 /** Whether a file of this name, in a folder where rules are looked for, is a rule. */
 export function isCandidate(name: string): boolean {
@@ -92,13 +101,18 @@ export function sourceFiles(
   const folder = settings.user_functions_dir || null;
   const find = (option: 'routing_rules_file' | 'rewrite_query_file', file: string): string | null =>
     database?.[option] ||
-    (own && findFile(own, file, EXTENSIONS)) ||
+    (own && inPlace(findFile, own, file)) ||
     settings[option] ||
-    (folder && findFile(folder, file, EXTENSIONS)) ||
+    (folder && inPlace(findFile, folder, file)) ||
     null;
   const routing = find('routing_rules_file', 'routing_rules');
   const rewrite = find('rewrite_query_file', 'rewrite_query');
   return routing === null && rewrite === null ? null : { routing, rewrite };
+}
+
+/** The file for a function in a folder; null: none. */
+function inPlace(findFile: FindFile, folder: string, name: string): string | null {
+  return findFile(folder, BOTH, ['.artifact']) ?? findFile(folder, name, EXTENSIONS);
 }
 
 /**
@@ -114,8 +128,5 @@ function isOperators(settings: SourceSettings, path: string): boolean {
   // a candidate belongs to the owner of the file that it may take the place of
   const file = path.replace(/\.next(\.[^./]*)$/, '$1');
   if (file === settings.routing_rules_file || file === settings.rewrite_query_file) return true;
-  return (
-    dirname(file) === settings.user_functions_dir &&
-    EXTENSIONS.some((extension) => ['routing_rules', 'rewrite_query'].includes(basename(file, extension)))
-  );
+  return dirname(file) === settings.user_functions_dir && isCandidate(basename(file));
 }

@@ -3,7 +3,9 @@ import { programVersion } from '../../platform/program-version.ts';
 import type { CheckedWith } from '../store/version-record.ts';
 import type { TenantSettings } from './settings.ts';
 
-export function checkedWith({ timeoutMs, memoryLimitMb, maxResult, isolation }: TenantSettings): CheckedWith {
+type Conditions = Pick<TenantSettings, 'timeoutMs' | 'memoryLimitMb' | 'maxResult' | 'isolation'>;
+
+export function checkedWith({ timeoutMs, memoryLimitMb, maxResult, isolation }: Conditions): CheckedWith {
   const { node } = process.versions;
   return { program: programVersion(), node, timeoutMs, memoryLimitMb, maxResult, isolation };
 }

@@ -150,6 +150,14 @@ export class Journal {
     );
   }
 
+  /** An artifact can't be used, and the source beside it is. @param reason with its name */
+  artifactNotUsed(reason: string): void {
+    this.#log.error(
+      { event: 'artifact_refused', tenant: this.#tenant },
+      `user functions of ${this.#tenant}: ${printable(reason)}; the source beside it is bundled instead`,
+    );
+  }
+
   /** The files hold the serving version again. Logged only if the last line about them was a complaint. */
   restored(version: string): void {
     if (this.#isRefused) this.loaded(version);

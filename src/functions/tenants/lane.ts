@@ -125,7 +125,7 @@ export class Lane {
           checkedWith: checkedWith(loadedWith),
           findings,
           operators: context.targets.operatorsIn(files()),
-          isArtifact: false,
+          isArtifact: bundle.isArtifact,
         }),
       isInUse: () => this.counters.calls > 0 || !this.batcher.isIdle,
       onCostlyMove: options.onCostlyMove,

@@ -196,6 +196,7 @@ export class Loader {
     const startedAtMs = context.clock.now();
     try {
       const bundle = await context.builder.bundle(name, context.housing.isSuspect(name), files);
+      for (const reason of bundle.notUsed) this.#options.journal.artifactNotUsed(reason);
       if (this.#isDisposed) return;
       // the entries by their configured paths too, which may lead over symbolic links
       await this.#follow([...entriesOf(files), ...bundle.inputs], startedAtMs);
