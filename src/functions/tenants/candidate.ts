@@ -3,6 +3,7 @@
  * nothing that it does is held against the version that serves.
  */
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
+import { isSameCode } from '../build/same-code.ts';
 import { entriesOf, nameOf } from '../build/sources.ts';
 import type { TenantContext } from './context.ts';
 import type { Isolation } from './housing.ts';
@@ -127,7 +128,8 @@ export class Candidate {
 
   /** Takes a bundle that has been made already. */
   async take(bundle: Bundle, trial: SoundTrial | null): Promise<void> {
-    if (bundle.hash !== this.version?.hash) await this.lane.installer.install(bundle, trial);
+    if (this.version === null || !isSameCode(bundle, this.version.bundle))
+      await this.lane.installer.install(bundle, trial);
   }
 
   /** Takes over settings, and hosts that may have changed. */
@@ -183,6 +185,8 @@ export class Candidate {
       context: this.#options.context,
       isNeeded: () => true,
       onKept: () => {},
+      onNewer: () => Promise.resolve(),
+      onCaughtUp: () => {},
       onSettled: () => {
         this.lane.batcher.open();
         this.#options.onSettled();

@@ -34,6 +34,12 @@ export class KeptVersions {
     return pin;
   }
 
+  /** The bundle that is pinned; null: none, or it is not kept any more. */
+  async pinned(): Promise<Bundle | null> {
+    const { pin } = this;
+    return pin === null ? null : await this.#context.store.bundleOf(this.#key.owner, pin.number);
+  }
+
   /** The version that served last, with the same functions of the operator's as now; null: none is known. */
   get latest(): VersionRecord | null {
     const { store, targets } = this.#context;

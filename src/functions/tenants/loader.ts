@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import { BundleError } from '../build/bundlers.ts';
 import { placed, positionsOf, printable, type Details } from '../build/places.ts';
+import { isSameCode } from '../build/same-code.ts';
 import { entriesOf, entryOf } from '../build/sources.ts';
 import { LOADING } from '../limits.ts';
 import type { RefusalCause } from '../sandbox/load-result.ts';
@@ -31,6 +32,10 @@ export interface LoaderOptions {
   readonly isNeeded: () => boolean;
   /** A sound version was found that nobody needs yet. */
   readonly onKept: (hash: string, trial: SoundTrial) => void;
+  /** Another version is pinned: the files hold other code, which can serve, and must not yet. */
+  readonly onNewer: (bundle: Bundle, trial: SoundTrial | null) => Promise<void>;
+  /** The files hold the code that is pinned, so it needs no pin any more. */
+  readonly onCaughtUp: () => void;
   /** Calls need not wait for a first version any more: there is one, or a reason why not. */
   readonly onSettled: () => void;
 }
@@ -153,7 +158,7 @@ export class Loader {
     const { journal, onSettled } = this.#options;
     this.#complaint = '';
     if (isNew) {
-      this.#isSound = true;
+      this.#isSound = !this.#isPinned;
       this.#isRefused = false;
       journal.loaded(hash);
     } else if (this.#isSound) journal.forgive(); // otherwise the files have other contents, which were refused
@@ -202,7 +207,7 @@ export class Loader {
       await this.#follow([...entriesOf(files), ...bundle.inputs], startedAtMs);
       if (this.#isDisposed) return;
       this.#retries = 0;
-      if (bundle.hash === this.#version?.hash) await this.#noteUnchanged(bundle.hash);
+      if (this.#isServing(bundle)) await this.#noteUnchanged(bundle.hash);
       else if (this.#version === null && this.#isTried(bundle)) await this.#noteTried(bundle);
       else await this.#tryAndInstall(bundle);
     } catch (error) {
@@ -223,11 +228,23 @@ export class Loader {
     if (haveChanged && !this.#queue.hasNext) void this.reload();
   }
 
+  get #isPinned(): boolean {
+    return this.#kept.pin !== null;
+  }
+
+  /** A promoted version came from other files, whose names are in its code. */
+  #isServing(bundle: Bundle): boolean {
+    const version = this.#version;
+    if (version === null || bundle.hash === version.hash) return version !== null;
+    return this.#isPinned && isSameCode(bundle, version.bundle);
+  }
+
   async #noteUnchanged(hash: string): Promise<void> {
     this.#complaint = '';
     this.#isSound = true;
     this.#isRefused = false;
     this.#options.journal.restored(hash);
+    if (this.#isPinned) this.#options.onCaughtUp();
     this.#options.onSettled();
     await this.renew();
   }
@@ -236,11 +253,20 @@ export class Loader {
 
   /** Loads the last version, if the files have not changed since it was built or since they were refused. */
   async #restoreCurrent(): Promise<void> {
+    if (this.#isPinned) return await this.#restorePinned();
     const { disk } = this.#options.context;
     // while vanished files count as there, nothing can be built
     const isLost = entriesOf(this.#options.files).some((file) => !disk.isThere(file));
     if (!isLost && !this.isKnown) return await this.#restoreFresh();
     if (isLost || !(await this.#inputs.haveChanged())) await this.#restore();
+  }
+
+  /** Loads the pinned version, whatever the files hold. It is tried again if the settings have changed. */
+  async #restorePinned(): Promise<void> {
+    await this.#restore();
+    if (this.#version !== null || this.#isDisposed) return;
+    const bundle = await this.#kept.pinned();
+    if (bundle !== null) await this.#options.installer.install(bundle, null, () => !this.#isDisposed);
   }
 
   /** Loads the last version, if the files still are those of before a restart. */
@@ -307,6 +333,11 @@ export class Loader {
     if (this.#wasDropped) return;
     const result = tried?.result ?? null;
     if (result?.kind === 'refused') return await this.#noteRefusal(bundle, result);
+    if (this.#isPinned && (this.#version !== null || !isNeeded())) {
+      this.#complaint = '';
+      await this.#options.onNewer(bundle, result);
+      return this.#options.onSettled();
+    }
     if (!isNeeded())
       return await this.#keep(bundle, result ?? (trial === null ? await installer.try(bundle) : null));
     // a version that is slow to load would delay its neighbours each time that their process is started again

@@ -6,6 +6,7 @@ import type { RolloutSnapshot, RolloutState } from '../../telemetry/snapshot.ts'
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import { filesIn, nextPlaces, watched } from '../build/next-files.ts';
 import { printable } from '../build/places.ts';
+import { isSameCode } from '../build/same-code.ts';
 import { entriesOf, nameOf } from '../build/sources.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';
@@ -350,7 +351,7 @@ export class Rollout {
       this.#isIdentical = false;
       return;
     }
-    this.#isIdentical = version.hash === serving.version?.hash;
+    this.#isIdentical = serving.version !== null && isSameCode(version.bundle, serving.version.bundle);
     this.#isComparable = !this.#isIdentical;
     if (this.#isIdentical) {
       this.endCanary('the candidate is the same as the version that serves');

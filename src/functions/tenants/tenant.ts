@@ -114,6 +114,11 @@ export class Tenant {
         this.#servingFiles = this.#files;
         if (this.#serving.expect(hash, manifest)) this.#noteOther();
       },
+      onNewer: (bundle, trial) => this.rollout.offer(bundle, trial),
+      onCaughtUp: () => {
+        this.#context.store.unpin(this);
+        this.rollout.withdraw();
+      },
       onSettled: () => {
         if (!this.#presence.settle()) return;
         if (this.version === null || this.#loader.isSound) this.#servingFiles = this.#files;
@@ -446,10 +451,13 @@ export class Tenant {
   async #promote(candidate: Version, isOfFiles: boolean, pin: AskedBy): Promise<TrialResult | null> {
     const { bundle, manifest, trialRoute: route } = candidate;
     const { store } = this.#context;
-    const result = await this.#serving.installer.install(bundle, { kind: 'sound', manifest, route });
-    if (result?.kind !== 'sound') return result;
+    const before = store.pinOf(this);
     if (isOfFiles) store.unpin(this);
     else store.pin(this, { number: candidate.record.number, ...pin });
+    const result = await this.#serving.installer.install(bundle, { kind: 'sound', manifest, route });
+    if (result?.kind === 'sound') return result;
+    if (before === null) store.unpin(this);
+    else store.pin(this, before);
     return result;
   }
 

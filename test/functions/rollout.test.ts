@@ -1,0 +1,335 @@
+/** A tenant's candidate in all its states, with the test's own builder, host and clock: no files, no processes, no waiting. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { Bundle, SourceFiles } from '../../src/functions/build/bundle-job.ts';
+import { BundleError } from '../../src/functions/build/bundlers.ts';
+import { isSameCode } from '../../src/functions/build/same-code.ts';
+import type { Decision } from '../../src/functions/functions.ts';
+import { NO_COST } from '../../src/functions/sandbox/host.ts';
+import { RolloutError } from '../../src/functions/tenants/rollout.ts';
+import { Tenant } from '../../src/functions/tenants/tenant.ts';
+import { bundleOf, settled, TENANT_SETTINGS, tenantContext, TestClock, TestHost } from '../support/tenant.ts';
+
+const FILE = '/rules/a/routing_rules.ts';
+const NEXT = '/rules/a/routing_rules.next.ts';
+const ASKED = { by: 'operator', user: 'u' } as const;
+const CLIENTS = Array.from({ length: 200 }, (_, i) => i + 1);
+
+class World {
+  readonly clock = new TestClock();
+  readonly host = new TestHost();
+  readonly candidateHost = new TestHost();
+  readonly lines: string[] = [];
+  /** by path, its content, or the result of bundling it */
+  readonly files = new Map<string, string | Error>([[FILE, 'v1']]);
+  readonly context = tenantContext(this.lines, {
+    clock: this.clock,
+    builder: {
+      bundle: (_tenant, _isSuspect, { routing }) => this.#bundle(routing!),
+      asyncPlaces: () => Promise.resolve([]),
+    },
+    disk: {
+      trailOf: (paths) => Promise.resolve(new Map([...paths].map((path) => [path, POINT]))),
+      isThere: () => true,
+      isSearched: () => false,
+      next: (files) => (this.files.has(NEXT) ? { ...files, routing: NEXT } : null),
+    },
+  });
+  readonly tenant: Tenant;
+
+  constructor() {
+    this.tenant = new Tenant({
+      identity: { id: '1', owner: 'a' },
+      files: { routing: FILE, rewrite: null } satisfies SourceFiles,
+      settings: TENANT_SETTINGS,
+      host: () => this.host,
+      context: {
+        ...this.context,
+        housing: { ...this.context.housing, ofCandidate: () => this.candidateHost },
+      },
+    });
+  }
+
+  async #bundle(file: string): Promise<Bundle> {
+    const content = this.files.get(file) ?? new BundleError('gone', 'mistake');
+    if (content instanceof Error) throw content;
+    return bundleOf(content);
+  }
+
+  get rollout(): Tenant['rollout'] {
+    return this.tenant.rollout;
+  }
+
+  get state(): string {
+    return this.rollout.observe().state;
+  }
+
+  async save(file: string, content: string | Error | null): Promise<void> {
+    if (content === null) this.files.delete(file);
+    else this.files.set(file, content);
+    if (file === FILE && !this.tenant.isNeeded) this.tenant.load();
+    else if (file === FILE) void this.tenant.reload();
+    else this.rollout.noteChanges([file]);
+    await settled();
+  }
+
+  /** Where each client's query goes, or the code of its error. */
+  async ask(query = 'q', clients: readonly number[] = CLIENTS): Promise<string[]> {
+    const said: string[] = [];
+    for (const [i, clientId] of clients.entries()) {
+      const call = { username: 'u', query, inTransaction: false, context: { database: 'a' }, clientId };
+      this.tenant.decide(call, (decision: Decision) => {
+        said[i] = decision.kind === 'go' ? (decision.dbkey ?? 'stays') : decision.error.code;
+      });
+    }
+    await settled();
+    assert.equal(Object.keys(said).length, clients.length);
+    return said;
+  }
+
+  /** The different answers that clients get. */
+  async answers(query?: string): Promise<string> {
+    return [...new Set(await this.ask(query))].toSorted().join();
+  }
+}
+
+const POINT = { stamp: '1', changedAt: 0, isWorldWritable: false };
+const BROKEN = new BundleError('routing_rules.next.ts:1:1: Unexpected "}"', 'mistake');
+
+/** A tenant with a version that serves, and a candidate. */
+async function withCandidate(): Promise<World> {
+  const world = new World();
+  await world.save(FILE, 'v1');
+  await world.save(NEXT, 'v2');
+  assert.equal(world.state, 'shadow');
+  return world;
+}
+
+const STATES: Record<
+  string,
+  readonly [after: (world: World) => Promise<unknown>, state: string, answers: string]
+> = {
+  'no .next file': [async () => {}, 'no candidate', 'v1'],
+  'a .next file': [(world) => world.save(NEXT, 'v2'), 'shadow', 'v1'],
+  'a .next file with a mistake': [(world) => world.save(NEXT, BROKEN), 'not loaded', 'v1'],
+  'a .next file that no host can load': [(world) => world.save(NEXT, 'v2!'), 'not loaded', 'v1'],
+  'a .next file with the code that serves': [(world) => world.save(NEXT, 'v1'), 'same as serving', 'v1'],
+  'a mistake after a sound candidate, which stays': [
+    async (world) => {
+      await world.save(NEXT, 'v2');
+      await world.save(NEXT, BROKEN);
+    },
+    'shadow',
+    'v1',
+  ],
+  'a .next file that has gone': [
+    async (world) => {
+      await world.save(NEXT, 'v2');
+      await world.save(NEXT, null);
+    },
+    'no candidate',
+    'v1',
+  ],
+  'a serving file that has caught up': [
+    async (world) => {
+      await world.save(NEXT, 'v2');
+      await world.save(FILE, 'v2');
+    },
+    'same as serving',
+    'v2',
+  ],
+  'a serving file that has overtaken the .next file': [
+    async (world) => {
+      await world.save(NEXT, 'v1');
+      await world.save(FILE, 'v3');
+    },
+    'shadow',
+    'v3',
+  ],
+  'shadowing switched off': [
+    async (world) => {
+      await world.save(NEXT, 'v2');
+      world.rollout.shadowOff();
+      await world.save(NEXT, 'v3');
+    },
+    'off',
+    'v1',
+  ],
+  'shadowing switched on again': [
+    async (world) => {
+      world.rollout.shadowOff();
+      await world.save(NEXT, 'v2');
+      await world.rollout.shadowNext();
+    },
+    'shadow',
+    'v1',
+  ],
+  'a promotion': [
+    async (world) => {
+      await world.save(NEXT, 'v2');
+      await world.rollout.promote(ASKED);
+    },
+    'same as serving',
+    'v2',
+  ],
+  'a newer .next file after a promotion': [
+    async (world) => {
+      await world.save(NEXT, 'v2');
+      await world.rollout.promote(ASKED);
+      await world.save(NEXT, 'v3');
+    },
+    'shadow',
+    'v2',
+  ],
+  'a broken serving file, and a promotion': [
+    async (world) => {
+      await world.save(FILE, BROKEN);
+      await world.save(NEXT, 'v2');
+      await world.rollout.promote(ASKED);
+    },
+    'same as serving',
+    'v2',
+  ],
+  'a newer serving file while another version is pinned': [
+    async (world) => {
+      await world.save(NEXT, 'v2');
+      await world.rollout.promote(ASKED);
+      await world.save(NEXT, null);
+      await world.save(FILE, 'v3');
+    },
+    'shadow',
+    'v2',
+  ],
+  'a newer serving file that was promoted': [
+    async (world) => {
+      await world.save(NEXT, 'v2');
+      await world.rollout.promote(ASKED);
+      await world.save(NEXT, null);
+      await world.save(FILE, 'v3');
+      await world.rollout.promote(ASKED);
+    },
+    'no candidate',
+    'v3',
+  ],
+};
+
+test('each state of a candidate, and what serves meanwhile', async () => {
+  for (const [name, [after, state, answers]] of Object.entries(STATES)) {
+    const world = new World();
+    await world.save(FILE, 'v1');
+    await after(world);
+    assert.equal(world.state, state, name);
+    assert.equal(await world.answers(), answers, name);
+    world.tenant.dispose();
+    await settled();
+    assert.equal(world.candidateHost.loaded.size, 0, `${name}: the candidate is unloaded with its tenant`);
+  }
+});
+
+test('a promoted version is pinned until the serving file holds the same code', async () => {
+  const world = await withCandidate();
+  const pin = (): unknown => world.context.store.pinOf(world.tenant);
+  await world.rollout.promote(ASKED);
+  assert.deepEqual(pin(), { number: 2, ...ASKED });
+  await world.tenant.reload(true);
+  assert.equal(await world.answers(), 'v2');
+  await world.save(FILE, 'v2');
+  assert.equal(pin(), null);
+  await world.save(FILE, 'v3');
+  assert.equal(await world.answers(), 'v3');
+  world.tenant.dispose();
+});
+
+test('a candidate that the place of the serving version can’t load is not promoted', async () => {
+  const world = await withCandidate();
+  world.host.load = () =>
+    Promise.resolve({ kind: 'refused', cause: 'passing', message: 'no process', stack: '' });
+  // it is in use, so it must be ready at once
+  await world.ask();
+  await assert.rejects(world.rollout.promote(ASKED), /could not be loaded: no process/);
+  assert.equal(world.context.store.pinOf(world.tenant), null);
+  assert.equal(world.state, 'shadow');
+  world.tenant.dispose();
+});
+
+test('clients of a canary have the candidate, and are judged again when it begins, changes and ends', async () => {
+  const world = await withCandidate();
+  const generations = (): number[] => CLIENTS.map((id) => world.tenant.generationOf(id));
+  const before = generations();
+  await world.rollout.beginCanary(25, false, ASKED);
+  const arms = await world.ask();
+  const during = generations();
+  assert.deepEqual(
+    arms.map((answer) => answer === 'v2'),
+    during.map((generation, i) => generation !== before[i]),
+  );
+  assert.ok(arms.filter((answer) => answer === 'v2').length > 20);
+  await world.save(NEXT, 'v3');
+  assert.deepEqual(
+    arms.map((answer) => answer === 'v2'),
+    generations().map((generation, i) => generation !== during[i]),
+  );
+  assert.equal(await world.answers(), 'v1,v3');
+  world.rollout.endCanary('enough');
+  assert.deepEqual(generations(), before);
+  assert.equal(await world.answers(), 'v1');
+  assert.equal(world.context.canaries.size, 0);
+  world.tenant.dispose();
+});
+
+test('a call that the candidate fails is answered by the serving version, and counts against the candidate', async () => {
+  const world = await withCandidate();
+  await world.rollout.beginCanary(50, true, ASKED);
+  const failure = { outcome: 'threw', message: 'x', stack: '' } as const;
+  world.candidateHost.evaluate = (_versionId, calls, done) =>
+    done(
+      calls.map(() => ({ rewrite: null, route: { failure } })),
+      '',
+      NO_COST,
+    );
+  for (let i = 0; i < 3 && world.state === 'canary'; i++) {
+    assert.deepEqual([...new Set(await world.ask(`q${i}`))], ['v1']);
+    world.clock.advance(1_000);
+    await settled();
+  }
+  assert.equal(world.state, 'shadow');
+  assert.match(world.rollout.observe().lastCanary, /^went back: /);
+  const { calls, failures, isSuspended } = world.tenant.observe([]);
+  assert.deepEqual([failures, isSuspended], [{}, false]);
+  assert.ok(calls >= CLIENTS.length);
+  world.tenant.dispose();
+});
+
+test('a paused tenant gives nothing to its candidate', async () => {
+  const world = await withCandidate();
+  await world.rollout.beginCanary(50, false, ASKED);
+  world.tenant.setPaused('policy');
+  assert.deepEqual([...new Set(await world.ask())], ['38000']);
+  assert.equal(world.rollout.observe().canary!.candidate.calls, 0);
+  world.tenant.dispose();
+  assert.equal(world.context.canaries.size, 0);
+});
+
+test('what is not possible is told, and changes nothing', async () => {
+  const world = new World();
+  const refused = async (work: () => Promise<unknown>, message: RegExp): Promise<void> => {
+    await assert.rejects(work(), (error) => error instanceof RolloutError && message.test(error.message));
+  };
+  await refused(() => world.rollout.promote(ASKED), /there is no candidate/);
+  await world.save(FILE, 'v1');
+  await world.save(NEXT, 'v1');
+  await refused(() => world.rollout.promote(ASKED), /the same as the version that serves/);
+  await world.save(NEXT, BROKEN);
+  await refused(() => world.rollout.beginCanary(5, false, ASKED), /the same as|not loaded: .*Unexpected/);
+  await refused(() => world.rollout.shadowFrom('/nowhere'), /neither a routing_rules nor a rewrite_query/);
+  assert.equal(await world.answers(), 'v1');
+  world.tenant.dispose();
+});
+
+test('code is the same under the name of a .next file', () => {
+  const code = (name: string, body: string): Bundle =>
+    bundleOf(`// ${name}.ts\nvar ${name.replace('.', '_')}_default = ${body};`);
+  assert.ok(isSameCode(code('rules', '1'), code('rules.next', '1')));
+  assert.ok(!isSameCode(code('rules', '1'), code('rules.next', '2')));
+  assert.ok(!isSameCode(code('rules', 'has_next'), code('rules.next', 'has_more')));
+});
