@@ -37,13 +37,16 @@ export function cpuMs(pid: number): number {
 
 /** Resident memory of a family, in KB. */
 export function rssKb(pid: number): number {
-  return familyOf(pid).reduce((sum, each) => {
-    try {
-      return sum + Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${each}/status`, 'latin1'))?.[1] ?? 0);
-    } catch {
-      return sum;
-    }
-  }, 0);
+  return familyOf(pid).reduce((sum, each) => sum + ownRssKb(each), 0);
+}
+
+/** Resident memory of one process, in KB; 0: it has ended. */
+export function ownRssKb(pid: number): number {
+  try {
+    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
 }
 
 /** Proportional set size of one process, in KB: pages that several processes share count in parts. */
