@@ -12,6 +12,7 @@ type TenantRow = Pick<
   | 'pid'
   | 'calls'
   | 'failures'
+  | 'unjudged'
   | 'heapBytes'
   | 'cpu'
   | 'recall'
@@ -32,6 +33,7 @@ export const TENANTS = table<TenantRow>(
     { name: 'hits', type: 'int8', of: ({ recall }) => recall.hits },
     { name: 'misses', type: 'int8', of: ({ recall }) => recall.misses },
     { name: 'failures', type: 'text', of: ({ failures }) => byKind(failures) },
+    { name: 'unjudged', type: 'int8', of: ({ unjudged }) => unjudged },
     { name: 'p50_us', type: 'int8', of: ({ p50Us }) => p50Us },
     { name: 'p99_us', type: 'int8', of: ({ p99Us }) => p99Us },
     { name: 'cpu_minute_ms', type: 'int8', of: ({ cpu }) => Math.round(cpu.lastMinuteMs) },
@@ -62,6 +64,7 @@ function rows({ functions, config }: Observe): TenantRow[] {
       pid: null,
       calls: 0,
       failures: {},
+      unjudged: 0,
       heapBytes: 0,
       cpu: { ...NO_CPU, limitMs: limit ?? config.settings.user_function_cpu_limit },
       recall: { remembered: '', hits: 0, misses: 0, entries: 0, bytes: 0 },

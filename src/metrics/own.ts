@@ -32,6 +32,12 @@ const TENANTS: readonly Column<TenantSnapshot>[] = [
     of: (row) => row.rejected,
   },
   {
+    name: 'function_unjudged_total',
+    help: 'Queries that passed although a function failed on them',
+    type: 'counter',
+    of: (row) => row.unjudged,
+  },
+  {
     name: 'function_suspended',
     help: '1 while the breaker is open',
     type: 'gauge',

@@ -111,6 +111,12 @@ function cancelHeld(target: Client): string {
   const isHeld = !gate.isOpen && gate.reason !== 'answers' && target.intake.held.length > 0;
   if (!isHeld || target.state === 'closed') return 'cancel request for an idle client';
   target.question.cancel();
+  if (gate.reason === 'decision') {
+    // the decision may take long
+    target.question.drop();
+    gate.open('decision');
+    target.resume();
+  }
   return 'cancel request for a query that was not sent yet';
 }
 

@@ -27,6 +27,7 @@ export function leave(
   client.database?.watch?.stopWaiting(client);
   client.errand.left();
   abandonServer(client, serverReason);
+  client.question.drop();
   client.statements.releaseAll();
   client.intake.clear();
   client.transcript.forget();

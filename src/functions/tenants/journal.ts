@@ -216,6 +216,14 @@ export class Journal {
     );
   }
 
+  /** A version can reject or rewrite queries, and an outage of the sandbox lets queries pass. */
+  passesInOutages(): void {
+    this.#log.warn(
+      { event: 'rules_can_be_passed', tenant: this.#tenant },
+      `user functions of ${this.#tenant} can reject or rewrite queries, but user_function_unavailable = pass lets queries through unjudged when no sandbox process can be started for query_wait_timeout: set error`,
+    );
+  }
+
   /** The routing function is the operator's, and runs together with a rewriting function of a database's own. */
   mixed(routing: string, rewrite: string): void {
     this.#log.warn(

@@ -14,6 +14,7 @@ import {
   type Nameable,
 } from '../decide/policy.ts';
 import {
+  isOutage,
   isPassing,
   type CallFailure,
   type FailureOutcome,
@@ -70,6 +71,7 @@ export class Judge {
   #manifest: Manifest = UNKNOWN;
   /** version and options of the last `warnOfPassing` */
   #warnedAbout = '';
+  #warnedOfOutages = false;
   #lastFailure: FailureOutcome | null = null;
 
   constructor(options: JudgeOptions) {
@@ -173,6 +175,14 @@ export class Judge {
     this.#journal.passes(options, maxQueryBytes);
   }
 
+  /** The operator lets queries pass a guard while it can't be asked. */
+  warnOfOutages(version: Version): void {
+    const isGuard = version.manifest.rewrites || version.canReject;
+    const passes = isGuard && this.#options.settings().onOutage === 'pass';
+    if (passes && !this.#warnedOfOutages) this.#journal.passesInOutages();
+    this.#warnedOfOutages = passes;
+  }
+
   /** Probably a misspelt name: every query that is routed like the trial call would be a failure. */
   warnOfMisdirected({ trialRoute, code }: Version): void {
     const [database = ''] = code.databases;
@@ -202,7 +212,10 @@ export class Judge {
     this.#lastFailure = failure.outcome;
     const place = this.#options.version()?.placeOf(failure) ?? null;
     const subject = place === null ? this.#subject(failure, answer) : '';
-    this.#journal.failed(call.query, { ...failure, message: subject + failure.message }, place, opened);
+    const passes = isOutage(failure.outcome) && this.#options.settings().onOutage === 'pass';
+    const effect = passes ? '; the query passed unjudged (user_function_unavailable = pass)' : '';
+    const message = subject + failure.message + effect;
+    this.#journal.failed(call.query, { ...failure, message }, place, opened);
   }
 
   /** The function that `took longer than …`, if its place in the source is unknown. */

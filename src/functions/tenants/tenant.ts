@@ -442,6 +442,7 @@ export class Tenant {
       this.#noteOther();
     }
     this.#serving.judge.warnOfPassing(version);
+    this.#serving.judge.warnOfOutages(version);
     if (isNew) this.#serving.judge.warnOfMisdirected(version);
     this.#loader.noteInstalled(version, isNew);
     if (isNew) this.rollout.noteServing();

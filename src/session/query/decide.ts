@@ -17,6 +17,7 @@ import {
   type Tenant,
 } from '../../functions/functions.ts';
 import { UNKNOWN_LEXING } from '../../sql/lexing.ts';
+import { queryWaitTimeout } from '../../pool/limits.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import type { Client, LoggedInClient } from '../client.ts';
 import { Handled } from '../state/handled.ts';
@@ -115,7 +116,9 @@ function ask(
   if (remembered !== null) return remembered;
   const asked = question.ask(tenant.generationOf(client.id), entry);
   client.gate.close('decision');
-  tenant.decide(QUESTION.call(), (decision) => client.onDecision(asked, decision));
+  const user = client.context.directory.users.get(client.user);
+  const call = { ...QUESTION.call(), asker: asked, patienceMs: queryWaitTimeout(user, client.pool) };
+  tenant.decide(call, (decision) => client.onDecision(asked, decision));
   return Handled.Later;
 }
 

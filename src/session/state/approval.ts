@@ -1,5 +1,5 @@
 /** The text of a query before and after the user functions have judged it. */
-import type { Generations } from './generations.ts';
+import type { Judgement } from './generations.ts';
 
 /** A text that is waiting to be judged. */
 export interface TextToJudge {
@@ -10,7 +10,7 @@ export interface TextToJudge {
 }
 
 /** A text that may go to a server. */
-export interface Approval extends Generations {
+export interface Approval extends Judgement {
   /** the rewritten text; null: unchanged */
   readonly query: string | null;
 }

@@ -10,6 +10,21 @@ export interface Generations {
 }
 
 /** @param clientId the client whose text is judged */
+/** How a text was judged. */
+export interface Judgement extends Generations {
+  /** the functions could not be asked, and the text passed: a statement is judged again when it is used */
+  readonly isProvisional?: boolean;
+}
+
+/** Differs from all generations of functions. */
+const NEVER = -1;
+
+/** The generations to remember for a statement whose text is kept. */
+export function lasting({ originGeneration, targetGeneration, isProvisional }: Judgement): Generations {
+  if (isProvisional === true) return { originGeneration: NEVER, targetGeneration: NEVER };
+  return { originGeneration, targetGeneration };
+}
+
 export function generationOf(set: Tenant | null, clientId: number): number {
   return set === null ? 0 : set.generationOf(clientId);
 }

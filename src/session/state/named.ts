@@ -1,6 +1,6 @@
 /** A client's tracked named prepared statements. Servers know them by other names (shared.ts). */
 import type { Discards } from './discards.ts';
-import type { Generations } from './generations.ts';
+import { lasting, type Generations, type Judgement } from './generations.ts';
 import type { SharedStatement, StatementRegistry } from './shared.ts';
 
 export class NamedStatement implements Generations {
@@ -24,14 +24,14 @@ export class NamedStatement implements Generations {
     original: SharedStatement | null,
     route: string | null,
     sentAt: number,
-    judged: Generations,
+    judged: Judgement,
   ) {
     this.#shared = shared;
     this.#original = original;
     this.#route = route;
     this.sentAt = sentAt;
-    this.#originGeneration = judged.originGeneration;
-    this.#targetGeneration = judged.targetGeneration;
+    ({ originGeneration: this.#originGeneration, targetGeneration: this.#targetGeneration } =
+      lasting(judged));
   }
 
   /** The statement that servers have. */
@@ -77,7 +77,8 @@ export class NamedStatement implements Generations {
     this.#shape = shape;
   }
 
-  judged({ originGeneration, targetGeneration }: Generations): void {
+  judged(judgement: Judgement): void {
+    const { originGeneration, targetGeneration } = lasting(judgement);
     this.#originGeneration = originGeneration;
     this.#targetGeneration = targetGeneration;
   }

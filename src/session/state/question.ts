@@ -3,7 +3,7 @@
  * database that the client logged in to, then from those of the database that it is in now.
  */
 import type { Decision } from '../../functions/functions.ts';
-import type { Generations } from './generations.ts';
+import type { Judgement } from './generations.ts';
 
 /** A question under way. The answer counts only while the question is the client's current one. */
 export interface PendingQuestion {
@@ -13,6 +13,8 @@ export interface PendingQuestion {
   readonly isTarget: boolean;
   /** the entry of [databases] whose functions are asked */
   readonly entry: string;
+  /** false: the answer is of no use any more */
+  isWaiting: boolean;
 }
 
 export class Question {
@@ -53,7 +55,7 @@ export class Question {
 
   /** Functions are asked: the origin's until they have decided, then the target's. */
   ask(generation: number, entry: string): PendingQuestion {
-    const pending = { generation, isTarget: this.#origin !== null, entry };
+    const pending = { generation, isTarget: this.#origin !== null, entry, isWaiting: true };
     this.#pending = pending;
     return pending;
   }
@@ -61,7 +63,7 @@ export class Question {
   /** An answer has arrived. @returns false: its message is no longer held */
   answer(pending: PendingQuestion): boolean {
     if (this.#pending !== pending) return false;
-    this.#pending = null;
+    this.#endWait();
     return true;
   }
 
@@ -91,8 +93,12 @@ export class Question {
   }
 
   /** Uses up the decision. @returns the generations of the functions that made it */
-  take(): Generations {
-    const made = { originGeneration: this.#originGeneration, targetGeneration: this.#targetGeneration };
+  take(): Judgement {
+    const made = {
+      originGeneration: this.#originGeneration,
+      targetGeneration: this.#targetGeneration,
+      isProvisional: isProvisional(this.#origin) || isProvisional(this.#target),
+    };
     this.forget();
     return made;
   }
@@ -107,7 +113,12 @@ export class Question {
   drop(): void {
     // called for each message; usually there is nothing to forget
     if (this.#origin !== null) this.forget();
-    if (this.#pending !== null) this.#pending = null;
+    if (this.#pending !== null) this.#endWait();
+  }
+
+  #endWait(): void {
+    if (this.#pending !== null) this.#pending.isWaiting = false;
+    this.#pending = null;
   }
 
   /** A cancel request for the held message has arrived. */
@@ -119,4 +130,8 @@ export class Question {
   takeCancel(): void {
     this.#isCanceled = false;
   }
+}
+
+function isProvisional(decision: Decision | null): boolean {
+  return decision?.kind === 'go' && decision.isProvisional === true;
 }

@@ -4,7 +4,7 @@
  * last Parse is kept, and sent once more before the first message about it on each link.
  */
 import { HEADER_BYTES } from '../../wire/protocol.ts';
-import type { Generations } from './generations.ts';
+import { lasting, type Generations, type Judgement } from './generations.ts';
 
 const EMPTY = Buffer.alloc(0);
 /** Longest Parse that is kept. A longer one lasts as long as its link. */
@@ -97,10 +97,11 @@ export class UnnamedStatement implements Generations {
   }
 
   /** The last Parse was judged. @param original the client's Parse, if that was another one; null: it was the same */
-  judged({ originGeneration, targetGeneration }: Generations, original: Buffer | null): void {
+  judged(judgement: Judgement, original: Buffer | null): void {
+    if (original !== null && original.length > KEPT_BYTES) this.#isUnkept = true;
+    const { originGeneration, targetGeneration } = this.#isUnkept ? judgement : lasting(judgement);
     this.#originGeneration = originGeneration;
     this.#targetGeneration = targetGeneration;
-    if (original !== null && original.length > KEPT_BYTES) this.#isUnkept = true;
     this.#original = original === null ? null : Buffer.from(original);
   }
 

@@ -14,7 +14,7 @@ import { waitForAnswers } from '../send/wait.ts';
 import { prepareOn } from './bring.ts';
 import { deallocated, freeingParse } from './deallocate.ts';
 import { noteDiscard } from './discard.ts';
-import type { Generations } from '../state/generations.ts';
+import type { Generations, Judgement } from '../state/generations.ts';
 import { NamedStatement } from '../state/named.ts';
 import { refuseDuplicate } from './name-error.ts';
 import type { UntrackedStatement } from '../state/untracked.ts';
@@ -50,7 +50,7 @@ export function parse(
  * @param original the message as the client sent it
  * @param judged the functions that judged it
  */
-function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, judged: Generations): Handled {
+function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, judged: Judgement): Handled {
   const { outstanding, statements } = client;
   const { statements: registry, originals } = client.context;
   if (outstanding.skipping) return Handled.Discard;
@@ -99,7 +99,7 @@ function parseUnnamed(
   client: LoggedInClient,
   bytes: Buffer,
   rewritten: Buffer | null,
-  judged: Generations,
+  judged: Judgement,
   frees: string | null,
 ): Handled {
   const { outstanding, statements } = client;
