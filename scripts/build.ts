@@ -3,9 +3,10 @@
  * but not in node_modules. `npm publish dist` publishes it.
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundle } from '../src/http/web/files.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const out = resolve(process.argv[2] ?? join(root, 'dist'));
@@ -14,6 +15,12 @@ rmSync(out, { recursive: true, force: true });
 const tsc = join(root, 'node_modules', '.bin', 'tsc');
 execFileSync(tsc, ['-p', join(root, 'tsconfig.build.json'), '--outDir', out], { stdio: 'inherit' });
 cpSync(join(root, 'sandbox', 'globals.d.ts'), join(out, 'sandbox', 'globals.d.ts'));
+mkdirSync(join(out, 'web'));
+for (const [made, source] of [
+  ['main.js', 'main.tsx'],
+  ['style.css', 'style.css'],
+] as const)
+  writeFileSync(join(out, 'web', made), await bundle(source));
 /** about the source, which is not in the package, and for tools that work on it */
 const LEFT_OUT = ['docs/architecture.md', 'docs/config.schema.json'].map((path) => join(root, path));
 for (const path of ['bin', 'docs', 'user-functions', 'pgbouncer.ini', 'CHANGELOG.md', 'LICENSE'])

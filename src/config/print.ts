@@ -33,7 +33,8 @@ function shownKey(key: string): string {
   return /^[A-Za-z0-9_.*-]+$/.test(key) ? key : `'${key.replaceAll("'", "''")}'`;
 }
 
-function shownValue({ section, key, value }: IniEntry): string {
+/** The value of an entry, with stars for its secrets. */
+export function shownValue({ section, key, value }: IniEntry): string {
   if (section === 'pgbouncer')
     return isOptionName(key) && optionOf(key).secret && value !== '' ? MASK : value;
   const pairs = parsePairs(value);

@@ -9,13 +9,28 @@ import type { Logger } from '../telemetry/log.ts';
 import { hasStarted, reasonsAgainst } from './health.ts';
 import { MetricsToken } from './token.ts';
 import { api } from './web/api.ts';
+import { FILES } from './web/files.ts';
 import type { History } from './web/history.ts';
+import type { LogTail } from './web/log-tail.ts';
+
+/** The web console loads nothing from elsewhere, and is in no frame. */
+const CONTENT_SECURITY_POLICY = {
+  defaultSrc: ["'none'"],
+  scriptSrc: ["'self'"],
+  styleSrc: ["'self'"],
+  connectSrc: ["'self'"],
+  imgSrc: ["'self'", 'data:'],
+  baseUri: ["'none'"],
+  formAction: ["'none'"],
+  frameAncestors: ["'none'"],
+};
 
 export interface RouteParts {
   readonly observe: Observe;
   readonly steer: Steer;
   readonly metrics: Metrics;
   readonly history: History;
+  readonly logTail: LogTail;
   readonly log: Logger;
   readonly isTls: boolean;
 }
@@ -24,7 +39,7 @@ export function routes(parts: RouteParts): Hono {
   const { observe, metrics, log } = parts;
   const app = new Hono();
   const token = new MetricsToken();
-  app.use(secureHeaders());
+  app.use(secureHeaders({ contentSecurityPolicy: CONTENT_SECURITY_POLICY, xFrameOptions: 'DENY' }));
   // an event loop that stands still gives no answer at all
   app.get('/livez', (c) => c.text('ok\n'));
   app.get('/startupz', (c) =>
@@ -49,6 +64,10 @@ export function routes(parts: RouteParts): Hono {
     return c.body(await metrics.print(format), 200, { 'Content-Type': CONTENT_TYPES[format] });
   });
   app.route('/api', api(parts));
+  for (const [path, file] of FILES)
+    app.get(path, async (c) =>
+      c.body(await file.text(), 200, { 'Content-Type': file.type, 'Cache-Control': 'no-cache' }),
+    );
   app.notFound((c) => c.text('not found\n', 404));
   app.onError((error, c) => {
     log.error({ event: 'bug' }, `internal error in an HTTP request: ${error.stack ?? error.message}`);

@@ -9,6 +9,7 @@ import { Metrics } from '../metrics/metrics.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { routes } from './routes.ts';
 import { History } from './web/history.ts';
+import { LogTail } from './web/log-tail.ts';
 
 const LIMITS = {
   connections: 64,
@@ -33,12 +34,14 @@ export class HttpServer {
   readonly #servers: (PlainServer | TlsServer)[] = [];
   readonly #metrics: Metrics;
   readonly #history: History;
+  readonly #logTail: LogTail;
   readonly #parts: HttpServerParts;
 
   constructor(parts: HttpServerParts) {
     this.#parts = parts;
     this.#metrics = new Metrics(parts.observe);
     this.#history = new History(parts.observe);
+    this.#logTail = new LogTail(parts.log);
   }
 
   /** @throws Error if an address can't be listened on; then none is */
@@ -63,6 +66,7 @@ export class HttpServer {
   close(): void {
     this.#metrics.stop();
     this.#history.stop();
+    this.#logTail.stop();
     for (const server of this.#servers.splice(0)) {
       server.close();
       server.closeAllConnections();
@@ -72,7 +76,15 @@ export class HttpServer {
   async #listen(address: string, port: number): Promise<void> {
     const { observe, steer, log, tls } = this.#parts;
     const isTls = tls !== null;
-    const { fetch } = routes({ observe, steer, metrics: this.#metrics, history: this.#history, log, isTls });
+    const { fetch } = routes({
+      observe,
+      steer,
+      metrics: this.#metrics,
+      history: this.#history,
+      logTail: this.#logTail,
+      log,
+      isTls,
+    });
     const limits = {
       maxHeaderSize: LIMITS.headerBytes,
       requestTimeout: LIMITS.requestMs,

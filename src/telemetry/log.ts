@@ -42,8 +42,13 @@ export interface Logger {
   reopen(): void;
   /** Applies changed settings. If the new log file can't be opened, the old one reports that. */
   configure(settings: LogSettings): void;
+  /** Calls back with each line that is written; null: with none. */
+  listen(listener: LogListener | null): void;
   close(): void;
 }
+
+/** @param level pgbouncer's name, such as WARNING */
+export type LogListener = (timeMs: number, level: string, message: string) => void;
 
 export interface LogOptions {
   readonly settings: LogSettings;
@@ -116,6 +121,9 @@ export function createLog(options: LogOptions): Logger {
       destination.configure(settings);
       logger.level = levelOf(settings.verbose);
     },
+    listen: (listener) => {
+      destination.listener = listener;
+    },
     close: () => destination.close(),
   };
 }
@@ -169,6 +177,7 @@ class Destination {
   lastMsg: string | undefined;
   lastObj: { err?: unknown; [FRAME]?: string | undefined } | null | undefined;
   logger: pino.Logger | null = null;
+  listener: LogListener | null = null;
 
   #settings: LogSettings;
   readonly #isTerminal: boolean;
@@ -198,6 +207,7 @@ class Destination {
     if (this.#file !== null) this.#writeTo(this.#file, entry, this.#format('logfile'));
     if (this.#stderr !== null) this.#writeTo(this.#stderr, entry, this.#format('stderr'));
     this.#syslog?.write(entry.level, entry.message);
+    this.listener?.(entry.timeMs, PGBOUNCER_LEVELS[entry.level], entry.message);
   }
 
   #format(target: 'logfile' | 'stderr'): Format {

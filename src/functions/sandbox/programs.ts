@@ -2,7 +2,8 @@
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, buildSync, stop, type BuildOptions } from 'esbuild';
+import { buildSync, type BuildOptions } from 'esbuild';
+import { bundleText } from '../../platform/esbuild.ts';
 
 /** Sources in a checkout, JavaScript in a published package. */
 const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
@@ -28,7 +29,7 @@ class Program {
 
   /** Builds it without blocking this thread. */
   async prepare(): Promise<void> {
-    if (this.#text === null) this.#text = (await build(this.#options)).outputFiles[0]!.text;
+    this.#text ??= await bundleText(this.#options);
   }
 }
 
@@ -58,7 +59,6 @@ export function childScript(): string {
 /** Builds both scripts while clients are served. */
 export async function prepareScripts(): Promise<void> {
   await Promise.all([PRELUDE.prepare(), CHILD.prepare()]);
-  await stop();
 }
 
 /** isolated-vm's binary for this version of Node, wherever npm has put the package. A child process may read this file only. */

@@ -7,11 +7,14 @@ import { streamSSE } from 'hono/streaming';
 import { rightsOfUser, type Rights } from '../../admin/entrance.ts';
 import type { Observe } from '../../admin/observe.ts';
 import type { Steer } from '../../admin/steer.ts';
+import { formatPlace } from '../../config/diagnostics.ts';
+import { shownValue } from '../../config/print.ts';
 import { printable } from '../../telemetry/printable.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import { Attempts } from './attempts.ts';
 import { EVERY_MS, type History } from './history.ts';
 import { isIdentified } from './identity.ts';
+import type { LogTail } from './log-tail.ts';
 import { WebSessions, type WebSession } from './sessions.ts';
 import { runStatement } from './statement.ts';
 
@@ -24,6 +27,7 @@ export interface ApiParts {
   readonly steer: Steer;
   readonly log: Logger;
   readonly history: History;
+  readonly logTail: LogTail;
   readonly isTls: boolean;
 }
 
@@ -36,7 +40,7 @@ interface Access {
 type Env = { Variables: { access: Access } };
 
 export function api(parts: ApiParts): Hono<Env> {
-  const { observe, log, history, isTls } = parts;
+  const { observe, log, history, logTail, isTls } = parts;
   const sessions = new WebSessions();
   const attempts = new Attempts();
   // the prefix makes browsers refuse the cookie from other hosts and without TLS
@@ -134,6 +138,21 @@ export function api(parts: ApiParts): Hono<Env> {
   app.get('/history', (c) =>
     isTenants(c) ? c.json({ error: 'permission denied' }, 403) : c.json(history.points),
   );
+
+  app.get('/log', (c) =>
+    c.get('access').rights === 'admin' ? c.json(logTail.lines) : c.json({ error: 'permission denied' }, 403),
+  );
+
+  app.get('/configuration', (c) => {
+    if (isTenants(c)) return c.json({ error: 'permission denied' }, 403);
+    const entries = observe.config.entries.map((entry) => ({
+      section: entry.section,
+      key: entry.key,
+      value: shownValue(entry),
+      place: formatPlace(entry),
+    }));
+    return c.json(entries);
+  });
 
   let live = 0;
   app.get('/live', (c) => {

@@ -1,0 +1,78 @@
+/** The clusters: their nodes as a picture, and the last switchovers. */
+import { Action, useConsole } from './actions.tsx';
+import { quoted, show, type Answer } from './server.ts';
+import { useTable } from './show.tsx';
+import { Table } from './table.tsx';
+
+interface Node {
+  readonly database: string;
+  readonly name: string;
+  readonly role: string;
+  readonly state: string;
+  readonly lag: string;
+  readonly problem: string;
+}
+
+export function Clusters(): preact.JSX.Element {
+  const { answer, problem, refresh } = useTable(() => show('topology'), 'topology');
+  const past = useTable(() => show('switchovers'), 'switchovers');
+  const { rights } = useConsole();
+  if (answer === null) return <p role="alert">{problem}</p>;
+  const clusters = Map.groupBy(nodesOf(answer), ({ database }) => database);
+  return (
+    <>
+      {clusters.size === 0 && <p>No database has a topology_query.</p>}
+      {[...clusters].map(([database, nodes]) => (
+        <section key={database} aria-label={database}>
+          <h2>{database}</h2>
+          <ul class="nodes">
+            {nodes.map((node) => (
+              <li key={node.name} class={node.problem === '' ? node.role : 'broken'}>
+                <strong>{node.name}</strong>
+                <span>
+                  {node.role}, {node.state}
+                </span>
+                {node.lag !== '' && <span>{node.lag} behind</span>}
+                {node.problem !== '' && <span class="problem">{node.problem}</span>}
+                {rights === 'admin' && node.role === 'reader' && (
+                  <Action
+                    name="Switch over to it"
+                    statement={`SWITCHOVER ${quoted(database)} TO ${node.name}`}
+                    effect="Holds new transactions, waits until this node has everything, and makes it the writer."
+                    onDone={refresh}
+                  />
+                )}
+              </li>
+            ))}
+          </ul>
+        </section>
+      ))}
+      {past.answer !== null && past.answer.rows.length > 0 && (
+        <Table answer={past.answer} caption="The last switchovers" />
+      )}
+    </>
+  );
+}
+
+function nodesOf({ columns, rows }: Answer): Node[] {
+  return rows.map((row) => {
+    const value = (column: string): string => row[columns.indexOf(column)] ?? '';
+    return {
+      database: value('database'),
+      name: value('node'),
+      role: value('role'),
+      state: value('state'),
+      lag: lagOf(value('lag_seconds'), value('lag_bytes')),
+      problem: value('error'),
+    };
+  });
+}
+
+/** `''`: unknown, or none. */
+function lagOf(seconds: string, bytes: string): string {
+  const parts = [
+    Number(seconds) > 0 ? `${seconds} s` : '',
+    Number(bytes) > 0 ? `${Number(bytes).toLocaleString()} bytes` : '',
+  ];
+  return parts.filter((part) => part !== '').join(', ');
+}
