@@ -21,6 +21,10 @@ export const HELP = [
   'SHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS',
   'WAIT_CLOSE [<db>]',
   'RELOAD|PAUSE|RESUME FUNCTIONS <tenant>',
+  "SHADOW FUNCTIONS <tenant> [FROM '<folder>'|OFF]",
+  'CANARY FUNCTIONS <tenant> <n>% [PROMOTE]|OFF',
+  'PROMOTE FUNCTIONS <tenant>',
+  'SHOW SHADOW|CANARY <tenant>',
   'NOTIFY TOPOLOGY [<db>]',
   'SWITCHOVER <db> TO <node> [WAIT <seconds>]',
 ].join('\n\t');

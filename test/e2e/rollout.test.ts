@@ -134,6 +134,7 @@ test('a .next file is shadowed, never serves by itself, and serves after PROMOTE
   await bouncer.writeFile(SERVING, await readFile(join(bouncer.folder, NEXT), 'utf8'));
   await bouncer.removeFile(NEXT);
   await untilShadow(bouncer, 'no candidate', /^no candidate/);
+  await bouncer.waitForLog(/the files hold version \w+, which is not pinned any more/);
   assert.equal(await answerOf(acme, 'who'), 'two');
   await bouncer.writeFile(SERVING, functionsOf('three'));
   await until('the next version', async () => (await answerOf(acme, 'who')) === 'three');

@@ -163,6 +163,14 @@ export class Journal {
     if (this.#isRefused) this.loaded(version);
   }
 
+  /** The files hold the code that was pinned. @param version its hash */
+  caughtUp(version: string): void {
+    this.#log.info(
+      { event: 'rules_unpinned', tenant: this.#tenant, version },
+      `${this.#noun}s of ${this.#tenant}: the files hold version ${version}, which is not pinned any more`,
+    );
+  }
+
   /** The last error no longer applies. */
   forgive(): void {
     this.#isRefused = false;

@@ -185,11 +185,13 @@ export class Rollout {
 
   /** If the candidate fails, the serving version decides: a canary fails no query that would not have failed anyway. */
   #decideInCanary(canary: Canary, call: HostCall, done: (decision: Decision) => void): void {
-    const { serving } = this.#options;
+    const { serving, context, identity } = this.#options;
     const { lane } = this.#candidate!;
     const clientId = call.clientId!;
     const since = performance.now();
     lane.decide(call, (decision) => {
+      const { costUs } = lane.batcher;
+      if (costUs !== null) context.budgets.of(identity.owner).charge(costUs / 1000);
       if (lane.judge.lastFailure === null) {
         const tookUs = (performance.now() - since) * 1000;
         canary.noteCall({ clientId, hasFailed: false, isRejected: decision.kind !== 'go', tookUs });

@@ -117,6 +117,7 @@ export class Tenant {
       onNewer: (bundle, trial) => this.rollout.offer(bundle, trial),
       onCaughtUp: () => {
         this.#context.store.unpin(this);
+        this.#journal.caughtUp(this.version?.hash ?? '');
         this.rollout.withdraw();
       },
       onSettled: () => {
