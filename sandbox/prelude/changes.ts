@@ -35,6 +35,7 @@ export function watchChanges(lasting: Lasting): void {
   if (!lasting.isWatching) return;
   refuseCollections(lasting);
   noteFailures(lasting);
+  noteQuestions(lasting);
   notePrototypes(lasting);
   holdBound(lasting);
   noteProxies(lasting);
@@ -46,8 +47,6 @@ function refuseCollections(lasting: Lasting): void {
   const methods: readonly [object, readonly string[]][] = [
     [Map.prototype, ['clear', 'delete', 'getOrInsert', 'getOrInsertComputed', 'set']],
     [Set.prototype, ['add', 'clear', 'delete']],
-    // it gives a pattern another text, even if the pattern is frozen
-    [RegExp.prototype, ['compile']],
   ];
   for (const [holder, names] of methods)
     for (const name of names)
@@ -75,6 +74,23 @@ function noteFailures(lasting: Lasting): void {
       }
       return result;
     });
+}
+
+/** Code can ask whether an object is frozen, and would get another answer than it gets without freezing. */
+function noteQuestions(lasting: Lasting): void {
+  const names: readonly [object, readonly string[]][] = [
+    [
+      Object,
+      ['isExtensible', 'isFrozen', 'isSealed', 'getOwnPropertyDescriptor', 'getOwnPropertyDescriptors'],
+    ],
+    [Reflect, ['isExtensible', 'getOwnPropertyDescriptor']],
+  ];
+  for (const [holder, list] of names)
+    for (const name of list)
+      wrap(holder, name, (original, self, args) => {
+        lasting.noteTarget(args[0], name);
+        return apply(original, self, args);
+      });
 }
 
 /** An object with a built-in's inner state and another prototype can't be told from a plain one. */

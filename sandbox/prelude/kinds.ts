@@ -1,5 +1,12 @@
 /** Kinds of objects, by what keeps their state: properties, which can be frozen, or something inside. */
-import { apply, getOwnPropertyDescriptor, getPrototypeOf, type AnyFunction } from './primordials.ts';
+import {
+  apply,
+  functionKinds,
+  getOwnPropertyDescriptor,
+  getPrototypeOf,
+  ownKeys,
+  type AnyFunction,
+} from './primordials.ts';
 
 const getterOf = (holder: object, key: PropertyKey): AnyFunction =>
   getOwnPropertyDescriptor(holder, key)!.get as AnyFunction;
@@ -11,6 +18,17 @@ const mapSize = getterOf(Map.prototype, 'size');
 const setSize = getterOf(Set.prototype, 'size');
 const isGlobal = getterOf(RegExp.prototype, 'global');
 const isSticky = getterOf(RegExp.prototype, 'sticky');
+
+const generator = (functionKinds[2] as { readonly prototype?: object }).prototype!;
+const generators = getPrototypeOf(generator)!;
+
+/**
+ * Whether an object is what a generator function is born with as its prototype, rather than a generator. A generator of that
+ * form can't exist: the analysis refuses generators that are made while the bundle is loaded.
+ */
+export function isBareGenerator(value: object): boolean {
+  return getPrototypeOf(value) === generators && ownKeys(value).length === 0;
+}
 
 /** Prototypes of objects that keep state inside. */
 const SPECIAL = new Set<object>([

@@ -2,7 +2,7 @@
  * The objects that exist when a bundle has been loaded: they outlive each call. In a version that was found pure they are
  * frozen, so that no call can leave anything behind in one. An attempt is noted: then the version was not pure.
  */
-import { kindOf } from './kinds.ts';
+import { isBareGenerator, kindOf } from './kinds.ts';
 import {
   apply,
   defineProperty,
@@ -175,6 +175,7 @@ export class Lasting {
   }
 
   #follow({ value, label }: Found, add: (value: unknown, label: string) => void): void {
+    if (isBareGenerator(value)) return;
     const kind = kindOf(value);
     if (typeof kind === 'string' && kind !== 'map' && kind !== 'set' && kind !== 'plain')
       return this.note(`${label} ${kind}`);

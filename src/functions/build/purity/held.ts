@@ -146,7 +146,9 @@ function isArrow(node: Node): boolean {
 
 /** Whether functions other than the one that has a variable use it. */
 function isShared(variable: Variable, scope: Scope): boolean {
-  return variable.references.some(({ from }) => from.variableScope !== scope.variableScope);
+  // a class uses a name of its own for itself
+  const isClassName = variable.defs.some(({ type }) => type === 'ClassName');
+  return isClassName || variable.references.some(({ from }) => from.variableScope !== scope.variableScope);
 }
 
 /** A parameter and a variable of one name may be two, of which only one can be named in the function's body. */

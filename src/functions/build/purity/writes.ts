@@ -1,7 +1,7 @@
 /** Finds code that may change state which outlives a call. */
 import { holdsFresh, isFresh, sourceOf } from './fresh.ts';
 import type { LoadTime } from './load-time.ts';
-import { forEachChild, isFunction, keyName, rootOf, type Node } from './nodes.ts';
+import { forEachChild, isFunction, keyName, rootOf, type ClassNode, type Node } from './nodes.ts';
 import { ownerOf, type Program, type Variable } from './program.ts';
 
 /** A piece of code, and what is wrong with it: `counter is changed`. */
@@ -84,6 +84,7 @@ export class Writes {
       const [node, unit] = next;
       if (this.#known.has(node)) continue;
       const own = this.#program.scopeOf(node) === null ? unit : node;
+      if (node.type === 'ClassDeclaration' || node.type === 'ClassExpression') this.#checkFields(node);
       if (!this.#loadTime.once.has(own)) this.#check(node, own);
       forEachChild(node, (child) => rest.push([child, own]));
     }
@@ -111,6 +112,15 @@ export class Writes {
         return;
       default:
     }
+  }
+
+  /** The constructor of a class above may return any object, and fields are put on that. */
+  #checkFields({ superClass, body }: ClassNode): void {
+    if (!superClass || (superClass.type === 'Identifier' && this.#program.variableOf(superClass) === null))
+      return;
+    const field = body.body.find((each) => each.type === 'PropertyDefinition' && !each.static);
+    if (field !== undefined)
+      this.unproven ??= { node: field, what: `${this.#program.textOf(field)} may be put on any object` };
   }
 
   #checkTarget(target: Node, unit: Node): void {

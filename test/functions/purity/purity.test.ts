@@ -1,0 +1,28 @@
+/** Rules that keep state are never remembered, and rules that keep none are: by analysis, freezing and what calls do. */
+import assert from 'node:assert/strict';
+import test, { describe } from 'node:test';
+import { PURE } from './pure.ts';
+import { OBJECTS } from './stateful-objects.ts';
+import { OTHERS } from './stateful-others.ts';
+import { VARIABLES } from './stateful-variables.ts';
+import { bundleOf, trialOf } from './trial.ts';
+
+describe('a rule that keeps state is not remembered, and answers as if nothing was', () => {
+  for (const rule of [...VARIABLES, ...OBJECTS, ...OTHERS])
+    test(rule[0], async () => {
+      const { asking, remembering, why } = trialOf(await bundleOf(rule));
+      assert.deepEqual(remembering, asking);
+      assert.notEqual(why, '');
+    });
+});
+
+describe('a rule that keeps no state is remembered', () => {
+  for (const rule of PURE)
+    test(rule[0], async () => {
+      const made = await bundleOf(rule);
+      assert.deepEqual(made.purity, { isPure: true, reason: '' });
+      const { asking, remembering, why } = trialOf(made);
+      assert.deepEqual(remembering, asking);
+      assert.equal(why, '');
+    });
+});
