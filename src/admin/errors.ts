@@ -38,9 +38,9 @@ export const consoleErrors = {
     'Correct the name; SHOW TENANTS lists them.',
   ),
   tenantNotPaused: row(
-    (name: string) => answer(`functions of ${name} are not paused`),
+    (name: string) => answer(`functions of ${name} are neither paused nor pinned`),
     ['TENANT'],
-    'RESUME FUNCTIONS of a tenant that is not paused.',
+    'RESUME FUNCTIONS of a tenant that is neither paused nor served by a version that somebody has gone back to.',
     'None needed.',
   ),
   pausedByOperator: row(
@@ -48,6 +48,18 @@ export const consoleErrors = {
     [],
     "A tenant's administrator wants to RESUME FUNCTIONS that one of `admin_users` has paused.",
     'Ask an operator of the proxy.',
+  ),
+  pinnedByOperator: row(
+    () => error('42501', 'permission denied: an operator has gone back to a version of these functions'),
+    [],
+    "A tenant's administrator wants another version than one of `admin_users` has chosen by ROLLBACK or PROMOTE FUNCTIONS.",
+    'Ask an operator of the proxy.',
+  ),
+  cannotGoBack: row(
+    (reason: string) => answer(`cannot go back: ${reason}`),
+    ['there is no version 7'],
+    'ROLLBACK FUNCTIONS to a version that does not exist, is not kept any more, or can not be loaded now. The present version stays.',
+    'Choose one whose state is `kept`; SHOW FUNCTION VERSIONS lists them.',
   ),
   operatorsFunctions: row(
     () => error('42501', "permission denied: functions of the operator's run together with these"),

@@ -1,11 +1,12 @@
-/** RELOAD, PAUSE and RESUME FUNCTIONS: one tenant's user functions, for operators and for the tenant's own administrators. */
+/** RELOAD, PAUSE, RESUME and ROLLBACK FUNCTIONS: one tenant's user functions, for operators and for the tenant's own administrators. */
+import { RollbackError } from '../functions/functions.ts';
 import { printable } from '../telemetry/printable.ts';
-import { notice, UsageError } from './answers.ts';
+import { notice } from './answers.ts';
 import { consoleErrors } from './errors.ts';
 import type { FunctionsArguments, FunctionsStatement, FunctionsVerb } from './functions-grammar.ts';
 import type { Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
-import { canary, promote, shadow } from './rollout-commands.ts';
+import { askedBy, canary, promote, requireOwnVersions, shadow } from './rollout-commands.ts';
 
 export async function functionsCommand(
   operator: Operator,
@@ -14,7 +15,6 @@ export async function functionsCommand(
   const { verb, tenant } = statement;
   requireTenant(operator, tenant, operator.mayManage(tenant));
   const command = COMMANDS[verb];
-  if (command === undefined) throw new UsageError();
   const words = `${verb.toUpperCase()} FUNCTIONS`;
   const { user } = operator.terminal;
   operator.log.info(
@@ -61,14 +61,14 @@ type FunctionsCommand = (
   given: FunctionsArguments,
 ) => Buffer[] | Promise<Buffer[]>;
 
-/** Verbs without an entry are not available. */
-const COMMANDS: Readonly<Partial<Record<FunctionsVerb, FunctionsCommand>>> = {
+const COMMANDS: Readonly<Record<FunctionsVerb, FunctionsCommand>> = {
   reload,
   pause,
   resume,
   shadow,
   canary,
   promote,
+  rollback,
 };
 
 /** Only an operator is served at once, whatever the tenant's functions have done. @returns a notice for what could not be loaded */
@@ -93,19 +93,32 @@ function pause(operator: Operator, tenant: string, given: FunctionsArguments): B
   return [];
 }
 
-function resume({ steer, isAdmin }: Operator, tenant: string): Buffer[] {
+/** Ends a PAUSE, and lets the files decide again which version serves. What an operator has done only an operator undoes. */
+async function resume(operator: Operator, tenant: string): Promise<Buffer[]> {
+  const { steer, isAdmin } = operator;
   const { administration } = steer.functions;
   const pause = administration.pauseOf(tenant);
-  if (pause === null) throw consoleErrors.tenantNotPaused(printable(tenant));
-  if (pause.by === 'operator' && !isAdmin) throw consoleErrors.pausedByOperator();
-  administration.resume(tenant);
-  return [];
+  const pins = administration.pinsOf(tenant);
+  if (pause === null && pins.length === 0) throw consoleErrors.tenantNotPaused(printable(tenant));
+  const mayResume = pause !== null && (isAdmin || pause.by === 'tenant');
+  const mayUnpin = pins.length > 0 && (isAdmin || pins.every(({ by }) => by === 'tenant'));
+  if (!mayResume && !mayUnpin)
+    throw pause === null ? consoleErrors.pinnedByOperator() : consoleErrors.pausedByOperator();
+  if (mayResume) administration.resume(tenant);
+  if (!mayUnpin) return [];
+  administration.unpin(tenant);
+  return await reload(operator, tenant);
 }
 
-/** The user, and the role in which the statement is given. */
-function askedBy({ isAdmin, terminal }: Operator): {
-  readonly by: 'operator' | 'tenant';
-  readonly user: string;
-} {
-  return { by: isAdmin ? 'operator' : 'tenant', user: terminal.user };
+/** ROLLBACK FUNCTIONS tenant [TO n]. @returns a notice with the version that serves now */
+async function rollback(operator: Operator, tenant: string, { to }: FunctionsArguments): Promise<Buffer[]> {
+  requireOwnVersions(operator, tenant);
+  const { administration } = operator.steer.functions;
+  try {
+    const number = await administration.rollBack(tenant, to ?? null, askedBy(operator));
+    return [notice(`version ${number} serves until RESUME FUNCTIONS`)];
+  } catch (error) {
+    if (error instanceof RollbackError) throw consoleErrors.cannotGoBack(printable(error.message));
+    throw error;
+  }
 }

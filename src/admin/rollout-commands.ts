@@ -44,7 +44,7 @@ export async function canary(
 
 /** PROMOTE FUNCTIONS tenant. */
 export async function promote(operator: Operator, tenant: string): Promise<Buffer[]> {
-  requireOwn(operator, tenant);
+  requireOwnVersions(operator, tenant);
   return await carryOut(operator, tenant, (rollout) => rollout.promote(askedBy(operator)));
 }
 
@@ -54,7 +54,15 @@ function requireOwn({ isAdmin, steer }: Operator, tenant: string): void {
     throw consoleErrors.operatorsFunctions();
 }
 
-function askedBy({ isAdmin, terminal }: Operator): AskedBy {
+/** @throws ClientError: the same, and an administrator must not undo what an operator has chosen */
+export function requireOwnVersions(operator: Operator, tenant: string): void {
+  requireOwn(operator, tenant);
+  const pins = operator.steer.functions.administration.pinsOf(tenant);
+  if (!operator.isAdmin && pins.some(({ by }) => by === 'operator')) throw consoleErrors.pinnedByOperator();
+}
+
+/** The user, and the role in which the statement is given. */
+export function askedBy({ isAdmin, terminal }: Operator): AskedBy {
   return { by: isAdmin ? 'operator' : 'tenant', user: terminal.user };
 }
 

@@ -47,6 +47,7 @@ import { Targets } from './tenants/targets.ts';
 import { Tenant } from './tenants/tenant.ts';
 
 export { sqlstateClass } from './rollout/arm.ts';
+export { RollbackError } from './tenants/administration.ts';
 export { GO, type Decision } from './decide/policy.ts';
 export type { ContextValue, Question } from './decide/question.ts';
 export { CONTEXT_FIELDS } from './sandbox/context-fields.ts';

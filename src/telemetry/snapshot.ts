@@ -12,6 +12,8 @@ import type { StatValues } from './stats-history.ts';
 export type TenantState =
   | 'serving'
   | 'serving old version'
+  /** an administrator has gone back to this version */
+  | 'pinned'
   | 'loading'
   | 'not loaded'
   | 'no version'

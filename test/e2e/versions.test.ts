@@ -1,5 +1,7 @@
 /** Versions of a tenant's functions on the console: their history and log, and a PAUSE that says what becomes of queries. */
 import assert from 'node:assert/strict';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
@@ -139,4 +141,125 @@ test('a PAUSE survives a restart', async (t) => {
   const acme = await bouncer.login(t, 'acme');
   assert.equal(await answerOf(acme, "select 'past'"), '38000 user function failed: paused');
   assert.deepEqual(await versions(bouncer), ['1 serving']);
+});
+
+test('ROLLBACK serves an earlier version until RESUME, and a newer file is a candidate meanwhile', async (t) => {
+  const bouncer = await start(t);
+  const acme = await bouncer.login(t, 'acme');
+  await deploy(bouncer, rule('two'));
+  await deploy(bouncer, rule('three'));
+  await bouncer.admin('ROLLBACK FUNCTIONS acme');
+  assert.equal(await answerOf(acme, 'who'), 'two');
+  assert.deepEqual(await versions(bouncer), ['3 kept', '2 serving pgbouncer', '1 kept']);
+  await bouncer.admin('ROLLBACK FUNCTIONS acme');
+  assert.equal(await answerOf(acme, 'who'), 'one');
+  await bouncer.admin('ROLLBACK FUNCTIONS acme TO 2');
+  await deploy(bouncer, rule('four'));
+  assert.equal(await answerOf(acme, 'who'), 'two');
+  assert.deepEqual(await versions(bouncer), ['4 candidate', '3 kept', '2 serving pgbouncer', '1 kept']);
+  await bouncer.admin('RELOAD');
+  assert.equal(await answerOf(acme, 'who'), 'two');
+  // a file that holds that very version does not end the pin
+  await deploy(bouncer, rule('two'));
+  await deploy(bouncer, rule('four'));
+  assert.equal(await answerOf(acme, 'who'), 'two');
+  await bouncer.admin('RESUME FUNCTIONS acme');
+  assert.equal(await answerOf(acme, 'who'), 'four');
+  assert.deepEqual((await versions(bouncer))[0], '4 serving');
+  await assert.rejects(bouncer.admin('RESUME FUNCTIONS acme'), /neither paused nor pinned/);
+});
+
+test('a pinned version survives a restart, and PROMOTE lets the candidate take its place', async (t) => {
+  const bouncer = await start(t);
+  await deploy(bouncer, rule('two'));
+  await bouncer.admin('ROLLBACK FUNCTIONS acme TO 1');
+  await bouncer.stop();
+  await bouncer.start();
+  const acme = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(acme, 'who'), 'one');
+  await bouncer.admin('RELOAD FUNCTIONS acme');
+  assert.deepEqual(await versions(bouncer), ['2 candidate', '1 serving pgbouncer']);
+  await bouncer.admin('PROMOTE FUNCTIONS acme');
+  assert.equal(await answerOf(acme, 'who'), 'two');
+  assert.deepEqual(await versions(bouncer), ['2 serving', '1 kept']);
+});
+
+test('a version that does not exist is refused, and the present one stays', async (t) => {
+  const bouncer = await start(t);
+  const acme = await bouncer.login(t, 'acme');
+  await assert.rejects(
+    bouncer.admin('ROLLBACK FUNCTIONS acme TO 7'),
+    /cannot go back: there is no version 7/,
+  );
+  await assert.rejects(
+    bouncer.admin('ROLLBACK FUNCTIONS acme'),
+    /cannot go back: no earlier version is kept/,
+  );
+  assert.deepEqual(await versions(bouncer), ['1 serving']);
+  assert.equal(await answerOf(acme, 'who'), 'one');
+});
+
+test("what an operator has pinned a tenant's administrator can't undo", async (t) => {
+  const bouncer = await start(t);
+  await deploy(bouncer, rule('two'));
+  const ops = await asOps(bouncer);
+  t.after(() => ops.destroy());
+  const denied = '42501 permission denied: an operator has gone back to a version of these functions';
+  await bouncer.admin('ROLLBACK FUNCTIONS acme');
+  for (const command of ['RESUME FUNCTIONS acme', 'ROLLBACK FUNCTIONS acme TO 2', 'PROMOTE FUNCTIONS acme'])
+    assert.equal(await answerOf(ops, command), denied, command);
+  await bouncer.admin('RESUME FUNCTIONS acme');
+  assert.equal(await answerOf(ops, 'ROLLBACK FUNCTIONS acme'), 'done');
+  assert.deepEqual(await versions(bouncer), ['2 kept', '1 serving ops']);
+  await bouncer.admin('RESUME FUNCTIONS acme');
+});
+
+test('a restart serves what served before when the file is newer and broken, and says so', async (t) => {
+  const bouncer = await start(t);
+  await deploy(bouncer, rule('two'));
+  await bouncer.stop();
+  await bouncer.writeFile('rules/acme/rewrite_query.ts', 'export const rewrite_query = (;');
+  await bouncer.start();
+  const acme = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(acme, 'who'), 'two');
+  const [row] = (await bouncer.admin('SHOW FUNCTIONS')).filter(({ databases }) => databases === 'acme');
+  assert.equal(row!['state'], 'serving old version');
+  assert.match(String(row!['last_error']), /rewrite_query\.ts:1:/);
+  assert.deepEqual(await versions(bouncer), ['2 serving', '1 kept']);
+  assert.match(bouncer.log(), /version 2 \(\w+\), which served before, serves/);
+  await deploy(bouncer, rule('three'));
+  assert.equal(await answerOf(acme, 'who'), 'three');
+  assert.deepEqual(await versions(bouncer), ['3 serving', '2 kept', '1 kept']);
+});
+
+test('a restart under other settings tries the old version again before it serves', async (t) => {
+  const bouncer = await start(t);
+  await bouncer.stop();
+  await bouncer.writeFile('rules/acme/rewrite_query.ts', 'export const rewrite_query = (;');
+  const ini = await readFile(bouncer.configFile, 'utf8');
+  await bouncer.writeFile('pgbouncer.ini', ini.replace('timeout=1000', 'timeout=900'));
+  await bouncer.start();
+  const acme = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(acme, 'who'), 'one');
+});
+
+test('a restart loads a file that was changed meanwhile and is sound', async (t) => {
+  const bouncer = await start(t);
+  await bouncer.stop();
+  await bouncer.writeFile('rules/acme/rewrite_query.ts', rule('two'));
+  await bouncer.start();
+  const acme = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(acme, 'who'), 'two');
+  assert.deepEqual(await versions(bouncer), ['2 serving', '1 kept']);
+});
+
+test('a damaged state folder is no reason not to start', async (t) => {
+  const bouncer = await start(t);
+  await bouncer.stop();
+  const folder = join(bouncer.folder, 'pgswitchyard-state', 'tenants');
+  for (const name of await readdir(folder))
+    for (const file of await readdir(join(folder, name))) await writeFile(join(folder, name, file), '{');
+  await bouncer.start();
+  const acme = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(acme, 'who'), 'one');
 });

@@ -98,11 +98,11 @@ test('a restart knows records, bundles, what served, pins and pauses', async (t)
   const before = await restart();
   await serve(before, 'a');
   await serve(before, 'b');
-  before.pin(ACME, { number: 1, by: 'tenant', user: 'ops' });
+  before.pin(ACME, { number: 1, by: 'tenant', user: 'ops', untilFiles: false });
   before.setPause('acme', { by: 'operator', user: 'root', as: 'error' });
   await before.flush();
   const after = await restart();
-  assert.deepEqual(after.pinOf(ACME), { number: 1, by: 'tenant', user: 'ops' });
+  assert.deepEqual(after.pinOf(ACME), { number: 1, by: 'tenant', user: 'ops', untilFiles: false });
   assert.deepEqual(after.pauseOf('acme'), { by: 'operator', user: 'root', as: 'error' });
   await after.open('acme');
   assert.deepEqual(after.history('acme'), before.history('acme'));
@@ -126,7 +126,7 @@ test('the version before another one is the one that its files held before', asy
   assert.equal(before(1), 2);
   assert.equal(before(2), 1);
   // a pinned version that serves is no change of the files
-  store.pin(ACME, { number: 2, by: 'tenant', user: 'ops' });
+  store.pin(ACME, { number: 2, by: 'tenant', user: 'ops', untilFiles: false });
   store.noteServing(ACME, 2);
   assert.equal(before(3), 1);
   assert.equal(store.latest(ACME)?.number, 3);
@@ -212,7 +212,7 @@ test('the last ten bundles are kept, besides the one that serves and the pinned 
   const { restart, path } = await world(t);
   const store = await restart();
   await serve(store, 'first');
-  store.pin(ACME, { number: 1, by: 'tenant', user: 'ops' });
+  store.pin(ACME, { number: 1, by: 'tenant', user: 'ops', untilFiles: false });
   for (let i = 2; i <= 70; i++) await store.add(ACME, coded(`code ${i}`), FACTS);
   await store.flush();
   const after = await restart();
@@ -307,7 +307,7 @@ test('a removal that was confirmed leaves nothing that could come back', async (
   const { restart } = await world(t);
   const store = await restart();
   await serve(store, 'a');
-  store.pin(ACME, { number: 1, by: 'operator', user: 'root' });
+  store.pin(ACME, { number: 1, by: 'operator', user: 'root', untilFiles: false });
   store.forget(ACME);
   await store.flush();
   for (const each of [store, await restart()]) {

@@ -68,9 +68,9 @@ const isRole = (value: unknown): value is Pin['by'] => value === 'operator' || v
 /** Null: it is none. */
 export function pinFrom(value: unknown): Pin | null {
   if (!isRecord(value)) return null;
-  const { number, by, user } = value;
-  return Number.isSafeInteger(number) && isRole(by) && isText(user)
-    ? { number: number as number, by, user }
+  const { number, by, user, untilFiles } = value;
+  return Number.isSafeInteger(number) && isRole(by) && isText(user) && typeof untilFiles === 'boolean'
+    ? { number: number as number, by, user, untilFiles }
     : null;
 }
 

@@ -61,6 +61,8 @@ export interface Pin {
   readonly by: 'operator' | 'tenant';
   /** the name of the user */
   readonly user: string;
+  /** it ends when the files hold the same code: the version was promoted from other files */
+  readonly untilFiles: boolean;
 }
 
 /** A PAUSE of all functions of a tenant. */

@@ -1,12 +1,15 @@
 /** What operators and tenants' administrators do to the functions of one tenant, by its name, and what they see of it. */
 import type { SourceFiles } from '../build/bundle-job.ts';
-import type { Pause } from '../store/version-record.ts';
+import type { Pause, Pin, VersionRecord } from '../store/version-record.ts';
 import type { VersionStore } from '../store/version-store.ts';
 import type { Catalog } from './catalog.ts';
 import type { LogLine, LogLines } from './log-lines.ts';
 import type { Targets } from './targets.ts';
 import type { Tenant } from './tenant.ts';
 import { versionsOf, type VersionRow } from './version-rows.ts';
+
+/** A version can't be gone back to. The message is for the person who wants to. */
+export class RollbackError extends Error {}
 
 export interface AdministrationOptions {
   readonly catalog: Pick<Catalog, 'ownedBy'>;
@@ -53,6 +56,65 @@ export class Administration {
   resume(name: string): void {
     this.#options.store.setPause(name, null);
     this.#applyPauses(name);
+  }
+
+  /** The pins of a tenant's sets of functions. */
+  pinsOf(name: string): Pin[] {
+    const { catalog, store } = this.#options;
+    return catalog
+      .ownedBy(name)
+      .map((tenant) => store.pinOf(tenant))
+      .filter((pin) => pin !== null);
+  }
+
+  /** The files decide again which version serves, once they are loaded again. */
+  unpin(name: string): void {
+    const { catalog, store } = this.#options;
+    for (const tenant of catalog.ownedBy(name)) {
+      store.unpin(tenant);
+      tenant.rollout.withdraw();
+    }
+  }
+
+  /**
+   * ROLLBACK FUNCTIONS: a version serves, whatever the files hold, until it is unpinned.
+   * @param to its number; null: the version that served before the present one
+   * @returns its number
+   * @throws RollbackError if there is no such version, or it can't be loaded; then the present one stays
+   */
+  async rollBack(name: string, to: number | null, asked: Pick<Pin, 'by' | 'user'>): Promise<number> {
+    const { store, catalog } = this.#options;
+    await store.open(name);
+    const tenants = catalog.ownedBy(name);
+    const record = to === null ? this.#before(tenants) : this.#numbered(name, to);
+    if (asked.by === 'tenant' && record.operators !== '')
+      throw new RollbackError(`version ${record.number} has a function of the operator's`);
+    const tenant = tenants.find(({ id }) => id === record.key.id);
+    if (tenant === undefined)
+      throw new RollbackError(`version ${record.number} is of files that are not in use now`);
+    const complaint = await tenant.rollBack({ ...asked, number: record.number, untilFiles: false });
+    if (complaint !== null) throw new RollbackError(`version ${record.number} can't be loaded: ${complaint}`);
+    return record.number;
+  }
+
+  #before(tenants: readonly Tenant[]): VersionRecord {
+    const { store } = this.#options;
+    const [tenant, other] = tenants;
+    if (tenant === undefined) throw new RollbackError('the tenant has no functions');
+    if (other !== undefined)
+      throw new RollbackError('several sets of files are in use: name a version (TO n)');
+    const serving = tenant.version?.record ?? store.latest(tenant);
+    const before = serving && store.before(tenant, serving.number);
+    if (before === null) throw new RollbackError('no earlier version is kept');
+    return before;
+  }
+
+  #numbered(name: string, number: number): VersionRecord {
+    const { store } = this.#options;
+    const record = store.history(name).find((each) => each.number === number);
+    if (record === undefined) throw new RollbackError(`there is no version ${number}`);
+    if (store.isDropped(record)) throw new RollbackError(`version ${number} is not kept any more`);
+    return record;
   }
 
   /** Whether a tenant's databases are also judged by functions of the operator's, which run together with its own. */

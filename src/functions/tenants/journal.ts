@@ -4,6 +4,7 @@ import { masked } from '../../sql/fingerprint.ts';
 import { placed, printable, type Details, type Place } from '../build/places.ts';
 import { JOURNAL } from '../limits.ts';
 import type { CallFailure } from '../sandbox/call.ts';
+import type { Pin, VersionRecord } from '../store/version-record.ts';
 
 /** The part of a pino logger that is used here. */
 export interface FunctionLog {
@@ -147,6 +148,36 @@ export class Journal {
     this.#log.info(
       { event: 'rules_checked', tenant: this.#tenant, version },
       `user functions checked: ${this.#files} (version ${version}), to be loaded when they are used`,
+    );
+  }
+
+  /**
+   * A version serves that is not that of the files.
+   * @param pin why; null: it served before a restart, and the files can't be loaded
+   */
+  keptServes({ number, hash }: VersionRecord, pin: Pin | null): void {
+    const why = pin === null ? 'which served before' : `to which ${printable(pin.user)} has gone back`;
+    this.#log.warn(
+      { event: 'rules_kept', tenant: this.#tenant, version: hash, number },
+      `${this.#noun}s of ${this.#tenant}: version ${number} (${hash}), ${why}, serves`,
+    );
+  }
+
+  /** A version that is to serve can't be loaded. */
+  keptRefused({ number }: Pick<VersionRecord, 'number'>, complaint: string): void {
+    this.#remember(printable(`version ${number} can't be loaded: ${complaint}`));
+    this.#log.error(
+      { event: 'rules_kept_refused', tenant: this.#tenant, number },
+      `${this.#noun}s of ${this.#tenant}: ${this.#lastError}`,
+    );
+  }
+
+  /** The files hold other code than the pinned version. @param version its hash */
+  newer(version: string, pin: Pin): void {
+    this.forgive();
+    this.#log.info(
+      { event: 'rules_newer', tenant: this.#tenant, version },
+      `${this.#noun}s of ${this.#tenant}: version ${version} is a candidate: version ${pin.number} serves, to which ${printable(pin.user)} has gone back, until RESUME or PROMOTE FUNCTIONS`,
     );
   }
 

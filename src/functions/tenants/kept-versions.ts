@@ -34,10 +34,21 @@ export class KeptVersions {
     return pin;
   }
 
-  /** The bundle that is pinned; null: none, or it is not kept any more. */
-  async pinned(): Promise<Bundle | null> {
+  /** The pinned version; null: none is pinned, or it is not known any more. */
+  get pinned(): VersionRecord | null {
     const { pin } = this;
-    return pin === null ? null : await this.#context.store.bundleOf(this.#key.owner, pin.number);
+    const history = this.#context.store.history(this.#key.owner);
+    return history.find(({ number }) => number === pin?.number) ?? null;
+  }
+
+  /** The version that is to serve whatever the files hold, as long as they can't be loaded: the pinned or the latest one. */
+  get wanted(): VersionRecord | null {
+    return this.pin === null ? this.latest : this.pinned;
+  }
+
+  /** Its bundle; null: it is not kept, or is damaged. */
+  bundleOf({ key, number }: VersionRecord): Promise<Bundle | null> {
+    return this.#context.store.bundleOf(key.owner, number);
   }
 
   /** The version that served last, with the same functions of the operator's as now; null: none is known. */
@@ -47,10 +58,10 @@ export class KeptVersions {
     return latest?.operators === targets.operatorsIn(this.#files) ? latest : null;
   }
 
-  /** The latest version, which need not be tried; null: there is none, or it must be tried. */
+  /** The wanted version, which need not be tried; null: there is none, or it must be tried. */
   async tried(settings: TenantSettings): Promise<TriedBundle | null> {
     await this.open();
-    const record = this.latest;
+    const record = this.wanted;
     if (record === null || trialOf(record, settings) === null) return null;
     const bundle = await this.#context.store.bundleOf(record.key.owner, record.number);
     return bundle === null ? null : { bundle, record };
@@ -60,7 +71,7 @@ export class KeptVersions {
   async fresh(settings: TenantSettings): Promise<TriedBundle | null> {
     const fresh = await this.#context.store.freshBundle(this.#key, this.#files);
     if (fresh === null || trialOf(fresh.record, settings) === null) return null;
-    return fresh.record.number === this.latest?.number ? fresh : null;
+    return fresh.record.number === this.wanted?.number ? fresh : null;
   }
 
   /** A version has passed its trial. It serves as soon as the functions are loaded, unless another one is pinned. */
@@ -70,7 +81,7 @@ export class KeptVersions {
       checkedWith: checkedWith(settings),
       findings: { manifest, route },
       operators: targets.operatorsIn(this.#files),
-      isArtifact: false,
+      isArtifact: bundle.isArtifact,
     });
     if (this.pin === null) store.noteServing(this.#key, record.number);
   }

@@ -11,13 +11,14 @@ import { isSameCode } from '../build/same-code.ts';
 import { entriesOf, entryOf } from '../build/sources.ts';
 import { LOADING } from '../limits.ts';
 import type { RefusalCause } from '../sandbox/load-result.ts';
+import type { Pin, VersionRecord } from '../store/version-record.ts';
 import { BuildQueue } from './build-queue.ts';
 import type { TenantContext } from './context.ts';
 import { Inputs } from './inputs.ts';
 import type { Installer } from './installer.ts';
 import type { Journal } from './journal.ts';
 import { KeptVersions, trialOf } from './kept-versions.ts';
-import type { SoundTrial, TrialResult } from './trials.ts';
+import type { SoundTrial, Trial, TrialResult } from './trials.ts';
 import type { Version } from './version.ts';
 
 export interface LoaderOptions {
@@ -60,6 +61,8 @@ export class Loader {
   #isSound = false;
   /** the files as of the last look can't be loaded */
   #isRefused = false;
+  /** hash of the bundle that was made of the files as of the last look; '': none could be made */
+  #fileHash = '';
   /** the last trial was dropped because another build was due: the next one is not, so that constant saving ends */
   #wasDropped = false;
   /** the next version waits until the tenant's debt of processor time has been paid */
@@ -92,7 +95,7 @@ export class Loader {
 
   /** The files have been looked at. */
   get isKnown(): boolean {
-    return this.#isSound || this.#isRefused;
+    return this.#isSound || this.#isRefused || this.#fileHash !== '';
   }
 
   /** What the files held when they were looked at last is what serves. */
@@ -108,6 +111,11 @@ export class Loader {
   /** The serving version is older than the files, which can't be loaded as they are now. */
   get isOutdated(): boolean {
     return this.#version !== null && !this.#isSound && this.#options.journal.isRefused;
+  }
+
+  /** The pin that applies; null: the files decide which version serves. */
+  get pin(): Pin | null {
+    return this.#kept.pin;
   }
 
   /** Whether a change of this path may change the bundle, as far as is known. */
@@ -154,10 +162,11 @@ export class Loader {
   }
 
   /** A version serves. `isNew`: its code differs. */
-  noteInstalled({ hash }: Version, isNew: boolean): void {
+  noteInstalled({ hash, record }: Version, isNew: boolean): void {
     const { journal, onSettled } = this.#options;
-    this.#complaint = '';
-    if (isNew) {
+    if (isNew && hash !== this.#fileHash) journal.keptServes(record, this.#kept.pin);
+    else if (isNew) {
+      this.#complaint = '';
       this.#isSound = !this.#isPinned;
       this.#isRefused = false;
       journal.loaded(hash);
@@ -188,7 +197,8 @@ export class Loader {
     const isDue = this.#isDue;
     this.#isAsked = false;
     this.#isDue = false;
-    if (this.#version === null && isNeeded()) await this.#restoreCurrent();
+    await this.#kept.open();
+    if (isNeeded()) await (this.#isPinned ? this.#restorePinned() : this.#restoreCurrent());
     if (this.#isDisposed || (this.#version !== null && !isDue)) return;
     this.#builds++;
     const waitMs = isAsked ? 0 : context.housing.waitMs(name);
@@ -198,6 +208,7 @@ export class Loader {
     // RELOAD: hundreds of tenants are not built again without need
     if (isAsked && this.#isSound && !(await this.#inputs.haveChanged())) return await this.renew();
     this.#isSound = false;
+    this.#fileHash = '';
     const startedAtMs = context.clock.now();
     try {
       const bundle = await context.builder.bundle(name, context.housing.isSuspect(name), files);
@@ -207,6 +218,7 @@ export class Loader {
       await this.#follow([...entriesOf(files), ...bundle.inputs], startedAtMs);
       if (this.#isDisposed) return;
       this.#retries = 0;
+      this.#fileHash = bundle.hash;
       if (this.#isServing(bundle)) await this.#noteUnchanged(bundle.hash);
       else if (this.#version === null && this.#isTried(bundle)) await this.#noteTried(bundle);
       else await this.#tryAndInstall(bundle);
@@ -253,7 +265,7 @@ export class Loader {
 
   /** Loads the last version, if the files have not changed since it was built or since they were refused. */
   async #restoreCurrent(): Promise<void> {
-    if (this.#isPinned) return await this.#restorePinned();
+    if (this.#version !== null) return;
     const { disk } = this.#options.context;
     // while vanished files count as there, nothing can be built
     const isLost = entriesOf(this.#options.files).some((file) => !disk.isThere(file));
@@ -261,12 +273,41 @@ export class Loader {
     if (isLost || !(await this.#inputs.haveChanged())) await this.#restore();
   }
 
-  /** Loads the pinned version, whatever the files hold. It is tried again if the settings have changed. */
+  /** Loads the pinned version, whatever the files hold, if another one serves or none. */
   async #restorePinned(): Promise<void> {
-    await this.#restore();
-    if (this.#version !== null || this.#isDisposed) return;
-    const bundle = await this.#kept.pinned();
-    if (bundle !== null) await this.#options.installer.install(bundle, null, () => !this.#isDisposed);
+    const { pin } = this.#kept;
+    if (pin === null || this.#version?.record.number === pin.number) return;
+    const complaint = await this.servePinned();
+    if (complaint === null || this.#isDisposed) return;
+    this.#options.journal.keptRefused(pin, complaint);
+    // calls fail until it can be loaded, or the pin is taken away
+    if (this.#version === null) this.#isRefused = true;
+    this.#options.onSettled();
+  }
+
+  /** Lets the pinned version serve. @returns why it can't; null: it serves */
+  async servePinned(): Promise<string | null> {
+    await this.#kept.open();
+    const { pinned } = this.#kept;
+    return pinned === null ? 'it is not known any more' : await this.#installKept(pinned);
+  }
+
+  /** Loads a version that is kept, after a trial if need be. @returns why it can't be loaded; null: it serves */
+  async #installKept(record: VersionRecord): Promise<string | null> {
+    const { installer } = this.#options;
+    const isWanted = (): boolean =>
+      !this.#isDisposed && (this.#kept.pin === null || this.#kept.pin.number === record.number);
+    const bundle = await this.#kept.bundleOf(record);
+    if (bundle === null) return 'its bundle is not kept any more, or is damaged';
+    if (bundle.hash === this.#version?.hash) return null;
+    const known = trialOf(record, installer.settings);
+    const trial = known ?? (await this.#try(bundle, isWanted))?.result ?? null;
+    if (trial?.kind === 'refused') return printable(trial.failure.message);
+    const installed = await installer.install(bundle, trial, isWanted);
+    if (installed === null) return 'another version is wanted meanwhile';
+    if (installed.kind === 'refused') return printable(installed.failure.message);
+    this.#isSound = this.#fileHash === bundle.hash;
+    return null;
   }
 
   /** Loads the last version, if the files still are those of before a restart. */
@@ -275,6 +316,7 @@ export class Loader {
     const startedAtMs = context.clock.now();
     const fresh = await this.#kept.fresh(installer.settings);
     if (fresh === null || this.#isDisposed) return;
+    this.#fileHash = fresh.bundle.hash;
     await installer.restore(fresh.bundle, fresh.record);
     if (this.#version === null || this.#isDisposed) return;
     this.#isSound = true;
@@ -285,7 +327,13 @@ export class Loader {
   async #restore(): Promise<void> {
     const { installer } = this.#options;
     const kept = await this.#kept.tried(installer.settings);
-    if (kept !== null && !this.#isDisposed) await installer.restore(kept.bundle, kept.record);
+    if (this.#isDisposed) return;
+    if (kept !== null) return void (await installer.restore(kept.bundle, kept.record));
+    const { wanted } = this.#kept;
+    if (wanted === null) return;
+    // it was tried under other conditions
+    const complaint = await this.#installKept(wanted);
+    if (complaint !== null && !this.#isDisposed) this.#options.journal.keptRefused(wanted, complaint);
   }
 
   /** Whether a bundle is the last version. */
@@ -319,31 +367,43 @@ export class Loader {
   // --- new versions --------------------------------------------------------------------------------------------------------
 
   async #tryAndInstall(bundle: Bundle): Promise<void> {
-    const { context, installer, name, tenantId, isNeeded } = this.#options;
+    const { context, installer, tenantId, isNeeded } = this.#options;
     const isWanted = (): boolean => !this.#isDisposed && (!this.#queue.hasNext || this.#wasDropped);
-    const trial = context.housing.trial(
-      name,
-      installer.settings.isolation,
-      installer.codeOf(bundle),
-      isWanted,
-    );
-    const tried = await trial;
+    const tried = await this.#try(bundle, isWanted);
     if (this.#isDisposed) return;
-    this.#wasDropped = trial !== null && tried === null && !isWanted();
+    this.#wasDropped = tried === null && !isWanted();
     if (this.#wasDropped) return;
     const result = tried?.result ?? null;
     if (result?.kind === 'refused') return await this.#noteRefusal(bundle, result);
-    if (this.#isPinned && (this.#version !== null || !isNeeded())) {
-      this.#complaint = '';
-      await this.#options.onNewer(bundle, result);
-      return this.#options.onSettled();
-    }
-    if (!isNeeded())
-      return await this.#keep(bundle, result ?? (trial === null ? await installer.try(bundle) : null));
+    if (this.#isPinned) return await this.#offer(bundle, result);
+    if (!isNeeded()) return await this.#keep(bundle, result);
     // a version that is slow to load would delay its neighbours each time that their process is started again
     if (tried?.isSlow) context.housing.separate(tenantId, installer.settings.isolation);
-    const installed = await installer.install(bundle, result, () => !this.#isDisposed);
+    const isToServe = (): boolean => !this.#isDisposed && !this.#isPinned;
+    const installed = await installer.install(bundle, result, isToServe);
     if (installed !== null) await this.#noteRefusal(bundle, installed);
+    else if (!this.#isDisposed) await this.#offer(bundle, result);
+  }
+
+  /** @returns null: it was not tried, and need not be, or is not wanted any more */
+  async #try(bundle: Bundle, isWanted: () => boolean): Promise<Trial | null> {
+    const { context, installer, name, isNeeded } = this.#options;
+    const { isolation } = installer.settings;
+    const trial = context.housing.trial(name, isolation, installer.codeOf(bundle), isWanted);
+    if (trial !== null) return await trial;
+    // where a version is loaded, it is tried anyway
+    return isNeeded() ? null : { result: await installer.try(bundle), isSlow: false };
+  }
+
+  /** The files hold other code than the pinned version: it is a candidate. */
+  async #offer(bundle: Bundle, trial: SoundTrial | null): Promise<void> {
+    const { onNewer, onSettled, journal, installer } = this.#options;
+    const { pin } = this.#kept;
+    this.#complaint = '';
+    if (trial !== null) await this.#kept.keep(bundle, trial, installer.settings);
+    if (pin !== null) journal.newer(bundle.hash, pin);
+    await onNewer(bundle, trial);
+    onSettled();
   }
 
   /** Does nothing about a trial that succeeded. */
@@ -367,13 +427,13 @@ export class Loader {
 
   async #refuse(cause: RefusalCause, message: string, details: Details): Promise<void> {
     const { context, journal, onSettled, name, files } = this.#options;
-    if (cause === 'passing') return this.#retry(message);
-    if (cause === 'offence') context.housing.addBlame(name);
-    if (this.#version === null && this.#options.isNeeded()) {
+    if (this.#version === null && this.#options.isNeeded() && !this.#isPinned) {
       await this.#restore();
       if (this.#isDisposed) return;
       this.#isSound = false;
     }
+    if (cause === 'passing') return this.#retry(message);
+    if (cause === 'offence') context.housing.addBlame(name);
     this.#isRefused = true;
     onSettled();
     // A file that was removed meanwhile is not a mistake: the next look at its folder finds its replacement.

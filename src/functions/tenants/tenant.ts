@@ -9,7 +9,7 @@ import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';
 import type { FailureOutcome, HostCall } from '../sandbox/call.ts';
 import type { SandboxHost } from '../sandbox/host.ts';
-import type { Pause } from '../store/version-record.ts';
+import type { Pause, Pin } from '../store/version-record.ts';
 import type { TenantContext } from './context.ts';
 import type { Identity } from './identity.ts';
 import { Journal } from './journal.ts';
@@ -116,6 +116,7 @@ export class Tenant {
       },
       onNewer: (bundle, trial) => this.rollout.offer(bundle, trial),
       onCaughtUp: () => {
+        if (this.pin?.untilFiles !== true) return;
         this.#context.store.unpin(this);
         this.#journal.caughtUp(this.version?.hash ?? '');
         this.rollout.withdraw();
@@ -183,7 +184,10 @@ export class Tenant {
     if (this.#pausedAs !== null) return 'paused';
     if (this.#missing !== null) return 'missing';
     if (this.#serving.batcher.isSuspended) return 'suspended';
-    if (this.version !== null) return this.#loader.isOutdated ? 'serving old version' : 'serving';
+    if (this.version !== null) {
+      if (this.pin !== null) return 'pinned';
+      return this.#loader.isOutdated ? 'serving old version' : 'serving';
+    }
     if (!this.#presence.isNeeded)
       return this.#loader.isRefused && !this.canServe ? 'no version' : 'not loaded';
     return this.#serving.batcher.isNew ? 'loading' : 'no version';
@@ -328,6 +332,24 @@ export class Tenant {
     return isAsked ? reloaded.then(() => this.rollout.reload(true)) : reloaded;
   }
 
+  /** The pin that applies to it; null: its files decide which version serves. */
+  get pin(): Pin | null {
+    return this.#loader.pin;
+  }
+
+  /** ROLLBACK: a version serves, whatever the files hold. @returns why it can't; null: it serves, and is pinned */
+  async rollBack(pin: Pin): Promise<string | null> {
+    const { store } = this.#context;
+    const before = store.pinOf(this);
+    store.pin(this, pin);
+    this.#presence.need();
+    const complaint = await this.#loader.servePinned();
+    if (complaint === null) return null;
+    if (before === null) store.unpin(this);
+    else store.pin(this, before);
+    return complaint;
+  }
+
   /** Compares the files with their last known state, where changes are not reported. */
   verify(): Promise<void> {
     void this.rollout.verify();
@@ -455,7 +477,7 @@ export class Tenant {
     const { store } = this.#context;
     const before = store.pinOf(this);
     if (isOfFiles) store.unpin(this);
-    else store.pin(this, { number: candidate.record.number, ...pin });
+    else store.pin(this, { number: candidate.record.number, ...pin, untilFiles: true });
     const result = await this.#serving.installer.install(bundle, { kind: 'sound', manifest, route });
     if (result?.kind === 'sound') return result;
     if (before === null) store.unpin(this);
