@@ -222,6 +222,8 @@ export const SHARE = {
   mostDelayMs: 50,
   /** A tenant that has caused less than this is not to blame: collecting garbage takes as long, and so does a new version. */
   smallDelayMs: 20,
+  /** Nor is one that has caused less than this part: a busy machine makes all jobs take longer. */
+  smallDelayPart: 0.1,
   /** Processor time is counted over about this time. */
   windowMs: 1_000,
   /** A tenant that takes more than this part of a processor leaves. */

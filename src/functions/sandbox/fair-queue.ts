@@ -54,13 +54,6 @@ export class FairQueue<Job> {
     return this.#waiting.splice(0);
   }
 
-  /** Removes and returns the jobs for which this holds. */
-  takeIf(test: (job: Job) => boolean): Job[] {
-    const taken = this.#waiting.filter(test);
-    if (taken.length > 0) this.#waiting = this.#waiting.filter((job) => !test(job));
-    return taken;
-  }
-
   #dueOf(key: number): number {
     return Math.max(this.#now, this.#dues.get(key) ?? 0);
   }

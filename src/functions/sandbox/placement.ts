@@ -61,7 +61,8 @@ export function leaverOf<Any extends Sharer>(
   now: number,
 ): { readonly sharer: Any; readonly cause: Cause } | null {
   if (all.delayMs > SHARE.mostDelayMs) {
-    const slowest = largest(sharers, (sharer) => sharer.conduct.observe(now).delayMs, SHARE.smallDelayMs);
+    const small = Math.max(SHARE.smallDelayMs, all.delayMs * SHARE.smallDelayPart);
+    const slowest = largest(sharers, (sharer) => sharer.conduct.observe(now).delayMs, small);
     if (slowest !== null) return { sharer: slowest, cause: 'time' };
   }
   if (noted.conduct.observe(now).usedMs > SHARE.windowMs * SHARE.largestPart)

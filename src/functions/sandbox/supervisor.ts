@@ -8,8 +8,8 @@ import { SUPERVISOR } from '../limits.ts';
 import type { SandboxChild } from './child.ts';
 import { CpuMeter } from './cpu-meter.ts';
 import type { HostCall } from './call.ts';
+import { ChildVersions } from './child-versions.ts';
 import { delayOf } from './conduct.ts';
-import { FairQueue } from './fair-queue.ts';
 import {
   NO_COST,
   NO_PROCESS,
@@ -20,7 +20,6 @@ import {
   type SandboxHost,
   type VersionCode,
 } from './host.ts';
-import { InFlight } from './in-flight.ts';
 import {
   failBatch,
   fateOf,
@@ -36,6 +35,7 @@ import { refused, type LoadResult } from './load-result.ts';
 import { CallPacker, type Answers } from './packing.ts';
 import { Pauses } from './pauses.ts';
 import type { Report } from './protocol.ts';
+import { Schedule } from './schedule.ts';
 import { Slices } from './slices.ts';
 import { checkedAnswers } from './untrusted.ts';
 import { Watchdog } from './watchdog.ts';
@@ -70,13 +70,8 @@ export class Supervisor implements SandboxHost {
   readonly #watchdog = new Watchdog((isStalled) => this.#overdue(isStalled));
   readonly #versions = new Map<number, VersionCode>();
   readonly #mostVersions: number;
-  /** versions that the current child was sent, the one that was used last at the end */
-  readonly #inChild = new Set<number>();
-  /** versions that lost their isolate through no fault of theirs: building it again costs their tenants nothing */
-  readonly #pardoned = new Set<number>();
-  readonly #inFlight = new InFlight();
-  /** jobs that the child has not been sent yet */
-  readonly #waiting = new FairQueue<Job>(versionOf);
+  readonly #inChild = new ChildVersions();
+  readonly #schedule = new Schedule();
   #child: SandboxChild;
   #nextBatch = 1;
   /** the child was ended because it had no processor for its job */
@@ -106,7 +101,7 @@ export class Supervisor implements SandboxHost {
   }
 
   get isBusy(): boolean {
-    return this.#inFlight.head !== undefined || this.#waiting.size > 0;
+    return !this.#schedule.isEmpty;
   }
 
   /** @param isSliced the child is shared: a version that is slow to load, or ends the child, is refused as an offence */
@@ -139,7 +134,7 @@ export class Supervisor implements SandboxHost {
   dispose(versionId: number): void {
     this.#versions.delete(versionId);
     this.#pauses.forget(versionId);
-    this.#pardoned.delete(versionId);
+    this.#inChild.takePardon(versionId);
     this.#forgetUnlessAsked(versionId);
   }
 
@@ -147,7 +142,7 @@ export class Supervisor implements SandboxHost {
     this.#isStopped = true;
     this.#watchdog.stop();
     if (this.#restartTimer) clearTimeout(this.#restartTimer);
-    for (const job of this.#takeAll()) {
+    for (const job of this.#schedule.takeAll()) {
       if (job.kind === 'batch') failBatch(job, 'overloaded', STOPPING);
       else job.settle?.(refused('passing', STOPPING));
     }
@@ -168,14 +163,13 @@ export class Supervisor implements SandboxHost {
   // --- jobs ------------------------------------------------------------------------------------------------------------
 
   #add(job: Job): void {
-    if (this.#waiting.size === 0 && this.#inFlight.hasRoomFor(job)) this.#send(job);
-    else this.#waiting.add(job);
+    this.#schedule.add(job);
+    this.#sendNext();
   }
 
   /** Sends jobs that wait, as far as the child should have them at hand. */
   #sendNext(): void {
-    while (this.#waiting.size > 0 && this.#inFlight.hasRoomFor(this.#waiting.jobs[0]!))
-      this.#send(this.#waiting.take()!);
+    for (let job = this.#schedule.next(); job !== undefined; job = this.#schedule.next()) this.#send(job);
   }
 
   #send(job: Job): void {
@@ -184,10 +178,8 @@ export class Supervisor implements SandboxHost {
       // A new child gets a version with its first batch: loading hundreds at once would delay all calls.
       if (job.version !== undefined) this.#send(newLoad(job.version, null, job.giveBack !== null));
     }
-    const id = versionOf(job);
-    this.#inChild.delete(id);
-    if (job.kind === 'load' || job.version !== undefined) this.#inChild.add(id);
-    this.#inFlight.push(job);
+    if (job.version !== undefined) this.#inChild.use(versionOf(job));
+    this.#schedule.send(job);
     if (job.kind === 'load') {
       this.#makeRoom();
       this.#child.allowResult(job.version.maxResult);
@@ -199,7 +191,7 @@ export class Supervisor implements SandboxHost {
       const calls = this.#packer.pack(job.calls);
       this.#child.send({ kind: 'batch', batchId, versionId, sliceMs, calls });
     }
-    if (this.#inFlight.head !== job) return;
+    if (this.#schedule.head !== job) return;
     this.#meter.begin(performance.now());
     this.#watchHead();
   }
@@ -207,17 +199,15 @@ export class Supervisor implements SandboxHost {
   /** The version that was not used for longest leaves a full child. */
   #makeRoom(): void {
     if (this.#inChild.size <= this.#mostVersions) return;
-    for (const versionId of this.#inChild) {
-      if (this.#isAsked(versionId)) continue;
-      this.#inChild.delete(versionId);
-      this.#child.send({ kind: 'dispose', versionId });
-      return;
-    }
+    const versionId = this.#inChild.oldest((id) => !this.#schedule.isAsked(id));
+    if (versionId === undefined) return;
+    this.#inChild.delete(versionId);
+    this.#child.send({ kind: 'dispose', versionId });
   }
 
   /** Watches the running job, if there is one. */
   #watchHead(): void {
-    const { head } = this.#inFlight;
+    const { head } = this.#schedule;
     this.#watchdog.stop();
     if (head !== undefined && !this.#isStopped) this.#watchdog.begin(head, this.#child);
   }
@@ -235,7 +225,7 @@ export class Supervisor implements SandboxHost {
 
   /** @returns false: none of our children sends that */
   #take(report: Exclude<Report, { kind: 'ready' }>): boolean {
-    const { head } = this.#inFlight;
+    const { head } = this.#schedule;
     if (head === undefined) return false;
     switch (report.kind) {
       case 'alive':
@@ -259,10 +249,13 @@ export class Supervisor implements SandboxHost {
   }
 
   #loaded(load: Load, result: LoadResult, reportedMs: number): void {
-    this.#inFlight.shift();
+    this.#schedule.shift();
     const { id } = load.version;
-    if (!this.#pardoned.delete(id)) this.#used(id, reportedMs, load.settle !== null, null);
-    if (result.kind === 'loaded') this.#pauses.forget(id);
+    if (!this.#inChild.takePardon(id)) this.#used(id, reportedMs, load.settle !== null, null);
+    if (result.kind === 'loaded') {
+      this.#pauses.forget(id);
+      this.#inChild.noteFresh(id);
+    }
     // a version that was loaded before may be loaded again later: the child may have lacked memory or time
     else if (load.settle === null) this.#inChild.delete(id);
     else this.#versions.delete(id);
@@ -276,9 +269,11 @@ export class Supervisor implements SandboxHost {
     { kind, cpuUs, heapBytes }: Extract<Report, { cpuUs: number; answers: string }>,
   ): void {
     const { versionId, giveBack } = batch;
-    this.#inFlight.shift();
-    const cpuMs = this.#used(versionId, cpuUs / 1e3, batch.starves === 0, heapBytes);
-    this.#inFlight.learn(versionId, answers.length, cpuMs);
+    this.#schedule.shift();
+    // a new isolate compiles what its first calls need
+    const isOwn = batch.starves === 0 && !this.#inChild.takeFresh(versionId);
+    const cpuMs = this.#used(versionId, cpuUs / 1e3, isOwn, heapBytes);
+    this.#schedule.learn(versionId, answers.length, cpuMs);
     const cost = { cpuMs, heapBytes };
     if (kind === 'starved' && this.#slices.extend(batch.sliceMs, performance.now())) {
       batch.starves++;
@@ -303,7 +298,7 @@ export class Supervisor implements SandboxHost {
   /** A job has ended. @returns the processor time that counts, in ms */
   #used(versionId: number, reportedMs: number, isOwn: boolean, heapBytes: number | null): number {
     const cpuMs = this.#meter.count(reportedMs, performance.now());
-    this.#waiting.charge(versionId, cpuMs);
+    this.#schedule.charge(versionId, cpuMs);
     this.#events.onUsed(versionId, cpuMs);
     this.#events.onRan(versionId, cpuMs, delayOf(cpuMs, isOwn), heapBytes);
     return cpuMs;
@@ -329,15 +324,9 @@ export class Supervisor implements SandboxHost {
 
   /** A version that was disposed of leaves the child after all its batches have been answered. */
   #forgetUnlessAsked(versionId: number): void {
-    if (this.#isAsked(versionId)) return;
-    this.#inFlight.forget(versionId);
+    if (this.#schedule.isAsked(versionId)) return;
+    this.#schedule.forget(versionId);
     if (this.#inChild.delete(versionId)) this.#child.send({ kind: 'dispose', versionId });
-  }
-
-  /** Calls of the version wait, or are on their way. */
-  #isAsked(versionId: number): boolean {
-    const isAsked = (job: Job): boolean => job.kind === 'batch' && job.versionId === versionId;
-    return this.#inFlight.jobs.some(isAsked) || this.#waiting.jobs.some(isAsked);
   }
 
   // --- children --------------------------------------------------------------------------------------------------------
@@ -359,12 +348,11 @@ export class Supervisor implements SandboxHost {
     this.#isStalled = false;
     if (isStalled) this.#events.onStalled();
     if (!child.isReady) return this.#neverStarted(child);
-    const head = this.#inFlight.shift();
-    for (const id of this.#inChild) this.#pardoned.add(id);
-    if (head !== undefined && child.endedBy === null && !isStalled) this.#pardoned.delete(versionOf(head));
+    const head = this.#schedule.shift();
+    const isGuilty = head !== undefined && child.endedBy === null && !isStalled;
+    this.#inChild.lose(isGuilty ? versionOf(head) : null);
     // the fate of the running job may change what becomes of the others
-    const again = head !== undefined && this.#runsAgain(head, child, isStalled) ? [head] : [];
-    this.#restart([...again, ...this.#takeAll()]);
+    this.#restart(head !== undefined && this.#runsAgain(head, child, isStalled) ? head : null);
   }
 
   /** Decides about the job that was running when its child ended. @returns whether it is run again, before all others */
@@ -393,7 +381,7 @@ export class Supervisor implements SandboxHost {
     if (settle === null && isSliced) return this.#giveBackAll(id);
     this.#versions.delete(id);
     if (isStarved) return settle?.(refused('passing', NO_PROCESSOR));
-    for (const job of [...this.#inFlight.jobs, ...this.#waiting.jobs])
+    for (const job of this.#schedule.jobs)
       if (job.kind === 'batch' && job.versionId === id) job.version = undefined;
     if (settle !== null)
       return settle(refused('offence', 'did not come back from loading, or ended its process'));
@@ -403,9 +391,9 @@ export class Supervisor implements SandboxHost {
   /** A version can't be loaded in a shared child any more. */
   #giveBackAll(versionId: number): void {
     const own: Batch[] = [];
-    for (const job of this.#takeAll())
+    for (const job of this.#schedule.takeAll())
       if (job.kind === 'batch' && job.versionId === versionId) own.push(job);
-      else this.#waiting.add(job);
+      else this.#schedule.add(job);
     for (const batch of own) batch.giveBack?.([], '', NO_COST, 'ended');
   }
 
@@ -413,15 +401,15 @@ export class Supervisor implements SandboxHost {
   #neverStarted(child: SandboxChild): void {
     if (child.endedBy !== null && this.#failedStarts < SUPERVISOR.maxAccidents) {
       this.#failedStarts++;
-      return this.#restart(this.#takeAll());
+      return this.#restart(null);
     }
     // Calls wait for the next child: their senders know for how long. Versions wait too, for a few children.
-    for (const job of this.#takeAll())
-      if (job.kind === 'batch' || this.#waitsOn(job, child)) this.#waiting.add(job);
+    for (const job of this.#schedule.takeAll())
+      if (job.kind === 'batch' || this.#waitsOn(job, child)) this.#schedule.add(job);
     this.#events.onStartFailed(child.complaint);
     if (this.#isStopped) return;
     const pauseMs = Math.min(SUPERVISOR.restartMs * 2 ** this.#failedStarts++, SUPERVISOR.longestRestartMs);
-    this.#restartTimer = setTimeout(() => this.#restart(this.#takeAll()), pauseMs).unref();
+    this.#restartTimer = setTimeout(() => this.#restart(null), pauseMs).unref();
   }
 
   #waitsOn(load: Load, child: SandboxChild): boolean {
@@ -436,15 +424,15 @@ export class Supervisor implements SandboxHost {
     return false;
   }
 
-  #restart(jobs: readonly Job[]): void {
+  /** @param first is run before all others; null: the others come in their order */
+  #restart(first: Job | null): void {
     if (this.#isStopped) return;
-    this.#inChild.clear();
+    const rest = this.#schedule.takeAll();
+    this.#inChild.lose(null);
     this.#child = this.#start();
-    for (const job of jobs) this.#add(job);
-  }
-
-  #takeAll(): Job[] {
-    return [...this.#inFlight.takeAll(), ...this.#waiting.takeAll()];
+    if (first !== null) this.#send(first);
+    for (const job of rest) this.#schedule.add(job);
+    this.#sendNext();
   }
 }
 

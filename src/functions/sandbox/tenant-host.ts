@@ -47,6 +47,10 @@ export class TenantHost implements SandboxHost {
     return this.#home?.host.pid;
   }
 
+  get isDown(): boolean {
+    return this.#home?.host.isDown === true;
+  }
+
   /** The child where it lives; null: it has no version that is in use. */
   get home(): Home | null {
     return this.#home;
