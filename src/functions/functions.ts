@@ -168,6 +168,7 @@ export class Functions {
       if (i % CATALOG.namesPerTurn === 0) await nextTurn();
     }
     this.#areFound = true;
+    if (this.#catalog.tenants.some(({ isolation }) => isolation === 'process')) this.#housing.prepare();
     this.#idle.begin();
     this.#preload();
     await Promise.all([this.#folders.refresh(), ...this.#catalog.tenants.map((tenant) => tenant.idle())]);

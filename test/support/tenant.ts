@@ -65,7 +65,6 @@ export function tenantContext(
       punish() {},
       trial: () => null,
       noteVersion() {},
-      release() {},
     },
     store: new VersionStore(null, { warn() {}, error() {} }),
     lines: new LogLines(),

@@ -66,6 +66,11 @@ export class Hosts implements Landlord {
     this.#warm = new WarmChild(hostMemoryMb);
   }
 
+  /** Starts a child that the first tenant gets. */
+  prepare(): void {
+    if (this.#inline === null) this.#warm.prepare();
+  }
+
   /** The host of a tenant. It stays the same wherever the tenant's calls run. */
   of(owner: string): SandboxHost {
     if (this.#inline !== null) return this.#inline;

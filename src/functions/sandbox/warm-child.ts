@@ -12,13 +12,18 @@ export class WarmChild {
     this.#memoryMb = memoryMb;
   }
 
+  /** Starts one now. */
+  prepare(): void {
+    if (!this.#isStopped) this.#child ??= new SandboxChild(this.#memoryMb);
+  }
+
   /** Returns the ready child, or starts one. A moment later the next one is started. */
   take(): SandboxChild {
     const warm = this.#child;
     this.#child = null;
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
-      if (!this.#isStopped) this.#child ??= new SandboxChild(this.#memoryMb);
+      this.prepare();
     }, PLACEMENT.warmDelayMs).unref();
     return warm !== null && !warm.isGone ? warm : new SandboxChild(this.#memoryMb);
   }

@@ -46,7 +46,6 @@ export interface TenantContext {
     Housing,
     | 'ofCandidate'
     | 'releaseCandidate'
-    | 'release'
     | 'apart'
     | 'separate'
     | 'isSuspect'

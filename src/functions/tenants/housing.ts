@@ -74,6 +74,11 @@ export class Housing {
     this.#trials = new Trials(() => this.#hosts.process.forTrials());
   }
 
+  /** Starts a process ahead, for the first call. */
+  prepare(): void {
+    this.#hosts.process.prepare();
+  }
+
   /** The host of a tenant. */
   of(tenantId: string, isolation: Isolation): SandboxHost {
     return this.#hosts[isolation].of(tenantId);

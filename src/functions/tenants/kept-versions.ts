@@ -85,6 +85,17 @@ export class KeptVersions {
     });
     if (this.pin === null) store.noteServing(this.#key, record.number);
   }
+
+  /**
+   * The present files hold the latest version, and have not changed since they were read: they need not be bundled again.
+   * @param startedAtMs when they were read at the earliest, in ms since 1970
+   */
+  noteBuild(bundle: Bundle, settings: TenantSettings, startedAtMs: number): void {
+    const { latest } = this;
+    if (latest?.hash !== bundle.hash) return;
+    const facts = { checkedWith: checkedWith(settings), findings: latest.findings };
+    this.#context.store.noteBuild(latest, { files: this.#files, bundle, facts, startedAtMs });
+  }
 }
 
 /** The trial that a version need not repeat; null: it was tried under other conditions. */

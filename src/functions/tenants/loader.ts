@@ -222,6 +222,8 @@ export class Loader {
       if (this.#isServing(bundle)) await this.#noteUnchanged(bundle.hash);
       else if (this.#version === null && this.#isTried(bundle)) await this.#noteTried(bundle);
       else await this.#tryAndInstall(bundle);
+      if (this.#isSound && !this.#queue.hasNext)
+        this.#kept.noteBuild(bundle, this.#options.installer.settings, startedAtMs);
     } catch (error) {
       if (this.#isDisposed) return;
       const { kind, inputs, details } = error instanceof BundleError ? error : UNKNOWN;

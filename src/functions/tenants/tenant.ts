@@ -314,9 +314,7 @@ export class Tenant {
   unload(): boolean {
     const isReady = this.version !== null && this.#loader.isSound && !this.#loader.isBusy;
     if (!isReady || this.#missing !== null || this.rollout.isActive || !this.#serving.unload()) return false;
-    this.#presence.leave();
-    this.#context.housing.release(this.id);
-    return true;
+    return this.#presence.leave();
   }
 
   /** Looks at its files when it is its turn, if its functions are not loaded. */
