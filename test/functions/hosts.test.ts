@@ -190,7 +190,8 @@ test('hundreds of tenants have room, even if all their processes end at once', a
   const files = Object.fromEntries(
     names.map((name) => [`${name}/routing_rules.js`, `export const routing_rules = () => '${name}';`]),
   );
-  const rules = await Rules.start(t, { files, databases: names });
+  const settings = { user_function_preload: '1' } as const;
+  const rules = await Rules.start(t, { files, databases: names, settings });
   const all = async (): Promise<string[]> => {
     const decisions = await Promise.all(names.map((name) => rules.ask('q', name)));
     return decisions.map((decision) =>

@@ -10,6 +10,7 @@ import {
   type FunctionLog,
 } from '../../src/functions/functions.ts';
 import type { FunctionSettings } from '../../src/functions/functions.ts';
+import type { Clock } from '../../src/platform/clock.ts';
 import type { DatabaseFunctions } from '../../src/functions/build/sources.ts';
 import type { TenantSnapshot } from '../../src/telemetry/snapshot.ts';
 import type { Scope } from './scope.ts';
@@ -20,6 +21,7 @@ export interface RulesOptions {
   /** Entries of [databases]. */
   databases?: readonly string[];
   settings?: Partial<FunctionSettings>;
+  clock?: Clock;
   /** There is an entry `*`. */
   fallback?: boolean;
   /** The entry `*` exists. */
@@ -91,6 +93,7 @@ export class Rules {
       databases: databases.map(entry),
       fallback: fallback ? entry('*') : null,
       log,
+      ...(options.clock !== undefined && { clock: options.clock }),
       entryOf: (name) => (fallback || databases.includes(name) ? name : null),
     });
   }
