@@ -53,7 +53,8 @@ export type { ContextValue, Question } from './decide/question.ts';
 export { CONTEXT_FIELDS } from './sandbox/context-fields.ts';
 export type { FunctionLog } from './tenants/journal.ts';
 export type { FunctionSettings } from './tenants/settings.ts';
-export { RolloutError, type AskedBy, type Rollout } from './tenants/rollout.ts';
+export type { AskedBy } from './tenants/asked-by.ts';
+export { RolloutError, type Rollout } from './tenants/rollout.ts';
 export type { FunctionCall, Tenant } from './tenants/tenant.ts';
 
 const MB = 1024 * 1024;

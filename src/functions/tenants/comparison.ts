@@ -1,0 +1,245 @@
+/**
+ * A candidate beside the version that serves: which of the two decides about a client's query, and what is learnt from it. The
+ * candidate is asked about forwarded queries (shadow), or decides for a share of the clients (canary).
+ */
+import type { CanarySnapshot, ShadowReportSnapshot } from '../../telemetry/snapshot.ts';
+import { printable } from '../build/places.ts';
+import type { Decision } from '../decide/policy.ts';
+import type { Question } from '../decide/question.ts';
+import { Canary } from '../rollout/canary.ts';
+import { saltOf } from '../rollout/share.ts';
+import { Shadow } from '../rollout/shadow.ts';
+import type { HostCall } from '../sandbox/call.ts';
+import type { AskedBy } from './asked-by.ts';
+import type { TenantContext } from './context.ts';
+import type { Identity } from './identity.ts';
+import type { Lane } from './lane.ts';
+
+export interface ComparisonOptions {
+  readonly identity: Identity;
+  readonly context: TenantContext;
+  /** the versions that serve */
+  readonly serving: Lane;
+  /** null: there is no candidate */
+  readonly candidate: () => Lane | null;
+  /** the folder of the tenant's files, for the log */
+  readonly name: () => string;
+  /** No client has the candidate any more. */
+  readonly onEnded: () => void;
+  /** The candidate has proved itself, and is to serve if that was asked for. Called again until the canary ends. */
+  readonly onProven: (asked: AskedBy) => void;
+}
+
+export class Comparison {
+  readonly #options: ComparisonOptions;
+  readonly #shadow: Shadow;
+  readonly #salt: number;
+  #canary: Canary | null = null;
+  /** of clients that have the candidate */
+  #generation = 0;
+  /** how the last canary ended; '': there was none */
+  #lastResult = '';
+
+  constructor(options: ComparisonOptions) {
+    const { context, serving, candidate, identity } = options;
+    this.#options = options;
+    this.#salt = saltOf(identity.id);
+    this.#shadow = new Shadow({
+      clock: context.steadyClock,
+      wallClock: context.clock,
+      candidate: () => candidate()?.version ?? null,
+      // it yields to serving calls, whose budget it shares
+      limitMs: () =>
+        context.budgets.of(identity.owner).mayRun ? context.rolloutLimits(identity.owner).shadowMs : 0,
+      isServingBusy: () => !serving.batcher.isIdle,
+      judge: (call, answer, manifest) => {
+        const { judge } = candidate()!;
+        const decision = judge.decide(call, answer, false, manifest);
+        return { decision, failure: judge.lastFailure };
+      },
+      onPrinted: (text) => candidate()?.printed.note(text),
+    });
+  }
+
+  // --- calls ---------------------------------------------------------------------------------------------------------------
+
+  get hasCanary(): boolean {
+    return this.#canary !== null;
+  }
+
+  /** Whether a client has the candidate. */
+  isInCanary(clientId: number | undefined): boolean {
+    return this.#canary !== null && clientId !== undefined && this.#canary.has(clientId);
+  }
+
+  /** As Tenant.generationOf; null: the client has the serving version. */
+  generationOf(clientId: number): number | null {
+    return this.#canary !== null && this.#canary.has(clientId) ? this.#generation : null;
+  }
+
+  /** The queries of clients that have the candidate must be judged again. */
+  judgeAgain(): void {
+    this.#generation = this.#options.context.generations.next();
+    this.#options.candidate()?.recall.forget();
+  }
+
+  /** As Tenant.decide. */
+  decide(call: HostCall, done: (decision: Decision) => void): void {
+    const canary = this.#canary;
+    if (canary === null) return this.#decideShadowed(call, done);
+    const candidate = this.isInCanary(call.clientId) ? this.#options.candidate() : null;
+    if (candidate === null) this.#decideOutside(canary, call, done);
+    else this.#decideInCanary(canary, candidate, call, done);
+  }
+
+  /** As Tenant.recall. */
+  recall(question: Question): Decision | null {
+    const { clientId } = question;
+    const canary = this.#canary;
+    const candidate = this.isInCanary(clientId) ? this.#options.candidate() : null;
+    const decision = (candidate ?? this.#options.serving).remembered(question);
+    if (decision === null) return null;
+    if (canary !== null)
+      canary.noteCall({ clientId, hasFailed: false, isRejected: decision.kind !== 'go', tookUs: null });
+    // forwarded in this turn of the event loop, and compared in a later one
+    else if (this.#shadow.hasRoom())
+      this.#shadow.offer(question.call(), { decision, failure: null, costUs: null });
+    return decision;
+  }
+
+  /** A server has answered a client's query. @param errorClass as in Arm.noteAnswer */
+  noteAnswer(clientId: number, errorClass: number): void {
+    this.#canary?.noteAnswer(clientId, errorClass);
+  }
+
+  #decideShadowed(call: HostCall, done: (decision: Decision) => void): void {
+    const { judge, batcher } = this.#options.serving;
+    this.#options.serving.decide(call, (decision) => {
+      const { lastFailure: failure } = judge;
+      const { costUs } = batcher;
+      // the query is forwarded first
+      done(decision);
+      this.#shadow.offer(call, { decision, failure, costUs });
+    });
+  }
+
+  #decideOutside(canary: Canary, call: HostCall, done: (decision: Decision) => void): void {
+    const { clientId } = call;
+    const since = performance.now();
+    this.#options.serving.decide(call, (decision) => {
+      const { lastFailure: failure } = this.#options.serving.judge;
+      if (clientId !== undefined && failure === null)
+        canary.noteCall({
+          clientId,
+          hasFailed: false,
+          isRejected: decision.kind !== 'go',
+          tookUs: (performance.now() - since) * 1000,
+        });
+      done(decision);
+    });
+  }
+
+  /** If the candidate fails, the serving version decides: a canary fails no query that would not have failed anyway. */
+  #decideInCanary(canary: Canary, candidate: Lane, call: HostCall, done: (decision: Decision) => void): void {
+    const { serving, context, identity } = this.#options;
+    const clientId = call.clientId!;
+    const since = performance.now();
+    candidate.decide(call, (decision) => {
+      const { costUs } = candidate.batcher;
+      if (costUs !== null) context.budgets.of(identity.owner).charge(costUs / 1000);
+      if (candidate.judge.lastFailure === null) {
+        const tookUs = (performance.now() - since) * 1000;
+        canary.noteCall({ clientId, hasFailed: false, isRejected: decision.kind !== 'go', tookUs });
+        return done(decision);
+      }
+      serving.decide(call, (second) => {
+        if (serving.judge.lastFailure === null)
+          canary.noteCall({ clientId, hasFailed: true, isRejected: false, tookUs: null });
+        done(second);
+      });
+    });
+  }
+
+  // --- canary ----------------------------------------------------------------------------------------------------------------
+
+  /**
+   * Gives the candidate to a share of the clients. Another canary ends.
+   * @param percent of the clients, over 0 and under 100
+   * @param isPromoted `onProven` is to be called
+   */
+  begin(percent: number, isPromoted: boolean, asked: AskedBy): void {
+    const { context, identity, candidate } = this.#options;
+    this.#canary?.end();
+    this.#canary = new Canary({
+      clock: context.steadyClock,
+      percent,
+      salt: this.#salt,
+      isPromoted,
+      limits: () => context.rolloutLimits(identity.owner),
+      onWorse: (reason) => this.end(reason, true),
+      onProven: () => {
+        if (isPromoted) this.#options.onProven(asked);
+      },
+    });
+    context.canaries.add(this);
+    this.judgeAgain();
+    const version = candidate()?.version?.hash ?? '';
+    const name = this.#options.name();
+    context.log.info(
+      { event: 'canary_begun', tenant: name, user: asked.user, percent, version },
+      `canary of ${name} begins: ${percent} % of the clients get version ${version}, as ${printable(asked.user)} asked for`,
+    );
+  }
+
+  /** Other code serves, or is the candidate: the counts begin again. @param what has changed */
+  restart(what: string): void {
+    this.#shadow.restart();
+    if (this.#canary === null) return;
+    this.judgeAgain();
+    this.#canary.restart();
+    const name = this.#options.name();
+    this.#options.context.log.info(
+      { event: 'canary_restarted', tenant: name },
+      `canary of ${name} begins to compare again: ${what}`,
+    );
+  }
+
+  /** All clients get the serving version. @param isWorse the candidate is to blame */
+  end(why: string, isWorse = false): void {
+    if (this.#canary === null) return;
+    const { context, serving } = this.#options;
+    this.#canary.end();
+    this.#canary = null;
+    context.canaries.delete(this);
+    this.#lastResult = isWorse ? `went back: ${why}` : `ended: ${why}`;
+    this.#options.onEnded();
+    const name = this.#options.name();
+    const version = serving.version?.hash ?? '';
+    const line = `canary of ${name} ${isWorse ? 'goes back' : 'ends'}: ${why}; all clients get version ${version}`;
+    const fields = { event: isWorse ? 'canary_worse' : 'canary_ended', tenant: name, version };
+    if (isWorse) context.log.warn(fields, line);
+    else context.log.info(fields, line);
+  }
+
+  /** @param result of the canary that has just ended, for people */
+  noteResult(result: string): void {
+    this.#lastResult = result;
+  }
+
+  observe(): {
+    readonly report: ShadowReportSnapshot;
+    readonly canary: CanarySnapshot | null;
+    readonly lastCanary: string;
+  } {
+    return {
+      report: this.#shadow.report.observe(),
+      canary: this.#canary?.observe() ?? null,
+      lastCanary: this.#lastResult,
+    };
+  }
+
+  /** Nothing is compared any more. */
+  close(): void {
+    this.#shadow.close();
+  }
+}
