@@ -5,21 +5,18 @@
  */
 import { isA, NAME } from './characters.ts';
 import { scannable, type Lexing } from './lexing.ts';
-import { isConstant, Scanner, Token } from './scanner.ts';
+import { isConstant, Scanner, Token, type Backslashes } from './scanner.ts';
+
+const SPACE_CODE = 0x20;
+const AMPERSAND = 0x26;
 
 /** PostgreSQL refuses parameters with a higher number: it is never that of a constant. */
 export const MAX_PARAMETER = 2 ** 31 - 1;
 
-/** A part of a query that its shape has something else for: a constant, or white space and comments. */
-interface Piece {
-  readonly start: number;
-  end: number;
-  readonly isConstant: boolean;
-}
-
 export class Shape {
   readonly #query: string;
-  readonly #constants: readonly Piece[];
+  /** where each constant of the query begins and ends */
+  readonly #places: readonly number[];
   /** the settings by which the query's constants were found */
   readonly lexing: Lexing;
   readonly text: string;
@@ -31,24 +28,24 @@ export class Shape {
    */
   readonly isFinished: boolean;
 
-  constructor(query: string, lexing: Lexing, { pieces, parameters, isFinished }: Cut) {
+  constructor(query: string, lexing: Lexing, { text, places, parameters, isFinished }: Parts) {
     this.#query = query;
-    this.#constants = pieces.filter((piece) => piece.isConstant);
+    this.#places = places;
     this.lexing = lexing;
-    this.text = build(query, pieces, parameters);
+    this.text = text;
     this.parameters = parameters;
     this.isFinished = isFinished;
   }
 
   /** The highest number of a constant, or of a parameter if there is no constant. */
   get last(): number {
-    return this.parameters + this.#constants.length;
+    return this.parameters + this.#places.length / 2;
   }
 
   /** The text of a constant in the query. @param number from `parameters + 1` to `last` */
   constant(number: number): string {
-    const { start, end } = this.#constants[number - this.parameters - 1]!;
-    return this.#query.slice(start, end);
+    const at = 2 * (number - this.parameters - 1);
+    return this.#query.slice(this.#places[at], this.#places[at + 1]);
   }
 }
 
@@ -59,120 +56,142 @@ export class Shape {
  */
 export function shapeOf(query: string, lexing: Lexing): Shape | null {
   if (lexing.standardStrings === 'off') return null;
-  const cut = new Cutter(query, lexing).cut();
-  return cut === null ? null : new Shape(query, lexing, cut);
+  const scanned = scannable(query, lexing);
+  const backslashes = lexing.standardStrings === 'on' ? 'plain' : 'unknown';
+  const builder = new Builder(query, highestParameter(scanned, backslashes));
+  return builder.run(new Scanner(scanned, backslashes), backslashes === 'plain')
+    ? new Shape(query, lexing, builder)
+    : null;
 }
 
-interface Cut {
-  readonly pieces: readonly Piece[];
+function highestParameter(query: string, backslashes: Backslashes): number {
+  let highest = 0;
+  if (!query.includes('$')) return highest;
+  for (const scanner = new Scanner(query, backslashes); scanner.next();) {
+    if (scanner.kind !== Token.Parameter) continue;
+    const number = Number(query.slice(scanner.start + 1, scanner.end));
+    if (number <= MAX_PARAMETER && number > highest) highest = number;
+  }
+  return highest;
+}
+
+interface Parts {
+  readonly text: string;
+  readonly places: readonly number[];
   readonly parameters: number;
   readonly isFinished: boolean;
 }
 
-class Cutter {
+/** Makes the text of a shape, token by token. */
+class Builder implements Parts {
   readonly #query: string;
-  readonly #scanner: Scanner;
-  readonly #isCertain: boolean;
-  readonly #pieces: Piece[] = [];
-  #parameters = 0;
+  readonly parameters: number;
+  readonly places: number[] = [];
+  text = '';
+  isFinished = true;
+  /** the part of the query that the text stands for */
+  #copied = 0;
+  /** the text ends with the number of a constant */
+  #isAfterNumber = false;
   /** the part of `U&'…' UESCAPE '…'` or `U&"…" UESCAPE '…'` that the last tokens were */
   #escaped: 'constant' | 'name' | null = null;
   #isUescape = false;
+  /** the text up to and with the number of the last constant */
+  #textToNumber = '';
 
-  constructor(query: string, lexing: Lexing) {
+  constructor(query: string, parameters: number) {
     this.#query = query;
-    this.#isCertain = lexing.standardStrings === 'on';
-    this.#scanner = new Scanner(scannable(query, lexing), this.#isCertain ? 'plain' : 'unknown');
+    this.parameters = parameters;
   }
 
-  /** @returns null: it is not certain where a token ends */
-  cut(): Cut | null {
-    const scanner = this.#scanner;
-    let isFinished = true;
+  /** @returns false: it is not certain where a token ends */
+  run(scanner: Scanner, isCertain: boolean): boolean {
     let gap = -1;
     while (scanner.next()) {
-      const { kind, start, end } = scanner;
-      if (!scanner.isClosed) {
-        if (scanner.isAmbiguous) return null;
-        isFinished = false;
-      }
-      if (isFinished && (kind === Token.Space || kind === Token.Comment)) {
+      const { kind, start, end, isClosed } = scanner;
+      if (isClosed && (kind === Token.Space || kind === Token.Comment)) {
         if (gap < 0) gap = start;
         continue;
       }
-      if (gap >= 0) this.#gap(gap, start);
+      if (gap >= 0) this.#space(gap, start);
       gap = -1;
-      if (!isFinished) this.#pieces.push({ start, end, isConstant: true });
-      else if (kind === Token.Symbol && !this.#isCertain && this.#mayBelongToName(start)) return null;
-      else this.#token(kind, start, end);
+      if (kind === Token.Symbol) {
+        if (!isCertain && this.#mayBelongToName(start)) return false;
+        this.#escaped = null;
+      } else if (isClosed) this.#token(scanner, kind, start, end);
+      else {
+        this.isFinished = false;
+        this.#number(start, end);
+        return !scanner.isAmbiguous;
+      }
     }
-    if (gap >= 0) this.#gap(gap, this.#query.length);
-    return { pieces: this.#pieces, parameters: this.#parameters, isFinished };
+    this.#copy(gap < 0 ? this.#query.length : gap);
+    return true;
   }
 
-  /** White space and comments. */
-  #gap(start: number, end: number): void {
-    const isOneSpace = end - start === 1 && this.#query.charCodeAt(start) === 0x20;
-    if (!isOneSpace || start === 0 || end === this.#query.length)
-      this.#pieces.push({ start, end, isConstant: false });
-  }
-
-  #token(kind: Token, start: number, end: number): void {
+  #token(scanner: Scanner, kind: Token, start: number, end: number): void {
     const escaped = this.#escaped;
     const isUescape = this.#isUescape;
     this.#escaped = null;
     this.#isUescape = false;
-    if (kind === Token.Word) {
-      if (escaped === null || isUescape || !this.#scanner.is('uescape')) return;
-      this.#escaped = escaped;
-      this.#isUescape = true;
-    } else if (kind === Token.QuotedName) {
-      if (this.#isUnicode(start)) this.#escaped = 'name';
-    } else if (kind === Token.Parameter) {
-      const number = Number(this.#query.slice(start + 1, end));
-      if (number <= MAX_PARAMETER && number > this.#parameters) this.#parameters = number;
-    } else if (isConstant(kind)) {
+    if (isConstant(kind)) {
       // one character in quotes, which is no data
       if (isUescape && escaped === 'name' && end - start === 3) return;
       if (isUescape && escaped === 'constant' && kind === Token.Text) return this.#extend(end);
-      this.#pieces.push({ start, end, isConstant: true });
+      this.#number(start, end);
       if (kind === Token.Text && this.#isUnicode(start)) this.#escaped = 'constant';
+    } else if (kind === Token.QuotedName && this.#isUnicode(start)) this.#escaped = 'name';
+    else if (kind === Token.Word && escaped !== null && !isUescape && scanner.is('uescape')) {
+      this.#escaped = escaped;
+      this.#isUescape = true;
     }
+  }
+
+  /** White space and comments. */
+  #space(start: number, end: number): void {
+    if (start > 0 && end - start === 1 && this.#query.charCodeAt(start) === SPACE_CODE) return;
+    this.#copy(start);
+    if (start > 0) this.text += ' ';
+    this.#copied = end;
+    this.#isAfterNumber = false;
+  }
+
+  /** A constant. */
+  #number(start: number, end: number): void {
+    const isAdjacent = start === this.#copied;
+    this.#copy(start);
+    // $1$2 and a$1 would be other tokens
+    const isGlued = isAdjacent ? this.#isAfterNumber : isA(NAME, this.#query.charCodeAt(start - 1));
+    this.places.push(start, end);
+    this.text += `${isGlued ? ' $' : '$'}${this.parameters + this.places.length / 2}`;
+    this.#copied = end;
+    this.#isAfterNumber = true;
+    this.#textToNumber = this.text;
   }
 
   /** The last constant goes on to here. */
   #extend(end: number): void {
-    while (!this.#pieces.at(-1)!.isConstant) this.#pieces.pop();
-    this.#pieces.at(-1)!.end = end;
+    this.places[this.places.length - 1] = end;
+    this.text = this.#textToNumber;
+    this.#copied = end;
+    this.#isAfterNumber = true;
+  }
+
+  /** Copies the query up to here. */
+  #copy(end: number): void {
+    if (end === this.#copied) return;
+    // $1a would be another token
+    if (this.#isAfterNumber && isA(NAME, this.#query.charCodeAt(this.#copied))) this.text += ' ';
+    this.text += this.#query.slice(this.#copied, end);
+    this.#isAfterNumber = false;
   }
 
   #isUnicode(start: number): boolean {
-    return this.#query.charCodeAt(start + 1) === 0x26;
+    return this.#query.charCodeAt(start + 1) === AMPERSAND;
   }
 
   /** In some encodings the second byte of a character looks like an operator. */
   #mayBelongToName(start: number): boolean {
     return start > 0 && this.#query.charCodeAt(start) >= 0x30 && this.#query.charCodeAt(start - 1) >= 0x80;
   }
-}
-
-function build(query: string, pieces: readonly Piece[], parameters: number): string {
-  let text = '';
-  let copied = 0;
-  let number = parameters;
-  let isAfterNumber = false;
-  for (const { start, end, isConstant: isNumbered } of pieces) {
-    const isAdjacent = start === copied;
-    // $1a and a$1 would be other tokens
-    if (isAfterNumber && (isAdjacent ? isNumbered : isA(NAME, query.charCodeAt(copied)))) text += ' ';
-    text += query.slice(copied, start);
-    copied = end;
-    if (isNumbered) {
-      if (!isAdjacent && isA(NAME, query.charCodeAt(start - 1))) text += ' ';
-      text += `$${++number}`;
-    } else if (start > 0 && end < query.length) text += ' ';
-    isAfterNumber = isNumbered;
-  }
-  if (isAfterNumber && isA(NAME, query.charCodeAt(copied))) text += ' ';
-  return text + query.slice(copied);
 }

@@ -1,5 +1,6 @@
 /** Generated SQL text: tokens of all kinds, with or without something in between. Much of it is no valid statement. */
 import fc from 'fast-check';
+import { Scanner, Token } from '../../src/sql/scanner.ts';
 
 const quotable = fc.string({
   unit: fc.oneof(
@@ -100,3 +101,13 @@ export const sqlText = fc
     maxLength: 14,
   })
   .map((pieces) => pieces.flat().join(''));
+
+/**
+ * Whether a comment is between the parts of a constant. There libpg-query differs from PostgreSQL: it makes tokens of comments,
+ * and ends the constant. test/e2e/shapes.test.ts asks a server about such constants.
+ */
+export function hasInnerComment(text: string): boolean {
+  for (const scanner = new Scanner(text, 'plain'); scanner.next();)
+    if (scanner.kind === Token.Text && /'\s*--/.test(scanner.text)) return true;
+  return false;
+}
