@@ -4,7 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { Memory, MemoryRoom } from '../src/functions/decide/memory.ts';
-import { keyOf, type ContextValue, type Question } from '../src/functions/decide/question.ts';
+import type { ContextValue, Question } from '../src/functions/decide/question.ts';
 import { GO } from '../src/functions/decide/policy.ts';
 import { lexingOf } from '../src/sql/lexing.ts';
 
@@ -53,11 +53,6 @@ function bench(name: string, texts: readonly string[], basis: number): void {
   measure(`${name}: decode`, (i) => {
     const bytes = buffers[i % buffers.length]!;
     question.query = bytes.toString(isUtf8(bytes) ? 'utf8' : 'latin1');
-  });
-  measure(`${name}: decode and make the key`, (i) => {
-    const bytes = buffers[i % buffers.length]!;
-    question.query = bytes.toString(isUtf8(bytes) ? 'utf8' : 'latin1');
-    found += keyOf(question, question.query).length;
   });
   measure(`${name}: decode and find`, (i) => {
     const bytes = buffers[i % buffers.length]!;

@@ -6,7 +6,7 @@ import type { RoutingContext } from '../../../sandbox/context.ts';
 import { MEMORY } from '../limits.ts';
 import type { HostCall } from '../sandbox/call.ts';
 import type { Decision } from './policy.ts';
-import { keyOf, partsOf, type ContextValue, type Question } from './question.ts';
+import { askerKey, flagsOf, partsOf, type Asker, type ContextValue, type Question } from './question.ts';
 import { Recency, type Place } from './recency.ts';
 
 /** A decision, and the parts of ctx that it depended on with their values. */
@@ -19,13 +19,20 @@ interface Variant {
 
 /** All decisions about one question that differ in ctx only. */
 interface Entry {
-  readonly key: string;
+  readonly query: string;
+  /** those of the same asker, by query */
+  readonly siblings: Siblings;
   readonly memory: Memory;
   variants: readonly Variant[];
   bytes: number;
   /** among the entries of its memory, and among all */
   inMemory: Place<Entry> | null;
   inRoom: Place<Entry> | null;
+}
+
+interface Siblings {
+  readonly asker: string;
+  readonly entries: Map<string, Entry>;
 }
 
 /** The room that all memories share. */
@@ -84,7 +91,13 @@ export class Memory {
   readonly #room: MemoryRoom;
   /** bytes that it may take */
   readonly #limit: () => number;
-  readonly #entries = new Map<string, Entry>();
+  /** by asker, then by query: the text of a query is long, and need not be copied into a key */
+  readonly #askers = new Map<string, Siblings>();
+  /** the last one that was looked up: most tenants have few */
+  #last: Siblings | null = null;
+  #lastUser = '';
+  #lastEntry: string | undefined;
+  #lastFlags = 0;
   readonly #order = new Recency<Entry>();
   #bytes = 0;
 
@@ -95,7 +108,7 @@ export class Memory {
   }
 
   get entries(): number {
-    return this.#entries.size;
+    return this.#order.size;
   }
 
   get bytes(): number {
@@ -107,8 +120,8 @@ export class Memory {
    * @returns null: nothing is remembered that answers this question
    */
   find(question: Question, query = question.query): Decision | null {
-    if (this.#entries.size === 0 || query.length > MEMORY.longestQuery) return null;
-    const entry = this.#entries.get(keyOf(question, query));
+    if (query.length > MEMORY.longestQuery) return null;
+    const entry = this.#siblingsOf(question)?.entries.get(query);
     if (entry === undefined) return null;
     const { variants } = entry;
     for (let i = 0; i < variants.length; i++) {
@@ -127,10 +140,10 @@ export class Memory {
     const parts = partsOf(basis);
     const values = parts.map((field) => textOf(call.context[field]));
     const variant = { parts, values, decision, bytes: bytesOf(values, decision) };
-    const key = keyOf(call, call.query);
-    const least = MEMORY.entryBytes + 2 * key.length + variant.bytes;
+    const asker = askerKey(call);
+    const least = MEMORY.entryBytes + 2 * (asker.length + call.query.length) + variant.bytes;
     if (least > Math.min(this.#limit(), this.#room.maxBytes, MEMORY.longestEntry)) return;
-    const entry = this.#entries.get(key) ?? this.#newEntry(key);
+    const entry = this.#siblingsOf(call)?.entries.get(call.query) ?? this.#newEntry(asker, call.query);
     const others = entry.variants.filter(
       (each) => !(each.parts.join() === parts.join() && each.values.every((value, i) => value === values[i])),
     );
@@ -147,7 +160,12 @@ export class Memory {
 
   /** The longest-unused entry makes room for others. */
   forget(entry: Entry): void {
-    this.#entries.delete(entry.key);
+    const { siblings, query } = entry;
+    siblings.entries.delete(query);
+    if (siblings.entries.size === 0) {
+      this.#askers.delete(siblings.asker);
+      this.#last = null;
+    }
     this.#order.remove(entry.inMemory!);
     this.#room.remove(entry);
     this.#bytes -= entry.bytes;
@@ -155,19 +173,48 @@ export class Memory {
   }
 
   clear(): void {
-    for (const entry of this.#entries.values()) this.forget(entry);
+    while (this.#order.oldest !== null) this.forget(this.#order.oldest);
   }
 
-  #newEntry(key: string): Entry {
-    const entry: Entry = { key, memory: this, variants: [], bytes: 0, inMemory: null, inRoom: null };
+  #siblingsOf(asker: Asker): Siblings | null {
+    const flags = flagsOf(asker);
+    const { username, entry } = asker;
+    if (
+      this.#last !== null &&
+      this.#lastFlags === flags &&
+      this.#lastUser === username &&
+      this.#lastEntry === entry
+    )
+      return this.#last;
+    const siblings = this.#askers.get(askerKey(asker));
+    if (siblings === undefined) return null;
+    this.#last = siblings;
+    this.#lastUser = username;
+    this.#lastEntry = entry;
+    this.#lastFlags = flags;
+    return siblings;
+  }
+
+  #newEntry(asker: string, query: string): Entry {
+    let siblings = this.#askers.get(asker);
+    if (siblings === undefined) this.#askers.set(asker, (siblings = { asker, entries: new Map() }));
+    const entry: Entry = {
+      query,
+      siblings,
+      memory: this,
+      variants: [],
+      bytes: 0,
+      inMemory: null,
+      inRoom: null,
+    };
     entry.inMemory = this.#order.add(entry);
     this.#room.add(entry);
-    this.#entries.set(key, entry);
+    siblings.entries.set(query, entry);
     return entry;
   }
 
   #makeRoom(): void {
-    while (this.#bytes > this.#limit() || this.#entries.size > MEMORY.maxEntriesOfOne)
+    while (this.#bytes > this.#limit() || this.#order.size > MEMORY.maxEntriesOfOne)
       this.forget(this.#order.oldest!);
   }
 }

@@ -30,14 +30,15 @@ export function partsOf(basis: number): (keyof RoutingContext)[] {
   return CONTEXT_FIELDS.filter((_, at) => (basis & (1 << at)) !== 0);
 }
 
-const FLAGS = ['0', '1', '2', '3', '4', '5', '6', '7'] as const;
+/** Everything that an answer depends on, except the query and ctx. */
+export type Asker = Pick<Question, 'username' | 'inTransaction'> & Partial<Question>;
 
-/** Everything that an answer depends on, except ctx. @param query as the functions see it */
-export function keyOf(
-  question: Pick<Question, 'username' | 'inTransaction'> & Partial<Question>,
-  query: string,
-): string {
-  const { username, inTransaction, isBytes, routeOnly, entry = '' } = question;
-  const flags = FLAGS[(inTransaction ? 1 : 0) + (isBytes === true ? 2 : 0) + (routeOnly === true ? 4 : 0)]!;
-  return `${flags}${username}\0${entry}\0${query}`;
+/** Its plain parts as a number. */
+export function flagsOf({ inTransaction, isBytes, routeOnly }: Asker): number {
+  return (inTransaction ? 1 : 0) + (isBytes === true ? 2 : 0) + (routeOnly === true ? 4 : 0);
+}
+
+/** All of it as a text: neither name has a NUL. */
+export function askerKey(asker: Asker): string {
+  return `${flagsOf(asker)}${asker.username}\0${asker.entry ?? ''}`;
 }

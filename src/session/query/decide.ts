@@ -16,7 +16,7 @@ import {
   type Question,
   type Tenant,
 } from '../../functions/functions.ts';
-import { UNKNOWN_LEXING } from '../../sql/lexing.ts';
+import type { Lexing } from '../../sql/lexing.ts';
 import { queryWaitTimeout } from '../../pool/limits.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import type { Client, LoggedInClient } from '../client.ts';
@@ -128,7 +128,6 @@ class ClientQuestion implements Question {
   query = '';
   inTransaction = false;
   isBytes = false;
-  lexing = UNKNOWN_LEXING;
   routeOnly = false;
   entry = '';
   #client: LoggedInClient | null = null;
@@ -139,7 +138,6 @@ class ClientQuestion implements Question {
     this.query = query;
     this.inTransaction = client.inTransaction;
     this.isBytes = client.question.isInBytes;
-    this.lexing = lexingFor(client);
     this.routeOnly = entry !== client.entry && tenant.sharesRewriting(ownFunctions(client));
     this.entry = entry;
     this.#client = client;
@@ -149,6 +147,10 @@ class ClientQuestion implements Question {
 
   get clientId(): number {
     return this.#client!.id;
+  }
+
+  get lexing(): Lexing {
+    return lexingFor(this.#client!);
   }
 
   part<Field extends keyof RoutingContext>(field: Field): ClientContext[Field] {
