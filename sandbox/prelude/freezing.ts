@@ -1,5 +1,6 @@
 /** Freezes all intrinsics, so that no rule can change what the prelude, or another call, relies on. */
 import {
+  apply,
   defineProperty,
   freeze,
   functionKinds,
@@ -88,9 +89,18 @@ export function freezeAll(): ReadonlySet<unknown> {
   deepFreeze(getPrototypeOf(/a/[Symbol.matchAll]('a')));
   deepFreeze(getPrototypeOf(new Map()[Symbol.iterator]()));
   deepFreeze(getPrototypeOf(new Set()[Symbol.iterator]()));
-  // objects of the iterator helpers: `[].values().map(f)` and `Iterator.from(x)`
-  const values = [][Symbol.iterator]() as unknown as Loose;
-  if (typeof values['map'] === 'function')
-    deepFreeze(getPrototypeOf((values['map'] as AnyFunction)(() => {}) as object));
+  for (const prototype of helperPrototypes()) deepFreeze(prototype);
   return seen;
+}
+
+/** The prototypes of what the iterator helpers make: `[].values().map(f)` and `Iterator.from(x)`. */
+function helperPrototypes(): object[] {
+  const values = [][Symbol.iterator]() as unknown as Loose;
+  const helpers = getPrototypeOf(getPrototypeOf(values)!) as Loose;
+  const { map } = helpers;
+  const from = (helpers['constructor'] as unknown as Loose | undefined)?.['from'];
+  const made: unknown[] = [];
+  if (typeof map === 'function') made.push(apply(map as AnyFunction, values, [() => {}]));
+  if (typeof from === 'function') made.push((from as AnyFunction)({ next() {} }));
+  return made.map((each) => getPrototypeOf(each as object)!);
 }

@@ -292,4 +292,49 @@ export const OTHERS: readonly Rule[] = [
     'a forged parser',
     `var __commonJS = (list) => { const [f] = Object.values(list); return f; }; var n = 0; var require_p = __commonJS({ "../node_modules/pgsql-ast-parser/index.js"() { return ++n; } }); ${R}() => 'n' + require_p();`,
   ],
+  // found by thinking about them
+  [
+    'a static field that is a function',
+    `let n = 0; class C { static f = () => ++n; } ${R}() => 'n' + C.f();`,
+  ],
+  [
+    'a static field that is a function, by this',
+    `class C { static n = 0; static f = () => ++this.n; } ${R}() => 'n' + C.f();`,
+  ],
+  [
+    'a function by another name of its object',
+    `const api = {}; const a = api; a.make = () => { let n = 0; return () => ++n; }; const next = api.make(); ${R}() => 'n' + next();`,
+  ],
+  [
+    'a function by another name of a part',
+    `const other = {}; const api = { sub: other }; api.sub.make = () => { let n = 0; return () => ++n; }; const next = other.make(); ${R}() => 'n' + next();`,
+  ],
+  [
+    'a function on another object',
+    `const api = Object.assign({}, { make() { let n = 0; return () => ++n; } }); const next = api.make(); ${R}() => 'n' + next();`,
+  ],
+  [
+    'a promise of the load',
+    `const p = Promise.resolve({ n: 0 }); const box = { n: 0 }; const inc = (b) => { b.n++; }; ${R}() => { p.then(() => inc(box)); return 'n' + box.n; };`,
+  ],
+  [
+    'a promise by another name',
+    `const P = globalThis['Pro' + 'mise']; const p = P.resolve(0); const box = { n: 0 }; const inc = (b) => { b.n++; }; ${R}() => { p.then(() => inc(box)); return 'n' + box.n; };`,
+  ],
+  [
+    'an error that replaces another',
+    `const box = { n: 0 }; const fail = () => { throw new RangeError('x'); }; const inc = (b) => { try { b.n++; } finally { fail(); } }; ${R}() => { if (box.n > 2) return 'many'; inc(box); };`,
+  ],
+  [
+    'an iterator that is closed by an error',
+    `const box = { n: 0 }; const inc = (b) => { b.n++; }; const it = () => ({ [Symbol.iterator]() { return this; }, next: () => ({ value: 1 }), return() { inc(box); return {}; } }); ${R}() => { if (box.n > 2) return 'many'; for (const x of it()) throw new RangeError('x'); };`,
+  ],
+  [
+    'an error that shows itself by a change',
+    `const box = { n: 0 }; const inc = (b) => b.n++; ${R}() => { if (box.n > 2) return 'many'; throw { get message() { inc(box); return 'x'; } }; };`,
+  ],
+  [
+    'the prototype of what Iterator.from makes',
+    `${R}() => { const I = Object.getPrototypeOf(Object.getPrototypeOf([].values())).constructor; if (!I.from) return 'n0'; const p = Object.getPrototypeOf(I.from({ next() {} })); try { p.n = (p.n ?? 0) + 1; } catch { return 'no'; } return 'n' + p.n; };`,
+  ],
 ];

@@ -9,7 +9,6 @@ import {
   isClass,
   isFunction,
   keyName,
-  rootOf,
   type ClassNode,
   type FunctionNode,
   type Node,
@@ -117,14 +116,31 @@ export class LoadTime {
   #assign(node: Extract<Node, { type: 'AssignmentExpression' }>, unit: Node): void {
     const { left, right } = node;
     if (left.type === 'Identifier') return this.#bind(left, right, unit);
-    const root = left.type === 'MemberExpression' ? rootOf(left) : null;
-    if (left.type !== 'MemberExpression' || root?.type !== 'Identifier' || node.operator !== '=') {
+    const root = left.type === 'MemberExpression' ? this.#ownerOfPart(left) : null;
+    if (left.type !== 'MemberExpression' || root === null || node.operator !== '=') {
       this.#visit(left, unit);
       return this.#visit(right, unit);
     }
     for (let at: Node = left; at.type === 'MemberExpression'; at = at.object)
       if (at.computed) this.#visit(at.property, unit);
     this.#bind(root, right, unit);
+  }
+
+  /**
+   * The name of the object that `name.part` or `Class.prototype.part` belongs to; null: it may have other names, by which its parts
+   * could be used.
+   */
+  #ownerOfPart({ object }: Extract<Node, { type: 'MemberExpression' }>): Node | null {
+    const isPrototype =
+      object.type === 'MemberExpression' && keyName(object.property, object.computed) === 'prototype';
+    const name = isPrototype ? object.object : object;
+    const variable = name.type === 'Identifier' ? this.#program.variableOf(name) : null;
+    if (variable === null || variable.defs.length !== 1) return null;
+    const node = variable.defs[0]!.node as Node;
+    if (node.type === 'FunctionDeclaration' || isClass(node)) return name;
+    if (isPrototype || variable.references.some((each) => each.isWrite() && each.init !== true)) return null;
+    const init = node.type === 'VariableDeclarator' && node.id.type === 'Identifier' ? node.init : null;
+    return init && (init.type === 'ObjectExpression' || isFunction(init) || isClass(init)) ? name : null;
   }
 
   /** A value is made for a variable: functions in it run when the variable is used. */
@@ -176,7 +192,8 @@ export class LoadTime {
       if (member.computed) this.#visit(member.key, unit);
       const isField = member.type === 'PropertyDefinition';
       if (isField ? member.static : member.kind === 'get' || member.kind === 'set') {
-        if (member.value) this.#run(member.value, isField && this.once.has(unit));
+        if (member.value && isField && isFunction(member.value)) this.#hold(variable, member.value);
+        else if (member.value) this.#run(member.value, isField && this.once.has(unit));
       }
     }
     this.#hold(variable, node);

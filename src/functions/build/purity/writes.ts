@@ -85,9 +85,26 @@ export class Writes {
       if (this.#known.has(node)) continue;
       const own = this.#program.scopeOf(node) === null ? unit : node;
       if (node.type === 'ClassDeclaration' || node.type === 'ClassExpression') this.#checkFields(node);
-      if (!this.#loadTime.once.has(own)) this.#check(node, own);
+      if (!this.#loadTime.once.has(own)) {
+        this.#check(node, own);
+        if (node.type === 'TryStatement') this.swallows = true;
+      }
+      if (this.#mayHideErrors(node)) this.swallows = true;
       forEachChild(node, (child) => rest.push([child, own]));
     }
+  }
+
+  /** Promises and the console catch errors, and so does a loop that an error ends, when it closes its iterator. */
+  #mayHideErrors(node: Node): boolean {
+    if (node.type === 'Property' || node.type === 'MethodDefinition')
+      return keyName(node.key, node.computed) === 'return';
+    if (node.type === 'MemberExpression') return keyName(node.property, node.computed) === 'return';
+    if (node.type !== 'Identifier' || this.#program.variableOf(node) !== null) return false;
+    const parent = this.#program.parentOf(node);
+    const isName = parent?.type === 'MemberExpression' && parent.property === node && !parent.computed;
+    if (isName) return node.name === 'Promise' || node.name === 'console';
+    if (node.name !== 'globalThis') return node.name === 'Promise' || node.name === 'console';
+    return parent?.type !== 'MemberExpression' || parent.computed;
   }
 
   #check(node: Node, unit: Node): void {
@@ -103,13 +120,6 @@ export class Writes {
         return;
       case 'CallExpression':
         return this.#checkCall(node);
-      case 'TryStatement':
-        if (node.handler || (node.finalizer && leaves(node.finalizer))) this.swallows = true;
-        return;
-      case 'Identifier':
-        if ((node.name === 'Promise' || node.name === 'console') && this.#program.variableOf(node) === null)
-          this.swallows = true;
-        return;
       default:
     }
   }
@@ -191,15 +201,4 @@ export class Writes {
 export function initOf(variable: Variable): Node | null {
   const node = variable.defs.length === 1 ? (variable.defs[0]!.node as Node) : null;
   return node?.type === 'VariableDeclarator' && node.id.type === 'Identifier' ? (node.init ?? null) : null;
-}
-
-/** Whether a `finally` block may end otherwise than with the error that led there. */
-function leaves(finalizer: Node): boolean {
-  let found = false;
-  const rest: Node[] = [finalizer];
-  for (let node = rest.pop(); node !== undefined; node = rest.pop()) {
-    if (/^(?:Return|Break|Continue|Throw)Statement$/.test(node.type)) found = true;
-    if (!isFunction(node)) forEachChild(node, (child) => rest.push(child));
-  }
-  return found;
 }
