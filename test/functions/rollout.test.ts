@@ -230,7 +230,7 @@ test('a promoted version is pinned until the serving file holds the same code', 
   const world = await withCandidate();
   const pin = (): unknown => world.context.store.pinOf(world.tenant);
   await world.rollout.promote(ASKED);
-  assert.deepEqual(pin(), { number: 2, ...ASKED });
+  assert.deepEqual(pin(), { number: 2, ...ASKED, untilFiles: true });
   await world.tenant.reload(true);
   assert.equal(await world.answers(), 'v2');
   await world.save(FILE, 'v2');
@@ -308,6 +308,20 @@ test('a paused tenant gives nothing to its candidate', async () => {
   assert.equal(world.rollout.observe().canary!.candidate.calls, 0);
   world.tenant.dispose();
   assert.equal(world.context.canaries.size, 0);
+});
+
+test('an administrator of the tenant does not take the place of a version that an operator has pinned', async () => {
+  const world = await withCandidate();
+  const admin = { by: 'tenant', user: 'ops' } as const;
+  await world.rollout.beginCanary(50, true, admin);
+  assert.equal(await world.tenant.rollBack({ number: 1, ...ASKED, untilFiles: false }), null);
+  assert.equal(world.rollout.observe().lastCanary, 'ended: another version was fixed by ROLLBACK');
+  await assert.rejects(world.rollout.promote(admin), /an operator has pinned/);
+  await assert.rejects(world.rollout.beginCanary(5, false, admin), /an operator has pinned/);
+  assert.equal(await world.answers(), 'v1');
+  await world.rollout.promote(ASKED);
+  assert.equal(await world.answers(), 'v2');
+  world.tenant.dispose();
 });
 
 test('what is not possible is told, and changes nothing', async () => {

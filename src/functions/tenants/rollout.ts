@@ -35,6 +35,8 @@ export interface RolloutOptions {
   readonly serving: Lane;
   /** the files of the version that serves, absolute */
   readonly files: () => SourceFiles;
+  /** Why somebody must not give the candidate to clients, for people; null: it is allowed. */
+  readonly refusalOf: (asked: AskedBy) => string | null;
   /**
    * Lets a version serve, whatever the files hold.
    * @param isOfFiles it was made of the files that serve
@@ -257,7 +259,7 @@ export class Rollout {
    * @throws RolloutError
    */
   async beginCanary(percent: number, isPromoted: boolean, asked: AskedBy): Promise<void> {
-    const { candidate, version } = await this.#comparable();
+    const { candidate, version } = await this.#comparable(asked);
     await candidate.setAsked(true);
     if (this.#candidate !== candidate || candidate.version?.hash !== version.hash || !this.#isComparable) {
       if (!this.hasCanary) void candidate.setAsked(false);
@@ -274,7 +276,7 @@ export class Rollout {
   /** Lets the candidate serve. @throws RolloutError */
   async promote(asked: AskedBy): Promise<void> {
     const { context } = this.#options;
-    const { version } = await this.#comparable();
+    const { version } = await this.#comparable(asked);
     const isOfFiles = this.#source === 'newer';
     this.#isPromoting = true;
     const result = await this.#options.serve(version, isOfFiles, asked).finally(() => {
@@ -304,12 +306,14 @@ export class Rollout {
   }
 
   /** @throws RolloutError: there is nothing to give to clients */
-  async #comparable(): Promise<{ readonly candidate: Candidate; readonly version: Version }> {
+  async #comparable(asked: AskedBy): Promise<{ readonly candidate: Candidate; readonly version: Version }> {
     // the tenant's functions may not have been used yet
     if (this.#candidate === null) this.look();
     await this.#candidate?.idle();
     const candidate = this.#candidate;
     const version = candidate?.version ?? null;
+    const refusal = this.#options.refusalOf(asked);
+    if (refusal !== null) throw new RolloutError(refusal);
     if (this.#isIdentical) throw new RolloutError('the candidate is the same as the version that serves');
     if (this.#isPromoting) throw new RolloutError('the candidate is being promoted');
     if (candidate === null) throw new RolloutError('there is no candidate');

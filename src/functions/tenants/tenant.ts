@@ -97,6 +97,7 @@ export class Tenant {
       context,
       serving: this.#serving,
       files: () => this.#files,
+      refusalOf: (asked) => this.#refusalOf(asked),
       serve: (version, isOfFiles, asked) => this.#promote(version, isOfFiles, asked),
     });
     this.#loader = this.#newLoader();
@@ -339,6 +340,7 @@ export class Tenant {
   /** ROLLBACK: a version serves, whatever the files hold. @returns why it can't; null: it serves, and is pinned */
   async rollBack(pin: Pin): Promise<string | null> {
     const { store } = this.#context;
+    this.rollout.endCanary('another version was fixed by ROLLBACK');
     const before = store.pinOf(this);
     store.pin(this, pin);
     this.#presence.need();
@@ -468,6 +470,14 @@ export class Tenant {
     if (isNew) this.#serving.judge.warnOfMisdirected(version);
     this.#loader.noteInstalled(version, isNew);
     if (isNew) this.rollout.noteServing();
+  }
+
+  /** Why an administrator of the tenant must not change which version its clients have; null: it is allowed. */
+  #refusalOf({ by }: AskedBy): string | null {
+    if (by === 'operator') return null;
+    if (this.#context.store.pinOf(this)?.by === 'operator') return 'an operator has pinned another version';
+    const hasOperators = this.#context.targets.operatorsIn(this.#files) !== '';
+    return hasOperators ? "a function of the operator's runs together with the tenant's" : null;
   }
 
   /** The candidate serves from now on. It is pinned, unless the files hold it. */
