@@ -58,6 +58,8 @@ export interface LifecycleView {
   readonly isHandedOver: boolean;
   /** New clients are refused, except for operators. */
   readonly refusesNewcomers: boolean;
+  /** A stop has been asked for and will begin soon (shutdown_delay): load balancers should send new clients elsewhere. */
+  readonly isLeaving: boolean;
   /** Clients that wait for a server are disconnected, and RESUME does not end a PAUSE. */
   readonly endsWaiting: boolean;
 }
@@ -67,6 +69,7 @@ export class Lifecycle implements LifecycleView {
   #traffic: Traffic = 'flowing';
   #sockets: Sockets = 'own';
   #refusesNewcomers = false;
+  #isLeaving = false;
   #endsWaiting = false;
 
   get state(): LifecycleState {
@@ -103,6 +106,10 @@ export class Lifecycle implements LifecycleView {
     return this.#refusesNewcomers;
   }
 
+  get isLeaving(): boolean {
+    return this.#isLeaving;
+  }
+
   get endsWaiting(): boolean {
     return this.#endsWaiting;
   }
@@ -137,6 +144,11 @@ export class Lifecycle implements LifecycleView {
   takeBack(): void {
     if (this.isStopping) throw new IllegalMove(this.#phase, 'own');
     this.#sockets = moved(SOCKET_MOVES, this.#sockets, 'own');
+  }
+
+  /** A stop will begin soon. Until then clients are served as before. */
+  leave(): void {
+    this.#isLeaving = true;
   }
 
   /**

@@ -167,7 +167,7 @@ export class Proxy {
         return context.config;
       },
       get lifecycle() {
-        return { state: lifecycle.state, traffic: lifecycle.traffic };
+        return { state: lifecycle.state, traffic: lifecycle.traffic, isLeaving: lifecycle.isLeaving };
       },
       listeners: () => listener.observe(),
     };

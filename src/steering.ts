@@ -44,6 +44,7 @@ export interface SteeredParts {
 export class Steering implements Steer {
   readonly #parts: SteeredParts;
   #closed: Promise<void> | null = null;
+  #endDelay = (): void => {};
 
   constructor(parts: SteeredParts) {
     this.#parts = parts;
@@ -165,8 +166,10 @@ export class Steering implements Steer {
 
   /** May be called again, with a mode that waits for less. */
   async stop(mode: StopMode): Promise<void> {
-    if (this.#closed !== null) return await this.#closed;
     const { sessions, listener, log } = this.#parts;
+    if (mode === 'wait_for_clients') await this.#untilUnknown();
+    else this.#endDelay();
+    if (this.#closed !== null) return await this.#closed;
     // after a takeover the service continues
     if (!this.lifecycle.isStopping && !this.lifecycle.isHandedOver) notifySystemd('STOPPING=1');
     this.lifecycle.drain(mode === 'wait_for_servers' ? 'servers' : 'clients');
@@ -182,6 +185,27 @@ export class Steering implements Steer {
     }
     this.#closed ??= this.#parts.close();
     await this.#closed;
+  }
+
+  /**
+   * shutdown_delay: clients are served as before, and `/readyz` fails, until load balancers have noticed. A second stop ends
+   * the wait.
+   */
+  async #untilUnknown(): Promise<void> {
+    const { context, log } = this.#parts;
+    const { shutdown_delay: delayMs } = context.settings;
+    const { isLeaving, isStopping, isHandedOver } = this.lifecycle;
+    if (isLeaving) return this.#endDelay();
+    if (delayMs === 0 || isStopping || isHandedOver) return;
+    this.lifecycle.leave();
+    log.info({ event: 'leaving' }, `not ready any more, shutting down in ${delayMs / 1000} s`);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, delayMs);
+    this.#endDelay = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    await promise;
   }
 
   async #untilNoServers(): Promise<void> {

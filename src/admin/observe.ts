@@ -18,7 +18,7 @@ export interface Observe {
   readonly statistics: ObserveStatistics;
   /** the configuration in force; it is replaced as a whole and never changed */
   readonly config: Config;
-  readonly lifecycle: Pick<LifecycleView, 'state' | 'traffic'>;
+  readonly lifecycle: Pick<LifecycleView, 'state' | 'traffic' | 'isLeaving'>;
   /** The open listening sockets. */
   listeners(): DescriptorSnapshot[];
 }

@@ -606,6 +606,12 @@ export const OPTIONS = {
     shown: false,
     doc: 'Name of the Windows service.',
   }),
+  shutdown_delay: option({
+    kind: seconds(),
+    default: '0',
+    origin: 'pgswitchyard',
+    doc: 'Time between SIGTERM or SHUTDOWN WAIT_FOR_CLIENTS and the end of listening. Clients are served meanwhile and `/readyz` fails, so that load balancers send new clients elsewhere.',
+  }),
   so_reuseport: option({
     kind: flag(),
     default: '0',

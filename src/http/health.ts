@@ -7,9 +7,10 @@ const NO_DATABASE = '-';
 
 /** The reasons why no new clients should be sent here; none: the proxy is ready. */
 export function reasonsAgainst(observe: Observe): string[] {
-  const { state } = observe.lifecycle;
+  const { state, isLeaving } = observe.lifecycle;
   const reasons: string[] = [];
-  if (state === 'starting' || state === 'draining' || state === 'stopped' || state === 'handed over')
+  if (isLeaving) reasons.push('the proxy will shut down soon');
+  else if (state === 'starting' || state === 'draining' || state === 'stopped' || state === 'handed over')
     reasons.push(`the proxy is ${state}`);
   if (observe.listeners().length === 0) reasons.push('no listening socket is open');
   return [...reasons, ...unreachable(observe)];

@@ -92,6 +92,8 @@ export class HttpServer {
     };
     const server = createAdaptorServer({
       fetch,
+      // for requests without a Host header, such as the health checks of load balancers
+      hostname: 'localhost',
       ...(tls === null
         ? { createServer, serverOptions: limits }
         : { createServer: createTlsServer, serverOptions: { ...limits, ...tls } }),

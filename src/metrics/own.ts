@@ -38,6 +38,42 @@ const TENANTS: readonly Column<TenantSnapshot>[] = [
     of: (row) => row.unjudged,
   },
   {
+    name: 'function_unjudged_total',
+    help: 'Queries that passed although a function failed on them',
+    type: 'counter',
+    of: (row) => row.unjudged,
+  },
+  {
+    name: 'function_remembered_hits_total',
+    help: 'Queries that were answered from memory',
+    type: 'counter',
+    of: ({ recall }) => recall.hits,
+  },
+  {
+    name: 'function_remembered_misses_total',
+    help: 'Queries that could have been answered from memory',
+    type: 'counter',
+    of: ({ recall }) => recall.misses,
+  },
+  {
+    name: 'function_remembered_entries',
+    help: 'Remembered decisions',
+    type: 'gauge',
+    of: ({ recall }) => recall.entries,
+  },
+  {
+    name: 'function_remembered_bytes',
+    help: 'Memory of remembered decisions',
+    type: 'gauge',
+    of: ({ recall }) => recall.bytes,
+  },
+  {
+    name: 'function_heap_bytes',
+    help: 'Memory of the isolate that serves',
+    type: 'gauge',
+    of: (row) => row.heapBytes,
+  },
+  {
     name: 'function_suspended',
     help: '1 while the breaker is open',
     type: 'gauge',
@@ -48,6 +84,29 @@ const TENANTS: readonly Column<TenantSnapshot>[] = [
     help: '1 while a version serves',
     type: 'gauge',
     of: ({ state }) => Number(state === 'serving' || state === 'serving old version'),
+  },
+];
+
+/** Of all functions of a tenant: its budget is one for all of them. */
+const BUDGETS: readonly Column<TenantSnapshot>[] = [
+  {
+    name: 'tenant_cpu_seconds_total',
+    help: 'Processor time of all functions of a tenant',
+    type: 'counter',
+    of: ({ cpu }) => cpu.totalMs / 1000,
+  },
+  {
+    name: 'tenant_cpu_limit',
+    help: 'Seconds of processor time in a second that a tenant may take; 0: no limit',
+    type: 'gauge',
+    of: ({ cpu }) => cpu.limitMs / 1000,
+  },
+  {
+    name: 'tenant_over_budget',
+    help: '1 while a tenant is over its CPU budget',
+    type: 'gauge',
+    of: ({ cpu }) => Number(cpu.isOver),
+    merge: 'max',
   },
 ];
 
@@ -89,9 +148,14 @@ export function functionFamilies({ functions }: Observe, most: number): Family[]
   });
   return [
     ...familiesOf(tenants, labelsOf, TENANTS, most),
+    ...familiesOf(onePerOwner(tenants), ({ owner }) => ({ tenant: owner }), BUDGETS, most),
     failureFamily(tenants, most),
     versionFamily(tenants, most),
   ];
+}
+
+function onePerOwner(tenants: readonly TenantSnapshot[]): TenantSnapshot[] {
+  return [...new Map(tenants.map((tenant) => [tenant.owner, tenant])).values()];
 }
 
 function failureFamily(tenants: readonly TenantSnapshot[], most: number): Family {

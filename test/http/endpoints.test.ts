@@ -185,7 +185,7 @@ test('a port that is taken is an error at the start', async (t) => {
 
 test('unknown addresses and methods are 404', async (t) => {
   const { ask, port } = await start(t);
-  assert.deepEqual(await ask('/'), [404, 'not found\n']);
+  assert.deepEqual(await ask('/nonsense'), [404, 'not found\n']);
   assert.equal((await fetch(`http://127.0.0.1:${port}/metrics`, { method: 'POST' })).status, 404);
 });
 
