@@ -115,7 +115,7 @@ function seriesOf(windows: readonly Window[]): Series[] {
   return [
     series('latency, median (ms)', ({ p50 }) => p50, 0.25, 0.5),
     series('latency, 99th percentile (ms)', ({ p99 }) => p99, 0.5, 5),
-    series('memory of the proxy (MB)', ({ proxyMb }) => proxyMb, 0.1, 10),
+    series('memory of the proxy (MB)', ({ proxyMb }) => proxyMb, 0.15, 25),
     series('memory of all processes (MB)', ({ allMb }) => allMb, 0.2, 60),
     series('handles of the proxy', ({ handles }) => handles, 0.15, 10),
     series('processes', ({ processes }) => processes, 0, 1.5),
@@ -149,6 +149,7 @@ await withScope(async (scope) => {
     names.filter((name) => !isMeasured(name)),
   );
   load.start();
+  scope.after(() => load.stop());
   const windows: Window[] = [];
   let failed = 0;
   for (let i = 1; i <= WINDOWS; i++) {
