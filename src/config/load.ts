@@ -254,7 +254,9 @@ class Loader {
     const entry = this.#entries.get('user_functions_state_dir');
     if (value === '' || (entry === undefined && !this.#hasFile)) return '';
     const folder = resolve(this.#folder, value);
-    if (entry !== undefined) checkStateDir(folder, entry, this.#diagnostics);
+    const uid = process.getuid?.() ?? 0;
+    // root will become another user first (run.ts)
+    if (entry !== undefined && uid !== 0) checkStateDir(folder, entry, this.#diagnostics, uid);
     return folder;
   }
 

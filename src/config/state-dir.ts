@@ -15,11 +15,11 @@ interface Problem {
 
 /**
  * Complains about a folder that the configuration names. The folder may be missing: it is created when there is something to
- * keep. Before root becomes another user nothing can be said.
+ * keep.
+ * @param uid the user who will write there
  */
-export function checkStateDir(folder: string, place: Place, diagnostics: Diagnostics): void {
-  if (folder === '' || process.getuid?.() === 0) return;
-  const problem = problemOf(folder);
+export function checkStateDir(folder: string, place: Place, diagnostics: Diagnostics, uid: number): void {
+  const problem = problemOf(folder, uid);
   if (problem === null) return;
   const { message, hint } = problem;
   diagnostics.add(place, message, { option: OPTION, hint });
@@ -29,18 +29,18 @@ export function checkStateDir(folder: string, place: Place, diagnostics: Diagnos
 export function requireStateDir({ settings, entries }: Config): void {
   const entry = entries.find(({ section, key }) => section === 'pgbouncer' && key === OPTION);
   if (entry === undefined) return;
+  if (settings[OPTION] === '') return;
   const diagnostics = new Diagnostics();
-  checkStateDir(settings[OPTION], entry, diagnostics);
+  checkStateDir(settings[OPTION], entry, diagnostics, process.getuid?.() ?? 0);
   diagnostics.throwIfAny(settings);
 }
 
-function problemOf(folder: string): Problem | null {
+function problemOf(folder: string, uid: number): Problem | null {
   const shown = `"${printable(folder)}"`;
   try {
     const stat = statSync(folder, { throwIfNoEntry: false });
     if (stat === undefined) return problemAbove(folder);
     if (!stat.isDirectory()) return { message: `${shown} is not a folder`, hint: 'name another path' };
-    const uid = process.getuid?.();
     if (stat.uid !== uid)
       return { message: `${shown} belongs to another user`, hint: `give it to the proxy's user: chown` };
     if ((stat.mode & 0o022) !== 0)

@@ -2,6 +2,7 @@
  * The entrance to user functions. A database's clients ask its tenant (tenants/tenant.ts) about a query; everything else here
  * starts, configures, observes and stops the parts below.
  */
+import { basename, dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Unjudged } from '../config/options.ts';
@@ -114,6 +115,7 @@ export class Functions {
       using: (file) => this.#catalog.using(file),
       policiesOf: (file) => this.#config.policiesOf(file),
       onRemoved: () => this.#catalog.refresh(),
+      onChanged: () => this.#store.keepKnownFiles(() => this.#removals.known),
     });
     this.#folders = new Folders({
       config,
@@ -151,7 +153,21 @@ export class Functions {
   /** Notes which rules there are before clients are served: rules that vanish after that are missed. */
   async prepare(): Promise<void> {
     await this.#store.prepare();
+    this.#restoreKnown(await this.#store.knownFiles());
     await this.#folders.list();
+  }
+
+  /** A file that has vanished while no proxy ran counts as one that vanishes now: it may be a guard's. */
+  #restoreKnown(known: readonly (readonly [place: string, file: string])[]): void {
+    const gone = this.#removals.restore(known);
+    const names = gone.map((file) => basename(dirname(file)));
+    this.#catalog.noteFolders(names.filter((name) => this.#config.isDatabase(name)));
+    const graceMs = this.#config.settings.user_function_removal_grace;
+    for (const file of gone)
+      this.#log.warn(
+        { event: 'rules_gone' },
+        `user functions: ${printable(file)} is gone since the last start: what it held stays active for ${graceMs / 1000} s, unless the file comes back or RELOAD confirms its removal`,
+      );
   }
 
   /**
@@ -172,6 +188,7 @@ export class Functions {
     if (this.#catalog.tenants.some(({ isolation }) => isolation === 'process')) this.#housing.prepare();
     this.#idle.begin();
     this.#preload();
+    this.#store.tidy([...this.#config.tenants.keys(), ...this.#catalog.tenants.map(({ owner }) => owner)]);
     await Promise.all([this.#folders.refresh(), ...this.#catalog.tenants.map((tenant) => tenant.idle())]);
   }
 
@@ -376,6 +393,7 @@ export class Functions {
     const { id, name, files } = tenant;
     this.#changes.forget(id);
     this.#housing.release(id);
+    this.#store.forget(tenant);
     // another tenant has its files, or other files take precedence over them
     if (isReplaced && entriesOf(files).every(isThere)) return;
     this.#log.info({ event: 'rules_removed', tenant: name }, `user functions of ${name} removed`);

@@ -462,6 +462,12 @@ export const STORE = {
   maxSets: 1_000,
   /** Numbers that are tried one after the other, where several processes share the folder. */
   maxTries: 100,
+  /** Files whose disappearance is noticed over a restart. */
+  knownFiles: 10_000,
+  /** The versions of a tenant that is gone are removed this long after the last change. docs/tenants.md has this number. */
+  goneMs: 30 * 24 * 3_600_000,
+  /** A file that has been begun this long ago is not being written any more. */
+  draftMs: 3_600_000,
   /** A file of the state folder other than an artifact. */
   maxJsonBytes: 4 * MB,
   /** Folders whose contents may decide where an import leads. With more, files are bundled again at each start. */

@@ -132,7 +132,10 @@ test("the administrator of a tenant sees and steers that tenant's functions, and
   assert.equal(await answerOf(acme, 'select 1'), '38000 user function failed: paused');
   assert.equal((await bouncer.admin('SHOW TENANTS')).find(({ name }) => name === 'acme')!['state'], 'paused');
   assert.equal(await answerOf(ops, 'RESUME FUNCTIONS acme'), 'done');
-  assert.equal(await answerOf(ops, 'RESUME FUNCTIONS acme'), '08P01 functions of acme are not paused');
+  assert.equal(
+    await answerOf(ops, 'RESUME FUNCTIONS acme'),
+    '08P01 functions of acme are neither paused nor pinned',
+  );
   assert.equal(await answerOf(acme, 'who'), 'acme');
 
   await bouncer.admin('PAUSE FUNCTIONS acme');

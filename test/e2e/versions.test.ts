@@ -1,6 +1,6 @@
 /** Versions of a tenant's functions on the console: their history and log, and a PAUSE that says what becomes of queries. */
 import assert from 'node:assert/strict';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
@@ -262,4 +262,26 @@ test('a damaged state folder is no reason not to start', async (t) => {
   await bouncer.start();
   const acme = await bouncer.login(t, 'acme');
   assert.equal(await answerOf(acme, 'who'), 'one');
+});
+
+test('a guard whose file was removed while no proxy ran stays, until RELOAD confirms the removal', async (t) => {
+  const bouncer = await start(t);
+  await bouncer.stop();
+  await rm(join(bouncer.folder, 'rules/acme/rewrite_query.ts'));
+  await bouncer.start();
+  const acme = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(acme, 'who'), 'one');
+  assert.match(bouncer.log(), /rewrite_query\.ts is gone since the last start/);
+  await bouncer.admin('RELOAD');
+  assert.equal(await answerOf(acme, "select 'free'"), 'free');
+  await bouncer.stop();
+  await bouncer.start();
+  // what was removed on purpose does not come back, not even when the file does and is broken
+  const again = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(again, "select 'free'"), 'free');
+  await deploy(bouncer, 'export const rewrite_query = (;');
+  await bouncer.stop();
+  await bouncer.start();
+  const last = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(last, 'who'), '38000 user function failed: no_version');
 });

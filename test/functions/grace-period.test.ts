@@ -48,6 +48,7 @@ class World {
       settings: () => settings,
       using: (file) => (file === this.file ? [this.tenant] : []),
       policiesOf: () => this.tenant.policies,
+      onChanged() {},
       onRemoved: () => this.removed++,
     });
   }

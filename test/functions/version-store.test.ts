@@ -11,6 +11,7 @@ import {
   stat,
   symlink,
   truncate,
+  utimes,
   writeFile,
 } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -317,4 +318,21 @@ test('a removal that was confirmed leaves nothing that could come back', async (
     // for SHOW FUNCTION VERSIONS and ROLLBACK, if the tenant comes back
     assert.deepEqual(numbersOf(each), [1]);
   }
+});
+
+test('the versions of a tenant that has been gone for a month are removed, and nothing else', async (t) => {
+  const { restart, path } = await world(t);
+  const store = await restart();
+  for (const owner of ['gone', 'idle', 'new']) await serve(store, owner, { owner, id: owner });
+  const folders = await readdir(join(path, 'tenants'));
+  const long = new Date(Date.now() - 40 * 24 * 3_600_000);
+  for (const name of folders.filter((each) => !each.startsWith('new')))
+    await utimes(join(path, 'tenants', name), long, long);
+  await mkdir(join(path, 'tenants', 'somebody-elses'));
+  await utimes(join(path, 'tenants', 'somebody-elses'), long, long);
+  const after = await restart();
+  after.tidy(['idle']);
+  await after.flush();
+  const rest = await readdir(join(path, 'tenants'));
+  assert.deepEqual(rest.map((name) => name.split('-')[0]).toSorted(), ['idle', 'new', 'somebody']);
 });

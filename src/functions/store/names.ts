@@ -7,6 +7,11 @@ export function folderName(owner: string): string {
   return `${readable}-${shortHash(owner)}`;
 }
 
+/** Whether a name has the form of `folderName`. */
+export function isFolderName(name: string): boolean {
+  return /^[A-Za-z0-9_-]{0,40}-[0-9a-f]{16}$/.test(name);
+}
+
 export function shortHash(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }

@@ -26,6 +26,9 @@ export interface FreshBundle {
   readonly record: VersionRecord;
 }
 
+/** Stands for what belongs to no tenant, in the order of writes. */
+const KNOWN = '\0known';
+
 export class VersionStore {
   readonly #folder: StateFolder | null;
   readonly #log: StoreLog;
@@ -33,6 +36,10 @@ export class VersionStore {
   readonly #inMemory = new KeptBundles();
   /** the folder could not be written lately: only the first failure is logged */
   #isFailing = false;
+  /** the files that apply are about to be written */
+  #isKeepingKnown = false;
+  /** they have been written before */
+  #hasKnown = false;
   /** writes under way */
   readonly #writes = new Set<Promise<void>>();
 
@@ -56,6 +63,35 @@ export class VersionStore {
     } catch (error) {
       this.#unreadable(error as Error);
     }
+  }
+
+  /** Removes versions of tenants that have been gone for long. @param owners those that are not gone */
+  tidy(owners: readonly string[]): void {
+    void this.#save(KNOWN, (folder) => folder.tidy(owners, Date.now()));
+  }
+
+  /** The files that applied before a restart. */
+  async knownFiles(): Promise<[place: string, file: string][]> {
+    try {
+      return (await this.#folder?.knownFiles()) ?? [];
+    } catch (error) {
+      this.#unreadable(error as Error);
+      return [];
+    }
+  }
+
+  /** Keeps the files that apply now. @param known asked when they are written, soon */
+  keepKnownFiles(known: () => readonly (readonly [place: string, file: string])[]): void {
+    if (this.#folder === null || this.#isKeepingKnown) return;
+    this.#isKeepingKnown = true;
+    setImmediate(() => {
+      this.#isKeepingKnown = false;
+      const files = known().slice(0, STORE.knownFiles);
+      // no folder is created for a proxy without functions
+      if (files.length === 0 && !this.#hasKnown) return;
+      this.#hasKnown = true;
+      void this.#save(KNOWN, (folder) => folder.saveKnownFiles(files));
+    });
   }
 
   /** Reads what is kept of a tenant, once. The methods that return records know nothing before. */

@@ -7,6 +7,8 @@ export interface KnownFilesEvents {
   onGone(file: string): void;
   /** It is back. */
   onBack(file: string): void;
+  /** Another file applies somewhere, or none any more. */
+  onChanged(): void;
   /** It has been gone for the whole grace period. @returns whether it no longer applies */
   onOverdue(file: string): boolean;
 }
@@ -20,6 +22,8 @@ export class KnownFiles {
   readonly #graceMs: () => number;
   /** the file that applies, by its path without the extension */
   readonly #applying = new Map<string, string>();
+  /** places that are only known from before a restart, and that nobody has asked about since */
+  readonly #unasked = new Set<string>();
   /** the files of the last look, including those that did not apply */
   readonly #seen = new Set<string>();
   /** vanished files that still apply; null: the grace period is over */
@@ -31,10 +35,26 @@ export class KnownFiles {
     this.#events = events;
   }
 
+  /** The files that apply, by their paths without the extension. */
+  get all(): [place: string, file: string][] {
+    return [...this.#applying];
+  }
+
+  /** Takes over what applied before a restart: a file that has vanished since then counts as one that vanishes now. */
+  restore(all: readonly (readonly [place: string, file: string])[]): void {
+    for (const [slot, file] of all) {
+      if (this.#applying.has(slot)) continue;
+      this.#applying.set(slot, file);
+      this.#seen.add(file);
+      this.#unasked.add(slot);
+    }
+  }
+
   /** The file that applies: the first existing extension, or the file that was there before. */
   find(folder: string, name: string, extensions: readonly string[]): string | null {
     const slot = join(folder, name);
     const last = this.#applying.get(slot);
+    this.#unasked.delete(slot);
     const there: string[] = [];
     const hidden: string[] = [];
     let fresh: string | undefined;
@@ -55,10 +75,11 @@ export class KnownFiles {
     const file = isGone ? (fresh ?? last) : there[0];
     if (last !== undefined && file !== last) this.#forget(last);
     if (file === undefined) {
-      this.#applying.delete(slot);
+      if (this.#applying.delete(slot)) this.#events.onChanged();
       return null;
     }
     this.#applying.set(slot, file);
+    if (file !== last) this.#events.onChanged();
     if (isGone && file === last) this.#noteGone(file);
     else this.#noteThere(file);
     return file;
@@ -72,6 +93,9 @@ export class KnownFiles {
   confirmRemovals(): string[] {
     const files = [...this.#gone.keys()];
     for (const file of files) this.remove(file);
+    for (const slot of this.#unasked) this.#applying.delete(slot);
+    this.#unasked.clear();
+    this.#events.onChanged();
     return files;
   }
 
@@ -79,6 +103,7 @@ export class KnownFiles {
   remove(file: string): void {
     this.#forget(file);
     for (const [slot, each] of this.#applying) if (each === file) this.#applying.delete(slot);
+    this.#events.onChanged();
   }
 
   stop(): void {

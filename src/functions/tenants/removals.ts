@@ -2,7 +2,7 @@
  * Tenants whose files have vanished: their functions stay active until the grace period is over or an operator has confirmed
  * the removal. After that, a tenant that guards queries fails them, and any other counts as removed.
  */
-import type { FindFile } from '../build/sources.ts';
+import { isThere, type FindFile } from '../build/sources.ts';
 import type { Origins } from './judge.ts';
 import { KnownFiles } from './known-files.ts';
 import type { FunctionSettings, Policies } from './settings.ts';
@@ -16,6 +16,8 @@ export interface RemovalsOptions {
   readonly policiesOf: (file: string) => Policies;
   /** A file no longer applies: other files may take its place. */
   readonly onRemoved: () => void;
+  /** The files that apply have changed. */
+  readonly onChanged: () => void;
 }
 
 export class Removals {
@@ -27,12 +29,24 @@ export class Removals {
     this.#known = new KnownFiles(() => options.settings().user_function_removal_grace, {
       onGone: (file) => this.#gone(file),
       onBack: (file) => this.#back(file),
+      onChanged: () => options.onChanged(),
       onOverdue: (file) => this.#overdue(file),
     });
   }
 
   /** Finds the file that applies in a folder, even if it vanished a moment ago. */
   readonly find: FindFile = (folder, name, extensions) => this.#known.find(folder, name, extensions);
+
+  /** The files that apply, by their paths without the extension. */
+  get known(): [place: string, file: string][] {
+    return this.#known.all;
+  }
+
+  /** Takes over the files that applied before a restart. @returns those that have vanished since then */
+  restore(known: readonly (readonly [place: string, file: string])[]): string[] {
+    this.#known.restore(known);
+    return known.map(([, file]) => file).filter((file) => !isThere(file));
+  }
 
   /** A file of the tenant has vanished. */
   concerns({ files }: Tenant): boolean {
