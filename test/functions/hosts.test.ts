@@ -206,3 +206,26 @@ test('hundreds of tenants have room, even if all their processes end at once', a
     [],
   );
 });
+
+test('at the bounds of processes and tenants, all calls are answered, and no process is added', async (t) => {
+  const names = Array.from({ length: 7 }, (_, i) => `t${i}`);
+  const bad = "export const routing_rules = (u, q) => { if (q === 'loop') for (;;); return 'b'; };";
+  const rules = await Rules.start(t, {
+    files: Object.fromEntries(names.map((name) => [`${name}/routing_rules.js`, bad])),
+    databases: [...names, 'b'],
+    settings: { user_function_hosts: 2, user_function_tenants_per_host: 2, user_function_timeout: 50 },
+  });
+  for (let i = 0; i < 3; i++) {
+    const decisions = await Promise.all(names.map((name) => rules.ask('q', name)));
+    for (const decision of decisions) assert.deepEqual(decision, TO_B);
+  }
+  const processes = (): Set<unknown> => new Set(names.map((name) => processOf(rules, name)));
+  assert.equal(processes().size, 1);
+  // three leave, and share the other process
+  const three = names.slice(0, 3);
+  const looping = await Promise.all(three.map((name) => rules.ask('loop', name)));
+  for (const decision of looping) assert.equal(decision.kind, 'reject');
+  assert.equal(new Set(three.map((name) => processOf(rules, name))).size, 1);
+  assert.equal(processes().size, 2);
+  for (const name of names) assert.deepEqual(await rules.ask('q', name), TO_B);
+});
