@@ -8,6 +8,7 @@ import { Functions } from './functions/functions.ts';
 import { HttpEndpoint } from './http/endpoint.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { Listener, type InheritedSockets } from './listener.ts';
+import { EmbeddedMetrics } from './metrics/emf.ts';
 import { hasSocketOptions, needsSocketOptions } from './platform/socket-options.ts';
 import { notifySystemd } from './platform/systemd.ts';
 import { Context } from './pool/context.ts';
@@ -55,6 +56,7 @@ export class Proxy {
   readonly #functions: Functions;
   readonly #listener: Listener;
   readonly #http: HttpEndpoint;
+  readonly #embeddedMetrics: EmbeddedMetrics;
   readonly #configuration: Configuration;
   readonly #consoleStats = new DatabaseStats();
   readonly #statsHistory: StatsHistory;
@@ -97,6 +99,7 @@ export class Proxy {
     this.#statsHistory = new StatsHistory(() => this.#allStats());
     const observe = this.#observer();
     this.#http = new HttpEndpoint(observe, () => this.steer, log);
+    this.#embeddedMetrics = new EmbeddedMetrics(observe, log);
     this.#configuration = new Configuration({
       log,
       listener: this.#listener,
@@ -214,6 +217,7 @@ export class Proxy {
     if (this.#maintenance) clearInterval(this.#maintenance);
     this.#listener.closeUnix();
     this.#http.close();
+    this.#embeddedMetrics.stop();
     this.#sessions.drop(null, clientErrors.shuttingDown());
     for (const server of [...this.#pools.directory.allServers()]) server.close('server shutting down');
     await this.#functions.stop();

@@ -308,6 +308,8 @@ class Loader {
   #warnAboutEffects(): void {
     const named = [...this.#entries.keys()].toSorted();
     const accepted = named.filter((name) => optionOf(name).effect === 'accepted');
+    if (this.#settings.metrics_emf === true && this.#settings.log_format !== 'json')
+      this.#warnings.push('metrics_emf has no effect without log_format = json');
     if (accepted.length > 0) this.#warnings.push(`options without effect: ${accepted.join(', ')}`);
   }
 }

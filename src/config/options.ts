@@ -330,6 +330,12 @@ export const OPTIONS = {
     scope: ['user'],
     doc: 'Servers allowed per user over all its pools; 0 means no limit.',
   }),
+  metrics_emf: option({
+    kind: flag(),
+    default: '0',
+    origin: 'pgswitchyard',
+    doc: "Log figures each minute in CloudWatch's embedded metric format; needs log_format = json.",
+  }),
   metrics_max_series: option({
     kind: int(10),
     default: '1000',
