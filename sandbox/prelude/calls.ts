@@ -71,6 +71,8 @@ export class Calls implements Prelude {
   readonly #intrinsics: ReadonlySet<unknown>;
   /** no call can leave anything behind: it is impossible, or the author promises it */
   #isPure = false;
+  /** stands for what an answer depended on if the version is not pure after all */
+  readonly #reason: string;
 
   /** @param kept what outlives a call, and what the prelude has frozen of it already */
   constructor(
@@ -82,6 +84,7 @@ export class Calls implements Prelude {
   ) {
     this.#lasting = kept.lasting;
     this.#intrinsics = kept.intrinsics;
+    this.#reason = limits.changed === '' ? '' : `${CHANGED}${limits.changed}`;
     this.#limits = limits;
     this.#basis = basis;
     this.#rejections = rejections;
@@ -184,7 +187,7 @@ export class Calls implements Prelude {
     this.#basis.clear();
     try {
       const parts = this.#call(username, query, inTransaction, routeOnly, context);
-      return `${parts}${FIELD}${this.#isPure ? this.#basis.field : ''}`;
+      return `${parts}${FIELD}${this.#isPure ? this.#basis.field : this.#reason}`;
     } catch (error) {
       const failed = this.#threw(error, query);
       return `${failed}${FIELD}${failed}${FIELD}`;

@@ -2,6 +2,8 @@
 export interface PreludeLimits {
   /** the version was found pure: what outlives a call is frozen */
   readonly isPure: boolean;
+  /** it was, and a call tried to change something: the reason; '': it was not, or none has tried yet */
+  readonly changed: string;
   /** characters that a rewriting function may return (user_function_max_result) */
   readonly maxResult: number;
   /** characters that a routing function may return */

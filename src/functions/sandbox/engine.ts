@@ -75,16 +75,17 @@ export class Engine {
     const ended = isolate.cross(packed, batchLimitMs(isolate.version));
     if (typeof ended !== 'string') return this.#afterCut(isolate, unpackCalls(packed), ended, onCut);
     if (ended[0] !== CHANGED) return ended;
-    this.#unfreeze(isolate.version, onCut);
-    return withReason(this.run(id, packed, onCut), ended);
+    this.#unfreeze(isolate.version, ended, onCut);
+    return this.run(id, packed, onCut);
   }
 
   /**
    * A call tried to change something that outlives it. That was frozen, so nothing has happened: the caller runs the batch again
-   * where nothing is frozen.
+   * where nothing is frozen. Each answer brings the reason from now on.
+   * @param changed CHANGED and the reason
    */
-  #unfreeze(version: VersionCode, onCut: OnCut): void {
-    this.#rebuild({ ...version, isPure: false }, onCut);
+  #unfreeze(version: VersionCode, changed: string, onCut: OnCut): void {
+    this.#rebuild({ ...version, isPure: false, changed: changed.slice(CHANGED.length) }, onCut);
   }
 
   /**
@@ -105,9 +106,8 @@ export class Engine {
     const limitMs = Math.min(sliceMs, version.timeoutMs);
     const ended = isolate.cross(packed, limitMs, PLACEMENT.sliceLatePart);
     if (typeof ended === 'string' && ended[0] === CHANGED) {
-      this.#unfreeze(version, () => {});
-      const { answers, kind } = this.runSlice(id, packed, sliceMs);
-      return { answers: withReason(answers, ended), kind };
+      this.#unfreeze(version, ended, () => {});
+      return this.runSlice(id, packed, sliceMs);
     }
     if (typeof ended === 'string') return { answers: ended, kind: 'answers' };
     // answers given before stand
@@ -155,8 +155,8 @@ export class Engine {
       let ended = isolate.cross(packed, limitMs);
       if (typeof ended === 'string') {
         if (ended[0] === CHANGED) {
-          this.#unfreeze(version, onCut);
-          ended = withReason(this.run(version.id, packed, onCut), ended);
+          this.#unfreeze(version, ended, onCut);
+          ended = this.run(version.id, packed, onCut);
         }
         const { answers, consoleText } = unpackAnswers(ended);
         return { answer: answers[0] ?? null, consoleText };
@@ -200,19 +200,6 @@ export class Engine {
   #build(version: VersionCode): Isolate | LoadRefusal {
     return Isolate.build(this.#prelude, version, this.#clock);
   }
-}
-
-/**
- * Gives the first of some answers the reason why their version is not pure.
- * @param packed answers
- * @param changed CHANGED and the reason
- */
-function withReason(packed: string, changed: string): string {
-  const { answers, consoleText } = unpackAnswers(packed);
-  const [first, ...rest] = answers;
-  if (first === undefined) return packed;
-  const { rewrite, route } = first;
-  return packAnswers([{ rewrite, route, changed: changed.slice(CHANGED.length) }, ...rest], consoleText);
 }
 
 /** Null would be an answer, and routing has not answered. */

@@ -10,6 +10,8 @@ export interface VersionCode {
   readonly code: string;
   /** it was found pure: what outlives a call is frozen, and it is loaded once more without that if a call tries to change it */
   readonly isPure?: boolean;
+  /** a call has tried to: the reason, which each answer brings. For engines only. */
+  readonly changed?: string;
   /** names in ctx.databases, unless a call brings its own */
   readonly databases: readonly string[];
   readonly memoryLimitMb: number;

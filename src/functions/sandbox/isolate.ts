@@ -119,13 +119,13 @@ export class Isolate {
 function installPrelude(
   context: ivm.Context,
   prelude: string,
-  { maxResult, isPure = false }: VersionCode,
+  { maxResult, isPure = false, changed = '' }: VersionCode,
 ): References {
   const install = context.evalSync(prelude, {
     reference: true,
     filename: 'prelude.js',
   }) as ivm.Reference<(limits: string) => Prelude>;
-  const limits: PreludeLimits = { ...ISOLATE, maxResult, isPure };
+  const limits: PreludeLimits = { ...ISOLATE, maxResult, isPure, changed };
   const calls = install.applySync(undefined, [JSON.stringify(limits)], { result: { reference: true } });
   const fetch = (name: keyof Prelude): unknown => calls.getSync(name, { reference: true });
   return {

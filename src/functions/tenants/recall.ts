@@ -138,7 +138,7 @@ export class Recall {
   }
 
   #noteChanged(version: Version | null, why: string): void {
-    if (version === null) return;
+    if (version?.isRemembered !== true) return;
     this.#forbid(version, printable(why));
     this.#options.onChanged(printable(why));
   }

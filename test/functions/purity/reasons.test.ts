@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import { R, type Rule } from './rule.ts';
-import { bundleOf, trialOf } from './trial.ts';
+import { answersOf, bundleOf, trialOf } from './trial.ts';
 
 const FOUND: readonly (readonly [rule: Rule, reason: string])[] = [
   [
@@ -62,4 +62,17 @@ test('found when a call tries it', async () => {
     trialOf(made).why,
     /^a call tried to change something that outlives it: Cannot assign to read only property 'n'/,
   );
+});
+
+test('each later answer brings the reason, so that one that is lost does no harm', async () => {
+  const made = await bundleOf([
+    'a parameter',
+    `const s = { n: 0 };\nconst inc = (o) => ++o.n;\n${R}(u, q) => (q === 'x' ? 'n' : 'n' + inc(s));`,
+  ]);
+  const [first, ...rest] = answersOf(made, ['x', 'y', 'x', 'y']);
+  assert.equal(first?.basis, 0);
+  for (const { basis, changed } of rest) {
+    assert.equal(basis, undefined);
+    assert.match(changed ?? '', /something that outlives it/);
+  }
 });

@@ -81,3 +81,9 @@ function ask(question: (typeof QUESTIONS)[number]): HostAnswer {
 function textOf({ rewrite, route }: HostAnswer): string {
   return JSON.stringify([rewrite, route], (key, value: unknown) => (key === 'stack' ? '' : value));
 }
+
+/** The answers to some queries, asked one by one. */
+export function answersOf({ code, purity: { isPure } }: Bundle, queries: readonly string[]): HostAnswer[] {
+  load(code, isPure);
+  return queries.map((query) => ask({ ...QUESTIONS[0]!, query }));
+}
