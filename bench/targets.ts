@@ -36,22 +36,20 @@ interface SetUp {
   readonly name: string;
   readonly files: Readonly<Record<string, string>>;
   readonly isolation: 'inline' | 'process';
+  /** decisions are remembered; otherwise the functions are asked about each query */
+  readonly remembers?: boolean;
 }
+
+const BOTH = { 'routing_rules.js': ROUTING, 'rewrite_query.js': REWRITING };
 
 const SET_UPS: readonly SetUp[] = [
   { name: 'ours', files: {}, isolation: 'inline' },
   { name: 'routing inline', files: { 'routing_rules.js': ROUTING }, isolation: 'inline' },
   { name: 'routing process', files: { 'routing_rules.js': ROUTING }, isolation: 'process' },
-  {
-    name: 'both inline',
-    files: { 'routing_rules.js': ROUTING, 'rewrite_query.js': REWRITING },
-    isolation: 'inline',
-  },
-  {
-    name: 'both process',
-    files: { 'routing_rules.js': ROUTING, 'rewrite_query.js': REWRITING },
-    isolation: 'process',
-  },
+  { name: 'both inline', files: BOTH, isolation: 'inline' },
+  { name: 'both process', files: BOTH, isolation: 'process' },
+  { name: 'remembered inline', files: BOTH, isolation: 'inline', remembers: true },
+  { name: 'remembered process', files: BOTH, isolation: 'process', remembers: true },
 ];
 
 /** Starts them all. `serverPort` is PostgreSQL's. */
@@ -94,22 +92,22 @@ async function startPgbouncer(serverPort: number): Promise<Target | null> {
   );
 }
 
-async function startOurs(serverPort: number, { name, files, isolation }: SetUp): Promise<Target> {
+async function startOurs(
+  serverPort: number,
+  { name, files, isolation, remembers = false }: SetUp,
+): Promise<Target> {
   const folder = await newFolder('bench');
   const port = await freePort();
   const rules = join(folder, 'rules');
   await mkdir(rules);
   for (const [file, text] of Object.entries(files)) await writeFile(join(rules, file), text);
   const file = join(folder, 'pgbouncer.ini');
-  await writeFile(
-    file,
-    iniText(
-      serverPort,
-      port,
-      folder,
-      `user_functions_dir = ${rules}\nuser_function_isolation = ${isolation}\n`,
-    ),
-  );
+  const options = [
+    `user_functions_dir = ${rules}`,
+    `user_function_isolation = ${isolation}`,
+    `user_function_cache = ${remembers ? 64 : 0}`,
+  ];
+  await writeFile(file, iniText(serverPort, port, folder, `${options.join('\n')}\n`));
   const isRoot = unprivileged.uid !== undefined;
   const user = isRoot ? ['-u', isReachableUnprivileged(COMMAND) ? 'nobody' : 'root'] : [];
   const node = isolation === 'inline' ? ['--no-node-snapshot'] : [];
