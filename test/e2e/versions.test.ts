@@ -285,3 +285,54 @@ test('a guard whose file was removed while no proxy ran stays, until RELOAD conf
   const last = await bouncer.login(t, 'acme');
   assert.equal(await answerOf(last, 'who'), '38000 user function failed: no_version');
 });
+
+test('statements that were prepared before a reload or a rollback are judged and rewritten by what serves now', async (t) => {
+  const rewritten = (to: string): string =>
+    `export const rewrite_query = (user, query) => (query.startsWith('select $1') ? ${to} : null);`;
+  const bouncer = await start(t);
+  await deploy(bouncer, rewritten(`"select $1::int + 10 as a"`));
+  const acme = await bouncer.login(t, 'acme');
+  const ask = async (...messages: Buffer[]): Promise<string> => {
+    acme.send(...messages, raw.sync());
+    const frames = await acme.readUntil('Z');
+    const error = frames.find(({ type }) => type === 'E');
+    if (error !== undefined) return `${errorFields(error)['C']}`;
+    return frames.some(({ type }) => type === 'D') ? String(raw.firstValue(frames)) : raw.shown(frames);
+  };
+  const use = [raw.bind('s', ['1']), raw.execute()];
+  const described = [raw.parse('s', 'select $1', [23]), raw.describe('S', 's')];
+  await ask(...described);
+  await ask(raw.parse('n', 'select $1', [23]));
+  assert.equal(await ask(...use), '11');
+  // the same columns, with the same parameter types
+  await deploy(bouncer, rewritten(`"select $1 + 20 as a"`));
+  assert.equal(await ask(...use), '21');
+  await bouncer.admin('ROLLBACK FUNCTIONS acme');
+  assert.equal(await ask(...use), '11');
+  await bouncer.admin('RESUME FUNCTIONS acme');
+  assert.equal(await ask(...use), '21');
+  // other columns than the client was told, or none
+  for (const other of [
+    '"select $1 as b"',
+    '"select $1::text as a"',
+    '"select $1 as a, 2 as b"',
+    '"set lock_timeout = 0"',
+  ]) {
+    await deploy(bouncer, rewritten(other));
+    assert.equal(await ask(...use), '0A000', other);
+    assert.equal(await ask(...use), '0A000', other);
+  }
+  await deploy(bouncer, rewritten(`"select $1 as b"`));
+  // a client that has not asked is told nothing wrong, and one that asks again knows the present ones
+  assert.equal(await ask(raw.bind('n', ['1']), raw.execute()), '1');
+  assert.equal(await ask(raw.close('S', 's'), ...described), '3 1 t T ZI');
+  assert.equal(await ask(...use), '1');
+  // a rejection answers the Bind
+  await deploy(
+    bouncer,
+    "import { reject } from 'pgswitchyard';\nexport const rewrite_query = (u, q) => (q.startsWith('select $1') ? reject('no', { code: '42501' }) : null);",
+  );
+  assert.equal(await ask(...use), '42501');
+  await bouncer.admin('ROLLBACK FUNCTIONS acme');
+  assert.equal(await ask(...use), '1');
+});

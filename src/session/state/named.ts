@@ -12,7 +12,10 @@ export class NamedStatement implements Generations {
   #originGeneration: number;
   #targetGeneration: number;
   #isUnmade = false;
+  /** hash of the columns that the client was told; null: it has not asked */
   #shape: string | null = null;
+  /** there is a result now, or there may be one */
+  #hasResult = true;
 
   /**
    * @param original the client's own text, if user functions have changed it; null: unchanged
@@ -62,9 +65,9 @@ export class NamedStatement implements Generations {
     return this.#isUnmade;
   }
 
-  /** Hash of the result columns that the client was told; null: it has not asked, or there is no result. */
+  /** Hash of the result columns that the client was told; null: it has not asked, or there is no result on any server. */
   get shape(): string | null {
-    return this.#shape;
+    return this.#hasResult ? this.#shape : null;
   }
 
   /** The server has not executed the Parse. */
@@ -72,9 +75,10 @@ export class NamedStatement implements Generations {
     this.#isUnmade = true;
   }
 
-  /** The client was told the result columns. @param shape their hash; null: there is no result */
-  described(shape: string | null): void {
+  /** The client was told the result columns. @param shape their hash */
+  described(shape: string, hasResult: boolean): void {
     this.#shape = shape;
+    this.#hasResult = hasResult;
   }
 
   judged(judgement: Judgement): void {
@@ -87,11 +91,11 @@ export class NamedStatement implements Generations {
     this.#route = route;
   }
 
-  /** User functions want another text, whose result may have other columns. */
+  /** User functions want another text. Its result may have other columns than the client was told. */
   rewritten(shared: SharedStatement, original: SharedStatement): void {
     this.#shared = shared;
     this.#original = original;
-    this.#shape = null;
+    this.#hasResult = true;
   }
 }
 

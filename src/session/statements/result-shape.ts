@@ -1,7 +1,7 @@
 /**
- * The result columns of a prepared statement after a change of the schema. A server that prepared the statement later would
- * send other columns than the client expects, without any error. So the client gets the error that its first server would have
- * reported.
+ * The result columns of a prepared statement after a change of the schema, or of the user functions that rewrite it. A server
+ * that prepared the statement later would send other columns than the client expects, without any error. So the client gets the
+ * error that its first server would have reported.
  */
 import { hash } from 'node:crypto';
 import type { Server } from '../../pool/server.ts';
@@ -63,7 +63,7 @@ export function describing(
       const shape = hash('sha256', resultShape(columns), 'base64');
       server.prepared.described(shared, shape);
       // a statement without a result has none on any server, so servers need not be asked
-      if (statement?.shared === shared) statement.described(columns.length === 0 ? null : shape);
+      if (statement?.shared === shared) statement.described(shape, columns.length > 0);
     },
   };
 }
