@@ -118,6 +118,7 @@ class Stage {
       directory: {
         find: (name: string) => databases.find((each) => each.name === name) ?? null,
         pool: () => pool,
+        users: { get: () => ({ config: { query_wait_timeout: 120 } }) },
       },
     } as unknown as ClientContext;
     const handlers = {
