@@ -127,13 +127,17 @@ function counts(counted: Map<number, number>, clientId: number): boolean {
   return true;
 }
 
-/** The class of an SQLSTATE in an ErrorResponse, as one number. @param payload as much as has arrived; 0: not found in it */
+/**
+ * The class of the SQLSTATE in an ErrorResponse, as one number.
+ * @param start of its fields
+ * @param end of what has arrived of them
+ * @returns 0: it has not arrived, or there is none
+ */
 export function sqlstateClass(bytes: Buffer, start: number, end: number): number {
   for (let at = start; at + 2 < end && bytes[at] !== 0;) {
     if (bytes[at] === 0x43) return bytes[at + 1]! * 256 + bytes[at + 2]!;
-    const stop = bytes.indexOf(0, at + 1);
-    if (stop === -1 || stop >= end) return 0;
-    at = stop + 1;
+    while (at < end && bytes[at] !== 0) at++;
+    at++;
   }
   return 0;
 }
