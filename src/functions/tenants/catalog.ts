@@ -144,6 +144,15 @@ export class Catalog {
     this.handOver();
   }
 
+  /** As `refresh`, of some names, which clients need not have used yet. */
+  refreshSome(names: readonly string[]): void {
+    const isKnown = (name: string): boolean =>
+      this.#applying.has(name) || this.#options.config().isEntry(name);
+    const { known = [], others = [] } = Object.groupBy(names, (name) => (isKnown(name) ? 'known' : 'others'));
+    this.noteFolders(others);
+    if (known.length > 0) this.refresh(known);
+  }
+
   /** Loaded tenants apply from now on, and tenants that apply nowhere are dropped. */
   handOver(): void {
     if (this.#isClosed) return;

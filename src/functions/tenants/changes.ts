@@ -61,7 +61,10 @@ export class Changes {
     // a tenant that the refresh has created is already being built
     const known = catalog.tenants;
     const changed = [...paths];
-    if (changed.some((path) => folders.isPlace(path))) {
+    const places = changed.filter((path) => folders.isPlace(path));
+    const names = folders.affected(places);
+    if (names !== null) catalog.refreshSome(names);
+    else {
       catalog.refresh();
       void folders.refresh();
     }

@@ -28,6 +28,8 @@ export class Folders {
   readonly #options: FoldersOptions;
   /** on the way to user_functions_dir and to the folders of databases in it */
   #places: ReadonlySet<string> = new Set();
+  /** by their paths without links: folders of databases, as they are configured; null: several of them lead there */
+  #real: ReadonlyMap<string, string | null> = new Map();
   /** names of the folders in user_functions_dir; null: not listed yet, or they can't be listed */
   #names: ReadonlySet<string> | null = null;
   /** number of the last listing */
@@ -53,6 +55,22 @@ export class Folders {
   isPlace(path: string): boolean {
     const name = basename(path);
     return isCandidate(name) || this.#places.has(path) || this.#options.config().isOwner(name);
+  }
+
+  /**
+   * The databases to which other files may apply after these changes.
+   * @param places of which `isPlace` is true
+   * @returns null: all of them, and the folders may be others
+   */
+  affected(places: readonly string[]): readonly string[] | null {
+    const names = new Set<string>();
+    for (const path of places) {
+      const folder = isCandidate(basename(path)) ? (this.#real.get(dirname(path)) ?? null) : null;
+      // everything that has no files of its own takes those of user_functions_dir
+      if (folder === null || folder === this.#root || this.#places.has(path)) return null;
+      for (const name of this.#options.config().databasesIn(folder)) names.add(name);
+    }
+    return [...names];
   }
 
   /** Whether a file is where rules are looked for, without an option that names it. */
@@ -125,10 +143,14 @@ export class Folders {
 
   async #mattersIn(folders: readonly string[]): Promise<Map<string, Matters>> {
     const matters = new Map<string, Matters>();
+    const places = new Map<string, string | null>();
     for (const folder of folders) {
-      const real = await realpath(folder).catch(() => null);
-      if (real !== null) matters.set(real, isCandidate);
+      const path = await realpath(folder).catch(() => null);
+      if (path === null) continue;
+      matters.set(path, isCandidate);
+      places.set(path, (places.get(path) ?? folder) === folder ? folder : null);
     }
+    this.#real = places;
     const root = this.#root;
     const real = root === null ? null : await realpath(root).catch(() => null);
     if (real !== null)

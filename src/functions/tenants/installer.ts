@@ -127,18 +127,18 @@ export class Installer {
    * Loads the serving version once more, if it was loaded with other settings or elsewhere.
    * @returns the loaded bundle, and the result; null: there was nothing to load
    */
-  async renew(): Promise<{ readonly bundle: Bundle; readonly result: TrialResult } | null> {
-    await this.#loading;
-    const version = this.#version;
-    const host = this.#host;
-    if (version === null || host === null || this.#isDisposed || version.isAt(host, this.#settings))
-      return null;
-    const { bundle, manifest, record, trialRoute: route } = version;
-    const known = { kind: 'sound', manifest, route } as const;
-    const result = await this.#inTurn(() =>
-      this.#install(bundle, record, (host, code) => this.#load(host, code, false, known)),
-    );
-    return result === null ? null : { bundle, result };
+  renew(): Promise<{ readonly bundle: Bundle; readonly result: TrialResult } | null> {
+    // only then is it known which version serves
+    return this.#inTurn(async () => {
+      const host = this.#host;
+      const version = this.#version;
+      if (version === null || host === null || this.#isDisposed || version.isAt(host, this.#settings))
+        return null;
+      const { bundle, manifest, record, trialRoute: route } = version;
+      const known = { kind: 'sound', manifest, route } as const;
+      const result = await this.#install(bundle, record, (at, code) => this.#load(at, code, false, known));
+      return result === null ? null : { bundle, result };
+    });
   }
 
   /** No version is needed any more, until the next one is installed. */

@@ -18,7 +18,7 @@ import { Inputs } from './inputs.ts';
 import type { Installer } from './installer.ts';
 import type { Journal } from './journal.ts';
 import { KeptVersions, trialOf } from './kept-versions.ts';
-import type { SoundTrial, Trial, TrialResult } from './trials.ts';
+import type { SoundTrial, TrialResult } from './trials.ts';
 import type { Version } from './version.ts';
 
 export interface LoaderOptions {
@@ -39,6 +39,14 @@ export interface LoaderOptions {
   readonly onCaughtUp: () => void;
   /** Calls need not wait for a first version any more: there is one, or a reason why not. */
   readonly onSettled: () => void;
+}
+
+interface Attempt {
+  /** null: it was not tried */
+  readonly result: TrialResult | null;
+  readonly isSlow: boolean;
+  /** it was not tried, although it should have been */
+  readonly isDropped: boolean;
 }
 
 /** Stands in for the details of an error that is not a BundleError. */
@@ -303,7 +311,7 @@ export class Loader {
     if (bundle === null) return 'its bundle is not kept any more, or is damaged';
     if (bundle.hash === this.#version?.hash) return null;
     const known = trialOf(record, installer.settings);
-    const trial = known ?? (await this.#try(bundle, isWanted))?.result ?? null;
+    const trial = known ?? (await this.#try(bundle, isWanted)).result;
     if (trial?.kind === 'refused') return printable(trial.failure.message);
     const installed = await installer.install(bundle, trial, isWanted);
     if (installed === null) return 'another version is wanted meanwhile';
@@ -373,28 +381,29 @@ export class Loader {
     const isWanted = (): boolean => !this.#isDisposed && (!this.#queue.hasNext || this.#wasDropped);
     const tried = await this.#try(bundle, isWanted);
     if (this.#isDisposed) return;
-    this.#wasDropped = tried === null && !isWanted();
+    this.#wasDropped = tried.isDropped && !isWanted();
     if (this.#wasDropped) return;
-    const result = tried?.result ?? null;
+    const { result } = tried;
     if (result?.kind === 'refused') return await this.#noteRefusal(bundle, result);
     if (this.#isPinned) return await this.#offer(bundle, result);
     if (!isNeeded()) return await this.#keep(bundle, result);
     // a version that is slow to load would delay its neighbours each time that their process is started again
-    if (tried?.isSlow) context.housing.separate(tenantId, installer.settings.isolation);
+    if (tried.isSlow) context.housing.separate(tenantId, installer.settings.isolation);
     const isToServe = (): boolean => !this.#isDisposed && !this.#isPinned;
     const installed = await installer.install(bundle, result, isToServe);
     if (installed !== null) await this.#noteRefusal(bundle, installed);
     else if (!this.#isDisposed) await this.#offer(bundle, result);
   }
 
-  /** @returns null: it was not tried, and need not be, or is not wanted any more */
-  async #try(bundle: Bundle, isWanted: () => boolean): Promise<Trial | null> {
+  /** Tries a bundle away from the calls of clients. Where it would be loaded into the proxy anyway, it is tried then. */
+  async #try(bundle: Bundle, isWanted: () => boolean): Promise<Attempt> {
     const { context, installer, name, isNeeded } = this.#options;
     const { isolation } = installer.settings;
     const trial = context.housing.trial(name, isolation, installer.codeOf(bundle), isWanted);
-    if (trial !== null) return await trial;
-    // where a version is loaded, it is tried anyway
-    return isNeeded() ? null : { result: await installer.try(bundle), isSlow: false };
+    if (trial === null)
+      return { result: isNeeded() ? null : await installer.try(bundle), isSlow: false, isDropped: false };
+    const tried = await trial;
+    return { result: tried?.result ?? null, isSlow: tried?.isSlow ?? false, isDropped: tried === null };
   }
 
   /** The files hold other code than the pinned version: it is a candidate. */

@@ -1,5 +1,5 @@
 /** The part of the configuration that user functions follow, and what each tenant is given of it. */
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type { TenantConfig } from '../../config/config.ts';
 import type { Unjudged } from '../../config/options.ts';
 import { NO_DEFAULTS, OPERATOR } from '../../config/tenants.ts';
@@ -161,6 +161,16 @@ export class FunctionsConfig {
   /** The folder of a tenant's own functions, by the tenant's name; null: it can have none. */
   folderOfTenant(name: string): string | null {
     return this.tenants.get(name)?.functions_dir ?? ownFolder(this.settings, name);
+  }
+
+  /** Databases whose own folder, or whose tenant's, this is. @param folder absolute */
+  databasesIn(folder: string): string[] {
+    const named = [...this.tenants.values()].filter((tenant) => tenant.functions_dir === folder);
+    const names = [
+      ...named.flatMap(({ databases }) => databases),
+      ...(this.databasesOf(basename(folder)) ?? []),
+    ];
+    return [...new Set(names)].filter((name) => this.isDatabase(name) && this.folderOf(name) === folder);
   }
 
   /** The policies for functions in a file that no client has used yet. */
