@@ -91,8 +91,8 @@ export const ENGINE = {
 export const CHILD = {
   /** Its priority below the proxy's: clients whose queries need no function come first. */
   niceness: 5,
-  /** That of a child for tenants that are costly, for trials and for bundlers: they come after calls of the others. */
-  lowNiceness: 10,
+  /** That of a child for tenants that are costly: they come after calls of the others. */
+  lowNiceness: 15,
   /** The time that a closed child has to end by itself before it is killed. */
   closeMs: 500,
   /** The length of the kept end of its stderr, which explains why it ended. */
@@ -365,6 +365,8 @@ export const PURITY = {
 
 /** The processes that bundle. */
 export const BUNDLER = {
+  /** Its priority below the proxy's: clients come first, but an ordinary job must not take so long that it counts as slow. */
+  niceness: 10,
   /** An ordinary job. A slower one takes its turn among jobs that were slow before. */
   quickMs: 3_000,
   /** A slow job. The largest packages take far less, even on a busy machine. */

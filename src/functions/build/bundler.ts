@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { lowerPriority } from '../../platform/priority.ts';
-import { BUNDLER, CHILD } from '../limits.ts';
+import { BUNDLER } from '../limits.ts';
 import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
 
 /** A job ended without a result. `inputs`: files that the bundler was about to read, as far as it could report them. */
@@ -36,7 +36,7 @@ export class Bundler {
       },
     );
     // clients come first
-    if (this.#child.pid !== undefined) lowerPriority(this.#child.pid, CHILD.lowNiceness);
+    if (this.#child.pid !== undefined) lowerPriority(this.#child.pid, BUNDLER.niceness);
     this.#child.on('error', (error) => this.#end({ kind: 'no start', error }));
     this.#child.on('exit', () => this.#end(this.#ended('ended')));
     this.#child.on('message', (message: BundleResult | Looking) => {

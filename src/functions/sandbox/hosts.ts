@@ -112,7 +112,7 @@ export class Hosts implements Landlord {
 
   /** A process for trying new versions, which its owner ends; null: inline, where a trial would gain nothing. */
   forTrials(): Supervisor | null {
-    return this.#inline !== null || this.#isStopped ? null : this.#newSupervisor('own', {});
+    return this.#inline !== null || this.#isStopped ? null : this.#newSupervisor('shared', {});
   }
 
   /** The tenant is gone. Its versions stay until they are disposed of. */

@@ -57,7 +57,7 @@ export class Watchdog {
     this.stop();
     this.#since = performance.now();
     this.#cpuMs = null;
-    this.#hardLimitMs = plainLimitMs(job) * SUPERVISOR.hardFactor;
+    this.#hardLimitMs = fullLimitMs(job) * SUPERVISOR.hardFactor;
     this.#limitMs = Math.min(limitMs, this.#hardLimitMs);
     this.#timer = setTimeout(() => this.#check(child), this.#limitMs);
   }
@@ -84,12 +84,16 @@ export class Watchdog {
   }
 }
 
-/** The child itself interrupts a job at its deadline. It is late if it has not returned after this time. */
+/** The child itself interrupts a job at its deadline or the end of its slice. It is late if it has not returned after this. */
 function plainLimitMs(job: Job): number {
-  if (job.kind === 'load') {
-    const graceMs = job.isSliced ? PLACEMENT.loadGraceMs : SUPERVISOR.loadGraceMs;
-    return (job.version.loadMs ?? ENGINE.loadMs) + graceMs;
-  }
-  if (job.sliceMs > 0) return job.sliceMs + PLACEMENT.graceMs;
+  if (job.kind === 'load' && job.isSliced)
+    return (job.version.loadMs ?? PLACEMENT.loadSliceMs) + PLACEMENT.loadGraceMs;
+  if (job.kind === 'batch' && job.sliceMs > 0) return job.sliceMs + PLACEMENT.graceMs;
+  return fullLimitMs(job);
+}
+
+/** The same without slices. */
+function fullLimitMs(job: Job): number {
+  if (job.kind === 'load') return (job.version.loadMs ?? ENGINE.loadMs) + SUPERVISOR.loadGraceMs;
   return (job.version?.timeoutMs ?? SUPERVISOR.unknownMs) + SUPERVISOR.graceMs;
 }
