@@ -17,8 +17,13 @@ import {
 /** The global that a bundle hands the variables of its functions to: `(label, () => variable, …)`. */
 const HOLD = '__pgswitchyard_hold';
 
-/** More than any program has. A rule that makes more functions while it is loaded is not followed. */
-const MAX_HELD = 200_000;
+/**
+ * Limits on what is handed over, on objects, and on the elements of one array: looking through them takes memory of the isolate,
+ * which the rule may need. A rule with more is not followed.
+ */
+const MAX_HELD = 50_000;
+const MAX_OBJECTS = 50_000;
+const MAX_ELEMENTS = 50_000;
 
 const addTo = Function.prototype.call.bind(WeakSet.prototype.add) as (
   set: WeakSet<object>,
@@ -36,6 +41,7 @@ const search = Function.prototype.call.bind(String.prototype.search) as (
   text: string,
   pattern: RegExp,
 ) => number;
+const { isArray } = Array;
 const eachEntry = Function.prototype.call.bind(Map.prototype.forEach) as (
   map: object,
   visit: (value: unknown, key: unknown) => void,
@@ -89,8 +95,8 @@ export class Lasting {
   /** Makes the global that bundles call. */
   provide(): void {
     const hold = (...entries: unknown[]): void => {
-      if (!this.#isLoading || !this.#isWatching) return;
-      if (this.#held.length > MAX_HELD) return this.note('it makes too many functions while it is loaded');
+      if (!this.#isLoading || !this.#isWatching || this.#why !== '') return;
+      if (this.#held.length > MAX_HELD) return this.#giveUp('it makes too many functions while it is loaded');
       for (let i = 0; i + 1 < entries.length; i += 2)
         this.#held[this.#held.length] = {
           label: `${entries[i] as string}`,
@@ -138,6 +144,7 @@ export class Lasting {
     this.#isLoading = false;
     if (!this.#isWatching || this.#why !== '') return;
     const found = this.#collect(roots, intrinsics);
+    this.#held.length = 0;
     if (this.#why !== '') return;
     for (let i = 0; i < found.length; i++) {
       const { value } = found[i]!;
@@ -147,6 +154,11 @@ export class Lasting {
     addTo(this.#frozen, globalThis);
     freeze(globalThis);
     this.#isFrozen = true;
+  }
+
+  #giveUp(why: string): void {
+    this.note(why);
+    this.#held.length = 0;
   }
 
   /** All objects, each with the name by which it was reached. Nothing is collected of one that freezing can't fix. */
@@ -170,12 +182,17 @@ export class Lasting {
     }
     for (let i = 0; i < roots.length; i++) add(roots[i], 'a function');
     for (const key of ownKeys(globalThis)) addProperty(globalThis, key, 'a global', add);
-    for (let i = 0; i < found.length && this.#why === ''; i++) this.#follow(found[i]!, add);
+    for (let i = 0; i < found.length && this.#why === ''; i++) {
+      if (found.length > MAX_OBJECTS) this.note('it has too many objects to freeze');
+      else this.#follow(found[i]!, add);
+    }
     return found;
   }
 
   #follow({ value, label }: Found, add: (value: unknown, label: string) => void): void {
     if (isBareGenerator(value)) return;
+    if (isArray(value) && value.length > MAX_ELEMENTS)
+      return this.note(`${label} has too many elements to freeze`);
     const kind = kindOf(value);
     if (typeof kind === 'string' && kind !== 'map' && kind !== 'set' && kind !== 'plain')
       return this.note(`${label} ${kind}`);

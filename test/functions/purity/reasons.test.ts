@@ -76,3 +76,13 @@ test('each later answer brings the reason, so that one that is lost does no harm
     assert.match(changed ?? '', /something that outlives it/);
   }
 });
+
+for (const [name, text] of [
+  ['objects', 'const table = Array.from({ length: 40_000 }, (_, i) => ({ i: [i] }));'],
+  ['elements', 'const table = Array.from({ length: 100_000 }, (_, i) => i);'],
+  ['functions', 'const table = []; for (let i = 0; i < 100_000; i++) table.push(() => i);'],
+] as const)
+  test(`a rule with very many ${name} is loaded as ever, and not remembered`, async () => {
+    const made = await bundleOf([name, `${text}\n${R}() => String(table.length);`]);
+    assert.match(trialOf(made).why, new RegExp(`too many ${name}`));
+  });
