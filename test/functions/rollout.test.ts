@@ -226,6 +226,25 @@ test('each state of a candidate, and what serves meanwhile', async () => {
   }
 });
 
+test('the log tells a promotion from a rollback, and a candidate from what serves', async () => {
+  const world = await withCandidate();
+  await world.rollout.promote(ASKED);
+  await world.save(NEXT, null);
+  await world.save(FILE, 'v3');
+  assert.equal(world.state, 'shadow');
+  const said = world.lines.map((line) => line.replace(/^\w+ /, ''));
+  const expected = [
+    'user functions loaded: /rules/a/routing_rules.ts (version v1)',
+    'candidate functions loaded: /rules/a/routing_rules.next.ts (version v2)',
+    'user functions of /rules/a: version 2 (v2), which u has promoted, serves',
+    'candidate of /rules/a serves now: version v2, as u asked for',
+    'user functions of /rules/a: version v3 is a candidate: version 2 serves, which u has promoted, until RESUME or PROMOTE FUNCTIONS',
+    'candidate functions loaded: /rules/a/routing_rules.ts (version v3)',
+  ];
+  assert.deepEqual(said, expected);
+  world.tenant.dispose();
+});
+
 test('a promoted version is pinned until the serving file holds the same code', async () => {
   const world = await withCandidate();
   const pin = (): unknown => world.context.store.pinOf(world.tenant);

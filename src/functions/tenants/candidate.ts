@@ -44,6 +44,8 @@ export class Candidate {
   #settings: TenantSettings;
   /** clients wait for its answers, so it runs where the serving version does; otherwise never in the proxy itself */
   #isAsked = false;
+  /** hash of a bundle that was not made here; '': none */
+  #taken = '';
 
   constructor(options: CandidateOptions) {
     const { identity, files, rights, settings, context } = options;
@@ -128,6 +130,7 @@ export class Candidate {
 
   /** Takes a bundle that has been made already. */
   async take(bundle: Bundle, trial: SoundTrial | null): Promise<void> {
+    this.#taken = bundle.hash;
     if (this.version === null || !isSameCode(bundle, this.version.bundle))
       await this.lane.installer.install(bundle, trial);
   }
@@ -199,7 +202,8 @@ export class Candidate {
     if (isNew) batcher.reset();
     judge.warnOfPassing(version);
     if (isNew) judge.warnOfMisdirected(version);
-    this.#loader.noteInstalled(version, isNew);
+    if (version.hash !== this.#taken) this.#loader.noteInstalled(version, isNew);
+    else if (isNew) this.#journal.loaded(version.hash);
     if (isNew) this.#options.onInstalled(version);
   }
 }

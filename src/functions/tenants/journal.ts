@@ -156,7 +156,7 @@ export class Journal {
    * @param pin why; null: it served before a restart, and the files can't be loaded
    */
   keptServes({ number, hash }: VersionRecord, pin: Pin | null): void {
-    const why = pin === null ? 'which served before' : `to which ${printable(pin.user)} has gone back`;
+    const why = pin === null ? 'which served before' : reasonOf(pin);
     this.#log.warn(
       { event: 'rules_kept', tenant: this.#tenant, version: hash, number },
       `${this.#noun}s of ${this.#tenant}: version ${number} (${hash}), ${why}, serves`,
@@ -177,7 +177,7 @@ export class Journal {
     this.forgive();
     this.#log.info(
       { event: 'rules_newer', tenant: this.#tenant, version },
-      `${this.#noun}s of ${this.#tenant}: version ${version} is a candidate: version ${pin.number} serves, to which ${printable(pin.user)} has gone back, until RESUME or PROMOTE FUNCTIONS`,
+      `${this.#noun}s of ${this.#tenant}: version ${version} is a candidate: version ${pin.number} serves, ${reasonOf(pin)}, until RESUME or PROMOTE FUNCTIONS`,
     );
   }
 
@@ -322,6 +322,11 @@ export class Journal {
     this.#lastError = error;
     this.#lastErrorAtMs = error === '' ? null : Date.now();
   }
+}
+
+/** Why a pinned version serves. */
+function reasonOf({ user, untilFiles }: Pin): string {
+  return untilFiles ? `which ${printable(user)} has promoted` : `to which ${printable(user)} has gone back`;
 }
 
 /** The state while files can't be loaded. @param serving hash; '': nothing */
