@@ -43,8 +43,11 @@ export class Rules {
   /** Every logged line, level first. */
   readonly lines: string[] = [];
 
+  readonly #options: RulesOptions;
+
   private constructor(folder: string, options: RulesOptions) {
     this.folder = folder;
+    this.#options = options;
     const write =
       (level: string) =>
       (_fields: object, message: string): void => {
@@ -105,6 +108,16 @@ export class Rules {
       await rules.functions.stop();
       await rm(rules.folder, { recursive: true, force: true });
     });
+    await rules.functions.prepare();
+    await rules.functions.start();
+    return rules;
+  }
+
+  /** The same files after a restart of the proxy. */
+  async restart(scope: Scope): Promise<Rules> {
+    await this.functions.stop();
+    const rules = new Rules(this.folder, this.#options);
+    scope.after(() => rules.functions.stop());
     await rules.functions.prepare();
     await rules.functions.start();
     return rules;
