@@ -94,6 +94,7 @@ function isForTenants(statement: Statement): boolean {
       return statement.verb === 'show' || statement.verb === 'select';
     case 'set':
       return FAKED.has(statement.key.toLowerCase());
+    case 'unknown':
     case 'notify topology':
     case 'switchover':
       return false;
@@ -112,6 +113,7 @@ async function show(operator: Operator, name: string): Promise<Buffer | null> {
     ]);
   if (name === 'help') return Buffer.concat([notice('Console usage', HELP), commandComplete('SHOW')]);
   const table = TABLES.get(name);
+  if (table === undefined && operator.isTenants) throw consoleErrors.permissionDenied();
   if (table === undefined) throw new UsageError();
   if (table.isForAdmins) operator.requireAdmin();
   if (operator.isTenants && !table.isForTenants) throw consoleErrors.permissionDenied();

@@ -389,6 +389,15 @@ export class Functions {
     return tenantSettings(this.#config.settings, config, this.#targets.shown(files, entry));
   }
 
+  /** A tenant that has an entry of [tenants] may have lost its functions by mistake. */
+  #warnOfMissing(owner: string): void {
+    if (!this.#config.tenants.has(owner) || this.#catalog.ownedBy(owner).length > 0) return;
+    this.#log.warn(
+      { event: 'tenant_without_functions', tenant: printable(owner) },
+      `the tenant ${printable(owner)} has no functions any more: its databases are judged by the operator's, if there are any`,
+    );
+  }
+
   #gone(tenant: Tenant, isReplaced: boolean): void {
     const { id, name, files } = tenant;
     this.#changes.forget(id);
@@ -397,5 +406,6 @@ export class Functions {
     // another tenant has its files, or other files take precedence over them
     if (isReplaced && entriesOf(files).every(isThere)) return;
     this.#log.info({ event: 'rules_removed', tenant: name }, `user functions of ${name} removed`);
+    this.#warnOfMissing(tenant.owner);
   }
 }

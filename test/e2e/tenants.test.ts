@@ -109,6 +109,9 @@ test("the administrator of a tenant sees and steers that tenant's functions, and
     'SHOW CONFIG',
     'SHOW CLIENTS',
     'SHOW VERSION',
+    'SHOW',
+    'SHOW nothing',
+    'nothing',
     'SET verbose = 1',
     'RELOAD',
     'PAUSE',
@@ -314,4 +317,14 @@ test("a SUSPEND ends when only a tenant's administrators are left on the console
   t.after(() => ops.destroy());
   await bouncer.admin('SUSPEND').catch(() => {});
   await until('the end of SUSPEND', () => Promise.resolve(bouncer.log().includes('admin disappeared')));
+});
+
+test('a RELOAD that leaves a tenant without the functions that it had is warned about', async (t) => {
+  const bouncer = await start(t);
+  const acme = await bouncer.login(t, 'acme');
+  assert.equal(await answerOf(acme, 'who'), 'acme');
+  await bouncer.removeFile('rules/acme/rewrite_query.ts');
+  await bouncer.reload();
+  await bouncer.waitForLog(/WARNING the tenant acme has no functions any more/);
+  assert.equal(await answerOf(acme, 'who'), 'operator');
 });

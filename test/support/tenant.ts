@@ -9,6 +9,7 @@ import { isThere } from '../../src/functions/build/sources.ts';
 import { trailOf } from '../../src/functions/build/trail.ts';
 import { Turns } from '../../src/functions/build/turns.ts';
 import { Budget } from '../../src/functions/decide/budget.ts';
+import { OPTION_NAMES } from '../../src/functions/decide/policy.ts';
 import type { HostAnswer, HostCall } from '../../src/functions/sandbox/call.ts';
 import {
   NO_COST,
@@ -33,6 +34,7 @@ export const TENANT_SETTINGS: TenantSettings = {
   onRoutingFailure: 'error',
   onRewriteFailure: 'error',
   onOutage: 'error',
+  names: OPTION_NAMES,
   databases: ['a', 'b'],
 };
 

@@ -95,6 +95,7 @@ export function refusalOf(
   part: Part,
   policy: FailurePolicy,
   outagePolicy: OutagePolicy,
+  names = OPTION_NAMES,
 ): Refusal | null {
   if (part === null || 'text' in part) return null;
   if ('rejection' in part) return rejection(clientErrors.rejected(part.rejection));
@@ -107,7 +108,30 @@ export function refusalOf(
   if (policy === 'disconnect')
     return { kind: 'disconnect', error: clientErrors.functionFailedFatally(outcome) };
   if (isRollback(query)) return null;
-  return rejection(clientErrors.functionFailed(outcome, EXPLAINED[outcome] ?? null));
+  const explained = EXPLAINED[outcome] ?? null;
+  return rejection(
+    clientErrors.functionFailed(outcome, explained === null ? null : withNames(explained, names)),
+  );
+}
+
+/** What the operator calls the limits and policies that apply: options, or keys of [tenants]. */
+export interface SettingNames {
+  readonly timeout: string;
+  readonly memory: string;
+  readonly onRewriteFailure: string;
+  readonly onRoutingFailure: string;
+}
+
+export const OPTION_NAMES: SettingNames = {
+  timeout: 'user_function_timeout',
+  memory: 'user_function_memory_limit',
+  onRewriteFailure: 'rewrite_query_on_failure',
+  onRoutingFailure: 'routing_rules_on_failure',
+};
+
+/** A text about a limit, with the name that the operator has set it by. */
+export function withNames(text: string, { timeout, memory }: SettingNames): string {
+  return text.replace(OPTION_NAMES.timeout, timeout).replace(OPTION_NAMES.memory, memory);
 }
 
 /** For the client, which never sees a text made by a function. */

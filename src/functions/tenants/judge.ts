@@ -9,6 +9,7 @@ import {
   GO,
   misnamed,
   refusalOf,
+  withNames,
   type Decision,
   type FailurePolicy,
   type Nameable,
@@ -162,11 +163,11 @@ export class Judge {
 
   /** A rule that refuses queries is a guard, and some queries would get past it. */
   warnOfPassing(version: Version): void {
-    const { onRewriteFailure, onRoutingFailure, maxQueryBytes } = this.#options.settings();
+    const { onRewriteFailure, onRoutingFailure, maxQueryBytes, names } = this.#options.settings();
     const { rewrites, routes } = version.manifest;
     const options = [
-      rewrites && onRewriteFailure === 'pass' ? 'rewrite_query_on_failure' : '',
-      routes && onRoutingFailure === 'pass' ? 'routing_rules_on_failure' : '',
+      rewrites && onRewriteFailure === 'pass' ? names.onRewriteFailure : '',
+      routes && onRoutingFailure === 'pass' ? names.onRoutingFailure : '',
     ].filter((option) => option !== '');
     // once for each version, and again when the options change
     const about = `${version.hash} ${options.join()} ${maxQueryBytes}`;
@@ -204,7 +205,8 @@ export class Judge {
 
   #refusal(call: HostCall, part: Part, policy: FailurePolicy): Decision | null {
     if (part !== null && 'rejection' in part) this.#counters.noteRejected();
-    return refusalOf(call.query, part, policy, this.#options.settings().onOutage);
+    const { onOutage, names } = this.#options.settings();
+    return refusalOf(call.query, part, policy, onOutage, names);
   }
 
   #noteFailure(call: HostCall, failure: CallFailure, answer: HostAnswer, opened: boolean): void {
@@ -214,7 +216,7 @@ export class Judge {
     const subject = place === null ? this.#subject(failure, answer) : '';
     const passes = isOutage(failure.outcome) && this.#options.settings().onOutage === 'pass';
     const effect = passes ? '; the query passed unjudged (user_function_unavailable = pass)' : '';
-    const message = subject + failure.message + effect;
+    const message = subject + withNames(failure.message, this.#options.settings().names) + effect;
     this.#journal.failed(call.query, { ...failure, message }, place, opened);
   }
 

@@ -4,7 +4,7 @@ import type { TenantConfig } from '../../config/config.ts';
 import type { Unjudged } from '../../config/options.ts';
 import { NO_DEFAULTS, OPERATOR } from '../../config/tenants.ts';
 import { areOperators, ownFolder, type DatabaseFunctions, type SourceSettings } from '../build/sources.ts';
-import type { FailurePolicy, OutagePolicy } from '../decide/policy.ts';
+import { OPTION_NAMES, type FailurePolicy, type OutagePolicy, type SettingNames } from '../decide/policy.ts';
 import { JOURNAL, SHADOW } from '../limits.ts';
 
 /** The options of [pgbouncer] that concern user functions. */
@@ -248,6 +248,7 @@ export interface TenantSettings {
   readonly onRoutingFailure: FailurePolicy;
   readonly onRewriteFailure: FailurePolicy;
   readonly onOutage: OutagePolicy;
+  readonly names: SettingNames;
   /** names in ctx.databases, unless a call brings its own */
   readonly databases: readonly string[];
 }
@@ -276,6 +277,19 @@ export function tenantSettings(
       tenant.on_rewrite_failure ??
       (settings.rewrite_query_disconnect_on_failure ? 'disconnect' : settings.rewrite_query_on_failure),
     onOutage: settings.user_function_unavailable,
+    names: namesFor(tenant),
     databases,
+  };
+}
+
+function namesFor(tenant: TenantConfig): SettingNames {
+  const { timeout, memory, onRewriteFailure, onRoutingFailure } = OPTION_NAMES;
+  return {
+    timeout: tenant.timeout === null ? timeout : 'timeout in [tenants]',
+    memory: tenant.memory_limit === null ? memory : 'memory_limit in [tenants]',
+    onRewriteFailure:
+      tenant.on_rewrite_failure === null ? onRewriteFailure : 'on_rewrite_failure in [tenants]',
+    onRoutingFailure:
+      tenant.on_routing_failure === null ? onRoutingFailure : 'on_routing_failure in [tenants]',
   };
 }
