@@ -57,10 +57,12 @@ function refuseCollections(lasting: Lasting): void {
 }
 
 function noteFailures(lasting: Lasting): void {
-  const names: readonly [object, readonly string[]][] = [
+  const names: readonly [object, readonly PropertyKey[]][] = [
     [Object, ['assign', 'defineProperties', 'defineProperty', 'setPrototypeOf']],
     [Object.prototype, ['__defineGetter__', '__defineSetter__']],
     [Error, ['captureStackTrace']],
+    // they set lastIndex of any object
+    [RegExp.prototype, [Symbol.match, Symbol.matchAll, Symbol.replace, Symbol.search, Symbol.split]],
   ];
   for (const [holder, list] of names)
     for (const name of list)

@@ -4,6 +4,7 @@ import test, { describe } from 'node:test';
 import { BLANK_CONTEXT, type RoutingContext } from '../../sandbox/context.ts';
 import type { CallContext } from '../../sandbox/crossing.ts';
 import { CONTEXT_FIELDS } from '../../src/functions/sandbox/context-fields.ts';
+import type { HostAnswer } from '../../src/functions/sandbox/call.ts';
 import { Engine } from '../../src/functions/sandbox/engine.ts';
 import { CallPacker, unpackAnswers } from '../../src/functions/sandbox/packing.ts';
 import { preludeScript } from '../../src/functions/sandbox/programs.ts';
@@ -22,7 +23,13 @@ function basesOf(code: string, contexts: readonly CallContext[]): (string[] | nu
     timeoutMs: 1_000,
   });
   const calls = contexts.map((context) => ({ username: 'u', query: 'q', inTransaction: false, context }));
-  const { answers } = unpackAnswers(engine.run(1, new CallPacker().pack(calls)));
+  const answers: HostAnswer[] = [];
+  // a batch ends early on a busy machine
+  for (let last = -1; last < answers.length && answers.length < calls.length;) {
+    last = answers.length;
+    const packed = new CallPacker().pack(calls.slice(last));
+    answers.push(...unpackAnswers(engine.run(1, packed)).answers);
+  }
   engine.dispose(1);
   assert.equal(answers.length, contexts.length);
   return answers.map(({ basis }) =>

@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import { PURE } from './pure.ts';
+import { HIDDEN } from './stateful-hidden.ts';
 import { OBJECTS } from './stateful-objects.ts';
 import { OTHERS } from './stateful-others.ts';
 import { VARIABLES } from './stateful-variables.ts';
 import { bundleOf, trialOf } from './trial.ts';
 
 describe('a rule that keeps state is not remembered, and answers as if nothing was', () => {
-  for (const rule of [...VARIABLES, ...OBJECTS, ...OTHERS])
+  for (const rule of [...VARIABLES, ...OBJECTS, ...OTHERS, ...HIDDEN])
     test(rule[0], async () => {
       const { asking, remembering, why } = trialOf(await bundleOf(rule));
       assert.deepEqual(remembering, asking);
