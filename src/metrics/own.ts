@@ -6,6 +6,13 @@ import { errorCounts } from '../wire/error-counts.ts';
 import { familiesOf, fixed, otherOf, type Column, type Family, type Sample } from './family.ts';
 import type { EventLoop } from './event-loop.ts';
 
+/** States in which a query gets a decision of the functions. */
+const HEALTHY: ReadonlySet<TenantSnapshot['state']> = new Set([
+  'serving',
+  'serving old version',
+  'not loaded',
+] as const);
+
 const TENANTS: readonly Column<TenantSnapshot>[] = [
   {
     name: 'function_calls_total',
@@ -81,9 +88,9 @@ const TENANTS: readonly Column<TenantSnapshot>[] = [
   },
   {
     name: 'function_serving',
-    help: '1 while a version serves',
+    help: '1 while a version serves, or is loaded with the next query',
     type: 'gauge',
-    of: ({ state }) => Number(state === 'serving' || state === 'serving old version'),
+    of: ({ state }) => Number(HEALTHY.has(state)),
   },
 ];
 

@@ -116,12 +116,22 @@ export class Catalog {
    * @returns when they have been built
    */
   async reload(tenants: readonly Tenant[], isAsked = false): Promise<void> {
-    const those = tenants.filter((tenant) => this.has(tenant) && !this.#options.hasLostFiles(tenant));
+    const those = this.#whole(tenants);
     const { needed = [], others = [] } = Object.groupBy(those, ({ isNeeded }) =>
       isNeeded ? 'needed' : 'others',
     );
     const looks = others.filter(({ isKnown }) => isKnown || !isAsked).map((tenant) => tenant.look());
     await Promise.all([...needed.map((tenant) => tenant.reload(isAsked)), ...looks]);
+  }
+
+  /** The same for a tenant that was asked for by its name: its files are looked at even if nobody uses it. */
+  async reloadNamed(tenants: readonly Tenant[], isAsked: boolean): Promise<void> {
+    await Promise.all(this.#whole(tenants).map((tenant) => tenant.reload(isAsked)));
+  }
+
+  /** Those whose files are there. */
+  #whole(tenants: readonly Tenant[]): Tenant[] {
+    return tenants.filter((tenant) => this.has(tenant) && !this.#options.hasLostFiles(tenant));
   }
 
   /** Compares the files of all tenants with their last known state, where changes are not reported. */

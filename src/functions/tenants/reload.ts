@@ -40,7 +40,7 @@ export async function reloadSome(
 ): Promise<void> {
   // a change that is noticed meanwhile makes the last build give way to another one
   const built = catalog
-    .reload(tenants, isAsked)
+    .reloadNamed(tenants, isAsked)
     .then(() => Promise.all(tenants.map((tenant) => tenant.idle())));
   await inTime(built, CATALOG.longestReloadMs, () => warnOfLate(tenants, log));
 }
