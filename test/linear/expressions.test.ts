@@ -14,7 +14,7 @@ const SOURCE = join(import.meta.dirname, '..', '..', 'src');
 
 /** Files without foreign input: they read only the operator's own files and command line, or run outside the proxy. */
 const OWN =
-  /^(?:cli|config)\/|^functions\/build\/(?:bundle|complaint|source-check|source-file|sources|watch)\.ts|^platform\/reaper\.ts/;
+  /^(?:cli|config)\/|^functions\/build\/(?:bundle|complaint|purity\/[\w-]+|source-check|source-file|sources|watch)\.ts|^platform\/reaper\.ts/;
 
 interface Found {
   readonly where: string;
