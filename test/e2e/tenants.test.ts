@@ -321,10 +321,10 @@ test("a SUSPEND ends when only a tenant's administrators are left on the console
 
 test('a RELOAD that leaves a tenant without the functions that it had is warned about', async (t) => {
   const bouncer = await start(t);
-  const acme = await bouncer.login(t, 'acme');
-  assert.equal(await answerOf(acme, 'who'), 'acme');
-  await bouncer.removeFile('rules/acme/rewrite_query.ts');
-  await bouncer.reload();
-  await bouncer.waitForLog(/WARNING the tenant acme has no functions any more/);
-  assert.equal(await answerOf(acme, 'who'), 'operator');
+  const beta = await bouncer.login(t, 'beta');
+  assert.equal(await answerOf(beta, 'who'), 'beta');
+  await bouncer.removeFile('user-functions/beta/rewrite_query.ts');
+  await bouncer.admin('RELOAD');
+  await bouncer.waitForLog(/WARNING the tenant beta has no functions any more/);
+  assert.equal(await answerOf(beta, 'who'), 'operator');
 });
