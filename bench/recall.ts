@@ -34,7 +34,7 @@ class BenchQuestion implements Question {
 }
 
 function measure(what: string, work: (i: number) => void): void {
-  for (let i = 0; i < ROUNDS / 10; i++) work(i);
+  for (let i = 0; i < ROUNDS / 10; i++) work(-1 - i);
   const begun = process.cpuUsage();
   for (let i = 0; i < ROUNDS; i++) work(i);
   const { user, system } = process.cpuUsage(begun);
@@ -51,15 +51,31 @@ function bench(name: string, texts: readonly string[], basis: number): void {
   const question = new BenchQuestion();
   let found = 0;
   measure(`${name}: decode`, (i) => {
-    const bytes = buffers[i % buffers.length]!;
+    const bytes = buffers[Math.abs(i) % buffers.length]!;
     question.query = bytes.toString(isUtf8(bytes) ? 'utf8' : 'latin1');
   });
   measure(`${name}: decode and find`, (i) => {
-    const bytes = buffers[i % buffers.length]!;
+    const bytes = buffers[Math.abs(i) % buffers.length]!;
     question.query = bytes.toString(isUtf8(bytes) ? 'utf8' : 'latin1');
     if (memory.find(question) !== null) found++;
   });
   if (found === 0) throw new Error('nothing was found');
+}
+
+/** Each query is a new one, and the memory is full. */
+function benchMisses(): void {
+  const memory = new Memory(new MemoryRoom(64 * MB), () => MB);
+  const context = { database: 'dev', login_database: 'dev', databases: ['dev'], nodes };
+  const question = new BenchQuestion();
+  measure('a miss: look in vain, keep the decision, forget another', (i) => {
+    question.query = short(i);
+    if (memory.find(question) !== null) throw new Error('it was found');
+    memory.keep(
+      { username: 'app', query: question.query, inTransaction: false, entry: 'dev', context },
+      0,
+      GO,
+    );
+  });
 }
 
 const short = (i: number): string => `SELECT abalance FROM pgbench_accounts WHERE aid = ${i};`;
@@ -78,3 +94,4 @@ bench(
   Array.from({ length: 1_000 }, (_, i) => long(i)),
   0,
 );
+benchMisses();

@@ -140,17 +140,17 @@ export class Memory {
     const parts = partsOf(basis);
     const values = parts.map((field) => textOf(call.context[field]));
     const variant = { parts, values, decision, bytes: bytesOf(values, decision) };
-    const asker = askerKey(call);
+    const siblings = this.#siblingsOf(call);
+    const asker = siblings?.asker ?? askerKey(call);
     const least = MEMORY.entryBytes + 2 * (asker.length + call.query.length) + variant.bytes;
     if (least > Math.min(this.#limit(), this.#room.maxBytes, MEMORY.longestEntry)) return;
-    const entry = this.#siblingsOf(call)?.entries.get(call.query) ?? this.#newEntry(asker, call.query);
-    const others = entry.variants.filter(
-      (each) => !(each.parts.join() === parts.join() && each.values.every((value, i) => value === values[i])),
-    );
-    entry.variants = [variant, ...others.slice(0, MEMORY.maxVariants - 1)];
+    const known = siblings?.entries.get(call.query);
+    const entry = known ?? this.#newEntry(asker, call.query);
+    entry.variants = known === undefined ? [variant] : withVariant(known.variants, variant);
     this.#order.use(entry.inMemory!);
     this.#room.use(entry);
-    const bytes = entry.variants.reduce((sum, each) => sum + each.bytes, least - variant.bytes);
+    let bytes = least - variant.bytes;
+    for (const each of entry.variants) bytes += each.bytes;
     const grown = bytes - entry.bytes;
     entry.bytes = bytes;
     this.#bytes += grown;
@@ -217,6 +217,14 @@ export class Memory {
     while (this.#bytes > this.#limit() || this.#order.size > MEMORY.maxEntriesOfOne)
       this.forget(this.#order.oldest!);
   }
+}
+
+/** The latest few, without a former decision for the same values. */
+function withVariant(others: readonly Variant[], variant: Variant): Variant[] {
+  const rest = others.filter(
+    ({ parts, values }) => parts !== variant.parts || values.some((value, i) => value !== variant.values[i]),
+  );
+  return [variant, ...rest.slice(0, MEMORY.maxVariants - 1)];
 }
 
 function isSame(
