@@ -173,6 +173,8 @@ export class Hosts implements Landlord {
     });
     const place: Place = { kind, host, tenants: new Set(), conduct: new Conduct() };
     this.#places.add(place);
+    // the last calls of a tenant that has moved on
+    if (this.#isStopped) void host.stop();
     return place;
   }
 
