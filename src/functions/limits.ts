@@ -466,6 +466,8 @@ export const STORE = {
   maxTries: 100,
   /** Files whose disappearance is noticed over a restart. */
   knownFiles: 10_000,
+  /** They are written this long after the first change: a start finds hundreds. */
+  knownDelayMs: 500,
   /** The versions of a tenant that is gone are removed this long after the last change. docs/tenants.md has this number. */
   goneMs: 30 * 24 * 3_600_000,
   /** A file that has been begun this long ago is not being written any more. */

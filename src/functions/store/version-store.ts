@@ -37,7 +37,8 @@ export class VersionStore {
   /** the folder could not be written lately: only the first failure is logged */
   #isFailing = false;
   /** the files that apply are about to be written */
-  #isKeepingKnown = false;
+  #knownTimer: NodeJS.Timeout | null = null;
+  #known: () => readonly (readonly [place: string, file: string])[] = () => [];
   /** they have been written before */
   #hasKnown = false;
   /** writes under way */
@@ -73,25 +74,20 @@ export class VersionStore {
   /** The files that applied before a restart. */
   async knownFiles(): Promise<[place: string, file: string][]> {
     try {
-      return (await this.#folder?.knownFiles()) ?? [];
+      const known = (await this.#folder?.knownFiles()) ?? [];
+      this.#hasKnown = known.length > 0;
+      return known;
     } catch (error) {
       this.#unreadable(error as Error);
       return [];
     }
   }
 
-  /** Keeps the files that apply now. @param known asked when they are written, soon */
+  /** Keeps the files that apply now. @param known asked when they are written, soon: at a start many are found one by one */
   keepKnownFiles(known: () => readonly (readonly [place: string, file: string])[]): void {
-    if (this.#folder === null || this.#isKeepingKnown) return;
-    this.#isKeepingKnown = true;
-    setImmediate(() => {
-      this.#isKeepingKnown = false;
-      const files = known().slice(0, STORE.knownFiles);
-      // no folder is created for a proxy without functions
-      if (files.length === 0 && !this.#hasKnown) return;
-      this.#hasKnown = true;
-      void this.#save(KNOWN, (folder) => folder.saveKnownFiles(files));
-    });
+    if (this.#folder === null) return;
+    this.#known = known;
+    this.#knownTimer ??= setTimeout(() => this.#saveKnown(), STORE.knownDelayMs).unref();
   }
 
   /** Reads what is kept of a tenant, once. The methods that return records know nothing before. */
@@ -247,6 +243,7 @@ export class VersionStore {
 
   /** When everything so far has been written, or could not be. */
   async flush(): Promise<void> {
+    if (this.#knownTimer !== null) this.#saveKnown();
     while (this.#writes.size > 0) await Promise.all(this.#writes);
   }
 
@@ -289,6 +286,16 @@ export class VersionStore {
     });
     history.replace(record);
     return record;
+  }
+
+  #saveKnown(): void {
+    if (this.#knownTimer !== null) clearTimeout(this.#knownTimer);
+    this.#knownTimer = null;
+    const files = this.#known().slice(0, STORE.knownFiles);
+    // no folder is created for a proxy without functions
+    if (files.length === 0 && !this.#hasKnown) return;
+    this.#hasKnown = true;
+    void this.#save(KNOWN, (folder) => folder.saveKnownFiles(files));
   }
 
   #prune(history: History, { key: { owner, id }, number }: VersionRecord): void {
