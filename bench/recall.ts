@@ -1,6 +1,6 @@
 /**
  * What a remembered decision costs in processor time, without a network: from the bytes of a query to its decision.
- * `node bench/recall.ts`
+ * `npm run bench:recall`
  */
 import { isUtf8 } from 'node:buffer';
 import { Memory, MemoryRoom } from '../src/functions/decide/memory.ts';
