@@ -52,7 +52,7 @@ async function ruleProblems(config: Config): Promise<string[]> {
   const { settings, databases, fallback } = config;
   const functions = new Functions({
     // what is kept for the proxy is neither used nor changed
-    settings: { ...settings, user_functions_state_dir: '' },
+    settings: { ...settings, user_functions_state_dir: '', user_function_preload: '1' },
     databases: databases.values(),
     fallback,
     tenants: config,

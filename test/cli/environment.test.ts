@@ -42,7 +42,7 @@ test('config check names every problem, and exits with 1', async (t) => {
   const file = join(folder, 'pgbouncer.ini');
   await writeFile(
     file,
-    '[databases]\ndb = host=h\nother = host=h\n[pgbouncer]\nauth_file = ' +
+    '[databases]\ndb = host=h\nother = host=h\n[pgbouncer]\nuser_function_preload = 0\nauth_file = ' +
       `${join(folder, 'userlist.txt')}\n`,
   );
   await writeFile(join(folder, 'userlist.txt'), '"app" "x"\n');
