@@ -148,7 +148,8 @@ function readReport(kind: Kind, id: number, text: string): Report | null {
       return Number.isFinite(nextMs) ? { kind, batchId: id, nextMs } : null;
     }
     case 'answers':
-    case 'cut': {
+    case 'cut':
+    case 'starved': {
       const cpuUs = firstNumber(text);
       const rest = afterNul(text);
       const heapBytes = firstNumber(rest);
