@@ -182,6 +182,17 @@ test('functions that were unloaded are loaded again without being bundled, and s
   assert.equal(world.tenant.calls, 2);
 });
 
+test('functions whose ROLLBACK fails while they are not loaded are loaded as they were', async () => {
+  for (const prepare of [async () => {}, async (world: World) => await world.sleep()]) {
+    const world = new World();
+    await prepare(world);
+    const pin = { number: 99, by: 'operator', user: 'u', untilFiles: false } as const;
+    assert.match((await world.tenant.rollBack(pin))!, /not known/);
+    assert.equal(await world.ask(), 'v1');
+    assert.equal(world.tenant.state, 'serving');
+  }
+});
+
 test('functions are not unloaded during a call', async () => {
   const world = new World();
   await world.load();

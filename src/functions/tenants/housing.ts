@@ -153,8 +153,9 @@ export class Housing {
   /** A version of this number is given to a host where it will serve. */
   noteVersion(versionId: number, { owner, name }: Pick<Housed, 'owner' | 'name'>): void {
     this.#tenants.set(versionId, { owner, name });
-    for (const [oldest, tenant] of this.#tenants) {
-      if (this.#tenants.size <= LOADING.maxVersions) return;
+    // two at a time: all of them may be serving
+    for (let looks = 0; looks < 2 && this.#tenants.size > LOADING.maxVersions; looks++) {
+      const [oldest, tenant] = this.#tenants.entries().next().value!;
       this.#tenants.delete(oldest);
       if (this.#options.servedBy(oldest) !== undefined) this.#tenants.set(oldest, tenant);
     }

@@ -348,6 +348,8 @@ export class Tenant {
     if (complaint === null) return null;
     if (before === null) store.unpin(this);
     else store.pin(this, before);
+    // calls wait for another version, if none was loaded
+    void this.#loader.load();
     return complaint;
   }
 
