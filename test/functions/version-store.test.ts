@@ -133,6 +133,58 @@ test('the version before another one is the one that its files held before', asy
   assert.equal(store.latest(ACME)?.number, 3);
 });
 
+test('a promoted version counts as one that has served, and stays the latest one when its pin ends', async () => {
+  const store = new VersionStore(null, { warn() {}, error() {} });
+  await serve(store, 'a');
+  store.pin(ACME, { number: 2, by: 'tenant', user: 'ops', untilFiles: true });
+  assert.equal((await store.add(ACME, coded('b'), FACTS)).number, 3, 'the number of a pin is taken');
+  store.pin(ACME, { number: 3, by: 'tenant', user: 'ops', untilFiles: true });
+  store.noteServing(ACME, 3);
+  store.unpin(ACME);
+  assert.equal(store.latest(ACME)?.number, 3);
+  assert.equal(store.before(ACME, 3)?.number, 1);
+});
+
+test('the number of a version that could not be written is not given to other code after a restart', async (t) => {
+  const { restart, path } = await world(t);
+  const before = await restart();
+  await serve(before, 'a');
+  const file = join(path, 'tenants');
+  await rename(file, `${file}-away`);
+  await writeFile(file, 'in the way');
+  assert.equal(await serve(before, 'b'), 2);
+  await rm(file);
+  await rename(`${file}-away`, file);
+  before.pin(ACME, { number: 2, by: 'operator', user: 'root', untilFiles: false });
+  await before.flush();
+  const after = await restart();
+  assert.equal(await after.bundleOf('acme', 2), null);
+  assert.equal(await serve(after, 'c'), 3);
+});
+
+test('a bundle that was damaged or has vanished is kept again when the same code is loaded', async (t) => {
+  const { restart, path } = await world(t);
+  await serve(await restart(), 'a');
+  for (const harm of [
+    async () => {
+      const [file] = (await filesIn(path)).filter((each) => each.endsWith('1.artifact'));
+      const bytes = await readFile(file!);
+      bytes[bytes.length - 1]! ^= 1;
+      await writeFile(file!, bytes);
+    },
+    () => rm(path, { recursive: true }),
+  ]) {
+    const store = await restart();
+    await store.open('acme');
+    await harm();
+    assert.equal(await store.bundleOf('acme', 1), null);
+    assert.equal(await serve(store, 'a'), 1);
+    assert.equal((await store.bundleOf('acme', 1))?.code, 'a');
+    const after = await restart();
+    assert.equal((await after.bundleOf('acme', 1))?.code, 'a');
+  }
+});
+
 test('a bundle of unchanged files is fresh until one of them, or what an import could lead to, has changed', async (t) => {
   const { restart, path } = await world(t);
   const rules = join(path, '..', 'rules');

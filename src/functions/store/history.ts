@@ -16,6 +16,8 @@ export class History {
   #records: VersionRecord[] = [];
   /** numbers of versions whose bundles are not kept any more */
   readonly #dropped = new Set<number>();
+  /** numbers of versions whose bundles could not be read */
+  readonly #lost = new Set<number>();
   #highest = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -24,8 +26,20 @@ export class History {
     return this.#records;
   }
 
+  /** A version that was never written to disk may have served or be pinned: its number is not given to other code. */
   get nextNumber(): number {
-    return this.#highest + 1;
+    const pinned = [...this.pins.values()].map(({ number }) => number);
+    return Math.max(this.#highest, ...pinned, ...[...this.served.values()].flat()) + 1;
+  }
+
+  /** The bundle of a version can't be read. */
+  noteLost({ number }: VersionRecord): void {
+    this.#lost.add(number);
+  }
+
+  /** Whether the bundle of a version could not be read when it was last needed. */
+  isLost({ number }: VersionRecord): boolean {
+    return this.#lost.has(number);
   }
 
   /** Whether the bundle of a version has been dropped. */
@@ -56,14 +70,17 @@ export class History {
   /** @returns whether that is new */
   noteServing(id: string, number: number): boolean {
     const served = this.served.get(id) ?? [];
-    // a pinned version says nothing about the files
-    if (served.at(-1) === number || this.pins.get(id)?.number === number) return false;
+    const pin = this.pins.get(id);
+    // ROLLBACK goes back in this list, and is no part of it
+    const isRolledBack = pin?.number === number && !pin.untilFiles;
+    if (served.at(-1) === number || isRolledBack) return false;
     this.served.set(id, [...served, number].slice(-STORE.served));
     return true;
   }
 
   /** Puts a record in the place of the one with the same number. */
   replace(record: VersionRecord): void {
+    this.#lost.delete(record.number);
     this.#records = this.#records.map((each) => (each.number === record.number ? record : each));
   }
 

@@ -101,8 +101,9 @@ export class TenantFolder {
     return { bundle, program: header.program };
   }
 
-  /** Writes a version again that another version of this program has kept. */
+  /** Writes a version again: its file is damaged, or another version of this program has written it. */
   async replace(draft: DraftVersion, number: number): Promise<VersionRecord> {
+    await makeFolder(this.#path);
     const file = this.#file(number);
     await replaceFile(file, encoded(draft));
     return await this.#record(number, file);

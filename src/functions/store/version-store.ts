@@ -127,6 +127,7 @@ export class VersionStore {
     } catch (error) {
       this.#damaged(`version ${number} of ${owner}`, (error as Error).message);
     }
+    history.noteLost(record);
     return null;
   }
 
@@ -154,15 +155,15 @@ export class VersionStore {
     await this.open(key.owner);
     const history = this.#of(key.owner);
     const known = history.withHash(key.id, bundle.hash);
-    if (known?.checkedWith.program === facts.checkedWith.program) return known;
+    const isKept = known !== null && !history.isLost(known);
+    if (isKept && known.checkedWith.program === facts.checkedWith.program) return known;
     const draft = { key, bundle, facts, timeMs: Date.now() };
     if (known !== null) return await this.#replace(history, known, draft);
     const onDisk = await this.#keep(history, draft);
     // another call may have been quicker
     const record = history.withHash(key.id, bundle.hash) ?? onDisk ?? history.newRecord(draft);
     history.add(record);
-    if (onDisk === null)
-      for (const gone of this.#inMemory.add(record, bundle)) this.#histories.get(gone.key.owner)?.drop(gone);
+    if (onDisk === null) this.#remember(record, bundle);
     this.#prune(history, record);
     return record;
   }
@@ -278,13 +279,16 @@ export class VersionStore {
     return record;
   }
 
-  /** The same code, bundled and analysed by another version of this program. */
+  /** The same code, bundled again: its file is damaged, or another version of this program has written it. */
   async #replace(history: History, known: VersionRecord, draft: DraftVersion): Promise<VersionRecord> {
-    let record = { ...known, ...draft.facts };
+    let onDisk: VersionRecord | null = null;
     await this.#save(known.key.owner, async (folder) => {
-      record = await folder.tenant(known.key.owner).replace({ ...draft, timeMs: known.timeMs }, known.number);
+      await folder.make();
+      onDisk = await folder.tenant(known.key.owner).replace({ ...draft, timeMs: known.timeMs }, known.number);
     });
+    const record = onDisk ?? { ...known, ...draft.facts };
     history.replace(record);
+    if (onDisk === null) this.#remember(record, draft.bundle);
     return record;
   }
 
@@ -296,6 +300,11 @@ export class VersionStore {
     if (files.length === 0 && !this.#hasKnown) return;
     this.#hasKnown = true;
     void this.#save(KNOWN, (folder) => folder.saveKnownFiles(files));
+  }
+
+  /** Keeps a bundle that could not be written. */
+  #remember(record: VersionRecord, bundle: Bundle): void {
+    for (const gone of this.#inMemory.add(record, bundle)) this.#histories.get(gone.key.owner)?.drop(gone);
   }
 
   #prune(history: History, { key: { owner, id }, number }: VersionRecord): void {
