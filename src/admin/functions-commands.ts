@@ -106,7 +106,7 @@ async function resume(operator: Operator, tenant: string): Promise<Buffer[]> {
     throw pause === null ? consoleErrors.pinnedByOperator() : consoleErrors.pausedByOperator();
   if (mayResume) administration.resume(tenant);
   if (!mayUnpin) return [];
-  administration.unpin(tenant);
+  await administration.unpin(tenant, isAdmin ? 'operator' : 'tenant');
   return await reload(operator, tenant);
 }
 

@@ -200,6 +200,28 @@ const STATES: Record<
     'shadow',
     'v2',
   ],
+  'a newer serving file after the .next file has gone': [
+    async (world) => {
+      await world.save(NEXT, 'v2');
+      await world.rollout.promote(ASKED);
+      await world.save(FILE, 'v3');
+      await world.save(NEXT, null);
+    },
+    'shadow',
+    'v2',
+  ],
+  'a newer serving file, and shadowing switched on again': [
+    async (world) => {
+      await world.save(NEXT, 'v2');
+      await world.rollout.promote(ASKED);
+      world.rollout.shadowOff();
+      await world.save(NEXT, null);
+      await world.save(FILE, 'v3');
+      await world.rollout.shadowNext();
+    },
+    'shadow',
+    'v2',
+  ],
   'a newer serving file that was promoted': [
     async (world) => {
       await world.save(NEXT, 'v2');
@@ -238,6 +260,8 @@ test('the log tells a promotion from a rollback, and a candidate from what serve
     'candidate functions loaded: /rules/a/routing_rules.next.ts (version v2)',
     'user functions of /rules/a: version 2 (v2), which u has promoted, serves',
     'candidate of /rules/a serves now: version v2, as u asked for',
+    'user functions of /rules/a: version v1 is a candidate: version 2 serves, which u has promoted, until RESUME or PROMOTE FUNCTIONS',
+    'candidate functions loaded: /rules/a/routing_rules.ts (version v1)',
     'user functions of /rules/a: version v3 is a candidate: version 2 serves, which u has promoted, until RESUME or PROMOTE FUNCTIONS',
     'candidate functions loaded: /rules/a/routing_rules.ts (version v3)',
   ];
@@ -256,6 +280,38 @@ test('a promoted version is pinned until the serving file holds the same code', 
   assert.equal(pin(), null);
   await world.save(FILE, 'v3');
   assert.equal(await world.answers(), 'v3');
+  world.tenant.dispose();
+});
+
+test('a promotion keeps its pin when the serving files are built at the same time', async () => {
+  const world = await withCandidate();
+  void world.tenant.reload();
+  await world.rollout.promote(ASKED);
+  await settled();
+  assert.equal(world.context.store.pinOf(world.tenant)?.number, 2);
+  await world.tenant.reload();
+  assert.equal(await world.answers(), 'v2');
+  world.tenant.dispose();
+});
+
+test('commands that are given at the same time take effect one after the other', async () => {
+  const world = new World();
+  for (const version of ['v1', 'v2', 'v3', 'v4']) await world.save(FILE, version);
+  const to = (number: number, by: 'operator' | 'tenant' = 'operator'): Promise<string | null> =>
+    world.tenant.rollBack({ number, by, user: 'u', untilFiles: false });
+  const pinned = (): number | undefined => world.context.store.pinOf(world.tenant)?.number;
+  assert.deepEqual(await Promise.all([to(1), to(2), to(3)]), [null, null, null]);
+  assert.deepEqual([await world.answers(), pinned()], ['v3', 3]);
+  const unknown = 'it is not known any more';
+  assert.deepEqual(await Promise.all([to(9), to(1), to(8)]), [unknown, null, unknown]);
+  assert.deepEqual([await world.answers(), pinned()], ['v1', 1]);
+  await Promise.all([to(2), world.tenant.unpin('operator')]);
+  await world.tenant.reload(true);
+  assert.deepEqual([await world.answers(), pinned()], ['v4', undefined]);
+  // the tenant's own administrator was quicker to ask than the operator's command to be carried out
+  const [, refusal] = await Promise.all([to(2), to(1, 'tenant'), world.tenant.unpin('tenant')]);
+  assert.equal(refusal, 'an operator has pinned another version');
+  assert.deepEqual([await world.answers(), pinned()], ['v2', 2]);
   world.tenant.dispose();
 });
 

@@ -68,12 +68,8 @@ export class Administration {
   }
 
   /** The files decide again which version serves, once they are loaded again. */
-  unpin(name: string): void {
-    const { catalog, store } = this.#options;
-    for (const tenant of catalog.ownedBy(name)) {
-      store.unpin(tenant);
-      tenant.rollout.withdraw();
-    }
+  async unpin(name: string, by: Pin['by']): Promise<void> {
+    await Promise.all(this.#options.catalog.ownedBy(name).map((tenant) => tenant.unpin(by)));
   }
 
   /**

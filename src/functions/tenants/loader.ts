@@ -207,7 +207,9 @@ export class Loader {
     this.#isDue = false;
     await this.#kept.open();
     if (isNeeded()) await (this.#isPinned ? this.#restoring.pinned() : this.#restoring.current());
-    if (this.#isDisposed || (this.#version !== null && !isDue)) return;
+    // what the files hold beside a pinned version is a candidate
+    const isNews = isDue || (this.#isPinned && !this.isKnown);
+    if (this.#isDisposed || (this.#version !== null && !isNews)) return;
     this.#builds++;
     const waitMs = isAsked ? 0 : context.housing.waitMs(name);
     if (waitMs > 0)

@@ -95,8 +95,8 @@ export class Restoring {
   async #install(record: VersionRecord): Promise<string | null> {
     const { tenant, kept, state } = this.#options;
     const { installer } = tenant;
-    const isWanted = (): boolean =>
-      !this.#isClosed && (kept.pin === null || kept.pin.number === record.number);
+    const pinned = kept.pin?.number;
+    const isWanted = (): boolean => !this.#isClosed && kept.pin?.number === pinned;
     const bundle = await kept.bundleOf(record);
     if (bundle === null) return 'its bundle is not kept any more, or is damaged';
     if (bundle.hash === this.#version?.hash) return null;

@@ -43,6 +43,8 @@ export interface RolloutOptions {
    * @returns null: the tenant has gone
    */
   readonly serve: (version: Version, isOfFiles: boolean, asked: AskedBy) => Promise<TrialResult | null>;
+  /** No files of a candidate count any more: what the serving files hold may be offered again. */
+  readonly onNone: () => Promise<void>;
 }
 
 export class Rollout {
@@ -121,7 +123,10 @@ export class Rollout {
     if (this.#isDisposed) return;
     const found = this.#files.find(this.#options.files());
     if (found !== null) this.#use(found);
-    else if (this.#source === 'next' || this.#source === 'folder') this.#drop('its files have gone');
+    else if (this.#source === 'next' || this.#source === 'folder') {
+      this.#drop('its files have gone');
+      if (!this.#files.isOff) void this.#options.onNone();
+    }
   }
 
   /** Files have changed. @param paths without links before their last part */
@@ -176,6 +181,7 @@ export class Rollout {
   async shadowNext(): Promise<void> {
     this.#files.use(null);
     await this.reload(true);
+    if (this.#candidate === null) await this.#options.onNone();
   }
 
   /** SHADOW FUNCTIONS … OFF: there is no candidate, whatever files there are. */

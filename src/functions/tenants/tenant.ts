@@ -18,7 +18,7 @@ import { Lane } from './lane.ts';
 import { Loader } from './loader.ts';
 import { Presence } from './presence.ts';
 import type { AskedBy } from './asked-by.ts';
-import { Rollout } from './rollout.ts';
+import { Rollout, RolloutError } from './rollout.ts';
 import type { Policies, TenantSettings } from './settings.ts';
 import type { TrialResult } from './trials.ts';
 import type { Version } from './version.ts';
@@ -61,6 +61,8 @@ export class Tenant {
   #lost = '';
   /** what becomes of queries while an administrator has paused the functions; null: they are not paused */
   #pausedAs: Pause['as'] | null = null;
+  /** ROLLBACK, PROMOTE and the end of a pin: one after the other, because each depends on what the last one has pinned */
+  #changing: Promise<unknown> = Promise.resolve();
   /** its candidate */
   readonly rollout: Rollout;
 
@@ -98,7 +100,8 @@ export class Tenant {
       serving: this.#serving,
       files: () => this.#files,
       refusalOf: (asked) => this.#refusalOf(asked),
-      serve: (version, isOfFiles, asked) => this.#promote(version, isOfFiles, asked),
+      serve: (version, isOfFiles, asked) => this.#inTurn(() => this.#promote(version, isOfFiles, asked)),
+      onNone: () => (this.pin === null ? Promise.resolve() : this.#loader.reload()),
     });
     this.#loader = this.#newLoader();
   }
@@ -118,7 +121,9 @@ export class Tenant {
       },
       onNewer: (bundle, trial) => this.rollout.offer(bundle, trial),
       onCaughtUp: () => {
-        if (this.pin?.untilFiles !== true) return;
+        const { pin } = this;
+        // a version that is being promoted does not serve yet
+        if (pin?.untilFiles !== true || pin.number !== this.version?.record.number) return;
         this.#context.store.unpin(this);
         this.#journal.caughtUp(this.version?.hash ?? '');
         this.rollout.withdraw();
@@ -338,19 +343,34 @@ export class Tenant {
   }
 
   /** ROLLBACK: a version serves, whatever the files hold. @returns why it can't; null: it serves, and is pinned */
-  async rollBack(pin: Pin): Promise<string | null> {
+  rollBack(pin: Pin): Promise<string | null> {
+    return this.#inTurn(async () => {
+      const { store } = this.#context;
+      const refusal = this.#refusalOf(pin);
+      if (refusal !== null) return refusal;
+      this.rollout.endCanary('another version was fixed by ROLLBACK');
+      const before = store.pinOf(this);
+      store.pin(this, pin);
+      this.#presence.need();
+      const complaint = await this.#loader.servePinned();
+      if (complaint === null) return null;
+      this.#restorePin(before);
+      // calls wait for another version, if none was loaded
+      void this.#loader.load();
+      return complaint;
+    });
+  }
+
+  /** Its files decide again which version serves, once they are loaded again. What an operator has pinned stays for its administrators. */
+  unpin(by: AskedBy['by']): Promise<void> {
     const { store } = this.#context;
-    this.rollout.endCanary('another version was fixed by ROLLBACK');
-    const before = store.pinOf(this);
-    store.pin(this, pin);
-    this.#presence.need();
-    const complaint = await this.#loader.servePinned();
-    if (complaint === null) return null;
-    if (before === null) store.unpin(this);
-    else store.pin(this, before);
-    // calls wait for another version, if none was loaded
-    void this.#loader.load();
-    return complaint;
+    return this.#inTurn(() => {
+      if (by === 'operator' || store.pinOf(this)?.by !== 'operator') {
+        store.unpin(this);
+        this.rollout.withdraw();
+      }
+      return Promise.resolve();
+    });
   }
 
   /** Compares the files with their last known state, where changes are not reported. */
@@ -482,18 +502,31 @@ export class Tenant {
     return hasOperators ? "a function of the operator's runs together with the tenant's" : null;
   }
 
-  /** The candidate serves from now on. It is pinned, unless the files hold it. */
+  /** The candidate serves from now on. It is pinned, unless the files hold it. @throws RolloutError */
   async #promote(candidate: Version, isOfFiles: boolean, pin: AskedBy): Promise<TrialResult | null> {
     const { bundle, manifest, trialRoute: route } = candidate;
     const { store } = this.#context;
+    // an operator may have pinned another version meanwhile
+    const refusal = this.#refusalOf(pin);
+    if (refusal !== null) throw new RolloutError(refusal);
     const before = store.pinOf(this);
     if (isOfFiles) store.unpin(this);
     else store.pin(this, { number: candidate.record.number, ...pin, untilFiles: true });
     const result = await this.#serving.installer.install(bundle, { kind: 'sound', manifest, route });
-    if (result?.kind === 'sound') return result;
-    if (before === null) store.unpin(this);
-    else store.pin(this, before);
+    if (result?.kind !== 'sound') this.#restorePin(before);
     return result;
+  }
+
+  #restorePin(pin: Pin | null): void {
+    const { store } = this.#context;
+    if (pin === null) store.unpin(this);
+    else store.pin(this, pin);
+  }
+
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const turn = this.#changing.then(change);
+    this.#changing = turn.catch(() => {});
+    return turn;
   }
 
   /** Other code serves from now on, or as soon as it is loaded. */
