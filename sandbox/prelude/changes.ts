@@ -72,10 +72,17 @@ function noteFailures(lasting: Lasting): void {
       const result = watched(lasting, original, self, args);
       if (result === false) {
         lasting.noteTarget(args[0], `Reflect.${name}`);
-        if (name === 'set') lasting.noteTarget(args[3], 'Reflect.set');
+        if (name === 'set') noteSet(lasting, args);
       }
       return result;
     });
+}
+
+/** Reflect.set changes its last argument, and fails as well if a frozen prototype has the property. */
+function noteSet(lasting: Lasting, args: readonly unknown[]): void {
+  lasting.noteTarget(args[3], 'Reflect.set');
+  for (let at = getPrototypeOf(args[0] as object); at !== null; at = getPrototypeOf(at))
+    if (lasting.noteTarget(at, 'Reflect.set')) return;
 }
 
 /** Code can ask whether an object is frozen, and would get another answer than it gets without freezing. */
@@ -95,22 +102,26 @@ function noteQuestions(lasting: Lasting): void {
       });
 }
 
-/** An object with a built-in's inner state and another prototype can't be told from a plain one. */
+/**
+ * An object with a built-in's inner state and another prototype can't be told from a plain one. An object that gets a frozen
+ * prototype later can't have properties of its own that the prototype has.
+ */
 function notePrototypes(lasting: Lasting): void {
-  const check = (value: unknown): void => {
-    if (!lasting.isLoading || typeof value !== 'object' || value === null) return;
+  const check = (value: unknown, prototype: unknown): void => {
+    if (!lasting.isLoading) return void lasting.noteTarget(prototype, 'the prototype of an object');
+    if (typeof value !== 'object' || value === null) return;
     if (isSpecial(value)) lasting.note('it gives a built-in object another prototype');
   };
   for (const holder of [Object, Reflect])
     wrap(holder, 'setPrototypeOf', (original, self, args) => {
-      check(args[0]);
+      check(args[0], args[1]);
       return apply(original, self, args);
     });
   const { set, ...rest } = getOwnPropertyDescriptor(Object.prototype, '__proto__')!;
   defineProperty(Object.prototype, '__proto__', {
     ...rest,
     set(this: unknown, value: unknown) {
-      check(this);
+      check(this, value);
       watched(lasting, set as AnyFunction, this, [value]);
     },
   });
@@ -131,13 +142,20 @@ function holdBound(lasting: Lasting): void {
   });
 }
 
-/** A proxy can answer for frozen properties what it likes. */
+/**
+ * A proxy that exists when a bundle has been loaded can answer for frozen properties what it likes; one that is made later may
+ * not, for an object that is frozen.
+ */
 function noteProxies(lasting: Lasting): void {
+  const check = (target: unknown): void => {
+    if (lasting.isLoading) lasting.note('it uses Proxy');
+    else lasting.noteTarget(target, 'Proxy');
+  };
   const AnyProxy = Proxy;
   const { Proxy: NotedProxy } = {
     Proxy: function (...args: unknown[]): unknown {
       if (new.target === undefined) throw new TypeError("Constructor Proxy requires 'new'");
-      if (lasting.isLoading) lasting.note('it uses Proxy');
+      check(args[0]);
       return construct(AnyProxy, args);
     },
   };
@@ -146,7 +164,7 @@ function noteProxies(lasting: Lasting): void {
       const revocable = (AnyProxy as unknown as Loose)[key] as AnyFunction;
       defineProperty(NotedProxy, key, {
         value: (...args: unknown[]) => {
-          if (lasting.isLoading) lasting.note('it uses Proxy');
+          check(args[0]);
           return apply(revocable, AnyProxy, args);
         },
       });

@@ -16,6 +16,7 @@ const typedArray = getPrototypeOf(Uint8Array.prototype)!;
 const isView = ArrayBuffer.isView;
 const mapSize = getterOf(Map.prototype, 'size');
 const setSize = getterOf(Set.prototype, 'size');
+const stackSetter = getOwnPropertyDescriptor(new Error('stack'), 'stack')?.set;
 const isGlobal = getterOf(RegExp.prototype, 'global');
 const isSticky = getterOf(RegExp.prototype, 'sticky');
 
@@ -60,6 +61,9 @@ function specialOf(value: object): object | null {
  * through: changes.ts notes those.
  */
 export function kindOf(value: object): string {
+  // its stack has a setter, which freezing does not stop
+  if (getOwnPropertyDescriptor(value, 'stack')?.set === stackSetter && stackSetter !== undefined)
+    return 'has the stack of an error';
   const special = specialOf(value);
   if (special === null) return 'plain';
   switch (special) {

@@ -1,7 +1,9 @@
 /** Rules that keep state are never remembered, and rules that keep none are: by analysis, freezing and what calls do. */
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
+import { FROZEN } from './frozen.ts';
 import { PURE } from './pure.ts';
+import { CALLS } from './stateful-calls.ts';
 import { HIDDEN } from './stateful-hidden.ts';
 import { OBJECTS } from './stateful-objects.ts';
 import { OTHERS } from './stateful-others.ts';
@@ -9,7 +11,16 @@ import { VARIABLES } from './stateful-variables.ts';
 import { bundleOf, trialOf } from './trial.ts';
 
 describe('a rule that keeps state is not remembered, and answers as if nothing was', () => {
-  for (const rule of [...VARIABLES, ...OBJECTS, ...OTHERS, ...HIDDEN])
+  for (const rule of [...VARIABLES, ...OBJECTS, ...OTHERS, ...HIDDEN, ...CALLS])
+    test(rule[0], async () => {
+      const { asking, remembering, why } = trialOf(await bundleOf(rule));
+      assert.deepEqual(remembering, asking);
+      assert.notEqual(why, '');
+    });
+});
+
+describe('a rule that freezing would change is not remembered, and answers as if nothing was frozen', () => {
+  for (const rule of FROZEN)
     test(rule[0], async () => {
       const { asking, remembering, why } = trialOf(await bundleOf(rule));
       assert.deepEqual(remembering, asking);

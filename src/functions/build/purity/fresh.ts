@@ -1,34 +1,46 @@
-/** Which objects are provably made by the code that has them, in the same run of it: changing those leaves nothing behind. */
-import { forEachChild, isFunction, type Node } from './nodes.ts';
+/**
+ * Which objects are provably made by the code that has them, in the same run of it: changing those leaves nothing behind, and
+ * fails for no property, as it would if their prototypes were frozen.
+ */
+import { keyName, type Node } from './nodes.ts';
 import { isParameter, ownerOf, type Program, type Variable } from './program.ts';
 
 /** Constructors of the language whose objects are new each time. */
 const CONSTRUCTORS = new Set(['Array', 'Error', 'Map', 'Object', 'RangeError', 'RegExp', 'Set', 'TypeError']);
 /** Methods of Object that make an object. */
-const MAKERS = new Set(['create', 'entries', 'fromEntries', 'getOwnPropertyNames', 'keys', 'values']);
+const MAKERS = new Set(['entries', 'fromEntries', 'getOwnPropertyNames', 'keys', 'values']);
 
 /** Whether an expression makes a new object with each evaluation, or no object. */
 export function isFresh(program: Program, node: Node): boolean {
   switch (node.type) {
     case 'ArrayExpression':
-    case 'ObjectExpression':
     case 'FunctionExpression':
     case 'ArrowFunctionExpression':
-    case 'ClassExpression':
     case 'TemplateLiteral':
     case 'Literal':
       return true;
+    case 'ClassExpression':
+      return !node.superClass;
+    case 'ObjectExpression':
+      return node.properties.every(
+        (each) => each.type !== 'Property' || keyName(each.key, each.computed) !== '__proto__',
+      );
     case 'ConditionalExpression':
       return isFresh(program, node.consequent) && isFresh(program, node.alternate);
     case 'NewExpression':
-      return node.callee.type === 'Identifier' && makesNew(program, node.callee);
+      return (
+        node.callee.type === 'Identifier' &&
+        CONSTRUCTORS.has(node.callee.name) &&
+        program.variableOf(node.callee) === null
+      );
     case 'CallExpression': {
       const { callee } = node;
       if (callee.type !== 'MemberExpression' || callee.object.type !== 'Identifier' || callee.computed)
         return false;
       if (program.variableOf(callee.object) !== null || callee.property.type !== 'Identifier') return false;
       const { name } = callee.property;
-      if (callee.object.name === 'Object') return MAKERS.has(name);
+      if (callee.object.name === 'Object')
+        return MAKERS.has(name) || (name === 'create' && isNull(node.arguments[0]));
       return callee.object.name === 'JSON' && name === 'parse' && node.arguments.length === 1;
     }
     default:
@@ -56,26 +68,8 @@ export function holdsFresh(program: Program, variable: Variable): boolean {
   );
 }
 
-/** Whether `new name()` gives an object that nothing else has. A constructor that returns something may give any. */
-function makesNew(program: Program, name: Extract<Node, { type: 'Identifier' }>): boolean {
-  const variable = program.variableOf(name);
-  if (variable === null) return CONSTRUCTORS.has(name.name);
-  const [definition, more] = variable.defs;
-  const node = definition?.node as Node | undefined;
-  if (more !== undefined || node?.type !== 'ClassDeclaration' || node.superClass) return false;
-  if (variable.references.some((each) => each.isWrite())) return false;
-  const made = node.body.body.find((each) => each.type === 'MethodDefinition' && each.kind === 'constructor');
-  return made?.type !== 'MethodDefinition' || !returns(made.value.body ?? made);
-}
-
-function returns(body: Node): boolean {
-  let found = false;
-  const rest: Node[] = [body];
-  for (let node = rest.pop(); node !== undefined; node = rest.pop()) {
-    if (node.type === 'ReturnStatement' && node.argument) found = true;
-    if (!isFunction(node)) forEachChild(node, (child) => rest.push(child));
-  }
-  return found;
+function isNull(node: Node | undefined): boolean {
+  return node?.type === 'Literal' && node.raw === 'null';
 }
 
 /** The variable that a name stands for: `const other = name` gives an object a second name. */

@@ -115,8 +115,10 @@ export class LoadTime {
 
   #assign(node: Extract<Node, { type: 'AssignmentExpression' }>, unit: Node): void {
     const { left, right } = node;
-    if (left.type === 'Identifier') return this.#bind(left, right, unit);
-    const root = left.type === 'MemberExpression' ? this.#ownerOfPart(left) : null;
+    // in `a = b = value`, what is assigned has another name
+    const isStatement = this.#program.parentOf(node)?.type === 'ExpressionStatement';
+    if (left.type === 'Identifier' && isStatement) return this.#bind(left, right, unit);
+    const root = left.type === 'MemberExpression' && isStatement ? this.#ownerOfPart(left) : null;
     if (left.type !== 'MemberExpression' || root === null || node.operator !== '=') {
       this.#visit(left, unit);
       return this.#visit(right, unit);
@@ -184,6 +186,7 @@ export class LoadTime {
     const variable = name === null ? null : this.#program.variableOf(name);
     if (variable !== null) this.#outside.set(node, variable);
     if (node.superClass) this.#visit(node.superClass, unit);
+    if (node.body.body.some(isStaticUseOfThis)) this.#begin(node);
     for (const member of node.body.body) {
       if (member.type === 'StaticBlock') {
         this.#run(member, this.once.has(unit));
@@ -278,6 +281,22 @@ export class LoadTime {
     }
     return true;
   }
+}
+
+/** Whether a static part of a class may reach the class by `this`, and so run any of its functions. */
+function isStaticUseOfThis(member: ClassNode['body']['body'][number]): boolean {
+  if (member.type === 'StaticBlock') return member.body.some(mentionsThis);
+  if (member.type !== 'PropertyDefinition' || !member.static) return false;
+  return !!member.value && !isFunction(member.value) && mentionsThis(member.value);
+}
+
+function mentionsThis(code: Node): boolean {
+  const rest: Node[] = [code];
+  for (let node = rest.pop(); node !== undefined; node = rest.pop()) {
+    if (node.type === 'ThisExpression' || node.type === 'Super') return true;
+    forEachChild(node, (child) => rest.push(child));
+  }
+  return false;
 }
 
 function isComparisonWithNothing(node: Extract<Node, { type: 'BinaryExpression' }>): boolean {

@@ -32,6 +32,7 @@ export class Writes {
   readonly #loadTime: LoadTime;
   /** code that is known to be harmless */
   readonly #known: ReadonlySet<Node>;
+  #prototypes: boolean | null = null;
   /** state that outlives a call is changed */
   definite: Finding | null = null;
   /** an object is changed that may outlive a call: if it does, it is frozen, and the change throws */
@@ -96,8 +97,10 @@ export class Writes {
 
   /** Promises and the console catch errors, and so does a loop that an error ends, when it closes its iterator. */
   #mayHideErrors(node: Node): boolean {
-    if (node.type === 'Property' || node.type === 'MethodDefinition')
-      return keyName(node.key, node.computed) === 'return';
+    if (node.type === 'Property' || node.type === 'MethodDefinition') {
+      const name = keyName(node.key, node.computed);
+      return name === 'return' || (name === null && isFunction(node.value) && !isSymbol(node.key));
+    }
     if (node.type === 'MemberExpression') return keyName(node.property, node.computed) === 'return';
     if (node.type !== 'Identifier' || this.#program.variableOf(node) !== null) return false;
     const parent = this.#program.parentOf(node);
@@ -158,7 +161,7 @@ export class Writes {
   #checkChange(object: Node, node: Node, unit: Node): void {
     const finding = { node, what: `${this.#program.textOf(node)} is changed` };
     const root = rootOf(object);
-    if (root.type === 'ThisExpression' && object === root && this.#isNew(unit)) return;
+    if (root.type === 'ThisExpression' && object === root && this.#isNew(unit, node)) return;
     if (root.type === 'Identifier') {
       const variable = this.#program.variableOf(root);
       if (variable === null) return this.#found(finding);
@@ -168,13 +171,24 @@ export class Writes {
     this.unproven ??= { node, what: `${this.#program.textOf(node)} may be changed` };
   }
 
-  /** Whether `this` of a unit is an object that its class has just made. */
-  #isNew(unit: Node): boolean {
+  /**
+   * Whether `this` of a unit is an object that its class has just made, and a change of this part of it can't fail: a frozen
+   * prototype forbids objects a property of the name of its own.
+   */
+  #isNew(unit: Node, part: Node): boolean {
     const parent = isFunction(unit) ? this.#program.parentOf(unit) : null;
     if (parent?.type !== 'MethodDefinition' || parent.kind !== 'constructor') return false;
     const body = this.#program.parentOf(parent);
     const made = body === null ? null : this.#program.parentOf(body);
-    return (made?.type === 'ClassDeclaration' || made?.type === 'ClassExpression') && !made.superClass;
+    if ((made?.type !== 'ClassDeclaration' && made?.type !== 'ClassExpression') || made.superClass)
+      return false;
+    const name = part.type === 'MemberExpression' ? keyName(part.property, part.computed) : null;
+    return name !== null && !this.#changesPrototypes && !isInherited(made, name);
+  }
+
+  /** Whether the bundle has code by which a prototype may get properties that its class does not show. */
+  get #changesPrototypes(): boolean {
+    return (this.#prototypes ??= /\bprototype\b|\b__proto__\b|PrototypeOf\b/.test(this.#program.code));
   }
 
   /** Whether a variable has existed since the bundle was loaded. */
@@ -195,6 +209,21 @@ export class Writes {
       return;
     this.#found({ node: callee, what: `${this.#program.textOf(callee.object)} is changed` });
   }
+}
+
+/** `Symbol.iterator` and the like, or a private name. */
+function isSymbol(key: Node): boolean {
+  if (key.type === 'PrivateIdentifier') return true;
+  return key.type === 'MemberExpression' && key.object.type === 'Identifier' && key.object.name === 'Symbol';
+}
+
+/** Whether a class gives its objects a part of this name by its prototype, or may do so. */
+function isInherited({ body }: ClassNode, name: string): boolean {
+  return body.body.some((each) => {
+    if (each.type !== 'MethodDefinition' || each.static || each.kind === 'constructor') return false;
+    const own = keyName(each.key, each.computed);
+    return own === name || (own === null && each.key.type !== 'PrivateIdentifier');
+  });
 }
 
 /** The expression that a variable is declared with; null: there is none, or several. */
