@@ -45,12 +45,6 @@ const TENANTS: readonly Column<TenantSnapshot>[] = [
     of: (row) => row.unjudged,
   },
   {
-    name: 'function_unjudged_total',
-    help: 'Queries that passed although a function failed on them',
-    type: 'counter',
-    of: (row) => row.unjudged,
-  },
-  {
     name: 'function_remembered_hits_total',
     help: 'Queries that were answered from memory',
     type: 'counter',
