@@ -23,7 +23,11 @@ test('the package that npm run build builds runs a rule, and rules can import it
   await symlink(join(ROOT, 'node_modules'), join(built, 'node_modules'));
 
   // the links and commands of its pages are valid
-  const pages = ['README.md', ...(await readdir(join(built, 'docs'))).map((page) => join('docs', page))];
+  const names = await readdir(join(built, 'docs'), { recursive: true });
+  const pages = [
+    'README.md',
+    ...names.filter((name) => name.endsWith('.md')).map((name) => join('docs', name)),
+  ];
   for (const page of pages) {
     const text = await readFile(join(built, page), 'utf8');
     for (const [, target] of text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g))

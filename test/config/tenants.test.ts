@@ -32,8 +32,8 @@ function problems(tenants: string): string {
 
 test('an entry has all keys, and `*` gives what it does not name', () => {
   const { tenants, tenantDefaults } = config(`* = timeout=30 admin_users=root log_limit=5
-acme = databases=acme,acme_ro functions_dir=/tmp targets=beta,beta_ro,cluster@writer timeout=50 memory_limit=32 cpu_limit=150 \
-isolation=inline on_routing_failure=error on_rewrite_failure=disconnect admin_users=acme_ops,two
+acme = databases=acme,acme_ro functions_dir=/tmp targets=beta,beta_ro,cluster@writer timeout=50 memory_limit=32 cpu_limit=150 cache=4 \
+shadow_limit=20 canary_tolerance=2 canary_duration=60 isolation=inline on_routing_failure=error on_rewrite_failure=disconnect admin_users=acme_ops,two
 beta = databases=beta`);
   assert.deepEqual(tenants.get('acme'), {
     name: 'acme',
@@ -42,8 +42,11 @@ beta = databases=beta`);
     targets: ['beta', 'beta_ro', 'cluster@writer'],
     timeout: 50,
     memory_limit: 32,
-    cache: null,
+    cache: 4,
     cpu_limit: 150,
+    shadow_limit: 20,
+    canary_tolerance: 2,
+    canary_duration: 60_000,
     isolation: 'inline',
     on_routing_failure: 'error',
     on_rewrite_failure: 'disconnect',
