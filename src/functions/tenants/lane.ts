@@ -2,6 +2,7 @@
  * One line of a tenant's versions, of which the last one answers calls: where they are loaded (Installer), how calls reach
  * them (Batcher), and what their answers mean (Judge).
  */
+import type { TenantSnapshot } from '../../telemetry/snapshot.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import { entryOf } from '../build/sources.ts';
 import { Batcher } from '../decide/batcher.ts';
@@ -57,12 +58,27 @@ export interface LaneOptions {
   readonly onDiffered: () => void;
 }
 
+/** The part of a tenant's snapshot that comes from the versions that serve. */
+type LaneSnapshot = Omit<
+  TenantSnapshot,
+  | 'id'
+  | 'owner'
+  | 'name'
+  | 'routingFile'
+  | 'rewriteFile'
+  | 'databases'
+  | 'state'
+  | 'lastError'
+  | 'lastErrorAtMs'
+>;
+
 export class Lane {
   readonly counters = new Counters();
   readonly installer: Installer;
   readonly batcher: Batcher;
   readonly judge: Judge;
   readonly recall: Recall;
+  readonly #budget: Budget;
   #hash = '';
   /** the settings of the version that answers; null: there is none */
   #judgedUnder: TenantSettings | null = null;
@@ -71,6 +87,7 @@ export class Lane {
 
   constructor(options: LaneOptions) {
     const { files, rights = files, settings, host, journal, context, longestWaitMs } = options;
+    this.#budget = options.budget;
     this.printed = new Printed(
       (line) => journal.printed(line),
       () => this.settings.maxPrinted,
@@ -181,6 +198,24 @@ export class Lane {
    */
   decide(call: HostCall, done: (decision: Decision) => void): void {
     this.batcher.evaluate({ ...call, epoch: this.recall.epoch }, done);
+  }
+
+  /** The line at this moment, as plain data. */
+  observe(): LaneSnapshot {
+    const { version, isolation, batcher } = this;
+    const host = version?.host ?? null;
+    return {
+      version: version?.hash ?? '',
+      loadedAtMs: version?.loadedAtMs ?? null,
+      isolation,
+      pid: host === null ? null : host.isInline ? process.pid : (host.pid ?? null),
+      isSuspended: batcher.isSuspended,
+      ...batcher.times,
+      heapBytes: batcher.heapBytes,
+      cpu: { ...this.#budget.observe(), waiting: batcher.heldByBudget },
+      recall: this.recall.observe(version),
+      ...this.counters.observe(),
+    };
   }
 
   /** No version is needed any more, until the next one is installed. */

@@ -16,6 +16,8 @@ import { Journal } from './journal.ts';
 import { originsOf, type Origins } from './judge.ts';
 import { Lane } from './lane.ts';
 import { Loader } from './loader.ts';
+import { Obstacles } from './obstacles.ts';
+import { Pinning } from './pinning.ts';
 import { Presence } from './presence.ts';
 import type { AskedBy } from './asked-by.ts';
 import { Rollout, RolloutError } from './rollout.ts';
@@ -55,19 +57,16 @@ export class Tenant {
   /** a version has served, or has been found sound */
   #hasVersions = false;
   #generation: number;
-  /** why each call fails although a version is loaded; null: calls do not fail */
-  #missing: string | null = null;
-  /** the file for whose absence they fail */
-  #lost = '';
-  /** what becomes of queries while an administrator has paused the functions; null: they are not paused */
-  #pausedAs: Pause['as'] | null = null;
-  /** ROLLBACK, PROMOTE and the end of a pin: one after the other, because each depends on what the last one has pinned */
-  #changing: Promise<unknown> = Promise.resolve();
+  readonly #obstacles = new Obstacles(() => {
+    this.judgeAgain();
+    this.#serving.batcher.wake();
+  });
+  readonly #pinning: Pinning;
   /** its candidate */
   readonly rollout: Rollout;
 
   constructor(options: TenantOptions) {
-    const { identity, files, settings, host, context, longestWaitMs } = options;
+    const { identity, files, context } = options;
     this.id = identity.id;
     this.owner = identity.owner;
     this.#files = files;
@@ -76,7 +75,23 @@ export class Tenant {
     this.#generation = context.generations.next();
     this.#journal = new Journal(context.lines.recorded(identity.owner, context.log));
     this.#journal.name(this.name, entriesOf(files));
-    this.#serving = new Lane({
+    this.#pinning = new Pinning(identity, () => this.#files, context);
+    this.#serving = this.#newLane(options);
+    this.rollout = new Rollout({
+      identity,
+      context,
+      serving: this.#serving,
+      files: () => this.#files,
+      refusalOf: (asked) => this.#pinning.refusalOf(asked),
+      serve: (version, isOfFiles, asked) =>
+        this.#pinning.inTurn(() => this.#promote(version, isOfFiles, asked)),
+      onNone: () => (this.pin === null ? Promise.resolve() : this.#loader.reload()),
+    });
+    this.#loader = this.#newLoader();
+  }
+
+  #newLane({ identity, settings, host, context, longestWaitMs }: TenantOptions): Lane {
+    return new Lane({
       key: identity,
       files: () => this.#files,
       settings,
@@ -85,25 +100,15 @@ export class Tenant {
       context,
       budget: context.budgets.of(identity.owner),
       ...(longestWaitMs !== undefined && { longestWaitMs }),
-      isBlocked: () => this.#isBlocked,
+      isBlocked: () => this.#obstacles.isBlocked,
       noVersion: () => this.#noVersion(),
-      pausedAs: () => this.#pausedAs,
+      pausedAs: () => this.#obstacles.pausedAs,
       onGiven: (versionId) => context.housing.noteVersion(versionId, this),
       onOpened: () => context.housing.punish(this),
       onCostlyMove: () => context.housing.addBlame(this.owner),
       onInstalled: (version, isNew, isReset) => this.#noteInstalled(version, isNew, isReset),
       onDiffered: () => this.judgeAgain(),
     });
-    this.rollout = new Rollout({
-      identity,
-      context,
-      serving: this.#serving,
-      files: () => this.#files,
-      refusalOf: (asked) => this.#refusalOf(asked),
-      serve: (version, isOfFiles, asked) => this.#inTurn(() => this.#promote(version, isOfFiles, asked)),
-      onNone: () => (this.pin === null ? Promise.resolve() : this.#loader.reload()),
-    });
-    this.#loader = this.#newLoader();
   }
 
   #newLoader(): Loader {
@@ -124,7 +129,7 @@ export class Tenant {
         const { pin } = this;
         // a version that is being promoted does not serve yet
         if (pin?.untilFiles !== true || pin.number !== this.version?.record.number) return;
-        this.#context.store.unpin(this);
+        this.#pinning.unpin();
         this.#journal.caughtUp(this.version?.hash ?? '');
         this.rollout.withdraw();
       },
@@ -188,8 +193,8 @@ export class Tenant {
   }
 
   get state(): TenantState {
-    if (this.#pausedAs !== null) return 'paused';
-    if (this.#missing !== null) return 'missing';
+    if (this.#obstacles.pausedAs !== null) return 'paused';
+    if (this.#obstacles.isMissing) return 'missing';
     if (this.#serving.batcher.isSuspended) return 'suspended';
     if (this.version !== null) {
       if (this.pin !== null) return 'pinned';
@@ -228,9 +233,8 @@ export class Tenant {
 
   /** @param databases names of the databases whose clients the functions judge */
   observe(databases: readonly string[]): TenantSnapshot {
-    const { id, owner, name, state, version, isolation } = this;
+    const { id, owner, name, state } = this;
     const origins = originsOf(this.#servingFiles, this.#serving.judge.manifest);
-    const host = version?.host ?? null;
     return {
       id,
       owner,
@@ -239,16 +243,7 @@ export class Tenant {
       rewriteFile: origins.rewrite,
       databases,
       state,
-      version: version?.hash ?? '',
-      loadedAtMs: version?.loadedAtMs ?? null,
-      isolation,
-      pid: host === null ? null : host.isInline ? process.pid : (host.pid ?? null),
-      isSuspended: this.#serving.batcher.isSuspended,
-      ...this.#serving.batcher.times,
-      heapBytes: this.#serving.batcher.heapBytes,
-      cpu: { ...this.#context.budgets.of(owner).observe(), waiting: this.#serving.batcher.heldByBudget },
-      recall: this.#serving.recall.observe(version),
-      ...this.#serving.counters.observe(),
+      ...this.#serving.observe(),
       lastError: this.#journal.lastError,
       lastErrorAtMs: this.#journal.lastErrorAtMs,
     };
@@ -258,7 +253,7 @@ export class Tenant {
 
   /** The decision for a query, if it was made before and is remembered; null: the functions must be asked. */
   recall(question: Question): Decision | null {
-    return this.rollout.isActive && !this.#isBlocked
+    return this.rollout.isActive && !this.#obstacles.isBlocked
       ? this.rollout.recall(question)
       : this.#serving.remembered(question);
   }
@@ -269,7 +264,7 @@ export class Tenant {
    */
   decide(call: FunctionCall, done: (decision: Decision) => void): void {
     this.load();
-    if (this.rollout.isActive && !this.#isBlocked) this.rollout.decide(call, done);
+    if (this.rollout.isActive && !this.#obstacles.isBlocked) this.rollout.decide(call, done);
     else this.#serving.decide(call, done);
   }
 
@@ -320,7 +315,8 @@ export class Tenant {
    */
   unload(): boolean {
     const isReady = this.version !== null && this.#loader.isSound && !this.#loader.isBusy;
-    if (!isReady || this.#missing !== null || this.rollout.isActive || !this.#serving.unload()) return false;
+    if (!isReady || this.#obstacles.isMissing || this.rollout.isActive || !this.#serving.unload())
+      return false;
     return this.#presence.leave();
   }
 
@@ -344,29 +340,26 @@ export class Tenant {
 
   /** ROLLBACK: a version serves, whatever the files hold. @returns why it can't; null: it serves, and is pinned */
   rollBack(pin: Pin): Promise<string | null> {
-    return this.#inTurn(async () => {
-      const { store } = this.#context;
-      const refusal = this.#refusalOf(pin);
+    const serve = (): Promise<string | null> => {
+      this.#presence.need();
+      return this.#loader.servePinned();
+    };
+    return this.#pinning.inTurn(async () => {
+      const refusal = this.#pinning.refusalOf(pin);
       if (refusal !== null) return refusal;
       this.rollout.endCanary('another version was fixed by ROLLBACK');
-      const before = store.pinOf(this);
-      store.pin(this, pin);
-      this.#presence.need();
-      const complaint = await this.#loader.servePinned();
-      if (complaint === null) return null;
-      this.#restorePin(before);
+      const complaint = await this.#pinning.serve(pin, serve, (why) => why === null);
       // calls wait for another version, if none was loaded
-      void this.#loader.load();
+      if (complaint !== null) void this.#loader.load();
       return complaint;
     });
   }
 
   /** Its files decide again which version serves, once they are loaded again. What an operator has pinned stays for its administrators. */
   unpin(by: AskedBy['by']): Promise<void> {
-    const { store } = this.#context;
-    return this.#inTurn(() => {
-      if (by === 'operator' || store.pinOf(this)?.by !== 'operator') {
-        store.unpin(this);
+    return this.#pinning.inTurn(() => {
+      if (this.#pinning.mayUnpin(by)) {
+        this.#pinning.unpin();
         this.rollout.withdraw();
       }
       return Promise.resolve();
@@ -410,17 +403,14 @@ export class Tenant {
   useFiles(files: SourceFiles): void {
     this.#files = files;
     this.#journal.name(this.name, entriesOf(files));
-    if (!entriesOf(files).includes(this.#lost)) this.#setMissing(null);
+    this.#obstacles.useFiles(entriesOf(files));
     this.#loader.dispose();
     this.#loader = this.#newLoader();
   }
 
   /** No call reaches the functions from now on. @param as what becomes of queries; null: calls reach them again */
   setPaused(as: Pause['as'] | null): void {
-    if (as === this.#pausedAs) return;
-    this.#pausedAs = as;
-    this.judgeAgain();
-    this.#serving.batcher.wake();
+    this.#obstacles.setPaused(as);
   }
 
   /** The functions' targets have changed. */
@@ -453,27 +443,15 @@ export class Tenant {
 
   /** A file has been gone for too long: each call fails from now on. */
   failWithout(file: string): void {
-    this.#lost = file;
-    this.#setMissing(this.#journal.overdue(file));
+    this.#obstacles.miss(file, this.#journal.overdue(file));
   }
 
   /** A file is back. @param areAllThere the other files exist too, and the functions are built again */
   noteBack(file: string, areAllThere: boolean): void {
     this.#journal.back(file);
     if (!areAllThere) return;
-    this.#setMissing(null);
+    this.#obstacles.found();
     void (this.isNeeded ? this.reload() : this.look());
-  }
-
-  #setMissing(message: string | null): void {
-    if (message === this.#missing) return;
-    this.#missing = message;
-    this.judgeAgain();
-    this.#serving.batcher.wake();
-  }
-
-  get #isBlocked(): boolean {
-    return this.#pausedAs !== null || this.#missing !== null;
   }
 
   get #settings(): TenantSettings {
@@ -494,39 +472,16 @@ export class Tenant {
     if (isNew) this.rollout.noteServing();
   }
 
-  /** Why an administrator of the tenant must not change which version its clients have; null: it is allowed. */
-  #refusalOf({ by }: AskedBy): string | null {
-    if (by === 'operator') return null;
-    if (this.#context.store.pinOf(this)?.by === 'operator') return 'an operator has pinned another version';
-    const hasOperators = this.#context.targets.operatorsIn(this.#files) !== '';
-    return hasOperators ? "a function of the operator's runs together with the tenant's" : null;
-  }
-
   /** The candidate serves from now on. It is pinned, unless the files hold it. @throws RolloutError */
   async #promote(candidate: Version, isOfFiles: boolean, pin: AskedBy): Promise<TrialResult | null> {
     const { bundle, manifest, trialRoute: route } = candidate;
-    const { store } = this.#context;
     // an operator may have pinned another version meanwhile
-    const refusal = this.#refusalOf(pin);
+    const refusal = this.#pinning.refusalOf(pin);
     if (refusal !== null) throw new RolloutError(refusal);
-    const before = store.pinOf(this);
-    if (isOfFiles) store.unpin(this);
-    else store.pin(this, { number: candidate.record.number, ...pin, untilFiles: true });
-    const result = await this.#serving.installer.install(bundle, { kind: 'sound', manifest, route });
-    if (result?.kind !== 'sound') this.#restorePin(before);
-    return result;
-  }
-
-  #restorePin(pin: Pin | null): void {
-    const { store } = this.#context;
-    if (pin === null) store.unpin(this);
-    else store.pin(this, pin);
-  }
-
-  #inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const turn = this.#changing.then(change);
-    this.#changing = turn.catch(() => {});
-    return turn;
+    const newPin = isOfFiles ? null : { number: candidate.record.number, ...pin, untilFiles: true };
+    const serve = (): Promise<TrialResult | null> =>
+      this.#serving.installer.install(bundle, { kind: 'sound', manifest, route });
+    return await this.#pinning.serve(newPin, serve, (result) => result?.kind === 'sound');
   }
 
   /** Other code serves from now on, or as soon as it is loaded. */
@@ -539,8 +494,8 @@ export class Tenant {
 
   /** How a call fails if there is no version to ask. Files that can't be loaded are the rule's own failure. */
   #noVersion(): readonly [FailureOutcome, string] {
-    if (this.#pausedAs !== null) return ['paused', 'paused by an administrator'];
-    if (this.#missing !== null) return ['no_version', this.#missing];
+    const { failure } = this.#obstacles;
+    if (failure !== null) return failure;
     if (this.#loader.isRefused) return ['no_version', 'no valid version is loaded'];
     // it has harmed others
     if (this.#context.housing.waitMs(this.owner) > 0) return ['overloaded', 'its version is held back'];
