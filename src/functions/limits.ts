@@ -450,6 +450,8 @@ export const LOADING = {
 export const STORE = {
   /** Versions of one set of functions that are kept as bundles. docs/tenants.md has this number. */
   versions: 10,
+  /** Numbers of versions are below this one: they are a part of files' names. */
+  endOfNumbers: 1_000_000_000,
   /** Records of a tenant's versions, those without a bundle included. */
   records: 50,
   /** Versions that have served, for ROLLBACK without a number. */

@@ -356,6 +356,45 @@ test('a folder that others may write to is not used, and the program goes on in 
   assert.match(lines.join('\n'), /others may write to it/);
 });
 
+test('what a folder holds is not used after others may write to it, or when it is a link', async (t) => {
+  const { restart, path, lines } = await world(t);
+  await serve(await restart(), 'a');
+  for (const harm of [
+    () => chmod(path, 0o777),
+    async () => {
+      await chmod(path, 0o700);
+      await rename(path, `${path}-moved`);
+      await symlink(`${path}-moved`, path);
+    },
+  ]) {
+    await harm();
+    const store = await restart();
+    for (const owner of ['acme', 'beta', 'gamma']) await store.open(owner);
+    assert.equal(store.latest(ACME), null);
+    assert.equal(lines.splice(0).length, 1, 'it is said once');
+  }
+});
+
+test('numbers in edited files are not believed if no version could have them', async (t) => {
+  const { restart, path } = await world(t);
+  const before = await restart();
+  await serve(before, 'a');
+  before.pin(ACME, { number: 1, by: 'tenant', user: 'ops', untilFiles: false });
+  await before.flush();
+  const files = (await filesIn(path)).filter((file) => file.endsWith('.json'));
+  const contents = await Promise.all(files.map((file) => readFile(file, 'utf8')));
+  for (const number of ['0', '-1', '1e9', '9007199254740991', '1.5', '"1"', 'null']) {
+    for (const [i, file] of files.entries())
+      await writeFile(
+        file,
+        contents[i]!.replace(/"number":1|\[1\]/, (was) => was.replace('1', number)),
+      );
+    const store = await restart();
+    assert.equal(store.pinOf(ACME), null, number);
+    assert.equal((await store.add(ACME, coded(number), FACTS)).number, store.history('acme').length, number);
+  }
+});
+
 test('a removal that was confirmed leaves nothing that could come back', async (t) => {
   const { restart } = await world(t);
   const store = await restart();

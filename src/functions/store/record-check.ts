@@ -63,14 +63,19 @@ function isManifest(value: unknown): value is Manifest {
   return flags.every((flag) => typeof flag === 'boolean') && (sees === 'text' || sees === 'shape');
 }
 
+/** As in the names of files. */
+export function isVersionNumber(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 1 && (value as number) < STORE.endOfNumbers;
+}
+
 const isRole = (value: unknown): value is Pin['by'] => value === 'operator' || value === 'tenant';
 
 /** Null: it is none. */
 export function pinFrom(value: unknown): Pin | null {
   if (!isRecord(value)) return null;
   const { number, by, user, untilFiles } = value;
-  return Number.isSafeInteger(number) && isRole(by) && isText(user) && typeof untilFiles === 'boolean'
-    ? { number: number as number, by, user, untilFiles }
+  return isVersionNumber(number) && isRole(by) && isText(user) && typeof untilFiles === 'boolean'
+    ? { number, by, user, untilFiles }
     : null;
 }
 

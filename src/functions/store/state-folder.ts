@@ -37,7 +37,7 @@ export class StateFolder {
    * @throws Error if it belongs to somebody else, or can't be created
    */
   async make(): Promise<void> {
-    await this.#check();
+    await this.check();
     for (const name of ['tenants', 'held']) await makeFolder(join(this.path, name));
   }
 
@@ -47,7 +47,7 @@ export class StateFolder {
    * @throws Error if they can't be read
    */
   async held(onDamaged: (file: string, reason: string) => void): Promise<Held[]> {
-    if ((await this.#check()) === 'none') return [];
+    if ((await this.check()) === 'none') return [];
     const folder = join(this.path, 'held');
     const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return [];
@@ -84,7 +84,7 @@ export class StateFolder {
    * @param owners tenants that are not gone
    */
   async tidy(owners: readonly string[], nowMs: number): Promise<void> {
-    if ((await this.#check()) === 'none') return;
+    if ((await this.check()) === 'none') return;
     const kept = new Set(owners.map(folderName));
     const folder = join(this.path, 'tenants');
     for (const name of await namesIn(folder)) {
@@ -98,7 +98,7 @@ export class StateFolder {
 
   /** The files that applied last, by their paths without the extension. */
   async knownFiles(): Promise<[place: string, file: string][]> {
-    if ((await this.#check()) === 'none') return [];
+    if ((await this.check()) === 'none') return [];
     const bytes = await readPrivate(join(this.path, 'known.json'), STORE.maxJsonBytes);
     const value: unknown = bytes === null ? [] : JSON.parse(bytes.toString());
     if (!isListOf(value, STORE.knownFiles, isKnownFile)) throw new Error('known.json has another form');
@@ -110,7 +110,11 @@ export class StateFolder {
     await replaceFile(join(this.path, 'known.json'), JSON.stringify(known));
   }
 
-  async #check(): Promise<'own' | 'none'> {
+  /**
+   * Whether there is such a folder.
+   * @throws Error if it belongs to somebody else, or others may write to it: then nothing in it is used
+   */
+  async check(): Promise<'own' | 'none'> {
     const state = await folderState(this.path);
     if (state === 'foreign')
       throw new Error(`${this.path} is no folder of this user's own, or others may write to it`);

@@ -17,7 +17,7 @@ import {
 import type { Bundle } from '../build/bundle-job.ts';
 import { ARTIFACT, STORE } from '../limits.ts';
 import { basisFrom, type Basis } from './freshness.ts';
-import { isCheckedWith, isFindings, recordFrom } from './record-check.ts';
+import { isCheckedWith, isFindings, isVersionNumber, recordFrom } from './record-check.ts';
 import { createFile, makeFolder, readPrivate, readPrivateStart, replaceFile } from './state-files.ts';
 import { shortHash } from './names.ts';
 import type { VersionFacts, VersionKey, VersionRecord } from './version-record.ts';
@@ -128,7 +128,7 @@ export class TenantFolder {
     const served = isRecord(value) && value['owner'] === this.#owner ? value['sets'] : null;
     if (!isRecord(served)) return new Map();
     const entries = Object.entries(served).filter((entry): entry is [string, readonly number[]] =>
-      isListOf(entry[1], STORE.served, isNumber),
+      isListOf(entry[1], STORE.served, isVersionNumber),
     );
     return new Map(entries.slice(0, STORE.maxSets));
   }
@@ -145,7 +145,7 @@ export class TenantFolder {
     if (!isRecord(value) || value['id'] !== id) return null;
     const basis = basisFrom(value['basis']);
     const { number, checkedWith, findings } = value;
-    if (basis === null || !isNumber(number) || !isCheckedWith(checkedWith) || !isFindings(findings))
+    if (basis === null || !isVersionNumber(number) || !isCheckedWith(checkedWith) || !isFindings(findings))
       return null;
     return { number, checkedWith, findings, basis };
   }
@@ -221,8 +221,6 @@ async function readHeader(file: string): Promise<ArtifactHeader> {
   if (to <= start.length) return decodeHeader(start);
   return decodeHeader((await readPrivateStart(file, to)) ?? start);
 }
-
-const isNumber = (value: unknown): value is number => Number.isSafeInteger(value);
 
 function buildName(id: string): string {
   return `build-${shortHash(id)}.json`;

@@ -36,6 +36,8 @@ export class VersionStore {
   readonly #inMemory = new KeptBundles();
   /** the folder could not be written lately: only the first failure is logged */
   #isFailing = false;
+  /** it could not be read: that is logged once, not for each tenant */
+  #isUnreadable = false;
   /** the files that apply are about to be written */
   #knownTimer: NodeJS.Timeout | null = null;
   #known: () => readonly (readonly [place: string, file: string])[] = () => [];
@@ -259,6 +261,7 @@ export class VersionStore {
   async #read(owner: string, history: History): Promise<void> {
     if (this.#folder === null) return;
     try {
+      await this.#folder.check();
       const tenant = this.#folder.tenant(owner);
       for (const { record, isDropped } of await tenant.list((file, why) => this.#damaged(file, why)))
         history.add(record, isDropped);
@@ -366,6 +369,8 @@ export class VersionStore {
   }
 
   #unreadable(error: Error): void {
+    if (this.#isUnreadable) return;
+    this.#isUnreadable = true;
     this.#log.error(
       { event: 'state_unreadable' },
       `the versions of user functions in ${this.#folder?.path} can't be read: ${printable(error.message)}`,
