@@ -32,8 +32,8 @@ test('files that were written before the build began have not changed since', as
   disk.write('/r/rule.ts', BUILD_MS - 1_000);
   assert.equal(await disk.inputs.follow(['/r/rule.ts'], BUILD_MS), false);
   assert.deepEqual(disk.heard, ['/r/rule.ts']);
-  assert.equal(disk.inputs.isOnTrail('/r/rule.ts'), true);
-  assert.equal(disk.inputs.isOnTrail('/r/lib.ts'), false);
+  assert.equal(disk.inputs.areOnTrail(new Set(['/r/rule.ts'])), true);
+  assert.equal(disk.inputs.areOnTrail(new Set(['/r/lib.ts'])), false);
 });
 
 test('a file that is written during the build, or while it begins to be followed, calls for another', async () => {

@@ -69,7 +69,7 @@ class World {
     else this.files.set(file, content);
     if (file === FILE && !this.tenant.isNeeded) this.tenant.load();
     else if (file === FILE) void this.tenant.reload();
-    else this.rollout.noteChanges([file]);
+    else this.rollout.noteChanges(new Set([file]));
     await settled();
   }
 

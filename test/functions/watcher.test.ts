@@ -1,5 +1,6 @@
 /** Which changes of folders are reported, and when. */
 import assert from 'node:assert/strict';
+import type { FSWatcher } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -89,4 +90,32 @@ test('folders that the kernel refuses to watch are named once, and polled', asyn
   watcher.watch('owner', ['/c/z']);
   await until('a look', () => polls > 0);
   assert.deepEqual(said, ['/a']);
+});
+
+test('changes in many folders at once are reported together, and folders below a changed path are watched again', async (t) => {
+  const opened: string[] = [];
+  const listeners = new Map<string, (isNew: boolean, name: string) => void>();
+  const reports: ReadonlySet<string>[] = [];
+  const watcher = new SourceWatcher(
+    eventsTo(new Set(), { onChange: (paths) => reports.push(paths) }),
+    (folder, onEvent) => {
+      opened.push(folder);
+      listeners.set(folder, onEvent);
+      return { on() {}, close() {} } as unknown as FSWatcher;
+    },
+  );
+  t.after(() => watcher.close());
+  const folders = Array.from({ length: 200 }, (_, i) => `/rules/${i}/lib`);
+  watcher.watch(
+    'one',
+    folders.flatMap((folder) => [folder.slice(0, -'/lib'.length), `${folder}/rule.ts`]),
+  );
+  watcher.watch('other', ['/rules/7/lib/other.ts']);
+  watcher.forget('other');
+  opened.length = 0;
+  for (const folder of folders) listeners.get(folder)!(false, 'rule.ts');
+  listeners.get('/rules')!(true, '7');
+  await until('the reports', () => reports.reduce((sum, paths) => sum + paths.size, 0) === 201);
+  assert.ok(reports.length < 20, `${reports.length} reports`);
+  assert.deepEqual(opened, ['/rules/7/lib']);
 });

@@ -85,6 +85,16 @@ class Walk {
   }
 }
 
+/** Whether some paths include one of the others. There may be thousands of either. */
+export function haveCommon(
+  paths: ReadonlySet<string>,
+  others: Pick<ReadonlySet<string>, 'has' | 'keys' | 'size'>,
+): boolean {
+  const [few, many] = paths.size < others.size ? [paths, others] : [others, paths];
+  for (const path of few.keys()) if (many.has(path)) return true;
+  return false;
+}
+
 /**
  * Whether something has changed since a moment, even if nothing was watched then.
  * @param since ms since 1970

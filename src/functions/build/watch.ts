@@ -15,11 +15,11 @@ export interface WatchEvents {
   onBlind(folder: string, error: Error, pollMs: number): void;
 }
 
-/** The changes that one owner is notified of. */
+/** The changes in one folder that one owner is notified of. */
 interface Interest {
-  /** by folder, names */
-  readonly names: ReadonlyMap<string, ReadonlySet<string>>;
-  readonly folders: ReadonlyMap<string, Matters>;
+  readonly names: ReadonlySet<string>;
+  /** other names that matter; null: none */
+  readonly rest: Matters | null;
 }
 
 interface Burst {
@@ -41,11 +41,16 @@ const watchWithKernel: WatchOne = (folder, onEvent) =>
 export class SourceWatcher {
   readonly #events: WatchEvents;
   readonly #watchOne: WatchOne;
-  readonly #interests = new Map<string, Interest>();
+  /** by folder and owner */
+  readonly #interests = new Map<string, Map<string, Interest>>();
+  /** by owner, the folders of its interests */
+  readonly #folders = new Map<string, ReadonlySet<string>>();
   /** by folder, everything that matters in it; filled when a change in the folder is reported */
   readonly #mattering = new Map<string, { names: ReadonlySet<string>; rest: readonly Matters[] }>();
   readonly #watchers = new Map<string, FSWatcher>();
   readonly #bursts = new Map<string, Burst>();
+  /** changed paths that are reported at the end of this turn of the event loop */
+  #due = new Set<string>();
   /** folders that the kernel refuses to watch */
   readonly #blind = new Set<string>();
   #poll: NodeJS.Timeout | null = null;
@@ -72,18 +77,24 @@ export class SourceWatcher {
       if (known === undefined) names.set(folder, new Set([basename(point)]));
       else known.add(basename(point));
     }
-    const before = this.#interests.get(owner);
-    this.#interests.set(owner, { names, folders });
-    this.#mattering.clear();
-    for (const folder of [...names.keys(), ...folders.keys()]) this.#open(folder);
-    if (before !== undefined) this.#closeUnused(before);
+    const before = this.#folders.get(owner) ?? new Set();
+    const now = new Set([...names.keys(), ...folders.keys()]);
+    this.#folders.set(owner, now);
+    for (const folder of now) {
+      const interest = { names: names.get(folder) ?? new Set<string>(), rest: folders.get(folder) ?? null };
+      const owners = this.#interests.get(folder);
+      if (owners === undefined) this.#interests.set(folder, new Map([[owner, interest]]));
+      else owners.set(owner, interest);
+      this.#mattering.delete(folder);
+      this.#open(folder);
+    }
+    for (const folder of before) if (!now.has(folder)) this.#leave(owner, folder);
   }
 
   forget(owner: string): void {
-    const before = this.#interests.get(owner);
-    this.#interests.delete(owner);
-    this.#mattering.clear();
-    if (before !== undefined) this.#closeUnused(before);
+    const before = this.#folders.get(owner) ?? [];
+    this.#folders.delete(owner);
+    for (const folder of before) this.#leave(owner, folder);
   }
 
   close(): void {
@@ -129,18 +140,15 @@ export class SourceWatcher {
     this.#watchers.delete(folder);
   }
 
-  #closeUnused({ names, folders }: Interest): void {
-    for (const folder of [...names.keys(), ...folders.keys()]) {
-      if (this.#isWanted(folder)) continue;
-      this.#drop(folder);
-      this.#blind.delete(folder);
-    }
-  }
-
-  #isWanted(folder: string): boolean {
-    for (const { names, folders } of this.#interests.values())
-      if (names.has(folder) || folders.has(folder)) return true;
-    return false;
+  /** The folder does not matter to an owner any more. */
+  #leave(owner: string, folder: string): void {
+    this.#mattering.delete(folder);
+    const owners = this.#interests.get(folder);
+    owners?.delete(owner);
+    if (owners === undefined || owners.size > 0) return;
+    this.#interests.delete(folder);
+    this.#drop(folder);
+    this.#blind.delete(folder);
   }
 
   #heard(folder: string, name: string | null, isNew: boolean): void {
@@ -155,10 +163,10 @@ export class SourceWatcher {
   #matteringIn(folder: string): { names: ReadonlySet<string>; rest: readonly Matters[] } {
     let known = this.#mattering.get(folder);
     if (known === undefined) {
-      const interests = [...this.#interests.values()];
+      const interests = [...(this.#interests.get(folder)?.values() ?? [])];
       known = {
-        names: new Set(interests.flatMap(({ names }) => [...(names.get(folder) ?? [])])),
-        rest: interests.map(({ folders }) => folders.get(folder)).filter((matters) => matters !== undefined),
+        names: new Set(interests.flatMap(({ names }) => [...names])),
+        rest: interests.map(({ rest }) => rest).filter((matters) => matters !== null),
       };
       this.#mattering.set(folder, known);
     }
@@ -183,19 +191,32 @@ export class SourceWatcher {
     const burst = this.#bursts.get(folder);
     this.#bursts.delete(folder);
     if (burst === undefined || this.#closed) return;
-    for (const path of burst.paths) this.#renew(path);
-    this.#events.onChange(burst.paths);
+    if (this.#due.size === 0) setImmediate(() => this.#report());
+    for (const path of burst.paths) this.#due.add(path);
   }
 
-  /** Watches a path again: the old watcher stays with a folder that was renamed or removed. */
-  #renew(path: string): void {
-    for (const folder of [...this.#watchers.keys()]) {
-      if (folder === path || folder.startsWith(`${path}/`)) this.#drop(folder);
-    }
-    for (const { names, folders } of this.#interests.values()) {
-      for (const folder of [...names.keys(), ...folders.keys()]) {
-        if (folder === path || folder.startsWith(`${path}/`)) this.#open(folder);
-      }
-    }
+  /** Together: a tenant may have thousands of folders, and change all of them at once. */
+  #report(): void {
+    const paths = this.#due;
+    this.#due = new Set();
+    if (this.#closed) return;
+    this.#renew(paths);
+    this.#events.onChange(paths);
+  }
+
+  /** Watches folders at or below these paths again: the old watcher stays with a folder that was renamed or removed. */
+  #renew(paths: ReadonlySet<string>): void {
+    const known = new Map<string, boolean>();
+    const isMoved = (folder: string): boolean => {
+      let is = known.get(folder);
+      if (is !== undefined) return is;
+      const above = dirname(folder);
+      is = paths.has(folder) || (above !== folder && isMoved(above));
+      known.set(folder, is);
+      return is;
+    };
+    const moved = [...this.#interests.keys()].filter(isMoved);
+    for (const folder of moved) this.#drop(folder);
+    for (const folder of moved) this.#open(folder);
   }
 }

@@ -1,6 +1,7 @@
 /** Where a tenant's candidate comes from: `.next` files, a folder that a command has named, or nowhere. */
 import type { SourceFiles } from '../build/bundle-job.ts';
 import { filesIn, nextPlaces, watched } from '../build/next-files.ts';
+import { haveCommon } from '../build/trail.ts';
 import type { TenantContext } from './context.ts';
 
 /** `next`: `.next` files; `folder`: SHADOW FROM */
@@ -29,9 +30,9 @@ export class CandidateFiles {
     return this.#isOff;
   }
 
-  /** Whether a file that appears or goes there may be the candidate's. */
-  isPlace(path: string): boolean {
-    return this.#places.has(path);
+  /** Whether a file that appears or goes at one of these paths may be the candidate's. */
+  areAmong(paths: ReadonlySet<string>): boolean {
+    return haveCommon(paths, this.#places);
   }
 
   /** Looks for the files, and has the places watched where they may appear. @param serving the files that serve */

@@ -105,9 +105,9 @@ export class Candidate {
     return this.#loader.idle();
   }
 
-  /** Whether a change of this path may change it, as far as is known. */
-  isOnTrail(path: string): boolean {
-    return this.#loader.isOnTrail(path);
+  /** Whether a change of one of these paths may change it, as far as is known. */
+  areOnTrail(paths: ReadonlySet<string>): boolean {
+    return this.#loader.areOnTrail(paths);
   }
 
   /** Builds its present files (loader.ts). */

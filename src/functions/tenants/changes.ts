@@ -60,16 +60,15 @@ export class Changes {
     const { catalog, folders } = this.#options;
     // a tenant that the refresh has created is already being built
     const known = catalog.tenants;
-    const changed = [...paths];
-    const places = changed.filter((path) => folders.isPlace(path));
+    const places = [...paths].filter((path) => folders.isPlace(path));
     const names = folders.affected(places);
     if (names !== null) catalog.refreshSome(names);
     else {
       catalog.refresh();
       void folders.refresh();
     }
-    void catalog.reload(known.filter((tenant) => changed.some((path) => tenant.isOnTrail(path))));
-    for (const tenant of known) tenant.rollout.noteChanges(changed);
+    void catalog.reload(known.filter((tenant) => tenant.areOnTrail(paths)));
+    for (const tenant of known) tenant.rollout.noteChanges(paths);
   }
 
   /** Some folders can't be watched: compares all files with their last known state. */

@@ -1,5 +1,5 @@
 /** The files from which a tenant's bundle is made, and whether any has changed since it was read. */
-import { hasChangedSince, type Trail } from '../build/trail.ts';
+import { hasChangedSince, haveCommon, type Trail } from '../build/trail.ts';
 import { LOADING } from '../limits.ts';
 
 export interface InputsOptions {
@@ -27,9 +27,9 @@ export class Inputs {
     return this.#paths;
   }
 
-  /** Whether a change of this path may change the bundle, as far as is known. */
-  isOnTrail(path: string): boolean {
-    return this.#trail?.has(path) ?? this.#options.entries.includes(path);
+  /** Whether a change of one of these paths may change the bundle, as far as is known. */
+  areOnTrail(paths: ReadonlySet<string>): boolean {
+    return haveCommon(paths, this.#trail ?? new Set(this.#options.entries));
   }
 
   /** Whether the files differ from their state at the last look. */

@@ -121,9 +121,9 @@ export class Loader {
     return this.#kept.pin;
   }
 
-  /** Whether a change of this path may change the bundle, as far as is known. */
-  isOnTrail(path: string): boolean {
-    return this.#inputs.isOnTrail(path);
+  /** Whether a change of one of these paths may change the bundle, as far as is known. */
+  areOnTrail(paths: ReadonlySet<string>): boolean {
+    return this.#inputs.areOnTrail(paths);
   }
 
   /** When nothing is being built. */

@@ -130,13 +130,12 @@ export class Rollout {
   }
 
   /** Files have changed. @param paths without links before their last part */
-  noteChanges(paths: readonly string[]): void {
+  noteChanges(paths: ReadonlySet<string>): void {
     const before = this.#candidate;
-    if (paths.some((path) => this.#files.isPlace(path))) this.look();
+    if (this.#files.areAmong(paths)) this.look();
     const candidate = this.#candidate;
     // a new one is being built already
-    if (candidate !== null && candidate === before && paths.some((path) => candidate.isOnTrail(path)))
-      void candidate.reload();
+    if (candidate !== null && candidate === before && candidate.areOnTrail(paths)) void candidate.reload();
   }
 
   /** RELOAD: looks for files again, and builds them if they have changed. */

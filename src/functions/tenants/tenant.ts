@@ -377,9 +377,9 @@ export class Tenant {
     return this.#loader.idle();
   }
 
-  /** Whether a change of this path may change the functions, as far as is known. */
-  isOnTrail(path: string): boolean {
-    return this.#loader.isOnTrail(path);
+  /** Whether a change of one of these paths may change the functions, as far as is known. */
+  areOnTrail(paths: ReadonlySet<string>): boolean {
+    return this.#loader.areOnTrail(paths);
   }
 
   /** Takes over settings and another host; a version that was loaded with others is loaded again. Null: it needs no host. */
