@@ -10,18 +10,20 @@ import {
   type HostAnswer,
   type HostCall,
 } from '../sandbox/call.ts';
-import { NO_PROCESS, type VersionCode } from '../sandbox/host.ts';
+import { NO_PROCESS } from '../sandbox/host.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
 import { ApartQueue } from './apart-queue.ts';
 import { Breaker } from './breaker.ts';
 import { BudgetGate } from './budget-gate.ts';
 import type { Budget } from './budget.ts';
 import { CallTimes, type Percentiles } from './call-times.ts';
-import { costOf, lacksMemory, outcomesOf, platformFailure, wasAsked } from './costs.ts';
+import { costOf, lacksMemory, platformFailure, wasAsked } from './costs.ts';
+import { nextBatch } from './next-batch.ts';
 import { Penalties } from './penalties.ts';
 import { OpenCalls, type OpenCallsOptions } from './open-calls.ts';
 import { isOpen, newPending, type Pending, type Route, type Serving } from './pending.ts';
 import type { Decision } from './policy.ts';
+import { Probe } from './probe.ts';
 import { Retries } from './retries.ts';
 import { evaluate } from './shaped.ts';
 
@@ -50,6 +52,7 @@ export class Batcher {
   readonly #breaker = new Breaker();
   readonly #penalties = new Penalties();
   readonly #times = new CallTimes();
+  readonly #probe: Probe;
   readonly #apart: ApartQueue;
   readonly #gate: BudgetGate;
   readonly #open: OpenCalls;
@@ -59,8 +62,6 @@ export class Batcher {
   #inFlight: readonly Pending[] | null = null;
   #isScheduled = false;
   #isNew = true;
-  /** the proxy's own query is running, to find out whether a suspended tenant works again */
-  #isProbing = false;
   #onDrained: (() => void) | null = null;
   #costUs: number | null = null;
   #heapBytes = 0;
@@ -80,6 +81,14 @@ export class Batcher {
       calls: () => [...this.#waiting, ...this.#apart.waiting],
       onRefused: () => this.#failAll('over_budget', OVER_BUDGET),
       onOpened: () => this.wake(),
+    });
+    this.#probe = new Probe({
+      breaker: this.#breaker,
+      serving: options.serving,
+      onEnded: () => {
+        if (this.#onDrained !== null) this.#flush();
+        else this.#schedule();
+      },
     });
     this.#apart = new ApartQueue({
       serving: options.serving,
@@ -175,7 +184,7 @@ export class Batcher {
 
   /** No call waits, none is in flight, and none runs apart. */
   get isQuiet(): boolean {
-    return this.isIdle && !this.#isProbing && this.#apart.isIdle;
+    return this.isIdle && !this.#probe.isRunning && this.#apart.isIdle;
   }
 
   /** Calls wait until `open`: the version has been unloaded. To be called while it is quiet. */
@@ -205,7 +214,7 @@ export class Batcher {
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.#inFlight !== null || this.#isNew || this.#isProbing) return;
+    if (this.#isScheduled || this.#inFlight !== null || this.#isNew || this.#probe.isRunning) return;
     if (this.#waiting.length === 0) return;
     this.#isScheduled = true;
     // After all sockets that are ready in this turn of the event loop have been read.
@@ -214,7 +223,7 @@ export class Batcher {
 
   readonly #onTurn = (): void => {
     this.#isScheduled = false;
-    if (this.#inFlight === null && !this.#isProbing) this.#flush();
+    if (this.#inFlight === null && !this.#probe.isRunning) this.#flush();
   };
 
   #flush(): void {
@@ -222,7 +231,7 @@ export class Batcher {
     const now = performance.now();
     if (version === null) return this.#withoutVersion();
     if (!this.#gate.lets()) return;
-    if (this.#breaker.isDue(now)) return this.#probe(version);
+    if (this.#breaker.isDue(now)) return this.#probe.run(version);
     const batch = this.#takeBatch(now);
     if (batch.length > 0) this.#send(version, batch);
     this.#drained();
@@ -236,41 +245,28 @@ export class Batcher {
 
   /** Takes the next calls that may cross together. Calls that must run apart leave the queue. */
   #takeBatch(now: number): Pending[] {
-    const batch: Pending[] = [];
-    let length = 0;
-    let at = 0;
-    for (; at < this.#waiting.length; at++) {
-      const pending = this.#waiting[at]!;
-      if (!isOpen(pending)) {
-        this.#open.drop(pending);
-        continue;
-      }
-      const penalty = this.#penalties.of(pending.call, now);
-      if (pending.onChecked !== undefined && (penalty !== null || this.#breaker.isOpen)) {
-        this.#open.drop(pending);
-        continue;
-      }
-      if (penalty === 'hard' && this.#breaker.isOpen) {
-        this.#open.refuse(pending, 'suspended', SUSPENDED);
-        continue;
-      }
-      if (penalty !== null && !this.#breaker.isOpen) {
-        this.#apart.add(pending, penalty);
-        continue;
-      }
-      // Clients whose calls were not costly may test a suspended tenant, one at a time.
-      const isAlone = pending.isAlone || this.#breaker.isOpen;
-      if (batch.length > 0 && (isAlone || length >= BATCH.maxLength)) break;
-      batch.push(pending);
-      length += pending.call.query.length;
-      if (isAlone || batch.length === BATCH.maxCalls) {
-        at++;
-        break;
-      }
-    }
-    this.#waiting = at === this.#waiting.length ? [] : this.#waiting.slice(at);
+    // Clients whose calls were not costly may test a suspended tenant, one at a time.
+    const isOneByOne = this.#breaker.isOpen;
+    const { batch, rest } = nextBatch(this.#waiting, isOneByOne, (pending) => this.#crosses(pending, now));
+    this.#waiting = rest;
     this.#apart.run();
     return batch;
+  }
+
+  /** @returns false: the call has been dropped or refused, or runs apart */
+  #crosses(pending: Pending, now: number): boolean {
+    if (!isOpen(pending)) {
+      this.#open.drop(pending);
+      return false;
+    }
+    const penalty = this.#penalties.of(pending.call, now);
+    const isSuspended = this.#breaker.isOpen;
+    if (penalty === null && (pending.onChecked === undefined || !isSuspended)) return true;
+    if (pending.onChecked !== undefined) this.#open.drop(pending);
+    else if (penalty !== null && !isSuspended) this.#apart.add(pending, penalty);
+    else if (penalty === 'hard') this.#open.refuse(pending, 'suspended', SUSPENDED);
+    else return true;
+    return false;
   }
 
   #send(version: Serving, batch: readonly Pending[]): void {
@@ -354,21 +350,6 @@ export class Batcher {
     this.#drained();
   }
 
-  /** Sends the proxy's own query, to find out whether a suspended tenant works again. Calls wait in the meantime. */
-  #probe(version: Serving): void {
-    this.#isProbing = true;
-    evaluate(version, version.host, [ownCall(version.code)], ([answer]) => {
-      this.#isProbing = false;
-      const now = performance.now();
-      // A missing answer tells as little as a call that could not be made.
-      if (answer === undefined || !wasAsked(answer)) this.#breaker.postpone(now);
-      else if (this.#options.serving()?.id === version.id)
-        this.#breaker.tried(outcomesOf(answer).length === 0, now);
-      if (this.#onDrained !== null) this.#flush();
-      else this.#schedule();
-    });
-  }
-
   // --- the end of waiting ------------------------------------------------------------------------------------------------
 
   /** All calls that have no answer. */
@@ -397,7 +378,7 @@ export class Batcher {
   }
 
   #drained(): void {
-    if (this.#onDrained === null || this.#inFlight !== null || this.#isProbing) return;
+    if (this.#onDrained === null || this.#inFlight !== null || this.#probe.isRunning) return;
     if (this.#waiting.length > 0 || !this.#apart.isIdle) return;
     this.#gate.stop();
     const onDrained = this.#onDrained;
@@ -406,9 +387,4 @@ export class Batcher {
     this.#apart.leave();
     onDrained();
   }
-}
-
-/** The query that tests a suspended tenant: no client can make it fail. */
-function ownCall({ databases: [database] }: VersionCode): HostCall {
-  return { username: 'pgswitchyard', query: 'SELECT 1', inTransaction: false, context: { database } };
 }
