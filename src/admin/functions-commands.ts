@@ -48,7 +48,7 @@ function shown({ as, to, from, isOff, percent, promotes }: FunctionsArguments): 
  * @throws ClientError
  */
 export function requireTenant({ steer, isTenants }: Operator, tenant: string, isAllowed: boolean): void {
-  const isThere = steer.functions.hasTenant(tenant);
+  const isThere = steer.functions.administration.hasTenant(tenant);
   // for a tenant's administrator, another tenant and a name without a tenant must look the same
   if (!isAllowed || (!isThere && isTenants))
     throw isTenants ? consoleErrors.permissionDenied() : consoleErrors.adminNeeded();
@@ -73,7 +73,7 @@ const COMMANDS: Readonly<Record<FunctionsVerb, FunctionsCommand>> = {
 
 /** Only an operator is served at once, whatever the tenant's functions have done. @returns a notice for what could not be loaded */
 async function reload({ steer, observe, isAdmin }: Operator, tenant: string): Promise<Buffer[]> {
-  await steer.functions.reloadTenant(tenant, isAdmin);
+  await steer.functions.administration.reload(tenant, isAdmin);
   return observe.functions
     .observe()
     .tenants.filter(

@@ -18,7 +18,7 @@ export async function shadow(
   if (from === undefined) return await carryOut(operator, tenant, (rollout) => rollout.shadowNext());
   const folder = resolve(dirname(operator.observe.config.file), from);
   // what a file there holds may be shown in errors
-  if (!operator.isAdmin && !operator.steer.functions.isInFolderOf(tenant, folder))
+  if (!operator.isAdmin && !operator.steer.functions.administration.isInFolderOf(tenant, folder))
     throw consoleErrors.permissionDenied();
   return await carryOut(operator, tenant, (rollout) => rollout.shadowFrom(folder));
 }
@@ -77,7 +77,7 @@ async function carryOut(
   work: (rollout: Rollout) => void | Promise<void>,
 ): Promise<Buffer[]> {
   const complaints: string[] = [];
-  const rollouts = steer.functions.rolloutsOf(tenant);
+  const rollouts = steer.functions.administration.rolloutsOf(tenant);
   if (rollouts.length === 0) throw consoleErrors.candidateUnusable('the tenant has no functions');
   for (const rollout of rollouts) {
     try {

@@ -16,10 +16,7 @@ export interface Steer {
   readonly clusters: ReadonlyMap<string, ClusterController>;
 
   /** one tenant's functions, by the tenant's name */
-  readonly functions: Pick<
-    Functions,
-    'hasTenant' | 'rolloutsOf' | 'isInFolderOf' | 'reloadTenant' | 'administration'
-  >;
+  readonly functions: Pick<Functions, 'administration'>;
 
   /** The database that a command names, created if only the `*` entry matches; null: no such database. */
   database(name: string): Database | null;

@@ -11,9 +11,8 @@ import type { FunctionsSnapshot, RolloutSnapshot } from '../telemetry/snapshot.t
 import { IdCounter } from '../telemetry/id-counter.ts';
 import type { SourceFiles } from './build/bundle-job.ts';
 import { Bundlers } from './build/bundlers.ts';
-import { printable } from './build/places.ts';
 import { entriesOf, isThere, type DatabaseFunctions } from './build/sources.ts';
-import { isInside, nextFiles } from './build/next-files.ts';
+import { nextFiles } from './build/next-files.ts';
 import { trailOf } from './build/trail.ts';
 import { Turns } from './build/turns.ts';
 import { MemoryRoom } from './decide/memory.ts';
@@ -32,6 +31,7 @@ import type { Identity } from './tenants/identity.ts';
 import { IdleTenants } from './tenants/idle.ts';
 import type { FunctionLog } from './tenants/journal.ts';
 import { LogLines } from './tenants/log-lines.ts';
+import { logConfirmed, logGone, logRemoved, logUnloaded, logWithoutFunctions } from './tenants/notices.ts';
 import { reloadAll, reloadSome, type ReloadParts } from './tenants/reload.ts';
 import { Removals } from './tenants/removals.ts';
 import {
@@ -43,7 +43,6 @@ import {
   type TenantConfigs,
   type TenantSettings,
 } from './tenants/settings.ts';
-import type { Rollout } from './tenants/rollout.ts';
 import { Targets } from './tenants/targets.ts';
 import { Tenant } from './tenants/tenant.ts';
 
@@ -134,10 +133,12 @@ export class Functions {
       onGone: (tenant, isReplaced) => this.#gone(tenant, isReplaced),
     });
     this.administration = new Administration({
+      config,
       catalog: this.#catalog,
       store: this.#store,
       targets: this.#targets,
       lines: this.#lines,
+      reload: (own, isAsked) => reloadSome(this.#reloadParts, own, isAsked),
     });
     this.#changes = new Changes({ catalog: this.#catalog, folders: this.#folders, log });
     this.#memory = new MemoryRoom(settings.user_function_cache * MB);
@@ -145,7 +146,7 @@ export class Functions {
       clock: this.#clock,
       timeoutMs: () => this.#config.settings.user_function_idle_timeout,
       tenants: () => this.#catalog.tenants,
-      onUnloaded: (idle, idleMs) => this.#noteUnloaded(idle, idleMs),
+      onUnloaded: (idle, idleMs) => logUnloaded(log, idle, idleMs),
     });
     this.#context = this.#newContext();
   }
@@ -163,11 +164,7 @@ export class Functions {
     const names = gone.map((file) => basename(dirname(file)));
     this.#catalog.noteFolders(names.filter((name) => this.#config.isDatabase(name)));
     const graceMs = this.#config.settings.user_function_removal_grace;
-    for (const file of gone)
-      this.#log.warn(
-        { event: 'rules_gone' },
-        `user functions: ${printable(file)} is gone since the last start: what it held stays active for ${graceMs / 1000} s, unless the file comes back or RELOAD confirms its removal`,
-      );
+    for (const file of gone) logGone(this.#log, file, graceMs);
   }
 
   /**
@@ -207,8 +204,7 @@ export class Functions {
     // a file that has just vanished may not have been noticed yet
     this.#catalog.refresh();
     this.#catalog.checkNoted();
-    for (const file of this.#removals.confirm())
-      this.#log.info({ event: 'rules_removal' }, `removal of ${printable(file)} confirmed by RELOAD`);
+    for (const file of this.#removals.confirm()) logConfirmed(this.#log, file);
   }
 
   /**
@@ -243,23 +239,6 @@ export class Functions {
     await reloadAll(this.#reloadParts, Promise.all([moved, this.#folders.refresh()]));
   }
 
-  // --- one tenant, by its name -------------------------------------------------------------------------------------------
-
-  /** Whether there is a tenant of this name: an entry of [tenants], or one that has functions. */
-  hasTenant(name: string): boolean {
-    return this.#config.tenants.has(name) || this.#catalog.ownedBy(name).length > 0;
-  }
-
-  /**
-   * RELOAD FUNCTIONS: looks at a tenant's files again.
-   * @param isAsked by an operator: at once, whatever the tenant has done
-   * @returns when everything has been loaded or refused, or after the longest wait
-   */
-  async reloadTenant(name: string, isAsked: boolean): Promise<void> {
-    this.#catalog.refresh(this.#config.databasesOf(name));
-    await reloadSome(this.#reloadParts, this.#catalog.ownedBy(name), isAsked);
-  }
-
   get #reloadParts(): ReloadParts {
     return { catalog: this.#catalog, housing: this.#housing, log: this.#log };
   }
@@ -288,19 +267,8 @@ export class Functions {
     return this.#canaries.size > 0;
   }
 
-  /** The candidates of all sets of functions of a tenant, by its name. */
-  rolloutsOf(owner: string): Rollout[] {
-    return this.#catalog.ownedBy(owner).map(({ rollout }) => rollout);
-  }
-
-  /** Whether a folder lies in the folder of a tenant's own functions, links followed. */
-  isInFolderOf(owner: string, folder: string): boolean {
-    const own = this.#config.folderOfTenant(owner);
-    return own !== null && isInside(own, folder);
-  }
-
   observeRollouts(owner: string): RolloutSnapshot[] {
-    return this.rolloutsOf(owner).map((rollout) => rollout.observe());
+    return this.administration.rolloutsOf(owner).map((rollout) => rollout.observe());
   }
 
   async stop(): Promise<void> {
@@ -374,38 +342,21 @@ export class Functions {
     else if (this.#areFound || !isNew) void tenant.look();
   }
 
-  #noteUnloaded(tenants: readonly Tenant[], idleMs: number): void {
-    const names = tenants.slice(0, IDLE.maxNamed).map(({ name }) => printable(name));
-    const more = tenants.length > names.length ? ` and ${tenants.length - names.length} more` : '';
-    this.#log.info(
-      { event: 'rules_unloaded', tenants: tenants.length },
-      `user functions unloaded after ${idleMs / 1000} s without calls: ${names.join(', ')}${more}`,
-    );
-  }
-
   /** @param owner the tenant's name */
   #settingsOf(owner: string, files: SourceFiles, entry: string | null): TenantSettings {
     const config = this.#config.tenantConfig(owner, entry);
     return tenantSettings(this.#config.settings, config, this.#targets.shown(files, entry));
   }
 
-  /** A tenant that has an entry of [tenants] may have lost its functions by mistake. */
-  #warnOfMissing(owner: string): void {
-    if (!this.#config.tenants.has(owner) || this.#catalog.ownedBy(owner).length > 0) return;
-    this.#log.warn(
-      { event: 'tenant_without_functions', tenant: printable(owner) },
-      `the tenant ${printable(owner)} has no functions any more: its databases are judged by the operator's, if there are any`,
-    );
-  }
-
   #gone(tenant: Tenant, isReplaced: boolean): void {
-    const { id, name, files } = tenant;
+    const { id, owner, files } = tenant;
     this.#changes.forget(id);
     this.#housing.release(id);
     this.#store.forget(tenant);
     // another tenant has its files, or other files take precedence over them
     if (isReplaced && entriesOf(files).every(isThere)) return;
-    this.#log.info({ event: 'rules_removed', tenant: name }, `user functions of ${name} removed`);
-    this.#warnOfMissing(tenant.owner);
+    logRemoved(this.#log, tenant);
+    if (!this.#config.tenants.has(owner) || this.#catalog.ownedBy(owner).length > 0) return;
+    logWithoutFunctions(this.#log, owner);
   }
 }

@@ -61,7 +61,7 @@ test('files that are saved while their functions are not loaded are tried at onc
   assert.deepEqual(states(rules), { 'not loaded': 1, 'no version': 1 });
   const refusals = (): number => rules.lines.filter((line) => line.startsWith('ERROR')).length;
   assert.equal(refusals(), 1);
-  await rules.functions.reloadTenant('b', true);
+  await rules.functions.administration.reload('b', true);
   assert.equal(refusals(), 2);
   assert.equal(outcomeOf(await rules.ask('q', 'a')), 'go b');
   assert.equal(outcomeOf(await rules.ask('q', 'b')), 'no_version');

@@ -103,7 +103,7 @@ test('random pure rules give the same decisions from memory as without', async (
           }
           export function routing_rules(username, query, in_transaction, ctx) { return (${route}) ? 'b' : null }`,
         );
-        await rules.functions.reloadTenant('a', true);
+        await rules.functions.administration.reload('a', true);
         const tenant = rules.functions.tenantOf('a')!;
         assert.equal(tenant.observe([]).recall.remembered, 'yes');
         for (const question of questions) {

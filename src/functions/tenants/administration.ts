@@ -2,8 +2,11 @@
 import type { SourceFiles } from '../build/bundle-job.ts';
 import type { Pause, Pin, VersionRecord } from '../store/version-record.ts';
 import type { VersionStore } from '../store/version-store.ts';
+import { isInside } from '../build/next-files.ts';
 import type { Catalog } from './catalog.ts';
 import type { LogLine, LogLines } from './log-lines.ts';
+import type { Rollout } from './rollout.ts';
+import type { FunctionsConfig } from './settings.ts';
 import type { Targets } from './targets.ts';
 import type { Tenant } from './tenant.ts';
 import { versionsOf, type VersionRow } from './version-rows.ts';
@@ -12,10 +15,13 @@ import { versionsOf, type VersionRow } from './version-rows.ts';
 export class RollbackError extends Error {}
 
 export interface AdministrationOptions {
-  readonly catalog: Pick<Catalog, 'ownedBy'>;
+  readonly config: () => FunctionsConfig;
+  readonly catalog: Pick<Catalog, 'ownedBy' | 'refresh'>;
   readonly store: VersionStore;
   readonly targets: Pick<Targets, 'operatorsIn'>;
   readonly lines: LogLines;
+  /** as reloadSome (reload.ts) */
+  readonly reload: (tenants: readonly Tenant[], isAsked: boolean) => Promise<void>;
 }
 
 export class Administration {
@@ -23,6 +29,34 @@ export class Administration {
 
   constructor(options: AdministrationOptions) {
     this.#options = options;
+  }
+
+  /** Whether there is a tenant of this name: an entry of [tenants], or one that has functions. */
+  hasTenant(name: string): boolean {
+    const { config, catalog } = this.#options;
+    return config().tenants.has(name) || catalog.ownedBy(name).length > 0;
+  }
+
+  /**
+   * RELOAD FUNCTIONS: looks at a tenant's files again.
+   * @param isAsked by an operator: at once, whatever the tenant has done
+   * @returns when everything has been loaded or refused, or after the longest wait
+   */
+  async reload(name: string, isAsked: boolean): Promise<void> {
+    const { config, catalog, reload } = this.#options;
+    catalog.refresh(config().databasesOf(name));
+    await reload(catalog.ownedBy(name), isAsked);
+  }
+
+  /** The candidates of all sets of functions of a tenant. */
+  rolloutsOf(name: string): Rollout[] {
+    return this.#options.catalog.ownedBy(name).map(({ rollout }) => rollout);
+  }
+
+  /** Whether a folder lies in the folder of a tenant's own functions, links followed. */
+  isInFolderOf(name: string, folder: string): boolean {
+    const own = this.#options.config().folderOfTenant(name);
+    return own !== null && isInside(own, folder);
   }
 
   /** A user has given a command about the tenant, which its log shows. */
