@@ -114,3 +114,17 @@ test('after a restart functions are loaded from what was bundled before', async 
   await rules.write('a/routing_rules.js', rule('b'));
   await until('the new file', async () => outcomeOf(await restarted.ask('q', 'a')) === 'go b');
 });
+
+test('a trial in the proxy is charged to its tenant, although its functions are not loaded', async (t) => {
+  const rules = await Rules.start(t, {
+    files: filesOf(['a', 'b']),
+    settings: { ...ON_USE, user_function_isolation: 'inline' },
+  });
+  const spin = 'for (let i = 0; i < 3e7; i++);';
+  await rules.write('a/routing_rules.js', `${spin} ${rule('b')}`);
+  await until('the new file to be checked', () => rules.lines.some((line) => line.includes('checked: ')));
+  assert.deepEqual(
+    rules.tenants.map(({ cpu }) => cpu.totalMs > 0),
+    [true, false],
+  );
+});

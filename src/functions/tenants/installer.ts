@@ -117,6 +117,8 @@ export class Installer {
     return this.#inTurn(async () => {
       const host = this.#options.host();
       const code = this.codeOf(bundle);
+      // it takes processor time
+      this.#options.onGiven(code.id);
       const tried = await tryVersion(host, code);
       host.dispose(code.id);
       return tried;
