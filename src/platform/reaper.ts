@@ -4,7 +4,8 @@
  * It is a shell and not a Node process because it must cost next to nothing. It needs no signal, poll or pidfile to notice our
  * end: its standard input is a pipe that only we hold, which the kernel closes for us.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { startProcess } from './start-process.ts';
 
 // Lines are `+p PID` (end this process), `+d PATH` (remove this folder), and the same with `-` to forget it. A process gets
 // the signal that ends PostgreSQL and pgswitchyard at once (SIGQUIT, after a SIGCONT in case it was frozen), two seconds, then
@@ -52,12 +53,13 @@ let companion: ChildProcess | undefined;
 function tell(line: string): void {
   if (companion === undefined) {
     // detached: a Ctrl-C in the terminal goes to the whole foreground group and must not end it.
-    companion = spawn('/bin/sh', ['-c', SCRIPT], {
+    companion = startProcess('/bin/sh', ['-c', SCRIPT], {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
       cwd: '/',
     });
-    companion.on('error', () => {});
+    // without descriptors or memory, for example: the next child tries again
+    companion.on('error', () => (companion = undefined));
     companion.stdin?.on('error', () => {});
     companion.unref();
     (companion.stdin as unknown as { unref(): void } | null)?.unref();

@@ -1,7 +1,8 @@
 /** One bundler process (bundler-process.ts). It has one job at a time and is killed when a job takes too long. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { lowerPriority } from '../../platform/priority.ts';
+import { startProcess } from '../../platform/start-process.ts';
 import { BUNDLER } from '../limits.ts';
 import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
 
@@ -23,7 +24,7 @@ export class Bundler {
   constructor() {
     const limits = `ulimit -c 0; ulimit -d ${BUNDLER.dataMb * 1024} 2>/dev/null; exec "$0" "$@"`;
     const { ESBUILD_BINARY_PATH: binary } = process.env;
-    this.#child = spawn(
+    this.#child = startProcess(
       '/bin/sh',
       ['-c', limits, process.execPath, '--no-warnings', `--max-old-space-size=${BUNDLER.heapMb}`, MAIN],
       {

@@ -1,8 +1,9 @@
 /** A sandbox process, and the pipes to it. docs/sandbox.md lists the things that it can't do. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { lowerPriority } from '../../platform/priority.ts';
 import { forgetProcess, reapProcess } from '../../platform/reaper.ts';
+import { startProcess } from '../../platform/start-process.ts';
 import { encodeMessage, ReportReader, type Order, type Report } from './protocol.ts';
 import { addonFile, childScript, preludeScript } from './programs.ts';
 import { CHILD, MESSAGE } from '../limits.ts';
@@ -69,7 +70,7 @@ export class SandboxChild {
     const flags = [...NODE_FLAGS, `--allow-fs-read=${addonFile()}`];
     const limits = `ulimit -c 0; ulimit -d ${memoryMb * 1024} 2>/dev/null; exec "$0" "$@"`;
     const user = process.getuid?.() === 0 ? String(UNPRIVILEGED) : '';
-    this.#child = spawn(
+    this.#child = startProcess(
       '/bin/sh',
       ['-c', limits, process.execPath, ...flags, '--eval', BOOT, addonFile(), user],
       { stdio: ['pipe', 'pipe', 'pipe'], env: {}, cwd: '/' },
@@ -85,7 +86,7 @@ export class SandboxChild {
       if (!this.#killed && !this.#isCondemned && OUTSIDE.has(signal)) this.#endedBy = signal;
       this.#end();
     });
-    // Without free descriptors there are no pipes; the error arrives as an event.
+    // A process that could not be started has no pipes; the error arrives as an event.
     this.#child.stdin?.on('error', () => {});
     this.#child.stdout?.on('data', (chunk: Buffer) => this.#read(chunk));
     this.#child.stderr?.on('data', (chunk: Buffer) => {
