@@ -187,7 +187,7 @@ test('functions whose ROLLBACK fails while they are not loaded are loaded as the
     const world = new World();
     await prepare(world);
     const pin = { number: 99, by: 'operator', user: 'u', untilFiles: false } as const;
-    assert.match((await world.tenant.rollBack(pin))!, /not known/);
+    assert.match((await world.tenant.pinning.rollBack(pin))!, /not known/);
     assert.equal(await world.ask(), 'v1');
     assert.equal(world.tenant.state, 'serving');
   }

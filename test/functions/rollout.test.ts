@@ -298,18 +298,18 @@ test('commands that are given at the same time take effect one after the other',
   const world = new World();
   for (const version of ['v1', 'v2', 'v3', 'v4']) await world.save(FILE, version);
   const to = (number: number, by: 'operator' | 'tenant' = 'operator'): Promise<string | null> =>
-    world.tenant.rollBack({ number, by, user: 'u', untilFiles: false });
+    world.tenant.pinning.rollBack({ number, by, user: 'u', untilFiles: false });
   const pinned = (): number | undefined => world.context.store.pinOf(world.tenant)?.number;
   assert.deepEqual(await Promise.all([to(1), to(2), to(3)]), [null, null, null]);
   assert.deepEqual([await world.answers(), pinned()], ['v3', 3]);
   const unknown = 'it is not known any more';
   assert.deepEqual(await Promise.all([to(9), to(1), to(8)]), [unknown, null, unknown]);
   assert.deepEqual([await world.answers(), pinned()], ['v1', 1]);
-  await Promise.all([to(2), world.tenant.unpin('operator')]);
+  await Promise.all([to(2), world.tenant.pinning.unpin('operator')]);
   await world.tenant.reload(true);
   assert.deepEqual([await world.answers(), pinned()], ['v4', undefined]);
   // the tenant's own administrator was quicker to ask than the operator's command to be carried out
-  const [, refusal] = await Promise.all([to(2), to(1, 'tenant'), world.tenant.unpin('tenant')]);
+  const [, refusal] = await Promise.all([to(2), to(1, 'tenant'), world.tenant.pinning.unpin('tenant')]);
   assert.equal(refusal, 'an operator has pinned another version');
   assert.deepEqual([await world.answers(), pinned()], ['v2', 2]);
   world.tenant.dispose();
@@ -389,7 +389,7 @@ test('an administrator of the tenant does not take the place of a version that a
   const world = await withCandidate();
   const admin = { by: 'tenant', user: 'ops' } as const;
   await world.rollout.beginCanary(50, true, admin);
-  assert.equal(await world.tenant.rollBack({ number: 1, ...ASKED, untilFiles: false }), null);
+  assert.equal(await world.tenant.pinning.rollBack({ number: 1, ...ASKED, untilFiles: false }), null);
   assert.equal(world.rollout.observe().lastCanary, 'ended: another version was fixed by ROLLBACK');
   await assert.rejects(world.rollout.promote(admin), /an operator has pinned/);
   await assert.rejects(world.rollout.beginCanary(5, false, admin), /an operator has pinned/);

@@ -103,7 +103,7 @@ export class Administration {
 
   /** The files decide again which version serves, once they are loaded again. */
   async unpin(name: string, by: Pin['by']): Promise<void> {
-    await Promise.all(this.#options.catalog.ownedBy(name).map((tenant) => tenant.unpin(by)));
+    await Promise.all(this.#options.catalog.ownedBy(name).map((tenant) => tenant.pinning.unpin(by)));
   }
 
   /**
@@ -122,7 +122,7 @@ export class Administration {
     const tenant = tenants.find(({ id }) => id === record.key.id);
     if (tenant === undefined)
       throw new RollbackError(`version ${record.number} is of files that are not in use now`);
-    const complaint = await tenant.rollBack({ ...asked, number: record.number, untilFiles: false });
+    const complaint = await tenant.pinning.rollBack({ ...asked, number: record.number, untilFiles: false });
     if (complaint !== null) throw new RollbackError(`version ${record.number} can't be loaded: ${complaint}`);
     return record.number;
   }

@@ -1,61 +1,120 @@
-/** Versions that serve by command, whatever a tenant's files hold: ROLLBACK and PROMOTE. */
+/** Versions that serve by command, whatever a tenant's files hold: ROLLBACK, PROMOTE and RESUME. */
 import type { SourceFiles } from '../build/bundle-job.ts';
 import type { Pin, VersionKey } from '../store/version-record.ts';
 import type { AskedBy } from './asked-by.ts';
 import type { TenantContext } from './context.ts';
+import { RolloutError } from './rollout.ts';
+import type { TrialResult } from './trials.ts';
+import type { Version } from './version.ts';
+
+export interface PinningOptions {
+  readonly key: VersionKey;
+  readonly context: Pick<TenantContext, 'store' | 'targets'>;
+  /** the tenant's files */
+  readonly files: () => SourceFiles;
+  /** The pinned version is to serve. @returns why it can't; null: it serves */
+  readonly servePinned: () => Promise<string | null>;
+  /** The version that is pinned now, or that of the files, is loaded if none serves. */
+  readonly load: () => void;
+  /** Lets a version serve that has passed its trial. */
+  readonly install: (version: Version) => Promise<TrialResult | null>;
+  /** A canary, if there is one, ends. @param why for people */
+  readonly endCanary: (why: string) => void;
+  /** The tenant's files are not a candidate any more: they are about to serve. */
+  readonly withdraw: () => void;
+}
 
 export class Pinning {
-  readonly #key: VersionKey;
-  readonly #files: () => SourceFiles;
-  readonly #context: Pick<TenantContext, 'store' | 'targets'>;
+  readonly #options: PinningOptions;
+  /** ROLLBACK, PROMOTE and the end of a pin: one after the other, because each depends on what the last one has pinned */
   #changing: Promise<unknown> = Promise.resolve();
 
-  constructor(key: VersionKey, files: () => SourceFiles, context: Pick<TenantContext, 'store' | 'targets'>) {
-    this.#key = key;
-    this.#files = files;
-    this.#context = context;
+  constructor(options: PinningOptions) {
+    this.#options = options;
   }
 
   /** Why an administrator of the tenant must not change which version its clients have; null: it is allowed. */
   refusalOf({ by }: AskedBy): string | null {
-    const { store, targets } = this.#context;
+    const { context, files } = this.#options;
     if (by === 'operator') return null;
-    if (store.pinOf(this.#key)?.by === 'operator') return 'an operator has pinned another version';
-    const hasOperators = targets.operatorsIn(this.#files()) !== '';
+    if (this.#pin?.by === 'operator') return 'an operator has pinned another version';
+    const hasOperators = context.targets.operatorsIn(files()) !== '';
     return hasOperators ? "a function of the operator's runs together with the tenant's" : null;
   }
 
-  /** Whether somebody may end the pin: only an operator, if an operator has set it. */
-  mayUnpin(by: AskedBy['by']): boolean {
-    return by === 'operator' || this.#context.store.pinOf(this.#key)?.by !== 'operator';
-  }
-
-  /** Changes come one after the other, because each depends on what the last one has pinned. */
-  inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const turn = this.#changing.then(change);
-    this.#changing = turn.catch(() => {});
-    return turn;
+  /** ROLLBACK: a version serves, whatever the files hold. @returns why it can't; null: it serves, and is pinned */
+  rollBack(pin: Pin): Promise<string | null> {
+    const { servePinned, load, endCanary } = this.#options;
+    return this.#inTurn(async () => {
+      const refusal = this.refusalOf(pin);
+      if (refusal !== null) return refusal;
+      endCanary('another version was fixed by ROLLBACK');
+      const complaint = await this.#serve(pin, servePinned, (why) => why === null);
+      // calls wait for another version, if none was loaded
+      if (complaint !== null) load();
+      return complaint;
+    });
   }
 
   /**
-   * Sets a pin, and lets its version serve. If that fails, the pin of before is set again.
-   * @param pin null: the files hold the version, and it needs no pin
+   * PROMOTE: a candidate serves from now on. It is pinned, unless the files hold it.
+   * @returns null: the tenant has gone
+   * @throws RolloutError
    */
-  async serve<T>(pin: Pin | null, serve: () => Promise<T>, hasServed: (result: T) => boolean): Promise<T> {
-    const before = this.#context.store.pinOf(this.#key);
+  promote(candidate: Version, isOfFiles: boolean, asked: AskedBy): Promise<TrialResult | null> {
+    const { install } = this.#options;
+    const { number } = candidate.record;
+    return this.#inTurn(() => {
+      // an operator may have pinned another version meanwhile
+      const refusal = this.refusalOf(asked);
+      if (refusal !== null) throw new RolloutError(refusal);
+      const pin = isOfFiles ? null : { number, ...asked, untilFiles: true };
+      return this.#serve(
+        pin,
+        () => install(candidate),
+        (result) => result?.kind === 'sound',
+      );
+    });
+  }
+
+  /** The files decide again which version serves, once they are loaded again. What an operator has pinned stays for administrators. */
+  unpin(by: AskedBy['by']): Promise<void> {
+    return this.#inTurn(() => {
+      if (by === 'operator' || this.#pin?.by !== 'operator') {
+        this.#set(null);
+        this.#options.withdraw();
+      }
+      return Promise.resolve();
+    });
+  }
+
+  /** The files hold the pinned version. */
+  caughtUp(): void {
+    this.#set(null);
+  }
+
+  get #pin(): Pin | null {
+    return this.#options.context.store.pinOf(this.#options.key);
+  }
+
+  #set(pin: Pin | null): void {
+    const { context, key } = this.#options;
+    if (pin === null) context.store.unpin(key);
+    else context.store.pin(key, pin);
+  }
+
+  /** Sets a pin, and lets its version serve. If that fails, the pin of before is set again. */
+  async #serve<T>(pin: Pin | null, serve: () => Promise<T>, hasServed: (result: T) => boolean): Promise<T> {
+    const before = this.#pin;
     this.#set(pin);
     const result = await serve();
     if (!hasServed(result)) this.#set(before);
     return result;
   }
 
-  /** The files decide again which version serves. */
-  unpin(): void {
-    this.#set(null);
-  }
-
-  #set(pin: Pin | null): void {
-    if (pin === null) this.#context.store.unpin(this.#key);
-    else this.#context.store.pin(this.#key, pin);
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const turn = this.#changing.then(change);
+    this.#changing = turn.catch(() => {});
+    return turn;
   }
 }

@@ -19,10 +19,8 @@ import { Loader } from './loader.ts';
 import { Obstacles } from './obstacles.ts';
 import { Pinning } from './pinning.ts';
 import { Presence } from './presence.ts';
-import type { AskedBy } from './asked-by.ts';
-import { Rollout, RolloutError } from './rollout.ts';
+import { Rollout } from './rollout.ts';
 import type { Policies, TenantSettings } from './settings.ts';
-import type { TrialResult } from './trials.ts';
 import type { Version } from './version.ts';
 
 /** One query, as functions are asked about it. */
@@ -61,7 +59,8 @@ export class Tenant {
     this.judgeAgain();
     this.#serving.batcher.wake();
   });
-  readonly #pinning: Pinning;
+  /** which version serves by command */
+  readonly pinning: Pinning;
   /** its candidate */
   readonly rollout: Rollout;
 
@@ -75,16 +74,28 @@ export class Tenant {
     this.#generation = context.generations.next();
     this.#journal = new Journal(context.lines.recorded(identity.owner, context.log));
     this.#journal.name(this.name, entriesOf(files));
-    this.#pinning = new Pinning(identity, () => this.#files, context);
     this.#serving = this.#newLane(options);
+    this.pinning = new Pinning({
+      key: identity,
+      context,
+      files: () => this.#files,
+      servePinned: () => {
+        this.#presence.need();
+        return this.#loader.servePinned();
+      },
+      load: () => void this.#loader.load(),
+      install: ({ bundle, manifest, trialRoute: route }) =>
+        this.#serving.installer.install(bundle, { kind: 'sound', manifest, route }),
+      endCanary: (why) => this.rollout.endCanary(why),
+      withdraw: () => this.rollout.withdraw(),
+    });
     this.rollout = new Rollout({
       identity,
       context,
       serving: this.#serving,
       files: () => this.#files,
-      refusalOf: (asked) => this.#pinning.refusalOf(asked),
-      serve: (version, isOfFiles, asked) =>
-        this.#pinning.inTurn(() => this.#promote(version, isOfFiles, asked)),
+      refusalOf: (asked) => this.pinning.refusalOf(asked),
+      serve: (version, isOfFiles, asked) => this.pinning.promote(version, isOfFiles, asked),
       onNone: () => (this.pin === null ? Promise.resolve() : this.#loader.reload()),
     });
     this.#loader = this.#newLoader();
@@ -129,7 +140,7 @@ export class Tenant {
         const { pin } = this;
         // a version that is being promoted does not serve yet
         if (pin?.untilFiles !== true || pin.number !== this.version?.record.number) return;
-        this.#pinning.unpin();
+        this.pinning.caughtUp();
         this.#journal.caughtUp(this.version?.hash ?? '');
         this.rollout.withdraw();
       },
@@ -338,34 +349,6 @@ export class Tenant {
     return this.#loader.pin;
   }
 
-  /** ROLLBACK: a version serves, whatever the files hold. @returns why it can't; null: it serves, and is pinned */
-  rollBack(pin: Pin): Promise<string | null> {
-    const serve = (): Promise<string | null> => {
-      this.#presence.need();
-      return this.#loader.servePinned();
-    };
-    return this.#pinning.inTurn(async () => {
-      const refusal = this.#pinning.refusalOf(pin);
-      if (refusal !== null) return refusal;
-      this.rollout.endCanary('another version was fixed by ROLLBACK');
-      const complaint = await this.#pinning.serve(pin, serve, (why) => why === null);
-      // calls wait for another version, if none was loaded
-      if (complaint !== null) void this.#loader.load();
-      return complaint;
-    });
-  }
-
-  /** Its files decide again which version serves, once they are loaded again. What an operator has pinned stays for its administrators. */
-  unpin(by: AskedBy['by']): Promise<void> {
-    return this.#pinning.inTurn(() => {
-      if (this.#pinning.mayUnpin(by)) {
-        this.#pinning.unpin();
-        this.rollout.withdraw();
-      }
-      return Promise.resolve();
-    });
-  }
-
   /** Compares the files with their last known state, where changes are not reported. */
   verify(): Promise<void> {
     void this.rollout.verify();
@@ -470,18 +453,6 @@ export class Tenant {
     if (isNew) this.#serving.judge.warnOfMisdirected(version);
     this.#loader.noteInstalled(version, isNew);
     if (isNew) this.rollout.noteServing();
-  }
-
-  /** The candidate serves from now on. It is pinned, unless the files hold it. @throws RolloutError */
-  async #promote(candidate: Version, isOfFiles: boolean, pin: AskedBy): Promise<TrialResult | null> {
-    const { bundle, manifest, trialRoute: route } = candidate;
-    // an operator may have pinned another version meanwhile
-    const refusal = this.#pinning.refusalOf(pin);
-    if (refusal !== null) throw new RolloutError(refusal);
-    const newPin = isOfFiles ? null : { number: candidate.record.number, ...pin, untilFiles: true };
-    const serve = (): Promise<TrialResult | null> =>
-      this.#serving.installer.install(bundle, { kind: 'sound', manifest, route });
-    return await this.#pinning.serve(newPin, serve, (result) => result?.kind === 'sound');
   }
 
   /** Other code serves from now on, or as soon as it is loaded. */
