@@ -1,4 +1,5 @@
 /** Everything on the way to some files: folders, symbolic links, and places where something is missing. */
+import { lstatSync, type Stats } from 'node:fs';
 import { lstat, readlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { WATCH } from '../limits.ts';
@@ -70,10 +71,7 @@ class Walk {
       const isLink = stat.isSymbolicLink();
       const isSticky = stat.isDirectory() && (stat.mode & 0o1000) !== 0;
       this.points.set(path, {
-        // for a folder only its identity: files in it have points of their own
-        stamp: stat.isDirectory()
-          ? `${stat.dev}:${stat.ino}`
-          : `${stat.dev}:${stat.ino}:${stat.ctimeMs}:${stat.size}`,
+        stamp: stampOf(stat),
         changedAt: stat.isDirectory() ? 0 : stat.ctimeMs,
         isWorldWritable: !isLink && !isSticky && (stat.mode & 0o002) !== 0,
       });
@@ -82,6 +80,22 @@ class Walk {
       this.points.set(path, { stamp: '', changedAt: 0, isWorldWritable: false });
       return { link: null, isThere: false };
     }
+  }
+}
+
+/** For a folder only its identity: files in it have points of their own. */
+function stampOf(stat: Stats): string {
+  const identity = `${stat.dev}:${stat.ino}`;
+  return stat.isDirectory() ? identity : `${identity}:${stat.ctimeMs}:${stat.size}`;
+}
+
+/** The stamp of a folder; '': there is none. */
+export function folderStamp(path: string): string {
+  try {
+    const stat = lstatSync(path, { throwIfNoEntry: false });
+    return stat?.isDirectory() === true ? stampOf(stat) : '';
+  } catch {
+    return '';
   }
 }
 

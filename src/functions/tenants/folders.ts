@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import type { Clock } from '../../platform/clock.ts';
 import { isPassingError } from '../build/bundle-job.ts';
 import { isCandidate } from '../build/sources.ts';
-import { trailOf, type Trail } from '../build/trail.ts';
+import { folderStamp, trailOf, type Trail } from '../build/trail.ts';
 import type { Matters } from '../build/watch.ts';
 import { WATCH } from '../limits.ts';
 import type { FunctionsConfig } from './settings.ts';
@@ -27,7 +27,9 @@ export interface FoldersOptions {
 export class Folders {
   readonly #options: FoldersOptions;
   /** on the way to user_functions_dir and to the folders of databases in it */
-  #places: ReadonlySet<string> = new Set();
+  #places: Trail = new Map();
+  /** folders in which such places lie */
+  #passed: ReadonlySet<string> = new Set();
   /** by their paths without links: folders of databases, as they are configured; null: several of them lead there */
   #real: ReadonlyMap<string, string | null> = new Map();
   /** names of the folders in user_functions_dir; null: not listed yet, or they can't be listed */
@@ -65,12 +67,22 @@ export class Folders {
   affected(places: readonly string[]): readonly string[] | null {
     const names = new Set<string>();
     for (const path of places) {
-      const folder = isCandidate(basename(path)) ? (this.#real.get(dirname(path)) ?? null) : null;
+      const folder = this.#folderOf(path);
       // everything that has no files of its own takes those of user_functions_dir
-      if (folder === null || folder === this.#root || this.#places.has(path)) return null;
+      if (folder === null || folder === this.#root) return null;
       for (const name of this.#options.config().databasesIn(folder)) names.add(name);
     }
     return [...names];
+  }
+
+  /** The only folder in which other files may apply after a change, as it is configured; null: there may be others. */
+  #folderOf(path: string): string | null {
+    const place = this.#places.get(path);
+    if (place === undefined)
+      return isCandidate(basename(path)) ? (this.#real.get(dirname(path)) ?? null) : null;
+    // its owner may change its rights at any time: it is still the same folder
+    const isSame = !this.#passed.has(path) && folderStamp(path) === place.stamp;
+    return isSame ? (this.#real.get(path) ?? null) : null;
   }
 
   /** Whether a file is where rules are looked for, without an option that names it. */
@@ -136,9 +148,10 @@ export class Folders {
   /** @returns whether anything is watched that was not watched before */
   #follow(trail: Trail, matters: ReadonlyMap<string, Matters>): boolean {
     const before = this.#places;
-    this.#places = new Set(trail.keys());
+    this.#places = trail;
+    this.#passed = new Set([...trail.keys()].map((path) => dirname(path)));
     this.#options.onPlaces(trail, matters);
-    return [...this.#places].some((place) => !before.has(place));
+    return [...trail.keys()].some((place) => !before.has(place));
   }
 
   async #mattersIn(folders: readonly string[]): Promise<Map<string, Matters>> {
