@@ -382,6 +382,7 @@ test('the server of a forced user never sees the password of a client that is mo
         "export const routing_rules = (user, query) => (query.includes('to c') ? 'c' : null);",
     },
   });
+  await bouncer.waitForLog(/user functions loaded/);
   const as = { database: 'a', user: 'alice', password: 'of alice' };
   await bouncer.sql('SELECT 1', as);
   await assert.rejects(bouncer.sql('SELECT current_user -- to c', as), /login|password/);
