@@ -112,7 +112,10 @@ export function sourceFiles(
 
 /** The file for a function in a folder; null: none. */
 function inPlace(findFile: FindFile, folder: string, name: string): string | null {
-  return findFile(folder, BOTH, ['.artifact']) ?? findFile(folder, name, EXTENSIONS);
+  const both = findFile(folder, BOTH, ['.artifact']);
+  // in a folder that can't be searched any file may exist, and the complaint should name the author's own
+  if (both !== null && presenceOf(both) === 'hidden') return findFile(folder, name, SOURCE_EXTENSIONS);
+  return both ?? findFile(folder, name, EXTENSIONS);
 }
 
 /**
