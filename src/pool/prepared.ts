@@ -23,6 +23,10 @@ export class PreparedStatements {
     return this.#sentAt.keys();
   }
 
+  has(statement: PreparedStatement): boolean {
+    return this.#sentAt.has(statement);
+  }
+
   /** Marks a statement as the most recently used. @returns whether the server has it */
   use(statement: PreparedStatement): boolean {
     const sentAt = this.#sentAt.get(statement);

@@ -39,6 +39,18 @@ export function lexingOf(standardStrings: string | undefined, encoding: string |
   return encoding === 'UTF8' ? ON : (WIDE.get(canonicalEncoding(encoding)) ?? ON);
 }
 
+const ALL: readonly Lexing[] = [UNKNOWN_LEXING, OFF, ON, ON_SJIS, ON_WIDE];
+
+/** A number for settings, below `LEXING_CODES`. */
+export function lexingCode(lexing: Lexing): number {
+  return Math.max(0, ALL.indexOf(lexing));
+}
+
+export const LEXING_CODES = ALL.length;
+
+/** The code of settings that are not known: a shape that was found without them is right for all. */
+export const UNKNOWN_CODE = 0;
+
 /** Characters of two bytes. One of GB18030 with four bytes is two such pairs. */
 const PAIRS = {
   // the others are single bytes

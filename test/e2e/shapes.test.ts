@@ -118,6 +118,26 @@ test('a setting that is being changed while the next query arrives hides no code
   assert.deepEqual(outcome(await proxied.readUntil('Z')), [hidden]);
 });
 
+for (const name of ['', 'statement'])
+  for (const isPipelined of [false, true])
+    test(`a statement ${name === '' ? 'without' : 'with'} a name that another server gets under another setting${isPipelined ? ', under way,' : ''} hides no code`, async () => {
+      const { proxied } = await connect();
+      const { proxied: other } = await connect();
+      const hidden = "VALUES ('a\\''), (seen()) --')";
+      proxied.send(raw.parse(name, hidden), raw.bind(name), raw.execute(), raw.sync());
+      assert.deepEqual(outcome(await proxied.readUntil('Z')), ["a\\'), (seen()) --"]);
+      // the server that has the statement is taken
+      await other.query('BEGIN');
+      // a Query would drop the statement without a name
+      proxied.send(raw.parse('set', 'SET standard_conforming_strings = off'));
+      proxied.send(raw.bind('set'), raw.execute(), raw.sync());
+      if (!isPipelined) await proxied.readUntil('Z');
+      proxied.send(raw.bind(name), raw.execute(), raw.sync());
+      if (isPipelined) await proxied.readUntil('Z');
+      assert.deepEqual(outcome(await proxied.readUntil('Z')), [hidden]);
+      await other.query('ROLLBACK');
+    });
+
 test("a backslash may be a character's second byte", async () => {
   const { proxied, direct } = await connect('SJIS');
   const sql = (text: string): Buffer => raw.message('Q', Buffer.from(`${text}\0`, 'latin1'));

@@ -16,7 +16,7 @@ import {
   type Question,
   type Tenant,
 } from '../../functions/functions.ts';
-import type { Lexing } from '../../sql/lexing.ts';
+import { lexingCode, type Lexing } from '../../sql/lexing.ts';
 import { queryWaitTimeout } from '../../pool/limits.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import type { Client, LoggedInClient } from '../client.ts';
@@ -45,7 +45,7 @@ export function decideAtOrigin(client: LoggedInClient, subject: TextToJudge): De
         ? ask(client, tenant, client.entry, subject.text)
         : tenant.tooLarge(subject.tooLong);
   if (typeof decision === 'number') return decision;
-  question.decideOrigin(decision, generationOf(tenant, client.id));
+  question.decideOrigin(decision, generationNow(client, tenant));
   return decision;
 }
 
@@ -71,7 +71,7 @@ export function decideAtTarget(
   const decision =
     tooLong === 0 ? ask(client, tenant, entry, origin.query ?? subject.text) : tenant.tooLarge(tooLong);
   if (typeof decision === 'number') return decision;
-  question.decideTarget(decision, tenant.generationOf(client.id), entry);
+  question.decideTarget(decision, generationNow(client, tenant), entry);
   return decision;
 }
 
@@ -87,6 +87,10 @@ export function tooLongForFunctions(
 ): number {
   const tenant = ownFunctions(client) ?? targetFunctions(client);
   return tenant === null ? 0 : lengthOver(tenant.maxQueryBytes, type, size, bytes);
+}
+
+function generationNow(client: LoggedInClient, tenant: Tenant | null): number {
+  return generationOf(tenant, client.id, lexingCode(lexingFor(client)));
 }
 
 function tooLongForTarget(client: LoggedInClient, target: Tenant, origin: Go, subject: TextToJudge): number {
@@ -114,7 +118,7 @@ function ask(
   const query = typeof text === 'string' ? text : shown(client, text);
   const remembered = tenant.recall(QUESTION.of(client, tenant, entry, query));
   if (remembered !== null) return remembered;
-  const asked = question.ask(tenant.generationOf(client.id), entry);
+  const asked = question.ask(generationNow(client, tenant), entry);
   client.gate.close('decision');
   const user = client.context.directory.users.get(client.user);
   const call = { ...QUESTION.call(), asker: asked, patienceMs: queryWaitTimeout(user, client.pool) };

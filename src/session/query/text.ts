@@ -59,7 +59,11 @@ function encodingOf({ settings, pool }: LoggedInClient): string | undefined {
 /** The settings by which a server will find the constants in the client's next text. */
 export function lexingFor(client: LoggedInClient): Lexing {
   // a SET may be under way
-  if (client.outstanding.busy) return UNKNOWN_LEXING;
+  return client.outstanding.busy ? UNKNOWN_LEXING : reportedLexing(client);
+}
+
+/** The settings as servers last reported them. */
+export function reportedLexing(client: LoggedInClient): Lexing {
   const { settings, pool } = client;
   const standardStrings = settings.standardStrings ?? pool.welcome?.get('standard_conforming_strings');
   return lexingOf(standardStrings, encodingOf(client));

@@ -1,5 +1,9 @@
-/** The versions of the user functions that have judged a text. */
+/**
+ * The versions of the user functions that have judged a text, each with the settings by which its constants were found (the
+ * code of sql/lexing.ts) as one number.
+ */
 import type { Tenant } from '../../functions/functions.ts';
+import { LEXING_CODES, UNKNOWN_CODE } from '../../sql/lexing.ts';
 
 /** The functions that judged a text; 0: there were none. */
 export interface Generations {
@@ -9,7 +13,6 @@ export interface Generations {
   readonly targetGeneration: number;
 }
 
-/** @param clientId the client whose text is judged */
 /** How a text was judged. */
 export interface Judgement extends Generations {
   /** the functions could not be asked, and the text passed: a statement is judged again when it is used */
@@ -25,6 +28,13 @@ export function lasting({ originGeneration, targetGeneration, isProvisional }: J
   return { originGeneration, targetGeneration };
 }
 
-export function generationOf(set: Tenant | null, clientId: number): number {
-  return set === null ? 0 : set.generationOf(clientId);
+/** @param clientId the client whose text is judged @param code of the settings by which its constants are found */
+export function generationOf(set: Tenant | null, clientId: number, code: number): number {
+  return set === null ? 0 : set.generationOf(clientId) * LEXING_CODES + code;
+}
+
+/** Whether these functions, with these settings, have judged a text. */
+export function isOfNow(judged: number, set: Tenant | null, clientId: number, code: number): boolean {
+  const now = generationOf(set, clientId, code);
+  return judged === now || (set !== null && judged === now - code + UNKNOWN_CODE);
 }

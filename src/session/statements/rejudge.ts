@@ -1,8 +1,9 @@
 /**
  * Prepared statements that were judged by other functions than those that apply now: another version serves, the client has
- * moved to another database, or there were no functions. The first Bind or Describe of such a statement is judged as its Parse
+ * moved to another database, there were no functions, or the client's settings say something else about constants. The first Bind or Describe of such a statement is judged as its Parse
  * was, by the text that the client sent.
  */
+import { lexingCode, UNKNOWN_CODE } from '../../sql/lexing.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { message } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
@@ -11,12 +12,13 @@ import { isJudged, ownFunctions, targetFunctions } from '../query/judges.ts';
 import { judge } from '../query/judge.ts';
 import { answerError } from '../send/reject.ts';
 import { rewriteBody } from '../query/rewrite.ts';
+import { reportedLexing } from '../query/text.ts';
 import { route } from '../query/route.ts';
 import type { Approval } from '../state/approval.ts';
 import { Handled } from '../state/handled.ts';
 import { waitForAnswers } from '../send/wait.ts';
 import { deallocated, freeingParse } from './deallocate.ts';
-import { generationOf, type Generations } from '../state/generations.ts';
+import { isOfNow, type Generations } from '../state/generations.ts';
 import { NamedStatement } from '../state/named.ts';
 import { routeOf } from './parse.ts';
 
@@ -26,9 +28,11 @@ import { routeOf } from './parse.ts';
  * @returns null: the message continues, with the statement as it is now
  */
 export function reviewNamed(client: LoggedInClient, type: number, statement: NamedStatement): Handled | null {
-  const stays = statement.originGeneration === generationOf(ownFunctions(client), client.id);
+  const isHere = client.server?.prepared.has(statement.shared) === true;
+  const code = codeFor(client, isHere);
+  const stays = isOfNow(statement.originGeneration, ownFunctions(client), client.id, code);
   if (stays && client.question.isOpen) {
-    const held = settlePlace(client, type, statement, statement.route);
+    const held = settlePlace(client, type, statement, statement.route, code);
     if (held !== 'judge') return held;
   }
   const { body } = statement.original ?? statement.shared;
@@ -49,8 +53,7 @@ export function isUnnamedCurrent(client: LoggedInClient): boolean {
     client.server !== null &&
     client.question.isOpen &&
     !unanswered.isInDoubt(unnamed) &&
-    unnamed.originGeneration === generationOf(ownFunctions(client), client.id) &&
-    unnamed.targetGeneration === generationOf(targetFunctions(client), client.id)
+    areOfNow(client, unnamed, codeFor(client, true))
   );
 }
 
@@ -58,10 +61,11 @@ export function isUnnamedCurrent(client: LoggedInClient): boolean {
 export function reviewUnnamed(client: LoggedInClient, type: number): Handled | null {
   const { unanswered, unnamed } = client.statements;
   if (unnamed.isHere && unanswered.isInDoubt(unnamed)) return waitForAnswers(client);
-  const stays = unnamed.originGeneration === generationOf(ownFunctions(client), client.id);
+  const code = codeFor(client, unnamed.isHere);
+  const stays = isOfNow(unnamed.originGeneration, ownFunctions(client), client.id, code);
   if (stays && client.question.isOpen) {
     // if the client has a server, the statement is there
-    const held = settlePlace(client, type, unnamed, client.server === null ? unnamed.route : null);
+    const held = settlePlace(client, type, unnamed, client.server === null ? unnamed.route : null, code);
     if (held !== 'judge') return held;
   }
   const { original } = unnamed;
@@ -107,8 +111,8 @@ export function reviewUntracked(client: LoggedInClient, type: number, name: stri
   if (unanswered.isInDoubt(name)) return waitForAnswers(client);
   const judged = untracked.get(name);
   if (
-    judged?.originGeneration === generationOf(ownFunctions(client), client.id) &&
-    judged.targetGeneration === generationOf(targetFunctions(client), client.id) &&
+    judged !== undefined &&
+    areOfNow(client, judged, codeFor(client, true)) &&
     client.server !== null &&
     judged.madeIn === client.loan.count
   )
@@ -134,10 +138,26 @@ function settlePlace(
   type: number,
   judged: Generations,
   home: string | null,
+  code: number,
 ): Handled | 'judge' | null {
   const elsewhere = route(client, type, home);
   if (elsewhere !== null) return elsewhere;
-  return judged.targetGeneration === generationOf(targetFunctions(client), client.id) ? null : 'judge';
+  return isOfNow(judged.targetGeneration, targetFunctions(client), client.id, code) ? null : 'judge';
+}
+
+function areOfNow(client: LoggedInClient, judged: Generations, code: number): boolean {
+  return (
+    isOfNow(judged.originGeneration, ownFunctions(client), client.id, code) &&
+    isOfNow(judged.targetGeneration, targetFunctions(client), client.id, code)
+  );
+}
+
+/**
+ * The settings by which a server will find the constants of a statement, as a code: it must have been judged by these. A SET may
+ * be under way before a statement that has yet to be prepared on the client's server.
+ */
+function codeFor(client: LoggedInClient, isHere: boolean): number {
+  return isHere || !client.outstanding.busy ? lexingCode(reportedLexing(client)) : UNKNOWN_CODE;
 }
 
 /** @param body query text, zero byte and parameter types of a Parse */

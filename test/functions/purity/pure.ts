@@ -190,6 +190,10 @@ export const PURE: readonly Rule[] = [
     'both functions',
     `export const rewrite_query = (u, q) => (q === 'select 2' ? 'select 3' : null); ${R}(u, q) => (q === 'select 3' ? 'a' : null);`,
   ],
+  [
+    'names of built-in methods',
+    `const toString = (x) => 's' + x; const constructor = toString; ${R}(u) => constructor(u);`,
+  ],
   ['a reassigned parameter', `${R}(u, q) => { q = q.trim(); q += 'x'; return q; };`],
   ['swapping', `${R}(u, q) => { let a = u; let b = q; [a, b] = [b, a]; return a; };`],
   [

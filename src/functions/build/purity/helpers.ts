@@ -39,7 +39,7 @@ export function declaratorOf(program: Program, variable: Variable): Node | null 
 }
 
 function soundDeclarator(program: Program, variable: Variable): Node | null {
-  const pattern = TEXTS[variable.name];
+  const pattern = Object.hasOwn(TEXTS, variable.name) ? TEXTS[variable.name] : undefined;
   const node = variable.defs[0]?.node as Node | undefined;
   if (pattern === undefined || node?.type !== 'VariableDeclarator' || variable.defs.length > 1) return null;
   if (program.mainVariable(variable.name) !== variable) return null;
