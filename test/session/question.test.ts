@@ -95,7 +95,7 @@ test('taking a decision gives the generations that made it, and leaves nothing',
   const question = new Question();
   decideAtOrigin(question);
   decideAtTarget(question);
-  assert.deepEqual(question.take(), { originGeneration: 7, targetGeneration: 9 });
+  assert.deepEqual(question.take(), { originGeneration: 7, targetGeneration: 9, isProvisional: false });
   assert.equal(question.isOpen, true);
 });
 
