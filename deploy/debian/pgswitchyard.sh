@@ -1,0 +1,2 @@
+#!/bin/sh
+exec /usr/lib/pgswitchyard/current/node /usr/lib/pgswitchyard/current/bin/pgswitchyard "$@"
