@@ -21,9 +21,19 @@ export async function functionsCommand(
     { event: 'console_command', tenant, user },
     `${words} '${printable(tenant)}'${shown(statement.arguments)} command issued by ${printable(user)}`,
   );
-  operator.steer.functions.administration.audit(tenant, user, `${words}${shown(statement.arguments)}`);
-  const notices = await command(operator, tenant, statement.arguments);
-  return Buffer.concat([...notices, commandComplete(words)]);
+  const { administration } = operator.steer.functions;
+  administration.audit(tenant, user, `${words}${shown(statement.arguments)}`);
+  try {
+    const notices = await command(operator, tenant, statement.arguments);
+    return Buffer.concat([...notices, commandComplete(words)]);
+  } catch (error) {
+    administration.audit(
+      tenant,
+      user,
+      `${words} was not carried out: ${printable((error as Error).message)}`,
+    );
+    throw error;
+  }
 }
 
 /** The arguments of a statement, for the log. */
@@ -88,7 +98,8 @@ function pause(operator: Operator, tenant: string, given: FunctionsArguments): B
   const { administration } = steer.functions;
   if (!isAdmin && administration.runsOperatorsFunctions(tenant)) throw consoleErrors.operatorsFunctions();
   // an operator's PAUSE stays an operator's
-  if (!isAdmin && administration.pauseOf(tenant)?.by === 'operator') return [];
+  if (!isAdmin && administration.pauseOf(tenant)?.by === 'operator')
+    return [notice('an operator has paused these functions, and that PAUSE stays as it is')];
   administration.pause(tenant, { ...askedBy(operator), as: given.as ?? 'policy' });
   return [];
 }

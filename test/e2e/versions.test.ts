@@ -84,6 +84,7 @@ test("the log of a tenant's functions has its lines and the commands about it, w
   t.after(() => ops.destroy());
   await answerOf(ops, 'PAUSE FUNCTIONS acme ERROR');
   await answerOf(ops, 'RESUME FUNCTIONS acme');
+  await answerOf(ops, 'ROLLBACK FUNCTIONS acme TO 7');
   await deploy(bouncer, 'export const rewrite_query = (;');
   const lines = await bouncer.admin('SHOW FUNCTION LOG acme');
   const of = (level: string): string[] =>
@@ -91,6 +92,8 @@ test("the log of a tenant's functions has its lines and the commands about it, w
   assert.deepEqual(of('audit'), [
     'ops PAUSE FUNCTIONS ERROR',
     'ops RESUME FUNCTIONS',
+    'ops ROLLBACK FUNCTIONS TO 7',
+    'ops ROLLBACK FUNCTIONS was not carried out: cannot go back: there is no version 7',
     'pgbouncer RELOAD FUNCTIONS',
   ]);
   assert.match(of('info').join(), /user functions loaded: .*rewrite_query\.ts/);
@@ -182,6 +185,21 @@ test('a pinned version survives a restart, and PROMOTE lets the candidate take i
   await bouncer.admin('PROMOTE FUNCTIONS acme');
   assert.equal(await answerOf(acme, 'who'), 'two');
   assert.deepEqual(await versions(bouncer), ['2 serving', '1 kept']);
+});
+
+test('commands about a tenant work as soon as the console does, before all tenants have been found', async (t) => {
+  const bouncer = await start(t);
+  await deploy(bouncer, rule('two'));
+  await bouncer.admin('ROLLBACK FUNCTIONS acme');
+  await bouncer.stop();
+  const ini = await readFile(bouncer.configFile, 'utf8');
+  await bouncer.writeFile(
+    'pgbouncer.ini',
+    ini.replace('[pgbouncer]', '[pgbouncer]\nuser_function_preload = 0'),
+  );
+  await bouncer.start();
+  await bouncer.admin('RESUME FUNCTIONS acme');
+  assert.equal(await answerOf(await bouncer.login(t, 'acme'), 'who'), 'two');
 });
 
 test('a version that does not exist is refused, and the present one stays', async (t) => {

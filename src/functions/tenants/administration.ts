@@ -16,7 +16,7 @@ export class RollbackError extends Error {}
 
 export interface AdministrationOptions {
   readonly config: () => FunctionsConfig;
-  readonly catalog: Pick<Catalog, 'ownedBy' | 'refresh'>;
+  readonly catalog: Pick<Catalog, 'ownedBy' | 'refresh' | 'tenantOf'>;
   readonly store: VersionStore;
   readonly targets: Pick<Targets, 'operatorsIn'>;
   readonly lines: LogLines;
@@ -34,6 +34,9 @@ export class Administration {
   /** Whether there is a tenant of this name: an entry of [tenants], or one that has functions. */
   hasTenant(name: string): boolean {
     const { config, catalog } = this.#options;
+    // right after a start not all tenants have been found yet
+    for (const database of config().databasesOf(name) ?? [])
+      if (config().isDatabase(database)) catalog.tenantOf(database);
     return config().tenants.has(name) || catalog.ownedBy(name).length > 0;
   }
 
