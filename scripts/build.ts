@@ -23,7 +23,7 @@ for (const [made, source] of [
   writeFileSync(join(out, 'web', made), await bundle(source));
 /** about the source, which is not in the package, and for tools that work on it */
 const LEFT_OUT = ['docs/architecture.md', 'docs/config.schema.json'].map((path) => join(root, path));
-for (const path of ['bin', 'docs', 'user-functions', 'pgbouncer.ini', 'CHANGELOG.md', 'LICENSE'])
+for (const path of ['bin', 'deploy', 'docs', 'user-functions', 'pgbouncer.ini', 'CHANGELOG.md', 'LICENSE'])
   cpSync(join(root, path), join(out, path), { recursive: true, filter: (file) => !LEFT_OUT.includes(file) });
 // fields that have no meaning outside of a checkout
 const readme = readFileSync(join(root, 'README.md'), 'utf8')

@@ -79,7 +79,7 @@ function addProgram(folder: string, arch: string, version: string | undefined): 
 function addManual(staging: string, program: string): void {
   const manual = join(staging, 'usr/share/doc/pgswitchyard');
   mkdirSync(manual, { recursive: true });
-  for (const each of ['docs', 'README.md']) renameSync(join(program, each), join(manual, each));
+  for (const each of ['deploy', 'docs', 'README.md']) renameSync(join(program, each), join(manual, each));
   renameSync(join(program, 'LICENSE'), join(manual, 'copyright'));
   writeFileSync(
     join(manual, 'changelog.gz'),
