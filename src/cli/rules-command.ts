@@ -133,6 +133,9 @@ async function relocated(bundle: Bundle, folder: string): Promise<Bundle> {
 /** A proxy that looks at the file meanwhile finds the old one or the new one, never a part. */
 async function replace(path: string, contents: Uint8Array): Promise<void> {
   const draft = `${path}.${process.pid}`;
+  const last = statSync(path, { throwIfNoEntry: false });
+  // a device such as /dev/null would become a plain file
+  if (last?.isFile() === false) throw new CommandError(`${printable(path)} is not a plain file`);
   try {
     await writeFile(draft, contents);
     await rename(draft, path);

@@ -66,6 +66,13 @@ test('the name of the artifact says which function it holds, unless -o names a f
   ]);
 });
 
+test('an output that is not a plain file is refused, and stays', async (t) => {
+  const folder = await folderWith(t, { 'routing_rules.ts': ROUTING });
+  const { status, stderr } = rules('build', folder, '-o', '/dev/null');
+  assert.equal(status, 1);
+  assert.match(stderr, /\/dev\/null is not a plain file/);
+});
+
 test('mistakes are told with file, line and column, and nothing is written', async (t) => {
   const folder = await folderWith(t, {
     'routing_rules.ts': "export const routing_rules = () => null;\nimport 'fs';",
