@@ -38,3 +38,8 @@ export function isOfNow(judged: number, set: Tenant | null, clientId: number, co
   const now = generationOf(set, clientId, code);
   return judged === now || (set !== null && judged === now - code + UNKNOWN_CODE);
 }
+
+/** Whether these functions have judged a text, whatever the settings were. */
+export function isByFunctions(judged: number, set: Tenant | null, clientId: number): boolean {
+  return set === null ? judged === 0 : Math.floor(judged / LEXING_CODES) === set.generationOf(clientId);
+}

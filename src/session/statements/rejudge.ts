@@ -1,7 +1,7 @@
 /**
  * Prepared statements that were judged by other functions than those that apply now: another version serves, the client has
- * moved to another database, there were no functions, or the client's settings say something else about constants. The first Bind or Describe of such a statement is judged as its Parse
- * was, by the text that the client sent.
+ * moved to another database, there were no functions, or the client's settings say something else about constants. The first
+ * Bind or Describe of such a statement is judged as its Parse was, by the text that the client sent.
  */
 import { lexingCode, UNKNOWN_CODE } from '../../sql/lexing.ts';
 import { clientErrors } from '../../wire/errors.ts';
@@ -18,7 +18,7 @@ import type { Approval } from '../state/approval.ts';
 import { Handled } from '../state/handled.ts';
 import { waitForAnswers } from '../send/wait.ts';
 import { deallocated, freeingParse } from './deallocate.ts';
-import { isOfNow, type Generations } from '../state/generations.ts';
+import { isByFunctions, isOfNow, type Generations } from '../state/generations.ts';
 import { NamedStatement } from '../state/named.ts';
 import { routeOf } from './parse.ts';
 
@@ -28,12 +28,12 @@ import { routeOf } from './parse.ts';
  * @returns null: the message continues, with the statement as it is now
  */
 export function reviewNamed(client: LoggedInClient, type: number, statement: NamedStatement): Handled | null {
-  const isHere = client.server?.prepared.has(statement.shared) === true;
-  const code = codeFor(client, isHere);
-  const stays = isOfNow(statement.originGeneration, ownFunctions(client), client.id, code);
+  const stays = isByFunctions(statement.originGeneration, ownFunctions(client), client.id);
   if (stays && client.question.isOpen) {
-    const held = settlePlace(client, type, statement, statement.route, code);
-    if (held !== 'judge') return held;
+    const elsewhere = route(client, type, statement.route);
+    if (elsewhere !== null) return elsewhere;
+    const isHere = client.server?.prepared.has(statement.shared) === true;
+    if (areOfNow(client, statement, codeFor(client, isHere))) return null;
   }
   const { body } = statement.original ?? statement.shared;
   const approval = judgeBody(client, type, body, stays);
@@ -61,12 +61,12 @@ export function isUnnamedCurrent(client: LoggedInClient): boolean {
 export function reviewUnnamed(client: LoggedInClient, type: number): Handled | null {
   const { unanswered, unnamed } = client.statements;
   if (unnamed.isHere && unanswered.isInDoubt(unnamed)) return waitForAnswers(client);
-  const code = codeFor(client, unnamed.isHere);
-  const stays = isOfNow(unnamed.originGeneration, ownFunctions(client), client.id, code);
+  const stays = isByFunctions(unnamed.originGeneration, ownFunctions(client), client.id);
   if (stays && client.question.isOpen) {
     // if the client has a server, the statement is there
-    const held = settlePlace(client, type, unnamed, client.server === null ? unnamed.route : null, code);
-    if (held !== 'judge') return held;
+    const elsewhere = route(client, type, client.server === null ? unnamed.route : null);
+    if (elsewhere !== null) return elsewhere;
+    if (areOfNow(client, unnamed, codeFor(client, unnamed.isHere))) return null;
   }
   const { original } = unnamed;
   if (original === null) return reviewUnkept(client, type);
@@ -132,19 +132,7 @@ export function adoptUntracked(client: LoggedInClient, name: string): NamedState
   return statement;
 }
 
-/** Moves a client to where its statement belongs. @returns null: it is there, and its text was judged for that place */
-function settlePlace(
-  client: LoggedInClient,
-  type: number,
-  judged: Generations,
-  home: string | null,
-  code: number,
-): Handled | 'judge' | null {
-  const elsewhere = route(client, type, home);
-  if (elsewhere !== null) return elsewhere;
-  return isOfNow(judged.targetGeneration, targetFunctions(client), client.id, code) ? null : 'judge';
-}
-
+/** Whether the functions that apply now, with these settings, have judged a text for the place where the client is. */
 function areOfNow(client: LoggedInClient, judged: Generations, code: number): boolean {
   return (
     isOfNow(judged.originGeneration, ownFunctions(client), client.id, code) &&
