@@ -37,6 +37,19 @@ export interface Column<Row> {
   readonly merge?: Merge;
 }
 
+export function gauge<Row>(
+  name: string,
+  help: string,
+  of: (row: Row) => number,
+  merge: Merge = 'sum',
+): Column<Row> {
+  return { name, help, type: 'gauge', of, merge };
+}
+
+export function counter<Row>(name: string, help: string, of: (row: Row) => number): Column<Row> {
+  return { name, help, type: 'counter', of };
+}
+
 /**
  * One family for each column, with a sample for each row.
  * @param most rows with a series of their own: the later ones are merged into one, whose labels all say `other`

@@ -3,7 +3,16 @@ import type { Observe } from '../admin/observe.ts';
 import { observeMemory } from '../telemetry/memory.ts';
 import type { NodeSnapshot, SwitchoverSnapshot, TenantSnapshot } from '../telemetry/snapshot.ts';
 import { errorCounts } from '../wire/error-counts.ts';
-import { familiesOf, fixed, otherOf, type Column, type Family, type Sample } from './family.ts';
+import {
+  counter,
+  familiesOf,
+  fixed,
+  gauge,
+  otherOf,
+  type Column,
+  type Family,
+  type Sample,
+} from './family.ts';
 import type { EventLoop } from './event-loop.ts';
 
 /** States in which a query gets a decision of the functions. */
@@ -14,130 +23,59 @@ const HEALTHY: ReadonlySet<TenantSnapshot['state']> = new Set([
 ] as const);
 
 const TENANTS: readonly Column<TenantSnapshot>[] = [
-  {
-    name: 'function_calls_total',
-    help: 'Queries that user functions have judged',
-    type: 'counter',
-    of: (row) => row.calls,
-  },
-  {
-    name: 'function_routed_total',
-    help: 'Queries that were routed',
-    type: 'counter',
-    of: (row) => row.routed,
-  },
-  {
-    name: 'function_rewritten_total',
-    help: 'Queries that were rewritten',
-    type: 'counter',
-    of: (row) => row.rewritten,
-  },
-  {
-    name: 'function_rejected_total',
-    help: 'Queries that were rejected',
-    type: 'counter',
-    of: (row) => row.rejected,
-  },
-  {
-    name: 'function_unjudged_total',
-    help: 'Queries that passed although a function failed on them',
-    type: 'counter',
-    of: (row) => row.unjudged,
-  },
-  {
-    name: 'function_remembered_hits_total',
-    help: 'Queries that were answered from memory',
-    type: 'counter',
-    of: ({ recall }) => recall.hits,
-  },
-  {
-    name: 'function_remembered_misses_total',
-    help: 'Queries that could have been answered from memory',
-    type: 'counter',
-    of: ({ recall }) => recall.misses,
-  },
-  {
-    name: 'function_remembered_entries',
-    help: 'Remembered decisions',
-    type: 'gauge',
-    of: ({ recall }) => recall.entries,
-  },
-  {
-    name: 'function_remembered_bytes',
-    help: 'Memory of remembered decisions',
-    type: 'gauge',
-    of: ({ recall }) => recall.bytes,
-  },
-  {
-    name: 'function_heap_bytes',
-    help: 'Memory of the isolate that serves',
-    type: 'gauge',
-    of: (row) => row.heapBytes,
-  },
-  {
-    name: 'function_suspended',
-    help: '1 while the breaker is open',
-    type: 'gauge',
-    of: (row) => Number(row.isSuspended),
-  },
-  {
-    name: 'function_serving',
-    help: '1 while a version serves, or is loaded with the next query',
-    type: 'gauge',
-    of: ({ state }) => Number(HEALTHY.has(state)),
-  },
+  counter('function_calls_total', 'Queries that user functions have judged', (row) => row.calls),
+  counter('function_routed_total', 'Queries that were routed', (row) => row.routed),
+  counter('function_rewritten_total', 'Queries that were rewritten', (row) => row.rewritten),
+  counter('function_rejected_total', 'Queries that were rejected', (row) => row.rejected),
+  counter(
+    'function_unjudged_total',
+    'Queries that passed although a function failed on them',
+    (row) => row.unjudged,
+  ),
+  counter(
+    'function_remembered_hits_total',
+    'Queries that were answered from memory',
+    ({ recall }) => recall.hits,
+  ),
+  counter(
+    'function_remembered_misses_total',
+    'Queries that could have been answered from memory',
+    ({ recall }) => recall.misses,
+  ),
+  gauge('function_remembered_entries', 'Remembered decisions', ({ recall }) => recall.entries),
+  gauge('function_remembered_bytes', 'Memory of remembered decisions', ({ recall }) => recall.bytes),
+  gauge('function_heap_bytes', 'Memory of the isolate that serves', (row) => row.heapBytes),
+  gauge('function_suspended', '1 while the breaker is open', (row) => Number(row.isSuspended)),
+  gauge('function_serving', '1 while a version serves, or is loaded with the next query', ({ state }) =>
+    Number(HEALTHY.has(state)),
+  ),
 ];
 
 /** Of all functions of a tenant: its budget is one for all of them. */
 const BUDGETS: readonly Column<TenantSnapshot>[] = [
-  {
-    name: 'tenant_cpu_seconds_total',
-    help: 'Processor time of all functions of a tenant',
-    type: 'counter',
-    of: ({ cpu }) => cpu.totalMs / 1000,
-  },
-  {
-    name: 'tenant_cpu_limit',
-    help: 'Seconds of processor time in a second that a tenant may take; 0: no limit',
-    type: 'gauge',
-    of: ({ cpu }) => cpu.limitMs / 1000,
-  },
-  {
-    name: 'tenant_over_budget',
-    help: '1 while a tenant is over its CPU budget',
-    type: 'gauge',
-    of: ({ cpu }) => Number(cpu.isOver),
-    merge: 'max',
-  },
+  counter(
+    'tenant_cpu_seconds_total',
+    'Processor time of all functions of a tenant',
+    ({ cpu }) => cpu.totalMs / 1000,
+  ),
+  gauge(
+    'tenant_cpu_limit',
+    'Seconds of processor time in a second that a tenant may take; 0: no limit',
+    ({ cpu }) => cpu.limitMs / 1000,
+  ),
+  gauge(
+    'tenant_over_budget',
+    '1 while a tenant is over its CPU budget',
+    ({ cpu }) => Number(cpu.isOver),
+    'max',
+  ),
 ];
 
 const NODES: readonly Column<NodeSnapshot>[] = [
-  {
-    name: 'node_writer',
-    help: '1 for the writer of a cluster',
-    type: 'gauge',
-    of: ({ role }) => Number(role === 'writer'),
-  },
-  {
-    name: 'node_reachable',
-    help: '1 if the last probe was answered',
-    type: 'gauge',
-    of: ({ role }) => Number(role !== 'unknown'),
-  },
-  {
-    name: 'node_lag_bytes',
-    help: 'Bytes behind the writer',
-    type: 'gauge',
-    of: ({ lagBytes }) => lagBytes ?? NaN,
-    merge: 'max',
-  },
-  {
-    name: 'node_lag_seconds',
-    help: 'Time behind the writer',
-    type: 'gauge',
-    of: ({ lagSeconds }) => lagSeconds ?? NaN,
-    merge: 'max',
-  },
+  gauge('node_writer', '1 for the writer of a cluster', ({ role }) => Number(role === 'writer')),
+  gauge('node_reachable', '1 if the last probe was answered', ({ role }) => Number(role !== 'unknown')),
+  gauge('node_lag_bytes', 'Bytes behind the writer', ({ lagBytes }) => lagBytes ?? NaN, 'max'),
+  gauge('node_lag_seconds', 'Time behind the writer', ({ lagSeconds }) => lagSeconds ?? NaN, 'max'),
 ];
 
 /** @param most series of one family */

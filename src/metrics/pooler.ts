@@ -6,22 +6,8 @@ import { consoleDatabase, consolePool, type PoolRow } from '../admin/console-row
 import type { Observe } from '../admin/observe.ts';
 import { PGBOUNCER_VERSION } from '../admin/version.ts';
 import type { DatabaseSnapshot, StatisticsSnapshot } from '../telemetry/snapshot.ts';
-import { familiesOf, fixed, type Column, type Family } from './family.ts';
+import { counter, familiesOf, fixed, gauge, type Column, type Family } from './family.ts';
 import { histogramFamily } from './times.ts';
-
-const gauge = <Row>(
-  name: string,
-  help: string,
-  of: (row: Row) => number,
-  merge: 'sum' | 'max' = 'sum',
-): Column<Row> => ({ name, help, type: 'gauge', of, merge });
-
-const counter = <Row>(name: string, help: string, of: (row: Row) => number): Column<Row> => ({
-  name,
-  help,
-  type: 'counter',
-  of,
-});
 
 const DATABASES: readonly Column<DatabaseSnapshot>[] = [
   gauge('databases_pool_size', 'Most servers of one pool', (row) => row.poolSize),
