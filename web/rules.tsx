@@ -43,6 +43,18 @@ export function Rules(): preact.JSX.Element {
   );
 }
 
+const TENANT_ACTIONS = [
+  { name: 'Reload', verb: 'RELOAD', effect: "Looks at the tenant's files again." },
+  { name: 'Pause', verb: 'PAUSE', effect: 'The failure policy answers each query until RESUME.' },
+  { name: 'Resume', verb: 'RESUME', effect: 'Ends a pause or a rollback.' },
+  {
+    name: 'Roll back',
+    verb: 'ROLLBACK',
+    effect: 'The version before this one serves, until RESUME or PROMOTE.',
+  },
+  { name: 'Promote', verb: 'PROMOTE', effect: 'The candidate serves from now on.' },
+] as const;
+
 function TenantActions({
   tenant,
   onDone,
@@ -53,36 +65,15 @@ function TenantActions({
   const name = quoted(tenant);
   return (
     <p class="tools">
-      <Action
-        name="Reload"
-        statement={`RELOAD FUNCTIONS ${name}`}
-        effect="Looks at the tenant's files again."
-        onDone={onDone}
-      />
-      <Action
-        name="Pause"
-        statement={`PAUSE FUNCTIONS ${name}`}
-        effect="The failure policy answers each query until RESUME."
-        onDone={onDone}
-      />
-      <Action
-        name="Resume"
-        statement={`RESUME FUNCTIONS ${name}`}
-        effect="Ends a pause or a rollback."
-        onDone={onDone}
-      />
-      <Action
-        name="Roll back"
-        statement={`ROLLBACK FUNCTIONS ${name}`}
-        effect="The version before this one serves, until RESUME or PROMOTE."
-        onDone={onDone}
-      />
-      <Action
-        name="Promote"
-        statement={`PROMOTE FUNCTIONS ${name}`}
-        effect="The candidate serves from now on."
-        onDone={onDone}
-      />
+      {TENANT_ACTIONS.map(({ name: action, verb, effect }) => (
+        <Action
+          key={verb}
+          name={action}
+          statement={`${verb} FUNCTIONS ${name}`}
+          effect={effect}
+          onDone={onDone}
+        />
+      ))}
     </p>
   );
 }
