@@ -65,7 +65,7 @@ export class StateFolder {
     return all;
   }
 
-  /** Numbers of a tenant's versions that are pinned, as any process has written it. */
+  /** The numbers of a tenant's pinned versions, those that other processes have written included. */
   async pinnedIn(owner: string): Promise<number[]> {
     const name = heldName(owner);
     const held = await readHeld(join(this.path, 'held', name), name).catch(() => null);

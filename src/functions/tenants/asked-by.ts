@@ -1,4 +1,4 @@
-/** Who has asked for something that is done to a tenant. */
+/** The origin of a command about a tenant: the role and name of its user. */
 export interface AskedBy {
   readonly by: 'operator' | 'tenant';
   /** the name of the user */
