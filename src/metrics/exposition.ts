@@ -25,14 +25,14 @@ export function formatFor(accept: string): Format {
  * @param prefix of all names, without the `_` after it; '': none
  */
 export async function print(
-  groups: readonly (() => readonly Family[])[],
+  groups: readonly (() => readonly Family[] | Promise<readonly Family[]>)[],
   prefix: string,
   format: Format,
 ): Promise<string> {
   const printer = new Printer(format);
   const parts: string[] = [];
   for (const group of groups) {
-    for (const family of group())
+    for (const family of await group())
       for await (const text of printer.slices(family, prefix === '' ? '' : `${prefix}_`)) parts.push(text);
     await nextTurn();
   }

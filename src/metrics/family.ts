@@ -76,7 +76,10 @@ export function otherOf(labels: Labels): Labels {
 }
 
 function merged(values: readonly number[], merge: Merge): number {
-  return values.reduce((sum, value) => (merge === 'sum' ? sum + value : Math.max(sum, value)), 0);
+  // NaN: unknown
+  const known = values.filter((value) => !Number.isNaN(value));
+  if (known.length === 0 && values.length > 0) return NaN;
+  return known.reduce((sum, value) => (merge === 'sum' ? sum + value : Math.max(sum, value)), 0);
 }
 
 /** A family with one series, or a few whose number is fixed. */

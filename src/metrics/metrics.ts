@@ -2,7 +2,9 @@
 import type { Observe } from '../admin/observe.ts';
 import { EventLoop } from './event-loop.ts';
 import { print, type Format } from './exposition.ts';
-import { clusterFamilies, functionFamilies, processFamilies } from './own.ts';
+import { clusterFamilies } from './clusters.ts';
+import { functionFamilies } from './functions.ts';
+import { processFamilies } from './process.ts';
 import { databaseFamilies, listFamilies, poolFamilies, statisticsFamilies } from './pooler.ts';
 
 export class Metrics {
@@ -40,7 +42,7 @@ export class Metrics {
         () => statisticsFamilies(observe, most),
         () => functionFamilies(observe, most),
         () => clusterFamilies(observe, most),
-        () => processFamilies(observe, this.#loop),
+        () => processFamilies(observe, this.#loop, most),
       ],
       prefix,
       format,

@@ -556,6 +556,7 @@ export class ClusterController implements SessionWatch, ClusterView, SwitchableC
     if (isMove && node !== null && target !== null) this.#pools.useSpares(node);
     this.#resume(hold);
     hold.entry.resumed();
+    this.#history.count(hold.entry, how);
     if (isMove || hold.isGone) this.#discovery.refresh();
   }
 

@@ -1,4 +1,5 @@
-/** The last switchovers, for SHOW SWITCHOVERS. */
+/** The last switchovers, for SHOW SWITCHOVERS, and the number and gaps of all of them, for metrics. */
+import { Histogram } from '../telemetry/histogram.ts';
 import type { NodeFacts } from './facts.ts';
 
 /** The way in which a writer was found: another node; the old one, which was gone; after a SWITCHOVER; nothing was wrong. */
@@ -82,10 +83,22 @@ export class Switchover {
 
 /** Entries that are kept. */
 const KEPT = 100;
+/** Databases with a tally of their own. A name that only the entry `*` knows is a database, too. */
+const MOST_TALLIED = 1000;
+const OTHER = 'other';
 
-/** The last switchovers of all databases, the oldest first. */
+/** All switchovers of a database that ended in one way. */
+export interface Tally {
+  readonly database: string;
+  readonly how: Finding;
+  /** from the detection until clients went on */
+  readonly gaps: Histogram;
+}
+
+/** The last switchovers of all databases, the oldest first, and the tallies of all. */
 export class SwitchoverHistory {
   readonly #entries: Switchover[] = [];
+  readonly #tallies = new Map<string, Map<Finding, Tally>>();
 
   get entries(): readonly Switchover[] {
     return this.#entries;
@@ -94,5 +107,20 @@ export class SwitchoverHistory {
   add(entry: Switchover): void {
     this.#entries.push(entry);
     if (this.#entries.length > KEPT) this.#entries.shift();
+  }
+
+  get tallies(): Tally[] {
+    return [...this.#tallies.values()].flatMap((ofDatabase) => [...ofDatabase.values()]);
+  }
+
+  /** Clients go on after a switchover or a false alarm. */
+  count({ database: name, resumedMs }: Switchover, how: Finding): void {
+    const isNew = !this.#tallies.has(name);
+    const database = isNew && this.#tallies.size >= MOST_TALLIED ? OTHER : name;
+    let ofDatabase = this.#tallies.get(database);
+    if (ofDatabase === undefined) this.#tallies.set(database, (ofDatabase = new Map()));
+    let tally = ofDatabase.get(how);
+    if (tally === undefined) ofDatabase.set(how, (tally = { database, how, gaps: new Histogram() }));
+    tally.gaps.note((resumedMs ?? 0) * 1000);
   }
 }

@@ -1,5 +1,10 @@
 /** Snapshots of the clusters: their nodes, and the last switchovers. */
-import type { NodeSnapshot, ObserveSwitchovers, SwitchoverSnapshot } from '../telemetry/snapshot.ts';
+import type {
+  NodeSnapshot,
+  ObserveSwitchovers,
+  SwitchoverSnapshot,
+  SwitchoverTallySnapshot,
+} from '../telemetry/snapshot.ts';
 import type { ClusterController } from './controller.ts';
 import { remedy } from './following.ts';
 import type { Node } from './node.ts';
@@ -32,6 +37,14 @@ export class SwitchoversObserver implements ObserveSwitchovers {
       resumedMs: entry.resumedMs,
       clientsHeld: entry.clientsHeld,
       transactionsBroken: entry.transactionsBroken,
+    }));
+  }
+
+  tallies(): SwitchoverTallySnapshot[] {
+    return this.#switchovers.history.tallies.map(({ database, how, gaps }) => ({
+      database,
+      outcome: how.replace(' ', '_'),
+      gaps: gaps.observe(),
     }));
   }
 }

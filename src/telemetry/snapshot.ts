@@ -5,7 +5,7 @@
  * The `Observe...` interfaces return the snapshots of one part on demand. Methods that return an Iterable build each snapshot
  * on demand, because there may be thousands. Time may pass between two of them: anything that has gone meanwhile is left out.
  */
-import type { DatabaseTimesSnapshot } from './histogram.ts';
+import type { DatabaseTimesSnapshot, HistogramSnapshot } from './histogram.ts';
 import type { StatValues } from './stats-history.ts';
 
 /** The state of one tenant's user functions. */
@@ -63,10 +63,19 @@ export interface TenantSnapshot {
   readonly refusedMoves: number;
   /** failed calls, by outcome (FailureOutcome) */
   readonly failures: Readonly<Record<string, number>>;
+  /** how long calls took, waiting included: one entry for each outcome that has occurred */
+  readonly callTimes: readonly CallTimesSnapshot[];
   /** the last failure of a call, or the last complaint about the files; '': none */
   readonly lastError: string;
   /** when that was, in ms since 1970; null: never */
   readonly lastErrorAtMs: number | null;
+}
+
+/** How long the calls took that ended in one way. */
+export interface CallTimesSnapshot {
+  /** a FailureOutcome, or `unchanged`, `changed` (routed, rewritten or both) or `rejected` */
+  readonly outcome: string;
+  readonly histogram: HistogramSnapshot;
 }
 
 /** The remembered decisions of a tenant. */
@@ -476,11 +485,22 @@ export interface SwitchoverSnapshot {
   readonly transactionsBroken: number;
 }
 
+/** All switchovers and alarms of a database that ended in one way. */
+export interface SwitchoverTallySnapshot {
+  readonly database: string;
+  /** `moved`: another node; `returned`: the old one, which was gone; `given_up`: a SWITCHOVER; `false_alarm` */
+  readonly outcome: string;
+  /** from the detection until clients went on */
+  readonly gaps: HistogramSnapshot;
+}
+
 export interface ObserveSwitchovers {
   /** Each node of each cluster. */
   nodes(): NodeSnapshot[];
   /** The last switchovers of all databases, the oldest first. */
   switchovers(): SwitchoverSnapshot[];
+  /** Of all switchovers since the start. */
+  tallies(): SwitchoverTallySnapshot[];
 }
 
 export interface ObserveFunctions {

@@ -82,6 +82,38 @@ test("the proxy's own errors are counted by class of SQLSTATE", async (t) => {
   assert.match(text, /^pgswitchyard_errors_sent_total\{class="08"\} 1$/m);
 });
 
+const RULE = `export function rewrite_query(username, query) {
+  if (query.includes('secret')) reject('no');
+  if (query.includes('broken')) throw new Error('broken');
+  return query.replace('two', '2');
+}`;
+
+test('calls of user functions are timed by tenant and outcome', async (t) => {
+  const { bouncer, ask } = await start(t, { files: { 'user-functions/rewrite_query.ts': RULE } });
+  await bouncer.sql('select 1');
+  await bouncer.sql('select two');
+  await assert.rejects(bouncer.sql("select 'secret'"));
+  await bouncer.sql("select 'broken'").catch(() => {});
+  const [, text] = await ask('/metrics');
+  for (const outcome of ['unchanged', 'changed', 'rejected', 'threw'])
+    assert.match(
+      text,
+      new RegExp(`_function_call_duration_seconds_count\\{.*outcome="${outcome}"\\} 1$`, 'm'),
+    );
+  assert.match(
+    text,
+    /_function_call_duration_seconds_bucket\{le="\+Inf",tenant=".*",folder=".*",outcome="threw"\} 1$/m,
+  );
+});
+
+test('descriptors and their limit are shown', async (t) => {
+  const { ask } = await start(t);
+  const [, text] = await ask('/metrics');
+  const [, open] = /^pgswitchyard_open_descriptors (\d+)$/m.exec(text) ?? [];
+  const [, most] = /^pgswitchyard_max_descriptors (\d+)$/m.exec(text) ?? [];
+  assert.ok(Number(open) > 3 && Number(most) > Number(open));
+});
+
 test('/metrics wants the token of http_metrics_token_file, which may change', async (t) => {
   const { bouncer, ask } = await prepare(t, { files: { token: 'first\n' } });
   bouncer.settings['http_metrics_token_file'] = `${bouncer.folder}/token`;

@@ -34,6 +34,15 @@ test('rows beyond the limit are merged under "other": added up, or the largest',
   ]);
 });
 
+test('an unknown value among the rest is left out', () => {
+  const rows = [1, 2, NaN, 3].map((count, at) => ({ name: `db${at}`, count }));
+  const families = familiesOf(rows, ({ name }) => ({ name }), COLUMNS, 1);
+  assert.deepEqual(
+    families.map(({ samples }) => samples.at(-1)!.value),
+    [5, 3],
+  );
+});
+
 test('rows up to the limit have series of their own', () => {
   const [things] = familiesOf(ROWS, ({ name }) => ({ name }), COLUMNS, 4);
   assert.equal(things!.samples.length, 4);

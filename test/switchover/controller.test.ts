@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { ClusterController } from '../../src/switchover/controller.ts';
 import { nodeKey } from '../../src/switchover/facts.ts';
-import { SwitchoverHistory } from '../../src/switchover/history.ts';
+import { Switchover, SwitchoverHistory } from '../../src/switchover/history.ts';
 import type { Failure, ProbeEvents } from '../../src/switchover/probe.ts';
 import type { ProbeHandle, ProbeSource } from '../../src/switchover/probes.ts';
 import type { Evidence } from '../../src/switchover/question.ts';
@@ -133,6 +133,14 @@ class ClusterUnderTest {
   }
 }
 
+/** The number of switchovers by outcome. */
+function countsOf(history: SwitchoverHistory): unknown[] {
+  return history.tallies.map(({ how, gaps }) => [
+    how,
+    gaps.observe().counts.reduce((sum, count) => sum + count),
+  ]);
+}
+
 test('the first transaction waits until a node says that it is the writer', async (t) => {
   const cluster = new ClusterUnderTest(t);
   const client = cluster.begin();
@@ -164,6 +172,7 @@ test('a connection that is lost holds new transactions until the writer has answ
   await cluster.connect();
   assert.equal(client.outcome, 'served');
   assert.deepEqual(cluster.history.entries, [], 'a false alarm is no switchover');
+  assert.deepEqual(countsOf(cluster.history), [['false alarm', 1]]);
 });
 
 test('a failed connection to a standby holds no client', (t) => {
@@ -191,6 +200,16 @@ test('after the writer has died, clients continue on the promoted standby', asyn
     cluster.history.entries.map(({ from, to }) => [from, to]),
     [[WRITER, STANDBY]],
   );
+  assert.deepEqual(countsOf(cluster.history), [['moved', 1]]);
+});
+
+test('switchovers of more databases than have a tally are counted together', () => {
+  const history = new SwitchoverHistory();
+  for (let i = 0; i < 1002; i++) history.count(new Switchover(`db${i}`, null, 'test'), 'moved');
+  assert.equal(history.tallies.length, 1001);
+  const { database, gaps } = history.tallies.at(-1)!;
+  assert.equal(database, 'other');
+  assert.equal(gaps.observe().counts[0], 2);
 });
 
 test('the old writer that comes back with its old timeline is not used again', (t) => {

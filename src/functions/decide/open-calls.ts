@@ -9,12 +9,14 @@ export interface OpenCallsOptions {
   /**
    * @param opened this call suspended the tenant
    * @param manifest of the version that was asked, which may no longer serve; null: no version was asked
+   * @param tookMs from the call's arrival to its answer
    */
   readonly decide: (
     call: HostCall,
     answer: HostAnswer,
     opened: boolean,
     manifest: Manifest | null,
+    tookMs: number,
   ) => Decision;
   /** how long a call that does not say waits for its answer, in ms */
   readonly maxWaitMs: number;
@@ -51,10 +53,11 @@ export class OpenCalls {
 
   /** The call has its answer. */
   finish(pending: Pending, answer: HostAnswer, opened: boolean, manifest: Manifest | null): void {
-    const { done, call } = pending;
+    const { done, call, since } = pending;
     if (done === null) return;
     this.drop(pending);
-    if (pending.onChecked === undefined) done(this.#options.decide(call, answer, opened, manifest));
+    if (pending.onChecked !== undefined) return;
+    done(this.#options.decide(call, answer, opened, manifest, performance.now() - since));
   }
 
   refuse(pending: Pending, outcome: FailureOutcome, message: string): void {

@@ -15,7 +15,7 @@ import type { Manifest } from '../sandbox/load-result.ts';
 import type { Pause, VersionKey } from '../store/version-record.ts';
 import { checkedWith } from './checked-with.ts';
 import type { TenantContext } from './context.ts';
-import { Counters } from './counters.ts';
+import { Counters, outcomeOf } from './counters.ts';
 import type { Isolation } from './housing.ts';
 import { Installer } from './installer.ts';
 import type { Journal } from './journal.ts';
@@ -123,7 +123,11 @@ export class Lane {
     this.batcher = new Batcher({
       serving: () => (options.isBlocked() ? null : this.version),
       noVersion: options.noVersion,
-      decide: (call, answer, opened, manifest) => this.judge.decide(call, answer, opened, manifest),
+      decide: (call, answer, opened, manifest, tookMs) => {
+        const decision = this.judge.decide(call, answer, opened, manifest);
+        this.counters.noteTime(outcomeOf(decision, this.judge.lastFailure), tookMs);
+        return decision;
+      },
       onPrinted: (text) => this.printed.note(text),
       onOpened: options.onOpened,
       apart: () => context.housing.apart(this.isolation),
