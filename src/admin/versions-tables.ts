@@ -15,6 +15,7 @@ export function versionsTable(rows: readonly VersionRow[]): Table {
       { name: 'version', type: 'text', of: ({ record }) => record.hash },
       { name: 'state', type: 'text', of: ({ state }) => state },
       { name: 'pinned_by', type: 'text', of: ({ pinnedBy }) => pinnedBy },
+      { name: 'rolled_back_by', type: 'text', of: ({ leftBy }) => leftBy },
       { name: 'loaded_at', type: 'text', of: ({ record }) => clockTime(record.timeMs) },
       { name: 'files', type: 'text', of: ({ record }) => filesOf(record) },
       { name: 'checked_with', type: 'text', of: ({ record }) => conditionsOf(record) },

@@ -480,6 +480,10 @@ export const STORE = {
   folders: 100,
   /** Names in one of them. */
   namesInFolder: 5_000,
+  /** What could not be written is written again after this time. */
+  retryMs: 30_000,
+  /** Classes of servers' errors that a canary counts: there are some forty. */
+  errorClasses: 1_000,
   /** The wait for a version to be written, before it serves. A disk that hangs must not hold functions up. */
   longestWriteMs: 2_000,
 } as const;

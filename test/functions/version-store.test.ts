@@ -103,7 +103,8 @@ test('a restart knows records, bundles, what served, pins and pauses', async (t)
   before.setPause('acme', { by: 'operator', user: 'root', as: 'error' });
   await before.flush();
   const after = await restart();
-  assert.deepEqual(after.pinOf(ACME), { number: 1, by: 'tenant', user: 'ops', untilFiles: false });
+  const hash = coded('a').hash;
+  assert.deepEqual(after.pinOf(ACME), { number: 1, hash, by: 'tenant', user: 'ops', untilFiles: false });
   assert.deepEqual(after.pauseOf('acme'), { by: 'operator', user: 'root', as: 'error' });
   await after.open('acme');
   assert.deepEqual(after.history('acme'), before.history('acme'));
@@ -145,21 +146,74 @@ test('a promoted version counts as one that has served, and stays the latest one
   assert.equal(store.before(ACME, 3)?.number, 1);
 });
 
-test('the number of a version that could not be written is not given to other code after a restart', async (t) => {
-  const { restart, path } = await world(t);
+/** @returns what makes it possible again to write there */
+async function block(folder: string): Promise<() => Promise<void>> {
+  await rename(folder, `${folder}-away`);
+  await writeFile(folder, 'in the way');
+  return async () => {
+    await rm(folder);
+    await rename(`${folder}-away`, folder);
+  };
+}
+
+test('a version that could not be written is written when that works again, under its number', async (t) => {
+  const { restart, path, lines } = await world(t);
   const before = await restart();
   await serve(before, 'a');
-  const file = join(path, 'tenants');
-  await rename(file, `${file}-away`);
-  await writeFile(file, 'in the way');
+  const unblock = await block(join(path, 'tenants'));
   assert.equal(await serve(before, 'b'), 2);
-  await rm(file);
-  await rename(`${file}-away`, file);
   before.pin(ACME, { number: 2, by: 'operator', user: 'root', untilFiles: false });
   await before.flush();
+  const meanwhile = await restart();
+  assert.equal(await meanwhile.bundleOf('acme', 2), null);
+  assert.equal(await serve(meanwhile, 'c'), 3, 'the number of the pinned version is not given away');
+  await unblock();
+  await before.flush();
   const after = await restart();
-  assert.equal(await after.bundleOf('acme', 2), null);
-  assert.equal(await serve(after, 'c'), 3);
+  assert.equal((await after.bundleOf('acme', 2))?.code, 'b');
+  assert.equal(after.latest(ACME)?.number, 2);
+  assert.match(lines.join('\n'), /can't be kept in .*until they can/);
+  assert.match(lines.join('\n'), /are kept in .* again/);
+});
+
+test('a number that two processes gave away while one could not write is not taken for the other code', async (t) => {
+  const { restart, path } = await world(t);
+  const [one, two] = [await restart(), await restart()];
+  await serve(one, 'a');
+  const unblock = await block(join(path, 'tenants'));
+  assert.equal(await serve(one, 'mine'), 2);
+  one.pin(ACME, { number: 2, by: 'operator', user: 'root', untilFiles: false });
+  await one.flush();
+  await unblock();
+  assert.equal(await serve(two, 'other'), 2);
+  await one.flush();
+  assert.equal((await one.bundleOf('acme', 2))?.code, 'mine');
+  const after = await restart();
+  await after.open('acme');
+  const { hash } = coded('mine');
+  assert.equal(after.pinned(ACME)?.hash, hash);
+  assert.equal(after.pinOf(ACME)?.number, after.pinned(ACME)?.number);
+  assert.equal(after.latest(ACME)?.hash, hash, 'the last one that has served here');
+});
+
+test('ROLLBACK skips versions that somebody has gone back from, until somebody wants them', async (t) => {
+  const { restart } = await world(t);
+  const before = await restart();
+  for (const code of ['good', 'bad', 'worse']) await serve(before, code);
+  const [, bad] = before.history('acme');
+  before.leave(bad!, 'ops');
+  await before.flush();
+  for (const store of [before, await restart()]) {
+    await store.open('acme');
+    assert.equal(store.before(ACME, 3)?.number, 1);
+    assert.deepEqual(
+      store.history('acme').map((record) => store.leftBy(record)),
+      ['', 'ops', ''],
+    );
+    store.comeBack(bad!);
+    assert.equal(store.before(ACME, 3)?.number, 2);
+    await store.flush();
+  }
 });
 
 test('a bundle that was damaged or has vanished is kept again when the same code is loaded', async (t) => {

@@ -1,6 +1,19 @@
 /** What the clients of one of the two versions of a canary have seen: calls, failures, rejections, times and servers' errors. */
 import { CANARY } from '../limits.ts';
 
+/** Sums over some calls, as plain data. Times are in µs. */
+export interface TallySums {
+  readonly calls: number;
+  readonly failures: number;
+  readonly rejections: number;
+  readonly timed: number;
+  readonly sumUs: number;
+  readonly sumSquares: number;
+  readonly answers: number;
+  /** by the class of the SQLSTATE, as `sqlstateClass` has it */
+  readonly errors: readonly (readonly [errorClass: number, count: number])[];
+}
+
 /** Sums over some calls. */
 export class Tally {
   calls = 0;
@@ -25,6 +38,18 @@ export class Tally {
     this.timed = this.sumUs = this.sumSquares = 0;
     this.answers = 0;
     this.errors.clear();
+  }
+
+  get sums(): TallySums {
+    const { calls, failures, rejections, timed, sumUs, sumSquares, answers, errors } = this;
+    return { calls, failures, rejections, timed, sumUs, sumSquares, answers, errors: [...errors] };
+  }
+
+  /** Takes over sums from before a restart. */
+  restore({ errors, ...sums }: TallySums): void {
+    Object.assign(this, sums);
+    this.errors.clear();
+    for (const [errorClass, count] of errors) this.errors.set(errorClass, count);
   }
 
   /** The sums of this tally and another one. */

@@ -3,14 +3,7 @@ import { isRecord, isText, type ArtifactHeader } from '../build/artifact.ts';
 import type { HashedFile } from '../build/bundle-job.ts';
 import { STORE } from '../limits.ts';
 import type { Manifest } from '../sandbox/load-result.ts';
-import type {
-  CheckedWith,
-  Pause,
-  Pin,
-  TrialFindings,
-  VersionFacts,
-  VersionRecord,
-} from './version-record.ts';
+import type { CheckedWith, TrialFindings, VersionFacts, VersionRecord } from './version-record.ts';
 
 /** Null: the header has no record. */
 export function recordFrom(number: number, header: ArtifactHeader): VersionRecord | null {
@@ -66,24 +59,4 @@ function isManifest(value: unknown): value is Manifest {
 /** As in the names of files. */
 export function isVersionNumber(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 1 && (value as number) < STORE.endOfNumbers;
-}
-
-const isRole = (value: unknown): value is Pin['by'] => value === 'operator' || value === 'tenant';
-
-/** Null: it is none. */
-export function pinFrom(value: unknown): Pin | null {
-  if (!isRecord(value)) return null;
-  const { number, by, user, untilFiles } = value;
-  return isVersionNumber(number) && isRole(by) && isText(user) && typeof untilFiles === 'boolean'
-    ? { number, by, user, untilFiles }
-    : null;
-}
-
-/** Null: it is none. */
-export function pauseFrom(value: unknown): Pause | null {
-  if (!isRecord(value)) return null;
-  const { by, user, as } = value;
-  return isRole(by) && isText(user) && (as === 'policy' || as === 'pass' || as === 'error')
-    ? { by, user, as }
-    : null;
 }

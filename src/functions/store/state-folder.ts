@@ -1,31 +1,25 @@
 /**
- * The state folder: tenants/ has the versions of each tenant, held/ the pins and the PAUSE of those that have some. It is
+ * The state folder: tenants/ has the versions of each tenant, held/ what administrators have fixed for some of them. It is
  * created with the first file.
  */
 import { lstat, readdir, rm, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isListOf, isRecord, isText } from '../build/artifact.ts';
+import { isListOf, isText } from '../build/artifact.ts';
 import { STORE } from '../limits.ts';
+import { HeldFolder } from './held-folder.ts';
 import { folderName, isFolderName } from './names.ts';
-import { pauseFrom, pinFrom } from './record-check.ts';
 import { folderState, isDraft, makeFolder, readPrivate, replaceFile } from './state-files.ts';
 import { TenantFolder } from './tenant-folder.ts';
-import type { Pause, Pin } from './version-record.ts';
-
-/** What administrators have fixed for one tenant. */
-export interface Held {
-  readonly owner: string;
-  readonly pause: Pause | null;
-  /** by set */
-  readonly pins: ReadonlyMap<string, Pin>;
-}
 
 export class StateFolder {
   readonly path: string;
+  /** what administrators have fixed */
+  readonly held: HeldFolder;
 
   /** @param path absolute */
   constructor(path: string) {
     this.path = path;
+    this.held = new HeldFolder(join(path, 'held'));
   }
 
   tenant(owner: string): TenantFolder {
@@ -42,44 +36,6 @@ export class StateFolder {
   }
 
   /**
-   * All pins and pauses.
-   * @param onDamaged a file is left out for this reason
-   * @throws Error if they can't be read
-   */
-  async held(onDamaged: (file: string, reason: string) => void): Promise<Held[]> {
-    if ((await this.check()) === 'none') return [];
-    const folder = join(this.path, 'held');
-    const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return [];
-      throw error;
-    });
-    const all: Held[] = [];
-    for (const name of names.filter((each) => each.endsWith('.json'))) {
-      const file = join(folder, name);
-      try {
-        all.push(await readHeld(file, name));
-      } catch (error) {
-        onDamaged(file, (error as Error).message);
-      }
-    }
-    return all;
-  }
-
-  /** The numbers of a tenant's pinned versions, those that other processes have written included. */
-  async pinnedIn(owner: string): Promise<number[]> {
-    const name = heldName(owner);
-    const held = await readHeld(join(this.path, 'held', name), name).catch(() => null);
-    return [...(held?.pins.values() ?? [])].map(({ number }) => number);
-  }
-
-  async saveHeld({ owner, pause, pins }: Held): Promise<void> {
-    const file = join(this.path, 'held', heldName(owner));
-    if (pause === null && pins.size === 0) return await unlink(file).catch(() => {});
-    await this.make();
-    await replaceFile(file, JSON.stringify({ owner, pause, pins: Object.fromEntries(pins) }));
-  }
-
-  /**
    * Removes what has not been written to for long: the versions of tenants that are gone, and what interrupted writes have left.
    * @param owners tenants that are not gone
    */
@@ -93,7 +49,7 @@ export class StateFolder {
       if (!kept.has(name) && (await isOlder(path, nowMs - STORE.goneMs))) await rm(path, { recursive: true });
       else await removeDrafts(path, nowMs);
     }
-    for (const other of [this.path, join(this.path, 'held')]) await removeDrafts(other, nowMs);
+    for (const other of [this.path, ...(await this.held.folders())]) await removeDrafts(other, nowMs);
   }
 
   /** The files that applied last, by their paths without the extension. */
@@ -142,24 +98,4 @@ async function removeDrafts(folder: string, nowMs: number): Promise<void> {
 
 function isKnownFile(value: unknown): value is [string, string] {
   return Array.isArray(value) && value.length === 2 && value.every(isText);
-}
-
-function heldName(owner: string): string {
-  return `${folderName(owner)}.json`;
-}
-
-async function readHeld(file: string, name: string): Promise<Held> {
-  const bytes = await readPrivate(file, STORE.maxJsonBytes);
-  const value: unknown = bytes === null ? null : JSON.parse(bytes.toString());
-  if (!isRecord(value) || !isText(value['owner']) || heldName(value['owner']) !== name)
-    throw new Error('it is not about a tenant of this name');
-  const pause = value['pause'] === null ? null : pauseFrom(value['pause']);
-  if (pause === null && value['pause'] !== null) throw new Error('its pause has another form');
-  const pins = new Map<string, Pin>();
-  for (const [id, each] of Object.entries(isRecord(value['pins']) ? value['pins'] : {})) {
-    const pin = pinFrom(each);
-    if (pin === null) throw new Error('one of its pins has another form');
-    pins.set(id, pin);
-  }
-  return { owner: value['owner'], pause, pins };
 }

@@ -12,6 +12,7 @@ import {
   headerExtent,
   isListOf,
   isRecord,
+  isText,
   type ArtifactHeader,
 } from '../build/artifact.ts';
 import type { Bundle } from '../build/bundle-job.ts';
@@ -29,6 +30,9 @@ export interface DraftVersion {
   readonly facts: VersionFacts;
   readonly timeMs: number;
 }
+
+/** A version that has served. */
+export type ServedVersion = Pick<VersionRecord, 'number' | 'hash'>;
 
 export interface ListedVersion {
   readonly record: VersionRecord;
@@ -122,20 +126,30 @@ export class TenantFolder {
     for (const file of [this.#file(number), this.#recordFile(number)]) await unlink(file).catch(() => {});
   }
 
-  /** By set, the numbers of the versions that have served, in that order. */
-  async served(): Promise<Map<string, readonly number[]>> {
+  /** By set, the versions that have served, in that order. */
+  async served(): Promise<Map<string, readonly ServedVersion[]>> {
     const value = await this.#json('served.json');
     const served = isRecord(value) && value['owner'] === this.#owner ? value['sets'] : null;
     if (!isRecord(served)) return new Map();
-    const entries = Object.entries(served).filter((entry): entry is [string, readonly number[]] =>
-      isListOf(entry[1], STORE.served, isVersionNumber),
+    const entries = Object.entries(served).filter((entry): entry is [string, readonly ServedVersion[]] =>
+      isListOf(entry[1], STORE.served, isServed),
     );
     return new Map(entries.slice(0, STORE.maxSets));
   }
 
-  async saveServed(served: ReadonlyMap<string, readonly number[]>): Promise<void> {
+  /**
+   * Keeps which versions of a set have served, besides those of other processes that share the folder.
+   * @param own null: none of them is to be known any more
+   */
+  async saveServed(id: string, own: readonly ServedVersion[] | null): Promise<void> {
     await makeFolder(this.#path);
-    const text = JSON.stringify({ owner: this.#owner, sets: Object.fromEntries(served) });
+    const sets = await this.served();
+    const others = (sets.get(id) ?? []).filter(
+      ({ hash }) => own?.some((each) => each.hash === hash) === false,
+    );
+    if (own === null) sets.delete(id);
+    else sets.set(id, [...others, ...own].slice(-STORE.served));
+    const text = JSON.stringify({ owner: this.#owner, sets: Object.fromEntries(sets) });
     await replaceFile(join(this.#path, 'served.json'), text);
   }
 
@@ -220,6 +234,10 @@ async function readHeader(file: string): Promise<ArtifactHeader> {
   const { to } = headerExtent(start);
   if (to <= start.length) return decodeHeader(start);
   return decodeHeader((await readPrivateStart(file, to)) ?? start);
+}
+
+function isServed(value: unknown): value is ServedVersion {
+  return isRecord(value) && isVersionNumber(value['number']) && isText(value['hash']);
 }
 
 function buildName(id: string): string {

@@ -57,6 +57,8 @@ export interface VersionRecord extends VersionFacts {
 /** A version that an administrator has fixed: it serves, whatever the files hold. */
 export interface Pin {
   readonly number: number;
+  /** of its code, which another process may have given another number; none: not known */
+  readonly hash?: string;
   /** an operator's pin stays an operator's */
   readonly by: 'operator' | 'tenant';
   /** the name of the user */

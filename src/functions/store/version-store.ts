@@ -10,15 +10,13 @@ import { basisOf, isFresh } from './freshness.ts';
 import { History } from './history.ts';
 import { KeptBundles } from './kept-bundles.ts';
 import { NOT_ANALYSED } from '../build/purity/purity.ts';
+import type { LeftVersion } from './held.ts';
+import { HeldStates } from './held-states.ts';
+import { folderName } from './names.ts';
 import type { StateFolder } from './state-folder.ts';
+import { StateWriter, type StoreLog } from './state-writer.ts';
 import type { DraftVersion } from './tenant-folder.ts';
 import type { Pause, Pin, VersionFacts, VersionKey, VersionRecord } from './version-record.ts';
-
-/** The part of a log that is used here. */
-export interface StoreLog {
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
 
 /** A bundle that was kept, and is what bundling the same files again would make. */
 export interface FreshBundle {
@@ -30,12 +28,13 @@ export interface FreshBundle {
 const KNOWN = '\0known';
 
 export class VersionStore {
+  /** what administrators have fixed, besides pins */
+  readonly held: HeldStates;
   readonly #folder: StateFolder | null;
   readonly #log: StoreLog;
   readonly #histories = new Map<string, History>();
   readonly #inMemory = new KeptBundles();
-  /** the folder could not be written lately: only the first failure is logged */
-  #isFailing = false;
+  readonly #writer: StateWriter;
   /** it could not be read: that is logged once, not for each tenant */
   #isUnreadable = false;
   /** the files that apply are about to be written */
@@ -43,26 +42,22 @@ export class VersionStore {
   #known: () => readonly (readonly [place: string, file: string])[] = () => [];
   /** they have been written before */
   #hasKnown = false;
-  /** writes under way */
-  readonly #writes = new Set<Promise<void>>();
 
   /** @param folder null: versions are kept in memory only */
   constructor(folder: StateFolder | null, log: StoreLog) {
     this.#folder = folder;
     this.#log = log;
+    this.#writer = new StateWriter(folder, log);
+    this.held = new HeldStates(this.#writer, log);
   }
 
   // --- what is known of a tenant -----------------------------------------------------------------------------------------
 
-  /** Reads all pins and pauses. Nothing else is read before a tenant is loaded. */
+  /** Reads what administrators have fixed. Nothing else is read before a tenant is loaded. */
   async prepare(): Promise<void> {
     if (this.#folder === null) return;
     try {
-      for (const { owner, pause, pins } of await this.#folder.held((file, why) => this.#damaged(file, why))) {
-        const history = this.#of(owner);
-        history.pause = pause;
-        for (const [id, pin] of pins) history.pins.set(id, pin);
-      }
+      if ((await this.#folder.check()) === 'own') await this.held.prepare(this.#folder);
     } catch (error) {
       this.#unreadable(error as Error);
     }
@@ -70,7 +65,7 @@ export class VersionStore {
 
   /** Removes versions of tenants that have been gone for long. @param owners those that are not gone */
   tidy(owners: readonly string[]): void {
-    void this.#save(KNOWN, (folder) => folder.tidy(owners, Date.now()));
+    void this.#writer.save(KNOWN, null, (folder) => folder.tidy(owners, Date.now()));
   }
 
   /** The files that applied before a restart. */
@@ -173,11 +168,7 @@ export class VersionStore {
   /** This version serves from now on. */
   noteServing({ owner, id }: VersionKey, number: number): void {
     const history = this.#of(owner);
-    if (!history.noteServing(id, number)) return;
-    void this.#save(owner, async (folder) => {
-      await folder.make();
-      await folder.tenant(owner).saveServed(history.served);
-    });
+    if (history.noteServing(id, number)) this.#saveServed(owner, id);
   }
 
   /**
@@ -194,7 +185,7 @@ export class VersionStore {
     },
   ): void {
     const { checkedWith, findings } = build.facts;
-    void this.#save(owner, async (folder) => {
+    void this.#writer.save(owner, null, async (folder) => {
       const basis = await basisOf(build.files, build.bundle.files, build.startedAtMs);
       const tenant = folder.tenant(owner);
       if (basis === null) await tenant.removeBuild(id);
@@ -204,55 +195,77 @@ export class VersionStore {
 
   /** The functions have been removed on purpose: they don't come back from here. A PAUSE stays, in case they are restored. */
   forget({ owner, id }: VersionKey): void {
-    const history = this.#of(owner);
-    this.unpin({ owner, id });
-    void this.#save(owner, async (folder) => {
-      await this.open(owner);
-      const tenant = folder.tenant(owner);
-      await tenant.removeBuild(id);
-      if (history.served.delete(id)) await tenant.saveServed(history.served);
-    });
+    for (const part of ['pin', 'source', 'canary'] as const) this.held.set({ owner, id }, part, null);
+    this.#of(owner).served.delete(id);
+    void this.#writer.save(owner, null, (folder) => folder.tenant(owner).removeBuild(id));
+    this.#saveServed(owner, id);
   }
 
-  pin({ owner, id }: VersionKey, pin: Pin): void {
-    this.#of(owner).pins.set(id, pin);
-    this.#saveHeld(owner);
+  pin(key: VersionKey, pin: Pin): void {
+    const hash = this.#of(key.owner).numbered(pin.number)?.hash;
+    this.held.set(key, 'pin', hash === undefined ? pin : { ...pin, hash });
   }
 
-  unpin({ owner, id }: VersionKey): void {
-    if (this.#histories.get(owner)?.pins.delete(id) === true) this.#saveHeld(owner);
+  unpin(key: VersionKey): void {
+    this.held.set(key, 'pin', null);
   }
 
-  /** The version of a set that served before another one, and is still kept; null: none. */
+  /** The version of a set that served before another one, is still kept, and was not left by ROLLBACK; null: none. */
   before({ owner, id }: VersionKey, number: number): VersionRecord | null {
     return this.#histories.get(owner)?.before(id, number) ?? null;
   }
 
-  /** The pinned version of a set; null: none. */
+  /** The pin of a set; null: none. */
   pinOf({ owner, id }: VersionKey): Pin | null {
-    return this.#histories.get(owner)?.pins.get(id) ?? null;
+    const pin = this.held.get({ owner, id }, 'pin');
+    return pin === null ? null : this.#of(owner).pinOf(id);
+  }
+
+  /** The pinned version of a set; null: none is pinned, or it is not known any more. */
+  pinned({ owner, id }: VersionKey): VersionRecord | null {
+    return this.#histories.get(owner)?.pinned(id) ?? null;
+  }
+
+  /** The user who has gone back from a version by ROLLBACK, which skips it from then on; '': nobody has. */
+  leftBy(record: VersionRecord): string {
+    return this.#histories.get(record.key.owner)?.leftBy(record) ?? '';
+  }
+
+  /** ROLLBACK goes back from a version, and does not come back to it by itself. */
+  leave({ key, number, hash }: VersionRecord, user: string): void {
+    this.#setLeft(key, (left) => [...left.filter((each) => each.hash !== hash), { number, hash, user }]);
+  }
+
+  /** Somebody wants this version: it counts as any other again. */
+  comeBack({ key, hash: wanted }: VersionRecord): void {
+    this.#setLeft(key, (left) => left.filter(({ hash }) => hash !== wanted));
+  }
+
+  #setLeft(key: VersionKey, change: (left: readonly LeftVersion[]) => LeftVersion[]): void {
+    const left = this.held.get(key, 'left') ?? [];
+    const next = change(left).slice(-STORE.records);
+    if (next.length > 0 || left.length > 0) this.held.set(key, 'left', next);
   }
 
   /** @param pause null: there is none any more */
   setPause(owner: string, pause: Pause | null): void {
-    this.#of(owner).pause = pause;
-    this.#saveHeld(owner);
+    this.held.setPause(owner, pause);
   }
 
   /** The PAUSE of a tenant; null: it is not paused. */
   pauseOf(owner: string): Pause | null {
-    return this.#histories.get(owner)?.pause ?? null;
+    return this.held.pauseOf(owner);
   }
 
   /** When everything so far has been written, or could not be. */
   async flush(): Promise<void> {
     if (this.#knownTimer !== null) this.#saveKnown();
-    while (this.#writes.size > 0) await Promise.all(this.#writes);
+    await this.#writer.flush();
   }
 
   #of(owner: string): History {
     let history = this.#histories.get(owner);
-    if (history === undefined) this.#histories.set(owner, (history = new History()));
+    if (history === undefined) this.#histories.set(owner, (history = new History(this.held.of(owner))));
     return history;
   }
 
@@ -265,8 +278,7 @@ export class VersionStore {
       const tenant = this.#folder.tenant(owner);
       for (const { record, isDropped } of await tenant.list((file, why) => this.#damaged(file, why)))
         history.add(record, isDropped);
-      for (const [id, number] of await tenant.served())
-        if (!history.served.has(id)) history.served.set(id, number);
+      for (const [id, served] of await tenant.served()) history.restoreServed(id, served);
     } catch (error) {
       this.#unreadable(error as Error);
     }
@@ -275,7 +287,7 @@ export class VersionStore {
   /** @returns null: it could not be written */
   async #keep(history: History, draft: DraftVersion): Promise<VersionRecord | null> {
     let record: VersionRecord | null = null;
-    await this.#save(draft.key.owner, async (folder) => {
+    await this.#writer.save(draft.key.owner, null, async (folder) => {
       await folder.make();
       record = await folder.tenant(draft.key.owner).add(draft, history.nextNumber);
     });
@@ -285,7 +297,7 @@ export class VersionStore {
   /** The same code, bundled again: its file is damaged, or another version of this program has written it. */
   async #replace(history: History, known: VersionRecord, draft: DraftVersion): Promise<VersionRecord> {
     let onDisk: VersionRecord | null = null;
-    await this.#save(known.key.owner, async (folder) => {
+    await this.#writer.save(known.key.owner, null, async (folder) => {
       await folder.make();
       onDisk = await folder.tenant(known.key.owner).replace({ ...draft, timeMs: known.timeMs }, known.number);
     });
@@ -302,12 +314,21 @@ export class VersionStore {
     // no folder is created for a proxy without functions
     if (files.length === 0 && !this.#hasKnown) return;
     this.#hasKnown = true;
-    void this.#save(KNOWN, (folder) => folder.saveKnownFiles(files));
+    void this.#writer.save(KNOWN, KNOWN, (folder) => folder.saveKnownFiles(files));
   }
 
-  /** Keeps a bundle that could not be written. */
+  /** Keeps a bundle that could not be written, until it can. */
   #remember(record: VersionRecord, bundle: Bundle): void {
     for (const gone of this.#inMemory.add(record, bundle)) this.#histories.get(gone.key.owner)?.drop(gone);
+    const { key, number, timeMs } = record;
+    this.#writer.later(key.owner, `version ${number} ${key.owner}`, async (folder) => {
+      if (this.#inMemory.get(record) === null) return;
+      await folder.make();
+      const tenant = folder.tenant(key.owner);
+      const written = await tenant.add({ key, bundle, facts: record, timeMs }, number);
+      // here it keeps its number, even if another process has given that to other code meanwhile
+      if (written.number === number && written.hash === record.hash) this.#inMemory.delete(record);
+    });
   }
 
   #prune(history: History, { key: { owner, id }, number }: VersionRecord): void {
@@ -318,54 +339,27 @@ export class VersionStore {
     }
     const oldest = history.takeOldest();
     if (surplus.length === 0 && oldest.length === 0) return;
-    void this.#save(owner, async (folder) => {
+    void this.#writer.save(owner, null, async (folder) => {
       const tenant = folder.tenant(owner);
       // another process that shares the folder may need some of them
       const needed = new Set([
-        ...[...(await tenant.served()).values()].flatMap((served) => served.slice(-1)),
-        ...(await folder.pinnedIn(owner)),
+        ...[...(await tenant.served()).values()].map((served) => served.at(-1)?.number),
+        ...[...(await folder.held.read(folderName(owner))).held.sets.values()].map(({ pin }) => pin?.number),
       ]);
       for (const each of surplus) if (!needed.has(each.number)) await tenant.drop(each.number);
       for (const each of oldest) await tenant.remove(each.number);
     });
   }
 
-  #saveHeld(owner: string): void {
-    const { pause, pins } = this.#of(owner);
-    void this.#save(owner, (folder) => folder.saveHeld({ owner, pause, pins: new Map(pins) }));
-  }
-
-  /** @returns when it has been written, or could not be, or takes too long */
-  #save(owner: string, write: (folder: StateFolder) => Promise<void>): Promise<void> {
-    const folder = this.#folder;
-    if (folder === null) return Promise.resolve();
-    const written = this.#of(owner)
-      .inTurn(() => write(folder))
-      .then(
-        () => this.#written(),
-        (error: unknown) => this.#unwritable(error as Error),
-      );
-    const done = written.finally(() => this.#writes.delete(done));
-    this.#writes.add(done);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, STORE.longestWriteMs);
+  #saveServed(owner: string, id: string): void {
+    void this.#writer.save(owner, `served ${id} ${owner}`, async (folder) => {
+      // what was kept before belongs to what is written
+      await this.open(owner);
+      const served = this.#of(owner).servedOf(id);
+      if (served.length > 0) await folder.make();
+      else if ((await folder.check()) === 'none') return;
+      await folder.tenant(owner).saveServed(id, served.length === 0 ? null : served);
     });
-    return Promise.race([done, late]).finally(() => clearTimeout(timer));
-  }
-
-  #written(): void {
-    this.#isFailing = false;
-  }
-
-  /** The program goes on without: only the first failure in a row is logged. */
-  #unwritable(error: Error): void {
-    if (this.#isFailing) return;
-    this.#isFailing = true;
-    this.#log.error(
-      { event: 'state_unwritable' },
-      `versions of user functions can't be kept in ${this.#folder?.path}: ${printable(error.message)}; a restart will not know the present ones`,
-    );
   }
 
   #unreadable(error: Error): void {

@@ -125,8 +125,12 @@ export class Administration {
     const tenant = tenants.find(({ id }) => id === record.key.id);
     if (tenant === undefined)
       throw new RollbackError(`version ${record.number} is of files that are not in use now`);
+    const present = tenant.version?.record ?? store.pinned(tenant) ?? store.latest(tenant);
     const complaint = await tenant.pinning.rollBack({ ...asked, number: record.number, untilFiles: false });
     if (complaint !== null) throw new RollbackError(`version ${record.number} can't be loaded: ${complaint}`);
+    store.comeBack(record);
+    const isBack = present !== null && (to === null || record.number < present.number);
+    if (isBack && present.hash !== record.hash) store.leave(present, asked.user);
     return record.number;
   }
 
@@ -136,9 +140,10 @@ export class Administration {
     if (tenant === undefined) throw new RollbackError('the tenant has no functions');
     if (other !== undefined)
       throw new RollbackError('several sets of files are in use: name a version (TO n)');
-    const serving = tenant.version?.record ?? store.latest(tenant);
+    const serving = tenant.version?.record ?? store.pinned(tenant) ?? store.latest(tenant);
     const before = serving && store.before(tenant, serving.number);
-    if (before === null) throw new RollbackError('no earlier version is kept');
+    if (before === null)
+      throw new RollbackError('no earlier version is kept that nobody has gone back from: name one (TO n)');
     return before;
   }
 

@@ -36,9 +36,7 @@ export class KeptVersions {
 
   /** The pinned version; null: none is pinned, or it is not known any more. */
   get pinned(): VersionRecord | null {
-    const { pin } = this;
-    const history = this.#context.store.history(this.#key.owner);
-    return history.find(({ number }) => number === pin?.number) ?? null;
+    return this.pin === null ? null : this.#context.store.pinned(this.#key);
   }
 
   /** The version that is to serve whatever the files hold, as long as they can't be loaded: the pinned or the latest one. */

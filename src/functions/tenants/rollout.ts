@@ -294,6 +294,7 @@ export class Rollout {
       { event: 'candidate_promoted', tenant: this.#name, user: asked.user, version: version.hash },
       `candidate of ${this.#name} serves now: version ${version.hash}, as ${printable(asked.user)} asked for`,
     );
+    context.store.comeBack(version.record);
     this.endCanary('the candidate was promoted');
     if (isOfFiles) this.withdraw();
     else if (this.#candidate !== null) this.#settle('the candidate was promoted');

@@ -12,6 +12,8 @@ export interface VersionRow {
   readonly state: 'serving' | 'candidate' | 'pinned' | 'kept' | 'dropped';
   /** the user who has pinned it; '': it is not pinned */
   readonly pinnedBy: string;
+  /** the user who has gone back from it by ROLLBACK, which skips it since; '': nobody has */
+  readonly leftBy: string;
 }
 
 /** Newest first. @param tenants the sets of functions of this tenant */
@@ -28,7 +30,7 @@ export function versionsOf(owner: string, tenants: readonly Tenant[], store: Ver
       const isPinned = pin?.number === number;
       const rest = isPinned ? 'pinned' : store.isDropped(record) ? 'dropped' : 'kept';
       const state = serving.has(number) ? 'serving' : candidates.has(number) ? 'candidate' : rest;
-      return { record, state, pinnedBy: isPinned ? pin.user : '' };
+      return { record, state, pinnedBy: isPinned ? pin.user : '', leftBy: store.leftBy(record) };
     })
     .toReversed();
 }
