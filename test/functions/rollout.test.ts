@@ -273,7 +273,7 @@ test('a promoted version is pinned until the serving file holds the same code', 
   const world = await withCandidate();
   const pin = (): unknown => world.context.store.pinOf(world.tenant);
   await world.rollout.promote(ASKED);
-  assert.deepEqual(pin(), { number: 2, ...ASKED, untilFiles: true });
+  assert.deepEqual(pin(), { number: 2, hash: 'v2', ...ASKED, untilFiles: true });
   await world.tenant.reload(true);
   assert.equal(await world.answers(), 'v2');
   await world.save(FILE, 'v2');
