@@ -5,16 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { authenticatePam, PamError } from '../../src/auth/pam.ts';
+import { noFfi } from '../support/ffi.ts';
 
-const [major] = process.versions.node.split('.').map(Number) as [number];
 const reason: string | false =
   process.getuid?.() !== 0
     ? 'only root can add a PAM service'
     : !existsSync('/etc/pam.d')
       ? 'there is no PAM here'
-      : major < 26
-        ? 'node:ffi comes with Node 26'
-        : false;
+      : noFfi;
 const options = { skip: reason };
 
 /** Creates a service that asks a shell script; returns its name. */

@@ -8,6 +8,7 @@ import { killIfThere } from '../../src/demo/embedded-postgres.ts';
 import { reapProcess } from '../../src/platform/reaper.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
+import { noFfi } from '../support/ffi.ts';
 import { RawClient, startup } from '../support/raw.ts';
 import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
@@ -48,66 +49,74 @@ function knock(at: ClientConfig): { connected: number; end(): Promise<void> } {
   return self;
 }
 
-test('-R takes over the sockets, and the old process ends with its last client', async (t) => {
-  const old = await startOld(t);
-  const client = await old.connect();
-  await client.query('BEGIN');
-  const tcp = knock(old.connection());
-  const unix = knock({ ...old.connection(), host: old.folder });
-  const next = await old.successor(t, ['-R']);
-  const [tcpBefore, unixBefore] = [tcp.connected, unix.connected];
-  await until('more to connect', () => tcp.connected > tcpBefore + 5 && unix.connected > unixBefore + 5);
-  assert.deepEqual(await next.sql('SELECT 1 AS one'), [{ one: 1 }]);
-  assert.deepEqual(await next.sql('SELECT 2 AS two', { host: old.folder }), [{ two: 2 }]);
+test(
+  '-R takes over the sockets, and the old process ends with its last client',
+  { skip: noFfi },
+  async (t) => {
+    const old = await startOld(t);
+    const client = await old.connect();
+    await client.query('BEGIN');
+    const tcp = knock(old.connection());
+    const unix = knock({ ...old.connection(), host: old.folder });
+    const next = await old.successor(t, ['-R']);
+    const [tcpBefore, unixBefore] = [tcp.connected, unix.connected];
+    await until('more to connect', () => tcp.connected > tcpBefore + 5 && unix.connected > unixBefore + 5);
+    assert.deepEqual(await next.sql('SELECT 1 AS one'), [{ one: 1 }]);
+    assert.deepEqual(await next.sql('SELECT 2 AS two', { host: old.folder }), [{ two: 2 }]);
 
-  // the old one's client has not noticed
-  await client.query('COMMIT');
-  assert.equal(old.isRunning, true);
-  await client.end();
-  assert.deepEqual(await old.exited(), { code: 0, signal: null });
-  const after = unix.connected;
-  await until('more to connect', () => unix.connected > after + 5);
-  await Promise.all([tcp.end(), unix.end()]);
-  assert.equal(pidIn(old), next.pid);
+    // the old one's client has not noticed
+    await client.query('COMMIT');
+    assert.equal(old.isRunning, true);
+    await client.end();
+    assert.deepEqual(await old.exited(), { code: 0, signal: null });
+    const after = unix.connected;
+    await until('more to connect', () => unix.connected > after + 5);
+    await Promise.all([tcp.end(), unix.end()]);
+    assert.equal(pidIn(old), next.pid);
 
-  // and again, even if there is no client to wait for
-  const third = await next.successor(t, ['-R']);
-  assert.deepEqual(await next.exited(), { code: 0, signal: null });
-  assert.deepEqual(await third.sql('SELECT 3 AS three', { host: old.folder }), [{ three: 3 }]);
-  assert.equal(pidIn(old), third.pid);
-  assert.deepEqual(readdirSync(old.folder).toSorted(), [
-    `.s.PGSQL.${old.port}`,
-    'log',
-    'pgbouncer.ini',
-    'pid',
-    'userlist.txt',
-  ]);
-  await third.stop('SIGTERM');
-  assert.equal(existsSync(join(old.folder, `.s.PGSQL.${old.port}`)), false);
-  assert.equal(existsSync(join(old.folder, 'pid')), false);
-});
+    // and again, even if there is no client to wait for
+    const third = await next.successor(t, ['-R']);
+    assert.deepEqual(await next.exited(), { code: 0, signal: null });
+    assert.deepEqual(await third.sql('SELECT 3 AS three', { host: old.folder }), [{ three: 3 }]);
+    assert.equal(pidIn(old), third.pid);
+    assert.deepEqual(readdirSync(old.folder).toSorted(), [
+      `.s.PGSQL.${old.port}`,
+      'log',
+      'pgbouncer.ini',
+      'pid',
+      'userlist.txt',
+    ]);
+    await third.stop('SIGTERM');
+    assert.equal(existsSync(join(old.folder, `.s.PGSQL.${old.port}`)), false);
+    assert.equal(existsSync(join(old.folder, 'pid')), false);
+  },
+);
 
-test('a client that is logging in to the old process during -R is served by it', async (t) => {
-  const old = await startOld(t);
-  const early = await RawClient.connect({ port: old.port });
-  await until('it to be accepted', async () => {
-    const [row] = await old
-      .admin<{ items: string }>(`SHOW LISTS`)
-      .then((rows) => rows.filter((each) => (each as { list?: string }).list === 'used_clients'));
-    return Number(row?.items) === 2;
-  });
-  await old.successor(t, ['-R']);
-  early.send(startup({ user: 'postgres', database: 'dev' }));
-  const hello = await early.readUntil('Z');
-  assert.equal(
-    hello.some(({ type }) => type === 'K'),
-    true,
-  );
-  early.destroy();
-  assert.deepEqual(await old.exited(), { code: 0, signal: null });
-});
+test(
+  'a client that is logging in to the old process during -R is served by it',
+  { skip: noFfi },
+  async (t) => {
+    const old = await startOld(t);
+    const early = await RawClient.connect({ port: old.port });
+    await until('it to be accepted', async () => {
+      const [row] = await old
+        .admin<{ items: string }>(`SHOW LISTS`)
+        .then((rows) => rows.filter((each) => (each as { list?: string }).list === 'used_clients'));
+      return Number(row?.items) === 2;
+    });
+    await old.successor(t, ['-R']);
+    early.send(startup({ user: 'postgres', database: 'dev' }));
+    const hello = await early.readUntil('Z');
+    assert.equal(
+      hello.some(({ type }) => type === 'K'),
+      true,
+    );
+    early.destroy();
+    assert.deepEqual(await old.exited(), { code: 0, signal: null });
+  },
+);
 
-test('-R -d returns when the daemon has taken over', async (t) => {
+test('-R -d returns when the daemon has taken over', { skip: noFfi }, async (t) => {
   const old = await startOld(t);
   const client = await old.connect();
   const next = old.prepareSuccessor(t, ['-R', '-d']);
@@ -124,7 +133,7 @@ test('-R -d returns when the daemon has taken over', async (t) => {
   await until('the daemon to end', () => !existsSync(join(old.folder, 'pid')));
 });
 
-test('a new process that cannot start leaves everything to the old one', async (t) => {
+test('a new process that cannot start leaves everything to the old one', { skip: noFfi }, async (t) => {
   const old = await startOld(t);
   // the certificate is read when the sockets have been handed over already
   old.settings['client_tls_sslmode'] = 'require';
@@ -138,7 +147,7 @@ test('a new process that cannot start leaves everything to the old one', async (
   assert.equal(existsSync(join(old.folder, `.s.PGSQL.${old.port}`)), false);
 });
 
-test('-R starts as usual if there is no process to replace', async (t) => {
+test('-R starts as usual if there is no process to replace', { skip: noFfi }, async (t) => {
   const bouncer = await Bouncer.start(t, { args: ['-R'] });
   assert.equal(bouncer.logContains(/old process not found, try to continue normally/), true);
   assert.equal((await bouncer.admin('SHOW VERSION')).length, 1);

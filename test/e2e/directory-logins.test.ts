@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
+import { noFfi } from '../support/ffi.ts';
 import { noSlapd, startSlapd } from '../support/slapd.ts';
 
 const PASSWORD = 'pässword';
@@ -53,7 +54,7 @@ const noPam: string | false =
       ? 'there is no PAM here'
       : existsSync(SERVICE)
         ? `${SERVICE} is there already`
-        : false;
+        : noFfi;
 
 test('PAM: the service is called pgbouncer', { skip: noPam }, async (t) => {
   const cluster = await server(t);

@@ -8,6 +8,7 @@ import type { Socket } from 'node:net';
 import { hasSocketOptions } from '../../src/platform/socket-options.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
+import { noFfi } from '../support/ffi.ts';
 import { RawClient, errorFields, query, startup } from '../support/raw.ts';
 import { until } from '../support/wait.ts';
 
@@ -302,21 +303,25 @@ test('max_client_conn, max_db_client_connections and max_user_client_connections
   await assert.rejects(bouncer.sql('select 1'), /no more connections allowed \(max_client_conn\)/);
 });
 
-test('application_name_add_host, and the process at the other end of a Unix socket', async (t) => {
-  const bouncer = await Bouncer.start(t, { databases, settings: { application_name_add_host: 1 } });
-  const name = async (more: ClientConfig): Promise<unknown> =>
-    (await bouncer.sql('show application_name', more))[0]!['application_name'];
-  assert.match(String(await name({ application_name: 'shop' })), /^shop - 127\.0\.0\.1:\d+$/);
-  assert.match(String(await name({})), /^app - 127\.0\.0\.1:\d+$/);
-  const unix = { host: bouncer.folder, application_name: 'shop' };
-  assert.equal(await name(unix), `shop - unix(${process.pid}):${bouncer.port}`);
-  assert.match(
-    bouncer.log(),
-    new RegExp(`C-0x\\w+: .+/postgres@unix\\(${process.pid}\\):${bouncer.port} login attempt`),
-  );
+test(
+  'application_name_add_host, and the process at the other end of a Unix socket',
+  { skip: noFfi },
+  async (t) => {
+    const bouncer = await Bouncer.start(t, { databases, settings: { application_name_add_host: 1 } });
+    const name = async (more: ClientConfig): Promise<unknown> =>
+      (await bouncer.sql('show application_name', more))[0]!['application_name'];
+    assert.match(String(await name({ application_name: 'shop' })), /^shop - 127\.0\.0\.1:\d+$/);
+    assert.match(String(await name({})), /^app - 127\.0\.0\.1:\d+$/);
+    const unix = { host: bouncer.folder, application_name: 'shop' };
+    assert.equal(await name(unix), `shop - unix(${process.pid}):${bouncer.port}`);
+    assert.match(
+      bouncer.log(),
+      new RegExp(`C-0x\\w+: .+/postgres@unix\\(${process.pid}\\):${bouncer.port} login attempt`),
+    );
 
-  const client = await bouncer.connect(unix);
-  const row = (await bouncer.admin('SHOW CLIENTS')).find(({ addr }) => addr === 'unix');
-  assert.deepEqual([row?.['remote_pid'], row?.['port']], [process.pid, bouncer.port]);
-  await client.end();
-});
+    const client = await bouncer.connect(unix);
+    const row = (await bouncer.admin('SHOW CLIENTS')).find(({ addr }) => addr === 'unix');
+    assert.deepEqual([row?.['remote_pid'], row?.['port']], [process.pid, bouncer.port]);
+    await client.end();
+  },
+);

@@ -8,6 +8,7 @@ import { after, test, type TestContext } from 'node:test';
 import { tlsFile } from '../auth/tls-settings.ts';
 import { Bouncer, type BouncerOptions } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
+import { noFfi } from '../support/ffi.ts';
 import { freePort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
 
@@ -221,7 +222,7 @@ test('unknown addresses and methods are 404', async (t) => {
   assert.equal((await fetch(`http://127.0.0.1:${port}/metrics`, { method: 'POST' })).status, 404);
 });
 
-test('a process that takes over gets the HTTP port too', async (t) => {
+test('a process that takes over gets the HTTP port too', { skip: noFfi }, async (t) => {
   const { bouncer, ask } = await start(t, { settings: { pidfile: '' } });
   const next = await bouncer.successor(t, ['-R']);
   assert.deepEqual(await ask('/readyz'), [200, 'ok\n']);
