@@ -51,6 +51,7 @@ export const SESSION_LAYERS = [
 /** The folders and files of src/functions/, topmost first. */
 export const FUNCTION_LAYERS = [
   'functions.ts',
+  'shared',
   'tenants',
   'store',
   'rollout',

@@ -25,7 +25,9 @@ export async function functionsCommand(
   administration.audit(tenant, user, `${words}${shown(statement.arguments)}`);
   try {
     const notices = await command(operator, tenant, statement.arguments);
-    return Buffer.concat([...notices, commandComplete(words)]);
+    const isShared = await administration.share(tenant);
+    const rest = isShared ? [] : [notice(NOT_SHARED)];
+    return Buffer.concat([...notices, ...rest, commandComplete(words)]);
   } catch (error) {
     administration.audit(
       tenant,
@@ -35,6 +37,10 @@ export async function functionsCommand(
     throw error;
   }
 }
+
+/** The answer to a command that the rest of the fleet does not know of. */
+const NOT_SHARED =
+  "this holds for this proxy alone: the fleet's store can't be reached; the other proxies get it when it is back, unless somebody has decided otherwise there";
 
 /** The arguments of a statement, for the log. */
 function shown({ as, to, from, isOff, percent, promotes }: FunctionsArguments): string {
@@ -115,9 +121,9 @@ async function resume(operator: Operator, tenant: string): Promise<Buffer[]> {
   const mayUnpin = pins.length > 0 && (isAdmin || pins.every(({ by }) => by === 'tenant'));
   if (!mayResume && !mayUnpin)
     throw pause === null ? consoleErrors.pinnedByOperator() : consoleErrors.pausedByOperator();
-  if (mayResume) administration.resume(tenant);
+  if (mayResume) administration.resume(tenant, operator.terminal.user);
   if (!mayUnpin) return [];
-  await administration.unpin(tenant, isAdmin ? 'operator' : 'tenant');
+  await administration.unpin(tenant, askedBy(operator));
   return await reload(operator, tenant);
 }
 

@@ -18,6 +18,11 @@ import { Turns } from './build/turns.ts';
 import { MemoryRoom } from './decide/memory.ts';
 import { CATALOG, IDLE } from './limits.ts';
 import { prepareScripts } from './sandbox/programs.ts';
+import { Exchange } from './shared/exchange.ts';
+import { KeptValues } from './shared/kept-values.ts';
+import { Member } from './shared/member.ts';
+import { ALONE, type SharedStore } from './shared/store.ts';
+import { TenantRules } from './shared/tenant-rules.ts';
 import { StateFolder } from './store/state-folder.ts';
 import { VersionStore } from './store/version-store.ts';
 import { Budgets } from './tenants/budgets.ts';
@@ -31,7 +36,14 @@ import type { Identity } from './tenants/identity.ts';
 import { IdleTenants } from './tenants/idle.ts';
 import type { FunctionLog } from './tenants/journal.ts';
 import { LogLines } from './tenants/log-lines.ts';
-import { logConfirmed, logGone, logRemoved, logUnloaded, logWithoutFunctions } from './tenants/notices.ts';
+import {
+  logConfirmed,
+  logGone,
+  logNotKept,
+  logRemoved,
+  logUnloaded,
+  logWithoutFunctions,
+} from './tenants/notices.ts';
 import { reloadAll, reloadSome, type ReloadParts } from './tenants/reload.ts';
 import { Removals } from './tenants/removals.ts';
 import {
@@ -68,6 +80,8 @@ export interface FunctionsOptions {
   readonly clock?: Clock;
   /** the entry of [databases] that a name leads to; null: no such database */
   readonly entryOf: (name: string) => string | null;
+  /** what the proxies of a fleet share; missing: this one is alone */
+  readonly shared?: SharedStore;
 }
 
 export class Functions {
@@ -89,6 +103,8 @@ export class Functions {
   readonly #context: TenantContext;
   readonly #canaries = new Set<object>();
   readonly #lines = new LogLines();
+  readonly #bundlers = new Bundlers();
+  readonly #member: Member;
   /** what administrators do to one tenant */
   readonly administration: Administration;
 
@@ -132,7 +148,9 @@ export class Functions {
       onFiles: (tenant, isNew) => this.#noteFiles(tenant, isNew),
       onGone: (tenant, isReplaced) => this.#gone(tenant, isReplaced),
     });
+    this.#member = this.#newMember(options.shared ?? ALONE);
     this.administration = new Administration({
+      fleet: this.#member,
       config,
       catalog: this.#catalog,
       store: this.#store,
@@ -156,6 +174,7 @@ export class Functions {
     await this.#store.prepare();
     this.#restoreKnown(await this.#store.knownFiles());
     await this.#folders.list();
+    await this.#member.open();
   }
 
   /** A file that has vanished while no proxy ran counts as one that vanishes now: it may be a guard's. */
@@ -272,6 +291,7 @@ export class Functions {
   }
 
   async stop(): Promise<void> {
+    await this.#member.close();
     this.#folders.close();
     this.#changes.close();
     this.#idle.stop();
@@ -282,18 +302,18 @@ export class Functions {
   }
 
   #newContext(): TenantContext {
-    const bundlers = new Bundlers();
     return {
       log: this.#log,
       clock: this.#clock,
       steadyClock: monotonicClock,
       canaries: this.#canaries,
       rolloutLimits: (owner) => rolloutLimits(this.#config.settings, this.#config.tenantConfig(owner)),
-      builder: bundlers,
+      builder: this.#bundlers,
       disk: { trailOf, isThere, isSearched: (file) => this.#folders.isSearched(file), next: nextFiles },
       housing: this.#housing,
       budgets: this.#budgets,
       store: this.#store,
+      fleet: this.#member,
       lines: this.#lines,
       looks: new Turns(1),
       targets: this.#targets,
@@ -305,6 +325,29 @@ export class Functions {
       onPlaces: (owner, paths) => this.#changes.followPlaces(owner, paths),
       onBuilt: () => this.#catalog.handOver(),
     };
+  }
+
+  #newMember(shared: SharedStore): Member {
+    const { user_functions_state_dir: folder } = this.#config.settings;
+    const log = this.#log;
+    const store = this.#store;
+    return new Member({
+      shared,
+      log,
+      exchange: new Exchange({
+        shared,
+        store,
+        check: (owner, artifact) => this.#bundlers.received(owner, artifact),
+      }),
+      kept: new KeptValues(folder === '' ? null : folder, (error) => logNotKept(log, error)),
+      rules: new TenantRules({
+        config: () => this.#config,
+        catalog: () => this.#catalog,
+        store,
+        targets: this.#targets,
+        applyPauses: (owner) => this.administration.applyPauses(owner),
+      }),
+    });
   }
 
   /** @param entry one whose clients the functions judge */
@@ -337,6 +380,7 @@ export class Functions {
   /** Its author hears of mistakes at once, whether or not it is loaded. */
   #noteFiles(tenant: Tenant, isNew: boolean): void {
     this.administration.applyPause(tenant);
+    if (isNew) this.#member.noteSet(tenant);
     if (tenant.isNeeded) void tenant.reload();
     else if (this.#arePreloaded) tenant.load();
     else if (this.#areFound || !isNew) void tenant.look();

@@ -447,6 +447,17 @@ export const LOADING = {
 } as const;
 
 /** The history of versions. */
+export const SHARING = {
+  /** The wait for what the fleet serves, when a proxy starts. Its clients can't be served before. */
+  longestStartMs: 2_000,
+  /** The wait of a command for the fleet's store. Then the answer says that the others do not know of it yet. */
+  longestCommandMs: 3_000,
+  /** Attempts to enter a version, where several proxies do so at once. */
+  maxTries: 20,
+  /** Values of one tenant that are kept: a few for each set of its functions. */
+  maxValues: 4_000,
+} as const;
+
 export const STORE = {
   /** Versions of one set of functions that are kept as bundles. docs/tenants.md has this number. */
   versions: 10,

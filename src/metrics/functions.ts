@@ -8,6 +8,7 @@ import { histogramFamily } from './times.ts';
 const HEALTHY: ReadonlySet<TenantSnapshot['state']> = new Set([
   'serving',
   'serving old version',
+  "fleet's version",
   'not loaded',
 ] as const);
 

@@ -12,6 +12,7 @@ import type { StatValues } from './stats-history.ts';
 export type TenantState =
   | 'serving'
   | 'serving old version'
+  | "fleet's version"
   /** an administrator has gone back to this version */
   | 'pinned'
   | 'loading'

@@ -305,11 +305,15 @@ test('commands that are given at the same time take effect one after the other',
   const unknown = 'it is not known any more';
   assert.deepEqual(await Promise.all([to(9), to(1), to(8)]), [unknown, null, unknown]);
   assert.deepEqual([await world.answers(), pinned()], ['v1', 1]);
-  await Promise.all([to(2), world.tenant.pinning.unpin('operator')]);
+  await Promise.all([to(2), world.tenant.pinning.unpin({ by: 'operator', user: 'u' })]);
   await world.tenant.reload(true);
   assert.deepEqual([await world.answers(), pinned()], ['v4', undefined]);
   // the tenant's own administrator was quicker to ask than the operator's command to be carried out
-  const [, refusal] = await Promise.all([to(2), to(1, 'tenant'), world.tenant.pinning.unpin('tenant')]);
+  const [, refusal] = await Promise.all([
+    to(2),
+    to(1, 'tenant'),
+    world.tenant.pinning.unpin({ by: 'tenant', user: 'u' }),
+  ]);
   assert.equal(refusal, 'an operator has pinned another version');
   assert.deepEqual([await world.answers(), pinned()], ['v2', 2]);
   world.tenant.dispose();

@@ -1,4 +1,5 @@
 /** A tenant by itself: the test provides everything that it shares with others. */
+import { NO_FLEET } from '../../src/functions/tenants/fleet.ts';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DEFAULT_OPTIONS } from '../../sandbox/crossing.ts';
 import { systemClock, type Clock } from '../../src/platform/clock.ts';
@@ -69,6 +70,7 @@ export function tenantContext(
       noteVersion() {},
     },
     store: new VersionStore(null, { warn() {}, error() {} }),
+    fleet: NO_FLEET,
     lines: new LogLines(),
     looks: new Turns(1),
     targets: {

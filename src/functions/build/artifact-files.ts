@@ -18,18 +18,19 @@ import { inFolder, isArtifact, SOURCE_EXTENSIONS } from './sources.ts';
  */
 export async function readArtifact(path: string): Promise<Bundle> {
   const file = await contentsOf(path);
+  const sha256 = createHash('sha256').update(file).digest('hex');
+  return { ...checkedBundle(file), inputs: [path], files: [{ path, sha256 }], isArtifact: true };
+}
+
+/**
+ * The bundle in the bytes of an artifact, not analysed yet. Nothing that the artifact says about its code is taken over.
+ * @throws ArtifactError
+ */
+export function checkedBundle(file: Buffer): Bundle {
   const { bundle } = decodeArtifact(file);
   checkCode(bundle.code);
   const { sources, mappings } = bundle.map;
-  const sha256 = createHash('sha256').update(file).digest('hex');
-  return {
-    ...bundle,
-    map: checkedMap(sources, mappings),
-    purity: NOT_ANALYSED,
-    inputs: [path],
-    files: [{ path, sha256 }],
-    isArtifact: true,
-  };
+  return { ...bundle, map: checkedMap(sources, mappings), purity: NOT_ANALYSED };
 }
 
 /** What bundling would have found out about the code. @param folder that places are shown relative to */

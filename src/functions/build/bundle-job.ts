@@ -36,6 +36,8 @@ export interface Bundle {
 
 export type BundleJob =
   | { readonly kind: 'bundle'; readonly files: SourceFiles }
+  /** checks an artifact that another proxy has made (received.ts) */
+  | { readonly kind: 'received'; readonly artifact: Uint8Array }
   /** asks for the places of async functions in the author's own files */
   | { readonly kind: 'async places'; readonly inputs: readonly string[]; readonly folder: string };
 

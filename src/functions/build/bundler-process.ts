@@ -4,6 +4,7 @@
  */
 import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
 import { makeBundle } from './make-bundle.ts';
+import { received } from './received.ts';
 
 /** esbuild's process has ended: neither this job nor any other can be done. */
 const LOST = /^The service (?:was stopped|is no longer running)/;
@@ -26,6 +27,7 @@ class Reported extends Set<string> {
 
 async function work(job: BundleJob): Promise<BundleResult> {
   if (job.kind === 'bundle') return await makeBundle(job.files, new Reported());
+  if (job.kind === 'received') return received(job.artifact);
   const { asyncPlaces } = await import('./async-places.ts');
   return { kind: 'async places', places: await asyncPlaces(job.inputs, job.folder) };
 }

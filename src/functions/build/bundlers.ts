@@ -48,7 +48,16 @@ export class Bundlers {
    * @throws BundleError
    */
   async bundle(tenant: string, isSuspect: boolean, files: SourceFiles): Promise<Bundle> {
-    const result = await this.#run(tenant, isSuspect, { kind: 'bundle', files });
+    return await this.#bundle(tenant, isSuspect, { kind: 'bundle', files });
+  }
+
+  /** The bundle in an artifact that another proxy has made, checked anew. @throws BundleError */
+  async received(tenant: string, artifact: Uint8Array): Promise<Bundle> {
+    return await this.#bundle(tenant, false, { kind: 'received', artifact });
+  }
+
+  async #bundle(tenant: string, isSuspect: boolean, job: BundleJob): Promise<Bundle> {
+    const result = await this.#run(tenant, isSuspect, job);
     if (result.kind === 'bundle') return result.bundle;
     if (result.kind !== 'failed') throw new BundleError('the bundler gave a wrong answer', 'passing');
     throw new BundleError(

@@ -38,7 +38,7 @@ function orNull<T>(value: unknown, from: (value: unknown) => T | null, what: str
   return found;
 }
 
-const isRole = (value: unknown): value is Pin['by'] => value === 'operator' || value === 'tenant';
+const isRole = (value: unknown): value is Pause['by'] => value === 'operator' || value === 'tenant';
 const isCount = (value: unknown): value is number => Number.isFinite(value) && (value as number) >= 0;
 
 /** Null: it is none. */
@@ -46,7 +46,7 @@ function pinFrom(value: unknown): Pin | null {
   if (!isRecord(value)) return null;
   const { number, hash, by, user, untilFiles } = value;
   return isVersionNumber(number) &&
-    isRole(by) &&
+    (by === 'fleet' || isRole(by)) &&
     isText(user) &&
     typeof untilFiles === 'boolean' &&
     (hash === undefined || isText(hash))
@@ -55,7 +55,7 @@ function pinFrom(value: unknown): Pin | null {
 }
 
 /** Null: it is none. */
-function pauseFrom(value: unknown): Pause | null {
+export function pauseFrom(value: unknown): Pause | null {
   if (!isRecord(value)) return null;
   const { by, user, as } = value;
   return isRole(by) && isText(user) && (as === 'policy' || as === 'pass' || as === 'error')

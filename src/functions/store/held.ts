@@ -25,7 +25,7 @@ export interface HeldCanary {
   /** of the clients, over 0 and under 100 */
   readonly percent: number;
   readonly isPromoted: boolean;
-  readonly by: Pin['by'];
+  readonly by: Pause['by'];
   readonly user: string;
   /** hashes of the two versions that the counts are about */
   readonly servingHash: string;

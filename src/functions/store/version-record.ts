@@ -59,9 +59,9 @@ export interface Pin {
   readonly number: number;
   /** of its code, which another process may have given another number; none: not known */
   readonly hash?: string;
-  /** an operator's pin stays an operator's */
-  readonly by: 'operator' | 'tenant';
-  /** the name of the user */
+  /** an operator's pin stays an operator's. `fleet`: nobody has pinned it; the other proxies of the fleet serve it */
+  readonly by: 'operator' | 'tenant' | 'fleet';
+  /** the name of the user; '': the fleet */
   readonly user: string;
   /** it ends when the files hold the same code: the version was promoted from other files */
   readonly untilFiles: boolean;

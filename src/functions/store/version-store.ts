@@ -24,6 +24,22 @@ export interface FreshBundle {
   readonly record: VersionRecord;
 }
 
+/** Of a version that was not tried on this proxy. Its trial replaces this. */
+export const UNTRIED: Pick<VersionFacts, 'checkedWith' | 'findings'> = {
+  checkedWith: {
+    program: programVersion(),
+    node: '',
+    timeoutMs: 0,
+    memoryLimitMb: 0,
+    maxResult: 0,
+    isolation: 'process',
+  },
+  findings: {
+    manifest: { routes: true, rewrites: true, options: { pure: false, sees: 'text' } },
+    route: null,
+  },
+};
+
 /** Stands for what belongs to no tenant, in the order of writes. */
 const KNOWN = '\0known';
 
@@ -153,7 +169,8 @@ export class VersionStore {
     const history = this.#of(key.owner);
     const known = history.withHash(key.id, bundle.hash);
     const isKept = known !== null && !history.isLost(known);
-    if (isKept && known.checkedWith.program === facts.checkedWith.program) return known;
+    if (isKept && known.checkedWith.program === facts.checkedWith.program && !isNews(known, facts))
+      return known;
     const draft = { key, bundle, facts, timeMs: Date.now() };
     if (known !== null) return await this.#replace(history, known, draft);
     const onDisk = await this.#keep(history, draft);
@@ -382,4 +399,9 @@ export class VersionStore {
 /** What another version of this program has found out about a bundle may be wrong by now. */
 function analysedBy(program: string, bundle: Bundle): Bundle {
   return program === programVersion() ? bundle : { ...bundle, purity: NOT_ANALYSED };
+}
+
+/** A version that came from elsewhere has passed its trial here. */
+function isNews(known: VersionRecord, { checkedWith }: VersionFacts): boolean {
+  return known.checkedWith.node === '' && checkedWith.node !== '';
 }

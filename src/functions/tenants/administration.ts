@@ -1,9 +1,11 @@
 /** What operators and tenants' administrators do to the functions of one tenant, by its name, and what they see of it. */
 import type { SourceFiles } from '../build/bundle-job.ts';
-import type { Pause, Pin, VersionRecord } from '../store/version-record.ts';
+import type { Pause, Pin, VersionKey, VersionRecord } from '../store/version-record.ts';
 import type { VersionStore } from '../store/version-store.ts';
 import { isInside } from '../build/next-files.ts';
+import type { AskedBy } from './asked-by.ts';
 import type { Catalog } from './catalog.ts';
+import type { Fleet } from './fleet.ts';
 import type { LogLine, LogLines } from './log-lines.ts';
 import type { Rollout } from './rollout.ts';
 import type { FunctionsConfig } from './settings.ts';
@@ -14,12 +16,22 @@ import { versionsOf, type VersionRow } from './version-rows.ts';
 /** A version can't be gone back to. The message is for the person who wants to. */
 export class RollbackError extends Error {}
 
+/** What the fleet knows of versions, for commands. */
+interface SharedVersions extends Pick<Fleet, 'isOn' | 'notePause'> {
+  /** @returns whether what was decided here holds for all proxies; false: the store could not be reached */
+  share(owner: string): Promise<boolean>;
+  /** All versions that the store keeps are here as well, if it can be reached. */
+  fetchAll(owner: string): Promise<void>;
+  numberOf(key: VersionKey, hash: string): number | null;
+}
+
 export interface AdministrationOptions {
   readonly config: () => FunctionsConfig;
   readonly catalog: Pick<Catalog, 'ownedBy' | 'refresh' | 'tenantOf'>;
   readonly store: VersionStore;
   readonly targets: Pick<Targets, 'operatorsIn'>;
   readonly lines: LogLines;
+  readonly fleet: SharedVersions;
   /** as reloadSome (reload.ts) */
   readonly reload: (tenants: readonly Tenant[], isAsked: boolean) => Promise<void>;
 }
@@ -74,9 +86,23 @@ export class Administration {
 
   /** The versions that a tenant has had, newest first. */
   async versions(name: string): Promise<VersionRow[]> {
-    const { store, catalog } = this.#options;
+    const { store, catalog, fleet } = this.#options;
     await store.open(name);
-    return versionsOf(name, catalog.ownedBy(name), store);
+    await fleet.fetchAll(name);
+    const rows = versionsOf(name, catalog.ownedBy(name), store);
+    const shown = rows.map((row) => ({ ...row, record: { ...row.record, number: this.#shown(row.record) } }));
+    return shown.toSorted((a, b) => order(b.record.number) - order(a.record.number));
+  }
+
+  /** The number of a version for people. In a fleet the store gives it; until then it has a negative one here. */
+  #shown({ key, hash, number }: VersionRecord): number {
+    const { fleet } = this.#options;
+    return fleet.isOn ? (fleet.numberOf(key, hash) ?? -number) : number;
+  }
+
+  /** What was done to a tenant here is done to it on all proxies. @returns false: they get it later */
+  share(name: string): Promise<boolean> {
+    return this.#options.fleet.share(name);
   }
 
   /** The PAUSE of a tenant; null: it is not paused. */
@@ -86,13 +112,17 @@ export class Administration {
 
   /** PAUSE FUNCTIONS: no call reaches the tenant's functions until `resume`. */
   pause(name: string, pause: Pause): void {
-    this.#options.store.setPause(name, pause);
-    this.#applyPauses(name);
+    this.#setPause(name, pause, pause.user);
   }
 
-  resume(name: string): void {
-    this.#options.store.setPause(name, null);
-    this.#applyPauses(name);
+  resume(name: string, user: string): void {
+    this.#setPause(name, null, user);
+  }
+
+  #setPause(name: string, pause: Pause | null, user: string): void {
+    this.#options.store.setPause(name, pause);
+    this.applyPauses(name);
+    this.#options.fleet.notePause(name, user);
   }
 
   /** The pins of a tenant's sets of functions. */
@@ -101,12 +131,13 @@ export class Administration {
     return catalog
       .ownedBy(name)
       .map((tenant) => store.pinOf(tenant))
-      .filter((pin) => pin !== null);
+      .filter((pin) => pin !== null)
+      .filter(({ by }) => by !== 'fleet');
   }
 
   /** The files decide again which version serves, once they are loaded again. */
-  async unpin(name: string, by: Pin['by']): Promise<void> {
-    await Promise.all(this.#options.catalog.ownedBy(name).map((tenant) => tenant.pinning.unpin(by)));
+  async unpin(name: string, asked: AskedBy): Promise<void> {
+    await Promise.all(this.#options.catalog.ownedBy(name).map((tenant) => tenant.pinning.unpin(asked)));
   }
 
   /**
@@ -115,23 +146,24 @@ export class Administration {
    * @returns its number
    * @throws RollbackError if there is no such version, or it can't be loaded; then the present one stays
    */
-  async rollBack(name: string, to: number | null, asked: Pick<Pin, 'by' | 'user'>): Promise<number> {
+  async rollBack(name: string, to: number | null, asked: AskedBy): Promise<number> {
     const { store, catalog } = this.#options;
     await store.open(name);
+    await this.#options.fleet.fetchAll(name);
     const tenants = catalog.ownedBy(name);
     const record = to === null ? this.#before(tenants) : this.#numbered(name, to);
+    const shown = this.#shown(record);
     if (asked.by === 'tenant' && record.operators !== '')
-      throw new RollbackError(`version ${record.number} has a function of the operator's`);
+      throw new RollbackError(`version ${shown} has a function of the operator's`);
     const tenant = tenants.find(({ id }) => id === record.key.id);
-    if (tenant === undefined)
-      throw new RollbackError(`version ${record.number} is of files that are not in use now`);
+    if (tenant === undefined) throw new RollbackError(`version ${shown} is of files that are not in use now`);
     const present = tenant.version?.record ?? store.pinned(tenant) ?? store.latest(tenant);
     const complaint = await tenant.pinning.rollBack({ ...asked, number: record.number, untilFiles: false });
-    if (complaint !== null) throw new RollbackError(`version ${record.number} can't be loaded: ${complaint}`);
+    if (complaint !== null) throw new RollbackError(`version ${shown} can't be loaded: ${complaint}`);
     store.comeBack(record);
-    const isBack = present !== null && (to === null || record.number < present.number);
+    const isBack = present !== null && (to === null || shown < this.#shown(present));
     if (isBack && present.hash !== record.hash) store.leave(present, asked.user);
-    return record.number;
+    return shown;
   }
 
   #before(tenants: readonly Tenant[]): VersionRecord {
@@ -149,7 +181,7 @@ export class Administration {
 
   #numbered(name: string, number: number): VersionRecord {
     const { store } = this.#options;
-    const record = store.history(name).find((each) => each.number === number);
+    const record = store.history(name).find((each) => this.#shown(each) === number);
     if (record === undefined) throw new RollbackError(`there is no version ${number}`);
     if (store.isDropped(record)) throw new RollbackError(`version ${number} is not kept any more`);
     return record;
@@ -167,11 +199,17 @@ export class Administration {
     tenant.setPaused(applies ? pause.as : null);
   }
 
-  #applyPauses(name: string): void {
+  /** The PAUSE of a tenant has changed in the store of this proxy. */
+  applyPauses(name: string): void {
     for (const tenant of this.#options.catalog.ownedBy(name)) this.applyPause(tenant);
   }
 
   #includesOperators(files: SourceFiles): boolean {
     return this.#options.targets.operatorsIn(files) !== '';
   }
+}
+
+/** Versions that have no number in the fleet yet are the newest. */
+function order(number: number): number {
+  return number > 0 ? number : Number.MAX_SAFE_INTEGER / 2 - number;
 }

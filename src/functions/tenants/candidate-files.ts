@@ -17,6 +17,8 @@ export class CandidateFiles {
   #folder: string | null = null;
   /** SHADOW OFF */
   #isOff = false;
+  /** the candidate comes from the fleet */
+  #isLent = false;
   /** the paths where `.next` files may appear, as changes are reported */
   #places: ReadonlySet<string> = new Set();
 
@@ -39,7 +41,7 @@ export class CandidateFiles {
   find(serving: SourceFiles): FoundFiles | null {
     const places = nextPlaces(serving);
     this.#watch(watched(places));
-    if (this.#isOff) return null;
+    if (this.#isOff || this.#isLent) return null;
     const source = this.#folder === null ? 'next' : 'folder';
     const files =
       this.#folder === null ? this.#context.disk.next(serving, places) : filesIn(this.#folder, serving);
@@ -49,12 +51,20 @@ export class CandidateFiles {
   /** @param folder absolute; null: `.next` files count again */
   use(folder: string | null): void {
     this.#folder = folder;
+    this.#isOff = this.#isLent = false;
+  }
+
+  /** No files count, because the fleet has a candidate. */
+  lend(): void {
+    this.#folder = null;
     this.#isOff = false;
+    this.#isLent = true;
   }
 
   switchOff(): void {
     this.#folder = null;
     this.#isOff = true;
+    this.#isLent = false;
   }
 
   close(): void {

@@ -175,9 +175,18 @@ export class Journal {
   /** The files hold other code than the pinned version. @param version its hash */
   newer(version: string, pin: Pin): void {
     this.forgive();
+    if (pin.by === 'fleet') return this.#differs(version);
     this.#log.info(
       { event: 'rules_newer', tenant: this.#tenant, version },
       `${this.#noun}s of ${this.#tenant}: version ${version} is a candidate: version ${pin.number} serves, ${reasonOf(pin)}, until RESUME or PROMOTE FUNCTIONS`,
+    );
+  }
+
+  /** The files hold other code than the fleet serves. */
+  #differs(version: string): void {
+    this.#log.warn(
+      { event: 'rules_differ', tenant: this.#tenant, version },
+      `${this.#noun}s of ${this.#tenant}: the files here hold version ${version}, and the fleet serves another one: it is a candidate here, and serves when it is promoted, or when the fleet's proxies see their files change to it`,
     );
   }
 
@@ -325,7 +334,8 @@ export class Journal {
 }
 
 /** Why a pinned version serves. */
-function reasonOf({ user, untilFiles }: Pin): string {
+function reasonOf({ by, user, untilFiles }: Pin): string {
+  if (by === 'fleet') return 'which the fleet serves';
   return untilFiles ? `which ${printable(user)} has promoted` : `to which ${printable(user)} has gone back`;
 }
 

@@ -13,9 +13,13 @@ export type TriedBundle = FreshBundle;
 export class KeptVersions {
   readonly #key: VersionKey;
   readonly #files: SourceFiles;
-  readonly #context: Pick<TenantContext, 'store' | 'targets'>;
+  readonly #context: Pick<TenantContext, 'store' | 'targets' | 'fleet'>;
 
-  constructor(key: VersionKey, files: SourceFiles, context: Pick<TenantContext, 'store' | 'targets'>) {
+  constructor(
+    key: VersionKey,
+    files: SourceFiles,
+    context: Pick<TenantContext, 'store' | 'targets' | 'fleet'>,
+  ) {
     this.#key = key;
     this.#files = files;
     this.#context = context;
@@ -29,8 +33,16 @@ export class KeptVersions {
   /** The pin that applies; null: the files decide. */
   get pin(): Pin | null {
     const pin = this.#context.store.pinOf(this.#key);
+    const operators = this.#context.targets.operatorsIn(this.#files);
     // a tenant must not keep a rule of the operator's from joining its own
-    if (pin?.by === 'tenant' && this.#context.targets.operatorsIn(this.#files) !== '') return null;
+    if (pin?.by === 'tenant' && operators !== '') return null;
+    // nor must another proxy, whose operator may have other rules
+    const isFleets = pin?.by === 'fleet';
+    if (
+      isFleets &&
+      (!this.#context.fleet.isOn || this.#context.store.pinned(this.#key)?.operators !== operators)
+    )
+      return null;
     return pin;
   }
 
@@ -90,7 +102,7 @@ export class KeptVersions {
    */
   noteBuild(bundle: Bundle, settings: TenantSettings, startedAtMs: number): void {
     const { latest } = this;
-    if (latest?.hash !== bundle.hash) return;
+    if (latest?.hash !== bundle.hash || latest.checkedWith.node === '') return;
     const facts = { checkedWith: checkedWith(settings), findings: latest.findings };
     this.#context.store.noteBuild(latest, { files: this.#files, bundle, facts, startedAtMs });
   }

@@ -25,6 +25,8 @@ import type { Version } from './version.ts';
 
 export interface LoaderOptions extends Tried {
   readonly tenantId: string;
+  /** as the property: of the same files at another place */
+  readonly held?: string | null;
   readonly journal: Journal;
   /** A sound version was found that nobody needs yet. */
   readonly onKept: (hash: string, trial: SoundTrial) => void;
@@ -59,9 +61,12 @@ export class Loader {
   /** the last trial was dropped because another build was due: the next one is not, so that constant saving ends */
   #wasDropped = false;
   #isDisposed = false;
+  /** hash of the code that the files held when they were last found sound; null: they have not been */
+  #held: string | null;
 
   constructor(options: LoaderOptions) {
     this.#options = options;
+    this.#held = options.held ?? null;
     const { context, tenantId, name, files, journal, onSettled } = options;
     this.#inputs = new Inputs({
       entries: entriesOf(files),
@@ -94,6 +99,11 @@ export class Loader {
 
   get isBusy(): boolean {
     return this.#queue.isBusy;
+  }
+
+  /** Hash of the sound code that the files held last; null: they have not been looked at yet, or never were sound. */
+  get held(): string | null {
+    return this.#held;
   }
 
   /** The files have been looked at. */
@@ -263,6 +273,7 @@ export class Loader {
   }
 
   async #noteUnchanged(hash: string): Promise<void> {
+    this.#held = hash;
     this.#complaints.forget();
     this.#state.accept();
     this.#options.journal.restored(hash);
@@ -305,6 +316,7 @@ export class Loader {
     if (this.#wasDropped) return;
     const { result } = tried;
     if (result?.kind === 'refused') return await this.#noteRefusal(bundle, result);
+    this.#askFleet(bundle);
     if (this.#isPinned) return await this.#offer(bundle, result);
     if (!isNeeded()) return await this.#keep(bundle, result);
     // a version that is slow to load would delay its neighbours each time that their process is started again
@@ -315,9 +327,18 @@ export class Loader {
     else if (!this.#isDisposed) await this.#offer(bundle, result);
   }
 
+  /** The fleet pins another version, if this one is not to serve, and takes its pin away if it is. */
+  #askFleet({ hash }: Bundle): void {
+    const { context, tenantId: id, name: owner } = this.#options;
+    context.fleet.mayServe({ owner, id }, { hash, before: this.#held });
+    this.#held = hash;
+  }
+
   /** The files hold other code than the pinned version: it is a candidate. */
   async #offer(bundle: Bundle, trial: SoundTrial | null): Promise<void> {
-    const { onNewer, onSettled, journal, installer } = this.#options;
+    const { onNewer, onSettled, journal, installer, isNeeded } = this.#options;
+    if (isNeeded()) await this.#restoring.pinned();
+    if (this.#isDisposed) return;
     const { pin } = this.#kept;
     this.#complaints.forget();
     if (trial !== null) await this.#kept.keep(bundle, trial, installer.settings);

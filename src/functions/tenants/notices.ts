@@ -41,3 +41,11 @@ export function logWithoutFunctions(log: FunctionLog, owner: string): void {
     `the tenant ${printable(owner)} has no functions any more: its databases are judged by the operator's, if there are any`,
   );
 }
+
+/** What is known of the fleet's values can't be kept for the next start. */
+export function logNotKept(log: FunctionLog, { message }: Error): void {
+  log.warn(
+    { event: 'fleet_not_kept' },
+    `what the fleet has decided about user functions can't be kept: ${printable(message)}; a start without the fleet's store will not know it`,
+  );
+}

@@ -9,7 +9,7 @@ import type { Version } from './version.ts';
 
 export interface PinningOptions {
   readonly key: VersionKey;
-  readonly context: Pick<TenantContext, 'store' | 'targets'>;
+  readonly context: Pick<TenantContext, 'store' | 'targets' | 'fleet'>;
   /** the tenant's files */
   readonly files: () => SourceFiles;
   /** The pinned version is to serve. @returns why it can't; null: it serves */
@@ -43,7 +43,7 @@ export class Pinning {
   }
 
   /** ROLLBACK: a version serves, whatever the files hold. @returns why it can't; null: it serves, and is pinned */
-  rollBack(pin: Pin): Promise<string | null> {
+  rollBack(pin: Pin & AskedBy): Promise<string | null> {
     const { servePinned, load, endCanary } = this.#options;
     return this.#inTurn(async () => {
       const refusal = this.refusalOf(pin);
@@ -52,7 +52,27 @@ export class Pinning {
       const complaint = await this.#serve(pin, servePinned, (why) => why === null);
       // calls wait for another version, if none was loaded
       if (complaint !== null) load();
+      else this.#options.context.fleet.noteChange(this.#options.key, null, pin.user);
       return complaint;
+    });
+  }
+
+  /** Another proxy of the fleet has let a version serve. @returns why it can't serve here; null: it does */
+  follow(pin: Pin): Promise<string | null> {
+    const { servePinned, load } = this.#options;
+    return this.#inTurn(async () => {
+      const complaint = await this.#serve(pin, servePinned, (why) => why === null);
+      if (complaint !== null) load();
+      return complaint;
+    });
+  }
+
+  /** The fleet leaves it to each proxy's files which version serves. */
+  unfollow(): Promise<void> {
+    return this.#inTurn(() => {
+      this.#set(null);
+      this.#options.withdraw();
+      return Promise.resolve();
     });
   }
 
@@ -64,25 +84,29 @@ export class Pinning {
   promote(candidate: Version, isOfFiles: boolean, asked: AskedBy): Promise<TrialResult | null> {
     const { install } = this.#options;
     const { number } = candidate.record;
-    return this.#inTurn(() => {
+    return this.#inTurn(async () => {
       // an operator may have pinned another version meanwhile
       const refusal = this.refusalOf(asked);
       if (refusal !== null) throw new RolloutError(refusal);
       const pin = isOfFiles ? null : { number, ...asked, untilFiles: true };
-      return this.#serve(
+      const result = await this.#serve(
         pin,
         () => install(candidate),
-        (result) => result?.kind === 'sound',
+        (tried) => tried?.kind === 'sound',
       );
+      const { context, key } = this.#options;
+      if (result?.kind === 'sound') context.fleet.noteChange(key, candidate.hash, asked.user);
+      return result;
     });
   }
 
   /** The files decide again which version serves, once they are loaded again. What an operator has pinned stays for administrators. */
-  unpin(by: AskedBy['by']): Promise<void> {
+  unpin({ by, user }: AskedBy): Promise<void> {
     return this.#inTurn(() => {
       if (by === 'operator' || this.#pin?.by !== 'operator') {
         this.#set(null);
         this.#options.withdraw();
+        this.#options.context.fleet.noteChange(this.#options.key, null, user);
       }
       return Promise.resolve();
     });
@@ -90,7 +114,11 @@ export class Pinning {
 
   /** The files hold the pinned version. */
   caughtUp(): void {
+    const { context, key } = this.#options;
+    const pin = this.#pin;
+    const hash = context.store.history(key.owner).find(({ number }) => number === pin?.number)?.hash ?? null;
     this.#set(null);
+    if (pin !== null && pin.by !== 'fleet') context.fleet.noteChange(key, hash, '');
   }
 
   get #pin(): Pin | null {

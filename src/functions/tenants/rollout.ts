@@ -15,6 +15,7 @@ import type { AskedBy } from './asked-by.ts';
 import { CandidateFiles, type FoundFiles } from './candidate-files.ts';
 import { Candidate } from './candidate.ts';
 import { Comparison } from './comparison.ts';
+import type { RolloutChange } from './fleet.ts';
 import type { TenantContext } from './context.ts';
 import type { Identity } from './identity.ts';
 import type { Lane } from './lane.ts';
@@ -25,8 +26,15 @@ import type { Version } from './version.ts';
 /** A command about a candidate can't be carried out. The message is for the person who gave it. */
 export class RolloutError extends Error {}
 
-/** `newer`: the serving files, while another version is pinned */
-type Source = FoundFiles['source'] | 'newer';
+/** `newer`: the serving files, while another version is pinned; `fleet`: another proxy */
+type Source = FoundFiles['source'] | 'newer' | 'fleet';
+
+/** What the fleet is told, but for the reasons. */
+function sharedText({ kind, hash, percent, isPromoted }: RolloutChange): string {
+  return `${kind} ${hash} ${percent} ${isPromoted}`;
+}
+
+const NOTHING_SHARED = 'none  0 false';
 
 export interface RolloutOptions {
   readonly identity: Identity;
@@ -58,6 +66,12 @@ export class Rollout {
   #isIdentical = false;
   #isPromoting = false;
   #isDisposed = false;
+  /** the canary that is running was asked for by this user */
+  #asked: AskedBy = { by: 'operator', user: '' };
+  /** what the fleet knows of it */
+  #shared = NOTHING_SHARED;
+  /** the fleet's rollout is being taken over */
+  #isFollowing = false;
 
   constructor(options: RolloutOptions) {
     const { context, serving, identity } = options;
@@ -69,7 +83,10 @@ export class Rollout {
       serving,
       candidate: () => this.#candidate?.lane ?? null,
       name: () => this.#name,
-      onEnded: () => void this.#candidate?.setAsked(false),
+      onEnded: () => {
+        void this.#candidate?.setAsked(false);
+        this.#share();
+      },
       onProven: (asked) => void this.#promoteProven(asked),
     });
   }
@@ -174,12 +191,15 @@ export class Rollout {
       );
     this.#files.use(folder);
     await this.reload(true);
+    this.#share();
   }
 
   /** SHADOW FUNCTIONS: `.next` files count again. */
   async shadowNext(): Promise<void> {
+    if (this.#source === 'fleet') this.#drop('shadowing was switched off');
     this.#files.use(null);
     await this.reload(true);
+    this.#share();
     if (this.#candidate === null) await this.#options.onNone();
   }
 
@@ -187,6 +207,7 @@ export class Rollout {
   shadowOff(): void {
     this.#files.switchOff();
     this.#drop('shadowing was switched off');
+    this.#share();
   }
 
   #use({ source, files }: FoundFiles): void {
@@ -212,7 +233,10 @@ export class Rollout {
       settings: serving.settings,
       context,
       onSettled: () => {},
-      onInstalled: () => this.#settle('another version is the candidate'),
+      onInstalled: () => {
+        this.#settle('another version is the candidate');
+        this.#share();
+      },
       onOpened: () => this.#comparison.end('several clients have run into its limits', true),
       onDiffered: () => this.judgeAgain(),
     });
@@ -270,7 +294,9 @@ export class Rollout {
       if (!this.hasCanary) void candidate.setAsked(false);
       throw new RolloutError('the candidate has changed meanwhile');
     }
+    this.#asked = asked;
     this.#comparison.begin(percent, isPromoted, asked);
+    this.#share();
   }
 
   /** All clients get the serving version. */
@@ -302,6 +328,9 @@ export class Rollout {
 
   async #promoteProven(asked: AskedBy): Promise<void> {
     if (this.#isPromoting) return;
+    const { context, identity } = this.#options;
+    const hash = this.version?.hash ?? '';
+    if (context.fleet.promote(identity, hash, this.#source === 'newer', asked)) return;
     try {
       await this.promote(asked);
       this.#comparison.noteResult('promoted, because it was not worse');
@@ -328,6 +357,94 @@ export class Rollout {
     throw new RolloutError(
       lastError === '' ? 'the candidate is being loaded' : `the candidate is not loaded: ${lastError}`,
     );
+  }
+
+  // --- the fleet -------------------------------------------------------------------------------------------------------------
+
+  /**
+   * Takes over what another proxy of the fleet does with a candidate.
+   * @param bundle of the candidate; null: there is none
+   * @returns why that is not possible; null: it is done
+   */
+  async follow(rollout: RolloutChange, bundle: Bundle | null): Promise<string | null> {
+    this.#isFollowing = true;
+    try {
+      await this.#follow(rollout, bundle);
+      this.#shared = sharedText(rollout);
+      return null;
+    } catch (error) {
+      if (!(error instanceof RolloutError)) throw error;
+      return error.message;
+    } finally {
+      this.#isFollowing = false;
+    }
+  }
+
+  async #follow(
+    { kind, percent, isPromoted, asked, why, isWorse }: RolloutChange,
+    bundle: Bundle | null,
+  ): Promise<void> {
+    if (kind === 'off') return this.shadowOff();
+    if (kind === 'none' || bundle === null) {
+      this.#comparison.end(
+        why === '' ? 'it was ended in the fleet' : why.replace(/^(?:went back|ended): /, ''),
+        isWorse,
+      );
+      if (this.#source === 'fleet') this.#drop('the fleet has no candidate any more');
+      if (this.#source === null) this.#files.use(null);
+      return this.look();
+    }
+    await this.#take(bundle);
+    const running = this.hasCanary ? this.#comparison.observe().canary : null;
+    if (kind === 'shadow') return this.endCanary('it was ended in the fleet');
+    if (running?.percent === percent && running.isPromoted === isPromoted) return;
+    await this.beginCanary(percent, isPromoted, asked);
+  }
+
+  /** A candidate from another proxy. @throws RolloutError if it can't be loaded */
+  async #take(bundle: Bundle): Promise<void> {
+    await this.#candidate?.idle();
+    if (this.#candidate?.version?.hash === bundle.hash) return;
+    if (this.#candidate !== null && this.#source !== 'fleet') this.#drop('the fleet has another candidate');
+    this.#files.lend();
+    this.#source = 'fleet';
+    this.#candidate ??= this.#newCandidate(this.#options.files());
+    const candidate = this.#candidate;
+    await candidate.take(bundle, null);
+    if (candidate.version?.hash !== bundle.hash && !this.#isIdentical)
+      throw new RolloutError(
+        `the fleet's candidate can't be loaded: ${candidate.lastError || 'it was refused'}`,
+      );
+  }
+
+  /** Tells the fleet what is done with the candidate by command, if that has changed. */
+  #share(): void {
+    const { context, identity } = this.#options;
+    if (this.#isFollowing || this.#isDisposed || !context.fleet.isOn) return;
+    const change = this.#change;
+    const text = sharedText(change);
+    if (text === this.#shared) return;
+    this.#shared = text;
+    context.fleet.noteRollout(identity, change);
+  }
+
+  get #change(): RolloutChange {
+    const { canary, lastCanary: why } = this.#comparison.observe();
+    const hash = this.version?.hash ?? '';
+    const rest = {
+      percent: 0,
+      isPromoted: false,
+      asked: this.#asked,
+      why,
+      isWorse: why.startsWith('went back'),
+    };
+    if (canary !== null) {
+      const { percent, isPromoted } = canary;
+      return { ...rest, kind: 'canary', hash, percent, isPromoted };
+    }
+    if (this.#files.isOff) return { ...rest, kind: 'off', hash: '' };
+    const isByCommand = this.#source === 'folder' || this.#source === 'fleet';
+    return isByCommand ? { ...rest, kind: 'shadow', hash } : { ...rest, kind: 'none', hash: '' };
   }
 
   // --- for people ------------------------------------------------------------------------------------------------------------

@@ -122,16 +122,19 @@ export class Tenant {
     });
   }
 
-  #newLoader(): Loader {
+  #newLoader(held: string | null = null): Loader {
+    const context = this.#context;
     return new Loader({
       tenantId: this.id,
+      held,
       name: this.owner,
       files: this.#files,
       installer: this.#serving.installer,
       journal: this.#journal,
-      context: this.#context,
+      context,
       isNeeded: () => this.#presence.isNeeded,
       onKept: (hash, { manifest }) => {
+        context.fleet.noteServing(this, hash);
         this.#servingFiles = this.#files;
         if (this.#serving.expect(hash, manifest)) this.#noteOther();
       },
@@ -141,7 +144,7 @@ export class Tenant {
         // a version that is being promoted does not serve yet
         if (pin?.untilFiles !== true || pin.number !== this.version?.record.number) return;
         this.pinning.caughtUp();
-        this.#journal.caughtUp(this.version?.hash ?? '');
+        if (pin.by !== 'fleet') this.#journal.caughtUp(this.version.hash);
         this.rollout.withdraw();
       },
       onSettled: () => {
@@ -188,6 +191,11 @@ export class Tenant {
     return this.#loader.isKnown;
   }
 
+  /** Hash of the sound code that its files held last; null: they have not been looked at yet, or never were sound. */
+  get held(): string | null {
+    return this.#loader.held;
+  }
+
   /** A version serves, or serves as soon as a call arrives. */
   get canServe(): boolean {
     return this.#hasVersions;
@@ -208,7 +216,8 @@ export class Tenant {
     if (this.#obstacles.isMissing) return 'missing';
     if (this.#serving.batcher.isSuspended) return 'suspended';
     if (this.version !== null) {
-      if (this.pin !== null) return 'pinned';
+      if (this.pin !== null && this.pin.by !== 'fleet') return 'pinned';
+      if (this.pin !== null && this.#loader.held !== this.version.hash) return "fleet's version";
       return this.#loader.isOutdated ? 'serving old version' : 'serving';
     }
     if (!this.#presence.isNeeded)
@@ -388,7 +397,7 @@ export class Tenant {
     this.#journal.name(this.name, entriesOf(files));
     this.#obstacles.useFiles(entriesOf(files));
     this.#loader.dispose();
-    this.#loader = this.#newLoader();
+    this.#loader = this.#newLoader(this.#loader.held);
   }
 
   /** No call reaches the functions from now on. @param as what becomes of queries; null: calls reach them again */
@@ -446,6 +455,7 @@ export class Tenant {
     if (isReset) this.judgeAgain();
     if (isNew) {
       this.#context.store.noteServing(this, version.record.number);
+      this.#context.fleet.noteServing(this, version.hash);
       this.#noteOther();
     }
     this.#serving.judge.warnOfPassing(version);

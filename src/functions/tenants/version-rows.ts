@@ -10,11 +10,14 @@ export interface VersionRow {
    * `dropped`: it is not
    */
   readonly state: 'serving' | 'candidate' | 'pinned' | 'kept' | 'dropped';
-  /** the user who has pinned it; '': it is not pinned */
+  /** the user who has pinned it; FLEET: nobody, but the files here hold another one; '': it is not pinned */
   readonly pinnedBy: string;
   /** the user who has gone back from it by ROLLBACK, which skips it since; '': nobody has */
   readonly leftBy: string;
 }
+
+/** No user's name has parentheses. */
+const FLEET = '(fleet)';
 
 /** Newest first. @param tenants the sets of functions of this tenant */
 export function versionsOf(owner: string, tenants: readonly Tenant[], store: VersionStore): VersionRow[] {
@@ -30,7 +33,8 @@ export function versionsOf(owner: string, tenants: readonly Tenant[], store: Ver
       const isPinned = pin?.number === number;
       const rest = isPinned ? 'pinned' : store.isDropped(record) ? 'dropped' : 'kept';
       const state = serving.has(number) ? 'serving' : candidates.has(number) ? 'candidate' : rest;
-      return { record, state, pinnedBy: isPinned ? pin.user : '', leftBy: store.leftBy(record) };
+      const pinnedBy = isPinned ? (pin.by === 'fleet' ? FLEET : pin.user) : '';
+      return { record, state, pinnedBy, leftBy: store.leftBy(record) };
     })
     .toReversed();
 }
