@@ -16,6 +16,7 @@ export const LAYERS = [
   'admin',
   'session',
   'switchover',
+  'fleet',
   'functions',
   'pool',
   'auth',

@@ -3,6 +3,7 @@ import { clientTls, keepServerTls, serverTls } from './auth/tls.ts';
 import { diff, reloadConfig, type ConfigDiff } from './config/change.ts';
 import type { Config } from './config/config.ts';
 import type { OptionName } from './config/options.ts';
+import type { Fleet } from './fleet/fleet.ts';
 import type { Functions } from './functions/functions.ts';
 import type { HttpEndpoint } from './http/endpoint.ts';
 import type { Listener } from './listener.ts';
@@ -24,6 +25,7 @@ export interface ConfiguredParts {
   readonly sessions: Sessions;
   readonly switchovers: Switchovers;
   readonly functions: Functions;
+  readonly fleet: Fleet;
 }
 
 /** The consequences of a new configuration for the parts. */
@@ -45,6 +47,7 @@ export class Configuration {
     ({ settings }) => this.#parts.listener.reconfigure(settings),
     ({ settings }, { isReload }) => (isReload ? this.#parts.http.reconfigure(settings) : undefined),
     (next) => this.#replaceDatabases(next),
+    () => this.#parts.fleet.reconfigure(),
     (next, { old, isReload }) =>
       isReload || next.authProblems !== old.authProblems ? this.warnOfAuthFiles() : undefined,
     // SET changes no database, so the clusters stay the same

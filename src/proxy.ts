@@ -4,6 +4,8 @@ import type { Observe } from './admin/observe.ts';
 import type { Steer } from './admin/steer.ts';
 import type { Config } from './config/config.ts';
 import { Configuration } from './configuration.ts';
+import { Fleet } from './fleet/fleet.ts';
+import { measureLoad } from './fleet/load.ts';
 import { Functions } from './functions/functions.ts';
 import { HttpEndpoint } from './http/endpoint.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -54,6 +56,7 @@ export class Proxy {
   readonly #sessions: Sessions;
   readonly #lifecycle = new Lifecycle();
   readonly #functions: Functions;
+  readonly #fleet: Fleet;
   readonly #listener: Listener;
   readonly #http: HttpEndpoint;
   readonly #embeddedMetrics: EmbeddedMetrics;
@@ -97,7 +100,14 @@ export class Proxy {
       this.#sessions.accept(socket, isUnix),
     );
     this.#statsHistory = new StatsHistory(() => this.#allStats());
-    const observe = this.#observer();
+    const observe = this.#observer(() => this.#fleet);
+    this.#fleet = new Fleet({
+      config: () => context.config,
+      log,
+      load: () => measureLoad(observe),
+      lifecycle: this.#lifecycle,
+      peers,
+    });
     this.#http = new HttpEndpoint(observe, () => this.steer, log);
     this.#embeddedMetrics = new EmbeddedMetrics(observe, log);
     this.#configuration = new Configuration({
@@ -109,6 +119,7 @@ export class Proxy {
       sessions: this.#sessions,
       switchovers,
       functions: this.#functions,
+      fleet: this.#fleet,
     });
     this.steer = this.#steering();
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -150,12 +161,13 @@ export class Proxy {
       configuration: this.#configuration,
       clusters: switchovers.controllers,
       functions: this.#functions,
+      fleet: this.#fleet,
       log: this.#log,
       close: () => this.#close(),
     });
   }
 
-  #observer(): Observe {
+  #observer(fleet: () => Fleet): Observe {
     const { context } = this.#pools;
     const sessions = this.#sessions;
     const listener = this.#listener;
@@ -165,6 +177,7 @@ export class Proxy {
       pools: new PoolsObserver(this.#pools, linkedClient),
       functions: this.#functions,
       switchovers: new SwitchoversObserver(this.#pools.switchovers),
+      fleet: { observe: () => fleet().observe() },
       statistics: new StatisticsObserver(() => this.#usedStats(), this.#statsHistory),
       get config() {
         return context.config;
@@ -183,6 +196,7 @@ export class Proxy {
     this.#configuration.warnOfAuthFiles();
     await this.#http.open();
     await this.#functions.prepare();
+    await this.#fleet.start();
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
     // Clients can already connect. Their first query waits for the rules of their own database only.
     void this.#functions.start();
@@ -220,6 +234,7 @@ export class Proxy {
     this.#embeddedMetrics.stop();
     this.#sessions.drop(null, clientErrors.shuttingDown());
     for (const server of [...this.#pools.directory.allServers()]) server.close('server shutting down');
+    await this.#fleet.stop();
     await this.#functions.stop();
     this.#markEnded();
   }

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Steer, StopMode } from './admin/steer.ts';
 import type { Config } from './config/config.ts';
 import type { Configuration } from './configuration.ts';
+import type { Fleet } from './fleet/fleet.ts';
 import type { Functions } from './functions/functions.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { HttpEndpoint } from './http/endpoint.ts';
@@ -36,6 +37,7 @@ export interface SteeredParts {
   readonly configuration: Configuration;
   readonly clusters: ReadonlyMap<string, ClusterController>;
   readonly functions: Functions;
+  readonly fleet: Fleet;
   readonly log: Logger;
   /** Closes everything, whatever it is doing. */
   readonly close: () => Promise<void>;
@@ -60,6 +62,10 @@ export class Steering implements Steer {
 
   get functions(): Functions {
     return this.#parts.functions;
+  }
+
+  get fleet(): Fleet {
+    return this.#parts.fleet;
   }
 
   database(name: string): Database | null {
@@ -162,6 +168,7 @@ export class Steering implements Steer {
     if (this.lifecycle.isStopping) return;
     this.lifecycle.takeBack();
     this.#parts.http.reopen();
+    this.fleet.announce();
   }
 
   /** May be called again, with a mode that waits for less. */
@@ -173,6 +180,7 @@ export class Steering implements Steer {
     // after a takeover the service continues
     if (!this.lifecycle.isStopping && !this.lifecycle.isHandedOver) notifySystemd('STOPPING=1');
     this.lifecycle.drain(mode === 'wait_for_servers' ? 'servers' : 'clients');
+    this.fleet.announce();
     // After a takeover, existing clients are served to the end and the new process answers operators. Otherwise the Unix
     // socket stays open for operators.
     if (this.lifecycle.isHandedOver) listener.closeUnix();
@@ -198,6 +206,7 @@ export class Steering implements Steer {
     if (isLeaving) return this.#endDelay();
     if (delayMs === 0 || isStopping || isHandedOver) return;
     this.lifecycle.leave();
+    this.fleet.announce();
     log.info({ event: 'leaving' }, `not ready any more, shutting down in ${delayMs / 1000} s`);
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, delayMs);

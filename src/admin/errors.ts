@@ -31,6 +31,12 @@ export const consoleErrors = {
     "The user is a tenant's administrator, and the statement is not about the functions of that tenant.",
     'Log in as one of `admin_users` of `[pgbouncer]`.',
   ),
+  noFleetStore: row(
+    (problem: string) => answer(`the audit log of the fleet can't be read: ${problem}`),
+    ['PROBLEM'],
+    'SHOW FLEET_AUDIT asks the store of the fleet, which is not configured or does not answer.',
+    'SHOW FLEET shows the state of the store; docs/fleet.md explains it.',
+  ),
   noSuchTenant: row(
     (name: string) => answer(`no such tenant: ${name}`),
     ['TENANT'],

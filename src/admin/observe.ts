@@ -3,6 +3,7 @@ import type { Config } from '../config/config.ts';
 import type { LifecycleView } from '../lifecycle.ts';
 import type {
   DescriptorSnapshot,
+  ObserveFleet,
   ObserveFunctions,
   ObservePools,
   ObserveSessions,
@@ -15,6 +16,7 @@ export interface Observe {
   readonly pools: ObservePools;
   readonly functions: ObserveFunctions;
   readonly switchovers: ObserveSwitchovers;
+  readonly fleet: ObserveFleet;
   readonly statistics: ObserveStatistics;
   /** the configuration in force; it is replaced as a whole and never changed */
   readonly config: Config;

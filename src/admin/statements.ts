@@ -2,6 +2,7 @@
 import { notice, UsageError } from './answers.ts';
 import type { Command } from './command.ts';
 import { consoleErrors } from './errors.ts';
+import { auditTable } from './fleet-tables.ts';
 import { functionsCommand, requireTenant } from './functions-commands.ts';
 import type { TenantTable } from './functions-grammar.ts';
 import { parseStatement, type Statement } from './grammar.ts';
@@ -9,6 +10,7 @@ import { HELP } from './help.ts';
 import type { Operator } from './operator.ts';
 import { reload, setOption, shutdown, takeOver } from './process-commands.ts';
 import { commandComplete, dataRow, EMPTY_QUERY_RESPONSE, rowDescription } from './result.ts';
+import { printable } from '../telemetry/printable.ts';
 import { sendTable } from './send-table.ts';
 import { notifyTopology, switchOver } from './switchover-commands.ts';
 import { TABLES, TENANT_TABLES } from './tables.ts';
@@ -112,12 +114,23 @@ async function show(operator: Operator, name: string): Promise<Buffer | null> {
       commandComplete('SHOW'),
     ]);
   if (name === 'help') return Buffer.concat([notice('Console usage', HELP), commandComplete('SHOW')]);
+  if (name === 'fleet_audit') return await sendAudit(operator);
   const table = TABLES.get(name);
   if (table === undefined && operator.isTenants) throw consoleErrors.permissionDenied();
   if (table === undefined) throw new UsageError();
   if (table.isForAdmins) operator.requireAdmin();
   if (operator.isTenants && !table.isForTenants) throw consoleErrors.permissionDenied();
   return await sendTable(operator, table);
+}
+
+/** SHOW FLEET_AUDIT, which asks the store of the fleet. */
+async function sendAudit(operator: Operator): Promise<Buffer | null> {
+  operator.requireAdmin();
+  try {
+    return await sendTable(operator, auditTable(await operator.steer.fleet.auditLines()));
+  } catch (error) {
+    throw consoleErrors.noFleetStore(printable((error as Error).message));
+  }
 }
 
 /** A SHOW command that names a tenant. */

@@ -1,6 +1,7 @@
 /** The steering of the proxy by operators, through the console or by signals. */
 import type { Config } from '../config/config.ts';
 import type { Functions } from '../functions/functions.ts';
+import type { Fleet } from '../fleet/fleet.ts';
 import type { LifecycleView } from '../lifecycle.ts';
 import type { Database } from '../pool/database.ts';
 import type { ClusterController } from '../switchover/controller.ts';
@@ -17,6 +18,9 @@ export interface Steer {
 
   /** one tenant's functions, by the tenant's name */
   readonly functions: Pick<Functions, 'administration'>;
+
+  /** the audit log of the fleet */
+  readonly fleet: Pick<Fleet, 'audit' | 'auditLines'>;
 
   /** The database that a command names, created if only the `*` entry matches; null: no such database. */
   database(name: string): Database | null;

@@ -1,6 +1,7 @@
 /** Every SHOW command that answers with rows. */
 import { ACTIVE_SOCKETS, CLIENTS, SERVERS, SOCKETS } from './connection-tables.ts';
 import { DESCRIPTORS } from './descriptor-table.ts';
+import { FLEET } from './fleet-tables.ts';
 import { FUNCTIONS } from './functions-table.ts';
 import { DATABASES, PEER_POOLS, PEERS, POOLS, USERS } from './pool-tables.ts';
 import type { TenantTable } from './functions-grammar.ts';
@@ -40,6 +41,7 @@ export const TABLES: ReadonlyMap<string, Table> = new Map<string, Table>([
   ['fds', DESCRIPTORS],
   ['functions', FUNCTIONS],
   ['tenants', TENANTS],
+  ['fleet', FLEET],
 ]);
 
 /** SHOW commands that name a tenant, by the words between. */

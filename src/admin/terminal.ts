@@ -6,6 +6,8 @@ export interface Terminal {
   readonly user: string;
   /** for the log */
   readonly label: string;
+  /** the way that statements come, for the audit log: `console from 127.0.0.1:4711` */
+  readonly source: string;
   /** nobody is there any more */
   readonly isGone: boolean;
   /** it has not taken its last answer yet */
@@ -36,6 +38,10 @@ export class ClientTerminal implements Terminal {
 
   get label(): string {
     return this.#client.label;
+  }
+
+  get source(): string {
+    return `console from ${this.#client.connection.address}`;
   }
 
   get isGone(): boolean {

@@ -29,6 +29,7 @@ function help(): string {
     '  pgswitchyard config [--from-env] [CONFIG_FILE]         print the configuration, without secrets',
     '  pgswitchyard config check [--from-env] [CONFIG_FILE]   check it, and all files that it names',
     '  pgswitchyard rules build FOLDER|FILE... [-o FILE]      bundle user functions into an artifact',
+    '  pgswitchyard fleet init [--from-env] [CONFIG_FILE]     make or migrate the tables that a fleet shares',
     '  pgswitchyard demo            two embedded servers, a proxy, and a rule to edit',
     '',
     'Options:',
@@ -48,6 +49,11 @@ export async function main(args: readonly string[]): Promise<void> {
   if (args[0] === 'rules' && args.length > 1) {
     const { rulesCommand } = await import('./rules-command.ts');
     process.exitCode = await rulesCommand(args.slice(1));
+    return;
+  }
+  if (args[0] === 'fleet' && args.length > 1) {
+    const { fleetCommand } = await import('./fleet-command.ts');
+    process.exitCode = await fleetCommand(args.slice(1));
     return;
   }
   const isConfig = args[0] === 'config' && args.length > 1;

@@ -1,4 +1,5 @@
 /** THE TABLE: every option of [pgbouncer], once. The order is that of SHOW CONFIG. */
+import { fleetStore } from './fleet-store.ts';
 import { checkedText, flag, int, list, milliseconds, oneOf, option, path, pythonModule } from './option.ts';
 import { seconds, size, text, tlsProtocols, wholeSeconds, words } from './option.ts';
 import type { Option } from './option.ts';
@@ -181,6 +182,38 @@ export const OPTIONS = {
     default: '0',
     effect: 'accepted',
     doc: 'Period of looking for changed zone serials.',
+  }),
+  fleet_address: option({
+    kind: text(),
+    default: '',
+    origin: 'pgswitchyard',
+    doc: 'Host, or the folder of a Unix socket, at which the other proxies of the fleet reach this one with cancel requests. Empty: listen_addr if it is one address, otherwise the address from which it reaches the store.',
+  }),
+  fleet_audit_days: option({
+    kind: int(0, 36500),
+    default: '90',
+    origin: 'pgswitchyard',
+    doc: 'Days for which the fleet keeps its audit log; 0 means for ever.',
+  }),
+  fleet_heartbeat: option({
+    kind: seconds(),
+    default: '5',
+    origin: 'pgswitchyard',
+    doc: 'Interval at which a proxy reports to the store of its fleet and reads what has changed, from 0.2 to 600. After three of them without a report it is shown as away.',
+  }),
+  fleet_name: option({
+    kind: checkedText((value) => (Buffer.byteLength(value) <= 200 ? null : 'a name has 200 bytes at most')),
+    default: '',
+    origin: 'pgswitchyard',
+    reload: false,
+    doc: "This proxy's name in its fleet; no two may have the same. Empty: the host's (in Kubernetes, the pod's) name, a colon and listen_port.",
+  }),
+  fleet_store: option({
+    kind: fleetStore(),
+    default: '',
+    origin: 'pgswitchyard',
+    secret: true,
+    doc: 'Database that the proxies of a fleet share: `postgres:database=NAME` with a name of [databases], or `postgres:` and a connection string. docs/fleet.md explains it. Empty: this proxy is alone.',
   }),
   http_listen_addr: option({
     kind: list(),

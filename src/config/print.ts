@@ -1,10 +1,10 @@
 /** Prints a configuration as an ini file, with the place that each value comes from. Secrets are replaced by stars. */
 import { printable } from '../telemetry/printable.ts';
 import type { Config } from './config.ts';
-import { parsePairs } from './connection-string.ts';
 import { formatPlace } from './diagnostics.ts';
 import type { IniEntry } from './ini.ts';
 import { isOptionName, optionOf } from './options.ts';
+import { parsePairs } from './pairs.ts';
 
 const SECTIONS = ['pgbouncer', 'databases', 'users', 'tenants', 'peers'];
 const MASK = '********';

@@ -2,6 +2,7 @@
 import type { Observe } from '../admin/observe.ts';
 import { EventLoop } from './event-loop.ts';
 import { print, type Format } from './exposition.ts';
+import { fleetFamilies } from './fleet.ts';
 import { clusterFamilies } from './clusters.ts';
 import { functionFamilies } from './functions.ts';
 import { processFamilies } from './process.ts';
@@ -42,6 +43,7 @@ export class Metrics {
         () => statisticsFamilies(observe, most),
         () => functionFamilies(observe, most),
         () => clusterFamilies(observe, most),
+        () => fleetFamilies(observe),
         () => processFamilies(observe, this.#loop, most),
       ],
       prefix,

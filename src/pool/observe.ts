@@ -74,7 +74,7 @@ export class PoolsObserver implements ObservePools {
     return {
       databases: this.#directory.databases.size,
       users: this.#userNames().size,
-      peers: this.#context.config.peers.size,
+      peers: this.#peers.all().length,
       pools,
       servers,
       hostNames: resolver.hosts(0).length,
@@ -131,7 +131,7 @@ export class PoolsObserver implements ObservePools {
 
   peers(): PeerSnapshot[] {
     const { config } = this.#context;
-    return [...config.peers.values()].map(({ id, host, port, pool_size: poolSize }) => {
+    return this.#peers.all().map(({ id, host, port, pool_size: poolSize }) => {
       const { active, waiting, connecting } = this.#peers.cancelsTo(id);
       return {
         id,

@@ -38,10 +38,39 @@ export class Peers {
   readonly #context: Context;
   readonly #resolver: Resolver;
   readonly #cancels = new Map<number, Cancels>();
+  /** the other proxies of the fleet */
+  #found: ReadonlyMap<number, PeerConfig> = new Map();
+  #assignedId = 0;
 
   constructor(context: Context, resolver: Resolver) {
     this.#context = context;
     this.#resolver = resolver;
+  }
+
+  /** This process's id, which the cancel keys carry: peer_id, or the one that the fleet has assigned; 0: it has none. */
+  get ownId(): number {
+    return this.#context.settings.peer_id || this.#assignedId;
+  }
+
+  /** The fleet's view of this process and of its peers. The section [peers] goes before it. @param ownId 0: none */
+  setFleet(ownId: number, found: ReadonlyMap<number, PeerConfig>): void {
+    this.#assignedId = ownId;
+    this.#found = found;
+    for (const id of this.#cancels.keys())
+      if (this.find(id) === undefined && this.#cancels.get(id)?.deliveries.size === 0)
+        this.#cancels.delete(id);
+  }
+
+  /** Another process of the service. */
+  find(id: number): PeerConfig | undefined {
+    if (id === this.ownId) return undefined;
+    return this.#context.config.peers.get(id) ?? this.#found.get(id);
+  }
+
+  /** All of them: those that are listed, in their order, and those of the fleet. */
+  all(): PeerConfig[] {
+    const { peers } = this.#context.config;
+    return [...peers.values(), ...[...this.#found.values()].filter(({ id }) => !peers.has(id))];
   }
 
   /**

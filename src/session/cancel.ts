@@ -17,14 +17,17 @@ import { dropHeld } from './send/requests.ts';
 /** Delivers a request to the server of the client that has this key, or to the peer that issued the key. */
 export function forwardCancel(requester: Client, pid: number, secret: Buffer): void {
   const { config, peers, cancelKeys } = requester.context;
-  const { peer_id: ownId, cancel_wait_timeout: timeout } = config.settings;
+  const { cancel_wait_timeout: timeout } = config.settings;
+  const { ownId } = peers;
   const key = Buffer.allocUnsafe(4 + secret.length);
   key.writeInt32BE(pid, 0);
   secret.copy(key, 4);
   const request = requester.login.beginCancelRequest();
   const signal = AbortSignal.timeout(Math.max(1, timeout || 2 ** 31 - 1));
 
-  const peer = ownId === 0 || peerOf(key) === ownId ? undefined : config.peers.get(peerOf(key));
+  // a key from before the process had its id looks like anybody's
+  const isOwn = cancelKeys.find(key.toString('latin1')) !== undefined;
+  const peer = isOwn || ownId === 0 ? undefined : peers.find(peerOf(key));
   if (peer !== undefined) {
     const next = nextHop(key);
     if (next === null) return requester.close('failed cancel request: too many hops between peers');
@@ -37,7 +40,7 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
     );
   }
   // a peer that passed the request on has changed the last bits
-  markKey(key, ownId);
+  if (!isOwn) markKey(key, ownId);
   const target = cancelKeys.find(key.toString('latin1'));
   if (target === undefined) return requester.close('failed cancel request');
   report(requester, cancel(requester, request, target, signal), signal);
@@ -45,8 +48,8 @@ export function forwardCancel(requester: Client, pid: number, secret: Buffer): v
 
 /** The key in BackendKeyData. @param secretBytes length of the secret: 4 in protocol 3.0 */
 export function issueCancelKey(client: Client, secretBytes: number): CancelKey {
-  const { cancelKeys, config } = client.context;
-  const key = cancelKeys.issue(client, secretBytes, config.settings.peer_id);
+  const { cancelKeys, peers } = client.context;
+  const key = cancelKeys.issue(client, secretBytes, peers.ownId);
   client.login.noteCancelKey(key.text);
   return key;
 }

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { parseDatabase, parsePairs, parsePeer, parseUser } from '../../src/config/connection-string.ts';
+import { parseDatabase, parsePeer, parseUser } from '../../src/config/connection-string.ts';
+import { parsePairs } from '../../src/config/pairs.ts';
 import type { EntryContext } from '../../src/config/connection-string.ts';
 import { Diagnostics, formatDiagnostic } from '../../src/config/diagnostics.ts';
 

@@ -51,6 +51,7 @@ export interface Asker {
 class BrowserTerminal implements Terminal {
   readonly user: string;
   readonly label: string;
+  readonly source: string;
   readonly isHalted = false;
   readonly successor: Socket | null = null;
   readonly parts: Buffer[] = [];
@@ -61,6 +62,7 @@ class BrowserTerminal implements Terminal {
   constructor({ user, address, signal }: Asker) {
     this.user = user;
     this.label = `web console: ${user}@${address}`;
+    this.source = `web console from ${address}`;
     this.#signal = signal;
     signal.addEventListener('abort', () => this.#onLeft?.(), { once: true });
   }
