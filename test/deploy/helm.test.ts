@@ -92,6 +92,34 @@ test('the defaults make what the kustomize base makes', () => {
   assert.ok(!objects.some(({ kind }) => kind === 'ServiceMonitor' || kind === 'ScaledObject'));
 });
 
+/** A value without the labels and the query's selector that tell one release from another. */
+function ofAnyRelease(value: unknown): unknown {
+  const text = JSON.stringify(value, (key, each: unknown) =>
+    /kubernetes\.io\/(name|instance)$/.test(key) ? undefined : each,
+  );
+  return JSON.parse(text.replaceAll('namespace=\\"pooling\\", ', ''));
+}
+
+test('every other object is that of the kustomize base and components, too', () => {
+  const objects = [
+    ...install(VARIANTS['the defaults']!),
+    ...install({ secrets: SECRETS, scaling: { by: 'connections' }, monitoring: { enabled: true } }),
+  ];
+  const files = globSync(join(DEPLOY, 'kubernetes', '{base,components/*}', '*.yaml'));
+  const theirs = files
+    .filter((file) => !/\/(kustomization|name-references|no-replicas|deployment)\.yaml$/.test(file))
+    .flatMap((file) => objectsOf(readFileSync(file, 'utf8')));
+  assert.equal(theirs.length, 9);
+  for (const { kind, metadata, spec } of theirs)
+    assert.deepEqual(
+      ofAnyRelease(found(objects, kind, metadata.name)['spec'] ?? {}),
+      ofAnyRelease(spec ?? {}),
+      kind,
+    );
+  const kinds = new Set(['Deployment', 'Secret', 'ConfigMap', ...theirs.map(({ kind }) => kind)]);
+  for (const { kind } of objects) assert.ok(kinds.has(kind), kind);
+});
+
 test('values switch TLS, the load balancer, scaling by connections and alerts on', () => {
   const objects = install(VARIANTS['everything switched on']!);
   assert.equal(variable(objects, 'PGSWITCHYARD_CLIENT_TLS_SSLMODE'), 'require');
