@@ -95,7 +95,12 @@ test('taking a decision gives the generations that made it, and leaves nothing',
   const question = new Question();
   decideAtOrigin(question);
   decideAtTarget(question);
-  assert.deepEqual(question.take(), { originGeneration: 7, targetGeneration: 9, isProvisional: false });
+  assert.deepEqual(question.approve('SELECT 2'), {
+    query: 'SELECT 2',
+    originGeneration: 7,
+    targetGeneration: 9,
+    isProvisional: false,
+  });
   assert.equal(question.isOpen, true);
 });
 

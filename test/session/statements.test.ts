@@ -77,14 +77,14 @@ test('a statement is no longer in doubt when the outcome of the last Parse or Cl
   const settleParse = statements.unanswered.add('s');
   const settleClose = statements.unanswered.add('s', true);
   ledger.sent(Request.Sync);
-  settleParse();
+  settleParse.settle();
   assert.equal(statements.unanswered.isInDoubt('s'), true, 'the Close is still unanswered');
   assert.equal(
     statements.unanswered.isInDoubt('s', true),
     false,
     'after a Close the name is free either way',
   );
-  settleClose();
+  settleClose.settle();
   assert.equal(statements.unanswered.isInDoubt('s'), false);
   assert.equal(statements.unanswered.has('s'), false);
 });

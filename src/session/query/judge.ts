@@ -40,5 +40,5 @@ export function judge(
   if (target !== null && target.kind !== 'go') return refuse(client, type, target);
   // link: the decision is used up only after this step, because a message that waits for a server comes back here
   if (link(client) === null) return Handled.Later;
-  return { query: target?.query ?? origin.query, ...client.question.take() };
+  return client.question.approve(target?.query ?? origin.query);
 }

@@ -49,6 +49,16 @@ function plain(request: Entry['request'], subject: object | null = null): Entry 
   return { request, dropped: false, fake: null, replacement: null, effect: null, subject };
 }
 
+/** An entry with an effect. */
+export function entryWith(
+  effect: Effect,
+  request: Request,
+  dropped = false,
+  subject: object | null = null,
+): Entry {
+  return { request, dropped, fake: null, replacement: null, effect, subject };
+}
+
 /** An entry for messages about one object. Make it once and pass it to `Outstanding.sentAbout` each time. */
 export function entryAbout(request: Request, subject: object): Entry {
   return plain(request, subject);

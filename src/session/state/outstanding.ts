@@ -18,7 +18,7 @@
  * Every operation takes constant time, whatever is outstanding; taking a message back is paid for when it is sent.
  */
 import { Backend } from '../../wire/protocol.ts';
-import { COPY_END, IGNORED, PLAIN, Request, type Effect, type Entry } from './entry.ts';
+import { COPY_END, entryWith, IGNORED, PLAIN, Request, type Effect, type Entry } from './entry.ts';
 import { Positions } from './positions.ts';
 
 /** The ledger's verdict on a message from the server. */
@@ -209,23 +209,23 @@ export class Outstanding {
 
   /** A Parse is sent to the server: the client's own, or one that the proxy adds (its answer is `dropped`). */
   sentParse(dropped: boolean, effect: Effect, subject: object | null = null): void {
-    this.#push({ ...PLAIN[Request.Parse], dropped, effect, subject });
+    this.#push(entryWith(effect, Request.Parse, dropped, subject));
   }
 
   /** One of the proxy's own Close messages is sent to the server. */
   sentClose(effect: Effect): void {
-    this.#push({ ...PLAIN[Request.Close], dropped: true, effect });
+    this.#push(entryWith(effect, Request.Close, true));
   }
 
   /** A client's Execute that has an effect is sent to the server. */
   sentExecute(effect: Effect): void {
     if (!this.#skipping) this.#hasExecuted = true;
-    this.#push({ ...PLAIN[Request.Execute], effect });
+    this.#push(entryWith(effect, Request.Execute));
   }
 
   /** A Describe of a prepared statement is sent: the client's own, or one that the proxy adds (its answer is `dropped`). */
   sentDescribe(dropped: boolean, effect: Effect, subject: object): void {
-    this.#push({ ...PLAIN[Request.Describe], dropped, effect, subject });
+    this.#push(entryWith(effect, Request.Describe, dropped, subject));
   }
 
   /** A message that will fail is sent to the server. @param replacement the error that the client gets for it */

@@ -3,7 +3,7 @@
  * database that the client logged in to, then from those of the database that it is in now.
  */
 import type { Decision } from '../../functions/functions.ts';
-import type { Judgement } from './generations.ts';
+import type { Approval } from './approval.ts';
 
 /** A question under way. The answer counts only while the question is the client's current one. */
 export interface PendingQuestion {
@@ -92,15 +92,16 @@ export class Question {
     return this.#targetEntry === entry ? this.#target : null;
   }
 
-  /** Uses up the decision. @returns the generations of the functions that made it */
-  take(): Judgement {
-    const made = {
+  /** Uses up the decision. @param query the rewritten text; null: unchanged */
+  approve(query: string | null): Approval {
+    const approval = {
+      query,
       originGeneration: this.#originGeneration,
       targetGeneration: this.#targetGeneration,
       isProvisional: isProvisional(this.#origin) || isProvisional(this.#target),
     };
     this.forget();
-    return made;
+    return approval;
   }
 
   /** The decision is void. An answer that is still outstanding will count. */

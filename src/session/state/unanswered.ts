@@ -7,9 +7,24 @@ import type { Outstanding } from './outstanding.ts';
 /** A shared statement, the unnamed statement, or the client's name of a statement. */
 type Subject = object | string;
 
-interface Pending {
+/** A Parse or Close that is unanswered. */
+export class Pending {
+  readonly #among: Unanswered;
+  readonly subject: Subject;
   readonly syncs: number;
   readonly isClose: boolean;
+
+  constructor(among: Unanswered, subject: Subject, syncs: number, isClose: boolean) {
+    this.#among = among;
+    this.subject = subject;
+    this.syncs = syncs;
+    this.isClose = isClose;
+  }
+
+  /** Its outcome is known. */
+  settle(): void {
+    this.#among.settled(this);
+  }
 }
 
 export class Unanswered {
@@ -38,17 +53,20 @@ export class Unanswered {
     return pending.syncs !== this.#ledger.syncs && !this.#ledger.inCopy;
   }
 
-  /** A Parse or Close was sent. @returns a callback for its outcome */
-  add(subject: Subject, isClose = false): () => void {
-    const pending = { syncs: this.#ledger.syncs, isClose };
+  /** A Parse or Close was sent. @returns settle it when its outcome is known */
+  add(subject: Subject, isClose = false): Pending {
+    const pending = new Pending(this, subject, this.#ledger.syncs, isClose);
     const isFree = this.#subject === null && this.#others?.has(subject) !== true;
     if (isFree || this.#subject === subject) {
       this.#subject = subject;
       this.#pending = pending;
     } else (this.#others ??= new Map()).set(subject, pending);
-    return () => {
-      if (this.#of(subject) === pending) this.forget(subject);
-    };
+    return pending;
+  }
+
+  /** For `Pending` only. A later Parse or Close of the same statement stays. */
+  settled(pending: Pending): void {
+    if (this.#of(pending.subject) === pending) this.forget(pending.subject);
   }
 
   /** The outcome no longer matters: the statement is another one now. */

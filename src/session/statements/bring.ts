@@ -23,16 +23,16 @@ export function prepareOn(
   own: Outcome | null = null,
 ): void {
   const { max_prepared_statements: limit } = client.context.config.settings;
-  const settled = client.statements.unanswered.add(shared);
+  const pending = client.statements.unanswered.add(shared);
   const sentAt = client.outstanding.nextPosition;
   client.outstanding.sentParse(own === null, {
     undo: () => {
-      settled();
+      pending.settle();
       server.prepared.remove(shared);
       own?.undo();
     },
     done: () => {
-      settled();
+      pending.settle();
       server.prepared.answered(shared, sentAt);
       own?.done();
     },
@@ -51,15 +51,15 @@ function closeOn(client: LoggedInClient, server: Server, statement: PreparedStat
   const { discards, unanswered } = client.statements;
   const droppedBefore = discards.before;
   const sentAt = server.prepared.remove(statement);
-  const settled = unanswered.add(statement);
+  const pending = unanswered.add(statement);
   client.outstanding.sentClose({
     undo: () => {
-      settled();
+      pending.settle();
       // the server still has it, unless all its statements were dropped since
       const isDropped = discards.before !== droppedBefore && discards.isDropped(sentAt);
       if (!isDropped) server.prepared.restore(statement);
     },
-    done: settled,
+    done: () => pending.settle(),
   });
   client.forward(closeStatement(statement.serverName));
 }
@@ -84,18 +84,18 @@ export function bringUnnamed(client: LoggedInClient): boolean {
   const { unanswered, unnamed } = client.statements;
   if (unnamed.isHere || outstanding.inCopy) return true;
   if (unanswered.has(unnamed)) return !unanswered.isInDoubt(unnamed);
-  const settled = unanswered.add(unnamed);
+  const pending = unanswered.add(unnamed);
   const done = (): void => {
-    settled();
+    pending.settle();
     unnamed.arrived();
   };
   const { parse } = unnamed;
   if (parse === null) {
-    outstanding.sentClose({ undo: settled, done });
+    outstanding.sentClose({ undo: () => pending.settle(), done });
     client.forward(closeStatement(''));
   } else {
     client.database.stats.serverParseCount++;
-    outstanding.sentParse(true, { undo: settled, done });
+    outstanding.sentParse(true, { undo: () => pending.settle(), done });
     client.forward(parse);
   }
   return true;

@@ -19,12 +19,12 @@ export function closeNamed(client: LoggedInClient, name: string): Handled {
 /** The client forgets a statement, unless the server skips the Close. */
 export function dropNamed({ statements }: LoggedInClient, name: string): Outcome {
   const statement = statements.remove(name);
-  const settled = statements.unanswered.add(name, true);
+  const pending = statements.unanswered.add(name, true);
   return {
     undo: () => {
-      settled();
+      pending.settle();
       if (statement !== undefined) statements.named.restore(name, statement);
     },
-    done: settled,
+    done: () => pending.settle(),
   };
 }

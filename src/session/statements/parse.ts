@@ -7,7 +7,7 @@ import { ownFunctions } from '../query/judges.ts';
 import { link } from '../link/link.ts';
 import { UNJUDGED, type Approval } from '../state/approval.ts';
 import { Handled } from '../state/handled.ts';
-import { Request } from '../state/entry.ts';
+import { Request, type Effect } from '../state/entry.ts';
 import { nameWithoutEnd } from '../send/refusal.ts';
 import { forwardRequest, noteRequest, sendInstead } from '../send/requests.ts';
 import { waitForAnswers } from '../send/wait.ts';
@@ -18,6 +18,8 @@ import type { Generations, Judgement } from '../state/generations.ts';
 import { NamedStatement } from '../state/named.ts';
 import { refuseDuplicate } from './name-error.ts';
 import type { UntrackedStatement } from '../state/untracked.ts';
+import type { Pending } from '../state/unanswered.ts';
+import type { UnnamedStatement } from '../state/unnamed.ts';
 import { isTracked, mayBeTracked } from './tracking.ts';
 
 /**
@@ -76,13 +78,13 @@ function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, jud
   statements.set(name, statement);
   client.database.stats.clientParseCount++;
   noteRequest(client, Request.Parse);
-  const settled = statements.unanswered.add(name);
+  const pending = statements.unanswered.add(name);
   const outcome = {
     undo: () => {
-      settled();
+      pending.settle();
       statement.unmade();
     },
-    done: settled,
+    done: () => pending.settle(),
   };
   if (!server.prepared.use(shared)) prepareOn(client, server, shared, outcome);
   else if (outstanding.answered(Request.Parse, PARSE_COMPLETE, outcome)) client.sendAhead(PARSE_COMPLETE);
@@ -109,20 +111,35 @@ function parseUnnamed(
   unnamed.deallocates(frees);
   unnamed.judged(judged, rewritten === null ? null : bytes);
   unnamed.routed(routeOf(client));
-  const { serial } = unnamed;
-  const settled = statements.unanswered.add(unnamed);
+  const outcome = new UnnamedParse(unnamed, statements.unanswered.add(unnamed));
   noteRequest(client, Request.Parse);
-  outstanding.sentParse(false, {
-    // the server may still have the previous one, which other functions judged
-    undo: () => {
-      settled();
-      if (unnamed.serial === serial) unnamed.lost();
-    },
-    done: settled,
-  });
+  outstanding.sentParse(false, outcome);
   if (rewritten === null) return Handled.Forward;
   client.forward(rewritten);
   return Handled.Done;
+}
+
+/** The outcome of a Parse that was judged. Drivers send one for each query: it is one object, without closures. */
+class UnnamedParse implements Effect {
+  readonly #unnamed: UnnamedStatement;
+  readonly #serial: number;
+  readonly #pending: Pending;
+
+  constructor(unnamed: UnnamedStatement, pending: Pending) {
+    this.#unnamed = unnamed;
+    this.#serial = unnamed.serial;
+    this.#pending = pending;
+  }
+
+  done(): void {
+    this.#pending.settle();
+  }
+
+  undo(): void {
+    this.#pending.settle();
+    // the server may still have the previous one, which other functions judged
+    if (this.#unnamed.serial === this.#serial) this.#unnamed.lost();
+  }
 }
 
 /** A Parse of the unnamed statement to which no user functions apply; the parameters are those of `parseUnnamed`. */
@@ -174,16 +191,16 @@ function parseUntracked(
     sentAt: outstanding.nextPosition,
     madeIn: client.loan.count,
   };
-  const settled = statements.unanswered.add(name);
+  const pending = statements.unanswered.add(name);
   const outcome = statements.untracked.set(name, statement);
   noteRequest(client, Request.Parse);
   outstanding.sentParse(false, {
     undo: () => {
-      settled();
+      pending.settle();
       outcome.undo();
     },
     done: () => {
-      settled();
+      pending.settle();
       outcome.done();
     },
   });
