@@ -4,6 +4,7 @@
  * calls of the five count. The last lines are the table in docs/tenants.md.
  *   --seconds N   of each turn (5)      --turns N   in a round (4)      --rounds N   (3)
  *   --quick       1 round of 3 turns, 2 s each      --log   also what the proxy beside the five logged
+ *   --only NAMES  of the five: the others are idle, too (spins,exhausts,nearly,reloads,prints)
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -39,6 +40,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     quick: { type: 'boolean', default: false },
     log: { type: 'boolean', default: false },
+    only: { type: 'string' },
   },
 });
 const seconds = values.quick ? 2 : Number(values.seconds);
@@ -67,6 +69,9 @@ const BAD = {
   reloads: RULE,
   prints: bad("for (let i = 0; i < 64; i++) console.log('x'.repeat(1_000));"),
 } as const;
+
+/** Those of the five that are at work in the proxy beside them. */
+const AT_WORK = values.only?.split(',') ?? Object.keys(BAD);
 
 class Proxy {
   readonly name: string;
@@ -172,11 +177,12 @@ class Five {
 
   private constructor(clients: readonly Client[], folder: string) {
     this.#clients = clients;
-    this.#working = [...clients.map((client) => this.#ask(client)), this.#reload(folder)];
+    this.#working = clients.map((client) => this.#ask(client));
+    if (AT_WORK.includes('reloads')) this.#working.push(this.#reload(folder));
   }
 
   static async start(port: number, folder: string): Promise<Five> {
-    const names = Object.keys(BAD).flatMap((name) => Array.from({ length: BAD_CLIENTS }, () => name));
+    const names = AT_WORK.flatMap((name) => Array.from({ length: BAD_CLIENTS }, () => name));
     return new Five(await Promise.all(names.map((name) => Client.connect(port, name))), folder);
   }
 
