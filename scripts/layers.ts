@@ -12,6 +12,7 @@ export const LAYERS = [
   'configuration.ts',
   'listener.ts',
   'http',
+  'otlp',
   'metrics',
   'admin',
   'session',

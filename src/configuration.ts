@@ -7,6 +7,7 @@ import type { Fleet } from './fleet/fleet.ts';
 import type { Functions } from './functions/functions.ts';
 import type { HttpEndpoint } from './http/endpoint.ts';
 import type { Listener } from './listener.ts';
+import type { OtlpExport } from './otlp/export.ts';
 import { notifyReloading, notifySystemd } from './platform/systemd.ts';
 import type { Context } from './pool/context.ts';
 import type { Directory } from './pool/directory.ts';
@@ -20,6 +21,7 @@ export interface ConfiguredParts {
   readonly log: Logger;
   readonly listener: Listener;
   readonly http: HttpEndpoint;
+  readonly otlp: OtlpExport;
   readonly context: Context;
   readonly directory: Directory;
   readonly sessions: Sessions;
@@ -48,6 +50,7 @@ export class Configuration {
     ({ settings }, { isReload }) => (isReload ? this.#parts.http.reconfigure(settings) : undefined),
     (next) => this.#replaceDatabases(next),
     () => this.#parts.fleet.reconfigure(),
+    ({ settings }) => this.#parts.otlp.configure(settings),
     (next, { old, isReload }) =>
       isReload || next.authProblems !== old.authProblems ? this.warnOfAuthFiles() : undefined,
     // SET changes no database, so the clusters stay the same

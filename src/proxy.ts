@@ -11,6 +11,7 @@ import { HttpEndpoint } from './http/endpoint.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { Listener, type InheritedSockets } from './listener.ts';
 import { EmbeddedMetrics } from './metrics/emf.ts';
+import { OtlpExport } from './otlp/export.ts';
 import { hasSocketOptions, needsSocketOptions } from './platform/socket-options.ts';
 import { notifySystemd } from './platform/systemd.ts';
 import { Context } from './pool/context.ts';
@@ -30,6 +31,7 @@ import { SwitchoversObserver } from './switchover/observe.ts';
 import { Switchovers } from './switchover/switchovers.ts';
 import type { Logger } from './telemetry/log.ts';
 import { StatisticsObserver, type NamedStats } from './telemetry/observe.ts';
+import { QuerySampler } from './telemetry/sampler.ts';
 import { StatsHistory, statsLine } from './telemetry/stats-history.ts';
 import { DatabaseStats } from './telemetry/stats.ts';
 import { clientErrors } from './wire/errors.ts';
@@ -55,11 +57,13 @@ export class Proxy {
   readonly #pools: PoolParts;
   readonly #sessions: Sessions;
   readonly #lifecycle = new Lifecycle();
+  readonly #sampler = new QuerySampler();
   readonly #functions: Functions;
   readonly #fleet: Fleet;
   readonly #listener: Listener;
   readonly #http: HttpEndpoint;
   readonly #embeddedMetrics: EmbeddedMetrics;
+  readonly #otlp: OtlpExport;
   readonly #configuration: Configuration;
   readonly #consoleStats = new DatabaseStats();
   readonly #statsHistory: StatsHistory;
@@ -95,6 +99,7 @@ export class Proxy {
       peers,
       functions: this.#functions,
       lifecycle: this.#lifecycle,
+      sampler: this.#sampler,
     });
     this.#listener = new Listener(config.settings, log, this.#lifecycle, (socket, isUnix) =>
       this.#sessions.accept(socket, isUnix),
@@ -110,10 +115,12 @@ export class Proxy {
     });
     this.#http = new HttpEndpoint(observe, () => this.steer, log);
     this.#embeddedMetrics = new EmbeddedMetrics(observe, log);
+    this.#otlp = new OtlpExport(observe, this.#sampler, log);
     this.#configuration = new Configuration({
       log,
       listener: this.#listener,
       http: this.#http,
+      otlp: this.#otlp,
       context,
       directory,
       sessions: this.#sessions,
@@ -172,6 +179,7 @@ export class Proxy {
     const sessions = this.#sessions;
     const listener = this.#listener;
     const lifecycle = this.#lifecycle;
+    const sampler = this.#sampler;
     return {
       sessions: new SessionsObserver(sessions),
       pools: new PoolsObserver(this.#pools, linkedClient),
@@ -185,6 +193,7 @@ export class Proxy {
       get lifecycle() {
         return { state: lifecycle.state, traffic: lifecycle.traffic, isLeaving: lifecycle.isLeaving };
       },
+      traces: () => sampler.observe(),
       listeners: () => listener.observe(),
     };
   }
@@ -195,6 +204,7 @@ export class Proxy {
     this.#checkSocketOptions();
     this.#configuration.warnOfAuthFiles();
     await this.#http.open();
+    this.#otlp.configure(this.#pools.context.settings);
     await this.#functions.prepare();
     await this.#fleet.start();
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
@@ -235,7 +245,7 @@ export class Proxy {
     this.#sessions.drop(null, clientErrors.shuttingDown());
     for (const server of [...this.#pools.directory.allServers()]) server.close('server shutting down');
     await this.#fleet.stop();
-    await this.#functions.stop();
+    await Promise.all([this.#functions.stop(), this.#otlp.close()]);
     this.#markEnded();
   }
 }

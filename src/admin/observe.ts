@@ -9,6 +9,7 @@ import type {
   ObserveSessions,
   ObserveStatistics,
   ObserveSwitchovers,
+  TracesSnapshot,
 } from '../telemetry/snapshot.ts';
 
 export interface Observe {
@@ -21,6 +22,8 @@ export interface Observe {
   /** the configuration in force; it is replaced as a whole and never changed */
   readonly config: Config;
   readonly lifecycle: Pick<LifecycleView, 'state' | 'traffic' | 'isLeaving'>;
+  /** The number of traced queries. */
+  traces(): TracesSnapshot;
   /** The open listening sockets. */
   listeners(): DescriptorSnapshot[];
 }

@@ -35,12 +35,13 @@ const FILE_SUFFIX = '_FILE';
 const OTHERS =
   /^PGSWITCHYARD_(?:DAEMON|LAUNCHER|SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)$/;
 
-/** Variables of the original, by name: the option that each one sets. */
+/** Variables of the original, and one of OpenTelemetry's, by name: the option that each one sets. */
 const SINGLE: Readonly<Record<string, string>> = {
   PGB_ADMIN_USERS: 'admin_users',
   PGB_LISTEN_ADDR: 'listen_addr',
   PGB_LISTEN_PORT: 'listen_port',
   VERBOSE: 'verbose',
+  OTEL_EXPORTER_OTLP_ENDPOINT: 'otlp_endpoint',
 };
 /** Variables with a number at their end, for one entry each: their section. */
 const NUMBERED: Readonly<Record<string, string>> = {

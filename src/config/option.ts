@@ -268,6 +268,34 @@ export function tlsProtocols(): Kind<string> {
   };
 }
 
+/** A number from 0 to 1. */
+export function share(): Kind<number> {
+  return {
+    label: 'number from 0 to 1',
+    schema: { type: 'number', minimum: 0, maximum: 1 },
+    parse(text) {
+      const isNumber = /^\s*\+?(\d+(?:\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*$/.test(text);
+      if (!isNumber || Number(text) > 1)
+        throw new ValueError(`invalid share "${text}"`, 'a number from 0 to 1, such as 0.01');
+      return Number(text);
+    },
+    show: (value) => String(value),
+  };
+}
+
+/** Address of an HTTP service; ''. */
+export function httpUrl(): Kind<string> {
+  return checkedText((value) => {
+    if (value === '') return null;
+    const url = URL.parse(value);
+    if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:'))
+      return `"${value}" is no http:// or https:// URL`;
+    // it is shown on the console, and in the log
+    if (url.username !== '' || url.password !== '') return 'a URL must not contain a user or password';
+    return null;
+  });
+}
+
 /** Text with a rule of its own: `check` returns the error, or null. */
 export function checkedText(check: (value: string) => string | null): Kind<string> {
   return {

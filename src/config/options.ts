@@ -1,6 +1,18 @@
 /** THE TABLE: every option of [pgbouncer], once. The order is that of SHOW CONFIG. */
 import { fleetStore } from './fleet-store.ts';
-import { checkedText, flag, int, list, milliseconds, oneOf, option, path, pythonModule } from './option.ts';
+import {
+  checkedText,
+  flag,
+  httpUrl,
+  int,
+  list,
+  milliseconds,
+  oneOf,
+  option,
+  path,
+  pythonModule,
+  share,
+} from './option.ts';
 import { seconds, size, text, tlsProtocols, wholeSeconds, words } from './option.ts';
 import type { Option } from './option.ts';
 
@@ -388,6 +400,42 @@ export const OPTIONS = {
     default: '0',
     scope: ['database'],
     doc: 'Servers that a pool in use keeps open.',
+  }),
+  otlp_endpoint: option({
+    kind: httpUrl(),
+    default: '',
+    origin: 'pgswitchyard',
+    doc: 'URL of an OpenTelemetry collector (OTLP over HTTP), such as `http://collector:4318`, that gets metrics and traces (docs/monitoring.md).',
+  }),
+  otlp_headers_file: option({
+    kind: path(),
+    default: null,
+    origin: 'pgswitchyard',
+    doc: 'File with headers for the collector, such as its token, one `NAME: VALUE` a line, read at each change.',
+  }),
+  otlp_metrics_interval: option({
+    kind: wholeSeconds(),
+    default: '60',
+    origin: 'pgswitchyard',
+    doc: 'Time between two exports of all metrics over OTLP; 0: none.',
+  }),
+  otlp_query_text: option({
+    kind: oneOf('masked', 'none'),
+    default: 'masked',
+    origin: 'pgswitchyard',
+    doc: 'Whether traces have the text of the query, with `?` for each constant.',
+  }),
+  otlp_trace_ratio: option({
+    kind: share(),
+    default: '0',
+    origin: 'pgswitchyard',
+    doc: 'Share of the queries that are traced over OTLP, from 0 to 1.',
+  }),
+  otlp_traces_per_second: option({
+    kind: int(1, 10_000),
+    default: '100',
+    origin: 'pgswitchyard',
+    doc: 'Most queries that are traced in one second, whatever otlp_trace_ratio says.',
   }),
   peer_id: option({
     kind: int(0, 16383),

@@ -1,7 +1,8 @@
 /** Prints families in the text formats of Prometheus and OpenMetrics, in slices, so that clients are served in between. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Registry, type MetricObject } from 'prom-client';
-import type { Family } from './family.ts';
+import type { Family, FamilyGroup } from './family.ts';
+import { samplesOf, SERIES } from './times.ts';
 
 export type Format = 'prometheus' | 'openmetrics';
 
@@ -21,14 +22,9 @@ export function formatFor(accept: string): Format {
 }
 
 /**
- * @param groups makes families; each group is made in a turn of its own
  * @param prefix of all names, without the `_` after it; '': none
  */
-export async function print(
-  groups: readonly (() => readonly Family[] | Promise<readonly Family[]>)[],
-  prefix: string,
-  format: Format,
-): Promise<string> {
+export async function print(groups: readonly FamilyGroup[], prefix: string, format: Format): Promise<string> {
   const printer = new Printer(format);
   const parts: string[] = [];
   for (const group of groups) {
@@ -50,20 +46,16 @@ class Printer {
     if (this.#isOpen) this.#registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never);
   }
 
-  async *slices({ name, help, type, samples }: Family, prefix: string): AsyncGenerator<string> {
+  async *slices(family: Family, prefix: string): AsyncGenerator<string> {
+    const { name, help, type } = family;
     // OpenMetrics' name of a counter lacks `_total`, which the library adds to each sample
     const base = prefix + (this.#isOpen && type === 'counter' ? name.replace(/_total$/, '') : name);
-    for (let at = 0; at === 0 || at < samples.length; at += SLICE) {
-      const values = samples.slice(at, at + SLICE).map(({ labels, value, suffix, le }) => ({
-        // the library keeps the text of shared labels, which all families of a group have
-        sharedLabels: labels,
-        labels: le === undefined ? NO_LABELS : { le },
-        value,
-        ...(suffix !== undefined && { metricName: base + suffix }),
-      }));
+    let isFirst = true;
+    for (const values of slicesOf(family, base)) {
+      if (!isFirst) await nextTurn();
       const text = await this.#print({ name: base, help, type, values } as unknown as MetricObject);
-      yield at === 0 ? text : withoutHead(text);
-      if (samples.length > SLICE) await nextTurn();
+      yield isFirst ? text : withoutHead(text);
+      isFirst = false;
     }
   }
 
@@ -74,6 +66,30 @@ class Printer {
     this.#registry.removeSingleMetric(name);
     return text;
   }
+}
+
+/** The family's samples as the library takes them, in slices; one empty slice if there are none. */
+function* slicesOf(family: Family, name: string): Generator<object[]> {
+  if (family.type !== 'histogram') {
+    const { samples } = family;
+    for (let at = 0; at === 0 || at < samples.length; at += SLICE)
+      // the library keeps the text of shared labels, which all families of a group have
+      yield samples
+        .slice(at, at + SLICE)
+        .map(({ labels, value }) => ({ sharedLabels: labels, labels: NO_LABELS, value }));
+    return;
+  }
+  const { histograms } = family;
+  const step = Math.ceil(SLICE / SERIES);
+  for (let at = 0; at === 0 || at < histograms.length; at += step)
+    yield histograms.slice(at, at + step).flatMap((each) =>
+      samplesOf(each).map(({ labels, le, value, suffix }) => ({
+        sharedLabels: labels,
+        labels: le === undefined ? NO_LABELS : { le },
+        value,
+        metricName: name + suffix,
+      })),
+    );
 }
 
 /** The lines of a family after the first slice: without HELP and TYPE. */

@@ -1,4 +1,5 @@
 /** Metrics as families of samples, made from snapshots. exposition.ts prints them. */
+import type { HistogramSnapshot } from '../telemetry/histogram.ts';
 
 /** Label names and values; foreign names are escaped when they are printed. */
 export type Labels = Readonly<Record<string, string>>;
@@ -6,20 +7,36 @@ export type Labels = Readonly<Record<string, string>>;
 export interface Sample {
   /** the same object for all samples of a row, so that its text is made once */
   readonly labels: Labels;
-  /** upper bound of a histogram's class */
-  readonly le?: string;
   readonly value: number;
-  /** added to the family's name, as `_bucket`; '': none */
-  readonly suffix?: string;
 }
 
-export interface Family {
+/** Counters or gauges. */
+export interface ValueFamily {
   /** without the prefix; a counter's ends in `_total` */
   readonly name: string;
   readonly help: string;
-  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly type: 'counter' | 'gauge';
   readonly samples: readonly Sample[];
 }
+
+/** Histograms of times. */
+export interface HistogramFamily {
+  /** without the prefix */
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'histogram';
+  readonly histograms: readonly LabeledHistogram[];
+}
+
+export interface LabeledHistogram {
+  readonly labels: Labels;
+  readonly histogram: HistogramSnapshot;
+}
+
+export type Family = ValueFamily | HistogramFamily;
+
+/** Makes families; each group is made in a turn of the event loop of its own. */
+export type FamilyGroup = () => readonly Family[] | Promise<readonly Family[]>;
 
 /** The sum under which the rest of too many series is shown. */
 export const OTHER = 'other';
@@ -59,7 +76,7 @@ export function familiesOf<Row>(
   labelsOf: (row: Row) => Labels,
   columns: readonly Column<Row>[],
   most: number,
-): Family[] {
+): ValueFamily[] {
   const labels = rows.slice(0, most).map(labelsOf);
   const rest = rows.slice(most);
   const [example] = rest;
@@ -88,7 +105,7 @@ export function fixed(
   name: string,
   help: string,
   value: number | readonly (readonly [Labels, number])[],
-): Family {
+): ValueFamily {
   const samples =
     typeof value === 'number'
       ? [{ labels: {}, value }]

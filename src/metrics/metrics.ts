@@ -2,11 +2,7 @@
 import type { Observe } from '../admin/observe.ts';
 import { EventLoop } from './event-loop.ts';
 import { print, type Format } from './exposition.ts';
-import { fleetFamilies } from './fleet.ts';
-import { clusterFamilies } from './clusters.ts';
-import { functionFamilies } from './functions.ts';
-import { processFamilies } from './process.ts';
-import { databaseFamilies, listFamilies, poolFamilies, statisticsFamilies } from './pooler.ts';
+import { familyGroups } from './groups.ts';
 
 export class Metrics {
   readonly #observe: Observe;
@@ -33,21 +29,7 @@ export class Metrics {
   }
 
   #print(format: Format): Promise<string> {
-    const observe = this.#observe;
-    const { metrics_prefix: prefix, metrics_max_series: most } = observe.config.settings;
-    return print(
-      [
-        () => listFamilies(observe),
-        () => databaseFamilies(observe, most),
-        () => poolFamilies(observe, most),
-        () => statisticsFamilies(observe, most),
-        () => functionFamilies(observe, most),
-        () => clusterFamilies(observe, most),
-        () => fleetFamilies(observe),
-        () => processFamilies(observe, this.#loop, most),
-      ],
-      prefix,
-      format,
-    );
+    const { metrics_prefix: prefix } = this.#observe.config.settings;
+    return print(familyGroups(this.#observe, this.#loop), prefix, format);
   }
 }

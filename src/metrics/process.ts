@@ -22,12 +22,19 @@ export async function processFamilies(observe: Observe, loop: EventLoop, most: n
   const { heapUsedBytes, heapTotalBytes, externalBytes, residentBytes } = observeMemory();
   const { user, system } = process.cpuUsage();
   const { state } = observe.lifecycle;
+  const traces = observe.traces();
   const children = new Set(observe.functions.observe().tenants.map(({ pid }) => pid));
   children.delete(process.pid);
   children.delete(null);
   const { meanSeconds, p99Seconds, maxSeconds } = loop.observe();
   return [
     ...familiesOf<ErrorCount>([...errorCounts()], ([sqlClass]) => ({ class: sqlClass }), ERRORS, most),
+    fixed('counter', 'traces_total', 'Queries chosen for a trace, and what became of their traces', [
+      [{ outcome: 'chosen' }, traces.chosen],
+      [{ outcome: 'over_limit' }, traces.overLimit],
+      [{ outcome: 'exported' }, traces.exported],
+      [{ outcome: 'dropped' }, traces.dropped],
+    ]),
     fixed('gauge', 'state', 'The state of the proxy', [[{ state }, 1]]),
     fixed('gauge', 'sandbox_processes', 'Sandbox processes that versions run in', children.size),
     fixed('gauge', 'event_loop_delay_seconds', 'Delay of the event loop since the last scrape', [

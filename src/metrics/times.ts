@@ -1,15 +1,22 @@
 /** Histograms of times, in seconds. */
-import { addHistograms, BOUNDS_US, type HistogramSnapshot } from '../telemetry/histogram.ts';
-import { otherOf, type Family, type Labels, type Sample } from './family.ts';
+import { addHistograms, BOUNDS_US } from '../telemetry/histogram.ts';
+import { otherOf, type HistogramFamily, type LabeledHistogram, type Sample } from './family.ts';
 
-/** Upper bounds in seconds, as labels. */
-const BOUNDS = [...BOUNDS_US.map((us) => String(us / 1e6)), '+Inf'];
-/** Series of one histogram: its classes, `_sum` and `_count`. */
-const SERIES = BOUNDS.length + 2;
+/** Upper bounds of the classes in seconds. The last class has none. */
+export const BOUNDS_SECONDS: readonly number[] = BOUNDS_US.map((us) => us / 1e6);
 
-export interface LabeledHistogram {
-  readonly labels: Labels;
-  readonly histogram: HistogramSnapshot;
+/** The same as labels. */
+const BOUNDS = [...BOUNDS_SECONDS.map(String), '+Inf'];
+
+/** Series of one histogram in Prometheus' text: its classes, `_sum` and `_count`. */
+export const SERIES = BOUNDS.length + 2;
+
+/** A line about a histogram in Prometheus' text. */
+export interface HistogramSample extends Sample {
+  /** upper bound of a class */
+  readonly le?: string;
+  /** added to the family's name, as `_bucket` */
+  readonly suffix: string;
 }
 
 /** @param most series of the family: later histograms are added up under `other` */
@@ -18,25 +25,24 @@ export function histogramFamily(
   help: string,
   all: readonly LabeledHistogram[],
   most: number,
-): Family {
+): HistogramFamily {
   const room = Math.max(1, Math.floor(most / SERIES) - 1);
   const own = all.length <= room + 1 ? all : all.slice(0, room);
   const rest = all.slice(own.length);
-  const samples = own.flatMap(samplesOf);
   const [example] = rest;
-  if (example !== undefined)
-    samples.push(
-      ...samplesOf({
-        labels: otherOf(example.labels),
-        histogram: addHistograms(rest.map(({ histogram }) => histogram)),
-      }),
-    );
-  return { name, help, type: 'histogram', samples };
+  if (example === undefined) return { name, help, type: 'histogram', histograms: own };
+  const histogram = addHistograms(rest.map((each) => each.histogram));
+  return {
+    name,
+    help,
+    type: 'histogram',
+    histograms: [...own, { labels: otherOf(example.labels), histogram }],
+  };
 }
 
-function samplesOf({ labels, histogram: { counts, sumUs } }: LabeledHistogram): Sample[] {
+export function samplesOf({ labels, histogram: { counts, sumUs } }: LabeledHistogram): HistogramSample[] {
   let count = 0;
-  const buckets = BOUNDS.map((bound, at): Sample => {
+  const buckets = BOUNDS.map((bound, at): HistogramSample => {
     count += counts[at]!;
     return { labels, le: bound, value: count, suffix: '_bucket' };
   });

@@ -121,7 +121,7 @@ export class Client implements Waiter, ServerUser {
     this.context = context;
     this.#handlers = handlers;
     this.connection = new Connection(socket, isUnix, context.config.settings.listen_port);
-    this.clock = new Clock(this.connection.since);
+    this.clock = new Clock(this.connection.since, context.sampler);
     this.settings = new SessionSettings(context.tracked);
     this.statements = new Statements(context.statements, context.originals, this.outstanding);
   }

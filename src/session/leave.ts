@@ -1,6 +1,7 @@
 /** The end of a client: its last error, its server, and its socket. */
 import type { ClientError } from '../wire/errors.ts';
 import type { Client } from './client.ts';
+import { subjectOf } from './send/trace.ts';
 
 /** How long (ms) the socket of a client that has gone stays open for unsent bytes: the rest of a result, or an error. */
 const LINGER_MS = 2000;
@@ -26,6 +27,8 @@ export function leave(
   client.pool?.cancelWait(client);
   client.database?.watch?.stopWaiting(client);
   client.errand.left();
+  if (client.isLoggedIn()) client.clock.trace?.describe(subjectOf(client, null));
+  client.clock.leave(performance.now(), error?.code ?? null);
   abandonServer(client, serverReason);
   client.question.drop();
   client.statements.releaseAll();

@@ -6,6 +6,7 @@ import type { Context } from '../pool/context.ts';
 import type { LifecycleView } from '../lifecycle.ts';
 import type { Directory } from '../pool/directory.ts';
 import type { Logger } from '../telemetry/log.ts';
+import type { QuerySampler } from '../telemetry/sampler.ts';
 import type { ClientTls } from '../auth/tls.ts';
 import { clientErrors, type ClientError } from '../wire/errors.ts';
 import type { Config } from '../config/config.ts';
@@ -40,6 +41,7 @@ export interface SessionsOptions {
   readonly peers: Peers;
   readonly functions: Functions;
   readonly lifecycle: LifecycleView;
+  readonly sampler: QuerySampler;
 }
 
 /** All clients of a proxy, and what they share. */
@@ -58,13 +60,15 @@ export class Sessions implements ClientContext {
   readonly lingering = new Set<Socket>();
   readonly cancelKeys = new CancelKeys<Client>();
   readonly lifecycle: LifecycleView;
+  readonly sampler: QuerySampler;
   #tls: ClientTls | null = null;
   /** answers on the admin database; null until there is a console */
   #console: AdminConsole | null = null;
   readonly #context: Context;
   readonly #drained = new Set<() => void>();
 
-  constructor({ context, directory, peers, functions, lifecycle }: SessionsOptions) {
+  constructor({ context, directory, peers, functions, lifecycle, sampler }: SessionsOptions) {
+    this.sampler = sampler;
     this.#context = context;
     this.log = context.log;
     this.directory = directory;

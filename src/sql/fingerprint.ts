@@ -18,10 +18,13 @@ export function fingerprint(query: string): string {
     .slice(0, 16);
 }
 
-/** The query on one line, without comments, with `?` for each constant or list of them; cut at 200 characters. */
-export function masked(query: string): string {
+/**
+ * The query on one line, without comments, with `?` for each constant or list of them.
+ * @param maxShown where it is cut, in characters
+ */
+export function masked(query: string, maxShown = MAX_SHOWN): string {
   const text = withoutConstants(query.slice(0, MAX_READ));
-  return text.length > MAX_SHOWN || query.length > MAX_READ ? `${text.slice(0, MAX_SHOWN)}…` : text;
+  return text.length > maxShown || query.length > MAX_READ ? `${text.slice(0, maxShown)}…` : text;
 }
 
 /** A quoted name as people choose them. A longer one, or one with quotes in it, may be a value in the wrong quotes. */

@@ -447,6 +447,16 @@ export interface ObserveStatistics {
   total(): Omit<StatisticsSnapshot, 'database' | 'times'>;
 }
 
+/** What became of the queries that were chosen for a trace. */
+export interface TracesSnapshot {
+  readonly chosen: number;
+  /** queries that would have been chosen, were it not for otlp_traces_per_second */
+  readonly overLimit: number;
+  /** traces that the collector has taken, and those that were lost */
+  readonly exported: number;
+  readonly dropped: number;
+}
+
 /** A server of a watched cluster (topology_query). */
 export interface NodeSnapshot {
   readonly database: string;

@@ -48,6 +48,7 @@ test('each variable becomes the entry that the ini file would have', () => {
     PGB_LISTEN_ADDR: '0.0.0.0',
     PGB_LISTEN_PORT: '5432',
     VERBOSE: '2',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318',
     HOME: '/root',
   });
   assert.deepEqual([...config.databases.keys()], ['dev', 'test', 'my db']);

@@ -76,13 +76,13 @@ const ROWS: readonly {
   },
   {
     name: 'a query that the proxy answered itself takes no time',
-    steps: [begin(20), (clock) => clock.dropQuery(25)],
+    steps: [begin(20), (clock) => clock.dropQuery(25, null)],
     state: { queryStart: 0, xactStart: 0, requestedAt: 20, idleSince: 25 },
     counted: { queryTime: 0, xactTime: 0 },
   },
   {
     name: 'nothing is dropped where no query runs',
-    steps: [(clock) => clock.dropQuery(25)],
+    steps: [(clock) => clock.dropQuery(25, null)],
     state: { queryStart: 0, xactStart: 0, requestedAt: 10, idleSince: 10 },
     counted: {},
   },
@@ -170,6 +170,6 @@ test('clock: the notice of a long wait is due once for each wait', () => {
   clock.beginWait(10);
   assert.equal(clock.waitingSince, 10);
   assert.deepEqual([clock.noticeWait(), clock.noticeWait()], [true, false]);
-  clock.endWait();
+  clock.endWait(20);
   assert.equal(clock.noticeWait(), true);
 });

@@ -54,7 +54,7 @@ function attach(client: LoggedInClient, server: Server): boolean {
   server.noteRequest(now);
   client.loan.begin(server);
   client.statements.unnamed.displaced();
-  client.clock.endWait();
+  client.clock.endWait(now);
   const sql = client.settings.difference(server.settings);
   if (sql === null) {
     beginUse(client, server);

@@ -205,6 +205,7 @@ const CONTEXT: {
 /** The functions have answered: the held message goes through the steps again. */
 export function decided(client: LoggedInClient, asked: PendingQuestion, decision: Decision): void {
   if (client.isClosed || !client.question.answer(asked)) return;
+  client.clock.noteCall(asked.since, performance.now());
   // its server has failed since: the first held message may be another one now
   if (client.loss.awaitsVerdict) return;
   client.question.note(asked, decision);

@@ -10,6 +10,7 @@ import { unlinkIfDone } from '../link/unlink.ts';
 import { classify, inspect } from './client-messages.ts';
 import { Handled } from '../state/handled.ts';
 import { refuse, refuseType } from '../send/refusal.ts';
+import { describe } from '../send/trace.ts';
 
 /**
  * How many unanswered messages a client may have. At this number the proxy stops taking more until some are answered: each
@@ -109,6 +110,7 @@ function pump(client: LoggedInClient, arrived: Buffer): void {
     // a decision is about this message, whatever happened to it, and about none after it
     client.question.drop();
     const here = Math.min(size, chunk.length - at);
+    if (client.clock.trace !== null) noteTraced(client, size, chunk.subarray(at, at + here));
     if (handled !== Handled.Forward) {
       if (at > run) client.forwardPart(chunk, run, at);
       run = at + here;
@@ -121,6 +123,12 @@ function pump(client: LoggedInClient, arrived: Buffer): void {
   if (client.isClosed) return;
   if (at > run) client.forwardPart(chunk, run, at);
   if (at < chunk.length) intake.putBack(chunk.subarray(at));
+}
+
+/** A message of a traced query has been dealt with. @param message the part of it that has arrived */
+function noteTraced(client: LoggedInClient, size: number, message: Buffer): void {
+  const { trace } = client.clock;
+  if (trace !== null && !trace.isDescribed) describe(client, trace, size, message);
 }
 
 /** The first bytes belong to the body of an earlier message. @returns where the run begins */

@@ -2,7 +2,7 @@
  * The hot path from server to client. Headers are looked at, and bodies are passed on as they arrive: rows and copied data in
  * one piece per read.
  */
-import { parseParameterStatus } from '../../wire/messages.ts';
+import { parseErrorFields, parseParameterStatus } from '../../wire/messages.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { BAD_HEADER, frameSize, INCOMPLETE } from '../../wire/frame.ts';
 import { Backend, HEADER_BYTES, TxStatus } from '../../wire/protocol.ts';
@@ -11,6 +11,7 @@ import type { Server } from '../../pool/server.ts';
 import type { LoggedInClient } from '../client.ts';
 import { noteAnswered, noteServerError } from '../query/canaries.ts';
 import { unlinkIfDone } from '../link/unlink.ts';
+import { subjectOf } from '../send/trace.ts';
 import { Reply } from '../state/outstanding.ts';
 import { dropAllStatements } from '../statements/discard.ts';
 import { retireStale } from '../statements/result-shape.ts';
@@ -25,6 +26,8 @@ const WARNING = Buffer.from('VWARNING\0');
  */
 const WHOLE_BYTES = 64 * 1024;
 const READY_BYTES = HEADER_BYTES + 1;
+/** The SQLSTATE is among the first fields of an ErrorResponse, after the severity, which may be translated. */
+const SQLSTATE_WITHIN = 256;
 /** Longest setting or notice that is collected whole; PostgreSQL's are far shorter. */
 const MAX_CARRY = 1 << 20;
 
@@ -166,6 +169,7 @@ function noteReply(
       tellDescribed(client, chunk, at, size);
       break;
     case Backend.ErrorResponse:
+      if (client.clock.trace !== null) noteTracedError(client, chunk.subarray(at + HEADER_BYTES, at + size));
       if (client.context.functions.hasCanaries)
         noteServerError(client, chunk, at + HEADER_BYTES, Math.min(at + size, chunk.length));
       return noteError(client, reply, chunk.subarray(at, at + size));
@@ -177,6 +181,12 @@ function noteReply(
       break;
   }
   return reply;
+}
+
+/** @param payload the part of the ErrorResponse that has arrived */
+function noteTracedError({ clock }: LoggedInClient, payload: Buffer): void {
+  const code = parseErrorFields(payload.subarray(0, SQLSTATE_WITHIN)).get('C');
+  if (code?.length === 5) clock.trace?.failed(code);
 }
 
 function noteCommand(client: LoggedInClient, tag: CommandTag): void {
@@ -217,6 +227,7 @@ function endQuery(client: LoggedInClient, status: number): void {
   const { stats } = client.database;
   const isNext = client.outstanding.busy;
   client.clock.endQuery(now, isNext, stats);
+  if (isNext) client.clock.trace?.describe(subjectOf(client, null));
   client.transcript.endQuery();
   client.settings.endQuery();
   if (client.context.functions.hasCanaries) noteAnswered(client);

@@ -5,6 +5,7 @@ import { Frontend, TxStatus } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { answerError } from './reject.ts';
 import { dropHeld } from './requests.ts';
+import { subjectOf } from './trace.ts';
 
 /** A waiting client will not get a server: its query gets an error, and the client stays. */
 export function refuseWaiting(client: LoggedInClient, error: ClientError): void {
@@ -15,7 +16,8 @@ export function refuseWaiting(client: LoggedInClient, error: ClientError): void 
   client.loss.endVerdict();
   dropHeld(client);
   if (type === Frontend.Sync) {
-    client.clock.dropQuery(performance.now());
+    client.clock.trace?.describe(subjectOf(client, null));
+    client.clock.dropQuery(performance.now(), error.code);
     client.send(Buffer.concat([error.encode(), readyForQuery(TxStatus.Idle)]));
   } else answerError(client, type === Frontend.FunctionCall ? Frontend.Query : type, error);
   client.resume();

@@ -11,6 +11,7 @@ import type { LoggedInClient } from '../client.ts';
 import { Handled } from '../state/handled.ts';
 import { Request } from '../state/entry.ts';
 import { noteRequest } from './requests.ts';
+import { subjectOf } from './trace.ts';
 
 /** A text that is a syntax error on every server. */
 const FAILING_TEXT = 'pgswitchyard: a user function rejected this statement';
@@ -67,6 +68,7 @@ export function answerError(client: LoggedInClient, type: number, error: ClientE
 function failAtServer(client: LoggedInClient, type: number, error: ClientError): void {
   const request = requestOf(type);
   noteRequest(client, request);
+  client.clock.trace?.failed(error.code);
   client.outstanding.sentFailing(request, error.encode());
   client.forward(failing(request));
   // it replaces the server's unnamed statement
@@ -75,7 +77,7 @@ function failAtServer(client: LoggedInClient, type: number, error: ClientError):
 
 /** A Query or FunctionCall, between transactions. */
 function answerAtOnce(client: LoggedInClient, type: number, error: ClientError): void {
-  if (client.server === null) client.clock.dropQuery(performance.now());
+  noteRefused(client, error);
   const reply = Buffer.concat([error.encode(), readyForQuery(client.txStatus)]);
   client.transcript.forget();
   if (client.server === null || client.outstanding.answered(requestOf(type), reply)) client.send(reply);
@@ -83,9 +85,25 @@ function answerAtOnce(client: LoggedInClient, type: number, error: ClientError):
 
 /** A message of the extended protocol, between transactions: its Sync is still to come. */
 function answerPart(client: LoggedInClient, error: ClientError): void {
-  if (client.server === null) client.clock.dropQuery(performance.now());
+  noteRefused(client, error);
   const reply = error.encode();
   if (client.server === null || client.outstanding.answered(Request.Parse, reply)) client.send(reply);
+}
+
+/** The query ends here, with an error: one that waited for a server, or one that had not begun. */
+function noteRefused(client: LoggedInClient, { code }: ClientError): void {
+  const { clock } = client;
+  const now = performance.now();
+  if (clock.queryStart === 0) {
+    const trace = clock.refuse(now);
+    if (trace === null) return;
+    trace.failed(code);
+    trace.describe(subjectOf(client, null));
+    clock.endRefused(trace, now);
+  } else if (client.server === null) {
+    clock.trace?.describe(subjectOf(client, null));
+    clock.dropQuery(now, code);
+  }
 }
 
 /** The ledger's kind of request: any message of the extended protocol fails like a Parse. */

@@ -2,6 +2,8 @@
  * Times of a client: the beginning of its wait, its query and its transaction, and its last activity. Timeouts, statistics and
  * the console read them. All are milliseconds of performance.now().
  */
+import { QueryTrace, type Interval, type TraceEnding } from '../../telemetry/query-trace.ts';
+import { QuerySampler } from '../../telemetry/sampler.ts';
 import type { DatabaseStats } from '../../telemetry/stats.ts';
 import { Request } from './entry.ts';
 import type { Outstanding } from './outstanding.ts';
@@ -22,11 +24,23 @@ export class Clock {
   /** position in the ledger at which the open pipeline was last seen with everything answered; -1: it was not */
   #idlePosition = -1;
   #idleInPipelineSince = 0;
+  readonly #sampler: QuerySampler;
+  /** of the running query; null: it is not traced */
+  #trace: QueryTrace | null = null;
+  /** the last call of user functions about a query of the client; 0: none */
+  #callFrom = 0;
+  #callTo = 0;
 
-  /** @param now the time of the connection */
-  constructor(now: number) {
+  /** @param now the time of the connection @param sampler chooses the queries that are traced */
+  constructor(now: number, sampler = new QuerySampler()) {
     this.#requestedAt = now;
     this.#idleSince = now;
+    this.#sampler = sampler;
+  }
+
+  /** The trace of the running query; null: it is not traced. */
+  get trace(): QueryTrace | null {
+    return this.#trace;
   }
 
   /** The beginning of the current wait for a server, or of the last one. */
@@ -60,8 +74,15 @@ export class Clock {
   }
 
   /** The client has got a server: its next long wait will be reported again. */
-  endWait(): void {
+  endWait(now: number): void {
     this.#isWaitNoticed = false;
+    if (this.#trace !== null) this.#trace.gotServer(this.#waitingSince, now);
+  }
+
+  /** User functions have been asked about the client's next query, and have answered. */
+  noteCall(from: number, to: number): void {
+    this.#callFrom = from;
+    this.#callTo = to;
   }
 
   /** Whether a NOTICE about the current wait is still to be sent. From now on it counts as sent. */
@@ -98,6 +119,7 @@ export class Clock {
   beginQuery(now: number, stats: DatabaseStats): void {
     if (this.#queryStart !== 0) return;
     this.#queryStart = now;
+    if (this.#sampler.chooses()) this.#trace = new QueryTrace(now, this.#callSince(this.#requestedAt));
     this.#requestedAt = now;
     this.#hasSentMore = false;
     stats.queryCount++;
@@ -111,6 +133,8 @@ export class Clock {
     if (this.#queryStart !== 0) stats.noteQuery((now - this.#queryStart) * 1000);
     this.#queryStart = isNext ? now : 0;
     this.#idleSince = now;
+    if (this.#trace !== null) this.#endTrace(now);
+    if (isNext && this.#sampler.chooses()) this.#trace = new QueryTrace(now, null, true);
   }
 
   /** A transaction has ended. `isNext`: the next one of the same pipeline runs from now on. */
@@ -120,16 +144,58 @@ export class Clock {
     if (isNext) stats.xactCount++;
   }
 
-  /** The proxy itself answered a query that waited for a server: nothing is running any more, and no time is counted. */
-  dropQuery(now: number): void {
-    if (this.#queryStart !== 0) this.loseServer(now);
+  /**
+   * The proxy itself answered a query that waited for a server: nothing is running any more, and no time is counted.
+   * @param sqlstate of the answer; null: it is no error
+   */
+  dropQuery(now: number, sqlstate: string | null): void {
+    if (this.#queryStart === 0) return;
+    if (sqlstate !== null) this.#trace?.failed(sqlstate);
+    this.#stop(now, 'answered');
   }
 
   /** The server was lost: nothing is running any more, and no time is counted. */
   loseServer(now: number): void {
+    this.#stop(now, 'server lost');
+  }
+
+  /** The client has gone. @param sqlstate of the reason that it was told; null: none */
+  leave(now: number, sqlstate: string | null): void {
+    if (this.#trace === null) return;
+    if (sqlstate !== null) this.#trace.failed(sqlstate);
+    this.#endTrace(now, 'client left');
+  }
+
+  /**
+   * The proxy has refused a query that had not begun, as when user functions reject it.
+   * @returns the query's trace, which ends with `endRefused`; null: it is not traced
+   */
+  refuse(now: number): QueryTrace | null {
+    const trace = this.#sampler.chooses() ? new QueryTrace(now, this.#callSince(this.#requestedAt)) : null;
+    this.#callTo = 0;
+    return trace;
+  }
+
+  endRefused(trace: QueryTrace, now: number): void {
+    this.#sampler.ended(trace.end(now, 'answered'));
+  }
+
+  #stop(now: number, ending: TraceEnding): void {
     this.#queryStart = 0;
     this.#xactStart = 0;
     this.#idleSince = now;
+    if (this.#trace !== null) this.#endTrace(now, ending);
+  }
+
+  #endTrace(now: number, ending: TraceEnding = 'answered'): void {
+    const trace = this.#trace;
+    this.#trace = null;
+    if (trace !== null) this.#sampler.ended(trace.end(now, ending));
+  }
+
+  /** The last call of user functions, unless it was about an earlier query, which began then. */
+  #callSince(earlier: number): Interval | null {
+    return this.#callTo > earlier ? { from: this.#callFrom, to: this.#callTo } : null;
   }
 
   /** The client is idle from now on: it was welcomed, or has given its server back. */

@@ -8,6 +8,7 @@ import type { Directory } from '../../pool/directory.ts';
 import type { TrackedParameters } from '../../pool/parameters.ts';
 import type { Peers } from '../../pool/peers.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import type { QuerySampler } from '../../telemetry/sampler.ts';
 import type { StatementRegistry } from './shared.ts';
 
 export interface SessionContext {
@@ -23,6 +24,8 @@ export interface SessionContext {
   readonly statements: StatementRegistry;
   /** the clients' own texts of statements that user functions have rewritten; no server has them */
   readonly originals: StatementRegistry;
+  /** chooses the queries that are traced */
+  readonly sampler: QuerySampler;
   /** sockets of departed clients with unsent bytes (leave.ts) */
   readonly lingering: Set<Socket>;
   /** TLS toward clients; null: not offered */

@@ -13,6 +13,8 @@ export interface PendingQuestion {
   readonly isTarget: boolean;
   /** the entry of [databases] whose functions are asked */
   readonly entry: string;
+  /** when it was asked, by performance.now() */
+  readonly since: number;
   /** false: the answer is of no use any more */
   isWaiting: boolean;
 }
@@ -55,7 +57,8 @@ export class Question {
 
   /** Functions are asked: the origin's until they have decided, then the target's. */
   ask(generation: number, entry: string): PendingQuestion {
-    const pending = { generation, isTarget: this.#origin !== null, entry, isWaiting: true };
+    const since = performance.now();
+    const pending = { generation, isTarget: this.#origin !== null, entry, since, isWaiting: true };
     this.#pending = pending;
     return pending;
   }

@@ -41,7 +41,7 @@ export function deallocate(client: LoggedInClient, bytes: Buffer): Handled | nul
   statements.named.remove(name);
   statements.unnamed.dropped();
   client.send(Buffer.concat([DEALLOCATED, readyForQuery(client.txStatus)]));
-  if (client.txStatus === TxStatus.Idle) client.clock.dropQuery(performance.now());
+  if (client.txStatus === TxStatus.Idle) client.clock.dropQuery(performance.now(), null);
   // it may have been linked for this
   if (client.server !== null) unlinkIfDone(client);
   return Handled.Done;
