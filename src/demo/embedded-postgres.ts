@@ -25,10 +25,10 @@ export const unprivileged: { uid?: number; gid?: number } = isRoot ? { uid: NOBO
 /** A server that takes longer to start or stop than this counts as failed. */
 const START_STOP_MS = 60_000;
 
-/** A folder under the system's temporary one that PostgreSQL's user owns, removed when this process ends. */
-export async function temporaryFolder(name: string): Promise<string> {
+/** A folder under the system's temporary one, or another, that PostgreSQL's user owns, removed when this process ends. */
+export async function temporaryFolder(name: string, parent: string = tmpdir()): Promise<string> {
   // synchronously: the process may end before an asynchronous `mkdtemp` has answered, and the folder would stay
-  const folder = mkdtempSync(join(tmpdir(), `pgswitchyard-${name}-`));
+  const folder = mkdtempSync(join(parent, `pgswitchyard-${name}-`));
   reapFolder(folder);
   await giveToPostgres(folder);
   return folder;

@@ -1,5 +1,6 @@
 /** Real PostgreSQL servers for tests: each test has its own, made from one template in a fraction of a second. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statfsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { chmod, copyFile, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Client, type ClientConfig, type QueryResult } from 'pg';
@@ -32,9 +33,23 @@ export const noPostgres15: string | false =
     ? false
     : 'PostgreSQL 15 is not installed (Debian: apt-get install postgresql-15)';
 
+/** Linux's file system in memory. A server's thousand files are copied there with a tenth of the work that a disk takes. */
+const MEMORY = '/dev/shm';
+const ENOUGH_BYTES = 2 * 1024 ** 3;
+
+/** Where servers keep their data: in memory if there is room for many of them. */
+function dataParent(): string {
+  try {
+    const { bavail, bsize } = statfsSync(MEMORY);
+    return bavail * bsize >= ENOUGH_BYTES ? MEMORY : tmpdir();
+  } catch {
+    return tmpdir();
+  }
+}
+
 /** Makes an empty cluster from which others are copied; returns its data folder. */
 export async function makeTemplate(binaries?: string): Promise<string> {
-  const folder = await temporaryFolder('template');
+  const folder = await temporaryFolder('template', dataParent());
   const data = join(folder, 'data');
   await mkdir(data);
   await giveToPostgres(data);
@@ -104,7 +119,7 @@ export class Cluster {
   }
 
   static async #make(scope: Scope, binaries: string): Promise<Cluster> {
-    const folder = await temporaryFolder('pg');
+    const folder = await temporaryFolder('pg', dataParent());
     const server = new PostgresServer({
       folder,
       port: await freePort(),
