@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { OWN_SCRIPTS } from '../src/functions/sandbox/programs.ts';
 import { bundle } from '../src/http/web/files.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -15,6 +16,7 @@ rmSync(out, { recursive: true, force: true });
 const tsc = join(root, 'node_modules', '.bin', 'tsc');
 execFileSync(tsc, ['-p', join(root, 'tsconfig.build.json'), '--outDir', out], { stdio: 'inherit' });
 cpSync(join(root, 'sandbox', 'globals.d.ts'), join(out, 'sandbox', 'globals.d.ts'));
+for (const script of OWN_SCRIPTS) writeFileSync(join(out, script.name), script.text);
 mkdirSync(join(out, 'web'));
 for (const [made, source] of [
   ['main.js', 'main.tsx'],

@@ -2,6 +2,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { lowerPriority } from '../../platform/priority.ts';
+import { EXTENSION } from '../../platform/own-script.ts';
 import { startProcess } from '../../platform/start-process.ts';
 import { BUNDLER } from '../limits.ts';
 import type { BundleJob, BundleResult, Looking } from './bundle-job.ts';
@@ -12,7 +13,6 @@ export type Ending =
   | { readonly kind: 'ended'; readonly inputs: readonly string[] }
   | { readonly kind: 'no start'; readonly error: Error };
 
-const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const MAIN = fileURLToPath(new URL(`./bundler-process.${EXTENSION}`, import.meta.url));
 
 export class Bundler {

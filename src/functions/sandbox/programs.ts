@@ -2,49 +2,29 @@
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildSync, type BuildOptions } from 'esbuild';
-import { bundleText } from '../../platform/esbuild.ts';
-
-/** Sources in a checkout, JavaScript in a published package. */
-const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+import { EXTENSION, OwnScript } from '../../platform/own-script.ts';
 
 function pathOf(file: string): string {
   return fileURLToPath(new URL(`${file}.${EXTENSION}`, import.meta.url));
 }
 
-/** A module and everything that it imports, as one script. */
-class Program {
-  readonly #options: BuildOptions & { readonly write: false };
-  #text: string | null = null;
-
-  constructor(entry: string, options: BuildOptions) {
-    this.#options = { ...options, entryPoints: [entry], bundle: true, write: false };
-  }
-
-  /** The script. It is built at the first request, which takes some ms. */
-  get text(): string {
-    this.#text ??= buildSync(this.#options).outputFiles[0]!.text;
-    return this.#text;
-  }
-
-  /** Builds it without blocking this thread. */
-  async prepare(): Promise<void> {
-    this.#text ??= await bundleText(this.#options);
-  }
-}
-
-const PRELUDE = new Program(pathOf('../../../sandbox/prelude/main'), {
+const PRELUDE = new OwnScript('sandbox/prelude.js', {
+  entryPoints: [pathOf('../../../sandbox/prelude/main')],
   format: 'iife',
   globalName: 'prelude',
   target: 'es2024',
 });
 
 /** A sandbox process has no WebAssembly, which Node needs to strip types. */
-const CHILD = new Program(pathOf('./main'), {
+const CHILD = new OwnScript('sandbox/child.js', {
+  entryPoints: [pathOf('./main')],
   format: 'cjs',
   platform: 'node',
   alias: { 'isolated-vm': pathOf('./host-addon') },
 });
+
+/** What `npm run build` makes for the published package. */
+export const OWN_SCRIPTS: readonly OwnScript[] = [PRELUDE, CHILD];
 
 /** sandbox/prelude/ as a script that ends in its function `install`. It makes no global. */
 export function preludeScript(): string {
@@ -56,9 +36,9 @@ export function childScript(): string {
   return CHILD.text;
 }
 
-/** Builds both scripts while clients are served. */
+/** Makes both scripts while clients are served. */
 export async function prepareScripts(): Promise<void> {
-  await Promise.all([PRELUDE.prepare(), CHILD.prepare()]);
+  await Promise.all(OWN_SCRIPTS.map((script) => script.prepare()));
 }
 
 /** isolated-vm's binary for this version of Node, wherever npm has put the package. A child process may read this file only. */

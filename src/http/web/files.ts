@@ -2,10 +2,10 @@
  * The files of the web console. In a checkout they are bundled from web/ at their first request; the published package has them
  * ready in dist/web/.
  */
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { bundleText } from '../../platform/esbuild.ts';
+import * as esbuild from '../../platform/esbuild.ts';
+import { IS_PACKAGE } from '../../platform/own-script.ts';
 
 const PAGE = `<!doctype html>
 <html lang="en">
@@ -42,7 +42,7 @@ function bundled(made: string, source: string, type: string): WebFile {
   return {
     type,
     text: () => {
-      text ??= existsSync(WEB + made) && made !== source ? readFile(WEB + made, 'utf8') : bundle(source);
+      text ??= IS_PACKAGE ? readFile(WEB + made, 'utf8') : bundle(source);
       text.catch(() => {
         text = null;
       });
@@ -52,8 +52,8 @@ function bundled(made: string, source: string, type: string): WebFile {
 }
 
 /** Makes one script or style sheet of web/. */
-export function bundle(source: string): Promise<string> {
-  return bundleText({
+export async function bundle(source: string): Promise<string> {
+  const { text } = await esbuild.bundle({
     entryPoints: [WEB + source],
     minify: true,
     format: 'esm',
@@ -62,4 +62,5 @@ export function bundle(source: string): Promise<string> {
     jsxImportSource: 'preact',
     legalComments: 'none',
   });
+  return text;
 }
