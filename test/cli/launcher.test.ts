@@ -15,7 +15,8 @@ async function oldCheckout(): Promise<string> {
   const folder = await temporaryFolder('launcher');
   mkdirSync(join(folder, 'bin'));
   mkdirSync(join(folder, 'node_modules', '.bin'), { recursive: true });
-  copyFileSync(join(ROOT, 'bin', 'pgswitchyard'), join(folder, 'bin', 'pgswitchyard'));
+  for (const name of ['pgswitchyard', 'quick-imports.mjs'])
+    copyFileSync(join(ROOT, 'bin', name), join(folder, 'bin', name));
   writeFileSync(
     join(folder, 'bin', 'node-version.mjs'),
     `export const SUPPORTED_NODE = 'another';
