@@ -1,5 +1,7 @@
 /** One bundler process (bundler-process.ts). It has one job at a time and is killed when a job takes too long. */
 import type { ChildProcess } from 'node:child_process';
+import { getCompileCacheDir } from 'node:module';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { lowerPriority } from '../../platform/priority.ts';
 import { EXTENSION } from '../../platform/own-script.ts';
@@ -24,13 +26,18 @@ export class Bundler {
   constructor() {
     const limits = `ulimit -c 0; ulimit -d ${BUNDLER.dataMb * 1024} 2>/dev/null; exec "$0" "$@"`;
     const { ESBUILD_BINARY_PATH: binary } = process.env;
+    const cache = getCompileCacheDir();
     this.#child = startProcess(
       '/bin/sh',
       ['-c', limits, process.execPath, '--no-warnings', `--max-old-space-size=${BUNDLER.heapMb}`, MAIN],
       {
         stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
         serialization: 'advanced',
-        env: binary === undefined ? {} : { ESBUILD_BINARY_PATH: binary },
+        env: {
+          ...(binary !== undefined && { ESBUILD_BINARY_PATH: binary }),
+          // as Node wants it: without the folder of the version
+          ...(cache !== undefined && { NODE_COMPILE_CACHE: dirname(cache) }),
+        },
         cwd: '/',
         // a process group of its own, so that esbuild is killed with it
         detached: true,
