@@ -17,6 +17,7 @@ import { Contexts } from './context.ts';
 import type { Lasting } from './lasting.ts';
 import type { PreludeLimits } from './limits.ts';
 import { optionsOf } from './options.ts';
+import { forgetLastMatch } from './patterns.ts';
 import {
   defineProperty,
   global,
@@ -154,6 +155,8 @@ export class Calls implements Prelude {
     let length = 0;
     const begunAt = now();
     this.#startedAt = begunAt;
+    // promises of the last call may have been settled since
+    this.#lasting.compare();
     for (let i = 0; i + CALL_FIELDS.length <= fields.length; i += CALL_FIELDS.length) {
       const flags = fields[i + CALL_AT.flags]!;
       const answer = this.#callSafely(
@@ -163,6 +166,7 @@ export class Calls implements Prelude {
         includes(flags, FLAG.routeOnly),
         this.#contexts.of(fields[i + CALL_AT.context]!),
       );
+      this.#lasting.compare();
       if (this.#lasting.hasChanged) return `${CHANGED}${clip(this.#lasting.why, this.#limits.maxMessage)}`;
       this.#finished[this.#finished.length] = answer;
       length += answer.length;
@@ -185,6 +189,7 @@ export class Calls implements Prelude {
     context: object,
   ): string {
     this.#basis.clear();
+    forgetLastMatch();
     try {
       const parts = this.#call(username, query, inTransaction, routeOnly, context);
       return `${parts}${FIELD}${this.#isPure ? this.#basis.field : this.#reason}`;

@@ -40,6 +40,7 @@ export function watchChanges(lasting: Lasting): void {
   holdBound(lasting);
   noteProxies(lasting);
   noteRevived(lasting);
+  noteMatching(lasting);
 }
 
 /** Freezing does not reach what a map or set holds. */
@@ -57,18 +58,25 @@ function refuseCollections(lasting: Lasting): void {
 }
 
 function noteFailures(lasting: Lasting): void {
-  const names: readonly [object, readonly PropertyKey[]][] = [
+  const names: readonly [object, readonly string[]][] = [
     [Object, ['assign', 'defineProperties', 'defineProperty', 'setPrototypeOf']],
     [Object.prototype, ['__defineGetter__', '__defineSetter__']],
     [Error, ['captureStackTrace']],
-    // they set lastIndex of any object
-    [RegExp.prototype, [Symbol.match, Symbol.matchAll, Symbol.replace, Symbol.search, Symbol.split]],
   ];
   for (const [holder, list] of names)
     for (const name of list)
-      wrap(holder, name, (original, self, args) => watched(lasting, original, self, args));
+      wrap(holder, name, (original, self, args) => {
+        lasting.notePattern(holder === Object.prototype ? self : args[0], name);
+        return watched(lasting, original, self, args);
+      });
+  for (const name of ['freeze', 'preventExtensions', 'seal'])
+    wrap(Object, name, (original, self, args) => {
+      lasting.notePattern(args[0], name);
+      return apply(original, self, args);
+    });
   for (const name of ['set', 'defineProperty', 'deleteProperty', 'setPrototypeOf', 'preventExtensions'])
     wrap(Reflect, name, (original, self, args) => {
+      lasting.notePattern(args[0], name);
       const result = watched(lasting, original, self, args);
       if (result === false) {
         lasting.noteTarget(args[0], `Reflect.${name}`);
@@ -108,6 +116,7 @@ function noteQuestions(lasting: Lasting): void {
  */
 function notePrototypes(lasting: Lasting): void {
   const check = (value: unknown, prototype: unknown): void => {
+    lasting.notePattern(value, 'the prototype of a pattern');
     if (!lasting.isLoading) return void lasting.noteTarget(prototype, 'the prototype of an object');
     if (typeof value !== 'object' || value === null) return;
     if (isSpecial(value)) lasting.note('it gives a built-in object another prototype');
@@ -144,18 +153,14 @@ function holdBound(lasting: Lasting): void {
 
 /**
  * A proxy that exists when a bundle has been loaded can answer for frozen properties what it likes; one that is made later may
- * not, for an object that is frozen.
+ * not, for an object that is frozen. It also learns the symbols of noteMatching.
  */
 function noteProxies(lasting: Lasting): void {
-  const check = (target: unknown): void => {
-    if (lasting.isLoading) lasting.note('it uses Proxy');
-    else lasting.noteTarget(target, 'Proxy');
-  };
   const AnyProxy = Proxy;
   const { Proxy: NotedProxy } = {
     Proxy: function (...args: unknown[]): unknown {
       if (new.target === undefined) throw new TypeError("Constructor Proxy requires 'new'");
-      check(args[0]);
+      lasting.note('it uses Proxy');
       return construct(AnyProxy, args);
     },
   };
@@ -164,7 +169,7 @@ function noteProxies(lasting: Lasting): void {
       const revocable = (AnyProxy as unknown as Loose)[key] as AnyFunction;
       defineProperty(NotedProxy, key, {
         value: (...args: unknown[]) => {
-          check(args[0]);
+          lasting.note('it uses Proxy');
           return apply(revocable, AnyProxy, args);
         },
       });
@@ -182,4 +187,42 @@ function noteRevived(lasting: Lasting): void {
     };
     return apply(original, self, [text, watching]);
   });
+}
+
+/**
+ * RegExp.prototype's methods for `match`, `replace` and the like set `lastIndex` of any object that they are called on, and fail if
+ * that is frozen. They can't be watched themselves (patterns.ts), so the ways to their names are.
+ */
+function noteMatching(lasting: Lasting): void {
+  const AnySymbol = Symbol;
+  const { Symbol: NotedSymbol } = {
+    Symbol: function (...args: unknown[]): unknown {
+      if (new.target !== undefined) throw new TypeError('Symbol is not a constructor');
+      return apply(AnySymbol as unknown as AnyFunction, undefined, args);
+    },
+  };
+  for (const key of ownKeys(AnySymbol)) {
+    const property = getOwnPropertyDescriptor(AnySymbol, key)!;
+    const isMatching = typeof property.value === 'symbol' && property.value in RegExp.prototype;
+    const get = (): unknown => {
+      lasting.note(`it uses Symbol.${key as string}`);
+      return property.value;
+    };
+    defineProperty(NotedSymbol, key, isMatching ? { get } : property);
+  }
+  for (const [holder, name] of [
+    [AnySymbol.prototype, 'constructor'],
+    [global, 'Symbol'],
+  ] as const)
+    defineProperty(holder, name, { value: NotedSymbol });
+  const lists: readonly [object, readonly string[]][] = [
+    [Object, ['getOwnPropertyDescriptors', 'getOwnPropertySymbols']],
+    [Reflect, ['ownKeys']],
+  ];
+  for (const [holder, names] of lists)
+    for (const name of names)
+      wrap(holder, name, (original, self, args) => {
+        if (args[0] === RegExp.prototype) lasting.note(`it uses ${name} of RegExp.prototype`);
+        return apply(original, self, args);
+      });
 }

@@ -31,8 +31,11 @@ export function keepOverridable(): void {
   for (const name of ownKeys(globalThis)) {
     const prototype =
       typeof name === 'string' ? (global[name] as { prototype?: unknown } | null)?.prototype : null;
-    if (typeof prototype !== 'object' || prototype === null) continue;
-    for (const key of OVERRIDABLE) makeOverridable(prototype, key);
+    if (typeof prototype !== 'object' || prototype === null || prototype === RegExp.prototype) continue;
+    for (const key of OVERRIDABLE) {
+      // without it, `slice`, `map` and the like would have to ask each array what to make
+      if (prototype !== Array.prototype || key !== 'constructor') makeOverridable(prototype, key);
+    }
   }
 }
 
@@ -52,7 +55,8 @@ function makeOverridable(prototype: object, key: string): void {
 }
 
 /**
- * Freezes everything that can be reached from the globals, and from values that only syntax gives.
+ * Freezes everything that can be reached from the globals, and from values that only syntax gives, but RegExp.prototype
+ * (patterns.ts).
  * @returns all of it
  */
 export function freezeAll(): ReadonlySet<unknown> {
@@ -61,7 +65,7 @@ export function freezeAll(): ReadonlySet<unknown> {
     if ((typeof value !== 'object' && typeof value !== 'function') || value === null || seen.has(value))
       return;
     seen.add(value);
-    freeze(value);
+    if (value !== RegExp.prototype) freeze(value);
     deepFreeze(getPrototypeOf(value));
     for (const key of ownKeys(value)) {
       const property = getOwnPropertyDescriptor(value, key);
@@ -86,7 +90,7 @@ export function freezeAll(): ReadonlySet<unknown> {
   for (const kind of functionKinds) deepFreeze(getPrototypeOf(kind));
   deepFreeze(getPrototypeOf(getPrototypeOf([][Symbol.iterator]())!));
   deepFreeze(getPrototypeOf(''[Symbol.iterator]()));
-  deepFreeze(getPrototypeOf(/a/[Symbol.matchAll]('a')));
+  deepFreeze(getPrototypeOf('a'.matchAll(/a/g)));
   deepFreeze(getPrototypeOf(new Map()[Symbol.iterator]()));
   deepFreeze(getPrototypeOf(new Set()[Symbol.iterator]()));
   for (const prototype of helperPrototypes()) deepFreeze(prototype);

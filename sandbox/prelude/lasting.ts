@@ -1,8 +1,10 @@
 /**
  * The objects that exist when a bundle has been loaded: they outlive each call. In a version that was found pure they are
- * frozen, so that no call can leave anything behind in one. An attempt is noted: then the version was not pure.
+ * frozen, so that no call can leave anything behind in one, or compared after each call (patterns.ts). An attempt, or a
+ * difference, is noted: then the version was not pure.
  */
 import { isBareGenerator, kindOf } from './kinds.ts';
+import { matches, type Patterns } from './patterns.ts';
 import {
   apply,
   defineProperty,
@@ -37,10 +39,6 @@ const isTypeError = Function.prototype.call.bind(
   Function.prototype[Symbol.hasInstance],
   TypeError,
 ) as unknown as (error: unknown) => boolean;
-const search = Function.prototype.call.bind(String.prototype.search) as (
-  text: string,
-  pattern: RegExp,
-) => number;
 const { isArray } = Array;
 const eachEntry = Function.prototype.call.bind(Map.prototype.forEach) as (
   map: object,
@@ -61,6 +59,7 @@ interface Found {
 
 export class Lasting {
   readonly #isWatching: boolean;
+  readonly #patterns: Patterns;
   readonly #held: { readonly label: string; readonly get: () => unknown }[] = [];
   readonly #frozen = new WeakSet();
   #isLoading = true;
@@ -69,8 +68,9 @@ export class Lasting {
   #why = '';
 
   /** @param isWatching the version was found pure */
-  constructor(isWatching: boolean) {
+  constructor(isWatching: boolean, patterns: Patterns) {
     this.#isWatching = isWatching;
+    this.#patterns = patterns;
   }
 
   get isWatching(): boolean {
@@ -123,7 +123,7 @@ export class Lasting {
   noteError(error: unknown): void {
     if (!this.#isFrozen || this.#why !== '' || !isTypeError(error)) return;
     const message = getOwnPropertyDescriptor(error as object, 'message')?.value as unknown;
-    if (typeof message === 'string' && search(message, FROZEN_ERROR) >= 0)
+    if (typeof message === 'string' && matches(FROZEN_ERROR, message))
       this.note(`a call tried to change something that outlives it: ${message}`);
   }
 
@@ -135,6 +135,18 @@ export class Lasting {
     return true;
   }
 
+  /** A built-in is about to do something that a comparison would not find, if this is a pattern that is compared. */
+  notePattern(target: unknown, what: string): void {
+    if (typeof target !== 'object' || target === null || !this.#isFrozen) return;
+    if (this.#patterns.has(target)) this.note(`a call tried to change something that outlives it: ${what}`);
+  }
+
+  /** A call has ended, or what it left to be done later: compares what could not be frozen. */
+  compare(): void {
+    if (this.#isFrozen && !this.#patterns.areUnchanged())
+      this.note('a call changed a pattern that outlives it, or RegExp.prototype');
+  }
+
   /**
    * Freezes everything that can be reached from the bundle's variables.
    * @param roots values that the bundle leaves
@@ -143,11 +155,13 @@ export class Lasting {
   freeze(roots: readonly unknown[], intrinsics: ReadonlySet<unknown>): void {
     this.#isLoading = false;
     if (!this.#isWatching || this.#why !== '') return;
+    if (!this.#patterns.isUntouched()) return this.note('RegExp.prototype is changed while it is loaded');
     const found = this.#collect(roots, intrinsics);
     this.#held.length = 0;
     if (this.#why !== '') return;
     for (let i = 0; i < found.length; i++) {
       const { value } = found[i]!;
+      if (this.#patterns.keep(value)) continue;
       addTo(this.#frozen, value);
       freeze(value);
     }

@@ -13,6 +13,7 @@ import { guardBuiltIns } from './guards.ts';
 import { Lasting } from './lasting.ts';
 import type { PreludeLimits } from './limits.ts';
 import { watchOutside } from './outside.ts';
+import { Patterns } from './patterns.ts';
 import { parse } from './primordials.ts';
 import { listenToPromises } from './promises.ts';
 import { Rejections } from './reject.ts';
@@ -33,7 +34,7 @@ export function install(limits: string): Prelude {
   listenToPromises(basis);
   watchOutside(basis);
   removeFunctionConstructors();
-  const lasting = new Lasting(given.isPure);
+  const lasting = new Lasting(given.isPure, new Patterns());
   guardBuiltIns(given, (error) => lasting.noteError(error));
   watchChanges(lasting);
 

@@ -12,6 +12,11 @@ export const { parse, stringify } = JSON;
 export const now = Date.now;
 export const global = globalThis as unknown as Loose;
 
+/** A method as a function whose first argument is the object. */
+export const uncurried = Function.prototype.bind.bind(Function.prototype.call) as unknown as (
+  method: unknown,
+) => AnyFunction;
+
 /** Methods without the length guards: the prelude knows the length of its own strings. */
 export const split = Function.prototype.call.bind(String.prototype.split) as unknown as (
   text: string,

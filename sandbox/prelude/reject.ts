@@ -1,6 +1,7 @@
 /** The global `reject`, with which a rule refuses a query. */
 import type { Rejection } from '../crossing.ts';
 import type { PreludeLimits } from './limits.ts';
+import { matches } from './patterns.ts';
 import { create, defineProperty, freeze, global, stringify } from './primordials.ts';
 import { clip } from './texts.ts';
 
@@ -12,6 +13,7 @@ interface More {
 
 /** insufficient_privilege */
 const DEFAULT_CODE = '42501';
+const SQLSTATE = /^[0-9A-Z]{5}$/;
 
 /** The last rejection. `reject` throws a token without content; its texts are kept here. */
 export class Rejections {
@@ -29,7 +31,7 @@ export class Rejections {
       const code = more?.code;
       this.#last = {
         message: this.#text(message) ?? 'rejected by a user function',
-        code: typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : DEFAULT_CODE,
+        code: typeof code === 'string' && matches(SQLSTATE, code) ? code : DEFAULT_CODE,
         hint: this.#text(more?.hint),
         detail: this.#text(more?.detail),
       };

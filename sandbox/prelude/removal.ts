@@ -28,8 +28,6 @@ const REMOVED = [
 
 export function removeDangerousGlobals(): void {
   for (const name of REMOVED) delete global[name];
-  // It changes a regular expression, even a frozen one, for all later calls.
-  delete (RegExp.prototype as unknown as Loose)['compile'];
   // It makes a promise that the prelude could not listen to (promises.ts).
   delete (Array as unknown as Loose)['fromAsync'];
 }

@@ -63,7 +63,6 @@ describe('parts of ctx that count as read', () => {
     ['return Reflect.get(ctx, "database")', ['database']],
     ['return Object.getOwnPropertyDescriptor(ctx, "database").get()', ['database']],
     ['return Object.create(ctx).database', ['database']],
-    ['return new Proxy(ctx, {}).database', ['database']],
     ['return Object.keys(ctx).join() + ("nodes" in ctx)', []],
     ['if (ctx.database === "d") reject("no"); return null', ['database']],
     ['try { reject(ctx.database) } catch { return "caught" }', ['database']],
@@ -158,5 +157,8 @@ test('ctx is frozen, with everything in it', () => {
 });
 
 test('a regular expression cannot be compiled anew', () => {
-  assert.deepEqual(basisOf('if ("compile" in /a/) throw new Error("compile"); return null'), []);
+  assert.deepEqual(
+    basisOf('const a = /a/; try { a.compile("b"); } catch { return a.source; } throw new Error("compiled")'),
+    [],
+  );
 });

@@ -216,6 +216,24 @@ test("an error's text is short and without the query", (t) => {
   assert.doesNotMatch(JSON.stringify(failures.map(({ message }) => message)), /secret/);
 });
 
+test('the last match of a call is not seen by the next', (t) => {
+  const { ask } = run(
+    t,
+    "const last = RegExp.lastMatch + RegExp.$1 + RegExp.input; /(.+)/.exec(query); return last + '!';",
+  );
+  assert.deepEqual(ask('secret', 'other', 'more').map(word), ['!', '!', '!']);
+});
+
+test('what a rule makes of RegExp.prototype does not change what leaves the isolate', (t) => {
+  const { ask } = run(
+    t,
+    "RegExp.prototype.exec = () => []; RegExp.prototype.test = () => true; reject('no', { code: 'x\\u0000yz' });",
+  );
+  assert.deepEqual(ask('a')[0]!.route, {
+    rejection: { message: 'no', code: '42501', hint: null, detail: null },
+  });
+});
+
 test('console output is collected up to a limit', (t) => {
   const { ask, printed } = run(
     t,
@@ -233,7 +251,7 @@ test('inherited names may be overridden, and shared prototypes not changed', (t)
     t,
     `if (query === 'shared') { Error.prototype.name = 'mine'; return 'changed'; }
      class Mine extends Error { constructor(m) { super(m); this.name = 'Mine'; this.message = m + '!'; } }
-     function Old() {} Old.prototype = Object.create(Array.prototype); Old.prototype.constructor = Old;
+     function Old() {} Old.prototype = Object.create(Error.prototype); Old.prototype.constructor = Old;
      const o = {}; o.toString = () => 'own'; o.valueOf = () => 1;
      return [new Mine('x'), new Old().constructor.name, o, Object.keys(o).length].join();`,
     '"use strict"',

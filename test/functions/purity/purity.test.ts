@@ -7,15 +7,27 @@ import { CALLS } from './stateful-calls.ts';
 import { HIDDEN } from './stateful-hidden.ts';
 import { OBJECTS } from './stateful-objects.ts';
 import { OTHERS } from './stateful-others.ts';
+import { COMPARED, PATTERNS } from './stateful-patterns.ts';
 import { VARIABLES } from './stateful-variables.ts';
 import { bundleOf, trialOf } from './trial.ts';
 
 describe('a rule that keeps state is not remembered, and answers as if nothing was', () => {
-  for (const rule of [...VARIABLES, ...OBJECTS, ...OTHERS, ...HIDDEN, ...CALLS])
+  for (const rule of [...VARIABLES, ...OBJECTS, ...OTHERS, ...HIDDEN, ...CALLS, ...PATTERNS])
     test(rule[0], async () => {
       const { asking, remembering, why } = trialOf(await bundleOf(rule));
       assert.deepEqual(remembering, asking);
       assert.notEqual(why, '');
+    });
+});
+
+describe('a rule that changes a pattern is found by its calls', () => {
+  for (const rule of COMPARED)
+    test(rule[0], async () => {
+      const made = await bundleOf(rule);
+      assert.deepEqual(made.purity, { isPure: true, reason: '' });
+      const { asking, remembering, why } = trialOf(made);
+      assert.deepEqual(remembering, asking);
+      assert.match(why, /^(?:a call |it uses |patterns|RegExp)/);
     });
 });
 

@@ -102,7 +102,7 @@ export const OBJECTS: readonly Rule[] = [
   ],
   [
     'species',
-    `const s = [0]; ${R}() => { const a = [1]; Reflect.set(a, 'constructor', { [Symbol.species]: function () { return s; } }); try { a.map((x) => s[0] + 1); } catch {} return 'n' + s[0]; };`,
+    `const s = [0]; ${R}() => { const a = [1]; Object.defineProperty(a, 'constructor', { value: { [Symbol.species]: function () { return s; } } }); try { a.map((x) => s[0] + 1); } catch {} return 'n' + s[0]; };`,
   ],
   [
     'Array.of',
