@@ -56,6 +56,7 @@ const VARIANTS: Record<string, Values> = {
       annotations: { 'service.beta.kubernetes.io/aws-load-balancer-scheme': 'internal' },
     },
     scaling: { by: 'connections' },
+    fleet: { enabled: true, store: 'postgres:host=db dbname=control user=fleet' },
     monitoring: { enabled: true, labels: { release: 'prometheus' } },
     podAnnotations: { team: 'data' },
     nodeSelector: { 'kubernetes.io/arch': 'arm64' },
@@ -92,10 +93,10 @@ test('the defaults make what the kustomize base makes', () => {
   assert.ok(!objects.some(({ kind }) => kind === 'ServiceMonitor' || kind === 'ScaledObject'));
 });
 
-/** A value without the labels and the query's selector that tell one release from another. */
+/** A value without the labels, the query's selector and the image that tell one release from another. */
 function ofAnyRelease(value: unknown): unknown {
   const text = JSON.stringify(value, (key, each: unknown) =>
-    /kubernetes\.io\/(name|instance)$/.test(key) ? undefined : each,
+    /kubernetes\.io\/(name|instance)$|^image/.test(key) ? undefined : each,
   );
   return JSON.parse(text.replaceAll('namespace=\\"pooling\\", ', ''));
 }
@@ -103,13 +104,18 @@ function ofAnyRelease(value: unknown): unknown {
 test('every other object is that of the kustomize base and components, too', () => {
   const objects = [
     ...install(VARIANTS['the defaults']!),
-    ...install({ secrets: SECRETS, scaling: { by: 'connections' }, monitoring: { enabled: true } }),
+    ...install({
+      secrets: SECRETS,
+      fleet: { enabled: true, store: 'postgres:host=db dbname=control user=fleet' },
+      scaling: { by: 'connections' },
+      monitoring: { enabled: true },
+    }),
   ];
-  const files = globSync(join(DEPLOY, 'kubernetes', '{base,components/*}', '*.yaml'));
-  const theirs = files
-    .filter((file) => !/\/(kustomization|name-references|no-replicas|deployment)\.yaml$/.test(file))
-    .flatMap((file) => objectsOf(readFileSync(file, 'utf8')));
-  assert.equal(theirs.length, 9);
+  const theirs = globSync(join(DEPLOY, 'kubernetes', '{base,components/*}', '*.yaml'))
+    .map((file) => readFileSync(file, 'utf8'))
+    .filter((text) => /^kind: (?!Kustomization|Component|Deployment)/m.test(text))
+    .flatMap(objectsOf);
+  assert.equal(theirs.length, 10);
   for (const { kind, metadata, spec } of theirs)
     assert.deepEqual(
       ofAnyRelease(found(objects, kind, metadata.name)['spec'] ?? {}),
@@ -140,6 +146,20 @@ test('Secrets that exist are used, and none is made', () => {
   const names = (pod.volumes ?? []).flatMap(({ secret }) => secret?.secretName ?? []);
   assert.deepEqual([pod.containers[0]!.envFrom![0]!.secretRef!.name, ...names], ['a', 'b', 'c']);
   assert.equal(deploymentOf(objects).replicas, 2);
+});
+
+test('a fleet has its store in the Secret, a Job, and a way from proxy to proxy', () => {
+  const objects = install(VARIANTS['everything switched on']!);
+  const secret = found(objects, 'Secret') as { stringData?: Record<string, string> };
+  assert.equal(secret.stringData?.['PGSWITCHYARD_FLEET_STORE'], 'postgres:host=db dbname=control user=fleet');
+  const job = found(objects, 'Job', 'pgswitchyard-fleet-init');
+  assert.match(JSON.stringify(job), /"fleet","init"/);
+  const withoutFleet = install(VARIANTS['the defaults']!);
+  const egress = (from: readonly KubernetesObject[]): number =>
+    (found(from, 'NetworkPolicy')['spec'] as { egress: unknown[] }).egress.length;
+  assert.equal(egress(objects), egress(withoutFleet) + 1);
+  assert.ok(!withoutFleet.some(({ kind }) => kind === 'Job'));
+  assert.throws(() => install({ secrets: SECRETS, fleet: { enabled: true } }), /fleet\.store is missing/);
 });
 
 test('a missing token is an error that names it', () => {

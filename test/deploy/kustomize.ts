@@ -1,7 +1,7 @@
 /** The objects that `kubectl kustomize` makes of deploy/kubernetes, with the secrets of the examples. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, globSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { IDeployment } from 'kubernetes-models/apps/v1';
@@ -43,6 +43,16 @@ export class Kustomize {
     }
     return objects;
   }
+}
+
+/** The objects of the overlay `eks` with one more component. */
+export function withComponent(kustomize: Kustomize, component: string): KubernetesObject[] {
+  const overlay = join('overlays', component);
+  cpSync(join(kustomize.folder, 'overlays', 'eks'), join(kustomize.folder, overlay), { recursive: true });
+  const file = join(kustomize.folder, overlay, 'kustomization.yaml');
+  const text = readFileSync(file, 'utf8');
+  writeFileSync(file, text.replace(/^components:$/m, `$&\n  - ../../components/${component}`));
+  return kustomize.build(overlay);
 }
 
 export function found(

@@ -1,15 +1,16 @@
 /** The proxy as the Deployment starts it: its arguments, its variables and its files, as an unknown user. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import type { IJob } from 'kubernetes-models/batch/v1';
 import { Client } from 'pg';
 import { isReachableUnprivileged, removeFolder, temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import { Cluster } from '../support/cluster.ts';
 import { freePort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
-import { found, Kustomize, noKustomize, podOf } from './kustomize.ts';
+import { found, Kustomize, noKustomize, podOf, withComponent } from './kustomize.ts';
 import type { KubernetesObject } from './schemas.ts';
 
 const COMMAND = join(import.meta.dirname, '..', '..', 'bin', 'pgswitchyard');
@@ -105,4 +106,43 @@ test('a pod serves its clients and passes its probes', { skip }, async (t) => {
   child.kill('SIGTERM');
   await until('the proxy to end', () => child.exitCode !== null);
   assert.equal(child.exitCode, 0);
+});
+
+test("a fleet's Job makes the tables, and may run again", { skip }, async (t) => {
+  const objects = withComponent(new Kustomize({ after: (cleanUp) => t.after(cleanUp) }), 'fleet');
+  const job = (found(objects, 'Job', 'pgswitchyard-fleet-init') as unknown as IJob).spec!.template.spec!;
+  const [container] = job.containers;
+  const cluster = await Cluster.start(t);
+  const folder = await temporaryFolder('job');
+  t.after(() => removeFolder(folder));
+  await chmod(folder, 0o755);
+  const users = join(folder, 'userlist.txt');
+  await writeFile(users, '"app" "replace-me"\n');
+  const secrets = container!.envFrom!.flatMap(({ secretRef }) =>
+    contentsOf(found(objects, 'Secret', secretRef!.name)),
+  );
+  const variables = container!.env!.map(
+    ({ name, value = '' }) => [name, name.endsWith('_AUTH_FILE') ? users : value] as const,
+  );
+  const run = () =>
+    spawnSync(process.execPath, [COMMAND, ...container!.command!.slice(3)], {
+      cwd: folder,
+      encoding: 'utf8',
+      env: {
+        PATH: process.env['PATH'],
+        // what the image sets
+        user_functions_state_dir: '/var/lib/pgswitchyard/versions',
+        ...Object.fromEntries([...secrets, ...variables]),
+        PGSWITCHYARD_FLEET_STORE: `postgres:${cluster.connectionString()} user=postgres`,
+      },
+      ...(isRoot && { uid: job.securityContext!.runAsUser, gid: job.securityContext!.runAsGroup }),
+    });
+  for (const said of [/were made/, /are of version/]) {
+    const { status, stdout, stderr } = run();
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.match(stdout, said);
+  }
+  assert.deepEqual(await cluster.sql('SELECT count(*)::int AS stores FROM pgswitchyard.store'), [
+    { stores: 1 },
+  ]);
 });

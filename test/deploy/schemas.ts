@@ -10,6 +10,7 @@ import {
 } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1';
 import { Deployment } from 'kubernetes-models/apps/v1';
 import { HorizontalPodAutoscaler } from 'kubernetes-models/autoscaling/v2';
+import { Job } from 'kubernetes-models/batch/v1';
 import { NetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
 import { PodDisruptionBudget } from 'kubernetes-models/policy/v1';
 import { ConfigMap, Secret, Service, ServiceAccount } from 'kubernetes-models/v1';
@@ -36,6 +37,7 @@ const SCHEMAS: Record<string, readonly Schema[]> = {
   '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1': [PrometheusRule, ServiceMonitor],
   'kubernetes-models/apps/v1': [Deployment],
   'kubernetes-models/autoscaling/v2': [HorizontalPodAutoscaler],
+  'kubernetes-models/batch/v1': [Job],
   'kubernetes-models/networking.k8s.io/v1': [NetworkPolicy],
   'kubernetes-models/policy/v1': [PodDisruptionBudget],
   'kubernetes-models/v1': [ConfigMap, Secret, Service, ServiceAccount],
