@@ -31,12 +31,20 @@ export class Artifacts {
 
   /** @returns null: there is none, or it is too large. The contents may be anything. @throws StoreAway */
   async get(hash: string): Promise<Buffer | null> {
-    const [row] = await this.#connection().query(
-      `SELECT encode(body, 'base64') AS body FROM pgswitchyard.artifacts WHERE hash = $1 AND octet_length(body) <= $2`,
-      [hash, SHARED.artifactBytes],
-    );
-    const body = row?.['body'] ?? null;
-    return body === null ? null : Buffer.from(body, 'base64');
+    const { artifactBytes, pieceBytes } = SHARED;
+    const pieces: Buffer[] = [];
+    for (let at = 1; at <= artifactBytes; at += pieceBytes) {
+      const [row] = await this.#connection().query(
+        `SELECT encode(substring(body FROM $2 FOR $3), 'base64') AS piece
+         FROM pgswitchyard.artifacts WHERE hash = $1 AND octet_length(body) <= $4`,
+        [hash, at, pieceBytes, artifactBytes],
+      );
+      if (row === undefined) return null;
+      const piece = Buffer.from(row['piece'] ?? '', 'base64');
+      pieces.push(piece);
+      if (piece.length < pieceBytes) break;
+    }
+    return Buffer.concat(pieces);
   }
 
   /** Removes an artifact that no version needs any more. @throws StoreAway */

@@ -27,6 +27,9 @@ interface Waiting extends AuditLine {
   readonly atMs: number;
 }
 
+/** SQLSTATEs of classes 22 and 23: a value that the table, or the encoding of the database, has no place for. */
+const UNSTORABLE = /^2[23]/;
+
 export interface AuditOptions {
   readonly proxy: string;
   /** @throws StoreAway */
@@ -85,8 +88,35 @@ export class AuditLog {
   }
 
   async #write(): Promise<void> {
-    const { connection, proxy } = this.#options;
     const lines = this.#waiting.slice(0, AUDIT.batch);
+    try {
+      await this.#insert(lines);
+    } catch (error) {
+      if (!UNSTORABLE.test((error as { readonly code?: string }).code ?? '')) throw error;
+      await this.#insertEach(lines);
+    }
+    const written = new Set<Waiting>(lines);
+    this.#waiting = this.#waiting.filter((line) => !written.has(line));
+  }
+
+  /** The store does not take one of the lines: the others must not wait for ever. */
+  async #insertEach(lines: readonly Waiting[]): Promise<void> {
+    for (const line of lines) {
+      try {
+        await this.#insert([line]);
+      } catch (error) {
+        if (!UNSTORABLE.test((error as { readonly code?: string }).code ?? '')) throw error;
+        this.#lost++;
+        this.#options.log.warn(
+          { event: 'fleet_audit_lost' },
+          `fleet: the store does not take an audit line: ${(error as Error).message}`,
+        );
+      }
+    }
+  }
+
+  async #insert(lines: readonly Waiting[]): Promise<void> {
+    const { connection, proxy } = this.#options;
     await connection().query(
       `INSERT INTO pgswitchyard.audit (id, at, proxy, username, source, tenant, action)
        SELECT id, to_timestamp(at_ms / 1000), $2, username, source, tenant, action
@@ -98,8 +128,6 @@ export class AuditLog {
         proxy,
       ],
     );
-    const written = new Set<Waiting>(lines);
-    this.#waiting = this.#waiting.filter((line) => !written.has(line));
   }
 
   /** The last lines of all proxies, oldest first. @throws StoreAway and pg's errors */

@@ -20,7 +20,7 @@ export interface ConnectionOptions {
   /** the proxy's name in its fleet, which pg_stat_activity shows */
   readonly name: string;
   /** ms; the connection is lost if a statement takes longer */
-  readonly answerMs?: number;
+  readonly answerMs: number;
   /** with the payload, of any length that PostgreSQL allows (8,000 bytes) */
   readonly onNotification?: (payload: string) => void;
   /** called once, unless `close` came first */
@@ -42,9 +42,9 @@ export class StoreConnection {
   #ended: string | null = null;
 
   private constructor(client: Client, options: ConnectionOptions) {
-    const { answerMs = STORE_CONNECTION.answerMs, onLost = () => {}, onNotification = () => {} } = options;
+    const { onLost = () => {}, onNotification = () => {} } = options;
     this.#client = client;
-    this.#answerMs = answerMs;
+    this.#answerMs = options.answerMs;
     this.#onLost = onLost;
     client.on('error', (error) => this.#lose(error.message));
     client.on('end', () => this.#lose('the server has closed the connection'));
@@ -69,8 +69,8 @@ export class StoreConnection {
   }
 
   static async #openAt(host: HostAndPort, options: ConnectionOptions): Promise<StoreConnection> {
-    const { target, settings, name } = options;
-    const common = { ...clientConfig(host, target), application_name: `pgswitchyard ${name}`.slice(0, 63) };
+    const { target, settings } = options;
+    const common = clientConfig(host, options);
     const isUnix = host.host.startsWith('/');
     const tls = isUnix ? false : tlsOptions(host, target, settings);
     let client: Client;
@@ -163,9 +163,13 @@ export class StoreConnection {
   }
 }
 
-function clientConfig({ host, port }: HostAndPort, target: StoreTarget): ClientConfig {
-  const { connectMs, statementMs, lockMs, keepAliveMs } = STORE_CONNECTION;
+function clientConfig(
+  { host, port }: HostAndPort,
+  { target, name, answerMs }: ConnectionOptions,
+): ClientConfig {
+  const { connectMs, serverShare, keepAliveMs } = STORE_CONNECTION;
   const { database, user, password, sslnegotiation } = target;
+  const statementMs = Math.round(answerMs * serverShare);
   return {
     host,
     port,
@@ -174,11 +178,12 @@ function clientConfig({ host, port }: HostAndPort, target: StoreTarget): ClientC
     // a function: pg would look for a missing one in the environment and in ~/.pgpass
     password: () => password ?? '',
     sslnegotiation,
+    application_name: `pgswitchyard ${name}`.slice(0, 63),
     keepAlive: true,
     keepAliveInitialDelayMillis: keepAliveMs,
     connectionTimeoutMillis: connectMs,
     statement_timeout: statementMs,
-    lock_timeout: lockMs,
+    lock_timeout: Math.round(statementMs / 2),
     idle_in_transaction_session_timeout: statementMs,
     types: { getTypeParser: () => (value: string) => value },
   } as ClientConfig;

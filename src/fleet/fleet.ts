@@ -3,49 +3,24 @@
  * reads what the others have changed. Nothing here is waited for by a query: while the store is away, the proxy continues with
  * what it has.
  */
-import { randomUUID } from 'node:crypto';
-import { hostname } from 'node:os';
-import type { Config, PeerConfig } from '../config/config.ts';
-import type { LifecycleView } from '../lifecycle.ts';
-import { programVersion } from '../platform/program-version.ts';
-import type { FleetProxySnapshot, FleetSnapshot, LoadSnapshot, ObserveFleet } from '../telemetry/snapshot.ts';
+import type { FleetSnapshot, ObserveFleet } from '../telemetry/snapshot.ts';
 import { Artifacts } from './artifacts.ts';
 import { AuditLog, type AuditLine, type AuditRow } from './audit.ts';
 import type { StoreConnection } from './connection.ts';
-import { HEARTBEAT, START_WAIT_MS, STOP_WAIT_MS } from './limits.ts';
+import { HEARTBEAT, NOTIFIED_MS, START_WAIT_MS, STOP_WAIT_MS, STORE_CONNECTION } from './limits.ts';
 import { StoreLink } from './link.ts';
-import { ownAddress } from './own-address.ts';
-import {
-  beat,
-  deregister,
-  ENDED,
-  readNews,
-  readOthers,
-  register,
-  tidy,
-  type OtherProxy,
-  type OwnIdentity,
-  type OwnReport,
-} from './proxies.ts';
+import { Membership, type MembershipParts } from './membership.ts';
+import { readNews, tidy } from './proxies.ts';
 import { RefusedRows } from './refused-rows.ts';
 import { checkSchema } from './schema.ts';
 import { Shared } from './shared.ts';
 import { storeTarget } from './target.ts';
 
-/** The state of a proxy that will stop soon. */
-const LEAVING = 'leaving';
-
-export interface FleetParts {
-  readonly config: () => Config;
+export interface FleetParts extends MembershipParts {
   readonly log: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
   };
-  readonly load: () => LoadSnapshot;
-  /** the state that the heartbeats report, and whether another process has this one's place */
-  readonly lifecycle: Pick<LifecycleView, 'state' | 'isHandedOver' | 'isLeaving' | 'isStopping'>;
-  /** takes the peers that the store knows, and the own id; 0: none */
-  readonly peers: { setFleet(ownId: number, peers: ReadonlyMap<number, PeerConfig>): void };
 }
 
 export class Fleet implements ObserveFleet {
@@ -53,41 +28,37 @@ export class Fleet implements ObserveFleet {
   readonly shared: Shared;
   readonly artifacts: Artifacts;
   readonly #parts: FleetParts;
-  readonly #own: OwnIdentity;
   readonly #link: StoreLink;
-  readonly #refused: RefusedRows;
+  readonly #membership: Membership;
   readonly #audit: AuditLog;
+  readonly #refused: RefusedRows;
   readonly #listeners = new Set<(isUp: boolean) => void>();
-  #others: readonly OtherProxy[] = [];
-  /** when `#others` was read; ms of performance.now() */
-  #readAt = 0;
-  #peerId = 0;
-  #address = '';
-  /** this process has been in the table: another one with its name is no predecessor */
-  #hasRegistered = false;
-  #isNameTaken = false;
+  /** the next heartbeat */
   #timer: NodeJS.Timeout | null = null;
+  #beating: Promise<void> | null = null;
+  /** a heartbeat was wanted while another one was under way */
+  #isStale = false;
+  /** the tables that notifications have named since the last read */
+  readonly #announced = new Set<string>();
   #tidiedAt = -Infinity;
-  #isBeating = false;
+  /** the last complaint about something that a heartbeat does besides */
+  #complaint = '';
 
   constructor(parts: FleetParts) {
     this.#parts = parts;
-    const { fleet_name: name, listen_port: port } = parts.config().settings;
-    this.#own = {
-      name: name || `${hostname().slice(0, 200)}:${port}`,
-      instance: randomUUID(),
-      startedAtMs: Math.round(performance.timeOrigin),
-    };
-    const { log } = parts;
+    const { log, config } = parts;
     const connection = (): StoreConnection => this.#link.connection;
     this.#refused = new RefusedRows(log);
-    this.shared = new Shared({ proxy: this.#own.name, connection, refused: this.#refused });
+    this.#membership = new Membership(parts, this.#refused);
+    const { name } = this.#membership;
+    this.shared = new Shared({ proxy: name, connection, refused: this.#refused });
     this.artifacts = new Artifacts(connection);
-    this.#audit = new AuditLog({ proxy: this.#own.name, connection, refused: this.#refused, log });
+    this.#audit = new AuditLog({ proxy: name, connection, refused: this.#refused, log });
     this.#link = new StoreLink({
-      target: () => storeTarget(parts.config()),
-      settings: () => parts.config().settings,
-      name: this.#own.name,
+      target: () => storeTarget(config()),
+      settings: () => config().settings,
+      name,
+      answerMs: () => this.#answerMs(),
       log,
       prepare: (fresh) => this.#prepare(fresh),
       onUp: () => this.#tell(true),
@@ -108,10 +79,10 @@ export class Fleet implements ObserveFleet {
 
   /** This proxy's name in the fleet. */
   get name(): string {
-    return this.#own.name;
+    return this.#membership.name;
   }
 
-  /** Calls back when the store has come or gone. When it has come, everything in it has been read. */
+  /** Calls back when the store has come or gone. When it has come, everything in it has been handed to the followers. */
   onStore(listener: (isUp: boolean) => void): void {
     this.#listeners.add(listener);
   }
@@ -126,8 +97,9 @@ export class Fleet implements ObserveFleet {
   /** Follows the configuration (RELOAD, SET). */
   reconfigure(): void {
     void this.#link.configure();
-    if (this.#link.state === 'off') this.#forget();
+    if (!this.isConfigured) this.#membership.forgetOthers();
     this.#schedule();
+    if (this.#membership.hasNewClaim) this.announce();
   }
 
   /** The state of this proxy has changed: the others are told without waiting for the next heartbeat. */
@@ -141,11 +113,9 @@ export class Fleet implements ObserveFleet {
     this.#timer = null;
     if (this.isUp) {
       const { connection } = this.#link;
-      const leaving = this.#audit.flush().then(() => deregister(connection, this.#own));
-      await within(
-        leaving.catch(() => {}),
-        STOP_WAIT_MS,
-      );
+      const flushed = this.#audit.flush().catch(() => {});
+      const left = flushed.then(() => this.#membership.leave(connection)).catch(() => {});
+      await within(left, STOP_WAIT_MS);
     }
     this.#link.stop();
   }
@@ -154,192 +124,133 @@ export class Fleet implements ObserveFleet {
   audit(line: AuditLine): void {
     if (!this.isConfigured) return;
     this.#audit.add(line);
-    if (this.isUp) this.#attempt(this.#audit.flush());
+    if (this.isUp) void this.#flush();
   }
 
   /** The last lines of the audit log, oldest first. @throws StoreAway and pg's errors */
-  auditLines(): Promise<AuditRow[]> {
-    return this.#audit.read();
+  async auditLines(): Promise<AuditRow[]> {
+    return await this.#audit.read();
   }
 
   observe(): FleetSnapshot {
     const { state, problem, contactAtMs } = this.#link;
-    const isShown = state === 'up';
+    const isUp = state === 'up';
     return {
       store: state,
-      problem: state === 'up' && this.#isNameTaken ? this.#nameProblem() : problem,
+      problem: isUp ? this.#membership.problem : problem,
       sinceContactMs: contactAtMs === null ? null : Math.max(0, Date.now() - contactAtMs),
-      proxies: [this.#ownRow(contactAtMs), ...(isShown ? this.#others.map((other) => this.#row(other)) : [])],
+      proxies: [this.#membership.ownRow(contactAtMs), ...(isUp ? this.#membership.otherRows() : [])],
       waitingAuditLines: this.#audit.waiting,
       lostAuditLines: this.#audit.lost,
       refusedRows: this.#refused.count,
     };
   }
 
-  #ownRow(contactAtMs: number | null): FleetProxySnapshot {
-    const { config, lifecycle, load } = this.#parts;
-    const { settings } = config();
-    return {
-      name: this.#own.name,
-      isOwn: true,
-      address: this.#address || (ownAddress(settings) ?? ''),
-      port: settings.listen_port,
-      peerId: settings.peer_id || this.#peerId || null,
-      version: programVersion(),
-      state: stateOf(lifecycle),
-      startedAtMs: this.#own.startedAtMs,
-      sinceHeartbeatMs: contactAtMs === null ? null : Math.max(0, Date.now() - contactAtMs),
-      load: load(),
-    };
-  }
-
-  #row({ heartbeatMs, ageMs, ...other }: OtherProxy): FleetProxySnapshot {
-    const sinceHeartbeatMs = ageMs + (performance.now() - this.#readAt);
-    const isAway = other.state !== ENDED && sinceHeartbeatMs > HEARTBEAT.missed * heartbeatMs;
-    return { ...other, isOwn: false, state: isAway ? 'away' : other.state, sinceHeartbeatMs };
-  }
-
-  #nameProblem(): string {
-    return `another process has the name "${this.#own.name}" in the fleet: set fleet_name`;
+  #answerMs(): number {
+    const { shortestAnswerMs, longestAnswerMs } = STORE_CONNECTION;
+    return Math.min(longestAnswerMs, Math.max(shortestAnswerMs, 2 * this.#membership.intervalMs));
   }
 
   /** A new connection: everything that this proxy says and reads at the beginning. */
   async #prepare(connection: StoreConnection): Promise<void> {
     await checkSchema(connection);
     await connection.query('LISTEN pgswitchyard');
-    await this.#register(connection);
-    await this.#readOthers(connection);
+    await this.#membership.join(connection);
+    await this.#membership.readOthers(connection);
     const { storeId, seq } = await readNews(connection);
     await this.shared.catchUp(storeId, seq, connection);
-  }
-
-  async #register(connection: StoreConnection): Promise<void> {
-    const { config, log, lifecycle } = this.#parts;
-    if (lifecycle.isHandedOver) return;
-    const { settings, peers } = config();
-    const wish = { configured: settings.peer_id, present: this.#peerId, taken: [...peers.keys()] };
-    const result = await register(connection, this.#own, this.#report(), {
-      wish,
-      isSuccessor: !this.#hasRegistered,
-    });
-    const wasTaken = this.#isNameTaken;
-    this.#isNameTaken = result.kind === 'name taken';
-    if (result.kind === 'name taken') {
-      if (!wasTaken) log.warn({ event: 'fleet_name' }, `fleet: ${this.#nameProblem()}`);
-      return;
-    }
-    this.#hasRegistered = true;
-    this.#address = result.address;
-    if (result.kind === 'registered') this.#peerId = result.peerId;
-    else
-      log.warn(
-        { event: 'fleet_peer_id' },
-        `fleet: peer_id ${settings.peer_id} is also the one of proxy "${result.by}": cancel requests may not find their way`,
-      );
-    this.#publishPeers();
-  }
-
-  async #readOthers(connection: StoreConnection): Promise<void> {
-    this.#others = await readOthers(connection, this.#own.name, this.#refused);
-    this.#readAt = performance.now();
-    this.#publishPeers();
-  }
-
-  /** A proxy that is away for the store may be there for its clients. */
-  #publishPeers(): void {
-    const peers = new Map<number, PeerConfig>();
-    for (const { peerId: id, address: host, port, state } of this.#others)
-      if (id !== null && host !== '' && port > 0 && state !== ENDED)
-        peers.set(id, { id, host, port, pool_size: null });
-    this.#parts.peers.setFleet(this.#peerId, peers);
-  }
-
-  /** fleet_store is not set any more. Cancel keys keep the proxy's id. */
-  #forget(): void {
-    this.#others = [];
-    this.#publishPeers();
-  }
-
-  #report(): OwnReport {
-    const { config, load, lifecycle } = this.#parts;
-    const { settings } = config();
-    return {
-      address: ownAddress(settings),
-      port: settings.listen_port,
-      state: stateOf(lifecycle),
-      heartbeatMs: this.#intervalMs(),
-      load: load(),
-    };
-  }
-
-  #intervalMs(): number {
-    const { fleet_heartbeat: interval } = this.#parts.config().settings;
-    return Math.round(Math.min(HEARTBEAT.longestMs, Math.max(HEARTBEAT.shortestMs, interval)));
   }
 
   #schedule(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    if (this.#link.state === 'off') return;
+    if (!this.isConfigured) return;
     this.#timer = setTimeout(() => {
       void this.#beat();
       this.#schedule();
-    }, this.#intervalMs()).unref();
+    }, this.#membership.intervalMs).unref();
   }
 
+  /** One heartbeat at a time. */
   async #beat(): Promise<void> {
-    if (!this.isUp || this.#isBeating) return;
-    this.#isBeating = true;
-    const { connection } = this.#link;
-    try {
-      const isHandedOver = this.#parts.lifecycle.isHandedOver;
-      const { storeId, seq, isRegistered } = isHandedOver
-        ? { ...(await readNews(connection)), isRegistered: true }
-        : await beat(connection, this.#own, this.#report());
-      this.#link.noteContact();
-      // the row was removed during a long absence, or another process has taken it
-      if (!isRegistered) await this.#register(connection);
-      await this.#readOthers(connection);
-      await this.shared.catchUp(storeId, seq, connection);
-      await this.#audit.flush();
+    this.#isStale = true;
+    this.#beating ??= this.#beatOnce().finally(() => {
+      this.#beating = null;
+    });
+    await this.#beating;
+  }
+
+  async #beatOnce(): Promise<void> {
+    while (this.#isStale && this.isUp) {
+      this.#isStale = false;
+      const { connection } = this.#link;
+      try {
+        const { storeId, seq } = await this.#membership.beat(connection);
+        this.#link.noteContact();
+        await this.#membership.readOthers(connection);
+        await this.shared.catchUp(storeId, seq, connection);
+      } catch (error) {
+        return this.#failed(connection, error as Error);
+      }
+      await this.#flush();
       await this.#tidy(connection);
-    } catch (error) {
-      // a lost connection has been reported; with any other error, a new one shows whether the store can be used
-      if (connection.isOpen) this.#link.renew((error as Error).message);
-    } finally {
-      this.#isBeating = false;
     }
+  }
+
+  /** A lost connection has been reported. After any other error, a new one shows whether the store can be used. */
+  #failed(connection: StoreConnection, error: Error): void {
+    if (connection.isOpen) this.#link.renew(error.message);
+  }
+
+  /** Lines that can't be written now wait for the next heartbeat. */
+  #flush(): Promise<void> {
+    return this.#besides('the audit log is not written', () => this.#audit.flush());
   }
 
   async #tidy(connection: StoreConnection): Promise<void> {
     if (performance.now() - this.#tidiedAt < HEARTBEAT.tidyMs) return;
     this.#tidiedAt = performance.now();
-    await tidy(connection, this.#parts.config().settings.fleet_audit_days);
+    const { fleet_audit_days: days } = this.#parts.config().settings;
+    await this.#besides('old rows are not removed', () => tidy(connection, days));
   }
 
-  /** The payload is only a hint about which table to read. */
+  /** Does what is useful, but no reason to give up a connection that works. */
+  async #besides(what: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      const complaint = `${what}: ${(error as Error).message}`;
+      if (!this.isUp || complaint === this.#complaint) return;
+      this.#complaint = complaint;
+      this.#parts.log.warn({ event: 'fleet_store' }, `fleet: ${complaint}`);
+    }
+  }
+
+  /** The payload, which anybody can send, is only a hint about which table to read. */
   #notified(payload: string): void {
+    const [table = ''] = payload.split(' ', 1);
+    if (table !== 'proxies' && table !== 'shared') return;
+    if (this.#announced.size === 0) setTimeout(() => void this.#readAnnounced(), NOTIFIED_MS).unref();
+    this.#announced.add(table);
+  }
+
+  async #readAnnounced(): Promise<void> {
+    const tables = new Set(this.#announced);
+    this.#announced.clear();
     if (!this.isUp) return;
     const { connection } = this.#link;
-    if (payload === 'proxies') this.#attempt(this.#readOthers(connection));
-    else if (payload.startsWith('shared ')) this.#attempt(this.shared.read(connection));
-  }
-
-  /** What fails here is done again with the next heartbeat. */
-  #attempt(work: Promise<void>): void {
-    work.catch((error: unknown) => {
-      if (this.isUp) this.#link.renew((error as Error).message);
-    });
+    try {
+      if (tables.has('shared')) await this.shared.read(connection);
+      if (tables.has('proxies')) await this.#membership.readOthers(connection);
+    } catch (error) {
+      this.#failed(connection, error as Error);
+    }
   }
 
   #tell(isUp: boolean): void {
     for (const listener of this.#listeners) listener(isUp);
-    if (isUp) this.#attempt(this.#audit.flush());
+    if (isUp) void this.#flush();
   }
-}
-
-function stateOf({ state, isLeaving, isStopping }: FleetParts['lifecycle']): string {
-  return isLeaving && !isStopping ? LEAVING : state;
 }
 
 async function within(work: Promise<void>, ms: number): Promise<void> {

@@ -7,11 +7,11 @@ const MB = 1024 * KB;
 export const STORE_CONNECTION = {
   /** for connecting and logging in to one host: one that drops packets must not keep the next one waiting for long */
   connectMs: 5_000,
-  /** for the answer to a statement: then the network or the server is taken for gone. An artifact of 8 MB fits. */
-  answerMs: 10_000,
+  /** the bounds of the wait for an answer, which is two heartbeats: then the network or the server is taken for gone */
+  shortestAnswerMs: 1_000,
+  longestAnswerMs: 10_000,
   /** the server itself ends a statement, or a wait for a lock, a little earlier: its error says more */
-  statementMs: 9_000,
-  lockMs: 5_000,
+  serverShare: 0.9,
   /** an idle connection is probed by the kernel as well, between two long heartbeats */
   keepAliveMs: 15_000,
   /** delays between attempts to connect: doubled each time, and spread, so that a fleet does not come at once */
@@ -66,6 +66,8 @@ export const SHARED = {
   page: 100,
   /** a bundle of 8 MB (limits of user functions) with its sources and map */
   artifactBytes: 32 * MB,
+  /** artifacts are read in pieces, so that a large one neither takes longer than an answer may nor delays a heartbeat */
+  pieceBytes: MB,
 } as const;
 
 /** The audit log. */
@@ -80,6 +82,9 @@ export const AUDIT = {
   /** lines that SHOW FLEET AUDIT shows */
   shown: 200,
 } as const;
+
+/** Notifications of this time lead to one read: any user of the database can send a flood of them. In ms. */
+export const NOTIFIED_MS = 50;
 
 /** Complaints about damaged rows that are remembered, so that each is logged once. */
 export const REFUSED_ROWS = 200;

@@ -13,6 +13,8 @@ export interface LinkOptions {
   readonly target: () => StoreTarget | null;
   readonly settings: () => Settings;
   readonly name: string;
+  /** ms to wait for an answer */
+  readonly answerMs: () => number;
   readonly log: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
@@ -112,13 +114,14 @@ export class StoreLink {
   }
 
   async #connect(target: StoreTarget, generation: number): Promise<void> {
-    const { settings, name, prepare, onUp, onNotification, log } = this.#options;
+    const { settings, name, answerMs, prepare, onUp, onNotification, log } = this.#options;
     let connection: StoreConnection | null = null;
     try {
       connection = await StoreConnection.open({
         target,
         settings: settings(),
         name,
+        answerMs: answerMs(),
         onNotification,
         onLost: (reason) => this.#lost(reason, generation),
       });
