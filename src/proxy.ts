@@ -1,5 +1,6 @@
 /** The composition root: builds the parts of the proxy from a Config, starts and ends them. */
 import { Console } from './admin/console.ts';
+import { AuditTrail } from './admin/audit.ts';
 import type { Observe } from './admin/observe.ts';
 import type { Steer } from './admin/steer.ts';
 import type { Config } from './config/config.ts';
@@ -113,7 +114,8 @@ export class Proxy {
       lifecycle: this.#lifecycle,
       peers,
     });
-    this.#http = new HttpEndpoint(observe, () => this.steer, log);
+    const audit = new AuditTrail(log, (line) => this.#fleet.audit(line));
+    this.#http = new HttpEndpoint({ observe, steer: () => this.steer, log, audit });
     this.#embeddedMetrics = new EmbeddedMetrics(observe, log);
     this.#otlp = new OtlpExport(observe, this.#sampler, log);
     this.#configuration = new Configuration({
@@ -138,6 +140,7 @@ export class Proxy {
       sessions: this.#sessions,
       stats: this.#consoleStats,
       log,
+      audit,
     });
     this.#sessions.openConsole(console);
   }

@@ -7,7 +7,6 @@ interface Asked {
   readonly statement: string;
   /** the consequence, in a sentence */
   readonly effect: string;
-  readonly onDone: () => void;
 }
 
 interface Console {
@@ -43,16 +42,14 @@ export function Action({
   name,
   statement,
   effect,
-  onDone = () => {},
 }: {
   readonly name: string;
   readonly statement: string;
   readonly effect: string;
-  readonly onDone?: () => void;
 }): preact.JSX.Element {
   const { ask } = useConsole();
   return (
-    <button type="button" onClick={() => ask({ statement, effect, onDone })}>
+    <button type="button" onClick={() => ask({ statement, effect })}>
       {name}
     </button>
   );
@@ -76,7 +73,6 @@ export function Actions(): preact.JSX.Element {
       const { error, notices, tag } = await run(asked.statement);
       if (error === null) setOutcome([`${tag}: done`, ...notices]);
       else setOutcome([error.message, error.detail ?? '', error.hint ?? ''].filter((line) => line !== ''));
-      asked.onDone();
     } catch (error) {
       if (error instanceof LoggedOut) onEnd();
       setOutcome([(error as Error).message]);

@@ -1,21 +1,11 @@
-/** The clusters: their nodes as a picture, and the last switchovers. */
+/** The clusters: their nodes as a picture, actions on them, and the last switchovers. */
 import { Action, useConsole } from './actions.tsx';
-import { quoted, show, type Answer } from './server.ts';
-import { useTable } from './show.tsx';
-import { Table } from './table.tsx';
-
-interface Node {
-  readonly database: string;
-  readonly name: string;
-  readonly role: string;
-  readonly state: string;
-  readonly lag: string;
-  readonly problem: string;
-}
+import { quoted, type Answer } from './server.ts';
+import { LiveTable, useTable } from './show.tsx';
+import { Topology, type Node } from './topology.tsx';
 
 export function Clusters(): preact.JSX.Element {
-  const { answer, problem, refresh } = useTable(() => show('topology'), 'topology');
-  const past = useTable(() => show('switchovers'), 'switchovers');
+  const { answer, problem } = useTable('SHOW TOPOLOGY');
   const { rights } = useConsole();
   if (answer === null) return <p role="alert">{problem}</p>;
   const clusters = Map.groupBy(nodesOf(answer), ({ database }) => database);
@@ -25,6 +15,7 @@ export function Clusters(): preact.JSX.Element {
       {[...clusters].map(([database, nodes]) => (
         <section key={database} aria-label={database}>
           <h2>{database}</h2>
+          <Topology database={database} nodes={nodes} />
           <ul class="nodes">
             {nodes.map((node) => (
               <li key={node.name} class={node.problem === '' ? node.role : 'broken'}>
@@ -37,9 +28,8 @@ export function Clusters(): preact.JSX.Element {
                 {rights === 'admin' && node.role === 'reader' && (
                   <Action
                     name="Switch over to it"
-                    statement={`SWITCHOVER ${quoted(database)} TO ${node.name}`}
+                    statement={`SWITCHOVER ${quoted(database)} TO ${nodeInWords(node.name)}`}
                     effect="Holds new transactions, waits until this node has everything, and makes it the writer."
-                    onDone={refresh}
                   />
                 )}
               </li>
@@ -47,11 +37,14 @@ export function Clusters(): preact.JSX.Element {
           </ul>
         </section>
       ))}
-      {past.answer !== null && past.answer.rows.length > 0 && (
-        <Table answer={past.answer} caption="The last switchovers" />
-      )}
+      {clusters.size > 0 && <LiveTable topic="SHOW SWITCHOVERS" caption="The last switchovers" />}
     </>
   );
+}
+
+/** A node's name as the console's language wants it. */
+function nodeInWords(name: string): string {
+  return /^[0-9a-z_.:@/[\]-]+$/.test(name) ? name : `"${name}"`;
 }
 
 function nodesOf({ columns, rows }: Answer): Node[] {

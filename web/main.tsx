@@ -4,11 +4,13 @@ import { useEffect, useState } from 'preact/hooks';
 import { Actions, ActionsProvider } from './actions.tsx';
 import { Clusters } from './clusters.tsx';
 import { Configuration } from './configuration.tsx';
+import { Decisions } from './decisions.tsx';
+import { listen } from './live.ts';
 import { Login } from './login.tsx';
-import { Log } from './log.tsx';
+import { Audit, Log } from './log.tsx';
 import { Overview } from './overview.tsx';
 import { Rules } from './rules.tsx';
-import { logout, session as findSession, type Session } from './server.ts';
+import { findSessionEnd, logout, session as findSession, type Session } from './server.ts';
 import { ShowPage } from './show.tsx';
 
 interface Page {
@@ -16,7 +18,10 @@ interface Page {
   readonly name: string;
   /** also for administrators of tenants only */
   readonly isForTenants?: boolean;
-  readonly view: () => preact.JSX.Element;
+  /** not for stats_users */
+  readonly isForAdmins?: boolean;
+  /** `part` is what the address has after the page's name and a slash; '': nothing */
+  readonly view: (props: { readonly part: string }) => preact.JSX.Element;
 }
 
 const PAGES: readonly Page[] = [
@@ -31,18 +36,30 @@ const PAGES: readonly Page[] = [
   { path: 'servers', name: 'Servers', view: () => <ShowPage table="servers" /> },
   { path: 'clusters', name: 'Clusters', view: Clusters },
   { path: 'rules', name: 'Rules', isForTenants: true, view: Rules },
-  { path: 'log', name: 'Log', view: Log },
+  { path: 'decisions', name: 'Decisions', isForTenants: true, view: Decisions },
+  { path: 'log', name: 'Log', isForAdmins: true, view: Log },
+  { path: 'audit', name: 'Audit', isForAdmins: true, view: Audit },
   { path: 'configuration', name: 'Configuration', view: Configuration },
 ];
 
-function useHash(): string {
+/** The page that the address names, and the part of it. */
+function usePlace(): readonly [path: string, part: string] {
   const [hash, setHash] = useState(location.hash.slice(1));
   useEffect(() => {
     const change = (): void => setHash(location.hash.slice(1));
     addEventListener('hashchange', change);
     return () => removeEventListener('hashchange', change);
   }, []);
-  return hash;
+  const at = hash.indexOf('/');
+  return at < 0 ? [hash, ''] : [hash.slice(0, at), decoded(hash.slice(at + 1))];
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function Console({
@@ -52,9 +69,22 @@ function Console({
   readonly session: Session;
   readonly onEnd: () => void;
 }): preact.JSX.Element {
-  const hash = useHash();
-  const pages = PAGES.filter(({ isForTenants }) => session.rights !== 'tenant' || isForTenants);
-  const page = pages.find(({ path }) => path === hash) ?? pages[0]!;
+  const [path, part] = usePlace();
+  const [isOffline, setOffline] = useState(false);
+  const pages = PAGES.filter(
+    ({ isForTenants = false, isForAdmins = false }) =>
+      session.rights === 'admin' || (session.rights === 'tenant' ? isForTenants : !isForAdmins),
+  );
+  const page = pages.find((each) => each.path === path) ?? pages[0]!;
+  useEffect(() => {
+    listen(
+      (isRefused) => {
+        setOffline(true);
+        if (isRefused) findSessionEnd(onEnd);
+      },
+      () => setOffline(false),
+    );
+  }, []);
   useEffect(() => {
     document.title = `${page.name} · pgswitchyard`;
   }, [page]);
@@ -73,8 +103,8 @@ function Console({
       <header>
         <strong>pgswitchyard</strong>
         <nav aria-label="Pages">
-          {pages.map(({ path, name }) => (
-            <a key={path} href={`#${path}`} aria-current={path === page.path ? 'page' : undefined}>
+          {pages.map(({ path: own, name }) => (
+            <a key={own} href={`#${own}`} aria-current={own === page.path ? 'page' : undefined}>
               {name}
             </a>
           ))}
@@ -88,7 +118,10 @@ function Console({
       </header>
       <main id="main" tabIndex={-1}>
         <h1>{page.name}</h1>
-        <page.view key={page.path} />
+        <p role="status" class="problem">
+          {isOffline ? 'No connection to the proxy: what is shown may be old.' : ''}
+        </p>
+        <page.view key={page.path} part={page.path === path ? part : ''} />
       </main>
       <Actions />
     </ActionsProvider>

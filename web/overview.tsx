@@ -2,8 +2,9 @@
 import { useEffect, useState } from 'preact/hooks';
 import { Action, useConsole } from './actions.tsx';
 import { Chart } from './chart.tsx';
+import { subscribe } from './live.ts';
 import { rounded } from './numbers.ts';
-import { history, LoggedOut, onPoint, type Point } from './server.ts';
+import { history, LoggedOut, type Point } from './server.ts';
 
 const POINTS = 720;
 
@@ -21,9 +22,10 @@ export function Overview(): preact.JSX.Element {
   const [points, setPoints] = useState<readonly Point[]>([]);
   useEffect(() => {
     history().then(setPoints, (error: unknown) => (error instanceof LoggedOut ? onEnd() : undefined));
-    return onPoint((point) =>
-      setPoints((all) => (all.at(-1)?.atMs === point.atMs ? all : [...all, point].slice(-POINTS))),
-    );
+    return subscribe('point', (content) => {
+      const point = content as Point;
+      setPoints((all) => (all.at(-1)?.atMs === point.atMs ? all : [...all, point].slice(-POINTS)));
+    });
   }, []);
   const last = points.at(-1);
   return (

@@ -1,92 +1,62 @@
-/** Tenants and their user functions. */
-import { useState } from 'preact/hooks';
-import { Action, useConsole } from './actions.tsx';
-import { quoted, run, show } from './server.ts';
-import { useTable } from './show.tsx';
+/** Tenants, their cost, and the functions of one of them. */
+import { Cost } from './cost.tsx';
+import { Decisions } from './decisions.tsx';
+import { useConsole } from './actions.tsx';
+import { Failures } from './failures.tsx';
+import { Rollout } from './rollout.tsx';
+import { topicOf } from './server.ts';
+import { LiveTable, useTable } from './show.tsx';
 import { Table } from './table.tsx';
+import { TenantActions } from './tenant-actions.tsx';
+import { Versions } from './versions.tsx';
 
-/** Tables about one tenant: the words between SHOW and its name. */
-const ABOUT = ['FUNCTION VERSIONS', 'FUNCTION LOG', 'SHADOW', 'CANARY'] as const;
+/** @param tenant '': none is looked at */
+export function Rules({ part: tenant }: { readonly part: string }): preact.JSX.Element {
+  return tenant === '' ? <Tenants /> : <Tenant key={tenant} tenant={tenant} />;
+}
 
-export function Rules(): preact.JSX.Element {
-  const { answer, problem, refresh } = useTable(() => show('tenants'), 'tenants');
-  const functions = useTable(() => show('functions'), 'functions');
-  const { rights } = useConsole();
-  const [tenant, setTenant] = useState<string | null>(null);
+function Tenants(): preact.JSX.Element {
+  const { answer, problem } = useTable('SHOW TENANTS');
   return (
     <>
       <p role="alert" class="problem">
         {problem}
       </p>
       {answer !== null && (
-        <Table
-          answer={answer}
-          caption="Tenants"
-          rowActions={(value) => (
-            <button type="button" onClick={() => setTenant(value('name'))}>
-              Look at {value('name')}
-            </button>
-          )}
-        />
+        <>
+          <Table
+            answer={answer}
+            caption="Tenants"
+            rowActions={(value) => (
+              <a href={`#rules/${encodeURIComponent(value('name'))}`}>Look at {value('name')}</a>
+            )}
+          />
+          <Cost answer={answer} />
+        </>
       )}
-      {tenant !== null && (
-        <section aria-label={tenant}>
-          <h2>{tenant}</h2>
-          {rights !== 'watcher' && <TenantActions tenant={tenant} onDone={refresh} />}
-          {ABOUT.map((about) => (
-            <About key={`${about} ${tenant}`} about={about} tenant={tenant} />
-          ))}
-        </section>
-      )}
-      {functions.answer !== null && <Table answer={functions.answer} caption="Functions" />}
+      <LiveTable topic="SHOW FUNCTIONS" caption="Functions" />
     </>
   );
 }
 
-const TENANT_ACTIONS = [
-  { name: 'Reload', verb: 'RELOAD', effect: "Looks at the tenant's files again." },
-  { name: 'Pause', verb: 'PAUSE', effect: 'The failure policy answers each query until RESUME.' },
-  { name: 'Resume', verb: 'RESUME', effect: 'Ends a pause or a rollback.' },
-  {
-    name: 'Roll back',
-    verb: 'ROLLBACK',
-    effect: 'The version before this one serves, until RESUME or PROMOTE.',
-  },
-  { name: 'Promote', verb: 'PROMOTE', effect: 'The candidate serves from now on.' },
-] as const;
-
-function TenantActions({
-  tenant,
-  onDone,
-}: {
-  readonly tenant: string;
-  readonly onDone: () => void;
-}): preact.JSX.Element {
-  const name = quoted(tenant);
+function Tenant({ tenant }: { readonly tenant: string }): preact.JSX.Element {
+  const { rights } = useConsole();
+  const versions = useTable(topicOf('FUNCTION VERSIONS', tenant));
   return (
-    <p class="tools">
-      {TENANT_ACTIONS.map(({ name: action, verb, effect }) => (
-        <Action
-          key={verb}
-          name={action}
-          statement={`${verb} FUNCTIONS ${name}`}
-          effect={effect}
-          onDone={onDone}
-        />
-      ))}
-    </p>
-  );
-}
-
-function About({
-  about,
-  tenant,
-}: {
-  readonly about: string;
-  readonly tenant: string;
-}): preact.JSX.Element | null {
-  const { answer } = useTable(() => run(`SHOW ${about} ${quoted(tenant)}`), `${about} ${tenant}`);
-  return answer === null || answer.rows.length === 0 ? null : (
-    <Table answer={answer} caption={about.toLowerCase()} />
+    <section aria-label={tenant}>
+      <p>
+        <a href="#rules">All tenants</a>
+      </p>
+      <h2>{tenant}</h2>
+      <p role="alert" class="problem">
+        {versions.problem}
+      </p>
+      {rights !== 'watcher' && <TenantActions tenant={tenant} />}
+      {versions.answer !== null && <Versions tenant={tenant} answer={versions.answer} />}
+      <Failures tenant={tenant} />
+      <Rollout tenant={tenant} />
+      <Decisions part={tenant} />
+      <LiveTable topic={topicOf('FUNCTION LOG', tenant)} caption="Log" />
+    </section>
   );
 }

@@ -11,6 +11,8 @@ export interface Session {
 export interface Answer {
   readonly columns: readonly string[];
   readonly rows: readonly (readonly (string | null)[])[];
+  /** there are more rows */
+  readonly isCut: boolean;
   readonly tag: string;
   readonly notices: readonly string[];
   readonly error: {
@@ -35,19 +37,51 @@ export interface Point {
   readonly longestWaitMs: number;
 }
 
-export interface LogLine {
-  readonly atMs: number;
-  readonly level: string;
-  readonly text: string;
+/** A file of a version; src/functions/store/texts.ts makes them. */
+export interface SourceFile {
+  readonly path: string;
+  readonly sha256: string;
+  /** null: it is not kept, and has changed since */
+  readonly text: string | null;
 }
 
-export interface Entry {
-  readonly section: string;
-  readonly key: string;
-  /** secrets are stars */
-  readonly value: string;
-  /** file and line, or variable */
-  readonly place: string;
+export interface Source {
+  readonly number: number;
+  readonly hash: string;
+  /** those of packages included */
+  readonly fileCount: number;
+  readonly files: readonly SourceFile[];
+  /** what was made of all files; null: it is not kept any more, or not shown */
+  readonly code: string | null;
+}
+
+export interface Failure {
+  readonly atMs: number;
+  readonly text: string;
+  /** null: the place or the source is not known, or not shown */
+  readonly excerpt: {
+    readonly file: string;
+    readonly line: number;
+    readonly column: number;
+    /** the number of the first of `lines` */
+    readonly from: number;
+    readonly lines: readonly string[];
+  } | null;
+  /** source lines as the bundler shows them; '': none */
+  readonly frame: string;
+}
+
+/** src/functions/tenants/decision-tap.ts makes them. */
+export interface DecisionSample {
+  readonly atMs: number;
+  readonly tenant: string;
+  readonly database: string;
+  readonly user: string;
+  readonly query: string;
+  readonly decision: string;
+  readonly from: 'call' | 'memory';
+  readonly tookMs: number;
+  readonly leftOut: number;
 }
 
 /** The session has ended, or was never there. */
@@ -90,12 +124,18 @@ export async function session(): Promise<Session | null> {
   }
 }
 
-export async function logout(): Promise<void> {
-  await ask('POST', '/logout', {});
+/** Calls back if the session has ended. */
+export function findSessionEnd(onEnd: () => void): void {
+  session().then(
+    (found) => {
+      if (found === null) onEnd();
+    },
+    () => {},
+  );
 }
 
-export async function show(table: string): Promise<Answer> {
-  return await ask('GET', `/show/${table}`);
+export async function logout(): Promise<void> {
+  await ask('POST', '/logout', {});
 }
 
 export async function run(statement: string): Promise<Answer> {
@@ -106,22 +146,38 @@ export async function history(): Promise<readonly Point[]> {
   return await ask('GET', '/history');
 }
 
-export async function log(): Promise<readonly LogLine[]> {
-  return await ask('GET', '/log');
+export async function source(tenant: string, number: number): Promise<Source> {
+  return await ask('GET', `/tenants/${encodeURIComponent(tenant)}/versions/${number}/source`);
 }
 
-export async function configuration(): Promise<readonly Entry[]> {
-  return await ask('GET', '/configuration');
+export async function failures(tenant: string): Promise<readonly Failure[]> {
+  return await ask('GET', `/tenants/${encodeURIComponent(tenant)}/failures`);
 }
 
-/** Calls back with each new point, until the returned function is called. */
-export function onPoint(callback: (point: Point) => void): () => void {
-  const source = new EventSource('api/live');
-  source.addEventListener('point', ({ data }) => callback(JSON.parse(String(data)) as Point));
-  return () => source.close();
+/**
+ * Calls back with decisions, until the returned function is called.
+ * @param tenant null: of all tenants that the user may see
+ */
+export function watchDecisions(
+  tenant: string | null,
+  onSample: (sample: DecisionSample) => void,
+  onRefused: () => void,
+): () => void {
+  const query = tenant === null ? '' : `?tenant=${encodeURIComponent(tenant)}`;
+  const events = new EventSource(`api/tenants/decisions${query}`);
+  events.addEventListener('decision', ({ data }) => onSample(JSON.parse(String(data)) as DecisionSample));
+  events.addEventListener('error', () => {
+    if (events.readyState === EventSource.CLOSED) onRefused();
+  });
+  return () => events.close();
 }
 
 /** A name as the console's language wants it. */
 export function quoted(name: string): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
+}
+
+/** The same where anything but a plain name needs quotes: a topic is written in one way only. */
+export function topicOf(table: string, tenant: string): string {
+  return `SHOW ${table} "${tenant.replaceAll('"', '""')}"`;
 }

@@ -1,41 +1,45 @@
-/** A page with one table of the console, read again every few seconds. */
-import { useCallback, useEffect, useState } from 'preact/hooks';
+/** Pages with one table of the console, which the proxy keeps up to date. */
+import { useEffect, useState } from 'preact/hooks';
 import { Action, useConsole } from './actions.tsx';
-import { LoggedOut, quoted, show, type Answer } from './server.ts';
+import { subscribe } from './live.ts';
+import { quoted, type Answer } from './server.ts';
 import { Table } from './table.tsx';
 
-const EVERY_MS = 5_000;
-
 export interface Shown {
-  /** null: not read yet */
+  /** null: not there yet */
   readonly answer: Answer | null;
   /** '': none */
   readonly problem: string;
-  readonly refresh: () => void;
 }
 
-/** The table of a SHOW command, or of the function that is given. */
-export function useTable(read: () => Promise<Answer>, about: string): Shown {
-  const { onEnd } = useConsole();
+/** A live table (src/http/web/topics.ts has the topics). */
+export function useTable(topic: string): Shown {
   const [answer, setAnswer] = useState<Answer | null>(null);
-  const [problem, setProblem] = useState('');
-  const refresh = useCallback(() => {
-    read().then(
-      (next) => {
-        setProblem(next.error?.message ?? '');
-        if (next.error === null) setAnswer(next);
-      },
-      (error: unknown) => (error instanceof LoggedOut ? onEnd() : setProblem((error as Error).message)),
-    );
-  }, [about]);
   useEffect(() => {
-    refresh();
-    const timer = setInterval(() => {
-      if (!document.hidden) refresh();
-    }, EVERY_MS);
-    return () => clearInterval(timer);
-  }, [refresh]);
-  return { answer, problem, refresh };
+    setAnswer(null);
+    return subscribe(topic, (content) => setAnswer(content as Answer));
+  }, [topic]);
+  const error = answer?.error ?? null;
+  return error === null ? { answer, problem: '' } : { answer: null, problem: error.message };
+}
+
+/** A live table with its caption, or the reason why it can't be shown. */
+export function LiveTable({
+  topic,
+  caption,
+}: {
+  readonly topic: string;
+  readonly caption: string;
+}): preact.JSX.Element {
+  const { answer, problem } = useTable(topic);
+  return (
+    <>
+      <p role="alert" class="problem">
+        {problem}
+      </p>
+      {answer !== null && <Table answer={answer} caption={caption} />}
+    </>
+  );
 }
 
 type Verb = 'pause' | 'resume' | 'reconnect' | 'kill' | 'kill_client';
@@ -55,22 +59,14 @@ export function ShowPage({
   readonly table: string;
   readonly actions?: readonly Verb[];
 }): preact.JSX.Element {
-  const { answer, problem, refresh } = useTable(() => show(table), table);
+  const { answer, problem } = useTable(`SHOW ${table.toUpperCase()}`);
   const { rights } = useConsole();
   const rowActions = (value: (column: string) => string): preact.JSX.Element[] => {
     if (value('name') === 'pgbouncer') return [];
     return actions.map((verb) => {
       const subject = verb === 'kill_client' ? value('id') : quoted(value('name'));
       const statement = `${verb.toUpperCase()} ${subject}`;
-      return (
-        <Action
-          key={verb}
-          name={verb.replace('_', ' ')}
-          statement={statement}
-          effect={EFFECTS[verb]}
-          onDone={refresh}
-        />
-      );
+      return <Action key={verb} name={verb.replace('_', ' ')} statement={statement} effect={EFFECTS[verb]} />;
     });
   };
   return (

@@ -38,6 +38,7 @@ export function Table({
         </label>
         <span role="status">
           {rows.length} of {answer.rows.length}
+          {answer.isCut ? ', and more that are not here' : ''}
           {rows.length > MOST ? `, the first ${MOST} are shown` : ''}
         </span>
       </p>

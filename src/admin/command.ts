@@ -1,7 +1,6 @@
 /** The form of the console's commands, and their common helpers. */
 import type { Database } from '../pool/database.ts';
 import { ADMIN_DATABASE } from '../session/state/names.ts';
-import { audit } from './audit.ts';
 import { consoleErrors } from './errors.ts';
 import type { Operator } from './operator.ts';
 
@@ -12,11 +11,9 @@ import type { Operator } from './operator.ts';
  */
 export type Command = (operator: Operator, argument: string) => Buffer | null | Promise<Buffer | null>;
 
-export function logCommand(operator: Operator, verb: string, argument: string): void {
+export function logCommand({ log, terminal }: Operator, verb: string, argument: string): void {
   const target = argument === '' ? '' : ` '${argument}'`;
-  const { log, terminal } = operator;
   log.info({ event: 'console_command', user: terminal.user }, `${verb}${target} command issued`);
-  audit(operator, `${verb}${target}`);
 }
 
 /** The database that a command names; '': null, for all of them. @throws ClientError */

@@ -9,6 +9,7 @@ import { BAD_HEADER, frameSize, INCOMPLETE } from '../wire/frame.ts';
 import { cString, readyForQuery } from '../wire/messages.ts';
 import { Frontend, HEADER_BYTES, TxStatus } from '../wire/protocol.ts';
 import { UsageError } from './answers.ts';
+import type { AuditTrail } from './audit.ts';
 import { consoleErrors } from './errors.ts';
 import { limitReached, rightsOf, welcome } from './entrance.ts';
 import type { Observe } from './observe.ts';
@@ -29,6 +30,7 @@ export interface ConsoleParts {
   /** the console's own row in SHOW STATS */
   readonly stats: DatabaseStats;
   readonly log: Logger;
+  readonly audit: AuditTrail;
 }
 
 /** A client of the console, and its operator. */

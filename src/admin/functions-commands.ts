@@ -2,7 +2,6 @@
 import { RollbackError } from '../functions/functions.ts';
 import { printable } from '../telemetry/printable.ts';
 import { notice } from './answers.ts';
-import { audit } from './audit.ts';
 import { consoleErrors } from './errors.ts';
 import type { FunctionsArguments, FunctionsStatement, FunctionsVerb } from './functions-grammar.ts';
 import type { Operator } from './operator.ts';
@@ -24,7 +23,6 @@ export async function functionsCommand(
   );
   const { administration } = operator.steer.functions;
   administration.audit(tenant, user, `${words}${shown(statement.arguments)}`);
-  audit(operator, `${words}${shown(statement.arguments)}`, tenant);
   try {
     const notices = await command(operator, tenant, statement.arguments);
     const isShared = await administration.share(tenant);
@@ -33,7 +31,6 @@ export async function functionsCommand(
   } catch (error) {
     const outcome = `${words} was not carried out: ${printable((error as Error).message)}`;
     administration.audit(tenant, user, outcome);
-    audit(operator, outcome, tenant);
     throw error;
   }
 }

@@ -1,5 +1,6 @@
 /** An operator on the console: the rights, and the command that is waited for. */
 import type { Logger } from '../telemetry/log.ts';
+import type { AuditTrail } from './audit.ts';
 import { isTenantAdmin, type Rights } from './entrance.ts';
 import { consoleErrors } from './errors.ts';
 import type { Observe } from './observe.ts';
@@ -11,6 +12,7 @@ export class Operator {
   readonly observe: Observe;
   readonly steer: Steer;
   readonly log: Logger;
+  readonly audit: AuditTrail;
   readonly #rights: Rights;
   #isBusy = false;
   /** the effect of a cancel request on the waiting command; null: no command waits */
@@ -21,13 +23,14 @@ export class Operator {
   constructor(
     terminal: Terminal,
     rights: Rights,
-    { observe, steer, log }: { observe: Observe; steer: Steer; log: Logger },
+    { observe, steer, log, audit }: { observe: Observe; steer: Steer; log: Logger; audit: AuditTrail },
   ) {
     this.terminal = terminal;
     this.#rights = rights;
     this.observe = observe;
     this.steer = steer;
     this.log = log;
+    this.audit = audit;
   }
 
   /** A statement is being executed; the next one waits for its end. */

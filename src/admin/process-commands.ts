@@ -4,7 +4,6 @@ import { isOptionName, optionOf } from '../config/options.ts';
 import { canPassDescriptors, sendDescriptors } from '../platform/descriptors.ts';
 import { fdOf } from '../platform/libc.ts';
 import { notice, UsageError } from './answers.ts';
-import { audit } from './audit.ts';
 import { logCommand } from './command.ts';
 import { consoleErrors } from './errors.ts';
 import type { Operator } from './operator.ts';
@@ -55,7 +54,6 @@ export async function setOption(operator: Operator, key: string, value: string):
     log.error(`SET ${key}: ${message}`);
     throw consoleErrors.setFailed(shortened(message.split('\n')));
   }
-  audit(operator, `SET ${key} = ${isOptionName(key) && optionOf(key).secret ? '********' : value}`);
   if (await steer.set(next)) return done;
   return Buffer.concat([notice('TLS settings could not be applied, still using old configuration'), done]);
 }
@@ -73,7 +71,6 @@ export function shutdown(operator: Operator, argument: string): Buffer | null {
   const { log, steer } = operator;
   const how = argument === '' ? '' : ` ${argument.toUpperCase()}`;
   log.info({ event: 'console_command' }, `SHUTDOWN${how} command issued`);
-  audit(operator, `SHUTDOWN${how}`);
   const stop = (): void => {
     steer.stop(mode).catch((error: Error) => log.error({ err: error }, error.message));
   };

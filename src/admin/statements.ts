@@ -1,4 +1,5 @@
 /** Answers a statement of the console's language: SHOW, SET, a verb, or a command for clusters. */
+import { shownValue } from '../config/print.ts';
 import { notice, UsageError } from './answers.ts';
 import type { Command } from './command.ts';
 import { consoleErrors } from './errors.ts';
@@ -58,6 +59,45 @@ const FAKED: ReadonlyMap<string, string> = new Map([
  */
 export async function answerTo(operator: Operator, text: string): Promise<Buffer | null> {
   const statement = parseStatement(text);
+  if (!changesSomething(statement)) return await carryOut(operator, statement);
+  const end = operator.audit.begin(operator.terminal.author, {
+    text: withoutSecrets(statement, text),
+    tenant: statement.kind === 'functions' ? statement.tenant : null,
+  });
+  try {
+    const answer = await carryOut(operator, statement);
+    end('done');
+    return answer;
+  } catch (error) {
+    end(error instanceof UsageError ? 'invalid command' : (error as Error).message);
+    throw error;
+  }
+}
+
+/** Whether a statement belongs into the audit log. */
+function changesSomething(statement: Statement): boolean {
+  switch (statement.kind) {
+    case 'set':
+      return !FAKED.has(statement.key.toLowerCase());
+    case 'command':
+      return COMMANDS.has(statement.verb);
+    case 'notify topology':
+    case 'switchover':
+    case 'functions':
+      return true;
+    default:
+      return false;
+  }
+}
+
+function withoutSecrets(statement: Statement, text: string): string {
+  if (statement.kind !== 'set') return text;
+  const { key, value } = statement;
+  return `SET ${key} = ${shownValue({ section: 'pgbouncer', key, value })}`;
+}
+
+/** @throws ClientError for the operator; UsageError */
+async function carryOut(operator: Operator, statement: Statement): Promise<Buffer | null> {
   if (operator.isTenants && !isForTenants(statement)) throw consoleErrors.permissionDenied();
   switch (statement.kind) {
     case 'empty':

@@ -16,8 +16,8 @@ export interface Steer {
   /** by the name of their database */
   readonly clusters: ReadonlyMap<string, ClusterController>;
 
-  /** one tenant's functions, by the tenant's name */
-  readonly functions: Pick<Functions, 'administration'>;
+  /** one tenant's functions, by the tenant's name, and the live tail of their decisions */
+  readonly functions: Pick<Functions, 'administration' | 'tap'>;
 
   /** the audit log of the fleet */
   readonly fleet: Pick<Fleet, 'audit' | 'auditLines'>;

@@ -3,7 +3,6 @@ import type { ClusterController } from '../switchover/controller.ts';
 import { PlannedSwitchover } from '../switchover/planned/planned.ts';
 import { takenBack } from '../switchover/planned/take-back.ts';
 import { notice } from './answers.ts';
-import { audit } from './audit.ts';
 import { consoleErrors } from './errors.ts';
 import type { Operator } from './operator.ts';
 import { commandComplete } from './result.ts';
@@ -35,7 +34,6 @@ export async function switchOver(
   const controller = controllerOf(operator, database);
   const { log, observe, steer } = operator;
   log.info({ event: 'console_command', database }, `SWITCHOVER '${database}' TO '${name}' command issued`);
-  audit(operator, `SWITCHOVER '${database}' TO '${name}'`);
   let switchover: PlannedSwitchover;
   try {
     if (await takenBack(controller, name, steer.clusters.values())) return commandComplete('SWITCHOVER');

@@ -1,13 +1,14 @@
 /** Where an operator's statements come from and the answers go: a client of the console, or a browser. */
 import type { Socket } from 'node:net';
 import type { Client } from '../session/client.ts';
+import type { Author } from './audit.ts';
 
 export interface Terminal {
   readonly user: string;
   /** for the log */
   readonly label: string;
-  /** the way that statements come, for the audit log: `console from 127.0.0.1:4711` */
-  readonly source: string;
+  /** for the audit log */
+  readonly author: Author;
   /** nobody is there any more */
   readonly isGone: boolean;
   /** it has not taken its last answer yet */
@@ -40,8 +41,8 @@ export class ClientTerminal implements Terminal {
     return this.#client.label;
   }
 
-  get source(): string {
-    return `console from ${this.#client.connection.address}`;
+  get author(): Author {
+    return { user: this.user, entrance: 'console', address: this.#client.connection.host };
   }
 
   get isGone(): boolean {

@@ -1,7 +1,6 @@
 /** PAUSE, RESUME, SUSPEND, DISABLE, ENABLE, RECONNECT, KILL, KILL_CLIENT and WAIT_CLOSE: control of the traffic. */
 import { ADMIN_DATABASE } from '../session/state/names.ts';
 import { UsageError } from './answers.ts';
-import { audit } from './audit.ts';
 import { databaseFor, databaseOrAll, logCommand } from './command.ts';
 import { consoleErrors } from './errors.ts';
 import type { Operator } from './operator.ts';
@@ -100,7 +99,6 @@ export function killClient(operator: Operator, argument: string): Buffer {
   const id = /^\d+/.exec(argument);
   if (id === null) throw consoleErrors.badClientId();
   if (!operator.steer.killClient(Number(id[0]))) throw consoleErrors.noSuchClient();
-  audit(operator, `KILL_CLIENT ${id[0]}`);
   return commandComplete('KILL_CLIENT');
 }
 

@@ -34,7 +34,7 @@ function shownKey(key: string): string {
 }
 
 /** The value of an entry, with stars for its secrets. */
-export function shownValue({ section, key, value }: IniEntry): string {
+export function shownValue({ section, key, value }: Pick<IniEntry, 'section' | 'key' | 'value'>): string {
   if (section === 'pgbouncer')
     return isOptionName(key) && optionOf(key).secret && value !== '' ? MASK : value;
   const pairs = parsePairs(value);

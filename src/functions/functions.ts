@@ -30,6 +30,7 @@ import { Administration } from './tenants/administration.ts';
 import { Catalog } from './tenants/catalog.ts';
 import { Changes } from './tenants/changes.ts';
 import type { TenantContext } from './tenants/context.ts';
+import { DecisionTap } from './tenants/decision-tap.ts';
 import { Folders } from './tenants/folders.ts';
 import { Housing } from './tenants/housing.ts';
 import type { Identity } from './tenants/identity.ts';
@@ -59,10 +60,13 @@ import { Targets } from './tenants/targets.ts';
 import { Tenant } from './tenants/tenant.ts';
 
 export { sqlstateClass } from './rollout/arm.ts';
+export type { Place } from './build/places.ts';
+export type { ShownFile } from './store/texts.ts';
 export { RollbackError } from './tenants/administration.ts';
 export { GO, type Decision } from './decide/policy.ts';
 export type { ContextValue, Question } from './decide/question.ts';
 export { CONTEXT_FIELDS } from './sandbox/context-fields.ts';
+export type { DecisionSample } from './tenants/decision-tap.ts';
 export type { FunctionLog } from './tenants/journal.ts';
 export type { FunctionSettings } from './tenants/settings.ts';
 export type { AskedBy } from './tenants/asked-by.ts';
@@ -105,6 +109,8 @@ export class Functions {
   readonly #lines = new LogLines();
   readonly #bundlers = new Bundlers();
   readonly #member: Member;
+  /** for the live tail of decisions */
+  readonly tap = new DecisionTap();
   /** what administrators do to one tenant */
   readonly administration: Administration;
 
@@ -315,6 +321,7 @@ export class Functions {
       store: this.#store,
       fleet: this.#member,
       lines: this.#lines,
+      tap: this.tap,
       looks: new Turns(1),
       targets: this.#targets,
       memory: this.#memory,

@@ -469,6 +469,8 @@ export const STORE = {
   served: 20,
   /** Files of a version that are shown and kept in memory: hundreds of tenants have ten versions each. */
   shownFiles: 50,
+  /** Characters of a version's own files that are kept beside its bundle, to be shown: rules have a few thousand. */
+  sourceBytes: MB / 2,
   /** Bundles that are kept in memory where there is no state folder, all tenants together. */
   memoryBytes: 64 * MB,
   /** Versions of a tenant that are looked at on disk: there are more only if something else writes there. */
@@ -541,8 +543,18 @@ export const LOG_LINES = {
   printed: 50,
   /** Characters of a line that are kept: hundreds of tenants have lines. */
   maxLength: 1_000,
+  /** Characters of the source lines of a mistake that are kept. */
+  maxFrame: 2_000,
   /** Tenants that have lines. */
   tenants: 2_000,
+} as const;
+
+/** The live tail of decisions, which administrators may watch. */
+export const TAP = {
+  /** Watchers at the same time: each costs a comparison for every decision. */
+  watchers: 8,
+  /** A watcher sees one decision in this time at most: masking a query takes longer than deciding from memory. */
+  everyMs: 50,
 } as const;
 
 /** The catalog of tenants: RELOAD, and names that clients make up. */

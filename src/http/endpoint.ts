@@ -1,4 +1,5 @@
 /** Metrics, health checks and the web console over HTTP, if http_listen_port is set. Without it, none of the code for it is loaded. */
+import type { AuditTrail } from '../admin/audit.ts';
 import type { Observe } from '../admin/observe.ts';
 import type { Steer } from '../admin/steer.ts';
 import { httpTls } from '../auth/tls.ts';
@@ -6,28 +7,31 @@ import type { Settings } from '../config/options.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { HttpServer } from './server.ts';
 
+export interface HttpEndpointParts {
+  readonly observe: Observe;
+  readonly steer: () => Steer;
+  readonly log: Logger;
+  readonly audit: AuditTrail;
+}
+
 export class HttpEndpoint {
-  readonly #observe: Observe;
-  readonly #steer: () => Steer;
-  readonly #log: Logger;
+  readonly #parts: HttpEndpointParts;
   #server: HttpServer | null = null;
   /** closed before it was open */
   #isWanted = false;
 
-  constructor(observe: Observe, steer: () => Steer, log: Logger) {
-    this.#observe = observe;
-    this.#steer = steer;
-    this.#log = log;
+  constructor(parts: HttpEndpointParts) {
+    this.#parts = parts;
   }
 
   /** Listens. @throws Error if an address can't be listened on, or TlsSetupError */
   async open(): Promise<void> {
-    const { settings } = this.#observe.config;
+    const { settings } = this.#parts.observe.config;
     if (settings.http_listen_port === 0 || this.#isWanted) return;
     this.#isWanted = true;
     const tls = httpTls(settings);
     const { HttpServer } = await import('./server.ts');
-    const server = new HttpServer({ observe: this.#observe, steer: this.#steer(), log: this.#log, tls });
+    const server = new HttpServer({ ...this.#parts, steer: this.#parts.steer(), tls });
     await server.listen(settings.http_listen_addr, settings.http_listen_port);
     if (this.#isWanted) this.#server = server;
     else server.close();
@@ -37,7 +41,7 @@ export class HttpEndpoint {
   reopen(): void {
     this.open().catch((error: unknown) => {
       this.#isWanted = false;
-      this.#log.error({ event: 'http' }, (error as Error).message);
+      this.#parts.log.error({ event: 'http' }, (error as Error).message);
     });
   }
 
@@ -48,7 +52,7 @@ export class HttpEndpoint {
       const tls = httpTls(settings);
       if (tls !== null) this.#server.useTls(tls);
     } catch (error) {
-      this.#log.error({ event: 'http' }, (error as Error).message);
+      this.#parts.log.error({ event: 'http' }, (error as Error).message);
     }
   }
 

@@ -1,6 +1,7 @@
 /** The addresses that the HTTP server answers. */
 import { Hono } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
+import type { AuditTrail } from '../admin/audit.ts';
 import type { Observe } from '../admin/observe.ts';
 import { CONTENT_TYPES, formatFor } from '../metrics/exposition.ts';
 import type { Steer } from '../admin/steer.ts';
@@ -32,6 +33,7 @@ export interface RouteParts {
   readonly history: History;
   readonly logTail: LogTail;
   readonly log: Logger;
+  readonly audit: AuditTrail;
   readonly isTls: boolean;
 }
 

@@ -3,6 +3,8 @@ import { createServer, type Server as PlainServer } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { SecureContextOptions } from 'node:tls';
 import { createAdaptorServer } from '@hono/node-server';
+import type { Hono } from 'hono';
+import type { AuditTrail } from '../admin/audit.ts';
 import type { Observe } from '../admin/observe.ts';
 import type { Steer } from '../admin/steer.ts';
 import { Metrics } from '../metrics/metrics.ts';
@@ -26,6 +28,7 @@ export interface HttpServerParts {
   readonly observe: Observe;
   readonly steer: Steer;
   readonly log: Logger;
+  readonly audit: AuditTrail;
   /** null: without TLS */
   readonly tls: SecureContextOptions | null;
 }
@@ -36,12 +39,22 @@ export class HttpServer {
   readonly #history: History;
   readonly #logTail: LogTail;
   readonly #parts: HttpServerParts;
+  readonly #fetch: Hono['fetch'];
 
   constructor(parts: HttpServerParts) {
     this.#parts = parts;
     this.#metrics = new Metrics(parts.observe);
     this.#history = new History(parts.observe);
     this.#logTail = new LogTail(parts.log);
+    // once for all addresses: sessions, and the slowing of logins, are shared
+    const { fetch } = routes({
+      ...parts,
+      metrics: this.#metrics,
+      history: this.#history,
+      logTail: this.#logTail,
+      isTls: parts.tls !== null,
+    });
+    this.#fetch = fetch;
   }
 
   /** @throws Error if an address can't be listened on; then none is */
@@ -74,24 +87,15 @@ export class HttpServer {
   }
 
   async #listen(address: string, port: number): Promise<void> {
-    const { observe, steer, log, tls } = this.#parts;
+    const { log, tls } = this.#parts;
     const isTls = tls !== null;
-    const { fetch } = routes({
-      observe,
-      steer,
-      metrics: this.#metrics,
-      history: this.#history,
-      logTail: this.#logTail,
-      log,
-      isTls,
-    });
     const limits = {
       maxHeaderSize: LIMITS.headerBytes,
       requestTimeout: LIMITS.requestMs,
       headersTimeout: LIMITS.requestMs,
     };
     const server = createAdaptorServer({
-      fetch,
+      fetch: this.#fetch,
       // for requests without a Host header, such as the health checks of load balancers
       hostname: 'localhost',
       ...(tls === null

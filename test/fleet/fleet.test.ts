@@ -57,8 +57,8 @@ test('commands are in the audit log of all, with the user and the proxy', async 
   assert.deepEqual(
     lines.map(({ proxy, user, action }) => [proxy, user, action]),
     [
-      ['b', 'pgbouncer', "PAUSE 'data'"],
-      ['b', 'pgbouncer', "RESUME 'data'"],
+      ['b', 'pgbouncer', 'PAUSE data'],
+      ['b', 'pgbouncer', 'RESUME data'],
     ],
   );
   assert.match(String(lines[0]!['source']), /^console from 127\.0\.0\.1/);
@@ -83,7 +83,7 @@ test('while the store is away, queries go on, the proxies say so once, and then 
     );
   await until('the line that waited', async () =>
     (await b.admin('SHOW FLEET_AUDIT')).some(
-      ({ proxy, action }) => proxy === 'a' && action === "RECONNECT 'data'",
+      ({ proxy, action }) => proxy === 'a' && action === 'RECONNECT data',
     ),
   );
   assert.ok(a.logCount(/the store is away/) >= 1);

@@ -1,112 +1,7 @@
-/** The web console's API: every address with each kind of user, and without one. */
+/** The web console's API: logins, statements, live topics. */
 import assert from 'node:assert/strict';
-import { after, test, type TestContext } from 'node:test';
-import { Bouncer, type BouncerOptions } from '../support/bouncer.ts';
-import { Cluster } from '../support/cluster.ts';
-import { freePort } from '../support/ports.ts';
-
-const cluster = await Cluster.start({ after });
-const RULE = `export function routing_rules(): string | null { return null; }`;
-
-interface Answer {
-  readonly status: number;
-  readonly body: unknown;
-}
-
-/** A browser: it keeps its cookie and its token. */
-class Browser {
-  readonly #base: string;
-  cookie = '';
-  token = '';
-
-  constructor(base: string) {
-    this.#base = base;
-  }
-
-  async ask(
-    method: string,
-    path: string,
-    body?: unknown,
-    more: Record<string, string> = {},
-  ): Promise<Answer> {
-    const answer = await fetch(`${this.#base}${path}`, {
-      method,
-      headers: {
-        cookie: this.cookie,
-        'x-csrf-token': this.token,
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-        ...more,
-      },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    });
-    const [cookie] = answer.headers.getSetCookie();
-    if (cookie !== undefined) this.cookie = cookie.split(';')[0]!;
-    const text = await answer.text();
-    return {
-      status: answer.status,
-      body: text.startsWith('{') || text.startsWith('[') ? JSON.parse(text) : text,
-    };
-  }
-
-  async login(user: string, password: string): Promise<number> {
-    const { status, body } = await this.ask('POST', '/login', { user, password });
-    this.token = (body as { csrfToken?: string }).csrfToken ?? '';
-    return status;
-  }
-
-  async statement(text: string): Promise<{ tag: string; error: { code: string } | null; rows: string[][] }> {
-    return (await this.ask('POST', '/statement', { statement: text })).body as never;
-  }
-}
-
-interface Web {
-  readonly bouncer: Bouncer;
-  browser(): Browser;
-  /** a browser whose user has logged in */
-  as(user: string): Promise<Browser>;
-}
-
-async function start(t: TestContext, options: BouncerOptions = {}): Promise<Web> {
-  const port = await freePort();
-  const bouncer = await Bouncer.start(t, {
-    databases: { db: cluster.connectionString(), acme: cluster.connectionString() },
-    userlist: { boss: 'b', watch: 'w', ops: 'o', nobody: 'n' },
-    files: { 'user-functions/acme/routing_rules.ts': RULE },
-    ini: '[tenants]\nacme = databases=acme admin_users=ops\n',
-    ...options,
-    settings: {
-      http_listen_port: port,
-      admin_users: 'boss, pgbouncer',
-      stats_users: 'watch',
-      ...options.settings,
-    },
-  });
-  const browser = (): Browser => new Browser(`http://127.0.0.1:${port}/api`);
-  const as = async (user: string): Promise<Browser> => {
-    const one = browser();
-    assert.equal(await one.login(user, user[0]!), 200);
-    return one;
-  };
-  return { bouncer, browser, as };
-}
-
-const PATHS = [
-  ['GET', '/session'],
-  ['GET', '/show/pools'],
-  ['GET', '/history'],
-  ['GET', '/live'],
-  ['POST', '/statement'],
-  ['POST', '/logout'],
-  ['GET', '/nonsense'],
-] as const;
-
-test('without a login every address answers 401', async (t) => {
-  const { browser } = await start(t);
-  for (const [method, path] of PATHS) assert.equal((await browser().ask(method, path)).status, 401, path);
-  const stranger = browser();
-  stranger.cookie = 'pgswitchyard=made-up';
-  assert.equal((await stranger.ask('GET', '/session')).status, 401);
-});
+import { test } from 'node:test';
+import { start } from './console.ts';
 
 test('only users of the console with the right password get in, whatever auth_type lets clients do', async (t) => {
   const { browser, bouncer } = await start(t);
@@ -155,8 +50,6 @@ test('statements run with the rights of the user', async (t) => {
     ['acme'],
   );
   assert.equal((await ops.statement('PAUSE FUNCTIONS acme')).tag, 'PAUSE FUNCTIONS');
-  assert.equal((await ops.ask('GET', '/history')).status, 403);
-  assert.equal((await ops.ask('GET', '/live')).status, 403);
   assert.equal((await boss.statement('nonsense')).error?.code, '08P01');
 });
 
@@ -166,7 +59,7 @@ test('a request that changes something needs the token of its session', async (t
   const token = boss.token;
   boss.token = '';
   assert.equal((await boss.ask('POST', '/statement', { statement: 'PAUSE' })).status, 403);
-  assert.equal((await boss.ask('GET', '/show/pools')).status, 200);
+  assert.equal((await boss.ask('GET', '/history')).status, 200);
   boss.token = token;
   assert.equal((await boss.ask('POST', '/logout', {})).status, 200);
   assert.equal((await boss.ask('GET', '/session')).status, 401);
@@ -181,25 +74,79 @@ test('rights that a RELOAD takes away are gone at once', async (t) => {
   assert.equal((await boss.ask('GET', '/session')).status, 401);
 });
 
-test('tables come with their columns', async (t) => {
+test('a topic comes whole at first, then as the rows that an action has changed, on all consoles', async (t) => {
   const { as } = await start(t);
   const boss = await as('boss');
-  const { status, body } = await boss.ask('GET', '/show/databases');
-  assert.equal(status, 200);
-  const { columns, rows } = body as { columns: string[]; rows: (string | null)[][] };
+  const live = await (await as('watch')).events('/live?topic=SHOW%20DATABASES');
+  const whole = await live.next();
+  assert.equal(whole.event, 'whole');
+  const { columns, rows } = (whole.data as { content: { columns: string[]; rows: string[][] } }).content;
   assert.deepEqual(columns.slice(0, 3), ['name', 'host', 'port']);
   assert.deepEqual(
     rows.map(([name]) => name),
     ['acme', 'db', 'pgbouncer'],
   );
-  assert.equal((await boss.ask('GET', '/show/x%20y')).status, 404);
+  await boss.statement('PAUSE db');
+  const change = await live.next();
+  assert.equal(change.event, 'rows');
+  const { rows: changed } = change.data as { rows: [number, string[]][] };
+  assert.deepEqual(
+    changed.map(([at, [name]]) => [at, name]),
+    [[1, 'db']],
+  );
+  live.close();
+});
+
+test('a stream ends with its session, and when the rights change', async (t) => {
+  const { as, bouncer } = await start(t);
+  const boss = await as('boss');
+  const live = await boss.events('/live?topic=SHOW%20DATABASES');
+  await live.next();
+  await boss.ask('POST', '/logout', {});
+  await live.ended();
+  const watcher = await as('watch');
+  const other = await watcher.events('/live?topic=SHOW%20DATABASES');
+  await other.next();
+  const another = await as('boss');
+  await bouncer.reload({ stats_users: '', admin_users: 'pgbouncer, boss, watch' });
+  await another.statement('PAUSE db');
+  await other.ended();
+});
+
+test('topics have one form, and a stream has few of them', async (t) => {
+  const { as } = await start(t);
+  const boss = await as('boss');
+  for (const topic of [
+    '',
+    'nonsense',
+    'show pools',
+    'SHOW  POOLS',
+    'SHOW NOTHING',
+    'PAUSE',
+    'SHOW SHADOW acme',
+  ])
+    assert.equal((await boss.ask('GET', `/live?topic=${encodeURIComponent(topic)}`)).status, 400, topic);
+  const many = ['POOLS', 'STATS', 'LISTS', 'USERS', 'CLIENTS', 'SERVERS', 'CONFIG', 'MEM', 'STATE'];
+  const query = many.map((name) => `topic=SHOW%20${name}`).join('&');
+  assert.equal((await boss.ask('GET', `/live?${query}`)).status, 400);
+});
+
+test('the consoles of one user are not so many that nobody else gets in', async (t) => {
+  const { as } = await start(t);
+  const boss = await as('boss');
+  const streams = [];
+  for (let i = 0; i < 24; i++) streams.push(await boss.events('/live?topic=point'));
+  assert.equal((await boss.ask('GET', '/live?topic=point')).status, 503);
+  const watcher = await as('watch');
+  (await watcher.events('/live?topic=SHOW%20LISTS')).close();
+  for (const stream of streams) stream.close();
 });
 
 test('a SET never shows its value in the log', async (t) => {
   const { as, bouncer } = await start(t);
   const boss = await as('boss');
   await boss.statement("SET auth_ldap_options = 'ldapserver=x ldapbindpasswd=geheim'");
-  assert.ok(bouncer.logContains(/boss asks for SET auth_ldap_options = …/));
+  assert.ok(bouncer.logContains(/boss asks for SET auth_ldap_options = \*{8}/));
   assert.ok(!bouncer.logContains(/geheim/));
 });
 
@@ -209,17 +156,37 @@ test('a large request is refused', async (t) => {
   assert.equal((await boss.ask('POST', '/statement', { statement: 'x'.repeat(200_000) })).status, 413);
 });
 
-test('live figures are sent as events', async (t) => {
+test('the newest point of the last hour is a topic', async (t) => {
+  const { as } = await start(t);
+  const live = await (await as('watch')).events('/live?topic=point');
+  const { data } = await live.next();
+  assert.equal(typeof (data as { content: { queriesPerSecond: number } }).content.queriesPerSecond, 'number');
+  live.close();
+});
+
+test('the audit log has statements of both consoles that change something, with users and outcomes', async (t) => {
   const { as, bouncer } = await start(t);
   const boss = await as('boss');
-  await bouncer.sql('select 1');
-  const answer = await fetch(`http://127.0.0.1:${bouncer.settings['http_listen_port']}/api/live`, {
-    headers: { cookie: boss.cookie },
-  });
-  assert.equal(answer.headers.get('content-type'), 'text/event-stream');
-  const reader = answer.body!.getReader();
-  const { value } = await reader.read();
-  await reader.cancel();
-  const text = new TextDecoder().decode(value);
-  assert.match(text, /^event: point\ndata: \{"atMs":\d+,"queriesPerSecond":/);
+  const watcher = await as('watch');
+  const ops = await as('ops');
+  await boss.statement('PAUSE db');
+  await watcher.statement('RESUME db');
+  await ops.statement('PAUSE FUNCTIONS acme');
+  await ops.statement('KILL db');
+  await bouncer.admin('RESUME db');
+  await boss.statement('SHOW POOLS');
+  const live = await boss.events('/live?topic=audit');
+  const { data } = await live.next();
+  const { rows } = (data as { content: { rows: string[][] } }).content;
+  assert.deepEqual(
+    rows.map(([, user, entrance, , statement, outcome]) => [user, entrance, statement, outcome]),
+    [
+      ['pgbouncer', 'console', 'RESUME db', 'done'],
+      ['ops', 'web console', 'KILL db', 'permission denied'],
+      ['ops', 'web console', 'PAUSE FUNCTIONS acme', 'done'],
+      ['watch', 'web console', 'RESUME db', 'admin access needed'],
+      ['boss', 'web console', 'PAUSE db', 'done'],
+    ],
+  );
+  live.close();
 });

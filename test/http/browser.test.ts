@@ -5,6 +5,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import axe, { type AxeResults } from 'axe-core';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { bundle } from '../../src/http/web/files.ts';
 import { Bouncer } from '../support/bouncer.ts';
@@ -61,6 +62,22 @@ async function logIn(page: Page, user: string, password: string): Promise<void> 
   await page.getByRole('button', { name: 'Log in' }).click();
 }
 
+/** Whether the page can be used without seeing it, as far as a program can tell: names, roles, contrast, order of headings. */
+async function assertAccessible(page: Page): Promise<void> {
+  await page.evaluate(axe.source);
+  const { violations } = (await page.evaluate('axe.run()')) as AxeResults;
+  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+  assert.deepEqual(found, [], page.url());
+}
+
+/** Presses the button of an action, and confirms it. */
+async function act(page: Page, name: string, outcome: string): Promise<void> {
+  await page.getByRole('button', { name, exact: true }).click();
+  await page.getByRole('button', { name: 'Do it' }).click();
+  await page.getByRole('dialog').getByText(outcome).waitFor();
+  await page.keyboard.press('Escape');
+}
+
 async function picture(page: Page, name: string): Promise<void> {
   if (folder === undefined) return;
   await mkdir(folder, { recursive: true });
@@ -89,6 +106,7 @@ test('from the login to a switchover', { skip }, async (t) => {
   await page.getByRole('heading', { name: 'Overview' }).waitFor();
   await page.locator('svg[aria-label$=" at most"]').first().waitFor();
   await picture(page, 'overview');
+  await assertAccessible(page);
 
   // with the keyboard only
   await page.getByRole('link', { name: 'Databases' }).focus();
@@ -100,6 +118,7 @@ test('from the login to a switchover', { skip }, async (t) => {
   await row.first().getByRole('button', { name: 'pause' }).focus();
   await page.keyboard.press('Enter');
   await page.getByRole('dialog').getByText('PAUSE dev').waitFor();
+  await assertAccessible(page);
   await picture(page, 'pause');
   await page.getByRole('button', { name: 'Do it' }).focus();
   await page.keyboard.press('Enter');
@@ -113,74 +132,135 @@ test('from the login to a switchover', { skip }, async (t) => {
   await page.getByRole('link', { name: 'Clusters' }).click();
   const node = page.getByRole('listitem').filter({ hasText: `127.0.0.1:${standby.port}` });
   await node.getByText('reader').waitFor();
+  await page.getByRole('img', { name: `127.0.0.1:${standby.port}: reader` }).waitFor();
   await picture(page, 'clusters');
+  await assertAccessible(page);
   await node.getByRole('button', { name: 'Switch over to it' }).click();
   await page.getByRole('button', { name: 'Do it' }).click();
   await page.getByText('SWITCHOVER: done').waitFor({ timeout: 60_000 });
   await page.keyboard.press('Escape');
   await node.getByText('writer').waitFor();
+  const past = page.getByRole('region', { name: 'The last switchovers' });
+  await past
+    .getByRole('cell', { name: `127.0.0.1:${standby.port}` })
+    .first()
+    .waitFor();
 
-  for (const name of ['Pools', 'Clients', 'Servers', 'Rules', 'Configuration', 'Log']) {
+  for (const name of ['Pools', 'Clients', 'Servers', 'Configuration', 'Log', 'Audit']) {
     await page.getByRole('link', { name, exact: true }).click();
     await page.getByRole('heading', { name, level: 1 }).waitFor();
     await page.getByRole('table').first().waitFor();
     await picture(page, name.toLowerCase());
+    await assertAccessible(page);
   }
-  await page.getByText('web console: boss asks for SWITCHOVER dev').first().waitFor();
+  const entry = page.getByRole('row').filter({ hasText: 'SWITCHOVER dev' }).filter({ hasText: 'boss' });
+  await entry.getByText('done').waitFor();
   await page.getByRole('button', { name: 'Log out' }).click();
   await page.getByLabel('Password').waitFor();
   assert.deepEqual(offences, []);
 });
 
-test('at the width of a phone, in the dark, nothing is wider than the page', { skip }, async (t) => {
-  const cluster = await Cluster.start(t);
-  const port = await freePort();
-  await Bouncer.start(t, {
-    databases: { db: cluster.connectionString() },
-    userlist: { boss: 'secret' },
-    settings: { http_listen_port: port, admin_users: 'boss' },
-  });
-  const { page, offences } = await visit(t, port, {
-    viewport: { width: 360, height: 740 },
-    colorScheme: 'dark',
-  });
-  await logIn(page, 'boss', 'secret');
-  for (const name of ['Overview', 'Databases', 'Clients', 'Rules', 'Configuration', 'Log']) {
-    await page.getByRole('link', { name, exact: true }).click();
-    await page.getByRole('heading', { name, level: 1 }).waitFor();
-    const width = Number(await page.evaluate('document.documentElement.scrollWidth'));
-    assert.ok(width <= 360, `${name}: ${width} pixels`);
-  }
-  await picture(page, 'phone');
-  assert.deepEqual(offences, []);
-});
+const RULE = `export function routing_rules(username: string, query: string): string | null {
+  if (query.includes('boom')) throw new Error('too much');
+  return null;
+}
+`;
+const MARKUP = '<img src=x onerror=alert(1)>';
 
-test("a tenant's administrator sees the tenant's rules and nothing else", { skip }, async (t) => {
-  const cluster = await Cluster.start(t);
-  const port = await freePort();
-  const bouncer = await Bouncer.start(t, {
-    databases: { acme: cluster.connectionString(), other: cluster.connectionString() },
-    userlist: { ops: 'secret' },
-    files: {
-      'user-functions/acme/routing_rules.ts':
-        'export function routing_rules(): string | null { return null; }',
-      'user-functions/other/routing_rules.ts':
-        'export function routing_rules(): string | null { return null; }',
-    },
-    ini: '[tenants]\nacme = databases=acme admin_users=ops\nother = databases=other\n',
-    settings: { http_listen_port: port },
-  });
-  const { page } = await visit(t, port);
-  await logIn(page, 'ops', 'secret');
-  await page.getByRole('heading', { name: 'Rules', level: 1 }).waitFor();
-  assert.deepEqual(await page.getByRole('navigation').getByRole('link').allTextContents(), ['Rules']);
-  await page.getByRole('button', { name: 'Look at acme' }).click();
-  assert.equal(await page.getByRole('button', { name: 'Look at other' }).count(), 0);
-  await page.getByRole('button', { name: 'Pause', exact: true }).click();
-  await page.getByRole('button', { name: 'Do it' }).click();
-  await page.getByText('PAUSE FUNCTIONS: done').waitFor();
-  await until('the pause', async () => {
-    const [tenant] = await bouncer.admin('SHOW TENANTS');
-    return tenant?.['state'] === 'paused';
-  });
-});
+test(
+  'rules: source, differences, the failing line, live decisions, a canary, and nobody else’s',
+  { skip },
+  async (t) => {
+    const cluster = await Cluster.start(t);
+    const port = await freePort();
+    const bouncer = await Bouncer.start(t, {
+      databases: {
+        acme: cluster.connectionString(),
+        other: cluster.connectionString(),
+        [`'${MARKUP}'`]: cluster.connectionString(),
+      },
+      userlist: { boss: 'secret', ops: 'secret' },
+      files: {
+        'user-functions/acme/routing_rules.ts': RULE,
+        'user-functions/other/routing_rules.ts': RULE,
+      },
+      ini: '[tenants]\nacme = databases=acme admin_users=ops\nother = databases=other\n',
+      settings: { http_listen_port: port, admin_users: 'pgbouncer, boss', user_function_preload: 1 },
+    });
+    const client = await bouncer.connect({ database: 'acme' });
+    await client.query("select 'boom'").catch(() => {});
+    await bouncer.writeFile('user-functions/acme/routing_rules.ts', RULE.replace('too much', 'far too much'));
+    await until(
+      'the second version',
+      async () => (await bouncer.admin('SHOW FUNCTION VERSIONS acme')).length > 1,
+    );
+
+    const { page, offences } = await visit(t, port);
+    await logIn(page, 'ops', 'secret');
+    await page.getByRole('heading', { name: 'Rules', level: 1 }).waitFor();
+    assert.deepEqual(await page.getByRole('navigation').getByRole('link').allTextContents(), [
+      'Rules',
+      'Decisions',
+    ]);
+    await page.getByRole('link', { name: 'Look at acme' }).click();
+    assert.equal(await page.getByRole('link', { name: 'Look at other' }).count(), 0);
+    await page.getByRole('button', { name: 'Source of 1', exact: true }).click();
+    await page.getByText('too much').first().waitFor();
+    await page.getByLabel('Differences to version').selectOption('2');
+    await page.getByRole('row', { name: /^removed .*far too much/ }).waitFor();
+    await page.getByRole('row', { name: /^added .*'too much/ }).waitFor();
+    const failing = page.getByRole('figure').filter({ hasText: 'failing line:' }).locator('.failing');
+    assert.match((await failing.textContent()) ?? '', /throw new Error\('too much'\)/);
+    await page.getByRole('button', { name: 'Watch', exact: true }).click();
+    const shown = page.getByRole('region', { name: 'Decisions' }).getByText('select ?').first();
+    await until('a decision', async () => {
+      await client.query('select 4711');
+      return (await shown.count()) > 0;
+    });
+    await bouncer.writeFile('user-functions/acme/routing_rules.next.ts', RULE.replace('boom', 'bang'));
+    await page.getByLabel('Share of clients, %').fill('50');
+    await until('the candidate', async () => {
+      const rows = await bouncer.admin('SHOW SHADOW acme');
+      return rows.some(({ what }) => what === 'off' || what === 'shadow');
+    });
+    await act(page, 'Shadow', 'SHADOW FUNCTIONS: done');
+    await page.getByRole('cell', { name: 'shadow', exact: true }).waitFor();
+    await act(page, 'Canary', 'CANARY FUNCTIONS: done');
+    await page.getByRole('cell', { name: '50%' }).first().waitFor();
+    await picture(page, 'rules');
+    await assertAccessible(page);
+    await act(page, 'Stop canary', 'CANARY FUNCTIONS: done');
+    await act(page, 'Promote', 'PROMOTE FUNCTIONS: done');
+    await act(page, 'Roll back', 'ROLLBACK FUNCTIONS: done');
+    await act(page, 'Pause', 'PAUSE FUNCTIONS: done');
+    await until('the pause', async () => {
+      const rows = await bouncer.admin('SHOW TENANTS');
+      return rows.some(({ name, state }) => name === 'acme' && state === 'paused');
+    });
+    assert.deepEqual(offences, []);
+
+    // at the width of a phone, in the dark, nothing is wider than the page, and names are text
+    const phone = await visit(t, port, { viewport: { width: 360, height: 740 }, colorScheme: 'dark' });
+    await logIn(phone.page, 'boss', 'secret');
+    for (const name of [
+      'Overview',
+      'Databases',
+      'Clients',
+      'Rules',
+      'Decisions',
+      'Configuration',
+      'Log',
+      'Audit',
+    ]) {
+      await phone.page.getByRole('link', { name, exact: true }).click();
+      await phone.page.getByRole('heading', { name, level: 1 }).waitFor();
+      if (name === 'Databases') await phone.page.getByRole('cell', { name: MARKUP, exact: true }).waitFor();
+      const width = Number(await phone.page.evaluate('document.documentElement.scrollWidth'));
+      assert.ok(width <= 360, `${name}: ${width} pixels`);
+      await assertAccessible(phone.page);
+    }
+    await phone.page.getByRole('link', { name: 'Overview', exact: true }).click();
+    await picture(phone.page, 'phone');
+    assert.deepEqual(phone.offences, []);
+  },
+);

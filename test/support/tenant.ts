@@ -20,6 +20,7 @@ import {
 } from '../../src/functions/sandbox/host.ts';
 import { refused, type LoadResult } from '../../src/functions/sandbox/load-result.ts';
 import { VersionStore } from '../../src/functions/store/version-store.ts';
+import { DecisionTap } from '../../src/functions/tenants/decision-tap.ts';
 import { LogLines } from '../../src/functions/tenants/log-lines.ts';
 import type { TenantContext } from '../../src/functions/tenants/context.ts';
 import type { TenantSettings } from '../../src/functions/tenants/settings.ts';
@@ -72,6 +73,7 @@ export function tenantContext(
     store: new VersionStore(null, { warn() {}, error() {} }),
     fleet: NO_FLEET,
     lines: new LogLines(),
+    tap: new DecisionTap(),
     looks: new Turns(1),
     targets: {
       mayName: () => true,

@@ -4,7 +4,7 @@
  *
  *     pgswitchyard-artifact 1 SHA256-OF-HEADER BYTES-OF-HEADER
  *     {"hash": …, "files": …, "code": {"bytes": …, "sha256": …}, …}
- *     code, mappings of the source map, checkpoints
+ *     code, mappings of the source map, checkpoints, and in some artifacts the author's files
  */
 import { createHash } from 'node:crypto';
 import { ARTIFACT, BUNDLE } from '../limits.ts';
@@ -21,6 +21,13 @@ interface Section {
 
 const SECTIONS = ['code', 'mappings', 'checkpoints'] as const;
 type Sections = Readonly<Record<(typeof SECTIONS)[number], Section>>;
+
+/** A file that an author has written, as it was when it was bundled. */
+export interface SourceText {
+  /** absolute */
+  readonly path: string;
+  readonly text: string;
+}
 
 /** The first part of an artifact, which can be read without the rest. */
 export interface ArtifactHeader {
@@ -40,16 +47,21 @@ export interface ArtifactHeader {
   readonly note: unknown;
 }
 
-interface WholeHeader extends ArtifactHeader, Sections {}
+interface WholeHeader extends ArtifactHeader, Sections {
+  /** the author's files, as JSON */
+  readonly texts?: Section;
+}
 
 /** The number of bytes from the start of a file that hold the first line, and in most cases the header. */
 export const FIRST_READ_BYTES = 16 * 1024;
 
 const FIRST_LINE = /^pgswitchyard-artifact 1 ([0-9a-f]{64}) ([0-9]{1,8})\n/;
 
+/** @param texts the author's files, if they are to be shown */
 export function encodeArtifact(
   bundle: Bundle,
   about: Pick<ArtifactHeader, 'builtAtMs' | 'program' | 'node' | 'note'>,
+  texts: readonly SourceText[] = [],
 ): Buffer {
   const { map, hash, files, purity } = bundle;
   const { buffer, byteOffset, byteLength } = map.checkpoints;
@@ -58,14 +70,20 @@ export function encodeArtifact(
     mappings: Buffer.from(map.mappings),
     checkpoints: Buffer.from(buffer, byteOffset, byteLength),
   };
-  const sections = Object.fromEntries(
-    SECTIONS.map((name) => [name, { bytes: parts[name].length, sha256: sha256(parts[name]) }]),
-  );
+  const last = texts.length === 0 ? [] : [Buffer.from(JSON.stringify(texts))];
+  const sections = {
+    ...Object.fromEntries(SECTIONS.map((name) => [name, sectionOf(parts[name])])),
+    ...(last[0] !== undefined && { texts: sectionOf(last[0]) }),
+  };
   const header = Buffer.from(
     JSON.stringify({ hash, files, sources: map.sources, purity, ...about, ...sections }),
   );
   const line = `pgswitchyard-artifact 1 ${sha256(header)} ${header.length}\n`;
-  return Buffer.concat([Buffer.from(line), header, ...SECTIONS.map((name) => parts[name])]);
+  return Buffer.concat([Buffer.from(line), header, ...SECTIONS.map((name) => parts[name]), ...last]);
+}
+
+function sectionOf(bytes: Buffer): Section {
+  return { bytes: bytes.length, sha256: sha256(bytes) };
 }
 
 /**
@@ -93,8 +111,7 @@ export function decodeHeader(start: Buffer): ArtifactHeader {
 export function decodeArtifact(file: Buffer): { readonly header: ArtifactHeader; readonly bundle: Bundle } {
   const header = wholeHeader(file);
   let at = headerExtent(file).to;
-  const total = SECTIONS.reduce((sum, name) => sum + header[name].bytes, at);
-  if (total !== file.length) throw new ArtifactError(`it has ${file.length} bytes instead of ${total}`);
+  checkLength(file, header, at);
   const section = (name: keyof Sections): Buffer => {
     const { bytes, sha256: hash } = header[name];
     const part = file.subarray(at, at + bytes);
@@ -122,6 +139,35 @@ export function decodeArtifact(file: Buffer): { readonly header: ArtifactHeader;
       notUsed: [],
     },
   };
+}
+
+/** The author's files in an artifact; none: they were not kept. @throws ArtifactError */
+export function decodeTexts(file: Buffer): readonly SourceText[] {
+  const header = wholeHeader(file);
+  checkLength(file, header, headerExtent(file).to);
+  if (header.texts === undefined) return [];
+  const bytes = file.subarray(file.length - header.texts.bytes);
+  if (sha256(bytes) !== header.texts.sha256)
+    throw new ArtifactError('its files have another hash than its header says');
+  let texts: unknown;
+  try {
+    texts = JSON.parse(bytes.toString());
+  } catch {
+    throw new ArtifactError('its files are not JSON');
+  }
+  if (!isListOf(texts, ARTIFACT.maxFiles, isSourceText))
+    throw new ArtifactError('its files lack something, or have another form');
+  return texts;
+}
+
+function isSourceText(value: unknown): value is SourceText {
+  return isRecord(value) && isText(value['path']) && typeof value['text'] === 'string';
+}
+
+function checkLength(file: Buffer, header: WholeHeader, from: number): void {
+  const rest = header.texts?.bytes ?? 0;
+  const total = SECTIONS.reduce((sum, name) => sum + header[name].bytes, from + rest);
+  if (total !== file.length) throw new ArtifactError(`it has ${file.length} bytes instead of ${total}`);
 }
 
 /** Identifies code in the log and the console. */
@@ -163,6 +209,7 @@ function isHeader(value: unknown): value is WholeHeader {
     typeof purity['isPure'] === 'boolean' &&
     isText(purity['reason']) &&
     SECTIONS.every((name) => isSection(value[name])) &&
+    (value['texts'] === undefined || isSection(value['texts'])) &&
     (value['code'] as Section).bytes <= BUNDLE.maxBundleBytes
   );
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import {
   decodeArtifact,
   decodeHeader,
+  decodeTexts,
   encodeArtifact,
   FIRST_READ_BYTES,
   headerExtent,
@@ -14,6 +15,7 @@ import {
   isRecord,
   isText,
   type ArtifactHeader,
+  type SourceText,
 } from '../build/artifact.ts';
 import type { Bundle } from '../build/bundle-job.ts';
 import { ARTIFACT, STORE } from '../limits.ts';
@@ -29,6 +31,8 @@ export interface DraftVersion {
   readonly bundle: Bundle;
   readonly facts: VersionFacts;
   readonly timeMs: number;
+  /** the author's files */
+  readonly texts: readonly SourceText[];
 }
 
 /** A version that has served. */
@@ -103,6 +107,13 @@ export class TenantFolder {
     if (bytes === null) throw new Error('it is missing');
     const { bundle, header } = decodeArtifact(bytes);
     return { bundle, program: header.program };
+  }
+
+  /** The author's files of a version; none: they were not kept. @throws Error if it is damaged or missing */
+  async textsOf(number: number): Promise<readonly SourceText[]> {
+    const bytes = await readPrivate(this.#file(number), ARTIFACT.maxBytes);
+    if (bytes === null) throw new Error('it is missing');
+    return decodeTexts(bytes);
   }
 
   /** Writes a version again: its file is damaged, or another version of this program has written it. */
@@ -222,10 +233,10 @@ export class TenantFolder {
   }
 }
 
-function encoded({ key, bundle, facts, timeMs }: DraftVersion): Buffer {
+function encoded({ key, bundle, facts, timeMs, texts }: DraftVersion): Buffer {
   const { program, node } = facts.checkedWith;
   const note = { key: { owner: key.owner, id: key.id }, ...facts };
-  return encodeArtifact(bundle, { builtAtMs: timeMs, program, node, note });
+  return encodeArtifact(bundle, { builtAtMs: timeMs, program, node, note }, texts);
 }
 
 async function readHeader(file: string): Promise<ArtifactHeader> {

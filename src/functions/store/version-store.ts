@@ -13,9 +13,11 @@ import { NOT_ANALYSED } from '../build/purity/purity.ts';
 import type { LeftVersion } from './held.ts';
 import { HeldStates } from './held-states.ts';
 import { folderName } from './names.ts';
+import { shownFiles } from './record-check.ts';
 import type { StateFolder } from './state-folder.ts';
 import { StateWriter, type StoreLog } from './state-writer.ts';
 import type { DraftVersion } from './tenant-folder.ts';
+import { textsOf, withTexts, type VersionSource } from './texts.ts';
 import type { Pause, Pin, VersionFacts, VersionKey, VersionRecord } from './version-record.ts';
 
 /** A bundle that was kept, and is what bundling the same files again would make. */
@@ -144,6 +146,23 @@ export class VersionStore {
     return null;
   }
 
+  /** The source of a version; null: there is no such version. */
+  async sourceOf(owner: string, number: number): Promise<VersionSource | null> {
+    await this.open(owner);
+    const record = this.#of(owner).numbered(number);
+    if (record === null) return null;
+    const bundle = await this.bundleOf(owner, number);
+    const inMemory = this.#inMemory.textsOf(record);
+    const kept =
+      bundle === null || inMemory.length > 0 || this.#folder === null
+        ? inMemory
+        : await this.#folder
+            .tenant(owner)
+            .textsOf(number)
+            .catch(() => []);
+    return { record, files: await withTexts(record.files, kept), code: bundle?.code ?? null };
+  }
+
   /** The last build of these files, if bundling them again would make the same; null: they must be bundled. */
   async freshBundle(key: VersionKey, files: SourceFiles): Promise<FreshBundle | null> {
     const { owner, id } = key;
@@ -171,13 +190,14 @@ export class VersionStore {
     const isKept = known !== null && !history.isLost(known);
     if (isKept && known.checkedWith.program === facts.checkedWith.program && !isNews(known, facts))
       return known;
-    const draft = { key, bundle, facts, timeMs: Date.now() };
+    const texts = await textsOf(shownFiles(bundle.files).files);
+    const draft = { key, bundle, facts, timeMs: Date.now(), texts };
     if (known !== null) return await this.#replace(history, known, draft);
     const onDisk = await this.#keep(history, draft);
     // another call may have been quicker
     const record = history.withHash(key.id, bundle.hash) ?? onDisk ?? history.newRecord(draft);
     history.add(record);
-    if (onDisk === null) this.#remember(record, bundle);
+    if (onDisk === null) this.#remember(record, draft);
     this.#prune(history, record);
     return record;
   }
@@ -320,7 +340,7 @@ export class VersionStore {
     });
     const record = onDisk ?? { ...known, ...draft.facts };
     history.replace(record);
-    if (onDisk === null) this.#remember(record, draft.bundle);
+    if (onDisk === null) this.#remember(record, draft);
     return record;
   }
 
@@ -335,14 +355,15 @@ export class VersionStore {
   }
 
   /** Keeps a bundle that could not be written, until it can. */
-  #remember(record: VersionRecord, bundle: Bundle): void {
-    for (const gone of this.#inMemory.add(record, bundle)) this.#histories.get(gone.key.owner)?.drop(gone);
+  #remember(record: VersionRecord, { bundle, texts }: DraftVersion): void {
+    for (const gone of this.#inMemory.add(record, bundle, texts))
+      this.#histories.get(gone.key.owner)?.drop(gone);
     const { key, number, timeMs } = record;
     this.#writer.later(key.owner, `version ${number} ${key.owner}`, async (folder) => {
       if (this.#inMemory.get(record) === null) return;
       await folder.make();
       const tenant = folder.tenant(key.owner);
-      const written = await tenant.add({ key, bundle, facts: record, timeMs }, number);
+      const written = await tenant.add({ key, bundle, facts: record, timeMs, texts }, number);
       // here it keeps its number, even if another process has given that to other code meanwhile
       if (written.number === number && written.hash === record.hash) this.#inMemory.delete(record);
     });

@@ -1,6 +1,8 @@
 /** What operators and tenants' administrators do to the functions of one tenant, by its name, and what they see of it. */
+import { dirname } from 'node:path';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import type { Pause, Pin, VersionKey, VersionRecord } from '../store/version-record.ts';
+import type { VersionSource } from '../store/texts.ts';
 import type { VersionStore } from '../store/version-store.ts';
 import { isInside } from '../build/next-files.ts';
 import type { AskedBy } from './asked-by.ts';
@@ -103,6 +105,22 @@ export class Administration {
   /** What was done to a tenant here is done to it on all proxies. @returns false: they get it later */
   share(name: string): Promise<boolean> {
     return this.#options.fleet.share(name);
+  }
+
+  /**
+   * The source of a version, by its number for people; null: there is none of this number. The operator's files are left out for the tenant itself, and
+   * so is the bundle that they are a part of.
+   */
+  async sourceOf(name: string, number: number, by: Pin['by']): Promise<VersionSource | null> {
+    const { store, fleet } = this.#options;
+    await store.open(name);
+    await fleet.fetchAll(name);
+    const record = store.history(name).find((each) => this.#shown(each) === number);
+    if (record === undefined) return null;
+    const source = await store.sourceOf(name, record.number);
+    if (source === null || by === 'operator' || source.record.operators === '') return source;
+    const isOwn = ({ path }: { path: string }): boolean => this.isInFolderOf(name, dirname(path));
+    return { ...source, files: source.files.filter(isOwn), code: null };
   }
 
   /** The PAUSE of a tenant; null: it is not paused. */

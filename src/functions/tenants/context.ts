@@ -8,6 +8,7 @@ import type { Turns } from '../build/turns.ts';
 import type { MemoryRoom } from '../decide/memory.ts';
 import type { VersionStore } from '../store/version-store.ts';
 import type { Budgets } from './budgets.ts';
+import type { DecisionTap } from './decision-tap.ts';
 import type { Fleet } from './fleet.ts';
 import type { Housing } from './housing.ts';
 import type { FunctionLog } from './journal.ts';
@@ -60,6 +61,7 @@ export interface TenantContext {
   readonly store: VersionStore;
   readonly fleet: Fleet;
   readonly lines: LogLines;
+  readonly tap: DecisionTap;
   /** for looks at the files of tenants that are not loaded: a query that waits for its functions waits for one of them at most */
   readonly looks: Turns;
   readonly targets: Pick<Targets, 'mayName' | 'nameable' | 'areOperators' | 'operatorsIn'>;

@@ -64,10 +64,15 @@ export class Journal {
   /**
    * A call failed.
    * @param query '': the call had none
+   * @param version its hash; '': there was none
    * @param place null: unknown
    * @param opened the failure suspended the tenant
    */
-  failed(query: string, { outcome, message }: CallFailure, place: Place | null, opened: boolean): void {
+  failed(
+    query: string,
+    { outcome, message }: CallFailure,
+    { version, place, opened }: { version: string; place: Place | null; opened: boolean },
+  ): void {
     const error = printable(`${placed(place)}${message}`);
     // the console keeps the reason why a tenant was suspended
     if (outcome !== 'suspended' || this.#lastError === '') this.#remember(error);
@@ -88,6 +93,7 @@ export class Journal {
         event: 'function_failed',
         tenant: this.#tenant,
         outcome,
+        ...(version !== '' && { version }),
         ...place,
         ...(shape !== '' && { query: shape }),
       },

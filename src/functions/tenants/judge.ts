@@ -212,12 +212,17 @@ export class Judge {
   #noteFailure(call: HostCall, failure: CallFailure, answer: HostAnswer, opened: boolean): void {
     this.#counters.noteFailure(failure.outcome);
     this.#lastFailure = failure.outcome;
-    const place = this.#options.version()?.placeOf(failure) ?? null;
+    const version = this.#options.version();
+    const place = version?.placeOf(failure) ?? null;
     const subject = place === null ? this.#subject(failure, answer) : '';
     const passes = isOutage(failure.outcome) && this.#options.settings().onOutage === 'pass';
     const effect = passes ? '; the query passed unjudged (user_function_unavailable = pass)' : '';
     const message = subject + withNames(failure.message, this.#options.settings().names) + effect;
-    this.#journal.failed(call.query, { ...failure, message }, place, opened);
+    this.#journal.failed(
+      call.query,
+      { ...failure, message },
+      { version: version?.hash ?? '', place, opened },
+    );
   }
 
   /** The function that `took longer than …`, if its place in the source is unknown. */

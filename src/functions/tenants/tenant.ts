@@ -273,9 +273,13 @@ export class Tenant {
 
   /** The decision for a query, if it was made before and is remembered; null: the functions must be asked. */
   recall(question: Question): Decision | null {
-    return this.rollout.isActive && !this.#obstacles.isBlocked
-      ? this.rollout.recall(question)
-      : this.#serving.remembered(question);
+    const decision =
+      this.rollout.isActive && !this.#obstacles.isBlocked
+        ? this.rollout.recall(question)
+        : this.#serving.remembered(question);
+    const { tap } = this.#context;
+    if (tap.isWatched && decision !== null) tap.note(this.owner, question, decision, null);
+    return decision;
   }
 
   /**
@@ -284,8 +288,19 @@ export class Tenant {
    */
   decide(call: FunctionCall, done: (decision: Decision) => void): void {
     this.load();
-    if (this.rollout.isActive && !this.#obstacles.isBlocked) this.rollout.decide(call, done);
-    else this.#serving.decide(call, done);
+    const tell = this.#context.tap.isWatched ? this.#watched(call, done) : done;
+    if (this.rollout.isActive && !this.#obstacles.isBlocked) this.rollout.decide(call, tell);
+    else this.#serving.decide(call, tell);
+  }
+
+  /** The same as `done`, for the live tail as well. */
+  #watched(call: FunctionCall, done: (decision: Decision) => void): (decision: Decision) => void {
+    const { tap } = this.#context;
+    const askedAt = tap.now;
+    return (decision) => {
+      tap.note(this.owner, call, decision, askedAt);
+      done(decision);
+    };
   }
 
   /** The decision for a query that is too large to be shown to the functions (user_function_max_query). */

@@ -37,6 +37,7 @@ export class History {
   readonly #points: Point[] = [];
   readonly #timer: NodeJS.Timeout;
   #last: Totals;
+  readonly #onPoint: (() => void)[] = [];
 
   constructor(observe: Observe) {
     this.#observe = observe;
@@ -55,6 +56,12 @@ export class History {
     this.#points.push(pointOf(this.#last, totals, this.#observe));
     this.#last = totals;
     if (this.#points.length > POINTS) this.#points.shift();
+    for (const callback of this.#onPoint) callback();
+  }
+
+  /** Calls back after each new point. */
+  onPoint(callback: () => void): void {
+    this.#onPoint.push(callback);
   }
 
   stop(): void {

@@ -48,12 +48,22 @@ export class WebSessions {
     const hash = hashOf(key);
     const session = this.#sessions.get(hash);
     if (session === undefined) return null;
-    const now = this.#now();
     this.#sessions.delete(hash);
-    if (now - session.usedAtMs > LIMITS.idleMs || now - session.beganAtMs > LIMITS.longestMs) return null;
-    session.usedAtMs = now;
+    if (this.#isOver(session)) return null;
+    session.usedAtMs = this.#now();
     this.#sessions.set(hash, session);
     return session;
+  }
+
+  /** Whether a session lasts, without counting as a use of it. */
+  lasts(key: string | undefined): boolean {
+    const session = key === undefined ? undefined : this.#sessions.get(hashOf(key));
+    return session !== undefined && !this.#isOver(session);
+  }
+
+  #isOver({ usedAtMs, beganAtMs }: Entry): boolean {
+    const now = this.#now();
+    return now - usedAtMs > LIMITS.idleMs || now - beganAtMs > LIMITS.longestMs;
   }
 
   end(key: string | undefined): void {

@@ -1,6 +1,7 @@
 /** Runs a statement of the console's language for a browser, with the rights of its user, and returns the answer as JSON. */
 import type { Socket } from 'node:net';
 import { UsageError } from '../../admin/answers.ts';
+import type { AuditTrail, Author } from '../../admin/audit.ts';
 import type { Rights } from '../../admin/entrance.ts';
 import { consoleErrors } from '../../admin/errors.ts';
 import type { Observe } from '../../admin/observe.ts';
@@ -14,12 +15,16 @@ import { FrameReader } from '../../wire/frame.ts';
 import { parseColumns, parseErrorFields, parseRow } from '../../wire/messages.ts';
 import { Backend, HEADER_BYTES } from '../../wire/protocol.ts';
 
-/** Bytes of one answer: 1,000 databases take less than a tenth of it. */
-const MAX_ANSWER = 16 * 1024 * 1024;
+/** Rows of one answer: a page shows no more, and a table of all clients would be long to write as JSON. */
+const MAX_ROWS = 2_000;
+/** Bytes of one message of an answer, and of a whole answer, far above what any table has. */
+const MAX_BYTES = 16 * 1024 * 1024;
 
 export interface Answer {
   readonly columns: readonly string[];
   readonly rows: readonly (readonly (string | null)[])[];
+  /** there are more rows than an answer has */
+  readonly isCut: boolean;
   /** `PAUSE`; '': none */
   readonly tag: string;
   readonly notices: readonly string[];
@@ -37,6 +42,7 @@ export interface StatementParts {
   readonly observe: Observe;
   readonly steer: Steer;
   readonly log: Logger;
+  readonly audit: AuditTrail;
 }
 
 export interface Asker {
@@ -47,33 +53,53 @@ export interface Asker {
   readonly signal: AbortSignal;
 }
 
-/** A browser, for the time of one statement. */
+/** A browser, for the time of one statement. It reads the messages of the answer as they come. */
 class BrowserTerminal implements Terminal {
   readonly user: string;
   readonly label: string;
-  readonly source: string;
+  readonly author: Author;
   readonly isHalted = false;
   readonly successor: Socket | null = null;
-  readonly parts: Buffer[] = [];
   readonly #signal: AbortSignal;
-  #length = 0;
+  readonly #reader = new FrameReader();
+  #bytes = 0;
+  #columns: string[] = [];
+  readonly #rows: (string | null)[][] = [];
+  #isCut = false;
+  readonly #notices: string[] = [];
+  #tag = '';
   #onLeft: (() => void) | null = null;
 
   constructor({ user, address, signal }: Asker) {
     this.user = user;
     this.label = `web console: ${user}@${address}`;
-    this.source = `web console from ${address}`;
+    this.author = { user, entrance: 'web console', address };
     this.#signal = signal;
     signal.addEventListener('abort', () => this.#onLeft?.(), { once: true });
   }
 
+  /** A table with too many rows need not go on. */
   get isGone(): boolean {
-    return this.#signal.aborted || this.#length > MAX_ANSWER;
+    return this.#signal.aborted || this.#isCut;
+  }
+
+  get answer(): Answer {
+    return {
+      columns: this.#columns,
+      rows: this.#rows,
+      isCut: this.#isCut,
+      tag: this.#tag,
+      notices: this.#notices,
+      error: null,
+    };
   }
 
   send(bytes: Buffer): void {
-    this.parts.push(bytes);
-    this.#length += bytes.length;
+    this.#bytes += bytes.length;
+    if (this.#bytes > MAX_BYTES) this.#isCut = true;
+    if (this.#isCut) return;
+    this.#reader.push(bytes);
+    for (let frame = this.#reader.next(); frame !== null; frame = this.#reader.next()) this.#read(frame);
   }
 
   began(): void {}
@@ -84,6 +110,29 @@ class BrowserTerminal implements Terminal {
     const before = this.#onLeft;
     this.#onLeft = callback;
     return before;
+  }
+
+  #read(frame: Buffer): void {
+    const payload = frame.subarray(HEADER_BYTES);
+    switch (frame[0]) {
+      case Backend.RowDescription:
+        this.#columns = parseColumns(payload) ?? [];
+        break;
+      case Backend.DataRow:
+        if (this.#rows.length < MAX_ROWS) this.#rows.push(parseRow(payload) ?? []);
+        else this.#isCut = true;
+        break;
+      case Backend.CommandComplete:
+        this.#tag = payload.toString('utf8', 0, payload.length - 1);
+        break;
+      case Backend.NoticeResponse: {
+        const fields = parseErrorFields(payload);
+        const lines = [fields.get('M'), fields.get('D')].filter((line) => line !== undefined);
+        this.#notices.push(lines.join('\n'));
+        break;
+      }
+      default:
+    }
   }
 }
 
@@ -97,7 +146,7 @@ export async function runStatement(asker: Asker, text: string, parts: StatementP
   try {
     const answer = await answerTo(operator, text);
     if (answer !== null) terminal.send(answer);
-    return read(terminal.parts);
+    return terminal.answer;
   } catch (error) {
     if (error instanceof ClientError) return failed(error);
     if (error instanceof UsageError) return failed(consoleErrors.invalidCommand(text));
@@ -109,27 +158,12 @@ export async function runStatement(asker: Asker, text: string, parts: StatementP
 }
 
 function failed({ code, message, detail, hint }: ClientError): Answer {
-  return { columns: [], rows: [], tag: '', notices: [], error: { code, message, detail, hint } };
-}
-
-/** Reads the messages of an answer. */
-function read(parts: readonly Buffer[]): Answer {
-  let columns: string[] = [];
-  const rows: (string | null)[][] = [];
-  const notices: string[] = [];
-  let tag = '';
-  const reader = new FrameReader();
-  reader.push(Buffer.concat(parts));
-  for (let frame = reader.next(); frame !== null; frame = reader.next()) {
-    const type = frame[0];
-    const payload = frame.subarray(HEADER_BYTES);
-    if (type === Backend.RowDescription) columns = parseColumns(payload) ?? [];
-    else if (type === Backend.DataRow) rows.push(parseRow(payload) ?? []);
-    else if (type === Backend.CommandComplete) tag = payload.toString('utf8', 0, payload.length - 1);
-    else if (type === Backend.NoticeResponse) {
-      const fields = parseErrorFields(payload);
-      notices.push([fields.get('M'), fields.get('D')].filter((line) => line !== undefined).join('\n'));
-    }
-  }
-  return { columns, rows, tag, notices, error: null };
+  return {
+    columns: [],
+    rows: [],
+    isCut: false,
+    tag: '',
+    notices: [],
+    error: { code, message, detail, hint },
+  };
 }
