@@ -5,6 +5,7 @@ import { Actions, ActionsProvider } from './actions.tsx';
 import { Clusters } from './clusters.tsx';
 import { Configuration } from './configuration.tsx';
 import { Decisions } from './decisions.tsx';
+import { Fleet } from './fleet.tsx';
 import { listen } from './live.ts';
 import { Login } from './login.tsx';
 import { Audit, Log } from './log.tsx';
@@ -35,6 +36,7 @@ const PAGES: readonly Page[] = [
   { path: 'clients', name: 'Clients', view: () => <ShowPage table="clients" actions={['kill_client']} /> },
   { path: 'servers', name: 'Servers', view: () => <ShowPage table="servers" /> },
   { path: 'clusters', name: 'Clusters', view: Clusters },
+  { path: 'fleet', name: 'Fleet', view: Fleet },
   { path: 'rules', name: 'Rules', isForTenants: true, view: Rules },
   { path: 'decisions', name: 'Decisions', isForTenants: true, view: Decisions },
   { path: 'log', name: 'Log', isForAdmins: true, view: Log },

@@ -146,7 +146,7 @@ test('from the login to a switchover', { skip }, async (t) => {
     .first()
     .waitFor();
 
-  for (const name of ['Pools', 'Clients', 'Servers', 'Configuration', 'Log', 'Audit']) {
+  for (const name of ['Pools', 'Clients', 'Servers', 'Fleet', 'Configuration', 'Log', 'Audit']) {
     await page.getByRole('link', { name, exact: true }).click();
     await page.getByRole('heading', { name, level: 1 }).waitFor();
     await page.getByRole('table').first().waitFor();
