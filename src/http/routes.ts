@@ -1,5 +1,5 @@
 /** The addresses that the HTTP server answers. */
-import { Hono } from 'hono';
+import { Hono, type Context } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
 import type { AuditTrail } from '../admin/audit.ts';
 import type { Observe } from '../admin/observe.ts';
@@ -10,7 +10,7 @@ import type { Logger } from '../telemetry/log.ts';
 import { hasStarted, reasonsAgainst } from './health.ts';
 import { MetricsToken } from './token.ts';
 import { api } from './web/api.ts';
-import { FILES } from './web/files.ts';
+import { FILES, type WebFile } from './web/files.ts';
 import type { History } from './web/history.ts';
 import type { LogTail } from './web/log-tail.ts';
 
@@ -66,14 +66,20 @@ export function routes(parts: RouteParts): Hono {
     return c.body(await metrics.print(format), 200, { 'Content-Type': CONTENT_TYPES[format] });
   });
   app.route('/api', api(parts));
-  for (const [path, file] of FILES)
-    app.get(path, async (c) =>
-      c.body(await file.text(), 200, { 'Content-Type': file.type, 'Cache-Control': 'no-cache' }),
-    );
+  for (const [path, file] of FILES) app.get(path, async (c) => send(c, await file()));
   app.notFound((c) => c.text('not found\n', 404));
   app.onError((error, c) => {
     log.error({ event: 'bug' }, `internal error in an HTTP request: ${error.stack ?? error.message}`);
     return c.text('internal error\n', 500);
   });
   return app;
+}
+
+/** A file of the web console, unless the browser has it already. */
+function send(c: Context, { type, tag, plain, compressed }: WebFile): Response {
+  const headers = { 'Content-Type': type, 'Cache-Control': 'no-cache', ETag: tag, Vary: 'Accept-Encoding' };
+  if (c.req.header('if-none-match') === tag) return c.body(null, 304, headers);
+  return /\bgzip\b/.test(c.req.header('accept-encoding') ?? '')
+    ? c.body(compressed, 200, { ...headers, 'Content-Encoding': 'gzip' })
+    : c.body(plain, 200, headers);
 }

@@ -190,3 +190,59 @@ test('the audit log has statements of both consoles that change something, with 
   );
   live.close();
 });
+
+test('the files of the page are compressed, sent again only if they differ, and bound by a strict policy', async (t) => {
+  const { base } = await start(t);
+  for (const path of ['/', '/main.js', '/style.css']) {
+    const first = await fetch(`${base}${path}`);
+    assert.equal(first.headers.get('content-encoding'), 'gzip', path);
+    assert.ok((await first.text()).length > 0);
+    const policy = first.headers.get('content-security-policy') ?? '';
+    assert.match(policy, /default-src 'none'/);
+    assert.doesNotMatch(policy, /unsafe|\*|https?:/);
+    const again = await fetch(`${base}${path}`, {
+      headers: { 'if-none-match': first.headers.get('etag') ?? '' },
+    });
+    assert.equal(again.status, 304, path);
+  }
+  const page = await (await fetch(`${base}/`)).text();
+  assert.doesNotMatch(page, /<script(?![^>]* src="main\.js")|<style| on\w+=| style=|https?:/);
+});
+
+test('a login begins a new session, ends the one of its browser, and takes none that was made up', async (t) => {
+  const { browser } = await start(t);
+  const one = browser();
+  one.cookie = 'pgswitchyard=made-up-by-somebody-else';
+  assert.equal(await one.login('boss', 'b'), 200);
+  assert.notEqual(one.cookie, 'pgswitchyard=made-up-by-somebody-else');
+  const before = one.cookie;
+  assert.equal(await one.login('boss', 'b'), 200);
+  assert.notEqual(one.cookie, before);
+  const stolen = browser();
+  stolen.cookie = before;
+  assert.equal((await stolen.ask('GET', '/session')).status, 401);
+});
+
+test('passwords are in no log and no address', async (t) => {
+  const { browser, bouncer } = await start(t, {
+    userlist: { boss: 'correct-horse' },
+    settings: { verbose: 2 },
+  });
+  assert.equal(await browser().login('boss', 'correct-horse'), 200);
+  assert.equal(await browser().login('boss', 'battery-staple'), 401);
+  for (const path of ['/login?user=boss&password=correct-horse', '/session?password=correct-horse'])
+    assert.equal((await browser().ask('GET', path)).status, 401, path);
+  assert.ok(!bouncer.logContains(/correct-horse|battery-staple/));
+});
+
+test('bodies and topics of odd forms are refused, and harm nothing', async (t) => {
+  const { as, browser } = await start(t);
+  const boss = await as('boss');
+  const forms: unknown[] = [null, 1, [], 'text', { statement: 1 }, { statement: null }];
+  for (const body of forms) assert.equal((await boss.ask('POST', '/statement', body)).status, 400);
+  for (const body of [null, 1, [], { user: ['boss'], password: { length: 1 } }])
+    assert.equal((await browser().ask('POST', '/login', body)).status, 400);
+  assert.equal((await boss.statement('\0')).error?.code, '08P01');
+  assert.equal((await boss.ask('GET', `/live?topic=${'x'.repeat(4000)}`)).status, 400);
+  assert.equal((await boss.ask('GET', '/session')).status, 200);
+});
