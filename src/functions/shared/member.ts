@@ -11,7 +11,7 @@ import { isDeployment } from './deploying.ts';
 import { ExchangeError, type Exchange } from './exchange.ts';
 import type { KeptValues } from './kept-values.ts';
 import type { SharedEntry, SharedStore } from './store.ts';
-import { TenantValues, type Change } from './tenant-values.ts';
+import { TenantValues, type Change, type ChangeOptions } from './tenant-values.ts';
 import { keyOf, pauseIn, rolloutIn, servingIn, type SharedRollout, type SharedServing } from './values.ts';
 
 /** The tenants of this proxy, as far as versions are concerned. */
@@ -159,25 +159,35 @@ export class Member implements Fleet {
     this.#deploying.delete(key.id);
     // of two proxies that are the first, one is
     const isFirst = this.#servingOf(key) === null;
-    this.#change(key, 'serving', { id: key.id, hash, pin: null }, '', isFirst);
+    this.#change(key, 'serving', { id: key.id, hash, pin: null }, { user: '', isOffer: isFirst });
   }
 
   noteChange(key: VersionKey, hash: string | null, user: string): void {
     if (!this.isOn) return;
     const { rules } = this.#options;
     const serves = hash ?? this.#servingOf(key)?.hash ?? rules.latestOf(key);
-    this.#change(key, 'serving', { id: key.id, hash: serves, pin: rules.pinOf(key) }, user);
+    // after RESUME, the fleet's version need not be the one of the files here
+    const body = { id: key.id, hash: serves, pin: rules.pinOf(key) };
+    this.#change(key, 'serving', body, { user, isToApply: true });
   }
 
   notePause(owner: string, user: string): void {
     if (!this.#isOpen || !this.isOn) return;
     const pause = this.#options.rules.pauseOf(owner);
-    this.#of(owner).change({ kind: 'pause', key: '', body: pause && { ...pause } }, user, this.#isAway);
+    this.#of(owner).change(
+      { kind: 'pause', key: '', body: pause && { ...pause } },
+      { user, isOffer: this.#isAway },
+    );
     void this.#sync(owner);
   }
 
   noteRollout(key: VersionKey, { asked, ...change }: RolloutChange): void {
-    this.#change(key, 'rollout', { id: key.id, ...change, by: asked.by, user: asked.user }, asked.user);
+    this.#change(
+      key,
+      'rollout',
+      { id: key.id, ...change, by: asked.by, user: asked.user },
+      { user: asked.user },
+    );
   }
 
   promote(key: VersionKey, hash: string, isOfFiles: boolean, asked: AskedBy): boolean {
@@ -254,12 +264,11 @@ export class Member implements Fleet {
     { owner, id }: VersionKey,
     kind: string,
     body: Readonly<Record<string, unknown>>,
-    user: string,
-    isOffer = false,
+    { isOffer = false, ...options }: Omit<ChangeOptions, 'isOffer'> & Partial<ChangeOptions>,
   ): void {
     // what happens while this proxy ends happens to this proxy alone
     if (!this.#isOpen || !this.isOn) return;
-    this.#of(owner).change({ kind, key: keyOf(id), body }, user, isOffer || this.#isAway);
+    this.#of(owner).change({ kind, key: keyOf(id), body }, { ...options, isOffer: isOffer || this.#isAway });
     void this.#sync(owner);
   }
 
@@ -384,7 +393,7 @@ export class Member implements Fleet {
       if (result.kind === 'conflict') return;
       values.receive({ ...value, seq: result.seq });
       const pin = isOfFiles ? null : { hash, ...asked, untilFiles: true };
-      this.#change({ owner, id }, 'serving', { id, hash, pin }, user);
+      this.#change({ owner, id }, 'serving', { id, hash, pin }, { user, isToApply: true });
     } catch (error) {
       this.#complain(owner, error as Error);
     }

@@ -22,6 +22,15 @@ export interface Change extends SharedValue {
   readonly isOffer: boolean;
 }
 
+export interface ChangeOptions {
+  /** the user who has changed it; '': nobody in particular */
+  readonly user: string;
+  /** as in Change */
+  readonly isOffer: boolean;
+  /** it is to be applied here, too, when it has been written */
+  readonly isToApply?: boolean;
+}
+
 /** As plain data, for a file. */
 export interface KeptTenant {
   readonly entries: readonly SharedEntry[];
@@ -36,6 +45,8 @@ export class TenantValues {
   /** by kind and key: the number of the value that applies here */
   readonly #applied = new Map<string, number>();
   readonly #changes = new Map<string, Change>();
+  /** places of changes that do not apply here yet */
+  readonly #toApply = new Set<string>();
   /** of another store, until it is known what this one has */
   readonly #former = new Map<string, SharedEntry>();
 
@@ -86,15 +97,20 @@ export class TenantValues {
   }
 
   /** A value has another content here from now on. */
-  change({ kind, key, body }: Omit<SharedValue, 'tenant'>, user: string, isOffer: boolean): void {
+  change(
+    { kind, key, body }: Omit<SharedValue, 'tenant'>,
+    { user, isOffer, isToApply = false }: ChangeOptions,
+  ): void {
     const place = placeOf({ kind, key });
     const before = this.#changes.get(place);
     const there = this.#entries.get(place);
     const basedOn = before?.isOffer === true ? before.basedOn : (there?.seq ?? 0);
     const isKnown = there !== undefined && isDeepStrictEqual(there.body, body);
+    if (isToApply) this.#toApply.add(place);
+    else this.#toApply.delete(place);
     if (isKnown && basedOn === there.seq) {
       this.#changes.delete(place);
-      this.#applied.set(place, there.seq);
+      this.#noteApplied(place, there.seq);
     } else this.#changes.set(place, { kind, tenant: this.owner, key, body, user, basedOn, isOffer });
   }
 
@@ -111,7 +127,12 @@ export class TenantValues {
     // a later change here stays
     if (this.#changes.get(place) !== change) return;
     this.#changes.delete(place);
-    if (this.#entries.get(place)?.seq === seq) this.#applied.set(place, seq);
+    if (this.#entries.get(place)?.seq === seq) this.#noteApplied(place, seq);
+  }
+
+  #noteApplied(place: string, seq: number): void {
+    if (this.#toApply.delete(place)) this.#applied.delete(place);
+    else this.#applied.set(place, seq);
   }
 
   /** Something newer is in the place of an offer. @param present null: it was removed from the store */
