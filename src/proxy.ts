@@ -7,6 +7,7 @@ import type { Config } from './config/config.ts';
 import { Configuration } from './configuration.ts';
 import { Fleet } from './fleet/fleet.ts';
 import { measureLoad } from './fleet/load.ts';
+import { FleetStore } from './fleet/shared-store.ts';
 import { Functions } from './functions/functions.ts';
 import { HttpEndpoint } from './http/endpoint.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -86,7 +87,9 @@ export class Proxy {
     this.#log = log;
     this.#pools = poolParts(config, log, this.#lifecycle);
     const { context, directory, peers, switchovers } = this.#pools;
+    const shared = new FleetStore(() => this.#fleet);
     this.#functions = new Functions({
+      shared,
       settings: config.settings,
       databases: config.databases.values(),
       fallback: config.fallback,
@@ -114,6 +117,7 @@ export class Proxy {
       lifecycle: this.#lifecycle,
       peers,
     });
+    shared.begin();
     const audit = new AuditTrail(log, (line) => this.#fleet.audit(line));
     this.#http = new HttpEndpoint({ observe, steer: () => this.steer, log, audit });
     this.#embeddedMetrics = new EmbeddedMetrics(observe, log);
@@ -210,6 +214,7 @@ export class Proxy {
     this.#otlp.configure(this.#pools.context.settings);
     await this.#functions.prepare();
     await this.#fleet.start();
+    await this.#functions.join();
     await (this.#inherited === null ? this.#listener.open() : this.#listener.adopt(this.#inherited));
     // Clients can already connect. Their first query waits for the rules of their own database only.
     void this.#functions.start();

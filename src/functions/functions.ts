@@ -180,7 +180,11 @@ export class Functions {
     await this.#store.prepare();
     this.#restoreKnown(await this.#store.knownFiles());
     await this.#folders.list();
-    await this.#member.open();
+  }
+
+  /** The store of the fleet has been asked for: takes over what the fleet serves. Call this between `prepare` and `start`. */
+  join(): Promise<void> {
+    return this.#member.open();
   }
 
   /** A file that has vanished while no proxy ran counts as one that vanishes now: it may be a guard's. */

@@ -252,7 +252,11 @@ test('the same file that is loaded at the same moment has one number, and anothe
     [1, 2, 3],
   );
   await Promise.all(proxies.map((proxy) => proxy.member.share(KEY.owner)));
-  for (const proxy of proxies) assert.equal(proxy.member.numberOf(KEY, hashOf('v1')), 1);
+  for (const proxy of proxies) {
+    const record = { key: KEY, hash: hashOf('v1'), number: 7 };
+    assert.equal(proxy.member.shown(record), 1);
+    assert.equal(proxy.member.shown({ ...record, hash: hashOf('v9') }), -7);
+  }
 });
 
 test('commands hold for all; of two at once the later one in the store does', async () => {

@@ -112,6 +112,11 @@ export class Member implements Fleet {
     for (const owner of this.#tenants.keys()) this.#touched.add(owner);
     this.#catchUp();
     await within(SHARING.longestStartMs, Promise.all(this.#turns.values()));
+    if (this.isOn && this.#isAway)
+      this.#options.log.warn(
+        { event: 'fleet_start_alone' },
+        "the fleet's store can't be reached: user functions serve as they did in the fleet before, and those that this proxy has never had serve as its files say, until the store is back",
+      );
   }
 
   /** Nothing that happens from now on concerns the fleet: this proxy is about to end. */
@@ -222,12 +227,11 @@ export class Member implements Fleet {
     await within(SHARING.longestCommandMs, Promise.all(fetched));
   }
 
-  /** The number of a version in the fleet; null: the store has not given it one yet. */
-  numberOf({ owner, id }: VersionKey, hash: string): number | null {
+  shown({ key: { owner, id }, hash, number }: Pick<VersionRecord, 'key' | 'hash' | 'number'>): number {
+    if (!this.isOn) return number;
     const values = this.#tenants.get(owner);
-    if (values === undefined) return null;
-    const versions = this.#options.exchange.versions(values);
-    return versions.find((version) => version.id === id && version.hash === hash)?.number ?? null;
+    const versions = values === undefined ? [] : this.#options.exchange.versions(values);
+    return versions.find((version) => version.id === id && version.hash === hash)?.number ?? -number;
   }
 
   /** By tenant, why it does not serve what the fleet serves, for people. */

@@ -47,20 +47,21 @@ export class TenantValues {
   readonly #changes = new Map<string, Change>();
   /** places of changes that do not apply here yet */
   readonly #toApply = new Set<string>();
-  /** of another store, until it is known what this one has */
+  /** of another store, or of before the start, until it is known what the store has */
   readonly #former = new Map<string, SharedEntry>();
 
   constructor(owner: string) {
     this.owner = owner;
   }
 
-  /** What the store had when it was read last. */
+  /** What the store has, as far as is known: what it had before, until it has been read. */
   get entries(): SharedEntry[] {
-    return [...this.#entries.values()];
+    return [...new Map([...this.#former, ...this.#entries]).values()];
   }
 
   entry(kind: string, key: string): SharedEntry | null {
-    return this.#entries.get(placeOf({ kind, key })) ?? null;
+    const place = placeOf({ kind, key });
+    return this.#entries.get(place) ?? this.#former.get(place) ?? null;
   }
 
   get changes(): readonly Change[] {
@@ -76,7 +77,10 @@ export class TenantValues {
   receive(entry: SharedEntry): void {
     const place = placeOf(entry);
     // what was written from here may be announced after something newer is known
-    if ((this.#entries.get(place)?.seq ?? 0) < entry.seq) this.#entries.set(place, entry);
+    if ((this.#entries.get(place)?.seq ?? 0) >= entry.seq) return;
+    this.#entries.set(place, entry);
+    const former = this.#former.get(place);
+    if (former !== undefined && !isDeepStrictEqual(former, entry)) this.#applied.delete(place);
   }
 
   /** It is another store: nothing is known of its values yet. */
@@ -90,9 +94,13 @@ export class TenantValues {
 
   /** All values of the store are known. What another store had, and this one has not, is offered to it. */
   caughtUp(): void {
-    for (const [place, { kind, tenant, key, body }] of this.#former)
-      if (body !== null && !this.#entries.has(place) && !this.#changes.has(place))
-        this.#changes.set(place, { kind, tenant, key, body, user: '', basedOn: 0, isOffer: true });
+    for (const [place, { seq: _, ...value }] of this.#former) {
+      if (this.#entries.has(place)) continue;
+      this.#applied.delete(place);
+      const change = this.#changes.get(place) ?? { ...value, user: '', isOffer: true };
+      // versions are sent with their code
+      if (value.kind !== 'versions') this.#changes.set(place, { ...change, basedOn: 0 });
+    }
     this.#former.clear();
   }
 
@@ -103,7 +111,7 @@ export class TenantValues {
   ): void {
     const place = placeOf({ kind, key });
     const before = this.#changes.get(place);
-    const there = this.#entries.get(place);
+    const there = this.#entries.get(place) ?? this.#former.get(place);
     const basedOn = before?.isOffer === true ? before.basedOn : (there?.seq ?? 0);
     const isKnown = there !== undefined && isDeepStrictEqual(there.body, body);
     if (isToApply) this.#toApply.add(place);
@@ -169,7 +177,8 @@ export class TenantValues {
   }
 
   restore({ entries, applied, changes }: KeptTenant): void {
-    for (const entry of entries) this.receive(entry);
+    for (const entry of entries)
+      if (!this.#entries.has(placeOf(entry))) this.#former.set(placeOf(entry), entry);
     for (const [place, seq] of applied) this.#applied.set(place, seq);
     for (const change of changes) this.#changes.set(placeOf(change), { ...change, isOffer: true });
   }

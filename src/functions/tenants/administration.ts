@@ -1,7 +1,7 @@
 /** What operators and tenants' administrators do to the functions of one tenant, by its name, and what they see of it. */
 import { dirname } from 'node:path';
 import type { SourceFiles } from '../build/bundle-job.ts';
-import type { Pause, Pin, VersionKey, VersionRecord } from '../store/version-record.ts';
+import type { Pause, Pin, VersionRecord } from '../store/version-record.ts';
 import type { VersionSource } from '../store/texts.ts';
 import type { VersionStore } from '../store/version-store.ts';
 import { isInside } from '../build/next-files.ts';
@@ -19,12 +19,11 @@ import { versionsOf, type VersionRow } from './version-rows.ts';
 export class RollbackError extends Error {}
 
 /** What the fleet knows of versions, for commands. */
-interface SharedVersions extends Pick<Fleet, 'isOn' | 'notePause'> {
+interface SharedVersions extends Pick<Fleet, 'shown' | 'notePause'> {
   /** @returns whether what was decided here holds for all proxies; false: the store could not be reached */
   share(owner: string): Promise<boolean>;
   /** All versions that the store keeps are here as well, if it can be reached. */
   fetchAll(owner: string): Promise<void>;
-  numberOf(key: VersionKey, hash: string): number | null;
 }
 
 export interface AdministrationOptions {
@@ -96,10 +95,8 @@ export class Administration {
     return shown.toSorted((a, b) => order(b.record.number) - order(a.record.number));
   }
 
-  /** The number of a version for people. In a fleet the store gives it; until then it has a negative one here. */
-  #shown({ key, hash, number }: VersionRecord): number {
-    const { fleet } = this.#options;
-    return fleet.isOn ? (fleet.numberOf(key, hash) ?? -number) : number;
+  #shown(record: VersionRecord): number {
+    return this.#options.fleet.shown(record);
   }
 
   /** What was done to a tenant here is done to it on all proxies. @returns false: they get it later */

@@ -1,5 +1,5 @@
 /** A proxy's fleet, as its tenants need it: which of their versions serve is the same on all proxies. */
-import type { VersionKey } from '../store/version-record.ts';
+import type { VersionKey, VersionRecord } from '../store/version-record.ts';
 import type { AskedBy } from './asked-by.ts';
 
 /** Code that a set's files hold. */
@@ -31,6 +31,8 @@ export interface Fleet {
    * @returns false: it is a candidate
    */
   mayServe(key: VersionKey, code: HeldCode): boolean;
+  /** The number of a version for people: in a fleet, negative until the store has given it one. */
+  shown(record: Pick<VersionRecord, 'key' | 'hash' | 'number'>): number;
   /** A version of the files serves, or does as soon as it is loaded. */
   noteServing(key: VersionKey, hash: string): void;
   /**
@@ -52,6 +54,7 @@ export interface Fleet {
 export const NO_FLEET: Fleet = {
   isOn: false,
   mayServe: () => true,
+  shown: ({ number }) => number,
   noteServing: () => {},
   noteChange: () => {},
   notePause: () => {},

@@ -161,7 +161,7 @@ export class Journal {
    * A version serves that is not that of the files.
    * @param pin why; null: it served before a restart, and the files can't be loaded
    */
-  keptServes({ number, hash }: VersionRecord, pin: Pin | null): void {
+  keptServes({ number, hash }: Pick<VersionRecord, 'number' | 'hash'>, pin: Pin | null): void {
     const why = pin === null ? 'which served before' : reasonOf(pin);
     this.#log.warn(
       { event: 'rules_kept', tenant: this.#tenant, version: hash, number },

@@ -51,6 +51,12 @@ export class KeptVersions {
     return this.pin === null ? null : this.#context.store.pinned(this.#key);
   }
 
+  /** Its number for people; 0: none is pinned. */
+  get pinnedNumber(): number {
+    const { pin, pinned } = this;
+    return pinned === null ? (pin?.number ?? 0) : this.#context.fleet.shown(pinned);
+  }
+
   /** The version that is to serve whatever the files hold, as long as they can't be loaded: the pinned or the latest one. */
   get wanted(): VersionRecord | null {
     return this.pin === null ? this.latest : this.pinned;

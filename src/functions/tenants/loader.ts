@@ -182,8 +182,10 @@ export class Loader {
   /** A version serves. `isNew`: its code differs. */
   noteInstalled({ hash, record }: Version, isNew: boolean): void {
     const { journal, onSettled } = this.#options;
-    if (isNew && hash !== this.#state.hash) journal.keptServes(record, this.#kept.pin);
-    else if (isNew) {
+    if (isNew && hash !== this.#state.hash) {
+      const number = this.#options.context.fleet.shown(record);
+      journal.keptServes({ hash, number }, this.#kept.pin);
+    } else if (isNew) {
       this.#complaints.forget();
       this.#state.accept(!this.#isPinned);
       journal.loaded(hash);
@@ -342,7 +344,7 @@ export class Loader {
     const { pin } = this.#kept;
     this.#complaints.forget();
     if (trial !== null) await this.#kept.keep(bundle, trial, installer.settings);
-    if (pin !== null) journal.newer(bundle.hash, pin);
+    if (pin !== null) journal.newer(bundle.hash, { ...pin, number: this.#kept.pinnedNumber });
     await onNewer(bundle, trial);
     onSettled();
   }

@@ -47,7 +47,7 @@ export class Restoring {
     if (pin === null || this.#version?.record.number === pin.number) return;
     const complaint = await this.servePinned();
     if (complaint === null || this.#isClosed) return;
-    journal.keptRefused(pin, complaint);
+    journal.keptRefused({ number: kept.pinnedNumber }, complaint);
     // calls fail until it can be loaded, or the pin is taken away
     if (this.#version === null) state.refuse();
     onSettled();
@@ -72,7 +72,10 @@ export class Restoring {
     if (wanted === null) return;
     // it was tried under other conditions
     const complaint = await this.#install(wanted);
-    if (complaint !== null && !this.#isClosed) journal.keptRefused(wanted, complaint);
+    if (complaint !== null && !this.#isClosed) {
+      const number = tenant.context.fleet.shown(wanted);
+      journal.keptRefused({ number }, complaint);
+    }
   }
 
   /** Whether a bundle is the last version, and need not be tried again. */
