@@ -29,7 +29,8 @@ export class MemoryStore {
     return this.entries.find((entry) => entry.kind === kind && entry.key === key)?.body;
   }
 
-  change({ user: _, after, ...value }: ValueChange): ValueResult {
+  change({ kind, tenant, key, body, after }: ValueChange): ValueResult {
+    const value = { kind, tenant, key, body };
     const place = JSON.stringify([value.kind, value.tenant, value.key]);
     const present = this.#entries.get(place) ?? null;
     if (after !== undefined && (present?.seq ?? 0) !== after) return { kind: 'conflict', present };
