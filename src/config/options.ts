@@ -893,6 +893,12 @@ export const OPTIONS = {
     origin: 'pgswitchyard',
     doc: 'Memory of the user functions of one tenant in MB.',
   }),
+  user_function_over_limit: option({
+    kind: oneOf('error', 'pass'),
+    default: 'error',
+    origin: 'pgswitchyard',
+    doc: 'What happens to a query on which functions that rewrite or can reject run into a limit (time, memory, size, depth), while their policy is `pass`: a client could bring that about by its text. `error`: it gets an error. `pass`: it goes on as if the function had returned null.',
+  }),
   user_function_preload: option({
     kind: oneOf('auto', '0', '1'),
     default: 'auto',

@@ -32,12 +32,21 @@ function shape(frames: raw.Frame[]): string {
     .join('');
 }
 
-for (const policy of ['pass', 'error']) {
-  test(`policy ${policy}: only the text counts, up to the last byte that is allowed`, async (t) => {
+for (const [policy, overLimit] of [
+  ['pass', 'pass'],
+  ['pass', 'error'],
+  ['error', 'pass'],
+] as const) {
+  const passes = policy === 'pass' && overLimit === 'pass';
+  test(`policy ${policy}, over limits ${overLimit}: only the text counts, up to the last byte that is allowed`, async (t) => {
     const client = await connect(
       t,
       "export const rewrite_query = (u: string, q: string) => q.replace('(x', '(y').replace(\"('x\", \"('y\");",
-      { user_function_max_query: '1000', rewrite_query_on_failure: policy },
+      {
+        user_function_max_query: '1000',
+        rewrite_query_on_failure: policy,
+        user_function_over_limit: overLimit,
+      },
     );
     const ofLength = (length: number): string => {
       const [head, tail] = ["SELECT left('", "', 1), $1::text"];
@@ -52,14 +61,14 @@ for (const policy of ['pass', 'error']) {
         client.send(raw.parse(name, sql, [25]), raw.bind(name, ['v']), raw.execute(), raw.sync());
         assert.equal(
           shape(await client.readUntil('Z')),
-          isSeen || policy === 'pass' ? `12D(${first},v)CZ` : 'E(38000)Z',
+          isSeen || passes ? `12D(${first},v)CZ` : 'E(38000)Z',
           `Parse of ${length} as "${name}"`,
         );
       }
       const simple = sql.replace('$1::text', "'v'".padEnd(8));
       assert.equal(
         shape(await client.query(simple)),
-        isSeen || policy === 'pass' ? `TD(${first},v)CZ` : 'E(38000)Z',
+        isSeen || passes ? `TD(${first},v)CZ` : 'E(38000)Z',
         `Query of ${length}`,
       );
     }

@@ -26,6 +26,7 @@ for (const isolation of ['inline', 'process'] as const) {
         files: FILES,
         settings: {
           user_function_isolation: isolation,
+          user_function_over_limit: 'pass',
           rewrite_query_on_failure: rewriting,
           routing_rules_on_failure: routing,
         },

@@ -66,6 +66,7 @@ export class Rules {
       user_function_shadow_limit: 50,
       canary_tolerance: 1,
       canary_duration: 600_000,
+      user_function_over_limit: 'error',
       user_function_unavailable: 'error',
       user_function_isolation: 'process',
       user_function_hosts: 8,

@@ -36,6 +36,7 @@ export const TENANT_SETTINGS: TenantSettings = {
   onRoutingFailure: 'error',
   onRewriteFailure: 'error',
   onOutage: 'error',
+  onOverLimit: 'error',
   names: OPTION_NAMES,
   databases: ['a', 'b'],
 };

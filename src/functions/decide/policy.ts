@@ -38,6 +38,9 @@ export interface Refusal {
 /** What becomes of a query that could not be judged because the platform failed (user_function_unavailable). */
 export type OutagePolicy = 'error' | 'pass';
 
+/** What becomes of a query on which a guard has run into a limit, under the policy `pass` (user_function_over_limit). */
+export type LimitPolicy = 'error' | 'pass';
+
 export const GO: Decision = { kind: 'go', query: null, dbkey: null };
 
 /** Whether the asked functions may name this database. A database that they may not name does not exist for them. */

@@ -37,22 +37,23 @@ export interface Asker {
 
 /**
  * The cause of a call without an answer. `rule`: the rule itself failed on the query, and the policy decides about the query.
- * Otherwise the query could not be judged. `outage`: no client and no tenant can bring that about, and
+ * `limit`: it ran into a limit on the query, which a client can bring about by its text; the policy decides too, but does not let
+ * the query pass a guard, unless user_function_over_limit does. Otherwise the query could not be judged. `outage`: no client and no tenant can bring that about, and
  * user_function_unavailable decides. `load`: a client or a tenant may have brought it about, so the query gets an error whatever
  * is configured: nobody can have a rule skipped.
  */
-type Cause = 'rule' | 'outage' | 'load';
+type Cause = 'rule' | 'limit' | 'outage' | 'load';
 
 /** The ways in which a call can end without an answer. */
 const CAUSES = {
   threw: 'rule',
   bad_result: 'rule',
   unknown_dbkey: 'rule',
-  too_large: 'rule',
-  deadline: 'rule',
-  memory: 'rule',
+  too_large: 'limit',
+  deadline: 'limit',
+  memory: 'limit',
   /** the call, alone in its process, ended the process or did not return */
-  killed: 'rule',
+  killed: 'limit',
   /** the files can't be loaded, and never could be */
   no_version: 'rule',
   /** an administrator has paused its tenant's functions */
@@ -78,7 +79,19 @@ export function isFailureOutcome(text: string): text is FailureOutcome {
 
 /** Whether the proxy could not ask the rule, as opposed to a failure of the rule on the query. */
 export function isPlatformFailure(outcome: FailureOutcome): boolean {
-  return CAUSES[outcome] !== 'rule';
+  return CAUSES[outcome] !== 'rule' && CAUSES[outcome] !== 'limit';
+}
+
+/** V8's errors for a recursion that is too deep and for texts and lists that are too long, and those of sandbox/prelude/guards.ts. */
+const EXHAUSTED =
+  /RangeError: (?:Maximum call stack size exceeded|Array buffer allocation failed|Invalid (?:string|array|typed array) length|(?:array|string) too long for a user function)/;
+
+/** Whether a client can have brought the failure of a rule about, by the length or the form of its query. */
+export function isLimit({ outcome, message }: CallFailure, { isBytes }: Pick<HostCall, 'isBytes'>): boolean {
+  if (CAUSES[outcome] === 'limit') return true;
+  // the client has chosen the encoding that a rewritten query does not fit into
+  if (outcome === 'bad_result') return isBytes === true;
+  return outcome === 'threw' && EXHAUSTED.test(message);
 }
 
 /** Whether neither a client nor a tenant can have brought the failure about. */

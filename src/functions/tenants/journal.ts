@@ -259,14 +259,18 @@ export class Journal {
   }
 
   /**
-   * A version can reject queries, and does not see all of them.
+   * A version can reject queries, and some could get past it.
    * @param options those that say `pass`
-   * @param maxQueryBytes user_function_max_query
+   * @param unseen queries of more bytes pass unseen, and those that run into another limit; null: they get errors
    */
-  passes(options: readonly string[], maxQueryBytes: number): void {
+  passes(options: readonly string[], unseen: number | null): void {
+    const which =
+      unseen === null
+        ? 'that they throw on or answer wrongly'
+        : `that they fail on, and those over user_function_max_query (${unseen} bytes), which they never see (user_function_over_limit = pass)`;
     this.#log.warn(
       { event: 'rules_can_be_passed', tenant: this.#tenant },
-      `${this.#noun}s of ${this.#tenant} can reject queries, but ${options.join(' and ')} = pass lets queries through that they fail on, and those over user_function_max_query (${maxQueryBytes} bytes), which they never see: set error or disconnect`,
+      `${this.#noun}s of ${this.#tenant} can reject queries, but ${options.join(' and ')} = pass lets queries through ${which}: set error or disconnect`,
     );
   }
 

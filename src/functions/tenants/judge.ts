@@ -15,6 +15,7 @@ import {
   type Nameable,
 } from '../decide/policy.ts';
 import {
+  isLimit,
   isOutage,
   isPassing,
   type CallFailure,
@@ -70,6 +71,8 @@ export class Judge {
   readonly #counters: Counters;
   /** of the version that serves, or that served before it was unloaded */
   #manifest: Manifest = UNKNOWN;
+  /** whether that version can reject queries; before one is loaded it is assumed to */
+  #canReject = true;
   /** version and options of the last `warnOfPassing` */
   #warnedAbout = '';
   #warnedOfOutages = false;
@@ -86,9 +89,10 @@ export class Judge {
     return this.#manifest;
   }
 
-  /** Another version serves. */
-  learn(manifest: Manifest): void {
+  /** Another version serves, or is to serve. @param version null: it is not loaded yet */
+  learn(manifest: Manifest, version: Version | null): void {
     this.#manifest = manifest;
+    this.#canReject = version?.canReject ?? true;
   }
 
   /** How the call failed that `decide` was given last; null: the functions answered. The policy may have let it pass. */
@@ -124,7 +128,8 @@ export class Judge {
     // a call that was cut off failed once, whichever function it was in
     const failure = failureOf(rewrite) ?? failureOf(route);
     if (failure !== null) this.#noteFailure(call, failure, { rewrite, route }, opened);
-    const { onRewriteFailure, onRoutingFailure } = this.#policiesFor(failure);
+    const closes = failure !== null && this.#closes(call, failure, rewrites && failureOf(rewrite) !== null);
+    const { onRewriteFailure, onRoutingFailure } = this.#policiesFor(failure, closes);
     return (
       (rewrites && this.#refusal(call, rewrite, onRewriteFailure)) ||
       (routes && this.#refusal(call, route, onRoutingFailure)) ||
@@ -132,12 +137,20 @@ export class Judge {
     );
   }
 
+  /** Whether a client could have got past a guard with this failure: then it is an error even under `pass`. */
+  #closes(call: HostCall, failure: CallFailure, isRewriting: boolean): boolean {
+    const isOfGuard = isRewriting || this.#canReject;
+    return isOfGuard && this.#options.settings().onOverLimit === 'error' && isLimit(failure, call);
+  }
+
   /** An administrator may have said what a PAUSE does. */
-  #policiesFor(failure: CallFailure | null): Policies {
+  #policiesFor(failure: CallFailure | null, closes: boolean): Policies {
     const as = failure?.outcome === 'paused' ? this.#options.pausedAs() : null;
-    return as === null || as === 'policy'
-      ? this.#options.settings()
-      : { onRewriteFailure: as, onRoutingFailure: as };
+    if (as !== null && as !== 'policy') return { onRewriteFailure: as, onRoutingFailure: as };
+    const { onRewriteFailure, onRoutingFailure } = this.#options.settings();
+    return closes
+      ? { onRewriteFailure: closed(onRewriteFailure), onRoutingFailure: closed(onRoutingFailure) }
+      : this.#options.settings();
   }
 
   /** Whether a failure of a call would let its query pass, although the version may change or reject queries. */
@@ -163,17 +176,19 @@ export class Judge {
 
   /** A rule that refuses queries is a guard, and some queries would get past it. */
   warnOfPassing(version: Version): void {
-    const { onRewriteFailure, onRoutingFailure, maxQueryBytes, names } = this.#options.settings();
+    const { onRewriteFailure, onRoutingFailure, maxQueryBytes, onOverLimit, names } =
+      this.#options.settings();
     const { rewrites, routes } = version.manifest;
     const options = [
       rewrites && onRewriteFailure === 'pass' ? names.onRewriteFailure : '',
       routes && onRoutingFailure === 'pass' ? names.onRoutingFailure : '',
     ].filter((option) => option !== '');
     // once for each version, and again when the options change
-    const about = `${version.hash} ${options.join()} ${maxQueryBytes}`;
+    const unseen = onOverLimit === 'pass' ? maxQueryBytes : null;
+    const about = `${version.hash} ${options.join()} ${unseen}`;
     if (options.length === 0 || about === this.#warnedAbout || !version.canReject) return;
     this.#warnedAbout = about;
-    this.#journal.passes(options, maxQueryBytes);
+    this.#journal.passes(options, unseen);
   }
 
   /** The operator lets queries pass a guard while it can't be asked. */
@@ -245,6 +260,10 @@ export class Judge {
     names: databases ?? this.#options.settings().databases,
     isAll: databases === undefined,
   });
+}
+
+function closed(policy: FailurePolicy): FailurePolicy {
+  return policy === 'pass' ? 'error' : policy;
 }
 
 function isNothing({ rewrite, route }: HostAnswer): boolean {

@@ -151,7 +151,7 @@ export class Lane {
       isInUse: () => this.counters.calls > 0 || !this.batcher.isIdle,
       onCostlyMove: options.onCostlyMove,
       onInstalled: (version) => {
-        const isNew = this.expect(version.hash, version.manifest);
+        const isNew = this.expect(version.hash, version.manifest, version);
         this.recall.noteInstalled(version);
         // the same code in another place decides as before
         const isReset = !isNew && version.settings !== this.#judgedUnder;
@@ -168,8 +168,8 @@ export class Lane {
   }
 
   /** A version answers now, or as soon as it is loaded. @returns whether its code differs from the last one's */
-  expect(hash: string, manifest: Manifest): boolean {
-    this.judge.learn(manifest);
+  expect(hash: string, manifest: Manifest, version: Version | null = null): boolean {
+    this.judge.learn(manifest, version);
     if (hash === this.#hash) return false;
     this.#hash = hash;
     this.recall.forget();

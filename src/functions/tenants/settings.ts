@@ -4,7 +4,13 @@ import type { TenantConfig } from '../../config/config.ts';
 import type { Unjudged } from '../../config/options.ts';
 import { NO_DEFAULTS, OPERATOR } from '../../config/tenants.ts';
 import { areOperators, ownFolder, type DatabaseFunctions, type SourceSettings } from '../build/sources.ts';
-import { OPTION_NAMES, type FailurePolicy, type OutagePolicy, type SettingNames } from '../decide/policy.ts';
+import {
+  OPTION_NAMES,
+  type FailurePolicy,
+  type LimitPolicy,
+  type OutagePolicy,
+  type SettingNames,
+} from '../decide/policy.ts';
 import { JOURNAL, SHADOW } from '../limits.ts';
 
 /** The options of [pgbouncer] that concern user functions. */
@@ -38,6 +44,7 @@ export interface FunctionSettings extends SourceSettings {
   readonly user_function_max_result: number;
   readonly routing_rules_on_failure: FailurePolicy;
   /** of a query that could not be judged because the platform failed */
+  readonly user_function_over_limit: LimitPolicy;
   readonly user_function_unavailable: OutagePolicy;
   readonly rewrite_query_on_failure: FailurePolicy;
   readonly routing_rules_disconnect_on_failure: boolean;
@@ -248,6 +255,7 @@ export interface TenantSettings {
   readonly onRoutingFailure: FailurePolicy;
   readonly onRewriteFailure: FailurePolicy;
   readonly onOutage: OutagePolicy;
+  readonly onOverLimit: LimitPolicy;
   readonly names: SettingNames;
   /** names in ctx.databases, unless a call brings its own */
   readonly databases: readonly string[];
@@ -277,6 +285,7 @@ export function tenantSettings(
       tenant.on_rewrite_failure ??
       (settings.rewrite_query_disconnect_on_failure ? 'disconnect' : settings.rewrite_query_on_failure),
     onOutage: settings.user_function_unavailable,
+    onOverLimit: settings.user_function_over_limit,
     names: namesFor(tenant),
     databases,
   };
