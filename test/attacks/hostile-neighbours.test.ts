@@ -113,8 +113,8 @@ for (const policy of POLICIES) {
     }
     // A client without a costly call is judged nevertheless: this is the rule's own failure on that very query.
     const other = await rules.ask('select x', 'a', { clientId: 77 });
+    assert.ok(other.kind !== 'go' && other.error.code === '38000', JSON.stringify(other));
     assert.equal(other.kind, policy === 'disconnect' ? 'disconnect' : 'reject');
-    assert.ok(other.kind !== 'go' && other.error.code === '38000');
     // The proxy's own query is answered, and then clients' queries are judged again.
     await until(
       'the next attempt',
@@ -300,8 +300,8 @@ const HARM = {
   'takes nearly all of its time': 'const end = Date.now() + 90; while (Date.now() < end);',
 };
 
-/** The call itself has an answer. */
-const answers = new Set(['leaves endless microtasks', 'takes nearly all of its time']);
+/** The call itself may have its answer. */
+const ANSWERED = new Set(['leaves endless microtasks', 'takes nearly all of its time']);
 
 for (const [harm, body] of Object.entries(HARM)) {
   test(`a tenant that ${harm} leaves its neighbours, none of whose guards is skipped`, async (t) => {
@@ -329,7 +329,7 @@ for (const [harm, body] of Object.entries(HARM)) {
       const harming = [1, 2].map((clientId) => rules.ask(`harm ${i}`, 'bad', { clientId: clientId + 2 * i }));
       await Promise.all([judge(), judge()]);
       for (const decision of await within('its own answer', Promise.all(harming), PATIENCE_MS))
-        assert.equal(decision.kind, answers.has(harm) ? 'go' : 'reject');
+        assert.ok(decision.kind === 'reject' || ANSWERED.has(harm), decision.kind);
     }
     for (const name of guards) {
       assert.notEqual(processOf(name), processOf('bad'));
