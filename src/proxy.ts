@@ -222,6 +222,7 @@ export class Proxy {
     this.#maintenance = setInterval(() => this.#maintain(performance.now()), MAINTENANCE_MS);
     // a signal may have stopped the proxy meanwhile
     if (!this.#lifecycle.isStopping) this.#lifecycle.serve();
+    this.#fleet.announce();
   }
 
   #checkSocketOptions(): void {

@@ -14,6 +14,7 @@ import {
   beat,
   deregister,
   ENDED,
+  NOTIFY,
   readNews,
   readOthers,
   register,
@@ -51,6 +52,8 @@ export class Membership {
   /** the options that the row was made from; null: this process has not been in the table */
   #claim: unknown = null;
   #isNameTaken = false;
+  /** the state that the others know */
+  #reportedState = '';
 
   constructor(parts: MembershipParts, refused: RefusedRows) {
     this.#parts = parts;
@@ -114,7 +117,10 @@ export class Membership {
   /** A heartbeat. @returns what is new in the store */
   async beat(connection: StoreConnection): Promise<Omit<Beat, 'isRegistered'>> {
     if (this.#parts.lifecycle.isHandedOver) return await readNews(connection);
-    const { isRegistered, ...news } = await beat(connection, this.#own, this.#report());
+    const report = this.#report();
+    const { isRegistered, ...news } = await beat(connection, this.#own, report);
+    if (report.state !== this.#reportedState) await connection.query(NOTIFY);
+    this.#reportedState = report.state;
     // the row was removed during a long absence, or another process has taken it
     if (!isRegistered || this.hasNewClaim) await this.join(connection);
     return news;

@@ -71,7 +71,8 @@ export interface Beat {
 export const ENDED = 'ended';
 
 const AGE_MS = 'extract(epoch from now() - heartbeat_at) * 1000';
-const NOTIFY = `SELECT pg_notify('pgswitchyard', 'proxies')`;
+/** Lets the other proxies read this table again. */
+export const NOTIFY = `SELECT pg_notify('pgswitchyard', 'proxies')`;
 
 /**
  * Enters this process into the table.

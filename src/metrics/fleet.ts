@@ -1,12 +1,26 @@
 /** Metrics about the fleet and its store. */
 import type { Observe } from '../admin/observe.ts';
-import { fixed, type Family } from './family.ts';
+import { fixed, OTHER, type ValueFamily } from './family.ts';
+
+/** A proxy of another version may have others, and a damaged row any. */
+const STATES: ReadonlySet<string> = new Set([
+  'starting',
+  'serving',
+  'paused',
+  'suspended',
+  'leaving',
+  'draining',
+  'stopped',
+  'handed over',
+  'away',
+  'ended',
+]);
 
 /** Empty: the proxy has no fleet. */
-export function fleetFamilies({ fleet }: Observe): Family[] {
+export function fleetFamilies({ fleet }: Observe): ValueFamily[] {
   const { store, sinceContactMs, proxies, waitingAuditLines, lostAuditLines, refusedRows } = fleet.observe();
   if (store === 'off') return [];
-  const states = Map.groupBy(proxies, ({ state }) => state);
+  const states = Map.groupBy(proxies, ({ state }) => (STATES.has(state) ? state : OTHER));
   return [
     fixed('gauge', 'fleet_store_up', '1 while the store of the fleet answers', Number(store === 'up')),
     fixed(

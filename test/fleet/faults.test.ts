@@ -59,16 +59,19 @@ test('a proxy that starts while the store is away serves, and its clients can be
 });
 
 test('of two running proxies with one name the later one has it, and the other one says so', async (t) => {
-  const first = await prepareMember(t, store, { name: 'twin', store });
-  const second = await prepareMember(t, store, { name: 'twin', store });
+  const settings = { fleet_heartbeat: 1 };
+  const first = await prepareMember(t, store, { name: 'twin', store, settings });
+  const second = await prepareMember(t, store, { name: 'twin', store, settings });
   await first.start();
   await second.start();
   await first.waitForLog(/another process has the name "twin" in the fleet: set fleet_name/);
   await until('its own view', async () =>
     (await storeOf(first)).startsWith('up: another process has the name'),
   );
-  const row = (await fleetOf(watcher)).find(({ name }) => name === 'twin')!;
-  assert.equal(Number(row['port']), second.port);
+  await until('the later one to be shown', async () => {
+    const row = (await fleetOf(watcher)).find(({ name }) => name === 'twin');
+    return Number(row?.['port']) === second.port;
+  });
   await second.stop('SIGTERM');
   await until('the first one to have its name', async () => (await storeOf(first)) === 'up');
 });

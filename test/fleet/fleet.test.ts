@@ -106,6 +106,24 @@ test('a proxy that was killed is away, and another one with its name takes its p
   await until('it to be back', async () => (await statesIn(a)) === 'a serving, b serving, c serving');
 });
 
+test('a rolling restart keeps the peer ids, and the audit log has no gap', async () => {
+  const idsIn = async (): Promise<unknown> => (await fleetOf(a)).map(({ peer_id: id }) => id);
+  const before = await idsIn();
+  for (const proxy of [b, c, a]) {
+    await proxy.admin('RECONNECT data');
+    await proxy.stop('SIGTERM');
+    await proxy.start();
+    for (const each of [a, b, c])
+      await until('all to be seen', async () => (await statesIn(each)) === 'a serving, b serving, c serving');
+  }
+  assert.deepEqual(await idsIn(), before);
+  const lines = (await a.admin('SHOW FLEET_AUDIT')).slice(-3);
+  assert.deepEqual(
+    lines.map(({ proxy, action }) => `${String(proxy)} ${String(action)}`),
+    ['b RECONNECT data', 'c RECONNECT data', 'a RECONNECT data'],
+  );
+});
+
 test('damaged rows cost nobody, and each is logged once', async () => {
   a.markLog();
   await store.sql(`ALTER TABLE pgswitchyard.proxies DROP CONSTRAINT proxies_snapshot_check;
