@@ -152,6 +152,11 @@ test('a fleet has its store in the Secret, a Job, and a way from proxy to proxy'
   const objects = install(VARIANTS['everything switched on']!);
   const secret = found(objects, 'Secret') as { stringData?: Record<string, string> };
   assert.equal(secret.stringData?.['PGSWITCHYARD_FLEET_STORE'], 'postgres:host=db dbname=control user=fleet');
+  const alone = install({
+    secrets: { metricsToken: 'x' },
+    fleet: { enabled: true, store: 'postgres:host=db' },
+  });
+  assert.deepEqual(found(alone, 'Secret')['stringData'], { PGSWITCHYARD_FLEET_STORE: 'postgres:host=db' });
   const job = found(objects, 'Job', 'pgswitchyard-fleet-init');
   assert.match(JSON.stringify(job), /"fleet","init"/);
   const withoutFleet = install(VARIANTS['the defaults']!);
