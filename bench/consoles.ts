@@ -123,7 +123,7 @@ async function openConsole({ httpPort }: Proxy, page: string): Promise<() => num
   };
 }
 
-/** Clients that send a query each 50 ms, each time in another database. */
+/** Clients that send a query each 10 ms, each time in another database. */
 function load({ port }: Proxy, count: number): () => Promise<void> {
   let isOn = true;
   const work = async (at: number): Promise<void> => {
@@ -135,7 +135,7 @@ function load({ port }: Proxy, count: number): () => Promise<void> {
     }
     for (let i = 0; isOn; i++) {
       await clients[i % clients.length]!.query('SELECT 1');
-      await sleep(50);
+      await sleep(10);
     }
     for (const client of clients) await client.end();
   };
@@ -171,8 +171,9 @@ async function compare(proxy: Proxy, what: string): Promise<void> {
 
 const folder = await temporaryFolder('consoles');
 await chmod(folder, 0o755);
+const serverFolder = await temporaryFolder('consoles-server');
 const server = new PostgresServer({
-  folder: join(folder, 'pg'),
+  folder: serverFolder,
   port: await freePort(),
   binaries: await embeddedBinaries(),
   settings: { max_connections: '400' },
@@ -193,10 +194,11 @@ try {
   await compare(proxy, 'no queries');
   const end = load(proxy, Number(values.clients));
   await sleep(5_000);
-  await compare(proxy, `${values.clients} clients with 20 queries a second each`);
+  await compare(proxy, `${values.clients} clients with up to 100 queries a second each`);
   await end();
 } finally {
   child.kill('SIGKILL');
   await server.stop('immediate');
+  await removeFolder(serverFolder);
   await removeFolder(folder);
 }

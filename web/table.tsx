@@ -28,6 +28,7 @@ export function Table({
   const at = (column: string): number => answer.columns.indexOf(column);
   const wanted = filter.toLowerCase();
   const found = answer.rows.filter((row) => row.some((value) => value?.toLowerCase().includes(wanted)));
+  if (answer.rows.length === 0) return <p class="none">{caption}: none</p>;
   const rows = sort === null ? found : found.toSorted((a, b) => compare(a, b, at(sort.column), sort.isDown));
   return (
     <>

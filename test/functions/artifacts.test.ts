@@ -5,7 +5,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
-import { encodeArtifact } from '../../src/functions/build/artifact.ts';
+import { decodeArtifact, decodeTexts, encodeArtifact } from '../../src/functions/build/artifact.ts';
 import { checkCode } from '../../src/functions/build/artifact-check.ts';
 import type { Bundle, BundleResult, SourceFiles } from '../../src/functions/build/bundle-job.ts';
 import { makeBundle } from '../../src/functions/build/make-bundle.ts';
@@ -187,4 +187,23 @@ test('the whole folder is served without bundling, and serves on when the artifa
     rules.lines.join('\n'),
     /ERROR user functions not loaded; version \w+ stays active: .*no source beside it/,
   );
+});
+
+test('the author’s files in an artifact are checked by their hash, and are no part of what makes it usable', async (t) => {
+  const bundle = await built(t, { 'routing_rules.ts': rule('a') });
+  const texts = [{ path: '/rules/a.ts', text: 'naïve \u{1f40d}' }];
+  const file = encodeArtifact(bundle, ABOUT, texts);
+  assert.deepEqual(decodeTexts(file), texts);
+  assert.equal(decodeArtifact(file).bundle.code, bundle.code);
+  assert.deepEqual(decodeTexts(encodeArtifact(bundle, ABOUT)), []);
+  const damaged = Buffer.from(file);
+  damaged[damaged.length - 5]! ^= 1;
+  assert.throws(() => decodeTexts(damaged), /its files have another hash/);
+  assert.equal(decodeArtifact(damaged).bundle.code, bundle.code);
+  for (const other of [file.subarray(0, -1), Buffer.concat([file, Buffer.from('x')])]) {
+    assert.throws(() => decodeTexts(other), /bytes instead of/);
+    assert.throws(() => decodeArtifact(other), /bytes instead of/);
+  }
+  const wrong = encodeArtifact(bundle, ABOUT, [{ path: 1 }] as never);
+  assert.throws(() => decodeTexts(wrong), /another form/);
 });

@@ -133,7 +133,6 @@ test('from the login to a switchover', { skip }, async (t) => {
   const node = page.getByRole('listitem').filter({ hasText: `127.0.0.1:${standby.port}` });
   await node.getByText('reader').waitFor();
   await page.getByRole('img', { name: `127.0.0.1:${standby.port}: reader` }).waitFor();
-  await picture(page, 'clusters');
   await assertAccessible(page);
   await node.getByRole('button', { name: 'Switch over to it' }).click();
   await page.getByRole('button', { name: 'Do it' }).click();
@@ -145,11 +144,12 @@ test('from the login to a switchover', { skip }, async (t) => {
     .getByRole('cell', { name: `127.0.0.1:${standby.port}` })
     .first()
     .waitFor();
+  await picture(page, 'clusters');
 
   for (const name of ['Pools', 'Clients', 'Servers', 'Fleet', 'Configuration', 'Log', 'Audit']) {
     await page.getByRole('link', { name, exact: true }).click();
     await page.getByRole('heading', { name, level: 1 }).waitFor();
-    await page.getByRole('table').first().waitFor();
+    await page.locator('table, .none').first().waitFor();
     await picture(page, name.toLowerCase());
     await assertAccessible(page);
   }

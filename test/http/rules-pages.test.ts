@@ -72,6 +72,23 @@ test('a failure comes with the failing line of the version that failed, for thos
   );
 });
 
+test('files that can’t be loaded are a failure with the lines of the mistake', async (t) => {
+  const { as, bouncer } = await start(t, { files: FILES, settings: { user_function_preload: 1 } });
+  await bouncer.writeFile('user-functions/acme/label.ts', 'export const label = ;\n');
+  const ops = await as('ops');
+  const first = await until('the failure', async () => {
+    const { body } = await ops.ask('GET', '/tenants/acme/failures');
+    return (body as { text: string; frame: string }[])[0];
+  });
+  assert.match(first.text, /label\.ts:1:22/);
+  assert.match(first.frame, /export const label = ;/);
+  const { body } = await (await as('watch')).ask('GET', '/tenants/acme/failures');
+  assert.deepEqual(
+    (body as { frame: string }[]).map(({ frame }) => frame),
+    [''],
+  );
+});
+
 test("a rule of the operator's is no source for the tenant whose databases it judges", async (t) => {
   const { as, bouncer } = await start(t, {
     files: {

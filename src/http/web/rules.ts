@@ -4,12 +4,10 @@ import type { SSEStreamingApi } from 'hono/streaming';
 import { isTenantAdmin } from '../../admin/entrance.ts';
 import type { DecisionSample } from '../../functions/functions.ts';
 import type { Access, Env } from './access.ts';
+import { failuresOf } from './failures.ts';
 import type { StatementParts } from './statement.ts';
-import { excerptOf, type Excerpt } from './source-lines.ts';
 import { quietly, untilEither, type Streams } from './streams.ts';
 
-/** Failures that are shown. */
-const MOST_FAILURES = 20;
 /** Samples that wait for a browser which reads slowly: the oldest are left out. */
 const MOST_WAITING = 100;
 /** A stream looks this often whether its session still lasts. */
@@ -65,30 +63,8 @@ export function tenantRoutes(parts: StatementParts, streams: Streams): Hono<Env>
   app.get('/:tenant/failures', async (c) => {
     const { tenant } = c.req.param();
     const access = c.get('access');
-    const { administration } = steer.functions;
-    const lines = administration
-      .log(tenant)
-      .filter(({ failure }) => failure !== undefined)
-      .slice(-MOST_FAILURES)
-      .toReversed();
-    if (!mayManage(access, tenant))
-      return c.json(lines.map(({ atMs, text }) => ({ atMs, text, excerpt: null, frame: '' })));
-    const numbers = new Map(
-      (await administration.versions(tenant)).map(({ record }) => [record.hash, record.number]),
-    );
-    const answer: { atMs: number; text: string; excerpt: Excerpt | null; frame: string }[] = [];
-    for (const { atMs, text, failure } of lines) {
-      const { version = '', place = null, frame = '' } = failure ?? {};
-      const number = numbers.get(version);
-      const source =
-        number === undefined || place === null
-          ? null
-          : await administration.sourceOf(tenant, number, roleOf(access));
-      const excerpt = source === null || place === null ? null : excerptOf(source.files, place);
-      // the lines of a mistake may be the operator's
-      answer.push({ atMs, text, excerpt, frame: access.rights === 'admin' ? frame : '' });
-    }
-    return c.json(answer);
+    const role = mayManage(access, tenant) ? roleOf(access) : null;
+    return c.json(await failuresOf(steer.functions.administration, tenant, role));
   });
   return app;
 }
