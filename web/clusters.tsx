@@ -23,7 +23,7 @@ export function Clusters(): preact.JSX.Element {
                 <span>
                   {node.role}, {node.state}
                 </span>
-                {node.lag !== '' && <span>{node.lag} behind</span>}
+                {node.lag !== null && node.lag !== '' && <span>{node.lag} behind</span>}
                 {node.problem !== '' && <span class="problem">{node.problem}</span>}
                 {rights === 'admin' && node.role === 'reader' && (
                   <Action
@@ -61,8 +61,9 @@ function nodesOf({ columns, rows }: Answer): Node[] {
   });
 }
 
-/** `''`: unknown, or none. */
-function lagOf(seconds: string, bytes: string): string {
+/** Null: unknown; '': none. */
+function lagOf(seconds: string, bytes: string): string | null {
+  if (seconds === '' && bytes === '') return null;
   const parts = [
     Number(seconds) > 0 ? `${seconds} s` : '',
     Number(bytes) > 0 ? `${Number(bytes).toLocaleString()} bytes` : '',

@@ -5,8 +5,8 @@ export interface Node {
   readonly name: string;
   readonly role: string;
   readonly state: string;
-  /** `''`: unknown, or none */
-  readonly lag: string;
+  /** null: unknown; '': none */
+  readonly lag: string | null;
   /** `''`: none */
   readonly problem: string;
 }
@@ -33,7 +33,7 @@ export function Topology({
     <svg class="topology" viewBox={`0 0 ${WIDTH} ${height}`} role="img" aria-label={inWords(database, nodes)}>
       {others.map((node, at) => {
         const y = at * ROW + ROW / 2;
-        const isBroken = node.problem !== '' || writer === undefined;
+        const isBroken = node.problem !== '' || node.role !== 'reader' || writer === undefined;
         return (
           <g key={node.name} class={node.problem === '' ? node.role : 'broken'}>
             <path
@@ -41,7 +41,7 @@ export function Topology({
               d={`M${BOX.width + 1} ${middle}C${WIDTH / 2} ${middle} ${WIDTH / 2 - 60} ${y} ${WIDTH - BOX.width - 1} ${y}`}
             />
             <text x={WIDTH - BOX.width - 8} y={y - 6} text-anchor="end" class="lag">
-              {node.problem === '' ? node.lag || 'no lag' : 'not reachable'}
+              {node.problem === '' ? lagInWords(node) : 'not reachable'}
             </text>
             <Box node={node} x={WIDTH - BOX.width - 1} y={y - BOX.height / 2} />
           </g>
@@ -49,7 +49,7 @@ export function Topology({
       })}
       <g class={writer === undefined ? 'broken' : 'writer'}>
         <Box
-          node={writer ?? { database, name: 'no writer', role: '', state: '', lag: '', problem: '' }}
+          node={writer ?? { database, name: 'no writer', role: '', state: '', lag: null, problem: '' }}
           x={left.x}
           y={left.y}
         />
@@ -81,10 +81,16 @@ function Box({
   );
 }
 
+function lagInWords({ lag }: Node): string {
+  if (lag === null) return 'lag unknown';
+  return lag === '' ? 'no lag' : `${lag} behind`;
+}
+
 function inWords(database: string, nodes: readonly Node[]): string {
-  const each = nodes.map(
-    ({ name, role, lag, problem }) =>
-      `${name}: ${role}${lag === '' ? '' : `, ${lag} behind`}${problem === '' ? '' : ', not reachable'}`,
-  );
+  const each = nodes.map((node) => {
+    const { name, role, problem } = node;
+    const lag = role === 'reader' && problem === '' ? `, ${lagInWords(node)}` : '';
+    return `${name}: ${role}${lag}${problem === '' ? '' : ', not reachable'}`;
+  });
   return `Nodes of ${database}: ${each.join('; ')}`;
 }

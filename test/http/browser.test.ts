@@ -209,6 +209,7 @@ test(
     await page.getByLabel('Differences to version').selectOption('2');
     await page.getByRole('row', { name: /^removed .*far too much/ }).waitFor();
     await page.getByRole('row', { name: /^added .*'too much/ }).waitFor();
+    await picture(page, 'differences');
     const failing = page.getByRole('figure').filter({ hasText: 'failing line:' }).locator('.failing');
     assert.match((await failing.textContent()) ?? '', /throw new Error\('too much'\)/);
     await page.getByRole('button', { name: 'Watch', exact: true }).click();
