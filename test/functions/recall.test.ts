@@ -48,7 +48,8 @@ class World {
   targets = new Set(['v1', 'v2', 'elsewhere']);
   readonly tenant: Tenant;
 
-  constructor(settings: Partial<TenantSettings> = {}) {
+  /** @param longestWaitMs how long a call waits for an answer */
+  constructor(settings: Partial<TenantSettings> = {}, longestWaitMs?: number) {
     const context = tenantContext(this.lines, {
       clock: this.clock,
       memory: this.room,
@@ -72,6 +73,7 @@ class World {
       settings: { ...TENANT_SETTINGS, ...settings },
       host: () => this.host,
       context,
+      ...(longestWaitMs !== undefined && { longestWaitMs }),
     });
   }
 
@@ -87,8 +89,8 @@ class World {
     await settled();
   }
 
-  static async serving(settings: Partial<TenantSettings> = {}): Promise<World> {
-    const world = new World(settings);
+  static async serving(settings: Partial<TenantSettings> = {}, longestWaitMs?: number): Promise<World> {
+    const world = new World(settings, longestWaitMs);
     await world.save('v1');
     return world;
   }
@@ -273,7 +275,9 @@ describe('what is kept', () => {
   for (const onFailure of ['error', 'pass'] as const)
     for (const [what, { answer, next }] of Object.entries(ANSWERS))
       test(`${next === 'hit' ? 'kept' : 'not kept'}: ${what}, if failures are answered by ${onFailure}`, async () => {
-        const world = await World.serving({ onRoutingFailure: onFailure, onRewriteFailure: onFailure });
+        const policy = { onRoutingFailure: onFailure, onRewriteFailure: onFailure };
+        // failures of the platform are tried again for as long as calls may wait
+        const world = await World.serving(policy, 100);
         world.host.answers['q'] = answer;
         const asked = await world.judge();
         const { recall: _, failures: _failures, ...counted } = world.tenant.observe([]);
