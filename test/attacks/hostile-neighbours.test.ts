@@ -281,7 +281,7 @@ test('a top level that hangs only when it is loaded again delays its neighbours 
   await until('the version that behaves', () => rules.functions.tenantOf('bad')?.version !== undefined);
   assert.equal((await rules.ask('q', 'good')).kind, 'go');
   await until('the time when it hangs', () => Date.now() > hangsFrom);
-  const hanging = rules.ask('q', 'bad', { clientId: 1 });
+  const hanging = rules.ask('q', 'bad', { clientId: 1, patienceMs: 10_000 });
   await until('a process of its own', () => ![undefined, processOf('good')].includes(processOf('bad')));
   assert.equal((await rules.ask('q', 'good', { clientId: 2 })).kind, 'go');
   const refused = await hanging;

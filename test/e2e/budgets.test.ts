@@ -80,7 +80,7 @@ test('a flood of costly queries of 200 clients skips no guard, of its own tenant
 
 test('over budget, a query gets an error under error, until the bucket has been refilled', async (t) => {
   const bouncer = await start(t, {
-    tenants: 'a = databases=a cpu_limit=20 timeout=5000 on_rewrite_failure=error',
+    tenants: 'a = databases=a cpu_limit=100 timeout=5000 on_rewrite_failure=error',
     files: { 'a/rewrite_query.ts': GUARD },
   });
   const client = await bouncer.connect({ database: 'a' });
@@ -96,7 +96,7 @@ test('over budget, a query gets an error under error, until the bucket has been 
 
 test('over budget, a routing function that cannot reject passes, and its statements are routed at their next use', async (t) => {
   const bouncer = await start(t, {
-    tenants: 'a = databases=a cpu_limit=20 timeout=5000 targets=other',
+    tenants: 'a = databases=a cpu_limit=100 timeout=5000 targets=other',
     files: { 'a/routing_rules.ts': ROUTER },
     settings: { routing_rules_on_failure: 'pass' },
   });
