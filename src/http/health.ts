@@ -27,7 +27,12 @@ function unreachable(observe: Observe): string[] {
   const { http_ready_databases: wanted } = config.settings;
   if (wanted.includes(NO_DATABASE)) return [];
   const problemOf = problems(observe);
-  if (wanted.length > 0) return wanted.flatMap((name) => problemOf(name) ?? []);
+  // a misspelt name would never be found unreachable
+  const isKnown = (name: string): boolean => config.databases.has(name) || config.fallback !== null;
+  if (wanted.length > 0)
+    return wanted.flatMap((name) =>
+      isKnown(name) ? (problemOf(name) ?? []) : `http_ready_databases: there is no database ${name}`,
+    );
   const names = [...config.databases.keys()];
   const all = names.map(problemOf);
   // names that only the entry `*` knows are not listed anywhere, so nothing is known about them

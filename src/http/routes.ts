@@ -2,6 +2,7 @@
 import { Hono, type Context } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
 import type { AuditTrail } from '../admin/audit.ts';
+import type { HttpBindings } from '@hono/node-server';
 import type { Observe } from '../admin/observe.ts';
 import { CONTENT_TYPES, formatFor } from '../metrics/exposition.ts';
 import type { Steer } from '../admin/steer.ts';
@@ -13,6 +14,9 @@ import { api } from './web/api.ts';
 import { FILES, type WebFile } from './web/files.ts';
 import type { History } from './web/history.ts';
 import type { LogTail } from './web/log-tail.ts';
+
+/** The longest time that a scraper may take to read its answer. */
+const ANSWER_MS = 60_000;
 
 /** The web console loads nothing from elsewhere, and is in no frame. */
 const CONTENT_SECURITY_POLICY = {
@@ -37,10 +41,13 @@ export interface RouteParts {
   readonly isTls: boolean;
 }
 
-export function routes(parts: RouteParts): Hono {
+type Env = { Bindings: HttpBindings };
+
+export function routes(parts: RouteParts): Hono<Env> {
   const { observe, metrics, log } = parts;
-  const app = new Hono();
+  const app = new Hono<Env>();
   const token = new MetricsToken();
+  let wasMissing = false;
   app.use(secureHeaders({ contentSecurityPolicy: CONTENT_SECURITY_POLICY, xFrameOptions: 'DENY' }));
   // an event loop that stands still gives no answer at all
   app.get('/livez', (c) => c.text('ok\n'));
@@ -55,15 +62,24 @@ export function routes(parts: RouteParts): Hono {
     const { http_metrics_token_file: file } = observe.config.settings;
     const access = token.check(file, c.req.header('authorization') ?? '');
     if (access === 'no token') {
-      log.error({ event: 'http' }, `http_metrics_token_file: "${file}" can't be read, or is empty`);
+      // anybody may ask, as often as they like
+      if (!wasMissing)
+        log.error({ event: 'http' }, `http_metrics_token_file: "${file}" can't be read, or is empty`);
+      wasMissing = true;
       return c.text('no token is configured\n', 503);
     }
+    wasMissing = false;
     if (access === 'refused') {
       c.header('WWW-Authenticate', 'Bearer');
       return c.text('a bearer token is needed\n', 401);
     }
     const format = formatFor(c.req.header('accept') ?? '');
-    return c.body(await metrics.print(format), 200, { 'Content-Type': CONTENT_TYPES[format] });
+    const pieces = await metrics.print(format);
+    endLate(c.env.outgoing);
+    return c.body(streamOf(pieces), 200, {
+      'Content-Type': CONTENT_TYPES[format],
+      'Content-Length': String(pieces.reduce((sum, { length }) => sum + length, 0)),
+    });
   });
   app.route('/api', api(parts));
   for (const [path, file] of FILES) app.get(path, async (c) => send(c, await file()));
@@ -82,4 +98,21 @@ function send(c: Context, { type, tag, plain, compressed }: WebFile): Response {
   return /\bgzip\b/.test(c.req.header('accept-encoding') ?? '')
     ? c.body(compressed, 200, { ...headers, 'Content-Encoding': 'gzip' })
     : c.body(plain, 200, headers);
+}
+
+/** Each piece is sent when the one before it has been taken. */
+function streamOf(pieces: readonly Buffer[]): ReadableStream {
+  let at = 0;
+  return new ReadableStream({
+    pull(controller) {
+      if (at < pieces.length) controller.enqueue(pieces[at++]);
+      else controller.close();
+    },
+  });
+}
+
+/** Somebody who reads the answer byte by byte does not hold it for longer than this. */
+function endLate(answer: HttpBindings['outgoing']): void {
+  const timer = setTimeout(() => answer.destroy(), ANSWER_MS).unref();
+  answer.once('close', () => clearTimeout(timer));
 }

@@ -3,7 +3,6 @@ import { createServer, type Server as PlainServer } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { SecureContextOptions } from 'node:tls';
 import { createAdaptorServer } from '@hono/node-server';
-import type { Hono } from 'hono';
 import type { AuditTrail } from '../admin/audit.ts';
 import type { Observe } from '../admin/observe.ts';
 import type { Steer } from '../admin/steer.ts';
@@ -18,6 +17,7 @@ const LIMITS = {
   headerBytes: 8 * 1024,
   /** for the head of a request, and for all of it */
   requestMs: 10_000,
+  lookMs: 2_000,
   /** a peer that neither sends nor reads for this long is disconnected */
   idleMs: 30_000,
   /** between two requests */
@@ -39,7 +39,7 @@ export class HttpServer {
   readonly #history: History;
   readonly #logTail: LogTail;
   readonly #parts: HttpServerParts;
-  readonly #fetch: Hono['fetch'];
+  readonly #fetch: ReturnType<typeof routes>['fetch'];
 
   constructor(parts: HttpServerParts) {
     this.#parts = parts;
@@ -93,6 +93,8 @@ export class HttpServer {
       maxHeaderSize: LIMITS.headerBytes,
       requestTimeout: LIMITS.requestMs,
       headersTimeout: LIMITS.requestMs,
+      // how often Node looks for requests that are over these limits; otherwise 30 s
+      connectionsCheckingInterval: LIMITS.lookMs,
     };
     const server = createAdaptorServer({
       fetch: this.#fetch,

@@ -36,20 +36,18 @@ const TALLIES: readonly Column<SwitchoverTallySnapshot>[] = [
 ];
 
 /** @param most series of one family */
-export function clusterFamilies({ switchovers }: Observe, most: number): Family[] {
+export function* clusterFamilies({ switchovers }: Observe, most: number): Generator<Family> {
   const last = new Map(switchovers.switchovers().map((each) => [each.database, each]));
   const tallies = switchovers.tallies();
-  return [
-    ...familiesOf(switchovers.nodes(), ({ database, name }) => ({ database, node: name }), NODES, most),
-    ...familiesOf([...last.values()], ({ database }) => ({ database }), LAST, most),
-    ...familiesOf(tallies, labelsOf, TALLIES, most),
-    histogramFamily(
-      'switchover_gap_seconds',
-      'From the detection of a switchover until clients went on',
-      tallies.map((tally) => ({ labels: labelsOf(tally), histogram: tally.gaps })),
-      most,
-    ),
-  ];
+  yield* familiesOf(switchovers.nodes(), ({ database, name }) => ({ database, node: name }), NODES, most);
+  yield* familiesOf([...last.values()], ({ database }) => ({ database }), LAST, most);
+  yield* familiesOf(tallies, labelsOf, TALLIES, most);
+  yield histogramFamily(
+    'switchover_gap_seconds',
+    'From the detection of a switchover until clients went on',
+    tallies.map((tally) => ({ labels: labelsOf(tally), histogram: tally.gaps })),
+    most,
+  );
 }
 
 function labelsOf({ database, outcome }: SwitchoverTallySnapshot): Labels {

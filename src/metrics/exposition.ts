@@ -1,7 +1,7 @@
 /** Prints families in the text formats of Prometheus and OpenMetrics, in slices, so that clients are served in between. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Registry, type MetricObject } from 'prom-client';
-import type { Family, FamilyGroup } from './family.ts';
+import type { Family } from './family.ts';
+import { Pace } from './pace.ts';
 import { samplesOf, SERIES } from './times.ts';
 
 export type Format = 'prometheus' | 'openmetrics';
@@ -13,8 +13,10 @@ export const CONTENT_TYPES: Readonly<Record<Format, string>> = {
 
 const NO_LABELS = {};
 
-/** Samples that are printed in one turn of the event loop: about a millisecond's worth. */
-const SLICE = 1_000;
+/** Samples that are printed at once: less than a millisecond's worth. */
+const SLICE = 500;
+/** The length of a piece of the answer, in characters. */
+const PIECE = 64 * 1024;
 
 /** The format for a request's Accept header. */
 export function formatFor(accept: string): Format {
@@ -22,18 +24,49 @@ export function formatFor(accept: string): Format {
 }
 
 /**
+ * Prints families as UTF-8, in pieces.
  * @param prefix of all names, without the `_` after it; '': none
  */
-export async function print(groups: readonly FamilyGroup[], prefix: string, format: Format): Promise<string> {
+export async function print(
+  families: AsyncIterable<Family> | Iterable<Family>,
+  prefix: string,
+  format: Format,
+  pace = new Pace(),
+): Promise<readonly Buffer[]> {
   const printer = new Printer(format);
-  const parts: string[] = [];
-  for (const group of groups) {
-    for (const family of await group())
-      for await (const text of printer.slices(family, prefix === '' ? '' : `${prefix}_`)) parts.push(text);
-    await nextTurn();
+  const pieces = new Pieces();
+  for await (const family of families)
+    for (const text of printer.slices(family, prefix === '' ? '' : `${prefix}_`)) {
+      pieces.add(await text);
+      await pace.rest();
+    }
+  if (format === 'openmetrics') pieces.add('# EOF');
+  return pieces.end();
+}
+
+/** Lines of text, gathered to pieces that are encoded and sent in a moment. */
+class Pieces {
+  readonly #done: Buffer[] = [];
+  #texts: string[] = [];
+  #length = 0;
+
+  /** Some lines, without the end of the last one. */
+  add(text: string): void {
+    this.#texts.push(text);
+    this.#length += text.length;
+    if (this.#length >= PIECE) this.#encode();
   }
-  if (format === 'openmetrics') parts.push('# EOF');
-  return `${parts.join('\n')}\n`;
+
+  end(): readonly Buffer[] {
+    this.#encode();
+    return this.#done;
+  }
+
+  #encode(): void {
+    if (this.#texts.length > 0) this.#done.push(Buffer.from(`${this.#texts.join('\n')}\n`));
+    this.#texts = [];
+    this.#length = 0;
+  }
 }
 
 class Printer {
@@ -46,15 +79,14 @@ class Printer {
     if (this.#isOpen) this.#registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never);
   }
 
-  async *slices(family: Family, prefix: string): AsyncGenerator<string> {
+  *slices(family: Family, prefix: string): Generator<Promise<string>> {
     const { name, help, type } = family;
     // OpenMetrics' name of a counter lacks `_total`, which the library adds to each sample
     const base = prefix + (this.#isOpen && type === 'counter' ? name.replace(/_total$/, '') : name);
     let isFirst = true;
     for (const values of slicesOf(family, base)) {
-      if (!isFirst) await nextTurn();
-      const text = await this.#print({ name: base, help, type, values } as unknown as MetricObject);
-      yield isFirst ? text : withoutHead(text);
+      const text = this.#print({ name: base, help, type, values } as unknown as MetricObject);
+      yield isFirst ? text : text.then(withoutHead);
       isFirst = false;
     }
   }

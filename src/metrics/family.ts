@@ -35,9 +35,6 @@ export interface LabeledHistogram {
 
 export type Family = ValueFamily | HistogramFamily;
 
-/** Makes families; each group is made in a turn of the event loop of its own. */
-export type FamilyGroup = () => readonly Family[] | Promise<readonly Family[]>;
-
 /** The sum under which the rest of too many series is shown. */
 export const OTHER = 'other';
 
@@ -67,35 +64,66 @@ export function counter<Row>(name: string, help: string, of: (row: Row) => numbe
   return { name, help, type: 'counter', of };
 }
 
+/** Rows that are shown as one. */
+export interface Series<Row> {
+  readonly labels: Labels;
+  readonly rows: Row[];
+}
+
 /**
- * One family for each column, with a sample for each row.
- * @param most rows with a series of their own: the later ones are merged into one, whose labels all say `other`
+ * Rows by their labels, which no two series share.
+ * @param most rows with a series of their own: the later ones are in one series, whose labels all say `other`
  */
-export function familiesOf<Row>(
+export function seriesOf<Row>(
+  rows: readonly Row[],
+  labelsOf: (row: Row) => Labels,
+  most: number,
+): readonly Series<Row>[] {
+  const all = new Map<string, Series<Row>>();
+  for (const row of rows) {
+    const labels = labelsOf(row);
+    const key = Object.values(labels).join('\0');
+    const series = all.get(key);
+    if (series === undefined) all.set(key, { labels, rows: [row] });
+    else series.rows.push(row);
+  }
+  if (all.size <= most) return [...all.values()];
+  const own = [...all.values()].slice(0, most).filter(({ labels }) => !isOther(labels));
+  const shown = new Set(own);
+  const rest = [...all.values()].filter((series) => !shown.has(series));
+  return [...own, { labels: otherOf(rest[0]!.labels), rows: rest.flatMap((series) => series.rows) }];
+}
+
+/** Somebody may call a database so. */
+function isOther(labels: Labels): boolean {
+  return Object.values(labels).every((value) => value === OTHER);
+}
+
+function otherOf(labels: Labels): Labels {
+  return Object.fromEntries(Object.keys(labels).map((name) => [name, OTHER]));
+}
+
+/** One family for each column, with a sample for each series. The parameters are those of `seriesOf`. */
+export function* familiesOf<Row>(
   rows: readonly Row[],
   labelsOf: (row: Row) => Labels,
   columns: readonly Column<Row>[],
   most: number,
-): ValueFamily[] {
-  const labels = rows.slice(0, most).map(labelsOf);
-  const rest = rows.slice(most);
-  const [example] = rest;
-  const other = example === undefined ? null : otherOf(labelsOf(example));
-  return columns.map(({ name, help, type, of, merge = 'sum' }) => {
-    const samples: Sample[] = labels.map((each, at) => ({ labels: each, value: of(rows[at]!) }));
-    if (other !== null) samples.push({ labels: other, value: merged(rest.map(of), merge) });
-    return { name, help, type, samples };
-  });
-}
-
-export function otherOf(labels: Labels): Labels {
-  return Object.fromEntries(Object.keys(labels).map((name) => [name, OTHER]));
+): Generator<ValueFamily> {
+  const all = seriesOf(rows, labelsOf, most);
+  for (const { name, help, type, of, merge = 'sum' } of columns) {
+    const samples = all.map(({ labels, rows: [first, ...more] }): Sample => ({
+      labels,
+      value: more.length === 0 ? of(first!) : merged([first!, ...more].map(of), merge),
+    }));
+    yield { name, help, type, samples };
+  }
 }
 
 function merged(values: readonly number[], merge: Merge): number {
   // NaN: unknown
   const known = values.filter((value) => !Number.isNaN(value));
-  if (known.length === 0 && values.length > 0) return NaN;
+  if (known.length === 0) return NaN;
   return known.reduce((sum, value) => (merge === 'sum' ? sum + value : Math.max(sum, value)), 0);
 }
 

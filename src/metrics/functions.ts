@@ -1,5 +1,4 @@
 /** Metrics about user functions and their tenants. */
-import type { Observe } from '../admin/observe.ts';
 import type { TenantSnapshot } from '../telemetry/snapshot.ts';
 import { counter, familiesOf, gauge, type Column, type Family, type Labels } from './family.ts';
 import { histogramFamily } from './times.ts';
@@ -62,15 +61,12 @@ const BUDGETS: readonly Column<TenantSnapshot>[] = [
 ];
 
 /** @param most series of one family */
-export function functionFamilies({ functions }: Observe, most: number): Family[] {
-  const { tenants } = functions.observe();
-  return [
-    ...familiesOf(tenants, labelsOf, TENANTS, most),
-    ...familiesOf(onePerOwner(tenants), ({ owner }) => ({ tenant: owner }), BUDGETS, most),
-    failureFamily(tenants, most),
-    versionFamily(tenants, most),
-    callTimeFamily(tenants, most),
-  ];
+export function* functionFamilies(tenants: readonly TenantSnapshot[], most: number): Generator<Family> {
+  yield* familiesOf(tenants, labelsOf, TENANTS, most);
+  yield* familiesOf(onePerOwner(tenants), ({ owner }) => ({ tenant: owner }), BUDGETS, most);
+  yield* failureFamilies(tenants, most);
+  yield* versionFamilies(tenants, most);
+  yield callTimeFamily(tenants, most);
 }
 
 function labelsOf({ owner, name }: TenantSnapshot): Labels {
@@ -81,7 +77,7 @@ function onePerOwner(tenants: readonly TenantSnapshot[]): TenantSnapshot[] {
   return [...new Map(tenants.map((tenant) => [tenant.owner, tenant])).values()];
 }
 
-function failureFamily(tenants: readonly TenantSnapshot[], most: number): Family {
+function failureFamilies(tenants: readonly TenantSnapshot[], most: number): Generator<Family> {
   const rows = tenants.flatMap((tenant) =>
     Object.entries(tenant.failures).map(([kind, count]) => ({
       labels: { ...labelsOf(tenant), kind },
@@ -91,13 +87,13 @@ function failureFamily(tenants: readonly TenantSnapshot[], most: number): Family
   const columns = [
     counter<(typeof rows)[0]>('function_failures_total', 'Failed calls by kind', (row) => row.count),
   ];
-  return familiesOf(rows, ({ labels }) => labels, columns, most)[0]!;
+  return familiesOf(rows, ({ labels }) => labels, columns, most);
 }
 
-function versionFamily(tenants: readonly TenantSnapshot[], most: number): Family {
+function versionFamilies(tenants: readonly TenantSnapshot[], most: number): Generator<Family> {
   const rows = tenants.filter(({ version }) => version !== '');
   const columns = [gauge<TenantSnapshot>('function_version_info', 'The version that serves', () => 1)];
-  return familiesOf(rows, (row) => ({ ...labelsOf(row), version: row.version }), columns, most)[0]!;
+  return familiesOf(rows, (row) => ({ ...labelsOf(row), version: row.version }), columns, most);
 }
 
 function callTimeFamily(tenants: readonly TenantSnapshot[], most: number): Family {

@@ -5,9 +5,17 @@
 import { consoleDatabase, consolePool, type PoolRow } from '../admin/console-rows.ts';
 import type { Observe } from '../admin/observe.ts';
 import { PGBOUNCER_VERSION } from '../admin/version.ts';
-import type { DatabaseSnapshot, StatisticsSnapshot } from '../telemetry/snapshot.ts';
-import { counter, familiesOf, fixed, gauge, type Column, type Family } from './family.ts';
+import type { CountersSnapshot, DatabaseSnapshot, SessionsSnapshot } from '../telemetry/snapshot.ts';
+import { counter, familiesOf, fixed, gauge, type Column, type Family, type Labels } from './family.ts';
+import type { Pace } from './pace.ts';
 import { histogramFamily } from './times.ts';
+
+/** The means of one scrape. */
+export interface Parts {
+  readonly counts: SessionsSnapshot;
+  readonly pace: Pace;
+  readonly most: number;
+}
 
 const DATABASES: readonly Column<DatabaseSnapshot>[] = [
   gauge('databases_pool_size', 'Most servers of one pool', (row) => row.poolSize),
@@ -76,7 +84,7 @@ const POOLS: readonly Column<PoolRow>[] = [
   ),
 ];
 
-const STATISTICS: readonly Column<StatisticsSnapshot>[] = [
+const STATISTICS: readonly Column<CountersSnapshot>[] = [
   counter(
     'stats_server_assignments_total',
     'Servers lent to clients',
@@ -122,10 +130,13 @@ const TIMES = [
   ['login', 'login_duration_seconds', 'Time from a connection to the end of its login'],
 ] as const;
 
-/** The most series of one family. Rows beyond it are added up under `other`. */
-export function databaseFamilies({ pools, sessions, config }: Observe, most: number): Family[] {
-  const rows = [...pools.databases(), consoleDatabase(config.settings, sessions.observe())];
-  const labelsOf = (row: DatabaseSnapshot): Record<string, string> => ({
+/** @param most series of one family: those of more rows are added up under `other` */
+export async function* databaseFamilies(
+  { pools, config }: Observe,
+  { counts, pace, most }: Parts,
+): AsyncGenerator<Family> {
+  const rows = [...(await pace.collect(pools.databases())), consoleDatabase(config.settings, counts)];
+  const labelsOf = (row: DatabaseSnapshot): Labels => ({
     name: row.name,
     host: row.hosts ?? '',
     port: String(row.port),
@@ -133,41 +144,40 @@ export function databaseFamilies({ pools, sessions, config }: Observe, most: num
     force_user: row.forcedUser ?? '',
     pool_mode: row.mode ?? '',
   });
-  return familiesOf(rows, labelsOf, DATABASES, most);
+  yield* familiesOf(rows, labelsOf, DATABASES, most);
 }
 
-export function poolFamilies({ pools, sessions }: Observe, most: number): Family[] {
-  const counts = sessions.observe();
+export async function* poolFamilies(
+  { pools }: Observe,
+  { counts, pace, most }: Parts,
+): AsyncGenerator<Family> {
   const keyOf = (row: { readonly database: string; readonly user: string }): string =>
     `${row.database}\0${row.user}`;
   const clientsOf = new Map(counts.pools.map((clients) => [keyOf(clients), clients]));
   const rows: PoolRow[] = [];
-  for (const pool of pools.pools()) {
+  for (const pool of await pace.collect(pools.pools())) {
     const { database, user } = pool;
     const clients = clientsOf.get(keyOf(pool)) ?? { database, user, active: 0, waiting: 0, longestWaitMs: 0 };
     rows.push({ pool, clients });
   }
   rows.push(consolePool(counts));
-  return familiesOf(rows, ({ pool: { database, user } }) => ({ database, user }), POOLS, most);
+  yield* familiesOf(rows, ({ pool: { database, user } }) => ({ database, user }), POOLS, most);
 }
 
-export function statisticsFamilies({ statistics }: Observe, most: number): Family[] {
-  const rows = [...statistics.databases()];
-  const families = familiesOf(rows, ({ database }) => ({ database }), STATISTICS, most);
-  const histograms = TIMES.map(([time, name, help]) =>
-    histogramFamily(
-      name,
-      help,
-      rows.map(({ database, times }) => ({ labels: { database }, histogram: times[time] })),
-      most,
-    ),
-  );
-  return [...families, ...histograms];
+export async function* statisticsFamilies(
+  { statistics }: Observe,
+  { pace, most }: Parts,
+): AsyncGenerator<Family> {
+  const rows = await pace.collect(statistics.counters());
+  yield* familiesOf(rows, ({ database }) => ({ database }), STATISTICS, most);
+  for (const [time, name, help] of TIMES) {
+    const all = rows.map(({ database, times }) => ({ labels: { database }, histogram: times[time] }));
+    yield histogramFamily(name, help, all, most);
+  }
 }
 
-export function listFamilies({ pools, sessions, config }: Observe): Family[] {
+export function listFamilies({ pools, config }: Observe, { clients, loggingIn }: SessionsSnapshot): Family[] {
   const counts = pools.observe();
-  const { clients, loggingIn } = sessions.observe();
   const { max_client_conn: maxClients, max_user_connections: maxUser } = config.settings;
   return [
     fixed('gauge', 'up', '1: the proxy answers', 1),

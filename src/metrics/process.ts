@@ -1,10 +1,19 @@
 /** Metrics about the process: its state, errors, event loop, memory, descriptors and children. */
 import type { Observe } from '../admin/observe.ts';
-import { observeDescriptors } from '../platform/descriptor-count.ts';
+import type { DescriptorCount } from '../platform/descriptor-count.ts';
 import { observeMemory } from '../telemetry/memory.ts';
+import type { TenantSnapshot } from '../telemetry/snapshot.ts';
 import { errorCounts } from '../wire/error-counts.ts';
 import { counter, familiesOf, fixed, type Family } from './family.ts';
 import type { EventLoop } from './event-loop.ts';
+
+export interface ProcessParts {
+  /** whose delay since the last time is shown */
+  readonly loop: EventLoop;
+  readonly tenants: readonly TenantSnapshot[];
+  readonly descriptors: DescriptorCount;
+  readonly most: number;
+}
 
 type ErrorCount = readonly [sqlClass: string, count: number];
 
@@ -17,18 +26,24 @@ const ERRORS = [
 ];
 
 /** @param most series of one family: a rule may choose any SQLSTATE for its rejections */
-export async function processFamilies(observe: Observe, loop: EventLoop, most: number): Promise<Family[]> {
-  const descriptors = await observeDescriptors();
+export function* processFamilies(
+  observe: Observe,
+  { loop, tenants, descriptors, most }: ProcessParts,
+): Generator<Family> {
+  yield* familiesOf<ErrorCount>([...errorCounts()], ([sqlClass]) => ({ class: sqlClass }), ERRORS, most);
+  yield* fixedFamilies(observe, { loop, tenants, descriptors, most });
+}
+
+function fixedFamilies(observe: Observe, { loop, tenants, descriptors }: ProcessParts): Family[] {
   const { heapUsedBytes, heapTotalBytes, externalBytes, residentBytes } = observeMemory();
   const { user, system } = process.cpuUsage();
   const { state } = observe.lifecycle;
   const traces = observe.traces();
-  const children = new Set(observe.functions.observe().tenants.map(({ pid }) => pid));
+  const children = new Set(tenants.map(({ pid }) => pid));
   children.delete(process.pid);
   children.delete(null);
   const { meanSeconds, p99Seconds, maxSeconds } = loop.observe();
   return [
-    ...familiesOf<ErrorCount>([...errorCounts()], ([sqlClass]) => ({ class: sqlClass }), ERRORS, most),
     fixed('counter', 'traces_total', 'Queries chosen for a trace, and what became of their traces', [
       [{ outcome: 'chosen' }, traces.chosen],
       [{ outcome: 'over_limit' }, traces.overLimit],

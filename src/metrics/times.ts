@@ -1,6 +1,6 @@
 /** Histograms of times, in seconds. */
 import { addHistograms, BOUNDS_US } from '../telemetry/histogram.ts';
-import { otherOf, type HistogramFamily, type LabeledHistogram, type Sample } from './family.ts';
+import { seriesOf, type HistogramFamily, type LabeledHistogram, type Sample } from './family.ts';
 
 /** Upper bounds of the classes in seconds. The last class has none. */
 export const BOUNDS_SECONDS: readonly number[] = BOUNDS_US.map((us) => us / 1e6);
@@ -27,17 +27,12 @@ export function histogramFamily(
   most: number,
 ): HistogramFamily {
   const room = Math.max(1, Math.floor(most / SERIES) - 1);
-  const own = all.length <= room + 1 ? all : all.slice(0, room);
-  const rest = all.slice(own.length);
-  const [example] = rest;
-  if (example === undefined) return { name, help, type: 'histogram', histograms: own };
-  const histogram = addHistograms(rest.map((each) => each.histogram));
-  return {
-    name,
-    help,
-    type: 'histogram',
-    histograms: [...own, { labels: otherOf(example.labels), histogram }],
-  };
+  const series = seriesOf(all, ({ labels }) => labels, room);
+  const histograms = series.map(({ labels, rows }) => ({
+    labels,
+    histogram: addHistograms(rows.map((row) => row.histogram)),
+  }));
+  return { name, help, type: 'histogram', histograms };
 }
 
 export function samplesOf({ labels, histogram: { counts, sumUs } }: LabeledHistogram): HistogramSample[] {

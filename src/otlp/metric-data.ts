@@ -1,5 +1,4 @@
 /** Families of metrics as OpenTelemetry's SDK has them. Their names are those of OpenMetrics: counters lack `_total`. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ValueType, type HrTime } from '@opentelemetry/api';
 import { emptyResource } from '@opentelemetry/resources';
 import {
@@ -12,9 +11,10 @@ import {
   type MetricProducer,
 } from '@opentelemetry/sdk-metrics';
 import type { Observe } from '../admin/observe.ts';
+import { allFamilies } from '../metrics/all.ts';
 import { EventLoop } from '../metrics/event-loop.ts';
 import type { Family, HistogramFamily, ValueFamily } from '../metrics/family.ts';
-import { familyGroups } from '../metrics/groups.ts';
+import { Pace } from '../metrics/pace.ts';
 import { BOUNDS_SECONDS } from '../metrics/times.ts';
 
 /** When counting began, and now. */
@@ -43,11 +43,11 @@ export class FamilyProducer implements MetricProducer {
     const { metrics_prefix: prefix } = this.#observe.config.settings;
     const span = { startTime: hrTime(performance.timeOrigin), endTime: hrTime(Date.now()) };
     const metrics: MetricData[] = [];
-    for (const group of familyGroups(this.#observe, this.#loop))
-      for (const family of await group()) {
-        metrics.push(metricData(family, prefix, span));
-        await nextTurn();
-      }
+    const pace = new Pace();
+    for await (const family of allFamilies(this.#observe, this.#loop, pace)) {
+      metrics.push(metricData(family, prefix, span));
+      await pace.rest();
+    }
     const scopeMetrics = [{ scope: { name: 'pgswitchyard' }, metrics }];
     // the SDK puts its own resource in the place of this one
     return { resourceMetrics: { resource: emptyResource(), scopeMetrics }, errors: [] };

@@ -1,5 +1,5 @@
 /** Snapshots of the counters: totals since the start, and averages over the last one or two stats_periods. */
-import type { ObserveStatistics, StatisticsSnapshot } from './snapshot.ts';
+import type { CountersSnapshot, ObserveStatistics, StatisticsSnapshot } from './snapshot.ts';
 import { totals, type StatsHistory } from './stats-history.ts';
 import type { DatabaseStats } from './stats.ts';
 import { compareNames } from './name-order.ts';
@@ -21,13 +21,12 @@ export class StatisticsObserver implements ObserveStatistics {
   }
 
   *databases(): Generator<StatisticsSnapshot> {
-    for (const { name, stats } of [...this.#used()].sort((a, b) => compareNames(a.name, b.name)))
-      yield {
-        database: name,
-        totals: totals([stats]),
-        averages: this.#history.averages(stats, performance.now()),
-        times: stats.times.observe(),
-      };
+    for (const named of this.#inOrder())
+      yield { ...countersOf(named), averages: this.#history.averages(named.stats, performance.now()) };
+  }
+
+  *counters(): Generator<CountersSnapshot> {
+    for (const named of this.#inOrder()) yield countersOf(named);
   }
 
   total(): Omit<StatisticsSnapshot, 'database' | 'times'> {
@@ -36,4 +35,12 @@ export class StatisticsObserver implements ObserveStatistics {
       averages: this.#history.totalAverages(performance.now()),
     };
   }
+
+  #inOrder(): NamedStats[] {
+    return [...this.#used()].sort((a, b) => compareNames(a.name, b.name));
+  }
+}
+
+function countersOf({ name, stats }: NamedStats): CountersSnapshot {
+  return { database: name, totals: totals([stats]), times: stats.times.observe() };
 }

@@ -440,9 +440,14 @@ export interface StatisticsSnapshot {
   readonly times: DatabaseTimesSnapshot;
 }
 
+/** The same without averages, which cost more than all of it. */
+export type CountersSnapshot = Omit<StatisticsSnapshot, 'averages'>;
+
 export interface ObserveStatistics {
   /** Each database that has been used, and the console, by name. */
   databases(): Iterable<StatisticsSnapshot>;
+  /** The same, without averages. */
+  counters(): Iterable<CountersSnapshot>;
   /** All counters added up. */
   total(): Omit<StatisticsSnapshot, 'database' | 'times'>;
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { get } from 'node:https';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
 import { after, test, type TestContext } from 'node:test';
 import { tlsFile } from '../auth/tls-settings.ts';
@@ -166,6 +166,13 @@ test('/readyz looks at the databases of http_ready_databases', async (t) => {
   }
 });
 
+test('/readyz fails while http_ready_databases names a database that there is not', async (t) => {
+  const { bouncer, ask } = await start(t, { settings: { http_ready_databases: 'db, misspelt' } });
+  assert.deepEqual(await ask('/readyz'), [503, 'http_ready_databases: there is no database misspelt\n']);
+  await bouncer.reload({ http_ready_databases: 'db' });
+  assert.deepEqual(await ask('/readyz'), [200, 'ok\n']);
+});
+
 test('/readyz fails when no database can be reached, and recovers', async (t) => {
   const other = await Cluster.start(t);
   const { bouncer, ask } = await start(t, {
@@ -214,6 +221,45 @@ test('a port that is taken is an error at the start', async (t) => {
   await once(taken, 'listening');
   t.after(() => taken.close());
   await assert.rejects(bouncer.start(), /failed to listen for HTTP on 127\.0\.0\.1:\d+: .*EADDRINUSE/);
+});
+
+test('a token file that is missing is logged once, however often somebody asks', async (t) => {
+  const { bouncer, ask } = await start(t, { settings: { http_metrics_token_file: '/nowhere/token' } });
+  for (let i = 0; i < 5; i++) assert.equal((await ask('/metrics'))[0], 503);
+  assert.equal(bouncer.logCount(/http_metrics_token_file: .* can't be read/), 1);
+});
+
+test('a request with a head that is too long is refused', async (t) => {
+  const { ask } = await start(t);
+  assert.equal((await ask('/livez', { 'x-long': 'x'.repeat(10_000) }))[0], 431);
+  assert.deepEqual(await ask('/livez'), [200, 'ok\n']);
+});
+
+test('scrapers that never read their answers leave the others alone, and hold little memory', async (t) => {
+  const databases = Object.fromEntries(
+    Array.from({ length: 200 }, (_, i) => [`database_${i}`, cluster.connectionString()]),
+  );
+  const { ask, port } = await start(t, { databases });
+  const residentMb = async (): Promise<number> => {
+    const [, text] = await ask('/metrics');
+    return Number(/^pgswitchyard_resident_memory_bytes (\S+)$/m.exec(text)![1]) / 1e6;
+  };
+  const before = await residentMb();
+  const scrape = 'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n';
+  const deaf = await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      const socket = connect(port, '127.0.0.1').pause();
+      t.after(() => socket.destroy());
+      await once(socket, 'connect');
+      // many requests at once on each connection
+      socket.write(scrape.repeat(100));
+      return socket;
+    }),
+  );
+  assert.equal(deaf.length, 20);
+  for (let i = 0; i < 20; i++) assert.equal((await ask('/livez'))[0], 200);
+  const after = await residentMb();
+  assert.ok(after - before < 150, `${before} MB before, ${after} MB after`);
 });
 
 test('unknown addresses and methods are 404', async (t) => {

@@ -1,10 +1,14 @@
 /** Families of metrics: how many series they have, and how they are printed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { print } from '../../src/metrics/exposition.ts';
-import { familiesOf, fixed, type Column } from '../../src/metrics/family.ts';
+import { print, type Format } from '../../src/metrics/exposition.ts';
+import { familiesOf, fixed, type Column, type Family } from '../../src/metrics/family.ts';
 import { histogramFamily } from '../../src/metrics/times.ts';
 import { Histogram } from '../../src/telemetry/histogram.ts';
+
+async function printed(families: readonly Family[], prefix: string, format: Format): Promise<string> {
+  return Buffer.concat(await print(families, prefix, format)).toString();
+}
 
 interface Row {
   readonly name: string;
@@ -34,9 +38,34 @@ test('rows beyond the limit are merged under "other": added up, or the largest',
   ]);
 });
 
+test('rows with the same labels are one series', () => {
+  const rows = [...ROWS, { name: 'db1', count: 10 }];
+  const [things, largest] = familiesOf(rows, ({ name }) => ({ name }), COLUMNS, 4);
+  assert.deepEqual(
+    [things, largest].map((family) => [family!.samples.length, family!.samples[0]!.value]),
+    [
+      [4, 11],
+      [4, 10],
+    ],
+  );
+});
+
+test('a row that is called "other" is added to the rest', () => {
+  const rows = [{ name: 'other', count: 5 }, ...ROWS];
+  const shown = (most: number): unknown[] => {
+    const [things] = familiesOf(rows, ({ name }) => ({ name }), COLUMNS, most);
+    return things!.samples.map(({ labels, value }) => [labels['name'], value]);
+  };
+  assert.deepEqual(shown(2), [
+    ['db1', 1],
+    ['other', 14],
+  ]);
+  assert.deepEqual(shown(5)[0], ['other', 5]);
+});
+
 test('an unknown value among the rest is left out', () => {
   const rows = [1, 2, NaN, 3].map((count, at) => ({ name: `db${at}`, count }));
-  const families = familiesOf(rows, ({ name }) => ({ name }), COLUMNS, 1);
+  const families = [...familiesOf(rows, ({ name }) => ({ name }), COLUMNS, 1)];
   assert.deepEqual(
     families.map(({ samples }) => samples.at(-1)!.value),
     [5, 3],
@@ -57,7 +86,7 @@ test('a histogram counts a time in its class and in all larger ones', async () =
     [{ labels: { db: 'a' }, histogram: histogram.observe() }],
     100,
   );
-  const text = await print([() => [family]], 'p', 'prometheus');
+  const text = await printed([family], 'p', 'prometheus');
   const lines = text.split('\n');
   assert.equal(lines[1], '# TYPE p_x_seconds histogram');
   assert.equal(lines[2], 'p_x_seconds_bucket{le="0.0001",db="a"} 2');
@@ -87,11 +116,11 @@ test('histograms beyond the limit are added up under "other"', () => {
 test('names and labels are escaped, in both formats', async () => {
   const family = fixed('counter', 'errors_total', 'Errors', [[{ name: 'a"b\\c\nd' }, 1]]);
   assert.equal(
-    await print([() => [family]], '', 'prometheus'),
+    await printed([family], '', 'prometheus'),
     '# HELP errors_total Errors\n# TYPE errors_total counter\nerrors_total{name="a\\"b\\\\c\\nd"} 1\n',
   );
   assert.equal(
-    await print([() => [family]], '', 'openmetrics'),
+    await printed([family], '', 'openmetrics'),
     '# HELP errors Errors\n# TYPE errors counter\nerrors_total{name="a\\"b\\\\c\\nd"} 1\n# EOF\n',
   );
 });
@@ -101,7 +130,7 @@ test('a large family is printed in slices, with one head', async () => {
     { at: String(at) },
     at,
   ]);
-  const lines = (await print([() => [fixed('gauge', 'many', 'Many', many)]], 'p', 'prometheus'))
+  const lines = (await printed([fixed('gauge', 'many', 'Many', many)], 'p', 'prometheus'))
     .trimEnd()
     .split('\n');
   assert.equal(lines.length, 2_502);

@@ -7,6 +7,8 @@ import type { LoggedInClient } from '../client.ts';
 
 /** The longest part of a text without constants that a trace has, in characters. */
 const MAX_SHOWN = 2_000;
+/** PostgreSQL cuts longer names of applications; clients may send any. */
+const MAX_NAME = 64;
 /** A longer query is left out. Reading it is work that the query itself waits for. */
 const MAX_QUERY_BYTES = 64 * 1024;
 
@@ -31,7 +33,7 @@ export function subjectOf(client: LoggedInClient, query: string | null): TraceSu
     tenant: tenant?.owner ?? null,
     clientAddress: connection.isUnix ? 'unix' : connection.host,
     clientPort: connection.port,
-    applicationName: client.settings.value('application_name') ?? '',
+    applicationName: (client.settings.value('application_name') ?? '').slice(0, MAX_NAME),
     serverAddress: server?.host ?? null,
     serverPort: server?.port ?? 0,
     text: query !== null && showsText ? masked(query, MAX_SHOWN) : null,
