@@ -47,6 +47,18 @@ export function parseFleetStore(text: string): FleetStoreText {
   return url === undefined ? fromPairs(rest) : fromUrl(url);
 }
 
+/**
+ * Whether clients of a database would log in to the store of the fleet as the proxies do, and could change which rules run.
+ * @param entry name of the database's entry
+ * @param user that the entry logs all clients in as; null: each as itself
+ * @param text of fleet_store
+ */
+export function givesAwayStore(entry: string, user: string | null, text: string): boolean {
+  if (text === '' || user === null) return false;
+  const store = parseFleetStore(text);
+  return store.database === entry && (store.user ?? user) === user;
+}
+
 function fromPairs(text: string): FleetStoreText {
   let pairs;
   try {

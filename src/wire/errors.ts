@@ -154,6 +154,12 @@ export const clientErrors = {
     'An operator has disabled the database with DISABLE.',
     'Wait for ENABLE.',
   ),
+  storeOfFleet: row(
+    (name: string) => fatal(`database "${name}" is the store of the fleet`, '42501'),
+    ['DATABASE'],
+    'The entry of the database has the user and password with which the proxies write to their store (`fleet_store`).',
+    'Log in to the store directly, or name it in another entry, without `user` and `password`.',
+  ),
   databaseRemoved: row(
     () => fatal('database removed'),
     [],
@@ -541,6 +547,12 @@ export const clientErrors = {
     ['DATABASE'],
     'A routing function has chosen a database that an operator has disabled.',
     'Wait for ENABLE, or correct the function.',
+  ),
+  targetIsStoreOfFleet: row(
+    (name: string) => error('42501', `database "${name}" is the store of the fleet`),
+    ['DATABASE'],
+    'A routing function has chosen the entry with which the proxies write to their store (`fleet_store`).',
+    'Correct the function.',
   ),
   moveInTransaction: row(
     (from: string, to: string) =>

@@ -1,4 +1,5 @@
 /** The entry of an authenticated client: its place in a database and a pool, within the limits. */
+import { givesAwayStore } from '../../config/fleet-store.ts';
 import type { Database } from '../../pool/database.ts';
 import { clientLimitReached } from '../../pool/limits.ts';
 import type { Server } from '../../pool/server.ts';
@@ -37,6 +38,8 @@ function refusalOf(client: Client, database: Database): ClientError | null {
   const { directory, config } = client.context;
   const { settings } = config;
   if (database.disabled) return clientErrors.databaseDisabled(database.name);
+  if (givesAwayStore(database.entry, database.config.user, settings.fleet_store))
+    return clientErrors.storeOfFleet(database.name);
   const limit = database.config.max_db_client_connections || settings.max_db_client_connections;
   const user = directory.users.lookUp(client.user);
   return clientLimitReached(user, { count: database.clientCount, limit }, settings);

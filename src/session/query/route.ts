@@ -1,4 +1,5 @@
 /** Moves a client to the database that its routing function has chosen. */
+import { givesAwayStore } from '../../config/fleet-store.ts';
 import { clientErrors, type ClientError } from '../../wire/errors.ts';
 import type { LoggedInClient } from '../client.ts';
 import { ownFunctions } from './judges.ts';
@@ -24,6 +25,8 @@ export function route(client: LoggedInClient, type: number, dbkey: string | null
   if (target !== from) {
     if (client.inTransaction) return stayInTransaction(client, type, from.name, dbkey);
     if (target.disabled) return refuseMove(client, type, clientErrors.targetDisabled(dbkey));
+    if (givesAwayStore(target.entry, target.config.user, client.context.config.settings.fleet_store))
+      return refuseMove(client, type, clientErrors.targetIsStoreOfFleet(dbkey));
     moveTo(client, target);
   }
   client.addressBy(alias);
