@@ -16,6 +16,7 @@ import type { Console } from './console.ts';
 import { Contexts } from './context.ts';
 import type { Lasting } from './lasting.ts';
 import type { PreludeLimits } from './limits.ts';
+import { explainedAtLoad } from './missing.ts';
 import { optionsOf } from './options.ts';
 import { forgetLastMatch } from './patterns.ts';
 import {
@@ -122,7 +123,10 @@ export class Calls implements Prelude {
     try {
       this.#contexts.setBase(context);
       const failed = global[FAILED] as readonly [unknown] | undefined;
-      if (failed !== undefined) return { kind: 'refused', ...this.#describe(failed[0], '') };
+      if (failed !== undefined) {
+        const { message, stack } = this.#describe(failed[0], '');
+        return { kind: 'refused', message: explainedAtLoad(message), stack };
+      }
       const bundle = global[BUNDLE] as Loose | undefined;
       if (bundle === undefined || bundle === null)
         return { kind: 'refused', message: 'the bundle has not run', stack: '' };

@@ -13,6 +13,7 @@ import {
 } from './primordials.ts';
 
 const OVERRIDABLE = [
+  'bind',
   'constructor',
   'toString',
   'valueOf',
@@ -31,10 +32,11 @@ export function keepOverridable(): void {
   for (const name of ownKeys(globalThis)) {
     const prototype =
       typeof name === 'string' ? (global[name] as { prototype?: unknown } | null)?.prototype : null;
-    if (typeof prototype !== 'object' || prototype === null || prototype === RegExp.prototype) continue;
+    const isShared = prototype === getPrototypeOf(functionKinds[0]!) || typeof prototype === 'object';
+    if (!isShared || prototype === null || prototype === RegExp.prototype) continue;
     for (const key of OVERRIDABLE) {
       // without it, `slice`, `map` and the like would have to ask each array what to make
-      if (prototype !== Array.prototype || key !== 'constructor') makeOverridable(prototype, key);
+      if (prototype !== Array.prototype || key !== 'constructor') makeOverridable(prototype as object, key);
     }
   }
 }

@@ -4,6 +4,7 @@
  * difference, is noted: then the version was not pure.
  */
 import { isBareGenerator, kindOf } from './kinds.ts';
+import { FROZEN_ERROR } from './missing.ts';
 import { matches, type Patterns } from './patterns.ts';
 import {
   apply,
@@ -48,9 +49,6 @@ const eachMember = Function.prototype.call.bind(Set.prototype.forEach) as (
   set: object,
   visit: (value: unknown) => void,
 ) => void;
-
-/** The engine's words for an attempt to change something frozen. */
-const FROZEN_ERROR = /read only|read-only|not extensible|^Cannot (?:add|assign|define|delete|redefine|set) /;
 
 interface Found {
   readonly value: object;

@@ -18,7 +18,6 @@ const REMOVED = [
   'FinalizationRegistry',
   'Intl',
   'eval',
-  'Function',
   'Iterator',
   'AsyncDisposableStack',
   'DisposableStack',
@@ -83,15 +82,23 @@ export function replaceArrayBuffer(): void {
     defineProperty(holder, name, { value: FixedBuffer });
 }
 
-/** Every kind of function has a constructor that makes code from strings. */
+/**
+ * Every kind of function has a constructor that makes code from strings. `Function` is left as a name, since packages ask whether
+ * something is an instance of it.
+ */
 export function removeFunctionConstructors(): void {
-  const noConstructor = (): never => {
-    throw new TypeError('code cannot be made from strings in a user function');
+  const { Function: NoFunction } = {
+    Function: function (): never {
+      throw new TypeError('code can not be made from strings in a user function');
+    },
   };
+  const prototype = getPrototypeOf(functionKinds[0]!)!;
+  defineProperty(NoFunction, 'prototype', { value: prototype, writable: false });
   for (const kind of functionKinds)
     defineProperty(getPrototypeOf(kind)!, 'constructor', {
-      value: noConstructor,
+      value: NoFunction,
       writable: false,
       configurable: false,
     });
+  defineProperty(global, 'Function', { value: NoFunction });
 }

@@ -1,5 +1,6 @@
 /** Short texts about failures, made inside the isolate and without the query. */
 import type { PreludeLimits } from './limits.ts';
+import { explained } from './missing.ts';
 
 /** @param limit characters; a negative limit counts as 0 */
 export function clip(text: string, limit: number): string {
@@ -46,7 +47,7 @@ export function describeError(
       return { message: clip(message, maxMessage), stack: '' };
     }
     const { name, message, stack } = error as { name?: unknown; message?: unknown; stack?: unknown };
-    const head = `${typeof name === 'string' ? name : 'Error'}: ${typeof message === 'string' ? message : ''}`;
+    const head = `${typeof name === 'string' ? name : 'Error'}: ${typeof message === 'string' ? explained(message) : ''}`;
     // A stack begins with the message, however long it is: only the frames are of use.
     const frames = typeof stack === 'string' ? stack.slice(-maxStack) : '';
     return {

@@ -112,8 +112,10 @@ const ESCAPES: Record<string, string> = {
     "return new new Uint8Array(8).buffer.constructor(8, { maxByteLength: 1e9 }) ? 'b' : null;",
   'a buffer that can be resized, by a class':
     "class Mine extends ArrayBuffer {} return new Mine(8, { maxByteLength: 1e9 }) ? 'b' : null;",
+  Function: 'return new Function(\'return "b"\')();',
+  'Function without new': 'return Function(\'return "b"\')();',
   'globals that are gone':
-    "for (const name of ['process', 'require', 'module', 'fetch', 'setTimeout', 'WebAssembly', 'SharedArrayBuffer', 'Atomics', 'eval', 'Function', 'Intl', 'WeakRef']) if (name in globalThis) return 'b'; throw new Error('nothing there');",
+    "for (const name of ['process', 'require', 'module', 'fetch', 'setTimeout', 'WebAssembly', 'SharedArrayBuffer', 'Atomics', 'eval', 'Intl', 'WeakRef']) if (name in globalThis) return 'b'; throw new Error('nothing there');",
 };
 
 /** An escape throws. The bundler refuses import() when the version is loaded. */

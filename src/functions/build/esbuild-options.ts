@@ -60,7 +60,8 @@ export const ESBUILD_OPTIONS = {
   mainFields: ['module', 'main'],
   // a package's build for browsers needs no Node modules
   conditions: ['browser', 'import', 'default'],
-  define: { 'process.env.NODE_ENV': '"production"' },
+  // names of the global object elsewhere, by which packages look for it
+  define: { 'process.env.NODE_ENV': '"production"', global: 'globalThis', self: 'globalThis' },
   target: 'es2024',
   // the engine makes the promises of async functions, out of the prelude's reach (sandbox/prelude)
   supported: {

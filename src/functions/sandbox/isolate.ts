@@ -136,11 +136,18 @@ function installPrelude(
 }
 
 /**
+ * A bundle has all modules that it names as such. Without a `require`, esbuild's code would make a Proxy for modules with names that
+ * are computed.
+ */
+const REQUIRE =
+  'const require=(name)=>{throw new TypeError(`require(${JSON.stringify(name)}) is not available: a user function imports files by names that are written out`)};';
+
+/**
  * Keeps an error of the top level inside the isolate: the prelude describes it there, where a getter that never returns is cut
  * off. The prelude created the name before, as a plain property that can't be turned into an accessor.
  */
 function guardedTopLevel(code: string): string {
-  return `"use strict";try{${code}\n}catch(e){__pgswitchyard_failed=[e]}void 0`;
+  return `"use strict";${REQUIRE}try{${code}\n}catch(e){__pgswitchyard_failed=[e]}void 0`;
 }
 
 /** ctx of calls that bring none, and the values of fields that calls leave out. */

@@ -12,9 +12,12 @@ const TEXTS: Readonly<Record<string, RegExp>> = {
   __export:
     /^__export = \(target, all\) => \{ for \(var name in all\) __defProp\(target, name, \{ get: all\[name\], enumerable: true \}\); \}$/,
   __commonJS:
-    /^__commonJS = \(cb, mod\) => function __require\(\) \{ try \{ return mod \|\| \(0, cb\[__getOwnPropNames\(cb\)\[0\]\]\)\(\(mod = \{ exports: \{\} \}\)\.exports, mod\), mod\.exports; \} catch \((e\d*)\) \{ throw mod = 0, \1; \} \}$/,
+    /^__commonJS = \(cb, mod\) => function __require\d*\(\) \{ try \{ return mod \|\| \(0, cb\[__getOwnPropNames\(cb\)\[0\]\]\)\(\(mod = \{ exports: \{\} \}\)\.exports, mod\), mod\.exports; \} catch \((e\d*)\) \{ throw mod = 0, \1; \} \}$/,
   __esm:
     /^__esm = \(fn, res, err\) => function __init\(\) \{ if \(err\) throw err\[0\]; try \{ return fn && \(res = \(0, fn\[__getOwnPropNames\(fn\)\[0\]\]\)\(fn = 0\)\), res; \} catch \((e\d*)\) \{ throw err = \[\1\], \1; \} \}$/,
+  /** runs the code of an async function, as a generator */
+  __async:
+    /^__async = \(__this, __arguments, generator\) => \{ return new Promise\(\(resolve, reject\) => \{ var fulfilled = \(value\) => \{ try \{ step\(generator\.next\(value\)\); \} catch \((e\d*)\) \{ reject\(\1\); \} \}; var rejected = \(value\) => \{ try \{ step\(generator\.throw\(value\)\); \} catch \((e\d*)\) \{ reject\(\2\); \} \}; var step = \((x\d*)\) => \3\.done \? resolve\(\3\.value\) : Promise\.resolve\(\3\.value\)\.then\(fulfilled, rejected\); step\(\(generator = generator\.apply\(__this, __arguments\)\)\.next\(\)\); \}\); \}$/,
 };
 
 /** Each relies on these. */

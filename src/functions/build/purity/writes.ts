@@ -1,4 +1,5 @@
 /** Finds code that may change state which outlives a call. */
+import { isHelper } from './helpers.ts';
 import { holdsFresh, isFresh, sourceOf } from './fresh.ts';
 import type { LoadTime } from './load-time.ts';
 import { forEachChild, isFunction, keyName, rootOf, type ClassNode, type Node } from './nodes.ts';
@@ -102,6 +103,8 @@ export class Writes {
       return name === 'return' || (name === null && isFunction(node.value) && !isSymbol(node.key));
     }
     if (node.type === 'MemberExpression') return keyName(node.property, node.computed) === 'return';
+    // an error of an async function is its promise's
+    if (isHelper(this.#program, node, ['__async'])) return true;
     if (node.type !== 'Identifier' || this.#program.variableOf(node) !== null) return false;
     const parent = this.#program.parentOf(node);
     const isName = parent?.type === 'MemberExpression' && parent.property === node && !parent.computed;
