@@ -3,6 +3,7 @@ import { clientTls, serverTls } from '../auth/tls.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig, type ConfigSource } from '../config/load.ts';
 import { printConfig } from '../config/print.ts';
+import { storeTarget } from '../fleet/target.ts';
 import { Functions, type FunctionLog } from '../functions/functions.ts';
 import { printable } from '../telemetry/printable.ts';
 
@@ -27,7 +28,7 @@ export async function checkCommand(source: ConfigSource): Promise<number> {
   try {
     const config = loadConfig(source);
     warn(config.warnings);
-    const problems = [...config.authProblems, ...tlsProblems(config), ...(await ruleProblems(config))];
+    const problems = [...config.authProblems, ...setupProblems(config), ...(await ruleProblems(config))];
     if (problems.length > 0) return complain(problems);
     process.stdout.write('the configuration is valid\n');
     return 0;
@@ -36,15 +37,19 @@ export async function checkCommand(source: ConfigSource): Promise<number> {
   }
 }
 
-function tlsProblems({ settings }: Config): string[] {
-  return [() => clientTls(settings), () => serverTls(settings, '')].flatMap((load) => {
-    try {
-      load();
-      return [];
-    } catch (error) {
-      return [(error as Error).message];
-    }
-  });
+/** TLS of both sides, and the store of the fleet, are set up without a connection. */
+function setupProblems(config: Config): string[] {
+  const { settings } = config;
+  return [() => clientTls(settings), () => serverTls(settings, ''), () => storeTarget(config)].flatMap(
+    (load) => {
+      try {
+        load();
+        return [];
+      } catch (error) {
+        return [(error as Error).message];
+      }
+    },
+  );
 }
 
 /** Loads the functions of all databases, as a start does. */

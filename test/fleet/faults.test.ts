@@ -58,6 +58,22 @@ test('a proxy that starts while the store is away serves, and its clients can be
   await client.end();
 });
 
+test('a flood of notifications leads to few reads, and senseless ones to none', async () => {
+  const reads = (): number => store.log().match(/FROM pgswitchyard.proxies WHERE name <> /g)?.length ?? 0;
+  const before = reads();
+  await store.sql(
+    `SELECT pg_notify('pgswitchyard', 'proxies ' || n), pg_notify('pgswitchyard', repeat(chr(1 + n % 126), 7000))
+     FROM generate_series(1, 3000) AS n`,
+  );
+  await watcher.admin('RECONNECT data');
+  await until(
+    'an audit line that came later',
+    async () => (await watcher.admin('SHOW FLEET_AUDIT')).length > 0,
+  );
+  assert.ok(reads() - before < 100);
+  assert.equal((await fleetOf(watcher)).find(({ name }) => name === 'watcher')!.store, 'up');
+});
+
 test('of two running proxies with one name the later one has it, and the other one says so', async (t) => {
   const settings = { fleet_heartbeat: 1 };
   const first = await prepareMember(t, store, { name: 'twin', store, settings });

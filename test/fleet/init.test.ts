@@ -1,6 +1,8 @@
 /** `pgswitchyard fleet init`, and proxies that find tables of another version, or none. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { after, test } from 'node:test';
+import { promisify } from 'node:util';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import { until } from '../support/wait.ts';
@@ -98,4 +100,15 @@ test('without a store in the configuration, and with a wrong command line, it sa
   const alone = await Bouncer.prepare(scope);
   assert.match((await initFleet(alone)).stderr, /fleet_store is not set/);
   assert.match((await initFleet(alone, ['--nonsense'])).stderr, /nonsense/);
+});
+
+test('`config check` reports a store that is in no entry', async () => {
+  const member = await prepareMember(scope, store, {
+    name: 'three',
+    store,
+    settings: { fleet_store: 'postgres:database=gone' },
+  });
+  const [program, command] = member.commandLine();
+  const checked = promisify(execFile)(program, [command!, 'config', 'check', member.configFile]);
+  await assert.rejects(checked, /fleet_store names the database "gone", which is not in \[databases\]/);
 });
