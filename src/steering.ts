@@ -159,6 +159,7 @@ export class Steering implements Steer {
 
   handOver(): number[] {
     this.lifecycle.handOver();
+    this.functions.handOver();
     // the other process has the same port
     this.#parts.http.close();
     return this.#parts.listener.descriptors();
@@ -167,6 +168,7 @@ export class Steering implements Steer {
   takeBack(): void {
     if (this.lifecycle.isStopping) return;
     this.lifecycle.takeBack();
+    this.functions.takeBack();
     this.#parts.http.reopen();
     this.fleet.announce();
   }

@@ -300,6 +300,17 @@ export class Functions {
     return this.administration.rolloutsOf(owner).map((rollout) => rollout.observe());
   }
 
+  /** Another process takes over: it goes on with what canaries have counted. */
+  handOver(): void {
+    for (const { rollout } of this.#catalog.tenants) rollout.keep();
+    this.#store.held.handOver(true);
+  }
+
+  /** The other process has ended before it served. */
+  takeBack(): void {
+    this.#store.held.handOver(false);
+  }
+
   async stop(): Promise<void> {
     await this.#member.close();
     this.#folders.close();

@@ -596,6 +596,8 @@ export const SHADOW = {
 export const CANARY = {
   /** How often the two versions are compared. */
   lookMs: 1_000,
+  /** How often what was counted is written, for a restart: a process that crashes loses as much. docs/tenants.md has this number. */
+  keepMs: 10_000,
   /** Calls are compared over the last one to two of these, and since the canary began. */
   windowMs: 60_000,
   /** Each version must have had this many calls before they are compared. */

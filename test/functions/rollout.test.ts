@@ -6,7 +6,9 @@ import { BundleError } from '../../src/functions/build/bundlers.ts';
 import { isSameCode } from '../../src/functions/build/same-code.ts';
 import type { Decision } from '../../src/functions/functions.ts';
 import { NO_COST } from '../../src/functions/sandbox/host.ts';
+import { VersionStore } from '../../src/functions/store/version-store.ts';
 import { RolloutError } from '../../src/functions/tenants/rollout.ts';
+import type { TenantContext } from '../../src/functions/tenants/context.ts';
 import { Tenant } from '../../src/functions/tenants/tenant.ts';
 import { bundleOf, settled, TENANT_SETTINGS, tenantContext, TestClock, TestHost } from '../support/tenant.ts';
 
@@ -22,7 +24,7 @@ class World {
   readonly lines: string[] = [];
   /** by path, its content, or the result of bundling it */
   readonly files = new Map<string, string | Error>([[FILE, 'v1']]);
-  readonly context = tenantContext(this.lines, {
+  readonly context: TenantContext = tenantContext(this.lines, {
     clock: this.clock,
     builder: {
       bundle: (_tenant, _isSuspect, { routing }) => this.#bundle(routing!),
@@ -37,7 +39,9 @@ class World {
   });
   readonly tenant: Tenant;
 
-  constructor() {
+  /** @param store of the process before */
+  constructor(store = new VersionStore(null, { warn() {}, error() {} })) {
+    this.context = { ...this.context, store };
     this.tenant = new Tenant({
       identity: { id: '1', owner: 'a' },
       files: { routing: FILE, rewrite: null } satisfies SourceFiles,
@@ -425,4 +429,80 @@ test('code is the same under the name of a .next file', () => {
   assert.ok(isSameCode(code('rules', '1'), code('rules.next', '1')));
   assert.ok(!isSameCode(code('rules', '1'), code('rules.next', '2')));
   assert.ok(!isSameCode(code('rules', 'has_next'), code('rules.next', 'has_more')));
+});
+
+/** The process ends, and another one begins with what was kept. */
+async function restarted(world: World, next: string | Error = 'v2'): Promise<World> {
+  world.tenant.dispose();
+  const after = new World(world.context.store);
+  after.files.set(NEXT, next);
+  await after.save(FILE, 'v1');
+  return after;
+}
+
+test('a canary goes on after a restart, with its share, its time and what was counted', async () => {
+  const before = await withCandidate();
+  await before.rollout.beginCanary(50, true, ASKED);
+  await before.ask();
+  before.clock.advance(400_000);
+  const counted = before.rollout.observe().canary!;
+  assert.ok(counted.candidate.calls >= 50);
+  const after = await restarted(before);
+  assert.equal(after.state, 'canary');
+  const { lastsMs, candidate, serving, percent, isPromoted } = after.rollout.observe().canary!;
+  assert.deepEqual([percent, isPromoted, lastsMs], [50, true, counted.lastsMs]);
+  assert.deepEqual([candidate.calls, serving.calls], [counted.candidate.calls, counted.serving.calls]);
+  assert.equal(await after.answers(), 'v1,v2');
+  assert.match(after.lines.join('\n'), /canary of \/rules\/a goes on: 50 % of the clients/);
+  // the rest of canary_duration
+  for (let i = 0; i < 210; i++) after.clock.advance(1_000);
+  await settled();
+  assert.equal(await after.answers(), 'v2');
+  assert.equal(after.rollout.observe().lastCanary, 'promoted, because it was not worse');
+  const last = await restarted(after);
+  assert.notEqual(last.state, 'canary');
+  last.tenant.dispose();
+});
+
+test('after a restart a canary begins to compare again if its candidate is other code', async () => {
+  const before = await withCandidate();
+  await before.rollout.beginCanary(50, false, ASKED);
+  await before.ask();
+  const after = await restarted(before, 'v3');
+  assert.equal(after.state, 'canary');
+  assert.equal(after.rollout.observe().canary!.candidate.calls, 0);
+  assert.equal(await after.answers(), 'v1,v3');
+  after.tenant.dispose();
+});
+
+for (const [what, end] of [
+  ['CANARY OFF', (world: World) => world.rollout.endCanary('it was asked for')],
+  ['SHADOW OFF', (world: World) => world.rollout.shadowOff()],
+] as const)
+  test(`a canary whose candidate can't be loaded after a restart waits for it, until ${what}`, async () => {
+    const before = await withCandidate();
+    await before.rollout.beginCanary(50, false, ASKED);
+    const waiting = await restarted(before, BROKEN);
+    assert.equal(waiting.state, 'not loaded');
+    assert.equal(await waiting.answers(), 'v1');
+    assert.equal(waiting.rollout.observe().lastCanary, 'waits for its candidate, since a restart');
+    const still = await restarted(waiting, BROKEN);
+    end(still);
+    assert.equal(still.rollout.observe().lastCanary.startsWith('ended: '), true);
+    await still.save(NEXT, 'v2');
+    assert.notEqual(still.state, 'canary');
+    const last = await restarted(still);
+    assert.equal(last.state, what === 'CANARY OFF' ? 'shadow' : 'off');
+    last.tenant.dispose();
+  });
+
+test('a process that was taken over leaves the canary to the other one', async () => {
+  const before = await withCandidate();
+  await before.rollout.beginCanary(50, false, ASKED);
+  const { store } = before.context;
+  before.rollout.keep();
+  store.held.handOver(true);
+  before.rollout.endCanary('its clients have gone');
+  assert.equal(store.held.get(before.tenant, 'canary')?.percent, 50);
+  before.tenant.dispose();
 });

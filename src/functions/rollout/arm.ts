@@ -93,6 +93,11 @@ export class Arm {
     return this.#total;
   }
 
+  /** Takes over what was counted before a restart. */
+  restore(sums: TallySums): void {
+    this.#total.restore(sums);
+  }
+
   /** Over the last one to two windows. @param now of the same clock as all others, in ms */
   recent(now: number): Tally {
     this.#turn(now);

@@ -5,9 +5,17 @@
 import type { Clock } from '../../platform/clock.ts';
 import type { CanarySnapshot } from '../../telemetry/snapshot.ts';
 import { CANARY } from '../limits.ts';
-import { Arm, className, type Counted, type Tally } from './arm.ts';
+import { Arm, className, type Counted, type Tally, type TallySums } from './arm.ts';
 import { ALL, placeOf } from './share.ts';
 import { isEnough, worseBy } from './tolerance.ts';
+
+/** What was counted since the canary began. */
+export interface CanaryCounts {
+  /** how long the two versions have been compared, in ms */
+  readonly lastsMs: number;
+  readonly serving: TallySums;
+  readonly candidate: TallySums;
+}
 
 export interface CanaryOptions {
   /** one that is never set */
@@ -60,6 +68,23 @@ export class Canary {
     this.#serving = new Arm();
     this.#candidate = new Arm();
     this.#begunAt = this.#options.clock.now();
+  }
+
+  /** What was counted, to be continued after a restart. */
+  get counts(): CanaryCounts {
+    return {
+      lastsMs: this.#options.clock.now() - this.#begunAt,
+      serving: this.#serving.total.sums,
+      candidate: this.#candidate.total.sums,
+    };
+  }
+
+  /** Continues with what was counted before a restart. */
+  restore({ lastsMs, serving, candidate }: CanaryCounts): void {
+    this.restart();
+    this.#serving.restore(serving);
+    this.#candidate.restore(candidate);
+    this.#begunAt -= lastsMs;
   }
 
   noteCall(call: Counted): void {

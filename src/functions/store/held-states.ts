@@ -15,6 +15,7 @@ export class HeldStates {
   readonly #states = new Map<string, HeldState>();
   /** folders of tenants whose state can't be read */
   readonly #damaged = new Set<string>();
+  #isHandedOver = false;
 
   constructor(writer: StateWriter, log: StoreLog) {
     this.#writer = writer;
@@ -53,12 +54,18 @@ export class HeldStates {
     this.#save(owner);
   }
 
+  /** Another process that shares the folder has taken over, or has not: it alone keeps what canaries have counted. */
+  handOver(isHandedOver: boolean): void {
+    this.#isHandedOver = isHandedOver;
+  }
+
   get<Part extends keyof HeldSet>({ owner, id }: VersionKey, part: Part): HeldSet[Part] | null {
     return this.#states.get(owner)?.of(id)[part] ?? null;
   }
 
   set<Part extends keyof HeldSet>({ owner, id }: VersionKey, part: Part, value: HeldSet[Part]): void {
     if (value === null && this.get({ owner, id }, part) === null) return;
+    if (part === 'canary' && this.#isHandedOver) return;
     this.of(owner).set(id, part, value);
     this.#save(owner);
   }

@@ -3,7 +3,7 @@
  * has gone back from, where the candidate comes from, and the canary. Each part is written by itself, so that processes that
  * share the state folder keep each other's.
  */
-import type { TallySums } from '../rollout/arm.ts';
+import type { CanaryCounts } from '../rollout/canary.ts';
 import type { Pause, Pin } from './version-record.ts';
 
 /** A version that ROLLBACK has gone back from. */
@@ -21,7 +21,7 @@ export interface ShadowSource {
 }
 
 /** A canary that goes on after a restart. */
-export interface HeldCanary {
+export interface HeldCanary extends CanaryCounts {
   /** of the clients, over 0 and under 100 */
   readonly percent: number;
   readonly isPromoted: boolean;
@@ -30,10 +30,6 @@ export interface HeldCanary {
   /** hashes of the two versions that the counts are about */
   readonly servingHash: string;
   readonly candidateHash: string;
-  /** how long these have been compared, in ms */
-  readonly lastsMs: number;
-  readonly serving: TallySums;
-  readonly candidate: TallySums;
 }
 
 /** What is fixed for one set of functions. */

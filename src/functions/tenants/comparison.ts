@@ -6,10 +6,12 @@ import type { CanarySnapshot, ShadowReportSnapshot } from '../../telemetry/snaps
 import { printable } from '../build/places.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';
+import { CANARY } from '../limits.ts';
 import { Canary } from '../rollout/canary.ts';
 import { saltOf } from '../rollout/share.ts';
 import { Shadow } from '../rollout/shadow.ts';
 import type { HostCall } from '../sandbox/call.ts';
+import type { HeldCanary } from '../store/held.ts';
 import type { AskedBy } from './asked-by.ts';
 import type { TenantContext } from './context.ts';
 import type { Identity } from './identity.ts';
@@ -35,6 +37,9 @@ export class Comparison {
   readonly #shadow: Shadow;
   readonly #salt: number;
   #canary: Canary | null = null;
+  /** who has asked for it */
+  #asked: AskedBy = { by: 'operator', user: '' };
+  #stopKeeping = (): void => {};
   /** of clients that have the candidate */
   #generation = 0;
   /** how the last canary ended; '': there was none */
@@ -168,8 +173,19 @@ export class Comparison {
    * @param isPromoted `onProven` is to be called
    */
   begin(percent: number, isPromoted: boolean, asked: AskedBy): void {
-    const { context, identity, candidate } = this.#options;
+    this.#begin(percent, isPromoted, asked, null);
+  }
+
+  /** The canary from before a restart goes on. */
+  resume(held: HeldCanary): void {
+    const { percent, isPromoted, by, user } = held;
+    this.#begin(percent, isPromoted, { by, user }, held);
+  }
+
+  #begin(percent: number, isPromoted: boolean, asked: AskedBy, held: HeldCanary | null): void {
+    const { context, identity, candidate, serving } = this.#options;
     this.#canary?.end();
+    this.#asked = asked;
     this.#canary = new Canary({
       clock: context.steadyClock,
       percent,
@@ -181,14 +197,45 @@ export class Comparison {
         if (isPromoted) this.#options.onProven(asked);
       },
     });
+    const version = candidate()?.version?.hash ?? '';
+    const isSame = held?.candidateHash === version && held.servingHash === serving.version?.hash;
+    if (held !== null && isSame) this.#canary.restore(held);
     context.canaries.add(this);
     this.judgeAgain();
-    const version = candidate()?.version?.hash ?? '';
+    this.#keepLater();
     const name = this.#options.name();
+    const what = held === null ? 'begins' : isSame ? 'goes on' : 'begins to compare again';
     context.log.info(
       { event: 'canary_begun', tenant: name, user: asked.user, percent, version },
-      `canary of ${name} begins: ${percent} % of the clients get version ${version}, as ${printable(asked.user)} asked for`,
+      `canary of ${name} ${what}: ${percent} % of the clients get version ${version}, as ${printable(asked.user)} asked for`,
     );
+  }
+
+  /** What a restart needs to go on with the canary. */
+  keep(): void {
+    const { context, identity, serving, candidate } = this.#options;
+    if (this.#canary === null) return;
+    const { percent, isPromoted, counts } = this.#canary;
+    context.store.held.set(identity, 'canary', {
+      percent,
+      isPromoted,
+      ...this.#asked,
+      servingHash: serving.version?.hash ?? '',
+      candidateHash: candidate()?.version?.hash ?? '',
+      ...counts,
+    });
+  }
+
+  #keepLater(): void {
+    this.#stopKeeping();
+    this.keep();
+    this.#stopKeeping = this.#options.context.steadyClock.after(CANARY.keepMs, () => this.#keepLater());
+  }
+
+  /** The canary from before a restart, which has not gone on yet; null: none. */
+  get held(): HeldCanary | null {
+    const { context, identity } = this.#options;
+    return this.#canary === null ? context.store.held.get(identity, 'canary') : null;
   }
 
   /** Other code serves, or is the candidate: the counts begin again. @param what has changed */
@@ -206,11 +253,10 @@ export class Comparison {
 
   /** All clients get the serving version. @param isWorse the candidate is to blame */
   end(why: string, isWorse = false): void {
-    if (this.#canary === null) return;
-    const { context, serving } = this.#options;
-    this.#canary.end();
-    this.#canary = null;
-    context.canaries.delete(this);
+    const { context, serving, identity } = this.#options;
+    if (this.#canary === null && this.held === null) return;
+    this.#stop();
+    context.store.held.set(identity, 'canary', null);
     this.#lastResult = isWorse ? `went back: ${why}` : `ended: ${why}`;
     this.#options.onEnded();
     const name = this.#options.name();
@@ -234,12 +280,21 @@ export class Comparison {
     return {
       report: this.#shadow.report.observe(),
       canary: this.#canary?.observe() ?? null,
-      lastCanary: this.#lastResult,
+      lastCanary: this.held === null ? this.#lastResult : 'waits for its candidate, since a restart',
     };
   }
 
-  /** Nothing is compared any more. */
+  #stop(): void {
+    this.#stopKeeping();
+    this.#canary?.end();
+    this.#canary = null;
+    this.#options.context.canaries.delete(this);
+  }
+
+  /** Nothing is compared any more, unless after a restart. */
   close(): void {
+    this.keep();
+    this.#stop();
     this.#shadow.close();
   }
 }

@@ -20,6 +20,7 @@ import type { TenantContext } from './context.ts';
 import type { Identity } from './identity.ts';
 import type { Lane } from './lane.ts';
 import type { TenantSettings } from './settings.ts';
+import type { ShadowSource } from '../store/held.ts';
 import type { SoundTrial, TrialResult } from './trials.ts';
 import type { Version } from './version.ts';
 
@@ -77,6 +78,7 @@ export class Rollout {
     const { context, serving, identity } = options;
     this.#options = options;
     this.#files = new CandidateFiles(identity.id, context);
+    this.#restoreSource();
     this.#comparison = new Comparison({
       identity,
       context,
@@ -190,6 +192,7 @@ export class Rollout {
         `there is neither a routing_rules nor a rewrite_query file in ${printable(folder)}`,
       );
     this.#files.use(folder);
+    this.#keepSource({ folder });
     await this.reload(true);
     this.#share();
   }
@@ -198,6 +201,7 @@ export class Rollout {
   async shadowNext(): Promise<void> {
     if (this.#source === 'fleet') this.#drop('shadowing was switched off');
     this.#files.use(null);
+    this.#keepSource(null);
     await this.reload(true);
     this.#share();
     if (this.#candidate === null) await this.#options.onNone();
@@ -206,8 +210,23 @@ export class Rollout {
   /** SHADOW FUNCTIONS … OFF: there is no candidate, whatever files there are. */
   shadowOff(): void {
     this.#files.switchOff();
+    this.#keepSource({ folder: null });
     this.#drop('shadowing was switched off');
     this.#share();
+  }
+
+  /** The fleet, if there is one, says after a restart where candidates come from. */
+  #keepSource(source: ShadowSource | null): void {
+    const { context, identity } = this.#options;
+    if (!context.fleet.isOn) context.store.held.set(identity, 'source', source);
+  }
+
+  #restoreSource(): void {
+    const { context, identity } = this.#options;
+    const source = context.fleet.isOn ? null : context.store.held.get(identity, 'source');
+    if (source === null) return;
+    if (source.folder === null) this.#files.switchOff();
+    else this.#files.use(source.folder);
   }
 
   #use({ source, files }: FoundFiles): void {
@@ -277,6 +296,7 @@ export class Rollout {
     if (this.#isIdentical) candidate.clear();
     // it was unloaded because it was the same as the version that served before
     else if (version === null && wasIdentical) void candidate.reload();
+    if (this.#isComparable && serving !== null) void this.#resumeCanary();
   }
 
   // --- canary and promotion --------------------------------------------------------------------------------------------------
@@ -297,6 +317,23 @@ export class Rollout {
     this.#asked = asked;
     this.#comparison.begin(percent, isPromoted, asked);
     this.#share();
+  }
+
+  /** A canary that ran before a restart goes on, now that its candidate is loaded. */
+  async #resumeCanary(): Promise<void> {
+    const { candidate, version } = { candidate: this.#candidate, version: this.version };
+    if (this.#comparison.held === null || candidate === null || this.#options.context.fleet.isOn) return;
+    await candidate.setAsked(true);
+    const { held } = this.#comparison;
+    const isSame = this.#candidate === candidate && candidate.version?.hash === version?.hash;
+    if (held === null || this.#isDisposed || !isSame || !this.#isComparable) return;
+    this.#asked = { by: held.by, user: held.user };
+    this.#comparison.resume(held);
+  }
+
+  /** What a restart needs to go on with a canary. */
+  keep(): void {
+    this.#comparison.keep();
   }
 
   /** All clients get the serving version. */
@@ -465,8 +502,10 @@ export class Rollout {
   /** Nothing is asked any more; calls of clients are answered. */
   dispose(): void {
     this.#isDisposed = true;
-    this.#drop('the tenant has no functions any more');
     this.#comparison.close();
+    this.#candidate?.dispose();
+    this.#candidate = null;
+    this.#isComparable = this.#isIdentical = false;
     this.#files.close();
   }
 
