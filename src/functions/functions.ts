@@ -17,9 +17,11 @@ import { trailOf } from './build/trail.ts';
 import { Turns } from './build/turns.ts';
 import { MemoryRoom } from './decide/memory.ts';
 import { CATALOG, IDLE } from './limits.ts';
+import { ClientKeys } from './rollout/share.ts';
 import { prepareScripts } from './sandbox/programs.ts';
 import { Exchange } from './shared/exchange.ts';
 import { KeptValues } from './shared/kept-values.ts';
+import { LentFiles } from './shared/lent-files.ts';
 import { Member } from './shared/member.ts';
 import { ALONE, type SharedStore } from './shared/store.ts';
 import { TenantRules } from './shared/tenant-rules.ts';
@@ -107,8 +109,10 @@ export class Functions {
   readonly #context: TenantContext;
   readonly #canaries = new Set<object>();
   readonly #lines = new LogLines();
+  readonly #clientKeys = new ClientKeys();
   readonly #bundlers = new Bundlers();
   readonly #member: Member;
+  readonly #lent: LentFiles;
   /** for the live tail of decisions */
   readonly tap = new DecisionTap();
   /** what administrators do to one tenant */
@@ -145,8 +149,10 @@ export class Functions {
       onNewPlaces: () => this.#catalog.refresh(),
       onListed: (names) => this.#catalog.noteFolders(names),
     });
+    this.#lent = new LentFiles(stateDir === '' ? null : stateDir);
     this.#catalog = new Catalog({
       config,
+      lentFolder: (owner) => (options.shared?.isConfigured === true ? this.#lent.folderOf(owner) : null),
       folders: this.#folders,
       find: this.#removals.find,
       hasLostFiles: (tenant) => this.#removals.concerns(tenant),
@@ -285,6 +291,15 @@ export class Functions {
       this.#housing.leave(id, isolation);
   }
 
+  /** A client has logged in. @param identity texts by which it is the same client on another proxy */
+  noteClient(id: number, identity: readonly string[]): void {
+    if (this.#member.isOn) this.#clientKeys.note(id, identity);
+  }
+
+  forgetClient(id: number): void {
+    this.#clientKeys.forget(id);
+  }
+
   /** The state of every tenant: plain data of this moment. */
   observe(): FunctionsSnapshot {
     const databases = this.#catalog.databases();
@@ -328,6 +343,7 @@ export class Functions {
       clock: this.#clock,
       steadyClock: monotonicClock,
       canaries: this.#canaries,
+      clientKeys: this.#clientKeys,
       rolloutLimits: (owner) => rolloutLimits(this.#config.settings, this.#config.tenantConfig(owner)),
       builder: this.#bundlers,
       disk: { trailOf, isThere, isSearched: (file) => this.#folders.isSearched(file), next: nextFiles },
@@ -368,6 +384,10 @@ export class Functions {
         store,
         targets: this.#targets,
         applyPauses: (owner) => this.administration.applyPauses(owner),
+        lent: this.#lent,
+        onLent: (owner) => {
+          if (this.#areFound) this.#catalog.refresh(this.#config.databasesOf(owner));
+        },
       }),
     });
   }
@@ -419,6 +439,8 @@ export class Functions {
     this.#changes.forget(id);
     this.#housing.release(id);
     this.#store.forget(tenant);
+    // somebody has removed the files on purpose, and not the tenant
+    if (!isReplaced && this.#config.isOwner(owner)) this.#member.noteRemoved(tenant);
     // another tenant has its files, or other files take precedence over them
     if (isReplaced && entriesOf(files).every(isThere)) return;
     logRemoved(this.#log, tenant);

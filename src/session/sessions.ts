@@ -112,6 +112,7 @@ export class Sessions implements ClientContext {
   /** A client has gone, and no longer counts. */
   forget(client: Client): void {
     this.clients.delete(client);
+    this.functions.forgetClient(client.id);
     this.cancelKeys.delete(client.login.cancelKey);
     if (client.pool !== null) {
       client.pool.leave();

@@ -209,6 +209,8 @@ test('code of files is a deployment if it is news', () => {
     [null, 'a', 'a', true, true, 'it is what the fleet serves'],
     [null, 'b', 'a', false, false, 'a proxy starts with other files'],
     [null, 'b', 'a', true, false, 'a proxy starts with old files'],
+    ['', 'b', 'a', false, true, 'a file of functions that nobody has used is saved'],
+    ['', 'b', 'a', true, false, 'the same, on a late proxy'],
     ['a', 'b', 'a', false, true, 'a new version'],
     ['a', 'b', 'a', true, true, 'the last version is put back'],
     ['a', 'b', 'c', true, false, 'a late proxy gets a version that the others have left'],

@@ -108,6 +108,24 @@ test('deployments and commands on one proxy hold for all, a new proxy serves wha
   await allAnswer(t, [a, b, c, d], 'zero');
 });
 
+test('a proxy without files serves what the fleet serves, and follows it', async (t) => {
+  const [a, b, c] = await fleet(t);
+  const bare = await member(t, 'bare', { 'rules/acme/notes.txt': '' });
+  await bare.start();
+  await answers(t, bare, 'one');
+  await a.writeFile(RULE, rule('two'));
+  await allAnswer(t, [a, b, c, bare], 'two');
+  await restart(bare);
+  await answers(t, bare, 'two');
+  await bare.admin('ROLLBACK FUNCTIONS acme TO 1');
+  await allAnswer(t, [a, b, c, bare], 'one');
+  await a.admin('RESUME FUNCTIONS acme');
+  await allAnswer(t, [a, b, c, bare], 'two');
+  // the first file of its own is news for all
+  await bare.writeFile(RULE, rule('three'));
+  await allAnswer(t, [a, b, c, bare], 'three');
+});
+
 test('a race of two commands ends with one version everywhere', async (t) => {
   const three = await fleet(t);
   const [a, b, c] = three;
@@ -155,7 +173,7 @@ test('without the store each proxy goes on, a command says so, and holds for all
 
 test('a rolling restart changes nothing, whatever the files hold by then', async (t) => {
   const three = await fleet(t);
-  const [a, b] = three;
+  const [a, b, c] = three;
   await a.writeFile(RULE, rule('two'));
   await allAnswer(t, three, 'two');
   await b.admin('ROLLBACK FUNCTIONS acme TO 1');
@@ -166,14 +184,17 @@ test('a rolling restart changes nothing, whatever the files hold by then', async
   }
   await b.admin('RESUME FUNCTIONS acme');
   await allAnswer(t, three, 'two');
+  // what is saved after a restart is a deployment as ever
+  await c.writeFile(RULE, rule('three'));
+  await allAnswer(t, three, 'three');
   // one of them has lost its state, and its files are old
   await a.stop();
   await rm(join(a.folder, 'pgswitchyard-state'), { recursive: true });
   await a.writeFile(RULE, rule('one'));
   clients.delete(a);
   await a.start();
-  await allAnswer(t, three, 'two');
-  assert.equal((await versions(a)).split(',')[0], '2 serving (fleet)');
+  await allAnswer(t, three, 'three');
+  assert.equal((await versions(a)).split(',')[0], '3 serving (fleet)');
 });
 
 test('a damaged artifact in the store serves nowhere', async (t) => {

@@ -4,7 +4,7 @@ import test from 'node:test';
 import { CANARY } from '../../src/functions/limits.ts';
 import { Arm, className, sqlstateClass, Tally } from '../../src/functions/rollout/arm.ts';
 import { Canary } from '../../src/functions/rollout/canary.ts';
-import { ALL, placeOf, saltOf } from '../../src/functions/rollout/share.ts';
+import { ALL, ClientKeys, placeOf, saltOf } from '../../src/functions/rollout/share.ts';
 import { worseBy } from '../../src/functions/rollout/tolerance.ts';
 import { ClientError } from '../../src/wire/errors.ts';
 import { HEADER_BYTES } from '../../src/wire/protocol.ts';
@@ -116,6 +116,7 @@ class World {
   readonly canary = new Canary({
     clock: this.clock,
     percent: 25,
+    keyOf: (id) => id,
     salt: SALT,
     isPromoted: true,
     limits: () => ({ tolerance: 1, durationMs: 10 * MINUTES }),
@@ -173,4 +174,17 @@ test('new code begins the comparison again', () => {
   assert.deepEqual(world.said, []);
   world.run(2);
   assert.deepEqual(world.said, ['proven']);
+});
+
+test('connections of one client have one place, on every proxy', () => {
+  const [one, two] = [new ClientKeys(), new ClientKeys()];
+  one.note(1, ['app', '10.0.0.1', 'web']);
+  one.note(2, ['app', '10.0.0.1', 'web']);
+  one.note(3, ['app', '10.0.0.2', 'web']);
+  two.note(7, ['app', '10.0.0.1', 'web']);
+  assert.equal(one.of(1), one.of(2));
+  assert.equal(one.of(1), two.of(7));
+  assert.notEqual(one.of(1), one.of(3));
+  one.forget(1);
+  assert.equal(one.of(1), 1, 'without a fleet, each connection is a client');
 });

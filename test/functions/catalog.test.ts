@@ -54,6 +54,7 @@ class World {
       find: (folder, name, extensions) =>
         extensions.map((extension) => `${folder}/${name}${extension}`).find((file) => this.files.has(file)) ??
         null,
+      lentFolder: () => null,
       hasLostFiles: () => false,
       newTenant: (identity, sources) => this.#newTenant(identity, sources),
       onFiles: (tenant, isNew) => (isNew ? tenant.load() : void tenant.reload()),

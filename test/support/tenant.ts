@@ -1,4 +1,5 @@
 /** A tenant by itself: the test provides everything that it shares with others. */
+import { ClientKeys } from '../../src/functions/rollout/share.ts';
 import { NO_FLEET } from '../../src/functions/tenants/fleet.ts';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DEFAULT_OPTIONS } from '../../sandbox/crossing.ts';
@@ -57,6 +58,7 @@ export function tenantContext(
     steadyClock: given.clock ?? systemClock,
     disk: { trailOf, isThere, isSearched: () => false, next: () => null },
     canaries: new Set(),
+    clientKeys: new ClientKeys(),
     rolloutLimits: () => ({ shadowMs: 50, tolerance: 1, durationMs: 600_000 }),
     budgets: { of: () => new Budget(systemClock, { onBegun: () => {}, onEnded: () => {} }) },
     housing: {

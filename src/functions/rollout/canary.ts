@@ -24,6 +24,8 @@ export interface CanaryOptions {
   readonly percent: number;
   /** of the tenant (share.ts) */
   readonly salt: number;
+  /** The number that a client's place is found by. */
+  readonly keyOf: (clientId: number) => number;
   /** The candidate is to serve when it has proved itself. */
   readonly isPromoted: boolean;
   /** canary_tolerance, in percent, and canary_duration, in ms */
@@ -60,7 +62,8 @@ export class Canary {
 
   /** Whether a client has the candidate. */
   has(clientId: number): boolean {
-    return placeOf(clientId, this.#options.salt) < this.#largestPlace;
+    const { keyOf, salt } = this.#options;
+    return placeOf(keyOf(clientId), salt) < this.#largestPlace;
   }
 
   /** Other code serves, or is the candidate: the comparison begins again. */

@@ -12,6 +12,27 @@ export function placeOf(clientId: number, salt: number): number {
   return Math.floor((mixed(clientId ^ salt) / 2 ** 32) * ALL);
 }
 
+/**
+ * Which connections are one client, so that all proxies of a fleet count them alike. Without a fleet each connection is a client
+ * of its own, and nothing is noted.
+ */
+export class ClientKeys {
+  readonly #keys = new Map<number, number>();
+
+  /** @param parts of the client's identity: texts that are the same on all proxies */
+  note(clientId: number, parts: readonly string[]): void {
+    this.#keys.set(clientId, saltOf(parts.join('\0')));
+  }
+
+  forget(clientId: number): void {
+    this.#keys.delete(clientId);
+  }
+
+  of(clientId: number): number {
+    return this.#keys.get(clientId) ?? clientId;
+  }
+}
+
 /** A number of 32 bits for a text. */
 export function saltOf(text: string): number {
   let hash = 0x811c9dc5;

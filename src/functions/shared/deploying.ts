@@ -3,7 +3,7 @@
 export interface FoundCode {
   /** of the code that the files hold now */
   readonly hash: string;
-  /** of the code that they held when this process looked at them before; null: it looks for the first time */
+  /** of the code that they held before; '': of an unknown one; null: of none, since they are as they were when the proxy started */
   readonly before: string | null;
   /** of the code that the fleet serves; null: nothing yet */
   readonly serving: string | null;

@@ -176,6 +176,13 @@ export class Member implements Fleet {
     this.#change(key, 'serving', body, { user, isToApply: true });
   }
 
+  /** The files of a set were removed for good: the fleet serves it only where there are files. */
+  noteRemoved(key: VersionKey): void {
+    const serving = this.#servingOf(key);
+    if (serving !== null)
+      this.#change(key, 'serving', { id: key.id, hash: null, pin: null }, { user: '', isToApply: true });
+  }
+
   notePause(owner: string, user: string): void {
     if (!this.#isOpen || !this.isOn) return;
     const pause = this.#options.rules.pauseOf(owner);

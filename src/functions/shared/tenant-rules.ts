@@ -6,6 +6,9 @@ import type { Tenant } from '../tenants/tenant.ts';
 import type { Pause, Pin, VersionKey, VersionRecord } from '../store/version-record.ts';
 import type { VersionStore } from '../store/version-store.ts';
 import { OPERATOR } from '../../config/tenants.ts';
+import { encodeArtifact } from '../build/artifact.ts';
+import { programVersion } from '../../platform/program-version.ts';
+import type { LentFiles } from './lent-files.ts';
 import type { Rules } from './member.ts';
 import type { SharedPin, SharedRollout, SharedServing } from './values.ts';
 
@@ -16,6 +19,9 @@ export interface TenantRulesOptions {
   readonly targets: Pick<Targets, 'operatorsIn'>;
   /** A PAUSE has been set in the store of this proxy. */
   readonly applyPauses: (owner: string) => void;
+  readonly lent: LentFiles;
+  /** Files of a tenant have come or gone. */
+  readonly onLent: (owner: string) => void;
 }
 
 export class TenantRules implements Rules {
@@ -63,7 +69,10 @@ export class TenantRules implements Rules {
   ): Promise<string | null> {
     const { store, targets } = this.#options;
     const tenant = this.#tenantOf(key);
+    const isLent = this.#options.lent.has(key.owner);
+    if (record === null && isLent) await this.#takeBack(key.owner);
     if (record === null) return await this.#unfollow(key, tenant);
+    if (tenant === undefined || (isLent && pin === null)) await this.#lend(key, record);
     const here = tenant === undefined ? '' : targets.operatorsIn(tenant.files);
     if (pin === null && tenant !== undefined && record.operators !== here)
       return `version ${record.hash} does not have the same functions of the operator's as this proxy`;
@@ -122,6 +131,27 @@ export class TenantRules implements Rules {
       if (tenant.isNeeded) await tenant.reload();
     }
     return null;
+  }
+
+  /** A tenant without files gets those of the version, if it is the usual set of a tenant that is known by its name. */
+  async #lend({ owner, id }: VersionKey, record: VersionRecord): Promise<void> {
+    const { store, lent, onLent, config } = this.#options;
+    const isUsual = id === JSON.stringify([owner]) && owner !== OPERATOR && config().isOwner(owner);
+    const bundle = isUsual && record.operators === '' ? await store.bundleOf(owner, record.number) : null;
+    if (bundle === null) return;
+    const about = {
+      builtAtMs: record.timeMs,
+      program: programVersion(),
+      node: process.versions.node,
+      note: null,
+    };
+    await lent.lend(owner, encodeArtifact(bundle, about));
+    onLent(owner);
+  }
+
+  async #takeBack(owner: string): Promise<void> {
+    await this.#options.lent.takeBack(owner);
+    this.#options.onLent(owner);
   }
 
   #tenantOf({ owner, id }: VersionKey): Tenant | undefined {

@@ -4,7 +4,7 @@
  */
 import { basename, dirname, join } from 'node:path';
 import type { SourceFiles } from '../build/bundle-job.ts';
-import { entriesOf, sourceFiles, type FindFile } from '../build/sources.ts';
+import { entriesOf, inFolder, sourceFiles, type FindFile } from '../build/sources.ts';
 import { identityOf, type Identity } from './identity.ts';
 import { ANY, type FunctionsConfig } from './settings.ts';
 import type { Tenant } from './tenant.ts';
@@ -18,6 +18,8 @@ export interface CatalogOptions {
     mayHave(name: string): boolean;
   };
   readonly find: FindFile;
+  /** The folder with the files of a tenant that has none of its own; null: there is none. */
+  readonly lentFolder: (owner: string) => string | null;
   /** A file of the tenant has gone: the tenant's last build is not repeated. */
   readonly hasLostFiles: (tenant: Tenant) => boolean;
   /** @param entry an entry of [databases] that the files apply to */
@@ -202,7 +204,12 @@ export class Catalog {
   #sourcesOf(name: string, find: FindFile): SourceFiles | null {
     const config = this.#options.config();
     const folder = name === ANY ? null : config.folderOf(name);
-    return sourceFiles(config.settings, name, config.databaseOf(name), find, folder);
+    const files = sourceFiles(config.settings, name, config.databaseOf(name), find, folder);
+    if (files !== null || name === ANY) return files;
+    // a rule of the operator's that applies is not displaced
+    const lent = this.#options.lentFolder(config.tenantOf(name)?.name ?? name);
+    const file = lent === null ? null : inFolder(lent, 'functions', ['.artifact']);
+    return file === null ? null : { routing: file, rewrite: file };
   }
 
   #find(name: string, find: FindFile): Tenant | null {

@@ -190,6 +190,7 @@ export class Comparison {
       clock: context.steadyClock,
       percent,
       salt: this.#salt,
+      keyOf: (clientId) => context.clientKeys.of(clientId),
       isPromoted,
       limits: () => context.rolloutLimits(identity.owner),
       onWorse: (reason) => this.end(reason, true),

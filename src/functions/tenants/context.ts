@@ -6,6 +6,7 @@ import type { NextPlaces } from '../build/next-files.ts';
 import type { Trail } from '../build/trail.ts';
 import type { Turns } from '../build/turns.ts';
 import type { MemoryRoom } from '../decide/memory.ts';
+import type { ClientKeys } from '../rollout/share.ts';
 import type { VersionStore } from '../store/version-store.ts';
 import type { Budgets } from './budgets.ts';
 import type { DecisionTap } from './decision-tap.ts';
@@ -75,6 +76,7 @@ export interface TenantContext {
   readonly generations: IdCounter;
   /** Rollouts in which a canary is running. */
   readonly canaries: Set<object>;
+  readonly clientKeys: ClientKeys;
   /** Changes of these paths, which have no links before their last part, must be reported to this owner. */
   onPlaces(owner: string, paths: Iterable<string>): void;
   /** Changes along this trail must be reported. */

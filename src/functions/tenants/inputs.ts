@@ -1,4 +1,5 @@
 /** The files from which a tenant's bundle is made, and whether any has changed since it was read. */
+import { lstat } from 'node:fs/promises';
 import { hasChangedSince, haveCommon, type Trail } from '../build/trail.ts';
 import { LOADING } from '../limits.ts';
 
@@ -66,4 +67,13 @@ export class Inputs {
   close(): void {
     this.#isClosed = true;
   }
+}
+
+/** Whether one of these files was written, moved or given other rights after this process began. */
+export async function haveChangedSinceStart(paths: readonly string[]): Promise<boolean> {
+  for (const path of paths) {
+    const stat = await lstat(path).catch(() => null);
+    if (stat !== null && stat.ctimeMs > performance.timeOrigin) return true;
+  }
+  return false;
 }

@@ -15,7 +15,7 @@ import { attempt, explain, type Tried } from './attempt.ts';
 import { BuildQueue } from './build-queue.ts';
 import { Complaints } from './complaints.ts';
 import { FileState } from './file-state.ts';
-import { Inputs } from './inputs.ts';
+import { haveChangedSinceStart, Inputs } from './inputs.ts';
 import type { Journal } from './journal.ts';
 import { KeptVersions } from './kept-versions.ts';
 import { Postponement } from './postponement.ts';
@@ -219,6 +219,7 @@ export class Loader {
     this.#isDue = false;
     await this.#kept.open();
     if (isNeeded()) await (this.#isPinned ? this.#restoring.pinned() : this.#restoring.current());
+    if (this.#state.isSound) this.#held ??= this.#state.hash;
     // what the files hold beside a pinned version is a candidate
     const isNews = isDue || (this.#isPinned && !this.isKnown);
     if (this.#isDisposed || (this.#version !== null && !isNews)) return;
@@ -318,7 +319,8 @@ export class Loader {
     if (this.#wasDropped) return;
     const { result } = tried;
     if (result?.kind === 'refused') return await this.#noteRefusal(bundle, result);
-    this.#askFleet(bundle);
+    await this.#askFleet(bundle);
+    if (this.#isDisposed) return;
     if (this.#isPinned) return await this.#offer(bundle, result);
     if (!isNeeded()) return await this.#keep(bundle, result);
     // a version that is slow to load would delay its neighbours each time that their process is started again
@@ -330,9 +332,12 @@ export class Loader {
   }
 
   /** The fleet pins another version, if this one is not to serve, and takes its pin away if it is. */
-  #askFleet({ hash }: Bundle): void {
+  async #askFleet({ hash, inputs }: Bundle): Promise<void> {
     const { context, tenantId: id, name: owner } = this.#options;
-    context.fleet.mayServe({ owner, id }, { hash, before: this.#held });
+    if (!context.fleet.isOn) return;
+    // functions that nobody has used yet may have been saved all the same
+    const before = this.#held ?? ((await haveChangedSinceStart(inputs)) ? '' : null);
+    context.fleet.mayServe({ owner, id }, { hash, before });
     this.#held = hash;
   }
 

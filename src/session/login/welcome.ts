@@ -41,6 +41,9 @@ export function welcome(client: LoggedInClient, own: Welcome): void {
   const settings: Buffer[] = [];
   for (const [name, value] of own) settings.push(parameterStatus(name, client.settings.welcome(name, value)));
   greet(client, settings, client.context.config.settings.login_notify_message);
+  const { user, connection, id } = client;
+  const application = client.settings.value('application_name') ?? '';
+  client.context.functions.noteClient(id, [user, connection.host, application]);
   const now = performance.now();
   client.database.stats.noteLogin((now - client.connection.since) * 1000);
   client.errand.onLeft(null);
