@@ -74,7 +74,9 @@ export function Table({
                   </td>
                 ))}
                 {rowActions !== undefined && (
-                  <td class="actions">{rowActions((column) => row[at(column)] ?? '')}</td>
+                  <td>
+                    <div class="actions">{rowActions((column) => row[at(column)] ?? '')}</div>
+                  </td>
                 )}
               </tr>
             ))}

@@ -20,6 +20,7 @@ export function Versions({
       <Table
         answer={answer}
         caption="Versions"
+        columns={answer.columns.filter((column) => column !== 'checked_with')}
         {...(mayRead && {
           rowActions: (value: (column: string) => string) => (
             <>

@@ -481,3 +481,30 @@ test('the versions of a tenant that has been gone for a month are removed, and n
   const rest = await readdir(join(path, 'tenants'));
   assert.deepEqual(rest.map((name) => name.split('-')[0]).toSorted(), ['idle', 'new', 'somebody']);
 });
+
+test('the files of a version stay with it, and others come with it only if their hashes say so', async (t) => {
+  const { restart } = await world(t);
+  const folder = await temporaryFolder('rules');
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const path = join(folder, 'a.ts');
+  const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+  const of = (text: string): Bundle => ({ ...coded(text), files: [{ path, sha256: sha256(text) }] });
+  const textOf = async (store: VersionStore, number: number): Promise<string | null | undefined> =>
+    (await store.sourceOf('acme', number))?.files[0]?.text;
+  await writeFile(path, 'first');
+  const store = await restart();
+  await store.add(ACME, of('first'), FACTS);
+  await writeFile(path, 'second');
+  assert.equal(await textOf(store, 1), 'first');
+  // written again by another version of the program, when the file holds something else
+  const checkedWith = { ...FACTS.checkedWith, program: 'other' };
+  await store.add(ACME, of('first'), { ...FACTS, checkedWith });
+  assert.equal(await textOf(await restart(), 1), 'first');
+  await store.add(ACME, of('third'), FACTS, [{ path, text: 'third' }]);
+  assert.equal(await textOf(store, 2), 'third');
+  await store.add(ACME, of('fourth'), FACTS, [{ path, text: 'forged' }]);
+  assert.equal(await textOf(store, 3), null);
+  await store.add(ACME, of('x'.repeat(600_000)), FACTS, [{ path, text: 'x'.repeat(600_000) }]);
+  assert.equal(await textOf(store, 4), null);
+  assert.equal(await store.sourceOf('acme', 5), null);
+});

@@ -179,13 +179,18 @@ test(
         other: cluster.connectionString(),
         [`'${MARKUP}'`]: cluster.connectionString(),
       },
-      userlist: { boss: 'secret', ops: 'secret' },
+      userlist: { boss: 'secret', ops: 'secret', watch: 'secret' },
       files: {
         'user-functions/acme/routing_rules.ts': RULE,
         'user-functions/other/routing_rules.ts': RULE,
       },
       ini: '[tenants]\nacme = databases=acme admin_users=ops\nother = databases=other\n',
-      settings: { http_listen_port: port, admin_users: 'pgbouncer, boss', user_function_preload: 1 },
+      settings: {
+        http_listen_port: port,
+        admin_users: 'pgbouncer, boss',
+        stats_users: 'watch',
+        user_function_preload: 1,
+      },
     });
     const client = await bouncer.connect({ database: 'acme' });
     await client.query("select 'boom'").catch(() => {});
@@ -209,6 +214,7 @@ test(
     await page.getByLabel('Differences to version').selectOption('2');
     await page.getByRole('row', { name: /^removed .*far too much/ }).waitFor();
     await page.getByRole('row', { name: /^added .*'too much/ }).waitFor();
+    await page.getByRole('row', { name: /^added / }).scrollIntoViewIfNeeded();
     await picture(page, 'differences');
     const failing = page.getByRole('figure').filter({ hasText: 'failing line:' }).locator('.failing');
     assert.match((await failing.textContent()) ?? '', /throw new Error\('too much'\)/);
@@ -239,6 +245,25 @@ test(
       return rows.some(({ name, state }) => name === 'acme' && state === 'paused');
     });
     assert.deepEqual(offences, []);
+
+    // a stats_user has no actions, and sees no source
+    const watcher = await visit(t, port);
+    await logIn(watcher.page, 'watch', 'secret');
+    await watcher.page.getByRole('link', { name: 'Databases', exact: true }).click();
+    await watcher.page.getByRole('cell', { name: MARKUP, exact: true }).waitFor();
+    assert.equal(await watcher.page.getByRole('button', { name: 'pause', exact: true }).count(), 0);
+    // with the keyboard: past the navigation, to the page itself
+    await watcher.page.goto(`http://127.0.0.1:${port}/#rules/acme`);
+    await watcher.page.getByRole('table', { name: 'Versions' }).waitFor();
+    await watcher.page.reload();
+    await watcher.page.getByRole('table', { name: 'Versions' }).waitFor();
+    await watcher.page.keyboard.press('Tab');
+    await watcher.page.keyboard.press('Enter');
+    assert.equal(await watcher.page.evaluate('document.activeElement.id'), 'main');
+    await watcher.page.getByText('Error: too much').first().waitFor();
+    assert.equal(await watcher.page.getByRole('button', { name: /^Source of|^Pause|^Shadow/ }).count(), 0);
+    assert.doesNotMatch(await watcher.page.content(), /throw new Error/);
+    assert.deepEqual(watcher.offences, []);
 
     // at the width of a phone, in the dark, nothing is wider than the page, and names are text
     const phone = await visit(t, port, { viewport: { width: 360, height: 740 }, colorScheme: 'dark' });

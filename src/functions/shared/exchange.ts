@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { programVersion } from '../../platform/program-version.ts';
-import { encodeArtifact } from '../build/artifact.ts';
+import { decodeTexts, encodeArtifact, type SourceText } from '../build/artifact.ts';
 import type { Bundle } from '../build/bundle-job.ts';
 import { BundleError } from '../build/bundlers.ts';
 import { ARTIFACT, SHARING } from '../limits.ts';
@@ -80,17 +80,15 @@ export class Exchange {
     if (bundle.hash !== hash || artifactName(key, bundle) !== version.artifact)
       throw damaged(hash, 'it holds other code');
     const { operators, isArtifact } = version;
-    return await store.add(key, { ...bundle, isArtifact }, { ...UNTRIED, operators, isArtifact });
+    const facts = { ...UNTRIED, operators, isArtifact };
+    return await store.add(key, { ...bundle, isArtifact }, facts, textsIn(artifact));
   }
 
-  async #send(
-    values: TenantValues,
-    { key, hash, timeMs, operators, isArtifact }: VersionRecord,
-    bundle: Bundle,
-  ): Promise<void> {
-    const { shared } = this.#options;
+  async #send(values: TenantValues, record: VersionRecord, bundle: Bundle): Promise<void> {
+    const { shared, store } = this.#options;
+    const { key, hash, timeMs, operators, isArtifact } = record;
     const about = { builtAtMs: timeMs, program: programVersion(), node: process.versions.node, note: null };
-    const bytes = encodeArtifact(bundle, about);
+    const bytes = encodeArtifact(bundle, about, await store.textsOf(record));
     if (bytes.length > ARTIFACT.maxBytes) return;
     const artifact = artifactName(key, bundle);
     await shared.putArtifact(artifact, bytes);
@@ -127,6 +125,15 @@ function isNeeded(values: TenantValues, { id, hash }: Pick<SharedVersion, 'id' |
     if ((serving ?? rollout)?.id !== id) return false;
     return [serving?.hash, serving?.pin?.hash, rollout?.hash].includes(hash);
   });
+}
+
+/** The author's files in an artifact: without them a version can still serve. */
+function textsIn(artifact: Buffer): readonly SourceText[] {
+  try {
+    return decodeTexts(artifact);
+  } catch {
+    return [];
+  }
 }
 
 /** Two tenants with the same code don't share it: its files have names. */

@@ -1,4 +1,5 @@
 /** The author's files of a version, kept beside its bundle so that they can be shown after they have changed. */
+import { createHash } from 'node:crypto';
 import type { SourceText } from '../build/artifact.ts';
 import type { HashedFile } from '../build/bundle-job.ts';
 import { readSource } from '../build/source-file.ts';
@@ -18,12 +19,19 @@ export interface VersionSource {
   readonly code: string | null;
 }
 
-/** The texts of files that still are what was bundled, up to a number of bytes. */
-export async function textsOf(files: readonly HashedFile[]): Promise<SourceText[]> {
+/**
+ * The texts of files, up to a number of characters: their present ones if they still are what was bundled, or else known ones.
+ * @param known of any files, which count only if their hashes say so
+ */
+export async function textsOf(
+  files: readonly HashedFile[],
+  known: readonly SourceText[] = [],
+): Promise<SourceText[]> {
   const texts: SourceText[] = [];
   let left: number = STORE.sourceBytes;
   for (const file of files) {
-    const text = await currentText(file);
+    const other = known.find(({ path, text }) => path === file.path && sha256(text) === file.sha256);
+    const text = (await currentText(file)) ?? other?.text ?? null;
     if (text === null || text.length > left) continue;
     left -= text.length;
     texts.push({ path: file.path, text });
@@ -46,4 +54,8 @@ export async function withTexts(
 async function currentText({ path, sha256 }: HashedFile): Promise<string | null> {
   const source = await readSource(path).catch(() => null);
   return source === null || source.sha256 !== sha256 ? null : Buffer.from(source.contents).toString();
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }

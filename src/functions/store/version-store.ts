@@ -2,6 +2,7 @@
  * The versions that tenants' functions have had: their numbers, records and bundles, which of them serve, and what
  * administrators have fixed. All of it is in memory, and in the state folder as far as there is one that can be written.
  */
+import type { SourceText } from '../build/artifact.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import { printable } from '../build/places.ts';
 import { STORE } from '../limits.ts';
@@ -152,15 +153,16 @@ export class VersionStore {
     const record = this.#of(owner).numbered(number);
     if (record === null) return null;
     const bundle = await this.bundleOf(owner, number);
-    const inMemory = this.#inMemory.textsOf(record);
-    const kept =
-      bundle === null || inMemory.length > 0 || this.#folder === null
-        ? inMemory
-        : await this.#folder
-            .tenant(owner)
-            .textsOf(number)
-            .catch(() => []);
+    const kept = bundle === null ? [] : await this.textsOf(record);
     return { record, files: await withTexts(record.files, kept), code: bundle?.code ?? null };
+  }
+
+  /** The author's files of a version, as far as they are kept. */
+  async textsOf(record: VersionRecord): Promise<readonly SourceText[]> {
+    const inMemory = this.#inMemory.textsOf(record);
+    if (inMemory.length > 0 || this.#folder === null) return inMemory;
+    const tenant = this.#folder.tenant(record.key.owner);
+    return await tenant.textsOf(record.number).catch(() => []);
   }
 
   /** The last build of these files, if bundling them again would make the same; null: they must be bundled. */
@@ -181,17 +183,24 @@ export class VersionStore {
 
   /**
    * A version has been loaded.
+   * @param texts files that came with it
    * @returns its record: that of an earlier version with the same code, if it is still kept
    */
-  async add(key: VersionKey, bundle: Bundle, facts: VersionFacts): Promise<VersionRecord> {
+  async add(
+    key: VersionKey,
+    bundle: Bundle,
+    facts: VersionFacts,
+    texts: readonly SourceText[] = [],
+  ): Promise<VersionRecord> {
     await this.open(key.owner);
     const history = this.#of(key.owner);
     const known = history.withHash(key.id, bundle.hash);
     const isKept = known !== null && !history.isLost(known);
     if (isKept && known.checkedWith.program === facts.checkedWith.program && !isNews(known, facts))
       return known;
-    const texts = await textsOf(shownFiles(bundle.files).files);
-    const draft = { key, bundle, facts, timeMs: Date.now(), texts };
+    const others = known === null ? texts : [...texts, ...(await this.textsOf(known))];
+    const own = await textsOf(shownFiles(bundle.files).files, others);
+    const draft = { key, bundle, facts, timeMs: Date.now(), texts: own };
     if (known !== null) return await this.#replace(history, known, draft);
     const onDisk = await this.#keep(history, draft);
     // another call may have been quicker
