@@ -1,6 +1,11 @@
 /** The web console's API: logins, statements, live topics. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
 import { test } from 'node:test';
+import { tlsFile } from '../auth/tls-settings.ts';
 import { start } from './console.ts';
 
 test('only users of the console with the right password get in, whatever auth_type lets clients do', async (t) => {
@@ -245,4 +250,28 @@ test('bodies and topics of odd forms are refused, and harm nothing', async (t) =
   assert.equal((await boss.statement('\0')).error?.code, '08P01');
   assert.equal((await boss.ask('GET', `/live?topic=${'x'.repeat(4000)}`)).status, 400);
   assert.equal((await boss.ask('GET', '/session')).status, 200);
+});
+
+test('over TLS the cookie of a session is bound to this host, to TLS and to this site, and no script reads it', async (t) => {
+  const { bouncer } = await start(t, {
+    settings: {
+      http_tls_sslmode: 'require',
+      client_tls_key_file: tlsFile('server.key'),
+      client_tls_cert_file: tlsFile('server.crt'),
+    },
+  });
+  const login = request({
+    port: Number(bouncer.settings['http_listen_port']),
+    host: '127.0.0.1',
+    path: '/api/login',
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    ca: await readFile(tlsFile('ca.crt')),
+    checkServerIdentity: () => undefined,
+  });
+  login.end(JSON.stringify({ user: 'boss', password: 'b' }));
+  const [answer] = (await once(login, 'response')) as [IncomingMessage];
+  answer.resume();
+  const [cookie = ''] = answer.headers['set-cookie'] ?? [];
+  assert.match(cookie, /^__Host-pgswitchyard=[\w-]{43}; Path=\/; HttpOnly; Secure; SameSite=Strict$/);
 });

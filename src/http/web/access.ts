@@ -1,4 +1,5 @@
 /** Who a request comes from: logins, sessions in cookies, and the present rights of their users. */
+import type { Socket } from 'node:net';
 import type { Context } from 'hono';
 import { Hono } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
@@ -127,8 +128,15 @@ function credentialsOf(given: unknown): { readonly user: string | null; readonly
 
 /** Of the other end of the connection: headers of proxies in between can be made up. */
 function addressOf(c: Context): string {
-  const { incoming } = c.env as {
-    readonly incoming?: { readonly socket: { readonly remoteAddress?: string } };
-  };
-  return incoming?.socket.remoteAddress ?? '';
+  return socketOf(c)?.remoteAddress ?? '';
+}
+
+/** The answer to a request may take long, while neither side sends anything: its connection is not closed for that. */
+export function allowSilence(c: Context, ms: number): void {
+  socketOf(c)?.setTimeout(ms);
+}
+
+function socketOf(c: Context): Socket | undefined {
+  const { incoming } = c.env as { readonly incoming?: { readonly socket: Socket } };
+  return incoming?.socket;
 }

@@ -1,7 +1,7 @@
 /** The web console's API: statements of the console's language, live topics, and what is known of tenants besides. */
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import { withAccess, type AccessParts, type Env } from './access.ts';
+import { allowSilence, withAccess, type AccessParts, type Env } from './access.ts';
 import { Feed, type Channel } from './feed.ts';
 import { tenantRoutes } from './rules.ts';
 import { runStatement } from './statement.ts';
@@ -9,6 +9,8 @@ import { Streams, writeLive } from './streams.ts';
 import { accessTo, make, type TopicParts } from './topics.ts';
 
 const MAX_BODY = 128 * 1024;
+/** PAUSE and SWITCHOVER wait for transactions to end. */
+const LONGEST_STATEMENT_MS = 60 * 60_000;
 /** Topics of one stream: a page has five tables at most. */
 const MAX_TOPICS = 8;
 
@@ -33,6 +35,7 @@ export function api(parts: ApiParts): Hono<Env> {
     const { statement } = ((await c.req.json().catch(() => null)) ?? {}) as { statement?: unknown };
     if (typeof statement !== 'string') return c.json({ error: 'a statement is needed' }, 400);
     const { session, rights } = c.get('access');
+    allowSilence(c, LONGEST_STATEMENT_MS);
     const asker = { user: session.user, address: session.address, rights, signal: c.req.raw.signal };
     const answer = await runStatement(asker, statement, parts);
     // all consoles show the effect at once

@@ -21,7 +21,7 @@ export type Render = (topic: string, audience: Audience) => Promise<Answer | obj
 class Channel {
   readonly topic: string;
   readonly audience: Audience;
-  watchers = 0;
+  #watchers = 0;
   /** 0: nothing has been made yet */
   #version = 0;
   #whole = '';
@@ -35,6 +35,18 @@ class Channel {
     this.audience = audience;
   }
 
+  get isWatched(): boolean {
+    return this.#watchers > 0;
+  }
+
+  addWatcher(): void {
+    this.#watchers++;
+  }
+
+  removeWatcher(): void {
+    this.#watchers--;
+  }
+
   get version(): number {
     return this.#version;
   }
@@ -45,6 +57,7 @@ class Channel {
     return version !== 0 && version === this.#version - 1 && this.#change !== '' ? this.#change : this.#whole;
   }
 
+  /** Its content has been made again. */
   take(content: unknown): void {
     const { topic } = this;
     const before = this.#content as Partial<Answer> | null;
@@ -91,14 +104,14 @@ export class Feed {
       channel = new Channel(topic, audience);
       this.#channels.set(key, channel);
     }
-    channel.watchers++;
+    channel.addWatcher();
     if (channel.version === 0) await this.#make(channel);
     return channel;
   }
 
   unwatch(channel: Channel): void {
-    channel.watchers--;
-    if (channel.watchers > 0) return;
+    channel.removeWatcher();
+    if (channel.isWatched) return;
     const key = keyOf(channel.topic, channel.audience);
     if (this.#channels.get(key) === channel) this.#channels.delete(key);
   }
@@ -116,8 +129,7 @@ export class Feed {
     try {
       while (this.#isStale) {
         this.#isStale = false;
-        for (const channel of [...this.#channels.values()])
-          if (channel.watchers > 0) await this.#make(channel);
+        for (const channel of [...this.#channels.values()]) if (channel.isWatched) await this.#make(channel);
       }
     } finally {
       this.#isMaking = false;
