@@ -440,7 +440,7 @@ export const OPTIONS = {
   peer_id: option({
     kind: int(0, 16383),
     default: '0',
-    doc: 'This process among its [peers]; 0 means no peering.',
+    doc: 'This process among its peers, which [peers] lists or the fleet knows; 0 means no peering, or in a fleet the id that it assigns.',
   }),
   pidfile: option({
     kind: path(),

@@ -52,6 +52,8 @@ export class Membership {
   /** the options that the row was made from; null: this process has not been in the table */
   #claim: unknown = null;
   #isNameTaken = false;
+  /** the proxy that has the peer_id of the configuration as well; '': none */
+  #peerIdTakenBy = '';
   /** the state that the others know */
   #reportedState = '';
 
@@ -100,6 +102,7 @@ export class Membership {
     }
     this.#claim = claimOf(config());
     this.#address = result.address;
+    this.#peerIdTakenBy = result.kind === 'registered' ? '' : result.by;
     if (result.kind === 'registered') this.#peerId = result.peerId;
     else
       log.warn(
@@ -109,9 +112,14 @@ export class Membership {
     this.#publishPeers();
   }
 
-  /** Whether the configuration says something else about this proxy than its row does. */
+  /** Whether the row of this proxy should say something else than it does. */
   get hasNewClaim(): boolean {
-    return this.#claim !== null && !isDeepStrictEqual(this.#claim, claimOf(this.#parts.config()));
+    if (this.#claim === null) return false;
+    const config = this.#parts.config();
+    const { peer_id: id } = config.settings;
+    const isTaken = this.#others.some(({ peerId, state }) => peerId === id && state !== ENDED);
+    const isFreed = this.#peerIdTakenBy !== '' && !isTaken;
+    return isFreed || !isDeepStrictEqual(this.#claim, claimOf(config));
   }
 
   /** A heartbeat. @returns what is new in the store */

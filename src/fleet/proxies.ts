@@ -134,6 +134,12 @@ async function choosePeerId(
   { configured, present, taken }: PeerIdWish,
   oldId: number,
 ): Promise<number | { readonly takenBy: string }> {
+  // an id is kept for the successor of a proxy that has ended, unless the configuration gives it to another one
+  if (configured !== 0)
+    await query(
+      'UPDATE pgswitchyard.proxies SET peer_id = NULL WHERE peer_id = $1 AND name <> $2 AND state = $3',
+      [configured, name, ENDED],
+    );
   for (const id of configured !== 0 ? [configured] : [present, oldId]) {
     if (id === 0 || (configured === 0 && taken.includes(id))) continue;
     const [other] = await query('SELECT name FROM pgswitchyard.proxies WHERE peer_id = $1 AND name <> $2', [

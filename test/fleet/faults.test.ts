@@ -98,6 +98,12 @@ test('a peer_id of the configuration is used, and one that is taken is complaine
   await first.start();
   await second.start();
   await second.waitForLog(/peer_id 7 is also the one of proxy "seven"/);
+  await first.stop('SIGTERM');
+  await until('the freed id', async () =>
+    (await fleetOf(watcher)).some(({ name, peer_id: id }) => name === 'seventh' && id === 7),
+  );
+  await first.start();
+  await first.waitForLog(/peer_id 7 is also the one of proxy "seventh"/);
   await second.reload({ peer_id: 8 });
   await until('the new id', async () => {
     const rows = await fleetOf(watcher);
