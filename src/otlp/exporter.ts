@@ -86,13 +86,14 @@ export class Exporter {
         }),
       ],
     });
-    this.#spans = new Spans(this.#tracers.getTracer('pgswitchyard'), spanExporter);
+    const onBug = (error: Error): void => log.error({ event: 'bug', err: error }, `OTLP: ${error.message}`);
+    this.#spans = new Spans(this.#tracers.getTracer('pgswitchyard'), spanExporter, onBug);
     if (metricsIntervalMs === 0) {
       this.#meters = null;
       this.#producer = null;
       return;
     }
-    this.#producer = new FamilyProducer(observe);
+    this.#producer = new FamilyProducer(observe, onBug);
     const metricExporter = new BoundedMetricExporter(
       new OTLPMetricExporter(configOf('v1/metrics')),
       this.#producer,

@@ -25,12 +25,15 @@ interface Span {
 
 export class FamilyProducer implements MetricProducer {
   readonly #observe: Observe;
+  readonly #onBug: (error: Error) => void;
   /** of its own: its delay is that since the last export */
   readonly #loop = new EventLoop();
   #collection = 0;
 
-  constructor(observe: Observe) {
+  /** @param onBug is told about an error that the SDK would hide */
+  constructor(observe: Observe, onBug: (error: Error) => void) {
     this.#observe = observe;
+    this.#onBug = onBug;
   }
 
   /** The number of the last collection. */
@@ -44,9 +47,13 @@ export class FamilyProducer implements MetricProducer {
     const span = { startTime: hrTime(performance.timeOrigin), endTime: hrTime(Date.now()) };
     const metrics: MetricData[] = [];
     const pace = new Pace();
-    for await (const family of allFamilies(this.#observe, this.#loop, pace)) {
-      metrics.push(metricData(family, prefix, span));
-      await pace.rest();
+    try {
+      for await (const family of allFamilies(this.#observe, this.#loop, pace)) {
+        metrics.push(metricData(family, prefix, span));
+        await pace.rest();
+      }
+    } catch (error) {
+      this.#onBug(error as Error);
     }
     const scopeMetrics = [{ scope: { name: 'pgswitchyard' }, metrics }];
     // the SDK puts its own resource in the place of this one

@@ -22,11 +22,14 @@ const PER_TURN = 20;
 export class Spans {
   readonly #tracer: Tracer;
   readonly #exporter: BoundedSpanExporter;
+  readonly #onBug: (error: Error) => void;
   #ended: EndedTrace[] = [];
 
-  constructor(tracer: Tracer, exporter: BoundedSpanExporter) {
+  /** @param onBug is told about an error that would otherwise end the process */
+  constructor(tracer: Tracer, exporter: BoundedSpanExporter, onBug: (error: Error) => void) {
     this.#tracer = tracer;
     this.#exporter = exporter;
+    this.#onBug = onBug;
   }
 
   add(ended: EndedTrace): void {
@@ -39,12 +42,20 @@ export class Spans {
 
   /** Makes the spans of all traces now. */
   flush(): void {
-    for (const ended of this.#ended.splice(0)) this.#emit(ended);
+    for (const ended of this.#ended.splice(0)) this.#tryEmit(ended);
   }
 
   #work(): void {
-    for (const ended of this.#ended.splice(0, PER_TURN)) this.#emit(ended);
+    for (const ended of this.#ended.splice(0, PER_TURN)) this.#tryEmit(ended);
     if (this.#ended.length > 0) setImmediate(() => this.#work());
+  }
+
+  #tryEmit(ended: EndedTrace): void {
+    try {
+      this.#emit(ended);
+    } catch (error) {
+      this.#onBug(error as Error);
+    }
   }
 
   #emit(ended: EndedTrace): void {
