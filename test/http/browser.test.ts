@@ -102,6 +102,7 @@ test('from the login to a switchover', { skip }, async (t) => {
   await logIn(page, 'boss', 'wrong');
   await page.getByText('wrong user or password').waitFor();
   await picture(page, 'login');
+  await assertAccessible(page);
   await logIn(page, 'boss', 'secret');
   await page.getByRole('heading', { name: 'Overview' }).waitFor();
   await page.locator('svg[aria-label$=" at most"]').first().waitFor();

@@ -39,7 +39,7 @@ export function api(parts: ApiParts): Hono<Env> {
     const asker = { user: session.user, address: session.address, rights, signal: c.req.raw.signal };
     const answer = await runStatement(asker, statement, parts);
     // all consoles show the effect at once
-    if (answer.tag !== 'SHOW' && answer.error === null) void feed.make();
+    if (rights !== 'watcher' && answer.tag !== 'SHOW' && answer.error === null) void feed.make();
     return c.json(answer);
   });
 
