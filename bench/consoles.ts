@@ -2,30 +2,15 @@
  * `npm run bench:consoles`: the processor time that open web consoles cost the proxy, without load and under load.
  *   --databases N (200)   --consoles N (10)   --seconds N (20)   --clients N (8)
  */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { chmod, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Client } from 'pg';
-import {
-  embeddedBinaries,
-  giveToPostgres,
-  isReachableUnprivileged,
-  PostgresServer,
-  removeFolder,
-  temporaryFolder,
-  unprivileged,
-} from '../src/demo/embedded-postgres.ts';
+import { removeFolder } from '../src/demo/embedded-postgres.ts';
 import { freePort } from '../test/support/ports.ts';
 import { cpuMs } from './processes.ts';
-
-const COMMAND = join(import.meta.dirname, '..', 'bin', 'pgswitchyard');
-
-// as root it runs as nobody, like every server of the benchmarks
-const user =
-  unprivileged.uid === undefined ? [] : ['-u', isReachableUnprivileged(COMMAND) ? 'nobody' : 'root'];
+import { proxyFolder, startProxy, untilListening, withServer } from './servers.ts';
 
 const { values } = parseArgs({
   options: {
@@ -80,21 +65,6 @@ logfile = ${join(folder, 'log')}
 `,
   );
   return file;
-}
-
-async function untilListening({ port }: Proxy, child: ChildProcess): Promise<void> {
-  for (;;) {
-    const isOpen = await new Promise<boolean>((resolve) => {
-      const socket = connect(port, '127.0.0.1', () => {
-        socket.destroy();
-        resolve(true);
-      });
-      socket.once('error', () => resolve(false));
-    });
-    if (isOpen) return;
-    if (child.exitCode !== null) throw new Error('the proxy ended');
-    await sleep(20);
-  }
 }
 
 /** A browser's part: it logs in, and reads its stream. */
@@ -169,36 +139,23 @@ async function compare(proxy: Proxy, what: string): Promise<void> {
   );
 }
 
-const folder = await temporaryFolder('consoles');
-await chmod(folder, 0o755);
-const serverFolder = await temporaryFolder('consoles-server');
-const server = new PostgresServer({
-  folder: serverFolder,
-  port: await freePort(),
-  binaries: await embeddedBinaries(),
-  settings: { max_connections: '400' },
+await withServer(400, async (server) => {
+  const folder = await proxyFolder('consoles');
+  const [port, httpPort] = [await freePort(), await freePort()];
+  const file = await writeFiles(folder, server.port, port, httpPort);
+  const child = startProxy(file, ['ignore', 'ignore', 'inherit']);
+  try {
+    const proxy = { pid: child.pid!, port, httpPort };
+    await untilListening(port, child);
+    await sleep(3_000);
+    console.log(`${databases} databases, Node ${process.versions.node}, ${seconds} s each`);
+    await compare(proxy, 'no queries');
+    const end = load(proxy, Number(values.clients));
+    await sleep(5_000);
+    await compare(proxy, `${values.clients} clients with up to 100 queries a second each`);
+    await end();
+  } finally {
+    child.kill('SIGKILL');
+    await removeFolder(folder);
+  }
 });
-await server.prepare();
-await server.start();
-const [port, httpPort] = [await freePort(), await freePort()];
-const file = await writeFiles(folder, server.port, port, httpPort);
-await giveToPostgres(folder);
-const child = spawn(process.execPath, ['--no-node-snapshot', COMMAND, '-q', ...user, file], {
-  stdio: ['ignore', 'ignore', 'inherit'],
-});
-try {
-  const proxy = { pid: child.pid!, port, httpPort };
-  await untilListening(proxy, child);
-  await sleep(3_000);
-  console.log(`${databases} databases, Node ${process.versions.node}, ${seconds} s each`);
-  await compare(proxy, 'no queries');
-  const end = load(proxy, Number(values.clients));
-  await sleep(5_000);
-  await compare(proxy, `${values.clients} clients with up to 100 queries a second each`);
-  await end();
-} finally {
-  child.kill('SIGKILL');
-  await server.stop('immediate');
-  await removeFolder(serverFolder);
-  await removeFolder(folder);
-}

@@ -3,31 +3,17 @@
  *   --tenants N (1000)   --active N (50)   --layout entries|folders (entries of [tenants], or folders only)   --rounds N (1)
  *   --more "option = value; …"   further lines of [pgbouncer]
  */
-import { execSync, spawn, type ChildProcess } from 'node:child_process';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { execSync } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Client } from 'pg';
-import {
-  embeddedBinaries,
-  giveToPostgres,
-  isReachableUnprivileged,
-  PostgresServer,
-  removeFolder,
-  temporaryFolder,
-  unprivileged,
-} from '../src/demo/embedded-postgres.ts';
+import { removeFolder } from '../src/demo/embedded-postgres.ts';
 import { freePort } from '../test/support/ports.ts';
 import { percentile } from './cluster.ts';
 import { cpuMs, familyOf, pssKb, rssKb } from './processes.ts';
-
-const COMMAND = join(import.meta.dirname, '..', 'bin', 'pgswitchyard');
-
-// as root it runs as nobody, like every server of the benchmarks
-const user =
-  unprivileged.uid === undefined ? [] : ['-u', isReachableUnprivileged(COMMAND) ? 'nobody' : 'root'];
+import { iniText, proxyFolder, startProxy, untilListening, withServer } from './servers.ts';
 
 const { values } = parseArgs({
   options: {
@@ -64,49 +50,21 @@ async function writeTenants(folder: string, serverPort: number, port: number): P
   }
   const entries = all.map((i) => `${nameOf(i)} = databases=${nameOf(i)} timeout=100 log_limit=20`);
   const file = join(folder, 'pgbouncer.ini');
-  await writeFile(
-    file,
-    `[databases]
-${all.map((i) => `${nameOf(i)} = host=127.0.0.1 port=${serverPort} dbname=postgres user=postgres`).join('\n')}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = ${port}
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-max_client_conn = 5000
-default_pool_size = 2
-server_tls_sslmode = disable
-log_connections = 0
-log_disconnections = 0
-admin_users = postgres
-logfile = ${join(folder, 'log')}
-user_functions_dir = ${rules}
-${values.more.split(';').join('\n')}
-${values.layout === 'entries' ? `[tenants]\n${entries.join('\n')}` : ''}
-`,
-  );
-  return file;
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
+  const text = iniText({
+    folder,
+    port,
+    serverPort,
+    databases: all.map(nameOf),
+    settings: [
+      'default_pool_size = 2',
+      'admin_users = postgres',
+      `user_functions_dir = ${rules}`,
+      ...values.more.split(';'),
+    ],
+    sections: values.layout === 'entries' ? `[tenants]\n${entries.join('\n')}` : '',
   });
-}
-
-async function untilListening(port: number, child: ChildProcess): Promise<number> {
-  const startedAt = performance.now();
-  while (!(await accepts(port))) {
-    if (child.exitCode !== null || child.signalCode !== null || performance.now() - startedAt > 60_000)
-      throw new Error('the proxy ended');
-    await sleep(5);
-  }
-  return performance.now() - startedAt;
+  await writeFile(file, text);
+  return file;
 }
 
 /** When the proxy and its children have done nothing for half a second. */
@@ -141,16 +99,12 @@ async function firstQuery(port: number, i: number): Promise<{ client: Client; lo
 }
 
 async function measure(serverPort: number): Promise<void> {
-  const folder = await temporaryFolder('many-tenants');
-  await chmod(folder, 0o755);
-  await giveToPostgres(folder);
+  const folder = await proxyFolder('many-tenants');
   const port = await freePort();
   const file = await writeTenants(folder, serverPort, port);
   try {
     for (const what of ['first start', 'restart']) {
-      const child = spawn(process.execPath, ['--no-node-snapshot', COMMAND, '-q', ...user, file], {
-        stdio: ['ignore', 'ignore', 'inherit'],
-      });
+      const child = startProxy(file, ['ignore', 'ignore', 'inherit']);
       try {
         const pid = child.pid!;
         const listeningMs = await untilListening(port, child);
@@ -188,19 +142,7 @@ async function measure(serverPort: number): Promise<void> {
   }
 }
 
-const folder = await temporaryFolder('many-tenants-server');
-const server = new PostgresServer({
-  folder,
-  port: await freePort(),
-  binaries: await embeddedBinaries(),
-  settings: { max_connections: '400' },
-});
-await server.prepare();
-await server.start();
-try {
+await withServer(400, async (server) => {
   console.log(`${tenants} tenants, ${values.layout}, Node ${process.versions.node}`);
   for (let round = 0; round < Number(values.rounds); round++) await measure(server.port);
-} finally {
-  await server.stop('immediate');
-  await removeFolder(folder);
-}
+});

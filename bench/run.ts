@@ -8,15 +8,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import {
-  embeddedBinaries,
-  PostgresServer,
-  removeFolder,
-  temporaryFolder,
-} from '../src/demo/embedded-postgres.ts';
 import { forgetFolder, reapFolder } from '../src/platform/reaper.ts';
-import { freePort } from '../test/support/ports.ts';
 import { cpuMs, idleClients, rssKb } from './processes.ts';
+import { withServer } from './servers.ts';
 import { startTargets, type Target } from './targets.ts';
 
 const { values } = parseArgs({
@@ -124,32 +118,21 @@ async function memory(targets: readonly Target[]): Promise<Record<string, number
   return result;
 }
 
-async function main(): Promise<void> {
-  if (spawnSync('pgbench', ['--version']).error)
-    throw new Error('pgbench is not installed (Debian: postgresql-contrib)');
-  const folder = await temporaryFolder('bench-server');
-  const server = new PostgresServer({
-    folder,
-    port: await freePort(),
-    binaries: await embeddedBinaries(),
-    settings: { max_connections: '400' },
-  });
-  await server.prepare();
-  await server.start();
+async function main(serverPort: number): Promise<void> {
   let targets: Target[] = [];
   try {
     spawnSync('pgbench', [
       '-h',
       '127.0.0.1',
       '-p',
-      String(server.port),
+      String(serverPort),
       '-U',
       'postgres',
       '-i',
       '-q',
       'postgres',
     ]);
-    targets = await startTargets(server.port);
+    targets = await startTargets(serverPort);
     const figures: Figure[] = [];
     for (let round = 0; round < Number(values.rounds); round++) {
       for (const clients of clientCounts) {
@@ -230,9 +213,9 @@ async function main(): Promise<void> {
     else console.log(JSON.stringify(result));
   } finally {
     for (const target of targets) target.stop();
-    await server.stop('immediate');
-    await removeFolder(folder);
   }
 }
 
-await main();
+if (spawnSync('pgbench', ['--version']).error)
+  throw new Error('pgbench is not installed (Debian: postgresql-contrib)');
+await withServer(400, (server) => main(server.port));

@@ -6,25 +6,17 @@
  *   --quick       1 round of 3 turns, 2 s each      --log   also what the proxy beside the five logged
  *   --only NAMES  of the five: the others are idle, too (spins,exhausts,nearly,reloads,prints)
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import {
-  embeddedBinaries,
-  giveToPostgres,
-  isReachableUnprivileged,
-  PostgresServer,
-  removeFolder,
-  temporaryFolder,
-  unprivileged,
-} from '../src/demo/embedded-postgres.ts';
+import { removeFolder } from '../src/demo/embedded-postgres.ts';
 import { freePort } from '../test/support/ports.ts';
 import { cpuMs, familyOf, rssKb } from './processes.ts';
+import { iniText, proxyFolder, startProxy, withServer } from './servers.ts';
 import { ask, Client, nothing, percentile, type Outcome } from './tenants-clients.ts';
 
-const COMMAND = join(import.meta.dirname, '..', 'bin', 'pgswitchyard');
 const GOOD = 95;
 /** When latency is measured, each of the 95 asks once in this time: a part of the full load. */
 const PACE_MS = 100;
@@ -89,7 +81,7 @@ class Proxy {
   }
 
   static async start(name: string, serverPort: number): Promise<Proxy> {
-    const folder = await temporaryFolder('bench-tenants');
+    const folder = await proxyFolder('bench-tenants');
     const port = await freePort();
     const good = Array.from({ length: GOOD }, (_, i) => `good${i}`);
     const rules = { ...Object.fromEntries(good.map((each) => [each, RULE])), ...BAD };
@@ -97,23 +89,17 @@ class Proxy {
       await mkdir(join(folder, 'rules', tenant), { recursive: true });
       await writeFile(join(folder, 'rules', tenant, 'routing_rules.js'), text);
     }
-    const entries = Object.keys(rules).map(
-      (each) => `${each} = host=127.0.0.1 port=${serverPort} dbname=postgres user=postgres pool_size=2`,
-    );
+    const databases = Object.keys(rules);
+    const settings = [
+      'default_pool_size = 2',
+      'server_idle_timeout = 0',
+      `user_functions_dir = ${join(folder, 'rules')}`,
+      'user_function_timeout = 100',
+      'user_function_memory_limit = 32',
+    ];
     const ini = join(folder, 'pgbouncer.ini');
-    await writeFile(
-      ini,
-      `[databases]\n${entries.join('\n')}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}\nunix_socket_dir =
-auth_type = any\npool_mode = transaction\nmax_client_conn = 1000\nserver_tls_sslmode = disable\nserver_idle_timeout = 0
-log_connections = 0\nlog_disconnections = 0\nlogfile = ${join(folder, 'log')}\nuser_functions_dir = ${join(folder, 'rules')}
-user_function_timeout = 100\nuser_function_memory_limit = 32\n`,
-    );
-    await giveToPostgres(folder);
-    const isRoot = unprivileged.uid !== undefined;
-    const user = isRoot ? ['-u', isReachableUnprivileged(COMMAND) ? 'nobody' : 'root'] : [];
-    const child = spawn(process.execPath, ['--no-node-snapshot', COMMAND, '-q', ...user, ini], {
-      stdio: 'ignore',
-    });
+    await writeFile(ini, iniText({ folder, port, serverPort, databases, settings }));
+    const child = startProxy(ini, 'ignore');
     const proxy = new Proxy(name, folder, child, port);
     await proxy.#connect(good);
     return proxy;
@@ -233,41 +219,27 @@ interface Totals {
   readonly full: Outcome;
 }
 
-async function main(): Promise<void> {
-  const folder = await temporaryFolder('bench-tenants-server');
-  const server = new PostgresServer({
-    folder,
-    port: await freePort(),
-    binaries: await embeddedBinaries(),
-    settings: { max_connections: '600' },
-  });
-  await server.prepare();
-  await server.start();
+async function main(serverPort: number): Promise<void> {
   const alone: Totals = { paced: nothing(), full: nothing() };
   const beside: Totals = { paced: nothing(), full: nothing() };
-  try {
-    for (let round = 0; round < rounds; round++) {
-      const calm = await Proxy.start('alone', server.port);
-      const busy = await Proxy.start('beside', server.port);
-      try {
-        for (let turn = 0; turn < turns; turn++) {
-          await calm.turn(false, alone.paced, alone.full);
-          await busy.turn(true, beside.paced, beside.full);
-        }
-        for (const { name, processes, rssMb, cpuMs: used } of [calm, busy])
-          console.log(
-            `round ${round + 1}, ${name}: ${processes} processes, ${rssMb} MB, ${used.toFixed(0)} ms of CPU`,
-          );
-        if (values.log) console.log(await busy.log());
-      } finally {
-        await Promise.all([calm.stop(), busy.stop()]);
+  for (let round = 0; round < rounds; round++) {
+    const calm = await Proxy.start('alone', serverPort);
+    const busy = await Proxy.start('beside', serverPort);
+    try {
+      for (let turn = 0; turn < turns; turn++) {
+        await calm.turn(false, alone.paced, alone.full);
+        await busy.turn(true, beside.paced, beside.full);
       }
+      for (const { name, processes, rssMb, cpuMs: used } of [calm, busy])
+        console.log(
+          `round ${round + 1}, ${name}: ${processes} processes, ${rssMb} MB, ${used.toFixed(0)} ms of CPU`,
+        );
+      if (values.log) console.log(await busy.log());
+    } finally {
+      await Promise.all([calm.stop(), busy.stop()]);
     }
-    print(alone, beside);
-  } finally {
-    await server.stop('immediate');
-    await removeFolder(folder);
   }
+  print(alone, beside);
 }
 
-await main();
+await withServer(600, (server) => main(server.port));
