@@ -130,7 +130,7 @@ const names = Object.keys(ROWS);
 
 test(
   'each hostile built-in ends as its row says, and replaced intrinsics change nothing',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async (t) => {
     const files: Record<string, string> = { 'good/routing_rules.js': GOOD };
     names.forEach((name, i) => {
@@ -171,7 +171,7 @@ const LOADS: Record<string, string> = {
 
 test(
   'versions that are hostile while they are loaded are refused, and the last good one serves',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async (t) => {
     const rules = await Rules.start(t, {
       files: { 'good/routing_rules.js': GOOD, 'a/routing_rules.js': GOOD },

@@ -136,7 +136,7 @@ function rule(body: string): string {
 
 test(
   'each hostile function ends as its row says, and others are answered',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async (t) => {
     const files: Record<string, string> = {
       'good/routing_rules.js': "export const routing_rules = (u, q) => (q === 'to b' ? 'b' : null);",
@@ -155,7 +155,6 @@ test(
         const [decision, other] = await within(
           name,
           Promise.all([rules.ask('attack', folderOf(i)), rules.ask('to b', 'good')]),
-          10_000,
         );
         assert.deepEqual(other, { kind: 'go', query: null, dbkey: 'b' }, 'another set is answered');
         assertOutcome(decision, ROWS[name]![0]);

@@ -146,7 +146,7 @@ test('a warning says once for each version which queries can pass a rule that re
 
 test(
   'tenants that fill a process together are separated, and no other is blamed',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async (t) => {
     const hogs = Array.from({ length: 7 }, (_, i) => `hog${i}`);
     const keeps = `const kept = []; export function rewrite_query(u, q) {
