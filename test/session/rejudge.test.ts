@@ -226,7 +226,7 @@ for (const pool_mode of ['transaction', 'session']) {
 }
 
 test('an unnamed statement that is too long to be kept must be prepared again', async (t) => {
-  const bouncer = await start(t, { pool_mode: 'session' }, OPEN);
+  const bouncer = await start(t, { pool_mode: 'session', user_function_max_query: '1000000' }, OPEN);
   const client = await bouncer.login(t, 'dev');
   const long = `select 1 -- ${'x'.repeat(100_000)}`;
   await ask(client, raw.parse('', long));

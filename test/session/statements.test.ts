@@ -171,10 +171,10 @@ test('another rewriting replaces the shared statement, and the client’s own te
   statement.described('hash of no columns', false);
   assert.equal(statement.shape, null, 'it has no result on any server');
   statement.described('hash of the columns', true);
-  statements.named.rewrite(statement, body('select 1'), body('select 1'));
+  statements.named.rewrite(statement, body('select 1'), body('select 1'), null);
   assert.equal(statement.original, null, 'the same text is no rewriting');
   assert.equal(statement.shape, 'hash of the columns');
-  statements.named.rewrite(statement, body('select 1'), body('select 2'));
+  statements.named.rewrite(statement, body('select 1'), body('select 2'), null);
   assert.deepEqual(statement.shared.body, body('select 2'));
   assert.deepEqual(statements.named.find('s')?.original?.body, body('select 1'));
   assert.equal(statement.shape, 'hash of the columns', 'the client was told these');

@@ -3,7 +3,7 @@
  * other encoding, and bytes that are not UTF-8, are shown byte by byte (as Latin-1): ASCII stays readable, and every byte
  * survives the way to the server.
  */
-import { isUtf8 } from 'node:buffer';
+import { isAscii, isUtf8 } from 'node:buffer';
 import { lexingOf, UNKNOWN_LEXING, type Lexing } from '../../sql/lexing.ts';
 import { canonicalEncoding } from '../../wire/encodings.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
@@ -67,4 +67,29 @@ export function reportedLexing(client: LoggedInClient): Lexing {
   const { settings, pool } = client;
   const standardStrings = settings.standardStrings ?? pool.welcome?.get('standard_conforming_strings');
   return lexingOf(standardStrings, encodingOf(client));
+}
+
+const BACKSLASH = 0x5c;
+
+/**
+ * The settings by which a server reads a text: in another encoding, or where a backslash begins an escape or does not, the same
+ * bytes are another statement.
+ * @param body query text, zero byte and parameter types of a Parse
+ * @returns null: all settings read it alike. If a SET may be under way, it is the client's alone.
+ */
+export function readingOf(client: LoggedInClient, body: Buffer): string | null {
+  if (isAscii(body) && !body.includes(BACKSLASH)) return null;
+  if (client.outstanding.busy) return `${UNCERTAIN}${client.id}`;
+  const { settings, pool } = client;
+  const standardStrings = settings.standardStrings ?? pool.welcome?.get('standard_conforming_strings');
+  return `${standardStrings} ${encodingOf(client)}`;
+}
+
+const UNCERTAIN = '?';
+
+/** Whether the client's settings are known to read a text otherwise than those by which it was prepared. */
+export function isReadOtherwise(client: LoggedInClient, body: Buffer, reading: string | null): boolean {
+  if (reading === null || reading.startsWith(UNCERTAIN)) return false;
+  const now = readingOf(client, body);
+  return now !== null && now !== reading && !now.startsWith(UNCERTAIN);
 }

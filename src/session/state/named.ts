@@ -160,11 +160,15 @@ export class NamedStatements {
    * User functions have judged a statement again.
    * @param sent body of the Parse as the client sent it
    * @param next body of the Parse that servers are to get
+   * @param reading the settings by which these read it (query/text.ts)
    */
-  rewrite(statement: NamedStatement, sent: Buffer, next: Buffer): void {
+  rewrite(statement: NamedStatement, sent: Buffer, next: Buffer, reading: string | null): void {
     const old = statement.shared;
     if (next.equals(old.body)) return;
-    statement.rewritten(this.#registry.acquire(next), statement.original ?? this.#originals.acquire(sent));
+    statement.rewritten(
+      this.#registry.acquire(next, reading),
+      statement.original ?? this.#originals.acquire(sent),
+    );
     this.#registry.release(old);
   }
 

@@ -1,6 +1,7 @@
 /**
  * Prepared statements as servers know them: the text and the parameter types of a Parse, under one of the proxy's own names.
- * Clients that prepare the same text with the same types share a statement, whatever they call it.
+ * Clients that prepare the same text with the same types, and whose settings read it alike, share a statement, whatever they
+ * call it.
  */
 import type { PreparedStatement } from '../../pool/prepared.ts';
 import { message } from '../../wire/messages.ts';
@@ -13,15 +14,18 @@ export class SharedStatement implements PreparedStatement {
   /** a Parse without its statement's name: query text, zero byte, parameter types */
   readonly body: Buffer;
   readonly key: string;
+  /** the settings by which it is read (query/text.ts); null: all read it alike */
+  readonly reading: string | null;
   /** the ledger's entry for a Bind of it */
   readonly bind: Entry = entryAbout(Request.Bind, this);
   #uses = 0;
   #isStale = false;
 
-  constructor(serverName: string, body: Buffer, key: string) {
+  constructor(serverName: string, body: Buffer, key: string, reading: string | null) {
     this.serverName = serverName;
     this.body = body;
     this.key = key;
+    this.reading = reading;
   }
 
   /** Its result has changed since it was prepared: servers only report errors, and a new Parse gets another statement. */
@@ -46,6 +50,9 @@ export class SharedStatement implements PreparedStatement {
   }
 }
 
+/** No text has this character, because each of its characters is a byte. */
+const BETWEEN = '\u0100';
+
 /** All statements that any client has prepared: one registry for the whole proxy. */
 export class StatementRegistry {
   readonly #byKey = new Map<string, SharedStatement>();
@@ -55,12 +62,16 @@ export class StatementRegistry {
     return this.#byKey.size;
   }
 
-  /** The shared statement for the body of a Parse. Each call must be matched by a `release`. */
-  acquire(body: Buffer): SharedStatement {
-    const key = body.toString('latin1', 0, body.length);
+  /**
+   * The shared statement for the body of a Parse. Each call must be matched by a `release`.
+   * @param reading the settings by which it is read; null: all read it alike
+   */
+  acquire(body: Buffer, reading: string | null = null): SharedStatement {
+    const text = body.toString('latin1', 0, body.length);
+    const key = reading === null ? text : `${reading}${BETWEEN}${text}`;
     let statement = this.#byKey.get(key);
     if (statement === undefined) {
-      statement = new SharedStatement(`PGBOUNCER_${this.#next++}`, Buffer.from(body), key);
+      statement = new SharedStatement(`PGBOUNCER_${this.#next++}`, Buffer.from(body), key, reading);
       this.#byKey.set(key, statement);
     }
     return statement.use();

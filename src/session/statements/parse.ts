@@ -4,6 +4,7 @@ import { PARSE_COMPLETE } from '../../wire/messages.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { ownFunctions } from '../query/judges.ts';
+import { readingOf } from '../query/text.ts';
 import { link } from '../link/link.ts';
 import { UNJUDGED, type Approval } from '../state/approval.ts';
 import { Handled } from '../state/handled.ts';
@@ -63,7 +64,7 @@ function parseNamed(client: LoggedInClient, bytes: Buffer, original: Buffer, jud
   if (statements.named.find(name)?.isUnmade === false) return refuseDuplicate(client, name);
   const server = link(client);
   if (server === null) return Handled.Later;
-  const shared = registry.acquire(bodyOf(bytes));
+  const shared = registry.acquire(bodyOf(bytes), readingOf(client, bodyOf(bytes)));
   if (statements.unanswered.isInDoubt(shared)) {
     registry.release(shared);
     return waitForAnswers(client);

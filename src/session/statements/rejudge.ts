@@ -12,7 +12,7 @@ import { isJudged, ownFunctions, targetFunctions } from '../query/judges.ts';
 import { judge } from '../query/judge.ts';
 import { answerError } from '../send/reject.ts';
 import { rewriteBody } from '../query/rewrite.ts';
-import { reportedLexing } from '../query/text.ts';
+import { readingOf, reportedLexing } from '../query/text.ts';
 import { route } from '../query/route.ts';
 import type { Approval } from '../state/approval.ts';
 import { Handled } from '../state/handled.ts';
@@ -39,7 +39,7 @@ export function reviewNamed(client: LoggedInClient, type: number, statement: Nam
   const approval = judgeBody(client, type, body, stays);
   if (typeof approval === 'number') return approval;
   const next = approval.query === null ? body : rewriteBody(client, body, approval.query);
-  client.statements.named.rewrite(statement, body, next);
+  client.statements.named.rewrite(statement, body, next, readingOf(client, next));
   statement.judged(approval);
   if (!stays) statement.routed(routeOf(client));
   return null;
@@ -126,7 +126,10 @@ export function adoptUntracked(client: LoggedInClient, name: string): NamedState
   const { named, untracked } = client.statements;
   const found = untracked.handOver(name);
   if (found === undefined || found.original === null) return undefined;
-  const shared = client.context.statements.acquire(found.original.body);
+  const shared = client.context.statements.acquire(
+    found.original.body,
+    readingOf(client, found.original.body),
+  );
   const statement = new NamedStatement(shared, found.original, null, found.sentAt, found);
   named.set(name, statement);
   return statement;

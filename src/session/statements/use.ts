@@ -2,7 +2,10 @@
 import { writeHeader } from '../../wire/frame.ts';
 import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
+import { clientErrors } from '../../wire/errors.ts';
 import { link } from '../link/link.ts';
+import { isReadOtherwise } from '../query/text.ts';
+import { answerError } from '../send/reject.ts';
 import { Handled } from '../state/handled.ts';
 import { Request } from '../state/entry.ts';
 import { forwardRequest, noteRequest } from '../send/requests.ts';
@@ -83,6 +86,12 @@ function useNamed(client: LoggedInClient, use: Use, name: string): Handled {
   if (server === null) return Handled.Later;
   const { shared } = statement;
   if (statements.unanswered.isInDoubt(shared)) return waitForAnswers(client);
+  if (!server.prepared.has(shared) && isReadOtherwise(client, shared.body, shared.reading)) {
+    if (!outstanding.empty) return waitForAnswers(client);
+    answerError(client, type, clientErrors.mustBePrepared(name));
+    statements.unnamed.displaced();
+    return Handled.Done;
+  }
   const { stats } = client.database;
   noteRequest(client, request);
   if (!server.prepared.use(shared)) prepareOn(client, server, shared);
