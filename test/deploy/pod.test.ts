@@ -8,6 +8,7 @@ import type { IJob } from 'kubernetes-models/batch/v1';
 import { Client } from 'pg';
 import { isReachableUnprivileged, removeFolder, temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import { Cluster } from '../support/cluster.ts';
+import { noFfi } from '../support/ffi.ts';
 import { freePort } from '../support/ports.ts';
 import { until } from '../support/wait.ts';
 import { found, Kustomize, noKustomize, podOf, withComponent } from './kustomize.ts';
@@ -101,7 +102,10 @@ test('a pod serves its clients and passes its probes', { skip }, async (t) => {
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as { level: string; msg: string });
-  const complaints = lines.filter(({ level }) => /warn|error|fatal/i.test(level));
+  const complaints = lines.filter(
+    // Node 24 cannot set all of the socket options, and says so
+    ({ level, msg }) => /warn|error|fatal/i.test(level) && !(noFfi && msg.includes('node:ffi')),
+  );
   assert.deepEqual(complaints, []);
   child.kill('SIGTERM');
   await until('the proxy to end', () => child.exitCode !== null);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Cluster } from '../support/cluster.ts';
+import { noFfi } from '../support/ffi.ts';
 import { FlakyRelay } from '../support/flaky.ts';
 import { until } from '../support/wait.ts';
 import { cancelThrough, fleetOf, initFleet, prepareMember, statesIn } from './support.ts';
@@ -114,7 +115,7 @@ test('a peer_id of the configuration is used, and one that is taken is complaine
   assert.ok(peers.some((peer) => peer['peer_id'] === 8 && peer['port'] === second.port));
 });
 
-test('the successor of an online restart has its name and its peer id', async (t) => {
+test('the successor of an online restart has its name and its peer id', { skip: noFfi }, async (t) => {
   const old = await prepareMember(t, store, { name: 'lasting', store });
   await old.start();
   const client = await old.connect();
