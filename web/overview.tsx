@@ -4,7 +4,8 @@ import { Action, useConsole } from './actions.tsx';
 import { Chart } from './chart.tsx';
 import { subscribe } from './live.ts';
 import { rounded } from './numbers.ts';
-import { history, LoggedOut, type Point } from './server.ts';
+import type { Point } from '../src/http/web/point.ts';
+import { history, LoggedOut } from './server.ts';
 
 const POINTS = 720;
 

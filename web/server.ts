@@ -1,4 +1,5 @@
 /** Requests to the proxy's API. */
+import type { Point } from '../src/http/web/point.ts';
 
 export interface Session {
   readonly user: string;
@@ -21,20 +22,6 @@ export interface Answer {
     readonly detail: string | null;
     readonly hint: string | null;
   } | null;
-}
-
-/** Figures of a few seconds; src/http/web/history.ts makes them. */
-export interface Point {
-  readonly atMs: number;
-  readonly queriesPerSecond: number;
-  readonly transactionsPerSecond: number;
-  readonly errorsPerSecond: number;
-  readonly p50Ms: number | null;
-  readonly p99Ms: number | null;
-  readonly clients: number;
-  readonly waiting: number;
-  readonly servers: number;
-  readonly longestWaitMs: number;
 }
 
 /** A file of a version; src/functions/store/texts.ts makes them. */

@@ -2,27 +2,11 @@
 import type { Observe } from '../../admin/observe.ts';
 import { addHistograms, BOUNDS_US, type HistogramSnapshot } from '../../telemetry/histogram.ts';
 import { errorCounts } from '../../wire/error-counts.ts';
+import type { Point } from './point.ts';
 
 export const EVERY_MS = 5_000;
 /** Points of one hour. */
 const POINTS = (60 * 60_000) / EVERY_MS;
-
-/** Figures of the time since the last point. */
-export interface Point {
-  readonly atMs: number;
-  readonly queriesPerSecond: number;
-  readonly transactionsPerSecond: number;
-  /** errors that the proxy itself has sent */
-  readonly errorsPerSecond: number;
-  /** of queries, to the upper bound of their class; null: there were none */
-  readonly p50Ms: number | null;
-  readonly p99Ms: number | null;
-  /** now */
-  readonly clients: number;
-  readonly waiting: number;
-  readonly servers: number;
-  readonly longestWaitMs: number;
-}
 
 interface Totals {
   readonly atMs: number;
