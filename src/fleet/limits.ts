@@ -23,8 +23,8 @@ export const STORE_CONNECTION = {
 
 /** A start waits this long for the store: then all cancel keys carry the proxy's id, and its rules are the fleet's. In ms. */
 export const START_WAIT_MS = 3_000;
-/** A proxy that ends tells the store, if it is quick. In ms. */
-export const STOP_WAIT_MS = 500;
+/** A proxy that ends waits this long for the store to take its last lines and its farewell; a fast exit less. In ms. */
+export const STOP_WAIT_MS = 2_000;
 
 /** Heartbeats. Times in ms. */
 export const HEARTBEAT = {
