@@ -5,71 +5,13 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
-import { errorFields, firstValue, type RawClient } from '../support/raw.ts';
-import type { Scope } from '../support/scope.ts';
 import { until } from '../support/wait.ts';
-import { fleetOf, initFleet, prepareMember } from './support.ts';
+import { allAnswer, answerOf, answers, clients, fleet, member, restart, RULE, rule } from './acme.ts';
+import { fleetOf } from './support.ts';
 
 const scope = { after };
 const [store, server] = await Promise.all([Cluster.start(scope), Cluster.start(scope)]);
-
-const RULE = 'rules/acme/rewrite_query.ts';
-const rule = (name: string): string =>
-  `export const rewrite_query = (user: string, query: string) => (query === 'who' ? "select '${name}'" : null);`;
-
-function member(t: Scope, name: string, files: Record<string, string>): Promise<Bouncer> {
-  return prepareMember(t, server, {
-    name,
-    store,
-    settings: { pool_mode: 'transaction' },
-    options: {
-      databases: { acme: server.connectionString() },
-      files,
-      ini: '[tenants]\nacme = databases=acme functions_dir=rules/acme on_rewrite_failure=error timeout=1000\n',
-    },
-  });
-}
-
-/** Three proxies with a fleet of their own. */
-async function fleet(t: Scope, files: Record<string, string> = { [RULE]: rule('one') }): Promise<Three> {
-  await store.sql('DROP SCHEMA IF EXISTS pgswitchyard CASCADE');
-  const three = (await Promise.all(['a', 'b', 'c'].map((name) => member(t, name, files)))) as Three;
-  assert.equal((await initFleet(three[0])).stderr, '');
-  await three[0].start();
-  await answers(t, three[0], 'one');
-  await Promise.all(three.slice(1).map((each) => each.start()));
-  for (const each of three) await answers(t, each, 'one');
-  return three;
-}
-
-type Three = [Bouncer, Bouncer, Bouncer];
-const clients = new WeakMap<Bouncer, Promise<RawClient>>();
-
-async function answerOf(t: Scope, bouncer: Bouncer, query = 'who'): Promise<string> {
-  if (!clients.has(bouncer)) clients.set(bouncer, bouncer.login(t, 'acme'));
-  const client = await clients.get(bouncer)!;
-  const frames = await client.query(query);
-  const error = frames.find(({ type }) => type === 'E');
-  return error === undefined ? String(firstValue(frames)) : errorFields(error)['M']!;
-}
-
-/** Resolves when a proxy answers with this version. */
-async function answers(t: Scope, bouncer: Bouncer, version: string): Promise<void> {
-  await until(
-    `${version} on ${bouncer.settings['fleet_name']}`,
-    async () => (await answerOf(t, bouncer)) === version,
-  );
-}
-
-async function allAnswer(t: Scope, bouncers: readonly Bouncer[], version: string): Promise<void> {
-  for (const bouncer of bouncers) await answers(t, bouncer, version);
-}
-
-async function restart(bouncer: Bouncer): Promise<void> {
-  await bouncer.stop();
-  clients.delete(bouncer);
-  await bouncer.start();
-}
+const servers = { store, server };
 
 /** `number state`, newest first. */
 async function versions(bouncer: Bouncer): Promise<string> {
@@ -80,7 +22,7 @@ async function versions(bouncer: Bouncer): Promise<string> {
 }
 
 test('deployments and commands on one proxy hold for all, a new proxy serves what the others serve', async (t) => {
-  const [a, b, c] = await fleet(t);
+  const [a, b, c] = await fleet(t, servers);
   await a.writeFile(RULE, rule('two'));
   await allAnswer(t, [a, b, c], 'two');
   assert.equal(await versions(a), '2 serving, 1 kept');
@@ -99,7 +41,7 @@ test('deployments and commands on one proxy hold for all, a new proxy serves wha
   for (const each of [a, b, c]) await until('PAUSE', async () => /paused/.test(await answerOf(t, each)));
   await b.admin('RESUME FUNCTIONS acme');
   await allAnswer(t, [a, b, c], 'two');
-  const d = await member(t, 'd', { [RULE]: rule('zero') });
+  const d = await member(t, servers, 'd', { [RULE]: rule('zero') });
   await d.start();
   await answers(t, d, 'two');
   await d.waitForLog(/the files here hold version \w+, and the fleet serves another one/);
@@ -109,8 +51,8 @@ test('deployments and commands on one proxy hold for all, a new proxy serves wha
 });
 
 test('a proxy without files serves what the fleet serves, and follows it', async (t) => {
-  const [a, b, c] = await fleet(t);
-  const bare = await member(t, 'bare', { 'rules/acme/notes.txt': '' });
+  const [a, b, c] = await fleet(t, servers);
+  const bare = await member(t, servers, 'bare', { 'rules/acme/notes.txt': '' });
   await bare.start();
   await answers(t, bare, 'one');
   await a.writeFile(RULE, rule('two'));
@@ -127,7 +69,7 @@ test('a proxy without files serves what the fleet serves, and follows it', async
 });
 
 test('a race of two commands ends with one version everywhere', async (t) => {
-  const three = await fleet(t);
+  const three = await fleet(t, servers);
   const [a, b, c] = three;
   for (const name of ['two', 'three']) {
     await a.writeFile(RULE, rule(name));
@@ -142,7 +84,7 @@ test('a race of two commands ends with one version everywhere', async (t) => {
 });
 
 test('the same file that is saved everywhere at the same moment is one version', async (t) => {
-  const three = await fleet(t);
+  const three = await fleet(t, servers);
   await Promise.all(three.map((each) => each.writeFile(RULE, rule('two'))));
   await allAnswer(t, three, 'two');
   for (const each of three)
@@ -150,7 +92,7 @@ test('the same file that is saved everywhere at the same moment is one version',
 });
 
 test('without the store each proxy goes on, a command says so, and holds for all when the store is back', async (t) => {
-  const three = await fleet(t);
+  const three = await fleet(t, servers);
   const [a, b, c] = three;
   await a.writeFile(RULE, rule('two'));
   await allAnswer(t, three, 'two');
@@ -172,7 +114,7 @@ test('without the store each proxy goes on, a command says so, and holds for all
 });
 
 test('a rolling restart changes nothing, whatever the files hold by then', async (t) => {
-  const three = await fleet(t);
+  const three = await fleet(t, servers);
   const [a, b, c] = three;
   await a.writeFile(RULE, rule('two'));
   await allAnswer(t, three, 'two');
@@ -198,12 +140,12 @@ test('a rolling restart changes nothing, whatever the files hold by then', async
 });
 
 test('a damaged artifact in the store serves nowhere', async (t) => {
-  const three = await fleet(t);
+  const three = await fleet(t, servers);
   const [a] = three;
   await a.writeFile(RULE, rule('two'));
   await allAnswer(t, three, 'two');
   await store.sql(`UPDATE pgswitchyard.artifacts SET body = body || 'x'`);
-  const d = await member(t, 'd', { [RULE]: rule('own') });
+  const d = await member(t, servers, 'd', { [RULE]: rule('own') });
   await d.start();
   await answers(t, d, 'own');
   await d.waitForLog(/does not serve what the fleet serves: the artifact of version \w+ .* is damaged/);
@@ -211,7 +153,7 @@ test('a damaged artifact in the store serves nowhere', async (t) => {
 });
 
 test('a canary on one proxy is one on all, and its end is the end for all', async (t) => {
-  const three = await fleet(t);
+  const three = await fleet(t, servers);
   const [a, b, c] = three;
   await a.writeFile('rules/acme/rewrite_query.next.ts', rule('next'));
   await until('the candidate', async () => (await a.admin('SHOW SHADOW acme'))[0]!['what'] === 'shadow');

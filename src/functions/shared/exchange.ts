@@ -28,6 +28,8 @@ export interface ExchangeOptions {
 
 export class Exchange {
   readonly #options: ExchangeOptions;
+  /** they can't be read here */
+  readonly #unreadable = new WeakSet<VersionRecord>();
 
   constructor(options: ExchangeOptions) {
     this.#options = options;
@@ -46,9 +48,10 @@ export class Exchange {
       const { key, hash, number } = record;
       const there = this.versions(values).find((each) => each.id === key.id && each.hash === hash);
       const isKept = there !== undefined && (there.artifact !== null || !isNeeded(values, there));
-      if (isKept || store.isDropped(record)) continue;
+      if (isKept || store.isDropped(record) || this.#unreadable.has(record)) continue;
       const bundle = await store.bundleOf(owner, number);
-      if (bundle !== null) await this.#send(values, record, bundle);
+      if (bundle === null) this.#unreadable.add(record);
+      else await this.#send(values, record, bundle);
     }
   }
 

@@ -58,8 +58,8 @@ const WORDS: Readonly<Record<string, string>> = {
   serving: 'the version that serves',
   rollout: 'the candidate',
 };
-/** They are applied in this order. */
-const APPLIED = ['pause', 'serving', 'rollout'] as const;
+/** They are applied in this order: a canary ends with its reason, before other code serves. */
+const APPLIED = ['pause', 'rollout', 'serving'] as const;
 
 export class Member implements Fleet {
   readonly #options: MemberOptions;

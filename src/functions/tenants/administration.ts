@@ -19,7 +19,7 @@ import { versionsOf, type VersionRow } from './version-rows.ts';
 export class RollbackError extends Error {}
 
 /** What the fleet knows of versions, for commands. */
-interface SharedVersions extends Pick<Fleet, 'shown' | 'notePause'> {
+interface SharedVersions extends Pick<Fleet, 'isOn' | 'shown' | 'notePause'> {
   /** @returns whether what was decided here holds for all proxies; false: the store could not be reached */
   share(owner: string): Promise<boolean>;
   /** All versions that the store keeps are here as well, if it can be reached. */
@@ -188,10 +188,22 @@ export class Administration {
     if (other !== undefined)
       throw new RollbackError('several sets of files are in use: name a version (TO n)');
     const serving = tenant.version?.record ?? store.pinned(tenant) ?? store.latest(tenant);
-    const before = serving && store.before(tenant, serving.number);
+    const before = serving && (store.before(tenant, serving.number) ?? this.#neverServed(tenant, serving));
     if (before === null)
       throw new RollbackError('no earlier version is kept that nobody has gone back from: name one (TO n)');
     return before;
+  }
+
+  /** In a fleet a version may have served before this proxy joined: the newest one before another, by the fleet's numbers. */
+  #neverServed({ id, owner }: Tenant, serving: VersionRecord): VersionRecord | null {
+    const { store, fleet } = this.#options;
+    if (!fleet.isOn) return null;
+    const earlier = store.history(owner).filter((record) => {
+      const number = this.#shown(record);
+      const isEarlier = record.key.id === id && number > 0 && number < this.#shown(serving);
+      return isEarlier && !store.isDropped(record) && store.leftBy(record) === '';
+    });
+    return earlier.toSorted((a, b) => this.#shown(a) - this.#shown(b)).at(-1) ?? null;
   }
 
   #numbered(name: string, number: number): VersionRecord {

@@ -204,6 +204,8 @@ export class Candidate {
     if (isNew) judge.warnOfMisdirected(version);
     if (version.hash !== this.#taken) this.#loader.noteInstalled(version, isNew);
     else if (isNew) this.#journal.loaded(version.hash);
+    // a bundle that was not made here has no build whose end would let calls through
+    batcher.open();
     if (isNew) this.#options.onInstalled(version);
   }
 }

@@ -421,19 +421,18 @@ export class Rollout {
     { kind, percent, isPromoted, asked, why, isWorse }: RolloutChange,
     bundle: Bundle | null,
   ): Promise<void> {
+    const end = (): void =>
+      this.#comparison.end(why.replace(/^(?:went back|ended): /, '') || 'it was ended in the fleet', isWorse);
     if (kind === 'off') return this.shadowOff();
     if (kind === 'none' || bundle === null) {
-      this.#comparison.end(
-        why === '' ? 'it was ended in the fleet' : why.replace(/^(?:went back|ended): /, ''),
-        isWorse,
-      );
+      end();
       if (this.#source === 'fleet') this.#drop('the fleet has no candidate any more');
       if (this.#source === null) this.#files.use(null);
       return this.look();
     }
     await this.#take(bundle);
+    if (kind === 'shadow') return end();
     const running = this.hasCanary ? this.#comparison.observe().canary : null;
-    if (kind === 'shadow') return this.endCanary('it was ended in the fleet');
     if (running?.percent === percent && running.isPromoted === isPromoted) return;
     await this.beginCanary(percent, isPromoted, asked);
   }
