@@ -34,7 +34,8 @@ async function load(t: Scope, bouncer: Bouncer, isEnough: () => Promise<boolean>
     Array.from({ length: 12 }, (_, i) => bouncer.login(t, 'acme', { application_name: `app ${i}` })),
   );
   await until('enough', async () => {
-    for (let i = 0; i < 12; i++) await Promise.all(clients.map((client) => client.query(`select ${i}`)));
+    // a remembered decision takes no time, so the times of a busy machine are not compared
+    for (let i = 0; i < 12; i++) await Promise.all(clients.map((client) => client.query('select 1')));
     return await isEnough();
   });
 }
@@ -54,8 +55,8 @@ test('a canary that goes back on one proxy goes back on all', async (t) => {
   const [a, b, c] = await withCandidate(t, WORSE);
   await a.admin('CANARY FUNCTIONS acme 50%');
   for (const each of [b, c]) await until('the canary', async () => (await state(each)) === 'running');
-  await load(t, b, async () => /^went back/.test(await state(b)));
-  for (const each of [a, c]) await until('its end', async () => /^went back/.test(await state(each)));
+  await load(t, b, async () => (await state(b)).startsWith('went back'));
+  for (const each of [a, c]) await until('its end', async () => (await state(each)).startsWith('went back'));
 });
 
 test('a canary that has proved itself on one proxy is promoted on all', async (t) => {
