@@ -101,6 +101,8 @@ export interface Progress {
   readonly rewritten: string;
   /** packed answers of the calls before it, without a console field; '': none */
   readonly answers: string;
+  /** the lines that those calls have printed */
+  readonly printed: string;
 }
 
 /**

@@ -113,6 +113,7 @@ export class Calls implements Prelude {
         ranMs: now() - this.#startedAt,
         rewritten: this.#rewritten,
         answers: join(this.#finished, FIELD),
+        printed: this.#console.textBefore,
       } satisfies Progress);
     } catch {
       return '';
@@ -173,6 +174,7 @@ export class Calls implements Prelude {
       this.#lasting.compare();
       if (this.#lasting.hasChanged) return `${CHANGED}${clip(this.#lasting.why, this.#limits.maxMessage)}`;
       this.#finished[this.#finished.length] = answer;
+      this.#console.mark();
       length += answer.length;
       this.#startedAt = now();
       if (this.#startedAt - begunAt >= this.#limits.batchMs || length >= this.#limits.batchLength) break;

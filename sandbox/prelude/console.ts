@@ -11,6 +11,8 @@ export class Console {
   #lines: string[] = [];
   #length = 0;
   #isPrinting = false;
+  /** how many lines the calls before the running one have printed */
+  #linesBefore = 0;
 
   constructor({ maxConsoleLines, maxConsoleLength }: PreludeLimits, basis: Basis) {
     this.#basis = basis;
@@ -30,6 +32,18 @@ export class Console {
     this.#lines = [];
     this.#length = 0;
     this.#isPrinting = false;
+    this.#linesBefore = 0;
+  }
+
+  /** A call has ended. */
+  mark(): void {
+    this.#linesBefore = this.#lines.length;
+  }
+
+  /** The lines of the calls that have ended, if one was cut off since: it may print its own again. */
+  get textBefore(): string {
+    this.#lines.length = this.#linesBefore;
+    return this.text;
   }
 
   /** The lines printed since the last `clear`; '': none. */

@@ -224,6 +224,65 @@ test('the last match of a call is not seen by the next', (t) => {
   assert.deepEqual(ask('secret', 'other', 'more').map(word), ['!', '!', '!']);
 });
 
+/** A version in slices of 10 ms. Its calls print their query; one that is `slow` does not end, one that is `keep` changes state. */
+function runSliced(t: TestContext, isPure: boolean) {
+  const engine = new Engine(preludeScript());
+  const code = `var __pgswitchyard = (() => { const kept = []; __pgswitchyard_hold('kept', () => kept); return {
+    routing_rules(username, query) {
+      if (query !== 'quiet') console.log(query);
+      if (query === 'slow') for (;;);
+      if (query === 'keep') kept.push(query);
+      return 'n' + kept.length;
+    } }; })();`;
+  const version = {
+    id: 1,
+    code,
+    databases: ['a'],
+    memoryLimitMb: 32,
+    maxResult: MAX_RESULT,
+    timeoutMs: 50,
+    isPure,
+  };
+  t.after(() => engine.dispose(1));
+  return {
+    load: () => assert.equal(engine.load(version).kind, 'loaded'),
+    ask: (...queries: string[]) => {
+      const calls = queries.map((query): HostCall => ({
+        username: 'u',
+        query,
+        inTransaction: false,
+        context: {},
+      }));
+      const { kind, answers } = engine.runSlice(1, new CallPacker().pack(calls), 10_000);
+      return { kind, ...unpackAnswers(answers) };
+    },
+  };
+}
+
+test('the lines of the calls before one that was cut off by its slice are kept', (t) => {
+  const { load, ask } = runSliced(t, false);
+  let ended: ReturnType<typeof ask>;
+  // on a busy machine a batch may end after its first call
+  do {
+    load();
+    ended = ask('one', 'slow', 'three');
+  } while (ended.kind === 'answers');
+  const { answers, consoleText } = ended;
+  assert.equal(answers.length, 1);
+  assert.equal(consoleText, 'one');
+});
+
+test('an isolate without freezing is not built in a slice', (t) => {
+  const { load, ask } = runSliced(t, true);
+  load();
+  assert.deepEqual(ask('quiet').answers, [{ rewrite: null, route: { text: 'n0' }, basis: 0 }]);
+  assert.deepEqual(ask('keep'), { kind: 'unloaded', answers: [], consoleText: '' });
+  load();
+  const [kept, next] = [ask('keep'), ask('quiet')].map(({ answers }) => answers[0]);
+  assert.deepEqual([kept?.route, next?.route], [{ text: 'n1' }, { text: 'n1' }]);
+  assert.match(next?.changed ?? '', /^a call tried to change something that outlives it: /);
+});
+
 test('what a rule makes of RegExp.prototype does not change what leaves the isolate', (t) => {
   const { ask } = run(
     t,

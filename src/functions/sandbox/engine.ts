@@ -15,7 +15,7 @@ const NO_ANSWERS = packAnswers([], '');
 type OnCut = (nextMs: number) => void;
 
 /** How a batch in a shared process ended (protocol.ts). */
-type SliceEnd = 'answers' | 'cut' | 'starved';
+type SliceEnd = 'answers' | 'cut' | 'starved' | 'unloaded';
 
 /** The outcome of one call that ran by itself. */
 interface Alone {
@@ -33,6 +33,8 @@ export class Engine {
   readonly #isolates = new Map<number, Isolate>();
   /** versions whose isolate could not be rebuilt after a fault */
   readonly #broken = new Map<number, VersionCode>();
+  /** why versions that were found pure are not, by what a call did in a slice */
+  readonly #changed = new Map<number, string>();
 
   /** @param prelude the script that each isolate begins with (programs.ts) */
   constructor(prelude: string) {
@@ -41,9 +43,10 @@ export class Engine {
 
   load(version: VersionCode): LoadResult {
     try {
-      const built = this.#build(version);
+      const changed = this.#changed.get(version.id);
+      const built = this.#build(changed === undefined ? version : unfrozen(version, changed));
       if (!(built instanceof Isolate)) return built;
-      this.dispose(version.id);
+      this.#forget(version.id);
       this.#isolates.set(version.id, built);
       return { kind: 'loaded', manifest: built.manifest };
     } catch (error) {
@@ -52,6 +55,11 @@ export class Engine {
   }
 
   dispose(id: number): void {
+    this.#changed.delete(id);
+    this.#forget(id);
+  }
+
+  #forget(id: number): void {
     this.#isolates.get(id)?.dispose();
     this.#isolates.delete(id);
     this.#broken.delete(id);
@@ -85,12 +93,13 @@ export class Engine {
    * @param changed CHANGED and the reason
    */
   #unfreeze(version: VersionCode, changed: string, onCut: OnCut): void {
-    this.#rebuild({ ...version, isPure: false, changed: changed.slice(CHANGED.length) }, onCut);
+    this.#rebuild(unfrozen(version, changed.slice(CHANGED.length)), onCut);
   }
 
   /**
    * Runs a packed batch in a shared process, for as long as a slice. The call that does not end within it is not to blame: it
-   * is run again elsewhere, or here in a longer slice. Its isolate is built again when it is needed.
+   * is run again elsewhere, or here in a longer slice. Its isolate is built again when it is needed. One without
+   * freezing is not built here: the version must be loaded again for that, which is a job of its own.
    * @returns packed answers of the first calls, and what happened to the next one
    */
   runSlice(
@@ -106,15 +115,21 @@ export class Engine {
     const limitMs = Math.min(sliceMs, version.timeoutMs);
     const ended = isolate.cross(packed, limitMs, PLACEMENT.sliceLatePart);
     if (typeof ended === 'string' && ended[0] === CHANGED) {
-      this.#unfreeze(version, ended, () => {});
-      return this.runSlice(id, packed, sliceMs);
+      // the batch is run again, where nothing is frozen
+      const changed = ended.slice(CHANGED.length);
+      this.#forget(id);
+      this.#changed.set(id, changed);
+      return { answers: NO_ANSWERS, kind: 'unloaded' };
     }
     if (typeof ended === 'string') return { answers: ended, kind: 'answers' };
     // answers given before stand
-    const answers = (isolate.halfway()?.answers ?? []).slice(0, unpackCalls(packed).length - 1);
-    this.dispose(id);
-    this.#broken.set(id, version);
-    return { answers: packAnswers(answers, ''), kind: wasStarved(ended, limitMs) ? 'starved' : 'cut' };
+    const halfway = isolate.halfway();
+    const answers = (halfway?.answers ?? []).slice(0, unpackCalls(packed).length - 1);
+    this.#break(version);
+    return {
+      answers: packAnswers(answers, halfway?.consoleText ?? ''),
+      kind: wasStarved(ended, limitMs) ? 'starved' : 'cut',
+    };
   }
 
   /**
@@ -132,13 +147,15 @@ export class Engine {
     // If the cut came after the last answer, in endless microtasks, the last call counts as the running one.
     const answers = (halfway?.answers ?? []).slice(0, calls.length - 1);
     const call = calls[answers.length]!;
+    const printed = halfway?.consoleText ?? '';
     if (isToBlame(cut, calls.length, halfway?.ranMs ?? 0, version))
-      return packAnswers([...answers, this.#afterBlame(version, call, cut, halfway, onCut)], '');
+      return packAnswers([...answers, this.#afterBlame(version, call, cut, halfway, onCut)], printed);
     // leftovers of the call, such as microtasks, must not reach the next one
     this.#rebuild(version, onCut);
     const starved = wasStarved(cut, batchLimitMs(version)) ? 1 : 0;
     const { answer, consoleText } = this.#runAlone(version, call, starved, onCut);
-    return packAnswers(answer === null ? answers : [...answers, answer], consoleText);
+    const lines = [printed, consoleText].filter((each) => each !== '').join('\n');
+    return packAnswers(answer === null ? answers : [...answers, answer], lines);
   }
 
   /**
@@ -191,15 +208,26 @@ export class Engine {
 
   #rebuild(version: VersionCode, onCut: OnCut): void {
     onCut(ENGINE.loadMs);
-    this.dispose(version.id);
+    this.#forget(version.id);
     const built = this.#build(version);
     if (built instanceof Isolate) this.#isolates.set(version.id, built);
     else this.#broken.set(version.id, version);
   }
 
+  /** Its isolate can't be used any more, and is not built again yet. */
+  #break(version: VersionCode): void {
+    this.#forget(version.id);
+    this.#broken.set(version.id, version);
+  }
+
   #build(version: VersionCode): Isolate | LoadRefusal {
     return Isolate.build(this.#prelude, version, this.#clock);
   }
+}
+
+/** The version without freezing: each of its answers brings the reason. */
+function unfrozen(version: VersionCode, changed: string): VersionCode {
+  return { ...version, isPure: false, changed };
 }
 
 /** Null would be an answer, and routing has not answered. */

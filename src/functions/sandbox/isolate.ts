@@ -22,6 +22,8 @@ export interface Halfway {
   readonly rewrite: Part | undefined;
   /** of the calls before it */
   readonly answers: readonly HostAnswer[];
+  /** the lines that those calls have printed */
+  readonly consoleText: string;
 }
 
 export class Isolate {
@@ -88,11 +90,12 @@ export class Isolate {
     try {
       const text = this.#calls.progress.applySync(undefined, [], { timeout: ENGINE.progressMs });
       if (text === '') return null;
-      const { ranMs, rewritten, answers } = JSON.parse(text) as Progress;
+      const { ranMs, rewritten, answers, printed } = JSON.parse(text) as Progress;
       return {
         ranMs,
         rewrite: rewritten === '' ? undefined : unpackPart(rewritten),
         answers: answers === '' ? [] : unpackAnswers(`${answers}\0`).answers,
+        consoleText: printed,
       };
     } catch {
       return null;

@@ -36,12 +36,13 @@ export type Report =
   | { readonly kind: 'alive'; readonly batchId: number; readonly nextMs: number }
   /**
    * `cut`: the call after these answers did not end within the slice, or needed more memory than its version may have.
-   * `starved`: the slice was over before it had a processor for half of it.
+   * `starved`: the slice was over before it had a processor for half of it. `unloaded`: its isolate must be built first, and no call
+   * was answered: the version is to be loaded again.
    * `answers`: packed, of the first calls. `cpuUs`: the processor time that the batch took, in µs. `heapBytes`: memory that the
    * version's isolate holds.
    */
   | {
-      readonly kind: 'answers' | 'cut' | 'starved';
+      readonly kind: 'answers' | 'cut' | 'starved' | 'unloaded';
       readonly batchId: number;
       readonly cpuUs: number;
       readonly heapBytes: number;
@@ -63,6 +64,7 @@ const KINDS: readonly Kind[] = [
   'answers',
   'cut',
   'starved',
+  'unloaded',
 ];
 /** Length, kind and id. */
 const HEADER = 9;
@@ -96,6 +98,7 @@ export function encodeMessage(message: Message): Buffer {
     case 'answers':
     case 'cut':
     case 'starved':
+    case 'unloaded':
       return encode(
         message.kind,
         message.batchId,
@@ -149,7 +152,8 @@ function readReport(kind: Kind, id: number, text: string): Report | null {
     }
     case 'answers':
     case 'cut':
-    case 'starved': {
+    case 'starved':
+    case 'unloaded': {
       const cpuUs = firstNumber(text);
       const rest = afterNul(text);
       const heapBytes = firstNumber(rest);
@@ -244,7 +248,7 @@ export class ReportReader extends MessageReader<Report> {
   }
 
   protected maxSize(kind: Kind): number {
-    return kind === 'answers' || kind === 'cut' || kind === 'starved'
+    return kind === 'answers' || kind === 'cut' || kind === 'starved' || kind === 'unloaded'
       ? this.#maxAnswers
       : MESSAGE.maxSmallBytes;
   }

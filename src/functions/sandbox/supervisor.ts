@@ -236,7 +236,8 @@ export class Supervisor implements SandboxHost {
         return true;
       case 'answers':
       case 'cut':
-      case 'starved': {
+      case 'starved':
+      case 'unloaded': {
         if (head.kind !== 'batch' || head.id !== report.batchId) return false;
         const isCut = report.kind !== 'answers';
         if (isCut && head.giveBack === null) return false;
@@ -279,7 +280,11 @@ export class Supervisor implements SandboxHost {
       batch.starves++;
       if (answers.length === 0) this.#add(batch);
       else batch.done(answers, consoleText, cost);
-    } else if (kind !== 'answers') giveBack!(answers, consoleText, cost, 'slice');
+    } else if (kind === 'unloaded' && ++batch.misses < SUPERVISOR.maxMisses) {
+      this.#inChild.delete(versionId);
+      this.#add(batch);
+    } else if (kind === 'unloaded') this.#giveBackUnloaded(batch, giveBack!, cost);
+    else if (kind !== 'answers') giveBack!(answers, consoleText, cost, 'slice');
     else if (answers.length > 0) batch.done(answers, consoleText, cost);
     else if (giveBack !== null) this.#giveBackUnloaded(batch, giveBack, cost);
     else if (batch.calls.length === 1) this.#missed(batch);
