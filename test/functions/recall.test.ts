@@ -418,3 +418,16 @@ describe('a share of the hits is checked', () => {
       world.tenant.dispose();
     });
 });
+
+test('a tenant whose cache is set to 0 gets no decision from memory, not even one that was made before', async () => {
+  const world = await World.serving();
+  const asked = new Promise((resolve) => world.tenant.decide(world.call('q'), resolve));
+  await settled();
+  await asked;
+  assert.notEqual(world.recall('q'), null);
+  await world.tenant.configure({ ...TENANT_SETTINGS, cacheBytes: 0 }, null);
+  assert.equal(world.recall('q'), null);
+  await new Promise((resolve) => world.tenant.decide(world.call('q'), resolve));
+  assert.equal(world.recall('q'), null);
+  world.tenant.dispose();
+});

@@ -74,8 +74,8 @@ export class Recall {
 
   /** @returns null: the functions must be asked */
   find(question: Question): Decision | null {
-    const { version, room, mayName } = this.#options;
-    if (room.maxBytes === 0) return null;
+    const { version, room, limit, mayName } = this.#options;
+    if (room.maxBytes === 0 || limit() === 0) return null;
     const serving = version();
     if (serving === null || !serving.isRemembered) return null;
     const decision = this.#lookUp(serving, question);
