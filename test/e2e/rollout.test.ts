@@ -257,16 +257,21 @@ test('a canary ends when its file goes, when it is told to, and with its tenant'
   assert.match(bouncer.log(), /canary of .* ends: the tenant has no functions any more/);
 });
 
-test('a restart ends a canary, and shadows the .next file again', async (t) => {
+test('a canary goes on after a restart, until it is told to end', async (t) => {
   const bouncer = await start(t, '', { [NEXT]: functionsOf('two') });
   await untilShadow(bouncer, 'the candidate', /^shadow/);
   await bouncer.admin('CANARY FUNCTIONS acme 50%');
   await bouncer.stop();
   await bouncer.start();
+  await bouncer.waitForLog(/canary of .* goes on: 50 % of the clients/);
+  const clients = await clientsOf(t, bouncer);
+  assert.deepEqual([...new Set(await answersOf(clients))].toSorted(), ['one', 'two']);
+  await bouncer.admin('CANARY FUNCTIONS acme OFF');
+  assert.deepEqual([...new Set(await answersOf(clients))], ['one']);
+  await bouncer.stop();
+  await bouncer.start();
   await untilShadow(bouncer, 'the candidate', /^shadow/);
   assert.equal(await stateOfCanary(bouncer), 'none');
-  const clients = await clientsOf(t, bouncer);
-  assert.deepEqual([...new Set(await answersOf(clients))], ['one']);
 });
 
 test("an administrator can't change which functions of the operator's run", async (t) => {

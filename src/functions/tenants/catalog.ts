@@ -242,6 +242,8 @@ export class Catalog {
 
   #drop(tenant: Tenant): void {
     this.#tenants.delete(tenant.id);
+    // unlike at the end of the process, it does not go on later
+    tenant.rollout.endCanary('the tenant has no functions any more');
     tenant.dispose();
     this.#options.onGone(tenant, this.#replaced.get(tenant) === true);
   }
