@@ -1,5 +1,4 @@
 /** The store of a fleet in memory, as several proxies see it: each may lose it for a while. */
-import { isDeepStrictEqual } from 'node:util';
 import type {
   SharedEntry,
   SharedStore,
@@ -120,9 +119,4 @@ export class View implements SharedStore {
     }
     if (news.length > 0) for (const follower of this.#followers) follower.caughtUp();
   }
-}
-
-/** Whether all of these are equal. */
-export function areAlike(values: readonly unknown[]): boolean {
-  return values.every((value) => isDeepStrictEqual(value, values[0]));
 }
