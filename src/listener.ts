@@ -11,7 +11,7 @@ import { bindTcp } from './platform/tcp-sockets.ts';
 import { groupId } from './platform/process.ts';
 import type { LifecycleView } from './lifecycle.ts';
 import type { Logger } from './telemetry/log.ts';
-import type { DescriptorSnapshot } from './telemetry/snapshot.ts';
+import type { DescriptorSnapshot } from './telemetry/snapshots/sessions.ts';
 
 /** Listening sockets that were bound by systemd, or by the process that is being replaced. */
 export interface InheritedSockets {

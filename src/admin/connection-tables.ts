@@ -1,5 +1,5 @@
 /** SHOW CLIENTS, SERVERS, SOCKETS and ACTIVE_SOCKETS: a row for each connection. */
-import type { ClientSnapshot, ConnectionSnapshot, ServerSnapshot } from '../telemetry/snapshot.ts';
+import type { ClientSnapshot, ConnectionSnapshot, ServerSnapshot } from '../telemetry/snapshots/sessions.ts';
 import type { Observe } from './observe.ts';
 import { table, type Column } from './table.ts';
 import { clockTime, microsecondsOf, secondsOf } from './units.ts';

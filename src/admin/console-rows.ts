@@ -1,12 +1,8 @@
 /** The console's own pool and database, which pgbouncer lists among the others. */
 import type { Settings } from '../config/options.ts';
 import { ADMIN_DATABASE } from '../session/state/names.ts';
-import type {
-  DatabaseSnapshot,
-  PoolClientsSnapshot,
-  PoolSnapshot,
-  SessionsSnapshot,
-} from '../telemetry/snapshot.ts';
+import type { DatabaseSnapshot, PoolSnapshot } from '../telemetry/snapshots/pools.ts';
+import type { PoolClientsSnapshot, SessionsSnapshot } from '../telemetry/snapshots/sessions.ts';
 
 /** The console has no servers, but pgbouncer shows this pool size. */
 const POOL_SIZE = 2;

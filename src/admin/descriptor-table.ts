@@ -1,5 +1,5 @@
 /** SHOW FDS: listening sockets, clients and servers by their descriptors. */
-import type { DescriptorSnapshot } from '../telemetry/snapshot.ts';
+import type { DescriptorSnapshot } from '../telemetry/snapshots/sessions.ts';
 import type { Observe } from './observe.ts';
 import { table } from './table.ts';
 

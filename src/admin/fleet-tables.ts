@@ -1,6 +1,6 @@
 /** SHOW FLEET and SHOW FLEET_AUDIT: the proxies that share a store, and what operators did to them. */
 import type { AuditRow } from '../fleet/audit.ts';
-import type { FleetProxySnapshot, FleetSnapshot, LoadSnapshot } from '../telemetry/snapshot.ts';
+import type { FleetProxySnapshot, FleetSnapshot, LoadSnapshot } from '../telemetry/snapshots/fleet.ts';
 import { table, type Table } from './table.ts';
 import { clockTime, secondsOf } from './units.ts';
 

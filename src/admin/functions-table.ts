@@ -1,5 +1,5 @@
 /** SHOW FUNCTIONS: a row for each tenant of the user functions. */
-import type { TenantSnapshot } from '../telemetry/snapshot.ts';
+import type { TenantSnapshot } from '../telemetry/snapshots/functions.ts';
 import { table } from './table.ts';
 import { clockTime, shortPath } from './units.ts';
 

@@ -1,16 +1,12 @@
 /** The console's view: snapshots of each part of the proxy, and the configuration in force. */
 import type { Config } from '../config/config.ts';
 import type { LifecycleView } from '../lifecycle.ts';
-import type {
-  DescriptorSnapshot,
-  ObserveFleet,
-  ObserveFunctions,
-  ObservePools,
-  ObserveSessions,
-  ObserveStatistics,
-  ObserveSwitchovers,
-  TracesSnapshot,
-} from '../telemetry/snapshot.ts';
+import type { ObserveFleet } from '../telemetry/snapshots/fleet.ts';
+import type { ObserveFunctions } from '../telemetry/snapshots/functions.ts';
+import type { ObservePools } from '../telemetry/snapshots/pools.ts';
+import type { DescriptorSnapshot, ObserveSessions } from '../telemetry/snapshots/sessions.ts';
+import type { ObserveStatistics, TracesSnapshot } from '../telemetry/snapshots/statistics.ts';
+import type { ObserveSwitchovers } from '../telemetry/snapshots/switchovers.ts';
 
 export interface Observe {
   readonly sessions: ObserveSessions;

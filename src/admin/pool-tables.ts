@@ -1,12 +1,8 @@
 /** SHOW POOLS, DATABASES, USERS, PEERS and PEER_POOLS: what exists, with sizes and counts. */
 import { ADMIN_DATABASE } from '../session/state/names.ts';
 import { compareNames } from '../telemetry/name-order.ts';
-import type {
-  DatabaseSnapshot,
-  PeerSnapshot,
-  PoolClientsSnapshot,
-  UserSnapshot,
-} from '../telemetry/snapshot.ts';
+import type { DatabaseSnapshot, PeerSnapshot, UserSnapshot } from '../telemetry/snapshots/pools.ts';
+import type { PoolClientsSnapshot } from '../telemetry/snapshots/sessions.ts';
 import { consoleDatabase, consolePool, type PoolRow } from './console-rows.ts';
 import type { Observe } from './observe.ts';
 import { table } from './table.ts';

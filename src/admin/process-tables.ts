@@ -1,7 +1,7 @@
 /** SHOW LISTS, MEM, DNS_HOSTS, DNS_ZONES, CONFIG, STATE and VERSION: the proxy as a whole. */
 import { showConfig, type ConfigRow } from '../config/show.ts';
 import { observeMemory } from '../telemetry/memory.ts';
-import type { HostSnapshot } from '../telemetry/snapshot.ts';
+import type { HostSnapshot } from '../telemetry/snapshots/pools.ts';
 import type { Observe } from './observe.ts';
 import { table } from './table.ts';
 import { SHOWN_VERSION } from './version.ts';

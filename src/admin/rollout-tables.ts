@@ -1,5 +1,5 @@
 /** SHOW SHADOW and SHOW CANARY: how the candidate of a tenant's functions compares with the version that serves. */
-import type { ArmSnapshot, RolloutSnapshot } from '../telemetry/snapshot.ts';
+import type { ArmSnapshot, RolloutSnapshot } from '../telemetry/snapshots/rollout.ts';
 import { table, type Table } from './table.ts';
 import { clockTime, shortPath } from './units.ts';
 

@@ -1,5 +1,5 @@
 /** SHOW STATS, STATS_TOTALS, STATS_AVERAGES and TOTALS. The same counter has another name in each of them, as in pgbouncer. */
-import type { StatisticsSnapshot } from '../telemetry/snapshot.ts';
+import type { StatisticsSnapshot } from '../telemetry/snapshots/statistics.ts';
 import { STAT_NAMES, type StatName } from '../telemetry/stats-history.ts';
 import type { Observe } from './observe.ts';
 import { table, type Column } from './table.ts';

@@ -1,6 +1,6 @@
 /** SHOW TOPOLOGY and SWITCHOVERS: the nodes of the clusters, and the moves of the writer. */
 import { timestamp } from '../telemetry/log.ts';
-import type { NodeSnapshot, SwitchoverSnapshot } from '../telemetry/snapshot.ts';
+import type { NodeSnapshot, SwitchoverSnapshot } from '../telemetry/snapshots/switchovers.ts';
 import { table } from './table.ts';
 
 export const TOPOLOGY = table<NodeSnapshot>(

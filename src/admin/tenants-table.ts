@@ -1,5 +1,5 @@
 /** SHOW TENANTS: the state, failures and call times of each tenant's user functions. */
-import type { CpuSnapshot, TenantSnapshot } from '../telemetry/snapshot.ts';
+import type { CpuSnapshot, TenantSnapshot } from '../telemetry/snapshots/functions.ts';
 import type { Observe } from './observe.ts';
 import { table } from './table.ts';
 

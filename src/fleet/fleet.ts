@@ -3,7 +3,7 @@
  * reads what the others have changed. Nothing here is waited for by a query: while the store is away, the proxy continues with
  * what it has.
  */
-import type { FleetSnapshot, ObserveFleet } from '../telemetry/snapshot.ts';
+import type { FleetSnapshot, ObserveFleet } from '../telemetry/snapshots/fleet.ts';
 import { Artifacts } from './artifacts.ts';
 import { AuditLog, type AuditLine, type AuditRow } from './audit.ts';
 import type { StoreConnection } from './connection.ts';

@@ -1,12 +1,10 @@
 /** The load of a proxy: measured here, and read from the store of the fleet. */
 import { observeMemory } from '../telemetry/memory.ts';
-import type {
-  LoadSnapshot,
-  ObserveFunctions,
-  ObservePools,
-  ObserveSessions,
-  ObserveStatistics,
-} from '../telemetry/snapshot.ts';
+import type { LoadSnapshot } from '../telemetry/snapshots/fleet.ts';
+import type { ObserveFunctions } from '../telemetry/snapshots/functions.ts';
+import type { ObservePools } from '../telemetry/snapshots/pools.ts';
+import type { ObserveSessions } from '../telemetry/snapshots/sessions.ts';
+import type { ObserveStatistics } from '../telemetry/snapshots/statistics.ts';
 import { DamagedRow, isRecord } from './untrusted.ts';
 
 export interface Observed {

@@ -6,7 +6,7 @@ import type { Config, PeerConfig } from '../config/config.ts';
 import type { LifecycleView } from '../lifecycle.ts';
 import { programVersion } from '../platform/program-version.ts';
 import { printable } from '../telemetry/printable.ts';
-import type { FleetProxySnapshot, LoadSnapshot } from '../telemetry/snapshot.ts';
+import type { FleetProxySnapshot, LoadSnapshot } from '../telemetry/snapshots/fleet.ts';
 import type { StoreConnection } from './connection.ts';
 import { HEARTBEAT } from './limits.ts';
 import { ownAddress } from './own-address.ts';

@@ -1,6 +1,6 @@
 /** The table of the fleet's proxies: the own row with its heartbeats, and the rows of the others. */
 import { programVersion } from '../platform/program-version.ts';
-import type { LoadSnapshot } from '../telemetry/snapshot.ts';
+import type { LoadSnapshot } from '../telemetry/snapshots/fleet.ts';
 import type { Query, Row, StoreConnection } from './connection.ts';
 import { HEARTBEAT, PROXIES } from './limits.ts';
 import { loadFrom } from './load.ts';

@@ -1,6 +1,6 @@
 /** The answers to health checks: whether the proxy has started, lives, and can serve clients. */
 import type { Observe } from '../admin/observe.ts';
-import type { NodeSnapshot } from '../telemetry/snapshot.ts';
+import type { NodeSnapshot } from '../telemetry/snapshots/switchovers.ts';
 
 /** Stands for "no database" in http_ready_databases. */
 const NO_DATABASE = '-';

@@ -1,6 +1,10 @@
 /** Metrics about the clusters: their nodes and their switchovers. */
 import type { Observe } from '../admin/observe.ts';
-import type { NodeSnapshot, SwitchoverSnapshot, SwitchoverTallySnapshot } from '../telemetry/snapshot.ts';
+import type {
+  NodeSnapshot,
+  SwitchoverSnapshot,
+  SwitchoverTallySnapshot,
+} from '../telemetry/snapshots/switchovers.ts';
 import { counter, familiesOf, gauge, type Column, type Family, type Labels } from './family.ts';
 import { histogramFamily } from './times.ts';
 

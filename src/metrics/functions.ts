@@ -1,5 +1,5 @@
 /** Metrics about user functions and their tenants. */
-import type { TenantSnapshot } from '../telemetry/snapshot.ts';
+import type { TenantSnapshot } from '../telemetry/snapshots/functions.ts';
 import { counter, familiesOf, gauge, type Column, type Family, type Labels } from './family.ts';
 import { histogramFamily } from './times.ts';
 

@@ -5,7 +5,9 @@
 import { consoleDatabase, consolePool, type PoolRow } from '../admin/console-rows.ts';
 import type { Observe } from '../admin/observe.ts';
 import { PGBOUNCER_VERSION } from '../admin/version.ts';
-import type { CountersSnapshot, DatabaseSnapshot, SessionsSnapshot } from '../telemetry/snapshot.ts';
+import type { DatabaseSnapshot } from '../telemetry/snapshots/pools.ts';
+import type { SessionsSnapshot } from '../telemetry/snapshots/sessions.ts';
+import type { CountersSnapshot } from '../telemetry/snapshots/statistics.ts';
 import { counter, familiesOf, fixed, gauge, type Column, type Family, type Labels } from './family.ts';
 import type { Pace } from './pace.ts';
 import { histogramFamily } from './times.ts';

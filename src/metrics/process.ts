@@ -2,7 +2,7 @@
 import type { Observe } from '../admin/observe.ts';
 import type { DescriptorCount } from '../platform/descriptor-count.ts';
 import { observeMemory } from '../telemetry/memory.ts';
-import type { TenantSnapshot } from '../telemetry/snapshot.ts';
+import type { TenantSnapshot } from '../telemetry/snapshots/functions.ts';
 import { errorCounts } from '../wire/error-counts.ts';
 import { counter, familiesOf, fixed, type Family } from './family.ts';
 import type { EventLoop } from './event-loop.ts';

@@ -3,17 +3,15 @@ import type { Settings } from '../config/options.ts';
 import { plainAddress } from '../platform/plain-address.ts';
 import { compareNames } from '../telemetry/name-order.ts';
 import type {
-  CancelSnapshot,
   DatabaseSnapshot,
   HostSnapshot,
   ObservePools,
   PeerSnapshot,
   PoolSnapshot,
   PoolsSnapshot,
-  ServerPhase,
-  ServerSnapshot,
   UserSnapshot,
-} from '../telemetry/snapshot.ts';
+} from '../telemetry/snapshots/pools.ts';
+import type { CancelSnapshot, ServerPhase, ServerSnapshot } from '../telemetry/snapshots/sessions.ts';
 import type { CancelDelivery } from './cancels.ts';
 import type { Database } from './database.ts';
 import type { Context } from './context.ts';

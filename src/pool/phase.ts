@@ -1,5 +1,5 @@
 /** A server's activity, in the console's words. */
-import type { ServerPhase } from '../telemetry/snapshot.ts';
+import type { ServerPhase } from '../telemetry/snapshots/sessions.ts';
 import type { Server } from './server.ts';
 
 /** @param now ms of performance.now() */

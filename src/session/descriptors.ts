@@ -8,7 +8,7 @@ import { liveServersOf, poolsInOrder } from '../pool/observe.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Server } from '../pool/server.ts';
 import { unixPath } from '../pool/socket.ts';
-import type { DescriptorSnapshot } from '../telemetry/snapshot.ts';
+import type { DescriptorSnapshot } from '../telemetry/snapshots/sessions.ts';
 import { Client } from './client.ts';
 import { clientPhase } from './phase.ts';
 import type { Sessions } from './sessions.ts';

@@ -10,7 +10,7 @@ import type {
   ObserveSessions,
   PoolClientsSnapshot,
   SessionsSnapshot,
-} from '../telemetry/snapshot.ts';
+} from '../telemetry/snapshots/sessions.ts';
 import { Client } from './client.ts';
 import { observeDescriptors } from './descriptors.ts';
 import { HANDSHAKE } from './state/names.ts';

@@ -1,5 +1,5 @@
 /** A client's activity, in the console's words. */
-import type { ClientPhase } from '../telemetry/snapshot.ts';
+import type { ClientPhase } from '../telemetry/snapshots/sessions.ts';
 import type { Client } from './client.ts';
 
 export function clientPhase(client: Client): ClientPhase {

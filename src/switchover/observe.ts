@@ -4,7 +4,7 @@ import type {
   ObserveSwitchovers,
   SwitchoverSnapshot,
   SwitchoverTallySnapshot,
-} from '../telemetry/snapshot.ts';
+} from '../telemetry/snapshots/switchovers.ts';
 import type { ClusterController } from './controller.ts';
 import { remedy } from './following.ts';
 import type { Node } from './node.ts';

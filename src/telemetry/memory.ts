@@ -1,5 +1,5 @@
 /** The memory that the process uses. */
-import type { MemorySnapshot } from './snapshot.ts';
+import type { MemorySnapshot } from './snapshots/statistics.ts';
 
 export function observeMemory(): MemorySnapshot {
   const { rss, heapTotal, heapUsed, external } = process.memoryUsage();

@@ -1,5 +1,5 @@
 /** Snapshots of the counters: totals since the start, and averages over the last one or two stats_periods. */
-import type { CountersSnapshot, ObserveStatistics, StatisticsSnapshot } from './snapshot.ts';
+import type { CountersSnapshot, ObserveStatistics, StatisticsSnapshot } from './snapshots/statistics.ts';
 import { totals, type StatsHistory } from './stats-history.ts';
 import type { DatabaseStats } from './stats.ts';
 import { compareNames } from './name-order.ts';

@@ -3,7 +3,7 @@
  * becomes of their traces.
  */
 import type { EndedTrace } from './query-trace.ts';
-import type { TracesSnapshot } from './snapshot.ts';
+import type { TracesSnapshot } from './snapshots/statistics.ts';
 
 /** More queries than are ever counted down. It fits into V8's small integers, so that counting down allocates nothing. */
 const NEVER = 2 ** 30 - 1;

@@ -5,7 +5,7 @@ import { FLEET } from '../../src/admin/fleet-tables.ts';
 import type { Observe } from '../../src/admin/observe.ts';
 import { NO_LOAD } from '../../src/fleet/load.ts';
 import { fleetFamilies } from '../../src/metrics/fleet.ts';
-import type { FleetProxySnapshot, FleetSnapshot } from '../../src/telemetry/snapshot.ts';
+import type { FleetProxySnapshot, FleetSnapshot } from '../../src/telemetry/snapshots/fleet.ts';
 
 const proxy = (name: string, more: Partial<FleetProxySnapshot> = {}): FleetProxySnapshot => ({
   name,

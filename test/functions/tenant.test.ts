@@ -1,7 +1,7 @@
 /** A tenant's states, with the test's own builder, host and clock: no files, no processes, no waiting. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { TenantState } from '../../src/telemetry/snapshot.ts';
+import type { TenantState } from '../../src/telemetry/snapshots/functions.ts';
 import type { Bundle, SourceFiles } from '../../src/functions/build/bundle-job.ts';
 import { Budget } from '../../src/functions/decide/budget.ts';
 import { BundleError } from '../../src/functions/build/bundlers.ts';

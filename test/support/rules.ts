@@ -12,7 +12,7 @@ import {
 import type { FunctionSettings } from '../../src/functions/functions.ts';
 import type { Clock } from '../../src/platform/clock.ts';
 import type { DatabaseFunctions } from '../../src/functions/build/sources.ts';
-import type { TenantSnapshot } from '../../src/telemetry/snapshot.ts';
+import type { TenantSnapshot } from '../../src/telemetry/snapshots/functions.ts';
 import type { Scope } from './scope.ts';
 
 export interface RulesOptions {

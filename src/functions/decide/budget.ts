@@ -5,7 +5,7 @@
  */
 import type { Clock } from '../../platform/clock.ts';
 import { BUDGET } from '../limits.ts';
-import type { CpuSnapshot } from '../../telemetry/snapshot.ts';
+import type { CpuSnapshot } from '../../telemetry/snapshots/functions.ts';
 import { CpuUse } from './cpu-use.ts';
 
 /** From the first call that the budget stops to the end of the last one, and a while of calm. */

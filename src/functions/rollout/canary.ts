@@ -3,7 +3,7 @@
  * the candidate is worse, has proved itself, or somebody ends the comparison.
  */
 import type { Clock } from '../../platform/clock.ts';
-import type { CanarySnapshot } from '../../telemetry/snapshot.ts';
+import type { CanarySnapshot } from '../../telemetry/snapshots/rollout.ts';
 import { CANARY } from '../limits.ts';
 import { Arm, className, type Counted, type Tally, type TallySums } from './arm.ts';
 import { ALL, placeOf } from './share.ts';

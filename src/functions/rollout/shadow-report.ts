@@ -1,5 +1,9 @@
 /** What shadowing has found: differences counted by kind, with a few samples of each, and the calls that were not compared. */
-import type { DifferenceSample, ShadowCount, ShadowReportSnapshot } from '../../telemetry/snapshot.ts';
+import type {
+  DifferenceSample,
+  ShadowCount,
+  ShadowReportSnapshot,
+} from '../../telemetry/snapshots/rollout.ts';
 import { SHADOW } from '../limits.ts';
 import type { HostCall } from '../sandbox/call.ts';
 import { described, DIFFERENCES, differencesOf, masked, type Difference, type Outcome } from './outcome.ts';

@@ -2,7 +2,7 @@
  * A candidate beside the version that serves: which of the two decides about a client's query, and what is learnt from it. The
  * candidate is asked about forwarded queries (shadow), or decides for a share of the clients (canary).
  */
-import type { CanarySnapshot, ShadowReportSnapshot } from '../../telemetry/snapshot.ts';
+import type { CanarySnapshot, ShadowReportSnapshot } from '../../telemetry/snapshots/rollout.ts';
 import { printable } from '../build/places.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { Question } from '../decide/question.ts';

@@ -1,6 +1,6 @@
 /** The number of calls that a tenant has had, and how they ended. */
 import { Histogram } from '../../telemetry/histogram.ts';
-import type { TenantSnapshot } from '../../telemetry/snapshot.ts';
+import type { TenantSnapshot } from '../../telemetry/snapshots/functions.ts';
 import type { Decision } from '../decide/policy.ts';
 import type { FailureOutcome } from '../sandbox/call.ts';
 

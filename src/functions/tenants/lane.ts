@@ -2,7 +2,7 @@
  * One line of a tenant's versions, of which the last one answers calls: where they are loaded (Installer), how calls reach
  * them (Batcher), and what their answers mean (Judge).
  */
-import type { TenantSnapshot } from '../../telemetry/snapshot.ts';
+import type { TenantSnapshot } from '../../telemetry/snapshots/functions.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import { entryOf } from '../build/sources.ts';
 import { Batcher } from '../decide/batcher.ts';

@@ -3,7 +3,7 @@
  * them. docs/user-functions.md has the rules.
  */
 import type { Clock } from '../../platform/clock.ts';
-import type { RecallSnapshot } from '../../telemetry/snapshot.ts';
+import type { RecallSnapshot } from '../../telemetry/snapshots/functions.ts';
 import { printable } from '../build/places.ts';
 import { Memory, type MemoryRoom } from '../decide/memory.ts';
 import type { Decision } from '../decide/policy.ts';

@@ -2,7 +2,7 @@
  * How a tenant's next version comes to serve: it is found and loaded as the candidate, compared with the version that serves
  * (comparison.ts), and promoted. It may be promoted without having been compared.
  */
-import type { RolloutSnapshot, RolloutState } from '../../telemetry/snapshot.ts';
+import type { RolloutSnapshot, RolloutState } from '../../telemetry/snapshots/rollout.ts';
 import type { Bundle, SourceFiles } from '../build/bundle-job.ts';
 import { filesIn } from '../build/next-files.ts';
 import { printable } from '../build/places.ts';

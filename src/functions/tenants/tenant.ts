@@ -2,7 +2,7 @@
  * A tenant: user functions that apply to one or more databases, with their settings, the serving version, the calls under way
  * and the journal. Everything that is shared with other tenants is in its context.
  */
-import type { TenantSnapshot, TenantState } from '../../telemetry/snapshot.ts';
+import type { TenantSnapshot, TenantState } from '../../telemetry/snapshots/functions.ts';
 import type { SourceFiles } from '../build/bundle-job.ts';
 import { entriesOf, nameOf } from '../build/sources.ts';
 import type { Decision } from '../decide/policy.ts';
