@@ -14,7 +14,7 @@ import { consoleErrors } from './errors.ts';
 import { limitReached, rightsOf, welcome } from './entrance.ts';
 import type { Observe } from './observe.ts';
 import { Operator } from './operator.ts';
-import { answerTo } from './statements.ts';
+import { answerTo, invalidCommand } from './statements.ts';
 import type { Steer } from './steer.ts';
 import { ClientTerminal } from './terminal.ts';
 
@@ -154,7 +154,7 @@ export class Console implements AdminConsole {
     } catch (error) {
       if (operator.isGone) return;
       if (error instanceof ClientError) this.#complain(client, error);
-      else if (error instanceof UsageError) this.#complain(client, consoleErrors.invalidCommand(text));
+      else if (error instanceof UsageError) this.#complain(client, invalidCommand(text));
       else throw error;
     }
     if (operator.isGone) return;

@@ -1,5 +1,6 @@
 /** Answers a statement of the console's language: SHOW, SET, a verb, or a command for clusters. */
-import { shownValue } from '../config/print.ts';
+import { isOptionName } from '../config/options.ts';
+import { MASK, shownValue } from '../config/print.ts';
 import { notice, UsageError } from './answers.ts';
 import type { Command } from './command.ts';
 import { consoleErrors } from './errors.ts';
@@ -12,6 +13,7 @@ import type { Operator } from './operator.ts';
 import { reload, setOption, shutdown, takeOver } from './process-commands.ts';
 import { commandComplete, dataRow, EMPTY_QUERY_RESPONSE, rowDescription } from './result.ts';
 import { printable } from '../telemetry/printable.ts';
+import type { ClientError } from '../wire/errors.ts';
 import { sendTable } from './send-table.ts';
 import { notifyTopology, switchOver } from './switchover-commands.ts';
 import { TABLES, TENANT_TABLES } from './tables.ts';
@@ -93,7 +95,14 @@ function changesSomething(statement: Statement): boolean {
 function withoutSecrets(statement: Statement, text: string): string {
   if (statement.kind !== 'set') return text;
   const { key, value } = statement;
+  // a misspelt option may be one with a secret
+  if (!isOptionName(key)) return `SET ${key} = ${MASK}`;
   return `SET ${key} = ${shownValue({ section: 'pgbouncer', key, value })}`;
+}
+
+/** The error for a text that is no statement. It is logged, so the value of a SET, which may be a secret, is left out. */
+export function invalidCommand(text: string): ClientError {
+  return consoleErrors.invalidCommand(text.replace(/^(\s*set\s+[^\s=]+)[\s=][^]*$/i, '$1 …'));
 }
 
 /** @throws ClientError for the operator; UsageError */

@@ -95,6 +95,9 @@ function fromPairs(text: string): FleetStoreText {
 function fromUrl(text: string): FleetStoreText {
   const [, login = '', hosts = '', dbname = '', query = ''] =
     /^(?:([^@/?#]*)@)?([^@/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/s.exec(text) ?? [];
+  // an error about what follows it would show a part of the password
+  if (hosts !== '' && (dbname + query).includes('@'))
+    throw new ValueError("a password in the store's URL has / ? # @ : only as %2F %3F %23 %40 %3A", EXAMPLE);
   if (hosts === '') throw new ValueError("there is no host in the store's URL", EXAMPLE);
   const colon = login.indexOf(':');
   const parameters = new URLSearchParams(query);

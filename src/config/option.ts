@@ -288,10 +288,12 @@ export function httpUrl(): Kind<string> {
   return checkedText((value) => {
     if (value === '') return null;
     const url = URL.parse(value);
+    // the URL is shown on the console and in the log, and so are these texts: none has a secret
     if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:'))
-      return `"${value}" is no http:// or https:// URL`;
-    // it is shown on the console, and in the log
+      return 'a URL must begin with http:// or https://, and a host';
     if (url.username !== '' || url.password !== '') return 'a URL must not contain a user or password';
+    // paths are added at its end
+    if (/[?#]/.test(value)) return 'a URL must not contain a query or a fragment';
     return null;
   });
 }

@@ -7,7 +7,8 @@ import { isOptionName, optionOf } from './options.ts';
 import { parsePairs } from './pairs.ts';
 
 const SECTIONS = ['pgbouncer', 'databases', 'users', 'tenants', 'peers'];
-const MASK = '********';
+/** Stands for a secret. */
+export const MASK = '********';
 
 /** @returns text that can be loaded, if its secrets are filled in */
 export function printConfig({ entries, environment }: Config): string {
@@ -35,8 +36,11 @@ function shownKey(key: string): string {
 
 /** The value of an entry, with stars for its secrets. */
 export function shownValue({ section, key, value }: Pick<IniEntry, 'section' | 'key' | 'value'>): string {
-  if (section === 'pgbouncer')
-    return isOptionName(key) && optionOf(key).secret && value !== '' ? MASK : value;
+  if (section === 'pgbouncer') {
+    if (isOptionName(key) && optionOf(key).secret && value !== '') return MASK;
+    // a URL with a user and password is refused, and this is its mistake's line
+    return value.replaceAll(/:\/\/[^/\s]*@/g, `://${MASK}@`);
+  }
   const pairs = parsePairs(value);
   if (!pairs.some(([name]) => name === 'password')) return value;
   return pairs.map(([name, text]) => `${name}=${name === 'password' ? MASK : quoted(text)}`).join(' ');

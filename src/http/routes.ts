@@ -17,6 +17,8 @@ import type { LogTail } from './web/log-tail.ts';
 
 /** The longest time that a scraper may take to read its answer. */
 const ANSWER_MS = 60_000;
+/** Scrapes that are still being read. Each holds its text; one more ends the oldest of them, so that none waits for slow ones. */
+const MOST_UNREAD = 8;
 
 /** The web console loads nothing from elsewhere, and is in no frame. */
 const CONTENT_SECURITY_POLICY = {
@@ -47,6 +49,7 @@ export function routes(parts: RouteParts): Hono<Env> {
   const { observe, metrics, log } = parts;
   const app = new Hono<Env>();
   const token = new MetricsToken();
+  const unread = new Set<HttpBindings['outgoing']>();
   let wasMissing = false;
   app.use(secureHeaders({ contentSecurityPolicy: CONTENT_SECURITY_POLICY, xFrameOptions: 'DENY' }));
   // an event loop that stands still gives no answer at all
@@ -75,7 +78,7 @@ export function routes(parts: RouteParts): Hono<Env> {
     }
     const format = formatFor(c.req.header('accept') ?? '');
     const pieces = await metrics.print(format);
-    endLate(c.env.outgoing);
+    endLate(c.env.outgoing, unread);
     return c.body(streamOf(pieces), 200, {
       'Content-Type': CONTENT_TYPES[format],
       'Content-Length': String(pieces.reduce((sum, { length }) => sum + length, 0)),
@@ -111,8 +114,17 @@ function streamOf(pieces: readonly Buffer[]): ReadableStream {
   });
 }
 
-/** Somebody who reads the answer byte by byte does not hold it for longer than this. */
-function endLate(answer: HttpBindings['outgoing']): void {
+/** Somebody who reads the answer byte by byte does not hold it for long, and many of them do not hold many answers. */
+function endLate(answer: HttpBindings['outgoing'], unread: Set<HttpBindings['outgoing']>): void {
+  const [oldest] = unread;
+  if (unread.size >= MOST_UNREAD && oldest !== undefined) {
+    unread.delete(oldest);
+    oldest.destroy();
+  }
+  unread.add(answer);
   const timer = setTimeout(() => answer.destroy(), ANSWER_MS).unref();
-  answer.once('close', () => clearTimeout(timer));
+  answer.once('close', () => {
+    clearTimeout(timer);
+    unread.delete(answer);
+  });
 }

@@ -1,6 +1,7 @@
 /** The HTTP server's sockets: bounded in number, size and time, so that no request can hold memory or descriptors for long. */
 import { createServer, type Server as PlainServer } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import type { Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { createAdaptorServer } from '@hono/node-server';
 import type { AuditTrail } from '../admin/audit.ts';
@@ -13,7 +14,9 @@ import { History } from './web/history.ts';
 import { LogTail } from './web/log-tail.ts';
 
 const LIMITS = {
-  connections: 64,
+  connections: 128,
+  /** of one address: health checks come from others, and are answered whatever it does */
+  connectionsOfAddress: 64,
   headerBytes: 8 * 1024,
   /** for the head of a request, and for all of it */
   requestMs: 10_000,
@@ -39,6 +42,8 @@ export class HttpServer {
   readonly #history: History;
   readonly #logTail: LogTail;
   readonly #parts: HttpServerParts;
+  /** open ones, by the address of the other end */
+  readonly #connections = new Map<string, number>();
   readonly #fetch: ReturnType<typeof routes>['fetch'];
 
   constructor(parts: HttpServerParts) {
@@ -86,6 +91,22 @@ export class HttpServer {
     }
   }
 
+  /** An address that has too many connections gets no further one. */
+  #count(socket: Socket): void {
+    const { remoteAddress: address = '' } = socket;
+    const count = (this.#connections.get(address) ?? 0) + 1;
+    if (count > LIMITS.connectionsOfAddress) {
+      socket.destroy();
+      return;
+    }
+    this.#connections.set(address, count);
+    socket.once('close', () => {
+      const left = this.#connections.get(address)! - 1;
+      if (left === 0) this.#connections.delete(address);
+      else this.#connections.set(address, left);
+    });
+  }
+
   async #listen(address: string, port: number): Promise<void> {
     const { log, tls } = this.#parts;
     const isTls = tls !== null;
@@ -105,6 +126,7 @@ export class HttpServer {
         : { createServer: createTlsServer, serverOptions: { ...limits, ...tls } }),
     }) as PlainServer | TlsServer;
     server.maxConnections = LIMITS.connections;
+    server.on('connection', (socket: Socket) => this.#count(socket));
     server.keepAliveTimeout = LIMITS.keepAliveMs;
     server.setTimeout(LIMITS.idleMs);
     await new Promise<void>((resolve, reject) => {

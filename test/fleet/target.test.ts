@@ -71,6 +71,8 @@ for (const [store, complaint] of [
   ['postgres:host=h sslmode=maybe', /invalid sslmode/],
   ['postgres://u@/d', /no host/],
   ['postgres://u:%zz@h/d', /percent sign/],
+  ['postgres://u:pa/ss@h/d', /only as %2F/],
+  ['postgres://u:pa?ss@h/d', /only as %2F/],
   ['postgres://h:x/d', /invalid port/],
   ['postgres://h/d?options=x', /unrecognized parameter of the store: options/],
 ] as const) {

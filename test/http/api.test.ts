@@ -155,6 +155,38 @@ test('a SET never shows its value in the log', async (t) => {
   assert.ok(!bouncer.logContains(/geheim/));
 });
 
+test('a secret under a misspelt name, without quotes, or in a URL is in no log and no error either', async (t) => {
+  const { as, bouncer } = await start(t);
+  const boss = await as('boss');
+  const admin = await bouncer.connect({ database: 'pgbouncer', user: 'pgbouncer' });
+  for (const statement of [
+    "SET AUTH_LDAP_OPTIONS = 'ldapbindpasswd=geheim'",
+    "SET auth_ldap_option = 'ldapbindpasswd=geheim'",
+    'SET auth_ldap_options=ldapbindpasswd=geheim',
+    "SET otlp_endpoint = 'http://user:geheim@collector:4318'",
+    "SET otlp_endpoint = 'ftp://user:geheim@collector:4318'",
+    "SET fleet_store = 'postgres://user:geheim/1@host/db'",
+    "SET fleet_store = 'postgres://user:1?geheim@host/db'",
+  ]) {
+    const { error } = await boss.statement(statement);
+    assert.equal(error?.code, '08P01', statement);
+    assert.doesNotMatch(JSON.stringify(error), /geheim/, statement);
+    await assert.rejects(admin.query(statement), statement);
+  }
+  assert.ok(!bouncer.logContains(/geheim/));
+});
+
+test('HEAD opens no stream, which would have no end', async (t) => {
+  const { as } = await start(t);
+  const watcher = await as('watch');
+  for (let i = 0; i < 30; i++) {
+    assert.equal((await watcher.ask('HEAD', '/live?topic=point')).status, 405);
+    assert.equal((await watcher.ask('HEAD', '/tenants/decisions')).status, 405);
+  }
+  (await watcher.events('/live?topic=point')).close();
+  (await watcher.events('/tenants/decisions')).close();
+});
+
 test('a large request is refused', async (t) => {
   const { as } = await start(t);
   const boss = await as('boss');

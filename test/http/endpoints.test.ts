@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { get } from 'node:https';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { after, test, type TestContext } from 'node:test';
 import { tlsFile } from '../auth/tls-settings.ts';
@@ -260,6 +260,47 @@ test('scrapers that never read their answers leave the others alone, and hold li
   for (let i = 0; i < 20; i++) assert.equal((await ask('/livez'))[0], 200);
   const after = await residentMb();
   assert.ok(after - before < 150, `${before} MB before, ${after} MB after`);
+});
+
+test('an address with all the connections that it may have keeps no health check of another out', async (t) => {
+  const { port } = await start(t);
+  const opened = await Promise.all(
+    Array.from({ length: 130 }, async () => {
+      const socket = connect(port, '127.0.0.1');
+      t.after(() => socket.destroy());
+      const ended = once(socket, 'close');
+      await Promise.race([once(socket, 'connect'), ended]).catch(() => {});
+      return socket;
+    }),
+  );
+  await until('the refusal of the others', () => opened.filter(({ closed }) => closed).length === 66);
+  const probe = connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2' });
+  probe.end('GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+  const answer = (await probe.toArray()).join('');
+  assert.match(answer, /^HTTP\/1\.1 200 /);
+});
+
+test('of many slow readers of /metrics only the last ones are waited for', async (t) => {
+  const databases = Object.fromEntries(
+    Array.from({ length: 300 }, (_, i) => [`database_${i}`, cluster.connectionString()]),
+  );
+  const { port, ask } = await start(t, { databases });
+  const deaf: Socket[] = [];
+  for (let i = 0; i < 12; i++) {
+    const socket = connect(port, '127.0.0.1').on('error', () => {});
+    t.after(() => socket.destroy());
+    await once(socket, 'connect');
+    socket.write('GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n');
+    // the head of the answer is there: the rest waits
+    await once(socket, 'readable');
+    deaf.push(socket);
+  }
+  await until('the end of the oldest', () => {
+    for (const socket of deaf.slice(0, 4)) socket.resume();
+    return deaf.slice(0, 4).every(({ closed }) => closed);
+  });
+  assert.ok(deaf.slice(4).every(({ closed }) => !closed));
+  assert.equal((await ask('/metrics'))[0], 200);
 });
 
 test('unknown addresses and methods are 404', async (t) => {

@@ -28,6 +28,10 @@ export function api(parts: ApiParts): Hono<Env> {
   app.use(
     bodyLimit({ maxSize: MAX_BODY, onError: (c) => c.json({ error: 'the request is too large' }, 413) }),
   );
+  // nobody reads the body of the answer to a HEAD, so a stream in it would never end
+  app.use((c, next) =>
+    c.req.method === 'HEAD' ? Promise.resolve(c.body(null, 405, { Allow: 'GET, POST' })) : next(),
+  );
   // streams of the session end now
   withAccess(app, parts, () => void feed.make());
 

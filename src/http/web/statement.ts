@@ -3,10 +3,9 @@ import type { Socket } from 'node:net';
 import { UsageError } from '../../admin/answers.ts';
 import type { AuditTrail, Author } from '../../admin/audit.ts';
 import type { Rights } from '../../admin/entrance.ts';
-import { consoleErrors } from '../../admin/errors.ts';
 import type { Observe } from '../../admin/observe.ts';
 import { Operator } from '../../admin/operator.ts';
-import { answerTo } from '../../admin/statements.ts';
+import { answerTo, invalidCommand } from '../../admin/statements.ts';
 import type { Steer } from '../../admin/steer.ts';
 import type { Terminal } from '../../admin/terminal.ts';
 import type { Logger } from '../../telemetry/log.ts';
@@ -149,7 +148,7 @@ export async function runStatement(asker: Asker, text: string, parts: StatementP
     return terminal.answer;
   } catch (error) {
     if (error instanceof ClientError) return failed(error);
-    if (error instanceof UsageError) return failed(consoleErrors.invalidCommand(text));
+    if (error instanceof UsageError) return failed(invalidCommand(text));
     throw error;
   } finally {
     operator.finish();
