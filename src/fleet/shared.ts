@@ -5,6 +5,7 @@
  */
 import type { Query, Row, StoreConnection } from './connection.ts';
 import { SHARED } from './limits.ts';
+import { readNews } from './proxies.ts';
 import type { RefusedRows } from './refused-rows.ts';
 import { DamagedRow, integerOf, isRecord, jsonOf, numberOf, textOf } from './untrusted.ts';
 
@@ -135,12 +136,19 @@ export class Shared {
   /** The store's identity and its last change are known: reads what is new. @returns when it has been handed over */
   async catchUp(storeId: string, seq: number, connection: StoreConnection): Promise<void> {
     // a store that was restored from a backup counts as another one
-    if (storeId !== this.#storeId || seq < this.#seq) {
+    if (storeId !== this.#storeId || (seq < this.#seq && (await this.#isOlder(connection)))) {
       if (this.#storeId !== '') for (const { follower } of this.#followers) follower.reset();
       this.#storeId = storeId;
       this.#seq = 0;
-    } else if (seq === this.#seq) return;
+    } else if (seq <= this.#seq) return;
     await this.read(connection);
+  }
+
+  /** Whether the store has less than what is known. What it said a moment ago may be outdated by a read that has been quicker. */
+  async #isOlder(connection: StoreConnection): Promise<boolean> {
+    const known = this.#seq;
+    const { seq } = await readNews(connection);
+    return seq < known;
   }
 
   /** Reads what is newer than what is known, and hands it over. @throws StoreAway and pg's errors */

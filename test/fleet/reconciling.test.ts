@@ -182,6 +182,21 @@ class FakeProxy implements Rules {
   unfollow(): void {
     this.followed = null;
   }
+
+  guarded = [KEY.owner];
+  isWithheld = false;
+
+  withhold(): Promise<void> {
+    this.isWithheld = this.held === null;
+    return Promise.resolve();
+  }
+
+  withheld = (): Promise<string[]> => Promise.resolve(this.isWithheld ? [KEY.owner] : []);
+
+  release(): Promise<void> {
+    this.isWithheld = false;
+    return Promise.resolve();
+  }
 }
 
 function check(_owner: string, artifact: Uint8Array): Promise<Bundle> {

@@ -163,6 +163,15 @@ test('another store, and one from a backup, are read from their beginning', asyn
   assert.equal(two.resets(), 2);
 });
 
+test('an answer that a read has overtaken is not taken for an older store', async () => {
+  const two = member('two');
+  const before = await readNews(connection);
+  await two.shared.change(value('overtaking', {}));
+  await two.catchUp();
+  await two.shared.catchUp(before.storeId, before.seq, connection);
+  assert.equal(two.resets(), 0);
+});
+
 test('a value that is too large is refused before it is sent', async () => {
   const one = member('one');
   await assert.rejects(one.shared.change(value('a', { text: 'x'.repeat(SHARED.bodyBytes) })), /more than/);

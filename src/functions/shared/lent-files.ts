@@ -3,10 +3,10 @@
  * proxy. They are found, watched, bundled and tried like artifacts that somebody has deployed.
  */
 import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { folderName } from '../store/names.ts';
-import { makeFolder, replaceFile } from '../store/state-files.ts';
+import { createFile, makeFolder, replaceFile } from '../store/state-files.ts';
 
 export class LentFiles {
   readonly #folder: string | null;
@@ -32,6 +32,23 @@ export class LentFiles {
     if (folder === null) throw new Error('without user_functions_state_dir it gets no files from the fleet');
     await makeFolder(folder);
     await replaceFile(join(folder, 'functions.artifact'), artifact);
+  }
+
+  /**
+   * Gives a tenant a file that can't be loaded, unless there is one: its calls fail, as its policies say.
+   * @returns whether it has been given one
+   */
+  async withhold(owner: string): Promise<boolean> {
+    const folder = this.folderOf(owner);
+    if (folder === null) return false;
+    await makeFolder(folder);
+    return await createFile(join(folder, 'functions.artifact'), Buffer.alloc(0));
+  }
+
+  /** Whether a tenant's file is one that can't be loaded. */
+  async isWithheld(owner: string): Promise<boolean> {
+    const file = this.#fileOf(owner);
+    return file !== null && (await stat(file).catch(() => null))?.size === 0;
   }
 
   async takeBack(owner: string): Promise<void> {

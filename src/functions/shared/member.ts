@@ -34,6 +34,14 @@ export interface Rules {
   follow(key: VersionKey, hash: string): boolean;
   /** Takes such a pin away. */
   unfollow(key: VersionKey): void;
+  /** Tenants with policies that refuse queries when functions fail: their functions are guards. */
+  readonly guarded: readonly string[];
+  /** Lets the calls of a tenant without files fail: it is to have a version that can't be had, or may be to have one. */
+  withhold(owner: string): Promise<void>;
+  /** The tenants whose calls fail for this reason. */
+  withheld(): Promise<readonly string[]>;
+  /** Ends that: there is no version that the tenant is to have. */
+  release(owner: string): Promise<void>;
 }
 
 /** The part of a log that is used here. */
@@ -73,6 +81,8 @@ export class Member implements Fleet {
   /** by tenant, why it does not serve what the fleet serves */
   readonly #complaints = new Map<string, string>();
   readonly #promoting = new Set<string>();
+  /** tenants that may be waiting for a version that the store does not have */
+  #withheld = new Set<string>();
   #isOpen = false;
   /** everything that the store had is known */
   #isCaughtUp = false;
@@ -110,13 +120,40 @@ export class Member implements Fleet {
     if (this.isOn) for (const [owner, kept] of await this.#options.kept.read()) this.#of(owner).restore(kept);
     this.#isOpen = true;
     for (const owner of this.#tenants.keys()) this.#touched.add(owner);
+    if (this.isOn) this.#withheld = new Set(await this.#options.rules.withheld());
     this.#catchUp();
     await within(SHARING.longestStartMs, Promise.all(this.#turns.values()));
+    if (this.isOn) await this.#withholdUnknown();
     if (this.isOn && this.#isAway)
       this.#options.log.warn(
         { event: 'fleet_start_alone' },
         "the fleet's store can't be reached: user functions serve as they did in the fleet before, and those that this proxy has never had serve as its files say, until the store is back",
       );
+  }
+
+  /** A start does not wait for ever, and clients must not pass a guard because it comes late. */
+  async #withholdUnknown(): Promise<void> {
+    const late = [...this.#turns.keys()].filter((owner) => this.#serves(owner));
+    const unknown = this.#options.rules.guarded.filter((owner) => !this.#tenants.has(owner));
+    for (const owner of new Set([...late, ...(this.#isAway ? unknown : [])])) await this.#withhold(owner);
+    // the store may have been read meanwhile
+    this.#catchUp();
+  }
+
+  async #withhold(owner: string): Promise<void> {
+    this.#withheld.add(owner);
+    await this.#options.rules
+      .withhold(owner)
+      .catch((error: unknown) => this.#complain(owner, error as Error));
+  }
+
+  /** The fleet serves something of this tenant. */
+  #serves(owner: string): boolean {
+    const entries = this.#tenants.get(owner)?.entries ?? [];
+    return entries.some(({ kind, key, body }) => {
+      const serving = kind === 'serving' ? servingIn(key, body) : null;
+      return serving !== null && (serving.hash ?? serving.pin) !== null;
+    });
   }
 
   /** Nothing that happens from now on concerns the fleet: this proxy is about to end. */
@@ -178,6 +215,7 @@ export class Member implements Fleet {
 
   /** The files of a set were removed for good: the fleet serves it only where there are files. */
   noteRemoved(key: VersionKey): void {
+    void this.#options.rules.release(key.owner);
     const serving = this.#servingOf(key);
     if (serving !== null)
       this.#change(key, 'serving', { id: key.id, hash: null, pin: null }, { user: '', isToApply: true });
@@ -291,6 +329,7 @@ export class Member implements Fleet {
       if ((isTouched || this.#complaints.has(values.owner)) && rules.has(values.owner))
         void this.#sync(values.owner);
     }
+    if (!this.#isAway) for (const owner of this.#withheld) void this.#sync(owner);
     this.#touched.clear();
   }
 
@@ -301,6 +340,7 @@ export class Member implements Fleet {
         const values = this.#of(owner);
         await this.#publish(values);
         await this.#apply(values);
+        await this.#release(owner);
         this.#options.kept.keep(owner, () => values.keep());
       })
       .catch((error: unknown) => this.#complain(owner, error as Error))
@@ -309,6 +349,13 @@ export class Member implements Fleet {
       });
     this.#turns.set(owner, turn);
     return turn;
+  }
+
+  /** Once the store is known: what it serves has come, or is complained about, and is tried again. */
+  async #release(owner: string): Promise<void> {
+    if (this.#isAway || !this.#withheld.has(owner)) return;
+    if (!this.#serves(owner)) await this.#options.rules.release(owner);
+    if (!this.#complaints.has(owner)) this.#withheld.delete(owner);
   }
 
   async #publish(values: TenantValues): Promise<void> {
@@ -349,6 +396,7 @@ export class Member implements Fleet {
       });
       if (complaint === null) values.applied(entry);
       else complaints.push(complaint);
+      if (complaint !== null && entry.kind === 'serving') await this.#withhold(values.owner);
     }
     if (complaints.length > 0) this.#complain(values.owner, new Error(complaints.join('; ')));
     else this.#complaints.delete(values.owner);

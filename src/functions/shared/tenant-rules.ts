@@ -122,6 +122,32 @@ export class TenantRules implements Rules {
     if (store.pinOf(key)?.by === 'fleet') store.unpin(key);
   }
 
+  get guarded(): string[] {
+    const config = this.#options.config();
+    return [...config.tenants.keys()].filter((owner) => {
+      const { onRewriteFailure, onRoutingFailure } = config.policiesOfTenant(owner);
+      return onRewriteFailure !== 'pass' || onRoutingFailure !== 'pass';
+    });
+  }
+
+  async withhold(owner: string): Promise<void> {
+    const { lent, onLent, config, catalog } = this.#options;
+    if (owner === OPERATOR || !config().isOwner(owner) || catalog().ownedBy(owner).length > 0) return;
+    if (await lent.withhold(owner)) onLent(owner);
+  }
+
+  async withheld(): Promise<string[]> {
+    const { tenants, databases } = this.#options.config();
+    const owners = new Set([...tenants.keys(), ...databases.keys()]);
+    const found: string[] = [];
+    for (const owner of owners) if (await this.#options.lent.isWithheld(owner)) found.push(owner);
+    return found;
+  }
+
+  async release(owner: string): Promise<void> {
+    if (await this.#options.lent.isWithheld(owner)) await this.#takeBack(owner);
+  }
+
   async #unfollow(key: VersionKey, tenant: Tenant | undefined): Promise<null> {
     const { store } = this.#options;
     if (store.pinOf(key) === null) return null;

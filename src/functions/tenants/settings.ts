@@ -180,6 +180,11 @@ export class FunctionsConfig {
     return [...new Set(names)].filter((name) => this.isDatabase(name) && this.folderOf(name) === folder);
   }
 
+  /** The policies for the functions of an entry of [tenants]. */
+  policiesOfTenant(name: string): Policies {
+    return tenantSettings(this.settings, this.tenants.get(name) ?? this.tenantDefaults, []);
+  }
+
   /** The policies for functions in a file that no client has used yet. */
   policiesOf(file: string): Policies {
     const folder = dirname(file);
