@@ -91,6 +91,8 @@ export const ENGINE = {
 export const CHILD = {
   /** Its priority below the proxy's: clients whose queries need no function come first. */
   niceness: 5,
+  /** That of a child for tenants that are costly: they come after calls of the others. */
+  lowNiceness: 15,
   /** The time that a closed child has to end by itself before it is killed. */
   closeMs: 500,
   /** The length of the kept end of its stderr, which explains why it ended. */

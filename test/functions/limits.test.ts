@@ -44,7 +44,7 @@ for (const [name, sentences] of [
       `${PLACEMENT.crowdedPart * 100} % of the child's memory`,
       `holds ${SHARE.smallBytes / MB} MB or more`,
       `(${CHILD.niceness} steps of`,
-      `(${BUNDLER.niceness} steps)`,
+      `(${CHILD.lowNiceness} and ${BUNDLER.niceness} steps)`,
       `waiting for ${PLACEMENT.loadSliceMs} ms, once`,
       `at most ${BATCH.maxCalls} calls`,
       `passes ${ISOLATE.batchMs} ms`,

@@ -1,7 +1,7 @@
 /** A sandbox process, and the pipes to it. docs/sandbox.md lists the things that it can't do. */
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { lowerPriority, runWhenIdle } from '../../platform/priority.ts';
+import { lowerPriority } from '../../platform/priority.ts';
 import { forgetProcess, reapProcess } from '../../platform/reaper.ts';
 import { startProcess } from '../../platform/start-process.ts';
 import { encodeMessage, ReportReader, type Order, type Report } from './protocol.ts';
@@ -77,7 +77,7 @@ export class SandboxChild {
     );
     // It ends when its pipe closes, unless code in it is stuck at that time.
     if (this.#child.pid !== undefined) reapProcess(this.#child.pid);
-    if (this.#child.pid !== undefined) lowerPriority(this.#child.pid, CHILD.niceness);
+    this.lowerPriority(CHILD.niceness);
     this.#child.on('error', (error) => {
       this.complaint ||= error.message;
       this.#end();
@@ -103,9 +103,9 @@ export class SandboxChild {
     return this.#child.pid;
   }
 
-  /** From now on it comes after all other processes of the machine. */
-  runWhenIdle(): void {
-    if (this.#child.pid !== undefined) runWhenIdle(this.#child.pid);
+  /** @param niceness relative to the proxy's */
+  lowerPriority(niceness: number): void {
+    if (this.#child.pid !== undefined) lowerPriority(this.#child.pid, niceness);
   }
 
   get isGone(): boolean {

@@ -2,7 +2,7 @@
  * The child processes of a proxy, and which tenant lives where: tenants share children as long as they behave; one that is
  * costly to its neighbours gets a child of its own, and may come back. One more child is for calls that are known to be costly.
  */
-import { PLACEMENT } from '../limits.ts';
+import { CHILD, PLACEMENT } from '../limits.ts';
 import type { SandboxChild } from './child.ts';
 import { Conduct } from './conduct.ts';
 import type { SandboxHost } from './host.ts';
@@ -263,7 +263,7 @@ export class Hosts implements Landlord {
   #newSupervisor(kind: Kind, events: Partial<SupervisorEvents>): Supervisor {
     const spawn = (): SandboxChild => {
       const child = this.#warm.take();
-      if (kind === 'own') child.runWhenIdle();
+      if (kind === 'own') child.lowerPriority(CHILD.lowNiceness);
       return child;
     };
     const { tenantsPerHost } = this.#options;
