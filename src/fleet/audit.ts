@@ -166,9 +166,9 @@ export class AuditLog {
 function cut(text: string, most: number): string {
   const bytes = Buffer.from(text.replaceAll('\0', ' '));
   if (bytes.length <= most) return bytes.toString();
-  return bytes
-    .subarray(0, most - 3)
-    .toString()
-    .replace(/\uFFFD+$/, '')
-    .concat('…');
+  // a stream leaves out a character whose end has not come
+  const whole = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes.subarray(0, most - 3), {
+    stream: true,
+  });
+  return `${whole}…`;
 }

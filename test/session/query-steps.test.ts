@@ -107,6 +107,7 @@ class Stage {
           disable_pqexec: false,
           routing_in_transaction: 'ignore',
           rewritten_tag: false,
+          fleet_store: '',
           ...situation.settings,
         },
       },
@@ -161,6 +162,7 @@ class Stage {
       cluster: null,
       watch: null,
       disabled: false,
+      config: { user: null },
       stats: { noteWait() {} },
     } as unknown as Database;
   }
