@@ -77,10 +77,19 @@ test('a topic that can’t be made stays as it was', async () => {
   assert.equal(channel.since(1), null);
 });
 
-test('topics are bounded in number', async () => {
+test('topics are bounded in number, and those of one audience do not take the room of others', async () => {
   const feed = new Feed(() => Promise.resolve(answer()), failOnError);
-  for (let i = 0; i < 128; i++) assert.ok(await feed.watch(`t${i}`, ADMIN));
-  assert.equal(await feed.watch('one more', ADMIN), null);
+  const opened = async (audience: Audience): Promise<number> => {
+    let count = 0;
+    while ((await feed.watch(`t${count}`, audience)) !== null) count++;
+    return count;
+  };
+  assert.equal(await opened({ user: 'ops', rights: 'tenant' }), 16);
+  assert.equal(await opened(ADMIN), 64);
+  assert.equal(await opened({ user: 'watch', rights: 'watcher' }), 64);
+  let all = 144;
+  for (let i = 0; i < 20; i++) all += await opened({ user: `ops${i}`, rights: 'tenant' });
+  assert.equal(all, 256);
 });
 
 test('a browser that does not read gets one event, and later the present state, however much has happened', async () => {

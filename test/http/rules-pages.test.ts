@@ -152,6 +152,14 @@ test('live decisions are masked, say where they come from, and stay within the t
   watcher.close();
 });
 
+test('a user who watches decisions three times leaves room for others', async (t) => {
+  const { as } = await start(t);
+  const ops = await as('ops');
+  for (let i = 0; i < 3; i++) await ops.events('/tenants/decisions');
+  assert.equal((await ops.ask('GET', '/tenants/decisions')).status, 503);
+  (await (await as('boss')).events('/tenants/decisions')).close();
+});
+
 test('names with slashes, quotes, percent signs and HTML reach their tenant and nothing else', async (t) => {
   const name = `a/b%2F"<img src=x onerror=alert(1)>'`;
   const { as } = await start(t, {

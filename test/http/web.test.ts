@@ -40,9 +40,18 @@ test('of too many sessions the one that was not used for longest ends', () => {
   const first = sessions.begin('a', '');
   const second = sessions.begin('b', '');
   sessions.find(first);
-  for (let i = 0; i < 999; i++) sessions.begin('c', '');
+  for (let i = 0; i < 999; i++) sessions.begin(`c${i}`, '');
   assert.equal(sessions.find(second), null);
   assert.equal(sessions.find(first)?.user, 'a');
+});
+
+test('a user with very many sessions pushes out none of another user', () => {
+  const sessions = new WebSessions();
+  const other = sessions.begin('a', '');
+  const first = sessions.begin('b', '');
+  for (let i = 0; i < 2_000; i++) sessions.begin('b', '');
+  assert.equal(sessions.find(first), null);
+  assert.equal(sessions.find(other)?.user, 'a');
 });
 
 test('after five failures each attempt of the user waits, twice as long each time', () => {

@@ -74,7 +74,7 @@ export function api(parts: ApiParts): Hono<Env> {
       ? c.json({ error: 'permission denied' }, 403)
       : c.json(history.points),
   );
-  app.route('/tenants', tenantRoutes(parts, streams));
+  app.route('/tenants', tenantRoutes(parts));
   app.notFound((c) => c.json({ error: 'not found' }, 404));
   return app;
 }

@@ -6,7 +6,9 @@ import type { Rights } from '../../admin/entrance.ts';
 import type { Answer } from './statement.ts';
 
 /** Different tables, or the same with other rights, at one time. */
-const MOST_CHANNELS = 128;
+const MOST_CHANNELS = 256;
+/** Those for consoles with equal rights. An administrator of tenants is alone with them, and names tenants at will. */
+const MOST_OF: Readonly<Record<Rights, number>> = { admin: 64, watcher: 64, tenant: 16 };
 
 /** What a channel is made for: consoles with equal rights share it. */
 export interface Audience {
@@ -100,13 +102,19 @@ export class Feed {
     const key = keyOf(topic, audience);
     let channel = this.#channels.get(key);
     if (channel === undefined) {
-      if (this.#channels.size >= MOST_CHANNELS) return null;
+      if (this.#channels.size >= MOST_CHANNELS || this.#countOf(audience) >= MOST_OF[audience.rights])
+        return null;
       channel = new Channel(topic, audience);
       this.#channels.set(key, channel);
     }
     channel.addWatcher();
     if (channel.version === 0) await this.#make(channel);
     return channel;
+  }
+
+  #countOf(audience: Audience): number {
+    const own = keyOf('', audience);
+    return [...this.#channels.keys()].filter((key) => key.startsWith(own)).length;
   }
 
   unwatch(channel: Channel): void {

@@ -3,19 +3,24 @@ import { Hono } from 'hono';
 import type { SSEStreamingApi } from 'hono/streaming';
 import { isTenantAdmin } from '../../admin/entrance.ts';
 import type { DecisionSample } from '../../functions/functions.ts';
+import { TAP } from '../../functions/limits.ts';
 import type { Access, Env } from './access.ts';
 import { failuresOf } from './failures.ts';
 import type { StatementParts } from './statement.ts';
-import { quietly, untilEither, type Streams } from './streams.ts';
+import { quietly, Streams, untilEither } from './streams.ts';
 
 /** Samples that wait for a browser which reads slowly: the oldest are left out. */
 const MOST_WAITING = 100;
+/** Streams of decisions that one user may have: a tenant's administrators must not keep all others from watching. */
+const MOST_OF_USER = 3;
+const TOO_MANY = 'too many consoles watch decisions';
 /** A stream looks this often whether its session still lasts. */
 const CHECK_MS = 5_000;
 
-export function tenantRoutes(parts: StatementParts, streams: Streams): Hono<Env> {
+export function tenantRoutes(parts: StatementParts): Hono<Env> {
   const { observe, steer } = parts;
   const app = new Hono<Env>();
+  const streams = new Streams({ all: TAP.watchers, ofUser: MOST_OF_USER });
   const mayManage = ({ rights, session }: Access, tenant: string): boolean =>
     rights === 'admin' || isTenantAdmin(session.user, tenant, observe.config);
 
@@ -23,13 +28,13 @@ export function tenantRoutes(parts: StatementParts, streams: Streams): Hono<Env>
   app.get('/decisions', (c) => {
     const { session, rights, stillHolds } = c.get('access');
     const only = c.req.query('tenant');
-    if (!streams.hasRoomFor(session.user)) return c.json({ error: 'too many consoles are open' }, 503);
+    if (!streams.hasRoomFor(session.user)) return c.json({ error: TOO_MANY }, 503);
     const sees = (tenant: string): boolean =>
       (only === undefined || tenant === only) &&
       (rights !== 'tenant' || isTenantAdmin(session.user, tenant, observe.config));
     const tail = new Tail();
     const end = steer.functions.tap.watch(sees, (sample) => tail.add(sample));
-    if (end === null) return c.json({ error: 'too many consoles watch decisions' }, 503);
+    if (end === null) return c.json({ error: TOO_MANY }, 503);
     return streams.open(c, session.user, async (stream, signal) => {
       try {
         await tail.write(stream, signal, stillHolds);

@@ -4,6 +4,8 @@ import { createHash, randomBytes } from 'node:crypto';
 const LIMITS = {
   /** sessions at the same time; the one that was idle longest ends first */
   most: 1_000,
+  /** so that nobody pushes out the sessions of others */
+  mostOfUser: 50,
   idleMs: 30 * 60_000,
   longestMs: 8 * 60 * 60_000,
 };
@@ -36,6 +38,8 @@ export class WebSessions {
     const now = this.#now();
     const key = randomBytes(32).toString('base64url');
     const csrfToken = randomBytes(32).toString('base64url');
+    const own = [...this.#sessions].filter(([, session]) => session.user === user);
+    if (own.length >= LIMITS.mostOfUser) this.#sessions.delete(own[0]![0]);
     this.#sessions.set(hashOf(key), { user, address, csrfToken, beganAtMs: now, usedAtMs: now });
     const [oldest] = this.#sessions.keys();
     if (this.#sessions.size > LIMITS.most && oldest !== undefined) this.#sessions.delete(oldest);

@@ -3,20 +3,29 @@ import type { Context } from 'hono';
 import { streamSSE, type SSEStreamingApi } from 'hono/streaming';
 import type { Channel, Feed } from './feed.ts';
 
-/** Streams of all consoles at the same time. */
-const MOST_STREAMS = 48;
-const MOST_OF_USER = 24;
+/** Streams of all consoles at the same time, and of one user. */
+const LIMITS: StreamLimits = { all: 48, ofUser: 24 };
 /** A stream without news says that it is there, before anything in between takes it for dead. */
 const QUIET_MS = 15_000;
 
+export interface StreamLimits {
+  readonly all: number;
+  readonly ofUser: number;
+}
+
 export class Streams {
+  readonly #limits: StreamLimits;
   /** by user */
   readonly #open = new Map<string, number>();
+
+  constructor(limits: StreamLimits = LIMITS) {
+    this.#limits = limits;
+  }
 
   /** Whether a user may have one more. */
   hasRoomFor(user: string): boolean {
     const all = [...this.#open.values()].reduce((sum, count) => sum + count, 0);
-    return all < MOST_STREAMS && (this.#open.get(user) ?? 0) < MOST_OF_USER;
+    return all < this.#limits.all && (this.#open.get(user) ?? 0) < this.#limits.ofUser;
   }
 
   /** @param work writes to the stream until it ends, or `signal` says that the browser has gone */
