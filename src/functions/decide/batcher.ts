@@ -259,6 +259,11 @@ export class Batcher {
       this.#open.drop(pending);
       return false;
     }
+    const { tooLong } = pending.call;
+    if (tooLong !== undefined) {
+      this.#open.refuse(pending, 'too_large', `query of ${tooLong} bytes is over user_function_max_query`);
+      return false;
+    }
     const penalty = this.#penalties.of(pending.call, now);
     const isSuspended = this.#breaker.isOpen;
     if (penalty === null && (pending.onChecked === undefined || !isSuspended)) return true;

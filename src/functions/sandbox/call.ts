@@ -25,6 +25,11 @@ export interface HostCall {
   readonly address?: string;
   /** whether the answer is still of use; none: it is */
   readonly asker?: Asker;
+  /**
+   * Bytes of a query over user_function_max_query, which the functions do not see (`query` is empty): the call only waits until it
+   * is known what they can do to a query, and then fails as `too_large`. None: they see it.
+   */
+  readonly tooLong?: number;
   /** how long the call may wait for its answer, in ms; 0: without end. It gets an error then. */
   readonly patienceMs?: number;
 }

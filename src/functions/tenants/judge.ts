@@ -162,6 +162,11 @@ export class Judge {
     return !isRefused && (rewrites || version.canReject);
   }
 
+  /** It is known whether the functions can reject or rewrite queries. */
+  get knowsVersion(): boolean {
+    return this.#manifest !== UNKNOWN;
+  }
+
   /** The decision for a query that is over user_function_max_query. */
   tooLarge(sizeBytes: number): Decision {
     const { maxQueryBytes } = this.#options.settings();

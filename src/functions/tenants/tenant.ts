@@ -303,9 +303,13 @@ export class Tenant {
     };
   }
 
-  /** The decision for a query that is too large to be shown to the functions (user_function_max_query). */
-  tooLarge(sizeBytes: number): Decision {
-    return this.#serving.judge.tooLarge(sizeBytes);
+  /**
+   * The decision for a query that is too large to be shown to the functions (user_function_max_query).
+   * @returns null: that depends on functions that are not loaded yet, and `decide` must be asked (HostCall.tooLong)
+   */
+  tooLarge(sizeBytes: number): Decision | null {
+    const { batcher, judge } = this.#serving;
+    return batcher.isNew && !judge.knowsVersion ? null : judge.tooLarge(sizeBytes);
   }
 
   /** A move to another database was not made, because a transaction or pipeline was open. @returns whether to log it */

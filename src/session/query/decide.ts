@@ -43,7 +43,7 @@ export function decideAtOrigin(client: LoggedInClient, subject: TextToJudge): De
     decision =
       subject.tooLong === 0
         ? ask(client, tenant, client.entry, subject.text)
-        : tenant.tooLarge(subject.tooLong);
+        : refuseUnseen(client, tenant, client.entry, subject.tooLong);
   if (typeof decision === 'number') return decision;
   question.decideOrigin(decision, generationNow(client, tenant));
   return decision;
@@ -69,7 +69,9 @@ export function decideAtTarget(
   if (known !== null) return known;
   const tooLong = tooLongForTarget(client, tenant, origin, subject);
   const decision =
-    tooLong === 0 ? ask(client, tenant, entry, origin.query ?? subject.text) : tenant.tooLarge(tooLong);
+    tooLong === 0
+      ? ask(client, tenant, entry, origin.query ?? subject.text)
+      : refuseUnseen(client, tenant, entry, tooLong);
   if (typeof decision === 'number') return decision;
   question.decideTarget(decision, generationNow(client, tenant), entry);
   return decision;
@@ -114,15 +116,29 @@ function ask(
     client.close(reason, clientErrors.protocolViolation(reason));
     return Handled.Later;
   }
-  const { question } = client;
   const query = typeof text === 'string' ? text : shown(client, text);
   const remembered = tenant.recall(QUESTION.of(client, tenant, entry, query));
-  if (remembered !== null) return remembered;
-  const asked = question.ask(generationNow(client, tenant), entry);
+  return remembered ?? wait(client, tenant, entry, QUESTION.call());
+}
+
+/** @param tooLong bytes of the query, which the functions do not see */
+function refuseUnseen(
+  client: LoggedInClient,
+  tenant: Tenant,
+  entry: string,
+  tooLong: number,
+): Decision | Handled {
+  const decision = tenant.tooLarge(tooLong);
+  if (decision !== null) return decision;
+  return wait(client, tenant, entry, { ...QUESTION.of(client, tenant, entry, '').call(), tooLong });
+}
+
+function wait(client: LoggedInClient, tenant: Tenant, entry: string, call: FunctionCall): Handled {
+  const asked = client.question.ask(generationNow(client, tenant), entry);
   client.gate.close('decision');
   const user = client.context.directory.users.get(client.user);
-  const call = { ...QUESTION.call(), asker: asked, patienceMs: queryWaitTimeout(user, client.pool) };
-  tenant.decide(call, (decision) => client.onDecision(asked, decision));
+  const patienceMs = queryWaitTimeout(user, client.pool);
+  tenant.decide({ ...call, asker: asked, patienceMs }, (decision) => client.onDecision(asked, decision));
   return Handled.Later;
 }
 
