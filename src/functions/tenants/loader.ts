@@ -346,6 +346,8 @@ export class Loader {
     const { onNewer, onSettled, journal, installer, isNeeded } = this.#options;
     if (isNeeded()) await this.#restoring.pinned();
     if (this.#isDisposed) return;
+    // another proxy of the fleet has got the same files, and was quicker
+    if (this.#isServing(bundle)) return await this.#noteUnchanged(bundle.hash);
     const { pin } = this.#kept;
     this.#complaints.forget();
     if (trial !== null) await this.#kept.keep(bundle, trial, installer.settings);
