@@ -99,7 +99,8 @@ export async function register(
     const [row] = await query(
       `INSERT INTO pgswitchyard.proxies AS p
          (name, instance, peer_id, address, port, version, state, started_at, heartbeat_ms, snapshot)
-       VALUES ($1, $2::uuid, $3, coalesce($4, host(inet_client_addr()), $5), $6, $7, $8, to_timestamp($9), $10, $11::jsonb)
+       VALUES ($1, $2::uuid, $3, coalesce($4, host(inet_client_addr()), $5), $6, $7, $8,
+         now() - make_interval(secs => $9), $10, $11::jsonb)
        ON CONFLICT (name) DO UPDATE SET instance = excluded.instance, peer_id = excluded.peer_id,
          address = excluded.address, port = excluded.port, version = excluded.version, state = excluded.state,
          started_at = excluded.started_at, heartbeat_at = now(), heartbeat_ms = excluded.heartbeat_ms,
@@ -114,7 +115,8 @@ export async function register(
         report.port,
         programVersion(),
         report.state,
-        startedAtMs / 1000,
+        // this proxy's clock may differ from the store's
+        Math.max(0, Date.now() - startedAtMs) / 1000,
         report.heartbeatMs,
         JSON.stringify(report.load),
       ],
@@ -204,7 +206,7 @@ export async function readOthers(
 ): Promise<readonly OtherProxy[]> {
   const rows = await connection.query(
     `SELECT left(name, 300) AS name, left(address, 300) AS address, port, peer_id, left(version, 100) AS version,
-       left(state, 100) AS state, extract(epoch from started_at) * 1000 AS started_at_ms, heartbeat_ms,
+       left(state, 100) AS state, extract(epoch from now() - started_at) * 1000 AS uptime_ms, heartbeat_ms,
        ${AGE_MS} AS age_ms,
        CASE WHEN octet_length(snapshot::text) > ${PROXIES.snapshotBytes} THEN '' ELSE snapshot::text END AS snapshot
      FROM pgswitchyard.proxies WHERE name <> $1 ORDER BY name LIMIT $2`,
@@ -230,9 +232,9 @@ function otherFrom(row: Row): OtherProxy {
     peerId: row['peer_id'] === null ? null : integerOf(row, 'peer_id', 1, PROXIES.lastPeerId),
     version: textOf(row, 'version', PROXIES.versionBytes),
     state: textOf(row, 'state', 32),
-    startedAtMs: numberOf(row, 'started_at_ms', 0),
+    // no other clock matters: all times in the row are the store's
+    startedAtMs: Date.now() - Math.max(0, numberOf(row, 'uptime_ms', -Number.MAX_SAFE_INTEGER)),
     heartbeatMs: integerOf(row, 'heartbeat_ms', 1, HEARTBEAT.longestMs),
-    // another proxy's clock does not matter: both times are the store's
     ageMs: Math.max(0, numberOf(row, 'age_ms', -HEARTBEAT.longestMs)),
     load: loadFrom(jsonOf(row, 'snapshot', PROXIES.snapshotBytes)),
   };
