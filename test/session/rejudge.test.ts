@@ -202,6 +202,47 @@ for (const pool_mode of ['transaction', 'session']) {
     assert.match(shown(await client.readUntil('Z')), /ZI$/);
   });
 
+  test(`an unnamed statement whose result has other columns after a swap gets the error of PostgreSQL (${pool_mode})`, async (t) => {
+    const version = (columns: string): string =>
+      `export const rewrite_query = (user, query) => query.includes('what') ? query.replace('what', "${columns}") : null;`;
+    const bouncer = await start(t, { pool_mode, user_function_removal_grace: 0 }, version('1 as a'));
+    const client = await bouncer.login(t, 'dev');
+    const prepare = [raw.parse('', 'select what'), raw.describe('S')];
+    const use = [raw.bind(), raw.execute()];
+    assert.equal(await ask(client, ...prepare), '1 t T ZI');
+    assert.equal(await ask(client, ...use), '2 D C ZI');
+    // the same columns from another text
+    await serve(bouncer, version('2 as a'));
+    assert.equal(await ask(client, ...use), '2 D C ZI');
+    await serve(bouncer, version('1 as a, 2 as b'));
+    for (const _ of [1, 2]) assert.equal(await ask(client, ...use), '0A000 ZI');
+    // in a transaction, which the error aborts
+    await client.query('begin');
+    assert.equal(await ask(client, ...prepare), '1 t T ZT');
+    await serve(bouncer, version("'text' as a"));
+    assert.equal(await ask(client, ...use), '0A000 ZE');
+    await client.query('rollback');
+    // as drivers do it after this error
+    assert.equal(await ask(client, ...prepare), '1 t T ZI');
+    assert.equal(await ask(client, ...use), '2 D C ZI');
+    // no columns, and a client that is told the new ones
+    await serve(bouncer, version('1 into temp x'));
+    assert.equal(await ask(client, ...use), '0A000 ZI');
+    assert.equal(await ask(client, raw.describe('S')), 't n ZI');
+    await serve(bouncer, version('3 as a, 4 as b'));
+    assert.equal(await ask(client, raw.describe('S'), ...use), 't T 2 D C ZI');
+    // a client that has not asked
+    await ask(client, raw.parse('', 'select what'));
+    await serve(bouncer, version('5 as a'));
+    assert.equal(await ask(client, ...use), '2 D C ZI');
+    // no functions rewrite it any more: the client's own text has other columns
+    await serve(bouncer, `export const rewrite_query = (user, query) => query.replace('1', "1, 2");`);
+    assert.equal(await ask(client, raw.parse('', 'select 1'), raw.describe('S')), '1 t T ZI');
+    await bouncer.removeFile('user-functions/dev/rewrite_query.ts');
+    await bouncer.waitForLog(/user functions of .* removed/);
+    assert.equal(await ask(client, ...use), '0A000 ZI');
+  });
+
   test(`statements that were prepared before follow another route (${pool_mode})`, async (t) => {
     const version = (to: string | null): string => `export const routing_rules = () => ${to && `'${to}'`};`;
     const bouncer = await start(t, { pool_mode }, version('dev.2'), 'routing_rules');

@@ -135,10 +135,15 @@ function mustBeWhole(client: LoggedInClient, type: number, size: number, isWatch
       if (isWatched || (seesErrors(client) && size <= WHOLE_BYTES)) return true;
       break;
     case Backend.RowDescription:
-      if (client.statements.named.isUsed && size <= MAX_CARRY) return true;
+      if (seesColumns(client) && size <= MAX_CARRY) return true;
       break;
   }
   return isWatched && size <= WHOLE_BYTES;
+}
+
+/** Result columns are looked at. */
+function seesColumns({ statements }: LoggedInClient): boolean {
+  return statements.named.isUsed || statements.unnamed.columns !== null;
 }
 
 /** Errors are looked at. */

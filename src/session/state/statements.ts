@@ -32,10 +32,15 @@ export class Statements {
     this.untracked = new UntrackedStatements(originals, this.discards);
   }
 
-  /** A Bind of the unnamed statement changes nothing here, and the server has the statement: it can be passed on. */
+  /**
+   * A Bind of the unnamed statement changes nothing here, and the server has the statement, with the columns that the client
+   * was told: it can be passed on.
+   */
   get isUnnamedPlain(): boolean {
     const { unnamed } = this;
-    return unnamed.isHere && unnamed.frees === null && !this.freeing.isOpen;
+    const { columns } = unnamed;
+    const isAsTold = columns === null || columns.differ === false;
+    return unnamed.isHere && isAsTold && unnamed.frees === null && !this.freeing.isOpen;
   }
 
   /**

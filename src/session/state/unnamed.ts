@@ -4,6 +4,7 @@
  * last Parse is kept, and sent once more before the first message about it on each link.
  */
 import { HEADER_BYTES } from '../../wire/protocol.ts';
+import { UnnamedColumns } from './unnamed-columns.ts';
 import { lasting, type Generations, type Judgement } from './generations.ts';
 
 const EMPTY = Buffer.alloc(0);
@@ -23,6 +24,7 @@ export class UnnamedStatement implements Generations {
   #buffer = EMPTY;
   #size = 0;
   #original: Buffer | null = null;
+  #columns: UnnamedColumns | null = null;
 
   /** The unnamed statement of the client's server, if it has one, is this one. */
   get isHere(): boolean {
@@ -52,6 +54,11 @@ export class UnnamedStatement implements Generations {
     return this.#route;
   }
 
+  /** Its result columns; null: the client has not asked for them. */
+  get columns(): UnnamedColumns | null {
+    return this.#columns;
+  }
+
   /** The last Parse was too long to keep. */
   get isUnkept(): boolean {
     return this.#isUnkept;
@@ -79,6 +86,7 @@ export class UnnamedStatement implements Generations {
     this.#frees = null;
     this.#route = null;
     this.#original = null;
+    this.#columns = null;
     this.#originGeneration = 0;
     this.#targetGeneration = 0;
     this.#isUnkept = size > KEPT_BYTES || size > chunk.length - at;
@@ -113,10 +121,19 @@ export class UnnamedStatement implements Generations {
   replace(parse: Buffer): boolean {
     if (this.#buffer.subarray(0, this.#size).equals(parse)) return false;
     const route = this.#route;
+    const columns = this.#columns;
     this.parsed(parse, 0, parse.length);
     this.#route = route;
+    this.#columns = columns;
+    columns?.replaced();
     this.#isHere = false;
     return true;
+  }
+
+  /** The client asks for the result columns. */
+  described(): UnnamedColumns {
+    this.#columns ??= new UnnamedColumns();
+    return this.#columns;
   }
 
   /** It no longer exists: a Query or a Close drops it. */
@@ -124,6 +141,7 @@ export class UnnamedStatement implements Generations {
     this.#size = 0;
     this.#frees = null;
     this.#original = null;
+    this.#columns = null;
     this.#isUnkept = false;
   }
 

@@ -13,6 +13,7 @@ import { Handled } from '../state/handled.ts';
 import type { Effect } from '../state/entry.ts';
 import { waitForAnswers } from '../send/wait.ts';
 import type { NamedStatement } from '../state/named.ts';
+import type { UnnamedStatement } from '../state/unnamed.ts';
 import { SharedStatement } from '../state/shared.ts';
 
 /** "cached plan must not change result type", in any language: the SQLSTATE and the routine that raises it. */
@@ -60,12 +61,51 @@ export function describing(
   return {
     described(columns: Buffer): void {
       // each client remembers them for each of its statements
-      const shape = hash('sha256', resultShape(columns), 'base64');
+      const shape = hashOf(columns);
       server.prepared.described(shared, shape);
       // a statement without a result has none on any server, so servers need not be asked
       if (statement?.shared === shared) statement.described(shape, columns.length > 0);
     },
   };
+}
+
+/**
+ * User functions have replaced the text of the unnamed statement, and its result has other columns than the client was told.
+ * @returns null: as far as is known, it has not; otherwise the outcome for the Bind
+ */
+export function refuseOtherColumns(client: LoggedInClient, type: number): Handled | null {
+  const { unnamed } = client.statements;
+  if (unnamed.columns?.differ !== true || client.outstanding.inCopy) return null;
+  answerError(client, type, clientErrors.staleStatement());
+  // the server may get a failing Parse, which drops its unnamed statement
+  unnamed.displaced();
+  return Handled.Done;
+}
+
+/**
+ * Asks the server, which has the unnamed statement, for its result columns, if they may be others than the client was told.
+ * @returns null: that is not necessary; otherwise the outcome for the Bind
+ */
+export function findColumns(client: LoggedInClient): Handled | null {
+  const { outstanding, statements } = client;
+  const { columns } = statements.unnamed;
+  if (columns === null || columns.differ !== null || outstanding.inCopy) return null;
+  const { text } = columns;
+  const effect = { described: (found: Buffer) => columns.found(hashOf(found), text) };
+  outstanding.sentDescribe(true, effect, statements.unnamed);
+  client.forward(describeStatement(''));
+  return waitForAnswers(client);
+}
+
+/** Takes the result columns of the unnamed statement from the answer to the client's Describe. */
+export function describingUnnamed(unnamed: UnnamedStatement): Effect {
+  const columns = unnamed.described();
+  const { text } = columns;
+  return { described: (told: Buffer) => columns.told(hashOf(told), text) };
+}
+
+function hashOf(columns: Buffer): string {
+  return hash('sha256', resultShape(columns), 'base64');
 }
 
 /**

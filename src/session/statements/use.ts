@@ -4,6 +4,7 @@ import { Frontend, HEADER_BYTES } from '../../wire/protocol.ts';
 import type { LoggedInClient } from '../client.ts';
 import { clientErrors } from '../../wire/errors.ts';
 import { link } from '../link/link.ts';
+import { isJudged } from '../query/judges.ts';
 import { isReadOtherwise } from '../query/text.ts';
 import { answerError } from '../send/reject.ts';
 import { Handled } from '../state/handled.ts';
@@ -15,7 +16,13 @@ import { closeNamed } from './close.ts';
 import { noteBound } from './deallocate.ts';
 import { refuseUnknown } from './name-error.ts';
 import { adoptUntracked, reviewNamed, reviewUnnamed, reviewUntracked } from './rejudge.ts';
-import { checkShape, describing } from './result-shape.ts';
+import {
+  checkShape,
+  describing,
+  describingUnnamed,
+  findColumns,
+  refuseOtherColumns,
+} from './result-shape.ts';
 import { isTracked } from './tracking.ts';
 
 /** Describe and Close have this byte before the name of a statement. */
@@ -66,10 +73,19 @@ function useUnnamed(client: LoggedInClient, { type, request, bytes, nameStart }:
   const held = request === Request.Close ? null : reviewUnnamed(client, type);
   if (held !== null) return held;
   if (link(client) === null) return Handled.Later;
+  const refused = request === Request.Bind ? refuseOtherColumns(client, type) : null;
+  if (refused !== null) return refused;
   if (request === Request.Close) unnamed.dropped();
   else if (!bringUnnamed(client)) return waitForAnswers(client);
-  if (request === Request.Bind) noteBound(client, bytes, nameStart, unnamed.frees);
-  return forwardRequest(client, request);
+  if (request === Request.Bind) {
+    const asked = findColumns(client);
+    if (asked !== null) return asked;
+    noteBound(client, bytes, nameStart, unnamed.frees);
+  }
+  if (request !== Request.Describe || !isJudged(client)) return forwardRequest(client, request);
+  noteRequest(client, request);
+  client.outstanding.sentDescribe(false, describingUnnamed(unnamed), unnamed);
+  return Handled.Forward;
 }
 
 function useNamed(client: LoggedInClient, use: Use, name: string): Handled {
