@@ -203,6 +203,7 @@ class Loader {
     const auth = readAuthFiles(settings, this.#diagnostics, previous, (name) => this.#placeOf(name));
     this.#checkTlsFiles(settings, 'client');
     this.#checkTlsFiles(settings, 'server');
+    this.#checkHttpAddress(settings);
     this.#diagnostics.throwIfAny(settings);
 
     this.#warnAboutEffects();
@@ -288,6 +289,13 @@ class Loader {
       const entry = this.#entries.get(name);
       if (entry !== undefined) this.#checkTlsFile(settings[name], entry);
     }
+  }
+
+  /** A health check that nobody answers ends a pod, and nothing would say why. */
+  #checkHttpAddress({ http_listen_addr: addresses, http_listen_port: port }: Settings): void {
+    if (port === 0 || addresses.length > 0) return;
+    const place = this.#placeOf('http_listen_addr');
+    this.#diagnostics.add(place, 'http_listen_port needs an address', { option: 'http_listen_addr' });
   }
 
   /** pgbouncer's words at both ends of the line, which logs are searched for. */

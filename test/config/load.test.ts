@@ -132,6 +132,23 @@ test('options that cannot have an effect are named in one warning', () => {
   assert.deepEqual(configFromText('[pgbouncer]\n').warnings, []);
 });
 
+test('a port for HTTP without an address is a mistake; an address without a port is none', () => {
+  assert.throws(
+    () => configFromText('[pgbouncer]\nhttp_listen_port = 9127\nhttp_listen_addr =\n', 'p.ini'),
+    /p\.ini:3: http_listen_addr: http_listen_port needs an address/,
+  );
+  assert.equal(configFromText('[pgbouncer]\nhttp_listen_addr =\n').settings.http_listen_port, 0);
+});
+
+test('a URL of a collector has neither a password nor a query, and its mistake does not show it', () => {
+  for (const url of ['http://u:geheim@h', 'ftp://u:geheim@h', 'https://h/?key=geheim', 'https://h/#geheim'])
+    assert.throws(
+      () => configFromText(`[pgbouncer]\notlp_endpoint = '${url}'\n`),
+      (error: Error) => /otlp_endpoint: a URL must/.test(error.message) && !error.message.includes('geheim'),
+      url,
+    );
+});
+
 test('a key that occurs again overrides; a second [pgbouncer] starts from the defaults and says so', () => {
   const config = configFromText(
     '[pgbouncer]\npool_mode = session\npool_mode = statement\nauth_user = a\n[databases]\n[pgbouncer]\nmax_client_conn = 7\n',
