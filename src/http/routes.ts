@@ -88,6 +88,8 @@ export function routes(parts: RouteParts): Hono<Env> {
   for (const [path, file] of FILES) app.get(path, async (c) => send(c, await file()));
   app.notFound((c) => c.text('not found\n', 404));
   app.onError((error, c) => {
+    // the other end has left in the middle of its request
+    if (c.env.incoming.destroyed && !c.env.incoming.complete) return c.body(null, 400);
     log.error({ event: 'bug' }, `internal error in an HTTP request: ${error.stack ?? error.message}`);
     return c.text('internal error\n', 500);
   });

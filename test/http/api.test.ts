@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
+import { connect } from 'node:net';
 import { test } from 'node:test';
 import { tlsFile } from '../auth/tls-settings.ts';
 import { start } from './console.ts';
@@ -30,6 +31,7 @@ test('only users of the console with the right password get in, whatever auth_ty
     { 'content-type': 'text/plain' },
   );
   assert.equal(form.status, 415);
+  assert.equal(await browser().login('x'.repeat(257), 'x'), 400);
 });
 
 test('brute force is slowed down', async (t) => {
@@ -174,6 +176,21 @@ test('a secret under a misspelt name, without quotes, or in a URL is in no log a
     await assert.rejects(admin.query(statement), statement);
   }
   assert.ok(!bouncer.logContains(/geheim/));
+});
+
+test('a request that breaks off is no error of the proxy', async (t) => {
+  const { base, bouncer } = await start(t);
+  const { port } = new URL(base);
+  const socket = connect(Number(port), '127.0.0.1');
+  await once(socket, 'connect');
+  const head = 'POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
+  socket.write(`${head}Transfer-Encoding: chunked\r\n\r\n`);
+  await new Promise<void>((resolve) => socket.write('ffff\r\n{', () => resolve()));
+  // the proxy has read that before it answers this
+  assert.equal((await fetch(`${base}/livez`)).status, 200);
+  socket.destroy();
+  for (let i = 0; i < 5; i++) assert.equal((await fetch(`${base}/livez`)).status, 200);
+  assert.ok(!bouncer.logContains(/internal error/));
 });
 
 test('HEAD opens no stream, which would have no end', async (t) => {

@@ -11,6 +11,9 @@ import { Attempts } from './attempts.ts';
 import { isIdentified } from './identity.ts';
 import { WebSessions, type WebSession } from './sessions.ts';
 
+/** Characters of a user's name: it is logged, and remembered after a failed login. */
+const MAX_USER = 256;
+
 export interface AccessParts {
   readonly observe: Observe;
   readonly log: Logger;
@@ -121,7 +124,7 @@ function describe({ user, csrfToken }: WebSession, rights: Rights): Record<strin
 function credentialsOf(given: unknown): { readonly user: string | null; readonly password: string | null } {
   const { user, password } = (given ?? {}) as { readonly user?: unknown; readonly password?: unknown };
   return {
-    user: typeof user === 'string' && user !== '' ? user : null,
+    user: typeof user === 'string' && user !== '' && user.length <= MAX_USER ? user : null,
     password: typeof password === 'string' && password !== '' ? password : null,
   };
 }
