@@ -159,6 +159,7 @@ export class Fleet implements ObserveFleet {
     await this.#membership.readOthers(connection);
     const { storeId, seq } = await readNews(connection);
     await this.shared.catchUp(storeId, seq, connection);
+    await this.shared.verify(connection);
   }
 
   #schedule(): void {
@@ -211,6 +212,7 @@ export class Fleet implements ObserveFleet {
     if (performance.now() - this.#tidiedAt < HEARTBEAT.tidyMs) return;
     this.#tidiedAt = performance.now();
     const { fleet_audit_days: days } = this.#parts.config().settings;
+    await this.#besides('what is shared is not compared', () => this.shared.verify(connection));
     await this.#besides('old rows are not removed', () => tidy(connection, days));
   }
 

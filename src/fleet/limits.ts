@@ -64,6 +64,8 @@ export const SHARED = {
   bodyBytes: 64 * KB,
   /** rows that are read at a time */
   page: 100,
+  /** comparisons with what is known, each after a read: others may go on changing it */
+  verifyTries: 3,
   /** a bundle of 8 MB (limits of user functions) with its sources and map */
   artifactBytes: 32 * MB,
   /** artifacts are read in pieces, so that a large one neither takes longer than an answer may nor delays a heartbeat */

@@ -68,12 +68,18 @@ const COLUMNS = `kind, tenant, key, seq, username, proxy, extract(epoch from cha
 const NEWER = `SELECT ${COLUMNS} FROM pgswitchyard.shared
   WHERE seq > $1 AND seq <= (SELECT last.seq FROM pgswitchyard.store last) ORDER BY seq LIMIT $2`;
 
+/** What tells whether the rows are those that are known. */
+const SUMS = `SELECT count(*) AS rows, coalesce(sum(seq), 0) AS sum, coalesce(max(seq), 0) AS last
+  FROM pgswitchyard.shared WHERE seq <= (SELECT last.seq FROM pgswitchyard.store last)`;
+
 export class Shared {
   readonly #options: SharedOptions;
   readonly #followers: { readonly kinds: ReadonlySet<string>; readonly follower: Follower }[] = [];
   #storeId = '';
   /** the last change that has been handed over */
   #seq = 0;
+  /** by kind, tenant and key: the number of the row that has been read */
+  readonly #rows = new Map<string, number>();
   #reading: Promise<void> | null = null;
   /** a change was announced while others were being read */
   #isStale = false;
@@ -137,11 +143,33 @@ export class Shared {
   async catchUp(storeId: string, seq: number, connection: StoreConnection): Promise<void> {
     // a store that was restored from a backup counts as another one
     if (storeId !== this.#storeId || (seq < this.#seq && (await this.#isOlder(connection)))) {
-      if (this.#storeId !== '') for (const { follower } of this.#followers) follower.reset();
+      if (this.#storeId !== '') this.#reset();
       this.#storeId = storeId;
-      this.#seq = 0;
     } else if (seq <= this.#seq) return;
     await this.read(connection);
+  }
+
+  /**
+   * Reads everything again if rows have vanished, or have other numbers: the store may have been emptied, or restored from a
+   * backup and changed since then.
+   */
+  async verify(connection: StoreConnection): Promise<void> {
+    for (let tries = 0; tries < SHARED.verifyTries; tries++) {
+      const [row = {}] = await connection.query(SUMS);
+      if (integerOf(row, 'last', 0, Number.MAX_SAFE_INTEGER) <= this.#seq) {
+        let sum = 0n;
+        for (const seq of this.#rows.values()) sum += BigInt(seq);
+        if (row['rows'] === String(this.#rows.size) && row['sum'] === String(sum)) return;
+        this.#reset();
+      }
+      await this.read(connection);
+    }
+  }
+
+  #reset(): void {
+    for (const { follower } of this.#followers) follower.reset();
+    this.#rows.clear();
+    this.#seq = 0;
   }
 
   /** Whether the store has less than what is known. What it said a moment ago may be outdated by a read that has been quicker. */
@@ -175,6 +203,7 @@ export class Shared {
   #take(row: Row): void {
     // a damaged number would make the same rows be read again and again
     this.#seq = Math.max(integerOf(row, 'seq', 1, Number.MAX_SAFE_INTEGER), this.#seq + 1);
+    this.#rows.set(JSON.stringify([row['kind'], row['tenant'], row['key']]), this.#seq);
     try {
       const value = sharedRow(row);
       for (const { kinds, follower } of this.#followers) if (kinds.has(value.kind)) follower.changed(value);

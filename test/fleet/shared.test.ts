@@ -163,6 +163,25 @@ test('another store, and one from a backup, are read from their beginning', asyn
   assert.equal(two.resets(), 2);
 });
 
+test('rows that have vanished, or are of a backup that was changed since, are noticed', async () => {
+  const two = member('two');
+  await two.catchUp();
+  await two.shared.verify(connection);
+  await two.shared.change(value('a', { n: 8 }));
+  await two.shared.verify(connection);
+  assert.deepEqual([two.resets(), two.seen.at(-1)!.body], [0, { n: 8 }]);
+  await store.sql(`DELETE FROM pgswitchyard.shared WHERE tenant = 'raced'`);
+  await two.shared.verify(connection);
+  assert.equal(two.resets(), 1);
+  assert.ok(!two.seen.some(({ tenant }) => tenant === 'raced'));
+  await store.sql(`UPDATE pgswitchyard.shared SET seq = -seq WHERE tenant = 'b'`);
+  await store.sql(`UPDATE pgswitchyard.shared SET seq = 2 WHERE tenant = 'b'`);
+  await two.shared.verify(connection);
+  assert.equal(two.resets(), 2);
+  await two.shared.verify(connection);
+  assert.equal(two.resets(), 2);
+});
+
 test('an answer that a read has overtaken is not taken for an older store', async () => {
   const two = member('two');
   const before = await readNews(connection);

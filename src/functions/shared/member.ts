@@ -258,11 +258,12 @@ export class Member implements Fleet {
     return !this.#of(owner).hasChanges;
   }
 
-  /** All versions of a tenant that the store keeps are fetched, for a command. */
+  /** All versions of a tenant that the store keeps are fetched, and those of this proxy get their numbers, for a command. */
   async fetchAll(owner: string): Promise<void> {
     const { exchange, rules } = this.#options;
     const values = this.#tenants.get(owner);
     if (values === undefined || this.#isAway || !rules.has(owner)) return;
+    await within(SHARING.longestCommandMs, this.#sync(owner));
     const fetched = exchange
       .versions(values)
       .filter(({ artifact }) => artifact !== null)
