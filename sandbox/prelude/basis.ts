@@ -7,14 +7,21 @@ export class Basis {
   #isMore = false;
 
   #isOutside = false;
+  #hasPromise = false;
 
   /** Whether something that no call brings has been read since the isolate was made, while the bundle was loaded or later. */
   get isOutside(): boolean {
     return this.#isOutside;
   }
 
+  /** Whether the call has made a promise. */
+  get hasPromise(): boolean {
+    return this.#hasPromise;
+  }
+
   /** A call begins. */
   clear(): void {
+    this.#hasPromise = false;
     this.#parts = 0;
     this.#isMore = false;
   }
@@ -27,6 +34,12 @@ export class Basis {
   /** The clock, randomness or the like is read. */
   noteOutside(): void {
     this.#isOutside = true;
+    this.#isMore = true;
+  }
+
+  /** The call makes a promise, whose reactions run after the call. */
+  notePromise(): void {
+    this.#hasPromise = true;
     this.#isMore = true;
   }
 

@@ -172,6 +172,7 @@ export class Calls implements Prelude {
         this.#contexts.of(fields[i + CALL_AT.context]!),
       );
       this.#lasting.compare();
+      if (this.#basis.hasPromise) this.#lasting.note('a call makes a promise');
       if (this.#lasting.hasChanged) return `${CHANGED}${clip(this.#lasting.why, this.#limits.maxMessage)}`;
       this.#finished[this.#finished.length] = answer;
       this.#console.mark();

@@ -36,6 +36,7 @@ export function watchChanges(lasting: Lasting): void {
   refuseCollections(lasting);
   noteFailures(lasting);
   noteQuestions(lasting);
+  noteIteratorSetters(lasting);
   notePrototypes(lasting);
   holdBound(lasting);
   noteProxies(lasting);
@@ -91,6 +92,21 @@ function noteSet(lasting: Lasting, args: readonly unknown[]): void {
   lasting.noteTarget(args[3], 'Reflect.set');
   for (let at = getPrototypeOf(args[0] as object); at !== null; at = getPrototypeOf(at))
     if (lasting.noteTarget(at, 'Reflect.set')) return;
+}
+
+/** Iterators have names and constructors that an assignment puts on any object. */
+function noteIteratorSetters(lasting: Lasting): void {
+  const iterator = getPrototypeOf(getPrototypeOf([][Symbol.iterator]())!)!;
+  for (const key of [Symbol.toStringTag, 'constructor']) {
+    const { set, ...rest } = getOwnPropertyDescriptor(iterator, key) ?? {};
+    if (set !== undefined)
+      defineProperty(iterator, key, {
+        ...rest,
+        set(this: unknown, value: unknown) {
+          watched(lasting, set as AnyFunction, this, [value]);
+        },
+      });
+  }
 }
 
 /** Code can ask whether an object is frozen, and would get another answer than it gets without freezing. */

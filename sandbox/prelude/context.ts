@@ -56,11 +56,11 @@ export class Contexts {
     for (let at = 0; at < FIELDS.length; at++) {
       const value = deepFreeze(values[FIELDS[at]!]);
       defineProperty(watched, FIELDS[at]!, {
-        get: () => {
+        get: freeze(() => {
           if (this.#current === watched) this.#basis.notePart(at);
           else this.#basis.noteMore();
           return value;
-        },
+        }),
         enumerable: true,
       });
     }

@@ -27,8 +27,9 @@ const OVERRIDABLE = [
  * Turns inherited names that code commonly assigns to into accessors. Otherwise an assignment to an object fails when its
  * frozen prototype has a property of that name: `error.name = 'MyError'`, or `Sub.prototype.constructor = Sub` in older
  * packages.
+ * @param onError is told of each assignment that fails
  */
-export function keepOverridable(): void {
+export function keepOverridable(onError: (error: unknown) => void): void {
   for (const name of ownKeys(globalThis)) {
     const prototype =
       typeof name === 'string' ? (global[name] as { prototype?: unknown } | null)?.prototype : null;
@@ -36,12 +37,13 @@ export function keepOverridable(): void {
     if (!isShared || prototype === null || prototype === RegExp.prototype) continue;
     for (const key of OVERRIDABLE) {
       // without it, `slice`, `map` and the like would have to ask each array what to make
-      if (prototype !== Array.prototype || key !== 'constructor') makeOverridable(prototype as object, key);
+      if (prototype !== Array.prototype || key !== 'constructor')
+        makeOverridable(prototype as object, key, onError);
     }
   }
 }
 
-function makeOverridable(prototype: object, key: string): void {
+function makeOverridable(prototype: object, key: string, onError: (error: unknown) => void): void {
   const property = getOwnPropertyDescriptor(prototype, key);
   if (property === undefined || !('value' in property) || property.configurable !== true) return;
   const value: unknown = property.value;
@@ -49,7 +51,12 @@ function makeOverridable(prototype: object, key: string): void {
     get: () => value,
     set(this: object, own: unknown) {
       if (this === prototype) throw new TypeError(`cannot change ${key}: it is shared`);
-      defineProperty(this, key, { value: own, writable: true, enumerable: true, configurable: true });
+      try {
+        defineProperty(this, key, { value: own, writable: true, enumerable: true, configurable: true });
+      } catch (error) {
+        onError(error);
+        throw error;
+      }
     },
     enumerable: false,
     configurable: false,
@@ -58,16 +65,16 @@ function makeOverridable(prototype: object, key: string): void {
 
 /**
  * Freezes everything that can be reached from the globals, and from values that only syntax gives, but RegExp.prototype
- * (patterns.ts).
+ * (patterns.ts) and one object.
  * @returns all of it
  */
-export function freezeAll(): ReadonlySet<unknown> {
+export function freezeAll(but: object): ReadonlySet<unknown> {
   const seen = new Set<unknown>([globalThis]);
   const deepFreeze = (value: unknown): void => {
     if ((typeof value !== 'object' && typeof value !== 'function') || value === null || seen.has(value))
       return;
     seen.add(value);
-    if (value !== RegExp.prototype) freeze(value);
+    if (value !== RegExp.prototype && value !== but) freeze(value);
     deepFreeze(getPrototypeOf(value));
     for (const key of ownKeys(value)) {
       const property = getOwnPropertyDescriptor(value, key);
@@ -96,6 +103,10 @@ export function freezeAll(): ReadonlySet<unknown> {
   deepFreeze(getPrototypeOf(new Map()[Symbol.iterator]()));
   deepFreeze(getPrototypeOf(new Set()[Symbol.iterator]()));
   for (const prototype of helperPrototypes()) deepFreeze(prototype);
+  // all errors share the accessors of their stacks
+  const stack = getOwnPropertyDescriptor(new Error('stack'), 'stack');
+  deepFreeze(stack?.get);
+  deepFreeze(stack?.set);
   return seen;
 }
 

@@ -8,6 +8,7 @@ import { FROZEN_ERROR } from './missing.ts';
 import { matches, type Patterns } from './patterns.ts';
 import {
   apply,
+  create,
   defineProperty,
   freeze,
   getOwnPropertyDescriptor,
@@ -19,6 +20,8 @@ import {
 
 /** The global that a bundle hands the variables of its functions to: `(label, () => variable, …)`. */
 const HOLD = '__pgswitchyard_hold';
+/** The one that it tells of errors, before they can be caught. */
+const CAUGHT = '__pgswitchyard_caught';
 
 /**
  * Limits on what is handed over, on objects, and on the elements of one array: looking through them takes memory of the isolate,
@@ -40,7 +43,12 @@ const isTypeError = Function.prototype.call.bind(
   Function.prototype[Symbol.hasInstance],
   TypeError,
 ) as unknown as (error: unknown) => boolean;
+const isRangeError = Function.prototype.call.bind(
+  Function.prototype[Symbol.hasInstance],
+  RangeError,
+) as unknown as (error: unknown) => boolean;
 const { isArray } = Array;
+const { preventExtensions } = Object;
 const eachEntry = Function.prototype.call.bind(Map.prototype.forEach) as (
   map: object,
   visit: (value: unknown, key: unknown) => void,
@@ -60,6 +68,8 @@ export class Lasting {
   readonly #patterns: Patterns;
   readonly #held: { readonly label: string; readonly get: () => unknown }[] = [];
   readonly #frozen = new WeakSet();
+  /** What bundles tell of errors; `count`: how often they could not. It is never frozen. */
+  readonly caught = create(null, { count: { value: 0, writable: true } }) as { count: number };
   #isLoading = true;
   #isFrozen = false;
   /** the first reason why the version is not pure; '': none */
@@ -90,8 +100,19 @@ export class Lasting {
     return this.#why;
   }
 
-  /** Makes the global that bundles call. */
-  provide(): void {
+  /**
+   * Makes the globals that bundles call.
+   * @param onLack is told if the stack, or memory for a buffer, was used up: how much there is differs from call to call
+   */
+  provide(onLack: () => void): void {
+    const tell = (error: unknown): void => {
+      this.noteError(error);
+      if (isRangeError(error)) onLack();
+      this.caught.count--;
+    };
+    defineProperty(this.caught, 'tell', { value: freeze(tell) });
+    preventExtensions(this.caught);
+    defineProperty(global, CAUGHT, { value: this.caught, writable: false, configurable: false });
     const hold = (...entries: unknown[]): void => {
       if (!this.#isLoading || !this.#isWatching || this.#why !== '') return;
       if (this.#held.length > MAX_HELD) return this.#giveUp('it makes too many functions while it is loaded');
@@ -141,7 +162,9 @@ export class Lasting {
 
   /** A call has ended, or what it left to be done later: compares what could not be frozen. */
   compare(): void {
-    if (this.#isFrozen && !this.#patterns.areUnchanged())
+    if (!this.#isFrozen) return;
+    if (this.caught.count !== 0) this.note('a call used up the stack and caught the error');
+    if (!this.#patterns.areUnchanged())
       this.note('a call changed a pattern that outlives it, or RegExp.prototype');
   }
 
@@ -153,6 +176,7 @@ export class Lasting {
   freeze(roots: readonly unknown[], intrinsics: ReadonlySet<unknown>): void {
     this.#isLoading = false;
     if (!this.#isWatching || this.#why !== '') return;
+    if (this.caught.count !== 0) return this.note('it uses up the stack while it is loaded');
     if (!this.#patterns.isUntouched()) return this.note('RegExp.prototype is changed while it is loaded');
     const found = this.#collect(roots, intrinsics);
     this.#held.length = 0;

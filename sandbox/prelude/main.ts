@@ -35,7 +35,8 @@ export function install(limits: string): Prelude {
   watchOutside(basis);
   removeFunctionConstructors();
   const lasting = new Lasting(given.isPure, new Patterns());
-  guardBuiltIns(given, (error) => lasting.noteError(error));
+  const onError = (error: unknown): void => lasting.noteError(error);
+  guardBuiltIns(given, onError);
   watchChanges(lasting);
 
   const rejections = new Rejections(given);
@@ -43,10 +44,10 @@ export function install(limits: string): Prelude {
   const console = new Console(given, basis);
   console.provide();
 
-  keepOverridable();
+  keepOverridable(onError);
   reserveBundleNames();
-  lasting.provide();
-  const intrinsics = freezeAll();
+  lasting.provide(() => basis.noteOutside());
+  const intrinsics = freezeAll(lasting.caught);
 
   const calls = new Calls(given, basis, rejections, console, { lasting, intrinsics });
   return {

@@ -49,13 +49,13 @@ export function listenToPromises(basis: Basis): void {
     Promise: function (executor: unknown) {
       if (new.target === undefined)
         throw new TypeError("Promise constructor cannot be invoked without 'new'");
-      basis.noteMore();
+      basis.notePromise();
       const promise = construct(AnyPromise, [executor], new.target) as object;
       listenTo(promise);
       return promise;
     },
     next(this: unknown, onFulfilled: unknown, onRejected: unknown): unknown {
-      basis.noteMore();
+      basis.notePromise();
       const next = apply(anyThen, this, [onFulfilled, onRejected]) as object;
       listenTo(next);
       return next;

@@ -29,6 +29,8 @@ export function removeDangerousGlobals(): void {
   for (const name of REMOVED) delete global[name];
   // It makes a promise that the prelude could not listen to (promises.ts).
   delete (Array as unknown as Loose)['fromAsync'];
+  // It leads to Temporal, which would not be frozen.
+  delete (Date.prototype as unknown as Loose)['toTemporalInstant'];
 }
 
 /**

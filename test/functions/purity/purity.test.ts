@@ -2,17 +2,30 @@
 import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import { FROZEN } from './frozen.ts';
+import { LACKING } from './lacking.ts';
+import { PURE_OTHERS } from './pure-others.ts';
 import { PURE } from './pure.ts';
 import { CALLS } from './stateful-calls.ts';
 import { HIDDEN } from './stateful-hidden.ts';
+import { KEPT } from './stateful-kept.ts';
 import { OBJECTS } from './stateful-objects.ts';
 import { OTHERS } from './stateful-others.ts';
 import { COMPARED, PATTERNS } from './stateful-patterns.ts';
+import { UNSEEN } from './stateful-unseen.ts';
 import { VARIABLES } from './stateful-variables.ts';
-import { bundleOf, trialOf } from './trial.ts';
+import { answersOf, bundleOf, trialOf } from './trial.ts';
 
 describe('a rule that keeps state is not remembered, and answers as if nothing was', () => {
-  for (const rule of [...VARIABLES, ...OBJECTS, ...OTHERS, ...HIDDEN, ...CALLS, ...PATTERNS])
+  for (const rule of [
+    ...VARIABLES,
+    ...OBJECTS,
+    ...OTHERS,
+    ...HIDDEN,
+    ...CALLS,
+    ...PATTERNS,
+    ...UNSEEN,
+    ...KEPT,
+  ])
     test(rule[0], async () => {
       const { asking, remembering, why } = trialOf(await bundleOf(rule));
       assert.deepEqual(remembering, asking);
@@ -40,8 +53,15 @@ describe('a rule that freezing would change is not remembered, and answers as if
     });
 });
 
+describe('an answer that depends on how much stack or memory there is is not kept', () => {
+  for (const rule of LACKING)
+    test(rule[0], async () => {
+      for (const { basis } of answersOf(await bundleOf(rule), ['a', 'b'])) assert.equal(basis, undefined);
+    });
+});
+
 describe('a rule that keeps no state is remembered', () => {
-  for (const rule of PURE)
+  for (const rule of [...PURE, ...PURE_OTHERS])
     test(rule[0], async () => {
       const made = await bundleOf(rule);
       assert.deepEqual(made.purity, { isPure: true, reason: '' });

@@ -1,8 +1,10 @@
 /** The analysis of a bundle: can its functions change state that outlives a call? */
 import { relative, resolve } from 'node:path';
+import { parse } from 'acorn';
 import { PURITY } from '../../limits.ts';
 import { printable } from '../places.ts';
 import { findPlace, type MapIndex, type Place } from '../source-map.ts';
+import { caughtEdits } from './caught.ts';
 import { declaratorOf, unusedHelpers } from './helpers.ts';
 import { Held } from './held.ts';
 import { LoadTime } from './load-time.ts';
@@ -14,7 +16,7 @@ import { Writes, type Finding } from './writes.ts';
 
 export interface Analysed {
   readonly purity: Purity;
-  /** the bundle; a pure one hands over what must be frozen (held.ts) */
+  /** the bundle; a pure one hands over what must be frozen (held.ts), and errors (caught.ts) */
   readonly code: string;
 }
 
@@ -57,8 +59,10 @@ export function analyse(
     const refusal = refusalOf(program, loadTime, known);
     if (refusal !== null) return impure(describe(refusal));
     if (unproven !== null && (swallows || hasReviewed)) return impure(describe(unproven));
-    const held = new Held(program, loadTime, (node) => places.of(node));
+    const caught = caughtEdits(program, writes.doubtful);
+    const held = new Held(program, loadTime, (node) => places.of(node), caught);
     if (held.problem !== null) return impure(describe(held.problem));
+    if (caught.length > 0) parse(held.code, { ecmaVersion: 'latest', sourceType: 'script' });
     return { code: held.code, purity: { isPure: true, reason: '' } };
   } catch (error) {
     // too deeply nested, or syntax that the parser does not know

@@ -11,9 +11,11 @@ import type { Finding } from './writes.ts';
 
 type Scope = Program['scopes'][number];
 
-interface Edit {
+export interface Edit {
   readonly at: number;
   readonly text: string;
+  /** the order of those at one place */
+  readonly rank: number;
 }
 
 export class Held {
@@ -24,8 +26,17 @@ export class Held {
   /** a place where a variable can't be handed over */
   problem: Finding | null = null;
 
-  /** @param placeOf `rules.ts:3`; null: unknown */
-  constructor(program: Program, loadTime: LoadTime, placeOf: (node: Node) => string | null) {
+  /**
+   * @param placeOf `rules.ts:3`; null: unknown
+   * @param others edits of the bundle that are made at the same time
+   */
+  constructor(
+    program: Program,
+    loadTime: LoadTime,
+    placeOf: (node: Node) => string | null,
+    others: readonly Edit[],
+  ) {
+    this.#edits.push(...others);
     this.#program = program;
     this.#loadTime = loadTime;
     this.#placeOf = placeOf;
@@ -37,7 +48,7 @@ export class Held {
   /** The bundle with all calls. */
   get code(): string {
     const { code } = this.#program;
-    const edits = this.#edits.toSorted((a, b) => a.at - b.at);
+    const edits = this.#edits.toSorted((a, b) => a.at - b.at || a.rank - b.rank);
     const parts: string[] = [];
     let from = 0;
     for (const { at, text } of edits) {
@@ -97,8 +108,8 @@ export class Held {
     }
   }
 
-  #edit(at: number, text: string): true {
-    this.#edits.push({ at, text });
+  #edit(at: number, text: string, rank = 0): true {
+    this.#edits.push({ at, text, rank });
     return true;
   }
 
@@ -115,7 +126,7 @@ export class Held {
           if (isFunction(owner) && owner.type !== 'ArrowFunctionExpression') this.#insert(owner, entries);
           else if (owner.type === 'StaticBlock') this.#insert(owner, entries);
           else {
-            this.#edit(owner.end, ')');
+            this.#edit(owner.end, ')', 2);
             this.#edit(owner.start, `(${HOLD}(${entries}),`);
           }
         }

@@ -69,9 +69,12 @@ function hiddenState(program: Program, loadTime: LoadTime, known: ReadonlySet<No
 
 /** What a node hides; null: nothing. */
 function hiddenIn(program: Program, loadTime: LoadTime, node: Node): string | null {
+  if (node.type === 'MetaProperty') return keepsTarget(program, node) ? 'new.target hides a function' : null;
   if (node.type === 'Super') return reachesHome(program, node) ? null : 'super hides an object';
   if (node.type === 'SwitchStatement' || !(isFunction(node) || isClass(node)))
-    return node.type === 'Identifier' && node.name === HOLD ? `${HOLD} is a reserved name` : null;
+    return node.type === 'Identifier' && [HOLD, CAUGHT].includes(node.name)
+      ? `${node.name} is a reserved name`
+      : null;
   const made = program.unitOf(node);
   if (!loadTime.running.has(made)) return null;
   if (isFunction(node)) {
@@ -84,6 +87,8 @@ function hiddenIn(program: Program, loadTime: LoadTime, node: Node): string | nu
 
 /** The name of the global that the bundle calls with the variables of its functions (held.ts). */
 export const HOLD = '__pgswitchyard_hold';
+/** The one that is told of errors (caught.ts). */
+export const CAUGHT = '__pgswitchyard_caught';
 
 /** Private names can be put on frozen objects, and their values can be reached from inside their class only. */
 function privateState(loadTime: LoadTime, node: ClassNode): string | null {
@@ -133,6 +138,13 @@ function isBoundOnce(program: Program, node: FunctionNode | ClassNode): boolean 
     ownerOf(variable) === program.main &&
     variable.references.every((each) => !each.isWrite() || each.init === true)
   );
+}
+
+/** Whether an arrow function keeps `new.target` of the function around it. */
+function keepsTarget(program: Program, node: Node): boolean {
+  let at = program.parentOf(node);
+  while (at !== null && !isFunction(at)) at = program.parentOf(at);
+  return at?.type === 'ArrowFunctionExpression';
 }
 
 /** Whether `super` is a call of a constructor, or belongs to a class that the bundle's top level has a name for. */

@@ -38,6 +38,8 @@ export class Writes {
   definite: Finding | null = null;
   /** an object is changed that may outlive a call: if it does, it is frozen, and the change throws */
   unproven: Finding | null = null;
+  /** functions that do so */
+  readonly doubtful = new Set<Node>();
   /** such an error may go unseen */
   swallows = false;
 
@@ -171,6 +173,7 @@ export class Writes {
       if (object === root && !this.#outlives(variable, unit) && holdsFresh(this.#program, variable)) return;
       if (this.#isKept(sourceOf(this.#program, variable))) return this.#found(finding);
     }
+    this.doubtful.add(unit);
     this.unproven ??= { node, what: `${this.#program.textOf(node)} may be changed` };
   }
 
