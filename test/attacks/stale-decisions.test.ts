@@ -87,7 +87,7 @@ const HOSTILE: Record<string, string> = {
   last_index_by_symbol:
     'const word = /SELECT/y; route { return word[Symbol.replace](query, "") === query ? "a" : null }',
   compile:
-    'const word = /a/; route { const is = word.source === "a"; (word as any).compile?.(is ? "b" : "a"); return is ? "a" : null }',
+    'const word = /a/; route { const is = word.source === "a"; try { (word as any).compile(is ? "b" : "a") } catch {} return is ? "a" : null }',
   symbol_registry:
     'route { const key = Symbol.for("n") as any; const all = globalThis as any; try { all[key] = (all[key] ?? 0) + 1 } catch {} return (all[key] ?? 0) % 2 ? "a" : null }',
   symbol_on_function:
