@@ -8,6 +8,7 @@ import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import type { HeldCanary } from '../../src/functions/store/held.ts';
 import { heldFrom } from '../../src/functions/store/held-check.ts';
 import { HeldFolder } from '../../src/functions/store/held-folder.ts';
+import { folderName } from '../../src/functions/store/names.ts';
 import { StateFolder } from '../../src/functions/store/state-folder.ts';
 import type { Pin, VersionKey } from '../../src/functions/store/version-record.ts';
 import { VersionStore } from '../../src/functions/store/version-store.ts';
@@ -131,6 +132,25 @@ test('whatever the order of writes, each part has what was fixed last', async (t
     }),
     { numRuns: 15 },
   );
+});
+
+test("a tenant's folder that can't be read pauses that tenant, and others keep what was fixed", async (t) => {
+  const { restart, path, lines } = await world(t);
+  const before = await restart();
+  const owners = ['a', 'b', 'c', 'd'];
+  for (const owner of owners) before.pin({ owner, id: 'set' }, pinTo(1));
+  await before.flush();
+  // whichever is read first
+  const folder = join(path, 'held', folderName('b'));
+  await rm(folder, { recursive: true });
+  await writeFile(folder, '');
+  const after = await restart();
+  for (const owner of ['a', 'c', 'd']) {
+    assert.equal(after.pinOf({ owner, id: 'set' })?.number, 1, owner);
+    assert.equal(after.pauseOf(owner), null, owner);
+  }
+  assert.equal(after.pauseOf('b')?.as, 'error');
+  assert.match(lines.join(), /what was fixed for the tenant of .* can't be read, so its functions are paused/);
 });
 
 test('one damaged copy costs nothing, and the next change repairs it', async (t) => {

@@ -1,6 +1,7 @@
 /** What administrators have fixed for all tenants: read at the start, and written with each change (held-folder.ts). */
 import { printable } from '../build/places.ts';
-import { HeldState, type HeldSet } from './held.ts';
+import { HeldState, NOTHING_HELD, type HeldSet } from './held.ts';
+import type { FoundHeld } from './held-folder.ts';
 import { folderName } from './names.ts';
 import type { StateFolder } from './state-folder.ts';
 import type { StateWriter, StoreLog } from './state-writer.ts';
@@ -22,10 +23,10 @@ export class HeldStates {
     this.#log = log;
   }
 
-  /** Reads everything. @throws Error if the folder can't be read */
+  /** Reads everything. @throws Error if the names of tenants' folders can't be read */
   async prepare({ held: folder }: StateFolder): Promise<void> {
     for (const name of await folder.names()) {
-      const { owner, held, damage } = await folder.read(name);
+      const { owner, held, damage } = await folder.read(name).catch(unreadable);
       if (damage !== null) this.#noteDamage(name, owner, damage);
       if (owner !== null) this.of(owner).restore(held);
       if (owner !== null && damage !== null) this.of(owner).pauseAs(PAUSED_BY_DAMAGE);
@@ -90,4 +91,9 @@ export class HeldStates {
       `what was fixed for ${tenant} can't be read, so its functions are paused, and its queries get errors, until an operator gives RESUME FUNCTIONS (and ROLLBACK FUNCTIONS if a version was pinned): ${printable(damage)}`,
     );
   }
+}
+
+/** One tenant's folder that can't be read is no reason to forget what was fixed for others. */
+function unreadable(error: Error): Omit<FoundHeld, 'generation'> {
+  return { owner: null, held: NOTHING_HELD, damage: error.message };
 }
