@@ -27,6 +27,7 @@ export async function functionsCommand(
     const notices = await command(operator, tenant, statement.arguments);
     const isShared = await administration.share(tenant);
     const rest = isShared ? [] : [notice(NOT_SHARED)];
+    if (operator.steer.lifecycle.isHandedOver && verb !== 'reload') rest.push(notice(HANDED_OVER));
     return Buffer.concat([...notices, ...rest, commandComplete(words)]);
   } catch (error) {
     const outcome = `${words} was not carried out: ${printable((error as Error).message)}`;
@@ -38,6 +39,10 @@ export async function functionsCommand(
 /** The answer to a command that the rest of the fleet does not know of. */
 const NOT_SHARED =
   "this holds for this proxy alone: the fleet's store can't be reached; the other proxies get it when it is back, unless somebody has decided otherwise there";
+
+/** The answer to a command that the process which has taken over does not know of. */
+const HANDED_OVER =
+  'this holds for the clients of this process alone, which has been replaced: connect again, and give the command to the new process as well';
 
 /** The arguments of a statement, for the log. */
 function shown({ as, to, from, isOff, percent, promotes }: FunctionsArguments): string {

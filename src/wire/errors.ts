@@ -496,8 +496,8 @@ export const clientErrors = {
     (outcome: string, detail: string | null) =>
       error('38000', `user function failed: ${outcome}`, { detail, hint: SEE_LOG }),
     ['OUTCOME', null],
-    'A user function failed on the query, and its policy (`rewrite_query_on_failure`, `routing_rules_on_failure`) is `error`. The detail explains the outcome.',
-    'See the log of the proxy.',
+    'A user function failed on the query, and its policy (`rewrite_query_on_failure`, `routing_rules_on_failure`) is `error`, or is `pass` while the query is over a limit of functions that rewrite or reject (`user_function_over_limit`). The detail explains the outcome.',
+    'See the log of the proxy. A query that is longer than `user_function_max_query` needs to be split, or the option to be raised.',
   ),
   functionFailedFatally: row(
     (outcome: string) => fatal(`user function failed: ${outcome}`, '38000'),

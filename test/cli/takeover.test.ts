@@ -116,6 +116,30 @@ test(
   },
 );
 
+test(
+  'a process that was replaced says that its successor does not know of a command about functions',
+  { skip: noFfi },
+  async (t) => {
+    const old = await startOld(t);
+    await old.writeFile('user-functions/dev/rewrite_query.ts', 'export const rewrite_query = () => null;');
+    await old.connect();
+    const console = await old.connect({ user: 'pgbouncer', database: 'pgbouncer' });
+    const notices: string[] = [];
+    console.on('notice', ({ message }) => notices.push(message ?? ''));
+    await console.query('RELOAD');
+    await console.query('PAUSE FUNCTIONS dev');
+    assert.deepEqual(notices, []);
+    await old.successor(t, ['-R']);
+    await console.query('RESUME FUNCTIONS dev');
+    assert.match(
+      notices.join(),
+      /^this holds for the clients of this process alone, which has been replaced/,
+    );
+    await console.query('RELOAD FUNCTIONS dev');
+    assert.equal(notices.length, 1);
+  },
+);
+
 test('-R -d returns when the daemon has taken over', { skip: noFfi }, async (t) => {
   const old = await startOld(t);
   const client = await old.connect();

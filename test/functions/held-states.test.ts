@@ -150,7 +150,10 @@ test("a tenant's folder that can't be read pauses that tenant, and others keep w
     assert.equal(after.pauseOf(owner), null, owner);
   }
   assert.equal(after.pauseOf('b')?.as, 'error');
-  assert.match(lines.join(), /what was fixed for the tenant of .* can't be read, so its functions are paused/);
+  assert.match(
+    lines.join(),
+    /what was fixed for the tenant of .* can't be read, so its functions are paused/,
+  );
 });
 
 test('one damaged copy costs nothing, and the next change repairs it', async (t) => {

@@ -22,8 +22,14 @@ const REWRITES: Kind = { rewrites: true, canReject: false };
 const REJECTS: Kind = { rewrites: false, canReject: true };
 
 /** @param isLoaded false: no version was ever loaded */
-function judgeOf({ rewrites, canReject }: Kind, settings: TenantSettings, isLoaded = true): Judge {
-  const log = { info() {}, warn() {}, error() {} };
+function judgeOf(
+  { rewrites, canReject }: Kind,
+  settings: TenantSettings,
+  isLoaded = true,
+  lines: string[] = [],
+): Judge {
+  const write = (_: object, line: string): void => void lines.push(line);
+  const log = { info: write, warn: write, error: write };
   const manifest = { routes: true, rewrites, options: { pure: false, sees: 'text' } } as const;
   const version = { manifest, canReject, placeOf: () => null } as unknown as Version;
   const files = { routing: '/r.ts', rewrite: rewrites ? '/w.ts' : null };
@@ -73,6 +79,20 @@ for (const [what, part, call, isLimit] of [
       assert.notEqual(given({ ...TENANT_SETTINGS, onOverLimit: 'pass' }), 'go', name);
     }
   });
+
+test('the log says that a query got an error although the policy is pass, and why', () => {
+  const said = (kind: Kind, settings: TenantSettings): boolean => {
+    const lines: string[] = [];
+    judgeOf(kind, settings, true, lines).tooLarge(70_000);
+    assert.match(lines.join('\n'), /query of 70000 bytes is over user_function_max_query/);
+    return lines.join('\n').includes('although the policy is pass (user_function_over_limit = error)');
+  };
+  assert.equal(said(REWRITES, PASS), true);
+  assert.equal(said(REJECTS, PASS), true);
+  assert.equal(said(ROUTES, PASS), false, 'it passes');
+  assert.equal(said(REWRITES, { ...PASS, onOverLimit: 'pass' }), false, 'it passes');
+  assert.equal(said(REWRITES, { ...PASS, onRewriteFailure: 'error', onRoutingFailure: 'error' }), false);
+});
 
 test('a failed routing function skips no rewriting that was made', () => {
   const answer = { rewrite: { text: 'other' }, route: failure('deadline') };

@@ -127,9 +127,13 @@ export class Judge {
     const { rewrites, routes } = manifest ?? this.manifest;
     // a call that was cut off failed once, whichever function it was in
     const failure = failureOf(rewrite) ?? failureOf(route);
-    if (failure !== null) this.#noteFailure(call, failure, { rewrite, route }, opened);
     const closes = failure !== null && this.#closes(call, failure, rewrites && failureOf(rewrite) !== null);
     const { onRewriteFailure, onRoutingFailure } = this.#policiesFor(failure, closes);
+    if (failure !== null) {
+      const { onRewriteFailure: onRewrite, onRoutingFailure: onRoute } = this.#options.settings();
+      const isClosed = closes && (onRewriteFailure !== onRewrite || onRoutingFailure !== onRoute);
+      this.#noteFailure(call, failure, { rewrite, route }, opened, isClosed);
+    }
     return (
       (rewrites && this.#refusal(call, rewrite, onRewriteFailure)) ||
       (routes && this.#refusal(call, route, onRoutingFailure)) ||
@@ -229,7 +233,14 @@ export class Judge {
     return refusalOf(call.query, part, policy, onOutage, names);
   }
 
-  #noteFailure(call: HostCall, failure: CallFailure, answer: HostAnswer, opened: boolean): void {
+  /** @param isClosed the query gets an error, although the policy is `pass` */
+  #noteFailure(
+    call: HostCall,
+    failure: CallFailure,
+    answer: HostAnswer,
+    opened: boolean,
+    isClosed: boolean,
+  ): void {
     this.#counters.noteFailure(failure.outcome);
     this.#lastFailure = failure.outcome;
     const version = this.#options.version();
@@ -237,7 +248,7 @@ export class Judge {
     const subject = place === null ? this.#subject(failure, answer) : '';
     const passes = isOutage(failure.outcome) && this.#options.settings().onOutage === 'pass';
     const effect = passes ? '; the query passed unjudged (user_function_unavailable = pass)' : '';
-    const message = subject + withNames(failure.message, this.#options.settings().names) + effect;
+    const message = `${subject}${withNames(failure.message, this.#options.settings().names)}${effect}${isClosed ? CLOSED : ''}`;
     this.#journal.failed(
       call.query,
       { ...failure, message },
@@ -266,6 +277,9 @@ export class Judge {
     isAll: databases === undefined,
   });
 }
+
+/** Why a query got an error although the policy is `pass`, for the operator. */
+const CLOSED = '; the query got an error, although the policy is pass (user_function_over_limit = error)';
 
 function closed(policy: FailurePolicy): FailurePolicy {
   return policy === 'pass' ? 'error' : policy;
