@@ -62,6 +62,8 @@ export const SHARED = {
   userBytes: 255,
   /** a record is a description of a version, or less */
   bodyBytes: 64 * KB,
+  /** all values together, which proxies keep in memory: those of 1,000 tenants have a few MB */
+  totalBytes: 64 * MB,
   /** rows that are read at a time */
   page: 100,
   /** comparisons with what is known, each after a read: others may go on changing it */

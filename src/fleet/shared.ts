@@ -78,8 +78,9 @@ export class Shared {
   #storeId = '';
   /** the last change that has been handed over */
   #seq = 0;
-  /** by kind, tenant and key: the number of the row that has been read */
-  readonly #rows = new Map<string, number>();
+  /** by kind, tenant and key: the number of the row that has been read, and the bytes that followers keep of it */
+  readonly #rows = new Map<string, { readonly seq: number; readonly bytes: number }>();
+  #bytes = 0;
   #reading: Promise<void> | null = null;
   /** a change was announced while others were being read */
   #isStale = false;
@@ -158,7 +159,7 @@ export class Shared {
       const [row = {}] = await connection.query(SUMS);
       if (integerOf(row, 'last', 0, Number.MAX_SAFE_INTEGER) <= this.#seq) {
         let sum = 0n;
-        for (const seq of this.#rows.values()) sum += BigInt(seq);
+        for (const { seq } of this.#rows.values()) sum += BigInt(seq);
         if (row['rows'] === String(this.#rows.size) && row['sum'] === String(sum)) return;
         this.#reset();
       }
@@ -169,6 +170,7 @@ export class Shared {
   #reset(): void {
     for (const { follower } of this.#followers) follower.reset();
     this.#rows.clear();
+    this.#bytes = 0;
     this.#seq = 0;
   }
 
@@ -200,10 +202,23 @@ export class Shared {
     }
   }
 
+  /** A user who can write to the store can't fill the memory of the proxies. */
+  #hasRoomFor(row: Row): boolean {
+    const place = JSON.stringify([row['kind'], row['tenant'], row['key']]);
+    const size = Buffer.byteLength(row['body'] ?? '') + place.length;
+    const others = this.#bytes - (this.#rows.get(place)?.bytes ?? 0);
+    const hasRoom = others + size <= SHARED.totalBytes;
+    const bytes = hasRoom ? size : 0;
+    this.#rows.set(place, { seq: this.#seq, bytes });
+    this.#bytes = others + bytes;
+    return hasRoom;
+  }
+
   #take(row: Row): void {
     // a damaged number would make the same rows be read again and again
     this.#seq = Math.max(integerOf(row, 'seq', 1, Number.MAX_SAFE_INTEGER), this.#seq + 1);
-    this.#rows.set(JSON.stringify([row['kind'], row['tenant'], row['key']]), this.#seq);
+    if (!this.#hasRoomFor(row))
+      return this.#options.refused.refuse('a value', `all of them have more than ${SHARED.totalBytes} bytes`);
     try {
       const value = sharedRow(row);
       for (const { kinds, follower } of this.#followers) if (kinds.has(value.kind)) follower.changed(value);

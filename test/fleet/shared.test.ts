@@ -182,6 +182,25 @@ test('rows that have vanished, or are of a backup that was changed since, are no
   assert.equal(two.resets(), 2);
 });
 
+test('values that would fill the memory are refused, and complained about once', async () => {
+  const two = member('two');
+  await store.sql(`
+    WITH next AS (UPDATE pgswitchyard.store SET seq = seq + 2000 RETURNING seq)
+    INSERT INTO pgswitchyard.shared (kind, tenant, key, seq, body, proxy, username)
+    SELECT 'pin', 'flood' || n, '', seq - 2000 + n, jsonb_build_object('a', repeat('x', 60000)), 'x', 'x'
+    FROM next, generate_series(1, 2000) AS n`);
+  await two.catchUp();
+  const kept = two.seen.reduce((sum, { body }) => sum + JSON.stringify(body).length, 0);
+  assert.ok(kept > SHARED.totalBytes / 2 && kept <= SHARED.totalBytes);
+  assert.equal(two.complaints.filter((line) => /all of them have more than/.test(line)).length, 1);
+  // the place of a smaller one is free
+  await store.sql(`UPDATE pgswitchyard.shared SET body = '{}' WHERE tenant LIKE 'flood%'`);
+  await store.sql('UPDATE pgswitchyard.store SET id = gen_random_uuid()');
+  await two.catchUp();
+  assert.equal(two.seen.filter(({ tenant }) => tenant.startsWith('flood')).length, 2000);
+  await store.sql(`DELETE FROM pgswitchyard.shared WHERE tenant LIKE 'flood%'`);
+});
+
 test('an answer that a read has overtaken is not taken for an older store', async () => {
   const two = member('two');
   const before = await readNews(connection);
