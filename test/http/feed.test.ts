@@ -42,6 +42,28 @@ test('a table is made once for all consoles with equal rights, and not at all wh
   assert.equal(made, 4);
 });
 
+test('many actions in a moment cost no more than one, and other work goes on between two tables', async (t) => {
+  let made = 0;
+  const turns: number[] = [];
+  const feed = new Feed(() => {
+    made++;
+    setImmediate(() => turns.push(made));
+    return Promise.resolve(answer(['a', String(made)]));
+  }, failOnError);
+  await feed.watch('t', ADMIN);
+  await feed.watch('u', ADMIN);
+  made = 0;
+  await nextTurn();
+  turns.length = 0;
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  for (let i = 0; i < 1_000; i++) feed.soon();
+  const { next } = feed;
+  t.mock.timers.tick(1_000);
+  await next;
+  assert.equal(made, 2);
+  assert.deepEqual(turns, [1, 2]);
+});
+
 test('after the first time only the rows that have changed are sent', async () => {
   let now = answer(['a', '1'], ['b', '1'], ['c', '1']);
   const feed = new Feed(() => Promise.resolve(now), failOnError);

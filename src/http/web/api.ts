@@ -32,8 +32,8 @@ export function api(parts: ApiParts): Hono<Env> {
   app.use((c, next) =>
     c.req.method === 'HEAD' ? Promise.resolve(c.body(null, 405, { Allow: 'GET, POST' })) : next(),
   );
-  // streams of the session end now
-  withAccess(app, parts, () => void feed.make());
+  // streams of the session end
+  withAccess(app, parts, () => feed.soon());
 
   app.post('/statement', async (c) => {
     const { statement } = ((await c.req.json().catch(() => null)) ?? {}) as { statement?: unknown };
@@ -42,8 +42,8 @@ export function api(parts: ApiParts): Hono<Env> {
     allowSilence(c, LONGEST_STATEMENT_MS);
     const asker = { user: session.user, address: session.address, rights, signal: c.req.raw.signal };
     const answer = await runStatement(asker, statement, parts);
-    // all consoles show the effect at once
-    if (rights !== 'watcher' && answer.tag !== 'SHOW' && answer.error === null) void feed.make();
+    // all consoles show the effect
+    if (rights !== 'watcher' && answer.tag !== 'SHOW' && answer.error === null) feed.soon();
     return c.json(answer);
   });
 

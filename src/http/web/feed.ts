@@ -2,6 +2,7 @@
  * What open consoles see, made once for all of them: every few seconds each table that somebody looks at is made, compared with
  * the last time, and sent as the rows that have changed. Nothing is made while nobody looks.
  */
+import { setImmediate as othersTurn } from 'node:timers/promises';
 import type { Rights } from '../../admin/entrance.ts';
 import type { Answer } from './statement.ts';
 
@@ -9,6 +10,9 @@ import type { Answer } from './statement.ts';
 const MOST_CHANNELS = 256;
 /** Those for consoles with equal rights. An administrator of tenants is alone with them, and names tenants at will. */
 const MOST_OF: Readonly<Record<Rights, number>> = { admin: 64, watcher: 64, tenant: 16 };
+
+/** An action is shown after this time: many of them are shown at once, and cost no more than one. */
+const SOON_MS = 200;
 
 /** What a channel is made for: consoles with equal rights share it. */
 export interface Audience {
@@ -90,6 +94,7 @@ export class Feed {
   /** something has changed since */
   #isStale = false;
   #next = Promise.withResolvers<void>();
+  #isPlanned = false;
 
   /** @param onError a topic could not be made, and stays as it was */
   constructor(render: Render, onError: (error: Error) => void) {
@@ -137,7 +142,11 @@ export class Feed {
     try {
       while (this.#isStale) {
         this.#isStale = false;
-        for (const channel of [...this.#channels.values()]) if (channel.isWatched) await this.#make(channel);
+        for (const channel of [...this.#channels.values()]) {
+          if (!channel.isWatched) continue;
+          await this.#make(channel);
+          await othersTurn();
+        }
       }
     } finally {
       this.#isMaking = false;
@@ -145,6 +154,16 @@ export class Feed {
       this.#next = Promise.withResolvers<void>();
       resolve();
     }
+  }
+
+  /** The same in a moment, after something has changed. */
+  soon(): void {
+    if (this.#isPlanned) return;
+    this.#isPlanned = true;
+    setTimeout(() => {
+      this.#isPlanned = false;
+      void this.make();
+    }, SOON_MS).unref();
   }
 
   async #make(channel: Channel): Promise<void> {
