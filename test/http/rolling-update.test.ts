@@ -45,6 +45,7 @@ async function balance(t: TestContext, proxies: readonly Behind[]): Promise<numb
 defaults
   mode tcp
   timeout connect 5s
+  timeout check 5s
   timeout client 60s
   timeout server 60s
 frontend clients
