@@ -19,7 +19,8 @@ const USAGE = `Usage:
 
 Bundles routing_rules.* and rewrite_query.* of a folder, or the given files, with everything that they import, tries the
 result like the proxy does, and writes an artifact: FOLDER/functions.artifact, or FOLDER/routing_rules.artifact or
-FOLDER/rewrite_query.artifact if there is one of the two. The proxy uses it in the place of the source.
+FOLDER/rewrite_query.artifact if there is one of the two. The proxy uses it in the place of the source. From FILE.next.ts it
+makes FILE.next.artifact, and from two of them functions.next.artifact: a candidate.
 
   -o, --output=FILE   the file to write
 
@@ -100,11 +101,17 @@ function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
+/** An artifact of a candidate is a candidate: it must not take the place of the files that serve. */
 function outputFor({ routing, rewrite }: SourceFiles): string {
+  const [first = '', second] = [routing, rewrite].filter((file) => file !== null).map(stemOf);
   const folder = dirname(routing ?? rewrite ?? '');
-  if (routing !== null && rewrite !== null) return join(folder, 'functions.artifact');
-  const [stem = ''] = basename(routing ?? rewrite ?? '').split('.');
-  return join(folder, `${stem}.artifact`);
+  if (second === undefined) return join(folder, `${first}.artifact`);
+  const isNext = [first, second].some((stem) => stem.endsWith('.next'));
+  return join(folder, isNext ? 'functions.next.artifact' : 'functions.artifact');
+}
+
+function stemOf(file: string): string {
+  return basename(file).replace(/\.[^.]*$/, '');
 }
 
 async function bundled(files: SourceFiles): Promise<Bundle> {

@@ -66,6 +66,25 @@ test('the name of the artifact says which function it holds, unless -o names a f
   ]);
 });
 
+test('an artifact of a candidate does not take the place of what serves', async (t) => {
+  const folder = await folderWith(t, {
+    'routing_rules.next.ts': ROUTING,
+    'rewrite_query.next.ts': "export const rewrite_query = () => '';",
+    'rewrite_query.ts': 'export const rewrite_query = () => null;',
+  });
+  const paths = (...names: string[]): string[] => names.map((name) => join(folder, name));
+  for (const names of [
+    ['routing_rules.next.ts'],
+    ['routing_rules.next.ts', 'rewrite_query.next.ts'],
+    ['rewrite_query.ts'],
+  ])
+    assert.equal(rules('build', ...paths(...names)).status, 0);
+  assert.deepEqual(
+    (await readdir(folder)).filter((name) => name.endsWith('.artifact')),
+    ['functions.next.artifact', 'rewrite_query.artifact', 'routing_rules.next.artifact'],
+  );
+});
+
 test('an output that is not a plain file is refused, and stays', async (t) => {
   const folder = await folderWith(t, { 'routing_rules.ts': ROUTING });
   const { status, stderr } = rules('build', folder, '-o', '/dev/null');

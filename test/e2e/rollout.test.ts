@@ -1,8 +1,9 @@
 /** Candidates of a tenant's functions: shadow, canary and promotion, with the mistakes and changes that may come between. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { rulesCommand } from '../../src/cli/rules-command.ts';
 import { Bouncer } from '../support/bouncer.ts';
 import { Cluster } from '../support/cluster.ts';
 import * as raw from '../support/raw.ts';
@@ -88,6 +89,35 @@ async function clientsOf(scope: Scope, bouncer: Bouncer, count = 16): Promise<Ra
 async function answersOf(clients: readonly RawClient[], query = 'who'): Promise<string[]> {
   return await Promise.all(clients.map((client) => answerOf(client, query)));
 }
+
+test('an artifact is a candidate in a folder that SHADOW names, and beside the files that serve', async (t) => {
+  const bouncer = await start(t);
+  const acme = await bouncer.login(t, 'acme');
+  const build = async (name: string, output: string): Promise<void> => {
+    await bouncer.writeFile('rules/build/rewrite_query.ts', functionsOf(name));
+    await bouncer.writeFile('rules/v2/readme', '');
+    const at = (path: string): string => join(bouncer.folder, path);
+    const code = await rulesCommand(['build', at('rules/build'), '-o', at(output)]);
+    assert.equal(code, 0);
+  };
+  await build('two', 'rules/v2/functions.artifact');
+  await bouncer.admin(`SHADOW FUNCTIONS acme FROM '${join(bouncer.folder, 'rules/v2')}'`);
+  await untilShadow(bouncer, 'the artifact in a folder', /^shadow/);
+  await answerOf(acme, 'who');
+  await untilShadow(bouncer, 'the comparison', /rewrite differs=1/);
+  await bouncer.admin('PROMOTE FUNCTIONS acme');
+  assert.equal(await answerOf(acme, 'who'), 'two');
+
+  await build('three', 'rules/acme/functions.next.artifact');
+  await bouncer.admin('SHADOW FUNCTIONS acme');
+  await untilShadow(bouncer, 'the artifact beside the files', /^shadow/);
+  await bouncer.admin('PROMOTE FUNCTIONS acme');
+  assert.equal(await answerOf(acme, 'who'), 'three');
+  const place = join(bouncer.folder, 'rules/acme/functions');
+  await rename(`${place}.next.artifact`, `${place}.artifact`);
+  await bouncer.waitForLog(/the files hold version \w+, which is not pinned any more/);
+  assert.equal(await answerOf(acme, 'who'), 'three');
+});
 
 test('a .next file is shadowed, never serves by itself, and serves after PROMOTE by an administrator', async (t) => {
   const bouncer = await start(t);

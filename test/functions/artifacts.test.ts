@@ -6,9 +6,11 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import { decodeArtifact, decodeTexts, encodeArtifact } from '../../src/functions/build/artifact.ts';
+import { sourceBeside } from '../../src/functions/build/artifact-files.ts';
 import { checkCode } from '../../src/functions/build/artifact-check.ts';
 import type { Bundle, BundleResult, SourceFiles } from '../../src/functions/build/bundle-job.ts';
 import { makeBundle } from '../../src/functions/build/make-bundle.ts';
+import { filesIn, nextFiles, nextPlaces } from '../../src/functions/build/next-files.ts';
 import { sourceFiles } from '../../src/functions/build/sources.ts';
 import { outcomeOf, Rules } from '../support/rules.ts';
 
@@ -57,6 +59,37 @@ test('an artifact takes precedence over source, and one with both functions over
   assert.deepEqual(names(), ['routing_rules.artifact', 'rewrite_query.ts']);
   await writeFile(join(folder, 'functions.artifact'), encodeArtifact(bundle, ABOUT));
   assert.deepEqual(names(), ['functions.artifact', 'functions.artifact']);
+});
+
+test('one artifact with both functions is a candidate, beside the files that serve or in a folder', async (t) => {
+  const bundle = await built(t, { 'routing_rules.ts': rule('a') });
+  const folder = await folderOf(t, {
+    'routing_rules.ts': '',
+    'rewrite_query.ts': '',
+    'rewrite_query.next.ts': '',
+  });
+  const other = await folderOf(t, { 'functions.artifact': bundle, 'routing_rules.ts': '' });
+  const of = (name: string): string => join(folder, name);
+  const source = { routing: of('routing_rules.ts'), rewrite: of('rewrite_query.ts') };
+  const next = (files: SourceFiles): SourceFiles | null => nextFiles(files, nextPlaces(files));
+  assert.deepEqual(next(source), { ...source, rewrite: of('rewrite_query.next.ts') });
+  const candidate = of('functions.next.artifact');
+  await writeFile(candidate, encodeArtifact(bundle, ABOUT));
+  const both = { routing: candidate, rewrite: candidate };
+  for (const files of [
+    source,
+    { ...source, routing: null },
+    { ...source, rewrite: null },
+    { routing: of('functions.artifact'), rewrite: of('functions.artifact') },
+  ])
+    assert.deepEqual(next(files), both);
+  // files that an option names are no others' business
+  const named = { routing: of('mine.ts'), rewrite: null };
+  assert.equal(next(named), null);
+  const shadowed = join(other, 'functions.artifact');
+  assert.deepEqual(filesIn(other, source), { routing: shadowed, rewrite: shadowed });
+  assert.equal(sourceBeside(candidate, 'rewrite_query'), of('rewrite_query.next.ts'));
+  assert.equal(sourceBeside(shadowed, 'routing_rules'), join(other, 'routing_rules.ts'));
 });
 
 test('an artifact is the same version as its source, and nothing that it says about itself is believed', async (t) => {

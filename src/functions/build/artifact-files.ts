@@ -40,12 +40,16 @@ export function analysed(bundle: Bundle, folder: string): Bundle {
   return { ...bundle, code, purity, hash: codeHash(Buffer.from(code)) };
 }
 
+/** The name, without its extension, of an artifact for both functions: the one that serves, or a candidate. */
+const OF_BOTH = /^functions(\.next)?$/;
+
 /** The source that a damaged artifact may have been built from, in the same folder; null: none. */
 export function sourceBeside(artifact: string, name: 'routing_rules' | 'rewrite_query'): string | null {
   if (!isArtifact(artifact)) return artifact;
   const stem = basename(artifact, '.artifact');
   const folder = dirname(artifact);
-  return inFolder(folder, stem === 'functions' ? name : stem, SOURCE_EXTENSIONS);
+  const source = stem.replace(OF_BOTH, (_, next: string | undefined) => name + (next ?? ''));
+  return inFolder(folder, source, SOURCE_EXTENSIONS);
 }
 
 async function contentsOf(path: string): Promise<Buffer> {

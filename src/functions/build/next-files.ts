@@ -5,7 +5,7 @@
 import { lstatSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { SourceFiles } from './bundle-job.ts';
-import { EXTENSIONS, inFolder, isCandidate } from './sources.ts';
+import { BOTH, EXTENSIONS, inFolder, inPlace, isCandidate } from './sources.ts';
 
 /** The paths where a candidate's files may be, absolute; the first one that exists applies. */
 export interface NextPlaces {
@@ -27,11 +27,17 @@ export function nextPlaces({ routing, rewrite }: SourceFiles): NextPlaces {
  * @param name the function's
  */
 function placesOf(file: string | null, other: string | null, name: string): string[] {
+  const folders = [other, file]
+    .filter((each) => each !== null && isCandidate(basename(each)))
+    .map((each) => dirname(each!));
+  // one artifact for both functions takes precedence, as among the files that serve
+  const both = folders.map((folder) => join(folder, `${BOTH}.next.artifact`));
   const stems = [
     other !== null && isCandidate(basename(other)) ? join(dirname(other), name) : null,
     file?.replace(/\.[^./]*$/, '') ?? null,
   ].filter((stem) => stem !== null);
-  return [...new Set(stems)].flatMap((stem) => EXTENSIONS.map((extension) => `${stem}.next${extension}`));
+  const places = stems.flatMap((stem) => EXTENSIONS.map((extension) => `${stem}.next${extension}`));
+  return [...new Set([...both, ...places])];
 }
 
 /** The candidate's files, with those that serve for the rest; null: there are none. */
@@ -41,7 +47,7 @@ export function nextFiles(files: SourceFiles, { routing, rewrite }: NextPlaces):
 
 /** The functions in a folder, with the files that serve for the rest; null: the folder holds none. */
 export function filesIn(folder: string, files: SourceFiles): SourceFiles | null {
-  const find = (name: string): string | null => inFolder(folder, name, EXTENSIONS);
+  const find = (name: string): string | null => inPlace(inFolder, folder, name);
   return overlaid(files, find('routing_rules'), find('rewrite_query'));
 }
 

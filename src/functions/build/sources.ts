@@ -40,7 +40,7 @@ export const SOURCE_EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
 /** An artifact takes precedence over source. */
 export const EXTENSIONS = ['.artifact', ...SOURCE_EXTENSIONS];
 /** The artifact that holds both functions, without its extension. It takes precedence over everything else in its folder. */
-const BOTH = 'functions';
+export const BOTH = 'functions';
 
 /** Whether a file is a bundle that has been built already. */
 export function isArtifact(file: string): boolean {
@@ -111,7 +111,7 @@ export function sourceFiles(
 }
 
 /** The file for a function in a folder; null: none. */
-function inPlace(findFile: FindFile, folder: string, name: string): string | null {
+export function inPlace(findFile: FindFile, folder: string, name: string): string | null {
   const both = findFile(folder, BOTH, ['.artifact']);
   // in a folder that can't be searched any file may exist, and the complaint should name the author's own
   if (both !== null && presenceOf(both) === 'hidden') return findFile(folder, name, SOURCE_EXTENSIONS);
