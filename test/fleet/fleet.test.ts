@@ -74,7 +74,7 @@ test('while the store is away, queries go on, the proxies say so once, and then 
   );
   assert.deepEqual(await a.sql('SELECT 1 AS one'), [{ one: 1 }]);
   await a.admin('RECONNECT data');
-  await assert.rejects(a.admin('SHOW FLEET_AUDIT'), /the audit log of the fleet can't be read/);
+  await assert.rejects(a.admin('SHOW FLEET_AUDIT'), /the audit log of the fleet can't be read: /);
   await store.start();
   for (const proxy of [a, b, c])
     await until(
