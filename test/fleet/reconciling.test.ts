@@ -337,6 +337,19 @@ test('without the store each proxy decides for itself, and what was decided is o
   assert.deepEqual(one.member.unshared, []);
 });
 
+test('the same decision of two proxies without the store is no difference between them', async () => {
+  const fleet = new MemoryStore();
+  const proxies = [await FakeProxy.join(fleet, 'v1'), await FakeProxy.join(fleet, 'v1')];
+  await proxies[0]!.save('v2');
+  await allServe(proxies, 'v2');
+  for (const { view } of proxies) view.lose();
+  for (const proxy of proxies) await proxy.rollBack('v1');
+  for (const { view } of proxies) view.find();
+  await until('both to be known', () => proxies.every(({ member }) => member.unshared.length === 0));
+  await allServe(proxies, 'v1');
+  for (const { lines } of proxies) assert.doesNotMatch(lines.join('\n'), /decided otherwise/);
+});
+
 test('a proxy that starts without the store serves its files, and then what the fleet serves', async () => {
   const fleet = new MemoryStore();
   const one = await FakeProxy.join(fleet, 'v1');

@@ -2,6 +2,7 @@
  * This proxy as a member of its fleet: carries what is decided here about tenants' versions to the store, and what was decided
  * elsewhere to the tenants here. Each tenant has its turn for itself. No query waits for any of it.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { printable } from '../build/places.ts';
 import { SHARING } from '../limits.ts';
 import type { Pause, VersionKey, VersionRecord } from '../store/version-record.ts';
@@ -381,7 +382,9 @@ export class Member implements Fleet {
 
   #overtaken(values: TenantValues, change: Change, present: SharedEntry | null): void {
     values.overtaken(change, present);
-    const { kind, user } = change;
+    const { kind, user, body } = change;
+    // somebody has decided the same, or the store's answer to this proxy was lost
+    if (isDeepStrictEqual(present?.body, body)) return;
     this.#options.log.warn(
       { event: 'fleet_overtaken', tenant: values.owner, user },
       `what was decided here about the functions of ${printable(values.owner)} (${WORDS[kind] ?? kind}) was decided otherwise in the fleet meanwhile, which applies`,
