@@ -138,7 +138,7 @@ export class Fleet implements ObserveFleet {
     return {
       store: state,
       problem: isUp ? this.#membership.problem : problem,
-      sinceContactMs: contactAtMs === null ? null : Math.max(0, Date.now() - contactAtMs),
+      sinceContactMs: contactAtMs === null ? null : performance.now() - contactAtMs,
       proxies: [this.#membership.ownRow(contactAtMs), ...(isUp ? this.#membership.otherRows() : [])],
       waitingAuditLines: this.#audit.waiting,
       lostAuditLines: this.#audit.lost,

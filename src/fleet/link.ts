@@ -54,7 +54,7 @@ export class StoreLink {
     return this.#problem;
   }
 
-  /** When the store has last answered, in ms since 1970; null: never. */
+  /** When the store has last answered, by performance.now(); null: never. */
   get contactAtMs(): number | null {
     return this.#contactAtMs;
   }
@@ -68,7 +68,7 @@ export class StoreLink {
 
   /** The store has answered. */
   noteContact(): void {
-    this.#contactAtMs = Date.now();
+    this.#contactAtMs = performance.now();
   }
 
   /** Follows the configuration. @returns when the first attempt to connect has succeeded or failed */

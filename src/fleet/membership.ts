@@ -151,7 +151,7 @@ export class Membership {
     this.#publishPeers();
   }
 
-  /** @param contactAtMs when the store has last answered; null: never */
+  /** @param contactAtMs when the store has last answered, by performance.now(); null: never */
   ownRow(contactAtMs: number | null): FleetProxySnapshot {
     const { config, lifecycle, load } = this.#parts;
     const { settings } = config();
@@ -164,7 +164,7 @@ export class Membership {
       version: programVersion(),
       state: stateOf(lifecycle),
       startedAtMs: this.#own.startedAtMs,
-      sinceHeartbeatMs: contactAtMs === null ? null : Math.max(0, Date.now() - contactAtMs),
+      sinceHeartbeatMs: contactAtMs === null ? null : performance.now() - contactAtMs,
       load: load(),
     };
   }

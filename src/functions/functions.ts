@@ -174,7 +174,7 @@ export class Functions {
     this.#changes = new Changes({ catalog: this.#catalog, folders: this.#folders, log });
     this.#memory = new MemoryRoom(settings.user_function_cache * MB);
     this.#idle = new IdleTenants({
-      clock: this.#clock,
+      clock: options.clock ?? monotonicClock,
       timeoutMs: () => this.#config.settings.user_function_idle_timeout,
       tenants: () => this.#catalog.tenants,
       onUnloaded: (idle, idleMs) => logUnloaded(log, idle, idleMs),

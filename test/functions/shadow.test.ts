@@ -5,6 +5,7 @@ import { DEFAULT_OPTIONS } from '../../sandbox/crossing.ts';
 import { GO, type Decision } from '../../src/functions/decide/policy.ts';
 import { SHADOW } from '../../src/functions/limits.ts';
 import { differencesOf, described, type Outcome } from '../../src/functions/rollout/outcome.ts';
+import { ShadowReport } from '../../src/functions/rollout/shadow-report.ts';
 import { Shadow } from '../../src/functions/rollout/shadow.ts';
 import type { HostAnswer, HostCall } from '../../src/functions/sandbox/call.ts';
 import type { OnAnswers } from '../../src/functions/sandbox/host.ts';
@@ -237,4 +238,22 @@ test('a candidate that has gone meanwhile is not asked', () => {
   world.hasCandidate = false;
   world.pass(10);
   assert.equal(world.counts, 'compared=0 same=0 not evaluated=1');
+});
+
+test('samples are taken after the clock was set back', () => {
+  let wall = 1_000_000_000;
+  let steady = 0;
+  const report = new ShadowReport(
+    () => wall,
+    () => steady,
+  );
+  const [serving, candidate] = [outcome(GO), outcome(go(null, 'other'))];
+  const samplesAt = (): number[] => report.observe().samples.map(({ atMs }) => atMs);
+  const call: HostCall = { username: 'u', query: 'q', inTransaction: false, context: {} };
+  for (let i = 0; i < SHADOW.samples; i++) report.note(call, serving, candidate);
+  wall = 5;
+  steady += SHADOW.quietMs;
+  report.note(call, serving, candidate);
+  assert.equal(samplesAt().at(-1), 5);
+  assert.equal(samplesAt().length, SHADOW.samples);
 });

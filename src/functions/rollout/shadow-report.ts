@@ -33,6 +33,7 @@ class Costs {
 
 export class ShadowReport {
   readonly #now: () => number;
+  readonly #steadyNow: () => number;
   #compared = 0;
   #same = 0;
   readonly #differences = new Map<Difference, number>();
@@ -43,9 +44,10 @@ export class ShadowReport {
   readonly #samples = new Map<Difference, DifferenceSample[]>();
   #quietUntil = 0;
 
-  /** @param now ms since 1970 */
-  constructor(now: () => number) {
+  /** @param now ms since 1970 @param steadyNow of a clock that is never set */
+  constructor(now: () => number, steadyNow: () => number) {
     this.#now = now;
+    this.#steadyNow = steadyNow;
   }
 
   /** Both versions have been asked about a query. */
@@ -82,14 +84,14 @@ export class ShadowReport {
   /** Masking a text takes time, so a kind that has its samples gets a new one only now and then. */
   #sample(kind: Difference, call: HostCall, serving: Outcome, candidate: Outcome): void {
     const samples = this.#samples.get(kind) ?? [];
-    const now = this.#now();
+    const now = this.#steadyNow();
     if (samples.length >= SHADOW.samples && now < this.#quietUntil) return;
     this.#quietUntil = now + SHADOW.quietMs;
     this.#samples.set(kind, samples);
     if (samples.length >= SHADOW.samples) samples.shift();
     samples.push({
       kind,
-      atMs: now,
+      atMs: this.#now(),
       user: call.username,
       database: call.context.database ?? '',
       query: masked(call.query),

@@ -87,7 +87,11 @@ export class Shadow {
   }
 
   #newReport(): ShadowReport {
-    return new ShadowReport(() => this.#options.wallClock.now());
+    const { wallClock, clock } = this.#options;
+    return new ShadowReport(
+      () => wallClock.now(),
+      () => clock.now(),
+    );
   }
 
   get #isOverBudget(): boolean {

@@ -20,7 +20,7 @@ export class Attempts {
   readonly #failures = new Map<string, Failures>();
 
   /** @param now ms of any steady clock */
-  constructor(now: () => number = Date.now) {
+  constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 

@@ -16,6 +16,7 @@ export interface WebSession {
   readonly address: string;
   /** a request that changes something must bring it: pages of other sites don't know it */
   readonly csrfToken: string;
+  /** of a steady clock */
   readonly beganAtMs: number;
 }
 
@@ -29,7 +30,7 @@ export class WebSessions {
   readonly #sessions = new Map<string, Entry>();
 
   /** @param now ms of any steady clock */
-  constructor(now: () => number = Date.now) {
+  constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
