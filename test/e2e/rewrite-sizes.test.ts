@@ -75,6 +75,29 @@ for (const [policy, overLimit] of [
   });
 }
 
+test('the values of a Bind and the data of a COPY are not part of the query, whatever their size', async (t) => {
+  const client = await connect(t, "export const rewrite_query = (u, q) => q.replace('old', 'y');", {
+    user_function_max_query: '100',
+    rewrite_query_on_failure: 'error',
+  });
+  const large = 'v'.repeat(300_000);
+  for (const name of ['', 's']) {
+    client.send(
+      raw.parse(name, 'SELECT length($1)', [25]),
+      raw.bind(name, [large]),
+      raw.execute(),
+      raw.sync(),
+    );
+    assert.equal(shape(await client.readUntil('Z')), '12D(300000)CZ');
+  }
+  assert.equal(shape(await client.query('CREATE TABLE copied (y text)')), 'CZ');
+  client.send(raw.query('COPY copied (old) FROM STDIN'));
+  await client.readUntil('G');
+  client.send(raw.copyData(`${large}\n`), raw.copyDone());
+  assert.equal(shape(await client.readUntil('Z')), 'CZ');
+  assert.equal(shape(await client.query('SELECT length(old) FROM copied')), 'TD(300000)CZ');
+});
+
 test('longer and shorter texts in pipelines, cut at every byte', async (t) => {
   const client = await connect(
     t,
