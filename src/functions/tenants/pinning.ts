@@ -136,7 +136,8 @@ export class Pinning {
     const before = this.#pin;
     this.#set(pin);
     const result = await serve();
-    if (!hasServed(result)) this.#set(before);
+    // the fleet's pin may have been taken away meanwhile, because the files hold its version
+    if (!hasServed(result) && this.#pin?.number === pin?.number) this.#set(before);
     return result;
   }
 
