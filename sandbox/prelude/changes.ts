@@ -206,8 +206,8 @@ function noteRevived(lasting: Lasting): void {
 }
 
 /**
- * RegExp.prototype's methods for `match`, `replace` and the like set `lastIndex` of any object that they are called on, and fail if
- * that is frozen. They can't be watched themselves (patterns.ts), so the ways to their names are.
+ * RegExp.prototype's methods for `match`, `replace` and the like set `lastIndex` of any object that they are called on, and
+ * fail if that is frozen. They can't be watched themselves (patterns.ts), so the ways to their names are.
  */
 function noteMatching(lasting: Lasting): void {
   const AnySymbol = Symbol;

@@ -41,7 +41,10 @@ export function matches(pattern: RegExp, text: string): boolean {
   return apply(exec as AnyFunction, pattern, [text]) !== null;
 }
 
-/** Makes the engine forget the last match, which `RegExp.$1` and the like would show: it may have been in another user's query. */
+/**
+ * Makes the engine forget the last match, which `RegExp.$1` and the like would show: it may have been in another user's
+ * query.
+ */
 export function forgetLastMatch(): void {
   apply(exec as AnyFunction, blank, ['']);
 }

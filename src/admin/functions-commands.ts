@@ -1,4 +1,7 @@
-/** RELOAD, PAUSE, RESUME and ROLLBACK FUNCTIONS: one tenant's user functions, for operators and for the tenant's own administrators. */
+/**
+ * RELOAD, PAUSE, RESUME and ROLLBACK FUNCTIONS: one tenant's user functions, for operators and for the tenant's own
+ * administrators.
+ */
 import { RollbackError } from '../functions/functions.ts';
 import { printable } from '../telemetry/printable.ts';
 import { notice } from './answers.ts';
@@ -89,7 +92,10 @@ const COMMANDS: Readonly<Record<FunctionsVerb, FunctionsCommand>> = {
   rollback,
 };
 
-/** Only an operator is served at once, whatever the tenant's functions have done. @returns a notice for what could not be loaded */
+/**
+ * Only an operator is served at once, whatever the tenant's functions have done. @returns a notice for what could not be
+ * loaded
+ */
 async function reload({ steer, observe, isAdmin }: Operator, tenant: string): Promise<Buffer[]> {
   await steer.functions.administration.reload(tenant, isAdmin);
   return observe.functions

@@ -1,6 +1,6 @@
 /**
- * Configuration from environment variables, for containers: each variable becomes an entry as the ini file has them. docs/config.md
- * lists the variables.
+ * Configuration from environment variables, for containers: each variable becomes an entry as the ini file has them.
+ * docs/config.md lists the variables.
  */
 import { readFileSync } from 'node:fs';
 import { printable } from '../telemetry/printable.ts';
@@ -31,7 +31,10 @@ export interface EnvironmentConfig {
 const PREFIX = 'PGSWITCHYARD_';
 const FILE_SUFFIX = '_FILE';
 
-/** Variables with our prefix that are no configuration: the program's own, and those that Kubernetes sets for a Service of our name. */
+/**
+ * Variables with our prefix that are no configuration: the program's own, and those that Kubernetes sets for a Service of
+ * our name.
+ */
 const OTHERS =
   /^PGSWITCHYARD_(?:DAEMON|LAUNCHER|SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)$/;
 

@@ -204,7 +204,10 @@ interface Targets {
   readonly targets: readonly string[];
 }
 
-/** Checks lists of targets. They may hold everything that a routing function could return: entries, and parts of their clusters. */
+/**
+ * Checks lists of targets. They may hold everything that a routing function could return: entries, and parts of their
+ * clusters.
+ */
 export class TargetCheck {
   readonly #databases: ReadonlyMap<string, DatabaseConfig>;
   readonly #readers: ReadonlySet<string | null>;

@@ -1,4 +1,7 @@
-/** One connection to the store, straight to the database server: statements in turn, each with a time limit, and notifications. */
+/**
+ * One connection to the store, straight to the database server: statements in turn, each with a time limit, and
+ * notifications.
+ */
 import type { Client, ClientConfig } from 'pg';
 import { serverTls } from '../auth/tls.ts';
 import type { Settings } from '../config/options.ts';

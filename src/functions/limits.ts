@@ -77,7 +77,10 @@ export const ENGINE = {
   maxStarved: 4,
   /** The part of its time after which a call counts as having had all of it: clocks are coarse. */
   nearlyAll: 0.95,
-  /** The age of a processor-time mark that a crossing may use, as a part of its time: asking the kernel each time costs too much. */
+  /**
+   * The age of a processor-time mark that a crossing may use, as a part of its time: asking the kernel each time costs too
+   * much.
+   */
   markPart: 1 / 20,
   /** How often the heap of an isolate is measured: it takes 6 µs, and little grows in between. */
   measureMs: 5,
@@ -598,7 +601,10 @@ export const SHADOW = {
 export const CANARY = {
   /** How often the two versions are compared. */
   lookMs: 1_000,
-  /** How often what was counted is written, for a restart: a process that crashes loses as much. docs/tenants.md has this number. */
+  /**
+   * How often what was counted is written, for a restart: a process that crashes loses as much. docs/tenants.md has this
+   * number.
+   */
   keepMs: 10_000,
   /** Calls are compared over the last one to two of these, and since the canary began. */
   windowMs: 60_000,

@@ -1,4 +1,7 @@
-/** Metrics, health checks and the web console over HTTP, if http_listen_port is set. Without it, none of the code for it is loaded. */
+/**
+ * Metrics, health checks and the web console over HTTP, if http_listen_port is set. Without it, none of the code for it is
+ * loaded.
+ */
 import type { AuditTrail } from '../admin/audit.ts';
 import type { Observe } from '../admin/observe.ts';
 import type { Steer } from '../admin/steer.ts';

@@ -1,4 +1,7 @@
-/** A proxy without files of its own that does not get a tenant's rule from the store: queries that the rule guards do not pass. */
+/**
+ * A proxy without files of its own that does not get a tenant's rule from the store: queries that the rule guards do not
+ * pass.
+ */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { Bouncer } from '../support/bouncer.ts';

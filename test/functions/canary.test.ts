@@ -1,4 +1,7 @@
-/** A canary's comparison with the test's own clock: who is in it, what counts, when it goes back, and when it has proved itself. */
+/**
+ * A canary's comparison with the test's own clock: who is in it, what counts, when it goes back, and when it has proved
+ * itself.
+ */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { CANARY } from '../../src/functions/limits.ts';

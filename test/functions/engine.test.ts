@@ -224,7 +224,10 @@ test('the last match of a call is not seen by the next', (t) => {
   assert.deepEqual(ask('secret', 'other', 'more').map(word), ['!', '!', '!']);
 });
 
-/** A version in slices of 10 ms. Its calls print their query; one that is `slow` does not end, one that is `keep` changes state. */
+/**
+ * A version in slices of 10 ms. Its calls print their query; one that is `slow` does not end, one that is `keep` changes
+ * state.
+ */
 function runSliced(t: TestContext, isPure: boolean) {
   const engine = new Engine(preludeScript());
   const code = `var __pgswitchyard = (() => { const kept = []; __pgswitchyard_hold('kept', () => kept); return {

@@ -1,4 +1,7 @@
-/** Clean Debian systems made with debootstrap, and commands run inside them by chroot. Root is needed, and Debian's mirror once. */
+/**
+ * Clean Debian systems made with debootstrap, and commands run inside them by chroot. Root is needed, and Debian's mirror
+ * once.
+ */
 import { execFileSync, spawn, spawnSync, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
 import {

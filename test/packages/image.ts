@@ -1,6 +1,6 @@
 /**
- * The container image: the Dockerfile's steps in clean Debian systems, then its entry point as a container runtime would start it:
- * process 1 of its own processes, not root, on a read-only file system.
+ * The container image: the Dockerfile's steps in clean Debian systems, then its entry point as a container runtime would
+ * start it: process 1 of its own processes, not root, on a read-only file system.
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

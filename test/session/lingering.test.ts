@@ -1,4 +1,7 @@
-/** The end of a connection whose client does not read, or resets: its descriptor is given back, and no error of the proxy is logged. */
+/**
+ * The end of a connection whose client does not read, or resets: its descriptor is given back, and no error of the proxy is
+ * logged.
+ */
 import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';

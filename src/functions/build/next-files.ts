@@ -81,7 +81,10 @@ function realPath(folder: string): string {
   }
 }
 
-/** A link that leads nowhere exists. A file in a folder that can't be searched does not: its tenant's own can't be read either. */
+/**
+ * A link that leads nowhere exists. A file in a folder that can't be searched does not: its tenant's own can't be read
+ * either.
+ */
 function exists(file: string): boolean {
   try {
     return lstatSync(file, { throwIfNoEntry: false }) !== undefined;

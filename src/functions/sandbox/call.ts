@@ -26,8 +26,8 @@ export interface HostCall {
   /** whether the answer is still of use; none: it is */
   readonly asker?: Asker;
   /**
-   * Bytes of a query over user_function_max_query, which the functions do not see (`query` is empty): the call only waits until it
-   * is known what they can do to a query, and then fails as `too_large`. None: they see it.
+   * Bytes of a query over user_function_max_query, which the functions do not see (`query` is empty): the call only waits
+   * until it is known what they can do to a query, and then fails as `too_large`. None: they see it.
    */
   readonly tooLong?: number;
   /** how long the call may wait for its answer, in ms; 0: without end. It gets an error then. */
@@ -43,9 +43,9 @@ export interface Asker {
 /**
  * The cause of a call without an answer. `rule`: the rule itself failed on the query, and the policy decides about the query.
  * `limit`: it ran into a limit on the query, which a client can bring about by its text; the policy decides too, but does not let
- * the query pass a guard, unless user_function_over_limit does. Otherwise the query could not be judged. `outage`: no client and no tenant can bring that about, and
- * user_function_unavailable decides. `load`: a client or a tenant may have brought it about, so the query gets an error whatever
- * is configured: nobody can have a rule skipped.
+ * the query pass a guard, unless user_function_over_limit does. Otherwise the query could not be judged. `outage`: no client
+ * and no tenant can bring that about, and user_function_unavailable decides. `load`: a client or a tenant may have brought
+ * it about, so the query gets an error whatever is configured: nobody can have a rule skipped.
  */
 type Cause = 'rule' | 'limit' | 'outage' | 'load';
 
@@ -87,7 +87,10 @@ export function isPlatformFailure(outcome: FailureOutcome): boolean {
   return CAUSES[outcome] !== 'rule' && CAUSES[outcome] !== 'limit';
 }
 
-/** V8's errors for a recursion that is too deep and for texts and lists that are too long, and those of sandbox/prelude/guards.ts. */
+/**
+ * V8's errors for a recursion that is too deep and for texts and lists that are too long, and those of
+ * sandbox/prelude/guards.ts.
+ */
 const EXHAUSTED =
   /RangeError: (?:Maximum call stack size exceeded|Array buffer allocation failed|Invalid (?:string|array|typed array) length|(?:array|string) too long for a user function)/;
 

@@ -139,8 +139,8 @@ function installPrelude(
 }
 
 /**
- * A bundle has all modules that it names as such. Without a `require`, esbuild's code would make a Proxy for modules with names that
- * are computed.
+ * A bundle has all modules that it names as such. Without a `require`, esbuild's code would make a Proxy for modules with
+ * names that are computed.
  */
 const REQUIRE =
   'const require=(name)=>{throw new TypeError(`require(${JSON.stringify(name)}) is not available: a user function imports files by names that are written out`)};';

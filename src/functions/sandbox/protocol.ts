@@ -36,10 +36,9 @@ export type Report =
   | { readonly kind: 'alive'; readonly batchId: number; readonly nextMs: number }
   /**
    * `cut`: the call after these answers did not end within the slice, or needed more memory than its version may have.
-   * `starved`: the slice was over before it had a processor for half of it. `unloaded`: its isolate must be built first, and no call
-   * was answered: the version is to be loaded again.
-   * `answers`: packed, of the first calls. `cpuUs`: the processor time that the batch took, in µs. `heapBytes`: memory that the
-   * version's isolate holds.
+   * `starved`: the slice was over before it had a processor for half of it. `unloaded`: its isolate must be built first, and
+   * no call was answered: the version is to be loaded again. `answers`: packed, of the first calls. `cpuUs`: the processor
+   * time that the batch took, in µs. `heapBytes`: memory that the version's isolate holds.
    */
   | {
       readonly kind: 'answers' | 'cut' | 'starved' | 'unloaded';

@@ -1,9 +1,15 @@
-/** Whether code that a proxy's files hold is a deployment, which serves on all proxies of a fleet, or a difference between them. */
+/**
+ * Whether code that a proxy's files hold is a deployment, which serves on all proxies of a fleet, or a difference between
+ * them.
+ */
 
 export interface FoundCode {
   /** of the code that the files hold now */
   readonly hash: string;
-  /** of the code that they held before; '': of an unknown one; null: of none, since they are as they were when the proxy started */
+  /**
+   * of the code that they held before; '': of an unknown one; null: of none, since they are as they were when the proxy
+   * started
+   */
   readonly before: string | null;
   /** of the code that the fleet serves; null: nothing yet */
   readonly serving: string | null;

@@ -105,8 +105,8 @@ export class Administration {
   }
 
   /**
-   * The source of a version, by its number for people; null: there is none of this number. The operator's files are left out for the tenant itself, and
-   * so is the bundle that they are a part of.
+   * The source of a version, by its number for people; null: there is none of this number. The operator's files are left out
+   * for the tenant itself, and so is the bundle that they are a part of.
    */
   async sourceOf(name: string, number: number, by: AskedBy['by']): Promise<VersionSource | null> {
     const { store, fleet } = this.#options;

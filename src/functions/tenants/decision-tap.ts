@@ -1,4 +1,7 @@
-/** The live tail of decisions: samples of what functions decide, for administrators who watch. Nothing is made while nobody does. */
+/**
+ * The live tail of decisions: samples of what functions decide, for administrators who watch. Nothing is made while nobody
+ * does.
+ */
 import { masked } from '../../sql/fingerprint.ts';
 import type { Decision } from '../decide/policy.ts';
 import { inWords } from '../decide/recheck.ts';

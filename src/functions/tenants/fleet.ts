@@ -5,7 +5,10 @@ import type { AskedBy } from './asked-by.ts';
 /** Code that a set's files hold. */
 export interface HeldCode {
   readonly hash: string;
-  /** of the code that they held before; '': of an unknown one; null: of none, since they are as they were when the proxy started */
+  /**
+   * of the code that they held before; '': of an unknown one; null: of none, since they are as they were when the proxy
+   * started
+   */
   readonly before: string | null;
 }
 

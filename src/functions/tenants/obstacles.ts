@@ -1,4 +1,7 @@
-/** What keeps calls from a tenant's functions although a version is loaded: a PAUSE, or a file that has been gone for too long. */
+/**
+ * What keeps calls from a tenant's functions although a version is loaded: a PAUSE, or a file that has been gone for too
+ * long.
+ */
 import type { FailureOutcome } from '../sandbox/call.ts';
 import type { Pause } from '../store/version-record.ts';
 

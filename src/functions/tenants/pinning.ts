@@ -100,7 +100,10 @@ export class Pinning {
     });
   }
 
-  /** The files decide again which version serves, once they are loaded again. What an operator has pinned stays for administrators. */
+  /**
+   * The files decide again which version serves, once they are loaded again. What an operator has pinned stays for
+   * administrators.
+   */
   unpin({ by, user }: AskedBy): Promise<void> {
     return this.#inTurn(() => {
       if (by === 'operator' || this.#pin?.by !== 'operator') {

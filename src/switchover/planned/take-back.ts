@@ -2,8 +2,8 @@
 import type { SwitchableCluster } from './cluster.ts';
 
 /**
- * Takes back an unfinished switchover of this cluster, or of another one with the same writer, if the target is already the writer.
- * Without one, the fence that a failed one has left at the writer is lowered.
+ * Takes back an unfinished switchover of this cluster, or of another one with the same writer, if the target is already the
+ * writer. Without one, the fence that a failed one has left at the writer is lowered.
  * @param name the target, as the console knows it
  * @param all all clusters of this proxy
  * @returns false: the target is another node, and nothing was done

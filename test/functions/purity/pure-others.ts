@@ -1,4 +1,7 @@
-/** More rules that keep nothing, and must be found pure without a promise: they catch errors, and use what others keep state in. */
+/**
+ * More rules that keep nothing, and must be found pure without a promise: they catch errors, and use what others keep state
+ * in.
+ */
 import { R, type Rule } from './rule.ts';
 
 export const PURE_OTHERS: readonly Rule[] = [

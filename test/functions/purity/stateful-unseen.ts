@@ -1,4 +1,7 @@
-/** Rules whose answers depend on earlier calls, by changes whose errors are easily hidden, or of objects that are easily overlooked. */
+/**
+ * Rules whose answers depend on earlier calls, by changes whose errors are easily hidden, or of objects that are easily
+ * overlooked.
+ */
 import { R, type Rule } from './rule.ts';
 const ITER = '{ [Symbol.iterator]() { return this; }, next: () => ({ value: 1, done: false })';
 

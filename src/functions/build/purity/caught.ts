@@ -1,8 +1,8 @@
 /**
  * Makes a bundle show errors to the prelude before code, or the engine, can hide them. In place of each block whose errors may be
- * caught stands `{try{…}catch(e){__pgswitchyard_caught.count++;__pgswitchyard_caught.tell(e);throw e}}`. The count shows that there was
- * no stack left for the call. So an attempt to change something frozen is known, and an answer
- * that depends on how much stack or memory there was is not kept. Lines stay where they are.
+ * caught stands `{try{…}catch(e){__pgswitchyard_caught.count++;__pgswitchyard_caught.tell(e);throw e}}`. The count shows
+ * that there was no stack left for the call. So an attempt to change something frozen is known, and an answer that depends
+ * on how much stack or memory there was is not kept. Lines stay where they are.
  */
 import type { Edit } from './held.ts';
 import { forEachChild, isFunction, keyName, type FunctionNode, type Node } from './nodes.ts';
@@ -10,8 +10,8 @@ import type { Program } from './program.ts';
 import { CAUGHT } from './refusals.ts';
 
 /**
- * Functions that the engine calls by these names while it hides their errors: when an error ends a loop, and when it makes the text
- * of an error's stack.
+ * Functions that the engine calls by these names while it hides their errors: when an error ends a loop, and when it makes
+ * the text of an error's stack.
  */
 const HIDING = new Set(['message', 'name', 'return', 'toString']);
 

@@ -129,8 +129,8 @@ export class LoadTime {
   }
 
   /**
-   * The name of the object that `name.part` or `Class.prototype.part` belongs to; null: it may have other names, by which its parts
-   * could be used.
+   * The name of the object that `name.part` or `Class.prototype.part` belongs to; null: it may have other names, by which
+   * its parts could be used.
    */
   #ownerOfPart({ object }: Extract<Node, { type: 'MemberExpression' }>): Node | null {
     const isPrototype =
