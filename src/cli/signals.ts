@@ -5,7 +5,19 @@ import { onLauncherGone } from '../platform/launcher.ts';
 
 export function handleSignals(steer: Steer, log: Logger): void {
   const { lifecycle } = steer;
+  let hasTerm = false;
+  /**
+   * Kubernetes sends SIGTERM as soon as a `preStop` hook has ended, which may have given SHUTDOWN WAIT_FOR_CLIENTS: both ask for
+   * the same. Two signals mean that the sender does not want to wait any more.
+   */
+  const isAskedFor = (signal: string): boolean => {
+    const isFirst = signal === 'SIGTERM' && !hasTerm;
+    if (signal === 'SIGTERM') hasTerm = true;
+    const waitsForClients = lifecycle.isStopping && !lifecycle.isStopped && !lifecycle.endsWaiting;
+    return isFirst && (lifecycle.isLeaving || waitsForClients);
+  };
   const stop = (signal: string, mode: 'wait_for_clients' | 'wait_for_servers'): void => {
+    if (isAskedFor(signal)) return log.info(`got ${signal} after SHUTDOWN WAIT_FOR_CLIENTS, which goes on`);
     if (lifecycle.isStopping) {
       log.info(`got ${signal} while shutting down, fast exit`);
       return exit();

@@ -48,6 +48,25 @@ test('a second SIGTERM ends the process at once', async (t) => {
   assert.ok(bouncer.logContains(/got SIGTERM while shutting down, fast exit/));
 });
 
+for (const shutdown_delay of ['0', '60'])
+  test(`SIGTERM after SHUTDOWN WAIT_FOR_CLIENTS changes nothing, with shutdown_delay = ${shutdown_delay}`, async (t) => {
+    const bouncer = await start(t, { settings: { shutdown_delay } });
+    const client = await bouncer.connect();
+    await bouncer.admin('SHUTDOWN WAIT_FOR_CLIENTS');
+    bouncer.signal('SIGTERM');
+    await bouncer.waitForLog(/got SIGTERM after SHUTDOWN WAIT_FOR_CLIENTS, which goes on/);
+    assert.equal(await refuses(bouncer), shutdown_delay === '0');
+    assert.deepEqual((await client.query('select 1 as one')).rows, [{ one: 1 }]);
+    // the sender does not want to wait any more
+    bouncer.signal('SIGTERM');
+    if (shutdown_delay === '60') {
+      await bouncer.waitForLog(/got SIGTERM, shutting down, waiting for all clients disconnect/);
+      bouncer.signal('SIGTERM');
+    }
+    assert.deepEqual(await bouncer.exited(), { code: 0, signal: null });
+    await client.end().catch(() => {});
+  });
+
 test('SIGINT waits for transactions and not for idle clients', async (t) => {
   const bouncer = await start(t, { settings: { pool_mode: 'transaction' } });
   await bouncer.connect();
