@@ -170,7 +170,11 @@ test('a batch of several calls whose process was killed has no answers, and no c
 test('a batch ends after a call that was cut off, and after 2 ms', async (t) => {
   const sandbox = new Supervised(t);
   await sandbox.host.load(version(1, ECHO));
-  assert.deepEqual(await sandbox.once(1, 'a', 'loop', 'b'), ['a', '!deadline']);
+  let answers: string[];
+  // on a busy machine the first call may take the 2 ms
+  do answers = await sandbox.once(1, 'a', 'loop', 'b');
+  while (answers.length < 2);
+  assert.deepEqual(answers, ['a', '!deadline']);
   await sandbox.host.load(
     version(2, 'const end = Date.now() + 15; while (Date.now() < end); return query;', 1_000),
   );
