@@ -121,7 +121,11 @@ test('a batch ends after 20 ms, and when its answers are long', (t) => {
     t,
     "if (query === 'wait') for (const end = Date.now() + 25; Date.now() < end;); return query.repeat(query.length > 500 ? 1 : 2);",
   );
-  assert.deepEqual(once('a', 'wait', 'b').map(word), ['aa', 'waitwait']);
+  let answers: (string | null)[];
+  // on a busy machine the first call may take the 20 ms
+  do answers = once('a', 'wait', 'b').map(word);
+  while (answers.length < 2);
+  assert.deepEqual(answers, ['aa', 'waitwait']);
   const long = 'x'.repeat(1_000);
   assert.ok(once(...Array.from({ length: 400 }, () => long)).length < 300);
 });
