@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GO } from '../../src/functions/decide/policy.ts';
-import { DecisionTap, type DecisionSample } from '../../src/functions/tenants/decision-tap.ts';
+import { DecisionTap } from '../../src/functions/tenants/decision-tap.ts';
+import type { DecisionSample } from '../../src/telemetry/snapshots/decisions.ts';
 
 const ASKED = { username: 'ann', query: "select * from t where a = 'secret' and b = 7", entry: 'app' };
 

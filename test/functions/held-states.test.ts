@@ -2,16 +2,14 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import test, { type TestContext } from 'node:test';
+import test from 'node:test';
 import { array, asyncProperty, assert as check, constantFrom, nat, record } from 'fast-check';
-import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import type { HeldCanary } from '../../src/functions/store/held.ts';
 import { heldFrom } from '../../src/functions/store/held-check.ts';
 import { HeldFolder } from '../../src/functions/store/held-folder.ts';
 import { folderName } from '../../src/functions/store/names.ts';
-import { StateFolder } from '../../src/functions/store/state-folder.ts';
 import type { Pin, VersionKey } from '../../src/functions/store/version-record.ts';
-import { VersionStore } from '../../src/functions/store/version-store.ts';
+import { world } from '../support/state-folder.ts';
 
 const ACME: VersionKey = { owner: 'acme', id: '["acme"]' };
 const OTHER: VersionKey = { owner: 'acme', id: '["acme","/a.ts",null]' };
@@ -38,27 +36,6 @@ const CANARY: HeldCanary = {
 };
 
 const pinTo = (number: number): Pin => ({ number, by: 'operator', user: 'root', untilFiles: false });
-
-interface World {
-  readonly path: string;
-  readonly lines: string[];
-  /** A store that has just been started on the same folder. */
-  restart(): Promise<VersionStore>;
-}
-
-async function world(t: TestContext): Promise<World> {
-  const folder = await temporaryFolder('held');
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  const path = join(folder, 'state');
-  const lines: string[] = [];
-  const write = (_: object, message: string): void => void lines.push(message);
-  const restart = async (): Promise<VersionStore> => {
-    const store = new VersionStore(new StateFolder(path), { warn: write, error: write });
-    await store.prepare();
-    return store;
-  };
-  return { path, lines, restart };
-}
 
 /** The files of a tenant's state, newest generation last. */
 async function filesOf(path: string): Promise<string[]> {

@@ -15,15 +15,15 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { join } from 'node:path';
-import test, { type TestContext } from 'node:test';
+import test from 'node:test';
 import { temporaryFolder } from '../../src/demo/embedded-postgres.ts';
 import type { Bundle } from '../../src/functions/build/bundle-job.ts';
 import { codeHash } from '../../src/functions/build/artifact.ts';
-import { StateFolder } from '../../src/functions/store/state-folder.ts';
 import type { VersionFacts, VersionKey } from '../../src/functions/store/version-record.ts';
 import { VersionStore } from '../../src/functions/store/version-store.ts';
 import { programVersion } from '../../src/platform/program-version.ts';
 import { bundleOf } from '../support/tenant.ts';
+import { world } from '../support/state-folder.ts';
 
 const ACME: VersionKey = { owner: 'acme', id: '["acme"]' };
 const FACTS: VersionFacts = {
@@ -45,27 +45,6 @@ const FACTS: VersionFacts = {
 
 function coded(code: string): Bundle {
   return { ...bundleOf(code), hash: codeHash(Buffer.from(code)) };
-}
-
-interface World {
-  readonly path: string;
-  readonly lines: string[];
-  /** A store that has just been started on the same folder. */
-  restart(): Promise<VersionStore>;
-}
-
-async function world(t: TestContext): Promise<World> {
-  const folder = await temporaryFolder('state');
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  const path = join(folder, 'state');
-  const lines: string[] = [];
-  const write = (_: object, message: string): void => void lines.push(message);
-  const restart = async (): Promise<VersionStore> => {
-    const store = new VersionStore(new StateFolder(path), { warn: write, error: write });
-    await store.prepare();
-    return store;
-  };
-  return { path, lines, restart };
 }
 
 async function serve(store: VersionStore, code: string, key = ACME): Promise<number> {
