@@ -1,7 +1,8 @@
 /** The live tail of decisions: samples, with the constants of queries masked. */
 import { useEffect, useState } from 'preact/hooks';
 import { useConsole } from './actions.tsx';
-import { findSessionEnd, watchDecisions, type DecisionSample } from './server.ts';
+import type { DecisionSample } from '../src/telemetry/snapshots/decisions.ts';
+import { findSessionEnd, watchDecisions } from './server.ts';
 
 const MOST = 200;
 

@@ -1,5 +1,6 @@
 /** Requests to the proxy's API. */
 import type { Point } from '../src/http/web/point.ts';
+import type { DecisionSample } from '../src/telemetry/snapshots/decisions.ts';
 
 export interface Session {
   readonly user: string;
@@ -56,19 +57,6 @@ export interface Failure {
   } | null;
   /** source lines as the bundler shows them; '': none */
   readonly frame: string;
-}
-
-/** src/functions/tenants/decision-tap.ts makes them. */
-export interface DecisionSample {
-  readonly atMs: number;
-  readonly tenant: string;
-  readonly database: string;
-  readonly user: string;
-  readonly query: string;
-  readonly decision: string;
-  readonly from: 'call' | 'memory';
-  readonly tookMs: number;
-  readonly leftOut: number;
 }
 
 /** The session has ended, or was never there. */

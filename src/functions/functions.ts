@@ -69,7 +69,6 @@ export { RollbackError } from './tenants/administration.ts';
 export { GO, type Decision } from './decide/policy.ts';
 export type { ContextValue, Question } from './decide/question.ts';
 export { CONTEXT_FIELDS } from './sandbox/context-fields.ts';
-export type { DecisionSample } from './tenants/decision-tap.ts';
 export type { FunctionLog } from './tenants/journal.ts';
 export type { FunctionSettings } from './tenants/settings.ts';
 export type { AskedBy } from './tenants/asked-by.ts';

@@ -5,27 +5,8 @@
 import { masked } from '../../sql/fingerprint.ts';
 import type { Decision } from '../decide/policy.ts';
 import { inWords } from '../decide/recheck.ts';
+import type { DecisionSample } from '../../telemetry/snapshots/decisions.ts';
 import { TAP } from '../limits.ts';
-
-/** A decision as it is shown. */
-export interface DecisionSample {
-  /** ms since 1970 */
-  readonly atMs: number;
-  readonly tenant: string;
-  /** the entry of [databases] whose functions were asked */
-  readonly database: string;
-  readonly user: string;
-  /** with `?` for each constant */
-  readonly query: string;
-  /** in words, without any part of the query */
-  readonly decision: string;
-  /** the functions were asked, or had decided the same before */
-  readonly from: 'call' | 'memory';
-  /** from the question to the answer, waiting included; 0: it was remembered */
-  readonly tookMs: number;
-  /** decisions since the last sample that are not shown */
-  readonly leftOut: number;
-}
 
 interface Watcher {
   readonly sees: (tenant: string) => boolean;

@@ -2,7 +2,7 @@
 import { Hono } from 'hono';
 import type { SSEStreamingApi } from 'hono/streaming';
 import { isTenantAdmin } from '../../admin/entrance.ts';
-import type { DecisionSample } from '../../functions/functions.ts';
+import type { DecisionSample } from '../../telemetry/snapshots/decisions.ts';
 import { TAP } from '../../functions/limits.ts';
 import type { Access, Env } from './access.ts';
 import { failuresOf } from './failures.ts';
