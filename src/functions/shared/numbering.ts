@@ -11,7 +11,7 @@ export interface Numbered {
 }
 
 /**
- * Equal code of one set has one number, whoever has loaded it first.
+ * Equal code of one set has one number, in whatever order the proxies load it.
  * @param versions in the order of their numbers
  * @param isNeeded whether a version serves, is pinned or is a candidate
  * @returns null: it is there already

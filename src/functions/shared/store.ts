@@ -17,7 +17,7 @@ export interface SharedEntry extends SharedValue {
 }
 
 export interface ValueChange extends SharedValue {
-  /** the one who wants it; '': nobody in particular */
+  /** the user that asked for it; '': no user did */
   readonly user: string;
   /** the change is made only if the value has this number; 0: only if there is none. Missing: in any case */
   readonly after?: number;

@@ -14,7 +14,7 @@ import type { SharedEntry, SharedValue } from './store.ts';
 
 /** A value that was changed here. */
 export interface Change extends SharedValue {
-  /** the user who has changed it; '': nobody in particular */
+  /** the user that changed it; '': no user did */
   readonly user: string;
   /** the number of the value that it takes the place of; 0: none was known */
   readonly basedOn: number;
@@ -23,7 +23,7 @@ export interface Change extends SharedValue {
 }
 
 export interface ChangeOptions {
-  /** the user who has changed it; '': nobody in particular */
+  /** the user that changed it; '': no user did */
   readonly user: string;
   /** as in Change */
   readonly isOffer: boolean;

@@ -282,7 +282,7 @@ export class VersionStore {
     this.#setLeft(key, (left) => [...left.filter((each) => each.hash !== hash), { number, hash, user }]);
   }
 
-  /** Somebody wants this version: it counts as any other again. */
+  /** An administrator asks for this version: it is no longer marked as rolled back. */
   comeBack({ key, hash: wanted }: VersionRecord): void {
     this.#setLeft(key, (left) => left.filter(({ hash }) => hash !== wanted));
   }
