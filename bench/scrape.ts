@@ -4,25 +4,17 @@
  *   --databases N   (1000)      --seconds N   of each turn (4)      --turns N   (4)      --series N   metrics_max_series (1000)
  */
 import { once } from 'node:events';
-import { spawn, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { parseArgs } from 'node:util';
-import {
-  embeddedBinaries,
-  giveToPostgres,
-  isReachableUnprivileged,
-  PostgresServer,
-  removeFolder,
-  temporaryFolder,
-  unprivileged,
-} from '../src/demo/embedded-postgres.ts';
+import { removeFolder, type PostgresServer } from '../src/demo/embedded-postgres.ts';
 import { freePort } from '../test/support/ports.ts';
+import { iniText, proxyFolder, startProxy, withServer } from './servers.ts';
 import { ask, Client, nothing, percentile } from './tenants-clients.ts';
 
-const COMMAND = join(import.meta.dirname, '..', 'bin', 'pgswitchyard');
 /** Clients that ask, each once in this time. */
 const ASKING = 40;
 const PACE_MS = 50;
@@ -89,29 +81,21 @@ async function scrape(port: number): Promise<Scrape> {
   return { ms, bytes: text.length, longestDelayMs: Number(delayed) * 1000 };
 }
 
-async function startProxy(
+async function startReady(
   folder: string,
   port: number,
   httpPort: number,
   serverPort: number,
 ): Promise<ChildProcess> {
-  const entries = databases.map(
-    (name) => `${name} = host=127.0.0.1 port=${serverPort} dbname=postgres user=postgres`,
-  );
   const ini = join(folder, 'pgbouncer.ini');
-  await writeFile(
-    ini,
-    `[databases]\n${entries.join('\n')}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}\nunix_socket_dir =
-auth_type = any\npool_mode = transaction\nmax_client_conn = 5000\nserver_tls_sslmode = disable\ndefault_pool_size = 1
-max_user_connections = 200\nlog_connections = 0\nlog_disconnections = 0\nlogfile = ${join(folder, 'log')}
-http_listen_port = ${httpPort}\nmetrics_max_series = ${values.series}\n`,
-  );
-  await giveToPostgres(folder);
-  const isRoot = unprivileged.uid !== undefined;
-  const user = isRoot ? ['-u', isReachableUnprivileged(COMMAND) ? 'nobody' : 'root'] : [];
-  const child = spawn(process.execPath, ['--no-node-snapshot', COMMAND, '-q', ...user, ini], {
-    stdio: 'ignore',
-  });
+  const settings = [
+    'default_pool_size = 1',
+    'max_user_connections = 200',
+    `http_listen_port = ${httpPort}`,
+    `metrics_max_series = ${values.series}`,
+  ];
+  await writeFile(ini, iniText({ folder, port, serverPort, databases, settings }));
+  const child = startProxy(ini, 'ignore');
   for (let tries = 0; ; tries++) {
     await delay(100);
     const isUp = await fetch(`http://127.0.0.1:${httpPort}/readyz`).then(
@@ -171,19 +155,10 @@ async function measure(clients: readonly Client[], scraper: Scraper): Promise<vo
   console.log(row('with scrapes', scraped.tookMs, Math.max(...scrapes.map((each) => each.longestDelayMs))));
 }
 
-async function main(): Promise<void> {
-  const serverFolder = await temporaryFolder('bench-scrape-server');
-  const server = new PostgresServer({
-    folder: serverFolder,
-    port: await freePort(),
-    binaries: await embeddedBinaries(),
-    settings: { max_connections: '300' },
-  });
-  await server.prepare();
-  await server.start();
-  const folder = await temporaryFolder('bench-scrape');
+async function measureWith(server: PostgresServer): Promise<void> {
+  const folder = await proxyFolder('bench-scrape');
   const [port, httpPort] = [await freePort(), await freePort()];
-  const child = await startProxy(folder, port, httpPort, server.port);
+  const child = await startReady(folder, port, httpPort, server.port);
   try {
     const clients = await connectAll(port);
     const scraper = new Scraper(httpPort);
@@ -192,11 +167,9 @@ async function main(): Promise<void> {
     for (const client of clients) client.close();
   } finally {
     child.kill('SIGKILL');
-    await server.stop('immediate');
     await removeFolder(folder);
-    await removeFolder(serverFolder);
   }
 }
 
-if (isMainThread) await main();
+if (isMainThread) await withServer(300, measureWith);
 else serveScrapes((workerData as { port: number }).port);
